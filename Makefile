@@ -1,0 +1,34 @@
+# Each target sets up what it needs. A Debian 12 with python3, python3-venv, make and git is enough to start from.
+
+PYTHON ?= python3
+BENCHES = $(sort $(wildcard tests/bench/bench_*.py))
+
+.PHONY: demo test check bench venv clean
+
+demo: venv
+	.venv/bin/meterd demo
+
+# The server with TimescaleDB is built once per user; packages to build it are installed if they are missing.
+test: venv
+	.venv/bin/python tests/servers/timescaledb.py >/dev/null
+	.venv/bin/python -m pytest
+
+check: venv
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+bench: venv
+	@set -e; for bench in $(BENCHES); do echo "== $$bench"; PYTHONPATH=. .venv/bin/python $$bench; done
+
+venv: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-data
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,170 @@
+"""The archive: meters, points and accounts of a site, as CSV files that scale to a million rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+from config.problems import Problem, did_you_mean, shown
+from config.table import REQUIRED, Columns, address, day, fen, one_of, positive, read_table, word, yes_no
+
+SINGLE_PHASE_60_A_KWH = Decimal(380)
+"""1.2 x 0.22 kV x 60 A x 24 h: the most a domestic single-phase meter can advance in a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """`modulus_kwh`: where the register rolls over. `installed_on`: its freezes count from this day on."""
+
+    address: str
+    line: str
+    point: str
+    installed_on: date
+    protocol: str
+    modulus_kwh: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """`ratio` is CT x PT; `max_daily_kwh` is in register units, before the ratio."""
+
+    point: str
+    account: str | None
+    ratio: Decimal
+    max_daily_kwh: Decimal
+    area: str
+    reconnect: str
+    protected: bool
+    life_support: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Thresholds in fen. Open (billed) from `open_from` 00:00 when that and `agreement` are given."""
+
+    account: str
+    name: str
+    tariff: str
+    open_from: date | None
+    agreement: str | None
+    warn_fen: int
+    trip_fen: int
+    reconnect_fen: int
+    credit_limit_fen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    meters: tuple[Meter, ...]
+    points: tuple[Point, ...]
+    accounts: tuple[Account, ...]
+
+
+def load_archive(
+    folder: Path, base: Path, lines: Collection[str], tariffs: Collection[str]
+) -> tuple[Archive, list[Problem]]:
+    """Read meters.csv, points.csv and accounts.csv of `folder`; what could not be read is in the problems."""
+    problems: list[Problem] = []
+    accounts = _accounts(folder / "accounts.csv", base, tariffs, problems)
+    points = _points(folder / "points.csv", base, accounts, problems)
+    meters = _meters(folder / "meters.csv", base, lines, points, problems)
+    return Archive(tuple(meters.values()), tuple(points.values()), tuple(accounts.values())), problems
+
+
+def _accounts(path: Path, base: Path, tariffs: Collection[str], problems: list[Problem]) -> dict[str, Account]:
+    name = shown(path, base)
+    columns: Columns = {
+        "account": (word, REQUIRED),
+        "name": (str, ""),
+        "tariff": (word, REQUIRED),
+        "open_from": (day, None),
+        "agreement": (word, None),
+        "warn_yuan": (fen, 3000),
+        "trip_yuan": (fen, 0),
+        "reconnect_yuan": (fen, None),
+        "credit_limit_yuan": (fen, 0),
+    }
+    found: dict[str, Account] = {}
+    for line, row in read_table(path, name, columns, problems):
+        if row["account"] in found:
+            problems.append(Problem(name, line, "account", f"{row['account']} stands twice"))
+        if row["tariff"] not in tariffs:
+            hint = did_you_mean(row["tariff"], tariffs)
+            problems.append(Problem(name, line, "tariff", f"no tariff {row['tariff']} in the tariffs file{hint}"))
+        if row["open_from"] is not None and row["agreement"] is None:
+            problems.append(Problem(name, line, "agreement", "an account is opened only with a signed agreement"))
+        reconnect_fen = row["trip_yuan"] if row["reconnect_yuan"] is None else row["reconnect_yuan"]
+        if reconnect_fen < row["trip_yuan"]:
+            problems.append(Problem(name, line, "reconnect_yuan", "must not be below trip_yuan"))
+        if row["warn_yuan"] < row["trip_yuan"]:
+            problems.append(Problem(name, line, "warn_yuan", "must not be below trip_yuan"))
+        if row["credit_limit_yuan"] < 0:
+            problems.append(Problem(name, line, "credit_limit_yuan", "must not be negative"))
+        found[row["account"]] = Account(
+            account=row["account"],
+            name=row["name"],
+            tariff=row["tariff"],
+            open_from=row["open_from"],
+            agreement=row["agreement"],
+            warn_fen=row["warn_yuan"],
+            trip_fen=row["trip_yuan"],
+            reconnect_fen=reconnect_fen,
+            credit_limit_fen=row["credit_limit_yuan"],
+        )
+    return found
+
+
+def _points(path: Path, base: Path, accounts: Collection[str], problems: list[Problem]) -> dict[str, Point]:
+    name = shown(path, base)
+    columns: Columns = {
+        "point": (word, REQUIRED),
+        "account": (word, None),
+        "ratio": (positive, Decimal(1)),
+        "max_daily_kwh": (positive, SINGLE_PHASE_60_A_KWH),
+        "area": (str, ""),
+        "reconnect": (one_of("allow_close", "close"), "allow_close"),
+        "protected": (yes_no, False),
+        "life_support": (yes_no, False),
+    }
+    found: dict[str, Point] = {}
+    for line, row in read_table(path, name, columns, problems):
+        if row["point"] in found:
+            problems.append(Problem(name, line, "point", f"{row['point']} stands twice"))
+        if row["account"] is not None and row["account"] not in accounts:
+            hint = did_you_mean(row["account"], accounts)
+            problems.append(Problem(name, line, "account", f"no account {row['account']} in accounts.csv{hint}"))
+        found[row["point"]] = Point(**row)
+    return found
+
+
+def _meters(
+    path: Path, base: Path, lines: Collection[str], points: Collection[str], problems: list[Problem]
+) -> dict[str, Meter]:
+    name = shown(path, base)
+    columns: Columns = {
+        "address": (address, REQUIRED),
+        "line": (word, REQUIRED),
+        "point": (word, REQUIRED),
+        "installed_on": (day, REQUIRED),
+        "protocol": (one_of("dlt645-2007"), "dlt645-2007"),
+        "modulus_kwh": (positive, Decimal(1_000_000)),
+    }
+    found: dict[str, Meter] = {}
+    served: dict[str, str] = {}
+    for line, row in read_table(path, name, columns, problems):
+        if row["address"] in found:
+            problems.append(Problem(name, line, "address", f"{row['address']} stands twice"))
+        if row["line"] not in lines:
+            hint = did_you_mean(row["line"], lines)
+            problems.append(Problem(name, line, "line", f"no [[line]] named {row['line']} in meterd.toml{hint}"))
+        if row["point"] not in points:
+            hint = did_you_mean(row["point"], points)
+            problems.append(Problem(name, line, "point", f"no point {row['point']} in points.csv{hint}"))
+        if row["point"] in served:
+            problems.append(Problem(name, line, "point", f"{row['point']} is served by {served[row['point']]} already"))
+        served[row["point"]] = row["address"]
+        found[row["address"]] = Meter(**row)
+    return found

@@ -1,0 +1,110 @@
+"""Load a site: every file once, every mistake at once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from config.archive import Archive, load_archive
+from config.problems import ConfigError, Problem, did_you_mean, shown
+from config.settings import Site, known_keys
+from config.tariffs import TariffVersion, load_tariffs
+from config.toml_lines import line_of, locate
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSite:
+    """Everything that was configured, checked as a whole."""
+
+    path: Path
+    settings: Site
+    archive: Archive
+    tariffs: Mapping[str, list[TariffVersion]]
+
+
+def load_site(path: Path) -> LoadedSite:
+    """Read `meterd.toml` and the files it names. ConfigError with all mistakes if there is any."""
+    settings, problems = _load_settings(path)
+    if settings is None:
+        raise ConfigError(problems)
+    base = path.absolute().parent
+    tariffs, mistakes = load_tariffs(settings.site.tariffs, base)
+    problems += mistakes
+    archive, mistakes = load_archive(settings.site.archive, base, {line.name for line in settings.line}, set(tariffs))
+    problems += mistakes
+    problems += _unpriced(archive, tariffs, settings, base)
+    if problems:
+        raise ConfigError(problems)
+    return LoadedSite(path, settings, archive, tariffs)
+
+
+def _load_settings(path: Path) -> tuple[Site | None, list[Problem]]:
+    name = path.name
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+    except OSError as error:
+        return None, [Problem(str(path), 1, "file", f"cannot be read: {error.strerror}")]
+    except ValueError as error:
+        return None, [Problem(name, 1, "file", f"is no TOML: {error}")]
+    lines = locate(text)
+    try:
+        settings = Site.model_validate(content, context={"base": path.absolute().parent})
+    except ValidationError as error:
+        return None, [_problem(name, lines, content, mistake) for mistake in error.errors()]
+    problems = []
+    names: set[str] = set()
+    for index, line in enumerate(settings.line):
+        if line.name in names:
+            where = line_of(lines, ("line", index, "name"))
+            problems.append(Problem(name, where, f"line.{line.name}", "two lines have this name"))
+        names.add(line.name)
+    for traced in settings.log.trace_lines:
+        if traced not in names:
+            where = line_of(lines, ("log", "trace_lines"))
+            problems.append(Problem(name, where, "log.trace_lines", f"no line {traced}{did_you_mean(traced, names)}"))
+    return settings, problems
+
+
+def _problem(name: str, lines: dict[tuple[str | int, ...], int], content: Any, mistake: Any) -> Problem:
+    """One mistake in the reader's words: lines are called by their names, not by their number."""
+    path = tuple(part for part in mistake["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+    shown: list[str] = []
+    at = content
+    for part in path:
+        at = at[part] if isinstance(at, dict | list) and _has(at, part) else None
+        if isinstance(part, int):
+            label = at.get("name") if isinstance(at, dict) else None
+            shown.append(str(label if isinstance(label, str) else part))
+        else:
+            shown.append(part)
+    match mistake["type"]:
+        case "extra_forbidden":
+            message = f"unknown key{did_you_mean(str(path[-1]), known_keys(path[:-1]))}"
+        case "missing":
+            message = "is missing"
+        case _:
+            message = mistake["msg"].removeprefix("Value error, ")
+    return Problem(name, line_of(lines, path), ".".join(shown) or "file", message)
+
+
+def _has(at: dict[Any, Any] | list[Any], part: str | int) -> bool:
+    return part in at if isinstance(at, dict) else isinstance(part, int) and part < len(at)
+
+
+def _unpriced(
+    archive: Archive, tariffs: Mapping[str, list[TariffVersion]], settings: Site, base: Path
+) -> list[Problem]:
+    name = shown(settings.site.archive / "accounts.csv", base)
+    return [
+        Problem(name, 1, account.account, f"opens {account.open_from}, before the first version of {account.tariff}")
+        for account in archive.accounts
+        if account.open_from is not None
+        and tariffs.get(account.tariff)
+        and account.open_from < tariffs[account.tariff][0].effective_from
+    ]

@@ -1,0 +1,208 @@
+"""The settings of a site, `meterd.toml`: typed, frozen, unknown keys refused."""
+
+from __future__ import annotations
+
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+
+from config.secret import Secret, read_secret
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True)
+
+
+def _zone(name: object) -> ZoneInfo:
+    try:
+        return ZoneInfo(str(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name!r} is no IANA time zone (for example Asia/Shanghai)") from None
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a path")
+    return (_base(info) / value).absolute()
+
+
+def _secret(value: object, info: ValidationInfo) -> Secret:
+    return read_secret(value, _base(info))
+
+
+def _base(info: ValidationInfo) -> Path:
+    base = info.context["base"] if info.context else Path()
+    assert isinstance(base, Path)
+    return base
+
+
+def _endpoint(value: object) -> tuple[str, int]:
+    host, colon, port = str(value).rpartition(":")
+    if not isinstance(value, str) or not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError(f"{value!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _clock(value: object) -> time:
+    if value == "24:00":
+        return time.max
+    try:
+        if isinstance(value, str):
+            return time.fromisoformat(value)
+    except ValueError:
+        pass
+    raise ValueError(f'{value!r} is no time of day, write "09:00"')
+
+
+def _yuan(value: object) -> int:
+    """Money in a file is a string in yuan; inside it is integer fen."""
+    try:
+        fen = Decimal(value).scaleb(2) if isinstance(value, str) else None
+    except ArithmeticError:
+        fen = None
+    if fen is None or not fen.is_finite() or fen != int(fen):
+        raise ValueError(f'{value!r} is no amount in yuan with at most two decimals; write it as a string: "5.00"')
+    return int(fen)
+
+
+def _seconds(value: object) -> timedelta:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ValueError(f"{value!r} is no number of seconds")
+    return timedelta(seconds=value)
+
+
+def _hours(value: object) -> timedelta:
+    return _seconds(value) * 3600
+
+
+def _minutes(value: object) -> timedelta:
+    return _seconds(value) * 60
+
+
+Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
+SitePath = Annotated[Path, BeforeValidator(_path)]
+SecretValue = Annotated[Secret, BeforeValidator(_secret)]
+Endpoint = Annotated[tuple[str, int], BeforeValidator(_endpoint)]
+Clock = Annotated[time, BeforeValidator(_clock)]
+YuanAsFen = Annotated[int, BeforeValidator(_yuan)]
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+Hours = Annotated[timedelta, BeforeValidator(_hours)]
+Minutes = Annotated[timedelta, BeforeValidator(_minutes)]
+Days = Annotated[frozenset[date], BeforeValidator(lambda value: frozenset(value))]
+
+
+class SiteSection(Section):
+    name: str = Field(min_length=1)
+    zone: Zone
+    data_directory: SitePath
+    archive: SitePath
+    tariffs: SitePath
+
+
+class DatabaseSection(Section):
+    """Without a URL the embedded PostgreSQL in the data directory is used."""
+
+    url: SecretValue | None = None
+
+
+class LineSection(Section):
+    """One route with one talker: `tcp` or `serial`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    tcp: Endpoint | None = None
+    serial: str | None = None
+    baud: Literal[300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] = 2400
+    parity: Literal["E", "O", "N"] = "E"
+    reply_timeout_s: float = Field(default=1.0, ge=0.05, le=30, strict=False)
+    retries: int = Field(default=1, ge=0, le=10)
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _has_one_channel(self) -> Self:
+        if (self.tcp is None) == (self.serial is None):
+            raise ValueError('give either tcp = "HOST:PORT" or serial = "/dev/serial/by-id/..."')
+        return self
+
+
+class CollectionSection(Section):
+    """`backfill_days` counts midnights, today's included; a DL/T 645-2007 meter remembers 62."""
+
+    backfill_days: int = Field(default=31, ge=1, le=62)
+    retry_s: Seconds = timedelta(minutes=30)
+    reconnect_s: Seconds = timedelta(seconds=60)
+    batch_readings: int = Field(default=1000, ge=1, le=10_000)
+
+
+class ControlSection(Section):
+    """Supply control. `mode = "shadow"` computes and reports only; no control frame leaves the process."""
+
+    mode: Literal["shadow", "auto"] = "shadow"
+    password: SecretValue | None = None
+    level: str = Field(default="02", pattern=r"^[0-9]{2}$")
+    operator: str = Field(default="00000000", pattern=r"^[0-9]{8}$")
+    window_start: Clock = time(9)
+    window_end: Clock = time(15)
+    working_days_only: bool = True
+    no_trip_on_eve: bool = True
+    holidays: Days = frozenset()
+    makeup_workdays: Days = frozenset()
+    max_reading_age_h: Hours = timedelta(hours=36)
+    written_notice_required: bool = True
+    written_notice_min_h: Hours = timedelta(hours=72)
+    written_notice_max_h: Hours = timedelta(hours=168)
+    final_notice_required: bool = True
+    final_notice_min_min: Minutes = timedelta(minutes=30)
+    final_notice_max_h: Hours = timedelta(hours=24)
+    approvals_required: int = Field(default=1, ge=0, le=5)
+    min_debt_yuan: YuanAsFen = 500
+    startup_hold_min: Minutes = timedelta(minutes=15)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.mode == "auto" and self.password is None:
+            raise ValueError('mode = "auto" needs the meters\' control password: password = { file = "PATH" }')
+        if self.window_start >= self.window_end:
+            raise ValueError("window_start must be before window_end")
+        return self
+
+
+class HttpSection(Section):
+    listen: Endpoint = ("127.0.0.1", 9645)
+
+
+class LogSection(Section):
+    format: Literal["logfmt", "json"] = "logfmt"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    trace_lines: tuple[str, ...] = Field(default=(), strict=False)
+
+
+class Site(Section):
+    """The whole of `meterd.toml`."""
+
+    site: SiteSection
+    database: DatabaseSection = DatabaseSection()
+    line: tuple[LineSection, ...] = Field(min_length=1, strict=False)
+    collection: CollectionSection = CollectionSection()
+    control: ControlSection = ControlSection()
+    http: HttpSection = HttpSection()
+    log: LogSection = LogSection()
+
+
+def known_keys(path: tuple[str | int, ...]) -> list[str]:
+    """The keys that are allowed in the table at `path`."""
+    model: Any = Site
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        arguments = getattr(field.annotation, "__args__", ())
+        model = arguments[0] if arguments else field.annotation
+        if not isinstance(model, type) or not issubclass(model, BaseModel):
+            return []
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""The running program: collects, checks, bills and controls."""

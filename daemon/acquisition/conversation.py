@@ -1,0 +1,214 @@
+"""One talker on one line: carries exchanges, and is the only place that waits for a meter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from structlog.typing import FilteringBoundLogger
+
+from protocols.channels import Channel
+from protocols.errors import ControlForbidden, FrameError, MeterRefused, NoReply
+from protocols.exchange import Codec, Exchange, Skipped
+
+F = TypeVar("F")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a line may be silent. `reply_timeout_s`: before an answer begins; `byte_gap_s`: inside an answer;
+    `longest_answer_s`: for a whole answer once it began, 267 bytes of 11 bits need 2.4 s at 1200 Bd, and a line that
+    babbles on is cut; `quiet_s`: silence after which a dirty line counts as clean; `retries`: repetitions."""
+
+    reply_timeout_s: float = 1.0
+    byte_gap_s: float = 0.5
+    longest_answer_s: float = 3.0
+    quiet_s: float = 0.05
+    retries: int = 1
+
+
+class Conversation(Generic[F]):
+    """Runs exchanges over an open channel, one at a time.
+
+    An answer is taken only if the codec says that it answers the question asked. After silence, an unexpected frame
+    or a cancelled exchange the line is dirty: it is listened to until quiet before the next question. A control frame
+    is sent once: silence after it means *unknown*, and only reading the state back can tell.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        codec: Codec[F],
+        *,
+        line: str,
+        timing: Timing = Timing(),
+        may_control: bool = False,
+        wire: FilteringBoundLogger | None = None,
+        on_outcome: Callable[[str], None] = lambda outcome: None,
+    ) -> None:
+        self.line, self.timing, self.may_control = line, timing, may_control
+        self.wire = wire
+        """The wire trace; None while it is off for this line."""
+        self.on_outcome = on_outcome
+        """Called with ok, no_reply, refused, bad_frame, late or foreign, once for each such event."""
+        self._channel, self._codec = channel, codec
+        self._decoder = codec.new_decoder()
+        self._dirty = False
+        self._unanswered: F | None = None
+        """The last question that was asked in vain; its answer may still come, until about `_late_until`."""
+        self._late_until = 0.0
+
+    async def run(self, exchange: Exchange[F, T], *, retries: int | None = None) -> T:
+        """What the exchange returns. NoReply when a question stayed without its answer; whatever the exchange raises.
+
+        ControlForbidden, before anything is sent, for a control frame in a conversation that may not control.
+        """
+        tries = 1 + (self.timing.retries if retries is None else retries)
+        try:
+            request = next(exchange)
+            while True:
+                answer = await self._ask(request, tries)
+                try:
+                    request = exchange.send(answer)
+                except MeterRefused:
+                    self.on_outcome("refused")
+                    raise
+                except FrameError:
+                    self.on_outcome("bad_frame")
+                    raise
+                except StopIteration:
+                    self.on_outcome("ok")
+                    raise
+                self.on_outcome("ok")
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            exchange.close()
+
+    async def _ask(self, request: F, tries: int) -> F:
+        codec = self._codec
+        if codec.is_control(request):
+            if not self.may_control:
+                raise ControlForbidden(
+                    f"control frame for {codec.addressee(request)} on {self.line} held back: this line may not control"
+                )
+            tries = 1
+        sent = codec.encode(request)
+        heard = _Heard()
+        for attempt in range(tries):
+            await self._settle(request)
+            self._dirty = True
+            self._trace("tx", sent)
+            await self._channel.send(sent)
+            if not codec.has_answer(request):
+                return request
+            self._late_until = asyncio.get_running_loop().time() + self.timing.reply_timeout_s
+            answer = await self._listen(request, heard)
+            if answer is not None:
+                self._dirty = self._dirty or attempt > 0
+                return answer
+            self._unanswered = request
+        self.on_outcome("no_reply")
+        raise NoReply(
+            f"no reply from {codec.addressee(request)} on {self.line} "
+            f"after {tries} x {self.timing.reply_timeout_s:.1f} s{heard.in_words()}"
+        )
+
+    async def _listen(self, request: F, heard: _Heard) -> F | None:
+        """The answer, or None when the line stayed silent or only other things came."""
+        clock = asyncio.get_running_loop().time
+        begins_by = clock() + self.timing.reply_timeout_s
+        ends_by = begins_by + self.timing.longest_answer_s
+        damaged_before = heard.damaged
+        while True:
+            until = min(clock() + self.timing.byte_gap_s, ends_by) if self._decoder.pending else begins_by
+            data = await self._receive(until)
+            over = not data or clock() >= ends_by
+            found = self._decoder.feed(data)
+            if over:
+                found += self._decoder.flush()
+            answer = self._pick(request, found, heard)
+            if answer is not None:
+                self._dirty = self._dirty or self._decoder.pending
+                return answer
+            if over and (heard.damaged > damaged_before or clock() >= begins_by):
+                return None
+
+    def _pick(self, request: F, found: list[F | Skipped], heard: _Heard) -> F | None:
+        """The first answer among what was found; everything else is counted. The line is clean if nothing follows."""
+        answer: F | None = None
+        for item in found:
+            if isinstance(item, Skipped):
+                if item.reason != "noise":
+                    heard.damaged += 1
+                    self.on_outcome("bad_frame")
+            elif item == request:
+                continue
+            elif answer is None and self._codec.is_answer(request, item):
+                answer = item
+                self._dirty = False
+                continue
+            else:
+                self._count_stranger(item)
+                heard.strangers += 1
+            self._dirty = True
+        return answer
+
+    def _count_stranger(self, frame: F) -> None:
+        late = self._unanswered is not None and self._codec.is_answer(self._unanswered, frame)
+        self.on_outcome("late" if late else "foreign")
+        if late:
+            self._unanswered = None
+
+    async def _settle(self, request: F) -> None:
+        """Listen to a dirty line until it is quiet; a line that never is, is left after one reply time.
+
+        When the same question was answered only by its repetition, a second answer to it may be under way, and could
+        not be told from a new one: that one is waited for.
+        """
+        clock = asyncio.get_running_loop().time
+        self._decoder.reset()
+        give_up_at = clock() + self.timing.reply_timeout_s
+        while self._dirty and clock() < give_up_at:
+            quiet_at = clock() + self.timing.quiet_s
+            data = await self._receive(max(quiet_at, self._late_until) if self._unanswered == request else quiet_at)
+            for item in self._decoder.feed(data) if data else self._decoder.flush():
+                if not isinstance(item, Skipped):
+                    self._count_stranger(item)
+            if not data:
+                break
+        self._decoder.reset()
+
+    async def _receive(self, until: float) -> bytes:
+        """What comes next, or nothing when the time is over."""
+        try:
+            async with asyncio.timeout_at(until):
+                data = await self._channel.receive()
+        except TimeoutError:
+            return b""
+        self._trace("rx", data)
+        return data
+
+    def _trace(self, direction: str, data: bytes) -> None:
+        if self.wire is not None:
+            self.wire.info("wire", line=self.line, direction=direction, bytes=data.hex(" ").upper())
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What came instead of an answer, for the text of a NoReply."""
+
+    damaged: int = 0
+    strangers: int = 0
+
+    def in_words(self) -> str:
+        words = []
+        if self.damaged:
+            words.append(f"{self.damaged} damaged (checksum, length or end wrong: speed, parity, cable?)")
+        if self.strangers:
+            words.append(f"{self.strangers} frames that answer something else")
+        return f"; heard {' and '.join(words)}" if words else ""

@@ -1,0 +1,1 @@
+"""From published readings to postings in integer fen."""

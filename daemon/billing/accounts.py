@@ -1,0 +1,285 @@
+"""Accounts in transactions: settle new readings, take in payments. Everything happens under the account's lock."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from functools import partial
+from itertools import groupby
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+from psycopg import AsyncConnection
+
+from daemon.billing.credit import CreditStatus, Thresholds, credit_state
+from daemon.billing.settlement import (
+    Link,
+    Postings,
+    PricedLink,
+    Stream,
+    StreamState,
+    chain_links,
+    price_link,
+    settle,
+)
+from daemon.billing.tariff import Tariff, TariffVersion
+from daemon.control.supply import restore
+from daemon.quality.validation import ChainPoint, Register
+from storage import ledger, readings
+from storage.archive import SiteMeter
+from storage.ledger import AccountRow, Leg, LinkRow, Outcome, Transaction, prepaid
+
+log = structlog.get_logger("billing")
+REVENUE = "revenue:energy"
+END_OF_TIME = date(9999, 12, 31)
+
+
+@dataclass(frozen=True, slots=True)
+class BilledPoint:
+    """What settlement must know of a metering point."""
+
+    point_id: str
+    ratio: Decimal
+    register: Register
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """The answer to a payment. `commands` are the reconnects that it started."""
+
+    outcome: Outcome
+    balance_fen: int
+    credit_state: str
+    missing_fen: int
+    """What is still missing to the reconnect threshold while the supply is not restored."""
+    commands: tuple[Any, ...]
+
+
+async def settle_points(
+    connection: AsyncConnection[Any],
+    changed: Mapping[str, tuple[date, date]],
+    points: Mapping[str, BilledPoint],
+    zone: ZoneInfo,
+    now: datetime,
+) -> list[str]:
+    """Bring links, charges and postings in line with the published chain of the points that changed.
+
+    `changed`: point -> (first, last day that was newly published). Returns the accounts concerned, whose rows stay
+    locked until the caller's transaction ends. Doing it again changes nothing.
+    """
+    account_of = await ledger.account_of_points(connection, changed)
+    accounts = await ledger.lock_accounts(connection, account_of.values())
+    for account in await ledger.activate(connection, accounts):
+        log.info("account active", account=account)
+    opened = await ledger.opened_points(connection, account_of)
+    spans = _spans(changed, account_of, accounts, opened)
+    if not spans:
+        return sorted(accounts)
+    chains = await readings.slots_around(connection, spans)
+    live: dict[str, list[LinkRow]] = defaultdict(list)
+    for old in await ledger.live_links(connection, spans):
+        live[old.point_id].append(old)
+    tariffs = await _tariffs(connection, {row.tariff_id for row in accounts.values()})
+
+    removed: dict[str, list[tuple[LinkRow, PricedLink]]] = defaultdict(list)
+    added: dict[str, list[PricedLink]] = defaultdict(list)
+    for point_id, _, _ in spans:
+        row, point = accounts[account_of[point_id]], points[point_id]
+        price = partial(
+            price_link,
+            ratio=point.ratio,
+            decimals=point.register.decimals,
+            tariff=tariffs[row.tariff_id],
+            zone=zone,
+        )
+        chain = [
+            ChainPoint(slot.day, slot.total)
+            for slot in chains[point_id]
+            if slot.state == "published" and slot.day >= opened[point_id]
+        ]
+        present = {(old.from_day, old.to_day): old for old in live[point_id]}
+        for link in chain_links(point_id, chain, point.register.modulus):
+            if present.pop((link.from_day, link.to_day), None) is None:
+                added[row.id].append(price(link))
+        for old in present.values():
+            removed[row.id].append((old, price(Link(point_id, old.from_day, old.to_day, old.delta, old.rolled_over))))
+
+    for account_id in sorted(set(added) | set(removed)):
+        await _settle_account(connection, account_id, removed[account_id], added[account_id])
+    await update_credit(connection, accounts.values(), now)
+    return sorted(accounts)
+
+
+async def top_up(
+    connection: AsyncConnection[Any], account: str, amount_fen: int, *, channel: str, reference: str, now: datetime
+) -> TopUp | None:
+    """Post a payment and restore the supply if it suffices, in one transaction. None if the account is unknown.
+
+    (channel, reference) is the payment's identity: the same again answers `already posted` and moves nothing;
+    KeyReused if it comes with another account or amount.
+    """
+    assert amount_fen > 0, f"a top-up of {amount_fen} fen reached the ledger"
+    async with connection.transaction():
+        locked = await ledger.lock_accounts(connection, [account])
+        if account not in locked:
+            return None
+        transaction = Transaction(
+            key=f"pay:{channel}:{reference}",
+            kind="top_up",
+            content={"account": account, "amount_fen": amount_fen, "channel": channel, "reference": reference},
+            legs=(Leg(prepaid(account), amount_fen), Leg(f"clearing:{channel}", -amount_fen)),
+        )
+        (outcome,) = await ledger.post(connection, [transaction])
+        (row,) = await update_credit(connection, locked.values(), now)
+        commands = await restore(connection, [account], f"payment {transaction.key}", now)
+        balance_fen = (await ledger.balances(connection, [account]))[account]
+    log.info("top-up", account=account, amount_fen=amount_fen, key=transaction.key, outcome=outcome.value)
+    return TopUp(outcome, balance_fen, row, max(0, locked[account].reconnect_fen - balance_fen), tuple(commands))
+
+
+async def open_accounts(
+    connection: AsyncConnection[Any], points: Mapping[str, BilledPoint], zone: ZoneInfo, now: datetime
+) -> None:
+    """Bill accounts that were opened after their opening freeze had been collected; the others wait for it."""
+    async with connection.transaction():
+        waiting = await ledger.points_to_open(connection)
+        await settle_points(
+            connection, {point: (day, END_OF_TIME) for point, day in waiting.items()}, points, zone, now
+        )
+
+
+def billed_point(meter: SiteMeter) -> BilledPoint:
+    """The point that a meter serves, as settlement knows it."""
+    max_daily = meter.max_daily_kwh.scaleb(meter.decimals)
+    return BilledPoint(meter.point_id, meter.ratio, Register(meter.modulus, max_daily, meter.decimals))
+
+
+async def update_credit(
+    connection: AsyncConnection[Any], accounts: Iterable[AccountRow], now: datetime
+) -> list[CreditStatus]:
+    """Derive the credit states from the balances; returns them in order. Starts and ends arrears episodes.
+
+    An episode starts when an account becomes exhausted and ends at the reconnect threshold.
+    """
+    rows = list(accounts)
+    balances = await ledger.balances(connection, [row.id for row in rows])
+    states: list[CreditStatus] = []
+    changes: list[tuple[str, str, datetime | None]] = []
+    for row in rows:
+        balance = balances[row.id]
+        thresholds = Thresholds(row.warn_fen, row.trip_fen, row.reconnect_fen, row.credit_limit_fen)
+        state = credit_state(balance, thresholds)
+        episode = row.episode_started_at
+        if state == "exhausted":
+            episode = episode or now
+        elif balance >= thresholds.reconnect:
+            episode = None
+        if (state, episode) != (row.credit_state, row.episode_started_at):
+            changes.append((row.id, state, episode))
+            log.info("credit state", account=row.id, was=row.credit_state, now=state, balance_fen=balance)
+        states.append(state)
+    await ledger.put_credit(connection, changes)
+    return states
+
+
+def _spans(
+    changed: Mapping[str, tuple[date, date]],
+    account_of: Mapping[str, str],
+    accounts: Mapping[str, AccountRow],
+    opened: Mapping[str, date],
+) -> list[tuple[str, date, date]]:
+    """(point, first, last) whose links may change: only of points whose opening freeze is there, because the first
+    link starts with it. When the opening freeze itself came, the whole chain after it is linked."""
+    return [
+        (point, max(first, opened[point]), END_OF_TIME if first <= opened[point] else last)
+        for point, (first, last) in sorted(changed.items())
+        if point in opened and account_of[point] in accounts and last >= opened[point]
+    ]
+
+
+async def _settle_account(
+    connection: AsyncConnection[Any],
+    account_id: str,
+    removed: Sequence[tuple[LinkRow, PricedLink]],
+    added: Sequence[PricedLink],
+) -> None:
+    priced = [link for _, link in removed] + list(added)
+    periods = {charge.stream.period for link in priced for charge in link.charges}
+    streams = {
+        Stream(period, component): StreamState(exact, posted)
+        for _, period, component, exact, posted in await ledger.streams(connection, [account_id], periods)
+    }
+    settlement = settle(streams, removed=[link for _, link in removed], added=added)
+    await ledger.replace_links(connection, [row.id for row, _ in removed])
+    rows = await ledger.add_links(connection, [_link_row(account_id, link.link) for link in added])
+    await ledger.add_charges(
+        connection,
+        [
+            (
+                *(rows[_span(link.link)][0], part, charge.stream.period, charge.stream.component, charge.kwh),
+                *(charge.version.price, charge.exact_yuan, charge.version.tariff_id, charge.version.effective_from),
+                charge.is_estimated_split,
+            )
+            for link in added
+            for part, charge in enumerate(link.charges)
+        ],
+    )
+    await ledger.put_streams(
+        connection,
+        [
+            (account_id, stream.period, stream.component, state.exact_yuan, state.posted_fen)
+            for stream, state in settlement.streams.items()
+        ],
+    )
+    revisions = {(row.point_id, row.from_day, row.to_day): row.revision for row, _ in removed}
+    await ledger.post(
+        connection,
+        [_transaction(account_id, postings, rows, revisions) for postings in settlement.postings if postings.fen],
+    )
+
+
+def _transaction(
+    account_id: str,
+    postings: Postings,
+    rows: Mapping[tuple[str, date, date], tuple[int, int]],
+    revisions: Mapping[tuple[str, date, date], int],
+) -> Transaction:
+    if postings.replaced is None:
+        (priced,) = postings.links
+        link, kind = priced.link, "charge"
+        revision = rows[_span(link)][1]
+    else:
+        link, kind = postings.replaced, "true_up"
+        revision = revisions[_span(link)]
+    legs = [
+        leg
+        for stream, fen in sorted(postings.fen.items(), key=lambda item: (item[0].period, item[0].component))
+        for leg in (
+            Leg(prepaid(account_id), -fen, stream.period, stream.component),
+            Leg(REVENUE, fen, stream.period, stream.component),
+        )
+    ]
+    return Transaction(
+        key=f"{'chg' if kind == 'charge' else 'tru'}:{link.point_id}:{link.from_day}:{link.to_day}:{revision}",
+        kind=kind,
+        content={"account": account_id, "links": [rows[_span(priced.link)][0] for priced in postings.links]},
+        legs=tuple(legs),
+    )
+
+
+def _span(link: Link) -> tuple[str, date, date]:
+    return link.point_id, link.from_day, link.to_day
+
+
+def _link_row(account_id: str, link: Link) -> tuple[str, str, date, date, int, bool, str]:
+    state = "held" if link.is_held else "billed"
+    return link.point_id, account_id, link.from_day, link.to_day, link.delta, link.rolled_over, state
+
+
+async def _tariffs(connection: AsyncConnection[Any], ids: set[str]) -> dict[str, Tariff]:
+    versions = [TariffVersion(*row) for row in await ledger.tariff_versions(connection, ids)]
+    return {tariff: Tariff(tuple(group)) for tariff, group in groupby(versions, key=lambda version: version.tariff_id)}

@@ -1,0 +1,49 @@
+"""The command line: each command parses, calls and prints; none holds a rule."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from config.problems import ConfigError
+from daemon.cli.output import BAD_CONFIG, FAILED, Failure
+from protocols.errors import MeterdError
+
+COMMANDS = ("run", "check", "demo", "simulate", "read", "decode", "account", "topup", "supply", "gaps")
+
+
+class Commands(click.Group):
+    """Finds a command in the module of its name, so that a quick one does not pay for the daemon's imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"daemon.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="meterd", prog_name="meterd")
+def cli() -> None:
+    """Reads electricity meters, bills prepaid accounts to the fen, cuts supply only when every rule allows it.
+
+    Exit codes: 0 done, 1 failed (the message says what), 2 wrong use, 78 wrong configuration.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script `meterd`."""
+    try:
+        cli(arguments, prog_name="meterd")
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(BAD_CONFIG)
+    except MeterdError as error:
+        click.echo(f"meterd: {error}", err=True)
+        sys.exit(error.code if isinstance(error, Failure) else FAILED)

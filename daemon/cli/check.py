@@ -1,0 +1,96 @@
+"""meterd check: every mistake of a configuration at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from config.load import load_site
+from config.problems import ConfigError
+from config.settings import LineSection
+from daemon.cli.on_site import site_option
+from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
+
+CHARACTER_BITS = 11
+DAY_CHARACTERS = 4 + 16 + 4 + 21 + 4 + 16 + 4 + 36
+"""One freeze: its time stamp and its five registers, each asked and answered, with four wake-up bytes."""
+CLOCK_CHARACTERS = 4 + 16 + 4 + 20 + 4 + 16 + 4 + 19
+ANSWER_DELAY_S = 0.1
+"""A meter may take 20 to 500 ms; most need about this."""
+FREEZES_DUE = timedelta(hours=2)
+"""Today's freezes should be there two hours after midnight."""
+
+
+@click.command()
+@site_option
+@as_json
+def check(site_path: Path, as_json: bool) -> None:
+    """Read the whole configuration as the daemon would and name every mistake. Opens no port, needs no database.
+
+    Exit code 0 when it can be used, 78 when not. Also does the sums that one forgets: how long each line needs.
+    """
+    try:
+        site = load_site(site_path)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        for problem in error.problems:
+            print_json({"file": problem.file, "line": problem.line, "where": problem.where, "message": problem.message})
+        raise SystemExit(BAD_CONFIG) from None
+    meters = Counter(meter.line for meter in site.archive.meters)
+    days = site.settings.collection.backfill_days
+    rows = []
+    for line in site.settings.line:
+        daily = _round_time(line, meters[line.name], 1)
+        first = _round_time(line, meters[line.name], days)
+        rows.append((line.name, line.tcp or line.serial, meters[line.name], daily, first))
+    if as_json:
+        for name, _, count, daily, first in rows:
+            print_json(
+                {
+                    "line": name,
+                    "meters": count,
+                    "daily_round_s": round(daily.total_seconds()),
+                    "first_backfill_s": round(first.total_seconds()),
+                }
+            )
+        return
+    print_table(
+        ("line", "channel", "meters", "daily round", f"first {days} days"),
+        [
+            (
+                name,
+                ":".join(map(str, channel)) if isinstance(channel, tuple) else channel,
+                count,
+                _short(daily),
+                _short(first),
+            )
+            for name, channel, count, daily, first in rows
+        ],
+    )
+    for name, _, _, daily, _ in rows:
+        if daily > FREEZES_DUE:
+            click.echo(
+                f"warning: line {name} needs {_short(daily)} for one day's freezes, which should be there after "
+                f"{_short(FREEZES_DUE)}: raise its baud rate or split it",
+                err=True,
+            )
+    archive = site.archive
+    click.echo(
+        f"{site.settings.site.name}: {len(archive.meters)} meters, {len(archive.points)} points, "
+        f"{len(archive.accounts)} accounts, control {site.settings.control.mode}. No mistakes."
+    )
+
+
+def _round_time(line: LineSection, meters: int, days: int) -> timedelta:
+    """Rough time to read so many daily freezes of all meters: characters on the wire and the meters' delay."""
+    characters = meters * (days * DAY_CHARACTERS + CLOCK_CHARACTERS)
+    on_the_wire = characters * CHARACTER_BITS / line.baud
+    return timedelta(seconds=on_the_wire + meters * (2 * days + 2) * ANSWER_DELAY_S)
+
+
+def _short(time: timedelta) -> str:
+    return str(timedelta(seconds=round(time.total_seconds())))

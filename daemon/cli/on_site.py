@@ -1,0 +1,50 @@
+"""What commands on a site share: its configuration and its database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import psycopg
+from psycopg import AsyncConnection
+
+from config.load import LoadedSite, load_site
+from daemon import logs
+from protocols.errors import MeterdError
+from storage import check_version
+from storage.database import database_url
+
+T = TypeVar("T")
+
+site_option = click.option(
+    "-c",
+    "--config",
+    "site_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("meterd.toml"),
+    envvar="METERD_CONFIG",
+    show_default=True,
+    help="The site's meterd.toml.",
+)
+
+
+def on_database(site_path: Path, ask: Callable[[AsyncConnection[Any], LoadedSite], Awaitable[T]]) -> T:
+    """Load the site, connect to its database and return what `ask` answers. The daemon may be running or not."""
+    logs.configure(level="warning")
+    site = load_site(site_path)
+    configured = site.settings.database.url.reveal() if site.settings.database.url else None
+    with database_url(configured, site.settings.site.data_directory) as url:
+        try:
+            with psycopg.connect(url, autocommit=True) as connection:
+                check_version(connection)
+        except psycopg.OperationalError as error:
+            raise MeterdError(f"the database cannot be reached: {str(error).strip()}") from None
+
+        async def connect_and_ask() -> T:
+            async with await AsyncConnection.connect(url, autocommit=True) as connection:
+                return await ask(connection, site)
+
+        return asyncio.run(connect_and_ask())

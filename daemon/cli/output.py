@@ -1,0 +1,81 @@
+"""How commands print: rich tables on a terminal, plain text in a pipe, JSON when asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from protocols.errors import MeterdError
+
+OK, FAILED, USAGE, BAD_CONFIG = 0, 1, 2, 78
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
+
+
+def console() -> Console:
+    """Standard output; `is_terminal` says whether a person is reading."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One object on one line; decimals, dates and ids as strings."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=_plain))
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """A rich table on a terminal; in a pipe tab-separated lines with the head first."""
+    screen = console()
+    if not screen.is_terminal:
+        for row in [head, *rows]:
+            click.echo("\t".join(_text(cell) for cell in row))
+        return
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for name in head:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*map(_text, row))
+    screen.print(table)
+
+
+def yuan(fen: int) -> str:
+    """Integer fen as a person writes it: -120 -> -1.20."""
+    return f"{'-' if fen < 0 else ''}{abs(fen) // 100}.{abs(fen) % 100:02d}"
+
+
+class Failure(MeterdError):
+    """What ends a command; `code` is its exit code."""
+
+    code = FAILED
+
+
+def fail(message: str, code: int = FAILED) -> Failure:
+    """An error that ends the command with `code`; raise it."""
+    error = Failure(message)
+    error.code = code
+    return error
+
+
+def _text(cell: object) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, datetime):
+        return cell.strftime("%Y-%m-%d %H:%M:%S")
+    return str(cell)
+
+
+def _plain(value: object) -> str:
+    match value:
+        case datetime() | date():
+            return value.isoformat()
+        case Decimal() | UUID():
+            return str(value)
+    raise TypeError(f"{value!r} cannot be printed as JSON")

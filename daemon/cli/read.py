@@ -1,0 +1,245 @@
+"""`meterd read`: ask one meter over a given line, without daemon or database."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import click
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from daemon.acquisition.conversation import Conversation, Timing
+from daemon.cli.output import as_json, fail, print_json, print_table
+from protocols.channels.serial import SerialChannel
+from protocols.channels.streams import StreamChannel
+from protocols.channels.tcp import TcpChannel
+from protocols.dlt645 import functions
+from protocols.dlt645.exchanges import CODEC_2007, read_address, read_clock, read_daily_freeze
+from protocols.dlt645.exchanges import read as read_data
+from protocols.dlt645.frame import Frame
+from protocols.dlt645.values import Value, decode_values
+from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
+
+ANY: Final = "any"
+QUANTITIES: Final = {
+    "energy": ("00010000",),
+    "voltage": ("0201FF00", "02010100"),
+    "current": ("0202FF00", "02020100"),
+    "power": ("0203FF00", "02030000"),
+    "status": ("04000503",),
+}
+"""The identifiers to try in turn: a meter that knows no block is asked for the single value."""
+CLOCK: Final = "clock"
+FREEZE: Final = "freeze"
+TRACE_KEYS: Final = ("line", "direction", "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be asked. `meter` is 12 digits or `any`; without identifiers it is the quantity that counts."""
+
+    meter: str
+    identifiers: tuple[str, ...]
+    quantity: str
+    timing: Timing
+    trace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the meter said. `clock` is its wall clock and `ahead_s` its distance to ours, None where it told none."""
+
+    meter: str
+    values: list[tuple[str, Value]]
+    clock: datetime | None
+    ahead_s: int | None
+
+
+def _host_and_port(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise click.BadParameter(f"{text!r} is not HOST:PORT, such as 192.168.1.10:8899")
+    return host.strip("[]"), int(port)
+
+
+def _address(ctx: click.Context, param: click.Parameter, text: str) -> str:
+    if text == ANY:
+        return text
+    if not re.fullmatch("[0-9]{1,12}", text):
+        raise click.BadParameter(f"{text!r} is not the 12 digits on the meter's label, nor {ANY!r}")
+    if len(text) < 12:
+        raise click.BadParameter(f"{text!r} has {len(text)} digits, not 12; filled up with zeros it is {text:0>12}")
+    return text
+
+
+def _identifiers(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        if not re.fullmatch("[0-9A-Fa-f]{8}", text):
+            raise click.BadParameter(f"{text!r} is not 8 hexadecimal digits (DI3 DI2 DI1 DI0), such as 00010000")
+    return tuple(text.upper() for text in texts)
+
+
+@click.command()
+@click.option("--tcp", metavar="HOST:PORT", callback=_host_and_port, help="A converter or concentrator to connect to.")
+@click.option("--serial", metavar="DEVICE", help="A serial port, such as /dev/ttyUSB0.")
+@click.option("--baud", type=click.IntRange(min=300), default=2400, show_default=True)
+@click.option("--parity", type=click.Choice(["E", "O", "N"]), default="E", show_default=True)
+@click.option("--meter", required=True, metavar="ADDRESS|any", callback=_address, help="12 digits, or any: ask for it.")
+@click.option(
+    "--identifier", "identifiers", multiple=True, metavar="DI", callback=_identifiers, help="Such as 00010000."
+)
+@click.option("--quantity", type=click.Choice([*QUANTITIES, CLOCK, FREEZE]), help="Default: energy.")
+@click.option("--timeout", type=click.FloatRange(min=0.05), default=1.5, show_default=True, help="Seconds per try.")
+@click.option("--retries", type=click.IntRange(0, 10), default=1, show_default=True)
+@click.option("--trace", is_flag=True, help="Show the bytes of the line on standard error.")
+@as_json
+def read(
+    tcp: tuple[str, int] | None,
+    serial: str | None,
+    baud: int,
+    parity: str,
+    meter: str,
+    identifiers: tuple[str, ...],
+    quantity: str | None,
+    timeout: float,
+    retries: int,
+    trace: bool,
+    as_json: bool,
+) -> None:
+    """Read one DL/T 645-2007 meter over a given line. Needs no daemon and no database.
+
+    The time behind a value is the meter's own clock. With --meter any there may be only one meter on the line.
+    """
+    if (tcp is None) == (serial is None):
+        raise click.UsageError("give either --tcp HOST:PORT or --serial DEVICE")
+    if identifiers and quantity:
+        raise click.UsageError("give either --identifier or --quantity")
+    channel: StreamChannel = SerialChannel(serial, baud, parity) if serial else TcpChannel(*(tcp or ("", 0)))
+    timing = Timing(reply_timeout_s=timeout, retries=retries)
+    question = Question(meter, identifiers, quantity or "energy", timing, trace)
+    try:
+        answers = asyncio.run(_ask(channel, question))
+    except NoReply as error:
+        raise fail(f"{error}\n{_what_to_try(serial, baud, parity, meter)}") from None
+    except (LineDown, MeterRefused, FrameError) as error:
+        raise fail(str(error)) from None
+    if as_json:
+        _print_as_json(answers)
+    else:
+        _print(answers)
+
+
+async def _ask(channel: StreamChannel, question: Question) -> Answers:
+    async with channel:
+        conversation = Conversation(
+            channel,
+            CODEC_2007,
+            line=channel.name,
+            timing=question.timing,
+            wire=_wire_trace() if question.trace else None,
+        )
+        meter = await conversation.run(read_address()) if question.meter == ANY else question.meter
+        values = await _values(conversation, meter, question)
+        try:
+            clock = await conversation.run(read_clock(meter), retries=0)
+        except (MeterRefused, NoReply, FrameError):
+            if question.quantity == CLOCK and not question.identifiers:
+                raise
+            return Answers(meter, values, None, None)
+        here = datetime.now().astimezone().replace(tzinfo=None)
+        return Answers(meter, values, clock, round((clock - here).total_seconds()))
+
+
+async def _values(conversation: Conversation[Frame], meter: str, question: Question) -> list[tuple[str, Value]]:
+    """Each value with the identifier it was asked by."""
+    if question.identifiers:
+        found = []
+        for identifier in question.identifiers:
+            data = await conversation.run(read_data(meter, identifier))
+            found += [(identifier, value) for value in decode_values(identifier, data)]
+        return found
+    if question.quantity == CLOCK:
+        return []
+    if question.quantity == FREEZE:
+        return await _newest_freeze(conversation, meter)
+    *first_choices, last_choice = QUANTITIES[question.quantity]
+    for identifier in first_choices:
+        try:
+            data = await conversation.run(read_data(meter, identifier))
+        except MeterRefused as refusal:
+            if not refusal.word & functions.NO_SUCH_DATA:
+                raise
+        else:
+            return [(identifier, value) for value in decode_values(identifier, data)]
+    data = await conversation.run(read_data(meter, last_choice))
+    return [(last_choice, value) for value in decode_values(last_choice, data)]
+
+
+async def _newest_freeze(conversation: Conversation[Frame], meter: str) -> list[tuple[str, Value]]:
+    freeze = await conversation.run(read_daily_freeze(meter, 1, confirm=True))
+    if freeze is None:
+        raise fail(f"meter {meter} has no daily freeze yet")
+    frozen_at = Value("frozen_at", freeze.frozen_at.isoformat(" ", "minutes"), "")
+    registers = [
+        Value(f"tariff_{number}" if number else "total", None if energy is None else str(energy), "kWh")
+        for number, energy in enumerate(freeze.registers)
+    ]
+    return [("05060001", frozen_at), *(("05060101", register) for register in registers)]
+
+
+def _print_as_json(answers: Answers) -> None:
+    about_clock = {"meter_time": answers.clock, "meter_ahead_s": answers.ahead_s}
+    if not answers.values:
+        print_json({"meter": answers.meter, **about_clock})
+    for identifier, value in answers.values:
+        told = {"name": value.name, "value": value.value, "unit": value.unit}
+        print_json({"meter": answers.meter, "identifier": identifier, **told, **about_clock})
+
+
+def _print(answers: Answers) -> None:
+    at = f" at {answers.clock:%Y-%m-%d %H:%M:%S}" if answers.clock else ""
+    if not answers.values:
+        click.echo(f"meter {answers.meter}{at}, {_ahead(answers.ahead_s or 0)} this machine")
+    elif len(answers.values) == 1:
+        value = answers.values[0][1]
+        click.echo(f"{'no data' if value.value is None else f'{value.value} {value.unit}'.rstrip()}{at}")
+    else:
+        print_table(
+            ["name", "value", "unit"],
+            [(value.name, value.value, value.unit) for _, value in answers.values],
+            title=f"meter {answers.meter}{at}",
+        )
+
+
+def _ahead(seconds: int) -> str:
+    return f"{abs(seconds)} s {'ahead of' if seconds >= 0 else 'behind'}"
+
+
+def _what_to_try(serial: str | None, baud: int, parity: str, meter: str) -> str:
+    speed = (
+        f"the speed (--baud 2400 or 9600; now {baud}) and parity (8E1 for most meters; now 8{parity}1)"
+        if serial
+        else "that the converter runs at the meter's speed and parity (2400 8E1 for most meters)"
+    )
+    address = (
+        "that there is exactly one meter on the line"
+        if meter == ANY
+        else "the address (--meter any finds it when only one meter is on the line)"
+    )
+    return f"Check the wires (A and B swapped?), {speed}, and {address}; --trace shows the bytes."
+
+
+def _wire_trace() -> FilteringBoundLogger:
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[structlog.processors.LogfmtRenderer(key_order=TRACE_KEYS, drop_missing=True)],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+    )
+    return logger

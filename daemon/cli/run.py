@@ -1,0 +1,35 @@
+"""meterd run: the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from config.load import load_site
+from daemon import logs
+from daemon.cli.on_site import site_option
+
+
+@click.command()
+@site_option
+def run(site_path: Path) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C. Logs go to standard error.
+
+    Wrong configuration ends it with exit code 78 before anything is opened.
+    """
+    site = load_site(site_path)
+    logs.configure(site.settings.log.format, site.settings.log.level)
+    from daemon import app
+
+    try:
+        import uvloop
+    except ImportError:
+        new_loop = None
+    else:
+        new_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(app.run(site))
+    sys.exit(0)

@@ -1,0 +1,75 @@
+"""meterd topup: take in a payment."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import click
+from psycopg import AsyncConnection
+
+from config.load import LoadedSite
+from daemon.billing.accounts import TopUp, top_up
+from daemon.cli.on_site import on_database, site_option
+from daemon.cli.output import as_json, fail, print_json, yuan
+
+MOST_FEN = 100_000_000
+"""A million yuan in one payment is a slip of the finger."""
+
+
+class Yuan(click.ParamType[int]):
+    """An amount in yuan, to integer fen."""
+
+    name = "yuan"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            fen = Decimal(value).scaleb(2)
+        except InvalidOperation:
+            self.fail(f"{value} is no amount in yuan", param, ctx)
+        if not fen.is_finite() or fen != int(fen) or not 0 < fen <= MOST_FEN:
+            self.fail(f"{value} yuan is not a whole number of fen between 0.01 and {MOST_FEN // 100}", param, ctx)
+        return int(fen)
+
+
+@click.command()
+@click.argument("account")
+@click.argument("amount", type=Yuan(), metavar="YUAN")
+@click.option(
+    "--key",
+    required=True,
+    help="The payment's number at its channel. The same payment again, with the same key, moves nothing.",
+)
+@click.option("--channel", default="counter", show_default=True, help="Where it was paid (counter, bank, wallet, ...).")
+@site_option
+@as_json
+def topup(account: str, amount: int, key: str, channel: str, site_path: Path, as_json: bool) -> None:
+    """Post a payment to ACCOUNT; if it suffices, the supply is restored."""
+    for name, value in (("key", key), ("channel", channel)):
+        if not value or ":" in value or not value.isprintable():
+            raise click.BadParameter(f"--{name} must not be empty nor hold a colon")
+
+    async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> TopUp | None:
+        return await top_up(connection, account, amount, channel=channel, reference=key, now=datetime.now(UTC))
+
+    done = on_database(site_path, ask)
+    if done is None:
+        raise fail(f"no account {account}; nothing was posted")
+    if as_json:
+        print_json(
+            {
+                "outcome": done.outcome.name.lower(),
+                "balance_fen": done.balance_fen,
+                "credit_state": done.credit_state,
+                "missing_fen": done.missing_fen,
+                "reconnects": [str(command) for command in done.commands],
+            }
+        )
+        return
+    click.echo(f"{done.outcome.value}: balance {yuan(done.balance_fen)} yuan, credit {done.credit_state}")
+    if done.commands:
+        click.echo("the supply is being restored")
+    elif done.missing_fen:
+        click.echo(f"{yuan(done.missing_fen)} yuan are missing until the supply is restored")

@@ -1,0 +1,1 @@
+"""Supply: the guard, and the life of a command."""

@@ -1,0 +1,31 @@
+"""Every metric in one place. Labels are few and bounded: never an address, a point or a balance."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LINES = Gauge("meterd_line_up", "1 while the line's channel is open.", ["line"])
+PROGRESS = Gauge(
+    "meterd_line_progress_timestamp_seconds", "When the line last took a step that shows it is alive.", ["line"]
+)
+REPLIES = Counter("meterd_replies_total", "Answers to requests, and their absence.", ["line", "outcome"])
+WANTED = Gauge("meterd_slots_wanted", "Owed slots of the meters' memory without a value.", ["line"])
+PRESENT = Gauge("meterd_slots_present", "Owed slots of the meters' memory that have a value.", ["line"])
+SLOTS_DECIDED = Counter("meterd_slots_decided_total", "Freezes published, withheld or in conflict.", ["state"])
+QUEUE = Gauge("meterd_pipeline_queue_readings", "Readings that wait to be stored.")
+BATCHES = Counter("meterd_batches_total", "Batches of readings by how they ended.", ["outcome"])
+BATCH_SECONDS = Histogram(
+    "meterd_batch_duration_seconds",
+    "Time to take a batch through all rooms.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+BATCH_READINGS = Histogram(
+    "meterd_batch_readings", "Readings in a batch.", buckets=(1, 5, 10, 50, 100, 500, 1000, 5000, 10000)
+)
+LEDGER_SUM = Gauge("meterd_ledger_sum_fen", "Sum of all ledger balances; anything but 0 is an emergency.")
+LEDGER_FAULTS = Gauge("meterd_ledger_faults", "Broken promises of the ledger by kind; all must be 0.", ["kind"])
+LEDGER_TRANSACTIONS = Gauge("meterd_ledger_transactions", "Transactions in the ledger.")
+COMMANDS = Gauge("meterd_commands", "Supply commands by action and state.", ["action", "state"])
+TASK_RESTARTS = Counter("meterd_task_restarts_total", "Tasks that died and were started again.", ["task"])
+TICKS = Counter("meterd_ticks_total", "Scheduled ticks by how they ended.", ["tick", "outcome"])
+BUILD = Gauge("meterd_build_info", "Always 1; the version is in the label.", ["version"])

@@ -1,0 +1,1 @@
+"""Which readings may be published."""

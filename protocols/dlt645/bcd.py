@@ -1,0 +1,72 @@
+"""Packed BCD as DL/T 645 sends it: low byte first, sign in the top bit of the last byte if the identifier has one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from protocols.errors import FrameError
+
+
+def is_missing(data: bytes) -> bool:
+    """True for the fills that mean *no data*: all FF, or all EE."""
+    return bool(data) and (data.count(0xFF) == len(data) or data.count(0xEE) == len(data))
+
+
+def decode_bcd(data: bytes, decimals: int = 0, *, signed: bool = False) -> Decimal:
+    """Packed BCD to a number: 56 34 12 00, 2 -> 1234.56. FrameError if a nibble is over 9."""
+    negative = signed and bool(data) and data[-1] > 0x7F
+    digits = data[::-1].hex()
+    if negative:
+        digits = f"{data[-1] & 0x7F:02x}{digits[2:]}"
+    if not digits.isdigit():
+        raise FrameError(f"not BCD: {data[::-1].hex().upper()}")
+    value = Decimal(f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits)
+    return -value if negative else value
+
+
+def encode_bcd(value: Decimal | int, width: int, decimals: int = 0, *, signed: bool = False) -> bytes:
+    """A number to `width` bytes: 1234.56, 4, 2 -> 56 34 12 00. FrameError if it does not fit exactly."""
+    scaled = Decimal(value).scaleb(decimals)
+    if not scaled.is_finite():
+        raise FrameError(f"{value} is no number")
+    magnitude = abs(int(scaled))
+    most = 10 ** (2 * width) if not signed else 8 * 10 ** (2 * width - 1)
+    if scaled != int(scaled) or magnitude >= most or (scaled < 0 and not signed):
+        raise FrameError(f"{value} does not fit into {width} BCD bytes with {decimals} decimals")
+    data = bytearray(bytes.fromhex(f"{magnitude:0{2 * width}d}")[::-1])
+    if scaled < 0:
+        data[-1] |= 0x80
+    return bytes(data)
+
+
+def decode_time(data: bytes, layout: str) -> datetime | None:
+    """Wall clock from BCD bytes in wire order; `layout` names them: "ss mm hh DD MM YY", "mm hh DD MM YY".
+
+    None for a time that was never set (all zero, FF or EE). FrameError if it is no date.
+    """
+    if is_missing(data) or not any(data):
+        return None
+    part = {"ss": 0, "mm": 0, "hh": 0, "DD": 1, "MM": 1, "YY": 0}
+    if len(data) != len(layout.split()):
+        raise FrameError(f"{len(data)} bytes are no time of the layout {layout}: {data.hex(' ').upper()}")
+    for name, byte in zip(layout.split(), data, strict=True):
+        part[name] = int(decode_bcd(bytes((byte,))))
+    try:
+        return datetime(2000 + part["YY"], part["MM"], part["DD"], part["hh"], part["mm"], part["ss"])  # noqa: DTZ001
+    except ValueError as error:
+        raise FrameError(f"no such time: {data[::-1].hex(' ').upper()} ({layout}): {error}") from None
+
+
+def encode_time(at: datetime, layout: str) -> bytes:
+    """The opposite of `decode_time`; WW gives the weekday with 0 for Sunday."""
+    part = {
+        "ss": at.second,
+        "mm": at.minute,
+        "hh": at.hour,
+        "DD": at.day,
+        "MM": at.month,
+        "YY": at.year % 100,
+        "WW": at.isoweekday() % 7,
+    }
+    return b"".join(encode_bcd(part[name], 1) for name in layout.split())

@@ -1,0 +1,296 @@
+"""What one asks a DL/T 645-2007 meter, told as exchanges: each yields requests and receives their answers.
+
+Every exchange raises MeterRefused on an abnormal answer and FrameError on a normal one whose data are wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Final
+
+from protocols.dlt645 import functions
+from protocols.dlt645.bcd import decode_bcd, decode_time, encode_time, is_missing
+from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, WAKE_UP, Decoder, Frame, encode
+from protocols.errors import FrameError, MeterdError, MeterRefused
+from protocols.exchange import Codec, Exchange
+
+FREEZE_NOW: Final = "99999999"
+STAMP: Final = "mm hh DD MM YY"
+MOST_FOLLOW_UPS: Final = 255
+SHORTLY_AFTER_MIDNIGHT: Final = timedelta(minutes=10)
+"""A date that was read before a time of day younger than this may be yesterday's, so it is read again."""
+ENERGY_WIDTH: Final = 4
+
+
+class FreezeMoved(MeterdError):
+    """The meter froze anew while its freezes were read: what was read may belong to two days. Read again."""
+
+
+class RelayAction(Enum):
+    """N1 of the control command. TRIP_FOR_* close again after `duration` x 5 min; which of 1D and 1E permits and
+    which closes by itself is not the same in all sources."""
+
+    TRIP = 0x1A
+    ALLOW_CLOSE = 0x1B
+    """The customer must press the button; some private-label meters close at once."""
+    CLOSE = 0x1C
+    TRIP_FOR_THEN_ALLOW = 0x1D
+    TRIP_FOR_THEN_CLOSE = 0x1E
+    ALARM = 0x2A
+    END_ALARM = 0x2B
+    KEEP_POWER = 0x3A
+    END_KEEP_POWER = 0x3B
+
+
+@dataclass(frozen=True, slots=True)
+class StatusWord3:
+    """Running status word 3 (04000503)."""
+
+    word: int
+
+    @property
+    def relay_open(self) -> bool:
+        """Bit 4: the relay is open in fact."""
+        return bool(self.word & 1 << 4)
+
+    @property
+    def command_open(self) -> bool:
+        """Bit 6: the relay is commanded open; it may not have moved yet."""
+        return bool(self.word & 1 << 6)
+
+    @property
+    def pre_trip_alarm(self) -> bool:
+        """Bit 7."""
+        return bool(self.word & 1 << 7)
+
+    @property
+    def meter_type(self) -> int:
+        """Bits 8-9: 0 not prepaid, 1 prepaid by energy, 2 prepaid by money."""
+        return self.word >> 8 & 3
+
+    @property
+    def keep_power(self) -> bool:
+        """Bit 12 (State Grid addendum): supply is kept whatever happens."""
+        return bool(self.word & 1 << 12)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenRegisters:
+    """One daily freeze: its own time stamp (meter's wall clock) and total, tariff 1, tariff 2, ... in kWh."""
+
+    frozen_at: datetime
+    registers: tuple[Decimal | None, ...]
+
+
+def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
+    """The data after the identifier, follow-up frames joined."""
+    wanted = _on_the_wire(identifier)
+    reply = yield Frame(address, functions.READ, wanted)
+    _check(reply, identifier)
+    data = reply.data[4:]
+    sequence = 0
+    while reply.has_more:
+        sequence += 1
+        if sequence > MOST_FOLLOW_UPS:
+            raise FrameError(f"meter {address} has more than {MOST_FOLLOW_UPS} follow-up frames for {identifier}")
+        reply = yield Frame(address, functions.READ_FOLLOW, wanted + bytes((sequence,)))
+        _check(reply, identifier)
+        data += reply.data[4:-1]
+    return data
+
+
+def read_address() -> Exchange[Frame, str]:
+    """The address of the only meter on the line; two meters would answer at once and garble each other."""
+    reply = yield Frame(ANY_ADDRESS, functions.READ_ADDRESS)
+    _check(reply, "the address")
+    return reply.data[::-1].hex().upper()
+
+
+def read_clock(address: str) -> Exchange[Frame, datetime]:
+    """The meter's wall clock (04000101 and 04000102); midnight passing between the two reads does no harm."""
+    date = yield from read(address, "04000101")
+    time = yield from read(address, "04000102")
+    now = _clock(address, date, time)
+    if now - now.replace(hour=0, minute=0, second=0) < SHORTLY_AFTER_MIDNIGHT:
+        date = yield from read(address, "04000101")
+        now = _clock(address, date, time)
+    return now
+
+
+def read_energy(address: str, identifier: str = "00010000") -> Exchange[Frame, Decimal | None]:
+    """One energy register in kWh (kvarh, kVAh), None when the meter has none."""
+    data = yield from read(address, identifier)
+    if len(data) < ENERGY_WIDTH:
+        raise FrameError(f"meter {address} answered {identifier} with {len(data)} bytes, an energy has {ENERGY_WIDTH}")
+    return _energy(data[:ENERGY_WIDTH], signed=identifier[2:4] in ("00", "03", "04"))
+
+
+def read_status_word_3(address: str) -> Exchange[Frame, StatusWord3]:
+    """What the relay really does."""
+    data = yield from read(address, "04000503")
+    if len(data) != 2:
+        raise FrameError(f"meter {address} answered 04000503 with {len(data)} bytes, a status word has 2")
+    return StatusWord3(int.from_bytes(data, "little"))
+
+
+def read_daily_freeze(address: str, index: int, *, confirm: bool = False) -> Exchange[Frame, FrozenRegisters | None]:
+    """Forward active energy of the daily freeze `index` (1 = newest), with its own time stamp.
+
+    None when the meter has no freeze there. With `confirm` the stamp is read again at the end; FreezeMoved when the
+    meter froze anew in between.
+    """
+    stamp_identifier = f"050600{index:02X}"
+    try:
+        stamp = yield from read(address, stamp_identifier)
+        frozen_at = decode_time(stamp, STAMP)
+        if frozen_at is None:
+            return None
+        data = yield from read(address, f"050601{index:02X}")
+    except MeterRefused as refusal:
+        if refusal.word & functions.NO_SUCH_DATA:
+            return None
+        raise
+    if confirm:
+        stamp_after = yield from read(address, stamp_identifier)
+        if stamp_after != stamp:
+            raise FreezeMoved(f"meter {address} froze anew while its daily freeze {index} was read")
+    if not data or len(data) % ENERGY_WIDTH:
+        raise FrameError(f"meter {address} answered 050601{index:02X} with {len(data)} bytes, not 4 for each register")
+    registers = tuple(
+        _energy(data[start : start + ENERGY_WIDTH], signed=False) for start in range(0, len(data), ENERGY_WIDTH)
+    )
+    return FrozenRegisters(frozen_at, registers)
+
+
+def set_clock(at: datetime, address: str = BROADCAST) -> Exchange[Frame, None]:
+    """Broadcast the time. Nobody answers; a meter takes it only for a difference of up to 5 min, once a day, not
+    around midnight: read the clock back."""
+    yield Frame(address, functions.BROADCAST_TIME, encode_time(at, "ss mm hh DD MM YY"))
+
+
+def freeze(address: str = BROADCAST, pattern: str = FREEZE_NOW) -> Exchange[Frame, None]:
+    """Freeze when the clock matches `pattern` (MMDDhhmm, 99 matches all). A broadcast is not answered."""
+    if len(pattern) != 8 or not pattern.isascii() or not pattern.isdigit():
+        raise FrameError(f"freeze pattern {pattern!r} is not MMDDhhmm (8 digits, 99 matches all)")
+    reply = yield Frame(address, functions.FREEZE, bytes.fromhex(pattern)[::-1])
+    if address != BROADCAST:
+        _check(reply, f"freeze {pattern}")
+
+
+def control(
+    address: str,
+    action: RelayAction,
+    *,
+    level: str,
+    password: str,
+    operator: str,
+    expires: datetime,
+    duration: int = 0,
+) -> Exchange[Frame, None]:
+    """Order the relay of one meter; returns when the meter accepted, which does not mean that the relay moved.
+
+    `level`: 2 digits, `password`: 6 digits, `operator`: 8 digits, as written, most significant first. `expires`: the
+    meter's wall clock after which it must not act any more. `duration`: in units of 5 min, for TRIP_FOR_*.
+    """
+    if len(address) != 12 or not address.isdigit() or address == BROADCAST:
+        raise FrameError(f"a control command goes to one meter: {address!r} is not the address of one")
+    if not 0 <= duration <= 255:
+        raise FrameError(f"duration {duration} does not fit into one byte (units of 5 min)")
+    data = b"".join(
+        (
+            _digits(level, 1, "level"),
+            _digits(password, 3, "password"),
+            _digits(operator, 4, "operator"),
+            bytes((action.value, duration)),
+            encode_time(expires, "ss mm hh DD MM YY"),
+        )
+    )
+    reply = yield Frame(address, functions.CONTROL, data)
+    _check(reply, f"control {action.name.lower()}")
+
+
+def _check(reply: Frame, asked: str) -> None:
+    if reply.is_abnormal:
+        word = reply.data[0] if reply.data else 0
+        raise MeterRefused(reply.address, asked, word, functions.error_bits(word))
+
+
+def _on_the_wire(identifier: str) -> bytes:
+    try:
+        wire = bytes.fromhex(identifier)[::-1]
+    except ValueError:
+        wire = b""
+    if len(wire) != 4 or len(identifier) != 8:
+        raise FrameError(f"identifier {identifier!r} is not 8 hexadecimal digits (DI3 DI2 DI1 DI0, such as 00010000)")
+    return wire
+
+
+def _digits(text: str, width: int, what: str) -> bytes:
+    """Hexadecimal digits as written to bytes, low byte first. The text itself is kept out of the error: a password."""
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        data = b""
+    if len(data) != width or len(text) != 2 * width:
+        raise FrameError(f"{what} is not {2 * width} digits")
+    return data[::-1]
+
+
+def _energy(data: bytes, *, signed: bool) -> Decimal | None:
+    return None if is_missing(data) else decode_bcd(data, 2, signed=signed)
+
+
+def _clock(address: str, date: bytes, time: bytes) -> datetime:
+    """Wire order: WW DD MM YY and ss mm hh."""
+    now = decode_time(time + date, "ss mm hh WW DD MM YY")
+    if now is None:
+        raise FrameError(f"the clock of meter {address} was never set")
+    return now
+
+
+def _encode_request(frame: Frame) -> bytes:
+    return WAKE_UP + encode(frame)
+
+
+def _is_answer(request: Frame, frame: Frame) -> bool:
+    if not frame.is_response or frame.function != request.function or not _same_meter(request.address, frame.address):
+        return False
+    if frame.is_abnormal:
+        return True
+    if request.function == functions.READ:
+        return len(frame.data) >= 4 and frame.data[:4] == request.data[:4]
+    if request.function == functions.READ_FOLLOW:
+        return len(frame.data) >= 5 and frame.data[:4] == request.data[:4] and frame.data[-1] == request.data[4]
+    if request.function == functions.READ_ADDRESS:
+        return len(frame.data) == 6
+    return True
+
+
+def _same_meter(asked: str, answered: str) -> bool:
+    """A = any digit: AA..AA asks whoever is there, an abbreviated address has A in its high digits."""
+    return asked == answered or ("A" in asked and all(a in ("A", b) for a, b in zip(asked, answered, strict=True)))
+
+
+def _has_answer(request: Frame) -> bool:
+    return request.function != functions.BROADCAST_TIME and request.address != BROADCAST
+
+
+def _is_control(frame: Frame) -> bool:
+    return frame.function == functions.CONTROL
+
+
+def _addressee(frame: Frame) -> str:
+    return frame.address
+
+
+CODEC_2007: Final[Codec[Frame]] = Codec(
+    encode=_encode_request,
+    new_decoder=Decoder,
+    addressee=_addressee,
+    is_answer=_is_answer,
+    has_answer=_has_answer,
+    is_control=_is_control,
+)

@@ -1,0 +1,34 @@
+"""One tree of errors, sorted by who must act."""
+
+from __future__ import annotations
+
+
+class MeterdError(Exception):
+    """Root of every error that the program expects; its text is written for the person who must act."""
+
+
+class LineDown(MeterdError):
+    """The carrier of a line is gone: cable, address, speed. The installer acts; opening is tried again."""
+
+
+class NoReply(MeterdError):
+    """A meter stayed silent, or nothing that came was an answer to the question."""
+
+
+class FrameError(MeterdError, ValueError):
+    """Bytes that are not what the protocol demands: a codec refuses to decode or to build them."""
+
+
+class MeterRefused(MeterdError):
+    """The meter answered with an error word. The operator acts (password, right, identifier); not retried as it is.
+
+    `bits` are the standard's words for the bits that were set, in order of the bits.
+    """
+
+    def __init__(self, address: str, asked: str, word: int, bits: tuple[str, ...]) -> None:
+        self.address, self.asked, self.word, self.bits = address, asked, word, bits
+        super().__init__(f"meter {address} refused {asked}: {', '.join(bits) or 'no reason given'} (ERR {word:02X})")
+
+
+class ControlForbidden(MeterdError, AssertionError):
+    """A control frame was about to leave a process that has no authority over supply (shadow mode)."""

@@ -1,0 +1,88 @@
+"""The meters on one line: who hears a request, and which bytes come back when. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from operator import and_
+
+from protocols.dlt645.frame import BROADCAST, Frame, encode
+from simulators.chance import below, series
+from simulators.faults import Fault, Piece, spoil, strike
+from simulators.meter import SimulatedMeter
+
+NO_DELAY = (0, 0)
+
+
+class SimulatedBus:
+    """Meters behind one talker, with the faults of the line and of each meter.
+
+    An answer begins after a delay between `reply_delay_ms` (both ends included); `meter_delays_ms` and `meter_faults`,
+    by address, come before those of the line. Chance follows from `seed`, the address and the number of the request.
+    """
+
+    def __init__(
+        self,
+        meters: Iterable[SimulatedMeter],
+        *,
+        reply_delay_ms: tuple[int, int] = NO_DELAY,
+        faults: Sequence[Fault] = (),
+        meter_delays_ms: Mapping[str, tuple[int, int]] | None = None,
+        meter_faults: Mapping[str, Sequence[Fault]] | None = None,
+        seed: int = 1,
+    ) -> None:
+        self.meters = {meter.address: meter for meter in meters}
+        self.faults = tuple(faults)
+        self.meter_faults = dict(meter_faults or {})
+        self._reply_delay_ms = reply_delay_ms
+        self._meter_delays_ms = meter_delays_ms or {}
+        self._key = series(seed)
+        self._requests: Counter[str] = Counter()
+        self._requests_on_line = 0
+
+    def hear(self, request: Frame) -> list[Piece]:
+        """What the line says after a request, each piece with its time after the request's end; [] for silence."""
+        if request.is_response:
+            return []
+        self._requests_on_line += 1
+        if (meter := self.meters.get(request.address)) is not None:
+            return self._ask(meter, request)
+        if request.address != BROADCAST and "A" not in request.address:
+            return []
+        answers = [self._ask(meter, request) for meter in self.meters.values()]
+        talking = [pieces for pieces in answers if pieces]
+        return talking[0] if len(talking) == 1 else _collide(talking)
+
+    def _ask(self, meter: SimulatedMeter, request: Frame) -> list[Piece]:
+        """One meter's answer. An echo comes from the line, whether or not anybody answers."""
+        address = meter.address
+        self._requests[address] += 1
+        number = self._requests[address]
+        key = self._key ^ int(address)
+        struck = strike(self.meter_faults.get(address, ()), key, number)
+        struck += strike(self.faults, self._key, self._requests_on_line)
+        kinds = [fault.kind for fault in struck]
+        echo = [Piece(0, encode(request))] if "echo" in kinds else []
+        answer = meter.answer(request) if "lost_request" not in kinds else None
+        if answer is None:
+            return echo
+        least, most = self._meter_delays_ms.get(address, self._reply_delay_ms)
+        delay_ms = least + below(key, number, most - least + 1)
+        pieces = spoil(answer, meter.wake_up, struck, key ^ number << 40, self._neighbour(address))
+        return echo + [Piece(delay_ms + after, data) for after, data in pieces]
+
+    def _neighbour(self, address: str) -> str:
+        """Whose answer a foreign one is."""
+        return next((other for other in self.meters if other != address), f"{(int(address) + 1) % 10**12:012d}")
+
+
+def _collide(answers: list[list[Piece]]) -> list[Piece]:
+    """Several meters talk at once: on RS-485 a dominant 0 wins, so the bytes that come out are the AND of all."""
+    if not answers:
+        return []
+    voices = [b"".join(piece.data for piece in pieces) for pieces in answers]
+    longest = max(map(len, voices))
+    padded = (voice.ljust(longest, b"\xff") for voice in voices)
+    mixed = bytes(reduce(and_, together) for together in zip(*padded, strict=True))
+    return [Piece(min(pieces[0].after_ms for pieces in answers), mixed)]

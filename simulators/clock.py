@@ -1,0 +1,66 @@
+"""A meter's own wall clock: it drifts, it jumps when it is set, and its midnights are when the meter freezes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+_DAY: Final = timedelta(days=1)
+_DAY_US: Final = 86_400_000_000
+_US: Final = timedelta(microseconds=1)
+
+
+class Midnight(NamedTuple):
+    """A midnight on the meter's clock, and the setting of the clock under which it came."""
+
+    stamp: datetime
+    set_at: datetime
+    showed: datetime
+
+
+class MeterClock:
+    """True site time to what the meter shows, and back. Both are wall times without zone.
+
+    At `set_at` the clock showed `showed`; it gains `drift_us_per_day` (negative: loses) microseconds a day, before
+    that moment as after it. It runs since `since`, at the latest since `set_at`.
+    """
+
+    def __init__(
+        self, set_at: datetime, showed: datetime, drift_us_per_day: int = 0, *, since: datetime | None = None
+    ) -> None:
+        self._settings = [(set_at, showed)]
+        self._drift_us_per_day = drift_us_per_day
+        self._since = min(since or set_at, set_at)
+
+    def shows(self, true: datetime) -> datetime:
+        """What the clock shows at the true time."""
+        set_at, showed = next((pair for pair in reversed(self._settings) if pair[0] <= true), self._settings[0])
+        return self._run_on(set_at, showed, true)
+
+    def set(self, true: datetime, to: datetime) -> None:
+        """From the true time on the clock shows `to`; its drift stays."""
+        self._settings.append((true, to))
+
+    def midnights(self, true: datetime) -> Iterator[Midnight]:
+        """Each midnight that the clock ran through since it runs, newest first.
+
+        A midnight that was jumped over did not happen; one that was jumped back over happened twice.
+        """
+        until = true
+        for set_at, showed in reversed(self._settings):
+            first = showed if set_at is not self._settings[0][0] else self._run_on(set_at, showed, self._since)
+            midnight = self._run_on(set_at, showed, until).replace(hour=0, minute=0, second=0, microsecond=0)
+            while midnight > first:
+                yield Midnight(midnight, set_at, showed)
+                midnight -= _DAY
+            until = set_at
+
+    def true_time(self, midnight: Midnight) -> datetime:
+        """The first microsecond at which the clock showed it: the exact inverse of `shows`."""
+        shown_us = (midnight.stamp - midnight.showed) // _US
+        return midnight.set_at - (-shown_us * _DAY_US // (_DAY_US + self._drift_us_per_day)) * _US
+
+    def _run_on(self, set_at: datetime, showed: datetime, true: datetime) -> datetime:
+        passed_us = (true - set_at) // _US
+        return showed + (passed_us + passed_us * self._drift_us_per_day // _DAY_US) * _US

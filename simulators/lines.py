@@ -1,0 +1,284 @@
+"""Where the bytes of simulated meters travel: a TCP port or a pseudo-terminal, which can be cut and mended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tty
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final, Literal, cast
+
+from protocols.dlt645.frame import Decoder, Frame
+from simulators.bus import SimulatedBus
+from simulators.meter import SimulatedMeter
+
+BITS_PER_CHARACTER: Final = 11
+"""1 start, 8 data, parity, 1 stop."""
+BYTE_GAP_S: Final = 0.5
+"""A request that pauses longer inside a frame is over: the meter looks for the next 68."""
+CHARACTERS_AT_ONCE: Final = 8
+"""A paced answer arrives in pieces of this size, as from the FIFO of a serial port."""
+READ_SIZE: Final = 4096
+
+Cut = Literal["hang_up", "silence"]
+"""hang_up: the carrier goes away, as a pulled plug of the converter; silence: nobody answers, as a cut bus cable."""
+
+
+class LinkTaken(OSError):
+    """The place for the link of a pseudo-terminal is taken by something that is no link."""
+
+
+class _Talker:
+    """Turns the bytes of one reader into the bytes of the meters, at the right times.
+
+    With `baud` each byte takes 11 bits on the wire, both ways; without, only the meters' delay counts.
+    """
+
+    def __init__(self, bus: SimulatedBus, baud: int | None, write: Callable[[bytes], None]) -> None:
+        self.is_deaf = False
+        self._bus = bus
+        self._byte_s = BITS_PER_CHARACTER / baud if baud else 0.0
+        self._write = write
+        self._decoder = Decoder()
+        self._loop = asyncio.get_running_loop()
+        self._request_ends = self._heard_at = 0.0
+        self._giving_up: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def received(self, data: bytes) -> None:
+        if self.is_deaf:
+            return
+        if self._giving_up:
+            self._giving_up.cancel()
+            self._giving_up = None
+        now = self._loop.time()
+        if now - self._heard_at > BYTE_GAP_S:
+            self._decoder.reset()
+        self._heard_at = now
+        self._request_ends = max(now, self._request_ends) + len(data) * self._byte_s
+        frames = [item for item in self._decoder.feed(data) if isinstance(item, Frame)]
+        self._hear(frames)
+        if not frames:
+            self._giving_up = self._loop.call_later(BYTE_GAP_S, self._give_up)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._giving_up:
+            self._giving_up.cancel()
+
+    def _give_up(self) -> None:
+        self._giving_up = None
+        self._hear([item for item in self._decoder.flush() if isinstance(item, Frame)])
+
+    def _hear(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            for after_ms, data in self._bus.hear(frame):
+                self._say(data, self._request_ends + after_ms / 1000)
+
+    def _say(self, data: bytes, at: float) -> None:
+        if not self._byte_s:
+            if at <= self._loop.time():
+                self._write_unless_closed(data)
+            else:
+                self._loop.call_at(at, self._write_unless_closed, data)
+            return
+        for start in range(0, len(data), CHARACTERS_AT_ONCE):
+            part = data[start : start + CHARACTERS_AT_ONCE]
+            at += len(part) * self._byte_s
+            self._loop.call_at(at, self._write_unless_closed, part)
+
+    def _write_unless_closed(self, data: bytes) -> None:
+        if not self._closed and not self.is_deaf:
+            self._write(data)
+
+
+class _Connection(asyncio.Protocol):
+    """One reader on a TCP line."""
+
+    def __init__(self, line: TcpLine) -> None:
+        self._line = line
+        self.transport: asyncio.Transport
+        self.talker: _Talker
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.talker = _Talker(self._line.bus, self._line.baud, self.transport.write)
+        self.talker.is_deaf = self._line.is_cut
+        self._line.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.talker.received(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.talker.close()
+        self._line.connections.discard(self)
+
+
+class TcpLine:
+    """Meters behind one TCP port, for any number of connections at once. Port 0 takes a free one and keeps it."""
+
+    def __init__(self, bus: SimulatedBus, *, host: str = "127.0.0.1", port: int = 0, baud: int | None = None) -> None:
+        self.bus = bus
+        self.host = host
+        self.port = port
+        self.baud = baud
+        self.is_cut = False
+        self.connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def place(self) -> str:
+        """Where a reader finds the line."""
+        return f"{self.host}:{self.port}"
+
+    def whereabouts(self) -> dict[str, str | int]:
+        """The same for a program."""
+        return {"kind": "tcp", "host": self.host, "port": self.port}
+
+    async def open(self) -> None:
+        """OSError when the port is taken."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """No listener, no connection."""
+        if self._server:
+            self._server.close()
+            self._server = None
+        for connection in list(self.connections):
+            connection.talker.close()
+            connection.transport.abort()
+
+    async def cut(self, how: Cut = "hang_up") -> None:
+        """Take the line away from its readers until `mend`."""
+        self.is_cut = True
+        if how == "hang_up":
+            await self.close()
+        for connection in self.connections:
+            connection.talker.is_deaf = True
+
+    async def mend(self) -> None:
+        """The line works again, at the same port."""
+        self.is_cut = False
+        for connection in self.connections:
+            connection.talker.is_deaf = False
+        if self._server is None:
+            await self.open()
+
+
+class PtyLine:
+    """Meters behind a pseudo-terminal. Readers may come and go; `link` is a path that always leads to it."""
+
+    def __init__(self, bus: SimulatedBus, *, link: Path | None = None, baud: int | None = None) -> None:
+        self.bus = bus
+        self.link = link
+        self.baud = baud
+        self.is_cut = False
+        self._meter_end = self._reader_end = -1
+        self._talker: _Talker | None = None
+
+    @property
+    def place(self) -> str:
+        """Where a reader finds the line."""
+        return str(self.link or os.ttyname(self._reader_end))
+
+    def whereabouts(self) -> dict[str, str | int]:
+        """The same for a program."""
+        return {"kind": "pty", "device": self.place}
+
+    async def open(self) -> None:
+        """LinkTaken when something that is no link stands at `link`."""
+        if self.link and self.link.exists() and not self.link.is_symlink():
+            raise LinkTaken(f"{self.link} exists and is no link; the line would overwrite it")
+        self._meter_end, self._reader_end = os.openpty()
+        tty.setraw(self._reader_end)
+        os.set_blocking(self._meter_end, False)
+        self._talker = _Talker(self.bus, self.baud, self._write)
+        asyncio.get_running_loop().add_reader(self._meter_end, self._read)
+        if self.link:
+            _point(self.link, os.ttyname(self._reader_end))
+
+    async def close(self) -> None:
+        """Hang up and remove the link."""
+        if self._talker is None:
+            return
+        self._talker.close()
+        self._talker = None
+        asyncio.get_running_loop().remove_reader(self._meter_end)
+        if self.link and self.link.is_symlink() and os.readlink(self.link) == os.ttyname(self._reader_end):
+            self.link.unlink()
+        os.close(self._meter_end)
+        os.close(self._reader_end)
+
+    async def cut(self, how: Cut = "silence") -> None:
+        """Take the line away from its reader until `mend`."""
+        self.is_cut = True
+        if how == "hang_up":
+            await self.close()
+        elif self._talker:
+            self._talker.is_deaf = True
+
+    async def mend(self) -> None:
+        """The line works again; after a hang-up behind a new pseudo-terminal under the same link."""
+        self.is_cut = False
+        if self._talker is None:
+            await self.open()
+        else:
+            self._talker.is_deaf = False
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            data = os.read(self._meter_end, READ_SIZE)
+            if self._talker:
+                self._talker.received(data)
+
+    def _write(self, data: bytes) -> None:
+        """What does not fit into the buffer, because nobody reads, is lost as on a wire."""
+        with suppress(BlockingIOError):
+            os.write(self._meter_end, data)
+
+
+@asynccontextmanager
+async def serve_tcp(
+    meters: Iterable[SimulatedMeter] | SimulatedBus,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    baud: int | None = None,
+) -> AsyncIterator[TcpLine]:
+    """A TCP line with these meters while the block runs."""
+    line = TcpLine(_bus(meters), host=host, port=port, baud=baud)
+    await line.open()
+    try:
+        yield line
+    finally:
+        await line.close()
+
+
+@asynccontextmanager
+async def serve_pty(
+    meters: Iterable[SimulatedMeter] | SimulatedBus, link: Path | None = None, *, baud: int | None = None
+) -> AsyncIterator[PtyLine]:
+    """A pseudo-terminal with these meters while the block runs; `line.place` is the device to open."""
+    line = PtyLine(_bus(meters), link=link, baud=baud)
+    await line.open()
+    try:
+        yield line
+    finally:
+        await line.close()
+
+
+def _bus(meters: Iterable[SimulatedMeter] | SimulatedBus) -> SimulatedBus:
+    return meters if isinstance(meters, SimulatedBus) else SimulatedBus(meters)
+
+
+def _point(link: Path, target: str) -> None:
+    """Let the link lead to the target, without a moment in which it is missing."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.replace(link)

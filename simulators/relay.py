@@ -1,0 +1,128 @@
+"""The relay of a simulated meter: what it was told (status word 3 bit 6) and where it is (bit 4) are two things."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final
+
+STATUS_RELAY_OPEN: Final = 1 << 4
+STATUS_COMMAND_OPEN: Final = 1 << 6
+STATUS_PRE_TRIP_ALARM: Final = 1 << 7
+STATUS_KEEP_POWER: Final = 1 << 12
+
+
+class RelayKind(Enum):
+    """Where the relay sits. After *allow close* an internal one waits for the customer's button."""
+
+    INTERNAL = "internal"
+    EXTERNAL = "external"
+    NONE = "none"
+
+
+class RelayRefused(Exception):
+    """The meter will not do this command now: no relay, keep power, or a duration of zero."""
+
+
+class Relay:
+    """A relay moved by commands, by time and by the customer's button.
+
+    `moves` is its whole life: (true time, True when it opened). `trip_delay`: time between a trip and the movement.
+    """
+
+    def __init__(
+        self,
+        kind: RelayKind = RelayKind.INTERNAL,
+        *,
+        has_button: bool = True,
+        trip_delay: timedelta = timedelta(0),
+        is_stuck: bool = False,
+        keeps_power: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.has_button = has_button
+        self.trip_delay = trip_delay
+        self.is_stuck = is_stuck
+        self.keeps_power = keeps_power
+        self.is_open = False
+        self.command_open = False
+        self.pre_trip_alarm = False
+        self.moves: list[tuple[datetime, bool]] = []
+        self._trip_due: datetime | None = None
+        self._return_due: tuple[datetime, bool] | None = None
+
+    def status_bits(self) -> int:
+        """The relay's bits of status word 3."""
+        return (
+            STATUS_RELAY_OPEN * self.is_open
+            | STATUS_COMMAND_OPEN * self.command_open
+            | STATUS_PRE_TRIP_ALARM * self.pre_trip_alarm
+            | STATUS_KEEP_POWER * self.keeps_power
+        )
+
+    def settle(self, at: datetime) -> None:
+        """Let happen what was due until `at`: a delayed trip, the return of a trip for a time."""
+        if self._trip_due and self._trip_due <= at:
+            self._move(self._trip_due, to_open=True)
+            self._trip_due = None
+        if self._return_due and self._return_due[0] <= at:
+            due, closes_directly = self._return_due
+            if closes_directly:
+                self.close(due)
+            else:
+                self.allow_close(due)
+
+    def trip(self, at: datetime, *, back_after: timedelta | None = None, closes_directly: bool = False) -> None:
+        """Command 1A; with `back_after` 1D (then allow close) or 1E (then close)."""
+        self._needs_relay()
+        if self.keeps_power or back_after == timedelta(0):
+            raise RelayRefused
+        self.command_open = True
+        self._trip_due = at + self.trip_delay
+        self._return_due = (self._trip_due + back_after, closes_directly) if back_after else None
+        self.settle(at)
+
+    def allow_close(self, at: datetime) -> None:
+        """Command 1B. A trip that was still to come is off."""
+        self._needs_relay()
+        self.command_open = False
+        self._trip_due = self._return_due = None
+        if self.kind is RelayKind.EXTERNAL or not self.has_button:
+            self._move(at, to_open=False)
+
+    def close(self, at: datetime) -> None:
+        """Command 1C: the relay closes without the customer."""
+        self._needs_relay()
+        self.command_open = False
+        self._trip_due = self._return_due = None
+        self._move(at, to_open=False)
+
+    def keep_power(self, at: datetime, *, on: bool) -> None:
+        """Commands 3A and 3B. Keep power on a tripped meter allows it to close."""
+        self._needs_relay()
+        self.keeps_power = on
+        if on and self.command_open:
+            self.allow_close(at)
+
+    def press_button(self, at: datetime) -> None:
+        """The customer holds the button: closes when the meter was allowed to."""
+        self.settle(at)
+        if not self.command_open:
+            self._move(at, to_open=False)
+
+    def force(self, at: datetime, *, to_open: bool) -> None:
+        """Somebody moves the relay with another tool; no command of ours did it."""
+        self._needs_relay()
+        self.settle(at)
+        self.command_open = to_open
+        self._trip_due = self._return_due = None
+        self._move(at, to_open=to_open)
+
+    def _move(self, at: datetime, *, to_open: bool) -> None:
+        if to_open != self.is_open and not self.is_stuck:
+            self.is_open = to_open
+            self.moves.append((at, to_open))
+
+    def _needs_relay(self) -> None:
+        if self.kind is RelayKind.NONE:
+            raise RelayRefused

@@ -1,0 +1,85 @@
+"""Asks a running `meterd simulate` what is true, and lets things happen to its lines and meters."""
+
+from __future__ import annotations
+
+import json
+import socket
+from datetime import date
+from decimal import Decimal
+from typing import Any, Literal
+
+from protocols.errors import MeterdError
+
+
+class BenchRefused(MeterdError):
+    """The simulated bench would not or could not do what was asked."""
+
+
+class RemoteBench:
+    """The client of the control port. Blocking; use as a context manager. OSError when the bench is gone."""
+
+    def __init__(self, host: str, port: int, *, timeout_s: float = 30.0) -> None:
+        self._socket = socket.create_connection((host, port), timeout=timeout_s)
+        self._answers = self._socket.makefile("rb")
+
+    def __enter__(self) -> RemoteBench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The bench goes on without us."""
+        self._answers.close()
+        self._socket.close()
+
+    def state(self) -> dict[str, Any]:
+        """`now`, `lines` (name -> place, cut), number of `meters` and of `events`."""
+        return self._ask("state")
+
+    def cut(self, line: str, how: Literal["hang_up", "silence"] | None = None) -> None:
+        """Take a line away; without `how` TCP hangs up and a pseudo-terminal falls silent."""
+        self._ask("cut", line=line, how=how)
+
+    def mend(self, line: str) -> None:
+        """The line works again."""
+        self._ask("mend", line=line)
+
+    def meter(self, address: str) -> dict[str, Any]:
+        """`register` (kWh as string), `relay` and `command` (open, closed), `clock`, `moves` of the relay."""
+        return self._ask("meter", address=address)
+
+    def relay_is_open(self, address: str) -> bool:
+        """Where the relay of a meter is in truth."""
+        return bool(self.meter(address)["relay"] == "open")
+
+    def truth(self, address: str | None = None) -> dict[str, dict[date, Decimal]]:
+        """The frozen registers that each meter (or one) remembers: address -> date of the stamp -> kWh."""
+        answer = self._ask("truth", **({"address": address} if address else {}))
+        return {
+            meter: {date.fromisoformat(day): Decimal(kwh) for day, kwh in found["freezes"].items()}
+            for meter, found in answer["truth"].items()
+        }
+
+    def events(self, since: int = 0) -> list[dict[str, Any]]:
+        """What happened after event `since`: `number`, `at`, `address`, `kind` and what belongs to the kind."""
+        events: list[dict[str, Any]] = self._ask("events", since=since)["events"]
+        return events
+
+    def press_button(self, address: str) -> dict[str, Any]:
+        """The customer holds the button of the relay; the meter's state after it."""
+        return self._ask("press_button", address=address)
+
+    def force_relay(self, address: str, state: Literal["open", "closed"]) -> dict[str, Any]:
+        """Move the relay as another tool would; the meter's state after it."""
+        return self._ask("force_relay", address=address, state=state)
+
+    def _ask(self, do: str, **what: Any) -> dict[str, Any]:
+        self._socket.sendall(json.dumps({"do": do, **what}).encode() + b"\n")
+        line = self._answers.readline()
+        if not line:
+            raise ConnectionError("the bench hung up")
+        answer: dict[str, Any] = json.loads(line)
+        if not answer.pop("ok"):
+            raise BenchRefused(f"{do}: {answer['error']}")
+        return answer

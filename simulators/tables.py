@@ -1,0 +1,145 @@
+"""The tables of a scenario file: the keys, what they may hold and what they are when left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from simulators.faults import KINDS
+from simulators.load import SHAPES
+from simulators.meter import FRAME_LIMIT, EmptyFreeze
+
+MOST_METERS: Final = 100_000
+"""In one fleet; a slip of the hand should not fill the memory."""
+STUCK_RELAY: Final = "stuck_relay"
+FAULT_KINDS: Final = (*KINDS, STUCK_RELAY)
+METER_TYPES: Final = ("postpaid", "energy", "money")
+"""Bits 8-9 of status word 3, in the order of their values."""
+
+
+def _number(value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError(f"must be a number, not {value!r}")
+    return Decimal(value)
+
+
+def _range(value: object) -> tuple[Decimal, Decimal]:
+    """One number, or [least, most]."""
+    ends = value if isinstance(value, list) else [value, value]
+    if len(ends) != 2:
+        raise ValueError(f"must be a number or [least, most], not {value!r}")
+    least, most = map(_number, ends)
+    if least > most:
+        raise ValueError(f"least {least} is above most {most}")
+    return least, most
+
+
+def _delay(value: object) -> tuple[int, int]:
+    """[least, most] whole milliseconds."""
+    ends = _range(value)
+    if any(end != int(end) or end < 0 for end in ends):
+        raise ValueError("must be whole milliseconds, not negative")
+    return int(ends[0]), int(ends[1])
+
+
+def _digits(count: int) -> BeforeValidator:
+    def check(value: object) -> object:
+        if not isinstance(value, str) or not re.fullmatch(rf"[0-9]{{{count}}}", value):
+            raise ValueError(f"must be {count} digits in quotes, not {value!r}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _one_of(*words: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        if value not in words:
+            close = get_close_matches(str(value), words, 1)
+            raise ValueError(
+                f"{value!r} is none of {', '.join(words)}{f' (did you mean {close[0]}?)' if close else ''}"
+            )
+        return value
+
+    return BeforeValidator(check)
+
+
+Number = Annotated[Decimal, BeforeValidator(_number)]
+Range = Annotated[tuple[Decimal, Decimal], BeforeValidator(_range)]
+Delay = Annotated[tuple[int, int], BeforeValidator(_delay)]
+Positive = Annotated[StrictInt, Field(ge=1)]
+NotNegative = Annotated[StrictInt, Field(ge=0)]
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FaultTable(Table):
+    """One fault; STUCK_RELAY is a matter of the meter, the others of the way to it."""
+
+    kind: Annotated[str, _one_of(*FAULT_KINDS)]
+    every_meter: Positive = 1
+    every_request: Positive = 1
+    chance: Number = Field(Decimal(1), gt=0, le=1)
+    delay_ms: NotNegative | None = None
+
+
+class LineTable(Table):
+    """One line: a TCP `port` or the `link` of a pseudo-terminal."""
+
+    host: StrictStr = "127.0.0.1"
+    port: Annotated[StrictInt, Field(ge=0, le=65535)] | None = None
+    link: StrictStr | None = None
+    reply_delay_ms: Delay = (20, 60)
+    baud: Positive | None = None
+    faults: list[FaultTable] = Field(default_factory=list)
+
+
+class MeterTable(Table):
+    """What can be said of one meter or of a fleet. A range gives each meter its own value, by chance."""
+
+    kwh_per_day: Range = (Decimal(3), Decimal(15))
+    shape: Annotated[str, _one_of(*SHAPES)] = "home"
+    daily_spread: Number = Field(Decimal("0.2"), ge=0, le=Decimal("0.5"))
+    initial_kwh: Range = (Decimal(0), Decimal(20000))
+    installed: date = date(2024, 1, 1)
+    tariffs: Literal[0, 4] = 4
+    phases: Literal[1, 3] = 1
+    voltage_v: Number = Field(Decimal(220), gt=0, lt=800)
+    clock_offset_s: Range = (Decimal(0), Decimal(0))
+    drift_s_per_day: Range = (Decimal(0), Decimal(0))
+    clock_set_on: date | None = None
+    relay: Literal["internal", "external", "none"] = "internal"
+    button: Literal["customer", "auto"] = "customer"
+    trip_delay_s: NotNegative = 0
+    keep_power: StrictBool = False
+    meter_type: Annotated[str, _one_of(*METER_TYPES)] = "postpaid"
+    level: Annotated[str, _digits(2)] = "02"
+    password: Annotated[str, _digits(6)] = "000000"  # noqa: S105 - what a meter has that nobody set
+    remaining_yuan: Number | None = Field(None, gt=Decimal(-1_000_000), lt=Decimal(1_000_000), decimal_places=2)
+    skipped_freezes: list[date] = Field(default_factory=list)
+    skipped_freeze_chance: Number = Field(Decimal(0), ge=0, lt=1)
+    empty_freeze: EmptyFreeze = "zeros"
+    frame_limit: Annotated[StrictInt, Field(ge=16, le=FRAME_LIMIT)] = FRAME_LIMIT
+    wake_up: Annotated[StrictInt, Field(ge=0, le=32)] = 4
+    reply_delay_ms: Delay | None = None
+    faults: list[FaultTable] = Field(default_factory=list)
+
+
+class FleetTable(MeterTable):
+    """`count` meters on one line, with addresses from `address` on."""
+
+    line: StrictStr
+    address: Annotated[str, _digits(12)]
+    count: Annotated[StrictInt, Field(ge=1, le=MOST_METERS)] = 1
+
+    def addresses(self) -> Iterator[str]:
+        """The addresses of the fleet, in order."""
+        first = int(self.address)
+        return (f"{number:012d}" for number in range(first, first + self.count))

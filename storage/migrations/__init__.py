@@ -1,0 +1,97 @@
+"""Migrations: the .sql files of this folder, applied in order, each once, under an advisory lock."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from protocols.errors import MeterdError
+
+LOCK = 0x6D657465  # "mete": one migrating process at a time
+CHUNK = "7 days"
+
+
+class SchemaError(MeterdError):
+    """The database's schema is not the one this program was written for. Whoever installs acts."""
+
+
+class Migration(NamedTuple):
+    version: int
+    name: str
+    text: str
+    checksum: str
+
+
+def migrations() -> list[Migration]:
+    """All migrations in the package, by version."""
+    found = []
+    for file in files("storage.migrations").iterdir():
+        if file.name.endswith(".sql"):
+            text = file.read_text(encoding="utf-8")
+            found.append(Migration(int(file.name[:4]), file.name, text, hashlib.sha256(text.encode()).hexdigest()))
+    return sorted(found)
+
+
+def migrate(url: str) -> int:
+    """Bring the database to this program's version and return it; what was already applied is only compared.
+
+    Each migration commits together with its entry in `schema_version`. With TimescaleDB preloaded the reading table
+    becomes a hypertable. SchemaError if the database is newer than the program or a migration was changed afterwards.
+    """
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        connection.execute("SET client_min_messages = warning")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY, name text NOT NULL, "
+            "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        applied = _applied(connection)
+        for migration in migrations():
+            if migration.version in applied:
+                continue
+            with connection.transaction():
+                connection.execute(sql.SQL(migration.text))
+                connection.execute(
+                    "INSERT INTO schema_version (version, name, checksum) VALUES (%s, %s, %s)",
+                    (migration.version, migration.name, migration.checksum),
+                )
+        _use_timescaledb(connection)
+        return check_version(connection)
+
+
+def check_version(connection: psycopg.Connection[TupleRow]) -> int:
+    """The database's version. SchemaError unless it is exactly what this program was written for."""
+    ours = migrations()
+    if not connection.execute("SELECT to_regclass('schema_version')").fetchone() == ("schema_version",):
+        raise SchemaError("the database holds no meterd schema; start `meterd run` once, it sets it up")
+    if len(_applied(connection)) < len(ours):
+        raise SchemaError("the database's schema is older than this program; `meterd run` brings it up to date")
+    return ours[-1].version
+
+
+def _applied(connection: psycopg.Connection[TupleRow]) -> set[int]:
+    ours = {migration.version: migration for migration in migrations()}
+    applied = connection.execute("SELECT version, name, checksum FROM schema_version ORDER BY version").fetchall()
+    for version, name, checksum in applied:
+        if version not in ours:
+            raise SchemaError(f"the database's schema ({name}) is newer than this program; install the newer meterd")
+        if ours[version].checksum != checksum:
+            raise SchemaError(f"migration {name} is not the one that was applied to this database; install a release")
+    return {version for version, _, _ in applied}
+
+
+def _use_timescaledb(connection: psycopg.Connection[TupleRow]) -> None:
+    row = connection.execute("SELECT current_setting('shared_preload_libraries')").fetchone()
+    if row is None or "timescaledb" not in row[0]:
+        return
+    connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    connection.execute(
+        "SELECT create_hypertable('reading', by_range('frozen_at', %s::interval), if_not_exists => true, "
+        "migrate_data => true)",
+        (CHUNK,),
+    )

@@ -1,0 +1,103 @@
+"""Raw readings and slots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from storage.sql import load
+
+SQL = load("readings")
+DAILY_FREEZE = "daily_freeze"
+
+
+@dataclass(frozen=True, slots=True)
+class RawReading:
+    """`frozen_at` aware; `total` and `rates` in the register's smallest step."""
+
+    frozen_at: datetime
+    meter_id: int
+    total: int
+    rates: tuple[int, ...]
+    arrived_at: datetime
+    clock_skew_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One owed value that is there: `published`, or `suspect` with the rules that it breaks."""
+
+    point_id: str
+    day: date
+    state: str
+    reasons: Sequence[str]
+    meter_id: int
+    total: int
+
+
+async def add_readings(connection: AsyncConnection[Any], readings: Sequence[RawReading]) -> int:
+    """Keep raw readings; returns how many were new. The same (meter, kind, time stamp, value) is kept once."""
+    await connection.execute(SQL["stage_readings"])
+    async with connection.cursor() as cursor, cursor.copy(SQL["copy_readings"]) as copy:
+        copy.set_types(["timestamptz", "int4", "text", "int8", "int8[]", "timestamptz", "int4"])
+        for r in readings:
+            rates = list(r.rates)
+            await copy.write_row((r.frozen_at, r.meter_id, DAILY_FREEZE, r.total, rates, r.arrived_at, r.clock_skew_s))
+    return (await connection.execute(SQL["merge_readings"])).rowcount
+
+
+async def slots_around(
+    connection: AsyncConnection[Any], spans: Sequence[tuple[str, date, date]]
+) -> dict[str, list[Slot]]:
+    """By point: all slots inside each (point, first day, last day) and the nearest published one on either side."""
+    values = {
+        "points": [point for point, _, _ in spans],
+        "firsts": [first for _, first, _ in spans],
+        "lasts": [last for _, _, last in spans],
+    }
+    found: dict[str, list[Slot]] = {point: [] for point, _, _ in spans}
+    async with connection.cursor(row_factory=class_row(Slot)) as cursor:
+        async for slot in await cursor.execute(SQL["slots_around"], values):
+            found[slot.point_id].append(slot)
+    return found
+
+
+async def add_slots(connection: AsyncConnection[Any], slots: Sequence[Slot]) -> None:
+    """Store decided slots. UniqueViolation if one is there already: the caller looked before, in this transaction."""
+    values = {
+        "days": [slot.day for slot in slots],
+        "points": [slot.point_id for slot in slots],
+        "states": [slot.state for slot in slots],
+        "reasons": ["|".join(slot.reasons) for slot in slots],
+        "meters": [slot.meter_id for slot in slots],
+        "totals": [slot.total for slot in slots],
+    }
+    await connection.execute(SQL["add_slots"], values)
+
+
+async def present_days(connection: AsyncConnection[Any], since: date) -> list[tuple[int, date]]:
+    """(meter id, day) of every slot that has a value, from `since` on."""
+    return await (await connection.execute(SQL["present_days"], {"since": since})).fetchall()
+
+
+async def gaps(connection: AsyncConnection[Any], since: date, until: date) -> list[dict[str, Any]]:
+    """Runs of owed days without a value: point_id, address, line, first_day, last_day, days."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        return await (await cursor.execute(SQL["gaps"], {"since": since, "until": until})).fetchall()
+
+
+async def withheld(connection: AsyncConnection[Any], since: date, until: date) -> list[dict[str, Any]]:
+    """Values that were collected and not published: point_id, address, day, total, decimals, reasons."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        return await (await cursor.execute(SQL["withheld"], {"since": since, "until": until})).fetchall()
+
+
+async def bury(connection: AsyncConnection[Any], content: dict[str, Any], reason: str) -> None:
+    """Keep what could not be stored, with the reason."""
+    await connection.execute(SQL["bury"], {"content": Jsonb(content), "reason": reason})

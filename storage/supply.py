@@ -1,0 +1,229 @@
+"""Supply: facts for the guard, commands, observations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from storage.sql import load
+
+SQL = load("supply")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlFacts:
+    """A point with all that the guard must know of it and its account."""
+
+    point_id: str
+    account_id: str
+    supply_state: str
+    relay_observed: str
+    keep_power_observed: bool
+    protected: bool
+    life_support: bool
+    reconnect: str
+    meter_id: int
+    address: str
+    line: str
+    account_state: str
+    has_agreement: bool
+    trip_fen: int
+    credit_limit_fen: int
+    reconnect_fen: int
+    credit_state: str
+    episode_started_at: datetime | None
+    balance_fen: int
+    newest_state: str | None
+    last_published_day: date | None
+    longest_recent_span_days: int
+    reconnect_pending: bool
+    trips_last_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of `command`; see the schema for its states."""
+
+    id: UUID
+    sequence: int
+    point_id: str
+    meter_id: int
+    address: str
+    line: str
+    action: str
+    cause: str
+    state: str
+    guard: Mapping[str, Any] | None
+    created_at: datetime
+    expires_at: datetime
+    next_at: datetime
+    sends: int
+    checks: int
+    sent_at: datetime | None
+    detail: str
+
+
+async def control_facts(connection: AsyncConnection[Any], accounts: Iterable[str], now: datetime) -> list[ControlFacts]:
+    """The facts of every point of these accounts. The caller holds the locks on the account rows."""
+    values = {"accounts": sorted(set(accounts)), "now": now}
+    async with connection.cursor(row_factory=class_row(ControlFacts)) as cursor:
+        return await (await cursor.execute(SQL["control_facts"], values)).fetchall()
+
+
+async def accounts_to_look_at(connection: AsyncConnection[Any]) -> list[str]:
+    """Accounts whose money and supply may not fit together."""
+    return [account for (account,) in await (await connection.execute(SQL["accounts_to_look_at"])).fetchall()]
+
+
+async def record_verdict(
+    connection: AsyncConnection[Any],
+    point: str,
+    at: datetime,
+    decision: str,
+    reasons: Sequence[str],
+    facts: Mapping[str, Any],
+) -> bool:
+    """Keep the guard's verdict if it differs from the last one about this point; True if it did."""
+    last = await (await connection.execute(SQL["last_verdict"], {"point": point})).fetchone()
+    if last is not None and (last[0], list(last[1])) == (decision, list(reasons)):
+        return False
+    values = {"point": point, "at": at, "decision": decision, "reasons": list(reasons), "facts": Jsonb(dict(facts))}
+    await connection.execute(SQL["add_verdict"], values)
+    return True
+
+
+async def was_tried_since(
+    connection: AsyncConnection[Any], point: str, *, is_trip: bool, since: datetime, refused_since: datetime
+) -> bool:
+    """True if a trip (or a reconnect) of this point ended without success since then, or was refused by the meter."""
+    values = {"point": point, "is_trip": is_trip, "since": since, "refused_since": refused_since}
+    return await (await connection.execute(SQL["recent_command"], values)).fetchone() is not None
+
+
+async def add_command(
+    connection: AsyncConnection[Any],
+    command: UUID,
+    facts: ControlFacts,
+    *,
+    action: str,
+    cause: str,
+    guard: Mapping[str, Any] | None,
+    now: datetime,
+    expires_at: datetime,
+) -> None:
+    """Persist a command; the line of its meter is notified when the transaction commits."""
+    values = {
+        "id": command,
+        "point_id": facts.point_id,
+        "meter_id": facts.meter_id,
+        "address": facts.address,
+        "line": facts.line,
+        "action": action,
+        "cause": cause,
+        "guard": None if guard is None else Jsonb(dict(guard)),
+        "now": now,
+        "expires_at": expires_at,
+    }
+    await connection.execute(SQL["add_command"], values)
+
+
+async def set_supply(connection: AsyncConnection[Any], point: str, supply_state: str) -> None:
+    await connection.execute(SQL["set_supply"], {"point_id": point, "supply_state": supply_state})
+
+
+async def end_open_trips(connection: AsyncConnection[Any], points: Iterable[str], detail: str) -> dict[str, int]:
+    """Cancel unsent trips and supersede the others; returns point -> how often its trip had been sent."""
+    values = {"points": list(points), "detail": detail}
+    return dict(await (await connection.execute(SQL["end_open_trips"], values)).fetchall())
+
+
+async def due_command(connection: AsyncConnection[Any], line: str, now: datetime) -> tuple[UUID, str] | None:
+    """(command, account) of what the line has to do now, without locking anything."""
+    return await (await connection.execute(SQL["due_command"], {"line": line, "now": now})).fetchone()
+
+
+async def next_due(connection: AsyncConnection[Any], line: str) -> datetime | None:
+    """When the line has to look at its commands again."""
+    row = await (await connection.execute(SQL["next_due"], {"line": line})).fetchone()
+    return row[0] if row else None
+
+
+async def lock_command(connection: AsyncConnection[Any], command: UUID) -> Command | None:
+    """The command, locked, if it is still open. Lock its account first."""
+    async with connection.cursor(row_factory=class_row(Command)) as cursor:
+        return await (await cursor.execute(SQL["lock_command"], {"id": command})).fetchone()
+
+
+async def move_command(
+    connection: AsyncConnection[Any],
+    command: UUID,
+    *,
+    state: str,
+    now: datetime,
+    next_at: datetime,
+    detail: str = "",
+    sends: int = 0,
+    checks: int = 0,
+    guard: Mapping[str, Any] | None = None,
+    expires_at: datetime | None = None,
+) -> None:
+    """Its next state; `sends` and `checks` are added to its counters. Every transition is journalled."""
+    values = {
+        "id": command,
+        "state": state,
+        "now": now,
+        "next_at": next_at,
+        "detail": detail,
+        "sends": sends,
+        "checks": checks,
+        "guard": None if guard is None else Jsonb(dict(guard)),
+        "expires_at": expires_at,
+    }
+    await connection.execute(SQL["move_command"], values)
+
+
+async def answer_command(connection: AsyncConnection[Any], command: UUID, state: str, detail: str) -> bool:
+    """Record what the meter said to the control frame; False if the command was superseded meanwhile."""
+    values = {"id": command, "state": state, "detail": detail}
+    return await (await connection.execute(SQL["answer_command"], values)).fetchone() is not None
+
+
+async def observe_relay(
+    connection: AsyncConnection[Any], point: str, *, is_open: bool, keep_power: bool, now: datetime
+) -> None:
+    """Keep what status word 3 said; never inferred from a command."""
+    values = {"point": point, "relay": "open" if is_open else "closed", "keep_power": keep_power, "now": now}
+    await connection.execute(SQL["observe_relay"], values)
+
+
+async def resume(connection: AsyncConnection[Any], *, now: datetime, trips_before: datetime) -> None:
+    """After a restart: what may be on its way is verified, trips that waited since `trips_before` are expired."""
+    async with connection.transaction():
+        await connection.execute(SQL["expire_old_trips"], {"before": trips_before})
+        await connection.execute(SQL["resume"], {"now": now})
+
+
+async def commands_by_state(connection: AsyncConnection[Any]) -> list[tuple[str, str, int]]:
+    """(action, state, count)."""
+    return await (await connection.execute(SQL["commands_by_state"])).fetchall()
+
+
+async def supply(
+    connection: AsyncConnection[Any], *, account: str | None = None, point: str | None = None
+) -> list[dict[str, Any]]:
+    """Points with supply state, observed relay, last command and last verdict."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        return await (await cursor.execute(SQL["supply"], {"account": account, "point": point})).fetchall()
+
+
+async def command_history(connection: AsyncConnection[Any], point: str) -> list[dict[str, Any]]:
+    """Every transition of the point's commands in order of time."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        return await (await cursor.execute(SQL["command_history"], {"point": point})).fetchall()

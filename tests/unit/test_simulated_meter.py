@@ -1,0 +1,587 @@
+"""A simulated meter against bytes that others wrote or captured, and against its own arithmetic."""
+
+# ruff: noqa: DTZ001 - the wall clocks of meters have no zone
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.dlt645.frame import Decoder, Frame, encode
+from simulators.clock import MeterClock
+from simulators.load import MWH_PER_KWH, RATES, SHAPES, LoadCurve
+from simulators.meter import MWH_PER_DIGIT, SimulatedMeter
+from simulators.relay import Relay, RelayKind
+
+NO_LOAD = LoadCurve(mwh_per_day=0)
+NOON = datetime(2026, 5, 2, 12, 0, 0)
+
+
+class SettableTime:
+    """Site time that a test moves."""
+
+    def __init__(self, at=NOON):
+        self.at = at
+
+    def __call__(self):
+        return self.at
+
+    def pass_by(self, **what):
+        self.at += timedelta(**what)
+
+
+def ask(meter, request_hex):
+    """The whole answer, wake-up included, as hex; "" for silence."""
+    (request,) = (item for item in Decoder().feed(bytes.fromhex(request_hex)) if isinstance(item, Frame))
+    reply = meter.answer(request)
+    return (b"\xfe" * meter.wake_up + encode(reply)).hex().upper() if reply else ""
+
+
+def read(meter, identifier):
+    """The data of an answer, None when it refused with D1 02."""
+    reply = meter.answer(Frame(meter.address, 0x11, bytes.fromhex(identifier)[::-1]))
+    if reply.control == 0xD1:
+        assert reply.data == b"\x02"
+        return None
+    assert reply.data[:4] == bytes.fromhex(identifier)[::-1]
+    data = reply.data[4:]
+    sequence = 0
+    while reply.has_more:
+        sequence += 1
+        asked = bytes.fromhex(identifier)[::-1] + bytes((sequence,))
+        reply = meter.answer(Frame(meter.address, 0x12, asked))
+        assert reply.data[:4] + reply.data[-1:] == asked
+        data += reply.data[4:-1]
+    return data
+
+
+def plain(address, at=NOON, **what):
+    """A meter without load, that answers without FE."""
+    return SimulatedMeter(address, now=lambda: at, **{"curve": NO_LOAD, "wake_up": 0, **what})
+
+
+# Answers that were recorded elsewhere: (meter, request, answer). The name is the one of the vector.
+RECORDED = {
+    "d07-002/003 address of any meter": (
+        plain("201000000012"),
+        "68AAAAAAAAAAAA681300DF16",
+        "681200000010206893064533333343531F16",
+    ),
+    "d07-319/320 6.78 kWh, as logged behind a terminal": (
+        plain("151230011061", initial_kwh=Decimal("6.78")),
+        "68611001301215681104333334337B16",
+        "6861100130121568910833333433AB3933334916",
+    ),
+    "d07-007/008 voltages, no phase B and C": (
+        plain("201000000012", voltage_v=Decimal("225.6")),
+        "6812000000102068110433323435F516",
+        "6812000000102068910A333234358955323232322116",
+    ),
+    "d07-010 date and weekday": (
+        plain("201000000012", datetime(2016, 1, 11, 21, 53, 55), installed=date(2015, 1, 1)),
+        "6812000000102068110434343337F916",
+        "6812000000102068910834343337344434497216",
+    ),
+    "d07-011/012 time": (
+        plain("201000000012", datetime(2016, 1, 11, 21, 53, 55), installed=date(2015, 1, 1)),
+        "6812000000102068110435343337FA16",
+        "6812000000102068910735343337888654DF16",
+    ),
+    "d07-014 time of the newest daily freeze": (
+        plain("201000000012", datetime(2015, 10, 9, 17, 0), installed=date(2015, 1, 1)),
+        "6812000000102068110434333938FF16",
+        "681200000010206891093433393833333C4348B116",
+    ),
+    "d07-240 a daily freeze of five registers": (
+        plain("000000000006", wake_up=4),
+        "6806000000000068110434343938C416",
+        "FEFEFEFE680600000000006891183434393833333333333333333333333333333333333333335416",
+    ),
+    "d07-016 remaining amount": (
+        plain("201000000012", remaining_yuan=Decimal("198.56")),
+        "681200000010206811043335C3338516",
+        "681200000010206891083335C33389CB3433C416",
+    ),
+    "d07-022 trip count": (
+        plain("201000000012"),
+        "68120000001020681104343333501116",
+        "68120000001020689107343333503333332D16",
+    ),
+    "d07-228/232 address as data": (
+        plain("000000000033"),
+        "FEFEFEFE6833000000000068110434373337ED16",
+        "6833000000000068910A34373337663333333333D816",
+    ),
+    "d07-324/326 status word 3 of a closed relay": (
+        plain("151230011061"),
+        "68611001301215681104363833378616",
+        "686110013012156891063638333733336E16",
+    ),
+    "d07-092 an identifier that it does not have": (
+        plain("398192000337"),
+        "6837030092813968110434333A333F16",
+        "6837030092813968D101355D16",
+    ),
+    "d07-288 a follow-up that was never begun": (
+        plain("123456781012", wake_up=4),
+        "6812107856341268120533323435341F16",
+        "FEFEFEFE6812107856341268D201350E16",
+    ),
+    "d07-290 a write with a wrong password": (
+        plain("123456781012", wake_up=4),
+        "6812107856341268140F353433373533333433333333886645CA16",
+        "FEFEFEFE6812107856341268D401371216",
+    ),
+    "d07-305 freeze now": (
+        plain("121078563412", wake_up=4),
+        "68123456781012681604CCCCCCCC5016",
+        "FEFEFEFE681234567810126896009C16",
+    ),
+    "d07-040/041 a trip before its expiry": (
+        plain("111111111111", datetime(2018, 5, 12, 15, 41, 23), installed=date(2018, 1, 1), level="00"),
+        "68111111111111681C1033333333333333334D3357744845384B5516",
+        "68111111111111689C00D216",
+    ),
+    "g1376-013/014 a trip with a password, as logged behind a terminal": (
+        plain("151230011061", password="020637"),
+        "68611001301215681C10356A3935343333334D333333336345CC2C16",
+        "68611001301215689C003516",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_answers(name):
+    meter, request, answer = RECORDED[name]
+    assert ask(meter, request) == answer
+
+
+def test_a_trip_and_the_close_that_follows_in_the_status_word_of_a_logged_exchange():
+    meter = plain("151230011061", password="020637", relay=Relay(has_button=False))
+    status = "68611001301215681104363833378616"
+    ask(meter, "68611001301215681C10356A3935343333334D333333336345CC2C16")
+    assert ask(meter, status) == "68611001301215689106363833378333BE16"  # 0050H: bits 4 and 6
+    ask(meter, "68611001301215681C10356A3935343333334E333333336345CC2D16")
+    assert ask(meter, status) == "686110013012156891063638333733336E16"  # d07-326, 0000H
+
+
+def test_an_expired_trip_is_refused_and_nothing_moves():
+    meter = plain("111111111111", datetime(2018, 5, 12, 15, 41, 25), installed=date(2018, 1, 1), level="00")
+    assert ask(meter, RECORDED["d07-040/041 a trip before its expiry"][1]) == "6811111111111168DC01344716"
+    assert not meter.relay.moves
+
+
+def test_expiry_is_judged_by_the_clock_of_the_meter():
+    true = datetime(2018, 5, 12, 15, 0)
+    fast = MeterClock(true, true + timedelta(hours=1))
+    meter = plain("111111111111", true, installed=date(2018, 1, 1), level="00", clock=fast)
+    assert ask(meter, RECORDED["d07-040/041 a trip before its expiry"][1]) == "6811111111111168DC01344716"
+
+
+def test_broadcast_time_is_taken_in_silence():
+    true = datetime(2017, 9, 20, 8, 46)
+    meter = plain("201000000012", true, installed=date(2017, 1, 1))
+    assert ask(meter, "68999999999999680806337B3B533C4A3616") == ""  # d07-191: 2017-09-20 08:48:00
+    assert meter.clock.shows(true) == datetime(2017, 9, 20, 8, 48)
+
+
+BROADCAST_REFUSALS = {
+    "more than five minutes off": (datetime(2026, 5, 2, 12, 0), datetime(2026, 5, 2, 12, 5, 1)),
+    "before midnight": (datetime(2026, 5, 2, 23, 55, 1), datetime(2026, 5, 2, 23, 55, 1)),
+    "after midnight": (datetime(2026, 5, 2, 0, 4, 59), datetime(2026, 5, 2, 0, 4, 59)),
+    "would end near midnight": (datetime(2026, 5, 2, 23, 54), datetime(2026, 5, 2, 23, 56)),
+}
+
+
+@pytest.mark.parametrize("name", BROADCAST_REFUSALS)
+def test_broadcast_time_within_its_limits_only(name):
+    shown, to = BROADCAST_REFUSALS[name]
+    meter = plain("000000000006", shown)
+    broadcast(meter, to)
+    assert meter.clock.shows(shown) == shown
+
+
+def test_broadcast_time_once_a_day():
+    time = SettableTime()
+    meter = SimulatedMeter("000000000006", now=time)
+    broadcast(meter, NOON + timedelta(minutes=1))
+    broadcast(meter, NOON + timedelta(minutes=2))
+    assert meter.clock.shows(NOON) == NOON + timedelta(minutes=1)
+    time.pass_by(days=1)
+    broadcast(meter, time() + timedelta(minutes=2))
+    assert meter.clock.shows(time()) == time() + timedelta(minutes=2)
+
+
+def broadcast(meter, to):
+    data = bytes.fromhex(f"{to:%S%M%H%d%m%y}")
+    assert meter.answer(Frame("999999999999", 0x08, data)) is None
+
+
+def test_the_clock_is_written_with_the_password_only():
+    meter = plain("111111111111")
+    payload = "02010004" + "02 000000 01000000" + "553321"  # 04000102 := 21:33:55
+    assert meter.answer(Frame("111111111111", 0x14, bytes.fromhex(payload.replace("02 00", "03 00")))).control == 0xD4
+    reply = meter.answer(Frame("111111111111", 0x14, bytes.fromhex(payload)))
+    assert encode(reply).hex().upper() == "68111111111111689400CA16"  # d07-108
+    assert meter.clock.shows(NOON) == datetime(2026, 5, 2, 21, 33, 55)
+
+
+SILENT = {
+    "another meter": Frame("000000000007", 0x11, bytes(4)),
+    "a broadcast read": Frame("999999999999", 0x11, bytes(4)),
+    "a trip to any meter": Frame("AAAAAAAAAAAA", 0x1C, bytes.fromhex("02000000010000001A00000000311299")),
+    "a trip to all meters": Frame("999999999999", 0x1C, bytes.fromhex("02000000010000001A00000000311299")),
+    "its own kind of answer": Frame("000000000006", 0x91, bytes(8)),
+    "a function of the 1997 standard": Frame("000000000006", 0x01, bytes(2)),
+    "an abbreviated address that is not its own": Frame("AAAAAAAA0007", 0x11, bytes(4)),
+}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_silence_for(name):
+    meter = plain("000000000006")
+    assert meter.answer(SILENT[name]) is None
+    assert not meter.relay.moves
+
+
+def test_an_abbreviated_read_is_answered_with_the_real_address():
+    assert (
+        plain("000000000006").answer(Frame("AAAAAAAAAA06", 0x11, bytes.fromhex("00000100"))).address == "000000000006"
+    )
+
+
+CONTROL_REFUSALS = {
+    "wrong password": ("02010000010000001A00000000311299", 0x04),
+    "wrong level": ("04000000010000001A00000000311299", 0x04),
+    "expiry of zeros": ("02000000010000001A00000000000000", 0x01),
+    "expiry that is no time": ("02000000010000001A00000000321399", 0x01),
+    "expiry in binary": ("02000000010000001A000A0B0C0D0E1A", 0x01),
+    "trip for no time": ("02000000010000001D00000000311299", 0x01),
+    "no such command": ("02000000010000007700000000311299", 0x01),
+    "too short": ("02000000010000001A00", 0x01),
+}
+
+
+@pytest.mark.parametrize("name", CONTROL_REFUSALS)
+def test_control_is_refused_for(name):
+    payload, error = CONTROL_REFUSALS[name]
+    meter = plain("000000000006")
+    reply = meter.answer(Frame("000000000006", 0x1C, bytes.fromhex(payload)))
+    assert (reply.control, reply.data) == (0xDC, bytes((error,)))
+    assert not meter.relay.moves
+    assert [event.kind for event in meter.events] == ["control"]
+
+
+def command(meter, action, duration=0):
+    """The relay bits of status word 3 after a control command that must be accepted."""
+    payload = bytes.fromhex("0200000001000000") + bytes((action, duration)) + bytes.fromhex("000000311299")
+    assert meter.answer(Frame(meter.address, 0x1C, payload)).control == 0x9C
+    return status(meter)
+
+
+def status(meter):
+    return int.from_bytes(read(meter, "04000503"), "little")
+
+
+def test_an_internal_relay_waits_for_the_button_after_allow_close():
+    meter = plain("000000000006")
+    assert command(meter, 0x1A) == 0x0050
+    meter.press_button()
+    assert status(meter) == 0x0050
+    assert command(meter, 0x1B) == 0x0010
+    meter.press_button()
+    assert status(meter) == 0x0000
+
+
+@pytest.mark.parametrize("relay", [Relay(RelayKind.EXTERNAL), Relay(has_button=False)], ids=["external", "no button"])
+def test_allow_close_closes_where_nobody_need_press(relay):
+    meter = plain("000000000006", relay=relay)
+    command(meter, 0x1A)
+    assert command(meter, 0x1B) == 0x0000
+
+
+def test_a_direct_close_needs_no_button():
+    meter = plain("000000000006")
+    command(meter, 0x1A)
+    assert command(meter, 0x1C) == 0x0000
+
+
+def test_a_delayed_trip_is_commanded_long_before_it_is_open():
+    time = SettableTime()
+    meter = SimulatedMeter("000000000006", now=time, relay=Relay(trip_delay=timedelta(seconds=90)))
+    assert command(meter, 0x1A) == 0x0040
+    time.pass_by(seconds=89)
+    assert status(meter) == 0x0040
+    time.pass_by(seconds=10)
+    assert status(meter) == 0x0050
+    assert meter.relay.moves == [(NOON + timedelta(seconds=90), True)]
+
+
+def test_a_close_takes_back_a_trip_that_has_not_happened_yet():
+    time = SettableTime()
+    meter = SimulatedMeter("000000000006", now=time, relay=Relay(trip_delay=timedelta(seconds=90)))
+    command(meter, 0x1A)
+    assert command(meter, 0x1B) == 0x0000
+    time.pass_by(hours=1)
+    assert status(meter) == 0x0000
+
+
+@pytest.mark.parametrize(("action", "after"), [(0x1D, 0x0010), (0x1E, 0x0000)])
+def test_a_trip_for_a_time_ends_by_itself(action, after):
+    time = SettableTime()
+    meter = SimulatedMeter("000000000006", now=time)
+    assert command(meter, action, duration=2) == 0x0050
+    time.pass_by(minutes=9, seconds=59)
+    assert status(meter) == 0x0050
+    time.pass_by(seconds=1)
+    assert status(meter) == after
+
+
+def test_a_stuck_relay_accepts_and_stays_closed():
+    assert command(plain("000000000006", relay=Relay(is_stuck=True)), 0x1A) == 0x0040
+
+
+def test_keep_power_refuses_a_trip_and_brings_a_tripped_meter_back():
+    meter = plain("000000000006", relay=Relay(RelayKind.EXTERNAL))
+    command(meter, 0x1A)
+    assert command(meter, 0x3A) == 0x1000
+    trip = bytes.fromhex("02000000010000001A00000000311299")
+    assert meter.answer(Frame(meter.address, 0x1C, trip)).control == 0xDC
+    assert command(meter, 0x3B) == 0x0000
+    assert command(meter, 0x1A) == 0x0050
+
+
+def test_a_meter_without_relay_refuses_every_command_of_one():
+    meter = plain("000000000006", relay=Relay(RelayKind.NONE))
+    for action in "1A", "1B", "1C", "1D", "3A":
+        payload = bytes.fromhex("0200000001000000" + action + "01000000311299")
+        assert meter.answer(Frame(meter.address, 0x1C, payload)).control == 0xDC
+
+
+def test_alarm_and_meter_type_are_in_the_status_word():
+    meter = plain("000000000006", meter_type=2)
+    assert command(meter, 0x2A) == 0x0280
+    assert command(meter, 0x2B) == 0x0200
+    assert read(meter, "040005FF") == bytes.fromhex("0000 0000 0002 0000 0000 0000 0000")
+
+
+def test_the_journal_tells_the_command_with_its_expiry_and_the_movement():
+    heard = []
+    meter = plain("000000000006", journal=heard.append)
+    command(meter, 0x1A)
+    assert [(event.kind, event.at, event.address) for event in heard] == [
+        ("control", NOON, "000000000006"),
+        ("relay", NOON, "000000000006"),
+    ]
+    assert heard[0].detail == {
+        "action": "1A",
+        "duration": "00",
+        "level": "02",
+        "operator": "00000001",
+        "expires": "991231000000",
+        "answer": "9C",
+    }
+    assert heard[1].detail == {"state": "open"}
+    assert list(meter.events) == heard
+
+
+def test_a_long_block_comes_in_numbered_parts_that_may_be_asked_again():
+    whole = read(plain("000000000006"), "0506FF01")
+    assert len(whole) == 5 + 8 * 20 + 2 * 40 + 24
+    meter = plain("000000000006", frame_limit=20)
+    assert read(meter, "0506FF01") == whole
+    block = bytes.fromhex("01FF0605")
+    first = meter.answer(Frame(meter.address, 0x11, block))
+    assert first.control == 0xB1
+    assert len(first.data) == 20
+    third = meter.answer(Frame(meter.address, 0x12, block + b"\x03"))
+    assert (third.control, len(third.data), third.data[-1]) == (0xB2, 20, 3)
+    assert meter.answer(Frame(meter.address, 0x12, block + b"\x03")) == third
+    assert meter.answer(Frame(meter.address, 0x12, b"\x00\xff\x01\x00\x01")).control == 0xD2
+
+
+def test_a_day_that_was_never_frozen():
+    new = {"installed": date(2026, 5, 1), "tariffs": 0}
+    assert read(plain("000000000006", **new), "05060001") == bytes.fromhex("0000020526")
+    assert read(plain("000000000006", **new), "05060002") == bytes(5)
+    assert read(plain("000000000006", **new), "05060102") == b"\xff" * 4
+    assert read(plain("000000000006", empty_freeze="ff", **new), "05060002") == b"\xff" * 5
+    assert read(plain("000000000006", empty_freeze="refuse", **new), "05060002") is None
+
+
+def test_a_midnight_without_power_shifts_the_numbers():
+    meter = plain("000000000006", skipped_freezes={date(2026, 5, 1)})
+    assert [read(meter, f"050600{number:02X}")[2] for number in (1, 2, 3)] == [0x02, 0x30, 0x29]
+
+
+def test_the_meter_remembers_62_days():
+    meter = plain("000000000006")
+    assert read(meter, "0506003E") == bytes.fromhex("0000020326")
+    assert read(meter, "0506003F") is None
+    assert read(meter, "05060000") is None
+
+
+def test_freeze_now_keeps_the_last_three():
+    time = SettableTime()
+    meter = SimulatedMeter("000000000006", now=time)
+    assert read(meter, "05010001") == bytes(5)
+    for _ in range(4):
+        meter.answer(Frame("999999999999", 0x16, b"\x99" * 4))
+        time.pass_by(minutes=10)
+    assert [read(meter, f"050100{number:02X}")[0] for number in (1, 2, 3)] == [0x30, 0x20, 0x10]
+    frozen = read(meter, "05010102")
+    assert frozen == b"".join(bytes.fromhex(f"{it:08d}")[::-1] for it in meter.registers(NOON + timedelta(minutes=20)))
+
+
+def test_a_clock_set_over_midnight_skips_or_repeats_a_freeze():
+    time = SettableTime(datetime(2026, 5, 2, 23, 0))
+    meter = SimulatedMeter("000000000006", now=time)
+    meter.clock.set(time(), datetime(2026, 5, 3, 1, 0))
+    time.pass_by(hours=24)
+    assert stamps(meter, time())[:2] == [datetime(2026, 5, 4), datetime(2026, 5, 2)]
+    meter.clock.set(time(), datetime(2026, 5, 3, 23, 30))
+    time.pass_by(hours=1)
+    assert stamps(meter, time())[:3] == [datetime(2026, 5, 4), datetime(2026, 5, 4), datetime(2026, 5, 2)]
+
+
+def stamps(meter, at):
+    return [freeze.stamp for freeze in meter.daily_freezes(at)]
+
+
+# Energy
+
+curves = st.builds(
+    LoadCurve,
+    mwh_per_day=st.integers(0, 500 * MWH_PER_KWH),
+    shape=st.sampled_from(list(SHAPES.values())),
+    key=st.integers(0, 2**64 - 1),
+    daily_spread_permille=st.integers(0, 500),
+)
+times = st.datetimes(datetime(2019, 1, 1), datetime(2031, 1, 1))
+short = st.timedeltas(timedelta(0), timedelta(days=3))
+
+
+@given(curves, times, st.one_of(short, st.just(timedelta(microseconds=1)), st.just(timedelta(hours=1))))
+def test_no_register_falls_while_time_grows(curve, at, passed):
+    assert all(map(int.__le__, curve.energy_mwh(at, RATES), curve.energy_mwh(at + passed, RATES)))
+
+
+@given(curves, st.dates(date(2019, 1, 1), date(2030, 12, 31)))
+def test_energy_does_not_jump_at_midnight(curve, day):
+    midnight = datetime(day.year, day.month, day.day)
+    before = curve.energy_mwh(midnight - timedelta(microseconds=1), RATES)
+    steps = [after - early for early, after in zip(before, curve.energy_mwh(midnight, RATES), strict=True)]
+    assert max(steps) <= 3
+
+
+@given(curves)
+def test_the_mean_of_many_days_is_the_one_that_was_asked_for(curve):
+    begin, end = (curve.energy_mwh(datetime(year, 1, 1))[0] for year in (2022, 2026))
+    days = (date(2026, 1, 1) - date(2022, 1, 1)).days
+    assert abs((end - begin) - days * curve.mwh_per_day) <= curve.mwh_per_day
+
+
+@given(curves, times)
+def test_power_is_the_slope_of_energy(curve, at):
+    hour = at.replace(minute=0, second=0, microsecond=0)
+    used = curve.energy_mwh(hour + timedelta(hours=1))[0] - curve.energy_mwh(hour)[0]
+    assert abs(used - curve.power_mw(at)) <= 1
+
+
+@given(curves, st.datetimes(datetime(2024, 1, 2), datetime(2031, 1, 1)), st.integers(0, 99_999_999))
+def test_rates_sum_to_the_total_within_one_digit_each(curve, at, initial):
+    meter = SimulatedMeter("000000000006", now=lambda: at, curve=curve, initial_kwh=Decimal(initial).scaleb(-2))
+    total, *rates = meter.registers(at)
+    wrapped = (sum(rates) - total + 50_000_000) % 100_000_000 - 50_000_000
+    assert abs(wrapped) <= RATES
+
+
+def test_a_register_starts_again_after_999999_99():
+    time = SettableTime()
+    curve = LoadCurve(24 * MWH_PER_KWH, SHAPES["flat"], daily_spread_permille=0)
+    meter = SimulatedMeter(
+        "000000000006", now=time, curve=curve, installed=NOON.date(), initial_kwh=Decimal("999999.00"), tariffs=0
+    )
+    assert meter.true_register(datetime(2026, 5, 2, 0, 59, 59)) == Decimal("999999.99")
+    assert meter.true_register(datetime(2026, 5, 2, 1, 30)) == Decimal("0.50")
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 3 * 86_400)), max_size=8), st.integers(0, 40 * 86_400))
+def test_the_true_register_is_the_curve_without_the_time_that_the_relay_was_open(moves, later_s):
+    """Against an independent sum over the closed stretches."""
+    time = SettableTime(datetime(2026, 1, 1, 7, 13, 5))
+    curve = LoadCurve(37 * MWH_PER_KWH, key=11)
+    meter = SimulatedMeter("000000000006", now=time, curve=curve, installed=time().date(), tariffs=0)
+    begin = datetime(2026, 1, 1)
+    closed_since, closed = begin, []
+    for to_open, after_s in moves:
+        time.pass_by(seconds=after_s)
+        meter.force_relay(to_open=to_open)
+        if to_open and closed_since:
+            closed.append((closed_since, time()))
+            closed_since = None
+        elif not to_open and not closed_since:
+            closed_since = time()
+    time.pass_by(days=45)
+    if closed_since:
+        closed.append((closed_since, time()))
+    at = begin + timedelta(seconds=later_s)
+    flowed = sum(
+        curve.energy_mwh(min(until, at))[0] - curve.energy_mwh(since)[0] for since, until in closed if since <= at
+    )
+    assert meter.true_register(at) == Decimal(flowed // MWH_PER_DIGIT).scaleb(-2)
+
+
+def test_nothing_flows_through_an_open_relay():
+    time = SettableTime()
+    meter = SimulatedMeter("000000000006", now=time)
+    command(meter, 0x1A)
+    before = read(meter, "0001FF00")
+    time.pass_by(days=3)
+    assert read(meter, "0001FF00") == before
+    assert read(meter, "02030000") == bytes(3)
+    assert read(meter, "05060101") == read(meter, "05060103") == before
+    command(meter, 0x1C)
+    time.pass_by(hours=1)
+    assert read(meter, "00010000") != before[:4]
+
+
+@given(times, st.integers(-60_000_000, 60_000_000), st.integers(0, 400 * 86_400_000_000))
+def test_the_clock_finds_the_true_time_of_each_of_its_midnights(set_at, drift_us, passed_us):
+    clock = MeterClock(set_at, set_at + timedelta(seconds=40), drift_us)
+    microsecond = timedelta(microseconds=1)
+    for midnight in list(clock.midnights(set_at + timedelta(microseconds=passed_us)))[:3]:
+        true = clock.true_time(midnight)
+        assert clock.shows(true) >= midnight.stamp > clock.shows(true - microsecond)
+
+
+@given(
+    st.integers(-300, 300),
+    st.integers(-20_000_000, 20_000_000),
+    st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31)),
+)
+def test_a_freeze_read_answers_the_true_register_of_the_meters_own_midnight(offset_s, drift_us, at):
+    installed = datetime(2025, 12, 1)
+    clock = MeterClock(installed, installed + timedelta(seconds=offset_s), drift_us)
+    meter = SimulatedMeter(
+        "000000000006", now=lambda: at, installed=installed.date(), clock=clock, skipped_freeze_permille=150
+    )
+    freezes = list(meter.daily_freezes(at))
+    days = [freeze.stamp for freeze in freezes]
+    assert days == sorted(set(days), reverse=True)
+    assert all(day.time() == datetime.min.time() for day in days)
+    for number, freeze in list(enumerate(freezes, 1))[:4]:
+        assert read(meter, f"050600{number:02X}") == bytes.fromhex(f"0000{freeze.stamp:%d%m%y}")
+        told = Decimal(int(read(meter, f"050601{number:02X}")[:4][::-1].hex())).scaleb(-2)
+        assert told == meter.true_register(freeze.at)
+        assert meter.clock.shows(freeze.at).replace(second=0, microsecond=0) == freeze.stamp
+
+
+def test_the_past_does_not_depend_on_when_the_program_was_started():
+    early = SimulatedMeter("000000000006", now=lambda: datetime(2026, 5, 2, 8))
+    late = SimulatedMeter("000000000006", now=lambda: datetime(2026, 5, 9, 23, 59))
+    days = [datetime(2026, 5, 2) - timedelta(days=back) for back in range(62)]
+    assert [early.true_register(day) for day in days] == [late.true_register(day) for day in days]
+    assert len({early.true_register(day) for day in days}) == 62

@@ -1,0 +1,118 @@
+"""The command `meterd decode`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.cli.decode import decode
+
+VOLTAGES = "6812000000102068910A333234358955323232322116"
+
+
+def run(*arguments: str, standard_input: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(decode, arguments, input=standard_input)
+
+
+def objects(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.output.splitlines()]
+
+
+def test_a_frame_is_one_object_on_one_line() -> None:
+    assert objects(run("--json", f"FEFE{VOLTAGES}")) == [
+        {
+            "protocol": "dlt645-2007",
+            "direction": "response",
+            "address": "201000000012",
+            "control": "91",
+            "function": "read",
+            "identifier": "0201FF00",
+            "values": [
+                {"name": "voltage_a", "value": "225.6", "unit": "V"},
+                {"name": "voltage_b", "value": None, "unit": "V"},
+                {"name": "voltage_c", "value": None, "unit": "V"},
+            ],
+            "error": None,
+            "follow": False,
+            "raw": VOLTAGES,
+        }
+    ]
+
+
+def test_an_error_has_its_bits_and_its_text() -> None:
+    (told,) = objects(run("--json", "6811111111111168D101353D16"))
+    assert told["error"] == {"bits": ["no_such_data"], "text": "the meter refused: no such data (ERR 02)"}
+    assert told["identifier"] is None
+
+
+def test_what_is_no_frame_is_told_in_its_place() -> None:
+    told = objects(run("--json", "--protocol", "dlt645-2007", f"0102{VOLTAGES}6812"))
+    assert told[0] == {"skipped": "0102", "reason": "noise"}
+    assert told[1]["raw"] == VOLTAGES
+    assert told[2] == {"skipped": "6812", "reason": "truncated"}
+
+
+def test_each_argument_is_a_stream_of_its_own() -> None:
+    told = objects(run("--json", VOLTAGES[:10], VOLTAGES[10:]))
+    assert [item["reason"] for item in told] == ["truncated", "noise"]
+
+
+@pytest.mark.parametrize("arguments", [["--json"], ["--json", "-"]])
+def test_without_arguments_standard_input_is_one_stream(arguments: list[str]) -> None:
+    broken_up = "\n".join(VOLTAGES[i : i + 10] for i in range(0, len(VOLTAGES), 10))
+    assert objects(run(*arguments, standard_input=broken_up))[0]["raw"] == VOLTAGES
+
+
+@pytest.mark.parametrize("text", ["68XY", "686", "hello"])
+def test_what_is_no_hexadecimal_is_wrong_use_and_prints_nothing(text: str) -> None:
+    result = run("--json", VOLTAGES, text)
+    assert result.exit_code == 2
+    assert "position" in result.stderr
+    assert result.stdout == ""
+
+
+def test_bytes_that_are_no_text_are_wrong_use() -> None:
+    result = run(standard_input=b"\xff\xfe\x00")
+    assert result.exit_code == 2
+    assert "standard input" in result.stderr
+
+
+def test_a_terminal_without_bytes_gets_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    with CliRunner().isolation():
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+        with pytest.raises(Exception, match="or - to read them from standard input"):
+            decode.main([], standalone_mode=False)
+
+
+def test_for_people_the_values_are_told_in_words() -> None:
+    lines = run(f"01{VOLTAGES}", "6811111111111168D101353D16").output.splitlines()
+    assert lines[0] == "skipped (noise): 01"
+    assert lines[1] == "read response from 201000000012  control 91"
+    assert lines[2:6] == [
+        "  identifier 0201FF00",
+        "  voltage_a  225.6 V",
+        "  voltage_b  no data",
+        "  voltage_c  no data",
+    ]
+    assert lines[6] == "  " + " ".join(VOLTAGES[i : i + 2] for i in range(0, len(VOLTAGES), 2))
+    assert lines[8] == "  wrong: the meter refused: no such data (ERR 02)"
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_no_bytes_make_it_fail(data: bytes, as_json: bool) -> None:
+    arguments = ["--json", data.hex()] if as_json else [data.hex()]
+    assert run(*arguments).exit_code == 0
+
+
+@given(st.text(max_size=60))
+def test_no_text_makes_it_crash(text: str) -> None:
+    result = run("--json", "--", text)
+    assert result.exit_code in (0, 2)
+    assert result.exception is None or isinstance(result.exception, SystemExit)

@@ -1,0 +1,163 @@
+"""What the identifiers mean."""
+
+from __future__ import annotations
+
+import csv
+from importlib.resources import files
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.dlt645.identifiers import meaning
+from protocols.dlt645.values import Value, decode_values, try_values
+from protocols.errors import FrameError
+
+
+def told(identifier: str, data: str) -> list[tuple[str, str | None, str]]:
+    return [(value.name, value.value, value.unit) for value in decode_values(identifier, bytes.fromhex(data))]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "data", "expected"),
+    [
+        ("00010000", "56341200", [("forward_active_energy", "1234.56", "kWh")]),
+        ("00000400", "56341280", [("combined_active_energy_tariff_4", "-1234.56", "kWh")]),
+        ("00010001", "00000000", [("forward_active_energy_settlement_1", "0.00", "kWh")]),
+        ("0001010C", "00000000", [("forward_active_energy_tariff_1_settlement_12", "0.00", "kWh")]),
+        ("00290000", "00000000", [("forward_active_energy_b", "0.00", "kWh")]),
+        ("02010100", "0180", [("voltage_a", "800.1", "V")]),
+        ("02020300", "000080", [("current_c", "0.000", "A")]),
+        ("02030000", "563412", [("active_power", "12.3456", "kW")]),
+        ("02060100", "0090", [("power_factor_a", "-1.000", "")]),
+        ("02800002", "9949", [("frequency", "49.99", "Hz")]),
+        ("02800007", "5180", [("temperature", "-5.1", "°C")]),
+        ("00900200", "56980100", [("remaining_amount", "198.56", "yuan")]),
+        ("04000102", "000000", [("time", "000000", "hhmmss")]),
+        ("0400010C", "55532101110116", [("clock", "16011101215355", "YYMMDDWWhhmmss")]),
+        ("05060001", "0000091015", [("daily_freeze_time_last_1", "1510090000", "YYMMDDhhmm")]),
+        ("0504000A", "FFFFFFFFFF", [("hourly_freeze_time_last_10", None, "YYMMDDhhmm")]),
+        ("04000401", "001600000000", [("address", "000000001600", "")]),
+        ("04000404", "56302E303232", [("rated_voltage", "220.0V", "")]),
+        ("04000408", "00322E30", [("reactive_class", "0.2", "")]),
+        ("04010000", "010107", [("time_zone_set_1_1", "070101", "MMDDNN")]),
+        ("04010002", "011508", [("day_table_set_1_2_1", "081501", "hhmmNN")]),
+        ("04050102", "45670000", [("price_set_1_tariff_2", "0.6745", "yuan/kWh")]),
+    ],
+)
+def test_an_identifier_gives_its_named_values(
+    identifier: str, data: str, expected: list[tuple[str, str | None, str]]
+) -> None:
+    assert told(identifier, data) == expected
+
+
+def test_the_number_of_tariffs_follows_from_the_length() -> None:
+    for tariffs in (0, 4, 63):
+        names = [name for name, _, _ in told("0001FF00", "00000000" * (1 + tariffs))]
+        assert names == ["forward_active_energy", *(f"forward_active_energy_tariff_{n + 1}" for n in range(tariffs))]
+
+
+def test_a_block_of_phases_counts_from_the_right_one() -> None:
+    assert [name for name, _, _ in told("0201FF00", "0000FFFF0000")] == ["voltage_a", "voltage_b", "voltage_c"]
+    names = [name for name, _, _ in told("0203FF00", "000000" * 4)]
+    assert names == ["active_power", "active_power_a", "active_power_b", "active_power_c"]
+
+
+def test_a_block_of_prices_has_no_total() -> None:
+    names = [name for name, _, _ in told("040501FF", "4567000089670000")]
+    assert names == ["price_set_1_tariff_1", "price_set_1_tariff_2"]
+
+
+def test_a_demand_is_a_value_and_its_time() -> None:
+    assert told("01010000", "1289070012010123") == [
+        ("forward_active_maximum_demand", "7.8912", "kW"),
+        ("forward_active_maximum_demand_time", "2301011200", "YYMMDDhhmm"),
+    ]
+    assert len(told("0101FF00", "1289070012010123" * 5)) == 10
+
+
+def test_a_trip_record_has_its_eight_fields() -> None:
+    values = told("1D00FF01", "595923311226 01000000" + "00000000" * 6)
+    assert values[:2] == [
+        ("trip_time_last_1", "261231235959", "YYMMDDhhmmss"),
+        ("trip_operator_last_1", "00000001", ""),
+    ]
+    assert [unit for _, _, unit in values[2:]] == ["kWh"] * 2 + ["kvarh"] * 4
+
+
+def test_status_word_3_is_explained() -> None:
+    values = told("04000503", "5002")
+    assert values[0] == ("status_word_3", "0x0250", "")
+    words = {name: value for name, value, _ in values[1:]}
+    assert words["relay"] == "open"
+    assert words["relay_command"] == "open"
+    assert words["meter_type"] == "prepaid_by_money"
+    assert words["supply"] == "main"
+    assert "pre_trip_alarm" not in words
+    assert {name: value for name, value, _ in told("04000503", "8000")}["pre_trip_alarm"] == "yes"
+    assert {name: value for name, value, _ in told("04000503", "FFFF")}["relay"] == "open"
+
+
+def test_all_status_words_come_in_one_block() -> None:
+    values = told("040005FF", "0000" * 6 + "2000")
+    assert [name for name, _, _ in values if name.startswith("status_word_")] == [
+        f"status_word_{n}" for n in range(1, 8)
+    ]
+    assert values[-1] == ("power_failure", "yes", "")
+
+
+@pytest.mark.parametrize("missing", ["FFFFFFFF", "EEEEEEEE"])
+def test_no_data_is_none_never_a_number(missing: str) -> None:
+    assert told("00010000", missing) == [("forward_active_energy", None, "kWh")]
+
+
+def test_what_the_table_lacks_is_given_as_it_came() -> None:
+    assert told("028011FF", "00010A") == [("data", "00010A", "hex")]
+
+
+def test_bytes_behind_the_last_field_are_told() -> None:
+    assert told("00000000", "0000000003") == [
+        ("combined_active_energy", "0.00", "kWh"),
+        ("undecoded_tail", "03", "hex"),
+    ]
+
+
+def test_a_bad_digit_is_named_and_the_good_values_are_kept() -> None:
+    data = bytes.fromhex("563412000A00000078560000")
+    with pytest.raises(FrameError, match="0001FF00: forward_active_energy_tariff_1: not BCD: 0000000A"):
+        decode_values("0001FF00", data)
+    values, wrong = try_values("0001FF00", data)
+    assert [value.value for value in values] == ["1234.56", "56.78"]
+    assert wrong == ["forward_active_energy_tariff_1: not BCD: 0000000A"]
+
+
+def test_too_few_bytes_are_refused_unless_more_follow() -> None:
+    with pytest.raises(FrameError, match="forward_active_energy: 2 bytes, needs 4"):
+        decode_values("00010000", bytes(2))
+    assert try_values("0001FF00", bytes(6), whole=False) == (
+        [Value("forward_active_energy", "0.00", "kWh"), Value("undecoded_tail", "0000", "hex")],
+        [],
+    )
+
+
+@given(st.binary(min_size=4, max_size=4), st.binary(max_size=255))
+def test_no_data_make_it_crash(identifier: bytes, data: bytes) -> None:
+    try_values(identifier.hex().upper(), data)
+
+
+@pytest.mark.parametrize("identifier", ["00014000", "0001000D", "02010400", "05080001", "050600FF", "04000503FF"[:8]])
+def test_only_what_the_standard_has_is_known(identifier: str) -> None:
+    assert (meaning(identifier) is not None) is (identifier == "04000503")
+
+
+def test_every_row_of_the_table_is_reached_and_has_a_source() -> None:
+    text = files("protocols.dlt645").joinpath("identifiers.csv").read_text(encoding="utf-8")
+    stand_in = {"tt": "00", "rr": "01", "pp": "01", "qq": "00", "dd": "00", "kk": "06", "mm": "01", "nn": "01"}
+    for row in csv.DictReader(text.splitlines()):
+        assert None not in row.values()
+        assert row["source"], row
+        pattern = row["identifier"]
+        identifier = "".join(stand_in.get(pattern[i : i + 2], pattern[i : i + 2]) for i in range(0, 8, 2))
+        known = meaning(identifier)
+        assert known is not None, row
+        assert known.record.pattern == pattern, f"{pattern} is hidden by {known.record.pattern}"
