@@ -58,6 +58,8 @@ def _load_settings(path: Path) -> tuple[Site | None, list[Problem]]:
     except ValidationError as error:
         return None, [_problem(name, lines, content, mistake) for mistake in error.errors()]
     problems = []
+    if not settings.line:
+        problems.append(Problem(name, 1, "line", "there is no line; add [[line]] with name and tcp or serial"))
     names: set[str] = set()
     for index, line in enumerate(settings.line):
         if line.name in names:

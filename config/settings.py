@@ -185,7 +185,7 @@ class Site(Section):
 
     site: SiteSection
     database: DatabaseSection = DatabaseSection()
-    line: tuple[LineSection, ...] = Field(min_length=1, strict=False)
+    line: tuple[LineSection, ...] = Field(default=(), strict=False)
     collection: CollectionSection = CollectionSection()
     control: ControlSection = ControlSection()
     http: HttpSection = HttpSection()

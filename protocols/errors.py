@@ -27,7 +27,8 @@ class MeterRefused(MeterdError):
 
     def __init__(self, address: str, asked: str, word: int, bits: tuple[str, ...]) -> None:
         self.address, self.asked, self.word, self.bits = address, asked, word, bits
-        super().__init__(f"meter {address} refused {asked}: {', '.join(bits) or 'no reason given'} (ERR {word:02X})")
+        reason = ", ".join(bits).replace("_", " ") or "no reason given"
+        super().__init__(f"meter {address} refused {asked}: {reason} (ERR {word:02X})")
 
 
 class ControlForbidden(MeterdError, AssertionError):

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -77,17 +77,22 @@ class Scenario:
         return fleet.model_copy(update={name: getattr(override, name) for name in override.model_fields_set})
 
 
-def site_clock(zone: ZoneInfo) -> Callable[[], datetime]:
+def utc_now() -> datetime:
+    """The host's time."""
+    return datetime.now(UTC)
+
+
+def site_clock(zone: ZoneInfo, now: Callable[[], datetime] = utc_now) -> Callable[[], datetime]:
     """The site's wall clock without zone. It keeps standard time all year, as meters do, and never goes back."""
     latest = datetime(1, 1, 1)  # noqa: DTZ001
 
-    def now() -> datetime:
+    def site_time() -> datetime:
         nonlocal latest
-        local = datetime.now(zone)
+        local = now().astimezone(zone)
         latest = max(latest, local.replace(tzinfo=None) - (local.dst() or timedelta(0)))
         return latest
 
-    return now
+    return site_time
 
 
 def load_scenario(path: Path | str) -> Scenario:

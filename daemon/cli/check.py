@@ -24,7 +24,7 @@ FREEZES_DUE = timedelta(hours=2)
 """Today's freezes should be there two hours after midnight."""
 
 
-@click.command()
+@click.command(short_help="Name every mistake of a configuration.")
 @site_option
 @as_json
 def check(site_path: Path, as_json: bool) -> None:

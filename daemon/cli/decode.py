@@ -14,7 +14,7 @@ from protocols.dlt645.values import Value
 from protocols.errors import FrameError
 
 
-@click.command()
+@click.command(short_help="Say what the bytes on a line mean.")
 @click.argument("streams", metavar="HEX...", nargs=-1)
 @click.option("--protocol", type=click.Choice([PROTOCOL]), default=PROTOCOL, show_default=True)
 @as_json

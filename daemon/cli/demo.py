@@ -20,7 +20,7 @@ AS_ROOT = (
 )
 
 
-@click.command()
+@click.command(short_help="Show the whole loop in about a minute.")
 @click.option("--serve", is_flag=True, help="Leave everything running afterwards, until Ctrl-C, to look around.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep all files here (a new folder).")
 @as_json

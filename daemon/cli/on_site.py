@@ -45,6 +45,8 @@ def on_database(site_path: Path, ask: Callable[[AsyncConnection[Any], LoadedSite
 
         async def connect_and_ask() -> T:
             async with await AsyncConnection.connect(url, autocommit=True) as connection:
+                # What is printed is the site's local time.
+                await connection.execute("SELECT set_config('TimeZone', %s, false)", (site.settings.site.zone.key,))
                 return await ask(connection, site)
 
         return asyncio.run(connect_and_ask())

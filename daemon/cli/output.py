@@ -13,6 +13,7 @@ from uuid import UUID
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from protocols.errors import MeterdError
 
@@ -38,7 +39,9 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, title:
         for row in [head, *rows]:
             click.echo("\t".join(_text(cell) for cell in row))
         return
-    table = Table(title=title or None, title_justify="left", header_style="bold")
+    if title:
+        screen.print(Text(title, style="italic"))
+    table = Table(header_style="bold")
     for name in head:
         table.add_column(name)
     for row in rows:

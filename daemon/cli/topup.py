@@ -34,7 +34,7 @@ class Yuan(click.ParamType[int]):
         return int(fen)
 
 
-@click.command()
+@click.command(short_help="Post a payment to an account.")
 @click.argument("account")
 @click.argument("amount", type=Yuan(), metavar="YUAN")
 @click.option(

@@ -10,7 +10,7 @@ from protocols.errors import FrameError
 
 def is_missing(data: bytes) -> bool:
     """True for the fills that mean *no data*: all FF, or all EE."""
-    return bool(data) and (data.count(0xFF) == len(data) or data.count(0xEE) == len(data))
+    return bool(data) and data[0] in (0xFF, 0xEE) and data.count(data[0]) == len(data)
 
 
 def decode_bcd(data: bytes, decimals: int = 0, *, signed: bool = False) -> Decimal:

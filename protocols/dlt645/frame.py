@@ -104,6 +104,8 @@ class Decoder:
 
     def feed(self, data: bytes) -> list[Frame | Skipped]:
         """Frames and skipped stretches that became certain with these bytes, in order of appearance."""
+        if not self._kept and not self._dropped and (frame := _only_frame(data)):
+            return [frame]
         self._kept += data
         return self._scan(at_end=False)
 
@@ -170,6 +172,21 @@ class Decoder:
         return taken
 
 
+def _only_frame(data: bytes) -> Frame | None:
+    """The frame, if the bytes are one with its wake-up and nothing else: the usual case, told without the search."""
+    body = data.lstrip(WAKE_UP[:1])
+    if (
+        len(body) < OVERHEAD
+        or body[0] != START
+        or body[SECOND_START] != START
+        or body[9] + OVERHEAD != len(body)
+        or body[-1] != END
+        or sum(body[:-2]) & 0xFF != body[-2]
+    ):
+        return None
+    return _frame(body, 0)
+
+
 def _declared_length(kept: bytearray, start: int) -> int:
     return kept[start + 9] if start + HEADER <= len(kept) and kept[start + SECOND_START] == START else 0
 
@@ -192,10 +209,10 @@ def _look(kept: bytearray, start: int) -> tuple[int, str]:
     return length, ""
 
 
-def _frame(kept: bytearray, start: int) -> Frame:
-    length = kept[start + 9]
+def _frame(kept: bytes | bytearray, start: int) -> Frame:
+    data_at = start + HEADER
     return Frame(
-        address=bytes(kept[start + 1 : start + 7])[::-1].hex().upper(),
-        control=kept[start + 8],
-        data=bytes(kept[start + HEADER : start + HEADER + length]).translate(_SUBTRACT_33),
+        kept[start + 6 : start : -1].hex().upper(),
+        kept[start + 8],
+        bytes(kept[data_at : data_at + kept[start + 9]].translate(_SUBTRACT_33)),
     )

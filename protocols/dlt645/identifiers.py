@@ -70,7 +70,7 @@ class Kind(Enum):
     ASCII = "ascii"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """One field of a record. `width` is in bytes, 0 for all that is left."""
 
@@ -83,7 +83,7 @@ class Field:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """The fields of one identifier or family of identifiers."""
 
@@ -92,18 +92,17 @@ class Record:
     repeats: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Meaning:
     """A record with the variable bytes of one identifier filled in."""
 
     record: Record
     variables: tuple[tuple[str, int], ...]
 
-    @property
-    def repeats(self) -> bool:
-        """True when the data hold as many elements as the meter has."""
-        return self.record.repeats or any(value == BLOCK for _, value in self.variables)
+    repeats: bool
+    """True when the data hold as many elements as the meter has."""
 
+    @lru_cache(maxsize=65_536)  # noqa: B019  a meaning lives as long as the table
     def name(self, field: Field, element: int) -> str:
         """The name of a field in the `element`-th repetition, counted from 0."""
         words = {"ii": f"_{element + 1}", "tt": _tariff(element)}
@@ -127,7 +126,7 @@ def meaning(identifier: str) -> Meaning | None:
                 break
             variables.append((pair, byte))
         else:
-            return Meaning(record, tuple(variables))
+            return Meaning(record, tuple(variables), record.repeats or any(byte == BLOCK for _, byte in variables))
     return None
 
 

@@ -360,6 +360,13 @@ def test_a_meter_without_relay_refuses_every_command_of_one():
         assert meter.answer(Frame(meter.address, 0x1C, payload)).control == 0xDC
 
 
+def test_the_relay_counts_its_movements():
+    meter = plain("000000000006")
+    for action in (0x1A, 0x1A, 0x1C, 0x1A):
+        command(meter, action)
+    assert (read(meter, "1D000001"), read(meter, "1E000001")) == (b"\x02\x00\x00", b"\x01\x00\x00")
+
+
 def test_alarm_and_meter_type_are_in_the_status_word():
     meter = plain("000000000006", meter_type=2)
     assert command(meter, 0x2A) == 0x0280
@@ -431,6 +438,7 @@ def test_freeze_now_keeps_the_last_three():
         meter.answer(Frame("999999999999", 0x16, b"\x99" * 4))
         time.pass_by(minutes=10)
     assert [read(meter, f"050100{number:02X}")[0] for number in (1, 2, 3)] == [0x30, 0x20, 0x10]
+    assert meter.instant_freeze(4) is None
     frozen = read(meter, "05010102")
     assert frozen == b"".join(bytes.fromhex(f"{it:08d}")[::-1] for it in meter.registers(NOON + timedelta(minutes=20)))
 
@@ -496,6 +504,13 @@ def test_rates_sum_to_the_total_within_one_digit_each(curve, at, initial):
     total, *rates = meter.registers(at)
     wrapped = (sum(rates) - total + 50_000_000) % 100_000_000 - 50_000_000
     assert abs(wrapped) <= RATES
+
+
+def test_before_its_installation_a_meter_shows_the_initial_register():
+    meter = SimulatedMeter("000000000006", now=SettableTime(), installed=NOON.date(), initial_kwh=Decimal("17.05"))
+    assert (
+        meter.true_register(NOON - timedelta(days=9)) == meter.true_register(datetime(2026, 5, 2)) == Decimal("17.05")
+    )
 
 
 def test_a_register_starts_again_after_999999_99():

@@ -243,10 +243,14 @@ def test_every_key_and_fault_is_documented():
     assert {key for key in keys if f"`{key}`" not in text} == set()
 
 
-def test_the_site_keeps_standard_time_all_year():
-    now = site_clock(ZoneInfo("Europe/Berlin"))()
-    true = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
-    assert abs(now - true) < timedelta(minutes=1)
+def test_the_site_keeps_standard_time_all_year_and_never_goes_back():
+    host = [
+        datetime(2026, 7, 1, 12, tzinfo=UTC),
+        datetime(2026, 7, 1, 11, tzinfo=UTC),
+        datetime(2026, 12, 1, 12, tzinfo=UTC),
+    ]
+    now = site_clock(ZoneInfo("Europe/Berlin"), iter(host).__next__)
+    assert [now(), now(), now()] == [datetime(2026, 7, 1, 13), datetime(2026, 7, 1, 13), datetime(2026, 12, 1, 13)]
 
 
 def test_ten_thousand_meters_are_built_in_less_than_two_seconds():

@@ -5,17 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from io import StringIO
 
 import pytest
-from click.testing import CliRunner, Result
 
-from daemon.cli.read import read
+from daemon.cli import main
 from protocols.dlt645.frame import Frame, encode
 
 METER = "000000001600"
 Answer = Callable[[Frame], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How the program ended and what it printed."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
 Server = Callable[[Answer], AbstractAsyncContextManager[int]]
 Terminal = Callable[[Answer], AbstractAsyncContextManager[str]]
 DATA = {
@@ -48,43 +60,50 @@ def meter(data: dict[str, str]) -> Answer:
     return answer
 
 
+def meterd_read(*arguments: str) -> Result:
+    printed, complained = StringIO(), StringIO()
+    with redirect_stdout(printed), redirect_stderr(complained), pytest.raises(SystemExit) as end:
+        main(["read", *arguments])
+    return Result(int(end.value.code or 0), printed.getvalue(), complained.getvalue())
+
+
 def run_tcp(server: Server, answer: Answer, *arguments: str) -> Result:
     async def story() -> Result:
         async with server(answer) as port:
             given = ["--tcp", f"127.0.0.1:{port}", "--timeout", "0.2", *arguments]
-            return await asyncio.to_thread(CliRunner().invoke, read, given)
+            return await asyncio.to_thread(meterd_read, *given)
 
     return asyncio.run(story())
 
 
 def test_a_single_value_comes_with_unit_and_the_meters_time(server: Server) -> None:
     result = run_tcp(server, meter(DATA), "--meter", METER)
-    assert (result.exit_code, result.output) == (0, "1234.56 kWh at 2016-01-11 21:53:55\n")
+    assert (result.exit_code, result.stdout) == (0, "1234.56 kWh at 2016-01-11 21:53:55\n")
 
 
 def test_a_meter_without_clock_is_read_all_the_same(server: Server) -> None:
     result = run_tcp(server, meter(NO_CLOCK), "--meter", METER, "--identifier", "02020100")
-    assert (result.exit_code, result.output) == (0, "-11.519 A\n")
+    assert (result.exit_code, result.stdout) == (0, "-11.519 A\n")
 
 
 def test_a_meter_on_a_serial_line_is_read(terminal: Terminal) -> None:
     async def story() -> Result:
         async with terminal(meter(DATA)) as device:
             given = ["--serial", device, "--baud", "9600", "--meter", "any"]
-            return await asyncio.to_thread(CliRunner().invoke, read, given)
+            return await asyncio.to_thread(meterd_read, *given)
 
     result = asyncio.run(story())
-    assert (result.exit_code, result.output) == (0, "1234.56 kWh at 2016-01-11 21:53:55\n")
+    assert (result.exit_code, result.stdout) == (0, "1234.56 kWh at 2016-01-11 21:53:55\n")
 
 
 def test_any_asks_for_the_address_first(server: Server) -> None:
     result = run_tcp(server, meter(DATA), "--meter", "any", "--json")
-    assert json.loads(result.output)["meter"] == METER
+    assert json.loads(result.stdout)["meter"] == METER
 
 
 def test_several_values_are_a_table(server: Server) -> None:
     result = run_tcp(server, meter(NO_CLOCK), "--meter", METER, "--quantity", "voltage")
-    assert result.output.splitlines() == [
+    assert result.stdout.splitlines() == [
         "name\tvalue\tunit",
         "voltage_a\t225.6\tV",
         "voltage_b\t-\tV",
@@ -94,13 +113,13 @@ def test_several_values_are_a_table(server: Server) -> None:
 
 def test_a_meter_that_knows_no_block_is_asked_for_the_single_value(server: Server) -> None:
     result = run_tcp(server, meter(NO_CLOCK), "--meter", METER, "--quantity", "current")
-    assert result.output == "-11.519 A\n"
+    assert result.stdout == "-11.519 A\n"
 
 
 def test_json_has_one_object_for_each_value(server: Server) -> None:
     wanted = ["--identifier", "00010000", "--identifier", "0001ff00", "--json"]
     result = run_tcp(server, meter(DATA), "--meter", METER, *wanted)
-    told = [json.loads(line) for line in result.output.splitlines()]
+    told = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(item["identifier"], item["value"]) for item in told] == [
         ("00010000", "1234.56"),
         ("0001FF00", "1234.56"),
@@ -113,20 +132,20 @@ def test_json_has_one_object_for_each_value(server: Server) -> None:
 
 
 def test_the_status_says_what_the_relay_does(server: Server) -> None:
-    output = run_tcp(server, meter(NO_CLOCK), "--meter", METER, "--quantity", "status").output
+    output = run_tcp(server, meter(NO_CLOCK), "--meter", METER, "--quantity", "status").stdout
     assert "status_word_3\t0x0050\t" in output
     assert "relay\topen\t" in output
 
 
 def test_the_newest_freeze_comes_with_its_own_stamp(server: Server) -> None:
-    output = run_tcp(server, meter(NO_CLOCK), "--meter", METER, "--quantity", "freeze").output
+    output = run_tcp(server, meter(NO_CLOCK), "--meter", METER, "--quantity", "freeze").stdout
     assert output.splitlines()[1:] == ["frozen_at\t2015-10-09 00:00\t", "total\t1234.56\tkWh", "tariff_1\t56.78\tkWh"]
 
 
 def test_a_meter_without_freeze_says_so(server: Server) -> None:
     result = run_tcp(server, meter({}), "--meter", METER, "--quantity", "freeze")
     assert result.exit_code == 1
-    assert "has no daily freeze yet" in result.output
+    assert "has no daily freeze yet" in result.stderr
 
 
 def test_the_clock_is_compared_with_this_machine(server: Server) -> None:
@@ -134,14 +153,14 @@ def test_the_clock_is_compared_with_this_machine(server: Server) -> None:
     now = {"04000101": ahead.strftime("0%w%d%m%y"), "04000102": ahead.strftime("%S%M%H")}
     result = run_tcp(server, meter(now), "--meter", METER, "--quantity", "clock")
     assert result.exit_code == 0
-    assert f"meter {METER} at 20" in result.output
-    assert any(f", {seconds} s ahead of this machine" in result.output for seconds in range(85, 91))
+    assert f"meter {METER} at 20" in result.stdout
+    assert any(f", {seconds} s ahead of this machine" in result.stdout for seconds in range(85, 91))
 
 
 def test_a_meter_without_clock_fails_when_asked_for_it(server: Server) -> None:
     result = run_tcp(server, meter({}), "--meter", METER, "--quantity", "clock")
     assert result.exit_code == 1
-    assert "no_such_data" in result.output
+    assert "no such data" in result.stderr
 
 
 def test_the_trace_shows_the_bytes_on_standard_error(server: Server) -> None:
@@ -154,27 +173,27 @@ def test_the_trace_shows_the_bytes_on_standard_error(server: Server) -> None:
 def test_silence_tells_what_to_try(server: Server) -> None:
     result = run_tcp(server, meter(DATA), "--meter", "000000001601", "--retries", "0")
     assert result.exit_code == 1
-    assert "no reply from 000000001601 on tcp 127.0.0.1:" in result.output
-    assert "8E1" in result.output
-    assert "--meter any" in result.output
+    assert "no reply from 000000001601 on tcp 127.0.0.1:" in result.stderr
+    assert "8E1" in result.stderr
+    assert "--meter any" in result.stderr
 
 
 def test_a_refusal_fails_with_the_reason(server: Server) -> None:
     result = run_tcp(server, meter(DATA), "--meter", METER, "--identifier", "02010200")
     assert result.exit_code == 1
-    assert "refused 02010200: no_such_data" in result.output
+    assert "refused 02010200: no such data" in result.stderr
 
 
 def test_data_that_are_no_number_fail(server: Server) -> None:
     result = run_tcp(server, meter({"00010000": "0A000000"}), "--meter", METER)
     assert result.exit_code == 1
-    assert "not BCD: 0000000A" in result.output
+    assert "not BCD: 0000000A" in result.stderr
 
 
 def test_a_line_that_is_not_there_fails() -> None:
-    result = CliRunner().invoke(read, ["--serial", "/dev/no-such-port", "--meter", METER])
+    result = meterd_read("--serial", "/dev/no-such-port", "--meter", METER)
     assert result.exit_code == 1
-    assert "cannot open" in result.output
+    assert "cannot open" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -192,6 +211,6 @@ def test_a_line_that_is_not_there_fails() -> None:
     ],
 )
 def test_wrong_use_is_told_before_anything_is_opened(arguments: list[str], words: str) -> None:
-    result = CliRunner().invoke(read, arguments, terminal_width=200)
+    result = meterd_read(*arguments)
     assert result.exit_code == 2
-    assert words in result.output
+    assert words in result.stderr

@@ -136,6 +136,19 @@ def test_a_wrong_checksum_is_asked_again(line: Line) -> None:
     assert talk.outcomes == ["bad_frame", "ok"]
 
 
+def test_a_damaged_answer_is_asked_again_without_waiting_for_the_reply_time(line: Line) -> None:
+    talk = Talk(
+        lambda request: [damaged(energy(request)) if len(talk.requests) == 1 else energy(request)],
+        timing=replace(QUICK, reply_timeout_s=20),
+    )
+
+    async def story(conversation: Conversation[Frame]) -> Any:
+        async with asyncio.timeout(10):
+            return await conversation.run(read_energy(METER))
+
+    assert held(line, talk, story) == Decimal("1234.56")
+
+
 def test_noise_with_a_false_start_does_not_hide_the_answer(line: Line) -> None:
     talk = Talk(lambda request: [bytes.fromhex("00FF68010203040506689140"), energy(request)])
     assert held(line, talk, reads()) == Decimal("1234.56")
@@ -230,6 +243,33 @@ def test_a_second_answer_to_a_repeated_question_is_not_taken_for_the_next_one(tc
     assert asyncio.run(story()) == (Decimal("222222.22"), ["ok", "late", "ok"])
 
 
+def test_a_line_on_which_somebody_still_talks_is_not_talked_into(tcp: Line) -> None:
+    """Half a frame comes behind the answer; its other half is waited for before the next question leaves."""
+    captured = structlog.testing.CapturingLogger()
+    wire = structlog.wrap_logger(captured, processors=[], wrapper_class=structlog.make_filtering_bound_logger(0))
+
+    async def story() -> Any:
+        goes_on = asyncio.Event()
+
+        def answer(request: Frame) -> Iterator[bytes | asyncio.Event]:
+            if len(talk.requests) == 1:
+                stale = energy(request, "11111111")
+                yield energy(request) + stale[:15]
+                yield goes_on
+                yield stale[15:]
+            else:
+                yield energy(request, "22222222")
+
+        talk = Talk(answer, timing=replace(QUICK, quiet_s=0.1), wire=wire)
+        async with talk.over(tcp) as conversation:
+            assert await conversation.run(read_energy(METER)) == Decimal("1234.56")
+            goes_on.set()
+            return await conversation.run(read_energy(METER))
+
+    assert asyncio.run(story()) == Decimal("222222.22")
+    assert [call.kwargs["direction"] for call in captured.calls] == ["tx", "rx", "rx", "tx", "rx"]
+
+
 def test_a_line_that_babbles_without_end_is_left(tcp: Line) -> None:
     async def story() -> None:
         def answer(request: Frame) -> Iterator[bytes]:
@@ -280,7 +320,7 @@ def test_an_accepted_control_frame_is_done(line: Line) -> None:
 
 def test_a_refusal_names_the_reason(line: Line) -> None:
     talk = Talk(lambda request: [encode(Frame(METER, 0xD1, b"\x02"))])
-    with pytest.raises(MeterRefused, match=r"meter 000000001600 refused 00010000: no_such_data \(ERR 02\)"):
+    with pytest.raises(MeterRefused, match=r"meter 000000001600 refused 00010000: no such data \(ERR 02\)"):
         held(line, talk, reads())
     assert talk.outcomes == ["refused"]
     assert len(talk.requests) == 1

@@ -213,7 +213,7 @@ def control(**changes: Any) -> exchanges.Exchange[Frame, None]:
 def test_a_refused_control_command_raises() -> None:
     request = next(control())
     assert request.data[:4] == bytes.fromhex("02563412")
-    with pytest.raises(MeterRefused, match="control trip: password_or_unauthorised"):
+    with pytest.raises(MeterRefused, match="control trip: password or unauthorised"):
         run_on_script(control(), [(request, said(0xDC, "04"))])
 
 

@@ -131,12 +131,20 @@ def test_a_false_start_made_of_the_next_frames_own_start_is_noise() -> None:
     assert decode_all(bytes.fromhex("68FEFEFEFEFEFE") + encode(frame)) == [Skipped(b"\x68", "noise"), frame]
 
 
-def test_a_cut_frame_before_a_good_one_is_told_as_truncated() -> None:
+def test_a_cut_frame_before_a_good_one_does_not_hide_it() -> None:
     frame = Frame("000000000001", 0x11, b"\0\0\1\0")
     cut = encode(frame)[:-3]
     assert decode_all(cut + encode(frame)) == [Skipped(cut, "bad_checksum"), frame]
     cut = encode(Frame("000000000001", 0x91, bytes(60)))[:-40]
     assert decode_all(cut + encode(frame)) == [Skipped(cut, "truncated"), frame]
+
+
+def test_a_whole_frame_behind_half_a_one_is_not_taken_out_of_turn() -> None:
+    half = encode(Frame("000000000001", 0x91, bytes(60)))[:-40]
+    whole = encode(Frame("000000000001", 0x11, b"\0\0\1\0"))
+    decoder = Decoder()
+    assert decoder.feed(half) + decoder.feed(whole) + decoder.flush() == decode_all(half + whole)
+    assert decoder.feed(b"\x01") + decoder.feed(whole) == decode_all(b"\x01" + whole)
 
 
 def test_after_reset_nothing_of_before_is_left() -> None:

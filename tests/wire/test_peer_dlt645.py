@@ -71,7 +71,7 @@ def test_a_negative_current_keeps_its_sign(peer: str) -> None:
 def test_what_it_does_not_know_is_a_refusal(peer: str) -> None:
     done = meterd_read(peer, "--meter", AS_WE_READ_ITS_ADDRESS, "--identifier", "00900200")
     assert done.returncode == 1
-    assert f"meter {AS_WE_READ_ITS_ADDRESS} refused 00900200: no_such_data" in done.stderr
+    assert f"meter {AS_WE_READ_ITS_ADDRESS} refused 00900200: no such data" in done.stderr
 
 
 def test_it_jams_the_line_by_answering_for_other_meters(peer: str) -> None:

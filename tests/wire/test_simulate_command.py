@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -138,7 +138,7 @@ def test_the_truth_is_what_a_freeze_read_answers_and_outlives_a_restart(scenario
         answer = ask(ready, Frame(TRIPPED, 0x11, bytes.fromhex("01010605")))
     assert len(truth) == 6
     assert sorted(truth[TRIPPED]) == [newest - timedelta(days=back) for back in reversed(range(62))]
-    assert abs(newest - date.today()) <= timedelta(days=1)
+    assert abs(newest - datetime.now(UTC).date()) <= timedelta(days=1)
     assert str(truth[TRIPPED][newest]).replace(".", "") == answer.data[4:8][::-1].hex().lstrip("0")
     with bench(scenario) as (_, remote):
         assert remote.truth(TRIPPED)[TRIPPED][newest] == truth[TRIPPED][newest]

@@ -161,6 +161,19 @@ def test_a_truncated_request_does_not_make_the_line_deaf():
     run(scene())
 
 
+def test_what_is_left_of_a_request_is_forgotten_when_the_line_was_quiet():
+    async def scene():
+        async with serve_tcp(bus()) as line, tcp_reader(line) as reader:
+            assert await reader.ask(REQUEST + bytes.fromhex("68 060000000000 68 11 32")) == ANSWER
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.reader.read(1), BYTE_GAP_S * 1.2)
+            begin = monotonic()
+            assert await reader.ask() == ANSWER
+            assert monotonic() - begin < BYTE_GAP_S * 0.7
+
+    run(scene())
+
+
 def test_the_reply_delay_is_kept():
     async def scene():
         async with serve_tcp(bus(reply_delay_ms=(120, 120))) as line, tcp_reader(line) as reader:
@@ -294,14 +307,15 @@ def test_a_stale_link_is_replaced(tmp_path):
 
 def test_bytes_that_nobody_reads_do_not_stop_the_line():
     async def scene():
-        meter = SimulatedMeter(ADDRESSES[0], now=lambda: datetime(2026, 5, 2, 12))
+        heard = asyncio.Event()
+        meter = SimulatedMeter(ADDRESSES[0], now=lambda: datetime(2026, 5, 2, 12), journal=lambda event: heard.set())
         freeze = encode(Frame(ADDRESSES[0], 0x16, b"\x99" * 4))
         async with serve_pty([meter]) as line:
             file = os.open(line.place, os.O_RDWR | os.O_NOCTTY)
-            for number in range(1, 401):
+            for _ in range(6000):
+                heard.clear()
                 os.write(file, freeze)
-                while len(meter.events) < number:
-                    await asyncio.sleep(0)
+                await heard.wait()
             termios.tcflush(file, termios.TCIFLUSH)
             os.close(file)
             async with serial_reader(line.place) as reader:

@@ -1,0 +1,252 @@
+"""A small site on simulated meters, with the installed programs as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+
+from config.load import load_site
+from daemon.app import take_over_archive
+from daemon.billing.accounts import top_up
+from daemon.demo.proof import owed_fen
+from simulators.remote import RemoteBench
+from storage import migrate
+
+METERD = str(Path(sys.executable).with_name("meterd"))
+ZONE = "Asia/Shanghai"
+DAYS = 12
+PRICE = "0.5283"
+METERS = {"gate-1": [f"{n:012d}" for n in range(1001, 1007)], "bus-1": [f"{n:012d}" for n in range(2001, 2003)]}
+ADDRESSES = [address for addresses in METERS.values() for address in addresses]
+POOR = "000000001003"
+DEPOSIT_YUAN, POOR_DEPOSIT_YUAN = "900", "12"
+PATIENCE_S = 90.0
+
+SCENARIO = """
+zone = "{zone}"
+seed = {seed}
+
+[lines.gate-1]
+port = 0
+reply_delay_ms = [1, 6]
+faults = [{{ kind = "lost_answer", chance = 0.02 }}, {{ kind = "split", chance = 0.1, delay_ms = 5 }}]
+
+[lines.bus-1]
+link = "{folder}/bus-1"
+reply_delay_ms = [1, 6]
+
+[[meters]]
+line = "gate-1"
+address = "000000001001"
+count = 6
+kwh_per_day = [6, 12]
+
+[[meters]]
+line = "bus-1"
+address = "000000002001"
+count = 2
+kwh_per_day = [6, 12]
+"""
+
+SITE = """
+[site]
+name = "stage"
+zone = "{zone}"
+data_directory = "data"
+archive = "."
+tariffs = "tariffs.toml"
+
+[database]
+url = {{ file = "database-url" }}
+
+{lines}
+[collection]
+backfill_days = {days}
+retry_s = 1
+reconnect_s = 1
+
+[control]
+mode = "{mode}"
+password = {{ file = "password" }}
+window_start = "00:00"
+window_end = "24:00"
+working_days_only = false
+no_trip_on_eve = false
+written_notice_required = false
+final_notice_required = false
+approvals_required = 0
+startup_hold_min = 0
+
+[http]
+listen = "127.0.0.1:{port}"
+"""
+
+
+@dataclass
+class Stage:
+    """A prepared site: its files, its simulated meters, its daemon."""
+
+    folder: Path
+    url: str
+    bench: RemoteBench
+    http_port: int
+    mode: str
+    today: date = field(default_factory=lambda: datetime.now(ZoneInfo(ZONE)).date())
+    daemon: subprocess.Popen[bytes] | None = None
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "meterd.toml"
+
+    def start_daemon(self) -> None:
+        with (self.folder / "meterd.log").open("ab") as log:
+            self.daemon = subprocess.Popen([METERD, "run", "-c", str(self.site)], stderr=log)
+
+    def kill_daemon(self) -> None:
+        assert self.daemon is not None
+        self.daemon.kill()
+        self.daemon.wait()
+
+    def stop_daemon(self, within_s: float = 5.0) -> int:
+        assert self.daemon is not None
+        self.daemon.send_signal(signal.SIGTERM)
+        return self.daemon.wait(within_s)
+
+    def meterd(self, *arguments: str, code: int = 0) -> str:
+        done = subprocess.run([METERD, *arguments, "-c", str(self.site)], capture_output=True, text=True, check=False)
+        assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(question, values).fetchall()
+
+    def log(self) -> str:
+        return (self.folder / "meterd.log").read_text(encoding="utf-8")
+
+    def health(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/healthz", timeout=5) as answer:
+            health: dict[str, Any] = json.load(answer)
+        return health
+
+    def until(self, what: str, holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+        """Wait for something that the world outside shows; there is nobody to wake us, so look often."""
+        give_up_at = time.monotonic() + patience_s
+        while not _holds(holds):
+            assert time.monotonic() < give_up_at, f"not within {patience_s} s: {what}\n{self.log()[-3000:]}"
+            time.sleep(0.05)
+
+    def slots_missing(self) -> int:
+        owed = DAYS * len(ADDRESSES)
+        ((there,),) = self.ask("SELECT count(*) FROM slot WHERE state = 'published'")
+        return owed - int(there)
+
+    def supply_of(self, address: str) -> str:
+        ((state,),) = self.ask("SELECT supply_state FROM point WHERE id = %s", f"P{int(address)}")
+        return str(state)
+
+    def balance_faults(self, payments_yuan: dict[str, str]) -> list[str]:
+        """Compare each balance with the simulators' truth; `payments_yuan` by account, besides the deposits."""
+        truth = self.bench.truth()
+        first = self.today - timedelta(days=DAYS - 1)
+        found = dict(self.ask("SELECT name, balance_fen FROM ledger_account"))
+        ((last,),) = self.ask("SELECT max(to_day) FROM link WHERE state = 'billed'")
+        faults = []
+        for address in ADDRESSES:
+            account = f"C{int(address)}"
+            paid = Fraction(POOR_DEPOSIT_YUAN if address == POOR else DEPOSIT_YUAN)
+            paid += Fraction(payments_yuan.get(account, "0"))
+            use = owed_fen([(Fraction(1), truth[address])], first, last, lambda _: Decimal(PRICE))
+            must = int(paid * 100) - use
+            if found[f"customer:{account}:prepaid"] != must:
+                faults.append(f"{account}: {found[f'customer:{account}:prepaid']} fen, must be {must}")
+        return faults
+
+
+@contextmanager
+def stage(folder: Path, url: str, *, seed: int = 1, mode: str = "auto") -> Iterator[Stage]:
+    """Simulated meters, files, a database with the customers' deposits; the daemon is not started yet."""
+    with ExitStack() as opened:
+        folder.mkdir(parents=True, exist_ok=True)
+        scenario = folder / "scenario.toml"
+        scenario.write_text(SCENARIO.format(zone=ZONE, seed=seed, folder=folder))
+        simulators = subprocess.Popen([METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE)
+        opened.callback(_end, simulators)
+        assert simulators.stdout is not None
+        opened.enter_context(simulators.stdout)
+        ready = json.loads(simulators.stdout.readline())
+        bench = opened.enter_context(RemoteBench(ready["control"]["host"], ready["control"]["port"]))
+        port = _free_port()
+        _write_site(folder, url, ready["lines"], port, mode)
+        staged = Stage(folder, url, bench, port, mode)
+        opened.callback(lambda: staged.daemon and _end(staged.daemon))
+        migrate(url)
+        asyncio.run(_take_deposits(staged))
+        yield staged
+
+
+async def _take_deposits(staged: Stage) -> None:
+    """The customers and their first payments, before the daemon may bill anything."""
+    async with await psycopg.AsyncConnection.connect(staged.url, autocommit=True) as connection:
+        await take_over_archive(connection, load_site(staged.site))
+        for address in ADDRESSES:
+            fen = int(Decimal(POOR_DEPOSIT_YUAN if address == POOR else DEPOSIT_YUAN) * 100)
+            account = f"C{int(address)}"
+            await top_up(connection, account, fen, channel="test", reference=account, now=datetime.now(UTC))
+
+
+def _write_site(folder: Path, url: str, places: dict[str, Any], port: int, mode: str) -> None:
+    lines = ""
+    for name, where in places.items():
+        tcp = where["kind"] == "tcp"
+        place = f'tcp = "{where["host"]}:{where["port"]}"' if tcp else f'serial = "{where["device"]}"'
+        lines += f'[[line]]\nname = "{name}"\n{place}\nreply_timeout_s = 0.3\nretries = 2\n\n'
+    (folder / "password").write_text("000000\n")
+    (folder / "database-url").write_text(url)
+    (folder / "meterd.toml").write_text(SITE.format(zone=ZONE, days=DAYS, lines=lines, port=port, mode=mode))
+    opens = datetime.now(ZoneInfo(ZONE)).date() - timedelta(days=DAYS - 1)
+    (folder / "tariffs.toml").write_text(f'[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "{PRICE}"\n')
+    rows = [(line, address) for line, addresses in METERS.items() for address in addresses]
+    _table(folder / "meters.csv", "address,line,point,installed_on", [f"{a},{n},P{int(a)},{opens}" for n, a in rows])
+    _table(folder / "points.csv", "point,account,reconnect", [f"P{int(a)},C{int(a)},close" for _, a in rows])
+    accounts = [f"C{int(a)},home,{opens},A-{int(a)}" for _, a in rows]
+    _table(folder / "accounts.csv", "account,tariff,open_from,agreement", accounts)
+
+
+def _table(path: Path, head: str, rows: Sequence[str]) -> None:
+    path.write_text("\n".join([head, *rows]) + "\n")
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    try:
+        return question()
+    except (OSError, psycopg.OperationalError):
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

@@ -1,0 +1,127 @@
+"""The installed program as a process."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.stage import ADDRESSES, DAYS, METERD, POOR, Stage, stage
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture
+def staged(database_url: str, tmp_path: Path) -> Iterator[Stage]:
+    with stage(tmp_path, database_url) as staged:
+        yield staged
+
+
+@pytest.fixture
+def shadow(database_url: str, tmp_path: Path) -> Iterator[Stage]:
+    with stage(tmp_path, database_url, mode="shadow") as staged:
+        yield staged
+
+
+def test_sigterm_in_the_middle_of_collection_ends_it_cleanly(staged: Stage) -> None:
+    staged.start_daemon()
+    staged.until("collection has begun", lambda: staged.slots_missing() < DAYS * len(ADDRESSES))
+    assert staged.stop_daemon(within_s=5) == 0
+    assert "Traceback" not in staged.log()
+
+
+def test_in_shadow_mode_no_control_frame_leaves_the_process(shadow: Stage) -> None:
+    shadow.start_daemon()
+    shadow.until("every slot is filled", lambda: shadow.slots_missing() == 0)
+    shadow.until("the guard has spoken about the poor customer", lambda: "would_trip=true" in shadow.log())
+    assert shadow.stop_daemon() == 0
+    assert [event for event in shadow.bench.events() if event["kind"] == "control"] == []
+    assert shadow.supply_of(POOR) == "energised"
+    assert shadow.ask("SELECT count(*) FROM command") == [(0,)]
+
+
+def test_a_second_daemon_does_not_act_on_the_same_database(staged: Stage) -> None:
+    staged.start_daemon()
+    staged.until("it is ready", lambda: staged.health()["status"] == "ok")
+    second = staged.folder / "second.toml"
+    second.write_text(staged.site.read_text().replace(f":{staged.http_port}", ":0"))
+    done = subprocess.run([METERD, "run", "-c", str(second)], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "another meterd acts on this database" in done.stderr
+    assert staged.health()["status"] == "ok"
+
+
+def test_a_cut_line_shows_and_is_collected_again_after_it_is_mended(staged: Stage) -> None:
+    staged.bench.cut("gate-1")
+    staged.start_daemon()
+    staged.until("the line is seen down", lambda: staged.health()["down"] == ["gate-1"])
+    staged.until("the other line is complete", lambda: staged.health()["lines"]["bus-1"]["wanted"] == 0)
+    assert staged.health()["status"] == "degraded"
+    listed = staged.meterd("gaps", "--json", code=1).splitlines()
+    assert {json.loads(row)["line"] for row in listed} == {"gate-1"}
+    staged.bench.mend("gate-1")
+    staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
+    assert staged.balance_faults({}) == []
+    staged.meterd("gaps", code=0)
+
+
+def test_commands_show_the_customer_who_was_cut_and_restored(staged: Stage) -> None:
+    staged.start_daemon()
+    staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
+    shown = json.loads(staged.meterd("account", "show", f"C{int(POOR)}", "--json"))
+    assert shown["credit_state"] == "exhausted"
+    assert shown["balance_fen"] < 0
+    few = json.loads(staged.meterd("topup", f"C{int(POOR)}", "0.01", "--key", "few", "--json"))
+    assert few["reconnects"] == []
+    assert few["missing_fen"] == -few["balance_fen"]
+    paid = json.loads(staged.meterd("topup", f"C{int(POOR)}", "500", "--key", "k", "--json"))
+    again = json.loads(staged.meterd("topup", f"C{int(POOR)}", "500", "--key", "k", "--json"))
+    assert (paid["outcome"], again["outcome"]) == ("posted", "already_posted")
+    assert paid["balance_fen"] == again["balance_fen"]
+    assert len(paid["reconnects"]) == 1
+    assert again["reconnects"] == []
+    staged.meterd("topup", f"C{int(POOR)}", "501", "--key", "k", code=1)
+    staged.until("the supply is restored", lambda: staged.supply_of(POOR) == "energised")
+    assert not staged.bench.relay_is_open(POOR)
+    history = [
+        json.loads(row) for row in staged.meterd("supply", "show", "--point", f"P{int(POOR)}", "--json").splitlines()
+    ]
+    assert [row["state"] for row in history if row.get("action") == "close" and "at" in row][-1] == "verified"
+
+
+def test_metrics_and_health_answer_and_the_port_is_claimed_before_anything_is_opened(staged: Stage) -> None:
+    staged.start_daemon()
+    staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
+    with urllib.request.urlopen(f"http://127.0.0.1:{staged.http_port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    assert 'meterd_line_up{line="gate-1"} 1.0' in text
+    assert 'meterd_replies_total{line="bus-1",outcome="ok"}' in text
+    for address in ADDRESSES:
+        assert address not in text
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        clash = staged.folder / "clash.toml"
+        port = taken.getsockname()[1]
+        clash.write_text(staged.site.read_text().replace(f":{staged.http_port}", f":{port}"))
+        done = subprocess.run(
+            [METERD, "run", "-c", str(clash)], capture_output=True, text=True, timeout=30, check=False
+        )
+    assert done.returncode == 1
+    assert "cannot be opened" in done.stderr
+
+
+def test_a_wrong_configuration_ends_it_with_78_and_every_mistake(staged: Stage) -> None:
+    broken = staged.folder / "broken.toml"
+    broken.write_text(
+        staged.site.read_text().replace("retries", "retrys").replace("backfill_days = ", "backfill_days = 9")
+    )
+    done = subprocess.run([METERD, "run", "-c", str(broken)], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 78
+    assert "line.gate-1.retrys: unknown key (did you mean retries?)" in done.stderr
+    assert "collection.backfill_days" in done.stderr
+    assert "line.bus-1.retrys" in done.stderr
+    assert "3 mistakes" in done.stderr

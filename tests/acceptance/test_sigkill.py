@@ -1,0 +1,160 @@
+"""Killing the daemon at random moments and starting it again loses no reading, doubles no posting, sends no trip that
+the guard did not allow. Twenty seeded runs over a whole story: back-fill, bills, a cut customer, payment, restored."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+from typing import Any
+
+import pytest
+
+from daemon.control.guard import Facts, Notice, Policy, evaluate
+from tests.acceptance.stage import PATIENCE_S, POOR, Stage, stage
+from tests.servers.postgres import Server
+
+RUNS_OF_A_SERVER = 10
+AT_ONCE = 5
+KILLS = (2, 5)
+LONGEST_LIFE_S = 5.0
+TOP_UP_YUAN = "300"
+POOR_ACCOUNT = f"C{int(POOR)}"
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a run left behind."""
+
+    slots_missing: int
+    balance_faults: list[str]
+    ledger_faults: int
+    top_ups: int
+    trips_at_meters: Counter[str]
+    trips_sent: int
+    snapshots: list[dict[str, Any]]
+    ends_closed: bool
+    dead_letters: int
+    exit_code: int
+
+
+@pytest.fixture(scope="session")
+def stories(
+    server: Server, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Future[Story]]]:
+    """All runs on a server, a few at a time: they mostly wait. Each server has seeds of its own."""
+    first = RUNS_OF_A_SERVER * sum(map(ord, server.name))
+
+    def run(seed: int) -> Story:
+        name = f"story_{seed}"
+        server.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+        try:
+            with stage(tmp_path_factory.mktemp(name), server.url(name), seed=seed) as staged:
+                return tell(staged, random.Random(seed))
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    with ThreadPoolExecutor(AT_ONCE) as runs:
+        yield [runs.submit(run, seed) for seed in range(first, first + RUNS_OF_A_SERVER)]
+
+
+def tell(staged: Stage, chance: random.Random) -> Story:
+    """Run the daemon until everything is done, killing it again and again on the way."""
+    staged.start_daemon()
+    kills_left = chance.randint(*KILLS)
+    kill_at = time.monotonic() + chance.uniform(0, LONGEST_LIFE_S)
+    give_up_at = time.monotonic() + 2 * PATIENCE_S
+    was_open = False
+    while True:
+        assert time.monotonic() < give_up_at, f"the story never ended\n{staged.log()[-4000:]}"
+        if kills_left and time.monotonic() >= kill_at:
+            staged.kill_daemon()
+            staged.start_daemon()
+            kills_left -= 1
+            kill_at = time.monotonic() + chance.uniform(0, LONGEST_LIFE_S)
+        if not was_open and staged.supply_of(POOR) == "disconnected":
+            was_open = staged.bench.relay_is_open(POOR)
+            assert was_open, "shown as disconnected while the relay is closed"
+            for _ in range(2):
+                staged.meterd("topup", POOR_ACCOUNT, TOP_UP_YUAN, "--key", "story")
+        if was_open and not kills_left and staged.supply_of(POOR) == "energised" and not staged.slots_missing():
+            break
+        time.sleep(0.05)
+    exit_code = staged.stop_daemon()
+    sent = staged.ask(
+        "SELECT e.guard FROM command_event e JOIN command c ON c.id = e.command_id "
+        "WHERE c.action = 'trip' AND e.state = 'sent'"
+    )
+    return Story(
+        slots_missing=staged.slots_missing(),
+        balance_faults=staged.balance_faults({POOR_ACCOUNT: TOP_UP_YUAN}),
+        ledger_faults=ledger_faults(staged),
+        top_ups=staged.ask("SELECT count(*) FROM ledger_transaction WHERE key = 'pay:counter:story'")[0][0],
+        trips_at_meters=Counter(
+            event["address"] for event in staged.bench.events() if event["kind"] == "control" and event["action"] == "1A"
+        ),
+        trips_sent=len(sent),
+        snapshots=[snapshot for (snapshot,) in sent],
+        ends_closed=not staged.bench.relay_is_open(POOR),
+        dead_letters=staged.ask("SELECT count(*) FROM dead_letter")[0][0],
+        exit_code=exit_code,
+    )
+
+
+def ledger_faults(staged: Stage) -> int:
+    ((total,),) = staged.ask(
+        "SELECT abs((SELECT sum(balance_fen) FROM ledger_account))"
+        " + (SELECT count(*) FROM (SELECT transaction_id FROM posting GROUP BY 1 HAVING sum(amount_fen) <> 0) x)"
+        " + (SELECT count(*) FROM ledger_account a WHERE balance_fen <>"
+        "    (SELECT coalesce(sum(amount_fen), 0) FROM posting p WHERE p.ledger_account_id = a.id))"
+    )
+    return int(total)
+
+
+@pytest.fixture(params=range(RUNS_OF_A_SERVER), ids=lambda run: f"run{run}")
+def story(stories: list[Future[Story]], request: pytest.FixtureRequest) -> Story:
+    return stories[request.param].result()
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(600)
+def test_killing_the_daemon_loses_nothing_doubles_nothing_and_cuts_nobody_unguarded(story: Story) -> None:
+    assert story.slots_missing == 0
+    assert story.balance_faults == []
+    assert story.ledger_faults == 0
+    assert story.top_ups == 1
+    assert story.dead_letters == 0
+    assert set(story.trips_at_meters) == {POOR}
+    assert 1 <= story.trips_at_meters[POOR] <= story.trips_sent
+    for snapshot in story.snapshots:
+        assert evaluate(*from_snapshot(snapshot)).decision == snapshot["decision"] == "allow"
+        assert snapshot["facts"]["balance_fen"] < 0
+    assert story.ends_closed
+    assert story.exit_code == 0
+
+
+def from_snapshot(snapshot: dict[str, Any]) -> tuple[Policy, Facts]:
+    """The guard's inputs again, from what was stored with the command."""
+    return _rebuild(Policy, snapshot["policy"]), _rebuild(Facts, snapshot["facts"])
+
+
+READ: dict[str, Callable[[Any], Any]] = {
+    "timedelta": lambda seconds: timedelta(seconds=seconds),
+    "timedelta | None": lambda seconds: None if seconds is None else timedelta(seconds=seconds),
+    "time": time_of_day.fromisoformat,
+    "datetime": datetime.fromisoformat,
+    "datetime | None": lambda text: None if text is None else datetime.fromisoformat(text),
+    "frozenset[date]": lambda days: frozenset(map(date.fromisoformat, days)),
+    "tuple[Notice, ...]": lambda notices: tuple(Notice(**notice) for notice in notices),
+}
+
+
+def _rebuild(kind: type[Any], values: dict[str, Any]) -> Any:
+    return kind(
+        **{item.name: READ.get(str(item.type), lambda value: value)(values[item.name]) for item in fields(kind)}
+    )
