@@ -22,7 +22,7 @@ from config.settings import ControlSection, LineSection
 from daemon import metrics, service, web
 from daemon.acquisition.conversation import Timing
 from daemon.acquisition.line import Credentials, Line, Pace
-from daemon.acquisition.wanted import first_day
+from daemon.acquisition.wanted import due_day, first_day
 from daemon.billing.accounts import billed_point, open_accounts
 from daemon.control import supply as control
 from daemon.control.guard import Policy
@@ -75,7 +75,7 @@ async def run(site: LoadedSite) -> None:
 
         async with pool.connection() as connection:
             await take_over_archive(connection, site)
-            meters = await archive.site_meters(connection)
+            meters = _configured(await archive.site_meters(connection), site)
             points = {meter.point_id: billed_point(meter) for meter in meters}
             await open_accounts(connection, points, authority.zone, datetime.now(UTC))
             await control.resume(connection, datetime.now(UTC))
@@ -135,6 +135,15 @@ async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) 
             for m in site.archive.meters
         ],
     )
+
+
+def _configured(meters: Sequence[SiteMeter], site: LoadedSite) -> list[SiteMeter]:
+    """The meters that the archive still names. Taking one out ends its polling, not what it was billed for."""
+    named = {meter.address for meter in site.archive.meters}
+    left_out = [meter.address for meter in meters if meter.address not in named]
+    if left_out:
+        log.warning("meters not in the archive are not polled", count=len(left_out), first=left_out[0])
+    return [meter for meter in meters if meter.address in named]
 
 
 def open_pool(url: str, lines: int) -> AsyncConnectionPool[Any]:
@@ -312,7 +321,7 @@ def _fill(lines: Sequence[Line], slots: Sequence[tuple[int, date]]) -> None:
 
 async def _rebuild(pool: AsyncConnectionPool[Any], lines: Sequence[Line], site: LoadedSite) -> None:
     """Presence is a cache of what the database has; gaps that remain are logged, one line per line."""
-    since = first_day(datetime.now(site.settings.site.zone).date(), site.settings.collection.backfill_days)
+    since = first_day(due_day(datetime.now(site.settings.site.zone)), site.settings.collection.backfill_days)
     async with pool.connection() as connection:
         present = await readings.present_days(connection, since)
     for line in lines:

@@ -159,7 +159,7 @@ class Pipeline:
                     async with self._pool.connection() as connection:
                         present = await process(connection, batch, self._authority, datetime.now(UTC))
                 break
-            except psycopg.OperationalError as error:
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 wait_s = DATABASE_RETRY_S[min(attempt, len(DATABASE_RETRY_S) - 1)]
                 log.error("database away", error=str(error).strip(), readings=len(batch), retry_s=wait_s)
                 metrics.BATCHES.labels("database_away").inc()

@@ -41,6 +41,9 @@ def database_url(configured: str | None, data_directory: Path) -> Iterator[str]:
         )
     directory.parent.mkdir(parents=True, exist_ok=True)
     server = get_server(directory, postgres_version=EMBEDDED_VERSION)
+    for user in server.global_process_id_list.get_and_remove(0):  # a reading: nobody is process 0
+        if not Path(f"/proc/{user}").exists():  # it was killed and could not say that it left
+            server.global_process_id_list.get_and_remove(user)
     try:
         yield server.get_uri()
     finally:

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from storage.sql import load
 
 SQL = load("supply")
+TRIP_LOCK = 0x6D657473
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,16 @@ async def next_due(connection: AsyncConnection[Any], line: str) -> datetime | No
     """When the line has to look at its commands again."""
     row = await (await connection.execute(SQL["next_due"], {"line": line})).fetchone()
     return row[0] if row else None
+
+
+async def lock_account_of(connection: AsyncConnection[Any], point: str) -> None:
+    """Lock the account row of a point until the transaction ends: always before its commands."""
+    await connection.execute(SQL["lock_account_of"], {"point": point})
+
+
+async def lock_trips(connection: AsyncConnection[Any]) -> None:
+    """Release trips one at a time over the whole site, so that the cap on their number counts every one."""
+    await connection.execute(SQL["lock_trips"], {"lock": TRIP_LOCK})
 
 
 async def lock_command(connection: AsyncConnection[Any], command: UUID) -> Command | None:

@@ -73,6 +73,12 @@ ORDER BY (c.action = 'trip'), c.next_at, c.sequence LIMIT 1
 SELECT min(next_at) FROM command
 WHERE line = %(line)s AND state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 
+-- lock_account_of -- the account row of a point
+SELECT a.id FROM account a WHERE a.id = (SELECT account_id FROM point WHERE id = %(point)s) FOR UPDATE
+
+-- lock_trips -- one release of a trip at a time
+SELECT pg_advisory_xact_lock(%(lock)s)
+
 -- lock_command -- one command, if it is still open
 SELECT * FROM command
 WHERE id = %(id)s AND state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') FOR UPDATE

@@ -57,6 +57,7 @@ class Conversation(Generic[F]):
         self._channel, self._codec = channel, codec
         self._decoder = codec.new_decoder()
         self._dirty = False
+        self._sent_secret = b""
         self._unanswered: F | None = None
         """The last question that was asked in vain at least once; an answer to it may still come."""
         self._surplus_until = 0.0
@@ -99,10 +100,11 @@ class Conversation(Generic[F]):
                 )
             tries = 1
         sent = codec.encode(request)
+        self._sent_secret = sent if codec.is_control(request) else b""
         heard = _Heard()
         for attempt in range(tries):
             await self._settle(request)
-            self._dirty, self._surplus_until = True, 0.0
+            self._dirty = True
             self._trace("tx", sent)
             await self._channel.send(sent)
             if not codec.has_answer(request):
@@ -110,8 +112,8 @@ class Conversation(Generic[F]):
             begins_by = asyncio.get_running_loop().time() + self.timing.reply_timeout_s
             answer = await self._listen(request, begins_by, heard)
             if answer is not None:
-                self._dirty = self._dirty or attempt > 0
-                self._surplus_until = begins_by
+                if attempt > 0:
+                    self._dirty, self._surplus_until = True, begins_by
                 return answer
             self._unanswered = request
         self.on_outcome("no_reply")
@@ -191,8 +193,13 @@ class Conversation(Generic[F]):
         return data
 
     def _trace(self, direction: str, data: bytes) -> None:
-        if self.wire is not None:
-            self.wire.info("wire", line=self.line, direction=direction, bytes=data.hex(" ").upper())
+        """A control frame carries the meter's password: it is never shown, nor what an adapter echoes of it."""
+        if self.wire is None:
+            return
+        shown = data.hex(" ").upper()
+        if self._sent_secret and (direction == "tx" or data in self._sent_secret or self._sent_secret in data):
+            shown = f"({len(data)} bytes of a control frame, not shown)"
+        self.wire.info("wire", line=self.line, direction=direction, bytes=shown)
 
 
 @dataclass(slots=True)

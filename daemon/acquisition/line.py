@@ -23,7 +23,7 @@ from psycopg_pool import AsyncConnectionPool
 from config.secret import Secret
 from daemon import metrics
 from daemon.acquisition.conversation import Conversation, Timing
-from daemon.acquisition.wanted import MEMORY_DAYS, Wanted
+from daemon.acquisition.wanted import MEMORY_DAYS, Wanted, due_day
 from daemon.control import supply as control
 from daemon.control.commands import CLOCK_LIMIT, TRIP_EXPIRY
 from daemon.control.supply import Authority, Order
@@ -41,8 +41,6 @@ from storage.archive import SiteMeter
 log = structlog.get_logger("line")
 wire = structlog.get_logger("wire")
 
-FREEZE_IS_DUE = timedelta(minutes=5)
-"""After midnight: meters with a slow clock must have frozen before they are asked."""
 MIDNIGHT_MARGIN = timedelta(minutes=15)
 """So close to midnight a freeze may move between two reads: its stamp is read again."""
 UNTRUSTED_DATES = timedelta(hours=12)
@@ -336,8 +334,7 @@ class Line:
         return datetime.now(self._authority.zone).replace(tzinfo=None)
 
     def _today(self) -> date:
-        """The newest day whose freeze is due."""
-        return (self._local_now() - FREEZE_IS_DUE).date()
+        return due_day(self._local_now())
 
     def _is_near_midnight(self) -> bool:
         now = self._local_now()

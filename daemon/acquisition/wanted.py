@@ -7,13 +7,22 @@ retry, and the re-collection of a week after a cable is mended are the same act:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
 MEMORY_DAYS = 62
 """A DL/T 645-2007 meter keeps so many daily freezes."""
+
+
+FREEZE_IS_DUE = timedelta(minutes=5)
+"""After midnight: meters with a slow clock must have frozen before they are asked."""
+
+
+def due_day(local_now: datetime) -> date:
+    """The newest day whose freeze is due, from the site's wall clock."""
+    return (local_now - FREEZE_IS_DUE).date()
 
 
 class Wanted:

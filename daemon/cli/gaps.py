@@ -10,7 +10,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.load import LoadedSite
-from daemon.acquisition.wanted import MEMORY_DAYS, first_day
+from daemon.acquisition.wanted import MEMORY_DAYS, due_day, first_day
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, print_json, print_table
 from storage import readings
@@ -25,7 +25,7 @@ def gaps(days: int | None, withheld: bool, site_path: Path, as_json: bool) -> No
     """Owed daily freezes without a value, as runs of days. Exit code 0 if there is none, 1 if there are gaps."""
 
     async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[list[Any], list[Any]]:
-        today = datetime.now(site.settings.site.zone).date()
+        today = due_day(datetime.now(site.settings.site.zone))
         since = first_day(today, days or site.settings.collection.backfill_days)
         found = await readings.gaps(connection, since, today)
         return found, await readings.withheld(connection, since, today) if withheld else []

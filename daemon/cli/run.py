@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ import click
 from config.load import load_site
 from daemon import logs
 from daemon.cli.on_site import site_option
+from daemon.cli.output import fail
 
 
 @click.command()
@@ -22,6 +22,8 @@ def run(site_path: Path) -> None:
     """
     site = load_site(site_path)
     logs.configure(site.settings.log.format, site.settings.log.level)
+    import psycopg
+
     from daemon import app
 
     try:
@@ -31,5 +33,7 @@ def run(site_path: Path) -> None:
     else:
         new_loop = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(app.run(site))
-    sys.exit(0)
+        try:
+            runner.run(app.run(site))
+        except psycopg.OperationalError as error:
+            raise fail(f"the database cannot be reached: {str(error).strip()}") from None

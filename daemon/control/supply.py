@@ -152,6 +152,7 @@ async def take_order(connection: AsyncConnection[Any], authority: Authority, lin
             snapshot = None
             expires_at = None
             if command.action == "trip":
+                await supply.lock_trips(connection)
                 snapshot = await _release_trip(connection, authority, command, account, now)
                 if snapshot is None:
                     continue
@@ -176,6 +177,7 @@ async def take_answer(
 ) -> None:
     """What came back for the control frame: `acked`, `unknown` (silence) or `refused` (the meter's words in detail)."""
     async with connection.transaction():
+        await supply.lock_account_of(connection, command.point_id)
         if await supply.answer_command(connection, command.id, state, detail) and state == "refused":
             back = "energised" if command.action == "trip" else "disconnected"
             await supply.set_supply(connection, command.point_id, back)
@@ -186,6 +188,7 @@ async def take_answer(
 async def abandon_trip(connection: AsyncConnection[Any], command: Command, reason: str, now: datetime) -> None:
     """Nothing was sent although the command was released: the trip failed before its frame left."""
     async with connection.transaction():
+        await supply.lock_account_of(connection, command.point_id)
         if await supply.answer_command(connection, command.id, "failed", reason):
             await supply.set_supply(connection, command.point_id, "energised")
     log.warning("trip not sent", point=command.point_id, command=str(command.id), reason=reason, at=now)
@@ -196,6 +199,7 @@ async def take_observation(
 ) -> None:
     """Status word 3 as the meter told it, or None when it stayed silent; decides what becomes of the command."""
     async with connection.transaction():
+        await supply.lock_account_of(connection, command.point_id)
         if word is not None:
             await supply.observe_relay(
                 connection, command.point_id, is_open=word.relay_open, keep_power=word.keep_power, now=now

@@ -52,9 +52,7 @@ FLEETS: Sequence[Fleet] = (
     Fleet("gate-1", 1301, 3, 'kwh_per_day = [5, 14]\nfaults = [{ kind = "wrong_checksum", chance = 0.05 }]'),
     Fleet("gate-2", 2101, 22, "kwh_per_day = [5, 14]\nclock_offset_s = [-30, 30]"),
     Fleet("gate-2", 2201, 3, 'kwh_per_day = [5, 14]\nfaults = [{ kind = "noise_before", chance = 0.2 }]'),
-    Fleet(
-        "gate-2", 2301, 3, 'kwh_per_day = [5, 14]\nfaults = [{ kind = "late", chance = 0.02, delay_ms = 450 }]'
-    ),
+    Fleet("gate-2", 2301, 3, 'kwh_per_day = [5, 14]\nfaults = [{ kind = "late", chance = 0.02, delay_ms = 450 }]'),
     Fleet("bus-1", 3101, 6, "kwh_per_day = [5, 14]\ntariffs = 0"),
 )
 CUT_LINE = "gate-2"

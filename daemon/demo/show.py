@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import AsyncConnection
 
 from config.load import load_site
+from daemon.acquisition.wanted import due_day
 from daemon.app import take_over_archive
 from daemon.billing.accounts import top_up
 from daemon.demo import files
@@ -67,7 +68,7 @@ class Demo:
     folder: Path
     say: Callable[[str], None]
     progress: Callable[[str, int, int], None]
-    today: date = field(default_factory=lambda: datetime.now(ZoneInfo(files.ZONE)).date())
+    today: date = field(default_factory=lambda: due_day(datetime.now(ZoneInfo(files.ZONE))))
     checks: list[Check] = field(default_factory=list)
     url: str = ""
     site: Path = Path()

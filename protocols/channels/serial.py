@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import termios
 from typing import Final
@@ -42,7 +43,9 @@ class SerialChannel(StreamChannel):
         try:
             reader, writer = await serial_asyncio.open_serial_connection(url=self._device, **self._settings)
         except OSError as error:
-            raise LineDown(f"{self.name}: cannot open: {reason(error)}") from error
+            hint = " (is this user in the group dialout?)" if error.errno == errno.EACCES else ""
+            words = os.strerror(error.errno) if error.errno else reason(error)
+            raise LineDown(f"{self.name}: cannot open: {words}{hint}") from error
         except (ValueError, termios.error) as error:
             raise LineDown(f"{self.name}: refuses these settings: {error}") from error
         return reader, writer

@@ -19,6 +19,7 @@ from protocols.exchange import Skipped
 
 PROTOCOL: Final = "dlt645-2007"
 SEPARATORS: Final = " \t\r\n\v\f,;:|-_\"'[](){}"
+ANY_TIME: Final = 0x99
 HEX_DIGITS: Final = "0123456789abcdefABCDEF"
 BAUD_RATES: Final = {0x02: 600, 0x04: 1200, 0x08: 2400, 0x10: 4800, 0x20: 9600, 0x40: 19200}
 ACTIONS: Final = {
@@ -290,8 +291,14 @@ def _tell_freeze(frame: Frame, told: _Told) -> None:
     if len(frame.data) != 4:
         told.wrong.append(f"a freeze has 4 data bytes (mm hh DD MM), not {len(frame.data)}")
         told.add_hex("data", frame.data)
-    else:
-        told.add_bcd("freeze_at", frame.data, "MMDDhhmm")
+        return
+    told.add_bcd("freeze_at", frame.data, "MMDDhhmm")
+    parts = zip(
+        ("minute", "hour", "day", "month"), frame.data, ((0, 0x59), (0, 0x23), (1, 0x31), (1, 0x12)), strict=True
+    )
+    for part, byte, (lowest, highest) in parts:
+        if byte != ANY_TIME and not lowest <= byte <= highest:
+            told.wrong.append(f"no such {part}: {byte:02X} (the bytes are minute, hour, day, month)")
 
 
 def _tell_baud(frame: Frame, told: _Told) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from config.load import load_site
+from daemon.acquisition.wanted import due_day
 from daemon.app import take_over_archive
 from daemon.billing.accounts import top_up
 from daemon.demo.proof import owed_fen
@@ -108,16 +110,18 @@ class Stage:
     bench: RemoteBench
     http_port: int
     mode: str
-    today: date = field(default_factory=lambda: datetime.now(ZoneInfo(ZONE)).date())
+    today: date = field(default_factory=lambda: due_day(datetime.now(ZoneInfo(ZONE))))
     daemon: subprocess.Popen[bytes] | None = None
 
     @property
     def site(self) -> Path:
         return self.folder / "meterd.toml"
 
-    def start_daemon(self) -> None:
+    def start_daemon(self, **environment: str) -> None:
         with (self.folder / "meterd.log").open("ab") as log:
-            self.daemon = subprocess.Popen([METERD, "run", "-c", str(self.site)], stderr=log)
+            self.daemon = subprocess.Popen(
+                [METERD, "run", "-c", str(self.site)], stderr=log, env=os.environ | environment
+            )
 
     def kill_daemon(self) -> None:
         assert self.daemon is not None
@@ -153,9 +157,13 @@ class Stage:
             assert time.monotonic() < give_up_at, f"not within {patience_s} s: {what}\n{self.log()[-3000:]}"
             time.sleep(0.05)
 
+    def control_frames(self) -> list[dict[str, Any]]:
+        """Every control frame that reached a meter; `action` is N1 in hex (1A is a trip)."""
+        return [event for event in self.bench.events() if event["kind"] == "control"]
+
     def slots_missing(self) -> int:
         owed = DAYS * len(ADDRESSES)
-        ((there,),) = self.ask("SELECT count(*) FROM slot WHERE state = 'published'")
+        ((there,),) = self.ask("SELECT count(*) FROM slot WHERE state = 'published' AND day <= %s", self.today)
         return owed - int(there)
 
     def supply_of(self, address: str) -> str:
@@ -221,7 +229,7 @@ def _write_site(folder: Path, url: str, places: dict[str, Any], port: int, mode:
     (folder / "password").write_text("000000\n")
     (folder / "database-url").write_text(url)
     (folder / "meterd.toml").write_text(SITE.format(zone=ZONE, days=DAYS, lines=lines, port=port, mode=mode))
-    opens = datetime.now(ZoneInfo(ZONE)).date() - timedelta(days=DAYS - 1)
+    opens = due_day(datetime.now(ZoneInfo(ZONE))) - timedelta(days=DAYS - 1)
     (folder / "tariffs.toml").write_text(f'[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "{PRICE}"\n')
     rows = [(line, address) for line, addresses in METERS.items() for address in addresses]
     _table(folder / "meters.csv", "address,line,point,installed_on", [f"{a},{n},P{int(a)},{opens}" for n, a in rows])
@@ -237,8 +245,8 @@ def _table(path: Path, head: str, rows: Sequence[str]) -> None:
 def _holds(question: Callable[[], bool]) -> bool:
     try:
         return question()
-    except (OSError, psycopg.OperationalError):
-        return False
+    except (OSError, psycopg.OperationalError, psycopg.errors.UndefinedTable):
+        return False  # not there yet
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

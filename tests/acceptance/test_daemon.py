@@ -8,6 +8,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_in_shadow_mode_no_control_frame_leaves_the_process(shadow: Stage) -> No
     shadow.until("every slot is filled", lambda: shadow.slots_missing() == 0)
     shadow.until("the guard has spoken about the poor customer", lambda: "would_trip=true" in shadow.log())
     assert shadow.stop_daemon() == 0
-    assert [event for event in shadow.bench.events() if event["kind"] == "control"] == []
+    assert shadow.control_frames() == []
     assert shadow.supply_of(POOR) == "energised"
     assert shadow.ask("SELECT count(*) FROM command") == [(0,)]
 
@@ -125,3 +126,65 @@ def test_a_wrong_configuration_ends_it_with_78_and_every_mistake(staged: Stage) 
     assert "collection.backfill_days" in done.stderr
     assert "line.bus-1.retrys" in done.stderr
     assert "3 mistakes" in done.stderr
+
+
+def test_the_wire_trace_can_be_switched_on_for_one_line(staged: Stage) -> None:
+    staged.site.write_text(staged.site.read_text() + '\n[log]\nformat = "json"\ntrace_lines = ["bus-1"]\n')
+    staged.start_daemon()
+    staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
+    assert staged.stop_daemon() == 0
+    traced = [event for event in map(json.loads, staged.log().splitlines()) if event["logger"] == "wire"]
+    assert {event["line"] for event in traced} == {"bus-1"}
+    assert {event["direction"] for event in traced} == {"tx", "rx"}
+    assert any(event["bytes"].startswith("FE FE FE FE 68 01 20 00 00 00 00 68 11 04") for event in traced)
+
+
+def test_the_password_of_a_control_frame_is_not_traced(staged: Stage) -> None:
+    staged.site.write_text(staged.site.read_text() + '\n[log]\ntrace_lines = ["gate-1"]\n')
+    staged.start_daemon()
+    staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
+    assert staged.stop_daemon() == 0
+    on_the_wire = "68 03 10 00 00 00 00 68 1C 10"
+    assert staged.control_frames()
+    assert "logger=wire" in staged.log()
+    assert on_the_wire not in staged.log()
+
+
+def test_systemd_hears_that_it_is_ready_alive_and_stopping(staged: Stage) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        path = staged.folder / "notify"
+        manager.bind(str(path))
+        manager.settimeout(30)
+        staged.start_daemon(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="300000")
+        heard = [manager.recv(100) for _ in range(4)]
+        assert set(heard) == {b"READY=1", b"WATCHDOG=1"}
+        assert heard.count(b"WATCHDOG=1") >= 3
+        assert staged.stop_daemon() == 0
+        while heard[-1] != b"STOPPING=1":
+            heard.append(manager.recv(100))
+
+
+def test_a_stopped_database_is_told_in_plain_words(staged: Stage) -> None:
+    (staged.folder / "database-url").write_text("postgresql://nobody@127.0.0.1:1/nothing")
+    for command in (["run"], ["gaps"], ["account", "show", "C1001"]):
+        done = subprocess.run(
+            [METERD, *command, "-c", str(staged.site)], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == 1
+        assert "the database cannot be reached" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_with_the_embedded_database_a_killed_daemon_goes_on_where_it_was(database_url: str) -> None:
+    with TemporaryDirectory(prefix="meterd-") as folder, stage(Path(folder), database_url) as staged:
+        text = staged.site.read_text()
+        staged.site.write_text(text.replace('url = { file = "database-url" }', ""))
+        staged.url = f"postgresql://postgres@/postgres?host={folder}/data/postgresql"
+        staged.start_daemon()
+        staged.until("collection has begun", lambda: staged.slots_missing() < DAYS * len(ADDRESSES))
+        staged.kill_daemon()
+        staged.start_daemon()
+        staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
+        staged.meterd("gaps", code=0)
+        assert staged.stop_daemon() == 0
+        assert not (Path(folder) / "data/postgresql/postmaster.pid").exists()

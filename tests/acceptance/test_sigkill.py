@@ -85,6 +85,7 @@ def tell(staged: Stage, chance: random.Random) -> Story:
         if was_open and not kills_left and staged.supply_of(POOR) == "energised" and not staged.slots_missing():
             break
         time.sleep(0.05)
+    staged.until("the last one is ready", lambda: staged.health()["status"] == "ok")
     exit_code = staged.stop_daemon()
     sent = staged.ask(
         "SELECT e.guard FROM command_event e JOIN command c ON c.id = e.command_id "
@@ -96,7 +97,9 @@ def tell(staged: Stage, chance: random.Random) -> Story:
         ledger_faults=ledger_faults(staged),
         top_ups=staged.ask("SELECT count(*) FROM ledger_transaction WHERE key = 'pay:counter:story'")[0][0],
         trips_at_meters=Counter(
-            event["address"] for event in staged.bench.events() if event["kind"] == "control" and event["action"] == "1A"
+            event["address"]
+            for event in staged.bench.events()
+            if event["kind"] == "control" and event["action"] == "1A"
         ),
         trips_sent=len(sent),
         snapshots=[snapshot for (snapshot,) in sent],

@@ -1,0 +1,83 @@
+"""What an observed relay means for a command."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from daemon.control.commands import judge, look_again, send_again
+from protocols.dlt645.exchanges import StatusWord3
+
+NOW = datetime(2026, 3, 11, 2, 0, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
+CLOSED, OPEN = StatusWord3(0x0000), StatusWord3(0x0050)
+PENDING = StatusWord3(0x0040)  # bit 6 = 1, bit 4 = 0: the meter will open later (delay, or current above its limit)
+READY = StatusWord3(0x0010)  # bit 4 = 1, bit 6 = 0: waits for the customer's button, or is about to close
+
+
+def seconds(count: int) -> datetime:
+    return NOW + timedelta(seconds=count)
+
+
+@pytest.mark.parametrize(
+    ("action", "word", "sends", "checks", "state", "supply_state", "next_at"),
+    [
+        # a trip is done when bit 4 says so, whatever bit 6 says
+        ("trip", OPEN, 1, 0, "verified", "disconnected", NOW),
+        ("trip", READY, 1, 0, "verified", "disconnected", NOW),
+        # delayed: accepted, not open; neither done nor sent again
+        ("trip", PENDING, 1, 0, "verifying", None, seconds(5)),
+        ("trip", PENDING, 1, 1, "verifying", None, seconds(15)),
+        ("trip", PENDING, 3, 9, "verifying", None, seconds(3600)),
+        # not taken: back to the guard, three sends in all
+        ("trip", CLOSED, 1, 0, "persisted", None, NOW),
+        ("trip", CLOSED, 2, 1, "persisted", None, NOW),
+        ("trip", CLOSED, 3, 2, "failed", "energised", NOW),
+        # restored when the relay is closed and no trip waits in the meter
+        ("close", CLOSED, 1, 0, "verified", "energised", NOW),
+        ("allow_close", CLOSED, 1, 0, "verified", "energised", NOW),
+        ("allow_close", CLOSED, 7, 40, "verified", "energised", NOW),
+        # a delayed trip is still in the meter although the relay is closed: keep sending
+        ("close", PENDING, 1, 0, "persisted", "reconnect_commanded", seconds(5)),
+        ("allow_close", PENDING, 2, 0, "persisted", "reconnect_commanded", seconds(15)),
+        # allow_close is done by the customer's button, which may take for ever
+        ("allow_close", READY, 1, 0, "verifying", "wait_customer_button", seconds(5)),
+        ("allow_close", READY, 1, 30, "verifying", "wait_customer_button", seconds(3600)),
+        # close: the relay gets two looks to move, then the frame is sent again
+        ("close", READY, 1, 0, "verifying", None, seconds(5)),
+        ("close", READY, 1, 1, "verifying", None, seconds(15)),
+        ("close", READY, 1, 2, "persisted", "reconnect_commanded", seconds(5)),
+        # refused by silence or a stuck relay: for ever, ever more seldom
+        ("close", OPEN, 1, 0, "persisted", "reconnect_commanded", seconds(5)),
+        ("close", OPEN, 4, 9, "persisted", "reconnect_commanded", seconds(300)),
+        ("allow_close", OPEN, 99, 99, "persisted", "reconnect_commanded", seconds(1800)),
+    ],
+)
+def test_what_status_word_3_makes_of_a_command(action, word, sends, checks, state, supply_state, next_at):
+    judgement = judge(action, word, sends=sends, checks=checks, now=NOW, expires_at=LATER)
+    assert (judgement.state, judgement.supply_state, judgement.next_at) == (state, supply_state, next_at)
+
+
+@pytest.mark.parametrize("sends", [1, 2, 3])
+def test_an_expired_trip_is_not_sent_again(sends):
+    judgement = judge("trip", CLOSED, sends=sends, checks=0, now=LATER, expires_at=LATER)
+    assert (judgement.state, judgement.supply_state) == ("failed", "energised")
+
+
+def test_an_expired_trip_that_the_meter_accepted_is_still_watched():
+    assert judge("trip", PENDING, sends=1, checks=0, now=LATER, expires_at=NOW).state == "verifying"
+    assert judge("trip", OPEN, sends=1, checks=0, now=LATER, expires_at=NOW).supply_state == "disconnected"
+
+
+def test_keep_power_and_the_meters_type_do_not_confuse_the_relay():
+    word = StatusWord3(0x1000 | 0x0200 | 0x0080)
+    assert judge("close", word, sends=1, checks=0, now=NOW, expires_at=LATER).state == "verified"
+
+
+def test_the_relay_is_not_looked_at_before_five_seconds_and_ever_more_seldom():
+    waits = [(look_again(NOW, checks) - NOW).total_seconds() for checks in range(8)]
+    assert waits == [5, 15, 60, 300, 900, 3600, 3600, 3600]
+
+
+def test_a_reconnect_is_sent_for_ever():
+    waits = [(send_again(NOW, sends) - NOW).total_seconds() for sends in range(1, 9)]
+    assert waits == [5, 15, 60, 300, 900, 1800, 1800, 1800]

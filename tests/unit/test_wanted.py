@@ -1,0 +1,202 @@
+"""The plan of a line against a dictionary of its slots."""
+
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.acquisition.wanted import MEMORY_DAYS, Wanted, first_day
+
+FIRST_S, LONGEST_S = 10.0, 300.0
+YEAR_END = date(2025, 12, 20)
+ONE_DAY = timedelta(days=1)
+
+
+@dataclass
+class Model:
+    """Slots that have a value, pauses of slots and of meters, nothing else."""
+
+    installed: list[date]
+    days: int
+    today: date
+    filled: set[tuple[int, date]] = field(default_factory=set)
+    taken: set[tuple[int, date]] = field(default_factory=set)
+    slot_pause: dict[tuple[int, date], tuple[float, int]] = field(default_factory=dict)
+    meter_pause: dict[int, tuple[float, int]] = field(default_factory=dict)
+    asked_at: dict[int, float] = field(default_factory=dict)
+
+    def memory(self) -> list[date]:
+        return [self.today, *(self.today - n * ONE_DAY for n in range(self.days - 1, 0, -1))]
+
+    def owed(self, meter: int, day: date) -> bool:
+        return day in self.memory() and day >= self.installed[meter]
+
+    def wanted(self, meter: int, day: date) -> bool:
+        return self.owed(meter, day) and (meter, day) not in self.filled | self.taken
+
+    def ready_at(self, meter: int, day: date) -> float:
+        return max(self.slot_pause.get((meter, day), (0, 0))[0], self.meter_pause.get(meter, (0, 0))[0])
+
+    def next(self, now_s: float) -> tuple[int, date] | None:
+        for day in self.memory():
+            ready = [m for m in range(len(self.installed)) if self.wanted(m, day) and self.ready_at(m, day) <= now_s]
+            if ready:
+                meter = min(ready, key=lambda m: (self.asked_at.get(m, 0), m))
+                self.asked_at[meter] = now_s
+                return meter, day
+        return None
+
+    def next_at(self) -> float | None:
+        slots = [(m, d) for m in range(len(self.installed)) for d in self.memory() if self.wanted(m, d)]
+        return min((self.ready_at(*slot) for slot in slots), default=None)
+
+
+meters = st.integers(0, 2)
+ages = st.integers(-2, 70)
+actions = st.one_of(
+    st.tuples(st.just("fill"), meters, ages),
+    st.tuples(st.just("take"), meters, ages),
+    st.tuples(st.just("not_there"), meters, st.integers(0, 61)),
+    st.tuples(st.just("silent"), meters),
+    st.tuples(st.just("answered"), meters),
+    st.tuples(st.just("unblock")),
+    st.tuples(st.just("rebuild"), st.sets(st.tuples(meters, ages), max_size=12)),
+    st.tuples(st.just("roll"), st.sampled_from([1, 1, 1, 2, 5, 61, 62, 63, 200, 0, -1])),
+    st.tuples(st.just("next"), st.sampled_from([0.0, 1.0, 10.0, 45.0, 400.0])),
+)
+
+
+@given(
+    installed=st.lists(st.integers(-80, 5), min_size=3, max_size=3),
+    days=st.sampled_from([1, 2, 31, 61, 62, 99]),
+    sequence=st.lists(actions, max_size=40),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_plan_is_that_of_the_model_over_any_sequence(installed, days, sequence):
+    dates = [YEAR_END + n * ONE_DAY for n in installed]
+    plan = Wanted(dates, days=days, today=YEAR_END)
+    model = Model(dates, min(days, MEMORY_DAYS), YEAR_END)
+    now_s = 1.0
+    for name, *arguments in sequence:
+        match name:
+            case "fill" | "take":
+                meter, age = arguments
+                day = model.today - age * ONE_DAY
+                getattr(plan, name)(meter, day)
+                if day in model.memory():
+                    (model.filled if name == "fill" else model.taken).add((meter, day))
+            case "not_there":
+                slot = (arguments[0], model.today - arguments[1] * ONE_DAY)
+                tries = model.slot_pause.get(slot, (0, 0))[1]
+                plan.not_there(*slot, now_s, first_s=FIRST_S, longest_s=LONGEST_S)
+                model.slot_pause[slot] = (now_s + min(LONGEST_S, FIRST_S * 2**tries), tries + 1)
+            case "silent":
+                (meter,) = arguments
+                misses = model.meter_pause.get(meter, (0, 0))[1] + 1
+                assert plan.silent(meter, now_s, first_s=FIRST_S, longest_s=LONGEST_S) == misses
+                model.meter_pause[meter] = (now_s + min(LONGEST_S, FIRST_S * 2 ** (misses - 1)), misses)
+            case "answered":
+                plan.answered(*arguments)
+                model.meter_pause.pop(arguments[0], None)
+            case "unblock":
+                plan.unblock()
+                model.meter_pause = {meter: (0, misses) for meter, (_, misses) in model.meter_pause.items()}
+            case "rebuild":
+                present = {(meter, model.today - age * ONE_DAY) for meter, age in arguments[0]}
+                plan.rebuild(present)
+                model.filled = {(meter, day) for meter, day in present if day in model.memory()}
+                model.taken = set()
+            case "roll":
+                plan.roll(model.today + arguments[0] * ONE_DAY)
+                model.today = max(model.today, model.today + arguments[0] * ONE_DAY)
+            case "next":
+                now_s += arguments[0]
+                found, expected = plan.next(now_s), model.next(now_s)
+                assert found == expected
+        assert plan.next_at() == model.next_at()
+        for age in (-1, 0, 1, days - 1, days, 30, 61, 62):
+            day = model.today - age * ONE_DAY
+            assert [plan.is_wanted(m, day) for m in range(3)] == [model.wanted(m, day) for m in range(3)]
+        owed = [(m, day) for m in range(3) for day in model.memory() if model.owed(m, day)]
+        assert plan.counts() == (sum(s not in model.filled for s in owed), sum(s in model.filled for s in owed))
+
+
+def drained(plan: Wanted, now_s: float = 0.0) -> list[tuple[int, date]]:
+    found = []
+    while (slot := plan.next(now_s)) is not None:
+        found.append(slot)
+        plan.take(*slot)
+        now_s += 1
+    return found
+
+
+def test_today_comes_first_then_the_slots_that_fall_out_of_the_memory_soonest():
+    today = date(2026, 1, 2)
+    plan = Wanted([date(2025, 12, 30), date(2025, 12, 31)], days=4, today=today)
+    assert drained(plan) == [
+        (0, today),
+        (1, today),
+        (0, date(2025, 12, 30)),
+        (1, date(2025, 12, 31)),
+        (0, date(2025, 12, 31)),
+        (0, date(2026, 1, 1)),
+        (1, date(2026, 1, 1)),
+    ]
+
+
+def test_a_slot_before_the_meter_was_there_is_never_asked_for():
+    installed = date(2026, 3, 1)
+    plan = Wanted([installed], days=62, today=installed - ONE_DAY)
+    assert drained(plan) == []
+    assert plan.counts() == (0, 0)
+    plan.roll(installed + 2 * ONE_DAY)
+    assert [day for _, day in drained(plan)] == [installed + n * ONE_DAY for n in (2, 0, 1)]
+
+
+def test_every_midnight_of_two_years_is_asked_for_once_although_the_ring_wraps():
+    today = date(2024, 2, 27)
+    plan = Wanted([today], days=62, today=today)
+    asked = []
+    for n in range(731):
+        plan.roll(today + n * ONE_DAY)
+        for slot in drained(plan):
+            asked.append(slot[1])
+            plan.fill(*slot)
+    assert asked == [today + n * ONE_DAY for n in range(731)]
+
+
+@pytest.mark.parametrize("away", [1, 30, 61, 62, 63, 500])
+def test_after_days_without_a_roll_all_that_the_meter_remembers_is_wanted(away):
+    today = date(2025, 12, 31)
+    plan = Wanted([today - 100 * ONE_DAY], days=62, today=today)
+    for slot in drained(plan):
+        plan.fill(*slot)
+    plan.roll(today + away * ONE_DAY)
+    assert len(drained(plan)) == min(away, 62)
+
+
+def test_a_value_on_its_way_is_not_asked_for_twice_and_not_counted_as_present():
+    today = date(2026, 3, 1)
+    plan = Wanted([today], days=1, today=today)
+    plan.take(0, today)
+    assert (plan.next(0), plan.next_at(), plan.counts()) == (None, None, (1, 0))
+    plan.rebuild([])  # it never arrived
+    assert plan.next(0) == (0, today)
+    plan.fill(0, today)
+    assert plan.counts() == (0, 1)
+
+
+def test_a_clock_that_went_back_takes_nothing_away():
+    today = date(2026, 3, 1)
+    plan = Wanted([today - 9 * ONE_DAY], days=10, today=today)
+    plan.fill(0, today)
+    plan.roll(today - 3 * ONE_DAY)
+    assert not plan.is_wanted(0, today)
+    assert plan.counts() == (9, 1)
+
+
+def test_the_oldest_of_so_many_days_counts_today():
+    assert first_day(date(2026, 3, 1), 1) == date(2026, 3, 1)
+    assert first_day(date(2026, 3, 1), 62) == first_day(date(2026, 3, 1), 99) == date(2025, 12, 30)
