@@ -95,7 +95,7 @@ async def run(site: LoadedSite) -> None:
         tasks = {
             "pipeline": pipeline.run,
             "notifications": lambda: _wake_lines(url, lines),
-            "http": lambda: web.serve(port, lambda: _health(lines, authority)),
+            "http": lambda: web.serve(port, lambda: health(lines, authority)),
             **{f"line {line.name}": line.run for line in lines},
         }
         await opened.enter_async_context(_supervised(tasks, last="pipeline"))
@@ -364,7 +364,7 @@ async def _keep_running(name: str, start: Callable[[], Awaitable[None]]) -> None
         await asyncio.sleep(RESTART_PAUSE_S[min(deaths, len(RESTART_PAUSE_S) - 1)])
 
 
-def _health(lines: Sequence[Line], authority: Authority) -> tuple[bool, dict[str, Any]]:
+def health(lines: Sequence[Line], authority: Authority) -> tuple[bool, dict[str, Any]]:
     now = time.monotonic()
     shown: dict[str, dict[str, Any]] = {}
     for line in lines:
@@ -387,6 +387,6 @@ async def _feed_watchdog(lines: Sequence[Line], authority: Authority) -> None:
     """Tell systemd that we are alive as long as every line makes progress."""
     period_s = service.watchdog_period_s()
     while True:
-        if _health(lines, authority)[0]:
+        if health(lines, authority)[0]:
             service.notify("WATCHDOG=1")
         await asyncio.sleep(period_s or STUCK_AFTER_S)

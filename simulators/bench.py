@@ -51,6 +51,8 @@ class Bench:
             self.meters |= bus.meters
             self.line_of |= dict.fromkeys(bus.meters, name)
         self.control_port = control_port
+        self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._is_closing = False
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Bench:
@@ -61,6 +63,7 @@ class Bench:
                 self._open.push_async_callback(line.close)
             with _saying("the control port", self.control_port):
                 server = await asyncio.start_server(self._serve_control, CONTROL_HOST, self.control_port)
+            self._open.push_async_callback(self._let_clients_go)
             self._open.callback(server.close)
             self.control_port = server.sockets[0].getsockname()[1]
         except BaseException:
@@ -71,11 +74,21 @@ class Bench:
     async def __aexit__(self, *_: object) -> None:
         await self._open.aclose()
 
+    async def _let_clients_go(self) -> None:
+        """Each client's task ends by itself; a cancelled one would be told of as an error."""
+        self._is_closing = True
+        for writer in self._clients.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._clients)
+
     def _remember(self, event: MeterEvent) -> None:
         self._event_count += 1
         self.events.append((self._event_count, event))
 
     async def _serve_control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients[task] = writer
         try:
             while text := await reader.readline():
                 writer.write(json.dumps(await self._answer(text), separators=(",", ":")).encode() + b"\n")
@@ -83,6 +96,7 @@ class Bench:
         except (ConnectionError, ValueError):
             pass  # the client went away, or sent a line without end
         finally:
+            del self._clients[task]
             writer.close()
 
     async def _answer(self, text: bytes) -> dict[str, Any]:
@@ -131,6 +145,8 @@ class Bench:
                 freezes = frozen_registers(meter, now)
                 truth[meter.address] = {"relay": _relay_word(meter), "freezes": freezes}
             await asyncio.sleep(0)
+            if self._is_closing:
+                raise BadRequest("the bench is closing")
         return {"truth": truth}
 
     async def _events(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -251,7 +251,7 @@ class SimulatedMeter:
                 to = decode_time(value, "ss mm hh WW DD MM YY")
             else:
                 return self._refuse(request, functions.NO_SUCH_DATA)
-        except (FrameError, ValueError):
+        except FrameError:
             to = None
         if to is None:
             return self._refuse(request, _OTHER_ERROR)
@@ -323,7 +323,7 @@ class SimulatedMeter:
         """At most 5 minutes, once a day, and not within 5 minutes of midnight; otherwise nothing happens."""
         try:
             to = decode_time(data, "ss mm hh DD MM YY")
-        except (FrameError, ValueError):
+        except FrameError:
             return
         shown = self.clock.shows(at)
         if to is None or shown.date() == self._clock_broadcast_on or abs(to - shown) > BROADCAST_TIME_LIMIT:

@@ -147,12 +147,14 @@ def settle(
 ) -> Settlement:
     """Take links out of the account's streams and put others in; what each group posts is net.
 
-    A removed link and the added ones inside its span are one group (a late reading split a span); every other added
-    link is a group of its own. Applying the same links again changes nothing: they are in the chain already.
+    A removed link that was billed and the added ones inside its span are one group (a late reading split a span);
+    every other added link is a group of its own, also where it takes the place of a held one.
     """
     result = Settlement()
     waiting = sorted(added, key=lambda priced: (priced.link.from_day, priced.link.point_id))
     for old in sorted(removed, key=lambda priced: (priced.link.from_day, priced.link.point_id)):
+        if old.link.is_held:
+            continue
         inside = [new for new in waiting if _is_inside(new.link, old.link)]
         waiting = [new for new in waiting if not _is_inside(new.link, old.link)]
         _post(result, streams, inside, old)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
     logs.configure(level="warning")
     if os.geteuid() == 0:
         click.echo(AS_ROOT, err=True)
+    # An end by a signal must end what was started too, also in the background of a shell, where SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     with _shown() as (say, progress), running_demo(folder, say, progress) as running:
         tell_the_story(running)

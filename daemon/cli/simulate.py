@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,25 @@ from simulators.check import Mistake, ScenarioError
 from simulators.scenario import Scenario, load_scenario, site_clock
 
 
+def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(files("simulators.scenarios").joinpath("bench.toml").read_text(encoding="utf-8"), nl=False)
+        context.exit()
+
+
 @click.command(short_help="Run simulated meters for a test bench.")
 @click.argument("scenario", type=click.Path(path_type=Path))
 @click.option("--check", "only_check", is_flag=True, help="Say what is wrong or what is in it; no more.")
 @click.option("--truth", "only_truth", is_flag=True, help="Print the daily registers that each meter froze; no more.")
 @click.option("--control-port", type=click.IntRange(0, 65535), default=0, help="On 127.0.0.1; 0 = a free one.")
+@click.option(
+    "--example",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_example,
+    help="Print a scenario to begin with; no more.",
+)
 @as_json
 def simulate(scenario: Path, only_check: bool, only_truth: bool, control_port: int, as_json: bool) -> None:
     """Run the meters of SCENARIO (a TOML file) on TCP ports and pseudo-terminals until SIGINT or SIGTERM.

@@ -20,6 +20,8 @@ from protocols.exchange import Skipped
 PROTOCOL: Final = "dlt645-2007"
 SEPARATORS: Final = " \t\r\n\v\f,;:|-_\"'[](){}"
 ANY_TIME: Final = 0x99
+FREEZE_PARTS: Final = (("minute", 0x00, 0x59), ("hour", 0x00, 0x23), ("day", 0x01, 0x31), ("month", 0x01, 0x12))
+"""In wire order, with the lowest and the highest BCD byte of each."""
 HEX_DIGITS: Final = "0123456789abcdefABCDEF"
 BAUD_RATES: Final = {0x02: 600, 0x04: 1200, 0x08: 2400, 0x10: 4800, 0x20: 9600, 0x40: 19200}
 ACTIONS: Final = {
@@ -293,10 +295,7 @@ def _tell_freeze(frame: Frame, told: _Told) -> None:
         told.add_hex("data", frame.data)
         return
     told.add_bcd("freeze_at", frame.data, "MMDDhhmm")
-    parts = zip(
-        ("minute", "hour", "day", "month"), frame.data, ((0, 0x59), (0, 0x23), (1, 0x31), (1, 0x12)), strict=True
-    )
-    for part, byte, (lowest, highest) in parts:
+    for (part, lowest, highest), byte in zip(FREEZE_PARTS, frame.data, strict=True):
         if byte != ANY_TIME and not lowest <= byte <= highest:
             told.wrong.append(f"no such {part}: {byte:02X} (the bytes are minute, hour, day, month)")
 

@@ -141,8 +141,8 @@ def test_today_comes_first_then_the_slots_that_fall_out_of_the_memory_soonest():
         (0, date(2025, 12, 30)),
         (1, date(2025, 12, 31)),
         (0, date(2025, 12, 31)),
-        (0, date(2026, 1, 1)),
         (1, date(2026, 1, 1)),
+        (0, date(2026, 1, 1)),
     ]
 
 

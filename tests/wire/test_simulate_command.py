@@ -106,6 +106,17 @@ def test_it_says_where_it_listens_and_ends_on_a_signal(scenario, number):
     assert not (scenario.parent / "bus-1").is_symlink()
 
 
+def test_it_ends_cleanly_with_readers_and_clients_connected(scenario):
+    with simulating(scenario, "--json") as (process, line):
+        ready = json.loads(line)
+        place = ready["lines"]["gate-1"]
+        with socket.create_connection((place["host"], place["port"])), RemoteBench(**ready["control"]) as remote:
+            assert remote.state()["meters"] == 6
+            process.send_signal(signal.SIGTERM)
+            output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output, errors) == (0, "", "")
+
+
 def test_the_ready_line_is_for_programs(scenario):
     with simulating(scenario, "--json") as (_, line):
         ready = json.loads(line)
@@ -208,6 +219,13 @@ def test_a_port_that_is_taken_is_told_with_the_name_of_the_line(scenario):
     assert failed.returncode == 1
     assert f"line gate-1 cannot be opened at 127.0.0.1:{port}" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_the_example_is_printed_and_is_good(tmp_path):
+    printed = meterd("simulate", "--example")
+    assert printed.returncode == 0
+    (tmp_path / "bench.toml").write_text(printed.stdout)
+    assert meterd("simulate", str(tmp_path / "bench.toml"), "--check").stdout == "line\tmeters\ngate-1\t10\nbus-1\t2\n"
 
 
 def test_check_and_truth_only_print(scenario):

@@ -1,0 +1,1 @@
+"""Scenarios that are shipped: `bench.toml` is a newcomer's test bench."""

@@ -1,0 +1,73 @@
+"""What those who watch are told."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from daemon import metrics
+from daemon.acquisition.conversation import Timing
+from daemon.acquisition.line import Line, Pace
+from daemon.app import STUCK_AFTER_S, health
+from daemon.control.guard import Policy
+from daemon.control.supply import Authority
+
+AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
+NAMES = Path(__file__).with_name("metrics.txt")
+
+
+def an_idle_line(name: str) -> Line:
+    """A line that is never run: it has neither a channel nor a database."""
+    nothing = cast(Any, None)
+    return Line(
+        name,
+        [],
+        open_channel=nothing,
+        timing=Timing(),
+        pace=Pace(1, 1),
+        backfill_days=1,
+        trace=False,
+        pool=nothing,
+        authority=AUTHORITY,
+        credentials=None,
+        hand_on=nothing,
+    )
+
+
+def test_a_line_without_progress_is_stuck_and_the_daemon_not_well() -> None:
+    lively, stuck = an_idle_line("gate-1"), an_idle_line("gate-2")
+    lively.up = stuck.up = True
+    assert health([lively, stuck], AUTHORITY)[0]
+    stuck.progress = time.monotonic() - STUCK_AFTER_S - 1
+    is_well, shown = health([lively, stuck], AUTHORITY)
+    assert not is_well
+    assert (shown["status"], shown["stuck"]) == ("stuck", ["gate-2"])
+
+
+def test_a_line_that_is_down_degrades_but_is_no_reason_to_restart() -> None:
+    up, down = an_idle_line("gate-1"), an_idle_line("gate-2")
+    up.up = True
+    is_well, shown = health([up, down], AUTHORITY)
+    assert is_well
+    assert (shown["status"], shown["down"]) == ("degraded", ["gate-2"])
+
+
+def test_renaming_a_metric_is_a_visible_change() -> None:
+    found = sorted(
+        f"{metric._name} {metric._type} {','.join(metric._labelnames)}".strip()
+        for metric in vars(metrics).values()
+        if isinstance(metric, MetricWrapperBase)
+    )
+    assert found == NAMES.read_text().splitlines()
+
+
+def test_the_day_whose_freeze_is_due_begins_five_minutes_after_midnight() -> None:
+    from daemon.acquisition.wanted import due_day
+
+    assert due_day(datetime(2026, 3, 2, 0, 4, 59)) == date(2026, 3, 1)
+    assert due_day(datetime(2026, 3, 2, 0, 5)) == date(2026, 3, 2)
