@@ -70,16 +70,16 @@ def _measured(meter: SimulatedMeter, kind: int, which: int, at: datetime) -> byt
     """Voltage, current, power and power factor; FF in the phases that a single-phase meter does not have."""
     power_mw = meter.power_mw(at)
     phase_mw = power_mw // meter.phases
-    volts = int(meter.voltage_v * 10) - phase_mw * _TENTHS_OF_A_VOLT_LOST_PER_KW // 1_000_000
+    volts = max(1, int(meter.voltage_v * 10) - phase_mw * _TENTHS_OF_A_VOLT_LOST_PER_KW // 1_000_000)
     factor = _POWER_FACTOR_PERMILLE if power_mw else 1000
     total: list[bytes]
     match kind:
         case 0x01:
             phase, total = encode_bcd(volts, 2), []
         case 0x02:
-            phase, total = encode_bcd(phase_mw * 10_000 // (volts * factor), 3), []
+            phase, total = _at_most(phase_mw * 10_000 // (volts * factor), 3), []
         case 0x03:
-            phase, total = encode_bcd(phase_mw // 100, 3), [encode_bcd(power_mw // 100, 3)]
+            phase, total = _at_most(phase_mw // 100, 3), [_at_most(power_mw // 100, 3)]
         case 0x06:
             phase, total = encode_bcd(factor, 2), [encode_bcd(factor, 2)]
         case _:
@@ -89,6 +89,11 @@ def _measured(meter: SimulatedMeter, kind: int, which: int, at: datetime) -> byt
     if not total and which != _BLOCK:
         which -= 1
     return _pick(items, which) if which >= 0 else None
+
+
+def _at_most(value: int, width: int) -> bytes:
+    """A signed quantity, or the greatest one that the display has: the top bit is the sign."""
+    return encode_bcd(min(value, 8 * 10 ** (2 * width - 1) - 1), width)
 
 
 def _parameter(meter: SimulatedMeter, kind: int, which: int, at: datetime) -> bytes | None:

@@ -14,7 +14,16 @@ from pydantic_core import ErrorDetails
 
 from protocols.dlt645.frame import BROADCAST
 from protocols.errors import MeterdError
-from simulators.tables import MOST_METERS, STUCK_RELAY, FaultTable, FleetTable, LineTable, MeterTable, Table
+from simulators.tables import (
+    DEFAULT_HOST,
+    MOST_METERS,
+    STUCK_RELAY,
+    FaultTable,
+    FleetTable,
+    LineTable,
+    MeterTable,
+    Table,
+)
 from simulators.toml_lines import line_of
 
 Place = tuple[str | int, ...]
@@ -123,7 +132,7 @@ class Checker:
             elif "port" not in table and "link" not in table and name in self.lines:
                 self._add(("lines", name), "needs a port (TCP, 0 = a free one) or a link (pseudo-terminal)")
             for key in ("port", "link"):
-                place = (key, table.get(key), table.get("host") if key == "port" else None)
+                place = (key, table.get(key), table.get("host", DEFAULT_HOST) if key == "port" else None)
                 if place[1] and taken.setdefault(str(place), name) != name:
                     self._add(("lines", name, key), f"{place[1]} is taken by line {taken[str(place)]}")
         for name, line in self.lines.items():

@@ -76,8 +76,8 @@ class SimulatedMeter:
 
     `now` gives the true one; what the meter shows is `clock`. Energy is an exact function of time: the load curve since
     `installed`, less what did not flow while the relay was open. `level` (2 digits) and `password` (6 digits)
-    open control and writing.
-    `frame_limit` is the greatest L of an answer: longer blocks are told in follow-up frames.
+    open control and writing. `frame_limit` is the greatest L of an
+    answer: longer blocks are told in follow-up frames.
     """
 
     def __init__(
@@ -328,7 +328,8 @@ class SimulatedMeter:
         shown = self.clock.shows(at)
         if to is None or shown.date() == self._clock_broadcast_on or abs(to - shown) > BROADCAST_TIME_LIMIT:
             return
-        if any((moment + step).date() != shown.date() for moment in (shown, to) for step in (-_LIMIT, _LIMIT)):
+        margins = (-BROADCAST_TIME_LIMIT, BROADCAST_TIME_LIMIT)
+        if any((moment + margin).date() != shown.date() for moment in (shown, to) for margin in margins):
             return
         self._clock_broadcast_on = shown.date()
         self._set_clock(at, to, how="broadcast")
@@ -398,6 +399,3 @@ class SimulatedMeter:
 
     def _refuse(self, request: Frame, error: int) -> Frame:
         return Frame(self.address, request.function | 0xC0, bytes((error,)))
-
-
-_LIMIT = BROADCAST_TIME_LIMIT

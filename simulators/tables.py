@@ -15,6 +15,7 @@ from simulators.faults import KINDS
 from simulators.load import SHAPES
 from simulators.meter import FRAME_LIMIT, EmptyFreeze
 
+DEFAULT_HOST: Final = "127.0.0.1"
 MOST_METERS: Final = 100_000
 """In one fleet; a slip of the hand should not fill the memory."""
 STUCK_RELAY: Final = "stuck_relay"
@@ -93,7 +94,7 @@ class FaultTable(Table):
 class LineTable(Table):
     """One line: a TCP `port` or the `link` of a pseudo-terminal."""
 
-    host: StrictStr = "127.0.0.1"
+    host: StrictStr = DEFAULT_HOST
     port: Annotated[StrictInt, Field(ge=0, le=65535)] | None = None
     link: StrictStr | None = None
     reply_delay_ms: Delay = (20, 60)

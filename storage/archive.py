@@ -64,9 +64,14 @@ async def take_over(
             )
         for address, point, new_address, new_point in await _all(connection, "exchanged_meters"):
             conflicts.append(f"meter {address} serves {point}; configured now: {new_address} at {new_point}")
+        for address, was, now in await _all(connection, "changed_meters"):
+            conflicts.append(f"meter {address} is billed with a register of {was} steps; configured now: {now}")
         if conflicts:
             raise ArchiveConflict("\n".join([*conflicts, "a change of these needs a document, not an edit"]))
-        for question in ("merge_tariffs", "merge_accounts", "merge_points", "merge_meters", "install_meters"):
+        for question in (
+            *("merge_tariffs", "drop_tariffs", "merge_accounts", "merge_points"),
+            *("merge_meters", "install_meters", "move_installations"),
+        ):
             await connection.execute(SQL[question])
 
 

@@ -16,10 +16,11 @@ ON CONFLICT (id) DO UPDATE SET
     reconnect_fen = excluded.reconnect_fen,
     credit_limit_fen = excluded.credit_limit_fen
 
--- moved_accounts -- open accounts whose configured tariff or opening day differs from what they are billed by
+-- moved_accounts -- open or billed accounts whose configured tariff or opening day differs from what they are billed by
 SELECT a.id, a.tariff_id, s.tariff_id, a.open_from, s.open_from
 FROM account a JOIN staged_account s USING (id)
-WHERE a.state <> 'pending' AND (a.tariff_id <> s.tariff_id OR a.open_from <> s.open_from)
+WHERE (a.state <> 'pending' OR EXISTS (SELECT FROM link l WHERE l.account_id = a.id))
+  AND (a.tariff_id <> s.tariff_id OR a.open_from <> s.open_from)
 
 -- stage_points -- where the points of the configuration are copied to
 CREATE TEMP TABLE staged_point ON COMMIT DROP AS
@@ -55,11 +56,17 @@ JOIN meter m ON m.id = i.meter_id
 JOIN staged_meter s ON (s.point_id = i.point_id) <> (s.address = m.address)
 WHERE i.removed_on IS NULL
 
--- merge_meters -- a meter may move to another line
+-- changed_meters -- meters whose use is billed and whose register is configured differently now
+SELECT m.address, m.modulus, s.modulus
+FROM meter m JOIN staged_meter s USING (address)
+WHERE m.modulus <> s.modulus
+  AND EXISTS (SELECT FROM installation i JOIN link l USING (point_id) WHERE i.meter_id = m.id)
+
+-- merge_meters -- a meter may move to another line; its register may change until its use is billed
 INSERT INTO meter AS m (address, line, protocol, modulus, decimals)
 SELECT address, line, protocol, modulus, decimals FROM staged_meter
-ON CONFLICT (address) DO UPDATE SET line = excluded.line, protocol = excluded.protocol
-WHERE (m.line, m.protocol) IS DISTINCT FROM (excluded.line, excluded.protocol)
+ON CONFLICT (address) DO UPDATE SET line = excluded.line, protocol = excluded.protocol, modulus = excluded.modulus
+WHERE (m.line, m.protocol, m.modulus) IS DISTINCT FROM (excluded.line, excluded.protocol, excluded.modulus)
 
 -- install_meters -- link each meter to its point from its first day there
 INSERT INTO installation (point_id, meter_id, installed_on)
@@ -67,23 +74,37 @@ SELECT s.point_id, m.id, s.installed_on
 FROM staged_meter s JOIN meter m USING (address)
 WHERE NOT EXISTS (SELECT FROM installation i WHERE i.meter_id = m.id AND i.removed_on IS NULL)
 
+-- move_installations -- the first day of a meter at its point, as it is configured now
+UPDATE installation i SET installed_on = s.installed_on
+FROM staged_meter s JOIN meter m USING (address)
+WHERE i.meter_id = m.id AND i.removed_on IS NULL AND i.installed_on <> s.installed_on
+
 -- stage_tariffs -- where the tariff versions of the configuration are copied to
 CREATE TEMP TABLE staged_tariff ON COMMIT DROP AS
     SELECT tariff_id, effective_from, price FROM tariff_version WITH NO DATA
 
--- changed_tariffs -- versions that charges refer to or that would re-rate what is billed
-SELECT s.tariff_id, s.effective_from
+-- changed_tariffs -- versions that came, changed or went although use after their start is billed
+SELECT tariff_id, effective_from
 FROM staged_tariff s
-LEFT JOIN tariff_version v USING (tariff_id, effective_from)
+FULL JOIN tariff_version v USING (tariff_id, effective_from)
 WHERE v.price IS DISTINCT FROM s.price
+  AND tariff_id IN (SELECT x.tariff_id FROM staged_tariff x)
   AND EXISTS (SELECT FROM link l JOIN account a ON a.id = l.account_id
-              WHERE a.tariff_id = s.tariff_id AND l.state = 'billed' AND l.to_day > s.effective_from)
+              WHERE a.tariff_id = coalesce(s.tariff_id, v.tariff_id) AND l.state = 'billed'
+                AND l.to_day > coalesce(s.effective_from, v.effective_from))
+ORDER BY tariff_id, effective_from
 
 -- merge_tariffs -- a version may change until a charge refers to it
 INSERT INTO tariff_version (tariff_id, effective_from, price)
 SELECT tariff_id, effective_from, price FROM staged_tariff
 ON CONFLICT (tariff_id, effective_from) DO UPDATE SET price = excluded.price
 WHERE tariff_version.price <> excluded.price
+
+-- drop_tariffs -- versions that are configured no more, of tariffs that are
+DELETE FROM tariff_version v
+WHERE EXISTS (SELECT FROM staged_tariff s WHERE s.tariff_id = v.tariff_id)
+  AND NOT EXISTS (SELECT FROM staged_tariff s
+                  WHERE (s.tariff_id, s.effective_from) = (v.tariff_id, v.effective_from))
 
 -- site_meters -- every meter that serves a point, with all that collection and settlement must know of it
 SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.modulus, m.decimals, i.installed_on,
@@ -94,8 +115,8 @@ JOIN point p ON p.id = i.point_id
 ORDER BY m.line, m.address
 
 -- open_account -- set what an account needs before it can be active
-UPDATE account SET open_from = %(open_from)s, agreement = %(agreement)s
-WHERE id = %(account)s AND state = 'pending'
+UPDATE account a SET open_from = %(open_from)s, agreement = %(agreement)s
+WHERE id = %(account)s AND state = 'pending' AND NOT EXISTS (SELECT FROM link l WHERE l.account_id = a.id)
 RETURNING id
 
 -- give_point -- a point without an account gets this one

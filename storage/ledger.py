@@ -139,9 +139,14 @@ async def account_of_points(connection: AsyncConnection[Any], points: Iterable[s
     return dict(await (await connection.execute(SQL["account_of_points"], {"points": list(points)})).fetchall())
 
 
-async def opened_points(connection: AsyncConnection[Any], points: Iterable[str]) -> dict[str, date]:
-    """Point -> opening day of its account, for the points whose opening freeze is published."""
-    return dict(await (await connection.execute(SQL["opened_points"], {"points": list(points)})).fetchall())
+async def opened_points(
+    connection: AsyncConnection[Any], days: Mapping[str, date]
+) -> dict[str, tuple[date, date | None]]:
+    """Of the points whose opening freeze is published: the opening day, and the day on which the last link ends that
+    lies before the day given (None when nothing is linked before it)."""
+    values = {"points": list(days), "days": list(days.values())}
+    rows = await (await connection.execute(SQL["opened_points"], values)).fetchall()
+    return {point: (opening, linked) for point, opening, linked in rows}
 
 
 async def points_to_open(connection: AsyncConnection[Any]) -> dict[str, date]:
@@ -183,6 +188,11 @@ async def live_links(connection: AsyncConnection[Any], spans: Sequence[tuple[str
     }
     async with connection.cursor(row_factory=class_row(LinkRow)) as cursor:
         return await (await cursor.execute(SQL["live_links"], values)).fetchall()
+
+
+async def charges_of_links(connection: AsyncConnection[Any], links: Sequence[int]) -> list[tuple[Any, ...]]:
+    """(link id, period, component, kWh, price, exact yuan, tariff, its start, estimated split), by link and part."""
+    return await (await connection.execute(SQL["charges_of_links"], {"links": list(links)})).fetchall()
 
 
 async def replace_links(connection: AsyncConnection[Any], links: Sequence[int]) -> None:

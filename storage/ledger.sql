@@ -31,10 +31,14 @@ FROM account WHERE id = ANY(%(accounts)s) ORDER BY id FOR UPDATE
 -- account_of_points -- whose points these are
 SELECT id, account_id FROM point WHERE id = ANY(%(points)s) AND account_id IS NOT NULL
 
--- opened_points -- points whose first link can start: the freeze of the account's opening day is published
-SELECT p.id, a.open_from
-FROM point p JOIN account a ON a.id = p.account_id
-WHERE p.id = ANY(%(points)s) AND a.open_from IS NOT NULL AND a.agreement IS NOT NULL
+-- opened_points -- points whose opening freeze is published, each with the end of its links before the day given
+SELECT p.id, a.open_from,
+       (SELECT max(l.to_day) FROM link l
+        WHERE l.point_id = p.id AND l.state <> 'replaced' AND l.to_day <= greatest(s.day, a.open_from))
+FROM unnest(%(points)s::text[], %(days)s::date[]) AS s (point_id, day)
+JOIN point p ON p.id = s.point_id
+JOIN account a ON a.id = p.account_id
+WHERE a.open_from IS NOT NULL AND a.agreement IS NOT NULL
   AND EXISTS (SELECT FROM slot s WHERE s.point_id = p.id AND s.kind = 'daily_freeze' AND s.day = a.open_from
               AND s.state = 'published')
 
@@ -67,6 +71,10 @@ JOIN unnest(%(points)s::text[], %(firsts)s::date[], %(lasts)s::date[]) AS s (poi
   ON l.point_id = s.point_id AND l.from_day < s.last_day AND l.to_day > s.first_day
 WHERE l.state <> 'replaced'
 ORDER BY l.point_id, l.from_day
+
+-- charges_of_links -- what links cost when they were billed
+SELECT link_id, period, component, kwh, price, exact_yuan, tariff_id, tariff_from, is_estimated_split
+FROM charge WHERE link_id = ANY(%(links)s) ORDER BY link_id, part
 
 -- replace_links -- they are out of force
 UPDATE link SET state = 'replaced' WHERE id = ANY(%(links)s)

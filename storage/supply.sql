@@ -105,7 +105,7 @@ WHERE state IN ('sent', 'acked', 'unknown')
 -- expire_old_trips -- a trip that waited over a restart is never sent late
 WITH expired AS (
     UPDATE command SET state = 'expired', detail = 'waited over a restart'
-    WHERE state = 'persisted' AND action = 'trip' AND sends = 0 AND created_at < %(before)s
+    WHERE state = 'persisted' AND action = 'trip' AND created_at < %(before)s
     RETURNING point_id
 )
 UPDATE point SET supply_state = 'energised' FROM expired WHERE id = expired.point_id

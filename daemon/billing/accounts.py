@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 
 from daemon.billing.credit import CreditStatus, Thresholds, credit_state
 from daemon.billing.settlement import (
+    Charge,
     Link,
     Postings,
     PricedLink,
@@ -75,7 +76,7 @@ async def settle_points(
     accounts = await ledger.lock_accounts(connection, account_of.values())
     for account in await ledger.activate(connection, accounts):
         log.info("account active", account=account)
-    opened = await ledger.opened_points(connection, account_of)
+    opened = await ledger.opened_points(connection, {point: changed[point][0] for point in account_of})
     spans = _spans(changed, account_of, accounts, opened)
     if not spans:
         return sorted(accounts)
@@ -85,9 +86,9 @@ async def settle_points(
         live[old.point_id].append(old)
     tariffs = await _tariffs(connection, {row.tariff_id for row in accounts.values()})
 
-    removed: dict[str, list[tuple[LinkRow, PricedLink]]] = defaultdict(list)
+    removed: dict[str, list[LinkRow]] = defaultdict(list)
     added: dict[str, list[PricedLink]] = defaultdict(list)
-    for point_id, _, _ in spans:
+    for point_id, first, _ in spans:
         row, point = accounts[account_of[point_id]], points[point_id]
         price = partial(
             price_link,
@@ -99,17 +100,17 @@ async def settle_points(
         chain = [
             ChainPoint(slot.day, slot.total)
             for slot in chains[point_id]
-            if slot.state == "published" and slot.day >= opened[point_id]
+            if slot.state == "published" and slot.day >= first
         ]
         present = {(old.from_day, old.to_day): old for old in live[point_id]}
         for link in chain_links(point_id, chain, point.register.modulus):
             if present.pop((link.from_day, link.to_day), None) is None:
                 added[row.id].append(price(link))
-        for old in present.values():
-            removed[row.id].append((old, price(Link(point_id, old.from_day, old.to_day, old.delta, old.rolled_over))))
+        removed[row.id] += present.values()
 
-    for account_id in sorted(set(added) | set(removed)):
-        await _settle_account(connection, account_id, removed[account_id], added[account_id])
+    for account_id in sorted(added):
+        gone = await _as_billed(connection, removed[account_id])
+        await _settle_account(connection, account_id, gone, added[account_id])
     await update_credit(connection, accounts.values(), now)
     return sorted(accounts)
 
@@ -190,15 +191,28 @@ def _spans(
     changed: Mapping[str, tuple[date, date]],
     account_of: Mapping[str, str],
     accounts: Mapping[str, AccountRow],
-    opened: Mapping[str, date],
+    opened: Mapping[str, tuple[date, date | None]],
 ) -> list[tuple[str, date, date]]:
     """(point, first, last) whose links may change: only of points whose opening freeze is there, because the first
-    link starts with it. When the opening freeze itself came, the whole chain after it is linked."""
-    return [
-        (point, max(first, opened[point]), END_OF_TIME if first <= opened[point] else last)
-        for point, (first, last) in sorted(changed.items())
-        if point in opened and account_of[point] in accounts and last >= opened[point]
-    ]
+    link starts with it. A span begins where the links before it end; without any, the whole chain is linked."""
+    spans = []
+    for point, (_, last) in sorted(changed.items()):
+        if point in opened and account_of[point] in accounts:
+            opening, linked = opened[point]
+            if last >= opening:
+                spans.append((point, linked or opening, last if linked else END_OF_TIME))
+    return spans
+
+
+async def _as_billed(connection: AsyncConnection[Any], rows: Sequence[LinkRow]) -> list[tuple[LinkRow, PricedLink]]:
+    """Links with the charges they were billed with. They are not priced again: what is taken back is what was taken."""
+    charges: dict[int, list[Charge]] = defaultdict(list)
+    found = await ledger.charges_of_links(connection, [row.id for row in rows]) if rows else []
+    for link, period, component, kwh, price, exact, tariff, start, is_split in found:
+        version = TariffVersion(tariff, start, price)
+        charges[link].append(Charge(Stream(period, component), kwh, version, exact, is_split))
+    links = [Link(row.point_id, row.from_day, row.to_day, row.delta, row.rolled_over) for row in rows]
+    return [(row, PricedLink(link, tuple(charges[row.id]))) for row, link in zip(rows, links, strict=True)]
 
 
 async def _settle_account(

@@ -153,7 +153,7 @@ def settle(
     result = Settlement()
     waiting = sorted(added, key=lambda priced: (priced.link.from_day, priced.link.point_id))
     for old in sorted(removed, key=lambda priced: (priced.link.from_day, priced.link.point_id)):
-        if old.link.is_held:
+        if not old.charges:
             continue
         inside = [new for new in waiting if _is_inside(new.link, old.link)]
         waiting = [new for new in waiting if not _is_inside(new.link, old.link)]

@@ -64,8 +64,10 @@ BEGIN
         RAISE EXCEPTION 'a committed transaction takes no further leg'
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'transaction_is_closed';
     END IF;
+    PERFORM FROM ledger_account WHERE id IN (SELECT ledger_account_id FROM new_posting)
+    ORDER BY id FOR NO KEY UPDATE;  -- always in order of id, so that two transactions never wait for each other
     UPDATE ledger_account a SET balance_fen = a.balance_fen + n.amount_fen
-    FROM (SELECT ledger_account_id, sum(amount_fen)::bigint AS amount_fen FROM new_posting GROUP BY 1 ORDER BY 1) n
+    FROM (SELECT ledger_account_id, sum(amount_fen)::bigint AS amount_fen FROM new_posting GROUP BY 1) n
     WHERE a.id = n.ledger_account_id;
     RETURN NULL;
 END $$;

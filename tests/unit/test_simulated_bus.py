@@ -1,7 +1,5 @@
 """What a line of simulated meters says, with and without faults. No I/O."""
 
-# ruff: noqa: DTZ001 - the wall clocks of meters have no zone
-
 from datetime import datetime
 
 import pytest

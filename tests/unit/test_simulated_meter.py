@@ -1,7 +1,5 @@
 """A simulated meter against bytes that others wrote or captured, and against its own arithmetic."""
 
-# ruff: noqa: DTZ001 - the wall clocks of meters have no zone
-
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -244,6 +242,42 @@ def test_silence_for(name):
     meter = plain("000000000006")
     assert meter.answer(SILENT[name]) is None
     assert not meter.relay.moves
+
+
+identifiers = st.one_of(
+    st.binary(min_size=4, max_size=4),
+    st.builds(
+        lambda head, ii, nn: bytes((nn, ii)) + bytes.fromhex(head)[::-1],
+        st.sampled_from(["0001", "0090", "0201", "0202", "0203", "0206", "0280", "0400", "0506", "0501", "1D00"]),
+        st.integers(0, 255),
+        st.integers(0, 255),
+    ),
+)
+payloads = st.one_of(
+    st.binary(max_size=24),
+    identifiers,
+    st.builds(lambda di, rest: di + bytes.fromhex("0200000001000000") + rest, identifiers, st.binary(max_size=8)),
+    st.builds(lambda rest: bytes.fromhex("0200000001000000") + rest, st.binary(min_size=8, max_size=8)),
+)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 0x3F), payloads, st.integers(0, 200_000)), max_size=12),
+    st.sampled_from([0, 8, 500, 10**6]),
+)
+def test_no_request_whatever_it_holds_breaks_a_meter(requests, kwh_per_day):
+    time = SettableTime()
+    meter = SimulatedMeter("000000000006", now=time, curve=LoadCurve(kwh_per_day * MWH_PER_KWH), frame_limit=60)
+    for control, data, passed_s in requests:
+        reply = meter.answer(Frame("000000000006", control, data))
+        assert reply is None or (reply.is_response and reply.function == control & 0x1F and len(reply.data) <= 60)
+        time.pass_by(seconds=passed_s)
+    meter.true_register(time())
+
+
+def test_a_load_that_the_display_cannot_show_does_not_become_negative():
+    huge = plain("000000000006", curve=LoadCurve(10**6 * MWH_PER_KWH))
+    assert (read(huge, "02030000"), read(huge, "02020100")) == (b"\x99\x99\x79", b"\x99\x99\x79")
 
 
 def test_an_abbreviated_read_is_answered_with_the_real_address():

@@ -1,7 +1,5 @@
 """Scenario files: what they build, and how they are refused."""
 
-# ruff: noqa: DTZ001 - the wall clocks of meters have no zone
-
 import tomllib
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -203,7 +201,7 @@ voltage_v = true
 
 CROSS_MISTAKES = {
     "needs a port": TWO_LINES.replace("port = 0", "") + GATE,
-    "7001 is taken by line a": "[lines.a]\nport = 7001\n[lines.b]\nport = 7001\n" + GATE,
+    "7001 is taken by line a": '[lines.a]\nport = 7001\n[lines.b]\nport = 7001\nhost = "127.0.0.1"\n' + GATE,
     "lines.bus-1: has no meters": TWO_LINES + GATE,
     "there is no such meter": fleet() + "[overrides.000000000999]\nphases = 3",
     "stuck_relay is a fault of meters": TWO_LINES + 'faults = [{ kind = "stuck_relay" }]\n' + GATE,

@@ -1,7 +1,5 @@
 """Simulated lines over real sockets and real pseudo-terminals."""
 
-# ruff: noqa: DTZ001 - the wall clocks of meters have no zone
-
 import asyncio
 import os
 import termios

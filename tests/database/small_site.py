@@ -1,0 +1,172 @@
+"""A site in rows, for the tests of the database: accounts whose points have one meter each."""
+
+# ruff: noqa: DTZ001 - the wall clocks of meters have no zone
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+
+from daemon.billing.accounts import top_up
+from daemon.control.guard import Policy
+from daemon.control.supply import Authority
+from daemon.pipeline import Arrival, process
+from protocols.reading import DailyFreeze, Quantity
+from storage import archive, ledger
+from storage.archive import SiteMeter
+
+ZONE = ZoneInfo("Asia/Shanghai")
+OPEN = date(2026, 3, 1)
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+CUT_AT_ANY_TIME = Policy(
+    max_reading_age=timedelta(days=36_500),
+    window_start=time(0),
+    window_end=time.max,
+    working_days_only=False,
+    no_trip_on_eve=False,
+    written_required=False,
+    final_required=False,
+    approvals_required=0,
+)
+"""Only what the database knows can forbid a trip: the tests choose the facts, not the day of the week."""
+ARMED = Authority(CUT_AT_ANY_TIME, ZONE, shadow_mode=False, started_at=NOW - DAY)
+SHADOW = replace(ARMED, shadow_mode=True)
+INTACT = {"sum_of_balances_fen": 0, "unbalanced_transactions": 0, "wrong_balances": 0, "wrong_streams": 0}
+
+
+@dataclass
+class Site:
+    """The rows of a configuration; point Pn of account An has meter n on line `line`."""
+
+    tariffs: list[tuple[str, date, Decimal]] = field(default_factory=lambda: [("T", date(2026, 1, 1), Decimal("0.5"))])
+    accounts: list[dict[str, Any]] = field(default_factory=list)
+    points: list[dict[str, Any]] = field(default_factory=list)
+    meters: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, count: int = 1, **changes: Any) -> "Site":
+        """`count` accounts with a point each. `changes` are those of `add`."""
+        site = cls()
+        for number in range(1, count + 1):
+            site.add(number, **changes)
+        return site
+
+    def add(self, number: int, **changes: Any) -> None:
+        """Account A<number> with point P<number>; a change goes to the row that has such a column."""
+        account = {
+            **{"id": f"A{number}", "name": "", "tariff_id": "T", "agreement": "signed", "open_from": OPEN},
+            **{"warn_fen": 3000, "trip_fen": 0, "reconnect_fen": 0, "credit_limit_fen": 0},
+        }
+        point = {
+            **{"id": f"P{number}", "account_id": f"A{number}", "area": "", "ratio": Decimal(1)},
+            **{"max_daily_kwh": Decimal(380), "reconnect": "allow_close", "protected": False, "life_support": False},
+        }
+        meter = {
+            **{"address": f"{number:012d}", "line": "line", "protocol": "dlt645-2007", "modulus": 100_000_000},
+            **{"decimals": 2, "point_id": f"P{number}", "installed_on": date(2026, 1, 1)},
+        }
+        rows = (account, point, meter)
+        assert set(changes) <= set(account) | set(point) | set(meter)
+        for row in rows:
+            row.update({key: value for key, value in changes.items() if key in row and key != "id"})
+        self.accounts.append(account)
+        self.points.append(point)
+        self.meters.append(meter)
+
+    async def take_over(self, connection: AsyncConnection[Any]) -> dict[str, SiteMeter]:
+        """Bring the database to this site; its meters by point."""
+        await archive.take_over(
+            connection,
+            tariffs=self.tariffs,
+            accounts=[tuple(row.values()) for row in self.accounts],
+            points=[tuple(row.values()) for row in self.points],
+            meters=[tuple(row.values()) for row in self.meters],
+        )
+        return await meters(connection)
+
+
+async def meters(connection: AsyncConnection[Any]) -> dict[str, SiteMeter]:
+    return {meter.point_id: meter for meter in await archive.site_meters(connection)}
+
+
+async def connect(url: str) -> AsyncConnection[Any]:
+    return await AsyncConnection.connect(url, autocommit=True)
+
+
+def on(url: str, story: Callable[[AsyncConnection[Any]], Awaitable[None]]) -> None:
+    """Run a test's story with a connection."""
+
+    async def tell() -> None:
+        async with await connect(url) as connection:
+            await story(connection)
+
+    asyncio.run(tell())
+
+
+def freeze(
+    meter: SiteMeter,
+    day: date,
+    kwh: str | Decimal | int,
+    *,
+    rates: Sequence[Decimal | None] = (),
+    skew: timedelta | None = None,
+    at: time = time(),
+) -> Arrival:
+    """What a line hands on when the meter told its freeze of this day."""
+    registers = (Decimal(kwh), *rates)
+    stamp = datetime.combine(day, at)
+    return Arrival(meter, DailyFreeze(meter.address, Quantity.FORWARD_ACTIVE_ENERGY, stamp, registers, NOW, skew))
+
+
+async def store(
+    connection: AsyncConnection[Any], *batch: Arrival, authority: Authority = ARMED, now: datetime = NOW
+) -> list[tuple[int, date]]:
+    return await process(connection, batch, authority, now)
+
+
+async def pay(
+    connection: AsyncConnection[Any], account: str, fen: int, reference: str = "1", now: datetime = NOW
+) -> Any:
+    return await top_up(connection, account, fen, channel="counter", reference=reference, now=now)
+
+
+async def balance(connection: AsyncConnection[Any], account: str) -> int:
+    return (await ledger.balances(connection, [account]))[account]
+
+
+async def intact(connection: AsyncConnection[Any]) -> bool:
+    found = await ledger.integrity(connection)
+    return {kind: found[kind] for kind in INTACT} == INTACT
+
+
+async def rows(connection: AsyncConnection[Any], query: str, *values: Any) -> list[Any]:
+    """All rows; the bare values where there is one column."""
+    found = await (await connection.execute(query.encode(), values)).fetchall()
+    return [row[0] if len(row) == 1 else row for row in found]
+
+
+async def everything(connection: AsyncConnection[Any]) -> dict[str, list[Any]]:
+    """All that the database keeps of readings, money and supply, to see that nothing changed."""
+    tables = (
+        *("account", "point", "meter", "installation", "tariff_version", "reading", "slot", "slot_journal", "dead_letter"),
+        *("ledger_account", "ledger_transaction", "posting", "link", "charge", "charge_stream", "command"),
+        *("command_event", "guard_verdict"),
+    )
+    return {table: await rows(connection, f"SELECT t::text FROM {table} t ORDER BY 1") for table in tables}
+
+
+async def links(connection: AsyncConnection[Any], point: str) -> list[tuple[date, date, str]]:
+    query = "SELECT from_day, to_day, state FROM link WHERE point_id = %s AND state <> 'replaced' ORDER BY 1"
+    return await rows(connection, query, point)
+
+
+async def slots(connection: AsyncConnection[Any], point: str) -> dict[date, tuple[str, int, list[str]]]:
+    query = "SELECT day, state, total, reasons FROM slot WHERE point_id = %s ORDER BY day"
+    return {day: (state, total, reasons) for day, state, total, reasons in await rows(connection, query, point)}
+

@@ -1,0 +1,77 @@
+"""The golden money cases through pipeline and database, in the order in which the events arrive."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from daemon.pipeline import process
+from storage.ledger import Outcome
+from tests.database.small_site import ARMED, NOW, Site, balance, freeze, intact, links, on, pay, rows, slots
+from tests.unit.golden_cases import CASES, SETTLED_FLAT, flat_case
+
+STATUS = {"V07 backward": "suspect:backward", "V27 monotone": "suspect:backward", "V08 spike": "suspect:spike"}
+
+
+@pytest.mark.parametrize("name", SETTLED_FLAT)
+def test_each_reading_moves_what_the_case_says(database_url, name):
+    case = flat_case(name)
+
+    async def story(connection):
+        site = Site.of(
+            open_from=case.opening_day,
+            ratio=case.ratio,
+            max_daily_kwh=case.register.max_daily.scaleb(-case.register.decimals),
+            modulus=case.register.modulus,
+            decimals=case.register.decimals,
+        )
+        site.tariffs = [(v.tariff_id, v.effective_from, v.price) for v in case.tariff.versions]
+        meter = (await site.take_over(connection))["P1"]
+        await pay(connection, "A1", case.opening_fen)
+        told = []
+        for day, total in case.readings:
+            before = await balance(connection, "A1")
+            batch = [freeze(meter, day, Decimal(total).scaleb(-case.register.decimals))]
+            await process(connection, batch, ARMED, NOW)
+            after = await balance(connection, "A1")
+            told.append((await status(connection, day), after - before, after))
+        assert told == case.steps
+        periods = "SELECT to_char(period, 'YYYY-MM'), component, posted_fen FROM charge_stream"
+        by_period: dict[str, dict[str, int]] = {}
+        for period, component, fen in await rows(connection, periods):
+            by_period.setdefault(period, {})[component] = fen
+        assert by_period == case.final["charges_fen_by_period"]
+        assert case.opening_fen - await balance(connection, "A1") == case.final["total_charges_fen"]
+        billed = (await links(connection, "P1"))[-1]
+        assert f"{billed[1]}T00:00" == case.final["billed_through"]["P1"]
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+async def status(connection, day: date) -> str:
+    state, _, reasons = (await slots(connection, "P1"))[day]
+    if state == "suspect":
+        (found,) = {STATUS[reason] for reason in reasons}
+        return found
+    rolled = "SELECT count(*) FROM link WHERE %s IN (from_day, to_day) AND rolled_over AND state <> 'replaced'"
+    return "accepted:rollover" if await rows(connection, rolled, day) != [0] else "accepted"
+
+
+def test_the_top_ups_of_o19_are_idempotent(database_url):
+    given, expected = CASES["O19"]["input"], CASES["O19"]["expected"]
+    events = [(i, event) for i, event in enumerate(given["events"]) if event["type"] == "topup"]
+
+    async def story(connection):
+        await Site.of().take_over(connection)
+        words = {Outcome.POSTED: "accepted", Outcome.ALREADY_POSTED: "duplicate"}
+        for i, event in events:
+            before = await balance(connection, "A1")
+            done = await pay(connection, "A1", event["amount_fen"], event["key"])
+            step = expected["steps"][i]
+            assert words[done.outcome] == step["status"]
+            assert (done.balance_fen - before, done.balance_fen) == (step["delta_fen"], step["balance_fen"])
+        assert await intact(connection)
+
+    on(database_url, story)
+    assert len(events) == 3

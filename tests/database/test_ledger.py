@@ -1,0 +1,246 @@
+"""What the ledger promises whatever a program does: balanced, append-only, each key once."""
+
+import asyncio
+import random
+from datetime import date
+
+import psycopg
+import pytest
+
+from storage import ledger
+from storage.ledger import KeyReused, Leg, Outcome, Transaction
+from tests.database.small_site import Site, balance, connect, everything, intact, on, pay, rows
+
+MARCH = date(2026, 3, 1)
+
+
+def transfer(key: str, debit: str, credit: str, fen: int) -> Transaction:
+    return Transaction(key, "top_up", {"fen": fen, "to": credit}, (Leg(debit, -fen), Leg(credit, fen)))
+
+
+async def balances(connection) -> dict[str, int]:
+    return dict(await rows(connection, "SELECT name, balance_fen FROM ledger_account"))
+
+
+@pytest.mark.parametrize(
+    ("legs", "told"),
+    [
+        ((Leg("a", -100), Leg("b", 99)), "has 2 legs that sum to -1 fen"),
+        ((Leg("a", -100), Leg("b", 60), Leg("c", 50)), "has 3 legs that sum to 10 fen"),
+        ((Leg("a", -100),), "has 1 legs"),
+        ((), "has 0 legs"),
+    ],
+)
+def test_a_transaction_that_is_not_balanced_is_refused_at_commit(database_url, legs, told):
+    async def story(connection):
+        with pytest.raises(psycopg.errors.CheckViolation, match=told):
+            async with connection.transaction():
+                await ledger.post(connection, [transfer("good", "a", "b", 5), Transaction("bad", "top_up", {}, legs)])
+        assert await rows(connection, "SELECT key FROM ledger_transaction") == []
+        assert await balances(connection) == {}
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE posting SET amount_fen = amount_fen",
+        "UPDATE posting SET amount_fen = amount_fen * 2",
+        "DELETE FROM posting",
+        "TRUNCATE posting",
+        "UPDATE ledger_transaction SET content = '{}'",
+        "DELETE FROM ledger_transaction",
+        "TRUNCATE ledger_transaction CASCADE",
+        "UPDATE ledger_account SET balance_fen = balance_fen + 1 WHERE name = 'a'",
+        "UPDATE ledger_account SET balance_fen = balance_fen + CASE name WHEN 'a' THEN 1 ELSE -1 END",
+        "UPDATE ledger_account SET name = 'c' WHERE name = 'a'",
+        "DELETE FROM ledger_account WHERE name = 'a'",
+        "TRUNCATE ledger_account CASCADE",
+        "INSERT INTO ledger_account (name, balance_fen) VALUES ('c', 1)",
+        "INSERT INTO posting SELECT id, 2, 1, 7 FROM ledger_transaction",
+    ],
+)
+def test_what_is_committed_cannot_be_changed_by_hand(database_url, statement):
+    async def story(connection):
+        await ledger.post(connection, [])
+        async with connection.transaction():
+            await ledger.post(connection, [transfer("k", "a", "b", 500)])
+        before = await everything(connection)
+        with pytest.raises(psycopg.IntegrityError):
+            await connection.execute(statement)
+        assert await everything(connection) == before
+        assert await balances(connection) == {"a": -500, "b": 500}
+
+    on(database_url, story)
+
+
+def test_a_leg_cannot_join_a_committed_transaction_even_if_it_stays_balanced(database_url):
+    async def story(connection):
+        async with connection.transaction():
+            await ledger.post(connection, [transfer("k", "a", "b", 500)])
+        more = "INSERT INTO posting SELECT t.id, 1 + a.id, a.id, %s FROM ledger_transaction t, ledger_account a WHERE name = %s"
+        with pytest.raises(psycopg.IntegrityError, match="takes no further leg"):
+            async with connection.transaction():
+                await connection.execute(more, (7, "a"))
+                await connection.execute(more, (-7, "b"))
+        assert await balances(connection) == {"a": -500, "b": 500}
+
+    on(database_url, story)
+
+
+def test_the_same_key_moves_money_once_and_other_content_is_refused(database_url):
+    async def story(connection):
+        first = transfer("k", "a", "b", 500)
+        for expected in (Outcome.POSTED, Outcome.ALREADY_POSTED, Outcome.ALREADY_POSTED):
+            async with connection.transaction():
+                assert await ledger.post(connection, [first]) == [expected]
+        before = await everything(connection)
+        with pytest.raises(KeyReused, match=r"key k was used before for .*500"):
+            async with connection.transaction():
+                await ledger.post(connection, [transfer("new", "a", "b", 1), transfer("k", "a", "b", 501)])
+        assert await everything(connection) == before
+        assert await balances(connection) == {"a": -500, "b": 500}
+
+    on(database_url, story)
+
+
+def test_old_and_new_keys_in_one_call_are_told_apart(database_url):
+    async def story(connection):
+        async with connection.transaction():
+            await ledger.post(connection, [transfer("1", "a", "b", 1)])
+        async with connection.transaction():
+            transfers = [transfer(str(n), "a", "b", n) for n in (2, 1, 3)]
+            assert [outcome.name for outcome in await ledger.post(connection, transfers)] == [
+                "POSTED",
+                "ALREADY_POSTED",
+                "POSTED",
+            ]
+        assert await balances(connection) == {"a": -6, "b": 6}
+
+    on(database_url, story)
+
+
+def test_clients_that_post_the_same_transactions_in_different_orders_post_each_once(database_url):
+    names = [f"customer {n}" for n in range(5)]
+    chance = random.Random(7)
+    transfers = [
+        transfer(f"k{n}", *chance.sample(names, 2), chance.randint(1, 10_000)) for n in range(40)
+    ]  # every pair in both directions, so that two clients meet at the same balances from different sides
+
+    async def client(number: int) -> int:
+        posted = 0
+        async with await connect(database_url) as connection:
+            for one in random.Random(number).sample(transfers, len(transfers)):
+                async with connection.transaction():
+                    posted += (await ledger.post(connection, [one])) == [Outcome.POSTED]
+        return posted
+
+    async def story(connection):
+        assert sum(await asyncio.gather(*map(client, range(6)))) == len(transfers)
+        expected = dict.fromkeys(names, 0)
+        for one in transfers:
+            for leg in one.legs:
+                expected[leg.account] += leg.amount_fen
+        assert await balances(connection) == expected
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_transactions_of_many_legs_over_the_same_accounts_never_wait_for_each_other(database_url):
+    names = [f"customer {n}" for n in range(60)]
+
+    async def client(number: int) -> None:
+        chance = random.Random(number)
+        async with await connect(database_url) as connection:
+            for n in range(25):
+                accounts = enumerate(chance.sample(names, 30))
+                legs = tuple(Leg(account, 1 if i % 2 else -1) for i, account in accounts)
+                async with connection.transaction():
+                    await ledger.post(connection, [Transaction(f"{number}-{n}", "top_up", {}, legs)])
+
+    async def story(connection):
+        await asyncio.gather(*map(client, range(5)))
+        assert await rows(connection, "SELECT count(*) FROM ledger_transaction") == [125]
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_one_payment_told_by_many_clients_at_once_is_taken_in_once(database_url):
+    async def client(_):
+        async with await connect(database_url) as connection:
+            return (await pay(connection, "A1", 5000, "77")).outcome
+
+    async def story(connection):
+        await Site.of().take_over(connection)
+        outcomes = await asyncio.gather(*map(client, range(8)))
+        assert sorted(outcome.name for outcome in outcomes) == ["ALREADY_POSTED"] * 7 + ["POSTED"]
+        assert await balance(connection, "A1") == 5000
+
+    on(database_url, story)
+
+
+def test_one_payment_told_for_two_accounts_at_once_reaches_one_of_them(database_url):
+    async def client(account):
+        async with await connect(database_url) as connection:
+            try:
+                return (await pay(connection, account, 5000, "77")).outcome
+            except KeyReused:
+                return None
+
+    async def story(connection):
+        await Site.of(2).take_over(connection)
+        outcomes = await asyncio.gather(client("A1"), client("A2"))
+        assert sorted(map(str, outcomes)) == ["None", "Outcome.POSTED"]
+        assert sorted([await balance(connection, "A1"), await balance(connection, "A2")]) == [0, 5000]
+
+    on(database_url, story)
+
+
+def test_payments_of_one_account_add_up_when_they_come_at_once(database_url):
+    async def client(number):
+        async with await connect(database_url) as connection:
+            for n in range(5):
+                await pay(connection, "A1", 100 + number, f"{number}-{n}")
+
+    async def story(connection):
+        await Site.of().take_over(connection)
+        await asyncio.gather(*map(client, range(6)))
+        assert await balance(connection, "A1") == 5 * sum(100 + n for n in range(6))
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_an_unknown_account_takes_no_payment(database_url):
+    async def story(connection):
+        await Site.of().take_over(connection)
+        assert await pay(connection, "A9", 5000) is None
+        assert await rows(connection, "SELECT name FROM ledger_account") == []
+
+    on(database_url, story)
+
+
+def test_the_integrity_query_counts_what_is_wrong(database_url):
+    """The triggers are switched off, as a broken restore might; otherwise none of this can be written."""
+
+    async def story(connection):
+        async with connection.transaction():
+            charge = (Leg("customer:A1:prepaid", -500, MARCH, "energy"), Leg("revenue:energy", 500, MARCH, "energy"))
+            await ledger.post(connection, [Transaction("k", "charge", {}, charge)])
+        await Site.of().take_over(connection)
+        assert await intact(connection)
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute("UPDATE ledger_account SET balance_fen = 499 WHERE name LIKE 'revenue%'")
+        await connection.execute("INSERT INTO ledger_transaction (key, kind, content) VALUES ('x', 'charge', '{}')")
+        await connection.execute("INSERT INTO posting SELECT max(id), 0, 1, 3 FROM ledger_transaction")
+        await connection.execute("INSERT INTO charge_stream VALUES ('A1', '2026-03-01', 'energy', 5.004, 501)")
+        found = await ledger.integrity(connection)
+        assert found["sum_of_balances_fen"] == -1
+        assert found["unbalanced_transactions"] == 1
+        assert found["wrong_balances"] == 2
+        assert found["wrong_streams"] == 1
+
+    on(database_url, story)
