@@ -21,7 +21,8 @@ from config.load import LoadedSite
 from config.settings import ControlSection, LineSection
 from daemon import metrics, service, web
 from daemon.acquisition.conversation import Timing
-from daemon.acquisition.line import Credentials, Line, Pace
+from daemon.acquisition.drivers import Credentials
+from daemon.acquisition.line import Line, Pace
 from daemon.acquisition.wanted import due_day, first_day
 from daemon.billing.accounts import billed_point, open_accounts
 from daemon.control import supply as control

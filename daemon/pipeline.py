@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from typing import Any
+from decimal import ROUND_CEILING, Decimal
+from functools import partial
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -48,6 +49,7 @@ class Arrival:
     freeze: DailyFreeze
 
 
+T = TypeVar("T")
 Stored = Callable[[Sequence[tuple[int, date]]], None]
 
 
@@ -74,7 +76,7 @@ async def _decide(
     """Publish or withhold each freeze; returns what is present now and, by point, the span that was published."""
     by_point: dict[str, list[tuple[date, Arrival]]] = defaultdict(list)
     for arrival in batch:
-        day = freeze_day(arrival.freeze.frozen_at)
+        day = freeze_day(arrival.freeze.frozen_at, arrival.freeze.host_offset)
         if day is None:
             log.warning("freeze not at midnight", meter=arrival.meter.address, frozen_at=arrival.freeze.frozen_at)
         elif day >= arrival.meter.installed_on:
@@ -131,16 +133,20 @@ class Pipeline:
 
     async def run(self) -> None:
         """Empty the queue until cancelled; a cancelled run stores what is queued first if the database lets it."""
+        batch: list[Arrival] = []
         try:
             while True:
-                await self._store(await self._next_batch())
+                await self._gather(batch)
+                await self._store(batch)
+                batch.clear()
         except asyncio.CancelledError:
-            if not self._queue.empty():
-                await self._store([self._queue.get_nowait() for _ in range(self._queue.qsize())])
+            batch += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+            if batch:
+                await self._store(batch)
             raise
 
-    async def _next_batch(self) -> list[Arrival]:
-        batch = [await self._queue.get()]
+    async def _gather(self, batch: list[Arrival]) -> None:
+        batch.append(await self._queue.get())
         closes = time.monotonic() + BATCH_WAIT_S
         while len(batch) < self._batch_readings and (left := closes - time.monotonic()) > 0:
             try:
@@ -148,32 +154,42 @@ class Pipeline:
             except TimeoutError:
                 break
         metrics.QUEUE.set(self._queue.qsize())
-        return batch
 
     async def _store(self, batch: Sequence[Arrival]) -> None:
-        """Until it is stored: wait for a lost database; bury a row that the database will never take."""
-        attempt = 0
-        while True:
-            try:
-                with metrics.BATCH_SECONDS.time():
-                    async with self._pool.connection() as connection:
-                        present = await process(connection, batch, self._authority, datetime.now(UTC))
-                break
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                wait_s = DATABASE_RETRY_S[min(attempt, len(DATABASE_RETRY_S) - 1)]
-                log.error("database away", error=str(error).strip(), readings=len(batch), retry_s=wait_s)
-                metrics.BATCHES.labels("database_away").inc()
-                await asyncio.sleep(wait_s)
-                attempt += 1
-            except (psycopg.Error, ArithmeticError, ValueError, AssertionError) as error:
-                await self._isolate(batch, error)
-                return
+        """Until it is stored; a reading that the database will never take is buried."""
+
+        async def take(connection: AsyncConnection[Any]) -> list[tuple[int, date]]:
+            with metrics.BATCH_SECONDS.time():
+                return await process(connection, batch, self._authority, datetime.now(UTC))
+
+        try:
+            present = await self._with_database(take, len(batch))
+        except Exception as error:
+            await self._isolate(batch, error)
+            return
         metrics.BATCHES.labels("stored").inc()
         metrics.BATCH_READINGS.observe(len(batch))
         self._stored(present)
 
+    async def _with_database(self, do: Callable[[AsyncConnection[Any]], Awaitable[T]], count: int) -> T:
+        """What `do` answers; while the database is away it is tried again. It must be one transaction."""
+        attempt = 0
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    return await do(connection)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                wait_s = DATABASE_RETRY_S[min(attempt, len(DATABASE_RETRY_S) - 1)]
+                log.error("database away", error=str(error).strip(), readings=count, retry_s=wait_s)
+                metrics.BATCHES.labels("database_away").inc()
+                await asyncio.sleep(wait_s)
+                attempt += 1
+
     async def _isolate(self, batch: Sequence[Arrival], error: Exception) -> None:
-        """Halve a batch that cannot be stored until the row that is to blame stands alone; keep it with its reason."""
+        """Halve a batch that cannot be stored until the row that is to blame stands alone; keep it with its reason.
+
+        Whatever the error is: one reading must not keep those of other meters from being stored.
+        """
         if len(batch) > 1:
             middle = len(batch) // 2
             await self._store(batch[:middle])
@@ -183,8 +199,8 @@ class Pipeline:
         log.exception("reading buried", meter=arrival.meter.address, frozen_at=arrival.freeze.frozen_at)
         metrics.BATCHES.labels("buried").inc()
         content = {name: str(value) for name, value in asdict(arrival.freeze).items()}
-        async with self._pool.connection() as connection:
-            await readings.bury(connection, content, f"{type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {error}"
+        await self._with_database(partial(readings.bury, content=content, reason=reason), 1)
         day = freeze_day(arrival.freeze.frozen_at)
         if day is not None:
             self._stored([(arrival.meter.meter_id, day)])
@@ -192,7 +208,7 @@ class Pipeline:
 
 def _raw(arrival: Arrival, zone: ZoneInfo) -> RawReading:
     total, rates = _registers(arrival)
-    skew = arrival.freeze.clock_skew
+    skew, offset = arrival.freeze.clock_skew, arrival.freeze.host_offset
     return RawReading(
         frozen_at=arrival.freeze.frozen_at.replace(tzinfo=zone).astimezone(UTC),
         meter_id=arrival.meter.meter_id,
@@ -200,7 +216,15 @@ def _raw(arrival: Arrival, zone: ZoneInfo) -> RawReading:
         rates=rates,
         arrived_at=arrival.freeze.arrived_at,
         clock_skew_s=None if skew is None else round(skew / timedelta(seconds=1)),
+        host_offset_s=None if offset is None else Decimal(offset // timedelta(milliseconds=1)).scaleb(-3),
+        error_bound=None if offset is None else _error_bound(arrival.meter, abs(offset)),
     )
+
+
+def _error_bound(meter: SiteMeter, off: timedelta) -> int:
+    """The most that the register can move in this time, in its smallest step, rounded up."""
+    most = meter.max_daily_kwh.scaleb(meter.decimals) * (off // timedelta(microseconds=1)) / 86_400_000_000
+    return int(most.to_integral_value(ROUND_CEILING))
 
 
 def _registers(arrival: Arrival) -> tuple[int, tuple[int, ...]]:

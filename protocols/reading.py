@@ -30,7 +30,8 @@ class DailyFreeze:
 
     `frozen_at` is the meter's wall clock without zone; `registers` holds total, tariff 1, tariff 2, ... in kWh, None
     where the meter has no data; `arrived_at` is aware UTC; `clock_skew` is meter clock minus host clock when the
-    session read it.
+    session read it. `host_offset` is set for a meter without memory: the host read it so long after midnight (negative:
+    before), and `frozen_at` is that midnight.
     """
 
     address: str
@@ -39,3 +40,4 @@ class DailyFreeze:
     registers: tuple[Decimal | None, ...]
     arrived_at: datetime
     clock_skew: timedelta | None = None
+    host_offset: timedelta | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -27,6 +28,9 @@ class RawReading:
     rates: tuple[int, ...]
     arrived_at: datetime
     clock_skew_s: int | None
+    host_offset_s: Decimal | None = None
+    """Seconds after `frozen_at` at which the host read a meter without memory."""
+    error_bound: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,11 @@ async def add_readings(connection: AsyncConnection[Any], readings: Sequence[RawR
     """Keep raw readings; returns how many were new. The same (meter, kind, time stamp, value) is kept once."""
     await connection.execute(SQL["stage_readings"])
     async with connection.cursor() as cursor, cursor.copy(SQL["copy_readings"]) as copy:
-        copy.set_types(["timestamptz", "int4", "text", "int8", "int8[]", "timestamptz", "int4"])
+        copy.set_types(["timestamptz", "int4", "text", "int8", "int8[]", "timestamptz", "int4", "numeric", "int8"])
         for r in readings:
             rates = list(r.rates)
-            await copy.write_row((r.frozen_at, r.meter_id, DAILY_FREEZE, r.total, rates, r.arrived_at, r.clock_skew_s))
+            row = (r.frozen_at, r.meter_id, DAILY_FREEZE, r.total, rates, r.arrived_at, r.clock_skew_s)
+            await copy.write_row((*row, r.host_offset_s, r.error_bound))
     return (await connection.execute(SQL["merge_readings"])).rowcount
 
 
@@ -99,5 +104,5 @@ async def withheld(connection: AsyncConnection[Any], since: date, until: date) -
 
 
 async def bury(connection: AsyncConnection[Any], content: dict[str, Any], reason: str) -> None:
-    """Keep what could not be stored, with the reason."""
+    """Keep what could not be stored, with the reason. The same again, arrived at another time, is kept once."""
     await connection.execute(SQL["bury"], {"content": Jsonb(content), "reason": reason})

@@ -1,9 +1,10 @@
 -- stage_readings -- where a batch of readings is copied to
 CREATE TEMP TABLE staged_reading ON COMMIT DROP AS
-    SELECT frozen_at, meter_id, kind, total, rates, arrived_at, clock_skew_s FROM reading WITH NO DATA
+    SELECT frozen_at, meter_id, kind, total, rates, arrived_at, clock_skew_s, host_offset_s, error_bound
+    FROM reading WITH NO DATA
 
 -- copy_readings -- one COPY per batch
-COPY staged_reading (frozen_at, meter_id, kind, total, rates, arrived_at, clock_skew_s) FROM STDIN (FORMAT BINARY)
+COPY staged_reading FROM STDIN (FORMAT BINARY)
 
 -- merge_readings -- what is there already stays as it is
 INSERT INTO reading SELECT * FROM staged_reading ON CONFLICT DO NOTHING
@@ -59,5 +60,7 @@ FROM slot s JOIN meter m ON m.id = s.meter_id
 WHERE s.state = 'suspect' AND s.day BETWEEN %(since)s AND %(until)s
 ORDER BY s.point_id, s.day
 
--- bury -- a reading that could not be stored
-INSERT INTO dead_letter (content, reason) VALUES (%(content)s, %(reason)s)
+-- bury -- a reading that could not be stored; it is read again now and then, and kept once
+INSERT INTO dead_letter (content, reason)
+SELECT %(content)s, %(reason)s
+WHERE NOT EXISTS (SELECT FROM dead_letter d WHERE d.content - 'arrived_at' = %(content)s::jsonb - 'arrived_at')

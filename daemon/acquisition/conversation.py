@@ -56,7 +56,8 @@ class Conversation(Generic[F]):
         """Called with ok, no_reply, refused, bad_frame, late or foreign, once for each such event."""
         self._channel, self._codec = channel, codec
         self._decoder = codec.new_decoder()
-        self._dirty = False
+        self.dirty = False
+        """Something may still be under way on the line; it is listened to before the next question."""
         self._sent_secret = b""
         self._unanswered: F | None = None
         """The last question that was asked in vain at least once; an answer to it may still come."""
@@ -104,7 +105,7 @@ class Conversation(Generic[F]):
         heard = _Heard()
         for attempt in range(tries):
             await self._settle(request)
-            self._dirty = True
+            self.dirty = True
             self._trace("tx", sent)
             await self._channel.send(sent)
             if not codec.has_answer(request):
@@ -113,7 +114,7 @@ class Conversation(Generic[F]):
             answer = await self._listen(request, begins_by, heard)
             if answer is not None:
                 if attempt > 0:
-                    self._dirty, self._surplus_until = True, begins_by
+                    self.dirty, self._surplus_until = True, begins_by
                 return answer
             self._unanswered = request
         self.on_outcome("no_reply")
@@ -133,7 +134,7 @@ class Conversation(Generic[F]):
             found = self._decoder.feed(data) if data else self._decoder.flush()
             answer = self._pick(request, found, heard)
             if answer is not None:
-                self._dirty = self._dirty or self._decoder.pending
+                self.dirty = self.dirty or self._decoder.pending
                 return answer
             if not data and (heard.damaged > damaged_before or clock() >= begins_by):
                 return None
@@ -150,12 +151,12 @@ class Conversation(Generic[F]):
                 continue
             elif answer is None and self._codec.is_answer(request, item):
                 answer = item
-                self._dirty = False
+                self.dirty = False
                 continue
             else:
                 self._count_stranger(item)
                 heard.strangers += 1
-            self._dirty = True
+            self.dirty = True
         return answer
 
     def _count_stranger(self, frame: F) -> None:
@@ -172,7 +173,7 @@ class Conversation(Generic[F]):
         """
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + self.timing.reply_timeout_s
-        while self._dirty and clock() < give_up_at:
+        while self.dirty and clock() < give_up_at:
             quiet_at = clock() + self.timing.quiet_s
             data = await self._receive(max(quiet_at, self._surplus_until) if self._unanswered == request else quiet_at)
             for item in self._decoder.feed(data) if data else self._decoder.flush():

@@ -13,31 +13,31 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from config.secret import Secret
 from daemon import metrics
 from daemon.acquisition.conversation import Conversation, Timing
+from daemon.acquisition.drivers import Credentials, driver_of
+from daemon.acquisition.midnight import Midnights
 from daemon.acquisition.wanted import MEMORY_DAYS, Wanted, due_day
 from daemon.control import supply as control
 from daemon.control.commands import CLOCK_LIMIT, TRIP_EXPIRY
 from daemon.control.supply import Authority, Order
 from daemon.pipeline import Arrival
-from daemon.quality.validation import freeze_day
+from daemon.quality.validation import HOST_FREEZE_LIMIT, freeze_day
 from protocols.channels import Channel
-from protocols.dlt645 import exchanges
-from protocols.dlt645.exchanges import CODEC_2007, FreezeMoved, FrozenRegisters, RelayAction
-from protocols.dlt645.frame import Frame
+from protocols.dlt645.exchanges import FreezeMoved, FrozenRegisters, RelayAction
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
+from protocols.exchange import Codec, Exchange
 from protocols.reading import DailyFreeze, Quantity
 from storage import supply
 from storage.archive import SiteMeter
 
+T = TypeVar("T")
 log = structlog.get_logger("line")
 wire = structlog.get_logger("wire")
 
@@ -54,20 +54,33 @@ DATABASE_RETRY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a control frame carries to be obeyed."""
-
-    level: str
-    operator: str
-    password: Secret
-
-
-@dataclass(frozen=True, slots=True)
 class Pace:
     """How patient a line is. `retry_s` bounds the growing pause of silent meters and missing freezes."""
 
     retry_s: float
     reconnect_s: float
+
+
+class Talk:
+    """The conversations over one open channel, one for each protocol that is spoken there.
+
+    What one leaves behind on the line, the next has to listen to before it asks.
+    """
+
+    def __init__(self, channel: Channel, **how: Any) -> None:
+        self._channel, self._how = channel, how
+        self._conversations: dict[int, Conversation[Any]] = {}
+        self._last: Conversation[Any] | None = None
+
+    async def run(self, codec: Codec[Any], exchange: Exchange[Any, T], *, retries: int | None = None) -> T:
+        """What the exchange returns; see Conversation.run."""
+        conversation = self._conversations.get(id(codec))
+        if conversation is None:
+            conversation = self._conversations[id(codec)] = Conversation(self._channel, codec, **self._how)
+        if self._last is not None and self._last is not conversation:
+            conversation.dirty = conversation.dirty or self._last.dirty
+        self._last = conversation
+        return await conversation.run(exchange, retries=retries)
 
 
 class Line:
@@ -92,7 +105,14 @@ class Line:
         self._open_channel, self._timing, self._pace, self._trace = open_channel, timing, pace, trace
         self._pool, self._authority, self._credentials, self._hand_on = pool, authority, credentials, hand_on
         self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}
-        self._wanted = Wanted([m.installed_on for m in self.meters], days=backfill_days, today=self._today())
+        self._drivers = [driver_of(meter) for meter in self.meters]
+        self._wanted = Wanted(
+            [meter.installed_on for meter in self.meters],
+            days=backfill_days,
+            today=self._today(),
+            has_memory=[driver.has_memory for driver in self._drivers],
+        )
+        self._midnights = Midnights([number for number, driver in enumerate(self._drivers) if not driver.has_memory])
         self._shift = [0] * len(self.meters)
         self._skew: dict[int, tuple[date, timedelta | None]] = {}
         self._woken = asyncio.Event()
@@ -128,7 +148,7 @@ class Line:
                     self._is_up(True)
                     failures = 0
                     self._wanted.unblock()
-                    await self._work(self._conversation(channel))
+                    await self._work(self._talk_over(channel))
             except LineDown as error:
                 if self.up or failures == 0:
                     log.warning("line down", line=self.name, error=str(error))
@@ -137,10 +157,9 @@ class Line:
                 pause = random.uniform(0.5, 1) * min(self._pace.reconnect_s, 2 ** min(failures - 1, 10))
                 await self._sleep_alive(pause)
 
-    def _conversation(self, channel: Channel) -> Conversation[Frame]:
-        return Conversation(
+    def _talk_over(self, channel: Channel) -> Talk:
+        return Talk(
             channel,
-            CODEC_2007,
             line=self.name,
             timing=self._timing,
             may_control=not self._authority.shadow_mode,
@@ -148,17 +167,17 @@ class Line:
             on_outcome=lambda outcome: metrics.REPLIES.labels(self.name, outcome).inc(),
         )
 
-    async def _work(self, conversation: Conversation[Frame]) -> None:
+    async def _work(self, talk: Talk) -> None:
         while True:
             self._beat()
             self._wanted.roll(self._today())
-            if await self._serve_commands(conversation):
+            if await self._serve_commands(talk) or await self._freeze_at_midnight(talk):
                 continue
             job = self._wanted.next(time.monotonic())
             if job is None:
                 await self._idle()
             else:
-                await self._collect(conversation, *job)
+                await self._collect(talk, *job)
 
     async def _idle(self) -> None:
         """Nothing to do: until a command comes, a slot becomes ready, or to show that the line is alive."""
@@ -169,17 +188,18 @@ class Line:
             until_command = max(0.01, (self._commands_at - datetime.now(UTC)).total_seconds())
         self._woken.clear()
         try:
-            await asyncio.wait_for(self._woken.wait(), min(IDLE_S, until_slot, until_command))
+            until_midnight = self._midnights.opens_in_s(self._local_now())
+            await asyncio.wait_for(self._woken.wait(), min(IDLE_S, until_slot, until_command, until_midnight))
         except TimeoutError:
             return
 
     # --- collecting -----------------------------------------------------------------------------------------------
 
-    async def _collect(self, conversation: Conversation[Frame], number: int, day: date) -> None:
+    async def _collect(self, talk: Talk, number: int, day: date) -> None:
         """Fill one slot; every other wanted freeze that comes by is handed on too."""
         meter = self.meters[number]
         try:
-            found = await self._find(conversation, number, day)
+            found = await self._find(talk, number, day)
             self._wanted.answered(number)
         except NoReply as error:
             misses = self._wanted.silent(
@@ -198,16 +218,17 @@ class Line:
             first_s = min(FIRST_SILENCE_S, self._pace.retry_s)
             self._wanted.not_there(number, day, time.monotonic(), first_s=first_s, longest_s=self._pace.retry_s)
 
-    async def _find(self, conversation: Conversation[Frame], number: int, day: date) -> bool:
+    async def _find(self, talk: Talk, number: int, day: date) -> bool:
         """Read the freeze stamped with this day. Its index is a guess: a meter without power at midnight shifts it."""
-        meter = self.meters[number]
-        skew = await self._clock_skew(conversation, number)
+        driver = self._drivers[number]
+        assert driver.read_daily_freeze is not None, "a meter without memory was asked for its past"
+        skew = await self._clock_skew(talk, number)
         index = (self._local_now().date() - day).days + 1 + self._shift[number]
         asked: set[int] = set()
         while index not in asked and 1 <= index <= MEMORY_DAYS and len(asked) < MOST_PROBES:
             asked.add(index)
             confirm = skew is None or abs(skew) > CLOCK_LIMIT or self._is_near_midnight()
-            frozen = await conversation.run(exchanges.read_daily_freeze(meter.address, index, confirm=confirm))
+            frozen = await talk.run(driver.codec, driver.read_daily_freeze(index, confirm=confirm))
             if frozen is None:
                 return False
             await self._take(number, frozen, skew)
@@ -236,16 +257,17 @@ class Line:
         if day is not None:
             self._wanted.take(number, day)
 
-    async def _clock_skew(self, conversation: Conversation[Frame], number: int) -> timedelta | None:
+    async def _clock_skew(self, talk: Talk, number: int) -> timedelta | None:
         """Meter clock minus ours, read once a day; None when the meter does not tell its clock."""
         today = self._today()
         known = self._skew.get(number)
         if known is not None and known[0] == today:
             return known[1]
-        address = self.meters[number].address
+        address, driver = self.meters[number].address, self._drivers[number]
         skew: timedelta | None = None
         try:
-            skew = await conversation.run(exchanges.read_clock(address)) - self._local_now()
+            if driver.read_clock is not None:
+                skew = await talk.run(driver.codec, driver.read_clock()) - self._local_now()
         except (MeterRefused, FrameError) as error:
             log.warning("clock not read", meter=address, line=self.name, error=str(error))
         if skew is not None and abs(skew) > CLOCK_LIMIT:
@@ -253,78 +275,109 @@ class Line:
         self._skew[number] = (today, skew)
         return skew
 
+    async def _freeze_at_midnight(self, talk: Talk) -> bool:
+        """Read a meter that keeps no freezes at the moment of its freeze; True if there was one to read."""
+        due = self._midnights.next(self._local_now())
+        if due is None:
+            return False
+        number, midnight = due
+        driver, meter = self._drivers[number], self.meters[number]
+        try:
+            registers = await talk.run(driver.codec, driver.read_registers(), retries=0)
+        except (NoReply, MeterRefused, FrameError) as error:
+            log.warning("not read at midnight", meter=meter.address, line=self.name, error=str(error))
+            return True
+        offset = self._local_now() - midnight
+        if registers[0] is None or abs(offset) > HOST_FREEZE_LIMIT or midnight.date() < meter.installed_on:
+            return True
+        self._midnights.done(number, midnight)
+        freeze = DailyFreeze(
+            address=meter.address,
+            quantity=Quantity.FORWARD_ACTIVE_ENERGY,
+            frozen_at=midnight,
+            registers=registers,
+            arrived_at=datetime.now(UTC),
+            host_offset=offset,
+        )
+        await self._hand_on(Arrival(meter, freeze))
+        return True
+
     # --- supply ---------------------------------------------------------------------------------------------------
 
-    async def _serve_commands(self, conversation: Conversation[Frame]) -> bool:
+    async def _serve_commands(self, talk: Talk) -> bool:
         """Do the next command if one is due; True if there was one. Without the database control stops."""
         now = datetime.now(UTC)
         if self._authority.shadow_mode or self._commands_at is None or self._commands_at > now:
             return False
+        self._commands_at = None  # whoever wakes us from here on sets it again
         try:
             async with self._pool.connection() as connection:
                 order = await control.take_order(connection, self._authority, self.name, now)
                 if order is None:
-                    self._commands_at = await supply.next_due(connection, self.name)
+                    self._look_at_commands(await supply.next_due(connection, self.name))
                     return False
-            await (self._send if order.kind == "send" else self._verify)(conversation, order)
+            self._look_at_commands(now)
+            await (self._send if order.kind == "send" else self._verify)(talk, order)
         except psycopg.OperationalError as error:
             log.error("control stopped, database away", line=self.name, error=str(error).strip())
-            self._commands_at = now + timedelta(seconds=DATABASE_RETRY_S)
+            self._look_at_commands(now + timedelta(seconds=DATABASE_RETRY_S))
             return False
         return True
 
-    async def _send(self, conversation: Conversation[Frame], order: Order) -> None:
+    def _look_at_commands(self, at: datetime | None) -> None:
+        """Look at them then, or earlier if somebody asked for that."""
+        if at is not None and (self._commands_at is None or at < self._commands_at):
+            self._commands_at = at
+
+    async def _send(self, talk: Talk, order: Order) -> None:
         """Send one control frame, once. What the meter makes of it is found out by reading its relay."""
         command, credentials = order.command, self._credentials
         assert credentials is not None, "control authority without credentials"
-        record = partial(self._record, command)
-        try:
-            clock = await conversation.run(exchanges.read_clock(command.address))
-        except (NoReply, MeterRefused, FrameError) as error:
-            if command.action == "trip":
-                async with self._pool.connection() as connection:
-                    await control.abandon_trip(connection, command, f"clock not read: {error}", datetime.now(UTC))
-                return
-            clock = self._local_now()
-        if command.action == "trip" and abs(clock - self._local_now()) > CLOCK_LIMIT:
-            async with self._pool.connection() as connection:
-                await control.abandon_trip(connection, command, f"meter clock shows {clock}", datetime.now(UTC))
+        driver = self._drivers[self._number[command.meter_id]]
+        if driver.control is None or driver.read_relay is None:
+            await self._record(command, "refused", "the meter has no relay that can be controlled and read back")
             return
-        if command.action == "trip" and datetime.now(UTC) >= command.expires_at:
+        clock = self._local_now()
+        reason = ""
+        try:
+            if driver.read_clock is not None:
+                clock = await talk.run(driver.codec, driver.read_clock())
+        except (NoReply, MeterRefused, FrameError) as error:
+            reason = f"clock not read: {error}"
+        if abs(clock - self._local_now()) > CLOCK_LIMIT:
+            reason = f"meter clock shows {clock}"
+        if datetime.now(UTC) >= command.expires_at:
+            reason = "expired before it could be sent"
+        if command.action == "trip" and reason:
             async with self._pool.connection() as connection:
-                await control.abandon_trip(connection, command, "expired before it could be sent", datetime.now(UTC))
+                await control.abandon_trip(connection, command, reason, datetime.now(UTC))
             return
         valid_for = min(TRIP_EXPIRY, max(command.expires_at - datetime.now(UTC), timedelta(minutes=1)))
-        exchange = exchanges.control(
-            command.address,
-            RelayAction[command.action.upper()],
-            level=credentials.level,
-            password=credentials.password.reveal(),
-            operator=credentials.operator,
-            expires=clock + valid_for,
-        )
+        exchange = driver.control(RelayAction[command.action.upper()], credentials, clock + valid_for)
         try:
-            await conversation.run(exchange)
+            await talk.run(driver.codec, exchange)
         except MeterRefused as refusal:
-            await record("refused", str(refusal))
+            await self._record(command, "refused", str(refusal))
         except (NoReply, FrameError) as error:
-            await record("unknown", str(error))
+            await self._record(command, "unknown", str(error))
         except LineDown as error:
-            await record("unknown", str(error))
+            await self._record(command, "unknown", str(error))
             raise
         else:
-            await record("acked", "accepted by the meter")
+            await self._record(command, "acked", "accepted by the meter")
 
     async def _record(self, command: supply.Command, state: str, detail: str) -> None:
         async with self._pool.connection() as connection:
             await control.take_answer(connection, command, state, detail, datetime.now(UTC))
 
-    async def _verify(self, conversation: Conversation[Frame], order: Order) -> None:
+    async def _verify(self, talk: Talk, order: Order) -> None:
+        driver = self._drivers[self._number[order.command.meter_id]]
+        word = None
         try:
-            word = await conversation.run(exchanges.read_status_word_3(order.command.address))
+            if driver.read_relay is not None:
+                word = await talk.run(driver.codec, driver.read_relay())
         except (NoReply, MeterRefused, FrameError) as error:
             log.warning("relay not read", meter=order.command.address, line=self.name, error=str(error))
-            word = None
         async with self._pool.connection() as connection:
             await control.take_observation(connection, order.command, word, datetime.now(UTC))
 

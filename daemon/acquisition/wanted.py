@@ -28,8 +28,12 @@ def due_day(local_now: datetime) -> date:
 class Wanted:
     """The plan of one line. Meters are numbered from 0 in the order given; seconds are of any monotonic clock."""
 
-    def __init__(self, installed_on: Sequence[date], *, days: int, today: date) -> None:
+    def __init__(
+        self, installed_on: Sequence[date], *, days: int, today: date, has_memory: Sequence[bool] | None = None
+    ) -> None:
+        """`has_memory`: False for a meter that keeps no freezes; nothing of it can be asked for afterwards."""
         count = len(installed_on)
+        self._has_memory = np.ones(count, dtype=bool) if has_memory is None else np.array(has_memory, dtype=bool)
         self._installed = np.array([day.toordinal() for day in installed_on], dtype=np.int64)
         self._days = min(days, MEMORY_DAYS)
         self._present = np.zeros((count, MEMORY_DAYS), dtype=bool)
@@ -119,7 +123,7 @@ class Wanted:
     def counts(self) -> tuple[int, int]:
         """(owed without a value in the database, with one) slots of the memory."""
         order = self._order()
-        owed = self._installed[:, None] <= order[None, :]
+        owed = self._has_memory[:, None] & (self._installed[:, None] <= order[None, :])
         present = int((owed & self._present[:, order % MEMORY_DAYS]).sum())
         return int(owed.sum()) - present, present
 
@@ -133,6 +137,7 @@ class Wanted:
         columns = order % MEMORY_DAYS
         has_value = self._present[:, columns] | self._on_its_way[:, columns]
         owed: NDArray[np.bool_] = ~has_value & (self._installed[:, None] <= order[None, :])
+        owed &= self._has_memory[:, None]
         return owed
 
     def _is_in_memory(self, day: date) -> bool:

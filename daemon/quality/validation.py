@@ -8,6 +8,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
+HOST_FREEZE_LIMIT = timedelta(seconds=60)
+"""A value that the host read further from midnight is no freeze."""
 DeltaStatus = Literal["ok", "ok:rollover", "suspect:backward", "suspect:spike"]
 
 CLOCK_LIMIT = timedelta(minutes=5)
@@ -46,8 +48,13 @@ def register_delta(before: int, after: int, days: Decimal, register: Register) -
     return "suspect:backward", None
 
 
-def freeze_day(frozen_at: datetime) -> date | None:
-    """The day whose 00:00 this freeze belongs to; None if its time stamp is no midnight (V04, tolerance 0)."""
+def freeze_day(frozen_at: datetime, host_offset: timedelta | None = None) -> date | None:
+    """The day whose 00:00 this freeze belongs to; None if its time stamp is no midnight (V04, tolerance 0).
+
+    A value that the host read instead of the meter must have been read within HOST_FREEZE_LIMIT of midnight.
+    """
+    if host_offset is not None and abs(host_offset) > HOST_FREEZE_LIMIT:
+        return None
     is_midnight = (frozen_at.hour, frozen_at.minute, frozen_at.second) == (0, 0, 0)
     return frozen_at.date() if is_midnight else None
 

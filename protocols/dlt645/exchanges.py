@@ -128,6 +128,19 @@ def read_energy(address: str, identifier: str = "00010000") -> Exchange[Frame, D
     return _energy(data[:ENERGY_WIDTH], signed=identifier[2:4] in ("00", "03", "04"))
 
 
+def read_registers(address: str) -> Exchange[Frame, tuple[Decimal | None, ...]]:
+    """Forward active energy of this moment in kWh: total, tariff 1, ...; the total alone of a meter without blocks."""
+    try:
+        data = yield from read(address, "0001FF00")
+    except MeterRefused as refusal:
+        if not refusal.word & functions.NO_SUCH_DATA:
+            raise
+        return ((yield from read_energy(address)),)
+    if not data or len(data) % ENERGY_WIDTH:
+        raise FrameError(f"meter {address} answered 0001FF00 with {len(data)} bytes, not 4 for each register")
+    return tuple(_energy(data[i : i + ENERGY_WIDTH], signed=False) for i in range(0, len(data), ENERGY_WIDTH))
+
+
 def read_status_word_3(address: str) -> Exchange[Frame, StatusWord3]:
     """What the relay really does."""
     data = yield from read(address, "04000503")

@@ -1,0 +1,55 @@
+"""Freezing for meters that cannot: which one to read around local midnight. Pure: the wall clock is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+
+from daemon.quality.validation import HOST_FREEZE_LIMIT
+
+READ_TIME = timedelta(seconds=0.2)
+LONGEST_LEAD = timedelta(seconds=30)
+"""Half of the meters are read before midnight, so that the last is not read later than it must be."""
+
+
+class Midnights:
+    """The meters without memory on one line, and how far this midnight's round is."""
+
+    def __init__(self, meters: Sequence[int]) -> None:
+        self._meters = list(meters)
+        self._lead = min(LONGEST_LEAD, READ_TIME * len(self._meters) / 2)
+        self._done: dict[int, datetime] = {}
+        self._tries: dict[int, tuple[datetime, int]] = {}
+
+    def next(self, local_now: datetime) -> tuple[int, datetime] | None:
+        """(meter, midnight it is read for) while the window is open and one is missing; fewest tries first."""
+        midnight = nearest_midnight(local_now)
+        if not self._meters or not -self._lead <= local_now - midnight <= HOST_FREEZE_LIMIT:
+            return None
+        missing = [meter for meter in self._meters if self._done.get(meter) != midnight]
+        if not missing:
+            return None
+        meter = min(missing, key=lambda meter: self._tries_for(meter, midnight))
+        self._tries[meter] = (midnight, self._tries_for(meter, midnight) + 1)
+        return meter, midnight
+
+    def done(self, meter: int, midnight: datetime) -> None:
+        """This meter's register of that midnight was read."""
+        self._done[meter] = midnight
+
+    def opens_in_s(self, local_now: datetime) -> float:
+        """Seconds until the next window opens; infinite without such meters."""
+        if not self._meters:
+            return float("inf")
+        coming = datetime.combine(local_now.date() + timedelta(days=1), time())
+        return max(0.01, (coming - self._lead - local_now).total_seconds())
+
+    def _tries_for(self, meter: int, midnight: datetime) -> int:
+        last, tries = self._tries.get(meter, (midnight, 0))
+        return tries if last == midnight else 0
+
+
+def nearest_midnight(local_now: datetime) -> datetime:
+    """The midnight that is less than twelve hours away, as wall clock."""
+    day: date = (local_now + timedelta(hours=12)).date()
+    return datetime.combine(day, time())

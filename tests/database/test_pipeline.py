@@ -1,0 +1,474 @@
+"""The life of a batch: repeated, permuted, withheld, late, buried, and with a database that goes away."""
+
+# ruff: noqa: DTZ001 - the wall clocks of meters have no zone
+
+import asyncio
+import itertools
+import json
+from contextlib import asynccontextmanager
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+
+import psycopg
+import pytest
+from psycopg_pool import AsyncConnectionPool
+
+from daemon.billing.accounts import billed_point, open_accounts
+from daemon.pipeline import Pipeline
+from storage import archive, readings
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    NOW,
+    OPEN,
+    ZONE,
+    Site,
+    balance,
+    connect,
+    everything,
+    freeze,
+    intact,
+    links,
+    on,
+    pay,
+    rows,
+    slots,
+    store,
+)
+
+DAYS = [OPEN + n * DAY for n in range(6)]
+KWH = ["100.00", "110.10", "120.05", "131.99", "140.00", "155.55"]  # at 0.5 yuan/kWh
+
+
+def priced(first: str, last: str) -> int:
+    """Fen for the use between two registers at 0.5 yuan/kWh, by hand: half a fen per 0.01 kWh, rounded up."""
+    steps = int((Decimal(last) - Decimal(first)) * 100)
+    return (steps + 1) // 2
+
+
+# --- once and in order -------------------------------------------------------------------------------------------------
+
+
+def test_the_same_batch_again_changes_nothing(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        batch = [freeze(meter, day, kwh) for day, kwh in zip(DAYS, KWH, strict=True)]
+        batch.append(freeze(meter, DAYS[2], "99.99"))
+        first = await store(connection, *batch)
+        before = await everything(connection)
+        assert await store(connection, *batch) == first
+        assert await store(connection, *reversed(batch)) == first
+        assert await everything(connection) == before
+        assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
+
+    on(database_url, story)
+
+
+def test_every_order_of_arrival_leads_to_the_same_balance(database_url):
+    count = 24
+
+    async def story(connection):
+        site = Site.of(count)
+        site.tariffs.append(("T", DAYS[2], Decimal("0.77")))
+        found = await site.take_over(connection)
+        orders = itertools.permutations(range(1, 5))
+        for number, order in enumerate(orders, 1):
+            meter = found[f"P{number}"]
+            await store(connection, freeze(meter, DAYS[0], KWH[0]))
+            for n in order:
+                await store(connection, freeze(meter, DAYS[n], KWH[n]))
+        assert len({await balance(connection, f"A{number}") for number in range(1, count + 1)}) == 1
+        streams = "SELECT DISTINCT exact_yuan, posted_fen FROM charge_stream"
+        exact = Decimal("20.05") * Decimal("0.5") + Decimal("19.95") * Decimal("0.77")
+        assert await rows(connection, streams) == [(exact, 2539)]
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_late_reading_replaces_a_span_by_two_links(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        await store(connection, freeze(meter, DAYS[0], KWH[0]), freeze(meter, DAYS[2], KWH[2]))
+        assert await links(connection, "P1") == [(DAYS[0], DAYS[2], "billed")]
+        before = await balance(connection, "A1")
+        await store(connection, freeze(meter, DAYS[1], KWH[1]))
+        assert await links(connection, "P1") == [(DAYS[0], DAYS[1], "billed"), (DAYS[1], DAYS[2], "billed")]
+        assert await balance(connection, "A1") == before
+        assert await rows(connection, "SELECT count(*) FROM ledger_transaction") == [1]
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_late_reading_takes_back_what_was_billed_not_what_it_would_cost_now(database_url):
+    """The zone decides where a span is cut, and it may have been corrected since."""
+
+    async def story(connection):
+        site = Site.of()
+        first, last = date(2026, 3, 29), date(2026, 4, 2)
+        site.tariffs.append(("T", date(2026, 3, 30), Decimal(1)))
+        meter = (await site.take_over(connection))["P1"]
+        await store(connection, *(freeze(meter, OPEN + n * DAY, 100) for n in range(29)), freeze(meter, last, 200))
+        elsewhere = type(ZONE)("Europe/Berlin")  # its 29 March has 23 hours
+        authority = type(ARMED)(ARMED.policy, elsewhere, ARMED.shadow_mode, ARMED.started_at)
+        await store(connection, freeze(meter, date(2026, 4, 1), 180), authority=authority)
+        assert (first, date(2026, 4, 1), "billed") in await links(connection, "P1")
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_span_of_more_than_a_week_waits_for_its_days(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        await store(connection, freeze(meter, OPEN, 100), freeze(meter, OPEN + 8 * DAY, 180))
+        assert await links(connection, "P1") == [(OPEN, OPEN + 8 * DAY, "held")]
+        assert await balance(connection, "A1") == 0
+        await store(connection, freeze(meter, OPEN + 1 * DAY, 110))
+        assert [state for _, _, state in await links(connection, "P1")] == ["billed", "billed"]
+        assert await balance(connection, "A1") == -4000
+        assert await rows(connection, "SELECT DISTINCT kind FROM ledger_transaction") == ["charge"]
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+# --- what is not published ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kwh", "rates", "skew", "reasons"),
+    [
+        ("99.99", (), None, ["V07 backward"]),
+        ("490.11", (), None, ["V08 spike"]),
+        ("111", (Decimal(50), Decimal(60)), None, ["V11 tou_sum"]),
+        ("111", (), timedelta(minutes=6), ["V05 clock"]),
+        ("111", (), timedelta(days=29_000), ["V05 clock"]),
+    ],
+)
+def test_a_suspect_reading_is_kept_and_moves_no_money(database_url, kwh, rates, skew, reasons):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        await store(connection, freeze(meter, DAYS[0], KWH[0]), freeze(meter, DAYS[1], KWH[1]))
+        money = await rows(connection, "SELECT * FROM posting")
+        present = await store(connection, freeze(meter, DAYS[2], kwh, rates=rates, skew=skew))
+        assert present == [(meter.meter_id, DAYS[2])]
+        state, total, found = (await slots(connection, "P1"))[DAYS[2]]
+        assert (state, total, found) == ("suspect", int(Decimal(kwh) * 100), reasons)
+        assert await rows(connection, "SELECT * FROM posting") == money
+        await store(connection, freeze(meter, DAYS[3], KWH[3]))  # billing goes on from the last good reading
+        assert (DAYS[1], DAYS[3], "billed") in await links(connection, "P1")
+        assert await balance(connection, "A1") == -priced(KWH[0], KWH[3])
+        assert await rows(connection, "SELECT count(*) FROM reading") == [4]
+
+    on(database_url, story)
+
+
+def test_a_second_value_for_a_slot_is_kept_beside_the_first(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        await store(connection, freeze(meter, DAYS[0], KWH[0]), freeze(meter, DAYS[1], KWH[1]))
+        before = (await slots(connection, "P1"), await balance(connection, "A1"))
+        await store(connection, freeze(meter, DAYS[1], "111.11"))
+        assert (await slots(connection, "P1"), await balance(connection, "A1")) == before
+        assert await rows(connection, "SELECT total FROM reading ORDER BY 1") == [10_000, 11_010, 11_111]
+
+    on(database_url, story)
+
+
+def test_a_stamp_that_is_no_midnight_makes_no_slot(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        assert await store(connection, freeze(meter, DAYS[0], KWH[0], at=time(0, 0, 1))) == []
+        assert await slots(connection, "P1") == {}
+        (kept,) = await rows(connection, "SELECT frozen_at FROM reading")
+        assert kept == datetime(2026, 3, 1, 0, 0, 1, tzinfo=ZONE)
+
+    on(database_url, story)
+
+
+def test_a_freeze_from_before_the_meter_was_installed_makes_no_slot(database_url):
+    async def story(connection):
+        meter = (await Site.of(installed_on=DAYS[1]).take_over(connection))["P1"]
+        await store(connection, freeze(meter, DAYS[0], KWH[0]), freeze(meter, DAYS[1], KWH[1]))
+        assert list(await slots(connection, "P1")) == [DAYS[1]]
+
+    on(database_url, story)
+
+
+def test_raw_readings_are_never_changed(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        await store(connection, freeze(meter, DAYS[0], KWH[0], rates=(Decimal(40), Decimal(60))))
+        with pytest.raises(psycopg.IntegrityError, match="reading|hyper"):
+            await connection.execute("UPDATE reading SET total = 0")
+        assert await rows(connection, "SELECT total, rates FROM reading") == [(10_000, [4000, 6000])]
+
+    on(database_url, story)
+
+
+# --- opening -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_account_waits_for_its_opening_freeze_and_then_the_whole_chain_is_billed(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        early = freeze(meter, OPEN - DAY, "90")
+        await store(connection, early, *(freeze(meter, day, kwh) for day, kwh in zip(DAYS[1:], KWH[1:], strict=True)))
+        assert await rows(connection, "SELECT state FROM account") == ["pending"]
+        assert await links(connection, "P1") == []
+        assert await balance(connection, "A1") == 0
+        await store(connection, freeze(meter, DAYS[0], KWH[0]))
+        assert await rows(connection, "SELECT state FROM account") == ["active"]
+        assert [link[:2] for link in await links(connection, "P1")] == list(itertools.pairwise(DAYS))
+        assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_an_account_of_two_points_is_active_when_both_opening_freezes_are_there(database_url):
+    async def story(connection):
+        site = Site.of(2)
+        site.points[1]["account_id"] = "A1"
+        found = await site.take_over(connection)
+        await store(connection, *(freeze(found["P1"], day, kwh) for day, kwh in zip(DAYS, KWH, strict=True)))
+        await store(connection, freeze(found["P2"], DAYS[1], KWH[1]))
+        assert await rows(connection, "SELECT state FROM account ORDER BY id") == ["pending", "pending"]
+        await store(connection, freeze(found["P2"], DAYS[0], KWH[0]))
+        assert await rows(connection, "SELECT state FROM account ORDER BY id") == ["active", "pending"]
+        assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1]) - priced(KWH[0], KWH[1])
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_an_account_opened_after_its_freezes_were_collected_is_billed_once(database_url):
+    async def story(connection):
+        site = Site.of(open_from=None, agreement=None, account_id=None)
+        meter = (await site.take_over(connection))["P1"]
+        await store(connection, *(freeze(meter, day, kwh) for day, kwh in zip(DAYS, KWH, strict=True)))
+        await archive.open_account(connection, "A1", points=["P1"], open_from=DAYS[2], agreement="signed")
+        for _ in range(2):
+            await open_accounts(connection, {"P1": billed_point(meter)}, ZONE, NOW)
+            assert await balance(connection, "A1") == -priced(KWH[2], KWH[-1])
+        assert (await links(connection, "P1"))[0][0] == DAYS[2]
+
+    on(database_url, story)
+
+
+def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links(database_url):
+    """`account open` commits between the batch's look at the points and the batch's own commit, and sees none of it."""
+
+    async def story(connection):
+        site = Site.of(open_from=None, agreement=None, account_id=None)
+        meter = (await site.take_over(connection))["P1"]
+        batch = [freeze(meter, day, kwh) for day, kwh in zip(DAYS[:-1], KWH[:-1], strict=True)]
+        async with await connect(database_url) as other, connection.transaction():
+            await store(connection, *batch)
+            await archive.open_account(other, "A1", points=["P1"], open_from=OPEN, agreement="signed")
+            await open_accounts(other, {"P1": billed_point(meter)}, ZONE, NOW)
+        assert await links(connection, "P1") == []
+        await store(connection, freeze(meter, DAYS[-1], KWH[-1]))
+        assert [link[:2] for link in await links(connection, "P1")] == list(itertools.pairwise(DAYS))
+        assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
+
+    on(database_url, story)
+
+
+# --- the queue and a database in trouble -------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def running_pipeline(url: str, *, batch_readings: int = 1000):
+    """A pipeline with its task, and the slots that it told to be stored."""
+    stored: list[tuple[int, date]] = []
+    news = asyncio.Event()
+
+    def told(slots) -> None:
+        stored.extend(slots)
+        news.set()
+
+    async def until(*wanted: tuple[int, date]) -> None:
+        while not set(wanted) <= set(stored):
+            await asyncio.wait_for(news.wait(), 20)
+            news.clear()
+
+    async with AsyncConnectionPool(
+        url, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}, timeout=0.3
+    ) as pool:
+        pipeline = Pipeline(pool, ARMED, batch_readings=batch_readings, stored=told)
+        task = asyncio.create_task(pipeline.run())
+        try:
+            yield pipeline, until, task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def test_a_reading_that_cannot_be_stored_is_buried_and_the_rest_is_stored(database_url):
+    async def story(connection):
+        found = await Site.of(4).take_over(connection)
+        good = [freeze(found[f"P{n}"], day, kwh) for n in (1, 2, 3) for day, kwh in zip(DAYS, KWH, strict=True)]
+        bad = freeze(found["P4"], DAYS[0], "1.234")
+        async with running_pipeline(database_url) as (pipeline, until, _):
+            for _ in range(2):
+                for arrival in [*good[:7], bad, *good[7:]]:
+                    await pipeline.put(arrival)
+                await until(*((found[f"P{n}"].meter_id, day) for n in (1, 2, 3) for day in DAYS))
+                await until((found["P4"].meter_id, DAYS[0]))
+        for n in (1, 2, 3):
+            assert await balance(connection, f"A{n}") == -priced(KWH[0], KWH[-1])
+        ((content, reason),) = await rows(connection, "SELECT content::text, reason FROM dead_letter")
+        assert reason == "AssertionError: 1.234 kWh has more than 2 decimals"
+        assert json.loads(content)["address"] == found["P4"].address
+        assert await slots(connection, "P4") == {}
+
+    on(database_url, story)
+
+
+def test_use_that_has_no_price_is_buried_and_the_other_meters_go_on(database_url):
+    async def story(connection):
+        found = await Site.of(2).take_over(connection)
+        await connection.execute("UPDATE account SET tariff_id = 'gone' WHERE id = 'A1'")
+        async with running_pipeline(database_url) as (pipeline, until, task):
+            for point in ("P1", "P2"):
+                for day, kwh in zip(DAYS, KWH, strict=True):
+                    await pipeline.put(freeze(found[point], day, kwh))
+            await until(*((found[point].meter_id, day) for point in ("P1", "P2") for day in DAYS))
+            assert not task.done()
+        assert await balance(connection, "A2") == -priced(KWH[0], KWH[-1])
+        assert await balance(connection, "A1") == 0
+        assert await rows(connection, "SELECT count(*) > 0 FROM dead_letter") == [True]
+
+    on(database_url, story)
+
+
+def terminate_others(database_url) -> int:
+    """Kill every other backend of this database, as a restart of the server would."""
+    kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        ((count,),) = connection.execute(kill).fetchall()
+    return count
+
+
+def test_a_backend_killed_in_the_middle_of_a_batch_loses_nothing(database_url):
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'charge'::regclass"
+
+    async def tell() -> None:
+        async with await connect(database_url) as connection:
+            meter = (await Site.of().take_over(connection))["P1"]
+        async with running_pipeline(database_url) as (pipeline, until, _):
+            async with await connect(database_url) as other:
+                with pytest.raises(psycopg.OperationalError):
+                    async with other.transaction():
+                        await other.execute("LOCK TABLE charge IN ACCESS EXCLUSIVE MODE")
+                        for day, kwh in zip(DAYS, KWH, strict=True):
+                            await pipeline.put(freeze(meter, day, kwh))
+                        while await rows(other, waiting) != [1]:  # readings and slots are written, charges are not
+                            await asyncio.sleep(0.01)
+                        assert terminate_others(database_url) >= 2
+                        await other.execute("SELECT 1")
+            await until(*((meter.meter_id, day) for day in DAYS))
+        async with await connect(database_url) as connection:
+            assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
+            assert len(await slots(connection, "P1")) == len(DAYS)
+            assert await intact(connection)
+            assert await rows(connection, "SELECT count(*) FROM dead_letter") == [0]
+
+    asyncio.run(tell())
+
+
+def test_a_database_that_is_away_for_a_while_gets_everything_afterwards(server, database_url):
+    name = database_url.partition("/@")[0].rpartition("/")[2].partition("?")[0]
+    assert name.startswith("test_")
+
+    async def tell() -> None:
+        async with await connect(database_url) as connection:
+            meter = (await Site.of().take_over(connection))["P1"]
+        async with running_pipeline(database_url, batch_readings=2) as (pipeline, until, _):
+            await pipeline.put(freeze(meter, DAYS[0], KWH[0]))
+            await until((meter.meter_id, DAYS[0]))
+            server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+            server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+            for day, kwh in zip(DAYS[1:], KWH[1:], strict=True):
+                await pipeline.put(freeze(meter, day, kwh))
+            while pipeline._queue.qsize() > 3:
+                await asyncio.sleep(0.01)
+            server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+            await until(*((meter.meter_id, day) for day in DAYS))
+        async with await connect(database_url) as connection:
+            assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
+
+    asyncio.run(tell())
+
+
+def test_a_pipeline_that_is_stopped_stores_what_it_was_given(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        async with running_pipeline(database_url) as (pipeline, _, task):
+            for day, kwh in zip(DAYS, KWH, strict=True):
+                await pipeline.put(freeze(meter, day, kwh))
+            while pipeline._queue.qsize():  # it has begun to gather a batch and waits for more
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert list(await slots(connection, "P1")) == DAYS
+        assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
+
+    on(database_url, story)
+
+
+# --- what is asked of it later -----------------------------------------------------------------------------------------
+
+
+def test_gaps_and_withheld_values_are_found_by_comparing_with_what_is_owed(database_url):
+    async def story(connection):
+        found = await Site.of(2, installed_on=DAYS[1]).take_over(connection)
+        await store(connection, freeze(found["P1"], DAYS[3], KWH[3]), freeze(found["P1"], DAYS[4], "1"))
+        gaps = await readings.gaps(connection, DAYS[0], DAYS[5])
+        assert [(gap["point_id"], gap["first_day"], gap["last_day"], gap["days"]) for gap in gaps] == [
+            ("P1", DAYS[1], DAYS[2], 2),
+            ("P1", DAYS[5], DAYS[5], 1),
+            ("P2", DAYS[1], DAYS[5], 5),
+        ]
+        (withheld,) = await readings.withheld(connection, DAYS[0], DAYS[5])
+        assert (withheld["point_id"], withheld["day"], withheld["total"]) == ("P1", DAYS[4], 100)
+        assert withheld["reasons"] == ["V07 backward"]
+        assert await readings.present_days(connection, DAYS[4]) == [(found["P1"].meter_id, DAYS[4])]
+
+    on(database_url, story)
+
+
+def test_a_change_of_a_slot_is_journalled(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        await store(connection, freeze(meter, DAYS[0], KWH[0]))
+        await connection.execute("UPDATE slot SET state = 'suspect', reasons = '{operator}'")
+        assert await rows(connection, "SELECT was->>'state' FROM slot_journal") == ["published"]
+
+    on(database_url, story)
+
+
+def test_payments_and_charges_of_one_account_at_once_add_up(database_url):
+    async def story(connection):
+        found = await Site.of(2).take_over(connection)
+
+        async def payer(account: str) -> None:
+            async with await connect(database_url) as own:
+                for n in range(10):
+                    await pay(own, account, 100, f"{account}-{n}")
+
+        async def collector() -> None:
+            async with await connect(database_url) as own:
+                for day, kwh in zip(DAYS, KWH, strict=True):
+                    await store(own, freeze(found["P2"], day, kwh), freeze(found["P1"], day, kwh))
+
+        await asyncio.gather(payer("A1"), payer("A2"), collector())
+        expected = 1000 - priced(KWH[0], KWH[-1])
+        assert [await balance(connection, account) for account in ("A1", "A2")] == [expected, expected]
+        assert await intact(connection)
+
+    on(database_url, story)
