@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from config.problems import Problem, did_you_mean, shown
-from config.table import REQUIRED, Columns, address, day, fen, one_of, positive, read_table, word, yes_no
+from config.table import REQUIRED, Columns, address, day, decimals, fen, one_of, positive, read_table, word, yes_no
 
 SINGLE_PHASE_60_A_KWH = Decimal(380)
 """1.2 x 0.22 kV x 60 A x 24 h: the most a domestic single-phase meter can advance in a day."""
@@ -17,7 +17,8 @@ SINGLE_PHASE_60_A_KWH = Decimal(380)
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """`modulus_kwh`: where the register rolls over. `installed_on`: its freezes count from this day on."""
+    """`modulus_kwh`: where the register rolls over; `decimals`: of its smallest step. `installed_on`: its freezes count
+    from this day on. `profile`: the registers of a Modbus meter, whose `address` is LINE/UNIT."""
 
     address: str
     line: str
@@ -25,6 +26,8 @@ class Meter:
     installed_on: date
     protocol: str
     modulus_kwh: Decimal
+    decimals: int
+    profile: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,8 @@ def _meters(
         "installed_on": (day, REQUIRED),
         "protocol": (one_of("dlt645-2007"), "dlt645-2007"),
         "modulus_kwh": (positive, Decimal(1_000_000)),
+        "decimals": (decimals, 2),
+        "profile": (word, None),
     }
     found: dict[str, Meter] = {}
     served: dict[str, str] = {}

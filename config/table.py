@@ -123,6 +123,13 @@ def positive(cell: str) -> Decimal:
     return value
 
 
+def decimals(cell: str) -> int:
+    """How many decimals a register has: 0 to 4."""
+    if cell not in ("0", "1", "2", "3", "4"):
+        raise ValueError(f'"{cell}" is not 0, 1, 2, 3 or 4')
+    return int(cell)
+
+
 def fen(cell: str) -> int:
     """An amount in yuan with at most two decimals, to integer fen."""
     try:

@@ -132,7 +132,10 @@ async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) 
             for p in site.archive.points
         ],
         meters=[
-            (m.address, m.line, m.protocol, int(m.modulus_kwh * 100), 2, m.point, m.installed_on)
+            (
+                *(m.address, m.line, m.protocol, int(m.modulus_kwh.scaleb(m.decimals)), m.decimals),
+                *(m.point, m.installed_on, m.profile),
+            )
             for m in site.archive.meters
         ],
     )

@@ -150,7 +150,8 @@ class Pipeline:
         closes = time.monotonic() + BATCH_WAIT_S
         while len(batch) < self._batch_readings and (left := closes - time.monotonic()) > 0:
             try:
-                batch.append(await asyncio.wait_for(self._queue.get(), left))
+                async with asyncio.timeout(left):
+                    batch.append(await self._queue.get())
             except TimeoutError:
                 break
         metrics.QUEUE.set(self._queue.qsize())
@@ -217,12 +218,12 @@ def _raw(arrival: Arrival, zone: ZoneInfo) -> RawReading:
         arrived_at=arrival.freeze.arrived_at,
         clock_skew_s=None if skew is None else round(skew / timedelta(seconds=1)),
         host_offset_s=None if offset is None else Decimal(offset // timedelta(milliseconds=1)).scaleb(-3),
-        error_bound=None if offset is None else _error_bound(arrival.meter, abs(offset)),
+        error_bound=None if offset is None else error_bound(arrival.meter, abs(offset)),
     )
 
 
-def _error_bound(meter: SiteMeter, off: timedelta) -> int:
-    """The most that the register can move in this time, in its smallest step, rounded up."""
+def error_bound(meter: SiteMeter, off: timedelta) -> int:
+    """The most that the register can have moved in this time, in its smallest step, rounded up."""
     most = meter.max_daily_kwh.scaleb(meter.decimals) * (off // timedelta(microseconds=1)) / 86_400_000_000
     return int(most.to_integral_value(ROUND_CEILING))
 

@@ -35,6 +35,7 @@ class SiteMeter:
     point_id: str
     ratio: Decimal
     max_daily_kwh: Decimal
+    profile: str | None = None
 
 
 async def take_over(

@@ -46,7 +46,8 @@ ON CONFLICT (id) DO UPDATE SET
 
 -- stage_meters -- where the meters of the configuration are copied to
 CREATE TEMP TABLE staged_meter (
-    address text, line text, protocol text, modulus bigint, decimals smallint, point_id text, installed_on date
+    address text, line text, protocol text, modulus bigint, decimals smallint, point_id text, installed_on date,
+    profile text
 ) ON COMMIT DROP
 
 -- exchanged_meters -- points or meters that are linked otherwise in the database: an exchange needs a document
@@ -57,16 +58,22 @@ JOIN staged_meter s ON (s.point_id = i.point_id) <> (s.address = m.address)
 WHERE i.removed_on IS NULL
 
 -- changed_meters -- meters whose use is billed and whose register is configured differently now
-SELECT m.address, m.modulus, s.modulus
+SELECT m.address, format('%s with %s decimals', m.modulus, m.decimals), format('%s with %s decimals', s.modulus, s.decimals)
 FROM meter m JOIN staged_meter s USING (address)
-WHERE m.modulus <> s.modulus
+WHERE (m.modulus, m.decimals) <> (s.modulus, s.decimals)
   AND EXISTS (SELECT FROM installation i JOIN link l USING (point_id) WHERE i.meter_id = m.id)
 
 -- merge_meters -- a meter may move to another line; its register may change until its use is billed
-INSERT INTO meter AS m (address, line, protocol, modulus, decimals)
-SELECT address, line, protocol, modulus, decimals FROM staged_meter
-ON CONFLICT (address) DO UPDATE SET line = excluded.line, protocol = excluded.protocol, modulus = excluded.modulus
-WHERE (m.line, m.protocol, m.modulus) IS DISTINCT FROM (excluded.line, excluded.protocol, excluded.modulus)
+INSERT INTO meter AS m (address, line, protocol, profile, modulus, decimals)
+SELECT address, line, protocol, profile, modulus, decimals FROM staged_meter
+ON CONFLICT (address) DO UPDATE SET
+    line = excluded.line,
+    protocol = excluded.protocol,
+    profile = excluded.profile,
+    modulus = excluded.modulus,
+    decimals = excluded.decimals
+WHERE (m.line, m.protocol, m.profile, m.modulus, m.decimals)
+    IS DISTINCT FROM (excluded.line, excluded.protocol, excluded.profile, excluded.modulus, excluded.decimals)
 
 -- install_meters -- link each meter to its point from its first day there
 INSERT INTO installation (point_id, meter_id, installed_on)
@@ -107,7 +114,7 @@ WHERE EXISTS (SELECT FROM staged_tariff s WHERE s.tariff_id = v.tariff_id)
                   WHERE (s.tariff_id, s.effective_from) = (v.tariff_id, v.effective_from))
 
 -- site_meters -- every meter that serves a point, with all that collection and settlement must know of it
-SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.modulus, m.decimals, i.installed_on,
+SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.profile, m.modulus, m.decimals, i.installed_on,
        p.id AS point_id, p.ratio, p.max_daily_kwh
 FROM meter m
 JOIN installation i ON i.meter_id = m.id AND i.removed_on IS NULL

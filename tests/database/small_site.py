@@ -69,7 +69,7 @@ class Site:
         }
         meter = {
             **{"address": f"{number:012d}", "line": "line", "protocol": "dlt645-2007", "modulus": 100_000_000},
-            **{"decimals": 2, "point_id": f"P{number}", "installed_on": date(2026, 1, 1)},
+            **{"decimals": 2, "point_id": f"P{number}", "installed_on": date(2026, 1, 1), "profile": None},
         }
         rows = (account, point, meter)
         assert set(changes) <= set(account) | set(point) | set(meter)

@@ -97,9 +97,9 @@ def test_for_people_the_values_are_told_in_words() -> None:
     assert lines[1] == "read response from 201000000012  control 91"
     assert lines[2:6] == [
         "  identifier 0201FF00",
-        "  voltage_a  225.6 V",
-        "  voltage_b  no data",
-        "  voltage_c  no data",
+        "  voltage_a  225.6 V  A相电压",
+        "  voltage_b  no data  B相电压",
+        "  voltage_c  no data  C相电压",
     ]
     assert lines[6] == "  " + " ".join(VOLTAGES[i : i + 2] for i in range(0, len(VOLTAGES), 2))
     assert lines[8] == "  wrong: the meter refused: no such data (ERR 02)"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from importlib.resources import files
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.dlt645.identifiers import meaning
+from protocols.dlt645.identifiers import VARIABLES, meaning
 from protocols.dlt645.values import Value, decode_values, try_values
 from protocols.errors import FrameError
 
@@ -112,6 +113,10 @@ def test_no_data_is_none_never_a_number(missing: str) -> None:
 
 
 def test_what_the_table_lacks_is_given_as_it_came() -> None:
+    assert told("02801234", "00010A") == [("data", "00010A", "hex")]
+
+
+def test_a_vendors_own_record_of_another_length_is_given_as_it_came() -> None:
     assert told("028011FF", "00010A") == [("data", "00010A", "hex")]
 
 
@@ -150,14 +155,21 @@ def test_only_what_the_standard_has_is_known(identifier: str) -> None:
     assert (meaning(identifier) is not None) is (identifier == "04000503")
 
 
-def test_every_row_of_the_table_is_reached_and_has_a_source() -> None:
-    text = files("protocols.dlt645").joinpath("identifiers.csv").read_text(encoding="utf-8")
-    stand_in = {"tt": "00", "rr": "01", "pp": "01", "qq": "00", "dd": "00", "kk": "06", "mm": "01", "nn": "01"}
+@pytest.mark.parametrize("name", ["identifiers.csv", "identifiers_1997.csv"])
+def test_every_row_of_the_tables_is_reached_and_has_its_names_and_a_source(name: str) -> None:
+    text = files("protocols.dlt645").joinpath(name).read_text(encoding="utf-8")
+    size = 1 if "1997" in name else 2
     for row in csv.DictReader(text.splitlines()):
         assert None not in row.values()
         assert row["source"], row
+        assert re.search("[\u4e00-\u9fff]", row["chinese"]), row
+        assert sorted(re.findall(r"{\w+}", row["name"])) == sorted(re.findall(r"{\w+}", row["chinese"])), row
         pattern = row["identifier"]
-        identifier = "".join(stand_in.get(pattern[i : i + 2], pattern[i : i + 2]) for i in range(0, 8, 2))
+        parts = [pattern[i : i + size] for i in range(0, len(pattern), size)]
+        lowest = [f"{VARIABLES[part].lowest:0{size}X}" if part in VARIABLES else part for part in parts]
+        identifier = "".join(lowest)
+        if pattern.startswith("05kkFF"):
+            identifier = "0506FF01"
         known = meaning(identifier)
         assert known is not None, row
         assert known.record.pattern == pattern, f"{pattern} is hidden by {known.record.pattern}"

@@ -10,9 +10,13 @@ import pytest
 
 from protocols.dlt645.describe import Description, SkippedBytes, describe_stream, parse_hex
 
-VECTORS: list[dict[str, Any]] = json.loads(
-    Path(__file__).with_name("vectors_dlt645_2007.json").read_text(encoding="utf-8")
-)["vectors"]
+VECTORS: list[dict[str, Any]] = [
+    vector
+    for version in ("2007", "1997")
+    for vector in json.loads(Path(__file__).with_name(f"vectors_dlt645_{version}.json").read_text(encoding="utf-8"))[
+        "vectors"
+    ]
+]
 REASONS = {
     "bad_checksum": "bad_checksum",
     "bad_end": "bad_end",
@@ -57,6 +61,7 @@ def test_a_frame_from_outside_says_what_its_source_says(vector: dict[str, Any]) 
     frames = [item for item in items if isinstance(item, Description)]
     skipped = [item for item in items if isinstance(item, SkippedBytes)]
     wanted = _frames_expected(vector)
+    assert {frame.protocol for frame in frames} <= {vector["protocol"]}
     assert len(frames) == len(wanted) == vector["meaning"].get("frames", len(wanted))
     assert [item.reason for item in skipped] == (
         ["noise"] if vector["expect"] == "noise" else [REASONS[vector["expect"]]] if not wanted else []
@@ -92,6 +97,8 @@ def _check_values(frame: Description, meaning: dict[str, Any]) -> None:
         assert said["expiry"] == meaning["expiry_yymmddhhmmss"]
     if "seq" in meaning:
         assert said["sequence"] == str(meaning["seq"])
+    if "extra" in meaning and frame.protocol == "dlt645-1997":
+        assert said == {"extra": meaning["extra"]}
     if "baud_code" in meaning:
         assert said["baud_code"] == meaning["baud_code"]
     if "decoded" in meaning:
@@ -104,5 +111,5 @@ def _check_values(frame: Description, meaning: dict[str, Any]) -> None:
 
 
 def test_no_vector_is_left_out() -> None:
-    assert len(VECTORS) == 175
-    assert len({vector["id"] for vector in VECTORS}) == 175
+    assert len(VECTORS) == 175 + 28
+    assert len({vector["id"] for vector in VECTORS}) == 175 + 28

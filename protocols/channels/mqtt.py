@@ -1,0 +1,588 @@
+"""An MQTT broker: a connection that loses nothing with QoS 1, and a channel through a transparent DTU behind one.
+
+paho-mqtt speaks the protocol; asyncio waits for its socket. No thread: the connection is made and TLS is greeted
+without blocking, and what paho reads and writes goes through a buffer, so that many messages cost one system call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from protocols.channels.streams import reason
+from protocols.errors import ControlForbidden, FrameError, LineDown
+from protocols.mqtt.transparent import Wrapping, unwrap, wrap
+
+READ_SIZE: Final = 64 * 1024
+MOST_UNREAD: Final = 1000
+"""So many messages wait for us at most; then the socket is not read, and the broker keeps the rest."""
+MOST_UNSENT: Final = 256 * 1024
+RECEIVE_MAXIMUM: Final = 1000
+"""MQTT 5: unacknowledged messages under way to us. For 3.1.1 the broker decides (mosquitto: 20)."""
+SILENCE_CHECK_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 10.0
+"""For the broker's CONNACK, SUBACK and PUBACK."""
+GRANTED_AT_MOST: Final = 2
+"""A SUBACK above this is a refusal."""
+
+
+class SubscriptionRefused(LineDown):
+    """The broker does not let us listen to a topic: its access list. The broker's operator acts."""
+
+
+class PublishRefused(LineDown):
+    """The broker took a message and said no (MQTT 5 only; with 3.1.1 it says nothing). Its operator acts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files: the authority that signed the broker's certificate, and our own certificate with its key."""
+
+    ca: Path
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the broker is and who we are there. With `keep_session` the broker keeps ours under `client_id`.
+
+    `will`: (topic, payload) that the broker publishes, retained, when we vanish. `session_expiry_s` is for MQTT 5;
+    with 3.1.1 the broker decides how long it keeps what came while we were away.
+    """
+
+    host: str
+    port: int
+    client_id: str
+    version: Literal["3.1.1", "5"] = "5"
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: Tls | None = None
+    keepalive_s: int = 30
+    connect_timeout_s: float = 10.0
+    keep_session: bool = True
+    session_expiry_s: int = 7 * 24 * 3600
+    will: tuple[str, bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        """What error texts call it."""
+        return f"mqtt{'s' if self.tls else ''} {self.host}:{self.port}"
+
+
+class Message:
+    """A message from the broker. `retained`: it is old, kept by the broker; `duplicate`: it may have come before.
+
+    One with QoS 1 is kept by the broker until it is acknowledged.
+    """
+
+    __slots__ = ("_is_done", "_mid", "duplicate", "payload", "qos", "retained", "topic")
+
+    def __init__(self, topic: str, payload: bytes, qos: int, mid: int, retained: bool, duplicate: bool) -> None:
+        self.topic, self.payload, self.qos = topic, payload, qos
+        self.retained, self.duplicate = retained, duplicate
+        self._mid, self._is_done = mid, False
+
+
+class MqttConnection:
+    """One connection, used as an async context manager: LineDown when it cannot be made or is lost.
+
+    After a loss a new one is made with the same `client_id` and subscribes anew; the broker then sends again what
+    was not acknowledged. `is_control(topic, payload)` knows the messages that can move a relay: without `may_control`
+    none of them leaves, and none leaves retained.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        is_control: Callable[[str, bytes], bool] = lambda topic, payload: False,
+        may_control: bool = False,
+    ) -> None:
+        self.broker = broker
+        self.session_present = False
+        """The broker still knew us: what came meanwhile is on its way."""
+        self._is_control, self._may_control = is_control, may_control
+        self._client: _Client | None = None
+        self._socket: _BufferedSocket
+        self._unread: deque[Message] = deque()
+        self._unacknowledged: deque[Message] = deque()
+        self._reader: asyncio.Future[None] | None = None
+        self._is_reading_paused = False
+        self._down: LineDown | None = None
+        self._connected: asyncio.Future[None]
+        self._waiting: dict[tuple[str, int], asyncio.Future[Any]] = {}
+        self._ticking: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.broker.connect_timeout_s):
+                ready = await _open_socket(self.broker)
+        except TimeoutError:
+            raise self._lost(f"no connection within {self.broker.connect_timeout_s:g} s") from None
+        except OSError as error:
+            words = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else reason(error)
+            raise self._lost(f"cannot connect: {words}") from error
+        self._socket = _BufferedSocket(ready)
+        self._connected = self._loop.create_future()
+        try:
+            self._client = self._new_client(self._socket)
+            self._tick()
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await self._connected
+        except TimeoutError:
+            await self._close()
+            raise self._lost(f"not greeted within {ANSWER_TIMEOUT_S:g} s") from None
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Say good-bye: the last will is not published then. What was not acknowledged stays with the broker."""
+        await self._close()
+
+    async def subscribe(self, topic_filter: str, qos: int = 1) -> int:
+        """Wait for the broker's word; returns the QoS it granted. SubscriptionRefused when it refuses."""
+        client = self._open_client()
+        code, mid = client.subscribe(topic_filter, qos)
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+            raise self._lost(f"cannot subscribe: {code.name}")
+        granted = await self._answer("suback", mid, f"no answer to subscribing {topic_filter}")
+        value: int = granted.value
+        if value > GRANTED_AT_MOST:
+            raise SubscriptionRefused(f"{self.broker.name}: subscription to {topic_filter} refused: {granted}")
+        return value
+
+    async def receive(self) -> Message:
+        """The next message. LineDown when the connection is lost. May be cancelled without losing one."""
+        while not self._unread:
+            if self._down is not None:
+                raise self._down
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        message = self._unread.popleft()
+        if self._is_reading_paused and not self._unread:
+            self._is_reading_paused = False
+            self._loop.add_reader(self._socket.fileno(), self._read)
+        return message
+
+    def acknowledge(self, message: Message) -> None:
+        """The broker may forget it. Acknowledgements leave in the order of arrival, as the standard wants it.
+
+        Nothing happens for QoS 0, for one already acknowledged, and when the connection is gone.
+        """
+        message._is_done = True
+        while self._unacknowledged and self._unacknowledged[0]._is_done:
+            done = self._unacknowledged.popleft()
+            if self._client is not None and self._down is None:
+                self._client.ack(done._mid, 1)
+
+    async def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, expires_s: int | None = None
+    ) -> None:
+        """Send a message; with QoS 1 wait until the broker has it. LineDown when that stays unknown.
+
+        `expires_s`: with MQTT 5 the broker drops it after so long. ControlForbidden, before anything is sent, for a
+        message that can move a relay when we may not control or when it is to be retained.
+        """
+        if self._is_control(topic, payload):
+            if not self._may_control:
+                raise ControlForbidden(f"command to {topic} held back: this gateway may not control")
+            if retain:
+                raise ControlForbidden(f"command to {topic} held back: a retained command would act again and again")
+        client = self._open_client()
+        properties = None
+        if expires_s is not None and self.broker.version == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = max(1, expires_s)
+        info = client.publish(topic, payload, qos, retain, properties)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise self._lost(f"cannot publish to {topic}: {MQTTErrorCode(info.rc).name}")
+        if qos == 0:
+            return
+        code = await self._answer("puback", info.mid, f"no acknowledgement of a message to {topic}")
+        if code.is_failure:
+            raise PublishRefused(f"{self.broker.name}: message to {topic} refused: {code}")
+
+    async def _answer(self, kind: str, mid: int, otherwise: str) -> Any:
+        future = self._waiting[kind, mid] = self._loop.create_future()
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await future
+        except TimeoutError:
+            raise self._lost(f"{otherwise} within {ANSWER_TIMEOUT_S:g} s") from None
+        finally:
+            del self._waiting[kind, mid]
+
+    def _open_client(self) -> _Client:
+        if self._down is not None:
+            raise self._down
+        if self._client is None:
+            raise self._lost("not open")
+        return self._client
+
+    def _new_client(self, ready: _BufferedSocket) -> _Client:
+        """A paho client that has just sent its CONNECT over the socket."""
+        broker, is_5 = self.broker, self.broker.version == "5"
+        client = _Client(
+            CallbackAPIVersion.VERSION2,
+            broker.client_id,
+            clean_session=None if is_5 else not broker.keep_session,
+            protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.ready = ready
+        client.max_queued_messages_set(0)
+        if broker.user is not None:
+            client.username_pw_set(broker.user, broker.password)
+        if broker.will is not None:
+            client.will_set(*broker.will, qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_subscribe = lambda client, data, mid, codes, properties: self._resolve("suback", mid, codes[0])
+        client.on_publish = lambda client, data, mid, code, properties: self._resolve("puback", mid, code)
+        client.on_socket_open = lambda client, data, opened: self._loop.add_reader(ready.fileno(), self._read)
+        client.on_socket_close = lambda client, data, closed: self._forget_socket()
+        client.on_socket_register_write = self._on_something_to_write
+        if is_5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = broker.session_expiry_s if broker.keep_session else 0
+            properties.ReceiveMaximum = RECEIVE_MAXIMUM
+            client.connect(
+                broker.host,
+                broker.port,
+                broker.keepalive_s,
+                clean_start=not broker.keep_session,
+                properties=properties,
+            )
+        else:
+            client.connect(broker.host, broker.port, broker.keepalive_s)
+        return client
+
+    # --- what the event loop calls --------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        if self._client is None:
+            return
+        self._socket.fill()
+        while self._socket.has_unread:
+            self._client.loop_read()
+        if len(self._unread) >= MOST_UNREAD and self._down is None:
+            self._is_reading_paused = True
+            self._loop.remove_reader(self._socket.fileno())
+
+    def _write(self) -> None:
+        if self._client is None:
+            return
+        self._client.loop_write()
+        if self._socket.is_closed:
+            return
+        try:
+            is_flushed = self._socket.flush()
+        except OSError as error:
+            self._go_down(f"sending failed: {reason(error)}")
+            return
+        if is_flushed:
+            self._loop.remove_writer(self._socket.fileno())
+            if self._client.want_write():
+                self._loop.call_soon(self._write)
+        else:
+            self._loop.add_writer(self._socket.fileno(), self._write)
+
+    def _tick(self) -> None:
+        """Pings. Not while reading is paused: the broker's answer could not be heard."""
+        if self._client is not None and not self._is_reading_paused:
+            self._client.loop_misc()
+        self._ticking = self._loop.call_later(SILENCE_CHECK_S, self._tick)
+
+    def _forget_socket(self) -> None:
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+
+    # --- what paho calls ------------------------------------------------------------------------------------------
+
+    def _on_something_to_write(self, client: Client, data: Any, ready: Any) -> None:
+        self._loop.call_soon(self._write)
+
+    def _on_connect(
+        self, client: Client, data: Any, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if self._connected.done():
+            return
+        if code.is_failure:
+            self._connected.set_exception(self._lost(f"the broker refused us: {code}"))
+        else:
+            self.session_present = flags.session_present
+            self._connected.set_result(None)
+
+    def _on_disconnect(
+        self, client: Client, data: Any, flags: DisconnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._go_down(f"connection lost: {code}")
+
+    def _on_message(self, client: Client, data: Any, received: MQTTMessage) -> None:
+        try:
+            topic = received.topic
+        except UnicodeDecodeError:
+            topic = ""
+        message = Message(topic, bytes(received.payload), received.qos, received.mid, received.retain, received.dup)
+        self._unread.append(message)
+        if received.qos:
+            self._unacknowledged.append(message)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _resolve(self, kind: str, mid: int, result: Any) -> None:
+        future = self._waiting.get((kind, mid))
+        if future is not None and not future.done():
+            future.set_result(result)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _go_down(self, why: str) -> None:
+        """Whoever waits hears it. What was received is still given out; it can no longer be acknowledged."""
+        if self._down is not None:
+            return
+        self._down = self._lost(why)
+        for future in (self._connected, *self._waiting.values()):
+            if not future.done():
+                future.set_exception(self._down)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _lost(self, why: str) -> LineDown:
+        return LineDown(f"{self.broker.name}: {why}")
+
+    async def _close(self) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        client, self._client = self._client, None
+        if client is None:
+            return
+        if self._down is None:
+            self._down = self._lost("closed")
+            client.disconnect()
+            client.loop_write()
+        if not self._socket.is_closed:
+            self._forget_socket()
+            self._socket.close()
+        if self._connected.done() and not self._connected.cancelled():
+            self._connected.exception()  # it was told by whoever waited
+
+
+class MqttChannel:
+    """The serial line of a transparent DTU: bytes out to `down`, bytes in from `up`. A Channel.
+
+    The session is new each time: bytes from before are of no use on a line, and a request kept by the broker would
+    be sent into the next conversation. Retained bytes are dropped for the same reason.
+    """
+
+    def __init__(self, broker: Broker, *, down: str, up: str, wrapping: Wrapping = "raw", field: str = "data") -> None:
+        self.name = f"{broker.name} {up}"
+        self._broker = replace(broker, keep_session=False)
+        self._down, self._up, self._wrapping, self._field = down, up, wrapping, field
+        self._connection: MqttConnection | None = None
+
+    async def send(self, data: bytes) -> None:
+        """LineDown when the broker does not take it. QoS 0: the question is asked again, never delivered late."""
+        await self._opened().publish(self._down, wrap(data, self._wrapping, self._field), qos=0)
+
+    async def receive(self) -> bytes:
+        """What the DTU sent, at least one byte. A payload that is not as agreed is noise and comes as it is."""
+        connection = self._opened()
+        while True:
+            message = await connection.receive()
+            connection.acknowledge(message)
+            if message.retained:
+                continue
+            try:
+                data = unwrap(message.topic, message.payload, self._wrapping, self._field)
+            except FrameError:
+                data = message.payload
+            if data:
+                return data
+
+    async def __aenter__(self) -> Self:
+        connection = MqttConnection(self._broker)
+        await connection.__aenter__()
+        try:
+            await connection.subscribe(self._up, 0)
+        except BaseException:
+            await connection.__aexit__(None, None, None)
+            raise
+        self._connection = connection
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.__aexit__(kind, error, traceback)
+
+    def _opened(self) -> MqttConnection:
+        if self._connection is None:
+            raise LineDown(f"{self.name}: not open")
+        return self._connection
+
+
+def reconnect_pause_s(failures: int, longest_s: float) -> float:
+    """How long to wait after so many failures in a row: full jitter, so that many clients do not come back at once."""
+    return random.uniform(0, min(longest_s, 2.0 ** min(failures, 20)))
+
+
+class _Client(Client):
+    """paho's client on a socket that is connected already; its own way of connecting would block everything else."""
+
+    ready: _BufferedSocket
+
+    def _create_socket(self) -> Any:
+        return self.ready
+
+
+class _BufferedSocket:
+    """What paho takes for a socket. It reads and writes the buffers; `fill` and `flush` go to the network."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.is_closed = False
+        self._socket = connected
+        self._received = memoryview(b"")
+        self._at = 0
+        self._has_ended = False
+        self._unsent = bytearray()
+
+    @property
+    def has_unread(self) -> bool:
+        """True while paho has something to read, or an end to notice."""
+        return not self.is_closed and (self._at < len(self._received) or self._has_ended)
+
+    def fill(self) -> None:
+        """Take what the network has, all of it that TLS has decrypted."""
+        parts = [bytes(self._received[self._at :])] if self._at < len(self._received) else []
+        try:
+            while True:
+                data = self._socket.recv(READ_SIZE)
+                parts.append(data)
+                if not data:
+                    self._has_ended = True
+                if not data or not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+                    break
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except OSError:
+            self._has_ended = True
+        self._received, self._at = memoryview(b"".join(parts)), 0
+
+    def flush(self) -> bool:
+        """Give the network what waits; False when it does not take all of it now."""
+        try:
+            while self._unsent:
+                del self._unsent[: self._socket.send(self._unsent)]
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        return True
+
+    def recv(self, size: int) -> bytes:
+        piece = self._received[self._at : self._at + size]
+        if not piece:
+            if self._has_ended:
+                return b""
+            raise BlockingIOError
+        self._at += len(piece)
+        return bytes(piece)
+
+    def send(self, data: bytes) -> int:
+        if len(self._unsent) > MOST_UNSENT:
+            raise BlockingIOError
+        self._unsent += data
+        return len(data)
+
+    def close(self) -> None:
+        """What still waits is given away if the network takes it at once."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        with suppress(OSError):  # the other end is gone, and with it the one who wanted this
+            self.flush()
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        """It never blocks."""
+
+
+async def _open_socket(broker: Broker) -> socket.socket:
+    """Connected, and greeted with TLS where that is asked for. OSError when it fails."""
+    loop = asyncio.get_running_loop()
+    reason_of_last: OSError | None = None
+    for family, kind, number, _, address in await loop.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM):
+        plain = socket.socket(family, kind, number)
+        try:
+            plain.setblocking(False)
+            await loop.sock_connect(plain, address)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return await _greet(plain, broker) if broker.tls else plain
+        except OSError as error:
+            plain.close()
+            reason_of_last = error
+        except BaseException:
+            plain.close()
+            raise
+    raise reason_of_last or OSError(f"{broker.host} has no address")
+
+
+async def _greet(plain: socket.socket, broker: Broker) -> ssl.SSLSocket:
+    assert broker.tls is not None
+    context = ssl.create_default_context(cafile=str(broker.tls.ca))
+    if broker.tls.certificate is not None:
+        context.load_cert_chain(broker.tls.certificate, broker.tls.key)
+    secure = context.wrap_socket(plain, server_hostname=broker.host, do_handshake_on_connect=False)
+    loop = asyncio.get_running_loop()
+    try:
+        while True:
+            try:
+                secure.do_handshake()
+            except ssl.SSLWantReadError:
+                await _until_ready(secure.fileno(), loop.add_reader, loop.remove_reader)
+            except ssl.SSLWantWriteError:
+                await _until_ready(secure.fileno(), loop.add_writer, loop.remove_writer)
+            else:
+                return secure
+    except BaseException:
+        secure.close()
+        raise
+
+
+async def _until_ready(number: int, watch: Callable[..., None], leave: Callable[[int], bool]) -> None:
+    ready = asyncio.Event()
+    watch(number, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        leave(number)

@@ -1,0 +1,363 @@
+"""What is asked of a Modbus meter, told as exchanges: blocks of registers, quantities by profile, the relay.
+
+Every exchange works on RTU and on TCP. An RTU answer names neither register nor request: one that comes late could be
+taken for the answer to the next question of the same shape. So no two questions in a row have the same shape unless
+they are the same question: the second asks for some registers more, or another question is put between them. `Learnt`
+remembers the last one from exchange to exchange.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final, Literal, NamedTuple
+
+from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest, WriteSingleCoilRequest
+from pymodbus.pdu.pdu import ModbusPDU
+from pymodbus.pdu.register_message import (
+    ReadHoldingRegistersRequest,
+    ReadInputRegistersRequest,
+    WriteMultipleRegistersRequest,
+    WriteSingleRegisterRequest,
+)
+
+from protocols.errors import FrameError, MeterRefused
+from protocols.exchange import Codec, Exchange
+from protocols.modbus.describe import EXCEPTION_NAMES
+from protocols.modbus.frame import (
+    BIT_READS,
+    BROADCAST,
+    EXCEPTION,
+    MOST_REGISTERS,
+    READ_COILS,
+    READ_HOLDING,
+    READ_INPUT_REGISTERS,
+    READ_INPUTS,
+    REGISTER_READS,
+    WRITE_COIL,
+    WRITE_REGISTER,
+    WRITE_REGISTERS,
+    WRITES,
+    Frame,
+    encode_rtu,
+    encode_tcp,
+    parse,
+    request,
+    rtu_answers,
+    tcp_answers,
+)
+from protocols.modbus.profile import Item, Profile
+from protocols.modbus.values import decode
+from protocols.reading import Quantity
+
+ILLEGAL_ADDRESS: Final = 2
+ILLEGAL_VALUE: Final = 3
+TOO_MUCH: Final = frozenset({ILLEGAL_ADDRESS, ILLEGAL_VALUE})
+"""What meters say to a read over a hole or over their limit."""
+REFUSALS_BELIEVED: Final = 2
+"""A single register that was refused so often is not asked for any more."""
+RelayMove = Literal["trip", "close"]
+
+_READS: Final[dict[int, type[ModbusPDU]]] = {
+    READ_COILS: ReadCoilsRequest,
+    READ_INPUTS: ReadDiscreteInputsRequest,
+    READ_HOLDING: ReadHoldingRegistersRequest,
+    READ_INPUT_REGISTERS: ReadInputRegistersRequest,
+}
+
+
+class Block(NamedTuple):
+    """`count` registers (or bits) from `register` on, in one read."""
+
+    function: int
+    register: int
+    count: int
+
+
+@dataclass(slots=True)
+class Learnt:
+    """What one meter taught us about itself; keep one for each meter and hand it to every exchange with it.
+
+    `cuts`: (function, register) before which a read has to end. `refusals`: how often a single item was refused.
+    """
+
+    cuts: set[tuple[int, int]] = field(default_factory=set)
+    refusals: Counter[tuple[int, int]] = field(default_factory=Counter)
+    last: Block | None = None
+
+    def is_absent(self, item: Item) -> bool:
+        """The meter does not have it, whatever its profile says."""
+        return self.refusals[item.function, item.register] >= REFUSALS_BELIEVED
+
+
+def is_answer(asked: Frame, frame: Frame) -> bool:
+    """Unit and function are those asked for, and the byte count (a read) or register and value or count (a write)."""
+    if frame.is_request or frame.unit != asked.unit or frame.function != asked.function:
+        return False
+    if frame.pdu[0] & EXCEPTION:
+        return True
+    data, question = frame.pdu[1:], asked.pdu[1:]
+    if asked.function in WRITES:
+        return data[:4] == question[:4]
+    count = int.from_bytes(question[2:4], "big")
+    return data[0] == (2 * count if asked.function in REGISTER_READS else (count + 7) // 8)
+
+
+def _is_answer_tcp(asked: Frame, frame: Frame) -> bool:
+    return frame.transaction == asked.transaction and is_answer(asked, frame)
+
+
+def _addressee(frame: Frame) -> str:
+    return f"unit {frame.unit}"
+
+
+def _is_control(frame: Frame) -> bool:
+    """Any write: which of them moves a relay, only the meter knows."""
+    return frame.is_request and frame.function in WRITES
+
+
+codec_rtu: Final[Codec[Frame]] = Codec(
+    encode=encode_rtu,
+    new_decoder=rtu_answers,
+    addressee=_addressee,
+    is_answer=is_answer,
+    has_answer=lambda frame: frame.unit != BROADCAST,
+    is_control=_is_control,
+)
+"""RTU, on a serial line or over TCP: the bytes are the same."""
+codec_tcp: Final[Codec[Frame]] = Codec(
+    encode=encode_tcp,
+    new_decoder=tcp_answers,
+    addressee=_addressee,
+    is_answer=_is_answer_tcp,
+    has_answer=lambda frame: True,
+    is_control=_is_control,
+)
+"""Modbus TCP. An answer must repeat the number of its request, so a late one is never taken for the next."""
+
+
+def read_block(unit: int, block: Block) -> Exchange[Frame, tuple[int, ...]]:
+    """The registers of a block, or its bits as 0 and 1, as they came. MeterRefused with the exception code as `word`."""
+    kind = _READS[block.function]
+    answer = yield request(unit, kind(address=block.register, count=block.count))
+    _check(unit, answer, f"{_registers(block)} (function {block.function})")
+    message = parse(answer.pdu, is_request=False)
+    if block.function in BIT_READS:
+        return tuple(map(int, message.bits[: block.count]))
+    return tuple(message.registers)
+
+
+def read_quantities(
+    unit: int, profile: Profile, quantities: Collection[Quantity], learnt: Learnt | None = None
+) -> Exchange[Frame, dict[Quantity, Decimal | None]]:
+    """The quantities, in as few reads as the profile allows. None where the meter has no value or not that register.
+
+    A read that the meter refuses with exception 02 or 03 is halved until it works, and `learnt` keeps the places.
+    MeterRefused for another exception, or when the meter refuses every single item; FrameError for a quantity that the
+    profile does not have.
+    """
+    learnt = learnt or Learnt()
+    items = [_item(profile, quantity) for quantity in quantities]
+    wanted = [item for item in items if not learnt.is_absent(item)] or items
+    found: dict[Quantity, Decimal | None] = dict.fromkeys(quantities)
+    blocks = plan(profile, wanted, learnt.cuts)[::-1]
+    refusal: MeterRefused | None = None
+    has_answered = False
+    while blocks:
+        members = blocks.pop()
+        try:
+            values = yield from _read_items(unit, profile, members, learnt)
+        except MeterRefused as error:
+            if error.word not in TOO_MUCH:
+                raise
+            refusal = error
+            if len(members) == 1:
+                learnt.refusals[members[0].function, members[0].register] += 1
+            else:
+                half = members[len(members) // 2 :]
+                learnt.cuts.add((half[0].function, half[0].register))
+                blocks += [half, members[: len(members) // 2]]
+        else:
+            has_answered = True
+            found |= values
+    if refusal is not None and not has_answered:
+        raise refusal
+    return found
+
+
+def read_registers(
+    unit: int, profile: Profile, learnt: Learnt | None = None
+) -> Exchange[Frame, tuple[Decimal | None, ...]]:
+    """The forward active total, then its tariffs if the profile has them, in kWh."""
+    quantities = profile.registers()
+    found = yield from read_quantities(unit, profile, quantities, learnt)
+    return tuple(found[quantity] for quantity in quantities)
+
+
+def read_relay(unit: int, profile: Profile, learnt: Learnt | None = None) -> Exchange[Frame, bool]:
+    """True when the relay is open, from the register that confirms it.
+
+    FrameError when the profile has no relay, or when the register holds neither the one state nor the other.
+    """
+    relay = profile.relay
+    if relay is None:
+        raise FrameError(f"profile {profile.name} has no relay")
+    block = Block(relay.confirm_function, relay.confirm_register, 1)
+    (register,) = yield from _ask(unit, profile, block, learnt or Learnt())
+    state = register & relay.confirm_mask
+    if state not in (relay.open, relay.closed):
+        expected = f"open is {relay.open}, closed is {relay.closed}"
+        raise FrameError(f"unit {unit}: relay register {relay.confirm_register:04X} holds {state}: {expected}")
+    return state == relay.open
+
+
+def set_relay(unit: int, profile: Profile, action: RelayMove, learnt: Learnt | None = None) -> Exchange[Frame, None]:
+    """Write what moves the relay. Returns when the meter accepted it, which does not mean that the relay moved:
+
+    only `read_relay` tells that, from another read, and relays need their time. MeterRefused; FrameError without relay.
+    """
+    relay = profile.relay
+    if relay is None:
+        raise FrameError(f"profile {profile.name} has no relay")
+    value = relay.trip if action == "trip" else relay.close
+    address = relay.write_register
+    message: ModbusPDU
+    match relay.write_function:
+        case 5:
+            message = WriteSingleCoilRequest(address=address, bits=[bool(value)])
+        case 6:
+            message = WriteSingleRegisterRequest(address=address, registers=[value])
+        case _:
+            message = WriteMultipleRegistersRequest(address=address, registers=[value])
+    if learnt is not None:
+        learnt.last = None
+    answer = yield request(unit, message)
+    _check(unit, answer, f"{action} (function {relay.write_function}, register {address:04X})")
+
+
+def plan(profile: Profile, items: Iterable[Item], cuts: Collection[tuple[int, int]] = ()) -> list[list[Item]]:
+    """The items grouped into reads: within the limit, over no hole, over nothing that is not known to be readable."""
+    groups: list[list[Item]] = []
+    for item in sorted(items, key=lambda item: (item.function, item.register)):
+        group = groups[-1] if groups else []
+        if group and _fits(profile, group, item, cuts):
+            group.append(item)
+        else:
+            groups.append([item])
+    return groups
+
+
+def block_of(items: Sequence[Item]) -> Block:
+    """The read that brings all items of a group."""
+    first = items[0].register
+    return Block(items[0].function, first, max(item.last for item in items) - first + 1)
+
+
+def _fits(profile: Profile, group: list[Item], item: Item, cuts: Collection[tuple[int, int]]) -> bool:
+    block = block_of([*group, item])
+    gap_begins = max(member.last for member in group) + 1
+    return (
+        group[0].function == item.function
+        and block.count <= profile.limit
+        and profile.may_read_along(item.function, gap_begins, item.register - 1)
+        and not _is_cut(cuts, item.function, gap_begins, item.register)
+    )
+
+
+def _is_cut(cuts: Collection[tuple[int, int]], function: int, first: int, last: int) -> bool:
+    return any(cut_function == function and first <= register <= last for cut_function, register in cuts)
+
+
+def _read_items(
+    unit: int, profile: Profile, items: list[Item], learnt: Learnt
+) -> Exchange[Frame, dict[Quantity, Decimal | None]]:
+    block = block_of(items)
+    registers = yield from _ask(unit, profile, block, learnt)
+    return {
+        item.quantity: decode(item, registers[(at := item.register - block.register) : at + item.count])
+        for item in items
+    }
+
+
+def _ask(unit: int, profile: Profile, block: Block, learnt: Learnt) -> Exchange[Frame, tuple[int, ...]]:
+    """Read a block in a shape that no answer to the question before can have."""
+    asked = block
+    if _looks_alike(block, learnt.last):
+        wider = _widened(profile, block, learnt)
+        if wider is None:
+            yield from _ask_something_else(unit, profile, block, learnt)
+        else:
+            asked = wider
+    learnt.last = asked
+    registers = yield from read_block(unit, asked)
+    at = block.register - asked.register
+    return registers[at : at + block.count]
+
+
+def _looks_alike(block: Block, last: Block | None) -> bool:
+    """Another question, with an answer of the same shape."""
+    return (
+        last is not None
+        and block.register != last.register
+        and block.function == last.function
+        and (block.count == last.count or block.function in BIT_READS)
+    )
+
+
+def _widened(profile: Profile, block: Block, learnt: Learnt) -> Block | None:
+    """A few registers more at one end, as wide as the known item there, where that may be read."""
+    if block.count >= profile.limit or block.function in BIT_READS:
+        return None
+    function, first, count = block
+    last = first + count - 1
+    for item in profile.items:
+        if item.function != function or learnt.is_absent(item) or count + item.count > profile.limit:
+            continue
+        if item.register == last + 1 and not _is_cut(learnt.cuts, function, last + 1, last + 1):
+            return Block(function, first, count + item.count)
+        if item.last == first - 1 and not _is_cut(learnt.cuts, function, first, first):
+            return Block(function, item.register, count + item.count)
+    return None
+
+
+def _ask_something_else(unit: int, profile: Profile, block: Block, learnt: Learnt) -> Exchange[Frame, None]:
+    """Put a question of another shape between two that look alike; its answer does not matter.
+
+    Two items that lie side by side do when all single ones have the shape of the block.
+    """
+    single = [[item] for item in profile.items if not learnt.is_absent(item)]
+    pairs = [group[:2] for group in plan(profile, (item for (item,) in single), learnt.cuts) if len(group) > 1]
+    for members in [*single, *pairs]:
+        other = block_of(members)
+        if other.function != block.function or other.count != block.count:
+            learnt.last = other
+            try:
+                yield from read_block(unit, other)
+            except MeterRefused:
+                return
+            return
+
+
+def _item(profile: Profile, quantity: Quantity) -> Item:
+    item = profile.item(quantity)
+    if item is None:
+        raise FrameError(f"profile {profile.name} has no {quantity.label}")
+    return item
+
+
+def _check(unit: int, answer: Frame, asked: str) -> None:
+    if code := answer.exception:
+        name = EXCEPTION_NAMES.get(code)
+        raise MeterRefused(f"unit {unit}", asked, code, (name,) if name else ())
+
+
+def _registers(block: Block) -> str:
+    last = block.register + block.count - 1
+    what = f"register {block.register:04X}"
+    return what if block.count == 1 else f"registers {block.register:04X} to {last:04X}"
+
+
+assert MOST_REGISTERS == ReadHoldingRegistersRequest.MAX_COUNT
+assert WRITES >= {WRITE_COIL, WRITE_REGISTER, WRITE_REGISTERS}

@@ -1,0 +1,284 @@
+"""Modbus link layer: requests and answers to bytes, and a stream of bytes to frames, for RTU and for TCP.
+
+Sizes, checksums, headers and PDUs are pymodbus's (its framers do no I/O). What is added here: finding the next frame
+behind noise, byte by byte, which pymodbus leaves out because it throws its whole buffer away.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final, NamedTuple
+
+from pymodbus.exceptions import ModbusException
+from pymodbus.framer import FramerRTU, FramerSocket
+from pymodbus.pdu import DecodePDU, ModbusPDU
+
+from protocols.errors import FrameError
+from protocols.exchange import Skipped
+
+READ_COILS: Final = 1
+READ_INPUTS: Final = 2
+READ_HOLDING: Final = 3
+READ_INPUT_REGISTERS: Final = 4
+WRITE_COIL: Final = 5
+WRITE_REGISTER: Final = 6
+WRITE_COILS: Final = 15
+WRITE_REGISTERS: Final = 16
+REGISTER_READS: Final = frozenset({READ_HOLDING, READ_INPUT_REGISTERS})
+BIT_READS: Final = frozenset({READ_COILS, READ_INPUTS})
+WRITES: Final = frozenset({WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS})
+OUR_FUNCTIONS: Final = REGISTER_READS | BIT_READS | WRITES
+ALL_FUNCTIONS: Final = frozenset(DecodePDU(is_server=False).list_function_codes())
+"""All that pymodbus knows."""
+EXCEPTION: Final = 0x80
+"""Added to the function by a meter that refuses."""
+
+BROADCAST: Final = 0
+MOST_REGISTERS: Final = 125
+LONGEST_RTU: Final = 256
+SHORTEST_TCP: Final = 3
+LONGEST_TCP: Final = 254
+"""Unit and PDU."""
+CRC_BYTES: Final = 2
+MBAP_BYTES: Final = 6
+"""Transaction, protocol and length: what comes before the bytes that the length counts."""
+LONGEST_FRAME: Final = MBAP_BYTES + LONGEST_TCP
+MOST_NOISE_KEPT: Final = 65_536
+"""A line that only babbles must not fill the memory: longer noise is reported in pieces."""
+
+_RESPONSES: Final = DecodePDU(is_server=False)
+_REQUESTS: Final = DecodePDU(is_server=True)
+_RTU: Final = FramerRTU(_RESPONSES)
+_SOCKET: Final = FramerSocket(_RESPONSES)
+_transactions: Final = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame. `pdu`: function code and data; `is_request`: it reads as what a master sends and no meter answers.
+
+    `transaction` is what an answer over TCP repeats; RTU does not carry it.
+    """
+
+    unit: int
+    pdu: bytes
+    is_request: bool = False
+    transaction: int = field(default=0, compare=False)
+
+    @property
+    def function(self) -> int:
+        """The function code without the mark of an exception."""
+        return self.pdu[0] & ~EXCEPTION
+
+    @property
+    def exception(self) -> int:
+        """The exception code of a refusal, 0 for anything else."""
+        return self.pdu[1] if self.pdu[0] & EXCEPTION and len(self.pdu) > 1 else 0
+
+
+def request(unit: int, message: ModbusPDU) -> Frame:
+    """A request with the next transaction number of this process. FrameError on what Modbus cannot carry."""
+    if not 0 <= unit <= 255:
+        raise FrameError(f"unit {unit} is not between 0 and 255")
+    try:
+        pdu = bytes((message.function_code,)) + message.encode()
+    except (ValueError, struct.error) as error:
+        raise FrameError(f"no such request: {error}") from None
+    return Frame(unit, pdu, is_request=True, transaction=next(_transactions) & 0xFFFF)
+
+
+def encode_rtu(frame: Frame) -> bytes:
+    """Unit, PDU and checksum (CRC-16, low byte first)."""
+    return _RTU.encode(frame.pdu, frame.unit, 0)
+
+
+def encode_tcp(frame: Frame) -> bytes:
+    """The MBAP header, unit and PDU."""
+    return _SOCKET.encode(frame.pdu, frame.unit, frame.transaction)
+
+
+def parse(pdu: bytes, *, is_request: bool) -> ModbusPDU:
+    """The PDU in pymodbus's form. FrameError when its data are not what its function demands."""
+    table = _REQUESTS if is_request else _RESPONSES
+    kind = table.lookupPduClass(b"\0" + pdu) if pdu else None
+    if kind is None:
+        raise FrameError(f"no Modbus function that is known here: {pdu[:1].hex().upper() or 'nothing'}")
+    try:
+        message = kind(pdu[0] & ~EXCEPTION) if pdu[0] & EXCEPTION else kind()
+        message.decode(pdu[1:])
+    except (ModbusException, ValueError, IndexError, struct.error) as error:
+        raise FrameError(f"function {pdu[0]:02X} with data that do not fit: {pdu[1:].hex().upper()}: {error}") from None
+    return message
+
+
+class Look(NamedTuple):
+    """What stands at a place: a frame of `length` bytes, or nothing for a `reason`, or more is needed (NEED_MORE)."""
+
+    length: int
+    reason: str
+    frame: Frame | None = None
+
+
+NEED_MORE: Final = Look(0, "")
+
+
+class Rules(NamedTuple):
+    """How bytes may be read: as what, tried in this order, and with which functions."""
+
+    tables: tuple[DecodePDU, ...]
+    functions: frozenset[int]
+
+
+AS_MASTER: Final = Rules((_RESPONSES, _REQUESTS), OUR_FUNCTIONS)
+"""Answers, and our own requests where the adapter echoes them."""
+AS_METER: Final = Rules((_REQUESTS,), OUR_FUNCTIONS)
+AS_ANYBODY: Final = Rules((_RESPONSES, _REQUESTS), ALL_FUNCTIONS)
+
+
+def look_rtu(data: bytes, at_end: bool, rules: Rules) -> Look:
+    """What begins with the first byte: only a frame whose checksum is right. `at_end`: no byte follows."""
+    reason = "noise"
+    for table in rules.tables:
+        size = _rtu_size(table, data, rules.functions)
+        if size is None:
+            continue
+        if not 0 < size <= len(data):
+            if not at_end:
+                return NEED_MORE
+            reason = "truncated"
+            continue
+        _, unit, _, pdu = FramerRTU(table).decode(data[:size])
+        if pdu:
+            return Look(size, "", Frame(unit, pdu, is_request=table is _REQUESTS))
+        reason = "bad_checksum"
+    return Look(0, reason)
+
+
+def look_tcp(data: bytes, at_end: bool, rules: Rules) -> Look:
+    """Likewise, over TCP. There is no checksum: protocol 0, a length and data that agree with the function must do."""
+    if any(data[2:4]):
+        return Look(0, "noise")
+    if len(data) < MBAP_BYTES:
+        return Look(0, "truncated") if at_end else NEED_MORE
+    length = int.from_bytes(data[4:6], "big")
+    if not SHORTEST_TCP <= length <= LONGEST_TCP:
+        return Look(0, "bad_length")
+    if len(data) < MBAP_BYTES + length:
+        return Look(0, "truncated") if at_end else NEED_MORE
+    used, unit, transaction, pdu = _SOCKET.decode(data[: MBAP_BYTES + length])
+    reason = "noise"
+    for table in rules.tables:
+        size = _rtu_size(table, data[MBAP_BYTES:used] + bytes(CRC_BYTES), rules.functions)
+        if size == length + CRC_BYTES:
+            return Look(used, "", Frame(unit, pdu, is_request=table is _REQUESTS, transaction=transaction))
+        if size is not None:
+            reason = "bad_length"
+    return Look(0, reason)
+
+
+def _rtu_size(table: DecodePDU, data: bytes, functions: frozenset[int]) -> int | None:
+    """How long the RTU frame at the start of `data` is; 0 while that cannot be told, None when there is none."""
+    if len(data) > 1 and (data[1] & ~EXCEPTION not in functions or (table is _REQUESTS and data[1] & EXCEPTION)):
+        return None
+    if len(data) < FramerRTU.MIN_SIZE:
+        return 0
+    kind = table.lookupPduClass(data)
+    if kind is None or (table is _RESPONSES and not _byte_count_fits(data)):
+        return None
+    try:
+        size = kind.calculateRtuFrameSize(data)
+    except (ModbusException, IndexError, struct.error):
+        return None
+    return size if size <= LONGEST_RTU else None
+
+
+def _byte_count_fits(data: bytes) -> bool:
+    """The answer to a read has at least one byte, and whole registers."""
+    if data[1] in REGISTER_READS:
+        return data[2] % 2 == 0 and 0 < data[2] <= 2 * MOST_REGISTERS
+    return data[1] not in BIT_READS or 0 < data[2] <= 2 * MOST_REGISTERS
+
+
+class Decoder:
+    """Cuts a byte stream into frames, resynchronising after noise.
+
+    After a wrong checksum ONE byte is dropped and the search goes on, so no noise hides a frame behind it for longer
+    than until `flush`. The result does not depend on how the stream was split into `feed` calls. `look`: `look_rtu`
+    or `look_tcp`.
+    """
+
+    def __init__(self, look: Callable[[bytes, bool, Rules], Look], rules: Rules) -> None:
+        self._look, self._rules = look, rules
+        self._kept = bytearray()
+        self._dropped = bytearray()
+        self._reason = ""
+
+    @property
+    def pending(self) -> bool:
+        """True while bytes are kept that may become a frame, or dropped ones are not yet reported."""
+        return bool(self._kept or self._dropped)
+
+    def feed(self, data: bytes) -> list[Frame | Skipped]:
+        """Frames and skipped stretches that became certain with these bytes, in order of appearance."""
+        self._kept += data
+        return self._scan(at_end=False)
+
+    def flush(self) -> list[Frame | Skipped]:
+        """Treat what was kept as all there is: an unfinished frame is reported as truncated and searched for frames."""
+        found = self._scan(at_end=True)
+        if self._dropped:
+            found.append(self._take(len(self._dropped)))
+        return found
+
+    def reset(self) -> None:
+        """Forget everything kept."""
+        self._kept.clear()
+        self._take(len(self._dropped))
+
+    def _scan(self, *, at_end: bool) -> list[Frame | Skipped]:
+        found: list[Frame | Skipped] = []
+        start = 0
+        while start < len(self._kept):
+            ahead = bytes(self._kept[start : start + LONGEST_FRAME])
+            length, reason, frame = self._look(ahead, at_end, self._rules)
+            if frame is not None:
+                if self._dropped:
+                    found.append(self._take(len(self._dropped)))
+                found.append(frame)
+                start += length
+            elif reason:
+                self._drop(found, self._kept[start], reason)
+                start += 1
+            else:
+                break
+        del self._kept[:start]
+        return found
+
+    def _drop(self, found: list[Frame | Skipped], byte: int, reason: str) -> None:
+        """Keep dropped bytes together as one stretch; the failure of its first false start says most about it."""
+        if self._reason in ("", "noise"):
+            self._reason = reason
+        self._dropped.append(byte)
+        if len(self._dropped) == MOST_NOISE_KEPT:
+            found.append(self._take(MOST_NOISE_KEPT))
+
+    def _take(self, length: int) -> Skipped:
+        taken = Skipped(bytes(self._dropped[:length]), self._reason)
+        del self._dropped[:length]
+        self._reason = ""
+        return taken
+
+
+def exact_pdu(data: bytes) -> Frame | None:
+    """The frame of unit 0 that a PDU alone would be, when the PDU fills `data`; an answer before a request."""
+    for table in (_RESPONSES, _REQUESTS):
+        is_request = table is _REQUESTS
+        if _rtu_size(table, b"\0" + data + bytes(CRC_BYTES), ALL_FUNCTIONS) == 1 + len(data) + CRC_BYTES:
+            with suppress(FrameError):
+                parse(data, is_request=is_request)
+                return Frame(0, data, is_request=is_request)
+    return None

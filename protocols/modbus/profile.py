@@ -1,0 +1,131 @@
+"""What stands in which register of a kind of meter. Pure values; `config/profiles.py` reads them from TOML files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, Literal, get_args
+
+from protocols.reading import Quantity
+
+RegisterType = Literal["int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
+"""How the bytes of a value lie on the wire, A the most significant: ABCD as they should, CDAB with its words swapped,
+BADC with the bytes of each word swapped, DCBA both. Of 64 bits the words are reversed, not swapped in pairs."""
+TYPES: Final[tuple[RegisterType, ...]] = get_args(RegisterType)
+ORDERS: Final[tuple[Order, ...]] = get_args(Order)
+TARIFFS: Final = (
+    Quantity.FORWARD_ACTIVE_ENERGY_T1,
+    Quantity.FORWARD_ACTIVE_ENERGY_T2,
+    Quantity.FORWARD_ACTIVE_ENERGY_T3,
+    Quantity.FORWARD_ACTIVE_ENERGY_T4,
+)
+
+
+def width(type_: RegisterType) -> int:
+    """How many registers a value has."""
+    return int(type_.lstrip("uintfloa")) // 16
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One quantity. `register` counts from 0, as in the PDU; what is read times `factor` is in the quantity's unit.
+
+    `not_available`: bit patterns, most significant byte first, that mean "no value". `modulus`: where the counter
+    wraps to 0, in the quantity's unit.
+    """
+
+    quantity: Quantity
+    function: int
+    register: int
+    type: RegisterType
+    order: Order
+    factor: Decimal = Decimal(1)
+    not_available: frozenset[bytes] = frozenset()
+    modulus: Decimal | None = None
+
+    @property
+    def count(self) -> int:
+        """How many registers it has."""
+        return width(self.type)
+
+    @property
+    def last(self) -> int:
+        """Its last register."""
+        return self.register + self.count - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Registers `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def covers(self, first: int, last: int) -> bool:
+        """All of these registers are inside."""
+        return self.first <= first and last <= self.last
+
+    def touches(self, first: int, last: int) -> bool:
+        """At least one of these registers is inside."""
+        return self.first <= last and first <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """How a relay is moved and how its state is read back: never from the answer to the write.
+
+    Written with `write_function` (5, 6 or 16). The state is `confirm_mask` of the register or bit that
+    `confirm_function` (1 to 4) reads; anything but `open` and `closed` is no state.
+    """
+
+    write_function: int
+    write_register: int
+    trip: int
+    close: int
+    confirm_function: int
+    confirm_register: int
+    open: int
+    closed: int
+    confirm_mask: int = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The register map of a kind of meter, and what it stands.
+
+    `limit`: most registers in one read. `readable`: spans in which registers between the known ones may be read along;
+    elsewhere only registers that lie side by side go into one read. `holes`: never to be read over.
+    """
+
+    name: str
+    title: str
+    source: tuple[str, ...]
+    items: tuple[Item, ...]
+    limit: int
+    readable: tuple[Span, ...] = ()
+    holes: tuple[Span, ...] = ()
+    relay: Relay | None = None
+
+    def item(self, quantity: Quantity) -> Item | None:
+        """Where the quantity is, None when this kind of meter does not tell it."""
+        return next((item for item in self.items if item.quantity is quantity), None)
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """All that it tells, in the order of the file."""
+        return tuple(item.quantity for item in self.items)
+
+    def registers(self) -> tuple[Quantity, ...]:
+        """What a bill needs: the forward active total and its tariffs, in order, as far as there are any."""
+        tariffs: Iterable[Quantity] = (quantity for quantity in TARIFFS if self.item(quantity))
+        return (Quantity.FORWARD_ACTIVE_ENERGY, *tariffs)
+
+    def may_read_along(self, function: int, first: int, last: int) -> bool:
+        """May these registers be asked for although nobody wants them?"""
+        if first > last:
+            return True
+        if first < 0 or last > 0xFFFF or any(hole.touches(first, last) for hole in self.holes):
+            return False
+        known = [Span(item.register, item.last) for item in self.items if item.function == function]
+        return any(span.covers(first, last) for span in (*self.readable, *known))

@@ -1,0 +1,111 @@
+"""Registers to numbers and back: types, the four word orders, "no value". A result is a Decimal or None, never a float.
+
+A float in a register becomes the shortest decimal number that rounds to that very float (as `repr` prints a float64,
+but for 32 bits too): 44 9A 51 EC is 1234.56, not 1234.56005859375. A float32 so keeps every 0.01 up to 131072, where
+two neighbouring floats begin to lie further apart than 0.01.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final
+
+from protocols.errors import FrameError
+from protocols.modbus.profile import Item, Order, RegisterType, width
+
+_FORMATS: Final[dict[RegisterType, str]] = {
+    "int16": ">h",
+    "uint16": ">H",
+    "int32": ">i",
+    "uint32": ">I",
+    "int64": ">q",
+    "uint64": ">Q",
+    "float32": ">f",
+    "float64": ">d",
+}
+_DIGITS_OF_FLOAT: Final[dict[RegisterType, int]] = {"float32": 9, "float64": 17}
+"""So many digits tell every float apart."""
+
+
+def decode(item: Item, registers: Sequence[int]) -> Decimal | None:
+    """The value in the quantity's unit; None for a pattern that means "no value", and for NaN and infinity."""
+    data = ordered(registers, item.order)
+    if data in item.not_available:
+        return None
+    number = interpret(data, item.type)
+    return None if number is None else _plain(number * item.factor)
+
+
+def encode(item: Item, value: Decimal | None) -> tuple[int, ...]:
+    """The registers that `decode` reads as `value`, cut to what the type can tell. None needs a pattern or a float.
+
+    FrameError when the type cannot hold the value, or cannot say that there is none.
+    """
+    if value is None:
+        data = _no_value(item)
+    else:
+        number = value / item.factor
+        try:
+            data = struct.pack(_FORMATS[item.type], float(number) if item.type in _DIGITS_OF_FLOAT else int(number))
+        except (struct.error, OverflowError):
+            raise FrameError(f"{value} {item.quantity.unit} does not fit into {item.type} x {item.factor}") from None
+    return unordered(data, item.order)
+
+
+def interpret(data: bytes, type_: RegisterType) -> Decimal | None:
+    """Bytes, most significant first, as a number; None for NaN and infinity. FrameError on a wrong number of bytes."""
+    if len(data) != 2 * width(type_):
+        raise FrameError(f"{type_} has {2 * width(type_)} bytes, not {len(data)}")
+    (number,) = struct.unpack(_FORMATS[type_], data)
+    if type_ not in _DIGITS_OF_FLOAT:
+        return Decimal(number)
+    if not math.isfinite(number):
+        return None
+    for digits in range(1, _DIGITS_OF_FLOAT[type_]):
+        text = f"{number:.{digits}g}"
+        if _packs_to(text, type_, data):
+            return _plain(Decimal(text))
+    return _plain(Decimal(f"{number:.{_DIGITS_OF_FLOAT[type_]}g}"))
+
+
+def ordered(registers: Sequence[int], order: Order) -> bytes:
+    """The bytes of a value, most significant first."""
+    words = [register.to_bytes(2, "big") for register in registers]
+    if order in ("CDAB", "DCBA"):
+        words.reverse()
+    if order in ("BADC", "DCBA"):
+        words = [word[::-1] for word in words]
+    return b"".join(words)
+
+
+def unordered(data: bytes, order: Order) -> tuple[int, ...]:
+    """The registers of a value, from its bytes with the most significant first. Each order is its own inverse."""
+    words = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
+    swapped = ordered(words, order)
+    return tuple(int.from_bytes(swapped[at : at + 2], "big") for at in range(0, len(swapped), 2))
+
+
+def _packs_to(text: str, type_: RegisterType, data: bytes) -> bool:
+    try:
+        return struct.pack(_FORMATS[type_], float(text)) == data
+    except OverflowError:  # rounded up beyond the largest float
+        return False
+
+
+def _plain(number: Decimal) -> Decimal:
+    """Without exponent above zero and without minus zero: for people and for SQL."""
+    number += 0
+    exponent = number.as_tuple().exponent
+    return Decimal(f"{number:f}") if isinstance(exponent, int) and exponent > 0 else number
+
+
+def _no_value(item: Item) -> bytes:
+    fitting = sorted(pattern for pattern in item.not_available if len(pattern) == 2 * item.count)
+    if fitting:
+        return fitting[0]
+    if item.type in _DIGITS_OF_FLOAT:
+        return struct.pack(_FORMATS[item.type], math.nan)
+    raise FrameError(f"{item.quantity.label}: {item.type} has no pattern for no value")

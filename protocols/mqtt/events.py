@@ -1,0 +1,124 @@
+"""What every family of MQTT devices tells and is asked, in one set of words. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Literal, Protocol
+from uuid import UUID
+
+from msgspec import Struct
+
+from protocols.reading import Quantity
+
+Action = Literal["trip", "allow_close", "close"]
+Outcome = Literal["ok", "accepted", "no_data", "no_reply", "refused", "expired"]
+"""How a question or a command ended at the device. `accepted`: the command was taken; the relay may not have moved."""
+
+
+class FreezeTold(Struct, frozen=True, gc=False):
+    """A daily freeze: `frozen_at` is the meter's wall clock without zone, `registers` total, tariff 1, ... in kWh.
+
+    `clock_skew` is meter clock minus the gateway's when it read the meter. `token` is set in the answer to a question.
+    """
+
+    device: str
+    frozen_at: datetime
+    registers: tuple[Decimal | None, ...]
+    clock_skew: timedelta | None = None
+    token: str | None = None
+
+
+class RegistersTold(Struct, frozen=True):
+    """What a device measures at this moment: `registers` total, tariff 1, ... in kWh, `values` in their own units.
+
+    `told_at` is the device's own time: aware when it sent a zone, else its wall clock; None when it sent none.
+    """
+
+    device: str
+    registers: tuple[Decimal | None, ...]
+    values: Mapping[Quantity, Decimal | None] = {}
+    told_at: datetime | None = None
+    token: str | None = None
+
+
+class RelayTold(Struct, frozen=True):
+    """Where the relay is. `command_open` is None when the device does not know what it was told."""
+
+    device: str
+    is_open: bool
+    command_open: bool | None = None
+    keep_power: bool = False
+    token: str | None = None
+
+
+class PresenceTold(Struct, frozen=True):
+    """A device, or the whole gateway (`device` None), came or went; a last will says it for one that cannot."""
+
+    device: str | None
+    is_online: bool
+
+
+class Answered(Struct, frozen=True):
+    """How the question or command with this token ended, where that is all that is told."""
+
+    device: str
+    token: str
+    outcome: Outcome
+    reason: str = ""
+
+
+class Echoed(Struct, frozen=True):
+    """Our own self-test came back."""
+
+    token: str
+
+
+Event = FreezeTold | RegistersTold | RelayTold | PresenceTold | Answered | Echoed
+
+
+class Outgoing(Struct, frozen=True):
+    """A message to a device. `token` is what the answer will carry; `qos` 0 where a queued one would do harm later."""
+
+    topic: str
+    payload: bytes
+    token: str
+    qos: Literal[0, 1] = 1
+
+
+class Family(Protocol):
+    """One way to speak MQTT. Questions that a family cannot ask are None."""
+
+    @property
+    def subscriptions(self) -> Sequence[str]:
+        """Topic filters, in the order in which they are subscribed."""
+
+    @property
+    def read_freeze(self) -> Callable[[str, date, str, datetime], Outgoing] | None:
+        """(device, day, token, expiry): the freeze of a past day; None when nobody keeps it."""
+
+    @property
+    def read_registers(self) -> Callable[[str, str, datetime], Outgoing] | None:
+        """(device, token, expiry): the registers of this moment."""
+
+    @property
+    def read_relay(self) -> Callable[[str, str, datetime], Outgoing] | None:
+        """(device, token, expiry): where the relay is."""
+
+    @property
+    def control(self) -> Callable[[str, Action, UUID, str, datetime], Outgoing] | None:
+        """(device, action, command id, token, expiry): move the relay."""
+
+    @property
+    def echo(self) -> Callable[[str], Outgoing] | None:
+        """(token): a message to ourselves through our own subscription."""
+
+    def presence(self, *, is_online: bool) -> Outgoing | None:
+        """What we tell of ourselves, retained; `is_online=False` is also our last will."""
+
+    def events(self, topic: str, payload: bytes) -> list[Event]:
+        """What a message tells; [] for one that is not for us. FrameError says what is wrong with it and where."""
+
+    def is_control(self, topic: str, payload: bytes) -> bool:
+        """True for a message that can move a relay."""

@@ -1,0 +1,81 @@
+"""What the mapped families have in common: numbers without rounding, and JSON of which only a part is of interest."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from protocols.errors import FrameError
+
+WH_PER_KWH = 3
+"""Decimals between Wh and kWh, W and kW."""
+MOST_DIGITS = 20
+
+_JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def json_object(topic: str, payload: bytes) -> dict[str, Any]:
+    """A JSON object with its numbers as int and Decimal. FrameError for anything else."""
+    try:
+        content = _JSON.decode(payload)
+    except (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise FrameError(f"{topic}: no JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise FrameError(f"{topic}: a JSON object is expected, not {type(content).__name__}")
+    return content
+
+
+def table(topic: str, content: dict[str, Any], name: str) -> dict[str, Any]:
+    """The object at `name`, {} when it is missing or null. FrameError when it is something else."""
+    found = content.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise FrameError(f"{topic}: {name} must be an object, not {found!r}")
+    return found
+
+
+def number(topic: str, name: str, value: object) -> Decimal | None:
+    """A number, or the text of one, exactly; None for null and for an empty text. FrameError for anything else."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str | int | Decimal) and not isinstance(value, bool):
+        try:
+            exact = Decimal(value)
+        except ArithmeticError:
+            exact = None
+        if exact is not None and exact.is_finite() and _digits(exact) <= MOST_DIGITS:
+            return exact
+    raise FrameError(f"{topic}: {name} is no number: {value!r}")
+
+
+def scaled(value: Decimal | None, exponent: int) -> Decimal | None:
+    """Times ten to the exponent, exactly: Wh to kWh is -3."""
+    return None if value is None else value.scaleb(exponent)
+
+
+def energy(topic: str, name: str, value: object, exponent: int = 0) -> Decimal | None:
+    """A register in kWh: a number that is not negative."""
+    kwh = scaled(number(topic, name, value), exponent)
+    if kwh is not None and kwh < 0:
+        raise FrameError(f"{topic}: {name} is negative: {value!r}")
+    return kwh
+
+
+def wall_time(topic: str, name: str, value: object) -> datetime | None:
+    """ISO 8601 with or without a zone; None when it is missing or null."""
+    if value is None:
+        return None
+    try:
+        return datetime.fromisoformat(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise FrameError(f"{topic}: {name} is no time: {value!r}") from None
+
+
+def _digits(value: Decimal) -> int:
+    sign_digits_exponent = value.as_tuple()
+    assert isinstance(sign_digits_exponent.exponent, int)
+    return len(sign_digits_exponent.digits) + abs(sign_digits_exponent.exponent)

@@ -1,0 +1,121 @@
+"""Shelly, second generation: status topics and RPC by id; energy in Wh.
+
+`{device}/status/emdata:0` and `{device}/status/switch:0` carry what changed, `{device}/online` is the last will.
+RPC goes to `{device}/rpc`, the answer comes on `{source}/rpc` with the same id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from protocols.errors import FrameError
+from protocols.mqtt.events import Action, Answered, Event, Outgoing, PresenceTold, RegistersTold, RelayTold
+from protocols.mqtt.foreign import WH_PER_KWH, energy, json_object, number, scaled, table
+from protocols.reading import Quantity
+
+_MEASURED = (
+    ("total_act_power", Quantity.ACTIVE_POWER, -WH_PER_KWH),
+    ("apower", Quantity.ACTIVE_POWER, -WH_PER_KWH),
+    ("voltage", Quantity.VOLTAGE, 0),
+    ("current", Quantity.CURRENT, 0),
+)
+
+
+class Shelly:
+    """The devices with these ids. `source` names us: answers come to `{source}/rpc`.
+
+    `component` measures: `emdata:0` in energy meters, `switch:0` in relays that measure.
+    RPC goes out with QoS 0, so that no broker keeps a trip for a device that is away.
+    """
+
+    read_freeze = None
+    echo = None
+
+    def __init__(self, devices: Sequence[str], source: str, component: str = "emdata:0") -> None:
+        self._source = source
+        name, _, number_text = component.partition(":")
+        self._method = {"emdata": "EMData.GetStatus", "switch": "Switch.GetStatus"}[name]
+        self._number = int(number_text or 0)
+        self.subscriptions = (
+            f"{source}/rpc",
+            *(topic for device in devices for topic in (f"{device}/status/{component}", f"{device}/online")),
+        )
+
+    def read_registers(self, device: str, token: str, expires: datetime) -> Outgoing:
+        return self._call(device, token, self._method, {"id": self._number})
+
+    def read_relay(self, device: str, token: str, expires: datetime) -> Outgoing:
+        return self._call(device, token, "Switch.GetStatus", {"id": self._number})
+
+    def control(self, device: str, action: Action, command_id: UUID, token: str, expires: datetime) -> Outgoing:
+        return self._call(device, token, "Switch.Set", {"id": self._number, "on": action != "trip"})
+
+    def presence(self, *, is_online: bool) -> None:
+        return None
+
+    def is_control(self, topic: str, payload: bytes) -> bool:
+        """Every RPC but those that only ask, and every message to a device's command topic."""
+        if topic.endswith("/rpc"):
+            try:
+                method = json_object(topic, payload).get("method")
+            except FrameError:
+                return True
+            return not (isinstance(method, str) and ".Get" in method)
+        return "/command" in topic
+
+    def events(self, topic: str, payload: bytes) -> list[Event]:
+        device, _, rest = topic.partition("/")
+        if topic == f"{self._source}/rpc":
+            return self._answer(topic, json_object(topic, payload))
+        if rest == "online":
+            if payload not in (b"true", b"false"):
+                raise FrameError(f"{topic}: {payload[:40]!r} is neither true nor false")
+            return [PresenceTold(device, payload == b"true")]
+        if rest.startswith("status/"):
+            return _component(topic, device, json_object(topic, payload), None)
+        return []
+
+    def _call(self, device: str, token: str, method: str, parameters: dict[str, Any]) -> Outgoing:
+        request = {"id": token, "src": self._source, "method": method, "params": parameters}
+        return Outgoing(f"{device}/rpc", msgspec.json.encode(request), token, 0)
+
+    def _answer(self, topic: str, answer: dict[str, Any]) -> list[Event]:
+        device, token = answer.get("src"), answer.get("id")
+        if not isinstance(device, str) or not isinstance(token, str):
+            return []
+        if answer.get("error") is not None:
+            error = table(topic, answer, "error")
+            return [Answered(device, token, "refused", f"{error.get('message', '')} ({error.get('code')})")]
+        result = table(topic, answer, "result")
+        return _component(topic, device, result, token) or [Answered(device, token, "accepted")]
+
+
+def _component(topic: str, device: str, told: dict[str, Any], token: str | None) -> list[Event]:
+    """What a status of emdata or switch tells: registers, the relay, or both."""
+    events: list[Event] = []
+    total = told["total_act"] if "total_act" in told else table(topic, told, "aenergy").get("total")
+    if total is not None:
+        values = {
+            quantity: scaled(number(topic, name, told[name]), exponent)
+            for name, quantity, exponent in _MEASURED
+            if name in told
+        }
+        minute = number(topic, "minute_ts", table(topic, told, "aenergy").get("minute_ts"))
+        kwh = energy(topic, "energy", total, -WH_PER_KWH)
+        events.append(RegistersTold(device, (kwh,), values, _instant(topic, minute), token))
+    if isinstance(told.get("output"), bool):
+        events.append(RelayTold(device, not told["output"], not told["output"], token=token))
+    return events
+
+
+def _instant(topic: str, seconds: Decimal | None) -> datetime | None:
+    try:
+        return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise FrameError(f"{topic}: minute_ts is no time: {seconds}") from None

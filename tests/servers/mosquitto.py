@@ -1,0 +1,120 @@
+"""A real MQTT broker for the tests: apt's mosquitto on a free port, with its clients as foreign peers.
+
+with Mosquitto(folder) as broker:
+    broker.publish("a/b", "payload"); broker.kill(); broker.start()
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ["mosquitto", "mosquitto-clients"]
+PROGRAMS = ["mosquitto", "mosquitto_pub", "mosquitto_sub"]
+FOLDERS = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+START_TIMEOUT_S = 10.0
+LISTENER = "listener {port} 127.0.0.1\nallow_anonymous true\n"
+KEPT = "persistence true\npersistence_location {folder}/\nautosave_interval 1\nautosave_on_changes true\n"
+
+
+class NoMosquitto(Exception):
+    """There is no mosquitto and none can be installed; the message ends with what apt said."""
+
+
+def program(name: str) -> str:
+    """The path of one of the programs; the packages are installed if it is missing."""
+    found = shutil.which(name, path=FOLDERS)
+    if found is None:
+        _install()
+        found = shutil.which(name, path=FOLDERS)
+    if found is None:
+        raise NoMosquitto(f"{' and '.join(PACKAGES)} are installed, but there is no {name}")
+    return found
+
+
+class Mosquitto:
+    """One broker with its own configuration. What it keeps survives `kill`; it listens at the same port again."""
+
+    def __init__(self, folder: Path, settings: str = LISTENER, log: str = "broker.log") -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._configuration = folder / "mosquitto.conf"
+        # Root's broker becomes another user, who may not look into root's folders.
+        user = "user root\n" if os.geteuid() == 0 else ""
+        self._configuration.write_text(
+            user + KEPT.format(folder=folder) + settings.format(port=self.port, folder=folder)
+        )
+        self._log = folder / log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Mosquitto":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Returns when it takes connections."""
+        with self._log.open("ab") as log:
+            command = [program("mosquitto"), "-v", "-c", str(self._configuration)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError as error:
+                if self._process.poll() is not None or time.monotonic() > give_up:
+                    raise NoMosquitto(f"the broker did not start:\n{self._log.read_text()}") from error
+                time.sleep(0.02)
+            else:
+                return
+
+    def kill(self, *, saving: bool = False) -> None:
+        """End it at once, as a lost machine would; with `saving` it may write down what it keeps."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM if saving else signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def client(self, name: str, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
+        """Run mosquitto_pub or mosquitto_sub against this broker."""
+        command = [program(name), "-h", "127.0.0.1", "-p", str(self.port), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, **how)
+
+    def publish(self, topic: str, payload: str | bytes, *arguments: str) -> None:
+        """As a foreign peer with QoS 1."""
+        text = payload.decode() if isinstance(payload, bytes) else payload
+        done = self.client("mosquitto_pub", "-q", "1", "-t", topic, "-m", text, *arguments)
+        assert done.returncode == 0, done.stderr
+
+    def subscriber(self, *arguments: str) -> subprocess.Popen[str]:
+        """A running mosquitto_sub; it is there when this returns."""
+        before = self.log().count("Received SUBSCRIBE")
+        command = [program("mosquitto_sub"), "-h", "127.0.0.1", "-p", str(self.port), *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while self.log().count("Received SUBSCRIBE") == before:
+            assert process.poll() is None and time.monotonic() < give_up, self.log()
+            time.sleep(0.01)
+        return process
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def _install() -> None:
+    apt_get = [*([] if os.geteuid() == 0 else ["sudo"]), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    for step in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
+        done = subprocess.run([*apt_get, *step], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise NoMosquitto(f"apt-get {step[0]} exited with {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -1,0 +1,69 @@
+"""Which meter without memory is read when, around local midnight."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from daemon.acquisition.midnight import Midnights, nearest_midnight
+from daemon.pipeline import error_bound
+from daemon.quality.validation import freeze_day
+from storage.archive import SiteMeter
+
+MIDNIGHT = datetime(2026, 3, 2)
+
+
+def at(seconds: float) -> datetime:
+    return MIDNIGHT + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(("seconds", "is_open"), [(-1, False), (-0.2, True), (0, True), (60, True), (60.1, False)])
+def test_the_window_is_open_from_half_a_round_before_midnight_to_a_minute_after(seconds: float, is_open: bool) -> None:
+    two_meters = Midnights([4, 7])
+    assert (two_meters.next(at(seconds)) is not None) == is_open
+
+
+def test_many_meters_begin_at_most_thirty_seconds_early() -> None:
+    crowd = Midnights(range(10_000))
+    assert crowd.next(at(-30.1)) is None
+    assert crowd.next(at(-30)) == (0, MIDNIGHT)
+
+
+def test_each_meter_is_read_once_and_the_silent_one_again_after_the_others() -> None:
+    meters = Midnights([1, 2, 3])
+    assert meters.next(at(0)) == (1, MIDNIGHT)
+    assert meters.next(at(1)) == (2, MIDNIGHT)
+    meters.done(2, MIDNIGHT)
+    assert meters.next(at(2)) == (3, MIDNIGHT)
+    meters.done(3, MIDNIGHT)
+    assert meters.next(at(3)) == (1, MIDNIGHT)
+    meters.done(1, MIDNIGHT)
+    assert meters.next(at(4)) is None
+    tomorrow = MIDNIGHT + timedelta(days=1)
+    assert meters.next(tomorrow) == (1, tomorrow)
+
+
+def test_the_line_sleeps_until_the_next_window_and_for_ever_without_such_meters() -> None:
+    assert Midnights([]).opens_in_s(at(0)) == float("inf")
+    assert Midnights([]).next(at(0)) is None
+    assert Midnights([1]).opens_in_s(at(-3600)) == pytest.approx(3600 - 0.1)
+    assert Midnights([1]).opens_in_s(at(5)) == pytest.approx(86_400 - 5.1)
+
+
+def test_the_nearest_midnight_is_less_than_twelve_hours_away() -> None:
+    assert nearest_midnight(datetime(2026, 3, 1, 12)) == MIDNIGHT
+    assert nearest_midnight(datetime(2026, 3, 2, 11, 59, 59)) == MIDNIGHT
+    assert nearest_midnight(datetime(2026, 12, 31, 23)) == datetime(2027, 1, 1)
+
+
+@pytest.mark.parametrize(("offset_s", "day"), [(-60, date(2026, 3, 2)), (60, date(2026, 3, 2)), (60.001, None)])
+def test_a_value_read_by_the_host_is_a_freeze_within_a_minute_of_midnight(offset_s: float, day: date | None) -> None:
+    assert freeze_day(MIDNIGHT, timedelta(seconds=offset_s)) == day
+
+
+def test_theerror_bound_is_what_the_register_can_move_in_that_time_rounded_up() -> None:
+    meter = SiteMeter(1, "0" * 12, "l", "p", 10**8, 2, date(2026, 1, 1), "P", Decimal(1), Decimal(312))
+    assert error_bound(meter, timedelta(seconds=60)) == 22  # 13 kW for a minute: 0.2167 kWh
+    assert error_bound(meter, timedelta(0)) == 0
