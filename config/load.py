@@ -15,6 +15,7 @@ from config.problems import ConfigError, Problem, did_you_mean, shown
 from config.settings import Site, known_keys
 from config.tariffs import TariffVersion, load_tariffs
 from config.toml_lines import line_of, locate
+from protocols.modbus.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class LoadedSite:
     settings: Site
     archive: Archive
     tariffs: Mapping[str, list[TariffVersion]]
+    profiles: Mapping[str, Profile]
+    """The register maps of the Modbus meters in the archive, by the name that stands there."""
 
 
 def load_site(path: Path) -> LoadedSite:
@@ -40,7 +43,7 @@ def load_site(path: Path) -> LoadedSite:
     problems += _unpriced(archive, tariffs, settings, base)
     if problems:
         raise ConfigError(problems)
-    return LoadedSite(path, settings, archive, tariffs)
+    return LoadedSite(path, settings, archive, tariffs, {})
 
 
 def _load_settings(path: Path) -> tuple[Site | None, list[Problem]]:

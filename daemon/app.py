@@ -21,7 +21,7 @@ from config.load import LoadedSite
 from config.settings import ControlSection, LineSection
 from daemon import metrics, service, web
 from daemon.acquisition.conversation import Timing
-from daemon.acquisition.drivers import Credentials
+from daemon.acquisition.drivers import Credentials, driver_of
 from daemon.acquisition.line import Line, Pace
 from daemon.acquisition.wanted import due_day, first_day
 from daemon.billing.accounts import billed_point, open_accounts
@@ -201,9 +201,11 @@ def _line(
             return TcpChannel(*section.tcp)
         return SerialChannel(str(section.serial), section.baud, section.parity)
 
+    here = [meter for meter in meters if meter.line == section.name]
     return Line(
         section.name,
-        [meter for meter in meters if meter.line == section.name],
+        here,
+        [driver_of(meter, site.profiles) for meter in here],
         open_channel=open_channel,
         timing=Timing(reply_timeout_s=section.reply_timeout_s, retries=section.retries),
         pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),

@@ -60,3 +60,12 @@ class DailyFreeze:
     arrived_at: datetime
     clock_skew: timedelta | None = None
     host_offset: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RelayState:
+    """What a meter tells of its relay. `command_open` without `relay_open`: ordered to open, not open yet."""
+
+    relay_open: bool
+    command_open: bool
+    keep_power: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
 
 from protocols.dlt645.frame import Frame, encode
@@ -61,7 +61,7 @@ def strike(faults: Iterable[Fault], key: int, request_number: int) -> tuple[Faul
 def spoil(answer: Frame, wake_up: int, faults: Sequence[Fault], key: int, other_address: str) -> list[Piece]:
     """The answer as it comes out of the line: its pieces, in order. `key` makes the noise."""
     if any(fault.kind == "foreign" for fault in faults):
-        answer = replace(answer, address=other_address)
+        answer = answer._replace(address=other_address)
     pieces = [Piece(0, b"\xfe" * wake_up + encode(answer))]
     for number, fault in enumerate(faults):
         match fault.kind:

@@ -66,7 +66,7 @@ async def take_over(
         for address, point, new_address, new_point in await _all(connection, "exchanged_meters"):
             conflicts.append(f"meter {address} serves {point}; configured now: {new_address} at {new_point}")
         for address, was, now in await _all(connection, "changed_meters"):
-            conflicts.append(f"meter {address} is billed with a register of {was} steps; configured now: {now}")
+            conflicts.append(f"meter {address} was read with a register of {was}; configured now: {now}")
         if conflicts:
             raise ArchiveConflict("\n".join([*conflicts, "a change of these needs a document, not an edit"]))
         for question in (

@@ -57,11 +57,12 @@ JOIN meter m ON m.id = i.meter_id
 JOIN staged_meter s ON (s.point_id = i.point_id) <> (s.address = m.address)
 WHERE i.removed_on IS NULL
 
--- changed_meters -- meters whose use is billed and whose register is configured differently now
+-- changed_meters -- meters whose register is configured differently now although it was billed or read in other steps
 SELECT m.address, format('%s with %s decimals', m.modulus, m.decimals), format('%s with %s decimals', s.modulus, s.decimals)
 FROM meter m JOIN staged_meter s USING (address)
-WHERE (m.modulus, m.decimals) <> (s.modulus, s.decimals)
-  AND EXISTS (SELECT FROM installation i JOIN link l USING (point_id) WHERE i.meter_id = m.id)
+WHERE m.modulus <> s.modulus
+        AND EXISTS (SELECT FROM installation i JOIN link l USING (point_id) WHERE i.meter_id = m.id)
+   OR m.decimals <> s.decimals AND EXISTS (SELECT FROM reading r WHERE r.meter_id = m.id)
 
 -- merge_meters -- a meter may move to another line; its register may change until its use is billed
 INSERT INTO meter AS m (address, line, protocol, profile, modulus, decimals)

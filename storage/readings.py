@@ -49,7 +49,7 @@ async def add_readings(connection: AsyncConnection[Any], readings: Sequence[RawR
     """Keep raw readings; returns how many were new. The same (meter, kind, time stamp, value) is kept once."""
     await connection.execute(SQL["stage_readings"])
     async with connection.cursor() as cursor, cursor.copy(SQL["copy_readings"]) as copy:
-        copy.set_types(["timestamptz", "int4", "text", "int8", "int8[]", "timestamptz", "int4", "numeric", "int8"])
+        copy.set_types(["timestamptz", "int4", "text", "int8", "int8[]", "timestamptz", "int8", "numeric", "int8"])
         for r in readings:
             rates = list(r.rates)
             row = (r.frozen_at, r.meter_id, DAILY_FREEZE, r.total, rates, r.arrived_at, r.clock_skew_s)

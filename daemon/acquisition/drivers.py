@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from functools import partial
 from typing import Any
 
 from config.secret import Secret
 from protocols.dlt645 import exchanges
-from protocols.dlt645.exchanges import CODEC_2007, FrozenRegisters, RelayAction, StatusWord3
+from protocols.dlt645.exchanges import CODEC_2007, FrozenRegisters, RelayAction
 from protocols.exchange import Codec, Exchange
+from protocols.modbus import exchanges as modbus
+from protocols.modbus.profile import Profile
+from protocols.reading import RelayState
 from storage.archive import SiteMeter
 
 Registers = tuple[Decimal | None, ...]
@@ -38,7 +41,7 @@ class Driver:
     read_daily_freeze: Callable[..., Exchange[Any, FrozenRegisters | None]] | None = None
     """(index, confirm=...); None for a meter without memory: the host must freeze it at midnight."""
     read_clock: Callable[[], Exchange[Any, datetime]] | None = None
-    read_relay: Callable[[], Exchange[Any, StatusWord3]] | None = None
+    read_relay: Callable[[], Exchange[Any, RelayState]] | None = None
     control: Callable[[RelayAction, Credentials, datetime], Exchange[Any, None]] | None = None
     """(action, credentials, expiry by the meter's clock)."""
 
@@ -47,11 +50,15 @@ class Driver:
         return self.read_daily_freeze is not None
 
 
-def driver_of(meter: SiteMeter) -> Driver:
-    """The driver of a meter by its protocol."""
+def driver_of(meter: SiteMeter, profiles: Mapping[str, Profile]) -> Driver:
+    """The driver of a meter by its protocol; `profiles` holds the register map of every Modbus meter by its name."""
     match meter.protocol:
         case "dlt645-2007":
             return _dlt645_2007(meter.address)
+        case "modbus-rtu" | "modbus-tcp":
+            assert meter.profile is not None, "the database keeps no Modbus meter without a profile"
+            codec = modbus.codec_tcp if meter.protocol == "modbus-tcp" else modbus.codec_rtu
+            return _modbus(meter, profiles[meter.profile], codec)
     raise AssertionError(f"meter {meter.address}: the archive let protocol {meter.protocol} through")
 
 
@@ -61,9 +68,14 @@ def _dlt645_2007(address: str) -> Driver:
         read_registers=partial(exchanges.read_registers, address),
         read_daily_freeze=partial(exchanges.read_daily_freeze, address),
         read_clock=partial(exchanges.read_clock, address),
-        read_relay=partial(exchanges.read_status_word_3, address),
+        read_relay=partial(_relay_2007, address),
         control=partial(_control_2007, address),
     )
+
+
+def _relay_2007(address: str) -> Exchange[Any, RelayState]:
+    word = yield from exchanges.read_status_word_3(address)
+    return RelayState(word.relay_open, word.command_open, word.keep_power)
 
 
 def _control_2007(
@@ -77,3 +89,34 @@ def _control_2007(
         operator=credentials.operator,
         expires=expires,
     )
+
+
+def _modbus(meter: SiteMeter, profile: Profile, codec: Codec[Any]) -> Driver:
+    """A meter without memory, clock or password. Its relay, if the profile has one, is read back elsewhere."""
+    unit = int(meter.address.rpartition("/")[2])
+    learnt = modbus.Learnt()
+    return Driver(
+        codec,
+        read_registers=partial(_registers_modbus, meter, unit, profile, learnt),
+        read_relay=partial(_relay_modbus, unit, profile, learnt) if profile.relay else None,
+        control=partial(_control_modbus, unit, profile, learnt) if profile.relay else None,
+    )
+
+
+def _registers_modbus(meter: SiteMeter, unit: int, profile: Profile, learnt: modbus.Learnt) -> Exchange[Any, Registers]:
+    """What the meter shows, cut (never rounded up) to the steps that are billed."""
+    step = Decimal(1).scaleb(-meter.decimals)
+    registers = yield from modbus.read_registers(unit, profile, learnt)
+    return tuple(None if value is None else value.quantize(step, ROUND_DOWN) for value in registers)
+
+
+def _relay_modbus(unit: int, profile: Profile, learnt: modbus.Learnt) -> Exchange[Any, RelayState]:
+    is_open = yield from modbus.read_relay(unit, profile, learnt)
+    return RelayState(is_open, is_open)
+
+
+def _control_modbus(
+    unit: int, profile: Profile, learnt: modbus.Learnt, action: RelayAction, _: Credentials, __: datetime
+) -> Exchange[Any, None]:
+    """Neither password nor expiry: whoever reaches the line can write the register."""
+    yield from modbus.set_relay(unit, profile, "trip" if action is RelayAction.TRIP else "close", learnt)

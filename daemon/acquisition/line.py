@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
 from daemon.acquisition.conversation import Conversation, Timing
-from daemon.acquisition.drivers import Credentials, driver_of
+from daemon.acquisition.drivers import Credentials, Driver
 from daemon.acquisition.midnight import Midnights
 from daemon.acquisition.wanted import MEMORY_DAYS, Wanted, due_day
 from daemon.control import supply as control
@@ -90,6 +90,7 @@ class Line:
         self,
         name: str,
         meters: Sequence[SiteMeter],
+        drivers: Sequence[Driver],
         *,
         open_channel: Callable[[], AbstractAsyncContextManager[Channel]],
         timing: Timing,
@@ -105,7 +106,7 @@ class Line:
         self._open_channel, self._timing, self._pace, self._trace = open_channel, timing, pace, trace
         self._pool, self._authority, self._credentials, self._hand_on = pool, authority, credentials, hand_on
         self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}
-        self._drivers = [driver_of(meter) for meter in self.meters]
+        self._drivers = list(drivers)
         self._wanted = Wanted(
             [meter.installed_on for meter in self.meters],
             days=backfill_days,
@@ -372,14 +373,14 @@ class Line:
 
     async def _verify(self, talk: Talk, order: Order) -> None:
         driver = self._drivers[self._number[order.command.meter_id]]
-        word = None
+        relay = None
         try:
             if driver.read_relay is not None:
-                word = await talk.run(driver.codec, driver.read_relay())
+                relay = await talk.run(driver.codec, driver.read_relay())
         except (NoReply, MeterRefused, FrameError) as error:
             log.warning("relay not read", meter=order.command.address, line=self.name, error=str(error))
         async with self._pool.connection() as connection:
-            await control.take_observation(connection, order.command, word, datetime.now(UTC))
+            await control.take_observation(connection, order.command, relay, datetime.now(UTC))
 
     # --- time and life --------------------------------------------------------------------------------------------
 

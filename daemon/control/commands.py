@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from protocols.dlt645.exchanges import StatusWord3
+from protocols.reading import RelayState
 
 TRIP_EXPIRY = timedelta(minutes=10)
 RECONNECT_EXPIRY = timedelta(hours=24)
@@ -42,26 +42,26 @@ def send_again(now: datetime, sends: int) -> datetime:
     return now + timedelta(seconds=_RESEND_AFTER_S[min(max(sends, 1), len(_RESEND_AFTER_S)) - 1])
 
 
-def judge(action: str, word: StatusWord3, *, sends: int, checks: int, now: datetime, expires_at: datetime) -> Judgement:
-    """What status word 3 says about a command that may have reached the meter.
+def judge(action: str, relay: RelayState, *, sends: int, checks: int, now: datetime, expires_at: datetime) -> Judgement:
+    """What the relay, as the meter tells it, says about a command that may have reached the meter.
 
-    Only bit 4 proves the relay. Bit 6 set with bit 4 clear is a trip that the meter will execute later.
+    Only the relay itself proves anything. Ordered open and not open is a trip that the meter will execute later.
     """
     if action == "trip":
-        return _judge_trip(word, sends=sends, checks=checks, now=now, expires_at=expires_at)
-    if not word.relay_open and not word.command_open:
+        return _judge_trip(relay, sends=sends, checks=checks, now=now, expires_at=expires_at)
+    if not relay.relay_open and not relay.command_open:
         return Judgement("verified", "energised", now, "relay closed")
-    if word.relay_open and not word.command_open and action == "allow_close":
+    if relay.relay_open and not relay.command_open and action == "allow_close":
         return Judgement("verifying", "wait_customer_button", look_again(now, checks), "ready, waits for the button")
-    if word.relay_open and not word.command_open and checks < 2:
+    if relay.relay_open and not relay.command_open and checks < 2:
         return Judgement("verifying", None, look_again(now, checks), "accepted, relay still open")
     return Judgement("persisted", "reconnect_commanded", send_again(now, sends), "not closed, sending again")
 
 
-def _judge_trip(word: StatusWord3, *, sends: int, checks: int, now: datetime, expires_at: datetime) -> Judgement:
-    if word.relay_open:
+def _judge_trip(relay: RelayState, *, sends: int, checks: int, now: datetime, expires_at: datetime) -> Judgement:
+    if relay.relay_open:
         return Judgement("verified", "disconnected", now, "relay open")
-    if word.command_open:
+    if relay.command_open:
         return Judgement("verifying", None, look_again(now, checks), "accepted, relay not open yet")
     if sends < MOST_TRIP_SENDS and now < expires_at:
         return Judgement("persisted", None, now, "relay closed, guard and send again")

@@ -26,7 +26,7 @@ from daemon.control.commands import (
     look_again,
 )
 from daemon.control.guard import Facts, Policy, Verdict
-from protocols.dlt645.exchanges import StatusWord3
+from protocols.reading import RelayState
 from storage import ledger, supply
 from storage.supply import Command, ControlFacts
 
@@ -195,26 +195,26 @@ async def abandon_trip(connection: AsyncConnection[Any], command: Command, reaso
 
 
 async def take_observation(
-    connection: AsyncConnection[Any], command: Command, word: StatusWord3 | None, now: datetime
+    connection: AsyncConnection[Any], command: Command, relay: RelayState | None, now: datetime
 ) -> None:
-    """Status word 3 as the meter told it, or None when it stayed silent; decides what becomes of the command."""
+    """The relay as the meter told it, or None when it stayed silent; decides what becomes of the command."""
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
-        if word is not None:
+        if relay is not None:
             await supply.observe_relay(
-                connection, command.point_id, is_open=word.relay_open, keep_power=word.keep_power, now=now
+                connection, command.point_id, is_open=relay.relay_open, keep_power=relay.keep_power, now=now
             )
         current = await supply.lock_command(connection, command.id)
         if current is None or current.sends != command.sends:
             return
-        if word is None:
+        if relay is None:
             next_at = look_again(now, current.checks)
             await supply.move_command(
                 connection, command.id, state="unknown", now=now, next_at=next_at, checks=1, detail="meter is silent"
             )
             return
         verdict = judge(
-            current.action, word, sends=current.sends, checks=current.checks, now=now, expires_at=current.expires_at
+            current.action, relay, sends=current.sends, checks=current.checks, now=now, expires_at=current.expires_at
         )
         await supply.move_command(
             connection,
@@ -233,7 +233,7 @@ async def take_observation(
             point=command.point_id,
             command=str(command.id),
             confirmed_by="read-back",
-            word=f"{word.word:04X}",
+            relay="open" if relay.relay_open else "closed",
             detail=verdict.detail,
         )
 

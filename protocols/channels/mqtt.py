@@ -29,8 +29,8 @@ from protocols.errors import ControlForbidden, FrameError, LineDown
 from protocols.mqtt.transparent import Wrapping, unwrap, wrap
 
 READ_SIZE: Final = 64 * 1024
-MOST_UNREAD: Final = 1000
-"""So many messages wait for us at most; then the socket is not read, and the broker keeps the rest."""
+MOST_UNREAD: Final = 2000
+"""When so many messages wait for us the socket is not read, and the broker keeps the rest."""
 MOST_UNSENT: Final = 256 * 1024
 RECEIVE_MAXIMUM: Final = 1000
 """MQTT 5: unacknowledged messages under way to us. For 3.1.1 the broker decides (mosquitto: 20)."""
@@ -183,9 +183,8 @@ class MqttConnection:
             finally:
                 self._reader = None
         message = self._unread.popleft()
-        if self._is_reading_paused and not self._unread:
-            self._is_reading_paused = False
-            self._loop.add_reader(self._socket.fileno(), self._read)
+        if not self._unread:
+            self._read_on()
         return message
 
     def acknowledge(self, message: Message) -> None:
@@ -227,7 +226,9 @@ class MqttConnection:
             raise PublishRefused(f"{self.broker.name}: message to {topic} refused: {code}")
 
     async def _answer(self, kind: str, mid: int, otherwise: str) -> Any:
+        """The broker's word stands behind the messages that wait for us, so those are read in any case."""
         future = self._waiting[kind, mid] = self._loop.create_future()
+        self._read_on()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 return await future
@@ -291,9 +292,14 @@ class MqttConnection:
         self._socket.fill()
         while self._socket.has_unread:
             self._client.loop_read()
-        if len(self._unread) >= MOST_UNREAD and self._down is None:
+        if len(self._unread) >= MOST_UNREAD and self._down is None and not self._waiting:
             self._is_reading_paused = True
             self._loop.remove_reader(self._socket.fileno())
+
+    def _read_on(self) -> None:
+        if self._is_reading_paused and self._down is None:
+            self._is_reading_paused = False
+            self._loop.add_reader(self._socket.fileno(), self._read)
 
     def _write(self) -> None:
         if self._client is None:

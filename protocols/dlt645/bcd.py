@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from protocols.errors import FrameError
+
+ENERGY_WIDTH: Final = 4
 
 
 def is_missing(data: bytes) -> bool:
@@ -23,6 +26,19 @@ def decode_bcd(data: bytes, decimals: int = 0, *, signed: bool = False) -> Decim
         raise FrameError(f"not BCD: {data[::-1].hex().upper()}")
     value = Decimal(f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits)
     return -value if negative else value
+
+
+def decode_registers(data: bytes, *, signed: bool = False) -> tuple[Decimal | None, ...]:
+    """Energies XXXXXX.XX one after the other (total, tariff 1, ...); None where there is no data. FrameError when a
+    nibble is over 9 or the data are not 4 bytes for each."""
+    count, rest = divmod(len(data), ENERGY_WIDTH)
+    if rest or not count:
+        raise FrameError(f"{len(data)} bytes are not {ENERGY_WIDTH} for each register")
+    digits = data[::-1].hex()
+    if digits.isdigit() and not signed:
+        return tuple([Decimal(digits[at : at + 8] + "E-2") for at in range(8 * count - 8, -1, -8)])
+    parts = [data[at : at + ENERGY_WIDTH] for at in range(0, len(data), ENERGY_WIDTH)]
+    return tuple(None if is_missing(part) else decode_bcd(part, 2, signed=signed) for part in parts)
 
 
 def encode_bcd(value: Decimal | int, width: int, decimals: int = 0, *, signed: bool = False) -> bytes:

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from protocols.dlt645 import functions
-from protocols.dlt645.bcd import decode_bcd, decode_time, encode_time, is_missing
+from protocols.dlt645.bcd import ENERGY_WIDTH, decode_bcd, decode_registers, decode_time, encode_time, is_missing
 from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, WAKE_UP, Decoder, Frame, encode
 from protocols.errors import FrameError, MeterdError, MeterRefused
 from protocols.exchange import Codec, Exchange
@@ -22,7 +22,6 @@ STAMP: Final = "mm hh DD MM YY"
 MOST_FOLLOW_UPS: Final = 255
 SHORTLY_AFTER_MIDNIGHT: Final = timedelta(minutes=10)
 """A date that was read before a time of day younger than this may be yesterday's, so it is read again."""
-ENERGY_WIDTH: Final = 4
 
 
 class FreezeMoved(MeterdError):
@@ -89,7 +88,7 @@ def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
     """The data after the identifier, follow-up frames joined."""
     wanted = _on_the_wire(identifier)
     reply = yield Frame(address, functions.READ, wanted)
-    _check(reply, identifier)
+    check(reply, identifier)
     data = reply.data[4:]
     sequence = 0
     while reply.has_more:
@@ -97,7 +96,7 @@ def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
         if sequence > MOST_FOLLOW_UPS:
             raise FrameError(f"meter {address} has more than {MOST_FOLLOW_UPS} follow-up frames for {identifier}")
         reply = yield Frame(address, functions.READ_FOLLOW, wanted + bytes((sequence,)))
-        _check(reply, identifier)
+        check(reply, identifier)
         data += reply.data[4:-1]
     return data
 
@@ -105,7 +104,7 @@ def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
 def read_address() -> Exchange[Frame, str]:
     """The address of the only meter on the line; two meters would answer at once and garble each other."""
     reply = yield Frame(ANY_ADDRESS, functions.READ_ADDRESS)
-    _check(reply, "the address")
+    check(reply, "the address")
     return reply.data[::-1].hex().upper()
 
 
@@ -129,16 +128,15 @@ def read_energy(address: str, identifier: str = "00010000") -> Exchange[Frame, D
 
 
 def read_registers(address: str) -> Exchange[Frame, tuple[Decimal | None, ...]]:
-    """Forward active energy of this moment in kWh: total, tariff 1, ...; the total alone of a meter without blocks."""
+    """Forward active energy of this moment (0001FF00): total, tariff 1, tariff 2, ... in kWh. A meter that knows no
+    block is asked for the total alone."""
     try:
         data = yield from read(address, "0001FF00")
     except MeterRefused as refusal:
         if not refusal.word & functions.NO_SUCH_DATA:
             raise
-        return ((yield from read_energy(address)),)
-    if not data or len(data) % ENERGY_WIDTH:
-        raise FrameError(f"meter {address} answered 0001FF00 with {len(data)} bytes, not 4 for each register")
-    return tuple(_energy(data[i : i + ENERGY_WIDTH], signed=False) for i in range(0, len(data), ENERGY_WIDTH))
+        data = yield from read(address, "00010000")
+    return _registers(address, "0001FF00", data)
 
 
 def read_status_word_3(address: str) -> Exchange[Frame, StatusWord3]:
@@ -170,11 +168,7 @@ def read_daily_freeze(address: str, index: int, *, confirm: bool = False) -> Exc
         stamp_after = yield from read(address, stamp_identifier)
         if stamp_after != stamp:
             raise FreezeMoved(f"meter {address} froze anew while its daily freeze {index} was read")
-    if not data or len(data) % ENERGY_WIDTH:
-        raise FrameError(f"meter {address} answered 050601{index:02X} with {len(data)} bytes, not 4 for each register")
-    registers = tuple(
-        _energy(data[start : start + ENERGY_WIDTH], signed=False) for start in range(0, len(data), ENERGY_WIDTH)
-    )
+    registers = _registers(address, f"050601{index:02X}", data)
     return FrozenRegisters(frozen_at, registers)
 
 
@@ -190,7 +184,7 @@ def freeze(address: str = BROADCAST, pattern: str = FREEZE_NOW) -> Exchange[Fram
         raise FrameError(f"freeze pattern {pattern!r} is not MMDDhhmm (8 digits, 99 matches all)")
     reply = yield Frame(address, functions.FREEZE, bytes.fromhex(pattern)[::-1])
     if address != BROADCAST:
-        _check(reply, f"freeze {pattern}")
+        check(reply, f"freeze {pattern}")
 
 
 def control(
@@ -222,10 +216,10 @@ def control(
         )
     )
     reply = yield Frame(address, functions.CONTROL, data)
-    _check(reply, f"control {action.name.lower()}")
+    check(reply, f"control {action.name.lower()}")
 
 
-def _check(reply: Frame, asked: str) -> None:
+def check(reply: Frame, asked: str) -> None:
     if reply.is_abnormal:
         word = reply.data[0] if reply.data else 0
         raise MeterRefused(reply.address, asked, word, functions.error_bits(word))
@@ -254,6 +248,12 @@ def _digits(text: str, width: int, what: str) -> bytes:
 
 def _energy(data: bytes, *, signed: bool) -> Decimal | None:
     return None if is_missing(data) else decode_bcd(data, 2, signed=signed)
+
+
+def _registers(address: str, identifier: str, data: bytes) -> tuple[Decimal | None, ...]:
+    if not data or len(data) % ENERGY_WIDTH:
+        raise FrameError(f"meter {address} answered {identifier} with {len(data)} bytes, not 4 for each register")
+    return decode_registers(data)
 
 
 def _clock(address: str, date: bytes, time: bytes) -> datetime:

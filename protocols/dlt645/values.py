@@ -29,27 +29,37 @@ class Value(NamedTuple):
     unit: str
 
 
+_new = tuple.__new__
+"""Builds a Value without the detour over its constructor: this runs for every value of a meter."""
+
+
 class _Place(NamedTuple):
-    """One value in data of a known length. `digits`: for a BCD number, where its integer and its decimals stand in the
-    hexadecimal text of the whole data turned round."""
+    """One value in data of a known length."""
 
     name: str
-    unit: str
     start: int
     end: int
     field: Field
-    first_digit: int
+
+
+class _Number(NamedTuple):
+    """A BCD number: where its integer and its decimals stand in the hexadecimal text of the whole data turned round."""
+
+    name: str
+    unit: str
+    first: int
     point: int
-    last_digit: int
+    last: int
 
 
 class _Layout(NamedTuple):
-    """Where the values stand. `all_numbers`: all are unsigned BCD numbers without anything behind them."""
+    """Where the values stand. `numbers`: the same once more, when all are unsigned BCD numbers with decimals and
+    nothing is behind them."""
 
     places: tuple[_Place, ...]
     end: int
     short: str
-    all_numbers: bool
+    numbers: tuple[_Number, ...]
 
 
 def decode_values(identifier: str, data: bytes) -> list[Value]:
@@ -78,18 +88,12 @@ def try_values(identifier: str, data: bytes, *, whole: bool = True) -> tuple[lis
         layout = _layout(identifier, len(data), whole)
         if layout is None:
             return _as_hex(data), []
-    if layout.all_numbers:
+    if layout.numbers:
         digits = data[::-1].hex()
         if digits.isdigit():
             return [
-                Value(
-                    name,
-                    f"{int(digits[first:point])}.{digits[point:last]}"
-                    if point < last
-                    else str(int(digits[first:last])),
-                    unit,
-                )
-                for name, unit, _, _, _, first, point, last in layout.places
+                _new(Value, (name, f"{digits[first:point].lstrip('0') or '0'}.{digits[point:last]}", unit))
+                for name, unit, first, point, last in layout.numbers
             ], []
     values: list[Value] = []
     wrong: list[str] = []
@@ -124,16 +128,19 @@ def _layout(identifier: str, length: int, whole: bool) -> _Layout | None:
         if have < max(field.width, 1):
             short = f"{name}: {have} bytes, needs {field.width or 'at least 1'}" if whole else ""
             break
-        first = 2 * (length - end)
-        last = 2 * (length - at)
-        places.append(_Place(name, field.unit, at, end, field, first, last - field.decimals, last))
+        places.append(_Place(name, at, end, field))
         at = end
-    all_numbers = at == length and not short and all(_is_plain(place.field) for place in places)
-    return _Layout(tuple(places), at, short, all_numbers)
+    plain = at == length and not short and all(_is_plain(place.field) for place in places)
+    return _Layout(tuple(places), at, short, tuple(_number(place, length) for place in places) if plain else ())
 
 
 def _is_plain(field: Field) -> bool:
-    return field.kind is Kind.NUMBER and not field.signed and field.decimals < 2 * field.width
+    return field.kind is Kind.NUMBER and not field.signed and 0 < field.decimals < 2 * field.width
+
+
+def _number(place: _Place, length: int) -> _Number:
+    last = 2 * (length - place.start)
+    return _Number(place.name, place.field.unit, 2 * (length - place.end), last - place.field.decimals, last)
 
 
 def _fields(known: Meaning, length: int, repetitions: int) -> Iterator[tuple[str, Field]]:

@@ -174,7 +174,7 @@ OUR_FIELDS: Final = {
     **dict.fromkeys((WRITE_COIL, WRITE_REGISTER), ("register", "value")),
 }
 """What the first two words of the data are; a write of many has a byte count and the data behind them."""
-assert ALL_FUNCTIONS <= FUNCTION_NAMES.keys(), "a function of pymodbus without a name"
+assert FUNCTION_NAMES.keys() >= ALL_FUNCTIONS, "a function of pymodbus without a name"
 assert not EXCEPTION & max(FUNCTION_NAMES)
 
 

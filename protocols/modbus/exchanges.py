@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest, WriteSingleCoilRequest
 from pymodbus.pdu.pdu import ModbusPDU
@@ -36,9 +36,6 @@ from protocols.modbus.frame import (
     READ_INPUT_REGISTERS,
     READ_INPUTS,
     REGISTER_READS,
-    WRITE_COIL,
-    WRITE_REGISTER,
-    WRITE_REGISTERS,
     WRITES,
     Frame,
     encode_rtu,
@@ -68,7 +65,8 @@ _READS: Final[dict[int, type[ModbusPDU]]] = {
 }
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Block:
     """`count` registers (or bits) from `register` on, in one read."""
 
     function: int
@@ -139,7 +137,7 @@ codec_tcp: Final[Codec[Frame]] = Codec(
 
 
 def read_block(unit: int, block: Block) -> Exchange[Frame, tuple[int, ...]]:
-    """The registers of a block, or its bits as 0 and 1, as they came. MeterRefused with the exception code as `word`."""
+    """The registers of a block as they came, or its bits as 0 and 1. MeterRefused with the exception code as `word`."""
     kind = _READS[block.function]
     answer = yield request(unit, kind(address=block.register, count=block.count))
     _check(unit, answer, f"{_registers(block)} (function {block.function})")
@@ -283,17 +281,24 @@ def _read_items(
 
 def _ask(unit: int, profile: Profile, block: Block, learnt: Learnt) -> Exchange[Frame, tuple[int, ...]]:
     """Read a block in a shape that no answer to the question before can have."""
-    asked = block
     if _looks_alike(block, learnt.last):
         wider = _widened(profile, block, learnt)
         if wider is None:
             yield from _ask_something_else(unit, profile, block, learnt)
         else:
-            asked = wider
-    learnt.last = asked
-    registers = yield from read_block(unit, asked)
-    at = block.register - asked.register
-    return registers[at : at + block.count]
+            learnt.last = wider
+            try:
+                registers = yield from read_block(unit, wider)
+            except MeterRefused as refusal:
+                if refusal.word not in TOO_MUCH:
+                    raise
+                is_behind = wider.register == block.register
+                learnt.cuts.add((block.function, block.register + block.count if is_behind else block.register))
+            else:
+                at = block.register - wider.register
+                return registers[at : at + block.count]
+    learnt.last = block
+    return (yield from read_block(unit, block))
 
 
 def _looks_alike(block: Block, last: Block | None) -> bool:
@@ -307,18 +312,18 @@ def _looks_alike(block: Block, last: Block | None) -> bool:
 
 
 def _widened(profile: Profile, block: Block, learnt: Learnt) -> Block | None:
-    """A few registers more at one end, as wide as the known item there, where that may be read."""
-    if block.count >= profile.limit or block.function in BIT_READS:
+    """The block with the known item next to it, where there is one that may be read along."""
+    if block.function in BIT_READS:
         return None
-    function, first, count = block
-    last = first + count - 1
+    first, last = block.register, block.register + block.count - 1
     for item in profile.items:
-        if item.function != function or learnt.is_absent(item) or count + item.count > profile.limit:
+        if item.function != block.function or learnt.is_absent(item) or block.count + item.count > profile.limit:
             continue
-        if item.register == last + 1 and not _is_cut(learnt.cuts, function, last + 1, last + 1):
-            return Block(function, first, count + item.count)
-        if item.last == first - 1 and not _is_cut(learnt.cuts, function, first, first):
-            return Block(function, item.register, count + item.count)
+        is_behind = item.register == last + 1
+        if (is_behind or item.last == first - 1) and (
+            (block.function, item.register if is_behind else first) not in learnt.cuts
+        ):
+            return Block(block.function, min(first, item.register), block.count + item.count)
     return None
 
 
@@ -360,4 +365,3 @@ def _registers(block: Block) -> str:
 
 
 assert MOST_REGISTERS == ReadHoldingRegistersRequest.MAX_COUNT
-assert WRITES >= {WRITE_COIL, WRITE_REGISTER, WRITE_REGISTERS}

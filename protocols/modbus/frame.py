@@ -32,7 +32,7 @@ REGISTER_READS: Final = frozenset({READ_HOLDING, READ_INPUT_REGISTERS})
 BIT_READS: Final = frozenset({READ_COILS, READ_INPUTS})
 WRITES: Final = frozenset({WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS})
 OUR_FUNCTIONS: Final = REGISTER_READS | BIT_READS | WRITES
-ALL_FUNCTIONS: Final = frozenset(DecodePDU(is_server=False).list_function_codes())
+ALL_FUNCTIONS: Final = frozenset(DecodePDU.pdu_table)
 """All that pymodbus knows."""
 EXCEPTION: Final = 0x80
 """Added to the function by a meter that refuses."""
@@ -149,7 +149,7 @@ def look_rtu(data: bytes, at_end: bool, rules: Rules) -> Look:
         if not 0 < size <= len(data):
             if not at_end:
                 return NEED_MORE
-            reason = "truncated"
+            reason = "truncated" if len(data) > 1 else reason
             continue
         _, unit, _, pdu = FramerRTU(table).decode(data[:size])
         if pdu:
@@ -271,6 +271,26 @@ class Decoder:
         del self._dropped[:length]
         self._reason = ""
         return taken
+
+
+def rtu_answers() -> Decoder:
+    """What a master hears: answers, and its own requests where the adapter echoes them."""
+    return Decoder(look_rtu, AS_MASTER)
+
+
+def rtu_requests() -> Decoder:
+    """What a meter hears."""
+    return Decoder(look_rtu, AS_METER)
+
+
+def tcp_answers() -> Decoder:
+    """Like `rtu_answers`, over TCP. There is no checksum: header, length and function are all that tells a frame."""
+    return Decoder(look_tcp, AS_MASTER)
+
+
+def tcp_requests() -> Decoder:
+    """Like `rtu_requests`, over TCP."""
+    return Decoder(look_tcp, AS_METER)
 
 
 def exact_pdu(data: bytes) -> Frame | None:

@@ -7,7 +7,7 @@ CREATE TABLE reading (
     total           bigint NOT NULL,
     rates           bigint[] NOT NULL DEFAULT '{}',
     arrived_at      timestamptz NOT NULL,
-    clock_skew_s    integer,
+    clock_skew_s    bigint,
     PRIMARY KEY (frozen_at, meter_id, kind, total)
 );
 COMMENT ON COLUMN reading.frozen_at IS 'the time stamp the meter gave with the freeze, its wall clock read in the site''s zone';

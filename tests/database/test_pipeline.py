@@ -144,7 +144,6 @@ def test_a_span_of_more_than_a_week_waits_for_its_days(database_url):
         ("490.11", (), None, ["V08 spike"]),
         ("111", (Decimal(50), Decimal(60)), None, ["V11 tou_sum"]),
         ("111", (), timedelta(minutes=6), ["V05 clock"]),
-        ("111", (), timedelta(days=29_000), ["V05 clock"]),
     ],
 )
 def test_a_suspect_reading_is_kept_and_moves_no_money(database_url, kwh, rates, skew, reasons):
@@ -204,6 +203,17 @@ def test_raw_readings_are_never_changed(database_url):
         with pytest.raises(psycopg.IntegrityError, match="reading|hyper"):
             await connection.execute("UPDATE reading SET total = 0")
         assert await rows(connection, "SELECT total, rates FROM reading") == [(10_000, [4000, 6000])]
+
+    on(database_url, story)
+
+
+def test_a_clock_that_is_decades_wrong_is_kept_as_it_is(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        wrong = timedelta(days=27_000)  # more seconds than 32 bits hold
+        await store(connection, freeze(meter, DAYS[0], KWH[0], skew=wrong), freeze(meter, DAYS[1], KWH[1], skew=-wrong))
+        kept = await rows(connection, "SELECT clock_skew_s FROM reading ORDER BY frozen_at")
+        assert kept == [27_000 * 86_400, -27_000 * 86_400]
 
     on(database_url, story)
 

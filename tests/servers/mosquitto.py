@@ -18,6 +18,7 @@ PROGRAMS = ["mosquitto", "mosquitto_pub", "mosquitto_sub"]
 FOLDERS = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 START_TIMEOUT_S = 10.0
 LISTENER = "listener {port} 127.0.0.1\nallow_anonymous true\n"
+# What it promised is on the disk before the next message, so that it may be killed.
 KEPT = "persistence true\npersistence_location {folder}/\nautosave_interval 1\nautosave_on_changes true\n"
 
 
@@ -39,15 +40,13 @@ def program(name: str) -> str:
 class Mosquitto:
     """One broker with its own configuration. What it keeps survives `kill`; it listens at the same port again."""
 
-    def __init__(self, folder: Path, settings: str = LISTENER, log: str = "broker.log") -> None:
+    def __init__(self, folder: Path, settings: str = LISTENER + KEPT, log: str = "broker.log") -> None:
         self.folder = folder
         self.port = free_port()
         self._configuration = folder / "mosquitto.conf"
         # Root's broker becomes another user, who may not look into root's folders.
         user = "user root\n" if os.geteuid() == 0 else ""
-        self._configuration.write_text(
-            user + KEPT.format(folder=folder) + settings.format(port=self.port, folder=folder)
-        )
+        self._configuration.write_text(user + settings.format(port=self.port, folder=folder))
         self._log = folder / log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -102,7 +101,8 @@ class Mosquitto:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         give_up = time.monotonic() + START_TIMEOUT_S
         while self.log().count("Received SUBSCRIBE") == before:
-            assert process.poll() is None and time.monotonic() < give_up, self.log()
+            assert process.poll() is None, self.log()
+            assert time.monotonic() < give_up, self.log()
             time.sleep(0.01)
         return process
 

@@ -27,6 +27,7 @@ def an_idle_line(name: str) -> Line:
     return Line(
         name,
         [],
+        [],
         open_channel=nothing,
         timing=Timing(),
         pace=Pace(1, 1),

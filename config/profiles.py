@@ -1,0 +1,321 @@
+"""Register profiles of Modbus meters: TOML files, those that come with the program and those of a site.
+
+docs/modbus.md tells every key.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+
+from config.problems import ConfigError, Problem, did_you_mean
+from config.toml_lines import Path as Place
+from config.toml_lines import line_of, locate
+from protocols.modbus.frame import BIT_READS, MOST_REGISTERS
+from protocols.modbus.profile import ORDERS, TYPES, Item, Order, Profile, RegisterType, Relay, Span, width
+from protocols.reading import Quantity
+
+SHIPPED: Final = files("config") / "profiles"
+QUANTITIES: Final = {quantity.label: quantity for quantity in Quantity}
+ENERGY_UNITS: Final = frozenset({"kWh", "kvarh"})
+PREFIXES: Final = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(1000), "M": Decimal(1_000_000)}
+
+
+def _one_of(*words: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        if value not in words:
+            raise ValueError(f"{value!r} is none of {', '.join(words)}{did_you_mean(str(value), words)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _number(value: object) -> Decimal:
+    """TOML's numbers come as int or Decimal: no float has been near them."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value <= 0:
+        raise ValueError(f"must be a number above 0, not {value!r}")
+    return Decimal(value)
+
+
+def _pattern(value: object) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch("([0-9A-Fa-f]{4}){1,4}", value):
+        raise ValueError(f"{value!r} is not 4, 8, 12 or 16 hexadecimal digits")
+    return bytes.fromhex(value)
+
+
+def _span(value: object) -> object:
+    if not isinstance(value, list) or len(value) != 2 or not all(type(end) is int for end in value):
+        raise ValueError(f"must be [first, last] register, not {value!r}")
+    if value[0] > value[1]:
+        raise ValueError(f"first register {value[0]:#06x} is behind the last {value[1]:#06x}")
+    return tuple(value)
+
+
+Register = Annotated[StrictInt, Field(ge=0, le=0x1FFFF)]
+Word = Annotated[StrictInt, Field(ge=0, le=0xFFFF)]
+Number = Annotated[Decimal, BeforeValidator(_number)]
+Patterns = list[Annotated[bytes, BeforeValidator(_pattern)]]
+Type = Annotated[RegisterType, _one_of(*TYPES)]
+WordOrder = Annotated[Order, _one_of(*ORDERS)]
+RegisterFunction = Literal[3, 4]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Quantity(_Table):
+    at: Register = Field(alias="register")
+    unit: StrictStr | None = None
+    scale: Number = Decimal(1)
+    function: RegisterFunction | None = None
+    type: Type | None = None
+    order: WordOrder | None = None
+    not_available: Patterns | None = None
+    modulus: Number | None = None
+
+
+class _Block(_Table):
+    limit: Annotated[StrictInt, Field(ge=1, le=MOST_REGISTERS)]
+    readable: list[Annotated[tuple[int, int], BeforeValidator(_span)]] = Field(default_factory=list)
+    holes: list[Annotated[tuple[int, int], BeforeValidator(_span)]] = Field(default_factory=list)
+
+
+class _Write(_Table):
+    function: Literal[5, 6, 16]
+    at: Register = Field(alias="register")
+    trip: Word
+    close: Word
+
+
+class _Confirm(_Table):
+    function: Literal[1, 2, 3, 4]
+    at: Register = Field(alias="register")
+    open: Word
+    closed: Word
+    mask: Word = 0xFFFF
+
+
+class _Relay(_Table):
+    write: _Write
+    confirm: _Confirm
+
+
+class _File(_Table):
+    title: StrictStr
+    source: Annotated[list[StrictStr], Field(min_length=1)]
+    address_base: Literal[0, 1, 30001, 40001]
+    function: RegisterFunction
+    type: Type
+    order: WordOrder
+    not_available: Patterns = Field(default_factory=list)
+    block: _Block
+    quantity: Annotated[dict[Annotated[str, _one_of(*QUANTITIES)], _Quantity], Field(min_length=1)]
+    relay: _Relay | None = None
+
+
+@cache
+def shipped_profiles() -> tuple[str, ...]:
+    """The names of the profiles that come with the program."""
+    return tuple(sorted(it.name.removesuffix(".toml") for it in SHIPPED.iterdir() if it.name.endswith(".toml")))
+
+
+def load_profile(name_or_path: str | Path) -> Profile:
+    """A profile that comes with the program, by its name, or that of a site, by the path of its TOML file.
+
+    ConfigError with all mistakes.
+    """
+    text_of = str(name_or_path)
+    if "/" not in text_of and not text_of.endswith(".toml"):
+        if text_of not in shipped_profiles():
+            message = f"no profile comes with this name{did_you_mean(text_of, shipped_profiles())}"
+            hint = (
+                f"; there are {', '.join(shipped_profiles())}; a file of your own is given by its path, ending in .toml"
+            )
+            raise ConfigError([Problem(text_of, 1, "profile", message + hint)])
+        return parse_profile((SHIPPED / f"{text_of}.toml").read_text(encoding="utf-8"), text_of, f"{text_of}.toml")
+    path = Path(name_or_path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError([Problem(text_of, 1, "file", f"cannot be read: {reason}")]) from None
+    return parse_profile(text, path.stem, text_of)
+
+
+def parse_profile(text: str, name: str, file: str) -> Profile:
+    """A profile from its TOML text; `file` is how mistakes name it."""
+    try:
+        content = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem(file, 1, "file", f"is no TOML: {error}")]) from None
+    lines = locate(text)
+
+    def problems_at(mistakes: Iterable[tuple[Place, str]]) -> list[Problem]:
+        return [
+            Problem(file, line_of(lines, place), ".".join(map(str, place)) or "file", message)
+            for place, message in mistakes
+        ]
+
+    try:
+        table = _File.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(problems_at(map(_in_words, error.errors()))) from None
+    if problems := problems_at(_cross_checks(table)):
+        raise ConfigError(problems)
+    return _profile(table, name)
+
+
+def _in_words(mistake: Any) -> tuple[Place, str]:
+    place: Place = tuple(part for part in mistake["loc"] if part != "[key]")
+    match mistake["type"]:
+        case "extra_forbidden":
+            return place, f"unknown key{did_you_mean(str(place[-1]), _known_keys(place[:-1]))}"
+        case "missing":
+            return place, "is missing"
+        case "value_error":
+            return place, str(mistake["ctx"]["error"])
+        case _:
+            return place, f"{mistake['msg'].removeprefix('Input ')}, not {mistake['input']!r}"
+
+
+def _known_keys(place: Place) -> Iterable[str]:
+    tables: dict[Any, type[_Table]] = {"block": _Block, "relay": _Relay, "write": _Write, "confirm": _Confirm}
+    if len(place) == 2 and place[0] == "quantity":
+        table: type[_Table] = _Quantity
+    else:
+        table = tables.get(place[-1] if place else None, _File)
+    return [field.alias or name for name, field in table.model_fields.items()]
+
+
+def _cross_checks(table: _File) -> Iterator[tuple[Place, str]]:
+    """What is wrong although every key by itself is right."""
+    if Quantity.FORWARD_ACTIVE_ENERGY.label not in table.quantity:
+        yield ("quantity",), "has no forward_active_energy, which is what a meter is read for"
+    taken: dict[tuple[int, int], str] = {}
+    holes = [_moved(hole, table.address_base) for hole in table.block.holes]
+    for label, row in table.quantity.items():
+        place = ("quantity", label)
+        quantity, type_ = QUANTITIES[label], row.type or table.type
+        first = row.at - table.address_base
+        registers = range(first, first + width(type_))
+        if not 0 <= registers[0] <= registers[-1] <= 0xFFFF:
+            yield (*place, "register"), _outside(row.at, table.address_base)
+        if _in_unit(row.unit, quantity) is None:
+            wanted = f"a unit of {quantity.unit}" if quantity.unit else "no unit"
+            yield (*place, "unit"), f"{'is missing' if row.unit is None else repr(row.unit)}; {label} has {wanted}"
+        for register in registers:
+            other = taken.setdefault((row.function or table.function, register), label)
+            if other != label:
+                yield (*place, "register"), f"{type_} from here on overlaps {other}"
+                break
+        if any(hole.touches(registers[0], registers[-1]) for hole in holes):
+            yield (*place, "register"), "lies in one of the holes of the block"
+        for pattern in row.not_available or ():
+            if len(pattern) != 2 * width(type_):
+                message = f"{pattern.hex().upper()} has {len(pattern)} bytes, {type_} has {2 * width(type_)}"
+                yield (*place, "not_available"), message
+        if len(registers) > table.block.limit:
+            yield ("block", "limit"), f"{label} alone has {len(registers)} registers"
+    for key in ("readable", "holes"):
+        for index, ends in enumerate(getattr(table.block, key)):
+            span = _moved(ends, table.address_base)
+            if span.first < 0 or span.last > 0xFFFF:
+                yield ("block", key, index), _outside(ends[0], table.address_base)
+    if table.relay:
+        yield from _relay_checks(table.relay, table.address_base)
+
+
+def _relay_checks(relay: _Relay, base: int) -> Iterator[tuple[Place, str]]:
+    write, confirm = relay.write, relay.confirm
+    if write.trip == write.close:
+        yield ("relay", "write", "close"), "the same value as for trip"
+    if write.function == 5 and {write.trip, write.close} != {0, 1}:
+        yield ("relay", "write", "trip"), "a coil (function 5) is written with 0 or 1"
+    if confirm.open == confirm.closed:
+        yield ("relay", "confirm", "closed"), "the same value as for open"
+    most = 1 if confirm.function in BIT_READS else confirm.mask
+    for key in ("open", "closed"):
+        if getattr(confirm, key) & ~most:
+            what = "a bit is 0 or 1" if confirm.function in BIT_READS else "has bits that the mask hides"
+            yield ("relay", "confirm", key), what
+    for key, register in (("write", write.at), ("confirm", confirm.at)):
+        if not 0 <= register - base <= 0xFFFF:
+            yield ("relay", key, "register"), _outside(register, base)
+
+
+def _profile(table: _File, name: str) -> Profile:
+    base = table.address_base
+    return Profile(
+        name=name,
+        title=table.title,
+        source=tuple(table.source),
+        items=tuple(_item(label, row, table) for label, row in table.quantity.items()),
+        limit=table.block.limit,
+        readable=tuple(_moved(span, base) for span in table.block.readable),
+        holes=tuple(_moved(span, base) for span in table.block.holes),
+        relay=_relay(table.relay, base) if table.relay else None,
+    )
+
+
+def _item(label: str, row: _Quantity, table: _File) -> Item:
+    quantity, type_ = QUANTITIES[label], row.type or table.type
+    in_unit = _in_unit(row.unit, quantity)
+    assert in_unit is not None, "an unknown unit got through the checks"
+    factor = row.scale * in_unit
+    patterns = table.not_available if row.not_available is None else row.not_available
+    modulus = row.modulus and row.modulus * in_unit
+    if modulus is None and quantity.unit in ENERGY_UNITS and type_.startswith("uint"):
+        modulus = 2 ** (16 * width(type_)) * factor
+    return Item(
+        quantity=quantity,
+        function=row.function or table.function,
+        register=row.at - table.address_base,
+        type=type_,
+        order=row.order or table.order,
+        factor=factor,
+        not_available=frozenset(pattern for pattern in patterns if len(pattern) == 2 * width(type_)),
+        modulus=modulus,
+    )
+
+
+def _relay(relay: _Relay, base: int) -> Relay:
+    return Relay(
+        write_function=relay.write.function,
+        write_register=relay.write.at - base,
+        trip=relay.write.trip,
+        close=relay.write.close,
+        confirm_function=relay.confirm.function,
+        confirm_register=relay.confirm.at - base,
+        open=relay.confirm.open,
+        closed=relay.confirm.closed,
+        confirm_mask=relay.confirm.mask,
+    )
+
+
+def _in_unit(unit: str | None, quantity: Quantity) -> Decimal | None:
+    """What one of the file's unit is in the quantity's own; None when it measures something else."""
+    own = quantity.unit
+    if (unit or "") == own:
+        return Decimal(1)
+    if unit is None or not own:
+        return None
+    plain = own.removeprefix("k")
+    in_plain = {prefix + plain: size for prefix, size in PREFIXES.items()}
+    return in_plain[unit] / in_plain[own] if unit in in_plain else None
+
+
+def _moved(ends: tuple[int, int], base: int) -> Span:
+    return Span(ends[0] - base, ends[1] - base)
+
+
+def _outside(register: int, base: int) -> str:
+    return f"{register} is outside the registers {base} to {base + 0xFFFF}"

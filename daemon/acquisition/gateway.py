@@ -1,0 +1,566 @@
+"""One gateway: the task that owns its broker connection. Readings come by themselves; gaps and relays are asked for.
+
+A message is acknowledged when its reading is in the database: until then the broker keeps it, so neither a crash nor a
+lost broker loses one, and a message that comes twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+from uuid import uuid4, uuid5
+
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool
+
+from daemon import metrics
+from daemon.acquisition.line import DATABASE_RETRY_S, FIRST_SILENCE_S, IDLE_S, UNTRUSTED_DATES, Pace
+from daemon.acquisition.midnight import Midnights, nearest_midnight
+from daemon.acquisition.wanted import Wanted, due_day
+from daemon.control import supply as control
+from daemon.control.commands import TRIP_EXPIRY
+from daemon.control.supply import Authority, Order
+from daemon.pipeline import Arrival
+from daemon.quality.validation import HOST_FREEZE_LIMIT, freeze_day
+from protocols.channels.mqtt import (
+    Broker,
+    Message,
+    MqttConnection,
+    PublishRefused,
+    SubscriptionRefused,
+    reconnect_pause_s,
+)
+from protocols.errors import FrameError, LineDown, NoReply
+from protocols.mqtt.events import (
+    Answered,
+    Event,
+    Family,
+    FreezeTold,
+    Outgoing,
+    PresenceTold,
+    RegistersTold,
+    RelayTold,
+)
+from protocols.reading import DailyFreeze, Quantity, RelayState
+from storage import supply
+from storage.archive import SiteMeter
+
+log = structlog.get_logger("gateway")
+wire = structlog.get_logger("wire")
+
+MOST_ASKED = 8
+"""So many questions are under way at once: a gateway asks its meters one after the other."""
+HEARING_CHECK_S = 60.0
+"""So often a refused subscription is asked for again, and our own message is sent through those that work."""
+MOST_COMPLAINTS = 1000
+"""Topics whose messages were not understood are told once each, and so many of them at most."""
+
+
+class Gateway:
+    """The task of one gateway and what it knows. `up` and `progress` are for those who watch it.
+
+    `devices`: what the family calls each meter, by address; a meter that is left out is called by its address.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        meters: Sequence[SiteMeter],
+        *,
+        broker: Broker,
+        family: Family,
+        devices: Mapping[str, str],
+        reply_timeout_s: float,
+        pace: Pace,
+        backfill_days: int,
+        trace: bool,
+        pool: AsyncConnectionPool[Any],
+        authority: Authority,
+        hand_on: Callable[[Arrival], Awaitable[None]],
+    ) -> None:
+        self.name, self.meters = name, list(meters)
+        will = family.presence(is_online=False)
+        self._broker = replace(broker, will=(will.topic, will.payload)) if will else broker
+        self._family, self._reply_timeout_s, self._pace, self._trace = family, reply_timeout_s, pace, trace
+        self._pool, self._authority, self._hand_on = pool, authority, hand_on
+        self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}
+        self._device = [devices.get(meter.address, meter.address) for meter in self.meters]
+        self._number_of_device = {device: number for number, device in enumerate(self._device)}
+        has_memory = family.read_freeze is not None
+        self._wanted = Wanted(
+            [meter.installed_on for meter in self.meters],
+            days=backfill_days,
+            today=self._today(),
+            has_memory=[has_memory] * len(self.meters),
+        )
+        self._midnights = Midnights([] if has_memory else range(len(self.meters)))
+        self._frozen_by_us: dict[int, datetime] = {}
+        self._unstored: defaultdict[tuple[int, date], list[tuple[MqttConnection, Message]]] = defaultdict(list)
+        self._expected: dict[str, asyncio.Future[Event]] = {}
+        self._refused_topics: list[str] = []
+        self._check_hearing_at = 0.0
+        self._heard = 0
+        self._is_online = True
+        self._away: set[str] = set()
+        self._complained: set[str] = set()
+        self._woken = asyncio.Event()
+        self._commands_at: datetime | None = datetime.now(UTC)
+        self.up = False
+        self.progress = time.monotonic()
+
+    def stored(self, meter_id: int, day: date) -> None:
+        """A slot has a value in the database: the broker may forget the messages that brought it."""
+        if meter_id in self._number:
+            self._wanted.fill(self._number[meter_id], day)
+            for connection, message in self._unstored.pop((meter_id, day), ()):
+                connection.acknowledge(message)
+
+    def rebuild(self, present: Iterable[tuple[int, date]]) -> None:
+        """Start from what the database has: (meter id, day), of any line."""
+        ours = [(meter, day) for meter, day in present if meter in self._number]
+        self._wanted.rebuild((self._number[meter], day) for meter, day in ours)
+        for meter, day in ours:
+            self.stored(meter, day)
+
+    def wake(self) -> None:
+        """A command may be waiting."""
+        self._commands_at = datetime.now(UTC)
+        self._woken.set()
+
+    def counts(self) -> tuple[int, int]:
+        """(wanted, present) slots."""
+        return self._wanted.counts()
+
+    async def run(self) -> None:
+        """Keep the connection and work over it, until cancelled."""
+        failures = 0
+        while True:
+            self._beat()
+            try:
+                async with self._new_connection() as connection:
+                    self._unstored.clear()  # the broker sends them again
+                    self._check_hearing_at = 0.0
+                    self._refused_topics = await self._subscribe(connection, self._family.subscriptions)
+                    failures = 0
+                    self._wanted.unblock()
+                    await self._talk(connection)
+            except LineDown as error:
+                if self.up or failures == 0:
+                    log.warning("gateway down", line=self.name, error=str(error))
+                self._is_up(False)
+                failures += 1
+                await self._sleep_alive(reconnect_pause_s(failures, self._pace.reconnect_s))
+
+    def _new_connection(self) -> MqttConnection:
+        may_control = not self._authority.shadow_mode
+        return MqttConnection(self._broker, is_control=self._family.is_control, may_control=may_control)
+
+    async def _talk(self, connection: MqttConnection) -> None:
+        """Listen and ask until the connection is lost; what we tell of ourselves goes out at both ends."""
+        await self._tell_presence(connection, is_online=True)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen(connection))
+                tasks.create_task(self._work(connection))
+        except ExceptionGroup as group:
+            lost, others = group.split(LineDown)
+            if lost is None or others is not None:
+                raise
+            raise lost.exceptions[0] from None
+        except asyncio.CancelledError:
+            await self._tell_presence(connection, is_online=False)
+            raise
+
+    async def _tell_presence(self, connection: MqttConnection, *, is_online: bool) -> None:
+        if (told := self._family.presence(is_online=is_online)) is not None:
+            try:
+                await connection.publish(told.topic, told.payload, retain=True)
+            except PublishRefused as error:
+                log.warning("presence not told", line=self.name, error=str(error))
+
+    async def _work(self, connection: MqttConnection) -> None:
+        while True:
+            self._beat()
+            self._wanted.roll(self._today())
+            await self._check_hearing(connection)
+            if await self._serve_commands(connection) or await self._freeze_at_midnight(connection):
+                continue
+            if not await self._collect(connection):
+                await self._idle()
+
+    async def _idle(self) -> None:
+        """Nothing to do: until a command comes, a slot becomes ready, or to show that the gateway's task is alive."""
+        wanted_at = self._wanted.next_at()
+        until_slot = IDLE_S if wanted_at is None else max(0.01, wanted_at - time.monotonic())
+        until_command = IDLE_S
+        if self._commands_at is not None:
+            until_command = max(0.01, (self._commands_at - datetime.now(UTC)).total_seconds())
+        until_midnight = self._midnights.opens_in_s(self._local_now())
+        self._woken.clear()
+        try:
+            await asyncio.wait_for(self._woken.wait(), min(IDLE_S, until_slot, until_command, until_midnight))
+        except TimeoutError:
+            return
+
+    # --- hearing --------------------------------------------------------------------------------------------------
+
+    async def _subscribe(self, connection: MqttConnection, topics: Iterable[str]) -> list[str]:
+        """One by one, each with the broker's word; returns those that were refused."""
+        refused = []
+        for topic in topics:
+            try:
+                granted = await connection.subscribe(topic)
+            except SubscriptionRefused as error:
+                refused.append(topic)
+                metrics.REPLIES.labels(self.name, "subscription_refused").inc()
+                log.error("subscription refused", line=self.name, topic=topic, error=str(error))
+                continue
+            if granted == 0:
+                log.warning("subscription without delivery promise", line=self.name, topic=topic)
+        return refused
+
+    async def _check_hearing(self, connection: MqttConnection) -> None:
+        """Ask again for what was refused, and send ourselves a message: a subscription may be lost without a word."""
+        if time.monotonic() < self._check_hearing_at:
+            return
+        self._check_hearing_at = time.monotonic() + HEARING_CHECK_S
+        self._refused_topics = await self._subscribe(connection, self._refused_topics)
+        if self._family.echo is not None and not self._refused_topics:
+            heard = self._heard
+            try:
+                await self._ask(connection, self._family.echo(_new_token()), "its own message")
+            except PublishRefused as error:
+                log.warning("self-test refused", line=self.name, error=str(error))
+            except NoReply:
+                if self._heard == heard:
+                    raise LineDown(f"{self._broker.name}: our own message did not come back") from None
+        self._is_up(not self._refused_topics)
+
+    async def _listen(self, connection: MqttConnection) -> None:
+        while True:
+            message = await connection.receive()
+            self._heard += 1
+            if self._trace:
+                wire.info("wire", line=self.name, direction="rx", topic=message.topic, payload=message.payload)
+            await self._take(connection, message)
+
+    async def _take(self, connection: MqttConnection, message: Message) -> None:
+        """Hand on what a message tells. It is acknowledged at once unless a reading of it must be stored first."""
+        try:
+            events = self._family.events(message.topic, message.payload)
+        except FrameError as error:
+            metrics.REPLIES.labels(self.name, "bad_frame").inc()
+            self._complain(message.topic, "message not understood", str(error))
+            events = []
+        waits_for_database = False
+        for event in events:
+            match event:
+                case FreezeTold():
+                    waits_for_database |= await self._take_freeze(event, connection, message)
+                case RegistersTold() if event.token is None and not message.retained:
+                    await self._take_registers(event)
+                case PresenceTold():
+                    self._take_presence(event)
+                case _:
+                    pass
+            self._fulfil(event)
+        if not waits_for_database:
+            connection.acknowledge(message)
+
+    def _fulfil(self, event: Event) -> None:
+        expected = None if isinstance(event, PresenceTold) or event.token is None else self._expected.get(event.token)
+        if expected is not None and not expected.done():
+            expected.set_result(event)
+
+    async def _take_freeze(self, told: FreezeTold, connection: MqttConnection, message: Message) -> bool:
+        """Hand a freeze on; True if the message must wait until it is stored."""
+        number = self._known(told.device, message.topic)
+        if number is None or told.registers[0] is None:
+            return False
+        meter, day = self.meters[number], freeze_day(told.frozen_at)
+        if day is not None and (
+            day < meter.installed_on or (message.retained and not self._wanted.is_wanted(number, day))
+        ):
+            return False
+        if day is not None:
+            self._unstored[meter.meter_id, day].append((connection, message))
+        is_fresh = told.frozen_at.date() >= self._local_now().date() and not message.retained
+        skew = told.clock_skew
+        freeze = DailyFreeze(
+            address=meter.address,
+            quantity=Quantity.FORWARD_ACTIVE_ENERGY,
+            frozen_at=told.frozen_at,
+            registers=_cut_off(told.registers, meter.decimals),
+            arrived_at=datetime.now(UTC),
+            clock_skew=skew if skew is not None and (is_fresh or abs(skew) > UNTRUSTED_DATES) else None,
+        )
+        metrics.REPLIES.labels(self.name, "ok").inc()
+        await self._hand_on(Arrival(meter, freeze))
+        if day is not None:
+            self._wanted.take(number, day)
+        return day is not None
+
+    async def _take_registers(self, told: RegistersTold) -> None:
+        """What a device without memory pushes just after midnight is as good as what it would be asked for."""
+        number = self._number_of_device.get(told.device)
+        if number is None or self._family.read_freeze is not None:
+            return
+        at = self._local_now()
+        if told.told_at is not None and told.told_at.tzinfo is not None:
+            at = told.told_at.astimezone(self._authority.zone).replace(tzinfo=None)
+        if at >= nearest_midnight(at):
+            await self._freeze_here(number, told.registers, at)
+
+    def _take_presence(self, told: PresenceTold) -> None:
+        if told.device is None:
+            if told.is_online != self._is_online:
+                (log.info if told.is_online else log.warning)("gateway presence", line=self.name, online=told.is_online)
+            self._is_online = told.is_online
+        elif told.is_online:
+            self._away.discard(told.device)
+        elif told.device in self._number_of_device:
+            self._away.add(told.device)
+        if told.is_online:
+            self._wanted.unblock()
+            self._woken.set()
+
+    def _known(self, device: str, topic: str) -> int | None:
+        number = self._number_of_device.get(device)
+        if number is None:
+            metrics.REPLIES.labels(self.name, "foreign").inc()
+            self._complain(topic + device, "meter is not in the archive", device)
+        return number
+
+    def _complain(self, about: str, what: str, error: str) -> None:
+        if about not in self._complained and len(self._complained) < MOST_COMPLAINTS:
+            self._complained.add(about)
+            log.warning(what, line=self.name, error=error)
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    async def _ask(self, connection: MqttConnection, outgoing: Outgoing, what: str) -> Event:
+        """Send a question or command and wait for the event with its token. NoReply when there is none in time."""
+        expected = self._expected[outgoing.token] = asyncio.get_running_loop().create_future()
+        try:
+            if self._trace:
+                wire.info("wire", line=self.name, direction="tx", topic=outgoing.topic, payload=outgoing.payload)
+            lifetime_s = max(1, round(self._reply_timeout_s))
+            await connection.publish(outgoing.topic, outgoing.payload, qos=outgoing.qos, expires_s=lifetime_s)
+            async with asyncio.timeout(self._reply_timeout_s):
+                event: Event = await expected
+                return event
+        except TimeoutError:
+            metrics.REPLIES.labels(self.name, "no_reply").inc()
+            raise NoReply(f"{self.name} did not answer {what} within {self._reply_timeout_s:.1f} s") from None
+        finally:
+            del self._expected[outgoing.token]
+
+    async def _collect(self, connection: MqttConnection) -> bool:
+        """Ask for some slots at once; False when none is wanted now, or nobody is there to be asked."""
+        jobs: list[tuple[int, date]] = []
+        now = time.monotonic()
+        while self._is_online and len(jobs) < MOST_ASKED and (job := self._wanted.next(now)) and job not in jobs:
+            jobs.append(job)
+        await asyncio.gather(*(self._read_slot(connection, *job) for job in jobs))
+        return bool(jobs)
+
+    async def _read_slot(self, connection: MqttConnection, number: int, day: date) -> None:
+        """The answer is handed on where every freeze is; here is decided when to ask again."""
+        assert self._family.read_freeze is not None, "a meter without memory was asked for its past"
+        meter = self.meters[number]
+        now, longest_s = time.monotonic(), self._pace.retry_s
+        first_s = min(FIRST_SILENCE_S, longest_s)
+        question = self._family.read_freeze(self._device[number], day, _new_token(), self._expiry())
+        try:
+            told = await self._ask(connection, question, f"for the freeze of {meter.address} of {day}")
+        except (NoReply, PublishRefused) as error:
+            told = Answered(self._device[number], question.token, "no_reply", str(error))
+        if isinstance(told, Answered) and told.outcome == "no_reply":
+            if self._wanted.silent(number, now, first_s=first_s, longest_s=longest_s) == 1:
+                log.warning("meter silent", meter=meter.address, line=self.name, error=told.reason)
+            return
+        self._wanted.answered(number)
+        if isinstance(told, FreezeTold) and freeze_day(told.frozen_at) == day and told.registers[0] is not None:
+            return
+        self._wanted.not_there(number, day, now, first_s=first_s, longest_s=longest_s)
+        if isinstance(told, Answered) and told.outcome != "no_data":
+            log.warning("freeze not read", meter=meter.address, line=self.name, day=day, error=told.reason)
+
+    async def _freeze_at_midnight(self, connection: MqttConnection) -> bool:
+        """Read a meter that keeps no freezes at the moment of its freeze; True if there was one to read."""
+        due = self._midnights.next(self._local_now())
+        if due is None or self._family.read_registers is None:
+            return False
+        number, _ = due
+        question = self._family.read_registers(self._device[number], _new_token(), self._expiry())
+        try:
+            told = await self._ask(connection, question, f"for the registers of {self.meters[number].address}")
+        except NoReply as error:
+            log.warning("not read at midnight", meter=self.meters[number].address, line=self.name, error=str(error))
+            return True
+        if isinstance(told, RegistersTold):
+            await self._freeze_here(number, told.registers, self._local_now())
+        return True
+
+    async def _freeze_here(self, number: int, registers: Sequence[Decimal | None], at: datetime) -> None:
+        """The registers at local time `at` as the freeze of the nearest midnight, with their distance from it."""
+        meter, midnight = self.meters[number], nearest_midnight(at)
+        if registers[0] is None or abs(at - midnight) > HOST_FREEZE_LIMIT or midnight.date() < meter.installed_on:
+            return
+        if self._frozen_by_us.get(number) == midnight:
+            return
+        self._frozen_by_us[number] = midnight
+        self._midnights.done(number, midnight)
+        freeze = DailyFreeze(
+            address=meter.address,
+            quantity=Quantity.FORWARD_ACTIVE_ENERGY,
+            frozen_at=midnight,
+            registers=_cut_off(registers, meter.decimals),
+            arrived_at=datetime.now(UTC),
+            host_offset=at - midnight,
+        )
+        await self._hand_on(Arrival(meter, freeze))
+
+    # --- supply ---------------------------------------------------------------------------------------------------
+
+    async def _serve_commands(self, connection: MqttConnection) -> bool:
+        """Do the next command if one is due; True if there was one. Without the database control stops."""
+        now = datetime.now(UTC)
+        if self._authority.shadow_mode or self._commands_at is None or self._commands_at > now:
+            return False
+        self._commands_at = None  # whoever wakes us from here on sets it again
+        try:
+            async with self._pool.connection() as database:
+                order = await control.take_order(database, self._authority, self.name, now)
+                if order is None:
+                    self._look_at_commands(await supply.next_due(database, self.name))
+                    return False
+            self._look_at_commands(now)
+            await (self._send if order.kind == "send" else self._verify)(connection, order)
+        except psycopg.OperationalError as error:
+            log.error("control stopped, database away", line=self.name, error=str(error).strip())
+            self._look_at_commands(now + timedelta(seconds=DATABASE_RETRY_S))
+            return False
+        return True
+
+    def _look_at_commands(self, at: datetime | None) -> None:
+        """Look at them then, or earlier if somebody asked for that."""
+        if at is not None and (self._commands_at is None or at < self._commands_at):
+            self._commands_at = at
+
+    async def _send(self, connection: MqttConnection, order: Order) -> None:
+        """Send one command, once. What the meter makes of it is found out by reading its relay."""
+        command, now = order.command, datetime.now(UTC)
+        device = self._device[self._number[command.meter_id]]
+        if self._family.control is None or self._family.read_relay is None:
+            await self._record(command, "refused", "there is no relay that can be controlled and read back")
+            return
+        reason = self._why_not(device, command, now)
+        if command.action == "trip" and reason:
+            await self._abandon(command, reason)
+            return
+        expires = now + min(TRIP_EXPIRY, max(command.expires_at - now, timedelta(minutes=1)))
+        # The gateway does an id once. A command that is sent again after its relay was seen is a new one to it.
+        send_id = uuid5(command.id, str(command.sends))
+        outgoing = self._family.control(device, command.action, send_id, _new_token(), expires)  # type: ignore[arg-type]
+        try:
+            told = await self._ask(connection, outgoing, f"{command.action} of {command.address}")
+        except NoReply as error:
+            await self._record(command, "unknown", str(error))
+        except PublishRefused as error:
+            await (self._abandon(command, str(error)) if command.action == "trip" else self._unknown(command, error))
+        except LineDown as error:
+            await self._unknown(command, error)
+            raise
+        else:
+            await self._record(command, *_answer_to_command(told))
+
+    def _why_not(self, device: str, command: supply.Command, now: datetime) -> str:
+        """Why a trip may not be sent now: it could be done by somebody, some day, without our knowledge."""
+        if not self._is_online or device in self._away:
+            return "the gateway or the device is offline"
+        return "expired before it could be sent" if now >= command.expires_at else ""
+
+    async def _abandon(self, command: supply.Command, reason: str) -> None:
+        async with self._pool.connection() as database:
+            await control.abandon_trip(database, command, reason, datetime.now(UTC))
+
+    async def _unknown(self, command: supply.Command, error: Exception) -> None:
+        await self._record(command, "unknown", str(error))
+
+    async def _record(self, command: supply.Command, state: str, detail: str) -> None:
+        async with self._pool.connection() as database:
+            await control.take_answer(database, command, state, detail, datetime.now(UTC))
+
+    async def _verify(self, connection: MqttConnection, order: Order) -> None:
+        command, relay = order.command, None
+        if self._family.read_relay is not None:
+            device = self._device[self._number[command.meter_id]]
+            question = self._family.read_relay(device, _new_token(), self._expiry())
+            try:
+                told = await self._ask(connection, question, f"for the relay of {command.address}")
+            except (NoReply, PublishRefused) as error:
+                log.warning("relay not read", meter=command.address, line=self.name, error=str(error))
+            else:
+                relay = _relay_state(told) if isinstance(told, RelayTold) else None
+        async with self._pool.connection() as database:
+            await control.take_observation(database, command, relay, datetime.now(UTC))
+
+    # --- time and life --------------------------------------------------------------------------------------------
+
+    def _expiry(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self._reply_timeout_s)
+
+    def _local_now(self) -> datetime:
+        return datetime.now(self._authority.zone).replace(tzinfo=None)
+
+    def _today(self) -> date:
+        return due_day(self._local_now())
+
+    def _beat(self) -> None:
+        self.progress = time.monotonic()
+        metrics.PROGRESS.labels(self.name).set_to_current_time()
+
+    def _is_up(self, up: bool) -> None:
+        if up and not self.up:
+            log.info("gateway up", line=self.name)
+        self.up = up
+        metrics.LINES.labels(self.name).set(up)
+
+    async def _sleep_alive(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._beat()
+            await asyncio.sleep(min(left, IDLE_S))
+
+
+def _answer_to_command(told: Event) -> tuple[str, str]:
+    """State and detail of a command after the gateway spoke. Accepted does not mean that the relay moved."""
+    match told:
+        case Answered(outcome="accepted" | "ok") | RelayTold():
+            return "acked", "accepted by the gateway"
+        case Answered(outcome="refused" | "expired" | "no_data"):
+            return "refused", f"{told.outcome}: {told.reason}"
+    return "unknown", told.reason if isinstance(told, Answered) else "answered something else"
+
+
+def _relay_state(told: RelayTold) -> RelayState:
+    """A device that does not know what it was told, was told what it shows."""
+    return RelayState(told.is_open, told.is_open if told.command_open is None else told.command_open, told.keep_power)
+
+
+def _cut_off(registers: Iterable[Decimal | None], decimals: int) -> tuple[Decimal | None, ...]:
+    """As a display shows them: digits beyond those of the register are cut off, never rounded up."""
+    step = Decimal(1).scaleb(-decimals)
+    return tuple(None if it is None else it.quantize(step, ROUND_DOWN) for it in registers)
+
+
+def _new_token() -> str:
+    return uuid4().hex

@@ -1,0 +1,63 @@
+"""Many stored answers at once, with numpy: equal frames laid under one another, their values out of a table."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.dlt645.frame import END, HEADER, OVERHEAD, START
+
+ENERGY_WIDTH: Final = 4
+NO_VALUE: Final = -1
+"""In place of a register without data or with a nibble over 9: the general decoder tells which."""
+
+
+class Registers(NamedTuple):
+    """What a batch holds. `hundredths`: one row for each frame, one column for each register, in 0.01 kWh, NO_VALUE
+    where there is none; `good`: False for what is no answer with that identifier, its row means nothing."""
+
+    hundredths: NDArray[np.int64]
+    good: NDArray[np.bool_]
+
+
+def _table() -> NDArray[np.int64]:
+    """Two bytes as they are sent (plus 33H), as a little-endian number, to their four digits; far below zero for what
+    is no BCD."""
+    byte = np.arange(256, dtype=np.int64) - 0x33 & 0xFF
+    is_bcd = (byte >> 4 < 10) & (byte & 15 < 10)
+    digits = np.where(is_bcd, 10 * (byte >> 4) + (byte & 15), -(10**9))
+    return (digits[:, None] * 100 + digits[None, :]).reshape(-1)
+
+
+_PAIRS: Final = _table()
+
+
+def decode_registers(data: bytes, identifier: str, *, registers: int) -> Registers:
+    """The energies of equally long answers (from 68H to 16H, no wake-up) that stand in `data` one after the other.
+
+    ValueError when `data` are not a whole number of frames with that many registers of 4 bytes.
+    """
+    length = OVERHEAD + 4 + ENERGY_WIDTH * registers
+    if len(data) % length:
+        raise ValueError(f"{len(data)} bytes are no frames of {length} bytes each")
+    frames = np.frombuffer(data, dtype=np.uint8).reshape(-1, length)
+    values_at = HEADER + 4
+    pairs = np.ascontiguousarray(frames[:, values_at:-2]).view("<u2")
+    digits = _PAIRS[pairs]
+    hundredths = digits[:, 0::2] + 10_000 * digits[:, 1::2]
+    return Registers(np.maximum(hundredths, NO_VALUE), are_answers(frames, identifier))
+
+
+def are_answers(frames: NDArray[np.uint8], identifier: str) -> NDArray[np.bool_]:
+    """For each row, whether it is a good frame with a whole answer (91H) to a read of that identifier."""
+    length = frames.shape[1]
+    wire = np.frombuffer(bytes.fromhex(identifier)[::-1], dtype=np.uint8) + np.uint8(0x33)
+    expected = {0: START, 7: START, 8: 0x91, 9: length - OVERHEAD, length - 1: END}
+    expected |= {HEADER + at: int(byte) for at, byte in enumerate(wire)}
+    places = list(expected)
+    as_expected: NDArray[np.bool_] = (frames[:, places] == np.array(list(expected.values()), dtype=np.uint8)).all(
+        axis=1
+    )
+    return as_expected & (frames[:, :-2].sum(axis=1, dtype=np.uint8) == frames[:, -2])

@@ -1,0 +1,663 @@
+"""Cutting and restoring, in rows: what is sent, what is cancelled, and what a restart makes of it."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, time, timedelta
+from decimal import Decimal
+
+import psycopg
+import pytest
+
+from daemon.control import supply as control
+from daemon.control.guard import MAX_TRIPS_PER_MINUTE
+from protocols.dlt645.exchanges import StatusWord3
+from storage import ledger, supply
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    NOW,
+    OPEN,
+    SHADOW,
+    Site,
+    balance,
+    connect,
+    everything,
+    freeze,
+    intact,
+    on,
+    pay,
+    rows,
+    store,
+)
+
+CLOSED, OPENED = StatusWord3(0x0000), StatusWord3(0x0050)
+DELAYED, READY = StatusWord3(0x0040), StatusWord3(0x0010)
+COMMANDS = "SELECT action, state FROM command ORDER BY sequence"
+
+
+def later(**what: float) -> datetime:
+    return NOW + timedelta(**what)
+
+
+async def exhausted(connection, count: int = 1, *, authority=ARMED, site: Site | None = None, **changes):
+    """A site whose accounts owe 5.00 yuan after the first day; armed, each has a trip command then."""
+    found = await (site or Site.of(count, **changes)).take_over(connection)
+    batch = [freeze(meter, day, kwh) for meter in found.values() for day, kwh in ((OPEN, 100), (OPEN + DAY, 110))]
+    await store(connection, *batch, authority=authority)
+    return found
+
+
+async def supply_of(connection, point: str = "P1") -> str:
+    (state,) = await rows(connection, "SELECT supply_state FROM point WHERE id = %s", point)
+    return state
+
+
+async def order(connection, now: datetime = NOW, *, authority=ARMED, line: str = "line"):
+    return await control.take_order(connection, authority, line, now)
+
+
+async def sent(connection, now: datetime = NOW):
+    """The trip (or reconnect) that the line is to send now."""
+    taken = await order(connection, now)
+    assert taken is not None
+    assert taken.kind == "send"
+    return taken.command
+
+
+async def cut(connection) -> None:
+    """All the way: sent, accepted, relay open."""
+    command = await sent(connection)
+    await control.take_answer(connection, command, "acked", "accepted", NOW)
+    taken = await order(connection, later(seconds=6))
+    assert taken.kind == "verify"
+    await control.take_observation(connection, taken.command, OPENED, later(seconds=6))
+
+
+# --- cutting -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        assert await rows(connection, COMMANDS) == [("trip", "persisted")]
+        assert await supply_of(connection) == "trip_commanded"
+        command = await sent(connection)
+        assert await rows(connection, "SELECT state, sends FROM command") == [("sent", 1)]
+        assert await order(connection) is None
+        await control.take_answer(connection, command, "acked", "accepted", NOW)
+        assert await supply_of(connection) == "trip_commanded"  # an acknowledgement is not an open relay
+        taken = await order(connection, later(seconds=5))
+        await control.take_observation(connection, taken.command, OPENED, later(seconds=5))
+        assert await supply_of(connection) == "disconnected"
+        assert await rows(connection, "SELECT relay_observed FROM point") == ["open"]
+        events = await rows(connection, "SELECT state FROM command_event ORDER BY at")
+        assert events == ["persisted", "sent", "acked", "verified"]
+        assert await order(connection, later(days=1)) is None
+
+    on(database_url, story)
+
+
+def test_the_snapshot_of_the_release_is_kept_with_the_command(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        await sent(connection)
+        ((guard,),) = [(row,) for row in await rows(connection, "SELECT guard FROM command")]
+        assert (guard["decision"], guard["reasons"]) == ("allow", [])
+        assert guard["facts"]["balance_fen"] == -500
+        (persisted, released) = await rows(connection, "SELECT guard FROM command_event ORDER BY at")
+        assert persisted is not None
+        assert released == guard
+
+    on(database_url, story)
+
+
+def test_shadow_mode_makes_no_command_and_tells_whom_it_would_cut(database_url):
+    async def story(connection):
+        found = await exhausted(connection, 3, authority=SHADOW)
+        await control.sweep(connection, SHADOW, NOW)
+        await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 120), authority=SHADOW)
+        assert await rows(connection, COMMANDS) == []
+        verdicts = await rows(connection, "SELECT point_id, decision, reasons FROM guard_verdict ORDER BY point_id")
+        assert verdicts == [(point, "deny", ["SHADOW_MODE"]) for point in ("P1", "P2", "P3")]
+        assert {await supply_of(connection, point) for point in found} == {"energised"}
+
+    on(database_url, story)
+
+
+def test_a_trip_made_before_shadow_mode_was_switched_on_is_not_sent(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        assert await order(connection, authority=SHADOW) is None
+        assert await rows(connection, COMMANDS) == [("trip", "cancelled")]
+        assert await supply_of(connection) == "energised"
+
+    on(database_url, story)
+
+
+def test_a_balance_at_the_floor_is_not_cut(database_url):
+    async def story(connection):
+        site = Site.of(2, credit_limit_fen=100, trip_fen=-300, reconnect_fen=-300)
+        await pay_first(connection, site, {"A1": 100, "A2": 99})
+        assert [await balance(connection, account) for account in ("A1", "A2")] == [-400, -401]
+        assert await rows(connection, "SELECT point_id FROM command") == ["P2"]
+
+    on(database_url, story)
+
+
+async def pay_first(connection, site: Site, amounts: dict[str, int]) -> None:
+    await site.take_over(connection)
+    for account, fen in amounts.items():
+        await pay(connection, account, fen, account)
+    await exhausted(connection, site=site)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE point SET protected = true", "PROTECTED"),
+        ("UPDATE point SET life_support = true", "LIFE_SUPPORT"),
+        ("UPDATE point SET keep_power_observed = true", "DEVICE_KEEP_POWER"),
+        ("UPDATE point SET relay_observed = 'open'", "ALREADY_OPEN"),
+        ("UPDATE account SET state = 'closing'", "ACCOUNT_NOT_ACTIVE"),
+        ("UPDATE account SET credit_limit_fen = 500", "BALANCE_OK"),
+        ("UPDATE slot SET state = 'suspect', reasons = '{V24 event}' WHERE day = '2026-03-02'", "READING_NOT_PUBLISHED"),
+        ("DELETE FROM slot", "READING_NOT_PUBLISHED STALE_READING"),
+        ("UPDATE link SET to_day = from_day + 3", "SPAN_GRACE"),
+    ],
+)
+def test_the_guard_is_asked_again_when_a_trip_is_released(database_url, change, reason):
+    async def story(connection):
+        await exhausted(connection)
+        await connection.execute(change)
+        assert await order(connection) is None
+        assert await rows(connection, "SELECT state, detail, sends FROM command") == [("cancelled", reason, 0)]
+        assert await supply_of(connection) == "energised"
+        assert (await rows(connection, "SELECT reasons FROM guard_verdict"))[-1] == reason.split()
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("what", ["window", "age", "startup"])
+def test_a_trip_that_waited_until_the_policy_forbids_it_is_not_sent(database_url, what):
+    async def story(connection):
+        await exhausted(connection)
+        policy = ARMED.policy
+        local = NOW.astimezone(ARMED.zone).time()
+        changed = {
+            "window": replace(ARMED, policy=replace(policy, window_start=time(0), window_end=min(local, time(23, 59)))),
+            "age": replace(ARMED, policy=replace(policy, max_reading_age=timedelta(hours=1))),
+            "startup": replace(ARMED, started_at=NOW, policy=replace(policy, startup_hold=timedelta(minutes=15))),
+        }[what]
+        reason = {"window": "WINDOW_CLOSED", "age": "STALE_READING", "startup": "STARTUP_HOLD"}[what]
+        assert await order(connection, authority=changed) is None
+        assert await rows(connection, "SELECT state, detail FROM command") == [("cancelled", reason)]
+
+    on(database_url, story)
+
+
+def test_a_trip_expires_after_ten_minutes_or_with_the_window(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        (expires_at,) = await rows(connection, "SELECT expires_at FROM command")
+        assert expires_at == later(minutes=10)
+        assert await order(connection, later(minutes=10)) is None
+        assert await rows(connection, "SELECT state, sends FROM command") == [("expired", 0)]
+        assert await supply_of(connection) == "energised"
+
+    on(database_url, story)
+
+
+def test_a_trip_that_the_meter_did_not_take_is_sent_three_times_in_all(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        for n in range(3):
+            command = await sent(connection, later(seconds=20 * n))
+            await control.take_answer(connection, command, "unknown", "silence", later(seconds=20 * n))
+            looked = await order(connection, later(seconds=20 * n + 15))
+            assert looked.kind == "verify"
+            await control.take_observation(connection, looked.command, CLOSED, later(seconds=20 * n + 15))
+        assert await rows(connection, "SELECT state, sends FROM command") == [("failed", 3)]
+        assert await supply_of(connection) == "energised"
+        assert await order(connection, later(minutes=2)) is None
+        await control.sweep(connection, ARMED, later(minutes=4))  # not at once again
+        assert len(await rows(connection, COMMANDS)) == 1
+        await control.sweep(connection, ARMED, later(minutes=6))
+        assert len(await rows(connection, COMMANDS)) == 2
+
+    on(database_url, story)
+
+
+def test_the_guard_is_asked_before_every_send(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        command = await sent(connection)
+        await control.take_answer(connection, command, "unknown", "silence", NOW)
+        looked = await order(connection, later(seconds=6))
+        await control.take_observation(connection, looked.command, CLOSED, later(seconds=6))
+        await connection.execute("UPDATE point SET protected = true")
+        assert await order(connection, later(seconds=7)) is None
+        assert await rows(connection, "SELECT state, sends, detail FROM command") == [("cancelled", 1, "PROTECTED")]
+
+    on(database_url, story)
+
+
+def test_a_silent_meter_leaves_its_command_unknown_and_is_looked_at_ever_more_seldom(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        await sent(connection)
+        at = later(seconds=5)
+        waits = []
+        for _ in range(4):
+            taken = await order(connection, at)
+            assert taken.kind == "verify"
+            await control.take_observation(connection, taken.command, None, at)
+            assert await rows(connection, "SELECT state FROM command") == ["unknown"]
+            due = await supply.next_due(connection, "line")
+            waits.append((due - at).total_seconds())
+            at = due
+        assert waits == [5, 15, 60, 300]
+        assert await supply_of(connection) == "trip_commanded"
+        assert await rows(connection, "SELECT relay_observed FROM point") == ["unknown"]
+
+    on(database_url, story)
+
+
+def test_a_refused_trip_leaves_the_supply_on_and_is_not_tried_again_for_an_hour(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        command = await sent(connection)
+        await control.take_answer(connection, command, "refused", "wrong password", NOW)
+        assert await rows(connection, "SELECT state, detail FROM command") == [("refused", "wrong password")]
+        assert await supply_of(connection) == "energised"
+        await control.sweep(connection, ARMED, later(minutes=59))
+        assert len(await rows(connection, COMMANDS)) == 1
+        await control.sweep(connection, ARMED, later(minutes=61))
+        assert len(await rows(connection, COMMANDS)) == 2
+
+    on(database_url, story)
+
+
+def test_a_trip_whose_frame_never_left_has_failed(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        command = await sent(connection)
+        await control.abandon_trip(connection, command, "clock not read", NOW)
+        assert await rows(connection, "SELECT state, detail FROM command") == [("failed", "clock not read")]
+        assert await supply_of(connection) == "energised"
+
+    on(database_url, story)
+
+
+def test_no_point_has_two_open_commands(database_url):
+    async def story(connection):
+        await exhausted(connection, authority=SHADOW)
+
+        async def sweeper() -> None:
+            async with await connect(database_url) as own:
+                await control.sweep(own, ARMED, NOW)
+
+        await asyncio.gather(*(sweeper() for _ in range(6)))
+        assert await rows(connection, COMMANDS) == [("trip", "persisted")]
+        async with connection.transaction():
+            (facts,) = await supply.control_facts(connection, ["A1"], NOW)
+        again = "INSERT INTO command SELECT gen_random_uuid(), 99, point_id, meter_id, address, line, 'close', 'x', 'persisted', NULL, created_at, expires_at, next_at FROM command"
+        with pytest.raises(psycopg.errors.UniqueViolation, match="one_open_command_of_a_point"):
+            await connection.execute(again.replace("INTO command", "INTO command (id, sequence, point_id, meter_id, address, line, action, cause, state, guard, created_at, expires_at, next_at) OVERRIDING SYSTEM VALUE"))
+        assert facts.supply_state == "trip_commanded"
+
+    on(database_url, story)
+
+
+def test_no_more_than_ten_trips_a_minute_leave_the_site_however_many_lines_ask(database_url):
+    count = MAX_TRIPS_PER_MINUTE + 8
+
+    async def story(connection):
+        site = Site.of(count)
+        for number, meter in enumerate(site.meters):
+            meter["line"] = f"line {number}"
+        await exhausted(connection, site=site)
+        assert len(await rows(connection, COMMANDS)) == count
+
+        async def line(number: int) -> bool:
+            async with await connect(database_url) as own:
+                return await order(own, datetime.now(NOW.tzinfo), line=f"line {number}") is not None
+
+        released = await asyncio.gather(*map(line, range(count)))
+        assert sum(released) == MAX_TRIPS_PER_MINUTE
+        states = dict(await rows(connection, "SELECT state, count(*) FROM command GROUP BY 1"))
+        assert states == {"sent": MAX_TRIPS_PER_MINUTE, "cancelled": 8}
+        details = await rows(connection, "SELECT DISTINCT detail FROM command WHERE state = 'cancelled'")
+        assert details == ["BREAKER_OPEN"]
+
+    on(database_url, story)
+
+
+# --- restoring ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_payment_before_the_trip_is_sent_cancels_it(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        done = await pay(connection, "A1", 500)
+        assert (done.balance_fen, done.commands, done.missing_fen) == (0, (), 0)
+        assert await rows(connection, COMMANDS) == [("trip", "cancelled")]
+        assert await supply_of(connection) == "energised"
+        assert await order(connection, later(hours=1)) is None
+
+    on(database_url, story)
+
+
+def test_a_payment_that_does_not_suffice_restores_nothing_and_tells_what_is_missing(database_url):
+    async def story(connection):
+        await exhausted(connection, reconnect_fen=200)
+        await cut(connection)
+        done = await pay(connection, "A1", 600)
+        assert (done.balance_fen, done.missing_fen, done.commands) == (100, 100, ())
+        assert await supply_of(connection) == "disconnected"
+        done = await pay(connection, "A1", 100, "2")
+        assert (done.missing_fen, len(done.commands)) == (0, 1)
+
+    on(database_url, story)
+
+
+async def _acked(connection, command):
+    await control.take_answer(connection, command, "acked", "accepted", NOW)
+
+
+async def _unknown(connection, command):
+    await control.take_answer(connection, command, "unknown", "silence", NOW)
+
+
+async def _delayed(connection, command):
+    await _acked(connection, command)
+    taken = await order(connection, later(seconds=6))
+    await control.take_observation(connection, taken.command, DELAYED, later(seconds=6))
+
+
+async def _to_be_sent_again(connection, command):
+    await _unknown(connection, command)
+    taken = await order(connection, later(seconds=6))
+    await control.take_observation(connection, taken.command, CLOSED, later(seconds=6))
+
+
+async def _restarted(connection, command):
+    await control.resume(connection, NOW)
+
+
+async def _only_sent(connection, command):
+    pass
+
+
+@pytest.mark.parametrize("happened", [_only_sent, _acked, _unknown, _delayed, _to_be_sent_again, _restarted])
+def test_a_payment_after_the_trip_was_sent_is_followed_by_a_reconnect(database_url, happened):
+    """Whatever became of the trip: the meter gets a reconnect after it, and the trip is never sent again (I4)."""
+
+    async def story(connection):
+        await exhausted(connection)
+        trip = await sent(connection)
+        await happened(connection, trip)
+        done = await pay(connection, "A1", 500)
+        assert len(done.commands) == 1
+        assert await rows(connection, COMMANDS) == [("trip", "superseded"), ("allow_close", "persisted")]
+        assert await supply_of(connection) == "reconnect_commanded"
+        for answer in ("acked", "refused", "unknown"):  # the trip's answer comes late
+            await control.take_answer(connection, trip, answer, "late", later(seconds=7))
+        await control.take_observation(connection, trip, OPENED, later(seconds=7))
+        assert await rows(connection, COMMANDS) == [("trip", "superseded"), ("allow_close", "persisted")]
+        assert await rows(connection, "SELECT relay_observed FROM point") == ["open"]
+        reconnect = await sent(connection, later(seconds=8))
+        assert (reconnect.action, reconnect.sequence > trip.sequence) == ("allow_close", True)
+
+    on(database_url, story)
+
+
+def test_restoring_ends_when_the_relay_is_closed(database_url):
+    async def story(connection):
+        await exhausted(connection, reconnect="close")
+        await cut(connection)
+        await pay(connection, "A1", 500)
+        command = await sent(connection)
+        assert command.action == "close"
+        await control.take_answer(connection, command, "acked", "accepted", NOW)
+        taken = await order(connection, later(seconds=5))
+        await control.take_observation(connection, taken.command, CLOSED, later(seconds=5))
+        assert await rows(connection, COMMANDS) == [("trip", "verified"), ("close", "verified")]
+        assert await supply_of(connection) == "energised"
+        assert await rows(connection, "SELECT relay_observed FROM point") == ["closed"]
+
+    on(database_url, story)
+
+
+def test_a_meter_that_is_ready_waits_for_its_customer(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        await cut(connection)
+        await pay(connection, "A1", 500)
+        await sent(connection)
+        taken = await order(connection, later(seconds=5))
+        await control.take_observation(connection, taken.command, READY, later(seconds=5))
+        assert await supply_of(connection) == "wait_customer_button"
+        assert await rows(connection, "SELECT state, sends FROM command WHERE action <> 'trip'") == [("verifying", 1)]
+        taken = await order(connection, later(minutes=5))
+        assert taken.kind == "verify"
+        await control.take_observation(connection, taken.command, CLOSED, later(minutes=5))
+        assert await supply_of(connection) == "energised"
+
+    on(database_url, story)
+
+
+def test_a_reconnect_is_sent_until_it_worked_even_after_its_expiry(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        await cut(connection)
+        await pay(connection, "A1", 500)
+        at = later(days=3)
+        for sends in range(1, 5):
+            command = await sent(connection, at)
+            assert command.action == "allow_close"
+            await control.take_answer(connection, command, "unknown", "silence", at)
+            taken = await order(connection, at + timedelta(seconds=5))
+            await control.take_observation(connection, taken.command, OPENED, at + timedelta(seconds=5))
+            (row,) = await rows(connection, "SELECT sends, expires_at FROM command WHERE action <> 'trip'")
+            assert row[0] == sends
+            assert row[1] > at
+            at += timedelta(days=2)
+
+    on(database_url, story)
+
+
+def test_a_refused_reconnect_is_tried_again_after_an_hour(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        await cut(connection)
+        await pay(connection, "A1", 500)
+        command = await sent(connection)
+        await control.take_answer(connection, command, "refused", "wrong password", NOW)
+        assert await supply_of(connection) == "disconnected"
+        await control.sweep(connection, ARMED, later(minutes=30))
+        assert len(await rows(connection, COMMANDS)) == 2
+        await control.sweep(connection, ARMED, later(minutes=61))
+        assert (await rows(connection, COMMANDS))[-1] == ("allow_close", "persisted")
+
+    on(database_url, story)
+
+
+def test_a_lower_balance_after_the_restore_is_cut_again_in_a_new_episode(database_url):
+    async def story(connection):
+        found = await exhausted(connection)
+        (first,) = await rows(connection, "SELECT episode_started_at FROM account")
+        assert first == NOW
+        await pay(connection, "A1", 500)
+        assert await rows(connection, "SELECT credit_state, episode_started_at FROM account") == [("low", None)]
+        await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 120), now=later(minutes=9))
+        assert await rows(connection, "SELECT credit_state, episode_started_at FROM account") == [
+            ("exhausted", later(minutes=9))
+        ]
+        assert await rows(connection, COMMANDS) == [("trip", "cancelled"), ("trip", "persisted")]
+
+    on(database_url, story)
+
+
+def test_a_correction_that_brings_the_balance_back_restores_without_a_payment(database_url):
+    async def story(connection):
+        site = Site.of(reconnect="close")
+        site.tariffs.append(("T", OPEN + 2 * DAY, Decimal("5.00")))
+        found = await site.take_over(connection)
+        await pay(connection, "A1", 2000)
+        await store(connection, freeze(found["P1"], OPEN + DAY, 100), freeze(found["P1"], OPEN, 100))
+        await store(connection, freeze(found["P1"], OPEN + 3 * DAY, 110))  # half of it at the high price: too much
+        assert await balance(connection, "A1") == -750
+        await cut(connection)
+        await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 110))  # all of it was used before
+        assert await balance(connection, "A1") == 1500
+        assert await rows(connection, COMMANDS) == [("trip", "verified"), ("close", "persisted")]
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_restoring_goes_before_cutting(database_url):
+    async def story(connection):
+        await exhausted(connection, 2)
+        first = await sent(connection)
+        account = {"P1": "A1", "P2": "A2"}[first.point_id]
+        await pay(connection, account, 500)
+        assert (await sent(connection)).action == "allow_close"
+        assert (await sent(connection)).action == "trip"
+        assert await order(connection) is None
+
+    on(database_url, story)
+
+
+def test_all_points_of_an_account_are_restored_together(database_url):
+    async def story(connection):
+        site = Site.of(2)
+        site.points[1]["account_id"] = "A1"
+        await exhausted(connection, site=site)
+        first, second = await sent(connection), await sent(connection)
+        assert {first.point_id, second.point_id} == {"P1", "P2"}
+        done = await pay(connection, "A1", 1000)
+        assert len(done.commands) == 2
+        assert {await supply_of(connection, point) for point in ("P1", "P2")} == {"reconnect_commanded"}
+
+    on(database_url, story)
+
+
+# --- restart and sweep -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("age_s", "state"), [(59, "persisted"), (61, "expired")])
+def test_a_trip_that_waited_over_a_restart_is_not_sent_late(database_url, age_s, state):
+    async def story(connection):
+        await exhausted(connection)
+        await control.resume(connection, later(seconds=age_s))
+        assert await rows(connection, COMMANDS) == [("trip", state)]
+        assert await supply_of(connection) == ("trip_commanded" if state == "persisted" else "energised")
+
+    on(database_url, story)
+
+
+def test_a_trip_that_was_to_be_sent_again_is_not_sent_late_either(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        await _to_be_sent_again(connection, await sent(connection))
+        assert await rows(connection, COMMANDS) == [("trip", "persisted")]
+        await control.resume(connection, later(seconds=90))
+        assert await rows(connection, COMMANDS) == [("trip", "expired")]
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("happened", [_only_sent, _acked, _unknown])
+def test_what_may_be_on_its_way_is_looked_at_first_after_a_restart(database_url, happened):
+    async def story(connection):
+        await exhausted(connection)
+        await happened(connection, await sent(connection))
+        await control.resume(connection, later(minutes=30))
+        taken = await order(connection, later(minutes=30))
+        assert (taken.kind, taken.command.state) == ("verify", "verifying")
+        await control.take_observation(connection, taken.command, OPENED, later(minutes=30))
+        assert await supply_of(connection) == "disconnected"
+
+    on(database_url, story)
+
+
+def test_a_reconnect_survives_a_restart(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        await cut(connection)
+        await pay(connection, "A1", 500)
+        await control.resume(connection, later(days=2))
+        assert (await sent(connection, later(days=2))).action == "allow_close"
+
+    on(database_url, story)
+
+
+def test_a_restart_twice_changes_nothing_more(database_url):
+    async def story(connection):
+        await exhausted(connection, 2)
+        await sent(connection)
+        await control.resume(connection, later(minutes=5))
+        before = await everything(connection)
+        await control.resume(connection, later(minutes=5))
+        assert await everything(connection) == before
+
+    on(database_url, story)
+
+
+def test_the_sweep_finds_whom_no_event_will_tell_of(database_url):
+    async def story(connection):
+        await exhausted(connection, 2, authority=SHADOW)  # then the site is armed
+        await control.sweep(connection, ARMED, NOW)
+        assert await rows(connection, COMMANDS) == [("trip", "persisted")] * 2
+        await cut(connection)
+        (point,) = await rows(connection, "SELECT id FROM point WHERE supply_state = 'disconnected'")
+        account = "A" + point[1:]
+        await connection.execute("UPDATE account SET reconnect_fen = -500, trip_fen = -500 WHERE id = %s", (account,))
+        await control.sweep(connection, ARMED, NOW)
+        assert await rows(connection, "SELECT action FROM command WHERE point_id = %s ORDER BY sequence", point) == [
+            "trip",
+            "allow_close",
+        ]
+
+    on(database_url, story)
+
+
+def test_the_line_of_a_new_command_is_notified_when_it_is_committed(database_url):
+    async def story(connection):
+        async with await connect(database_url) as listener:
+            await listener.execute("LISTEN meterd_command")
+            await exhausted(connection, line="bus-7")
+            async for notice in listener.notifies(timeout=10, stop_after=1):
+                assert notice.payload == "bus-7"
+                break
+            else:
+                pytest.fail("nobody was told")
+
+    on(database_url, story)
+
+
+def test_observations_and_payments_of_one_account_at_once_never_wait_for_each_other(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        await sent(connection)
+
+        async def looker() -> None:
+            async with await connect(database_url) as own:
+                for n in range(30):
+                    taken = await order(own, later(hours=1 + n))
+                    if taken is not None:
+                        word = (OPENED, CLOSED, DELAYED, None)[n % 4]
+                        await control.take_observation(own, taken.command, word, later(hours=1 + n))
+
+        async def payer() -> None:
+            async with await connect(database_url) as own:
+                for n in range(30):
+                    await pay(own, "A1", 20, str(n), later(hours=1 + n))
+
+        await asyncio.gather(looker(), payer(), looker())
+        assert await balance(connection, "A1") == 100
+        assert await intact(connection)
+        assert (await ledger.balances(connection, ["A1"])) == {"A1": 100}
+
+    on(database_url, story)
