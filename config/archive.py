@@ -67,9 +67,12 @@ class Archive:
 
 
 def load_archive(
-    folder: Path, base: Path, lines: Collection[str], tariffs: Collection[str]
+    folder: Path, base: Path, lines: Collection[str], tariffs: Collection[str] | None
 ) -> tuple[Archive, list[Problem]]:
-    """Read meters.csv, points.csv and accounts.csv of `folder`; what could not be read is in the problems."""
+    """Read meters.csv, points.csv and accounts.csv of `folder`; what could not be read is in the problems.
+
+    `tariffs`: the names that are known, None when that file is wrong itself.
+    """
     problems: list[Problem] = []
     accounts = _accounts(folder / "accounts.csv", base, tariffs, problems)
     points = _points(folder / "points.csv", base, accounts, problems)
@@ -77,7 +80,7 @@ def load_archive(
     return Archive(tuple(meters.values()), tuple(points.values()), tuple(accounts.values())), problems
 
 
-def _accounts(path: Path, base: Path, tariffs: Collection[str], problems: list[Problem]) -> dict[str, Account]:
+def _accounts(path: Path, base: Path, tariffs: Collection[str] | None, problems: list[Problem]) -> dict[str, Account]:
     name = shown(path, base)
     columns: Columns = {
         "account": (word, REQUIRED),
@@ -94,7 +97,7 @@ def _accounts(path: Path, base: Path, tariffs: Collection[str], problems: list[P
     for line, row in read_table(path, name, columns, problems):
         if row["account"] in found:
             problems.append(Problem(name, line, "account", f"{row['account']} stands twice"))
-        if row["tariff"] not in tariffs:
+        if tariffs is not None and row["tariff"] not in tariffs:
             hint = did_you_mean(row["tariff"], tariffs)
             problems.append(Problem(name, line, "tariff", f"no tariff {row['tariff']} in the tariffs file{hint}"))
         if row["open_from"] is not None and row["agreement"] is None:

@@ -32,34 +32,52 @@ class LoadedSite:
 
 def load_site(path: Path) -> LoadedSite:
     """Read `meterd.toml` and the files it names. ConfigError with all mistakes if there is any."""
-    settings, problems = _load_settings(path)
-    if settings is None:
-        raise ConfigError(problems)
+    settings, content, problems = _load_settings(path)
     base = path.absolute().parent
-    tariffs, mistakes = load_tariffs(settings.site.tariffs, base)
-    problems += mistakes
-    archive, mistakes = load_archive(settings.site.archive, base, {line.name for line in settings.line}, set(tariffs))
-    problems += mistakes
-    problems += _unpriced(archive, tariffs, settings, base)
-    if problems:
+    places = _table(content, "site")
+    tariffs: Mapping[str, list[TariffVersion]] = {}
+    archive = Archive((), (), ())
+    known_tariffs = None
+    if isinstance(places.get("tariffs"), str):
+        tariffs, mistakes = load_tariffs(base / places["tariffs"], base)
+        problems += mistakes
+        known_tariffs = None if mistakes else set(tariffs)
+    if isinstance(places.get("archive"), str):
+        archive, mistakes = load_archive(base / places["archive"], base, _line_names(content), known_tariffs)
+        problems += mistakes
+    if settings is None or problems:
+        raise ConfigError(problems)
+    if problems := _unpriced(archive, tariffs, settings, base):
         raise ConfigError(problems)
     return LoadedSite(path, settings, archive, tariffs, {})
 
 
-def _load_settings(path: Path) -> tuple[Site | None, list[Problem]]:
+def _table(content: Any, name: str) -> Mapping[str, Any]:
+    table = content.get(name)
+    return table if isinstance(table, dict) else {}
+
+
+def _line_names(content: Any) -> set[str]:
+    """The names that are there, whatever else is wrong with the lines."""
+    lines = content.get("line")
+    return {str(line.get("name")) for line in lines if isinstance(line, dict)} if isinstance(lines, list) else set()
+
+
+def _load_settings(path: Path) -> tuple[Site | None, dict[str, Any], list[Problem]]:
+    """The settings, None when they cannot be used, and the raw content, in which the other files are found anyway."""
     name = path.name
     try:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text)
     except OSError as error:
-        return None, [Problem(str(path), 1, "file", f"cannot be read: {error.strerror}")]
+        return None, {}, [Problem(str(path), 1, "file", f"cannot be read: {error.strerror}")]
     except ValueError as error:
-        return None, [Problem(name, 1, "file", f"is no TOML: {error}")]
+        return None, {}, [Problem(name, 1, "file", f"is no TOML: {error}")]
     lines = locate(text)
     try:
         settings = Site.model_validate(content, context={"base": path.absolute().parent})
     except ValidationError as error:
-        return None, [_problem(name, lines, content, mistake) for mistake in error.errors()]
+        return None, content, [_problem(name, lines, content, mistake) for mistake in error.errors()]
     problems = []
     if not settings.line:
         problems.append(Problem(name, 1, "line", "there is no line; add [[line]] with name and tcp or serial"))
@@ -73,7 +91,7 @@ def _load_settings(path: Path) -> tuple[Site | None, list[Problem]]:
         if traced not in names:
             where = line_of(lines, ("log", "trace_lines"))
             problems.append(Problem(name, where, "log.trace_lines", f"no line {traced}{did_you_mean(traced, names)}"))
-    return settings, problems
+    return settings, content, problems
 
 
 def _problem(name: str, lines: dict[tuple[str | int, ...], int], content: Any, mistake: Any) -> Problem:

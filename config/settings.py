@@ -83,6 +83,12 @@ def _minutes(value: object) -> timedelta:
     return _seconds(value) * 60
 
 
+def _days(value: object) -> frozenset[date]:
+    if not isinstance(value, list) or not all(type(day) is date for day in value):
+        raise ValueError("write days without quotation marks: [2026-10-01, 2026-10-02]")
+    return frozenset(value)
+
+
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 SitePath = Annotated[Path, BeforeValidator(_path)]
 SecretValue = Annotated[Secret, BeforeValidator(_secret)]
@@ -92,7 +98,7 @@ YuanAsFen = Annotated[int, BeforeValidator(_yuan)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 Hours = Annotated[timedelta, BeforeValidator(_hours)]
 Minutes = Annotated[timedelta, BeforeValidator(_minutes)]
-Days = Annotated[frozenset[date], BeforeValidator(lambda value: frozenset(value))]
+Days = Annotated[frozenset[date], BeforeValidator(_days)]
 
 
 class SiteSection(Section):

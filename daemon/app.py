@@ -80,6 +80,9 @@ async def run(site: LoadedSite) -> None:
             points = {meter.point_id: billed_point(meter) for meter in meters}
             await open_accounts(connection, points, authority.zone, datetime.now(UTC))
             await control.resume(connection, datetime.now(UTC))
+            waiting = sum(n for action, state, n in await supply.commands_by_state(connection) if state == "persisted")
+            if waiting and authority.shadow_mode:
+                log.error("in shadow mode nothing is sent, and commands wait: customers may be dark", commands=waiting)
         lines: list[Line] = []
         pipeline = Pipeline(
             pool,

@@ -74,6 +74,19 @@ async def take_over(
             *("merge_meters", "install_meters", "move_installations"),
         ):
             await connection.execute(SQL[question])
+        await _refuse_unpriced(connection)
+
+
+async def _refuse_unpriced(connection: AsyncConnection[Any]) -> None:
+    """An account that opens before its tariff has a price could never be billed."""
+    unpriced = await _all(connection, "unpriced_accounts")
+    if unpriced:
+        raise ArchiveConflict(
+            "\n".join(
+                f"account {account} opens {day}, before the first version of tariff {tariff}"
+                for account, day, tariff in unpriced
+            )
+        )
 
 
 async def site_meters(connection: AsyncConnection[Any]) -> list[SiteMeter]:
@@ -96,6 +109,7 @@ async def open_account(
         for point in points:
             if await (await connection.execute(SQL["give_point"], {**values, "point": point})).fetchone() is None:
                 raise ArchiveConflict(f"point {point} is unknown or another account's")
+        await _refuse_unpriced(connection)
 
 
 async def account(connection: AsyncConnection[Any], account: str) -> Mapping[str, Any] | None:

@@ -114,6 +114,12 @@ WHERE EXISTS (SELECT FROM staged_tariff s WHERE s.tariff_id = v.tariff_id)
   AND NOT EXISTS (SELECT FROM staged_tariff s
                   WHERE (s.tariff_id, s.effective_from) = (v.tariff_id, v.effective_from))
 
+-- unpriced_accounts -- accounts that open before the first version of their tariff
+SELECT a.id, a.open_from, a.tariff_id FROM account a
+WHERE a.open_from IS NOT NULL
+  AND NOT EXISTS (SELECT FROM tariff_version v WHERE v.tariff_id = a.tariff_id AND v.effective_from <= a.open_from)
+ORDER BY a.id
+
 -- site_meters -- every meter that serves a point, with all that collection and settlement must know of it
 SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.profile, m.modulus, m.decimals, i.installed_on,
        p.id AS point_id, p.ratio, p.max_daily_kwh

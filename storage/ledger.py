@@ -122,8 +122,9 @@ async def _refuse_reused_keys(connection: AsyncConnection[Any], known: Sequence[
     contents = dict(rows)
     for transaction in known:
         if contents[transaction.key] != dict(transaction.content):
+            before = ", ".join(f"{name} {value}" for name, value in contents[transaction.key].items())
             raise KeyReused(
-                f"key {transaction.key} was used before for {contents[transaction.key]}; nothing was posted"
+                f"key {transaction.key} was used before for another transaction ({before}); nothing was posted"
             )
 
 

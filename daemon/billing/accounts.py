@@ -33,6 +33,7 @@ from daemon.quality.validation import ChainPoint, Register
 from storage import ledger, readings
 from storage.archive import SiteMeter
 from storage.ledger import AccountRow, Leg, LinkRow, Outcome, Transaction, prepaid
+from storage.supply import control_facts
 
 log = structlog.get_logger("billing")
 REVENUE = "revenue:energy"
@@ -56,7 +57,7 @@ class TopUp:
     balance_fen: int
     credit_state: str
     missing_fen: int
-    """What is still missing to the reconnect threshold while the supply is not restored."""
+    """What a customer who is cut still has to pay to be restored."""
     commands: tuple[Any, ...]
 
 
@@ -138,8 +139,10 @@ async def top_up(
         (row,) = await update_credit(connection, locked.values(), now)
         commands = await restore(connection, [account], f"payment {transaction.key}", now)
         balance_fen = (await ledger.balances(connection, [account]))[account]
+        is_cut = any(facts.supply_state != "energised" for facts in await control_facts(connection, [account], now))
+    missing_fen = max(0, locked[account].reconnect_fen - balance_fen) if is_cut else 0
     log.info("top-up", account=account, amount_fen=amount_fen, key=transaction.key, outcome=outcome.value)
-    return TopUp(outcome, balance_fen, row, max(0, locked[account].reconnect_fen - balance_fen), tuple(commands))
+    return TopUp(outcome, balance_fen, row, missing_fen, tuple(commands))
 
 
 async def open_accounts(

@@ -60,4 +60,5 @@ def are_answers(frames: NDArray[np.uint8], identifier: str) -> NDArray[np.bool_]
     as_expected: NDArray[np.bool_] = (frames[:, places] == np.array(list(expected.values()), dtype=np.uint8)).all(
         axis=1
     )
-    return as_expected & (frames[:, :-2].sum(axis=1, dtype=np.uint8) == frames[:, -2])
+    good: NDArray[np.bool_] = as_expected & (frames[:, :-2].sum(axis=1, dtype=np.uint8) == frames[:, -2])
+    return good

@@ -20,7 +20,6 @@ from protocols.dlt645.identifiers import Kind, meaning
 from protocols.errors import FrameError
 
 DECIMALS: Final = 2
-FIVE: Final = 5
 
 
 class PreparedMeter:
@@ -40,7 +39,7 @@ class PreparedMeter:
 class PreparedRead:
     """Reads `registers` energies (total and tariffs) behind one identifier, such as 05060101."""
 
-    __slots__ = ("_length", "_reply_tail", "_tails", "_values", "_words", "identifier", "registers_expected")
+    __slots__ = ("_length", "_parts", "_reply_tail", "_tails", "identifier", "registers_expected")
 
     def __init__(self, identifier: str, registers: int) -> None:
         """FrameError for an identifier whose values are not unsigned energies XXXXXX.XX."""
@@ -56,8 +55,7 @@ class PreparedRead:
         wire = encode(Frame("0" * 12, functions.READ, bytes.fromhex(identifier)[::-1]))[10:14]
         self._tails = tuple(wire + bytes(((head + sum(wire)) & 0xFF, END)) for head in range(256))
         self._reply_tail = bytes((4 + ENERGY_WIDTH * registers,)) + wire
-        self._words = Struct(f"<{2 * registers}H").unpack_from
-        self._values = _five if registers == FIVE else _any_number
+        self._parts = Struct(f"<14s{2 * registers}HBB").unpack_from
         self._length = OVERHEAD + 4 + ENERGY_WIDTH * registers
 
     def request(self, meter: PreparedMeter) -> bytes:
@@ -70,17 +68,23 @@ class PreparedRead:
         `answer` is all that came for one request, wake-up included. FrameError when there is no answer in it or a value
         is no BCD, MeterRefused when the meter refuses.
         """
+        low, high = _LOW, _HIGH
         at = answer.find(b"\x68")
-        if (
-            answer.startswith(meter.reply_head + self._reply_tail, at)
-            and len(answer) == at + self._length
-            and answer[-1] == 0x16
-            and adler32(answer[at:-2]) - 1 & 0xFF == answer[-2]  # see `checksum`: at most 204 bytes
-        ):
-            try:
-                return self._values(self._words(answer, at + 14))
-            except TypeError:
-                pass  # a pair that is no BCD: no data, or damaged by the meter itself
+        if len(answer) == at + self._length:
+            parts = self._parts(answer, at)
+            if (
+                parts[0] == meter.reply_head + self._reply_tail
+                and parts[-1] == 0x16
+                and parts[-2] == adler32(answer[at:-2]) - 1 & 0xFF  # see `checksum`: at most 206 bytes
+            ):
+                try:
+                    if len(parts) == 13:  # total and four tariffs, what nearly every meter has: twice as fast as a loop
+                        _, a, b, c, d, e, f, g, h, i, j, _, _ = parts
+                        return low[a] + high[b], low[c] + high[d], low[e] + high[f], low[g] + high[h], low[i] + high[j]
+                    pairs = iter(parts[1:-2])
+                    return tuple([low[a] + high[b] for a, b in zip(pairs, pairs, strict=True)])
+                except TypeError:
+                    pass  # a pair that is no BCD: no data, or damaged by the meter itself
         return general_registers(meter.address, self.identifier, answer)
 
 
@@ -112,14 +116,3 @@ def _table() -> list[int]:
 
 _LOW: Final = _table()
 _HIGH: Final = [pair if pair is None else 10_000 * pair for pair in _LOW]
-
-
-def _five(words: tuple[int, ...]) -> tuple[int, ...]:
-    """Total and four tariffs, what nearly every meter has: twice as fast as the loop."""
-    a, b, c, d, e, f, g, h, i, j = words
-    return _LOW[a] + _HIGH[b], _LOW[c] + _HIGH[d], _LOW[e] + _HIGH[f], _LOW[g] + _HIGH[h], _LOW[i] + _HIGH[j]
-
-
-def _any_number(words: tuple[int, ...]) -> tuple[int, ...]:
-    pairs = iter(words)
-    return tuple([_LOW[low] + _HIGH[high] for low, high in zip(pairs, pairs, strict=True)])

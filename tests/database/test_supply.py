@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -298,12 +299,11 @@ def test_no_point_has_two_open_commands(database_url):
 
         await asyncio.gather(*(sweeper() for _ in range(6)))
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
-        async with connection.transaction():
-            (facts,) = await supply.control_facts(connection, ["A1"], NOW)
-        again = "INSERT INTO command SELECT gen_random_uuid(), 99, point_id, meter_id, address, line, 'close', 'x', 'persisted', NULL, created_at, expires_at, next_at FROM command"
+        (facts,) = await supply.control_facts(connection, ["A1"], NOW)
         with pytest.raises(psycopg.errors.UniqueViolation, match="one_open_command_of_a_point"):
-            await connection.execute(again.replace("INTO command", "INTO command (id, sequence, point_id, meter_id, address, line, action, cause, state, guard, created_at, expires_at, next_at) OVERRIDING SYSTEM VALUE"))
-        assert facts.supply_state == "trip_commanded"
+            await supply.add_command(
+                connection, uuid4(), facts, action="close", cause="x", guard=None, now=NOW, expires_at=later(hours=1)
+            )
 
     on(database_url, story)
 
@@ -607,18 +607,13 @@ def test_a_restart_twice_changes_nothing_more(database_url):
 
 def test_the_sweep_finds_whom_no_event_will_tell_of(database_url):
     async def story(connection):
-        await exhausted(connection, 2, authority=SHADOW)  # then the site is armed
+        await exhausted(connection, authority=SHADOW)  # then the site is armed
         await control.sweep(connection, ARMED, NOW)
-        assert await rows(connection, COMMANDS) == [("trip", "persisted")] * 2
+        assert await rows(connection, COMMANDS) == [("trip", "persisted")]
         await cut(connection)
-        (point,) = await rows(connection, "SELECT id FROM point WHERE supply_state = 'disconnected'")
-        account = "A" + point[1:]
-        await connection.execute("UPDATE account SET reconnect_fen = -500, trip_fen = -500 WHERE id = %s", (account,))
+        await connection.execute("UPDATE account SET reconnect_fen = -500, trip_fen = -500")  # by a new configuration
         await control.sweep(connection, ARMED, NOW)
-        assert await rows(connection, "SELECT action FROM command WHERE point_id = %s ORDER BY sequence", point) == [
-            "trip",
-            "allow_close",
-        ]
+        assert await rows(connection, COMMANDS) == [("trip", "verified"), ("allow_close", "persisted")]
 
     on(database_url, story)
 

@@ -1,0 +1,138 @@
+"""From an empty database to the schema, once, whoever asks."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import psycopg
+import pytest
+
+from storage import SchemaError, check_version, migrate
+from storage.migrations import migrations
+
+VERSION = migrations()[-1].version
+
+
+def schema(url: str) -> list[tuple]:
+    with psycopg.connect(url) as connection:
+        columns = (
+            "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
+            "WHERE table_schema = 'public' ORDER BY 1, 2"
+        )
+        return connection.execute(columns).fetchall()
+
+
+def applied(url: str) -> list[tuple]:
+    with psycopg.connect(url) as connection:
+        return connection.execute("SELECT version, name, applied_at FROM schema_version ORDER BY 1").fetchall()
+
+
+def test_an_empty_database_is_brought_to_the_version_of_this_program_once(empty_database_url):
+    assert migrate(empty_database_url) == VERSION
+    before = (schema(empty_database_url), applied(empty_database_url))
+    assert [version for version, _, _ in before[1]] == list(range(1, VERSION + 1))
+    assert migrate(empty_database_url) == VERSION
+    assert (schema(empty_database_url), applied(empty_database_url)) == before
+
+
+def test_the_database_of_the_tests_is_the_one_that_migrations_make(empty_database_url, database_url):
+    migrate(empty_database_url)
+    assert schema(empty_database_url) == schema(database_url)
+
+
+def test_processes_that_migrate_at_once_do_it_once(empty_database_url):
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        assert list(pool.map(migrate, [empty_database_url] * 3)) == [VERSION] * 3
+    assert [version for version, _, _ in applied(empty_database_url)] == list(range(1, VERSION + 1))
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("INSERT INTO schema_version VALUES (9999, '9999_future.sql', 'x')", r"9999_future\.sql\) is newer than this"),
+        ("UPDATE schema_version SET checksum = 'x' WHERE version = 2", r"0002_\w+\.sql is not the one that was applied"),
+    ],
+)
+def test_a_schema_that_is_not_ours_is_refused(database_url, statement, told):
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(statement)
+        with pytest.raises(SchemaError, match=told):
+            check_version(connection)
+    before = (schema(database_url), applied(database_url))
+    with pytest.raises(SchemaError, match=told):
+        migrate(database_url)
+    assert (schema(database_url), applied(database_url)) == before
+
+
+def test_a_database_without_a_schema_says_what_to_do(empty_database_url):
+    with psycopg.connect(empty_database_url) as connection:
+        with pytest.raises(SchemaError, match="holds no meterd schema; start `meterd run` once"):
+            check_version(connection)
+
+
+def test_an_older_schema_says_what_to_do(database_url):
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM schema_version WHERE version = %s", (VERSION,))
+        with pytest.raises(SchemaError, match="older than this program; `meterd run` brings it up to date"):
+            check_version(connection)
+
+
+def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database_url):
+    """A foreign table stands where the second migration wants its own."""
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE slot_journal (x int)")
+    with pytest.raises(psycopg.errors.DuplicateTable):
+        migrate(empty_database_url)
+    assert [version for version, _, _ in applied(empty_database_url)] == [1]
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        assert connection.execute("SELECT to_regclass('slot'), to_regclass('account')::text").fetchone() == (None, "account")
+        connection.execute("DROP TABLE slot_journal")
+    assert migrate(empty_database_url) == VERSION
+
+
+def test_readings_are_a_hypertable_where_timescaledb_is_there(server, database_url):
+    with psycopg.connect(database_url) as connection:
+        has_extension = connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").rowcount == 1
+        assert has_extension == (server.name == "timescaledb")
+        if has_extension:
+            tables = "SELECT hypertable_name::text, primary_dimension::text FROM timescaledb_information.hypertables"
+            assert connection.execute(tables).fetchall() == [("reading", "frozen_at")]
+
+
+def test_a_role_without_privileges_sets_up_the_database_that_it_owns(server, empty_database_url):
+    """A site's database belongs to an ordinary role, which may not look at every setting of the server."""
+    name = psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"]
+    role = f"owner_of_{name}"
+    server.execute(f"CREATE ROLE {role} LOGIN")
+    server.execute(f"ALTER DATABASE {name} OWNER TO {role}")
+    url = empty_database_url.replace("postgres@", f"{role}@")
+    try:
+        assert migrate(url) == VERSION
+        assert schema(url) != []
+    finally:
+        server.execute(f"ALTER DATABASE {name} OWNER TO postgres")
+        with psycopg.connect(empty_database_url, autocommit=True) as connection:
+            connection.execute(f"REASSIGN OWNED BY {role} TO postgres")
+        server.execute(f"DROP ROLE {role}")
+
+
+def test_readings_of_a_site_that_gets_timescaledb_later_are_kept(server, empty_database_url):
+    """What a site collected on a plain PostgreSQL is in the hypertable after a dump, a restore and a start."""
+    if server.name != "timescaledb":
+        migrate(empty_database_url)
+        return
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        for migration in migrations():
+            connection.execute(migration.text.encode())
+        connection.execute(
+            "CREATE TABLE schema_version (version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, "
+            "applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        for version, name, _, checksum in migrations():
+            connection.execute("INSERT INTO schema_version VALUES (%s, %s, %s)", (version, name, checksum))
+        connection.execute("INSERT INTO meter (address, line, protocol, modulus, decimals) VALUES ('000000000001', 'l', 'p', 100, 2)")
+        connection.execute("INSERT INTO reading (frozen_at, meter_id, kind, total, arrived_at) SELECT now(), id, 'daily_freeze', 7, now() FROM meter")
+    migrate(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("SELECT total FROM reading").fetchall() == [(7,)]
+        count = "SELECT count(*) FROM timescaledb_information.chunks WHERE hypertable_name = 'reading'"
+        assert connection.execute(count).fetchone() == (1,)
