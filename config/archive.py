@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-from config.problems import Problem, did_you_mean, shown
-from config.table import REQUIRED, Columns, address, day, decimals, fen, one_of, positive, read_table, word, yes_no
+from config.problems import ConfigError, Problem, did_you_mean, shown
+from config.profiles import load_profile, shipped_profiles
+from config.table import (
+    REQUIRED,
+    Columns,
+    address,
+    day,
+    decimals,
+    fen,
+    one_of,
+    positive,
+    read_table,
+    unit,
+    word,
+    yes_no,
+)
+from protocols.modbus.profile import Profile
+from protocols.reading import Quantity
 
+DLT645 = ("dlt645-2007",)
+MODBUS = ("modbus-rtu", "modbus-tcp")
+MILLION_KWH = Decimal(1_000_000)
+"""Where a DL/T 645 register rolls over, and one of which nothing else is known."""
 SINGLE_PHASE_60_A_KWH = Decimal(380)
 """1.2 x 0.22 kV x 60 A x 24 h: the most a domestic single-phase meter can advance in a day."""
 
@@ -18,7 +39,8 @@ SINGLE_PHASE_60_A_KWH = Decimal(380)
 @dataclass(frozen=True, slots=True)
 class Meter:
     """`modulus_kwh`: where the register rolls over; `decimals`: of its smallest step. `installed_on`: its freezes count
-    from this day on. `profile`: the registers of a Modbus meter, whose `address` is LINE/UNIT."""
+    from this day on. `profile`: the registers of a Modbus meter, whose `address` is LINE/UNIT. `has_relay`: it may be
+    switched; of a Modbus meter that must be said, because its profile may fit models without relay too."""
 
     address: str
     line: str
@@ -28,6 +50,7 @@ class Meter:
     modulus_kwh: Decimal
     decimals: int
     profile: str | None
+    has_relay: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +84,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
+    """`profiles`: the register maps of its Modbus meters, by the name that stands in meters.csv."""
+
     meters: tuple[Meter, ...]
     points: tuple[Point, ...]
     accounts: tuple[Account, ...]
+    profiles: Mapping[str, Profile]
 
 
 def load_archive(
@@ -76,8 +102,9 @@ def load_archive(
     problems: list[Problem] = []
     accounts = _accounts(folder / "accounts.csv", base, tariffs, problems)
     points = _points(folder / "points.csv", base, accounts, problems)
-    meters = _meters(folder / "meters.csv", base, lines, points, problems)
-    return Archive(tuple(meters.values()), tuple(points.values()), tuple(accounts.values())), problems
+    profiles: dict[str, Profile] = {}
+    meters = _meters(folder / "meters.csv", base, lines, points, profiles, problems)
+    return Archive(tuple(meters.values()), tuple(points.values()), tuple(accounts.values()), profiles), problems
 
 
 def _accounts(path: Path, base: Path, tariffs: Collection[str] | None, problems: list[Problem]) -> dict[str, Account]:
@@ -147,32 +174,93 @@ def _points(path: Path, base: Path, accounts: Collection[str], problems: list[Pr
 
 
 def _meters(
-    path: Path, base: Path, lines: Collection[str], points: Collection[str], problems: list[Problem]
+    path: Path,
+    base: Path,
+    lines: Collection[str],
+    points: Collection[str],
+    profiles: dict[str, Profile],
+    problems: list[Problem],
 ) -> dict[str, Meter]:
     name = shown(path, base)
     columns: Columns = {
-        "address": (address, REQUIRED),
+        "address": (word, REQUIRED),
         "line": (word, REQUIRED),
         "point": (word, REQUIRED),
         "installed_on": (day, REQUIRED),
-        "protocol": (one_of("dlt645-2007"), "dlt645-2007"),
-        "modulus_kwh": (positive, Decimal(1_000_000)),
-        "decimals": (decimals, 2),
+        "protocol": (one_of(*DLT645, *MODBUS), DLT645[0]),
+        "modulus_kwh": (positive, None),
+        "decimals": (decimals, None),
         "profile": (word, None),
+        "relay": (yes_no, None),
     }
     found: dict[str, Meter] = {}
     served: dict[str, str] = {}
     for line, row in read_table(path, name, columns, problems):
-        if row["address"] in found:
-            problems.append(Problem(name, line, "address", f"{row['address']} stands twice"))
+
+        def problem(column: str, message: str, line: int = line) -> None:
+            problems.append(Problem(name, line, column, message))
+
+        profile = _profile(row, base, profiles, problem)
+        try:
+            key = unit(row["address"], row["line"]) if row["protocol"] in MODBUS else address(row["address"])
+        except ValueError as error:
+            problem("address", str(error))
+            continue
+        if key in found:
+            problem("address", f"{key} stands twice")
         if row["line"] not in lines:
             hint = did_you_mean(row["line"], lines)
-            problems.append(Problem(name, line, "line", f"no [[line]] named {row['line']} in meterd.toml{hint}"))
+            problem("line", f"no [[line]] named {row['line']} in meterd.toml{hint}")
         if row["point"] not in points:
-            hint = did_you_mean(row["point"], points)
-            problems.append(Problem(name, line, "point", f"no point {row['point']} in points.csv{hint}"))
+            problem("point", f"no point {row['point']} in points.csv{did_you_mean(row['point'], points)}")
         if row["point"] in served:
-            problems.append(Problem(name, line, "point", f"{row['point']} is served by {served[row['point']]} already"))
-        served[row["point"]] = row["address"]
-        found[row["address"]] = Meter(**row)
+            problem("point", f"{row['point']} is served by {served[row['point']]} already")
+        served[row["point"]] = key
+        found[key] = Meter(
+            address=key,
+            line=row["line"],
+            point=row["point"],
+            installed_on=row["installed_on"],
+            protocol=row["protocol"],
+            modulus_kwh=row["modulus_kwh"] or _modulus_kwh(profile),
+            decimals=_decimals(profile) if row["decimals"] is None else row["decimals"],
+            profile=row["profile"],
+            has_relay=row["protocol"] not in MODBUS if row["relay"] is None else row["relay"],
+        )
+        if found[key].has_relay and profile is not None and profile.relay is None:
+            problem("relay", f"profile {row['profile']} says nothing of a relay")
     return found
+
+
+def _profile(
+    row: dict[str, Any], base: Path, profiles: dict[str, Profile], problem: Callable[[str, str], None]
+) -> Profile | None:
+    """The register map of a Modbus meter, loaded once for all meters that have it."""
+    wanted = row["profile"]
+    if row["protocol"] not in MODBUS:
+        if wanted is not None:
+            problem("profile", f"a {row['protocol']} meter has no register profile; leave it empty")
+        return None
+    if wanted is None:
+        problem("profile", f"a {row['protocol']} meter needs one: {', '.join(shipped_profiles())} or a path")
+        return None
+    if wanted not in profiles:
+        try:
+            profiles[wanted] = load_profile(base / wanted if wanted.endswith(".toml") else wanted)
+        except ConfigError as error:
+            problem("profile", f"{wanted} cannot be used: {error.problems[0]}")
+            return None
+    return profiles[wanted]
+
+
+def _modulus_kwh(profile: Profile | None) -> Decimal:
+    item = profile.item(Quantity.FORWARD_ACTIVE_ENERGY) if profile else None
+    return item.modulus if item and item.modulus else MILLION_KWH
+
+
+def _decimals(profile: Profile | None) -> int:
+    """The register's own resolution where it is an integer; 0.01 kWh otherwise."""
+    item = profile.item(Quantity.FORWARD_ACTIVE_ENERGY) if profile else None
+    if item is None or item.type.startswith("float"):
+        return 2
+    return min(4, max(0, -int(item.factor.normalize().as_tuple().exponent)))

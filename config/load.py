@@ -15,7 +15,6 @@ from config.problems import ConfigError, Problem, did_you_mean, shown
 from config.settings import Site, known_keys
 from config.tariffs import TariffVersion, load_tariffs
 from config.toml_lines import line_of, locate
-from protocols.modbus.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,6 @@ class LoadedSite:
     settings: Site
     archive: Archive
     tariffs: Mapping[str, list[TariffVersion]]
-    profiles: Mapping[str, Profile]
-    """The register maps of the Modbus meters in the archive, by the name that stands there."""
 
 
 def load_site(path: Path) -> LoadedSite:
@@ -36,7 +33,7 @@ def load_site(path: Path) -> LoadedSite:
     base = path.absolute().parent
     places = _table(content, "site")
     tariffs: Mapping[str, list[TariffVersion]] = {}
-    archive = Archive((), (), ())
+    archive = Archive((), (), (), {})
     known_tariffs = None
     if isinstance(places.get("tariffs"), str):
         tariffs, mistakes = load_tariffs(base / places["tariffs"], base)
@@ -49,7 +46,7 @@ def load_site(path: Path) -> LoadedSite:
         raise ConfigError(problems)
     if problems := _unpriced(archive, tariffs, settings, base):
         raise ConfigError(problems)
-    return LoadedSite(path, settings, archive, tariffs, {})
+    return LoadedSite(path, settings, archive, tariffs)
 
 
 def _table(content: Any, name: str) -> Mapping[str, Any]:

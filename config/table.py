@@ -106,6 +106,13 @@ def address(cell: str) -> str:
     return cell
 
 
+def unit(cell: str, line: str) -> str:
+    """A Modbus unit, 1 to 247, to the name of the meter: LINE/UNIT."""
+    if not (cell.isascii() and cell.isdigit()) or not 1 <= int(cell) <= 247:
+        raise ValueError(f'"{cell}" is no Modbus unit (1 to 247)')
+    return f"{line}/{int(cell)}"
+
+
 def day(cell: str) -> date:
     try:
         return date.fromisoformat(cell)

@@ -205,10 +205,11 @@ def _line(
         return SerialChannel(str(section.serial), section.baud, section.parity)
 
     here = [meter for meter in meters if meter.line == section.name]
+    relays = {meter.address for meter in site.archive.meters if meter.has_relay}
     return Line(
         section.name,
         here,
-        [driver_of(meter, site.profiles) for meter in here],
+        [driver_of(meter, site.archive.profiles, has_relay=meter.address in relays) for meter in here],
         open_channel=open_channel,
         timing=Timing(reply_timeout_s=section.reply_timeout_s, retries=section.retries),
         pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),

@@ -57,6 +57,8 @@ class Codec(Generic[F]):
     """False for a broadcast: nobody answers it."""
     is_control: Callable[[F], bool]
     """True for a frame that can move a relay; it may not leave a process in shadow mode and is never sent twice."""
+    has_secret: Callable[[F], bool] = lambda request: False
+    """True for a frame that carries a password: it is kept out of the wire trace. Control frames always are."""
 
 
 def run_on_script(exchange: Exchange[F, T], script: list[tuple[F, F]]) -> T:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from protocols.channels.mqtt import Broker
 from protocols.errors import MeterdError
 from simulators.bus import SimulatedBus
 from simulators.lines import Cut, PtyLine, TcpLine
 from simulators.meter import MeterEvent, SimulatedMeter
+from simulators.mqtt import Flavour, SimulatedGateway
 from simulators.relay import RelayRefused
 from simulators.scenario import Scenario, site_clock
 from simulators.tables import LineTable
@@ -26,6 +28,8 @@ CONTROL_HOST: Final = "127.0.0.1"
 EVENTS_KEPT: Final = 100_000
 METERS_AT_ONCE: Final = 50
 """So many meters are told of before the lines have their turn again."""
+
+AnyLine = TcpLine | PtyLine | SimulatedGateway
 
 
 class BenchNotOpened(MeterdError):
@@ -44,7 +48,7 @@ class Bench:
         self.events: deque[tuple[int, MeterEvent]] = deque(maxlen=EVENTS_KEPT)
         self._event_count = 0
         buses = scenario.build(self.now, self._remember)
-        self.lines = {name: _line(table, buses[name]) for name, table in scenario.lines.items()}
+        self.lines = {name: _line(name, table, buses[name]) for name, table in scenario.lines.items()}
         self.meters: dict[str, SimulatedMeter] = {}
         self.line_of: dict[str, str] = {}
         for name, bus in buses.items():
@@ -176,7 +180,7 @@ class Bench:
         meter.force_relay(to_open=state == "open")
         return meter_state(meter, self.now())
 
-    def _line(self, request: dict[str, Any]) -> TcpLine | PtyLine:
+    def _line(self, request: dict[str, Any]) -> AnyLine:
         try:
             return self.lines[request.get("line", "")]
         except (KeyError, TypeError):
@@ -231,7 +235,13 @@ def _relay_word(meter: SimulatedMeter) -> str:
     return "open" if meter.relay.is_open else "closed"
 
 
-def _line(table: LineTable, bus: SimulatedBus) -> TcpLine | PtyLine:
+def _line(name: str, table: LineTable, bus: SimulatedBus) -> AnyLine:
+    if table.mqtt is not None:
+        where = table.mqtt
+        client_id = f"simulated-{name}"
+        broker = Broker(where.host, where.port, client_id, where.version, where.user, where.password)
+        flavour, wrapping = cast(Flavour, where.flavour), where.wrapping
+        return SimulatedGateway(bus, broker, flavour=flavour, prefix=where.prefix, name=name, wrapping=wrapping)
     if table.port is not None:
         return TcpLine(bus, host=table.host, port=table.port, baud=table.baud)
     assert table.link is not None

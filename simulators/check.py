@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -14,14 +14,18 @@ from pydantic_core import ErrorDetails
 
 from protocols.dlt645.frame import BROADCAST
 from protocols.errors import MeterdError
+from protocols.modbus.profile import Profile
 from simulators.tables import (
     DEFAULT_HOST,
+    HIGHEST_UNIT,
+    MODBUS,
     MOST_METERS,
     STUCK_RELAY,
     FaultTable,
     FleetTable,
     LineTable,
     MeterTable,
+    ModbusFleetTable,
     Table,
 )
 from simulators.toml_lines import line_of
@@ -58,12 +62,14 @@ class ScenarioError(MeterdError):
 class Checker:
     """Reads the tables of one file and collects their mistakes."""
 
-    def __init__(self, file: str, line_numbers: Mapping[Place, int]) -> None:
+    def __init__(self, file: str, line_numbers: Mapping[Place, int], load_profile: Callable[[str], Profile]) -> None:
         self.mistakes: list[Mistake] = []
         self.zone = ZoneInfo("UTC")
         self.seed = 1
         self.lines: dict[str, LineTable] = {}
-        self.fleets: dict[int, FleetTable] = {}
+        self.fleets: dict[int, FleetTable | ModbusFleetTable] = {}
+        self.profiles: dict[str, Profile] = {}
+        self._load_profile = load_profile
         self.overrides: dict[str, MeterTable] = {}
         self._file = file
         self._line_numbers = line_numbers
@@ -75,14 +81,21 @@ class Checker:
                 self._add((key,), f"unknown key{_did_you_mean(key, TOP_KEYS)}")
         self._read_zone(content.get("zone", "Asia/Shanghai"))
         self._read_seed(content.get("seed", 1))
-        line_tables = self._tables(content, "lines", "[lines.NAME] with a port or a link")
+        line_tables = self._tables(content, "lines", "[lines.NAME] with a port, a link or mqtt")
         fleet_tables = self._tables(content, "meters", "[[meters]] with a line and an address")
         override_tables = self._tables(content, "overrides", "")
         self.lines = {str(name): line for name, line in self._valid(LineTable, "lines", line_tables).items()}
-        self.fleets = {int(key): fleet for key, fleet in self._valid(FleetTable, "meters", fleet_tables).items()}
+        modbus = {key: table for key, table in fleet_tables.items() if _is_modbus(table)}
+        dlt645 = {key: table for key, table in fleet_tables.items() if key not in modbus}
+        fleets: list[tuple[str | int, FleetTable | ModbusFleetTable]] = [
+            *self._valid(FleetTable, "meters", dlt645).items(),
+            *self._valid(ModbusFleetTable, "meters", modbus).items(),
+        ]
+        self.fleets = dict(sorted((int(key), fleet) for key, fleet in fleets))
         self.overrides = {str(key): it for key, it in self._valid(MeterTable, "overrides", override_tables).items()}
         self._check_lines(line_tables)
         owners = self._check_fleets(fleet_tables, set(map(str, line_tables)))
+        self._check_units()
         if len(self.fleets) == len(fleet_tables):
             self._check_that_all_are_used(set(map(str, line_tables)), owners)
 
@@ -127,15 +140,20 @@ class Checker:
         for name, table in tables.items():
             if not isinstance(table, dict):
                 continue
-            if "port" in table and "link" in table:
-                self._add(("lines", name, "link"), "a line has a port or a link, not both")
-            elif "port" not in table and "link" not in table and name in self.lines:
-                self._add(("lines", name), "needs a port (TCP, 0 = a free one) or a link (pseudo-terminal)")
+            places = [key for key in ("port", "link", "mqtt") if key in table]
+            if len(places) > 1:
+                self._add(("lines", name, places[-1]), f"a line has a {' or a '.join(places)}, not both")
+            elif not places and name in self.lines:
+                self._add(
+                    ("lines", name), "needs a port (TCP, 0 = a free one), a link (pseudo-terminal) or mqtt (a broker)"
+                )
             for key in ("port", "link"):
                 place = (key, table.get(key), table.get("host", DEFAULT_HOST) if key == "port" else None)
                 if place[1] and taken.setdefault(str(place), name) != name:
                     self._add(("lines", name, key), f"{place[1]} is taken by line {taken[str(place)]}")
         for name, line in self.lines.items():
+            if line.mqtt is None and any(fault.kind == "retained" for fault in line.faults):
+                self._add(("lines", name, "faults"), "only a message over mqtt can be retained")
             if any(fault.kind == STUCK_RELAY for fault in line.faults):
                 self._add(("lines", name, "faults"), "stuck_relay is a fault of meters, not of a line")
 
@@ -161,11 +179,29 @@ class Checker:
                 )
         return owners
 
+    def _check_units(self) -> None:
+        """Units and profiles of the Modbus meters."""
+        owners: dict[str, int] = {}
+        for number, fleet in self.fleets.items():
+            if not isinstance(fleet, ModbusFleetTable):
+                continue
+            if fleet.unit + fleet.count - 1 > HIGHEST_UNIT:
+                self._add(("meters", number, "count"), f"units end at {HIGHEST_UNIT}")
+            clash = next((name for name in fleet.addresses() if owners.setdefault(name, number) != number), None)
+            if clash is not None:
+                other = line_of(self._line_numbers, ("meters", owners[clash]))
+                self._add(("meters", number, "unit"), f"{clash} is also one of the [[meters]] in line {other}")
+            try:
+                self.profiles[fleet.profile] = self._load_profile(fleet.profile)
+            except MeterdError as error:
+                self._add(("meters", number, "profile"), str(error).splitlines()[0])
+
     def _check_that_all_are_used(self, line_names: set[str], owners: dict[int, str | int]) -> None:
         for name in line_names - {fleet.line for fleet in self.fleets.values()}:
             self._add(("lines", name), "has no meters; give it some [[meters]] or remove it")
+        units = {name for it in self.fleets.values() if isinstance(it, ModbusFleetTable) for name in it.addresses()}
         for address in self.overrides:
-            if not _ADDRESS.fullmatch(address) or int(address) not in owners:
+            if address not in units and (not _ADDRESS.fullmatch(address) or int(address) not in owners):
                 self._add(("overrides", address), "there is no such meter (12 digits, one of the [[meters]])")
 
     def _add(self, place: Place, message: str) -> None:
@@ -179,6 +215,10 @@ def _claimed_addresses(table: dict[str, Any]) -> range:
     if not isinstance(address, str) or not _ADDRESS.fullmatch(address) or type(count) is not int:
         return range(0)
     return range(int(address), int(address) + min(max(count, 0), MOST_METERS))
+
+
+def _is_modbus(table: object) -> bool:
+    return isinstance(table, dict) and table.get("protocol") == MODBUS
 
 
 def _in_words(detail: ErrorDetails, model: type[Table]) -> str:

@@ -21,6 +21,7 @@ FaultKind = Literal[
     "duplicate",
     "split",
     "echo",
+    "retained",
 ]
 KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
 LONGEST_NOISE: Final = 24
@@ -62,7 +63,12 @@ def spoil(answer: Frame, wake_up: int, faults: Sequence[Fault], key: int, other_
     """The answer as it comes out of the line: its pieces, in order. `key` makes the noise."""
     if any(fault.kind == "foreign" for fault in faults):
         answer = answer._replace(address=other_address)
-    pieces = [Piece(0, b"\xfe" * wake_up + encode(answer))]
+    return spoil_bytes(b"\xfe" * wake_up + encode(answer), faults, key)
+
+
+def spoil_bytes(answer: bytes, faults: Sequence[Fault], key: int) -> list[Piece]:
+    """Likewise, for the answer of any protocol, which must be foreign already if it is to be."""
+    pieces = [Piece(0, answer)]
     for number, fault in enumerate(faults):
         match fault.kind:
             case "lost_answer":

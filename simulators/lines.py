@@ -8,9 +8,9 @@ import tty
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
-from protocols.dlt645.frame import Decoder, Frame
+from protocols.exchange import Skipped
 from simulators.bus import SimulatedBus
 from simulators.meter import SimulatedMeter
 
@@ -30,7 +30,7 @@ class LinkTaken(OSError):
     """The place for the link of a pseudo-terminal is taken by something that is no link."""
 
 
-class _Talker:
+class Talker:
     """Turns the bytes of one reader into the bytes of the meters, at the right times.
 
     With `baud` each byte takes 11 bits on the wire, both ways; without, only the meters' delay counts.
@@ -41,7 +41,7 @@ class _Talker:
         self._bus = bus
         self._byte_s = BITS_PER_CHARACTER / baud if baud else 0.0
         self._write = write
-        self._decoder = Decoder()
+        self._decoders = bus.new_decoders()
         self._loop = asyncio.get_running_loop()
         self._request_ends = self._heard_at = 0.0
         self._giving_up: asyncio.TimerHandle | None = None
@@ -55,12 +55,10 @@ class _Talker:
             self._giving_up = None
         now = self._loop.time()
         if now - self._heard_at > BYTE_GAP_S:
-            self._decoder.reset()
+            self._forget()
         self._heard_at = now
         self._request_ends = max(now, self._request_ends) + len(data) * self._byte_s
-        frames = [item for item in self._decoder.feed(data) if isinstance(item, Frame)]
-        self._hear(frames)
-        if not frames:
+        if not self._hear([decoder.feed(data) for decoder in self._decoders]):
             self._giving_up = self._loop.call_later(BYTE_GAP_S, self._give_up)
 
     def close(self) -> None:
@@ -70,12 +68,22 @@ class _Talker:
 
     def _give_up(self) -> None:
         self._giving_up = None
-        self._hear([item for item in self._decoder.flush() if isinstance(item, Frame)])
+        self._hear([decoder.flush() for decoder in self._decoders])
 
-    def _hear(self, frames: list[Frame]) -> None:
+    def _hear(self, found_by_decoder: list[list[Any]]) -> bool:
+        """Answer what each protocol's decoder made of the bytes. A frame of one protocol is noise to the others, and
+        might keep one waiting for its end: they forget it."""
+        frames = [item for found in found_by_decoder for item in found if not isinstance(item, Skipped)]
         for frame in frames:
             for after_ms, data in self._bus.hear(frame):
                 self._say(data, self._request_ends + after_ms / 1000)
+        if frames and len(self._decoders) > 1:
+            self._forget()
+        return bool(frames)
+
+    def _forget(self) -> None:
+        for decoder in self._decoders:
+            decoder.reset()
 
     def _say(self, data: bytes, at: float) -> None:
         if not self._byte_s:
@@ -100,11 +108,11 @@ class _Connection(asyncio.Protocol):
     def __init__(self, line: TcpLine) -> None:
         self._line = line
         self.transport: asyncio.Transport
-        self.talker: _Talker
+        self.talker: Talker
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.talker = _Talker(self._line.bus, self._line.baud, self.transport.write)
+        self.talker = Talker(self._line.bus, self._line.baud, self.transport.write)
         self.talker.is_deaf = self._line.is_cut
         self._line.connections.add(self)
 
@@ -178,7 +186,7 @@ class PtyLine:
         self.baud = baud
         self.is_cut = False
         self._meter_end = self._reader_end = -1
-        self._talker: _Talker | None = None
+        self._talker: Talker | None = None
 
     @property
     def place(self) -> str:
@@ -196,7 +204,7 @@ class PtyLine:
         self._meter_end, self._reader_end = os.openpty()
         tty.setraw(self._reader_end)
         os.set_blocking(self._meter_end, False)
-        self._talker = _Talker(self.bus, self.baud, self._write)
+        self._talker = Talker(self.bus, self.baud, self._write)
         asyncio.get_running_loop().add_reader(self._meter_end, self._read)
         if self.link:
             _point(self.link, os.ttyname(self._reader_end))

@@ -173,6 +173,16 @@ class SimulatedMeter:
         self.relay.press_button(at)
         self._settled(at)
 
+    def switch(self, *, to_open: bool) -> None:
+        """What the write of a relay register does: like a trip, or a close without the customer. RelayRefused."""
+        at = self._settled()
+        self._tell(at, "control", {"action": "trip" if to_open else "close"})
+        if to_open:
+            self.relay.trip(at)
+        else:
+            self.relay.close(at)
+        self._settled(at)
+
     def force_relay(self, *, to_open: bool) -> None:
         """Somebody else moves the relay. RelayRefused when there is none."""
         at = self._settled()

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from protocols.errors import MeterdError
+from protocols.modbus.profile import Profile
 from simulators.bus import SimulatedBus
 from simulators.chance import below, series
 from simulators.check import Checker, Mistake, ScenarioError
@@ -19,8 +22,19 @@ from simulators.clock import MeterClock
 from simulators.faults import KINDS, Fault
 from simulators.load import MWH_PER_KWH, SHAPES, LoadCurve
 from simulators.meter import MeterEvent, SimulatedMeter
+from simulators.meter_1997 import SimulatedMeter1997
+from simulators.modbus import SimulatedModbusMeter
 from simulators.relay import Relay, RelayKind
-from simulators.tables import METER_TYPES, STUCK_RELAY, FaultTable, FleetTable, LineTable, MeterTable
+from simulators.tables import (
+    DLT645_1997,
+    METER_TYPES,
+    STUCK_RELAY,
+    FaultTable,
+    FleetTable,
+    LineTable,
+    MeterTable,
+    ModbusFleetTable,
+)
 from simulators.toml_lines import locate
 
 MICRO: Final = 1_000_000
@@ -33,8 +47,10 @@ class Scenario:
     zone: ZoneInfo
     seed: int
     lines: Mapping[str, LineTable]
-    fleets: tuple[FleetTable, ...]
+    fleets: tuple[FleetTable | ModbusFleetTable, ...]
     overrides: Mapping[str, MeterTable]
+    profiles: Mapping[str, Profile]
+    """Of the Modbus meters, by the names in the file."""
 
     @property
     def meter_count(self) -> int:
@@ -53,7 +69,15 @@ class Scenario:
                 table = self._overridden(fleet, address)
                 here = [fault for fault in table.faults if number % fault.every_meter == 0]
                 stuck = any(fault.kind == STUCK_RELAY for fault in here)
-                meters[fleet.line].append(_meter(table, address, self.seed, stuck=stuck, now=now, journal=journal))
+                make: Callable[..., SimulatedMeter] = partial(SimulatedMeter, address)
+                if isinstance(fleet, FleetTable) and fleet.protocol == DLT645_1997:
+                    make = partial(SimulatedMeter1997, address)
+                if isinstance(fleet, ModbusFleetTable):
+                    unit, profile = fleet.unit + number - 1, self.profiles[fleet.profile]
+                    make = partial(SimulatedModbusMeter, address, unit, profile)
+                meters[fleet.line].append(
+                    _meter(table, make, address, self.seed, stuck=stuck, now=now, journal=journal)
+                )
                 if table.reply_delay_ms:
                     delays[fleet.line][address] = table.reply_delay_ms
                 if wire_faults := _faults(here):
@@ -65,12 +89,13 @@ class Scenario:
                 faults=_faults(line.faults),
                 meter_delays_ms=delays[name],
                 meter_faults=faults[name],
+                modbus_form=line.modbus,
                 seed=self.seed,
             )
             for name, line in self.lines.items()
         }
 
-    def _overridden(self, fleet: FleetTable, address: str) -> FleetTable:
+    def _overridden(self, fleet: MeterTable, address: str) -> MeterTable:
         override = self.overrides.get(address)
         if override is None:
             return fleet
@@ -95,18 +120,25 @@ def site_clock(zone: ZoneInfo, now: Callable[[], datetime] = utc_now) -> Callabl
     return site_time
 
 
-def load_scenario(path: Path | str) -> Scenario:
-    """Read a scenario file. ScenarioError names every mistake in it."""
+def no_profiles(name: str) -> Profile:
+    """For a bench without Modbus meters. MeterdError."""
+    raise MeterdError(f"{name!r} cannot be loaded: this bench was started without register profiles")
+
+
+def load_scenario(path: Path | str, load_profile: Callable[[str], Profile] = no_profiles) -> Scenario:
+    """Read a scenario file. ScenarioError names every mistake in it. `load_profile`: for its Modbus meters."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ScenarioError([Mistake(str(path), 1, "file", f"cannot be read: {reason}")]) from None
-    return parse_scenario(text, str(path))
+    return parse_scenario(text, str(path), load_profile)
 
 
-def parse_scenario(text: str, file: str = "scenario.toml") -> Scenario:
+def parse_scenario(
+    text: str, file: str = "scenario.toml", load_profile: Callable[[str], Profile] = no_profiles
+) -> Scenario:
     """A scenario from its text; `file` is how mistakes name it."""
     try:
         content = tomllib.loads(text, parse_float=Decimal)
@@ -114,15 +146,16 @@ def parse_scenario(text: str, file: str = "scenario.toml") -> Scenario:
         line = re.search(r"at line (\d+)", str(error))
         number = int(line[1]) if line else text.count("\n") + 1
         raise ScenarioError([Mistake(file, number, "TOML", str(error))]) from None
-    found = Checker(file, locate(text))
+    found = Checker(file, locate(text), load_profile)
     found.read(content)
     if found.mistakes:
         raise ScenarioError(found.mistakes)
-    return Scenario(found.zone, found.seed, found.lines, tuple(found.fleets.values()), found.overrides)
+    return Scenario(found.zone, found.seed, found.lines, tuple(found.fleets.values()), found.overrides, found.profiles)
 
 
 def _meter(
-    table: FleetTable,
+    table: MeterTable,
+    make: Callable[..., SimulatedMeter],
     address: str,
     seed: int,
     *,
@@ -136,8 +169,7 @@ def _meter(
     set_on = table.clock_set_on or table.installed
     set_at = installed.replace(set_on.year, set_on.month, set_on.day)
     offset = timedelta(microseconds=_micro(table.clock_offset_s, key, 1))
-    return SimulatedMeter(
-        address,
+    return make(
         now=now,
         curve=LoadCurve(
             _micro(table.kwh_per_day, key, 2) * MWH_PER_KWH // MICRO,

@@ -20,6 +20,11 @@ MOST_METERS: Final = 100_000
 """In one fleet; a slip of the hand should not fill the memory."""
 STUCK_RELAY: Final = "stuck_relay"
 FAULT_KINDS: Final = (*KINDS, STUCK_RELAY)
+MQTT_FLAVOURS: Final = ("own", "transparent", "tasmota", "shelly")
+MODBUS: Final = "modbus"
+DLT645_1997: Final = "dlt645-1997"
+PROTOCOLS: Final = ("dlt645-2007", DLT645_1997, MODBUS)
+HIGHEST_UNIT: Final = 247
 METER_TYPES: Final = ("postpaid", "energy", "money")
 """Bits 8-9 of status word 3, in the order of their values."""
 
@@ -91,14 +96,29 @@ class FaultTable(Table):
     delay_ms: NotNegative | None = None
 
 
+class MqttTable(Table):
+    """Where the broker is, and how the meters behind it speak: topics `{prefix}/{name}/...`, name is the line's."""
+
+    host: StrictStr = DEFAULT_HOST
+    port: Annotated[StrictInt, Field(ge=1, le=65535)] = 1883
+    version: Literal["3.1.1", "5"] = "5"
+    user: StrictStr | None = None
+    password: StrictStr | None = None
+    flavour: Annotated[str, _one_of(*MQTT_FLAVOURS)] = "own"
+    prefix: StrictStr = "meterd"
+    wrapping: Literal["raw", "hex"] = "raw"
+
+
 class LineTable(Table):
-    """One line: a TCP `port` or the `link` of a pseudo-terminal."""
+    """One line: a TCP `port`, the `link` of a pseudo-terminal or an `mqtt` broker."""
 
     host: StrictStr = DEFAULT_HOST
     port: Annotated[StrictInt, Field(ge=0, le=65535)] | None = None
     link: StrictStr | None = None
+    mqtt: MqttTable | None = None
     reply_delay_ms: Delay = (20, 60)
     baud: Positive | None = None
+    modbus: Literal["rtu", "tcp"] = "rtu"
     faults: list[FaultTable] = Field(default_factory=list)
 
 
@@ -136,6 +156,7 @@ class MeterTable(Table):
 class FleetTable(MeterTable):
     """`count` meters on one line, with addresses from `address` on."""
 
+    protocol: Annotated[str, _one_of(*PROTOCOLS)] = PROTOCOLS[0]
     line: StrictStr
     address: Annotated[str, _digits(12)]
     count: Annotated[StrictInt, Field(ge=1, le=MOST_METERS)] = 1
@@ -144,3 +165,21 @@ class FleetTable(MeterTable):
         """The addresses of the fleet, in order."""
         first = int(self.address)
         return (f"{number:012d}" for number in range(first, first + self.count))
+
+
+class ModbusFleetTable(MeterTable):
+    """`count` Modbus meters on one line, with units from `unit` on, that answer by a register profile."""
+
+    protocol: Literal["modbus"]
+    line: StrictStr
+    profile: StrictStr
+    unit: Annotated[StrictInt, Field(ge=1, le=HIGHEST_UNIT)]
+    count: Annotated[StrictInt, Field(ge=1, le=HIGHEST_UNIT)] = 1
+
+    def units(self) -> Iterator[tuple[int, str]]:
+        """Each unit and what it is called in the bench: LINE/UNIT, as in the archive."""
+        return ((unit, f"{self.line}/{unit}") for unit in range(self.unit, self.unit + self.count))
+
+    def addresses(self) -> Iterator[str]:
+        """The names of the fleet's meters, in order."""
+        return (name for _, name in self.units())

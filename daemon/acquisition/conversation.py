@@ -101,7 +101,7 @@ class Conversation(Generic[F]):
                 )
             tries = 1
         sent = codec.encode(request)
-        self._sent_secret = sent if codec.is_control(request) else b""
+        self._sent_secret = sent if codec.is_control(request) or codec.has_secret(request) else b""
         heard = _Heard()
         for attempt in range(tries):
             await self._settle(request)
@@ -194,12 +194,12 @@ class Conversation(Generic[F]):
         return data
 
     def _trace(self, direction: str, data: bytes) -> None:
-        """A control frame carries the meter's password: it is never shown, nor what an adapter echoes of it."""
+        """A frame with the meter's password is never shown, nor what an adapter echoes of it."""
         if self.wire is None:
             return
         shown = data.hex(" ").upper()
         if self._sent_secret and (direction == "tx" or data in self._sent_secret or self._sent_secret in data):
-            shown = f"({len(data)} bytes of a control frame, not shown)"
+            shown = f"({len(data)} bytes with a password, not shown)"
         self.wire.info("wire", line=self.line, direction=direction, bytes=shown)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from functools import partial
@@ -50,8 +50,16 @@ class Driver:
         return self.read_daily_freeze is not None
 
 
-def driver_of(meter: SiteMeter, profiles: Mapping[str, Profile]) -> Driver:
-    """The driver of a meter by its protocol; `profiles` holds the register map of every Modbus meter by its name."""
+def driver_of(meter: SiteMeter, profiles: Mapping[str, Profile], *, has_relay: bool) -> Driver:
+    """The driver of a meter by its protocol; `profiles` holds the register map of every Modbus meter by its name.
+
+    Without `has_relay` it can neither be switched nor asked for its relay.
+    """
+    driver = _driver_of(meter, profiles)
+    return driver if has_relay else replace(driver, read_relay=None, control=None)
+
+
+def _driver_of(meter: SiteMeter, profiles: Mapping[str, Profile]) -> Driver:
     match meter.protocol:
         case "dlt645-2007":
             return _dlt645_2007(meter.address)

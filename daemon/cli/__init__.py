@@ -12,7 +12,7 @@ from config.problems import ConfigError
 from daemon.cli.output import BAD_CONFIG, FAILED, Failure
 from protocols.errors import MeterdError
 
-COMMANDS = ("run", "check", "demo", "simulate", "read", "decode", "account", "topup", "supply", "gaps")
+COMMANDS = ("run", "check", "demo", "simulate", "read", "probe", "decode", "account", "topup", "supply", "gaps")
 
 
 class Commands(click.Group):

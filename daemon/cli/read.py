@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import click
-import structlog
-from structlog.typing import FilteringBoundLogger
 
 from daemon.acquisition.conversation import Conversation, Timing
+from daemon.cli.connection import channel_to, line_options, wire_trace
 from daemon.cli.output import as_json, fail, print_json, print_table
-from protocols.channels.serial import SerialChannel
+from daemon.cli.read_modbus import ModbusQuestion, ask_modbus, print_rows
 from protocols.channels.streams import StreamChannel
-from protocols.channels.tcp import TcpChannel
 from protocols.dlt645 import functions
 from protocols.dlt645.exchanges import CODEC_2007, read_address, read_clock, read_daily_freeze
 from protocols.dlt645.exchanges import read as read_data
@@ -36,7 +33,8 @@ QUANTITIES: Final = {
 """The identifiers to try in turn: a meter that knows no block is asked for the single value."""
 CLOCK: Final = "clock"
 FREEZE: Final = "freeze"
-TRACE_KEYS: Final = ("line", "direction", "bytes")
+DLT645: Final = "dlt645-2007"
+MODBUS: Final = ("modbus-rtu", "modbus-tcp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +58,8 @@ class Answers:
     ahead_s: int | None
 
 
-def _host_and_port(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, int] | None:
-    if text is None:
-        return None
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise click.BadParameter(f"{text!r} is not HOST:PORT, such as 192.168.1.10:8899")
-    return host.strip("[]"), int(port)
-
-
-def _address(ctx: click.Context, param: click.Parameter, text: str) -> str:
-    if text == ANY:
+def _address(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
+    if text is None or text == ANY:
         return text
     if not re.fullmatch("[0-9]{1,12}", text):
         raise click.BadParameter(f"{text!r} is not the 12 digits on the meter's label, nor {ANY!r}")
@@ -87,43 +76,56 @@ def _identifiers(ctx: click.Context, param: click.Parameter, texts: tuple[str, .
 
 
 @click.command()
-@click.option("--tcp", metavar="HOST:PORT", callback=_host_and_port, help="A converter or concentrator to connect to.")
-@click.option("--serial", metavar="DEVICE", help="A serial port, such as /dev/ttyUSB0.")
-@click.option("--baud", type=click.IntRange(min=300), default=2400, show_default=True)
-@click.option("--parity", type=click.Choice(["E", "O", "N"]), default="E", show_default=True)
-@click.option("--meter", required=True, metavar="ADDRESS|any", callback=_address, help="12 digits, or any: ask for it.")
+@line_options(baud=2400, parity="E")
+@click.option("--meter", metavar="ADDRESS|any", callback=_address, help="12 digits, or any: ask for it.")
+@click.option("--protocol", type=click.Choice([DLT645, *MODBUS]), default=DLT645, show_default=True)
+@click.option("--unit", type=click.IntRange(0, 255), help="Modbus: the meter's address.")
+@click.option("--profile", metavar="NAME|FILE", help="Modbus: the register profile (docs/modbus.md).")
 @click.option(
     "--identifier", "identifiers", multiple=True, metavar="DI", callback=_identifiers, help="Such as 00010000."
 )
-@click.option("--quantity", type=click.Choice([*QUANTITIES, CLOCK, FREEZE]), help="Default: energy.")
-@click.option("--timeout", type=click.FloatRange(min=0.05), default=1.5, show_default=True, help="Seconds per try.")
-@click.option("--retries", type=click.IntRange(0, 10), default=1, show_default=True)
-@click.option("--trace", is_flag=True, help="Show the bytes of the line on standard error.")
+@click.option("--quantity", "quantities", multiple=True, metavar="NAME", help="Default: energy.")
 @as_json
 def read(
     tcp: tuple[str, int] | None,
     serial: str | None,
     baud: int,
     parity: str,
-    meter: str,
+    meter: str | None,
+    protocol: str,
+    unit: int | None,
+    profile: str | None,
     identifiers: tuple[str, ...],
-    quantity: str | None,
+    quantities: tuple[str, ...],
     timeout: float,
     retries: int,
     trace: bool,
     as_json: bool,
 ) -> None:
-    """Read one DL/T 645-2007 meter over a given line. Needs no daemon and no database.
+    """Read one meter over a given line. Needs no daemon and no database.
 
+    DL/T 645-2007: --meter, and --identifier or one --quantity: energy, voltage, current, power, status, clock, freeze.
     The time behind a value is the meter's own clock. With --meter any there may be only one meter on the line.
+
+    Modbus: --unit, --profile, and any number of --quantity as the profile names them, or energy, voltage, current,
+    power, relay.
     """
-    if (tcp is None) == (serial is None):
-        raise click.UsageError("give either --tcp HOST:PORT or --serial DEVICE")
-    if identifiers and quantity:
-        raise click.UsageError("give either --identifier or --quantity")
-    channel: StreamChannel = SerialChannel(serial, baud, parity) if serial else TcpChannel(*(tcp or ("", 0)))
+    channel = channel_to(tcp, serial, baud, parity)
     timing = Timing(reply_timeout_s=timeout, retries=retries)
-    question = Question(meter, identifiers, quantity or "energy", timing, trace)
+    if protocol in MODBUS:
+        if unit is None or profile is None or meter or identifiers:
+            raise click.UsageError("a Modbus meter needs --unit and --profile, and neither --meter nor --identifier")
+        _read_modbus(
+            channel, ModbusQuestion(protocol, unit, profile, quantities or ("energy",)), timing, trace, as_json
+        )
+        return
+    if meter is None or unit is not None or profile is not None:
+        raise click.UsageError("a DL/T 645 meter needs --meter, and neither --unit nor --profile")
+    if identifiers and quantities:
+        raise click.UsageError("give either --identifier or --quantity")
+    if len(quantities) > 1 or (quantities and quantities[0] not in (*QUANTITIES, CLOCK, FREEZE)):
+        raise click.UsageError(f"--quantity is one of {', '.join((*QUANTITIES, CLOCK, FREEZE))}")
+    question = Question(meter, identifiers, quantities[0] if quantities else "energy", timing, trace)
     try:
         answers = asyncio.run(_ask(channel, question))
     except NoReply as error:
@@ -136,6 +138,19 @@ def read(
         _print(answers)
 
 
+def _read_modbus(channel: StreamChannel, question: ModbusQuestion, timing: Timing, trace: bool, as_json: bool) -> None:
+    try:
+        rows = asyncio.run(ask_modbus(channel, question, timing, trace=trace))
+    except NoReply as error:
+        raise fail(
+            f"{error}\nCheck the unit, the speed and parity (9600 8N1 or 8E1 for most Modbus meters), and whether the "
+            "other side speaks Modbus TCP or RTU (--protocol); --trace shows the bytes."
+        ) from None
+    except (LineDown, MeterRefused, FrameError) as error:
+        raise fail(str(error)) from None
+    print_rows(question, rows, as_json=as_json)
+
+
 async def _ask(channel: StreamChannel, question: Question) -> Answers:
     async with channel:
         conversation = Conversation(
@@ -143,7 +158,7 @@ async def _ask(channel: StreamChannel, question: Question) -> Answers:
             CODEC_2007,
             line=channel.name,
             timing=question.timing,
-            wire=_wire_trace() if question.trace else None,
+            wire=wire_trace() if question.trace else None,
         )
         meter = await conversation.run(read_address()) if question.meter == ANY else question.meter
         values = await _values(conversation, meter, question)
@@ -234,12 +249,3 @@ def _what_to_try(serial: str | None, baud: int, parity: str, meter: str) -> str:
         else "the address (--meter any finds it when only one meter is on the line)"
     )
     return f"Check the wires (A and B swapped?), {speed}, and {address}; --trace shows the bytes."
-
-
-def _wire_trace() -> FilteringBoundLogger:
-    logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
-        processors=[structlog.processors.LogfmtRenderer(key_order=TRACE_KEYS, drop_missing=True)],
-        wrapper_class=structlog.make_filtering_bound_logger(0),
-    )
-    return logger

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from config.profiles import load_profile
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
 from simulators.bench import CONTROL_HOST, Bench, frozen_registers
 from simulators.check import Mistake, ScenarioError
@@ -45,7 +46,7 @@ def simulate(scenario: Path, only_check: bool, only_truth: bool, control_port: i
     mend lines and tell what is true (docs/simulators.md).
     """
     try:
-        loaded = load_scenario(scenario)
+        loaded = load_scenario(scenario, load_profile)
     except ScenarioError as error:
         if as_json:
             print_json({"ok": False, "mistakes": [_mistake(it) for it in error.mistakes]})

@@ -160,6 +160,12 @@ class MqttConnection:
         """Say good-bye: the last will is not published then. What was not acknowledged stays with the broker."""
         await self._close()
 
+    def abort(self) -> None:
+        """Break off without a good-bye, as a lost machine does: the broker publishes the last will."""
+        self._go_down("broken off")
+        self._forget_socket()
+        self._socket.close()
+
     async def subscribe(self, topic_filter: str, qos: int = 1) -> int:
         """Wait for the broker's word; returns the QoS it granted. SubscriptionRefused when it refuses."""
         client = self._open_client()
@@ -326,6 +332,8 @@ class MqttConnection:
         self._ticking = self._loop.call_later(SILENCE_CHECK_S, self._tick)
 
     def _forget_socket(self) -> None:
+        if self._socket.is_closed:
+            return
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
 
@@ -393,9 +401,8 @@ class MqttConnection:
             self._down = self._lost("closed")
             client.disconnect()
             client.loop_write()
-        if not self._socket.is_closed:
-            self._forget_socket()
-            self._socket.close()
+        self._forget_socket()
+        self._socket.close()
         if self._connected.done() and not self._connected.cancelled():
             self._connected.exception()  # it was told by whoever waited
 

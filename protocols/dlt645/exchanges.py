@@ -12,11 +12,32 @@ from enum import Enum
 from typing import Final
 
 from protocols.dlt645 import functions
-from protocols.dlt645.bcd import ENERGY_WIDTH, decode_bcd, decode_registers, decode_time, encode_time, is_missing
+from protocols.dlt645.bcd import (
+    ENERGY_WIDTH,
+    decode_bcd,
+    decode_registers,
+    decode_time,
+    encode_bcd,
+    encode_time,
+    is_missing,
+)
 from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, WAKE_UP, Decoder, Frame, encode
+from protocols.dlt645.load_records import LoadRecord, decode_load_records
 from protocols.errors import FrameError, MeterdError, MeterRefused
 from protocols.exchange import Codec, Exchange
 
+SECRET_FUNCTIONS: Final = frozenset(
+    (
+        functions.SECURITY,
+        functions.WRITE,
+        functions.CHANGE_PASSWORD,
+        functions.CLEAR_DEMAND,
+        functions.CLEAR_METER,
+        functions.CLEAR_EVENTS,
+        functions.CONTROL,
+    )
+)
+"""Their frames carry a password."""
 FREEZE_NOW: Final = "99999999"
 STAMP: Final = "mm hh DD MM YY"
 MOST_FOLLOW_UPS: Final = 255
@@ -84,10 +105,10 @@ class FrozenRegisters:
     registers: tuple[Decimal | None, ...]
 
 
-def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
-    """The data after the identifier, follow-up frames joined."""
-    wanted = _on_the_wire(identifier)
-    reply = yield Frame(address, functions.READ, wanted)
+def read(address: str, identifier: str, which: bytes = b"") -> Exchange[Frame, bytes]:
+    """The data after the identifier, follow-up frames joined. `which`: what a read of load records says behind it."""
+    wanted = identifier_on_the_wire(identifier)
+    reply = yield Frame(address, functions.READ, wanted + which)
     check(reply, identifier)
     data = reply.data[4:]
     sequence = 0
@@ -99,6 +120,17 @@ def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
         check(reply, identifier)
         data += reply.data[4:-1]
     return data
+
+
+def read_load_records(
+    address: str, identifier: str, count: int, since: datetime | None = None
+) -> Exchange[Frame, list[LoadRecord]]:
+    """`count` load records behind an identifier 06 cc 00 NN, from a time on where NN is 01 (by the meter's clock)."""
+    if not 1 <= count <= 99:
+        raise FrameError(f"{count} load records: 1 to 99 can be asked for")
+    which = encode_bcd(count, 1) + (b"" if since is None else encode_time(since, STAMP))
+    data = yield from read(address, identifier, which)
+    return decode_load_records(data)
 
 
 def read_address() -> Exchange[Frame, str]:
@@ -208,9 +240,9 @@ def control(
         raise FrameError(f"duration {duration} does not fit into one byte (units of 5 min)")
     data = b"".join(
         (
-            _digits(level, 1, "level"),
-            _digits(password, 3, "password"),
-            _digits(operator, 4, "operator"),
+            digits_on_the_wire(level, 1, "level"),
+            digits_on_the_wire(password, 3, "password"),
+            digits_on_the_wire(operator, 4, "operator"),
             bytes((action.value, duration)),
             encode_time(expires, "ss mm hh DD MM YY"),
         )
@@ -220,12 +252,14 @@ def control(
 
 
 def check(reply: Frame, asked: str) -> None:
+    """MeterRefused when the answer is abnormal; `asked` says in words what was wanted."""
     if reply.is_abnormal:
         word = reply.data[0] if reply.data else 0
         raise MeterRefused(reply.address, asked, word, functions.error_bits(word))
 
 
-def _on_the_wire(identifier: str) -> bytes:
+def identifier_on_the_wire(identifier: str) -> bytes:
+    """Eight digits DI3 DI2 DI1 DI0 to four bytes, low byte first. FrameError when it is no identifier."""
     try:
         wire = bytes.fromhex(identifier)[::-1]
     except ValueError:
@@ -235,7 +269,7 @@ def _on_the_wire(identifier: str) -> bytes:
     return wire
 
 
-def _digits(text: str, width: int, what: str) -> bytes:
+def digits_on_the_wire(text: str, width: int, what: str) -> bytes:
     """Hexadecimal digits as written to bytes, low byte first. The text itself is kept out of the error: a password."""
     try:
         data = bytes.fromhex(text)
@@ -264,12 +298,15 @@ def _clock(address: str, date: bytes, time: bytes) -> datetime:
     return now
 
 
-def _encode_request(frame: Frame) -> bytes:
+def encode_request(frame: Frame) -> bytes:
+    """A request as it goes on the line: wake-up and frame."""
     return WAKE_UP + encode(frame)
 
 
 def _is_answer(request: Frame, frame: Frame) -> bool:
-    if not frame.is_response or frame.function != request.function or not _same_meter(request.address, frame.address):
+    if not frame.is_response or frame.function != request.function:
+        return False
+    if not same_meter(request.address, frame.address) and not _is_new_address(request, frame):
         return False
     if frame.is_abnormal:
         return True
@@ -282,7 +319,12 @@ def _is_answer(request: Frame, frame: Frame) -> bool:
     return True
 
 
-def _same_meter(asked: str, answered: str) -> bool:
+def _is_new_address(request: Frame, frame: Frame) -> bool:
+    """A meter may answer the change of its address from the new one."""
+    return request.function == functions.WRITE_ADDRESS and frame.address == request.data[::-1].hex()
+
+
+def same_meter(asked: str, answered: str) -> bool:
     """A = any digit: AA..AA asks whoever is there, an abbreviated address has A in its high digits."""
     return asked == answered or ("A" in asked and all(a in ("A", b) for a, b in zip(asked, answered, strict=True)))
 
@@ -295,15 +337,20 @@ def _is_control(frame: Frame) -> bool:
     return frame.function == functions.CONTROL
 
 
+def _has_secret(frame: Frame) -> bool:
+    return frame.function in SECRET_FUNCTIONS
+
+
 def _addressee(frame: Frame) -> str:
     return frame.address
 
 
 CODEC_2007: Final[Codec[Frame]] = Codec(
-    encode=_encode_request,
+    encode=encode_request,
     new_decoder=Decoder,
     addressee=_addressee,
     is_answer=_is_answer,
     has_answer=_has_answer,
     is_control=_is_control,
+    has_secret=_has_secret,
 )

@@ -20,6 +20,10 @@ from protocols.dlt645.identifiers import Kind, meaning
 from protocols.errors import FrameError
 
 DECIMALS: Final = 2
+REGISTERS: Final = 5
+LENGTH: Final = OVERHEAD + 4 + REGISTERS * ENERGY_WIDTH
+_unpack: Final = Struct(f"<14s{2 * REGISTERS}HBB").unpack_from
+"""From 68H on: head up to the identifier, pairs of data bytes, CS, 16H."""
 
 
 class PreparedMeter:
@@ -37,11 +41,12 @@ class PreparedMeter:
 
 
 class PreparedRead:
-    """Reads `registers` energies (total and tariffs) behind one identifier, such as 05060101."""
+    """Reads the energies behind one identifier, such as 05060101: total and four tariffs, what nearly every meter has.
+    An answer with another number of registers is decoded all the same, more slowly."""
 
-    __slots__ = ("_length", "_parts", "_reply_tail", "_tails", "identifier", "registers_expected")
+    __slots__ = ("_reply_tail", "_tails", "identifier")
 
-    def __init__(self, identifier: str, registers: int) -> None:
+    def __init__(self, identifier: str) -> None:
         """FrameError for an identifier whose values are not unsigned energies XXXXXX.XX."""
         known = meaning(identifier)
         fields = known.record.fields if known else ()
@@ -49,14 +54,10 @@ class PreparedRead:
             (Kind.NUMBER, ENERGY_WIDTH, DECIMALS, False)
         ]:
             raise FrameError(f"{identifier} cannot be prepared: it is no unsigned energy of the form XXXXXX.XX")
-        if not 1 <= registers <= 48:
-            raise FrameError(f"{registers} registers do not fit into one answer (1 to 48)")
-        self.identifier, self.registers_expected = identifier, registers
+        self.identifier = identifier
         wire = encode(Frame("0" * 12, functions.READ, bytes.fromhex(identifier)[::-1]))[10:14]
         self._tails = tuple(wire + bytes(((head + sum(wire)) & 0xFF, END)) for head in range(256))
-        self._reply_tail = bytes((4 + ENERGY_WIDTH * registers,)) + wire
-        self._parts = Struct(f"<14s{2 * registers}HBB").unpack_from
-        self._length = OVERHEAD + 4 + ENERGY_WIDTH * registers
+        self._reply_tail = bytes((LENGTH - OVERHEAD,)) + wire
 
     def request(self, meter: PreparedMeter) -> bytes:
         """The request as it goes on the line, wake-up included."""
@@ -70,19 +71,15 @@ class PreparedRead:
         """
         low, high = _LOW, _HIGH
         at = answer.find(b"\x68")
-        if len(answer) == at + self._length:
-            parts = self._parts(answer, at)
+        if 0 <= at == len(answer) - LENGTH:
+            head, a, b, c, d, e, f, g, h, i, j, checksum, end = _unpack(answer, at)
             if (
-                parts[0] == meter.reply_head + self._reply_tail
-                and parts[-1] == 0x16
-                and parts[-2] == adler32(answer[at:-2]) - 1 & 0xFF  # see `checksum`: at most 206 bytes
+                head == meter.reply_head + self._reply_tail
+                and checksum == adler32(answer[at:-2]) - 1 & 0xFF  # why this is CS: `frame.checksum`
+                and end == 0x16
             ):
                 try:
-                    if len(parts) == 13:  # total and four tariffs, what nearly every meter has: twice as fast as a loop
-                        _, a, b, c, d, e, f, g, h, i, j, _, _ = parts
-                        return low[a] + high[b], low[c] + high[d], low[e] + high[f], low[g] + high[h], low[i] + high[j]
-                    pairs = iter(parts[1:-2])
-                    return tuple([low[a] + high[b] for a, b in zip(pairs, pairs, strict=True)])
+                    return low[a] + high[b], low[c] + high[d], low[e] + high[f], low[g] + high[h], low[i] + high[j]
                 except TypeError:
                     pass  # a pair that is no BCD: no data, or damaged by the meter itself
         return general_registers(meter.address, self.identifier, answer)

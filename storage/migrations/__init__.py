@@ -86,8 +86,8 @@ def _applied(connection: psycopg.Connection[TupleRow]) -> set[int]:
 
 
 def _use_timescaledb(connection: psycopg.Connection[TupleRow]) -> None:
-    row = connection.execute("SELECT current_setting('shared_preload_libraries')").fetchone()
-    if row is None or "timescaledb" not in row[0]:
+    # It is preloaded where its settings are known; an ordinary role may not read the list of preloaded libraries.
+    if connection.execute("SELECT FROM pg_settings WHERE name = 'timescaledb.disable_load'").rowcount == 0:
         return
     connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     connection.execute(

@@ -33,7 +33,7 @@ ENERGIES = ("56341200", "78560000", "12340000", "90120000", "56780000")
 REGISTERS = bytes.fromhex("".join(ENERGIES))
 ANSWER = WAKE_UP + encode(Frame(ADDRESS, 0x91, IDENTIFIER_WIRE + REGISTERS))
 REQUEST = WAKE_UP + encode(Frame(ADDRESS, 0x11, IDENTIFIER_WIRE))
-PREPARED = PreparedRead(IDENTIFIER, registers=5)
+PREPARED = PreparedRead(IDENTIFIER)
 METER = PreparedMeter(ADDRESS)
 STORED = [
     encode(Frame(f"{number:012d}", 0x91, IDENTIFIER_WIRE + bytes.fromhex(f"{number:08d}")[::-1] * 5))

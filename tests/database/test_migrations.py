@@ -94,7 +94,7 @@ def test_readings_are_a_hypertable_where_timescaledb_is_there(server, database_u
         has_extension = connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").rowcount == 1
         assert has_extension == (server.name == "timescaledb")
         if has_extension:
-            tables = "SELECT hypertable_name::text, primary_dimension::text FROM timescaledb_information.hypertables"
+            tables = "SELECT hypertable_name::text, column_name::text FROM timescaledb_information.dimensions"
             assert connection.execute(tables).fetchall() == [("reading", "frozen_at")]
 
 
@@ -116,10 +116,7 @@ def test_a_role_without_privileges_sets_up_the_database_that_it_owns(server, emp
 
 
 def test_readings_of_a_site_that_gets_timescaledb_later_are_kept(server, empty_database_url):
-    """What a site collected on a plain PostgreSQL is in the hypertable after a dump, a restore and a start."""
-    if server.name != "timescaledb":
-        migrate(empty_database_url)
-        return
+    """What a site collected without it is in the hypertable after a restart of the server and of the daemon."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         for migration in migrations():
             connection.execute(migration.text.encode())
@@ -129,10 +126,16 @@ def test_readings_of_a_site_that_gets_timescaledb_later_are_kept(server, empty_d
         )
         for version, name, _, checksum in migrations():
             connection.execute("INSERT INTO schema_version VALUES (%s, %s, %s)", (version, name, checksum))
-        connection.execute("INSERT INTO meter (address, line, protocol, modulus, decimals) VALUES ('000000000001', 'l', 'p', 100, 2)")
-        connection.execute("INSERT INTO reading (frozen_at, meter_id, kind, total, arrived_at) SELECT now(), id, 'daily_freeze', 7, now() FROM meter")
+        connection.execute(
+            "INSERT INTO meter (address, line, protocol, modulus, decimals) VALUES ('000000000001', 'l', 'p', 100, 2)"
+        )
+        connection.execute(
+            "INSERT INTO reading (frozen_at, meter_id, kind, total, arrived_at) "
+            "SELECT now(), id, 'daily_freeze', 7, now() FROM meter"
+        )
     migrate(empty_database_url)
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("SELECT total FROM reading").fetchall() == [(7,)]
-        count = "SELECT count(*) FROM timescaledb_information.chunks WHERE hypertable_name = 'reading'"
-        assert connection.execute(count).fetchone() == (1,)
+        if server.name == "timescaledb":
+            count = "SELECT count(*) FROM timescaledb_information.chunks WHERE hypertable_name = 'reading'"
+            assert connection.execute(count).fetchone() == (1,)

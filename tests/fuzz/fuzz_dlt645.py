@@ -18,9 +18,19 @@ with atheris.instrument_imports(include=["protocols"]):
     from protocols.dlt645.prepared import PreparedMeter, PreparedRead
     from protocols.errors import FrameError
 
-IDENTIFIERS = ("00010000", "0001FF00", "05060101", "0506FF01", "0201FF00", "06000001", "040005FF", "03300D01", "04000403")
+IDENTIFIERS = (
+    "00010000",
+    "0001FF00",
+    "05060101",
+    "0506FF01",
+    "0201FF00",
+    "06000001",
+    "040005FF",
+    "03300D01",
+    "04000403",
+)
 ADDRESS = "000000001600"
-PREPARED = PreparedRead("05060101", registers=2)
+PREPARED = PreparedRead("05060101")
 METER = PreparedMeter(ADDRESS)
 
 
@@ -52,18 +62,20 @@ def tell(data: bytes) -> None:
 
 def prepared(data: bytes) -> None:
     """An answer to a prepared read: taken, or refused with a FrameError."""
-    answer = raw(Frame(ADDRESS, 0x91, bytes.fromhex("01010605") + data[:8]))
+    answer = raw(Frame(ADDRESS, 0x91, bytes.fromhex("01010605") + data[:20]))
     with suppress(FrameError):
         PREPARED.registers(METER, answer)
     with suppress(FrameError):
         PREPARED.registers(METER, data)
 
 
+TARGETS = (decode, tell, prepared)
+
+
 def test_one_input(data: bytes) -> None:
-    """What atheris calls."""
-    decode(data)
-    tell(data)
-    prepared(data)
+    """What atheris calls; the first byte chooses what is done with the others."""
+    if data:
+        TARGETS[data[0] % len(TARGETS)](data[1:])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ with Mosquitto(folder) as broker:
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -73,12 +72,20 @@ class Mosquitto:
             else:
                 return
 
-    def kill(self, *, saving: bool = False) -> None:
-        """End it at once, as a lost machine would; with `saving` it may write down what it keeps."""
+    def kill(self) -> None:
+        """End it at once, as a lost machine would."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGTERM if saving else signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
             self._process = None
+
+    def wait_until_kept(self, *what: str) -> None:
+        """Until these words are on its disk: mosquitto writes a moment after it has promised."""
+        kept = self.folder / "mosquitto.db"
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while not kept.exists() or not all(word.encode() in kept.read_bytes() for word in what):
+            assert time.monotonic() < give_up, f"{what} not kept\n{self.log()}"
+            time.sleep(0.01)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")

@@ -23,6 +23,7 @@ from daemon.billing.settlement import (
 )
 from daemon.billing.tariff import Tariff, TariffVersion
 from daemon.quality.validation import ChainPoint
+from tests.unit.exact_money import exact_by_month, rounded
 
 ZONE = ZoneInfo("Asia/Shanghai")
 MODULUS = 100_000_000
@@ -34,13 +35,6 @@ PRICES = [
     TariffVersion("T", date(2026, 3, 6), Decimal("1.005")),
 ]
 TARIFF = Tariff(tuple(PRICES))
-
-
-def rounded(yuan: Fraction) -> int:
-    """R(x), written down a second time: nearest fen, ties away from zero."""
-    fen = abs(yuan) * 100
-    nearest = int(fen + Fraction(1, 2))
-    return nearest if yuan >= 0 else -nearest
 
 
 def price(link: Link, *, ratio: Decimal = Decimal(1), zone: ZoneInfo = ZONE) -> PricedLink:
@@ -72,27 +66,6 @@ class Book:
 
     def posted(self) -> dict[date, int]:
         return {stream.period: state.posted_fen for stream, state in self.streams.items() if state.posted_fen}
-
-
-def exact_by_month(chain: dict[date, int], ratio: Decimal) -> dict[date, Fraction]:
-    """What a chain costs, from the rules of the span and day by day, in fractions (days of 24 hours)."""
-    months: dict[date, Fraction] = {}
-    days = sorted(chain)
-    for first, last in zip(days, days[1:], strict=False):
-        count = (last - first).days
-        if count > MAX_AUTO_SPAN_DAYS:
-            continue
-        delta = (chain[last] - chain[first]) % MODULUS
-        starts = {version.effective_from for version in PRICES}
-        inner = [first + timedelta(days=n) for n in range(1, count)]
-        edges = [first, *(day for day in inner if day.day == 1 or day in starts), last]
-        shares = [int(Fraction(delta * (edge - first).days, count) + Fraction(1, 2)) for edge in edges]
-        for begin, billed, upto in zip(edges, shares, shares[1:], strict=False):
-            version = max((v for v in PRICES if v.effective_from <= begin), key=lambda v: v.effective_from)
-            month = begin.replace(day=1)
-            cost = Fraction(upto - billed, 100) * Fraction(ratio) * Fraction(version.price)
-            months[month] = months.get(month, Fraction(0)) + cost
-    return months
 
 
 readings_with_gaps = st.lists(
@@ -127,7 +100,7 @@ def test_any_order_of_arrival_posts_the_rounded_exact_sum_of_each_month(start, s
         for state in book.streams.values():
             assert state.posted_fen == to_fen(state.exact_yuan)
             assert abs(Fraction(state.exact_yuan) * 100 - state.posted_fen) <= Fraction(1, 2)
-    expected = {month: rounded(yuan) for month, yuan in exact_by_month(chain, Decimal(ratio)).items()}
+    expected = {month: rounded(yuan) for month, yuan in exact_by_month(chain, PRICES, ratio=Decimal(ratio)).items()}
     assert book.posted() == {month: fen for month, fen in expected.items() if fen}
 
 

@@ -14,7 +14,7 @@ import simulators
 from protocols.dlt645.frame import Frame
 from simulators.check import ScenarioError
 from simulators.scenario import load_scenario, parse_scenario, site_clock
-from simulators.tables import FAULT_KINDS, FaultTable, FleetTable, LineTable
+from simulators.tables import FAULT_KINDS, FaultTable, FleetTable, LineTable, ModbusFleetTable
 from simulators.toml_lines import line_of, locate
 
 NOON = datetime(2026, 5, 2, 12)
@@ -179,7 +179,7 @@ voltage_v = true
         "bench.toml:12: lines.gate-4.port: should be less than or equal to 65535, not 70000",
         "bench.toml:13: lines.gate-4.link: a line has a port or a link, not both",
         "bench.toml:18: lines.gate-5.faults.1.kind: 'eco' is none of lost_request, lost_answer, noise_before, "
-        "noise_after, noise_instead, wrong_checksum, late, foreign, duplicate, split, echo, stuck_relay "
+        "noise_after, noise_instead, wrong_checksum, late, foreign, duplicate, split, echo, retained, stuck_relay "
         "(did you mean echo?)",
         "bench.toml:21: meters.0.line: there is no line 'gate3' (did you mean gate-3?)",
         "bench.toml:22: meters.0.address: must be 12 digits in quotes, not '12'",
@@ -201,6 +201,8 @@ voltage_v = true
 
 CROSS_MISTAKES = {
     "needs a port": TWO_LINES.replace("port = 0", "") + GATE,
+    "a line has a port or a mqtt, not both": TWO_LINES.replace("port = 0", "port = 0\nmqtt = {}") + GATE,
+    "only a message over mqtt can be retained": TWO_LINES + 'faults = [{ kind = "retained" }]\n' + GATE,
     "7001 is taken by line a": '[lines.a]\nport = 7001\n[lines.b]\nport = 7001\nhost = "127.0.0.1"\n' + GATE,
     "lines.bus-1: has no meters": TWO_LINES + GATE,
     "there is no such meter": fleet() + "[overrides.000000000999]\nphases = 3",
@@ -237,7 +239,8 @@ def test_the_shipped_scenarios_are_good():
 
 def test_every_key_and_fault_is_documented():
     text = DOCS.read_text(encoding="utf-8")
-    keys = {*LineTable.model_fields, *FleetTable.model_fields, *FaultTable.model_fields, *FAULT_KINDS}
+    fleets = {*FleetTable.model_fields, *ModbusFleetTable.model_fields}
+    keys = {*LineTable.model_fields, *fleets, *FaultTable.model_fields, *FAULT_KINDS}
     assert {key for key in keys if f"`{key}`" not in text} == set()
 
 

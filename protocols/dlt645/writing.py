@@ -1,0 +1,195 @@
+"""What an engineer sets in a DL/T 645-2007 meter, told as exchanges: parameters, address, speed, passwords, clearing.
+
+Every exchange raises MeterRefused when the meter refuses, and FrameError before anything is sent when something cannot
+be written down. A wrong password is counted by the meter and locks it: run these with `retries=0` unless repeating is
+harmless. `send_opaque` carries what only a meter's security module can read (authority 98 and 99).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from protocols.dlt645 import functions
+from protocols.dlt645.bcd import encode_bcd
+from protocols.dlt645.describe_2007 import BAUD_RATES
+from protocols.dlt645.exchanges import check, digits_on_the_wire, identifier_on_the_wire
+from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, Frame
+from protocols.dlt645.identifiers import Field, Kind, meaning
+from protocols.errors import FrameError, MeterRefused
+from protocols.exchange import Exchange
+
+ALL_EVENTS: Final = "FFFFFFFF"
+LONGEST_WRITE: Final = 50
+"""L of a write at the most (32H)."""
+OPAQUE_FUNCTIONS: Final = frozenset(
+    (
+        functions.SECURITY,
+        functions.WRITE,
+        functions.CLEAR_DEMAND,
+        functions.CLEAR_METER,
+        functions.CLEAR_EVENTS,
+        functions.CONTROL,
+    )
+)
+"""What a meter may want in ciphertext."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Who writes. `level`: 2 digits (PA: 02 to clear, 04 to program; 98 and 99 mean ciphertext and MAC and need
+    `send_opaque`), `password`: 6 digits, `operator`: 8 digits; all as written, most significant first."""
+
+    level: str
+    password: str = field(repr=False)
+    operator: str = "00000000"
+
+    def on_the_wire(self) -> bytes:
+        """PA P0 P1 P2 C0 C1 C2 C3. FrameError when a part has not its digits; the password is not in the message."""
+        return self.secret() + digits_on_the_wire(self.operator, 4, "operator")
+
+    def secret(self) -> bytes:
+        """PA P0 P1 P2."""
+        return digits_on_the_wire(self.level, 1, "level") + digits_on_the_wire(self.password, 3, "password")
+
+
+def write(address: str, identifier: str, value: bytes, authority: Authority) -> Exchange[Frame, None]:
+    """Write the value (in wire order, see `encode_value`) behind an identifier (function 14)."""
+    data = identifier_on_the_wire(identifier) + authority.on_the_wire() + value
+    if not value:
+        raise FrameError(f"nothing to write to {identifier}")
+    if len(data) > LONGEST_WRITE:
+        raise FrameError(f"a write has at most {LONGEST_WRITE} data bytes, this one to {identifier} has {len(data)}")
+    reply = yield Frame(one_meter(address), functions.WRITE, data)
+    check(reply, f"to write {identifier}")
+
+
+def write_address(new: str, address: str = ANY_ADDRESS) -> Exchange[Frame, None]:
+    """Give a meter a new address (function 15); its programming key must be pressed. With the wildcard there may be
+    one meter on the line only."""
+    if len(new) != 12 or not new.isdecimal() or not new.isascii() or new == BROADCAST:
+        raise FrameError(f"new address {new!r} is not 12 digits")
+    reply = yield Frame(address, functions.WRITE_ADDRESS, bytes.fromhex(new)[::-1])
+    check(reply, f"the address {new}")
+
+
+def change_baud(address: str, baud: int) -> Exchange[Frame, int]:
+    """Change the speed (function 17); both sides switch after the answer. Returns the speed the meter confirmed."""
+    words = {rate: word for word, rate in BAUD_RATES.items()}
+    if baud not in words:
+        raise FrameError(f"{baud} Bd is none of {', '.join(map(str, sorted(words)))}")
+    reply = yield Frame(one_meter(address), functions.CHANGE_BAUD, bytes((words[baud],)))
+    check(reply, f"{baud} Bd")
+    if len(reply.data) != 1 or reply.data[0] not in BAUD_RATES:
+        raise FrameError(f"meter {address} answered a change to {baud} Bd with {reply.data.hex(' ').upper()}")
+    return BAUD_RATES[reply.data[0]]
+
+
+def change_password(address: str, number: int, old: Authority, new: Authority) -> Exchange[Frame, None]:
+    """Change password `number` (0 to 9, identifier 04000C01 to 0A; function 18). The operators are not sent.
+
+    FrameError when the meter answers with another password than the new one.
+    """
+    if not 0 <= number <= 9:
+        raise FrameError(f"there is no password {number} (0 to 9)")
+    identifier = f"04000C{number + 1:02X}"
+    data = identifier_on_the_wire(identifier) + old.secret() + new.secret()
+    reply = yield Frame(one_meter(address), functions.CHANGE_PASSWORD, data)
+    check(reply, f"a new password {number}")
+    if reply.data != new.secret():
+        raise FrameError(f"meter {address} confirmed another password than the new one")
+
+
+def clear_demand(address: str, authority: Authority) -> Exchange[Frame, None]:
+    """Set the maximum demands and their times to zero (function 19)."""
+    reply = yield Frame(one_meter(address), functions.CLEAR_DEMAND, authority.on_the_wire())
+    check(reply, "to clear the demand")
+
+
+def clear_meter(address: str, authority: Authority) -> Exchange[Frame, None]:
+    """Set all energies, demands, freezes and records to zero (function 1A). This cannot be undone."""
+    reply = yield Frame(one_meter(address), functions.CLEAR_METER, authority.on_the_wire())
+    check(reply, "to clear the meter")
+
+
+def clear_events(address: str, authority: Authority, identifier: str = ALL_EVENTS) -> Exchange[Frame, None]:
+    """Clear the event records (function 1B): FFFFFFFF all of them, DI3 DI2 DI1 FF one class."""
+    data = authority.on_the_wire() + identifier_on_the_wire(identifier)
+    reply = yield Frame(one_meter(address), functions.CLEAR_EVENTS, data)
+    check(reply, f"to clear events {identifier}")
+
+
+def security(address: str, identifier: str, operator: str, data: bytes = b"") -> Exchange[Frame, bytes]:
+    """Carry bytes to and from the meter's security module (function 03, identifier 07xxxxxx). Returns the answer behind
+    its identifier. MeterRefused carries the two-byte security error word."""
+    wire = identifier_on_the_wire(identifier)
+    reply = yield Frame(
+        one_meter(address), functions.SECURITY, wire + digits_on_the_wire(operator, 4, "operator") + data
+    )
+    if reply.is_abnormal and len(reply.data) == 2:
+        raise MeterRefused(reply.address, f"security {identifier}", int.from_bytes(reply.data, "little"), ())
+    check(reply, f"security {identifier}")
+    return reply.data[4:]
+
+
+def send_opaque(address: str, function: int, payload: bytes) -> Exchange[Frame, bytes]:
+    """Send data that somebody else made (ciphertext and MAC of a security module, authority 98 or 99), as they are,
+    below one of OPAQUE_FUNCTIONS. Returns the data of the answer."""
+    if function not in OPAQUE_FUNCTIONS:
+        raise FrameError(f"function {function:02X} carries no opaque payload")
+    reply = yield Frame(one_meter(address), function, payload)
+    check(reply, f"function {function:02X} with an opaque payload")
+    return reply.data
+
+
+def encode_value(identifier: str, text: str) -> bytes:
+    """What a person writes to the bytes behind an identifier, in wire order: numbers with their decimals, times in the
+    digits of their layout, ASCII filled up with blanks by the caller. A record of several fields takes them separated
+    by commas. FrameError when the table lacks the identifier or the text does not fit."""
+    known = meaning(identifier)
+    if known is None:
+        raise FrameError(f"the table does not know {identifier}: write its bytes with hex:")
+    fields = known.record.fields
+    texts = text.split(",")
+    if known.record.repeats:
+        fields *= max(1, len(texts) // len(fields))
+    if len(texts) != len(fields):
+        raise FrameError(
+            f"{identifier} has {len(fields)} values ({', '.join(it.name for it in fields)}), not {len(texts)}"
+        )
+    return b"".join(_encode_field(field, part.strip()) for field, part in zip(fields, texts, strict=True))
+
+
+def one_meter(address: str) -> str:
+    """The address, when it is that of one meter. FrameError for the broadcast and every other wildcard."""
+    if len(address) != 12 or not address.isdecimal() or not address.isascii() or address == BROADCAST:
+        raise FrameError(f"{address!r} is not the address of one meter (12 digits)")
+    return address
+
+
+def _encode_field(field: Field, text: str) -> bytes:
+    match field.kind:
+        case Kind.NUMBER:
+            try:
+                number = Decimal(text)
+            except ArithmeticError:
+                raise FrameError(f"{field.name}: {text!r} is no number") from None
+            return encode_bcd(number, field.width, field.decimals, signed=field.signed)
+        case Kind.ASCII:
+            if not text.isascii() or not text:
+                raise FrameError(f"{field.name}: {text!r} is no ASCII text")
+            return text.encode("ascii")[::-1]
+        case Kind.TIME | Kind.DIGITS:
+            if len(text) != 2 * field.width or not text.isdecimal() or not text.isascii():
+                raise FrameError(f"{field.name}: {text!r} is not {2 * field.width} digits {field.unit}".rstrip())
+            return bytes.fromhex(text)[::-1]
+        case Kind.HEX | Kind.BITS | Kind.RAW:
+            try:
+                data = bytes.fromhex(text.removeprefix("0x"))
+            except ValueError:
+                data = b""
+            if len(data) != field.width:
+                raise FrameError(f"{field.name}: {text!r} is not {2 * field.width} hexadecimal digits")
+            return data if field.kind is Kind.RAW else data[::-1]
+    raise FrameError(f"{field.name} cannot be written this way")

@@ -1,0 +1,412 @@
+"""A real broker: what it promised outlives it, refusals are heard, and a line runs through the topics of a DTU."""
+
+import asyncio
+import gc
+import subprocess
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+
+import pytest
+
+from daemon.acquisition.conversation import Conversation, Timing
+from protocols.channels.mqtt import (
+    MOST_UNREAD,
+    Broker,
+    MqttChannel,
+    MqttConnection,
+    PublishRefused,
+    SubscriptionRefused,
+    Tls,
+    reconnect_pause_s,
+)
+from protocols.dlt645.exchanges import CODEC_2007, read_energy
+from protocols.errors import ControlForbidden, LineDown, NoReply
+from simulators.bus import SimulatedBus
+from simulators.faults import Fault
+from simulators.meter import SimulatedMeter
+from simulators.mqtt import SimulatedGateway
+from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto
+
+PATIENCE_S = 20
+ADDRESSES = ["000000001601", "000000001602"]
+ACCESS = "user meterd\ntopic readwrite open/#\n"
+PASSWORDS = "meterd:$7$101$"
+
+
+def run(scene):
+    asyncio.run(asyncio.wait_for(scene, PATIENCE_S * 2))
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    with Mosquitto(tmp_path_factory.mktemp("mosquitto")) as running:
+        yield running
+
+
+@pytest.fixture(params=["3.1.1", "5"])
+def me(request, broker):
+    """We at the broker, in each version of the protocol; somebody else in each test: no session is left over."""
+    name = request.node.originalname.removeprefix("test_").replace("_", "-") + request.param
+    return Broker("127.0.0.1", broker.port, name, version=request.param)
+
+
+async def received(connection, count):
+    found = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(found) < count:
+            found.append(await connection.receive())
+    return found
+
+
+async def hears_nothing(connection, within_s=0.2):
+    try:
+        async with asyncio.timeout(within_s):
+            return (await connection.receive()).payload
+    except TimeoutError:
+        return None
+
+
+@asynccontextmanager
+async def connected(me, *topics, **how):
+    async with MqttConnection(me, **how) as connection:
+        for topic in topics:
+            await connection.subscribe(topic)
+        yield connection
+
+
+def test_a_foreign_publisher_is_heard_and_a_foreign_subscriber_hears_us(broker, me):
+    async def scene():
+        async with connected(me, "there/#") as connection:
+            broker.publish("there/电表", "1600 度")
+            (message,) = await received(connection, 1)
+            assert (message.topic, message.payload, message.retained) == ("there/电表", "1600 度".encode(), False)
+            listener = broker.subscriber("-t", "back/#", "-C", "1", "-F", "%t %q %r %p")
+            await connection.publish("back/1", b"hello")
+            assert (await asyncio.to_thread(listener.communicate, timeout=PATIENCE_S))[0] == "back/1 0 0 hello\n"
+
+    run(scene())
+
+
+def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(broker, me):
+    async def scene():
+        async with connected(me, "again") as connection:
+            for number in range(6):
+                await connection.publish("again", b"%d" % number)
+            messages = await received(connection, 6)
+            for number in (3, 1, 0):  # 2 is not: 3 has to wait for it, acknowledgements keep the order
+                connection.acknowledge(messages[number])
+            await connection.publish("elsewhere", b"")  # what was written before it is with the broker now
+        async with connected(me) as connection:
+            assert connection.session_present
+            messages = await received(connection, 4)
+            assert [message.payload for message in messages] == [b"2", b"3", b"4", b"5"]
+            assert all(message.duplicate for message in messages)
+            for message in messages:
+                connection.acknowledge(message)
+            await connection.publish("elsewhere", b"")
+        async with connected(me) as connection:
+            assert await hears_nothing(connection) is None
+
+    run(scene())
+
+
+def test_a_killed_broker_is_noticed_and_nothing_pushed_meanwhile_is_lost(tmp_path, me):
+    with Mosquitto(tmp_path) as mortal:
+        me = replace(me, port=mortal.port)
+
+        async def scene():
+            async with connected(me, "freeze/+", "other/#") as connection:
+                mortal.publish("freeze/1", "before")
+                (kept,) = await received(connection, 1)
+                mortal.wait_until_kept(me.client_id, "freeze/+", "other", "before")
+                mortal.kill()
+                with pytest.raises(LineDown, match="connection lost"):
+                    await asyncio.wait_for(connection.receive(), PATIENCE_S)
+                with pytest.raises(LineDown):
+                    await connection.publish("freeze/2", b"x")
+                connection.acknowledge(kept)  # too late, and harmless
+            with pytest.raises(LineDown, match="cannot connect"):
+                await MqttConnection(me).__aenter__()
+            mortal.start()
+            mortal.publish("freeze/2", "while we were away")
+            async with connected(me, "freeze/+", "other/#") as connection:
+                mortal.publish("other/3", "afterwards")
+                messages = await received(connection, 3)
+                assert {message.payload for message in messages} == {b"before", b"while we were away", b"afterwards"}
+
+        run(scene())
+
+
+def test_a_retained_message_is_marked_old(broker, me):
+    async def scene():
+        topic = f"retained/{me.client_id}"
+        broker.publish(topic, "old", "-r")
+        async with connected(me, topic) as connection:
+            (message,) = await received(connection, 1)
+            assert (message.payload, message.retained) == (b"old", True)
+            broker.publish(topic, "new", "-r")
+            (message,) = await received(connection, 1)
+            assert (message.payload, message.retained) == (b"new", False)
+
+    run(scene())
+
+
+def test_a_backlog_larger_than_what_may_wait_for_us_is_read_bit_by_bit(broker, me):
+    """QoS 0 has no window: it is the socket that is left alone. The broker's word is heard nevertheless."""
+
+    async def scene():
+        count = MOST_UNREAD + 500
+        async with connected(me) as connection, connected(replace(me, client_id="sender")) as sender:
+            await connection.subscribe("flood", 0)
+            for number in range(count):
+                await sender.publish("flood", b"%d" % number, qos=0)
+                if number % 100 == 0:
+                    await sender.publish("elsewhere", b"")
+            await connection.subscribe("another", 1)
+            messages = await received(connection, count)
+            assert [message.payload for message in messages] == [b"%d" % number for number in range(count)]
+
+    run(scene())
+
+
+def test_many_messages_under_way_at_once_are_all_acknowledged(me):
+    async def scene():
+        async with connected(me, "many") as connection:
+            await asyncio.gather(*(connection.publish("many", b"x" * 5000) for _ in range(300)))
+            for message in await received(connection, 300):
+                connection.acknowledge(message)
+
+    run(scene())
+
+
+def test_refusals_of_an_access_list_are_heard(tmp_path):
+    """Subscriptions with both versions; publications with 5, where the broker says so."""
+    (tmp_path / "access").write_text(ACCESS)
+    subprocess.run(["mosquitto_passwd", "-b", "-c", str(tmp_path / "passwords"), "meterd", "secret"], check=True)
+    settings = f"listener {{port}} 127.0.0.1\nacl_file {tmp_path}/access\npassword_file {tmp_path}/passwords\n"
+
+    async def scene(me):
+        async with connected(me) as connection:
+            assert await connection.subscribe("open/#") == 1
+            with pytest.raises(SubscriptionRefused, match="subscription to closed/# refused"):
+                await connection.subscribe("closed/#")
+            await connection.publish("open/1", b"still here")
+            assert [message.payload for message in await received(connection, 1)] == [b"still here"]
+            if me.version == "5":
+                with pytest.raises(PublishRefused, match="closed/1 refused: Not authorized"):
+                    await connection.publish("closed/1", b"x")
+        with pytest.raises(LineDown, match="the broker refused us"):
+            await MqttConnection(replace(me, password="wrong")).__aenter__()
+
+    with Mosquitto(tmp_path, settings) as strict:
+        for version in ("3.1.1", "5"):
+            run(scene(Broker("127.0.0.1", strict.port, version, version=version, user="meterd", password="secret")))
+    assert "secret" not in repr(Broker("h", 1, "c", password="secret"))
+
+
+def test_the_last_will_is_published_after_a_death_and_not_after_a_good_bye(broker, me):
+    async def scene():
+        topic = f"will/{me.client_id}"
+        mortal = replace(me, client_id="mortal", will=(topic, b"gone"))
+        async with connected(me, topic) as witness:
+            async with connected(mortal):
+                pass
+            assert await hears_nothing(witness) is None
+            async with connected(mortal) as connection:
+                connection.abort()
+                assert [message.payload for message in await received(witness, 1)] == [b"gone"]
+                with pytest.raises(LineDown):
+                    await connection.receive()
+        broker.publish(topic, "", "-r")
+
+    run(scene())
+
+
+def test_commands_leave_only_with_the_right_to_control_and_never_retained(broker, me):
+    is_control = lambda topic, payload: topic.startswith("cmnd/")  # noqa: E731
+
+    async def scene():
+        async with connected(me, "cmnd/#", is_control=is_control) as connection:
+            with pytest.raises(ControlForbidden, match="held back"):
+                await connection.publish("cmnd/x", b"OFF")
+            await connection.publish("other", b"x")
+            assert await hears_nothing(connection) is None
+        async with connected(me, "cmnd/#", is_control=is_control, may_control=True) as connection:
+            with pytest.raises(ControlForbidden, match="retained"):
+                await connection.publish("cmnd/x", b"OFF", retain=True)
+            await connection.publish("cmnd/x", b"OFF", expires_s=60)
+            assert [message.payload for message in await received(connection, 1)] == [b"OFF"]
+
+    run(scene())
+
+
+def test_no_broker_a_deaf_one_and_one_that_talks_something_else(me, monkeypatch):
+    async def scene():
+        with pytest.raises(LineDown, match="cannot connect"):
+            await MqttConnection(replace(me, port=1)).__aenter__()
+        with pytest.raises(LineDown, match="not open"):
+            await MqttConnection(me).publish("a", b"")
+        ended = asyncio.Event()
+
+        async def talk(reader, writer):
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await ended.wait()
+            writer.close()
+
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(LineDown):
+            await MqttConnection(replace(me, port=port)).__aenter__()
+        ended.set()
+        server.close()
+        monkeypatch.setattr("protocols.channels.mqtt.ANSWER_TIMEOUT_S", 0.1)
+        silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+        with pytest.raises(LineDown, match="not greeted"):
+            await MqttConnection(replace(me, port=silent.sockets[0].getsockname()[1])).__aenter__()
+        silent.close()
+        gc.collect()
+
+    run(scene())
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+def openssl(folder, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """An authority, a broker's and a client's certificate signed by it, and a stranger's authority."""
+    folder = tmp_path_factory.mktemp("certificates")
+    for name in ("ca", "stranger"):
+        openssl(folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
+    for name in ("broker", "client"):
+        (folder / f"{name}.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        openssl(folder, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
+                "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem")  # fmt: skip
+    return folder
+
+
+def test_tls_with_a_client_certificate_and_without_trust(tmp_path, certificates, me):
+    settings = (
+        LISTENER
+        + KEPT
+        + (
+            f"cafile {certificates}/ca.pem\ncertfile {certificates}/broker.pem\nkeyfile {certificates}/broker.key\n"
+            "require_certificate true\nuse_identity_as_username true\n"
+        )
+    )
+    ours = Tls(certificates / "ca.pem", certificates / "client.pem", certificates / "client.key")
+
+    async def scene(secure):
+        me_there = replace(me, port=secure.port, tls=ours)
+        async with connected(me_there, "secure/#") as connection:
+            await asyncio.gather(*(connection.publish("secure/1", b"x" * 20_000) for _ in range(50)))
+            for message in await received(connection, 50):
+                connection.acknowledge(message)
+        with pytest.raises(LineDown, match=r"unable to get local issuer certificate|self-signed certificate"):
+            await MqttConnection(replace(me_there, tls=replace(ours, ca=certificates / "stranger.pem"))).__aenter__()
+        with pytest.raises(LineDown, match=r"Hostname mismatch|is not valid"):
+            await MqttConnection(replace(me_there, host="127.0.0.2")).__aenter__()
+        with pytest.raises(LineDown):
+            await MqttConnection(replace(me_there, tls=Tls(certificates / "ca.pem"))).__aenter__()
+
+    with Mosquitto(tmp_path, settings.replace(" 127.0.0.1\n", " 0.0.0.0\n", 1)) as secure:
+        run(scene(secure))
+
+
+# --- a transparent DTU ------------------------------------------------------------------------------------------------
+
+
+def meters():
+    return [SimulatedMeter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in ADDRESSES]
+
+
+@asynccontextmanager
+async def dtu(broker, me, *, wrapping="raw", faults=()):
+    """A line of simulated meters behind a DTU, and a conversation with it; `heard` counts outcomes."""
+    heard: list[str] = []
+    gateway = SimulatedGateway(
+        SimulatedBus(meters(), faults=faults),
+        Broker("127.0.0.1", broker.port, f"dtu-{me.client_id}"),
+        flavour="transparent",
+        prefix=me.client_id,
+        name="dtu",
+        wrapping=wrapping,
+    )
+    await gateway.open()
+    await asyncio.wait_for(gateway.is_up.wait(), PATIENCE_S)
+    channel = MqttChannel(me, down=f"{gateway.root}/in", up=f"{gateway.root}/out", wrapping=wrapping)
+    try:
+        async with channel:
+            timing = Timing(reply_timeout_s=1.0, byte_gap_s=0.1, retries=1)
+            yield Conversation(channel, CODEC_2007, line="dtu", timing=timing, on_outcome=heard.append), gateway, heard
+    finally:
+        await gateway.close()
+
+
+@pytest.mark.parametrize("wrapping", ["raw", "hex"])
+def test_a_conversation_runs_through_the_topics_of_a_dtu(broker, me, wrapping):
+    async def scene():
+        async with dtu(broker, me, wrapping=wrapping) as (talk, gateway, heard):
+            for address in ADDRESSES:
+                true = gateway.bus.meters[address].true_register(datetime(2026, 5, 2, 12))
+                assert await talk.run(read_energy(address)) == true > Decimal(0)
+            assert heard == ["ok", "ok"]
+            with pytest.raises(NoReply, match="000000001699"):
+                await talk.run(read_energy("000000001699"), retries=0)
+
+    run(scene())
+
+
+def test_split_and_doubled_answers_through_a_dtu_are_understood(broker, me):
+    async def scene():
+        faults = [Fault("split", every=2, delay_ms=5), Fault("duplicate", every=3)]
+        async with dtu(broker, me, faults=faults) as (talk, gateway, _):
+            for _ in range(6):
+                for address in ADDRESSES:
+                    true = gateway.bus.meters[address].true_register(datetime(2026, 5, 2, 12))
+                    assert await talk.run(read_energy(address)) == true
+
+    run(scene())
+
+
+def test_retained_bytes_and_payloads_that_are_not_as_agreed_do_not_hurt_a_line(broker, me):
+    async def scene():
+        topic = f"{me.client_id}/dtu/out"
+        broker.publish(topic, "old bytes of another conversation", "-r")
+        async with dtu(broker, me, wrapping="hex") as (talk, gateway, heard):
+            broker.publish(topic, "not JSON")
+            broker.publish(topic, '{"data": "68 6"}')
+            true = gateway.bus.meters[ADDRESSES[0]].true_register(datetime(2026, 5, 2, 12))
+            assert await talk.run(read_energy(ADDRESSES[0])) == true
+            assert heard[-1] == "ok"
+        broker.publish(topic, "", "-r")
+
+    run(scene())
+
+
+def test_a_dtu_behind_a_dead_broker_is_a_line_that_is_down(tmp_path, me):
+    with Mosquitto(tmp_path) as mortal:
+
+        async def scene():
+            async with dtu(mortal, replace(me, port=mortal.port)) as (talk, _, _):
+                mortal.kill()
+                with pytest.raises(LineDown):
+                    await talk.run(read_energy(ADDRESSES[0]))
+
+        run(scene())
+
+
+def test_the_first_pause_is_random_already_and_none_is_longer_than_it_may_be():
+    for failures, longest in ((1, 2.0), (3, 8.0), (30, 60.0)):
+        pauses = [reconnect_pause_s(failures, 60.0) for _ in range(500)]
+        assert 0 <= min(pauses) < longest / 4
+        assert longest * 3 / 4 < max(pauses) <= longest
