@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BENCHES = $(sort $(wildcard tests/bench/bench_*.py))
 
-.PHONY: demo test check bench venv clean
+.PHONY: demo test check bench fuzz venv clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -22,6 +22,13 @@ check: venv
 bench: venv
 	@set -e; for bench in $(BENCHES); do echo "== $$bench"; PYTHONPATH=. .venv/bin/python $$bench; done
 
+# Coverage-guided, the same inputs for the same seed; about an hour for the whole number on one core.
+FUZZ_RUNS ?= 10000000
+fuzz: venv
+	mkdir -p .fuzz
+	PYTHONPATH=. .venv/bin/python tests/fuzz/fuzz_dlt645.py -atheris_runs=$(FUZZ_RUNS) -seed=1 -timeout=5 -max_len=280 \
+		-artifact_prefix=.fuzz/
+
 venv: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
@@ -30,5 +37,5 @@ venv: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-data
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz demo-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

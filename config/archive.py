@@ -14,6 +14,7 @@ from config.profiles import load_profile, shipped_profiles
 from config.table import (
     REQUIRED,
     Columns,
+    Keys,
     address,
     day,
     decimals,
@@ -21,10 +22,12 @@ from config.table import (
     one_of,
     positive,
     read_table,
+    text,
     unit,
     word,
     yes_no,
 )
+from config.tariffs import TariffVersion
 from protocols.modbus.profile import Profile
 from protocols.reading import Quantity
 
@@ -39,7 +42,7 @@ SINGLE_PHASE_60_A_KWH = Decimal(380)
 @dataclass(frozen=True, slots=True)
 class Meter:
     """`modulus_kwh`: where the register rolls over; `decimals`: of its smallest step. `installed_on`: its freezes count
-    from this day on. `profile`: the registers of a Modbus meter, whose `address` is LINE/UNIT. `has_relay`: it may be
+    from this day on. `profile`: the registers of a Modbus meter, whose `address` is LINE/UNIT. `relay`: it may be
     switched; of a Modbus meter that must be said, because its profile may fit models without relay too."""
 
     address: str
@@ -50,7 +53,7 @@ class Meter:
     modulus_kwh: Decimal
     decimals: int
     profile: str | None
-    has_relay: bool
+    relay: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +96,32 @@ class Archive:
 
 
 def load_archive(
-    folder: Path, base: Path, lines: Collection[str], tariffs: Collection[str] | None
+    folder: Path, base: Path, lines: Collection[str], tariffs: Mapping[str, list[TariffVersion]] | None
 ) -> tuple[Archive, list[Problem]]:
     """Read meters.csv, points.csv and accounts.csv of `folder`; what could not be read is in the problems.
 
-    `tariffs`: the names that are known, None when that file is wrong itself.
+    `tariffs`: their versions by name, None when that file is wrong itself.
     """
     problems: list[Problem] = []
-    accounts = _accounts(folder / "accounts.csv", base, tariffs, problems)
-    points = _points(folder / "points.csv", base, accounts, problems)
+    known_accounts, known_points = Keys(), Keys()
+    accounts = _accounts(folder / "accounts.csv", base, tariffs, known_accounts, problems)
+    points = _points(folder / "points.csv", base, known_accounts, known_points, problems)
     profiles: dict[str, Profile] = {}
-    meters = _meters(folder / "meters.csv", base, lines, points, profiles, problems)
+    meters = _meters(folder / "meters.csv", base, lines, known_points, profiles, problems)
     return Archive(tuple(meters.values()), tuple(points.values()), tuple(accounts.values()), profiles), problems
 
 
-def _accounts(path: Path, base: Path, tariffs: Collection[str] | None, problems: list[Problem]) -> dict[str, Account]:
+def _accounts(
+    path: Path,
+    base: Path,
+    tariffs: Mapping[str, list[TariffVersion]] | None,
+    keys: Keys,
+    problems: list[Problem],
+) -> dict[str, Account]:
     name = shown(path, base)
     columns: Columns = {
         "account": (word, REQUIRED),
-        "name": (str, ""),
+        "name": (text, ""),
         "tariff": (word, REQUIRED),
         "open_from": (day, None),
         "agreement": (word, None),
@@ -121,12 +131,15 @@ def _accounts(path: Path, base: Path, tariffs: Collection[str] | None, problems:
         "credit_limit_yuan": (fen, 0),
     }
     found: dict[str, Account] = {}
-    for line, row in read_table(path, name, columns, problems):
+    for line, row in read_table(path, name, columns, problems, keys):
         if row["account"] in found:
             problems.append(Problem(name, line, "account", f"{row['account']} stands twice"))
         if tariffs is not None and row["tariff"] not in tariffs:
             hint = did_you_mean(row["tariff"], tariffs)
             problems.append(Problem(name, line, "tariff", f"no tariff {row['tariff']} in the tariffs file{hint}"))
+        elif tariffs and row["open_from"] and row["open_from"] < tariffs[row["tariff"]][0].effective_from:
+            message = f"{row['account']} opens on {row['open_from']}, before the first version of {row['tariff']}"
+            problems.append(Problem(name, line, "open_from", message))
         if row["open_from"] is not None and row["agreement"] is None:
             problems.append(Problem(name, line, "agreement", "an account is opened only with a signed agreement"))
         reconnect_fen = row["trip_yuan"] if row["reconnect_yuan"] is None else row["reconnect_yuan"]
@@ -150,24 +163,24 @@ def _accounts(path: Path, base: Path, tariffs: Collection[str] | None, problems:
     return found
 
 
-def _points(path: Path, base: Path, accounts: Collection[str], problems: list[Problem]) -> dict[str, Point]:
+def _points(path: Path, base: Path, accounts: Keys, keys: Keys, problems: list[Problem]) -> dict[str, Point]:
     name = shown(path, base)
     columns: Columns = {
         "point": (word, REQUIRED),
         "account": (word, None),
         "ratio": (positive, Decimal(1)),
         "max_daily_kwh": (positive, SINGLE_PHASE_60_A_KWH),
-        "area": (str, ""),
+        "area": (text, ""),
         "reconnect": (one_of("allow_close", "close"), "allow_close"),
         "protected": (yes_no, False),
         "life_support": (yes_no, False),
     }
     found: dict[str, Point] = {}
-    for line, row in read_table(path, name, columns, problems):
+    for line, row in read_table(path, name, columns, problems, keys):
         if row["point"] in found:
             problems.append(Problem(name, line, "point", f"{row['point']} stands twice"))
-        if row["account"] is not None and row["account"] not in accounts:
-            hint = did_you_mean(row["account"], accounts)
+        if row["account"] is not None and accounts.lack(row["account"]):
+            hint = did_you_mean(row["account"], accounts.seen)
             problems.append(Problem(name, line, "account", f"no account {row['account']} in accounts.csv{hint}"))
         found[row["point"]] = Point(**row)
     return found
@@ -177,7 +190,7 @@ def _meters(
     path: Path,
     base: Path,
     lines: Collection[str],
-    points: Collection[str],
+    points: Keys,
     profiles: dict[str, Profile],
     problems: list[Problem],
 ) -> dict[str, Meter]:
@@ -195,7 +208,7 @@ def _meters(
     }
     found: dict[str, Meter] = {}
     served: dict[str, str] = {}
-    for line, row in read_table(path, name, columns, problems):
+    for line, row in read_table(path, name, columns, problems, Keys()):
 
         def problem(column: str, message: str, line: int = line) -> None:
             problems.append(Problem(name, line, column, message))
@@ -205,14 +218,14 @@ def _meters(
             key = unit(row["address"], row["line"]) if row["protocol"] in MODBUS else address(row["address"])
         except ValueError as error:
             problem("address", str(error))
-            continue
+            key = row["address"]
         if key in found:
             problem("address", f"{key} stands twice")
         if row["line"] not in lines:
             hint = did_you_mean(row["line"], lines)
             problem("line", f"no [[line]] named {row['line']} in meterd.toml{hint}")
-        if row["point"] not in points:
-            problem("point", f"no point {row['point']} in points.csv{did_you_mean(row['point'], points)}")
+        if points.lack(row["point"]):
+            problem("point", f"no point {row['point']} in points.csv{did_you_mean(row['point'], points.seen)}")
         if row["point"] in served:
             problem("point", f"{row['point']} is served by {served[row['point']]} already")
         served[row["point"]] = key
@@ -225,9 +238,9 @@ def _meters(
             modulus_kwh=row["modulus_kwh"] or _modulus_kwh(profile),
             decimals=_decimals(profile) if row["decimals"] is None else row["decimals"],
             profile=row["profile"],
-            has_relay=row["protocol"] not in MODBUS if row["relay"] is None else row["relay"],
+            relay=row["protocol"] not in MODBUS if row["relay"] is None else row["relay"],
         )
-        if found[key].has_relay and profile is not None and profile.relay is None:
+        if found[key].relay and profile is not None and profile.relay is None:
             problem("relay", f"profile {row['profile']} says nothing of a relay")
     return found
 

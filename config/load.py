@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from config.archive import Archive, load_archive
-from config.problems import ConfigError, Problem, did_you_mean, shown
+from config.problems import ConfigError, Problem, did_you_mean
 from config.settings import Site, known_keys
 from config.tariffs import TariffVersion, load_tariffs
-from config.toml_lines import line_of, locate
+from config.toml_lines import line_of, read_toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +33,15 @@ def load_site(path: Path) -> LoadedSite:
     places = _table(content, "site")
     tariffs: Mapping[str, list[TariffVersion]] = {}
     archive = Archive((), (), (), {})
-    known_tariffs = None
+    known_tariffs: Mapping[str, list[TariffVersion]] | None = None
     if isinstance(places.get("tariffs"), str):
         tariffs, mistakes = load_tariffs(base / places["tariffs"], base)
         problems += mistakes
-        known_tariffs = None if mistakes else set(tariffs)
+        known_tariffs = None if mistakes else tariffs
     if isinstance(places.get("archive"), str):
         archive, mistakes = load_archive(base / places["archive"], base, _line_names(content), known_tariffs)
         problems += mistakes
     if settings is None or problems:
-        raise ConfigError(problems)
-    if problems := _unpriced(archive, tariffs, settings, base):
         raise ConfigError(problems)
     return LoadedSite(path, settings, archive, tariffs)
 
@@ -64,13 +61,9 @@ def _load_settings(path: Path) -> tuple[Site | None, dict[str, Any], list[Proble
     """The settings, None when they cannot be used, and the raw content, in which the other files are found anyway."""
     name = path.name
     try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text)
-    except OSError as error:
-        return None, {}, [Problem(str(path), 1, "file", f"cannot be read: {error.strerror}")]
-    except ValueError as error:
-        return None, {}, [Problem(name, 1, "file", f"is no TOML: {error}")]
-    lines = locate(text)
+        content, lines = read_toml(path, name if path.is_file() else str(path))
+    except ConfigError as error:
+        return None, {}, error.problems
     try:
         settings = Site.model_validate(content, context={"base": path.absolute().parent})
     except ValidationError as error:
@@ -115,16 +108,3 @@ def _problem(name: str, lines: dict[tuple[str | int, ...], int], content: Any, m
 
 def _has(at: dict[Any, Any] | list[Any], part: str | int) -> bool:
     return part in at if isinstance(at, dict) else isinstance(part, int) and part < len(at)
-
-
-def _unpriced(
-    archive: Archive, tariffs: Mapping[str, list[TariffVersion]], settings: Site, base: Path
-) -> list[Problem]:
-    name = shown(settings.site.archive / "accounts.csv", base)
-    return [
-        Problem(name, 1, account.account, f"opens {account.open_from}, before the first version of {account.tariff}")
-        for account in archive.accounts
-        if account.open_from is not None
-        and tariffs.get(account.tariff)
-        and account.open_from < tariffs[account.tariff][0].effective_from
-    ]

@@ -43,6 +43,8 @@ def read_secret(source: object, base: Path) -> Secret:
             value = (folder / name).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ValueError(f"cannot read {folder / name}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ValueError(f"{folder / name} is not written in UTF-8") from None
     else:
         raise ValueError(f"{kind} is no source of secrets; use file, env or credential")
     if not value:

@@ -12,6 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from config.secret import Secret, read_secret
 
+LONGEST = timedelta(days=3650)
+"""No setting means a longer time."""
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True)
@@ -52,7 +55,9 @@ def _clock(value: object) -> time:
         return time.max
     try:
         if isinstance(value, str):
-            return time.fromisoformat(value)
+            clock = time.fromisoformat(value)
+            if clock.tzinfo is None:
+                return clock
     except ValueError:
         pass
     raise ValueError(f'{value!r} is no time of day, write "09:00"')
@@ -64,23 +69,18 @@ def _yuan(value: object) -> int:
         fen = Decimal(value).scaleb(2) if isinstance(value, str) else None
     except ArithmeticError:
         fen = None
-    if fen is None or not fen.is_finite() or fen != int(fen):
+    if fen is None or not fen.is_finite() or fen != int(fen) or fen < 0:
         raise ValueError(f'{value!r} is no amount in yuan with at most two decimals; write it as a string: "5.00"')
     return int(fen)
 
 
-def _seconds(value: object) -> timedelta:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise ValueError(f"{value!r} is no number of seconds")
-    return timedelta(seconds=value)
+def _duration(unit: timedelta, name: str) -> BeforeValidator:
+    def parse(value: object) -> timedelta:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST / unit:
+            raise ValueError(f"{value!r} is no number of {name}")
+        return value * unit
 
-
-def _hours(value: object) -> timedelta:
-    return _seconds(value) * 3600
-
-
-def _minutes(value: object) -> timedelta:
-    return _seconds(value) * 60
+    return BeforeValidator(parse)
 
 
 def _days(value: object) -> frozenset[date]:
@@ -95,9 +95,9 @@ SecretValue = Annotated[Secret, BeforeValidator(_secret)]
 Endpoint = Annotated[tuple[str, int], BeforeValidator(_endpoint)]
 Clock = Annotated[time, BeforeValidator(_clock)]
 YuanAsFen = Annotated[int, BeforeValidator(_yuan)]
-Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
-Hours = Annotated[timedelta, BeforeValidator(_hours)]
-Minutes = Annotated[timedelta, BeforeValidator(_minutes)]
+Seconds = Annotated[timedelta, _duration(timedelta(seconds=1), "seconds")]
+Hours = Annotated[timedelta, _duration(timedelta(hours=1), "hours")]
+Minutes = Annotated[timedelta, _duration(timedelta(minutes=1), "minutes")]
 Days = Annotated[frozenset[date], BeforeValidator(_days)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -16,6 +17,9 @@ Columns = Mapping[str, tuple[Parse, Any]]
 """Column name -> (parser, default or REQUIRED)."""
 
 
+BILLION = 1_000_000_000
+
+
 class Required:
     """Marks a column that must be there and be filled."""
 
@@ -23,32 +27,60 @@ class Required:
 REQUIRED = Required()
 
 
+@dataclass
+class Keys:
+    """What stands in the first column of a table, in bad rows too: a bad row is told once, not by who refers to it."""
+
+    seen: set[str] = field(default_factory=set)
+    is_complete: bool = False
+
+    def lack(self, key: str) -> bool:
+        """True if the whole table was read and no row has this key."""
+        return self.is_complete and key not in self.seen
+
+
 def read_table(
-    path: Path, name: str, columns: Columns, problems: list[Problem]
+    path: Path, name: str, columns: Columns, problems: list[Problem], keys: Keys
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, row) for each good row.
 
-    Bad cells, unknown or missing columns are appended to `problems` and their rows left out.
+    Bad cells, unknown or missing columns are appended to `problems` and their rows left out. `keys` is filled with
+    what stands in the first of `columns`.
     """
     try:
-        text = path.open(encoding="utf-8-sig", newline="")
+        file = path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
         problems.append(Problem(name, 1, "file", f"cannot be read: {error.strerror}"))
         return
-    with text:
-        rows = csv.reader(text)
+    with file:
+        rows = csv.reader(file, strict=True)
         try:
             head = [cell.strip() for cell in next(rows, [])]
             if not _head_is_good(head, name, columns, problems):
                 return
+            key = head.index(next(iter(columns)))
             for cells in rows:
                 if not any(cell.strip() for cell in cells):
                     continue
+                keys.seen.update(cell.strip() for cell in cells[key : key + 1])
                 row = _row(head, cells, name, rows.line_num, columns, problems)
                 if row is not None:
                     yield rows.line_num, row
-        except (csv.Error, UnicodeDecodeError) as error:
-            problems.append(Problem(name, max(1, rows.line_num), "file", f"is no CSV in UTF-8: {error}"))
+            keys.is_complete = True
+        except csv.Error as error:
+            problems.append(Problem(name, max(1, rows.line_num), "file", f"is no CSV: {error}"))
+        except UnicodeDecodeError:
+            problems.append(Problem(name, _first_bad_line(path), "file", "is not written in UTF-8"))
+
+
+def _first_bad_line(path: Path) -> int:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _head_is_good(head: list[str], name: str, columns: Columns, problems: list[Problem]) -> bool:
@@ -121,12 +153,16 @@ def day(cell: str) -> date:
 
 
 def positive(cell: str) -> Decimal:
+    """A number above zero of a size that can be meant: at most a billion, at most 8 decimals."""
     try:
         value = Decimal(cell)
     except InvalidOperation:
         raise ValueError(f'"{cell}" is no number') from None
     if not value.is_finite() or value <= 0:
         raise ValueError(f"{cell} is not greater than zero")
+    exponent = value.as_tuple().exponent
+    if value > BILLION or not isinstance(exponent, int) or exponent < -8:
+        raise ValueError(f"{cell} is out of reason: at most {BILLION}, with at most 8 decimals")
     return value
 
 
@@ -140,12 +176,21 @@ def decimals(cell: str) -> int:
 def fen(cell: str) -> int:
     """An amount in yuan with at most two decimals, to integer fen."""
     try:
-        value = Decimal(cell).scaleb(2)
+        value = Decimal(cell)
     except InvalidOperation:
         raise ValueError(f'"{cell}" is no amount in yuan') from None
-    if not value.is_finite() or value != int(value):
+    if not value.is_finite() or abs(value) > BILLION:
+        raise ValueError(f"{cell} yuan is out of reason")
+    if value.scaleb(2) != int(value.scaleb(2)):
         raise ValueError(f"{cell} yuan is not a whole number of fen")
-    return int(value)
+    return int(value.scaleb(2))
+
+
+def text(cell: str) -> str:
+    """Anything that can be printed; may be empty."""
+    if not cell.isprintable():
+        raise ValueError(f"{cell!r} holds characters that cannot be printed")
+    return cell
 
 
 def yes_no(cell: str) -> bool:

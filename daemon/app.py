@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-import psycopg
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from psycopg import AsyncConnection
@@ -27,14 +27,15 @@ from daemon.acquisition.wanted import due_day, first_day
 from daemon.billing.accounts import billed_point, open_accounts
 from daemon.control import supply as control
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority
+from daemon.control.supply import Authority, SiteHold
+from daemon.hold import hold_site_until, take_site
 from daemon.pipeline import Pipeline
+from daemon.supervision import in_thread, supervised
 from protocols.channels.serial import SerialChannel
 from protocols.channels.tcp import TcpChannel
-from protocols.errors import MeterdError
 from storage import archive, ledger, migrate, readings, supply
 from storage.archive import SiteMeter
-from storage.database import database_url
+from storage.database import open_database
 
 log = structlog.get_logger("daemon")
 
@@ -42,42 +43,37 @@ STUCK_AFTER_S = 60.0
 """A line's task that took no step for so long is stuck: /healthz says so and systemd restarts the daemon."""
 SWEEP_S = 10
 FIGURES_S = 15
+AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
-SITE_LOCK = 0x6D657472
-"""Advisory lock of the one daemon that may act on this database."""
-TRY_LOCK = "SELECT pg_try_advisory_lock(%s)"
-HOLD_CHECK_S = 2.0
-LOCK_WAIT_S = 5.0
-"""A killed predecessor's lock goes away with its connection; longer than this it is a living daemon."""
-STOP_S = 3.0
-RESTART_PAUSE_S = (1, 2, 5, 10, 30)
-
-
-class AnotherDaemon(MeterdError):
-    """Another daemon acts on this database. Two could cut one customer twice, so this one does not start."""
 
 
 async def run(site: LoadedSite) -> None:
-    """Run the daemon until SIGTERM or SIGINT."""
+    """Run the daemon until SIGTERM or SIGINT; before it is ready these cancel it."""
     stop = asyncio.Event()
+    starting = asyncio.current_task()
+    assert starting is not None
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, starting.cancel)
     settings = site.settings
     metrics.BUILD.labels(version("meterd")).set(1)
     async with AsyncExitStack() as opened:
         port = opened.enter_context(web.listen(*settings.http.listen))
         configured = settings.database.url.reveal() if settings.database.url else None
-        url = opened.enter_context(database_url(configured, settings.site.data_directory))
-        log.info("database ready", schema=migrate(url), embedded=configured is None)
-        pool = await opened.enter_async_context(open_pool(url, len(settings.line)))
+        place = open_database(configured, settings.site.data_directory)
+        database = await in_thread(partial(opened.enter_context, place))
+        url = database.url
         authority = _authority(settings.control, settings.site.zone)
-        holder = await _take_site(url)
+        assert authority.hold is not None
+        holder = await take_site(url, authority.hold)
         opened.push_async_callback(holder.close)
+        log.info("database ready", schema=await in_thread(partial(migrate, url)), embedded=configured is None)
+        pool = await opened.enter_async_context(open_pool(url, len(settings.line)))
 
         async with pool.connection() as connection:
             await take_over_archive(connection, site)
-            meters = _configured(await archive.site_meters(connection), site)
-            points = {meter.point_id: billed_point(meter) for meter in meters}
+            all_meters = await archive.site_meters(connection)
+            meters = _configured(all_meters, site)
+            points = {meter.point_id: billed_point(meter) for meter in all_meters}
             await open_accounts(connection, points, authority.zone, datetime.now(UTC))
             await control.resume(connection, datetime.now(UTC))
             waiting = sum(n for action, state, n in await supply.commands_by_state(connection) if state == "persisted")
@@ -102,8 +98,10 @@ async def run(site: LoadedSite) -> None:
             "http": lambda: web.serve(port, lambda: health(lines, authority)),
             **{f"line {line.name}": line.run for line in lines},
         }
-        await opened.enter_async_context(_supervised(tasks, last="pipeline"))
-        await opened.enter_async_context(_supervised({"watchdog": lambda: _feed_watchdog(lines, authority)}))
+        await opened.enter_async_context(supervised(tasks, last="pipeline"))
+        await opened.enter_async_context(supervised({"watchdog": lambda: _feed_watchdog(lines, authority)}))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         service.notify("READY=1")
         log.info(
             "ready",
@@ -113,7 +111,7 @@ async def run(site: LoadedSite) -> None:
             mode=settings.control.mode,
             http=f"{settings.http.listen[0]}:{port.getsockname()[1]}",
         )
-        await _hold_site_until(stop, holder, url)
+        await hold_site_until(stop, holder, database, authority.hold)
         service.notify("STOPPING=1")
         log.info("stopping")
 
@@ -183,7 +181,7 @@ def policy_of(section: ControlSection) -> Policy:
 
 
 def _authority(section: ControlSection, zone: Any) -> Authority:
-    return Authority(policy_of(section), zone, section.mode == "shadow", datetime.now(UTC))
+    return Authority(policy_of(section), zone, section.mode == "shadow", datetime.now(UTC), SiteHold())
 
 
 def _line(
@@ -205,7 +203,7 @@ def _line(
         return SerialChannel(str(section.serial), section.baud, section.parity)
 
     here = [meter for meter in meters if meter.line == section.name]
-    relays = {meter.address for meter in site.archive.meters if meter.has_relay}
+    relays = {meter.address for meter in site.archive.meters if meter.relay}
     return Line(
         section.name,
         here,
@@ -220,38 +218,6 @@ def _line(
         credentials=credentials,
         hand_on=pipeline.put,
     )
-
-
-async def _take_site(url: str) -> AsyncConnection[Any]:
-    """The connection whose lock makes this process the only one to act. AnotherDaemon when a living one has it."""
-    connection = await AsyncConnection.connect(url, autocommit=True)
-    give_up_at = time.monotonic() + LOCK_WAIT_S
-    while (await (await connection.execute(TRY_LOCK, (SITE_LOCK,))).fetchone()) != (True,):
-        if time.monotonic() > give_up_at:
-            await connection.close()
-            raise AnotherDaemon("another meterd acts on this database; stop it first")
-        await asyncio.sleep(0.1)
-    return connection
-
-
-async def _hold_site_until(stop: asyncio.Event, holder: AsyncConnection[Any], url: str) -> None:
-    """Until a signal asks to stop. When the database was away, the site is taken anew or this daemon ends."""
-    while not stop.is_set():
-        try:
-            await asyncio.wait_for(stop.wait(), HOLD_CHECK_S)
-        except TimeoutError:
-            try:
-                await holder.execute("SELECT 1")
-            except psycopg.OperationalError:
-                log.error("database away")
-                while not stop.is_set():
-                    try:
-                        holder = await _take_site(url)
-                        log.info("database back")
-                        break
-                    except psycopg.OperationalError:
-                        await asyncio.sleep(HOLD_CHECK_S)
-    await holder.close()
 
 
 async def _wake_lines(url: str, lines: Sequence[Line]) -> None:
@@ -276,13 +242,17 @@ async def _ticking(
         async with pool.connection() as connection:
             await control.sweep(connection, authority, datetime.now(UTC))
 
+    async def audit() -> None:
+        async with pool.connection() as connection:
+            await _show_ledger(connection)
+
     async def figures() -> None:
         for line in lines:
             wanted, present = line.counts()
             metrics.WANTED.labels(line.name).set(wanted)
             metrics.PRESENT.labels(line.name).set(present)
         async with pool.connection() as connection:
-            await _show_ledger(connection)
+            metrics.LEDGER_SUM.set(await ledger.sum_of_balances(connection))
             metrics.COMMANDS.clear()
             for action, state, count in await supply.commands_by_state(connection):
                 metrics.COMMANDS.labels(action, state).set(count)
@@ -291,6 +261,7 @@ async def _ticking(
     ticks: list[tuple[str, Callable[[], Awaitable[None]], int]] = [
         ("sweep", sweep, SWEEP_S),
         ("figures", figures, FIGURES_S),
+        ("audit", audit, AUDIT_S),
         ("gap_scan", lambda: _rebuild(pool, lines, site), GAP_SCAN_S),
     ]
     for name, tick, seconds in ticks:
@@ -314,7 +285,6 @@ async def _tick(name: str, tick: Callable[[], Awaitable[None]]) -> None:
 
 async def _show_ledger(connection: AsyncConnection[Any]) -> None:
     found = await ledger.integrity(connection)
-    metrics.LEDGER_SUM.set(found["sum_of_balances_fen"])
     metrics.LEDGER_TRANSACTIONS.set(found["transactions"])
     for kind in ("unbalanced_transactions", "wrong_balances", "wrong_streams"):
         metrics.LEDGER_FAULTS.labels(kind).set(found[kind])
@@ -340,41 +310,8 @@ async def _rebuild(pool: AsyncConnectionPool[Any], lines: Sequence[Line], site: 
         log.info("gaps", line=line.name, wanted=wanted, present=filled)
 
 
-@asynccontextmanager
-async def _supervised(
-    tasks: Mapping[str, Callable[[], Awaitable[None]]], *, last: str | None = None
-) -> AsyncIterator[None]:
-    """Keep tasks running: one that dies is started again after a growing pause, and counted.
-
-    At the end all are cancelled and waited for, `last` after the others, because they may still hand it something.
-    """
-    running = {name: asyncio.create_task(_keep_running(name, start), name=name) for name, start in tasks.items()}
-    try:
-        yield
-    finally:
-        for group in ([task for name, task in running.items() if name != last], [running[last]] if last else []):
-            for task in group:
-                task.cancel()
-            if group:
-                await asyncio.wait(group, timeout=STOP_S)
-
-
-async def _keep_running(name: str, start: Callable[[], Awaitable[None]]) -> None:
-    deaths = 0
-    while True:
-        began = time.monotonic()
-        try:
-            await start()
-        except Exception:
-            log.exception("task died", task=name)
-        else:
-            log.error("task ended", task=name)
-        metrics.TASK_RESTARTS.labels(name).inc()
-        deaths = 0 if time.monotonic() - began > max(RESTART_PAUSE_S) else deaths + 1
-        await asyncio.sleep(RESTART_PAUSE_S[min(deaths, len(RESTART_PAUSE_S) - 1)])
-
-
 def health(lines: Sequence[Line], authority: Authority) -> tuple[bool, dict[str, Any]]:
+    """(no line is stuck, what /healthz shows). A line that is down, or a database that is away, degrades only."""
     now = time.monotonic()
     shown: dict[str, dict[str, Any]] = {}
     for line in lines:
@@ -382,15 +319,23 @@ def health(lines: Sequence[Line], authority: Authority) -> tuple[bool, dict[str,
         shown[line.name] = {
             "up": line.up,
             "seconds_since_progress": round(now - line.progress, 1),
-            "stuck": now - line.progress > STUCK_AFTER_S,
+            "stuck": now - line.progress > max(STUCK_AFTER_S, line.longest_step_s),
             "wanted": wanted,
             "present": present,
         }
     stuck = [name for name, line in shown.items() if line["stuck"]]
     down = [name for name, line in shown.items() if not line["up"]]
-    status = "stuck" if stuck else "degraded" if down else "ok"
+    database = "away" if authority.hold is not None and not authority.hold.database_process else "ok"
+    status = "stuck" if stuck else "degraded" if down or database == "away" else "ok"
     mode = "shadow" if authority.shadow_mode else "auto"
-    return not stuck, {"status": status, "stuck": stuck, "down": down, "mode": mode, "lines": shown}
+    return not stuck, {
+        "status": status,
+        "mode": mode,
+        "database": database,
+        "stuck": stuck,
+        "down": down,
+        "lines": shown,
+    }
 
 
 async def _feed_watchdog(lines: Sequence[Line], authority: Authority) -> None:

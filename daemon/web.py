@@ -31,7 +31,8 @@ class _Server(uvicorn.Server):
 def listen(host: str, port: int) -> socket.socket:
     """The open port. PortTaken when it cannot be had."""
     try:
-        return socket.create_server((host, port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
     except OSError as error:
         raise PortTaken(f"http.listen {host}:{port} cannot be opened: {error.strerror}; another daemon?") from None
 

@@ -133,7 +133,10 @@ class _Registers:
             if item is None and not profile.may_read_along(function, register, register):
                 return ExcCodes.ILLEGAL_ADDRESS
             if item is not None and register not in held:
-                held |= _held(item, meter.tells(item.quantity))
+                try:
+                    held |= _held(item, meter.tells(item.quantity))
+                except FrameError:  # more than its type can tell
+                    return ExcCodes.DEVICE_FAILURE
         relay = profile.relay
         if relay and relay.confirm_function == function:
             held[relay.confirm_register] = relay.open if meter.relay.is_open else relay.closed

@@ -242,6 +242,13 @@ async def held_spans(connection: AsyncConnection[Any], account: str) -> list[dic
         return await (await cursor.execute(SQL["held_spans"], {"account": account})).fetchall()
 
 
+async def sum_of_balances(connection: AsyncConnection[Any]) -> int:
+    """Fen over all ledger accounts: 0, or something is very wrong."""
+    row = await (await connection.execute(SQL["sum_of_balances"])).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 async def integrity(connection: AsyncConnection[Any]) -> dict[str, int]:
     """What must be true of the ledger, counted: sum of balances, unbalanced transactions, wrong balances, streams."""
     async with connection.cursor(row_factory=dict_row) as cursor:

@@ -32,22 +32,16 @@ FROM account WHERE id = ANY(%(accounts)s) ORDER BY id FOR UPDATE
 SELECT id, account_id FROM point WHERE id = ANY(%(points)s) AND account_id IS NOT NULL
 
 -- opened_points -- points whose opening freeze is published, each with the end of its links before the day given
-SELECT p.id, a.open_from,
+SELECT o.point_id, o.opens_on,
        (SELECT max(l.to_day) FROM link l
-        WHERE l.point_id = p.id AND l.state <> 'replaced' AND l.to_day <= greatest(s.day, a.open_from))
+        WHERE l.point_id = o.point_id AND l.state <> 'replaced' AND l.to_day <= greatest(s.day, o.opens_on))
 FROM unnest(%(points)s::text[], %(days)s::date[]) AS s (point_id, day)
-JOIN point p ON p.id = s.point_id
-JOIN account a ON a.id = p.account_id
-WHERE a.open_from IS NOT NULL AND a.agreement IS NOT NULL
-  AND EXISTS (SELECT FROM slot s WHERE s.point_id = p.id AND s.kind = 'daily_freeze' AND s.day = a.open_from
-              AND s.state = 'published')
+JOIN point_opening o ON o.point_id = s.point_id
+WHERE o.has_opening_freeze
 
 -- points_to_open -- points of pending accounts whose opening freeze is there already
-SELECT p.id, a.open_from
-FROM point p JOIN account a ON a.id = p.account_id
-WHERE a.state = 'pending' AND a.open_from IS NOT NULL AND a.agreement IS NOT NULL
-  AND EXISTS (SELECT FROM slot s WHERE s.point_id = p.id AND s.kind = 'daily_freeze' AND s.day = a.open_from
-              AND s.state = 'published')
+SELECT o.point_id, o.opens_on FROM point_opening o JOIN account a ON a.id = o.account_id
+WHERE a.state = 'pending' AND o.has_opening_freeze
 
 -- tariff_versions -- all versions of the tariffs
 SELECT tariff_id, effective_from, price FROM tariff_version WHERE tariff_id = ANY(%(tariffs)s)
@@ -103,12 +97,10 @@ WHERE a.id = n.id
 
 -- activate -- accounts that now have everything: agreement, opening day, and the opening freeze of every point
 UPDATE account a SET state = 'active'
-WHERE a.id = ANY(%(accounts)s) AND a.state = 'pending' AND a.open_from IS NOT NULL AND a.agreement IS NOT NULL
-  AND EXISTS (SELECT FROM point p WHERE p.account_id = a.id)
-  AND NOT EXISTS (
-      SELECT FROM point p WHERE p.account_id = a.id
-        AND NOT EXISTS (SELECT FROM slot s WHERE s.point_id = p.id AND s.kind = 'daily_freeze'
-                        AND s.day = a.open_from AND s.state = 'published'))
+WHERE a.id = ANY(%(accounts)s) AND a.state = 'pending'
+  AND EXISTS (SELECT FROM point_opening o WHERE o.account_id = a.id)
+  AND NOT EXISTS (SELECT FROM point p LEFT JOIN point_opening o ON o.point_id = p.id
+                  WHERE p.account_id = a.id AND o.has_opening_freeze IS NOT TRUE)
 RETURNING a.id
 
 -- statement -- what happened on a customer's account, newest first
@@ -120,6 +112,9 @@ GROUP BY t.id ORDER BY t.id DESC LIMIT %(most)s
 -- held_spans -- spans that are not billed because they are too long
 SELECT point_id, from_day, to_day, delta FROM link WHERE account_id = %(account)s AND state = 'held'
 ORDER BY point_id, from_day
+
+-- sum_of_balances -- of the whole ledger
+SELECT coalesce(sum(balance_fen), 0)::bigint FROM ledger_account
 
 -- integrity -- what must be true of the whole ledger, as counts of what is not
 SELECT (SELECT coalesce(sum(balance_fen), 0) FROM ledger_account)::bigint AS sum_of_balances_fen,

@@ -15,6 +15,8 @@ from psycopg.types.json import Jsonb
 from storage.sql import load
 
 SQL = load("supply")
+SITE_LOCK = 0x6D657472
+"""Advisory lock of the one daemon that may act on this database."""
 TRIP_LOCK = 0x6D657473
 
 
@@ -145,15 +147,29 @@ async def end_open_trips(connection: AsyncConnection[Any], points: Iterable[str]
     return dict(await (await connection.execute(SQL["end_open_trips"], values)).fetchall())
 
 
-async def due_command(connection: AsyncConnection[Any], line: str, now: datetime) -> tuple[UUID, str] | None:
-    """(command, account) of what the line has to do now, without locking anything."""
-    return await (await connection.execute(SQL["due_command"], {"line": line, "now": now})).fetchone()
+async def due_command(
+    connection: AsyncConnection[Any], line: str, now: datetime, *, sending: bool
+) -> tuple[UUID, str] | None:
+    """(command, account) of what the line has to do now, without locking anything; unsent ones only if `sending`."""
+    values = {"line": line, "now": now, "sending": sending}
+    return await (await connection.execute(SQL["due_command"], values)).fetchone()
 
 
 async def next_due(connection: AsyncConnection[Any], line: str) -> datetime | None:
     """When the line has to look at its commands again."""
     row = await (await connection.execute(SQL["next_due"], {"line": line})).fetchone()
     return row[0] if row else None
+
+
+async def is_sent(connection: AsyncConnection[Any], command: UUID, sends: int) -> bool:
+    """True while the command is in state `sent` by its send number `sends`."""
+    return await (await connection.execute(SQL["is_sent"], {"id": command, "sends": sends})).fetchone() == (True,)
+
+
+async def holds_site(connection: AsyncConnection[Any], database_process: int) -> bool:
+    """True while that process of the database holds the lock of the site."""
+    values = {"process": database_process, "lock": SITE_LOCK}
+    return await (await connection.execute(SQL["holds_site"], values)).fetchone() == (True,)
 
 
 async def lock_account_of(connection: AsyncConnection[Any], point: str) -> None:

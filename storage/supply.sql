@@ -31,7 +31,8 @@ SELECT DISTINCT a.id
 FROM account a JOIN point p ON p.account_id = a.id
 LEFT JOIN ledger_account b ON b.name = 'customer:' || a.id || ':prepaid'
 WHERE (a.credit_state = 'exhausted' AND p.supply_state = 'energised')
-   OR (p.supply_state IN ('disconnected', 'trip_commanded') AND coalesce(b.balance_fen, 0) >= a.reconnect_fen)
+   OR (p.supply_state IN ('disconnected', 'trip_commanded')
+       AND (coalesce(b.balance_fen, 0) >= a.reconnect_fen OR p.protected OR p.life_support))
 ORDER BY a.id
 
 -- last_verdict -- what the guard said last about a point
@@ -62,16 +63,25 @@ WHERE point_id = ANY(%(points)s) AND action = 'trip'
   AND state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 RETURNING point_id, sends
 
--- due_command -- what the line has to do next; restoring comes first
+-- due_command -- what the line has to do next; restoring comes first. A meter may have moved to another line since
 SELECT c.id, p.account_id
-FROM command c JOIN point p ON p.id = c.point_id
-WHERE c.line = %(line)s AND c.next_at <= %(now)s
+FROM command c JOIN point p ON p.id = c.point_id JOIN meter m ON m.id = c.meter_id
+WHERE m.line = %(line)s AND c.next_at <= %(now)s
   AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
+  AND (%(sending)s OR c.state <> 'persisted')
 ORDER BY (c.action = 'trip'), c.next_at, c.sequence LIMIT 1
 
 -- next_due -- when the line has to look again
-SELECT min(next_at) FROM command
-WHERE line = %(line)s AND state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
+SELECT min(c.next_at) FROM command c JOIN meter m ON m.id = c.meter_id
+WHERE m.line = %(line)s AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
+
+-- is_sent -- is this very send still in force
+SELECT state = 'sent' AND sends = %(sends)s FROM command WHERE id = %(id)s
+
+-- holds_site -- does this database process hold the site's lock
+SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = %(process)s
+               AND classid = 0 AND objid = %(lock)s AND objsubid = 1
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 
 -- lock_account_of -- the account row of a point
 SELECT a.id FROM account a WHERE a.id = (SELECT account_id FROM point WHERE id = %(point)s) FOR UPDATE

@@ -107,7 +107,7 @@ def _modbus(meter: SiteMeter, profile: Profile, codec: Codec[Any]) -> Driver:
         codec,
         read_registers=partial(_registers_modbus, meter, unit, profile, learnt),
         read_relay=partial(_relay_modbus, unit, profile, learnt) if profile.relay else None,
-        control=partial(_control_modbus, unit, profile, learnt) if profile.relay else None,
+        control=partial(_control_modbus, unit, profile) if profile.relay else None,
     )
 
 
@@ -124,7 +124,7 @@ def _relay_modbus(unit: int, profile: Profile, learnt: modbus.Learnt) -> Exchang
 
 
 def _control_modbus(
-    unit: int, profile: Profile, learnt: modbus.Learnt, action: RelayAction, _: Credentials, __: datetime
+    unit: int, profile: Profile, action: RelayAction, _: Credentials, __: datetime
 ) -> Exchange[Any, None]:
     """Neither password nor expiry: whoever reaches the line can write the register."""
-    yield from modbus.set_relay(unit, profile, "trip" if action is RelayAction.TRIP else "close", learnt)
+    yield from modbus.set_relay(unit, profile, "trip" if action is RelayAction.TRIP else "close")

@@ -40,6 +40,7 @@ from protocols.channels.mqtt import (
 from protocols.errors import FrameError, LineDown, NoReply
 from protocols.mqtt.events import (
     Answered,
+    Echoed,
     Event,
     Family,
     FreezeTold,
@@ -103,7 +104,7 @@ class Gateway:
         self._midnights = Midnights([] if has_memory else range(len(self.meters)))
         self._frozen_by_us: dict[int, datetime] = {}
         self._unstored: defaultdict[tuple[int, date], list[tuple[MqttConnection, Message]]] = defaultdict(list)
-        self._expected: dict[str, asyncio.Future[Event]] = {}
+        self._expected: dict[str | None, tuple[tuple[type, ...], asyncio.Future[Event]]] = {}
         self._refused_topics: list[str] = []
         self._check_hearing_at = 0.0
         self._heard = 0
@@ -235,7 +236,7 @@ class Gateway:
         if self._family.echo is not None and not self._refused_topics:
             heard = self._heard
             try:
-                await self._ask(connection, self._family.echo(_new_token()), "its own message")
+                await self._ask(connection, self._family.echo(_new_token()), "its own message", Echoed)
             except PublishRefused as error:
                 log.warning("self-test refused", line=self.name, error=str(error))
             except NoReply:
@@ -275,8 +276,11 @@ class Gateway:
             connection.acknowledge(message)
 
     def _fulfil(self, event: Event) -> None:
-        expected = None if isinstance(event, PresenceTold) or event.token is None else self._expected.get(event.token)
-        if expected is not None and not expected.done():
+        """One message may tell more than was asked for, all of it with the token of the question."""
+        if isinstance(event, PresenceTold) or event.token not in self._expected:
+            return
+        kinds, expected = self._expected[event.token]
+        if isinstance(event, (*kinds, Answered)) and not expected.done():
             expected.set_result(event)
 
     async def _take_freeze(self, told: FreezeTold, connection: MqttConnection, message: Message) -> bool:
@@ -345,17 +349,20 @@ class Gateway:
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
-    async def _ask(self, connection: MqttConnection, outgoing: Outgoing, what: str) -> Event:
-        """Send a question or command and wait for the event with its token. NoReply when there is none in time."""
-        expected = self._expected[outgoing.token] = asyncio.get_running_loop().create_future()
+    async def _ask(self, connection: MqttConnection, outgoing: Outgoing, what: str, *kinds: type) -> Event:
+        """Send a question or command and wait for an event of these kinds, or an Answered, with its token.
+
+        NoReply when there is none in time.
+        """
+        expected: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._expected[outgoing.token] = kinds, expected
         try:
             if self._trace:
                 wire.info("wire", line=self.name, direction="tx", topic=outgoing.topic, payload=outgoing.payload)
             lifetime_s = max(1, round(self._reply_timeout_s))
             await connection.publish(outgoing.topic, outgoing.payload, qos=outgoing.qos, expires_s=lifetime_s)
             async with asyncio.timeout(self._reply_timeout_s):
-                event: Event = await expected
-                return event
+                return await expected
         except TimeoutError:
             metrics.REPLIES.labels(self.name, "no_reply").inc()
             raise NoReply(f"{self.name} did not answer {what} within {self._reply_timeout_s:.1f} s") from None
@@ -379,7 +386,7 @@ class Gateway:
         first_s = min(FIRST_SILENCE_S, longest_s)
         question = self._family.read_freeze(self._device[number], day, _new_token(), self._expiry())
         try:
-            told = await self._ask(connection, question, f"for the freeze of {meter.address} of {day}")
+            told = await self._ask(connection, question, f"for the freeze of {meter.address} of {day}", FreezeTold)
         except (NoReply, PublishRefused) as error:
             told = Answered(self._device[number], question.token, "no_reply", str(error))
         if isinstance(told, Answered) and told.outcome == "no_reply":
@@ -401,7 +408,8 @@ class Gateway:
         number, _ = due
         question = self._family.read_registers(self._device[number], _new_token(), self._expiry())
         try:
-            told = await self._ask(connection, question, f"for the registers of {self.meters[number].address}")
+            what = f"for the registers of {self.meters[number].address}"
+            told = await self._ask(connection, question, what, RegistersTold)
         except NoReply as error:
             log.warning("not read at midnight", meter=self.meters[number].address, line=self.name, error=str(error))
             return True
@@ -433,14 +441,16 @@ class Gateway:
     async def _serve_commands(self, connection: MqttConnection) -> bool:
         """Do the next command if one is due; True if there was one. Without the database control stops."""
         now = datetime.now(UTC)
-        if self._authority.shadow_mode or self._commands_at is None or self._commands_at > now:
+        if self._commands_at is None or self._commands_at > now:
             return False
         self._commands_at = None  # whoever wakes us from here on sets it again
         try:
             async with self._pool.connection() as database:
                 order = await control.take_order(database, self._authority, self.name, now)
                 if order is None:
-                    self._look_at_commands(await supply.next_due(database, self.name))
+                    next_due = await supply.next_due(database, self.name)
+                    # What is due and was not released (shadow mode, hold on the site lost) is looked at later.
+                    self._look_at_commands(next_due and max(next_due, now + timedelta(seconds=DATABASE_RETRY_S)))
                     return False
             self._look_at_commands(now)
             await (self._send if order.kind == "send" else self._verify)(connection, order)
@@ -471,7 +481,7 @@ class Gateway:
         send_id = uuid5(command.id, str(command.sends))
         outgoing = self._family.control(device, command.action, send_id, _new_token(), expires)  # type: ignore[arg-type]
         try:
-            told = await self._ask(connection, outgoing, f"{command.action} of {command.address}")
+            told = await self._ask(connection, outgoing, f"{command.action} of {command.address}", RelayTold)
         except NoReply as error:
             await self._record(command, "unknown", str(error))
         except PublishRefused as error:
@@ -505,7 +515,7 @@ class Gateway:
             device = self._device[self._number[command.meter_id]]
             question = self._family.read_relay(device, _new_token(), self._expiry())
             try:
-                told = await self._ask(connection, question, f"for the relay of {command.address}")
+                told = await self._ask(connection, question, f"for the relay of {command.address}", RelayTold)
             except (NoReply, PublishRefused) as error:
                 log.warning("relay not read", meter=command.address, line=self.name, error=str(error))
             else:

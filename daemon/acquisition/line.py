@@ -44,7 +44,7 @@ wire = structlog.get_logger("wire")
 MIDNIGHT_MARGIN = timedelta(minutes=15)
 """So close to midnight a freeze may move between two reads: its stamp is read again."""
 UNTRUSTED_DATES = timedelta(hours=12)
-"""A clock that is further off stamps its freezes with wrong days: none of them is believed."""
+"""A clock that is further off stamps its freezes with wrong days: none is read until it was set right."""
 MOST_PROBES = 4
 """A meter that skipped freezes has shifted their indexes: so many reads to find a day."""
 FIRST_SILENCE_S = 10.0
@@ -81,6 +81,19 @@ class Talk:
             conversation.dirty = conversation.dirty or self._last.dirty
         self._last = conversation
         return await conversation.run(exchange, retries=retries)
+
+    async def listen(self, woken: asyncio.Event, timeout_s: float) -> None:
+        """Wait until woken, listening: a carrier that goes away is noticed (LineDown), what nobody asked for is dropped
+        before the next question."""
+        hearing, waking = asyncio.create_task(self._channel.receive()), asyncio.create_task(woken.wait())
+        try:
+            await asyncio.wait({hearing, waking}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (hearing, waking):
+                task.cancel()
+            await asyncio.gather(hearing, waking, return_exceptions=True)
+        if not hearing.cancelled() and hearing.result() and self._last is not None:
+            self._last.dirty = True
 
 
 class Line:
@@ -120,6 +133,8 @@ class Line:
         self._commands_at: datetime | None = datetime.now(UTC)
         self.up = False
         self.progress = time.monotonic()
+        self.longest_step_s = 8 * timing.reply_timeout_s * (1 + timing.retries)
+        """A line that takes longer between two signs of life is stuck: one slot is a handful of questions."""
 
     def stored(self, meter_id: int, day: date) -> None:
         """A slot has a value in the database; meters of other lines do not matter here."""
@@ -176,11 +191,11 @@ class Line:
                 continue
             job = self._wanted.next(time.monotonic())
             if job is None:
-                await self._idle()
+                await self._idle(talk)
             else:
                 await self._collect(talk, *job)
 
-    async def _idle(self) -> None:
+    async def _idle(self, talk: Talk) -> None:
         """Nothing to do: until a command comes, a slot becomes ready, or to show that the line is alive."""
         wanted_at = self._wanted.next_at()
         until_slot = IDLE_S if wanted_at is None else max(0.01, wanted_at - time.monotonic())
@@ -188,11 +203,8 @@ class Line:
         if self._commands_at is not None:
             until_command = max(0.01, (self._commands_at - datetime.now(UTC)).total_seconds())
         self._woken.clear()
-        try:
-            until_midnight = self._midnights.opens_in_s(self._local_now())
-            await asyncio.wait_for(self._woken.wait(), min(IDLE_S, until_slot, until_command, until_midnight))
-        except TimeoutError:
-            return
+        until_midnight = self._midnights.opens_in_s(self._local_now())
+        await talk.listen(self._woken, min(IDLE_S, until_slot, until_command, until_midnight))
 
     # --- collecting -----------------------------------------------------------------------------------------------
 
@@ -224,6 +236,8 @@ class Line:
         driver = self._drivers[number]
         assert driver.read_daily_freeze is not None, "a meter without memory was asked for its past"
         skew = await self._clock_skew(talk, number)
+        if skew is not None and abs(skew) > UNTRUSTED_DATES:
+            return False
         index = (self._local_now().date() - day).days + 1 + self._shift[number]
         asked: set[int] = set()
         while index not in asked and 1 <= index <= MEMORY_DAYS and len(asked) < MOST_PROBES:
@@ -252,18 +266,18 @@ class Line:
             frozen_at=frozen.frozen_at,
             registers=frozen.registers,
             arrived_at=datetime.now(UTC),
-            clock_skew=skew if skew is not None and (is_fresh or abs(skew) > UNTRUSTED_DATES) else None,
+            clock_skew=skew if is_fresh else None,
         )
         await self._hand_on(Arrival(meter, freeze))
         if day is not None:
             self._wanted.take(number, day)
 
     async def _clock_skew(self, talk: Talk, number: int) -> timedelta | None:
-        """Meter clock minus ours, read once a day; None when the meter does not tell its clock."""
+        """Meter clock minus ours, read once a day while it is good; None when the meter does not tell its clock."""
         today = self._today()
-        known = self._skew.get(number)
-        if known is not None and known[0] == today:
-            return known[1]
+        known_on, known = self._skew.get(number, (None, None))
+        if known_on == today and (known is None or abs(known) <= CLOCK_LIMIT):
+            return known
         address, driver = self.meters[number].address, self._drivers[number]
         skew: timedelta | None = None
         try:
@@ -308,14 +322,16 @@ class Line:
     async def _serve_commands(self, talk: Talk) -> bool:
         """Do the next command if one is due; True if there was one. Without the database control stops."""
         now = datetime.now(UTC)
-        if self._authority.shadow_mode or self._commands_at is None or self._commands_at > now:
+        if self._commands_at is None or self._commands_at > now:
             return False
         self._commands_at = None  # whoever wakes us from here on sets it again
         try:
             async with self._pool.connection() as connection:
                 order = await control.take_order(connection, self._authority, self.name, now)
                 if order is None:
-                    self._look_at_commands(await supply.next_due(connection, self.name))
+                    next_due = await supply.next_due(connection, self.name)
+                    # What is due and was not released (shadow mode, hold on the site lost) is looked at later.
+                    self._look_at_commands(next_due and max(next_due, now + timedelta(seconds=DATABASE_RETRY_S)))
                     return False
             self._look_at_commands(now)
             await (self._send if order.kind == "send" else self._verify)(talk, order)
@@ -334,7 +350,10 @@ class Line:
         """Send one control frame, once. What the meter makes of it is found out by reading its relay."""
         command, credentials = order.command, self._credentials
         assert credentials is not None, "control authority without credentials"
-        driver = self._drivers[self._number[command.meter_id]]
+        driver = self._driver_for(command)
+        if driver is None:
+            await self._record(command, "unknown", "the meter is not in the archive any more")
+            return
         if driver.control is None or driver.read_relay is None:
             await self._record(command, "refused", "the meter has no relay that can be controlled and read back")
             return
@@ -353,6 +372,10 @@ class Line:
             async with self._pool.connection() as connection:
                 await control.abandon_trip(connection, command, reason, datetime.now(UTC))
             return
+        async with self._pool.connection() as connection:
+            if not await control.is_still_released(connection, command):
+                log.info("not sent, superseded", command=str(command.id), point=command.point_id)
+                return
         valid_for = min(TRIP_EXPIRY, max(command.expires_at - datetime.now(UTC), timedelta(minutes=1)))
         exchange = driver.control(RelayAction[command.action.upper()], credentials, clock + valid_for)
         try:
@@ -367,15 +390,22 @@ class Line:
         else:
             await self._record(command, "acked", "accepted by the meter")
 
+    def _driver_for(self, command: supply.Command) -> Driver | None:
+        """None for a meter that was taken out of the archive while a command for it was open: a person has to act."""
+        number = self._number.get(command.meter_id)
+        if number is None:
+            log.error("command for a meter that is not in the archive", meter=command.address, command=str(command.id))
+        return None if number is None else self._drivers[number]
+
     async def _record(self, command: supply.Command, state: str, detail: str) -> None:
         async with self._pool.connection() as connection:
             await control.take_answer(connection, command, state, detail, datetime.now(UTC))
 
     async def _verify(self, talk: Talk, order: Order) -> None:
-        driver = self._drivers[self._number[order.command.meter_id]]
+        driver = self._driver_for(order.command)
         relay = None
         try:
-            if driver.read_relay is not None:
+            if driver is not None and driver.read_relay is not None:
                 relay = await talk.run(driver.codec, driver.read_relay())
         except (NoReply, MeterRefused, FrameError) as error:
             log.warning("relay not read", meter=order.command.address, line=self.name, error=str(error))

@@ -46,11 +46,18 @@ class Wanted:
         self._today = today.toordinal()
 
     def roll(self, today: date) -> None:
-        """Midnight passed: the slots of the new days are owed, the oldest fall out of the memory."""
-        for day in range(max(self._today + 1, today.toordinal() - MEMORY_DAYS + 1), today.toordinal() + 1):
+        """Midnight passed: the slots of the new days are owed, the oldest fall out of the memory.
+
+        A step back over one midnight is waited out. A clock that was further ahead is followed back: everything is
+        wanted anew, until `rebuild` tells what is there.
+        """
+        new = today.toordinal()
+        is_back = new < self._today - 1
+        first = new - MEMORY_DAYS + 1 if is_back else max(self._today + 1, new - MEMORY_DAYS + 1)
+        for day in range(first, new + 1):
             for ring in (self._present, self._on_its_way, self._blocked_until, self._tries):
                 ring[:, day % MEMORY_DAYS] = 0
-        self._today = max(self._today, today.toordinal())
+        self._today = new if is_back else max(self._today, new)
 
     def is_wanted(self, meter: int, day: date) -> bool:
         """True if this slot is owed and neither has a value nor one on its way."""

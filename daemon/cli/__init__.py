@@ -9,10 +9,25 @@ from collections.abc import Sequence
 import click
 
 from config.problems import ConfigError
-from daemon.cli.output import BAD_CONFIG, FAILED, Failure
+from daemon.cli.output import BAD_CONFIG, FAILED, USAGE, Failure
 from protocols.errors import MeterdError
 
-COMMANDS = ("run", "check", "demo", "simulate", "read", "probe", "decode", "account", "topup", "supply", "gaps")
+COMMANDS = (
+    "run",
+    "check",
+    "demo",
+    "simulate",
+    "read",
+    "probe",
+    "scan",
+    "write",
+    "clock",
+    "decode",
+    "account",
+    "topup",
+    "supply",
+    "gaps",
+)
 
 
 class Commands(click.Group):
@@ -40,7 +55,12 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `meterd`."""
     try:
+        for argument in sys.argv[1:] if arguments is None else arguments:
+            argument.encode()  # bytes that are no UTF-8 come as lone surrogates
         cli(arguments, prog_name="meterd")
+    except UnicodeEncodeError:
+        click.echo("meterd: an argument is not UTF-8 text", err=True)
+        sys.exit(USAGE)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)

@@ -55,8 +55,8 @@ def decode(streams: tuple[str, ...], files: tuple[Path, ...], protocol: str, as_
     for item in decoded:
         _print(item, as_json)
     for path in files:
-        for stream in _streams_of(path):
-            for item in tell(stream, protocol):
+        for told in _tell_all(_streams_of(path), protocol):
+            for item in told:
                 _print(item, as_json)
 
 
@@ -134,6 +134,24 @@ def in_words(value: Value) -> str:
 
 def _spaced(digits: str) -> str:
     return " ".join(digits[i : i + 2] for i in range(0, len(digits), 2))
+
+
+def _tell_all(streams: list[bytes], protocol: str) -> list[list[Told]]:
+    """What each of many streams says. Numbers of alike frames are decoded together."""
+    from protocols.dlt645.describe_batch import cut, describe_streams  # numpy: only when a file is read
+
+    if protocol not in (AUTO, *PROTOCOLS):
+        return [tell(stream, protocol) for stream in streams]
+    forced = None if protocol == AUTO else protocol
+    pieces = cut(streams[0]) if len(streams) == 1 else None
+    if pieces:
+        told = describe_streams(pieces, forced)
+        if not any("skipped" in item for items in told for item in items):
+            return told
+    return [
+        tell(stream, protocol) if any(item.get("reason") == NOISE for item in items) else items
+        for stream, items in zip(streams, describe_streams(streams, forced), strict=True)
+    ]
 
 
 def _streams_of(path: Path) -> list[bytes]:

@@ -15,7 +15,7 @@ from config.load import LoadedSite, load_site
 from daemon import logs
 from protocols.errors import MeterdError
 from storage import check_version
-from storage.database import database_url
+from storage.database import open_database
 
 T = TypeVar("T")
 
@@ -36,15 +36,15 @@ def on_database(site_path: Path, ask: Callable[[AsyncConnection[Any], LoadedSite
     logs.configure(level="warning")
     site = load_site(site_path)
     configured = site.settings.database.url.reveal() if site.settings.database.url else None
-    with database_url(configured, site.settings.site.data_directory) as url:
+    with open_database(configured, site.settings.site.data_directory, create=False) as database:
         try:
-            with psycopg.connect(url, autocommit=True) as connection:
+            with psycopg.connect(database.url, autocommit=True) as connection:
                 check_version(connection)
         except psycopg.OperationalError as error:
             raise MeterdError(f"the database cannot be reached: {str(error).strip()}") from None
 
         async def connect_and_ask() -> T:
-            async with await AsyncConnection.connect(url, autocommit=True) as connection:
+            async with await AsyncConnection.connect(database.url, autocommit=True) as connection:
                 # What is printed is the site's local time.
                 await connection.execute("SELECT set_config('TimeZone', %s, false)", (site.settings.site.zone.key,))
                 return await ask(connection, site)

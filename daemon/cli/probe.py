@@ -14,13 +14,13 @@ from rich.text import Text
 from daemon.acquisition.conversation import Conversation, Timing
 from daemon.cli.connection import channel_to, line_options, wire_trace
 from daemon.cli.output import as_json, console, fail, print_json, print_table
+from daemon.cli.read_modbus import CODECS, WHAT_TO_TRY
 from protocols.channels.streams import StreamChannel
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
-from protocols.modbus.exchanges import Block, codec_rtu, codec_tcp, read_block
+from protocols.modbus.exchanges import Block, read_block
 from protocols.modbus.frame import MOST_REGISTERS
 from protocols.modbus.probing import SCALES, Guess, Reading, best, readings
 
-CODECS: Final = {"modbus-rtu": codec_rtu, "modbus-tcp": codec_tcp}
 HEAD: Final = ("register", "type", "order", *(f"x {scale}" for scale in SCALES), "looks like")
 WIDEST: Final = Decimal(10) ** 12
 NARROWEST: Final = Decimal("0.000001")
@@ -81,10 +81,7 @@ def probe(
     try:
         registers = asyncio.run(ask(channel))
     except NoReply as error:
-        raise fail(
-            f"{error}\nCheck the unit, the speed and parity (9600 8N1 or 8E1 for most Modbus meters), and whether the "
-            "other side speaks Modbus TCP or RTU (--protocol); --trace shows the bytes."
-        ) from None
+        raise fail(f"{error}\n{WHAT_TO_TRY}") from None
     except (LineDown, MeterRefused, FrameError) as error:
         raise fail(str(error)) from None
     found = list(readings(register, registers))
@@ -120,7 +117,7 @@ def _print(unit: int, block: Block, registers: Sequence[int], found: list[Readin
     title = f"unit {unit}, function {block.function}, from {block.register} ({block.register:04X}): {words}"
     screen = console()
     if not screen.is_terminal:
-        click.echo(f"# {title}")
+        click.echo(title)
         print_table(HEAD, [_row(reading, reading in likeliest) for reading in found])
         return
     screen.print(Text(title, style="bold"))
@@ -136,11 +133,12 @@ def _print(unit: int, block: Block, registers: Sequence[int], found: list[Readin
 def _row(reading: Reading, is_best: bool) -> tuple[str, ...]:
     where = f"{reading.register} ({reading.register:04X})"
     scaled = (_short(reading.number * scale) for scale in SCALES)
-    told = ", ".join(map(_in_words, reading.guesses))
+    told = _in_words(reading.guesses[0]) if reading.guesses else ""
     return where, reading.type, reading.order, *scaled, f"* {told}" if is_best else told
 
 
 def _in_words(guess: Guess) -> str:
+    """The likeliest guess; --json has all."""
     value = f"{_short(guess.value)} {guess.unit}".rstrip()
     return f"{guess.quantity} {value} (x {guess.scale})"
 

@@ -13,7 +13,6 @@ import click
 from daemon.acquisition.conversation import Conversation, Timing
 from daemon.cli.connection import channel_to, line_options, wire_trace
 from daemon.cli.output import as_json, fail, print_json, print_table
-from daemon.cli.read_modbus import ModbusQuestion, ask_modbus, print_rows
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import functions
 from protocols.dlt645.exchanges import CODEC_2007, read_address, read_clock, read_daily_freeze
@@ -115,9 +114,10 @@ def read(
     if protocol in MODBUS:
         if unit is None or profile is None or meter or identifiers:
             raise click.UsageError("a Modbus meter needs --unit and --profile, and neither --meter nor --identifier")
-        _read_modbus(
-            channel, ModbusQuestion(protocol, unit, profile, quantities or ("energy",)), timing, trace, as_json
-        )
+        from daemon.cli.read_modbus import ModbusQuestion, read_modbus  # pymodbus: only when it is needed
+
+        question = ModbusQuestion(protocol, unit, profile, quantities or ("energy",), timing, trace)
+        read_modbus(channel, question, as_json=as_json)
         return
     if meter is None or unit is not None or profile is not None:
         raise click.UsageError("a DL/T 645 meter needs --meter, and neither --unit nor --profile")
@@ -125,9 +125,9 @@ def read(
         raise click.UsageError("give either --identifier or --quantity")
     if len(quantities) > 1 or (quantities and quantities[0] not in (*QUANTITIES, CLOCK, FREEZE)):
         raise click.UsageError(f"--quantity is one of {', '.join((*QUANTITIES, CLOCK, FREEZE))}")
-    question = Question(meter, identifiers, quantities[0] if quantities else "energy", timing, trace)
+    asked = Question(meter, identifiers, quantities[0] if quantities else "energy", timing, trace)
     try:
-        answers = asyncio.run(_ask(channel, question))
+        answers = asyncio.run(_ask(channel, asked))
     except NoReply as error:
         raise fail(f"{error}\n{_what_to_try(serial, baud, parity, meter)}") from None
     except (LineDown, MeterRefused, FrameError) as error:
@@ -136,19 +136,6 @@ def read(
         _print_as_json(answers)
     else:
         _print(answers)
-
-
-def _read_modbus(channel: StreamChannel, question: ModbusQuestion, timing: Timing, trace: bool, as_json: bool) -> None:
-    try:
-        rows = asyncio.run(ask_modbus(channel, question, timing, trace=trace))
-    except NoReply as error:
-        raise fail(
-            f"{error}\nCheck the unit, the speed and parity (9600 8N1 or 8E1 for most Modbus meters), and whether the "
-            "other side speaks Modbus TCP or RTU (--protocol); --trace shows the bytes."
-        ) from None
-    except (LineDown, MeterRefused, FrameError) as error:
-        raise fail(str(error)) from None
-    print_rows(question, rows, as_json=as_json)
 
 
 async def _ask(channel: StreamChannel, question: Question) -> Answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,14 +13,19 @@ import click
 from config.profiles import load_profile
 from daemon.acquisition.conversation import Conversation, Timing
 from daemon.cli.connection import wire_trace
-from daemon.cli.output import print_json, print_table
+from daemon.cli.output import fail, print_json, print_table
 from protocols.channels.streams import StreamChannel
+from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.modbus.exchanges import codec_rtu, codec_tcp, read_quantities, read_relay
 from protocols.modbus.profile import Profile
 from protocols.reading import Quantity
 
 CODECS: Final = {"modbus-rtu": codec_rtu, "modbus-tcp": codec_tcp}
 RELAY: Final = "relay"
+WHAT_TO_TRY: Final = (
+    "Check the unit, the speed and parity (9600 8N1 or 8E1 for most Modbus meters), and whether the other side speaks "
+    "Modbus TCP or RTU (--protocol); --trace shows the bytes."
+)
 GROUPS: Final = {
     "energy": "forward_active_energy",
     "voltage": "voltage",
@@ -37,13 +43,26 @@ class ModbusQuestion:
     unit: int
     profile: str
     names: tuple[str, ...]
+    timing: Timing
+    trace: bool
 
 
 Row = tuple[str, Decimal | str | None, str]
 """Name, value and unit; None where the meter has no value."""
 
 
-async def ask_modbus(channel: StreamChannel, question: ModbusQuestion, timing: Timing, *, trace: bool) -> list[Row]:
+def read_modbus(channel: StreamChannel, question: ModbusQuestion, *, as_json: bool) -> None:
+    """Read and print."""
+    try:
+        rows = asyncio.run(_ask(channel, question))
+    except NoReply as error:
+        raise fail(f"{error}\n{WHAT_TO_TRY}") from None
+    except (LineDown, MeterRefused, FrameError) as error:
+        raise fail(str(error)) from None
+    _print(question, rows, as_json=as_json)
+
+
+async def _ask(channel: StreamChannel, question: ModbusQuestion) -> list[Row]:
     """What the meter says. UsageError for a name that the profile does not have; ConfigError for its mistakes."""
     profile = load_profile(question.profile)
     quantities = _quantities(profile, [name for name in question.names if name != RELAY])
@@ -52,8 +71,8 @@ async def ask_modbus(channel: StreamChannel, question: ModbusQuestion, timing: T
             channel,
             CODECS[question.protocol],
             line=channel.name,
-            timing=timing,
-            wire=wire_trace() if trace else None,
+            timing=question.timing,
+            wire=wire_trace() if question.trace else None,
         )
         found = await conversation.run(read_quantities(question.unit, profile, quantities)) if quantities else {}
         is_open = await conversation.run(read_relay(question.unit, profile)) if RELAY in question.names else None
@@ -63,11 +82,11 @@ async def ask_modbus(channel: StreamChannel, question: ModbusQuestion, timing: T
     return rows
 
 
-def print_rows(question: ModbusQuestion, rows: list[Row], *, as_json: bool) -> None:
+def _print(question: ModbusQuestion, rows: list[Row], *, as_json: bool) -> None:
     """One value as a line, several as a table."""
     if as_json:
         for name, value, unit in rows:
-            print_json({"unit_id": question.unit, "name": name, "value": value, "unit": unit})
+            print_json({"meter": str(question.unit), "name": name, "value": value, "unit": unit})
     elif len(rows) == 1:
         ((_, value, unit),) = rows
         click.echo("no data" if value is None else f"{value} {unit}".rstrip())

@@ -35,5 +35,7 @@ def run(site_path: Path) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         try:
             runner.run(app.run(site))
+        except asyncio.CancelledError:
+            return  # asked to stop before it was ready
         except psycopg.OperationalError as error:
             raise fail(f"the database cannot be reached: {str(error).strip()}") from None

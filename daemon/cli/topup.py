@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Yuan(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
             fen = Decimal(value).scaleb(2)
-        except InvalidOperation:
+        except ArithmeticError:
             self.fail(f"{value} is no amount in yuan", param, ctx)
         if not fen.is_finite() or fen != int(fen) or not 0 < fen <= MOST_FEN:
             self.fail(f"{value} yuan is not a whole number of fen between 0.01 and {MOST_FEN // 100}", param, ctx)

@@ -13,6 +13,8 @@ MOST_TRIP_SENDS = 3
 LATE_AFTER_RESTART = timedelta(seconds=60)
 CLOCK_LIMIT = timedelta(minutes=5)
 """No trip goes to a meter whose clock is further off: its expiry would mean nothing."""
+ALARM_AFTER = timedelta(minutes=15)
+"""A relay that has not followed its command by then is a matter for a person."""
 TRY_AGAIN_AFTER = timedelta(minutes=5)
 """A command that failed for good is not followed by the next one for the same point before this."""
 TRY_AGAIN_AFTER_REFUSAL = timedelta(hours=1)
@@ -65,4 +67,6 @@ def _judge_trip(relay: RelayState, *, sends: int, checks: int, now: datetime, ex
         return Judgement("verifying", None, look_again(now, checks), "accepted, relay not open yet")
     if sends < MOST_TRIP_SENDS and now < expires_at:
         return Judgement("persisted", None, now, "relay closed, guard and send again")
-    return Judgement("failed", "energised", now, f"relay closed after {sends} sends")
+    if now < expires_at:
+        return Judgement("verifying", None, look_again(now, checks), f"relay closed after {sends} sends, may come late")
+    return Judgement("failed", "energised", now, f"relay closed after {sends} sends, and the meter takes it no more")

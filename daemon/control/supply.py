@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 
 from daemon.control import guard
 from daemon.control.commands import (
+    ALARM_AFTER,
     LATE_AFTER_RESTART,
     RECONNECT_EXPIRY,
     TRIP_EXPIRY,
@@ -33,14 +34,23 @@ from storage.supply import Command, ControlFacts
 log = structlog.get_logger("control")
 
 
+@dataclass(slots=True)
+class SiteHold:
+    """The database process whose lock makes this daemon the only one to act; 0 while it is lost."""
+
+    database_process: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What decides about supply besides the facts: the policy, the site's zone, shadow mode, the daemon's start."""
+    """What decides about supply besides the facts: the policy, the site's zone, shadow mode, the daemon's start, and
+    the hold on the site (None where no other process can exist)."""
 
     policy: Policy
     zone: ZoneInfo
     shadow_mode: bool
     started_at: datetime
+    hold: SiteHold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,7 @@ async def request_trips(
 
 
 async def restore(connection: AsyncConnection[Any], accounts: Iterable[str], cause: str, now: datetime) -> list[UUID]:
-    """Restore every cut point of accounts whose balance is back at the reconnect threshold.
+    """Restore every cut point of accounts whose balance is back at the reconnect threshold, and every protected one.
 
     Unsent trips are cancelled in this very transaction; what may have reached a meter is followed by a reconnect.
     No guard, no window, no approval. The caller holds the locks on the account rows.
@@ -92,7 +102,8 @@ async def restore(connection: AsyncConnection[Any], accounts: Iterable[str], cau
     cut = [
         facts
         for facts in await supply.control_facts(connection, accounts, now)
-        if facts.balance_fen >= facts.reconnect_fen and facts.supply_state in ("disconnected", "trip_commanded")
+        if facts.supply_state in ("disconnected", "trip_commanded")
+        and (facts.balance_fen >= facts.reconnect_fen or facts.protected or facts.life_support)
     ]
     ended = await supply.end_open_trips(connection, [facts.point_id for facts in cut], cause)
     commands = []
@@ -126,7 +137,7 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
     for account in await supply.accounts_to_look_at(connection):
         async with connection.transaction():
             await ledger.lock_accounts(connection, [account])
-            await restore(connection, [account], "balance is back", now)
+            await restore(connection, [account], "balance is back, or protected", now)
             await request_trips(connection, authority, [account], now)
 
 
@@ -139,8 +150,12 @@ async def take_order(connection: AsyncConnection[Any], authority: Authority, lin
     """The line's next command that is due. A command to be sent is committed as `sent` before this returns.
 
     A trip passes the guard once more, on fresh facts with the account locked; if it fails, the trip is cancelled.
+    In shadow mode, or while another process may hold the site, nothing is released; relays are still read.
     """
-    while (due := await supply.due_command(connection, line, now)) is not None:
+    sending = not authority.shadow_mode and (
+        authority.hold is None or await supply.holds_site(connection, authority.hold.database_process)
+    )
+    while (due := await supply.due_command(connection, line, now, sending=sending)) is not None:
         command_id, account = due
         async with connection.transaction():
             await ledger.lock_accounts(connection, [account])
@@ -185,11 +200,18 @@ async def take_answer(
     level(f"{command.action} {state}", point=command.point_id, command=str(command.id), detail=detail, at=now)
 
 
+async def is_still_released(connection: AsyncConnection[Any], command: Command) -> bool:
+    """Right before its frame leaves: nobody superseded the command since `take_order` released it."""
+    return await supply.is_sent(connection, command.id, command.sends + 1)
+
+
 async def abandon_trip(connection: AsyncConnection[Any], command: Command, reason: str, now: datetime) -> None:
-    """Nothing was sent although the command was released: the trip failed before its frame left."""
+    """Nothing was sent although the command was released. The trip failed, unless an earlier frame of it may still be
+    on its way: then the relay is watched until the trip is past its expiry."""
+    state = "verifying" if command.sends else "failed"
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
-        if await supply.answer_command(connection, command.id, "failed", reason):
+        if await supply.answer_command(connection, command.id, state, reason) and state == "failed":
             await supply.set_supply(connection, command.point_id, "energised")
     log.warning("trip not sent", point=command.point_id, command=str(command.id), reason=reason, at=now)
 
@@ -227,6 +249,8 @@ async def take_observation(
         )
         if verdict.supply_state is not None:
             await supply.set_supply(connection, command.point_id, verdict.supply_state)
+    if verdict.state == "verifying" and current.sent_at is not None and now - current.sent_at > ALARM_AFTER:
+        log.error("relay does not follow", point=command.point_id, command=str(command.id), detail=verdict.detail)
     if verdict.state in ("verified", "failed"):
         log.info(
             f"{command.action} {verdict.state}",

@@ -34,7 +34,7 @@ from daemon.demo.proof import owed_fen, wrong_balances
 from protocols.errors import MeterdError
 from simulators.remote import RemoteBench
 from storage import ledger, migrate, readings, supply
-from storage.database import database_url
+from storage.database import open_database
 
 STEP_LIMIT_S = 120.0
 LOOK_EVERY_S = 0.2
@@ -92,7 +92,7 @@ def running_demo(
         folder.mkdir(parents=True, exist_ok=True)
         demo = Demo(folder, say, progress)
         say(f"embedded PostgreSQL in {folder / 'data'}")
-        demo.url = opened.enter_context(database_url(None, folder / "data"))
+        demo.url = opened.enter_context(open_database(None, folder / "data")).url
         scenario = files.write_scenario(folder)
         places = _start_bench(demo, scenario, opened)
         demo.http_port = _free_port()

@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.dlt645.bcd import ENERGY_WIDTH
 from protocols.dlt645.frame import END, HEADER, OVERHEAD, START
 
-ENERGY_WIDTH: Final = 4
+MOST_REGISTERS: Final = 62
 NO_VALUE: Final = -1
 """In place of a register without data or with a nibble over 9: the general decoder tells which."""
 
@@ -37,9 +38,11 @@ _PAIRS: Final = _table()
 def decode_registers(data: bytes, identifier: str, *, registers: int) -> Registers:
     """The energies of equally long answers (from 68H to 16H, no wake-up) that stand in `data` one after the other.
 
-    ValueError when `data` are not a whole number of frames with that many registers of 4 bytes.
+    ValueError when `data` are not a whole number of frames with that many registers of 4 bytes (62 at the most).
     """
     length = OVERHEAD + 4 + ENERGY_WIDTH * registers
+    if not 1 <= registers <= MOST_REGISTERS:
+        raise ValueError(f"{registers} registers do not fit into one frame (1 to {MOST_REGISTERS})")
     if len(data) % length:
         raise ValueError(f"{len(data)} bytes are no frames of {length} bytes each")
     frames = np.frombuffer(data, dtype=np.uint8).reshape(-1, length)

@@ -8,11 +8,12 @@ harmless. `send_opaque` carries what only a meter's security module can read (au
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
 from protocols.dlt645 import functions
-from protocols.dlt645.bcd import encode_bcd
+from protocols.dlt645.bcd import encode_bcd, encode_time
 from protocols.dlt645.describe_2007 import BAUD_RATES
 from protocols.dlt645.exchanges import check, digits_on_the_wire, identifier_on_the_wire
 from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, Frame
@@ -63,6 +64,16 @@ def write(address: str, identifier: str, value: bytes, authority: Authority) -> 
         raise FrameError(f"a write has at most {LONGEST_WRITE} data bytes, this one to {identifier} has {len(data)}")
     reply = yield Frame(one_meter(address), functions.WRITE, data)
     check(reply, f"to write {identifier}")
+
+
+def write_date(address: str, at: datetime, authority: Authority) -> Exchange[Frame, None]:
+    """Set date and weekday (04000101), which is half of a clock: `write_time` follows at once."""
+    yield from write(address, "04000101", encode_time(at, "WW DD MM YY"), authority)
+
+
+def write_time(address: str, at: datetime, authority: Authority) -> Exchange[Frame, None]:
+    """Set the time of day (04000102)."""
+    yield from write(address, "04000102", encode_time(at, "ss mm hh"), authority)
 
 
 def write_address(new: str, address: str = ANY_ADDRESS) -> Exchange[Frame, None]:

@@ -1,9 +1,9 @@
 """What is asked of a Modbus meter, told as exchanges: blocks of registers, quantities by profile, the relay.
 
 Every exchange works on RTU and on TCP. An RTU answer names neither register nor request: one that comes late could be
-taken for the answer to the next question of the same shape. So no two questions in a row have the same shape unless
-they are the same question: the second asks for some registers more, or another question is put between them. `Learnt`
-remembers the last one from exchange to exchange.
+taken for the answer to another question of the same shape. So a question never has the shape of another one whose
+answer may still come: it asks for some registers more, or a question of another shape is put before it, whose answer
+proves that nothing older is under way, because a meter answers in order. `Learnt` knows them from exchange to exchange.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ TOO_MUCH: Final = frozenset({ILLEGAL_ADDRESS, ILLEGAL_VALUE})
 """What meters say to a read over a hole or over their limit."""
 REFUSALS_BELIEVED: Final = 2
 """A single register that was refused so often is not asked for any more."""
+MOST_UNSETTLED: Final = 16
+"""Of so many questions in vain the oldest is surely forgotten by the meter too."""
 RelayMove = Literal["trip", "close"]
 
 _READS: Final[dict[int, type[ModbusPDU]]] = {
@@ -73,21 +75,42 @@ class Block:
     register: int
     count: int
 
+    def looks_like(self, other: Block) -> bool:
+        """Their answers have the same shape."""
+        counts = (self.count, other.count)
+        if self.function in BIT_READS:
+            counts = ((self.count + 7) // 8, (other.count + 7) // 8)
+        return self.function == other.function and counts[0] == counts[1]
+
 
 @dataclass(slots=True)
 class Learnt:
     """What one meter taught us about itself; keep one for each meter and hand it to every exchange with it.
 
     `cuts`: (function, register) before which a read has to end. `refusals`: how often a single item was refused.
+    `unsettled`: the reads whose answers may still come, in the order in which they were asked.
     """
 
     cuts: set[tuple[int, int]] = field(default_factory=set)
     refusals: Counter[tuple[int, int]] = field(default_factory=Counter)
-    last: Block | None = None
+    unsettled: list[Block] = field(default_factory=list)
 
     def is_absent(self, item: Item) -> bool:
         """The meter does not have it, whatever its profile says."""
         return self.refusals[item.function, item.register] >= REFUSALS_BELIEVED
+
+    def could_be_confused(self, block: Block) -> bool:
+        """The answer to another question could be taken for the answer to this one."""
+        return any(other != block and other.looks_like(block) for other in self.unsettled)
+
+    def asked(self, block: Block) -> None:
+        """Its answer may come from now on."""
+        if self.unsettled[-1:] != [block]:
+            self.unsettled = [*self.unsettled[1 - MOST_UNSETTLED :], block]
+
+    def answered(self, block: Block) -> None:
+        """Nothing that was asked before it can be answered any more; it may have been asked twice itself."""
+        del self.unsettled[: self.unsettled.index(block)]
 
 
 def is_answer(asked: Frame, frame: Frame) -> bool:
@@ -211,7 +234,7 @@ def read_relay(unit: int, profile: Profile, learnt: Learnt | None = None) -> Exc
     return state == relay.open
 
 
-def set_relay(unit: int, profile: Profile, action: RelayMove, learnt: Learnt | None = None) -> Exchange[Frame, None]:
+def set_relay(unit: int, profile: Profile, action: RelayMove) -> Exchange[Frame, None]:
     """Write what moves the relay. Returns when the meter accepted it, which does not mean that the relay moved:
 
     only `read_relay` tells that, from another read, and relays need their time. MeterRefused; FrameError without relay.
@@ -229,8 +252,6 @@ def set_relay(unit: int, profile: Profile, action: RelayMove, learnt: Learnt | N
             message = WriteSingleRegisterRequest(address=address, registers=[value])
         case _:
             message = WriteMultipleRegistersRequest(address=address, registers=[value])
-    if learnt is not None:
-        learnt.last = None
     answer = yield request(unit, message)
     _check(unit, answer, f"{action} (function {relay.write_function}, register {address:04X})")
 
@@ -280,39 +301,41 @@ def _read_items(
 
 
 def _ask(unit: int, profile: Profile, block: Block, learnt: Learnt) -> Exchange[Frame, tuple[int, ...]]:
-    """Read a block in a shape that no answer to the question before can have."""
-    if _looks_alike(block, learnt.last):
+    """Read a block in a shape that no answer which may still come can have."""
+    if learnt.could_be_confused(block):
         wider = _widened(profile, block, learnt)
         if wider is None:
             yield from _ask_something_else(unit, profile, block, learnt)
         else:
-            learnt.last = wider
             try:
-                registers = yield from read_block(unit, wider)
+                registers = yield from _read_settled(unit, wider, learnt)
             except MeterRefused as refusal:
                 if refusal.word not in TOO_MUCH:
                     raise
-                is_behind = wider.register == block.register
-                learnt.cuts.add((block.function, block.register + block.count if is_behind else block.register))
+                learnt.cuts |= {(block.function, block.register), (block.function, block.register + block.count)}
             else:
                 at = block.register - wider.register
                 return registers[at : at + block.count]
-    learnt.last = block
-    return (yield from read_block(unit, block))
+    return (yield from _read_settled(unit, block, learnt))
 
 
-def _looks_alike(block: Block, last: Block | None) -> bool:
-    """Another question, with an answer of the same shape."""
-    return (
-        last is not None
-        and block.register != last.register
-        and block.function == last.function
-        and (block.count == last.count or block.function in BIT_READS)
-    )
+def _read_settled(unit: int, block: Block, learnt: Learnt) -> Exchange[Frame, tuple[int, ...]]:
+    """Read a block and keep the account of what may still be answered. A refusal has no shape and settles nothing."""
+    learnt.asked(block)
+    registers = yield from read_block(unit, block)
+    learnt.answered(block)
+    return registers
 
 
 def _widened(profile: Profile, block: Block, learnt: Learnt) -> Block | None:
-    """The block with the known item next to it, where there is one that may be read along."""
+    """The block with the known items next to it, as many as it takes to be unlike what may still be answered."""
+    wider: Block | None = block
+    while wider is not None and (wider == block or learnt.could_be_confused(wider)):
+        wider = _with_neighbour(profile, wider, learnt)
+    return wider
+
+
+def _with_neighbour(profile: Profile, block: Block, learnt: Learnt) -> Block | None:
     if block.function in BIT_READS:
         return None
     first, last = block.register, block.register + block.count - 1
@@ -328,18 +351,19 @@ def _widened(profile: Profile, block: Block, learnt: Learnt) -> Block | None:
 
 
 def _ask_something_else(unit: int, profile: Profile, block: Block, learnt: Learnt) -> Exchange[Frame, None]:
-    """Put a question of another shape between two that look alike; its answer does not matter.
+    """Put a question before it whose answer cannot be an old one; only that it came matters.
 
-    Two items that lie side by side do when all single ones have the shape of the block.
+    Items that lie side by side do when all single ones have the shape of the block. Where there is nothing of another
+    shape, the question is asked as it is: the runner's listening until the line is quiet has to do.
     """
     single = [[item] for item in profile.items if not learnt.is_absent(item)]
-    pairs = [group[:2] for group in plan(profile, (item for (item,) in single), learnt.cuts) if len(group) > 1]
-    for members in [*single, *pairs]:
+    together = plan(profile, (item for (item,) in single), learnt.cuts)
+    groups = [group[:size] for group in together for size in range(2, len(group) + 1)]
+    for members in [*single, *groups]:
         other = block_of(members)
-        if other.function != block.function or other.count != block.count:
-            learnt.last = other
+        if not other.looks_like(block) and not any(other.looks_like(asked) for asked in learnt.unsettled):
             try:
-                yield from read_block(unit, other)
+                yield from _read_settled(unit, other, learnt)
             except MeterRefused:
                 return
             return

@@ -26,8 +26,9 @@ _FORMATS: Final[dict[RegisterType, str]] = {
     "float32": ">f",
     "float64": ">d",
 }
-_DIGITS_OF_FLOAT: Final[dict[RegisterType, int]] = {"float32": 9, "float64": 17}
-"""So many digits tell every float apart."""
+FLOATS: Final = frozenset({"float32", "float64"})
+DIGITS_OF_FLOAT32: Final = 9
+"""So many digits tell every float32 apart."""
 
 
 def decode(item: Item, registers: Sequence[int]) -> Decimal | None:
@@ -49,7 +50,7 @@ def encode(item: Item, value: Decimal | None) -> tuple[int, ...]:
     else:
         number = value / item.factor
         try:
-            data = struct.pack(_FORMATS[item.type], float(number) if item.type in _DIGITS_OF_FLOAT else int(number))
+            data = struct.pack(_FORMATS[item.type], float(number) if item.type in FLOATS else int(number))
         except (struct.error, OverflowError):
             raise FrameError(f"{value} {item.quantity.unit} does not fit into {item.type} x {item.factor}") from None
     return unordered(data, item.order)
@@ -60,15 +61,17 @@ def interpret(data: bytes, type_: RegisterType) -> Decimal | None:
     if len(data) != 2 * width(type_):
         raise FrameError(f"{type_} has {2 * width(type_)} bytes, not {len(data)}")
     (number,) = struct.unpack(_FORMATS[type_], data)
-    if type_ not in _DIGITS_OF_FLOAT:
+    if type_ not in FLOATS:
         return Decimal(number)
     if not math.isfinite(number):
         return None
-    for digits in range(1, _DIGITS_OF_FLOAT[type_]):
+    if type_ == "float64":
+        return _plain(Decimal(repr(number)))
+    for digits in range(1, DIGITS_OF_FLOAT32):
         text = f"{number:.{digits}g}"
-        if _packs_to(text, type_, data):
+        if _packs_to_float32(text, data):
             return _plain(Decimal(text))
-    return _plain(Decimal(f"{number:.{_DIGITS_OF_FLOAT[type_]}g}"))
+    return _plain(Decimal(f"{number:.{DIGITS_OF_FLOAT32}g}"))
 
 
 def ordered(registers: Sequence[int], order: Order) -> bytes:
@@ -88,9 +91,9 @@ def unordered(data: bytes, order: Order) -> tuple[int, ...]:
     return tuple(int.from_bytes(swapped[at : at + 2], "big") for at in range(0, len(swapped), 2))
 
 
-def _packs_to(text: str, type_: RegisterType, data: bytes) -> bool:
+def _packs_to_float32(text: str, data: bytes) -> bool:
     try:
-        return struct.pack(_FORMATS[type_], float(text)) == data
+        return struct.pack(">f", float(text)) == data
     except OverflowError:  # rounded up beyond the largest float
         return False
 
@@ -106,6 +109,6 @@ def _no_value(item: Item) -> bytes:
     fitting = sorted(pattern for pattern in item.not_available if len(pattern) == 2 * item.count)
     if fitting:
         return fitting[0]
-    if item.type in _DIGITS_OF_FLOAT:
+    if item.type in FLOATS:
         return struct.pack(_FORMATS[item.type], math.nan)
     raise FrameError(f"{item.quantity.label}: {item.type} has no pattern for no value")

@@ -39,7 +39,9 @@ Instant = Annotated[
 Seconds = Annotated[int, Meta(ge=-(10**9), le=10**9)]
 
 
-class Message(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", gc=False):
+class Message(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag_field="type", gc=False
+):
     """What every message has: its `type` and the version of the form."""
 
     v: Literal[1]
@@ -55,7 +57,7 @@ class DailyFreeze(Message, frozen=True, tag="daily_freeze"):
     clock_skew_s: Annotated[Seconds | None, Meta(description="meter clock minus gateway clock at `read_at`")] = None
 
 
-class Frozen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
+class Frozen(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False):
     """A daily freeze inside an answer."""
 
     frozen_at: WallClock
@@ -63,7 +65,7 @@ class Frozen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=F
     clock_skew_s: Seconds | None = None
 
 
-class Relay(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
+class Relay(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False):
     """Where the relay is, what it was told, and whether the meter keeps power whatever it is told."""
 
     open: bool

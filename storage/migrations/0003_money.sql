@@ -137,3 +137,15 @@ CREATE TABLE charge_stream (
     PRIMARY KEY (account_id, period, component)
 );
 COMMENT ON TABLE charge_stream IS 'cumulative-difference rounding: posted_fen is always exact_yuan rounded to the fen, ties away from zero';
+
+-- From when on a point is billed: its account's opening day, or the first day of its meter if that came later.
+CREATE VIEW point_opening AS
+SELECT p.id AS point_id, a.id AS account_id, day.opens_on,
+       EXISTS (SELECT FROM slot s WHERE s.point_id = p.id AND s.kind = 'daily_freeze' AND s.day = day.opens_on
+               AND s.state = 'published') AS has_opening_freeze
+FROM point p
+JOIN account a ON a.id = p.account_id
+CROSS JOIN LATERAL (
+    SELECT greatest(a.open_from, (SELECT min(i.installed_on) FROM installation i WHERE i.point_id = p.id)) AS opens_on
+) day
+WHERE a.open_from IS NOT NULL AND a.agreement IS NOT NULL;

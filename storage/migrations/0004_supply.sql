@@ -22,12 +22,12 @@ CREATE TABLE command (
     CHECK (action <> 'trip' OR guard IS NOT NULL),
     CHECK ((sends = 0) = (sent_at IS NULL))
 );
-COMMENT ON COLUMN command.address IS 'the meter''s address at the time of the command';
+COMMENT ON COLUMN command.address IS 'the meter''s address at the time of the command; so is the line, which may change';
 COMMENT ON COLUMN command.guard IS 'all inputs and the verdict of the last evaluation; for a trip the one that released it';
 COMMENT ON COLUMN command.next_at IS 'when the line has to send it or to look at the relay again';
 CREATE UNIQUE INDEX one_open_command_of_a_point ON command (point_id)
     WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying');
-CREATE INDEX open_commands_of_a_line ON command (line, next_at)
+CREATE INDEX open_commands ON command (meter_id, next_at)
     WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying');
 CREATE INDEX commands_of_a_point ON command (point_id, sequence);
 
@@ -43,7 +43,7 @@ CREATE FUNCTION journal_command() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' OR NEW.state <> OLD.state OR NEW.sends <> OLD.sends THEN
         INSERT INTO command_event (command_id, state, detail, guard) VALUES (NEW.id, NEW.state, NEW.detail, NEW.guard);
-        PERFORM pg_notify('meterd_command', NEW.line);
+        PERFORM pg_notify('meterd_command', m.line) FROM meter m WHERE m.id = NEW.meter_id;
     END IF;
     RETURN NULL;
 END $$;

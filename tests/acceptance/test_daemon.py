@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import signal
 import socket
 import subprocess
 import urllib.request
@@ -10,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psycopg
 import pytest
 
+from storage.migrations import LOCK
 from tests.acceptance.stage import ADDRESSES, DAYS, METERD, POOR, Stage, stage
 
 pytestmark = pytest.mark.acceptance
@@ -186,5 +191,71 @@ def test_with_the_embedded_database_a_killed_daemon_goes_on_where_it_was(databas
         staged.start_daemon()
         staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
         staged.meterd("gaps", code=0)
+        postmaster = int((Path(folder) / "data/postgresql/postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGKILL)
+        staged.until("the database is missed", lambda: staged.health()["database"] == "away")
+        staged.until("the database is back", lambda: staged.health()["database"] == "ok")
+        staged.meterd("gaps", code=0)
         assert staged.stop_daemon() == 0
         assert not (Path(folder) / "data/postgresql/postmaster.pid").exists()
+
+
+def test_a_line_that_is_cut_while_nothing_is_to_do_is_noticed(staged: Stage) -> None:
+    staged.start_daemon()
+    staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
+    staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
+    staged.bench.cut("gate-1")
+    staged.until("the line is seen down", lambda: staged.health()["down"] == ["gate-1"], patience_s=10)
+
+
+def test_sigterm_while_it_waits_for_another_process_to_migrate(staged: Stage) -> None:
+    with psycopg.connect(staged.url, autocommit=True) as busy:
+        busy.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        staged.start_daemon()
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        staged.until("it waits", lambda: busy.execute(waits).fetchone() == (1,))
+        assert staged.stop_daemon(within_s=5) == 0
+
+
+def test_a_customer_who_was_cut_is_restored_over_the_line_that_the_meter_is_on_now(staged: Stage) -> None:
+    staged.start_daemon()
+    staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
+    staged.bench.cut("gate-1")
+    staged.meterd("topup", f"C{int(POOR)}", "500", "--key", "k")
+    assert staged.stop_daemon() == 0
+    for file in ("meterd.toml", "meters.csv"):
+        (staged.folder / file).write_text((staged.folder / file).read_text().replace("gate-1", "hall-1"))
+    staged.bench.mend("gate-1")
+    staged.start_daemon()
+    staged.until("the supply is restored", lambda: staged.supply_of(POOR) == "energised")
+    assert not staged.bench.relay_is_open(POOR)
+
+
+def test_a_command_for_a_meter_that_left_the_archive_does_not_stop_its_neighbours(staged: Stage) -> None:
+    staged.start_daemon()
+    staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
+    assert staged.stop_daemon() == 0
+    staged.meterd("topup", f"C{int(POOR)}", "500", "--key", "k")
+    meters = staged.folder / "meters.csv"
+    meters.write_text("".join(row for row in meters.read_text().splitlines(keepends=True) if POOR not in row))
+    staged.start_daemon()
+    staged.until("a person is told", lambda: "command for a meter that is not in the archive" in staged.log())
+    staged.until("it goes on", lambda: staged.health()["status"] == "ok")
+    assert "task died" not in staged.log()
+    assert staged.stop_daemon() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_the_embedded_database_of_another_user_is_not_touched(staged: Stage) -> None:
+    staged.site.write_text(staged.site.read_text().replace('url = { file = "database-url" }', ""))
+    cluster = staged.folder / "data/postgresql"
+    done = subprocess.run([METERD, "gaps", "-c", str(staged.site)], capture_output=True, text=True, check=False)
+    assert (done.returncode, cluster.exists()) == (1, False)
+    cluster.mkdir(parents=True)
+    (cluster / "PG_VERSION").write_text("18")
+    os.chown(cluster, pwd.getpwnam("nobody").pw_uid, -1)
+    for command in ("gaps", "run"):
+        done = subprocess.run([METERD, command, "-c", str(staged.site)], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "is run by user nobody; run this as that user" in done.stderr
+    assert cluster.stat().st_uid == pwd.getpwnam("nobody").pw_uid

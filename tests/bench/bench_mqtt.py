@@ -28,7 +28,7 @@ from protocols.channels.mqtt import Broker, MqttConnection
 from protocols.mqtt.own import OwnForm
 from tests.servers.mosquitto import LISTENER, Mosquitto, program
 
-ROUNDS = 1
+ROUNDS = 5
 MESSAGES = 20_000
 SETTINGS = LISTENER.replace("listener", "log_type none\nlistener") + (
     "max_queued_messages 0\nmax_inflight_messages 1000\n"

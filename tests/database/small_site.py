@@ -1,7 +1,5 @@
 """A site in rows, for the tests of the database: accounts whose points have one meter each."""
 
-# ruff: noqa: DTZ001 - the wall clocks of meters have no zone
-
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,16 +58,35 @@ class Site:
     def add(self, number: int, **changes: Any) -> None:
         """Account A<number> with point P<number>; a change goes to the row that has such a column."""
         account = {
-            **{"id": f"A{number}", "name": "", "tariff_id": "T", "agreement": "signed", "open_from": OPEN},
-            **{"warn_fen": 3000, "trip_fen": 0, "reconnect_fen": 0, "credit_limit_fen": 0},
+            "id": f"A{number}",
+            "name": "",
+            "tariff_id": "T",
+            "agreement": "signed",
+            "open_from": OPEN,
+            "warn_fen": 3000,
+            "trip_fen": 0,
+            "reconnect_fen": 0,
+            "credit_limit_fen": 0,
         }
         point = {
-            **{"id": f"P{number}", "account_id": f"A{number}", "area": "", "ratio": Decimal(1)},
-            **{"max_daily_kwh": Decimal(380), "reconnect": "allow_close", "protected": False, "life_support": False},
+            "id": f"P{number}",
+            "account_id": f"A{number}",
+            "area": "",
+            "ratio": Decimal(1),
+            "max_daily_kwh": Decimal(380),
+            "reconnect": "allow_close",
+            "protected": False,
+            "life_support": False,
         }
         meter = {
-            **{"address": f"{number:012d}", "line": "line", "protocol": "dlt645-2007", "modulus": 100_000_000},
-            **{"decimals": 2, "point_id": f"P{number}", "installed_on": date(2026, 1, 1), "profile": None},
+            "address": f"{number:012d}",
+            "line": "line",
+            "protocol": "dlt645-2007",
+            "modulus": 100_000_000,
+            "decimals": 2,
+            "point_id": f"P{number}",
+            "installed_on": date(2026, 1, 1),
+            "profile": None,
         }
         rows = (account, point, meter)
         assert set(changes) <= set(account) | set(point) | set(meter)
@@ -154,7 +171,17 @@ async def rows(connection: AsyncConnection[Any], query: str, *values: Any) -> li
 async def everything(connection: AsyncConnection[Any]) -> dict[str, list[Any]]:
     """All that the database keeps of readings, money and supply, to see that nothing changed."""
     tables = (
-        *("account", "point", "meter", "installation", "tariff_version", "reading", "slot", "slot_journal", "dead_letter"),
+        *(
+            "account",
+            "point",
+            "meter",
+            "installation",
+            "tariff_version",
+            "reading",
+            "slot",
+            "slot_journal",
+            "dead_letter",
+        ),
         *("ledger_account", "ledger_transaction", "posting", "link", "charge", "charge_stream", "command"),
         *("command_event", "guard_verdict"),
     )
@@ -169,4 +196,3 @@ async def links(connection: AsyncConnection[Any], point: str) -> list[tuple[date
 async def slots(connection: AsyncConnection[Any], point: str) -> dict[date, tuple[str, int, list[str]]]:
     query = "SELECT day, state, total, reasons FROM slot WHERE point_id = %s ORDER BY day"
     return {day: (state, total, reasons) for day, state, total, reasons in await rows(connection, query, point)}
-

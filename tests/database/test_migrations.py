@@ -49,7 +49,10 @@ def test_processes_that_migrate_at_once_do_it_once(empty_database_url):
     ("statement", "told"),
     [
         ("INSERT INTO schema_version VALUES (9999, '9999_future.sql', 'x')", r"9999_future\.sql\) is newer than this"),
-        ("UPDATE schema_version SET checksum = 'x' WHERE version = 2", r"0002_\w+\.sql is not the one that was applied"),
+        (
+            "UPDATE schema_version SET checksum = 'x' WHERE version = 2",
+            r"0002_\w+\.sql is not the one that was applied",
+        ),
     ],
 )
 def test_a_schema_that_is_not_ours_is_refused(database_url, statement, told):
@@ -64,9 +67,9 @@ def test_a_schema_that_is_not_ours_is_refused(database_url, statement, told):
 
 
 def test_a_database_without_a_schema_says_what_to_do(empty_database_url):
-    with psycopg.connect(empty_database_url) as connection:
-        with pytest.raises(SchemaError, match="holds no meterd schema; start `meterd run` once"):
-            check_version(connection)
+    told = "holds no meterd schema; start `meterd run` once"
+    with psycopg.connect(empty_database_url) as connection, pytest.raises(SchemaError, match=told):
+        check_version(connection)
 
 
 def test_an_older_schema_says_what_to_do(database_url):
@@ -76,16 +79,31 @@ def test_an_older_schema_says_what_to_do(database_url):
             check_version(connection)
 
 
-def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database_url):
-    """A foreign table stands where the second migration wants its own."""
+@pytest.mark.parametrize(
+    ("obstacle", "mended", "error"),
+    [
+        ("CREATE TABLE slot_journal (x int)", "DROP TABLE slot_journal", psycopg.errors.DuplicateTable),
+        (
+            "CREATE TABLE schema_version (version integer PRIMARY KEY CHECK (version <> 2), name text NOT NULL, "
+            "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
+            "ALTER TABLE schema_version DROP CONSTRAINT schema_version_version_check",
+            psycopg.errors.CheckViolation,
+        ),
+    ],
+    ids=["in the middle", "when it is noted"],
+)
+def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database_url, obstacle, mended, error):
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE slot_journal (x int)")
-    with pytest.raises(psycopg.errors.DuplicateTable):
+        connection.execute(obstacle)
+    with pytest.raises(error):
         migrate(empty_database_url)
     assert [version for version, _, _ in applied(empty_database_url)] == [1]
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        assert connection.execute("SELECT to_regclass('slot'), to_regclass('account')::text").fetchone() == (None, "account")
-        connection.execute("DROP TABLE slot_journal")
+        assert connection.execute("SELECT to_regclass('slot'), to_regclass('account')::text").fetchone() == (
+            None,
+            "account",
+        )
+        connection.execute(mended)
     assert migrate(empty_database_url) == VERSION
 
 

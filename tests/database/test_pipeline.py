@@ -1,6 +1,6 @@
 """The life of a batch: repeated, permuted, withheld, late, buried, and with a database that goes away."""
 
-# ruff: noqa: DTZ001 - the wall clocks of meters have no zone
+# ruff: noqa: ASYNC110 - a lock's waiters and a queue's length tell nobody when they change
 
 import asyncio
 import itertools
@@ -46,7 +46,7 @@ def priced(first: str, last: str) -> int:
     return (steps + 1) // 2
 
 
-# --- once and in order -------------------------------------------------------------------------------------------------
+# --- once and in order ----------------------------------------------------------------------------------------------
 
 
 def test_the_same_batch_again_changes_nothing(database_url):
@@ -134,7 +134,7 @@ def test_a_span_of_more_than_a_week_waits_for_its_days(database_url):
     on(database_url, story)
 
 
-# --- what is not published ---------------------------------------------------------------------------------------------
+# --- what is not published --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_raw_readings_are_never_changed(database_url):
     async def story(connection):
         meter = (await Site.of().take_over(connection))["P1"]
         await store(connection, freeze(meter, DAYS[0], KWH[0], rates=(Decimal(40), Decimal(60))))
-        with pytest.raises(psycopg.IntegrityError, match="reading|hyper"):
+        with pytest.raises(psycopg.IntegrityError, match="append-only"):
             await connection.execute("UPDATE reading SET total = 0")
         assert await rows(connection, "SELECT total, rates FROM reading") == [(10_000, [4000, 6000])]
 
@@ -218,7 +218,7 @@ def test_a_clock_that_is_decades_wrong_is_kept_as_it_is(database_url):
     on(database_url, story)
 
 
-# --- opening -----------------------------------------------------------------------------------------------------------
+# --- opening ----------------------------------------------------------------------------------------------------------
 
 
 def test_an_account_waits_for_its_opening_freeze_and_then_the_whole_chain_is_billed(database_url):
@@ -287,7 +287,7 @@ def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links
     on(database_url, story)
 
 
-# --- the queue and a database in trouble -------------------------------------------------------------------------------
+# --- the queue and a database in trouble ------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -357,7 +357,10 @@ def test_use_that_has_no_price_is_buried_and_the_other_meters_go_on(database_url
 
 def terminate_others(database_url) -> int:
     """Kill every other backend of this database, as a restart of the server would."""
-    kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    kill = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
     with psycopg.connect(database_url, autocommit=True) as connection:
         ((count,),) = connection.execute(kill).fetchall()
     return count
@@ -371,7 +374,7 @@ def test_a_backend_killed_in_the_middle_of_a_batch_loses_nothing(database_url):
             meter = (await Site.of().take_over(connection))["P1"]
         async with running_pipeline(database_url) as (pipeline, until, _):
             async with await connect(database_url) as other:
-                with pytest.raises(psycopg.OperationalError):
+                with pytest.raises(psycopg.OperationalError):  # noqa: PT012 - the kill ends this transaction too
                     async with other.transaction():
                         await other.execute("LOCK TABLE charge IN ACCESS EXCLUSIVE MODE")
                         for day, kwh in zip(DAYS, KWH, strict=True):
@@ -430,7 +433,7 @@ def test_a_pipeline_that_is_stopped_stores_what_it_was_given(database_url):
     on(database_url, story)
 
 
-# --- what is asked of it later -----------------------------------------------------------------------------------------
+# --- what is asked of it later ----------------------------------------------------------------------------------------
 
 
 def test_gaps_and_withheld_values_are_found_by_comparing_with_what_is_owed(database_url):

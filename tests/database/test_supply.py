@@ -74,7 +74,7 @@ async def cut(connection) -> None:
     await control.take_observation(connection, taken.command, OPENED, later(seconds=6))
 
 
-# --- cutting -----------------------------------------------------------------------------------------------------------
+# --- cutting ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url):
@@ -129,7 +129,9 @@ def test_a_trip_made_before_shadow_mode_was_switched_on_is_not_sent(database_url
     async def story(connection):
         await exhausted(connection)
         assert await order(connection, authority=SHADOW) is None
-        assert await rows(connection, COMMANDS) == [("trip", "cancelled")]
+        assert await rows(connection, "SELECT sends FROM command") == [0]
+        await control.resume(connection, later(minutes=2))
+        assert await rows(connection, COMMANDS) == [("trip", "expired")]
         assert await supply_of(connection) == "energised"
 
     on(database_url, story)
@@ -161,7 +163,10 @@ async def pay_first(connection, site: Site, amounts: dict[str, int]) -> None:
         ("UPDATE point SET relay_observed = 'open'", "ALREADY_OPEN"),
         ("UPDATE account SET state = 'closing'", "ACCOUNT_NOT_ACTIVE"),
         ("UPDATE account SET credit_limit_fen = 500", "BALANCE_OK"),
-        ("UPDATE slot SET state = 'suspect', reasons = '{V24 event}' WHERE day = '2026-03-02'", "READING_NOT_PUBLISHED"),
+        (
+            "UPDATE slot SET state = 'suspect', reasons = '{V24 event}' WHERE day = '2026-03-02'",
+            "READING_NOT_PUBLISHED",
+        ),
         ("DELETE FROM slot", "READING_NOT_PUBLISHED STALE_READING"),
         ("UPDATE link SET to_day = from_day + 3", "SPAN_GRACE"),
     ],
@@ -217,13 +222,31 @@ def test_a_trip_that_the_meter_did_not_take_is_sent_three_times_in_all(database_
             looked = await order(connection, later(seconds=20 * n + 15))
             assert looked.kind == "verify"
             await control.take_observation(connection, looked.command, CLOSED, later(seconds=20 * n + 15))
-        assert await rows(connection, "SELECT state, sends FROM command") == [("failed", 3)]
-        assert await supply_of(connection) == "energised"
-        assert await order(connection, later(minutes=2)) is None
-        await control.sweep(connection, ARMED, later(minutes=4))  # not at once again
-        assert len(await rows(connection, COMMANDS)) == 1
-        await control.sweep(connection, ARMED, later(minutes=6))
-        assert len(await rows(connection, COMMANDS)) == 2
+        assert await rows(connection, "SELECT state, sends FROM command") == [("verifying", 3)]
+        at = later(minutes=9)
+        for state, supply_state in (("verifying", "trip_commanded"), ("failed", "energised")):
+            looked = await order(connection, at)
+            assert looked.kind == "verify"
+            await control.take_observation(connection, looked.command, CLOSED, at)
+            assert await rows(connection, "SELECT state, sends FROM command") == [(state, 3)]
+            assert await supply_of(connection) == supply_state
+            at += timedelta(minutes=15)  # past its expiry no frame of it is obeyed any more
+        assert await order(connection, at) is None
+        await control.sweep(connection, ARMED, at)
+        assert await rows(connection, COMMANDS) == [("trip", "failed"), ("trip", "persisted")]
+
+    on(database_url, story)
+
+
+def test_an_observation_from_before_the_last_send_does_not_judge_it(database_url):
+    async def story(connection):
+        await exhausted(connection)
+        await control.take_answer(connection, await sent(connection), "unknown", "silence", NOW)
+        early = await order(connection, later(seconds=6))
+        await control.take_observation(connection, early.command, CLOSED, later(seconds=6))
+        await sent(connection, later(seconds=7))
+        await control.take_observation(connection, early.command, CLOSED, later(seconds=8))
+        assert await rows(connection, "SELECT state, sends FROM command") == [("sent", 2)]
 
     on(database_url, story)
 
@@ -332,7 +355,7 @@ def test_no_more_than_ten_trips_a_minute_leave_the_site_however_many_lines_ask(d
     on(database_url, story)
 
 
-# --- restoring ---------------------------------------------------------------------------------------------------------
+# --- restoring --------------------------------------------------------------------------------------------------------
 
 
 def test_a_payment_before_the_trip_is_sent_cancels_it(database_url):
@@ -543,7 +566,7 @@ def test_all_points_of_an_account_are_restored_together(database_url):
     on(database_url, story)
 
 
-# --- restart and sweep -------------------------------------------------------------------------------------------------
+# --- restart and sweep ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("age_s", "state"), [(59, "persisted"), (61, "expired")])

@@ -1,11 +1,9 @@
 """Worked cases of the money and control rules, event by event through the pure rules.
 
-`golden_open.json` is the project's own file of worked cases, schema version 1.0, computed exactly and independently of
-this program; copied unchanged from the notes of the domain (domain/golden_open.json). The same cases go through pipeline
-and database in tests/database/test_golden_cases.py.
+`golden_open.json` is the project's own file of worked cases (domain/golden_open.json, schema version 1.0), copied
+unchanged; its results were computed exactly and independently of this program. The same cases go through pipeline and
+database in tests/database/test_golden_cases.py.
 """
-
-# ruff: noqa: DTZ001, DTZ007 - the cases are in naive local time
 
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -139,9 +137,7 @@ def links_of(case, chain):
 
 
 def priced(case, link):
-    return price_link(
-        link, ratio=case.ratio, decimals=case.register.decimals, tariff=case.tariff, zone=case.zone
-    )
+    return price_link(link, ratio=case.ratio, decimals=case.register.decimals, tariff=case.tariff, zone=case.zone)
 
 
 def by_day(point):

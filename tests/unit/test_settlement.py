@@ -68,9 +68,7 @@ class Book:
         return {stream.period: state.posted_fen for stream, state in self.streams.items() if state.posted_fen}
 
 
-readings_with_gaps = st.lists(
-    st.tuples(st.integers(1, 9), st.integers(0, 30_000)), min_size=1, max_size=12
-)
+readings_with_gaps = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 30_000)), min_size=1, max_size=12)
 
 
 def chain_of(start: int, steps) -> dict[date, int]:

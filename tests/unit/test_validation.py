@@ -1,7 +1,5 @@
 """Which freeze may be published: the hard rules, at their limits."""
 
-# ruff: noqa: DTZ001 - meters have no zone
-
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 

@@ -30,6 +30,14 @@ class Model:
     def memory(self) -> list[date]:
         return [self.today, *(self.today - n * ONE_DAY for n in range(self.days - 1, 0, -1))]
 
+    def roll(self, today: date) -> None:
+        """What left the 62 days of the ring, or lies in the future of a clock that was set back, is forgotten."""
+        first, last = max(self.today, today) - 61 * ONE_DAY, min(self.today, today)
+        self.filled = {slot for slot in self.filled if first <= slot[1] <= last}
+        self.taken = {slot for slot in self.taken if first <= slot[1] <= last}
+        self.slot_pause = {slot: pause for slot, pause in self.slot_pause.items() if first <= slot[1] <= last}
+        self.today = today
+
     def owed(self, meter: int, day: date) -> bool:
         return day in self.memory() and day >= self.installed[meter]
 
@@ -58,12 +66,12 @@ ages = st.integers(-2, 70)
 actions = st.one_of(
     st.tuples(st.just("fill"), meters, ages),
     st.tuples(st.just("take"), meters, ages),
-    st.tuples(st.just("not_there"), meters, st.integers(0, 61)),
+    st.tuples(st.just("not_there"), meters, st.sampled_from([0, 1, 30, 60, 61])),
     st.tuples(st.just("silent"), meters),
     st.tuples(st.just("answered"), meters),
     st.tuples(st.just("unblock")),
     st.tuples(st.just("rebuild"), st.sets(st.tuples(meters, ages), max_size=12)),
-    st.tuples(st.just("roll"), st.sampled_from([1, 1, 1, 2, 5, 61, 62, 63, 200, 0, -1])),
+    st.tuples(st.just("roll"), st.sampled_from([1, 1, 1, 2, 5, 61, 62, 63, 200, 0, -1, -7, -63])),
     st.tuples(st.just("next"), st.sampled_from([0.0, 1.0, 10.0, 45.0, 400.0])),
 )
 
@@ -110,7 +118,7 @@ def test_the_plan_is_that_of_the_model_over_any_sequence(installed, days, sequen
                 model.taken = set()
             case "roll":
                 plan.roll(model.today + arguments[0] * ONE_DAY)
-                model.today = max(model.today, model.today + arguments[0] * ONE_DAY)
+                model.roll(model.today + arguments[0] * ONE_DAY)
             case "next":
                 now_s += arguments[0]
                 found, expected = plan.next(now_s), model.next(now_s)
@@ -188,13 +196,33 @@ def test_a_value_on_its_way_is_not_asked_for_twice_and_not_counted_as_present():
     assert plan.counts() == (0, 1)
 
 
-def test_a_clock_that_went_back_takes_nothing_away():
+def test_the_pause_of_a_day_that_fell_out_of_the_memory_is_not_that_of_the_new_day_in_its_place():
+    today = date(2026, 3, 1)
+    plan = Wanted([today - 61 * ONE_DAY], days=62, today=today)
+    plan.not_there(0, today - 61 * ONE_DAY, 0.0, first_s=FIRST_S, longest_s=LONGEST_S)
+    plan.roll(today + ONE_DAY)
+    assert plan.next(1.0) == (0, today + ONE_DAY)
+
+
+def test_a_step_back_over_midnight_takes_nothing_away():
     today = date(2026, 3, 1)
     plan = Wanted([today - 9 * ONE_DAY], days=10, today=today)
     plan.fill(0, today)
-    plan.roll(today - 3 * ONE_DAY)
+    plan.roll(today - ONE_DAY)
     assert not plan.is_wanted(0, today)
     assert plan.counts() == (9, 1)
+
+
+def test_a_clock_that_was_far_ahead_is_followed_back():
+    today = date(2026, 3, 1)
+    plan = Wanted([today - 9 * ONE_DAY], days=10, today=today)
+    plan.fill(0, today)
+    plan.roll(date(2030, 1, 1))
+    plan.roll(today)
+    assert plan.next(0) == (0, today)
+    plan.rebuild([(0, today)])
+    assert plan.counts() == (9, 1)
+    assert plan.next(0) == (0, today - 9 * ONE_DAY)
 
 
 def test_the_oldest_of_so_many_days_counts_today():

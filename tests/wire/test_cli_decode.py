@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.cli.decode import decode
+from protocols.dlt645.describe import describe_stream
+from protocols.dlt645.describe_batch import describe_streams
+from protocols.dlt645.frame import Frame, checksum, encode
 
 VOLTAGES = "6812000000102068910A333234358955323232322116"
 
@@ -116,3 +120,50 @@ def test_no_text_makes_it_crash(text: str) -> None:
     result = run("--json", "--", text)
     assert result.exit_code in (0, 2)
     assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+STORED = [
+    encode(Frame(f"{number:012d}", 0x91, bytes.fromhex("01010605") + bytes.fromhex(f"{number:08d}")[::-1] * 5))
+    for number in range(300)
+]
+
+
+def test_a_file_of_lines_is_told_line_by_line(tmp_path: Path) -> None:
+    frames = [*STORED[:20], bytes.fromhex(VOLTAGES), STORED[20][:-1], b"\x01", b"\xfe\xfe" + STORED[21]]
+    path = tmp_path / "frames.txt"
+    path.write_text("\n".join(frame.hex(" ") for frame in frames) + "\n\n")
+    assert objects(run("--json", "--file", str(path))) == objects(run("--json", *(frame.hex() for frame in frames)))
+
+
+@pytest.mark.parametrize("wake_up", [b"", b"\xfe\xfe\xfe\xfe"])
+@pytest.mark.parametrize("spoil", [False, True])
+def test_a_binary_file_is_one_stream(tmp_path: Path, wake_up: bytes, spoil: bool) -> None:
+    path = tmp_path / "recording.bin"
+    recording = bytearray(b"".join(wake_up + frame for frame in STORED))
+    if spoil:
+        recording[1000] ^= 0xFF
+        recording[1040] ^= 0xFF
+    path.write_bytes(recording)
+    told = objects(run("--json", "--file", str(path)))
+    assert told == objects(run("--json", recording.hex()))
+    assert len(told) >= 299
+
+
+def test_a_file_of_1997_or_modbus_frames_is_told_too(tmp_path: Path) -> None:
+    path = tmp_path / "frames.txt"
+    path.write_text("6803000000000068010244E90316\n010300000001840A\n")
+    told = objects(run("--json", "--file", str(path)))
+    assert [item["protocol"] for item in told] == ["dlt645-1997", "modbus-rtu"]
+    assert [
+        item["protocol"] for item in objects(run("--json", "--protocol", "dlt645-2007", "--file", str(path)))[:1]
+    ] == ["dlt645-2007"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 35), st.integers(0, 255)), max_size=30))
+def test_many_frames_are_told_as_each_of_them(damage: list[tuple[int, int, int]]) -> None:
+    frames = [bytearray(frame) for frame in STORED[:41]]
+    for number, place, byte in damage:
+        frames[number][place] = byte
+        frames[number][-2] = checksum(frames[number][:-2])
+    streams = [bytes(frame) for frame in frames]
+    assert describe_streams(streams) == [[item.as_dict() for item in describe_stream(stream)] for stream in streams]

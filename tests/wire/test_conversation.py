@@ -34,7 +34,7 @@ from protocols.exchange import Exchange
 METER = "000000001600"
 OTHER = "000000001601"
 QUICK = Timing(reply_timeout_s=0.1, byte_gap_s=0.1, longest_answer_s=0.2, quiet_s=0.02, retries=1)
-LATEST = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  a meter's wall clock
+LATEST = datetime(2026, 1, 2, 3, 4, 5)
 Answer = Callable[[Frame], Iterable[bytes | asyncio.Event]]
 Line = Callable[[Answer], AbstractAsyncContextManager[StreamChannel]]
 
@@ -363,7 +363,7 @@ def test_a_line_that_is_not_there_cannot_be_opened() -> None:
         async with channel:
             raise AssertionError("opened")
 
-    with pytest.raises(LineDown, match="serial /dev/no-such-port 2400 Bd 8E1: cannot open: No such file or directory$"):
+    with pytest.raises(LineDown, match=r"serial /dev/no-such-port 2400 Bd 8E1: cannot open: No such file or directory$"):
         asyncio.run(story(SerialChannel("/dev/no-such-port")))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -162,4 +162,6 @@ def test_a_batch_says_of_each_frame_what_the_general_decoder_says(frames: list[F
 def test_a_batch_of_another_length_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="no frames of 24 bytes"):
         batch.decode_registers(bytes(25), IDENTIFIER, registers=2)
+    with pytest.raises(ValueError, match="63 registers do not fit"):
+        batch.decode_registers(b"", IDENTIFIER, registers=63)
     assert batch.decode_registers(b"", IDENTIFIER, registers=2).hundredths.dtype == np.int64

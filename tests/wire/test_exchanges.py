@@ -26,7 +26,7 @@ said = asked
 
 def wall(*parts: int) -> datetime:
     """A meter's wall clock has no zone."""
-    return datetime(*parts)  # type: ignore[arg-type]  # noqa: DTZ001
+    return datetime(*parts)  # type: ignore[arg-type]
 
 
 def test_a_read_returns_the_data_after_the_identifier() -> None:

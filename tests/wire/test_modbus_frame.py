@@ -148,6 +148,13 @@ def test_an_echo_is_told_apart_from_the_answer() -> None:
     assert codec_rtu.is_answer(asked, answer)  # type: ignore[arg-type]
 
 
+def test_a_request_whose_register_reads_like_an_odd_byte_count_is_no_answer() -> None:
+    asked = request(1, ReadHoldingRegistersRequest(address=0x0300, count=1))
+    (found,) = decode_all(rtu_answers(), encode_rtu(asked))
+    assert isinstance(found, Frame)
+    assert found.is_request
+
+
 @pytest.mark.parametrize(
     ("unit", "pdu"),
     [

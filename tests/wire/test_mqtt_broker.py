@@ -1,8 +1,10 @@
 """A real broker: what it promised outlives it, refusals are heard, and a line runs through the topics of a DTU."""
 
 import asyncio
-import gc
+import hashlib
+import json
 import subprocess
+from base64 import b64encode
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -27,12 +29,10 @@ from simulators.bus import SimulatedBus
 from simulators.faults import Fault
 from simulators.meter import SimulatedMeter
 from simulators.mqtt import SimulatedGateway
-from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto
+from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto, plugin
 
 PATIENCE_S = 20
 ADDRESSES = ["000000001601", "000000001602"]
-ACCESS = "user meterd\ntopic readwrite open/#\n"
-PASSWORDS = "meterd:$7$101$"
 
 
 def run(scene):
@@ -41,7 +41,7 @@ def run(scene):
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):
-    with Mosquitto(tmp_path_factory.mktemp("mosquitto")) as running:
+    with Mosquitto(tmp_path_factory.mktemp("mosquitto"), LISTENER) as running:
         yield running
 
 
@@ -112,29 +112,31 @@ def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(broker, me):
     run(scene())
 
 
-def test_a_killed_broker_is_noticed_and_nothing_pushed_meanwhile_is_lost(tmp_path, me):
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_dead_broker_is_noticed_and_nothing_pushed_meanwhile_is_lost(tmp_path, me, how):
     with Mosquitto(tmp_path) as mortal:
         me = replace(me, port=mortal.port)
 
         async def scene():
             async with connected(me, "freeze/+", "other/#") as connection:
                 mortal.publish("freeze/1", "before")
-                (kept,) = await received(connection, 1)
-                mortal.wait_until_kept(me.client_id, "freeze/+", "other", "before")
-                mortal.kill()
+                (unacknowledged,) = await received(connection, 1)
+                mortal.wait_until_kept(me.client_id, "freeze/+", "other/#")
+                getattr(mortal, how)()
                 with pytest.raises(LineDown, match="connection lost"):
                     await asyncio.wait_for(connection.receive(), PATIENCE_S)
                 with pytest.raises(LineDown):
                     await connection.publish("freeze/2", b"x")
-                connection.acknowledge(kept)  # too late, and harmless
+                connection.acknowledge(unacknowledged)  # too late, and harmless
             with pytest.raises(LineDown, match="cannot connect"):
                 await MqttConnection(me).__aenter__()
             mortal.start()
             mortal.publish("freeze/2", "while we were away")
             async with connected(me, "freeze/+", "other/#") as connection:
+                assert connection.session_present
                 mortal.publish("other/3", "afterwards")
-                messages = await received(connection, 3)
-                assert {message.payload for message in messages} == {b"before", b"while we were away", b"afterwards"}
+                expected = {b"while we were away", b"afterwards"} | ({b"before"} if how == "stop" else set())
+                assert {message.payload for message in await received(connection, len(expected))} == expected
 
         run(scene())
 
@@ -175,17 +177,31 @@ def test_many_messages_under_way_at_once_are_all_acknowledged(me):
     async def scene():
         async with connected(me, "many") as connection:
             await asyncio.gather(*(connection.publish("many", b"x" * 5000) for _ in range(300)))
-            for message in await received(connection, 300):
+            for _ in range(300):
+                (message,) = await received(connection, 1)
                 connection.acknowledge(message)
 
     run(scene())
 
 
-def test_refusals_of_an_access_list_are_heard(tmp_path):
+def access(folder):
+    """The settings of a broker where `meterd` with password `secret` may use open/# only."""
+    salt = b"twelve bytes"
+    digest = hashlib.pbkdf2_hmac("sha512", b"secret", salt, 101)
+    may = [{"acltype": kind, "topic": "open/#", "allow": True} for kind in ("subscribePattern", "publishClientSend")]
+    forbidden = dict.fromkeys(("publishClientSend", "subscribe"), False)
+    secrets = {"password": b64encode(digest).decode(), "salt": b64encode(salt).decode(), "iterations": 101}
+    rights = {
+        "defaultACLAccess": {**forbidden, "publishClientReceive": True, "unsubscribe": True},
+        "clients": [{"username": "meterd", "roles": [{"rolename": "reader"}], **secrets}],
+        "roles": [{"rolename": "reader", "acls": may}],
+    }
+    (folder / "rights.json").write_text(json.dumps(rights))
+    return f"listener {{port}} 127.0.0.1\nplugin {plugin()}\nplugin_opt_config_file {folder}/rights.json\n"
+
+
+def test_refusals_of_the_broker_are_heard(tmp_path):
     """Subscriptions with both versions; publications with 5, where the broker says so."""
-    (tmp_path / "access").write_text(ACCESS)
-    subprocess.run(["mosquitto_passwd", "-b", "-c", str(tmp_path / "passwords"), "meterd", "secret"], check=True)
-    settings = f"listener {{port}} 127.0.0.1\nacl_file {tmp_path}/access\npassword_file {tmp_path}/passwords\n"
 
     async def scene(me):
         async with connected(me) as connection:
@@ -200,7 +216,7 @@ def test_refusals_of_an_access_list_are_heard(tmp_path):
         with pytest.raises(LineDown, match="the broker refused us"):
             await MqttConnection(replace(me, password="wrong")).__aenter__()
 
-    with Mosquitto(tmp_path, settings) as strict:
+    with Mosquitto(tmp_path, access(tmp_path)) as strict:
         for version in ("3.1.1", "5"):
             run(scene(Broker("127.0.0.1", strict.port, version, version=version, user="meterd", password="secret")))
     assert "secret" not in repr(Broker("h", 1, "c", password="secret"))
@@ -242,31 +258,28 @@ def test_commands_leave_only_with_the_right_to_control_and_never_retained(broker
     run(scene())
 
 
-def test_no_broker_a_deaf_one_and_one_that_talks_something_else(me, monkeypatch):
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x02\x00", b"\xff" * 50])
+def test_who_is_no_broker_is_given_up(me, monkeypatch, greeting):
     async def scene():
         with pytest.raises(LineDown, match="cannot connect"):
             await MqttConnection(replace(me, port=1)).__aenter__()
         with pytest.raises(LineDown, match="not open"):
             await MqttConnection(me).publish("a", b"")
-        ended = asyncio.Event()
+        monkeypatch.setattr("protocols.channels.mqtt.ANSWER_TIMEOUT_S", 0.1)
+        gone = asyncio.Event()
 
         async def talk(reader, writer):
-            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            await ended.wait()
+            writer.write(greeting)
+            while await reader.read(1000):
+                pass
             writer.close()
+            gone.set()
 
         server = await asyncio.start_server(talk, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        with pytest.raises(LineDown):
-            await MqttConnection(replace(me, port=port)).__aenter__()
-        ended.set()
+        with pytest.raises(LineDown, match=r"not greeted|connection lost"):
+            await MqttConnection(replace(me, port=server.sockets[0].getsockname()[1])).__aenter__()
+        await asyncio.wait_for(gone.wait(), PATIENCE_S)
         server.close()
-        monkeypatch.setattr("protocols.channels.mqtt.ANSWER_TIMEOUT_S", 0.1)
-        silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-        with pytest.raises(LineDown, match="not greeted"):
-            await MqttConnection(replace(me, port=silent.sockets[0].getsockname()[1])).__aenter__()
-        silent.close()
-        gc.collect()
 
     run(scene())
 
@@ -309,7 +322,8 @@ def test_tls_with_a_client_certificate_and_without_trust(tmp_path, certificates,
         me_there = replace(me, port=secure.port, tls=ours)
         async with connected(me_there, "secure/#") as connection:
             await asyncio.gather(*(connection.publish("secure/1", b"x" * 20_000) for _ in range(50)))
-            for message in await received(connection, 50):
+            for _ in range(50):
+                (message,) = await received(connection, 1)
                 connection.acknowledge(message)
         with pytest.raises(LineDown, match=r"unable to get local issuer certificate|self-signed certificate"):
             await MqttConnection(replace(me_there, tls=replace(ours, ca=certificates / "stranger.pem"))).__aenter__()

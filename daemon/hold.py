@@ -1,0 +1,76 @@
+"""The hold on a site: one daemon acts on a database, and only while the database says so."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from daemon.control.supply import SiteHold
+from daemon.supervision import in_thread
+from protocols.errors import MeterdError
+from storage.database import Database
+from storage.supply import SITE_LOCK
+
+log = structlog.get_logger("daemon")
+
+TRY_LOCK = "SELECT pg_try_advisory_lock(%s), pg_backend_pid()"
+CHECK_S = 2.0
+WAIT_S = 5.0
+"""A killed predecessor's lock goes away with its connection; longer than this it is a living daemon."""
+
+
+class AnotherDaemon(MeterdError):
+    """Another daemon acts on this database. Two could cut one customer twice, so this one does not act."""
+
+
+async def take_site(url: str, hold: SiteHold) -> AsyncConnection[Any]:
+    """The connection whose lock is the hold. AnotherDaemon when a living one has it."""
+    connection = await AsyncConnection.connect(url, autocommit=True)
+    give_up_at = time.monotonic() + WAIT_S
+    while True:
+        row = await (await connection.execute(TRY_LOCK, (SITE_LOCK,))).fetchone()
+        if row is not None and row[0]:
+            hold.database_process = row[1]
+            return connection
+        if time.monotonic() > give_up_at:
+            await connection.close()
+            raise AnotherDaemon("another meterd acts on this database; stop it first")
+        await asyncio.sleep(0.1)
+
+
+async def hold_site_until(
+    stop: asyncio.Event, holder: AsyncConnection[Any], database: Database, hold: SiteHold
+) -> None:
+    """Until a signal asks to stop. When the connection is lost nothing is released any more, until the site is taken
+    anew; AnotherDaemon if somebody else took it meanwhile. An embedded server that died is started again."""
+    while not stop.is_set():
+        try:
+            await asyncio.wait_for(stop.wait(), CHECK_S)
+        except TimeoutError:
+            try:
+                await holder.execute("SELECT 1")
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                hold.database_process = 0
+                log.error("database away, control stopped")
+                await holder.close()
+                holder = await _take_again(stop, database, hold) or holder
+    await holder.close()
+
+
+async def _take_again(stop: asyncio.Event, database: Database, hold: SiteHold) -> AsyncConnection[Any] | None:
+    while not stop.is_set():
+        try:
+            await in_thread(database.revive)
+            connection = await take_site(database.url, hold)
+        except (psycopg.OperationalError, OSError) as error:
+            log.debug("database still away", error=str(error))
+            await asyncio.sleep(CHECK_S)
+        else:
+            log.info("database back, control goes on")
+            return connection
+    return None

@@ -1,0 +1,202 @@
+"""A cut and a restore over MQTT, all the way: rows, broker, simulated meter, read-back, rows."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+from psycopg_pool import AsyncConnectionPool
+
+from daemon.acquisition.gateway import Gateway
+from daemon.acquisition.line import Pace
+from daemon.pipeline import Pipeline
+from protocols.channels.mqtt import Broker
+from protocols.mqtt.own import OwnForm
+from protocols.mqtt.shelly import Shelly
+from protocols.mqtt.tasmota import Tasmota
+from simulators.bus import SimulatedBus
+from simulators.meter import SimulatedMeter
+from simulators.mqtt import SimulatedGateway
+from simulators.relay import Relay
+from simulators.scenario import site_clock
+from tests.database.small_site import ARMED, DAY, OPEN, SHADOW, ZONE, Site, connect, freeze, pay, rows, store
+from tests.servers.mosquitto import LISTENER, Mosquitto
+
+ADDRESS = "000000000001"
+PATIENCE_S = 10
+COMMANDS = "SELECT action, state FROM command ORDER BY sequence"
+FAMILIES = {
+    "own": (OwnForm("meterd", "gw"), {}),
+    "tasmota": (Tasmota([f"tasmota-{ADDRESS}"]), {ADDRESS: f"tasmota-{ADDRESS}"}),
+    "shelly": (Shelly([f"shellyplus1pm-{ADDRESS}"], "meterd-1", "switch:0"), {ADDRESS: f"shellyplus1pm-{ADDRESS}"}),
+}
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    with Mosquitto(tmp_path_factory.mktemp("mosquitto"), LISTENER) as running:
+        yield running
+
+
+def pool_of(url):
+    return AsyncConnectionPool(url, min_size=1, max_size=4, open=False, kwargs={"autocommit": True})
+
+
+@asynccontextmanager
+async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None):
+    """One exhausted account with a trip command, its simulated meter, the gateway's task beside a pipeline."""
+    family, devices = FAMILIES[flavour]
+    async with await connect(url) as connection, pool_of(url) as pool:
+        found = await Site.of(1, line="gw", reconnect="close").take_over(connection)
+        batch = [freeze(meter, day, kwh) for meter in found.values() for day, kwh in ((OPEN, 100), (OPEN + DAY, 110))]
+        await store(connection, *batch, authority=authority)
+        gateways = []
+
+        def stored(slots):
+            for gateway in gateways:
+                for meter_id, day in slots:
+                    gateway.stored(meter_id, day)
+
+        pipeline = Pipeline(pool, authority, batch_readings=100, stored=stored)
+        gateway = Gateway(
+            "gw",
+            list(found.values()),
+            broker=Broker("127.0.0.1", broker.port, f"meterd-{flavour}"),
+            family=family,
+            devices=devices,
+            reply_timeout_s=0.5,
+            pace=Pace(retry_s=0.2, reconnect_s=0.1),
+            backfill_days=1,
+            trace=False,
+            pool=pool,
+            authority=authority,
+            hand_on=pipeline.put,
+        )
+        gateways.append(gateway)
+        meter = SimulatedMeter(ADDRESS, now=site_clock(ZONE), relay=relay)
+        there = Broker("127.0.0.1", broker.port, f"simulated-{flavour}")
+        simulator = SimulatedGateway(SimulatedBus([meter]), there, flavour=flavour, name="gw")
+        await simulator.open()
+        await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
+        tasks = [asyncio.create_task(pipeline.run()), asyncio.create_task(gateway.run())]
+        try:
+            yield connection, gateway, meter, simulator
+        finally:
+            for task in reversed(tasks):
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            await simulator.close()
+
+
+async def holds(question):
+    """Nobody tells the test what happens in other tasks: it looks often."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not question():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def until(connection, question, *expected, gateway=None):
+    """Until the rows are these; the database does not tell. With a gateway no relay is waited for: it looks at once."""
+    found = []
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while (found := await rows(connection, question)) != list(expected):
+                if gateway is not None:
+                    await connection.execute("UPDATE command SET next_at = created_at WHERE state = 'acked'")
+                    gateway.wake()
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        assert found == list(expected)
+
+
+def run(scene):
+    asyncio.run(asyncio.wait_for(scene, 2 * PATIENCE_S))
+
+
+@pytest.mark.parametrize("flavour", FAMILIES)
+def test_a_cut_and_a_restore_are_verified_by_reading_the_relay_back(database_url, broker, flavour):
+    async def scene():
+        async with cut_site(database_url, broker, flavour) as (connection, gateway, meter, _):
+            await until(connection, COMMANDS, ("trip", "verified"), gateway=gateway)
+            assert meter.relay.is_open
+            assert await rows(connection, "SELECT supply_state FROM point") == ["disconnected"]
+            await pay(connection, "A1", 10_000)
+            await until(connection, COMMANDS, ("trip", "verified"), ("close", "verified"), gateway=gateway)
+            assert not meter.relay.is_open
+            assert await rows(connection, "SELECT supply_state FROM point") == ["energised"]
+
+    run(scene())
+
+
+def test_accepted_is_not_open(database_url, broker):
+    """A stuck relay: every command is accepted, the read-back tells the truth."""
+
+    async def scene():
+        async with cut_site(database_url, broker, "own", relay=Relay(is_stuck=True)) as (connection, gateway, meter, _):
+            seen = "SELECT relay_observed FROM point"
+            await until(connection, seen, "closed", gateway=gateway)
+            states = await rows(connection, COMMANDS)
+            assert states[0][0] == "trip"
+            assert states[0][1] != "verified"
+            assert [event.detail["answer"] for event in meter.events if event.kind == "control"][:1] == ["9C"]
+
+    run(scene())
+
+
+def test_in_shadow_mode_nothing_is_sent(database_url, broker):
+    async def scene():
+        async with cut_site(database_url, broker, "own", authority=SHADOW) as (connection, _, meter, simulator):
+            await simulator.push(again=True)
+            await until(connection, "SELECT count(*) > 2 FROM reading", True)
+            assert not [event for event in meter.events if event.kind == "control"]
+            assert await rows(connection, COMMANDS) == []
+
+    run(scene())
+
+
+def test_a_trip_is_not_sent_to_a_gateway_that_is_away(database_url, broker):
+    """It would be done some day, when nobody expects it; a reconnect may wait."""
+
+    async def scene():
+        broker.publish("meterd/gw/up/status", '{"v":1,"type":"status","online":false}', "-r")
+        family, _ = FAMILIES["own"]
+        async with await connect(database_url) as connection, pool_of(database_url) as pool:
+            found = await Site.of(1, line="gw").take_over(connection)
+            gateway = Gateway(
+                "gw",
+                list(found.values()),
+                broker=Broker("127.0.0.1", broker.port, "meterd-away", keep_session=False),
+                family=family,
+                devices={},
+                reply_timeout_s=0.5,
+                pace=Pace(retry_s=0.2, reconnect_s=0.1),
+                backfill_days=1,
+                trace=False,
+                pool=pool,
+                authority=ARMED,
+                hand_on=None,
+            )
+            task = asyncio.create_task(gateway.run())
+            await holds(lambda: not gateway._is_online)
+            batch = [freeze(meter, day, k) for meter in found.values() for day, k in ((OPEN, 100), (OPEN + DAY, 110))]
+            await store(connection, *batch, authority=ARMED)
+            gateway.wake()
+            await until(connection, COMMANDS, ("trip", "failed"))
+            (detail,) = await rows(connection, "SELECT detail FROM command")
+            assert detail == "the gateway or the device is offline"
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        broker.publish("meterd/gw/up/status", "", "-r")
+
+    run(scene())
+
+
+def test_a_pushed_freeze_is_acknowledged_when_it_is_in_the_database(database_url, broker):
+    async def scene():
+        async with cut_site(database_url, broker, "own", authority=SHADOW) as (connection, gateway, _, simulator):
+            await simulator.push(again=True)
+            today = datetime.now(UTC).astimezone(ZONE).date()
+            await until(connection, f"SELECT count(*) FROM slot WHERE day >= '{today - DAY}'", 1)
+            await holds(lambda: not gateway._unstored)
+
+    run(scene())

@@ -1,0 +1,288 @@
+"""Loading a site: every mistake at once, each with its file, its line and a hint; nothing half loaded."""
+
+# ruff: noqa: E501 - a case is one line
+
+import subprocess
+import sys
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from config.load import load_site
+from config.problems import ConfigError
+
+GOOD = {
+    "meterd.toml": """\
+[site]
+name = "house"
+zone = "Asia/Shanghai"
+data_directory = "data"
+archive = "archive"
+tariffs = "tariffs.toml"
+
+[[line]]
+name = "gate-1"
+tcp = "127.0.0.1:7001"
+baud = 9600
+
+[[line]]
+name = "bus-1"
+serial = "/dev/ttyS9"
+""",
+    "tariffs.toml": """\
+[[tariff.home.version]]
+effective_from = 2026-01-01
+price = "0.5283"
+""",
+    "archive/accounts.csv": "account,tariff,open_from,agreement\nA1,home,2026-03-01,signed\nA2,home,,\n",
+    "archive/points.csv": "point,account,ratio,protected\nP1,A1,,\nP2,A2,60,yes\nP3,,,\n",
+    "archive/meters.csv": "address,line,point,installed_on\n000000000001,gate-1,P1,2026-01-01\n000000000002,bus-1,P2,2026-01-01\n",
+}
+
+
+def write(folder: Path, **changes: tuple[str, str] | str | bytes | None) -> Path:
+    """A good site with changes by file: (old, new), a whole text, bytes, or None for no such file."""
+    for name, text in GOOD.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        change = changes.pop(path.stem, text)
+        if isinstance(change, tuple):
+            assert text.count(change[0]) >= 1, f"{name} has no {change[0]!r}"
+            change = text.replace(change[0], change[1], 1)
+        if change is not None:
+            path.write_bytes(change if isinstance(change, bytes) else change.encode())
+    assert not changes, f"no such files: {changes}"
+    return folder / "meterd.toml"
+
+
+def mistakes(folder: Path, **changes: tuple[str, str] | str | bytes | None) -> list[str]:
+    with pytest.raises(ConfigError) as refusal:
+        load_site(write(folder, **changes))
+    return [str(problem) for problem in refusal.value.problems]
+
+
+def test_a_good_site_is_loaded_with_its_units(tmp_path):
+    control = (
+        '\n[control]\nmin_debt_yuan = "7.50"\nwindow_end = "24:00"\nmax_reading_age_h = 12\nholidays = [2026-10-01]\n'
+    )
+    site = load_site(write(tmp_path, meterd=GOOD["meterd.toml"] + control))
+    assert [(line.name, line.tcp, line.serial, line.baud) for line in site.settings.line] == [
+        ("gate-1", ("127.0.0.1", 7001), None, 9600),
+        ("bus-1", None, "/dev/ttyS9", 2400),
+    ]
+    assert site.settings.site.data_directory == tmp_path / "data"
+    assert site.settings.control.mode == "shadow"
+    assert (site.settings.control.min_debt_yuan, site.settings.control.window_end) == (750, time.max)
+    assert site.settings.control.max_reading_age_h == timedelta(hours=12)
+    assert site.settings.control.holidays == {date(2026, 10, 1)}
+    assert [(a.account, a.open_from, a.warn_fen, a.trip_fen, a.reconnect_fen) for a in site.archive.accounts] == [
+        ("A1", date(2026, 3, 1), 3000, 0, 0),
+        ("A2", None, 3000, 0, 0),
+    ]
+    assert [(p.point, p.account, p.ratio, p.max_daily_kwh, p.protected) for p in site.archive.points] == [
+        ("P1", "A1", Decimal(1), Decimal(380), False),
+        ("P2", "A2", Decimal(60), Decimal(380), True),
+        ("P3", None, Decimal(1), Decimal(380), False),
+    ]
+    assert [(m.address, m.line, m.point) for m in site.archive.meters] == [
+        ("000000000001", "gate-1", "P1"),
+        ("000000000002", "bus-1", "P2"),
+    ]
+    assert site.tariffs["home"][0].price == Decimal("0.5283")
+
+
+def test_the_example_site_has_no_mistake():
+    load_site(Path(__file__).parents[2] / "config" / "example" / "meterd.toml")
+
+
+def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
+    found = mistakes(
+        tmp_path,
+        meterd=("baud = 9600", "buad = 9600\nretries = 99"),
+        tariffs=('price = "0.5283"', "price = 0.5283"),
+        accounts=("A2,home,,", "A2,home,,,\nA3,home,2026-13-01,signed"),
+        points=("P2,A2,60,yes", "P2,A2,-60,perhaps"),
+        meters=("000000000001,gate-1", "1,gaet-1"),
+    )
+    expected = [
+        ("archive/accounts.csv:3: row", "has 5 cells, the head has 4"),
+        ("archive/accounts.csv:4: open_from", '"2026-13-01" is no date, write 2026-03-01'),
+        ("archive/meters.csv:2: address", '"1" is not 12 digits'),
+        ("archive/meters.csv:2: line", "no [[line]] named gaet-1 in meterd.toml (did you mean gate-1?)"),
+        ("archive/points.csv:3: protected", '"perhaps" is neither yes nor no'),
+        ("archive/points.csv:3: ratio", "-60 is not greater than zero"),
+        ("meterd.toml:11: line.gate-1.buad", "unknown key (did you mean baud?)"),
+        ("meterd.toml:12: line.gate-1.retries", "less than or equal to 10"),
+        ("tariffs.toml:3: tariff.home.version.0.price", "must be yuan per kWh as a string"),
+    ]
+    for (where, what), line in zip(expected, found, strict=True):
+        assert line.startswith(where), found
+        assert what in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # meterd.toml
+        ({"meterd": ("zone = ", "zoen = ")}, ["meterd.toml:1: site.zone: is missing", "meterd.toml:3: site.zoen: unknown key (did you mean zone?)"]),
+        ({"meterd": ("Asia/Shanghai", "Asia/Shanghigh")}, ["meterd.toml:3: site.zone: 'Asia/Shanghigh' is no IANA time zone"]),
+        ({"meterd": ('"house"', "5")}, ["meterd.toml:2: site.name: Input should be a valid string"]),
+        ({"meterd": ('name = "bus-1"', 'name = "gate-1"')}, ["meterd.toml:14: line.gate-1: two lines have this name", "archive/meters.csv:3: line: no [[line]] named bus-1"]),
+        ({"meterd": ('serial = "/dev/ttyS9"', "")}, ['meterd.toml:13: line.bus-1: give either tcp = "HOST:PORT" or serial = ']),
+        ({"meterd": ('serial = "/dev/ttyS9"', 'serial = "/dev/ttyS9"\ntcp = "h:1"')}, ["meterd.toml:13: line.bus-1: give either"]),
+        ({"meterd": ("127.0.0.1:7001", "127.0.0.1")}, ["meterd.toml:10: line.gate-1.tcp: '127.0.0.1' is not HOST:PORT"]),
+        ({"meterd": ("127.0.0.1:7001", "127.0.0.1:70000")}, ["meterd.toml:10: line.gate-1.tcp: '127.0.0.1:70000' is not HOST:PORT"]),
+        ({"meterd": ("baud = 9600", 'baud = "9600"')}, ["meterd.toml:11: line.gate-1.baud: Input should be 300"]),
+        ({"meterd": ("baud = 9600", "baud = 9600\nparity = true")}, ["meterd.toml:12: line.gate-1.parity: Input should be 'E'"]),
+        ({"meterd": "[site]\nname = \n"}, ["meterd.toml:2: file: is no TOML: Invalid value"]),
+        ({"meterd": "[site]\nname = 1\nname = 2\n"}, ["meterd.toml:3: file: is no TOML: Cannot overwrite a value"]),
+        ({"meterd": ""}, ["meterd.toml:1: site: is missing"]),
+        ({"meterd": b"[site]\nname = \"\xff\"\n"}, ["meterd.toml:2: file: is not written in UTF-8"]),
+        ({"meterd": None}, ["meterd.toml:1: file: cannot be read: No such file or directory"]),
+        ({"meterd": ("archive = ", "archives = ")}, ["meterd.toml:1: site.archive: is missing", "meterd.toml:5: site.archives: unknown key (did you mean archive?)"]),
+        # tariffs
+        ({"tariffs": None}, ["tariffs.toml:1: file: cannot be read: No such file"]),
+        ({"tariffs": ""}, ["tariffs.toml:1: file: holds no tariff; add [[tariff.NAME.version]]"]),
+        ({"tariffs": "tariff = 5\n"}, ["tariffs.toml:1: tariff: must be written as [[tariff.NAME.version]]"]),
+        ({"tariffs": "[[tariff]]\nname = 'x'\n"}, ["tariffs.toml:1: tariff: must be written as [[tariff.NAME.version]]"]),
+        ({"tariffs": "tariff.home.version = [1]\n"}, ["tariffs.toml:1: tariff.home.version.0: must be a table with effective_from and price"]),
+        ({"tariffs": "[tariff.home]\nversion = []\n"}, ["tariffs.toml:1: tariff.home: has no versions; add [[tariff.home.version]]"]),
+        ({"tariffs": ("price", "prize")}, ["tariffs.toml:1: tariff.home.version.0.price: must be yuan per kWh", "tariffs.toml:3: tariff.home.version.0.prize: unknown key (did you mean price?)"]),
+        ({"tariffs": ('"0.5283"', "0.5283")}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan per kWh as a string"]),
+        ({"tariffs": ('"0.5283"', "1")}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan per kWh as a string"]),
+        ({"tariffs": ('"0.5283"', '"-0.1"')}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan"]),
+        ({"tariffs": ('"0.5283"', '"0.123456789"')}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan per kWh as a string with at most 8"]),
+        ({"tariffs": ('"0.5283"', '"nan"')}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan"]),
+        ({"tariffs": ('"0.5283"', '"1e9"')}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan"]),
+        ({"tariffs": ("2026-01-01", '"2026-01-01"')}, ["tariffs.toml:2: tariff.home.version.0.effective_from: must be a date: effective_from = 2026-01-01"]),
+        ({"tariffs": ("2026-01-01", "2026-01-01T08:00:00")}, ["tariffs.toml:2: tariff.home.version.0.effective_from: must be a date"]),
+        ({"tariffs": GOOD["tariffs.toml"] * 2}, ["tariffs.toml:1: tariff.home: two versions start on the same day"]),
+        ({"tariffs": ("2026-01-01", "2026-03-02")}, ["archive/accounts.csv:2: open_from: A1 opens on 2026-03-01, before the first version of home"]),
+        # archive
+        ({"accounts": None}, ["archive/accounts.csv:1: file: cannot be read: No such file"]),
+        ({"accounts": ""}, ["archive/accounts.csv:1: account: column is missing", "archive/accounts.csv:1: tariff: column is missing"]),
+        ({"meters": ""}, [f"archive/meters.csv:1: {column}: column is missing" for column in ("address", "installed_on", "line", "point")]),
+        ({"accounts": ("A2,home", "A1,home")}, ["archive/accounts.csv:3: account: A1 stands twice", "archive/points.csv:3: account: no account A2 in accounts.csv"]),
+        ({"accounts": ("A1,home", "A1,hme")}, ["archive/accounts.csv:2: tariff: no tariff hme in the tariffs file (did you mean home?)"]),
+        ({"accounts": ("A1,home", "A1,")}, ["archive/accounts.csv:2: tariff: '' is empty or not printable"]),
+        ({"accounts": ("2026-03-01,signed", "2026-03-01,")}, ["archive/accounts.csv:2: agreement: an account is opened only with a signed"]),
+        ({"accounts": ("tariff,", "tarif,")}, ["archive/accounts.csv:1: tarif: unknown column (did you mean tariff?)", "archive/accounts.csv:1: tariff: column is missing"]),
+        ({"accounts": "account,tariff,warn_yuan,trip_yuan,reconnect_yuan,credit_limit_yuan\nA1,home,-1,0,-1,-5\nA2,home,1.005,,,x\n"}, [
+            "archive/accounts.csv:2: credit_limit_yuan: must not be negative",
+            "archive/accounts.csv:2: reconnect_yuan: must not be below trip_yuan",
+            "archive/accounts.csv:2: warn_yuan: must not be below trip_yuan",
+            'archive/accounts.csv:3: credit_limit_yuan: "x" is no amount in yuan',
+            "archive/accounts.csv:3: warn_yuan: 1.005 yuan is not a whole number of fen",
+        ]),
+        ({"points": ("P2,A2", "P1,A2")}, ["archive/points.csv:3: point: P1 stands twice", "archive/meters.csv:3: point: no point P2 in points.csv"]),
+        ({"points": ("P2,A2", "P2,A3")}, ["archive/points.csv:3: account: no account A3 in accounts.csv"]),
+        ({"meters": ("000000000002,bus-1,P2", "000000000002,bus-1,P1")}, ["archive/meters.csv:3: point: P1 is served by 000000000001 already"]),
+        ({"meters": ("000000000002,bus-1", "000000000001,bus-1")}, ["archive/meters.csv:3: address: 000000000001 stands twice"]),
+        ({"meters": ("000000000002", "999999999999")}, ["archive/meters.csv:3: address: 999999999999 is the broadcast address"]),
+        ({"meters": ("000000000002,bus-1,P2", "000000000002,bus-1,P9")}, ["archive/meters.csv:3: point: no point P9 in points.csv"]),
+        ({"meters": ("2026-01-01", "01.01.2026")}, ['archive/meters.csv:2: installed_on: "01.01.2026" is no date']),
+        ({"meters": GOOD["archive/meters.csv"].encode() + b"\xff\xfe,bus-1,P3,2026-01-01\n"}, ["archive/meters.csv:4: file: is not written in UTF-8"]),
+        ({"points": 'point,account\n"P1,A1\n'}, ["archive/points.csv:2: file: is no CSV: unexpected end of data"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_file_line_and_hint(tmp_path, changes, expected):
+    found = mistakes(tmp_path, **changes)
+    named = [line.replace(f"{tmp_path}/", "") for line in found]
+    assert len(named) == len(expected), named
+    for line, start in zip(sorted(named), sorted(expected), strict=True):
+        assert line.startswith(start), named
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("holidays = 5", "control.holidays: write days without quotation marks"),
+        ('holidays = ["2026-10-01"]', "control.holidays: write days without quotation marks"),
+        ("holidays = [2026-10-01T00:00:00]", "control.holidays: write days"),
+        ("window_start = 9", "control.window_start: 9 is no time of day"),
+        ('window_start = "9 Uhr"', "control.window_start: '9 Uhr' is no time of day"),
+        ('window_start = "09:00+08:00"', "control.window_start: '09:00+08:00' is no time of day"),
+        ('window_start = "16:00"', "control: window_start must be before window_end"),
+        ("min_debt_yuan = 5.0", "control.min_debt_yuan: 5.0 is no amount in yuan"),
+        ("min_debt_yuan = 5", "control.min_debt_yuan: 5 is no amount in yuan"),
+        ('min_debt_yuan = "5.001"', "control.min_debt_yuan: '5.001' is no amount in yuan"),
+        ('min_debt_yuan = "1e999999"', "control.min_debt_yuan: '1e999999' is no amount in yuan"),
+        ('min_debt_yuan = "-1"', "control.min_debt_yuan: '-1' is no amount in yuan"),
+        ("max_reading_age_h = -1", "control.max_reading_age_h: -1 is no number of hours"),
+        ("max_reading_age_h = nan", "control.max_reading_age_h: nan is no number of hours"),
+        ("max_reading_age_h = inf", "control.max_reading_age_h: inf is no number of hours"),
+        ("max_reading_age_h = 1e300", "control.max_reading_age_h: 1e+300 is no number of hours"),
+        ("startup_hold_min = true", "control.startup_hold_min: True is no number of minutes"),
+        ('mode = "auto"', 'control: mode = "auto" needs the meters\' control password'),
+        ('mode = "automatic"', "control.mode: Input should be 'shadow' or 'auto'"),
+        ('password = "123456"', 'control.password: a secret is given as { file = "PATH" }'),
+        ('password = { file = "nowhere" }', "control.password: cannot read"),
+        ('password = { env = "NO_SUCH_VARIABLE" }', "control.password: the environment has no NO_SUCH_VARIABLE"),
+        ('password = { vault = "x" }', "control.password: vault is no source of secrets"),
+        ('password = { credential = "x" }', "control.password: credentials are only there when systemd"),
+        ('operator = "1"', "control.operator: String should match pattern"),
+    ],
+)
+def test_a_wrong_value_of_control_is_told_with_its_line(tmp_path, line, told):
+    text = f"{GOOD['meterd.toml']}\n[control]\n{line}\n"
+    (found,) = mistakes(tmp_path, meterd=text)
+    number = text.count("\n", 0, text.index("[control]")) + (1 if told.startswith("control:") else 2)
+    assert found.startswith(f"meterd.toml:{number}: {told}")
+
+
+def test_a_bad_row_is_told_once_and_not_again_by_who_refers_to_it(tmp_path):
+    found = mistakes(
+        tmp_path,
+        accounts=("A1,home,2026-03-01", "A1,home,1 March"),
+        points=("P2,A2,60", "P2,A2,sixty"),
+    )
+    assert [line.partition(": ")[0] for line in found] == ["archive/accounts.csv:2", "archive/points.csv:3"]
+
+
+def test_files_as_other_systems_write_them_are_read(tmp_path):
+    """With a byte order mark and CR LF, as an editor or a spreadsheet on Windows saves them."""
+    windows = {Path(name).stem: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode() for name, text in GOOD.items()}
+    there, here = load_site(write(tmp_path, **windows)), None
+    (tmp_path / "plain").mkdir()
+    here = load_site(write(tmp_path / "plain"))
+    assert there.archive == here.archive
+    assert there.tariffs == here.tariffs
+    assert there.settings.line == here.settings.line
+
+
+def test_blank_lines_and_quoted_cells_keep_their_line_numbers(tmp_path):
+    text = 'account,name,tariff\n\nA1,"Li, Wang ""& Co""",home\n,,\nA2,"two\nlines",home\nA3,x,hom\n'
+    assert [line.partition(": ")[0] for line in mistakes(tmp_path, accounts=text)] == [
+        "archive/accounts.csv:6",  # the row ends there
+        "archive/accounts.csv:7",
+    ]
+
+
+def test_a_name_that_no_database_can_keep_is_refused(tmp_path):
+    (found,) = mistakes(tmp_path, accounts="account,name,tariff\nA1,a\0b,home\nA2,,home\n")
+    assert found.startswith("archive/accounts.csv:2: name: 'a\\x00b' holds characters that cannot be printed")
+
+
+def test_an_amount_beyond_all_measure_is_refused(tmp_path):
+    text = "account,tariff,credit_limit_yuan\nA1,home,1e30\nA2,home,1e999999\n"
+    assert [line.partition(": ")[0] for line in mistakes(tmp_path, accounts=text)] == [
+        "archive/accounts.csv:2",
+        "archive/accounts.csv:3",
+    ]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_meterd_check_ends_with_78_and_names_every_mistake(tmp_path, as_json):
+    path = write(tmp_path, meterd=("baud = 9600", "buad = 9600"), accounts=("A1,home", "A1,hme"))
+    meterd = Path(sys.executable).with_name("meterd")
+    command = [meterd, "check", "-c", path, *(["--json"] if as_json else [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 78
+    told = done.stdout if as_json else done.stderr
+    assert "buad" in told
+    assert "hme" in told
+    if not as_json:
+        assert told.splitlines()[-1].endswith("2 mistakes")
+    assert "Traceback" not in done.stderr

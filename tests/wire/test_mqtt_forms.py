@@ -1,0 +1,375 @@
+"""Payloads: our own form against its JSON Schema, and what other families' messages mean."""
+
+import json
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocols.errors import FrameError
+from protocols.mqtt.events import Answered, Echoed, FreezeTold, PresenceTold, RegistersTold, RelayTold
+from protocols.mqtt.messages import decode_down, decode_up, json_schema
+from protocols.mqtt.own import OwnForm
+from protocols.mqtt.shelly import Shelly
+from protocols.mqtt.state_grid import StateGrid
+from protocols.mqtt.tasmota import Tasmota
+from protocols.mqtt.transparent import unwrap, wrap
+from protocols.reading import Quantity
+
+DOCS = Path(__file__).parents[2] / "docs"
+SCHEMA = json.loads((DOCS / "mqtt.schema.json").read_text(encoding="utf-8"))
+METER = "000000001600"
+EXPIRES = datetime(2026, 5, 2, 0, 10, tzinfo=UTC)
+COMMAND = UUID("7f3a0000-0000-4000-8000-000000000001")
+OWN = OwnForm("meterd", "gw-1")
+TASMOTA = Tasmota(["plug-1"])
+SHELLY = Shelly(["shellypro3em-1"], "meterd-1")
+SWITCH = Shelly(["shellyplus1pm-1"], "meterd-1", "switch:0")
+TTU = StateGrid("meterd", ["SupWh", "SupWh1"], {"PhV_phsA": Quantity.VOLTAGE}, ["collector"])
+
+FREEZE = {
+    "v": 1,
+    "type": "daily_freeze",
+    "meter": METER,
+    "frozen_at": "2026-05-02T00:00:00",
+    "read_at": "2026-05-02T00:06:11+08:00",
+    "registers": ["1234.56", "300.10", None],
+    "clock_skew_s": -3,
+}
+ANSWER = {"v": 1, "type": "answer", "token": "t-1", "meter": METER, "outcome": "accepted"}
+READ = {
+    "v": 1,
+    "type": "read",
+    "token": "t-1",
+    "meter": METER,
+    "what": "daily_freeze",
+    "day": "2026-05-01",
+    "expires": "2026-05-02T00:10:00Z",
+}
+ORDER = {
+    "v": 1,
+    "type": "command",
+    "token": "t-1",
+    "id": str(COMMAND),
+    "meter": METER,
+    "action": "trip",
+    "expires": "2026-05-02T00:10:00Z",
+}
+GOOD = [
+    FREEZE,
+    {**FREEZE, "clock_skew_s": None},
+    {key: value for key, value in FREEZE.items() if key != "clock_skew_s"},
+    {**FREEZE, "registers": ["0"]},
+    ANSWER,
+    {**ANSWER, "outcome": "refused", "reason": "keep power"},
+    {**ANSWER, "outcome": "ok", "relay": {"open": True, "command_open": None}},
+    {**ANSWER, "outcome": "ok", "registers": ["1.5", None]},
+    {**ANSWER, "outcome": "ok", "daily_freeze": {"frozen_at": "2026-05-01T00:00:00", "registers": ["1.00"]}},
+    {"v": 1, "type": "status", "online": False},
+    {"v": 1, "type": "echo", "token": "x"},
+    READ,
+    {**READ, "what": "relay", "day": None},
+    ORDER,
+    {**ORDER, "action": "allow_close"},
+]
+BAD = [
+    ({**FREEZE, "registers": [1234.56]}, r"Expected `str \| null`, got `float` - at `\$\.registers\[0\]`"),
+    ({**FREEZE, "registers": [1234]}, "got `int`"),
+    ({**FREEZE, "registers": []}, "length >= 1"),
+    ({**FREEZE, "registers": ["-1.00"]}, "matching regex"),
+    ({**FREEZE, "registers": ["1e3"]}, "matching regex"),
+    ({**FREEZE, "registers": ["1,5"]}, "matching regex"),
+    ({**FREEZE, "registers": ["0.12345"]}, "matching regex"),
+    ({**FREEZE, "meter": "1600"}, r"\$\.meter"),
+    ({**FREEZE, "meter": 1600}, r"\$\.meter"),
+    ({**FREEZE, "frozen_at": "2026-05-02T00:00:00Z"}, r"no timezone component - at `\$\.frozen_at`"),
+    ({**FREEZE, "frozen_at": "2026-05-02"}, r"\$\.frozen_at"),
+    ({**FREEZE, "read_at": "2026-05-02T00:06:11"}, r"with a timezone component - at `\$\.read_at`"),
+    ({**FREEZE, "clock_skew": 3}, "unknown field `clock_skew`"),
+    ({**FREEZE, "clock_skew_s": 1.5}, r"\$\.clock_skew_s"),
+    ({**FREEZE, "v": 2}, "version 2 of the form is not known, only 1 is"),
+    ({**FREEZE, "v": "1"}, "version '1'"),
+    ({**FREEZE, "v": True}, "version True"),
+    ({key: value for key, value in FREEZE.items() if key != "v"}, "version None"),
+    ({**FREEZE, "type": "weekly_freeze"}, "weekly_freeze"),
+    ({key: value for key, value in FREEZE.items() if key != "registers"}, "missing required field `registers`"),
+    ({**ANSWER, "outcome": "done"}, r"\$\.outcome"),
+    ({**ANSWER, "token": ""}, r"\$\.token"),
+    ({**ANSWER, "relay": {"open": "yes"}}, r"\$\.relay\.open"),
+    ({**READ, "what": "money"}, r"\$\.what"),
+    ({**READ, "expires": "2026-05-02T00:10:00"}, r"\$\.expires"),
+    ({**ORDER, "id": "7f3a"}, r"\$\.id"),
+    ({**ORDER, "action": "reboot"}, r"\$\.action"),
+    ({"v": 1, "type": "status", "online": 1}, r"\$\.online"),
+]
+
+
+def encoded(content):
+    return json.dumps(content).encode()
+
+
+def decoder(content):
+    return decode_down if content["type"] in ("read", "command") else decode_up
+
+
+def schema_takes(content):
+    formats = jsonschema.FormatChecker(["uuid", "date"])
+    return jsonschema.Draft202012Validator(SCHEMA, format_checker=formats).is_valid(content)
+
+
+# --- our own form ---------------------------------------------------------------------------------------------------
+
+
+def test_the_schema_in_the_documents_is_that_of_the_decoder():
+    assert json_schema() == SCHEMA
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("content", GOOD, ids=lambda content: f"{content['type']}-{len(content)}")
+def test_schema_and_decoder_take_every_good_message_and_write_it_back(content):
+    assert schema_takes(content)
+    message = decoder(content)(encoded(content))
+    written = json.loads(msgspec.json.encode(message))
+    assert schema_takes(written)
+    assert decoder(content)(encoded(written)) == message
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD)
+def test_schema_and_decoder_refuse_every_bad_message_and_say_what_and_where(content, reason):
+    assert not schema_takes(content)
+    with pytest.raises(FrameError, match=reason):
+        decoder(content)(encoded(content))
+
+
+fields = st.sampled_from(sorted({key for content in GOOD for key in content}))
+values = st.one_of(
+    st.none(), st.booleans(), st.integers(-5, 5), st.floats(0, 9), st.sampled_from(["1", "1.5", "x", ""])
+)
+
+
+@given(content=st.sampled_from(GOOD), field=fields, value=values)
+@settings(max_examples=300, deadline=None)
+def test_schema_and_decoder_agree_about_any_changed_field(content, field, value):
+    changed = {**content, field: value}
+    if changed["type"] != content["type"]:
+        return
+    try:
+        decoder(content)(encoded(changed))
+    except FrameError:
+        is_taken = False
+    else:
+        is_taken = True
+    # JSON has one kind of number: to the schema 1.0 is an integer.
+    if isinstance(value, float) and value == int(value):
+        return
+    assert is_taken == schema_takes(changed), changed
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", b"[1]", b"\xff\xfe", b"null", b'"text"', b"[" * 100_000, b'{"v":1'])
+def test_what_is_no_object_is_refused(payload):
+    with pytest.raises(FrameError, match="no JSON object"):
+        decode_up(payload)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=300, deadline=None)
+def test_no_payload_does_more_than_be_refused(payload):
+    for family, topics in (
+        (OWN, ["meterd/gw-1/up/answer"]),
+        (TASMOTA, ["tele/plug-1/SENSOR", "stat/plug-1/STATUS8", "stat/plug-1/POWER", "tele/plug-1/LWT"]),
+        (SHELLY, ["meterd-1/rpc", "shellypro3em-1/status/emdata:0", "shellypro3em-1/online"]),
+        (TTU, ["database/get/response/meterd/realtime", "collector/notify/event/database/m/d"]),
+    ):
+        for topic in topics:
+            with suppress(FrameError):
+                family.events(topic, payload)
+
+
+def test_our_messages_become_events():
+    def told(content, kind=None):
+        return OWN.events(f"meterd/gw-1/up/{kind or content['type']}", encoded(content))
+
+    registers = (Decimal("1234.56"), Decimal("300.10"), None)
+    assert told(FREEZE) == [FreezeTold(METER, datetime(2026, 5, 2), registers, timedelta(seconds=-3))]
+    assert told(GOOD[4]) == [Answered(METER, "t-1", "accepted")]
+    assert told(GOOD[6]) == [RelayTold(METER, True, None, False, "t-1")]
+    assert told(GOOD[7]) == [RegistersTold(METER, (Decimal("1.5"), None), token="t-1")]
+    assert told(GOOD[8]) == [FreezeTold(METER, datetime(2026, 5, 1), (Decimal("1.00"),), None, "t-1")]
+    assert told(GOOD[9]) == [PresenceTold(None, False)]
+    assert told(GOOD[10]) == [Echoed("x")]
+    assert OWN.events("meterd/gw-2/up/echo", encoded(GOOD[10])) == []
+    with pytest.raises(FrameError, match="up/answer: carries a message of type 'daily_freeze'"):
+        told(FREEZE, "answer")
+    for outcome, value in (("ok", {}), ("refused", {"registers": ["1"]}), ("ok", {**GOOD[7], **GOOD[6]})):
+        with pytest.raises(FrameError, match=f"outcome '{outcome}' with"):
+            told({**ANSWER, **value, "outcome": outcome})
+
+
+def test_our_questions_and_commands_are_good_messages():
+    asked = [
+        OWN.read_freeze(METER, date(2026, 5, 1), "t-1", EXPIRES),
+        OWN.read_registers(METER, "t-1", EXPIRES),
+        OWN.read_relay(METER, "t-1", EXPIRES),
+        OWN.control(METER, "trip", COMMAND, "t-1", EXPIRES),
+    ]
+    assert json.loads(asked[0].payload) == READ
+    assert json.loads(asked[3].payload) == ORDER
+    assert [it.topic for it in asked] == ["meterd/gw-1/down/read"] * 3 + ["meterd/gw-1/down/command"]
+    assert all(schema_takes(json.loads(it.payload)) and it.token == "t-1" and it.qos == 1 for it in asked)
+    assert [OWN.is_control(it.topic, it.payload) for it in asked] == [False, False, False, True]
+    assert OWN.is_control("anywhere", asked[3].payload)
+    assert schema_takes(json.loads(OWN.presence(is_online=False).payload))
+
+
+# --- other families -------------------------------------------------------------------------------------------------
+
+SENSOR = {
+    "Time": "2026-05-02T00:00:05",
+    "ENERGY": {"Total": 3.185, "Yesterday": 1.2, "Power": 375, "Voltage": 229, "Current": 2.392},
+}
+EM_DATA = '{"id":0,"total_act":2589773.39,"total_act_ret":1026.61,"n_current":null}'
+
+
+def test_tasmota_counts_in_kwh():
+    (told,) = TASMOTA.events("tele/plug-1/SENSOR", encoded(SENSOR))
+    assert told == RegistersTold(
+        "plug-1",
+        (Decimal("3.185"),),
+        {
+            Quantity.ACTIVE_POWER: Decimal("0.375"),
+            Quantity.VOLTAGE: Decimal(229),
+            Quantity.CURRENT: Decimal("2.392"),
+        },
+        datetime(2026, 5, 2, 0, 0, 5),
+    )
+    answer = TASMOTA.events("stat/plug-1/STATUS8", encoded({"StatusSNS": SENSOR}))
+    assert (answer[0].token, answer[0].registers) == ("plug-1/STATUS8", (Decimal("3.185"),))
+    three = {"ENERGY": {"Total": [1.001, 2.002, 3.003], "Voltage": [1, 2, 3]}}
+    assert TASMOTA.events("tele/plug-1/SENSOR", encoded(three))[0].registers == (Decimal("6.006"),)
+    missing = {"ENERGY": {"Total": [1.001, None, 3.003]}}
+    assert TASMOTA.events("tele/plug-1/SENSOR", encoded(missing))[0].registers == (None,)
+    assert TASMOTA.events("tele/plug-1/SENSOR", encoded({"Time": "x", "ANALOG": {"A0": 1}})) == []
+
+
+def test_tasmota_tells_its_relay_and_its_presence():
+    assert TASMOTA.events("stat/plug-1/POWER", b"OFF") == [RelayTold("plug-1", True, True, token="plug-1/POWER")]
+    assert TASMOTA.events("stat/plug-1/POWER", b"ON") == [RelayTold("plug-1", False, False, token="plug-1/POWER")]
+    assert TASMOTA.events("tele/plug-1/LWT", b"Offline") == [PresenceTold("plug-1", False)]
+    with pytest.raises(FrameError, match="neither OFF nor ON"):
+        TASMOTA.events("stat/plug-1/POWER", b"BLINK")
+
+
+def test_shelly_counts_in_wh_and_null_is_missing():
+    (told,) = SHELLY.events("shellypro3em-1/status/emdata:0", EM_DATA.encode())
+    assert told.registers == (Decimal("2589.77339"),)
+    assert SHELLY.events("shellypro3em-1/status/emdata:0", b'{"total_act":null}') == []
+    status = b'{"id":0,"output":false,"apower":0.0,"voltage":229.5,"aenergy":{"total":1234.5,"minute_ts":1777651200}}'
+    registers, relay = SWITCH.events("shellyplus1pm-1/status/switch:0", status)
+    assert registers.registers == (Decimal("1.2345"),)
+    assert registers.told_at == datetime.fromtimestamp(1777651200, UTC)
+    assert relay == RelayTold("shellyplus1pm-1", True, True)
+    assert SHELLY.events("shellypro3em-1/online", b"false") == [PresenceTold("shellypro3em-1", False)]
+
+
+def test_shelly_answers_by_the_id_of_the_question():
+    question = SHELLY.read_registers("shellypro3em-1", "t-7", EXPIRES)
+    assert question.topic == "shellypro3em-1/rpc"
+    asked = {"id": "t-7", "src": "meterd-1", "method": "EMData.GetStatus", "params": {"id": 0}}
+    assert json.loads(question.payload) == asked
+    answer = f'{{"id":"t-7","src":"shellypro3em-1","dst":"meterd-1","result":{EM_DATA}}}'
+    (told,) = SHELLY.events("meterd-1/rpc", answer.encode())
+    assert (told.token, told.registers) == ("t-7", (Decimal("2589.77339"),))
+    refusal = b'{"id":"t-7","src":"s","dst":"meterd-1","error":{"code":404,"message":"No handler"}}'
+    assert SHELLY.events("meterd-1/rpc", refusal) == [Answered("s", "t-7", "refused", "No handler (404)")]
+    done = b'{"id":"t-7","src":"s","dst":"meterd-1","result":{"was_on":true}}'
+    assert SHELLY.events("meterd-1/rpc", done) == [Answered("s", "t-7", "accepted")]
+
+
+def test_the_state_grid_terminal_tells_strings_with_a_quality_and_a_zone():
+    items = [
+        {"name": "SupWh", "val": "1234.5678", "quality": "0", "timestamp": "2022-03-21T09:30:08.230+0800"},
+        {"name": "SupWh1", "val": "", "quality": "0", "timestamp": "2022-03-21T09:30:08.230+0800"},
+        {"name": "PhV_phsA", "val": "229.9", "quality": "1", "timestamp": None},
+    ]
+    content = {"token": "123", "timestamp": "2022-03-21T09:30:08.230+0800", "body": [{"dev": "m-1", "body": items}]}
+    (told,) = TTU.events("database/get/response/meterd/realtime", encoded(content))
+    assert told.registers == (Decimal("1234.5678"), None)
+    assert told.values == {Quantity.VOLTAGE: None}
+    assert (told.token, told.device) == ("123", "m-1")
+    assert told.told_at == datetime.fromisoformat("2022-03-21T09:30:08.230+08:00")
+    assert TTU.events("collector/notify/event/database/LTU/m-1", encoded({"token": "9", "body": items})) == [
+        RegistersTold("m-1", told.registers, told.values, told.told_at)
+    ]
+    empty = {**content, "body": [{"dev": "m-1", "body": []}]}
+    assert TTU.events("database/get/response/meterd/realtime", encoded(empty)) == [Answered("m-1", "123", "no_data")]
+    number = {**content, "body": [{"dev": "m-1", "body": [{"name": "SupWh", "val": 1234.5}]}]}
+    with pytest.raises(FrameError, match="val of 'SupWh' must be a string"):
+        TTU.events("database/get/response/meterd/realtime", encoded(number))
+    question = json.loads(TTU.read_registers("m-1", "123", EXPIRES).payload)
+    assert question["body"] == [{"dev": "m-1", "totalcall": "0", "body": ["SupWh", "SupWh1", "PhV_phsA"]}]
+
+
+@pytest.mark.parametrize("total", ["NaN", "1e400", '"abc"', "true", "-1", "[[1]]", "{}", "1e-400", '"Infinity"'])
+def test_an_energy_that_is_none_is_refused_with_its_topic_and_field(total):
+    with pytest.raises(FrameError, match="tele/plug-1/SENSOR"):
+        TASMOTA.events("tele/plug-1/SENSOR", f'{{"ENERGY":{{"Total":{total}}}}}'.encode())
+
+
+@given(st.integers(0, 10**14))
+@settings(max_examples=200, deadline=None)
+def test_watt_hours_become_kilowatt_hours_without_rounding(hundredths):
+    wh = Decimal(hundredths).scaleb(-2)
+    (told,) = SHELLY.events("shellypro3em-1/status/emdata:0", f'{{"total_act":{wh:f}}}'.encode())
+    assert told.registers[0] * 1000 == wh
+
+
+@pytest.mark.parametrize(
+    ("family", "topic", "payload", "is_control"),
+    [
+        (TASMOTA, "cmnd/plug-1/POWER", b"OFF", True),
+        (TASMOTA, "cmnd/plug-1/Power1", b"toggle", True),
+        (TASMOTA, "cmnd/plug-1/Backlog", b"POWER OFF", True),
+        (TASMOTA, "cmnd/plug-1/POWER", b"", False),
+        (TASMOTA, "cmnd/plug-1/STATUS", b"8", False),
+        (SHELLY, "x/rpc", b'{"method":"Switch.Set"}', True),
+        (SHELLY, "x/rpc", b'{"method":"Script.Eval"}', True),
+        (SHELLY, "x/rpc", b"not JSON", True),
+        (SHELLY, "x/command/switch:0", b"off", True),
+        (SHELLY, "x/rpc", b'{"method":"Switch.GetStatus"}', False),
+        (TTU, "meterd/set/request/database/register", b"{}", True),
+        (TTU, "meterd/action/request/database/x", b"{}", True),
+        (TTU, "meterd/get/request/database/realtime", b"{}", False),
+    ],
+)
+def test_what_can_move_a_relay_is_known_by_sight(family, topic, payload, is_control):
+    assert family.is_control(topic, payload) is is_control
+
+
+def test_commands_to_devices_without_expiry_are_not_kept_by_a_broker():
+    for family, device in ((TASMOTA, "plug-1"), (SWITCH, "shellyplus1pm-1")):
+        trip = family.control(device, "trip", COMMAND, "t", EXPIRES)
+        close = family.control(device, "close", COMMAND, "t", EXPIRES)
+        assert (trip.qos, close.qos) == (0, 0)
+        assert trip.payload != close.payload
+        assert family.is_control(trip.topic, trip.payload)
+        assert family.is_control(close.topic, close.payload)
+        assert not family.is_control(
+            *[getattr(family.read_relay(device, "t", EXPIRES), it) for it in ("topic", "payload")]
+        )
+
+
+def test_bytes_of_a_line_travel_raw_or_as_hex():
+    data = bytes(range(256))
+    for wrapping in ("raw", "hex"):
+        assert unwrap("t", wrap(data, wrapping), wrapping) == data
+    assert unwrap("t", b'{"data":"68 aa\\n16"}', "hex") == b"\x68\xaa\x16"
+    for bad in (b"x", b"{}", b'{"data":"6"}', b'{"data":"6g"}', b'{"data":68}'):
+        with pytest.raises(FrameError, match="t: "):
+            unwrap("t", bad, "hex")

@@ -1,0 +1,422 @@
+"""A gateway's task, simulated meters behind a real broker, and everything that can happen in between."""
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from daemon.acquisition.gateway import Gateway
+from daemon.acquisition.line import Pace
+from daemon.acquisition.wanted import due_day
+from daemon.control.guard import Policy
+from daemon.control.supply import Authority
+from protocols.channels.mqtt import Broker, MqttConnection
+from protocols.mqtt.messages import VERSION, DailyFreeze, encode
+from protocols.mqtt.own import OwnForm
+from protocols.mqtt.shelly import Shelly
+from protocols.mqtt.tasmota import Tasmota
+from simulators.bus import SimulatedBus
+from simulators.faults import Fault
+from simulators.meter import SimulatedMeter
+from simulators.mqtt import SimulatedGateway
+from simulators.scenario import parse_scenario, site_clock
+from storage.archive import SiteMeter
+from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto
+
+ZONE = ZoneInfo("Asia/Shanghai")
+SHADOW = Authority(Policy(), ZONE, shadow_mode=True, started_at=datetime(2026, 1, 1, tzinfo=UTC))
+ADDRESSES = [f"{number:012d}" for number in range(1601, 1604)]
+DAYS = 4
+PATIENCE_S = 20
+
+
+def today() -> date:
+    return due_day(datetime.now(ZONE).replace(tzinfo=None))
+
+
+def owed() -> set[tuple[str, date]]:
+    return {(address, today() - timedelta(days=back)) for address in ADDRESSES for back in range(DAYS)}
+
+
+def site_meter(number: int) -> SiteMeter:
+    return SiteMeter(
+        meter_id=number,
+        address=ADDRESSES[number],
+        line="gw",
+        protocol="mqtt",
+        modulus=100_000_000,
+        decimals=2,
+        installed_on=date(2026, 1, 1),
+        point_id=f"P{number}",
+        ratio=Decimal(1),
+        max_daily_kwh=Decimal(380),
+    )
+
+
+class Site:
+    """The gateway's task beside a data base that is a list: what is handed on is stored when `store` says so."""
+
+    def __init__(self, broker, *, family=None, devices=None, storing=True, name="gw", **changes):
+        self.arrivals = []
+        self.changed = asyncio.Event()
+        self.storing = storing
+        self.gateway = Gateway(
+            name,
+            [site_meter(number) for number in range(len(ADDRESSES))],
+            broker=replace(Broker("127.0.0.1", broker.port, f"meterd-{name}"), **changes),
+            family=family or OwnForm("meterd", name),
+            devices=devices or {},
+            reply_timeout_s=1.0,
+            pace=Pace(retry_s=0.2, reconnect_s=0.1),
+            backfill_days=DAYS,
+            trace=False,
+            pool=None,
+            authority=SHADOW,
+            hand_on=self.hand_on,
+        )
+
+    async def hand_on(self, arrival):
+        self.arrivals.append(arrival)
+        if self.storing:
+            self.store(arrival)
+        self.changed.set()
+
+    def store(self, arrival):
+        self.gateway.stored(arrival.meter.meter_id, arrival.freeze.frozen_at.date())
+
+    def slots(self):
+        return Counter((arrival.meter.address, arrival.freeze.frozen_at.date()) for arrival in self.arrivals)
+
+    async def until(self, holds, within_s=PATIENCE_S):
+        async with asyncio.timeout(within_s):
+            while not holds():
+                self.changed.clear()
+                try:
+                    async with asyncio.timeout(0.05):
+                        await self.changed.wait()
+                except TimeoutError:
+                    continue
+
+    @asynccontextmanager
+    async def running(self):
+        task = asyncio.create_task(self.gateway.run())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert task.cancelled(), task
+
+
+def meters():
+    now = site_clock(ZONE)
+    return [SimulatedMeter(address, now=now) for address in ADDRESSES]
+
+
+@asynccontextmanager
+async def simulated(broker, *, name="gw", faults=(), **how):
+    bus = SimulatedBus(meters(), faults=faults)
+    gateway = SimulatedGateway(bus, Broker("127.0.0.1", broker.port, f"sim-{name}"), name=name, **how)
+    await gateway.open()
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
+
+
+@pytest.fixture
+def broker(tmp_path):
+    with Mosquitto(tmp_path, LISTENER) as running:
+        yield running
+
+
+def run(scene):
+    asyncio.run(asyncio.wait_for(scene, PATIENCE_S * 2))
+
+
+def true_total(simulator, address, day):
+    meter = simulator.bus.meters[address]
+    (freeze,) = [it for it in meter.daily_freezes(meter.now()) if it.stamp.date() == day]
+    return meter.true_register(freeze.at)
+
+
+def test_pushed_freezes_arrive_and_the_gaps_are_asked_for(broker):
+    async def scene():
+        async with simulated(broker) as simulator, Site(broker).running() as site:
+            await site.until(lambda: set(site.slots()) >= owed())
+            for arrival in site.arrivals:
+                freeze = arrival.freeze
+                assert freeze.registers[0] == true_total(simulator, freeze.address, freeze.frozen_at.date())
+                assert len(freeze.registers) == 5
+                assert freeze.frozen_at.time() == time()
+            await site.until(lambda: site.gateway.up and site.gateway.counts() == (0, len(owed())))
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [Fault("duplicate")],
+        [Fault("lost_answer", permille=300)],
+        [Fault("lost_request", permille=300)],
+        [Fault("late", every=2, delay_ms=1300)],
+        [Fault("retained", every=2)],
+    ],
+    ids=lambda faults: faults[0].kind,
+)
+def test_whatever_happens_to_the_messages_every_slot_is_filled_with_its_true_value(broker, faults):
+    async def scene():
+        async with simulated(broker, faults=faults) as simulator, Site(broker).running() as site:
+            site.gateway._reply_timeout_s = 0.3
+            await site.until(lambda: set(site.slots()) >= owed())
+            for arrival in site.arrivals:
+                freeze = arrival.freeze
+                assert freeze.registers[0] == true_total(simulator, freeze.address, freeze.frozen_at.date())
+
+    run(scene())
+
+
+def test_a_broker_that_dies_loses_nothing_and_all_subscriptions_work_again(tmp_path):
+    with Mosquitto(tmp_path, LISTENER + KEPT) as mortal:
+
+        async def scene():
+            site = Site(mortal)
+            async with simulated(mortal) as simulator, site.running():
+                await site.until(lambda: set(site.slots()) >= owed())
+                for end in (mortal.kill, mortal.stop):
+                    await asyncio.to_thread(mortal.wait_until_kept, "meterd-gw")
+                    end()
+                    await site.until(lambda: not site.gateway.up)
+                    await asyncio.to_thread(mortal.start)
+                    await site.until(lambda: site.gateway.up)
+                    await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
+                    site.arrivals.clear()
+                    await simulator.push(again=True)  # the filter works
+                    await site.until(lambda: set(site.slots()) == {(address, today()) for address in ADDRESSES})
+
+        run(scene())
+
+
+def test_what_was_not_stored_when_the_daemon_died_is_pushed_again_by_the_broker(broker):
+    async def scene():
+        async with simulated(broker) as simulator:
+            await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
+            first = Site(broker, storing=False)
+            async with first.running():
+                await first.until(lambda: first.gateway.up)
+                await simulator.push(again=True)
+                await first.until(lambda: len(first.arrivals) >= len(ADDRESSES))
+                stored = next(it for it in first.arrivals if it.freeze.frozen_at.date() == today())
+                first.store(stored)
+        assert "sim-gw" in broker.log()
+        second = Site(broker)  # the simulator is gone: only the broker can tell
+        async with second.running():
+            await second.until(lambda: len(second.slots()) >= len(ADDRESSES) - 1)
+            assert all(arrival.freeze.registers[0] is not None for arrival in second.arrivals)
+        third = Site(broker)
+        async with third.running():
+            await third.until(lambda: third.gateway.up)
+            assert third.arrivals == []
+
+    run(scene())
+
+
+def freeze_message(address, frozen_at, registers, **more):
+    return encode(
+        DailyFreeze(
+            v=VERSION, meter=address, frozen_at=frozen_at, registers=registers, read_at=datetime.now(UTC), **more
+        )
+    )
+
+
+def midnight(back=0):
+    return datetime.combine(today() - timedelta(days=back), time())
+
+
+def test_old_strange_and_broken_messages_do_no_harm(broker):
+    topic = "meterd/gw/up/daily_freeze"
+
+    async def scene():
+        broker.publish(topic, freeze_message(ADDRESSES[0], midnight(), ("7.00",), clock_skew_s=999), "-r")
+        site = Site(broker)
+        async with site.running():
+            await site.until(lambda: site.arrivals and site.gateway.up)
+            (old,) = site.arrivals
+            assert (old.freeze.registers, old.freeze.clock_skew) == ((Decimal("7.00"),), None)
+            broker.publish(topic, "{")
+            broker.publish(topic, freeze_message("999999999990", midnight(), ("1.00",)))
+            broker.publish(topic, freeze_message(ADDRESSES[1], midnight(), (None, "1.00")))
+            broker.publish(topic, freeze_message(ADDRESSES[1], datetime(2025, 12, 31), ("1.00",)))
+            broker.publish(topic, freeze_message(ADDRESSES[1], midnight() + timedelta(hours=1), ("3.00",)))
+            broker.publish(topic, freeze_message(ADDRESSES[1], midnight(), ("1.239",), clock_skew_s=-4))
+            await site.until(lambda: len(site.arrivals) == 3)
+            odd, good = site.arrivals[1:]
+            assert odd.freeze.frozen_at.time() == time(1)  # the pipeline says why it is no freeze
+            assert good.freeze.registers == (Decimal("1.23"),)
+            assert good.freeze.clock_skew == timedelta(seconds=-4)
+        again = Site(broker)
+        again.gateway.rebuild([(0, today())])
+        async with again.running():
+            await again.until(lambda: again.gateway.up)
+            assert again.arrivals == []  # what is retained and known is not handed on again
+
+    run(scene())
+
+
+def test_a_conflicting_value_of_a_known_slot_is_handed_on_for_the_pipeline_to_judge(broker):
+    async def scene():
+        site = Site(broker)
+        async with site.running():
+            await site.until(lambda: site.gateway.up)
+            for kwh in ("1.00", "2.00"):
+                broker.publish("meterd/gw/up/daily_freeze", freeze_message(ADDRESSES[0], midnight(), (kwh,)))
+            await site.until(lambda: len(site.arrivals) == 2)
+            assert [arrival.freeze.registers[0] for arrival in site.arrivals] == [Decimal("1.00"), Decimal("2.00")]
+
+    run(scene())
+
+
+def test_a_gateway_that_went_away_is_not_asked_and_its_last_will_says_so(broker):
+    async def scene():
+        site = Site(broker)
+        async with simulated(broker) as simulator, site.running():
+            await site.until(lambda: set(site.slots()) >= owed())
+            assert site.gateway._is_online
+            await simulator.cut()
+            await site.until(lambda: not site.gateway._is_online)
+            site.gateway.rebuild([])
+            before = broker.log().count("meterd/gw/down/read")
+            for _ in range(3):
+                progress = site.gateway.progress
+                site.gateway.wake()
+                await site.until(lambda progress=progress: site.gateway.progress > progress)
+            assert broker.log().count("meterd/gw/down/read") == before
+            await simulator.mend()
+            site.arrivals.clear()
+            await site.until(lambda: set(site.slots()) >= owed())
+
+    run(scene())
+
+
+def test_an_access_list_that_lets_nothing_through_is_noticed_by_the_self_test(tmp_path):
+    """mosquitto's access list grants the subscription and delivers nothing: silence that looks like peace."""
+    (tmp_path / "access").write_text("topic write #\n")
+    settings = LISTENER + f"acl_file {tmp_path}/access\n"
+    with Mosquitto(tmp_path, settings) as deaf:
+
+        async def scene():
+            site = Site(deaf)
+            async with site.running():
+                await site.until(lambda: deaf.log().count("No will message") + deaf.log().count("Will message") >= 3)
+                assert not site.gateway.up
+
+        run(scene())
+
+
+@pytest.mark.parametrize("flavour", ["tasmota", "shelly"])
+def test_devices_without_memory_are_frozen_by_us_at_midnight(broker, flavour, monkeypatch):
+    """Local time is moved so that midnight is now: a push just after it and an answer to a question both count."""
+
+    async def scene():
+        prefix = {"tasmota": "tasmota-", "shelly": "shellyplus1pm-"}[flavour]
+        devices = {address: f"{prefix}{address}" for address in ADDRESSES}
+        family = Tasmota(list(devices.values()))
+        if flavour == "shelly":
+            family = Shelly(list(devices.values()), "meterd-1", "switch:0")
+        coming = datetime.combine(datetime.now(ZONE).date() + timedelta(days=1), time())
+        shift = coming - datetime.now(ZONE).replace(tzinfo=None) + timedelta(seconds=1)
+        monkeypatch.setattr(Gateway, "_local_now", lambda self: datetime.now(ZONE).replace(tzinfo=None) + shift)
+        site = Site(broker, family=family, devices=devices)
+        async with simulated(broker, flavour=flavour) as simulator, site.running():
+            await site.until(lambda: len(site.slots()) == len(ADDRESSES))
+            for arrival in site.arrivals:
+                freeze = arrival.freeze
+                meter = simulator.bus.meters[freeze.address]
+                assert freeze.frozen_at == coming
+                assert timedelta(0) < freeze.host_offset < timedelta(seconds=30)
+                assert meter.true_register(meter.now()) - freeze.registers[0] < Decimal("0.05")
+            await simulator.push(again=True)
+            assert len(site.arrivals) == len(ADDRESSES)
+
+    run(scene())
+
+
+def test_in_shadow_mode_no_command_leaves_and_a_retained_one_moves_no_relay(broker):
+    async def scene():
+        site = Site(broker)
+        form = OwnForm("meterd", "gw")
+        expires = datetime.now(UTC) + timedelta(minutes=5)
+        command = form.control(ADDRESSES[0], "trip", uuid4(), "t", expires)
+        broker.publish(command.topic, command.payload, "-r")
+        async with simulated(broker) as simulator, site.running():
+            await site.until(lambda: set(site.slots()) >= owed())
+            assert not any(meter.relay.is_open for meter in simulator.bus.meters.values())
+            connection = site.gateway._new_connection()
+            with pytest.raises(AssertionError, match="held back"):
+                await connection.publish(command.topic, command.payload)
+
+    run(scene())
+
+
+def test_a_command_is_done_once_for_each_id_and_never_after_its_expiry(broker):
+    async def scene():
+        form = OwnForm("meterd", "gw")
+        me = Broker("127.0.0.1", broker.port, "asker")
+        async with simulated(broker) as simulator, MqttConnection(me, may_control=True) as connection:
+            await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
+            await connection.subscribe("meterd/gw/up/answer")
+            meter = simulator.bus.meters[ADDRESSES[0]]
+            ids = [UUID(int=number) for number in range(3)]
+            soon = datetime.now(UTC) + timedelta(minutes=5)
+
+            async def tell(action, number, token, expires=soon):
+                asked = form.control(ADDRESSES[0], action, ids[number], token, expires)
+                await connection.publish(asked.topic, asked.payload)
+                (event,) = form.events("meterd/gw/up/answer", (await connection.receive()).payload)
+                return event.outcome, event.token
+
+            assert await tell("trip", 0, "a", datetime.now(UTC) - timedelta(seconds=1)) == ("expired", "a")
+            assert not meter.relay.is_open
+            assert await tell("trip", 0, "b") == ("accepted", "b")
+            assert meter.relay.is_open
+            assert await tell("close", 1, "c") == ("accepted", "c")
+            assert await tell("trip", 0, "d") == ("accepted", "d")  # the same id: answered, not done
+            assert not meter.relay.is_open
+
+    run(scene())
+
+
+def test_a_scenario_may_have_meters_behind_a_broker(broker):
+    from simulators.bench import Bench
+
+    text = f"""
+[lines.gw]
+mqtt = {{ port = {broker.port}, version = "3.1.1" }}
+faults = [{{ kind = "retained", every_request = 7 }}]
+[[meters]]
+line = "gw"
+address = "{ADDRESSES[0]}"
+count = {len(ADDRESSES)}
+"""
+
+    async def scene():
+        async with Bench(parse_scenario(text)) as bench:
+            where = bench.lines["gw"].whereabouts()
+            assert where == {
+                "kind": "mqtt",
+                "host": "127.0.0.1",
+                "port": broker.port,
+                "topic": "meterd/gw",
+                "flavour": "own",
+            }
+            async with Site(broker, version="3.1.1").running() as site:
+                await site.until(lambda: set(site.slots()) >= owed())
+
+    run(scene())
