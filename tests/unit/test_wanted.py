@@ -31,12 +31,10 @@ class Model:
         return [self.today, *(self.today - n * ONE_DAY for n in range(self.days - 1, 0, -1))]
 
     def roll(self, today: date) -> None:
-        """What left the 62 days of the ring, or lies in the future of a clock that was set back, is forgotten."""
-        first, last = max(self.today, today) - 61 * ONE_DAY, min(self.today, today)
-        self.filled = {slot for slot in self.filled if first <= slot[1] <= last}
-        self.taken = {slot for slot in self.taken if first <= slot[1] <= last}
-        self.slot_pause = {slot: pause for slot, pause in self.slot_pause.items() if first <= slot[1] <= last}
-        self.today = today
+        """One midnight back is waited out; further back, nothing is known any more."""
+        if today < self.today - ONE_DAY:
+            self.filled, self.taken, self.slot_pause, self.today = set(), set(), {}, today
+        self.today = max(self.today, today)
 
     def owed(self, meter: int, day: date) -> bool:
         return day in self.memory() and day >= self.installed[meter]
