@@ -31,7 +31,7 @@ from config.tariffs import TariffVersion
 from protocols.modbus.profile import Profile
 from protocols.reading import Quantity
 
-DLT645 = ("dlt645-2007",)
+DLT645 = ("dlt645-2007", "dlt645-1997")
 MODBUS = ("modbus-rtu", "modbus-tcp")
 MILLION_KWH = Decimal(1_000_000)
 """Where a DL/T 645 register rolls over, and one of which nothing else is known."""
@@ -238,7 +238,7 @@ def _meters(
             modulus_kwh=row["modulus_kwh"] or _modulus_kwh(profile),
             decimals=_decimals(profile) if row["decimals"] is None else row["decimals"],
             profile=row["profile"],
-            relay=row["protocol"] not in MODBUS if row["relay"] is None else row["relay"],
+            relay=row["protocol"] == DLT645[0] if row["relay"] is None else row["relay"],
         )
         if found[key].relay and profile is not None and profile.relay is None:
             problem("relay", f"profile {row['profile']} says nothing of a relay")

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from config.secret import Secret
-from protocols.dlt645 import exchanges
+from protocols.dlt645 import exchanges, exchanges_1997
 from protocols.dlt645.exchanges import CODEC_2007, FrozenRegisters, RelayAction
 from protocols.exchange import Codec, Exchange
 from protocols.modbus import exchanges as modbus
@@ -63,6 +63,8 @@ def _driver_of(meter: SiteMeter, profiles: Mapping[str, Profile]) -> Driver:
     match meter.protocol:
         case "dlt645-2007":
             return _dlt645_2007(meter.address)
+        case "dlt645-1997":
+            return _dlt645_1997(meter.address)
         case "modbus-rtu" | "modbus-tcp":
             assert meter.profile is not None, "the database keeps no Modbus meter without a profile"
             codec = modbus.codec_tcp if meter.protocol == "modbus-tcp" else modbus.codec_rtu
@@ -78,6 +80,15 @@ def _dlt645_2007(address: str) -> Driver:
         read_clock=partial(exchanges.read_clock, address),
         read_relay=partial(_relay_2007, address),
         control=partial(_control_2007, address),
+    )
+
+
+def _dlt645_1997(address: str) -> Driver:
+    """The old standard knows neither daily freezes nor a relay."""
+    return Driver(
+        exchanges_1997.CODEC_1997,
+        read_registers=partial(exchanges_1997.read_registers, address),
+        read_clock=partial(exchanges_1997.read_clock, address),
     )
 
 
