@@ -24,9 +24,10 @@ bench: venv
 
 # Coverage-guided, the same inputs for the same seed; about an hour for the whole number on one core.
 FUZZ_RUNS ?= 10000000
+FUZZ_SEED ?= 1
 fuzz: venv
 	mkdir -p .fuzz
-	PYTHONPATH=. .venv/bin/python tests/fuzz/fuzz_dlt645.py -atheris_runs=$(FUZZ_RUNS) -seed=1 -timeout=5 -max_len=280 \
+	PYTHONPATH=. .venv/bin/python tests/fuzz/fuzz_dlt645.py -atheris_runs=$(FUZZ_RUNS) -seed=$(FUZZ_SEED) -timeout=5 -max_len=280 \
 		-artifact_prefix=.fuzz/
 
 venv: .venv/installed

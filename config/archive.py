@@ -32,6 +32,7 @@ from protocols.modbus.profile import Profile
 from protocols.reading import Quantity
 
 DLT645 = ("dlt645-2007", "dlt645-1997")
+MQTT = "mqtt"
 MODBUS = ("modbus-rtu", "modbus-tcp")
 MILLION_KWH = Decimal(1_000_000)
 """Where a DL/T 645 register rolls over, and one of which nothing else is known."""
@@ -43,7 +44,8 @@ SINGLE_PHASE_60_A_KWH = Decimal(380)
 class Meter:
     """`modulus_kwh`: where the register rolls over; `decimals`: of its smallest step. `installed_on`: its freezes count
     from this day on. `profile`: the registers of a Modbus meter, whose `address` is LINE/UNIT. `relay`: it may be
-    switched; of a Modbus meter that must be said, because its profile may fit models without relay too."""
+    switched; of a Modbus meter that must be said, because its profile may fit models without relay too.
+    `device`: what a gateway calls it."""
 
     address: str
     line: str
@@ -54,6 +56,7 @@ class Meter:
     decimals: int
     profile: str | None
     relay: bool
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +203,12 @@ def _meters(
         "line": (word, REQUIRED),
         "point": (word, REQUIRED),
         "installed_on": (day, REQUIRED),
-        "protocol": (one_of(*DLT645, *MODBUS), DLT645[0]),
+        "protocol": (one_of(*DLT645, *MODBUS, MQTT), DLT645[0]),
         "modulus_kwh": (positive, None),
         "decimals": (decimals, None),
         "profile": (word, None),
         "relay": (yes_no, None),
+        "device": (word, None),
     }
     found: dict[str, Meter] = {}
     served: dict[str, str] = {}
@@ -238,8 +242,13 @@ def _meters(
             modulus_kwh=row["modulus_kwh"] or _modulus_kwh(profile),
             decimals=_decimals(profile) if row["decimals"] is None else row["decimals"],
             profile=row["profile"],
-            relay=row["protocol"] == DLT645[0] if row["relay"] is None else row["relay"],
+            relay=row["protocol"] in (DLT645[0], MQTT) if row["relay"] is None else row["relay"],
+            device=row["device"] or key,
         )
+        if row["device"] is not None and row["protocol"] != MQTT:
+            problem(
+                "device", f"only a gateway calls its meters by names of its own; a {row['protocol']} meter has none"
+            )
         if found[key].relay and profile is not None and profile.relay is None:
             problem("relay", f"profile {row['profile']} says nothing of a relay")
     return found

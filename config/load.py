@@ -53,8 +53,12 @@ def _table(content: Any, name: str) -> Mapping[str, Any]:
 
 def _line_names(content: Any) -> set[str]:
     """The names that are there, whatever else is wrong with the lines."""
-    lines = content.get("line")
-    return {str(line.get("name")) for line in lines if isinstance(line, dict)} if isinstance(lines, list) else set()
+    return {
+        str(route.get("name"))
+        for kind in ("line", "gateway")
+        for route in (content.get(kind) if isinstance(content.get(kind), list) else [])
+        if isinstance(route, dict)
+    }
 
 
 def _load_settings(path: Path) -> tuple[Site | None, dict[str, Any], list[Problem]]:
@@ -69,14 +73,16 @@ def _load_settings(path: Path) -> tuple[Site | None, dict[str, Any], list[Proble
     except ValidationError as error:
         return None, content, [_problem(name, lines, content, mistake) for mistake in error.errors()]
     problems = []
-    if not settings.line:
+    if not settings.line and not settings.gateway:
         problems.append(Problem(name, 1, "line", "there is no line; add [[line]] with name and tcp or serial"))
     names: set[str] = set()
-    for index, line in enumerate(settings.line):
-        if line.name in names:
-            where = line_of(lines, ("line", index, "name"))
-            problems.append(Problem(name, where, f"line.{line.name}", "two lines have this name"))
-        names.add(line.name)
+    routes = [("line", index, line.name) for index, line in enumerate(settings.line)]
+    routes += [("gateway", index, gateway.name) for index, gateway in enumerate(settings.gateway)]
+    for kind, index, route in routes:
+        if route in names:
+            where = line_of(lines, (kind, index, "name"))
+            problems.append(Problem(name, where, f"{kind}.{route}", "two lines have this name"))
+        names.add(route)
     for traced in settings.log.trace_lines:
         if traced not in names:
             where = line_of(lines, ("log", "trace_lines"))

@@ -115,12 +115,72 @@ class DatabaseSection(Section):
     url: SecretValue | None = None
 
 
-class LineSection(Section):
-    """One route with one talker: `tcp` or `serial`."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+class BrokerSection(Section):
+    """An MQTT broker and who we are there. `client_id` must be ours alone: of two with one name only one stays."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(default=1883, ge=1, le=65535)
+    version: Literal["3.1.1", "5"] = "5"
+    client_id: str | None = Field(default=None, min_length=1, max_length=64)
+    user: str | None = None
+    password: SecretValue | None = None
+    tls_ca: SitePath | None = None
+    tls_certificate: SitePath | None = None
+    tls_key: SitePath | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.tls_ca is None and (self.tls_certificate or self.tls_key):
+            raise ValueError("tls_certificate and tls_key need tls_ca, the authority of the broker's certificate")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        return self
+
+
+class MqttLine(BrokerSection):
+    """A transparent DTU: the bytes of a serial line, `down` to it and `up` from it, as they are or as hex in JSON."""
+
+    down: str = Field(min_length=1)
+    up: str = Field(min_length=1)
+    wrapping: Literal["raw", "hex"] = "raw"
+    field: str = "data"
+
+
+class GatewaySection(Section):
+    """A concentrator, or devices of one family, behind a broker: it pushes readings and is asked by token.
+
+    `family` "meterd" is our own form under `prefix`/`name`; the others are named by their devices in meters.csv.
+    `registers`: what a State Grid terminal calls the total and the tariffs; `app`: who we are there.
+    """
+
+    name: Name
+    broker: BrokerSection
+    family: Literal["meterd", "tasmota", "shelly", "state-grid"] = "meterd"
+    prefix: str = Field(default="meterd", min_length=1)
+    component: Literal["emdata:0", "switch:0"] = "emdata:0"
+    app: str = "meterd"
+    registers: tuple[str, ...] = Field(default=(), strict=False)
+    reporters: tuple[str, ...] = Field(default=(), strict=False)
+    reply_timeout_s: float = Field(default=10.0, ge=0.5, le=120, strict=False)
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.family == "state-grid") != bool(self.registers):
+            raise ValueError('registers = ["name of the total", ...] belongs to family = "state-grid", and only there')
+        return self
+
+
+class LineSection(Section):
+    """One route with one talker: `tcp`, `serial` or `mqtt`."""
+
+    name: Name
     tcp: Endpoint | None = None
     serial: str | None = None
+    mqtt: MqttLine | None = None
     baud: Literal[300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] = 2400
     parity: Literal["E", "O", "N"] = "E"
     reply_timeout_s: float = Field(default=1.0, ge=0.05, le=30, strict=False)
@@ -129,8 +189,8 @@ class LineSection(Section):
 
     @model_validator(mode="after")
     def _has_one_channel(self) -> Self:
-        if (self.tcp is None) == (self.serial is None):
-            raise ValueError('give either tcp = "HOST:PORT" or serial = "/dev/serial/by-id/..."')
+        if [self.tcp, self.serial, self.mqtt].count(None) != 2:
+            raise ValueError('give one of tcp = "HOST:PORT", serial = "/dev/serial/by-id/..." or mqtt = { host = ... }')
         return self
 
 
@@ -192,6 +252,7 @@ class Site(Section):
     site: SiteSection
     database: DatabaseSection = DatabaseSection()
     line: tuple[LineSection, ...] = Field(default=(), strict=False)
+    gateway: tuple[GatewaySection, ...] = Field(default=(), strict=False)
     collection: CollectionSection = CollectionSection()
     control: ControlSection = ControlSection()
     http: HttpSection = HttpSection()

@@ -18,10 +18,11 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from config.load import LoadedSite
-from config.settings import ControlSection, LineSection
+from config.settings import BrokerSection, ControlSection, GatewaySection, LineSection
 from daemon import metrics, service, web
 from daemon.acquisition.conversation import Timing
 from daemon.acquisition.drivers import Credentials, driver_of
+from daemon.acquisition.gateway import Gateway
 from daemon.acquisition.line import Line, Pace
 from daemon.acquisition.wanted import due_day, first_day
 from daemon.billing.accounts import billed_point, open_accounts
@@ -31,8 +32,14 @@ from daemon.control.supply import Authority, SiteHold
 from daemon.hold import hold_site_until, take_site
 from daemon.pipeline import Pipeline
 from daemon.supervision import in_thread, supervised
+from protocols.channels.mqtt import Broker, MqttChannel, Tls
 from protocols.channels.serial import SerialChannel
 from protocols.channels.tcp import TcpChannel
+from protocols.mqtt.events import Family
+from protocols.mqtt.own import OwnForm
+from protocols.mqtt.shelly import Shelly
+from protocols.mqtt.state_grid import StateGrid
+from protocols.mqtt.tasmota import Tasmota
 from storage import archive, ledger, migrate, readings, supply
 from storage.archive import SiteMeter
 from storage.database import open_database
@@ -67,7 +74,7 @@ async def run(site: LoadedSite) -> None:
         holder = await take_site(url, authority.hold)
         opened.push_async_callback(holder.close)
         log.info("database ready", schema=await in_thread(partial(migrate, url)), embedded=configured is None)
-        pool = await opened.enter_async_context(open_pool(url, len(settings.line)))
+        pool = await opened.enter_async_context(open_pool(url, len(settings.line) + len(settings.gateway)))
 
         async with pool.connection() as connection:
             await take_over_archive(connection, site)
@@ -75,11 +82,11 @@ async def run(site: LoadedSite) -> None:
             meters = _configured(all_meters, site)
             points = {meter.point_id: billed_point(meter) for meter in all_meters}
             await open_accounts(connection, points, authority.zone, datetime.now(UTC))
-            await control.resume(connection, datetime.now(UTC))
+            await control.resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
             waiting = sum(n for action, state, n in await supply.commands_by_state(connection) if state == "persisted")
             if waiting and authority.shadow_mode:
                 log.error("in shadow mode nothing is sent, and commands wait: customers may be dark", commands=waiting)
-        lines: list[Line] = []
+        lines: list[Line | Gateway] = []
         pipeline = Pipeline(
             pool,
             authority,
@@ -88,6 +95,11 @@ async def run(site: LoadedSite) -> None:
         )
         lines += [
             _line(section, site, meters, pool, authority, pipeline) for section in settings.line if section.enabled
+        ]
+        lines += [
+            _gateway(section, site, meters, pool, authority, pipeline)
+            for section in settings.gateway
+            if section.enabled
         ]
         await _rebuild(pool, lines, site)
 
@@ -200,6 +212,10 @@ def _line(
     def open_channel() -> Any:
         if section.tcp is not None:
             return TcpChannel(*section.tcp)
+        if section.mqtt is not None:
+            mqtt = section.mqtt
+            broker = broker_of(mqtt, f"meterd-{site.settings.site.name}-{section.name}")
+            return MqttChannel(broker, down=mqtt.down, up=mqtt.up, wrapping=mqtt.wrapping, field=mqtt.field)
         return SerialChannel(str(section.serial), section.baud, section.parity)
 
     here = [meter for meter in meters if meter.line == section.name]
@@ -220,7 +236,7 @@ def _line(
     )
 
 
-async def _wake_lines(url: str, lines: Sequence[Line]) -> None:
+async def _wake_lines(url: str, lines: Sequence[Line | Gateway]) -> None:
     """Wake a line as soon as a command for it is committed."""
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("LISTEN meterd_command")
@@ -232,9 +248,62 @@ async def _wake_lines(url: str, lines: Sequence[Line]) -> None:
                     line.wake()
 
 
+def _gateway(
+    section: GatewaySection,
+    site: LoadedSite,
+    meters: Sequence[SiteMeter],
+    pool: AsyncConnectionPool[Any],
+    authority: Authority,
+    pipeline: Pipeline,
+) -> Gateway:
+    collection = site.settings.collection
+    here = [meter for meter in meters if meter.line == section.name]
+    devices = {meter.address: meter.device for meter in site.archive.meters}
+    names = [devices[meter.address] for meter in here]
+    us = f"meterd-{site.settings.site.name}-{section.name}"
+    family: Family
+    match section.family:
+        case "meterd":
+            family = OwnForm(section.prefix, section.name)
+        case "tasmota":
+            family = Tasmota(names)
+        case "shelly":
+            family = Shelly(names, us, section.component)
+        case "state-grid":
+            family = StateGrid(section.app, section.registers, reporters=section.reporters)
+    return Gateway(
+        section.name,
+        here,
+        broker=broker_of(section.broker, us),
+        family=family,
+        devices=devices,
+        reply_timeout_s=section.reply_timeout_s,
+        pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),
+        backfill_days=collection.backfill_days,
+        trace=section.name in site.settings.log.trace_lines,
+        pool=pool,
+        authority=authority,
+        hand_on=pipeline.put,
+    )
+
+
+def broker_of(section: BrokerSection, client_id: str) -> Broker:
+    """The broker as the channel wants it; `client_id` is used where the site names none."""
+    tls = Tls(section.tls_ca, section.tls_certificate, section.tls_key) if section.tls_ca else None
+    return Broker(
+        section.host,
+        section.port,
+        section.client_id or client_id,
+        version=section.version,
+        user=section.user,
+        password=section.password.reveal() if section.password else None,
+        tls=tls,
+    )
+
+
 @asynccontextmanager
 async def _ticking(
-    pool: AsyncConnectionPool[Any], authority: Authority, lines: Sequence[Line], site: LoadedSite
+    pool: AsyncConnectionPool[Any], authority: Authority, lines: Sequence[Line | Gateway], site: LoadedSite
 ) -> AsyncIterator[None]:
     """A handful of ticks. None holds a rule or a state; a missed one is made up for by the next."""
 
@@ -293,13 +362,13 @@ async def _show_ledger(connection: AsyncConnection[Any]) -> None:
         log.error("ledger is wrong", **faults)
 
 
-def _fill(lines: Sequence[Line], slots: Sequence[tuple[int, date]]) -> None:
+def _fill(lines: Sequence[Line | Gateway], slots: Sequence[tuple[int, date]]) -> None:
     for line in lines:
         for meter_id, day in slots:
             line.stored(meter_id, day)
 
 
-async def _rebuild(pool: AsyncConnectionPool[Any], lines: Sequence[Line], site: LoadedSite) -> None:
+async def _rebuild(pool: AsyncConnectionPool[Any], lines: Sequence[Line | Gateway], site: LoadedSite) -> None:
     """Presence is a cache of what the database has; gaps that remain are logged, one line per line."""
     since = first_day(due_day(datetime.now(site.settings.site.zone)), site.settings.collection.backfill_days)
     async with pool.connection() as connection:
@@ -310,7 +379,7 @@ async def _rebuild(pool: AsyncConnectionPool[Any], lines: Sequence[Line], site: 
         log.info("gaps", line=line.name, wanted=wanted, present=filled)
 
 
-def health(lines: Sequence[Line], authority: Authority) -> tuple[bool, dict[str, Any]]:
+def health(lines: Sequence[Line | Gateway], authority: Authority) -> tuple[bool, dict[str, Any]]:
     """(no line is stuck, what /healthz shows). A line that is down, or a database that is away, degrades only."""
     now = time.monotonic()
     shown: dict[str, dict[str, Any]] = {}
@@ -338,7 +407,7 @@ def health(lines: Sequence[Line], authority: Authority) -> tuple[bool, dict[str,
     }
 
 
-async def _feed_watchdog(lines: Sequence[Line], authority: Authority) -> None:
+async def _feed_watchdog(lines: Sequence[Line | Gateway], authority: Authority) -> None:
     """Tell systemd that we are alive as long as every line makes progress."""
     period_s = service.watchdog_period_s()
     while True:

@@ -50,7 +50,8 @@ async def hold_site_until(
     anew; AnotherDaemon if somebody else took it meanwhile. An embedded server that died is started again."""
     while not stop.is_set():
         try:
-            await asyncio.wait_for(stop.wait(), CHECK_S)
+            async with asyncio.timeout(CHECK_S):
+                await stop.wait()
         except TimeoutError:
             try:
                 await holder.execute("SELECT 1")

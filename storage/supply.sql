@@ -110,12 +110,12 @@ WHERE id = %(point)s
 
 -- resume -- after a restart: look at the relay before anything else
 UPDATE command SET state = 'verifying', next_at = %(now)s, detail = 'daemon restarted'
-WHERE state IN ('sent', 'acked', 'unknown')
+WHERE state IN ('sent', 'acked', 'unknown') OR (state = 'persisted' AND action = 'trip' AND sends > 0)
 
 -- expire_old_trips -- a trip that waited over a restart is never sent late
 WITH expired AS (
     UPDATE command SET state = 'expired', detail = 'waited over a restart'
-    WHERE state = 'persisted' AND action = 'trip' AND created_at < %(before)s
+    WHERE state = 'persisted' AND action = 'trip' AND sends = 0 AND created_at < %(before)s
     RETURNING point_id
 )
 UPDATE point SET supply_state = 'energised' FROM expired WHERE id = expired.point_id

@@ -115,6 +115,8 @@ class Gateway:
         self._commands_at: datetime | None = datetime.now(UTC)
         self.up = False
         self.progress = time.monotonic()
+        self.longest_step_s = 8 * reply_timeout_s
+        """Longer between two signs of life, and it is stuck."""
 
     def stored(self, meter_id: int, day: date) -> None:
         """A slot has a value in the database: the broker may forget the messages that brought it."""
@@ -206,7 +208,8 @@ class Gateway:
         until_midnight = self._midnights.opens_in_s(self._local_now())
         self._woken.clear()
         try:
-            await asyncio.wait_for(self._woken.wait(), min(IDLE_S, until_slot, until_command, until_midnight))
+            async with asyncio.timeout(min(IDLE_S, until_slot, until_command, until_midnight)):
+                await self._woken.wait()
         except TimeoutError:
             return
 

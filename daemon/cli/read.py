@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,32 +15,71 @@ from daemon.acquisition.conversation import Conversation, Timing
 from daemon.cli.connection import channel_to, line_options, wire_trace
 from daemon.cli.output import as_json, fail, print_json, print_table
 from protocols.channels.streams import StreamChannel
-from protocols.dlt645 import functions
-from protocols.dlt645.exchanges import CODEC_2007, read_address, read_clock, read_daily_freeze
-from protocols.dlt645.exchanges import read as read_data
+from protocols.dlt645 import exchanges, exchanges_1997, functions
 from protocols.dlt645.frame import Frame
 from protocols.dlt645.values import Value, decode_values
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
+from protocols.exchange import Codec, Exchange
 
 ANY: Final = "any"
-QUANTITIES: Final = {
-    "energy": ("00010000",),
-    "voltage": ("0201FF00", "02010100"),
-    "current": ("0202FF00", "02020100"),
-    "power": ("0203FF00", "02030000"),
-    "status": ("04000503",),
-}
-"""The identifiers to try in turn: a meter that knows no block is asked for the single value."""
 CLOCK: Final = "clock"
 FREEZE: Final = "freeze"
 DLT645: Final = "dlt645-2007"
+DLT645_1997: Final = "dlt645-1997"
 MODBUS: Final = ("modbus-rtu", "modbus-tcp")
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """How a version of DL/T 645 is spoken. `quantities`: the identifiers to try in turn, for a meter that knows no block
+    is asked for the single value."""
+
+    codec: Codec[Frame]
+    read: Callable[[str, str], Exchange[Frame, bytes]]
+    read_address: Callable[[], Exchange[Frame, str]]
+    read_clock: Callable[[str], Exchange[Frame, datetime]]
+    digits: int
+    """Of an identifier."""
+    quantities: Mapping[str, tuple[str, ...]]
+
+
+LANGUAGES: Final = {
+    DLT645: Language(
+        exchanges.CODEC_2007,
+        exchanges.read,
+        exchanges.read_address,
+        exchanges.read_clock,
+        8,
+        {
+            "energy": ("00010000",),
+            "voltage": ("0201FF00", "02010100"),
+            "current": ("0202FF00", "02020100"),
+            "power": ("0203FF00", "02030000"),
+            "status": ("04000503",),
+        },
+    ),
+    DLT645_1997: Language(
+        exchanges_1997.CODEC_1997,
+        exchanges_1997.read,
+        exchanges_1997.read_address,
+        exchanges_1997.read_clock,
+        4,
+        {
+            "energy": ("9010",),
+            "voltage": ("B61F", "B611"),
+            "current": ("B62F", "B621"),
+            "power": ("B63F", "B630"),
+            "status": ("C020",),
+        },
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is to be asked. `meter` is 12 digits or `any`; without identifiers it is the quantity that counts."""
 
+    protocol: str
     meter: str
     identifiers: tuple[str, ...]
     quantity: str
@@ -69,15 +109,17 @@ def _address(ctx: click.Context, param: click.Parameter, text: str | None) -> st
 
 def _identifiers(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
     for text in texts:
-        if not re.fullmatch("[0-9A-Fa-f]{8}", text):
-            raise click.BadParameter(f"{text!r} is not 8 hexadecimal digits (DI3 DI2 DI1 DI0), such as 00010000")
+        if not re.fullmatch("[0-9A-Fa-f]{8}|[0-9A-Fa-f]{4}", text):
+            raise click.BadParameter(
+                f"{text!r} is not 8 hexadecimal digits (DI3 DI2 DI1 DI0), such as 00010000, nor 4 as in 1997"
+            )
     return tuple(text.upper() for text in texts)
 
 
 @click.command()
 @line_options(baud=2400, parity="E")
 @click.option("--meter", metavar="ADDRESS|any", callback=_address, help="12 digits, or any: ask for it.")
-@click.option("--protocol", type=click.Choice([DLT645, *MODBUS]), default=DLT645, show_default=True)
+@click.option("--protocol", type=click.Choice([*LANGUAGES, *MODBUS]), default=DLT645, show_default=True)
 @click.option("--unit", type=click.IntRange(0, 255), help="Modbus: the meter's address.")
 @click.option("--profile", metavar="NAME|FILE", help="Modbus: the register profile (docs/modbus.md).")
 @click.option(
@@ -103,7 +145,7 @@ def read(
 ) -> None:
     """Read one meter over a given line. Needs no daemon and no database.
 
-    DL/T 645-2007: --meter, and --identifier or one --quantity: energy, voltage, current, power, status, clock, freeze.
+    DL/T 645: --meter, and --identifier or one --quantity: energy, voltage, current, power, status, clock, freeze (2007).
     The time behind a value is the meter's own clock. With --meter any there may be only one meter on the line.
 
     Modbus: --unit, --profile, and any number of --quantity as the profile names them, or energy, voltage, current,
@@ -139,18 +181,19 @@ def read(
 
 
 async def _ask(channel: StreamChannel, question: Question) -> Answers:
+    language = LANGUAGES[question.protocol]
     async with channel:
         conversation = Conversation(
             channel,
-            CODEC_2007,
+            language.codec,
             line=channel.name,
             timing=question.timing,
             wire=wire_trace() if question.trace else None,
         )
-        meter = await conversation.run(read_address()) if question.meter == ANY else question.meter
+        meter = await conversation.run(language.read_address()) if question.meter == ANY else question.meter
         values = await _values(conversation, meter, question)
         try:
-            clock = await conversation.run(read_clock(meter), retries=0)
+            clock = await conversation.run(language.read_clock(meter), retries=0)
         except (MeterRefused, NoReply, FrameError):
             if question.quantity == CLOCK and not question.identifiers:
                 raise
@@ -161,31 +204,32 @@ async def _ask(channel: StreamChannel, question: Question) -> Answers:
 
 async def _values(conversation: Conversation[Frame], meter: str, question: Question) -> list[tuple[str, Value]]:
     """Each value with the identifier it was asked by."""
+    language = LANGUAGES[question.protocol]
     if question.identifiers:
         found = []
         for identifier in question.identifiers:
-            data = await conversation.run(read_data(meter, identifier))
+            data = await conversation.run(language.read(meter, identifier))
             found += [(identifier, value) for value in decode_values(identifier, data)]
         return found
     if question.quantity == CLOCK:
         return []
     if question.quantity == FREEZE:
         return await _newest_freeze(conversation, meter)
-    *first_choices, last_choice = QUANTITIES[question.quantity]
+    *first_choices, last_choice = language.quantities[question.quantity]
     for identifier in first_choices:
         try:
-            data = await conversation.run(read_data(meter, identifier))
+            data = await conversation.run(language.read(meter, identifier))
         except MeterRefused as refusal:
             if not refusal.word & functions.NO_SUCH_DATA:
                 raise
         else:
             return [(identifier, value) for value in decode_values(identifier, data)]
-    data = await conversation.run(read_data(meter, last_choice))
+    data = await conversation.run(language.read(meter, last_choice))
     return [(last_choice, value) for value in decode_values(last_choice, data)]
 
 
 async def _newest_freeze(conversation: Conversation[Frame], meter: str) -> list[tuple[str, Value]]:
-    freeze = await conversation.run(read_daily_freeze(meter, 1, confirm=True))
+    freeze = await conversation.run(exchanges.read_daily_freeze(meter, 1, confirm=True))
     if freeze is None:
         raise fail(f"meter {meter} has no daily freeze yet")
     frozen_at = Value("frozen_at", freeze.frozen_at.isoformat(" ", "minutes"), "")

@@ -141,9 +141,9 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
             await request_trips(connection, authority, [account], now)
 
 
-async def resume(connection: AsyncConnection[Any], now: datetime) -> None:
-    """After a start: verify what may be on its way; a trip that was never sent is not sent late."""
-    await supply.resume(connection, now=now, trips_before=now - LATE_AFTER_RESTART)
+async def resume(connection: AsyncConnection[Any], now: datetime, *, shadow_mode: bool = False) -> None:
+    """After a start: verify what may be on its way; a trip that was never sent is not sent late, in shadow mode never."""
+    await supply.resume(connection, now=now, trips_before=now if shadow_mode else now - LATE_AFTER_RESTART)
 
 
 async def take_order(connection: AsyncConnection[Any], authority: Authority, line: str, now: datetime) -> Order | None:

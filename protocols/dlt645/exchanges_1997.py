@@ -41,6 +41,12 @@ def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
     return data
 
 
+def read_address() -> Exchange[Frame, str]:
+    """The address of the only meter on the line: whoever answers a read to 99..99, with data or an error."""
+    reply = yield Frame(BROADCAST, functions.READ, identifier_on_the_wire("9010"))
+    return reply.address
+
+
 def read_again(address: str, identifier: str) -> Exchange[Frame, bytes]:
     """The answer to the last read once more (function 03), for a meter that asks for it; one frame only."""
     reply = yield Frame(address, functions.READ_AGAIN, identifier_on_the_wire(identifier))

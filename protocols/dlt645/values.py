@@ -47,9 +47,8 @@ class _Number(NamedTuple):
 
     name: str
     unit: str
-    first: int
-    point: int
-    last: int
+    integer: slice
+    decimals: slice
 
 
 class _Layout(NamedTuple):
@@ -80,7 +79,7 @@ def try_values(identifier: str, data: bytes, *, whole: bool = True) -> tuple[lis
     With `whole` False the data may end anywhere: a follow-up frame has the rest.
     """
     layout = _layout(identifier, len(data), whole)
-    if layout is None or (SEPARATOR in data and len(identifier) == DIGITS_OF_1997):
+    if layout is None or (len(identifier) == DIGITS_OF_1997 and SEPARATOR in data):
         known = meaning(identifier)
         if known is None:
             return _as_hex(data), []
@@ -92,8 +91,8 @@ def try_values(identifier: str, data: bytes, *, whole: bool = True) -> tuple[lis
         digits = data[::-1].hex()
         if digits.isdigit():
             return [
-                _new(Value, (name, f"{digits[first:point].lstrip('0') or '0'}.{digits[point:last]}", unit))
-                for name, unit, first, point, last in layout.numbers
+                _new(Value, (name, f"{digits[integer].lstrip('0') or '0'}.{digits[decimals]}", unit))
+                for name, unit, integer, decimals in layout.numbers
             ], []
     values: list[Value] = []
     wrong: list[str] = []
@@ -140,7 +139,8 @@ def _is_plain(field: Field) -> bool:
 
 def _number(place: _Place, length: int) -> _Number:
     last = 2 * (length - place.start)
-    return _Number(place.name, place.field.unit, 2 * (length - place.end), last - place.field.decimals, last)
+    point = last - place.field.decimals
+    return _Number(place.name, place.field.unit, slice(2 * (length - place.end), point), slice(point, last))
 
 
 def _fields(known: Meaning, length: int, repetitions: int) -> Iterator[tuple[str, Field]]:

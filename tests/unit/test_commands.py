@@ -64,7 +64,7 @@ def test_an_expired_trip_is_not_sent_again(sends):
 
 
 def test_an_expired_trip_that_the_meter_accepted_is_still_watched():
-    assert judge("trip", PENDING, sends=1, checks=0, now=LATER, expires_at=NOW).state == "verifying"
+    assert judge("trip", PENDING, sends=3, checks=0, now=LATER, expires_at=NOW).state == "verifying"
     assert judge("trip", OPEN, sends=1, checks=0, now=LATER, expires_at=NOW).supply_state == "disconnected"
 
 

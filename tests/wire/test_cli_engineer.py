@@ -22,12 +22,14 @@ from daemon.acquisition.scan import scan as scan_line
 from daemon.cli import clock as clock_module
 from daemon.cli.authority import ENVIRONMENT
 from daemon.cli.clock import clock
+from daemon.cli.read import read
 from daemon.cli.scan import scan
 from daemon.cli.write import write
 from protocols.dlt645.frame import ANY_ADDRESS, Decoder, Frame, encode
 from simulators.bus import SimulatedBus
 from simulators.clock import MeterClock
 from simulators.lines import serve_pty, serve_tcp
+from simulators.load import LoadCurve
 from simulators.meter import SimulatedMeter
 from simulators.meter_1997 import SimulatedMeter1997
 
@@ -43,7 +45,10 @@ def meter(
 ) -> SimulatedMeter:
     start = datetime(2024, 1, 1)
     shown = MeterClock(start, start + timedelta(seconds=ahead_s))
-    return kind(address, now=lambda: NOW, clock=shown, level="04", password="123456", initial_kwh=initial_kwh)
+    no_load = LoadCurve(mwh_per_day=0)
+    return kind(
+        address, now=lambda: NOW, curve=no_load, clock=shown, level="04", password="123456", initial_kwh=initial_kwh
+    )
 
 
 def run_on(
@@ -171,6 +176,27 @@ def test_no_meter_is_missed_or_made_up_where_voices_garble_each_other(numbers: l
     assert found == addresses
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--meter", ADDRESSES[0]), "12.00 kWh at 2026-03-02 12:00:07"),
+        (("--meter", "any", "--quantity", "voltage"), "voltage_a\t220\tV"),
+        (("--meter", "any", "--identifier", "C032"), f"{ADDRESSES[0]} at"),
+    ],
+)
+def test_a_meter_of_1997_is_read(arguments: tuple[str, ...], told: str) -> None:
+    old = meter(ADDRESSES[0], 7, SimulatedMeter1997)
+    result = run_on(read, [old], "--protocol", "dlt645-1997", *arguments)
+    assert result.exit_code == 0, result.output
+    assert told in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [("--quantity", "freeze"), ("--identifier", "00010000")])
+def test_what_a_meter_of_1997_does_not_have_is_wrong_use(arguments: tuple[str, ...]) -> None:
+    result = run_on(read, [], "--protocol", "dlt645-1997", "--meter", ADDRESSES[0], *arguments)
+    assert result.exit_code == 2
+
+
 @pytest.fixture
 def _password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, "123456")
@@ -219,6 +245,33 @@ class TestWrite:
         result = run_on(write, [], *arguments)
         assert result.exit_code == 2
         assert words in result.stderr
+
+
+class Forgetful(SimulatedMeter):
+    """Accepts a write and does nothing, or hears it and stays silent."""
+
+    silent = False
+    writes = 0
+
+    def answer(self, request: Frame) -> Frame | None:
+        if request.control != 0x14:
+            return super().answer(request)
+        self.writes += 1
+        return None if self.silent else Frame(self.address, 0x94)
+
+
+@pytest.mark.usefixtures("_password")
+@pytest.mark.parametrize("silent", [False, True])
+def test_what_was_not_kept_is_told_and_a_write_is_sent_once(silent: bool) -> None:
+    forgetful = meter(ADDRESSES[0], kind=Forgetful)
+    assert isinstance(forgetful, Forgetful)
+    forgetful.silent = silent
+    arguments = ("--meter", ADDRESSES[0], "--identifier", "04000102", "--yes", "--value", "083000")
+    result = run_on(write, [forgetful], *arguments, "--timeout", "0.3", "--retries", "2")
+    assert result.exit_code == 1
+    words = "Whether it was written is not known" if silent else "accepted the write, but 04000102 reads 00 00 12"
+    assert words in str(result.exception)
+    assert forgetful.writes == 1
 
 
 def test_without_a_password_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

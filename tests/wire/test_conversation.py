@@ -363,7 +363,9 @@ def test_a_line_that_is_not_there_cannot_be_opened() -> None:
         async with channel:
             raise AssertionError("opened")
 
-    with pytest.raises(LineDown, match=r"serial /dev/no-such-port 2400 Bd 8E1: cannot open: No such file or directory$"):
+    with pytest.raises(
+        LineDown, match=r"serial /dev/no-such-port 2400 Bd 8E1: cannot open: No such file or directory$"
+    ):
         asyncio.run(story(SerialChannel("/dev/no-such-port")))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

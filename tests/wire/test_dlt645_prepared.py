@@ -122,7 +122,11 @@ def test_only_unsigned_energies_can_be_prepared(identifier: str) -> None:
 @given(st.binary(max_size=300))
 def test_the_checksum_is_the_sum_whatever_the_length(data: bytes) -> None:
     assert checksum(data) == sum(data) & 0xFF
-    assert checksum(b"\xff" * len(data)) == 0xFF * len(data) & 0xFF
+
+
+@pytest.mark.parametrize("length", [0, 1, 255, 256, 257, 258, 265])
+def test_the_checksum_of_the_largest_bytes_is_exact(length: int) -> None:
+    assert checksum(b"\xff" * length) == 0xFF * length & 0xFF
 
 
 BATCH_FRAMES = st.lists(

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from simulators.scenario import parse_scenario
 from tests.servers.mbpoll import Polled, mbpoll
 
 SDM, DDS = load_profile("eastron-sdm630"), load_profile("hiking-dds238")
+NOON = datetime(2026, 5, 2, 12)
 CODECS = {"rtu": codec_rtu, "tcp": codec_tcp}
 # The DL/T 645 address begins on the wire like a Modbus write of many registers, 68 10 ... 99, which goes on for long.
 METERS = """
@@ -67,7 +69,8 @@ PORT = "[lines.gate]\nport = 0\nreply_delay_ms = 1\nmodbus = '{form}'\n"
 
 @asynccontextmanager
 async def bench_of(text: str) -> AsyncIterator[Bench]:
-    async with Bench(parse_scenario(text, load_profile=load_profile)) as bench:
+    """Time stands still in it, so that a register says the same in each read."""
+    async with Bench(parse_scenario(text, load_profile=load_profile), now=lambda: NOON) as bench:
         yield bench
 
 
