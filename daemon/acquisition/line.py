@@ -114,8 +114,9 @@ class Line:
         authority: Authority,
         credentials: Credentials | None,
         hand_on: Callable[[Arrival], Awaitable[None]],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.name, self.meters = name, list(meters)
+        self.name, self.meters, self._now = name, list(meters), now
         self._open_channel, self._timing, self._pace, self._trace = open_channel, timing, pace, trace
         self._pool, self._authority, self._credentials, self._hand_on = pool, authority, credentials, hand_on
         self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}
@@ -130,7 +131,7 @@ class Line:
         self._shift = [0] * len(self.meters)
         self._skew: dict[int, tuple[date, timedelta | None]] = {}
         self._woken = asyncio.Event()
-        self._commands_at: datetime | None = datetime.now(UTC)
+        self._commands_at: datetime | None = self._now()
         self.up = False
         self.progress = time.monotonic()
         self.longest_step_s = 8 * timing.reply_timeout_s * (1 + timing.retries)
@@ -147,7 +148,7 @@ class Line:
 
     def wake(self) -> None:
         """A command may be waiting."""
-        self._commands_at = datetime.now(UTC)
+        self._commands_at = self._now()
         self._woken.set()
 
     def counts(self) -> tuple[int, int]:
@@ -201,7 +202,7 @@ class Line:
         until_slot = IDLE_S if wanted_at is None else max(0.01, wanted_at - time.monotonic())
         until_command = IDLE_S
         if self._commands_at is not None:
-            until_command = max(0.01, (self._commands_at - datetime.now(UTC)).total_seconds())
+            until_command = max(0.01, (self._commands_at - self._now()).total_seconds())
         self._woken.clear()
         until_midnight = self._midnights.opens_in_s(self._local_now())
         await talk.listen(self._woken, min(IDLE_S, until_slot, until_command, until_midnight))
@@ -265,7 +266,7 @@ class Line:
             quantity=Quantity.FORWARD_ACTIVE_ENERGY,
             frozen_at=frozen.frozen_at,
             registers=frozen.registers,
-            arrived_at=datetime.now(UTC),
+            arrived_at=self._now(),
             clock_skew=skew if is_fresh else None,
         )
         await self._hand_on(Arrival(meter, freeze))
@@ -311,7 +312,7 @@ class Line:
             quantity=Quantity.FORWARD_ACTIVE_ENERGY,
             frozen_at=midnight,
             registers=registers,
-            arrived_at=datetime.now(UTC),
+            arrived_at=self._now(),
             host_offset=offset,
         )
         await self._hand_on(Arrival(meter, freeze))
@@ -321,7 +322,7 @@ class Line:
 
     async def _serve_commands(self, talk: Talk) -> bool:
         """Do the next command if one is due; True if there was one. Without the database control stops."""
-        now = datetime.now(UTC)
+        now = self._now()
         if self._commands_at is None or self._commands_at > now:
             return False
         self._commands_at = None  # whoever wakes us from here on sets it again
@@ -366,17 +367,17 @@ class Line:
             reason = f"clock not read: {error}"
         if abs(clock - self._local_now()) > CLOCK_LIMIT:
             reason = f"meter clock shows {clock}"
-        if datetime.now(UTC) >= command.expires_at:
+        if self._now() >= command.expires_at:
             reason = "expired before it could be sent"
         if command.action == "trip" and reason:
             async with self._pool.connection() as connection:
-                await control.abandon_trip(connection, command, reason, datetime.now(UTC))
+                await control.abandon_trip(connection, command, reason, self._now())
             return
         async with self._pool.connection() as connection:
             if not await control.is_still_released(connection, command):
                 log.info("not sent, superseded", command=str(command.id), point=command.point_id)
                 return
-        valid_for = min(TRIP_EXPIRY, max(command.expires_at - datetime.now(UTC), timedelta(minutes=1)))
+        valid_for = min(TRIP_EXPIRY, max(command.expires_at - self._now(), timedelta(minutes=1)))
         exchange = driver.control(RelayAction[command.action.upper()], credentials, clock + valid_for)
         try:
             await talk.run(driver.codec, exchange)
@@ -399,7 +400,7 @@ class Line:
 
     async def _record(self, command: supply.Command, state: str, detail: str) -> None:
         async with self._pool.connection() as connection:
-            await control.take_answer(connection, command, state, detail, datetime.now(UTC))
+            await control.take_answer(connection, command, state, detail, self._now())
 
     async def _verify(self, talk: Talk, order: Order) -> None:
         driver = self._driver_for(order.command)
@@ -410,12 +411,12 @@ class Line:
         except (NoReply, MeterRefused, FrameError) as error:
             log.warning("relay not read", meter=order.command.address, line=self.name, error=str(error))
         async with self._pool.connection() as connection:
-            await control.take_observation(connection, order.command, relay, datetime.now(UTC))
+            await control.take_observation(connection, order.command, relay, self._now())
 
     # --- time and life --------------------------------------------------------------------------------------------
 
     def _local_now(self) -> datetime:
-        return datetime.now(self._authority.zone).replace(tzinfo=None)
+        return self._now().astimezone(self._authority.zone).replace(tzinfo=None)
 
     def _today(self) -> date:
         return due_day(self._local_now())

@@ -31,8 +31,8 @@ MODBUS: Final = ("modbus-rtu", "modbus-tcp")
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """How a version of DL/T 645 is spoken. `quantities`: the identifiers to try in turn, for a meter that knows no block
-    is asked for the single value."""
+    """How a version of DL/T 645 is spoken. `quantities`: the identifiers to try in turn: a meter that knows no block is
+    asked for the single value."""
 
     codec: Codec[Frame]
     read: Callable[[str, str], Exchange[Frame, bytes]]
@@ -145,7 +145,8 @@ def read(
 ) -> None:
     """Read one meter over a given line. Needs no daemon and no database.
 
-    DL/T 645: --meter, and --identifier or one --quantity: energy, voltage, current, power, status, clock, freeze (2007).
+    DL/T 645: --meter, and --identifier or one --quantity: energy, voltage, current, power, status, clock or, in 2007,
+    freeze.
     The time behind a value is the meter's own clock. With --meter any there may be only one meter on the line.
 
     Modbus: --unit, --profile, and any number of --quantity as the profile names them, or energy, voltage, current,
@@ -165,9 +166,13 @@ def read(
         raise click.UsageError("a DL/T 645 meter needs --meter, and neither --unit nor --profile")
     if identifiers and quantities:
         raise click.UsageError("give either --identifier or --quantity")
-    if len(quantities) > 1 or (quantities and quantities[0] not in (*QUANTITIES, CLOCK, FREEZE)):
-        raise click.UsageError(f"--quantity is one of {', '.join((*QUANTITIES, CLOCK, FREEZE))}")
-    asked = Question(meter, identifiers, quantities[0] if quantities else "energy", timing, trace)
+    language = LANGUAGES[protocol]
+    known = (*language.quantities, CLOCK, *([FREEZE] if protocol == DLT645 else []))
+    if len(quantities) > 1 or (quantities and quantities[0] not in known):
+        raise click.UsageError(f"--quantity is one of {', '.join(known)}")
+    if any(len(identifier) != language.digits for identifier in identifiers):
+        raise click.UsageError(f"identifiers of {protocol} have {language.digits} hexadecimal digits")
+    asked = Question(protocol, meter, identifiers, quantities[0] if quantities else "energy", timing, trace)
     try:
         answers = asyncio.run(_ask(channel, asked))
     except NoReply as error:

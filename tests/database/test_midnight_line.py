@@ -1,0 +1,122 @@
+"""A line at midnight: meters without memory are read by the host and their freeze lands in the database."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from psycopg_pool import AsyncConnectionPool
+
+from config.profiles import load_profile
+from daemon.acquisition.conversation import Timing
+from daemon.acquisition.drivers import driver_of
+from daemon.acquisition.line import Line, Pace
+from daemon.control.guard import Policy
+from daemon.control.supply import Authority
+from daemon.pipeline import Pipeline
+from protocols.channels.tcp import TcpChannel
+from simulators.bench import Bench
+from simulators.scenario import parse_scenario
+from tests.database.small_site import Site, connect, rows
+
+ZONE = ZoneInfo("Asia/Shanghai")
+MIDNIGHT = datetime(2026, 3, 2, tzinfo=ZONE)
+PROFILES = {"eastron-sdm630": load_profile("eastron-sdm630")}
+SCENARIO = """
+zone = "Asia/Shanghai"
+[lines.gate]
+port = 0
+reply_delay_ms = 1
+modbus = "rtu"
+[[meters]]
+protocol = "modbus"
+line = "gate"
+profile = "eastron-sdm630"
+unit = 5
+[[meters]]
+protocol = "dlt645-1997"
+line = "gate"
+address = "000000000097"
+[[meters]]
+line = "gate"
+address = "000000000007"
+"""
+
+
+def clock_at(start: datetime) -> Callable[[], datetime]:
+    """A clock that runs on from `start`."""
+    began = datetime.now(UTC)
+    return lambda: start.astimezone(UTC) + (datetime.now(UTC) - began)
+
+
+async def line_around_midnight(url: str):
+    """Run a line of three protocols from 23:59:59 until both meters without memory are frozen; what is in the
+    database (address, day, kWh, state, offset in s, error bound), and the true registers at midnight by address."""
+    now = clock_at(MIDNIGHT - timedelta(seconds=1))
+    scenario = parse_scenario(SCENARIO, load_profile=load_profile)
+    site = Site()
+    installed = date(2026, 3, 1)
+    site.add(5, address="gate/5", protocol="modbus-rtu", profile="eastron-sdm630", line="gate", installed_on=installed)
+    site.add(97, address="000000000097", protocol="dlt645-1997", line="gate", installed_on=installed)
+    site.add(7, address="000000000007", line="gate", installed_on=installed)
+    async with await connect(url) as connection:
+        meters = list((await site.take_over(connection)).values())
+        local = lambda: now().astimezone(ZONE).replace(tzinfo=None)  # noqa: E731
+        async with Bench(scenario, now=local) as bench, AsyncConnectionPool(url, open=False) as pool:
+            where = bench.lines["gate"].whereabouts()
+            authority = Authority(Policy(), ZONE, True, now())
+            everything_there = asyncio.Event()
+            seen: set[int] = set()
+
+            def stored(slots):
+                seen.update(meter for meter, _ in slots)
+                if len(seen) >= 2:
+                    everything_there.set()
+
+            pipeline = Pipeline(pool, authority, batch_readings=10, stored=stored)
+            line = Line(
+                "gate",
+                meters,
+                [driver_of(meter, PROFILES, has_relay=False) for meter in meters],
+                open_channel=lambda: TcpChannel(str(where["host"]), int(where["port"])),
+                timing=Timing(reply_timeout_s=1),
+                pace=Pace(retry_s=1, reconnect_s=1),
+                backfill_days=1,
+                trace=False,
+                pool=pool,
+                authority=authority,
+                credentials=None,
+                hand_on=pipeline.put,
+                now=now,
+            )
+            tasks = [asyncio.create_task(line.run()), asyncio.create_task(pipeline.run())]
+            try:
+                async with asyncio.timeout(20):
+                    await everything_there.wait()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            return await rows(
+                connection,
+                "SELECT m.address, s.day, s.total / power(10::numeric, m.decimals), s.state, r.host_offset_s,"
+                " r.error_bound"
+                " FROM slot s JOIN meter m ON m.id = s.meter_id JOIN reading r"
+                " ON (r.meter_id, r.total) = (s.meter_id, s.total) ORDER BY 1, 2",
+            ), {
+                meter.address: Decimal(meter.true_register(MIDNIGHT.replace(tzinfo=None)))
+                for meter in bench.meters.values()
+            }
+
+
+def test_meters_without_memory_are_frozen_by_the_host_at_midnight(database_url):
+    found, truth = asyncio.run(line_around_midnight(database_url))
+    frozen = [row for row in found if row[4] is not None]
+    assert [(address, day, state) for address, day, _, state, _, _ in frozen] == [
+        ("000000000097", date(2026, 3, 2), "published"),
+        ("gate/5", date(2026, 3, 2), "published"),
+    ]
+    for address, _, kwh, _, offset_s, error_bound in frozen:
+        assert abs(offset_s) < 10
+        assert abs(kwh - truth[address]) <= Decimal("0.01") + Decimal(error_bound).scaleb(-2)
