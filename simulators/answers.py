@@ -37,7 +37,10 @@ def read(meter: SimulatedMeter, identifier: bytes, at: datetime) -> bytes | None
         case (0x02, kind, which, 0x00):
             return _measured(meter, kind, which, at)
         case (0x04, 0x00, kind, which):
-            return _parameter(meter, kind, which, at)
+            found = _parameter(meter, kind, which, at)
+            return meter.parameters.read(identifier.hex().upper()) if found is None else found
+        case (0x04, _, _, _):
+            return meter.parameters.read(identifier.hex().upper())
         case (0x05, 0x06, kind, number) if 1 <= number <= 62:
             return _frozen(meter, kind, meter.daily_freeze(number, at))
         case (0x05, 0x01, kind, number) if 1 <= number <= 3:

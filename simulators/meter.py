@@ -19,6 +19,7 @@ from simulators import answers
 from simulators.chance import happens, series
 from simulators.clock import MeterClock, Midnight
 from simulators.load import MWH_PER_KWH, RATES, LoadCurve
+from simulators.parameters import Parameters, load_records
 from simulators.relay import Relay, RelayRefused
 
 MWH_PER_DIGIT: Final = MWH_PER_KWH // 100
@@ -35,16 +36,7 @@ EVENTS_KEPT: Final = 1000
 
 _OTHER_ERROR: Final = 0x01
 _UNAUTHORISED: Final = 0x04
-_KEYED_FUNCTIONS: Final = frozenset(
-    (
-        functions.WRITE_ADDRESS,
-        functions.CHANGE_BAUD,
-        functions.CHANGE_PASSWORD,
-        functions.CLEAR_DEMAND,
-        functions.CLEAR_METER,
-        functions.CLEAR_EVENTS,
-    )
-)
+_KEYED_FUNCTIONS: Final = frozenset((functions.WRITE_ADDRESS, functions.CLEAR_METER))
 """Need the programming key pressed on the meter; nobody is there to press it."""
 _READS: Final = frozenset((functions.READ, functions.READ_FOLLOW, functions.READ_ADDRESS))
 _ANY: Final = "A"
@@ -120,6 +112,7 @@ class SimulatedMeter:
         self.empty_freeze = empty_freeze
         self.frame_limit = frame_limit
         self.wake_up = wake_up
+        self.parameters = Parameters()
         self.events: deque[MeterEvent] = deque(maxlen=EVENTS_KEPT)
         self._journal = journal
         self._base_mwh = self._at_install(int(initial_kwh * MWH_PER_KWH))
@@ -210,6 +203,12 @@ class SimulatedMeter:
             case functions.BROADCAST_TIME:
                 self._take_broadcast_time(request.data, at)
                 return None
+            case functions.CHANGE_BAUD:
+                reply = self._reply(request, request.data)
+            case functions.CHANGE_PASSWORD:
+                reply = self._change_password(request)
+            case functions.CLEAR_DEMAND | functions.CLEAR_EVENTS:
+                reply = self._clear(request)
             case keyed if keyed in _KEYED_FUNCTIONS:
                 reply = self._refuse(request, _UNAUTHORISED)
             case _:
@@ -228,7 +227,8 @@ class SimulatedMeter:
 
     def _read(self, request: Frame, at: datetime) -> Frame:
         identifier = request.data[:4]
-        data = answers.read(self, identifier[::-1], at) if len(request.data) == 4 else None
+        which = request.data[4:]
+        data = load_records(self, identifier[::-1], which, at) if which else answers.read(self, identifier[::-1], at)
         if data is None:
             return self._refuse(request, functions.NO_SUCH_DATA)
         first, rest = data[: self.frame_limit - 4], data[self.frame_limit - 4 :]
@@ -259,6 +259,8 @@ class SimulatedMeter:
                 to = written and datetime.combine(shown, written.time())
             elif identifier == "0400010C":
                 to = decode_time(value, "ss mm hh WW DD MM YY")
+            elif self.parameters.write(identifier, value):
+                return self._reply(request)
             else:
                 return self._refuse(request, functions.NO_SUCH_DATA)
         except FrameError:
@@ -266,6 +268,21 @@ class SimulatedMeter:
         if to is None:
             return self._refuse(request, _OTHER_ERROR)
         self._set_clock(at, to, how="write")
+        return self._reply(request)
+
+    def _change_password(self, request: Frame) -> Frame:
+        """DI, old and new level and password; the operator's are one, whatever their number."""
+        old, new = request.data[4:8], request.data[8:]
+        if len(new) != 4 or not self._is_authorised(old):
+            return self._refuse(request, _UNAUTHORISED)
+        self.level, self.password = new[:1].hex(), new[:0:-1].hex()
+        return self._reply(request, new)
+
+    def _clear(self, request: Frame) -> Frame:
+        """It measures no demand and keeps no record that could be cleared, but checks who asks."""
+        length = 8 if request.function == functions.CLEAR_DEMAND else 12
+        if len(request.data) != length or not self._is_authorised(request.data[:4]):
+            return self._refuse(request, _UNAUTHORISED)
         return self._reply(request)
 
     def _control(self, request: Frame, at: datetime) -> Frame:
