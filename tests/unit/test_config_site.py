@@ -131,7 +131,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
         ({"meterd": ('"house"', "5")}, ["meterd.toml:2: site.name: Input should be a valid string"]),
         ({"meterd": ('name = "bus-1"', 'name = "gate-1"')}, ["meterd.toml:14: line.gate-1: two lines have this name", "archive/meters.csv:3: line: no [[line]] named bus-1"]),
         ({"meterd": ('serial = "/dev/ttyS9"', "")}, ['meterd.toml:13: line.bus-1: give one of tcp = "HOST:PORT", serial = ']),
-        ({"meterd": ('serial = "/dev/ttyS9"', 'serial = "/dev/ttyS9"\ntcp = "h:1"')}, ["meterd.toml:13: line.bus-1: give either"]),
+        ({"meterd": ('serial = "/dev/ttyS9"', 'serial = "/dev/ttyS9"\ntcp = "h:1"')}, ["meterd.toml:13: line.bus-1: give one of"]),
         ({"meterd": ("127.0.0.1:7001", "127.0.0.1")}, ["meterd.toml:10: line.gate-1.tcp: '127.0.0.1' is not HOST:PORT"]),
         ({"meterd": ("127.0.0.1:7001", "127.0.0.1:70000")}, ["meterd.toml:10: line.gate-1.tcp: '127.0.0.1:70000' is not HOST:PORT"]),
         ({"meterd": ("baud = 9600", 'baud = "9600"')}, ["meterd.toml:11: line.gate-1.baud: Input should be 300"]),

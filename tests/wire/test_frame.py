@@ -74,7 +74,15 @@ def _overlaps(noise: bytes, found: Frame) -> bool:
 
 
 @pytest.mark.parametrize(
-    "frame", [ENERGY, bytes.fromhex("68AAAAAAAAAAAA681300DF16"), encode(Frame("1" * 12, 0xD1, b"\x02"))]
+    "frame",
+    [
+        ENERGY,
+        bytes.fromhex("68AAAAAAAAAAAA681300DF16"),
+        encode(Frame("1" * 12, 0xD1, b"\x02")),
+        # DL/T 645-1997, vectors d97-051 and d97-045
+        bytes.fromhex("6854071300801368010243C3DA16"),
+        bytes.fromhex("6875000000000068811F52C363C63A345B685333B7C86333B48B5B336A365B333333333333333333DD5F16"),
+    ],
 )
 def test_no_single_wrong_byte_is_taken_for_a_frame(frame: bytes) -> None:
     start = frame.index(0x68)
