@@ -13,18 +13,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
+from functools import partial
 from typing import Any
 from uuid import uuid4, uuid5
 
-import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
-from daemon.acquisition.line import DATABASE_RETRY_S, FIRST_SILENCE_S, IDLE_S, UNTRUSTED_DATES, Pace
+from daemon.acquisition.line import FIRST_SILENCE_S, IDLE_S, UNTRUSTED_DATES, Pace
 from daemon.acquisition.midnight import Midnights, nearest_midnight
+from daemon.acquisition.orders import Orders
 from daemon.acquisition.wanted import Wanted, due_day
-from daemon.control import supply as control
 from daemon.control.commands import TRIP_EXPIRY
 from daemon.control.supply import Authority, Order
 from daemon.pipeline import Arrival
@@ -50,8 +50,8 @@ from protocols.mqtt.events import (
     RelayTold,
 )
 from protocols.reading import DailyFreeze, Quantity, RelayState
-from storage import supply
 from storage.archive import SiteMeter
+from storage.supply import Command
 
 log = structlog.get_logger("gateway")
 wire = structlog.get_logger("wire")
@@ -90,7 +90,7 @@ class Gateway:
         will = family.presence(is_online=False)
         self._broker = replace(broker, will=(will.topic, will.payload)) if will else broker
         self._family, self._reply_timeout_s, self._pace, self._trace = family, reply_timeout_s, pace, trace
-        self._pool, self._authority, self._hand_on = pool, authority, hand_on
+        self._authority, self._hand_on = authority, hand_on
         self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}
         self._device = [devices.get(meter.address, meter.address) for meter in self.meters]
         self._number_of_device = {device: number for number, device in enumerate(self._device)}
@@ -112,7 +112,7 @@ class Gateway:
         self._away: set[str] = set()
         self._complained: set[str] = set()
         self._woken = asyncio.Event()
-        self._commands_at: datetime | None = datetime.now(UTC)
+        self._orders = Orders(name, pool, authority)
         self.up = False
         self.progress = time.monotonic()
         self.longest_step_s = 8 * reply_timeout_s
@@ -134,7 +134,7 @@ class Gateway:
 
     def wake(self) -> None:
         """A command may be waiting."""
-        self._commands_at = datetime.now(UTC)
+        self._orders.wake()
         self._woken.set()
 
     def counts(self) -> tuple[int, int]:
@@ -193,7 +193,7 @@ class Gateway:
             self._beat()
             self._wanted.roll(self._today())
             await self._check_hearing(connection)
-            if await self._serve_commands(connection) or await self._freeze_at_midnight(connection):
+            if await self._orders.serve(partial(self._obey, connection)) or await self._freeze_at_midnight(connection):
                 continue
             if not await self._collect(connection):
                 await self._idle()
@@ -202,13 +202,10 @@ class Gateway:
         """Nothing to do: until a command comes, a slot becomes ready, or to show that the gateway's task is alive."""
         wanted_at = self._wanted.next_at()
         until_slot = IDLE_S if wanted_at is None else max(0.01, wanted_at - time.monotonic())
-        until_command = IDLE_S
-        if self._commands_at is not None:
-            until_command = max(0.01, (self._commands_at - datetime.now(UTC)).total_seconds())
         until_midnight = self._midnights.opens_in_s(self._local_now())
         self._woken.clear()
         try:
-            async with asyncio.timeout(min(IDLE_S, until_slot, until_command, until_midnight)):
+            async with asyncio.timeout(min(IDLE_S, until_slot, self._orders.due_in_s(), until_midnight)):
                 await self._woken.wait()
         except TimeoutError:
             return
@@ -441,43 +438,24 @@ class Gateway:
 
     # --- supply ---------------------------------------------------------------------------------------------------
 
-    async def _serve_commands(self, connection: MqttConnection) -> bool:
-        """Do the next command if one is due; True if there was one. Without the database control stops."""
-        now = datetime.now(UTC)
-        if self._commands_at is None or self._commands_at > now:
-            return False
-        self._commands_at = None  # whoever wakes us from here on sets it again
-        try:
-            async with self._pool.connection() as database:
-                order = await control.take_order(database, self._authority, self.name, now)
-                if order is None:
-                    next_due = await supply.next_due(database, self.name)
-                    # What is due and was not released (shadow mode, hold on the site lost) is looked at later.
-                    self._look_at_commands(next_due and max(next_due, now + timedelta(seconds=DATABASE_RETRY_S)))
-                    return False
-            self._look_at_commands(now)
-            await (self._send if order.kind == "send" else self._verify)(connection, order)
-        except psycopg.OperationalError as error:
-            log.error("control stopped, database away", line=self.name, error=str(error).strip())
-            self._look_at_commands(now + timedelta(seconds=DATABASE_RETRY_S))
-            return False
-        return True
+    async def _obey(self, connection: MqttConnection, order: Order) -> None:
+        number = self._number.get(order.command.meter_id)
+        if number is None:
+            await self._orders.disown(order)
+        elif order.kind == "send":
+            await self._send(connection, self._device[number], order.command)
+        else:
+            await self._verify(connection, self._device[number], order.command)
 
-    def _look_at_commands(self, at: datetime | None) -> None:
-        """Look at them then, or earlier if somebody asked for that."""
-        if at is not None and (self._commands_at is None or at < self._commands_at):
-            self._commands_at = at
-
-    async def _send(self, connection: MqttConnection, order: Order) -> None:
+    async def _send(self, connection: MqttConnection, device: str, command: Command) -> None:
         """Send one command, once. What the meter makes of it is found out by reading its relay."""
-        command, now = order.command, datetime.now(UTC)
-        device = self._device[self._number[command.meter_id]]
+        orders, now = self._orders, datetime.now(UTC)
         if self._family.control is None or self._family.read_relay is None:
-            await self._record(command, "refused", "there is no relay that can be controlled and read back")
+            await orders.answered(command, "refused", "there is no relay that can be controlled and read back")
             return
         reason = self._why_not(device, command, now)
         if command.action == "trip" and reason:
-            await self._abandon(command, reason)
+            await orders.abandon(command, reason)
             return
         expires = now + min(TRIP_EXPIRY, max(command.expires_at - now, timedelta(minutes=1)))
         # The gateway does an id once. A command that is sent again after its relay was seen is a new one to it.
@@ -486,36 +464,27 @@ class Gateway:
         try:
             told = await self._ask(connection, outgoing, f"{command.action} of {command.address}", RelayTold)
         except NoReply as error:
-            await self._record(command, "unknown", str(error))
+            await orders.answered(command, "unknown", str(error))
         except PublishRefused as error:
-            await (self._abandon(command, str(error)) if command.action == "trip" else self._unknown(command, error))
+            if command.action == "trip":
+                await orders.abandon(command, str(error))
+            else:
+                await orders.answered(command, "unknown", str(error))
         except LineDown as error:
-            await self._unknown(command, error)
+            await orders.answered(command, "unknown", str(error))
             raise
         else:
-            await self._record(command, *_answer_to_command(told))
+            await orders.answered(command, *_answer_to_command(told))
 
-    def _why_not(self, device: str, command: supply.Command, now: datetime) -> str:
+    def _why_not(self, device: str, command: Command, now: datetime) -> str:
         """Why a trip may not be sent now: it could be done by somebody, some day, without our knowledge."""
         if not self._is_online or device in self._away:
             return "the gateway or the device is offline"
         return "expired before it could be sent" if now >= command.expires_at else ""
 
-    async def _abandon(self, command: supply.Command, reason: str) -> None:
-        async with self._pool.connection() as database:
-            await control.abandon_trip(database, command, reason, datetime.now(UTC))
-
-    async def _unknown(self, command: supply.Command, error: Exception) -> None:
-        await self._record(command, "unknown", str(error))
-
-    async def _record(self, command: supply.Command, state: str, detail: str) -> None:
-        async with self._pool.connection() as database:
-            await control.take_answer(database, command, state, detail, datetime.now(UTC))
-
-    async def _verify(self, connection: MqttConnection, order: Order) -> None:
-        command, relay = order.command, None
+    async def _verify(self, connection: MqttConnection, device: str, command: Command) -> None:
+        relay = None
         if self._family.read_relay is not None:
-            device = self._device[self._number[command.meter_id]]
             question = self._family.read_relay(device, _new_token(), self._expiry())
             try:
                 told = await self._ask(connection, question, f"for the relay of {command.address}", RelayTold)
@@ -523,8 +492,7 @@ class Gateway:
                 log.warning("relay not read", meter=command.address, line=self.name, error=str(error))
             else:
                 relay = _relay_state(told) if isinstance(told, RelayTold) else None
-        async with self._pool.connection() as database:
-            await control.take_observation(database, command, relay, datetime.now(UTC))
+        await self._orders.observed(command, relay)
 
     # --- time and life --------------------------------------------------------------------------------------------
 

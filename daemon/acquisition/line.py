@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
-import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
@@ -23,8 +23,8 @@ from daemon import metrics
 from daemon.acquisition.conversation import Conversation, Timing
 from daemon.acquisition.drivers import Credentials, Driver
 from daemon.acquisition.midnight import Midnights
+from daemon.acquisition.orders import Orders
 from daemon.acquisition.wanted import MEMORY_DAYS, Wanted, due_day
-from daemon.control import supply as control
 from daemon.control.commands import CLOCK_LIMIT, TRIP_EXPIRY
 from daemon.control.supply import Authority, Order
 from daemon.pipeline import Arrival
@@ -34,8 +34,8 @@ from protocols.dlt645.exchanges import FreezeMoved, FrozenRegisters, RelayAction
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.exchange import Codec, Exchange
 from protocols.reading import DailyFreeze, Quantity
-from storage import supply
 from storage.archive import SiteMeter
+from storage.supply import Command
 
 T = TypeVar("T")
 log = structlog.get_logger("line")
@@ -50,7 +50,6 @@ MOST_PROBES = 4
 FIRST_SILENCE_S = 10.0
 IDLE_S = 5.0
 """An idle line shows that it is alive so often."""
-DATABASE_RETRY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ class Line:
     ) -> None:
         self.name, self.meters, self._now = name, list(meters), now
         self._open_channel, self._timing, self._pace, self._trace = open_channel, timing, pace, trace
-        self._pool, self._authority, self._credentials, self._hand_on = pool, authority, credentials, hand_on
+        self._authority, self._credentials, self._hand_on = authority, credentials, hand_on
         self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}
         self._drivers = list(drivers)
         self._wanted = Wanted(
@@ -131,7 +130,7 @@ class Line:
         self._shift = [0] * len(self.meters)
         self._skew: dict[int, tuple[date, timedelta | None]] = {}
         self._woken = asyncio.Event()
-        self._commands_at: datetime | None = self._now()
+        self._orders = Orders(name, pool, authority, now)
         self.up = False
         self.progress = time.monotonic()
         self.longest_step_s = 8 * timing.reply_timeout_s * (1 + timing.retries)
@@ -148,7 +147,7 @@ class Line:
 
     def wake(self) -> None:
         """A command may be waiting."""
-        self._commands_at = self._now()
+        self._orders.wake()
         self._woken.set()
 
     def counts(self) -> tuple[int, int]:
@@ -188,7 +187,7 @@ class Line:
         while True:
             self._beat()
             self._wanted.roll(self._today())
-            if await self._serve_commands(talk) or await self._freeze_at_midnight(talk):
+            if await self._orders.serve(partial(self._obey, talk)) or await self._freeze_at_midnight(talk):
                 continue
             job = self._wanted.next(time.monotonic())
             if job is None:
@@ -200,12 +199,9 @@ class Line:
         """Nothing to do: until a command comes, a slot becomes ready, or to show that the line is alive."""
         wanted_at = self._wanted.next_at()
         until_slot = IDLE_S if wanted_at is None else max(0.01, wanted_at - time.monotonic())
-        until_command = IDLE_S
-        if self._commands_at is not None:
-            until_command = max(0.01, (self._commands_at - self._now()).total_seconds())
         self._woken.clear()
         until_midnight = self._midnights.opens_in_s(self._local_now())
-        await talk.listen(self._woken, min(IDLE_S, until_slot, until_command, until_midnight))
+        await talk.listen(self._woken, min(IDLE_S, until_slot, self._orders.due_in_s(), until_midnight))
 
     # --- collecting -----------------------------------------------------------------------------------------------
 
@@ -320,43 +316,21 @@ class Line:
 
     # --- supply ---------------------------------------------------------------------------------------------------
 
-    async def _serve_commands(self, talk: Talk) -> bool:
-        """Do the next command if one is due; True if there was one. Without the database control stops."""
-        now = self._now()
-        if self._commands_at is None or self._commands_at > now:
-            return False
-        self._commands_at = None  # whoever wakes us from here on sets it again
-        try:
-            async with self._pool.connection() as connection:
-                order = await control.take_order(connection, self._authority, self.name, now)
-                if order is None:
-                    next_due = await supply.next_due(connection, self.name)
-                    # What is due and was not released (shadow mode, hold on the site lost) is looked at later.
-                    self._look_at_commands(next_due and max(next_due, now + timedelta(seconds=DATABASE_RETRY_S)))
-                    return False
-            self._look_at_commands(now)
-            await (self._send if order.kind == "send" else self._verify)(talk, order)
-        except psycopg.OperationalError as error:
-            log.error("control stopped, database away", line=self.name, error=str(error).strip())
-            self._look_at_commands(now + timedelta(seconds=DATABASE_RETRY_S))
-            return False
-        return True
+    async def _obey(self, talk: Talk, order: Order) -> None:
+        number = self._number.get(order.command.meter_id)
+        if number is None:
+            await self._orders.disown(order)
+        elif order.kind == "send":
+            await self._send(talk, self._drivers[number], order.command)
+        else:
+            await self._verify(talk, self._drivers[number], order.command)
 
-    def _look_at_commands(self, at: datetime | None) -> None:
-        """Look at them then, or earlier if somebody asked for that."""
-        if at is not None and (self._commands_at is None or at < self._commands_at):
-            self._commands_at = at
-
-    async def _send(self, talk: Talk, order: Order) -> None:
+    async def _send(self, talk: Talk, driver: Driver, command: Command) -> None:
         """Send one control frame, once. What the meter makes of it is found out by reading its relay."""
-        command, credentials = order.command, self._credentials
+        orders, credentials = self._orders, self._credentials
         assert credentials is not None, "control authority without credentials"
-        driver = self._driver_for(command)
-        if driver is None:
-            await self._record(command, "unknown", "the meter is not in the archive any more")
-            return
         if driver.control is None or driver.read_relay is None:
-            await self._record(command, "refused", "the meter has no relay that can be controlled and read back")
+            await orders.answered(command, "refused", "the meter has no relay that can be controlled and read back")
             return
         clock = self._local_now()
         reason = ""
@@ -370,48 +344,32 @@ class Line:
         if self._now() >= command.expires_at:
             reason = "expired before it could be sent"
         if command.action == "trip" and reason:
-            async with self._pool.connection() as connection:
-                await control.abandon_trip(connection, command, reason, self._now())
+            await orders.abandon(command, reason)
             return
-        async with self._pool.connection() as connection:
-            if not await control.is_still_released(connection, command):
-                log.info("not sent, superseded", command=str(command.id), point=command.point_id)
-                return
+        if not await orders.is_still_released(command):
+            return
         valid_for = min(TRIP_EXPIRY, max(command.expires_at - self._now(), timedelta(minutes=1)))
         exchange = driver.control(RelayAction[command.action.upper()], credentials, clock + valid_for)
         try:
             await talk.run(driver.codec, exchange)
         except MeterRefused as refusal:
-            await self._record(command, "refused", str(refusal))
+            await orders.answered(command, "refused", str(refusal))
         except (NoReply, FrameError) as error:
-            await self._record(command, "unknown", str(error))
+            await orders.answered(command, "unknown", str(error))
         except LineDown as error:
-            await self._record(command, "unknown", str(error))
+            await orders.answered(command, "unknown", str(error))
             raise
         else:
-            await self._record(command, "acked", "accepted by the meter")
+            await orders.answered(command, "acked", "accepted by the meter")
 
-    def _driver_for(self, command: supply.Command) -> Driver | None:
-        """None for a meter that was taken out of the archive while a command for it was open: a person has to act."""
-        number = self._number.get(command.meter_id)
-        if number is None:
-            log.error("command for a meter that is not in the archive", meter=command.address, command=str(command.id))
-        return None if number is None else self._drivers[number]
-
-    async def _record(self, command: supply.Command, state: str, detail: str) -> None:
-        async with self._pool.connection() as connection:
-            await control.take_answer(connection, command, state, detail, self._now())
-
-    async def _verify(self, talk: Talk, order: Order) -> None:
-        driver = self._driver_for(order.command)
+    async def _verify(self, talk: Talk, driver: Driver, command: Command) -> None:
         relay = None
         try:
-            if driver is not None and driver.read_relay is not None:
+            if driver.read_relay is not None:
                 relay = await talk.run(driver.codec, driver.read_relay())
         except (NoReply, MeterRefused, FrameError) as error:
-            log.warning("relay not read", meter=order.command.address, line=self.name, error=str(error))
-        async with self._pool.connection() as connection:
-            await control.take_observation(connection, order.command, relay, self._now())
+            log.warning("relay not read", meter=command.address, line=self.name, error=str(error))
+        await self._orders.observed(command, relay)
 
     # --- time and life --------------------------------------------------------------------------------------------
 

@@ -142,7 +142,7 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
 
 
 async def resume(connection: AsyncConnection[Any], now: datetime, *, shadow_mode: bool = False) -> None:
-    """After a start: verify what may be on its way; a trip that was never sent is not sent late, in shadow mode never."""
+    """After a start: verify what may be on its way. A trip that was never sent is not sent late, nor in shadow mode."""
     await supply.resume(connection, now=now, trips_before=now if shadow_mode else now - LATE_AFTER_RESTART)
 
 

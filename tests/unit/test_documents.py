@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from config import archive
 from config.archive import load_archive
 from config.load import load_site
-from config.settings import Site, known_keys
+from config.settings import BrokerSection, MqttLine, Site, known_keys
 from config.tariffs import TariffVersion
 from daemon import metrics
 from daemon.cli import cli
@@ -55,9 +55,12 @@ def code_blocks(text: str, language: str) -> list[str]:
 
 # --- configuration ----------------------------------------------------------------------------------------------------
 
-SECTIONS = {name: f"`[[{name}]]`" if name == "line" else f"`[{name}]`" for name in Site.model_fields}
+LISTS: dict[str, dict[str, Any]] = {
+    "line": {"name": "gate-1", "tcp": "127.0.0.1:1"},
+    "gateway": {"name": "gw-1", "broker": {"host": "127.0.0.1"}},
+}
+SECTIONS = {name: f"`[[{name}]]`" if name in LISTS else f"`[{name}]`" for name in Site.model_fields}
 REQUIRED = {"site": {"name": "s", "zone": "Asia/Shanghai", "data_directory": "d", "archive": "a", "tariffs": "t"}}
-LINE = {"name": "gate-1", "tcp": "127.0.0.1:1"}
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -74,23 +77,47 @@ def with_defaults_written_out(name: str) -> dict[str, Any]:
 
 def test_the_defaults_on_the_page_are_the_programs() -> None:
     context = {"base": ROOT}
-    silent = Site.model_validate({**REQUIRED, "line": [LINE]}, context=context)
-    spoken: dict[str, Any] = {
-        name: with_defaults_written_out(name) for name in SECTIONS if name not in ("site", "line")
-    }
-    written = {**REQUIRED, "line": [{**with_defaults_written_out("line"), **LINE}], **spoken}
+    silent = Site.model_validate({**REQUIRED, **{name: [needed] for name, needed in LISTS.items()}}, context=context)
+    spoken = {name: with_defaults_written_out(name) for name in SECTIONS if name != "site"}
+    lists = {name: [{**spoken[name], **needed}] for name, needed in LISTS.items()}
+    written = {**REQUIRED, **spoken, **lists}
     assert Site.model_validate(written, context=context) == silent
 
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_a_key_without_a_default_on_the_page_has_none_in_the_program(name: str) -> None:
-    rows = table(section(page("configuration.md"), SECTIONS[name]))
     annotation = Site.model_fields[name].annotation
     model = next(kind for kind in (annotation, *getattr(annotation, "__args__", ())) if is_section(kind))
+    compare_missing_defaults(table(section(page("configuration.md"), SECTIONS[name])), model)
+
+
+def compare_missing_defaults(rows: dict[str, list[str]], model: type[BaseModel]) -> None:
     for key, (_, default, *_) in rows.items():
         field = model.model_fields[key]
         assert (default == "required") == field.is_required(), key
         assert (default == "none") == (not field.is_required() and field.default is None), key
+
+
+def test_the_keys_of_a_broker_are_explained_with_their_defaults() -> None:
+    rows = table(section(page("configuration.md"), "Brokers"))
+    assert list(rows) == list(BrokerSection.model_fields)
+    compare_missing_defaults(rows, BrokerSection)
+    given = [f"{key} = {default}" for key, (_, default, *_) in rows.items() if default not in ("required", "none")]
+    spoken = tomllib.loads("\n".join(given).replace("`", ""))
+    assert BrokerSection.model_validate({"host": "h", **spoken}) == BrokerSection(host="h")
+
+
+def test_the_keys_of_an_mqtt_line_are_explained_with_their_defaults() -> None:
+    own = {key: it for key, it in MqttLine.model_fields.items() if key not in BrokerSection.model_fields}
+    text = section(page("configuration.md"), SECTIONS["line"])
+    assert [key for key in own if f"`{key}`" not in text] == []
+    assert [it.default for it in own.values() if not it.is_required() and f'`"{it.default}"`' not in text] == []
+
+
+@pytest.mark.parametrize("block", code_blocks(page("configuration.md") + page("mqtt.md") + page("modbus.md"), "toml"))
+def test_the_routes_that_the_pages_show_are_read(block: str) -> None:
+    shown = {name: part for name, part in tomllib.loads(block).items() if name in LISTS}
+    Site.model_validate({**REQUIRED, **shown}, context={"base": ROOT})
 
 
 def is_section(kind: Any) -> bool:
@@ -126,7 +153,7 @@ def test_the_defaults_of_columns_on_the_page_are_the_programs(tmp_path: Path) ->
             if with_defaults:
                 row |= {c: d.strip("`") for c, d in columns_of(name).items() if re.fullmatch("`[^`]*`", d)}
             (folder / name).write_text(f"{','.join(row)}\n{','.join(row.values())}\n", encoding="utf-8")
-        loaded.append(load_archive(folder, tmp_path, {"gate-1"}, {"home"}))
+        loaded.append(load_archive(folder, tmp_path, {"gate-1"}, {"home": []}))
     assert loaded[0][1] == loaded[1][1] == []
     assert loaded[0][0] == loaded[1][0]
 
