@@ -99,7 +99,11 @@ class Archive:
 
 
 def load_archive(
-    folder: Path, base: Path, lines: Collection[str], tariffs: Mapping[str, list[TariffVersion]] | None
+    folder: Path,
+    base: Path,
+    lines: Collection[str],
+    gateways: Collection[str],
+    tariffs: Mapping[str, list[TariffVersion]] | None,
 ) -> tuple[Archive, list[Problem]]:
     """Read meters.csv, points.csv and accounts.csv of `folder`; what could not be read is in the problems.
 
@@ -110,7 +114,7 @@ def load_archive(
     accounts = _accounts(folder / "accounts.csv", base, tariffs, known_accounts, problems)
     points = _points(folder / "points.csv", base, known_accounts, known_points, problems)
     profiles: dict[str, Profile] = {}
-    meters = _meters(folder / "meters.csv", base, lines, known_points, profiles, problems)
+    meters = _meters(folder / "meters.csv", base, (lines, gateways), known_points, profiles, problems)
     return Archive(tuple(meters.values()), tuple(points.values()), tuple(accounts.values()), profiles), problems
 
 
@@ -192,7 +196,7 @@ def _points(path: Path, base: Path, accounts: Keys, keys: Keys, problems: list[P
 def _meters(
     path: Path,
     base: Path,
-    lines: Collection[str],
+    routes: tuple[Collection[str], Collection[str]],
     points: Keys,
     profiles: dict[str, Profile],
     problems: list[Problem],
@@ -225,9 +229,12 @@ def _meters(
             key = row["address"]
         if key in found:
             problem("address", f"{key} stands twice")
-        if row["line"] not in lines:
-            hint = did_you_mean(row["line"], lines)
-            problem("line", f"no [[line]] named {row['line']} in meterd.toml{hint}")
+        kind, known, others = ("[[gateway]]", *routes[::-1]) if row["protocol"] == MQTT else ("[[line]]", *routes)
+        if row["line"] in others:
+            problem("line", f"{row['line']} is no {kind}, and a {row['protocol']} meter needs one")
+        elif row["line"] not in known:
+            hint = did_you_mean(row["line"], known)
+            problem("line", f"no {kind} named {row['line']} in meterd.toml{hint}")
         if points.lack(row["point"]):
             problem("point", f"no point {row['point']} in points.csv{did_you_mean(row['point'], points.seen)}")
         if row["point"] in served:

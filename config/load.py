@@ -39,7 +39,9 @@ def load_site(path: Path) -> LoadedSite:
         problems += mistakes
         known_tariffs = None if mistakes else tariffs
     if isinstance(places.get("archive"), str):
-        archive, mistakes = load_archive(base / places["archive"], base, _line_names(content), known_tariffs)
+        archive, mistakes = load_archive(
+            base / places["archive"], base, _routes(content, "line"), _routes(content, "gateway"), known_tariffs
+        )
         problems += mistakes
     if settings is None or problems:
         raise ConfigError(problems)
@@ -51,14 +53,12 @@ def _table(content: Any, name: str) -> Mapping[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _line_names(content: Any) -> set[str]:
-    """The names that are there, whatever else is wrong with the lines."""
-    return {
-        str(route.get("name"))
-        for kind in ("line", "gateway")
-        for route in (content.get(kind) if isinstance(content.get(kind), list) else [])
-        if isinstance(route, dict)
-    }
+def _routes(content: Any, kind: str) -> set[str]:
+    """The names of lines or gateways that are there, whatever else is wrong with them."""
+    routes = content.get(kind)
+    return (
+        {str(route.get("name")) for route in routes if isinstance(route, dict)} if isinstance(routes, list) else set()
+    )
 
 
 def _load_settings(path: Path) -> tuple[Site | None, dict[str, Any], list[Problem]]:

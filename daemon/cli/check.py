@@ -46,7 +46,7 @@ def check(site_path: Path, as_json: bool) -> None:
     for line in site.settings.line:
         daily = _round_time(line, meters[line.name], 1)
         first = _round_time(line, meters[line.name], days)
-        rows.append((line.name, line.tcp or line.serial, meters[line.name], daily, first))
+        rows.append((line.name, _channel(line), meters[line.name], daily, first))
     if as_json:
         for name, _, count, daily, first in rows:
             print_json(
@@ -60,17 +60,10 @@ def check(site_path: Path, as_json: bool) -> None:
         return
     print_table(
         ("line", "channel", "meters", "daily round", f"first {days} days"),
-        [
-            (
-                name,
-                ":".join(map(str, channel)) if isinstance(channel, tuple) else channel,
-                count,
-                _short(daily),
-                _short(first),
-            )
-            for name, channel, count, daily, first in rows
-        ],
+        [(name, channel, count, _short(daily), _short(first)) for name, channel, count, daily, first in rows],
     )
+    for gateway in site.settings.gateway:
+        click.echo(f"gateway {gateway.name}: {meters[gateway.name]} meters, {gateway.family}, {gateway.broker.host}")
     for name, _, _, daily, _ in rows:
         if daily > FREEZES_DUE:
             click.echo(
@@ -83,6 +76,12 @@ def check(site_path: Path, as_json: bool) -> None:
         f"{site.settings.site.name}: {len(archive.meters)} meters, {len(archive.points)} points, "
         f"{len(archive.accounts)} accounts, control {site.settings.control.mode}. No mistakes."
     )
+
+
+def _channel(line: LineSection) -> str:
+    if line.tcp is not None:
+        return ":".join(map(str, line.tcp))
+    return line.serial or (f"{line.mqtt.host} {line.mqtt.up}" if line.mqtt else "")
 
 
 def _round_time(line: LineSection, meters: int, days: int) -> timedelta:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,8 +46,9 @@ def on_database(site_path: Path, ask: Callable[[AsyncConnection[Any], LoadedSite
 
         async def connect_and_ask() -> T:
             async with await AsyncConnection.connect(database.url, autocommit=True) as connection:
-                # What is printed is the site's local time.
-                await connection.execute("SELECT set_config('TimeZone', %s, false)", (site.settings.site.zone.key,))
+                # What is printed is the site's local time; a zone that the server does not know stays the server's.
+                with suppress(psycopg.errors.InvalidParameterValue):
+                    await connection.execute("SELECT set_config('TimeZone', %s, false)", (site.settings.site.zone.key,))
                 return await ask(connection, site)
 
         return asyncio.run(connect_and_ask())

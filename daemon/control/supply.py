@@ -229,11 +229,14 @@ async def take_observation(
         current = await supply.lock_command(connection, command.id)
         if current is None or current.sends != command.sends:
             return
+        is_late = now - current.created_at > ALARM_AFTER
         if relay is None:
             next_at = look_again(now, current.checks)
             await supply.move_command(
                 connection, command.id, state="unknown", now=now, next_at=next_at, checks=1, detail="meter is silent"
             )
+            if is_late:
+                log.error("relay cannot be read", point=command.point_id, command=str(command.id))
             return
         verdict = judge(
             current.action, relay, sends=current.sends, checks=current.checks, now=now, expires_at=current.expires_at
@@ -249,7 +252,7 @@ async def take_observation(
         )
         if verdict.supply_state is not None:
             await supply.set_supply(connection, command.point_id, verdict.supply_state)
-    if verdict.state == "verifying" and current.sent_at is not None and now - current.sent_at > ALARM_AFTER:
+    if is_late and verdict.state in ("verifying", "persisted") and verdict.supply_state != "wait_customer_button":
         log.error("relay does not follow", point=command.point_id, command=str(command.id), detail=verdict.detail)
     if verdict.state in ("verified", "failed"):
         log.info(

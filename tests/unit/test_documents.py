@@ -153,7 +153,7 @@ def test_the_defaults_of_columns_on_the_page_are_the_programs(tmp_path: Path) ->
             if with_defaults:
                 row |= {c: d.strip("`") for c, d in columns_of(name).items() if re.fullmatch("`[^`]*`", d)}
             (folder / name).write_text(f"{','.join(row)}\n{','.join(row.values())}\n", encoding="utf-8")
-        loaded.append(load_archive(folder, tmp_path, {"gate-1"}, {"home": []}))
+        loaded.append(load_archive(folder, tmp_path, {"gate-1"}, set(), {"home": []}))
     assert loaded[0][1] == loaded[1][1] == []
     assert loaded[0][0] == loaded[1][0]
 
