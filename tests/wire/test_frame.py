@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -175,6 +177,25 @@ def test_an_endless_babble_does_not_fill_the_memory() -> None:
 
 def test_a_stream_of_starts_costs_no_quadratic_time() -> None:
     assert decode_all(b"\x68" * 100_000)[0] == Skipped(b"\x68" * MOST_NOISE_KEPT, "bad_checksum")
+
+
+@pytest.mark.parametrize(
+    "false_start",
+    [b"\x68", b"\x68\xfe", bytes.fromhex("6800000000000068 91FF"), bytes.fromhex("68686868686868 68FF68")],
+)
+@pytest.mark.parametrize("at_once", [1, 7, 100_000])
+def test_time_grows_with_the_length_of_false_starts_and_not_with_its_square(false_start: bytes, at_once: int) -> None:
+    def cost(length: int) -> float:
+        stream = (false_start * length)[:length]
+        decoder = Decoder()
+        began = time.process_time()
+        for at in range(0, length, at_once):
+            decoder.feed(stream[at : at + at_once])
+        decoder.flush()
+        return time.process_time() - began
+
+    short, long = (min(cost(length) for _ in range(3)) for length in (4_000, 32_000))
+    assert long < 8 * 3 * short
 
 
 @pytest.mark.parametrize("address", ["", "1600", "00000000160B", "0000000016 0", "٠" * 12])
