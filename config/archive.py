@@ -35,7 +35,8 @@ DLT645 = ("dlt645-2007", "dlt645-1997")
 MQTT = "mqtt"
 MODBUS = ("modbus-rtu", "modbus-tcp")
 MILLION_KWH = Decimal(1_000_000)
-"""Where a DL/T 645 register rolls over, and one of which nothing else is known."""
+"""Where a DL/T 645 register rolls over."""
+BILLION_KWH = Decimal(1_000_000_000)
 SINGLE_PHASE_60_A_KWH = Decimal(380)
 """1.2 x 0.22 kV x 60 A x 24 h: the most a domestic single-phase meter can advance in a day."""
 
@@ -216,6 +217,7 @@ def _meters(
     }
     found: dict[str, Meter] = {}
     served: dict[str, str] = {}
+    devices: dict[tuple[str, str], str] = {}
     for line, row in read_table(path, name, columns, problems, Keys()):
 
         def problem(column: str, message: str, line: int = line) -> None:
@@ -249,13 +251,21 @@ def _meters(
             modulus_kwh=row["modulus_kwh"] or _modulus_kwh(profile),
             decimals=_decimals(profile) if row["decimals"] is None else row["decimals"],
             profile=row["profile"],
-            relay=row["protocol"] in (DLT645[0], MQTT) if row["relay"] is None else row["relay"],
+            relay=row["protocol"] == DLT645[0] if row["relay"] is None else row["relay"],
             device=row["device"] or key,
         )
         if row["device"] is not None and row["protocol"] != MQTT:
             problem(
                 "device", f"only a gateway calls its meters by names of its own; a {row['protocol']} meter has none"
             )
+        name_there = (row["line"], found[key].device)
+        if row["protocol"] == MQTT and name_there in devices:
+            problem("device", f"{found[key].device} is {devices[name_there]} already on {row['line']}")
+        devices[name_there] = key
+        if row["protocol"] == MQTT and set(found[key].device) & set("+#/"):
+            problem("device", "is part of a topic: it must not hold +, # or /")
+        if found[key].relay and row["protocol"] == DLT645[1]:
+            problem("relay", "the standard of 1997 knows no relay")
         if found[key].relay and profile is not None and profile.relay is None:
             problem("relay", f"profile {row['profile']} says nothing of a relay")
     return found
@@ -283,8 +293,11 @@ def _profile(
 
 
 def _modulus_kwh(profile: Profile | None) -> Decimal:
-    item = profile.item(Quantity.FORWARD_ACTIVE_ENERGY) if profile else None
-    return item.modulus if item and item.modulus else MILLION_KWH
+    """Where the register starts again: as the profile says, else so far that it never does in a meter's life."""
+    if profile is None:
+        return MILLION_KWH
+    item = profile.item(Quantity.FORWARD_ACTIVE_ENERGY)
+    return min(BILLION_KWH, item.modulus) if item and item.modulus else BILLION_KWH
 
 
 def _decimals(profile: Profile | None) -> int:

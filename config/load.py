@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from config.archive import Archive, load_archive
-from config.problems import ConfigError, Problem, did_you_mean
+from config.problems import ConfigError, Problem, did_you_mean, shown
 from config.settings import Site, known_keys
 from config.tariffs import TariffVersion, load_tariffs
 from config.toml_lines import line_of, read_toml
@@ -43,9 +43,23 @@ def load_site(path: Path) -> LoadedSite:
             base / places["archive"], base, _routes(content, "line"), _routes(content, "gateway"), known_tariffs
         )
         problems += mistakes
+    if settings is not None:
+        problems += _closing_at_once(archive, settings, base)
     if settings is None or problems:
         raise ConfigError(problems)
     return LoadedSite(path, settings, archive, tariffs)
+
+
+def _closing_at_once(archive: Archive, settings: Site, base: Path) -> list[Problem]:
+    """Relays without a button close the moment they are told: that must have been agreed with the customer."""
+    plain = {gateway.name for gateway in settings.gateway if gateway.family != "meterd"}
+    waiting = {point.point for point in archive.points if point.reconnect == "allow_close"}
+    name = shown(settings.site.archive / "points.csv", base)
+    return [
+        Problem(name, 1, meter.point, f"meter {meter.address} closes at once: reconnect must be close, not allow_close")
+        for meter in archive.meters
+        if meter.relay and meter.point in waiting and (meter.protocol.startswith("modbus") or meter.line in plain)
+    ]
 
 
 def _table(content: Any, name: str) -> Mapping[str, Any]:

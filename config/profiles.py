@@ -25,6 +25,8 @@ from protocols.reading import Quantity
 
 SHIPPED: Final = files("config") / "profiles"
 QUANTITIES: Final = {quantity.label: quantity for quantity in Quantity}
+LEAST_SCALE: Final = Decimal("1e-9")
+MOST_SCALE: Final = Decimal(1_000_000_000)
 ENERGY_UNITS: Final = frozenset({"kWh", "kvarh"})
 PREFIXES: Final = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(1000), "M": Decimal(1_000_000)}
 
@@ -40,8 +42,10 @@ def _one_of(*words: str) -> BeforeValidator:
 
 def _number(value: object) -> Decimal:
     """TOML's numbers come as int or Decimal: no float has been near them."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not Decimal(value).is_finite() or value <= 0:
         raise ValueError(f"must be a number above 0, not {value!r}")
+    if not LEAST_SCALE <= value <= MOST_SCALE:
+        raise ValueError(f"must be between {LEAST_SCALE} and {MOST_SCALE}, not {value}")
     return Decimal(value)
 
 

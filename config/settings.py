@@ -159,9 +159,9 @@ class GatewaySection(Section):
     name: Name
     broker: BrokerSection
     family: Literal["meterd", "tasmota", "shelly", "state-grid"] = "meterd"
-    prefix: str = Field(default="meterd", min_length=1)
+    prefix: str = Field(default="meterd", pattern=r"^[^+#]+$")
     component: Literal["emdata:0", "switch:0"] = "emdata:0"
-    app: str = "meterd"
+    app: str = Field(default="meterd", pattern=r"^[^+#/]+$")
     registers: tuple[str, ...] = Field(default=(), strict=False)
     reporters: tuple[str, ...] = Field(default=(), strict=False)
     reply_timeout_s: float = Field(default=10.0, ge=0.5, le=120, strict=False)

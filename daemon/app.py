@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -214,7 +215,7 @@ def _line(
             return TcpChannel(*section.tcp)
         if section.mqtt is not None:
             mqtt = section.mqtt
-            broker = broker_of(mqtt, f"meterd-{site.settings.site.name}-{section.name}")
+            broker = broker_of(mqtt, _client_id(site, section.name))
             return MqttChannel(broker, down=mqtt.down, up=mqtt.up, wrapping=mqtt.wrapping, field=mqtt.field)
         return SerialChannel(str(section.serial), section.baud, section.parity)
 
@@ -260,7 +261,7 @@ def _gateway(
     here = [meter for meter in meters if meter.line == section.name]
     devices = {meter.address: meter.device for meter in site.archive.meters}
     names = [devices[meter.address] for meter in here]
-    us = f"meterd-{site.settings.site.name}-{section.name}"
+    us = _client_id(site, section.name)
     family: Family
     match section.family:
         case "meterd":
@@ -284,7 +285,13 @@ def _gateway(
         pool=pool,
         authority=authority,
         hand_on=pipeline.put,
+        relays={meter.address for meter in site.archive.meters if meter.relay},
     )
+
+
+def _client_id(site: LoadedSite, route: str) -> str:
+    """Who we are at a broker. It is part of topics, where some characters mean something else."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"meterd-{site.settings.site.name}-{route}")
 
 
 def broker_of(section: BrokerSection, client_id: str) -> Broker:

@@ -12,6 +12,7 @@ from typing import Any
 from config.secret import Secret
 from protocols.dlt645 import exchanges, exchanges_1997
 from protocols.dlt645.exchanges import CODEC_2007, FrozenRegisters, RelayAction
+from protocols.errors import FrameError
 from protocols.exchange import Codec, Exchange
 from protocols.modbus import exchanges as modbus
 from protocols.modbus.profile import Profile
@@ -126,6 +127,12 @@ def _registers_modbus(meter: SiteMeter, unit: int, profile: Profile, learnt: mod
     """What the meter shows, cut (never rounded up) to the steps that are billed."""
     step = Decimal(1).scaleb(-meter.decimals)
     registers = yield from modbus.read_registers(unit, profile, learnt)
+    most = Decimal(meter.modulus).scaleb(-meter.decimals)
+    for value in registers:
+        if value is not None and not 0 <= value < most:
+            raise FrameError(
+                f"meter {meter.address} tells {value:.6g} kWh, no register of it reaches {most}: wrong profile?"
+            )
     return tuple(None if value is None else value.quantize(step, ROUND_DOWN) for value in registers)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
@@ -24,7 +25,7 @@ from daemon import metrics
 from daemon.acquisition.line import FIRST_SILENCE_S, IDLE_S, UNTRUSTED_DATES, Pace
 from daemon.acquisition.midnight import Midnights, nearest_midnight
 from daemon.acquisition.orders import Orders
-from daemon.acquisition.wanted import Wanted, due_day
+from daemon.acquisition.wanted import Wanted, due_day, first_day
 from daemon.control.commands import TRIP_EXPIRY
 from daemon.control.supply import Authority, Order
 from daemon.pipeline import Arrival
@@ -60,6 +61,10 @@ MOST_ASKED = 8
 """So many questions are under way at once: a gateway asks its meters one after the other."""
 HEARING_CHECK_S = 60.0
 """So often a refused subscription is asked for again, and our own message is sent through those that work."""
+CLOCKS_AGREE = timedelta(seconds=60)
+"""A device's time that is further from ours proves nothing: its message was kept on the way, or its clock is wrong."""
+FAREWELL_S = 1.0
+"""So long a broker that hangs can keep us from ending."""
 MOST_COMPLAINTS = 1000
 """Topics whose messages were not understood are told once each, and so many of them at most."""
 
@@ -68,6 +73,7 @@ class Gateway:
     """The task of one gateway and what it knows. `up` and `progress` are for those who watch it.
 
     `devices`: what the family calls each meter, by address; a meter that is left out is called by its address.
+    `relays`: addresses of the meters whose relay may be moved and asked for; None: all of them.
     """
 
     def __init__(
@@ -85,8 +91,10 @@ class Gateway:
         pool: AsyncConnectionPool[Any],
         authority: Authority,
         hand_on: Callable[[Arrival], Awaitable[None]],
+        relays: Collection[str] | None = None,
     ) -> None:
         self.name, self.meters = name, list(meters)
+        self._relays = None if relays is None else frozenset(relays)
         will = family.presence(is_online=False)
         self._broker = replace(broker, will=(will.topic, will.payload)) if will else broker
         self._family, self._reply_timeout_s, self._pace, self._trace = family, reply_timeout_s, pace, trace
@@ -95,6 +103,7 @@ class Gateway:
         self._device = [devices.get(meter.address, meter.address) for meter in self.meters]
         self._number_of_device = {device: number for number, device in enumerate(self._device)}
         has_memory = family.read_freeze is not None
+        self._backfill_days = backfill_days
         self._wanted = Wanted(
             [meter.installed_on for meter in self.meters],
             days=backfill_days,
@@ -104,7 +113,8 @@ class Gateway:
         self._midnights = Midnights([] if has_memory else range(len(self.meters)))
         self._frozen_by_us: dict[int, datetime] = {}
         self._unstored: defaultdict[tuple[int, date], list[tuple[MqttConnection, Message]]] = defaultdict(list)
-        self._expected: dict[str | None, tuple[tuple[type, ...], asyncio.Future[Event]]] = {}
+        self._expected: dict[str | None, tuple[str | None, tuple[type, ...], asyncio.Future[Event]]] = {}
+        """By token: the device that was asked (None: ourselves), what it may answer, who waits for it."""
         self._refused_topics: list[str] = []
         self._check_hearing_at = 0.0
         self._heard = 0
@@ -178,7 +188,9 @@ class Gateway:
                 raise
             raise lost.exceptions[0] from None
         except asyncio.CancelledError:
-            await self._tell_presence(connection, is_online=False)
+            with suppress(LineDown, TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._tell_presence(connection, is_online=False)
             raise
 
     async def _tell_presence(self, connection: MqttConnection, *, is_online: bool) -> None:
@@ -216,6 +228,7 @@ class Gateway:
         """One by one, each with the broker's word; returns those that were refused."""
         refused = []
         for topic in topics:
+            self._beat()
             try:
                 granted = await connection.subscribe(topic)
             except SubscriptionRefused as error:
@@ -236,7 +249,7 @@ class Gateway:
         if self._family.echo is not None and not self._refused_topics:
             heard = self._heard
             try:
-                await self._ask(connection, self._family.echo(_new_token()), "its own message", Echoed)
+                await self._ask(connection, None, self._family.echo(_new_token()), "its own message", Echoed)
             except PublishRefused as error:
                 log.warning("self-test refused", line=self.name, error=str(error))
             except NoReply:
@@ -279,8 +292,11 @@ class Gateway:
         """One message may tell more than was asked for, all of it with the token of the question."""
         if isinstance(event, PresenceTold) or event.token not in self._expected:
             return
-        kinds, expected = self._expected[event.token]
-        if isinstance(event, (*kinds, Answered)) and not expected.done():
+        device, kinds, expected = self._expected[event.token]
+        if not isinstance(event, Echoed) and event.device != device:
+            metrics.REPLIES.labels(self.name, "foreign").inc()
+            self._complain(f"answer {event.device}", "another device answered", f"{event.device} instead of {device}")
+        elif isinstance(event, (*kinds, Answered)) and not expected.done():
             expected.set_result(event)
 
     async def _take_freeze(self, told: FreezeTold, connection: MqttConnection, message: Message) -> bool:
@@ -288,14 +304,20 @@ class Gateway:
         number = self._known(told.device, message.topic)
         if number is None or told.registers[0] is None:
             return False
-        meter, day = self.meters[number], freeze_day(told.frozen_at)
+        meter, day, today = self.meters[number], freeze_day(told.frozen_at), self._local_now().date()
+        stamped, first = told.frozen_at.date(), first_day(self._today(), self._backfill_days)
+        if not first <= stamped <= today:
+            metrics.REPLIES.labels(self.name, "wrong_date").inc()
+            what = f"stamped {told.frozen_at}, days from {first} to {today} are taken"
+            self._complain(f"date {meter.address}", "freeze of a wrong date", f"{meter.address}: {what}")
+            return False
         if day is not None and (
             day < meter.installed_on or (message.retained and not self._wanted.is_wanted(number, day))
         ):
             return False
         if day is not None:
             self._unstored[meter.meter_id, day].append((connection, message))
-        is_fresh = told.frozen_at.date() >= self._local_now().date() and not message.retained
+        is_fresh = stamped >= today and not message.retained
         skew = told.clock_skew
         freeze = DailyFreeze(
             address=meter.address,
@@ -312,15 +334,16 @@ class Gateway:
         return day is not None
 
     async def _take_registers(self, told: RegistersTold) -> None:
-        """What a device without memory pushes just after midnight is as good as what it would be asked for."""
+        """What a device without memory pushes just after midnight is as good as what it would be asked for.
+
+        A message may have been kept on its way, so the device must tell the time itself and agree with our clock.
+        """
         number = self._number_of_device.get(told.device)
-        if number is None or self._family.read_freeze is not None:
+        if number is None or self._family.read_freeze is not None or told.told_at is None:
             return
-        at = self._local_now()
-        if told.told_at is not None and told.told_at.tzinfo is not None:
-            at = told.told_at.astimezone(self._authority.zone).replace(tzinfo=None)
-        if at >= nearest_midnight(at):
-            await self._freeze_here(number, told.registers, at)
+        now, told_at = self._local_now(), self._site_time(told.told_at)
+        if told_at >= nearest_midnight(told_at):
+            await self._freeze_here(number, told.registers, told_at, now)
 
     def _take_presence(self, told: PresenceTold) -> None:
         if told.device is None:
@@ -349,13 +372,15 @@ class Gateway:
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
-    async def _ask(self, connection: MqttConnection, outgoing: Outgoing, what: str, *kinds: type) -> Event:
-        """Send a question or command and wait for an event of these kinds, or an Answered, with its token.
+    async def _ask(
+        self, connection: MqttConnection, device: str | None, outgoing: Outgoing, what: str, *kinds: type
+    ) -> Event:
+        """Send a question or command and wait for an event of these kinds, or an Answered, with its token and device.
 
         NoReply when there is none in time.
         """
         expected: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        self._expected[outgoing.token] = kinds, expected
+        self._expected[outgoing.token] = device, kinds, expected
         try:
             if self._trace:
                 wire.info("wire", line=self.name, direction="tx", topic=outgoing.topic, payload=outgoing.payload)
@@ -381,14 +406,15 @@ class Gateway:
     async def _read_slot(self, connection: MqttConnection, number: int, day: date) -> None:
         """The answer is handed on where every freeze is; here is decided when to ask again."""
         assert self._family.read_freeze is not None, "a meter without memory was asked for its past"
-        meter = self.meters[number]
+        meter, device = self.meters[number], self._device[number]
         now, longest_s = time.monotonic(), self._pace.retry_s
         first_s = min(FIRST_SILENCE_S, longest_s)
-        question = self._family.read_freeze(self._device[number], day, _new_token(), self._expiry())
+        question = self._family.read_freeze(device, day, _new_token(), self._expiry())
+        what = f"for the freeze of {meter.address} of {day}"
         try:
-            told = await self._ask(connection, question, f"for the freeze of {meter.address} of {day}", FreezeTold)
+            told = await self._ask(connection, device, question, what, FreezeTold)
         except (NoReply, PublishRefused) as error:
-            told = Answered(self._device[number], question.token, "no_reply", str(error))
+            told = Answered(device, question.token, "no_reply", str(error))
         if isinstance(told, Answered) and told.outcome == "no_reply":
             if self._wanted.silent(number, now, first_s=first_s, longest_s=longest_s) == 1:
                 log.warning("meter silent", meter=meter.address, line=self.name, error=told.reason)
@@ -401,40 +427,68 @@ class Gateway:
             log.warning("freeze not read", meter=meter.address, line=self.name, day=day, error=told.reason)
 
     async def _freeze_at_midnight(self, connection: MqttConnection) -> bool:
-        """Read a meter that keeps no freezes at the moment of its freeze; True if there was one to read."""
-        due = self._midnights.next(self._local_now())
-        if due is None or self._family.read_registers is None:
+        """Read some meters that keep no freezes at the moment of their freeze; True if others may be left to read."""
+        if self._family.read_registers is None:
             return False
-        number, _ = due
-        question = self._family.read_registers(self._device[number], _new_token(), self._expiry())
-        try:
-            what = f"for the registers of {self.meters[number].address}"
-            told = await self._ask(connection, question, what, RegistersTold)
-        except NoReply as error:
-            log.warning("not read at midnight", meter=self.meters[number].address, line=self.name, error=str(error))
-            return True
-        if isinstance(told, RegistersTold):
-            await self._freeze_here(number, told.registers, self._local_now())
-        return True
+        seen: set[int] = set()
+        jobs: list[int] = []
+        now = self._local_now()
+        while len(jobs) < MOST_ASKED and (due := self._midnights.next(now)) and due[0] not in seen:
+            seen.add(due[0])
+            if self._device[due[0]] not in self._away:
+                jobs.append(due[0])
+        return any(await asyncio.gather(*(self._read_registers(connection, number) for number in jobs)))
 
-    async def _freeze_here(self, number: int, registers: Sequence[Decimal | None], at: datetime) -> None:
-        """The registers at local time `at` as the freeze of the nearest midnight, with their distance from it."""
-        meter, midnight = self.meters[number], nearest_midnight(at)
-        if registers[0] is None or abs(at - midnight) > HOST_FREEZE_LIMIT or midnight.date() < meter.installed_on:
-            return
+    async def _read_registers(self, connection: MqttConnection, number: int) -> bool:
+        """False if the device has nothing to tell: it is not asked again at once."""
+        assert self._family.read_registers is not None, "asked for registers that cannot be read"
+        meter, device = self.meters[number], self._device[number]
+        question = self._family.read_registers(device, _new_token(), self._expiry())
+        what = f"for the registers of {meter.address}"
+        try:
+            told = await self._ask(connection, device, question, what, RegistersTold)
+        except (NoReply, PublishRefused) as error:
+            log.warning("not read at midnight", meter=meter.address, line=self.name, error=str(error))
+            return isinstance(error, NoReply)
+        if not isinstance(told, RegistersTold):
+            return False
+        # A wall clock may be of another zone and matters little in an answer; an instant says how old the value is.
+        told_at = now = self._local_now()
+        if told.told_at is not None and told.told_at.tzinfo is not None:
+            told_at = self._site_time(told.told_at)
+        return await self._freeze_here(number, told.registers, told_at, now)
+
+    async def _freeze_here(
+        self, number: int, registers: Sequence[Decimal | None], told_at: datetime, now: datetime
+    ) -> bool:
+        """The registers as the freeze of the midnight next to the device's time; the worse of both distances is kept.
+
+        False if they are none, True if that midnight has one now. Both times are the site's wall clock.
+        """
+        meter, midnight = self.meters[number], nearest_midnight(told_at)
+        offset = max(told_at - midnight, now - midnight, key=abs)
+        if registers[0] is None or abs(now - told_at) > CLOCKS_AGREE or abs(offset) > HOST_FREEZE_LIMIT:
+            return False
+        if midnight.date() < meter.installed_on:
+            return False
         if self._frozen_by_us.get(number) == midnight:
-            return
+            return True
         self._frozen_by_us[number] = midnight
-        self._midnights.done(number, midnight)
         freeze = DailyFreeze(
             address=meter.address,
             quantity=Quantity.FORWARD_ACTIVE_ENERGY,
             frozen_at=midnight,
             registers=_cut_off(registers, meter.decimals),
             arrived_at=datetime.now(UTC),
-            host_offset=at - midnight,
+            host_offset=offset,
         )
-        await self._hand_on(Arrival(meter, freeze))
+        try:
+            await self._hand_on(Arrival(meter, freeze))
+        except BaseException:
+            del self._frozen_by_us[number]
+            raise
+        self._midnights.done(number, midnight)
+        return True
 
     # --- supply ---------------------------------------------------------------------------------------------------
 
@@ -447,9 +501,15 @@ class Gateway:
         else:
             await self._verify(connection, self._device[number], order.command)
 
+    def _has_relay(self, command: Command) -> bool:
+        return self._relays is None or command.address in self._relays
+
     async def _send(self, connection: MqttConnection, device: str, command: Command) -> None:
         """Send one command, once. What the meter makes of it is found out by reading its relay."""
         orders, now = self._orders, datetime.now(UTC)
+        if not self._has_relay(command):
+            await orders.answered(command, "refused", "the archive says that the meter has no relay")
+            return
         if self._family.control is None or self._family.read_relay is None:
             await orders.answered(command, "refused", "there is no relay that can be controlled and read back")
             return
@@ -457,12 +517,14 @@ class Gateway:
         if command.action == "trip" and reason:
             await orders.abandon(command, reason)
             return
+        if not await orders.is_still_released(command):
+            return
         expires = now + min(TRIP_EXPIRY, max(command.expires_at - now, timedelta(minutes=1)))
         # The gateway does an id once. A command that is sent again after its relay was seen is a new one to it.
         send_id = uuid5(command.id, str(command.sends))
         outgoing = self._family.control(device, command.action, send_id, _new_token(), expires)  # type: ignore[arg-type]
         try:
-            told = await self._ask(connection, outgoing, f"{command.action} of {command.address}", RelayTold)
+            told = await self._ask(connection, device, outgoing, f"{command.action} of {command.address}", RelayTold)
         except NoReply as error:
             await orders.answered(command, "unknown", str(error))
         except PublishRefused as error:
@@ -484,10 +546,11 @@ class Gateway:
 
     async def _verify(self, connection: MqttConnection, device: str, command: Command) -> None:
         relay = None
-        if self._family.read_relay is not None:
+        if self._family.read_relay is not None and self._has_relay(command):
             question = self._family.read_relay(device, _new_token(), self._expiry())
+            what = f"for the relay of {command.address}"
             try:
-                told = await self._ask(connection, question, f"for the relay of {command.address}", RelayTold)
+                told = await self._ask(connection, device, question, what, RelayTold)
             except (NoReply, PublishRefused) as error:
                 log.warning("relay not read", meter=command.address, line=self.name, error=str(error))
             else:
@@ -498,6 +561,10 @@ class Gateway:
 
     def _expiry(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=self._reply_timeout_s)
+
+    def _site_time(self, at: datetime) -> datetime:
+        """As the site's wall clock; a time without zone is of the site."""
+        return at if at.tzinfo is None else at.astimezone(self._authority.zone).replace(tzinfo=None)
 
     def _local_now(self) -> datetime:
         return datetime.now(self._authority.zone).replace(tzinfo=None)

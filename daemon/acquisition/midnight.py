@@ -20,16 +20,18 @@ class Midnights:
         self._lead = min(LONGEST_LEAD, READ_TIME * len(self._meters) / 2)
         self._done: dict[int, datetime] = {}
         self._tries: dict[int, tuple[datetime, int]] = {}
+        """(midnight, how often it was asked for it)."""
 
     def next(self, local_now: datetime) -> tuple[int, datetime] | None:
-        """(meter, midnight it is read for) while the window is open and one is missing; fewest tries first."""
+        """(meter, midnight it is read for) while the window is open and one is missing: those with the fewest tries
+        first, among them those that answered the night before, so that the dead cost the living nothing."""
         midnight = nearest_midnight(local_now)
         if not self._meters or not -self._lead <= local_now - midnight <= HOST_FREEZE_LIMIT:
             return None
         missing = [meter for meter in self._meters if self._done.get(meter) != midnight]
         if not missing:
             return None
-        meter = min(missing, key=lambda meter: self._tries_for(meter, midnight))
+        meter = min(missing, key=lambda meter: (self._tries_for(meter, midnight), self._was_missed(meter, midnight)))
         self._tries[meter] = (midnight, self._tries_for(meter, midnight) + 1)
         return meter, midnight
 
@@ -43,6 +45,11 @@ class Midnights:
             return float("inf")
         coming = datetime.combine(local_now.date() + timedelta(days=1), time())
         return max(0.01, (coming - self._lead - local_now).total_seconds())
+
+    def _was_missed(self, meter: int, midnight: datetime) -> bool:
+        """It was asked on an earlier night, in vain."""
+        asked, _ = self._tries.get(meter, (midnight, 0))
+        return asked != midnight and self._done.get(meter) != asked
 
     def _tries_for(self, meter: int, midnight: datetime) -> int:
         last, tries = self._tries.get(meter, (midnight, 0))

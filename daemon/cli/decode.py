@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +52,8 @@ def decode(streams: tuple[str, ...], files: tuple[Path, ...], protocol: str, as_
     """
     if not streams and not files and sys.stdin.isatty():
         raise click.UsageError("give the bytes in hexadecimal, or - to read them from standard input")
+    if len(streams) > 1 and all(len(text) <= 2 for text in streams):
+        streams = ("".join(text.zfill(2) for text in streams),)  # bytes with blanks between them, not in quotes
     decoded = [item for text in streams or (() if files else ("-",)) for item in tell(_bytes(text), protocol)]
     for item in decoded:
         _print(item, as_json)
@@ -155,9 +158,23 @@ def _tell_all(streams: list[bytes], protocol: str) -> list[list[Told]]:
 
 
 def _streams_of(path: Path) -> list[bytes]:
-    """Each line of a file of hexadecimal text; a file that is no such text is one binary stream."""
+    """Each line of a file of hexadecimal text, without what follows a #; bytes that are no text are one stream.
+
+    A line of text that is no hexadecimal is a wrong use, told with its number: it could be the one that matters.
+    """
     content = path.read_bytes()
     try:
-        return [data for line in content.decode("ascii").splitlines() if (data := parse_hex(line))]
-    except (UnicodeDecodeError, FrameError):
+        text = content.decode("utf-16" if content[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
+    except UnicodeDecodeError:
         return [content]
+    if not all(char.isprintable() or char.isspace() for char in text):
+        return [content]
+    streams = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            data = parse_hex(line.partition("#")[0])
+        except FrameError as error:
+            raise click.BadParameter(f"line {number}: {error}", param_hint=str(path)) from None
+        if data:
+            streams.append(data)
+    return streams

@@ -24,6 +24,8 @@ class TcpChannel(StreamChannel):
             raise LineDown(f"{self.name}: no connection within {self._connect_timeout_s:g} s") from None
         except OSError as error:
             raise LineDown(f"{self.name}: cannot connect: {reason(error)}") from error
+        except UnicodeError:
+            raise LineDown(f"{self.name}: is no host name") from None
         connection: socket.socket = writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return reader, writer

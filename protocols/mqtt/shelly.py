@@ -1,14 +1,14 @@
 """Shelly, second generation: status topics and RPC by id; energy in Wh.
 
 `{device}/status/emdata:0` and `{device}/status/switch:0` carry what changed, `{device}/online` is the last will.
-RPC goes to `{device}/rpc`, the answer comes on `{source}/rpc` with the same id.
+RPC goes to `{device}/rpc`, the answer comes on `{source}/rpc` with the same id. `minute_ts` is the start of a minute,
+not the time of the value, so no value has a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -106,16 +106,8 @@ def _component(topic: str, device: str, told: dict[str, Any], token: str | None)
             for name, quantity, exponent in _MEASURED
             if name in told
         }
-        minute = number(topic, "minute_ts", table(topic, told, "aenergy").get("minute_ts"))
         kwh = energy(topic, "energy", total, -WH_PER_KWH)
-        events.append(RegistersTold(device, (kwh,), values, _instant(topic, minute), token))
+        events.append(RegistersTold(device, (kwh,), values, token=token))
     if isinstance(told.get("output"), bool):
         events.append(RelayTold(device, not told["output"], not told["output"], token=token))
     return events
-
-
-def _instant(topic: str, seconds: Decimal | None) -> datetime | None:
-    try:
-        return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC)
-    except (ValueError, OverflowError, OSError):
-        raise FrameError(f"{topic}: minute_ts is no time: {seconds}") from None

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from psycopg_pool import AsyncConnectionPool
@@ -10,7 +11,8 @@ from psycopg_pool import AsyncConnectionPool
 from daemon.acquisition.gateway import Gateway
 from daemon.acquisition.line import Pace
 from daemon.pipeline import Pipeline
-from protocols.channels.mqtt import Broker
+from protocols.channels.mqtt import Broker, MqttConnection
+from protocols.mqtt.messages import decode_down
 from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
 from protocols.mqtt.tasmota import Tasmota
@@ -43,7 +45,7 @@ def pool_of(url):
 
 
 @asynccontextmanager
-async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None):
+async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None, relays=None):
     """One exhausted account with a trip command, its simulated meter, the gateway's task beside a pipeline."""
     family, devices = FAMILIES[flavour]
     async with await connect(url) as connection, pool_of(url) as pool:
@@ -71,6 +73,7 @@ async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None):
             pool=pool,
             authority=authority,
             hand_on=pipeline.put,
+            relays=relays,
         )
         gateways.append(gateway)
         meter = SimulatedMeter(ADDRESS, now=site_clock(ZONE), relay=relay)
@@ -124,6 +127,44 @@ def test_a_cut_and_a_restore_are_verified_by_reading_the_relay_back(database_url
             await until(connection, COMMANDS, ("trip", "verified"), ("close", "verified"), gateway=gateway)
             assert not meter.relay.is_open
             assert await rows(connection, "SELECT supply_state FROM point") == ["energised"]
+
+    run(scene())
+
+
+def test_a_meter_without_a_relay_gets_no_command_and_is_not_asked_for_it(database_url, broker):
+    async def scene():
+        async with cut_site(database_url, broker, "own", relays=()) as (connection, gateway, meter, _):
+            await until(connection, COMMANDS, ("trip", "refused"))
+            (answer,) = await rows(connection, "SELECT detail FROM command")
+            assert "no relay" in answer
+            asked = []
+            gateway._ask = lambda *question: asked.append(question)
+            told = []
+            gateway._orders.observed = lambda *seen: told.append(seen) or asyncio.sleep(0)
+            await gateway._verify(None, ADDRESS, SimpleNamespace(address=ADDRESS))
+            assert (asked, [relay for _, relay in told]) == ([], [None])
+            assert not [event for event in meter.events if event.kind == "control"]
+
+    run(scene())
+
+
+def test_a_command_that_is_sent_again_is_a_new_one_to_the_gateway(database_url, broker):
+    """A gateway does an id once; without a new one the second sending would be answered and not done."""
+
+    async def scene():
+        listener = MqttConnection(Broker("127.0.0.1", broker.port, "listener", keep_session=False))
+        async with listener:
+            await listener.subscribe("meterd/gw/down/command")
+            async with cut_site(database_url, broker, "own") as (connection, gateway, meter, _):
+                first = decode_down((await listener.receive()).payload)
+                await until(connection, COMMANDS, ("trip", "acked"))
+                meter.relay = Relay()  # it forgot what it was told
+                await until(connection, COMMANDS, ("trip", "verified"), gateway=gateway)
+                second = decode_down((await listener.receive()).payload)
+                assert (first.action, second.action, first.meter) == ("trip", "trip", second.meter)
+                assert await rows(connection, "SELECT count(*) FROM command") == [1]
+                assert first.id != second.id
+                assert meter.relay.is_open
 
     run(scene())
 

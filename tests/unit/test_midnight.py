@@ -67,3 +67,20 @@ def test_theerror_bound_is_what_the_register_can_move_in_that_time_rounded_up() 
     meter = SiteMeter(1, "0" * 12, "l", "p", 10**8, 2, date(2026, 1, 1), "P", Decimal(1), Decimal(312))
     assert error_bound(meter, timedelta(seconds=60)) == 22  # 13 kW for a minute: 0.2167 kWh
     assert error_bound(meter, timedelta(0)) == 0
+
+
+def test_whoever_was_dead_last_night_is_asked_after_the_living() -> None:
+    meters = Midnights([1, 2, 3])
+    for second in range(3):
+        found = meters.next(at(second))
+        assert found is not None
+        if found[0] != 1:
+            meters.done(*found)
+    tomorrow = MIDNIGHT + timedelta(days=1)
+    asked = []
+    for second in range(3):
+        found = meters.next(tomorrow + timedelta(seconds=second))
+        assert found is not None
+        asked.append(found[0])
+        meters.done(*found)
+    assert asked == [2, 3, 1]

@@ -168,3 +168,21 @@ def test_many_frames_are_told_as_each_of_them(damage: list[tuple[int, int, int]]
     streams = [bytes(frame) for frame in frames]
     streams += [encode(Frame(address, 0x91, bytes.fromhex("0000010056341200"))) for address in ("A" * 12, "9" * 12)]
     assert describe_streams(streams) == [[item.as_dict() for item in describe_stream(stream)] for stream in streams]
+
+
+def test_bytes_that_are_not_in_quotes_are_one_stream() -> None:
+    frame = ["68", "12", "00", "00", "00", "10", "20", "68", "11", "04", "33", "32", "34", "33", "F3", "16"]
+    done = CliRunner().invoke(decode, ["--json", *frame])
+    (told,) = [json.loads(line) for line in done.output.splitlines()]
+    assert (told["address"], told["identifier"]) == ("201000000012", "0001FF00")
+
+
+def test_a_line_of_a_file_that_is_no_hexadecimal_is_named(tmp_path: Path) -> None:
+    frame = "68120000001020681104 33323433F316"
+    (tmp_path / "good.hex").write_text(f"# taken at noon\n{frame}  # a read\n\n{frame}\n", encoding="utf-8-sig")
+    done = CliRunner().invoke(decode, ["--json", "--file", str(tmp_path / "good.hex")])
+    assert [json.loads(line)["function"] for line in done.output.splitlines()] == ["read", "read"]
+    (tmp_path / "bad.hex").write_text(f"{frame}\nnoon\n")
+    done = CliRunner().invoke(decode, ["--file", str(tmp_path / "bad.hex")])
+    assert done.exit_code == 2
+    assert "line 2" in done.output

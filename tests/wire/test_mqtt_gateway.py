@@ -1,6 +1,9 @@
 """A gateway's task, simulated meters behind a real broker, and everything that can happen in between."""
 
 import asyncio
+import json
+import os
+import signal
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,15 +15,18 @@ from zoneinfo import ZoneInfo
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from daemon import metrics
 from daemon.acquisition.gateway import Gateway
 from daemon.acquisition.line import Pace
 from daemon.acquisition.wanted import due_day
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
 from protocols.channels.mqtt import Broker, MqttConnection
+from protocols.errors import LineDown
 from protocols.mqtt.messages import VERSION, DailyFreeze, encode
 from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
+from protocols.mqtt.state_grid import StateGrid
 from protocols.mqtt.tasmota import Tasmota
 from simulators.bus import SimulatedBus
 from simulators.faults import Fault
@@ -271,6 +277,29 @@ def test_old_strange_and_broken_messages_do_no_harm(broker):
     run(scene())
 
 
+def test_a_freeze_of_a_wrong_date_is_acknowledged_counted_and_not_used(broker):
+    topic = "meterd/gw/up/daily_freeze"
+
+    async def scene():
+        site = Site(broker)
+        async with site.running():
+            await site.until(lambda: site.gateway.up)
+            before = replies("wrong_date")
+            local_today = datetime.combine(datetime.now(ZONE).date(), time())
+            for wrong in (local_today + timedelta(days=1), local_today + timedelta(days=30), midnight(DAYS)):
+                broker.publish(topic, freeze_message(ADDRESSES[0], wrong, ("9.00",)))
+            broker.publish(topic, freeze_message(ADDRESSES[0], midnight(DAYS - 1), ("1.00",)))
+            await site.until(lambda: site.arrivals)
+            assert [it.freeze.registers for it in site.arrivals] == [(Decimal("1.00"),)]
+            assert replies("wrong_date") == before + 3
+        again = Site(broker)
+        async with again.running():
+            await again.until(lambda: again.gateway.up)
+            assert again.arrivals == []  # acknowledged: the broker has forgotten them
+
+    run(scene())
+
+
 def test_a_conflicting_value_of_a_known_slot_is_handed_on_for_the_pipeline_to_judge(broker):
     async def scene():
         site = Site(broker)
@@ -319,6 +348,173 @@ def test_an_access_list_that_lets_nothing_through_is_noticed_by_the_self_test(tm
                 assert not site.gateway.up
 
         run(scene())
+
+
+def replies(outcome):
+    return metrics.REPLIES.labels("gw", outcome)._value.get()
+
+
+def tasmota(**how):
+    """Devices called after their meters' addresses."""
+    return {"family": Tasmota(ADDRESSES), "devices": {address: address for address in ADDRESSES}, **how}
+
+
+class Clock:
+    """The site's wall clock, to be set."""
+
+    def __init__(self, monkeypatch, now):
+        self.now = now
+        monkeypatch.setattr(Gateway, "_local_now", lambda gateway: self.now)
+
+
+NIGHT = datetime(2026, 7, 2)
+EVENING = datetime(2026, 7, 1, 18, 30)
+
+
+def seconds(number):
+    return timedelta(seconds=number)
+
+
+@pytest.mark.parametrize(
+    ("now", "told", "options", "offset"),
+    [
+        (NIGHT + seconds(10), NIGHT + seconds(5), (), seconds(10)),
+        (NIGHT + seconds(5), NIGHT + seconds(40), (), seconds(40)),
+        (NIGHT + seconds(5), (NIGHT + seconds(3)).replace(tzinfo=ZONE).astimezone(UTC), (), seconds(5)),
+        (NIGHT - seconds(20), NIGHT + seconds(5), (), seconds(-20)),
+        (NIGHT + seconds(10), NIGHT - timedelta(hours=4), (), None),  # the session kept it since 20:00
+        (EVENING, (NIGHT + seconds(5)).replace(tzinfo=ZONE), (), None),  # a clock that is ahead
+        (NIGHT - seconds(40), NIGHT + seconds(30), (), None),  # both near midnight, but too far from each other
+        (NIGHT + seconds(80), NIGHT + seconds(50), (), None),  # too late by our clock
+        (NIGHT + seconds(5), NIGHT - seconds(5), (), None),  # before midnight
+        (NIGHT + seconds(5), None, (), None),
+        (NIGHT + seconds(5), NIGHT + seconds(5), ("-r",), None),  # retained: old
+    ],
+)
+def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(broker, monkeypatch, now, told, options, offset):
+    def sensor(at, total):
+        time_told = {} if at is None else {"Time": at.isoformat()}
+        return json.dumps({**time_told, "ENERGY": {"Total": total}})
+
+    async def scene():
+        clock = Clock(monkeypatch, now)
+        site = Site(broker, **tasmota())
+        site.gateway._midnights.next = lambda now: None  # nobody is asked
+        if options:
+            broker.publish(f"tele/{ADDRESSES[0]}/SENSOR", sensor(told, 7.5), *options)
+        async with site.running():
+            await site.until(lambda: site.gateway.up)
+            if not options:
+                broker.publish(f"tele/{ADDRESSES[0]}/SENSOR", sensor(told, 7.5))
+            await site.until(lambda: site.gateway._heard == 1)
+            clock.now = NIGHT + seconds(1)
+            broker.publish(f"tele/{ADDRESSES[1]}/SENSOR", sensor(clock.now, 8.5))
+            await site.until(lambda: any(it.meter.address == ADDRESSES[1] for it in site.arrivals))
+            taken = [it.freeze for it in site.arrivals if it.meter.address == ADDRESSES[0]]
+            assert [(it.frozen_at, it.host_offset) for it in taken] == ([] if offset is None else [(NIGHT, offset)])
+            assert (0 in site.gateway._midnights._done) is (offset is not None)
+
+    run(scene())
+
+
+def test_a_midnight_that_could_not_be_handed_on_is_not_done(broker, monkeypatch):
+    async def scene():
+        Clock(monkeypatch, NIGHT + seconds(1))
+        gateway = Site(broker, **tasmota()).gateway
+        registers = (Decimal(1),)
+        handed = []
+
+        async def fail(arrival):
+            raise LineDown("the pipeline is gone")
+
+        async def take(arrival):
+            handed.append(arrival)
+
+        gateway._hand_on = fail
+        with pytest.raises(LineDown):
+            await gateway._freeze_here(0, registers, NIGHT, NIGHT)
+        assert not gateway._midnights._done
+        gateway._hand_on = take
+        for _ in range(2):
+            assert await gateway._freeze_here(0, registers, NIGHT, NIGHT)
+        assert (len(handed), gateway._midnights._done) == (1, {0: NIGHT})
+
+    run(scene())
+
+
+def test_at_midnight_devices_are_asked_at_once_and_those_that_are_away_not_at_all(broker, monkeypatch):
+    async def scene():
+        clock = Clock(monkeypatch, EVENING)
+        broker.publish(f"tele/{ADDRESSES[2]}/LWT", "Offline", "-r")
+        site = Site(broker, **tasmota())
+        async with site.running():
+            await site.until(lambda: site.gateway.up and site.gateway._away == {ADDRESSES[2]})
+            clock.now = NIGHT + seconds(1)
+            site.gateway.wake()
+            await site.until(lambda: len(site.gateway._expected) == 2)
+            answer = json.dumps({"StatusSNS": {"ENERGY": {"Total": 5}}})
+            for address in ADDRESSES[:2]:
+                broker.publish(f"stat/{address}/STATUS8", answer)
+            await site.until(lambda: len(site.arrivals) == 2)
+            assert set(site.gateway._midnights._done) == {0, 1}
+        log = broker.log()
+        assert f"cmnd/{ADDRESSES[0]}/STATUS" in log
+        assert f"cmnd/{ADDRESSES[2]}/STATUS" not in log
+
+    run(scene())
+
+
+def test_an_answer_of_another_device_with_our_token_is_foreign(broker, monkeypatch):
+    """And one with an old instant is no freeze of this midnight."""
+
+    async def scene():
+        Clock(monkeypatch, NIGHT + seconds(2))
+        family = StateGrid("meterd", ["SupWh"])
+        site = Site(broker, family=family)
+        before = replies("foreign")
+        peer = MqttConnection(Broker("127.0.0.1", broker.port, "terminal"))
+
+        def answer(question, device, kwh, **item):
+            body = [{"dev": device, "body": [{"name": "SupWh", "val": kwh, "quality": "0", **item}]}]
+            return json.dumps({"token": question["token"], "body": body}).encode()
+
+        stale = (NIGHT - timedelta(hours=4)).replace(tzinfo=ZONE).isoformat()
+        async with peer as terminal:
+            await terminal.subscribe("meterd/get/request/database/realtime")
+            async with site.running():
+                for _ in ADDRESSES:
+                    question = json.loads((await terminal.receive()).payload)
+                    device = question["body"][0]["dev"]
+                    where = "database/get/response/meterd/realtime"
+                    if device == ADDRESSES[1]:
+                        await terminal.publish(where, answer(question, device, "3.00", timestamp=stale))
+                        continue
+                    await terminal.publish(where, answer(question, "OTHER", "1.00"))
+                    await terminal.publish(where, answer(question, device, "2.00"))
+                await site.until(lambda: len(site.arrivals) == 2)
+                assert {it.meter.address for it in site.arrivals} == {ADDRESSES[0], ADDRESSES[2]}
+                assert {it.freeze.registers[0] for it in site.arrivals} == {Decimal("2.00")}
+                assert replies("foreign") == before + 2
+
+    run(scene())
+
+
+def test_a_broker_that_hangs_does_not_keep_a_gateway_from_ending(tmp_path):
+    with Mosquitto(tmp_path, LISTENER) as hanging:
+
+        async def scene():
+            site = Site(hanging)
+            async with site.running():
+                await site.until(lambda: site.gateway.up)
+                os.kill(hanging._process.pid, signal.SIGSTOP)
+                started = asyncio.get_running_loop().time()
+            # leaving asserts that it was cancelled
+            assert asyncio.get_running_loop().time() - started < 5
+
+        try:
+            run(scene())
+        finally:
+            os.kill(hanging._process.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("flavour", ["tasmota", "shelly"])

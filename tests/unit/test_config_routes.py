@@ -1,0 +1,89 @@
+"""Meters of other protocols in the archive: their route, their profile, their relay, what a gateway calls them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from config.load import LoadedSite, load_site
+from config.problems import ConfigError
+
+SITE = """
+[site]
+name = "Block #7"
+zone = "Asia/Shanghai"
+data_directory = "data"
+archive = "."
+tariffs = "tariffs.toml"
+[[line]]
+name = "hall"
+tcp = "127.0.0.1:9"
+[[gateway]]
+name = "plugs"
+broker = { host = "127.0.0.1" }
+family = "tasmota"
+"""
+HEAD = "address,line,point,installed_on,protocol,profile,relay,device"
+
+
+def site(folder: Path, *meters: str, reconnect: str = "close") -> LoadedSite:
+    (folder / "meterd.toml").write_text(SITE)
+    (folder / "tariffs.toml").write_text('[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n')
+    (folder / "meters.csv").write_text("\n".join([HEAD, *meters]) + "\n")
+    (folder / "points.csv").write_text("\n".join(["point,reconnect", *(f"P{n},{reconnect}" for n in range(1, 5))]))
+    (folder / "accounts.csv").write_text("account,tariff\n")
+    return load_site(folder / "meterd.toml")
+
+
+def test_meters_of_every_protocol_find_their_routes(tmp_path: Path) -> None:
+    found = site(
+        tmp_path,
+        "000000000001,hall,P1,2026-01-01,,,,",
+        "7,hall,P2,2026-01-01,modbus-rtu,hiking-dds238,yes,",
+        "000000000003,hall,P3,2026-01-01,dlt645-1997,,,",
+        "000000000004,plugs,P4,2026-01-01,mqtt,,yes,plug-4",
+    ).archive
+    assert [(m.address, m.relay, m.device) for m in found.meters] == [
+        ("000000000001", True, "000000000001"),
+        ("hall/7", True, "hall/7"),
+        ("000000000003", False, "000000000003"),
+        ("000000000004", True, "plug-4"),
+    ]
+    assert (found.meters[1].modulus_kwh, found.meters[1].decimals) == (Decimal("42949672.96"), 2)
+    assert list(found.profiles) == ["hiking-dds238"]
+
+
+@pytest.mark.parametrize(
+    ("meters", "told"),
+    [
+        (["7,hall,P1,2026-01-01,modbus-rtu,,,"], "meters.csv:2: profile: a modbus-rtu meter needs one"),
+        (["7,hall,P1,2026-01-01,modbus-rtu,sdm,,"], "meters.csv:2: profile: sdm cannot be used"),
+        (["999,hall,P1,2026-01-01,modbus-rtu,eastron-sdm630,,"], 'address: "999" is no Modbus unit (1 to 247)'),
+        (["7,hall,P1,2026-01-01,modbus-tcp,eastron-sdm630,yes,"], "says nothing of a relay"),
+        (["000000000003,hall,P1,2026-01-01,dlt645-1997,,yes,"], "the standard of 1997 knows no relay"),
+        (["000000000004,hall,P1,2026-01-01,mqtt,,,"], "hall is no [[gateway]], and a mqtt meter needs one"),
+        (["000000000001,plugs,P1,2026-01-01,,,,"], "plugs is no [[line]], and a dlt645-2007 meter needs one"),
+        (["000000000001,hall,P1,2026-01-01,,,,x"], "only a gateway calls its meters by names of its own"),
+        (["000000000004,plugs,P1,2026-01-01,mqtt,,,a/b"], "it must not hold +, # or /"),
+        (
+            ["000000000004,plugs,P1,2026-01-01,mqtt,,,a", "000000000005,plugs,P2,2026-01-01,mqtt,,,a"],
+            "meters.csv:3: device: a is 000000000004 already on plugs",
+        ),
+    ],
+)
+def test_a_mistake_is_told_at_its_row(tmp_path: Path, meters: list[str], told: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        site(tmp_path, *meters)
+    assert told in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "meter",
+    ["7,hall,P1,2026-01-01,modbus-rtu,hiking-dds238,yes,", "000000000004,plugs,P1,2026-01-01,mqtt,,yes,plug"],
+)
+def test_a_relay_without_a_button_must_be_agreed_to_close_at_once(tmp_path: Path, meter: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        site(tmp_path, meter, reconnect="allow_close")
+    assert "closes at once: reconnect must be close, not allow_close" in str(refusal.value)
