@@ -51,10 +51,12 @@ def topup(account: str, amount: int, key: str, channel: str, site_path: Path, as
         if not value or ":" in value or not value.isprintable():
             raise click.BadParameter(f"--{name} must not be empty nor hold a colon")
 
-    async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> TopUp | None:
-        return await top_up(connection, account, amount, channel=channel, reference=key, now=datetime.now(UTC))
+    async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[TopUp | None, str]:
+        now = datetime.now(UTC)
+        done = await top_up(connection, account, amount, channel=channel, reference=key, now=now)
+        return done, site.settings.control.mode
 
-    done = on_database(site_path, ask)
+    done, mode = on_database(site_path, ask)
     if done is None:
         raise fail(f"no account {account}; nothing was posted")
     if as_json:
@@ -69,7 +71,9 @@ def topup(account: str, amount: int, key: str, channel: str, site_path: Path, as
         )
         return
     click.echo(f"{done.outcome.value}: balance {yuan(done.balance_fen)} yuan, credit {done.credit_state}")
-    if done.commands:
+    if done.commands and mode == "shadow":
+        click.echo("the site is in shadow mode, nothing is sent: restore the supply by hand")
+    elif done.commands:
         click.echo("the supply is being restored")
     elif done.missing_fen:
         click.echo(f"{yuan(done.missing_fen)} yuan are missing until the supply is restored")

@@ -51,6 +51,18 @@ def test_in_shadow_mode_no_control_frame_leaves_the_process(shadow: Stage) -> No
     assert shadow.ask("SELECT count(*) FROM command") == [(0,)]
 
 
+def test_in_shadow_mode_a_payment_promises_no_restored_supply(staged: Stage) -> None:
+    staged.start_daemon()
+    staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
+    assert staged.stop_daemon() == 0
+    staged.site.write_text(staged.site.read_text().replace('mode = "auto"', 'mode = "shadow"'))
+    told = staged.meterd("topup", f"C{int(POOR)}", "500", "--key", "k")
+    assert "in shadow mode, nothing is sent: restore the supply by hand" in told
+    assert "is being restored" not in told
+    staged.start_daemon()
+    staged.until("a person is told", lambda: "customers may be dark" in staged.log())
+
+
 def test_a_second_daemon_does_not_act_on_the_same_database(staged: Stage) -> None:
     staged.start_daemon()
     staged.until("it is ready", lambda: staged.health()["status"] == "ok")
