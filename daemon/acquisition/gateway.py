@@ -92,8 +92,9 @@ class Gateway:
         authority: Authority,
         hand_on: Callable[[Arrival], Awaitable[None]],
         relays: Collection[str] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.name, self.meters = name, list(meters)
+        self.name, self.meters, self._now = name, list(meters), now
         self._relays = None if relays is None else frozenset(relays)
         will = family.presence(is_online=False)
         self._broker = replace(broker, will=(will.topic, will.payload)) if will else broker
@@ -122,7 +123,7 @@ class Gateway:
         self._away: set[str] = set()
         self._complained: set[str] = set()
         self._woken = asyncio.Event()
-        self._orders = Orders(name, pool, authority)
+        self._orders = Orders(name, pool, authority, now)
         self.up = False
         self.progress = time.monotonic()
         self.longest_step_s = 8 * reply_timeout_s
@@ -324,7 +325,7 @@ class Gateway:
             quantity=Quantity.FORWARD_ACTIVE_ENERGY,
             frozen_at=told.frozen_at,
             registers=_cut_off(told.registers, meter.decimals),
-            arrived_at=datetime.now(UTC),
+            arrived_at=self._now(),
             clock_skew=skew if skew is not None and (is_fresh or abs(skew) > UNTRUSTED_DATES) else None,
         )
         metrics.REPLIES.labels(self.name, "ok").inc()
@@ -479,7 +480,7 @@ class Gateway:
             quantity=Quantity.FORWARD_ACTIVE_ENERGY,
             frozen_at=midnight,
             registers=_cut_off(registers, meter.decimals),
-            arrived_at=datetime.now(UTC),
+            arrived_at=self._now(),
             host_offset=offset,
         )
         try:
@@ -506,7 +507,7 @@ class Gateway:
 
     async def _send(self, connection: MqttConnection, device: str, command: Command) -> None:
         """Send one command, once. What the meter makes of it is found out by reading its relay."""
-        orders, now = self._orders, datetime.now(UTC)
+        orders, now = self._orders, self._now()
         if not self._has_relay(command):
             await orders.answered(command, "refused", "the archive says that the meter has no relay")
             return
@@ -560,14 +561,14 @@ class Gateway:
     # --- time and life --------------------------------------------------------------------------------------------
 
     def _expiry(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self._reply_timeout_s)
+        return self._now() + timedelta(seconds=self._reply_timeout_s)
 
     def _site_time(self, at: datetime) -> datetime:
         """As the site's wall clock; a time without zone is of the site."""
         return at if at.tzinfo is None else at.astimezone(self._authority.zone).replace(tzinfo=None)
 
     def _local_now(self) -> datetime:
-        return datetime.now(self._authority.zone).replace(tzinfo=None)
+        return self._now().astimezone(self._authority.zone).replace(tzinfo=None)
 
     def _today(self) -> date:
         return due_day(self._local_now())

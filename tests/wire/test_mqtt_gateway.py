@@ -69,7 +69,9 @@ def site_meter(number: int) -> SiteMeter:
 class Site:
     """The gateway's task. The database is away, so there is no control; what is handed on counts as stored, or not."""
 
-    def __init__(self, broker, *, family=None, devices=None, storing=True, name="gw", **changes):
+    def __init__(
+        self, broker, *, family=None, devices=None, storing=True, name="gw", now=lambda: datetime.now(UTC), **changes
+    ):
         self.arrivals = []
         self.changed = asyncio.Event()
         self.storing = storing
@@ -86,6 +88,7 @@ class Site:
             pool=AsyncConnectionPool("", open=False),
             authority=SHADOW,
             hand_on=self.hand_on,
+            now=now,
         )
 
     async def hand_on(self, arrival):
@@ -362,9 +365,11 @@ def tasmota(**how):
 class Clock:
     """The site's wall clock, to be set."""
 
-    def __init__(self, monkeypatch, now):
+    def __init__(self, now):
         self.now = now
-        monkeypatch.setattr(Gateway, "_local_now", lambda gateway: self.now)
+
+    def __call__(self):
+        return self.now.replace(tzinfo=ZONE)
 
 
 NIGHT = datetime(2026, 7, 2)
@@ -391,14 +396,14 @@ def seconds(number):
         (NIGHT + seconds(5), NIGHT + seconds(5), ("-r",), None),  # retained: old
     ],
 )
-def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(broker, monkeypatch, now, told, options, offset):
+def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(broker, now, told, options, offset):
     def sensor(at, total):
         time_told = {} if at is None else {"Time": at.isoformat()}
         return json.dumps({**time_told, "ENERGY": {"Total": total}})
 
     async def scene():
-        clock = Clock(monkeypatch, now)
-        site = Site(broker, **tasmota())
+        clock = Clock(now)
+        site = Site(broker, **tasmota(), now=clock)
         site.gateway._midnights.next = lambda now: None  # nobody is asked
         if options:
             broker.publish(f"tele/{ADDRESSES[0]}/SENSOR", sensor(told, 7.5), *options)
@@ -417,10 +422,9 @@ def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(broker, monkey
     run(scene())
 
 
-def test_a_midnight_that_could_not_be_handed_on_is_not_done(broker, monkeypatch):
+def test_a_midnight_that_could_not_be_handed_on_is_not_done(broker):
     async def scene():
-        Clock(monkeypatch, NIGHT + seconds(1))
-        gateway = Site(broker, **tasmota()).gateway
+        gateway = Site(broker, **tasmota(), now=Clock(NIGHT + seconds(1))).gateway
         registers = (Decimal(1),)
         handed = []
 
@@ -442,11 +446,11 @@ def test_a_midnight_that_could_not_be_handed_on_is_not_done(broker, monkeypatch)
     run(scene())
 
 
-def test_at_midnight_devices_are_asked_at_once_and_those_that_are_away_not_at_all(broker, monkeypatch):
+def test_at_midnight_devices_are_asked_at_once_and_those_that_are_away_not_at_all(broker):
     async def scene():
-        clock = Clock(monkeypatch, EVENING)
+        clock = Clock(EVENING)
         broker.publish(f"tele/{ADDRESSES[2]}/LWT", "Offline", "-r")
-        site = Site(broker, **tasmota())
+        site = Site(broker, **tasmota(), now=clock)
         async with site.running():
             await site.until(lambda: site.gateway.up and site.gateway._away == {ADDRESSES[2]})
             clock.now = NIGHT + seconds(1)
@@ -464,13 +468,12 @@ def test_at_midnight_devices_are_asked_at_once_and_those_that_are_away_not_at_al
     run(scene())
 
 
-def test_an_answer_of_another_device_with_our_token_is_foreign(broker, monkeypatch):
+def test_an_answer_of_another_device_with_our_token_is_foreign(broker):
     """And one with an old instant is no freeze of this midnight."""
 
     async def scene():
-        Clock(monkeypatch, NIGHT + seconds(2))
         family = StateGrid("meterd", ["SupWh"])
-        site = Site(broker, family=family)
+        site = Site(broker, family=family, now=Clock(NIGHT + seconds(2)))
         before = replies("foreign")
         peer = MqttConnection(Broker("127.0.0.1", broker.port, "terminal"))
 
@@ -518,7 +521,7 @@ def test_a_broker_that_hangs_does_not_keep_a_gateway_from_ending(tmp_path):
 
 
 @pytest.mark.parametrize("flavour", ["tasmota", "shelly"])
-def test_devices_without_memory_are_frozen_by_us_at_midnight(broker, flavour, monkeypatch):
+def test_devices_without_memory_are_frozen_by_us_at_midnight(broker, flavour):
     """Local time is moved so that midnight is now: a push just after it and an answer to a question both count."""
 
     async def scene():
@@ -529,8 +532,7 @@ def test_devices_without_memory_are_frozen_by_us_at_midnight(broker, flavour, mo
             family = Shelly(list(devices.values()), "meterd-1", "switch:0")
         coming = datetime.combine(datetime.now(ZONE).date() + timedelta(days=1), time())
         shift = coming - datetime.now(ZONE).replace(tzinfo=None) + timedelta(seconds=1)
-        monkeypatch.setattr(Gateway, "_local_now", lambda self: datetime.now(ZONE).replace(tzinfo=None) + shift)
-        site = Site(broker, family=family, devices=devices)
+        site = Site(broker, family=family, devices=devices, now=lambda: datetime.now(UTC) + shift)
         async with simulated(broker, flavour=flavour) as simulator, site.running():
             await site.until(lambda: len(site.slots()) == len(ADDRESSES))
             for arrival in site.arrivals:
