@@ -6,6 +6,7 @@ import asyncio
 import re
 import signal
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -22,9 +23,11 @@ from config.load import LoadedSite
 from config.settings import BrokerSection, ControlSection, GatewaySection, LineSection
 from daemon import metrics, service, web
 from daemon.acquisition.conversation import Timing
+from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import Credentials, driver_of
 from daemon.acquisition.gateway import Gateway
-from daemon.acquisition.line import Line, Pace
+from daemon.acquisition.line import Line
+from daemon.acquisition.route import Pace
 from daemon.acquisition.wanted import due_day, first_day
 from daemon.billing.accounts import billed_point, open_accounts
 from daemon.control import supply as control
@@ -88,6 +91,7 @@ async def run(site: LoadedSite) -> None:
             if waiting and authority.shadow_mode:
                 log.error("in shadow mode nothing is sent, and commands wait: customers may be dark", commands=waiting)
         lines: list[Line | Gateway] = []
+        deadlines = Deadlines()
         pipeline = Pipeline(
             pool,
             authority,
@@ -95,7 +99,9 @@ async def run(site: LoadedSite) -> None:
             stored=lambda slots: _fill(lines, slots),
         )
         lines += [
-            _line(section, site, meters, pool, authority, pipeline) for section in settings.line if section.enabled
+            _line(section, site, meters, pool, authority, pipeline, deadlines)
+            for section in settings.line
+            if section.enabled
         ]
         lines += [
             _gateway(section, site, meters, pool, authority, pipeline)
@@ -204,6 +210,7 @@ def _line(
     pool: AsyncConnectionPool[Any],
     authority: Authority,
     pipeline: Pipeline,
+    deadlines: Deadlines,
 ) -> Line:
     collection, control_section = site.settings.collection, site.settings.control
     credentials = None
@@ -224,7 +231,7 @@ def _line(
     return Line(
         section.name,
         here,
-        [driver_of(meter, site.archive.profiles, has_relay=meter.address in relays) for meter in here],
+        driver_of=lambda meter: driver_of(meter, site.archive.profiles, has_relay=meter.address in relays),
         open_channel=open_channel,
         timing=Timing(reply_timeout_s=section.reply_timeout_s, retries=section.retries),
         pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),
@@ -233,7 +240,9 @@ def _line(
         pool=pool,
         authority=authority,
         credentials=credentials,
-        hand_on=pipeline.put,
+        hand_on=pipeline.offer,
+        deadlines=deadlines,
+        may_backfill=lambda: not pipeline.is_behind,
     )
 
 
@@ -323,10 +332,7 @@ async def _ticking(
             await _show_ledger(connection)
 
     async def figures() -> None:
-        for line in lines:
-            wanted, present = line.counts()
-            metrics.WANTED.labels(line.name).set(wanted)
-            metrics.PRESENT.labels(line.name).set(present)
+        _show_lines(lines)
         async with pool.connection() as connection:
             metrics.LEDGER_SUM.set(await ledger.sum_of_balances(connection))
             metrics.COMMANDS.clear()
@@ -348,6 +354,17 @@ async def _ticking(
         yield
     finally:
         scheduler.shutdown(wait=False)
+
+
+def _show_lines(lines: Sequence[Line | Gateway]) -> None:
+    """The lines' figures by the names they are shown as: all terminals of a listener are one."""
+    sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for line in lines:
+        for place, figure in enumerate((*line.counts(), line.parked, line.is_silent)):
+            sums[line.shown_as][place] += figure
+    for name, figures in sums.items():
+        for gauge, figure in zip((metrics.WANTED, metrics.PRESENT, metrics.PARKED, metrics.SILENT), figures, strict=True):
+            gauge.labels(name).set(figure)
 
 
 async def _tick(name: str, tick: Callable[[], Awaitable[None]]) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-LINES = Gauge("meterd_line_up", "1 while the line's channel is open.", ["line"])
+LINES = Gauge("meterd_line_up", "1 while the line's channel is open; of a listener, how many terminals are.", ["line"])
 PROGRESS = Gauge(
     "meterd_line_progress_timestamp_seconds", "When the line last took a step that shows it is alive.", ["line"]
 )
 REPLIES = Counter("meterd_replies_total", "Answers to requests, and their absence.", ["line", "outcome"])
 WANTED = Gauge("meterd_slots_wanted", "Owed slots of the meters' memory without a value.", ["line"])
 PRESENT = Gauge("meterd_slots_present", "Owed slots of the meters' memory that have a value.", ["line"])
+PARKED = Gauge("meterd_meters_parked", "Meters that do not answer and are probed now and then.", ["line"])
+SILENT = Gauge("meterd_line_silent", "1 while the channel is open and none of its meters answers.", ["line"])
+HOST_FREEZES_MISSED = Counter(
+    "meterd_host_freezes_missed_total", "Midnights of meters without memory that were not read in time.", ["line"]
+)
+CLOCKS_SET = Counter("meterd_clocks_set_total", "Meter clocks that were set, by what reading back showed.", ["outcome"])
 SLOTS_DECIDED = Counter("meterd_slots_decided_total", "Freezes published, withheld or in conflict.", ["state"])
 QUEUE = Gauge("meterd_pipeline_queue_readings", "Readings that wait to be stored.")
 BATCHES = Counter("meterd_batches_total", "Batches of readings by how they ended.", ["outcome"])

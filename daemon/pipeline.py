@@ -131,6 +131,18 @@ class Pipeline:
         await self._queue.put(arrival)
         metrics.QUEUE.set(self._queue.qsize())
 
+    def offer(self, arrival: Arrival) -> bool:
+        """Hand a reading on; False when there is no room for it now."""
+        if self._queue.full():
+            return False
+        self._queue.put_nowait(arrival)
+        return True
+
+    @property
+    def is_behind(self) -> bool:
+        """True while more than half of the queue is taken."""
+        return 2 * self._queue.qsize() > QUEUE_READINGS
+
     async def run(self) -> None:
         """Empty the queue until cancelled; a cancelled run stores what is queued first if the database lets it."""
         batch: list[Arrival] = []

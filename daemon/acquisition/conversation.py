@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-from structlog.typing import FilteringBoundLogger
+from typing import Any, Generic, Protocol, TypeVar
 
 from protocols.channels import Channel
 from protocols.errors import ControlForbidden, FrameError, MeterRefused, NoReply
@@ -15,6 +13,13 @@ from protocols.exchange import Codec, Exchange, Skipped
 
 F = TypeVar("F")
 T = TypeVar("T")
+
+
+class Wire(Protocol):
+    """Where bytes are shown: a logger, or what stands for one."""
+
+    def info(self, event: str, **fields: Any) -> Any:
+        """`line`, `direction` (tx or rx) and `bytes` as hex digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Conversation(Generic[F]):
         line: str,
         timing: Timing = Timing(),
         may_control: bool = False,
-        wire: FilteringBoundLogger | None = None,
+        wire: Wire | None = None,
         on_outcome: Callable[[str], None] = lambda outcome: None,
     ) -> None:
         self.line, self.timing, self.may_control = line, timing, may_control

@@ -45,6 +45,10 @@ class Driver:
     read_relay: Callable[[], Exchange[Any, RelayState]] | None = None
     control: Callable[[RelayAction, Credentials, datetime], Exchange[Any, None]] | None = None
     """(action, credentials, expiry by the meter's clock)."""
+    tell_time: tuple[Callable[[datetime], Exchange[Any, None]], ...] = ()
+    """Ways to set the clock without a password, the most careful first; none is answered."""
+    is_stateless: bool = True
+    """False for a driver that learns about its meter and must be kept."""
 
     @property
     def has_memory(self) -> bool:
@@ -81,6 +85,7 @@ def _dlt645_2007(address: str) -> Driver:
         read_clock=partial(exchanges.read_clock, address),
         read_relay=partial(_relay_2007, address),
         control=partial(_control_2007, address),
+        tell_time=(partial(exchanges.set_clock, address=address), exchanges.set_clock),
     )
 
 
@@ -90,6 +95,7 @@ def _dlt645_1997(address: str) -> Driver:
         exchanges_1997.CODEC_1997,
         read_registers=partial(exchanges_1997.read_registers, address),
         read_clock=partial(exchanges_1997.read_clock, address),
+        tell_time=(exchanges_1997.broadcast_time,),
     )
 
 
@@ -120,6 +126,7 @@ def _modbus(meter: SiteMeter, profile: Profile, codec: Codec[Any]) -> Driver:
         read_registers=partial(_registers_modbus, meter, unit, profile, learnt),
         read_relay=partial(_relay_modbus, unit, profile, learnt) if profile.relay else None,
         control=partial(_control_modbus, unit, profile) if profile.relay else None,
+        is_stateless=False,
     )
 
 

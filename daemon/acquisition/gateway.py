@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,9 +21,11 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
-from daemon.acquisition.line import FIRST_SILENCE_S, IDLE_S, UNTRUSTED_DATES, Pace
-from daemon.acquisition.midnight import Midnights, nearest_midnight
+from daemon.acquisition.line import UNTRUSTED_DATES
+from daemon.acquisition.midnight import Midnights, near_midnight, nearest_midnight
 from daemon.acquisition.orders import Orders
+from daemon.acquisition.patience import Patience
+from daemon.acquisition.route import FIRST_MISSING_S, IDLE_S, Pace
 from daemon.acquisition.wanted import Wanted, due_day, first_day
 from daemon.control.commands import TRIP_EXPIRY
 from daemon.control.supply import Authority, Order
@@ -111,9 +112,11 @@ class Gateway:
             today=self._today(),
             has_memory=[has_memory] * len(self.meters),
         )
+        self._patience = Patience(len(self.meters), longest_wait_s=reply_timeout_s, longest_pause_s=pace.retry_s)
         self._midnights = Midnights([] if has_memory else range(len(self.meters)))
         self._frozen_by_us: dict[int, datetime] = {}
-        self._unstored: defaultdict[tuple[int, date], list[tuple[MqttConnection, Message]]] = defaultdict(list)
+        self._unstored: dict[tuple[int, date], list[tuple[MqttConnection, Message]]] = {}
+        """By (meter id, day), from the moment a value is handed on until it is stored: who waits for it."""
         self._expected: dict[str | None, tuple[str | None, tuple[type, ...], asyncio.Future[Event]]] = {}
         """By token: the device that was asked (None: ourselves), what it may answer, who waits for it."""
         self._refused_topics: list[str] = []
@@ -159,11 +162,12 @@ class Gateway:
             self._beat()
             try:
                 async with self._new_connection() as connection:
-                    self._unstored.clear()  # the broker sends them again
+                    for waiting in self._unstored.values():
+                        waiting.clear()  # the broker sends them again
                     self._check_hearing_at = 0.0
                     self._refused_topics = await self._subscribe(connection, self._family.subscriptions)
                     failures = 0
-                    self._wanted.unblock()
+                    self._patience.unblock()
                     await self._talk(connection)
             except LineDown as error:
                 if self.up or failures == 0:
@@ -177,22 +181,26 @@ class Gateway:
         return MqttConnection(self._broker, is_control=self._family.is_control, may_control=may_control)
 
     async def _talk(self, connection: MqttConnection) -> None:
-        """Listen and ask until the connection is lost; what we tell of ourselves goes out at both ends."""
+        """Listen and ask until the connection is lost; what we tell of ourselves goes out at both ends.
+
+        No task group: it lets an error go before a cancellation that comes in the same moment.
+        """
         await self._tell_presence(connection, is_online=True)
+        tasks = [asyncio.create_task(it) for it in (self._listen(connection), self._work(connection))]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._listen(connection))
-                tasks.create_task(self._work(connection))
-        except ExceptionGroup as group:
-            lost, others = group.split(LineDown)
-            if lost is None or others is not None:
-                raise
-            raise lost.exceptions[0] from None
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                ended = await asyncio.gather(*tasks, return_exceptions=True)
         except asyncio.CancelledError:
             with suppress(LineDown, TimeoutError):
                 async with asyncio.timeout(FAREWELL_S):
                     await self._tell_presence(connection, is_online=False)
             raise
+        errors = [it for it in ended if isinstance(it, Exception)]
+        raise next((it for it in errors if not isinstance(it, LineDown)), errors[0])
 
     async def _tell_presence(self, connection: MqttConnection, *, is_online: bool) -> None:
         if (told := self._family.presence(is_online=is_online)) is not None:
@@ -213,9 +221,9 @@ class Gateway:
 
     async def _idle(self) -> None:
         """Nothing to do: until a command comes, a slot becomes ready, or to show that the gateway's task is alive."""
-        wanted_at = self._wanted.next_at()
+        wanted_at = self._wanted.next_at(self._patience.ready_at())
         until_slot = IDLE_S if wanted_at is None else max(0.01, wanted_at - time.monotonic())
-        until_midnight = self._midnights.opens_in_s(self._local_now())
+        until_midnight = self._midnights.opens_in_s(self._night_time())
         self._woken.clear()
         try:
             async with asyncio.timeout(min(IDLE_S, until_slot, self._orders.due_in_s(), until_midnight)):
@@ -280,7 +288,7 @@ class Gateway:
                 case FreezeTold():
                     waits_for_database |= await self._take_freeze(event, connection, message)
                 case RegistersTold() if event.token is None and not message.retained:
-                    await self._take_registers(event)
+                    waits_for_database |= await self._take_registers(event, connection, message)
                 case PresenceTold():
                     self._take_presence(event)
                 case _:
@@ -317,7 +325,7 @@ class Gateway:
         ):
             return False
         if day is not None:
-            self._unstored[meter.meter_id, day].append((connection, message))
+            self._unstored.setdefault((meter.meter_id, day), [])
         is_fresh = stamped >= today and not message.retained
         skew = told.clock_skew
         freeze = DailyFreeze(
@@ -330,21 +338,32 @@ class Gateway:
         )
         metrics.REPLIES.labels(self.name, "ok").inc()
         await self._hand_on(Arrival(meter, freeze))
-        if day is not None:
-            self._wanted.take(number, day)
-        return day is not None
+        if day is None:
+            return False
+        self._wanted.take(number, day)
+        return self._keep_until_stored(meter, day, connection, message)
 
-    async def _take_registers(self, told: RegistersTold) -> None:
+    async def _take_registers(self, told: RegistersTold, connection: MqttConnection, message: Message) -> bool:
         """What a device without memory pushes just after midnight is as good as what it would be asked for.
 
         A message may have been kept on its way, so the device must tell the time itself and agree with our clock.
+        True if the message must wait until its value is stored.
         """
         number = self._number_of_device.get(told.device)
         if number is None or self._family.read_freeze is not None or told.told_at is None:
-            return
-        now, told_at = self._local_now(), self._site_time(told.told_at)
-        if told_at >= nearest_midnight(told_at):
-            await self._freeze_here(number, told.registers, told_at, now)
+            return False
+        now, told_at = self._night_time(), self._site_time(told.told_at)
+        midnight = nearest_midnight(told_at)
+        if told_at < midnight or not await self._freeze_here(number, told.registers, told_at, now):
+            return False
+        return self._keep_until_stored(self.meters[number], midnight.date(), connection, message)
+
+    def _keep_until_stored(self, meter: SiteMeter, day: date, connection: MqttConnection, message: Message) -> bool:
+        """False if the value of the slot is in the database already."""
+        waiting = self._unstored.get((meter.meter_id, day))
+        if waiting is not None:
+            waiting.append((connection, message))
+        return waiting is not None
 
     def _take_presence(self, told: PresenceTold) -> None:
         if told.device is None:
@@ -356,7 +375,7 @@ class Gateway:
         elif told.device in self._number_of_device:
             self._away.add(told.device)
         if told.is_online:
-            self._wanted.unblock()
+            self._patience.unblock()
             self._woken.set()
 
     def _known(self, device: str, topic: str) -> int | None:
@@ -397,10 +416,8 @@ class Gateway:
 
     async def _collect(self, connection: MqttConnection) -> bool:
         """Ask for some slots at once; False when none is wanted now, or nobody is there to be asked."""
-        jobs: list[tuple[int, date]] = []
         now = time.monotonic()
-        while self._is_online and len(jobs) < MOST_ASKED and (job := self._wanted.next(now)) and job not in jobs:
-            jobs.append(job)
+        jobs = self._wanted.jobs(now, self._patience.ready(now), MOST_ASKED) if self._is_online else []
         await asyncio.gather(*(self._read_slot(connection, *job) for job in jobs))
         return bool(jobs)
 
@@ -409,7 +426,7 @@ class Gateway:
         assert self._family.read_freeze is not None, "a meter without memory was asked for its past"
         meter, device = self.meters[number], self._device[number]
         now, longest_s = time.monotonic(), self._pace.retry_s
-        first_s = min(FIRST_SILENCE_S, longest_s)
+        first_s = min(FIRST_MISSING_S, longest_s)
         question = self._family.read_freeze(device, day, _new_token(), self._expiry())
         what = f"for the freeze of {meter.address} of {day}"
         try:
@@ -417,10 +434,10 @@ class Gateway:
         except (NoReply, PublishRefused) as error:
             told = Answered(device, question.token, "no_reply", str(error))
         if isinstance(told, Answered) and told.outcome == "no_reply":
-            if self._wanted.silent(number, now, first_s=first_s, longest_s=longest_s) == 1:
-                log.warning("meter silent", meter=meter.address, line=self.name, error=told.reason)
+            if (news := self._patience.silent(number, now)) is not None:
+                log.warning(news, meter=meter.address, line=self.name, error=told.reason)
             return
-        self._wanted.answered(number)
+        self._patience.answered(number, now)
         if isinstance(told, FreezeTold) and freeze_day(told.frozen_at) == day and told.registers[0] is not None:
             return
         self._wanted.not_there(number, day, now, first_s=first_s, longest_s=longest_s)
@@ -433,7 +450,7 @@ class Gateway:
             return False
         seen: set[int] = set()
         jobs: list[int] = []
-        now = self._local_now()
+        now = self._night_time()
         while len(jobs) < MOST_ASKED and (due := self._midnights.next(now)) and due[0] not in seen:
             seen.add(due[0])
             if self._device[due[0]] not in self._away:
@@ -454,7 +471,7 @@ class Gateway:
         if not isinstance(told, RegistersTold):
             return False
         # A wall clock may be of another zone and matters little in an answer; an instant says how old the value is.
-        told_at = now = self._local_now()
+        told_at = now = self._night_time()
         if told.told_at is not None and told.told_at.tzinfo is not None:
             told_at = self._site_time(told.told_at)
         return await self._freeze_here(number, told.registers, told_at, now)
@@ -475,6 +492,7 @@ class Gateway:
         if self._frozen_by_us.get(number) == midnight:
             return True
         self._frozen_by_us[number] = midnight
+        self._unstored.setdefault((meter.meter_id, midnight.date()), [])
         freeze = DailyFreeze(
             address=meter.address,
             quantity=Quantity.FORWARD_ACTIVE_ENERGY,
@@ -486,7 +504,7 @@ class Gateway:
         try:
             await self._hand_on(Arrival(meter, freeze))
         except BaseException:
-            del self._frozen_by_us[number]
+            del self._frozen_by_us[number], self._unstored[meter.meter_id, midnight.date()]
             raise
         self._midnights.done(number, midnight)
         return True
@@ -564,8 +582,11 @@ class Gateway:
         return self._now() + timedelta(seconds=self._reply_timeout_s)
 
     def _site_time(self, at: datetime) -> datetime:
-        """As the site's wall clock; a time without zone is of the site."""
-        return at if at.tzinfo is None else at.astimezone(self._authority.zone).replace(tzinfo=None)
+        """As the site's wall clock, counted from the nearest midnight; a time without zone is of the site."""
+        return at if at.tzinfo is None else near_midnight(at, self._authority.zone)
+
+    def _night_time(self) -> datetime:
+        return near_midnight(self._now(), self._authority.zone)
 
     def _local_now(self) -> datetime:
         return self._now().astimezone(self._authority.zone).replace(tzinfo=None)

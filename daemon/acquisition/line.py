@@ -1,36 +1,40 @@
 """One line: the task that owns its channel. Nobody else writes to it.
 
-It does, in this order: supply commands, then the slot that is wanted most. Between two jobs it looks whether something
-more urgent came.
+It does, in this order: supply commands, host freezes while it is midnight, what somebody asks for, the slot that is
+wanted most, clocks to be set. Between two exchanges it looks whether something more urgent came.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
-from daemon.acquisition.conversation import Conversation, Timing
+from daemon.acquisition.conversation import Conversation, Timing, Wire
+from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import Credentials, Driver
-from daemon.acquisition.midnight import Midnights
-from daemon.acquisition.orders import Orders
-from daemon.acquisition.wanted import MEMORY_DAYS, Wanted, due_day
+from daemon.acquisition.poll import Job, Poll
+from daemon.acquisition.questions import Question, Told
+from daemon.acquisition.route import FIRST_MISSING_S, Pace, Route
+from daemon.acquisition.tap import Tap
+from daemon.acquisition.wanted import MEMORY_DAYS
 from daemon.control.commands import CLOCK_LIMIT, TRIP_EXPIRY
 from daemon.control.supply import Authority, Order
 from daemon.pipeline import Arrival
 from daemon.quality.validation import HOST_FREEZE_LIMIT, freeze_day
 from protocols.channels import Channel
+from protocols.channels.streams import StreamChannel
 from protocols.dlt645.exchanges import FreezeMoved, FrozenRegisters, RelayAction
+from protocols.dlt645.prepared import PreparedMeter, as_kwh
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.exchange import Codec, Exchange
 from protocols.reading import DailyFreeze, Quantity
@@ -42,22 +46,24 @@ log = structlog.get_logger("line")
 wire = structlog.get_logger("wire")
 
 MIDNIGHT_MARGIN = timedelta(minutes=15)
-"""So close to midnight a freeze may move between two reads: its stamp is read again."""
+"""So close to midnight a freeze may move between two reads: its stamp is read again. Nor are clocks set then."""
+QUIET_AROUND_MIDNIGHT = timedelta(minutes=1)
+"""The freezes get new indexes: none is asked for, so that no late answer can mean another day."""
 UNTRUSTED_DATES = timedelta(hours=12)
 """A clock that is further off stamps its freezes with wrong days: none is read until it was set right."""
+GOOD_CLOCK = timedelta(seconds=30)
+"""A clock that is not further off is left alone."""
 MOST_PROBES = 4
 """A meter that skipped freezes has shifted their indexes: so many reads to find a day."""
-FIRST_SILENCE_S = 10.0
-IDLE_S = 5.0
-"""An idle line shows that it is alive so often."""
+MOST_JOBS = 64
+LONGEST_POLL_S = 1.0
+"""After so long at the latest the line looks again what is wanted most."""
+UNKNOWN_SKEW = -(2**31)
+DAY_S = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How patient a line is. `retry_s` bounds the growing pause of silent meters and missing freezes."""
-
-    retry_s: float
-    reconnect_s: float
+class Preempted(Exception):
+    """Something more urgent came between two exchanges; what was begun is begun again later."""
 
 
 class Talk:
@@ -67,7 +73,10 @@ class Talk:
     """
 
     def __init__(self, channel: Channel, **how: Any) -> None:
-        self._channel, self._how = channel, how
+        self.channel = channel
+        self.dirty = False
+        """Left on the line by somebody who is no conversation."""
+        self._how = how
         self._conversations: dict[int, Conversation[Any]] = {}
         self._last: Conversation[Any] | None = None
 
@@ -75,35 +84,80 @@ class Talk:
         """What the exchange returns; see Conversation.run."""
         conversation = self._conversations.get(id(codec))
         if conversation is None:
-            conversation = self._conversations[id(codec)] = Conversation(self._channel, codec, **self._how)
-        if self._last is not None and self._last is not conversation:
-            conversation.dirty = conversation.dirty or self._last.dirty
-        self._last = conversation
+            conversation = self._conversations[id(codec)] = Conversation(self.channel, codec, **self._how)
+        left = self._last is not None and self._last is not conversation and self._last.dirty
+        conversation.dirty = conversation.dirty or self.dirty or left
+        self.dirty, self._last = False, conversation
         return await conversation.run(exchange, retries=retries)
+
+    @property
+    def is_clean(self) -> bool:
+        """True if nothing may still be under way on the line."""
+        return not self.dirty and (self._last is None or not self._last.dirty)
+
+    def forget_dirt(self) -> None:
+        """Somebody listened until the line was quiet."""
+        self.dirty = False
+        if self._last is not None:
+            self._last.dirty = False
 
     async def listen(self, woken: asyncio.Event, timeout_s: float) -> None:
         """Wait until woken, listening: a carrier that goes away is noticed (LineDown), what nobody asked for is dropped
         before the next question."""
-        hearing, waking = asyncio.create_task(self._channel.receive()), asyncio.create_task(woken.wait())
+        if isinstance(self.channel, StreamChannel):
+            await self._listen_in_place(self.channel, woken, timeout_s)
+            return
+        hearing, waking = asyncio.create_task(self.channel.receive()), asyncio.create_task(woken.wait())
         try:
             await asyncio.wait({hearing, waking}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (hearing, waking):
                 task.cancel()
             await asyncio.gather(hearing, waking, return_exceptions=True)
-        if not hearing.cancelled() and hearing.result() and self._last is not None:
-            self._last.dirty = True
+        if not hearing.cancelled() and hearing.result():
+            self.dirty = True
+
+    async def _listen_in_place(self, channel: StreamChannel, woken: asyncio.Event, timeout_s: float) -> None:
+        stray = _Stray(woken)
+        try:
+            channel.listen(stray)
+            async with asyncio.timeout(timeout_s):
+                await woken.wait()
+        except TimeoutError:
+            pass
+        finally:
+            channel.listen(None)
+        self.dirty = self.dirty or stray.was_heard
+        if stray.error is not None:
+            raise stray.error
 
 
-class Line:
-    """The task of one line and what it knows. `up` and `progress` are for those who watch it."""
+class _Stray:
+    """Listens to an idle line."""
+
+    __slots__ = ("_woken", "error", "was_heard")
+
+    def __init__(self, woken: asyncio.Event) -> None:
+        self._woken, self.was_heard = woken, False
+        self.error: LineDown | None = None
+
+    def heard(self, data: bytes) -> None:
+        self.was_heard = True
+
+    def lost(self, error: LineDown) -> None:
+        self.error = error
+        self._woken.set()
+
+
+class Line(Route):
+    """The task of one line and what it knows."""
 
     def __init__(
         self,
         name: str,
         meters: Sequence[SiteMeter],
-        drivers: Sequence[Driver],
         *,
+        driver_of: Callable[[SiteMeter], Driver],
         open_channel: Callable[[], AbstractAsyncContextManager[Channel]],
         timing: Timing,
         pace: Pace,
@@ -112,194 +166,356 @@ class Line:
         pool: AsyncConnectionPool[Any],
         authority: Authority,
         credentials: Credentials | None,
-        hand_on: Callable[[Arrival], Awaitable[None]],
+        hand_on: Callable[[Arrival], bool],
+        deadlines: Deadlines,
+        pipelined: int = 1,
+        set_clocks: bool = False,
+        may_backfill: Callable[[], bool] = lambda: True,
+        shown_as: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.name, self.meters, self._now = name, list(meters), now
-        self._open_channel, self._timing, self._pace, self._trace = open_channel, timing, pace, trace
-        self._authority, self._credentials, self._hand_on = authority, credentials, hand_on
-        self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}
-        self._drivers = list(drivers)
-        self._wanted = Wanted(
-            [meter.installed_on for meter in self.meters],
-            days=backfill_days,
-            today=self._today(),
-            has_memory=[driver.has_memory for driver in self._drivers],
+        """`hand_on` takes a reading, or returns False when there is no room for it now. `pipelined`: so many questions
+        to different meters may be under way at once. `may_backfill`: False while older days must wait."""
+        self._drivers: dict[int, Driver] = {}
+        self._driver_of = driver_of
+        has_memory = [meter.protocol == "dlt645-2007" for meter in meters]
+        super().__init__(
+            name,
+            meters,
+            has_memory=has_memory,
+            longest_wait_s=timing.reply_timeout_s,
+            pace=pace,
+            backfill_days=backfill_days,
+            pool=pool,
+            authority=authority,
+            shown_as=shown_as,
+            now=now,
         )
-        self._midnights = Midnights([number for number, driver in enumerate(self._drivers) if not driver.has_memory])
-        self._shift = [0] * len(self.meters)
-        self._skew: dict[int, tuple[date, timedelta | None]] = {}
-        self._woken = asyncio.Event()
-        self._orders = Orders(name, pool, authority, now)
-        self.up = False
-        self.progress = time.monotonic()
+        self._open_channel, self._timing, self._credentials = open_channel, timing, credentials
+        self._offer, self._pipelined, self._may_backfill = hand_on, pipelined, may_backfill
+        self._set_clocks = set_clocks
+        self.tap = Tap(wire if trace else None)
+        self._shift: dict[int, int] = {}
+        self._odd: dict[int, date] = {}
+        """Meters that answered something unexpected today: the general way is taken at once."""
+        self._skew_on = array("i", [0]) * len(self.meters)
+        self._skew_s = array("i", [UNKNOWN_SKEW]) * len(self.meters)
+        """Meter clock minus ours as of the day number in `_skew_on`."""
+        self._clocks_to_set: dict[int, None] = {}
+        self._clock_set_on: dict[int, date] = {}
+        self._poll = Poll(
+            deadlines,
+            self._patience,
+            take=self._take_prepared,
+            clock=self._check_clock,
+            heard_from=lambda job: self._was_heard(job.number),
+            silence=lambda job: self._was_silent(job.number, "no reply"),
+        )
+        self._answering = False
         self.longest_step_s = 8 * timing.reply_timeout_s * (1 + timing.retries)
         """A line that takes longer between two signs of life is stuck: one slot is a handful of questions."""
 
-    def stored(self, meter_id: int, day: date) -> None:
-        """A slot has a value in the database; meters of other lines do not matter here."""
-        if meter_id in self._number:
-            self._wanted.fill(self._number[meter_id], day)
-
-    def rebuild(self, present: Iterable[tuple[int, date]]) -> None:
-        """Start from what the database has: (meter id, day), of any line."""
-        self._wanted.rebuild((self._number[meter], day) for meter, day in present if meter in self._number)
-
-    def wake(self) -> None:
-        """A command may be waiting."""
-        self._orders.wake()
-        self._woken.set()
-
-    def counts(self) -> tuple[int, int]:
-        """(wanted, present) slots."""
-        return self._wanted.counts()
-
-    async def run(self) -> None:
-        """Keep the channel open and work on it, until cancelled."""
-        failures = 0
-        while True:
-            self._beat()
-            try:
-                async with self._open_channel() as channel:
-                    self._is_up(True)
-                    failures = 0
-                    self._wanted.unblock()
-                    await self._work(self._talk_over(channel))
-            except LineDown as error:
-                if self.up or failures == 0:
-                    log.warning("line down", line=self.name, error=str(error))
-                self._is_up(False)
-                failures += 1
-                pause = random.uniform(0.5, 1) * min(self._pace.reconnect_s, 2 ** min(failures - 1, 10))
-                await self._sleep_alive(pause)
+    async def _session(self) -> None:
+        async with self._open_channel() as channel:
+            self._is_up(True)
+            self._patience.unblock()
+            await self._work(self._talk_over(channel))
 
     def _talk_over(self, channel: Channel) -> Talk:
+        wire_of_line: Wire = self.tap
         return Talk(
             channel,
             line=self.name,
             timing=self._timing,
             may_control=not self._authority.shadow_mode,
-            wire=wire if self._trace else None,
-            on_outcome=lambda outcome: metrics.REPLIES.labels(self.name, outcome).inc(),
+            wire=wire_of_line,
+            on_outcome=lambda outcome: metrics.REPLIES.labels(self.shown_as, outcome).inc(),
         )
 
     async def _work(self, talk: Talk) -> None:
         while True:
             self._beat()
             self._wanted.roll(self._today())
-            if await self._orders.serve(partial(self._obey, talk)) or await self._freeze_at_midnight(talk):
-                continue
-            job = self._wanted.next(time.monotonic())
-            if job is None:
-                await self._idle(talk)
-            else:
-                await self._collect(talk, *job)
+            self._count_missed_midnights()
+            done = (
+                await self._orders.serve(partial(self._obey, talk))
+                or await self._freeze_at_midnight(talk)
+                or await self._answer_one(talk)
+                or await self._collect(talk)
+                or await self._set_one_clock(talk)
+            )
+            if not done:
+                self._woken.clear()
+                if not self._is_urgent():
+                    await talk.listen(self._woken, self._idle_for_s())
 
-    async def _idle(self, talk: Talk) -> None:
-        """Nothing to do: until a command comes, a slot becomes ready, or to show that the line is alive."""
-        wanted_at = self._wanted.next_at()
-        until_slot = IDLE_S if wanted_at is None else max(0.01, wanted_at - time.monotonic())
-        self._woken.clear()
-        until_midnight = self._midnights.opens_in_s(self._local_now())
-        await talk.listen(self._woken, min(IDLE_S, until_slot, self._orders.due_in_s(), until_midnight))
+    def _interrupt(self) -> None:
+        super()._interrupt()
+        self._poll.interrupt()
+
+    def _give_way(self) -> None:
+        """Between two exchanges. Preempted when something more urgent came."""
+        if self._orders.is_due() or (self._questions and not self._answering):
+            raise Preempted
+
+    def _driver(self, number: int) -> Driver:
+        driver = self._drivers.get(number)
+        if driver is None:
+            driver = self._driver_of(self.meters[number])
+            if not driver.is_stateless:
+                self._drivers[number] = driver
+        return driver
 
     # --- collecting -----------------------------------------------------------------------------------------------
 
-    async def _collect(self, talk: Talk, number: int, day: date) -> None:
-        """Fill one slot; every other wanted freeze that comes by is handed on too."""
+    async def _collect(self, talk: Talk) -> bool:
+        """Fill the slots that are wanted most; False when none is wanted now."""
+        local_now = self._local_now()
+        if _is_midnight(local_now, QUIET_AROUND_MIDNIGHT) or self._midnights.opens_in_s(self._night_time()) < 2:
+            return False
+        now = time.monotonic()
+        most = MOST_JOBS if isinstance(talk.channel, StreamChannel) else 1
+        ready = self._patience.ready(now)
+        slots = self._wanted.jobs(now, ready, most, only_today=not self._may_backfill())
+        if not slots:
+            return False
+        today = local_now.date()
+        slot = slots[0]
+        if isinstance(talk.channel, StreamChannel) and self._goes_prepared(slot, today):
+            odd = await self._run_poll(talk, talk.channel, slots, today)
+            if odd is None:
+                return True
+            slot = odd.number, odd.day
+            self._odd[odd.number] = today
+            self._skew_on[odd.number] = 0
+        with suppress(Preempted):
+            await self._read_slot(talk, *slot)
+        return True
+
+    def _goes_prepared(self, slot: tuple[int, date], today: date) -> bool:
+        number, day = slot
+        index = (today - day).days + 1 + self._shift.get(number, 0)
+        return self._odd.get(number) != today and 1 <= index <= MEMORY_DAYS
+
+    async def _run_poll(
+        self, talk: Talk, channel: StreamChannel, slots: Sequence[tuple[int, date]], today: date
+    ) -> Job | None:
+        """The job that ended it because it needs the general way, if one did."""
+        poll = self._poll
+        if not talk.is_clean:
+            await self._drain(talk)
+        poll.trace = self._show_bytes if self.tap.is_open else None
+        try:
+            return await poll.run(channel, self._jobs(slots, today), self._pipelined)
+        finally:
+            talk.dirty = talk.dirty or poll.dirty
+            poll.dirty = False
+            for outcome, count in poll.counts.items():
+                if count:
+                    metrics.REPLIES.labels(self.shown_as, outcome).inc(count)
+                    poll.counts[outcome] = 0
+
+    def _jobs(self, slots: Sequence[tuple[int, date]], today: date) -> Iterator[Job]:
+        ends_at = time.monotonic() + LONGEST_POLL_S
+        ordinal = today.toordinal()
+        for number, day in slots:
+            if time.monotonic() > ends_at or not self._goes_prepared((number, day), today):
+                return
+            if not self._wanted.is_wanted(number, day):
+                continue
+            is_known = self._skew_on[number] == ordinal
+            skew = timedelta(seconds=self._skew_s[number]) if is_known else None
+            index = (today - day).days + 1 + self._shift.get(number, 0)
+            meter = PreparedMeter(self.meters[number].address)
+            yield Job(number, day, meter, index, with_clock=not is_known, skew=skew)
+
+    async def _drain(self, talk: Talk) -> None:
+        """Listen until the line is quiet."""
+        ends_at = time.monotonic() + self._timing.reply_timeout_s
+        while time.monotonic() < ends_at:
+            try:
+                async with asyncio.timeout(self._timing.quiet_s):
+                    await talk.channel.receive()
+            except TimeoutError:
+                break
+        talk.forget_dirt()
+
+    def _check_clock(self, job: Job, seconds: int) -> bool:
+        """The time of day of a meter; False if the general way must look closer. Its date is proven by its stamps."""
+        now = self._local_now()
+        ahead_s = (seconds - (now.hour * 3600 + now.minute * 60 + now.second) + DAY_S // 2) % DAY_S - DAY_S // 2
+        margin_s = int(QUIET_AROUND_MIDNIGHT.total_seconds())
+        if abs(ahead_s) > CLOCK_LIMIT.total_seconds() or not margin_s <= seconds < DAY_S - margin_s:
+            return False
+        self._skew_on[job.number], self._skew_s[job.number] = now.toordinal(), ahead_s
+        job.skew = timedelta(seconds=ahead_s)
+        self._judge_clock(job.number, job.skew)
+        return True
+
+    def _take_prepared(self, job: Job, registers: tuple[int | None, ...]) -> bool:
+        """Hand a freeze on; False if it needs a closer look. Without room for it the line stops asking."""
+        if registers[0] is None:
+            return False
+        if self._hand_over(job.number, _midnight_of(job.day), as_kwh(registers), job.skew):
+            self._wanted.take(job.number, job.day)
+        else:
+            self._poll.interrupt()
+        return True
+
+    def _hand_over(self, number: int, frozen_at: datetime, registers: tuple[Any, ...], skew: timedelta | None) -> bool:
+        meter, now = self.meters[number], self._now()
+        is_fresh = frozen_at.date() >= now.astimezone(self._authority.zone).date()
+        freeze = DailyFreeze(
+            meter.address,
+            Quantity.FORWARD_ACTIVE_ENERGY,
+            frozen_at,
+            registers,
+            now,
+            skew if is_fresh else None,
+        )
+        return self._offer(Arrival(meter, freeze))
+
+    async def _hand_on(self, arrival: Arrival) -> None:
+        """Until there is room."""
+        while not self._offer(arrival):
+            self._beat()
+            await asyncio.sleep(0.1)
+
+    async def _read_slot(self, talk: Talk, number: int, day: date) -> None:
+        """Fill one slot in the general way; every other wanted freeze that comes by is handed on too."""
         meter = self.meters[number]
+        found = None
         try:
             found = await self._find(talk, number, day)
-            self._wanted.answered(number)
         except NoReply as error:
-            misses = self._wanted.silent(
-                number,
-                time.monotonic(),
-                first_s=min(FIRST_SILENCE_S, self._pace.retry_s),
-                longest_s=self._pace.retry_s,
-            )
-            if misses == 1:
-                log.warning("meter silent", meter=meter.address, line=self.name, error=str(error))
+            self._was_silent(number, str(error))
             return
         except (MeterRefused, FrameError, FreezeMoved) as error:
             log.warning("freeze not read", meter=meter.address, line=self.name, day=day, error=str(error))
-            found = False
-        if not found:
-            first_s = min(FIRST_SILENCE_S, self._pace.retry_s)
-            self._wanted.not_there(number, day, time.monotonic(), first_s=first_s, longest_s=self._pace.retry_s)
+        self._was_heard(number)
+        if found is None:
+            longest_s = self._pace.retry_s
+            first_s = min(FIRST_MISSING_S, longest_s)
+            self._wanted.not_there(number, day, time.monotonic(), first_s=first_s, longest_s=longest_s)
 
-    async def _find(self, talk: Talk, number: int, day: date) -> bool:
-        """Read the freeze stamped with this day. Its index is a guess: a meter without power at midnight shifts it."""
-        driver = self._drivers[number]
+    async def _find(self, talk: Talk, number: int, day: date) -> FrozenRegisters | None:
+        """The freeze stamped with this day. Its index is a guess: a meter without power at midnight shifts it."""
+        driver = self._driver(number)
         assert driver.read_daily_freeze is not None, "a meter without memory was asked for its past"
         skew = await self._clock_skew(talk, number)
         if skew is not None and abs(skew) > UNTRUSTED_DATES:
-            return False
-        index = (self._local_now().date() - day).days + 1 + self._shift[number]
+            return None
+        index = (self._local_now().date() - day).days + 1 + self._shift.get(number, 0)
         asked: set[int] = set()
         while index not in asked and 1 <= index <= MEMORY_DAYS and len(asked) < MOST_PROBES:
             asked.add(index)
-            confirm = skew is None or abs(skew) > CLOCK_LIMIT or self._is_near_midnight()
+            confirm = skew is None or abs(skew) > CLOCK_LIMIT or _is_midnight(self._local_now(), MIDNIGHT_MARGIN)
+            self._give_way()
             frozen = await talk.run(driver.codec, driver.read_daily_freeze(index, confirm=confirm))
             if frozen is None:
-                return False
+                return None
             await self._take(number, frozen, skew)
             stamped = freeze_day(frozen.frozen_at)
             if stamped == day:
-                self._shift[number] = index - (self._local_now().date() - day).days - 1
-                return frozen.registers[0] is not None
+                shift = index - (self._local_now().date() - day).days - 1
+                if shift != self._shift.get(number, 0):
+                    self._shift[number] = shift
+                    self._odd.pop(number, None)
+                return frozen if frozen.registers[0] is not None else None
             index += (frozen.frozen_at.date() - day).days
-        return False
+        return None
 
     async def _take(self, number: int, frozen: FrozenRegisters, skew: timedelta | None) -> None:
         meter = self.meters[number]
         day = freeze_day(frozen.frozen_at)
         if frozen.registers[0] is None or (day is not None and not self._wanted.is_wanted(number, day)):
             return
-        is_fresh = frozen.frozen_at.date() >= self._local_now().date()
-        freeze = DailyFreeze(
-            address=meter.address,
-            quantity=Quantity.FORWARD_ACTIVE_ENERGY,
-            frozen_at=frozen.frozen_at,
-            registers=frozen.registers,
-            arrived_at=self._now(),
-            clock_skew=skew if is_fresh else None,
-        )
-        await self._hand_on(Arrival(meter, freeze))
-        if day is not None:
+        while not self._hand_over(number, frozen.frozen_at, frozen.registers, skew):
+            self._beat()
+            await asyncio.sleep(0.1)
+        if day is not None and day >= meter.installed_on:
             self._wanted.take(number, day)
+
+    # --- clocks -----------------------------------------------------------------------------------------------------
 
     async def _clock_skew(self, talk: Talk, number: int) -> timedelta | None:
         """Meter clock minus ours, read once a day while it is good; None when the meter does not tell its clock."""
-        today = self._today()
-        known_on, known = self._skew.get(number, (None, None))
-        if known_on == today and (known is None or abs(known) <= CLOCK_LIMIT):
-            return known
-        address, driver = self.meters[number].address, self._drivers[number]
+        today = self._local_now().toordinal()
+        if self._skew_on[number] == today:
+            known_s = self._skew_s[number]
+            if known_s == UNKNOWN_SKEW:
+                return None
+            if abs(known_s) <= CLOCK_LIMIT.total_seconds():
+                return timedelta(seconds=known_s)
+        address, driver = self.meters[number].address, self._driver(number)
         skew: timedelta | None = None
         try:
             if driver.read_clock is not None:
+                self._give_way()
                 skew = await talk.run(driver.codec, driver.read_clock()) - self._local_now()
         except (MeterRefused, FrameError) as error:
             log.warning("clock not read", meter=address, line=self.name, error=str(error))
-        if skew is not None and abs(skew) > CLOCK_LIMIT:
-            log.warning("meter clock is wrong", meter=address, line=self.name, skew_s=round(skew.total_seconds()))
-        self._skew[number] = (today, skew)
+        self._skew_on[number] = today
+        self._skew_s[number] = UNKNOWN_SKEW if skew is None else _as_seconds(skew)
+        if skew is not None:
+            self._judge_clock(number, skew)
         return skew
+
+    def _judge_clock(self, number: int, skew: timedelta) -> None:
+        if abs(skew) > CLOCK_LIMIT:
+            seconds = round(skew.total_seconds())
+            log.warning("meter clock is wrong", meter=self.meters[number].address, line=self.name, skew_s=seconds)
+        elif abs(skew) > GOOD_CLOCK and self._set_clocks:
+            self._clocks_to_set[number] = None
+
+    async def _set_one_clock(self, talk: Talk) -> bool:
+        """Tell a meter the time, within what the standard allows, and read back what it made of it."""
+        if not self._clocks_to_set or _is_midnight(self._local_now(), MIDNIGHT_MARGIN):
+            return False
+        number = next(iter(self._clocks_to_set))
+        del self._clocks_to_set[number]
+        driver, meter, today = self._driver(number), self.meters[number], self._local_now().date()
+        if self._clock_set_on.get(number) == today or driver.read_clock is None:
+            return True
+        self._clock_set_on[number] = today
+        skew = None
+        try:
+            for exchange in driver.tell_time:
+                self._give_way()
+                await talk.run(driver.codec, exchange(self._local_now()))
+                skew = await talk.run(driver.codec, driver.read_clock()) - self._local_now()
+                if abs(skew) <= GOOD_CLOCK:
+                    break
+        except Preempted:
+            del self._clock_set_on[number]
+            self._clocks_to_set[number] = None
+            return True
+        except (NoReply, MeterRefused, FrameError) as error:
+            log.warning("clock not read back", meter=meter.address, line=self.name, error=str(error))
+        is_set = skew is not None and abs(skew) <= GOOD_CLOCK
+        metrics.CLOCKS_SET.labels("ok" if is_set else "not_taken").inc()
+        seconds = None if skew is None else round(skew.total_seconds())
+        tell = log.info if is_set else log.warning
+        tell("clock set" if is_set else "clock not set", meter=meter.address, line=self.name, skew_s=seconds)
+        if skew is not None:
+            self._skew_s[number] = _as_seconds(skew)
+        return True
+
+    # --- midnight -----------------------------------------------------------------------------------------------------
 
     async def _freeze_at_midnight(self, talk: Talk) -> bool:
         """Read a meter that keeps no freezes at the moment of its freeze; True if there was one to read."""
-        due = self._midnights.next(self._local_now())
+        due = self._midnights.next(self._night_time())
         if due is None:
             return False
         number, midnight = due
-        driver, meter = self._drivers[number], self.meters[number]
+        driver, meter = self._driver(number), self.meters[number]
         try:
             registers = await talk.run(driver.codec, driver.read_registers(), retries=0)
         except (NoReply, MeterRefused, FrameError) as error:
             log.warning("not read at midnight", meter=meter.address, line=self.name, error=str(error))
             return True
-        offset = self._local_now() - midnight
+        offset = self._night_time() - midnight
         if registers[0] is None or abs(offset) > HOST_FREEZE_LIMIT or midnight.date() < meter.installed_on:
             return True
         self._midnights.done(number, midnight)
@@ -314,6 +530,58 @@ class Line:
         await self._hand_on(Arrival(meter, freeze))
         return True
 
+    # --- what somebody asks -------------------------------------------------------------------------------------------
+
+    async def _answer_one(self, talk: Talk) -> bool:
+        """Read what is asked for first; False when nothing is."""
+        question = self._questions.next(time.monotonic())
+        if question is None:
+            return False
+        number = self._number[question.meter_id]
+        self._answering = True
+        try:
+            question.settle(await self._read_for(talk, number, question))
+        except Preempted:
+            self._questions.add_first(question)
+            return True
+        except NoReply as error:
+            self._was_silent(number, str(error))
+            question.settle(Told("silent", reason=str(error)))
+            return True
+        except MeterRefused as error:
+            question.settle(Told("refused", reason=str(error)))
+        except (FrameError, FreezeMoved) as error:
+            question.settle(Told("unreadable", reason=str(error)))
+        except LineDown as error:
+            question.settle(Told("line_down", reason=str(error)))
+            raise
+        finally:
+            self._answering = False
+        self._was_heard(number)
+        return True
+
+    async def _read_for(self, talk: Talk, number: int, question: Question) -> Told:
+        driver = self._driver(number)
+        read: Callable[[], Exchange[Any, Any]] | None
+        match question.what:
+            case "freeze":
+                if driver.read_daily_freeze is None:
+                    return Told("unsupported", reason="the meter keeps no freezes")
+                assert question.day is not None, "a freeze is of a day"
+                found = await self._find(talk, number, question.day)
+                reason = f"the meter has no freeze of {question.day}, or its clock is wrong by half a day"
+                return Told("no_data", reason=reason) if found is None else Told("ok", found.registers)
+            case "registers":
+                read = driver.read_registers
+            case "clock":
+                read = driver.read_clock
+            case "relay":
+                read = driver.read_relay
+        if read is None:
+            return Told("unsupported", reason=f"the meter has no {question.what} that can be read")
+        self._give_way()
+        return Told("ok", await talk.run(driver.codec, read()))
+
     # --- supply ---------------------------------------------------------------------------------------------------
 
     async def _obey(self, talk: Talk, order: Order) -> None:
@@ -321,9 +589,9 @@ class Line:
         if number is None:
             await self._orders.disown(order)
         elif order.kind == "send":
-            await self._send(talk, self._drivers[number], order.command)
+            await self._send(talk, self._driver(number), order.command)
         else:
-            await self._verify(talk, self._drivers[number], order.command)
+            await self._verify(talk, self._driver(number), order.command)
 
     async def _send(self, talk: Talk, driver: Driver, command: Command) -> None:
         """Send one control frame, once. What the meter makes of it is found out by reading its relay."""
@@ -371,30 +639,19 @@ class Line:
             log.warning("relay not read", meter=command.address, line=self.name, error=str(error))
         await self._orders.observed(command, relay)
 
-    # --- time and life --------------------------------------------------------------------------------------------
+    def _show_bytes(self, direction: str, data: bytes) -> None:
+        self.tap.info("wire", line=self.name, direction=direction, bytes=data.hex(" ").upper())
 
-    def _local_now(self) -> datetime:
-        return self._now().astimezone(self._authority.zone).replace(tzinfo=None)
 
-    def _today(self) -> date:
-        return due_day(self._local_now())
+def _is_midnight(local_now: datetime, margin: timedelta) -> bool:
+    return (local_now + margin).date() != (local_now - margin).date()
 
-    def _is_near_midnight(self) -> bool:
-        now = self._local_now()
-        return (now + MIDNIGHT_MARGIN).date() != (now - MIDNIGHT_MARGIN).date()
 
-    def _beat(self) -> None:
-        self.progress = time.monotonic()
-        metrics.PROGRESS.labels(self.name).set_to_current_time()
+def _as_seconds(skew: timedelta) -> int:
+    """Not more than fits: a meter may think that it is 2099."""
+    return max(UNKNOWN_SKEW + 1, min(2**31 - 1, round(skew.total_seconds())))
 
-    def _is_up(self, up: bool) -> None:
-        if up and not self.up:
-            log.info("line up", line=self.name)
-        self.up = up
-        metrics.LINES.labels(self.name).set(up)
 
-    async def _sleep_alive(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self._beat()
-            await asyncio.sleep(min(left, IDLE_S))
+@cache
+def _midnight_of(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day)  # noqa: DTZ001  a meter's wall clock has no zone

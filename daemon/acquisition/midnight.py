@@ -1,9 +1,11 @@
-"""Freezing for meters that cannot: which one to read around local midnight. Pure: the wall clock is given."""
+"""Freezing for meters that cannot: which one to read around local midnight. Pure: the clock is given, as
+`near_midnight` tells it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from daemon.quality.validation import HOST_FREEZE_LIMIT
 
@@ -21,6 +23,7 @@ class Midnights:
         self._done: dict[int, datetime] = {}
         self._tries: dict[int, tuple[datetime, int]] = {}
         """(midnight, how often it was asked for it)."""
+        self._counted: datetime | None = None
 
     def next(self, local_now: datetime) -> tuple[int, datetime] | None:
         """(meter, midnight it is read for) while the window is open and one is missing: those with the fewest tries
@@ -39,6 +42,16 @@ class Midnights:
         """This meter's register of that midnight was read."""
         self._done[meter] = midnight
 
+    def missed(self, local_now: datetime) -> list[int] | None:
+        """The meters whose freeze of the last midnight is lost for good; once for each midnight, None otherwise."""
+        midnight = nearest_midnight(local_now)
+        if not self._meters or local_now - midnight <= HOST_FREEZE_LIMIT or self._counted == midnight:
+            return None
+        is_first, self._counted = self._counted is None, midnight
+        if is_first and not self._tries:
+            return None  # it began after that midnight
+        return [meter for meter in self._meters if self._done.get(meter) != midnight]
+
     def opens_in_s(self, local_now: datetime) -> float:
         """Seconds until the next window opens; infinite without such meters."""
         if not self._meters:
@@ -54,6 +67,16 @@ class Midnights:
     def _tries_for(self, meter: int, midnight: datetime) -> int:
         last, tries = self._tries.get(meter, (midnight, 0))
         return tries if last == midnight else 0
+
+
+def near_midnight(now: datetime, zone: ZoneInfo) -> datetime:
+    """The wall clock as it counts from the nearest midnight (12 hours at most, give or take the change of an hour).
+
+    Where that midnight is skipped or comes twice the clock goes on here as if it did not: a day begins once, at the
+    first moment that is not of the day before.
+    """
+    midnight = nearest_midnight(now.astimezone(zone).replace(tzinfo=None))
+    return midnight + (now - midnight.replace(tzinfo=zone).astimezone(UTC))
 
 
 def nearest_midnight(local_now: datetime) -> datetime:

@@ -41,11 +41,15 @@ class Orders:
         """Seconds until there is something to look at; infinite when nothing is known of."""
         return float("inf") if self._look_at is None else max(0.01, (self._look_at - self._now()).total_seconds())
 
+    def is_due(self) -> bool:
+        """True if `serve` would look now."""
+        return self._look_at is not None and self._look_at <= self._now()
+
     async def serve(self, do: Callable[[Order], Awaitable[None]]) -> bool:
         """Do the next order if one is due; True if there was one. Without the database control stops."""
-        now = self._now()
-        if self._look_at is None or self._look_at > now:
+        if not self.is_due():
             return False
+        now = self._now()
         self._look_at = None  # whoever wakes us from here on sets it again
         try:
             async with self._pool.connection() as connection:

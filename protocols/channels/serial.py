@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import termios
+from types import TracebackType
 from typing import Final
 
 import serial
@@ -15,11 +16,12 @@ from protocols.channels.streams import StreamChannel, reason
 from protocols.errors import LineDown
 
 PSEUDO_TERMINALS: Final = "/dev/pts/"
+EARLY_S: Final = 0.003
+"""An event loop counts in milliseconds; so much before an answer must be complete the port is looked at again."""
 
 
 class SerialChannel(StreamChannel):
     """Opens `device` for us alone. Most meters speak 8E1 at 2400 Bd; a converter on 8N1 shows only garbage.
-
     A pseudo-terminal has no parity and refuses to be told one: there, and only there, it is opened without.
     """
 
@@ -27,7 +29,9 @@ class SerialChannel(StreamChannel):
         self, device: str, baud: int = 2400, parity: str = "E", data_bits: int = 8, stop_bits: float = 1
     ) -> None:
         super().__init__(f"serial {device} {baud} Bd {data_bits}{parity}{stop_bits:g}")
+        self.byte_s = (1 + data_bits + (parity != "N") + stop_bits) / baud
         self._device = device
+        self._looking: asyncio.TimerHandle | None = None
         is_pseudo = os.path.realpath(device).startswith(PSEUDO_TERMINALS)
         self._settings = {
             "baudrate": baud,
@@ -37,15 +41,37 @@ class SerialChannel(StreamChannel):
             "exclusive": True,
         }
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader: asyncio.StreamReader
-        writer: asyncio.StreamWriter
+    def rest(self, for_s: float) -> None:
+        """See StreamChannel: the process wakes once for an answer, not for each of its bytes."""
+        if for_s > 2 * EARLY_S and self._transport is not None:
+            self._look_again()
+            self._transport.pause_reading()
+            self._looking = asyncio.get_running_loop().call_later(for_s - EARLY_S, self._look_again)
+
+    def _look_again(self) -> None:
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    async def _connect(self) -> None:
         try:
-            reader, writer = await serial_asyncio.open_serial_connection(url=self._device, **self._settings)
+            await serial_asyncio.create_serial_connection(
+                asyncio.get_running_loop(), lambda: self, self._device, **self._settings
+            )
         except OSError as error:
             hint = " (is this user in the group dialout?)" if error.errno == errno.EACCES else ""
             words = os.strerror(error.errno) if error.errno else reason(error)
             raise LineDown(f"{self.name}: cannot open: {words}{hint}") from error
         except (ValueError, termios.error) as error:
             raise LineDown(f"{self.name}: refuses these settings: {error}") from error
-        return reader, writer
+        await asyncio.sleep(0)  # its transport calls `connection_made` in the next round of the loop
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        await super().__aexit__(kind, error, traceback)

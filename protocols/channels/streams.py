@@ -1,72 +1,181 @@
-"""What the channels over asyncio streams have in common: bytes in and out, every failure told as LineDown."""
+"""What the channels over a byte stream have in common: bytes in and out, every failure told as LineDown.
+
+They are asyncio protocols, not readers and writers: what comes is handed to whoever listens in the same call, and only
+when nobody does it is kept for `receive`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self, cast
 
 from protocols.errors import LineDown
 
-MOST_AT_ONCE: Final = 4096
 SEND_TIMEOUT_S: Final = 10.0
 """A carrier that takes no byte of a frame for so long is gone; a frame of 267 bytes needs 9.8 s at 300 Bd."""
+MOST_KEPT: Final = 64 * 1024
+"""So many bytes that nobody asked for are kept; then those before are dropped, because no answer is so long."""
 
 
-class StreamChannel(ABC):
-    """A channel over a reader and a writer. `name` is what error texts call it."""
+class Listener(Protocol):
+    """Takes what comes on a channel while it listens. Both are called from the event loop and must not wait."""
+
+    def heard(self, data: bytes) -> None:
+        """Bytes came, at least one."""
+
+    def lost(self, error: LineDown) -> None:
+        """The carrier is gone; nothing comes after this."""
+
+
+class StreamChannel(asyncio.Protocol, ABC):
+    """A channel over a transport of asyncio. `name` is what error texts call it.
+
+    `byte_s`: seconds that one byte takes on the wire, 0 where that does not matter.
+    """
+
+    byte_s: float = 0.0
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._transport: asyncio.Transport | None = None
+        self._listener: Listener | None = None
+        self._kept = bytearray()
+        self._receiver: asyncio.Future[None] | None = None
+        self._sender: asyncio.Future[None] | None = None
+        self._is_clogged = False
+        self._down: LineDown | None = LineDown(f"{name}: not open")
+        self._closed: asyncio.Future[None] | None = None
 
     @abstractmethod
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open the carrier. LineDown when that fails."""
+    async def _connect(self) -> None:
+        """Open the carrier with this object as its protocol. LineDown when that fails."""
+
+    # --- using it -------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Hand the bytes to the carrier without waiting. LineDown when it is gone."""
+        if self._transport is None or self._down is not None:
+            raise self._down or LineDown(f"{self.name}: not open")
+        self._transport.write(data)
+
+    def rest(self, for_s: float) -> None:
+        """Nothing that matters comes earlier; a slow carrier need not be looked at until then."""
 
     async def send(self, data: bytes) -> None:
         """LineDown when the carrier is gone or takes nothing for SEND_TIMEOUT_S."""
-        if self._writer is None:
-            raise LineDown(f"{self.name}: not open")
-        self._writer.write(data)
+        self.write(data)
+        if not self._is_clogged:
+            return
+        self._sender = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self._writer.drain()
+                await self._sender
         except TimeoutError:
             raise LineDown(f"{self.name}: nothing could be sent for {SEND_TIMEOUT_S:g} s") from None
-        except OSError as error:
-            raise LineDown(f"{self.name}: sending failed: {reason(error)}") from error
+        finally:
+            self._sender = None
 
     async def receive(self) -> bytes:
-        """At least one byte. LineDown when the other side closed."""
-        if self._reader is None:
-            raise LineDown(f"{self.name}: not open")
-        try:
-            data = await self._reader.read(MOST_AT_ONCE)
-        except OSError as error:
-            raise LineDown(f"{self.name}: receiving failed: {reason(error)}") from error
-        if not data:
-            raise LineDown(f"{self.name}: closed by the other side")
+        """At least one byte. LineDown when the other side closed. A cancelled call loses nothing."""
+        if not self._kept:
+            if self._down is not None:
+                raise self._down
+            self._receiver = asyncio.get_running_loop().create_future()
+            try:
+                await self._receiver
+            finally:
+                self._receiver = None
+        data = bytes(self._kept)
+        self._kept.clear()
         return data
 
+    def listen(self, listener: Listener | None) -> None:
+        """From now on everything that comes goes to `listener`, first what is kept; None ends that.
+
+        LineDown when the carrier is gone already.
+        """
+        if listener is not None and self._down is not None and not self._kept:
+            raise self._down
+        self._listener = listener
+        if listener is not None and self._kept:
+            data = bytes(self._kept)
+            self._kept.clear()
+            listener.heard(data)
+
+    # --- what the transport calls -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The carrier is open."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are transports in all but their class
+        self._closed = asyncio.get_running_loop().create_future()
+        self._kept.clear()
+        self._is_clogged, self._down = False, None
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._listener is not None:
+            self._listener.heard(data)
+            return
+        if len(self._kept) > MOST_KEPT:
+            self._kept.clear()
+        self._kept += data
+        self._wake(self._receiver)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The carrier is gone: whoever waits hears it."""
+        if self._down is None:
+            why = f"failed: {reason(error)}" if isinstance(error, OSError) else "closed by the other side"
+            self.lose(f"{self.name}: {why}")
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The carrier takes no more for the moment."""
+        self._is_clogged = True
+
+    def resume_writing(self) -> None:
+        """It takes again."""
+        self._is_clogged = False
+        self._wake(self._sender)
+
+    def lose(self, why: str) -> None:
+        """End this connection for everyone who uses it, with these words."""
+        if self._down is not None:
+            return
+        self._down = LineDown(why)
+        for future in (self._receiver, self._sender):
+            if future is not None and not future.done():
+                future.set_exception(self._down)
+        if self._listener is not None:
+            self._listener.lost(self._down)
+
+    @staticmethod
+    def _wake(future: asyncio.Future[None] | None) -> None:
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    # --- opening and closing ------------------------------------------------------------------------------------------
+
     async def __aenter__(self) -> Self:
-        self._reader, self._writer = await self._connect()
+        await self._connect()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        writer, self._reader, self._writer = self._writer, None, None
-        if writer is None:
+        transport, self._transport, self._listener = self._transport, None, None
+        self._down = self._down or LineDown(f"{self.name}: not open")
+        if transport is None:
             return
-        writer.close()
+        transport.close()
+        assert self._closed is not None
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
-                await writer.wait_closed()
-        except OSError:  # TimeoutError is one: the carrier is gone already, which is what closing wants
-            return
+                await self._closed
+        except TimeoutError:
+            transport.abort()
 
 
 def reason(error: OSError) -> str:

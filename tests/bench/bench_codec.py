@@ -19,7 +19,7 @@ from protocols.dlt645.batch import decode_registers as decode_batch
 from protocols.dlt645.bcd import decode_registers
 from protocols.dlt645.exchanges import CODEC_2007
 from protocols.dlt645.frame import WAKE_UP, Decoder, Frame, encode
-from protocols.dlt645.prepared import PreparedMeter, PreparedRead
+from protocols.dlt645.prepared import PreparedMeter, PreparedEnergies
 from protocols.dlt645.values import decode_values
 
 ROUNDS = 15
@@ -33,7 +33,7 @@ ENERGIES = ("56341200", "78560000", "12340000", "90120000", "56780000")
 REGISTERS = bytes.fromhex("".join(ENERGIES))
 ANSWER = WAKE_UP + encode(Frame(ADDRESS, 0x91, IDENTIFIER_WIRE + REGISTERS))
 REQUEST = WAKE_UP + encode(Frame(ADDRESS, 0x11, IDENTIFIER_WIRE))
-PREPARED = PreparedRead(IDENTIFIER)
+PREPARED = PreparedEnergies(IDENTIFIER)
 METER = PreparedMeter(ADDRESS)
 STORED = [
     encode(Frame(f"{number:012d}", 0x91, IDENTIFIER_WIRE + bytes.fromhex(f"{number:08d}")[::-1] * 5))

@@ -10,8 +10,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from config.profiles import load_profile
 from daemon.acquisition.conversation import Timing
+from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import Line, Pace
+from daemon.acquisition.line import Line
+from daemon.acquisition.route import Pace
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
 from daemon.pipeline import Pipeline
@@ -78,7 +80,7 @@ async def line_around_midnight(url: str):
             line = Line(
                 "gate",
                 meters,
-                [driver_of(meter, PROFILES, has_relay=False) for meter in meters],
+                driver_of=lambda meter: driver_of(meter, PROFILES, has_relay=False),
                 open_channel=lambda: TcpChannel(str(where["host"]), int(where["port"])),
                 timing=Timing(reply_timeout_s=1),
                 pace=Pace(retry_s=1, reconnect_s=1),
@@ -87,7 +89,8 @@ async def line_around_midnight(url: str):
                 pool=pool,
                 authority=authority,
                 credentials=None,
-                hand_on=pipeline.put,
+                hand_on=pipeline.offer,
+                deadlines=Deadlines(),
                 now=now,
             )
             tasks = [asyncio.create_task(line.run()), asyncio.create_task(pipeline.run())]

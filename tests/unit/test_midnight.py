@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon.acquisition.midnight import Midnights, nearest_midnight
+from daemon.acquisition.midnight import Midnights, near_midnight, nearest_midnight
 from daemon.pipeline import error_bound
 from daemon.quality.validation import freeze_day
 from storage.archive import SiteMeter
@@ -84,3 +85,46 @@ def test_whoever_was_dead_last_night_is_asked_after_the_living() -> None:
         asked.append(found[0])
         meters.done(*found)
     assert asked == [2, 3, 1]
+
+
+def first_moment(day: date, place: ZoneInfo) -> datetime:
+    """By looking at the clock every five minutes."""
+    long_before = datetime.combine(day, time(), UTC) - timedelta(hours=26)
+    looks = (long_before + timedelta(minutes=5 * n) for n in range(52 * 12))
+    return next(at for at in looks if at.astimezone(place).date() == day)
+
+
+@pytest.mark.parametrize(
+    ("zone", "midnight"),
+    [
+        ("Asia/Beirut", datetime(2026, 3, 29)),  # 24:00 becomes 01:00
+        ("Africa/Cairo", datetime(2026, 4, 24)),
+        ("America/Havana", datetime(2026, 3, 8)),
+        ("America/Havana", datetime(2026, 11, 1)),  # 01:00 becomes 00:00: that hour comes twice
+        ("Asia/Shanghai", datetime(2026, 3, 2)),
+    ],
+)
+def test_a_midnight_that_is_skipped_or_comes_twice_is_frozen_once(zone: str, midnight: datetime) -> None:
+    place = ZoneInfo(zone)
+    begins = first_moment(midnight.date(), place)
+    meters = Midnights([3])
+    read = []
+    for second in range(-7200, 7200):
+        due = meters.next(near_midnight(begins + timedelta(seconds=second), place))
+        if due is not None:
+            read.append((second, due))
+            meters.done(*due)
+    assert read == [(0, (3, midnight))]
+    assert near_midnight(begins + timedelta(seconds=7), place) == midnight + timedelta(seconds=7)
+
+
+def test_a_freeze_that_nobody_read_in_time_is_told_once() -> None:
+    meters = Midnights([1, 2])
+    assert meters.missed(at(-3600)) is None  # nothing is known of nights before the first
+    assert meters.next(at(0)) == (1, MIDNIGHT)
+    meters.done(1, MIDNIGHT)
+    assert meters.missed(at(59)) is None
+    assert meters.missed(at(61)) == [2]
+    assert meters.missed(at(62)) is None
+    tomorrow = timedelta(days=1)
+    assert meters.missed(at(61) + tomorrow) == [1, 2]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,11 +13,12 @@ from daemon.acquisition.wanted import MEMORY_DAYS, Wanted, first_day
 FIRST_S, LONGEST_S = 10.0, 300.0
 YEAR_END = date(2025, 12, 20)
 ONE_DAY = timedelta(days=1)
+NO_PAUSE = np.zeros(1)
 
 
 @dataclass
 class Model:
-    """Slots that have a value, pauses of slots and of meters, nothing else."""
+    """Slots that have a value, pauses of slots, from when each meter may be asked, nothing else."""
 
     installed: list[date]
     days: int
@@ -24,7 +26,7 @@ class Model:
     filled: set[tuple[int, date]] = field(default_factory=set)
     taken: set[tuple[int, date]] = field(default_factory=set)
     slot_pause: dict[tuple[int, date], tuple[float, int]] = field(default_factory=dict)
-    meter_pause: dict[int, tuple[float, int]] = field(default_factory=dict)
+    meter_pause: list[float] = field(default_factory=lambda: [0.0] * 3)
     asked_at: dict[int, float] = field(default_factory=dict)
 
     def memory(self) -> list[date]:
@@ -43,16 +45,16 @@ class Model:
         return self.owed(meter, day) and (meter, day) not in self.filled | self.taken
 
     def ready_at(self, meter: int, day: date) -> float:
-        return max(self.slot_pause.get((meter, day), (0, 0))[0], self.meter_pause.get(meter, (0, 0))[0])
+        return max(self.slot_pause.get((meter, day), (0, 0))[0], self.meter_pause[meter])
 
-    def next(self, now_s: float) -> tuple[int, date] | None:
-        for day in self.memory():
+    def jobs(self, now_s: float, most: int, only_today: bool) -> list[tuple[int, date]]:
+        found = []
+        for day in self.memory()[:1] if only_today else self.memory():
             ready = [m for m in range(len(self.installed)) if self.wanted(m, day) and self.ready_at(m, day) <= now_s]
-            if ready:
-                meter = min(ready, key=lambda m: (self.asked_at.get(m, 0), m))
-                self.asked_at[meter] = now_s
-                return meter, day
-        return None
+            asked = sorted(ready, key=lambda m: (self.asked_at.get(m, 0), m))[: most - len(found)]
+            self.asked_at |= dict.fromkeys(asked, now_s)
+            found += [(meter, day) for meter in asked]
+        return found
 
     def next_at(self) -> float | None:
         slots = [(m, d) for m in range(len(self.installed)) for d in self.memory() if self.wanted(m, d)]
@@ -65,12 +67,10 @@ actions = st.one_of(
     st.tuples(st.just("fill"), meters, ages),
     st.tuples(st.just("take"), meters, ages),
     st.tuples(st.just("not_there"), meters, st.sampled_from([0, 1, 30, 60, 61])),
-    st.tuples(st.just("silent"), meters),
-    st.tuples(st.just("answered"), meters),
-    st.tuples(st.just("unblock")),
+    st.tuples(st.just("pause"), meters, st.sampled_from([0.0, 3.0, 50.0])),
     st.tuples(st.just("rebuild"), st.sets(st.tuples(meters, ages), max_size=12)),
     st.tuples(st.just("roll"), st.sampled_from([1, 1, 1, 2, 5, 61, 62, 63, 200, 0, -1, -7, -63])),
-    st.tuples(st.just("next"), st.sampled_from([0.0, 1.0, 10.0, 45.0, 400.0])),
+    st.tuples(st.just("jobs"), st.sampled_from([0.0, 1.0, 10.0, 45.0, 400.0]), st.sampled_from([1, 2, 7]), st.booleans()),
 )
 
 
@@ -98,17 +98,8 @@ def test_the_plan_is_that_of_the_model_over_any_sequence(installed, days, sequen
                 tries = model.slot_pause.get(slot, (0, 0))[1]
                 plan.not_there(*slot, now_s, first_s=FIRST_S, longest_s=LONGEST_S)
                 model.slot_pause[slot] = (now_s + min(LONGEST_S, FIRST_S * 2**tries), tries + 1)
-            case "silent":
-                (meter,) = arguments
-                misses = model.meter_pause.get(meter, (0, 0))[1] + 1
-                assert plan.silent(meter, now_s, first_s=FIRST_S, longest_s=LONGEST_S) == misses
-                model.meter_pause[meter] = (now_s + min(LONGEST_S, FIRST_S * 2 ** (misses - 1)), misses)
-            case "answered":
-                plan.answered(*arguments)
-                model.meter_pause.pop(arguments[0], None)
-            case "unblock":
-                plan.unblock()
-                model.meter_pause = {meter: (0, misses) for meter, (_, misses) in model.meter_pause.items()}
+            case "pause":
+                model.meter_pause[arguments[0]] = now_s + arguments[1]
             case "rebuild":
                 present = {(meter, model.today - age * ONE_DAY) for meter, age in arguments[0]}
                 plan.rebuild(present)
@@ -117,11 +108,12 @@ def test_the_plan_is_that_of_the_model_over_any_sequence(installed, days, sequen
             case "roll":
                 plan.roll(model.today + arguments[0] * ONE_DAY)
                 model.roll(model.today + arguments[0] * ONE_DAY)
-            case "next":
+            case "jobs":
                 now_s += arguments[0]
-                found, expected = plan.next(now_s), model.next(now_s)
-                assert found == expected
-        assert plan.next_at() == model.next_at()
+                ready = np.array(model.meter_pause) <= now_s
+                found = plan.jobs(now_s, ready, arguments[1], only_today=arguments[2])
+                assert found == model.jobs(now_s, *arguments[1:])
+        assert plan.next_at(np.array(model.meter_pause)) == model.next_at()
         for age in (-1, 0, 1, days - 1, days, 30, 61, 62):
             day = model.today - age * ONE_DAY
             assert [plan.is_wanted(m, day) for m in range(3)] == [model.wanted(m, day) for m in range(3)]
@@ -129,9 +121,14 @@ def test_the_plan_is_that_of_the_model_over_any_sequence(installed, days, sequen
         assert plan.counts() == (sum(s not in model.filled for s in owed), sum(s in model.filled for s in owed))
 
 
+def first_job(plan: Wanted, now_s: float) -> tuple[int, date] | None:
+    jobs = plan.jobs(now_s, np.array([True]), 1)
+    return jobs[0] if jobs else None
+
+
 def drained(plan: Wanted, now_s: float = 0.0) -> list[tuple[int, date]]:
     found = []
-    while (slot := plan.next(now_s)) is not None:
+    while (slot := first_job(plan, now_s)) is not None:
         found.append(slot)
         plan.take(*slot)
         now_s += 1
@@ -187,9 +184,9 @@ def test_a_value_on_its_way_is_not_asked_for_twice_and_not_counted_as_present():
     today = date(2026, 3, 1)
     plan = Wanted([today], days=1, today=today)
     plan.take(0, today)
-    assert (plan.next(0), plan.next_at(), plan.counts()) == (None, None, (1, 0))
+    assert (first_job(plan, 0), plan.next_at(NO_PAUSE), plan.counts()) == (None, None, (1, 0))
     plan.rebuild([])  # it never arrived
-    assert plan.next(0) == (0, today)
+    assert first_job(plan, 0) == (0, today)
     plan.fill(0, today)
     assert plan.counts() == (0, 1)
 
@@ -199,7 +196,7 @@ def test_the_pause_of_a_day_that_fell_out_of_the_memory_is_not_that_of_the_new_d
     plan = Wanted([today - 61 * ONE_DAY], days=62, today=today)
     plan.not_there(0, today - 61 * ONE_DAY, 0.0, first_s=FIRST_S, longest_s=LONGEST_S)
     plan.roll(today + ONE_DAY)
-    assert plan.next(1.0) == (0, today + ONE_DAY)
+    assert first_job(plan, 1.0) == (0, today + ONE_DAY)
 
 
 def test_a_step_back_over_midnight_takes_nothing_away():
@@ -217,10 +214,10 @@ def test_a_clock_that_was_far_ahead_is_followed_back():
     plan.fill(0, today)
     plan.roll(date(2030, 1, 1))
     plan.roll(today)
-    assert plan.next(0) == (0, today)
+    assert first_job(plan, 0) == (0, today)
     plan.rebuild([(0, today)])
     assert plan.counts() == (9, 1)
-    assert plan.next(0) == (0, today - 9 * ONE_DAY)
+    assert first_job(plan, 0) == (0, today - 9 * ONE_DAY)
 
 
 def test_the_oldest_of_so_many_days_counts_today():

@@ -12,7 +12,9 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from daemon import metrics
 from daemon.acquisition.conversation import Timing
-from daemon.acquisition.line import Line, Pace
+from daemon.acquisition.deadlines import Deadlines
+from daemon.acquisition.line import Line
+from daemon.acquisition.route import Pace
 from daemon.app import STUCK_AFTER_S, health
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
@@ -27,7 +29,7 @@ def an_idle_line(name: str) -> Line:
     return Line(
         name,
         [],
-        [],
+        driver_of=nothing,
         open_channel=nothing,
         timing=Timing(),
         pace=Pace(1, 1),
@@ -37,6 +39,7 @@ def an_idle_line(name: str) -> Line:
         authority=AUTHORITY,
         credentials=None,
         hand_on=nothing,
+        deadlines=Deadlines(),
     )
 
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from protocols.dlt645 import batch
 from protocols.dlt645.exchanges import CODEC_2007
 from protocols.dlt645.frame import Decoder, Frame, checksum, encode, raw
-from protocols.dlt645.prepared import PreparedMeter, PreparedRead, as_kwh, general_registers
+from protocols.dlt645.prepared import PreparedMeter, PreparedEnergies, as_kwh, general_registers
 from protocols.errors import FrameError, MeterRefused
 
 ADDRESS = "000000001600"
 IDENTIFIER = "05060101"
 WIRE = bytes.fromhex("01010605")
-READ = PreparedRead(IDENTIFIER)
+READ = PreparedEnergies(IDENTIFIER)
 METER = PreparedMeter(ADDRESS)
 GOOD = Frame(ADDRESS, 0x91, WIRE + bytes.fromhex("56341200 78560000 12340000 90120000 56780099"))
 
@@ -47,7 +47,7 @@ NOISE = st.binary(max_size=6) | st.sampled_from([b"", b"\xfe" * 4, b"\x68", b"\x
 def test_a_prepared_request_is_the_general_one(address: str, last_bytes: bytes) -> None:
     identifier = f"0506{1 + last_bytes[0] % 2:02X}{1 + last_bytes[1] % 62:02X}"
     general = CODEC_2007.encode(Frame(address, 0x11, bytes.fromhex(identifier)[::-1]))
-    assert PreparedRead(identifier).request(PreparedMeter(address)) == general
+    assert PreparedEnergies(identifier).request(PreparedMeter(address)) == general
 
 
 @given(
@@ -116,7 +116,7 @@ def test_no_data_is_none_and_a_refusal_is_raised() -> None:
 @pytest.mark.parametrize("identifier", ["00000000", "02010100", "01010000", "12345678", "05060001"])
 def test_only_unsigned_energies_can_be_prepared(identifier: str) -> None:
     with pytest.raises(FrameError, match="cannot be prepared"):
-        PreparedRead(identifier)
+        PreparedEnergies(identifier)
 
 
 @given(st.binary(max_size=300))

@@ -1,0 +1,72 @@
+"""On-demand reads: what somebody asks of one meter now, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Literal
+
+What = Literal["freeze", "registers", "clock", "relay"]
+"""The freeze of one day, stored like any other; the registers, the clock, the relay of this moment, told only."""
+Outcome = Literal["ok", "silent", "refused", "unreadable", "no_data", "unsupported", "line_down", "expired"]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """`value` for ok: registers in kWh, the meter's wall clock, or a RelayState; otherwise `reason` says why not."""
+
+    outcome: Outcome
+    value: Any = None
+    reason: str = ""
+
+
+@dataclass(eq=False, slots=True)
+class Question:
+    """`expires_at`: second of the monotonic clock after which nobody waits for the answer. `day`: of a freeze."""
+
+    meter_id: int
+    what: What
+    expires_at: float
+    day: date | None = None
+    told: asyncio.Future[Told] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def settle(self, told: Told) -> None:
+        """Answer whoever still waits."""
+        if not self.told.done():
+            self.told.set_result(told)
+
+
+class Questions:
+    """What one route is still to be asked, first come first served. Whoever cancels `told` is not served."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Question] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, question: Question) -> None:
+        """To be asked after those that wait."""
+        self._waiting.append(question)
+
+    def add_first(self, question: Question) -> None:
+        """It was begun and had to give way."""
+        self._waiting.appendleft(question)
+
+    def next(self, now_s: float) -> Question | None:
+        """The next that somebody waits for; those whose time is over are told so."""
+        while self._waiting:
+            question = self._waiting.popleft()
+            if question.told.done():
+                continue
+            if question.expires_at > now_s:
+                return question
+            question.settle(Told("expired", reason="its time was over before the line got to it"))
+        return None
+
+    def reject(self, reason: str) -> None:
+        """Nobody can be asked now: the line is down."""
+        while self._waiting:
+            self._waiting.popleft().settle(Told("line_down", reason=reason))

@@ -1,0 +1,209 @@
+"""What every way to meters has in common, a line with its own wire or a gateway behind a broker: which slots it wants,
+what it learnt about its meters, its orders and questions, and how those who watch it see that it is alive."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import structlog
+from psycopg_pool import AsyncConnectionPool
+
+from daemon import metrics
+from daemon.acquisition.midnight import Midnights, near_midnight
+from daemon.acquisition.orders import Orders
+from daemon.acquisition.patience import Patience
+from daemon.acquisition.questions import Question, Questions
+from daemon.acquisition.wanted import Wanted, due_day
+from daemon.control.supply import Authority
+from protocols.errors import LineDown
+from storage.archive import SiteMeter
+
+log = structlog.get_logger("line")
+
+FIRST_MISSING_S = 10.0
+"""A freeze that is not there yet is asked for again so soon at first."""
+IDLE_S = 15.0
+"""An idle route shows that it is alive so often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How patient a route is. `retry_s` bounds the growing pause of silent meters and missing freezes."""
+
+    retry_s: float
+    reconnect_s: float
+
+
+class Route(ABC):
+    """One way to meters, owned by one task (`run`). `up` and `progress` are for those who watch it.
+
+    `shown_as` is its name in metrics: many terminals of one listener share one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        meters: Sequence[SiteMeter],
+        *,
+        has_memory: Sequence[bool],
+        longest_wait_s: float,
+        pace: Pace,
+        backfill_days: int,
+        pool: AsyncConnectionPool[Any],
+        authority: Authority,
+        shown_as: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.name, self.shown_as = name, shown_as or name
+        self.meters = list(meters)
+        self.up = False
+        self.down_reason = "not opened yet"
+        self.progress = time.monotonic()
+        self._now, self._pace, self._authority = now, pace, authority
+        self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}
+        self._wanted = Wanted(
+            [meter.installed_on for meter in self.meters],
+            days=backfill_days,
+            today=self._today(),
+            has_memory=has_memory,
+        )
+        self._patience = Patience(len(self.meters), longest_wait_s=longest_wait_s, longest_pause_s=pace.retry_s)
+        self._midnights = Midnights([number for number, has in enumerate(has_memory) if not has])
+        self._orders = Orders(name, pool, authority, now)
+        self._questions = Questions()
+        self._woken = asyncio.Event()
+
+    @abstractmethod
+    async def _session(self) -> None:
+        """Open the way and work on it, telling `_is_up`, until LineDown."""
+
+    # --- what others tell it ----------------------------------------------------------------------------------------
+
+    def stored(self, meter_id: int, day: date) -> None:
+        """A slot has a value in the database; meters of other routes do not matter here."""
+        if meter_id in self._number:
+            self._wanted.fill(self._number[meter_id], day)
+
+    def rebuild(self, present: Iterable[tuple[int, date]]) -> None:
+        """Start from what the database has: (meter id, day), of any route."""
+        self._wanted.rebuild((self._number[meter], day) for meter, day in present if meter in self._number)
+
+    def wake(self) -> None:
+        """A command may be waiting."""
+        self._orders.wake()
+        self._interrupt()
+
+    def ask(self, question: Question) -> None:
+        """Read a meter for somebody, after commands and before everything else."""
+        self._questions.add(question)
+        if not self.up:
+            self._questions.reject(self.down_reason)
+        self._interrupt()
+
+    def counts(self) -> tuple[int, int]:
+        """(wanted, present) slots."""
+        return self._wanted.counts()
+
+    def late_meters(self) -> list[SiteMeter]:
+        """The meters that lack a freeze which is due: the failure list."""
+        return [self.meters[number] for number in self._wanted.late_meters()]
+
+    @property
+    def parked(self) -> int:
+        """How many meters are parked because they do not answer."""
+        return self._patience.parked
+
+    @property
+    def is_silent(self) -> bool:
+        """True while none of its meters answers although the way is open."""
+        return self._patience.line_is_silent
+
+    # --- its life ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the way open and work on it, until cancelled."""
+        failures = 0
+        while True:
+            self._beat()
+            try:
+                await self._session()
+            except LineDown as error:
+                if self.up or failures == 0:
+                    log.warning("line down", line=self.name, error=str(error))
+                failures = 0 if self.up else failures
+                self.down_reason = str(error)
+                self._is_up(False)
+                self._questions.reject(self.down_reason)
+                pause = random.uniform(0, min(self._pace.reconnect_s, 2.0 ** min(failures, 10)))
+                failures += 1
+                await self._sleep_alive(pause)
+            finally:
+                self._is_up(False)
+
+    def _interrupt(self) -> None:
+        """Something more urgent came."""
+        self._woken.set()
+
+    def _is_urgent(self) -> bool:
+        """A command or a question waits."""
+        return bool(self._questions) or self._orders.is_due()
+
+    def _idle_for_s(self) -> float:
+        """Nothing to do: so long until a slot, an order or a midnight comes, or a sign of life is due."""
+        wanted_at = self._wanted.next_at(self._patience.ready_at())
+        until_slot = IDLE_S if wanted_at is None else max(0.01, wanted_at - time.monotonic())
+        until_midnight = self._midnights.opens_in_s(self._night_time())
+        return min(IDLE_S, until_slot, self._orders.due_in_s(), until_midnight)
+
+    def _was_silent(self, number: int, error: str) -> None:
+        news = self._patience.silent(number, time.monotonic())
+        if news == "parked":
+            log.warning("meter silent", meter=self.meters[number].address, line=self.name, error=error)
+        elif news == "line silent":
+            log.error("line silent: nobody answers", line=self.name, meters=len(self.meters), error=error)
+
+    def _was_heard(self, number: int) -> None:
+        if self._patience.answered(number, time.monotonic()):
+            log.info("line answers again", line=self.name)
+
+    def _count_missed_midnights(self) -> None:
+        """Tell of host freezes that nobody can make up for."""
+        missed = self._midnights.missed(self._night_time())
+        if missed:
+            metrics.HOST_FREEZES_MISSED.labels(self.shown_as).inc(len(missed))
+            first = self.meters[missed[0]].address
+            log.error("not read at midnight, lost", line=self.name, meters=len(missed), first=first)
+
+    def _local_now(self) -> datetime:
+        return self._now().astimezone(self._authority.zone).replace(tzinfo=None)
+
+    def _night_time(self) -> datetime:
+        return near_midnight(self._now(), self._authority.zone)
+
+    def _today(self) -> date:
+        return due_day(self._local_now())
+
+    def _beat(self) -> None:
+        self.progress = time.monotonic()
+        metrics.PROGRESS.labels(self.shown_as).set_to_current_time()
+
+    def _is_up(self, up: bool) -> None:
+        if up == self.up:
+            return
+        if up:
+            log.info("line up", line=self.name)
+        self.up = up
+        metrics.LINES.labels(self.shown_as).inc(1 if up else -1)
+
+    async def _sleep_alive(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._beat()
+            await asyncio.sleep(min(left, IDLE_S))

@@ -1,0 +1,31 @@
+"""The live frames of one line: into the log where that is wanted, and to whoever watches (`meterd trace`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from daemon.acquisition.conversation import Wire
+
+Watcher = Callable[[str, str], None]
+"""(tx or rx, the bytes as hex digits or words instead of a password)."""
+
+
+class Tap:
+    """Stands where a Conversation wants a logger for its wire trace."""
+
+    def __init__(self, log: Wire | None) -> None:
+        self._log = log
+        self.watchers: set[Watcher] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """True while somebody looks."""
+        return self._log is not None or bool(self.watchers)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """One piece of bytes, `direction` and `bytes` as the Conversation shows it."""
+        if self._log is not None:
+            self._log.info(event, **fields)
+        for watcher in tuple(self.watchers):
+            watcher(fields["direction"], fields["bytes"])
