@@ -2,101 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from protocols.dlt645.bcd import encode_bcd, encode_time
+from protocols.dlt645.identifiers import BLOCK, meaning
+from simulators import happenings, variables
+from simulators.absent import absent
+from simulators.energies import KINDS, PHASE_A, demands, energies, phase_energy, registers_on_the_wire
+from simulators.freezes import DAILY, FREEZE_TIME, HOURLY, KEPT, SETTLEMENTS_KEPT, Freeze, numbered, settlements
+from simulators.records import KEPT as RECORDS_KEPT
+from simulators.variables import pick
 
 if TYPE_CHECKING:
-    from simulators.meter import Freeze, SimulatedMeter
+    from simulators.meter import SimulatedMeter
 
-FREEZE_TIME: Final = "mm hh DD MM YY"
-
-_BLOCK: Final = 0xFF
-_POWER_FACTOR_PERMILLE: Final = 950
-_TENTHS_OF_A_VOLT_LOST_PER_KW: Final = 5
-_FREQUENCY: Final = 5000
-_DAILY_FREEZE_WIDTHS: Final = {0x03: 4, 0x04: 4, 0x05: 4, 0x06: 4, 0x07: 4, 0x08: 4, 0x09: 8, 0x0A: 8}
-"""Bytes per register of what block FF of a daily freeze holds beyond the energies; this meter does not measure it."""
-_DAILY_FREEZE_VARIABLES: Final = 24
+PURCHASES: Final = 1
+"""Whoever has a remaining amount bought it once, when the meter was installed."""
+_ENERGIES_IN_FREEZES: Final = 0x08
+_DEMANDS_IN_FREEZES: Final = (0x09, 0x0A)
+_VARIABLES_IN_FREEZES: Final = 0x10
+_HOURLY_ITEMS: Final = (0x00, 0x01, 0x02)
+_ITEMS: Final = (*range(0x0B), _VARIABLES_IN_FREEZES)
+"""What block FF of a freeze is made of."""
 
 
 def read(meter: SimulatedMeter, identifier: bytes, at: datetime) -> bytes | None:
     """The data behind DI3 DI2 DI1 DI0; None for *no such data*."""
     match tuple(identifier):
-        case (0x00, 0x00 | 0x01, tariff, 0x00):
-            return _pick(_energies(meter.registers(at)), tariff)
-        case (0x00, 0x02, tariff, 0x00):
-            return _pick(_energies((0,) * (1 + meter.tariffs)), tariff)
-        case (0x00, 0x90, 0x02, 0x00 | 0x01 as overdraft):
-            return _amount(meter, overdraft=bool(overdraft))
-        case (0x02, 0x80, 0x00, 0x02):
-            return encode_bcd(_FREQUENCY, 2)
-        case (0x02, kind, which, 0x00):
-            return _measured(meter, kind, which, at)
+        case (0x00, 0x01, tariff, 0x00):
+            return pick(registers_on_the_wire(meter.registers(at)), tariff)
+        case (0x00, 0x90, 0x01 | 0x02 as which, 0x00 | 0x01 as overdraft):
+            return _remaining(meter, which, overdraft=bool(overdraft))
+        case (0x00, 0xFE, 0x00, day):
+            return _settled(meter, identifier, day, at, lambda settlement: _stamp(settlement))
+        case (0x00, kind, tariff, day) if kind < KINDS:
+            return _settled(meter, identifier, day, at, lambda when: pick(energies(meter, kind, when.at), tariff))
+        case (0x00, kind, 0x00, day) if kind >= PHASE_A:
+            return _settled(meter, identifier, day, at, lambda when: phase_energy(meter, kind, when.at))
+        case (0x01, kind, tariff, day) if 0 < kind < KINDS:
+            return _settled(meter, identifier, day, at, lambda when: pick(demands(meter, kind, when.at), tariff))
+        case (0x02, _, _, _):
+            return variables.read(meter, identifier, at)
+        case (0x03, 0x32 | 0x33 as kind, item, number):
+            return _purchase(meter, identifier, kind - 0x31, item, number)
+        case (0x03 | 0x1D | 0x1E, _, _, _):
+            return happenings.read(meter, identifier, at)
         case (0x04, 0x00, kind, which):
             found = _parameter(meter, kind, which, at)
             return meter.parameters.read(identifier.hex().upper()) if found is None else found
         case (0x04, _, _, _):
             return meter.parameters.read(identifier.hex().upper())
-        case (0x05, 0x06, kind, number) if 1 <= number <= 62:
-            return _frozen(meter, kind, meter.daily_freeze(number, at))
-        case (0x05, 0x01, kind, number) if 1 <= number <= 3:
-            return _frozen(meter, kind, meter.instant_freeze(number))
-        case (0x1D | 0x1E as kind, 0x00, 0x00, 0x01):
-            return encode_bcd(sum(to_open == (kind == 0x1D) for _, to_open in meter.relay.moves), 3)
+        case (0x05, 0x08, 0x02, number):
+            return _frozen_remaining(meter, identifier, number, at)
+        case (0x05, kind, item, number) if number <= KEPT.get(kind, 0) and number:
+            return _frozen(meter, identifier, kind, item, numbered(meter, kind, number, at))
     return None
 
 
-def _energies(registers: Iterable[int]) -> list[bytes]:
-    """Registers of 8 digits, low byte first. What a bench answers most; ten times as fast as the general encoder."""
-    return [bytes.fromhex(f"{register:08d}")[::-1] for register in registers]
-
-
-def _pick(items: list[bytes], which: int) -> bytes | None:
-    """One of the items, or all of them for FF."""
-    if which == _BLOCK:
-        return b"".join(items)
-    return items[which] if which < len(items) else None
-
-
-def _amount(meter: SimulatedMeter, *, overdraft: bool) -> bytes | None:
-    """One of the two is always 0."""
-    if meter.remaining_yuan is None:
+def _settled(
+    meter: SimulatedMeter, identifier: bytes, day: int, at: datetime, say: Callable[[Freeze], bytes | None]
+) -> bytes | None:
+    """Of now (day 0), of one of the last settlements, or for FF of all of them."""
+    now = Freeze(meter.clock.shows(at), at)
+    if not day:
+        return say(now)
+    known = meaning(identifier.hex().upper())
+    if known is None:
         return None
-    return encode_bcd(max(-meter.remaining_yuan if overdraft else meter.remaining_yuan, Decimal(0)), 4, 2)
+    found: list[Freeze] = list(islice(settlements(meter, at), SETTLEMENTS_KEPT))
+    if day != BLOCK:
+        return absent(meter, identifier) if day > len(found) else say(found[day - 1])
+    none = b"\xff" * known.record.width
+    said = [say(settlement) for settlement in (now, *found)]
+    return b"".join(it or b"" for it in said) + none * (SETTLEMENTS_KEPT - len(found)) if said[0] else None
 
 
-def _measured(meter: SimulatedMeter, kind: int, which: int, at: datetime) -> bytes | None:
-    """Voltage, current, power and power factor; FF in the phases that a single-phase meter does not have."""
-    power_mw = meter.power_mw(at)
-    phase_mw = power_mw // meter.phases
-    volts = max(1, int(meter.voltage_v * 10) - phase_mw * _TENTHS_OF_A_VOLT_LOST_PER_KW // 1_000_000)
-    factor = _POWER_FACTOR_PERMILLE if power_mw else 1000
-    total: list[bytes]
-    match kind:
-        case 0x01:
-            phase, total = encode_bcd(volts, 2), []
-        case 0x02:
-            phase, total = _at_most(phase_mw * 10_000 // (volts * factor), 3), []
-        case 0x03:
-            phase, total = _at_most(phase_mw // 100, 3), [_at_most(power_mw // 100, 3)]
-        case 0x06:
-            phase, total = encode_bcd(factor, 2), [encode_bcd(factor, 2)]
-        case _:
-            return None
-    phases = [phase if number < meter.phases else b"\xff" * len(phase) for number in range(3)]
-    items = total + phases
-    if not total and which != _BLOCK:
-        which -= 1
-    return _pick(items, which) if which >= 0 else None
+def _remaining(meter: SimulatedMeter, which: int, *, overdraft: bool) -> bytes | None:
+    """Energy (01) or money (02). One of remaining and overdraft is always 0."""
+    remaining = meter.remaining(which)
+    if remaining is None:
+        return None
+    return encode_bcd(max(-remaining if overdraft else remaining, Decimal(0)), 4, 2)
 
 
-def _at_most(value: int, width: int) -> bytes:
-    """A signed quantity, or the greatest one that the display has: the top bit is the sign."""
-    return encode_bcd(min(value, 8 * 10 ** (2 * width - 1) - 1), width)
+def _purchase(meter: SimulatedMeter, identifier: bytes, which: int, item: int, number: int) -> bytes | None:
+    remaining = meter.remaining(which)
+    if remaining is None or not 1 <= item <= 6 or not 1 <= number <= RECORDS_KEPT:
+        return None
+    if remaining <= 0 or number > PURCHASES:
+        return absent(meter, identifier)
+    bought = encode_bcd(remaining, 4, 2)
+    time = encode_time(meter.installed, FREEZE_TIME)
+    return (time, encode_bcd(PURCHASES, 2), bought, bytes(4), bought, bought)[item - 1]
 
 
 def _parameter(meter: SimulatedMeter, kind: int, which: int, at: datetime) -> bytes | None:
@@ -110,42 +111,48 @@ def _parameter(meter: SimulatedMeter, kind: int, which: int, at: datetime) -> by
             return encode_time(shown, "ss mm hh WW DD MM YY")
         case 0x04, 0x01 | 0x02:
             return encode_bcd(int(meter.address), 6)
+        case 0x04, 0x04:
+            return f"{int(meter.voltage_v)}V".encode().ljust(6, b"\0")[::-1]
         case 0x05, _:
-            words = [b"\x00\x00"] * 7
-            words[2] = (meter.relay.status_bits() | meter.meter_type << 8).to_bytes(2, "little")
-            return _pick(words, which if which == _BLOCK else which - 1) if which else None
+            words = [b"", *(word.to_bytes(2, "little") for word in meter.status_words(at))]
+            return pick(words, which)
     return None
 
 
-def _frozen(meter: SimulatedMeter, kind: int, freeze: Freeze | None) -> bytes | None:
-    """Part `kind` of a freeze: 00 its time, 01 forward, 02 reverse energy, FF everything in order."""
-    if freeze is None and meter.empty_freeze == "refuse":
+def _frozen(meter: SimulatedMeter, identifier: bytes, kind: int, item: int, freeze: Freeze | None) -> bytes | None:
+    """Item 00 of a freeze is its time, 10 its variables, FF everything in order. An hourly one has the totals alone."""
+    items = _HOURLY_ITEMS if kind == HOURLY else _ITEMS
+    if item not in (*items, BLOCK):
         return None
-    match kind:
-        case 0x00:
-            return _stamp(meter, freeze)
-        case 0x01:
-            return _forward(meter, freeze)
-        case 0x02:
-            return _reverse(meter, freeze)
-        case _ if kind == _BLOCK:
-            missing = sum(width * (1 + meter.tariffs) for width in _DAILY_FREEZE_WIDTHS.values())
-            measured = _stamp(meter, freeze) + _forward(meter, freeze) + _reverse(meter, freeze)
-            return measured + b"\xff" * (missing + _DAILY_FREEZE_VARIABLES)
-    return None
-
-
-def _stamp(meter: SimulatedMeter, freeze: Freeze | None) -> bytes:
     if freeze is None:
-        return b"\x00" * 5 if meter.empty_freeze == "zeros" else b"\xff" * 5
+        data = absent(meter, identifier)
+        is_long = data is not None and kind == HOURLY and item != 0
+        return data if not is_long else b"\xff" * 4 if item != BLOCK else absent(meter, bytes((5, 4, 0, 1)))
+    chosen = items if item == BLOCK else (item,)
+    return b"".join(_frozen_item(meter, kind, it, freeze) for it in chosen)
+
+
+def _frozen_item(meter: SimulatedMeter, kind: int, item: int, freeze: Freeze) -> bytes:
+    if not item:
+        return _stamp(freeze)
+    if item <= _ENERGIES_IN_FREEZES:
+        registers = energies(meter, item, freeze.at)
+        return registers[0] if kind == HOURLY else b"".join(registers)
+    if item in _DEMANDS_IN_FREEZES:
+        return b"".join(demands(meter, item - _ENERGIES_IN_FREEZES, freeze.at))
+    powers = (variables.ACTIVE_POWER, variables.REACTIVE_POWER)
+    return b"".join(b"".join(variables.with_total(meter, power, freeze.at)) for power in powers)
+
+
+def _frozen_remaining(meter: SimulatedMeter, identifier: bytes, number: int, at: datetime) -> bytes | None:
+    """050802NN of the fee-control meters: the remaining amount and the number of purchases at a daily freeze."""
+    remaining = meter.remaining(2)
+    if remaining is None or not 0 < number <= KEPT[DAILY]:
+        return None
+    if numbered(meter, DAILY, number, at) is None:
+        return absent(meter, identifier)
+    return encode_bcd(max(remaining, Decimal(0)), 4, 2) + encode_bcd(PURCHASES if remaining > 0 else 0, 2)
+
+
+def _stamp(freeze: Freeze) -> bytes:
     return encode_time(freeze.stamp, FREEZE_TIME)
-
-
-def _forward(meter: SimulatedMeter, freeze: Freeze | None) -> bytes:
-    if freeze is None:
-        return b"\xff" * 4 * (1 + meter.tariffs)
-    return b"".join(_energies(meter.registers(freeze.at)))
-
-
-def _reverse(meter: SimulatedMeter, freeze: Freeze | None) -> bytes:
-    return (b"\xff" if freeze is None else b"\x00") * 4 * (1 + meter.tariffs)

@@ -86,6 +86,8 @@ class SimulatedBus:
         kinds = [fault.kind for fault in struck]
         echo = [Piece(0, encode(request))] if "echo" in kinds else []
         answer = meter.answer(request) if "lost_request" not in kinds else None
+        if meter.address != address:  # it was given another one
+            self.meters[meter.address] = self.meters.pop(address)
         if answer is None:
             return echo
         least, most = self._meter_delays_ms.get(address, self._reply_delay_ms)

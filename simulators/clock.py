@@ -11,8 +11,8 @@ _DAY_US: Final = 86_400_000_000
 _US: Final = timedelta(microseconds=1)
 
 
-class Midnight(NamedTuple):
-    """A midnight on the meter's clock, and the setting of the clock under which it came."""
+class Moment(NamedTuple):
+    """A time on the meter's clock, and the setting of the clock under which it came."""
 
     stamp: datetime
     set_at: datetime
@@ -42,24 +42,32 @@ class MeterClock:
         """From the true time on the clock shows `to`; its drift stays."""
         self._settings.append((true, to))
 
-    def midnights(self, true: datetime) -> Iterator[Midnight]:
-        """Each midnight that the clock ran through since it runs, newest first.
+    def midnights(self, true: datetime) -> Iterator[Moment]:
+        """Each midnight that the clock ran through since it runs, newest first."""
+        return self.moments(true)
 
-        A midnight that was jumped over did not happen; one that was jumped back over happened twice.
+    def moments(
+        self, true: datetime, step: timedelta = _DAY, after_midnight: timedelta = timedelta(0)
+    ) -> Iterator[Moment]:
+        """Each time so long after midnight, and every `step` (which divides a day) from there, newest first.
+
+        One that was jumped over did not happen; one that was jumped back over happened twice.
         """
         until = true
         for set_at, showed in reversed(self._settings):
             first = showed if set_at is not self._settings[0][0] else self._run_on(set_at, showed, self._since)
-            midnight = self._run_on(set_at, showed, until).replace(hour=0, minute=0, second=0, microsecond=0)
-            while midnight > first:
-                yield Midnight(midnight, set_at, showed)
-                midnight -= _DAY
+            shown = self._run_on(set_at, showed, until)
+            midnight = shown.replace(hour=0, minute=0, second=0, microsecond=0)
+            stamp = midnight + after_midnight + (shown - midnight - after_midnight) // step * step
+            while stamp > first:
+                yield Moment(stamp, set_at, showed)
+                stamp -= step
             until = set_at
 
-    def true_time(self, midnight: Midnight) -> datetime:
+    def true_time(self, moment: Moment) -> datetime:
         """The first microsecond at which the clock showed it: the exact inverse of `shows`."""
-        shown_us = (midnight.stamp - midnight.showed) // _US
-        return midnight.set_at - (-shown_us * _DAY_US // (_DAY_US + self._drift_us_per_day)) * _US
+        shown_us = (moment.stamp - moment.showed) // _US
+        return moment.set_at - (-shown_us * _DAY_US // (_DAY_US + self._drift_us_per_day)) * _US
 
     def _run_on(self, set_at: datetime, showed: datetime, true: datetime) -> datetime:
         passed_us = (true - set_at) // _US

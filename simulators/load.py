@@ -16,6 +16,10 @@ from simulators.chance import below
 
 MWH_PER_KWH: Final = 1_000_000
 """Energy is counted in thousandths of a watt-hour; a register shows whole 0.01 kWh of it."""
+MWH_PER_DIGIT: Final = MWH_PER_KWH // 100
+"""The last digit of a register: 0.01 kWh."""
+REGISTER_WRAPS: Final = 10**8
+"""After 999999.99 a register shows 0."""
 DAY_ZERO: Final = date(2020, 1, 1).toordinal()
 """Where every curve counts from; the days before it count backwards."""
 RATE_OF_HOUR: Final = tuple(map(int, "444444433222333332211133"))

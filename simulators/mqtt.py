@@ -38,8 +38,9 @@ from protocols.mqtt.transparent import Wrapping, unwrap, wrap
 from simulators.bus import SimulatedBus
 from simulators.chance import series
 from simulators.faults import LATE_MS, Fault, strike
+from simulators.freezes import Freeze
 from simulators.lines import Cut, Talker
-from simulators.meter import Freeze, SimulatedMeter
+from simulators.meter import SimulatedMeter
 
 Flavour = Literal["own", "transparent", "tasmota", "shelly"]
 LONGEST_PAUSE_S: Final = 5.0
@@ -291,8 +292,19 @@ class SimulatedGateway:
                 sensor = _JSON.encode(_tasmota_sensor(meter))
                 return [(f"tele/{device}/LWT", b"Online"), (f"tele/{device}/SENSOR", sensor)]
             case "shelly":
-                status = _JSON.encode(_shelly_switch(meter))
-                return [(f"{device}/online", b"true"), (f"{device}/status/switch:0", status)]
+                status = _shelly_switch(meter)
+                told_at = Decimal(f"{datetime.now(UTC).timestamp():.2f}") + _skew_s(meter, now)
+                notice = {
+                    "src": device,
+                    "dst": f"{device}/events",
+                    "method": "NotifyStatus",
+                    "params": {"ts": told_at, "switch:0": status},
+                }
+                return [
+                    (f"{device}/online", b"true"),
+                    (f"{device}/status/switch:0", _JSON.encode(status)),
+                    (f"{device}/events/rpc", _JSON.encode(notice)),
+                ]
             case _:
                 pushed = DailyFreeze(
                     v=VERSION,

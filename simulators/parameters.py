@@ -1,115 +1,152 @@
-"""What can be set in a simulated meter, and the load records it keeps."""
+"""What can be set in a simulated meter, and how it comes from the factory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from itertools import count, takewhile
+from typing import Final
 
-from protocols.dlt645.bcd import decode_bcd, decode_time, encode_bcd, encode_time
-from protocols.dlt645.identifiers import Kind, meaning
-from protocols.dlt645.load_records import BLOCK_END, RECORD_END, RECORD_START, STORED_AT
+from protocols.dlt645.identifiers import BLOCK, Kind, Meaning, meaning
 from protocols.errors import FrameError
+from simulators.load import RATE_OF_HOUR
 
-if TYPE_CHECKING:
-    from simulators.meter import SimulatedMeter
+DAY_SLOTS: Final = 8
+
+
+def _day_table() -> str:
+    """From which time on which rate counts, as the load curve has it; NN mm hh each, the last slot repeated."""
+    begins = [hour for hour, rate in enumerate(RATE_OF_HOUR) if not hour or RATE_OF_HOUR[hour - 1] != rate]
+    slots = [f"{RATE_OF_HOUR[hour]:02d}00{hour:02d}" for hour in begins]
+    return "".join((slots + slots[-1:] * DAY_SLOTS)[:DAY_SLOTS])
+
+
+def _text(text: str, width: int) -> str:
+    """ASCII, the last character first, filled up with zeros."""
+    return text.encode().ljust(width, b"\0")[::-1].hex()
+
 
 FACTORY_SETTINGS: Final = {
     identifier: bytes.fromhex(value)
     for identifier, value in (
-        ("04000103", "15"),
+        ("04000103", "15"),  # demand: period and slide in minutes
         ("04000104", "01"),
+        ("04000105", "8000"),
+        *((f"040001{number:02X}", "0000000000") for number in (6, 7, 8, 9)),  # no second set was ever due
         ("04000201", "02"),
         ("04000202", "02"),
-        ("04000203", "08"),
+        ("04000203", f"{DAY_SLOTS:02d}"),
         ("04000204", "04"),
         ("04000205", "0000"),
+        ("04000206", "21"),
+        ("04000207", "00"),
+        ("04000301", "05"),
+        ("04000302", "05"),
+        ("04000303", "02"),
+        ("04000304", "04"),
+        ("04000305", "10"),
+        ("04000306", "010000"),
+        ("04000307", "010000"),
+        ("04000403", _text("", 32)),
+        ("04000404", _text("220V", 6)),
+        ("04000405", _text("5A", 6)),
+        ("04000406", _text("60A", 6)),
+        ("04000407", _text("1.0", 4)),
+        ("04000408", _text("2.0", 4)),
         ("04000409", "001200"),
         ("0400040A", "001200"),
-        ("04000B01", "0001"),
+        ("0400040B", _text("SIMULATED", 10)),
+        ("0400040C", _text("2024-01-01", 10)),
+        ("0400040D", _text("DL/T645-2007", 16)),
+        ("0400040E", "000000000000"),
+        ("04000601", "05"),  # forward plus reverse
+        ("04000602", "05"),  # quadrants 1 and 2
+        ("04000603", "50"),  # quadrants 3 and 4
+        *((f"040007{number:02X}", "08") for number in range(1, 6)),  # 2400 Bd
+        ("04000801", "00"),
+        ("04000802", "01"),
+        ("04000901", "3F"),
+        *((f"040009{number:02X}", "FF") for number in range(2, 7)),
+        ("04000A01", "00000101"),
+        *((f"04000A{number:02X}", "6000") for number in range(2, 8)),
+        ("04000B01", "0001"),  # the 1st at 0 h
         ("04000B02", "9999"),
         ("04000B03", "9999"),
+        ("04000E01", "000020"),
+        ("04000E02", "000020"),
+        ("04000E03", "2024"),
+        ("04000E04", "8019"),
+        *((f"04000F{number:02X}", "00000000") for number in range(1, 5)),
         ("04001001", "00200000"),
         ("04001002", "00050000"),
         ("04001003", "00000000"),
+        ("04001004", "99999999"),
+        ("04001005", "00000000"),
+        ("04001101", "00"),
+        ("04001201", "0000010124"),
+        ("04001202", "60"),
+        ("04001203", "0000"),
+        ("04001204", "00000199"),  # on the 1st of each month at 00:00
         ("04001401", "0500"),
+        ("04001501", "00" * 12),
+        ("04001503", "00" * 12),
+        *((f"040{table}0000", "010101010701") for table in (1, 2)),  # two zones, both of day table 1
+        *((f"040{table}00{number:02X}", _day_table()) for table in (1, 2) for number in (1, 2)),
+        *(
+            (f"04050{table}{rate:02X}", price)
+            for table in (1, 2)
+            for rate, price in enumerate(("00880000", "00720000", "00550000", "00300000"), 1)
+        ),
+        ("040604FF", "00" * 64),
+        ("040605FF", "00" * 64),
+        ("04800001", _text("1.0", 32)),
+        ("04800002", _text("1.0", 32)),
+        ("04800003", _text("SIMULATED", 32)),
     )
 }
 """In wire order."""
 NEVER_WRITTEN: Final = ("04000101", "04000102", "0400010C", "040004", "040005", "04000C", "0480")
 """Clock (it has its own rule), identity, status words, passwords and versions."""
-RECORD_INTERVAL: Final = timedelta(hours=1)
-RECORDS_KEPT: Final = 62 * 24
+_BCD: Final = (Kind.NUMBER, Kind.TIME, Kind.DIGITS)
 
 
 class Parameters:
     """The parameters of one meter, by identifier, in wire order."""
 
     def __init__(self) -> None:
-        self._written: dict[str, bytes] = {}
+        self._written: dict[str, tuple[bytes, datetime]] = {}
 
     def read(self, identifier: str) -> bytes | None:
-        """None for what was never set."""
-        return self._written.get(identifier, FACTORY_SETTINGS.get(identifier))
+        """None for what was never set. A block FF is its elements, as far as there are any."""
+        if identifier in self._written:
+            return self._written[identifier][0]
+        known = meaning(identifier)
+        if known is None or not _is_block(known):
+            return FACTORY_SETTINGS.get(identifier)
+        elements = (self.read(f"{identifier[:-2]}{number:02X}") for number in count(1))
+        return b"".join(takewhile(bool, (element or b"" for element in elements))) or None
 
-    def write(self, identifier: str, value: bytes) -> bool:
-        """False when there is no such parameter or the value has not its width."""
+    def written_at(self, identifier: str) -> datetime | None:
+        """The true site time at which it was last written, None for one as it came from the factory."""
+        written = self._written.get(identifier)
+        return written and written[1]
+
+    def write(self, identifier: str, value: bytes, at: datetime) -> bool:
+        """False when there is no such parameter or the value has not its width; FrameError when it is no BCD."""
         known = meaning(identifier)
         if not identifier.startswith("04") or identifier.startswith(NEVER_WRITTEN) or known is None:
             return False
         width = known.record.width
-        if not value or any(field.kind is Kind.LOAD for field in known.record.fields):
+        if not value or (width and (len(value) % width if known.repeats else len(value) != width)):
             return False
-        if width and (len(value) % width if known.repeats else len(value) != width):
-            return False
-        self._written[identifier] = value
+        if all(field.kind in _BCD for field in known.record.fields) and not value.hex().isdigit():
+            raise FrameError(f"not BCD: {value.hex().upper()}")
+        if not _is_block(known):
+            self._written[identifier] = value, at
+            return True
+        for number, start in enumerate(range(0, len(value), width), 1):
+            self._written[f"{identifier[:-2]}{number:02X}"] = value[start : start + width], at
         return True
 
 
-def load_records(meter: SimulatedMeter, identifier: bytes, which: bytes, at: datetime) -> bytes | None:
-    """Load records 06 00 00 NN (all classes): N of them, and for NN 01 the time of the first. This meter records
-    voltage, current and frequency, and energies; the other blocks are empty. None for *no such data*."""
-    if tuple(identifier[:3]) != (0x06, 0x00, 0x00) or len(which) not in (1, 6):
-        return None
-    try:
-        count = int(decode_bcd(which[:1]))
-        since = decode_time(which[1:], STORED_AT) if len(which) == 6 else None
-    except FrameError:
-        return None
-    times = _times(meter, at)
-    match identifier[3], since:
-        case 0x00, None:
-            chosen = list(reversed(list(times)))[:count]
-        case 0x01, datetime():
-            chosen = [time for time in reversed(list(times)) if time >= since][:count]
-        case 0x02, None:
-            chosen = [time for _, time in zip(range(count), times, strict=False)]
-        case _:
-            return None
-    return b"".join(_record(meter, time) for time in chosen) or None
-
-
-def _times(meter: SimulatedMeter, at: datetime) -> Iterator[datetime]:
-    """The times of the records by the meter's clock, newest first."""
-    shown = meter.clock.shows(at)
-    newest = shown.replace(minute=0, second=0, microsecond=0)
-    for number in range(RECORDS_KEPT):
-        time = newest - number * RECORD_INTERVAL
-        if time < meter.installed:
-            return
-        yield time
-
-
-def _record(meter: SimulatedMeter, stored_at: datetime) -> bytes:
-    behind = meter.clock.shows(meter.now()) - meter.now()
-    at = stored_at - behind
-    volts, amperes = encode_bcd(int(meter.voltage_v * 10), 2), encode_bcd(meter.power_mw(at) * 10 // 2200, 3)
-    missing = 3 - meter.phases
-    block_1 = (
-        volts * meter.phases + b"\xff\xff" * missing + amperes * meter.phases + b"\xff" * 3 * missing + b"\x00\x50"
-    )
-    total = encode_bcd(meter.registers(at)[0], 4)
-    end = bytes((BLOCK_END,))
-    body = encode_time(stored_at, STORED_AT) + block_1 + end + end + end + total + bytes(12) + end + end + end
-    record = RECORD_START + bytes((len(body),)) + body
-    return record + bytes((sum(record) & 0xFF, RECORD_END))
+def _is_block(known: Meaning) -> bool:
+    return any(number == BLOCK for _, number in known.variables)

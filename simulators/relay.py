@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
@@ -59,6 +60,11 @@ class Relay:
             | STATUS_PRE_TRIP_ALARM * self.pre_trip_alarm
             | STATUS_KEEP_POWER * self.keeps_power
         )
+
+    def was_open(self, at: datetime) -> bool:
+        """Where it was at any time up to now."""
+        moved = bisect_right(self.moves, at, key=lambda move: move[0])
+        return bool(moved) and self.moves[moved - 1][1]
 
     def settle(self, at: datetime) -> None:
         """Let happen what was due until `at`: a delayed trip, the return of a trip for a time."""

@@ -143,7 +143,10 @@ class MeterTable(Table):
     meter_type: Annotated[str, _one_of(*METER_TYPES)] = "postpaid"
     level: Annotated[str, _digits(2)] = "02"
     password: Annotated[str, _digits(6)] = "000000"  # noqa: S105 - what a meter has that nobody set
+    programming_key: StrictBool = False
+    security_module: StrictBool = False
     remaining_yuan: Number | None = Field(None, gt=Decimal(-1_000_000), lt=Decimal(1_000_000), decimal_places=2)
+    remaining_kwh: Number | None = Field(None, gt=Decimal(-1_000_000), lt=Decimal(1_000_000), decimal_places=2)
     skipped_freezes: list[date] = Field(default_factory=list)
     skipped_freeze_chance: Number = Field(Decimal(0), ge=0, lt=1)
     empty_freeze: EmptyFreeze = "zeros"

@@ -7,23 +7,26 @@ what happens to nearly all of them, is one assignment: its entry in the heap is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
 
 SLACK_S = 0.004
 """Deadlines so close together are served at once."""
+LATE_S = 0.02
+"""When the loop itself is so late, what was waited for may lie unread: each deadline gets that time once more."""
 
 
 class Deadline:
     """Calls `expired` once the loop's clock has passed `at`; infinite while nobody waits."""
 
-    __slots__ = ("_deadlines", "at", "expired", "filed_at")
+    __slots__ = ("_deadlines", "at", "filed_at", "is_prolonged")
 
-    def __init__(self, deadlines: Deadlines, expired: Callable[[], None]) -> None:
-        self._deadlines, self.expired = deadlines, expired
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
         self.at = self.filed_at = inf
+        """`at` may be moved away from `filed_at` by assignment; to move it before, it must be `set`."""
+        self.is_prolonged = False
 
     def set(self, at: float) -> None:
         """Expire at this second of the loop's clock, not at the one that was set before."""
@@ -34,6 +37,10 @@ class Deadline:
     def clear(self) -> None:
         """Nobody waits any more."""
         self.at = inf
+
+    def expired(self) -> None:
+        """The time is over; called from the event loop."""
+        raise NotImplementedError
 
 
 class Deadlines:
@@ -60,16 +67,29 @@ class Deadlines:
 
     def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
-        self._rings_at, self._timer = inf, None
-        while self._heap and self._heap[0][0] <= now:
-            filed_at, _, deadline = heappop(self._heap)
-            if filed_at != deadline.filed_at:
-                continue  # it was filed anew, for an earlier second
-            deadline.filed_at = inf
-            if deadline.at <= now:
-                deadline.at = inf
-                deadline.expired()
-            elif deadline.at < inf:
-                self.file(deadline)
-        if self._heap and self._rings_at > (at := max(self._heap[0][0], now + SLACK_S)):
-            self._ring(at)
+        late_s = now - self._rings_at
+        self._rings_at, self._timer = -inf, None
+        try:
+            while self._heap and self._heap[0][0] <= now:
+                filed_at, _, deadline = heappop(self._heap)
+                if filed_at == deadline.filed_at:  # otherwise it was filed anew, for an earlier second
+                    deadline.filed_at = inf
+                    self._look_at(deadline, now, late_s)
+        finally:
+            self._rings_at = inf
+            if self._heap:
+                self._ring(max(self._heap[0][0], now + SLACK_S))
+
+    def _look_at(self, deadline: Deadline, now: float, late_s: float) -> None:
+        if deadline.at > now:
+            deadline.is_prolonged = False
+        elif late_s > LATE_S and not deadline.is_prolonged:
+            deadline.is_prolonged = True
+            deadline.at = now + late_s
+        else:
+            deadline.is_prolonged = False
+            deadline.at = inf
+            deadline.expired()
+            return
+        if deadline.at < inf:
+            self.file(deadline)

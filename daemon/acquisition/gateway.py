@@ -22,11 +22,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
 from daemon.acquisition.line import UNTRUSTED_DATES
-from daemon.acquisition.midnight import Midnights, near_midnight, nearest_midnight
-from daemon.acquisition.orders import Orders
-from daemon.acquisition.patience import Patience
-from daemon.acquisition.route import FIRST_MISSING_S, IDLE_S, Pace
-from daemon.acquisition.wanted import Wanted, due_day, first_day
+from daemon.acquisition.midnight import near_midnight, nearest_midnight
+from daemon.acquisition.questions import Question, Told
+from daemon.acquisition.route import FIRST_MISSING_S, Pace, Route
+from daemon.acquisition.wanted import first_day
 from daemon.control.commands import TRIP_EXPIRY
 from daemon.control.supply import Authority, Order
 from daemon.pipeline import Arrival
@@ -37,7 +36,6 @@ from protocols.channels.mqtt import (
     MqttConnection,
     PublishRefused,
     SubscriptionRefused,
-    reconnect_pause_s,
 )
 from protocols.errors import FrameError, LineDown, NoReply
 from protocols.mqtt.events import (
@@ -70,8 +68,8 @@ MOST_COMPLAINTS = 1000
 """Topics whose messages were not understood are told once each, and so many of them at most."""
 
 
-class Gateway:
-    """The task of one gateway and what it knows. `up` and `progress` are for those who watch it.
+class Gateway(Route):
+    """The task of one gateway and what it knows.
 
     `devices`: what the family calls each meter, by address; a meter that is left out is called by its address.
     `relays`: addresses of the meters whose relay may be moved and asked for; None: all of them.
@@ -95,25 +93,24 @@ class Gateway:
         relays: Collection[str] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.name, self.meters, self._now = name, list(meters), now
+        super().__init__(
+            name,
+            meters,
+            has_memory=[family.read_freeze is not None] * len(meters),
+            longest_wait_s=reply_timeout_s,
+            pace=pace,
+            backfill_days=backfill_days,
+            pool=pool,
+            authority=authority,
+            now=now,
+        )
         self._relays = None if relays is None else frozenset(relays)
         will = family.presence(is_online=False)
         self._broker = replace(broker, will=(will.topic, will.payload)) if will else broker
-        self._family, self._reply_timeout_s, self._pace, self._trace = family, reply_timeout_s, pace, trace
-        self._authority, self._hand_on = authority, hand_on
-        self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}
+        self._family, self._reply_timeout_s, self._trace = family, reply_timeout_s, trace
+        self._hand_on, self._backfill_days = hand_on, backfill_days
         self._device = [devices.get(meter.address, meter.address) for meter in self.meters]
         self._number_of_device = {device: number for number, device in enumerate(self._device)}
-        has_memory = family.read_freeze is not None
-        self._backfill_days = backfill_days
-        self._wanted = Wanted(
-            [meter.installed_on for meter in self.meters],
-            days=backfill_days,
-            today=self._today(),
-            has_memory=[has_memory] * len(self.meters),
-        )
-        self._patience = Patience(len(self.meters), longest_wait_s=reply_timeout_s, longest_pause_s=pace.retry_s)
-        self._midnights = Midnights([] if has_memory else range(len(self.meters)))
         self._frozen_by_us: dict[int, datetime] = {}
         self._unstored: dict[tuple[int, date], list[tuple[MqttConnection, Message]]] = {}
         """By (meter id, day), from the moment a value is handed on until it is stored: who waits for it."""
@@ -125,56 +122,30 @@ class Gateway:
         self._is_online = True
         self._away: set[str] = set()
         self._complained: set[str] = set()
-        self._woken = asyncio.Event()
-        self._orders = Orders(name, pool, authority, now)
-        self.up = False
-        self.progress = time.monotonic()
         self.longest_step_s = 8 * reply_timeout_s
         """Longer between two signs of life, and it is stuck."""
 
     def stored(self, meter_id: int, day: date) -> None:
         """A slot has a value in the database: the broker may forget the messages that brought it."""
-        if meter_id in self._number:
-            self._wanted.fill(self._number[meter_id], day)
-            for connection, message in self._unstored.pop((meter_id, day), ()):
-                connection.acknowledge(message)
+        super().stored(meter_id, day)
+        for connection, message in self._unstored.pop((meter_id, day), ()):
+            connection.acknowledge(message)
 
     def rebuild(self, present: Iterable[tuple[int, date]]) -> None:
-        """Start from what the database has: (meter id, day), of any line."""
+        """Start from what the database has: (meter id, day), of any route."""
         ours = [(meter, day) for meter, day in present if meter in self._number]
-        self._wanted.rebuild((self._number[meter], day) for meter, day in ours)
+        super().rebuild(ours)
         for meter, day in ours:
             self.stored(meter, day)
 
-    def wake(self) -> None:
-        """A command may be waiting."""
-        self._orders.wake()
-        self._woken.set()
-
-    def counts(self) -> tuple[int, int]:
-        """(wanted, present) slots."""
-        return self._wanted.counts()
-
-    async def run(self) -> None:
-        """Keep the connection and work over it, until cancelled."""
-        failures = 0
-        while True:
-            self._beat()
-            try:
-                async with self._new_connection() as connection:
-                    for waiting in self._unstored.values():
-                        waiting.clear()  # the broker sends them again
-                    self._check_hearing_at = 0.0
-                    self._refused_topics = await self._subscribe(connection, self._family.subscriptions)
-                    failures = 0
-                    self._patience.unblock()
-                    await self._talk(connection)
-            except LineDown as error:
-                if self.up or failures == 0:
-                    log.warning("gateway down", line=self.name, error=str(error))
-                self._is_up(False)
-                failures += 1
-                await self._sleep_alive(reconnect_pause_s(failures, self._pace.reconnect_s))
+    async def _session(self) -> None:
+        async with self._new_connection() as connection:
+            for waiting in self._unstored.values():
+                waiting.clear()  # the broker sends them again
+            self._check_hearing_at = 0.0
+            self._refused_topics = await self._subscribe(connection, self._family.subscriptions)
+            self._patience.unblock()
+            await self._talk(connection)
 
     def _new_connection(self) -> MqttConnection:
         may_control = not self._authority.shadow_mode
@@ -213,23 +184,24 @@ class Gateway:
         while True:
             self._beat()
             self._wanted.roll(self._today())
+            self._count_missed_midnights()
             await self._check_hearing(connection)
-            if await self._orders.serve(partial(self._obey, connection)) or await self._freeze_at_midnight(connection):
-                continue
-            if not await self._collect(connection):
+            done = (
+                await self._orders.serve(partial(self._obey, connection))
+                or await self._freeze_at_midnight(connection)
+                or await self._answer_some(connection)
+                or await self._collect(connection)
+            )
+            if not done:
                 await self._idle()
 
     async def _idle(self) -> None:
         """Nothing to do: until a command comes, a slot becomes ready, or to show that the gateway's task is alive."""
-        wanted_at = self._wanted.next_at(self._patience.ready_at())
-        until_slot = IDLE_S if wanted_at is None else max(0.01, wanted_at - time.monotonic())
-        until_midnight = self._midnights.opens_in_s(self._night_time())
         self._woken.clear()
-        try:
-            async with asyncio.timeout(min(IDLE_S, until_slot, self._orders.due_in_s(), until_midnight)):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+        if not self._is_urgent():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._idle_for_s()):
+                    await self._woken.wait()
 
     # --- hearing --------------------------------------------------------------------------------------------------
 
@@ -434,10 +406,9 @@ class Gateway:
         except (NoReply, PublishRefused) as error:
             told = Answered(device, question.token, "no_reply", str(error))
         if isinstance(told, Answered) and told.outcome == "no_reply":
-            if (news := self._patience.silent(number, now)) is not None:
-                log.warning(news, meter=meter.address, line=self.name, error=told.reason)
+            self._was_silent(number, told.reason)
             return
-        self._patience.answered(number, now)
+        self._was_heard(number)
         if isinstance(told, FreezeTold) and freeze_day(told.frozen_at) == day and told.registers[0] is not None:
             return
         self._wanted.not_there(number, day, now, first_s=first_s, longest_s=longest_s)
@@ -509,6 +480,57 @@ class Gateway:
         self._midnights.done(number, midnight)
         return True
 
+    # --- what somebody asks -------------------------------------------------------------------------------------------
+
+    async def _answer_some(self, connection: MqttConnection) -> bool:
+        """Read what is asked for first, some at once; False when nothing is."""
+        questions: list[Question] = []
+        while len(questions) < MOST_ASKED and (question := self._questions.next(time.monotonic())) is not None:
+            questions.append(question)
+        await asyncio.gather(*(self._answer_one(connection, question) for question in questions))
+        return bool(questions)
+
+    async def _answer_one(self, connection: MqttConnection, question: Question) -> None:
+        number = self._number[question.meter_id]
+        try:
+            told = await self._read_for(connection, number, question)
+        except NoReply as error:
+            self._was_silent(number, str(error))
+            told = Told("silent", reason=str(error))
+        except PublishRefused as error:
+            told = Told("refused", reason=str(error))
+        except LineDown as error:
+            question.settle(Told("line_down", reason=str(error)))
+            raise
+        question.settle(told)
+
+    async def _read_for(self, connection: MqttConnection, number: int, question: Question) -> Told:
+        family, device, meter = self._family, self._device[number], self.meters[number]
+        what = f"for the {question.what} of {meter.address}"
+        outgoing: Outgoing | None = None
+        kind: type[Event] = RegistersTold
+        match question.what:
+            case "freeze" if family.read_freeze is not None:
+                assert question.day is not None, "a freeze is of a day"
+                outgoing, kind = family.read_freeze(device, question.day, _new_token(), self._expiry()), FreezeTold
+            case "registers" if family.read_registers is not None:
+                outgoing = family.read_registers(device, _new_token(), self._expiry())
+            case "relay" if family.read_relay is not None and self._has_relay(meter.address):
+                outgoing, kind = family.read_relay(device, _new_token(), self._expiry()), RelayTold
+        if outgoing is None:
+            return Told("unsupported", reason=f"no {question.what} can be asked for here")
+        told = await self._ask(connection, device, outgoing, what, kind)
+        if isinstance(told, Answered):
+            outcomes = {"no_reply": "silent", "no_data": "no_data", "refused": "refused", "expired": "expired"}
+            return Told(outcomes.get(told.outcome, "unreadable"), reason=told.reason)  # type: ignore[arg-type]  # by name
+        self._was_heard(number)
+        if isinstance(told, RelayTold):
+            return Told("ok", _relay_state(told))
+        assert isinstance(told, FreezeTold | RegistersTold)
+        if told.registers[0] is None or (isinstance(told, FreezeTold) and freeze_day(told.frozen_at) != question.day):
+            return Told("no_data", reason="the gateway has no value of that day")
+        return Told("ok", _cut_off(told.registers, meter.decimals))
+
     # --- supply ---------------------------------------------------------------------------------------------------
 
     async def _obey(self, connection: MqttConnection, order: Order) -> None:
@@ -520,13 +542,13 @@ class Gateway:
         else:
             await self._verify(connection, self._device[number], order.command)
 
-    def _has_relay(self, command: Command) -> bool:
-        return self._relays is None or command.address in self._relays
+    def _has_relay(self, address: str) -> bool:
+        return self._relays is None or address in self._relays
 
     async def _send(self, connection: MqttConnection, device: str, command: Command) -> None:
         """Send one command, once. What the meter makes of it is found out by reading its relay."""
         orders, now = self._orders, self._now()
-        if not self._has_relay(command):
+        if not self._has_relay(command.address):
             await orders.answered(command, "refused", "the archive says that the meter has no relay")
             return
         if self._family.control is None or self._family.read_relay is None:
@@ -565,7 +587,7 @@ class Gateway:
 
     async def _verify(self, connection: MqttConnection, device: str, command: Command) -> None:
         relay = None
-        if self._family.read_relay is not None and self._has_relay(command):
+        if self._family.read_relay is not None and self._has_relay(command.address):
             question = self._family.read_relay(device, _new_token(), self._expiry())
             what = f"for the relay of {command.address}"
             try:
@@ -584,31 +606,6 @@ class Gateway:
     def _site_time(self, at: datetime) -> datetime:
         """As the site's wall clock, counted from the nearest midnight; a time without zone is of the site."""
         return at if at.tzinfo is None else near_midnight(at, self._authority.zone)
-
-    def _night_time(self) -> datetime:
-        return near_midnight(self._now(), self._authority.zone)
-
-    def _local_now(self) -> datetime:
-        return self._now().astimezone(self._authority.zone).replace(tzinfo=None)
-
-    def _today(self) -> date:
-        return due_day(self._local_now())
-
-    def _beat(self) -> None:
-        self.progress = time.monotonic()
-        metrics.PROGRESS.labels(self.name).set_to_current_time()
-
-    def _is_up(self, up: bool) -> None:
-        if up and not self.up:
-            log.info("gateway up", line=self.name)
-        self.up = up
-        metrics.LINES.labels(self.name).set(up)
-
-    async def _sleep_alive(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self._beat()
-            await asyncio.sleep(min(left, IDLE_S))
 
 
 def _answer_to_command(told: Event) -> tuple[str, str]:

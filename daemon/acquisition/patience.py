@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 GUARD_S = 0.1
 """Nobody is waited for less than so much longer than it usually takes."""
+FINE_S = 0.0005
+"""Smaller differences teach nothing."""
 PARK_AFTER = 3
 SUSPECT_PAUSE_S = 1.0
 FIRST_PARKED_PAUSE_S = 60.0
@@ -36,6 +38,8 @@ class Patience:
         self._delay = array("f", [nan]) * count
         self._swing = array("f", [0.0]) * count
         self._slowest = nan
+        self.is_troubled = False
+        """True while somebody is silent: who is heard must be told by `answered`."""
         self._misses = np.zeros(count, dtype=np.int16)
         self._until = np.zeros(count)
         self._helped_at = -inf
@@ -47,36 +51,39 @@ class Patience:
 
     def wait_s(self, meter: int) -> float:
         """How long to wait until an answer of this meter begins."""
-        if self._misses[meter] >= PARK_AFTER or self.line_is_silent:
+        if self.is_troubled and (self.line_is_silent or self._misses[meter] >= PARK_AFTER):
             return self._longest_wait_s
         delay = self._delay[meter]
         if delay != delay:
             delay = self._slowest
         if delay != delay:
             return self._longest_wait_s
-        return min(self._longest_wait_s, delay + max(GUARD_S, 4 * self._swing[meter]))
+        swing = 4 * self._swing[meter]
+        wait_s = delay + (swing if swing > GUARD_S else GUARD_S)
+        return wait_s if wait_s < self._longest_wait_s else self._longest_wait_s
 
-    def delay_s(self, meter: int) -> float:
-        """What this meter usually takes to begin its answer; 0 while that is unknown."""
-        delay = self._delay[meter]
-        return 0.0 if delay != delay else delay
+    def expect(self, meter: int) -> tuple[float, float]:
+        """(how long to wait, what it usually takes to begin its answer or NaN)."""
+        return self.wait_s(meter), self._delay[meter]
 
     def took(self, meter: int, delay_s: float) -> None:
         """It answered after so long (the time on the wire not counted)."""
-        delay_s = max(0.0, delay_s)
         known = self._delay[meter]
-        if known != known or delay_s > known + 1:
-            self._delay[meter], self._swing[meter] = delay_s, delay_s / 8
+        off = delay_s - known
+        if -FINE_S < off < FINE_S:
+            return
+        if off != off or off > 1:
+            self._delay[meter] = max(0.0, delay_s)
+            self._swing[meter] = max(0.0, delay_s) / 8
         else:
-            self._swing[meter] += (abs(delay_s - known) - self._swing[meter]) / 4
-            self._delay[meter] = known + (delay_s - known) / 8
+            self._swing[meter] += (abs(off) - self._swing[meter]) / 4
+            self._delay[meter] = max(0.0, known + off / 8)
         if not self._slowest >= delay_s:
             self._slowest = delay_s
 
     def answered(self, meter: int, now_s: float) -> bool:
         """The meter is there. True when this ends the silence of the whole line."""
-        if self._silent_in_a_row:
-            self._silent_in_a_row.clear()
+        self._silent_in_a_row.clear()
         if self.line_is_silent:
             self.line_is_silent = False
             self.unblock()
@@ -85,6 +92,7 @@ class Patience:
             was_parked = self._misses[meter] >= PARK_AFTER
             self._misses[meter] = 0
             self._until[meter] = 0
+            self.is_troubled = bool(self._misses.any())
             if was_parked and now_s - self._helped_at > RETURN_HELPS_EVERY_S:
                 self._helped_at = now_s
                 self._until[:] = 0
@@ -92,6 +100,7 @@ class Patience:
 
     def silent(self, meter: int, now_s: float) -> str | None:
         """The meter did not answer. What there is to tell: "parked", "line silent", or None."""
+        self.is_troubled = True
         if self.line_is_silent:
             self._probes += 1
             self._probe_at = now_s + min(self._longest_pause_s, LONGEST_LINE_PAUSE_S, 2.0 ** min(self._probes, 10))
@@ -123,7 +132,7 @@ class Patience:
 
     def unblock(self) -> None:
         """The line came back: whoever was silent is asked at once."""
-        self.line_is_silent = False
+        self.line_is_silent = self.is_troubled = False
         self._silent_in_a_row.clear()
         self._misses[:] = 0
         self._until[:] = 0

@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from functools import cache
+from math import nan
 from typing import Final
 
 from daemon.acquisition.deadlines import Deadline, Deadlines
-from daemon.acquisition.patience import Patience
+from daemon.acquisition.patience import FINE_S, Patience
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import functions
 from protocols.dlt645.exchanges import CODEC_2007
@@ -50,7 +51,10 @@ def energies_at(index: int) -> PreparedEnergies:
 class Job:
     """One slot to be read: the clock if it is not known yet today, the stamp of the freeze, its energies."""
 
-    __slots__ = ("asked_at", "begins_by", "day", "head", "index", "meter", "number", "read", "sent_bytes", "skew")
+    __slots__ = (
+        *("asked_at", "begins_by", "day", "delay_s", "head", "index", "meter", "number", "read", "sent_bytes", "skew"),
+        "wait_s",
+    )
 
     def __init__(
         self, number: int, day: date, meter: PreparedMeter, index: int, *, with_clock: bool, skew: timedelta | None
@@ -58,17 +62,27 @@ class Job:
         self.number, self.day, self.meter, self.index, self.skew = number, day, meter, index, skew
         self.read: PreparedRead = TIME_OF_DAY if with_clock else stamp_of(index)
         self.head = b""
-        self.asked_at = self.begins_by = 0.0
+        self.asked_at = self.begins_by = self.wait_s = 0.0
+        self.delay_s = nan
         self.sent_bytes = 0
 
 
-class Poll:
+class Poll(Deadline):
     """Runs jobs over a channel that it listens to meanwhile. `counts` grows by outcome, as a Conversation tells them.
 
     `take` (job, five registers or another number of them, in 0.01 kWh) and `clock` (job, the meter's seconds since
-    00:00) return False when something is not as it should be: the job then takes the general way. `silence` (job) is
-    told after `patience` was. `dirty`: something was left on the line, which must be listened to before it is used.
+    00:00) return False when something is not as it should be: the job then takes the general way. `heard_from` (job)
+    is called while `patience` is troubled, `silence` (job) for a job without answer. `dirty`: something was left on the
+    line, which must be listened to before it is used.
+
+    What one answer needs lies close together, in slots: with thousands of lines it is cold memory that costs time.
     """
+
+    __slots__ = (
+        *("_asked", "_byte_s", "_channel", "_clock", "_decoder", "_done", "_heard_from", "_is_pipelined"),
+        *("_is_stopped", "_is_watched", "_jobs", "_missed", "_odd", "_only", "_patience", "_silence", "_take", "_time"),
+        *("_write", "counts", "dirty", "ok", "trace"),
+    )
 
     def __init__(
         self,
@@ -79,20 +93,25 @@ class Poll:
         clock: Callable[[Job, int], bool],
         heard_from: Callable[[Job], None],
         silence: Callable[[Job], None],
-        trace: Callable[[str, bytes], None] | None = None,
     ) -> None:
+        super().__init__(deadlines)
         self.counts = dict.fromkeys(("ok", "no_reply", "bad_frame", "late", "foreign"), 0)
-        self.trace = trace
+        self.trace: Callable[[str, bytes], None] | None = None
         self.dirty = False
-        self._deadline = Deadline(deadlines, self._expired)
+        self.ok = 0
         self._patience, self._take, self._clock = patience, take, clock
         self._heard_from, self._silence = heard_from, silence
-        self._decoder = Decoder()
+        self._decoder: Decoder | None = None
+        """Only while something other than one whole answer came."""
+        self._only: Job | None = None
+        """The job that is asked, one at a time."""
         self._asked: dict[bytes, Job] = {}
+        """By the head of its answer, when several are asked at a time."""
         self._missed: Job | None = None
         self._odd: Job | None = None
         self._jobs: Iterator[Job] = iter(())
-        self._is_stopped = True
+        self._is_stopped, self._is_pipelined, self._is_watched = True, False, False
+        self._byte_s = 0.0
         self._channel: StreamChannel | None = None
         self._done: asyncio.Future[None] | None = None
 
@@ -102,22 +121,26 @@ class Poll:
         The job that has to take the general way ends it and is returned. LineDown when the carrier is gone.
         """
         loop = asyncio.get_running_loop()
-        self._time = loop.time
-        self._channel, self._jobs, self._odd, self._is_stopped = channel, jobs, None, False
-        self._decoder.reset()
+        self._time: Callable[[], float] = loop.time
+        self._channel, self._write, self._byte_s = channel, channel.write, channel.byte_s
+        self._jobs, self._odd, self._is_stopped = jobs, None, False
+        self._is_pipelined, self._is_watched = depth > 1, self.trace is not None
         done = self._done = loop.create_future()
         try:
             channel.listen(self)
             for _ in range(depth):
-                self._next()
+                self._next(loop.time())
             await done
         finally:
             self._is_stopped = True
-            self.dirty = self.dirty or bool(self._asked) or self._decoder.pending
+            self.dirty = self.dirty or bool(self._under_way()) or self._decoder is not None
             self._asked.clear()
-            self._deadline.clear()
+            self._only = self._decoder = None
+            self.clear()
             channel.listen(None)
             self._channel = self._done = None
+            self.counts["ok"] += self.ok
+            self.ok = 0
         return self._odd
 
     def interrupt(self) -> None:
@@ -126,45 +149,76 @@ class Poll:
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
-    def _next(self) -> None:
+    def _next(self, now: float) -> None:
         job = None if self._is_stopped else next(self._jobs, None)
         if job is not None:
-            self._ask(job)
-        elif not self._asked:
+            job.wait_s, job.delay_s = self._patience.expect(job.number)
+            self._ask(job, now)
+        elif not self._only and not self._asked:
             self._finish()
 
-    def _ask(self, job: Job) -> None:
-        channel, read, meter = self._channel, job.read, job.meter
-        assert channel is not None
+    def _ask(self, job: Job, now: float) -> None:
+        read, meter = job.read, job.meter
         request = read.request(meter)
-        job.head = head = meter.reply_head + read.reply_tail
+        job.head = meter.reply_head + read.reply_tail
         if self.trace is not None:
             self.trace("tx", request)
-        channel.write(request)
-        job.asked_at = now = self._time()
-        number = job.number
-        wait_s = self._patience.wait_s(number)
-        if channel.byte_s:
+        self._write(request)
+        job.asked_at = now
+        begins_by = now + job.wait_s
+        if self._byte_s:
             job.sent_bytes = len(request)
-            wait_s += channel.byte_s * (len(request) + 1)
-            complete_s = channel.byte_s * (len(request) + read.reply_length) + self._patience.delay_s(number)
-            channel.rest(min(complete_s, wait_s))
-        job.begins_by = begins_by = now + wait_s
-        self._asked[head] = job
-        if begins_by < self._deadline.at or len(self._asked) == 1:
-            self._deadline.set(begins_by)
+            begins_by += self._rest(job)
+        job.begins_by = begins_by
+        if self._is_pipelined:
+            self._asked[job.head] = job
+            begins_by = min(begins_by, self.at)
+        else:
+            self._only = job
+        self.at = begins_by
+        if begins_by < self.filed_at:
+            self.set(begins_by)
+
+    def _rest(self, job: Job) -> float:
+        """On a slow wire: leave the channel alone until the answer must be there, or must have begun. Returns what the
+        wire adds to the wait."""
+        assert self._channel is not None
+        byte_s = self._byte_s
+        wire_s = byte_s * (job.sent_bytes + 1)
+        delay_s = job.delay_s if job.delay_s == job.delay_s else 0.0
+        complete_s = byte_s * (job.sent_bytes + job.read.reply_length) + delay_s
+        self._channel.rest(min(complete_s, job.wait_s + wire_s))
+        return wire_s
 
     # --- listening --------------------------------------------------------------------------------------------------
 
     def heard(self, data: bytes) -> None:
-        """See Listener."""
+        """See Listener. One whole answer of the only one that is asked: the usual case."""
         try:
-            if self.trace is not None:
-                self.trace("rx", data)
-            if self._decoder.pending:
-                self._hear_in_general(data)
-            else:
+            job = self._only
+            if job is None or self._is_watched:
                 self._hear(data)
+                return
+            read = job.read
+            now = self._time()
+            if isinstance(read, PreparedEnergies):
+                registers = read.energies(job.head, data)
+                if registers is not None:
+                    self._only = None
+                    self._arrived(job, len(data), now)
+                    if self._take(job, registers):
+                        self._next(now)
+                    else:
+                        self._is_odd(job)
+                    return
+            else:
+                found = read.data(job.head, data)
+                if found is not None:
+                    self._only = None
+                    self._arrived(job, len(data), now)
+                    self._have_data(job, found, now)
+                    return
+            self._hear_in_general(data)
         except Exception as error:
             self._fail(error)
 
@@ -173,63 +227,68 @@ class Poll:
         self._fail(error)
 
     def _hear(self, data: bytes) -> None:
-        """Whole answers, one or several: the usual case, without a copy or a search."""
+        """Answers to several, parts of answers, or somebody looks."""
+        if self.trace is not None:
+            self.trace("rx", data)
         start, end = 0, len(data)
-        while start < end:
+        while start < end and self._decoder is None:
             at = data.find(b"\x68", start)
             job = self._asked.get(data[at : at + HEAD]) if at >= 0 else None
             stop = at + data[at + 9] + 12 if job is not None else end + 1
             if job is None or stop > end:
-                self._hear_in_general(data[start:])
-                return
-            answer = data if stop == end and start == 0 else data[start:stop]
+                break
+            answer, read, now = data[start:stop], job.read, self._time()
+            found = read.data(job.head, answer)
+            registers = read.energies(job.head, answer) if isinstance(read, PreparedEnergies) else None
+            if found is None or (registers is None and isinstance(read, PreparedEnergies)):
+                break
             start = stop
-            read = job.read
-            if isinstance(read, PreparedEnergies):
-                registers = read.energies(job.head, answer)
-                if registers is not None:
-                    self._arrived(job, len(answer))
-                    self._have_energies(job, registers)
-                    continue
+            self._remove(job)
+            self._arrived(job, len(answer), now)
+            if registers is None:
+                self._have_data(job, found, now)
             else:
-                found = read.data(job.head, answer)
-                if found is not None:
-                    self._arrived(job, len(answer))
-                    self._have_data(job, found)
-                    continue
-            self._hear_in_general(answer)
+                self._have_energies(job, registers, now)
+        if start < end:
+            self._hear_in_general(data[start:])
 
     def _hear_in_general(self, data: bytes) -> None:
-        for item in self._decoder.feed(data):
+        decoder, self._is_watched = self._decoder or Decoder(), True
+        for item in decoder.feed(data):
             if isinstance(item, Frame):
                 self._hear_frame(item)
             elif item.reason != "noise":
                 self._damaged()
-        if self._decoder.pending and self._asked:
+        self._decoder = decoder if decoder.pending else None
+        self._is_watched = decoder.pending or self.trace is not None
+        if decoder.pending:
             self._wait_for_the_rest(len(data))
 
     def _wait_for_the_rest(self, have: int) -> None:
-        channel = self._channel
-        assert channel is not None
+        under_way = self._under_way()
+        if not under_way:
+            return
         gap_s = BYTE_GAP_S
-        if channel.byte_s and len(self._asked) == 1:
-            (job,) = self._asked.values()
-            missing = max(0, job.read.reply_length - have) * channel.byte_s
-            channel.rest(missing)
-            gap_s += missing
+        if self._byte_s and self._only is not None:
+            assert self._channel is not None
+            missing_s = max(0, self._only.read.reply_length - have) * self._byte_s
+            self._channel.rest(missing_s)
+            gap_s += missing_s
         begins_by = self._time() + gap_s
-        for job in self._asked.values():
+        for job in under_way:
             job.begins_by = max(job.begins_by, begins_by)
-        self._deadline.set(begins_by)
+        self.set(begins_by)
 
     def _hear_frame(self, frame: Frame) -> None:
-        for job in self._asked.values():
+        for job in self._under_way():
             if CODEC_2007.is_answer(_question(job), frame):
                 break
         else:
             self._hear_stranger(frame)
             return
-        self._arrived(job, job.read.reply_length)
+        now = self._time()
+        self._remove(job)
+        self._arrived(job, job.read.reply_length, now)
         if frame.is_abnormal or frame.has_more:
             self._is_odd(job)
         elif isinstance(job.read, PreparedEnergies):
@@ -238,11 +297,11 @@ class Poll:
             except FrameError:
                 self._is_odd(job)
             else:
-                self._have_energies(job, registers)
+                self._have_energies(job, registers, now)
         elif job.read.reply_length != len(frame.data) + 16:
             self._is_odd(job)
         else:
-            self._have_data(job, sent(frame.data[4:]))
+            self._have_data(job, sent(frame.data[4:]), now)
 
     def _hear_stranger(self, frame: Frame) -> None:
         """An answer to nobody's question. The echo of a question, which some adapters send back, is none."""
@@ -258,17 +317,18 @@ class Poll:
 
     # --- what came --------------------------------------------------------------------------------------------------
 
-    def _arrived(self, job: Job, length: int) -> None:
-        del self._asked[job.head]
-        self.counts["ok"] += 1
-        delay_s = self._time() - job.asked_at
-        channel = self._channel
-        if channel is not None and channel.byte_s:
-            delay_s -= channel.byte_s * (job.sent_bytes + length)
-        self._patience.took(job.number, delay_s)
-        self._heard_from(job)
+    def _arrived(self, job: Job, length: int, now: float) -> None:
+        self.ok += 1
+        delay_s = now - job.asked_at
+        if self._byte_s:
+            delay_s -= self._byte_s * (job.sent_bytes + length)
+        if not -FINE_S < delay_s - job.delay_s < FINE_S:
+            self._patience.took(job.number, delay_s)
+            job.wait_s, job.delay_s = self._patience.expect(job.number)
+        if self._patience.is_troubled:
+            self._heard_from(job)
 
-    def _have_data(self, job: Job, data: bytes) -> None:
+    def _have_data(self, job: Job, data: bytes, now: float) -> None:
         if job.read is TIME_OF_DAY:
             seconds = time_of_day(data)
             if seconds is None or not self._clock(job, seconds):
@@ -281,61 +341,73 @@ class Poll:
             self._is_odd(job)
             return
         if self._is_stopped:
-            self._next()
+            self._next(now)
         else:
-            self._ask(job)
+            self._ask(job, now)
 
-    def _have_energies(self, job: Job, registers: tuple[int | None, ...]) -> None:
+    def _have_energies(self, job: Job, registers: tuple[int | None, ...], now: float) -> None:
         if self._take(job, registers):
-            self._next()
+            self._next(now)
         else:
             self._is_odd(job)
 
     def _is_odd(self, job: Job) -> None:
         self._odd = self._odd or job
         self._is_stopped = True
-        self._next()
+        self._next(0.0)
 
     def _damaged(self) -> None:
         """Something came that is no frame: whoever was asked has to be asked in the general way."""
         self.counts["bad_frame"] += 1
         self.dirty = True
-        for job in self._asked.values():
-            self._odd = self._odd or job
         self._is_stopped = True
-        if len(self._asked) <= 1:
+        under_way = self._under_way()
+        self._odd = self._odd or (under_way[0] if under_way else None)
+        if len(under_way) <= 1:
             self._asked.clear()
+            self._only = None
             self._finish()
 
     # --- silence ------------------------------------------------------------------------------------------------------
 
-    def _expired(self) -> None:
+    def expired(self) -> None:
+        """See Deadline."""
         try:
             self._give_up()
         except Exception as error:
             self._fail(error)
 
     def _give_up(self) -> None:
-        if self._decoder.pending:
-            for item in self._decoder.flush():
-                if isinstance(item, Frame):
-                    self._hear_frame(item)
-                else:
-                    self._damaged()
+        decoder, self._decoder = self._decoder, None
+        self._is_watched = self.trace is not None
+        for item in decoder.flush() if decoder is not None else ():
+            if isinstance(item, Frame):
+                self._hear_frame(item)
+            else:
+                self._damaged()
         now = self._time()
-        for head, job in list(self._asked.items()):
-            if job.begins_by > now:
-                continue
-            del self._asked[head]
-            self._missed = job
-            self.counts["no_reply"] += 1
-            self._silence(job)
-            self._next()
-        if self._asked:
-            self._deadline.set(min(job.begins_by for job in self._asked.values()))
+        for job in self._under_way():
+            if job.begins_by <= now:
+                self._remove(job)
+                self._missed = job
+                self.counts["no_reply"] += 1
+                self._silence(job)
+                self._next(now)
+        under_way = self._under_way()
+        if under_way:
+            self.set(min(job.begins_by for job in under_way))
+
+    # --- who is asked -------------------------------------------------------------------------------------------------
+
+    def _under_way(self) -> list[Job]:
+        return list(self._asked.values()) if self._only is None else [self._only]
+
+    def _remove(self, job: Job) -> None:
+        self._only = None
+        self._asked.pop(job.head, None)
 
     def _finish(self) -> None:
-        self._deadline.clear()
+        self.clear()
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 

@@ -43,6 +43,7 @@ class Questions:
 
     def __init__(self) -> None:
         self._waiting: deque[Question] = deque()
+        self._begun: Question | None = None
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -62,11 +63,15 @@ class Questions:
             if question.told.done():
                 continue
             if question.expires_at > now_s:
+                self._begun = question
                 return question
             question.settle(Told("expired", reason="its time was over before the line got to it"))
         return None
 
     def reject(self, reason: str) -> None:
-        """Nobody can be asked now: the line is down."""
+        """Nobody can be asked now: the line is down. What was begun is not answered either."""
+        if self._begun is not None:
+            self._begun.settle(Told("line_down", reason=reason))
+            self._begun = None
         while self._waiting:
             self._waiting.popleft().settle(Told("line_down", reason=reason))

@@ -47,6 +47,9 @@ class Route(ABC):
     `shown_as` is its name in metrics: many terminals of one listener share one.
     """
 
+    longest_step_s: float
+    """Longer between two signs of life, and it is stuck."""
+
     def __init__(
         self,
         name: str,
@@ -79,6 +82,7 @@ class Route(ABC):
         self._orders = Orders(name, pool, authority, now)
         self._questions = Questions()
         self._woken = asyncio.Event()
+        metrics.LINES.labels(self.shown_as).inc(0)
 
     @abstractmethod
     async def _session(self) -> None:
@@ -107,6 +111,11 @@ class Route(ABC):
             self._questions.reject(self.down_reason)
         self._interrupt()
 
+    def give_up(self, reason: str) -> None:
+        """It was stopped: whoever waits for an answer is told so."""
+        self.down_reason = reason
+        self._questions.reject(reason)
+
     def counts(self) -> tuple[int, int]:
         """(wanted, present) slots."""
         return self._wanted.counts()
@@ -114,6 +123,10 @@ class Route(ABC):
     def late_meters(self) -> list[SiteMeter]:
         """The meters that lack a freeze which is due: the failure list."""
         return [self.meters[number] for number in self._wanted.late_meters()]
+
+    def newest_late(self, meter: SiteMeter) -> date | None:
+        """The newest day of which a late meter lacks its freeze."""
+        return self._wanted.newest_late(self._number[meter.meter_id])
 
     @property
     def parked(self) -> int:

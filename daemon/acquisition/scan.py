@@ -4,7 +4,8 @@ DL/T 645-2007 answers to abbreviated addresses: low bytes real, high bytes AA. A
 answer is a meter, silence is none, anything else is a collision, and the next higher byte is tried in all its hundred
 values. Voices that overlap may by chance give a frame that is good, of a meter that is not there or with another one
 beneath it: so a meter counts when it says its address to further questions, and to one that is for it alone. A 1997
-meter has no such address; the only one on a line answers a read to 99..99.
+meter has no such address; the only one on a line answers a read to 99..99. A line that talks unasked, or collides in
+all hundred values at once, has no such crowd of meters on it but noise: it is left.
 """
 
 from __future__ import annotations
@@ -25,11 +26,16 @@ from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, Decoder, Frame
 PROTOCOL_2007: Final = "dlt645-2007"
 PROTOCOL_1997: Final = "dlt645-1997"
 ENERGY: Final = bytes.fromhex("00000100")
-ADDRESS: Final = bytes.fromhex("01040004")
+PROOFS: Final = tuple(
+    bytes.fromhex(identifier)[::-1]
+    for identifier in ("00010000", "04000401", "02010100", "02800002", "04000102", "04000503", "04000409", "00020000")
+)
+"""Whose voice covers another's in one answer, sum and all, hardly does in so many different ones. Addresses that differ
+by 80H need it: the sum of the answer to read address has them twice and so is the same."""
 METER_NUMBER_1997: Final = bytes.fromhex("32C0")
 DIGITS: Final = 12
-MOST_HEARD: Final = 65_536
-"""A line that babbles without end is a collision."""
+LONGEST_ANSWER_S: Final = 3.0
+"""267 bytes of 11 bits need 2.4 s at 1200 Bd; a line that babbles on is cut."""
 HUNDRED: Final = range(100)
 
 
@@ -39,6 +45,8 @@ class Heard(Enum):
     SILENCE = "silence"
     METER = "meter"
     COLLISION = "collision"
+    NOISE = "noise"
+    """Bytes that no question asked for; not the answer to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +73,53 @@ class Patience:
 async def scan(
     channel: Channel, patience: Patience, *, line: str = "", wire: FilteringBoundLogger | None = None
 ) -> AsyncIterator[Step]:
-    """Every question on an open channel and what came to it; LineDown when the carrier goes away.
+    """Every question on an open channel and what came to it, and the noise that stopped it; LineDown when the carrier
+    goes away.
 
-    When nothing at all answers in 2007, a meter of 1997 is looked for. The walk is depth first, lowest digits first.
+    When nothing at all answers in 2007, a meter of 1997 is looked for.
     """
     ear = _Ear(channel, patience, line, wire)
-    todo = [ANY_ADDRESS]
+    if await ear.hears_noise():
+        yield Step(PROTOCOL_2007, ANY_ADDRESS, Heard.NOISE)
+        return
+    todo = [(ANY_ADDRESS, [ANY_ADDRESS])]
     anybody = False
     while todo:
-        pattern = todo.pop()
-        heard, address = await ear.ask(Frame(pattern, functions.READ_ADDRESS), pattern)
-        if address is not None and not await _is_alone(ear, pattern, address):
-            heard, address = Heard.COLLISION, None
-        yield Step(PROTOCOL_2007, pattern, heard, address)
-        anybody = anybody or heard is not Heard.SILENCE
-        if heard is Heard.COLLISION and "A" in pattern:
-            known = pattern.lstrip("A")
-            todo += [f"{number:02d}{known}".rjust(DIGITS, "A") for number in reversed(HUNDRED)]
+        parent, family = todo.pop()
+        collided = []
+        for pattern in family:
+            heard, address = await ear.ask(Frame(pattern, functions.READ_ADDRESS), pattern)
+            if address is not None and not await _is_alone(ear, pattern, address):
+                heard, address = Heard.COLLISION, None
+            yield Step(PROTOCOL_2007, pattern, heard, address)
+            anybody = anybody or heard is not Heard.SILENCE
+            if heard is Heard.COLLISION and "A" in pattern:
+                collided.append(pattern)
+        if len(collided) == len(HUNDRED):
+            yield Step(PROTOCOL_2007, parent, Heard.NOISE)
+        else:
+            todo += [(pattern, _one_longer(pattern)) for pattern in reversed(collided)]
     if not anybody:
         heard, address = await ear.ask(Frame(BROADCAST, functions_1997.READ, METER_NUMBER_1997), "")
         yield Step(PROTOCOL_1997, BROADCAST, heard, address)
 
 
+def _one_longer(pattern: str) -> list[str]:
+    """The hundred patterns with two digits more."""
+    known = pattern.lstrip("A")
+    return [f"{number:02d}{known}".rjust(DIGITS, "A") for number in HUNDRED]
+
+
 async def _is_alone(ear: _Ear, pattern: str, address: str) -> bool:
-    """Different questions to the pattern are answered by that meter alone, and one to itself, too."""
-    for asked, identifier in ((pattern, ENERGY), (pattern, ADDRESS), (address, ENERGY)):
-        if await ear.ask(Frame(asked, functions.READ, identifier), asked) != (Heard.METER, address):
+    """Different questions to the pattern are answered by that meter alone, and one to itself, too. A meter that obeys
+    the pattern only when it is asked for its address is asked for that once more."""
+    for identifier in PROOFS:
+        heard, who = await ear.ask(Frame(pattern, functions.READ, identifier), pattern)
+        if heard is Heard.SILENCE:
+            heard, who = await ear.ask(Frame(pattern, functions.READ_ADDRESS), pattern)
+        if heard is not Heard.METER or who not in (address, None):
             return False
-    return True
+    return await ear.ask(Frame(address, functions.READ, ENERGY), address) == (Heard.METER, address)
 
 
 class _Ear:
@@ -108,6 +135,10 @@ class _Ear:
                 return heard, address
         return Heard.SILENCE, None
 
+    async def hears_noise(self) -> bool:
+        """Whether anything comes though nobody was asked."""
+        return bool((await self._listen()).strip(b"\xfe"))
+
     async def _ask_once(self, request: Frame, pattern: str) -> tuple[Heard, str | None]:
         sent = encode_request(request)
         self._trace("tx", sent)
@@ -122,6 +153,7 @@ class _Ear:
         clock = asyncio.get_running_loop().time
         data = b""
         until = clock() + self._patience.answer_s
+        ends_by = until + LONGEST_ANSWER_S
         while True:
             try:
                 async with asyncio.timeout_at(until):
@@ -130,9 +162,7 @@ class _Ear:
                 return data
             self._trace("rx", piece)
             data += piece
-            if len(data) > MOST_HEARD:
-                return data
-            until = max(until, clock() + self._patience.quiet_s)
+            until = min(max(until, clock() + self._patience.quiet_s), ends_by)
 
     def _trace(self, direction: str, data: bytes) -> None:
         if self._wire is not None:
@@ -141,7 +171,8 @@ class _Ear:
 
 def judge(data: bytes, request: Frame, pattern: str) -> tuple[Heard, str | None]:
     """What the bytes that came to a question mean. Exactly one good answer, with FE around it at the most, is a meter;
-    several answers, or anything that is no frame, is a collision."""
+    several answers, or anything that is no frame, is a collision. The address is None when the answer repeats the
+    pattern in its place."""
     if not data.strip(b"\xfe"):
         return Heard.SILENCE, None
     decoder = Decoder()
@@ -154,6 +185,9 @@ def judge(data: bytes, request: Frame, pattern: str) -> tuple[Heard, str | None]
         return Heard.COLLISION, None
     told = frame.data[::-1].hex() if frame.function == functions.READ_ADDRESS and len(frame.data) == 6 else ""
     address = told if told.isdigit() else frame.address
-    if not address.isdigit() or any(a not in ("A", b) for a, b in zip(pattern, address, strict=False)):
+    if address == pattern and "A" in pattern and frame.function != functions.READ_ADDRESS:
+        return Heard.METER, None
+    is_asked = all(a in ("A", b) for a, b in zip(pattern, address, strict=False))
+    if not is_asked or not address.isdigit() or address == BROADCAST:
         return Heard.COLLISION, None
     return Heard.METER, address

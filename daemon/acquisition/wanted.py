@@ -135,6 +135,11 @@ class Wanted:
         """The meters that lack a freeze which is due."""
         return np.flatnonzero(self._mask & ~self._present)
 
+    def newest_late(self, meter: int) -> date | None:
+        """The newest day of which this meter lacks a freeze that is due."""
+        late = int(self._mask[meter] & ~self._present[meter])
+        return date.fromordinal(self._today + 1 - (late & -late).bit_length()) if late else None
+
     def _missing(self) -> NDArray[np.uint64]:
         """The bits of the slots that are to be read."""
         missing: NDArray[np.uint64] = self._mask & ~(self._present | self._on_its_way)

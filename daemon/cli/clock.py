@@ -71,11 +71,9 @@ def clock(
     channel = channel_to(tcp, serial, baud, parity)
     try:
         authority = authority_of(level, operator) if is_set else None
-        addresses = [one_meter(meter) for meter in meters]
+        addresses = [one_meter(meter) for meter in dict.fromkeys(meters)]
     except FrameError as error:
         raise click.UsageError(str(error)) from None
-    if (is_set or broadcast) and _is_near_midnight(_now()):
-        raise fail("no clock is set within 5 minutes of midnight: a day's freeze could be lost or taken twice")
     timing = Timing(reply_timeout_s=timeout, retries=retries)
     session = _Session(channel, protocol, timing, trace=trace)
     try:
@@ -101,12 +99,19 @@ class _Session:
         )
 
     async def run(self, meters: list[str], authority: Authority | None, *, broadcast: bool) -> list[Shown]:
-        """The clocks, after they were set when that was wanted."""
+        """The clocks, after they were set when that was wanted. Once one cannot be set, the others are left alone: a
+        password that is wrong for one meter would be counted by all."""
+        if authority or broadcast:
+            _refuse_near_midnight(_now())
         async with self._channel:
             if broadcast:
                 await self._broadcast(meters)
-            for meter in meters if authority else []:
-                await self._set(meter, authority or Authority("", ""))
+            for number, meter in enumerate(meters if authority else []):
+                try:
+                    await self._set(meter, authority or Authority("", ""))
+                except (NoReply, LineDown, MeterRefused) as error:
+                    done = f"; set before it: {', '.join(meters[:number])}" if number else ""
+                    raise fail(f"{error}\nWhat meter {meter} shows now is not known: read it{done}") from None
             return [await self._read(meter) for meter in meters]
 
     async def _read(self, meter: str) -> Shown:
@@ -119,6 +124,7 @@ class _Session:
 
     async def _set(self, meter: str, authority: Authority) -> None:
         run = self._conversation.run
+        _refuse_near_midnight(_now())
         if self._is_1997:
             secret = {"level": authority.level, "password": authority.password}
             await run(exchanges_1997.set_clock(meter, _now(), **secret), retries=0)
@@ -133,6 +139,7 @@ class _Session:
                     f"meter {shown.meter} is {_words(shown.ahead)}: it takes a broadcast for 5 minutes at the most; "
                     "set it with --set"
                 )
+        _refuse_near_midnight(_now())
         set_all = exchanges_1997.broadcast_time if self._is_1997 else exchanges.set_clock
         await self._conversation.run(set_all(_now()))
 
@@ -142,8 +149,10 @@ def _now() -> datetime:
     return datetime.now().astimezone().replace(tzinfo=None)
 
 
-def _is_near_midnight(now: datetime) -> bool:
-    return any((now + margin).date() != now.date() for margin in (-BROADCAST_LIMIT, BROADCAST_LIMIT))
+def _refuse_near_midnight(now: datetime) -> None:
+    """Asked before each clock: to reach many meters takes minutes."""
+    if any((now + margin).date() != now.date() for margin in (-BROADCAST_LIMIT, BROADCAST_LIMIT)):
+        raise fail("no clock is set within 5 minutes of midnight: a day's freeze could be lost or taken twice")
 
 
 def _words(ahead: timedelta) -> str:

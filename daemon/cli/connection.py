@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -17,17 +18,32 @@ from protocols.channels.tcp import TcpChannel
 TRACE_KEYS: Final = ("line", "direction", "bytes")
 F = TypeVar("F", bound=Callable[..., Any])
 
+BAUD: Final = click.IntRange(300, 921_600)
+"""What serial ports can be told; more than the driver knows is refused by it."""
+
+
+class Seconds(click.FloatRange):
+    """A time to wait: from `least` to a minute, and a number: nan is not below, above or between anything."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__(least, 60)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds; a wrong use when they are none."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds
+
 
 def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
     """The options --tcp, --serial, --baud, --parity, --timeout, --retries and --trace, with these defaults."""
     options = (
         click.option("--tcp", metavar="HOST:PORT", callback=host_and_port, help="A converter or gateway."),
         click.option("--serial", metavar="DEVICE", help="A serial port, such as /dev/ttyUSB0."),
-        click.option("--baud", type=click.IntRange(min=300), default=baud, show_default=True),
+        click.option("--baud", type=BAUD, default=baud, show_default=True),
         click.option("--parity", type=click.Choice(["E", "O", "N"]), default=parity, show_default=True),
-        click.option(
-            "--timeout", type=click.FloatRange(min=0.05), default=1.5, show_default=True, help="Seconds per try."
-        ),
+        click.option("--timeout", type=Seconds(0.05), default=1.5, show_default=True, help="Seconds per try."),
         click.option("--retries", type=click.IntRange(0, 10), default=1, show_default=True),
         click.option("--trace", is_flag=True, help="Show the bytes of the line on standard error."),
     )

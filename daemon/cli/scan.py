@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
@@ -14,9 +15,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from daemon.acquisition.scan import Heard, Patience, Step
+from daemon.acquisition.scan import PROTOCOL_1997, Heard, Patience, Step
 from daemon.acquisition.scan import scan as scan_line
-from daemon.cli.connection import channel_to, host_and_port, wire_trace
+from daemon.cli.connection import BAUD, Seconds, channel_to, host_and_port, wire_trace
 from daemon.cli.output import as_json, fail, print_json
 from protocols.channels.streams import StreamChannel
 from protocols.errors import LineDown
@@ -26,6 +27,8 @@ QUESTION: Final = 16
 """Characters of a question, wake-up included."""
 BAUDS: Final = (2400, 9600, 1200, 4800, 19200)
 PARITIES: Final = ("E", "N")
+LINE_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""What meterd.toml takes for one."""
 ROW: Final = ("address", "line", "point", "installed_on", "protocol")
 """Columns of meters.csv; the point gets the meter's address for a name until somebody knows a better one."""
 
@@ -43,21 +46,39 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One meter, or a collision that no address could part."""
+    """One meter, or a collision that no address could part, or noise."""
 
     step: Step
     speed: Speed
+
+    def in_words(self) -> str:
+        """What is no meter, for a person."""
+        where = f"{self.speed}: " if self.speed.baud else ""
+        if self.step.heard is Heard.NOISE:
+            return f"{where}{self.step.pattern}: noise, no meters: another master, a wrong speed or parity?"
+        if self.step.protocol == PROTOCOL_1997:
+            return f"{where}more than one meter of 1997, or noise: such meters are found one by one"
+        return f"{where}{self.step.pattern}: more than one answer: two meters with one address, or noise"
+
+
+@dataclass(slots=True)
+class Result:
+    """What a scan knows so far: it may be interrupted at any time."""
+
+    meters: list[Found] = field(default_factory=list)
+    unclear: list[Found] = field(default_factory=list)
+    questions: int = 0
 
 
 @click.command(short_help="Find the meters of a line.")
 @click.option("--tcp", metavar="HOST:PORT", callback=host_and_port, help="A converter or gateway.")
 @click.option("--serial", metavar="DEVICE", help="A serial port, such as /dev/ttyUSB0.")
-@click.option("--baud", "bauds", type=click.IntRange(min=300), multiple=True, help="Default: 2400 and the usual ones.")
+@click.option("--baud", "bauds", type=BAUD, multiple=True, help="Default: 2400 and the usual ones.")
 @click.option("--parity", "parities", type=click.Choice(["E", "O", "N"]), multiple=True, help="Default: E, then N.")
 @click.option("--line", "name", default="line-1", show_default=True, help="The line's name in the rows.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.02),
+    type=Seconds(0.02),
     default=0.6,
     show_default=True,
     help="Seconds in which a meter may begin to answer, besides the time on the wire.",
@@ -81,45 +102,51 @@ def scan(
     Asks by abbreviated addresses: a hundred short questions for every two digits in which meters differ, and on a
     serial port at each speed and parity in turn. Only reads. Nothing else may talk on the line meanwhile.
     """
+    if not re.fullmatch(LINE_NAME, name):
+        raise click.UsageError(f"--line {name!r} is no name of a line: letters, digits, dots, dashes")
     speeds = [Speed(baud, parity) for baud in bauds or BAUDS for parity in parities or PARITIES]
     if not serial:
         if bauds or parities:
             raise click.UsageError("--baud and --parity are for --serial; a converter has its own")
         speeds = [Speed(None, None)]
-    found: list[Found] = []
-    questions = 0
-    with _progress() as show:
-        for speed in speeds:
-            channel = channel_to(tcp, serial, speed.baud or BAUDS[0], speed.parity or PARITIES[0])
-            on_the_wire = QUESTION * BITS_PER_CHARACTER / (speed.baud or BAUDS[0]) if serial else 0.0
-            quiet_s = max(0.05, timeout / 4)
-            patience = Patience(timeout + on_the_wire, quiet_s, tries)
-            try:
-                here = asyncio.run(_scan(channel, patience, speed, show, trace=trace))
-            except LineDown as error:
-                raise fail(str(error)) from None
-            questions += here[1]
-            known = {it.step.address for it in found}
-            found += [it for it in here[0] if it.step.address is None or it.step.address not in known]
-    _print(found, questions, name, as_json)
+    result = Result()
+    try:
+        with _progress() as show:
+            for speed in speeds:
+                channel = channel_to(tcp, serial, speed.baud or BAUDS[0], speed.parity or PARITIES[0])
+                on_the_wire = QUESTION * BITS_PER_CHARACTER / (speed.baud or BAUDS[0]) if serial else 0.0
+                quiet_s = max(0.05, timeout / 4)
+                patience = Patience(timeout + on_the_wire, quiet_s, tries)
+                asyncio.run(_scan(channel, patience, speed, show, result, trace=trace))
+    except (LineDown, KeyboardInterrupt) as error:
+        _print(result, name, as_json)
+        if isinstance(error, LineDown):
+            raise fail(str(error)) from None
+        raise
+    _print(result, name, as_json)
+    if not result.meters:
+        raise fail(f"no meter answered {result.questions} questions: check the wires (A and B swapped?) and the power")
 
 
 async def _scan(
-    channel: StreamChannel, patience: Patience, speed: Speed, show: _Show, *, trace: bool
-) -> tuple[list[Found], int]:
-    """What was found at one speed, and with how many questions."""
-    found: list[Found] = []
+    channel: StreamChannel, patience: Patience, speed: Speed, show: _Show, result: Result, *, trace: bool
+) -> None:
+    """One speed."""
     asked, to_ask = 0, 1
     async with channel:
         async for step in scan_line(channel, patience, line=channel.name, wire=wire_trace() if trace else None):
+            if step.heard is Heard.NOISE:
+                result.unclear.append(Found(step, speed))
+                continue
             asked += 1
-            undivided = step.heard is Heard.COLLISION and "A" not in step.pattern
-            if step.heard is Heard.COLLISION and not undivided:
+            result.questions += 1
+            if step.heard is Heard.COLLISION and "A" in step.pattern:
                 to_ask += 100
-            if step.heard is Heard.METER or undivided:
-                found.append(Found(step, speed))
-            show(f"{speed} {step.pattern}".strip(), asked, max(to_ask, asked), len(found))
-    return found, asked
+            elif step.heard is Heard.COLLISION:
+                result.unclear.append(Found(step, speed))
+            elif step.address is not None and step.address not in [it.step.address for it in result.meters]:
+                result.meters.append(Found(step, speed))
+            show(f"{speed} {step.pattern}".strip(), asked, max(to_ask, asked), len(result.meters))
 
 
 class _Show:
@@ -151,24 +178,21 @@ def _progress() -> Iterator[_Show]:
         yield _Show(progress)
 
 
-def _print(found: list[Found], questions: int, name: str, as_json: bool) -> None:
-    meters = [it for it in found if it.step.heard is Heard.METER]
-    for it in found:
-        if it not in meters:
-            click.echo(f"{it.step.pattern}: more than one answer: two meters with one address, or noise", err=True)
-    if not meters:
-        raise fail(f"no meter answered {questions} questions: check the wires (A and B swapped?) and the power")
+def _print(result: Result, name: str, as_json: bool) -> None:
+    for it in result.unclear:
+        click.echo(it.in_words(), err=True)
+    if not result.meters:
+        return
     if not as_json:
         click.echo(",".join(ROW))
-    for it in meters:
+    for it in result.meters:
         address = it.step.address or ""
         row = dict(zip(ROW, (address, name, address, date.today().isoformat(), it.step.protocol), strict=True))  # noqa: DTZ011
         if as_json:
             print_json({**row, "baud": it.speed.baud, "parity": it.speed.parity})
         else:
             click.echo(",".join(row.values()))
-    speeds = sorted({str(it.speed) for it in meters if it.speed.baud})
+    speeds = sorted({str(it.speed) for it in result.meters if it.speed.baud})
+    at = f", at {' and '.join(speeds)}" if speeds else ""
     if not as_json:
-        click.echo(
-            f"{len(meters)} meters, {questions} questions{', at ' + ' and '.join(speeds) if speeds else ''}", err=True
-        )
+        click.echo(f"{len(result.meters)} meters, {result.questions} questions{at}", err=True)

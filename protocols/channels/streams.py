@@ -56,8 +56,9 @@ class StreamChannel(asyncio.Protocol, ABC):
 
     def write(self, data: bytes) -> None:
         """Hand the bytes to the carrier without waiting. LineDown when it is gone."""
-        if self._transport is None or self._down is not None:
-            raise self._down or LineDown(f"{self.name}: not open")
+        if self._down is not None:
+            raise self._down
+        assert self._transport is not None
         self._transport.write(data)
 
     def rest(self, for_s: float) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Final
 
 from protocols.errors import FrameError
 
 ENERGY_WIDTH: Final = 4
+_EXACT: Final = Context(Emin=-99, Emax=99, traps=[Inexact, Overflow, InvalidOperation])
+"""Rounds nothing away, whatever number a person writes."""
 
 
 def is_missing(data: bytes) -> bool:
@@ -43,13 +45,18 @@ def decode_registers(data: bytes, *, signed: bool = False) -> tuple[Decimal | No
 
 def encode_bcd(value: Decimal | int, width: int, decimals: int = 0, *, signed: bool = False) -> bytes:
     """A number to `width` bytes: 1234.56, 4, 2 -> 56 34 12 00. FrameError if it does not fit exactly."""
-    scaled = Decimal(value).scaleb(decimals)
-    if not scaled.is_finite():
+    number = Decimal(value)
+    if not number.is_finite():
         raise FrameError(f"{value} is no number")
+    misfit = FrameError(f"{value} does not fit into {width} BCD bytes with {decimals} decimals")
+    try:
+        scaled = _EXACT.scaleb(number, decimals)
+    except ArithmeticError:
+        raise misfit from None
     magnitude = abs(int(scaled))
     most = 10 ** (2 * width) if not signed else 8 * 10 ** (2 * width - 1)
     if scaled != int(scaled) or magnitude >= most or (scaled < 0 and not signed):
-        raise FrameError(f"{value} does not fit into {width} BCD bytes with {decimals} decimals")
+        raise misfit
     data = bytearray(bytes.fromhex(f"{magnitude:0{2 * width}d}")[::-1])
     if scaled < 0:
         data[-1] |= 0x80

@@ -7,7 +7,16 @@ from typing import Final
 
 from protocols.dlt645 import functions_1997
 from protocols.dlt645.frame import Frame, raw
-from protocols.dlt645.telling import Description, Told, Wrong
+from protocols.dlt645.telling import (
+    Description,
+    Told,
+    Wrong,
+    tell_address,
+    tell_broadcast_time,
+    tell_impossible_reply,
+    tell_no_data,
+    tell_unknown,
+)
 
 PROTOCOL: Final = "dlt645-1997"
 EMPTY_REPLIES: Final = frozenset(
@@ -26,7 +35,7 @@ def describe(frame: Frame) -> Description:
         bits = _tell_error_word(frame, told)
     else:
         tellers = _REPLIES if frame.is_response else _REQUESTS
-        tellers.get(frame.function, _tell_unknown)(frame, told)
+        tellers.get(frame.function, tell_unknown)(frame, told)
     return Description(
         protocol=PROTOCOL,
         direction="response" if frame.is_response else "request",
@@ -50,10 +59,6 @@ def _tell_error_word(frame: Frame, told: Told) -> tuple[str, ...]:
     bits = functions_1997.error_bits(frame.data[0])
     told.refuse(frame.data[0], bits)
     return bits
-
-
-def _tell_unknown(frame: Frame, told: Told) -> None:
-    told.add_hex("data", frame.data)
 
 
 def _take_identifier(frame: Frame, told: Told) -> bool:
@@ -97,22 +102,6 @@ def _tell_write(frame: Frame, told: Told) -> None:
     told.add_known(frame.data[6:])
 
 
-def _tell_address(frame: Frame, told: Told) -> None:
-    if len(frame.data) != 6:
-        told.wrong.append(f"an address has 6 bytes, not {len(frame.data)}")
-        told.add_hex("data", frame.data)
-    else:
-        told.add_bcd("address", frame.data)
-
-
-def _tell_time(frame: Frame, told: Told) -> None:
-    if len(frame.data) != 6:
-        told.wrong.append(f"a broadcast time has 6 data bytes, not {len(frame.data)}")
-        told.add_hex("data", frame.data)
-    else:
-        told.add_bcd("time", frame.data, "YYMMDDhhmmss")
-
-
 def _tell_baud(frame: Frame, told: Told) -> None:
     if len(frame.data) != 1:
         told.wrong.append(f"a change of baud rate has 1 data byte, not {len(frame.data)}")
@@ -138,22 +127,11 @@ def _tell_clear_demand(frame: Frame, told: Told) -> None:
         told.add("level", f"{frame.data[0]:02X}")
 
 
-def _tell_no_data(frame: Frame, told: Told) -> None:
-    if frame.data:
-        told.wrong.append(f"has no data by the standard, this one has {len(frame.data)} bytes")
-        told.add_hex("data", frame.data)
-
-
 def _tell_new_password(frame: Frame, told: Told) -> None:
     if len(frame.data) == 4:
         told.add("new_level", f"{frame.data[0]:02X}")
     else:
-        _tell_no_data(frame, told)
-
-
-def _tell_impossible_reply(frame: Frame, told: Told) -> None:
-    told.wrong.append("nobody answers a broadcast of the time")
-    told.add_hex("data", frame.data)
+        tell_no_data(frame, told)
 
 
 _Teller = Callable[[Frame, Told], None]
@@ -163,8 +141,8 @@ _REQUESTS: Final[dict[int, _Teller]] = {
     functions_1997.READ_FOLLOW: _tell_read,
     functions_1997.READ_AGAIN: _tell_read,
     functions_1997.WRITE: _tell_write,
-    functions_1997.BROADCAST_TIME: _tell_time,
-    functions_1997.WRITE_ADDRESS: _tell_address,
+    functions_1997.BROADCAST_TIME: tell_broadcast_time,
+    functions_1997.WRITE_ADDRESS: tell_address,
     functions_1997.CHANGE_BAUD: _tell_baud,
     functions_1997.CHANGE_PASSWORD: _tell_password,
     functions_1997.CLEAR_DEMAND: _tell_clear_demand,
@@ -173,8 +151,8 @@ _REPLIES: Final[dict[int, _Teller]] = {
     functions_1997.READ: _tell_read_reply,
     functions_1997.READ_FOLLOW: _tell_follow_reply,
     functions_1997.READ_AGAIN: _tell_read_reply,
-    functions_1997.BROADCAST_TIME: _tell_impossible_reply,
+    functions_1997.BROADCAST_TIME: tell_impossible_reply,
     functions_1997.CHANGE_BAUD: _tell_baud,
-    **dict.fromkeys(EMPTY_REPLIES, _tell_no_data),
+    **dict.fromkeys(EMPTY_REPLIES, tell_no_data),
     functions_1997.CHANGE_PASSWORD: _tell_new_password,
 }

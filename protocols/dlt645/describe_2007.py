@@ -12,7 +12,16 @@ from typing import Final
 from protocols.dlt645 import functions
 from protocols.dlt645.frame import Frame, raw
 from protocols.dlt645.identifiers import meaning
-from protocols.dlt645.telling import Description, Told, Wrong
+from protocols.dlt645.telling import (
+    Description,
+    Told,
+    Wrong,
+    tell_address,
+    tell_broadcast_time,
+    tell_impossible_reply,
+    tell_no_data,
+    tell_unknown,
+)
 
 PROTOCOL: Final = "dlt645-2007"
 ANY_TIME: Final = 0x99
@@ -30,7 +39,12 @@ ACTIONS: Final = {
     0x3A: "keep_power",
     0x3B: "keep_power_end",
 }
-MEASURED: Final = frozenset({0x00, 0x01, 0x02, 0x03, 0x05, 0x06})
+CIPHERTEXT: Final = 0x98
+"""PA: everything behind the operator is ciphertext and MAC, for the meter's security module alone."""
+PLAIN_WITH_MAC: Final = 0x99
+"""PA: plain data and a MAC."""
+MAC_WIDTH: Final = 4
+MEASURED: Final = frozenset({0x00, 0x01, 0x02, 0x03, 0x05, 0x06, 0x1D, 0x1E})
 """DI3 of what a meter measures or records: readable, never written."""
 EMPTY_REPLIES: Final = frozenset(
     {
@@ -56,7 +70,7 @@ def describe(frame: Frame) -> Description:
         bits = _tell_error_word(frame, told)
     else:
         tellers = _REPLIES if frame.is_response else _REQUESTS
-        tellers.get(frame.function, _tell_unknown)(frame, told)
+        tellers.get(frame.function, tell_unknown)(frame, told)
     return Description(
         protocol=PROTOCOL,
         direction="response" if frame.is_response else "request",
@@ -85,10 +99,6 @@ def _tell_error_word(frame: Frame, told: Told) -> tuple[str, ...]:
     bits = functions.error_bits(word)
     told.refuse(word, bits)
     return bits
-
-
-def _tell_unknown(frame: Frame, told: Told) -> None:
-    told.add_hex("data", frame.data)
 
 
 def _take_identifier(frame: Frame, told: Told) -> bool:
@@ -144,14 +154,6 @@ def _tell_follow_reply(frame: Frame, told: Told) -> None:
     told.add_hex("data", frame.data[4:-1])
 
 
-def _tell_address(frame: Frame, told: Told) -> None:
-    if len(frame.data) != 6:
-        told.wrong.append(f"an address has 6 bytes, not {len(frame.data)}")
-        told.add_hex("data", frame.data)
-    else:
-        told.add_bcd("address", frame.data)
-
-
 def _tell_write(frame: Frame, told: Told) -> None:
     """DI, level and password, operator, value. The password is not repeated: it is in `raw` for who needs it."""
     if not _take_identifier(frame, told):
@@ -162,22 +164,31 @@ def _tell_write(frame: Frame, told: Told) -> None:
         )
         told.add_hex("data", frame.data[4:])
         return
-    _tell_authority(frame.data[4:12], told)
+    value = _take_authority(frame.data[4:], told, least=1)
     if len(frame.data) == 12:
         told.wrong.append("a write without a value")
     if frame.data[3] in MEASURED:
         backwards = frame.data[:4].hex().upper()
         hint = f", {backwards} sent with its bytes in reverse?" if meaning(backwards) else ""
         told.wrong.append(f"{told.identifier} is measured by the meter and cannot be written{hint}")
-        told.add_hex("data", frame.data[12:])
-    elif len(frame.data) > 12:
-        told.add_known(frame.data[12:])
+        told.add_hex("data", value or b"")
+    elif value:
+        told.add_known(value)
 
 
-def _tell_authority(data: bytes, told: Told) -> None:
-    """PA P0 P1 P2 C0 C1 C2 C3."""
+def _take_authority(data: bytes, told: Told, *, least: int = 0) -> bytes | None:
+    """PA P0 P1 P2 C0 C1 C2 C3. Returns the plain data behind them, without the MAC that follows `least` or more bytes
+    of authority 99; None when they are ciphertext, which is told as it is."""
     told.add("level", f"{data[0]:02X}")
     told.add("operator", data[7:3:-1].hex().upper())
+    behind = data[8:]
+    if data[0] == CIPHERTEXT and behind:
+        told.add_hex("ciphertext", behind)
+        return None
+    if data[0] == PLAIN_WITH_MAC and len(behind) >= least + MAC_WIDTH:
+        told.add_hex("mac", behind[-MAC_WIDTH:])
+        return behind[:-MAC_WIDTH]
+    return behind
 
 
 def _tell_freeze(frame: Frame, told: Told) -> None:
@@ -220,51 +231,46 @@ def _tell_new_password(frame: Frame, told: Told) -> None:
 
 
 def _tell_clear(frame: Frame, told: Told) -> None:
-    if len(frame.data) != 8:
+    behind = _take_authority(frame.data, told) if len(frame.data) >= 8 else frame.data
+    if behind:
         told.wrong.append(f"this command has password and operator (8 data bytes), not {len(frame.data)}")
-    if len(frame.data) >= 8:
-        _tell_authority(frame.data[:8], told)
-        told.add_hex("data", frame.data[8:])
-    else:
-        told.add_hex("data", frame.data)
+        told.add_hex("data", behind)
+    elif not frame.data:
+        told.wrong.append("this command has password and operator (8 data bytes), not 0")
 
 
 def _tell_clear_events(frame: Frame, told: Told) -> None:
-    if len(frame.data) != 12:
-        told.wrong.append(f"clear events has password, operator and identifier (12 data bytes), not {len(frame.data)}")
-        told.add_hex("data", frame.data)
+    behind = _take_authority(frame.data, told, least=4) if len(frame.data) >= 12 else frame.data
+    if behind is None:
         return
-    _tell_authority(frame.data[:8], told)
-    told.identifier = frame.data[:7:-1].hex().upper()
+    if len(behind) != 4 or len(frame.data) < 12:
+        told.wrong.append(f"clear events has password, operator and identifier (12 data bytes), not {len(frame.data)}")
+        told.add_hex("data", behind)
+        return
+    told.identifier = behind[::-1].hex().upper()
 
 
 def _tell_control(frame: Frame, told: Told) -> None:
     """PA P0 P1 P2 C0..C3 N1 N2 and the time after which it must not be done any more; from 28 bytes on ciphertext."""
-    if len(frame.data) >= 28:
-        _tell_authority(frame.data[:8], told)
+    if len(frame.data) >= 28 and frame.data[0] != CIPHERTEXT:
+        _take_authority(frame.data[:8], told)
         told.add_hex("ciphertext", frame.data[8:])
         return
-    if len(frame.data) != 16:
-        told.wrong.append(f"a control command has 16 data bytes, a ciphered one 28 or more, not {len(frame.data)}")
-        told.add_hex("data", frame.data)
+    order = _take_authority(frame.data, told, least=8) if len(frame.data) >= 16 else frame.data
+    if order is None:
         return
-    _tell_authority(frame.data[:8], told)
-    n1, n2 = frame.data[8], frame.data[9]
+    if len(order) != 8 or len(frame.data) < 16:
+        told.wrong.append(f"a control command has 16 data bytes, a ciphered one 28 or more, not {len(frame.data)}")
+        told.add_hex("data", order)
+        return
+    n1, n2 = order[0], order[1]
     told.add("n1", f"{n1:02X}")
     if n1 in ACTIONS:
         told.add("action", ACTIONS[n1])
     else:
         told.wrong.append(f"no such control action: {n1:02X}")
     told.add("n2", f"{n2:02X}")
-    told.add_bcd("expiry", frame.data[10:], "YYMMDDhhmmss")
-
-
-def _tell_broadcast_time(frame: Frame, told: Told) -> None:
-    if len(frame.data) != 6:
-        told.wrong.append(f"a broadcast time has 6 data bytes, not {len(frame.data)}")
-        told.add_hex("data", frame.data)
-    else:
-        told.add_bcd("time", frame.data, "YYMMDDhhmmss")
+    told.add_bcd("expiry", order[2:], "YYMMDDhhmmss")
 
 
 def _tell_security(frame: Frame, told: Told) -> None:
@@ -285,27 +291,16 @@ def _tell_security_reply(frame: Frame, told: Told) -> None:
         told.add_hex("data", frame.data)
 
 
-def _tell_no_data(frame: Frame, told: Told) -> None:
-    if frame.data:
-        told.wrong.append(f"has no data by the standard, this one has {len(frame.data)} bytes")
-        told.add_hex("data", frame.data)
-
-
-def _tell_impossible_reply(frame: Frame, told: Told) -> None:
-    told.wrong.append("nobody answers a broadcast of the time")
-    told.add_hex("data", frame.data)
-
-
 _Teller = Callable[[Frame, Told], None]
 
 _REQUESTS: Final[dict[int, _Teller]] = {
     functions.SECURITY: _tell_security,
-    functions.BROADCAST_TIME: _tell_broadcast_time,
+    functions.BROADCAST_TIME: tell_broadcast_time,
     functions.READ: _tell_read,
     functions.READ_FOLLOW: _tell_follow,
-    functions.READ_ADDRESS: _tell_no_data,
+    functions.READ_ADDRESS: tell_no_data,
     functions.WRITE: _tell_write,
-    functions.WRITE_ADDRESS: _tell_address,
+    functions.WRITE_ADDRESS: tell_address,
     functions.FREEZE: _tell_freeze,
     functions.CHANGE_BAUD: _tell_baud,
     functions.CHANGE_PASSWORD: _tell_change_password,
@@ -316,11 +311,11 @@ _REQUESTS: Final[dict[int, _Teller]] = {
 }
 _REPLIES: Final[dict[int, _Teller]] = {
     functions.SECURITY: _tell_security_reply,
-    functions.BROADCAST_TIME: _tell_impossible_reply,
+    functions.BROADCAST_TIME: tell_impossible_reply,
     functions.READ: _tell_read_reply,
     functions.READ_FOLLOW: _tell_follow_reply,
-    functions.READ_ADDRESS: _tell_address,
+    functions.READ_ADDRESS: tell_address,
     functions.CHANGE_BAUD: _tell_baud,
     functions.CHANGE_PASSWORD: _tell_new_password,
-    **dict.fromkeys(EMPTY_REPLIES, _tell_no_data),
+    **dict.fromkeys(EMPTY_REPLIES, tell_no_data),
 }

@@ -22,6 +22,7 @@ from protocols.dlt645.bcd import (
     is_missing,
 )
 from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, WAKE_UP, Decoder, Frame, encode
+from protocols.dlt645.identifiers import meaning
 from protocols.dlt645.load_records import LoadRecord, decode_load_records
 from protocols.errors import FrameError, MeterdError, MeterRefused
 from protocols.exchange import Codec, Exchange
@@ -156,7 +157,8 @@ def read_energy(address: str, identifier: str = "00010000") -> Exchange[Frame, D
     data = yield from read(address, identifier)
     if len(data) < ENERGY_WIDTH:
         raise FrameError(f"meter {address} answered {identifier} with {len(data)} bytes, an energy has {ENERGY_WIDTH}")
-    return _energy(data[:ENERGY_WIDTH], signed=identifier[2:4] in ("00", "03", "04"))
+    known = meaning(identifier)
+    return _energy(data[:ENERGY_WIDTH], signed=known is not None and known.record.fields[0].signed)
 
 
 def read_registers(address: str) -> Exchange[Frame, tuple[Decimal | None, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from protocols.dlt645.frame import BROADCAST
+from protocols.dlt645.frame import BROADCAST, Frame
 from protocols.dlt645.values import Value, try_values
 from protocols.errors import FrameError
 
@@ -97,6 +97,42 @@ class Told:
             self.wrong.append(f"the answer carries the wildcard {address} in place of the meter's own address")
         elif address == BROADCAST:
             self.wrong.append("the answer carries the broadcast address in place of the meter's own address")
+
+
+def tell_unknown(frame: Frame, told: Told) -> None:
+    """Data that nobody can tell."""
+    told.add_hex("data", frame.data)
+
+
+def tell_address(frame: Frame, told: Told) -> None:
+    """Six bytes of address."""
+    if len(frame.data) != 6:
+        told.wrong.append(f"an address has 6 bytes, not {len(frame.data)}")
+        told.add_hex("data", frame.data)
+    else:
+        told.add_bcd("address", frame.data)
+
+
+def tell_no_data(frame: Frame, told: Told) -> None:
+    """A function that carries nothing."""
+    if frame.data:
+        told.wrong.append(f"has no data by the standard, this one has {len(frame.data)} bytes")
+        told.add_hex("data", frame.data)
+
+
+def tell_impossible_reply(frame: Frame, told: Told) -> None:
+    """An answer to a broadcast of the time."""
+    told.wrong.append("nobody answers a broadcast of the time")
+    told.add_hex("data", frame.data)
+
+
+def tell_broadcast_time(frame: Frame, told: Told) -> None:
+    """ss mm hh DD MM YY."""
+    if len(frame.data) != 6:
+        told.wrong.append(f"a broadcast time has 6 data bytes, not {len(frame.data)}")
+        told.add_hex("data", frame.data)
+    else:
+        told.add_bcd("time", frame.data, "YYMMDDhhmmss")
 
 
 def parse_hex(text: str) -> bytes:

@@ -22,6 +22,10 @@ from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import Exchange
 
 ALL_EVENTS: Final = "FFFFFFFF"
+ANY_TIME: Final = 99
+"""In place of a part of a time: every one, or never."""
+HIGHEST: Final = {"MM": 12, "DD": 31, "WW": 6, "hh": 23, "mm": 59, "ss": 59}
+"""Of the parts of a time. 00 is taken for all: a time that was never set has it."""
 LONGEST_WRITE: Final = 50
 """L of a write at the most (32H)."""
 OPAQUE_FUNCTIONS: Final = frozenset(
@@ -194,6 +198,12 @@ def _encode_field(field: Field, text: str) -> bytes:
         case Kind.TIME | Kind.DIGITS:
             if len(text) != 2 * field.width or not text.isdecimal() or not text.isascii():
                 raise FrameError(f"{field.name}: {text!r} is not {2 * field.width} digits {field.unit}".rstrip())
+            for at in range(0, len(text) if field.kind is Kind.TIME else 0, 2):
+                highest = HIGHEST.get(field.unit[at : at + 2], ANY_TIME)
+                if highest < int(text[at : at + 2]) != ANY_TIME:
+                    raise FrameError(
+                        f"{field.name}: there is no {field.unit[at : at + 2]} {text[at : at + 2]} in {text}"
+                    )
             return bytes.fromhex(text)[::-1]
         case Kind.HEX | Kind.BITS | Kind.RAW:
             try:

@@ -28,6 +28,8 @@ from protocols.modbus.frame import (
     WRITE_REGISTERS,
     Decoder,
     Frame,
+    Look,
+    Rules,
     encode_rtu,
     encode_tcp,
     exact_pdu,
@@ -40,6 +42,8 @@ RTU: Final = "modbus-rtu"
 TCP: Final = "modbus-tcp"
 PDU: Final = "modbus-pdu"
 """Function and data alone, as in the examples of the standard: no unit, no checksum."""
+LONG_RECORDING: Final = 16 * 1024
+"""Bytes. From there on it is faster to find out first where no frame can begin."""
 Told = dict[str, Any]
 """One frame or one skipped stretch, ready for JSON, with the keys of `meterd decode`."""
 
@@ -85,12 +89,12 @@ def describe_rtu(data: bytes) -> list[Told]:
     Whether a frame is a request or an answer stands nowhere in it: the reading whose length and checksum fit counts,
     an answer before a request, and a write of one register or coil (whose answer repeats it) is told as the request.
     """
-    return _describe_stream(data, RTU, Decoder(look_rtu, AS_ANYBODY), encode_rtu)
+    return _describe_stream(data, RTU, look_rtu, encode_rtu)
 
 
 def describe_tcp(data: bytes) -> list[Told]:
     """Likewise, for Modbus TCP."""
-    return _describe_stream(data, TCP, Decoder(look_tcp, AS_ANYBODY), encode_tcp)
+    return _describe_stream(data, TCP, look_tcp, encode_tcp)
 
 
 def describe_pdu(data: bytes) -> list[Told]:
@@ -101,13 +105,22 @@ def describe_pdu(data: bytes) -> list[Told]:
 
 def describe_any(data: bytes) -> list[Told]:
     """TCP, RTU or one PDU, whichever accounts for the bytes; what none of them does, as broken RTU."""
-    for told in (describe_tcp(data), describe_rtu(data), describe_pdu(data)):
+    as_rtu = describe_rtu(data)
+    for told in (describe_tcp(data), as_rtu, describe_pdu(data)):
         if all("skipped" not in item for item in told):
             return told
-    return describe_rtu(data)
+    return as_rtu
 
 
-def _describe_stream(data: bytes, protocol: str, decoder: Decoder, encode: Callable[[Frame], bytes]) -> list[Told]:
+def _describe_stream(
+    data: bytes, protocol: str, look: Callable[[bytes, bool, Rules], Look], encode: Callable[[Frame], bytes]
+) -> list[Told]:
+    sift = None
+    if len(data) >= LONG_RECORDING:
+        from protocols.modbus.sieve import sift_rtu, sift_tcp  # numpy: only when it pays
+
+        sift = sift_rtu if protocol == RTU else sift_tcp
+    decoder = Decoder(look, AS_ANYBODY, sift)
     return [
         _skipped(item) if isinstance(item, Skipped) else _describe(item, protocol, encode(item))
         for item in decoder.feed(data) + decoder.flush()

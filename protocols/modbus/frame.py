@@ -139,6 +139,14 @@ AS_METER: Final = Rules((_REQUESTS,), OUR_FUNCTIONS)
 AS_ANYBODY: Final = Rules((_RESPONSES, _REQUESTS), ALL_FUNCTIONS)
 
 
+class Sifted(NamedTuple):
+    """A byte for each place of a long recording. `possible`: 0 where no frame begins; `plausible`: 0 where there is
+    nothing but noise."""
+
+    plausible: bytes
+    possible: bytes
+
+
 def look_rtu(data: bytes, at_end: bool, rules: Rules) -> Look:
     """What begins with the first byte: only a frame whose checksum is right. `at_end`: no byte follows."""
     reason = "noise"
@@ -208,11 +216,16 @@ class Decoder:
 
     After a wrong checksum ONE byte is dropped and the search goes on, so no noise hides a frame behind it for longer
     than until `flush`. The result does not depend on how the stream was split into `feed` calls. `look`: `look_rtu`
-    or `look_tcp`.
+    or `look_tcp`. `sift` finds beforehand where a look is worth its time; it pays for recordings.
     """
 
-    def __init__(self, look: Callable[[bytes, bool, Rules], Look], rules: Rules) -> None:
-        self._look, self._rules = look, rules
+    def __init__(
+        self,
+        look: Callable[[bytes, bool, Rules], Look],
+        rules: Rules,
+        sift: Callable[[bytes, Rules], Sifted] | None = None,
+    ) -> None:
+        self._look, self._rules, self._sift = look, rules, sift
         self._kept = bytearray()
         self._dropped = bytearray()
         self._reason = ""
@@ -241,8 +254,13 @@ class Decoder:
 
     def _scan(self, *, at_end: bool) -> list[Frame | Skipped]:
         found: list[Frame | Skipped] = []
+        sifted = self._sift(bytes(self._kept), self._rules) if self._sift and len(self._kept) > LONGEST_FRAME else None
         start = 0
         while start < len(self._kept):
+            if sifted and (barren := self._barren(sifted, start)):
+                self._drop(found, self._kept[start : start + barren], "noise")
+                start += barren
+                continue
             ahead = bytes(self._kept[start : start + LONGEST_FRAME])
             length, reason, frame = self._look(ahead, at_end, self._rules)
             if frame is not None:
@@ -251,18 +269,25 @@ class Decoder:
                 found.append(frame)
                 start += length
             elif reason:
-                self._drop(found, self._kept[start], reason)
+                self._drop(found, self._kept[start : start + 1], reason)
                 start += 1
             else:
                 break
         del self._kept[:start]
         return found
 
-    def _drop(self, found: list[Frame | Skipped], byte: int, reason: str) -> None:
+    def _barren(self, sifted: Sifted, start: int) -> int:
+        """How many bytes from here begin no frame, nor say more about the stretch than is known already."""
+        marks = sifted.plausible if self._reason in ("", "noise") else sifted.possible
+        place = marks.find(1, start)
+        end = len(marks) if place < 0 else place
+        return min(end - start, MOST_NOISE_KEPT - len(self._dropped))
+
+    def _drop(self, found: list[Frame | Skipped], data: bytearray, reason: str) -> None:
         """Keep dropped bytes together as one stretch; the failure of its first false start says most about it."""
         if self._reason in ("", "noise"):
             self._reason = reason
-        self._dropped.append(byte)
+        self._dropped += data
         if len(self._dropped) == MOST_NOISE_KEPT:
             found.append(self._take(MOST_NOISE_KEPT))
 

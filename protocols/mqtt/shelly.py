@@ -1,14 +1,14 @@
-"""Shelly, second generation: status topics and RPC by id; energy in Wh.
+"""Shelly, second generation: status topics, notifications and RPC by id; energy in Wh.
 
-`{device}/status/emdata:0` and `{device}/status/switch:0` carry what changed, `{device}/online` is the last will.
-RPC goes to `{device}/rpc`, the answer comes on `{source}/rpc` with the same id. `minute_ts` is the start of a minute,
-not the time of the value, so no value has a time.
+`{device}/events/rpc` notifies of what changed and when, `{device}/status/emdata:0` and `{device}/status/switch:0` carry
+the same without a time (`minute_ts` is the start of a minute, not the time of the value), `{device}/online` is the last
+will. RPC goes to `{device}/rpc`, the answer comes on `{source}/rpc` with the same id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -38,13 +38,17 @@ class Shelly:
     echo = None
 
     def __init__(self, devices: Sequence[str], source: str, component: str = "emdata:0") -> None:
-        self._source = source
+        self._source, self._component = source, component
         name, _, number_text = component.partition(":")
         self._method = {"emdata": "EMData.GetStatus", "switch": "Switch.GetStatus"}[name]
         self._number = int(number_text or 0)
         self.subscriptions = (
             f"{source}/rpc",
-            *(topic for device in devices for topic in (f"{device}/status/{component}", f"{device}/online")),
+            *(
+                topic
+                for device in devices
+                for topic in (f"{device}/status/{component}", f"{device}/events/rpc", f"{device}/online")
+            ),
         )
 
     def read_registers(self, device: str, token: str, expires: datetime) -> Outgoing:
@@ -77,13 +81,21 @@ class Shelly:
             if payload not in (b"true", b"false"):
                 raise FrameError(f"{topic}: {payload[:40]!r} is neither true nor false")
             return [PresenceTold(device, payload == b"true")]
+        if rest == "events/rpc":
+            return self._notified(topic, device, json_object(topic, payload))
         if rest.startswith("status/"):
-            return _component(topic, device, json_object(topic, payload), None)
+            return _component(topic, device, json_object(topic, payload))
         return []
 
     def _call(self, device: str, token: str, method: str, parameters: dict[str, Any]) -> Outgoing:
         request = {"id": token, "src": self._source, "method": method, "params": parameters}
         return Outgoing(f"{device}/rpc", msgspec.json.encode(request), token, 0)
+
+    def _notified(self, topic: str, device: str, notice: dict[str, Any]) -> list[Event]:
+        """NotifyStatus and NotifyFullStatus carry the component; NotifyEvent carries none."""
+        content = table(topic, notice, "params")
+        told = table(topic, content, self._component)
+        return _component(topic, device, told, told_at=_instant(topic, content.get("ts"))) if told else []
 
     def _answer(self, topic: str, answer: dict[str, Any]) -> list[Event]:
         device, token = answer.get("src"), answer.get("id")
@@ -93,10 +105,12 @@ class Shelly:
             error = table(topic, answer, "error")
             return [Answered(device, token, "refused", f"{error.get('message', '')} ({error.get('code')})")]
         result = table(topic, answer, "result")
-        return _component(topic, device, result, token) or [Answered(device, token, "accepted")]
+        return _component(topic, device, result, token=token) or [Answered(device, token, "accepted")]
 
 
-def _component(topic: str, device: str, told: dict[str, Any], token: str | None) -> list[Event]:
+def _component(
+    topic: str, device: str, told: dict[str, Any], *, token: str | None = None, told_at: datetime | None = None
+) -> list[Event]:
     """What a status of emdata or switch tells: registers, the relay, or both."""
     events: list[Event] = []
     total = told["total_act"] if "total_act" in told else table(topic, told, "aenergy").get("total")
@@ -107,7 +121,16 @@ def _component(topic: str, device: str, told: dict[str, Any], token: str | None)
             if name in told
         }
         kwh = energy(topic, "energy", total, -WH_PER_KWH)
-        events.append(RegistersTold(device, (kwh,), values, token=token))
+        events.append(RegistersTold(device, (kwh,), values, told_at, token))
     if isinstance(told.get("output"), bool):
         events.append(RelayTold(device, not told["output"], not told["output"], token=token))
     return events
+
+
+def _instant(topic: str, seconds: object) -> datetime | None:
+    """Seconds since 1970; None from a device that does not know the time yet."""
+    since_1970 = number(topic, "ts", seconds)
+    try:
+        return None if since_1970 is None else datetime.fromtimestamp(float(since_1970), UTC)
+    except (OverflowError, ValueError, OSError):
+        raise FrameError(f"{topic}: ts is no time: {seconds!r}") from None

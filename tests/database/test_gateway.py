@@ -9,7 +9,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.gateway import Gateway
-from daemon.acquisition.line import Pace
+from daemon.acquisition.route import Pace
 from daemon.pipeline import Pipeline
 from protocols.channels.mqtt import Broker, MqttConnection
 from protocols.mqtt.messages import decode_down

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from protocols.dlt645.frame import Decoder, Frame, encode
 from simulators.clock import MeterClock
-from simulators.load import MWH_PER_KWH, RATES, SHAPES, LoadCurve
-from simulators.meter import MWH_PER_DIGIT, SimulatedMeter
+from simulators.load import MWH_PER_DIGIT, MWH_PER_KWH, RATES, SHAPES, LoadCurve
+from simulators.meter import SimulatedMeter
 from simulators.relay import Relay, RelayKind
 
 NO_LOAD = LoadCurve(mwh_per_day=0)
@@ -117,8 +117,8 @@ RECORDED = {
         "68611001301215681104363833378616",
         "686110013012156891063638333733336E16",
     ),
-    "d07-092 an identifier that it does not have": (
-        plain("398192000337"),
+    "d07-092 a settlement that there has not been": (
+        plain("398192000337", installed=date(2026, 5, 2), empty_freeze="refuse"),
         "6837030092813968110434333A333F16",
         "6837030092813968D101355D16",
     ),
@@ -248,9 +248,42 @@ identifiers = st.one_of(
     st.binary(min_size=4, max_size=4),
     st.builds(
         lambda head, ii, nn: bytes((nn, ii)) + bytes.fromhex(head)[::-1],
-        st.sampled_from(["0001", "0090", "0201", "0202", "0203", "0206", "0280", "0400", "0506", "0501", "1D00"]),
+        st.sampled_from(
+            [
+                "0001",
+                "0015",
+                "0090",
+                "00FE",
+                "0101",
+                "0201",
+                "0202",
+                "0203",
+                "0206",
+                "0280",
+                "0310",
+                "0311",
+                "0330",
+                "0333",
+                "0400",
+                "0401",
+                "0405",
+                "0500",
+                "0501",
+                "0502",
+                "0504",
+                "0506",
+                "0508",
+                "0600",
+                "0610",
+                "0700",
+                "1D00",
+            ]
+        ),
         st.integers(0, 255),
         st.integers(0, 255),
+    ),
+    st.sampled_from(["03010004", "04010004", "08010004", "010B0004", "030E0004", "02120004", "04120004"]).map(
+        bytes.fromhex
     ),
 )
 payloads = st.one_of(
@@ -258,16 +291,19 @@ payloads = st.one_of(
     identifiers,
     st.builds(lambda di, rest: di + bytes.fromhex("0200000001000000") + rest, identifiers, st.binary(max_size=8)),
     st.builds(lambda rest: bytes.fromhex("0200000001000000") + rest, st.binary(min_size=8, max_size=8)),
+    st.builds(lambda di, count: di + bytes((count,)) + bytes.fromhex("0000010526"), identifiers, st.integers(0, 255)),
 )
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 0x3F), payloads, st.integers(0, 200_000)), max_size=12),
     st.sampled_from([0, 8, 500, 10**6]),
+    st.sampled_from([{}, {"programming_key": True, "phases": 3}, {"security_module": True, "tariffs": 0}]),
 )
-def test_no_request_whatever_it_holds_breaks_a_meter(requests, kwh_per_day):
+def test_no_request_whatever_it_holds_breaks_a_meter(requests, kwh_per_day, what):
     time = SettableTime()
-    meter = SimulatedMeter("000000000006", now=time, curve=LoadCurve(kwh_per_day * MWH_PER_KWH), frame_limit=60)
+    curve = LoadCurve(kwh_per_day * MWH_PER_KWH)
+    meter = SimulatedMeter("000000000006", now=time, curve=curve, frame_limit=60, skipped_freeze_permille=20, **what)
     for control, data, passed_s in requests:
         reply = meter.answer(Frame("000000000006", control, data))
         assert reply is None or (reply.is_response and reply.function == control & 0x1F and len(reply.data) <= 60)

@@ -61,6 +61,10 @@ def test_the_sign_bit_hides_no_bad_digit() -> None:
         (Decimal(800_000), 4, 2, True),
         (Decimal("NaN"), 4, 2, True),
         (Decimal("Infinity"), 4, 2, True),
+        (Decimal("sNaN"), 4, 2, True),
+        (Decimal("1e999999999"), 4, 2, False),
+        (Decimal("1e-999999999"), 4, 2, False),
+        (Decimal("1.000000000000000000000000000000001"), 4, 2, False),
     ],
 )
 def test_a_number_that_does_not_fit_is_refused(value: Decimal, width: int, decimals: int, signed: bool) -> None:

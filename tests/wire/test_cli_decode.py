@@ -167,6 +167,7 @@ def test_many_frames_are_told_as_each_of_them(damage: list[tuple[int, int, int]]
         frames[number][-2] = checksum(frames[number][:-2])
     streams = [bytes(frame) for frame in frames]
     streams += [encode(Frame(address, 0x91, bytes.fromhex("0000010056341200"))) for address in ("A" * 12, "9" * 12)]
+    streams.append(encode(Frame("000000001600", 0x91, bytes.fromhex("00000100 56341200 56341200"))))  # a tail
     assert describe_streams(streams) == [[item.as_dict() for item in describe_stream(stream)] for stream in streams]
 
 

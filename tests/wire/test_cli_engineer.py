@@ -6,9 +6,11 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from decimal import Decimal
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -16,16 +18,21 @@ from click import Command
 from click.testing import CliRunner, Result
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
+from config.settings import Name
+from daemon.acquisition import scan as scan_module
 from daemon.acquisition.scan import Heard, Patience, Step, judge
 from daemon.acquisition.scan import scan as scan_line
 from daemon.cli import clock as clock_module
+from daemon.cli import scan as scan_command
 from daemon.cli.authority import ENVIRONMENT
 from daemon.cli.clock import clock
 from daemon.cli.read import read
 from daemon.cli.scan import scan
 from daemon.cli.write import write
 from protocols.dlt645.frame import ANY_ADDRESS, Decoder, Frame, encode
+from protocols.errors import LineDown
 from simulators.bus import SimulatedBus
 from simulators.clock import MeterClock
 from simulators.lines import serve_pty, serve_tcp
@@ -66,7 +73,7 @@ def run_on(
 @pytest.mark.parametrize(
     ("pty", "addresses", "questions"),
     [
-        # all, then 00 to 99 below it; each of the meters proves three times that it is alone
+        # all, then 00 to 99 below it; each of the meters proves that it is alone
         (False, ("000000001600", "000000001601"), 101),
         # below 01 once more
         (True, ("000000001600", "000000001601", "202611210001"), 201),
@@ -115,6 +122,23 @@ def test_the_same_meter_at_several_speeds_is_one() -> None:
     assert "4 questions, at 9600 8E1" in result.stderr
 
 
+@pytest.mark.parametrize("command", [scan, write, clock, read])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *[("--timeout", seconds) for seconds in ("nan", "inf", "0", "1e9")],
+        *[("--baud", baud) for baud in ("-2400", "99999999999999999999")],
+        *[("--tcp", place) for place in ("here", "here:0", "here:99999")],
+    ],
+)
+def test_numbers_that_no_line_has_are_wrong_use(command: Command, option: str, value: str) -> None:
+    asked = ["--meter", ADDRESSES[0]] if command is not scan else []
+    asked += ["--identifier", "04000103", "--value", "15"] if command is write else []
+    result = CliRunner().invoke(command, ["--serial", "/dev/null", *asked, option, value])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.stderr
+
+
 QUESTION = Frame(ANY_ADDRESS, 0x13)
 ANSWER = encode(Frame(ADDRESSES[0], 0x93, bytes.fromhex("001600000000")))
 
@@ -132,6 +156,8 @@ ANSWER = encode(Frame(ADDRESSES[0], 0x93, bytes.fromhex("001600000000")))
         (b"\x41\x13\xa0", Heard.COLLISION),
         (encode(QUESTION), Heard.COLLISION),
         (encode(Frame(ADDRESSES[0], 0x91, b"\0\0\1\0")), Heard.COLLISION),
+        (encode(Frame(ANY_ADDRESS, 0x93)), Heard.COLLISION),
+        (encode(Frame("9" * 12, 0x93, b"\x99" * 6)), Heard.COLLISION),
     ],
 )
 def test_one_answer_is_a_meter_and_anything_else_a_collision(data: bytes, heard: Heard) -> None:
@@ -161,18 +187,113 @@ class Overheard:
         return self._pieces.pop(0)
 
 
+def scanned(channel: Overheard | Talkative) -> list[Step]:
+    async def story() -> list[Step]:
+        return [step async for step in scan_line(channel, Patience())]
+
+    return asyncio.run(story())
+
+
+class Talkative:
+    """A channel that says something `unasked`, or after each question; `endless`: and never stops."""
+
+    def __init__(self, *, unasked: bool = False, endless: bool = False) -> None:
+        self._is_due, self._endless = unasked, endless
+
+    async def send(self, data: bytes) -> None:
+        self._is_due = True
+
+    async def receive(self) -> bytes:
+        await asyncio.sleep(0)
+        if not self._is_due:
+            raise TimeoutError
+        self._is_due = self._endless
+        return b"ERROR"
+
+
+def test_a_line_that_talks_unasked_is_noise_and_is_asked_nothing() -> None:
+    assert scanned(Talkative(unasked=True)) == [Step("dlt645-2007", ANY_ADDRESS, Heard.NOISE)]
+
+
+def test_a_line_that_never_stops_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "LONGEST_ANSWER_S", 0.01)
+    started = monotonic()
+    scanned(Talkative(unasked=True, endless=True))
+    assert monotonic() - started < 3
+
+
+def test_where_all_hundred_collide_there_are_no_meters() -> None:
+    steps = scanned(Talkative())
+    assert [step.heard for step in steps] == [Heard.COLLISION] * 101 + [Heard.NOISE]
+    assert steps[-1].pattern == ANY_ADDRESS
+
+
+class ObeysOnlyThirteen(SimulatedMeter):
+    """Knows the wildcard when it is asked for its address, and for nothing else."""
+
+    def answer(self, request: Frame) -> Frame | None:
+        return None if "A" in request.address and request.control == 0x11 else super().answer(request)
+
+
+class Parrot(SimulatedMeter):
+    """Answers from the address that was asked, wildcard or not."""
+
+    def answer(self, request: Frame) -> Frame | None:
+        reply = super().answer(request)
+        return reply and reply._replace(address=request.address)
+
+
+@pytest.mark.parametrize("kind", [ObeysOnlyThirteen, Parrot])
+@pytest.mark.parametrize("addresses", [ADDRESSES[:1], ADDRESSES])
+def test_a_meter_that_half_knows_the_wildcard_is_found(kind: type[SimulatedMeter], addresses: tuple[str, ...]) -> None:
+    bus = SimulatedBus([meter(address, kind=kind) for address in addresses])
+    found = [step.address for step in scanned(Overheard(bus)) if step.heard is Heard.METER]
+    assert found == list(addresses)
+
+
+class Nowhere(AbstractAsyncContextManager["Nowhere"]):
+    """An open channel that carries nothing."""
+
+    name = "nowhere"
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("ending", "told"), [(LineDown("the cable is out"), "the cable"), (KeyboardInterrupt(), "")])
+def test_what_was_found_before_the_end_is_printed(
+    monkeypatch: pytest.MonkeyPatch, ending: BaseException, told: str
+) -> None:
+    async def scan_until_the_end(*_: Any, **__: Any) -> AsyncIterator[Step]:
+        yield Step("dlt645-2007", ANY_ADDRESS, Heard.METER, ADDRESSES[0])
+        raise ending
+
+    monkeypatch.setattr(scan_command, "scan_line", scan_until_the_end)
+    monkeypatch.setattr(scan_command, "channel_to", lambda *_: Nowhere())
+    result = CliRunner().invoke(scan, ["--tcp", "127.0.0.1:1"])
+    assert result.exit_code == 1
+    assert f"{ADDRESSES[0]},line-1" in result.stdout
+    assert told in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["gate,3", "=1+1", "gate\n3", ""])
+def test_what_is_no_name_of_a_line_gets_into_no_row(name: str) -> None:
+    result = CliRunner().invoke(scan, ["--tcp", "127.0.0.1:1", "--line", name])
+    assert result.exit_code == 2
+    with pytest.raises(ValidationError):
+        TypeAdapter(Name).validate_python(name)
+
+
 @given(st.lists(st.integers(0, 999_999_999_998), min_size=1, max_size=4, unique=True))
 @settings(max_examples=100, deadline=None)
 @example([1, 50, 1900, 835670000])
+@example([0, 8000])
 def test_no_meter_is_missed_or_made_up_where_voices_garble_each_other(numbers: list[int]) -> None:
     """Bytes that overlap on the simulated line are joined by AND, which at times is a good frame of nobody."""
     addresses = {f"{number:012d}" for number in numbers}
     bus = SimulatedBus([meter(address, initial_kwh=Decimal(int(address) % 10_007)) for address in addresses])
 
-    async def story() -> list[Step]:
-        return [step async for step in scan_line(Overheard(bus), Patience())]
-
-    found = {step.address for step in asyncio.run(story()) if step.heard is Heard.METER}
+    found = {step.address for step in scanned(Overheard(bus)) if step.heard is Heard.METER}
     assert found == addresses
 
 
@@ -238,6 +359,13 @@ class TestWrite:
             ("0400", "1", "measured"),
             ("04000102", "hex:8", "hex: and bytes"),
             ("XX", "1", "not 8 hexadecimal digits"),
+            ("1D000001", "1", "measured by the meter"),
+            ("04001001", "hex:", "nothing to write"),
+            ("04001001", "hex:" + "00" * 39, "at most 50 data bytes"),
+            ("C010", "hex:" + "00" * 45, "at most 50 data bytes"),
+            ("04001001", "1e999999999", "does not fit"),
+            ("04000C01", "hex:02112233", "is a password"),
+            ("C212", "hex:02112233", "is a password"),
         ],
     )
     def test_what_cannot_be_written_is_wrong_use(self, identifier: str, value: str, words: str) -> None:
@@ -272,6 +400,99 @@ def test_what_was_not_kept_is_told_and_a_write_is_sent_once(silent: bool) -> Non
     words = "Whether it was written is not known" if silent else "accepted the write, but 04000102 reads 00 00 12"
     assert words in str(result.exception)
     assert forgetful.writes == 1
+
+
+class Answering(SimulatedMeter):
+    """Answers a write with `written` and every read after it with `after`; None is silence."""
+
+    before: Frame | None = Frame("", 0x91, bytes(3))
+    written: Frame | None = Frame("", 0x94)
+    after: Frame | None = None
+    writes = 0
+
+    def answer(self, request: Frame) -> Frame | None:
+        if request.control == 0x14:
+            self.writes += 1
+            reply = self.written
+        else:
+            reply = self.after if self.writes else self.before
+        if reply is None or reply.is_abnormal or request.control == 0x14:
+            return reply and reply._replace(address=self.address)
+        return Frame(self.address, reply.control, request.data[:4] + reply.data)
+
+
+def write_to(answering: SimulatedMeter, identifier: str, value: str) -> Result:
+    arguments = ("--meter", ADDRESSES[0], "--identifier", identifier, "--value", value, "--yes", "--timeout", "0.3")
+    return run_on(write, [answering], *arguments, "--retries", "0")
+
+
+@pytest.mark.usefixtures("_password")
+@pytest.mark.parametrize("after", [None, Frame("", 0xD1, b"\x04")], ids=["silence", "refusal"])
+def test_a_write_that_was_accepted_is_said_so_when_it_cannot_be_read_back(after: Frame | None) -> None:
+    answering = meter(ADDRESSES[0], kind=Answering)
+    assert isinstance(answering, Answering)
+    answering.after = after
+    result = write_to(answering, "04000102", "083000")
+    assert result.exit_code == 1
+    assert "accepted the write, but 04000102 cannot be read back" in str(result.exception)
+    assert "not known" not in str(result.exception)
+
+
+@pytest.mark.usefixtures("_password")
+def test_where_nothing_was_sent_nothing_is_unknown() -> None:
+    answering = meter(ADDRESSES[0], kind=Answering)
+    assert isinstance(answering, Answering)
+    answering.before = None
+    result = write_to(answering, "04000102", "083000")
+    assert result.exit_code == 1
+    assert "no reply" in str(result.exception)
+    assert "not known" not in str(result.exception)
+    assert answering.writes == 0
+
+
+@pytest.mark.usefixtures("_password")
+@pytest.mark.parametrize(
+    ("identifier", "value", "after", "is_kept"),
+    [
+        ("04000102", "083000", "023008", True),
+        ("04000102", "083000", "063008", False),
+        ("04000102", "083000", "593008", False),
+        ("04000102", "083001", "003008", False),
+        ("04000102", "235959", "020000", True),
+        ("04000102", "083000", "AA3008", False),
+        ("0400010C", "26030201083000", "02300801020326", True),
+        ("0400010C", "26030201083000", "02300801030326", False),
+        ("04000103", "15", "16", False),
+    ],
+)
+def test_a_clock_goes_on_until_it_is_read_back_and_nothing_else_does(
+    identifier: str, value: str, after: str, is_kept: bool
+) -> None:
+    answering = meter(ADDRESSES[0], kind=Answering)
+    assert isinstance(answering, Answering)
+    answering.after = Frame("", 0x91, bytes.fromhex(after))
+    result = write_to(answering, identifier, value)
+    assert result.exit_code == (0 if is_kept else 1), result.output
+
+
+@pytest.mark.usefixtures("_password")
+def test_a_meter_with_a_new_address_is_read_back_by_it() -> None:
+    class Renamed(SimulatedMeter):
+        def answer(self, request: Frame) -> Frame | None:
+            address = ADDRESSES[1] if renamed else ADDRESSES[0]
+            if request.address != address:
+                return None
+            if request.control == 0x14:
+                renamed.append(True)
+                return Frame(address, 0x94)
+            return Frame(address, 0x91, request.data[:4] + bytes.fromhex(address)[::-1])
+
+    renamed: list[bool] = []
+    old, new = (meter(address, kind=Renamed) for address in ADDRESSES)
+    arguments = ("--meter", ADDRESSES[0], "--identifier", "04000401", "--value", ADDRESSES[1], "--yes")
+    result = run_on(write, [old, new], *arguments, "--timeout", "0.3")
+    assert result.exit_code == 0, result.exception
+    assert result.stdout == f"address  {ADDRESSES[1]}\n"
 
 
 def test_without_a_password_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,3 +555,41 @@ class TestClock:
         result = self.run(monkeypatch, [meter(ADDRESSES[0])], how, at=at)
         assert result.exit_code == 1
         assert "midnight" in str(result.exception)
+
+    @pytest.mark.parametrize("how", ["--set", "--broadcast"])
+    def test_a_midnight_that_comes_nearer_while_meters_are_reached_stops_it(
+        self, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        times = iter([NOW.replace(hour=23, minute=54)])
+        monkeypatch.setattr(clock_module, "_now", lambda: next(times, NOW.replace(hour=23, minute=57)))
+        ahead = timedelta(hours=11, minutes=57, seconds=20)
+        wrong = meter(ADDRESSES[0], round(ahead.total_seconds()))
+        result = run_on(clock, [wrong], "--meter", ADDRESSES[0], how, "--timeout", "2")
+        assert result.exit_code == 1
+        assert "midnight" in str(result.exception)
+        assert wrong.clock.shows(NOW) == NOW + ahead
+
+    def test_a_wrong_password_is_tried_on_one_meter_and_what_was_done_is_told(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = meter(ADDRESSES[1], 90)
+        other.password = "654321"
+        last = meter("000000001602", 90, Forgetful)
+        assert isinstance(last, Forgetful)
+        result = self.run(monkeypatch, [meter(ADDRESSES[0], 90), other, last], "--set")
+        assert result.exit_code == 1
+        assert f"meter {ADDRESSES[1]} refused" in str(result.exception)
+        assert f"set before it: {ADDRESSES[0]}" in str(result.exception)
+        assert last.writes == 0
+
+    def test_a_clock_that_cannot_be_read_is_a_failure(self) -> None:
+        result = run_on(clock, [], "--meter", ADDRESSES[0], "--timeout", "0.05", "--retries", "0", "--json")
+        assert result.exit_code == 1
+        assert f"no clock of {ADDRESSES[0]}" in str(result.exception)
+        assert json.loads(result.stdout)["error"].startswith("no reply")
+
+    def test_a_meter_that_is_named_twice_is_set_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        forgetful = meter(ADDRESSES[0], kind=Forgetful)
+        assert isinstance(forgetful, Forgetful)
+        self.run(monkeypatch, [forgetful, forgetful], "--set")
+        assert forgetful.writes == 2  # date and time

@@ -67,6 +67,11 @@ def test_every_frame_is_told_with_the_bytes_it_came_from(address: str, control: 
         (0x14, "01010004 02000000 00000000", "without a value"),
         (0x14, "01010004", "12 bytes"),
         (0x14, "00010000 02000000 00000000 00", "cannot be written"),
+        (0x14, "0100001D 02000000 00000000 000000", "cannot be written"),
+        (0x19, "", "8 data bytes"),
+        (0x1A, "02000000", "8 data bytes"),
+        (0x1B, "02000000 00000000", "12 data bytes"),
+        (0x1C, "99000000 00000000 1A00 595923311226 AB", "16 data bytes"),
         (0x14, "04000101 02000000 00000000 01110116", "04000101 sent with its bytes in reverse"),
         (0x08, "1E12150B0C1A", "not BCD"),
         (0x08, "00", "6 data bytes"),
@@ -89,6 +94,28 @@ def test_what_breaks_the_standard_is_an_error_without_bits(control: int, data: s
     assert error is not None
     assert error.bits == ()
     assert words in error.text
+
+
+@pytest.mark.parametrize(
+    ("control", "data", "words"),
+    [
+        (0x10, "02", "4 bytes"),
+        (0x0F, "02000000", "8 data bytes"),
+        (0x04, "10C0 02000000", "a write has"),
+        (0x84, "00", "no data by the standard"),
+        (0x8F, "02", "no data by the standard"),
+        (0x0C, "", "1 data byte"),
+        (0x0A, "0016", "6 bytes"),
+        (0x81, "10", "no identifier"),
+        (0x81, "1090", "without data"),
+    ],
+)
+def test_what_breaks_the_standard_of_1997_is_an_error_without_bits(control: int, data: str, words: str) -> None:
+    description = told(control, data)
+    assert description.protocol == "dlt645-1997"
+    assert description.error is not None
+    assert description.error.bits == ()
+    assert words in description.error.text
 
 
 @pytest.mark.parametrize("address", ["AAAAAAAAAAAA", "AAAAAA001600", "999999999999"])
@@ -121,8 +148,37 @@ def test_a_refusal_is_told_in_bits_and_words() -> None:
         (0x1A, "02563412 01000000", {"level": "02", "operator": "00000001"}),
         (0x98, "02563412", {"new_level": "02"}),
         (0x03, "01000007 01000000 AB", {"identifier": "07000001", "operator": "00000001", "data": "AB"}),
+        (0x83, "01000007 AB", {"identifier": "07000001", "data": "AB"}),
         (0x14, "01010004 02563412 01000000 01110116", {"level": "02", "operator": "00000001", "date": "16011101"}),
         (0x1C, "98563412 01000000" + "AB" * 20, {"level": "98", "operator": "00000001", "ciphertext": "AB" * 20}),
+        (
+            0x14,
+            "01100004 98563412 01000000" + "12" * 20,
+            {"level": "98", "operator": "00000001", "ciphertext": "12" * 20},
+        ),
+        (
+            0x14,
+            "01100004 99563412 01000000 00200000 ABABABAB",
+            {"level": "99", "operator": "00000001", "mac": "ABABABAB", "alarm_1_amount": "20.00"},
+        ),
+        (0x14, "02020004 99563412 01000000 08", {"level": "99", "operator": "00000001", "day_tables": "8"}),
+        (0x1A, "98563412 01000000" + "AB" * 20, {"level": "98", "operator": "00000001", "ciphertext": "AB" * 20}),
+        (0x19, "99563412 01000000 ABABABAB", {"level": "99", "operator": "00000001", "mac": "ABABABAB"}),
+        (0x1B, "98563412 01000000" + "AB" * 20, {"level": "98", "operator": "00000001", "ciphertext": "AB" * 20}),
+        (
+            0x1C,
+            "99563412 01000000 1A00 595923311226 ABABABAB",
+            {
+                "level": "99",
+                "operator": "00000001",
+                "mac": "ABABABAB",
+                "n1": "1A",
+                "action": "trip",
+                "n2": "00",
+                "expiry": "261231235959",
+            },
+        ),
+        (0x1C, "02563412 01000000" + "AB" * 20, {"level": "02", "operator": "00000001", "ciphertext": "AB" * 20}),
         (0x05, "0102", {"data": "0102"}),
     ],
 )
@@ -132,8 +188,17 @@ def test_requests_and_answers_are_told_field_by_field(control: int, data: str, e
     assert description.error is None
 
 
+def test_the_error_word_of_the_security_module_has_two_bytes() -> None:
+    description = told(0xC3, "0201")
+    assert description.protocol == "dlt645-2007"
+    assert values(description) == {"security_error": "0102"}
+    assert description.error is not None
+    assert description.error.text == "the meter refused: security error word 0102"
+
+
 def test_identifiers_of_commands_are_told() -> None:
     assert told(0x1B, "02000000 00000000 FFFFFFFF").identifier == "FFFFFFFF"
+    assert told(0x1B, "99000000 00000000 FF003003 ABABABAB").identifier == "033000FF"
     assert told(0x18, "030C0004 02111111 02222222").identifier == "04000C03"
     assert told(0x03, "01000007 00000000").identifier is None
 

@@ -111,6 +111,41 @@ def test_what_is_sent_and_what_a_refusal_becomes(
     run_on_script(exchange(), [(sent, asked(sent.control | 0x80, "1090" if sent.control == 3 else ""))])
 
 
+def test_midnight_between_date_and_time_does_not_cost_a_day() -> None:
+    script = [
+        (asked(0x01, "10C0"), asked(0x81, "10C0 01110116")),
+        (asked(0x01, "11C0"), asked(0x81, "11C0 010000")),
+        (asked(0x01, "10C0"), asked(0x81, "10C0 02120116")),
+    ]
+    assert run_on_script(exchanges_1997.read_clock(METER), script) == datetime(2016, 1, 12, 0, 0, 1)
+
+
+def test_follow_up_frames_without_end_are_refused() -> None:
+    more = asked(0xA1, "1F90 00000000")
+    script = [(asked(0x01, "1F90"), more), *[(asked(0x02, "1F90"), more._replace(control=0xA2))] * 255]
+    with pytest.raises(FrameError, match="more than 255 follow-up frames"):
+        run_on_script(exchanges_1997.read(METER, "901F"), script)
+
+
+@pytest.mark.parametrize(("value", "words"), [(b"", "nothing to write"), (bytes(45), "at most 50 data bytes")])
+def test_what_cannot_be_written_down_is_never_sent(value: bytes, words: str) -> None:
+    with pytest.raises(FrameError, match=words):
+        next(exchanges_1997.write(METER, "C010", value, **SECRET))
+
+
+@pytest.mark.parametrize("control", [0x01, 0x02, 0x03])
+def test_an_answer_has_the_identifier_of_the_question(control: int) -> None:
+    request = asked(control, "1090")
+    assert CODEC_1997.is_answer(request, asked(control | 0x80, "1090 00"))
+    assert not CODEC_1997.is_answer(request, asked(control | 0x80, "2090 00"))
+    assert not CODEC_1997.is_answer(request, asked(control | 0x80))
+    assert CODEC_1997.is_answer(request, asked(control | 0xC0, "02"))
+
+
+def test_frames_with_a_password_are_secret() -> None:
+    assert [code for code in range(0x20) if CODEC_1997.has_secret(Frame(METER, code))] == [0x04, 0x0F]
+
+
 def test_follow_up_frames_have_no_number() -> None:
     script = [
         (asked(0x01, "1F90"), asked(0xA1, "1F90 5634")),
@@ -187,7 +222,7 @@ def test_the_simulated_meter_answers_in_the_older_version_alone() -> None:
     assert simulated.answer(asked(0x11, "00000100")) is None
     assert simulated.answer(asked(0x01, "1090", "AAAAAAAAAAAA")) is None
     assert simulated.answer(asked(0x01, "1090", "999999999999")) == answer
-    assert simulated.answer(asked(0x01, "11A0")) == asked(0xC1, "02")
+    assert simulated.answer(asked(0x01, "12C2")) == asked(0xC1, "02")
     assert simulated.answer(asked(0x03, "1090")) == asked(0xC3, "02")
     assert simulated.answer(asked(0x01, "11B6")) == asked(0x81, "11B6 2002")
     assert simulated.answer(asked(0x03, "11B6")) == asked(0x83, "11B6 2002")

@@ -140,6 +140,9 @@ def test_what_it_returns_is_what_the_meter_confirmed() -> None:
     assert confirmed == 2400
     with pytest.raises(FrameError, match="answered a change"):
         run_on_script(writing.change_baud(METER, 9600), [(asked(0x17, "20"), asked(0x97, "03"))])
+    for damaged in ("", "2020"):
+        with pytest.raises(FrameError, match="answered a change"):
+            run_on_script(writing.change_baud(METER, 9600), [(asked(0x17, "20"), asked(0x97, damaged))])
     answer = (asked(0x18, "010C0004 02563412 02563412"), asked(0x98, "02111111"))
     with pytest.raises(FrameError, match="another password"):
         run_on_script(writing.change_password(METER, 0, AUTHORITY, AUTHORITY), [answer])
@@ -153,6 +156,7 @@ def test_what_it_returns_is_what_the_meter_confirmed() -> None:
         (lambda: writing.write("AAAAAAAAAAAA", "04000103", b"\1", AUTHORITY), "not the address of one meter"),
         (lambda: writing.clear_meter("999999999999", AUTHORITY), "not the address of one meter"),
         (lambda: writing.write_address("99999999999"), "12 digits"),
+        (lambda: writing.write_address("999999999999"), "12 digits"),
         (lambda: writing.change_baud(METER, 115200), "none of 600"),
         (lambda: writing.change_password(METER, 10, AUTHORITY, AUTHORITY), "no password 10"),
         (lambda: writing.clear_meter(METER, Authority("2", "123456")), "level is not 2 digits"),
@@ -186,6 +190,10 @@ def test_a_meter_may_answer_from_its_new_address() -> None:
         ("04001001", "50.00", "00500000"),
         ("04000101", "16011101", "01110116"),
         ("04000B01", "0100", "0001"),
+        ("04000B02", "9999", "9999"),
+        ("04000106", "0000000000", "0000000000"),
+        ("04000102", "235959", "595923"),
+        ("04010001", "233014", "143023"),
         ("04000307", "100", "000100"),
         ("04000901", "0x3F", "3F"),
         ("04020000", "010101,060102", "010101 020106"),
@@ -209,6 +217,12 @@ def test_what_a_person_writes_becomes_bytes_and_back(identifier: str, text: str,
         ("04E00000", "1"),
         ("04000103", "1,2"),
         ("06000001", "1"),
+        ("04000102", "240000"),
+        ("04000102", "086000"),
+        ("04000102", "080060"),
+        ("04000101", "26130101"),
+        ("04000101", "26013201"),
+        ("04000101", "26013107"),
     ],
 )
 def test_what_does_not_fit_is_refused(identifier: str, text: str) -> None:
@@ -249,6 +263,35 @@ def test_load_records_are_read_with_count_and_time(length_counts_end: bool) -> N
     values = decode_values("06000001", data)
     assert values[0] == ("load_record_since_1_time", "2602011200", "YYMMDDhhmm")
     assert values[1] == ("load_record_since_1_voltage_a", "222.3", "V")
+
+
+def test_each_block_of_a_load_record_has_its_values() -> None:
+    blocks = (
+        "2322 2322 FFFF 004500 004580 FFFFFF 0050",
+        "563412 563492" + "010000" * 6,
+        "0010 0090 0005 0005",
+        "78563412 01000000 01000000 01000080",
+        "01000000 02000000 03000000 04000000",
+        "563412 563492",
+    )
+    body = bytes.fromhex("A0A0 00 0012010226" + "".join(f"{block}AA" for block in blocks))
+    body = body[:2] + bytes((len(body) - 3,)) + body[3:]
+    (told,) = decode_load_records(body + bytes((sum(body) & 0xFF, 0xE5)))
+    assert [f"{value} {unit}".rstrip() for _, value, unit in told.values] == [
+        *("222.3 V", "222.3 V", "None V", "4.500 A", "-4.500 A", "None A", "50.00 Hz"),
+        *("12.3456 kW", "-12.3456 kW", "0.0001 kW", "0.0001 kW", *["0.0001 kvar"] * 4),
+        *("1.000", "-1.000", "0.500", "0.500"),
+        *("123456.78 kWh", "0.01 kWh", "0.01 kvarh", "-0.01 kvarh"),
+        *("0.01 kvarh", "0.02 kvarh", "0.03 kvarh", "0.04 kvarh"),
+        *("12.3456 kW", "-12.3456 kvar"),
+    ]
+
+
+def test_bytes_behind_the_blocks_of_a_load_record_are_refused() -> None:
+    body = record(length_counts_end=False)[:-2]
+    longer = body[:2] + bytes((body[2] + 1,)) + body[3:] + b"\0"
+    with pytest.raises(FrameError, match="1 bytes behind the 6 blocks"):
+        decode_load_records(longer + bytes((sum(longer) & 0xFF, 0xE5)))
 
 
 def test_no_single_wrong_byte_of_a_load_record_is_taken() -> None:

@@ -77,6 +77,8 @@ def test_what_is_no_identifier_is_refused_before_anything_is_sent(identifier: st
     [
         ("00010000", "56341200", Decimal("1234.56")),
         ("00000000", "56341280", Decimal("-1234.56")),
+        ("002B0000", "56341280", Decimal("-1234.56")),
+        ("00010000", "56341280", Decimal("801234.56")),
         ("00010000", "FFFFFFFF", None),
         ("00010000", "0000000003", Decimal("0.00")),
     ],
@@ -85,6 +87,12 @@ def test_energy_is_decimal_with_its_sign_or_none(identifier: str, data: str, ene
     wire = bytes.fromhex(identifier)[::-1].hex()
     script = [(asked(0x11, wire), said(0x91, wire + data))]
     assert run_on_script(exchanges.read_energy(METER, identifier), script) == energy
+
+
+def test_a_status_word_of_another_length_is_refused() -> None:
+    script = [(asked(0x11, "03050004"), said(0x91, "03050004 500000"))]
+    with pytest.raises(FrameError, match="3 bytes, a status word has 2"):
+        run_on_script(exchanges.read_status_word_3(METER), script)
 
 
 def test_an_energy_that_is_too_short_is_refused() -> None:

@@ -266,6 +266,10 @@ def test_probe_prints_every_reading_and_marks_the_likely_one() -> None:
         (("--address", "0x200"), "refused registers 0200 to 0201 (function 4): illegal data address"),
         (("--address", "70000"), "'70000' is not a register"),
         (("--address", "2", "--count", "126"), "126 is not in the range"),
+        (("--address", "2", "--timeout", "nan"), "'nan' is no number of seconds"),
+        (("--address", "2", "--timeout", "inf"), "inf is not in the range"),
+        (("--address", "2", "--timeout", "0"), "0.0 is not in the range"),
+        (("--address", "2", "--timeout", "-1"), "-1.0 is not in the range"),
     ],
 )
 def test_probe_says_what_is_wrong(arguments: tuple[str, ...], message: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import subprocess
 from base64 import b64encode
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -29,6 +28,7 @@ from simulators.bus import SimulatedBus
 from simulators.faults import Fault
 from simulators.meter import SimulatedMeter
 from simulators.mqtt import SimulatedGateway
+from tests.servers.certificates import make_certificates, tls_settings
 from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto, plugin
 
 PATIENCE_S = 20
@@ -287,35 +287,15 @@ def test_who_is_no_broker_is_given_up(me, monkeypatch, greeting):
 # --- TLS --------------------------------------------------------------------------------------------------------------
 
 
-def openssl(folder, *arguments):
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """An authority, a broker's and a client's certificate signed by it, and a stranger's authority."""
     folder = tmp_path_factory.mktemp("certificates")
-    for name in ("ca", "stranger"):
-        openssl(folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
-    for name in ("broker", "client"):
-        (folder / f"{name}.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        openssl(folder, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
-                "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem")  # fmt: skip
+    make_certificates(folder)
     return folder
 
 
 def test_tls_with_a_client_certificate_and_without_trust(tmp_path, certificates, me):
-    settings = (
-        LISTENER
-        + KEPT
-        + (
-            f"cafile {certificates}/ca.pem\ncertfile {certificates}/broker.pem\nkeyfile {certificates}/broker.key\n"
-            "require_certificate true\nuse_identity_as_username true\n"
-        )
-    )
+    settings = LISTENER + KEPT + tls_settings(certificates)
     ours = Tls(certificates / "ca.pem", certificates / "client.pem", certificates / "client.key")
 
     async def scene(secure):

@@ -184,7 +184,7 @@ def test_no_payload_does_more_than_be_refused(payload):
     for family, topics in (
         (OWN, ["meterd/gw-1/up/answer"]),
         (TASMOTA, ["tele/plug-1/SENSOR", "stat/plug-1/STATUS8", "stat/plug-1/POWER", "tele/plug-1/LWT"]),
-        (SHELLY, ["meterd-1/rpc", "shellypro3em-1/status/emdata:0", "shellypro3em-1/online"]),
+        (SHELLY, ["meterd-1/rpc", *(f"shellypro3em-1/{it}" for it in ("status/emdata:0", "events/rpc", "online"))]),
         (TTU, ["database/get/response/meterd/realtime", "collector/notify/event/database/m/d"]),
     ):
         for topic in topics:
@@ -276,6 +276,45 @@ def test_shelly_counts_in_wh_and_null_is_missing():
     assert registers.told_at is None  # minute_ts is the start of some minute, not the time of the value
     assert relay == RelayTold("shellyplus1pm-1", True, True)
     assert SHELLY.events("shellypro3em-1/online", b"false") == [PresenceTold("shellypro3em-1", False)]
+
+
+SHELLY_NOTICE = """{"src":"shellyplus1pm-1","dst":"shellyplus1pm-1/events","method":"NotifyStatus","params":
+{"ts":1777651205.04,"switch:0":{"id":0,"aenergy":{"by_minute":[0.0],"minute_ts":1777651140,"total":1234.5}}}}"""
+"""The frame of shelly-api-docs.shelly.cloud/gen2/General/Notifications, with another time and component."""
+
+
+def test_shelly_notifies_with_its_own_time():
+    topic = "shellyplus1pm-1/events/rpc"
+    assert topic in SWITCH.subscriptions
+    at = datetime(2026, 5, 1, 16, 0, 5, 40_000, UTC)
+    for notice in (SHELLY_NOTICE, SHELLY_NOTICE.replace("NotifyStatus", "NotifyFullStatus")):
+        assert SWITCH.events(topic, notice.encode()) == [
+            RegistersTold("shellyplus1pm-1", (Decimal("1.2345"),), told_at=at)
+        ]
+    turned = b'{"method":"NotifyStatus","params":{"ts":1631186545.04,"switch:0":{"id":0,"output":true}}}'
+    assert SWITCH.events(topic, turned) == [RelayTold("shellyplus1pm-1", False, False)]
+    (timeless,) = SWITCH.events(topic, SHELLY_NOTICE.replace("1777651205.04", "null").encode())
+    assert timeless.told_at is None
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        b'{"method":"NotifyStatus","params":{"ts":1624348482.25,"cloud":{"connected":false}}}',
+        b'{"method":"NotifyStatus","params":{"ts":1624348482.25,"switch:1":{"id":1,"aenergy":{"total":1}}}}',
+        b'{"method":"NotifyStatus","params":{"ts":1624348482.25,"switch:0":null}}',
+        b'{"method":"NotifyEvent","params":{"ts":1,"events":[{"component":"switch:0","id":0,"event":"x","ts":1}]}}',
+        b'{"method":"NotifyStatus"}',
+    ],
+)
+def test_a_shelly_notice_of_something_else_tells_nothing(notice):
+    assert SWITCH.events("shellyplus1pm-1/events/rpc", notice) == []
+
+
+@pytest.mark.parametrize("ts", ["1e300", "-1e18", '"soon"', "true", "[]"])
+def test_a_shelly_notice_of_a_strange_time_is_refused(ts):
+    with pytest.raises(FrameError, match="shellyplus1pm-1/events/rpc: ts is no "):
+        SWITCH.events("shellyplus1pm-1/events/rpc", SHELLY_NOTICE.replace("1777651205.04", ts).encode())
 
 
 def test_shelly_answers_by_the_id_of_the_question():

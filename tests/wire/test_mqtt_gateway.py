@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
 from daemon.acquisition.gateway import Gateway
-from daemon.acquisition.line import Pace
+from daemon.acquisition.route import Pace
 from daemon.acquisition.wanted import due_day
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
@@ -422,6 +423,73 @@ def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(broker, now, t
     run(scene())
 
 
+def test_a_pushed_register_is_acknowledged_when_it_is_stored(broker):
+    """And so is one that comes again meanwhile, over another connection too."""
+
+    def site():
+        made = Site(broker, **tasmota(), now=Clock(NIGHT + seconds(2)), storing=False)
+        made.gateway._midnights.next = lambda now: None  # nobody is asked
+        return made
+
+    def push(address):
+        told = {"Time": (NIGHT + seconds(1)).isoformat(), "ENERGY": {"Total": 7.5}}
+        broker.publish(f"tele/{address}/SENSOR", json.dumps(told))
+
+    async def scene():
+        first = site()
+        async with first.running():
+            await first.until(lambda: first.gateway.up)
+            for _ in range(2):
+                push(ADDRESSES[0])
+            await first.until(lambda: first.gateway._heard == 2)
+        second = site()
+        connections = []
+        connect = second.gateway._new_connection
+        second.gateway._new_connection = lambda: connections.append(connect()) or connections[-1]
+        async with second.running():
+            await second.until(lambda: second.gateway._heard == 2)
+            connections[0].abort()
+            await second.until(lambda: second.gateway._heard == 4)
+            (arrival,) = second.arrivals
+            second.store(arrival)
+            push(ADDRESSES[0])
+            await second.until(lambda: second.gateway._heard == 5)
+        third = site()
+        async with third.running():
+            await third.until(lambda: third.gateway.up)
+            push(ADDRESSES[1])
+            await third.until(lambda: third.arrivals)
+            assert third.gateway._heard == 1
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("told_s", "now_s", "offset_s"),
+    [
+        (60, 60, 60),
+        (-60, -60, -60),
+        (0, 60, 60),
+        (60.001, 60.001, None),
+        (-60.001, -60.001, None),
+        (30, 60.001, None),
+        (60.001, 30, None),
+        (-30, 30, -30),
+        (-30, 30.001, None),  # too far from each other
+    ],
+)
+def test_neither_the_device_nor_we_may_be_further_from_midnight_than_the_limit(broker, told_s, now_s, offset_s):
+    async def scene():
+        site = Site(broker, **tasmota())
+        told_at, now = NIGHT + seconds(told_s), NIGHT + seconds(now_s)
+        is_taken = await site.gateway._freeze_here(0, (Decimal(1),), told_at, now)
+        offsets = [arrival.freeze.host_offset for arrival in site.arrivals]
+        assert (is_taken, offsets) == ((False, []) if offset_s is None else (True, [seconds(offset_s)]))
+        assert (0 in site.gateway._midnights._done) is is_taken
+
+    run(scene())
+
+
 def test_a_midnight_that_could_not_be_handed_on_is_not_done(broker):
     async def scene():
         gateway = Site(broker, **tasmota(), now=Clock(NIGHT + seconds(1))).gateway
@@ -502,6 +570,36 @@ def test_an_answer_of_another_device_with_our_token_is_foreign(broker):
     run(scene())
 
 
+def test_the_relay_of_another_device_is_not_taken_for_the_one_that_was_asked(broker):
+    async def scene():
+        site = Site(broker)
+        connections, seen = [], []
+        connect = site.gateway._new_connection
+        site.gateway._new_connection = lambda: connections.append(connect()) or connections[-1]
+        site.gateway._orders.observed = lambda command, relay: seen.append(relay) or asyncio.sleep(0)
+        before = replies("foreign")
+
+        async def answer(terminal, *told):
+            while (question := json.loads((await terminal.receive()).payload)).get("what") != "relay":
+                continue
+            for meter, is_open in told:
+                content = {"v": 1, "type": "answer", "token": question["token"], "meter": meter, "outcome": "ok"}
+                content["relay"] = {"open": is_open}
+                await terminal.publish("meterd/gw/up/answer", json.dumps(content).encode())
+
+        async with MqttConnection(Broker("127.0.0.1", broker.port, "terminal")) as terminal, site.running():
+            await terminal.subscribe("meterd/gw/down/read")
+            await site.until(lambda: site.gateway.up)
+            for told in ([(ADDRESSES[1], True)], [(ADDRESSES[1], True), (ADDRESSES[0], False)]):
+                answering = asyncio.create_task(answer(terminal, *told))
+                await site.gateway._verify(connections[0], ADDRESSES[0], SimpleNamespace(address=ADDRESSES[0]))
+                await answering
+        assert [relay and relay.relay_open for relay in seen] == [None, False]
+        assert replies("foreign") == before + 2
+
+    run(scene())
+
+
 def test_a_broker_that_hangs_does_not_keep_a_gateway_from_ending(tmp_path):
     with Mosquitto(tmp_path, LISTENER) as hanging:
 
@@ -518,6 +616,30 @@ def test_a_broker_that_hangs_does_not_keep_a_gateway_from_ending(tmp_path):
             run(scene())
         finally:
             os.kill(hanging._process.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_cancellation_in_the_moment_of_a_lost_connection_ends_the_gateway(broker, steps):
+    """So many steps of the event loop after the loss, wherever the gateway has got to."""
+
+    async def scene():
+        site = Site(broker, **tasmota())
+        connections = []
+        connect = site.gateway._new_connection
+        site.gateway._new_connection = lambda: connections.append(connect()) or connections[-1]
+        task = asyncio.create_task(site.gateway.run())
+        await site.until(lambda: site.gateway.up)
+        connections[0].abort()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=2)
+        is_cancelled = task.cancelled()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert is_cancelled
+
+    run(scene())
 
 
 @pytest.mark.parametrize("flavour", ["tasmota", "shelly"])

@@ -36,7 +36,8 @@ print(json.dumps({
     "date": told(client.read_04(0x04000101)),
     "address": told(client.read_address()),
     "block": told(client.read_00(0x0001FF00)),
-    "unknown": told(client.read_02(0x02070100)),
+    "reactive": told(client.read_00(0x00050000)),
+    "unknown": told(client.read_04(0x04030001)),
     "freeze": told(client.freeze(month=3, day=2, hour=12, minute=30)),
     "write": told(client.write_04(0x04000102, "083000", "02000000")),
     "time": told(client.read_04(0x04000102)),
@@ -73,6 +74,7 @@ def test_a_foreign_master_reads_what_our_meter_shows(told: dict[str, Any]) -> No
     assert float(told["voltage"]) == 220.0
     assert float(told["frequency"]) == 50.0
     assert told["date"] == "26030201"
+    assert float(told["reactive"]) == 407.40
     assert told["unknown"] is None
 
 

@@ -99,12 +99,110 @@ def test_status_word_3_is_explained() -> None:
     assert {name: value for name, value, _ in told("04000503", "FFFF")}["relay"] == "open"
 
 
+PHASE_BITS = (
+    "voltage_loss",
+    "under_voltage",
+    "over_voltage",
+    "current_loss",
+    "over_current",
+    "overload",
+    "power_reversal",
+    "phase_break",
+    "current_break",
+)
+STATUS_FLAGS = {
+    1: {2: "clock_battery_low", 3: "reading_battery_low", 4: "active_power_reverse", 5: "reactive_power_reverse"}
+    | {8: "control_circuit_error", 9: "security_module_error", 12: "program_error", 13: "memory_error"}
+    | {14: "overdraft", 15: "clock_error"},
+    2: {0: "active_reverse_a", 1: "active_reverse_b", 2: "active_reverse_c"}
+    | {4: "reactive_reverse_a", 5: "reactive_reverse_b", 6: "reactive_reverse_c"},
+    3: {3: "programming_permitted", 7: "pre_trip_alarm", 12: "keep_power", 13: "identity_authenticated"}
+    | {14: "local_account_not_open", 15: "remote_account_not_open"},
+    4: {bit: f"{name}_a" for bit, name in enumerate(PHASE_BITS)},
+    5: {bit: f"{name}_b" for bit, name in enumerate(PHASE_BITS)},
+    6: {bit: f"{name}_c" for bit, name in enumerate(PHASE_BITS)},
+    7: dict(
+        enumerate(
+            (
+                "voltage_sequence_wrong",
+                "current_sequence_wrong",
+                "voltage_unbalance",
+                "current_unbalance",
+                "auxiliary_power_loss",
+                "power_failure",
+                "demand_over_limit",
+                "power_factor_low",
+                "severe_current_unbalance",
+            )
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("word", STATUS_FLAGS)
+def test_each_bit_of_a_status_word_has_its_meaning(word: int) -> None:
+    told = {
+        bit: [
+            name for name, text, _ in decode_values(f"0400050{word}", (1 << bit).to_bytes(2, "little")) if text == "yes"
+        ]
+        for bit in range(16)
+    }
+    assert {bit: names for bit, names in told.items() if names} == {
+        bit: [name] for bit, name in STATUS_FLAGS[word].items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "bits", "name", "text"),
+    [
+        (1, 0x0002, "demand_mode", "block"),
+        (3, 0x0001, "day_slot_set", "second"),
+        (3, 0x0002, "supply", "auxiliary"),
+        (3, 0x0004, "supply", "battery"),
+        (3, 0x0010, "relay", "open"),
+        (3, 0x0020, "time_zone_set", "second"),
+        (3, 0x0040, "relay_command", "open"),
+        (3, 0x0100, "meter_type", "prepaid_by_energy"),
+        (3, 0x0200, "meter_type", "prepaid_by_money"),
+        (3, 0x0400, "price_set", "backup"),
+        (3, 0x0800, "ladder_set", "backup"),
+    ],
+)
+def test_the_choices_of_a_status_word_have_their_meaning(word: int, bits: int, name: str, text: str) -> None:
+    changed = set(decode_values(f"0400050{word}", bits.to_bytes(2, "little"))) - set(
+        decode_values(f"0400050{word}", bytes(2))
+    )
+    assert {(it.name, it.value) for it in changed} == {(f"status_word_{word}", f"0x{bits:04X}"), (name, text)}
+
+
 def test_all_status_words_come_in_one_block() -> None:
     values = told("040005FF", "0000" * 6 + "2000")
     assert [name for name, _, _ in values if name.startswith("status_word_")] == [
         f"status_word_{n}" for n in range(1, 8)
     ]
     assert values[-1] == ("power_failure", "yes", "")
+
+
+@pytest.mark.parametrize(
+    ("last", "name", "beyond"),
+    [
+        ("00013F00", "forward_active_energy_tariff_63", "00014000"),
+        ("0001000C", "forward_active_energy_settlement_12", "0001000D"),
+        ("0001FF00", "forward_active_energy", "0001FFFF"),
+        ("02010300", "voltage_c", "02010400"),
+        ("020A0115", "voltage_harmonic_a_harmonic_21", "020A0116"),
+        ("040300FE", "holiday_254", "040300FF"),
+        ("04050101", "price_set_1_tariff_1", "04050100"),
+        ("050700FE", "ladder_switch_freeze_time_last_254", "05080001"),
+        ("901E", "forward_active_energy_tariff_14", "907E"),
+        ("B613", "voltage_c", "B614"),
+    ],
+)
+def test_a_variable_part_has_its_limits(last: str, name: str, beyond: str) -> None:
+    found = meaning(last)
+    assert found is not None
+    assert found.name(found.record.fields[0], 0) == name
+    assert meaning(beyond) is None
 
 
 @pytest.mark.parametrize("missing", ["FFFFFFFF", "EEEEEEEE"])

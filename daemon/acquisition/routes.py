@@ -1,0 +1,80 @@
+"""The ways to meters that run now. A reload adds and removes some; whoever asks here sees those that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from datetime import date
+
+from daemon import metrics
+from daemon.acquisition.route import Route
+from daemon.supervision import Supervisor
+from storage.archive import SiteMeter
+
+
+class Routes:
+    """Lines and gateways by their names, each with a supervised task."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._routes: dict[str, Route] = {}
+        self._of_meter: dict[int, Route] = {}
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes.values())
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    def get(self, name: str) -> Route | None:
+        """The route of that name, if it runs."""
+        return self._routes.get(name)
+
+    def start(self, routes: Iterable[Route]) -> None:
+        """These run from now on."""
+        for route in routes:
+            self._routes[route.name] = route
+            self._of_meter.update((meter.meter_id, route) for meter in route.meters)
+            self._supervisor.start(f"line {route.name}", route.run, kind="line")
+
+    async def stop(self, names: Iterable[str]) -> None:
+        """Stop them as a stop of the daemon would: an exchange that is under way is left, its orders are kept."""
+        stopped = [self._routes.pop(name) for name in names if name in self._routes]
+        await self._supervisor.stop([f"line {route.name}" for route in stopped])
+        for route in stopped:
+            route.give_up("the line was stopped by a reload")
+            for meter in route.meters:
+                if self._of_meter.get(meter.meter_id) is route:
+                    del self._of_meter[meter.meter_id]
+
+    def forget_figures(self, shown: Iterable[str]) -> None:
+        """Nothing runs under these names any more: their metrics go."""
+        for name in set(shown) - {route.shown_as for route in self}:
+            metrics.forget_line(name)
+
+    def stored(self, slots: Iterable[tuple[int, date]]) -> None:
+        """(meter id, day) of slots that have a value in the database now."""
+        for meter_id, day in slots:
+            route = self._of_meter.get(meter_id)
+            if route is not None:
+                route.stored(meter_id, day)
+
+    def find(self, names: Iterable[str]) -> dict[str, list[tuple[Route, SiteMeter]]]:
+        """The meters that are meant, by address or by point; a name that is nobody's has an empty list."""
+        found: dict[str, list[tuple[Route, SiteMeter]]] = {name: [] for name in names}
+        for route in self:
+            for meter in route.meters:
+                for name in {meter.address, meter.point_id}:
+                    if name in found:
+                        found[name].append((route, meter))
+        return found
+
+
+def rebuild(routes: Collection[Route], present: Iterable[tuple[int, date]]) -> None:
+    """These routes start from what the database has: (meter id, day), of any route."""
+    route_of = {meter.meter_id: route for route in routes for meter in route.meters}
+    by_route: dict[Route, list[tuple[int, date]]] = {route: [] for route in routes}
+    for meter_id, day in present:
+        if (route := route_of.get(meter_id)) is not None:
+            by_route[route].append((meter_id, day))
+    for route, slots in by_route.items():
+        route.rebuild(slots)

@@ -1,0 +1,298 @@
+"""How terminals that dial in say who they are and that they are alive. Bytes and times in, no I/O.
+
+A channel knows no frames, so a heartbeat is told from an answer by where it stands; `Sieve` says how.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["hex", "text", "regex"]
+
+LONGEST_REGISTRATION: Final = 256
+LONGEST_HEARTBEAT: Final = 64
+MOST_REPETITIONS: Final = 2
+"""Two open repetitions over 256 bytes are tried in 33,000 ways at most (0.3 ms); three would take 2.8 million."""
+ANSWER_GAP_S: Final = 0.5
+"""A pause inside an answer after which a conversation gives the answer up."""
+HOLD_S: Final = 0.2
+"""How long bytes that may be a heartbeat are kept from the line."""
+
+_HEX: Final = re.compile(r"([0-9A-Fa-f]{2})|\{id:([0-9]{1,2})\}|\{([0-9]{1,3})\}|\s+")
+_TEXT_ID: Final = re.compile(r"\{id(?::([0-9]{1,2}))?\}")
+_REGEX: Final = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?P<group>\)(?:[*+]|\{[0-9,]+\}))|(?P<open>[*+]|\{[0-9]*,[0-9]*\})|.", re.S
+)
+_OPEN_END: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:[*+?]|\{[0-9]*,[0-9]*\})\)*(?:\$|\\Z)?$")
+_PRINTABLE: Final = re.compile(rb"[!-~]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a terminal says first. `id_length`: characters of the id, None where it varies; `is_binary`: it is told in
+    hexadecimal digits."""
+
+    pattern: re.Pattern[bytes]
+    is_binary: bool
+    id_length: int | None
+
+    def read(self, data: bytes) -> tuple[str, int] | None:
+        """(who it is, length of the frame) at the start of the bytes; None when there is no registration (yet)."""
+        found = self.pattern.match(data, 0, LONGEST_REGISTRATION)
+        if found is None:
+            return None
+        said: bytes = found["id"] or b""
+        if self.is_binary:
+            return said.hex().upper(), found.end()
+        return (said.decode("ascii"), found.end()) if _PRINTABLE.fullmatch(said) else None
+
+    def spelled(self, terminal: str) -> str:
+        """An id as `read` tells it. ValueError when no registration of this form can carry it."""
+        if self.is_binary:
+            terminal = terminal.upper()
+            if not re.fullmatch(f"[0-9A-F]{{{self.id_length}}}", terminal):
+                raise ValueError(f'"{terminal}" is not {self.id_length} hexadecimal digits, as the registration has')
+        elif not _PRINTABLE.fullmatch(terminal.encode()):
+            raise ValueError(f"{terminal!r} is not 1 to 64 letters, digits and signs without blanks")
+        elif self.id_length not in (None, len(terminal)):
+            raise ValueError(f'"{terminal}" is not {self.id_length} characters, as the registration has')
+        return terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """`fixed`: the bytes, where they are always the same; only such a heartbeat is recognised in pieces."""
+
+    pattern: re.Pattern[bytes]
+    at_end: re.Pattern[bytes]
+    fixed: bytes
+
+    def length(self, data: bytes) -> int:
+        """Of the heartbeat at the start of the bytes; 0 when there is none."""
+        found = self.pattern.match(data, 0, LONGEST_HEARTBEAT)
+        return found.end() if found else 0
+
+    def is_begun(self, data: bytes) -> bool:
+        """Are these bytes the beginning of one?"""
+        return bool(data) and len(data) < len(self.fixed) and self.fixed.startswith(data)
+
+    def ending(self, data: bytes) -> int:
+        """How many bytes at the end are heartbeats or the beginning of one, if they are distinct."""
+        if not self.fixed:
+            found = self.at_end.search(data, max(0, len(data) - LONGEST_HEARTBEAT))
+            return len(found[0]) if found and is_distinct(found[0]) else 0
+        if data[-1] not in self.fixed or not is_distinct(self.fixed):
+            return 0
+        begun = range(min(len(self.fixed) - 1, len(data)), 0, -1)
+        longest = next((count for count in begun if data.endswith(self.fixed[:count])), 0)
+        return max(self._whole(data), longest + self._whole(data[: len(data) - longest]))
+
+    def _whole(self, data: bytes) -> int:
+        end = len(data)
+        while data.endswith(self.fixed, 0, end):
+            end -= len(self.fixed)
+        return len(data) - end
+
+
+@dataclass(frozen=True, slots=True)
+class Greetings:
+    """What terminals of one kind say about themselves, and what they want to hear: bytes, or their heartbeat again."""
+
+    registration: Registration
+    heartbeat: Heartbeat | None = None
+    registration_answer: bytes = b""
+    heartbeat_answer: bytes | Literal["echo"] = b""
+
+    def read(self, data: bytes) -> tuple[str, int] | None:
+        """(who it is, bytes up to the end of the registration); heartbeats before it are passed over."""
+        if (found := self.registration.read(data)) is not None:
+            return found
+        start = 0
+        while self.heartbeat is not None and (length := self.heartbeat.length(data[start:])):
+            start += length
+        if not start or (found := self.registration.read(data[start:])) is None:
+            return None
+        return found[0], start + found[1]
+
+    def answer(self, beat: bytes) -> bytes:
+        """What a terminal hears after a heartbeat, or after a registration that it repeats."""
+        if self.heartbeat is None or not self.heartbeat.length(beat):
+            return self.registration_answer
+        return beat if self.heartbeat_answer == "echo" else self.heartbeat_answer
+
+
+class Sieve:
+    """Takes heartbeats, and repeated registrations, out of what one terminal sends.
+
+    A distinct heartbeat is taken out where it is a whole segment, at the start of one that begins an answer, and at the
+    end of one unless more follows within HOLD_S. Any other (`00`, `FE FE`) is taken out only where segments consist of
+    it and no answer is under way: it stands inside answers too often. What is left in is noise between two frames.
+    """
+
+    __slots__ = ("_answer_until", "_greetings", "_terminal", "held")
+
+    def __init__(self, greetings: Greetings, terminal: str) -> None:
+        self._greetings, self._terminal = greetings, terminal
+        self.held = b""
+        """What may be a heartbeat or its beginning; `settle` when nothing follows."""
+        self._answer_until = 0.0
+
+    def feed(self, data: bytes, now: float) -> tuple[bytes, list[bytes]]:
+        """(what is for the line, heartbeats) of a segment that came."""
+        data, self.held = self.held + data, b""
+        heartbeat = self._greetings.heartbeat
+        beats = self._beats(data)
+        rest = data[sum(map(len, beats)) :]
+        is_begun = heartbeat is not None and heartbeat.is_begun(rest)
+        is_under_way = now < self._answer_until
+        are_distinct = all(map(is_distinct, beats)) and not (
+            is_begun and heartbeat and not is_distinct(heartbeat.fixed)
+        )
+        if not rest or is_begun:
+            if are_distinct or not is_under_way:
+                self.held = rest
+                return b"", beats
+            rest, beats = data, []
+        elif is_under_way or not are_distinct:
+            rest, beats = data, []
+        if heartbeat is not None and (count := heartbeat.ending(rest)):
+            rest, self.held = rest[:-count], rest[-count:]
+        if rest:
+            self._answer_until = now + ANSWER_GAP_S
+        return rest, beats
+
+    def settle(self) -> tuple[bytes, list[bytes]]:
+        """The same of what is held, because nothing followed it."""
+        held, self.held = self.held, b""
+        beats = self._beats(held)
+        return held[sum(map(len, beats)) :], beats
+
+    def asked(self) -> None:
+        """A question was sent: what comes next begins an answer."""
+        self._answer_until = 0.0
+
+    def _beats(self, data: bytes) -> list[bytes]:
+        """The heartbeats at the start of the bytes."""
+        beats = []
+        while data and (length := self._length(data)):
+            beats.append(data[:length])
+            data = data[length:]
+        return beats
+
+    def _length(self, data: bytes) -> int:
+        heartbeat = self._greetings.heartbeat
+        if heartbeat is not None and (length := heartbeat.length(data)):
+            return length
+        found = self._greetings.registration.read(data)
+        return found[1] if found is not None and found[0] == self._terminal else 0
+
+
+def is_distinct(beat: bytes) -> bool:
+    """Is it so unlike anything else that chance does not put it at the edge of a segment (once in 2^32)?"""
+    return len(beat) >= 4 and len(set(beat)) >= 3
+
+
+# --- from the words of a configuration --------------------------------------------------------------------------------
+
+
+def registration(kind: Kind, words: str) -> Registration:
+    """`hex`: bytes, `{id:N}` for the N bytes of the id, `{N}` for N bytes of any value. `text`: `{id}` for an id that
+    ends before the next character, or `{id:N}`. `regex`: with a group `id`. ValueError says what is wrong."""
+    match kind:
+        case "hex":
+            pattern, length = _hex(words)
+        case "text":
+            pattern, length = _text(words)
+        case "regex":
+            compiled = _regex(words)
+            if "id" not in compiled.groupindex:
+                raise ValueError("has no group named id: (?P<id>...) is the terminal's id")
+            return Registration(compiled, is_binary=False, id_length=None)
+    if length == 0:
+        raise ValueError("an id has at least one byte")
+    return Registration(re.compile(pattern, re.S), kind == "hex", length * 2 if kind == "hex" and length else length)
+
+
+def heartbeat(kind: Kind, words: str) -> Heartbeat:
+    """`hex` and `text`: always these bytes. ValueError says what is wrong."""
+    if kind == "regex":
+        compiled = _regex(words)
+        return Heartbeat(compiled, re.compile(b"(?:" + compiled.pattern + rb")\Z", re.S), b"")
+    fixed = fixed_bytes(kind, words)
+    if len(fixed) > LONGEST_HEARTBEAT:
+        raise ValueError(f"is longer than {LONGEST_HEARTBEAT} bytes")
+    compiled = re.compile(re.escape(fixed))
+    return Heartbeat(compiled, compiled, fixed)
+
+
+def fixed_bytes(kind: Kind, words: str) -> bytes:
+    """Bytes to be sent or expected. ValueError when there are none, or they are not always the same."""
+    if kind == "regex":
+        raise ValueError("an expression cannot be sent; write hex or text")
+    if not words:
+        raise ValueError("is empty")
+    if kind == "text":
+        return words.encode()
+    try:
+        return bytes.fromhex(words)
+    except ValueError:
+        raise ValueError(f'"{words}" is not pairs of hexadecimal digits') from None
+
+
+def _hex(words: str) -> tuple[bytes, int | None]:
+    pattern, length, at = b"", None, 0
+    while at < len(words):
+        found = _HEX.match(words, at)
+        if found is None:
+            raise ValueError(f'"{words[at:]}" is neither pairs of hexadecimal digits nor {{id:N}} nor {{N}}')
+        byte, id_bytes, any_bytes = found.groups()
+        if byte:
+            pattern += re.escape(bytes.fromhex(byte))
+        elif id_bytes:
+            if length is not None:
+                raise ValueError("has more than one {id:N}")
+            length = int(id_bytes)
+            pattern += b"(?P<id>.{%d})" % length
+        elif any_bytes:
+            pattern += b".{%d}" % int(any_bytes)
+        at = found.end()
+    if length is None:
+        raise ValueError("has no {id:N}, the N bytes of the terminal's id")
+    return pattern, length
+
+
+def _text(words: str) -> tuple[bytes, int | None]:
+    before, *others = _TEXT_ID.split(words)
+    if len(others) != 2:
+        raise ValueError("needs one {id}, or {id:N} for an id of N characters")
+    length, behind = others
+    if length is not None:
+        middle = b"[!-~]{%d}" % int(length)
+    elif behind:
+        middle = b"(?:(?!" + re.escape(behind[0].encode()) + b")[!-~]){1,64}"
+    else:
+        raise ValueError("nothing follows {id}, so its end is not known: write {id:N} for an id of N characters")
+    pattern = re.escape(before.encode()) + b"(?P<id>" + middle + b")" + re.escape(behind.encode())
+    return pattern, int(length) if length else None
+
+
+def _regex(words: str) -> re.Pattern[bytes]:
+    """One whose end is known when it is there, and that no bytes from the network make slow."""
+    try:
+        compiled = re.compile(words.encode("latin-1"), re.S)
+    except UnicodeEncodeError:
+        raise ValueError("holds characters beyond one byte; write them as \\x..") from None
+    except (re.error, OverflowError) as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    if compiled.match(b""):
+        raise ValueError("matches nothing at all: every terminal would fit")
+    if _OPEN_END.search(words):
+        raise ValueError("ends with a repetition, so its end is not known: add what follows, or a count like {15}")
+    parts = [found.lastgroup for found in _REGEX.finditer(words)]
+    if "group" in parts or re.search(r"\\[1-9]|\(\?P=", words):
+        raise ValueError("repeats a group, or refers back to one, which bytes from the network could make slow")
+    if parts.count("open") > MOST_REPETITIONS:
+        raise ValueError(f"has more than {MOST_REPETITIONS} open repetitions, which bytes from the network make slow")
+    return compiled

@@ -1,0 +1,50 @@
+"""The security module of a simulated meter: it asks for the forms of authority 98 and 99 without any cryptography.
+
+Whoever has no keys can still see the whole exchange. A ciphertext here is the clear text, filled up to 16 bytes, and
+every message authentication code is taken.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from simulators.chance import series
+
+AUTHENTICATION: Final = "070000"
+FAMILY: Final = "07"
+CIPHERTEXT, CLEAR_TEXT = 0x98, 0x99
+"""Levels: ciphertext with MAC, clear text with MAC."""
+MAC_WIDTH: Final = 4
+HEAD_WIDTH: Final = 8
+"""PA P0 P1 P2 C0 C1 C2 C3."""
+OTHER_ERROR: Final = b"\x01\x00"
+NOT_AUTHENTICATED: Final = b"\x08\x00"
+"""Security error words, low byte first: bit 0 other error, bit 3 identity authentication failed."""
+
+
+class SecurityModule:
+    """One module; `is_authenticated` once somebody authenticated his identity."""
+
+    def __init__(self, address: str) -> None:
+        self._key = series(address, "security module")
+        self._authentications = 0
+        self.is_authenticated = False
+
+    def carry(self, identifier: str) -> tuple[bytes, bool]:
+        """The answer to what function 03 carries behind its identifier and operator, and True; or the security error
+        word and False."""
+        if not identifier.startswith(FAMILY):
+            return OTHER_ERROR, False
+        if identifier.startswith(AUTHENTICATION):
+            self._authentications += 1
+            self.is_authenticated = True
+            random = series(self._key, self._authentications).to_bytes(8, "big")[:4]
+            return random + self._key.to_bytes(8, "big"), True
+        return (b"", True) if self.is_authenticated else (NOT_AUTHENTICATED, False)
+
+    def opens(self, data: bytes) -> bytes | None:
+        """What stands behind level, password and operator, without its MAC. None when it may not be obeyed."""
+        text = data[HEAD_WIDTH:-MAC_WIDTH]
+        if not self.is_authenticated or data[:1] not in (bytes((CIPHERTEXT,)), bytes((CLEAR_TEXT,))):
+            return None
+        return text if len(data) >= HEAD_WIDTH + MAC_WIDTH else None
