@@ -5,15 +5,20 @@ from __future__ import annotations
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from config.secret import Secret, read_secret
+from protocols.channels.registration import Heartbeat, Kind, Registration, fixed_bytes, heartbeat, registration
 
 LONGEST = timedelta(days=3650)
 """No setting means a longer time."""
+
+
+SHORTEST_SILENCE_S = 10
+"""Mobile links pause so long now and then; heartbeats come twice a minute at most."""
 
 
 class Section(BaseModel):
@@ -89,6 +94,34 @@ def _days(value: object) -> frozenset[date]:
     return frozenset(value)
 
 
+def registration_form(value: object) -> Registration:
+    """`{ hex = ... }`, `{ text = ... }` or `{ regex = ... }` as a site writes it. ValueError says what is wrong."""
+    return registration(*_words(value))
+
+
+def _heartbeat_form(value: object) -> Heartbeat:
+    return heartbeat(*_words(value))
+
+
+def _answer(value: object) -> bytes:
+    return fixed_bytes(*_words(value))
+
+
+def _heartbeat_answer(value: object) -> bytes | Literal["echo"]:
+    return "echo" if value == "echo" else _answer(value)
+
+
+def _words(value: object) -> tuple[Kind, str]:
+    match value:
+        case {"hex": str(words), **others} if not others:
+            return "hex", words
+        case {"text": str(words), **others} if not others:
+            return "text", words
+        case {"regex": str(words), **others} if not others:
+            return "regex", words
+    raise ValueError('is given as { hex = "..." }, { text = "..." } or { regex = "..." }')
+
+
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 SitePath = Annotated[Path, BeforeValidator(_path)]
 SecretValue = Annotated[Secret, BeforeValidator(_secret)]
@@ -98,6 +131,10 @@ YuanAsFen = Annotated[int, BeforeValidator(_yuan)]
 Seconds = Annotated[timedelta, _duration(timedelta(seconds=1), "seconds")]
 Hours = Annotated[timedelta, _duration(timedelta(hours=1), "hours")]
 Minutes = Annotated[timedelta, _duration(timedelta(minutes=1), "minutes")]
+RegistrationForm = Annotated[Registration, BeforeValidator(registration_form)]
+HeartbeatForm = Annotated[Heartbeat, BeforeValidator(_heartbeat_form)]
+Answer = Annotated[bytes, BeforeValidator(_answer)]
+HeartbeatAnswer = Annotated[bytes | Literal["echo"], BeforeValidator(_heartbeat_answer)]
 Days = Annotated[frozenset[date], BeforeValidator(_days)]
 
 
@@ -115,7 +152,8 @@ class DatabaseSection(Section):
     url: SecretValue | None = None
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class BrokerSection(Section):
@@ -194,6 +232,40 @@ class LineSection(Section):
         return self
 
 
+class ListenerSection(Section):
+    """A port at which terminals dial in. Each terminal of the CSV file `terminals` is a line."""
+
+    name: Name
+    listen: Endpoint
+    terminals: SitePath
+    registration: RegistrationForm
+    registration_answer: Answer | None = None
+    heartbeat: HeartbeatForm | None = None
+    heartbeat_answer: HeartbeatAnswer | None = None
+    registration_timeout_s: float = Field(default=30.0, ge=1, le=600, strict=False)
+    silent_s: float = Field(default=300.0, ge=0, le=86_400, strict=False)
+    accept_per_s: float = Field(default=500.0, ge=1, le=10_000, strict=False)
+    most_per_address: int = Field(default=64, ge=1, le=100_000)
+    tls_certificate: SitePath | None = None
+    tls_key: SitePath | None = None
+    tls_client_ca: SitePath | None = None
+    reply_timeout_s: float = Field(default=5.0, ge=0.05, le=120, strict=False)
+    retries: int = Field(default=1, ge=0, le=10)
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.heartbeat_answer is not None and self.heartbeat is None:
+            raise ValueError("heartbeat_answer needs heartbeat, which it is the answer to")
+        if 0 < self.silent_s < SHORTEST_SILENCE_S:
+            raise ValueError(f"silent_s must be 0 (never) or at least {SHORTEST_SILENCE_S}")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key, which switch TLS on")
+        return self
+
+
 class CollectionSection(Section):
     """`backfill_days` counts midnights, today's included; a DL/T 645-2007 meter remembers 62."""
 
@@ -253,6 +325,7 @@ class Site(Section):
     database: DatabaseSection = DatabaseSection()
     line: tuple[LineSection, ...] = Field(default=(), strict=False)
     gateway: tuple[GatewaySection, ...] = Field(default=(), strict=False)
+    listener: tuple[ListenerSection, ...] = Field(default=(), strict=False)
     collection: CollectionSection = CollectionSection()
     control: ControlSection = ControlSection()
     http: HttpSection = HttpSection()

@@ -35,3 +35,9 @@ COMMANDS = Gauge("meterd_commands", "Supply commands by action and state.", ["ac
 TASK_RESTARTS = Counter("meterd_task_restarts_total", "Tasks that died and were started again.", ["task"])
 TICKS = Counter("meterd_ticks_total", "Scheduled ticks by how they ended.", ["tick", "outcome"])
 BUILD = Gauge("meterd_build_info", "Always 1; the version is in the label.", ["version"])
+
+
+def forget_line(name: str) -> None:
+    """Nothing is shown under this name any more: it was taken out of the configuration."""
+    for metric in (LINES, PROGRESS, REPLIES, WANTED, PRESENT, PARKED, SILENT, HOST_FREEZES_MISSED):
+        metric.remove_by_labels({"line": name})

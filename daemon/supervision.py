@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Self, TypeVar
 
 import structlog
 
@@ -20,23 +19,35 @@ STOP_S = 3.0
 RESTART_PAUSE_S = (1, 2, 5, 10, 30)
 
 
-@asynccontextmanager
-async def supervised(
-    tasks: Mapping[str, Callable[[], Awaitable[None]]], *, last: str | None = None
-) -> AsyncIterator[None]:
-    """Keep tasks running: one that dies is started again after a growing pause, and counted.
+class Supervisor:
+    """Keeps tasks running: one that dies is started again after a growing pause, and counted by its kind.
 
-    At the end all are cancelled and waited for, `last` after the others, because they may still hand it something.
+    At the end of `async with` all that are left are stopped.
     """
-    running = {name: asyncio.create_task(_keep_running(name, start), name=name) for name, start in tasks.items()}
-    try:
-        yield
-    finally:
-        for group in ([task for name, task in running.items() if name != last], [running[last]] if last else []):
-            for task in group:
-                task.cancel()
-            if group:
-                await asyncio.wait(group, timeout=STOP_S)
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop(list(self._tasks))
+
+    def start(self, name: str, run: Callable[[], Awaitable[None]], *, kind: str | None = None) -> None:
+        """Run it from now on. `kind` is its name in metrics, where thousands are alike."""
+        assert name not in self._tasks, f"{name} runs already"
+        self._tasks[name] = asyncio.create_task(_keep_running(name, run, kind or name), name=name)
+
+    async def stop(self, names: Iterable[str]) -> None:
+        """Cancel them all at once and wait until they have ended, but not for ever."""
+        stopping = {self._tasks.pop(name) for name in names}
+        for task in stopping:
+            task.cancel()
+        if stopping:
+            _, hanging = await asyncio.wait(stopping, timeout=STOP_S)
+            for task in hanging:
+                log.error("task does not end", task=task.get_name())
 
 
 async def in_thread(call: Callable[[], T]) -> T:
@@ -66,7 +77,7 @@ async def in_thread(call: Callable[[], T]) -> T:
     return await done
 
 
-async def _keep_running(name: str, start: Callable[[], Awaitable[None]]) -> None:
+async def _keep_running(name: str, start: Callable[[], Awaitable[None]], kind: str) -> None:
     deaths = 0
     while True:
         began = time.monotonic()
@@ -76,6 +87,6 @@ async def _keep_running(name: str, start: Callable[[], Awaitable[None]]) -> None
             log.exception("task died", task=name)
         else:
             log.error("task ended", task=name)
-        metrics.TASK_RESTARTS.labels(name).inc()
+        metrics.TASK_RESTARTS.labels(kind).inc()
         deaths = 0 if time.monotonic() - began > max(RESTART_PAUSE_S) else deaths + 1
         await asyncio.sleep(RESTART_PAUSE_S[min(deaths, len(RESTART_PAUSE_S) - 1)])

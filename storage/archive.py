@@ -89,10 +89,10 @@ async def _refuse_unpriced(connection: AsyncConnection[Any]) -> None:
         )
 
 
-async def site_meters(connection: AsyncConnection[Any]) -> list[SiteMeter]:
-    """Every meter that serves a point, by line and address."""
+async def site_meters(connection: AsyncConnection[Any], lines: Sequence[str] | None = None) -> list[SiteMeter]:
+    """Every meter that serves a point, by line and address. `lines`: only those of these."""
     async with connection.cursor(row_factory=class_row(SiteMeter)) as cursor:
-        return await (await cursor.execute(SQL["site_meters"])).fetchall()
+        return await (await cursor.execute(SQL["site_meters"], {"lines": lines})).fetchall()
 
 
 async def open_account(

@@ -126,6 +126,7 @@ SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.profile, m.modulus, m.
 FROM meter m
 JOIN installation i ON i.meter_id = m.id AND i.removed_on IS NULL
 JOIN point p ON p.id = i.point_id
+WHERE %(lines)s::text[] IS NULL OR m.line = ANY(%(lines)s::text[])
 ORDER BY m.line, m.address
 
 -- open_account -- set what an account needs before it can be active

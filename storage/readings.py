@@ -86,9 +86,12 @@ async def add_slots(connection: AsyncConnection[Any], slots: Sequence[Slot]) -> 
     await connection.execute(SQL["add_slots"], values)
 
 
-async def present_days(connection: AsyncConnection[Any], since: date) -> list[tuple[int, date]]:
-    """(meter id, day) of every slot that has a value, from `since` on."""
-    return await (await connection.execute(SQL["present_days"], {"since": since})).fetchall()
+async def present_days(
+    connection: AsyncConnection[Any], since: date, meters: Sequence[int] | None = None
+) -> list[tuple[int, date]]:
+    """(meter id, day) of every slot that has a value, from `since` on. `meters`: only of these."""
+    values = {"since": since, "meters": None if meters is None else list(meters)}
+    return await (await connection.execute(SQL["present_days"], values)).fetchall()
 
 
 async def gaps(connection: AsyncConnection[Any], since: date, until: date) -> list[dict[str, Any]]:

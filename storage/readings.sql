@@ -36,6 +36,7 @@ FROM unnest(%(days)s::date[], %(points)s::text[], %(states)s::text[], %(reasons)
 SELECT i.meter_id, s.day
 FROM slot s JOIN installation i ON i.point_id = s.point_id AND i.removed_on IS NULL
 WHERE s.kind = 'daily_freeze' AND s.day >= %(since)s
+  AND (%(meters)s::bigint[] IS NULL OR i.meter_id = ANY(%(meters)s::bigint[]))
 
 -- gaps -- runs of owed days without a value: from `since` (or the day the meter was installed) to `until`
 WITH owed AS (

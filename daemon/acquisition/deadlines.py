@@ -10,6 +10,7 @@ import asyncio
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
+from time import monotonic
 
 SLACK_S = 0.004
 """Deadlines so close together are served at once."""
@@ -18,18 +19,18 @@ LATE_S = 0.02
 
 
 class Deadline:
-    """Calls `expired` once the loop's clock has passed `at`; infinite while nobody waits."""
+    """Calls `expired` once the monotonic clock has passed `at`; infinite while nobody waits."""
 
-    __slots__ = ("_deadlines", "at", "filed_at", "is_prolonged")
+    __slots__ = ("_deadlines", "at", "filed_at", "prolonged_to")
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
         self.at = self.filed_at = inf
         """`at` may be moved away from `filed_at` by assignment; to move it before, it must be `set`."""
-        self.is_prolonged = False
+        self.prolonged_to = inf
 
     def set(self, at: float) -> None:
-        """Expire at this second of the loop's clock, not at the one that was set before."""
+        """Expire at this second of the monotonic clock, not at the one that was set before."""
         self.at = at
         if at < self.filed_at:
             self._deadlines.file(self)
@@ -63,10 +64,11 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._rings_at = at
-        self._timer = asyncio.get_running_loop().call_at(at, self._sweep)
+        # The loop counts in whole milliseconds, and would be early by a part of one.
+        self._timer = asyncio.get_running_loop().call_later(at - monotonic() + 0.001, self._sweep)
 
     def _sweep(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         late_s = now - self._rings_at
         self._rings_at, self._timer = -inf, None
         try:
@@ -81,13 +83,9 @@ class Deadlines:
                 self._ring(max(self._heap[0][0], now + SLACK_S))
 
     def _look_at(self, deadline: Deadline, now: float, late_s: float) -> None:
-        if deadline.at > now:
-            deadline.is_prolonged = False
-        elif late_s > LATE_S and not deadline.is_prolonged:
-            deadline.is_prolonged = True
-            deadline.at = now + late_s
-        else:
-            deadline.is_prolonged = False
+        if deadline.at <= now and late_s > LATE_S and deadline.at != deadline.prolonged_to:
+            deadline.at = deadline.prolonged_to = now + late_s
+        elif deadline.at <= now:
             deadline.at = inf
             deadline.expired()
             return

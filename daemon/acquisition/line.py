@@ -55,7 +55,12 @@ GOOD_CLOCK = timedelta(seconds=30)
 """A clock that is not further off is left alone."""
 MOST_PROBES = 4
 """A meter that skipped freezes has shifted their indexes: so many reads to find a day."""
+FIRST_WAIT_ON_A_WIRE_S = 0.2
+"""Most meters on a bus of their own answer sooner; the standard allows 0.5 s."""
+ENERGY = Quantity.FORWARD_ACTIVE_ENERGY
 MOST_JOBS = 64
+REOPEN_S = 300.0
+"""A line on which nobody answers is opened anew so often: the far end may have forgotten the connection."""
 LONGEST_POLL_S = 1.0
 """After so long at the latest the line looks again what is wanted most."""
 UNKNOWN_SKEW = -(2**31)
@@ -209,7 +214,7 @@ class Line(Route):
             take=self._take_prepared,
             clock=self._check_clock,
             heard_from=lambda job: self._was_heard(job.number),
-            silence=lambda job: self._was_silent(job.number, "no reply"),
+            silence=self._had_no_answer,
         )
         self._answering = False
         self.longest_step_s = 8 * timing.reply_timeout_s * (1 + timing.retries)
@@ -218,8 +223,10 @@ class Line(Route):
     async def _session(self) -> None:
         async with self._open_channel() as channel:
             self._is_up(True)
+            if isinstance(channel, StreamChannel) and channel.byte_s:
+                self._patience.first_wait_s = FIRST_WAIT_ON_A_WIRE_S
             self._patience.unblock()
-            await self._work(self._talk_over(channel))
+            await self._work(self._talk_over(channel), time.monotonic() + min(REOPEN_S, self._pace.retry_s))
 
     def _talk_over(self, channel: Channel) -> Talk:
         wire_of_line: Wire = self.tap
@@ -232,8 +239,9 @@ class Line(Route):
             on_outcome=lambda outcome: metrics.REPLIES.labels(self.shown_as, outcome).inc(),
         )
 
-    async def _work(self, talk: Talk) -> None:
-        while True:
+    async def _work(self, talk: Talk, fresh_until: float) -> None:
+        """Until LineDown, or until nobody answers on a channel that is not fresh any more."""
+        while not self._patience.is_nobody_there or time.monotonic() < fresh_until:
             self._beat()
             self._wanted.roll(self._today())
             self._count_missed_midnights()
@@ -258,6 +266,18 @@ class Line(Route):
         if self._orders.is_due() or (self._questions and not self._answering):
             raise Preempted
 
+    def _giving_way(self, exchange: Exchange[Any, T]) -> Exchange[Any, T]:
+        """The same exchange, which gives way before each of its questions."""
+        answer = None
+        while True:
+            try:
+                request = exchange.send(answer)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            self._give_way()
+            answer = yield request
+
     def _driver(self, number: int) -> Driver:
         driver = self._drivers.get(number)
         if driver is None:
@@ -274,15 +294,15 @@ class Line(Route):
         if _is_midnight(local_now, QUIET_AROUND_MIDNIGHT) or self._midnights.opens_in_s(self._night_time()) < 2:
             return False
         now = time.monotonic()
-        most = MOST_JOBS if isinstance(talk.channel, StreamChannel) else 1
+        most = MOST_JOBS if isinstance(talk.channel, StreamChannel) and not self._patience.line_is_silent else 1
         ready = self._patience.ready(now)
         slots = self._wanted.jobs(now, ready, most, only_today=not self._may_backfill())
         if not slots:
             return False
         today = local_now.date()
         slot = slots[0]
-        if isinstance(talk.channel, StreamChannel) and self._goes_prepared(slot, today):
-            odd = await self._run_poll(talk, talk.channel, slots, today)
+        if isinstance(talk.channel, StreamChannel) and self._goes_prepared(slot, local_now):
+            odd = await self._run_poll(talk, talk.channel, slots, local_now)
             if odd is None:
                 return True
             slot = odd.number, odd.day
@@ -292,21 +312,30 @@ class Line(Route):
             await self._read_slot(talk, *slot)
         return True
 
-    def _goes_prepared(self, slot: tuple[int, date], today: date) -> bool:
+    def _goes_prepared(self, slot: tuple[int, date], local_now: datetime) -> bool:
+        """Not while the meter's own midnight is near: it would freeze between the stamp and the energies."""
         number, day = slot
-        index = (today - day).days + 1 + self._shift.get(number, 0)
-        return self._odd.get(number) != today and 1 <= index <= MEMORY_DAYS
+        today = local_now.date()
+        if self._odd.get(number) == today:
+            return False
+        if self._skew_on[number] == today.toordinal():
+            meter_now = local_now + timedelta(seconds=self._skew_s[number])
+            if _is_midnight(meter_now, QUIET_AROUND_MIDNIGHT):
+                return False
+        return 1 <= (today - day).days + 1 + self._shift.get(number, 0) <= MEMORY_DAYS
 
     async def _run_poll(
-        self, talk: Talk, channel: StreamChannel, slots: Sequence[tuple[int, date]], today: date
+        self, talk: Talk, channel: StreamChannel, slots: Sequence[tuple[int, date]], local_now: datetime
     ) -> Job | None:
         """The job that ended it because it needs the general way, if one did."""
         poll = self._poll
         if not talk.is_clean:
             await self._drain(talk)
         poll.trace = self._show_bytes if self.tap.is_open else None
+        if self._is_urgent():
+            return None  # it came before there was a poll to interrupt
         try:
-            return await poll.run(channel, self._jobs(slots, today), self._pipelined)
+            return await poll.run(channel, self._jobs(slots, local_now), self._pipelined)
         finally:
             talk.dirty = talk.dirty or poll.dirty
             poll.dirty = False
@@ -315,19 +344,36 @@ class Line(Route):
                     metrics.REPLIES.labels(self.shown_as, outcome).inc(count)
                     poll.counts[outcome] = 0
 
-    def _jobs(self, slots: Sequence[tuple[int, date]], today: date) -> Iterator[Job]:
+    def _jobs(self, slots: Sequence[tuple[int, date]], local_now: datetime) -> Iterator[Job]:
+        """For one poll, which is over before anything that depends on the time of day changes."""
         ends_at = time.monotonic() + LONGEST_POLL_S
+        today = local_now.date()
         ordinal = today.toordinal()
+        near_midnight = _is_midnight(local_now, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT)
+        asked: set[int] = set()
+        meter = None
         for number, day in slots:
-            if time.monotonic() > ends_at or not self._goes_prepared((number, day), today):
+            index = ordinal - day.toordinal() + 1 + self._shift.get(number, 0)
+            if time.monotonic() > ends_at:
                 return
-            if not self._wanted.is_wanted(number, day):
-                continue
+            needs_care = near_midnight or number in self._odd or index > MEMORY_DAYS
+            if needs_care and not self._goes_prepared((number, day), local_now):
+                return
+            if self._pipelined > 1:
+                if number in asked:
+                    return  # its former question may still be under way
+                asked.add(number)
+            address = self.meters[number].address
+            if meter is None or meter.address != address:
+                meter = PreparedMeter(address)
             is_known = self._skew_on[number] == ordinal
-            skew = timedelta(seconds=self._skew_s[number]) if is_known else None
-            index = (today - day).days + 1 + self._shift.get(number, 0)
-            meter = PreparedMeter(self.meters[number].address)
+            skew = timedelta(seconds=self._skew_s[number]) if is_known and day >= today else None
             yield Job(number, day, meter, index, with_clock=not is_known, skew=skew)
+
+    def _had_no_answer(self, job: Job) -> None:
+        self._was_silent(job.number, "no reply")
+        if self._patience.line_is_silent:
+            self._poll.interrupt()
 
     async def _drain(self, talk: Talk) -> None:
         """Listen until the line is quiet."""
@@ -348,15 +394,19 @@ class Line(Route):
         if abs(ahead_s) > CLOCK_LIMIT.total_seconds() or not margin_s <= seconds < DAY_S - margin_s:
             return False
         self._skew_on[job.number], self._skew_s[job.number] = now.toordinal(), ahead_s
-        job.skew = timedelta(seconds=ahead_s)
-        self._judge_clock(job.number, job.skew)
+        skew = timedelta(seconds=ahead_s)
+        if job.day >= now.date():
+            job.skew = skew
+        self._judge_clock(job.number, skew)
         return True
 
     def _take_prepared(self, job: Job, registers: tuple[int | None, ...]) -> bool:
         """Hand a freeze on; False if it needs a closer look. Without room for it the line stops asking."""
         if registers[0] is None:
             return False
-        if self._hand_over(job.number, _midnight_of(job.day), as_kwh(registers), job.skew):
+        meter = self.meters[job.number]
+        freeze = DailyFreeze(meter.address, ENERGY, _midnight_of(job.day), as_kwh(registers), self._now(), job.skew)
+        if self._offer(Arrival(meter, freeze)):
             self._wanted.take(job.number, job.day)
         else:
             self._poll.interrupt()
@@ -410,8 +460,7 @@ class Line(Route):
         while index not in asked and 1 <= index <= MEMORY_DAYS and len(asked) < MOST_PROBES:
             asked.add(index)
             confirm = skew is None or abs(skew) > CLOCK_LIMIT or _is_midnight(self._local_now(), MIDNIGHT_MARGIN)
-            self._give_way()
-            frozen = await talk.run(driver.codec, driver.read_daily_freeze(index, confirm=confirm))
+            frozen = await talk.run(driver.codec, self._giving_way(driver.read_daily_freeze(index, confirm=confirm)))
             if frozen is None:
                 return None
             await self._take(number, frozen, skew)
@@ -451,8 +500,7 @@ class Line(Route):
         skew: timedelta | None = None
         try:
             if driver.read_clock is not None:
-                self._give_way()
-                skew = await talk.run(driver.codec, driver.read_clock()) - self._local_now()
+                skew = await talk.run(driver.codec, self._giving_way(driver.read_clock())) - self._local_now()
         except (MeterRefused, FrameError) as error:
             log.warning("clock not read", meter=address, line=self.name, error=str(error))
         self._skew_on[number] = today
@@ -579,8 +627,7 @@ class Line(Route):
                 read = driver.read_relay
         if read is None:
             return Told("unsupported", reason=f"the meter has no {question.what} that can be read")
-        self._give_way()
-        return Told("ok", await talk.run(driver.codec, read()))
+        return Told("ok", await talk.run(driver.codec, self._giving_way(read())))
 
     # --- supply ---------------------------------------------------------------------------------------------------
 

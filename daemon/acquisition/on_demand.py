@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -30,6 +30,7 @@ MOST_AT_ONCE = 4
 """Questions that one line has at a time. Those of a request that come later wait as long as the one before took."""
 MOST_PER_MINUTE = 120
 """Requests that a site takes."""
+TOO_LATE = Told("expired", reason="no answer within the time that was given")
 FROM_THE_METER = ("ok", "no_data", "unsupported", "refused")
 
 
@@ -110,22 +111,19 @@ class OnDemand:
             raise RequestRefused(f"line {request.line} has no meters")
         return jobs
 
-    async def results(self, jobs: Sequence[Asked], within_s: float) -> AsyncIterator[Result]:
+    async def results(self, jobs: Sequence[Asked], within_s: float) -> AsyncGenerator[Result, None]:
         """The result of each job as soon as it is there. Whoever ends this early takes back what was not asked yet."""
         until = time.monotonic() + within_s
         by_route: defaultdict[Route, list[Asked]] = defaultdict(list)
         for job in jobs:
             by_route[job.route].append(job)
-        told: asyncio.Queue[Result] = asyncio.Queue()
+        told: asyncio.Queue[Result | None] = asyncio.Queue()
         asking = asyncio.gather(*(self._ask_line(asked, until, told.put_nowait) for asked in by_route.values()))
-        asking.add_done_callback(lambda _: None if asking.cancelled() else asking.exception())
+        asking.add_done_callback(lambda _: told.put_nowait(None))
         try:
-            for _ in jobs:
-                hearing = asyncio.ensure_future(told.get())
-                await asyncio.wait({hearing, asking}, return_when=asyncio.FIRST_COMPLETED)
-                if not hearing.done() and told.empty():
-                    await asking
-                yield await hearing
+            while (result := await told.get()) is not None:
+                yield result
+            await asking
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
@@ -176,31 +174,40 @@ class OnDemand:
 
     async def _result(self, asked: Asked, until: float) -> Result:
         """From memory, from a question that is under way already, or from the meter."""
+        remembered, left_s = self._recall(asked), until - time.monotonic()
+        if remembered is not None or left_s <= 0:
+            return remembered or _in_words(asked, TOO_LATE)
         try:
-            async with asyncio.timeout(until - time.monotonic()):
-                if asked.key not in self._under_way:
+            async with asyncio.timeout(left_s):
+                if not self._is_under_way(asked):
                     turns = self._turns.setdefault(asked.route, asyncio.Semaphore(MOST_AT_ONCE))
                     await turns.acquire()
-                    at, told = self._remembered.get(asked.key, (0.0, None))
-                    age_s = time.monotonic() - at
-                    if told is not None and age_s <= REMEMBERED_S:
-                        turns.release()
-                        return _in_words(asked, told, round(age_s, 1))
-                    if asked.key in self._under_way:
-                        turns.release()
-                    else:
+                    remembered = self._recall(asked)  # by somebody who had the turn before
+                    if remembered is None and not self._is_under_way(asked):
                         self._ask(asked, until, turns)
-                return _in_words(asked, await self._hear(asked, until))
+                    else:
+                        turns.release()
+                return remembered or _in_words(asked, await self._hear(asked, until))
         except TimeoutError:
-            return _in_words(asked, Told("expired", reason="no answer within the time that was given"))
+            return _in_words(asked, TOO_LATE)
+
+    def _recall(self, asked: Asked) -> Result | None:
+        at, told = self._remembered.get(asked.key, (0.0, None))
+        age_s = time.monotonic() - at
+        return None if told is None or age_s > REMEMBERED_S else _in_words(asked, told, round(age_s, 1))
+
+    def _is_under_way(self, asked: Asked) -> bool:
+        under_way = self._under_way.get(asked.key)
+        return under_way is not None and not under_way.question.told.cancelled()
 
     def _ask(self, asked: Asked, until: float, turns: asyncio.Semaphore) -> None:
         question = Question(asked.meter.meter_id, asked.what, until, asked.day)
-        self._under_way[asked.key] = _UnderWay(question)
+        under_way = self._under_way[asked.key] = _UnderWay(question)
 
         def settle(told: asyncio.Future[Told]) -> None:
             turns.release()
-            del self._under_way[asked.key]
+            if self._under_way.get(asked.key) is under_way:
+                del self._under_way[asked.key]
             if not told.cancelled() and told.result().outcome in FROM_THE_METER:
                 self._remember(asked, told.result())
 
@@ -234,9 +241,7 @@ def _in_words(asked: Asked, told: Told, age_s: float | None = None) -> Result:
     meter, values = asked.meter, {}
     if told.outcome == "ok":
         values = _values(asked, told.value)
-    return Result(
-        meter.address, meter.point_id, asked.route.name, told.outcome, asked.day, values, told.reason, age_s
-    )
+    return Result(meter.address, meter.point_id, asked.route.name, told.outcome, asked.day, values, told.reason, age_s)
 
 
 def _values(asked: Asked, value: Any) -> dict[str, str | None]:

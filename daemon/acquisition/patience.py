@@ -17,6 +17,8 @@ GUARD_S = 0.1
 """Nobody is waited for less than so much longer than it usually takes."""
 FINE_S = 0.0005
 """Smaller differences teach nothing."""
+COARSE_S = 0.02
+"""Nor these where no wire has to be kept busy."""
 PARK_AFTER = 3
 SUSPECT_PAUSE_S = 1.0
 FIRST_PARKED_PAUSE_S = 60.0
@@ -35,9 +37,11 @@ class Patience:
 
     def __init__(self, count: int, *, longest_wait_s: float, longest_pause_s: float) -> None:
         self._longest_wait_s, self._longest_pause_s = longest_wait_s, longest_pause_s
-        self._delay = array("f", [nan]) * count
-        self._swing = array("f", [0.0]) * count
-        self._slowest = nan
+        self.first_wait_s = longest_wait_s
+        """For the first answer on a line of which nothing is known; less where most are quick and nothing is lost."""
+        self._times = array("f", [nan, nan, 0.0]) * count
+        """Of each meter: its usual delay, how long to wait for it, how much its delay swings. Close together, because
+        with thousands of lines it is cold memory that costs time."""
         self.is_troubled = False
         """True while somebody is silent: who is heard must be told by `answered`."""
         self._misses = np.zeros(count, dtype=np.int16)
@@ -46,48 +50,48 @@ class Patience:
         self._silent_in_a_row: set[int] = set()
         self._probes = 0
         self._probe_at = 0.0
-        self._probed = 0
         self.line_is_silent = False
 
-    def wait_s(self, meter: int) -> float:
-        """How long to wait until an answer of this meter begins."""
-        if self.is_troubled and (self.line_is_silent or self._misses[meter] >= PARK_AFTER):
-            return self._longest_wait_s
-        delay = self._delay[meter]
-        if delay != delay:
-            delay = self._slowest
-        if delay != delay:
-            return self._longest_wait_s
-        swing = 4 * self._swing[meter]
-        wait_s = delay + (swing if swing > GUARD_S else GUARD_S)
-        return wait_s if wait_s < self._longest_wait_s else self._longest_wait_s
-
     def expect(self, meter: int) -> tuple[float, float]:
-        """(how long to wait, what it usually takes to begin its answer or NaN)."""
-        return self.wait_s(meter), self._delay[meter]
+        """(how long to wait until an answer begins, what it usually takes or NaN), in seconds."""
+        delay_s, wait_s = self._times[3 * meter : 3 * meter + 2]
+        if self.is_troubled and (self.line_is_silent or self._misses[meter] >= PARK_AFTER):
+            return self._longest_wait_s, delay_s
+        if wait_s != wait_s:
+            wait_s = self._wait_for_a_stranger_s()
+        return wait_s, delay_s
+
+    def _wait_for_a_stranger_s(self) -> float:
+        """A meter that never answered is taken for as slow as the slowest that did. If none did, patience grows."""
+        delays = np.frombuffer(self._times, dtype=np.float32)[::3]
+        known = delays[delays == delays]
+        if len(known):
+            return self._bounded(float(known.max()) + GUARD_S)
+        return self._bounded(self.first_wait_s * 4 ** len(self._silent_in_a_row))
 
     def took(self, meter: int, delay_s: float) -> None:
         """It answered after so long (the time on the wire not counted)."""
-        known = self._delay[meter]
+        known, _, swing = self._times[3 * meter : 3 * meter + 3]
         off = delay_s - known
-        if -FINE_S < off < FINE_S:
-            return
         if off != off or off > 1:
-            self._delay[meter] = max(0.0, delay_s)
-            self._swing[meter] = max(0.0, delay_s) / 8
+            known, swing = delay_s, delay_s / 8
         else:
-            self._swing[meter] += (abs(off) - self._swing[meter]) / 4
-            self._delay[meter] = max(0.0, known + off / 8)
-        if not self._slowest >= delay_s:
-            self._slowest = delay_s
+            swing += (abs(off) - swing) / 4
+            known += off / 8
+        self._times[3 * meter] = known = max(0.0, known)
+        self._times[3 * meter + 1] = self._bounded(known + max(GUARD_S, 4 * swing))
+        self._times[3 * meter + 2] = swing
+
+    def _bounded(self, wait_s: float) -> float:
+        return wait_s if wait_s < self._longest_wait_s else self._longest_wait_s
 
     def answered(self, meter: int, now_s: float) -> bool:
         """The meter is there. True when this ends the silence of the whole line."""
         self._silent_in_a_row.clear()
-        if self.line_is_silent:
+        was_silent = self.line_is_silent
+        if was_silent:
             self.line_is_silent = False
             self.unblock()
-            return True
         if self._misses[meter]:
             was_parked = self._misses[meter] >= PARK_AFTER
             self._misses[meter] = 0
@@ -96,7 +100,7 @@ class Patience:
             if was_parked and now_s - self._helped_at > RETURN_HELPS_EVERY_S:
                 self._helped_at = now_s
                 self._until[:] = 0
-        return False
+        return was_silent
 
     def silent(self, meter: int, now_s: float) -> str | None:
         """The meter did not answer. What there is to tell: "parked", "line silent", or None."""
@@ -105,37 +109,46 @@ class Patience:
             self._probes += 1
             self._probe_at = now_s + min(self._longest_pause_s, LONGEST_LINE_PAUSE_S, 2.0 ** min(self._probes, 10))
             return None
-        self._silent_in_a_row.add(meter)
-        count = len(self._until)
-        if count > 1 and len(self._silent_in_a_row) >= min(count, LINE_SILENT_AFTER):
-            self.line_is_silent, self._probes, self._probed = True, 0, meter
-            self._probe_at = now_s + min(self._longest_pause_s, 1.0)
-            return "line silent"
+        if self._misses[meter] < PARK_AFTER:
+            self._silent_in_a_row.add(meter)
         self._misses[meter] += self._misses[meter] < 1000
         misses = int(self._misses[meter])
+        if self._is_line_silent():
+            self.line_is_silent, self._probes = True, 0
+            self._probe_at = now_s + min(self._longest_pause_s, 1.0)
+            return "line silent"
         pause = SUSPECT_PAUSE_S if misses < PARK_AFTER else FIRST_PARKED_PAUSE_S * 2 ** min(misses - PARK_AFTER, 20)
         self._until[meter] = now_s + min(self._longest_pause_s, pause)
         return "parked" if misses == PARK_AFTER else None
 
+    def _is_line_silent(self) -> bool:
+        """The silence of a parked meter is no news: it says nothing of the line."""
+        row = self._silent_in_a_row
+        if len(row) < 2:
+            return False
+        others = set(np.flatnonzero(self._misses < PARK_AFTER).tolist()) - row
+        return len(row) >= LINE_SILENT_AFTER or not others
+
     def ready(self, now_s: float) -> NDArray[np.bool_]:
-        """Who may be asked now. Of a silent line one meter, another each time."""
-        if not self.line_is_silent:
-            return self._until <= now_s
-        one = np.zeros(len(self._until), dtype=bool)
-        if self._probe_at <= now_s:
-            one[(self._probed + self._probes) % len(one)] = True
-        return one
+        """Who may be asked now; of a silent line one of them, another each time."""
+        return self.ready_at() <= now_s
 
     def ready_at(self) -> NDArray[np.float64]:
         """The second from which each may be asked."""
         return np.full(len(self._until), self._probe_at) if self.line_is_silent else self._until
 
     def unblock(self) -> None:
-        """The line came back: whoever was silent is asked at once."""
-        self.line_is_silent = self.is_troubled = False
+        """The way was opened: whoever was silent is asked at once, of a silent line one. The parked have one try
+        before their pauses begin anew, or as many dead as make a line silent would stop it after each recovery."""
+        self._probes, self._probe_at = 0, 0.0
         self._silent_in_a_row.clear()
-        self._misses[:] = 0
+        np.minimum(self._misses, PARK_AFTER, out=self._misses)
         self._until[:] = 0
+
+    @property
+    def is_nobody_there(self) -> bool:
+        """True while the line is silent, or each of its meters for itself."""
+        return self.is_troubled and (self.line_is_silent or self.parked == len(self._misses))
 
     @property
     def parked(self) -> int:

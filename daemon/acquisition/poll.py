@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from functools import cache
 from math import nan
+from time import monotonic
 from typing import Final
 
 from daemon.acquisition.deadlines import Deadline, Deadlines
-from daemon.acquisition.patience import FINE_S, Patience
+from daemon.acquisition.patience import COARSE_S, FINE_S, Patience
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import functions
 from protocols.dlt645.exchanges import CODEC_2007
-from protocols.dlt645.frame import Decoder, Frame
+from protocols.dlt645.frame import WAKE_UP, Decoder, Frame
 from protocols.dlt645.prepared import (
     HEAD,
     PreparedEnergies,
@@ -31,8 +32,12 @@ from protocols.dlt645.prepared import (
 )
 from protocols.errors import FrameError, LineDown
 
+LOOK_EARLIER_S: Final = 0.02
+UNREAD_S: Final = 0.005
 BYTE_GAP_S: Final = 0.5
 """Inside an answer a carrier may pause for so long."""
+LONGEST_ANSWER_S: Final = 3.0
+"""Nobody who babbles on is listened to for longer."""
 TIME_OF_DAY: Final = PreparedRead("04000102", 3)
 
 
@@ -52,8 +57,20 @@ class Job:
     """One slot to be read: the clock if it is not known yet today, the stamp of the freeze, its energies."""
 
     __slots__ = (
-        *("asked_at", "begins_by", "day", "delay_s", "head", "index", "meter", "number", "read", "sent_bytes", "skew"),
-        "wait_s",
+        *(
+            "asked_at",
+            "begins_by",
+            "day",
+            "delay_s",
+            "has_begun",
+            "head",
+            "index",
+            "is_forgiven",
+            "meter",
+            "number",
+            "read",
+        ),
+        *("sent_bytes", "skew", "wait_s"),
     )
 
     def __init__(
@@ -65,6 +82,7 @@ class Job:
         self.asked_at = self.begins_by = self.wait_s = 0.0
         self.delay_s = nan
         self.sent_bytes = 0
+        self.has_begun = self.is_forgiven = False
 
 
 class Poll(Deadline):
@@ -79,8 +97,8 @@ class Poll(Deadline):
     """
 
     __slots__ = (
-        *("_asked", "_byte_s", "_channel", "_clock", "_decoder", "_done", "_heard_from", "_is_pipelined"),
-        *("_is_stopped", "_is_watched", "_jobs", "_missed", "_odd", "_only", "_patience", "_silence", "_take", "_time"),
+        *("_asked", "_byte_s", "_channel", "_clock", "_decoder", "_done", "_fine_s", "_heard_from", "_is_pipelined"),
+        *("_is_stopped", "_is_watched", "_jobs", "_missed", "_odd", "_only", "_part", "_patience", "_silence", "_take"),
         *("_write", "counts", "dirty", "ok", "trace"),
     )
 
@@ -105,13 +123,15 @@ class Poll(Deadline):
         """Only while something other than one whole answer came."""
         self._only: Job | None = None
         """The job that is asked, one at a time."""
+        self._part = b""
+        """The beginning of its answer."""
         self._asked: dict[bytes, Job] = {}
         """By the head of its answer, when several are asked at a time."""
         self._missed: Job | None = None
         self._odd: Job | None = None
         self._jobs: Iterator[Job] = iter(())
         self._is_stopped, self._is_pipelined, self._is_watched = True, False, False
-        self._byte_s = 0.0
+        self._byte_s = self._fine_s = 0.0
         self._channel: StreamChannel | None = None
         self._done: asyncio.Future[None] | None = None
 
@@ -121,21 +141,22 @@ class Poll(Deadline):
         The job that has to take the general way ends it and is returned. LineDown when the carrier is gone.
         """
         loop = asyncio.get_running_loop()
-        self._time: Callable[[], float] = loop.time
         self._channel, self._write, self._byte_s = channel, channel.write, channel.byte_s
         self._jobs, self._odd, self._is_stopped = jobs, None, False
+        self._fine_s = FINE_S if channel.byte_s else COARSE_S
         self._is_pipelined, self._is_watched = depth > 1, self.trace is not None
         done = self._done = loop.create_future()
         try:
             channel.listen(self)
             for _ in range(depth):
-                self._next(loop.time())
+                self._next(monotonic())
             await done
         finally:
             self._is_stopped = True
-            self.dirty = self.dirty or bool(self._under_way()) or self._decoder is not None
+            self.dirty = self.dirty or bool(self._under_way() or self._part) or self._decoder is not None
             self._asked.clear()
             self._only = self._decoder = None
+            self._part = b""
             self.clear()
             channel.listen(None)
             self._channel = self._done = None
@@ -164,10 +185,10 @@ class Poll(Deadline):
         if self.trace is not None:
             self.trace("tx", request)
         self._write(request)
-        job.asked_at = now
+        job.asked_at, job.is_forgiven = now, False
         begins_by = now + job.wait_s
         if self._byte_s:
-            job.sent_bytes = len(request)
+            job.sent_bytes, job.has_begun = len(request), False
             begins_by += self._rest(job)
         job.begins_by = begins_by
         if self._is_pipelined:
@@ -180,15 +201,13 @@ class Poll(Deadline):
             self.set(begins_by)
 
     def _rest(self, job: Job) -> float:
-        """On a slow wire: leave the channel alone until the answer must be there, or must have begun. Returns what the
-        wire adds to the wait."""
+        """On a slow wire: leave the channel alone until the answer must be there. Returns what the wire adds to the
+        wait for its beginning."""
         assert self._channel is not None
         byte_s = self._byte_s
-        wire_s = byte_s * (job.sent_bytes + 1)
         delay_s = job.delay_s if job.delay_s == job.delay_s else 0.0
-        complete_s = byte_s * (job.sent_bytes + job.read.reply_length) + delay_s
-        self._channel.rest(min(complete_s, job.wait_s + wire_s))
-        return wire_s
+        self._channel.rest(byte_s * (job.sent_bytes + job.read.reply_length) + delay_s)
+        return byte_s * (job.sent_bytes + 1)
 
     # --- listening --------------------------------------------------------------------------------------------------
 
@@ -199,8 +218,10 @@ class Poll(Deadline):
             if job is None or self._is_watched:
                 self._hear(data)
                 return
+            if self._part:
+                data, self._part = self._part + data, b""
             read = job.read
-            now = self._time()
+            now = monotonic()
             if isinstance(read, PreparedEnergies):
                 registers = read.energies(job.head, data)
                 if registers is not None:
@@ -218,7 +239,8 @@ class Poll(Deadline):
                     self._arrived(job, len(data), now)
                     self._have_data(job, found, now)
                     return
-            self._hear_in_general(data)
+            if not self._is_part(job, data):
+                self._hear_in_general(data)
         except Exception as error:
             self._fail(error)
 
@@ -237,7 +259,7 @@ class Poll(Deadline):
             stop = at + data[at + 9] + 12 if job is not None else end + 1
             if job is None or stop > end:
                 break
-            answer, read, now = data[start:stop], job.read, self._time()
+            answer, read, now = data[start:stop], job.read, monotonic()
             found = read.data(job.head, answer)
             registers = read.energies(job.head, answer) if isinstance(read, PreparedEnergies) else None
             if found is None or (registers is None and isinstance(read, PreparedEnergies)):
@@ -262,22 +284,36 @@ class Poll(Deadline):
         self._decoder = decoder if decoder.pending else None
         self._is_watched = decoder.pending or self.trace is not None
         if decoder.pending:
-            self._wait_for_the_rest(len(data))
+            self._wait_for_the_rest(0)
 
-    def _wait_for_the_rest(self, have: int) -> None:
+    def _is_part(self, job: Job, data: bytes) -> bool:
+        """The beginning of the answer, and nothing else? Then it is kept, and the rest waited for."""
+        at = data.find(b"\x68")
+        have = len(data) - at
+        length = job.read.reply_length - len(WAKE_UP)
+        if at < 0 or have >= length or data[at : at + HEAD] != job.head[:have]:
+            return False
+        self._part = data
+        self._wait_for_the_rest(length - have)
+        return True
+
+    def _wait_for_the_rest(self, missing: int) -> None:
         under_way = self._under_way()
         if not under_way:
             return
         gap_s = BYTE_GAP_S
         if self._byte_s and self._only is not None:
             assert self._channel is not None
-            missing_s = max(0, self._only.read.reply_length - have) * self._byte_s
+            self._only.has_begun = True
+            missing_s = missing * self._byte_s
             self._channel.rest(missing_s)
             gap_s += missing_s
-        begins_by = self._time() + gap_s
+        begins_by = monotonic() + gap_s
         for job in under_way:
-            job.begins_by = max(job.begins_by, begins_by)
-        self.set(begins_by)
+            wire_s = self._byte_s * (job.sent_bytes + job.read.reply_length)
+            ends_by = job.asked_at + job.wait_s + wire_s + LONGEST_ANSWER_S
+            job.begins_by = max(job.begins_by, min(begins_by, ends_by))
+        self.set(min(job.begins_by for job in under_way))
 
     def _hear_frame(self, frame: Frame) -> None:
         for job in self._under_way():
@@ -286,7 +322,7 @@ class Poll(Deadline):
         else:
             self._hear_stranger(frame)
             return
-        now = self._time()
+        now = monotonic()
         self._remove(job)
         self._arrived(job, job.read.reply_length, now)
         if frame.is_abnormal or frame.has_more:
@@ -310,7 +346,7 @@ class Poll(Deadline):
             return
         if missed is not None and CODEC_2007.is_answer(_question(missed), frame):
             self._missed = None
-            self._patience.took(missed.number, self._time() - missed.asked_at)
+            self._patience.took(missed.number, monotonic() - missed.asked_at)
             self.counts["late"] += 1
         else:
             self.counts["foreign"] += 1
@@ -322,7 +358,11 @@ class Poll(Deadline):
         delay_s = now - job.asked_at
         if self._byte_s:
             delay_s -= self._byte_s * (job.sent_bytes + length)
-        if not -FINE_S < delay_s - job.delay_s < FINE_S:
+            if not job.has_begun:
+                # It was complete when it was looked at: nobody knows since when. Look earlier the next time.
+                delay_s = min(delay_s, job.delay_s - LOOK_EARLIER_S)
+        fine_s = self._fine_s
+        if not -fine_s < delay_s - job.delay_s < fine_s:
             self._patience.took(job.number, delay_s)
             job.wait_s, job.delay_s = self._patience.expect(job.number)
         if self._patience.is_troubled:
@@ -378,18 +418,30 @@ class Poll(Deadline):
             self._fail(error)
 
     def _give_up(self) -> None:
+        if self._part:
+            data, self._part = self._part, b""
+            self._hear_in_general(data)
         decoder, self._decoder = self._decoder, None
         self._is_watched = self.trace is not None
         for item in decoder.flush() if decoder is not None else ():
             if isinstance(item, Frame):
                 self._hear_frame(item)
-            else:
+            elif item.reason != "noise":
                 self._damaged()
-        now = self._time()
+        now = monotonic()
         for job in self._under_way():
-            if job.begins_by <= now:
+            if job.begins_by > now:
+                continue
+            if self._byte_s and self._channel is not None and self._channel.unread():
+                # It has begun and is left to come in.
+                job.begins_by = now + self._byte_s * job.read.reply_length + BYTE_GAP_S
+                continue
+            if not job.is_forgiven and not self._byte_s:
+                # Its answer may have come and lie unread: the loop has looked at its timers before its carriers.
+                job.is_forgiven, job.begins_by = True, now + UNREAD_S
+            else:
                 self._remove(job)
-                self._missed = job
+                self._missed, self.dirty = job, True
                 self.counts["no_reply"] += 1
                 self._silence(job)
                 self._next(now)

@@ -29,6 +29,8 @@ log = structlog.get_logger("line")
 
 FIRST_MISSING_S = 10.0
 """A freeze that is not there yet is asked for again so soon at first."""
+HELD_BACK_S = 1.0
+"""A slot that could be read and is not, at midnight or while back-fill must wait, is looked at again so soon."""
 IDLE_S = 15.0
 """An idle route shows that it is alive so often."""
 
@@ -86,7 +88,7 @@ class Route(ABC):
 
     @abstractmethod
     async def _session(self) -> None:
-        """Open the way and work on it, telling `_is_up`, until LineDown."""
+        """Open the way and work on it, telling `_is_up`, until LineDown or until it should be opened anew."""
 
     # --- what others tell it ----------------------------------------------------------------------------------------
 
@@ -171,7 +173,9 @@ class Route(ABC):
     def _idle_for_s(self) -> float:
         """Nothing to do: so long until a slot, an order or a midnight comes, or a sign of life is due."""
         wanted_at = self._wanted.next_at(self._patience.ready_at())
-        until_slot = IDLE_S if wanted_at is None else max(0.01, wanted_at - time.monotonic())
+        until_slot = IDLE_S if wanted_at is None else wanted_at - time.monotonic()
+        if until_slot <= 0:
+            until_slot = HELD_BACK_S
         until_midnight = self._midnights.opens_in_s(self._night_time())
         return min(IDLE_S, until_slot, self._orders.due_in_s(), until_midnight)
 

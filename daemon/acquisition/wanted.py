@@ -6,7 +6,8 @@ the re-collection of a week after a cable is mended are the same act: filling a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 MEMORY_DAYS = 62
 """A DL/T 645-2007 meter keeps so many daily freezes."""
 TODAY = np.uint64(1)
+FEW = 16
+"""So many meters are looked at faster one by one than as an array."""
 FREEZE_IS_DUE = timedelta(minutes=5)
 """After midnight: meters with a slow clock must have frozen before they are asked."""
 
@@ -37,8 +40,10 @@ class Wanted:
             self._installed[~np.array(has_memory, dtype=bool)] = date.max.toordinal()
         self._days = min(days, MEMORY_DAYS)
         self._window = np.uint64((1 << self._days) - 1)
+        self._taken = array("Q", bytes(8 * count))
+        """One bitmap for each meter: the days that are on their way. The same memory as `_on_its_way`."""
+        self._on_its_way = np.frombuffer(self._taken, dtype=np.uint64)
         self._present = np.zeros(count, dtype=np.uint64)
-        self._on_its_way = np.zeros(count, dtype=np.uint64)
         self._last_asked = np.zeros(count)
         self._not_there: dict[tuple[int, int], tuple[float, int]] = {}
         """(meter, day number): (second until which it is not asked for again, how often it was)."""
@@ -71,7 +76,7 @@ class Wanted:
 
     def take(self, meter: int, day: date) -> None:
         """A value was read and is on its way to the database: it is not read again, and not counted as present yet."""
-        self._on_its_way[meter] |= np.uint64(self._bit(day.toordinal()))
+        self._taken[meter] |= self._bit(day.toordinal())
 
     def fill(self, meter: int, day: date) -> None:
         """The slot has a value in the database."""
@@ -94,16 +99,15 @@ class Wanted:
                 missing[meter] &= ~np.uint64(self._bit(number))
         if only_today:
             missing &= TODAY
-        columns = int(np.bitwise_or.reduce(missing)) if len(missing) else 0
+        meters = np.flatnonzero(missing)
+        meters = meters[np.argsort(self._last_asked[meters], kind="stable")]
         found: list[tuple[int, date]] = []
-        while columns and len(found) < most:
-            age = 0 if columns & 1 else columns.bit_length() - 1
-            columns &= ~(1 << age)
-            meters = np.flatnonzero(missing & np.uint64(1 << age))
-            meters = meters[np.argsort(self._last_asked[meters], kind="stable")[: most - len(found)]]
+        for age, several in _columns(meters, missing[meters]):
             day = date.fromordinal(self._today - age)
-            found += [(meter, day) for meter in meters.tolist()]
-            self._last_asked[meters] = now_s
+            found += [(meter, day) for meter in several[: most - len(found)]]
+            if len(found) >= most:
+                break
+        self._last_asked[[meter for meter, _ in found]] = now_s
         return found
 
     def next_at(self, ready_at: NDArray[np.float64]) -> float | None:
@@ -154,6 +158,19 @@ class Wanted:
         """The bit of a day number; 0 outside the window."""
         age = self._today - day
         return 1 << age if 0 <= age < self._days else 0
+
+
+def _columns(meters: NDArray[np.intp], missing: NDArray[np.uint64]) -> Iterator[tuple[int, list[int]]]:
+    """(age of a day, the meters that lack it), today's first, then the oldest."""
+    bits = missing.tolist() if len(meters) <= FEW else []
+    columns = int(np.bitwise_or.reduce(missing)) if len(meters) else 0
+    while columns:
+        age = 0 if columns & 1 else columns.bit_length() - 1
+        columns &= ~(1 << age)
+        if bits:
+            yield age, [meter for meter, lacks in zip(meters.tolist(), bits, strict=True) if lacks >> age & 1]
+        else:
+            yield age, meters[(missing & np.uint64(1 << age)) != 0].tolist()
 
 
 def first_day(today: date, days: int) -> date:

@@ -27,6 +27,11 @@ COMMANDS = (
     "topup",
     "supply",
     "gaps",
+    "collect",
+    "trace",
+    "reload",
+    "plan",
+    "ports",
 )
 
 
@@ -48,7 +53,7 @@ class Commands(click.Group):
 def cli() -> None:
     """Reads electricity meters, bills prepaid accounts to the fen, cuts supply only when every rule allows it.
 
-    Exit codes: 0 done, 1 failed (the message says what), 2 wrong use, 78 wrong configuration.
+    Exit codes: 0 done, 1 failed (the message says what), 2 wrong use, 69 no daemon runs, 78 wrong configuration.
     """
 
 

@@ -13,6 +13,7 @@ from config.problems import ConfigError
 from config.settings import LineSection
 from daemon.cli.on_site import site_option
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
+from daemon.serial_ports import is_unstable, unstable_in_words
 
 CHARACTER_BITS = 11
 DAY_CHARACTERS = 4 + 16 + 4 + 21 + 4 + 16 + 4 + 36
@@ -64,6 +65,11 @@ def check(site_path: Path, as_json: bool) -> None:
     )
     for gateway in site.settings.gateway:
         click.echo(f"gateway {gateway.name}: {meters[gateway.name]} meters, {gateway.family}, {gateway.broker.host}")
+    for listener in site.settings.listener:
+        terminals = site.terminals[listener.name]
+        count = sum(meters[terminal.line] for terminal in terminals)
+        where = ":".join(map(str, listener.listen))
+        click.echo(f"listener {listener.name}: {len(terminals)} terminals with {count} meters, {where}")
     for name, _, _, daily, _ in rows:
         if daily > FREEZES_DUE:
             click.echo(
@@ -71,6 +77,9 @@ def check(site_path: Path, as_json: bool) -> None:
                 f"{_short(FREEZES_DUE)}: raise its baud rate or split it",
                 err=True,
             )
+    for line in site.settings.line:
+        if line.serial is not None and is_unstable(line.serial):
+            click.echo(f"warning: line {line.name}: {unstable_in_words(line.serial)}", err=True)
     archive = site.archive
     click.echo(
         f"{site.settings.site.name}: {len(archive.meters)} meters, {len(archive.points)} points, "

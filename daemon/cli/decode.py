@@ -106,10 +106,11 @@ def _print(item: Told, as_json: bool) -> None:
     if as_json:
         print_json(item)
     else:
-        _show(item)
+        show(item)
 
 
-def _show(item: Told) -> None:
+def show(item: Told) -> None:
+    """Print it for a person."""
     screen = console()
     if "skipped" in item:
         screen.print(Text(f"skipped ({item['reason']}): {_spaced(item['skipped'])}", style="yellow"))

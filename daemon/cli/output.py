@@ -17,7 +17,7 @@ from rich.text import Text
 
 from protocols.errors import MeterdError
 
-OK, FAILED, USAGE, BAD_CONFIG = 0, 1, 2, 78
+OK, FAILED, USAGE, NOT_RUNNING, BAD_CONFIG = 0, 1, 2, 69, 78
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 

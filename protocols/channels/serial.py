@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import termios
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
@@ -44,16 +45,44 @@ class SerialChannel(StreamChannel):
     def rest(self, for_s: float) -> None:
         """See StreamChannel: the process wakes once for an answer, not for each of its bytes."""
         if for_s > 2 * EARLY_S and self._transport is not None:
-            self._look_again()
-            self._transport.pause_reading()
+            if self._looking is not None:
+                self._looking.cancel()
+            else:
+                self._transport.pause_reading()
             self._looking = asyncio.get_running_loop().call_later(for_s - EARLY_S, self._look_again)
 
+    def unread(self) -> int:
+        """See StreamChannel."""
+        port = self._transport.get_extra_info("serial") if self._transport is not None else None
+        with suppress(OSError):  # it was pulled out: whoever reads next is told
+            return int(port.in_waiting) if port is not None and self._looking is not None else 0
+        return 0
+
+    def write(self, data: bytes) -> None:
+        """See StreamChannel. A port nearly always takes a frame at once: that saves a wake-up."""
+        if self._down is None and self._transport is not None and not self._transport.get_write_buffer_size():
+            with suppress(OSError):  # not now, or never again: its transport finds out which
+                data = data[os.write(self._transport.get_extra_info("serial").fileno(), data) :]
+        if data:
+            super().write(data)
+
     def _look_again(self) -> None:
+        """Read what came. Whoever hears it may rest again at once; only if not, the loop watches the port."""
         looking, self._looking = self._looking, None
-        if looking is not None:
-            looking.cancel()
-            if self._transport is not None:
-                self._transport.resume_reading()
+        if looking is None or self._transport is None:
+            return
+        port = self._transport.get_extra_info("serial")
+        try:
+            data = os.read(port.fileno(), 4096) if port.in_waiting else b""
+        except OSError:
+            data = b""  # gone: its transport says so when it reads
+        if data:
+            self._looking = looking
+            self.data_received(data)
+            if self._looking is not looking:
+                return
+            self._looking = None
+        self._transport.resume_reading()
 
     async def _connect(self) -> None:
         try:

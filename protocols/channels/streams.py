@@ -35,10 +35,14 @@ class StreamChannel(asyncio.Protocol, ABC):
     `byte_s`: seconds that one byte takes on the wire, 0 where that does not matter.
     """
 
-    byte_s: float = 0.0
+    __slots__ = (
+        *("_closed", "_down", "_is_clogged", "_kept", "_listener", "_receiver", "_sender", "_transport", "byte_s"),
+        "name",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.byte_s = 0.0
         self._transport: asyncio.Transport | None = None
         self._listener: Listener | None = None
         self._kept = bytearray()
@@ -63,6 +67,10 @@ class StreamChannel(asyncio.Protocol, ABC):
 
     def rest(self, for_s: float) -> None:
         """Nothing that matters comes earlier; a slow carrier need not be looked at until then."""
+
+    def unread(self) -> int:
+        """How many bytes came while the channel rested."""
+        return 0
 
     async def send(self, data: bytes) -> None:
         """LineDown when the carrier is gone or takes nothing for SEND_TIMEOUT_S."""

@@ -11,10 +11,14 @@ from protocols.errors import LineDown
 
 KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 """A peer that vanished without a word is noticed after two minutes of silence."""
+UNACKNOWLEDGED_MS: Final = 120_000
+"""So it is while a question is under way: then the kernel does not keep alive, it repeats for a quarter of an hour."""
 
 
 class TcpChannel(StreamChannel):
     """We connect to HOST:PORT. A peer that vanishes without a word is noticed by TCP keep-alive."""
+
+    __slots__ = ("_connect_timeout_s", "_host", "_port")
 
     def __init__(self, host: str, port: int, connect_timeout_s: float = 5.0) -> None:
         super().__init__(f"tcp {host}:{port}")
@@ -38,5 +42,6 @@ def keep_alive(connection: socket.socket) -> None:
     """Let the kernel notice a peer that is gone, and send small frames at once."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
     for option, value in KEEP_ALIVE:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -22,6 +22,7 @@ from protocols.dlt645.identifiers import Kind, meaning
 from protocols.errors import FrameError
 
 DECIMALS: Final = 2
+HUNDREDTH: Final = Decimal("0.01")
 REGISTERS: Final = 5
 HEAD: Final = 14
 """A frame from 68H up to its identifier."""
@@ -156,7 +157,7 @@ def general_registers(address: str, identifier: str, answer: bytes) -> tuple[int
 
 def as_kwh(registers: tuple[int | None, ...]) -> tuple[Decimal | None, ...]:
     """Registers in 0.01 kWh as kWh with two decimals."""
-    return tuple(None if register is None else Decimal(register).scaleb(-DECIMALS) for register in registers)
+    return tuple([None if register is None else Decimal(register) * HUNDREDTH for register in registers])
 
 
 def _table() -> list[int]:

@@ -48,10 +48,11 @@ class Model:
         return max(self.slot_pause.get((meter, day), (0, 0))[0], self.meter_pause[meter])
 
     def jobs(self, now_s: float, most: int, only_today: bool) -> list[tuple[int, date]]:
-        found = []
+        found: list[tuple[int, date]] = []
+        before = dict(self.asked_at)
         for day in self.memory()[:1] if only_today else self.memory():
             ready = [m for m in range(len(self.installed)) if self.wanted(m, day) and self.ready_at(m, day) <= now_s]
-            asked = sorted(ready, key=lambda m: (self.asked_at.get(m, 0), m))[: most - len(found)]
+            asked = sorted(ready, key=lambda m: (before.get(m, 0), m))[: most - len(found)]
             self.asked_at |= dict.fromkeys(asked, now_s)
             found += [(meter, day) for meter in asked]
         return found

@@ -1,0 +1,49 @@
+"""The lists of terminals that dial in: which of them are lines."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.problems import Problem, shown
+from config.settings import NAME
+from config.table import REQUIRED, Columns, Keys, read_table, word
+from protocols.channels.registration import Registration
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A line, and the terminal that it is, in the spelling of its registration."""
+
+    line: str
+    terminal: str
+
+
+def load_terminals(
+    path: Path, base: Path, form: Registration | None, taken: dict[str, str]
+) -> tuple[tuple[Terminal, ...], list[Problem]]:
+    """The list of one listener; what could not be read is in the problems.
+
+    `form`: None when it is wrong itself. `taken`: names that lines have already, and who has them; those of the list
+    are added.
+    """
+    file = shown(path, base)
+    problems: list[Problem] = []
+    columns: Columns = {"line": (_name, REQUIRED), "terminal": (word if form is None else form.spelled, REQUIRED)}
+    found: dict[str, Terminal] = {}
+    for number, row in read_table(path, file, columns, problems, Keys()):
+        line, terminal = row["line"], row["terminal"]
+        if line in taken:
+            problems.append(Problem(file, number, "line", f"{line} is {taken[line]} already"))
+        if terminal in found:
+            problems.append(Problem(file, number, "terminal", f"{terminal} is line {found[terminal].line} already"))
+        taken.setdefault(line, f"the name of a line at {file}:{number}")
+        found.setdefault(terminal, Terminal(line, terminal))
+    return tuple(found.values()), problems
+
+
+def _name(cell: str) -> str:
+    if not re.match(NAME, cell):
+        raise ValueError(f'"{cell}" is no name of a line: letters, digits, ".", "_" and "-"')
+    return cell

@@ -1,0 +1,150 @@
+"""How a line or a gateway is made of what is configured."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg_pool import AsyncConnectionPool
+
+from config.archive import Meter
+from config.load import LoadedSite
+from config.settings import BrokerSection, GatewaySection, LineSection
+from daemon.acquisition.conversation import Timing
+from daemon.acquisition.deadlines import Deadlines
+from daemon.acquisition.drivers import Credentials, driver_of
+from daemon.acquisition.gateway import Gateway
+from daemon.acquisition.line import Line
+from daemon.acquisition.route import Pace, Route
+from daemon.control.supply import Authority
+from daemon.pipeline import Pipeline
+from protocols.channels.mqtt import Broker, MqttChannel, Tls
+from protocols.channels.serial import SerialChannel
+from protocols.channels.tcp import TcpChannel
+from protocols.mqtt.events import Family
+from protocols.mqtt.own import OwnForm
+from protocols.mqtt.shelly import Shelly
+from protocols.mqtt.state_grid import StateGrid
+from protocols.mqtt.tasmota import Tasmota
+from storage.archive import SiteMeter
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What all routes of a daemon share."""
+
+    pool: AsyncConnectionPool[Any]
+    authority: Authority
+    pipeline: Pipeline
+    may_backfill: Callable[[], bool]
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+    def routes(self, site: LoadedSite, meters: Iterable[SiteMeter], only: Collection[str] | None = None) -> list[Route]:
+        """The site's enabled lines and gateways with their meters. `only`: those of these names."""
+        here: defaultdict[str, list[SiteMeter]] = defaultdict(list)
+        for meter in meters:
+            here[meter.line].append(meter)
+        listed: defaultdict[str, list[Meter]] = defaultdict(list)
+        for entry in site.archive.meters:
+            if only is None or entry.line in only:
+                listed[entry.line].append(entry)
+        made: list[Route] = [
+            self._line(section, site, here[section.name], listed[section.name])
+            for section in site.settings.line
+            if section.enabled and (only is None or section.name in only)
+        ]
+        made += [
+            self._gateway(section, site, here[section.name], listed[section.name])
+            for section in site.settings.gateway
+            if section.enabled and (only is None or section.name in only)
+        ]
+        return made
+
+    def _line(self, section: LineSection, site: LoadedSite, meters: list[SiteMeter], listed: list[Meter]) -> Line:
+        collection, control_section = site.settings.collection, site.settings.control
+        credentials = None
+        if control_section.password is not None:
+            credentials = Credentials(control_section.level, control_section.operator, control_section.password)
+
+        def open_channel() -> Any:
+            if section.tcp is not None:
+                return TcpChannel(*section.tcp)
+            if section.mqtt is not None:
+                mqtt = section.mqtt
+                broker = broker_of(mqtt, _client_id(site, section.name))
+                return MqttChannel(broker, down=mqtt.down, up=mqtt.up, wrapping=mqtt.wrapping, field=mqtt.field)
+            return SerialChannel(str(section.serial), section.baud, section.parity)
+
+        relays = {meter.address for meter in listed if meter.relay}
+        profiles = site.archive.profiles
+        return Line(
+            section.name,
+            meters,
+            driver_of=lambda meter: driver_of(meter, profiles, has_relay=meter.address in relays),
+            open_channel=open_channel,
+            timing=Timing(reply_timeout_s=section.reply_timeout_s, retries=section.retries),
+            pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),
+            backfill_days=collection.backfill_days,
+            trace=section.name in site.settings.log.trace_lines,
+            pool=self.pool,
+            authority=self.authority,
+            credentials=credentials,
+            hand_on=self.pipeline.offer,
+            deadlines=self.deadlines,
+            may_backfill=self.may_backfill,
+        )
+
+    def _gateway(
+        self, section: GatewaySection, site: LoadedSite, meters: list[SiteMeter], listed: list[Meter]
+    ) -> Route:
+        collection = site.settings.collection
+        devices = {meter.address: meter.device for meter in listed}
+        names = [devices[meter.address] for meter in meters]
+        us = _client_id(site, section.name)
+        family: Family
+        match section.family:
+            case "meterd":
+                family = OwnForm(section.prefix, section.name)
+            case "tasmota":
+                family = Tasmota(names)
+            case "shelly":
+                family = Shelly(names, us, section.component)
+            case "state-grid":
+                family = StateGrid(section.app, section.registers, reporters=section.reporters)
+        return Gateway(
+            section.name,
+            meters,
+            broker=broker_of(section.broker, us),
+            family=family,
+            devices=devices,
+            reply_timeout_s=section.reply_timeout_s,
+            pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),
+            backfill_days=collection.backfill_days,
+            trace=section.name in site.settings.log.trace_lines,
+            pool=self.pool,
+            authority=self.authority,
+            hand_on=self.pipeline.put,
+            relays={meter.address for meter in listed if meter.relay},
+        )
+
+
+def _client_id(site: LoadedSite, route: str) -> str:
+    """Who we are at a broker. It is part of topics, where some characters mean something else."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"meterd-{site.settings.site.name}-{route}")
+
+
+def broker_of(section: BrokerSection, client_id: str) -> Broker:
+    """The broker as the channel wants it; `client_id` is used where the site names none."""
+    tls = Tls(section.tls_ca, section.tls_certificate, section.tls_key) if section.tls_ca else None
+    return Broker(
+        section.host,
+        section.port,
+        section.client_id or client_id,
+        version=section.version,
+        user=section.user,
+        password=section.password.reveal() if section.password else None,
+        tls=tls,
+    )

@@ -1,0 +1,108 @@
+"""meterd collect: meters are read now, by the running daemon."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from daemon.cli.on_site import site_option
+from daemon.cli.output import FAILED, as_json, fail, print_json, print_table
+from daemon.cli.running import daemon_asked
+
+
+@click.command(short_help="Read meters now, through the running daemon.")
+@click.argument("meters", metavar="METER...", nargs=-1)
+@click.option("--line", metavar="NAME", help="All meters of this line.")
+@click.option("--failed", is_flag=True, help="Those that lack a freeze that is due; with --line only the line's.")
+@click.option(
+    "--what",
+    type=click.Choice(["freeze", "registers", "clock", "relay"]),
+    default="freeze",
+    show_default=True,
+    help="A daily freeze is stored and billed like any other, the rest is only told.",
+)
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Of the freeze; default: the newest that is due.")
+@click.option(
+    "--within",
+    "within_s",
+    metavar="SECONDS",
+    type=click.FloatRange(1, 86_400),
+    default=120,
+    show_default=True,
+    help="Then nobody waits any more.",
+)
+@site_option
+@as_json
+def collect(
+    meters: tuple[str, ...],
+    line: str | None,
+    failed: bool,
+    what: str,
+    day: datetime | None,
+    within_s: float,
+    site_path: Path,
+    as_json: bool,
+) -> None:
+    """Read meters now, through the running daemon: each METER by its address or point, a line, or all that failed.
+
+    They are asked before what is due anyway. What a meter told within the last 5 minutes is told again without asking
+    it. Ctrl-C takes back what was not asked yet. Exit code 0 when every meter answered, else 1.
+    """
+    if (failed and meters) or not (failed or meters or line):
+        raise click.UsageError("name meters, or --line, or --failed")
+    if day is not None and what != "freeze":
+        raise click.UsageError("--day belongs to a freeze")
+    of: date | None = None if day is None else day.date()
+    request = {"do": "collect", "what": what, "within_s": within_s, "meters": list(meters), "line": line}
+    results, asked = _results({**request, "failed": failed, "day": of and of.isoformat()}, site_path, as_json)
+    if not as_json:
+        head = ("meter", "point", "line", "day", "result", "value", "reason")
+        print_table(head, [_row(result) for result in sorted(results, key=lambda it: (it["line"], it["meter"]))])
+    good = sum(result["outcome"] == "ok" for result in results)
+    click.echo(f"{good} of {asked} meters answered", err=True)
+    raise SystemExit(0 if good == asked else FAILED)
+
+
+def _results(request: Mapping[str, Any], site_path: Path, as_json: bool) -> tuple[list[dict[str, Any]], int]:
+    """What came until the end or Ctrl-C, and how many meters were asked."""
+    results: list[dict[str, Any]] = []
+    asked = 0
+    is_watched = not as_json and sys.stderr.isatty()
+    with (
+        daemon_asked(site_path, request) as answers,
+        Progress(console=Console(stderr=True), disable=not is_watched, transient=True) as progress,
+    ):
+        bar = progress.add_task("meters", total=None)
+        try:
+            for told in answers:
+                if "asked" in told:
+                    asked = told["asked"]
+                    progress.update(bar, total=asked)
+                elif "end" not in told:
+                    results.append(told)
+                    progress.advance(bar)
+                    if as_json:
+                        print_json(told)
+        except KeyboardInterrupt:
+            if not asked:
+                raise fail("stopped before anything was asked") from None
+            click.echo("stopped", err=True)
+    return results, asked
+
+
+def _row(result: Mapping[str, Any]) -> tuple[object, ...]:
+    values = dict(result["values"])
+    total = values.pop("total_kwh", None)
+    value = f"{total} kWh" if total else ", ".join(f"{name} {it}" for name, it in values.items())
+    reason = result["reason"]
+    if result["age_s"] is not None:
+        reason = f"{reason} (told {result['age_s']:.0f} s ago)".lstrip()
+    place = (result["meter"], result["point"], result["line"])
+    return (*place, result["day"], result["outcome"].replace("_", " "), value or None, reason or None)

@@ -1,0 +1,30 @@
+"""meterd plan: what a reload would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from daemon.cli.on_site import site_option
+from daemon.cli.output import FAILED, as_json, print_json
+from daemon.cli.running import daemon_asked, is_nothing, print_difference
+
+
+@click.command(short_help="Show what a reload would do.")
+@click.argument("new", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@site_option
+@as_json
+def plan(new: Path | None, site_path: Path, as_json: bool) -> None:
+    """Show what a reload of the running daemon would do if its configuration were NEW; without NEW, with the file of
+    -c as it is now. Nothing is changed.
+
+    Exit code 0 when nothing would change, 1 when something would, 78 when the reload would refuse the file.
+    """
+    with daemon_asked(site_path, {"do": "plan", "path": str((new or site_path).absolute())}) as answers:
+        told = next(answers)
+    if as_json:
+        print_json(told)
+    else:
+        print_difference(told)
+    raise SystemExit(0 if is_nothing(told) else FAILED)

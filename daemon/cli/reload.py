@@ -1,0 +1,27 @@
+"""meterd reload: the running daemon reads its configuration again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from daemon.cli.on_site import site_option
+from daemon.cli.output import as_json, print_json
+from daemon.cli.running import daemon_asked, print_difference
+
+
+@click.command(short_help="Let the running daemon read its configuration again.")
+@site_option
+@as_json
+def reload(site_path: Path, as_json: bool) -> None:
+    """Let the running daemon read its configuration again. Only lines that changed are stopped and started.
+
+    A file with mistakes, or one that contradicts what was billed, changes nothing. SIGHUP does the same.
+    """
+    with daemon_asked(site_path, {"do": "reload", "path": str(site_path.absolute())}) as answers:
+        told = next(answers)
+    if as_json:
+        print_json(told)
+    else:
+        print_difference(told)

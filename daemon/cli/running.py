@@ -1,0 +1,62 @@
+"""What commands share that ask the running daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from config.problems import ConfigError, Problem
+from config.toml_lines import read_toml
+from daemon.cli.output import BAD_CONFIG, FAILED, NOT_RUNNING, fail, print_table
+from daemon.local_socket import NotRunning, RequestFailed, ask
+
+Answers = Generator[dict[str, Any], None, None]
+
+
+@contextmanager
+def daemon_asked(site_path: Path, request: Mapping[str, Any]) -> Iterator[Answers]:
+    """The daemon's answers, as they come. Whoever leaves early takes back what was asked."""
+    with closing(ask(_data_directory(site_path), request)) as answers:
+        try:
+            yield answers
+        except NotRunning as error:
+            raise fail(str(error), NOT_RUNNING) from None
+        except RequestFailed as error:
+            raise fail(str(error), BAD_CONFIG if error.kind == "ConfigError" else FAILED) from None
+
+
+def print_difference(told: Mapping[str, Any]) -> None:
+    """A difference of configurations, line by line."""
+    rows = [(name, "start", "") for name in told["added"]]
+    rows += [(name, "start anew", ", ".join(why)) for name, why in told["changed"].items()]
+    rows += [(name, "stop", "") for name in told["removed"]]
+    if rows:
+        print_table(("line", "what", "because of"), rows)
+    click.echo(f"unchanged: {told['unchanged']} lines")
+    for address, was, now in told["moved"]:
+        click.echo(f"meter {address} moves from {was} to {now}")
+    for table, count in told["archive"].items():
+        click.echo(f"{table}: {count} rows differ")
+    for key in told["settings"]:
+        click.echo(f"{key} differs")
+    for key in told["needs_restart"]:
+        click.echo(f"{key} differs and needs a restart; until then it stays as it was")
+
+
+def is_nothing(told: Mapping[str, Any]) -> bool:
+    """True for a difference of nothing."""
+    return not any(value for key, value in told.items() if key != "unchanged")
+
+
+def _data_directory(site_path: Path) -> Path:
+    """Where the daemon's door is: all that must be right in the file to find it."""
+    content, _ = read_toml(site_path, site_path.name if site_path.is_file() else str(site_path))
+    site = content.get("site")
+    named = site.get("data_directory") if isinstance(site, dict) else None
+    if not isinstance(named, str) or not named:
+        raise ConfigError([Problem(site_path.name, 1, "site.data_directory", "is missing")])
+    return (site_path.absolute().parent / named).absolute()

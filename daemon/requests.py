@@ -1,0 +1,153 @@
+"""What commands of this machine may ask of the running daemon: parse, call, answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, get_args
+from zoneinfo import ZoneInfo
+
+from config.problems import did_you_mean
+from daemon.acquisition.line import Line
+from daemon.acquisition.on_demand import OnDemand, Request
+from daemon.acquisition.questions import What
+from daemon.acquisition.route import Route
+from daemon.acquisition.routes import Routes
+from daemon.reload import Configuration
+from protocols.errors import MeterdError
+
+MOST_UNREAD = 1000
+"""So many pieces of a trace wait for a slow reader; those after them are dropped and counted."""
+LOOK_S = 1.0
+"""A reload may have built a line anew: whoever traces it looks so often."""
+
+Told = AsyncGenerator[dict[str, Any], None]
+
+
+class BadRequest(MeterdError):
+    """A request that is not what it must be. Whoever wrote the program that asks acts."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The requests by their names, `do`."""
+
+    routes: Routes
+    on_demand: OnDemand
+    configuration: Configuration
+    zone: ZoneInfo
+
+    async def answer(self, request: Mapping[str, Any]) -> Told:
+        """The objects that answer it, as they come."""
+        by_name = {
+            "collect": self._collect,
+            "trace": self._trace,
+            "lines": self._lines,
+            "plan": self._plan,
+            "reload": self._reload,
+        }
+        do = by_name.get(str(request.get("do")))
+        if do is None:
+            raise BadRequest(f"do must be one of {', '.join(by_name)}")
+        async with aclosing(do(request)) as answers:
+            async for told in answers:
+                yield told
+
+    async def _collect(self, request: Mapping[str, Any]) -> Told:
+        """First how many are asked, then the result of each."""
+        jobs = self.on_demand.jobs(wanted := _wanted(request))
+        yield {"asked": len(jobs)}
+        async with aclosing(self.on_demand.results(jobs, wanted.within_s)) as results:
+            async for result in results:
+                yield asdict(result)
+
+    async def _trace(self, request: Mapping[str, Any]) -> Told:
+        """Pieces of bytes with direction and time, for `seconds` or until the asker has enough. `dropped`: pieces that
+        he missed."""
+        name, seconds = str(request.get("line")), request.get("seconds")
+        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
+            raise BadRequest("seconds must be a number above 0")
+        clock = asyncio.get_running_loop().time
+        ends_at = float("inf") if seconds is None else clock() + seconds
+        self._traceable(name)
+        yield {"line": name}
+        while clock() < ends_at:
+            line = self._traceable(name)
+            pieces: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue(MOST_UNREAD)
+            dropped = 0
+
+            def watch(direction: str, shown: str, pieces: asyncio.Queue[Any] = pieces) -> None:
+                nonlocal dropped
+                if pieces.full():
+                    dropped += 1
+                else:
+                    pieces.put_nowait((datetime.now(self.zone).isoformat(timespec="milliseconds"), direction, shown))
+
+            line.tap.watchers.add(watch)
+            try:
+                while self.routes.get(name) is line and clock() < ends_at:
+                    try:
+                        async with asyncio.timeout(min(LOOK_S, ends_at - clock())):
+                            at, direction, shown = await pieces.get()
+                    except TimeoutError:
+                        continue
+                    yield {"at": at, "direction": direction, "bytes": shown}
+                    if dropped and pieces.empty():
+                        yield {"dropped": dropped}
+                        dropped = 0
+            finally:
+                line.tap.watchers.discard(watch)
+
+    async def _lines(self, request: Mapping[str, Any]) -> Told:
+        """Every line that runs."""
+        for route in self.routes:
+            yield {"line": route.name, "up": route.up, "meters": len(route.meters), "parked": route.parked}
+
+    async def _plan(self, request: Mapping[str, Any]) -> Told:
+        """What a reload with the files of `path` would do."""
+        path = request.get("path")
+        if not isinstance(path, str):
+            raise BadRequest("path must be the path of a meterd.toml")
+        yield (await self.configuration.plan(Path(path))).as_dict()
+
+    async def _reload(self, request: Mapping[str, Any]) -> Told:
+        """What a reload did. `path` must be the file that the daemon runs with."""
+        runs_with = self.configuration.site.path.absolute()
+        if (path := request.get("path")) != str(runs_with):
+            raise BadRequest(f"the daemon runs with {runs_with}, not with {path}; `meterd plan` compares the two")
+        yield (await self.configuration.reload()).as_dict()
+
+    def _traceable(self, name: str) -> Line:
+        route: Route | None = self.routes.get(name)
+        if route is None:
+            known = [it.name for it in self.routes]
+            raise BadRequest(f"no line {name} runs here{did_you_mean(name, known)}")
+        if not isinstance(route, Line):
+            raise BadRequest(f"{name} is no line with bytes of its own: name it in log.trace_lines and reload")
+        return route
+
+
+def _wanted(request: Mapping[str, Any]) -> Request:
+    what, meters, line = request.get("what", "freeze"), request.get("meters", []), request.get("line")
+    within_s, failed, day = request.get("within_s", 60), request.get("failed", False), request.get("day")
+    if what not in get_args(What):
+        raise BadRequest(f"what must be one of {', '.join(get_args(What))}")
+    if not isinstance(meters, list) or not all(isinstance(name, str) for name in meters):
+        raise BadRequest("meters must be a list of addresses or points")
+    if not (line is None or isinstance(line, str)) or not isinstance(failed, bool):
+        raise BadRequest("line must be a name, failed true or false")
+    if isinstance(within_s, bool) or not isinstance(within_s, int | float) or not 0 < within_s <= 86_400:
+        raise BadRequest("within_s must be a number of seconds, at most a day")
+    if (failed and meters) or not (failed or meters or line):
+        raise BadRequest("name meters, a line, or those that failed")
+    try:
+        of = None if day is None else date.fromisoformat(day)
+    except (TypeError, ValueError):
+        raise BadRequest(f"day {day!r} is no date, write 2026-03-01") from None
+    if of is not None and what != "freeze":
+        raise BadRequest("a day belongs to a freeze")
+    return Request(what, within_s, tuple(meters), line, failed, of)

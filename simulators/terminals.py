@@ -1,0 +1,137 @@
+"""Terminals that dial in: a DTU calls, says who it is, shows that it is alive, and carries what its meters say."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Final, Literal, cast
+
+from protocols.channels.tcp import keep_alive
+from simulators.bus import SimulatedBus
+from simulators.lines import Talker
+
+MERGE_S: Final = 0.05
+"""A terminal that merges waits so long for more before it sends."""
+
+Segments = Literal["as_said", "single_bytes", "merged"]
+"""as_said: each message is a segment; single_bytes: each byte; merged: what is said within MERGE_S."""
+
+
+class SimulatedTerminal:
+    """A terminal with the meters of `bus` behind it; `run` calls HOST:PORT again and again.
+
+    Before each call, the first one too, it waits at random between 0 and `reconnect_s`: terminals that lost their
+    network together do not come back together. `hangs_up_after_s`: it flaps. A wrong id is another `registration`.
+    """
+
+    def __init__(
+        self,
+        bus: SimulatedBus,
+        host: str,
+        port: int,
+        registration: bytes,
+        *,
+        heartbeat: bytes = b"",
+        heartbeat_s: float = 30.0,
+        reconnect_s: float = 30.0,
+        hangs_up_after_s: float | None = None,
+        segments: Segments = "as_said",
+        baud: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        chance: Random | None = None,
+    ) -> None:
+        self.bus, self.host, self.port = bus, host, port
+        self.registration, self.heartbeat = registration, heartbeat
+        self.heartbeat_s, self.reconnect_s, self.hangs_up_after_s = heartbeat_s, reconnect_s, hangs_up_after_s
+        self.segments, self.baud, self.tls = segments, baud, tls
+        self.calls = 0
+        """How often it was connected."""
+        self.is_half_open = False
+        """Nothing leaves it any more and it hears nothing, but its connection stays; set it to True for that fault."""
+        self._chance = chance or Random()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._chance.uniform(0, self.reconnect_s))
+            connection = _Connection(self)
+            try:
+                await loop.create_connection(lambda made=connection: made, self.host, self.port, ssl=self.tls)
+            except OSError:
+                continue
+            self.calls += 1
+            try:
+                async with asyncio.timeout(self.hangs_up_after_s):
+                    await self._stay(connection)
+            except TimeoutError:
+                pass
+            finally:
+                connection.transport.abort()
+
+    async def _stay(self, connection: _Connection) -> None:
+        """Show that we are alive until the other side hangs up."""
+        while not connection.closed.done():
+            await asyncio.wait([connection.closed], timeout=self.heartbeat_s)
+            if self.heartbeat and not connection.closed.done():
+                connection.say(self.heartbeat)
+
+
+class _Connection(asyncio.Protocol):
+    """One call."""
+
+    def __init__(self, terminal: SimulatedTerminal) -> None:
+        self._terminal = terminal
+        self._loop = asyncio.get_running_loop()
+        self._unsent = b""
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self.transport: asyncio.Transport
+        self.talker = Talker(terminal.bus, terminal.baud, self.say)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        keep_alive(transport.get_extra_info("socket"))
+        self.say(self._terminal.registration)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._terminal.is_half_open:
+            self.talker.received(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.talker.close()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def say(self, data: bytes) -> None:
+        if self._terminal.is_half_open or self.closed.done():
+            return
+        match self._terminal.segments:
+            case "as_said":
+                self.transport.write(data)
+            case "single_bytes":
+                for number in range(len(data)):
+                    self.transport.write(data[number : number + 1])
+            case "merged":
+                if not self._unsent:
+                    self._loop.call_later(MERGE_S, self._send_merged)
+                self._unsent += data
+
+    def _send_merged(self) -> None:
+        unsent, self._unsent = self._unsent, b""
+        if not self.transport.is_closing():
+            self.transport.write(unsent)
+
+
+@asynccontextmanager
+async def dialling_in(terminals: Iterable[SimulatedTerminal]) -> AsyncIterator[None]:
+    """These terminals call while the block runs."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(terminal.run()) for terminal in terminals]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()

@@ -1,0 +1,99 @@
+"""PLUG: our side of the contests. The one place that says how meterd polls; the benchmarks only measure it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from daemon.acquisition.deadlines import Deadlines
+from daemon.acquisition.patience import Patience
+from daemon.acquisition.poll import Job, Poll, energies_at
+from protocols.channels.streams import StreamChannel
+from protocols.dlt645.prepared import PreparedMeter
+from tests.bench.meters import address_of
+
+LONGEST_WAIT_S = 1.0
+LONGEST_PAUSE_S = 3600.0
+QUIET_S = 0.5
+MOST_PASSES = 5
+
+Take = Callable[[int, tuple[int | None, ...]], None]
+"""Takes the registers of a meter, in 0.01 kWh."""
+
+
+class OurLine:
+    """The polls of one line with the meters `address_of(number)`, as a line of the daemon makes them."""
+
+    def __init__(self, deadlines: Deadlines, numbers: Sequence[int], take: Take) -> None:
+        self._numbers, self._take, self._all_answer = numbers, take, True
+        self._missed: list[int] = []
+        self.odd = 0
+        self.patience = Patience(len(numbers), longest_wait_s=LONGEST_WAIT_S, longest_pause_s=LONGEST_PAUSE_S)
+        self._poll = Poll(
+            deadlines,
+            self.patience,
+            take=self._taken,
+            clock=lambda job, seconds: True,
+            heard_from=self._was_heard,
+            silence=self._was_silent,
+        )
+
+    async def read_energies(self, channel: StreamChannel, times: int) -> None:
+        """One question for each meter, so many times: the same work as the other contenders."""
+        meters = [PreparedMeter(address_of(number)) for number in self._numbers]
+        await self._run(channel, self._energies(meters, times), 1)
+
+    async def read_freezes(self, channel: StreamChannel, depth: int) -> int:
+        """Clock, stamp and energies of each meter, as a day is collected; `depth` meters are asked at once. Who did not
+        answer in time is asked again at the end, as the daemon does. How many questions were answered."""
+        before = self._poll.counts["ok"]
+        wanted: Sequence[int] = range(len(self._numbers))
+        for _ in range(MOST_PASSES):
+            if not wanted:
+                break
+            self._missed = []
+            await self._run(channel, self._freezes(wanted), depth)
+            wanted = self._missed
+        return self._poll.counts["ok"] - before
+
+    @property
+    def lost(self) -> int:
+        """Questions without an answer so far."""
+        return self._poll.counts["no_reply"]
+
+    async def _run(self, channel: StreamChannel, jobs: Iterator[Job], depth: int) -> None:
+        """What takes the general way in the daemon is left out and counted; the line falls quiet before the next."""
+        while (odd := await self._poll.run(channel, jobs, depth)) is not None:
+            self.odd += 1
+            self._missed.append(odd.number)
+            await asyncio.sleep(QUIET_S)
+
+    def _energies(self, meters: list[PreparedMeter], times: int) -> Iterator[Job]:
+        today, energies = datetime.now(UTC).date(), energies_at(1)
+        for _ in range(times):
+            ready = None if self._all_answer else self.patience.ready(time.monotonic())
+            for number, meter in enumerate(meters):
+                if ready is None or ready[number]:
+                    job = Job(number, today, meter, 1, with_clock=False, skew=None)
+                    job.read = energies
+                    yield job
+
+    def _freezes(self, wanted: Iterable[int]) -> Iterator[Job]:
+        today = datetime.now(UTC).date()
+        for number in wanted:
+            meter = PreparedMeter(address_of(self._numbers[number]))
+            yield Job(number, today, meter, 1, with_clock=True, skew=None)
+
+    def _taken(self, job: Job, registers: tuple[int | None, ...]) -> bool:
+        self._take(self._numbers[job.number], registers)
+        return True
+
+    def _was_heard(self, job: Job) -> None:
+        self.patience.answered(job.number, time.monotonic())
+
+    def _was_silent(self, job: Job) -> None:
+        self._all_answer = False
+        self._missed.append(job.number)
+        self.patience.silent(job.number, time.monotonic())

@@ -1,0 +1,154 @@
+"""A reload is all or nothing, also when the database goes away in the middle of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+
+from config.load import load_site
+from daemon.acquisition.routes import Routes
+from daemon.app import open_pool, policy_of
+from daemon.assembly import Assembly
+from daemon.control.supply import Authority
+from daemon.pipeline import Pipeline
+from daemon.reload import Configuration
+from daemon.supervision import Supervisor
+from daemon.take_over import take_over_site
+
+ZONE = ZoneInfo("Asia/Shanghai")
+FILES = {
+    "meterd.toml": """
+[site]
+name = "s"
+zone = "Asia/Shanghai"
+data_directory = "data"
+archive = "."
+tariffs = "tariffs.toml"
+
+[[line]]
+name = "a"
+tcp = "127.0.0.1:1"
+
+[[line]]
+name = "b"
+tcp = "127.0.0.1:1"
+""",
+    "tariffs.toml": '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n',
+    "meters.csv": "address,line,point,installed_on\n000000000001,a,P1,2026-01-01\n000000000002,b,P2,2026-01-01\n",
+    "points.csv": "point,account\nP1,C1\nP2,C2\n",
+    "accounts.csv": "account,tariff\nC1,home\nC2,home\n",
+}
+
+
+def with_a_running_site(url: str, folder: Path, test: Callable[[Configuration, Routes], Awaitable[None]]) -> None:
+    async def run() -> None:
+        for name, text in FILES.items():
+            (folder / name).write_text(text)
+        site = load_site(folder / "meterd.toml")
+        authority = Authority(policy_of(site.settings.control), ZONE, True, datetime.now(UTC))
+        async with open_pool(url, 2) as pool, Supervisor() as supervisor:
+            routes = Routes(supervisor)
+            pipeline = Pipeline(pool, authority, batch_readings=10, stored=routes.stored)
+            assembly = Assembly(pool, authority, pipeline, may_backfill=lambda: True)
+            configuration = Configuration(site, routes, assembly, pool, asyncio.Event())
+            async with pool.connection() as connection:
+                await configuration.start(connection, await take_over_site(connection, site, ZONE))
+            supervisor.start("reload", configuration.run)
+            await test(configuration, routes)
+
+    asyncio.run(run())
+
+
+def edit(folder: Path, file: str, old: str, new: str) -> None:
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1))
+
+
+def lines_of_meters(url: str) -> list[tuple[str, str]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute("SELECT address, line FROM meter ORDER BY address").fetchall()
+
+
+def test_a_meter_moves_with_its_line_and_only_those_lines_are_built_anew(database_url: str, tmp_path: Path) -> None:
+    async def test(configuration: Configuration, routes: Routes) -> None:
+        before = {route.name: route for route in routes}
+        edit(
+            tmp_path,
+            "meterd.toml",
+            '[[line]]\nname = "b"',
+            '[[line]]\nname = "c"\ntcp = "127.0.0.1:1"\n\n[[line]]\nname = "b"',
+        )
+        edit(tmp_path, "meters.csv", "000000000002,b", "000000000002,c")
+        found = await configuration.reload()
+        assert (found.added, list(found.changed)) == (("c",), ["b"])
+        assert lines_of_meters(database_url) == [("000000000001", "a"), ("000000000002", "c")]
+        assert routes.get("a") is before["a"]
+        assert routes.get("b") is not before["b"]
+        assert {route.name: [meter.address for meter in route.meters] for route in routes} == {
+            "a": ["000000000001"],
+            "b": [],
+            "c": ["000000000002"],
+        }
+
+    with_a_running_site(database_url, tmp_path, test)
+
+
+def test_a_database_that_goes_away_in_the_middle_changes_nothing(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(configuration: Configuration, routes: Routes) -> None:
+        before = {route.name: route for route in routes}
+        stop = routes.stop
+
+        async def stop_and_lose_the_database(names: Iterable[str]) -> None:
+            await stop(names)
+            async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
+                await other.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+
+        edit(tmp_path, "meters.csv", "000000000002,b", "000000000002,a")
+        with monkeypatch.context() as patched:
+            patched.setattr(routes, "stop", stop_and_lose_the_database)
+            with pytest.raises(psycopg.OperationalError):
+                await configuration.reload()
+        assert {route.name: route for route in routes} == before
+        assert lines_of_meters(database_url) == [("000000000001", "a"), ("000000000002", "b")]
+        assert {"line a", "line b"} <= {task.get_name() for task in asyncio.all_tasks()}
+        for _ in range(4):  # the other connections of the pool died too
+            with suppress(psycopg.OperationalError):
+                await configuration.reload()
+        assert lines_of_meters(database_url) == [("000000000001", "a"), ("000000000002", "a")]
+        assert [len(route.meters) for route in routes] == [2, 0]
+
+    with_a_running_site(database_url, tmp_path, test)
+
+
+def test_a_plan_changes_nothing(database_url: str, tmp_path: Path) -> None:
+    async def test(configuration: Configuration, routes: Routes) -> None:
+        before = {route.name: route for route in routes}
+        edit(tmp_path, "meters.csv", "000000000002,b", "000000000002,a")
+        plan = await configuration.plan(tmp_path / "meterd.toml")
+        assert sorted(plan.changed) == ["a", "b"]
+        assert {route.name: route for route in routes} == before
+        assert lines_of_meters(database_url) == [("000000000001", "a"), ("000000000002", "b")]
+        assert await configuration.reload() == plan
+
+    with_a_running_site(database_url, tmp_path, test)
+
+
+def test_two_who_ask_at_once_are_both_told(database_url: str, tmp_path: Path) -> None:
+    async def test(configuration: Configuration, routes: Routes) -> None:
+        edit(tmp_path, "meterd.toml", ":1", ":2")
+        first, second = await asyncio.gather(configuration.reload(), configuration.reload())
+        assert first == second
+        assert list(first.changed) == ["a"]
+
+    with_a_running_site(database_url, tmp_path, test)

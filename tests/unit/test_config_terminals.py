@@ -1,0 +1,218 @@
+"""Listeners and the lists of their terminals: what is read, and what every mistake says."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from config.load import LoadedSite, load_site
+from config.problems import ConfigError
+from config.terminals import Terminal
+from protocols.channels.registration import LONGEST_REGISTRATION, heartbeat, registration
+
+SITE = """
+[site]
+name = "Block #7"
+zone = "Asia/Shanghai"
+data_directory = "data"
+archive = "."
+tariffs = "tariffs.toml"
+[[line]]
+name = "hall"
+tcp = "127.0.0.1:9"
+[[gateway]]
+name = "plugs"
+broker = { host = "127.0.0.1" }
+family = "tasmota"
+"""
+LISTENER = """
+[[listener]]
+name = "gprs"
+listen = "127.0.0.1:9000"
+terminals = "terminals.csv"
+registration = { text = "REG:{id}\\r\\n" }
+"""
+
+
+def site(folder: Path, toml: str, *rows: str, meters: tuple[str, ...] = ()) -> LoadedSite:
+    (folder / "meterd.toml").write_text(SITE + toml)
+    (folder / "tariffs.toml").write_text('[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n')
+    (folder / "terminals.csv").write_text("\n".join(["line,terminal", *rows]) + "\n")
+    (folder / "meters.csv").write_text("\n".join(["address,line,point,installed_on", *meters]) + "\n")
+    (folder / "points.csv").write_text("point\nP1\n")
+    (folder / "accounts.csv").write_text("account,tariff\n")
+    return load_site(folder / "meterd.toml")
+
+
+def mistakes(folder: Path, toml: str, *rows: str, meters: tuple[str, ...] = ()) -> list[str]:
+    with pytest.raises(ConfigError) as refusal:
+        site(folder, toml, *rows, meters=meters)
+    return [str(problem) for problem in refusal.value.problems]
+
+
+def test_each_terminal_is_a_line_that_meters_may_name_and_that_may_be_traced(tmp_path: Path) -> None:
+    traced = '[log]\ntrace_lines = ["dtu-2"]\n'
+    found = site(tmp_path, LISTENER + traced, "dtu-1,8601", "dtu-2,8602", meters=("000000000001,dtu-2,P1,2026-01-01",))
+    assert found.terminals == {"gprs": (Terminal("dtu-1", "8601"), Terminal("dtu-2", "8602"))}
+    assert found.archive.meters[0].line == "dtu-2"
+
+
+def test_a_hex_id_may_be_written_in_small_letters(tmp_path: Path) -> None:
+    toml = LISTENER.replace('{ text = "REG:{id}\\r\\n" }', '{ hex = "EB90 {id:2} 16" }')
+    assert site(tmp_path, toml, "dtu-1,00af").terminals["gprs"] == (Terminal("dtu-1", "00AF"),)
+
+
+def test_ten_thousand_rows_are_read_in_a_moment(tmp_path: Path) -> None:
+    begun = time.process_time()
+    found = site(tmp_path, LISTENER, *(f"dtu-{number},{number:015}" for number in range(10_000)))
+    assert len(found.terminals["gprs"]) == 10_000
+    assert time.process_time() - begun < 2
+
+
+def test_every_mistake_of_a_list_is_told_at_its_row(tmp_path: Path) -> None:
+    rows = (
+        "dtu-1,8601",
+        "dtu-1,8602",
+        "dtu-3,8601",
+        "hall,8604",
+        "plugs,8605",
+        "gprs,8606",
+        "a b,8607",
+        "dtu-8,电",
+        ",",
+    )
+    assert mistakes(tmp_path, LISTENER, *rows) == [
+        "terminals.csv:3: line: dtu-1 is the name of a line at terminals.csv:2 already",
+        "terminals.csv:4: terminal: 8601 is line dtu-1 already",
+        "terminals.csv:5: line: hall is a line of meterd.toml already",
+        "terminals.csv:6: line: plugs is a gateway of meterd.toml already",
+        "terminals.csv:7: line: gprs is a listener of meterd.toml already",
+        'terminals.csv:8: line: "a b" is no name of a line: letters, digits, ".", "_" and "-"',
+        "terminals.csv:9: terminal: '电' is not 1 to 64 letters, digits and signs without blanks",
+    ]
+
+
+def test_lists_of_two_listeners_share_no_line(tmp_path: Path) -> None:
+    other = LISTENER.replace("gprs", "nb-iot")
+    assert mistakes(tmp_path, LISTENER + other, "dtu-1,8601") == [
+        "terminals.csv:2: line: dtu-1 is the name of a line at terminals.csv:2 already"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "row", "told"),
+    [
+        ('{ hex = "EB90 {id:2} 16" }', "dtu-1,00A", '"00A" is not 4 hexadecimal digits, as the registration has'),
+        ('{ text = "{id:4}" }', "dtu-1,860", '"860" is not 4 characters, as the registration has'),
+    ],
+)
+def test_an_id_that_no_registration_can_carry_is_told(tmp_path: Path, words: str, row: str, told: str) -> None:
+    toml = LISTENER.replace('{ text = "REG:{id}\\r\\n" }', words)
+    assert mistakes(tmp_path, toml, row) == [f"terminals.csv:2: terminal: {told}"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('name = "gprs"', 'name = "hall"', "meterd.toml:17: listener.hall: two lines have this name"),
+        ('"terminals.csv"', '"none.csv"', "none.csv:1: file: cannot be read: No such file or directory"),
+        (
+            'registration = { text = "REG:{id}\\r\\n" }',
+            'registration = "REG"',
+            'listener.gprs.registration: is given as { hex = "..." }, { text = "..." } or { regex = "..." }',
+        ),
+        ("\nlisten", '\nheartbeat_answer = "echo"\nlisten', "heartbeat_answer needs heartbeat"),
+        ("\nlisten", "\nsilent_s = 5\nlisten", "silent_s must be 0 (never) or at least 10"),
+        ("\nlisten", '\ntls_key = "k"\nlisten', "tls_certificate and tls_key go together"),
+        ("\nlisten", '\ntls_client_ca = "k"\nlisten', "tls_client_ca needs tls_certificate and tls_key"),
+        ("\nlisten", '\nheartbeat = { hex = "F" }\nlisten', 'heartbeat: "F" is not pairs of hexadecimal digits'),
+        ("\nlisten", "\nsilent = 5\nlisten", "listener.gprs.silent: unknown key (did you mean silent_s?)"),
+        ("\nlisten", '\nregistration_answer = { regex = "a" }\nlisten', "an expression cannot be sent"),
+    ],
+)
+def test_a_mistake_in_the_listener_is_told_with_the_others(tmp_path: Path, old: str, new: str, told: str) -> None:
+    found = mistakes(tmp_path, LISTENER.replace(old, new), meters=("000000000001,nowhere,P1,2026-01-01",))
+    assert any(told in line for line in found), found
+    assert any("no [[line]] named nowhere" in line for line in found), found
+
+
+def test_a_certificate_that_does_not_fit_its_key_is_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        files = ("-keyout", f"{name}.key", "-out", f"{name}.pem")
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+        command = ("openssl", "req", "-x509", *curve, "-nodes", "-subj", "/CN=x", *files)
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    right = LISTENER + 'tls_certificate = "a.pem"\ntls_key = "a.key"\n'
+    assert site(tmp_path, right).settings.listener[0].tls_certificate == tmp_path / "a.pem"
+    (told,) = mistakes(tmp_path, right.replace("a.key", "b.key"))
+    assert told.startswith("meterd.toml:21: listener.gprs.tls_certificate: cannot be used with its key and authority: ")
+    (told,) = mistakes(tmp_path, right.replace("a.key", "c.key"))
+    assert told.endswith("No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "told"),
+    [
+        ("hex", "EB90 16", "has no {id:N}"),
+        ("hex", "EB90 {id} 16", "is neither pairs of hexadecimal digits nor {id:N} nor {N}"),
+        ("hex", "EB9 {id:6}", "is neither pairs"),
+        ("hex", "{id:6}{id:6}", "has more than one {id:N}"),
+        ("hex", "{id:0}", "at least one byte"),
+        ("text", "REG", "needs one {id}"),
+        ("text", "{id},{id};", "needs one {id}"),
+        ("text", "REG:{id}", "nothing follows {id}, so its end is not known"),
+        ("regex", "REG", "has no group named id"),
+        ("regex", "(?P<id>[0-9]{0,15})(?:;)?$", "matches nothing at all"),
+        ("regex", "REG(?P<id>[0-9]+)", "ends with a repetition"),
+        ("regex", "REG(?P<id>[0-9]{4,15})$", "ends with a repetition"),
+        ("regex", "(?P<id>(a+)+)x", "repeats a group"),
+        ("regex", r"(?P<id>a)\1x", "refers back"),
+        ("regex", "(?P<id>.*).*.*x", "more than 2 open repetitions"),
+        ("regex", "(?P<id>[", "is no regular expression"),
+        ("regex", "电(?P<id>.{3})", "beyond one byte"),
+    ],
+)
+def test_a_registration_that_cannot_work_is_refused(kind: str, words: str, told: str) -> None:
+    with pytest.raises(ValueError) as refusal:
+        registration(kind, words)  # type: ignore[arg-type]
+    assert told in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "said", "found"),
+    [
+        ("hex", "EB90 {id:3} {2} 16", "EB90 16AB90 0102 16 FE", ("16AB90", 8)),
+        ("hex", "EB90 {id:3} 16", "EB90 16AB90 17", None),
+        ("text", '{"imei":"{id}"}', b'{"imei":"8601"}{'.hex(), ("8601", 15)),
+        ("text", "ID={id};", b"ID=a;b;".hex(), ("a", 5)),
+        ("text", "{id:4}", b"8601860".hex(), ("8601", 4)),
+        ("text", "{id:4}", b"860 ".hex(), None),
+        ("regex", r"\xEB\x90(?P<id>[0-9]+);", "EB90" + b"8601;".hex(), ("8601", 7)),
+        ("regex", r"(?P<id>..);", "0102" + b";".hex(), None),
+        ("regex", r"\++(?P<id>[0-9]{2})", b"+++12".hex(), ("12", 5)),
+    ],
+)
+def test_a_registration_is_read(kind: str, words: str, said: str, found: tuple[str, int] | None) -> None:
+    assert registration(kind, words).read(bytes.fromhex(said)) == found  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("words", ["a.*.*(?P<id>x)", "(?P<id>a+)a+x", ".*,.*(?P<id>[0-9]{15})"])
+def test_no_bytes_make_a_registration_slow(words: str) -> None:
+    form = registration("regex", words)
+    begun = time.process_time()
+    for said in (b"a" * LONGEST_REGISTRATION, b"," * LONGEST_REGISTRATION):
+        assert form.read(said) is None
+    assert time.process_time() - begun < 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "told"),
+    [("text", "", "is empty"), ("hex", "00" * 65, "longer than 64 bytes"), ("regex", "a*", "matches nothing at all")],
+)
+def test_a_heartbeat_that_cannot_work_is_refused(kind: str, words: str, told: str) -> None:
+    with pytest.raises(ValueError) as refusal:
+        heartbeat(kind, words)  # type: ignore[arg-type]
+    assert told in str(refusal.value)

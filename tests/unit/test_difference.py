@@ -1,0 +1,166 @@
+"""What a reload would do to a site, edit by edit."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from config.load import LoadedSite, load_site
+from daemon.difference import Difference, applicable, difference
+
+FILES = {
+    "meterd.toml": """
+[site]
+name = "s"
+zone = "Asia/Shanghai"
+data_directory = "data"
+archive = "."
+tariffs = "tariffs.toml"
+
+[[line]]
+name = "a"
+tcp = "127.0.0.1:7001"
+
+[[line]]
+name = "b"
+tcp = "127.0.0.1:7002"
+
+[[gateway]]
+name = "g"
+broker = { host = "127.0.0.1", password = { file = "broker" } }
+
+[collection]
+retry_s = 60
+
+[control]
+password = { file = "password" }
+
+[http]
+listen = "127.0.0.1:9645"
+""",
+    "m.toml": """
+title = "A meter"
+source = ["its manual"]
+address_base = 0
+function = 3
+type = "uint32"
+order = "ABCD"
+
+[block]
+limit = 40
+
+[quantity]
+forward_active_energy = { register = 62, unit = "kWh", scale = 0.01 }
+""",
+    "broker": "broker-secret",
+    "password": "123456",
+    "tariffs.toml": '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n',
+    "meters.csv": "address,line,point,installed_on,protocol,profile\n"
+    "000000000001,a,P1,2026-01-01,dlt645-2007,\n"
+    "000000000002,b,P2,2026-01-01,dlt645-2007,\n"
+    "000000000003,g,P3,2026-01-01,mqtt,\n"
+    "4,b,P4,2026-01-01,modbus-rtu,m.toml\n",
+    "points.csv": "point,account,ratio\nP1,C1,1\nP2,C2,1\nP3,C3,1\nP4,C3,1\n",
+    "accounts.csv": "account,tariff\nC1,home\nC2,home\nC3,home\n",
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Callable[..., LoadedSite]:
+    """The site with parts of its files replaced: (file, old, new)."""
+
+    def make(*edits: tuple[str, str, str]) -> LoadedSite:
+        files = dict(FILES)
+        for file, old, new in edits:
+            assert old in files[file]
+            files[file] = files[file].replace(old, new)
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        return load_site(tmp_path / "meterd.toml")
+
+    return make
+
+
+def in_meterd(old: str, new: str) -> tuple[str, str, str]:
+    return "meterd.toml", old, new
+
+
+NEW_LINE = '[[line]]\nname = "c"\ntcp = "127.0.0.1:7003"\n\n[[gateway]]'
+
+
+@pytest.mark.parametrize(
+    ("edits", "expected"),
+    [
+        ([], Difference(unchanged=3)),
+        ([in_meterd(":7001", ":7009")], Difference(changed={"a": ("tcp",)}, unchanged=2)),
+        ([in_meterd('7001"', '7001"\nretries = 3')], Difference(changed={"a": ("retries",)}, unchanged=2)),
+        ([in_meterd('7002"', '7002"\nenabled = false')], Difference(removed=("b",), unchanged=2)),
+        ([in_meterd("[[gateway]]", NEW_LINE)], Difference(added=("c",), unchanged=3)),
+        ([("broker", "broker-secret", "another")], Difference(changed={"g": ("broker",)}, unchanged=2)),
+        (
+            [in_meterd("retry_s = 60", "retry_s = 61")],
+            Difference(
+                changed=dict.fromkeys(("a", "b", "g"), ("collection.retry_s",)), settings=("collection.retry_s",)
+            ),
+        ),
+        (
+            [in_meterd("[http]", '[log]\ntrace_lines = ["b"]\n[http]')],
+            Difference(changed={"b": ("traced",)}, unchanged=2, settings=("log.trace_lines",)),
+        ),
+        (
+            [("meters.csv", "2,b,P2", "2,a,P2")],
+            Difference(
+                changed={"a": ("1 meter added",), "b": ("1 meter removed",)},
+                unchanged=1,
+                moved=(("000000000002", "b", "a"),),
+                archive={"meters": 1},
+            ),
+        ),
+        (
+            [("points.csv", "P1,C1,1", "P1,C1,40")],
+            Difference(changed={"a": ("1 meter changed",)}, unchanged=2, archive={"points": 1}),
+        ),
+        ([("m.toml", "62", "64")], Difference(changed={"b": ("1 meter changed",)}, unchanged=2)),
+        ([("accounts.csv", "C2,home", "C4,home"), ("points.csv", "C2", "C4")], None),
+        ([("tariffs.toml", "0.5", "0.6")], Difference(unchanged=3, archive={"tariffs": 1})),
+        ([("password", "123456", "654321")], Difference(unchanged=3, needs_restart=("control.password",))),
+        ([in_meterd(":9645", ":9646")], Difference(unchanged=3, needs_restart=("http.listen",))),
+        ([in_meterd('"Asia/Shanghai"', '"Asia/Urumqi"')], Difference(unchanged=3, needs_restart=("site.zone",))),
+        (
+            [in_meterd("retry_s", "batch_readings = 5\nretry_s")],
+            Difference(unchanged=3, needs_restart=("collection.batch_readings",)),
+        ),
+    ],
+)
+def test_an_edit_touches_only_the_lines_that_are_made_of_it(
+    site: Callable[..., LoadedSite], edits: list[tuple[str, str, str]], expected: Difference | None
+) -> None:
+    found = difference(site(), site(*edits))
+    if expected is None:  # an account without effect on a line
+        expected = Difference(unchanged=3, archive={"points": 1, "accounts": 2})
+    assert found == expected
+
+
+def test_a_difference_shows_no_secret(site: Callable[..., LoadedSite]) -> None:
+    told = str(difference(site(), site(("broker", "broker-secret", "another"), ("password", "123456", "654321"))))
+    assert "broker-secret" not in told
+    assert "another" not in told
+    assert "654321" not in told
+
+
+def test_what_needs_a_restart_stays_as_it_was_and_is_named_again(site: Callable[..., LoadedSite]) -> None:
+    old = site()
+    new = site(in_meterd(":9645", ":9646"), in_meterd("retry_s = 60", "retry_s = 61"), ("password", "123456", "654321"))
+    applied = applicable(old, new)
+    assert applied.settings.http == old.settings.http
+    assert applied.settings.control.password is not None
+    assert applied.settings.control.password.reveal() == "123456"
+    assert applied.settings.collection.retry_s == timedelta(seconds=61)
+    assert difference(applied, new) == Difference(unchanged=3, needs_restart=("control.password", "http.listen"))
+
+
+def test_applying_an_edit_leaves_no_difference_but_what_needs_a_restart(site: Callable[..., LoadedSite]) -> None:
+    old = site()
+    new = site(in_meterd(":7001", ":7009"), ("meters.csv", "2,b,P2", "2,a,P2"), ("tariffs.toml", "0.5", "0.6"))
+    assert difference(applicable(old, new), new) == Difference(unchanged=3)

@@ -1,0 +1,281 @@
+"""Meters that somebody asks for now: once over the wire, told to everybody, never more at a time than a line bears."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from daemon.acquisition import on_demand
+from daemon.acquisition.on_demand import MOST_AT_ONCE, OnDemand, Request, RequestRefused, Result
+from daemon.acquisition.questions import Question, Told, What
+from daemon.acquisition.route import Pace, Route
+from daemon.acquisition.routes import Routes
+from daemon.control.guard import Policy
+from daemon.control.supply import Authority
+from daemon.supervision import Supervisor
+from protocols.reading import RelayState
+from storage.archive import SiteMeter
+
+TODAY = date(2026, 3, 11)
+AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
+GOOD = Told("ok", (Decimal("12.5"), None))
+
+
+class Wire(Route):
+    """A route whose wire is the test: `asked` is what reached it."""
+
+    def __init__(self, name: str, count: int) -> None:
+        numbers = range(int(name) * 1000, int(name) * 1000 + count)
+        super().__init__(
+            name,
+            [a_meter(number, name) for number in numbers],
+            has_memory=[True] * count,
+            longest_wait_s=1,
+            pace=Pace(1, 1),
+            backfill_days=3,
+            pool=cast(Any, None),
+            authority=AUTHORITY,
+            now=lambda: datetime(2026, 3, 11, 4, tzinfo=UTC),
+        )
+        self.up = True
+        self.asked: list[Question] = []
+
+    async def _session(self) -> None: ...
+
+    def ask(self, question: Question) -> None:
+        super().ask(question)
+        self.asked.append(question)
+
+    @property
+    def open(self) -> list[Question]:
+        return [question for question in self.asked if not question.told.done()]
+
+
+def a_meter(number: int, line: str) -> SiteMeter:
+    day = date(2026, 1, 1)
+    return SiteMeter(
+        number, f"{number:012d}", line, "dlt645-2007", 10**8, 2, day, f"P{number}", Decimal(1), Decimal(380)
+    )
+
+
+class Site:
+    """Routes that are not run, their on-demand reads, and what was told."""
+
+    def __init__(self, **counts: int) -> None:
+        routes = Routes(Supervisor())
+        self.wires = {name[1:]: Wire(name[1:], count) for name, count in counts.items()}
+        routes._routes.update(self.wires)
+        self.on_demand = OnDemand(routes, today=lambda: TODAY)
+        self.told: list[Result] = []
+
+    async def collect(self, *meters: str, what: What = "registers", within_s: float = 30, **more: Any) -> list[Result]:
+        request = Request(what, within_s, meters, **more)
+        found = [result async for result in self.on_demand.results(self.on_demand.jobs(request), within_s)]
+        self.told += found
+        return found
+
+
+async def let_run() -> None:
+    """Until everybody waits for somebody else."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(limited())
+
+
+def test_a_meter_is_asked_once_and_its_answer_told_again_for_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        site = Site(_1=2)
+        wire = site.wires["1"]
+        first = asyncio.create_task(site.collect("P1000"))
+        await let_run()
+        wire.asked[0].settle(GOOD)
+        assert [it.values for it in await first] == [{"total_kwh": "12.50", "tariff_1_kwh": None}]
+        (again,) = await site.collect("000000001000")
+        assert (again.outcome, len(wire.asked)) == ("ok", 1)
+        assert again.age_s is not None
+        monkeypatch.setattr(on_demand, "REMEMBERED_S", -1.0)
+        later = asyncio.create_task(site.collect("P1000"))
+        await let_run()
+        assert len(wire.asked) == 2
+        later.cancel()
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("told", "times"),
+    [
+        (Told("no_data", reason="x"), 1),
+        (Told("unsupported", reason="x"), 1),
+        (Told("refused", reason="x"), 1),
+        (Told("silent", reason="x"), 2),
+        (Told("line_down", reason="x"), 2),
+        (Told("unreadable", reason="x"), 2),
+    ],
+)
+def test_only_what_a_meter_told_is_remembered(told: Told, times: int) -> None:
+    async def test() -> None:
+        site = Site(_1=1)
+        for _ in range(2):
+            asking = asyncio.create_task(site.collect("P1000"))
+            await let_run()
+            for question in site.wires["1"].open:
+                question.settle(told)
+            (result,) = await asking
+            assert (result.outcome, result.reason) == (told.outcome, "x")
+        assert len(site.wires["1"].asked) == times
+
+    run(test)
+
+
+def test_the_same_question_that_is_under_way_is_joined_and_the_last_to_leave_takes_it_back() -> None:
+    async def test() -> None:
+        site = Site(_1=1)
+        one, two = (asyncio.create_task(site.collect("P1000", within_s=wait_s)) for wait_s in (20, 25))
+        await let_run()
+        (question,) = site.wires["1"].asked
+        one.cancel()
+        await let_run()
+        assert not question.told.done()
+        question.settle(GOOD)
+        assert (await two)[0].outcome == "ok"
+
+        alone = asyncio.create_task(site.collect("P1000", what="clock"))
+        await let_run()
+        alone.cancel()
+        await let_run()
+        assert site.wires["1"].asked[-1].told.cancelled()
+        again = asyncio.create_task(site.collect("P1000", what="clock"))
+        await let_run()
+        site.wires["1"].open[0].settle(GOOD)
+        assert (await again)[0].outcome == "ok"
+
+    run(test)
+
+
+def test_a_long_list_never_has_more_than_a_few_questions_on_a_line_and_all_lines_work() -> None:
+    async def test() -> None:
+        site = Site(_1=30, _2=1)
+        asking = asyncio.create_task(site.collect(*(f"P{number}" for number in range(1000, 1030)), "P2000"))
+        other = asyncio.create_task(site.collect("P1029", what="clock"))
+        most = 0
+        while not asking.done():
+            await let_run()
+            open_ = site.wires["1"].open
+            most = max(most, len(open_))
+            for question in [*open_, *site.wires["2"].open]:
+                question.settle(GOOD)
+        assert most == MOST_AT_ONCE
+        assert len(await asking) == 31
+        assert len(await other) == 1
+
+    run(test)
+
+
+def test_a_line_has_time_for_itself_between_the_questions_of_a_long_list() -> None:
+    async def test() -> None:
+        site = Site(_1=MOST_AT_ONCE + 1)
+        loop = asyncio.get_running_loop()
+        asking = asyncio.create_task(site.collect(line="1"))
+        await let_run()
+        await asyncio.sleep(0.2)
+        answered_at = loop.time()
+        for question in site.wires["1"].open:
+            question.settle(GOOD)
+        while len(site.wires["1"].asked) == MOST_AT_ONCE:
+            await let_run()
+        assert loop.time() - answered_at > 0.15
+        site.wires["1"].open[0].settle(GOOD)
+        await asking
+
+    run(test)
+
+
+def test_what_is_not_answered_in_time_is_told_so_and_taken_back() -> None:
+    async def test() -> None:
+        site = Site(_1=6)
+        results = await site.collect(line="1", within_s=0.05)
+        assert [result.outcome for result in results] == ["expired"] * 6
+        await let_run()
+        assert all(question.told.cancelled() for question in site.wires["1"].asked)
+        assert len(site.wires["1"].asked) <= MOST_AT_ONCE
+
+    run(test)
+
+
+def test_the_failure_list_is_asked_for_the_newest_day_that_each_meter_lacks() -> None:
+    async def test() -> None:
+        site = Site(_1=3)
+        wire = site.wires["1"]
+        for day in range(9, 12):
+            wire.stored(1000, date(2026, 3, day))
+        wire.stored(1001, TODAY)
+        asking = asyncio.create_task(site.collect(failed=True, what="freeze"))
+        await let_run()
+        assert [(q.meter_id, q.day) for q in wire.asked] == [(1001, date(2026, 3, 10)), (1002, TODAY)]
+        for question in wire.open:
+            question.settle(GOOD)
+        await asking
+
+    run(test)
+
+
+def test_a_line_that_was_stopped_tells_who_waits() -> None:
+    async def test() -> None:
+        site = Site(_1=1)
+        asking = asyncio.create_task(site.collect("P1000"))
+        await let_run()
+        site.wires["1"]._questions.next(0.0)  # the line has begun it
+        site.wires["1"].give_up("stopped")
+        (result,) = await asking
+        assert (result.outcome, result.reason) == ("line_down", "stopped")
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (Request("clock", 1, meters=("P1000", "nobody")), "address or point nobody"),
+        (Request("clock", 1, line="9"), "no line 9"),
+    ],
+)
+def test_who_is_not_there_is_named(request_: Request, words: str) -> None:
+    with pytest.raises(RequestRefused, match=words):
+        Site(_1=1).on_demand.jobs(request_)
+
+
+def test_too_many_requests_within_a_minute_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_demand, "MOST_PER_MINUTE", 2)
+    site = Site(_1=1)
+    for _ in range(2):
+        site.on_demand.jobs(Request("clock", 1, line="1"))
+    with pytest.raises(RequestRefused, match=r"ask again in 6[01] s"):
+        site.on_demand.jobs(Request("clock", 1, line="1"))
+
+
+def test_values_are_told_in_words() -> None:
+    async def test() -> None:
+        site = Site(_1=1)
+        for what, told in (("relay", RelayState(False, True)), ("clock", datetime(2026, 3, 11, 12, 0, 5))):
+            asking = asyncio.create_task(site.collect("P1000", what=cast(What, what)))
+            await let_run()
+            site.wires["1"].open[0].settle(Told("ok", told))
+            await asking
+        assert [it.values for it in site.told] == [
+            {"relay": "closed", "ordered": "open"},
+            {"clock": "2026-03-11 12:00:05"},
+        ]
+
+    run(test)

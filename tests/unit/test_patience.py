@@ -1,0 +1,318 @@
+"""What a line learns about its meters, held against a model that keeps everything in plain numbers."""
+
+from __future__ import annotations
+
+from math import isnan
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from daemon.acquisition.patience import (
+    FIRST_PARKED_PAUSE_S,
+    GUARD_S,
+    LINE_SILENT_AFTER,
+    LONGEST_LINE_PAUSE_S,
+    PARK_AFTER,
+    RETURN_HELPS_EVERY_S,
+    SUSPECT_PAUSE_S,
+    Patience,
+)
+
+LONGEST_WAIT_S = 2.0
+LONGEST_PAUSE_S = 900.0
+
+
+def patience_of(count: int, *, longest_pause_s: float = LONGEST_PAUSE_S) -> Patience:
+    return Patience(count, longest_wait_s=LONGEST_WAIT_S, longest_pause_s=longest_pause_s)
+
+
+def may_ask(patience: Patience, now_s: float) -> set[int]:
+    return {number for number, is_ready in enumerate(patience.ready(now_s)) if is_ready}
+
+
+def waits_s(patience: Patience, meter: int) -> float:
+    return patience.expect(meter)[0]
+
+
+def park(patience: Patience, meter: int, now_s: float = 0.0) -> None:
+    for _ in range(PARK_AFTER):
+        patience.silent(meter, now_s)
+
+
+# --- how long an answer takes -------------------------------------------------------------------------------------
+
+
+def test_nobody_known_is_waited_for_as_long_as_allowed() -> None:
+    wait_s, delay_s = patience_of(3).expect(0)
+    assert wait_s == LONGEST_WAIT_S
+    assert isnan(delay_s)
+
+
+def test_a_meter_is_waited_for_a_little_longer_than_it_takes() -> None:
+    patience = patience_of(2)
+    for _ in range(20):
+        patience.took(0, 0.2)
+    assert waits_s(patience, 0) == pytest.approx(0.2 + GUARD_S, abs=0.01)
+
+
+def test_a_stranger_is_taken_for_as_slow_as_the_slowest_that_is_known() -> None:
+    patience = patience_of(3)
+    patience.took(0, 0.01)
+    patience.took(1, 0.5)
+    assert waits_s(patience, 2) == pytest.approx(0.5 + GUARD_S, abs=0.01)
+
+
+def test_a_meter_that_swings_is_waited_for_longer_than_a_steady_one() -> None:
+    patience = patience_of(2)
+    for number in range(40):
+        patience.took(0, 0.3)
+        patience.took(1, 0.1 if number % 2 else 0.5)
+    assert waits_s(patience, 1) > waits_s(patience, 0) + 0.2
+
+
+def test_a_parked_meter_and_a_silent_line_are_waited_for_as_long_as_allowed() -> None:
+    patience = patience_of(3)
+    patience.took(0, 0.01)
+    patience.took(1, 0.01)
+    patience.answered(1, 0.0)
+    park(patience, 0)
+    assert waits_s(patience, 0) == LONGEST_WAIT_S
+    assert waits_s(patience, 1) < LONGEST_WAIT_S
+    patience.silent(1, 0.0)
+    patience.silent(2, 0.0)
+    assert patience.line_is_silent
+    assert waits_s(patience, 1) == LONGEST_WAIT_S
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(-1, 30)), max_size=60))
+def test_every_wait_is_bounded_and_longer_than_what_it_usually_takes(took: list[tuple[int, float]]) -> None:
+    patience = patience_of(4)
+    for meter, delay_s in took:
+        patience.took(meter, delay_s)
+        for number in range(4):
+            wait_s, usual_s = patience.expect(number)
+            assert 0 < wait_s <= LONGEST_WAIT_S * 1.000001
+            assert isnan(usual_s) or usual_s >= 0
+            assert isnan(usual_s) or wait_s >= min(LONGEST_WAIT_S, usual_s + GUARD_S) - 1e-5
+
+
+# --- who is asked -------------------------------------------------------------------------------------------------
+
+
+def test_a_silent_meter_is_asked_again_soon_and_a_parked_one_ever_more_rarely() -> None:
+    patience = patience_of(1, longest_pause_s=300.0)
+    pauses = []
+    for _ in range(PARK_AFTER + 5):
+        patience.silent(0, 0.0)
+        pauses.append(float(patience.ready_at()[0]))
+    assert pauses[: PARK_AFTER - 1] == [SUSPECT_PAUSE_S] * (PARK_AFTER - 1)
+    assert pauses[PARK_AFTER - 1 :] == [FIRST_PARKED_PAUSE_S, 120.0, 240.0, 300.0, 300.0, 300.0]
+
+
+def test_parking_is_told_once() -> None:
+    patience = patience_of(1)
+    assert [patience.silent(0, 0.0) for _ in range(6)] == [None, None, "parked", None, None, None]
+    patience.unblock()
+    assert patience.silent(0, 0.0) is None
+    assert patience.parked == 1
+
+
+def test_one_answer_makes_a_parked_meter_well() -> None:
+    patience = patience_of(1)
+    park(patience, 0)
+    patience.answered(0, 1.0)
+    assert (patience.parked, patience.is_troubled, may_ask(patience, 0.0)) == (0, False, {0})
+
+
+def test_the_line_is_silent_when_so_many_different_meters_were_one_after_another() -> None:
+    patience = patience_of(LINE_SILENT_AFTER + 5)
+    news = [patience.silent(meter, 0.0) for meter in [0, *range(LINE_SILENT_AFTER)]]
+    assert news == [None] * LINE_SILENT_AFTER + ["line silent"]
+    assert patience.is_nobody_there
+
+
+def test_a_short_line_is_silent_when_all_its_meters_are() -> None:
+    patience = patience_of(3)
+    assert [patience.silent(meter, 0.0) for meter in (0, 1, 2)] == [None, None, "line silent"]
+
+
+def test_an_answer_in_between_begins_the_count_anew() -> None:
+    patience = patience_of(3)
+    patience.silent(0, 0.0)
+    patience.silent(1, 0.0)
+    patience.answered(2, 0.0)
+    assert patience.silent(2, 0.0) is None
+
+
+def test_the_only_meter_of_a_line_is_parked_and_nobody_is_there() -> None:
+    patience = patience_of(1)
+    park(patience, 0)
+    assert not patience.line_is_silent
+    assert patience.is_nobody_there
+
+
+def test_a_silent_line_is_probed_with_growing_pauses_and_told_of_once() -> None:
+    patience = patience_of(2)
+    patience.silent(0, 0.0)
+    news = [patience.silent(1, 0.0)]
+    pauses = []
+    for _ in range(8):
+        assert may_ask(patience, patience.ready_at()[0] - 0.01) == set()
+        pauses.append(float(patience.ready_at()[0]))
+        news.append(patience.silent(0, 0.0))
+    assert pauses == [1, 2, 4, 8, 16, LONGEST_LINE_PAUSE_S, LONGEST_LINE_PAUSE_S, LONGEST_LINE_PAUSE_S]
+    assert news == ["line silent"] + [None] * 8
+
+
+def test_a_silent_line_may_be_probed_by_any_of_its_meters() -> None:
+    """Who of them is wanted, patience does not know; a probe of one that is not wanted would never be sent."""
+    patience = patience_of(3)
+    for meter in range(3):
+        patience.silent(meter, 0.0)
+    assert may_ask(patience, 1.0) == {0, 1, 2}
+
+
+def test_the_first_answer_ends_the_silence_of_the_line_for_everybody() -> None:
+    patience = patience_of(3)
+    park(patience, 0)
+    patience.silent(1, 0.0)
+    assert patience.silent(2, 0.0) == "line silent"
+    assert patience.answered(1, 10.0)
+    assert may_ask(patience, 10.0) == {0, 1, 2}
+    assert not patience.answered(2, 10.0)
+
+
+def test_a_line_that_is_opened_anew_is_probed_at_once_and_not_told_of_again() -> None:
+    patience = patience_of(2)
+    patience.silent(0, 0.0)
+    patience.silent(1, 0.0)
+    patience.unblock()
+    assert may_ask(patience, 0.0) == {0, 1}
+    assert patience.silent(0, 0.0) is None
+    assert patience.answered(1, 1.0)
+
+
+def test_as_many_dead_meters_as_make_a_line_silent_do_so_a_few_times_only() -> None:
+    """A building without power behind a concentrator: it must not stop the others round after round."""
+    patience, dead = patience_of(LINE_SILENT_AFTER + 8), range(LINE_SILENT_AFTER)
+    news, now_s = [], 0.0
+    for _ in range(50):
+        now_s += 3600
+        ready = may_ask(patience, now_s)
+        for meter in sorted(ready):
+            if meter in dead:
+                news.append(patience.silent(meter, now_s))
+            else:
+                patience.answered(meter, now_s)
+            if patience.line_is_silent:
+                patience.answered(LINE_SILENT_AFTER, now_s + 1)
+    assert news.count("line silent") <= PARK_AFTER
+    assert patience.parked == LINE_SILENT_AFTER
+
+
+def test_the_return_of_one_parked_meter_helps_the_others_but_not_all_the_time() -> None:
+    patience = patience_of(4)
+    patience.answered(3, 0.0)
+    for meter in (0, 1, 2):
+        park(patience, meter)
+        patience.answered(3, 0.0)
+    patience.answered(0, 10.0)
+    assert may_ask(patience, 10.0) == {0, 1, 2, 3}
+    for meter in (0, 1):
+        park(patience, meter, 10.0)
+        patience.answered(3, 10.0)
+    patience.silent(2, 10.0)
+    patience.answered(0, 10.0 + RETURN_HELPS_EVERY_S)
+    assert may_ask(patience, 11.0) == {0, 3}
+    park(patience, 0, 11.0)
+    patience.answered(0, 10.1 + RETURN_HELPS_EVERY_S)
+    assert may_ask(patience, 11.0) == {0, 1, 2, 3}
+
+
+# --- any order of events ------------------------------------------------------------------------------------------
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """The same rules over a dictionary and a set, told in the order in which the field would tell them."""
+
+    @initialize(count=st.integers(1, LINE_SILENT_AFTER + 4))
+    def begin(self, count: int) -> None:
+        self.count, self.now_s = count, 1000.0
+        self.patience = patience_of(count)
+        self.misses = dict.fromkeys(range(count), 0)
+        self.until = dict.fromkeys(range(count), 0.0)
+        self.row: set[int] = set()
+        self.is_silent = False
+        self.probes, self.probe_at, self.helped_at = 0, 0.0, float("-inf")
+
+    def _open_all(self) -> None:
+        self.row.clear()
+        self.probes, self.probe_at = 0, 0.0
+        self.misses = {meter: min(misses, PARK_AFTER) for meter, misses in self.misses.items()}
+        self.until = dict.fromkeys(self.until, 0.0)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 31.0, 301.0, 5000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    @rule(data=st.data())
+    def a_meter_is_silent(self, data: st.DataObject) -> None:
+        meter = data.draw(st.integers(0, self.count - 1))
+        news = self.patience.silent(meter, self.now_s)
+        if self.is_silent:
+            self.probes += 1
+            self.probe_at = self.now_s + min(LONGEST_LINE_PAUSE_S, 2.0**self.probes)
+            assert news is None
+            return
+        if self.misses[meter] < PARK_AFTER:
+            self.row.add(meter)
+        self.misses[meter] += 1
+        hoped_for = self.row | {other for other, misses in self.misses.items() if misses < PARK_AFTER}
+        if len(self.row) > 1 and len(self.row) >= min(len(hoped_for), LINE_SILENT_AFTER):
+            self.is_silent, self.probes, self.probe_at = True, 0, self.now_s + 1.0
+            assert news == "line silent"
+            return
+        over = self.misses[meter] - PARK_AFTER
+        pause_s = SUSPECT_PAUSE_S if over < 0 else min(LONGEST_PAUSE_S, FIRST_PARKED_PAUSE_S * 2.0**over)
+        self.until[meter] = self.now_s + pause_s
+        assert news == ("parked" if over == 0 else None)
+
+    @rule(data=st.data())
+    def a_meter_answers(self, data: st.DataObject) -> None:
+        meter = data.draw(st.integers(0, self.count - 1))
+        ended = self.patience.answered(meter, self.now_s)
+        assert ended == self.is_silent
+        self.row.clear()
+        if self.is_silent:
+            self.is_silent = False
+            self._open_all()
+        if self.misses[meter] >= PARK_AFTER and self.now_s - self.helped_at > RETURN_HELPS_EVERY_S:
+            self.helped_at = self.now_s
+            self.until = dict.fromkeys(self.until, 0.0)
+        if self.misses[meter]:
+            self.misses[meter], self.until[meter] = 0, 0.0
+
+    @rule()
+    def the_way_is_opened(self) -> None:
+        self.patience.unblock()
+        self._open_all()
+
+    @precondition(lambda self: hasattr(self, "patience"))
+    @invariant()
+    def both_say_the_same(self) -> None:
+        parked = {meter for meter, misses in self.misses.items() if misses >= PARK_AFTER}
+        ready = {meter for meter, until in self.until.items() if until <= self.now_s}
+        if self.is_silent:
+            ready = set(self.until) if self.probe_at <= self.now_s else set()
+        assert may_ask(self.patience, self.now_s) == ready
+        assert self.patience.line_is_silent == self.is_silent
+        assert self.patience.parked == len(parked)
+        assert self.patience.is_nobody_there == (self.is_silent or len(parked) == self.count)
+        assert self.patience.is_troubled or not any(self.misses.values())
+        assert (self.patience.ready_at() <= self.now_s + LONGEST_PAUSE_S).all()
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)

@@ -1,0 +1,119 @@
+"""What commands of this machine may ask of the daemon."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from daemon.acquisition.conversation import Timing
+from daemon.acquisition.deadlines import Deadlines
+from daemon.acquisition.line import Line
+from daemon.acquisition.on_demand import OnDemand
+from daemon.acquisition.route import Pace
+from daemon.acquisition.routes import Routes
+from daemon.control.guard import Policy
+from daemon.control.supply import Authority
+from daemon.requests import MOST_UNREAD, BadRequest, Requests
+from daemon.supervision import Supervisor
+
+ZONE = ZoneInfo("Asia/Shanghai")
+NOTHING = cast(Any, None)
+
+
+def an_idle_line(name: str) -> Line:
+    """A line that is never run: it has neither a channel nor a database."""
+    return Line(
+        name,
+        [],
+        driver_of=NOTHING,
+        open_channel=NOTHING,
+        timing=Timing(),
+        pace=Pace(1, 1),
+        backfill_days=1,
+        trace=False,
+        pool=NOTHING,
+        authority=Authority(Policy(), ZONE, True, datetime.now(UTC)),
+        credentials=None,
+        hand_on=NOTHING,
+        deadlines=Deadlines(),
+    )
+
+
+def requests_of(*lines: Line) -> Requests:
+    routes = Routes(Supervisor())
+    routes._routes.update((line.name, line) for line in lines)
+    return Requests(routes, OnDemand(routes, today=lambda: date(2026, 3, 11)), NOTHING, ZONE)
+
+
+async def answers(requests: Requests, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [told async for told in requests.answer(request)]
+
+
+async def let_run() -> None:
+    """Until everybody waits for somebody else."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({}, "do must be one of collect, trace"),
+        ({"do": "dance"}, "do must be one of"),
+        ({"do": "collect"}, "name meters, a line, or those that failed"),
+        ({"do": "collect", "meters": ["1"], "failed": True}, "name meters, a line, or those that failed"),
+        ({"do": "collect", "meters": "1"}, "list of addresses or points"),
+        ({"do": "collect", "meters": [1]}, "list of addresses or points"),
+        ({"do": "collect", "line": 7}, "line must be a name"),
+        ({"do": "collect", "line": "a", "what": "everything"}, "what must be one of freeze, registers"),
+        ({"do": "collect", "line": "a", "within_s": 0}, "within_s must be a number"),
+        ({"do": "collect", "line": "a", "within_s": True}, "within_s must be a number"),
+        ({"do": "collect", "line": "a", "within_s": float("nan")}, "within_s must be a number"),
+        ({"do": "collect", "line": "a", "day": "yesterday"}, "no date"),
+        ({"do": "collect", "line": "a", "day": 5}, "no date"),
+        ({"do": "collect", "line": "a", "what": "clock", "day": "2026-03-01"}, "a day belongs to a freeze"),
+        ({"do": "trace", "line": "gate1"}, r"no line gate1 runs here \(did you mean gate-1\?\)"),
+        ({"do": "trace", "line": "gate-1", "seconds": -1}, "seconds must be"),
+        ({"do": "plan"}, "path must be"),
+    ],
+)
+def test_a_request_that_is_none_is_refused_in_words(request_: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        asyncio.run(answers(requests_of(an_idle_line("gate-1")), request_))
+
+
+def test_a_trace_that_is_read_too_slowly_drops_pieces_and_says_how_many() -> None:
+    async def test() -> None:
+        line = an_idle_line("gate-1")
+        told = requests_of(line).answer({"do": "trace", "line": "gate-1", "seconds": 0.5})
+        assert await anext(told) == {"line": "gate-1"}
+        reading = asyncio.ensure_future(anext(told))
+        await let_run()
+        assert line.tap.is_open
+        for number in range(MOST_UNREAD + 7):
+            line.tap.info("wire", direction="tx", bytes=f"{number:04X}")
+        pieces = [await reading, *[piece async for piece in told]]
+        assert [piece.get("bytes") for piece in pieces] == [*(f"{number:04X}" for number in range(MOST_UNREAD)), None]
+        assert pieces[-1] == {"dropped": 7}
+        assert not line.tap.is_open
+
+    asyncio.run(test())
+
+
+def test_whoever_stops_reading_a_trace_is_forgotten() -> None:
+    async def test() -> None:
+        line = an_idle_line("gate-1")
+        told = requests_of(line).answer({"do": "trace", "line": "gate-1"})
+        await anext(told)
+        reading = asyncio.ensure_future(anext(told))
+        await let_run()
+        assert line.tap.is_open
+        line.tap.info("wire", direction="rx", bytes="68")
+        assert (await reading)["bytes"] == "68"
+        await told.aclose()
+        assert not line.tap.is_open
+
+    asyncio.run(test())

@@ -1,0 +1,55 @@
+"""Names of serial ports that survive unplugging."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from daemon.cli import cli
+from daemon.serial_ports import holders, is_unstable, stable_name, unstable_in_words
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "example"
+
+
+@pytest.mark.parametrize("device", ["/dev/ttyUSB0", "/dev/ttyACM12"])
+def test_a_name_that_counts_adapters_is_unstable(device: str) -> None:
+    assert is_unstable(device)
+
+
+@pytest.mark.parametrize("device", ["/dev/ttyS0", "/dev/serial/by-id/usb-FTDI-if00", "/dev/ttyUSB", "/dev/pts/3"])
+def test_other_names_are_not(device: str) -> None:
+    assert not is_unstable(device)
+
+
+def test_the_stable_name_of_a_port_is_the_link_that_leads_to_it(tmp_path: Path) -> None:
+    by_id = tmp_path / "by-id"
+    by_id.mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name).touch()
+        (by_id / f"usb-{name}").symlink_to(tmp_path / name)
+    assert stable_name(str(tmp_path / "two"), by_id) == str(by_id / "usb-two")
+    assert stable_name(str(tmp_path / "three"), by_id) is None
+    assert stable_name(str(tmp_path / "one"), tmp_path / "nothing") is None
+    assert unstable_in_words(str(tmp_path / "one"), by_id).endswith(f"write {by_id / 'usb-one'}")
+    assert "meterd ports" in unstable_in_words("/dev/ttyUSB9", by_id)
+
+
+def test_who_has_a_port_open_is_named(tmp_path: Path) -> None:
+    port = tmp_path / "port"
+    port.touch()
+    assert holders(str(port)) == []
+    with port.open():
+        (holder,) = holders(str(port))
+    assert holder.endswith(f" {os.getpid()}")
+
+
+def test_check_warns_of_a_line_with_an_unstable_name(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLE, tmp_path / "site")
+    file = tmp_path / "site" / "meterd.toml"
+    file.write_text(re.sub(r'(?m)^serial = ".*"', 'serial = "/dev/ttyUSB0"', file.read_text()))
+    told = CliRunner().invoke(cli, ["check", "-c", str(file)])
+    assert told.exit_code == 0
+    assert "warning: line bus-1: /dev/ttyUSB0 may be another adapter after the next start" in told.stderr

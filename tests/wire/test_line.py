@@ -1,0 +1,594 @@
+"""A whole line over a real connection, with meters that count what they are asked. Commands come from the database and
+are tested with it; here the line has none."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import structlog
+from psycopg_pool import AsyncConnectionPool
+
+from daemon.acquisition.conversation import Timing
+from daemon.acquisition.deadlines import Deadlines
+from daemon.acquisition.drivers import driver_of
+from daemon.acquisition.line import Line
+from daemon.acquisition.questions import Question
+from daemon.acquisition.route import Pace
+from daemon.control.guard import Policy
+from daemon.control.supply import Authority
+from daemon.pipeline import Arrival
+from daemon.supervision import Supervisor
+from protocols.channels.tcp import UNACKNOWLEDGED_MS, TcpChannel
+from protocols.dlt645.bcd import decode_time, encode_time
+from protocols.dlt645.frame import Frame, encode
+from storage.archive import SiteMeter
+from tests.bench.faults import Plan, bcd, dead_meters, fault_run, truth
+from tests.wire.conftest import tcp_server
+
+ZONE = ZoneInfo("Asia/Shanghai")
+NOON = datetime(2026, 3, 16, 12, tzinfo=ZONE)
+QUICK = Timing(reply_timeout_s=0.15, byte_gap_s=0.1, longest_answer_s=0.5, quiet_s=0.02, retries=0)
+ENOUGH_S = 30.0
+
+
+def address_of(number: int) -> str:
+    return f"{number + 1:012d}"
+
+
+class Site:
+    """A line with its meters; `hear` may be replaced by what answers instead."""
+
+    def __init__(self, *, meters: int = 3, days: int = 10, at: datetime = NOON, **how: Any) -> None:
+        self.at = at
+        self.began = time.monotonic()
+        self.requests: list[Frame] = []
+        self.arrived: list[Arrival] = []
+        self.came = asyncio.Event()
+        self.clock_off = dict.fromkeys(map(address_of, range(meters)), timedelta())
+        self.takes_time = True
+        self.shift = 0
+        self.silent: set[str] = set()
+        self.on_request: Callable[[Frame], None] = lambda frame: None
+        self.how = {
+            "timing": QUICK,
+            "pace": Pace(retry_s=1.0, reconnect_s=0.1),
+            "backfill_days": days,
+            "hand_on": self._take,
+            **how,
+        }
+        self.meters = [_meter(number) for number in range(meters)]
+
+    def now(self) -> datetime:
+        return (self.at + timedelta(seconds=time.monotonic() - self.began)).astimezone(UTC)
+
+    def _take(self, arrival: Arrival) -> bool:
+        self.arrived.append(arrival)
+        self.came.set()
+        return True
+
+    def hear(self, frame: Frame) -> Iterable[bytes]:
+        self.requests.append(frame)
+        self.on_request(frame)
+        local = self.now().astimezone(ZONE).replace(tzinfo=None)
+        if frame.control == 0x08:
+            told = decode_time(frame.data, "ss mm hh DD MM YY")
+            assert told is not None
+            for address in self.clock_off:
+                if self.takes_time and frame.address in (address, "9" * 12):
+                    self.clock_off[address] = told - local
+            return []
+        if frame.address in self.silent or frame.address not in self.clock_off:
+            return []
+        return [self.answer(frame, local + self.clock_off[frame.address])]
+
+    def answer(self, frame: Frame, clock: datetime) -> bytes:
+        identifier = asked(frame)
+        day = clock.date() - timedelta(days=frame.data[0] - 1 - self.shift)
+        match identifier[:6]:
+            case "040001":
+                data = encode_time(clock, "WW DD MM YY" if identifier.endswith("01") else "ss mm hh")
+            case "050600":
+                data = encode_time(datetime(day.year, day.month, day.day), "mm hh DD MM YY")
+            case "050601":
+                data = b"".join(bcd(register, 4) for register in truth(frame.address, day))
+            case "0001FF":
+                data = bcd(123456, 4) * 5
+            case _:
+                return encode(Frame(frame.address, 0xD1, b"\x02"))
+        return encode(Frame(frame.address, 0x91, frame.data[:4] + data))
+
+    @asynccontextmanager
+    async def line(self) -> AsyncIterator[Line]:
+        """The line as a task that is kept running."""
+        async with far_end(self.hear) as port, Supervisor() as supervisor:
+            line = Line(
+                "gate-3",
+                self.meters,
+                driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
+                open_channel=lambda: TcpChannel("127.0.0.1", port),
+                trace=False,
+                pool=AsyncConnectionPool("", open=False),
+                authority=Authority(Policy(), ZONE, True, self.at),
+                credentials=None,
+                deadlines=Deadlines(),
+                now=self.now,
+                **self.how,
+            )
+            supervisor.start("gate-3", line.run, kind="line")
+            yield line
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so; what is read or asked makes it so."""
+        async with asyncio.timeout(ENOUGH_S):
+            while not is_so():  # noqa: ASYNC110  anything may make it so
+                await asyncio.sleep(0.005)
+
+    @property
+    def days(self) -> list[tuple[str, date]]:
+        return [(it.meter.address, it.freeze.frozen_at.date()) for it in self.arrived]
+
+    def took_the_truth(self) -> bool:
+        return all(
+            it.freeze.registers
+            == tuple(Decimal(register).scaleb(-2) for register in truth(it.meter.address, it.freeze.frozen_at.date()))
+            for it in self.arrived
+        )
+
+
+@asynccontextmanager
+async def far_end(hear: Callable[[Frame], Iterable[bytes]]) -> AsyncIterator[int]:
+    """A server whose clients may go away at any time."""
+    server = tcp_server(hear)
+    port = await server.__aenter__()
+    try:
+        yield port
+    finally:
+        with suppress(ConnectionError):  # of the server alone: what the test says must come through
+            await server.__aexit__(None, None, None)
+
+
+def asked(frame: Frame) -> str:
+    return frame.data[3::-1].hex().upper()
+
+
+def _meter(number: int) -> SiteMeter:
+    return SiteMeter(
+        number,
+        address_of(number),
+        "gate-3",
+        "dlt645-2007",
+        10**8,
+        2,
+        date(2020, 1, 1),
+        f"P{number}",
+        Decimal(1),
+        Decimal(9),
+    )
+
+
+def told(site: Callable[[], Site], story: Callable[[Site, Line], Awaitable[None]]) -> list[dict[str, Any]]:
+    """Run a story on a line; what was logged."""
+
+    async def run() -> None:
+        made = site()
+        async with made.line() as line:
+            await story(made, line)
+
+    with structlog.testing.capture_logs() as logged:
+        asyncio.run(run())
+    return [dict(it) for it in logged if it["event"] != "control stopped, database away"]
+
+
+def test_todays_freezes_are_read_before_older_days_and_these_from_the_oldest() -> None:
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) == 30)
+        today = NOON.date()
+        days = [day for _, day in site.days]
+        assert days[:3] == [today] * 3
+        assert days[3:] == sorted(days[3:])
+        assert site.took_the_truth()
+
+    told(Site, story)
+
+
+def test_while_back_fill_must_wait_only_today_is_read() -> None:
+    allowed: list[bool] = []
+
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) == 3)
+        await asyncio.sleep(0.2)
+        assert {day for _, day in site.days} == {NOON.date()}
+        allowed.append(True)
+        await site.until(lambda: len(site.arrived) == 30)
+
+    told(lambda: Site(may_backfill=lambda: bool(allowed)), story)
+
+
+def test_a_question_is_asked_within_one_exchange_of_full_back_fill() -> None:
+    async def story(site: Site, line: Line) -> None:
+        question = Question(1, "registers", time.monotonic() + ENOUGH_S)
+        asked_at: list[int] = []
+
+        def ask(frame: Frame) -> None:
+            if len(site.requests) == 20:
+                line.ask(question)
+            if asked(frame) == "0001FF00":
+                asked_at.append(len(site.requests))
+
+        site.on_request = ask
+        assert (await question.told).outcome == "ok"
+        assert asked_at == [21]
+        await site.until(lambda: len(site.arrived) == 10 * 8)
+        assert site.took_the_truth()
+
+    told(lambda: Site(meters=8), story)
+
+
+def test_a_question_is_asked_within_one_exchange_of_the_general_way() -> None:
+    """A freeze that is read in the general way takes several exchanges: it gives way between two of them."""
+
+    async def story(site: Site, line: Line) -> None:
+        question = Question(1, "registers", time.monotonic() + ENOUGH_S)
+        begun: list[int] = []
+        late: list[int] = []
+
+        def ask(frame: Frame) -> None:
+            is_first = asked(frame).startswith("050600") and asked(site.requests[-2]).startswith("040001")
+            if is_first and len(site.requests) > 12 and not begun:
+                begun.append(len(site.requests))
+                line.ask(question)
+            if asked(frame) == "0001FF00":
+                late.append(len(site.requests) - begun[0])
+
+        site.on_request = ask
+        assert (await question.told).outcome == "ok"
+        assert late == [1]
+        await site.until(lambda: len(site.arrived) >= 10)
+
+    def site() -> Site:
+        made = Site(meters=2)
+        made.clock_off = dict.fromkeys(made.clock_off, timedelta(minutes=7))
+        return made
+
+    told(site, story)
+
+
+def test_a_question_that_comes_while_the_line_is_drained_is_asked_next() -> None:
+    async def story(site: Site, line: Line) -> None:
+        question = Question(1, "registers", time.monotonic() + ENOUGH_S)
+        drain, drained_at = line._drain, list[int]()
+
+        async def ask_meanwhile(talk: Any) -> None:
+            await drain(talk)
+            if not drained_at:
+                drained_at.append(len(site.requests))
+                line.ask(question)
+
+        line._drain = ask_meanwhile  # type: ignore[method-assign]
+        site.silent = {address_of(0)}
+        assert (await question.told).outcome == "ok"
+        assert [asked(frame) for frame in site.requests].index("0001FF00") == drained_at[0]
+
+    told(lambda: Site(meters=4, days=62), story)
+
+
+def test_no_meter_is_asked_twice_at_a_time() -> None:
+    async def story(site: Site, line: Line) -> None:
+        today, before = NOON.date(), NOON.date() - timedelta(days=1)
+        slots = [(0, today), (1, today), (0, before), (2, before)]
+        line.rebuild([])
+        assert [job.number for job in line._jobs(slots, NOON.replace(tzinfo=None))] == [0, 1]
+
+    told(lambda: Site(pipelined=4, hand_on=lambda arrival: False), story)
+
+
+def test_a_line_whose_back_fill_must_wait_does_not_spin() -> None:
+    looked: list[int] = []
+
+    def may_not() -> bool:
+        looked.append(1)
+        return False
+
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) == 3)
+        looked.clear()
+        await asyncio.sleep(1)
+        assert 1 <= len(looked) <= 10
+
+    told(lambda: Site(may_backfill=may_not), story)
+
+
+def test_a_peer_that_acknowledges_nothing_is_given_up_by_the_kernel() -> None:
+    async def story() -> None:
+        async with far_end(lambda frame: []) as port, TcpChannel("127.0.0.1", port) as channel:
+            assert channel._transport is not None
+            connection = channel._transport.get_extra_info("socket")
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_MS
+
+    asyncio.run(story())
+
+
+def test_a_question_whose_time_is_over_is_dropped_and_its_asker_told() -> None:
+    async def story(site: Site, line: Line) -> None:
+        over = Question(0, "registers", time.monotonic() - 1)
+        await site.until(lambda: line.up)
+        line.ask(over)
+        assert (await over.told).outcome == "expired"
+        assert "0001FF00" not in map(asked, site.requests)
+
+    told(Site, story)
+
+
+def test_a_question_on_a_line_that_is_down_is_answered_at_once() -> None:
+    async def story() -> None:
+        line = Line(
+            "gate-3",
+            [_meter(0)],
+            driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
+            open_channel=lambda: TcpChannel("127.0.0.1", 1),
+            trace=False,
+            pool=AsyncConnectionPool("", open=False),
+            authority=Authority(Policy(), ZONE, True, NOON),
+            credentials=None,
+            deadlines=Deadlines(),
+            timing=QUICK,
+            pace=Pace(1.0, 1.0),
+            backfill_days=1,
+            hand_on=lambda arrival: True,
+        )
+        question = Question(0, "registers", time.monotonic() + ENOUGH_S)
+        line.ask(question)
+        assert question.told.result().outcome == "line_down"
+
+    asyncio.run(story())
+
+
+# --- clocks -------------------------------------------------------------------------------------------------------
+
+
+def clocks_off(seconds: float, **how: Any) -> Site:
+    site = Site(meters=2, days=2, set_clocks=True, **how)
+    site.clock_off[address_of(0)] = timedelta(seconds=seconds)
+    return site
+
+
+def set_clocks(site: Site) -> list[str]:
+    return [frame.address for frame in site.requests if frame.control == 0x08]
+
+
+def test_a_clock_that_drifted_is_set_and_read_back() -> None:
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: abs(site.clock_off[address_of(0)]) < timedelta(seconds=2))
+        back = len(site.requests)
+        await site.until(lambda: any(asked(it) == "04000102" for it in site.requests[back:]))
+        assert set_clocks(site) == [address_of(0)]
+        await site.until(lambda: len(site.arrived) == 4)
+        await asyncio.sleep(0.1)
+
+    logged = told(lambda: clocks_off(100), story)
+    assert [it["event"] for it in logged].count("clock set") == 1
+
+
+def test_a_clock_that_is_not_taken_is_broadcast_then_told_and_left_for_that_day() -> None:
+    async def story(site: Site, line: Line) -> None:
+        site.takes_time = False
+        await site.until(lambda: len(set_clocks(site)) == 2)
+        await asyncio.sleep(0.3)
+        line._clocks_to_set[0] = None
+        line.rebuild([])
+        line.wake()
+        await site.until(lambda: len(site.arrived) >= 6 and not line._clocks_to_set)
+        await asyncio.sleep(0.3)
+        assert set_clocks(site) == [address_of(0), "9" * 12]
+
+    logged = told(lambda: clocks_off(100), story)
+    assert [it["event"] for it in logged].count("clock not set") == 1
+
+
+@pytest.mark.parametrize("minute", [-10, 10])
+def test_no_clock_is_set_near_midnight(minute: int) -> None:
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) >= 4)
+        await asyncio.sleep(0.2)
+        assert set_clocks(site) == []
+
+    midnight = NOON.replace(hour=0) + timedelta(days=1)
+    told(lambda: clocks_off(100, at=midnight + timedelta(minutes=minute)), story)
+
+
+@pytest.mark.parametrize("off_s", [20, 301, 1000])
+def test_a_good_clock_and_one_that_is_too_far_off_are_left_alone(off_s: int) -> None:
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) >= 4)
+        await asyncio.sleep(0.2)
+        assert set_clocks(site) == []
+
+    told(lambda: clocks_off(off_s), story)
+
+
+def test_todays_freeze_carries_the_skew_of_its_clock_and_older_ones_none() -> None:
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) == 4)
+        skews = {
+            (it.meter.address, it.freeze.frozen_at.date() == NOON.date()): it.freeze.clock_skew for it in site.arrived
+        }
+        for number, off_s in ((0, 200), (1, 600)):
+            skew = skews[address_of(number), True]
+            assert skew is not None
+            assert abs(skew.total_seconds() - off_s) < 5
+            assert skews[address_of(number), False] is None
+
+    def site() -> Site:
+        made = Site(meters=2, days=2)
+        made.clock_off = {address_of(0): timedelta(seconds=200), address_of(1): timedelta(seconds=600)}
+        return made
+
+    told(site, story)
+
+
+def test_a_meter_that_freezes_between_two_reads_gives_no_value_of_another_day() -> None:
+    """Its clock is four minutes fast and known since noon: at 23:56 it freezes anew while older days are read."""
+    fast = timedelta(minutes=4)
+
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) == 10)
+        midnight = NOON.replace(hour=0) + timedelta(days=1)
+        site.arrived.clear()
+        frozen: list[Frame] = []
+
+        def freeze_behind_the_stamp(frame: Frame) -> None:
+            if asked(frame).startswith("050600") and not frozen:
+                frozen.append(frame)
+                site.on_request = jump
+
+        def jump(frame: Frame) -> None:
+            site.at += timedelta(seconds=3)
+            site.on_request = lambda frame: None
+
+        site.at, site.began = midnight - fast - timedelta(seconds=2), time.monotonic()
+        site.on_request = freeze_behind_the_stamp
+        line.rebuild([])
+        line.wake()
+        await site.until(lambda: len(site.arrived) >= 3)
+        assert site.took_the_truth()
+
+    def site() -> Site:
+        made = Site(meters=1)
+        made.clock_off = {address_of(0): fast}
+        return made
+
+    told(site, story)
+
+
+def test_freezes_whose_indexes_an_outage_shifted_are_found() -> None:
+    async def story(site: Site, line: Line) -> None:
+        site.shift = -1
+        await site.until(lambda: len(site.arrived) >= 9)
+        assert site.took_the_truth()
+
+    told(lambda: Site(meters=1), story)
+
+
+# --- silence ------------------------------------------------------------------------------------------------------
+
+
+def test_a_silent_line_is_told_once_probed_rarely_and_noticed_at_once() -> None:
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) >= 8)
+        site.silent = set(map(address_of, range(8)))
+        await site.until(lambda: line.is_silent)
+        before = len(site.requests)
+        await asyncio.sleep(2)
+        assert 1 <= len(site.requests) - before <= 6
+        site.silent.clear()
+        await site.until(lambda: len(site.arrived) == 8 * 62)
+        assert site.took_the_truth()
+
+    logged = told(lambda: Site(meters=8, days=62), story)
+    events = [it["event"] for it in logged]
+    assert events.count("line silent: nobody answers") == 1
+    assert events.count("line answers again") == 1
+    assert "meter silent" not in events
+
+
+def test_a_silent_line_is_probed_although_most_of_its_meters_want_nothing() -> None:
+    async def story(site: Site, line: Line) -> None:
+        wanted = (0, 5)
+        site.silent = {address_of(number) for number in wanted}
+        await site.until(lambda: len(site.arrived) == 6)
+        site.silent = set(map(address_of, range(8)))
+        line.rebuild((number, NOON.date()) for number in range(8) if number not in wanted)
+        for number in range(8):
+            question = Question(number, "registers", time.monotonic() + ENOUGH_S)
+            line.ask(question)
+            await question.told
+        assert line.is_silent
+        site.silent.clear()
+        await site.until(lambda: len(site.arrived) == 8)
+
+    told(lambda: Site(meters=8, days=1), story)
+
+
+def test_a_line_on_which_nobody_answers_is_opened_anew() -> None:
+    """The far end keeps the connection and has forgotten it: only a new one helps."""
+
+    async def story() -> None:
+        site = Site(meters=3, days=2)
+        opened = 0
+
+        def open_channel(port: int) -> TcpChannel:
+            nonlocal opened
+            opened += 1
+            site.silent = set(map(address_of, range(3))) if opened == 1 else set()
+            return TcpChannel("127.0.0.1", port)
+
+        async with far_end(site.hear) as port:
+            line = Line(
+                "gate-3",
+                site.meters,
+                driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
+                open_channel=lambda: open_channel(port),
+                trace=False,
+                pool=AsyncConnectionPool("", open=False),
+                authority=Authority(Policy(), ZONE, True, NOON),
+                credentials=None,
+                deadlines=Deadlines(),
+                now=site.now,
+                **site.how,
+            )
+            running = asyncio.create_task(line.run())
+            try:
+                await site.until(lambda: len(site.arrived) == 6)
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(story())
+
+
+def test_the_dead_cost_the_living_nothing_once_they_are_parked() -> None:
+    rounds = asyncio.run(dead_meters(meters=32, dead=8, rounds=3))
+    living = {questions for _, questions, _ in rounds}
+    assert len(living) == 1, "the living are asked as often as without the dead"
+    assert all(to_dead <= 3 * 8 for _, _, to_dead in rounds)
+
+
+# --- faults -------------------------------------------------------------------------------------------------------
+
+
+def test_a_line_whose_task_dies_comes_back_and_goes_on() -> None:
+    died: list[Arrival] = []
+
+    async def story(site: Site, line: Line) -> None:
+        take = site._take
+
+        def die_once(arrival: Arrival) -> bool:
+            if not died and len(site.arrived) == 5:
+                died.append(arrival)
+                raise RuntimeError("spoilt")
+            return take(arrival)
+
+        line._offer = die_once
+        await site.until(lambda: len(site.arrived) == 30)
+        assert died
+        assert site.took_the_truth()
+
+    logged = told(Site, story)
+    assert [it["event"] for it in logged].count("task died") == 1
+
+
+def test_no_fault_puts_a_value_on_a_wrong_meter_or_day() -> None:
+    with structlog.testing.capture_logs():
+        figures = asyncio.run(fault_run(20_260_316, 3000, lines=24, within_s=120, plan=Plan(faulty=200)))
+    assert figures.wrong == []
+    assert figures.exchanges >= 3000
+    assert figures.values > 200
