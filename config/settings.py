@@ -19,6 +19,8 @@ LONGEST = timedelta(days=3650)
 
 SHORTEST_SILENCE_S = 10
 """Mobile links pause so long now and then; heartbeats come twice a minute at most."""
+MOST_PIPELINED = 16
+"""So many questions at once; more than a concentrator can have in its buffer."""
 
 
 class Section(BaseModel):
@@ -223,12 +225,15 @@ class LineSection(Section):
     parity: Literal["E", "O", "N"] = "E"
     reply_timeout_s: float = Field(default=1.0, ge=0.05, le=30, strict=False)
     retries: int = Field(default=1, ge=0, le=10)
+    pipelined: int = Field(default=1, ge=1, le=MOST_PIPELINED)
     enabled: bool = True
 
     @model_validator(mode="after")
     def _has_one_channel(self) -> Self:
         if [self.tcp, self.serial, self.mqtt].count(None) != 2:
             raise ValueError('give one of tcp = "HOST:PORT", serial = "/dev/serial/by-id/..." or mqtt = { host = ... }')
+        if self.pipelined > 1 and self.tcp is None:
+            raise ValueError("pipelined is for tcp: on a wire, two questions at once are none")
         return self
 
 
@@ -251,6 +256,7 @@ class ListenerSection(Section):
     tls_client_ca: SitePath | None = None
     reply_timeout_s: float = Field(default=5.0, ge=0.05, le=120, strict=False)
     retries: int = Field(default=1, ge=0, le=10)
+    pipelined: int = Field(default=1, ge=1, le=MOST_PIPELINED)
     enabled: bool = True
 
     @model_validator(mode="after")
@@ -273,6 +279,7 @@ class CollectionSection(Section):
     retry_s: Seconds = timedelta(minutes=30)
     reconnect_s: Seconds = timedelta(seconds=60)
     batch_readings: int = Field(default=1000, ge=1, le=10_000)
+    set_clocks: bool = False
 
 
 class ControlSection(Section):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,7 +20,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from config.load import LoadedSite
-from config.settings import ControlSection
+from config.settings import ControlSection, Site
 from daemon import local_socket, metrics, service, web
 from daemon.acquisition.on_demand import OnDemand
 from daemon.acquisition.route import Route
@@ -30,6 +31,7 @@ from daemon.control import supply as control
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority, SiteHold
 from daemon.hold import hold_site_until, take_site
+from daemon.listeners import Listener, open_listeners
 from daemon.loop_lag import LoopLag
 from daemon.pipeline import Pipeline
 from daemon.reload import Configuration
@@ -43,6 +45,10 @@ log = structlog.get_logger("daemon")
 
 STUCK_AFTER_S = 60.0
 """A line's task that took no step for so long is stuck: /healthz says so and systemd restarts the daemon."""
+LINES_AT_ONCE = 500
+"""So many lines are looked at before they have their turn again."""
+TERMINALS_AT_ONCE = 8
+"""Of the thousands of terminals of a listener so many serve commands at once."""
 SWEEP_S = 10
 FIGURES_S = 15
 AUDIT_S = 60 * 60
@@ -71,18 +77,23 @@ async def run(site: LoadedSite) -> None:
         opened.push_async_callback(holder.close)
         gate = opened.enter_context(local_socket.listen(settings.site.data_directory))
         log.info("database ready", schema=await in_thread(partial(migrate, url)), embedded=configured is None)
-        pool = await opened.enter_async_context(open_pool(url, len(settings.line) + len(settings.gateway)))
+        pool = await opened.enter_async_context(open_pool(url, _lines(settings)))
 
         # What is opened later is closed earlier: lines may still hand something to the pipeline.
         storing = await opened.enter_async_context(Supervisor())
+        listeners = await opened.enter_async_context(open_listeners(site))
         running = await opened.enter_async_context(Supervisor())
         asking = await opened.enter_async_context(Supervisor())
         routes, lag = Routes(running), LoopLag()
         pipeline = Pipeline(pool, authority, batch_readings=settings.collection.batch_readings, stored=routes.stored)
-        assembly = Assembly(pool, authority, pipeline, may_backfill=lambda: not (pipeline.is_behind or lag.is_late))
+        assembly = Assembly(
+            *(pool, authority, pipeline),
+            may_backfill=lambda: not (pipeline.is_behind or lag.is_late),
+            listeners=listeners,
+        )
         configuration = Configuration(site, routes, assembly, pool, reload_asked)
         on_demand = OnDemand(routes, today=lambda: due_day(datetime.now(authority.zone)))
-        requests = Requests(routes, on_demand, configuration, authority.zone)
+        requests = Requests(routes, on_demand, configuration, listeners, authority.zone)
 
         async with pool.connection() as connection:
             meters = await take_over_site(connection, site, authority.zone)
@@ -92,15 +103,17 @@ async def run(site: LoadedSite) -> None:
                 log.error("in shadow mode nothing is sent, and commands wait: customers may be dark", commands=waiting)
             storing.start("pipeline", pipeline.run)
             await configuration.start(connection, meters)
-        await opened.enter_async_context(_ticking(pool, authority, routes, configuration.rebuild))
+        await opened.enter_async_context(_ticking(pool, authority, routes, listeners.values(), configuration.rebuild))
         running.start("lag", lag.run)
         running.start("notifications", lambda: _wake_lines(url, routes))
         running.start("http", lambda: web.serve(port, lambda: health(routes, authority)))
         asking.start("reload", configuration.run)
         asking.start("requests", lambda: local_socket.serve(gate, requests.answer))
-        asking.start("watchdog", lambda: _feed_watchdog(routes, authority))
+        asking.start("watchdog", lambda: _feed_watchdog(routes))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not look at it again
         service.notify("READY=1")
         log.info(
             "ready",
@@ -120,6 +133,10 @@ def open_pool(url: str, lines: int) -> AsyncConnectionPool[Any]:
     return AsyncConnectionPool(
         url, min_size=2, max_size=min(20, 4 + lines), open=False, kwargs={"autocommit": True}, timeout=10
     )
+
+
+def _lines(settings: Site) -> int:
+    return len(settings.line) + len(settings.gateway) + TERMINALS_AT_ONCE * len(settings.listener)
 
 
 def policy_of(section: ControlSection) -> Policy:
@@ -164,6 +181,7 @@ async def _ticking(
     pool: AsyncConnectionPool[Any],
     authority: Authority,
     routes: Iterable[Route],
+    listeners: Collection[Listener],
     scan_gaps: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[None]:
     """A handful of ticks. None holds a rule or a state; a missed one is made up for by the next."""
@@ -177,7 +195,9 @@ async def _ticking(
             await _show_ledger(connection)
 
     async def figures() -> None:
-        _show_lines(routes)
+        await _show_lines(routes)
+        for listener in listeners:
+            listener.show()
         async with pool.connection() as connection:
             metrics.LEDGER_SUM.set(await ledger.sum_of_balances(connection))
             metrics.COMMANDS.clear()
@@ -201,13 +221,16 @@ async def _ticking(
         scheduler.shutdown(wait=False)
 
 
-def _show_lines(lines: Iterable[Route]) -> None:
+async def _show_lines(lines: Iterable[Route]) -> None:
     """The lines' figures by the names they are shown as: all terminals of a listener are one."""
     sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for line in lines:
+    for number, line in enumerate(list(lines)):
+        if number % LINES_AT_ONCE == 0:
+            await asyncio.sleep(0)
         for place, figure in enumerate((*line.counts(), line.parked, line.is_silent)):
             sums[line.shown_as][place] += figure
-    for name, figures in sums.items():
+    for name in {line.shown_as for line in lines} & sums.keys():
+        figures = sums[name]
         for gauge, figure in zip(
             (metrics.WANTED, metrics.PRESENT, metrics.PARKED, metrics.SILENT), figures, strict=True
         ):
@@ -234,20 +257,31 @@ async def _show_ledger(connection: AsyncConnection[Any]) -> None:
 
 
 def health(lines: Iterable[Route], authority: Authority) -> tuple[bool, dict[str, Any]]:
-    """(no line is stuck, what /healthz shows). A line that is down, or a database that is away, degrades only."""
+    """(no line is stuck, what /healthz shows). A line that is down, a listener none of whose terminals is connected, or
+    a database that is away, degrades only."""
     now = time.monotonic()
     shown: dict[str, dict[str, Any]] = {}
+    listeners: dict[str, dict[str, int]] = {}
+    stuck: list[str] = []
     for line in lines:
+        is_stuck = _is_stuck(line, now)
+        if is_stuck:
+            stuck.append(line.name)
+        if line.is_one_of_many:
+            listener = listeners.setdefault(line.shown_as, {"terminals": 0, "connected": 0})
+            listener["terminals"] += 1
+            listener["connected"] += line.up
+            continue
         wanted, present = line.counts()
         shown[line.name] = {
             "up": line.up,
             "seconds_since_progress": round(now - line.progress, 1),
-            "stuck": now - line.progress > max(STUCK_AFTER_S, line.longest_step_s),
+            "stuck": is_stuck,
             "wanted": wanted,
             "present": present,
         }
-    stuck = [name for name, line in shown.items() if line["stuck"]]
     down = [name for name, line in shown.items() if not line["up"]]
+    down += [name for name, listener in listeners.items() if not listener["connected"]]
     database = "away" if authority.hold is not None and not authority.hold.database_process else "ok"
     status = "stuck" if stuck else "degraded" if down or database == "away" else "ok"
     mode = "shadow" if authority.shadow_mode else "auto"
@@ -258,13 +292,21 @@ def health(lines: Iterable[Route], authority: Authority) -> tuple[bool, dict[str
         "stuck": stuck,
         "down": down,
         "lines": shown,
+        "listeners": listeners,
     }
 
 
-async def _feed_watchdog(lines: Iterable[Route], authority: Authority) -> None:
+def _is_stuck(line: Route, now: float) -> bool:
+    """It gave no sign of life for too long. A terminal's line gives none while it waits for the call."""
+    waits = line.is_one_of_many and not line.up
+    return not waits and now - line.progress > max(STUCK_AFTER_S, line.longest_step_s)
+
+
+async def _feed_watchdog(lines: Iterable[Route]) -> None:
     """Tell systemd that we are alive as long as every line makes progress."""
     period_s = service.watchdog_period_s()
     while True:
-        if health(lines, authority)[0]:
+        now = time.monotonic()
+        if not any(_is_stuck(line, now) for line in lines):
             service.notify("WATCHDOG=1")
         await asyncio.sleep(period_s or STUCK_AFTER_S)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
 from config.archive import Meter
 from config.load import LoadedSite
-from config.settings import BrokerSection, GatewaySection, LineSection
+from config.settings import BrokerSection, GatewaySection, LineSection, ListenerSection
 from daemon.acquisition.conversation import Timing
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import Credentials, driver_of
@@ -20,7 +22,9 @@ from daemon.acquisition.gateway import Gateway
 from daemon.acquisition.line import Line
 from daemon.acquisition.route import Pace, Route
 from daemon.control.supply import Authority
+from daemon.listeners import Listener, enabled_listeners
 from daemon.pipeline import Pipeline
+from protocols.channels import Channel
 from protocols.channels.mqtt import Broker, MqttChannel, Tls
 from protocols.channels.serial import SerialChannel
 from protocols.channels.tcp import TcpChannel
@@ -40,10 +44,11 @@ class Assembly:
     authority: Authority
     pipeline: Pipeline
     may_backfill: Callable[[], bool]
+    listeners: Mapping[str, Listener] = field(default_factory=dict)
     deadlines: Deadlines = field(default_factory=Deadlines)
 
     def routes(self, site: LoadedSite, meters: Iterable[SiteMeter], only: Collection[str] | None = None) -> list[Route]:
-        """The site's enabled lines and gateways with their meters. `only`: those of these names."""
+        """The site's enabled lines, terminals and gateways with their meters. `only`: those of these names."""
         here: defaultdict[str, list[SiteMeter]] = defaultdict(list)
         for meter in meters:
             here[meter.line].append(meter)
@@ -52,10 +57,20 @@ class Assembly:
             if only is None or entry.line in only:
                 listed[entry.line].append(entry)
         made: list[Route] = [
-            self._line(section, site, here[section.name], listed[section.name])
+            self._line(section.name, section, site, here[section.name], listed[section.name], _opener(section, site))
             for section in site.settings.line
             if section.enabled and (only is None or section.name in only)
         ]
+        for listener in enabled_listeners(site):
+            made += [
+                self._line(
+                    *(it.line, listener, site, here[it.line], listed[it.line]),
+                    partial(self.listeners[listener.name].channel, it.terminal),
+                    shown_as=listener.name,
+                )
+                for it in site.terminals[listener.name]
+                if only is None or it.line in only
+            ]
         made += [
             self._gateway(section, site, here[section.name], listed[section.name])
             for section in site.settings.gateway
@@ -63,38 +78,40 @@ class Assembly:
         ]
         return made
 
-    def _line(self, section: LineSection, site: LoadedSite, meters: list[SiteMeter], listed: list[Meter]) -> Line:
+    def _line(
+        self,
+        name: str,
+        section: LineSection | ListenerSection,
+        site: LoadedSite,
+        meters: list[SiteMeter],
+        listed: list[Meter],
+        open_channel: Callable[[], AbstractAsyncContextManager[Channel]],
+        shown_as: str | None = None,
+    ) -> Line:
         collection, control_section = site.settings.collection, site.settings.control
         credentials = None
         if control_section.password is not None:
             credentials = Credentials(control_section.level, control_section.operator, control_section.password)
-
-        def open_channel() -> Any:
-            if section.tcp is not None:
-                return TcpChannel(*section.tcp)
-            if section.mqtt is not None:
-                mqtt = section.mqtt
-                broker = broker_of(mqtt, _client_id(site, section.name))
-                return MqttChannel(broker, down=mqtt.down, up=mqtt.up, wrapping=mqtt.wrapping, field=mqtt.field)
-            return SerialChannel(str(section.serial), section.baud, section.parity)
-
         relays = {meter.address for meter in listed if meter.relay}
         profiles = site.archive.profiles
         return Line(
-            section.name,
+            name,
             meters,
             driver_of=lambda meter: driver_of(meter, profiles, has_relay=meter.address in relays),
             open_channel=open_channel,
             timing=Timing(reply_timeout_s=section.reply_timeout_s, retries=section.retries),
             pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),
             backfill_days=collection.backfill_days,
-            trace=section.name in site.settings.log.trace_lines,
+            trace=name in site.settings.log.trace_lines,
             pool=self.pool,
             authority=self.authority,
             credentials=credentials,
             hand_on=self.pipeline.offer,
             deadlines=self.deadlines,
+            pipelined=section.pipelined,
+            set_clocks=collection.set_clocks,
             may_backfill=self.may_backfill,
+            shown_as=shown_as,
         )
 
     def _gateway(
@@ -129,6 +146,17 @@ class Assembly:
             hand_on=self.pipeline.put,
             relays={meter.address for meter in listed if meter.relay},
         )
+
+
+def _opener(section: LineSection, site: LoadedSite) -> Callable[[], AbstractAsyncContextManager[Channel]]:
+    """What makes the channel of a line anew each time it is opened."""
+    if section.tcp is not None:
+        return partial(TcpChannel, *section.tcp)
+    if section.mqtt is not None:
+        mqtt = section.mqtt
+        broker = broker_of(mqtt, _client_id(site, section.name))
+        return partial(MqttChannel, broker, down=mqtt.down, up=mqtt.up, wrapping=mqtt.wrapping, field=mqtt.field)
+    return partial(SerialChannel, str(section.serial), section.baud, section.parity)
 
 
 def _client_id(site: LoadedSite, route: str) -> str:

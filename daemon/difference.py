@@ -11,14 +11,23 @@ from pydantic import BaseModel
 
 from config.load import LoadedSite
 from config.secret import Secret
-from config.settings import Site
+from config.settings import ListenerSection, Site
+from daemon.listeners import enabled_listeners
 
-OF_ALL_ROUTES = ("collection.backfill_days", "collection.retry_s", "collection.reconnect_s")
+OF_ALL_ROUTES = (
+    *("collection.backfill_days", "collection.retry_s", "collection.reconnect_s"),
+    "collection.set_clocks",
+)
 """Every line is built of these too."""
+OF_TERMINALS = ("reply_timeout_s", "retries", "pipelined")
+"""Of the keys of a `[[listener]]`, what the lines of its terminals are built of."""
+OF_PORTS = ("listen", "tls_certificate", "tls_key", "tls_client_ca", "enabled")
+"""What needs a restart."""
 APPLIED = {*OF_ALL_ROUTES, "site.archive", "site.tariffs", "log.level", "log.trace_lines"}
-"""Every other key outside of `[[line]]` and `[[gateway]]` needs a restart. Those of `[control]` on purpose: a start is
+"""Every other key outside of the routes' sections needs a restart. Those of `[control]` on purpose: a start is
 followed by `startup_hold_min` without trips, in which a mistake about who is cut can be seen."""
 ROUTES = ("line", "gateway")
+"""Sections of which each is a route. The routes of a `[[listener]]` are its terminals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +60,10 @@ class Difference:
 
 def difference(old: LoadedSite, new: LoadedSite) -> Difference:
     """What a reload would do to a daemon that runs by `old`, were its files `new`."""
-    before, after = _forms(old), _forms(new)
+    before, after = _forms(old), _forms(applicable(old, new))
     both = [name for name in after if name in before]
     changed = {name: why for name in both if (why := _why(before[name], after[name]))}
-    keys = sorted(_changed_settings(old, new))
+    keys, (greetings, ports) = sorted(_changed_settings(old, new)), _changed_listeners(old, new)
     home = {meter.address: meter.line for meter in old.archive.meters}
     return Difference(
         added=tuple(name for name in after if name not in before),
@@ -67,24 +76,33 @@ def difference(old: LoadedSite, new: LoadedSite) -> Difference:
             if home.get(meter.address, meter.line) != meter.line
         ),
         archive=_archive(old, new),
-        settings=tuple(key for key in keys if key in APPLIED),
-        needs_restart=tuple(key for key in keys if key not in APPLIED),
+        settings=(*(key for key in keys if key in APPLIED), *greetings),
+        needs_restart=(*(key for key in keys if key not in APPLIED), *ports),
     )
 
 
 def applicable(old: LoadedSite, new: LoadedSite) -> LoadedSite:
-    """`new` as far as it can be applied while the daemon runs: what needs a restart stays as it was."""
+    """`new` as far as it can be applied while the daemon runs: what needs a restart stays as it was. A listener that
+    was taken out keeps its port until then, and no terminal."""
+    named = {section.name: section for section in new.settings.listener}
     kept: dict[str, Any] = {}
     for name in Site.model_fields:
         was, now = getattr(old.settings, name), getattr(new.settings, name)
         if name in ROUTES:
             continue
-        if isinstance(was, BaseModel):
+        if name == "listener":
+            kept[name] = tuple(_at_its_port(section, named.get(section.name, section)) for section in was)
+        elif isinstance(was, BaseModel):
             keys = [key for key in type(was).model_fields if f"{name}.{key}" not in APPLIED]
             kept[name] = now.model_copy(update={key: getattr(was, key) for key in keys})
         else:
             kept[name] = was
-    return replace(new, settings=new.settings.model_copy(update=kept), terminals=old.terminals)
+    terminals = {section.name: new.terminals.get(section.name, ()) for section in old.settings.listener}
+    return replace(new, settings=new.settings.model_copy(update=kept), terminals=terminals)
+
+
+def _at_its_port(was: ListenerSection, now: ListenerSection) -> ListenerSection:
+    return now.model_copy(update={key: getattr(was, key) for key in OF_PORTS})
 
 
 Form = Mapping[str, Any]
@@ -105,6 +123,12 @@ def _forms(site: LoadedSite) -> dict[str, Form]:
             if section.enabled:
                 own = {"kind": kind, **_flat(section), "traced": section.name in site.settings.log.trace_lines}
                 forms[section.name] = {**own, **shared, **meters[section.name]}
+    for listener in enabled_listeners(site):
+        own_keys = {key: getattr(listener, key) for key in OF_TERMINALS}
+        of_each = {"kind": "terminal", "listener": listener.name, **own_keys}
+        for it in site.terminals[listener.name]:
+            own = {**of_each, "terminal": it.terminal, "traced": it.line in site.settings.log.trace_lines}
+            forms[it.line] = {**own, **shared, **meters[it.line]}
     return forms
 
 
@@ -143,8 +167,21 @@ def _rows(site: LoadedSite) -> dict[str, dict[Any, Any]]:
 
 
 def _changed_settings(old: LoadedSite, new: LoadedSite) -> set[str]:
-    was, now = ({**_plain_settings(site.settings), "listener.terminals": site.terminals} for site in (old, new))
+    was, now = (_plain_settings(site.settings) for site in (old, new))
     return {key for key in {*was, *now} if was.get(key) != now.get(key)}
+
+
+def _changed_listeners(old: LoadedSite, new: LoadedSite) -> tuple[list[str], list[str]]:
+    """(what is applied, what needs a restart) of the listeners' own keys: with KEY, or only NAME when one comes or
+    goes."""
+    was, now = ({it.name: _flat(it) for it in site.settings.listener} for site in (old, new))
+    applied: list[str] = []
+    restart = [f"listener.{name}" for name in {**was, **now} if name not in was or name not in now]
+    for name, section in was.items():
+        for key, value in section.items() if name in now else ():
+            if value != now[name][key] and key not in OF_TERMINALS:
+                (restart if key in OF_PORTS else applied).append(f"listener.{name}.{key}")
+    return applied, restart
 
 
 def _plain_settings(settings: Site) -> dict[str, Any]:
@@ -154,8 +191,6 @@ def _plain_settings(settings: Site) -> dict[str, Any]:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             plain |= {f"{name}.{key}": found for key, found in _flat(value).items()}
-        elif name not in ROUTES:
-            plain[name] = _plain(value)
     return plain
 
 

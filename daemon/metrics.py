@@ -17,6 +17,12 @@ HOST_FREEZES_MISSED = Counter(
     "meterd_host_freezes_missed_total", "Midnights of meters without memory that were not read in time.", ["line"]
 )
 CLOCKS_SET = Counter("meterd_clocks_set_total", "Meter clocks that were set, by what reading back showed.", ["outcome"])
+TERMINALS = Gauge(
+    "meterd_terminals",
+    "Terminals with a connection, connections that have not said whose they are, callers that are no line.",
+    ["listener", "state"],
+)
+LISTENER_EVENTS = Counter("meterd_listener_events_total", "What happened at a listener.", ["listener", "event"])
 SLOTS_DECIDED = Counter("meterd_slots_decided_total", "Freezes published, withheld or in conflict.", ["state"])
 QUEUE = Gauge("meterd_pipeline_queue_readings", "Readings that wait to be stored.")
 BATCHES = Counter("meterd_batches_total", "Batches of readings by how they ended.", ["outcome"])

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from daemon.acquisition.routes import Routes, rebuild
 from daemon.acquisition.wanted import due_day, first_day
 from daemon.assembly import Assembly
 from daemon.difference import Difference, applicable, difference
+from daemon.listeners import enabled_listeners, lines_of
 from daemon.supervision import in_thread
 from daemon.take_over import configured, take_over_archive, take_over_site
 from protocols.errors import MeterdError
@@ -163,15 +165,20 @@ class Configuration:
             raise
         self.site = new
         logs.configure(new.settings.log.format, new.settings.log.level)
+        for section in enabled_listeners(new):
+            self._assembly.listeners[section.name].change(section, lines_of(new, section.name))
         self._routes.start(made)
         self._routes.forget_figures(route.shown_as for route in running)
 
     async def _know(self, connection: AsyncConnection[Any], site: LoadedSite, routes: Collection[Route]) -> None:
-        """Tell routes what the database has. Gaps that remain are logged, one line per line."""
+        """Tell routes what the database has. Gaps that remain are logged, one line per line or listener."""
         settings = site.settings
         since = first_day(due_day(datetime.now(settings.site.zone)), settings.collection.backfill_days)
         meters = [meter.meter_id for route in routes for meter in route.meters]
         rebuild(routes, await readings.present_days(connection, since, meters))
+        gaps: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         for route in routes:
-            wanted, filled = route.counts()
-            log.info("gaps", line=route.name, wanted=wanted, present=filled)
+            for place, count in enumerate(route.counts()):
+                gaps[route.shown_as][place] += count
+        for name, (wanted, filled) in gaps.items():
+            log.info("gaps", line=name, wanted=wanted, present=filled)

@@ -17,6 +17,7 @@ from daemon.acquisition.on_demand import OnDemand, Request
 from daemon.acquisition.questions import What
 from daemon.acquisition.route import Route
 from daemon.acquisition.routes import Routes
+from daemon.listeners import Listener
 from daemon.reload import Configuration
 from protocols.errors import MeterdError
 
@@ -39,6 +40,7 @@ class Requests:
     routes: Routes
     on_demand: OnDemand
     configuration: Configuration
+    listeners: Mapping[str, Listener]
     zone: ZoneInfo
 
     async def answer(self, request: Mapping[str, Any]) -> Told:
@@ -47,6 +49,7 @@ class Requests:
             "collect": self._collect,
             "trace": self._trace,
             "lines": self._lines,
+            "terminals": self._terminals,
             "plan": self._plan,
             "reload": self._reload,
         }
@@ -106,6 +109,13 @@ class Requests:
         """Every line that runs."""
         for route in self.routes:
             yield {"line": route.name, "up": route.up, "meters": len(route.meters), "parked": route.parked}
+
+    async def _terminals(self, request: Mapping[str, Any]) -> Told:
+        """The terminals of every listener, then who called and is none."""
+        now = asyncio.get_running_loop().time()
+        for listener in self.listeners.values():
+            for row in listener.rows(now, self.zone):
+                yield row
 
     async def _plan(self, request: Mapping[str, Any]) -> Told:
         """What a reload with the files of `path` would do."""

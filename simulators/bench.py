@@ -23,13 +23,14 @@ from simulators.mqtt import Flavour, SimulatedGateway
 from simulators.relay import RelayRefused
 from simulators.scenario import Scenario, site_clock
 from simulators.tables import LineTable
+from simulators.terminals import SimulatedTerminal
 
 CONTROL_HOST: Final = "127.0.0.1"
 EVENTS_KEPT: Final = 100_000
 METERS_AT_ONCE: Final = 50
 """So many meters are told of before the lines have their turn again."""
 
-AnyLine = TcpLine | PtyLine | SimulatedGateway
+AnyLine = TcpLine | PtyLine | SimulatedGateway | SimulatedTerminal
 
 
 class BenchNotOpened(MeterdError):
@@ -128,7 +129,7 @@ class Bench:
         how = request.get("how")
         if how not in (None, "hang_up", "silence"):
             raise BadRequest("how must be hang_up or silence")
-        kind: Cut = how or ("hang_up" if isinstance(line, TcpLine) else "silence")
+        kind: Cut = how or ("hang_up" if isinstance(line, TcpLine | SimulatedTerminal) else "silence")
         await line.cut(kind)
         return {}
 
@@ -242,6 +243,15 @@ def _line(name: str, table: LineTable, bus: SimulatedBus) -> AnyLine:
         broker = Broker(where.host, where.port, client_id, where.version, where.user, where.password)
         flavour, wrapping = cast(Flavour, where.flavour), where.wrapping
         return SimulatedGateway(bus, broker, flavour=flavour, prefix=where.prefix, name=name, wrapping=wrapping)
+    if table.dial is not None:
+        dial = table.dial
+        return SimulatedTerminal(
+            *(bus, dial.host, dial.port, dial.registration),
+            heartbeat=dial.heartbeat,
+            heartbeat_s=float(dial.heartbeat_s),
+            reconnect_s=float(dial.reconnect_s),
+            baud=table.baud,
+        )
     if table.port is not None:
         return TcpLine(bus, host=table.host, port=table.port, baud=table.baud)
     assert table.link is not None

@@ -81,7 +81,7 @@ class Checker:
                 self._add((key,), f"unknown key{_did_you_mean(key, TOP_KEYS)}")
         self._read_zone(content.get("zone", "Asia/Shanghai"))
         self._read_seed(content.get("seed", 1))
-        line_tables = self._tables(content, "lines", "[lines.NAME] with a port, a link or mqtt")
+        line_tables = self._tables(content, "lines", "[lines.NAME] with a port, a link, mqtt or dial")
         fleet_tables = self._tables(content, "meters", "[[meters]] with a line and an address")
         override_tables = self._tables(content, "overrides", "")
         self.lines = {str(name): line for name, line in self._valid(LineTable, "lines", line_tables).items()}
@@ -140,12 +140,13 @@ class Checker:
         for name, table in tables.items():
             if not isinstance(table, dict):
                 continue
-            places = [key for key in ("port", "link", "mqtt") if key in table]
+            places = [key for key in ("port", "link", "mqtt", "dial") if key in table]
             if len(places) > 1:
                 self._add(("lines", name, places[-1]), f"a line has a {' or a '.join(places)}, not both")
             elif not places and name in self.lines:
                 self._add(
-                    ("lines", name), "needs a port (TCP, 0 = a free one), a link (pseudo-terminal) or mqtt (a broker)"
+                    ("lines", name),
+                    "needs a port (TCP, 0 = a free one), a link (pseudo-terminal), mqtt (a broker) or dial (a call)",
                 )
             for key in ("port", "link"):
                 place = (key, table.get(key), table.get("host", DEFAULT_HOST) if key == "port" else None)

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
+from protocols.channels.registration import fixed_bytes
 from simulators.faults import KINDS
 from simulators.load import SHAPES
 from simulators.meter import FRAME_LIMIT, EmptyFreeze
@@ -75,6 +76,17 @@ def _one_of(*words: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _said(value: object) -> bytes:
+    """`{ text = "..." }` or `{ hex = "..." }`."""
+    match value:
+        case {"text": str(words), **others} if not others:
+            return fixed_bytes("text", words)
+        case {"hex": str(words), **others} if not others:
+            return fixed_bytes("hex", words)
+    raise ValueError(f'must be {{ text = "..." }} or {{ hex = "..." }}, not {value!r}')
+
+
+Said = Annotated[bytes, BeforeValidator(_said)]
 Number = Annotated[Decimal, BeforeValidator(_number)]
 Range = Annotated[tuple[Decimal, Decimal], BeforeValidator(_range)]
 Delay = Annotated[tuple[int, int], BeforeValidator(_delay)]
@@ -109,13 +121,25 @@ class MqttTable(Table):
     wrapping: Literal["raw", "hex"] = "raw"
 
 
+class DialTable(Table):
+    """Where a terminal calls, and what it says when it comes and to show that it is alive."""
+
+    host: StrictStr = DEFAULT_HOST
+    port: Annotated[StrictInt, Field(ge=1, le=65535)]
+    registration: Said
+    heartbeat: Said = b""
+    heartbeat_s: Number = Field(Decimal(30), gt=0)
+    reconnect_s: Number = Field(Decimal(5), ge=0)
+
+
 class LineTable(Table):
-    """One line: a TCP `port`, the `link` of a pseudo-terminal or an `mqtt` broker."""
+    """One line: a TCP `port`, the `link` of a pseudo-terminal, an `mqtt` broker, or a terminal that `dial`s in."""
 
     host: StrictStr = DEFAULT_HOST
     port: Annotated[StrictInt, Field(ge=0, le=65535)] | None = None
     link: StrictStr | None = None
     mqtt: MqttTable | None = None
+    dial: DialTable | None = None
     reply_delay_ms: Delay = (20, 60)
     baud: Positive | None = None
     modbus: Literal["rtu", "tcp"] = "rtu"

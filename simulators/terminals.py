@@ -11,7 +11,7 @@ from typing import Final, Literal, cast
 
 from protocols.channels.tcp import keep_alive
 from simulators.bus import SimulatedBus
-from simulators.lines import Talker
+from simulators.lines import Cut, Talker
 
 MERGE_S: Final = 0.05
 """A terminal that merges waits so long for more before it sends."""
@@ -51,7 +51,43 @@ class SimulatedTerminal:
         """How often it was connected."""
         self.is_half_open = False
         """Nothing leaves it any more and it hears nothing, but its connection stays; set it to True for that fault."""
+        self.is_cut = False
         self._chance = chance or Random()
+        self._calling: asyncio.Task[None] | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it calls."""
+        return f"{self.host}:{self.port}"
+
+    def whereabouts(self) -> dict[str, str | int]:
+        """The same for a program."""
+        return {"kind": "terminal", "host": self.host, "port": self.port}
+
+    async def open(self) -> None:
+        """From now on it calls, whether somebody listens or not."""
+        self._calling = asyncio.get_running_loop().create_task(self.run())
+
+    async def close(self) -> None:
+        """It hangs up and calls no more."""
+        if self._calling is not None:
+            self._calling.cancel()
+            await asyncio.wait([self._calling])
+            self._calling = None
+
+    async def cut(self, how: Cut = "hang_up") -> None:
+        """Take it away until `mend`. Without power it hangs up; silent, it is half open."""
+        self.is_cut = True
+        if how == "hang_up":
+            await self.close()
+        else:
+            self.is_half_open = True
+
+    async def mend(self) -> None:
+        """It works again."""
+        self.is_cut = self.is_half_open = False
+        if self._calling is None:
+            await self.open()
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
@@ -29,12 +29,12 @@ from daemon.acquisition.tap import Tap
 from daemon.acquisition.wanted import MEMORY_DAYS
 from daemon.control.commands import CLOCK_LIMIT, TRIP_EXPIRY
 from daemon.control.supply import Authority, Order
-from daemon.pipeline import Arrival
+from daemon.pipeline import Arrival, PolledFreeze
 from daemon.quality.validation import HOST_FREEZE_LIMIT, freeze_day
 from protocols.channels import Channel
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645.exchanges import FreezeMoved, FrozenRegisters, RelayAction
-from protocols.dlt645.prepared import PreparedMeter, as_kwh
+from protocols.dlt645.prepared import PreparedMeter
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.exchange import Codec, Exchange
 from protocols.reading import DailyFreeze, Quantity
@@ -58,7 +58,7 @@ MOST_PROBES = 4
 FIRST_WAIT_ON_A_WIRE_S = 0.2
 """Most meters on a bus of their own answer sooner; the standard allows 0.5 s."""
 ENERGY = Quantity.FORWARD_ACTIVE_ENERGY
-MOST_JOBS = 64
+MOST_JOBS = 32
 REOPEN_S = 300.0
 """A line on which nobody answers is opened anew so often: the far end may have forgotten the connection."""
 LONGEST_POLL_S = 1.0
@@ -171,7 +171,7 @@ class Line(Route):
         pool: AsyncConnectionPool[Any],
         authority: Authority,
         credentials: Credentials | None,
-        hand_on: Callable[[Arrival], bool],
+        hand_on: Callable[[Arrival | PolledFreeze], bool],
         deadlines: Deadlines,
         pipelined: int = 1,
         set_clocks: bool = False,
@@ -201,6 +201,8 @@ class Line(Route):
         self._set_clocks = set_clocks
         self.tap = Tap(wire if trace else None)
         self._shift: dict[int, int] = {}
+        self._polled: list[tuple[Job, tuple[int | None, ...], float]] = []
+        """(job, registers in 0.01 kWh, second of the monotonic clock) of the poll that runs."""
         self._odd: dict[int, date] = {}
         """Meters that answered something unexpected today: the general way is taken at once."""
         self._skew_on = array("i", [0]) * len(self.meters)
@@ -335,8 +337,9 @@ class Line(Route):
         if self._is_urgent():
             return None  # it came before there was a poll to interrupt
         try:
-            return await poll.run(channel, self._jobs(slots, local_now), self._pipelined)
+            return await poll.run(channel, iter(self._jobs(slots, local_now)), self._pipelined, LONGEST_POLL_S)
         finally:
+            self._hand_over_polled()
             talk.dirty = talk.dirty or poll.dirty
             poll.dirty = False
             for outcome, count in poll.counts.items():
@@ -344,31 +347,25 @@ class Line(Route):
                     metrics.REPLIES.labels(self.shown_as, outcome).inc(count)
                     poll.counts[outcome] = 0
 
-    def _jobs(self, slots: Sequence[tuple[int, date]], local_now: datetime) -> Iterator[Job]:
+    def _jobs(self, slots: Sequence[tuple[int, date]], local_now: datetime) -> list[Job]:
         """For one poll, which is over before anything that depends on the time of day changes."""
-        ends_at = time.monotonic() + LONGEST_POLL_S
         today = local_now.date()
         ordinal = today.toordinal()
         near_midnight = _is_midnight(local_now, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT)
-        asked: set[int] = set()
-        meter = None
+        jobs: list[Job] = []
+        meters: dict[int, PreparedMeter] = {}
         for number, day in slots:
             index = ordinal - day.toordinal() + 1 + self._shift.get(number, 0)
-            if time.monotonic() > ends_at:
-                return
-            needs_care = near_midnight or number in self._odd or index > MEMORY_DAYS
+            needs_care = near_midnight or index > MEMORY_DAYS or number in self._odd
             if needs_care and not self._goes_prepared((number, day), local_now):
-                return
-            if self._pipelined > 1:
-                if number in asked:
-                    return  # its former question may still be under way
-                asked.add(number)
-            address = self.meters[number].address
-            if meter is None or meter.address != address:
-                meter = PreparedMeter(address)
-            is_known = self._skew_on[number] == ordinal
-            skew = timedelta(seconds=self._skew_s[number]) if is_known and day >= today else None
-            yield Job(number, day, meter, index, with_clock=not is_known, skew=skew)
+                break
+            meter = meters.get(number)
+            if meter is None:
+                meter = meters[number] = PreparedMeter(self.meters[number].address)
+            elif self._pipelined > 1:
+                break  # its former question may still be under way
+            jobs.append(Job(number, day, meter, index, with_clock=self._skew_on[number] != ordinal))
+        return jobs
 
     def _had_no_answer(self, job: Job) -> None:
         self._was_silent(job.number, "no reply")
@@ -394,23 +391,27 @@ class Line(Route):
         if abs(ahead_s) > CLOCK_LIMIT.total_seconds() or not margin_s <= seconds < DAY_S - margin_s:
             return False
         self._skew_on[job.number], self._skew_s[job.number] = now.toordinal(), ahead_s
-        skew = timedelta(seconds=ahead_s)
-        if job.day >= now.date():
-            job.skew = skew
-        self._judge_clock(job.number, skew)
+        self._judge_clock(job.number, timedelta(seconds=ahead_s))
         return True
 
     def _take_prepared(self, job: Job, registers: tuple[int | None, ...]) -> bool:
-        """Hand a freeze on; False if it needs a closer look. Without room for it the line stops asking."""
+        """Keep a freeze until the poll is over; False if it needs a closer look."""
         if registers[0] is None:
             return False
-        meter = self.meters[job.number]
-        freeze = DailyFreeze(meter.address, ENERGY, _midnight_of(job.day), as_kwh(registers), self._now(), job.skew)
-        if self._offer(Arrival(meter, freeze)):
-            self._wanted.take(job.number, job.day)
-        else:
-            self._poll.interrupt()
+        self._polled.append((job, registers, time.monotonic()))
         return True
+
+    def _hand_over_polled(self) -> None:
+        """What a poll brought, all at once. What finds no room stays in the meter for later."""
+        polled, self._polled = self._polled, []
+        now, now_s = self._now(), time.monotonic()
+        today = now.astimezone(self._authority.zone).date()
+        for job, registers, came_s in polled:
+            skew = timedelta(seconds=self._skew_s[job.number]) if job.day >= today else None
+            came = now - timedelta(seconds=now_s - came_s)
+            if not self._offer(PolledFreeze(self.meters[job.number], job.day, registers, came, skew)):
+                break
+            self._wanted.take(job.number, job.day)
 
     def _hand_over(self, number: int, frozen_at: datetime, registers: tuple[Any, ...], skew: timedelta | None) -> bool:
         meter, now = self.meters[number], self._now()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import date
 from functools import cache
-from math import nan
+from math import inf, nan
 from time import monotonic
 from typing import Final
 
@@ -70,13 +70,11 @@ class Job:
             "number",
             "read",
         ),
-        *("sent_bytes", "skew", "wait_s"),
+        *("sent_bytes", "wait_s"),
     )
 
-    def __init__(
-        self, number: int, day: date, meter: PreparedMeter, index: int, *, with_clock: bool, skew: timedelta | None
-    ) -> None:
-        self.number, self.day, self.meter, self.index, self.skew = number, day, meter, index, skew
+    def __init__(self, number: int, day: date, meter: PreparedMeter, index: int, *, with_clock: bool) -> None:
+        self.number, self.day, self.meter, self.index = number, day, meter, index
         self.read: PreparedRead = TIME_OF_DAY if with_clock else stamp_of(index)
         self.head = b""
         self.asked_at = self.begins_by = self.wait_s = 0.0
@@ -97,7 +95,18 @@ class Poll(Deadline):
     """
 
     __slots__ = (
-        *("_asked", "_byte_s", "_channel", "_clock", "_decoder", "_done", "_fine_s", "_heard_from", "_is_pipelined"),
+        *(
+            "_asked",
+            "_byte_s",
+            "_channel",
+            "_clock",
+            "_decoder",
+            "_done",
+            "_ends_at",
+            "_fine_s",
+            "_heard_from",
+            "_is_pipelined",
+        ),
         *("_is_stopped", "_is_watched", "_jobs", "_missed", "_odd", "_only", "_part", "_patience", "_silence", "_take"),
         *("_write", "counts", "dirty", "ok", "trace"),
     )
@@ -131,18 +140,22 @@ class Poll(Deadline):
         self._odd: Job | None = None
         self._jobs: Iterator[Job] = iter(())
         self._is_stopped, self._is_pipelined, self._is_watched = True, False, False
-        self._byte_s = self._fine_s = 0.0
+        self._byte_s = self._fine_s = self._ends_at = 0.0
         self._channel: StreamChannel | None = None
         self._done: asyncio.Future[None] | None = None
 
-    async def run(self, channel: StreamChannel, jobs: Iterator[Job], depth: int = 1) -> Job | None:
-        """Until the jobs are done or `interrupt`; `depth` of them are under way at once, each of another meter.
+    async def run(
+        self, channel: StreamChannel, jobs: Iterator[Job], depth: int = 1, lasts_s: float = inf
+    ) -> Job | None:
+        """Until the jobs are done, `interrupt` is called or the time is over; `depth` of them are under way at once,
+        each of another meter.
 
         The job that has to take the general way ends it and is returned. LineDown when the carrier is gone.
         """
         loop = asyncio.get_running_loop()
         self._channel, self._write, self._byte_s = channel, channel.write, channel.byte_s
         self._jobs, self._odd, self._is_stopped = jobs, None, False
+        self._ends_at = monotonic() + lasts_s
         self._fine_s = FINE_S if channel.byte_s else COARSE_S
         self._is_pipelined, self._is_watched = depth > 1, self.trace is not None
         done = self._done = loop.create_future()
@@ -171,7 +184,7 @@ class Poll(Deadline):
     # --- asking -----------------------------------------------------------------------------------------------------
 
     def _next(self, now: float) -> None:
-        job = None if self._is_stopped else next(self._jobs, None)
+        job = None if self._is_stopped or now > self._ends_at else next(self._jobs, None)
         if job is not None:
             job.wait_s, job.delay_s = self._patience.expect(job.number)
             self._ask(job, now)

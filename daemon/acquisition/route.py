@@ -131,6 +131,11 @@ class Route(ABC):
         return self._wanted.newest_late(self._number[meter.meter_id])
 
     @property
+    def is_one_of_many(self) -> bool:
+        """True for the line of a terminal, which waits for its call as long as that takes: its listener tells of it."""
+        return self.shown_as != self.name
+
+    @property
     def parked(self) -> int:
         """How many meters are parked because they do not answer."""
         return self._patience.parked
@@ -151,7 +156,8 @@ class Route(ABC):
                 await self._session()
             except LineDown as error:
                 if self.up or failures == 0:
-                    log.warning("line down", line=self.name, error=str(error))
+                    tell = log.debug if self.is_one_of_many else log.warning
+                    tell("line down", line=self.name, error=str(error))
                 failures = 0 if self.up else failures
                 self.down_reason = str(error)
                 self._is_up(False)
@@ -215,7 +221,7 @@ class Route(ABC):
         if up == self.up:
             return
         if up:
-            log.info("line up", line=self.name)
+            (log.debug if self.is_one_of_many else log.info)("line up", line=self.name)
         self.up = up
         metrics.LINES.labels(self.shown_as).inc(1 if up else -1)
 

@@ -32,6 +32,7 @@ COMMANDS = (
     "reload",
     "plan",
     "ports",
+    "terminals",
 )
 
 

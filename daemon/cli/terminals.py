@@ -1,41 +1,45 @@
-"""What is known of the terminals of a listener, in rows for people and programs."""
+"""meterd terminals: who dials in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from protocols.channels.terminals import Terminals
+import click
+
+from daemon.cli.on_site import site_option
+from daemon.cli.output import as_json, print_json, print_table
+from daemon.cli.running import daemon_asked
 
 
-def terminal_rows(terminals: Terminals, lines: Mapping[str, str], now: float) -> list[dict[str, Any]]:
-    """A row for each terminal that is a line, then for each in quarantine, the newest first.
+@click.command(short_help="Show the terminals that dial in.")
+@site_option
+@as_json
+def terminals(site_path: Path, as_json: bool) -> None:
+    """Show the terminals of the running daemon's listeners, then the callers that are no line.
 
-    `lines`: terminal -> line. `now`: the event loop's time. `state` is connected, away or unknown.
+    Exit code 69 when no daemon runs.
     """
-    rows: list[dict[str, Any]] = []
-    for terminal, line in lines.items():
-        row: dict[str, Any] = {"line": line, "terminal": terminal, "state": "away"}
-        if (session := terminals.sessions.get(terminal)) is not None:
-            row |= {
-                "state": "connected",
-                "address": session.address,
-                "connected_s": round(now - session.since),
-                "silent_s": round(now - session.heard_at),
-                "heartbeats": session.heartbeats,
-            }
-        rows.append(row)
-    rows += [
-        {
-            "line": None,
-            "terminal": seen.terminal,
-            "state": "unknown",
-            "address": seen.address,
-            "first_seen": seen.first_seen.isoformat(timespec="seconds"),
-            "last_seen": seen.last_seen.isoformat(timespec="seconds"),
-            "times": seen.times,
-            "why": seen.why,
-        }
-        for seen in reversed(terminals.quarantine.values())
-    ]
-    return rows
+    with daemon_asked(site_path, {"do": "terminals"}) as answers:
+        rows = [row for row in answers if "end" not in row]
+    if as_json:
+        for row in rows:
+            print_json(row)
+        return
+    head = ("listener", "line", "terminal", "state", "address", "since", "heard", "note")
+    print_table(head, [_cells(row) for row in rows])
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+    who = (row["listener"], row["line"], row["terminal"] or None, row["state"], row.get("address"))
+    match row["state"]:
+        case "connected":
+            return *who, _ago(row["connected_s"]), _ago(row["silent_s"]), f"{row['heartbeats']} heartbeats"
+        case "unknown":
+            return *who, row["first_seen"], row["last_seen"], f"{row['times']} calls, {row['why']}"
+    return *who, None, None, None
+
+
+def _ago(seconds: int) -> str:
+    return f"{timedelta(seconds=seconds)} ago"

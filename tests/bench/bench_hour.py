@@ -1,8 +1,11 @@
-"""An unattended hour at full load: does memory, the number of open files or a queue grow?
+"""An unattended hour at full load: do memory, open files, threads or the queue of the daemon grow?
 
-Run it: `python tests/bench/bench_hour.py`, `--minutes 5` for a shorter one. The meters are `meters.c` in another
-process. Every 10 s a row goes into a CSV file; at the end the growth is printed as the slope of a line laid through the
-samples, without the first ten minutes (or the first sixth of a shorter run). A wrong value ends it.
+Run it: `python tests/bench/bench_hour.py`, `--minutes 5` for a shorter one. `meterd run` reads the simulated meters of
+`meters.c` over TCP, stores what they tell in its embedded PostgreSQL and bills it. There are so many meters, with 62
+days each, that it is not done before the time is over; some of them are dead. Every 10 s a row goes into a CSV file,
+the daemon's log lies beside it. At the end every stored value and the ledger are proven and the growth is printed,
+without the first ten minutes (or the first sixth of a shorter run). PostgreSQL is made of other processes: what they
+use is not counted.
 """
 
 from __future__ import annotations
@@ -10,225 +13,335 @@ from __future__ import annotations
 import argparse
 import asyncio
 import csv
+import json
 import os
-import resource
+import shutil
+import signal
+import socket
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from tempfile import mkdtemp
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
-import uvloop
-from dlt645.common.transform import bcd_to_float
-from dlt645.protocol.protocol import DLT645Protocol
-from dlt645.transport.client.async_tcp_client import AsyncTcpClient
+import psycopg
+from prometheus_client.parser import text_string_to_metric_families
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from daemon.acquisition.deadlines import Deadlines
-from protocols.channels.tcp import TcpChannel
+from daemon.acquisition.wanted import MEMORY_DAYS, due_day, first_day
+from storage import ledger
+from storage.database import open_database
 from tests.bench.contest import allow_files, headline
-from tests.bench.meters import Meters, address_of, day_now, energies
-from tests.bench.ours import OurLine
-from tests.bench.wire import IDENTIFIER
+from tests.bench.meters import Meters, address_of
 
-HOST = "127.0.0.1"
+ROOT = Path(__file__).parents[2]
+ZONE, ZONE_MIN = "Asia/Shanghai", 480
 SAMPLE_S = 10.0
 SETTLING_MINUTES = 10.0
-KIB = 1024
-PAGE = resource.getpagesize()
+START_LIMIT_S = 900.0
+STOP_LIMIT_S = 60.0
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+PROGRAM = "from daemon.cli import main; main()"
+"""Of the tree in which this file lies, whatever else is installed."""
 
+SITE = """
+[site]
+name = "hour"
+zone = "{zone}"
+data_directory = "data"
+archive = "."
+tariffs = "tariffs.toml"
 
-class Load(Protocol):
-    """Something that polls on and on."""
+{lines}
+[collection]
+backfill_days = {days}
 
-    pid: int
-    """Whose memory and files are looked at."""
+[http]
+listen = "127.0.0.1:{port}"
 
-    def polls(self) -> int:
-        """How many were answered so far."""
+[log]
+format = "json"
+"""
+LINE = """
+[[line]]
+name = "line-{number:03d}"
+tcp = "127.0.0.1:{port}"
+"""
+TARIFFS = """
+[[tariff.home.version]]
+effective_from = 2020-01-01
+price = "0.5283"
 
-    def queue(self) -> int:
-        """How many readings wait to be stored."""
+[[tariff.home.version]]
+effective_from = {change}
+price = "0.5583"
+"""
+STORED = """
+SELECT count(*), count(*) FILTER (WHERE state = 'published'),
+       count(*) FILTER (WHERE total <> 10 * (address::bigint % 1000000) + 4 * (day - DATE '1970-01-01'))
+FROM slot JOIN meter ON meter.id = slot.meter_id
+"""
+"""How many slots there are, how many are published, how many hold another total than `meters.c` shows."""
 
 
 class Sample(NamedTuple):
-    """One row of the CSV file. `late_ms`: how much later than asked this process woke up."""
+    """One row of the CSV file. Counters count from the daemon's start; `anonymous_kib` is memory that no file backs.
+    `queue`: readings left in the queue after the newest batch was taken out."""
 
     second: float
     rss_kib: int
+    anonymous_kib: int
     files: int
+    threads: int
+    cpu_s: float
     queue: int
-    polls: int
-    polls_per_s: float
-    late_ms: float
+    published: int
+    withheld: int
+    wanted: int
+    parked: int
+    ok: int
+    no_reply: int
+    refused: int
+    bad_frame: int
+    late: int
+    foreign: int
+    batches: int
+    batches_failed: int
+    ticks_failed: int
+    restarts: int
 
 
-def prove(number: int, registers: tuple[int | None, ...]) -> None:
-    """That meter `number` shows the newest daily freeze it must show, in 0.01 kWh."""
-    expected = [energies(address_of(number), day_now() - ago) for ago in (0, 1)]
-    assert registers in expected, f"meter {number} showed {registers}, not {expected[0]}"
+class Proof(NamedTuple):
+    """What the database held when all was over."""
+
+    slots: int
+    published: int
+    wrong: int
+    ledger: dict[str, int]
 
 
-# --- loads ------------------------------------------------------------------------------------------------------------
+# --- the site ---------------------------------------------------------------------------------------------------------
 
 
-class OurLoad:
-    """Freezes read again and again and proven; nothing is stored, so nothing queues."""
-
-    def __init__(self) -> None:
-        self.pid, self.is_over, self._answered = os.getpid(), False, 0
-
-    def take(self, number: int, registers: tuple[int | None, ...]) -> None:
-        """One reading came."""
-        prove(number, registers)
-        self._answered += 1
-
-    def polls(self) -> int:
-        return self._answered
-
-    def queue(self) -> int:
-        return 0
+def write_site(folder: Path, ports: Sequence[int], meters: int, http_port: int, today: date) -> Path:
+    """A line to each port, behind it `meters` meters; each has an account of its own, which may owe 100 yuan: nobody
+    pays in this hour, and nobody is to be cut."""
+    opens, numbers = first_day(today, MEMORY_DAYS), range(len(ports) * meters)
+    lines = "".join(LINE.format(number=number, port=port) for number, port in enumerate(ports))
+    (folder / "tariffs.toml").write_text(TARIFFS.format(change=today - timedelta(days=10)))
+    _table(folder / "accounts.csv", "account,tariff,open_from,agreement,warn_yuan,trip_yuan",
+           (f"C{n},home,{opens},A-{n},-50,-100" for n in numbers))  # fmt: skip
+    _table(folder / "points.csv", "point,account", (f"P{n},C{n}" for n in numbers))
+    _table(folder / "meters.csv", "address,line,point,installed_on",
+           (f"{address_of(n)},line-{n // meters:03d},P{n},{opens}" for n in numbers))  # fmt: skip
+    site = folder / "meterd.toml"
+    site.write_text(SITE.format(zone=ZONE, lines=lines, days=MEMORY_DAYS, port=http_port))
+    return site
 
 
-@asynccontextmanager
-async def meterd(ports: Sequence[int], meters: int) -> AsyncIterator[Load]:
-    """PLUG: our side at full load until the context ends. One line to each port, behind it `meters` meters: those
-    `address_of(number)` for number from line * meters to (line + 1) * meters - 1. Every reading has to pass `prove`."""
-    load = OurLoad()
-    deadlines = Deadlines()
-
-    async def collect(line: int, port: int) -> None:
-        polls = OurLine(deadlines, range(line * meters, (line + 1) * meters), load.take)
-        async with TcpChannel(HOST, port) as channel:
-            while not load.is_over:
-                await polls.read_freezes(channel, depth=1)
-
-    async with asyncio.TaskGroup() as group:
-        for line, port in enumerate(ports):
-            group.create_task(collect(line, port))
-        yield load
-        load.is_over = True
+def _table(path: Path, head: str, rows: Iterator[str]) -> None:
+    path.write_text("\n".join([head, *rows]) + "\n")
 
 
-class PeerLoad:
-    """PyPI `dlt645` as a load: its asyncio client on every line."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.answered = 0
-        self.is_over = False
-
-    def polls(self) -> int:
-        return self.answered
-
-    def queue(self) -> int:
-        return 0
-
-    async def run(self, line: int, port: int, meters: int) -> None:
-        """Poll the meters of one line until all is over. Not cancelled: `wait_for` of Python 3.11 may swallow that."""
-        client = AsyncTcpClient(HOST, port)
-        identifier = bytes.fromhex(IDENTIFIER)[::-1]
-        while not self.is_over:
-            for number in range(line * meters, (line + 1) * meters):
-                address = bytes.fromhex(address_of(number))[::-1]
-                answer = await client.send_request(bytes(DLT645Protocol.build_frame(address, 0x11, identifier)))
-                data = DLT645Protocol.deserialize(answer).data
-                values = [bcd_to_float(data[at : at + 4], "XXXXXX.XX", "little") for at in range(4, 24, 4)]
-                prove(number, tuple(round(100 * value) for value in values))
-                self.answered += 1
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
 
 
-@asynccontextmanager
-async def dlt645(ports: Sequence[int], meters: int) -> AsyncIterator[Load]:
-    load = PeerLoad()
-    async with asyncio.TaskGroup() as group:
-        for line, port in enumerate(ports):
-            group.create_task(load.run(line, port, meters))
-        yield load
-        load.is_over = True
-
-
-LOADS: dict[str, tuple[Callable[[Sequence[int], int], AbstractAsyncContextManager[Load]], Callable[..., Any]]] = {
-    "meterd": (meterd, uvloop.run),
-    "dlt645": (dlt645, asyncio.run),
-}
+@contextmanager
+def daemon(site: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`meterd run`; SIGTERM at the end, which it must obey."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    with log.open("wb") as errors:
+        command = [sys.executable, "-c", PROGRAM, "run", "-c", str(site)]
+        process = subprocess.Popen(command, stderr=errors, env=environment)
+    try:
+        yield process
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(STOP_LIMIT_S)
+        assert code == 0, f"the daemon ended with exit code {code}"
+    finally:
+        process.kill()
+        process.wait()
 
 
 # --- sampling ---------------------------------------------------------------------------------------------------------
 
 
-async def samples(load: Load, minutes: float, sample_s: float) -> AsyncIterator[Sample]:
-    """One every `sample_s`, until the time is over."""
-    began, polls_before, number = time.monotonic(), load.polls(), 0
-    folder = Path("/proc") / str(load.pid)
-    while number * sample_s < 60 * minutes:
-        number += 1
-        due = began + number * sample_s
-        await asyncio.sleep(due - time.monotonic())
-        second = time.monotonic() - began
-        polls = load.polls()
-        yield Sample(
-            second=round(second, 2),
-            rss_kib=int((folder / "statm").read_text().split()[1]) * PAGE // KIB,
-            files=len(list((folder / "fd").iterdir())),
-            queue=load.queue(),
-            polls=polls,
-            polls_per_s=round((polls - polls_before) / sample_s, 1),
-            late_ms=round(1000 * (second + began - due), 1),
-        )
-        polls_before = polls
+class Figures:
+    """The daemon's own figures, summed over all lines."""
+
+    def __init__(self, http_port: int) -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/metrics", timeout=10) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        self._rows = [row for family in families for row in family.samples]
+
+    def sum(self, name: str, **labels: str) -> int:
+        wanted = labels.items()
+        return int(sum(row.value for row in self._rows if row.name == name and wanted <= row.labels.items()))
 
 
-def growth_an_hour(found: list[Sample], column: str) -> float:
-    """Slope of a line through the samples."""
-    seconds = [sample.second for sample in found]
-    slope, _ = statistics.linear_regression(seconds, [getattr(sample, column) for sample in found])
-    return 3600 * slope
+def sample(pid: int, figures: Figures, second: float) -> Sample:
+    """What the process uses and has done by now."""
+    folder = Path("/proc") / str(pid)
+    counted = (folder / "smaps_rollup").read_text().splitlines()[1:]  # page by page: `statm` is rounded
+    memory = {name: int(size.split()[0]) for name, size in (line.split(":") for line in counted)}
+    cpu_ticks = sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:13]))
+    outcomes = ("ok", "no_reply", "refused", "bad_frame", "late", "foreign")
+    batches, stored = (figures.sum("meterd_batches_total", **of) for of in ({}, {"outcome": "stored"}))
+    return Sample(
+        round(second, 2),
+        memory["Rss"],
+        memory["Anonymous"],
+        len(list((folder / "fd").iterdir())),
+        len(list((folder / "task").iterdir())),
+        cpu_ticks / TICKS_A_SECOND,
+        figures.sum("meterd_pipeline_queue_readings"),
+        figures.sum("meterd_slots_decided_total", state="published"),
+        figures.sum("meterd_slots_decided_total", state="suspect"),
+        figures.sum("meterd_slots_wanted"),
+        figures.sum("meterd_meters_parked"),
+        *(figures.sum("meterd_replies_total", outcome=outcome) for outcome in outcomes),
+        batches=stored,
+        batches_failed=batches - stored,
+        ticks_failed=figures.sum("meterd_ticks_total", outcome="failed"),
+        restarts=figures.sum("meterd_task_restarts_total"),
+    )
 
 
-async def watch(name: str, asked: argparse.Namespace) -> list[Sample]:
-    """Let the load run and write down what it uses."""
+def wait_until_ready(process: subprocess.Popen[bytes], http_port: int) -> float:
+    """How many seconds that took."""
+    began = time.monotonic()
+    while time.monotonic() - began < START_LIMIT_S:
+        assert process.poll() is None, f"the daemon ended with exit code {process.returncode}"
+        try:
+            Figures(http_port)
+        except OSError:  # its port is open from the start, but nobody answers yet
+            time.sleep(0.2)
+        else:
+            return time.monotonic() - began
+    raise AssertionError(f"not ready within {START_LIMIT_S} s")
+
+
+def watch(process: subprocess.Popen[bytes], http_port: int, minutes: float, path: Path) -> list[Sample]:
+    """One sample every 10 s, until the time is over."""
     found: list[Sample] = []
-    with Meters("tcp", ports=asked.lines, delay_ms=asked.delay_ms) as simulated, asked.csv.open("w") as file:
+    with path.open("w") as file:
         rows = csv.writer(file)
         rows.writerow(Sample._fields)
-        async with LOADS[name][0](simulated.told["ports"], asked.meters) as load:
-            async for sample in samples(load, asked.minutes, asked.sample_s):
-                rows.writerow(sample)
-                file.flush()
-                found.append(sample)
+        began = time.monotonic()
+        while (second := len(found) * SAMPLE_S) <= 60 * minutes:
+            time.sleep(max(0.0, began + second - time.monotonic()))
+            found.append(sample(process.pid, Figures(http_port), time.monotonic() - began))
+            rows.writerow(found[-1])
+            file.flush()
+    return found
+
+
+# --- verdict ----------------------------------------------------------------------------------------------------------
+
+
+def prove(data: Path) -> Proof:
+    """Compare every stored total with what the simulators show, and let the ledger check itself."""
+    with open_database(None, data, create=False) as database, psycopg.connect(database.url) as connection:
+        ((slots, published, wrong),) = connection.execute(STORED).fetchall()
+        return Proof(slots, published, wrong, asyncio.run(_integrity(database.url)))
+
+
+async def _integrity(url: str) -> dict[str, int]:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        return await ledger.integrity(connection)
+
+
+def slope_per_min(found: Sequence[Sample], column: str) -> float:
+    """Of a line laid through the samples."""
+    seconds = [each.second for each in found]
+    return 60 * statistics.linear_regression(seconds, [getattr(each, column) for each in found]).slope
+
+
+def print_growth(settled: Sequence[Sample]) -> None:
+    """A table of what must not grow, and of the load meanwhile."""
+    print("| what | first | last | least | most | growth a minute |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for column in ("rss_kib", "anonymous_kib", "files", "threads", "queue"):
+        values = [getattr(each, column) for each in settled]
+        shown = " | ".join(f"{value:,}" for value in (values[0], values[-1], min(values), max(values)))
+        print(f"| {column} | {shown} | {slope_per_min(settled, column):+.3f} |")
+    speeds = [(b.published - a.published) / (b.second - a.second) for a, b in pairwise(settled)]
+    shown = " | ".join(f"{value:,.0f}" for value in (speeds[0], speeds[-1], min(speeds), max(speeds)))
+    print(f"| slots published a second | {shown} | |\n")
+
+
+def print_verdict(found: Sequence[Sample], settled: Sequence[Sample], proof: Proof, log: Path) -> None:
+    """What grew, what was done, what the log complains of."""
+    first, last = settled[0], settled[-1]
+    print_growth(settled)
+    cpu = (last.cpu_s - first.cpu_s) / (last.second - first.second)
+    print(f"duration {last.second / 60:.1f} min; slots published {last.published:,}, withheld {last.withheld:,}")
+    print(f"slots wanted at the end {last.wanted:,}; meters parked {last.parked:,}")
+    if last.wanted == 0:
+        print("NOT AT FULL LOAD to the end: more --meters")
+    print(f"handles {first.files} -> {last.files}; most in the queue {max(each.queue for each in found):,}")
+    print(f"task restarts {last.restarts}, failed batches {last.batches_failed}, failed ticks {last.ticks_failed}")
+    print(f"CPU of the daemon: {cpu:.0%} of one; by PostgreSQL and the meters more, not counted")
+    outcomes = ("ok", "no_reply", "refused", "bad_frame", "late", "foreign")
+    print("replies: " + ", ".join(f"{name} {getattr(last, name):,}" for name in outcomes))
+    print(f"in the database: {proof.slots:,} slots, {proof.published:,} published, {proof.wrong} wrong; {proof.ledger}")
+    for (level, event), count in complaints(log).most_common():
+        print(f"log: {level} {event}: {count:,}")
+
+
+def complaints(log: Path) -> Counter[tuple[str, str]]:
+    """How often the log says what, from warnings upwards. A line that is no JSON (a traceback) counts as one kind."""
+    found: Counter[tuple[str, str]] = Counter()
+    with log.open(encoding="utf-8") as lines:
+        for line in lines:
+            said = json.loads(line) if line.startswith("{") else {"level": "error", "event": "not JSON"}
+            if said["level"] not in ("debug", "info"):
+                found[said["level"], said["event"]] += 1
     return found
 
 
 def main() -> None:
-    """Watch, and print what grew."""
+    """Watch, prove, and print what grew."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--sample-s", type=float, default=SAMPLE_S)
-    parser.add_argument("--lines", type=int, default=100)
-    parser.add_argument("--meters", type=int, default=10, help="behind each line")
-    parser.add_argument("--delay-ms", type=int, default=0, help="how long a meter takes to answer")
-    parser.add_argument("--load", default="meterd", choices=list(LOADS))
+    parser.add_argument("--lines", type=int, default=200)
+    parser.add_argument("--meters", type=int, default=500, help="behind each line")
+    parser.add_argument("--dead", type=int, default=1, help="so many meters are silent ...")
+    parser.add_argument("--of", type=int, default=50, help="... of so many")
     parser.add_argument("--csv", type=Path, default=Path("bench_hour.csv"))
     asked = parser.parse_args()
     allow_files()
-    found = LOADS[asked.load][1](watch(asked.load, asked))
+    log, http_port = asked.csv.with_suffix(".log"), _free_port()
+    simulated = Meters("tcp", ports=asked.lines, zone_min=ZONE_MIN, dead=asked.dead, of=asked.of)
+    today = due_day(datetime.now(ZoneInfo(ZONE)))
+    with ExitStack() as opened:
+        folder = Path(mkdtemp(prefix="meterd-hour-"))
+        opened.callback(shutil.rmtree, folder, ignore_errors=True)
+        ports = opened.enter_context(simulated).told["ports"]
+        site = write_site(folder, ports, asked.meters, http_port, today)
+        with daemon(site, log) as process:
+            print(f"began {datetime.now(UTC):%H:%M:%S}, pid {process.pid}, {folder}", file=sys.stderr, flush=True)
+            start_s = wait_until_ready(process, http_port)
+            found = watch(process, http_port, asked.minutes, asked.csv)
+        proof = prove(folder / "data")
     settled_s = 60 * min(SETTLING_MINUTES, asked.minutes / 6)
-    settled = [sample for sample in found if sample.second > settled_s]
-    first, last = settled[0], settled[-1]
-    print(headline(f"{asked.load}: {asked.minutes:g} min, {asked.lines} lines of {asked.meters} meters, {asked.csv}"))
-    print(f"without the first {settled_s / 60:.1f} min: {len(settled)} samples, {last.polls - first.polls:,} polls\n")
-    print("| what | first | last | least | most | growth an hour |")
-    print("|---|---:|---:|---:|---:|---:|")
-    for column in ("rss_kib", "files", "queue", "polls_per_s", "late_ms"):
-        values = [getattr(sample, column) for sample in settled]
-        print(
-            f"| {column} | {values[0]} | {values[-1]} | {min(values)} | {max(values)} "
-            f"| {growth_an_hour(settled, column):+.1f} |"
-        )
+    settled = [each for each in found if each.second >= settled_s]
+    site_words = f"{asked.lines} lines of {asked.meters} meters of {MEMORY_DAYS} days, {asked.dead} of {asked.of} dead"
+    print(headline(f"{asked.minutes:g} min, {site_words}, {asked.csv}"))
+    print(f"ready after {start_s:.0f} s; from minute {settled[0].second / 60:.1f}, {len(settled)} samples:\n")
+    print_verdict(found, settled, proof, log)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from daemon.acquisition.line import Line
 from daemon.acquisition.route import Pace
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
-from daemon.pipeline import Arrival
+from daemon.pipeline import Arrival, PolledFreeze
 from daemon.supervision import Supervisor
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame, encode
@@ -274,7 +274,7 @@ class Faulty:
     def _now(self) -> datetime:
         return datetime.combine(self.far_end.today, NOON.timetz()).astimezone(UTC)
 
-    def _take(self, arrival: Arrival) -> bool:
+    def _take(self, arrival: Arrival | PolledFreeze) -> bool:
         if self._chance.randrange(1000) < self._plan.killed:
             self.far_end.happened["killed"] += 1
             raise RuntimeError("killed")

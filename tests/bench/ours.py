@@ -76,7 +76,7 @@ class OurLine:
             ready = None if self._all_answer else self.patience.ready(time.monotonic())
             for number, meter in enumerate(meters):
                 if ready is None or ready[number]:
-                    job = Job(number, today, meter, 1, with_clock=False, skew=None)
+                    job = Job(number, today, meter, 1, with_clock=False)
                     job.read = energies
                     yield job
 
@@ -84,7 +84,7 @@ class OurLine:
         today = datetime.now(UTC).date()
         for number in wanted:
             meter = PreparedMeter(address_of(self._numbers[number]))
-            yield Job(number, today, meter, 1, with_clock=True, skew=None)
+            yield Job(number, today, meter, 1, with_clock=True)
 
     def _taken(self, job: Job, registers: tuple[int | None, ...]) -> bool:
         self._take(self._numbers[job.number], registers)

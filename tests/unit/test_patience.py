@@ -50,6 +50,15 @@ def test_nobody_known_is_waited_for_as_long_as_allowed() -> None:
     assert isnan(delay_s)
 
 
+def test_patience_with_strangers_grows_while_all_are_silent() -> None:
+    patience, waits = patience_of(9), []
+    patience.first_wait_s = 0.1
+    for meter in range(4):
+        waits.append(waits_s(patience, 8))
+        patience.silent(meter, 0.0)
+    assert waits == pytest.approx([0.1, 0.4, 1.6, LONGEST_WAIT_S])
+
+
 def test_a_meter_is_waited_for_a_little_longer_than_it_takes() -> None:
     patience = patience_of(2)
     for _ in range(20):

@@ -45,7 +45,7 @@ def an_idle_line(name: str) -> Line:
 def requests_of(*lines: Line) -> Requests:
     routes = Routes(Supervisor())
     routes._routes.update((line.name, line) for line in lines)
-    return Requests(routes, OnDemand(routes, today=lambda: date(2026, 3, 11)), NOTHING, ZONE)
+    return Requests(routes, OnDemand(routes, today=lambda: date(2026, 3, 11)), NOTHING, {}, ZONE)
 
 
 async def answers(requests: Requests, request: Mapping[str, Any]) -> list[dict[str, Any]]:

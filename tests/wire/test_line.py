@@ -25,7 +25,7 @@ from daemon.acquisition.questions import Question
 from daemon.acquisition.route import Pace
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
-from daemon.pipeline import Arrival
+from daemon.pipeline import Arrival, PolledFreeze
 from daemon.supervision import Supervisor
 from protocols.channels.tcp import UNACKNOWLEDGED_MS, TcpChannel
 from protocols.dlt645.bcd import decode_time, encode_time
@@ -51,7 +51,7 @@ class Site:
         self.at = at
         self.began = time.monotonic()
         self.requests: list[Frame] = []
-        self.arrived: list[Arrival] = []
+        self.arrived: list[Arrival | PolledFreeze] = []
         self.came = asyncio.Event()
         self.clock_off = dict.fromkeys(map(address_of, range(meters)), timedelta())
         self.takes_time = True
@@ -70,7 +70,7 @@ class Site:
     def now(self) -> datetime:
         return (self.at + timedelta(seconds=time.monotonic() - self.began)).astimezone(UTC)
 
-    def _take(self, arrival: Arrival) -> bool:
+    def _take(self, arrival: Arrival | PolledFreeze) -> bool:
         self.arrived.append(arrival)
         self.came.set()
         return True
@@ -566,12 +566,12 @@ def test_the_dead_cost_the_living_nothing_once_they_are_parked() -> None:
 
 
 def test_a_line_whose_task_dies_comes_back_and_goes_on() -> None:
-    died: list[Arrival] = []
+    died: list[Arrival | PolledFreeze] = []
 
     async def story(site: Site, line: Line) -> None:
         take = site._take
 
-        def die_once(arrival: Arrival) -> bool:
+        def die_once(arrival: Arrival | PolledFreeze) -> bool:
             if not died and len(site.arrived) == 5:
                 died.append(arrival)
                 raise RuntimeError("spoilt")

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.acquisition.conversation import Conversation, Timing
-from daemon.cli.terminals import terminal_rows
+from daemon.listeners import terminal_rows
 from protocols.channels import terminals as room
 from protocols.channels.registration import ANSWER_GAP_S, Greetings, Sieve, heartbeat, registration
 from protocols.channels.terminals import Limits, Terminals, server_tls
@@ -523,7 +523,7 @@ def test_the_rows_tell_who_is_connected_who_is_away_and_who_is_unknown(run):
         ):
             await until(lambda: terminals.counts.heartbeats and terminals.quarantine)
             now = terminals.sessions["T2"].since + 7
-            first, second, third = terminal_rows(terminals, {"T1": "dtu-1", "T2": "dtu-2"}, now)
+            first, second, third = terminal_rows(terminals, {"T1": "dtu-1", "T2": "dtu-2"}, now, UTC)
             assert first == {"line": "dtu-1", "terminal": "T1", "state": "away"}
             assert (second["state"], second["address"], second["connected_s"], second["heartbeats"]) == (
                 "connected",

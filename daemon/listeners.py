@@ -1,0 +1,165 @@
+"""The ports at which terminals dial in: how they are made of what is configured, and what is told of their callers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from datetime import tzinfo
+from typing import Any
+
+import structlog
+
+from config.load import LoadedSite
+from config.settings import ListenerSection
+from daemon import metrics
+from protocols.channels.registration import Greetings
+from protocols.channels.terminals import Counts, Limits, TerminalChannel, Terminals, server_tls
+
+log = structlog.get_logger("listener")
+
+MOST_TOLD = 10
+"""So many events of a kind are logged one by one between two `show`; after an outage thousands come at once."""
+SAYINGS = {
+    "registered": ("info", "terminal connected"),
+    "replaced": ("info", "terminal called again"),
+    "closed": ("warning", "terminal away"),
+    "silent": ("warning", "terminal silent, hung up"),
+    "unknown": ("warning", "unknown terminal"),
+    "not_registered": ("warning", "caller did not say who it is"),
+    "refused_address": ("warning", "too many connections from an address"),
+    "tls_failed": ("warning", "no TLS with a caller"),
+    "no_descriptors": ("error", "no file descriptor left for a caller"),
+}
+"""The levels and words of the events."""
+
+
+class Listener:
+    """One port. `lines`: the names of its lines by their terminals."""
+
+    def __init__(self, section: ListenerSection, lines: Mapping[str, str]) -> None:
+        tls = None
+        if section.tls_certificate is not None and section.tls_key is not None:
+            tls = server_tls(section.tls_certificate, section.tls_key, section.tls_client_ca)
+        self.name, self.lines = section.name, lines
+        self.terminals = Terminals(
+            section.name,
+            *section.listen,
+            greetings_of(section),
+            known=lines,
+            limits=limits_of(section),
+            tls=tls,
+            on_event=self._happened,
+        )
+        self._shown = Counts()
+        self._told: Counter[str] = Counter()
+
+    def channel(self, terminal: str) -> TerminalChannel:
+        """The channel of one terminal's line."""
+        return self.terminals.channel(terminal)
+
+    def change(self, section: ListenerSection, lines: Mapping[str, str]) -> None:
+        """From now on these are its lines, and so it greets and limits callers. It stays at its port."""
+        self.lines = lines
+        self.terminals.greetings, self.terminals.limits = greetings_of(section), limits_of(section)
+        self.terminals.allow(lines)
+
+    def show(self) -> None:
+        """Bring the metrics up to date, and log how much was not logged one by one."""
+        terminals = self.terminals
+        counts = asdict(terminals.counts)
+        for event, count in asdict(self._shown).items():
+            metrics.LISTENER_EVENTS.labels(self.name, event).inc(counts[event] - count)
+        self._shown = Counts(**counts)
+        for state, connections in (
+            ("connected", terminals.sessions),
+            ("unregistered", terminals.unregistered),
+            ("quarantined", terminals.quarantine),
+        ):
+            metrics.TERMINALS.labels(self.name, state).set(len(connections))
+        if untold := {kind: count - MOST_TOLD for kind, count in self._told.items() if count > MOST_TOLD}:
+            log.warning("terminals, not told one by one", listener=self.name, **untold)
+        self._told.clear()
+
+    def rows(self, now: float, zone: tzinfo) -> list[dict[str, Any]]:
+        """See `terminal_rows`."""
+        return [{"listener": self.name, **row} for row in terminal_rows(self.terminals, self.lines, now, zone)]
+
+    def _happened(self, kind: str, terminal: str, detail: str) -> None:
+        self._told[kind] += 1
+        if self._told[kind] <= MOST_TOLD:
+            level, saying = SAYINGS[kind]
+            named = {"line": self.lines.get(terminal), "terminal": terminal} if terminal else {}
+            getattr(log, level)(saying, listener=self.name, **named, detail=detail)
+
+
+@asynccontextmanager
+async def open_listeners(site: LoadedSite) -> AsyncIterator[dict[str, Listener]]:
+    """The site's enabled ones by their names. LineDown when a port cannot be had."""
+    async with AsyncExitStack() as opened:
+        listeners: dict[str, Listener] = {}
+        for section in enabled_listeners(site):
+            listener = Listener(section, lines_of(site, section.name))
+            await opened.enter_async_context(listener.terminals)
+            listeners[section.name] = listener
+        yield listeners
+
+
+def terminal_rows(terminals: Terminals, lines: Mapping[str, str], now: float, zone: tzinfo) -> Iterator[dict[str, Any]]:
+    """A row for each terminal that is a line, then for each in quarantine, the newest first.
+
+    `lines`: terminal -> line. `now`: the event loop's time. `state` is connected, away or unknown.
+    """
+    for terminal, line in lines.items():
+        row: dict[str, Any] = {"line": line, "terminal": terminal, "state": "away"}
+        if (session := terminals.sessions.get(terminal)) is not None:
+            row |= {
+                "state": "connected",
+                "address": session.address,
+                "connected_s": round(now - session.since),
+                "silent_s": round(now - session.heard_at),
+                "heartbeats": session.heartbeats,
+            }
+        yield row
+    for seen in reversed(terminals.quarantine.values()):
+        yield {
+            "line": None,
+            "terminal": seen.terminal,
+            "state": "unknown",
+            "address": seen.address,
+            "first_seen": seen.first_seen.astimezone(zone).isoformat(timespec="seconds"),
+            "last_seen": seen.last_seen.astimezone(zone).isoformat(timespec="seconds"),
+            "times": seen.times,
+            "why": seen.why,
+        }
+
+
+def enabled_listeners(site: LoadedSite) -> Iterable[ListenerSection]:
+    """Those whose ports are open."""
+    return (section for section in site.settings.listener if section.enabled)
+
+
+def lines_of(site: LoadedSite, listener: str) -> dict[str, str]:
+    """The names of a listener's lines by their terminals."""
+    return {it.terminal: it.line for it in site.terminals[listener]}
+
+
+def greetings_of(section: ListenerSection) -> Greetings:
+    """What its terminals say and hear."""
+    return Greetings(
+        section.registration,
+        section.heartbeat,
+        section.registration_answer or b"",
+        section.heartbeat_answer or b"",
+    )
+
+
+def limits_of(section: ListenerSection) -> Limits:
+    """What it takes."""
+    return Limits(
+        accept_per_s=section.accept_per_s,
+        most_per_address=section.most_per_address,
+        registration_timeout_s=section.registration_timeout_s,
+        silent_s=section.silent_s,
+    )
