@@ -236,7 +236,8 @@ def _meters(
             problem("line", f"{row['line']} is no {kind}, and a {row['protocol']} meter needs one")
         elif row["line"] not in known:
             hint = did_you_mean(row["line"], known)
-            problem("line", f"no {kind} named {row['line']} in meterd.toml{hint}")
+            terminals = "" if row["protocol"] == MQTT else " or terminal"
+            problem("line", f"no {kind}{terminals} named {row['line']}{hint}")
         if points.lack(row["point"]):
             problem("point", f"no point {row['point']} in points.csv{did_you_mean(row['point'], points.seen)}")
         if row["point"] in served:

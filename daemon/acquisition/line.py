@@ -58,10 +58,12 @@ MOST_PROBES = 4
 FIRST_WAIT_ON_A_WIRE_S = 0.2
 """Most meters on a bus of their own answer sooner; the standard allows 0.5 s."""
 ENERGY = Quantity.FORWARD_ACTIVE_ENERGY
+BEFORE_MIDNIGHT_S = 2.0
+"""So long before a host freeze nothing else is begun."""
 MOST_JOBS = 32
 REOPEN_S = 300.0
 """A line on which nobody answers is opened anew so often: the far end may have forgotten the connection."""
-LONGEST_POLL_S = 1.0
+LONGEST_POLL_S = 3.0
 """After so long at the latest the line looks again what is wanted most."""
 UNKNOWN_SKEW = -(2**31)
 DAY_S = 86_400
@@ -201,8 +203,9 @@ class Line(Route):
         self._set_clocks = set_clocks
         self.tap = Tap(wire if trace else None)
         self._shift: dict[int, int] = {}
-        self._polled: list[tuple[Job, tuple[int | None, ...], float]] = []
-        """(job, registers in 0.01 kWh, second of the monotonic clock) of the poll that runs."""
+        self._polled: list[tuple[Job, tuple[int | None, ...]]] = []
+        """(job, registers in 0.01 kWh) of the poll that runs."""
+        self._replies: dict[str, Any] = {}
         self._odd: dict[int, date] = {}
         """Meters that answered something unexpected today: the general way is taken at once."""
         self._skew_on = array("i", [0]) * len(self.meters)
@@ -238,7 +241,7 @@ class Line(Route):
             timing=self._timing,
             may_control=not self._authority.shadow_mode,
             wire=wire_of_line,
-            on_outcome=lambda outcome: metrics.REPLIES.labels(self.shown_as, outcome).inc(),
+            on_outcome=self._count,
         )
 
     async def _work(self, talk: Talk, fresh_until: float) -> None:
@@ -293,7 +296,10 @@ class Line(Route):
     async def _collect(self, talk: Talk) -> bool:
         """Fill the slots that are wanted most; False when none is wanted now."""
         local_now = self._local_now()
-        if _is_midnight(local_now, QUIET_AROUND_MIDNIGHT) or self._midnights.opens_in_s(self._night_time()) < 2:
+        if (
+            _is_midnight(local_now, QUIET_AROUND_MIDNIGHT)
+            or self._midnights.opens_in_s(self._night_time()) < BEFORE_MIDNIGHT_S
+        ):
             return False
         now = time.monotonic()
         most = MOST_JOBS if isinstance(talk.channel, StreamChannel) and not self._patience.line_is_silent else 1
@@ -337,14 +343,16 @@ class Line(Route):
         if self._is_urgent():
             return None  # it came before there was a poll to interrupt
         try:
-            return await poll.run(channel, iter(self._jobs(slots, local_now)), self._pipelined, LONGEST_POLL_S)
+            until_midnight_s = self._midnights.opens_in_s(self._night_time()) - BEFORE_MIDNIGHT_S
+            lasts_s = min(LONGEST_POLL_S, self._orders.due_in_s(), max(0.0, until_midnight_s))
+            return await poll.run(channel, iter(self._jobs(slots, local_now)), self._pipelined, lasts_s)
         finally:
             self._hand_over_polled()
             talk.dirty = talk.dirty or poll.dirty
             poll.dirty = False
             for outcome, count in poll.counts.items():
                 if count:
-                    metrics.REPLIES.labels(self.shown_as, outcome).inc(count)
+                    self._count(outcome, count)
                     poll.counts[outcome] = 0
 
     def _jobs(self, slots: Sequence[tuple[int, date]], local_now: datetime) -> list[Job]:
@@ -398,18 +406,23 @@ class Line(Route):
         """Keep a freeze until the poll is over; False if it needs a closer look."""
         if registers[0] is None:
             return False
-        self._polled.append((job, registers, time.monotonic()))
+        self._polled.append((job, registers))
         return True
 
+    def _count(self, outcome: str, times: int = 1) -> None:
+        counter = self._replies.get(outcome)
+        if counter is None:
+            counter = self._replies[outcome] = metrics.REPLIES.labels(self.shown_as, outcome)
+        counter.inc(times)
+
     def _hand_over_polled(self) -> None:
-        """What a poll brought, all at once. What finds no room stays in the meter for later."""
+        """What a poll brought, all at once, as of its end. What finds no room stays in the meter for later."""
         polled, self._polled = self._polled, []
-        now, now_s = self._now(), time.monotonic()
+        now = self._now()
         today = now.astimezone(self._authority.zone).date()
-        for job, registers, came_s in polled:
+        for job, registers in polled:
             skew = timedelta(seconds=self._skew_s[job.number]) if job.day >= today else None
-            came = now - timedelta(seconds=now_s - came_s)
-            if not self._offer(PolledFreeze(self.meters[job.number], job.day, registers, came, skew)):
+            if not self._offer(PolledFreeze(self.meters[job.number], job.day, registers, now, skew)):
                 break
             self._wanted.take(job.number, job.day)
 

@@ -107,7 +107,19 @@ class Poll(Deadline):
             "_heard_from",
             "_is_pipelined",
         ),
-        *("_is_stopped", "_is_watched", "_jobs", "_missed", "_odd", "_only", "_part", "_patience", "_silence", "_take"),
+        *(
+            "_is_stopped",
+            "_is_watched",
+            "_jobs",
+            "_least",
+            "_missed",
+            "_odd",
+            "_only",
+            "_part",
+            "_patience",
+            "_silence",
+            "_take",
+        ),
         *("_write", "counts", "dirty", "ok", "trace"),
     )
 
@@ -140,7 +152,7 @@ class Poll(Deadline):
         self._odd: Job | None = None
         self._jobs: Iterator[Job] = iter(())
         self._is_stopped, self._is_pipelined, self._is_watched = True, False, False
-        self._byte_s = self._fine_s = self._ends_at = 0.0
+        self._byte_s = self._fine_s = self._ends_at = self._least = 0.0
         self._channel: StreamChannel | None = None
         self._done: asyncio.Future[None] | None = None
 
@@ -156,7 +168,7 @@ class Poll(Deadline):
         self._channel, self._write, self._byte_s = channel, channel.write, channel.byte_s
         self._jobs, self._odd, self._is_stopped = jobs, None, False
         self._ends_at = monotonic() + lasts_s
-        self._fine_s = FINE_S if channel.byte_s else COARSE_S
+        self._fine_s, self._least = (FINE_S, 0.98) if channel.byte_s else (COARSE_S, 0.5)
         self._is_pipelined, self._is_watched = depth > 1, self.trace is not None
         done = self._done = loop.create_future()
         try:
@@ -374,8 +386,7 @@ class Poll(Deadline):
             if not job.has_begun:
                 # It was complete when it was looked at: nobody knows since when. Look earlier the next time.
                 delay_s = min(delay_s, job.delay_s - LOOK_EARLIER_S)
-        fine_s = self._fine_s
-        if not -fine_s < delay_s - job.delay_s < fine_s:
+        if not job.delay_s * self._least < delay_s < job.delay_s + self._fine_s:
             self._patience.took(job.number, delay_s)
             job.wait_s, job.delay_s = self._patience.expect(job.number)
         if self._patience.is_troubled:

@@ -93,6 +93,8 @@ class Wanted:
     ) -> list[tuple[int, date]]:
         """(meter, day) to read now, at most so many: today's freezes first, then the oldest day, which falls out of
         the meter's memory soonest; meters take turns. `ready`: who may be asked."""
+        if len(self._mask) <= FEW and not self._not_there:
+            return self._few_jobs(now_s, ready, most, only_today=only_today)
         missing = np.where(ready, self._missing(), np.uint64(0))
         for (meter, number), (until, _) in self._not_there.items():
             if until > now_s:
@@ -108,6 +110,29 @@ class Wanted:
             if len(found) >= most:
                 break
         self._last_asked[[meter for meter, _ in found]] = now_s
+        return found
+
+    def _few_jobs(
+        self, now_s: float, ready: NDArray[np.bool_], most: int, *, only_today: bool
+    ) -> list[tuple[int, date]]:
+        """The same one by one: for a few meters arrays are slow."""
+        window = 1 if only_today else -1
+        bits = [
+            mask & ~(present | taken) & window
+            for mask, present, taken in zip(self._mask.tolist(), self._present.tolist(), self._taken, strict=True)
+        ]
+        order = sorted((asked, meter) for meter, asked in enumerate(self._last_asked.tolist()) if ready.item(meter))
+        columns = 0
+        for _, meter in order:
+            columns |= bits[meter]
+        found: list[tuple[int, date]] = []
+        while columns and len(found) < most:
+            age = 0 if columns & 1 else columns.bit_length() - 1
+            columns &= ~(1 << age)
+            day = date.fromordinal(self._today - age)
+            found += [(meter, day) for _, meter in order if bits[meter] >> age & 1][: most - len(found)]
+        for meter, _ in found:
+            self._last_asked[meter] = now_s
         return found
 
     def next_at(self, ready_at: NDArray[np.float64]) -> float | None:
@@ -162,15 +187,11 @@ class Wanted:
 
 def _columns(meters: NDArray[np.intp], missing: NDArray[np.uint64]) -> Iterator[tuple[int, list[int]]]:
     """(age of a day, the meters that lack it), today's first, then the oldest."""
-    bits = missing.tolist() if len(meters) <= FEW else []
     columns = int(np.bitwise_or.reduce(missing)) if len(meters) else 0
     while columns:
         age = 0 if columns & 1 else columns.bit_length() - 1
         columns &= ~(1 << age)
-        if bits:
-            yield age, [meter for meter, lacks in zip(meters.tolist(), bits, strict=True) if lacks >> age & 1]
-        else:
-            yield age, meters[(missing & np.uint64(1 << age)) != 0].tolist()
+        yield age, meters[(missing & np.uint64(1 << age)) != 0].tolist()
 
 
 def first_day(today: date, days: int) -> date:

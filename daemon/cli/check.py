@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -21,8 +22,13 @@ DAY_CHARACTERS = 4 + 16 + 4 + 21 + 4 + 16 + 4 + 36
 CLOCK_CHARACTERS = 4 + 16 + 4 + 20 + 4 + 16 + 4 + 19
 ANSWER_DELAY_S = 0.1
 """A meter may take 20 to 500 ms; most need about this."""
+DTU_BAUD = 2400
+"""What is behind a terminal nobody tells; most of its meters speak so."""
 FREEZES_DUE = timedelta(hours=2)
 """Today's freezes should be there two hours after midnight."""
+
+Row = tuple[str, str, int, timedelta, timedelta]
+"""Line, channel, meters, round of a day, first round."""
 
 
 @click.command(short_help="Name every mistake of a configuration.")
@@ -43,13 +49,14 @@ def check(site_path: Path, as_json: bool) -> None:
         raise SystemExit(BAD_CONFIG) from None
     meters = Counter(meter.line for meter in site.archive.meters)
     days = site.settings.collection.backfill_days
-    rows = []
-    for line in site.settings.line:
-        daily = _round_time(line, meters[line.name], 1)
-        first = _round_time(line, meters[line.name], days)
-        rows.append((line.name, _channel(line), meters[line.name], daily, first))
+    rows = [_row(line.name, _channel(line), line.baud, meters[line.name], days) for line in site.settings.line]
+    of_terminals = {
+        name: [_row(it.line, it.terminal, DTU_BAUD, meters[it.line], days) for it in listed]
+        for name, listed in site.terminals.items()
+    }
+    every = [*rows, *chain.from_iterable(of_terminals.values())]
     if as_json:
-        for name, _, count, daily, first in rows:
+        for name, _, count, daily, first in every:
             print_json(
                 {
                     "line": name,
@@ -59,18 +66,18 @@ def check(site_path: Path, as_json: bool) -> None:
                 }
             )
         return
+    for listener in site.settings.listener:
+        if own := of_terminals[listener.name]:
+            channel = f"{len(own)} terminals at {':'.join(map(str, listener.listen))}"
+            _, _, counts, dailies, firsts = zip(*own, strict=True)
+            rows.append((listener.name, channel, sum(counts), max(dailies), max(firsts)))
     print_table(
         ("line", "channel", "meters", "daily round", f"first {days} days"),
         [(name, channel, count, _short(daily), _short(first)) for name, channel, count, daily, first in rows],
     )
     for gateway in site.settings.gateway:
         click.echo(f"gateway {gateway.name}: {meters[gateway.name]} meters, {gateway.family}, {gateway.broker.host}")
-    for listener in site.settings.listener:
-        terminals = site.terminals[listener.name]
-        count = sum(meters[terminal.line] for terminal in terminals)
-        where = ":".join(map(str, listener.listen))
-        click.echo(f"listener {listener.name}: {len(terminals)} terminals with {count} meters, {where}")
-    for name, _, _, daily, _ in rows:
+    for name, _, _, daily, _ in every:
         if daily > FREEZES_DUE:
             click.echo(
                 f"warning: line {name} needs {_short(daily)} for one day's freezes, which should be there after "
@@ -87,16 +94,20 @@ def check(site_path: Path, as_json: bool) -> None:
     )
 
 
+def _row(name: str, channel: str, baud: int, meters: int, days: int) -> Row:
+    return name, channel, meters, _round_time(baud, meters, 1), _round_time(baud, meters, days)
+
+
 def _channel(line: LineSection) -> str:
     if line.tcp is not None:
         return ":".join(map(str, line.tcp))
     return line.serial or (f"{line.mqtt.host} {line.mqtt.up}" if line.mqtt else "")
 
 
-def _round_time(line: LineSection, meters: int, days: int) -> timedelta:
+def _round_time(baud: int, meters: int, days: int) -> timedelta:
     """Rough time to read so many daily freezes of all meters: characters on the wire and the meters' delay."""
     characters = meters * (days * DAY_CHARACTERS + CLOCK_CHARACTERS)
-    on_the_wire = characters * CHARACTER_BITS / line.baud
+    on_the_wire = characters * CHARACTER_BITS / baud
     return timedelta(seconds=on_the_wire + meters * (2 * days + 2) * ANSWER_DELAY_S)
 
 

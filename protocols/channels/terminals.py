@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, cast
@@ -264,7 +265,14 @@ class Terminals:
         self.unregistered.add(session)
         admission = self._loop.create_task(self._connect(connection, session))
         self._admissions.add(admission)
-        admission.add_done_callback(self._admissions.discard)
+        admission.add_done_callback(partial(self._admitted, connection, session))
+
+    def _admitted(self, connection: socket.socket, session: Session, admission: asyncio.Task[None]) -> None:
+        """It is connected, or not; cancelled, it may not even have begun."""
+        self._admissions.discard(admission)
+        if session.transport is None:
+            connection.close()
+            self.lost(session)
 
     async def _connect(self, connection: socket.socket, session: Session) -> None:
         try:
@@ -283,10 +291,6 @@ class Terminals:
             if self._tls is not None:
                 self.counts.tls_failed += 1
                 self.on_event("tls_failed", "", f"{session.address}: {reason(error)}")
-        finally:
-            if session.transport is None:
-                connection.close()
-                self.lost(session)
 
     # --- what sessions tell -----------------------------------------------------------------------------------------
 
@@ -418,11 +422,13 @@ class Session(asyncio.Protocol):
         return self.channel is None and not self.is_over
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The terminal is connected; nobody knows yet who it is."""
         self.transport = cast(asyncio.Transport, transport)
         if self.is_over:
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        """Bytes came: of its registration, heartbeats, or for the line."""
         if self.is_over:
             return
         self.heard_at = asyncio.get_running_loop().time()
@@ -432,6 +438,7 @@ class Session(asyncio.Protocol):
             self._introduce(self.said + data)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone: the line that used it hears so."""
         self._stop_settling()
         self.is_over = True
         self._terminals.lost(self)
@@ -439,10 +446,12 @@ class Session(asyncio.Protocol):
             self.channel.connection_lost(error)
 
     def pause_writing(self) -> None:
+        """The carrier takes no more for the moment."""
         if self.channel is not None:
             self.channel.pause_writing()
 
     def resume_writing(self) -> None:
+        """It takes again."""
         if self.channel is not None:
             self.channel.resume_writing()
 

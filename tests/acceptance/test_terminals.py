@@ -72,10 +72,10 @@ def list_line(folder: Path, line: str, installed_on: str) -> None:
             table.write(f"P{int(address)}\n")
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
+@pytest.fixture
 def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """With uvloop, or where it cannot be imported."""
-    if request.param == "uvloop":
+    if getattr(request, "param", "uvloop") == "uvloop":
         return {}
     hidden = tmp_path / "hidden"
     hidden.mkdir()
@@ -120,6 +120,9 @@ def staged(database_url: str, tmp_path: Path, environment: dict[str, str]) -> It
         yield staged
 
 
+on_both_loops = pytest.mark.parametrize("environment", ["uvloop", "asyncio"], indirect=True)
+
+
 def opening(staged: Stage) -> str:
     return str(staged.today - timedelta(days=DAYS - 1))
 
@@ -153,6 +156,7 @@ def reloaded(staged: Stage) -> dict[str, Any]:
     return done
 
 
+@on_both_loops
 def test_what_the_meters_behind_terminals_froze_is_stored(staged: Stage) -> None:
     truth = staged.bench.truth()
     rows = staged.ask("SELECT m.address, s.day, s.total FROM slot s JOIN meter m ON m.id = s.meter_id")
@@ -165,6 +169,7 @@ def test_what_the_meters_behind_terminals_froze_is_stored(staged: Stage) -> None
     assert "Traceback" not in staged.log()
 
 
+@on_both_loops
 def test_an_unknown_terminal_becomes_a_line_without_another_call(staged: Stage) -> None:
     before = connections(staged)
     assert len(before) == len(KNOWN) + 1
@@ -176,6 +181,7 @@ def test_an_unknown_terminal_becomes_a_line_without_another_call(staged: Stage) 
     assert connections(staged) == before
 
 
+@on_both_loops
 def test_a_terminal_that_was_away_is_asked_again_and_the_daemon_was_well_meanwhile(staged: Stage) -> None:
     staged.bench.cut("dtu-1")
     staged.until("it is missed", lambda: states(staged)["dtu-1"] == "away")

@@ -19,7 +19,7 @@ from protocols.dlt645.batch import decode_registers as decode_batch
 from protocols.dlt645.bcd import decode_registers
 from protocols.dlt645.exchanges import CODEC_2007
 from protocols.dlt645.frame import WAKE_UP, Decoder, Frame, encode
-from protocols.dlt645.prepared import PreparedMeter, PreparedEnergies
+from protocols.dlt645.prepared import PreparedEnergies, PreparedMeter
 from protocols.dlt645.values import decode_values
 
 ROUNDS = 15

@@ -50,6 +50,7 @@ SAMPLE_S = 10.0
 SETTLING_MINUTES = 10.0
 START_LIMIT_S = 900.0
 STOP_LIMIT_S = 60.0
+OUTCOMES = ("ok", "no_reply", "refused", "bad_frame", "late", "foreign")
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 PROGRAM = "from daemon.cli import main; main()"
 """Of the tree in which this file lies, whatever else is installed."""
@@ -159,7 +160,7 @@ def _free_port() -> int:
 
 
 @contextmanager
-def daemon(site: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running_daemon(site: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`meterd run`; SIGTERM at the end, which it must obey."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
     with log.open("wb") as errors:
@@ -182,7 +183,7 @@ class Figures:
     """The daemon's own figures, summed over all lines."""
 
     def __init__(self, http_port: int) -> None:
-        with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/metrics", timeout=SAMPLE_S) as answer:
             families = text_string_to_metric_families(answer.read().decode())
         self._rows = [row for family in families for row in family.samples]
 
@@ -197,21 +198,27 @@ def sample(pid: int, figures: Figures, second: float) -> Sample:
     counted = (folder / "smaps_rollup").read_text().splitlines()[1:]  # page by page: `statm` is rounded
     memory = {name: int(size.split()[0]) for name, size in (line.split(":") for line in counted)}
     cpu_ticks = sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:13]))
-    outcomes = ("ok", "no_reply", "refused", "bad_frame", "late", "foreign")
-    batches, stored = (figures.sum("meterd_batches_total", **of) for of in ({}, {"outcome": "stored"}))
+    replies = {outcome: figures.sum("meterd_replies_total", outcome=outcome) for outcome in OUTCOMES}
+    batches = figures.sum("meterd_batches_total")
+    stored = figures.sum("meterd_batches_total", outcome="stored")
     return Sample(
-        round(second, 2),
-        memory["Rss"],
-        memory["Anonymous"],
-        len(list((folder / "fd").iterdir())),
-        len(list((folder / "task").iterdir())),
-        cpu_ticks / TICKS_A_SECOND,
-        figures.sum("meterd_pipeline_queue_readings"),
-        figures.sum("meterd_slots_decided_total", state="published"),
-        figures.sum("meterd_slots_decided_total", state="suspect"),
-        figures.sum("meterd_slots_wanted"),
-        figures.sum("meterd_meters_parked"),
-        *(figures.sum("meterd_replies_total", outcome=outcome) for outcome in outcomes),
+        second=round(second, 2),
+        rss_kib=memory["Rss"],
+        anonymous_kib=memory["Anonymous"],
+        files=len(list((folder / "fd").iterdir())),
+        threads=len(list((folder / "task").iterdir())),
+        cpu_s=cpu_ticks / TICKS_A_SECOND,
+        queue=figures.sum("meterd_pipeline_queue_readings"),
+        published=figures.sum("meterd_slots_decided_total", state="published"),
+        withheld=figures.sum("meterd_slots_decided_total", state="suspect"),
+        wanted=figures.sum("meterd_slots_wanted"),
+        parked=figures.sum("meterd_meters_parked"),
+        ok=replies["ok"],
+        no_reply=replies["no_reply"],
+        refused=replies["refused"],
+        bad_frame=replies["bad_frame"],
+        late=replies["late"],
+        foreign=replies["foreign"],
         batches=stored,
         batches_failed=batches - stored,
         ticks_failed=figures.sum("meterd_ticks_total", outcome="failed"),
@@ -271,15 +278,16 @@ def slope_per_min(found: Sequence[Sample], column: str) -> float:
 
 def print_growth(settled: Sequence[Sample]) -> None:
     """A table of what must not grow, and of the load meanwhile."""
-    print("| what | first | last | least | most | growth a minute |")
-    print("|---|---:|---:|---:|---:|---:|")
+    print("| what | first | last | least | most | most - least | growth a minute |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
     for column in ("rss_kib", "anonymous_kib", "files", "threads", "queue"):
         values = [getattr(each, column) for each in settled]
-        shown = " | ".join(f"{value:,}" for value in (values[0], values[-1], min(values), max(values)))
+        least, most = min(values), max(values)
+        shown = " | ".join(f"{value:,}" for value in (values[0], values[-1], least, most, most - least))
         print(f"| {column} | {shown} | {slope_per_min(settled, column):+.3f} |")
     speeds = [(b.published - a.published) / (b.second - a.second) for a, b in pairwise(settled)]
     shown = " | ".join(f"{value:,.0f}" for value in (speeds[0], speeds[-1], min(speeds), max(speeds)))
-    print(f"| slots published a second | {shown} | |\n")
+    print(f"| slots published a second | {shown} | | |\n")
 
 
 def print_verdict(found: Sequence[Sample], settled: Sequence[Sample], proof: Proof, log: Path) -> None:
@@ -294,8 +302,9 @@ def print_verdict(found: Sequence[Sample], settled: Sequence[Sample], proof: Pro
     print(f"handles {first.files} -> {last.files}; most in the queue {max(each.queue for each in found):,}")
     print(f"task restarts {last.restarts}, failed batches {last.batches_failed}, failed ticks {last.ticks_failed}")
     print(f"CPU of the daemon: {cpu:.0%} of one; by PostgreSQL and the meters more, not counted")
-    outcomes = ("ok", "no_reply", "refused", "bad_frame", "late", "foreign")
-    print("replies: " + ", ".join(f"{name} {getattr(last, name):,}" for name in outcomes))
+    print("replies: " + ", ".join(f"{outcome} {getattr(last, outcome):,}" for outcome in OUTCOMES))
+    answers_a_slot = (last.ok - first.ok) / max(1, last.published - first.published)
+    print(f"answers for each slot published: {answers_a_slot:.1f}")
     print(f"in the database: {proof.slots:,} slots, {proof.published:,} published, {proof.wrong} wrong; {proof.ledger}")
     for (level, event), count in complaints(log).most_common():
         print(f"log: {level} {event}: {count:,}")
@@ -331,7 +340,7 @@ def main() -> None:
         opened.callback(shutil.rmtree, folder, ignore_errors=True)
         ports = opened.enter_context(simulated).told["ports"]
         site = write_site(folder, ports, asked.meters, http_port, today)
-        with daemon(site, log) as process:
+        with running_daemon(site, log) as process:
             print(f"began {datetime.now(UTC):%H:%M:%S}, pid {process.pid}, {folder}", file=sys.stderr, flush=True)
             start_s = wait_until_ready(process, http_port)
             found = watch(process, http_port, asked.minutes, asked.csv)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import select
 import socket
@@ -23,10 +24,11 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from daemon.acquisition.deadlines import Deadlines
+from daemon.pipeline import Arrival, PolledFreeze
 from protocols.channels.tcp import TcpChannel
 from tests.bench.contest import allow_files, headline, measure_in_turn, median, ratio, told
 from tests.bench.meters import Meters, address_of, day_now, energies
-from tests.bench.ours import OurLine, Take
+from tests.bench.ours import Take, WholeLine
 from tests.bench.wire import HEAD, head_of, registers_in, request_of
 
 HOST = "127.0.0.1"
@@ -40,16 +42,31 @@ meters `address_of(number)` for number from c * meters to (c + 1) * meters - 1."
 
 
 async def meterd(ports: Sequence[int], meters: int, take: Take) -> tuple[int, int]:
-    """Ours, as it collects a day: clock, stamp and energies of each meter, three questions."""
+    """Ours: one line for each concentrator collects today's freezes; the clock, the stamp and the energies of each
+    meter, one question at a time."""
+
+    came = 0
+
+    def hand_on(arrival: Arrival | PolledFreeze) -> bool:
+        nonlocal came
+        assert isinstance(arrival, PolledFreeze)
+        came += 1
+        take(arrival.meter.meter_id, arrival.registers)
+        return True
+
     deadlines = Deadlines()
+    lines = [
+        WholeLine(deadlines, range(meters * number, meters * (number + 1)), 1, hand_on) for number in range(len(ports))
+    ]
+    gc.collect()
+    gc.freeze()
 
-    async def collect(concentrator: int, port: int) -> tuple[int, int]:
-        line = OurLine(deadlines, range(concentrator * meters, (concentrator + 1) * meters), take)
+    async def collect(line: WholeLine, port: int) -> None:
         async with TcpChannel(HOST, port) as channel:
-            return await line.read_freezes(channel, depth=1), line.lost
+            await line.collect(channel)
 
-    counts = await asyncio.gather(*(collect(concentrator, port) for concentrator, port in enumerate(ports)))
-    return sum(answered for answered, _ in counts), sum(lost for _, lost in counts)
+    await asyncio.gather(*map(collect, lines, ports))
+    return 3 * came, meters * len(ports) - came
 
 
 async def raw(ports: Sequence[int], meters: int, take: Take) -> tuple[int, int]:

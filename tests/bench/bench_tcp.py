@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import select
 import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +31,16 @@ from pymodbus.client import AsyncModbusTcpClient
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from daemon.acquisition.deadlines import Deadlines
+from daemon.pipeline import Arrival, PolledFreeze
 from protocols.channels.tcp import TcpChannel
 from tests.bench.contest import Goal, allow_files, headline, measure_in_turn, median, print_verdicts, ratio, told
 from tests.bench.meters import Meters, address_of, day_now, energies, modbus_registers
-from tests.bench.ours import OurLine
+from tests.bench.ours import OurLine, WholeLine
 from tests.bench.wire import ANSWER, HEAD, IDENTIFIER, head_of, registers_in, request_of
 
 REGISTERS = 20
+DAYS = 62
+EPOCH = date(1970, 1, 1)
 DEPTH = 8
 HOST = "127.0.0.1"
 
@@ -57,9 +62,40 @@ async def meterd(port: int, meters: int) -> AsyncIterator[Polls]:
         channels = [TcpChannel(HOST, port) for _ in lines]
         await asyncio.gather(*map(stack.enter_async_context, channels))
 
+        gc.collect()
+        gc.freeze()  # as the daemon does when it is ready
+
         async def polls(times: int) -> list[tuple[int, Any]]:
             answers.clear()
             await asyncio.gather(*(it.read_energies(on, times) for it, on in zip(lines, channels, strict=True)))
+            return answers
+
+        yield polls
+
+
+@asynccontextmanager
+async def whole_line(port: int, meters: int) -> AsyncIterator[Polls]:
+    """Ours, all of it: the lines find what they want, 62 days of one meter each, and hand it on. Half of the questions
+    are for stamps, one is for the clock."""
+    answers: list[tuple[int, Any]] = []
+
+    def hand_on(arrival: Arrival | PolledFreeze) -> bool:
+        assert isinstance(arrival, PolledFreeze)
+        answers.append((arrival.meter.meter_id, (arrival.day - EPOCH, arrival.registers)))
+        return True
+
+    deadlines = Deadlines()
+    lines = [WholeLine(deadlines, [number], DAYS, hand_on) for number in range(meters)]
+    async with AsyncExitStack() as stack:
+        channels = [TcpChannel(HOST, port) for _ in lines]
+        await asyncio.gather(*map(stack.enter_async_context, channels))
+        gc.collect()
+        gc.freeze()
+
+        async def polls(times: int) -> list[tuple[int, Any]]:
+            if times == 1:
+                return []  # a line that is warm has nothing left to want
+            await asyncio.gather(*(it.collect(on) for it, on in zip(lines, channels, strict=True)))
             return answers
 
         yield polls
@@ -170,16 +206,19 @@ def in_hundredths(values: list[float]) -> tuple[int, ...]:
 
 
 class Contender(NamedTuple):
-    """`times`: polls of each meter in one round, as many as the cost allows; `shown`: what came, as registers."""
+    """`times`: polls of each meter in one round, as many as the cost allows; `shown`: what came, as registers;
+    `questions`: how many had to be asked for each of them."""
 
     opened: Callable[[int, int], Opened]
     run: Callable[..., Any]
     times: int
     shown: Callable[[Any], tuple[int, ...]]
+    questions: float = 1.0
 
 
 CONTENDERS = {
     "meterd": Contender(meterd, uvloop.run, 40, tuple),
+    "meterd, whole line": Contender(whole_line, uvloop.run, DAYS, lambda it: it[1], (1 + 2 * DAYS) / DAYS),
     "raw epoll loop": Contender(raw, asyncio.run, 100, registers_in),
     "raw epoll loop, 8 deep": Contender(raw_pipelined, asyncio.run, 200, registers_in),
     "dlt645": Contender(dlt645, asyncio.run, 10, in_hundredths),
@@ -209,9 +248,11 @@ async def contend(contender: Contender, port: int, meters: int) -> None:
         if contender.opened is pymodbus:
             expected = [tuple(modbus_registers(1 + number % 200, 0, REGISTERS))]
         else:
-            expected = [energies(address_of(number), day) for day in days]
+            dated = contender.opened is whole_line
+            expected = [energies(address_of(number), day) for day in ([came[0].days] if dated else days)]
         assert shown in expected, f"meter {number} showed {shown}, not {expected[0]}"
-    told(cpu_us=1e6 * cpu / len(answers), wall_us=1e6 * wall / len(answers))
+    questions = len(answers) * contender.questions
+    told(cpu_us=1e6 * cpu / questions, wall_us=1e6 * wall / questions)
 
 
 def main() -> None:

@@ -1,23 +1,35 @@
-"""PLUG: our side of the contests. The one place that says how meterd polls; the benchmarks only measure it."""
+"""Our side of the contests. The one place that says how meterd polls; the benchmarks only measure it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
+from zoneinfo import ZoneInfo
 
+from daemon.acquisition.conversation import Timing
 from daemon.acquisition.deadlines import Deadlines
+from daemon.acquisition.drivers import driver_of
+from daemon.acquisition.line import Line
 from daemon.acquisition.patience import Patience
 from daemon.acquisition.poll import Job, Poll, energies_at
+from daemon.acquisition.route import Pace
+from daemon.control.guard import Policy
+from daemon.control.supply import Authority
+from daemon.pipeline import Arrival, PolledFreeze
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645.prepared import PreparedMeter
+from storage.archive import SiteMeter
 from tests.bench.meters import address_of
 
 LONGEST_WAIT_S = 1.0
 LONGEST_PAUSE_S = 3600.0
 QUIET_S = 0.5
 MOST_PASSES = 5
+AT_A_TIME = 32
 
 Take = Callable[[int, tuple[int | None, ...]], None]
 """Takes the registers of a meter, in 0.01 kWh."""
@@ -29,6 +41,7 @@ class OurLine:
     def __init__(self, deadlines: Deadlines, numbers: Sequence[int], take: Take) -> None:
         self._numbers, self._take, self._all_answer = numbers, take, True
         self._missed: list[int] = []
+        self._polled: list[tuple[int, tuple[int | None, ...]]] = []
         self.odd = 0
         self.patience = Patience(len(numbers), longest_wait_s=LONGEST_WAIT_S, longest_pause_s=LONGEST_PAUSE_S)
         self._poll = Poll(
@@ -69,16 +82,25 @@ class OurLine:
             self.odd += 1
             self._missed.append(odd.number)
             await asyncio.sleep(QUIET_S)
+        for number, registers in self._polled:
+            self._take(self._numbers[number], registers)
+        self._polled = []
 
     def _energies(self, meters: list[PreparedMeter], times: int) -> Iterator[Job]:
+        """Some at a time, as a line makes them."""
         today, energies = datetime.now(UTC).date(), energies_at(1)
+        jobs: list[Job] = []
         for _ in range(times):
             ready = None if self._all_answer else self.patience.ready(time.monotonic())
             for number, meter in enumerate(meters):
                 if ready is None or ready[number]:
                     job = Job(number, today, meter, 1, with_clock=False)
                     job.read = energies
-                    yield job
+                    jobs.append(job)
+            if len(jobs) >= AT_A_TIME or not self._all_answer or len(meters) > 1:
+                yield from jobs
+                jobs = []
+        yield from jobs
 
     def _freezes(self, wanted: Iterable[int]) -> Iterator[Job]:
         today = datetime.now(UTC).date()
@@ -87,7 +109,7 @@ class OurLine:
             yield Job(number, today, meter, 1, with_clock=True)
 
     def _taken(self, job: Job, registers: tuple[int | None, ...]) -> bool:
-        self._take(self._numbers[job.number], registers)
+        self._polled.append((job.number, registers))
         return True
 
     def _was_heard(self, job: Job) -> None:
@@ -97,3 +119,53 @@ class OurLine:
         self._all_answer = False
         self._missed.append(job.number)
         self.patience.silent(job.number, time.monotonic())
+
+
+class WholeLine(Line):
+    """A line of the daemon as it is: what is wanted, jobs, learning, deadlines, the hand-off. Only its supply commands
+    are left out: they wait in a database, and a line looks there when it is woken."""
+
+    def __init__(
+        self, deadlines: Deadlines, numbers: Sequence[int], days: int, hand_on: Callable[[Arrival | PolledFreeze], bool]
+    ) -> None:
+        zone = ZoneInfo("UTC")
+        long_ago = datetime.now(UTC).date() - timedelta(days=100)
+        super().__init__(
+            "line",
+            [
+                SiteMeter(
+                    *(number, address_of(number), "line", "dlt645-2007", 10**8, 2, long_ago, f"P{number}"),
+                    *(Decimal(1), Decimal(380)),
+                )
+                for number in numbers
+            ],
+            driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
+            open_channel=cast(Any, None),
+            timing=Timing(reply_timeout_s=LONGEST_WAIT_S),
+            pace=Pace(retry_s=LONGEST_PAUSE_S, reconnect_s=1),
+            backfill_days=days,
+            trace=False,
+            pool=cast(Any, None),
+            authority=Authority(Policy(), zone, True, datetime.now(UTC)),
+            credentials=None,
+            hand_on=hand_on,
+            deadlines=deadlines,
+        )
+
+        self._orders._look_at = None  # they were looked at once, when the line was opened
+
+    async def collect(self, channel: StreamChannel) -> None:
+        """Every slot that is wanted, until none is."""
+        talk = self._talk_over(channel)
+        while True:
+            if not await self._collect(talk):
+                at = self._wanted.next_at(self._patience.ready_at())
+                if at is None:
+                    return
+                await asyncio.sleep(max(0.01, min(1.0, at - time.monotonic())))
+
+    def _is_urgent(self) -> bool:
+        return False
+
+    def _give_way(self) -> None:
+        """Nothing is more urgent."""

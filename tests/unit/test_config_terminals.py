@@ -136,7 +136,7 @@ def test_an_id_that_no_registration_can_carry_is_told(tmp_path: Path, words: str
 def test_a_mistake_in_the_listener_is_told_with_the_others(tmp_path: Path, old: str, new: str, told: str) -> None:
     found = mistakes(tmp_path, LISTENER.replace(old, new), meters=("000000000001,nowhere,P1,2026-01-01",))
     assert any(told in line for line in found), found
-    assert any("no [[line]] named nowhere" in line for line in found), found
+    assert any("no [[line]] or terminal named nowhere" in line for line in found), found
 
 
 def test_a_certificate_that_does_not_fit_its_key_is_told(tmp_path: Path) -> None:

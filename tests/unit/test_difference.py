@@ -55,6 +55,7 @@ forward_active_energy = { register = 62, unit = "kWh", scale = 0.01 }
 """,
     "broker": "broker-secret",
     "password": "123456",
+    "terminals.csv": "line,terminal\nd1,01\nd2,02\n",
     "tariffs.toml": '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n',
     "meters.csv": "address,line,point,installed_on,protocol,profile\n"
     "000000000001,a,P1,2026-01-01,dlt645-2007,\n"
@@ -164,3 +165,80 @@ def test_applying_an_edit_leaves_no_difference_but_what_needs_a_restart(site: Ca
     old = site()
     new = site(in_meterd(":7001", ":7009"), ("meters.csv", "2,b,P2", "2,a,P2"), ("tariffs.toml", "0.5", "0.6"))
     assert difference(applicable(old, new), new) == Difference(unchanged=3)
+
+
+# --- terminals --------------------------------------------------------------------------------------------------------
+
+LISTENER = """
+[[listener]]
+name = "l"
+listen = "127.0.0.1:9000"
+terminals = "terminals.csv"
+registration = { text = "{id:2}" }
+"""
+ANOTHER_KIND = ("kind", "listener", "reply_timeout_s", "terminal", "name", "tcp", "baud", "parity", "enabled")
+WITH_LISTENER = in_meterd("[collection]", f"{LISTENER}[collection]")
+
+
+@pytest.mark.parametrize(
+    ("edits", "expected"),
+    [
+        ([("terminals.csv", "d1,01\n", "d1,01\nd3,03\n")], Difference(added=("d3",), unchanged=5)),
+        ([("terminals.csv", "d1,01\n", "")], Difference(removed=("d1",), unchanged=4)),
+        ([("terminals.csv", "d1,01", "d1,09")], Difference(changed={"d1": ("terminal",)}, unchanged=4)),
+        (
+            [("meters.csv", "2,b,P2", "2,d1,P2")],
+            Difference(
+                changed={"b": ("1 meter removed",), "d1": ("1 meter added",)},
+                unchanged=3,
+                moved=(("000000000002", "b", "d1"),),
+                archive={"meters": 1},
+            ),
+        ),
+        (
+            [in_meterd("[http]", '[log]\ntrace_lines = ["d2"]\n[http]')],
+            Difference(changed={"d2": ("traced",)}, unchanged=4, settings=("log.trace_lines",)),
+        ),
+        (
+            [in_meterd('"{id:2}" }', '"{id:2}" }\nretries = 3\npipelined = 2')],
+            Difference(changed=dict.fromkeys(("d1", "d2"), ("retries", "pipelined")), unchanged=3),
+        ),
+        (
+            [in_meterd('"{id:2}" }', '"{id:2};" }\nsilent_s = 60')],
+            Difference(unchanged=5, settings=("listener.l.registration", "listener.l.silent_s")),
+        ),
+        ([in_meterd(":9000", ":9001")], Difference(unchanged=5, needs_restart=("listener.l.listen",))),
+        (
+            [in_meterd('name = "l"', 'name = "l"\nenabled = false')],
+            Difference(unchanged=5, needs_restart=("listener.l.enabled",)),
+        ),
+        (
+            [in_meterd('name = "l"', 'name = "m"')],
+            Difference(removed=("d1", "d2"), unchanged=3, needs_restart=("listener.l", "listener.m")),
+        ),
+        (
+            [in_meterd(LISTENER, '\n[[line]]\nname = "d1"\ntcp = "127.0.0.1:7003"\n')],
+            Difference(
+                removed=("d2",),
+                changed={"d1": ANOTHER_KIND},
+                unchanged=3,
+                needs_restart=("listener.l",),
+            ),
+        ),
+    ],
+)
+def test_an_edit_touches_only_the_terminals_it_is_about_and_no_port(
+    site: Callable[..., LoadedSite], edits: list[tuple[str, str, str]], expected: Difference
+) -> None:
+    old, new = site(WITH_LISTENER), site(WITH_LISTENER, *edits)
+    assert difference(old, new) == expected
+    unchanged = len(expected.added) + len(expected.changed) + expected.unchanged
+    left = difference(applicable(old, new), new)
+    assert left == Difference(unchanged=unchanged, needs_restart=expected.needs_restart)
+
+
+def test_a_new_listener_needs_a_restart_and_its_terminals_wait_for_it(site: Callable[..., LoadedSite]) -> None:
+    old, new = site(), site(WITH_LISTENER)
+    expected = Difference(unchanged=3, needs_restart=("listener.l",))
+    assert difference(old, new) == expected
+    assert difference(applicable(old, new), new) == expected

@@ -58,6 +58,7 @@ def code_blocks(text: str, language: str) -> list[str]:
 LISTS: dict[str, dict[str, Any]] = {
     "line": {"name": "gate-1", "tcp": "127.0.0.1:1"},
     "gateway": {"name": "gw-1", "broker": {"host": "127.0.0.1"}},
+    "listener": {"name": "l-1", "listen": "127.0.0.1:1", "terminals": "t.csv", "registration": {"text": "{id:4}"}},
 }
 SECTIONS = {name: f"`[[{name}]]`" if name in LISTS else f"`[{name}]`" for name in Site.model_fields}
 REQUIRED = {"site": {"name": "s", "zone": "Asia/Shanghai", "data_directory": "d", "archive": "a", "tariffs": "t"}}
@@ -114,7 +115,10 @@ def test_the_keys_of_an_mqtt_line_are_explained_with_their_defaults() -> None:
     assert [it.default for it in own.values() if not it.is_required() and f'`"{it.default}"`' not in text] == []
 
 
-@pytest.mark.parametrize("block", code_blocks(page("configuration.md") + page("mqtt.md") + page("modbus.md"), "toml"))
+SHOWN_ROUTES = "".join(map(page, ("configuration.md", "mqtt.md", "modbus.md", "terminals.md")))
+
+
+@pytest.mark.parametrize("block", code_blocks(SHOWN_ROUTES, "toml"))
 def test_the_routes_that_the_pages_show_are_read(block: str) -> None:
     shown = {name: part for name, part in tomllib.loads(block).items() if name in LISTS}
     Site.model_validate({**REQUIRED, **shown}, context={"base": ROOT})

@@ -202,6 +202,8 @@ voltage_v = true
 CROSS_MISTAKES = {
     "needs a port": TWO_LINES.replace("port = 0", "") + GATE,
     "a line has a port or a mqtt, not both": TWO_LINES.replace("port = 0", "port = 0\nmqtt = {}") + GATE,
+    "a line has a port or a dial, not both": TWO_LINES.replace("port = 0", "port = 0\ndial = {}") + GATE,
+    "must be { text": TWO_LINES.replace("port = 0", 'dial = { port = 1, registration = "REG" }') + GATE,
     "only a message over mqtt can be retained": TWO_LINES + 'faults = [{ kind = "retained" }]\n' + GATE,
     "7001 is taken by line a": '[lines.a]\nport = 7001\n[lines.b]\nport = 7001\nhost = "127.0.0.1"\n' + GATE,
     "lines.bus-1: has no meters": TWO_LINES + GATE,

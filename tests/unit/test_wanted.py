@@ -123,7 +123,7 @@ def test_the_plan_is_that_of_the_model_over_any_sequence(installed, days, sequen
 
 
 def first_job(plan: Wanted, now_s: float) -> tuple[int, date] | None:
-    jobs = plan.jobs(now_s, np.array([True]), 1)
+    jobs = plan.jobs(now_s, np.ones(plan._mask.shape, dtype=bool), 1)
     return jobs[0] if jobs else None
 
 

@@ -23,7 +23,7 @@ AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UT
 NAMES = Path(__file__).with_name("metrics.txt")
 
 
-def an_idle_line(name: str) -> Line:
+def an_idle_line(name: str, shown_as: str | None = None) -> Line:
     """A line that is never run: it has neither a channel nor a database."""
     nothing = cast(Any, None)
     return Line(
@@ -40,6 +40,7 @@ def an_idle_line(name: str) -> Line:
         credentials=None,
         hand_on=nothing,
         deadlines=Deadlines(),
+        shown_as=shown_as,
     )
 
 
@@ -59,6 +60,20 @@ def test_a_line_that_is_down_degrades_but_is_no_reason_to_restart() -> None:
     is_well, shown = health([up, down], AUTHORITY)
     assert is_well
     assert (shown["status"], shown["down"]) == ("degraded", ["gate-2"])
+
+
+def test_a_terminal_may_be_away_for_ever_and_its_listener_is_down_when_all_are() -> None:
+    away, other = an_idle_line("dtu-1", "gprs"), an_idle_line("dtu-2", "gprs")
+    away.progress -= 1_000_000
+    other.up = True
+    is_well, shown = health([away, other], AUTHORITY)
+    assert (is_well, shown["status"], shown["down"]) == (True, "ok", [])
+    assert (shown["lines"], shown["listeners"]) == ({}, {"gprs": {"terminals": 2, "connected": 1}})
+    other.up = False
+    is_well, shown = health([away, other], AUTHORITY)
+    assert (is_well, shown["status"], shown["down"]) == (True, "degraded", ["gprs"])
+    away.up = True
+    assert health([away, other], AUTHORITY)[1]["stuck"] == ["dtu-1"]
 
 
 def test_renaming_a_metric_is_a_visible_change() -> None:

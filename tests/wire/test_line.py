@@ -557,8 +557,8 @@ def test_a_line_on_which_nobody_answers_is_opened_anew() -> None:
 
 def test_the_dead_cost_the_living_nothing_once_they_are_parked() -> None:
     rounds = asyncio.run(dead_meters(meters=32, dead=8, rounds=3))
-    living = {questions for _, questions, _ in rounds}
-    assert len(living) == 1, "the living are asked as often as without the dead"
+    living = [questions for _, questions, _ in rounds]
+    assert max(living) <= 1.02 * min(living), "the living are asked as often as without the dead"
     assert all(to_dead <= 3 * 8 for _, _, to_dead in rounds)
 
 

@@ -833,3 +833,16 @@ def test_a_simulated_terminal_with_a_wrong_id_is_quarantined(run):
             await until(lambda: "T7" in terminals.quarantine)
 
     run(scene())
+
+
+def test_a_caller_that_was_taken_a_moment_before_the_end_does_not_delay_it(run):
+    async def scene():
+        async with listening() as terminals:
+            caller = socket.create_connection(("127.0.0.1", terminals.port), timeout=PATIENCE_S)
+            terminals._accept(terminals._gates[0])
+            begun = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - begun < room.CLOSING_S / 2
+        with caller:
+            assert caller.recv(1) == b""
+
+    run(scene())

@@ -1,0 +1,56 @@
+"""What a listener tells of its callers, and what of that is logged."""
+
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from config.settings import ListenerSection
+from daemon.listeners import MOST_TOLD, Listener
+
+SECTION = {
+    "name": "gprs",
+    "listen": "127.0.0.1:1",
+    "terminals": "t.csv",
+    "registration": {"text": "{id:4}"},
+    "heartbeat": {"text": "PING"},
+}
+
+
+def a_listener(**keys: object) -> Listener:
+    """One that is never opened."""
+    section = ListenerSection.model_validate({**SECTION, **keys}, context={"base": Path()})
+    return Listener(section, {"8601": "dtu-1"})
+
+
+def test_of_a_storm_a_few_are_told_one_by_one_and_the_others_counted() -> None:
+    listener = a_listener()
+    with capture_logs() as told:
+        for _ in range(10_000):
+            listener.terminals.on_event("registered", "8601", "10.0.0.1")
+        listener.terminals.on_event("unknown", "8609", "10.0.0.9")
+        listener.show()
+        listener.terminals.on_event("registered", "8601", "10.0.0.1")
+        listener.show()
+    assert [it["event"] for it in told] == [
+        *["terminal connected"] * MOST_TOLD,
+        "unknown terminal",
+        "terminals, not told one by one",
+        "terminal connected",
+    ]
+    assert told[0]["line"] == "dtu-1"
+    assert told[-2]["registered"] == 10_000 - MOST_TOLD
+
+
+def test_a_change_reaches_callers_that_are_there_without_opening_the_port_anew() -> None:
+    listener = a_listener()
+    changed = a_listener(silent_s=60, heartbeat={"text": "BEAT"})
+    terminals = listener.terminals
+    listener.change(
+        ListenerSection.model_validate(
+            {**SECTION, "silent_s": 60, "heartbeat": {"text": "BEAT"}}, context={"base": Path()}
+        ),
+        {"8602": "dtu-2"},
+    )
+    assert listener.terminals is terminals
+    assert (terminals.limits, terminals.greetings) == (changed.terminals.limits, changed.terminals.greetings)
+    assert listener.lines == {"8602": "dtu-2"}
