@@ -83,6 +83,11 @@ async def _keep_running(name: str, start: Callable[[], Awaitable[None]], kind: s
         began = time.monotonic()
         try:
             await start()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            log.exception("task died", task=name)  # of something that it waited for and that was cancelled
         except Exception:
             log.exception("task died", task=name)
         else:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4, uuid5
 
 import structlog
@@ -53,6 +53,7 @@ from protocols.reading import DailyFreeze, Quantity, RelayState
 from storage.archive import SiteMeter
 from storage.supply import Command
 
+T = TypeVar("T")
 log = structlog.get_logger("gateway")
 wire = structlog.get_logger("wire")
 
@@ -389,8 +390,11 @@ class Gateway(Route):
     async def _collect(self, connection: MqttConnection) -> bool:
         """Ask for some slots at once; False when none is wanted now, or nobody is there to be asked."""
         now = time.monotonic()
-        jobs = self._wanted.jobs(now, self._patience.ready(now), MOST_ASKED) if self._is_online else []
-        await asyncio.gather(*(self._read_slot(connection, *job) for job in jobs))
+        patience, jobs = self._patience, list[tuple[int, date]]()
+        if self._is_online:
+            most = 1 if patience.line_is_silent else MOST_ASKED
+            jobs = self._wanted.jobs(now, patience.ready(now), most, in_turn=patience.line_is_silent)
+        await _together(self._read_slot(connection, *job) for job in jobs)
         return bool(jobs)
 
     async def _read_slot(self, connection: MqttConnection, number: int, day: date) -> None:
@@ -426,7 +430,7 @@ class Gateway(Route):
             seen.add(due[0])
             if self._device[due[0]] not in self._away:
                 jobs.append(due[0])
-        return any(await asyncio.gather(*(self._read_registers(connection, number) for number in jobs)))
+        return any(await _together(self._read_registers(connection, number) for number in jobs))
 
     async def _read_registers(self, connection: MqttConnection, number: int) -> bool:
         """False if the device has nothing to tell: it is not asked again at once."""
@@ -487,11 +491,12 @@ class Gateway(Route):
         questions: list[Question] = []
         while len(questions) < MOST_ASKED and (question := self._questions.next(time.monotonic())) is not None:
             questions.append(question)
-        await asyncio.gather(*(self._answer_one(connection, question) for question in questions))
+        await _together(self._answer_one(connection, question) for question in questions)
         return bool(questions)
 
     async def _answer_one(self, connection: MqttConnection, question: Question) -> None:
         number = self._number[question.meter_id]
+        told = Told("line_down", reason="the gateway was left while it was asked")
         try:
             told = await self._read_for(connection, number, question)
         except NoReply as error:
@@ -500,9 +505,10 @@ class Gateway(Route):
         except PublishRefused as error:
             told = Told("refused", reason=str(error))
         except LineDown as error:
-            question.settle(Told("line_down", reason=str(error)))
+            told = Told("line_down", reason=str(error))
             raise
-        question.settle(told)
+        finally:
+            question.settle(told)
 
     async def _read_for(self, connection: MqttConnection, number: int, question: Question) -> Told:
         family, device, meter = self._family, self._device[number], self.meters[number]
@@ -606,6 +612,18 @@ class Gateway(Route):
     def _site_time(self, at: datetime) -> datetime:
         """As the site's wall clock, counted from the nearest midnight; a time without zone is of the site."""
         return at if at.tzinfo is None else near_midnight(at, self._authority.zone)
+
+
+async def _together(asking: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all of them return. The first that fails ends the others: whoever waits on for a connection that is lost
+    would count the silence of a meter that may be well."""
+    tasks = [asyncio.ensure_future(it) for it in asking]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _answer_to_command(told: Event) -> tuple[str, str]:

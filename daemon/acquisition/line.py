@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
@@ -66,6 +66,7 @@ REOPEN_S = 300.0
 LONGEST_POLL_S = 3.0
 """After so long at the latest the line looks again what is wanted most."""
 UNKNOWN_SKEW = -(2**31)
+CLOCK_LIMIT_S = int(CLOCK_LIMIT.total_seconds())
 DAY_S = 86_400
 
 
@@ -204,7 +205,8 @@ class Line(Route):
         self.tap = Tap(wire if trace else None)
         self._shift: dict[int, int] = {}
         self._polled: list[tuple[Job, tuple[int | None, ...]]] = []
-        """(job, registers in 0.01 kWh) of the poll that runs."""
+        """(job, registers in 0.01 kWh) of the poll that runs, or for which there was no room yet."""
+        self._polled_on = date.min
         self._replies: dict[str, Any] = {}
         self._odd: dict[int, date] = {}
         """Meters that answered something unexpected today: the general way is taken at once."""
@@ -294,7 +296,11 @@ class Line(Route):
     # --- collecting -----------------------------------------------------------------------------------------------
 
     async def _collect(self, talk: Talk) -> bool:
-        """Fill the slots that are wanted most; False when none is wanted now."""
+        """Fill the slots that are wanted most; False when none is wanted now, or what was read finds no room."""
+        if self._polled:
+            self._hand_over_polled()
+            if self._polled:
+                return False
         local_now = self._local_now()
         if (
             _is_midnight(local_now, QUIET_AROUND_MIDNIGHT)
@@ -304,7 +310,12 @@ class Line(Route):
         now = time.monotonic()
         most = MOST_JOBS if isinstance(talk.channel, StreamChannel) and not self._patience.line_is_silent else 1
         ready = self._patience.ready(now)
-        slots = self._wanted.jobs(now, ready, most, only_today=not self._may_backfill())
+        slots = self._wanted.jobs(
+            *(now, ready, most),
+            only_today=not self._may_backfill(),
+            doubtful=self._patience.doubtful(),
+            in_turn=self._patience.line_is_silent,
+        )
         if not slots:
             return False
         today = local_now.date()
@@ -321,14 +332,15 @@ class Line(Route):
         return True
 
     def _goes_prepared(self, slot: tuple[int, date], local_now: datetime) -> bool:
-        """Not while the meter's own midnight is near: it would freeze between the stamp and the energies."""
+        """Not while the meter's own midnight is near, or nobody knows when that is: it would freeze between the stamp
+        and the energies."""
         number, day = slot
         today = local_now.date()
         if self._odd.get(number) == today:
             return False
         if self._skew_on[number] == today.toordinal():
-            meter_now = local_now + timedelta(seconds=self._skew_s[number])
-            if _is_midnight(meter_now, QUIET_AROUND_MIDNIGHT):
+            skew = timedelta(seconds=self._skew_s[number])  # years, if it is not known
+            if abs(skew) > CLOCK_LIMIT or _is_midnight(local_now + skew, QUIET_AROUND_MIDNIGHT):
                 return False
         return 1 <= (today - day).days + 1 + self._shift.get(number, 0) <= MEMORY_DAYS
 
@@ -345,8 +357,12 @@ class Line(Route):
         try:
             until_midnight_s = self._midnights.opens_in_s(self._night_time()) - BEFORE_MIDNIGHT_S
             lasts_s = min(LONGEST_POLL_S, self._orders.due_in_s(), max(0.0, until_midnight_s))
-            return await poll.run(channel, iter(self._jobs(slots, local_now)), self._pipelined, lasts_s)
+            self._polled_on = local_now.date()
+            return await poll.run(channel, self._jobs(slots, local_now), self._pipelined, lasts_s)
         finally:
+            ended = self._local_now()
+            if ended - local_now > QUIET_AROUND_MIDNIGHT and _is_midnight(ended, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT):
+                self._polled.clear()  # a meter that takes so long may have frozen between its stamp and its energies
             self._hand_over_polled()
             talk.dirty = talk.dirty or poll.dirty
             poll.dirty = False
@@ -355,25 +371,27 @@ class Line(Route):
                     self._count(outcome, count)
                     poll.counts[outcome] = 0
 
-    def _jobs(self, slots: Sequence[tuple[int, date]], local_now: datetime) -> list[Job]:
-        """For one poll, which is over before anything that depends on the time of day changes."""
+    def _jobs(self, slots: Sequence[tuple[int, date]], local_now: datetime) -> Iterator[Job]:
+        """For one poll, which is over before anything that depends on the time of day changes. Each is made when its
+        turn comes: a meter that was silent meanwhile is not asked again, nor for its clock twice."""
         today = local_now.date()
         ordinal = today.toordinal()
         near_midnight = _is_midnight(local_now, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT)
-        jobs: list[Job] = []
         meters: dict[int, PreparedMeter] = {}
         for number, day in slots:
+            if not self._patience.is_ready(number, time.monotonic()):
+                continue
             index = ordinal - day.toordinal() + 1 + self._shift.get(number, 0)
-            needs_care = near_midnight or index > MEMORY_DAYS or number in self._odd
+            is_astray = abs(self._skew_s[number]) > CLOCK_LIMIT_S
+            needs_care = near_midnight or index > MEMORY_DAYS or number in self._odd or is_astray
             if needs_care and not self._goes_prepared((number, day), local_now):
-                break
+                return
             meter = meters.get(number)
             if meter is None:
                 meter = meters[number] = PreparedMeter(self.meters[number].address)
             elif self._pipelined > 1:
-                break  # its former question may still be under way
-            jobs.append(Job(number, day, meter, index, with_clock=self._skew_on[number] != ordinal))
-        return jobs
+                return  # its former question may still be under way
+            yield Job(number, day, meter, index, with_clock=self._skew_on[number] != ordinal)
 
     def _had_no_answer(self, job: Job) -> None:
         self._was_silent(job.number, "no reply")
@@ -416,15 +434,18 @@ class Line(Route):
         counter.inc(times)
 
     def _hand_over_polled(self) -> None:
-        """What a poll brought, all at once, as of its end. What finds no room stays in the meter for later."""
-        polled, self._polled = self._polled, []
-        now = self._now()
-        today = now.astimezone(self._authority.zone).date()
-        for job, registers in polled:
-            skew = timedelta(seconds=self._skew_s[job.number]) if job.day >= today else None
-            if not self._offer(PolledFreeze(self.meters[job.number], job.day, registers, now, skew)):
-                break
-            self._wanted.take(job.number, job.day)
+        """What a poll brought, all at once, as of its end. For what finds no room the next poll waits: nothing is read
+        twice because the database is away."""
+        now, today, handed = self._now(), self._polled_on, 0
+        try:
+            for job, registers in self._polled:
+                skew = timedelta(seconds=self._skew_s[job.number]) if job.day >= today else None
+                if not self._offer(PolledFreeze(self.meters[job.number], job.day, registers, now, skew)):
+                    break
+                self._wanted.take(job.number, job.day)
+                handed += 1
+        finally:
+            del self._polled[:handed]
 
     def _hand_over(self, number: int, frozen_at: datetime, registers: tuple[Any, ...], skew: timedelta | None) -> bool:
         meter, now = self.meters[number], self._now()
@@ -466,6 +487,7 @@ class Line(Route):
         """The freeze stamped with this day. Its index is a guess: a meter without power at midnight shifts it."""
         driver = self._driver(number)
         assert driver.read_daily_freeze is not None, "a meter without memory was asked for its past"
+        is_date_read = self._skew_on[number] != self._local_now().toordinal()
         skew = await self._clock_skew(talk, number)
         if skew is not None and abs(skew) > UNTRUSTED_DATES:
             return None
@@ -477,8 +499,14 @@ class Line(Route):
             frozen = await talk.run(driver.codec, self._giving_way(driver.read_daily_freeze(index, confirm=confirm)))
             if frozen is None:
                 return None
-            await self._take(number, frozen, skew)
             stamped = freeze_day(frozen.frozen_at)
+            if stamped != day and not is_date_read:
+                # A poll reads the time of day alone: a clock that is off by whole days stamps another day than it seems.
+                self._skew_on[number], is_date_read = 0, True
+                skew = await self._clock_skew(talk, number)
+                if skew is not None and abs(skew) > UNTRUSTED_DATES:
+                    return None
+            await self._take(number, frozen, skew)
             if stamped == day:
                 shift = index - (self._local_now().date() - day).days - 1
                 if shift != self._shift.get(number, 0):

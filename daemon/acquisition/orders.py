@@ -61,10 +61,13 @@ class Orders:
                     return False
             self._look_no_later(now)
             await do(order)
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             log.error("control stopped, database away", line=self._route, error=str(error).strip())
             self._look_no_later(now + timedelta(seconds=DATABASE_RETRY_S))
             return False
+        except BaseException:
+            self._look_no_later(now)  # whoever goes on with this route finds what was left
+            raise
         return True
 
     async def is_still_released(self, command: Command) -> bool:

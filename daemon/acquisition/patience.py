@@ -25,6 +25,9 @@ FIRST_PARKED_PAUSE_S = 60.0
 LINE_SILENT_AFTER = 12
 """So many meters (or all, if there are fewer) silent one after another: it is the line."""
 LONGEST_LINE_PAUSE_S = 30.0
+PARKED_REST = 3
+"""After a parked meter stayed silent no other parked one is asked for so many times the longest wait: all the dead
+together cost a line at most a quarter of its time, however many they are."""
 RETURN_HELPS_EVERY_S = 300.0
 """When a parked meter comes back, the other parked ones are asked at once, but not more often than this."""
 
@@ -46,6 +49,8 @@ class Patience:
         """True while somebody is silent: who is heard must be told by `answered`."""
         self._misses = np.zeros(count, dtype=np.int16)
         self._until = np.zeros(count)
+        self._parked_at = 0.0
+        """From when a parked meter may be asked again."""
         self._helped_at = -inf
         self._silent_in_a_row: set[int] = set()
         self._probes = 0
@@ -97,6 +102,8 @@ class Patience:
             self._misses[meter] = 0
             self._until[meter] = 0
             self.is_troubled = bool(self._misses.any())
+            if was_parked:
+                self._parked_at = 0.0
             if was_parked and now_s - self._helped_at > RETURN_HELPS_EVERY_S:
                 self._helped_at = now_s
                 self._until[:] = 0
@@ -117,6 +124,8 @@ class Patience:
             self.line_is_silent, self._probes = True, 0
             self._probe_at = now_s + min(self._longest_pause_s, 1.0)
             return "line silent"
+        if misses >= PARK_AFTER:
+            self._parked_at = now_s + PARKED_REST * self._longest_wait_s
         pause = SUSPECT_PAUSE_S if misses < PARK_AFTER else FIRST_PARKED_PAUSE_S * 2 ** min(misses - PARK_AFTER, 20)
         self._until[meter] = now_s + min(self._longest_pause_s, pause)
         return "parked" if misses == PARK_AFTER else None
@@ -135,12 +144,25 @@ class Patience:
 
     def ready_at(self) -> NDArray[np.float64]:
         """The second from which each may be asked."""
-        return np.full(len(self._until), self._probe_at) if self.line_is_silent else self._until
+        if self.line_is_silent:
+            return np.full(len(self._until), self._probe_at)
+        if self._parked_at:
+            return np.where(self._misses < PARK_AFTER, self._until, np.maximum(self._until, self._parked_at))
+        return self._until
+
+    def is_ready(self, meter: int, now_s: float) -> bool:
+        """May this one be asked now?"""
+        return not self.is_troubled or bool(self.ready_at()[meter] <= now_s)
+
+    def doubtful(self) -> NDArray[np.bool_] | None:
+        """The parked, of whom one at a time is enough; None when there are none, or the last of them that was asked
+        is back."""
+        return self._misses >= PARK_AFTER if self._parked_at and not self.line_is_silent else None
 
     def unblock(self) -> None:
         """The way was opened: whoever was silent is asked at once, of a silent line one. The parked have one try
         before their pauses begin anew, or as many dead as make a line silent would stop it after each recovery."""
-        self._probes, self._probe_at = 0, 0.0
+        self._probes, self._probe_at, self._parked_at = 0, 0.0, 0.0
         self._silent_in_a_row.clear()
         np.minimum(self._misses, PARK_AFTER, out=self._misses)
         self._until[:] = 0

@@ -285,17 +285,21 @@ class Poll(Deadline):
             if job is None or stop > end:
                 break
             answer, read, now = data[start:stop], job.read, monotonic()
-            found = read.data(job.head, answer)
-            registers = read.energies(job.head, answer) if isinstance(read, PreparedEnergies) else None
-            if found is None or (registers is None and isinstance(read, PreparedEnergies)):
-                break
-            start = stop
-            self._remove(job)
-            self._arrived(job, len(answer), now)
-            if registers is None:
-                self._have_data(job, found, now)
-            else:
+            if isinstance(read, PreparedEnergies):
+                registers = read.energies(job.head, answer)
+                if registers is None:
+                    break
+                self._remove(job)
+                self._arrived(job, len(answer), now)
                 self._have_energies(job, registers, now)
+            else:
+                found = read.data(job.head, answer)
+                if found is None:
+                    break
+                self._remove(job)
+                self._arrived(job, len(answer), now)
+                self._have_data(job, found, now)
+            start = stop
         if start < end:
             self._hear_in_general(data[start:])
 

@@ -165,6 +165,9 @@ class Route(ABC):
                 pause = random.uniform(0, min(self._pace.reconnect_s, 2.0 ** min(failures, 10)))
                 failures += 1
                 await self._sleep_alive(pause)
+            except Exception as error:
+                self._questions.reject(f"the line's task died: {type(error).__name__}")
+                raise
             finally:
                 self._is_up(False)
 

@@ -89,28 +89,57 @@ class Wanted:
             self.fill(meter, day)
 
     def jobs(
-        self, now_s: float, ready: NDArray[np.bool_], most: int, *, only_today: bool = False
+        self,
+        now_s: float,
+        ready: NDArray[np.bool_],
+        most: int,
+        *,
+        only_today: bool = False,
+        doubtful: NDArray[np.bool_] | None = None,
+        in_turn: bool = False,
     ) -> list[tuple[int, date]]:
         """(meter, day) to read now, at most so many: today's freezes first, then the oldest day, which falls out of
-        the meter's memory soonest; meters take turns. `ready`: who may be asked."""
-        if len(self._mask) <= FEW and not self._not_there:
+        the meter's memory soonest; meters take turns. Older days that a meter was asked for in vain come last: else
+        what it never had would keep the line from what others have.
+
+        `ready`: who may be asked; `doubtful`: of whom one is enough; `in_turn`: whoever was asked longest ago,
+        whatever the day: the silence of those who lack today's freeze says nothing of the others.
+        """
+        if len(self._mask) <= FEW and not self._not_there and doubtful is None and not in_turn:
             return self._few_jobs(now_s, ready, most, only_today=only_today)
         missing = np.where(ready, self._missing(), np.uint64(0))
-        for (meter, number), (until, _) in self._not_there.items():
-            if until > now_s:
-                missing[meter] &= ~np.uint64(self._bit(number))
         if only_today:
             missing &= TODAY
-        meters = np.flatnonzero(missing)
+        again = self._in_vain(missing, now_s)
+        lacking = missing | again
+        if doubtful is not None:
+            others = np.flatnonzero(doubtful & (lacking != 0))
+            others = others[np.argsort(self._last_asked[others], kind="stable")][1:]
+            missing[others] = again[others] = lacking[others] = 0
+        meters = np.flatnonzero(lacking)
         meters = meters[np.argsort(self._last_asked[meters], kind="stable")]
+        if in_turn:
+            meters = meters[:most]
         found: list[tuple[int, date]] = []
-        for age, several in _columns(meters, missing[meters]):
-            day = date.fromordinal(self._today - age)
-            found += [(meter, day) for meter in several[: most - len(found)]]
-            if len(found) >= most:
-                break
+        for bits in (missing, again):
+            for age, several in _columns(meters, bits[meters]):
+                day = date.fromordinal(self._today - age)
+                found += [(meter, day) for meter in several[: most - len(found)]]
+                if len(found) >= most:
+                    break
         self._last_asked[[meter for meter, _ in found]] = now_s
         return found
+
+    def _in_vain(self, missing: NDArray[np.uint64], now_s: float) -> NDArray[np.uint64]:
+        """Takes out of `missing` what pauses, and returns what of older days was asked for in vain before."""
+        again = np.zeros_like(missing)
+        for (meter, number), (until, _) in self._not_there.items():
+            bit = np.uint64(self._bit(number))
+            if until > now_s or bit != TODAY:
+                if until <= now_s:
+                    again[meter] |= missing[meter] & bit
+                missing[meter] &= ~bit
+        return again
 
     def _few_jobs(
         self, now_s: float, ready: NDArray[np.bool_], most: int, *, only_today: bool

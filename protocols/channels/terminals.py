@@ -36,6 +36,8 @@ MOST_UNKNOWN_OPEN: Final = 256
 MOST_QUARANTINED: Final = 1000
 MOST_UNREAD: Final = 4096
 """So many bytes of a session that no line has opened are kept; then those before are dropped."""
+MOST_UNSENT: Final = 64 * 1024
+"""So many bytes of answers to heartbeats that a terminal does not read; then it is hung up on."""
 NO_DESCRIPTORS_PAUSE_S: Final = 1.0
 """After the system had no file descriptor left for a connection."""
 NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -527,7 +529,11 @@ class Session(asyncio.Protocol):
             self.said = rest if len(self.said) + len(rest) > MOST_UNREAD else self.said + rest
 
     def _say(self, answer: bytes) -> None:
-        if answer and self.transport is not None and not self.transport.is_closing():
+        if not answer or self.transport is None or self.transport.is_closing():
+            return
+        if self.transport.get_write_buffer_size() > MOST_UNSENT:
+            self.end("takes no answers")
+        else:
             self.transport.write(answer)
 
     def _stop_settling(self) -> None:
@@ -552,7 +558,7 @@ class TerminalChannel(StreamChannel):
         self._session = session
         session.carry(self)
 
-    def write(self, data: bytes, nothing_for_s: float = 0.0) -> None:
+    def write(self, data: bytes) -> None:
         """See StreamChannel."""
         if self._session is not None:
             self._session.asked()

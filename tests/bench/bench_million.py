@@ -33,6 +33,7 @@ from tests.bench.wire import HEAD, head_of, registers_in, request_of
 
 HOST = "127.0.0.1"
 
+PIPELINED = 8
 Contender = Callable[[Sequence[int], int, Take], Coroutine[Any, Any, tuple[int, int]]]
 """(port of each concentrator, meters behind each, take) -> questions answered, questions not. Concentrator `c` has the
 meters `address_of(number)` for number from c * meters to (c + 1) * meters - 1."""
@@ -41,7 +42,12 @@ meters `address_of(number)` for number from c * meters to (c + 1) * meters - 1."
 # --- contenders -------------------------------------------------------------------------------------------------------
 
 
-async def meterd(ports: Sequence[int], meters: int, take: Take) -> tuple[int, int]:
+async def meterd_pipelined(ports: Sequence[int], meters: int, take: Take) -> tuple[int, int]:
+    """The same where the concentrators permit it: several meters are asked at a time."""
+    return await meterd(ports, meters, take, PIPELINED)
+
+
+async def meterd(ports: Sequence[int], meters: int, take: Take, pipelined: int = 1) -> tuple[int, int]:
     """Ours: one line for each concentrator collects today's freezes; the clock, the stamp and the energies of each
     meter, one question at a time."""
 
@@ -56,7 +62,8 @@ async def meterd(ports: Sequence[int], meters: int, take: Take) -> tuple[int, in
 
     deadlines = Deadlines()
     lines = [
-        WholeLine(deadlines, range(meters * number, meters * (number + 1)), 1, hand_on) for number in range(len(ports))
+        WholeLine(deadlines, range(meters * number, meters * (number + 1)), 1, hand_on, pipelined)
+        for number in range(len(ports))
     ]
     gc.collect()
     gc.freeze()
@@ -99,9 +106,10 @@ async def raw(ports: Sequence[int], meters: int, take: Take) -> tuple[int, int]:
 
 CONTENDERS: dict[str, tuple[Contender, Callable[..., Any]]] = {
     "meterd": (meterd, uvloop.run),
+    "meterd, pipelined": (meterd_pipelined, uvloop.run),
     "raw echo": (raw, asyncio.run),
 }
-EVERY_METER = ("meterd",)
+EVERY_METER = ("meterd", "meterd, pipelined")
 """Those that must have read each meter, not one behind each concentrator."""
 
 

@@ -126,7 +126,12 @@ class WholeLine(Line):
     are left out: they wait in a database, and a line looks there when it is woken."""
 
     def __init__(
-        self, deadlines: Deadlines, numbers: Sequence[int], days: int, hand_on: Callable[[Arrival | PolledFreeze], bool]
+        self,
+        deadlines: Deadlines,
+        numbers: Sequence[int],
+        days: int,
+        hand_on: Callable[[Arrival | PolledFreeze], bool],
+        pipelined: int = 1,
     ) -> None:
         zone = ZoneInfo("UTC")
         long_ago = datetime.now(UTC).date() - timedelta(days=100)
@@ -150,6 +155,7 @@ class WholeLine(Line):
             credentials=None,
             hand_on=hand_on,
             deadlines=deadlines,
+            pipelined=pipelined,
         )
 
         self._orders._look_at = None  # they were looked at once, when the line was opened
