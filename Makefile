@@ -1,9 +1,10 @@
 # Each target sets up what it needs. A Debian 12 with python3, python3-venv, make and git is enough to start from.
 
 PYTHON ?= python3
-BENCHES = $(sort $(wildcard tests/bench/bench_*.py))
+BENCHES = codec mqtt tcp serial
+LONG_BENCHES = terminals million hour
 
-.PHONY: demo test check bench fuzz venv clean
+.PHONY: demo test check bench bench-long fuzz venv clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -19,8 +20,14 @@ check: venv
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
+# Each prints its goals and whether they are reached.
 bench: venv
-	@set -e; for bench in $(BENCHES); do echo "== $$bench"; PYTHONPATH=. .venv/bin/python $$bench; done
+	@for bench in $(BENCHES); do echo "== $$bench"; PYTHONPATH=. .venv/bin/python tests/bench/bench_$$bench.py; done
+
+# Half an hour, half an hour, an hour; and 100,000 exchanges with faults.
+bench-long: venv
+	@for bench in $(LONG_BENCHES); do echo "== $$bench"; PYTHONPATH=. .venv/bin/python tests/bench/bench_$$bench.py; done
+	@echo "== faults"; PYTHONPATH=. .venv/bin/python -m tests.bench.faults
 
 # Coverage-guided, the same inputs for the same seed; about an hour for the whole number on one core.
 FUZZ_RUNS ?= 10000000

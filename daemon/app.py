@@ -169,11 +169,9 @@ async def _wake_lines(url: str, routes: Routes) -> None:
     """Wake a line as soon as a command for it is committed."""
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("LISTEN meterd_command")
-        for route in routes:
-            route.wake()
+        routes.wake(await supply.lines_with_commands(connection))
         async for notice in connection.notifies():
-            if (woken := routes.get(notice.payload)) is not None:
-                woken.wake()
+            routes.wake([notice.payload])
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from daemon.listeners import enabled_listeners, lines_of
 from daemon.supervision import in_thread
 from daemon.take_over import configured, take_over_archive, take_over_site
 from protocols.errors import MeterdError
-from storage import archive, readings
+from storage import archive, readings, supply
 from storage.archive import SiteMeter
 
 log = structlog.get_logger("daemon")
@@ -59,6 +59,7 @@ class Configuration:
         made = self._assembly.routes(self.site, meters)
         await self._know(connection, self.site, made)
         self._routes.start(made)
+        self._routes.wake(await supply.lines_with_commands(connection))
 
     async def run(self) -> None:
         """Reload whenever it is asked for, until cancelled."""
@@ -162,6 +163,7 @@ class Configuration:
                     await self._routes.stop([route.name for route in running])
         except Exception:
             self._routes.start([route for route in running if self._routes.get(route.name) is None])
+            self._routes.wake(route.name for route in running)
             raise
         self.site = new
         logs.configure(new.settings.log.format, new.settings.log.level)
@@ -169,6 +171,18 @@ class Configuration:
             self._assembly.listeners[section.name].change(section, lines_of(new, section.name))
         self._routes.start(made)
         self._routes.forget_figures(route.shown_as for route in running)
+        await self._wake(made)
+
+    async def _wake(self, routes: Collection[Route]) -> None:
+        """Those of them that have commands; all, if the database does not tell."""
+        names = {route.name for route in routes}
+        try:
+            if names:
+                async with self._pool.connection() as connection:
+                    names &= set(await supply.lines_with_commands(connection))
+        except psycopg.Error as error:
+            log.warning("looking for commands on every line", error=str(error).strip())
+        self._routes.wake(names)
 
     async def _know(self, connection: AsyncConnection[Any], site: LoadedSite, routes: Collection[Route]) -> None:
         """Tell routes what the database has. Gaps that remain are logged, one line per line or listener."""

@@ -37,7 +37,7 @@ class Supervisor:
     def start(self, name: str, run: Callable[[], Awaitable[None]], *, kind: str | None = None) -> None:
         """Run it from now on. `kind` is its name in metrics, where thousands are alike."""
         assert name not in self._tasks, f"{name} runs already"
-        self._tasks[name] = asyncio.create_task(_keep_running(name, run, kind or name), name=name)
+        self._tasks[name] = asyncio.create_task(self._keep_running(name, run, kind or name), name=name)
 
     async def stop(self, names: Iterable[str]) -> None:
         """Cancel them all at once and wait until they have ended, but not for ever."""
@@ -48,6 +48,26 @@ class Supervisor:
             _, hanging = await asyncio.wait(stopping, timeout=STOP_S)
             for task in hanging:
                 log.error("task does not end", task=task.get_name())
+
+    async def _keep_running(self, name: str, start: Callable[[], Awaitable[None]], kind: str) -> None:
+        deaths = 0
+        while True:
+            began = time.monotonic()
+            try:
+                await start()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or self._tasks.get(name) is not task:
+                    raise  # it is stopped by us
+                task.uncancel()
+                log.exception("task died", task=name)  # somebody cancelled it, or what it waited for
+            except Exception:
+                log.exception("task died", task=name)
+            else:
+                log.error("task ended", task=name)
+            metrics.TASK_RESTARTS.labels(kind).inc()
+            deaths = 0 if time.monotonic() - began > max(RESTART_PAUSE_S) else deaths + 1
+            await asyncio.sleep(RESTART_PAUSE_S[min(deaths, len(RESTART_PAUSE_S) - 1)])
 
 
 async def in_thread(call: Callable[[], T]) -> T:
@@ -75,23 +95,3 @@ async def in_thread(call: Callable[[], T]) -> T:
 
     threading.Thread(target=work, daemon=True).start()
     return await done
-
-
-async def _keep_running(name: str, start: Callable[[], Awaitable[None]], kind: str) -> None:
-    deaths = 0
-    while True:
-        began = time.monotonic()
-        try:
-            await start()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            log.exception("task died", task=name)  # of something that it waited for and that was cancelled
-        except Exception:
-            log.exception("task died", task=name)
-        else:
-            log.error("task ended", task=name)
-        metrics.TASK_RESTARTS.labels(kind).inc()
-        deaths = 0 if time.monotonic() - began > max(RESTART_PAUSE_S) else deaths + 1
-        await asyncio.sleep(RESTART_PAUSE_S[min(deaths, len(RESTART_PAUSE_S) - 1)])

@@ -161,6 +161,11 @@ async def next_due(connection: AsyncConnection[Any], line: str) -> datetime | No
     return row[0] if row else None
 
 
+async def lines_with_commands(connection: AsyncConnection[Any]) -> list[str]:
+    """The lines that have commands to look at, now or later."""
+    return [line for (line,) in await (await connection.execute(SQL["lines_with_commands"])).fetchall()]
+
+
 async def is_sent(connection: AsyncConnection[Any], command: UUID, sends: int) -> bool:
     """True while the command is in state `sent` by its send number `sends`."""
     return await (await connection.execute(SQL["is_sent"], {"id": command, "sends": sends})).fetchone() == (True,)

@@ -75,6 +75,10 @@ ORDER BY (c.action = 'trip'), c.next_at, c.sequence LIMIT 1
 SELECT min(c.next_at) FROM command c JOIN meter m ON m.id = c.meter_id
 WHERE m.line = %(line)s AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
 
+-- lines_with_commands -- the lines that have to look
+SELECT DISTINCT m.line FROM command c JOIN meter m ON m.id = c.meter_id
+WHERE c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
+
 -- is_sent -- is this very send still in force
 SELECT state = 'sent' AND sends = %(sends)s FROM command WHERE id = %(id)s
 

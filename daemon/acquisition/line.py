@@ -501,7 +501,7 @@ class Line(Route):
                 return None
             stamped = freeze_day(frozen.frozen_at)
             if stamped != day and not is_date_read:
-                # A poll reads the time of day alone: a clock that is off by whole days stamps another day than it seems.
+                # A poll reads the time of day alone: a clock may still be off by whole days, and its stamps with it.
                 self._skew_on[number], is_date_read = 0, True
                 skew = await self._clock_skew(talk, number)
                 if skew is not None and abs(skew) > UNTRUSTED_DATES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon.control import supply as control
 from daemon.control.supply import Authority, Order
+from protocols.errors import LineDown
 from protocols.reading import RelayState
 from storage import supply
 from storage.supply import Command
@@ -21,7 +23,8 @@ DATABASE_RETRY_S = 5.0
 
 
 class Orders:
-    """A line or gateway takes its orders from here, one at a time. `wake` when a command may be waiting."""
+    """A line or gateway takes its orders from here, one at a time. `wake` when a command may be waiting, also at the
+    start: thousands of lines do not ask for themselves."""
 
     def __init__(
         self,
@@ -31,7 +34,7 @@ class Orders:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._route, self._pool, self._authority, self._now = route, pool, authority, now
-        self._look_at: datetime | None = now()
+        self._look_at: datetime | None = None
 
     def wake(self) -> None:
         """Look at once."""
@@ -65,8 +68,11 @@ class Orders:
             log.error("control stopped, database away", line=self._route, error=str(error).strip())
             self._look_no_later(now + timedelta(seconds=DATABASE_RETRY_S))
             return False
-        except BaseException:
+        except (LineDown, asyncio.CancelledError):
             self._look_no_later(now)  # whoever goes on with this route finds what was left
+            raise
+        except Exception:
+            self._look_at = now + timedelta(seconds=DATABASE_RETRY_S)  # one order must not keep the line from the rest
             raise
         return True
 

@@ -185,6 +185,7 @@ class Poll(Deadline):
             self.clear()
             channel.listen(None)
             self._channel = self._done = None
+            self._jobs = iter(())
             self.counts["ok"] += self.ok
             self.ok = 0
         return self._odd

@@ -36,6 +36,12 @@ class Routes:
             self._of_meter.update((meter.meter_id, route) for meter in route.meters)
             self._supervisor.start(f"line {route.name}", route.run, kind="line")
 
+    def wake(self, names: Iterable[str]) -> None:
+        """Commands may be waiting for these."""
+        for name in names:
+            if (route := self._routes.get(name)) is not None:
+                route.wake()
+
     async def stop(self, names: Iterable[str]) -> None:
         """Stop them as a stop of the daemon would: an exchange that is under way is left, its orders are kept."""
         stopped = [self._routes.pop(name) for name in names if name in self._routes]

@@ -521,7 +521,7 @@ class Session(asyncio.Protocol):
             self.heartbeats += 1
             self._terminals.counts.heartbeats += 1
             self._say(self._terminals.greetings.answer(beat))
-        if not rest:
+        if not rest or self.is_over:
             return
         if self.channel is not None:
             self.channel.data_received(rest)

@@ -217,7 +217,7 @@ class Contender(NamedTuple):
 
 
 CONTENDERS = {
-    "meterd": Contender(meterd, uvloop.run, 40, tuple),
+    "meterd": Contender(meterd, uvloop.run, 100, tuple),
     "meterd, whole line": Contender(whole_line, uvloop.run, DAYS, lambda it: it[1], (1 + 2 * DAYS) / DAYS),
     "raw epoll loop": Contender(raw, asyncio.run, 100, registers_in),
     "raw epoll loop, 8 deep": Contender(raw_pipelined, asyncio.run, 200, registers_in),

@@ -81,6 +81,7 @@ async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None, relays=
         simulator = SimulatedGateway(SimulatedBus([meter]), there, flavour=flavour, name="gw")
         await simulator.open()
         await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
+        gateway.wake()
         tasks = [asyncio.create_task(pipeline.run()), asyncio.create_task(gateway.run())]
         try:
             yield connection, gateway, meter, simulator

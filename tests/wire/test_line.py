@@ -592,3 +592,202 @@ def test_no_fault_puts_a_value_on_a_wrong_meter_or_day() -> None:
     assert figures.wrong == []
     assert figures.exchanges >= 3000
     assert figures.values > 200
+
+
+# --- what a hostile review found ----------------------------------------------------------------------------------
+
+
+def test_a_meter_that_tells_no_clock_is_not_withheld_because_of_it() -> None:
+    """Asked for an older freeze on demand, its clock counts as read today; the poll of today's freeze must know that it
+    was not told."""
+
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: line.up)
+        question = Question(0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
+        line.ask(question)
+        assert (await question.told).outcome == "ok"
+        allowed.append(True)
+        line.wake()
+        await site.until(lambda: len(site.arrived) == 10)
+        assert {it.freeze.clock_skew for it in site.arrived} == {None}
+        assert site.took_the_truth()
+
+    allowed: list[bool] = []
+
+    class NoClock(Site):
+        def answer(self, frame: Frame, clock: datetime) -> bytes:
+            if asked(frame).startswith("040001"):
+                return encode(Frame(frame.address, 0xD1, b"\x02"))
+            return super().answer(frame, clock)
+
+    def site() -> Site:
+        made = NoClock(meters=1)
+        made.at = NOON.replace(hour=0, minute=0, second=0) - timedelta(seconds=30)
+        made.at = NOON
+        return made
+
+    told(site, story)
+
+
+@pytest.mark.parametrize("ahead", [1, -1])
+def test_a_clock_that_is_off_by_whole_days_is_seen_by_a_question_behind_a_poll_that_read_the_time_of_day(
+    ahead: int,
+) -> None:
+    async def story(site: Site, line: Line) -> None:
+        question = Question(0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=3))
+
+        def ask(frame: Frame) -> None:
+            if asked(frame) == "04000102" and not question.told.done():
+                site.on_request = lambda frame: None
+                line.ask(question)
+
+        site.on_request = ask
+        assert (await question.told).outcome == "no_data"
+        assert not site.arrived
+
+    def site() -> Site:
+        made = Site(meters=1)
+        made.clock_off = {address_of(0): timedelta(days=ahead)}
+        return made
+
+    told(site, story)
+
+
+def test_the_freeze_of_a_meter_with_a_wrong_clock_is_not_mixed_at_its_own_midnight() -> None:
+    """Three hours fast and read on demand, so its skew is known; at 21:00 it freezes behind the stamp of a poll."""
+    fast = timedelta(hours=3)
+    nine = NOON.replace(hour=21)
+
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: line.up)
+        question = Question(1, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
+        line.ask(question)
+        assert (await question.told).outcome == "ok"
+        site.arrived.clear()
+
+        def freeze_behind_the_stamp(frame: Frame) -> None:
+            if asked(frame).startswith("050600") and frame.address == address_of(1):
+                site.on_request = jump
+
+        def jump(frame: Frame) -> None:
+            site.at += timedelta(seconds=3)
+            site.on_request = lambda frame: None
+
+        site.at, site.began = nine - timedelta(seconds=2), time.monotonic()
+        site.on_request = freeze_behind_the_stamp
+        allowed.append(True)
+        line.rebuild([])
+        line.wake()
+        await site.until(lambda: len({day for it, day in site.days if it == address_of(1)}) >= 3)
+        assert site.took_the_truth()
+
+    allowed: list[bool] = []
+
+    def site() -> Site:
+        made = Site(meters=2, hand_on=lambda arrival: bool(allowed) and made._take(arrival))
+        made.clock_off[address_of(1)] = fast
+        return made
+
+    told(site, story)
+
+
+def test_one_poll_counts_the_silence_of_a_meter_once() -> None:
+    async def story(site: Site, line: Line) -> None:
+        site.silent = {address_of(0)}
+        await site.until(lambda: bool(site.requests))
+        await asyncio.sleep(0.9)
+        assert len(site.requests) == 1
+        site.silent.clear()
+        await site.until(lambda: len(site.arrived) == 10)
+
+    told(lambda: Site(meters=1, pace=Pace(retry_s=600.0, reconnect_s=0.1)), story)
+
+
+def test_the_clock_of_a_meter_is_read_once_for_all_the_slots_of_a_poll() -> None:
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) == 10)
+        assert [asked(it) for it in site.requests].count("04000102") == 1
+
+    told(lambda: Site(meters=1), story)
+
+
+def test_what_was_read_waits_for_room_and_is_not_read_again() -> None:
+    is_full = [True]
+
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.requests) >= 3 * 10)
+        await asyncio.sleep(0.5)
+        asked_before = len(site.requests)
+        await asyncio.sleep(1.5)
+        assert len(site.requests) == asked_before
+        is_full.clear()
+        await site.until(lambda: len(site.arrived) == 30)
+        assert sorted(set(site.days)) == sorted(site.days)
+        assert site.took_the_truth()
+
+    def site() -> Site:
+        made = Site(hand_on=lambda arrival: not is_full and made._take(arrival))
+        return made
+
+    told(site, story)
+
+
+def test_the_living_are_read_although_the_dead_never_stop_being_due() -> None:
+    """A retry shorter than it takes to ask all the dead once: today's freezes of the dead come first for ever."""
+
+    async def story(site: Site, line: Line) -> None:
+        site.silent = set(map(address_of, range(2, 12)))
+        await site.until(lambda: len(site.arrived) == 2 * 20)
+        assert site.took_the_truth()
+
+    told(lambda: Site(meters=12, days=20, pace=Pace(retry_s=1.0, reconnect_s=0.1)), story)
+
+
+def test_many_dead_whose_freeze_of_today_is_missing_do_not_make_a_line_silent_whose_others_answer() -> None:
+    """Only the dead lack today's freeze; the living are wanted for older days and must be among the probes."""
+
+    async def story(site: Site, line: Line) -> None:
+        today = NOON.date()
+        line.rebuild((number, today) for number in range(14, 18))
+        site.silent = set(map(address_of, range(14)))
+        await site.until(lambda: len([it for it in site.days if it[1] != today]) >= 4 * 9)
+        assert not line.is_silent
+
+    told(lambda: Site(meters=18, pace=Pace(retry_s=600.0, reconnect_s=0.1)), story)
+
+
+def test_a_poll_that_takes_into_the_midnight_gives_nothing() -> None:
+    """A meter that needs half a minute for each answer freezes between its stamp and its energies."""
+
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) == 10)
+        site.arrived.clear()
+
+        def jump(frame: Frame) -> None:
+            if asked(frame).startswith("050601"):
+                site.at += timedelta(seconds=70)
+                site.on_request = lambda frame: None
+
+        site.at, site.began = NOON.replace(hour=0) + timedelta(days=1, seconds=-65), time.monotonic()
+        site.on_request = jump
+        line.rebuild([])
+        line.wake()
+        await asyncio.sleep(1.0)
+        assert site.took_the_truth()
+
+    told(lambda: Site(meters=1), story)
+
+
+def test_a_question_on_a_line_whose_task_dies_is_answered() -> None:
+    async def story(site: Site, line: Line) -> None:
+        def spoilt(*_: Any) -> Any:
+            raise RuntimeError("spoilt")
+
+        await site.until(lambda: len(site.arrived) == 30)
+        line._driver = spoilt  # type: ignore[method-assign]
+        question = Question(0, "registers", time.monotonic() + ENOUGH_S)
+        line.ask(question)
+        async with asyncio.timeout(5):
+            assert (await question.told).outcome == "line_down"
+
+    told(Site, story)
