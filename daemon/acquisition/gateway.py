@@ -393,7 +393,9 @@ class Gateway(Route):
         patience, jobs = self._patience, list[tuple[int, date]]()
         if self._is_online:
             most = 1 if patience.line_is_silent else MOST_ASKED
-            jobs = self._wanted.jobs(now, patience.ready(now), most, in_turn=patience.line_is_silent)
+            jobs = self._wanted.jobs(
+                *(now, patience.ready(now), most), doubtful=patience.doubtful(), in_turn=patience.line_is_silent
+            )
         await _together(self._read_slot(connection, *job) for job in jobs)
         return bool(jobs)
 

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
+from math import inf
 from typing import Any, TypeVar
 
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
+from daemon.acquisition.bell import Bell
 from daemon.acquisition.conversation import Conversation, Timing, Wire
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import Credentials, Driver
@@ -57,6 +59,8 @@ MOST_PROBES = 4
 """A meter that skipped freezes has shifted their indexes: so many reads to find a day."""
 FIRST_WAIT_ON_A_WIRE_S = 0.2
 """Most meters on a bus of their own answer sooner; the standard allows 0.5 s."""
+GUARD_OVER_A_NETWORK_S = 0.5
+"""A network delays an answer by more than meters do, and to wait for it keeps no wire idle."""
 ENERGY = Quantity.FORWARD_ACTIVE_ENERGY
 BEFORE_MIDNIGHT_S = 2.0
 """So long before a host freeze nothing else is begun."""
@@ -109,7 +113,7 @@ class Talk:
         if self._last is not None:
             self._last.dirty = False
 
-    async def listen(self, woken: asyncio.Event, timeout_s: float) -> None:
+    async def listen(self, woken: Bell, timeout_s: float) -> None:
         """Wait until woken, listening: a carrier that goes away is noticed (LineDown), what nobody asked for is dropped
         before the next question."""
         if isinstance(self.channel, StreamChannel):
@@ -125,7 +129,7 @@ class Talk:
         if not hearing.cancelled() and hearing.result():
             self.dirty = True
 
-    async def _listen_in_place(self, channel: StreamChannel, woken: asyncio.Event, timeout_s: float) -> None:
+    async def _listen_in_place(self, channel: StreamChannel, woken: Bell, timeout_s: float) -> None:
         stray = _Stray(woken)
         try:
             channel.listen(stray)
@@ -145,7 +149,7 @@ class _Stray:
 
     __slots__ = ("_woken", "error", "was_heard")
 
-    def __init__(self, woken: asyncio.Event) -> None:
+    def __init__(self, woken: Bell) -> None:
         self._woken, self.was_heard = woken, False
         self.error: LineDown | None = None
 
@@ -232,8 +236,12 @@ class Line(Route):
             self._is_up(True)
             if isinstance(channel, StreamChannel) and channel.byte_s:
                 self._patience.first_wait_s = FIRST_WAIT_ON_A_WIRE_S
+            else:
+                self._patience.guard_s = GUARD_OVER_A_NETWORK_S
             self._patience.unblock()
-            await self._work(self._talk_over(channel), time.monotonic() + min(REOPEN_S, self._pace.retry_s))
+            # A terminal proves by its heartbeats that it is there; whatever else is silent may have lost us.
+            reopen_s = inf if self.is_one_of_many else min(REOPEN_S, self._pace.retry_s)
+            await self._work(self._talk_over(channel), time.monotonic() + reopen_s)
 
     def _talk_over(self, channel: Channel) -> Talk:
         wire_of_line: Wire = self.tap

@@ -40,6 +40,8 @@ class Patience:
 
     def __init__(self, count: int, *, longest_wait_s: float, longest_pause_s: float) -> None:
         self._longest_wait_s, self._longest_pause_s = longest_wait_s, longest_pause_s
+        self.guard_s = GUARD_S
+        """More where the way is long and its delays are not the meters'."""
         self.first_wait_s = longest_wait_s
         """For the first answer on a line of which nothing is known; less where most are quick and nothing is lost."""
         self._times = array("f", [nan, nan, 0.0]) * count
@@ -71,7 +73,7 @@ class Patience:
         delays = np.frombuffer(self._times, dtype=np.float32)[::3]
         known = delays[delays == delays]
         if len(known):
-            return self._bounded(float(known.max()) + GUARD_S)
+            return self._bounded(float(known.max()) + self.guard_s)
         return self._bounded(self.first_wait_s * 4 ** len(self._silent_in_a_row))
 
     def took(self, meter: int, delay_s: float) -> None:
@@ -84,7 +86,7 @@ class Patience:
             swing += (abs(off) - swing) / 4
             known += off / 8
         self._times[3 * meter] = known = max(0.0, known)
-        self._times[3 * meter + 1] = self._bounded(known + max(GUARD_S, 4 * swing))
+        self._times[3 * meter + 1] = self._bounded(known + max(self.guard_s, 4 * swing))
         self._times[3 * meter + 2] = swing
 
     def _bounded(self, wait_s: float) -> float:
@@ -156,8 +158,10 @@ class Patience:
 
     def doubtful(self) -> NDArray[np.bool_] | None:
         """The parked, of whom one at a time is enough; None when there are none, or the last of them that was asked
-        is back."""
-        return self._misses >= PARK_AFTER if self._parked_at and not self.line_is_silent else None
+        is back. While the line is silent, at every other probe: who was silent before it was."""
+        if self.line_is_silent:
+            return None if self._probes % 2 else self._misses > 0
+        return self._misses >= PARK_AFTER if self._parked_at else None
 
     def unblock(self) -> None:
         """The way was opened: whoever was silent is asked at once, of a silent line one. The parked have one try

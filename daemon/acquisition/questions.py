@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
@@ -42,7 +41,7 @@ class Questions:
     """What one route is still to be asked, first come first served. Whoever cancels `told` is not served."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Question] = deque()
+        self._waiting: list[Question] = []
         self._begun: Question | None = None
 
     def __bool__(self) -> bool:
@@ -54,12 +53,12 @@ class Questions:
 
     def add_first(self, question: Question) -> None:
         """It was begun and had to give way."""
-        self._waiting.appendleft(question)
+        self._waiting.insert(0, question)
 
     def next(self, now_s: float) -> Question | None:
         """The next that somebody waits for; those whose time is over are told so."""
         while self._waiting:
-            question = self._waiting.popleft()
+            question = self._waiting.pop(0)
             if question.told.done():
                 continue
             if question.expires_at > now_s:
@@ -74,4 +73,4 @@ class Questions:
             self._begun.settle(Told("line_down", reason=reason))
             self._begun = None
         while self._waiting:
-            self._waiting.popleft().settle(Told("line_down", reason=reason))
+            self._waiting.pop(0).settle(Told("line_down", reason=reason))

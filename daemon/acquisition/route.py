@@ -16,6 +16,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
+from daemon.acquisition.bell import Bell
 from daemon.acquisition.midnight import Midnights, near_midnight
 from daemon.acquisition.orders import Orders
 from daemon.acquisition.patience import Patience
@@ -83,7 +84,7 @@ class Route(ABC):
         self._midnights = Midnights([number for number, has in enumerate(has_memory) if not has])
         self._orders = Orders(name, pool, authority, now)
         self._questions = Questions()
-        self._woken = asyncio.Event()
+        self._woken = Bell()
         metrics.LINES.labels(self.shown_as).inc(0)
 
     @abstractmethod

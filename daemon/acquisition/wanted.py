@@ -102,8 +102,8 @@ class Wanted:
         the meter's memory soonest; meters take turns. Older days that a meter was asked for in vain come last: else
         what it never had would keep the line from what others have.
 
-        `ready`: who may be asked; `doubtful`: of whom one is enough; `in_turn`: whoever was asked longest ago,
-        whatever the day: the silence of those who lack today's freeze says nothing of the others.
+        `ready`: who may be asked; `doubtful`: of whom one is enough. `in_turn`: whatever the day, the doubtful last,
+        because the silence of those who lack today's freeze says nothing of the others.
         """
         if len(self._mask) <= FEW and not self._not_there and doubtful is None and not in_turn:
             return self._few_jobs(now_s, ready, most, only_today=only_today)
@@ -112,14 +112,17 @@ class Wanted:
             missing &= TODAY
         again = self._in_vain(missing, now_s)
         lacking = missing | again
-        if doubtful is not None:
+        if doubtful is None:
+            doubtful = np.zeros_like(ready)
+        elif not in_turn:
             others = np.flatnonzero(doubtful & (lacking != 0))
             others = others[np.argsort(self._last_asked[others], kind="stable")][1:]
             missing[others] = again[others] = lacking[others] = 0
         meters = np.flatnonzero(lacking)
-        meters = meters[np.argsort(self._last_asked[meters], kind="stable")]
         if in_turn:
-            meters = meters[:most]
+            meters = meters[np.lexsort((self._last_asked[meters], doubtful[meters]))][:most]
+        else:
+            meters = meters[np.argsort(self._last_asked[meters], kind="stable")]
         found: list[tuple[int, date]] = []
         for bits in (missing, again):
             for age, several in _columns(meters, bits[meters]):

@@ -270,10 +270,11 @@ class Terminals:
         admission.add_done_callback(partial(self._admitted, connection, session))
 
     def _admitted(self, connection: socket.socket, session: Session, admission: asyncio.Task[None]) -> None:
-        """It is connected, or not; cancelled, it may not even have begun."""
+        """It is connected, or not. Cancelled, it may not even have begun, and uvloop tells no end of its connection."""
         self._admissions.discard(admission)
         if session.transport is None:
             connection.close()
+        if session.transport is None or admission.cancelled():
             self.lost(session)
 
     async def _connect(self, connection: socket.socket, session: Session) -> None:

@@ -15,6 +15,7 @@ from daemon.acquisition.patience import (
     LINE_SILENT_AFTER,
     LONGEST_LINE_PAUSE_S,
     PARK_AFTER,
+    PARKED_REST,
     RETURN_HELPS_EVERY_S,
     SUSPECT_PAUSE_S,
     Patience,
@@ -240,6 +241,20 @@ def test_the_return_of_one_parked_meter_helps_the_others_but_not_all_the_time() 
     assert may_ask(patience, 11.0) == {0, 1, 2, 3}
 
 
+def test_the_parked_together_take_only_a_share_of_the_line() -> None:
+    patience = patience_of(5, longest_pause_s=1.0)
+    for meter in (0, 1, 2):
+        park(patience, meter)
+        patience.answered(4, 0.0)
+    assert may_ask(patience, PARKED_REST * LONGEST_WAIT_S - 0.1) == {3, 4}
+    assert may_ask(patience, PARKED_REST * LONGEST_WAIT_S) == {0, 1, 2, 3, 4}
+    doubtful = patience.doubtful()
+    assert doubtful is not None
+    assert doubtful.tolist() == [True, True, True, False, False]
+    patience.answered(1, 7.0)
+    assert patience.doubtful() is None, "one is back: perhaps all are"
+
+
 # --- any order of events ------------------------------------------------------------------------------------------
 
 
@@ -254,11 +269,11 @@ class AnyOrder(RuleBasedStateMachine):
         self.until = dict.fromkeys(range(count), 0.0)
         self.row: set[int] = set()
         self.is_silent = False
-        self.probes, self.probe_at, self.helped_at = 0, 0.0, float("-inf")
+        self.probes, self.probe_at, self.helped_at, self.parked_at = 0, 0.0, float("-inf"), 0.0
 
     def _open_all(self) -> None:
         self.row.clear()
-        self.probes, self.probe_at = 0, 0.0
+        self.probes, self.probe_at, self.parked_at = 0, 0.0, 0.0
         self.misses = {meter: min(misses, PARK_AFTER) for meter, misses in self.misses.items()}
         self.until = dict.fromkeys(self.until, 0.0)
 
@@ -284,6 +299,8 @@ class AnyOrder(RuleBasedStateMachine):
             assert news == "line silent"
             return
         over = self.misses[meter] - PARK_AFTER
+        if over >= 0:
+            self.parked_at = self.now_s + PARKED_REST * LONGEST_WAIT_S
         pause_s = SUSPECT_PAUSE_S if over < 0 else min(LONGEST_PAUSE_S, FIRST_PARKED_PAUSE_S * 2.0**over)
         self.until[meter] = self.now_s + pause_s
         assert news == ("parked" if over == 0 else None)
@@ -297,6 +314,8 @@ class AnyOrder(RuleBasedStateMachine):
         if self.is_silent:
             self.is_silent = False
             self._open_all()
+        if self.misses[meter] >= PARK_AFTER:
+            self.parked_at = 0.0
         if self.misses[meter] >= PARK_AFTER and self.now_s - self.helped_at > RETURN_HELPS_EVERY_S:
             self.helped_at = self.now_s
             self.until = dict.fromkeys(self.until, 0.0)
@@ -313,6 +332,8 @@ class AnyOrder(RuleBasedStateMachine):
     def both_say_the_same(self) -> None:
         parked = {meter for meter, misses in self.misses.items() if misses >= PARK_AFTER}
         ready = {meter for meter, until in self.until.items() if until <= self.now_s}
+        if self.parked_at > self.now_s:
+            ready -= parked
         if self.is_silent:
             ready = set(self.until) if self.probe_at <= self.now_s else set()
         assert may_ask(self.patience, self.now_s) == ready

@@ -50,8 +50,15 @@ class Model:
     def jobs(self, now_s: float, most: int, only_today: bool) -> list[tuple[int, date]]:
         found: list[tuple[int, date]] = []
         before = dict(self.asked_at)
-        for day in self.memory()[:1] if only_today else self.memory():
+        days = [
+            (day, is_again)
+            for is_again in (False, True)
+            for day in self.memory()
+            if not only_today or day == self.today
+        ]
+        for day, is_again in days:
             ready = [m for m in range(len(self.installed)) if self.wanted(m, day) and self.ready_at(m, day) <= now_s]
+            ready = [m for m in ready if (day != self.today and (m, day) in self.slot_pause) == is_again]
             asked = sorted(ready, key=lambda m: (before.get(m, 0), m))[: most - len(found)]
             self.asked_at |= dict.fromkeys(asked, now_s)
             found += [(meter, day) for meter in asked]
@@ -71,7 +78,9 @@ actions = st.one_of(
     st.tuples(st.just("pause"), meters, st.sampled_from([0.0, 3.0, 50.0])),
     st.tuples(st.just("rebuild"), st.sets(st.tuples(meters, ages), max_size=12)),
     st.tuples(st.just("roll"), st.sampled_from([1, 1, 1, 2, 5, 61, 62, 63, 200, 0, -1, -7, -63])),
-    st.tuples(st.just("jobs"), st.sampled_from([0.0, 1.0, 10.0, 45.0, 400.0]), st.sampled_from([1, 2, 7]), st.booleans()),
+    st.tuples(
+        st.just("jobs"), st.sampled_from([0.0, 1.0, 10.0, 45.0, 400.0]), st.sampled_from([1, 2, 7]), st.booleans()
+    ),
 )
 
 
@@ -148,6 +157,39 @@ def test_today_comes_first_then_the_slots_that_fall_out_of_the_memory_soonest():
         (1, date(2026, 1, 1)),
         (0, date(2026, 1, 1)),
     ]
+
+
+def test_what_was_asked_for_in_vain_waits_until_the_others_were_asked():
+    """Meters that never had the oldest days must not keep the line from the days that they have."""
+    today = date(2026, 3, 16)
+    plan = Wanted([date(2020, 1, 1)] * 20, days=3, today=today)
+    all_of_them, now_s = np.ones(20, dtype=bool), 0.0
+    oldest = today - 2 * ONE_DAY
+    for _ in range(20):
+        for meter, day in plan.jobs(now_s, all_of_them, 1):
+            plan.take(meter, day)
+    for meter in range(20):
+        plan.not_there(meter, oldest, now_s, first_s=1.0, longest_s=1.0)
+    assert {day for _, day in plan.jobs(now_s + 5, all_of_them, 20)} == {today - ONE_DAY}
+
+
+def test_of_the_doubtful_one_is_asked_and_each_in_its_turn():
+    today = date(2026, 3, 16)
+    plan = Wanted([date(2020, 1, 1)] * 4, days=1, today=today)
+    doubtful = np.array([False, True, True, True])
+    asked = [
+        [m for m, _ in plan.jobs(float(now_s), np.ones(4, dtype=bool), 9, doubtful=doubtful)] for now_s in range(1, 7)
+    ]
+    assert [sorted(it) for it in asked] == [[0, 1], [0, 2], [0, 3]] * 2
+
+
+def test_a_silent_line_is_probed_by_who_was_not_silent_before_whatever_its_day():
+    today = date(2026, 3, 16)
+    plan = Wanted([date(2020, 1, 1)] * 3, days=2, today=today)
+    plan.fill(2, today)
+    doubtful, ready = np.array([True, True, False]), np.ones(3, dtype=bool)
+    assert plan.jobs(1.0, ready, 1, doubtful=doubtful, in_turn=True) == [(2, today - ONE_DAY)]
+    assert plan.jobs(2.0, ready, 1, in_turn=True) == [(0, today)]
 
 
 def test_a_slot_before_the_meter_was_there_is_never_asked_for():

@@ -602,11 +602,14 @@ def test_a_meter_that_tells_no_clock_is_not_withheld_because_of_it() -> None:
     was not told."""
 
     async def story(site: Site, line: Line) -> None:
+        line.rebuild([(0, NOON.date())])
         await site.until(lambda: line.up)
         question = Question(0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
         line.ask(question)
         assert (await question.told).outcome == "ok"
+        site.arrived.clear()
         allowed.append(True)
+        line.rebuild([])
         line.wake()
         await site.until(lambda: len(site.arrived) == 10)
         assert {it.freeze.clock_skew for it in site.arrived} == {None}
@@ -621,10 +624,7 @@ def test_a_meter_that_tells_no_clock_is_not_withheld_because_of_it() -> None:
             return super().answer(frame, clock)
 
     def site() -> Site:
-        made = NoClock(meters=1)
-        made.at = NOON.replace(hour=0, minute=0, second=0) - timedelta(seconds=30)
-        made.at = NOON
-        return made
+        return NoClock(meters=1, may_backfill=lambda: bool(allowed))
 
     told(site, story)
 
@@ -659,6 +659,7 @@ def test_the_freeze_of_a_meter_with_a_wrong_clock_is_not_mixed_at_its_own_midnig
     nine = NOON.replace(hour=21)
 
     async def story(site: Site, line: Line) -> None:
+        line.rebuild((number, NOON.date()) for number in range(2))
         await site.until(lambda: line.up)
         question = Question(1, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
         line.ask(question)
@@ -684,7 +685,7 @@ def test_the_freeze_of_a_meter_with_a_wrong_clock_is_not_mixed_at_its_own_midnig
     allowed: list[bool] = []
 
     def site() -> Site:
-        made = Site(meters=2, hand_on=lambda arrival: bool(allowed) and made._take(arrival))
+        made = Site(meters=2, at=nine - timedelta(minutes=30), may_backfill=lambda: bool(allowed))
         made.clock_off[address_of(1)] = fast
         return made
 
@@ -748,9 +749,9 @@ def test_many_dead_whose_freeze_of_today_is_missing_do_not_make_a_line_silent_wh
 
     async def story(site: Site, line: Line) -> None:
         today = NOON.date()
-        line.rebuild((number, today) for number in range(14, 18))
-        site.silent = set(map(address_of, range(14)))
-        await site.until(lambda: len([it for it in site.days if it[1] != today]) >= 4 * 9)
+        line.rebuild((number, today) for number in range(12, 18))
+        site.silent = set(map(address_of, range(12)))
+        await site.until(lambda: len([it for it in site.days if it[1] != today]) >= 6 * 9)
         assert not line.is_silent
 
     told(lambda: Site(meters=18, pace=Pace(retry_s=600.0, reconnect_s=0.1)), story)

@@ -741,3 +741,50 @@ count = {len(ADDRESSES)}
                 await site.until(lambda: set(site.slots()) >= owed())
 
     run(scene())
+
+
+def test_a_silent_gateway_is_probed_by_one_question_at_a_time(broker):
+    async def scene():
+        site = Site(broker, family=OwnForm("meterd", "gw"))
+        asked, at_once = [], []
+        gateway = site.gateway
+
+        async def silence(connection, number, day):
+            asked.append(number)
+            at_once[-1] += 1
+            await asyncio.sleep(0)
+            gateway._was_silent(number, "no reply")
+
+        gateway._read_slot = silence
+        gateway._patience.silent(0, 0.0)
+        gateway._patience.silent(1, 0.0)
+        gateway._patience.silent(2, 0.0)
+        assert gateway.is_silent
+        at_once.append(0)
+        await gateway._collect(None)
+        assert at_once == [1]
+
+    run(scene())
+
+
+def test_a_lost_connection_ends_every_question_that_waits_and_no_meter_is_blamed(broker):
+    async def scene():
+        gateway = Site(broker).gateway
+        ended = []
+
+        async def read_slot(connection, number, day):
+            try:
+                if number == 1:
+                    raise LineDown("the broker is gone")
+                await asyncio.sleep(PATIENCE_S)
+                gateway._was_silent(number, "no reply")
+            finally:
+                ended.append(number)
+
+        gateway._read_slot = read_slot
+        with pytest.raises(LineDown):
+            await gateway._collect(None)
+        assert {0, 1, 2} == set(ended)
+        assert not gateway._patience.is_troubled
+
+    run(scene())

@@ -21,7 +21,7 @@ from daemon.acquisition.conversation import Conversation, Timing
 from daemon.listeners import terminal_rows
 from protocols.channels import terminals as room
 from protocols.channels.registration import ANSWER_GAP_S, Greetings, Sieve, heartbeat, registration
-from protocols.channels.terminals import Limits, Terminals, server_tls
+from protocols.channels.terminals import MOST_UNSENT, Limits, Session, Terminals, server_tls
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import LineDown
 from simulators.bus import SimulatedBus
@@ -487,6 +487,39 @@ def test_a_silent_session_is_closed_and_one_with_heartbeats_is_not(run):
                 await channel.receive()
             assert list(terminals.sessions) == ["T2"]
             assert terminals.counts.silent_closed == 1
+
+    run(scene())
+
+
+def test_a_terminal_that_never_reads_the_answers_to_its_heartbeats_is_hung_up_on(run):
+    """Or they would pile up here for as long as it goes on."""
+
+    class Deaf:
+        def __init__(self):
+            self.unsent, self.is_ended = 0, False
+
+        def write(self, data):
+            self.unsent += len(data)
+
+        def get_write_buffer_size(self):
+            return self.unsent
+
+        def is_closing(self):
+            return self.is_ended
+
+        def abort(self):
+            self.is_ended = True
+
+    async def scene():
+        async with listening() as terminals:
+            session, deaf = Session(terminals, "127.0.0.1", 1, 0.0), Deaf()
+            session.connection_made(deaf)
+            session.data_received(reg("T1"))
+            for _ in range(2 * MOST_UNSENT):
+                session.data_received(BEAT)
+            assert session.is_over
+            assert deaf.is_ended
+            assert deaf.unsent < MOST_UNSENT + 100
 
     run(scene())
 
