@@ -2,7 +2,6 @@
 
 PYTHON ?= python3
 BENCHES = codec mqtt tcp serial
-LONG_BENCHES = terminals million hour
 
 .PHONY: demo test check bench bench-long fuzz venv clean
 
@@ -26,7 +25,9 @@ bench: venv
 
 # Half an hour, half an hour, an hour; and 100,000 exchanges with faults.
 bench-long: venv
-	@for bench in $(LONG_BENCHES); do echo "== $$bench"; PYTHONPATH=. .venv/bin/python tests/bench/bench_$$bench.py; done
+	@echo "== terminals"; PYTHONPATH=. .venv/bin/python tests/bench/bench_terminals.py --hold-s 600
+	@echo "== million"; PYTHONPATH=. .venv/bin/python tests/bench/bench_million.py
+	@echo "== hour"; PYTHONPATH=. .venv/bin/python tests/bench/bench_hour.py
 	@echo "== faults"; PYTHONPATH=. .venv/bin/python -m tests.bench.faults
 
 # Coverage-guided, the same inputs for the same seed; about an hour for the whole number on one core.

@@ -265,6 +265,8 @@ def _meters(
         devices[name_there] = key
         if row["protocol"] == MQTT and set(found[key].device) & set("+#/"):
             problem("device", "is part of a topic: it must not hold +, # or /")
+        if row["protocol"] in DLT645 and found[key].decimals < 2:
+            problem("decimals", "a DL/T 645 meter tells 0.01 kWh: leave it empty, or write 2 or more")
         if found[key].relay and row["protocol"] == DLT645[1]:
             problem("relay", "the standard of 1997 knows no relay")
         if found[key].relay and profile is not None and profile.relay is None:

@@ -242,6 +242,7 @@ class Line(Route):
             # A terminal proves by its heartbeats that it is there; whatever else is silent may have lost us.
             reopen_s = inf if self.is_one_of_many else min(REOPEN_S, self._pace.retry_s)
             await self._work(self._talk_over(channel), time.monotonic() + reopen_s)
+            log.info("line opened anew, nobody answers", line=self.name)
 
     def _talk_over(self, channel: Channel) -> Talk:
         wire_of_line: Wire = self.tap
@@ -278,7 +279,11 @@ class Line(Route):
 
     def _give_way(self) -> None:
         """Between two exchanges. Preempted when something more urgent came."""
-        if self._orders.is_due() or (self._questions and not self._answering):
+        if (
+            self._orders.is_due()
+            or (self._questions and not self._answering)
+            or self._midnights.opens_in_s(self._night_time()) < BEFORE_MIDNIGHT_S
+        ):
             raise Preempted
 
     def _giving_way(self, exchange: Exchange[Any, T]) -> Exchange[Any, T]:

@@ -143,8 +143,8 @@ class Route(ABC):
 
     @property
     def is_silent(self) -> bool:
-        """True while none of its meters answers although the way is open."""
-        return self._patience.line_is_silent
+        """True while none of its meters answers although the way is open, and something is wanted of them."""
+        return self._patience.line_is_silent and self._wanted.counts()[0] > 0
 
     # --- its life ---------------------------------------------------------------------------------------------------
 

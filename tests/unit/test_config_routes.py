@@ -87,3 +87,13 @@ def test_a_relay_without_a_button_must_be_agreed_to_close_at_once(tmp_path: Path
     with pytest.raises(ConfigError) as refusal:
         site(tmp_path, meter, reconnect="allow_close")
     assert "closes at once: reconnect must be close, not allow_close" in str(refusal.value)
+
+
+def test_a_register_of_dlt645_has_two_decimals_at_least(tmp_path: Path) -> None:
+    site(tmp_path)
+    (tmp_path / "meters.csv").write_text(
+        "address,line,point,installed_on,decimals\n000000000001,hall,P1,2026-01-01,1\n"
+    )
+    with pytest.raises(ConfigError) as refusal:
+        load_site(tmp_path / "meterd.toml")
+    assert "meters.csv:2: decimals: a DL/T 645 meter tells 0.01 kWh" in str(refusal.value)

@@ -46,6 +46,8 @@ def test_after_every_failure_it_looks_again(error: BaseException, is_raised: boo
 
         async def do(_: object) -> None: ...
 
+        orders.wake()
+
         if is_raised:
             with pytest.raises(type(error)):
                 await orders.serve(do)

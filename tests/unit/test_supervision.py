@@ -14,11 +14,13 @@ from daemon.supervision import Supervisor
 @pytest.mark.parametrize("death", ["error", "end", "what it waits for is cancelled", "it is cancelled"])
 def test_a_task_that_dies_is_started_again(death: str) -> None:
     starts = 0
+    came_back = asyncio.Event()
 
     async def task() -> None:
         nonlocal starts
         starts += 1
         if starts > 1:
+            came_back.set()
             await asyncio.sleep(60)
         if death == "error":
             raise RuntimeError("spoilt")
@@ -37,8 +39,7 @@ def test_a_task_that_dies_is_started_again(death: str) -> None:
                 (running,) = (it for it in asyncio.all_tasks() if it.get_name() == "poll")
                 running.cancel()
             async with asyncio.timeout(5):
-                while starts < 2:
-                    await asyncio.sleep(0.01)
+                await came_back.wait()
 
     with mock.patch.object(supervision, "RESTART_PAUSE_S", (0.01,)):
         asyncio.run(scene())

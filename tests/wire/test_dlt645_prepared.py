@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from protocols.dlt645 import batch
 from protocols.dlt645.exchanges import CODEC_2007
 from protocols.dlt645.frame import Decoder, Frame, checksum, encode, raw
-from protocols.dlt645.prepared import PreparedMeter, PreparedEnergies, as_kwh, general_registers
+from protocols.dlt645.prepared import PreparedEnergies, PreparedMeter, as_kwh, general_registers
 from protocols.errors import FrameError, MeterRefused
 
 ADDRESS = "000000001600"
