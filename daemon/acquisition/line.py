@@ -164,6 +164,12 @@ class _Stray:
 class Line(Route):
     """The task of one line and what it knows."""
 
+    __slots__ = (
+        *("_answering", "_clock_set_on", "_clocks_to_set", "_credentials", "_driver_of", "_drivers", "_may_backfill"),
+        *("_odd", "_offer", "_open_channel", "_pipelined", "_poll", "_polled", "_polled_on", "_replies", "_set_clocks"),
+        *("_shift", "_skew_on", "_skew_s", "_timing", "longest_step_s", "tap"),
+    )
+
     def __init__(
         self,
         name: str,

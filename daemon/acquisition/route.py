@@ -50,6 +50,11 @@ class Route(ABC):
     `shown_as` is its name in metrics: many terminals of one listener share one.
     """
 
+    __slots__ = (
+        *("__dict__", "_authority", "_midnights", "_now", "_number", "_orders", "_pace", "_patience", "_questions"),
+        *("_wanted", "_woken", "down_reason", "meters", "name", "progress", "shown_as", "up"),
+    )
+
     longest_step_s: float
     """Longer between two signs of life, and it is stuck."""
 
