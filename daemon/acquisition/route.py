@@ -51,7 +51,18 @@ class Route(ABC):
     """
 
     __slots__ = (
-        *("__dict__", "_authority", "_midnights", "_now", "_number", "_orders", "_pace", "_patience", "_questions"),
+        *(
+            "__dict__",
+            "__weakref__",
+            "_authority",
+            "_midnights",
+            "_now",
+            "_number",
+            "_orders",
+            "_pace",
+            "_patience",
+            "_questions",
+        ),
         *("_wanted", "_woken", "down_reason", "meters", "name", "progress", "shown_as", "up"),
     )
 
