@@ -20,7 +20,11 @@ from tests.acceptance.stage import METERD, Stage
 from tests.servers.certificates import make_certificates, tls_settings
 from tests.servers.mosquitto import LISTENER, Mosquitto, free_port
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [
+    pytest.mark.acceptance,
+    # It is about lines and commands, and takes minutes: one server is enough.
+    pytest.mark.parametrize("server", ["embedded_server"], indirect=True, ids=["embedded"]),
+]
 
 OWN, DTU, PLUG, TERMINAL = "000000001001", "000000002001", "000000003001", "000000004001"
 DAYS = 3

@@ -17,7 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.stage import METERD, METERS, POOR, Stage, stage
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [
+    pytest.mark.acceptance,
+    # It is about lines and commands, and takes minutes: one server is enough.
+    pytest.mark.parametrize("server", ["embedded_server"], indirect=True, ids=["embedded"]),
+]
 DEAD = "000000009999"
 GATE = METERS["gate-1"]
 

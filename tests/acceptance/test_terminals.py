@@ -15,7 +15,11 @@ import pytest
 from simulators.remote import RemoteBench
 from tests.acceptance.stage import DAYS, METERD, SITE, ZONE, Stage, _end, _free_port
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [
+    pytest.mark.acceptance,
+    # It is about lines and commands, and takes minutes: one server is enough.
+    pytest.mark.parametrize("server", ["embedded_server"], indirect=True, ids=["embedded"]),
+]
 KNOWN, UNKNOWN = ("dtu-1", "dtu-2", "dtu-3"), "dtu-9"
 METERS_EACH = 2
 
