@@ -36,6 +36,11 @@ def staged(database_url: str, tmp_path: Path) -> Iterator[Stage]:
         yield staged
 
 
+def heed_ctrl_c() -> None:
+    """Tests that run in the background are started deaf to it, and hand that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def edit(staged: Stage, file: str, old: str, new: str) -> None:
     path = staged.folder / file
     text = path.read_text()
@@ -220,7 +225,9 @@ def test_ctrl_c_takes_back_what_was_asked(staged: Stage) -> None:
     staged.until("the line is up", lambda: staged.health()["lines"]["gate-1"]["up"])
     staged.bench.cut("gate-1", "silence")
     arguments = [METERD, "collect", "--line", "gate-1", "--what", "clock", "--json", "-c", str(staged.site)]
-    asking = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    asking = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    )
     assert asking.stdout is not None
     assert json.loads(asking.stdout.readline())["outcome"] == "silent"
     asking.send_signal(signal.SIGINT)
@@ -249,7 +256,7 @@ def test_a_meter_that_is_not_there_and_a_wrong_use_are_told(staged: Stage) -> No
 def test_a_trace_shows_frames_in_words_and_no_password(staged: Stage) -> None:
     staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
     arguments = [METERD, "trace", "gate-1", "--json", "--seconds", "60", "-c", str(staged.site)]
-    tracing = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    tracing = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     assert tracing.stdout is not None
     for address in GATE:  # so many that it is watched meanwhile
         told(staged, "collect", address, "--what", "clock")
