@@ -7,6 +7,7 @@ what happens to nearly all of them, is one assignment: its entry in the heap is 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -18,7 +19,7 @@ LATE_S = 0.02
 """When the loop itself is so late, what was waited for may lie unread: each deadline gets that time once more."""
 
 
-class Deadline:
+class Deadline(ABC):
     """Calls `expired` once the monotonic clock has passed `at`; infinite while nobody waits."""
 
     __slots__ = ("_deadlines", "at", "filed_at", "prolonged_to")
@@ -39,9 +40,9 @@ class Deadline:
         """Nobody waits any more."""
         self.at = inf
 
+    @abstractmethod
     def expired(self) -> None:
         """The time is over; called from the event loop."""
-        raise NotImplementedError
 
 
 class Deadlines:

@@ -23,7 +23,7 @@ from psycopg_pool import AsyncConnectionPool
 from daemon import metrics
 from daemon.acquisition.line import UNTRUSTED_DATES
 from daemon.acquisition.midnight import near_midnight, nearest_midnight
-from daemon.acquisition.questions import Question, Told
+from daemon.acquisition.questions import Outcome, Question, Told
 from daemon.acquisition.route import FIRST_MISSING_S, Pace, Route
 from daemon.acquisition.wanted import first_day
 from daemon.control.commands import TRIP_EXPIRY
@@ -529,8 +529,13 @@ class Gateway(Route):
             return Told("unsupported", reason=f"no {question.what} can be asked for here")
         told = await self._ask(connection, device, outgoing, what, kind)
         if isinstance(told, Answered):
-            outcomes = {"no_reply": "silent", "no_data": "no_data", "refused": "refused", "expired": "expired"}
-            return Told(outcomes.get(told.outcome, "unreadable"), reason=told.reason)  # type: ignore[arg-type]  # by name
+            outcomes: dict[str, Outcome] = {
+                "no_reply": "silent",
+                "no_data": "no_data",
+                "refused": "refused",
+                "expired": "expired",
+            }
+            return Told(outcomes.get(told.outcome, "unreadable"), reason=told.reason)
         self._was_heard(number)
         if isinstance(told, RelayTold):
             return Told("ok", _relay_state(told))

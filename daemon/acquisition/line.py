@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, date, datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from math import inf
 from typing import Any, TypeVar
 
@@ -61,7 +61,6 @@ FIRST_WAIT_ON_A_WIRE_S = 0.2
 """Most meters on a bus of their own answer sooner; the standard allows 0.5 s."""
 GUARD_OVER_A_NETWORK_S = 0.5
 """A network delays an answer by more than meters do, and to wait for it keeps no wire idle."""
-ENERGY = Quantity.FORWARD_ACTIVE_ENERGY
 BEFORE_MIDNIGHT_S = 2.0
 """So long before a host freeze nothing else is begun."""
 MOST_JOBS = 32
@@ -758,8 +757,3 @@ def _is_midnight(local_now: datetime, margin: timedelta) -> bool:
 def _as_seconds(skew: timedelta) -> int:
     """Not more than fits: a meter may think that it is 2099."""
     return max(UNKNOWN_SKEW + 1, min(2**31 - 1, round(skew.total_seconds())))
-
-
-@cache
-def _midnight_of(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day)  # noqa: DTZ001  a meter's wall clock has no zone

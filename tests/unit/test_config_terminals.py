@@ -12,22 +12,8 @@ from config.load import LoadedSite, load_site
 from config.problems import ConfigError
 from config.terminals import Terminal
 from protocols.channels.registration import LONGEST_REGISTRATION, heartbeat, registration
+from tests.unit.test_config_routes import SITE
 
-SITE = """
-[site]
-name = "Block #7"
-zone = "Asia/Shanghai"
-data_directory = "data"
-archive = "."
-tariffs = "tariffs.toml"
-[[line]]
-name = "hall"
-tcp = "127.0.0.1:9"
-[[gateway]]
-name = "plugs"
-broker = { host = "127.0.0.1" }
-family = "tasmota"
-"""
 LISTENER = """
 [[listener]]
 name = "gprs"

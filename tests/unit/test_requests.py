@@ -2,44 +2,21 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon.acquisition.conversation import Timing
-from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.line import Line
 from daemon.acquisition.on_demand import OnDemand
-from daemon.acquisition.route import Pace
 from daemon.acquisition.routes import Routes
-from daemon.control.guard import Policy
-from daemon.control.supply import Authority
 from daemon.requests import MOST_UNREAD, BadRequest, Requests
 from daemon.supervision import Supervisor
+from tests.unit.test_watching import an_idle_line
 
 ZONE = ZoneInfo("Asia/Shanghai")
 NOTHING = cast(Any, None)
-
-
-def an_idle_line(name: str) -> Line:
-    """A line that is never run: it has neither a channel nor a database."""
-    return Line(
-        name,
-        [],
-        driver_of=NOTHING,
-        open_channel=NOTHING,
-        timing=Timing(),
-        pace=Pace(1, 1),
-        backfill_days=1,
-        trace=False,
-        pool=NOTHING,
-        authority=Authority(Policy(), ZONE, True, datetime.now(UTC)),
-        credentials=None,
-        hand_on=NOTHING,
-        deadlines=Deadlines(),
-    )
 
 
 def requests_of(*lines: Line) -> Requests:

@@ -16,13 +16,13 @@ from protocols.dlt645.identifiers import VARIABLES, records
 from protocols.dlt645.values import decode_values
 from protocols.dlt645.writing import Authority
 from protocols.errors import MeterRefused
-from protocols.exchange import Exchange
 from simulators.bus import SimulatedBus
 from simulators.load import MWH_PER_KWH, SHAPES, LoadCurve
 from simulators.meter import SimulatedMeter
 from simulators.meter_1997 import SimulatedMeter1997
 from simulators.relay import Relay
 from simulators.scenario import parse_scenario, site_clock
+from tests.wire.test_simulated_settings import run
 
 METER = "000000000006"
 NOON = datetime(2026, 5, 20, 12, 0)
@@ -41,19 +41,6 @@ class SettableTime:
 
     def pass_by(self, **what: float) -> None:
         self.at += timedelta(**what)
-
-
-def run(meter: SimulatedMeter, exchange: Exchange[Frame, T]) -> T:
-    try:
-        request = next(exchange)
-        while True:
-            answer = meter.answer(request)
-            assert answer is not None
-            assert exchanges.CODEC_2007.is_answer(request, answer)
-            request = exchange.send(answer)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
 
 
 def read(meter: SimulatedMeter, identifier: str) -> bytes:
