@@ -51,7 +51,7 @@ async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None, relays=
     async with await connect(url) as connection, pool_of(url) as pool:
         found = await Site.of(1, line="gw", reconnect="close").take_over(connection)
         batch = [freeze(meter, day, kwh) for meter in found.values() for day, kwh in ((OPEN, 100), (OPEN + DAY, 110))]
-        await store(connection, *batch, authority=authority)
+        await store(connection, *batch, authority=authority, now=datetime.now(UTC))
         gateways = []
 
         def stored(slots):
@@ -221,7 +221,7 @@ def test_a_trip_is_not_sent_to_a_gateway_that_is_away(database_url, broker):
             task = asyncio.create_task(gateway.run())
             await holds(lambda: not gateway._is_online)
             batch = [freeze(meter, day, k) for meter in found.values() for day, k in ((OPEN, 100), (OPEN + DAY, 110))]
-            await store(connection, *batch, authority=ARMED)
+            await store(connection, *batch, now=datetime.now(UTC))
             gateway.wake()
             await until(connection, COMMANDS, ("trip", "failed"))
             (detail,) = await rows(connection, "SELECT detail FROM command")

@@ -343,7 +343,7 @@ def test_no_more_than_ten_trips_a_minute_leave_the_site_however_many_lines_ask(d
 
         async def line(number: int) -> bool:
             async with await connect(database_url) as own:
-                return await order(own, datetime.now(NOW.tzinfo), line=f"line {number}") is not None
+                return await order(own, NOW, line=f"line {number}") is not None
 
         released = await asyncio.gather(*map(line, range(count)))
         assert sum(released) == MAX_TRIPS_PER_MINUTE
