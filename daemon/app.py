@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import time
 from collections import defaultdict
@@ -30,6 +29,7 @@ from daemon.assembly import Assembly
 from daemon.control import supply as control
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority, SiteHold
+from daemon.garbage import spare_what_is_there
 from daemon.hold import hold_site_until, take_site
 from daemon.listeners import Listener, open_listeners
 from daemon.loop_lag import LoopLag
@@ -112,8 +112,7 @@ async def run(site: LoadedSite) -> None:
         asking.start("watchdog", lambda: _feed_watchdog(routes))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        gc.collect()
-        gc.freeze()  # what is there now stays: the collector need not look at it again
+        spare_what_is_there()
         service.notify("READY=1")
         log.info(
             "ready",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from daemon.acquisition.bell import Bell
 from daemon.acquisition.conversation import Conversation, Timing, Wire
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import Credentials, Driver
-from daemon.acquisition.poll import Job, Poll
+from daemon.acquisition.poll import TIME_OF_DAY, Asked, Poll, stamp_of
 from daemon.acquisition.questions import Question, Told
 from daemon.acquisition.route import FIRST_MISSING_S, Pace, Route
 from daemon.acquisition.tap import Tap
@@ -71,6 +71,9 @@ LONGEST_POLL_S = 3.0
 UNKNOWN_SKEW = -(2**31)
 CLOCK_LIMIT_S = int(CLOCK_LIMIT.total_seconds())
 DAY_S = 86_400
+AGE_BITS = 6
+MOST_AGE = (1 << AGE_BITS) - 1
+"""In a plan a slot is one number: that of the meter, and below it the age of the day, 0 = today."""
 
 
 class Preempted(Exception):
@@ -165,7 +168,7 @@ class Line(Route):
 
     __slots__ = (
         *("_answering", "_clock_set_on", "_clocks_to_set", "_credentials", "_driver_of", "_drivers", "_may_backfill"),
-        *("_odd", "_offer", "_open_channel", "_pipelined", "_poll", "_polled", "_polled_on", "_replies", "_set_clocks"),
+        *("_odd", "_offer", "_open_channel", "_pipelined", "_plan", "_poll", "_polled_on", "_replies", "_set_clocks"),
         *("_shift", "_skew_on", "_skew_s", "_timing", "longest_step_s", "tap"),
     )
 
@@ -213,9 +216,10 @@ class Line(Route):
         self._set_clocks = set_clocks
         self.tap = Tap(wire if trace else None)
         self._shift: dict[int, int] = {}
-        self._polled: list[tuple[Job, tuple[int | None, ...]]] = []
-        """(job, registers in 0.01 kWh) of the poll that runs, or for which there was no room yet."""
-        self._polled_on = date.min
+        self._polled_on = 0
+        """The day number of the poll that runs or ran last."""
+        self._plan = array("I")
+        """What it is still to read, the last first: number of the meter and age of the day in one."""
         self._replies: dict[str, Any] = {}
         self._odd: dict[int, date] = {}
         """Meters that answered something unexpected today: the general way is taken at once."""
@@ -227,9 +231,9 @@ class Line(Route):
         self._poll = Poll(
             deadlines,
             self._patience,
-            take=self._take_prepared,
             clock=self._check_clock,
-            heard_from=lambda job: self._was_heard(job.number),
+            fill=self._fill,
+            heard_from=self._was_heard,
             silence=self._had_no_answer,
         )
         self._answering = False
@@ -315,9 +319,9 @@ class Line(Route):
 
     async def _collect(self, talk: Talk) -> bool:
         """Fill the slots that are wanted most; False when none is wanted now, or what was read finds no room."""
-        if self._polled:
+        if self._poll.polled:
             self._hand_over_polled()
-            if self._polled:
+            if self._poll.polled:
                 return False
         local_now = self._local_now()
         if (
@@ -342,9 +346,9 @@ class Line(Route):
             odd = await self._run_poll(talk, talk.channel, slots, local_now)
             if odd is None:
                 return True
-            slot = odd.number, odd.day
-            self._odd[odd.number] = today
-            self._skew_on[odd.number] = 0
+            slot = odd[0], date.fromordinal(odd[1])
+            self._odd[odd[0]] = today
+            self._skew_on[odd[0]] = 0
         with suppress(Preempted):
             await self._read_slot(talk, *slot)
         return True
@@ -364,8 +368,8 @@ class Line(Route):
 
     async def _run_poll(
         self, talk: Talk, channel: StreamChannel, slots: Sequence[tuple[int, date]], local_now: datetime
-    ) -> Job | None:
-        """The job that ended it because it needs the general way, if one did."""
+    ) -> tuple[int, int] | None:
+        """The slot that ended it because it needs the general way, if one did."""
         poll = self._poll
         if not talk.is_clean:
             await self._drain(talk)
@@ -375,12 +379,13 @@ class Line(Route):
         try:
             until_midnight_s = self._midnights.opens_in_s(self._night_time()) - BEFORE_MIDNIGHT_S
             lasts_s = min(LONGEST_POLL_S, self._orders.due_in_s(), max(0.0, until_midnight_s))
-            self._polled_on = local_now.date()
-            return await poll.run(channel, self._jobs(slots, local_now), self._pipelined, lasts_s)
+            self._polled_on = local_now.toordinal()
+            self._plan = self._planned(slots, local_now)
+            return await poll.run(channel, self._pipelined, lasts_s)
         finally:
             ended = self._local_now()
             if ended - local_now > QUIET_AROUND_MIDNIGHT and _is_midnight(ended, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT):
-                self._polled.clear()  # a meter that takes so long may have frozen between its stamp and its energies
+                poll.polled.clear()  # a meter that takes so long may have frozen between its stamp and its energies
             self._hand_over_polled()
             talk.dirty = talk.dirty or poll.dirty
             poll.dirty = False
@@ -389,30 +394,44 @@ class Line(Route):
                     self._count(outcome, count)
                     poll.counts[outcome] = 0
 
-    def _jobs(self, slots: Sequence[tuple[int, date]], local_now: datetime) -> Iterator[Job]:
-        """For one poll, which is over before anything that depends on the time of day changes. Each is made when its
-        turn comes: a meter that was silent meanwhile is not asked again, nor for its clock twice."""
-        today = local_now.date()
-        ordinal = today.toordinal()
+    def _planned(self, slots: Sequence[tuple[int, date]], local_now: datetime) -> array[int]:
+        """The plan of one poll, which is over before anything that depends on the time of day changes: what may go
+        the prepared way, the last slot first."""
         near_midnight = _is_midnight(local_now, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT)
-        meters: dict[int, PreparedMeter] = {}
+        today, numbers, plan = local_now.toordinal(), set(), array("I")
         for number, day in slots:
-            if not self._patience.is_ready(number, time.monotonic()):
-                continue
-            index = ordinal - day.toordinal() + 1 + self._shift.get(number, 0)
+            age = today - day.toordinal()
             is_astray = abs(self._skew_s[number]) > CLOCK_LIMIT_S
-            needs_care = near_midnight or index > MEMORY_DAYS or number in self._odd or is_astray
+            is_old = age + self._shift.get(number, 0) >= MEMORY_DAYS
+            needs_care = near_midnight or is_old or number in self._odd or is_astray
             if needs_care and not self._goes_prepared((number, day), local_now):
-                return
-            meter = meters.get(number)
-            if meter is None:
-                meter = meters[number] = PreparedMeter(self.meters[number].address)
-            elif self._pipelined > 1:
-                return  # its former question may still be under way
-            yield Job(number, day, meter, index, with_clock=self._skew_on[number] != ordinal)
+                break
+            if self._pipelined > 1 and number in numbers:
+                break  # its former question may still be under way
+            numbers.add(number)
+            plan.append(number << AGE_BITS | age)
+        plan.reverse()
+        return plan
 
-    def _had_no_answer(self, job: Job) -> None:
-        self._was_silent(job.number, "no reply")
+    def _fill(self, asked: Asked) -> bool:
+        """See Fill."""
+        if not self._plan:
+            return False
+        slot = self._plan.pop()
+        number, age = slot >> AGE_BITS, slot & MOST_AGE
+        asked.day = self._polled_on - age
+        asked.nth = age + 1
+        if number in self._shift:
+            asked.nth += self._shift[number]
+        asked.read = stamp_of(asked.nth)
+        if number != asked.number:
+            asked.number, asked.meter = number, PreparedMeter(self.meters[number].address)
+            if self._skew_on[number] != self._polled_on:
+                asked.read = TIME_OF_DAY
+        return True
+
+    def _had_no_answer(self, number: int) -> None:
+        self._was_silent(number, "no reply")
         if self._patience.line_is_silent:
             self._poll.interrupt()
 
@@ -427,22 +446,15 @@ class Line(Route):
                 break
         talk.forget_dirt()
 
-    def _check_clock(self, job: Job, seconds: int) -> bool:
+    def _check_clock(self, asked: Asked, seconds: int) -> bool:
         """The time of day of a meter; False if the general way must look closer. Its date is proven by its stamps."""
         now = self._local_now()
         ahead_s = (seconds - (now.hour * 3600 + now.minute * 60 + now.second) + DAY_S // 2) % DAY_S - DAY_S // 2
         margin_s = int(QUIET_AROUND_MIDNIGHT.total_seconds())
         if abs(ahead_s) > CLOCK_LIMIT.total_seconds() or not margin_s <= seconds < DAY_S - margin_s:
             return False
-        self._skew_on[job.number], self._skew_s[job.number] = now.toordinal(), ahead_s
-        self._judge_clock(job.number, timedelta(seconds=ahead_s))
-        return True
-
-    def _take_prepared(self, job: Job, registers: tuple[int | None, ...]) -> bool:
-        """Keep a freeze until the poll is over; False if it needs a closer look."""
-        if registers[0] is None:
-            return False
-        self._polled.append((job, registers))
+        self._skew_on[asked.number], self._skew_s[asked.number] = now.toordinal(), ahead_s
+        self._judge_clock(asked.number, timedelta(seconds=ahead_s))
         return True
 
     def _count(self, outcome: str, times: int = 1) -> None:
@@ -454,16 +466,17 @@ class Line(Route):
     def _hand_over_polled(self) -> None:
         """What a poll brought, all at once, as of its end. For what finds no room the next poll waits: nothing is read
         twice because the database is away."""
-        now, today, handed = self._now(), self._polled_on, 0
+        polled, now, today, handed = self._poll.polled, self._now(), self._polled_on, 0
         try:
-            for job, registers in self._polled:
-                skew = timedelta(seconds=self._skew_s[job.number]) if job.day >= today else None
-                if not self._offer(PolledFreeze(self.meters[job.number], job.day, registers, now, skew)):
+            for number, day_number, registers in polled:
+                day = date.fromordinal(day_number)
+                skew = timedelta(seconds=self._skew_s[number]) if day_number >= today else None
+                if not self._offer(PolledFreeze(self.meters[number], day, registers, now, skew)):
                     break
-                self._wanted.take(job.number, job.day)
+                self._wanted.take(number, day)
                 handed += 1
         finally:
-            del self._polled[:handed]
+            del polled[:handed]
 
     def _hand_over(self, number: int, frozen_at: datetime, registers: tuple[Any, ...], skew: timedelta | None) -> bool:
         meter, now = self.meters[number], self._now()

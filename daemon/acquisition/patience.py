@@ -38,6 +38,11 @@ class Patience:
     `longest_wait_s` bounds every wait for an answer, `longest_pause_s` every pause of a silent meter.
     """
 
+    __slots__ = (
+        *("_helped_at", "_longest_pause_s", "_longest_wait_s", "_misses", "_parked_at", "_probe_at", "_probes"),
+        *("_silent_in_a_row", "_times", "_until", "first_wait_s", "guard_s", "is_troubled", "line_is_silent"),
+    )
+
     def __init__(self, count: int, *, longest_wait_s: float, longest_pause_s: float) -> None:
         self._longest_wait_s, self._longest_pause_s = longest_wait_s, longest_pause_s
         self.guard_s = GUARD_S
@@ -61,7 +66,8 @@ class Patience:
 
     def expect(self, meter: int) -> tuple[float, float]:
         """(how long to wait until an answer begins, what it usually takes or NaN), in seconds."""
-        delay_s, wait_s = self._times[3 * meter : 3 * meter + 2]
+        times, at = self._times, 3 * meter
+        delay_s, wait_s = times[at], times[at + 1]
         if self.is_troubled and (self.line_is_silent or self._misses[meter] >= PARK_AFTER):
             return self._longest_wait_s, delay_s
         if wait_s != wait_s:

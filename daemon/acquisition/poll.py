@@ -7,10 +7,9 @@ that answers anything but the expected is left to the general way (Conversation)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from datetime import date
+from collections.abc import Callable
 from functools import cache
-from math import inf, nan
+from math import inf
 from time import monotonic
 from typing import Final
 
@@ -22,6 +21,7 @@ from protocols.dlt645.exchanges import CODEC_2007
 from protocols.dlt645.frame import WAKE_UP, Decoder, Frame
 from protocols.dlt645.prepared import (
     HEAD,
+    REQUEST_LENGTH,
     PreparedEnergies,
     PreparedMeter,
     PreparedRead,
@@ -42,56 +42,61 @@ TIME_OF_DAY: Final = PreparedRead("04000102", 3)
 
 
 @cache
-def stamp_of(index: int) -> PreparedRead:
-    """The read of the time stamp of the daily freeze `index`, 1 = newest."""
-    return PreparedRead(f"050600{index:02X}", 5)
+def stamp_of(nth: int) -> PreparedRead:
+    """The read of the time stamp of the nth daily freeze, 1 = newest."""
+    return PreparedRead(f"050600{nth:02X}", 5)
 
 
 @cache
-def energies_at(index: int) -> PreparedEnergies:
-    """The read of forward active energy of the daily freeze `index`."""
-    return PreparedEnergies(f"050601{index:02X}")
+def energies_at(nth: int) -> PreparedEnergies:
+    """The read of forward active energy of the nth daily freeze."""
+    return PreparedEnergies(f"050601{nth:02X}")
 
 
-class Job:
-    """One slot to be read: the clock if it is not known yet today, the stamp of the freeze, its energies."""
+class Asked:
+    """A question under way, and in its turn the next: one slot, and the `read` of it whose answer begins with `head`.
+
+    `number`: of the meter on its line; `day`: day number; `nth`: its daily freeze of that day, 1 = newest. `delay_s`:
+    what the meter usually takes, or NaN; `begins_by`: when its answer must have begun. `is_forgiven`: its silence was
+    excused once; `has_begun`: on a slow wire, the beginning of its answer was seen.
+    """
 
     __slots__ = (
-        *(
-            "asked_at",
-            "begins_by",
-            "day",
-            "delay_s",
-            "has_begun",
-            "head",
-            "index",
-            "is_forgiven",
-            "meter",
-            "number",
-            "read",
-        ),
-        *("sent_bytes", "wait_s"),
+        *("asked_at", "begins_by", "day", "delay_s", "has_begun", "head", "is_forgiven", "meter", "nth", "number"),
+        *("read", "wait_s"),
     )
+    day: int
+    nth: int
+    meter: PreparedMeter
+    read: PreparedRead
+    head: bytes
+    asked_at: float
+    begins_by: float
+    wait_s: float
+    delay_s: float
+    is_forgiven: bool
+    has_begun: bool
 
-    def __init__(self, number: int, day: date, meter: PreparedMeter, index: int, *, with_clock: bool) -> None:
-        self.number, self.day, self.meter, self.index = number, day, meter, index
-        self.read: PreparedRead = TIME_OF_DAY if with_clock else stamp_of(index)
-        self.head = b""
-        self.asked_at = self.begins_by = self.wait_s = 0.0
-        self.delay_s = nan
-        self.sent_bytes = 0
-        self.has_begun = self.is_forgiven = False
+    def __init__(self) -> None:
+        self.number = -1
+
+
+Fill = Callable[[Asked], bool]
+"""Writes the next slot to be read into what is given: number, day, meter, nth, and the first `read` of it, which is the
+clock if that is not known yet today and else the stamp. False when there is none left."""
 
 
 class Poll(Deadline):
     """Runs jobs over a channel that it listens to meanwhile. `counts` grows by outcome, as a Conversation tells them.
 
-    `take` (job, five registers or another number of them, in 0.01 kWh) and `clock` (job, the meter's seconds since
-    00:00) return False when something is not as it should be: the job then takes the general way. `heard_from` (job)
-    is called while `patience` is troubled, `silence` (job) for a job without answer. `dirty`: something was left on the
-    line, which must be listened to before it is used.
+    `polled`: (number of the meter, day number, five registers or another number of them, in 0.01 kWh) as they came, for
+    whoever runs the poll to take out. `clock` (question, the meter's seconds since 00:00) returns False when something
+    is not as it should be: the slot then takes the general way. `heard_from` (number) is called while `patience` is
+    troubled, `silence` (number) for a slot without answer; further slots of that meter are passed over. `dirty`:
+    something was left on the line, which must be listened to before it is used.
 
-    What one answer needs lies close together, in slots: with thousands of lines it is cold memory that costs time.
+    With thousands of lines it is cold memory that costs time: what one answer needs is kept in few objects, and few
+    are made for it.
     """
 
     __slots__ = (
@@ -103,24 +108,12 @@ class Poll(Deadline):
             "_decoder",
             "_done",
             "_ends_at",
-            "_fine_s",
+            "_fill",
             "_heard_from",
             "_is_pipelined",
         ),
-        *(
-            "_is_stopped",
-            "_is_watched",
-            "_jobs",
-            "_least",
-            "_missed",
-            "_odd",
-            "_only",
-            "_part",
-            "_patience",
-            "_silence",
-            "_take",
-        ),
-        *("_write", "counts", "dirty", "ok", "trace"),
+        *("_is_plain", "_is_stopped", "_is_watched", "_missed", "_odd", "_only", "_part", "_passed_over", "_patience"),
+        *("_silence", "_write", "counts", "dirty", "ok", "polled", "trace"),
     )
 
     def __init__(
@@ -128,53 +121,55 @@ class Poll(Deadline):
         deadlines: Deadlines,
         patience: Patience,
         *,
-        take: Callable[[Job, tuple[int | None, ...]], bool],
-        clock: Callable[[Job, int], bool],
-        heard_from: Callable[[Job], None],
-        silence: Callable[[Job], None],
+        fill: Fill,
+        clock: Callable[[Asked, int], bool],
+        heard_from: Callable[[int], None],
+        silence: Callable[[int], None],
     ) -> None:
         super().__init__(deadlines)
         self.counts = dict.fromkeys(("ok", "no_reply", "bad_frame", "late", "foreign"), 0)
         self.trace: Callable[[str, bytes], None] | None = None
         self.dirty = False
         self.ok = 0
-        self._patience, self._take, self._clock = patience, take, clock
+        self.polled: list[tuple[int, int, tuple[int | None, ...]]] = []
+        self._patience, self._fill, self._clock = patience, fill, clock
         self._heard_from, self._silence = heard_from, silence
         self._decoder: Decoder | None = None
         """Only while something other than one whole answer came."""
-        self._only: Job | None = None
-        """The job that is asked, one at a time."""
+        self._only: Asked | None = None
+        """What is asked, one at a time."""
         self._part = b""
         """The beginning of its answer."""
-        self._asked: dict[bytes, Job] = {}
+        self._asked: dict[bytes, Asked] = {}
         """By the head of its answer, when several are asked at a time."""
-        self._missed: Job | None = None
-        self._odd: Job | None = None
-        self._jobs: Iterator[Job] = iter(())
-        self._is_stopped, self._is_pipelined, self._is_watched = True, False, False
-        self._byte_s = self._fine_s = self._ends_at = self._least = 0.0
+        self._missed: tuple[int, Frame, float] | None = None
+        """The meter that was silent last, what it was asked and when."""
+        self._odd: tuple[int, int] | None = None
+        self._passed_over: frozenset[int] = frozenset()
+        self._is_stopped, self._is_plain, self._is_pipelined, self._is_watched = True, True, False, False
+        self._byte_s = self._ends_at = 0.0
         self._channel: StreamChannel | None = None
         self._done: asyncio.Future[None] | None = None
 
-    async def run(
-        self, channel: StreamChannel, jobs: Iterator[Job], depth: int = 1, lasts_s: float = inf
-    ) -> Job | None:
-        """Until the jobs are done, `interrupt` is called or the time is over; `depth` of them are under way at once,
+    async def run(self, channel: StreamChannel, depth: int = 1, lasts_s: float = inf) -> tuple[int, int] | None:
+        """Until no slot is left, `interrupt` is called or the time is over; `depth` of them are under way at once,
         each of another meter.
 
-        The job that has to take the general way ends it and is returned. LineDown when the carrier is gone.
+        The slot (number of the meter, day number) that has to take the general way ends it and is returned. LineDown
+        when the carrier is gone.
         """
         loop = asyncio.get_running_loop()
-        self._channel, self._write, self._byte_s = channel, channel.write, channel.byte_s
-        self._jobs, self._odd, self._is_stopped = jobs, None, False
+        self._channel, self._byte_s = channel, channel.byte_s
+        self._odd, self._is_stopped, self._passed_over = None, False, frozenset()
         self._ends_at = monotonic() + lasts_s
-        self._fine_s, self._least = (FINE_S, 0.98) if channel.byte_s else (COARSE_S, 0.5)
         self._is_pipelined, self._is_watched = depth > 1, self.trace is not None
+        self._is_plain = depth == 1 and not channel.byte_s
         done = self._done = loop.create_future()
         try:
             channel.listen(self)
+            self._write = channel.writer() if self.trace is None else self._write_traced
             for _ in range(depth):
-                self._next(monotonic())
+                self._next(Asked(), monotonic())
             await done
         finally:
             self._is_stopped = True
@@ -185,7 +180,6 @@ class Poll(Deadline):
             self.clear()
             channel.listen(None)
             self._channel = self._done = None
-            self._jobs = iter(())
             self.counts["ok"] += self.ok
             self.ok = 0
         return self._odd
@@ -196,76 +190,81 @@ class Poll(Deadline):
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
-    def _next(self, now: float) -> None:
-        job = None if self._is_stopped or now > self._ends_at else next(self._jobs, None)
-        if job is not None:
-            job.wait_s, job.delay_s = self._patience.expect(job.number)
-            self._ask(job, now)
-        elif not self._only and not self._asked:
+    def _next(self, asked: Asked, now: float) -> None:
+        """The next slot in the place of one that is done."""
+        if not self._is_stopped and now <= self._ends_at:
+            while self._fill(asked):
+                if asked.number not in self._passed_over:
+                    asked.wait_s, asked.delay_s = self._patience.expect(asked.number)
+                    self._ask(asked, now)
+                    return
+        if not self._only and not self._asked:
             self._finish()
 
-    def _ask(self, job: Job, now: float) -> None:
-        read, meter = job.read, job.meter
-        request = read.request(meter)
-        job.head = meter.reply_head + read.reply_tail
-        if self.trace is not None:
-            self.trace("tx", request)
-        self._write(request)
-        job.asked_at, job.is_forgiven = now, False
-        begins_by = now + job.wait_s
-        if self._byte_s:
-            job.sent_bytes, job.has_begun = len(request), False
-            begins_by += self._rest(job)
-        job.begins_by = begins_by
-        if self._is_pipelined:
-            self._asked[job.head] = job
-            begins_by = min(begins_by, self.at)
+    def _ask(self, asked: Asked, now: float) -> None:
+        read, meter = asked.read, asked.meter
+        head = asked.head = meter.reply_head + read.reply_tail
+        self._write(read.request(meter))
+        asked.asked_at, asked.is_forgiven = now, False
+        begins_by = asked.begins_by = now + asked.wait_s
+        if self._is_plain:
+            self._only = asked
         else:
-            self._only = job
+            if self._byte_s:
+                asked.has_begun = False
+                begins_by = asked.begins_by = begins_by + self._rest(asked)
+            if self._is_pipelined:
+                self._asked[head] = asked
+                begins_by = min(begins_by, self.at)
+            else:
+                self._only = asked
         self.at = begins_by
         if begins_by < self.filed_at:
             self.set(begins_by)
 
-    def _rest(self, job: Job) -> float:
+    def _write_traced(self, request: bytes) -> None:
+        assert self._channel is not None
+        if self.trace is not None:
+            self.trace("tx", request)
+        self._channel.write(request)
+
+    def _rest(self, asked: Asked) -> float:
         """On a slow wire: leave the channel alone until the answer must be there. Returns what the wire adds to the
         wait for its beginning."""
         assert self._channel is not None
         byte_s = self._byte_s
-        delay_s = job.delay_s if job.delay_s == job.delay_s else 0.0
-        self._channel.rest(byte_s * (job.sent_bytes + job.read.reply_length) + delay_s)
-        return byte_s * (job.sent_bytes + 1)
+        delay_s = asked.delay_s if asked.delay_s == asked.delay_s else 0.0
+        self._channel.rest(byte_s * (REQUEST_LENGTH + asked.read.reply_length) + delay_s)
+        return byte_s * (REQUEST_LENGTH + 1)
 
     # --- listening --------------------------------------------------------------------------------------------------
 
     def heard(self, data: bytes) -> None:
         """See Listener. One whole answer of the only one that is asked: the usual case."""
         try:
-            job = self._only
-            if job is None or self._is_watched:
+            asked = self._only
+            if asked is None or self._is_watched:
                 self._hear(data)
                 return
             if self._part:
                 data, self._part = self._part + data, b""
-            read = job.read
-            now = monotonic()
+            read, now = asked.read, monotonic()
             if isinstance(read, PreparedEnergies):
-                registers = read.energies(job.head, data)
+                registers = read.energies(asked.head, data)
                 if registers is not None:
                     self._only = None
-                    self._arrived(job, len(data), now)
-                    if self._take(job, registers):
-                        self._next(now)
-                    else:
-                        self._is_odd(job)
+                    self._arrived(asked, len(data), now)
+                    self.polled.append((asked.number, asked.day, registers))
+                    self._next(asked, now)
                     return
             else:
-                found = read.data(job.head, data)
+                found = read.data(asked.head, data)
                 if found is not None:
                     self._only = None
-                    self._arrived(job, len(data), now)
-                    self._have_data(job, found, now)
+                    self._arrived(asked, len(data), now)
+                    self._have_data(asked, found, now)
                     return
-            if not self._is_part(job, data):
+            if not self._is_part(asked, data):
                 self._hear_in_general(data)
         except Exception as error:
             self._fail(error)
@@ -281,25 +280,25 @@ class Poll(Deadline):
         start, end = 0, len(data)
         while start < end and self._decoder is None:
             at = data.find(b"\x68", start)
-            job = self._asked.get(data[at : at + HEAD]) if at >= 0 else None
-            stop = at + data[at + 9] + 12 if job is not None else end + 1
-            if job is None or stop > end:
+            asked = self._asked.get(data[at : at + HEAD]) if at >= 0 else None
+            stop = at + data[at + 9] + 12 if asked is not None else end + 1
+            if asked is None or stop > end:
                 break
-            answer, read, now = data[start:stop], job.read, monotonic()
+            answer, read, now = data[start:stop], asked.read, monotonic()
             if isinstance(read, PreparedEnergies):
-                registers = read.energies(job.head, answer)
+                registers = read.energies(asked.head, answer)
                 if registers is None:
                     break
-                self._remove(job)
-                self._arrived(job, len(answer), now)
-                self._have_energies(job, registers, now)
+                self._remove(asked)
+                self._arrived(asked, len(answer), now)
+                self._have_energies(asked, registers, now)
             else:
-                found = read.data(job.head, answer)
+                found = read.data(asked.head, answer)
                 if found is None:
                     break
-                self._remove(job)
-                self._arrived(job, len(answer), now)
-                self._have_data(job, found, now)
+                self._remove(asked)
+                self._arrived(asked, len(answer), now)
+                self._have_data(asked, found, now)
             start = stop
         if start < end:
             self._hear_in_general(data[start:])
@@ -316,12 +315,12 @@ class Poll(Deadline):
         if decoder.pending:
             self._wait_for_the_rest(0)
 
-    def _is_part(self, job: Job, data: bytes) -> bool:
+    def _is_part(self, asked: Asked, data: bytes) -> bool:
         """The beginning of the answer, and nothing else? Then it is kept, and the rest waited for."""
         at = data.find(b"\x68")
         have = len(data) - at
-        length = job.read.reply_length - len(WAKE_UP)
-        if at < 0 or have >= length or data[at : at + HEAD] != job.head[:have]:
+        length = asked.read.reply_length - len(WAKE_UP)
+        if at < 0 or have >= length or data[at : at + HEAD] != asked.head[:have]:
             return False
         self._part = data
         self._wait_for_the_rest(length - have)
@@ -339,91 +338,95 @@ class Poll(Deadline):
             self._channel.rest(missing_s)
             gap_s += missing_s
         begins_by = monotonic() + gap_s
-        for job in under_way:
-            wire_s = self._byte_s * (job.sent_bytes + job.read.reply_length)
-            ends_by = job.asked_at + job.wait_s + wire_s + LONGEST_ANSWER_S
-            job.begins_by = max(job.begins_by, min(begins_by, ends_by))
-        self.set(min(job.begins_by for job in under_way))
+        for asked in under_way:
+            wire_s = self._byte_s * (REQUEST_LENGTH + asked.read.reply_length)
+            ends_by = asked.asked_at + asked.wait_s + wire_s + LONGEST_ANSWER_S
+            asked.begins_by = max(asked.begins_by, min(begins_by, ends_by))
+        self.set(min(asked.begins_by for asked in under_way))
 
     def _hear_frame(self, frame: Frame) -> None:
-        for job in self._under_way():
-            if CODEC_2007.is_answer(_question(job), frame):
+        for asked in self._under_way():
+            if CODEC_2007.is_answer(_question(asked), frame):
                 break
         else:
             self._hear_stranger(frame)
             return
         now = monotonic()
-        self._remove(job)
-        self._arrived(job, job.read.reply_length, now)
+        self._remove(asked)
+        self._arrived(asked, asked.read.reply_length, now)
         if frame.is_abnormal or frame.has_more:
-            self._is_odd(job)
-        elif isinstance(job.read, PreparedEnergies):
+            self._is_odd(asked)
+        elif isinstance(asked.read, PreparedEnergies):
             try:
                 registers = energies_of(frame)
             except FrameError:
-                self._is_odd(job)
+                self._is_odd(asked)
             else:
-                self._have_energies(job, registers, now)
-        elif job.read.reply_length != len(frame.data) + 16:
-            self._is_odd(job)
+                self._have_energies(asked, registers, now)
+        elif asked.read.reply_length != len(frame.data) + 16:
+            self._is_odd(asked)
         else:
-            self._have_data(job, sent(frame.data[4:]), now)
+            self._have_data(asked, sent(frame.data[4:]), now)
 
     def _hear_stranger(self, frame: Frame) -> None:
         """An answer to nobody's question. The echo of a question, which some adapters send back, is none."""
-        missed = self._missed
         if not frame.is_response:
             return
-        if missed is not None and CODEC_2007.is_answer(_question(missed), frame):
+        if self._missed is not None and CODEC_2007.is_answer(self._missed[1], frame):
+            number, _, asked_at = self._missed
             self._missed = None
-            self._patience.took(missed.number, monotonic() - missed.asked_at)
+            self._patience.took(number, monotonic() - asked_at)
             self.counts["late"] += 1
         else:
             self.counts["foreign"] += 1
 
     # --- what came --------------------------------------------------------------------------------------------------
 
-    def _arrived(self, job: Job, length: int, now: float) -> None:
+    def _arrived(self, asked: Asked, length: int, now: float) -> None:
         self.ok += 1
-        delay_s = now - job.asked_at
+        delay_s, patience = now - asked.asked_at, self._patience
         if self._byte_s:
-            delay_s -= self._byte_s * (job.sent_bytes + length)
-            if not job.has_begun:
+            delay_s -= self._byte_s * (REQUEST_LENGTH + length)
+            if not asked.has_begun:
                 # It was complete when it was looked at: nobody knows since when. Look earlier the next time.
-                delay_s = min(delay_s, job.delay_s - LOOK_EARLIER_S)
-        if not job.delay_s * self._least < delay_s < job.delay_s + self._fine_s:
-            self._patience.took(job.number, delay_s)
-            job.wait_s, job.delay_s = self._patience.expect(job.number)
-        if self._patience.is_troubled:
-            self._heard_from(job)
-
-    def _have_data(self, job: Job, data: bytes, now: float) -> None:
-        if job.read is TIME_OF_DAY:
-            seconds = time_of_day(data)
-            if seconds is None or not self._clock(job, seconds):
-                self._is_odd(job)
-                return
-            job.read = stamp_of(job.index)
-        elif data == midnight_stamp(job.day):
-            job.read = energies_at(job.index)
+                delay_s = min(delay_s, asked.delay_s - LOOK_EARLIER_S)
+            is_usual = 0.98 * asked.delay_s < delay_s < asked.delay_s + FINE_S
         else:
-            self._is_odd(job)
+            is_usual = 0.5 * asked.delay_s < delay_s < asked.delay_s + COARSE_S
+        if not is_usual:
+            patience.took(asked.number, delay_s)
+            asked.wait_s, asked.delay_s = patience.expect(asked.number)
+        if patience.is_troubled:
+            self._heard_from(asked.number)
+
+    def _have_data(self, asked: Asked, data: bytes, now: float) -> None:
+        if asked.read is TIME_OF_DAY:
+            seconds = time_of_day(data)
+            if seconds is None or not self._clock(asked, seconds):
+                self._is_odd(asked)
+                return
+            asked.read = stamp_of(asked.nth)
+        elif data == midnight_stamp(asked.day):
+            asked.read = energies_at(asked.nth)
+        else:
+            self._is_odd(asked)
             return
         if self._is_stopped:
-            self._next(now)
+            self._next(asked, now)
         else:
-            self._ask(job, now)
+            self._ask(asked, now)
 
-    def _have_energies(self, job: Job, registers: tuple[int | None, ...], now: float) -> None:
-        if self._take(job, registers):
-            self._next(now)
-        else:
-            self._is_odd(job)
+    def _have_energies(self, asked: Asked, registers: tuple[int | None, ...], now: float) -> None:
+        if registers[0] is None:
+            self._is_odd(asked)
+            return
+        self.polled.append((asked.number, asked.day, registers))
+        self._next(asked, now)
 
-    def _is_odd(self, job: Job) -> None:
-        self._odd = self._odd or job
+    def _is_odd(self, asked: Asked) -> None:
+        self._odd = self._odd or (asked.number, asked.day)
         self._is_stopped = True
-        self._next(0.0)
+        self._next(asked, 0.0)
 
     def _damaged(self) -> None:
         """Something came that is no frame: whoever was asked has to be asked in the general way."""
@@ -431,7 +434,8 @@ class Poll(Deadline):
         self.dirty = True
         self._is_stopped = True
         under_way = self._under_way()
-        self._odd = self._odd or (under_way[0] if under_way else None)
+        if under_way:
+            self._odd = self._odd or (under_way[0].number, under_way[0].day)
         if len(under_way) <= 1:
             self._asked.clear()
             self._only = None
@@ -458,34 +462,38 @@ class Poll(Deadline):
             elif item.reason != "noise":
                 self._damaged()
         now = monotonic()
-        for job in self._under_way():
-            if job.begins_by > now:
+        for asked in self._under_way():
+            if asked.begins_by > now:
                 continue
             if self._byte_s and self._channel is not None and self._channel.unread():
                 # It has begun and is left to come in.
-                job.begins_by = now + self._byte_s * job.read.reply_length + BYTE_GAP_S
+                asked.begins_by = now + self._byte_s * asked.read.reply_length + BYTE_GAP_S
                 continue
-            if not job.is_forgiven and not self._byte_s:
+            if not asked.is_forgiven and not self._byte_s:
                 # Its answer may have come and lie unread: the loop has looked at its timers before its carriers.
-                job.is_forgiven, job.begins_by = True, now + UNREAD_S
+                asked.is_forgiven, asked.begins_by = True, now + UNREAD_S
             else:
-                self._remove(job)
-                self._missed, self.dirty = job, True
-                self.counts["no_reply"] += 1
-                self._silence(job)
-                self._next(now)
+                self._was_silent(asked)
+                self._next(asked, now)
         under_way = self._under_way()
         if under_way:
-            self.set(min(job.begins_by for job in under_way))
+            self.set(min(asked.begins_by for asked in under_way))
+
+    def _was_silent(self, asked: Asked) -> None:
+        self._remove(asked)
+        self._missed, self.dirty = (asked.number, _question(asked), asked.asked_at), True
+        self._passed_over |= {asked.number}
+        self.counts["no_reply"] += 1
+        self._silence(asked.number)
 
     # --- who is asked -------------------------------------------------------------------------------------------------
 
-    def _under_way(self) -> list[Job]:
+    def _under_way(self) -> list[Asked]:
         return list(self._asked.values()) if self._only is None else [self._only]
 
-    def _remove(self, job: Job) -> None:
+    def _remove(self, asked: Asked) -> None:
         self._only = None
-        self._asked.pop(job.head, None)
+        self._asked.pop(asked.head, None)
 
     def _finish(self) -> None:
         self.clear()
@@ -497,5 +505,5 @@ class Poll(Deadline):
             self._done.set_exception(error)
 
 
-def _question(job: Job) -> Frame:
-    return Frame(job.meter.address, functions.READ, bytes.fromhex(job.read.identifier)[::-1])
+def _question(asked: Asked) -> Frame:
+    return Frame(asked.meter.address, functions.READ, bytes.fromhex(asked.read.identifier)[::-1])

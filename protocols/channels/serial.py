@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import termios
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Final
@@ -57,6 +58,10 @@ class SerialChannel(StreamChannel):
         with suppress(OSError):  # it was pulled out: whoever reads next is told
             return int(port.in_waiting) if port is not None and self._looking is not None else 0
         return 0
+
+    def writer(self) -> Callable[[bytes], None]:
+        """See StreamChannel."""
+        return self.write
 
     def write(self, data: bytes) -> None:
         """See StreamChannel. A port nearly always takes a frame at once: that saves a wake-up."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Protocol, Self, cast
 
@@ -64,6 +65,11 @@ class StreamChannel(asyncio.Protocol, ABC):
             raise self._down
         assert self._transport is not None
         self._transport.write(data)
+
+    def writer(self) -> Callable[[bytes], None]:
+        """What writes without looking whether the carrier is there: for a listener, who is told of its loss."""
+        assert self._transport is not None
+        return self._transport.write
 
     def rest(self, for_s: float) -> None:
         """Nothing that matters comes earlier; a slow carrier need not be looked at until then."""

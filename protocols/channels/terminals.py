@@ -559,6 +559,10 @@ class TerminalChannel(StreamChannel):
         self._session = session
         session.carry(self)
 
+    def writer(self) -> Callable[[bytes], None]:
+        """See StreamChannel."""
+        return self.write
+
     def write(self, data: bytes) -> None:
         """See StreamChannel."""
         if self._session is not None:

@@ -26,6 +26,8 @@ HUNDREDTH: Final = Decimal("0.01")
 REGISTERS: Final = 5
 HEAD: Final = 14
 """A frame from 68H up to its identifier."""
+REQUEST_LENGTH: Final = len(WAKE_UP) + OVERHEAD + 4
+"""Bytes of every request, wake-up included."""
 LENGTH: Final = OVERHEAD + 4 + REGISTERS * ENERGY_WIDTH
 _unpack: Final = Struct(f"<{HEAD}s{2 * REGISTERS}HBB").unpack_from
 """A whole answer with five energies: head, pairs of data bytes, CS, 16H."""
@@ -134,9 +136,10 @@ def time_of_day(data: bytes) -> int | None:
 
 
 @cache
-def midnight_stamp(day: date) -> bytes:
-    """The stamp of the freeze of this day's 00:00 (050600NN), mm hh DD MM YY as it is sent (+33H)."""
-    return sent(encode_time(datetime.combine(day, time()), STAMP))
+def midnight_stamp(day: int) -> bytes:
+    """The stamp of the freeze of this day's 00:00 (050600NN), mm hh DD MM YY as it is sent (+33H). `day`: its number
+    (date.toordinal)."""
+    return sent(encode_time(datetime.combine(date.fromordinal(day), time()), STAMP))
 
 
 def energies_of(frame: Frame) -> tuple[int | None, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import os
 import select
 import socket
@@ -24,6 +23,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from daemon.acquisition.deadlines import Deadlines
+from daemon.garbage import spare_what_is_there
 from daemon.pipeline import Arrival, PolledFreeze
 from protocols.channels.tcp import TcpChannel
 from tests.bench.contest import allow_files, headline, measure_in_turn, median, ratio, told
@@ -65,8 +65,7 @@ async def meterd(ports: Sequence[int], meters: int, take: Take, pipelined: int =
         WholeLine(deadlines, range(meters * number, meters * (number + 1)), 1, hand_on, pipelined)
         for number in range(len(ports))
     ]
-    gc.collect()
-    gc.freeze()
+    spare_what_is_there()
 
     async def collect(line: WholeLine, port: int) -> None:
         async with TcpChannel(HOST, port) as channel:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import statistics
 import sys
 import time
@@ -30,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.line import FIRST_WAIT_ON_A_WIRE_S
 from daemon.acquisition.poll import energies_at
+from daemon.garbage import spare_what_is_there
 from protocols.channels.serial import SerialChannel
 from tests.bench.contest import headline, measure_in_turn, told
 from tests.bench.meters import Meters, address_of, day_now, energies
@@ -117,8 +117,7 @@ async def contend(contender: Contender, devices: list[str], baud: int) -> None:
     """Be one contender on all lines at once, prove the values, tell."""
     days = [day_now()]
     energies_at(1)  # its table is loaded with it, like the others' modules
-    gc.collect()
-    gc.freeze()  # as the daemon does when it is ready
+    spare_what_is_there()
     cpu = time.process_time()
     lines = await asyncio.gather(
         *(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import select
 import socket
 import sys
@@ -31,6 +30,7 @@ from pymodbus.client import AsyncModbusTcpClient
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from daemon.acquisition.deadlines import Deadlines
+from daemon.garbage import spare_what_is_there
 from daemon.pipeline import Arrival, PolledFreeze
 from protocols.channels.tcp import TcpChannel
 from tests.bench.contest import Goal, allow_files, headline, measure_in_turn, median, print_verdicts, ratio, told
@@ -62,9 +62,6 @@ async def meterd(port: int, meters: int) -> AsyncIterator[Polls]:
         channels = [TcpChannel(HOST, port) for _ in lines]
         await asyncio.gather(*map(stack.enter_async_context, channels))
 
-        gc.collect()
-        gc.freeze()  # as the daemon does when it is ready
-
         async def polls(times: int) -> list[tuple[int, Any]]:
             answers.clear()
             await asyncio.gather(*(it.read_energies(on, times) for it, on in zip(lines, channels, strict=True)))
@@ -77,11 +74,10 @@ async def meterd(port: int, meters: int) -> AsyncIterator[Polls]:
 async def whole_line(port: int, meters: int) -> AsyncIterator[Polls]:
     """Ours, all of it: the lines find what they want, 62 days of one meter each, and hand it on. Half of the questions
     are for stamps, one is for the clock."""
-    answers: list[tuple[int, Any]] = []
+    arrived: list[Any] = []
 
     def hand_on(arrival: Arrival | PolledFreeze) -> bool:
-        assert isinstance(arrival, PolledFreeze)
-        answers.append((arrival.meter.meter_id, (arrival.day - EPOCH, arrival.registers)))
+        arrived.append(arrival)
         return True
 
     deadlines = Deadlines()
@@ -89,14 +85,12 @@ async def whole_line(port: int, meters: int) -> AsyncIterator[Polls]:
     async with AsyncExitStack() as stack:
         channels = [TcpChannel(HOST, port) for _ in lines]
         await asyncio.gather(*map(stack.enter_async_context, channels))
-        gc.collect()
-        gc.freeze()
 
         async def polls(times: int) -> list[tuple[int, Any]]:
             if times == 1:
                 return []  # a line that is warm has nothing left to want
             await asyncio.gather(*(it.collect(on) for it, on in zip(lines, channels, strict=True)))
-            return answers
+            return [(it.meter.meter_id, it) for it in arrived]
 
         yield polls
 
@@ -218,7 +212,7 @@ class Contender(NamedTuple):
 
 CONTENDERS = {
     "meterd": Contender(meterd, uvloop.run, 100, tuple),
-    "meterd, whole line": Contender(whole_line, uvloop.run, DAYS, lambda it: it[1], (1 + 2 * DAYS) / DAYS),
+    "meterd, whole line": Contender(whole_line, uvloop.run, DAYS, lambda it: it.registers, (1 + 2 * DAYS) / DAYS),
     "raw epoll loop": Contender(raw, asyncio.run, 100, registers_in),
     "raw epoll loop, 8 deep": Contender(raw_pipelined, asyncio.run, 200, registers_in),
     "dlt645": Contender(dlt645, asyncio.run, 10, in_hundredths),
@@ -237,6 +231,7 @@ async def contend(contender: Contender, port: int, meters: int) -> None:
     """Be one contender: warm up, poll, prove, tell."""
     days = [day_now()]
     async with contender.opened(port, meters) as polls:
+        spare_what_is_there()  # as the daemon does when it is ready; here for everyone
         await polls(1)
         wall, cpu = time.perf_counter(), time.process_time()
         answers = await polls(contender.times)
@@ -249,7 +244,7 @@ async def contend(contender: Contender, port: int, meters: int) -> None:
             expected = [tuple(modbus_registers(1 + number % 200, 0, REGISTERS))]
         else:
             dated = contender.opened is whole_line
-            expected = [energies(address_of(number), day) for day in ([came[0].days] if dated else days)]
+            expected = [energies(address_of(number), day) for day in ([(came.day - EPOCH).days] if dated else days)]
         assert shown in expected, f"meter {number} showed {shown}, not {expected[0]}"
     questions = len(answers) * contender.questions
     told(cpu_us=1e6 * cpu / questions, wall_us=1e6 * wall / questions)

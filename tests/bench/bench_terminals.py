@@ -26,6 +26,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from daemon.acquisition.deadlines import Deadlines
+from daemon.garbage import spare_what_is_there
 from protocols.channels.registration import Greetings, heartbeat, registration
 from protocols.channels.terminals import Limits, TerminalChannel, Terminals
 from tests.bench.contest import allow_files, headline, measure_in_turn, median, rss, told
@@ -204,7 +205,7 @@ async def contend(contender: Contender, count: int, hold_s: float) -> None:
             await hall.registered(count)
         arrival_s = time.perf_counter() - began
         prove(await hall.polls(1), contender.shown, count)
-        gc.collect()
+        spare_what_is_there()
         memory = rss() - before
         cpu = time.process_time()
         answers = await hall.polls(POLLS // count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -15,13 +15,13 @@ from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Line
 from daemon.acquisition.patience import Patience
-from daemon.acquisition.poll import Job, Poll, energies_at
+from daemon.acquisition.poll import TIME_OF_DAY, Asked, Poll, energies_at
 from daemon.acquisition.route import Pace
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
 from daemon.pipeline import Arrival, PolledFreeze
 from protocols.channels.streams import StreamChannel
-from protocols.dlt645.prepared import PreparedMeter
+from protocols.dlt645.prepared import PreparedMeter, PreparedRead
 from storage.archive import SiteMeter
 from tests.bench.meters import address_of
 
@@ -29,7 +29,6 @@ LONGEST_WAIT_S = 1.0
 LONGEST_PAUSE_S = 3600.0
 QUIET_S = 0.5
 MOST_PASSES = 5
-AT_A_TIME = 32
 
 Take = Callable[[int, tuple[int | None, ...]], None]
 """Takes the registers of a meter, in 0.01 kWh."""
@@ -40,35 +39,37 @@ class OurLine:
 
     def __init__(self, deadlines: Deadlines, numbers: Sequence[int], take: Take) -> None:
         self._numbers, self._take, self._all_answer = numbers, take, True
+        self._meters = [PreparedMeter(address_of(number)) for number in numbers]
+        self._plan: list[int] = []
+        """Which are still to be asked, the last first."""
         self._missed: list[int] = []
-        self._polled: list[tuple[int, tuple[int | None, ...]]] = []
+        self._first: PreparedRead = TIME_OF_DAY
+        self._today = 0
         self.odd = 0
         self.patience = Patience(len(numbers), longest_wait_s=LONGEST_WAIT_S, longest_pause_s=LONGEST_PAUSE_S)
         self._poll = Poll(
             deadlines,
             self.patience,
-            take=self._taken,
-            clock=lambda job, seconds: True,
+            fill=self._fill,
+            clock=lambda asked, seconds: True,
             heard_from=self._was_heard,
             silence=self._was_silent,
         )
 
     async def read_energies(self, channel: StreamChannel, times: int) -> None:
         """One question for each meter, so many times: the same work as the other contenders."""
-        meters = [PreparedMeter(address_of(number)) for number in self._numbers]
-        await self._run(channel, self._energies(meters, times), 1)
+        self._plan = times * list(reversed(range(len(self._numbers))))
+        await self._run(channel, energies_at(1), 1)
 
     async def read_freezes(self, channel: StreamChannel, depth: int) -> int:
         """Clock, stamp and energies of each meter, as a day is collected; `depth` meters are asked at once. Who did not
         answer in time is asked again at the end, as the daemon does. How many questions were answered."""
         before = self._poll.counts["ok"]
-        wanted: Sequence[int] = range(len(self._numbers))
+        self._missed = list(range(len(self._numbers)))
         for _ in range(MOST_PASSES):
-            if not wanted:
-                break
-            self._missed = []
-            await self._run(channel, self._freezes(wanted), depth)
-            wanted = self._missed
+            self._plan, self._missed = self._missed[::-1], []
+            if self._plan:
+                await self._run(channel, TIME_OF_DAY, depth)
         return self._poll.counts["ok"] - before
 
     @property
@@ -76,49 +77,35 @@ class OurLine:
         """Questions without an answer so far."""
         return self._poll.counts["no_reply"]
 
-    async def _run(self, channel: StreamChannel, jobs: Iterator[Job], depth: int) -> None:
+    async def _run(self, channel: StreamChannel, first: PreparedRead, depth: int) -> None:
         """What takes the general way in the daemon is left out and counted; the line falls quiet before the next."""
-        while (odd := await self._poll.run(channel, jobs, depth)) is not None:
-            self.odd += 1
-            self._missed.append(odd.number)
-            await asyncio.sleep(QUIET_S)
-        for number, registers in self._polled:
+        self._first, self._today = first, datetime.now(UTC).toordinal()
+        while self._plan:
+            odd = await self._poll.run(channel, depth)
+            if odd is not None:
+                self.odd += 1
+                self._missed.append(odd[0])
+                await asyncio.sleep(QUIET_S)
+        for number, _, registers in self._poll.polled:
             self._take(self._numbers[number], registers)
-        self._polled = []
+        self._poll.polled.clear()
 
-    def _energies(self, meters: list[PreparedMeter], times: int) -> Iterator[Job]:
-        """Some at a time, as a line makes them."""
-        today, energies = datetime.now(UTC).date(), energies_at(1)
-        jobs: list[Job] = []
-        for _ in range(times):
-            ready = None if self._all_answer else self.patience.ready(time.monotonic())
-            for number, meter in enumerate(meters):
-                if ready is None or ready[number]:
-                    job = Job(number, today, meter, 1, with_clock=False)
-                    job.read = energies
-                    jobs.append(job)
-            if len(jobs) >= AT_A_TIME or not self._all_answer or len(meters) > 1:
-                yield from jobs
-                jobs = []
-        yield from jobs
+    def _fill(self, asked: Asked) -> bool:
+        while self._plan:
+            number = self._plan.pop()
+            if self._all_answer or self.patience.is_ready(number, time.monotonic()):
+                asked.number, asked.meter, asked.nth = number, self._meters[number], 1
+                asked.day, asked.read = self._today, self._first
+                return True
+        return False
 
-    def _freezes(self, wanted: Iterable[int]) -> Iterator[Job]:
-        today = datetime.now(UTC).date()
-        for number in wanted:
-            meter = PreparedMeter(address_of(self._numbers[number]))
-            yield Job(number, today, meter, 1, with_clock=True)
+    def _was_heard(self, number: int) -> None:
+        self.patience.answered(number, time.monotonic())
 
-    def _taken(self, job: Job, registers: tuple[int | None, ...]) -> bool:
-        self._polled.append((job.number, registers))
-        return True
-
-    def _was_heard(self, job: Job) -> None:
-        self.patience.answered(job.number, time.monotonic())
-
-    def _was_silent(self, job: Job) -> None:
+    def _was_silent(self, number: int) -> None:
         self._all_answer = False
-        self._missed.append(job.number)
-        self.patience.silent(job.number, time.monotonic())
+        self._missed.append(number)
+        self.patience.silent(number, time.monotonic())
 
 
 class WholeLine(Line):

@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 from daemon.acquisition.conversation import Timing
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import Line
+from daemon.acquisition.line import AGE_BITS, Line
 from daemon.acquisition.questions import Question
 from daemon.acquisition.route import Pace
 from daemon.control.guard import Policy
@@ -286,7 +286,7 @@ def test_no_meter_is_asked_twice_at_a_time() -> None:
         today, before = NOON.date(), NOON.date() - timedelta(days=1)
         slots = [(0, today), (1, today), (0, before), (2, before)]
         line.rebuild([])
-        assert [job.number for job in line._jobs(slots, NOON.replace(tzinfo=None))] == [0, 1]
+        assert [slot >> AGE_BITS for slot in line._planned(slots, NOON.replace(tzinfo=None))] == [1, 0]
 
     told(lambda: Site(pipelined=4, hand_on=lambda arrival: False), story)
 

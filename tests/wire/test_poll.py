@@ -9,7 +9,7 @@ import tty
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.patience import Patience
-from daemon.acquisition.poll import LONGEST_ANSWER_S, Job, Poll
+from daemon.acquisition.poll import LONGEST_ANSWER_S, TIME_OF_DAY, Asked, Fill, Poll, stamp_of
 from protocols.channels.serial import SerialChannel
 from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame, encode
-from protocols.dlt645.prepared import PreparedMeter
+from protocols.dlt645.prepared import PreparedMeter, PreparedRead
 from protocols.errors import LineDown
 from tests.wire.conftest import tcp_server
 
@@ -88,23 +88,45 @@ def damaged(frame: bytes) -> bytes:
     return frame[:-2] + bytes((frame[-2] ^ 1,)) + frame[-1:]
 
 
+class Job(NamedTuple):
+    """One slot to be read, beginning with `read`."""
+
+    number: int
+    day: date
+    meter: PreparedMeter
+    nth: int
+    read: PreparedRead
+
+
+def fill_from(jobs: Iterator[Job]) -> Fill:
+    """Each job in its turn."""
+
+    def fill(asked: Asked) -> bool:
+        for asked.number, day, asked.meter, asked.nth, asked.read in jobs:
+            asked.day = day.toordinal()
+            return True
+        return False
+
+    return fill
+
+
 class Reader:
     """A poll with what it took, who was silent, and what the far end was asked."""
 
     def __init__(self, answer: Answer, *, meters: int = 8, wait_s: float = PATIENT_S, **how: Any) -> None:
         self.requests: list[Frame] = []
-        self.taken: list[tuple[str, date, tuple[int | None, ...]]] = []
         self.silent: list[int] = []
-        self.odd: list[Job] = []
+        self.odd: list[tuple[int, int]] = []
+        self.jobs: Iterator[Job] = iter(())
         self.patience = Patience(meters, longest_wait_s=wait_s, longest_pause_s=60.0)
         self._answer = answer
         self.poll = Poll(
             Deadlines(),
             self.patience,
-            take=self._take,
-            clock=lambda job, seconds: seconds == 12 * 3600 + 34 * 60 + 56,
-            heard_from=lambda job: None,
-            silence=lambda job: self.silent.append(job.number),
+            fill=lambda asked: fill_from(self.jobs)(asked),
+            clock=lambda asked, seconds: seconds == 12 * 3600 + 34 * 60 + 56,
+            heard_from=lambda number: None,
+            silence=self.silent.append,
             **how,
         )
 
@@ -112,21 +134,24 @@ class Reader:
         self.requests.append(frame)
         return self._answer(frame)
 
-    def _take(self, job: Job, registers: tuple[int | None, ...]) -> bool:
-        if registers[0] is None:
-            return False
-        self.taken.append((job.meter.address, job.day, registers))
-        return True
+    @property
+    def taken(self) -> list[tuple[str, date, tuple[int | None, ...]]]:
+        return [(address_of(number), date.fromordinal(day), registers) for number, day, registers in self.poll.polled]
 
     async def read(self, channel: StreamChannel, jobs: Sequence[tuple[int, int]], depth: int = 1) -> None:
         """Run the jobs (meter, index) until none is left: an odd one is put aside and the rest goes on."""
-        waiting = iter([job(number, index) for number, index in jobs])
+        self.jobs = iter([job(number, index) for number, index in jobs])
         while True:
             async with asyncio.timeout(60):
-                odd = await self.poll.run(channel, waiting, depth)
+                odd = await self.poll.run(channel, depth)
             if odd is None:
                 return
             self.odd.append(odd)
+
+    async def run(self, channel: StreamChannel, *jobs: Job) -> tuple[int, int] | None:
+        """One run of the poll."""
+        self.jobs = iter(jobs)
+        return await self.poll.run(channel)
 
     @property
     def asked(self) -> list[str]:
@@ -142,7 +167,7 @@ class Reader:
 
 def job(number: int, index: int = 1, *, with_clock: bool = True) -> Job:
     meter = PreparedMeter(address_of(number))
-    return Job(number, day_of(index), meter, index, with_clock=with_clock)
+    return Job(number, day_of(index), meter, index, TIME_OF_DAY if with_clock else stamp_of(index))
 
 
 @pytest.fixture(params=["tcp", "serial"])
@@ -190,7 +215,7 @@ def test_a_clock_that_is_known_is_not_read(opened: Open) -> None:
 
     async def story() -> None:
         async with opened(reader.hear) as channel:
-            assert await reader.poll.run(channel, iter([job(0, with_clock=False)])) is None
+            assert await reader.run(channel, job(0, with_clock=False)) is None
 
     asyncio.run(story())
     assert reader.asked == ["05060001", "05060101"]
@@ -346,7 +371,7 @@ def test_what_is_not_expected_is_left_to_the_general_way(
         wait_s=2.0,
     )
     read(opened, reader, [(0, 1), (1, 1)])
-    assert [it.number for it in reader.odd] == [0]
+    assert [number for number, _ in reader.odd] == [0]
     assert [address for address, *_ in reader.taken] == [address_of(1)]
     assert reader.took_the_truth()
     assert reader.silent == []
@@ -400,7 +425,7 @@ def test_noise_without_an_answer_is_silence_not_damage(opened: Open) -> None:
 def test_a_cut_answer_is_damage_and_does_not_eat_the_next(opened: Open) -> None:
     reader = Reader(lambda frame: [good(frame)[:20] if frame.address == address_of(0) else good(frame)], wait_s=QUICK_S)
     read(opened, reader, [(0, 1), (1, 1)])
-    assert [it.number for it in reader.odd] == [0]
+    assert [number for number, _ in reader.odd] == [0]
     assert [address for address, *_ in reader.taken] == [address_of(1)]
 
 
@@ -423,7 +448,7 @@ def test_a_line_that_babbles_on_does_not_hold_the_poll_for_ever(server: FarEnd, 
             async with TcpChannel("127.0.0.1", port) as channel:
                 try:
                     async with asyncio.timeout(10 * LONGEST_ANSWER_S):
-                        await reader.poll.run(channel, iter([job(0)]))
+                        await reader.run(channel, job(0))
                 finally:
                     done.set()
                     await gone.wait()
@@ -539,17 +564,17 @@ def test_it_runs_again_after_every_ending(opened: Open) -> None:
             for mood in ("silent", "odd", "damaged", "cut", "interrupted", "good"):
                 before = len(reader.taken)
                 async with asyncio.timeout(20):
-                    await reader.poll.run(channel, iter([job(0)]))
+                    await reader.run(channel, job(0))
                 mood = "good"
                 async with asyncio.timeout(20):
-                    assert await reader.poll.run(channel, iter([job(1)])) is None
+                    assert await reader.run(channel, job(1)) is None
                 assert len(reader.taken) > before
             mood = "silent"
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(reader.poll.run(channel, iter([job(0)])), 0.05)
+                await asyncio.wait_for(reader.run(channel, job(0)), 0.05)
             assert reader.poll.dirty
             mood = "good"
-            assert await reader.poll.run(channel, iter([job(1)])) is None
+            assert await reader.run(channel, job(1)) is None
         assert reader.took_the_truth()
 
     asyncio.run(story())
@@ -566,7 +591,7 @@ def test_what_came_before_it_began_is_no_answer(opened: Open) -> None:
             await asyncio.sleep(0.05)
             channel.write(question)
             await asyncio.sleep(0.05)
-            reader.taken.append((address_of(0), TODAY, truth(address_of(0), TODAY)))
+            reader.poll.polled.append((0, TODAY.toordinal(), truth(address_of(0), TODAY)))
             await reader.read(channel, [(1, 1), (2, 1)])
         assert len(reader.taken) == 3
         assert reader.counts == {"ok": 6, "foreign": 4}
@@ -582,7 +607,7 @@ def test_what_comes_right_behind_the_last_answer_is_kept_from_the_next_run(opene
 
     async def story() -> None:
         async with opened(reader.hear) as channel:
-            assert await reader.poll.run(channel, iter([job(0)])) is None
+            assert await reader.run(channel, job(0)) is None
             assert reader.poll.dirty
 
     asyncio.run(story())
