@@ -33,6 +33,10 @@ _unpack: Final = Struct(f"<{HEAD}s{2 * REGISTERS}HBB").unpack_from
 """A whole answer with five energies: head, pairs of data bytes, CS, 16H."""
 
 
+_ENDS: Final = tuple(bytes((total & 0xFF, END)) for total in range(2 * 0x100 - 1))
+"""The last two bytes of a request by the sum of its two pieces."""
+
+
 class PreparedMeter:
     """What every request to one meter and every answer from it begin with."""
 
@@ -52,19 +56,19 @@ class PreparedMeter:
 class PreparedRead:
     """Reads one identifier whose data have `width` bytes."""
 
-    __slots__ = ("_tails", "identifier", "reply_length", "reply_tail")
+    __slots__ = ("_sum", "_wire", "identifier", "reply_length", "reply_tail")
 
     def __init__(self, identifier: str, width: int) -> None:
         wire = sent(bytes.fromhex(identifier)[::-1])
         self.identifier = identifier
-        self._tails = tuple(wire + bytes(((head + sum(wire)) & 0xFF, END)) for head in range(256))
+        self._wire, self._sum = wire, sum(wire) & 0xFF
         self.reply_tail = bytes((4 + width,)) + wire
         self.reply_length = len(WAKE_UP) + OVERHEAD + 4 + width
         """Of the whole answer with the wake-up that most meters send."""
 
     def request(self, meter: PreparedMeter) -> bytes:
         """The request as it goes on the line, wake-up included."""
-        return meter.request_head + self._tails[meter.request_sum]
+        return meter.request_head + self._wire + _ENDS[meter.request_sum + self._sum]
 
     def reply_head(self, meter: PreparedMeter) -> bytes:
         """What an answer of this meter begins with behind its wake-up: HEAD bytes."""

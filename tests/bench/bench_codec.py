@@ -35,6 +35,7 @@ ANSWER = WAKE_UP + encode(Frame(ADDRESS, 0x91, IDENTIFIER_WIRE + REGISTERS))
 REQUEST = WAKE_UP + encode(Frame(ADDRESS, 0x11, IDENTIFIER_WIRE))
 PREPARED = PreparedEnergies(IDENTIFIER)
 METER = PreparedMeter(ADDRESS)
+REPLY_HEAD = PREPARED.reply_head(METER)
 STORED = [
     encode(Frame(f"{number:012d}", 0x91, IDENTIFIER_WIRE + bytes.fromhex(f"{number:08d}")[::-1] * 5))
     for number in range(BATCH)
@@ -65,7 +66,7 @@ def their_frame() -> object:
 
 
 def our_prepared_energies() -> object:
-    return PREPARED.registers(METER, ANSWER)
+    return PREPARED.energies(REPLY_HEAD, ANSWER)
 
 
 def our_energies() -> object:
