@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 from config.load import LoadedSite, load_site
 from daemon import logs, service
 from daemon.acquisition.route import Route
-from daemon.acquisition.routes import Routes, rebuild
+from daemon.acquisition.routes import Routes
 from daemon.acquisition.wanted import due_day, first_day
 from daemon.assembly import Assembly
 from daemon.difference import Difference, applicable, difference
@@ -187,9 +187,12 @@ class Configuration:
     async def _know(self, connection: AsyncConnection[Any], site: LoadedSite, routes: Collection[Route]) -> None:
         """Tell routes what the database has. Gaps that remain are logged, one line per line or listener."""
         settings = site.settings
-        since = first_day(due_day(datetime.now(settings.site.zone)), settings.collection.backfill_days)
+        newest = due_day(datetime.now(settings.site.zone))
+        since = first_day(newest, settings.collection.backfill_days)
         meters = [meter.meter_id for route in routes for meter in route.meters]
-        rebuild(routes, await readings.present_days(connection, since, meters))
+        present = await readings.present_days(connection, since, newest, meters)
+        for route in routes:
+            route.rebuild(present, newest)
         gaps: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         for route in routes:
             for place, count in enumerate(route.counts()):

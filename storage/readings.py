@@ -87,11 +87,12 @@ async def add_slots(connection: AsyncConnection[Any], slots: Sequence[Slot]) -> 
 
 
 async def present_days(
-    connection: AsyncConnection[Any], since: date, meters: Sequence[int] | None = None
-) -> list[tuple[int, date]]:
-    """(meter id, day) of every slot that has a value, from `since` on. `meters`: only of these."""
-    values = {"since": since, "meters": None if meters is None else list(meters)}
-    return await (await connection.execute(SQL["present_days"], values)).fetchall()
+    connection: AsyncConnection[Any], since: date, newest: date, meters: Sequence[int] | None = None
+) -> dict[int, int]:
+    """By meter id the slots that have a value, from `since` on, 63 days at the most: bit n is the day n before
+    `newest`. `meters`: only of these."""
+    values = {"since": since, "newest": newest, "meters": None if meters is None else list(meters)}
+    return {meter: bits async for meter, bits in await connection.execute(SQL["present_days"], values)}
 
 
 async def gaps(connection: AsyncConnection[Any], since: date, until: date) -> list[dict[str, Any]]:

@@ -32,11 +32,12 @@ SELECT day, point_id, 'daily_freeze', state, string_to_array(reasons, '|'), mete
 FROM unnest(%(days)s::date[], %(points)s::text[], %(states)s::text[], %(reasons)s::text[], %(meters)s::int[],
             %(totals)s::bigint[]) AS s (day, point_id, state, reasons, meter_id, total)
 
--- present_days -- the days for which a meter's point has a value, for the presence bitmap
-SELECT i.meter_id, s.day
+-- present_days -- the days for which a meter's point has a value, as a bitmap: bit n is the day n before `newest`
+SELECT i.meter_id, bit_or(1::bigint << (%(newest)s::date - s.day))
 FROM slot s JOIN installation i ON i.point_id = s.point_id AND i.removed_on IS NULL
-WHERE s.kind = 'daily_freeze' AND s.day >= %(since)s
+WHERE s.kind = 'daily_freeze' AND s.day BETWEEN %(since)s AND %(newest)s
   AND (%(meters)s::bigint[] IS NULL OR i.meter_id = ANY(%(meters)s::bigint[]))
+GROUP BY i.meter_id
 
 -- gaps -- runs of owed days without a value: from `since` (or the day the meter was installed) to `until`
 WITH owed AS (

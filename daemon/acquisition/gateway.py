@@ -132,12 +132,13 @@ class Gateway(Route):
         for connection, message in self._unstored.pop((meter_id, day), ()):
             connection.acknowledge(message)
 
-    def rebuild(self, present: Iterable[tuple[int, date]]) -> None:
-        """Start from what the database has: (meter id, day), of any route."""
-        ours = [(meter, day) for meter, day in present if meter in self._number]
-        super().rebuild(ours)
-        for meter, day in ours:
-            self.stored(meter, day)
+    def rebuild(self, present: Mapping[int, int], newest: date) -> None:
+        """See Route. What waits for its acknowledgement and is stored, is acknowledged."""
+        super().rebuild(present, newest)
+        for meter, day in list(self._unstored):
+            age = (newest - day).days
+            if age >= 0 and present.get(meter, 0) >> age & 1:
+                self.stored(meter, day)
 
     async def _session(self) -> None:
         async with self._new_connection() as connection:

@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -114,9 +114,9 @@ class Route(ABC):
         if meter_id in self._number:
             self._wanted.fill(self._number[meter_id], day)
 
-    def rebuild(self, present: Iterable[tuple[int, date]]) -> None:
-        """Start from what the database has: (meter id, day), of any route."""
-        self._wanted.rebuild((self._number[meter], day) for meter, day in present if meter in self._number)
+    def rebuild(self, present: Mapping[int, int], newest: date) -> None:
+        """Start from what the database has: by meter id, of any route, bit n for the day n before `newest`."""
+        self._wanted.rebuild([present.get(meter.meter_id, 0) for meter in self.meters], newest)
 
     def wake(self) -> None:
         """A command may be waiting."""

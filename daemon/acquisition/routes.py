@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 
 from daemon import metrics
@@ -73,14 +73,3 @@ class Routes:
                     if name in found:
                         found[name].append((route, meter))
         return found
-
-
-def rebuild(routes: Collection[Route], present: Iterable[tuple[int, date]]) -> None:
-    """These routes start from what the database has: (meter id, day), of any route."""
-    route_of = {meter.meter_id: route for route in routes for meter in route.meters}
-    by_route: dict[Route, list[tuple[int, date]]] = {route: [] for route in routes}
-    for meter_id, day in present:
-        if (route := route_of.get(meter_id)) is not None:
-            by_route[route].append((meter_id, day))
-    for route, slots in by_route.items():
-        route.rebuild(slots)

@@ -7,7 +7,7 @@ the re-collection of a week after a cable is mended are the same act: filling a 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -82,11 +82,13 @@ class Wanted:
         """The slot has a value in the database."""
         self._present[meter] |= np.uint64(self._bit(day.toordinal()))
 
-    def rebuild(self, present: Iterable[tuple[int, date]]) -> None:
-        """Start from what the database has; a value still on its way there is read once more, which does no harm."""
-        self._present[:] = self._on_its_way[:] = 0
-        for meter, day in present:
-            self.fill(meter, day)
+    def rebuild(self, present: Sequence[int], newest: date) -> None:
+        """Start from what the database has: of each meter a bitmap, bit n for the day n before `newest`. A value still
+        on its way there is read once more, which does no harm."""
+        later = self._today - newest.toordinal()
+        bits = np.array(present, dtype=np.uint64)
+        self._present[:] = bits << np.uint64(later) if later >= 0 else bits >> np.uint64(-later)
+        self._on_its_way[:] = 0
 
     def jobs(
         self,

@@ -305,7 +305,7 @@ class Faulty:
         self.is_full.clear()
         self._last_at = time.monotonic()
         self.far_end.today += ONE_DAY
-        self.line.rebuild([])
+        self.line.rebuild({}, date.min)
         self.line.wake()
 
 

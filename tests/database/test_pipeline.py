@@ -449,7 +449,10 @@ def test_gaps_and_withheld_values_are_found_by_comparing_with_what_is_owed(datab
         (withheld,) = await readings.withheld(connection, DAYS[0], DAYS[5])
         assert (withheld["point_id"], withheld["day"], withheld["total"]) == ("P1", DAYS[4], 100)
         assert withheld["reasons"] == ["V07 backward"]
-        assert await readings.present_days(connection, DAYS[4]) == [(found["P1"].meter_id, DAYS[4])]
+        first, second = found["P1"].meter_id, found["P2"].meter_id
+        assert await readings.present_days(connection, DAYS[3], DAYS[5]) == {first: 0b110}
+        assert await readings.present_days(connection, DAYS[4], DAYS[4], [first, second]) == {first: 0b1}
+        assert await readings.present_days(connection, DAYS[3], DAYS[5], [second]) == {}
 
     on(database_url, story)
 

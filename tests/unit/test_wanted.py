@@ -1,5 +1,6 @@
 """The plan of a line against a dictionary of its slots."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -9,11 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.acquisition.wanted import MEMORY_DAYS, Wanted, first_day
+from tests.presence import presence
 
 FIRST_S, LONGEST_S = 10.0, 300.0
 YEAR_END = date(2025, 12, 20)
 ONE_DAY = timedelta(days=1)
 NO_PAUSE = np.zeros(1)
+
+
+def rebuild(plan: Wanted, meters: int, slots: Iterable[tuple[int, date]] = ()) -> None:
+    bitmaps, newest = presence(slots)
+    plan.rebuild([bitmaps.get(meter, 0) for meter in range(meters)], newest)
 
 
 @dataclass
@@ -112,7 +119,7 @@ def test_the_plan_is_that_of_the_model_over_any_sequence(installed, days, sequen
                 model.meter_pause[arguments[0]] = now_s + arguments[1]
             case "rebuild":
                 present = {(meter, model.today - age * ONE_DAY) for meter, age in arguments[0]}
-                plan.rebuild(present)
+                rebuild(plan, len(model.installed), present)
                 model.filled = {(meter, day) for meter, day in present if day in model.memory()}
                 model.taken = set()
             case "roll":
@@ -228,7 +235,7 @@ def test_a_value_on_its_way_is_not_asked_for_twice_and_not_counted_as_present():
     plan = Wanted([today], days=1, today=today)
     plan.take(0, today)
     assert (first_job(plan, 0), plan.next_at(NO_PAUSE), plan.counts()) == (None, None, (1, 0))
-    plan.rebuild([])  # it never arrived
+    rebuild(plan, 1)  # it never arrived
     assert first_job(plan, 0) == (0, today)
     plan.fill(0, today)
     assert plan.counts() == (0, 1)
@@ -258,7 +265,7 @@ def test_a_clock_that_was_far_ahead_is_followed_back():
     plan.roll(date(2030, 1, 1))
     plan.roll(today)
     assert first_job(plan, 0) == (0, today)
-    plan.rebuild([(0, today)])
+    rebuild(plan, 1, [(0, today)])
     assert plan.counts() == (9, 1)
     assert first_job(plan, 0) == (0, today - 9 * ONE_DAY)
 

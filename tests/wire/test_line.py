@@ -32,6 +32,7 @@ from protocols.dlt645.bcd import decode_time, encode_time
 from protocols.dlt645.frame import Frame, encode
 from storage.archive import SiteMeter
 from tests.bench.faults import Plan, bcd, dead_meters, fault_run, truth
+from tests.presence import presence
 from tests.wire.conftest import tcp_server
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -285,7 +286,7 @@ def test_no_meter_is_asked_twice_at_a_time() -> None:
     async def story(site: Site, line: Line) -> None:
         today, before = NOON.date(), NOON.date() - timedelta(days=1)
         slots = [(0, today), (1, today), (0, before), (2, before)]
-        line.rebuild([])
+        line.rebuild(*presence([]))
         assert [slot >> AGE_BITS for slot in line._planned(slots, NOON.replace(tzinfo=None))] == [1, 0]
 
     told(lambda: Site(pipelined=4, hand_on=lambda arrival: False), story)
@@ -384,7 +385,7 @@ def test_a_clock_that_is_not_taken_is_broadcast_then_told_and_left_for_that_day(
         await site.until(lambda: len(set_clocks(site)) == 2)
         await asyncio.sleep(0.3)
         line._clocks_to_set[0] = None
-        line.rebuild([])
+        line.rebuild(*presence([]))
         line.wake()
         await site.until(lambda: len(site.arrived) >= 6 and not line._clocks_to_set)
         await asyncio.sleep(0.3)
@@ -456,7 +457,7 @@ def test_a_meter_that_freezes_between_two_reads_gives_no_value_of_another_day() 
 
         site.at, site.began = midnight - fast - timedelta(seconds=2), time.monotonic()
         site.on_request = freeze_behind_the_stamp
-        line.rebuild([])
+        line.rebuild(*presence([]))
         line.wake()
         await site.until(lambda: len(site.arrived) >= 3)
         assert site.took_the_truth()
@@ -506,7 +507,7 @@ def test_a_silent_line_is_probed_although_most_of_its_meters_want_nothing() -> N
         site.silent = {address_of(number) for number in wanted}
         await site.until(lambda: len(site.arrived) == 6)
         site.silent = set(map(address_of, range(8)))
-        line.rebuild((number, NOON.date()) for number in range(8) if number not in wanted)
+        line.rebuild(*presence((number, NOON.date()) for number in range(8) if number not in wanted))
         for number in range(8):
             question = Question(number, "registers", time.monotonic() + ENOUGH_S)
             line.ask(question)
@@ -602,14 +603,14 @@ def test_a_meter_that_tells_no_clock_is_not_withheld_because_of_it() -> None:
     was not told."""
 
     async def story(site: Site, line: Line) -> None:
-        line.rebuild([(0, NOON.date())])
+        line.rebuild(*presence([(0, NOON.date())]))
         await site.until(lambda: line.up)
         question = Question(0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
         line.ask(question)
         assert (await question.told).outcome == "ok"
         site.arrived.clear()
         allowed.append(True)
-        line.rebuild([])
+        line.rebuild(*presence([]))
         line.wake()
         await site.until(lambda: len(site.arrived) == 10)
         assert {it.freeze.clock_skew for it in site.arrived} == {None}
@@ -659,7 +660,7 @@ def test_the_freeze_of_a_meter_with_a_wrong_clock_is_not_mixed_at_its_own_midnig
     nine = NOON.replace(hour=21)
 
     async def story(site: Site, line: Line) -> None:
-        line.rebuild((number, NOON.date()) for number in range(2))
+        line.rebuild(*presence((number, NOON.date()) for number in range(2)))
         await site.until(lambda: line.up)
         question = Question(1, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
         line.ask(question)
@@ -677,7 +678,7 @@ def test_the_freeze_of_a_meter_with_a_wrong_clock_is_not_mixed_at_its_own_midnig
         site.at, site.began = nine - timedelta(seconds=2), time.monotonic()
         site.on_request = freeze_behind_the_stamp
         allowed.append(True)
-        line.rebuild([])
+        line.rebuild(*presence([]))
         line.wake()
         await site.until(lambda: len({day for it, day in site.days if it == address_of(1)}) >= 3)
         assert site.took_the_truth()
@@ -749,7 +750,7 @@ def test_many_dead_whose_freeze_of_today_is_missing_do_not_make_a_line_silent_wh
 
     async def story(site: Site, line: Line) -> None:
         today = NOON.date()
-        line.rebuild((number, today) for number in range(12, 18))
+        line.rebuild(*presence((number, today) for number in range(12, 18)))
         site.silent = set(map(address_of, range(12)))
         await site.until(lambda: len([it for it in site.days if it[1] != today]) >= 6 * 9)
         assert not line.is_silent
@@ -771,7 +772,7 @@ def test_a_poll_that_takes_into_the_midnight_gives_nothing() -> None:
 
         site.at, site.began = NOON.replace(hour=0) + timedelta(days=1, seconds=-65), time.monotonic()
         site.on_request = jump
-        line.rebuild([])
+        line.rebuild(*presence([]))
         line.wake()
         await asyncio.sleep(1.0)
         assert site.took_the_truth()

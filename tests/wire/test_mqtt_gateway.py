@@ -35,6 +35,7 @@ from simulators.meter import SimulatedMeter
 from simulators.mqtt import SimulatedGateway
 from simulators.scenario import parse_scenario, site_clock
 from storage.archive import SiteMeter
+from tests.presence import presence
 from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -273,7 +274,7 @@ def test_old_strange_and_broken_messages_do_no_harm(broker):
             assert good.freeze.registers == (Decimal("1.23"),)
             assert good.freeze.clock_skew == timedelta(seconds=-4)
         again = Site(broker)
-        again.gateway.rebuild([(0, today())])
+        again.gateway.rebuild(*presence([(0, today())]))
         async with again.running():
             await again.until(lambda: again.gateway.up)
             assert again.arrivals == []  # what is retained and known is not handed on again
@@ -325,7 +326,7 @@ def test_a_gateway_that_went_away_is_not_asked_and_its_last_will_says_so(broker)
             assert site.gateway._is_online
             await simulator.cut()
             await site.until(lambda: not site.gateway._is_online)
-            site.gateway.rebuild([])
+            site.gateway.rebuild(*presence([]))
             before = broker.log().count("meterd/gw/down/read")
             for _ in range(3):
                 progress = site.gateway.progress

@@ -1,0 +1,17 @@
+"""Slots that have a value, as a database tells a route that starts from them."""
+
+from collections.abc import Iterable
+from datetime import date
+
+from daemon.acquisition.wanted import MEMORY_DAYS
+
+
+def presence(slots: Iterable[tuple[int, date]]) -> tuple[dict[int, int], date]:
+    """By meter a bitmap, bit n for the day n before the newest, as far as a meter remembers; the newest day."""
+    slots = list(slots)
+    newest = max((day for _, day in slots), default=date(2026, 1, 1))
+    bitmaps: dict[int, int] = {}
+    for meter, day in slots:
+        if (newest - day).days < MEMORY_DAYS:
+            bitmaps[meter] = bitmaps.get(meter, 0) | 1 << (newest - day).days
+    return bitmaps, newest
