@@ -82,10 +82,12 @@ async def run(site: LoadedSite) -> None:
         # What is opened later is closed earlier: lines may still hand something to the pipeline.
         storing = await opened.enter_async_context(Supervisor())
         listeners = await opened.enter_async_context(open_listeners(site))
-        running = await opened.enter_async_context(Supervisor())
-        asking = await opened.enter_async_context(Supervisor())
-        routes, lag = Routes(running), LoopLag()
+        running, lag = Supervisor(), LoopLag()
+        routes = Routes(running)
         pipeline = Pipeline(pool, authority, batch_readings=settings.collection.batch_readings, stored=routes.stored)
+        opened.push_async_callback(pipeline.finish)
+        await opened.enter_async_context(running)
+        asking = await opened.enter_async_context(Supervisor())
         assembly = Assembly(
             *(pool, authority, pipeline),
             may_backfill=lambda: not (pipeline.is_behind or lag.is_late),

@@ -42,6 +42,8 @@ LOOK_S = 0.05
 """While a batch is open the queue is looked into so often: to be woken for each reading costs more than the reading."""
 QUEUE_READINGS = 10_000
 """Lines wait when the database is behind by so many readings; frozen data stay in the meters meanwhile."""
+FINISH_S = 30.0
+"""So long the end of the daemon waits for what is queued; systemd waits for 60 s."""
 DATABASE_RETRY_S = (0.5, 1, 2, 5, 10)
 
 
@@ -152,6 +154,9 @@ class Pipeline:
         self._pool, self._authority, self._stored = pool, authority, stored
         self._batch_readings = batch_readings
         self._queue: asyncio.Queue[Arrival | PolledFreeze] = asyncio.Queue(QUEUE_READINGS)
+        self._batch: list[Arrival] = []
+        """What was taken out of the queue and is not stored yet."""
+        self._is_database_away = False
 
     async def put(self, arrival: Arrival) -> None:
         """Hand a reading on; waits while the queue is full."""
@@ -171,18 +176,30 @@ class Pipeline:
         return 2 * self._queue.qsize() > QUEUE_READINGS
 
     async def run(self) -> None:
-        """Empty the queue until cancelled; a cancelled run stores what is queued first if the database lets it."""
-        batch: list[Arrival] = []
+        """Empty the queue until cancelled. A run that is cancelled while it stores a batch stores it first, if the
+        database lets it."""
+        batch = self._batch
         try:
             while True:
                 await self._gather(batch)
                 await self._store(batch)
                 batch.clear()
         except asyncio.CancelledError:
-            batch += [_in_full(self._queue.get_nowait()) for _ in range(self._queue.qsize())]
             if batch:
                 await self._store(batch)
+                batch.clear()
             raise
+
+    async def finish(self) -> None:
+        """When nothing more comes: until all that is queued is stored, for FINISH_S at the most. Without a database it
+        is not waited for: what is not stored is wanted, and read again after the next start."""
+        ends_at = time.monotonic() + FINISH_S
+        while (left := self._queue.qsize() + len(self._batch)) and time.monotonic() < ends_at:
+            if self._is_database_away:
+                break
+            await asyncio.sleep(LOOK_S)
+        if left:
+            log.warning("stopped before all readings were stored, they are read again", readings=left)
 
     async def _gather(self, batch: list[Arrival]) -> None:
         batch.append(_in_full(await self._queue.get()))
@@ -218,8 +235,11 @@ class Pipeline:
         while True:
             try:
                 async with self._pool.connection() as connection:
-                    return await do(connection)
+                    done = await do(connection)
+                self._is_database_away = False
+                return done
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                self._is_database_away = True
                 wait_s = DATABASE_RETRY_S[min(attempt, len(DATABASE_RETRY_S) - 1)]
                 log.error("database away", error=str(error).strip(), readings=count, retry_s=wait_s)
                 metrics.BATCHES.labels("database_away").inc()

@@ -11,10 +11,11 @@ from decimal import Decimal
 
 import psycopg
 import pytest
+import structlog.testing
 from psycopg_pool import AsyncConnectionPool
 
 from daemon.billing.accounts import billed_point, open_accounts
-from daemon.pipeline import Pipeline
+from daemon.pipeline import FINISH_S, Pipeline
 from storage import archive, readings
 from tests.database.small_site import (
     ARMED,
@@ -431,6 +432,39 @@ def test_a_pipeline_that_is_stopped_stores_what_it_was_given(database_url):
         assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
 
     on(database_url, story)
+
+
+def test_what_is_queued_is_stored_batch_by_batch_before_the_end(database_url):
+    async def story(connection):
+        meter = (await Site.of().take_over(connection))["P1"]
+        async with running_pipeline(database_url, batch_readings=2) as (pipeline, _, _):
+            for day, kwh in zip(DAYS, KWH, strict=True):
+                await pipeline.put(freeze(meter, day, kwh))
+            await pipeline.finish()
+            assert list(await slots(connection, "P1")) == DAYS
+        assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
+
+    on(database_url, story)
+
+
+def test_the_end_does_not_wait_for_a_database_that_is_away(server, database_url):
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+
+    async def tell() -> None:
+        async with await connect(database_url) as connection:
+            meter = (await Site.of().take_over(connection))["P1"]
+        async with running_pipeline(database_url, batch_readings=2) as (pipeline, _, _):
+            server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+            server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+            for day, kwh in zip(DAYS, KWH, strict=True):
+                await pipeline.put(freeze(meter, day, kwh))
+            with structlog.testing.capture_logs() as logged:
+                await asyncio.wait_for(pipeline.finish(), FINISH_S / 2)
+            (said,) = [it for it in logged if it["event"].startswith("stopped before")]
+            assert said["readings"] == len(DAYS)
+            server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+
+    asyncio.run(tell())
 
 
 # --- what is asked of it later ----------------------------------------------------------------------------------------
