@@ -110,6 +110,7 @@ class Stage:
     bench: RemoteBench
     http_port: int
     mode: str
+    days: int = DAYS
     today: date = field(default_factory=lambda: due_day(datetime.now(ZoneInfo(ZONE))))
     daemon: subprocess.Popen[bytes] | None = None
 
@@ -162,7 +163,7 @@ class Stage:
         return [event for event in self.bench.events() if event["kind"] == "control"]
 
     def slots_missing(self) -> int:
-        owed = DAYS * len(ADDRESSES)
+        owed = self.days * len(ADDRESSES)
         ((there,),) = self.ask("SELECT count(*) FROM slot WHERE state = 'published' AND day <= %s", self.today)
         return owed - int(there)
 
@@ -173,7 +174,7 @@ class Stage:
     def balance_faults(self, payments_yuan: dict[str, str]) -> list[str]:
         """Compare each balance with the simulators' truth; `payments_yuan` by account, besides the deposits."""
         truth = self.bench.truth()
-        first = self.today - timedelta(days=DAYS - 1)
+        first = self.today - timedelta(days=self.days - 1)
         found = dict(self.ask("SELECT name, balance_fen FROM ledger_account"))
         ((last,),) = self.ask("SELECT max(to_day) FROM link WHERE state = 'billed'")
         faults = []
@@ -189,7 +190,7 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path, url: str, *, seed: int = 1, mode: str = "auto") -> Iterator[Stage]:
+def stage(folder: Path, url: str, *, seed: int = 1, mode: str = "auto", days: int = DAYS) -> Iterator[Stage]:
     """Simulated meters, files, a database with the customers' deposits; the daemon is not started yet."""
     with ExitStack() as opened:
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,8 +203,8 @@ def stage(folder: Path, url: str, *, seed: int = 1, mode: str = "auto") -> Itera
         ready = json.loads(simulators.stdout.readline())
         bench = opened.enter_context(RemoteBench(ready["control"]["host"], ready["control"]["port"]))
         port = _free_port()
-        _write_site(folder, url, ready["lines"], port, mode)
-        staged = Stage(folder, url, bench, port, mode)
+        _write_site(folder, url, ready["lines"], port, mode, days)
+        staged = Stage(folder, url, bench, port, mode, days)
         opened.callback(lambda: staged.daemon and _end(staged.daemon))
         migrate(url)
         asyncio.run(_take_deposits(staged))
@@ -220,7 +221,7 @@ async def _take_deposits(staged: Stage) -> None:
             await top_up(connection, account, fen, channel="test", reference=account, now=datetime.now(UTC))
 
 
-def _write_site(folder: Path, url: str, places: dict[str, Any], port: int, mode: str) -> None:
+def _write_site(folder: Path, url: str, places: dict[str, Any], port: int, mode: str, days: int) -> None:
     lines = ""
     for name, where in places.items():
         tcp = where["kind"] == "tcp"
@@ -228,8 +229,8 @@ def _write_site(folder: Path, url: str, places: dict[str, Any], port: int, mode:
         lines += f'[[line]]\nname = "{name}"\n{place}\nreply_timeout_s = 0.3\nretries = 2\n\n'
     (folder / "password").write_text("000000\n")
     (folder / "database-url").write_text(url)
-    (folder / "meterd.toml").write_text(SITE.format(zone=ZONE, days=DAYS, lines=lines, port=port, mode=mode))
-    opens = due_day(datetime.now(ZoneInfo(ZONE))) - timedelta(days=DAYS - 1)
+    (folder / "meterd.toml").write_text(SITE.format(zone=ZONE, days=days, lines=lines, port=port, mode=mode))
+    opens = due_day(datetime.now(ZoneInfo(ZONE))) - timedelta(days=days - 1)
     (folder / "tariffs.toml").write_text(f'[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "{PRICE}"\n')
     rows = [(line, address) for line, addresses in METERS.items() for address in addresses]
     _table(folder / "meters.csv", "address,line,point,installed_on", [f"{a},{n},P{int(a)},{opens}" for n, a in rows])

@@ -23,13 +23,14 @@ pytestmark = [
     pytest.mark.parametrize("server", ["embedded_server"], indirect=True, ids=["embedded"]),
 ]
 DEAD = "000000009999"
+FEW_DAYS = 6
 GATE = METERS["gate-1"]
 
 
 @pytest.fixture
 def staged(database_url: str, tmp_path: Path) -> Iterator[Stage]:
     """A daemon that has nothing left to collect."""
-    with stage(tmp_path, database_url) as staged:
+    with stage(tmp_path, database_url, days=FEW_DAYS) as staged:
         staged.start_daemon()
         staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
         staged.until("it is ready", lambda: staged.health()["status"] == "ok")
@@ -146,7 +147,7 @@ def test_a_plan_tells_what_a_reload_then_does(staged: Stage) -> None:
     edits = [
         ("meterd.toml", "retries = 2", "retries = 1"),
         ("meterd.toml", "[collection]", spare),
-        ("meterd.toml", "backfill_days = 12", "backfill_days = 11"),
+        ("meterd.toml", f"backfill_days = {FEW_DAYS}", f"backfill_days = {FEW_DAYS - 1}"),
         ("meterd.toml", 'window_end = "24:00"', 'window_end = "23:00"'),
         ("meterd.toml", "reconnect_s = 1", "reconnect_s = 2"),
         ("meters.csv", f"{METERS['bus-1'][1]},bus-1", f"{METERS['bus-1'][1]},spare"),
