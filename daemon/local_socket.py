@@ -86,7 +86,7 @@ async def serve(gate: socket.socket, answer: Answer) -> None:
                 await _attend(reader, writer, answer)
         finally:
             if writer.transport.get_write_buffer_size():
-                writer.transport.abort()
+                writer.transport.abort()  # who asked has hung up or does not read
             writer.close()
 
     clients: set[asyncio.Task[None]] = set()
@@ -141,6 +141,7 @@ def ask(data_directory: Path, request: Mapping[str, Any]) -> Generator[dict[str,
 
 
 async def _attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
+    writer.transport.set_write_buffer_limits(high=0)  # drained is what the other side's kernel has taken
     try:
         request = await _request(reader)
     except (MeterdError, OSError) as error:

@@ -136,6 +136,7 @@ class Configuration:
             # Seconds of work for a large site, beside which the lines go on: they get the interpreter when they want
             # it, and the garbage collector leaves alone what is there already.
             usual_s = sys.getswitchinterval()
+            gc.collect()  # the lines that the last reload ended
             gc.freeze()
             sys.setswitchinterval(SWITCH_S)
             try:

@@ -169,7 +169,7 @@ class Line(Route):
     __slots__ = (
         *("_answering", "_clock_set_on", "_clocks_to_set", "_credentials", "_driver_of", "_drivers", "_may_backfill"),
         *("_odd", "_offer", "_open_channel", "_pipelined", "_plan", "_poll", "_polled_on", "_replies", "_set_clocks"),
-        *("_shift", "_skew_on", "_skew_s", "_timing", "longest_step_s", "tap"),
+        *("_shift", "_skew_on", "_skew_s", "_timing", "_wrong_clocks", "longest_step_s", "tap"),
     )
 
     def __init__(
@@ -228,6 +228,8 @@ class Line(Route):
         """Meter clock minus ours as of the day number in `_skew_on`."""
         self._clocks_to_set: dict[int, None] = {}
         self._clock_set_on: dict[int, date] = {}
+        self._wrong_clocks: dict[int, tuple[float, int]] = {}
+        """(second from which the clock is looked at again, day number on which that was told)."""
         self._poll = Poll(
             deadlines,
             self._patience,
@@ -364,7 +366,7 @@ class Line(Route):
             skew = timedelta(seconds=self._skew_s[number])  # years, if it is not known
             if abs(skew) > CLOCK_LIMIT or _is_midnight(local_now + skew, QUIET_AROUND_MIDNIGHT):
                 return False
-        return 1 <= (today - day).days + 1 + self._shift.get(number, 0) <= MEMORY_DAYS
+        return day <= today and 1 <= (today - day).days + 1 + self._shift.get(number, 0) <= MEMORY_DAYS
 
     async def _run_poll(
         self, talk: Talk, channel: StreamChannel, slots: Sequence[tuple[int, date]], local_now: datetime
@@ -402,8 +404,8 @@ class Line(Route):
         for number, day in slots:
             age = today - day.toordinal()
             is_astray = abs(self._skew_s[number]) > CLOCK_LIMIT_S
-            is_old = age + self._shift.get(number, 0) >= MEMORY_DAYS
-            needs_care = near_midnight or is_old or number in self._odd or is_astray
+            is_strange = not 0 <= age <= MOST_AGE or not 0 <= age + self._shift.get(number, 0) < MEMORY_DAYS
+            needs_care = near_midnight or is_strange or number in self._odd or is_astray
             if needs_care and not self._goes_prepared((number, day), local_now):
                 break
             if self._pipelined > 1 and number in numbers:
@@ -561,13 +563,15 @@ class Line(Route):
     # --- clocks -----------------------------------------------------------------------------------------------------
 
     async def _clock_skew(self, talk: Talk, number: int) -> timedelta | None:
-        """Meter clock minus ours, read once a day while it is good; None when the meter does not tell its clock."""
+        """Meter clock minus ours, read once a day while it is good, and a wrong one each `retry_s`; None when the
+        meter does not tell its clock."""
         today = self._local_now().toordinal()
         if self._skew_on[number] == today:
             known_s = self._skew_s[number]
             if known_s == UNKNOWN_SKEW:
                 return None
-            if abs(known_s) <= CLOCK_LIMIT.total_seconds():
+            look_again_at = self._wrong_clocks[number][0] if number in self._wrong_clocks else 0.0
+            if abs(known_s) <= CLOCK_LIMIT_S or time.monotonic() < look_again_at:
                 return timedelta(seconds=known_s)
         address, driver = self.meters[number].address, self._driver(number)
         skew: timedelta | None = None
@@ -583,10 +587,17 @@ class Line(Route):
         return skew
 
     def _judge_clock(self, number: int, skew: timedelta) -> None:
+        """Once a day it is told that a clock is wrong, and once that it is not any more."""
+        address, today = self.meters[number].address, self._local_now().toordinal()
+        _, told_on = self._wrong_clocks.pop(number, (0.0, 0))
         if abs(skew) > CLOCK_LIMIT:
-            seconds = round(skew.total_seconds())
-            log.warning("meter clock is wrong", meter=self.meters[number].address, line=self.name, skew_s=seconds)
-        elif abs(skew) > GOOD_CLOCK and self._set_clocks:
+            self._wrong_clocks[number] = time.monotonic() + self._pace.retry_s, today
+            if told_on != today:
+                log.warning("meter clock is wrong", meter=address, line=self.name, skew_s=_as_seconds(skew))
+            return
+        if told_on:
+            log.info("meter clock is right again", meter=address, line=self.name, skew_s=_as_seconds(skew))
+        if abs(skew) > GOOD_CLOCK and self._set_clocks:
             self._clocks_to_set[number] = None
 
     async def _set_one_clock(self, talk: Talk) -> bool:

@@ -194,7 +194,7 @@ class Poll(Deadline):
         """The next slot in the place of one that is done."""
         if not self._is_stopped and now <= self._ends_at:
             while self._fill(asked):
-                if asked.number not in self._passed_over:
+                if asked.number not in self._passed_over and self._patience.is_ready(asked.number, now):
                     asked.wait_s, asked.delay_s = self._patience.expect(asked.number)
                     self._ask(asked, now)
                     return

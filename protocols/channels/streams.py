@@ -67,7 +67,12 @@ class StreamChannel(asyncio.Protocol, ABC):
         self._transport.write(data)
 
     def writer(self) -> Callable[[bytes], None]:
-        """What writes without looking whether the carrier is there: for a listener, who is told of its loss."""
+        """What writes without looking whether the carrier is there: for a listener, who is told of its loss.
+
+        LineDown when it is gone already: what came before may have lain unread until now.
+        """
+        if self._down is not None:
+            raise self._down
         assert self._transport is not None
         return self._transport.write
 

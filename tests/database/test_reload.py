@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,7 @@ import pytest
 
 from config.load import load_site
 from daemon.acquisition.routes import Routes
+from daemon.acquisition.wanted import due_day
 from daemon.app import open_pool, policy_of
 from daemon.assembly import Assembly
 from daemon.control.supply import Authority
@@ -19,6 +20,7 @@ from daemon.pipeline import Pipeline
 from daemon.reload import Configuration
 from daemon.supervision import Supervisor
 from daemon.take_over import take_over_site
+from tests.database.small_site import connect, freeze, store
 
 ZONE = ZoneInfo("Asia/Shanghai")
 FILES = {
@@ -150,5 +152,20 @@ def test_two_who_ask_at_once_are_both_told(database_url: str, tmp_path: Path) ->
         first, second = await asyncio.gather(configuration.reload(), configuration.reload())
         assert first == second
         assert list(first.changed) == ["a"]
+
+    with_a_running_site(database_url, tmp_path, test)
+
+
+def test_routes_know_exactly_the_days_that_the_database_has(database_url: str, tmp_path: Path) -> None:
+    async def test(configuration: Configuration, routes: Routes) -> None:
+        today = due_day(datetime.now(ZONE))
+        days = [today - timedelta(days=age) for age in range(4)]
+        route = next(route for route in routes if route.name == "a")
+        (meter,) = route.meters
+        async with await connect(database_url) as connection:
+            await store(connection, freeze(meter, days[0], "20"), freeze(meter, days[2], "10"))
+        assert [route._wanted.is_wanted(0, day) for day in days] == [True] * 4
+        await configuration.rebuild()
+        assert [route._wanted.is_wanted(0, day) for day in days] == [False, True, False, True]
 
     with_a_running_site(database_url, tmp_path, test)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import stat
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -147,3 +148,13 @@ def test_the_door_of_a_living_daemon_is_not_taken_away(folder: Path) -> None:
 def test_a_path_that_is_too_long_for_a_socket_is_told(folder: Path) -> None:
     with pytest.raises(SocketUnusable, match="choose a shorter data_directory"), listen(folder / ("x" * 100)):
         pass
+
+
+def test_whoever_reads_late_gets_everything(folder: Path) -> None:
+    with served(folder), socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(folder / NAME))
+        connection.sendall(b'{"do": "count", "to": 30000}\n')
+        time.sleep(0.3)
+        with connection.makefile("rb") as answers:
+            told = [json.loads(line) for line in answers]
+    assert told == [*({"number": number} for number in range(30000)), {"end": True}]

@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 
 from protocols.dlt645 import batch
 from protocols.dlt645.exchanges import CODEC_2007
-from protocols.dlt645.frame import Decoder, Frame, checksum, encode, raw
-from protocols.dlt645.prepared import PreparedEnergies, PreparedMeter, as_kwh, general_registers
+from protocols.dlt645.frame import WAKE_UP, Decoder, Frame, checksum, encode, raw
+from protocols.dlt645.prepared import (
+    REQUEST_LENGTH,
+    PreparedEnergies,
+    PreparedMeter,
+    PreparedRead,
+    as_kwh,
+    general_registers,
+)
 from protocols.errors import FrameError, MeterRefused
 
 ADDRESS = "000000001600"
@@ -169,3 +176,14 @@ def test_a_batch_of_another_length_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="63 registers do not fit"):
         batch.decode_registers(b"", IDENTIFIER, registers=63)
     assert batch.decode_registers(b"", IDENTIFIER, registers=2).hundredths.dtype == np.int64
+
+
+def test_the_sum_of_every_request_is_that_of_the_codec():
+    reads = [PreparedRead("04000102", 3), *(PreparedEnergies(f"050601{nth:02X}") for nth in range(1, 63))]
+    for number in range(1000):
+        address = f"{number * 987_654_321 % 10**12:012d}"
+        meter = PreparedMeter(address)
+        for read in reads:
+            request = read.request(meter)
+            assert request == WAKE_UP + encode(Frame(address, 0x11, bytes.fromhex(read.identifier)[::-1]))
+            assert len(request) == REQUEST_LENGTH

@@ -21,6 +21,7 @@ from daemon.acquisition.conversation import Timing
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import AGE_BITS, Line
+from daemon.acquisition.poll import Asked, stamp_of
 from daemon.acquisition.questions import Question
 from daemon.acquisition.route import Pace
 from daemon.control.guard import Policy
@@ -793,3 +794,83 @@ def test_a_question_on_a_line_whose_task_dies_is_answered() -> None:
             assert (await question.told).outcome == "line_down"
 
     told(Site, story)
+
+
+# --- what a poll is to read -------------------------------------------------------------------------------------------
+
+
+def planned(line: Line, *slots: tuple[int, int]) -> list[int]:
+    """The meters of the plan for these slots (meter, age of the day), in the order in which they are asked."""
+    days = [(number, NOON.date() - timedelta(days=age)) for number, age in slots]
+    return [slot >> AGE_BITS for slot in reversed(line._planned(days, NOON.replace(tzinfo=None)))]
+
+
+@pytest.mark.parametrize(("shift", "age"), [(1, 61), (3, 59), (-1, 0), (-3, 1), (0, -1), (1, -1)])
+def test_no_freeze_is_asked_for_that_a_meter_cannot_have(shift: int, age: int) -> None:
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) >= 3)
+        line._shift[1] = shift
+        assert planned(line, (0, 0), (1, age)) == [0]
+        line._shift.clear()
+        line._odd[1] = NOON.date()
+        assert planned(line, (0, 0), (1, 3), (2, 0)) == [0]
+
+    told(lambda: Site(days=1), story)
+
+
+@pytest.mark.parametrize(("shift", "age", "nth"), [(0, 0, 1), (0, 61, 62), (-2, 5, 4), (3, 5, 9)])
+def test_a_slot_is_asked_for_with_its_day_and_the_index_of_its_shift(shift: int, age: int, nth: int) -> None:
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) >= 3)
+        line._shift[1], line._polled_on = shift, NOON.toordinal()
+        line._plan = line._planned([(1, NOON.date() - timedelta(days=age))], NOON.replace(tzinfo=None))
+        asked = Asked()
+        assert line._fill(asked)
+        assert not line._fill(Asked())
+        assert (asked.number, asked.day, asked.nth) == (1, NOON.toordinal() - age, nth)
+        assert asked.read is stamp_of(nth)
+        assert asked.meter.address == address_of(1)
+
+    told(lambda: Site(days=1), story)
+
+
+def test_a_clock_is_read_once_a_day_though_meters_take_turns() -> None:
+    async def story(site: Site, line: Line) -> None:
+        await site.until(lambda: len(site.arrived) == 30)
+        clocks = [frame.address for frame in site.requests if asked(frame) == "04000102"]
+        assert sorted(clocks) == sorted(map(address_of, range(3)))
+
+    told(Site, story)
+
+
+def test_a_wrong_clock_is_looked_at_once_in_a_while_and_told_once_a_day() -> None:
+    async def story(site: Site, line: Line) -> None:
+        site.clock_off[address_of(1)] = timedelta(minutes=20)
+        await site.until(lambda: len(site.arrived) == 60)
+        clocks = [frame for frame in site.requests if frame.address == address_of(1) and asked(frame)[:6] == "040001"]
+        assert 2 <= len(clocks) <= 5  # the time of the poll, then date and time
+        site.clock_off[address_of(1)] = timedelta()
+        line._wrong_clocks[1] = 0.0, line._wrong_clocks[1][1]
+        line.rebuild({}, NOON.date())
+        line.wake()
+        await site.until(lambda: len(site.arrived) == 120)
+
+    logged = told(lambda: Site(days=20, pace=Pace(retry_s=60.0, reconnect_s=0.1)), story)
+    events = [it["event"] for it in logged]
+    assert events.count("meter clock is wrong") == 1
+    assert events.count("meter clock is right again") == 1
+
+
+def test_of_the_parked_one_is_asked_when_the_way_was_opened() -> None:
+    async def story(site: Site, line: Line) -> None:
+        site.silent = set(map(address_of, range(10)))
+        await site.until(lambda: line.parked == 10 and len(site.arrived) == 10)
+        line._patience.unblock()
+        site.requests.clear()
+        site.arrived.clear()
+        line.rebuild({}, NOON.date())
+        line.wake()
+        await site.until(lambda: len(site.arrived) == 10)
+        assert sum(frame.address in site.silent for frame in site.requests) <= 2
+
+    told(lambda: Site(meters=20, days=1), story)

@@ -789,3 +789,15 @@ def test_a_lost_connection_ends_every_question_that_waits_and_no_meter_is_blamed
         assert not gateway._patience.is_troubled
 
     run(scene())
+
+
+def test_only_what_the_database_has_is_acknowledged(broker):
+    """What a rebuild finds was stored, though nobody told the gateway so."""
+    gateway, days = Site(broker).gateway, [today() - timedelta(days=age) for age in (-1, 0, 1)]
+    acknowledged = []
+    connection = SimpleNamespace(acknowledge=acknowledged.append)
+    for day in days:
+        gateway._unstored[0, day] = [(connection, day)]
+    gateway.rebuild({0: 0b10}, days[1])
+    assert acknowledged == [days[2]]
+    assert list(gateway._unstored) == [(0, days[0]), (0, days[1])]

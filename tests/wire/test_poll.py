@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -770,3 +771,103 @@ def test_whatever_happens_only_true_values_are_taken(plan: list[str], cuts: list
     asyncio.run(story())
     assert reader.took_the_truth()
     assert set(reader.counts) <= {"ok", "no_reply", "bad_frame", "late", "foreign"}
+
+
+class Still(StreamChannel):
+    """Keeps what is written; the test answers by hand."""
+
+    def __init__(self, byte_s: float) -> None:
+        super().__init__("still")
+        self._down, self.byte_s, self.sent = None, byte_s, b""
+
+    async def _connect(self) -> None:
+        """It is open."""
+
+    def write(self, data: bytes) -> None:
+        self.sent = data
+
+    def writer(self) -> Callable[[bytes], None]:
+        return self.write
+
+    def answer(self) -> bytes:
+        (frame,) = Decoder().feed(self.sent)
+        assert isinstance(frame, Frame)
+        return good(frame)
+
+
+def by_hand(story: Callable[[Reader, Still], None], *, byte_s: float = 0.0) -> Reader:
+    """Two slots without the clock: four questions, which the story answers."""
+    reader, channel = Reader(lambda frame: []), Still(byte_s)
+
+    async def run() -> None:
+        task = asyncio.create_task(reader.run(channel, job(0, with_clock=False), job(1, with_clock=False)))
+        await asyncio.sleep(0)
+        story(reader, channel)
+        assert await asyncio.wait_for(task, 5) is None
+
+    asyncio.run(run())
+    return reader
+
+
+def test_each_question_is_forgiven_its_silence_once() -> None:
+    def story(reader: Reader, channel: Still) -> None:
+        for _ in range(4):
+            assert reader.poll._only is not None
+            reader.poll._only.begins_by = 0.0
+            reader.poll.expired()
+            assert reader.silent == []
+            reader.poll.heard(channel.answer())
+
+    reader = by_hand(story)
+    assert len(reader.taken) == 2
+    assert reader.took_the_truth()
+
+
+def test_that_an_answer_has_begun_is_not_said_of_the_next() -> None:
+    def story(reader: Reader, channel: Still) -> None:
+        answer = channel.answer()
+        asked = reader.poll._only
+        assert asked is not None
+        reader.poll.heard(answer[:10])
+        assert asked.has_begun
+        reader.poll.heard(answer[10:])
+        assert not asked.has_begun
+        for _ in range(3):
+            reader.poll.heard(channel.answer())
+
+    by_hand(story, byte_s=0.001)
+
+
+def test_a_run_ends_with_its_time(server: FarEnd) -> None:
+    async def story() -> None:
+        reader = Reader(lambda frame: [good(frame)], meters=1)
+        async with server(reader.hear) as port, TcpChannel("127.0.0.1", port) as channel:
+            reader.jobs = iter([job(0, with_clock=False)] * 100_000)
+            assert await asyncio.wait_for(reader.poll.run(channel, lasts_s=0.1), 5) is None
+        assert 1 <= len(reader.taken) < 100_000
+        assert len(reader.requests) == 2 * len(reader.taken)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("last", [b"\xfe", b"\x68", b"busy\r\n"])
+def test_a_carrier_that_is_gone_is_told_though_its_last_bytes_lie_unread(
+    loop: Callable[[], asyncio.AbstractEventLoop], last: bytes
+) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(last)
+        writer.close()
+
+    async def story() -> None:
+        reader = Reader(lambda frame: [], wait_s=0.2)
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        async with server, TcpChannel("127.0.0.1", server.sockets[0].getsockname()[1]) as channel:
+            while channel._down is None:  # noqa: ASYNC110  nobody is told before he listens
+                await asyncio.sleep(0.01)
+            with pytest.raises(LineDown):
+                await reader.run(channel, job(0), job(1))
+        assert reader.silent == []
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(story())
