@@ -2,9 +2,10 @@
 
 import gc
 
-MADE_BETWEEN = 20_000
+MADE_BETWEEN = 100_000
 """So many more objects made than freed until it looks. Readings wait by the thousand until their batch is stored, and
 hold nothing in circles: with the usual 700 it would look at each of them several times, in memory that is cold by then.
+A full queue is made of half as many.
 """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -31,6 +31,10 @@ Told = AsyncGenerator[dict[str, Any], None]
 
 class BadRequest(MeterdError):
     """A request that is not what it must be. Whoever wrote the program that asks acts."""
+
+
+class NoMidnightYet(BadRequest):
+    """A freeze of a day that is still to come."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +66,28 @@ class Requests:
 
     async def _collect(self, request: Mapping[str, Any]) -> Told:
         """First how many are asked, then the result of each."""
-        jobs = self.on_demand.jobs(wanted := _wanted(request))
+        wanted = _wanted(request)
+        if wanted.line is not None:
+            self._route(wanted.line)
+        self._refuse_switched_off(wanted.meters)
+        if wanted.day is not None and wanted.day > self.on_demand.today():
+            raise NoMidnightYet("that day has no midnight yet")
+        jobs = self.on_demand.jobs(wanted)
         yield {"asked": len(jobs)}
         async with aclosing(self.on_demand.results(jobs, wanted.within_s)) as results:
             async for result in results:
                 yield asdict(result)
 
     async def _trace(self, request: Mapping[str, Any]) -> Told:
-        """Pieces of bytes with direction and time, for `seconds` or until the asker has enough. `dropped`: pieces that
-        he missed."""
+        """First how the line is, then pieces of bytes with direction and time, for `seconds` or until the asker has
+        enough. `dropped`: pieces that he missed."""
         name, seconds = str(request.get("line")), request.get("seconds")
         if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
             raise BadRequest("seconds must be a number above 0")
         clock = asyncio.get_running_loop().time
         ends_at = float("inf") if seconds is None else clock() + seconds
-        self._traceable(name)
-        yield {"line": name}
+        line = self._traceable(name)
+        yield {"line": name, "up": line.up, "reason": "" if line.up else line.down_reason}
         while clock() < ends_at:
             line = self._traceable(name)
             pieces: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue(MOST_UNREAD)
@@ -111,7 +121,8 @@ class Requests:
             yield {"line": route.name, "up": route.up, "meters": len(route.meters), "parked": route.parked}
 
     async def _terminals(self, request: Mapping[str, Any]) -> Told:
-        """The terminals of every listener, then who called and is none."""
+        """First the names of the listeners, then the terminals of each and who called and is none."""
+        yield {"listeners": [section.name for section in self.configuration.site.settings.listener]}
         now = asyncio.get_running_loop().time()
         for listener in self.listeners.values():
             for row in listener.rows(now, self.zone):
@@ -132,13 +143,32 @@ class Requests:
         yield (await self.configuration.reload()).as_dict()
 
     def _traceable(self, name: str) -> Line:
-        route: Route | None = self.routes.get(name)
-        if route is None:
-            known = [it.name for it in self.routes]
-            raise BadRequest(f"no line {name} runs here{did_you_mean(name, known)}")
+        route = self._route(name)
         if not isinstance(route, Line):
             raise BadRequest(f"{name} is no line with bytes of its own: name it in log.trace_lines and reload")
         return route
+
+    def _route(self, name: str) -> Route:
+        """BadRequest says why none of that name runs."""
+        if (route := self.routes.get(name)) is not None:
+            return route
+        if name in self._switched_off():
+            raise BadRequest(f"line {name} is switched off (enabled = false)")
+        if any(it.name == name for it in self.configuration.site.settings.listener):
+            raise BadRequest(f"{name} is a listener: name one of its terminals' lines (meterd terminals)")
+        raise BadRequest(f"no line {name} runs here{did_you_mean(name, [it.name for it in self.routes])}")
+
+    def _refuse_switched_off(self, names: Collection[str]) -> None:
+        """BadRequest for a meter whose line does not run on purpose: no similar name is meant."""
+        meant, off = set(names), self._switched_off()
+        for meter in self.configuration.site.archive.meters if meant and off else ():
+            if meter.line in off and (name := meant & {meter.address, meter.point}):
+                raise BadRequest(f"{name.pop()} is on line {meter.line}, which is switched off (enabled = false)")
+
+    def _switched_off(self) -> set[str]:
+        settings = self.configuration.site.settings
+        gateways = {it.name for it in settings.gateway if not it.enabled}
+        return gateways | {it.name for it in settings.line if not it.enabled}
 
 
 def _wanted(request: Mapping[str, Any]) -> Request:

@@ -64,12 +64,15 @@ GUARD_OVER_A_NETWORK_S = 0.5
 BEFORE_MIDNIGHT_S = 2.0
 """So long before a host freeze nothing else is begun."""
 MOST_JOBS = 32
+"""So many slots are planned at once, or for an eighth of the meters, because a plan looks at all of them."""
 REOPEN_S = 300.0
 """A line on which nobody answers is opened anew so often: the far end may have forgotten the connection."""
 LONGEST_POLL_S = 3.0
 """After so long at the latest the line looks again what is wanted most."""
 UNKNOWN_SKEW = -(2**31)
 CLOCK_LIMIT_S = int(CLOCK_LIMIT.total_seconds())
+GOOD_CLOCK_S = int(GOOD_CLOCK.total_seconds())
+QUIET_S = int(QUIET_AROUND_MIDNIGHT.total_seconds())
 DAY_S = 86_400
 AGE_BITS = 6
 MOST_AGE = (1 << AGE_BITS) - 1
@@ -332,7 +335,9 @@ class Line(Route):
         ):
             return False
         now = time.monotonic()
-        most = MOST_JOBS if isinstance(talk.channel, StreamChannel) and not self._patience.line_is_silent else 1
+        most = max(MOST_JOBS, len(self.meters) // 8)
+        if self._patience.line_is_silent or not isinstance(talk.channel, StreamChannel):
+            most = 1
         ready = self._patience.ready(now)
         slots = self._wanted.jobs(
             *(now, ready, most),
@@ -452,11 +457,11 @@ class Line(Route):
         """The time of day of a meter; False if the general way must look closer. Its date is proven by its stamps."""
         now = self._local_now()
         ahead_s = (seconds - (now.hour * 3600 + now.minute * 60 + now.second) + DAY_S // 2) % DAY_S - DAY_S // 2
-        margin_s = int(QUIET_AROUND_MIDNIGHT.total_seconds())
-        if abs(ahead_s) > CLOCK_LIMIT.total_seconds() or not margin_s <= seconds < DAY_S - margin_s:
+        if abs(ahead_s) > CLOCK_LIMIT_S or not QUIET_S <= seconds < DAY_S - QUIET_S:
             return False
         self._skew_on[asked.number], self._skew_s[asked.number] = now.toordinal(), ahead_s
-        self._judge_clock(asked.number, timedelta(seconds=ahead_s))
+        if abs(ahead_s) > GOOD_CLOCK_S or asked.number in self._wrong_clocks:
+            self._judge_clock(asked.number, timedelta(seconds=ahead_s))
         return True
 
     def _count(self, outcome: str, times: int = 1) -> None:

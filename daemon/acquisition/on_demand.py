@@ -10,12 +10,13 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from config.problems import did_you_mean
 from daemon.acquisition.questions import Question, Told, What
 from daemon.acquisition.route import Route
 from daemon.acquisition.routes import Routes
@@ -30,7 +31,9 @@ MOST_AT_ONCE = 4
 """Questions that one line has at a time. Those of a request that come later wait as long as the one before took."""
 MOST_PER_MINUTE = 120
 """Requests that a site takes."""
-TOO_LATE = Told("expired", reason="no answer within the time that was given")
+MOST_COMPARED = 5_000
+"""Among more meters none of a similar name is looked for: the lines would have to wait for that."""
+TOO_LATE = Told("expired", reason="no answer")
 FROM_THE_METER = ("ok", "no_data", "unsupported", "refused")
 
 
@@ -122,6 +125,8 @@ class OnDemand:
         asking.add_done_callback(lambda _: told.put_nowait(None))
         try:
             while (result := await told.get()) is not None:
+                if result.outcome == "expired":
+                    result = replace(result, reason=f"{result.reason} within {within_s:g} s (--within)")
                 yield result
             await asking
         finally:
@@ -132,7 +137,12 @@ class OnDemand:
         if request.meters:
             found = self.routes.find(request.meters)
             if unknown := [name for name, meters in found.items() if not meters]:
-                raise RequestRefused(f"no meter that is read here has the address or point {', '.join(unknown)}")
+                hint = self._similar(unknown[0]) if len(unknown) == 1 else ""
+                raise RequestRefused(f"no meter that is read here has the address or point {', '.join(unknown)}{hint}")
+            for name, meters in found.items():
+                if request.line not in (None, *(route.name for route, _ in meters)):
+                    elsewhere = f"{name} is on line {meters[0][0].name}, not on {request.line}"
+                    raise RequestRefused(f"{elsewhere}; leave out --line")
             there = list({meter.meter_id: (route, meter) for all_ in found.values() for route, meter in all_}.values())
             return [(route, meter) for route, meter in there if request.line in (None, route.name)]
         routes: Iterable[Route] = self.routes
@@ -142,6 +152,12 @@ class OnDemand:
                 raise RequestRefused(f"no line {request.line} runs here")
             routes = [route]
         return [(it, meter) for it in routes for meter in (it.late_meters() if request.failed else it.meters)]
+
+    def _similar(self, name: str) -> str:
+        meters = [meter for route in self.routes for meter in route.meters]
+        if len(meters) > MOST_COMPARED:
+            return ""
+        return did_you_mean(name, [known for meter in meters for known in (meter.address, meter.point_id)])
 
     def _day(self, request: Request, route: Route, meter: SiteMeter) -> date | None:
         if request.what != "freeze":

@@ -45,7 +45,10 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"daemon.cli.{cmd_name}"), cmd_name)
+        try:
+            command: click.Command = getattr(importlib.import_module(f"daemon.cli.{cmd_name}"), cmd_name)
+        except KeyboardInterrupt:
+            sys.exit(FAILED)  # nothing was begun that could be aborted
         return command
 
 

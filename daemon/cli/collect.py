@@ -55,7 +55,11 @@ def collect(
     They are asked before what is due anyway. What a meter told within the last 5 minutes is told again without asking
     it. Ctrl-C takes back what was not asked yet. Exit code 0 when every meter answered, else 1.
     """
-    if (failed and meters) or not (failed or meters or line):
+    if failed and meters:
+        raise click.UsageError("--failed goes with --line, not with meters")
+    if failed and day is not None:
+        raise click.UsageError("--failed asks each meter for the newest day that it lacks: leave out --day")
+    if not (failed or meters or line):
         raise click.UsageError("name meters, or --line, or --failed")
     if day is not None and what != "freeze":
         raise click.UsageError("--day belongs to a freeze")
@@ -66,7 +70,7 @@ def collect(
         head = ("meter", "point", "line", "day", "result", "value", "reason")
         print_table(head, [_row(result) for result in sorted(results, key=lambda it: (it["line"], it["meter"]))])
     good = sum(result["outcome"] == "ok" for result in results)
-    click.echo(f"{good} of {asked} meters answered", err=True)
+    click.echo(f"{good} of {asked} meters answered" if asked else "nothing is missing", err=True)
     raise SystemExit(0 if good == asked else FAILED)
 
 

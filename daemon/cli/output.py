@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -32,8 +32,13 @@ def print_json(value: Mapping[str, Any]) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, default=_plain))
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """A rich table on a terminal; in a pipe tab-separated lines with the head first."""
+def print_table(
+    head: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", whole: Collection[str] = ()
+) -> None:
+    """A rich table on a terminal; in a pipe tab-separated lines with the head first.
+
+    Nothing is cut off: what is copied from a narrow screen must be all of it. `whole`: columns that stay on one line.
+    """
     screen = console()
     if not screen.is_terminal:
         for row in [head, *rows]:
@@ -43,7 +48,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, title:
         screen.print(Text(title, style="italic"))
     table = Table(header_style="bold")
     for name in head:
-        table.add_column(name)
+        table.add_column(name, overflow="fold", no_wrap=name in whole)
     for row in rows:
         table.add_row(*map(_text, row))
     screen.print(table)

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from config.load import load_site
+from config.problems import ConfigError
 from daemon.cli.on_site import site_option
 from daemon.cli.output import as_json, print_json, print_table
 from daemon.serial_ports import SerialPort, holders, serial_ports, stable_name
@@ -18,10 +20,9 @@ from daemon.serial_ports import SerialPort, holders, serial_ports, stable_name
 @as_json
 def ports(site_path: Path, as_json: bool) -> None:
     """List the serial ports of this machine by names that survive unplugging, what is plugged in there, which line of
-    the site uses each, and who has it open, as far as this user may see it. Works without a site too."""
-    lines = []
-    if site_path.is_file():
-        lines = [(line.name, line.serial) for line in load_site(site_path).settings.line if line.serial]
+    the site uses each, and who has it open, as far as this user may see it. Works without a site too, and with one
+    that has mistakes."""
+    lines = _serial_lines(site_path)
     there = serial_ports()
     known = {os.path.realpath(port.device) for port in there}
     for device in dict.fromkeys(device for _, device in lines):
@@ -44,3 +45,19 @@ def ports(site_path: Path, as_json: bool) -> None:
         return
     rows = [[", ".join(cell) if isinstance(cell, list) else cell for cell in told.values()] for told in found]
     print_table(("name", "device", "what", "lines", "open by"), [[cell or None for cell in row] for row in rows])
+
+
+def _serial_lines(site_path: Path) -> list[tuple[str, str]]:
+    """(name, port) of the site's serial lines. Who is still writing that file looks here for what to write into it:
+    only a file that was asked for and is not there is an error."""
+    try:
+        return [(line.name, line.serial) for line in load_site(site_path).settings.line if line.serial]
+    except ConfigError:
+        if site_path.is_file():
+            click.echo(
+                f"warning: {site_path} cannot be read as a site (meterd check says why); the column lines is empty",
+                err=True,
+            )
+        elif click.get_current_context().get_parameter_source("site_path") is not ParameterSource.DEFAULT:
+            raise
+    return []

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import click
 
+from config.problems import ConfigError
 from daemon.cli.on_site import site_option
-from daemon.cli.output import as_json, print_json
+from daemon.cli.output import BAD_CONFIG, as_json, fail, print_json
 from daemon.cli.running import daemon_asked, print_difference
+
+REFUSED = "Nothing was changed; the daemon runs on with what it had. Mend the files and reload again."
 
 
 @click.command(short_help="Let the running daemon read its configuration again.")
@@ -19,8 +22,12 @@ def reload(site_path: Path, as_json: bool) -> None:
 
     A file with mistakes, or one that contradicts what was billed, changes nothing. SIGHUP does the same.
     """
-    with daemon_asked(site_path, {"do": "reload", "path": str(site_path.absolute())}) as answers:
-        told = next(answers)
+    request = {"do": "reload", "path": str(site_path.absolute())}
+    try:
+        with daemon_asked(site_path, request, refused=REFUSED) as answers:
+            told = next(answers)
+    except ConfigError as error:
+        raise fail(f"{error}\n{REFUSED}", BAD_CONFIG) from None
     if as_json:
         print_json(told)
     else:

@@ -11,22 +11,28 @@ import click
 
 from config.problems import ConfigError, Problem
 from config.toml_lines import read_toml
-from daemon.cli.output import BAD_CONFIG, FAILED, NOT_RUNNING, fail, print_table
+from daemon.cli.output import BAD_CONFIG, FAILED, NOT_RUNNING, USAGE, fail, print_table
 from daemon.local_socket import NotRunning, RequestFailed, ask
 
 Answers = Generator[dict[str, Any], None, None]
+CODES = {"ConfigError": BAD_CONFIG, "NoMidnightYet": USAGE}
+"""Exit codes of what the daemon refuses; for the rest it is FAILED."""
 
 
 @contextmanager
-def daemon_asked(site_path: Path, request: Mapping[str, Any]) -> Iterator[Answers]:
-    """The daemon's answers, as they come. Whoever leaves early takes back what was asked."""
+def daemon_asked(site_path: Path, request: Mapping[str, Any], refused: str = "") -> Iterator[Answers]:
+    """The daemon's answers, as they come. Whoever leaves early takes back what was asked.
+
+    `refused`: what to say besides when it does not do it, but not when nobody knows how far it came.
+    """
     with closing(ask(_data_directory(site_path), request)) as answers:
         try:
             yield answers
         except NotRunning as error:
             raise fail(str(error), NOT_RUNNING) from None
         except RequestFailed as error:
-            raise fail(str(error), BAD_CONFIG if error.kind == "ConfigError" else FAILED) from None
+            words = f"{error}\n{refused}" if refused and error.kind else str(error)
+            raise fail(words, CODES.get(error.kind, FAILED)) from None
 
 
 def print_difference(told: Mapping[str, Any]) -> None:

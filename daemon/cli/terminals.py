@@ -22,13 +22,16 @@ def terminals(site_path: Path, as_json: bool) -> None:
     Exit code 69 when no daemon runs.
     """
     with daemon_asked(site_path, {"do": "terminals"}) as answers:
+        listeners = next(answers)["listeners"]
         rows = [row for row in answers if "end" not in row]
+    if not listeners:
+        click.echo("this site has no [[listener]]", err=True)
     if as_json:
         for row in rows:
             print_json(row)
         return
     head = ("listener", "line", "terminal", "state", "address", "since", "heard", "note")
-    print_table(head, [_cells(row) for row in rows])
+    print_table(head, [_cells(row) for row in rows], whole=["terminal"])
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:

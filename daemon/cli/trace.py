@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,26 @@ def trace(line: str, seconds: float | None, site_path: Path, as_json: bool) -> N
 
     A frame with a password is shown only by its length.
     """
-    with daemon_asked(site_path, {"do": "trace", "line": line, "seconds": seconds}) as answers:
-        try:
-            for told in _frames(answers):
-                if as_json:
-                    print_json(told)
-                else:
-                    _show(told)
-        except KeyboardInterrupt:
-            return
+    with (
+        suppress(KeyboardInterrupt),
+        daemon_asked(site_path, {"do": "trace", "line": line, "seconds": seconds}) as answers,
+    ):
+        _tell_why_quiet(next(answers))
+        for told in _frames(answers):
+            if as_json:
+                print_json(told)
+            else:
+                _show(told)
+
+
+def _tell_why_quiet(line: Mapping[str, Any]) -> None:
+    """Frames may come seldom or never: whoever waits for them knows why."""
+    name = line["line"]
+    if line["up"]:
+        quiet = f"is up; an idle line is quiet: meterd collect --line {name} --what clock makes it talk"
+    else:
+        quiet = f"is down: {line['reason']}"
+    click.echo(f"{name} {quiet}", err=True)
 
 
 def _frames(pieces: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

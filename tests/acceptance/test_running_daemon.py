@@ -119,6 +119,7 @@ def test_a_bad_file_changes_nothing_and_every_mistake_is_told(staged: Stage) -> 
         assert done.returncode == 78
         assert "line.gate-1.retrys: unknown key (did you mean retries?)" in done.stderr
         assert "meters.csv:2: address" in done.stderr
+        assert done.stderr.endswith("Mend the files and reload again.\n") == (command == "reload")
     staged.site.write_text("[[[")
     assert staged.meterd("reload", code=78) == ""
     assert connections(staged, "gate-1") == before
@@ -176,6 +177,8 @@ def test_what_a_line_was_is_forgotten_with_it(staged: Stage) -> None:
     assert metric(staged, "meterd_line_up", line="bus-1") == 1
     edit(staged, "meterd.toml", 'name = "bus-1"', 'name = "bus-1"\nenabled = false')
     staged.meterd("reload")
+    staged.meterd("collect", "--line", "bus-1", code=1)
+    staged.meterd("collect", METERS["bus-1"][0], code=1)
     assert metric(staged, "meterd_line_up", line="bus-1") is None
     assert metric(staged, "meterd_line_up", line="gate-1") == 1
 
@@ -249,6 +252,9 @@ def test_a_meter_that_is_not_there_and_a_wrong_use_are_told(staged: Stage) -> No
     staged.meterd("collect", GATE[0], "--failed", code=2)
     staged.meterd("collect", GATE[0], "--what", "clock", "--day", "2026-01-01", code=2)
     staged.meterd("trace", "gate-9", code=1)
+    staged.meterd("collect", GATE[0], "--day", str(staged.today + timedelta(days=2)), code=2)
+    staged.meterd("collect", GATE[0], "--line", "bus-1", code=1)
+    assert staged.meterd("terminals", "--json") == ""
 
 
 # --- trace ------------------------------------------------------------------------------------------------------------

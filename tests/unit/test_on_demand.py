@@ -207,6 +207,7 @@ def test_what_is_not_answered_in_time_is_told_so_and_taken_back() -> None:
         site = Site(_1=6)
         results = await site.collect(line="1", within_s=0.05)
         assert [result.outcome for result in results] == ["expired"] * 6
+        assert {result.reason for result in results} == {"no answer within 0.05 s (--within)"}
         await let_run()
         assert all(question.told.cancelled() for question in site.wires["1"].asked)
         assert len(site.wires["1"].asked) <= MOST_AT_ONCE
@@ -247,13 +248,22 @@ def test_a_line_that_was_stopped_tells_who_waits() -> None:
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (Request("clock", 1, meters=("P1000", "nobody")), "address or point nobody"),
+        (Request("clock", 1, meters=("P1000", "nobody")), "address or point nobody$"),
+        (Request("clock", 1, meters=("P100O",)), r"address or point P100O \(did you mean P1000\?\)"),
+        (Request("clock", 1, meters=("P1000",), line="2"), "^P1000 is on line 1, not on 2; leave out --line$"),
+        (Request("clock", 1, meters=("P2000", "P1000"), line="2"), "^P1000 is on line 1, not on 2"),
         (Request("clock", 1, line="9"), "no line 9"),
     ],
 )
 def test_who_is_not_there_is_named(request_: Request, words: str) -> None:
     with pytest.raises(RequestRefused, match=words):
-        Site(_1=1).on_demand.jobs(request_)
+        Site(_1=1, _2=1).on_demand.jobs(request_)
+
+
+def test_a_similar_name_is_not_looked_for_among_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_demand, "MOST_COMPARED", 1)
+    with pytest.raises(RequestRefused, match=r"address or point P100O$"):
+        Site(_1=2).on_demand.jobs(Request("clock", 1, meters=("P100O",)))
 
 
 def test_too_many_requests_within_a_minute_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

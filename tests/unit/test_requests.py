@@ -1,8 +1,9 @@
 """What commands of this machine may ask of the daemon."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
+from types import SimpleNamespace
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
@@ -16,13 +17,20 @@ from daemon.supervision import Supervisor
 from tests.unit.test_watching import an_idle_line
 
 ZONE = ZoneInfo("Asia/Shanghai")
-NOTHING = cast(Any, None)
 
 
-def requests_of(*lines: Line) -> Requests:
+def requests_of(*lines: Line, off: Sequence[str] = (), listeners: Sequence[str] = ()) -> Requests:
+    """`off`: lines that are configured and switched off, each with a meter at the point P-NAME."""
+    settings = SimpleNamespace(
+        line=[SimpleNamespace(name=name, enabled=False) for name in off],
+        gateway=[],
+        listener=[SimpleNamespace(name=name) for name in listeners],
+    )
+    archive = SimpleNamespace(meters=[SimpleNamespace(address="1", point=f"P-{name}", line=name) for name in off])
+    configuration = cast(Any, SimpleNamespace(site=SimpleNamespace(settings=settings, archive=archive)))
     routes = Routes(Supervisor())
     routes._routes.update((line.name, line) for line in lines)
-    return Requests(routes, OnDemand(routes, today=lambda: date(2026, 3, 11)), NOTHING, {}, ZONE)
+    return Requests(routes, OnDemand(routes, today=lambda: date(2026, 3, 11)), configuration, {}, ZONE)
 
 
 async def answers(requests: Requests, request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -53,20 +61,27 @@ async def let_run() -> None:
         ({"do": "collect", "line": "a", "day": 5}, "no date"),
         ({"do": "collect", "line": "a", "what": "clock", "day": "2026-03-01"}, "a day belongs to a freeze"),
         ({"do": "trace", "line": "gate1"}, r"no line gate1 runs here \(did you mean gate-1\?\)"),
+        ({"do": "collect", "line": "gate1"}, r"no line gate1 runs here \(did you mean gate-1\?\)"),
+        ({"do": "collect", "line": "bus-1"}, r"line bus-1 is switched off \(enabled = false\)"),
+        ({"do": "collect", "meters": ["P-bus-1"]}, "P-bus-1 is on line bus-1, which is switched off"),
+        ({"do": "trace", "line": "bus-1"}, r"line bus-1 is switched off \(enabled = false\)"),
+        ({"do": "collect", "line": "gprs"}, "gprs is a listener: name one of its terminals' lines"),
+        ({"do": "trace", "line": "gprs"}, "gprs is a listener: name one of its terminals' lines"),
+        ({"do": "collect", "line": "gate-1", "day": "2026-03-12"}, "that day has no midnight yet"),
         ({"do": "trace", "line": "gate-1", "seconds": -1}, "seconds must be"),
         ({"do": "plan"}, "path must be"),
     ],
 )
 def test_a_request_that_is_none_is_refused_in_words(request_: dict[str, Any], words: str) -> None:
     with pytest.raises(BadRequest, match=words):
-        asyncio.run(answers(requests_of(an_idle_line("gate-1")), request_))
+        asyncio.run(answers(requests_of(an_idle_line("gate-1"), off=["bus-1"], listeners=["gprs"]), request_))
 
 
 def test_a_trace_that_is_read_too_slowly_drops_pieces_and_says_how_many() -> None:
     async def test() -> None:
         line = an_idle_line("gate-1")
         told = requests_of(line).answer({"do": "trace", "line": "gate-1", "seconds": 0.5})
-        assert await anext(told) == {"line": "gate-1"}
+        assert await anext(told) == {"line": "gate-1", "up": False, "reason": "not opened yet"}
         reading = asyncio.ensure_future(anext(told))
         await let_run()
         assert line.tap.is_open

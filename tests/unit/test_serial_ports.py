@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from daemon.cli import cli
+from daemon.cli import cli, main
 from daemon.serial_ports import holders, is_unstable, stable_name, unstable_in_words
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "example"
@@ -53,3 +53,30 @@ def test_check_warns_of_a_line_with_an_unstable_name(tmp_path: Path) -> None:
     told = CliRunner().invoke(cli, ["check", "-c", str(file)])
     assert told.exit_code == 0
     assert "warning: line bus-1: /dev/ttyUSB0 may be another adapter after the next start" in told.stderr
+
+
+def test_ports_are_listed_beside_a_site_with_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("METERD_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    without = CliRunner().invoke(cli, ["ports"])
+    assert (without.exit_code, without.stderr) == (0, "")
+    Path("meterd.toml").write_text("[[[")
+    for arguments in (["ports"], ["ports", "-c", "meterd.toml"]):
+        told = CliRunner().invoke(cli, arguments)
+        assert (told.exit_code, told.stdout) == (0, without.stdout)
+        assert told.stderr == (
+            "warning: meterd.toml cannot be read as a site (meterd check says why); the column lines is empty\n"
+        )
+
+
+@pytest.mark.parametrize("environment", [{}, {"METERD_CONFIG": "nothing.toml"}], ids=["option", "environment"])
+def test_ports_of_a_site_that_was_named_and_is_not_there_are_an_error(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("METERD_CONFIG", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        main(["ports"] if environment else ["ports", "-c", "nothing.toml"])
+    assert ended.value.code == 78
+    assert "nothing.toml:1: file: cannot be read" in capsys.readouterr().err
