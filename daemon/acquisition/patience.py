@@ -32,6 +32,9 @@ RETURN_HELPS_EVERY_S = 300.0
 """When a parked meter comes back, the other parked ones are asked at once, but not more often than this."""
 
 
+FORGETS = 0.99
+
+
 class Patience:
     """Meters are numbered from 0; seconds are of any monotonic clock.
 
@@ -40,7 +43,16 @@ class Patience:
 
     __slots__ = (
         *("_helped_at", "_longest_pause_s", "_longest_wait_s", "_misses", "_parked_at", "_probe_at", "_probes"),
-        *("_silent_in_a_row", "_times", "_until", "first_wait_s", "guard_s", "is_troubled", "line_is_silent"),
+        *(
+            "_silent_in_a_row",
+            "_slowest_s",
+            "_times",
+            "_until",
+            "first_wait_s",
+            "guard_s",
+            "is_troubled",
+            "line_is_silent",
+        ),
     )
 
     def __init__(self, count: int, *, longest_wait_s: float, longest_pause_s: float) -> None:
@@ -52,6 +64,8 @@ class Patience:
         self._times = array("f", [nan, nan, 0.0]) * count
         """Of each meter: its usual delay, how long to wait for it, how much its delay swings. Close together, because
         with thousands of lines it is cold memory that costs time."""
+        self._slowest_s: float | None = None
+        """What the slowest meter usually takes; one that was slow once is forgotten little by little."""
         self.is_troubled = False
         """True while somebody is silent: who is heard must be told by `answered`."""
         self._misses = np.zeros(count, dtype=np.int16)
@@ -76,10 +90,8 @@ class Patience:
 
     def _wait_for_a_stranger_s(self) -> float:
         """A meter that never answered is taken for as slow as the slowest that did. If none did, patience grows."""
-        delays = np.frombuffer(self._times, dtype=np.float32)[::3]
-        known = delays[delays == delays]
-        if len(known):
-            return self._bounded(float(known.max()) + self.guard_s)
+        if self._slowest_s is not None:
+            return self._bounded(self._slowest_s + self.guard_s)
         return self._bounded(self.first_wait_s * 4 ** len(self._silent_in_a_row))
 
     def took(self, meter: int, delay_s: float) -> None:
@@ -92,6 +104,7 @@ class Patience:
             swing += (abs(off) - swing) / 4
             known += off / 8
         self._times[3 * meter] = known = max(0.0, known)
+        self._slowest_s = known if self._slowest_s is None else max(known, self._slowest_s * FORGETS)
         self._times[3 * meter + 1] = self._bounded(known + max(self.guard_s, 4 * swing))
         self._times[3 * meter + 2] = swing
 

@@ -100,18 +100,8 @@ class Poll(Deadline):
     """
 
     __slots__ = (
-        *(
-            "_asked",
-            "_byte_s",
-            "_channel",
-            "_clock",
-            "_decoder",
-            "_done",
-            "_ends_at",
-            "_fill",
-            "_heard_from",
-            "_is_pipelined",
-        ),
+        *("_asked", "_byte_s", "_channel", "_clock", "_decoder", "_done", "_ends_at", "_fill", "_gathered", "_gathers"),
+        *("_heard_from", "_is_pipelined"),
         *("_is_plain", "_is_stopped", "_is_watched", "_missed", "_odd", "_only", "_part", "_passed_over", "_patience"),
         *("_silence", "_write", "counts", "dirty", "ok", "polled", "trace"),
     )
@@ -140,13 +130,16 @@ class Poll(Deadline):
         """What is asked, one at a time."""
         self._part = b""
         """The beginning of its answer."""
+        self._gathered = b""
+        """Questions that go out together."""
         self._asked: dict[bytes, Asked] = {}
         """By the head of its answer, when several are asked at a time."""
         self._missed: tuple[int, Frame, float] | None = None
         """The meter that was silent last, what it was asked and when."""
         self._odd: tuple[int, int] | None = None
         self._passed_over: frozenset[int] = frozenset()
-        self._is_stopped, self._is_plain, self._is_pipelined, self._is_watched = True, True, False, False
+        self._is_stopped, self._is_plain, self._is_pipelined = True, True, False
+        self._is_watched = self._gathers = False
         self._byte_s = self._ends_at = 0.0
         self._channel: StreamChannel | None = None
         self._done: asyncio.Future[None] | None = None
@@ -162,21 +155,23 @@ class Poll(Deadline):
         self._channel, self._byte_s = channel, channel.byte_s
         self._odd, self._is_stopped, self._passed_over = None, False, frozenset()
         self._ends_at = monotonic() + lasts_s
-        self._is_pipelined, self._is_watched = depth > 1, self.trace is not None
+        self._is_pipelined = depth > 1
+        self._is_watched = self._gathers = self.trace is not None or depth > 1
         self._is_plain = depth == 1 and not channel.byte_s
         done = self._done = loop.create_future()
         try:
             channel.listen(self)
-            self._write = channel.writer() if self.trace is None else self._write_traced
+            self._write = self._gather if self._gathers else channel.writer()
             for _ in range(depth):
                 self._next(Asked(), monotonic())
+            self._send_gathered()
             await done
         finally:
             self._is_stopped = True
             self.dirty = self.dirty or bool(self._under_way() or self._part) or self._decoder is not None
             self._asked.clear()
             self._only = self._decoder = None
-            self._part = b""
+            self._part = self._gathered = b""
             self.clear()
             channel.listen(None)
             self._channel = self._done = None
@@ -222,11 +217,16 @@ class Poll(Deadline):
         if begins_by < self.filed_at:
             self.set(begins_by)
 
-    def _write_traced(self, request: bytes) -> None:
-        assert self._channel is not None
+    def _gather(self, request: bytes) -> None:
+        """Questions that follow from one segment go out in one: what costs is to call the kernel."""
         if self.trace is not None:
             self.trace("tx", request)
-        self._channel.write(request)
+        self._gathered += request
+
+    def _send_gathered(self) -> None:
+        if self._gathered and self._channel is not None:
+            requests, self._gathered = self._gathered, b""
+            self._channel.write(requests)
 
     def _rest(self, asked: Asked) -> float:
         """On a slow wire: leave the channel alone until the answer must be there. Returns what the wire adds to the
@@ -245,6 +245,7 @@ class Poll(Deadline):
             asked = self._only
             if asked is None or self._is_watched:
                 self._hear(data)
+                self._send_gathered()
                 return
             if self._part:
                 data, self._part = self._part + data, b""
@@ -266,6 +267,7 @@ class Poll(Deadline):
                     return
             if not self._is_part(asked, data):
                 self._hear_in_general(data)
+            self._send_gathered()
         except Exception as error:
             self._fail(error)
 
@@ -311,7 +313,7 @@ class Poll(Deadline):
             elif item.reason != "noise":
                 self._damaged()
         self._decoder = decoder if decoder.pending else None
-        self._is_watched = decoder.pending or self.trace is not None
+        self._is_watched = decoder.pending or self._gathers
         if decoder.pending:
             self._wait_for_the_rest(0)
 
@@ -447,6 +449,7 @@ class Poll(Deadline):
         """See Deadline."""
         try:
             self._give_up()
+            self._send_gathered()
         except Exception as error:
             self._fail(error)
 
@@ -455,7 +458,7 @@ class Poll(Deadline):
             data, self._part = self._part, b""
             self._hear_in_general(data)
         decoder, self._decoder = self._decoder, None
-        self._is_watched = self.trace is not None
+        self._is_watched = self._gathers
         for item in decoder.flush() if decoder is not None else ():
             if isinstance(item, Frame):
                 self._hear_frame(item)
