@@ -188,11 +188,15 @@ class Poll(Deadline):
     def _next(self, asked: Asked, now: float) -> None:
         """The next slot in the place of one that is done."""
         if not self._is_stopped and now <= self._ends_at:
+            patience, before = self._patience, asked.number
             while self._fill(asked):
-                if asked.number not in self._passed_over and self._patience.is_ready(asked.number, now):
-                    asked.wait_s, asked.delay_s = self._patience.expect(asked.number)
-                    self._ask(asked, now)
-                    return
+                number = asked.number
+                if number in self._passed_over or (patience.is_troubled and not patience.is_ready(number, now)):
+                    continue
+                if number != before or patience.is_troubled:
+                    asked.wait_s, asked.delay_s = patience.expect(number)
+                self._ask(asked, now)
+                return
         if not self._only and not self._asked:
             self._finish()
 
