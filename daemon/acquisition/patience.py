@@ -33,6 +33,7 @@ RETURN_HELPS_EVERY_S = 300.0
 
 
 FORGETS = 0.99
+"""What is left of the slowest meter's delay whenever another delay is learnt."""
 
 
 class Patience:

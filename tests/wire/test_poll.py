@@ -863,8 +863,8 @@ def test_a_carrier_that_is_gone_is_told_though_its_last_bytes_lie_unread(
         reader = Reader(lambda frame: [], wait_s=0.2)
         server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
         async with server, TcpChannel("127.0.0.1", server.sockets[0].getsockname()[1]) as channel:
-            while channel._down is None:  # noqa: ASYNC110  nobody is told before he listens
-                await asyncio.sleep(0.01)
+            assert channel._closed is not None
+            await channel._closed
             with pytest.raises(LineDown):
                 await reader.run(channel, job(0), job(1))
         assert reader.silent == []
