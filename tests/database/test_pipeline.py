@@ -5,7 +5,7 @@
 import asyncio
 import itertools
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -394,22 +394,30 @@ def test_a_backend_killed_in_the_middle_of_a_batch_loses_nothing(database_url):
     asyncio.run(tell())
 
 
-def test_a_database_that_is_away_for_a_while_gets_everything_afterwards(server, database_url):
-    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+@contextmanager
+def away(server, url):
+    """Meanwhile nobody gets into this database, and who was there is out."""
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+    try:
+        server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        yield
+    finally:
+        server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
 
+
+def test_a_database_that_is_away_for_a_while_gets_everything_afterwards(server, database_url):
     async def tell() -> None:
         async with await connect(database_url) as connection:
             meter = (await Site.of().take_over(connection))["P1"]
         async with running_pipeline(database_url, batch_readings=2) as (pipeline, until, _):
             await pipeline.put(freeze(meter, DAYS[0], KWH[0]))
             await until((meter.meter_id, DAYS[0]))
-            server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
-            server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-            for day, kwh in zip(DAYS[1:], KWH[1:], strict=True):
-                await pipeline.put(freeze(meter, day, kwh))
-            while pipeline._queue.qsize() > 3:
-                await asyncio.sleep(0.01)
-            server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+            with away(server, database_url):
+                for day, kwh in zip(DAYS[1:], KWH[1:], strict=True):
+                    await pipeline.put(freeze(meter, day, kwh))
+                while pipeline._queue.qsize() > 3:
+                    await asyncio.sleep(0.01)
             await until(*((meter.meter_id, day) for day in DAYS))
         async with await connect(database_url) as connection:
             assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
@@ -448,21 +456,17 @@ def test_what_is_queued_is_stored_batch_by_batch_before_the_end(database_url):
 
 
 def test_the_end_does_not_wait_for_a_database_that_is_away(server, database_url):
-    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
-
     async def tell() -> None:
         async with await connect(database_url) as connection:
             meter = (await Site.of().take_over(connection))["P1"]
         async with running_pipeline(database_url, batch_readings=2) as (pipeline, _, _):
-            server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
-            server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-            for day, kwh in zip(DAYS, KWH, strict=True):
-                await pipeline.put(freeze(meter, day, kwh))
-            with structlog.testing.capture_logs() as logged:
-                await asyncio.wait_for(pipeline.finish(), FINISH_S / 2)
-            (said,) = [it for it in logged if it["event"].startswith("stopped before")]
-            assert said["readings"] == len(DAYS)
-            server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+            with away(server, database_url):
+                for day, kwh in zip(DAYS, KWH, strict=True):
+                    await pipeline.put(freeze(meter, day, kwh))
+                with structlog.testing.capture_logs() as logged:
+                    await asyncio.wait_for(pipeline.finish(), FINISH_S / 2)
+                (said,) = [it for it in logged if it["event"].startswith("stopped before")]
+                assert said["readings"] == len(DAYS)
 
     asyncio.run(tell())
 
