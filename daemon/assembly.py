@@ -16,6 +16,7 @@ from config.archive import Meter
 from config.load import LoadedSite
 from config.settings import BrokerSection, GatewaySection, LineSection, ListenerSection
 from daemon.acquisition.conversation import Timing
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import Credentials, driver_of
 from daemon.acquisition.gateway import Gateway
@@ -45,7 +46,7 @@ class Assembly:
     pipeline: Pipeline
     may_backfill: Callable[[], bool]
     listeners: Mapping[str, Listener] = field(default_factory=dict)
-    deadlines: Deadlines = field(default_factory=Deadlines)
+    convoy: Convoy = field(default_factory=lambda: Convoy(Deadlines()))
 
     def routes(self, site: LoadedSite, meters: Iterable[SiteMeter], only: Collection[str] | None = None) -> list[Route]:
         """The site's enabled lines, terminals and gateways with their meters. `only`: those of these names."""
@@ -107,7 +108,7 @@ class Assembly:
             authority=self.authority,
             credentials=credentials,
             hand_on=self.pipeline.offer,
-            deadlines=self.deadlines,
+            convoy=self.convoy,
             pipelined=section.pipelined,
             set_clocks=collection.set_clocks,
             may_backfill=self.may_backfill,

@@ -22,9 +22,10 @@ from psycopg_pool import AsyncConnectionPool
 from daemon import metrics
 from daemon.acquisition.bell import Bell
 from daemon.acquisition.conversation import Conversation, Timing, Wire
-from daemon.acquisition.deadlines import Deadlines
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.drivers import Credentials, Driver
-from daemon.acquisition.poll import TIME_OF_DAY, Asked, Poll, stamp_of
+from daemon.acquisition.plan import MOST_AGE, entry, plan
+from daemon.acquisition.poll import Poll
 from daemon.acquisition.questions import Question, Told
 from daemon.acquisition.route import FIRST_MISSING_S, Pace, Route
 from daemon.acquisition.tap import Tap
@@ -36,7 +37,7 @@ from daemon.quality.validation import HOST_FREEZE_LIMIT, freeze_day
 from protocols.channels import Channel
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645.exchanges import FreezeMoved, FrozenRegisters, RelayAction
-from protocols.dlt645.prepared import PreparedMeter
+from protocols.dlt645.many import CLOCK, STAMP, wire_addresses
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.exchange import Codec, Exchange
 from protocols.reading import DailyFreeze, Quantity
@@ -74,9 +75,8 @@ CLOCK_LIMIT_S = int(CLOCK_LIMIT.total_seconds())
 GOOD_CLOCK_S = int(GOOD_CLOCK.total_seconds())
 QUIET_S = int(QUIET_AROUND_MIDNIGHT.total_seconds())
 DAY_S = 86_400
-AGE_BITS = 6
-MOST_AGE = (1 << AGE_BITS) - 1
-"""In a plan a slot is one number: that of the meter, and below it the age of the day, 0 = today."""
+NO_ADDRESS = "000000000000"
+"""In place of one that no prepared read has."""
 
 
 class Preempted(Exception):
@@ -171,7 +171,8 @@ class Line(Route):
 
     __slots__ = (
         *("_answering", "_clock_set_on", "_clocks_to_set", "_credentials", "_driver_of", "_drivers", "_may_backfill"),
-        *("_odd", "_offer", "_open_channel", "_pipelined", "_plan", "_poll", "_polled_on", "_replies", "_set_clocks"),
+        "_midnight_at",
+        *("_odd", "_offer", "_open_channel", "_pipelined", "_poll", "_polled_on", "_replies", "_set_clocks"),
         *("_shift", "_skew_on", "_skew_s", "_timing", "_wrong_clocks", "longest_step_s", "tap"),
     )
 
@@ -190,7 +191,7 @@ class Line(Route):
         authority: Authority,
         credentials: Credentials | None,
         hand_on: Callable[[Arrival | PolledFreeze], bool],
-        deadlines: Deadlines,
+        convoy: Convoy,
         pipelined: int = 1,
         set_clocks: bool = False,
         may_backfill: Callable[[], bool] = lambda: True,
@@ -221,8 +222,8 @@ class Line(Route):
         self._shift: dict[int, int] = {}
         self._polled_on = 0
         """The day number of the poll that runs or ran last."""
-        self._plan = array("I")
-        """What it is still to read, the last first: number of the meter and age of the day in one."""
+        self._midnight_at = 0.0
+        """When that day began by the wall clock, as a second of the monotonic one."""
         self._replies: dict[str, Any] = {}
         self._odd: dict[int, date] = {}
         """Meters that answered something unexpected today: the general way is taken at once."""
@@ -234,10 +235,10 @@ class Line(Route):
         self._wrong_clocks: dict[int, tuple[float, int]] = {}
         """(second from which the clock is looked at again, day number on which that was told)."""
         self._poll = Poll(
-            deadlines,
+            convoy,
             self._patience,
+            wire_addresses(it.address if has else NO_ADDRESS for it, has in zip(meters, has_memory, strict=True)),
             clock=self._check_clock,
-            fill=self._fill,
             heard_from=self._was_heard,
             silence=self._had_no_answer,
         )
@@ -387,8 +388,9 @@ class Line(Route):
             until_midnight_s = self._midnights.opens_in_s(self._night_time()) - BEFORE_MIDNIGHT_S
             lasts_s = min(LONGEST_POLL_S, self._orders.due_in_s(), max(0.0, until_midnight_s))
             self._polled_on = local_now.toordinal()
-            self._plan = self._planned(slots, local_now)
-            return await poll.run(channel, self._pipelined, lasts_s)
+            self._midnight_at = time.monotonic() - _second_of_day(self._local_now())
+            planned = self._planned(slots, local_now)
+            return await poll.run(channel, planned, self._polled_on, depth=self._pipelined, lasts_s=lasts_s)
         finally:
             ended = self._local_now()
             if ended - local_now > QUIET_AROUND_MIDNIGHT and _is_midnight(ended, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT):
@@ -403,39 +405,23 @@ class Line(Route):
 
     def _planned(self, slots: Sequence[tuple[int, date]], local_now: datetime) -> array[int]:
         """The plan of one poll, which is over before anything that depends on the time of day changes: what may go
-        the prepared way, the last slot first."""
+        the prepared way. The first slot of a meter whose clock is not known yet today begins with its clock."""
         near_midnight = _is_midnight(local_now, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT)
-        today, numbers, plan = local_now.toordinal(), set(), array("I")
+        today, numbers, found = local_now.toordinal(), set(), []
         for number, day in slots:
             age = today - day.toordinal()
+            index = age + self._shift.get(number, 0)
             is_astray = abs(self._skew_s[number]) > CLOCK_LIMIT_S
-            is_strange = not 0 <= age <= MOST_AGE or not 0 <= age + self._shift.get(number, 0) < MEMORY_DAYS
+            is_strange = not 0 <= age <= MOST_AGE or not 0 <= index < MEMORY_DAYS
             needs_care = near_midnight or is_strange or number in self._odd or is_astray
             if needs_care and not self._goes_prepared((number, day), local_now):
                 break
             if self._pipelined > 1 and number in numbers:
                 break  # its former question may still be under way
+            is_clock_known = self._skew_on[number] == today or number in numbers
+            found.append(entry(number, age, index + 1, STAMP if is_clock_known else CLOCK))
             numbers.add(number)
-            plan.append(number << AGE_BITS | age)
-        plan.reverse()
-        return plan
-
-    def _fill(self, asked: Asked) -> bool:
-        """See Fill."""
-        if not self._plan:
-            return False
-        slot = self._plan.pop()
-        number, age = slot >> AGE_BITS, slot & MOST_AGE
-        asked.day = self._polled_on - age
-        asked.nth = age + 1
-        if number in self._shift:
-            asked.nth += self._shift[number]
-        asked.read = stamp_of(asked.nth)
-        if number != asked.number:
-            asked.number, asked.meter = number, PreparedMeter(self.meters[number].address)
-            if self._skew_on[number] != self._polled_on:
-                asked.read = TIME_OF_DAY
-        return True
+        return plan(found)
 
     def _had_no_answer(self, number: int) -> None:
         self._was_silent(number, "no reply")
@@ -453,15 +439,15 @@ class Line(Route):
                 break
         talk.forget_dirt()
 
-    def _check_clock(self, asked: Asked, seconds: int) -> bool:
+    def _check_clock(self, number: int, seconds: int) -> bool:
         """The time of day of a meter; False if the general way must look closer. Its date is proven by its stamps."""
-        now = self._local_now()
-        ahead_s = (seconds - (now.hour * 3600 + now.minute * 60 + now.second) + DAY_S // 2) % DAY_S - DAY_S // 2
+        now_s = int(time.monotonic() - self._midnight_at)
+        ahead_s = (seconds - now_s + DAY_S // 2) % DAY_S - DAY_S // 2
         if abs(ahead_s) > CLOCK_LIMIT_S or not QUIET_S <= seconds < DAY_S - QUIET_S:
             return False
-        self._skew_on[asked.number], self._skew_s[asked.number] = now.toordinal(), ahead_s
-        if abs(ahead_s) > GOOD_CLOCK_S or asked.number in self._wrong_clocks:
-            self._judge_clock(asked.number, timedelta(seconds=ahead_s))
+        self._skew_on[number], self._skew_s[number] = self._polled_on, ahead_s
+        if abs(ahead_s) > GOOD_CLOCK_S or number in self._wrong_clocks:
+            self._judge_clock(number, timedelta(seconds=ahead_s))
         return True
 
     def _count(self, outcome: str, times: int = 1) -> None:
@@ -474,9 +460,11 @@ class Line(Route):
         """What a poll brought, all at once, as of its end. For what finds no room the next poll waits: nothing is read
         twice because the database is away."""
         polled, now, today, handed = self._poll.polled, self._now(), self._polled_on, 0
+        day, skew = date.min, None
         try:
             for number, day_number, registers in polled:
-                day = date.fromordinal(day_number)
+                if day_number != day.toordinal():
+                    day = date.fromordinal(day_number)
                 skew = timedelta(seconds=self._skew_s[number]) if day_number >= today else None
                 if not self._offer(PolledFreeze(self.meters[number], day, registers, now, skew)):
                     break
@@ -781,6 +769,10 @@ class Line(Route):
 
 def _is_midnight(local_now: datetime, margin: timedelta) -> bool:
     return (local_now + margin).date() != (local_now - margin).date()
+
+
+def _second_of_day(local_now: datetime) -> float:
+    return local_now.hour * 3600 + local_now.minute * 60 + local_now.second + local_now.microsecond / 1e6
 
 
 def _as_seconds(skew: timedelta) -> int:

@@ -7,18 +7,22 @@ that answers anything but the expected is left to the general way (Conversation)
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Callable
 from functools import cache
 from math import inf
 from time import monotonic
 from typing import Final
 
-from daemon.acquisition.deadlines import Deadline, Deadlines
+from daemon.acquisition.convoy import NOWHERE, Aboard, Convoy
+from daemon.acquisition.deadlines import Deadline
 from daemon.acquisition.patience import COARSE_S, FINE_S, Patience
+from daemon.acquisition.plan import MOST_AGE, MOST_NTH, NTH_AT, NUMBER_AT, READ_AT, READ_MASK, plan
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import functions
 from protocols.dlt645.exchanges import CODEC_2007
 from protocols.dlt645.frame import WAKE_UP, Decoder, Frame
+from protocols.dlt645.many import ADDRESS, CLOCK, STAMP
 from protocols.dlt645.prepared import (
     HEAD,
     REQUEST_LENGTH,
@@ -81,49 +85,56 @@ class Asked:
         self.number = -1
 
 
-Fill = Callable[[Asked], bool]
-"""Writes the next slot to be read into what is given: number, day, meter, nth, and the first `read` of it, which is the
-clock if that is not known yet today and else the stamp. False when there is none left."""
+def read_of(read: int, nth: int) -> PreparedRead:
+    """The read that CLOCK, STAMP or ENERGIES means, of the nth daily freeze."""
+    if read == CLOCK:
+        return TIME_OF_DAY
+    return stamp_of(nth) if read == STAMP else energies_at(nth)
 
 
 class Poll(Deadline):
-    """Runs jobs over a channel that it listens to meanwhile. `counts` grows by outcome, as a Conversation tells them.
+    """Runs a plan over a channel that it listens to meanwhile. `counts` grows by outcome, as a Conversation tells them.
 
-    `polled`: (number of the meter, day number, five registers or another number of them, in 0.01 kWh) as they came, for
-    whoever runs the poll to take out. `clock` (question, the meter's seconds since 00:00) returns False when something
-    is not as it should be: the slot then takes the general way. `heard_from` (number) is called while `patience` is
-    troubled, `silence` (number) for a slot without answer; further slots of that meter are passed over. `dirty`:
-    something was left on the line, which must be listened to before it is used.
+    `addresses`: of the meters of the line, as they are sent, one after the other. `polled`: (number of the meter, day
+    number, five registers or another number of them, in 0.01 kWh) as they came, for whoever runs the poll to take out.
+    `clock` (number, the meter's seconds since 00:00) returns False when something is not as it should be: the slot then
+    takes the general way. `heard_from` (number) is called while `patience` is troubled, `silence` (number) for a slot
+    without answer; further slots of that meter are passed over. `dirty`: something was left on the line, which must be
+    listened to before it is used.
 
-    With thousands of lines it is cold memory that costs time: what one answer needs is kept in few objects, and few
-    are made for it.
+    While nothing is wrong and the line is one of many, its questions are asked and answered in `convoy`, for all lines
+    together; what is said here of one answer is said there of many. As soon as something is not as expected the
+    question comes back (`carry_on`), and the rest of the plan is gone through here.
     """
 
     __slots__ = (
-        *("_asked", "_byte_s", "_channel", "_clock", "_decoder", "_done", "_ends_at", "_fill", "_gathered", "_gathers"),
-        *("_heard_from", "_is_pipelined"),
-        *("_is_plain", "_is_stopped", "_is_watched", "_missed", "_odd", "_only", "_part", "_passed_over", "_patience"),
-        *("_silence", "_write", "counts", "dirty", "ok", "polled", "trace"),
+        *("_asked", "_byte_s", "_channel", "_decoder", "_done", "_ends_at", "_gathered", "_gathers", "_heard_from"),
+        *("_is_pipelined", "_is_plain", "_is_stopped", "_is_watched", "_missed", "_odd", "_only", "_part"),
+        *("_passed_over", "_seat", "_silence", "_today", "_convoy", "_write"),
+        *("addresses", "clock", "counts", "dirty", "ok", "patience", "plan", "polled", "trace"),
     )
 
     def __init__(
         self,
-        deadlines: Deadlines,
+        convoy: Convoy,
         patience: Patience,
+        addresses: bytes,
         *,
-        fill: Fill,
-        clock: Callable[[Asked, int], bool],
+        clock: Callable[[int, int], bool],
         heard_from: Callable[[int], None],
         silence: Callable[[int], None],
     ) -> None:
-        super().__init__(deadlines)
+        super().__init__(convoy.deadlines)
         self.counts = dict.fromkeys(("ok", "no_reply", "bad_frame", "late", "foreign"), 0)
         self.trace: Callable[[str, bytes], None] | None = None
         self.dirty = False
         self.ok = 0
         self.polled: list[tuple[int, int, tuple[int | None, ...]]] = []
-        self._patience, self._fill, self._clock = patience, fill, clock
-        self._heard_from, self._silence = heard_from, silence
+        self.plan = plan()
+        self.patience, self.addresses, self.clock = patience, addresses, clock
+        self._convoy, self._heard_from, self._silence = convoy, heard_from, silence
+        self._seat = NOWHERE
+        self._today = 0
         self._decoder: Decoder | None = None
         """Only while something other than one whole answer came."""
         self._only: Asked | None = None
@@ -144,15 +155,18 @@ class Poll(Deadline):
         self._channel: StreamChannel | None = None
         self._done: asyncio.Future[None] | None = None
 
-    async def run(self, channel: StreamChannel, depth: int = 1, lasts_s: float = inf) -> tuple[int, int] | None:
-        """Until no slot is left, `interrupt` is called or the time is over; `depth` of them are under way at once,
-        each of another meter.
+    async def run(
+        self, channel: StreamChannel, slots: array[int], today: int, *, depth: int = 1, lasts_s: float = inf
+    ) -> tuple[int, int] | None:
+        """Until no slot of the plan is left, `interrupt` is called or the time is over; `depth` of them are under way
+        at once, each of another meter. `today`: the day number from which the plan counts its ages.
 
         The slot (number of the meter, day number) that has to take the general way ends it and is returned. LineDown
         when the carrier is gone.
         """
         loop = asyncio.get_running_loop()
         self._channel, self._byte_s = channel, channel.byte_s
+        self.plan, self._today = slots, today
         self._odd, self._is_stopped, self._passed_over = None, False, frozenset()
         self._ends_at = monotonic() + lasts_s
         self._is_pipelined = depth > 1
@@ -162,13 +176,17 @@ class Poll(Deadline):
         try:
             channel.listen(self)
             self._write = self._gather if self._gathers else channel.writer()
-            for _ in range(depth):
-                self._next(Asked(), monotonic())
-            self._send_gathered()
+            if self._is_plain and not self._is_watched and not self.patience.is_troubled and slots:
+                self._seat = self._convoy.join(self, self._write, today, self._ends_at)
+            if self._seat == NOWHERE:
+                for _ in range(depth):
+                    self._next(Asked(), monotonic())
+                self._send_gathered()
             await done
         finally:
             self._is_stopped = True
             self.dirty = self.dirty or bool(self._under_way() or self._part) or self._decoder is not None
+            self._leave()
             self._asked.clear()
             self._only = self._decoder = None
             self._part = self._gathered = b""
@@ -182,16 +200,64 @@ class Poll(Deadline):
     def interrupt(self) -> None:
         """Ask nothing more: something is more urgent. What is under way is waited for."""
         self._is_stopped = True
+        if self._seat != NOWHERE:
+            self._convoy.stop(self._seat)
+
+    # --- in the convoy: see Rider -------------------------------------------------------------------------------------
+
+    def carry_on(self, aboard: Aboard | None, answers: int, data: bytes) -> None:
+        """See Rider."""
+        self._seat = NOWHERE
+        self.ok += answers
+        try:
+            asked = Asked()
+            if aboard is None:
+                self._next(asked, monotonic())
+                return
+            asked.number, asked.meter = aboard.number, self._meter(aboard.number)
+            asked.day, asked.nth = self._today - aboard.age, aboard.nth
+            asked.read = read_of(aboard.read, aboard.nth)
+            asked.head = asked.read.reply_head(asked.meter)
+            asked.wait_s, asked.delay_s = aboard.wait_s, aboard.delay_s
+            asked.asked_at, asked.begins_by, asked.is_forgiven = aboard.asked_at, aboard.begins_by, False
+            self._only = asked
+            self.set(asked.begins_by)
+        except Exception as error:
+            self._fail(error)
+            return
+        if data:
+            self.heard(data)
+
+    def is_through(self, answers: int) -> None:
+        """See Rider."""
+        self._seat = NOWHERE
+        self.ok += answers
+        self._finish()
+
+    def fail(self, error: Exception) -> None:
+        """See Rider."""
+        self._seat = NOWHERE
+        self._fail(error)
+
+    def _leave(self) -> None:
+        if self._seat != NOWHERE:
+            answers, under_way = self._convoy.leave(self._seat)
+            self._seat = NOWHERE
+            self.ok += answers
+            self.dirty = self.dirty or under_way
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
     def _next(self, asked: Asked, now: float) -> None:
         """The next slot in the place of one that is done."""
         if not self._is_stopped and now <= self._ends_at:
-            patience, before = self._patience, asked.number
+            patience, before = self.patience, asked.number
             while self._fill(asked):
                 number = asked.number
-                if number in self._passed_over or (patience.is_troubled and not patience.is_ready(number, now)):
+                if number in self._passed_over:
+                    continue
+                if patience.is_troubled and not patience.is_ready(number, now):
+                    self._passed_over |= {number}  # the first of its slots may be the one that reads its clock
                     continue
                 if number != before or patience.is_troubled:
                     asked.wait_s, asked.delay_s = patience.expect(number)
@@ -199,6 +265,22 @@ class Poll(Deadline):
                 return
         if not self._only and not self._asked:
             self._finish()
+
+    def _fill(self, asked: Asked) -> bool:
+        """Take the next slot of the plan; False when there is none."""
+        if not self.plan:
+            return False
+        slot = self.plan.pop()
+        number = slot >> NUMBER_AT
+        if number != asked.number:
+            asked.number, asked.meter = number, self._meter(number)
+        asked.day, asked.nth = self._today - (slot & MOST_AGE), slot >> NTH_AT & MOST_NTH
+        asked.read = read_of(slot >> READ_AT & READ_MASK, asked.nth)
+        return True
+
+    def _meter(self, number: int) -> PreparedMeter:
+        at = ADDRESS * number
+        return PreparedMeter(self.addresses[at : at + ADDRESS][::-1].hex())
 
     def _ask(self, asked: Asked, now: float) -> None:
         read, meter = asked.read, asked.meter
@@ -245,6 +327,9 @@ class Poll(Deadline):
 
     def heard(self, data: bytes) -> None:
         """See Listener. One whole answer of the only one that is asked: the usual case."""
+        if self._seat != NOWHERE:
+            self._convoy.heard(self._seat, data)
+            return
         try:
             asked = self._only
             if asked is None or self._is_watched:
@@ -277,6 +362,7 @@ class Poll(Deadline):
 
     def lost(self, error: LineDown) -> None:
         """See Listener."""
+        self._leave()
         self._fail(error)
 
     def _hear(self, data: bytes) -> None:
@@ -381,7 +467,7 @@ class Poll(Deadline):
         if self._missed is not None and CODEC_2007.is_answer(self._missed[1], frame):
             number, _, asked_at = self._missed
             self._missed = None
-            self._patience.took(number, monotonic() - asked_at)
+            self.patience.took(number, monotonic() - asked_at)
             self.counts["late"] += 1
         else:
             self.counts["foreign"] += 1
@@ -390,7 +476,7 @@ class Poll(Deadline):
 
     def _arrived(self, asked: Asked, length: int, now: float) -> None:
         self.ok += 1
-        delay_s, patience = now - asked.asked_at, self._patience
+        delay_s, patience = now - asked.asked_at, self.patience
         if self._byte_s:
             delay_s -= self._byte_s * (REQUEST_LENGTH + length)
             if not asked.has_begun:
@@ -408,7 +494,7 @@ class Poll(Deadline):
     def _have_data(self, asked: Asked, data: bytes, now: float) -> None:
         if asked.read is TIME_OF_DAY:
             seconds = time_of_day(data)
-            if seconds is None or not self._clock(asked, seconds):
+            if seconds is None or not self.clock(asked.number, seconds):
                 self._is_odd(asked)
                 return
             asked.read = stamp_of(asked.nth)

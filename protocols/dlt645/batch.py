@@ -46,11 +46,14 @@ def decode_registers(data: bytes, identifier: str, *, registers: int) -> Registe
     if len(data) % length:
         raise ValueError(f"{len(data)} bytes are no frames of {length} bytes each")
     frames = np.frombuffer(data, dtype=np.uint8).reshape(-1, length)
-    values_at = HEADER + 4
-    pairs = np.ascontiguousarray(frames[:, values_at:-2]).view("<u2")
-    digits = _PAIRS[pairs]
-    hundredths = digits[:, 0::2] + 10_000 * digits[:, 1::2]
-    return Registers(np.maximum(hundredths, NO_VALUE), are_answers(frames, identifier))
+    return Registers(energies(frames[:, HEADER + 4 : -2]), are_answers(frames, identifier))
+
+
+def energies(data: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Rows of registers of 4 bytes as they are sent, in 0.01 kWh; NO_VALUE for what is no BCD."""
+    digits = _PAIRS[np.ascontiguousarray(data).view("<u2")]
+    hundredths: NDArray[np.int64] = np.maximum(digits[:, 0::2] + 10_000 * digits[:, 1::2], NO_VALUE)
+    return hundredths
 
 
 def are_answers(frames: NDArray[np.uint8], identifier: str) -> NDArray[np.bool_]:

@@ -22,6 +22,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.garbage import spare_what_is_there
 from daemon.pipeline import Arrival, PolledFreeze
@@ -60,9 +61,9 @@ async def meterd(ports: Sequence[int], meters: int, take: Take, pipelined: int =
         take(arrival.meter.meter_id, arrival.registers)
         return True
 
-    deadlines = Deadlines()
+    convoy = Convoy(Deadlines())
     lines = [
-        WholeLine(deadlines, range(meters * number, meters * (number + 1)), 1, hand_on, pipelined)
+        WholeLine(convoy, range(meters * number, meters * (number + 1)), 1, hand_on, pipelined)
         for number in range(len(ports))
     ]
     spare_what_is_there()

@@ -26,6 +26,7 @@ from dlt645.transport.client.async_rtu_client import AsyncRtuClient
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.line import FIRST_WAIT_ON_A_WIRE_S
 from daemon.acquisition.poll import energies_at
@@ -72,7 +73,7 @@ def wire_limit(baud: int) -> float:
 async def meterd(device: str, baud: int, numbers: range, passes: int) -> LineResult:
     """Ours: prepared polls; who stays silent is parked after some passes, and then as many follow without them."""
     polls: list[tuple[float, int, Any]] = []
-    line = OurLine(Deadlines(), numbers, lambda *answer: polls.append((time.monotonic(), *answer)))
+    line = OurLine(Convoy(Deadlines()), numbers, lambda *answer: polls.append((time.monotonic(), *answer)))
     line.patience.first_wait_s = FIRST_WAIT_ON_A_WIRE_S
     parked = None
     async with SerialChannel(device, baud) as channel:

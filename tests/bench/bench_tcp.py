@@ -30,6 +30,7 @@ from pymodbus.client import AsyncModbusTcpClient
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.garbage import spare_what_is_there
 from daemon.pipeline import Arrival, PolledFreeze
@@ -57,8 +58,8 @@ Opened = AbstractAsyncContextManager[Polls]
 async def meterd(port: int, meters: int) -> AsyncIterator[Polls]:
     """Ours: prepared polls of one meter on each line."""
     answers: list[tuple[int, Any]] = []
-    deadlines = Deadlines()
-    lines = [OurLine(deadlines, [number], lambda *answer: answers.append(answer)) for number in range(meters)]
+    convoy = Convoy(Deadlines())
+    lines = [OurLine(convoy, [number], lambda *answer: answers.append(answer)) for number in range(meters)]
     async with AsyncExitStack() as stack:
         channels = [TcpChannel(HOST, port) for _ in lines]
         await asyncio.gather(*map(stack.enter_async_context, channels))
@@ -81,8 +82,8 @@ async def whole_line(port: int, meters: int) -> AsyncIterator[Polls]:
         arrived.append(arrival)
         return True
 
-    deadlines = Deadlines()
-    lines = [WholeLine(deadlines, [number], DAYS, hand_on) for number in range(meters)]
+    convoy = Convoy(Deadlines())
+    lines = [WholeLine(convoy, [number], DAYS, hand_on) for number in range(meters)]
     async with AsyncExitStack() as stack:
         channels = [TcpChannel(HOST, port) for _ in lines]
         await asyncio.gather(*map(stack.enter_async_context, channels))

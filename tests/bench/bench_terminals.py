@@ -25,6 +25,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.garbage import spare_what_is_there
 from protocols.channels.registration import Greetings, heartbeat, registration
@@ -70,12 +71,12 @@ class OurHall:
         self.port = terminals.port
         self._terminals, self._stack = terminals, stack
         self._lines: list[tuple[OurLine, TerminalChannel]] = []
-        self._deadlines = Deadlines()
+        self._convoy = Convoy(Deadlines())
         self._answers: list[tuple[int, Any]] = []
 
     async def registered(self, count: int) -> None:
         for number in range(count):
-            line = OurLine(self._deadlines, [number], lambda *answer: self._answers.append(answer))
+            line = OurLine(self._convoy, [number], lambda *answer: self._answers.append(answer))
             self._lines.append((line, self._terminals.channel(f"{number:08d}")))
         await asyncio.gather(*(self._stack.enter_async_context(channel) for _, channel in self._lines))
 

@@ -27,6 +27,7 @@ import uvloop
 from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.conversation import Timing
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Line
@@ -224,7 +225,7 @@ class Faulty:
         self,
         number: int,
         seed: int,
-        deadlines: Deadlines,
+        convoy: Convoy,
         figures: Figures,
         *,
         plan: Plan,
@@ -239,7 +240,7 @@ class Faulty:
         self.far_end = FaultyMeters(number, addresses, seed, plan, self.dead)
         self.name, self._figures, self._plan = f"line-{number}", figures, plan
         self._days, self._pace = days, pace
-        self._deadlines, self._depth = deadlines, depth
+        self._convoy, self._depth = convoy, depth
         self._chance = random.Random(f"{seed}/{number}/tasks")
         self._got: set[tuple[str, date]] = set()
         self.is_full = asyncio.Event()
@@ -265,7 +266,7 @@ class Faulty:
             authority=Authority(Policy(), ZONE, True, NOON),
             credentials=None,
             hand_on=self._take,
-            deadlines=self._deadlines,
+            convoy=self._convoy,
             pipelined=self._depth,
             now=self._now,
         )
@@ -327,10 +328,10 @@ def _meter(number: int, address: str, line: str) -> SiteMeter:
 
 async def fault_run(seed: int, exchanges: int, *, lines: int, within_s: float, plan: Plan = Plan()) -> Figures:
     """Until so many questions were asked, on so many lines at once. TimeoutError when it takes too long."""
-    figures, deadlines = Figures(), Deadlines()
+    figures, convoy = Figures(), Convoy(Deadlines())
     pool = AsyncConnectionPool("", open=False)  # there are no commands
     async with AsyncExitStack() as stack, asyncio.timeout(within_s):
-        all_lines = [Faulty(it, seed, deadlines, figures, plan=plan, depth=1 + it % 4) for it in range(lines)]
+        all_lines = [Faulty(it, seed, convoy, figures, plan=plan, depth=1 + it % 4) for it in range(lines)]
         supervisor = Supervisor()
         stack.push_async_callback(stop_all, supervisor, all_lines)
         for faulty in all_lines:

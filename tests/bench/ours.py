@@ -11,17 +11,18 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from daemon.acquisition.conversation import Timing
-from daemon.acquisition.deadlines import Deadlines
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Line
 from daemon.acquisition.patience import Patience
-from daemon.acquisition.poll import TIME_OF_DAY, Asked, Poll, energies_at
+from daemon.acquisition.plan import entry, plan
+from daemon.acquisition.poll import Poll
 from daemon.acquisition.route import Pace
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
 from daemon.pipeline import Arrival, PolledFreeze
 from protocols.channels.streams import StreamChannel
-from protocols.dlt645.prepared import PreparedMeter, PreparedRead
+from protocols.dlt645.many import CLOCK, ENERGIES, wire_addresses
 from storage.archive import SiteMeter
 from tests.bench.meters import address_of
 
@@ -37,29 +38,24 @@ Take = Callable[[int, tuple[int | None, ...]], None]
 class OurLine:
     """The polls of one line with the meters `address_of(number)`, as a line of the daemon makes them."""
 
-    def __init__(self, deadlines: Deadlines, numbers: Sequence[int], take: Take) -> None:
-        self._numbers, self._take, self._all_answer = numbers, take, True
-        self._meters = [PreparedMeter(address_of(number)) for number in numbers]
-        self._plan: list[int] = []
-        """Which are still to be asked, the last first."""
+    def __init__(self, convoy: Convoy, numbers: Sequence[int], take: Take) -> None:
+        self._numbers, self._take = numbers, take
         self._missed: list[int] = []
-        self._first: PreparedRead = TIME_OF_DAY
-        self._today = 0
+        """Which are to be asked again."""
         self.odd = 0
         self.patience = Patience(len(numbers), longest_wait_s=LONGEST_WAIT_S, longest_pause_s=LONGEST_PAUSE_S)
         self._poll = Poll(
-            deadlines,
+            convoy,
             self.patience,
-            fill=self._fill,
-            clock=lambda asked, seconds: True,
+            wire_addresses(map(address_of, numbers)),
+            clock=lambda number, seconds: True,
             heard_from=self._was_heard,
             silence=self._was_silent,
         )
 
     async def read_energies(self, channel: StreamChannel, times: int) -> None:
         """One question for each meter, so many times: the same work as the other contenders."""
-        self._plan = times * list(reversed(range(len(self._numbers))))
-        await self._run(channel, energies_at(1), 1)
+        await self._run(channel, times * [*range(len(self._numbers))], ENERGIES, 1)
 
     async def read_freezes(self, channel: StreamChannel, depth: int) -> int:
         """Clock, stamp and energies of each meter, as a day is collected; `depth` meters are asked at once. Who did not
@@ -67,9 +63,9 @@ class OurLine:
         before = self._poll.counts["ok"]
         self._missed = list(range(len(self._numbers)))
         for _ in range(MOST_PASSES):
-            self._plan, self._missed = self._missed[::-1], []
-            if self._plan:
-                await self._run(channel, TIME_OF_DAY, depth)
+            missed, self._missed = self._missed, []
+            if missed:
+                await self._run(channel, missed, CLOCK, depth)
         return self._poll.counts["ok"] - before
 
     @property
@@ -77,11 +73,11 @@ class OurLine:
         """Questions without an answer so far."""
         return self._poll.counts["no_reply"]
 
-    async def _run(self, channel: StreamChannel, first: PreparedRead, depth: int) -> None:
+    async def _run(self, channel: StreamChannel, numbers: Sequence[int], read: int, depth: int) -> None:
         """What takes the general way in the daemon is left out and counted; the line falls quiet before the next."""
-        self._first, self._today = first, datetime.now(UTC).toordinal()
-        while self._plan:
-            odd = await self._poll.run(channel, depth)
+        left = plan(entry(number, 0, 1, read) for number in numbers)
+        while left:
+            odd = await self._poll.run(channel, left, datetime.now(UTC).toordinal(), depth=depth)
             if odd is not None:
                 self.odd += 1
                 self._missed.append(odd[0])
@@ -90,20 +86,10 @@ class OurLine:
             self._take(self._numbers[number], registers)
         self._poll.polled.clear()
 
-    def _fill(self, asked: Asked) -> bool:
-        while self._plan:
-            number = self._plan.pop()
-            if self._all_answer or self.patience.is_ready(number, time.monotonic()):
-                asked.number, asked.meter, asked.nth = number, self._meters[number], 1
-                asked.day, asked.read = self._today, self._first
-                return True
-        return False
-
     def _was_heard(self, number: int) -> None:
         self.patience.answered(number, time.monotonic())
 
     def _was_silent(self, number: int) -> None:
-        self._all_answer = False
         self._missed.append(number)
         self.patience.silent(number, time.monotonic())
 
@@ -114,7 +100,7 @@ class WholeLine(Line):
 
     def __init__(
         self,
-        deadlines: Deadlines,
+        convoy: Convoy,
         numbers: Sequence[int],
         days: int,
         hand_on: Callable[[Arrival | PolledFreeze], bool],
@@ -141,7 +127,7 @@ class WholeLine(Line):
             authority=Authority(Policy(), zone, True, datetime.now(UTC)),
             credentials=None,
             hand_on=hand_on,
-            deadlines=deadlines,
+            convoy=convoy,
             pipelined=pipelined,
         )
 

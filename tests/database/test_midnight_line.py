@@ -10,6 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from config.profiles import load_profile
 from daemon.acquisition.conversation import Timing
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Line
@@ -90,7 +91,7 @@ async def line_around_midnight(url: str):
                 authority=authority,
                 credentials=None,
                 hand_on=pipeline.offer,
-                deadlines=Deadlines(),
+                convoy=Convoy(Deadlines()),
                 now=now,
             )
             tasks = [asyncio.create_task(line.run()), asyncio.create_task(pipeline.run())]

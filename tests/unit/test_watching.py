@@ -12,6 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from daemon import metrics
 from daemon.acquisition.conversation import Timing
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.line import Line
 from daemon.acquisition.route import Pace
@@ -39,7 +40,7 @@ def an_idle_line(name: str, shown_as: str | None = None) -> Line:
         authority=AUTHORITY,
         credentials=None,
         hand_on=nothing,
-        deadlines=Deadlines(),
+        convoy=Convoy(Deadlines()),
         shown_as=shown_as,
     )
 

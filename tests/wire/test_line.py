@@ -18,6 +18,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.conversation import Timing
+from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import AGE_BITS, Line
@@ -121,7 +122,7 @@ class Site:
                 pool=AsyncConnectionPool("", open=False),
                 authority=Authority(Policy(), ZONE, True, self.at),
                 credentials=None,
-                deadlines=Deadlines(),
+                convoy=Convoy(Deadlines()),
                 now=self.now,
                 **self.how,
             )
@@ -340,7 +341,7 @@ def test_a_question_on_a_line_that_is_down_is_answered_at_once() -> None:
             pool=AsyncConnectionPool("", open=False),
             authority=Authority(Policy(), ZONE, True, NOON),
             credentials=None,
-            deadlines=Deadlines(),
+            convoy=Convoy(Deadlines()),
             timing=QUICK,
             pace=Pace(1.0, 1.0),
             backfill_days=1,
@@ -542,7 +543,7 @@ def test_a_line_on_which_nobody_answers_is_opened_anew() -> None:
                 pool=AsyncConnectionPool("", open=False),
                 authority=Authority(Policy(), ZONE, True, NOON),
                 credentials=None,
-                deadlines=Deadlines(),
+                convoy=Convoy(Deadlines()),
                 now=site.now,
                 **site.how,
             )
