@@ -43,8 +43,18 @@ class Patience:
     """
 
     __slots__ = (
-        *("_helped_at", "_longest_pause_s", "_longest_wait_s", "_misses", "_parked_at", "_probe_at", "_probes"),
         *(
+            "_helped_at",
+            "_longest_pause_s",
+            "_longest_wait_s",
+            "_missed",
+            "_misses",
+            "_parked_at",
+            "_probe_at",
+            "_probes",
+        ),
+        *(
+            "_paused",
             "_silent_in_a_row",
             "_slowest_s",
             "_times",
@@ -69,8 +79,11 @@ class Patience:
         """What the slowest meter usually takes; one that was slow once is forgotten little by little."""
         self.is_troubled = False
         """True while somebody is silent: who is heard must be told by `answered`."""
-        self._misses = np.zeros(count, dtype=np.int16)
-        self._until = np.zeros(count)
+        self._missed, self._paused = array("h", bytes(2 * count)), array("d", bytes(8 * count))
+        """Of each meter: how often it was silent in a row; until when it is not asked. One by one they are read here,
+        all at once in the same memory below."""
+        self._misses = np.frombuffer(self._missed, dtype=np.int16)
+        self._until = np.frombuffer(self._paused, dtype=np.float64)
         self._parked_at = 0.0
         """From when a parked meter may be asked again."""
         self._helped_at = -inf
@@ -83,7 +96,7 @@ class Patience:
         """(how long to wait until an answer begins, what it usually takes or NaN), in seconds."""
         times, at = self._times, 3 * meter
         delay_s, wait_s = times[at], times[at + 1]
-        if self.is_troubled and (self.line_is_silent or self._misses[meter] >= PARK_AFTER):
+        if self.is_troubled and (self.line_is_silent or self._missed[meter] >= PARK_AFTER):
             return self._longest_wait_s, delay_s
         if wait_s != wait_s:
             wait_s = self._wait_for_a_stranger_s()
@@ -114,15 +127,16 @@ class Patience:
 
     def answered(self, meter: int, now_s: float) -> bool:
         """The meter is there. True when this ends the silence of the whole line."""
-        self._silent_in_a_row.clear()
+        if self._silent_in_a_row:
+            self._silent_in_a_row.clear()
         was_silent = self.line_is_silent
         if was_silent:
             self.line_is_silent = False
             self.unblock()
-        if self._misses[meter]:
-            was_parked = self._misses[meter] >= PARK_AFTER
-            self._misses[meter] = 0
-            self._until[meter] = 0
+        if self._missed[meter]:
+            was_parked = self._missed[meter] >= PARK_AFTER
+            self._missed[meter] = 0
+            self._paused[meter] = 0.0
             self.is_troubled = bool(self._misses.any())
             if was_parked:
                 self._parked_at = 0.0
@@ -174,7 +188,12 @@ class Patience:
 
     def is_ready(self, meter: int, now_s: float) -> bool:
         """May this one be asked now?"""
-        return not self.is_troubled or bool(self.ready_at()[meter] <= now_s)
+        if not self.is_troubled:
+            return True
+        if self.line_is_silent:
+            return self._probe_at <= now_s
+        is_held_back = self._missed[meter] >= PARK_AFTER and self._parked_at > now_s
+        return self._paused[meter] <= now_s and not is_held_back
 
     def doubtful(self) -> NDArray[np.bool_] | None:
         """The parked, of whom one at a time is enough; None when there are none, or the last of them that was asked

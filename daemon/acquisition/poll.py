@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from math import inf
 from time import monotonic
@@ -108,10 +108,10 @@ class Poll(Deadline):
     """
 
     __slots__ = (
-        *("_asked", "_byte_s", "_channel", "_decoder", "_done", "_ends_at", "_gathered", "_gathers", "_heard_from"),
+        *("_asked", "_byte_s", "_channel", "_decoder", "_done", "_ends_at", "_gathered", "_gathers"),
         *("_is_pipelined", "_is_plain", "_is_stopped", "_is_watched", "_missed", "_odd", "_only", "_part"),
         *("_passed_over", "_seat", "_silence", "_today", "_convoy", "_write"),
-        *("addresses", "clock", "counts", "dirty", "ok", "patience", "plan", "polled", "trace"),
+        *("addresses", "clock", "counts", "dirty", "heard_from", "ok", "patience", "plan", "polled", "trace"),
     )
 
     def __init__(
@@ -132,7 +132,7 @@ class Poll(Deadline):
         self.polled: list[tuple[int, int, tuple[int | None, ...]]] = []
         self.plan = plan()
         self.patience, self.addresses, self.clock = patience, addresses, clock
-        self._convoy, self._heard_from, self._silence = convoy, heard_from, silence
+        self._convoy, self.heard_from, self._silence = convoy, heard_from, silence
         self._seat = NOWHERE
         self._today = 0
         self._decoder: Decoder | None = None
@@ -176,8 +176,8 @@ class Poll(Deadline):
         try:
             channel.listen(self)
             self._write = self._gather if self._gathers else channel.writer()
-            if self._is_plain and not self._is_watched and not self.patience.is_troubled and slots:
-                self._seat = self._convoy.join(self, self._write, today, self._ends_at)
+            if self.trace is None and not self._byte_s and slots:
+                self._seat = self._convoy.join(self, channel.writer(), today, depth=depth, ends_at=self._ends_at)
             if self._seat == NOWHERE:
                 for _ in range(depth):
                     self._next(Asked(), monotonic())
@@ -205,78 +205,86 @@ class Poll(Deadline):
 
     # --- in the convoy: see Rider -------------------------------------------------------------------------------------
 
-    def carry_on(self, aboard: Aboard | None, answers: int, data: bytes) -> None:
+    def carry_on(self, under_way: Sequence[Aboard], idle: int, data: bytes) -> None:
         """See Rider."""
         self._seat = NOWHERE
-        self.ok += answers
         try:
-            asked = Asked()
-            if aboard is None:
-                self._next(asked, monotonic())
-                return
-            asked.number, asked.meter = aboard.number, self._meter(aboard.number)
-            asked.day, asked.nth = self._today - aboard.age, aboard.nth
-            asked.read = read_of(aboard.read, aboard.nth)
-            asked.head = asked.read.reply_head(asked.meter)
-            asked.wait_s, asked.delay_s = aboard.wait_s, aboard.delay_s
-            asked.asked_at, asked.begins_by, asked.is_forgiven = aboard.asked_at, aboard.begins_by, False
-            self._only = asked
-            self.set(asked.begins_by)
+            for aboard in under_way:
+                self._take_over(aboard)
+            if under_way:
+                self.set(min(aboard.begins_by for aboard in under_way))
+            if data:
+                self.heard(data)
+            for _ in range(idle):
+                self._next(Asked(), monotonic())
+            self._send_gathered()
         except Exception as error:
             self._fail(error)
-            return
-        if data:
-            self.heard(data)
 
-    def is_through(self, answers: int) -> None:
+    def _take_over(self, aboard: Aboard) -> None:
+        asked = Asked()
+        asked.number, asked.meter = aboard.number, self._meter(aboard.number)
+        asked.day, asked.nth = self._today - aboard.age, aboard.nth
+        asked.read = read_of(aboard.read, aboard.nth)
+        asked.head = asked.read.reply_head(asked.meter)
+        asked.wait_s, asked.delay_s = aboard.wait_s, aboard.delay_s
+        asked.asked_at, asked.begins_by, asked.is_forgiven = aboard.asked_at, aboard.begins_by, False
+        if self._is_pipelined:
+            self._asked[asked.head] = asked
+        else:
+            self._only = asked
+
+    def is_through(self) -> None:
         """See Rider."""
         self._seat = NOWHERE
-        self.ok += answers
         self._finish()
 
     def fail(self, error: Exception) -> None:
         """See Rider."""
-        self._seat = NOWHERE
+        self._seat, self.dirty = NOWHERE, True
         self._fail(error)
 
     def _leave(self) -> None:
         if self._seat != NOWHERE:
-            answers, under_way = self._convoy.leave(self._seat)
+            self.dirty = self._convoy.leave(self._seat) or self.dirty
             self._seat = NOWHERE
-            self.ok += answers
-            self.dirty = self.dirty or under_way
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
     def _next(self, asked: Asked, now: float) -> None:
         """The next slot in the place of one that is done."""
         if not self._is_stopped and now <= self._ends_at:
-            patience, before = self.patience, asked.number
-            while self._fill(asked):
-                number = asked.number
-                if number in self._passed_over:
-                    continue
-                if patience.is_troubled and not patience.is_ready(number, now):
-                    self._passed_over |= {number}  # the first of its slots may be the one that reads its clock
-                    continue
-                if number != before or patience.is_troubled:
-                    asked.wait_s, asked.delay_s = patience.expect(number)
+            slot = self.next_slot(now)
+            if slot is not None:
+                self._fill(asked, slot)
                 self._ask(asked, now)
                 return
         if not self._only and not self._asked:
             self._finish()
 
-    def _fill(self, asked: Asked) -> bool:
-        """Take the next slot of the plan; False when there is none."""
-        if not self.plan:
-            return False
-        slot = self.plan.pop()
+    def next_slot(self, now: float) -> int | None:
+        """See Rider."""
+        plan, patience = self.plan, self.patience
+        if not patience.is_troubled and not self._passed_over:
+            return plan.pop() if plan else None
+        while plan:
+            slot = plan.pop()
+            number = slot >> NUMBER_AT
+            if number in self._passed_over:
+                continue
+            if patience.is_ready(number, now):
+                return slot
+            self._passed_over |= {number}  # the first of its slots may be the one that reads its clock
+        return None
+
+    def _fill(self, asked: Asked, slot: int) -> None:
         number = slot >> NUMBER_AT
+        if number != asked.number or self.patience.is_troubled:
+            asked.wait_s, asked.delay_s = self.patience.expect(number)
         if number != asked.number:
             asked.number, asked.meter = number, self._meter(number)
         asked.day, asked.nth = self._today - (slot & MOST_AGE), slot >> NTH_AT & MOST_NTH
         asked.read = read_of(slot >> READ_AT & READ_MASK, asked.nth)
-        return True
 
     def _meter(self, number: int) -> PreparedMeter:
         at = ADDRESS * number
@@ -489,7 +497,7 @@ class Poll(Deadline):
             patience.took(asked.number, delay_s)
             asked.wait_s, asked.delay_s = patience.expect(asked.number)
         if patience.is_troubled:
-            self._heard_from(asked.number)
+            self.heard_from(asked.number)
 
     def _have_data(self, asked: Asked, data: bytes, now: float) -> None:
         if asked.read is TIME_OF_DAY:

@@ -25,7 +25,8 @@ ADDRESS: Final = 6
 _IDENTIFIERS: Final = ("04000102", "05060000", "05060100")
 """Of each read; the last byte of those of a freeze is its index, 1 = newest."""
 _WIDTHS: Final = (3, 5, REGISTERS * ENERGY_WIDTH)
-_LONGEST: Final = len(WAKE_UP) + OVERHEAD + 4 + max(_WIDTHS)
+LONGEST: Final = len(WAKE_UP) + OVERHEAD + 4 + max(_WIDTHS)
+"""Whatever is longer is left to those who look at one answer at a time."""
 _TAILS: Final = np.array(
     [
         list(bytes((4 + width,)) + sent(bytes.fromhex(it)[::-1]))
@@ -69,16 +70,32 @@ def requests(heads: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return made
 
 
+def apart(data: bytes, most: int) -> tuple[list[bytes], bytes]:
+    """So many frames at most that follow each other, with what stands before each, and the rest."""
+    found: list[bytes] = []
+    start, end = 0, len(data)
+    while len(found) < most:
+        at = data.find(START, start)
+        if not 0 <= at < end - HEAD:
+            break
+        stop = at + data[at + 9] + OVERHEAD
+        if stop > end:
+            break
+        found.append(data[start:stop])
+        start = stop
+    return found, data[start:]
+
+
 def laid(answers: Iterable[bytes]) -> NDArray[np.uint8]:
     """What came from each meter as a row, its end at the right; zeros for what is too long to be a good answer."""
-    wake_up, nothing = WAKE_UP[:1], bytes(_LONGEST)
-    rows = [it.rjust(_LONGEST, wake_up) if len(it) <= _LONGEST else nothing for it in answers]
-    return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, _LONGEST)
+    wake_up, nothing = WAKE_UP[:1], bytes(LONGEST)
+    rows = [it.rjust(LONGEST, wake_up) if len(it) <= LONGEST else nothing for it in answers]
+    return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, LONGEST)
 
 
 def are_good(rows: NDArray[np.uint8], heads: NDArray[np.uint8], read: int) -> NDArray[np.bool_]:
     """For each row that `laid` made, whether it is exactly one good answer to this read with this head."""
-    start = _LONGEST - OVERHEAD - 4 - _WIDTHS[read]
+    start = LONGEST - OVERHEAD - 4 - _WIDTHS[read]
     frames = rows[:, start:]
     good: NDArray[np.bool_] = (frames[:, :HEAD] == heads).all(axis=1)
     good &= (rows[:, :start] != START).all(axis=1)

@@ -21,8 +21,8 @@ from daemon.acquisition.conversation import Timing
 from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import AGE_BITS, Line
-from daemon.acquisition.poll import Asked, stamp_of
+from daemon.acquisition.line import Line
+from daemon.acquisition.plan import NUMBER_AT, entry, plan
 from daemon.acquisition.questions import Question
 from daemon.acquisition.route import Pace
 from daemon.control.guard import Policy
@@ -32,6 +32,7 @@ from daemon.supervision import Supervisor
 from protocols.channels.tcp import UNACKNOWLEDGED_MS, TcpChannel
 from protocols.dlt645.bcd import decode_time, encode_time
 from protocols.dlt645.frame import Frame, encode
+from protocols.dlt645.many import CLOCK, STAMP
 from storage.archive import SiteMeter
 from tests.bench.faults import Plan, bcd, dead_meters, fault_run, truth
 from tests.presence import presence
@@ -122,7 +123,7 @@ class Site:
                 pool=AsyncConnectionPool("", open=False),
                 authority=Authority(Policy(), ZONE, True, self.at),
                 credentials=None,
-                convoy=Convoy(Deadlines()),
+                convoy=Convoy(Deadlines(), 1),
                 now=self.now,
                 **self.how,
             )
@@ -288,7 +289,7 @@ def test_no_meter_is_asked_twice_at_a_time() -> None:
         today, before = NOON.date(), NOON.date() - timedelta(days=1)
         slots = [(0, today), (1, today), (0, before), (2, before)]
         line.rebuild(*presence([]))
-        assert [slot >> AGE_BITS for slot in line._planned(slots, NOON.replace(tzinfo=None))] == [1, 0]
+        assert [slot >> NUMBER_AT for slot in line._planned(slots, NOON.replace(tzinfo=None))] == [1, 0]
 
     told(lambda: Site(pipelined=4, hand_on=lambda arrival: False), story)
 
@@ -341,7 +342,7 @@ def test_a_question_on_a_line_that_is_down_is_answered_at_once() -> None:
             pool=AsyncConnectionPool("", open=False),
             authority=Authority(Policy(), ZONE, True, NOON),
             credentials=None,
-            convoy=Convoy(Deadlines()),
+            convoy=Convoy(Deadlines(), 1),
             timing=QUICK,
             pace=Pace(1.0, 1.0),
             backfill_days=1,
@@ -543,7 +544,7 @@ def test_a_line_on_which_nobody_answers_is_opened_anew() -> None:
                 pool=AsyncConnectionPool("", open=False),
                 authority=Authority(Policy(), ZONE, True, NOON),
                 credentials=None,
-                convoy=Convoy(Deadlines()),
+                convoy=Convoy(Deadlines(), 1),
                 now=site.now,
                 **site.how,
             )
@@ -802,7 +803,7 @@ def test_a_question_on_a_line_whose_task_dies_is_answered() -> None:
 def planned(line: Line, *slots: tuple[int, int]) -> list[int]:
     """The meters of the plan for these slots (meter, age of the day), in the order in which they are asked."""
     days = [(number, NOON.date() - timedelta(days=age)) for number, age in slots]
-    return [slot >> AGE_BITS for slot in reversed(line._planned(days, NOON.replace(tzinfo=None)))]
+    return [slot >> NUMBER_AT for slot in reversed(line._planned(days, NOON.replace(tzinfo=None)))]
 
 
 @pytest.mark.parametrize(("shift", "age"), [(1, 61), (3, 59), (-1, 0), (-3, 1), (0, -1), (1, -1)])
@@ -822,14 +823,12 @@ def test_no_freeze_is_asked_for_that_a_meter_cannot_have(shift: int, age: int) -
 def test_a_slot_is_asked_for_with_its_day_and_the_index_of_its_shift(shift: int, age: int, nth: int) -> None:
     async def story(site: Site, line: Line) -> None:
         await site.until(lambda: len(site.arrived) >= 3)
-        line._shift[1], line._polled_on = shift, NOON.toordinal()
-        line._plan = line._planned([(1, NOON.date() - timedelta(days=age))], NOON.replace(tzinfo=None))
-        asked = Asked()
-        assert line._fill(asked)
-        assert not line._fill(Asked())
-        assert (asked.number, asked.day, asked.nth) == (1, NOON.toordinal() - age, nth)
-        assert asked.read is stamp_of(nth)
-        assert asked.meter.address == address_of(1)
+        line._shift[1] = shift
+        slots = 2 * [(1, NOON.date() - timedelta(days=age))]
+        assert line._planned(slots, NOON.replace(tzinfo=None)) == plan(2 * [entry(1, age, nth, STAMP)])
+        line._skew_on[1] = 0
+        clock_first = [entry(1, age, nth, CLOCK), entry(1, age, nth, STAMP)]
+        assert line._planned(slots, NOON.replace(tzinfo=None)) == plan(clock_first)
 
     told(lambda: Site(days=1), story)
 
