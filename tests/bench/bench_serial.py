@@ -71,17 +71,19 @@ def wire_limit(baud: int) -> float:
 
 
 async def meterd(device: str, baud: int, numbers: range, passes: int) -> LineResult:
-    """Ours: prepared polls; who stays silent is parked after some passes, and then as many follow without them."""
+    """Ours: prepared polls, a run for each pass; who stays silent is parked after some, and then `passes` follow."""
     polls: list[tuple[float, int, Any]] = []
     line = OurLine(Convoy(Deadlines()), numbers, lambda *answer: polls.append((time.monotonic(), *answer)))
     line.patience.first_wait_s = FIRST_WAIT_ON_A_WIRE_S
     parked = None
     async with SerialChannel(device, baud) as channel:
         began = time.monotonic()
-        await line.read_energies(channel, passes)
-        if line.patience.parked:
-            parked = time.monotonic()
-            await line.read_energies(channel, passes)
+        left = passes
+        while left:
+            await line.read_energies(channel, 1)
+            left -= 1
+            if line.patience.parked and parked is None:
+                left, parked = passes, time.monotonic()
     return LineResult(began, time.monotonic(), parked, polls, line.odd)
 
 
