@@ -49,7 +49,7 @@ SEATS: Final = np.dtype(
     align=True,
 )
 """One cache line each. `begins_by` is infinite while nothing is asked; `lead`: the first seat of the same poll;
-`is_troubled`: somebody on that line is silent, so it must be told of everyone who is heard."""
+`is_troubled`: when its slot began somebody on that line was silent, so it must be told of everyone who is heard."""
 Seats = NDArray[np.intp]
 
 
@@ -68,7 +68,8 @@ class Aboard(NamedTuple):
 
 class Rider(Protocol):
     """The poll of a line, as the convoy needs it. `addresses`: of its meters, as they are sent, one after the other;
-    `ok`: how many answers it had."""
+    `ok`: how many answers it had. A mistake (an exception) in `clock`, `heard_from` or the writing of its questions
+    ends this poll alone; any other, whose author is not known, ends all that were served in the same turn."""
 
     plan: array[int]
     polled: list[tuple[int, int, tuple[int | None, ...]]]
@@ -77,7 +78,8 @@ class Rider(Protocol):
     ok: int
 
     def clock(self, number: int, seconds: int) -> bool:
-        """A meter tells its seconds since 00:00; False when that must be looked at more closely."""
+        """A meter tells its seconds since 00:00; False when that must be looked at more closely: then the poll gets the
+        answer back and asks once more."""
 
     def next_slot(self, now: float) -> int | None:
         """Takes the next slot out of the plan whose meter may be asked now; None when there is none."""
@@ -189,8 +191,7 @@ class Convoy(Deadline):
             arrived[lead] += data
         else:
             arrived[lead] = data
-        if not self._is_called:
-            self._call()
+        self._call()
 
     def expired(self) -> None:
         """See Deadline. Who waits too long gets its questions back, unless something came this moment."""
@@ -234,13 +235,17 @@ class Convoy(Deadline):
             else:
                 self._serve(joining, arrived)
         except Exception as error:
-            for lead in {*joining, *arrived} & self._riders.keys():
+            served = {*joining, *arrived} & self._riders.keys()
+            for lead in served:
                 self._get_off(lead).fail(error)
+            if not served:
+                raise
 
     def _serve(self, joining: Iterable[int], arrived: dict[int, bytes]) -> None:
-        now = monotonic()
+        now, going = monotonic(), []
         first = np.array([seat for lead in joining for seat in self._seats_of(lead)], dtype=np.intp)
-        going = [self._next_slots(first, now)] if len(first) else []
+        if len(first):
+            going.append(self._next_slots(first, now))
         if arrived:
             seats = self._take(arrived, now)
             are_read = self._seats["read"][seats] == ENERGIES
@@ -248,14 +253,15 @@ class Convoy(Deadline):
                 going.append(self._next_slots(seats[are_read], now))
             if not are_read.all():
                 going.append(self._next_reads(seats[~are_read]))
-        self._ask(np.concatenate(going))
+        if going:
+            self._ask(np.concatenate(going))
 
     # --- what came ----------------------------------------------------------------------------------------------------
 
     def _take(self, arrived: dict[int, bytes], now: float) -> Seats:
         """Whose answers were good and are done with. Who had another goes on by itself."""
-        seats, answers, odd = self._matched(arrived)
-        rows, good = many.laid(answers), np.zeros(len(seats), dtype=bool)
+        seats, answers, left = self._matched(arrived)
+        rows, good, aboard = many.laid(answers), np.zeros(len(seats), dtype=bool), len(self._riders)
         reads = self._seats["read"][seats]
         for read in np.flatnonzero(np.bincount(reads)).tolist():
             of_read = np.flatnonzero(reads == read)
@@ -264,25 +270,34 @@ class Convoy(Deadline):
         self._learn(served, now)
         self._seats["answers"][served] += 1
         self._seats["begins_by"][served] = inf
-        for seat in served[self._seats["is_troubled"][served] != 0].tolist():
-            self._riders[int(self._seats["lead"][seat])].heard_from(int(self._seats["number"][seat]))
-        if len(served) == len(seats) and not odd:
-            return served
-        leads = self._seats["lead"]
-        for at in np.flatnonzero(~good).tolist():
-            lead = int(leads[seats[at]])
-            odd[lead] = answers[at] + odd.get(lead, b"")
-        for lead, data in odd.items():
-            self._put_off(lead, data)
-        return np.array([seat for seat in served.tolist() if int(leads[seat]) in self._riders], dtype=np.intp)
+        for at in np.flatnonzero(~good)[::-1].tolist():
+            lead = int(self._seats["lead"][seats[at]])
+            left[lead] = answers[at] + left.get(lead, b"")
+        self._tell_of(served[self._seats["is_troubled"][served] != 0])
+        for lead in left.keys() & self._riders.keys():
+            self._put_off(lead, left[lead])
+        if len(self._riders) < aboard:
+            leads = self._seats["lead"][served].tolist()
+            served = served[[lead in self._riders for lead in leads]]
+        return served
+
+    def _tell_of(self, seats: Seats) -> None:
+        """Who answered on a line where somebody is silent."""
+        for seat in seats.tolist():
+            lead, number = int(self._seats["lead"][seat]), int(self._seats["number"][seat])
+            try:
+                if lead in self._riders:
+                    self._riders[lead].heard_from(number)
+            except Exception as error:
+                self._get_off(lead).fail(error)
 
     def _matched(self, arrived: dict[int, bytes]) -> tuple[Seats, list[bytes], dict[int, bytes]]:
-        """(seats, what came for each, what could not be told apart by its lead)."""
+        """(seats, what came for each; by its lead what is left behind that and is no answer to be seen)."""
         if not self._teams:
             return np.fromiter(arrived, np.intp, len(arrived)), list(arrived.values()), {}
         seats: list[int] = []
         answers: list[bytes] = []
-        odd: dict[int, bytes] = {}
+        left: dict[int, bytes] = {}
         for lead, data in arrived.items():
             team = self._teams.get(lead)
             if team is None:
@@ -294,8 +309,8 @@ class Convoy(Deadline):
             del team.asked[: len(several)]
             answers += several
             if rest:
-                odd[lead] = rest
-        return np.array(seats, dtype=np.intp), answers, odd
+                left[lead] = rest
+        return np.array(seats, dtype=np.intp), answers, left
 
     def _take_read(self, read: int, seats: Seats, answers: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """For each answer to this read, whether it is good; if so it is taken."""
@@ -403,7 +418,7 @@ class Convoy(Deadline):
         heads = many.heads(rows["head"][seats, 1:7], rows["read"][seats], rows["nth"][seats])
         rows["head"][seats] = heads
         now = monotonic()
-        begins_by = now + rows["wait_s"][seats]
+        begins_by = now + rows["wait_s"][seats].astype(np.float64)  # single precision ends at seconds of uptime
         rows["asked_at"][seats], rows["begins_by"][seats] = now, begins_by
         self._send(seats, many.requests(heads).tobytes())
         first = float(begins_by.min())
@@ -419,15 +434,16 @@ class Convoy(Deadline):
             try:
                 self._writes[lead](requests[REQUEST_LENGTH * start : REQUEST_LENGTH * end])
             except Exception as error:
-                self._get_off(lead).fail(error)
-                continue
+                if lead in self._riders:  # otherwise it heard of it before
+                    self._get_off(lead).fail(error)
             if lead in self._teams:
                 self._teams[lead].asked += seats[start:end].tolist()
 
     # --- getting off --------------------------------------------------------------------------------------------------
 
     def _put_off(self, lead: int, data: bytes = b"") -> None:
-        """It goes on by itself. A slot between two questions goes back into its plan."""
+        """It goes on by itself. A slot between two questions goes back into its plan; a poll that is stopped leaves it
+        there."""
         seats, under_way, between = self._seats_of(lead), [], []
         for row in self._seats[seats]:
             if row["begins_by"] < inf:

@@ -72,13 +72,19 @@ class Deadlines:
         now = monotonic()
         late_s = now - self._rings_at
         self._rings_at, self._timer = -inf, None
+        due = []  # taken out first: what is filed meanwhile for a second that is over has to wait for the next sweep
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heappop(self._heap))
+        due.reverse()
         try:
-            while self._heap and self._heap[0][0] <= now:
-                filed_at, _, deadline = heappop(self._heap)
+            while due:
+                filed_at, _, deadline = due.pop()
                 if filed_at == deadline.filed_at:  # otherwise it was filed anew, for an earlier second
                     deadline.filed_at = inf
                     self._look_at(deadline, now, late_s)
         finally:
+            for left in due:
+                heappush(self._heap, left)
             self._rings_at = inf
             if self._heap:
                 self._ring(max(self._heap[0][0], now + SLACK_S))

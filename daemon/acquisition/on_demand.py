@@ -112,6 +112,7 @@ class OnDemand:
         ]
         if not jobs and not request.failed:
             raise RequestRefused(f"line {request.line} has no meters")
+        self._requested.append(time.monotonic())
         return jobs
 
     async def results(self, jobs: Sequence[Asked], within_s: float) -> AsyncGenerator[Result, None]:
@@ -172,7 +173,6 @@ class OnDemand:
         if len(self._requested) >= MOST_PER_MINUTE:
             wait_s = round(self._requested[0] + 60 - now) + 1
             raise RequestRefused(f"{MOST_PER_MINUTE} requests within a minute are the most; ask again in {wait_s} s")
-        self._requested.append(now)
 
     async def _ask_line(self, jobs: Sequence[Asked], until: float, tell: Callable[[Result], None]) -> None:
         waiting = deque(jobs)

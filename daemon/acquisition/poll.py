@@ -103,8 +103,8 @@ class Poll(Deadline):
     listened to before it is used.
 
     While nothing is wrong and the line is one of many, its questions are asked and answered in `convoy`, for all lines
-    together; what is said here of one answer is said there of many. As soon as something is not as expected the
-    question comes back (`carry_on`), and the rest of the plan is gone through here.
+    together. As soon as something is not as expected they come back (`carry_on`), and the rest of the plan is gone
+    through here.
     """
 
     __slots__ = (
@@ -602,6 +602,7 @@ class Poll(Deadline):
             self._done.set_result(None)
 
     def _fail(self, error: Exception) -> None:
+        self._is_stopped = True
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 

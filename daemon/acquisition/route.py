@@ -86,7 +86,7 @@ class Route(ABC):
         self.name, self.shown_as = name, shown_as or name
         self.meters = list(meters)
         self.up = False
-        self.down_reason = "not opened yet"
+        self.down_reason = "the terminal has not called yet" if self.is_one_of_many else "not opened yet"
         self.progress = time.monotonic()
         self._now, self._pace, self._authority = now, pace, authority
         self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}

@@ -71,12 +71,12 @@ def requests(heads: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def apart(data: bytes, most: int) -> tuple[list[bytes], bytes]:
-    """So many frames at most that follow each other, with what stands before each, and the rest."""
+    """So many frames at most that follow each other, with their wake-up, and the rest."""
     found: list[bytes] = []
     start, end = 0, len(data)
     while len(found) < most:
         at = data.find(START, start)
-        if not 0 <= at < end - HEAD:
+        if not 0 <= at < end - HEAD or data[start:at].strip(WAKE_UP):
             break
         stop = at + data[at + 9] + OVERHEAD
         if stop > end:

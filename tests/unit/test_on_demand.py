@@ -270,6 +270,8 @@ def test_too_many_requests_within_a_minute_are_refused(monkeypatch: pytest.Monke
     site = Site(_1=1)
     for _ in range(2):
         site.on_demand.jobs(Request("clock", 1, line="1"))
+        with pytest.raises(RequestRefused):
+            site.on_demand.jobs(Request("clock", 1, line="misspelt"))  # does not count
     with pytest.raises(RequestRefused, match=r"ask again in 6[01] s"):
         site.on_demand.jobs(Request("clock", 1, line="1"))
 
