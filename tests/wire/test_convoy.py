@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
+from math import inf
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daemon.acquisition import convoy as convoy_module
 from daemon.acquisition.convoy import NOWHERE, Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.plan import entry, plan
@@ -303,25 +307,348 @@ def test_a_poll_of_another_day_goes_alone_until_the_others_have_left() -> None:
     assert yesterday.took_the_truth()
 
 
+# --- a meter whose freezes have other indexes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spoilt", [None, CLOCK, STAMP, ENERGIES], ids=str)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_the_day_of_a_freeze_is_not_taken_from_its_index(spoilt: str | None, depth: int) -> None:
+    """The meter skipped two freezes: its fifth is of three days ago. Noise hands it to the poll of the line midway."""
+    day = day_of(4)
+
+    def answer(frame: Frame) -> list[bytes]:
+        noise = b"\x55" if spoilt is not None and asked(frame).startswith(spoilt) else b""
+        if asked(frame) == CLOCK:
+            return [noise + good(frame)]
+        is_stamp = asked(frame).startswith(STAMP)
+        registers = b"".join(bcd(it, 4) for it in truth(frame.address, day))
+        return [noise + reply(frame, bytes.fromhex(f"0000{day:%d%m%y}") if is_stamp else registers)]
+
+    reader = Reader(answer, convoy=Watched())
+    slots = plan(entry(number, 3, 5, many.CLOCK) for number in range(2))
+    on_lines([reader], lambda reader, channel: reader.poll.run(channel, slots, TODAY.toordinal(), depth=depth))
+    assert set(reader.asked) == {CLOCK, "05060005", "05060105"}
+    assert sorted(reader.taken) == sorted((address_of(n), day, truth(address_of(n), day)) for n in range(2))
+
+
 # --- by hand ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_in_two_pieces_of_one_turn_is_one() -> None:
-    async def story() -> None:
-        reader, channel = Reader(true, convoy=Watched()), Still(0.0)
-        task = asyncio.create_task(reader.run(channel, job(0, with_clock=False)))
-        for _ in range(2):
-            while not channel.sent:  # noqa: ASYNC110  two turns of the loop at the most
-                await asyncio.sleep(0)
-            assert reader.poll._seat != NOWHERE, "it goes on by itself"
-            answer, channel.sent = channel.answer(), b""
-            reader.poll.heard(answer[:7])
-            reader.poll.heard(answer[7:])
-        assert await asyncio.wait_for(task, 5) is None
-        assert reader.took_the_truth()
-        assert len(reader.taken) == 1
+class Wire(Still):
+    """Keeps each write; the test answers by hand."""
 
-    asyncio.run(story())
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self.writes: list[bytes] = []
+        self.error: Exception | None = None
+
+    def write(self, data: bytes) -> None:
+        if self.error is not None:
+            raise self.error
+        self.writes.append(data)
+
+    def frames(self) -> list[Frame]:
+        """What was asked since the last look."""
+        data, self.writes = b"".join(self.writes), []
+        return [frame for frame in Decoder().feed(data) if isinstance(frame, Frame)]
+
+
+class ByHand:
+    """Lines whose polls run while the test plays their meters."""
+
+    def __init__(self, convoy: Convoy) -> None:
+        self.convoy = convoy
+        self.tasks: list[asyncio.Task[tuple[int, int] | None]] = []
+
+    def line(self, *slots: int, depth: int = 1, wait_s: float = 10.0) -> tuple[Reader, Wire]:
+        """One more line."""
+        reader, wire = Reader(true, convoy=self.convoy, wait_s=wait_s), Wire()
+        self.run(reader, wire, *slots, depth=depth)
+        return reader, wire
+
+    def run(self, reader: Reader, wire: Wire, *slots: int, depth: int = 1) -> None:
+        self.tasks.append(asyncio.create_task(reader.poll.run(wire, plan(slots), TODAY.toordinal(), depth=depth)))
+
+    async def turns(self, count: int = 4) -> None:
+        """Let the loop go on for so many turns."""
+        for _ in range(count):
+            await asyncio.sleep(0)
+
+    async def answer(self, *wires: Wire) -> None:
+        """Every question that waits is answered well, all in one turn."""
+        for wire in wires:
+            wire.data_received(b"".join(good(frame) for frame in wire.frames()))
+        await self.turns()
+
+
+def by_hand(story: Callable[[ByHand], Coroutine[Any, Any, None]], least: int = ALWAYS) -> None:
+    """Run the story, then cancel what still runs: no seat may be left taken."""
+
+    async def run() -> None:
+        convoy = Watched(least)
+        hand = ByHand(convoy)
+        await asyncio.wait_for(story(hand), 20)
+        for task in hand.tasks:
+            task.cancel()
+        await asyncio.gather(*hand.tasks, return_exceptions=True)
+        assert convoy.is_empty
+
+    asyncio.run(run())
+
+
+STAMP_FIRST = [entry(number, 0, 1, many.STAMP) for number in range(8)]
+
+
+def test_an_answer_in_two_pieces_of_one_turn_is_one() -> None:
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(STAMP_FIRST[0])
+        await hand.turns()
+        for _ in range(2):
+            (frame,) = wire.frames()
+            wire.data_received(good(frame)[:7])
+            wire.data_received(good(frame)[7:])
+            assert reader.poll._seat != NOWHERE, "it goes on by itself"
+            await hand.turns()
+        assert len(reader.taken) == 1
+        assert reader.took_the_truth()
+
+    by_hand(story)
+
+
+def test_questions_of_one_line_go_out_together_and_answers_in_their_order_keep_it_aboard() -> None:
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(*STAMP_FIRST, depth=3)
+        other, beside = hand.line(*STAMP_FIRST[:2], depth=2)
+        await hand.turns()
+        while not all(task.done() for task in hand.tasks):
+            assert len(wire.writes) <= 1
+            assert reader.poll._seat != NOWHERE or not wire.writes
+            await hand.answer(wire, beside)
+        assert len(reader.taken) == 8
+        assert len(other.taken) == 2
+        assert reader.took_the_truth()
+        assert other.took_the_truth()
+
+    by_hand(story)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_an_interruption_stops_every_question_of_a_line(depth: int) -> None:
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(*STAMP_FIRST, depth=depth)
+        await hand.turns()
+        reader.poll.interrupt()
+        await hand.answer(wire)
+        assert not wire.writes
+        assert hand.tasks[0].done()
+        assert not reader.poll.dirty
+
+    by_hand(story)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_whoever_is_cancelled_with_a_question_under_way_leaves_a_dirty_line(depth: int) -> None:
+    async def story(hand: ByHand) -> None:
+        reader, _ = hand.line(*STAMP_FIRST, depth=depth)
+        await hand.turns()
+        assert reader.poll._seat != NOWHERE
+        hand.tasks[0].cancel()
+        await hand.turns()
+        assert reader.poll.dirty
+
+    by_hand(story)
+
+
+def test_whoever_is_lost_before_its_first_question_asks_nothing_and_leaves_a_clean_line() -> None:
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(STAMP_FIRST[0])
+        await hand.turns(1)
+        assert reader.poll._seat != NOWHERE
+        wire.lose("pulled out")
+        other, beside = hand.line(STAMP_FIRST[1])
+        await hand.turns()
+        assert not wire.writes
+        assert not reader.poll.dirty
+        await hand.answer(beside)
+        await hand.answer(beside)
+        assert len(other.taken) == 1
+
+    by_hand(story)
+
+
+def test_a_question_that_cannot_be_written_ends_its_line_alone() -> None:
+    async def story(hand: ByHand) -> None:
+        lines = [hand.line(*STAMP_FIRST) for _ in range(4)]
+        await hand.turns()
+        lines[1][1].error = OSError("no room")
+        await hand.answer(*(wire for _, wire in lines))
+        assert [task.done() for task in hand.tasks] == [False, True, False, False]
+        assert isinstance(hand.tasks[1].exception(), OSError)
+        lines[2][1].lose("pulled out")  # while its question is written
+        lines[2][1].error = LineDown("pulled out")
+        await hand.answer(lines[0][1], lines[3][1])
+        assert [task.done() for task in hand.tasks] == [False, True, True, False]
+
+    by_hand(story)
+
+
+def test_a_carrier_that_is_lost_within_its_write_ends_its_line_alone() -> None:
+    async def story(hand: ByHand) -> None:
+        lines = [hand.line(*STAMP_FIRST) for _ in range(3)]
+        await hand.turns()
+
+        def lose(data: bytes) -> None:
+            lines[1][1].lose("takes no answers")
+            raise LineDown("takes no answers")
+
+        hand.convoy._writes[lines[1][0].poll._seat] = lose
+        await hand.answer(*(wire for _, wire in lines))
+        assert [task.done() for task in hand.tasks] == [False, True, False]
+
+    by_hand(story)
+
+
+def test_a_mistake_when_somebody_is_heard_from_ends_that_line_alone() -> None:
+    async def story(hand: ByHand) -> None:
+        lines = [hand.line(*STAMP_FIRST) for _ in range(3)]
+
+        def mistaken(number: int) -> None:
+            raise RuntimeError("mistaken")
+
+        for reader, _ in lines:
+            reader.patience.is_troubled = True
+        lines[0][0].poll.heard_from = mistaken
+        await hand.turns()
+        await hand.answer(*(wire for _, wire in lines))
+        assert [task.done() for task in hand.tasks] == [True, False, False]
+
+    by_hand(story)
+
+
+def test_what_came_before_the_first_question_is_no_answer() -> None:
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(STAMP_FIRST[0])
+        await hand.turns()
+        (stamp,) = wire.frames()
+        wire.data_received(good(stamp))
+        await hand.turns()
+        (energies,) = wire.frames()
+        wire.data_received(good(energies))
+        await hand.turns()
+        assert hand.tasks[0].done()
+        hand.run(reader, wire, entry(0, 0, 1, many.ENERGIES))
+        await hand.turns(1)
+        wire.data_received(good(energies))  # once more, with the same head that is about to be asked for
+        await hand.turns()
+        assert len(reader.taken) == 1
+        await hand.answer(wire)
+        assert len(reader.taken) == 2
+        assert reader.counts["foreign"] == 1
+
+    by_hand(story)
+
+
+def test_bytes_for_a_line_that_was_lost_do_not_reach_who_takes_its_seat() -> None:
+    async def story(hand: ByHand) -> None:
+        _, wire = hand.line(STAMP_FIRST[0])
+        await hand.turns()
+        (frame,) = wire.frames()
+        wire.data_received(good(frame))
+        wire.lose("pulled out")
+        other, beside = hand.line(STAMP_FIRST[0])
+        await hand.turns()
+        assert len(beside.frames()) == 1
+        assert other.poll._seat != NOWHERE
+
+    by_hand(story)
+
+
+def test_an_answer_that_came_in_the_moment_of_its_deadline_counts() -> None:
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(STAMP_FIRST[0], wait_s=0.2)
+        await hand.turns()
+        (frame,) = wire.frames()
+        while hand.convoy._seats["begins_by"].min() > time.monotonic():  # the loop is busy
+            time.sleep(0.01)  # noqa: ASYNC251
+        wire.data_received(good(frame))
+        hand.convoy.expired()
+        assert reader.poll._seat != NOWHERE
+        await asyncio.sleep(0.02)
+        await hand.answer(wire)
+        assert len(reader.taken) == 1
+        assert reader.silent == []
+
+    by_hand(story)
+
+
+def test_waits_are_exact_however_long_the_machine_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def later() -> float:
+        return time.monotonic() + 400 * 86_400
+
+    monkeypatch.setattr(convoy_module, "monotonic", later)
+
+    async def story(hand: ByHand) -> None:
+        hand.line(STAMP_FIRST[0], wait_s=0.7)
+        await hand.turns()
+        row = hand.convoy._seats[hand.convoy._seats["begins_by"] < inf][0]
+        assert row["begins_by"] - row["asked_at"] == pytest.approx(0.7, abs=1e-6)
+
+    by_hand(story)
+
+
+def test_a_slow_question_does_not_put_off_the_deadline_of_a_quick_one() -> None:
+    async def story(hand: ByHand) -> None:
+        quick, _ = hand.line(STAMP_FIRST[0], wait_s=0.2)
+        await hand.turns()
+        slow, _ = hand.line(STAMP_FIRST[0], wait_s=5.0)
+        await asyncio.sleep(0.45)
+        assert quick.silent == [0]
+        assert slow.silent == []
+
+    by_hand(story)
+
+
+def test_of_several_questions_that_are_given_back_the_first_deadline_is_kept() -> None:
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(*STAMP_FIRST[:2], depth=2, wait_s=5.0)
+        for _ in range(20):
+            reader.patience.took(0, 0.01)
+            reader.patience.took(1, 3.0)
+        await hand.turns()
+        wire.data_received(b"\x55")
+        await asyncio.sleep(0.6)
+        assert reader.silent == [0]
+
+    by_hand(story)
+
+
+def test_a_meter_that_is_passed_over_stays_so_until_the_run_ends() -> None:
+    """The first of its slots is the one that reads its clock."""
+
+    async def story(hand: ByHand) -> None:
+        reader, wire = Reader(true, convoy=hand.convoy), Wire()
+        reader.patience.silent(0, time.monotonic() - 0.9)  # it may be asked in a tenth of a second
+        hand.run(reader, wire, entry(0, 0, 1, many.CLOCK), STAMP_FIRST[1], entry(0, 1, 2, many.STAMP))
+        await hand.turns()
+        await asyncio.sleep(0.2)
+        for _ in range(4):
+            await hand.answer(wire)
+        assert hand.tasks[0].done()
+        assert [address for address, *_ in reader.taken] == [address_of(1)]
+
+    by_hand(story)
+
+
+def test_what_was_learnt_of_a_meter_is_its_wait_from_the_next_question_on() -> None:
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(STAMP_FIRST[0], wait_s=10.0)
+        await hand.turns()
+        await hand.answer(wire)
+        row = hand.convoy._seats[reader.poll._seat]
+        assert row["begins_by"] - row["asked_at"] == pytest.approx(reader.patience.expect(0)[0], rel=1e-3)
+        assert row["begins_by"] - row["asked_at"] < 1.0
+
+    by_hand(story)
 
 
 WITHOUT_WAITING: dict[str, Callable[[Frame], bytes]] = {
