@@ -324,9 +324,11 @@ def test_the_day_of_a_freeze_is_not_taken_from_its_index(spoilt: str | None, dep
         registers = b"".join(bcd(it, 4) for it in truth(frame.address, day))
         return [noise + reply(frame, bytes.fromhex(f"0000{day:%d%m%y}") if is_stamp else registers)]
 
-    reader = Reader(answer, convoy=Watched())
+    convoy = Watched()
+    reader = Reader(answer, convoy=convoy)
     slots = plan(entry(number, 3, 5, many.CLOCK) for number in range(2))
     on_lines([reader], lambda reader, channel: reader.poll.run(channel, slots, TODAY.toordinal(), depth=depth))
+    assert spoilt is not None or len(convoy.served) >= 4, "it went on by itself"
     assert set(reader.asked) == {CLOCK, "05060005", "05060105"}
     assert sorted(reader.taken) == sorted((address_of(n), day, truth(address_of(n), day)) for n in range(2))
 
@@ -382,16 +384,19 @@ class ByHand:
 
 
 def by_hand(story: Callable[[ByHand], Coroutine[Any, Any, None]], least: int = ALWAYS) -> None:
-    """Run the story, then cancel what still runs: no seat may be left taken."""
+    """Run the story, then cancel what still runs: no seat may be left taken, and nothing fail in the event loop."""
 
     async def run() -> None:
-        convoy = Watched(least)
+        convoy, mistakes = Watched(least), list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: mistakes.append(context))
         hand = ByHand(convoy)
         await asyncio.wait_for(story(hand), 20)
         for task in hand.tasks:
             task.cancel()
         await asyncio.gather(*hand.tasks, return_exceptions=True)
+        await hand.turns()
         assert convoy.is_empty
+        assert mistakes == []
 
     asyncio.run(run())
 
@@ -432,6 +437,55 @@ def test_questions_of_one_line_go_out_together_and_answers_in_their_order_keep_i
     by_hand(story)
 
 
+def test_answers_that_come_one_by_one_keep_a_line_aboard() -> None:
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(*STAMP_FIRST, depth=3)
+        await hand.turns()
+        waiting: list[Frame] = []
+        while not hand.tasks[0].done():
+            waiting += wire.frames()
+            assert reader.poll._seat != NOWHERE
+            wire.data_received(good(waiting.pop(0)))
+            await hand.turns()
+        assert len(reader.taken) == 8
+        assert reader.took_the_truth()
+
+    by_hand(story)
+
+
+@pytest.mark.parametrize("noise", [b"\x68\x01\x02", b"\x68", b"\x00\x55", b"\x68" + bytes(8) + b"\x01"], ids=bytes.hex)
+def test_noise_before_several_answers_costs_nobody_its_slot(noise: bytes) -> None:
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(*STAMP_FIRST[:3], depth=3)
+        await hand.turns()
+        wire.data_received(noise + b"".join(good(frame) for frame in wire.frames()))
+        for _ in range(3):
+            await hand.answer(wire)
+        assert len(reader.taken) == 3
+        assert reader.silent == []
+        assert reader.took_the_truth()
+
+    by_hand(story)
+
+
+def test_a_line_that_failed_asks_nothing_more() -> None:
+    """One of its meters answered well in the turn in which the answer of the other led to a mistake."""
+
+    async def story(hand: ByHand) -> None:
+        reader, wire = hand.line(STAMP_FIRST[0], job(1), STAMP_FIRST[2], depth=2)
+
+        def mistaken(number: int, seconds: int) -> bool:
+            raise RuntimeError("mistaken")
+
+        reader.poll.clock = mistaken
+        await hand.turns()
+        await hand.answer(wire)
+        assert isinstance(hand.tasks[0].exception(), RuntimeError)
+        assert not wire.writes
+
+    by_hand(story)
+
+
 @pytest.mark.parametrize("depth", [1, 3])
 def test_an_interruption_stops_every_question_of_a_line(depth: int) -> None:
     async def story(hand: ByHand) -> None:
@@ -455,6 +509,17 @@ def test_whoever_is_cancelled_with_a_question_under_way_leaves_a_dirty_line(dept
         hand.tasks[0].cancel()
         await hand.turns()
         assert reader.poll.dirty
+
+    by_hand(story)
+
+
+def test_whoever_is_lost_before_its_first_question_is_not_asked_for_in_the_next_turn() -> None:
+    async def story(hand: ByHand) -> None:
+        _, wire = hand.line(STAMP_FIRST[0])
+        await hand.turns(1)
+        wire.lose("pulled out")
+        await hand.turns()
+        assert not wire.writes
 
     by_hand(story)
 

@@ -800,10 +800,10 @@ def test_a_question_on_a_line_whose_task_dies_is_answered() -> None:
 # --- what a poll is to read -------------------------------------------------------------------------------------------
 
 
-def planned(line: Line, *slots: tuple[int, int]) -> list[int]:
+def planned(line: Line, *slots: tuple[int, int], at: datetime = NOON) -> list[int]:
     """The meters of the plan for these slots (meter, age of the day), in the order in which they are asked."""
-    days = [(number, NOON.date() - timedelta(days=age)) for number, age in slots]
-    return [slot >> NUMBER_AT for slot in reversed(line._planned(days, NOON.replace(tzinfo=None)))]
+    days = [(number, at.date() - timedelta(days=age)) for number, age in slots]
+    return [slot >> NUMBER_AT for slot in reversed(line._planned(days, at.replace(tzinfo=None)))]
 
 
 @pytest.mark.parametrize(("shift", "age"), [(1, 61), (3, 59), (-1, 0), (-3, 1), (0, -1), (1, -1)])
@@ -831,6 +831,73 @@ def test_a_slot_is_asked_for_with_its_day_and_the_index_of_its_shift(shift: int,
         assert line._planned(slots, NOON.replace(tzinfo=None)) == plan(clock_first)
 
     told(lambda: Site(days=1), story)
+
+
+@pytest.mark.parametrize(("past_midnight_s", "off_s"), [(240, -240), (330, -300), (-240, 240), (-330, 300)])
+def test_a_meter_whose_own_midnight_is_near_ends_the_plan(past_midnight_s: int, off_s: int) -> None:
+    async def story(site: Site, line: Line) -> None:
+        at = NOON.replace(hour=0) + timedelta(days=1, seconds=past_midnight_s)
+        for number in range(3):
+            line._skew_on[number], line._skew_s[number] = at.toordinal(), 0
+        assert planned(line, (0, 0), (1, 0), (2, 0), at=at) == [0, 1, 2]
+        line._skew_s[1] = off_s
+        assert planned(line, (0, 0), (1, 0), (2, 0), at=at) == [0]
+
+    told(Site, story)
+
+
+def second_of_day(at: str) -> int:
+    hours, minutes, seconds = map(int, at.split(":"))
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def is_clock_accepted(line: Line, *, shown: str, ours: str) -> bool:
+    """Whether a poll goes on with meter 1, which shows this time of day when it is `ours` here."""
+    line._polled_on = NOON.toordinal()
+    line._midnight_at = time.monotonic() - second_of_day(ours) - 0.01  # a fraction below would count as a second less
+    return line._check_clock(1, second_of_day(shown))
+
+
+@pytest.mark.parametrize(
+    ("shown", "ours", "is_accepted"),
+    [
+        ("00:00:30", "00:02:00", False),
+        ("00:00:59", "00:02:00", False),
+        ("00:01:00", "00:02:00", True),
+        ("23:58:59", "23:58:00", True),
+        ("23:59:00", "23:58:00", False),
+        ("23:59:30", "23:58:00", False),
+    ],
+)
+def test_a_clock_that_shows_almost_midnight_is_left_to_the_general_way(
+    shown: str, ours: str, is_accepted: bool
+) -> None:
+    async def story(site: Site, line: Line) -> None:
+        assert is_clock_accepted(line, shown=shown, ours=ours) == is_accepted
+        assert (line._skew_on[1] == NOON.toordinal()) == is_accepted
+
+    told(Site, story)
+
+
+@pytest.mark.parametrize(("shown", "ours", "off_s"), [("23:58:30", "00:03:00", -270), ("00:01:30", "23:57:00", 270)])
+def test_a_clock_on_the_other_side_of_midnight_is_off_by_minutes_and_not_by_a_day(
+    shown: str, ours: str, off_s: int
+) -> None:
+    async def story(site: Site, line: Line) -> None:
+        assert is_clock_accepted(line, shown=shown, ours=ours)
+        assert line._skew_s[1] == off_s
+
+    told(Site, story)
+
+
+def test_a_wrong_clock_that_a_poll_finds_right_is_not_held_for_wrong_any_more() -> None:
+    async def story(site: Site, line: Line) -> None:
+        line._wrong_clocks[1] = time.monotonic() + ENOUGH_S, NOON.toordinal()
+        assert is_clock_accepted(line, shown="12:00:00", ours="12:00:00")
+        assert not line._wrong_clocks
+
+    logged = told(Site, story)
+    assert [(it["event"], it["meter"]) for it in logged] == [("meter clock is right again", address_of(1))]
 
 
 def test_a_clock_is_read_once_a_day_though_meters_take_turns() -> None:

@@ -122,6 +122,12 @@ def test_frames_that_follow_each_other_are_told_apart(
     assert len(found) <= most
 
 
+@pytest.mark.parametrize("noise", [b"\x55", b"\xfe\x00", b"\x00\xfe", b"\x16"])
+def test_a_frame_behind_noise_is_left_with_what_follows_it(noise: bytes) -> None:
+    good = encode(Frame("000000000001", 0x91, bytes(24)))
+    assert many.apart(good + noise + good + good, 9) == ([good], noise + good + good)
+
+
 @given(st.lists(questions, min_size=1, max_size=8), st.integers(0, 60))
 def test_good_frames_are_told_apart_and_a_part_is_left(asked: list[tuple[str, int, int]], cut: int) -> None:
     frames = [
