@@ -64,7 +64,8 @@ class Watched(Convoy):
     def is_empty(self) -> bool:
         """Nobody is left aboard, and every seat is free once."""
         nothing = not (self._riders or self._writes or self._teams or self._joining or self._arrived)
-        return nothing and sorted(self._free) == list(range(len(self._seats)))
+        is_anyone_asked = bool((self._seats["begins_by"] < inf).any())
+        return nothing and not is_anyone_asked and sorted(self._free) == list(range(len(self._seats)))
 
 
 def on_lines(
