@@ -171,9 +171,8 @@ class Line(Route):
 
     __slots__ = (
         *("_answering", "_clock_set_on", "_clocks_to_set", "_credentials", "_driver_of", "_drivers", "_may_backfill"),
-        "_midnight_at",
-        *("_odd", "_offer", "_open_channel", "_pipelined", "_poll", "_polled_on", "_replies", "_set_clocks"),
-        *("_shift", "_skew_on", "_skew_s", "_timing", "_wrong_clocks", "longest_step_s", "tap"),
+        *("_midnight_at", "_odd", "_offer", "_open_channel", "_pipelined", "_poll", "_polled_on", "_replies"),
+        *("_set_clocks", "_shift", "_skew_on", "_skew_s", "_timing", "_wrong_clocks", "longest_step_s", "tap"),
     )
 
     def __init__(
@@ -223,7 +222,8 @@ class Line(Route):
         self._polled_on = 0
         """The day number of the poll that runs or ran last."""
         self._midnight_at = 0.0
-        """When that day began by the wall clock, as a second of the monotonic one."""
+        """When that day began by the wall clock, as a second of the monotonic one. Should the wall clock be set during
+        a poll, the offsets that it reads are wrong by as much, until they are read anew."""
         self._replies: dict[str, Any] = {}
         self._odd: dict[int, date] = {}
         """Meters that answered something unexpected today: the general way is taken at once."""

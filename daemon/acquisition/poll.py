@@ -108,9 +108,9 @@ class Poll(Deadline):
     """
 
     __slots__ = (
-        *("_asked", "_byte_s", "_channel", "_decoder", "_done", "_ends_at", "_gathered", "_gathers"),
+        *("_asked", "_byte_s", "_channel", "_convoy", "_decoder", "_done", "_ends_at", "_gathered", "_gathers"),
         *("_is_pipelined", "_is_plain", "_is_stopped", "_is_watched", "_missed", "_odd", "_only", "_part"),
-        *("_passed_over", "_seat", "_silence", "_today", "_convoy", "_write"),
+        *("_passed_over", "_seat", "_silence", "_today", "_write"),
         *("addresses", "clock", "counts", "dirty", "heard_from", "ok", "patience", "plan", "polled", "trace"),
     )
 
@@ -131,8 +131,9 @@ class Poll(Deadline):
         self.ok = 0
         self.polled: list[tuple[int, int, tuple[int | None, ...]]] = []
         self.plan = plan()
-        self.patience, self.addresses, self.clock = patience, addresses, clock
-        self._convoy, self.heard_from, self._silence = convoy, heard_from, silence
+        self.patience, self.addresses = patience, addresses
+        self.clock, self.heard_from, self._silence = clock, heard_from, silence
+        self._convoy = convoy
         self._seat = NOWHERE
         self._today = 0
         self._decoder: Decoder | None = None
