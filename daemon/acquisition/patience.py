@@ -43,27 +43,9 @@ class Patience:
     """
 
     __slots__ = (
-        *(
-            "_helped_at",
-            "_longest_pause_s",
-            "_longest_wait_s",
-            "_missed",
-            "_misses",
-            "_parked_at",
-            "_probe_at",
-            "_probes",
-        ),
-        *(
-            "_paused",
-            "_silent_in_a_row",
-            "_slowest_s",
-            "_times",
-            "_until",
-            "first_wait_s",
-            "guard_s",
-            "is_troubled",
-            "line_is_silent",
-        ),
+        *("_helped_at", "_longest_pause_s", "_longest_wait_s", "_missed", "_parked_at", "_paused", "_probe_at"),
+        *("_probes", "_silent_in_a_row", "_slowest_s", "_times"),
+        *("first_wait_s", "guard_s", "is_troubled", "line_is_silent"),
     )
 
     def __init__(self, count: int, *, longest_wait_s: float, longest_pause_s: float) -> None:
@@ -80,10 +62,7 @@ class Patience:
         self.is_troubled = False
         """True while somebody is silent: who is heard must be told by `answered`."""
         self._missed, self._paused = array("h", bytes(2 * count)), array("d", bytes(8 * count))
-        """Of each meter: how often it was silent in a row; until when it is not asked. One by one they are read here,
-        all at once in the same memory below."""
-        self._misses = np.frombuffer(self._missed, dtype=np.int16)
-        self._until = np.frombuffer(self._paused, dtype=np.float64)
+        """Of each meter: how often it was silent in a row; until when it is not asked."""
         self._parked_at = 0.0
         """From when a parked meter may be asked again."""
         self._helped_at = -inf
@@ -91,6 +70,16 @@ class Patience:
         self._probes = 0
         self._probe_at = 0.0
         self.line_is_silent = False
+
+    @property
+    def _misses(self) -> NDArray[np.int16]:
+        """`_missed` of all, the same memory. It is not kept: an array of numpy takes room, and lines are many."""
+        return np.frombuffer(self._missed, dtype=np.int16)
+
+    @property
+    def _until(self) -> NDArray[np.float64]:
+        """`_paused` of all, the same memory."""
+        return np.frombuffer(self._paused, dtype=np.float64)
 
     def expect(self, meter: int) -> tuple[float, float]:
         """(how long to wait until an answer begins, what it usually takes or NaN), in seconds."""
