@@ -1,20 +1,23 @@
 """Commands that ask the running daemon: what they say and how they end."""
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
+import termios
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from config.problems import ConfigError, Problem
 from daemon import local_socket
-from daemon.cli import main, output
+from daemon.cli import main
 from daemon.cli.reload import REFUSED
 from daemon.local_socket import listen
 from daemon.requests import NoMidnightYet
@@ -142,13 +145,18 @@ def test_a_wrong_use_of_collect_is_told(say: Say, arguments: list[str], words: s
     assert (code, words in errors) == (2, True)
 
 
-def test_a_table_on_a_narrow_screen_cuts_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown_on = StringIO()
-    screen = Console(file=shown_on, width=40, force_terminal=True, highlight=False, color_system=None)
-    monkeypatch.setattr(output, "console", lambda: screen)
+def test_a_table_on_a_narrow_screen_cuts_nothing_off() -> None:
     row = ("gprs", "a-line-of-a-long-name-0123456789", "860123456789012", "connected since a long time")
-    output.print_table(("listener", "line", "terminal", "note"), [row], whole=["terminal"])
-    shown = shown_on.getvalue()
+    head = ("listener", "line", "terminal", "note")
+    program = f"from daemon.cli import output; output.print_table({head}, [{row}], whole=['terminal'])"
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 40))
+    environment = {**os.environ, "TERM": "xterm"}
+    environment.pop("COLUMNS", None)
+    subprocess.run([sys.executable, "-c", program], stdout=theirs, env=environment, check=True, timeout=60)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", os.read(ours, 65536).decode())
+    os.close(theirs)
+    os.close(ours)
     assert "…" not in shown
     assert "860123456789012" in shown
     columns = zip(*(map(str.strip, line.split("│")[1:-1]) for line in shown.splitlines() if "│" in line), strict=True)

@@ -95,6 +95,7 @@ class Reader:
     ) -> None:
         self.requests: list[Frame] = []
         self.silent: list[int] = []
+        self.told_of_silence = asyncio.Event()
         self.odd: list[tuple[int, int]] = []
         self.patience = Patience(meters, longest_wait_s=wait_s, longest_pause_s=60.0)
         self._answer = answer
@@ -104,8 +105,12 @@ class Reader:
             wire_addresses(map(address_of, range(meters))),
             clock=lambda number, seconds: seconds == 12 * 3600 + 34 * 60 + 56,
             heard_from=lambda number: None,
-            silence=self.silent.append,
+            silence=self._was_silent,
         )
+
+    def _was_silent(self, number: int) -> None:
+        self.silent.append(number)
+        self.told_of_silence.set()
 
     def hear(self, frame: Frame) -> Iterable[bytes | asyncio.Event]:
         self.requests.append(frame)
@@ -151,12 +156,14 @@ class Still(StreamChannel):
     def __init__(self, byte_s: float) -> None:
         super().__init__("still")
         self._down, self.byte_s, self.sent = None, byte_s, b""
+        self.was_asked = asyncio.Event()
 
     async def _connect(self) -> None:
         """It is open."""
 
     def write(self, data: bytes) -> None:
         self.sent = data
+        self.was_asked.set()
 
     def writer(self) -> Callable[[bytes], None]:
         return self.write

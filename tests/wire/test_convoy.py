@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from math import inf
 from typing import Any
@@ -68,9 +68,7 @@ class Watched(Convoy):
         return nothing and not is_anyone_asked and sorted(self._free) == list(range(len(self._seats)))
 
 
-def on_lines(
-    readers: Sequence[Reader], run: Callable[[Reader, StreamChannel], asyncio.Future[None] | object]
-) -> list[object]:
+def on_lines(readers: Sequence[Reader], run: Callable[[Reader, StreamChannel], Awaitable[object]]) -> list[object]:
     """What `run` returned or raised for each reader, each over a connection of its own."""
 
     async def story() -> list[object]:
@@ -80,7 +78,7 @@ def on_lines(
                 port = await stack.enter_async_context(tcp_server(reader.hear))
                 channels.append(await stack.enter_async_context(TcpChannel("127.0.0.1", port)))
             runs = [run(reader, channel) for reader, channel in zip(readers, channels, strict=True)]
-            return list(await asyncio.gather(*runs, return_exceptions=True))  # type: ignore[arg-type]
+            return list(await asyncio.gather(*runs, return_exceptions=True))
 
     return asyncio.run(story())
 
@@ -279,9 +277,10 @@ def test_a_cancelled_line_leaves_its_seat_and_nothing_behind() -> None:
 def test_a_poll_of_another_day_goes_alone_until_the_others_have_left() -> None:
     convoy = Watched()
     today, yesterday = Reader(true, convoy=convoy), Reader(true, convoy=convoy)
-    gate = asyncio.Event()
+    was_asked, gate, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def slow(frame: Frame) -> list[bytes | asyncio.Event]:
+        was_asked.set()
         return [gate, *true(frame)]
 
     today._answer = slow
@@ -290,15 +289,15 @@ def test_a_poll_of_another_day_goes_alone_until_the_others_have_left() -> None:
         if reader is today:
             await reader.read(channel, [(0, 1)])
             assert convoy._today == TODAY.toordinal()
+            left.set()
             return
-        await asyncio.sleep(0.05)
+        await was_asked.wait()
         tomorrow = TODAY.toordinal() + 1
         slots = plan([entry(0, 1, 1, many.CLOCK)])
         assert await reader.poll.run(channel, slots, tomorrow) is None
         assert convoy._today == TODAY.toordinal()
         gate.set()
-        while not convoy.is_empty:  # noqa: ASYNC110  the other line reads its last answers
-            await asyncio.sleep(0.01)
+        await left.wait()
         assert await reader.poll.run(channel, plan([entry(1, 1, 1, many.CLOCK)]), tomorrow) is None
         assert convoy._today == tomorrow
 
@@ -384,11 +383,11 @@ class ByHand:
         await self.turns()
 
 
-def by_hand(story: Callable[[ByHand], Coroutine[Any, Any, None]], least: int = ALWAYS) -> None:
+def by_hand(story: Callable[[ByHand], Coroutine[Any, Any, None]]) -> None:
     """Run the story, then cancel what still runs: no seat may be left taken, and nothing fail in the event loop."""
 
     async def run() -> None:
-        convoy, mistakes = Watched(least), list[object]()
+        convoy, mistakes = Watched(), list[object]()
         asyncio.get_running_loop().set_exception_handler(lambda _, context: mistakes.append(context))
         hand = ByHand(convoy)
         await asyncio.wait_for(story(hand), 20)
@@ -634,12 +633,11 @@ def test_an_answer_that_came_in_the_moment_of_its_deadline_counts() -> None:
         reader, wire = hand.line(STAMP_FIRST[0], wait_s=0.2)
         await hand.turns()
         (frame,) = wire.frames()
-        while hand.convoy._seats["begins_by"].min() > time.monotonic():  # the loop is busy
-            time.sleep(0.01)  # noqa: ASYNC251
+        hand.convoy._seats["begins_by"][reader.poll._seat] = time.monotonic()  # while the loop was busy
         wire.data_received(good(frame))
         hand.convoy.expired()
         assert reader.poll._seat != NOWHERE
-        await asyncio.sleep(0.02)
+        await hand.turns()
         await hand.answer(wire)
         assert len(reader.taken) == 1
         assert reader.silent == []
@@ -667,7 +665,8 @@ def test_a_slow_question_does_not_put_off_the_deadline_of_a_quick_one() -> None:
         quick, _ = hand.line(STAMP_FIRST[0], wait_s=0.2)
         await hand.turns()
         slow, _ = hand.line(STAMP_FIRST[0], wait_s=5.0)
-        await asyncio.sleep(0.45)
+        async with asyncio.timeout(2):
+            await quick.told_of_silence.wait()
         assert quick.silent == [0]
         assert slow.silent == []
 
@@ -676,13 +675,13 @@ def test_a_slow_question_does_not_put_off_the_deadline_of_a_quick_one() -> None:
 
 def test_of_several_questions_that_are_given_back_the_first_deadline_is_kept() -> None:
     async def story(hand: ByHand) -> None:
-        reader, wire = hand.line(*STAMP_FIRST[:2], depth=2, wait_s=5.0)
+        reader, _ = hand.line(*STAMP_FIRST[:2], depth=2, wait_s=5.0)
         for _ in range(20):
             reader.patience.took(0, 0.01)
             reader.patience.took(1, 3.0)
         await hand.turns()
-        wire.data_received(b"\x55")
-        await asyncio.sleep(0.6)
+        async with asyncio.timeout(2):
+            await reader.told_of_silence.wait()
         assert reader.silent == [0]
 
     by_hand(story)
@@ -693,10 +692,10 @@ def test_a_meter_that_is_passed_over_stays_so_until_the_run_ends() -> None:
 
     async def story(hand: ByHand) -> None:
         reader, wire = Reader(true, convoy=hand.convoy), Wire()
-        reader.patience.silent(0, time.monotonic() - 0.9)  # it may be asked in a tenth of a second
+        reader.patience.silent(0, time.monotonic())
         hand.run(reader, wire, entry(0, 0, 1, many.CLOCK), STAMP_FIRST[1], entry(0, 1, 2, many.STAMP))
         await hand.turns()
-        await asyncio.sleep(0.2)
+        reader.patience.unblock()
         for _ in range(4):
             await hand.answer(wire)
         assert hand.tasks[0].done()

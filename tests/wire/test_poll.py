@@ -666,8 +666,7 @@ def by_hand(story: Callable[[Reader, Still], None], *, byte_s: float = 0.0) -> R
 
     async def run() -> None:
         task = asyncio.create_task(reader.run(channel, job(0, with_clock=False), job(1, with_clock=False)))
-        while not channel.sent:  # noqa: ASYNC110  two turns of the loop at the most
-            await asyncio.sleep(0)
+        await channel.was_asked.wait()
         story(reader, channel)
         assert await asyncio.wait_for(task, 5) is None
 
