@@ -12,10 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers.postgres import Server
 from tests.servers.postgres import embedded_server as start_embedded_server
 from tests.servers.postgres import timescale_server as start_timescale_server
+
+# A deadline says how busy the machine is, not whether the code is right: only `dev`, for one's own eyes, has one.
+settings.register_profile("ci", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", settings.get_profile("ci"), deadline=2000)
+settings.register_profile("nightly", settings.get_profile("ci"), max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 SERVER_FIXTURES = {"server", "embedded_server", "timescale_server"}
 DATABASE_NUMBERS = itertools.count(1)

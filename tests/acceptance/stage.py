@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -110,6 +110,7 @@ class Stage:
     bench: RemoteBench
     http_port: int
     mode: str
+    _: KW_ONLY
     days: int = DAYS
     today: date = field(default_factory=lambda: due_day(datetime.now(ZoneInfo(ZONE))))
     daemon: subprocess.Popen[bytes] | None = None

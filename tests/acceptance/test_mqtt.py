@@ -144,7 +144,7 @@ def staged(tmp_path: Path, database_url: str, broker: tuple[Mosquitto, int]) -> 
         assert simulators.stdout is not None
         ready = json.loads(opened.enter_context(simulators.stdout).readline())
         bench = opened.enter_context(RemoteBench(ready["control"]["host"], ready["control"]["port"]))
-        stage = Stage(tmp_path, database_url, bench, http_port, "shadow", today)
+        stage = Stage(tmp_path, database_url, bench, http_port, "shadow", today=today)
         try:
             yield stage
         finally:

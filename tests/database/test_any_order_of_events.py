@@ -294,7 +294,6 @@ def test_whatever_happens_money_is_whole_and_supply_comes_back(database_url):
         settings=settings(
             max_examples=10,
             stateful_step_count=30,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -234,7 +234,7 @@ def test_thousands_share_one_timer(held: Held, monkeypatch: pytest.MonkeyPatch) 
     assert held(story()) < 300
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32))
 def test_any_order_of_setting_moving_and_clearing_is_kept(seed: int) -> None:
     """Against a plain dictionary of who is due when; times are generous, and only being early or lost is a mistake."""

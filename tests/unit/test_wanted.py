@@ -96,7 +96,7 @@ actions = st.one_of(
     days=st.sampled_from([1, 2, 31, 61, 62, 99]),
     sequence=st.lists(actions, max_size=40),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_plan_is_that_of_the_model_over_any_sequence(installed, days, sequence):
     dates = [YEAR_END + n * ONE_DAY for n in installed]
     plan = Wanted(dates, days=days, today=YEAR_END)

@@ -285,7 +285,7 @@ def test_what_is_no_name_of_a_line_gets_into_no_row(name: str) -> None:
 
 
 @given(st.lists(st.integers(0, 999_999_999_998), min_size=1, max_size=4, unique=True))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example([1, 50, 1900, 835670000])
 @example([0, 8000])
 def test_no_meter_is_missed_or_made_up_where_voices_garble_each_other(numbers: list[int]) -> None:

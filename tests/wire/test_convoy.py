@@ -733,7 +733,7 @@ WITHOUT_WAITING: dict[str, Callable[[Frame], bytes]] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(sorted(WITHOUT_WAITING)), min_size=1, max_size=8))
 def test_together_a_line_does_what_it_does_alone(kinds: list[str]) -> None:
     def outcome(least: int) -> tuple[object, ...]:

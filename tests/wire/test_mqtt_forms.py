@@ -155,7 +155,7 @@ values = st.one_of(
 
 
 @given(content=st.sampled_from(GOOD), field=fields, value=values)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_schema_and_decoder_agree_about_any_changed_field(content, field, value):
     changed = {**content, field: value}
     if changed["type"] != content["type"]:
@@ -179,7 +179,7 @@ def test_what_is_no_object_is_refused(payload):
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_payload_does_more_than_be_refused(payload):
     for family, topics in (
         (OWN, ["meterd/gw-1/up/answer"]),
@@ -362,7 +362,7 @@ def test_an_energy_that_is_none_is_refused_with_its_topic_and_field(total):
 
 
 @given(st.integers(0, 10**14))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_watt_hours_become_kilowatt_hours_without_rounding(hundredths):
     wh = Decimal(hundredths).scaleb(-2)
     (told,) = SHELLY.events("shellypro3em-1/status/emdata:0", f'{{"total_act":{wh:f}}}'.encode())

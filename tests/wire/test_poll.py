@@ -639,7 +639,7 @@ KINDS = (
 )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from(KINDS), min_size=1, max_size=12),
     st.lists(st.integers(0, 80), min_size=1, max_size=5),
