@@ -4,55 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from config.load import LoadedSite
 from config.settings import ControlSection, Site
-from daemon import local_socket, metrics, service, web
+from daemon import metrics
 from daemon.acquisition.on_demand import OnDemand
-from daemon.acquisition.route import Route
 from daemon.acquisition.routes import Routes
 from daemon.acquisition.wanted import due_day
+from daemon.api import http, unix_socket
+from daemon.api.operations import Requests
 from daemon.assembly import Assembly
 from daemon.control import supply as control
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority, SiteHold
-from daemon.garbage import spare_what_is_there
-from daemon.hold import hold_site_until, take_site
-from daemon.listeners import Listener, open_listeners
-from daemon.loop_lag import LoopLag
+from daemon.health import feed_watchdog, health
+from daemon.listeners import open_listeners
+from daemon.ownership.hold import hold_site_until, take_site
 from daemon.pipeline import Pipeline
 from daemon.reload import Configuration
-from daemon.requests import Requests
-from daemon.supervision import Supervisor, in_thread
+from daemon.runtime import systemd
+from daemon.runtime.garbage import spare_what_is_there
+from daemon.runtime.loop_lag import LoopLag
+from daemon.runtime.supervision import Supervisor, in_thread
 from daemon.take_over import take_over_site
-from storage import ledger, migrate, supply
+from daemon.ticks import ticking
+from storage import migrate, supply
 from storage.database import open_database
 
 log = structlog.get_logger("daemon")
 
-STUCK_AFTER_S = 60.0
-"""A line's task that took no step for so long is stuck: /healthz says so and systemd restarts the daemon."""
-LINES_AT_ONCE = 500
-"""So many lines are looked at before they have their turn again."""
 TERMINALS_AT_ONCE = 8
 """Of the thousands of terminals of a listener so many serve commands at once."""
-SWEEP_S = 10
-FIGURES_S = 15
-AUDIT_S = 60 * 60
-GAP_SCAN_S = 15 * 60
 
 
 async def run(site: LoadedSite) -> None:
@@ -66,7 +57,7 @@ async def run(site: LoadedSite) -> None:
     settings = site.settings
     metrics.BUILD.labels(version("meterd")).set(1)
     async with AsyncExitStack() as opened:
-        port = opened.enter_context(web.listen(*settings.http.listen))
+        port = opened.enter_context(http.listen(*settings.http.listen))
         configured = settings.database.url.reveal() if settings.database.url else None
         place = open_database(configured, settings.site.data_directory)
         database = await in_thread(partial(opened.enter_context, place))
@@ -75,7 +66,7 @@ async def run(site: LoadedSite) -> None:
         assert authority.hold is not None
         holder = await take_site(url, authority.hold)
         opened.push_async_callback(holder.close)
-        gate = opened.enter_context(local_socket.listen(settings.site.data_directory))
+        gate = opened.enter_context(unix_socket.listen(settings.site.data_directory))
         log.info("database ready", schema=await in_thread(partial(migrate, url)), embedded=configured is None)
         pool = await opened.enter_async_context(open_pool(url, _lines(settings)))
 
@@ -105,17 +96,17 @@ async def run(site: LoadedSite) -> None:
                 log.error("in shadow mode nothing is sent, and commands wait: customers may be dark", commands=waiting)
             storing.start("pipeline", pipeline.run)
             await configuration.start(connection, meters)
-        await opened.enter_async_context(_ticking(pool, authority, routes, listeners.values(), configuration.rebuild))
+        await opened.enter_async_context(ticking(pool, authority, routes, listeners.values(), configuration.rebuild))
         running.start("lag", lag.run)
         running.start("notifications", lambda: _wake_lines(url, routes))
-        running.start("http", lambda: web.serve(port, lambda: health(routes, authority)))
+        running.start("http", lambda: http.serve(port, lambda: health(routes, authority)))
         asking.start("reload", configuration.run)
-        asking.start("requests", lambda: local_socket.serve(gate, requests.answer))
-        asking.start("watchdog", lambda: _feed_watchdog(routes))
+        asking.start("requests", lambda: unix_socket.serve(gate, requests.answer))
+        asking.start("watchdog", lambda: feed_watchdog(routes))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         spare_what_is_there()
-        service.notify("READY=1")
+        systemd.notify("READY=1")
         log.info(
             "ready",
             site=settings.site.name,
@@ -125,7 +116,7 @@ async def run(site: LoadedSite) -> None:
             http=f"{settings.http.listen[0]}:{port.getsockname()[1]}",
         )
         await hold_site_until(stop, holder, database, authority.hold)
-        service.notify("STOPPING=1")
+        systemd.notify("STOPPING=1")
         log.info("stopping")
 
 
@@ -173,139 +164,3 @@ async def _wake_lines(url: str, routes: Routes) -> None:
         routes.wake(await supply.lines_with_commands(connection))
         async for notice in connection.notifies():
             routes.wake([notice.payload])
-
-
-@asynccontextmanager
-async def _ticking(
-    pool: AsyncConnectionPool[Any],
-    authority: Authority,
-    routes: Iterable[Route],
-    listeners: Collection[Listener],
-    scan_gaps: Callable[[], Awaitable[None]],
-) -> AsyncIterator[None]:
-    """A handful of ticks. None holds a rule or a state; a missed one is made up for by the next."""
-
-    async def sweep() -> None:
-        async with pool.connection() as connection:
-            await control.sweep(connection, authority, datetime.now(UTC))
-
-    async def audit() -> None:
-        async with pool.connection() as connection:
-            await _show_ledger(connection)
-
-    async def figures() -> None:
-        await _show_lines(routes)
-        for listener in listeners:
-            listener.show()
-        async with pool.connection() as connection:
-            metrics.LEDGER_SUM.set(await ledger.sum_of_balances(connection))
-            metrics.COMMANDS.clear()
-            for action, state, count in await supply.commands_by_state(connection):
-                metrics.COMMANDS.labels(action, state).set(count)
-
-    scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
-    ticks: list[tuple[str, Callable[[], Awaitable[None]], int]] = [
-        ("sweep", sweep, SWEEP_S),
-        ("figures", figures, FIGURES_S),
-        ("audit", audit, AUDIT_S),
-        ("gap_scan", scan_gaps, GAP_SCAN_S),
-    ]
-    for name, tick, seconds in ticks:
-        first = datetime.now(UTC) + timedelta(seconds=1 if name != "gap_scan" else seconds)
-        scheduler.add_job(_tick, "interval", args=[name, tick], seconds=seconds, id=name, next_run_time=first)
-    scheduler.start()
-    try:
-        yield
-    finally:
-        scheduler.shutdown(wait=False)
-
-
-async def _show_lines(lines: Iterable[Route]) -> None:
-    """The lines' figures by the names they are shown as: all terminals of a listener are one."""
-    sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for number, line in enumerate(list(lines)):
-        if number % LINES_AT_ONCE == 0:
-            await asyncio.sleep(0)
-        for place, figure in enumerate((*line.counts(), line.parked, line.is_silent)):
-            sums[line.shown_as][place] += figure
-    for name in {line.shown_as for line in lines} & sums.keys():
-        figures = sums[name]
-        for gauge, figure in zip(
-            (metrics.WANTED, metrics.PRESENT, metrics.PARKED, metrics.SILENT), figures, strict=True
-        ):
-            gauge.labels(name).set(figure)
-
-
-async def _tick(name: str, tick: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await tick()
-        metrics.TICKS.labels(name, "ok").inc()
-    except Exception:
-        log.exception("tick failed", tick=name)
-        metrics.TICKS.labels(name, "failed").inc()
-
-
-async def _show_ledger(connection: AsyncConnection[Any]) -> None:
-    found = await ledger.integrity(connection)
-    metrics.LEDGER_TRANSACTIONS.set(found["transactions"])
-    for kind in ("unbalanced_transactions", "wrong_balances", "wrong_streams"):
-        metrics.LEDGER_FAULTS.labels(kind).set(found[kind])
-    faults = {kind: count for kind, count in found.items() if count and kind not in ("transactions", "postings")}
-    if faults:
-        log.error("ledger is wrong", **faults)
-
-
-def health(lines: Iterable[Route], authority: Authority) -> tuple[bool, dict[str, Any]]:
-    """(no line is stuck, what /healthz shows). A line that is down, a listener none of whose terminals is connected, or
-    a database that is away, degrades only."""
-    now = time.monotonic()
-    shown: dict[str, dict[str, Any]] = {}
-    listeners: dict[str, dict[str, int]] = {}
-    stuck: list[str] = []
-    for line in lines:
-        is_stuck = _is_stuck(line, now)
-        if is_stuck:
-            stuck.append(line.name)
-        if line.is_one_of_many:
-            listener = listeners.setdefault(line.shown_as, {"terminals": 0, "connected": 0})
-            listener["terminals"] += 1
-            listener["connected"] += line.up
-            continue
-        wanted, present = line.counts()
-        shown[line.name] = {
-            "up": line.up,
-            "seconds_since_progress": round(now - line.progress, 1),
-            "stuck": is_stuck,
-            "wanted": wanted,
-            "present": present,
-        }
-    down = [name for name, line in shown.items() if not line["up"]]
-    down += [name for name, listener in listeners.items() if not listener["connected"]]
-    database = "away" if authority.hold is not None and not authority.hold.database_process else "ok"
-    status = "stuck" if stuck else "degraded" if down or database == "away" else "ok"
-    mode = "shadow" if authority.shadow_mode else "auto"
-    return not stuck, {
-        "status": status,
-        "mode": mode,
-        "database": database,
-        "stuck": stuck,
-        "down": down,
-        "lines": shown,
-        "listeners": listeners,
-    }
-
-
-def _is_stuck(line: Route, now: float) -> bool:
-    """It gave no sign of life for too long. A terminal's line gives none while it waits for the call."""
-    waits = line.is_one_of_many and not line.up
-    return not waits and now - line.progress > max(STUCK_AFTER_S, line.longest_step_s)
-
-
-async def _feed_watchdog(lines: Iterable[Route]) -> None:
-    """Tell systemd that we are alive as long as every line makes progress."""
-    period_s = service.watchdog_period_s()
-    while True:
-        now = time.monotonic()
-        if not any(_is_stuck(line, now) for line in lines):
-            service.notify("WATCHDOG=1")
-        await asyncio.sleep(period_s or STUCK_AFTER_S)

@@ -18,14 +18,14 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from config.load import LoadedSite, load_site
-from daemon import logs, service
 from daemon.acquisition.route import Route
 from daemon.acquisition.routes import Routes
 from daemon.acquisition.wanted import due_day, first_day
 from daemon.assembly import Assembly
 from daemon.difference import Difference, applicable, difference
 from daemon.listeners import enabled_listeners, lines_of
-from daemon.supervision import in_thread
+from daemon.runtime import logs, systemd
+from daemon.runtime.supervision import in_thread
 from daemon.take_over import configured, take_over_archive, take_over_site
 from protocols.errors import MeterdError
 from storage import archive, readings, supply
@@ -113,12 +113,12 @@ class Configuration:
 
     async def _reload(self) -> Difference:
         async with self._one_at_a_time:
-            service.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
                 new, found = await self._compare(self.site.path)
                 await self._apply(new, found)
             finally:
-                service.notify("READY=1")
+                systemd.notify("READY=1")
             log.info(
                 "reloaded",
                 added=len(found.added),

@@ -7,7 +7,7 @@ from datetime import date
 
 from daemon import metrics
 from daemon.acquisition.route import Route
-from daemon.supervision import Supervisor
+from daemon.runtime.supervision import Supervisor
 from storage.archive import SiteMeter
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from daemon import logs
 from daemon.cli.output import as_json, console, fail, print_json, print_table
+from daemon.runtime import logs
 
 AS_ROOT = (
     "running as root: PostgreSQL refuses that, so it runs as an OS user `pgserver`, which is made if need be, and the\n"

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from config.load import LoadedSite, load_site
-from daemon import logs
+from daemon.runtime import logs
 from protocols.errors import MeterdError
 from storage import check_version
 from storage.database import open_database

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from config.load import load_site
-from daemon import logs
 from daemon.cli.on_site import site_option
 from daemon.cli.output import fail
+from daemon.runtime import logs
 
 
 @click.command()

@@ -11,8 +11,8 @@ import click
 
 from config.problems import ConfigError, Problem
 from config.toml_lines import read_toml
+from daemon.api.unix_socket import NotRunning, RequestFailed, ask
 from daemon.cli.output import BAD_CONFIG, FAILED, NOT_RUNNING, USAGE, fail, print_table
-from daemon.local_socket import NotRunning, RequestFailed, ask
 
 Answers = Generator[dict[str, Any], None, None]
 CODES = {"ConfigError": BAD_CONFIG, "NoMidnightYet": USAGE}

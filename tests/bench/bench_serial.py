@@ -30,7 +30,7 @@ from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.line import FIRST_WAIT_ON_A_WIRE_S
 from daemon.acquisition.poll import energies_at
-from daemon.garbage import spare_what_is_there
+from daemon.runtime.garbage import spare_what_is_there
 from protocols.channels.serial import SerialChannel
 from tests.bench.contest import headline, measure_in_turn, told
 from tests.bench.meters import Meters, address_of, day_now, energies

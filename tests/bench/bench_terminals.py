@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
-from daemon.garbage import spare_what_is_there
+from daemon.runtime.garbage import spare_what_is_there
 from protocols.channels.registration import Greetings, heartbeat, registration
 from protocols.channels.terminals import Limits, TerminalChannel, Terminals
 from tests.bench.contest import allow_files, headline, measure_in_turn, median, rss, told

@@ -35,7 +35,7 @@ from daemon.acquisition.route import Pace
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
 from daemon.pipeline import Arrival, PolledFreeze
-from daemon.supervision import Supervisor
+from daemon.runtime.supervision import Supervisor
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame, encode
 from storage.archive import SiteMeter

@@ -18,7 +18,7 @@ from daemon.assembly import Assembly
 from daemon.control.supply import Authority
 from daemon.pipeline import Pipeline
 from daemon.reload import Configuration
-from daemon.supervision import Supervisor
+from daemon.runtime.supervision import Supervisor
 from daemon.take_over import take_over_site
 from tests.database.small_site import connect, freeze, store
 

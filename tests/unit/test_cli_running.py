@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from config.problems import ConfigError, Problem
-from daemon import local_socket
+from daemon.api import unix_socket
+from daemon.api.operations import NoMidnightYet
+from daemon.api.unix_socket import listen
 from daemon.cli import main
 from daemon.cli.reload import REFUSED
-from daemon.local_socket import listen
-from daemon.requests import NoMidnightYet
 from protocols.errors import MeterdError
 
 Say = Callable[..., tuple[int, str, str]]
@@ -59,7 +59,7 @@ def answered(site: Path, *told: dict[str, Any] | MeterdError) -> Iterator[None]:
 
     loop = asyncio.new_event_loop()
     with listen(site.parent / "data") as gate:
-        task = loop.create_task(local_socket.serve(gate, answer))
+        task = loop.create_task(unix_socket.serve(gate, answer))
         thread = Thread(target=lambda: loop.run_until_complete(asyncio.wait({task})))
         thread.start()
         try:

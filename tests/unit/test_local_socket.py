@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from daemon import local_socket
-from daemon.local_socket import NAME, NotRunning, RequestFailed, SocketUnusable, ask, listen
+from daemon.api import unix_socket
+from daemon.api.unix_socket import NAME, NotRunning, RequestFailed, SocketUnusable, ask, listen
 from protocols.errors import MeterdError
 
 PATIENCE_S = 10
@@ -65,7 +65,7 @@ def served(folder: Path) -> Iterator[Answers]:
     """A door that is answered in another thread."""
     answers, loop = Answers(), asyncio.new_event_loop()
     with listen(folder) as gate:
-        task = loop.create_task(local_socket.serve(gate, answers))
+        task = loop.create_task(unix_socket.serve(gate, answers))
         thread = Thread(target=lambda: loop.run_until_complete(asyncio.wait({task})))
         thread.start()
         try:

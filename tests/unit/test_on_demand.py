@@ -16,7 +16,7 @@ from daemon.acquisition.route import Pace, Route
 from daemon.acquisition.routes import Routes
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
-from daemon.supervision import Supervisor
+from daemon.runtime.supervision import Supervisor
 from protocols.reading import RelayState
 from storage.archive import SiteMeter
 

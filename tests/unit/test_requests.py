@@ -12,8 +12,8 @@ import pytest
 from daemon.acquisition.line import Line
 from daemon.acquisition.on_demand import OnDemand
 from daemon.acquisition.routes import Routes
-from daemon.requests import MOST_UNREAD, BadRequest, Requests
-from daemon.supervision import Supervisor
+from daemon.api.operations import MOST_UNREAD, BadRequest, Requests
+from daemon.runtime.supervision import Supervisor
 from tests.unit.test_watching import an_idle_line
 
 ZONE = ZoneInfo("Asia/Shanghai")

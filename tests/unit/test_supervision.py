@@ -7,8 +7,8 @@ from unittest import mock
 
 import pytest
 
-from daemon import supervision
-from daemon.supervision import Supervisor
+from daemon.runtime import supervision
+from daemon.runtime.supervision import Supervisor
 
 
 @pytest.mark.parametrize("death", ["error", "end", "what it waits for is cancelled", "it is cancelled"])

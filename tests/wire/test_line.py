@@ -28,7 +28,7 @@ from daemon.acquisition.route import Pace
 from daemon.control.guard import Policy
 from daemon.control.supply import Authority
 from daemon.pipeline import Arrival, PolledFreeze
-from daemon.supervision import Supervisor
+from daemon.runtime.supervision import Supervisor
 from protocols.channels.tcp import UNACKNOWLEDGED_MS, TcpChannel
 from protocols.dlt645.bcd import decode_time, encode_time
 from protocols.dlt645.frame import Frame, encode

@@ -11,7 +11,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.supply import SiteHold
-from daemon.supervision import in_thread
+from daemon.runtime.supervision import in_thread
 from protocols.errors import MeterdError
 from storage.database import Database
 from storage.supply import SITE_LOCK

@@ -1,0 +1,1 @@
+"""Ways in from outside: the socket of this machine and its operations, HTTP."""

@@ -1,0 +1,1 @@
+"""Which process may act for a site."""
