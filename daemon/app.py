@@ -15,26 +15,24 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from config.load import LoadedSite
-from config.settings import ControlSection, Site
+from config.settings import Site
 from daemon import metrics
 from daemon.acquisition.on_demand import OnDemand
 from daemon.acquisition.routes import Routes
 from daemon.acquisition.wanted import due_day
 from daemon.api import http, unix_socket
 from daemon.api.operations import Requests
-from daemon.assembly import Assembly
 from daemon.control import supply as control
-from daemon.control.guard import Policy
-from daemon.control.supply import Authority, SiteHold
 from daemon.health import feed_watchdog, health
-from daemon.listeners import open_listeners
 from daemon.ownership.hold import hold_site_until, take_site
 from daemon.pipeline import Pipeline
-from daemon.reload import Configuration
 from daemon.runtime import systemd
 from daemon.runtime.garbage import spare_what_is_there
 from daemon.runtime.loop_lag import LoopLag
 from daemon.runtime.supervision import Supervisor, in_thread
+from daemon.site.assembly import Assembly, _authority
+from daemon.site.listeners import open_listeners
+from daemon.site.reload import Configuration
 from daemon.take_over import take_over_site
 from daemon.ticks import ticking
 from storage import migrate, supply
@@ -62,7 +60,7 @@ async def run(site: LoadedSite) -> None:
         place = open_database(configured, settings.site.data_directory)
         database = await in_thread(partial(opened.enter_context, place))
         url = database.url
-        authority = _authority(settings.control, settings.site.zone)
+        authority = authority_of(settings.control, settings.site.zone)
         assert authority.hold is not None
         holder = await take_site(url, authority.hold)
         opened.push_async_callback(holder.close)
@@ -129,32 +127,6 @@ def open_pool(url: str, lines: int) -> AsyncConnectionPool[Any]:
 
 def _lines(settings: Site) -> int:
     return len(settings.line) + len(settings.gateway) + TERMINALS_AT_ONCE * len(settings.listener)
-
-
-def policy_of(section: ControlSection) -> Policy:
-    """The guard's policy from the site's settings."""
-    return Policy(
-        max_reading_age=section.max_reading_age_h,
-        window_start=section.window_start,
-        window_end=section.window_end,
-        working_days_only=section.working_days_only,
-        holidays=section.holidays,
-        makeup_workdays=section.makeup_workdays,
-        no_trip_on_eve=section.no_trip_on_eve,
-        written_required=section.written_notice_required,
-        written_min=section.written_notice_min_h,
-        written_max=section.written_notice_max_h,
-        final_required=section.final_notice_required,
-        final_min=section.final_notice_min_min,
-        final_max=section.final_notice_max_h,
-        approvals_required=section.approvals_required,
-        min_debt_fen=section.min_debt_yuan,
-        startup_hold=section.startup_hold_min,
-    )
-
-
-def _authority(section: ControlSection, zone: Any) -> Authority:
-    return Authority(policy_of(section), zone, section.mode == "shadow", datetime.now(UTC), SiteHold())
 
 
 async def _wake_lines(url: str, routes: Routes) -> None:

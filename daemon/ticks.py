@@ -18,7 +18,7 @@ from daemon import metrics
 from daemon.acquisition.route import Route
 from daemon.control import supply as control
 from daemon.control.supply import Authority
-from daemon.listeners import Listener
+from daemon.site.listeners import Listener
 from storage import ledger, supply
 
 log = structlog.get_logger("daemon")

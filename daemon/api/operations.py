@@ -17,8 +17,8 @@ from daemon.acquisition.on_demand import OnDemand, Request
 from daemon.acquisition.questions import What
 from daemon.acquisition.route import Route
 from daemon.acquisition.routes import Routes
-from daemon.listeners import Listener
-from daemon.reload import Configuration
+from daemon.site.listeners import Listener
+from daemon.site.reload import Configuration
 from protocols.errors import MeterdError
 
 MOST_UNREAD = 1000

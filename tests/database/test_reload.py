@@ -13,12 +13,12 @@ import pytest
 from config.load import load_site
 from daemon.acquisition.routes import Routes
 from daemon.acquisition.wanted import due_day
-from daemon.app import open_pool, policy_of
-from daemon.assembly import Assembly
+from daemon.app import open_pool
 from daemon.control.supply import Authority
 from daemon.pipeline import Pipeline
-from daemon.reload import Configuration
 from daemon.runtime.supervision import Supervisor
+from daemon.site.assembly import Assembly, policy_of
+from daemon.site.reload import Configuration
 from daemon.take_over import take_over_site
 from tests.database.small_site import connect, freeze, store
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.load import LoadedSite, load_site
-from daemon.difference import Difference, applicable, difference
+from daemon.site.difference import Difference, applicable, difference
 
 FILES = {
     "meterd.toml": """

@@ -5,7 +5,7 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from config.settings import ListenerSection
-from daemon.listeners import MOST_TOLD, Listener
+from daemon.site.listeners import MOST_TOLD, Listener
 
 SECTION = {
     "name": "gprs",

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.acquisition.conversation import Conversation, Timing
-from daemon.listeners import terminal_rows
+from daemon.site.listeners import terminal_rows
 from protocols.channels import terminals as room
 from protocols.channels.registration import ANSWER_GAP_S, Greetings, Sieve, heartbeat, registration
 from protocols.channels.terminals import MOST_UNSENT, Limits, Session, Terminals, server_tls

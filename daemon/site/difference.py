@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from config.load import LoadedSite
 from config.secret import Secret
 from config.settings import ListenerSection, Site
-from daemon.listeners import enabled_listeners
+from daemon.site.listeners import enabled_listeners
 
 OF_ALL_ROUTES = (
     *("collection.backfill_days", "collection.retry_s", "collection.reconnect_s"),

@@ -21,11 +21,11 @@ from config.load import LoadedSite, load_site
 from daemon.acquisition.route import Route
 from daemon.acquisition.routes import Routes
 from daemon.acquisition.wanted import due_day, first_day
-from daemon.assembly import Assembly
-from daemon.difference import Difference, applicable, difference
-from daemon.listeners import enabled_listeners, lines_of
 from daemon.runtime import logs, systemd
 from daemon.runtime.supervision import in_thread
+from daemon.site.assembly import Assembly
+from daemon.site.difference import Difference, applicable, difference
+from daemon.site.listeners import enabled_listeners, lines_of
 from daemon.take_over import configured, take_over_archive, take_over_site
 from protocols.errors import MeterdError
 from storage import archive, readings, supply

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from config.archive import Meter
 from config.load import LoadedSite
-from config.settings import BrokerSection, GatewaySection, LineSection, ListenerSection
+from config.settings import BrokerSection, ControlSection, GatewaySection, LineSection, ListenerSection
 from daemon.acquisition.conversation import Timing
 from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
@@ -22,9 +23,10 @@ from daemon.acquisition.drivers import Credentials, driver_of
 from daemon.acquisition.gateway import Gateway
 from daemon.acquisition.line import Line
 from daemon.acquisition.route import Pace, Route
-from daemon.control.supply import Authority
-from daemon.listeners import Listener, enabled_listeners
+from daemon.control.guard import Policy
+from daemon.control.supply import Authority, SiteHold
 from daemon.pipeline import Pipeline
+from daemon.site.listeners import Listener, enabled_listeners
 from protocols.channels import Channel
 from protocols.channels.mqtt import Broker, MqttChannel, Tls
 from protocols.channels.serial import SerialChannel
@@ -177,3 +179,29 @@ def broker_of(section: BrokerSection, client_id: str) -> Broker:
         password=section.password.reveal() if section.password else None,
         tls=tls,
     )
+
+
+def policy_of(section: ControlSection) -> Policy:
+    """The guard's policy from the site's settings."""
+    return Policy(
+        max_reading_age=section.max_reading_age_h,
+        window_start=section.window_start,
+        window_end=section.window_end,
+        working_days_only=section.working_days_only,
+        holidays=section.holidays,
+        makeup_workdays=section.makeup_workdays,
+        no_trip_on_eve=section.no_trip_on_eve,
+        written_required=section.written_notice_required,
+        written_min=section.written_notice_min_h,
+        written_max=section.written_notice_max_h,
+        final_required=section.final_notice_required,
+        final_min=section.final_notice_min_min,
+        final_max=section.final_notice_max_h,
+        approvals_required=section.approvals_required,
+        min_debt_fen=section.min_debt_yuan,
+        startup_hold=section.startup_hold_min,
+    )
+
+
+def authority_of(section: ControlSection, zone: Any) -> Authority:
+    return Authority(policy_of(section), zone, section.mode == "shadow", datetime.now(UTC), SiteHold())

@@ -1,0 +1,1 @@
+"""From a site's configuration to running lines, and what a changed one means for those that run."""
