@@ -22,7 +22,6 @@ from daemon.acquisition.routes import Routes
 from daemon.acquisition.wanted import due_day
 from daemon.api import http, unix_socket
 from daemon.api.operations import Requests
-from daemon.control import supply as control
 from daemon.health import feed_watchdog, health
 from daemon.ownership.hold import hold_site_until, take_site
 from daemon.pipeline import Pipeline
@@ -30,11 +29,12 @@ from daemon.runtime import systemd
 from daemon.runtime.garbage import spare_what_is_there
 from daemon.runtime.loop_lag import LoopLag
 from daemon.runtime.supervision import Supervisor, in_thread
-from daemon.site.assembly import Assembly, _authority
+from daemon.site.assembly import Assembly, authority_of
 from daemon.site.listeners import open_listeners
 from daemon.site.reload import Configuration
-from daemon.take_over import take_over_site
 from daemon.ticks import ticking
+from daemon.transactions.archive import take_over_site
+from daemon.transactions.release import resume
 from storage import migrate, supply
 from storage.database import open_database
 
@@ -88,7 +88,7 @@ async def run(site: LoadedSite) -> None:
 
         async with pool.connection() as connection:
             meters = await take_over_site(connection, site, authority.zone)
-            await control.resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
+            await resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
             waiting = sum(n for action, state, n in await supply.commands_by_state(connection) if state == "persisted")
             if waiting and authority.shadow_mode:
                 log.error("in shadow mode nothing is sent, and commands wait: customers may be dark", commands=waiting)

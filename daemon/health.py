@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from daemon.acquisition.route import Route
-from daemon.control.supply import Authority
+from daemon.control.authority import Authority
 from daemon.runtime import systemd
 
 STUCK_AFTER_S = 60.0

@@ -16,8 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
 from daemon.acquisition.route import Route
-from daemon.control import supply as control
-from daemon.control.supply import Authority
+from daemon.control.authority import Authority
 from daemon.site.listeners import Listener
 from storage import ledger, supply
 
@@ -42,9 +41,9 @@ async def ticking(
 ) -> AsyncIterator[None]:
     """A handful of ticks. None holds a rule or a state; a missed one is made up for by the next."""
 
-    async def sweep() -> None:
+    async def sweep_accounts() -> None:
         async with pool.connection() as connection:
-            await control.sweep(connection, authority, datetime.now(UTC))
+            await sweep(connection, authority, datetime.now(UTC))
 
     async def audit() -> None:
         async with pool.connection() as connection:
@@ -62,7 +61,7 @@ async def ticking(
 
     scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
     ticks: list[tuple[str, Callable[[], Awaitable[None]], int]] = [
-        ("sweep", sweep, SWEEP_S),
+        ("sweep", sweep_accounts, SWEEP_S),
         ("figures", figures, FIGURES_S),
         ("audit", audit, AUDIT_S),
         ("gap_scan", scan_gaps, GAP_SCAN_S),

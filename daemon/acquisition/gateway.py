@@ -26,10 +26,10 @@ from daemon.acquisition.midnight import near_midnight, nearest_midnight
 from daemon.acquisition.questions import Outcome, Question, Told
 from daemon.acquisition.route import FIRST_MISSING_S, Pace, Route
 from daemon.acquisition.wanted import first_day
-from daemon.control.commands import TRIP_EXPIRY
-from daemon.control.supply import Authority, Order
-from daemon.pipeline import Arrival
-from daemon.quality.validation import HOST_FREEZE_LIMIT, freeze_day
+from daemon.control.authority import Authority
+from daemon.control.commands import TRIP_EXPIRY, Order
+from daemon.quality.arrival import Arrival
+from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day
 from protocols.channels.mqtt import (
     Broker,
     Message,

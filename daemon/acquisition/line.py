@@ -30,10 +30,10 @@ from daemon.acquisition.questions import Question, Told
 from daemon.acquisition.route import FIRST_MISSING_S, Pace, Route
 from daemon.acquisition.tap import Tap
 from daemon.acquisition.wanted import MEMORY_DAYS
-from daemon.control.commands import CLOCK_LIMIT, TRIP_EXPIRY
-from daemon.control.supply import Authority, Order
-from daemon.pipeline import Arrival, PolledFreeze
-from daemon.quality.validation import HOST_FREEZE_LIMIT, freeze_day
+from daemon.control.authority import Authority
+from daemon.control.commands import CLOCK_LIMIT, TRIP_EXPIRY, Order
+from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day
 from protocols.channels import Channel
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645.exchanges import FreezeMoved, FrozenRegisters, RelayAction

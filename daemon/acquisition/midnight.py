@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from daemon.quality.validation import HOST_FREEZE_LIMIT
+from daemon.quality.freeze import HOST_FREEZE_LIMIT
 
 READ_TIME = timedelta(seconds=0.2)
 LONGEST_LEAD = timedelta(seconds=30)

@@ -18,11 +18,11 @@ from psycopg_pool import AsyncConnectionPool
 from daemon import metrics
 from daemon.acquisition.bell import Bell
 from daemon.acquisition.midnight import Midnights, near_midnight
-from daemon.acquisition.orders import Orders
 from daemon.acquisition.patience import Patience
 from daemon.acquisition.questions import Question, Questions
 from daemon.acquisition.wanted import Wanted, due_day
-from daemon.control.supply import Authority
+from daemon.control.authority import Authority
+from daemon.transactions.line_commands import Orders
 from protocols.errors import LineDown
 from storage.archive import SiteMeter
 

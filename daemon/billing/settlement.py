@@ -14,7 +14,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from daemon.billing.tariff import Tariff, TariffVersion
-from daemon.quality.validation import ChainPoint
+from daemon.quality.register import ChainPoint
 
 EXACT = Context(prec=60)
 """Register x ratio x price terminates far below 60 digits; nothing in here is ever rounded but to the fen."""

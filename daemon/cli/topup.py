@@ -11,9 +11,9 @@ import click
 from psycopg import AsyncConnection
 
 from config.load import LoadedSite
-from daemon.billing.accounts import TopUp, top_up
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, fail, print_json, yuan
+from daemon.transactions.payment import TopUp, top_up
 
 MOST_FEN = 100_000_000
 """A million yuan in one payment is a slip of the finger."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from protocols.reading import RelayState
+from storage.supply import Command
 
 TRIP_EXPIRY = timedelta(minutes=10)
 RECONNECT_EXPIRY = timedelta(hours=24)
@@ -70,3 +72,11 @@ def _judge_trip(relay: RelayState, *, sends: int, checks: int, now: datetime, ex
     if now < expires_at:
         return Judgement("verifying", None, look_again(now, checks), f"relay closed after {sends} sends, may come late")
     return Judgement("failed", "energised", now, f"relay closed after {sends} sends, and the meter takes it no more")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a line has to do with a command: send its control frame, or verify the relay."""
+
+    kind: Literal["send", "verify"]
+    command: Command

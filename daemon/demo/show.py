@@ -27,10 +27,10 @@ from psycopg import AsyncConnection
 
 from config.load import load_site
 from daemon.acquisition.wanted import due_day
-from daemon.billing.accounts import top_up
 from daemon.demo import files
 from daemon.demo.proof import owed_fen, wrong_balances
-from daemon.take_over import take_over_archive
+from daemon.transactions.archive import take_over_archive
+from daemon.transactions.payment import top_up
 from protocols.errors import MeterdError
 from simulators.remote import RemoteBench
 from storage import ledger, migrate, readings, supply

@@ -10,7 +10,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.control.supply import SiteHold
+from daemon.control.authority import SiteHold
 from daemon.runtime.supervision import in_thread
 from protocols.errors import MeterdError
 from storage.database import Database

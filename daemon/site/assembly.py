@@ -23,8 +23,8 @@ from daemon.acquisition.drivers import Credentials, driver_of
 from daemon.acquisition.gateway import Gateway
 from daemon.acquisition.line import Line
 from daemon.acquisition.route import Pace, Route
+from daemon.control.authority import Authority, SiteHold
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority, SiteHold
 from daemon.pipeline import Pipeline
 from daemon.site.listeners import Listener, enabled_listeners
 from protocols.channels import Channel

@@ -26,7 +26,7 @@ from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly
 from daemon.site.difference import Difference, applicable, difference
 from daemon.site.listeners import enabled_listeners, lines_of
-from daemon.take_over import configured, take_over_archive, take_over_site
+from daemon.transactions.archive import configured, take_over_archive, take_over_site
 from protocols.errors import MeterdError
 from storage import archive, readings, supply
 from storage.archive import SiteMeter

@@ -25,9 +25,9 @@ import psycopg
 
 from config.load import load_site
 from daemon.acquisition.wanted import due_day
-from daemon.billing.accounts import top_up
 from daemon.demo.proof import owed_fen
-from daemon.take_over import take_over_archive
+from daemon.transactions.archive import take_over_archive
+from daemon.transactions.payment import top_up
 from simulators.remote import RemoteBench
 from storage import migrate
 

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
-from daemon.pipeline import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.garbage import spare_what_is_there
 from protocols.channels.tcp import TcpChannel
 from tests.bench.contest import Goal, allow_files, headline, measure_in_turn, median, print_verdicts, ratio, told

@@ -32,9 +32,9 @@ from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Line
 from daemon.acquisition.route import Pace
+from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority
-from daemon.pipeline import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.supervision import Supervisor
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame, encode

@@ -18,9 +18,9 @@ from daemon.acquisition.patience import Patience
 from daemon.acquisition.plan import entry, plan
 from daemon.acquisition.poll import Poll
 from daemon.acquisition.route import Pace
+from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority
-from daemon.pipeline import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, PolledFreeze
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645.many import CLOCK, ENERGIES, wire_addresses
 from storage.archive import SiteMeter

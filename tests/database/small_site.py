@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
-from daemon.billing.accounts import top_up
+from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority
-from daemon.pipeline import Arrival, process
+from daemon.quality.arrival import Arrival
+from daemon.transactions.collect import process
+from daemon.transactions.payment import top_up
 from protocols.reading import DailyFreeze, Quantity
 from storage import archive, ledger
 from storage.archive import SiteMeter

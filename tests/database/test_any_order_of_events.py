@@ -18,7 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from psycopg import AsyncConnection
 
 from daemon.billing.tariff import TariffVersion
-from daemon.control import supply as control
+from daemon.transactions.observe import take_answer, take_observation
+from daemon.transactions.release import resume, take_order
+from daemon.transactions.sweep import sweep
 from protocols.dlt645.exchanges import StatusWord3
 from storage import supply
 from tests.database.small_site import (
@@ -132,7 +134,7 @@ class Life(RuleBasedStateMachine):
     def _restart(self) -> None:
         self.runner.run(self.connection.close())
         self.runner.run(self._connect())
-        self.runner.run(control.resume(self.connection, self.now))
+        self.runner.run(resume(self.connection, self.now))
 
     # --- what happens ---
 
@@ -175,7 +177,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(fate=st.sampled_from(FATES), fuse=fuses)
     def serve(self, fate: str, fuse: int | None = None) -> None:
-        done, order = self._do(control.take_order(self.connection, ARMED, self.line, self.now), fuse)
+        done, order = self._do(take_order(self.connection, ARMED, self.line, self.now), fuse)
         if not done or order is None:
             return
         command = order.command
@@ -186,7 +188,7 @@ class Life(RuleBasedStateMachine):
             if "dies" in fate:
                 self._restart()
             else:
-                self._do(control.take_observation(self.connection, command, word, self.now))
+                self._do(take_observation(self.connection, command, word, self.now))
             return
         if command.action == "trip":
             assert self._balance(point) < 0, "a trip above the floor"
@@ -199,11 +201,11 @@ class Life(RuleBasedStateMachine):
             self._restart()
             return
         state = "refused" if fate == "refused" else "unknown" if "lost" in fate else "acked"
-        self._do(control.take_answer(self.connection, command, state, fate, self.now))
+        self._do(take_answer(self.connection, command, state, fate, self.now))
 
     @rule(fuse=fuses)
     def sweep(self, fuse: int | None) -> None:
-        self._do(control.sweep(self.connection, ARMED, self.now), fuse)
+        self._do(sweep(self.connection, ARMED, self.now), fuse)
 
     def serve_what_is_due(self, fate: str | None) -> None:
         for _ in range(POINTS if fate else 0):
@@ -277,7 +279,7 @@ class Life(RuleBasedStateMachine):
         due: datetime | None = self.runner.run(supply.next_due(self.connection, self.line))
         if due is None:
             self.now += timedelta(hours=1, minutes=1)
-            self._do(control.sweep(self.connection, ARMED, self.now))
+            self._do(sweep(self.connection, ARMED, self.now))
         else:
             self.now = max(self.now, due)
 

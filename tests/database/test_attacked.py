@@ -2,7 +2,10 @@
 
 from datetime import timedelta
 
-from daemon.control import supply as control
+from daemon.control.authority import Authority, SiteHold
+from daemon.transactions.observe import take_answer, take_observation
+from daemon.transactions.release import abandon_trip, is_still_released
+from daemon.transactions.sweep import sweep
 from storage import supply
 from tests.database.small_site import ARMED, DAY, NOW, OPEN, Site, balance, connect, freeze, on, pay, rows, store
 from tests.database.test_supply import CLOSED, cut, exhausted, order, sent, supply_of
@@ -12,10 +15,10 @@ def test_a_trip_that_was_paid_while_its_meter_was_being_asked_is_not_sent(databa
     async def story(connection):
         await exhausted(connection)
         command = await sent(connection)
-        assert await control.is_still_released(connection, command)
+        assert await is_still_released(connection, command)
         async with await connect(database_url) as counter:
             await pay(counter, "A1", 10_000)
-        assert not await control.is_still_released(connection, command)
+        assert not await is_still_released(connection, command)
 
     on(database_url, story)
 
@@ -24,11 +27,11 @@ def test_a_trip_of_which_a_frame_left_before_is_watched_until_its_meter_takes_it
     async def story(connection):
         await exhausted(connection)
         first = await sent(connection)
-        await control.take_answer(connection, first, "unknown", "silence", NOW)
+        await take_answer(connection, first, "unknown", "silence", NOW)
         look = await order(connection, NOW + timedelta(seconds=5))
-        await control.take_observation(connection, look.command, CLOSED, NOW + timedelta(seconds=5))
+        await take_observation(connection, look.command, CLOSED, NOW + timedelta(seconds=5))
         again = await sent(connection, NOW + timedelta(seconds=6))
-        await control.abandon_trip(connection, again, "clock not read", NOW + timedelta(seconds=6))
+        await abandon_trip(connection, again, "clock not read", NOW + timedelta(seconds=6))
         assert await supply_of(connection) == "trip_commanded"
         await pay(connection, "A1", 10_000)
         assert await rows(connection, "SELECT action, state FROM command ORDER BY sequence") == [
@@ -66,7 +69,7 @@ def test_a_customer_who_is_protected_after_the_cut_is_restored(database_url):
         await cut(connection)
         site.points[0]["protected"] = True
         await site.take_over(connection)
-        await control.sweep(connection, ARMED, NOW + timedelta(minutes=1))
+        await sweep(connection, ARMED, NOW + timedelta(minutes=1))
         assert await supply_of(connection) == "reconnect_commanded"
 
     on(database_url, story)
@@ -75,8 +78,8 @@ def test_a_customer_who_is_protected_after_the_cut_is_restored(database_url):
 def test_nothing_is_released_while_the_hold_on_the_site_is_lost(database_url):
     async def story(connection):
         await exhausted(connection)
-        held = control.SiteHold(database_process=connection.info.backend_pid)
-        authority = control.Authority(ARMED.policy, ARMED.zone, False, ARMED.started_at, held)
+        held = SiteHold(database_process=connection.info.backend_pid)
+        authority = Authority(ARMED.policy, ARMED.zone, False, ARMED.started_at, held)
         assert await order(connection, authority=authority) is None
         await connection.execute("SELECT pg_advisory_lock(%s)", (supply.SITE_LOCK,))
         taken = await order(connection, authority=authority)

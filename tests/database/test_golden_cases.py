@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from daemon.pipeline import process
+from daemon.transactions.collect import process
 from storage.ledger import Outcome
 from tests.database.small_site import ARMED, NOW, Site, balance, freeze, intact, links, on, pay, rows, slots
 from tests.unit.golden_cases import CASES, SETTLED_FLAT, flat_case

@@ -15,8 +15,8 @@ from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Line
 from daemon.acquisition.route import Pace
+from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority
 from daemon.pipeline import Pipeline
 from protocols.channels.tcp import TcpChannel
 from simulators.bench import Bench

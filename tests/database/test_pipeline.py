@@ -14,8 +14,9 @@ import pytest
 import structlog.testing
 from psycopg_pool import AsyncConnectionPool
 
-from daemon.billing.accounts import billed_point, open_accounts
 from daemon.pipeline import FINISH_S, Pipeline
+from daemon.transactions.opening import open_accounts
+from daemon.transactions.settle import billed_point
 from storage import archive, readings
 from tests.database.small_site import (
     ARMED,

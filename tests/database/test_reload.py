@@ -14,12 +14,12 @@ from config.load import load_site
 from daemon.acquisition.routes import Routes
 from daemon.acquisition.wanted import due_day
 from daemon.app import open_pool
-from daemon.control.supply import Authority
+from daemon.control.authority import Authority
 from daemon.pipeline import Pipeline
 from daemon.runtime.supervision import Supervisor
 from daemon.site.assembly import Assembly, policy_of
 from daemon.site.reload import Configuration
-from daemon.take_over import take_over_site
+from daemon.transactions.archive import take_over_site
 from tests.database.small_site import connect, freeze, store
 
 ZONE = ZoneInfo("Asia/Shanghai")

@@ -9,8 +9,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from daemon.control import supply as control
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE
+from daemon.transactions.observe import take_answer, take_observation
+from daemon.transactions.release import abandon_trip, resume, take_order
+from daemon.transactions.sweep import sweep
 from protocols.dlt645.exchanges import StatusWord3
 from storage import ledger, supply
 from tests.database.small_site import (
@@ -54,7 +56,7 @@ async def supply_of(connection, point: str = "P1") -> str:
 
 
 async def order(connection, now: datetime = NOW, *, authority=ARMED, line: str = "line"):
-    return await control.take_order(connection, authority, line, now)
+    return await take_order(connection, authority, line, now)
 
 
 async def sent(connection, now: datetime = NOW):
@@ -68,10 +70,10 @@ async def sent(connection, now: datetime = NOW):
 async def cut(connection) -> None:
     """All the way: sent, accepted, relay open."""
     command = await sent(connection)
-    await control.take_answer(connection, command, "acked", "accepted", NOW)
+    await take_answer(connection, command, "acked", "accepted", NOW)
     taken = await order(connection, later(seconds=6))
     assert taken.kind == "verify"
-    await control.take_observation(connection, taken.command, OPENED, later(seconds=6))
+    await take_observation(connection, taken.command, OPENED, later(seconds=6))
 
 
 # --- cutting ----------------------------------------------------------------------------------------------------------
@@ -85,10 +87,10 @@ def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url):
         command = await sent(connection)
         assert await rows(connection, "SELECT state, sends FROM command") == [("sent", 1)]
         assert await order(connection) is None
-        await control.take_answer(connection, command, "acked", "accepted", NOW)
+        await take_answer(connection, command, "acked", "accepted", NOW)
         assert await supply_of(connection) == "trip_commanded"  # an acknowledgement is not an open relay
         taken = await order(connection, later(seconds=5))
-        await control.take_observation(connection, taken.command, OPENED, later(seconds=5))
+        await take_observation(connection, taken.command, OPENED, later(seconds=5))
         assert await supply_of(connection) == "disconnected"
         assert await rows(connection, "SELECT relay_observed FROM point") == ["open"]
         events = await rows(connection, "SELECT state FROM command_event ORDER BY at")
@@ -115,7 +117,7 @@ def test_the_snapshot_of_the_release_is_kept_with_the_command(database_url):
 def test_shadow_mode_makes_no_command_and_tells_whom_it_would_cut(database_url):
     async def story(connection):
         found = await exhausted(connection, 3, authority=SHADOW)
-        await control.sweep(connection, SHADOW, NOW)
+        await sweep(connection, SHADOW, NOW)
         await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 120), authority=SHADOW)
         assert await rows(connection, COMMANDS) == []
         verdicts = await rows(connection, "SELECT point_id, decision, reasons FROM guard_verdict ORDER BY point_id")
@@ -130,7 +132,7 @@ def test_a_trip_made_before_shadow_mode_was_switched_on_is_not_sent(database_url
         await exhausted(connection)
         assert await order(connection, authority=SHADOW) is None
         assert await rows(connection, "SELECT sends FROM command") == [0]
-        await control.resume(connection, later(minutes=2))
+        await resume(connection, later(minutes=2))
         assert await rows(connection, COMMANDS) == [("trip", "expired")]
         assert await supply_of(connection) == "energised"
 
@@ -218,21 +220,21 @@ def test_a_trip_that_the_meter_did_not_take_is_sent_three_times_in_all(database_
         await exhausted(connection)
         for n in range(3):
             command = await sent(connection, later(seconds=20 * n))
-            await control.take_answer(connection, command, "unknown", "silence", later(seconds=20 * n))
+            await take_answer(connection, command, "unknown", "silence", later(seconds=20 * n))
             looked = await order(connection, later(seconds=20 * n + 15))
             assert looked.kind == "verify"
-            await control.take_observation(connection, looked.command, CLOSED, later(seconds=20 * n + 15))
+            await take_observation(connection, looked.command, CLOSED, later(seconds=20 * n + 15))
         assert await rows(connection, "SELECT state, sends FROM command") == [("verifying", 3)]
         at = later(minutes=9)
         for state, supply_state in (("verifying", "trip_commanded"), ("failed", "energised")):
             looked = await order(connection, at)
             assert looked.kind == "verify"
-            await control.take_observation(connection, looked.command, CLOSED, at)
+            await take_observation(connection, looked.command, CLOSED, at)
             assert await rows(connection, "SELECT state, sends FROM command") == [(state, 3)]
             assert await supply_of(connection) == supply_state
             at += timedelta(minutes=15)  # past its expiry no frame of it is obeyed any more
         assert await order(connection, at) is None
-        await control.sweep(connection, ARMED, at)
+        await sweep(connection, ARMED, at)
         assert await rows(connection, COMMANDS) == [("trip", "failed"), ("trip", "persisted")]
 
     on(database_url, story)
@@ -241,11 +243,11 @@ def test_a_trip_that_the_meter_did_not_take_is_sent_three_times_in_all(database_
 def test_an_observation_from_before_the_last_send_does_not_judge_it(database_url):
     async def story(connection):
         await exhausted(connection)
-        await control.take_answer(connection, await sent(connection), "unknown", "silence", NOW)
+        await take_answer(connection, await sent(connection), "unknown", "silence", NOW)
         early = await order(connection, later(seconds=6))
-        await control.take_observation(connection, early.command, CLOSED, later(seconds=6))
+        await take_observation(connection, early.command, CLOSED, later(seconds=6))
         await sent(connection, later(seconds=7))
-        await control.take_observation(connection, early.command, CLOSED, later(seconds=8))
+        await take_observation(connection, early.command, CLOSED, later(seconds=8))
         assert await rows(connection, "SELECT state, sends FROM command") == [("sent", 2)]
 
     on(database_url, story)
@@ -255,9 +257,9 @@ def test_the_guard_is_asked_before_every_send(database_url):
     async def story(connection):
         await exhausted(connection)
         command = await sent(connection)
-        await control.take_answer(connection, command, "unknown", "silence", NOW)
+        await take_answer(connection, command, "unknown", "silence", NOW)
         looked = await order(connection, later(seconds=6))
-        await control.take_observation(connection, looked.command, CLOSED, later(seconds=6))
+        await take_observation(connection, looked.command, CLOSED, later(seconds=6))
         await connection.execute("UPDATE point SET protected = true")
         assert await order(connection, later(seconds=7)) is None
         assert await rows(connection, "SELECT state, sends, detail FROM command") == [("cancelled", 1, "PROTECTED")]
@@ -274,7 +276,7 @@ def test_a_silent_meter_leaves_its_command_unknown_and_is_looked_at_ever_more_se
         for _ in range(4):
             taken = await order(connection, at)
             assert taken.kind == "verify"
-            await control.take_observation(connection, taken.command, None, at)
+            await take_observation(connection, taken.command, None, at)
             assert await rows(connection, "SELECT state FROM command") == ["unknown"]
             due = await supply.next_due(connection, "line")
             waits.append((due - at).total_seconds())
@@ -290,12 +292,12 @@ def test_a_refused_trip_leaves_the_supply_on_and_is_not_tried_again_for_an_hour(
     async def story(connection):
         await exhausted(connection)
         command = await sent(connection)
-        await control.take_answer(connection, command, "refused", "wrong password", NOW)
+        await take_answer(connection, command, "refused", "wrong password", NOW)
         assert await rows(connection, "SELECT state, detail FROM command") == [("refused", "wrong password")]
         assert await supply_of(connection) == "energised"
-        await control.sweep(connection, ARMED, later(minutes=59))
+        await sweep(connection, ARMED, later(minutes=59))
         assert len(await rows(connection, COMMANDS)) == 1
-        await control.sweep(connection, ARMED, later(minutes=61))
+        await sweep(connection, ARMED, later(minutes=61))
         assert len(await rows(connection, COMMANDS)) == 2
 
     on(database_url, story)
@@ -305,7 +307,7 @@ def test_a_trip_whose_frame_never_left_has_failed(database_url):
     async def story(connection):
         await exhausted(connection)
         command = await sent(connection)
-        await control.abandon_trip(connection, command, "clock not read", NOW)
+        await abandon_trip(connection, command, "clock not read", NOW)
         assert await rows(connection, "SELECT state, detail FROM command") == [("failed", "clock not read")]
         assert await supply_of(connection) == "energised"
 
@@ -318,7 +320,7 @@ def test_no_point_has_two_open_commands(database_url):
 
         async def sweeper() -> None:
             async with await connect(database_url) as own:
-                await control.sweep(own, ARMED, NOW)
+                await sweep(own, ARMED, NOW)
 
         await asyncio.gather(*(sweeper() for _ in range(6)))
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
@@ -384,27 +386,27 @@ def test_a_payment_that_does_not_suffice_restores_nothing_and_tells_what_is_miss
 
 
 async def _acked(connection, command):
-    await control.take_answer(connection, command, "acked", "accepted", NOW)
+    await take_answer(connection, command, "acked", "accepted", NOW)
 
 
 async def _unknown(connection, command):
-    await control.take_answer(connection, command, "unknown", "silence", NOW)
+    await take_answer(connection, command, "unknown", "silence", NOW)
 
 
 async def _delayed(connection, command):
     await _acked(connection, command)
     taken = await order(connection, later(seconds=6))
-    await control.take_observation(connection, taken.command, DELAYED, later(seconds=6))
+    await take_observation(connection, taken.command, DELAYED, later(seconds=6))
 
 
 async def _to_be_sent_again(connection, command):
     await _unknown(connection, command)
     taken = await order(connection, later(seconds=6))
-    await control.take_observation(connection, taken.command, CLOSED, later(seconds=6))
+    await take_observation(connection, taken.command, CLOSED, later(seconds=6))
 
 
 async def _restarted(connection, command):
-    await control.resume(connection, NOW)
+    await resume(connection, NOW)
 
 
 async def _only_sent(connection, command):
@@ -424,8 +426,8 @@ def test_a_payment_after_the_trip_was_sent_is_followed_by_a_reconnect(database_u
         assert await rows(connection, COMMANDS) == [("trip", "superseded"), ("allow_close", "persisted")]
         assert await supply_of(connection) == "reconnect_commanded"
         for answer in ("acked", "refused", "unknown"):  # the trip's answer comes late
-            await control.take_answer(connection, trip, answer, "late", later(seconds=7))
-        await control.take_observation(connection, trip, OPENED, later(seconds=7))
+            await take_answer(connection, trip, answer, "late", later(seconds=7))
+        await take_observation(connection, trip, OPENED, later(seconds=7))
         assert await rows(connection, COMMANDS) == [("trip", "superseded"), ("allow_close", "persisted")]
         assert await rows(connection, "SELECT relay_observed FROM point") == ["open"]
         reconnect = await sent(connection, later(seconds=8))
@@ -441,9 +443,9 @@ def test_restoring_ends_when_the_relay_is_closed(database_url):
         await pay(connection, "A1", 500)
         command = await sent(connection)
         assert command.action == "close"
-        await control.take_answer(connection, command, "acked", "accepted", NOW)
+        await take_answer(connection, command, "acked", "accepted", NOW)
         taken = await order(connection, later(seconds=5))
-        await control.take_observation(connection, taken.command, CLOSED, later(seconds=5))
+        await take_observation(connection, taken.command, CLOSED, later(seconds=5))
         assert await rows(connection, COMMANDS) == [("trip", "verified"), ("close", "verified")]
         assert await supply_of(connection) == "energised"
         assert await rows(connection, "SELECT relay_observed FROM point") == ["closed"]
@@ -458,12 +460,12 @@ def test_a_meter_that_is_ready_waits_for_its_customer(database_url):
         await pay(connection, "A1", 500)
         await sent(connection)
         taken = await order(connection, later(seconds=5))
-        await control.take_observation(connection, taken.command, READY, later(seconds=5))
+        await take_observation(connection, taken.command, READY, later(seconds=5))
         assert await supply_of(connection) == "wait_customer_button"
         assert await rows(connection, "SELECT state, sends FROM command WHERE action <> 'trip'") == [("verifying", 1)]
         taken = await order(connection, later(minutes=5))
         assert taken.kind == "verify"
-        await control.take_observation(connection, taken.command, CLOSED, later(minutes=5))
+        await take_observation(connection, taken.command, CLOSED, later(minutes=5))
         assert await supply_of(connection) == "energised"
 
     on(database_url, story)
@@ -478,9 +480,9 @@ def test_a_reconnect_is_sent_until_it_worked_even_after_its_expiry(database_url)
         for sends in range(1, 5):
             command = await sent(connection, at)
             assert command.action == "allow_close"
-            await control.take_answer(connection, command, "unknown", "silence", at)
+            await take_answer(connection, command, "unknown", "silence", at)
             taken = await order(connection, at + timedelta(seconds=5))
-            await control.take_observation(connection, taken.command, OPENED, at + timedelta(seconds=5))
+            await take_observation(connection, taken.command, OPENED, at + timedelta(seconds=5))
             (row,) = await rows(connection, "SELECT sends, expires_at FROM command WHERE action <> 'trip'")
             assert row[0] == sends
             assert row[1] > at
@@ -495,11 +497,11 @@ def test_a_refused_reconnect_is_tried_again_after_an_hour(database_url):
         await cut(connection)
         await pay(connection, "A1", 500)
         command = await sent(connection)
-        await control.take_answer(connection, command, "refused", "wrong password", NOW)
+        await take_answer(connection, command, "refused", "wrong password", NOW)
         assert await supply_of(connection) == "disconnected"
-        await control.sweep(connection, ARMED, later(minutes=30))
+        await sweep(connection, ARMED, later(minutes=30))
         assert len(await rows(connection, COMMANDS)) == 2
-        await control.sweep(connection, ARMED, later(minutes=61))
+        await sweep(connection, ARMED, later(minutes=61))
         assert (await rows(connection, COMMANDS))[-1] == ("allow_close", "persisted")
 
     on(database_url, story)
@@ -573,7 +575,7 @@ def test_all_points_of_an_account_are_restored_together(database_url):
 def test_a_trip_that_waited_over_a_restart_is_not_sent_late(database_url, age_s, state):
     async def story(connection):
         await exhausted(connection)
-        await control.resume(connection, later(seconds=age_s))
+        await resume(connection, later(seconds=age_s))
         assert await rows(connection, COMMANDS) == [("trip", state)]
         assert await supply_of(connection) == ("trip_commanded" if state == "persisted" else "energised")
 
@@ -585,7 +587,7 @@ def test_a_trip_that_was_to_be_sent_again_is_looked_at_before(database_url):
         await exhausted(connection)
         await _to_be_sent_again(connection, await sent(connection))
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
-        await control.resume(connection, later(seconds=90))
+        await resume(connection, later(seconds=90))
         taken = await order(connection, later(seconds=90))
         assert taken.kind == "verify"
         assert await rows(connection, COMMANDS) == [("trip", "verifying")]
@@ -598,10 +600,10 @@ def test_what_may_be_on_its_way_is_looked_at_first_after_a_restart(database_url,
     async def story(connection):
         await exhausted(connection)
         await happened(connection, await sent(connection))
-        await control.resume(connection, later(minutes=30))
+        await resume(connection, later(minutes=30))
         taken = await order(connection, later(minutes=30))
         assert (taken.kind, taken.command.state) == ("verify", "verifying")
-        await control.take_observation(connection, taken.command, OPENED, later(minutes=30))
+        await take_observation(connection, taken.command, OPENED, later(minutes=30))
         assert await supply_of(connection) == "disconnected"
 
     on(database_url, story)
@@ -612,7 +614,7 @@ def test_a_reconnect_survives_a_restart(database_url):
         await exhausted(connection)
         await cut(connection)
         await pay(connection, "A1", 500)
-        await control.resume(connection, later(days=2))
+        await resume(connection, later(days=2))
         assert (await sent(connection, later(days=2))).action == "allow_close"
 
     on(database_url, story)
@@ -622,9 +624,9 @@ def test_a_restart_twice_changes_nothing_more(database_url):
     async def story(connection):
         await exhausted(connection, 2)
         await sent(connection)
-        await control.resume(connection, later(minutes=5))
+        await resume(connection, later(minutes=5))
         before = await everything(connection)
-        await control.resume(connection, later(minutes=5))
+        await resume(connection, later(minutes=5))
         assert await everything(connection) == before
 
     on(database_url, story)
@@ -633,11 +635,11 @@ def test_a_restart_twice_changes_nothing_more(database_url):
 def test_the_sweep_finds_whom_no_event_will_tell_of(database_url):
     async def story(connection):
         await exhausted(connection, authority=SHADOW)  # then the site is armed
-        await control.sweep(connection, ARMED, NOW)
+        await sweep(connection, ARMED, NOW)
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
         await cut(connection)
         await connection.execute("UPDATE account SET reconnect_fen = -500, trip_fen = -500")  # by a new configuration
-        await control.sweep(connection, ARMED, NOW)
+        await sweep(connection, ARMED, NOW)
         assert await rows(connection, COMMANDS) == [("trip", "verified"), ("allow_close", "persisted")]
 
     on(database_url, story)
@@ -668,7 +670,7 @@ def test_observations_and_payments_of_one_account_at_once_never_wait_for_each_ot
                     taken = await order(own, later(hours=1 + n))
                     if taken is not None:
                         word = (OPENED, CLOSED, DELAYED, None)[n % 4]
-                        await control.take_observation(own, taken.command, word, later(hours=1 + n))
+                        await take_observation(own, taken.command, word, later(hours=1 + n))
 
         async def payer() -> None:
             async with await connect(database_url) as own:

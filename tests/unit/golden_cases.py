@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from daemon.billing.tariff import Tariff, TariffVersion
-from daemon.quality.validation import Register
+from daemon.quality.register import Register
 
 FILE = Path(__file__).with_name("golden_open.json")
 CASES: dict[str, dict[str, Any]] = {case["id"]: case for case in json.loads(FILE.read_text("utf-8"))["cases"]}

@@ -12,7 +12,8 @@ import pytest
 
 from daemon.billing.settlement import Stream, StreamState, chain_links, price_link, settle, to_fen
 from daemon.control.guard import Facts, Notice, Policy, evaluate
-from daemon.quality.validation import ChainPoint, Register, failing_rules, register_delta
+from daemon.quality.judgement import failing_rules
+from daemon.quality.register import ChainPoint, Register, register_delta
 from tests.unit.golden_cases import CASES, SETTLED_FLAT, flat_case, steps
 
 COVERED_ELSEWHERE = {"O19": "top-ups in tests/database/test_golden_cases.py; reverse_topup is not built yet"}

@@ -117,7 +117,7 @@ def test_hanging_up_takes_back_what_was_asked(folder: Path) -> None:
 
 
 def test_who_does_not_read_is_hung_up_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_socket, "UNREAD_S", 0.2)
+    monkeypatch.setattr(unix_socket, "UNREAD_S", 0.2)
     with served(folder) as answers, socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(folder / NAME))
         connection.sendall(b'{"do": "flood"}\n')

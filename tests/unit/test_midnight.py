@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon.acquisition.midnight import Midnights, near_midnight, nearest_midnight
-from daemon.pipeline import error_bound
-from daemon.quality.validation import freeze_day
+from daemon.quality.freeze import freeze_day
+from daemon.transactions.collect import error_bound
 from storage.archive import SiteMeter
 
 MIDNIGHT = datetime(2026, 3, 2)

@@ -14,8 +14,8 @@ from daemon.acquisition.on_demand import MOST_AT_ONCE, OnDemand, Request, Reques
 from daemon.acquisition.questions import Question, Told, What
 from daemon.acquisition.route import Pace, Route
 from daemon.acquisition.routes import Routes
+from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority
 from daemon.runtime.supervision import Supervisor
 from protocols.reading import RelayState
 from storage.archive import SiteMeter

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from daemon.acquisition.orders import DATABASE_RETRY_S, Orders
+from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority
+from daemon.transactions.line_commands import DATABASE_RETRY_S, Orders
 from protocols.errors import LineDown
 
 NOW = datetime(2026, 3, 16, 4, tzinfo=UTC)

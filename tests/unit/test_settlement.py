@@ -22,7 +22,7 @@ from daemon.billing.settlement import (
     to_fen,
 )
 from daemon.billing.tariff import Tariff, TariffVersion
-from daemon.quality.validation import ChainPoint
+from daemon.quality.register import ChainPoint
 from tests.unit.exact_money import exact_by_month, rounded
 
 ZONE = ZoneInfo("Asia/Shanghai")

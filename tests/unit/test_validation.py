@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.quality.validation import ChainPoint, Register, failing_rules, freeze_day, register_delta
+from daemon.quality.freeze import freeze_day
+from daemon.quality.judgement import failing_rules
+from daemon.quality.register import ChainPoint, Register, register_delta
 
 MODULUS = 100_000_000
 REGISTER = Register(MODULUS, Decimal(38_000))

@@ -16,8 +16,8 @@ from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.line import Line
 from daemon.acquisition.route import Pace
+from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority
 from daemon.health import STUCK_AFTER_S, health
 
 AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))

@@ -25,9 +25,9 @@ from daemon.acquisition.line import Line
 from daemon.acquisition.plan import NUMBER_AT, entry, plan
 from daemon.acquisition.questions import Question
 from daemon.acquisition.route import Pace
+from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority
-from daemon.pipeline import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.supervision import Supervisor
 from protocols.channels.tcp import UNACKNOWLEDGED_MS, TcpChannel
 from protocols.dlt645.bcd import decode_time, encode_time

@@ -20,8 +20,8 @@ from daemon import metrics
 from daemon.acquisition.gateway import Gateway
 from daemon.acquisition.route import Pace
 from daemon.acquisition.wanted import due_day
+from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.control.supply import Authority
 from protocols.channels.mqtt import Broker, MqttConnection
 from protocols.errors import LineDown
 from protocols.mqtt.messages import VERSION, DailyFreeze, encode

@@ -11,8 +11,10 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from daemon.control import supply as control
-from daemon.control.supply import Authority, Order
+from daemon.control.authority import Authority
+from daemon.control.commands import Order
+from daemon.transactions.observe import take_answer, take_observation
+from daemon.transactions.release import abandon_trip, is_still_released, take_order
 from protocols.errors import LineDown
 from protocols.reading import RelayState
 from storage import supply
@@ -56,7 +58,7 @@ class Orders:
         self._look_at = None  # whoever wakes us from here on sets it again
         try:
             async with self._pool.connection() as connection:
-                order = await control.take_order(connection, self._authority, self._route, now)
+                order = await take_order(connection, self._authority, self._route, now)
                 if order is None:
                     next_due = await supply.next_due(connection, self._route)
                     # What is due and was not released (shadow mode, hold on the site lost) is looked at later.
@@ -79,7 +81,7 @@ class Orders:
     async def is_still_released(self, command: Command) -> bool:
         """Right before its frame leaves: nobody superseded it since it was released."""
         async with self._pool.connection() as connection:
-            if await control.is_still_released(connection, command):
+            if await is_still_released(connection, command):
                 return True
         log.info("not sent, superseded", command=str(command.id), point=command.point_id)
         return False
@@ -87,17 +89,17 @@ class Orders:
     async def answered(self, command: Command, state: str, detail: str) -> None:
         """What came back for the command: acked, refused or unknown."""
         async with self._pool.connection() as connection:
-            await control.take_answer(connection, command, state, detail, self._now())
+            await take_answer(connection, command, state, detail, self._now())
 
     async def abandon(self, command: Command, reason: str) -> None:
         """A trip that was released and not sent."""
         async with self._pool.connection() as connection:
-            await control.abandon_trip(connection, command, reason, self._now())
+            await abandon_trip(connection, command, reason, self._now())
 
     async def observed(self, command: Command, relay: RelayState | None) -> None:
         """The relay as its meter told it; None when it told nothing."""
         async with self._pool.connection() as connection:
-            await control.take_observation(connection, command, relay, self._now())
+            await take_observation(connection, command, relay, self._now())
 
     async def disown(self, order: Order) -> None:
         """Its meter was taken out of the archive while the command was open: a person has to act."""

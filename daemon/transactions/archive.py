@@ -11,7 +11,8 @@ import structlog
 from psycopg import AsyncConnection
 
 from config.load import LoadedSite
-from daemon.billing.accounts import billed_point, open_accounts
+from daemon.transactions.opening import open_accounts
+from daemon.transactions.settle import billed_point
 from storage import archive
 from storage.archive import SiteMeter
 

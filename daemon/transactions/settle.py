@@ -28,12 +28,10 @@ from daemon.billing.settlement import (
     settle,
 )
 from daemon.billing.tariff import Tariff, TariffVersion
-from daemon.control.supply import restore
-from daemon.quality.validation import ChainPoint, Register
+from daemon.quality.register import ChainPoint, Register
 from storage import ledger, readings
 from storage.archive import SiteMeter
-from storage.ledger import AccountRow, Leg, LinkRow, Outcome, Transaction, prepaid
-from storage.supply import control_facts
+from storage.ledger import AccountRow, Leg, LinkRow, Transaction, prepaid
 
 log = structlog.get_logger("billing")
 REVENUE = "revenue:energy"
@@ -47,18 +45,6 @@ class BilledPoint:
     point_id: str
     ratio: Decimal
     register: Register
-
-
-@dataclass(frozen=True, slots=True)
-class TopUp:
-    """The answer to a payment. `commands` are the reconnects that it started."""
-
-    outcome: Outcome
-    balance_fen: int
-    credit_state: str
-    missing_fen: int
-    """What a customer who is cut still has to pay to be restored."""
-    commands: tuple[Any, ...]
 
 
 async def settle_points(
@@ -114,46 +100,6 @@ async def settle_points(
         await _settle_account(connection, account_id, gone, added[account_id])
     await update_credit(connection, accounts.values(), now)
     return sorted(accounts)
-
-
-async def top_up(
-    connection: AsyncConnection[Any], account: str, amount_fen: int, *, channel: str, reference: str, now: datetime
-) -> TopUp | None:
-    """Post a payment and restore the supply if it suffices, in one transaction. None if the account is unknown.
-
-    (channel, reference) is the payment's identity: the same again answers `already posted` and moves nothing;
-    KeyReused if it comes with another account or amount.
-    """
-    assert amount_fen > 0, f"a top-up of {amount_fen} fen reached the ledger"
-    async with connection.transaction():
-        locked = await ledger.lock_accounts(connection, [account])
-        if account not in locked:
-            return None
-        transaction = Transaction(
-            key=f"pay:{channel}:{reference}",
-            kind="top_up",
-            content={"account": account, "amount_fen": amount_fen, "channel": channel, "reference": reference},
-            legs=(Leg(prepaid(account), amount_fen), Leg(f"clearing:{channel}", -amount_fen)),
-        )
-        (outcome,) = await ledger.post(connection, [transaction])
-        (row,) = await update_credit(connection, locked.values(), now)
-        commands = await restore(connection, [account], f"payment {transaction.key}", now)
-        balance_fen = (await ledger.balances(connection, [account]))[account]
-        is_cut = any(facts.supply_state != "energised" for facts in await control_facts(connection, [account], now))
-    missing_fen = max(0, locked[account].reconnect_fen - balance_fen) if is_cut else 0
-    log.info("top-up", account=account, amount_fen=amount_fen, key=transaction.key, outcome=outcome.value)
-    return TopUp(outcome, balance_fen, row, missing_fen, tuple(commands))
-
-
-async def open_accounts(
-    connection: AsyncConnection[Any], points: Mapping[str, BilledPoint], zone: ZoneInfo, now: datetime
-) -> None:
-    """Bill accounts that were opened after their opening freeze had been collected; the others wait for it."""
-    async with connection.transaction():
-        waiting = await ledger.points_to_open(connection)
-        await settle_points(
-            connection, {point: (day, END_OF_TIME) for point, day in waiting.items()}, points, zone, now
-        )
 
 
 def billed_point(meter: SiteMeter) -> BilledPoint:

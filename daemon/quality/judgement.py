@@ -1,0 +1,42 @@
+"""Validation rules: which freeze may be published. Pure; the neighbours are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+
+from daemon.quality.freeze import CLOCK_LIMIT
+from daemon.quality.register import ChainPoint, Register, register_delta
+
+
+def failing_rules(
+    new: ChainPoint,
+    rates: Sequence[int],
+    register: Register,
+    *,
+    before: ChainPoint | None,
+    after: ChainPoint | None,
+    clock_skew: timedelta | None,
+) -> list[str]:
+    """The hard rules that this freeze breaks, each as `Vnn name`; empty when it may be published.
+
+    `before` and `after` are its published neighbours in time, `rates` the tariff registers (may be empty).
+    """
+    failing = []
+    if clock_skew is not None and abs(clock_skew) > CLOCK_LIMIT:
+        failing.append("V05 clock")
+    if not 0 <= new.total < register.modulus:
+        failing.append("V06 range")
+    for earlier, later in ((before, new), (new, after)):
+        if earlier is None or later is None:
+            continue
+        days = Decimal((later.day - earlier.day).days)
+        status, _ = register_delta(earlier.total, later.total, days, register)
+        if status == "suspect:backward":
+            failing.append("V07 backward" if later is new else "V27 monotone")
+        elif status == "suspect:spike":
+            failing.append("V08 spike")
+    if rates and abs(new.total - sum(rates)) > len(rates):
+        failing.append("V11 tou_sum")
+    return sorted(set(failing))

@@ -1,0 +1,24 @@
+"""Bill accounts that were opened after their opening freeze had been collected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+
+from daemon.transactions.settle import END_OF_TIME, BilledPoint, settle_points
+from storage import ledger
+
+
+async def open_accounts(
+    connection: AsyncConnection[Any], points: Mapping[str, BilledPoint], zone: ZoneInfo, now: datetime
+) -> None:
+    """Bill accounts that were opened after their opening freeze had been collected; the others wait for it."""
+    async with connection.transaction():
+        waiting = await ledger.points_to_open(connection)
+        await settle_points(
+            connection, {point: (day, END_OF_TIME) for point, day in waiting.items()}, points, zone, now
+        )

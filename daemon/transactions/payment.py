@@ -1,0 +1,59 @@
+"""A payment: posted, and the supply restored if it suffices, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from psycopg import AsyncConnection
+
+from daemon.transactions.settle import update_credit
+from daemon.transactions.supply import restore
+from storage import ledger
+from storage.ledger import Leg, Outcome, Transaction, prepaid
+from storage.supply import control_facts
+
+log = structlog.get_logger("billing")
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """The answer to a payment. `commands` are the reconnects that it started."""
+
+    outcome: Outcome
+    balance_fen: int
+    credit_state: str
+    missing_fen: int
+    """What a customer who is cut still has to pay to be restored."""
+    commands: tuple[Any, ...]
+
+
+async def top_up(
+    connection: AsyncConnection[Any], account: str, amount_fen: int, *, channel: str, reference: str, now: datetime
+) -> TopUp | None:
+    """Post a payment and restore the supply if it suffices, in one transaction. None if the account is unknown.
+
+    (channel, reference) is the payment's identity: the same again answers `already posted` and moves nothing;
+    KeyReused if it comes with another account or amount.
+    """
+    assert amount_fen > 0, f"a top-up of {amount_fen} fen reached the ledger"
+    async with connection.transaction():
+        locked = await ledger.lock_accounts(connection, [account])
+        if account not in locked:
+            return None
+        transaction = Transaction(
+            key=f"pay:{channel}:{reference}",
+            kind="top_up",
+            content={"account": account, "amount_fen": amount_fen, "channel": channel, "reference": reference},
+            legs=(Leg(prepaid(account), amount_fen), Leg(f"clearing:{channel}", -amount_fen)),
+        )
+        (outcome,) = await ledger.post(connection, [transaction])
+        (row,) = await update_credit(connection, locked.values(), now)
+        commands = await restore(connection, [account], f"payment {transaction.key}", now)
+        balance_fen = (await ledger.balances(connection, [account]))[account]
+        is_cut = any(facts.supply_state != "energised" for facts in await control_facts(connection, [account], now))
+    missing_fen = max(0, locked[account].reconnect_fen - balance_fen) if is_cut else 0
+    log.info("top-up", account=account, amount_fen=amount_fen, key=transaction.key, outcome=outcome.value)
+    return TopUp(outcome, balance_fen, row, missing_fen, tuple(commands))

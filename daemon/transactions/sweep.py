@@ -1,0 +1,21 @@
+"""Look again at every account whose money and supply do not fit together."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from daemon.control.authority import Authority
+from daemon.transactions.supply import request_trips, restore
+from storage import ledger, supply
+
+
+async def sweep(connection: AsyncConnection[Any], authority: Authority, now: datetime) -> None:
+    """Look again at every account whose money and supply do not fit together; heals whatever an event missed."""
+    for account in await supply.accounts_to_look_at(connection):
+        async with connection.transaction():
+            await ledger.lock_accounts(connection, [account])
+            await restore(connection, [account], "balance is back, or protected", now)
+            await request_trips(connection, authority, [account], now)
