@@ -17,9 +17,9 @@ from psycopg_pool import AsyncConnectionPool
 from config.load import LoadedSite
 from config.settings import Site
 from daemon import metrics
+from daemon.acquisition.lines import Routes
 from daemon.acquisition.on_demand import OnDemand
-from daemon.acquisition.routes import Routes
-from daemon.acquisition.wanted import due_day
+from daemon.acquisition.planning.wanted import due_day
 from daemon.api import http, unix_socket
 from daemon.api.operations import Requests
 from daemon.health import feed_watchdog, health

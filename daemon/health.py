@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from daemon.acquisition.route import Route
+from daemon.acquisition.line import Route
 from daemon.control.authority import Authority
 from daemon.runtime import systemd
 

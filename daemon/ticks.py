@@ -15,9 +15,10 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
-from daemon.acquisition.route import Route
+from daemon.acquisition.line import Route
 from daemon.control.authority import Authority
 from daemon.site.listeners import Listener
+from daemon.transactions.sweep import sweep
 from storage import ledger, supply
 
 log = structlog.get_logger("daemon")

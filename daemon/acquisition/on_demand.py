@@ -17,9 +17,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from config.problems import did_you_mean
-from daemon.acquisition.questions import Question, Told, What
-from daemon.acquisition.route import Route
-from daemon.acquisition.routes import Routes
+from daemon.acquisition.line import Route
+from daemon.acquisition.lines import Routes
+from daemon.acquisition.planning.reads import Question, Told, What
 from protocols.errors import MeterdError
 from protocols.reading import RelayState
 from storage.archive import SiteMeter

@@ -12,11 +12,11 @@ from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 from config.problems import did_you_mean
-from daemon.acquisition.line import Line
+from daemon.acquisition.line import Route
+from daemon.acquisition.lines import Routes
 from daemon.acquisition.on_demand import OnDemand, Request
-from daemon.acquisition.questions import What
-from daemon.acquisition.route import Route
-from daemon.acquisition.routes import Routes
+from daemon.acquisition.planning.reads import What
+from daemon.acquisition.wire_line import Line
 from daemon.site.listeners import Listener
 from daemon.site.reload import Configuration
 from protocols.errors import MeterdError

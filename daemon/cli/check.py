@@ -14,7 +14,7 @@ from config.problems import ConfigError
 from config.settings import LineSection
 from daemon.cli.on_site import site_option
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
-from daemon.serial_ports import is_unstable, unstable_in_words
+from daemon.field.serial_ports import is_unstable, unstable_in_words
 
 CHARACTER_BITS = 11
 DAY_CHARACTERS = 4 + 16 + 4 + 21 + 4 + 16 + 4 + 36

@@ -10,7 +10,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.load import LoadedSite
-from daemon.acquisition.wanted import MEMORY_DAYS, due_day, first_day
+from daemon.acquisition.planning.wanted import MEMORY_DAYS, due_day, first_day
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, print_json, print_table
 from storage import readings

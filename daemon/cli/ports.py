@@ -12,7 +12,7 @@ from config.load import load_site
 from config.problems import ConfigError
 from daemon.cli.on_site import site_option
 from daemon.cli.output import as_json, print_json, print_table
-from daemon.serial_ports import SerialPort, holders, serial_ports, stable_name
+from daemon.field.serial_ports import SerialPort, holders, serial_ports, stable_name
 
 
 @click.command(short_help="List serial ports by stable names.")

@@ -11,10 +11,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from daemon.acquisition.conversation import Conversation, Timing
 from daemon.cli.connection import channel_to, line_options, wire_trace
 from daemon.cli.output import as_json, console, fail, print_json, print_table
 from daemon.cli.read_modbus import CODECS, WHAT_TO_TRY
+from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.streams import StreamChannel
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.modbus.exchanges import Block, read_block

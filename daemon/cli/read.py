@@ -11,9 +11,9 @@ from typing import Final
 
 import click
 
-from daemon.acquisition.conversation import Conversation, Timing
 from daemon.cli.connection import channel_to, line_options, wire_trace
 from daemon.cli.output import as_json, fail, print_json, print_table
+from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import exchanges, exchanges_1997, functions
 from protocols.dlt645.frame import Frame

@@ -11,9 +11,9 @@ from typing import Final
 import click
 
 from config.profiles import load_profile
-from daemon.acquisition.conversation import Conversation, Timing
 from daemon.cli.connection import wire_trace
 from daemon.cli.output import fail, print_json, print_table
+from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.streams import StreamChannel
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.modbus.exchanges import codec_rtu, codec_tcp, read_quantities, read_relay

@@ -15,10 +15,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from daemon.acquisition.scan import PROTOCOL_1997, Heard, Patience, Step
-from daemon.acquisition.scan import scan as scan_line
 from daemon.cli.connection import BAUD, Seconds, channel_to, host_and_port, wire_trace
 from daemon.cli.output import as_json, fail, print_json
+from daemon.field.scan import PROTOCOL_1997, Heard, Patience, Step
+from daemon.field.scan import scan as scan_line
 from protocols.channels.streams import StreamChannel
 from protocols.errors import LineDown
 

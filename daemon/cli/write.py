@@ -9,10 +9,10 @@ from typing import Final
 
 import click
 
-from daemon.acquisition.conversation import Conversation, Timing
 from daemon.cli.authority import authority_of, authority_options
 from daemon.cli.connection import channel_to, line_options, wire_trace
 from daemon.cli.output import as_json, fail, print_json
+from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import exchanges_1997
 from protocols.dlt645.bcd import decode_time

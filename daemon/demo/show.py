@@ -26,7 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import AsyncConnection
 
 from config.load import load_site
-from daemon.acquisition.wanted import due_day
+from daemon.acquisition.planning.wanted import due_day
 from daemon.demo import files
 from daemon.demo.proof import owed_fen, wrong_balances
 from daemon.transactions.archive import take_over_archive

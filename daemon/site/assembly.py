@@ -16,18 +16,18 @@ from psycopg_pool import AsyncConnectionPool
 from config.archive import Meter
 from config.load import LoadedSite
 from config.settings import BrokerSection, ControlSection, GatewaySection, LineSection, ListenerSection
-from daemon.acquisition.conversation import Timing
-from daemon.acquisition.convoy import Convoy
-from daemon.acquisition.deadlines import Deadlines
+from daemon.acquisition.broker_line import Gateway
 from daemon.acquisition.drivers import Credentials, driver_of
-from daemon.acquisition.gateway import Gateway
-from daemon.acquisition.line import Line
-from daemon.acquisition.route import Pace, Route
+from daemon.acquisition.line import Pace, Route
+from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.deadlines import Deadlines
+from daemon.acquisition.wire_line import Line
 from daemon.control.authority import Authority, SiteHold
 from daemon.control.guard import Policy
 from daemon.pipeline import Pipeline
 from daemon.site.listeners import Listener, enabled_listeners
 from protocols.channels import Channel
+from protocols.channels.conversation import Timing
 from protocols.channels.mqtt import Broker, MqttChannel, Tls
 from protocols.channels.serial import SerialChannel
 from protocols.channels.tcp import TcpChannel

@@ -18,9 +18,9 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from config.load import LoadedSite, load_site
-from daemon.acquisition.route import Route
-from daemon.acquisition.routes import Routes
-from daemon.acquisition.wanted import due_day, first_day
+from daemon.acquisition.line import Route
+from daemon.acquisition.lines import Routes
+from daemon.acquisition.planning.wanted import due_day, first_day
 from daemon.runtime import logs, systemd
 from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly

@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from config.load import load_site
-from daemon.acquisition.wanted import due_day
+from daemon.acquisition.planning.wanted import due_day
 from daemon.demo.proof import owed_fen
 from daemon.transactions.archive import take_over_archive
 from daemon.transactions.payment import top_up

@@ -26,10 +26,10 @@ from dlt645.transport.client.async_rtu_client import AsyncRtuClient
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from daemon.acquisition.convoy import Convoy
-from daemon.acquisition.deadlines import Deadlines
-from daemon.acquisition.line import FIRST_WAIT_ON_A_WIRE_S
-from daemon.acquisition.poll import energies_at
+from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.deadlines import Deadlines
+from daemon.acquisition.polling.poll import energies_at
+from daemon.acquisition.wire_line import FIRST_WAIT_ON_A_WIRE_S
 from daemon.runtime.garbage import spare_what_is_there
 from protocols.channels.serial import SerialChannel
 from tests.bench.contest import headline, measure_in_turn, told

@@ -25,8 +25,8 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from daemon.acquisition.convoy import Convoy
-from daemon.acquisition.deadlines import Deadlines
+from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.runtime.garbage import spare_what_is_there
 from protocols.channels.registration import Greetings, heartbeat, registration
 from protocols.channels.terminals import Limits, TerminalChannel, Terminals

@@ -26,16 +26,16 @@ import structlog
 import uvloop
 from psycopg_pool import AsyncConnectionPool
 
-from daemon.acquisition.conversation import Timing
-from daemon.acquisition.convoy import Convoy
-from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import Line
-from daemon.acquisition.route import Pace
+from daemon.acquisition.line import Pace
+from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.deadlines import Deadlines
+from daemon.acquisition.wire_line import Line
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.supervision import Supervisor
+from protocols.channels.conversation import Timing
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame, encode
 from storage.archive import SiteMeter

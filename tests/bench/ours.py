@@ -10,17 +10,17 @@ from decimal import Decimal
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from daemon.acquisition.conversation import Timing
-from daemon.acquisition.convoy import Convoy
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import Line
-from daemon.acquisition.patience import Patience
-from daemon.acquisition.plan import entry, plan
-from daemon.acquisition.poll import Poll
-from daemon.acquisition.route import Pace
+from daemon.acquisition.line import Pace
+from daemon.acquisition.planning.reply_times import Patience
+from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.packed_slots import entry, plan
+from daemon.acquisition.polling.poll import Poll
+from daemon.acquisition.wire_line import Line
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.quality.arrival import Arrival, PolledFreeze
+from protocols.channels.conversation import Timing
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645.many import CLOCK, ENERGIES, wire_addresses
 from storage.archive import SiteMeter

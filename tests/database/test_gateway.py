@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from daemon.acquisition.gateway import Gateway
-from daemon.acquisition.route import Pace
+from daemon.acquisition.broker_line import Gateway
+from daemon.acquisition.line import Pace
 from daemon.pipeline import Pipeline
 from protocols.channels.mqtt import Broker, MqttConnection
 from protocols.mqtt.messages import decode_down

@@ -9,15 +9,15 @@ from zoneinfo import ZoneInfo
 from psycopg_pool import AsyncConnectionPool
 
 from config.profiles import load_profile
-from daemon.acquisition.conversation import Timing
-from daemon.acquisition.convoy import Convoy
-from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import Line
-from daemon.acquisition.route import Pace
+from daemon.acquisition.line import Pace
+from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.deadlines import Deadlines
+from daemon.acquisition.wire_line import Line
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.pipeline import Pipeline
+from protocols.channels.conversation import Timing
 from protocols.channels.tcp import TcpChannel
 from simulators.bench import Bench
 from simulators.scenario import parse_scenario

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from config.load import load_site
-from daemon.acquisition.routes import Routes
-from daemon.acquisition.wanted import due_day
+from daemon.acquisition.lines import Routes
+from daemon.acquisition.planning.wanted import due_day
 from daemon.app import open_pool
 from daemon.control.authority import Authority
 from daemon.pipeline import Pipeline

@@ -16,7 +16,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.acquisition.deadlines import LATE_S, Deadline, Deadlines
+from daemon.acquisition.polling.deadlines import LATE_S, Deadline, Deadlines
 
 Held = Callable[[Coroutine[Any, Any, Any]], Any]
 ENOUGH_S = 20.0

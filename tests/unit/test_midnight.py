@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon.acquisition.midnight import Midnights, near_midnight, nearest_midnight
+from daemon.acquisition.planning.midnight import Midnights, near_midnight, nearest_midnight
 from daemon.quality.freeze import freeze_day
 from daemon.transactions.collect import error_bound
 from storage.archive import SiteMeter

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon.acquisition import on_demand
+from daemon.acquisition.line import Pace, Route
+from daemon.acquisition.lines import Routes
 from daemon.acquisition.on_demand import MOST_AT_ONCE, OnDemand, Request, RequestRefused, Result
-from daemon.acquisition.questions import Question, Told, What
-from daemon.acquisition.route import Pace, Route
-from daemon.acquisition.routes import Routes
+from daemon.acquisition.planning.reads import Question, Told, What
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.runtime.supervision import Supervisor

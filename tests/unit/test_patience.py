@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from daemon.acquisition.patience import (
+from daemon.acquisition.planning.reply_times import (
     FIRST_PARKED_PAUSE_S,
     GUARD_S,
     LINE_SILENT_AFTER,

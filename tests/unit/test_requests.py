@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon.acquisition.line import Line
+from daemon.acquisition.lines import Routes
 from daemon.acquisition.on_demand import OnDemand
-from daemon.acquisition.routes import Routes
+from daemon.acquisition.wire_line import Line
 from daemon.api.operations import MOST_UNREAD, BadRequest, Requests
 from daemon.runtime.supervision import Supervisor
 from tests.unit.test_watching import an_idle_line

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from daemon.cli import cli, main
-from daemon.serial_ports import holders, is_unstable, stable_name, unstable_in_words
+from daemon.field.serial_ports import holders, is_unstable, stable_name, unstable_in_words
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "example"
 

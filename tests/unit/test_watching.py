@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 from prometheus_client.metrics import MetricWrapperBase
 
 from daemon import metrics
-from daemon.acquisition.conversation import Timing
-from daemon.acquisition.convoy import Convoy
-from daemon.acquisition.deadlines import Deadlines
-from daemon.acquisition.line import Line
-from daemon.acquisition.route import Pace
+from daemon.acquisition.line import Pace
+from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.deadlines import Deadlines
+from daemon.acquisition.wire_line import Line
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.health import STUCK_AFTER_S, health
+from protocols.channels.conversation import Timing
 
 AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
 NAMES = Path(__file__).with_name("metrics.txt")
@@ -87,7 +87,7 @@ def test_renaming_a_metric_is_a_visible_change() -> None:
 
 
 def test_the_day_whose_freeze_is_due_begins_five_minutes_after_midnight() -> None:
-    from daemon.acquisition.wanted import due_day
+    from daemon.acquisition.planning.wanted import due_day
 
     assert due_day(datetime(2026, 3, 2, 0, 4, 59)) == date(2026, 3, 1)
     assert due_day(datetime(2026, 3, 2, 0, 5)) == date(2026, 3, 2)

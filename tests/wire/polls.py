@@ -9,11 +9,11 @@ from datetime import date, timedelta
 from math import inf
 from typing import Any
 
-from daemon.acquisition.convoy import Convoy
-from daemon.acquisition.deadlines import Deadlines
-from daemon.acquisition.patience import Patience
-from daemon.acquisition.plan import entry, plan
-from daemon.acquisition.poll import Poll
+from daemon.acquisition.planning.reply_times import Patience
+from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.deadlines import Deadlines
+from daemon.acquisition.polling.packed_slots import entry, plan
+from daemon.acquisition.polling.poll import Poll
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import many
 from protocols.dlt645.frame import Decoder, Frame, encode

@@ -21,9 +21,6 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from config.settings import Name
-from daemon.acquisition import scan as scan_module
-from daemon.acquisition.scan import Heard, Patience, Step, judge
-from daemon.acquisition.scan import scan as scan_line
 from daemon.cli import clock as clock_module
 from daemon.cli import scan as scan_command
 from daemon.cli.authority import ENVIRONMENT
@@ -31,6 +28,9 @@ from daemon.cli.clock import clock
 from daemon.cli.read import read
 from daemon.cli.scan import scan
 from daemon.cli.write import write
+from daemon.field import scan as scan_module
+from daemon.field.scan import Heard, Patience, Step, judge
+from daemon.field.scan import scan as scan_line
 from protocols.dlt645.frame import ANY_ADDRESS, Decoder, Frame, encode
 from protocols.errors import LineDown
 from simulators.bus import SimulatedBus

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from daemon.acquisition.conversation import Conversation, Timing
+from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.serial import SerialChannel
 from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import TcpChannel

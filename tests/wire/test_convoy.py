@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.acquisition import convoy as convoy_module
-from daemon.acquisition.convoy import NOWHERE, Convoy
-from daemon.acquisition.deadlines import Deadlines
-from daemon.acquisition.plan import entry, plan
+from daemon.acquisition.polling import batch as convoy_module
+from daemon.acquisition.polling.batch import NOWHERE, Convoy
+from daemon.acquisition.polling.deadlines import Deadlines
+from daemon.acquisition.polling.packed_slots import entry, plan
 from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645 import many

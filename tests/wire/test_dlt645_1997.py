@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from daemon.acquisition.conversation import Conversation, Timing
+from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645 import exchanges, exchanges_1997
 from protocols.dlt645.exchanges_1997 import CODEC_1997

@@ -17,18 +17,18 @@ import pytest
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from daemon.acquisition.conversation import Timing
-from daemon.acquisition.convoy import Convoy
-from daemon.acquisition.deadlines import Deadlines
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import Line
-from daemon.acquisition.plan import NUMBER_AT, entry, plan
-from daemon.acquisition.questions import Question
-from daemon.acquisition.route import Pace
+from daemon.acquisition.line import Pace
+from daemon.acquisition.planning.reads import Question
+from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.deadlines import Deadlines
+from daemon.acquisition.polling.packed_slots import NUMBER_AT, entry, plan
+from daemon.acquisition.wire_line import Line
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.supervision import Supervisor
+from protocols.channels.conversation import Timing
 from protocols.channels.tcp import UNACKNOWLEDGED_MS, TcpChannel
 from protocols.dlt645.bcd import decode_time, encode_time
 from protocols.dlt645.frame import Frame, encode

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.acquisition.poll import read_of
+from daemon.acquisition.polling.poll import read_of
 from protocols.dlt645 import many
 from protocols.dlt645.frame import Decoder, Frame, encode
 from protocols.dlt645.prepared import PreparedEnergies, PreparedMeter, midnight_stamp, time_of_day

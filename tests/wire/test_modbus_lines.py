@@ -18,9 +18,9 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from config.profiles import load_profile
-from daemon.acquisition.conversation import Conversation, Timing
 from daemon.cli import cli
 from protocols.channels import Channel
+from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.serial import SerialChannel
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.exchanges import CODEC_2007, read_energy

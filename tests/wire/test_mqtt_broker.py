@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import pytest
 
-from daemon.acquisition.conversation import Conversation, Timing
+from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.mqtt import (
     MOST_UNREAD,
     Broker,

@@ -17,9 +17,9 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
-from daemon.acquisition.gateway import Gateway
-from daemon.acquisition.route import Pace
-from daemon.acquisition.wanted import due_day
+from daemon.acquisition.broker_line import Gateway
+from daemon.acquisition.line import Pace
+from daemon.acquisition.planning.wanted import due_day
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from protocols.channels.mqtt import Broker, MqttConnection

@@ -14,7 +14,7 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.acquisition.poll import LONGEST_ANSWER_S
+from daemon.acquisition.polling.poll import LONGEST_ANSWER_S
 from protocols.channels.serial import SerialChannel
 from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import TcpChannel

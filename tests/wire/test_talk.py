@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from daemon.acquisition.bell import Bell
-from daemon.acquisition.conversation import Timing
-from daemon.acquisition.line import Talk
+from daemon.acquisition.wakeup import Bell
+from daemon.acquisition.wire_line import Talk
+from protocols.channels.conversation import Timing
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import NoReply

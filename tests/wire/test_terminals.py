@@ -17,9 +17,9 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.acquisition.conversation import Conversation, Timing
 from daemon.site.listeners import terminal_rows
 from protocols.channels import terminals as room
+from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.registration import ANSWER_GAP_S, Greetings, Sieve, heartbeat, registration
 from protocols.channels.terminals import MOST_UNSENT, Limits, Session, Terminals, server_tls
 from protocols.dlt645.exchanges import CODEC_2007, read_energy

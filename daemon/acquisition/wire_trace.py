@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from daemon.acquisition.conversation import Wire
+from protocols.channels.conversation import Wire
 
 Watcher = Callable[[str, str], None]
 """(tx or rx, the bytes as hex digits or words instead of a password)."""

@@ -21,11 +21,11 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
-from daemon.acquisition.line import UNTRUSTED_DATES
-from daemon.acquisition.midnight import near_midnight, nearest_midnight
-from daemon.acquisition.questions import Outcome, Question, Told
-from daemon.acquisition.route import FIRST_MISSING_S, Pace, Route
-from daemon.acquisition.wanted import first_day
+from daemon.acquisition.line import FIRST_MISSING_S, Pace, Route
+from daemon.acquisition.planning.midnight import near_midnight, nearest_midnight
+from daemon.acquisition.planning.reads import Outcome, Question, Told
+from daemon.acquisition.planning.wanted import first_day
+from daemon.acquisition.wire_line import UNTRUSTED_DATES
 from daemon.control.authority import Authority
 from daemon.control.commands import TRIP_EXPIRY, Order
 from daemon.quality.arrival import Arrival

@@ -19,9 +19,9 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.acquisition.deadlines import Deadline, Deadlines
-from daemon.acquisition.patience import COARSE_S, Patience
-from daemon.acquisition.plan import MOST_AGE, MOST_NTH, NTH_AT, NUMBER_AT, READ_AT, READ_MASK, entry
+from daemon.acquisition.planning.reply_times import COARSE_S, Patience
+from daemon.acquisition.polling.deadlines import Deadline, Deadlines
+from daemon.acquisition.polling.packed_slots import MOST_AGE, MOST_NTH, NTH_AT, NUMBER_AT, READ_AT, READ_MASK, entry
 from protocols.dlt645 import many
 from protocols.dlt645.many import CLOCK, ENERGIES, STAMP
 from protocols.dlt645.prepared import HEAD, REQUEST_LENGTH, midnight_stamp

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 
 from daemon import metrics
-from daemon.acquisition.route import Route
+from daemon.acquisition.line import Route
 from daemon.runtime.supervision import Supervisor
 from storage.archive import SiteMeter
 

@@ -14,10 +14,10 @@ from math import inf
 from time import monotonic
 from typing import Final
 
-from daemon.acquisition.convoy import NOWHERE, Aboard, Convoy
-from daemon.acquisition.deadlines import Deadline
-from daemon.acquisition.patience import COARSE_S, FINE_S, Patience
-from daemon.acquisition.plan import MOST_AGE, MOST_NTH, NTH_AT, NUMBER_AT, READ_AT, READ_MASK, plan
+from daemon.acquisition.planning.reply_times import COARSE_S, FINE_S, Patience
+from daemon.acquisition.polling.batch import NOWHERE, Aboard, Convoy
+from daemon.acquisition.polling.deadlines import Deadline
+from daemon.acquisition.polling.packed_slots import MOST_AGE, MOST_NTH, NTH_AT, NUMBER_AT, READ_AT, READ_MASK, plan
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import functions
 from protocols.dlt645.exchanges import CODEC_2007

@@ -1,0 +1,1 @@
+"""What a line does next. Pure: the time is handed in."""

@@ -1,0 +1,1 @@
+"""What an engineer does over a cable: no daemon, no database."""
