@@ -15,7 +15,7 @@ from config.settings import ListenerSection, Site, known_keys, registration_form
 from config.tariffs import TariffVersion, load_tariffs
 from config.terminals import Terminal, load_terminals
 from config.toml_lines import line_of, read_toml
-from protocols.channels.terminals import server_tls
+from protocols.channels.tls import server_tls
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from config.secret import Secret, read_secret
-from protocols.channels.registration import Heartbeat, Kind, Registration, fixed_bytes, heartbeat, registration
+from protocols.dial_in.registration import Heartbeat, Kind, Registration, fixed_bytes, heartbeat, registration
 
 LONGEST = timedelta(days=3650)
 """No setting means a longer time."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from config.problems import Problem, shown
 from config.settings import NAME
 from config.table import REQUIRED, Columns, Keys, read_table, word
-from protocols.channels.registration import Registration
+from protocols.dial_in.registration import Registration
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
-from protocols.channels.mqtt import Broker
+from protocols.channels.mqtt.broker_socket import Broker
 from protocols.errors import MeterdError
 from simulators.bus import SimulatedBus
 from simulators.lines import Cut, PtyLine, TcpLine

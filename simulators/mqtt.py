@@ -17,7 +17,9 @@ from uuid import UUID
 
 import msgspec
 
-from protocols.channels.mqtt import Broker, Message, MqttConnection, reconnect_pause_s
+from protocols.channels.backoff import reconnect_pause_s
+from protocols.channels.mqtt.broker_socket import Broker
+from protocols.channels.mqtt.connection import Message, MqttConnection
 from protocols.dlt645 import exchanges
 from protocols.dlt645.exchanges import RelayAction
 from protocols.errors import FrameError, LineDown, MeterRefused

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
-from protocols.channels.registration import fixed_bytes
+from protocols.dial_in.registration import fixed_bytes
 from simulators.faults import KINDS
 from simulators.load import SHAPES
 from simulators.meter import FRAME_LIMIT, EmptyFreeze

@@ -30,13 +30,8 @@ from daemon.control.authority import Authority
 from daemon.control.commands import TRIP_EXPIRY, Order
 from daemon.quality.arrival import Arrival
 from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day
-from protocols.channels.mqtt import (
-    Broker,
-    Message,
-    MqttConnection,
-    PublishRefused,
-    SubscriptionRefused,
-)
+from protocols.channels.mqtt.broker_socket import Broker
+from protocols.channels.mqtt.connection import Message, MqttConnection, PublishRefused, SubscriptionRefused
 from protocols.errors import FrameError, LineDown, NoReply
 from protocols.mqtt.events import (
     Answered,

@@ -37,7 +37,7 @@ from protocols.channels import Channel
 from protocols.channels.conversation import Conversation, Timing, Wire
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645.exchanges import FreezeMoved, FrozenRegisters, RelayAction
-from protocols.dlt645.many import CLOCK, STAMP, wire_addresses
+from protocols.dlt645.prepared.many import CLOCK, STAMP, wire_addresses
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.exchange import Codec, Exchange
 from protocols.reading import DailyFreeze, Quantity

@@ -11,7 +11,7 @@ import click
 from rich.text import Text
 
 from daemon.cli.output import as_json, console, print_json
-from protocols.dlt645.describe import PROTOCOLS, describe_stream, parse_hex
+from protocols.dlt645.describe.frames import PROTOCOLS, describe_stream, parse_hex
 from protocols.dlt645.identifiers import chinese_names
 from protocols.dlt645.values import Value
 from protocols.errors import FrameError
@@ -142,7 +142,7 @@ def _spaced(digits: str) -> str:
 
 def _tell_all(streams: list[bytes], protocol: str) -> list[list[Told]]:
     """What each of many streams says. Numbers of alike frames are decoded together."""
-    from protocols.dlt645.describe_batch import cut, describe_streams  # numpy: only when a file is read
+    from protocols.dlt645.describe.recordings import cut, describe_streams  # numpy: only when a file is read
 
     if protocol not in (AUTO, *PROTOCOLS):
         return [tell(stream, protocol) for stream in streams]

@@ -16,7 +16,7 @@ from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import exchanges_1997
 from protocols.dlt645.bcd import decode_time
-from protocols.dlt645.describe_2007 import MEASURED
+from protocols.dlt645.describe.version_2007 import MEASURED
 from protocols.dlt645.exchanges import CODEC_2007, read
 from protocols.dlt645.exchanges_1997 import CODEC_1997
 from protocols.dlt645.frame import Frame

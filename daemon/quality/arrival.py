@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from datetime import time as clock
 from typing import NamedTuple
 
-from protocols.dlt645.prepared import as_kwh
+from protocols.dlt645.prepared.one import as_kwh
 from protocols.reading import DailyFreeze, Quantity
 from storage.archive import SiteMeter
 

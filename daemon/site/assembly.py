@@ -28,7 +28,8 @@ from daemon.pipeline import Pipeline
 from daemon.site.listeners import Listener, enabled_listeners
 from protocols.channels import Channel
 from protocols.channels.conversation import Timing
-from protocols.channels.mqtt import Broker, MqttChannel, Tls
+from protocols.channels.mqtt.broker_socket import Broker, Tls
+from protocols.channels.mqtt.channel import MqttChannel
 from protocols.channels.serial import SerialChannel
 from protocols.channels.tcp import TcpChannel
 from protocols.mqtt.events import Family

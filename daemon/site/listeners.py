@@ -14,8 +14,9 @@ import structlog
 from config.load import LoadedSite
 from config.settings import ListenerSection
 from daemon import metrics
-from protocols.channels.registration import Greetings
-from protocols.channels.terminals import Counts, Limits, TerminalChannel, Terminals, server_tls
+from protocols.channels.dial_in import Counts, Limits, TerminalChannel, Terminals
+from protocols.channels.tls import server_tls
+from protocols.dial_in.registration import Greetings
 
 log = structlog.get_logger("listener")
 

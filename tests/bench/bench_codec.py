@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from dlt645.common.transform import bcd_to_float
 from dlt645.protocol.protocol import DLT645Protocol
 
-from protocols.dlt645.batch import decode_registers as decode_batch
 from protocols.dlt645.bcd import decode_registers
 from protocols.dlt645.exchanges import CODEC_2007
 from protocols.dlt645.frame import WAKE_UP, Decoder, Frame, encode
-from protocols.dlt645.prepared import PreparedEnergies, PreparedMeter
+from protocols.dlt645.prepared.energies import decode_registers as decode_batch
+from protocols.dlt645.prepared.one import PreparedEnergies, PreparedMeter
 from protocols.dlt645.values import decode_values
 
 ROUNDS = 15

@@ -24,7 +24,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from protocols.channels.mqtt import Broker, MqttConnection
+from protocols.channels.mqtt.broker_socket import Broker
+from protocols.channels.mqtt.connection import MqttConnection
 from protocols.mqtt.own import OwnForm
 from tests.servers.mosquitto import LISTENER, Mosquitto, program
 

@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from daemon.acquisition.polling.batch import Convoy
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.runtime.garbage import spare_what_is_there
-from protocols.channels.registration import Greetings, heartbeat, registration
-from protocols.channels.terminals import Limits, TerminalChannel, Terminals
+from protocols.channels.dial_in import Limits, TerminalChannel, Terminals
+from protocols.dial_in.registration import Greetings, heartbeat, registration
 from tests.bench.contest import allow_files, headline, measure_in_turn, median, rss, told
 from tests.bench.meters import Meters, address_of, day_now, energies
 from tests.bench.ours import OurLine

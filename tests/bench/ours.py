@@ -22,7 +22,7 @@ from daemon.control.guard import Policy
 from daemon.quality.arrival import Arrival, PolledFreeze
 from protocols.channels.conversation import Timing
 from protocols.channels.streams import StreamChannel
-from protocols.dlt645.many import CLOCK, ENERGIES, wire_addresses
+from protocols.dlt645.prepared.many import CLOCK, ENERGIES, wire_addresses
 from storage.archive import SiteMeter
 from tests.bench.meters import address_of
 

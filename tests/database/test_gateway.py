@@ -11,7 +11,8 @@ from psycopg_pool import AsyncConnectionPool
 from daemon.acquisition.broker_line import Gateway
 from daemon.acquisition.line import Pace
 from daemon.pipeline import Pipeline
-from protocols.channels.mqtt import Broker, MqttConnection
+from protocols.channels.mqtt.broker_socket import Broker
+from protocols.channels.mqtt.connection import MqttConnection
 from protocols.mqtt.messages import decode_down
 from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import atheris
 
 with atheris.instrument_imports(include=["protocols"]):
-    from protocols.dlt645.describe import PROTOCOLS, describe
+    from protocols.dlt645.describe.frames import PROTOCOLS, describe
     from protocols.dlt645.frame import Decoder, Frame, raw
-    from protocols.dlt645.prepared import PreparedMeter, PreparedRead, general_registers
+    from protocols.dlt645.prepared.one import PreparedMeter, PreparedRead, general_registers
     from protocols.errors import FrameError, MeterRefused
 
 IDENTIFIERS = [

@@ -11,7 +11,7 @@ import pytest
 from config.load import LoadedSite, load_site
 from config.problems import ConfigError
 from config.terminals import Terminal
-from protocols.channels.registration import LONGEST_REGISTRATION, heartbeat, registration
+from protocols.dial_in.registration import LONGEST_REGISTRATION, heartbeat, registration
 from tests.unit.test_config_routes import SITE
 
 LISTENER = """

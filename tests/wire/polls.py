@@ -15,9 +15,9 @@ from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.polling.packed_slots import entry, plan
 from daemon.acquisition.polling.poll import Poll
 from protocols.channels.streams import StreamChannel
-from protocols.dlt645 import many
 from protocols.dlt645.frame import Decoder, Frame, encode
-from protocols.dlt645.many import wire_addresses
+from protocols.dlt645.prepared import many
+from protocols.dlt645.prepared.many import wire_addresses
 
 Answer = Callable[[Frame], Iterable[bytes | asyncio.Event]]
 FarEnd = Callable[[Answer], AbstractAsyncContextManager[Any]]

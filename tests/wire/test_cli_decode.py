@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.cli.decode import decode
-from protocols.dlt645.describe import describe_stream
-from protocols.dlt645.describe_batch import describe_streams
+from protocols.dlt645.describe.frames import describe_stream
+from protocols.dlt645.describe.recordings import describe_streams
 from protocols.dlt645.frame import Frame, checksum, encode
 
 VOLTAGES = "6812000000102068910A333234358955323232322116"

@@ -19,8 +19,8 @@ from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.polling.packed_slots import entry, plan
 from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import TcpChannel
-from protocols.dlt645 import many
 from protocols.dlt645.frame import Decoder, Frame, encode
+from protocols.dlt645.prepared import many
 from protocols.errors import LineDown
 from tests.wire.conftest import tcp_server
 from tests.wire.polls import (

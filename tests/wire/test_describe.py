@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dlt645.describe import Description, describe, describe_stream, parse_hex
+from protocols.dlt645.describe.frames import Description, describe, describe_stream, parse_hex
 from protocols.dlt645.frame import Frame, raw
 from protocols.errors import FrameError
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.dlt645 import batch
 from protocols.dlt645.exchanges import CODEC_2007
 from protocols.dlt645.frame import WAKE_UP, Decoder, Frame, checksum, encode, raw
-from protocols.dlt645.prepared import (
+from protocols.dlt645.prepared import energies as batch
+from protocols.dlt645.prepared.one import (
     REQUEST_LENGTH,
     PreparedEnergies,
     PreparedMeter,

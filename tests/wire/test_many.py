@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.acquisition.polling.poll import read_of
-from protocols.dlt645 import many
 from protocols.dlt645.frame import Decoder, Frame, encode
-from protocols.dlt645.prepared import PreparedEnergies, PreparedMeter, midnight_stamp, time_of_day
+from protocols.dlt645.prepared import many
+from protocols.dlt645.prepared.one import PreparedEnergies, PreparedMeter, midnight_stamp, time_of_day
 
 READS = (many.CLOCK, many.STAMP, many.ENERGIES)
 WIDTHS = (3, 5, 20)

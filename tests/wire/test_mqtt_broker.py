@@ -11,17 +11,11 @@ from decimal import Decimal
 
 import pytest
 
+from protocols.channels.backoff import reconnect_pause_s
 from protocols.channels.conversation import Conversation, Timing
-from protocols.channels.mqtt import (
-    MOST_UNREAD,
-    Broker,
-    MqttChannel,
-    MqttConnection,
-    PublishRefused,
-    SubscriptionRefused,
-    Tls,
-    reconnect_pause_s,
-)
+from protocols.channels.mqtt.broker_socket import Broker, Tls
+from protocols.channels.mqtt.channel import MqttChannel
+from protocols.channels.mqtt.connection import MOST_UNREAD, MqttConnection, PublishRefused, SubscriptionRefused
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import ControlForbidden, LineDown, NoReply
 from simulators.bus import SimulatedBus
@@ -265,7 +259,7 @@ def test_who_is_no_broker_is_given_up(me, monkeypatch, greeting):
             await MqttConnection(replace(me, port=1)).__aenter__()
         with pytest.raises(LineDown, match="not open"):
             await MqttConnection(me).publish("a", b"")
-        monkeypatch.setattr("protocols.channels.mqtt.ANSWER_TIMEOUT_S", 0.1)
+        monkeypatch.setattr("protocols.channels.mqtt.connection.ANSWER_TIMEOUT_S", 0.1)
         gone = asyncio.Event()
 
         async def talk(reader, writer):

@@ -22,7 +22,8 @@ from daemon.acquisition.line import Pace
 from daemon.acquisition.planning.wanted import due_day
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from protocols.channels.mqtt import Broker, MqttConnection
+from protocols.channels.mqtt.broker_socket import Broker
+from protocols.channels.mqtt.connection import MqttConnection
 from protocols.errors import LineDown
 from protocols.mqtt.messages import VERSION, DailyFreeze, encode
 from protocols.mqtt.own import OwnForm

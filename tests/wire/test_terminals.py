@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.site.listeners import terminal_rows
-from protocols.channels import terminals as room
+from protocols.channels import dial_in as room
 from protocols.channels.conversation import Conversation, Timing
-from protocols.channels.registration import ANSWER_GAP_S, Greetings, Sieve, heartbeat, registration
-from protocols.channels.terminals import MOST_UNSENT, Limits, Session, Terminals, server_tls
+from protocols.channels.dial_in import MOST_UNSENT, Limits, Session, Terminals
+from protocols.channels.tls import server_tls
+from protocols.dial_in.registration import ANSWER_GAP_S, Greetings, Sieve, heartbeat, registration
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import LineDown
 from simulators.bus import SimulatedBus

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols.dlt645.describe import Description, SkippedBytes, describe_stream, parse_hex
+from protocols.dlt645.describe.frames import Description, SkippedBytes, describe_stream, parse_hex
 
 VECTORS: list[dict[str, Any]] = [
     vector

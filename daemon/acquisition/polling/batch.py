@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from daemon.acquisition.planning.reply_times import COARSE_S, Patience
 from daemon.acquisition.polling.deadlines import Deadline, Deadlines
 from daemon.acquisition.polling.packed_slots import MOST_AGE, MOST_NTH, NTH_AT, NUMBER_AT, READ_AT, READ_MASK, entry
-from protocols.dlt645 import many
-from protocols.dlt645.many import CLOCK, ENERGIES, STAMP
-from protocols.dlt645.prepared import HEAD, REQUEST_LENGTH, midnight_stamp
+from protocols.dlt645.prepared import many
+from protocols.dlt645.prepared.many import CLOCK, ENERGIES, STAMP
+from protocols.dlt645.prepared.one import HEAD, REQUEST_LENGTH, midnight_stamp
 
 FEW: Final = 16
 """Fewer lines that have something to do are served faster one by one."""

@@ -22,8 +22,8 @@ from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import functions
 from protocols.dlt645.exchanges import CODEC_2007
 from protocols.dlt645.frame import WAKE_UP, Decoder, Frame
-from protocols.dlt645.many import ADDRESS, CLOCK, STAMP
-from protocols.dlt645.prepared import (
+from protocols.dlt645.prepared.many import ADDRESS, CLOCK, STAMP
+from protocols.dlt645.prepared.one import (
     HEAD,
     REQUEST_LENGTH,
     PreparedEnergies,

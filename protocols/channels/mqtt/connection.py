@@ -7,16 +7,11 @@ without blocking, and what paho reads and writes goes through a buffer, so that 
 from __future__ import annotations
 
 import asyncio
-import random
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -24,14 +19,12 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from protocols.channels.mqtt.broker_socket import Broker, BufferedSocket, MqttClient, open_socket
 from protocols.channels.streams import reason
-from protocols.errors import ControlForbidden, FrameError, LineDown
-from protocols.mqtt.transparent import Wrapping, unwrap, wrap
+from protocols.errors import ControlForbidden, LineDown
 
-READ_SIZE: Final = 64 * 1024
 MOST_UNREAD: Final = 2000
 """When so many messages wait for us the socket is not read, and the broker keeps the rest."""
-MOST_UNSENT: Final = 256 * 1024
 RECEIVE_MAXIMUM: Final = 1000
 """MQTT 5: unacknowledged messages under way to us. For 3.1.1 the broker decides (mosquitto: 20)."""
 SILENCE_CHECK_S: Final = 2.0
@@ -47,42 +40,6 @@ class SubscriptionRefused(LineDown):
 
 class PublishRefused(LineDown):
     """The broker took a message and said no (MQTT 5 only; with 3.1.1 it says nothing). Its operator acts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM files: the authority that signed the broker's certificate, and our own certificate with its key."""
-
-    ca: Path
-    certificate: Path | None = None
-    key: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where the broker is and who we are there. With `keep_session` the broker keeps ours under `client_id`.
-
-    `will`: (topic, payload) that the broker publishes, retained, when we vanish. `session_expiry_s` is for MQTT 5;
-    with 3.1.1 the broker decides how long it keeps what came while we were away.
-    """
-
-    host: str
-    port: int
-    client_id: str
-    version: Literal["3.1.1", "5"] = "5"
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: Tls | None = None
-    keepalive_s: int = 30
-    connect_timeout_s: float = 10.0
-    keep_session: bool = True
-    session_expiry_s: int = 7 * 24 * 3600
-    will: tuple[str, bytes] | None = None
-
-    @property
-    def name(self) -> str:
-        """What error texts call it."""
-        return f"mqtt{'s' if self.tls else ''} {self.host}:{self.port}"
 
 
 class Message:
@@ -118,8 +75,8 @@ class MqttConnection:
         self.session_present = False
         """The broker still knew us: what came meanwhile is on its way."""
         self._is_control, self._may_control = is_control, may_control
-        self._client: _Client | None = None
-        self._socket: _BufferedSocket
+        self._client: MqttClient | None = None
+        self._socket: BufferedSocket
         self._unread: deque[Message] = deque()
         self._unacknowledged: deque[Message] = deque()
         self._reader: asyncio.Future[None] | None = None
@@ -133,13 +90,13 @@ class MqttConnection:
         self._loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.broker.connect_timeout_s):
-                ready = await _open_socket(self.broker)
+                ready = await open_socket(self.broker)
         except TimeoutError:
             raise self._lost(f"no connection within {self.broker.connect_timeout_s:g} s") from None
         except OSError as error:
             words = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else reason(error)
             raise self._lost(f"cannot connect: {words}") from error
-        self._socket = _BufferedSocket(ready)
+        self._socket = BufferedSocket(ready)
         self._connected = self._loop.create_future()
         try:
             self._client = self._new_client(self._socket)
@@ -243,17 +200,17 @@ class MqttConnection:
         finally:
             del self._waiting[kind, mid]
 
-    def _open_client(self) -> _Client:
+    def _open_client(self) -> MqttClient:
         if self._down is not None:
             raise self._down
         if self._client is None:
             raise self._lost("not open")
         return self._client
 
-    def _new_client(self, ready: _BufferedSocket) -> _Client:
+    def _new_client(self, ready: BufferedSocket) -> MqttClient:
         """A paho client that has just sent its CONNECT over the socket."""
         broker, is_5 = self.broker, self.broker.version == "5"
-        client = _Client(
+        client = MqttClient(
             CallbackAPIVersion.VERSION2,
             broker.client_id,
             clean_session=None if is_5 else not broker.keep_session,
@@ -405,197 +362,3 @@ class MqttConnection:
         self._socket.close()
         if self._connected.done() and not self._connected.cancelled():
             self._connected.exception()  # it was told by whoever waited
-
-
-class MqttChannel:
-    """The serial line of a transparent DTU: bytes out to `down`, bytes in from `up`. A Channel.
-
-    The session is new each time: bytes from before are of no use on a line, and a request kept by the broker would
-    be sent into the next conversation. Retained bytes are dropped for the same reason.
-    """
-
-    def __init__(self, broker: Broker, *, down: str, up: str, wrapping: Wrapping = "raw", field: str = "data") -> None:
-        self.name = f"{broker.name} {up}"
-        self._broker = replace(broker, keep_session=False)
-        self._down, self._up, self._wrapping, self._field = down, up, wrapping, field
-        self._connection: MqttConnection | None = None
-
-    async def send(self, data: bytes) -> None:
-        """LineDown when the broker does not take it. QoS 0: the question is asked again, never delivered late."""
-        await self._opened().publish(self._down, wrap(data, self._wrapping, self._field), qos=0)
-
-    async def receive(self) -> bytes:
-        """What the DTU sent, at least one byte. A payload that is not as agreed is noise and comes as it is."""
-        connection = self._opened()
-        while True:
-            message = await connection.receive()
-            connection.acknowledge(message)
-            if message.retained:
-                continue
-            try:
-                data = unwrap(message.topic, message.payload, self._wrapping, self._field)
-            except FrameError:
-                data = message.payload
-            if data:
-                return data
-
-    async def __aenter__(self) -> Self:
-        connection = MqttConnection(self._broker)
-        await connection.__aenter__()
-        try:
-            await connection.subscribe(self._up, 0)
-        except BaseException:
-            await connection.__aexit__(None, None, None)
-            raise
-        self._connection = connection
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.__aexit__(kind, error, traceback)
-
-    def _opened(self) -> MqttConnection:
-        if self._connection is None:
-            raise LineDown(f"{self.name}: not open")
-        return self._connection
-
-
-def reconnect_pause_s(failures: int, longest_s: float) -> float:
-    """How long to wait after so many failures in a row: full jitter, so that many clients do not come back at once."""
-    return random.uniform(0, min(longest_s, 2.0 ** min(failures, 20)))
-
-
-class _Client(Client):
-    """paho's client on a socket that is connected already; its own way of connecting would block everything else."""
-
-    ready: _BufferedSocket
-
-    def _create_socket(self) -> Any:
-        return self.ready
-
-
-class _BufferedSocket:
-    """What paho takes for a socket. It reads and writes the buffers; `fill` and `flush` go to the network."""
-
-    def __init__(self, connected: socket.socket) -> None:
-        self.is_closed = False
-        self._socket = connected
-        self._received = memoryview(b"")
-        self._at = 0
-        self._has_ended = False
-        self._unsent = bytearray()
-
-    @property
-    def has_unread(self) -> bool:
-        """True while paho has something to read, or an end to notice."""
-        return not self.is_closed and (self._at < len(self._received) or self._has_ended)
-
-    def fill(self) -> None:
-        """Take what the network has, all of it that TLS has decrypted."""
-        parts = [bytes(self._received[self._at :])] if self._at < len(self._received) else []
-        try:
-            while True:
-                data = self._socket.recv(READ_SIZE)
-                parts.append(data)
-                if not data:
-                    self._has_ended = True
-                if not data or not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
-                    break
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            pass
-        except OSError:
-            self._has_ended = True
-        self._received, self._at = memoryview(b"".join(parts)), 0
-
-    def flush(self) -> bool:
-        """Give the network what waits; False when it does not take all of it now."""
-        try:
-            while self._unsent:
-                del self._unsent[: self._socket.send(self._unsent)]
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return False
-        return True
-
-    def recv(self, size: int) -> bytes:
-        piece = self._received[self._at : self._at + size]
-        if not piece:
-            if self._has_ended:
-                return b""
-            raise BlockingIOError
-        self._at += len(piece)
-        return bytes(piece)
-
-    def send(self, data: bytes) -> int:
-        if len(self._unsent) > MOST_UNSENT:
-            raise BlockingIOError
-        self._unsent += data
-        return len(data)
-
-    def close(self) -> None:
-        """What still waits is given away if the network takes it at once."""
-        if self.is_closed:
-            return
-        self.is_closed = True
-        with suppress(OSError):  # the other end is gone, and with it the one who wanted this
-            self.flush()
-        self._socket.close()
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def setblocking(self, flag: bool) -> None:
-        """It never blocks."""
-
-
-async def _open_socket(broker: Broker) -> socket.socket:
-    """Connected, and greeted with TLS where that is asked for. OSError when it fails."""
-    loop = asyncio.get_running_loop()
-    reason_of_last: OSError | None = None
-    for family, kind, number, _, address in await loop.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM):
-        plain = socket.socket(family, kind, number)
-        try:
-            plain.setblocking(False)
-            await loop.sock_connect(plain, address)
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return await _greet(plain, broker) if broker.tls else plain
-        except OSError as error:
-            plain.close()
-            reason_of_last = error
-        except BaseException:
-            plain.close()
-            raise
-    raise reason_of_last or OSError(f"{broker.host} has no address")
-
-
-async def _greet(plain: socket.socket, broker: Broker) -> ssl.SSLSocket:
-    assert broker.tls is not None
-    context = ssl.create_default_context(cafile=str(broker.tls.ca))
-    if broker.tls.certificate is not None:
-        context.load_cert_chain(broker.tls.certificate, broker.tls.key)
-    secure = context.wrap_socket(plain, server_hostname=broker.host, do_handshake_on_connect=False)
-    loop = asyncio.get_running_loop()
-    try:
-        while True:
-            try:
-                secure.do_handshake()
-            except ssl.SSLWantReadError:
-                await _until_ready(secure.fileno(), loop.add_reader, loop.remove_reader)
-            except ssl.SSLWantWriteError:
-                await _until_ready(secure.fileno(), loop.add_writer, loop.remove_writer)
-            else:
-                return secure
-    except BaseException:
-        secure.close()
-        raise
-
-
-async def _until_ready(number: int, watch: Callable[..., None], leave: Callable[[int], bool]) -> None:
-    ready = asyncio.Event()
-    watch(number, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        leave(number)

@@ -12,10 +12,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.dlt645 import batch, functions
+from protocols.dlt645 import functions
 from protocols.dlt645.bcd import ENERGY_WIDTH
 from protocols.dlt645.frame import END, OVERHEAD, START, WAKE_UP
-from protocols.dlt645.prepared import HEAD, REGISTERS, REQUEST_LENGTH, sent
+from protocols.dlt645.prepared import energies as batch
+from protocols.dlt645.prepared.one import HEAD, REGISTERS, REQUEST_LENGTH, sent
 
 CLOCK, STAMP, ENERGIES = range(3)
 """The reads: the time of day; the time stamp of a daily freeze; its forward active energies."""

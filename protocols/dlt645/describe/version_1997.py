@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from protocols.dlt645 import functions_1997
-from protocols.dlt645.frame import Frame, raw
-from protocols.dlt645.telling import (
+from protocols.dlt645.describe.description import (
     Description,
     Told,
     Wrong,
@@ -17,6 +16,7 @@ from protocols.dlt645.telling import (
     tell_no_data,
     tell_unknown,
 )
+from protocols.dlt645.frame import Frame, raw
 
 PROTOCOL: Final = "dlt645-1997"
 EMPTY_REPLIES: Final = frozenset(

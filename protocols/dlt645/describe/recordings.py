@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from protocols.dlt645 import batch
 from protocols.dlt645.bcd import ENERGY_WIDTH
-from protocols.dlt645.describe import describe_stream
-from protocols.dlt645.describe_2007 import PROTOCOL
+from protocols.dlt645.describe.frames import describe_stream
+from protocols.dlt645.describe.version_2007 import PROTOCOL
 from protocols.dlt645.frame import BROADCAST, OVERHEAD
 from protocols.dlt645.functions import FUNCTION_NAMES, READ
 from protocols.dlt645.identifiers import Kind, meaning
+from protocols.dlt645.prepared import energies as batch
 from protocols.dlt645.values import decode_values
 
 Told = dict[str, Any]

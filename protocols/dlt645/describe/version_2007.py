@@ -10,9 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from protocols.dlt645 import functions
-from protocols.dlt645.frame import Frame, raw
-from protocols.dlt645.identifiers import meaning
-from protocols.dlt645.telling import (
+from protocols.dlt645.describe.description import (
     Description,
     Told,
     Wrong,
@@ -22,6 +20,8 @@ from protocols.dlt645.telling import (
     tell_no_data,
     tell_unknown,
 )
+from protocols.dlt645.frame import Frame, raw
+from protocols.dlt645.identifiers import meaning
 
 PROTOCOL: Final = "dlt645-2007"
 ANY_TIME: Final = 0x99

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocols.dlt645 import describe_1997, describe_2007, functions, functions_1997
+from protocols.dlt645 import functions, functions_1997
+from protocols.dlt645.describe import version_1997 as describe_1997
+from protocols.dlt645.describe import version_2007 as describe_2007
+from protocols.dlt645.describe.description import Description, SkippedBytes, Wrong, parse_hex
 from protocols.dlt645.frame import Decoder, Frame
-from protocols.dlt645.telling import Description, SkippedBytes, Wrong, parse_hex
 from protocols.dlt645.values import Value
 from protocols.exchange import Skipped
 

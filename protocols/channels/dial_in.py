@@ -16,13 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, cast
 
-from protocols.channels.registration import HOLD_S, LONGEST_REGISTRATION, Greetings, Sieve
 from protocols.channels.streams import StreamChannel, reason
 from protocols.channels.tcp import keep_alive
+from protocols.dial_in.registration import HOLD_S, LONGEST_REGISTRATION, Greetings, Sieve
 from protocols.errors import LineDown
 
 BACKLOG: Final = 4096
@@ -568,14 +567,3 @@ class TerminalChannel(StreamChannel):
         if self._session is not None:
             self._session.asked()
         super().write(data)
-
-
-def server_tls(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
-    """TLS as a listener offers it; with `client_ca`, only to terminals with a certificate of that authority. OSError
-    (ssl.SSLError is one) when the files cannot be used."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-    if client_ca is not None:
-        context.load_verify_locations(client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context

@@ -1,0 +1,1 @@
+"""Registrations and heartbeats of terminals that dial in: a codec like the others, no I/O."""
