@@ -14,9 +14,9 @@ import click
 
 from config.profiles import load_profile
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
-from simulators.bench import CONTROL_HOST, Bench, frozen_registers
-from simulators.check import Mistake, ScenarioError
-from simulators.scenario import Scenario, load_scenario, site_clock
+from simulators.bench.check import Mistake, ScenarioError
+from simulators.bench.running import CONTROL_HOST, Bench, frozen_registers
+from simulators.bench.scenario import Scenario, load_scenario, site_clock
 
 
 def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> None:

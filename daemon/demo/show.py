@@ -32,7 +32,7 @@ from daemon.demo.proof import owed_fen, wrong_balances
 from daemon.transactions.archive import take_over_archive
 from daemon.transactions.payment import top_up
 from protocols.errors import MeterdError
-from simulators.remote import RemoteBench
+from simulators.bench.remote import RemoteBench
 from storage import ledger, migrate, readings, supply
 from storage.database import open_database
 

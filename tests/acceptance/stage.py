@@ -28,7 +28,7 @@ from daemon.acquisition.planning.wanted import due_day
 from daemon.demo.proof import owed_fen
 from daemon.transactions.archive import take_over_archive
 from daemon.transactions.payment import top_up
-from simulators.remote import RemoteBench
+from simulators.bench.remote import RemoteBench
 from storage import migrate
 
 METERD = str(Path(sys.executable).with_name("meterd"))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.remote import RemoteBench
+from simulators.bench.remote import RemoteBench
 from tests.acceptance.stage import METERD, Stage
 from tests.servers.certificates import make_certificates, tls_settings
 from tests.servers.mosquitto import LISTENER, Mosquitto, free_port

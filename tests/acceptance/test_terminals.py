@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from simulators.remote import RemoteBench
+from simulators.bench.remote import RemoteBench
 from tests.acceptance.stage import DAYS, METERD, SITE, ZONE, Stage, _end, _free_port
 
 pytestmark = [

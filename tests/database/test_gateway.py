@@ -17,11 +17,11 @@ from protocols.mqtt.messages import decode_down
 from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
 from protocols.mqtt.tasmota import Tasmota
-from simulators.bus import SimulatedBus
-from simulators.meter import SimulatedMeter
-from simulators.mqtt import SimulatedGateway
-from simulators.relay import Relay
-from simulators.scenario import site_clock
+from simulators.bench.scenario import site_clock
+from simulators.lines.bus import SimulatedBus
+from simulators.mqtt.gateway import SimulatedGateway
+from simulators.state.meter import SimulatedMeter
+from simulators.state.relay import Relay
 from tests.database.small_site import ARMED, DAY, OPEN, SHADOW, ZONE, Site, connect, freeze, pay, rows, store
 from tests.servers.mosquitto import LISTENER, Mosquitto
 

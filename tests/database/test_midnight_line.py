@@ -19,8 +19,8 @@ from daemon.control.guard import Policy
 from daemon.pipeline import Pipeline
 from protocols.channels.conversation import Timing
 from protocols.channels.tcp import TcpChannel
-from simulators.bench import Bench
-from simulators.scenario import parse_scenario
+from simulators.bench.running import Bench
+from simulators.bench.scenario import parse_scenario
 from tests.database.small_site import Site, connect, rows
 
 ZONE = ZoneInfo("Asia/Shanghai")

@@ -21,7 +21,7 @@ from config.tariffs import TariffVersion
 from daemon import metrics
 from daemon.cli import cli
 from daemon.control import guard
-from simulators.scenario import load_scenario
+from simulators.bench.scenario import load_scenario
 from storage.migrations import migrations
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ import pytest
 
 from protocols.dlt645.frame import Decoder, Frame, encode
 from protocols.exchange import Skipped
-from simulators.bus import SimulatedBus
-from simulators.faults import KINDS, LATE_MS, LONGEST_NOISE, Fault, Piece, noise
-from simulators.meter import SimulatedMeter
+from simulators.lines.bus import SimulatedBus
+from simulators.lines.faults import KINDS, LATE_MS, LONGEST_NOISE, Fault, Piece, noise
+from simulators.state.meter import SimulatedMeter
 
 FIRST, SECOND = "000000000006", "000000000007"
 READ_ADDRESS = Frame(FIRST, 0x13)

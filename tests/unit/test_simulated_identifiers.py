@@ -16,12 +16,12 @@ from protocols.dlt645.identifiers import VARIABLES, records
 from protocols.dlt645.values import decode_values
 from protocols.dlt645.writing import Authority
 from protocols.errors import MeterRefused
-from simulators.bus import SimulatedBus
-from simulators.load import MWH_PER_KWH, SHAPES, LoadCurve
-from simulators.meter import SimulatedMeter
-from simulators.meter_1997 import SimulatedMeter1997
-from simulators.relay import Relay
-from simulators.scenario import parse_scenario, site_clock
+from simulators.bench.scenario import parse_scenario, site_clock
+from simulators.dlt645.meter_1997 import SimulatedMeter1997
+from simulators.lines.bus import SimulatedBus
+from simulators.state.load import MWH_PER_KWH, SHAPES, LoadCurve
+from simulators.state.meter import SimulatedMeter
+from simulators.state.relay import Relay
 from tests.wire.test_simulated_settings import run
 
 METER = "000000000006"

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.dlt645.frame import Decoder, Frame, encode
-from simulators.clock import MeterClock
-from simulators.load import MWH_PER_DIGIT, MWH_PER_KWH, RATES, SHAPES, LoadCurve
-from simulators.meter import SimulatedMeter
-from simulators.relay import Relay, RelayKind
+from simulators.state.clock import MeterClock
+from simulators.state.load import MWH_PER_DIGIT, MWH_PER_KWH, RATES, SHAPES, LoadCurve
+from simulators.state.meter import SimulatedMeter
+from simulators.state.relay import Relay, RelayKind
 
 NO_LOAD = LoadCurve(mwh_per_day=0)
 NOON = datetime(2026, 5, 2, 12, 0, 0)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import simulators
 from protocols.dlt645.frame import Frame
-from simulators.check import ScenarioError
-from simulators.scenario import load_scenario, parse_scenario, site_clock
-from simulators.tables import FAULT_KINDS, FaultTable, FleetTable, LineTable, ModbusFleetTable
+from simulators.bench.check import ScenarioError
+from simulators.bench.scenario import load_scenario, parse_scenario, site_clock
+from simulators.bench.tables import FAULT_KINDS, FaultTable, FleetTable, LineTable, ModbusFleetTable
 from simulators.toml_lines import line_of, locate
 
 NOON = datetime(2026, 5, 2, 12)

@@ -33,12 +33,12 @@ from daemon.field.scan import Heard, Patience, Step, judge
 from daemon.field.scan import scan as scan_line
 from protocols.dlt645.frame import ANY_ADDRESS, Decoder, Frame, encode
 from protocols.errors import LineDown
-from simulators.bus import SimulatedBus
-from simulators.clock import MeterClock
-from simulators.lines import serve_pty, serve_tcp
-from simulators.load import LoadCurve
-from simulators.meter import SimulatedMeter
-from simulators.meter_1997 import SimulatedMeter1997
+from simulators.dlt645.meter_1997 import SimulatedMeter1997
+from simulators.lines.bus import SimulatedBus
+from simulators.lines.stream_lines import serve_pty, serve_tcp
+from simulators.state.clock import MeterClock
+from simulators.state.load import LoadCurve
+from simulators.state.meter import SimulatedMeter
 
 NOW = datetime(2026, 3, 2, 12, 0, 0)
 ADDRESSES = ("000000001600", "000000001601")

@@ -19,11 +19,11 @@ from protocols.dlt645.identifiers import meaning, records, to_1997, to_2007
 from protocols.dlt645.values import decode_values
 from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import Exchange, run_on_script
-from simulators.lines import serve_tcp
-from simulators.load import LoadCurve
-from simulators.meter import SimulatedMeter
-from simulators.meter_1997 import SimulatedMeter1997
-from simulators.scenario import parse_scenario, site_clock
+from simulators.bench.scenario import parse_scenario, site_clock
+from simulators.dlt645.meter_1997 import SimulatedMeter1997
+from simulators.lines.stream_lines import serve_tcp
+from simulators.state.load import LoadCurve
+from simulators.state.meter import SimulatedMeter
 
 METER = "000000001600"
 NOON = datetime(2026, 3, 1, 12, 0, 5)

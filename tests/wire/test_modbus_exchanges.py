@@ -30,8 +30,8 @@ from protocols.modbus.exchanges import (
 from protocols.modbus.frame import Frame
 from protocols.modbus.profile import Item, Profile, Relay, Span
 from protocols.reading import Quantity
-from simulators.meter import SimulatedMeter
-from simulators.modbus import SimulatedModbusMeter
+from simulators.modbus.meter import SimulatedModbusMeter
+from simulators.state.meter import SimulatedMeter
 
 T = TypeVar("T")
 NOON = datetime(2026, 5, 2, 12)

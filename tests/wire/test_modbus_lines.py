@@ -37,10 +37,10 @@ from protocols.modbus.exchanges import (
     set_relay,
 )
 from protocols.reading import Quantity
-from simulators import lines
-from simulators.bench import Bench
-from simulators.check import ScenarioError
-from simulators.scenario import parse_scenario
+from simulators.bench.check import ScenarioError
+from simulators.bench.running import Bench
+from simulators.bench.scenario import parse_scenario
+from simulators.lines import stream_lines as lines
 from tests.servers.mbpoll import Polled, mbpoll
 
 SDM, DDS = load_profile("eastron-sdm630"), load_profile("hiking-dds238")

@@ -18,10 +18,10 @@ from protocols.channels.mqtt.channel import MqttChannel
 from protocols.channels.mqtt.connection import MOST_UNREAD, MqttConnection, PublishRefused, SubscriptionRefused
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import ControlForbidden, LineDown, NoReply
-from simulators.bus import SimulatedBus
-from simulators.faults import Fault
-from simulators.meter import SimulatedMeter
-from simulators.mqtt import SimulatedGateway
+from simulators.lines.bus import SimulatedBus
+from simulators.lines.faults import Fault
+from simulators.mqtt.gateway import SimulatedGateway
+from simulators.state.meter import SimulatedMeter
 from tests.servers.certificates import make_certificates, tls_settings
 from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto, plugin
 

@@ -30,11 +30,11 @@ from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
 from protocols.mqtt.state_grid import StateGrid
 from protocols.mqtt.tasmota import Tasmota
-from simulators.bus import SimulatedBus
-from simulators.faults import Fault
-from simulators.meter import SimulatedMeter
-from simulators.mqtt import SimulatedGateway
-from simulators.scenario import parse_scenario, site_clock
+from simulators.bench.scenario import parse_scenario, site_clock
+from simulators.lines.bus import SimulatedBus
+from simulators.lines.faults import Fault
+from simulators.mqtt.gateway import SimulatedGateway
+from simulators.state.meter import SimulatedMeter
 from storage.archive import SiteMeter
 from tests.presence import presence
 from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto
@@ -717,7 +717,7 @@ def test_a_command_is_done_once_for_each_id_and_never_after_its_expiry(broker):
 
 
 def test_a_scenario_may_have_meters_behind_a_broker(broker):
-    from simulators.bench import Bench
+    from simulators.bench.running import Bench
 
     text = f"""
 [lines.gw]

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from simulators.lines import serve_tcp
-from simulators.load import LoadCurve
-from simulators.meter import SimulatedMeter
+from simulators.lines.stream_lines import serve_tcp
+from simulators.state.load import LoadCurve
+from simulators.state.meter import SimulatedMeter
 
 CLIENT = """
 import json, sys

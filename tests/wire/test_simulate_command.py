@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from protocols.dlt645.frame import Decoder, Frame, encode
-from simulators.remote import BenchRefused, RemoteBench
+from simulators.bench.remote import BenchRefused, RemoteBench
 
 ROOT = Path(__file__).parents[2]
 METERD = [sys.executable, "-c", "from daemon.cli import main; main()"]

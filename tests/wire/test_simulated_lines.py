@@ -11,10 +11,10 @@ from time import monotonic
 import pytest
 
 from protocols.dlt645.frame import WAKE_UP, Frame, encode
-from simulators.bus import SimulatedBus
-from simulators.faults import Fault
-from simulators.lines import BITS_PER_CHARACTER, BYTE_GAP_S, LinkTaken, serve_pty, serve_tcp
-from simulators.meter import SimulatedMeter
+from simulators.lines.bus import SimulatedBus
+from simulators.lines.faults import Fault
+from simulators.lines.stream_lines import BITS_PER_CHARACTER, BYTE_GAP_S, LinkTaken, serve_pty, serve_tcp
+from simulators.state.meter import SimulatedMeter
 
 ADDRESSES = ["000000000006", "000000000007"]
 REQUEST = WAKE_UP + bytes.fromhex("68 060000000000 68 13 00 E9 16")

@@ -13,8 +13,8 @@ from protocols.dlt645.frame import Frame
 from protocols.dlt645.writing import Authority
 from protocols.errors import MeterRefused
 from protocols.exchange import Exchange
-from simulators.load import MWH_PER_KWH, LoadCurve
-from simulators.meter import SimulatedMeter
+from simulators.state.load import MWH_PER_KWH, LoadCurve
+from simulators.state.meter import SimulatedMeter
 
 METER = "000000001600"
 NOW = datetime(2026, 3, 2, 12, 30, 0)

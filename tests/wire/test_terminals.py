@@ -25,9 +25,9 @@ from protocols.channels.tls import server_tls
 from protocols.dial_in.registration import ANSWER_GAP_S, Greetings, Sieve, heartbeat, registration
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import LineDown
-from simulators.bus import SimulatedBus
-from simulators.meter import SimulatedMeter
-from simulators.terminals import SimulatedTerminal, dialling_in
+from simulators.lines.bus import SimulatedBus
+from simulators.lines.dialled_terminals import SimulatedTerminal, dialling_in
+from simulators.state.meter import SimulatedMeter
 
 PATIENCE_S = 10
 ADDRESS = "000000000006"

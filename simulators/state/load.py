@@ -12,7 +12,7 @@ from datetime import date, datetime
 from itertools import accumulate
 from typing import Final
 
-from simulators.chance import below
+from simulators.state.seeded import below
 
 MWH_PER_KWH: Final = 1_000_000
 """Energy is counted in thousandths of a watt-hour; a register shows whole 0.01 kWh of it."""

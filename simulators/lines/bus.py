@@ -12,10 +12,10 @@ from typing import Any, Literal
 from protocols.dlt645.frame import BROADCAST, Decoder, Frame, encode
 from protocols.exchange import StreamDecoder
 from protocols.modbus import frame as modbus
-from simulators.chance import below, series
-from simulators.faults import Fault, Piece, spoil, spoil_bytes, strike
-from simulators.meter import SimulatedMeter
-from simulators.modbus import SimulatedModbusMeter
+from simulators.lines.faults import Fault, Piece, spoil, spoil_bytes, strike
+from simulators.modbus.meter import SimulatedModbusMeter
+from simulators.state.meter import SimulatedMeter
+from simulators.state.seeded import below, series
 
 NO_DELAY = (0, 0)
 ModbusForm = Literal["rtu", "tcp"]

@@ -17,11 +17,10 @@ from protocols.dlt645 import functions
 from protocols.dlt645.bcd import decode_time, encode_bcd
 from protocols.dlt645.frame import BROADCAST, Frame
 from protocols.errors import FrameError
-from simulators import answers, happenings, load_records, records
-from simulators.chance import happens, series
-from simulators.clock import MeterClock
-from simulators.demand import Demand
-from simulators.freezes import (
+from simulators.dlt645 import answers, load_records
+from simulators.dlt645 import event_records as happenings
+from simulators.dlt645.demand import Demand
+from simulators.dlt645.freezes import (
     DAILY,
     FREEZE_NOW,
     INSTANT,
@@ -33,11 +32,14 @@ from simulators.freezes import (
     has_switched,
     numbered,
 )
-from simulators.load import MWH_PER_DIGIT, MWH_PER_KWH, RATES, REGISTER_WRAPS, LoadCurve
-from simulators.parameters import Parameters
-from simulators.records import Records
-from simulators.relay import Relay, RelayRefused
-from simulators.security import HEAD_WIDTH, OTHER_ERROR, SecurityModule
+from simulators.dlt645.security import HEAD_WIDTH, OTHER_ERROR, SecurityModule
+from simulators.state import records
+from simulators.state.clock import MeterClock
+from simulators.state.load import MWH_PER_DIGIT, MWH_PER_KWH, RATES, REGISTER_WRAPS, LoadCurve
+from simulators.state.parameters import Parameters
+from simulators.state.records import Records
+from simulators.state.relay import Relay, RelayRefused
+from simulators.state.seeded import happens, series
 
 FRAME_LIMIT: Final = 200
 BROADCAST_TIME_LIMIT: Final = timedelta(minutes=5)

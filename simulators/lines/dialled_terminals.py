@@ -10,8 +10,8 @@ from random import Random
 from typing import Final, Literal, cast
 
 from protocols.channels.tcp import keep_alive
-from simulators.bus import SimulatedBus
-from simulators.lines import Cut, Talker
+from simulators.lines.bus import SimulatedBus
+from simulators.lines.stream_lines import Cut, Talker
 
 MERGE_S: Final = 0.05
 """A terminal that merges waits so long for more before it sends."""

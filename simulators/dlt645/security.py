@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulators.chance import series
+from simulators.state.seeded import series
 
 AUTHENTICATION: Final = "070000"
 FAMILY: Final = "07"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
 
 from protocols.dlt645.frame import Frame, encode
-from simulators.chance import below, happens, throw
+from simulators.state.seeded import below, happens, throw
 
 FaultKind = Literal[
     "lost_request",

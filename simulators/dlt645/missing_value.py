@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from protocols.dlt645.identifiers import Kind, meaning, parts_of
 
 if TYPE_CHECKING:
-    from simulators.meter import SimulatedMeter
+    from simulators.state.meter import SimulatedMeter
 
 
 def absent(meter: SimulatedMeter, identifier: bytes) -> bytes | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from protocols.dlt645.identifiers import BLOCK, Kind, Meaning, meaning
 from protocols.errors import FrameError
-from simulators.load import RATE_OF_HOUR
+from simulators.state.load import RATE_OF_HOUR
 
 DAY_SLOTS: Final = 8
 

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from simulators.freezes import settlements
+from simulators.dlt645.freezes import settlements
 
 if TYPE_CHECKING:
-    from simulators.meter import SimulatedMeter
+    from simulators.state.meter import SimulatedMeter
 
 PERIOD: Final = "04000103"
 SLIDE: Final = "04000104"

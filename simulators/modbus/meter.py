@@ -15,8 +15,8 @@ from protocols.modbus.frame import Frame, parse
 from protocols.modbus.profile import TARIFFS, Item, Profile
 from protocols.modbus.values import encode
 from protocols.reading import Quantity
-from simulators.meter import SimulatedMeter
-from simulators.relay import RelayRefused
+from simulators.state.meter import SimulatedMeter
+from simulators.state.relay import RelayRefused
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from protocols.dlt645.frame import BROADCAST, Frame
 from protocols.dlt645.identifiers import Field, Kind, meaning, to_2007
 from protocols.dlt645.values import SEPARATOR
 from protocols.errors import FrameError
-from simulators import answers
-from simulators.meter import SimulatedMeter, is_address
+from simulators.dlt645 import answers
+from simulators.state.meter import SimulatedMeter, is_address
 
 ILLEGAL_DATA: Final = 0x01
 WRONG_PASSWORD: Final = 0x04

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from protocols.dlt645.bcd import decode_bcd, encode_bcd, encode_time
 from protocols.dlt645.identifiers import BLOCK, meaning
-from simulators.absent import absent
-from simulators.energies import RECORDED, demand_of_phase, demands, energies, of_phase
-from simulators.freezes import settlements
-from simulators.records import KEPT
-from simulators.variables import volts
+from simulators.dlt645.energies import RECORDED, demand_of_phase, demands, energies, of_phase
+from simulators.dlt645.freezes import settlements
+from simulators.dlt645.missing_value import absent
+from simulators.dlt645.variables import volts
+from simulators.state.records import KEPT
 
 if TYPE_CHECKING:
-    from simulators.meter import SimulatedMeter
+    from simulators.state.meter import SimulatedMeter
 
 TIME: Final = "ss mm hh DD MM YY"
 OPERATOR_WIDTH: Final = 4

@@ -15,17 +15,8 @@ from zoneinfo import ZoneInfo
 
 from protocols.errors import MeterdError
 from protocols.modbus.profile import Profile
-from simulators.bus import SimulatedBus
-from simulators.chance import below, series
-from simulators.check import Checker, Mistake, ScenarioError
-from simulators.clock import MeterClock
-from simulators.faults import KINDS, Fault
-from simulators.load import MWH_PER_KWH, SHAPES, LoadCurve
-from simulators.meter import MeterEvent, SimulatedMeter
-from simulators.meter_1997 import SimulatedMeter1997
-from simulators.modbus import SimulatedModbusMeter
-from simulators.relay import Relay, RelayKind
-from simulators.tables import (
+from simulators.bench.check import Checker, Mistake, ScenarioError
+from simulators.bench.tables import (
     DLT645_1997,
     METER_TYPES,
     STUCK_RELAY,
@@ -35,6 +26,15 @@ from simulators.tables import (
     MeterTable,
     ModbusFleetTable,
 )
+from simulators.dlt645.meter_1997 import SimulatedMeter1997
+from simulators.lines.bus import SimulatedBus
+from simulators.lines.faults import KINDS, Fault
+from simulators.modbus.meter import SimulatedModbusMeter
+from simulators.state.clock import MeterClock
+from simulators.state.load import MWH_PER_KWH, SHAPES, LoadCurve
+from simulators.state.meter import MeterEvent, SimulatedMeter
+from simulators.state.relay import Relay, RelayKind
+from simulators.state.seeded import below, series
 from simulators.toml_lines import locate
 
 MICRO: Final = 1_000_000

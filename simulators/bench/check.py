@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from protocols.dlt645.frame import BROADCAST
 from protocols.errors import MeterdError
 from protocols.modbus.profile import Profile
-from simulators.tables import (
+from simulators.bench.tables import (
     DEFAULT_HOST,
     HIGHEST_UNIT,
     MODBUS,

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from protocols.dlt645.bcd import encode_bcd, encode_time
-from simulators.demand import Demand, maximum_demands
-from simulators.freezes import FREEZE_TIME
-from simulators.load import MWH_PER_DIGIT, REGISTER_WRAPS
+from simulators.dlt645.demand import Demand, maximum_demands
+from simulators.dlt645.freezes import FREEZE_TIME
+from simulators.state.load import MWH_PER_DIGIT, REGISTER_WRAPS
 
 if TYPE_CHECKING:
-    from simulators.meter import SimulatedMeter
+    from simulators.state.meter import SimulatedMeter
 
 KINDS: Final = 11
 REACTIVE_PERMILLE: Final = 330

@@ -12,9 +12,9 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from protocols.dial_in.registration import fixed_bytes
-from simulators.faults import KINDS
-from simulators.load import SHAPES
-from simulators.meter import FRAME_LIMIT, EmptyFreeze
+from simulators.lines.faults import KINDS
+from simulators.state.load import SHAPES
+from simulators.state.meter import FRAME_LIMIT, EmptyFreeze
 
 DEFAULT_HOST: Final = "127.0.0.1"
 MOST_METERS: Final = 100_000

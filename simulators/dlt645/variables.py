@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from protocols.dlt645.bcd import encode_bcd
 from protocols.dlt645.identifiers import BLOCK
-from simulators.demand import present_demand_mw
-from simulators.energies import APPARENT_PERMILLE, REACTIVE_PERMILLE
-from simulators.freezes import has_switched
-from simulators.load import RATE_OF_HOUR
+from simulators.dlt645.demand import present_demand_mw
+from simulators.dlt645.energies import APPARENT_PERMILLE, REACTIVE_PERMILLE
+from simulators.dlt645.freezes import has_switched
+from simulators.state.load import RATE_OF_HOUR
 
 if TYPE_CHECKING:
-    from simulators.meter import SimulatedMeter
+    from simulators.state.meter import SimulatedMeter
 
 VOLTAGE, CURRENT, ACTIVE_POWER, REACTIVE_POWER, APPARENT_POWER, POWER_FACTOR, PHASE_ANGLE = range(1, 8)
 """DI2 of what every phase has."""

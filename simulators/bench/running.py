@@ -16,14 +16,14 @@ from typing import Any, Final, cast
 
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.errors import MeterdError
-from simulators.bus import SimulatedBus
-from simulators.lines import Cut, PtyLine, TcpLine
-from simulators.meter import MeterEvent, SimulatedMeter
-from simulators.mqtt import Flavour, SimulatedGateway
-from simulators.relay import RelayRefused
-from simulators.scenario import Scenario, site_clock
-from simulators.tables import LineTable
-from simulators.terminals import SimulatedTerminal
+from simulators.bench.scenario import Scenario, site_clock
+from simulators.bench.tables import LineTable
+from simulators.lines.bus import SimulatedBus
+from simulators.lines.dialled_terminals import SimulatedTerminal
+from simulators.lines.stream_lines import Cut, PtyLine, TcpLine
+from simulators.mqtt.gateway import Flavour, SimulatedGateway
+from simulators.state.meter import MeterEvent, SimulatedMeter
+from simulators.state.relay import RelayRefused
 
 CONTROL_HOST: Final = "127.0.0.1"
 EVENTS_KEPT: Final = 100_000

@@ -10,12 +10,12 @@ from protocols.dlt645.bcd import decode_bcd, decode_time, encode_time
 from protocols.dlt645.identifiers import BLOCK, meaning
 from protocols.dlt645.load_records import BLOCK_END, RECORD_END, RECORD_START, STORED_AT
 from protocols.errors import FrameError
-from simulators import variables
-from simulators.energies import energies
-from simulators.freezes import Freeze
+from simulators.dlt645 import variables
+from simulators.dlt645.energies import energies
+from simulators.dlt645.freezes import Freeze
 
 if TYPE_CHECKING:
-    from simulators.meter import SimulatedMeter
+    from simulators.state.meter import SimulatedMeter
 
 RECORD_INTERVAL: Final = timedelta(hours=1)
 RECORDS_KEPT: Final = 62 * 24

@@ -37,12 +37,12 @@ from protocols.mqtt.messages import (
     encode,
 )
 from protocols.mqtt.transparent import Wrapping, unwrap, wrap
-from simulators.bus import SimulatedBus
-from simulators.chance import series
-from simulators.faults import LATE_MS, Fault, strike
-from simulators.freezes import Freeze
-from simulators.lines import Cut, Talker
-from simulators.meter import SimulatedMeter
+from simulators.dlt645.freezes import Freeze
+from simulators.lines.bus import SimulatedBus
+from simulators.lines.faults import LATE_MS, Fault, strike
+from simulators.lines.stream_lines import Cut, Talker
+from simulators.state.meter import SimulatedMeter
+from simulators.state.seeded import series
 
 Flavour = Literal["own", "transparent", "tasmota", "shelly"]
 LONGEST_PAUSE_S: Final = 5.0

@@ -14,7 +14,7 @@ from protocols.dlt645.bcd import decode_time
 from protocols.errors import FrameError
 
 if TYPE_CHECKING:
-    from simulators.meter import SimulatedMeter
+    from simulators.state.meter import SimulatedMeter
 
 FREEZE_TIME: Final = "mm hh DD MM YY"
 SCHEDULED, INSTANT, HOURLY, DAILY = 0x00, 0x01, 0x04, 0x06

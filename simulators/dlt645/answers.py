@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 from protocols.dlt645.bcd import encode_bcd, encode_time
 from protocols.dlt645.identifiers import BLOCK, meaning
-from simulators import happenings, variables
-from simulators.absent import absent
-from simulators.energies import KINDS, PHASE_A, demands, energies, phase_energy, registers_on_the_wire
-from simulators.freezes import DAILY, FREEZE_TIME, HOURLY, KEPT, SETTLEMENTS_KEPT, Freeze, numbered, settlements
-from simulators.records import KEPT as RECORDS_KEPT
-from simulators.variables import pick
+from simulators.dlt645 import event_records as happenings
+from simulators.dlt645 import variables
+from simulators.dlt645.energies import KINDS, PHASE_A, demands, energies, phase_energy, registers_on_the_wire
+from simulators.dlt645.freezes import DAILY, FREEZE_TIME, HOURLY, KEPT, SETTLEMENTS_KEPT, Freeze, numbered, settlements
+from simulators.dlt645.missing_value import absent
+from simulators.dlt645.variables import pick
+from simulators.state.records import KEPT as RECORDS_KEPT
 
 if TYPE_CHECKING:
-    from simulators.meter import SimulatedMeter
+    from simulators.state.meter import SimulatedMeter
 
 PURCHASES: Final = 1
 """Whoever has a remaining amount bought it once, when the meter was installed."""

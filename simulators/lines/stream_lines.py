@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from protocols.exchange import Skipped
-from simulators.bus import SimulatedBus
-from simulators.meter import SimulatedMeter
+from simulators.lines.bus import SimulatedBus
+from simulators.state.meter import SimulatedMeter
 
 BITS_PER_CHARACTER: Final = 11
 """1 start, 8 data, parity, 1 stop."""

@@ -1,0 +1,1 @@
+"""Scenarios: a bench of simulated meters from a file, run and steered from outside."""

@@ -1,0 +1,1 @@
+"""How a simulated meter answers DL/T 645."""

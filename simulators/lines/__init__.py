@@ -1,0 +1,1 @@
+"""Where the bytes of simulated meters travel, and the faults on the way."""

@@ -1,0 +1,1 @@
+"""A simulated meter that answers Modbus."""

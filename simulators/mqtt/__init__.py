@@ -1,0 +1,1 @@
+"""Simulated meters behind an MQTT gateway."""

@@ -1,0 +1,1 @@
+"""What is true of a simulated meter, whatever it is asked."""
