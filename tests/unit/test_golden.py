@@ -2,7 +2,7 @@
 
 `golden_open.json` is the project's own file of worked cases (domain/golden_open.json, schema version 1.0), copied
 unchanged; its results were computed exactly and independently of this program. The same cases go through pipeline and
-database in tests/database/test_golden_cases.py.
+database in tests/database/transactions/test_golden_cases.py.
 """
 
 from datetime import date, datetime, time, timedelta
@@ -16,7 +16,9 @@ from daemon.quality.judgement import failing_rules
 from daemon.quality.register import ChainPoint, Register, register_delta
 from tests.unit.golden_cases import CASES, SETTLED_FLAT, flat_case, steps
 
-COVERED_ELSEWHERE = {"O19": "top-ups in tests/database/test_golden_cases.py; reverse_topup is not built yet"}
+COVERED_ELSEWHERE = {
+    "O19": "top-ups in tests/database/transactions/test_golden_cases.py; reverse_topup is not built yet"
+}
 NOT_COVERED_YET = {
     "O03": "time-of-use prices",
     "O04": "ladder prices",

@@ -22,8 +22,7 @@ from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame, encode
 from protocols.dlt645.prepared import many
 from protocols.errors import LineDown
-from tests.wire.conftest import tcp_server
-from tests.wire.polls import (
+from tests.wire.acquisition.polls import (
     ALWAYS,
     CLOCK,
     ENERGIES,
@@ -42,6 +41,7 @@ from tests.wire.polls import (
     reply,
     truth,
 )
+from tests.wire.conftest import tcp_server
 
 LINES = 100
 """More than there are seats at first."""

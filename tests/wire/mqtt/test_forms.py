@@ -23,7 +23,7 @@ from protocols.mqtt.tasmota import Tasmota
 from protocols.mqtt.transparent import unwrap, wrap
 from protocols.reading import Quantity
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 SCHEMA = json.loads((DOCS / "mqtt.schema.json").read_text(encoding="utf-8"))
 METER = "000000001600"
 EXPIRES = datetime(2026, 5, 2, 0, 10, tzinfo=UTC)

@@ -15,7 +15,7 @@ import pytest
 from protocols.dlt645.frame import Decoder, Frame, encode
 from simulators.bench.remote import BenchRefused, RemoteBench
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 METERD = [sys.executable, "-c", "from daemon.cli import main; main()"]
 TRIPPED = "000000000003"
 

@@ -8,7 +8,7 @@ from daemon.transactions.release import abandon_trip, is_still_released
 from daemon.transactions.sweep import sweep
 from storage import supply
 from tests.database.small_site import ARMED, DAY, NOW, OPEN, Site, balance, connect, freeze, on, pay, rows, store
-from tests.database.test_supply import CLOSED, cut, exhausted, order, sent, supply_of
+from tests.database.transactions.test_supply import CLOSED, cut, exhausted, order, sent, supply_of
 
 
 def test_a_trip_that_was_paid_while_its_meter_was_being_asked_is_not_sent(database_url):

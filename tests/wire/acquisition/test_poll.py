@@ -20,8 +20,7 @@ from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame, encode
 from protocols.errors import LineDown
-from tests.wire.conftest import tcp_server
-from tests.wire.polls import (
+from tests.wire.acquisition.polls import (
     ALWAYS,
     CLOCK,
     ENERGIES,
@@ -46,6 +45,7 @@ from tests.wire.polls import (
     truth,
     value,
 )
+from tests.wire.conftest import tcp_server
 
 
 @pytest.fixture(params=["alone", "together"])

@@ -19,7 +19,7 @@ from protocols.modbus.profile import ORDERS, TYPES, Item, Order, Profile, Regist
 from protocols.modbus.values import decode, encode, interpret, ordered, unordered
 from protocols.reading import Quantity
 
-DOCS = Path(__file__).parents[2] / "docs" / "modbus.md"
+DOCS = Path(__file__).parents[3] / "docs" / "modbus.md"
 ENERGY = Quantity.FORWARD_ACTIVE_ENERGY
 LARGEST = Decimal("3.4028235e38")
 

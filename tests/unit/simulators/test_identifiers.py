@@ -22,7 +22,7 @@ from simulators.lines.bus import SimulatedBus
 from simulators.state.load import MWH_PER_KWH, SHAPES, LoadCurve
 from simulators.state.meter import SimulatedMeter
 from simulators.state.relay import Relay
-from tests.wire.test_simulated_settings import run
+from tests.wire.simulators.test_settings import run
 
 METER = "000000000006"
 NOON = datetime(2026, 5, 20, 12, 0)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from daemon.cli import cli, main
 from daemon.field.serial_ports import holders, is_unstable, stable_name, unstable_in_words
 
-EXAMPLE = Path(__file__).parents[2] / "config" / "example"
+EXAMPLE = Path(__file__).parents[3] / "config" / "example"
 
 
 @pytest.mark.parametrize("device", ["/dev/ttyUSB0", "/dev/ttyACM12"])

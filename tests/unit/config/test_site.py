@@ -94,7 +94,7 @@ def test_a_good_site_is_loaded_with_its_units(tmp_path):
 
 
 def test_the_example_site_has_no_mistake():
-    load_site(Path(__file__).parents[2] / "config" / "example" / "meterd.toml")
+    load_site(Path(__file__).parents[3] / "config" / "example" / "meterd.toml")
 
 
 def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):

@@ -19,7 +19,7 @@ from simulators.toml_lines import line_of, locate
 
 NOON = datetime(2026, 5, 2, 12)
 SCENARIOS = Path(simulators.__file__).parent / "scenarios"
-DOCS = Path(__file__).parents[2] / "docs" / "simulators.md"
+DOCS = Path(__file__).parents[3] / "docs" / "simulators.md"
 
 TWO_LINES = """
 zone = "Asia/Shanghai"

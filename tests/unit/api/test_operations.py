@@ -14,7 +14,7 @@ from daemon.acquisition.on_demand import OnDemand
 from daemon.acquisition.wire_line import Line
 from daemon.api.operations import MOST_UNREAD, BadRequest, Requests
 from daemon.runtime.supervision import Supervisor
-from tests.unit.test_watching import an_idle_line
+from tests.unit.test_health import an_idle_line
 
 ZONE = ZoneInfo("Asia/Shanghai")
 
