@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 from config.load import LoadedSite
 from config.settings import Site
 from daemon import metrics
-from daemon.acquisition.lines import Routes
+from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import OnDemand
 from daemon.acquisition.planning.wanted import due_day
 from daemon.api import http, unix_socket
@@ -72,7 +72,7 @@ async def run(site: LoadedSite) -> None:
         storing = await opened.enter_async_context(Supervisor())
         listeners = await opened.enter_async_context(open_listeners(site))
         running, lag = Supervisor(), LoopLag()
-        routes = Routes(running)
+        routes = Lines(running)
         pipeline = Pipeline(pool, authority, batch_readings=settings.collection.batch_readings, stored=routes.stored)
         opened.push_async_callback(pipeline.finish)
         await opened.enter_async_context(running)
@@ -129,7 +129,7 @@ def _lines(settings: Site) -> int:
     return len(settings.line) + len(settings.gateway) + TERMINALS_AT_ONCE * len(settings.listener)
 
 
-async def _wake_lines(url: str, routes: Routes) -> None:
+async def _wake_lines(url: str, routes: Lines) -> None:
     """Wake a line as soon as a command for it is committed."""
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("LISTEN meterd_command")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from daemon.acquisition.line import Route
+from daemon.acquisition.line import Line
 from daemon.control.authority import Authority
 from daemon.runtime import systemd
 
@@ -15,7 +15,7 @@ STUCK_AFTER_S = 60.0
 """A line's task that took no step for so long is stuck: /healthz says so and systemd restarts the daemon."""
 
 
-def health(lines: Iterable[Route], authority: Authority) -> tuple[bool, dict[str, Any]]:
+def health(lines: Iterable[Line], authority: Authority) -> tuple[bool, dict[str, Any]]:
     """(no line is stuck, what /healthz shows). A line that is down, a listener none of whose terminals is connected, or
     a database that is away, degrades only."""
     now = time.monotonic()
@@ -55,13 +55,13 @@ def health(lines: Iterable[Route], authority: Authority) -> tuple[bool, dict[str
     }
 
 
-def _is_stuck(line: Route, now: float) -> bool:
+def _is_stuck(line: Line, now: float) -> bool:
     """It gave no sign of life for too long. A terminal's line gives none while it waits for the call."""
     waits = line.is_one_of_many and not line.up
     return not waits and now - line.progress > max(STUCK_AFTER_S, line.longest_step_s)
 
 
-async def feed_watchdog(lines: Iterable[Route]) -> None:
+async def feed_watchdog(lines: Iterable[Line]) -> None:
     """Tell systemd that we are alive as long as every line makes progress."""
     period_s = systemd.watchdog_period_s()
     while True:

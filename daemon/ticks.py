@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
-from daemon.acquisition.line import Route
+from daemon.acquisition.line import Line
 from daemon.control.authority import Authority
 from daemon.site.listeners import Listener
 from daemon.transactions.sweep import sweep
@@ -36,7 +36,7 @@ GAP_SCAN_S = 15 * 60
 async def ticking(
     pool: AsyncConnectionPool[Any],
     authority: Authority,
-    routes: Iterable[Route],
+    routes: Iterable[Line],
     listeners: Collection[Listener],
     scan_gaps: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[None]:
@@ -77,7 +77,7 @@ async def ticking(
         scheduler.shutdown(wait=False)
 
 
-async def _show_lines(lines: Iterable[Route]) -> None:
+async def _show_lines(lines: Iterable[Line]) -> None:
     """The lines' figures by the names they are shown as: all terminals of a listener are one."""
     sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for number, line in enumerate(list(lines)):

@@ -21,13 +21,13 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
-from daemon.acquisition.line import FIRST_MISSING_S, Pace, Route
+from daemon.acquisition.line import FIRST_MISSING_S, Line, Pace
 from daemon.acquisition.planning.midnight import near_midnight, nearest_midnight
-from daemon.acquisition.planning.reads import Outcome, Question, Told
+from daemon.acquisition.planning.reads import Outcome, ReadRequest, ReadResult
 from daemon.acquisition.planning.wanted import first_day
 from daemon.acquisition.wire_line import UNTRUSTED_DATES
 from daemon.control.authority import Authority
-from daemon.control.commands import TRIP_EXPIRY, Order
+from daemon.control.commands import TRIP_EXPIRY, CommandStep
 from daemon.quality.arrival import Arrival
 from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day
 from protocols.channels.mqtt.broker_socket import Broker
@@ -64,7 +64,7 @@ MOST_COMPLAINTS = 1000
 """Topics whose messages were not understood are told once each, and so many of them at most."""
 
 
-class Gateway(Route):
+class BrokerLine(Line):
     """The task of one gateway and what it knows.
 
     `devices`: what the family calls each meter, by address; a meter that is left out is called by its address.
@@ -128,7 +128,7 @@ class Gateway(Route):
             connection.acknowledge(message)
 
     def rebuild(self, present: Mapping[int, int], newest: date) -> None:
-        """See Route. What waits for its acknowledgement and is stored, is acknowledged."""
+        """See Line. What waits for its acknowledgement and is stored, is acknowledged."""
         super().rebuild(present, newest)
         for meter, day in list(self._unstored):
             age = (newest - day).days
@@ -486,29 +486,29 @@ class Gateway(Route):
 
     async def _answer_some(self, connection: MqttConnection) -> bool:
         """Read what is asked for first, some at once; False when nothing is."""
-        questions: list[Question] = []
+        questions: list[ReadRequest] = []
         while len(questions) < MOST_ASKED and (question := self._questions.next(time.monotonic())) is not None:
             questions.append(question)
         await _together(self._answer_one(connection, question) for question in questions)
         return bool(questions)
 
-    async def _answer_one(self, connection: MqttConnection, question: Question) -> None:
+    async def _answer_one(self, connection: MqttConnection, question: ReadRequest) -> None:
         number = self._number[question.meter_id]
-        told = Told("line_down", reason="the gateway was left while it was asked")
+        told = ReadResult("line_down", reason="the gateway was left while it was asked")
         try:
             told = await self._read_for(connection, number, question)
         except NoReply as error:
             self._was_silent(number, str(error))
-            told = Told("silent", reason=str(error))
+            told = ReadResult("silent", reason=str(error))
         except PublishRefused as error:
-            told = Told("refused", reason=str(error))
+            told = ReadResult("refused", reason=str(error))
         except LineDown as error:
-            told = Told("line_down", reason=str(error))
+            told = ReadResult("line_down", reason=str(error))
             raise
         finally:
             question.settle(told)
 
-    async def _read_for(self, connection: MqttConnection, number: int, question: Question) -> Told:
+    async def _read_for(self, connection: MqttConnection, number: int, question: ReadRequest) -> ReadResult:
         family, device, meter = self._family, self._device[number], self.meters[number]
         what = f"for the {question.what} of {meter.address}"
         outgoing: Outgoing | None = None
@@ -522,7 +522,7 @@ class Gateway(Route):
             case "relay" if family.read_relay is not None and self._has_relay(meter.address):
                 outgoing, kind = family.read_relay(device, _new_token(), self._expiry()), RelayTold
         if outgoing is None:
-            return Told("unsupported", reason=f"no {question.what} can be asked for here")
+            return ReadResult("unsupported", reason=f"no {question.what} can be asked for here")
         told = await self._ask(connection, device, outgoing, what, kind)
         if isinstance(told, Answered):
             outcomes: dict[str, Outcome] = {
@@ -531,18 +531,18 @@ class Gateway(Route):
                 "refused": "refused",
                 "expired": "expired",
             }
-            return Told(outcomes.get(told.outcome, "unreadable"), reason=told.reason)
+            return ReadResult(outcomes.get(told.outcome, "unreadable"), reason=told.reason)
         self._was_heard(number)
         if isinstance(told, RelayTold):
-            return Told("ok", _relay_state(told))
+            return ReadResult("ok", _relay_state(told))
         assert isinstance(told, FreezeTold | RegistersTold)
         if told.registers[0] is None or (isinstance(told, FreezeTold) and freeze_day(told.frozen_at) != question.day):
-            return Told("no_data", reason="the gateway has no value of that day")
-        return Told("ok", _cut_off(told.registers, meter.decimals))
+            return ReadResult("no_data", reason="the gateway has no value of that day")
+        return ReadResult("ok", _cut_off(told.registers, meter.decimals))
 
     # --- supply ---------------------------------------------------------------------------------------------------
 
-    async def _obey(self, connection: MqttConnection, order: Order) -> None:
+    async def _obey(self, connection: MqttConnection, order: CommandStep) -> None:
         number = self._number.get(order.command.meter_id)
         if number is None:
             await self._orders.disown(order)

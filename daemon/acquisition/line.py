@@ -17,12 +17,12 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
 from daemon.acquisition.planning.midnight import Midnights, near_midnight
-from daemon.acquisition.planning.reads import Question, Questions
-from daemon.acquisition.planning.reply_times import Patience
+from daemon.acquisition.planning.reads import ReadRequest, ReadRequests
+from daemon.acquisition.planning.reply_times import ReplyTimeouts
 from daemon.acquisition.planning.wanted import Wanted, due_day
-from daemon.acquisition.wakeup import Bell
+from daemon.acquisition.wakeup import Signal
 from daemon.control.authority import Authority
-from daemon.transactions.line_commands import Orders
+from daemon.transactions.line_commands import LineCommands
 from protocols.errors import LineDown
 from storage.archive import SiteMeter
 
@@ -44,7 +44,7 @@ class Pace:
     reconnect_s: float
 
 
-class Route(ABC):
+class Line(ABC):
     """One way to meters, owned by one task (`run`). `up` and `progress` are for those who watch it.
 
     `shown_as` is its name in metrics: many terminals of one listener share one.
@@ -96,11 +96,11 @@ class Route(ABC):
             today=self._today(),
             has_memory=has_memory,
         )
-        self._patience = Patience(len(self.meters), longest_wait_s=longest_wait_s, longest_pause_s=pace.retry_s)
+        self._patience = ReplyTimeouts(len(self.meters), longest_wait_s=longest_wait_s, longest_pause_s=pace.retry_s)
         self._midnights = Midnights([number for number, has in enumerate(has_memory) if not has])
-        self._orders = Orders(name, pool, authority, now)
-        self._questions = Questions()
-        self._woken = Bell()
+        self._orders = LineCommands(name, pool, authority, now)
+        self._questions = ReadRequests()
+        self._woken = Signal()
         metrics.LINES.labels(self.shown_as).inc(0)
 
     @abstractmethod
@@ -123,7 +123,7 @@ class Route(ABC):
         self._orders.wake()
         self._interrupt()
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: ReadRequest) -> None:
         """Read a meter for somebody, after commands and before everything else."""
         self._questions.add(question)
         if not self.up:

@@ -6,30 +6,30 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 
 from daemon import metrics
-from daemon.acquisition.line import Route
+from daemon.acquisition.line import Line
 from daemon.runtime.supervision import Supervisor
 from storage.archive import SiteMeter
 
 
-class Routes:
+class Lines:
     """Lines and gateways by their names, each with a supervised task."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._routes: dict[str, Route] = {}
-        self._of_meter: dict[int, Route] = {}
+        self._routes: dict[str, Line] = {}
+        self._of_meter: dict[int, Line] = {}
 
-    def __iter__(self) -> Iterator[Route]:
+    def __iter__(self) -> Iterator[Line]:
         return iter(self._routes.values())
 
     def __len__(self) -> int:
         return len(self._routes)
 
-    def get(self, name: str) -> Route | None:
+    def get(self, name: str) -> Line | None:
         """The route of that name, if it runs."""
         return self._routes.get(name)
 
-    def start(self, routes: Iterable[Route]) -> None:
+    def start(self, routes: Iterable[Line]) -> None:
         """These run from now on."""
         for route in routes:
             self._routes[route.name] = route
@@ -64,9 +64,9 @@ class Routes:
             if route is not None:
                 route.stored(meter_id, day)
 
-    def find(self, names: Iterable[str]) -> dict[str, list[tuple[Route, SiteMeter]]]:
+    def find(self, names: Iterable[str]) -> dict[str, list[tuple[Line, SiteMeter]]]:
         """The meters that are meant, by address or by point; a name that is nobody's has an empty list."""
-        found: dict[str, list[tuple[Route, SiteMeter]]] = {name: [] for name in names}
+        found: dict[str, list[tuple[Line, SiteMeter]]] = {name: [] for name in names}
         for route in self:
             for meter in route.meters:
                 for name in {meter.address, meter.point_id}:

@@ -1,6 +1,6 @@
 """On-demand reads: meters that somebody asks for now, over lines that have other things to do as well.
 
-Questions of one request go to all lines at once; a line has few of them at a time, and keeps about half of itself for
+The reads of one request go to all lines at once; a line has few of them at a time, and keeps about half of itself for
 what is due there. What a meter told is told again to whoever asks the same soon after.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from config.problems import did_you_mean
-from daemon.acquisition.line import Route
-from daemon.acquisition.lines import Routes
-from daemon.acquisition.planning.reads import Question, Told, What
+from daemon.acquisition.line import Line
+from daemon.acquisition.lines import Lines
+from daemon.acquisition.planning.reads import ReadRequest, ReadResult, What
 from protocols.errors import MeterdError
 from protocols.reading import RelayState
 from storage.archive import SiteMeter
@@ -28,12 +28,12 @@ REMEMBERED_S = 300.0
 """So long an answer is given again without asking the meter."""
 MOST_REMEMBERED = 100_000
 MOST_AT_ONCE = 4
-"""Questions that one line has at a time. Those of a request that come later wait as long as the one before took."""
+"""ReadRequests that one line has at a time. Those of a request that come later wait as long as the one before took."""
 MOST_PER_MINUTE = 120
 """Requests that a site takes."""
 MOST_COMPARED = 5_000
 """Among more meters none of a similar name is looked for: the lines would have to wait for that."""
-TOO_LATE = Told("expired", reason="no answer")
+TOO_LATE = ReadResult("expired", reason="no answer")
 FROM_THE_METER = ("ok", "no_data", "unsupported", "refused")
 
 
@@ -75,7 +75,7 @@ class Result:
 class Asked:
     """One meter's question, and the line that it goes to."""
 
-    route: Route
+    route: Line
     meter: SiteMeter
     what: What
     day: date | None
@@ -89,7 +89,7 @@ class Asked:
 class _UnderWay:
     """A question that is on its way, and how many wait for its answer."""
 
-    question: Question
+    question: ReadRequest
     waiting: int = 0
 
 
@@ -97,11 +97,11 @@ class _UnderWay:
 class OnDemand:
     """The site's on-demand reads. `today`: the day whose freeze is due."""
 
-    routes: Routes
+    routes: Lines
     today: Callable[[], date]
-    _remembered: dict[tuple[int, What, date | None], tuple[float, Told]] = field(default_factory=dict)
+    _remembered: dict[tuple[int, What, date | None], tuple[float, ReadResult]] = field(default_factory=dict)
     _under_way: dict[tuple[int, What, date | None], _UnderWay] = field(default_factory=dict)
-    _turns: WeakKeyDictionary[Route, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
+    _turns: WeakKeyDictionary[Line, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
     _requested: deque[float] = field(default_factory=deque)
 
     def jobs(self, request: Request) -> list[Asked]:
@@ -118,7 +118,7 @@ class OnDemand:
     async def results(self, jobs: Sequence[Asked], within_s: float) -> AsyncGenerator[Result, None]:
         """The result of each job as soon as it is there. Whoever ends this early takes back what was not asked yet."""
         until = time.monotonic() + within_s
-        by_route: defaultdict[Route, list[Asked]] = defaultdict(list)
+        by_route: defaultdict[Line, list[Asked]] = defaultdict(list)
         for job in jobs:
             by_route[job.route].append(job)
         told: asyncio.Queue[Result | None] = asyncio.Queue()
@@ -134,7 +134,7 @@ class OnDemand:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
 
-    def _who(self, request: Request) -> list[tuple[Route, SiteMeter]]:
+    def _who(self, request: Request) -> list[tuple[Line, SiteMeter]]:
         if request.meters:
             found = self.routes.find(request.meters)
             if unknown := [name for name, meters in found.items() if not meters]:
@@ -146,7 +146,7 @@ class OnDemand:
                     raise RequestRefused(f"{elsewhere}; leave out --line")
             there = list({meter.meter_id: (route, meter) for all_ in found.values() for route, meter in all_}.values())
             return [(route, meter) for route, meter in there if request.line in (None, route.name)]
-        routes: Iterable[Route] = self.routes
+        routes: Iterable[Line] = self.routes
         if request.line is not None:
             route = self.routes.get(request.line)
             if route is None:
@@ -160,7 +160,7 @@ class OnDemand:
             return ""
         return did_you_mean(name, [known for meter in meters for known in (meter.address, meter.point_id)])
 
-    def _day(self, request: Request, route: Route, meter: SiteMeter) -> date | None:
+    def _day(self, request: Request, route: Line, meter: SiteMeter) -> date | None:
         if request.what != "freeze":
             return None
         newest = route.newest_late(meter) if request.failed else None
@@ -217,10 +217,10 @@ class OnDemand:
         return under_way is not None and not under_way.question.told.cancelled()
 
     def _ask(self, asked: Asked, until: float, turns: asyncio.Semaphore) -> None:
-        question = Question(asked.meter.meter_id, asked.what, until, asked.day)
+        question = ReadRequest(asked.meter.meter_id, asked.what, until, asked.day)
         under_way = self._under_way[asked.key] = _UnderWay(question)
 
-        def settle(told: asyncio.Future[Told]) -> None:
+        def settle(told: asyncio.Future[ReadResult]) -> None:
             turns.release()
             if self._under_way.get(asked.key) is under_way:
                 del self._under_way[asked.key]
@@ -230,7 +230,7 @@ class OnDemand:
         question.told.add_done_callback(settle)
         asked.route.ask(question)
 
-    async def _hear(self, asked: Asked, until: float) -> Told:
+    async def _hear(self, asked: Asked, until: float) -> ReadResult:
         under_way = self._under_way[asked.key]
         question = under_way.question
         question.expires_at = max(question.expires_at, until)
@@ -242,7 +242,7 @@ class OnDemand:
             if not under_way.waiting:
                 question.told.cancel()
 
-    def _remember(self, asked: Asked, told: Told) -> None:
+    def _remember(self, asked: Asked, told: ReadResult) -> None:
         now = time.monotonic()
         self._remembered.pop(asked.key, None)
         self._remembered[asked.key] = (now, told)
@@ -253,7 +253,7 @@ class OnDemand:
             del self._remembered[oldest]
 
 
-def _in_words(asked: Asked, told: Told, age_s: float | None = None) -> Result:
+def _in_words(asked: Asked, told: ReadResult, age_s: float | None = None) -> Result:
     meter, values = asked.meter, {}
     if told.outcome == "ok":
         values = _values(asked, told.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Bell:
+class Signal:
     """Rings until it is cleared. One task at a time may wait for it."""
 
     __slots__ = ("_rings", "_waiter")

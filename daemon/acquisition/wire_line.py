@@ -21,16 +21,16 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
 from daemon.acquisition.drivers import Credentials, Driver
-from daemon.acquisition.line import FIRST_MISSING_S, Pace, Route
-from daemon.acquisition.planning.reads import Question, Told
+from daemon.acquisition.line import FIRST_MISSING_S, Line, Pace
+from daemon.acquisition.planning.reads import ReadRequest, ReadResult
 from daemon.acquisition.planning.wanted import MEMORY_DAYS
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.packed_slots import MOST_AGE, entry, plan
 from daemon.acquisition.polling.poll import Poll
-from daemon.acquisition.wakeup import Bell
-from daemon.acquisition.wire_trace import Tap
+from daemon.acquisition.wakeup import Signal
+from daemon.acquisition.wire_trace import WireTrace
 from daemon.control.authority import Authority
-from daemon.control.commands import CLOCK_LIMIT, TRIP_EXPIRY, Order
+from daemon.control.commands import CLOCK_LIMIT, TRIP_EXPIRY, CommandStep
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day
 from protocols.channels import Channel
@@ -118,7 +118,7 @@ class Talk:
         if self._last is not None:
             self._last.dirty = False
 
-    async def listen(self, woken: Bell, timeout_s: float) -> None:
+    async def listen(self, woken: Signal, timeout_s: float) -> None:
         """Wait until woken, listening: a carrier that goes away is noticed (LineDown), what nobody asked for is dropped
         before the next question."""
         if isinstance(self.channel, StreamChannel):
@@ -134,7 +134,7 @@ class Talk:
         if not hearing.cancelled() and hearing.result():
             self.dirty = True
 
-    async def _listen_in_place(self, channel: StreamChannel, woken: Bell, timeout_s: float) -> None:
+    async def _listen_in_place(self, channel: StreamChannel, woken: Signal, timeout_s: float) -> None:
         stray = _Stray(woken)
         try:
             channel.listen(stray)
@@ -154,7 +154,7 @@ class _Stray:
 
     __slots__ = ("_woken", "error", "was_heard")
 
-    def __init__(self, woken: Bell) -> None:
+    def __init__(self, woken: Signal) -> None:
         self._woken, self.was_heard = woken, False
         self.error: LineDown | None = None
 
@@ -166,7 +166,7 @@ class _Stray:
         self._woken.set()
 
 
-class Line(Route):
+class WireLine(Line):
     """The task of one line and what it knows."""
 
     __slots__ = (
@@ -190,7 +190,7 @@ class Line(Route):
         authority: Authority,
         credentials: Credentials | None,
         hand_on: Callable[[Arrival | PolledFreeze], bool],
-        convoy: Convoy,
+        convoy: BatchPoller,
         pipelined: int = 1,
         set_clocks: bool = False,
         may_backfill: Callable[[], bool] = lambda: True,
@@ -217,7 +217,7 @@ class Line(Route):
         self._open_channel, self._timing, self._credentials = open_channel, timing, credentials
         self._offer, self._pipelined, self._may_backfill = hand_on, pipelined, may_backfill
         self._set_clocks = set_clocks
-        self.tap = Tap(wire if trace else None)
+        self.tap = WireTrace(wire if trace else None)
         self._shift: dict[int, int] = {}
         self._polled_on = 0
         """The day number of the poll that runs or ran last."""
@@ -671,31 +671,31 @@ class Line(Route):
             return True
         except NoReply as error:
             self._was_silent(number, str(error))
-            question.settle(Told("silent", reason=str(error)))
+            question.settle(ReadResult("silent", reason=str(error)))
             return True
         except MeterRefused as error:
-            question.settle(Told("refused", reason=str(error)))
+            question.settle(ReadResult("refused", reason=str(error)))
         except (FrameError, FreezeMoved) as error:
-            question.settle(Told("unreadable", reason=str(error)))
+            question.settle(ReadResult("unreadable", reason=str(error)))
         except LineDown as error:
-            question.settle(Told("line_down", reason=str(error)))
+            question.settle(ReadResult("line_down", reason=str(error)))
             raise
         finally:
             self._answering = False
         self._was_heard(number)
         return True
 
-    async def _read_for(self, talk: Talk, number: int, question: Question) -> Told:
+    async def _read_for(self, talk: Talk, number: int, question: ReadRequest) -> ReadResult:
         driver = self._driver(number)
         read: Callable[[], Exchange[Any, Any]] | None
         match question.what:
             case "freeze":
                 if driver.read_daily_freeze is None:
-                    return Told("unsupported", reason="the meter keeps no freezes")
+                    return ReadResult("unsupported", reason="the meter keeps no freezes")
                 assert question.day is not None, "a freeze is of a day"
                 found = await self._find(talk, number, question.day)
                 reason = f"the meter has no freeze of {question.day}, or its clock is wrong by half a day"
-                return Told("no_data", reason=reason) if found is None else Told("ok", found.registers)
+                return ReadResult("no_data", reason=reason) if found is None else ReadResult("ok", found.registers)
             case "registers":
                 read = driver.read_registers
             case "clock":
@@ -703,12 +703,12 @@ class Line(Route):
             case "relay":
                 read = driver.read_relay
         if read is None:
-            return Told("unsupported", reason=f"the meter has no {question.what} that can be read")
-        return Told("ok", await talk.run(driver.codec, self._giving_way(read())))
+            return ReadResult("unsupported", reason=f"the meter has no {question.what} that can be read")
+        return ReadResult("ok", await talk.run(driver.codec, self._giving_way(read())))
 
     # --- supply ---------------------------------------------------------------------------------------------------
 
-    async def _obey(self, talk: Talk, order: Order) -> None:
+    async def _obey(self, talk: Talk, order: CommandStep) -> None:
         number = self._number.get(order.command.meter_id)
         if number is None:
             await self._orders.disown(order)

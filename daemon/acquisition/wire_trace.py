@@ -11,7 +11,7 @@ Watcher = Callable[[str, str], None]
 """(tx or rx, the bytes as hex digits or words instead of a password)."""
 
 
-class Tap:
+class WireTrace:
     """Stands where a Conversation wants a logger for its wire trace."""
 
     def __init__(self, log: Wire | None) -> None:

@@ -12,11 +12,11 @@ from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 from config.problems import did_you_mean
-from daemon.acquisition.line import Route
-from daemon.acquisition.lines import Routes
+from daemon.acquisition.line import Line
+from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import OnDemand, Request
 from daemon.acquisition.planning.reads import What
-from daemon.acquisition.wire_line import Line
+from daemon.acquisition.wire_line import WireLine
 from daemon.site.listeners import Listener
 from daemon.site.reload import Configuration
 from protocols.errors import MeterdError
@@ -26,7 +26,7 @@ MOST_UNREAD = 1000
 LOOK_S = 1.0
 """A reload may have built a line anew: whoever traces it looks so often."""
 
-Told = AsyncGenerator[dict[str, Any], None]
+ReadResult = AsyncGenerator[dict[str, Any], None]
 
 
 class BadRequest(MeterdError):
@@ -41,13 +41,13 @@ class NoMidnightYet(BadRequest):
 class Requests:
     """The requests by their names, `do`."""
 
-    routes: Routes
+    routes: Lines
     on_demand: OnDemand
     configuration: Configuration
     listeners: Mapping[str, Listener]
     zone: ZoneInfo
 
-    async def answer(self, request: Mapping[str, Any]) -> Told:
+    async def answer(self, request: Mapping[str, Any]) -> ReadResult:
         """The objects that answer it, as they come."""
         by_name = {
             "collect": self._collect,
@@ -64,7 +64,7 @@ class Requests:
             async for told in answers:
                 yield told
 
-    async def _collect(self, request: Mapping[str, Any]) -> Told:
+    async def _collect(self, request: Mapping[str, Any]) -> ReadResult:
         """First how many are asked, then the result of each."""
         wanted = _wanted(request)
         if wanted.line is not None:
@@ -78,7 +78,7 @@ class Requests:
             async for result in results:
                 yield asdict(result)
 
-    async def _trace(self, request: Mapping[str, Any]) -> Told:
+    async def _trace(self, request: Mapping[str, Any]) -> ReadResult:
         """First how the line is, then pieces of bytes with direction and time, for `seconds` or until the asker has
         enough. `dropped`: pieces that he missed."""
         name, seconds = str(request.get("line")), request.get("seconds")
@@ -115,12 +115,12 @@ class Requests:
             finally:
                 line.tap.watchers.discard(watch)
 
-    async def _lines(self, request: Mapping[str, Any]) -> Told:
+    async def _lines(self, request: Mapping[str, Any]) -> ReadResult:
         """Every line that runs."""
         for route in self.routes:
             yield {"line": route.name, "up": route.up, "meters": len(route.meters), "parked": route.parked}
 
-    async def _terminals(self, request: Mapping[str, Any]) -> Told:
+    async def _terminals(self, request: Mapping[str, Any]) -> ReadResult:
         """First the names of the listeners, then the terminals of each and who called and is none."""
         yield {"listeners": [section.name for section in self.configuration.site.settings.listener]}
         now = asyncio.get_running_loop().time()
@@ -128,27 +128,27 @@ class Requests:
             for row in listener.rows(now, self.zone):
                 yield row
 
-    async def _plan(self, request: Mapping[str, Any]) -> Told:
+    async def _plan(self, request: Mapping[str, Any]) -> ReadResult:
         """What a reload with the files of `path` would do."""
         path = request.get("path")
         if not isinstance(path, str):
             raise BadRequest("path must be the path of a meterd.toml")
         yield (await self.configuration.plan(Path(path))).as_dict()
 
-    async def _reload(self, request: Mapping[str, Any]) -> Told:
+    async def _reload(self, request: Mapping[str, Any]) -> ReadResult:
         """What a reload did. `path` must be the file that the daemon runs with."""
         runs_with = self.configuration.site.path.absolute()
         if (path := request.get("path")) != str(runs_with):
             raise BadRequest(f"the daemon runs with {runs_with}, not with {path}; `meterd plan` compares the two")
         yield (await self.configuration.reload()).as_dict()
 
-    def _traceable(self, name: str) -> Line:
+    def _traceable(self, name: str) -> WireLine:
         route = self._route(name)
-        if not isinstance(route, Line):
+        if not isinstance(route, WireLine):
             raise BadRequest(f"{name} is no line with bytes of its own: name it in log.trace_lines and reload")
         return route
 
-    def _route(self, name: str) -> Route:
+    def _route(self, name: str) -> Line:
         """BadRequest says why none of that name runs."""
         if (route := self.routes.get(name)) is not None:
             return route

@@ -75,7 +75,7 @@ def _judge_trip(relay: RelayState, *, sends: int, checks: int, now: datetime, ex
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CommandStep:
     """What a line has to do with a command: send its control frame, or verify the relay."""
 
     kind: Literal["send", "verify"]

@@ -16,12 +16,12 @@ from psycopg_pool import AsyncConnectionPool
 from config.archive import Meter
 from config.load import LoadedSite
 from config.settings import BrokerSection, ControlSection, GatewaySection, LineSection, ListenerSection
-from daemon.acquisition.broker_line import Gateway
+from daemon.acquisition.broker_line import BrokerLine
 from daemon.acquisition.drivers import Credentials, driver_of
-from daemon.acquisition.line import Pace, Route
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.line import Line, Pace
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
-from daemon.acquisition.wire_line import Line
+from daemon.acquisition.wire_line import WireLine
 from daemon.control.authority import Authority, SiteHold
 from daemon.control.guard import Policy
 from daemon.pipeline import Pipeline
@@ -49,9 +49,9 @@ class Assembly:
     pipeline: Pipeline
     may_backfill: Callable[[], bool]
     listeners: Mapping[str, Listener] = field(default_factory=dict)
-    convoy: Convoy = field(default_factory=lambda: Convoy(Deadlines()))
+    convoy: BatchPoller = field(default_factory=lambda: BatchPoller(Deadlines()))
 
-    def routes(self, site: LoadedSite, meters: Iterable[SiteMeter], only: Collection[str] | None = None) -> list[Route]:
+    def routes(self, site: LoadedSite, meters: Iterable[SiteMeter], only: Collection[str] | None = None) -> list[Line]:
         """The site's enabled lines, terminals and gateways with their meters. `only`: those of these names."""
         here: defaultdict[str, list[SiteMeter]] = defaultdict(list)
         for meter in meters:
@@ -60,7 +60,7 @@ class Assembly:
         for entry in site.archive.meters:
             if only is None or entry.line in only:
                 listed[entry.line].append(entry)
-        made: list[Route] = [
+        made: list[Line] = [
             self._line(section.name, section, site, here[section.name], listed[section.name], _opener(section, site))
             for section in site.settings.line
             if section.enabled and (only is None or section.name in only)
@@ -91,14 +91,14 @@ class Assembly:
         listed: list[Meter],
         open_channel: Callable[[], AbstractAsyncContextManager[Channel]],
         shown_as: str | None = None,
-    ) -> Line:
+    ) -> WireLine:
         collection, control_section = site.settings.collection, site.settings.control
         credentials = None
         if control_section.password is not None:
             credentials = Credentials(control_section.level, control_section.operator, control_section.password)
         relays = {meter.address for meter in listed if meter.relay}
         profiles = site.archive.profiles
-        return Line(
+        return WireLine(
             name,
             meters,
             driver_of=lambda meter: driver_of(meter, profiles, has_relay=meter.address in relays),
@@ -118,9 +118,7 @@ class Assembly:
             shown_as=shown_as,
         )
 
-    def _gateway(
-        self, section: GatewaySection, site: LoadedSite, meters: list[SiteMeter], listed: list[Meter]
-    ) -> Route:
+    def _gateway(self, section: GatewaySection, site: LoadedSite, meters: list[SiteMeter], listed: list[Meter]) -> Line:
         collection = site.settings.collection
         devices = {meter.address: meter.device for meter in listed}
         names = [devices[meter.address] for meter in meters]
@@ -135,7 +133,7 @@ class Assembly:
                 family = Shelly(names, us, section.component)
             case "state-grid":
                 family = StateGrid(section.app, section.registers, reporters=section.reporters)
-        return Gateway(
+        return BrokerLine(
             section.name,
             meters,
             broker=broker_of(section.broker, us),

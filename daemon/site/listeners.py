@@ -16,7 +16,7 @@ from config.settings import ListenerSection
 from daemon import metrics
 from protocols.channels.dial_in import Counts, Limits, TerminalChannel, Terminals
 from protocols.channels.tls import server_tls
-from protocols.dial_in.registration import Greetings
+from protocols.dial_in.registration import RegistrationSettings
 
 log = structlog.get_logger("listener")
 
@@ -146,9 +146,9 @@ def lines_of(site: LoadedSite, listener: str) -> dict[str, str]:
     return {it.terminal: it.line for it in site.terminals[listener]}
 
 
-def greetings_of(section: ListenerSection) -> Greetings:
+def greetings_of(section: ListenerSection) -> RegistrationSettings:
     """What its terminals say and hear."""
-    return Greetings(
+    return RegistrationSettings(
         section.registration,
         section.heartbeat,
         section.registration_answer or b"",

@@ -18,8 +18,8 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from config.load import LoadedSite, load_site
-from daemon.acquisition.line import Route
-from daemon.acquisition.lines import Routes
+from daemon.acquisition.line import Line
+from daemon.acquisition.lines import Lines
 from daemon.acquisition.planning.wanted import due_day, first_day
 from daemon.runtime import logs, systemd
 from daemon.runtime.supervision import in_thread
@@ -44,7 +44,7 @@ class Configuration:
     def __init__(
         self,
         site: LoadedSite,
-        routes: Routes,
+        routes: Lines,
         assembly: Assembly,
         pool: AsyncConnectionPool[Any],
         asked: asyncio.Event,
@@ -151,7 +151,7 @@ class Configuration:
         """The lines that change stop before the database knows their new meters, so that no line is given a command
         for a meter that it does not know; if the database refuses in the end, they go on as they were."""
         running = [route for name in found.touched if (route := self._routes.get(name)) is not None]
-        made: list[Route] = []
+        made: list[Line] = []
         try:
             if found.archive or found.touched:
                 async with self._pool.connection() as connection, connection.transaction():
@@ -174,7 +174,7 @@ class Configuration:
         self._routes.forget_figures(route.shown_as for route in running)
         await self._wake(made)
 
-    async def _wake(self, routes: Collection[Route]) -> None:
+    async def _wake(self, routes: Collection[Line]) -> None:
         """Those of them that have commands; all, if the database does not tell."""
         names = {route.name for route in routes}
         try:
@@ -185,7 +185,7 @@ class Configuration:
             log.warning("looking for commands on every line", error=str(error).strip())
         self._routes.wake(names)
 
-    async def _know(self, connection: AsyncConnection[Any], site: LoadedSite, routes: Collection[Route]) -> None:
+    async def _know(self, connection: AsyncConnection[Any], site: LoadedSite, routes: Collection[Line]) -> None:
         """Tell routes what the database has. Gaps that remain are logged, one line per line or listener."""
         settings = site.settings
         newest = due_day(datetime.now(settings.site.zone))

@@ -12,7 +12,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from daemon.control.authority import Authority
-from daemon.control.commands import Order
+from daemon.control.commands import CommandStep
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import abandon_trip, is_still_released, take_order
 from protocols.errors import LineDown
@@ -24,7 +24,7 @@ log = structlog.get_logger("control")
 DATABASE_RETRY_S = 5.0
 
 
-class Orders:
+class LineCommands:
     """A line or gateway takes its orders from here, one at a time. `wake` when a command may be waiting, also at the
     start: thousands of lines do not ask for themselves."""
 
@@ -50,7 +50,7 @@ class Orders:
         """True if `serve` would look now."""
         return self._look_at is not None and self._look_at <= self._now()
 
-    async def serve(self, do: Callable[[Order], Awaitable[None]]) -> bool:
+    async def serve(self, do: Callable[[CommandStep], Awaitable[None]]) -> bool:
         """Do the next order if one is due; True if there was one. Without the database control stops."""
         if not self.is_due():
             return False
@@ -101,7 +101,7 @@ class Orders:
         async with self._pool.connection() as connection:
             await take_observation(connection, command, relay, self._now())
 
-    async def disown(self, order: Order) -> None:
+    async def disown(self, order: CommandStep) -> None:
         """Its meter was taken out of the archive while the command was open: a person has to act."""
         command = order.command
         log.error("command for a meter that is not in the archive", meter=command.address, command=str(command.id))

@@ -17,7 +17,7 @@ from daemon.control.authority import Authority
 from daemon.control.commands import (
     LATE_AFTER_RESTART,
     RECONNECT_EXPIRY,
-    Order,
+    CommandStep,
     look_again,
 )
 from daemon.transactions.supply import _note_verdict, facts_for_guard
@@ -32,7 +32,9 @@ async def resume(connection: AsyncConnection[Any], now: datetime, *, shadow_mode
     await supply.resume(connection, now=now, trips_before=now if shadow_mode else now - LATE_AFTER_RESTART)
 
 
-async def take_order(connection: AsyncConnection[Any], authority: Authority, line: str, now: datetime) -> Order | None:
+async def take_order(
+    connection: AsyncConnection[Any], authority: Authority, line: str, now: datetime
+) -> CommandStep | None:
     """The line's next command that is due. A command to be sent is committed as `sent` before this returns.
 
     A trip passes the guard once more, on fresh facts with the account locked; if it fails, the trip is cancelled.
@@ -49,7 +51,7 @@ async def take_order(connection: AsyncConnection[Any], authority: Authority, lin
             if command is None:
                 continue
             if command.state != "persisted":
-                return Order("verify", command)
+                return CommandStep("verify", command)
             snapshot = None
             expires_at = None
             if command.action == "trip":
@@ -69,7 +71,7 @@ async def take_order(connection: AsyncConnection[Any], authority: Authority, lin
                 guard=snapshot,
                 expires_at=expires_at,
             )
-        return Order("send", command)
+        return CommandStep("send", command)
     return None
 
 

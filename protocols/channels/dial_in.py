@@ -21,7 +21,7 @@ from typing import Final, Self, cast
 
 from protocols.channels.streams import StreamChannel, reason
 from protocols.channels.tcp import keep_alive
-from protocols.dial_in.registration import HOLD_S, LONGEST_REGISTRATION, Greetings, Sieve
+from protocols.dial_in.registration import HOLD_S, LONGEST_REGISTRATION, HeartbeatFilter, RegistrationSettings
 from protocols.errors import LineDown
 
 BACKLOG: Final = 4096
@@ -100,7 +100,7 @@ class Terminals:
         name: str,
         host: str,
         port: int,
-        greetings: Greetings,
+        greetings: RegistrationSettings,
         *,
         known: Iterable[str] = (),
         limits: Limits = Limits(),
@@ -365,7 +365,7 @@ class Terminals:
             present.end("replaced by a newer session of the same terminal")
         self.sessions[terminal] = session
         self.counts.registered += 1
-        session.registered(Sieve(self.greetings, terminal))
+        session.registered(HeartbeatFilter(self.greetings, terminal))
         self.on_event("registered", terminal, session.address)
         waiting = self._waiting.get(terminal)
         if waiting is not None and not waiting.done():
@@ -415,7 +415,7 @@ class Session(asyncio.Protocol):
         """What nobody took yet: an incomplete registration, then bytes for a line that has not opened its channel."""
         self.transport: asyncio.Transport | None = None
         self.channel: TerminalChannel | None = None
-        self._sieve: Sieve | None = None
+        self._sieve: HeartbeatFilter | None = None
         self._settling: asyncio.TimerHandle | None = None
 
     @property
@@ -468,7 +468,7 @@ class Session(asyncio.Protocol):
 
     # --- registered -------------------------------------------------------------------------------------------------
 
-    def registered(self, sieve: Sieve) -> None:
+    def registered(self, sieve: HeartbeatFilter) -> None:
         """It is a line's terminal: from now on heartbeats are taken out and the rest goes to the line."""
         self._sieve = sieve
         self._say(self._terminals.greetings.registration_answer)

@@ -1,6 +1,6 @@
 """How terminals that dial in say who they are and that they are alive. Bytes and times in, no I/O.
 
-A channel knows no frames, so a heartbeat is told from an answer by where it stands; `Sieve` says how.
+A channel knows no frames, so a heartbeat is told from an answer by where it stands; `HeartbeatFilter` says how.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class Greetings:
+class RegistrationSettings:
     """What terminals of one kind say about themselves, and what they want to hear: bytes, or their heartbeat again."""
 
     registration: Registration
@@ -123,7 +123,7 @@ class Greetings:
         return beat if self.heartbeat_answer == "echo" else self.heartbeat_answer
 
 
-class Sieve:
+class HeartbeatFilter:
     """Takes heartbeats, and repeated registrations, out of what one terminal sends.
 
     A distinct heartbeat is taken out where it is a whole segment, at the start of one that begins an answer, and at the
@@ -133,7 +133,7 @@ class Sieve:
 
     __slots__ = ("_answer_until", "_greetings", "_terminal", "held")
 
-    def __init__(self, greetings: Greetings, terminal: str) -> None:
+    def __init__(self, greetings: RegistrationSettings, terminal: str) -> None:
         self._greetings, self._terminal = greetings, terminal
         self.held = b""
         """What may be a heartbeat or its beginning; `settle` when nothing follows."""

@@ -22,7 +22,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.garbage import spare_what_is_there
@@ -61,7 +61,7 @@ async def meterd(ports: Sequence[int], meters: int, take: Take, pipelined: int =
         take(arrival.meter.meter_id, arrival.registers)
         return True
 
-    convoy = Convoy(Deadlines())
+    convoy = BatchPoller(Deadlines())
     lines = [
         WholeLine(convoy, range(meters * number, meters * (number + 1)), 1, hand_on, pipelined)
         for number in range(len(ports))

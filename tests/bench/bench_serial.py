@@ -26,7 +26,7 @@ from dlt645.transport.client.async_rtu_client import AsyncRtuClient
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.polling.poll import energies_at
 from daemon.acquisition.wire_line import FIRST_WAIT_ON_A_WIRE_S
@@ -73,7 +73,7 @@ def wire_limit(baud: int) -> float:
 async def meterd(device: str, baud: int, numbers: range, passes: int) -> LineResult:
     """Ours: prepared polls, a run for each pass; who stays silent is parked after some, and then `passes` follow."""
     polls: list[tuple[float, int, Any]] = []
-    line = OurLine(Convoy(Deadlines()), numbers, lambda *answer: polls.append((time.monotonic(), *answer)))
+    line = OurLine(BatchPoller(Deadlines()), numbers, lambda *answer: polls.append((time.monotonic(), *answer)))
     line.patience.first_wait_s = FIRST_WAIT_ON_A_WIRE_S
     parked = None
     async with SerialChannel(device, baud) as channel:

@@ -30,7 +30,7 @@ from pymodbus.client import AsyncModbusTcpClient
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.garbage import spare_what_is_there
@@ -58,7 +58,7 @@ Opened = AbstractAsyncContextManager[Polls]
 async def meterd(port: int, meters: int) -> AsyncIterator[Polls]:
     """Ours: prepared polls of one meter on each line."""
     answers: list[tuple[int, Any]] = []
-    convoy = Convoy(Deadlines())
+    convoy = BatchPoller(Deadlines())
     lines = [OurLine(convoy, [number], lambda *answer: answers.append(answer)) for number in range(meters)]
     async with AsyncExitStack() as stack:
         channels = [TcpChannel(HOST, port) for _ in lines]
@@ -82,7 +82,7 @@ async def whole_line(port: int, meters: int) -> AsyncIterator[Polls]:
         arrived.append(arrival)
         return True
 
-    convoy = Convoy(Deadlines())
+    convoy = BatchPoller(Deadlines())
     lines = [WholeLine(convoy, [number], DAYS, hand_on) for number in range(meters)]
     async with AsyncExitStack() as stack:
         channels = [TcpChannel(HOST, port) for _ in lines]

@@ -25,11 +25,11 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.runtime.garbage import spare_what_is_there
 from protocols.channels.dial_in import Limits, TerminalChannel, Terminals
-from protocols.dial_in.registration import Greetings, heartbeat, registration
+from protocols.dial_in.registration import RegistrationSettings, heartbeat, registration
 from tests.bench.contest import allow_files, headline, measure_in_turn, median, rss, told
 from tests.bench.meters import Meters, address_of, day_now, energies
 from tests.bench.ours import OurLine
@@ -71,7 +71,7 @@ class OurHall:
         self.port = terminals.port
         self._terminals, self._stack = terminals, stack
         self._lines: list[tuple[OurLine, TerminalChannel]] = []
-        self._convoy = Convoy(Deadlines())
+        self._convoy = BatchPoller(Deadlines())
         self._answers: list[tuple[int, Any]] = []
 
     async def registered(self, count: int) -> None:
@@ -91,7 +91,7 @@ class OurHall:
 
 @asynccontextmanager
 async def meterd(count: int) -> AsyncIterator[Hall]:
-    greetings = Greetings(registration("text", "TERM{id:8}\r\n"), heartbeat("regex", "BEAT[0-9]{8}\r\n"))
+    greetings = RegistrationSettings(registration("text", "TERM{id:8}\r\n"), heartbeat("regex", "BEAT[0-9]{8}\r\n"))
     known = [f"{number:08d}" for number in range(count)]
     limits = Limits(accept_per_s=ACCEPT_PER_S)
     async with (

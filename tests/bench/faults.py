@@ -28,9 +28,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Pace
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
-from daemon.acquisition.wire_line import Line
+from daemon.acquisition.wire_line import WireLine
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.quality.arrival import Arrival, PolledFreeze
@@ -225,7 +225,7 @@ class Faulty:
         self,
         number: int,
         seed: int,
-        convoy: Convoy,
+        convoy: BatchPoller,
         figures: Figures,
         *,
         plan: Plan,
@@ -253,7 +253,7 @@ class Faulty:
         stack.push_async_callback(self.far_end.close)
         stack.callback(server.close)
         port = server.sockets[0].getsockname()[1]
-        self.line = Line(
+        self.line = WireLine(
             self.name,
             self._meters,
             driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
@@ -328,7 +328,7 @@ def _meter(number: int, address: str, line: str) -> SiteMeter:
 
 async def fault_run(seed: int, exchanges: int, *, lines: int, within_s: float, plan: Plan = Plan()) -> Figures:
     """Until so many questions were asked, on so many lines at once. TimeoutError when it takes too long."""
-    figures, convoy = Figures(), Convoy(Deadlines(), least=2)  # most answers are judged together with others
+    figures, convoy = Figures(), BatchPoller(Deadlines(), least=2)  # most answers are judged together with others
     pool = AsyncConnectionPool("", open=False)  # there are no commands
     async with AsyncExitStack() as stack, asyncio.timeout(within_s):
         all_lines = [Faulty(it, seed, convoy, figures, plan=plan, depth=1 + it % 4) for it in range(lines)]
@@ -362,7 +362,7 @@ async def dead_meters(
     quiet = Plan(faulty=0, hang_up=0, deaf=0, killed=0)
     async with AsyncExitStack() as stack:
         pace = Pace(retry_s=1800.0, reconnect_s=1.0)
-        faulty = Faulty(0, seed, Convoy(Deadlines()), figures, plan=quiet, meters=meters, dead=dead, pace=pace)
+        faulty = Faulty(0, seed, BatchPoller(Deadlines()), figures, plan=quiet, meters=meters, dead=dead, pace=pace)
         supervisor = Supervisor()
         stack.push_async_callback(stop_all, supervisor, [faulty])
         began = time.monotonic()

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Pace
-from daemon.acquisition.planning.reply_times import Patience
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.planning.reply_times import ReplyTimeouts
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.packed_slots import entry, plan
 from daemon.acquisition.polling.poll import Poll
-from daemon.acquisition.wire_line import Line
+from daemon.acquisition.wire_line import WireLine
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.quality.arrival import Arrival, PolledFreeze
@@ -38,12 +38,12 @@ Take = Callable[[int, tuple[int | None, ...]], None]
 class OurLine:
     """The polls of one line with the meters `address_of(number)`, as a line of the daemon makes them."""
 
-    def __init__(self, convoy: Convoy, numbers: Sequence[int], take: Take) -> None:
+    def __init__(self, convoy: BatchPoller, numbers: Sequence[int], take: Take) -> None:
         self._numbers, self._take = numbers, take
         self._missed: list[int] = []
         """Which are to be asked again."""
         self.odd = 0
-        self.patience = Patience(len(numbers), longest_wait_s=LONGEST_WAIT_S, longest_pause_s=LONGEST_PAUSE_S)
+        self.patience = ReplyTimeouts(len(numbers), longest_wait_s=LONGEST_WAIT_S, longest_pause_s=LONGEST_PAUSE_S)
         self._poll = Poll(
             convoy,
             self.patience,
@@ -94,13 +94,13 @@ class OurLine:
         self.patience.silent(number, time.monotonic())
 
 
-class WholeLine(Line):
+class WholeLine(WireLine):
     """A line of the daemon as it is: what is wanted, jobs, learning, deadlines, the hand-off. Only its supply commands
     are left out: they wait in a database, and a line looks there when it is woken."""
 
     def __init__(
         self,
-        convoy: Convoy,
+        convoy: BatchPoller,
         numbers: Sequence[int],
         days: int,
         hand_on: Callable[[Arrival | PolledFreeze], bool],

@@ -12,9 +12,9 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from daemon import metrics
 from daemon.acquisition.line import Pace
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
-from daemon.acquisition.wire_line import Line
+from daemon.acquisition.wire_line import WireLine
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.health import STUCK_AFTER_S, health
@@ -24,10 +24,10 @@ AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UT
 NAMES = Path(__file__).with_name("metrics.txt")
 
 
-def an_idle_line(name: str, shown_as: str | None = None) -> Line:
+def an_idle_line(name: str, shown_as: str | None = None) -> WireLine:
     """A line that is never run: it has neither a channel nor a database."""
     nothing = cast(Any, None)
-    return Line(
+    return WireLine(
         name,
         [],
         driver_of=nothing,
@@ -40,7 +40,7 @@ def an_idle_line(name: str, shown_as: str | None = None) -> Line:
         authority=AUTHORITY,
         credentials=None,
         hand_on=nothing,
-        convoy=Convoy(Deadlines()),
+        convoy=BatchPoller(Deadlines()),
         shown_as=shown_as,
     )
 

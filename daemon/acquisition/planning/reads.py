@@ -13,7 +13,7 @@ Outcome = Literal["ok", "silent", "refused", "unreadable", "no_data", "unsupport
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReadResult:
     """`value` for ok: registers in kWh, the meter's wall clock, or a RelayState; otherwise `reason` says why not."""
 
     outcome: Outcome
@@ -22,40 +22,40 @@ class Told:
 
 
 @dataclass(eq=False, slots=True)
-class Question:
+class ReadRequest:
     """`expires_at`: second of the monotonic clock after which nobody waits for the answer. `day`: of a freeze."""
 
     meter_id: int
     what: What
     expires_at: float
     day: date | None = None
-    told: asyncio.Future[Told] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    told: asyncio.Future[ReadResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def settle(self, told: Told) -> None:
+    def settle(self, told: ReadResult) -> None:
         """Answer whoever still waits."""
         if not self.told.done():
             self.told.set_result(told)
 
 
-class Questions:
+class ReadRequests:
     """What one route is still to be asked, first come first served. Whoever cancels `told` is not served."""
 
     def __init__(self) -> None:
-        self._waiting: list[Question] = []
-        self._begun: Question | None = None
+        self._waiting: list[ReadRequest] = []
+        self._begun: ReadRequest | None = None
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, question: Question) -> None:
+    def add(self, question: ReadRequest) -> None:
         """To be asked after those that wait."""
         self._waiting.append(question)
 
-    def add_first(self, question: Question) -> None:
+    def add_first(self, question: ReadRequest) -> None:
         """It was begun and had to give way."""
         self._waiting.insert(0, question)
 
-    def next(self, now_s: float) -> Question | None:
+    def next(self, now_s: float) -> ReadRequest | None:
         """The next that somebody waits for; those whose time is over are told so."""
         while self._waiting:
             question = self._waiting.pop(0)
@@ -64,13 +64,13 @@ class Questions:
             if question.expires_at > now_s:
                 self._begun = question
                 return question
-            question.settle(Told("expired", reason="its time was over before the line got to it"))
+            question.settle(ReadResult("expired", reason="its time was over before the line got to it"))
         return None
 
     def reject(self, reason: str) -> None:
         """Nobody can be asked now: the line is down. What was begun is not answered either."""
         if self._begun is not None:
-            self._begun.settle(Told("line_down", reason=reason))
+            self._begun.settle(ReadResult("line_down", reason=reason))
             self._begun = None
         while self._waiting:
-            self._waiting.pop(0).settle(Told("line_down", reason=reason))
+            self._waiting.pop(0).settle(ReadResult("line_down", reason=reason))

@@ -36,7 +36,7 @@ FORGETS = 0.99
 """What is left of the slowest meter's delay whenever another delay is learnt."""
 
 
-class Patience:
+class ReplyTimeouts:
     """Meters are numbered from 0; seconds are of any monotonic clock.
 
     `longest_wait_s` bounds every wait for an answer, `longest_pause_s` every pause of a silent meter.

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.acquisition.planning.reply_times import COARSE_S, Patience
+from daemon.acquisition.planning.reply_times import COARSE_S, ReplyTimeouts
 from daemon.acquisition.polling.deadlines import Deadline, Deadlines
 from daemon.acquisition.polling.packed_slots import MOST_AGE, MOST_NTH, NTH_AT, NUMBER_AT, READ_AT, READ_MASK, entry
 from protocols.dlt645.prepared import many
@@ -74,7 +74,7 @@ class Rider(Protocol):
     plan: array[int]
     polled: list[tuple[int, int, tuple[int | None, ...]]]
     addresses: bytes
-    patience: Patience
+    patience: ReplyTimeouts
     ok: int
 
     def clock(self, number: int, seconds: int) -> bool:
@@ -108,7 +108,7 @@ class Team:
     asked: list[int] = field(default_factory=list)
 
 
-class Convoy(Deadline):
+class BatchPoller(Deadline):
     """The seats of one event loop. `least`: so many lines must have something to do, or each goes on by itself.
 
     A poll is known by its lead, which is its first seat.

@@ -1,7 +1,7 @@
 """The prepared polls of one line: freeze after freeze, with no task woken in between.
 
 This is the fast way for what goes as it should, nearly always. It sends nothing twice and explains nothing: a meter
-that answers anything but the expected is left to the general way (Conversation), one that is silent to `Patience`.
+that answers anything but the expected is left to the general way (Conversation), one that is silent to `ReplyTimeouts`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from math import inf
 from time import monotonic
 from typing import Final
 
-from daemon.acquisition.planning.reply_times import COARSE_S, FINE_S, Patience
-from daemon.acquisition.polling.batch import NOWHERE, Aboard, Convoy
+from daemon.acquisition.planning.reply_times import COARSE_S, FINE_S, ReplyTimeouts
+from daemon.acquisition.polling.batch import NOWHERE, Aboard, BatchPoller
 from daemon.acquisition.polling.deadlines import Deadline
 from daemon.acquisition.polling.packed_slots import MOST_AGE, MOST_NTH, NTH_AT, NUMBER_AT, READ_AT, READ_MASK, plan
 from protocols.channels.streams import StreamChannel
@@ -116,8 +116,8 @@ class Poll(Deadline):
 
     def __init__(
         self,
-        convoy: Convoy,
-        patience: Patience,
+        convoy: BatchPoller,
+        patience: ReplyTimeouts,
         addresses: bytes,
         *,
         clock: Callable[[int, int], bool],

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from daemon.acquisition.broker_line import Gateway
+from daemon.acquisition.broker_line import BrokerLine
 from daemon.acquisition.line import Pace
 from daemon.pipeline import Pipeline
 from protocols.channels.mqtt.broker_socket import Broker
@@ -61,7 +61,7 @@ async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None, relays=
                     gateway.stored(meter_id, day)
 
         pipeline = Pipeline(pool, authority, batch_readings=100, stored=stored)
-        gateway = Gateway(
+        gateway = BrokerLine(
             "gw",
             list(found.values()),
             broker=Broker("127.0.0.1", broker.port, f"meterd-{flavour}"),
@@ -205,7 +205,7 @@ def test_a_trip_is_not_sent_to_a_gateway_that_is_away(database_url, broker):
         family, _ = FAMILIES["own"]
         async with await connect(database_url) as connection, pool_of(database_url) as pool:
             found = await Site.of(1, line="gw").take_over(connection)
-            gateway = Gateway(
+            gateway = BrokerLine(
                 "gw",
                 list(found.values()),
                 broker=Broker("127.0.0.1", broker.port, "meterd-away", keep_session=False),

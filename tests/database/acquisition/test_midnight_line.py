@@ -11,9 +11,9 @@ from psycopg_pool import AsyncConnectionPool
 from config.profiles import load_profile
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Pace
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
-from daemon.acquisition.wire_line import Line
+from daemon.acquisition.wire_line import WireLine
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.pipeline import Pipeline
@@ -78,7 +78,7 @@ async def line_around_midnight(url: str):
                     everything_there.set()
 
             pipeline = Pipeline(pool, authority, batch_readings=10, stored=stored)
-            line = Line(
+            line = WireLine(
                 "gate",
                 meters,
                 driver_of=lambda meter: driver_of(meter, PROFILES, has_relay=False),
@@ -91,7 +91,7 @@ async def line_around_midnight(url: str):
                 authority=authority,
                 credentials=None,
                 hand_on=pipeline.offer,
-                convoy=Convoy(Deadlines()),
+                convoy=BatchPoller(Deadlines()),
                 now=now,
             )
             tasks = [asyncio.create_task(line.run()), asyncio.create_task(pipeline.run())]

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from config.load import load_site
-from daemon.acquisition.lines import Routes
+from daemon.acquisition.lines import Lines
 from daemon.acquisition.planning.wanted import due_day
 from daemon.app import open_pool
 from daemon.control.authority import Authority
@@ -47,14 +47,14 @@ tcp = "127.0.0.1:1"
 }
 
 
-def with_a_running_site(url: str, folder: Path, test: Callable[[Configuration, Routes], Awaitable[None]]) -> None:
+def with_a_running_site(url: str, folder: Path, test: Callable[[Configuration, Lines], Awaitable[None]]) -> None:
     async def run() -> None:
         for name, text in FILES.items():
             (folder / name).write_text(text)
         site = load_site(folder / "meterd.toml")
         authority = Authority(policy_of(site.settings.control), ZONE, True, datetime.now(UTC))
         async with open_pool(url, 2) as pool, Supervisor() as supervisor:
-            routes = Routes(supervisor)
+            routes = Lines(supervisor)
             pipeline = Pipeline(pool, authority, batch_readings=10, stored=routes.stored)
             assembly = Assembly(pool, authority, pipeline, may_backfill=lambda: True)
             configuration = Configuration(site, routes, assembly, pool, asyncio.Event())
@@ -78,7 +78,7 @@ def lines_of_meters(url: str) -> list[tuple[str, str]]:
 
 
 def test_a_meter_moves_with_its_line_and_only_those_lines_are_built_anew(database_url: str, tmp_path: Path) -> None:
-    async def test(configuration: Configuration, routes: Routes) -> None:
+    async def test(configuration: Configuration, routes: Lines) -> None:
         before = {route.name: route for route in routes}
         edit(
             tmp_path,
@@ -104,7 +104,7 @@ def test_a_meter_moves_with_its_line_and_only_those_lines_are_built_anew(databas
 def test_a_database_that_goes_away_in_the_middle_changes_nothing(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def test(configuration: Configuration, routes: Routes) -> None:
+    async def test(configuration: Configuration, routes: Lines) -> None:
         before = {route.name: route for route in routes}
         stop = routes.stop
 
@@ -134,7 +134,7 @@ def test_a_database_that_goes_away_in_the_middle_changes_nothing(
 
 
 def test_a_plan_changes_nothing(database_url: str, tmp_path: Path) -> None:
-    async def test(configuration: Configuration, routes: Routes) -> None:
+    async def test(configuration: Configuration, routes: Lines) -> None:
         before = {route.name: route for route in routes}
         edit(tmp_path, "meters.csv", "000000000002,b", "000000000002,a")
         plan = await configuration.plan(tmp_path / "meterd.toml")
@@ -147,7 +147,7 @@ def test_a_plan_changes_nothing(database_url: str, tmp_path: Path) -> None:
 
 
 def test_two_who_ask_at_once_are_both_told(database_url: str, tmp_path: Path) -> None:
-    async def test(configuration: Configuration, routes: Routes) -> None:
+    async def test(configuration: Configuration, routes: Lines) -> None:
         edit(tmp_path, "meterd.toml", ":1", ":2")
         first, second = await asyncio.gather(configuration.reload(), configuration.reload())
         assert first == second
@@ -157,7 +157,7 @@ def test_two_who_ask_at_once_are_both_told(database_url: str, tmp_path: Path) ->
 
 
 def test_routes_know_exactly_the_days_that_the_database_has(database_url: str, tmp_path: Path) -> None:
-    async def test(configuration: Configuration, routes: Routes) -> None:
+    async def test(configuration: Configuration, routes: Lines) -> None:
         today = due_day(datetime.now(ZONE))
         days = [today - timedelta(days=age) for age in range(4)]
         route = next(route for route in routes if route.name == "a")

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon.acquisition import on_demand
-from daemon.acquisition.line import Pace, Route
-from daemon.acquisition.lines import Routes
+from daemon.acquisition.line import Line, Pace
+from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import MOST_AT_ONCE, OnDemand, Request, RequestRefused, Result
-from daemon.acquisition.planning.reads import Question, Told, What
+from daemon.acquisition.planning.reads import ReadRequest, ReadResult, What
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.runtime.supervision import Supervisor
@@ -22,10 +22,10 @@ from storage.archive import SiteMeter
 
 TODAY = date(2026, 3, 11)
 AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
-GOOD = Told("ok", (Decimal("12.5"), None))
+GOOD = ReadResult("ok", (Decimal("12.5"), None))
 
 
-class Wire(Route):
+class Wire(Line):
     """A route whose wire is the test: `asked` is what reached it."""
 
     def __init__(self, name: str, count: int) -> None:
@@ -42,16 +42,16 @@ class Wire(Route):
             now=lambda: datetime(2026, 3, 11, 4, tzinfo=UTC),
         )
         self.up = True
-        self.asked: list[Question] = []
+        self.asked: list[ReadRequest] = []
 
     async def _session(self) -> None: ...
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: ReadRequest) -> None:
         super().ask(question)
         self.asked.append(question)
 
     @property
-    def open(self) -> list[Question]:
+    def open(self) -> list[ReadRequest]:
         return [question for question in self.asked if not question.told.done()]
 
 
@@ -63,10 +63,10 @@ def a_meter(number: int, line: str) -> SiteMeter:
 
 
 class Site:
-    """Routes that are not run, their on-demand reads, and what was told."""
+    """Lines that are not run, their on-demand reads, and what was told."""
 
     def __init__(self, **counts: int) -> None:
-        routes = Routes(Supervisor())
+        routes = Lines(Supervisor())
         self.wires = {name[1:]: Wire(name[1:], count) for name, count in counts.items()}
         routes._routes.update(self.wires)
         self.on_demand = OnDemand(routes, today=lambda: TODAY)
@@ -116,15 +116,15 @@ def test_a_meter_is_asked_once_and_its_answer_told_again_for_five_minutes(monkey
 @pytest.mark.parametrize(
     ("told", "times"),
     [
-        (Told("no_data", reason="x"), 1),
-        (Told("unsupported", reason="x"), 1),
-        (Told("refused", reason="x"), 1),
-        (Told("silent", reason="x"), 2),
-        (Told("line_down", reason="x"), 2),
-        (Told("unreadable", reason="x"), 2),
+        (ReadResult("no_data", reason="x"), 1),
+        (ReadResult("unsupported", reason="x"), 1),
+        (ReadResult("refused", reason="x"), 1),
+        (ReadResult("silent", reason="x"), 2),
+        (ReadResult("line_down", reason="x"), 2),
+        (ReadResult("unreadable", reason="x"), 2),
     ],
 )
-def test_only_what_a_meter_told_is_remembered(told: Told, times: int) -> None:
+def test_only_what_a_meter_told_is_remembered(told: ReadResult, times: int) -> None:
     async def test() -> None:
         site = Site(_1=1)
         for _ in range(2):
@@ -282,7 +282,7 @@ def test_values_are_told_in_words() -> None:
         for what, told in (("relay", RelayState(False, True)), ("clock", datetime(2026, 3, 11, 12, 0, 5))):
             asking = asyncio.create_task(site.collect("P1000", what=cast(What, what)))
             await let_run()
-            site.wires["1"].open[0].settle(Told("ok", told))
+            site.wires["1"].open[0].settle(ReadResult("ok", told))
             await asking
         assert [it.values for it in site.told] == [
             {"relay": "closed", "ordered": "open"},

@@ -18,26 +18,26 @@ from daemon.acquisition.planning.reply_times import (
     PARKED_REST,
     RETURN_HELPS_EVERY_S,
     SUSPECT_PAUSE_S,
-    Patience,
+    ReplyTimeouts,
 )
 
 LONGEST_WAIT_S = 2.0
 LONGEST_PAUSE_S = 900.0
 
 
-def patience_of(count: int, *, longest_pause_s: float = LONGEST_PAUSE_S) -> Patience:
-    return Patience(count, longest_wait_s=LONGEST_WAIT_S, longest_pause_s=longest_pause_s)
+def patience_of(count: int, *, longest_pause_s: float = LONGEST_PAUSE_S) -> ReplyTimeouts:
+    return ReplyTimeouts(count, longest_wait_s=LONGEST_WAIT_S, longest_pause_s=longest_pause_s)
 
 
-def may_ask(patience: Patience, now_s: float) -> set[int]:
+def may_ask(patience: ReplyTimeouts, now_s: float) -> set[int]:
     return {number for number, is_ready in enumerate(patience.ready(now_s)) if is_ready}
 
 
-def waits_s(patience: Patience, meter: int) -> float:
+def waits_s(patience: ReplyTimeouts, meter: int) -> float:
     return patience.expect(meter)[0]
 
 
-def park(patience: Patience, meter: int, now_s: float = 0.0) -> None:
+def park(patience: ReplyTimeouts, meter: int, now_s: float = 0.0) -> None:
     for _ in range(PARK_AFTER):
         patience.silent(meter, now_s)
 

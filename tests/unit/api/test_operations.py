@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon.acquisition.lines import Routes
+from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import OnDemand
-from daemon.acquisition.wire_line import Line
+from daemon.acquisition.wire_line import WireLine
 from daemon.api.operations import MOST_UNREAD, BadRequest, Requests
 from daemon.runtime.supervision import Supervisor
 from tests.unit.test_health import an_idle_line
@@ -19,7 +19,7 @@ from tests.unit.test_health import an_idle_line
 ZONE = ZoneInfo("Asia/Shanghai")
 
 
-def requests_of(*lines: Line, off: Sequence[str] = (), listeners: Sequence[str] = ()) -> Requests:
+def requests_of(*lines: WireLine, off: Sequence[str] = (), listeners: Sequence[str] = ()) -> Requests:
     """`off`: lines that are configured and switched off, each with a meter at the point P-NAME."""
     settings = SimpleNamespace(
         line=[SimpleNamespace(name=name, enabled=False) for name in off],
@@ -28,7 +28,7 @@ def requests_of(*lines: Line, off: Sequence[str] = (), listeners: Sequence[str] 
     )
     archive = SimpleNamespace(meters=[SimpleNamespace(address="1", point=f"P-{name}", line=name) for name in off])
     configuration = cast(Any, SimpleNamespace(site=SimpleNamespace(settings=settings, archive=archive)))
-    routes = Routes(Supervisor())
+    routes = Lines(Supervisor())
     routes._routes.update((line.name, line) for line in lines)
     return Requests(routes, OnDemand(routes, today=lambda: date(2026, 3, 11)), configuration, {}, ZONE)
 

@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.transactions.line_commands import DATABASE_RETRY_S, Orders
+from daemon.transactions.line_commands import DATABASE_RETRY_S, LineCommands
 from protocols.errors import LineDown
 
 NOW = datetime(2026, 3, 16, 4, tzinfo=UTC)
@@ -42,7 +42,7 @@ class Broken:
 )
 def test_after_every_failure_it_looks_again(error: BaseException, is_raised: bool, again_s: float) -> None:
     async def story() -> None:
-        orders = Orders("gate-3", cast(AsyncConnectionPool[Any], Broken(error)), AUTHORITY, lambda: NOW)
+        orders = LineCommands("gate-3", cast(AsyncConnectionPool[Any], Broken(error)), AUTHORITY, lambda: NOW)
 
         async def do(_: object) -> None: ...
 

@@ -9,8 +9,8 @@ from datetime import date, timedelta
 from math import inf
 from typing import Any
 
-from daemon.acquisition.planning.reply_times import Patience
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.planning.reply_times import ReplyTimeouts
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.polling.packed_slots import entry, plan
 from daemon.acquisition.polling.poll import Poll
@@ -91,16 +91,16 @@ class Reader:
     least = ALWAYS
 
     def __init__(
-        self, answer: Answer, *, meters: int = 8, wait_s: float = PATIENT_S, convoy: Convoy | None = None
+        self, answer: Answer, *, meters: int = 8, wait_s: float = PATIENT_S, convoy: BatchPoller | None = None
     ) -> None:
         self.requests: list[Frame] = []
         self.silent: list[int] = []
         self.told_of_silence = asyncio.Event()
         self.odd: list[tuple[int, int]] = []
-        self.patience = Patience(meters, longest_wait_s=wait_s, longest_pause_s=60.0)
+        self.patience = ReplyTimeouts(meters, longest_wait_s=wait_s, longest_pause_s=60.0)
         self._answer = answer
         self.poll = Poll(
-            convoy or Convoy(Deadlines(), self.least),
+            convoy or BatchPoller(Deadlines(), self.least),
             self.patience,
             wire_addresses(map(address_of, range(meters))),
             clock=lambda number, seconds: seconds == 12 * 3600 + 34 * 60 + 56,

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.acquisition.polling import batch as convoy_module
-from daemon.acquisition.polling.batch import NOWHERE, Convoy
+from daemon.acquisition.polling.batch import NOWHERE, BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.polling.packed_slots import entry, plan
 from protocols.channels.streams import StreamChannel
@@ -47,7 +47,7 @@ LINES = 100
 """More than there are seats at first."""
 
 
-class Watched(Convoy):
+class Watched(BatchPoller):
     """Tells how many lines were served in each turn."""
 
     __slots__ = ("served",)
@@ -358,7 +358,7 @@ class Wire(Still):
 class ByHand:
     """Lines whose polls run while the test plays their meters."""
 
-    def __init__(self, convoy: Convoy) -> None:
+    def __init__(self, convoy: BatchPoller) -> None:
         self.convoy = convoy
         self.tasks: list[asyncio.Task[tuple[int, int] | None]] = []
 
@@ -743,7 +743,7 @@ def test_together_a_line_does_what_it_does_alone(kinds: list[str]) -> None:
             return [WITHOUT_WAITING[kinds[next(turn) % len(kinds)]](frame)]
 
         async def story() -> tuple[object, ...]:
-            reader = Reader(answer, convoy=Convoy(Deadlines(), least))
+            reader = Reader(answer, convoy=BatchPoller(Deadlines(), least))
             channel, ends = Answering(reader), []
             slots = plan(job(number, index) for index in (1, 2) for number in range(4))
             for _ in range(4):

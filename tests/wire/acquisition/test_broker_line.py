@@ -17,7 +17,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
-from daemon.acquisition.broker_line import Gateway
+from daemon.acquisition.broker_line import BrokerLine
 from daemon.acquisition.line import Pace
 from daemon.acquisition.planning.wanted import due_day
 from daemon.control.authority import Authority
@@ -78,7 +78,7 @@ class Site:
         self.arrivals = []
         self.changed = asyncio.Event()
         self.storing = storing
-        self.gateway = Gateway(
+        self.gateway = BrokerLine(
             name,
             [site_meter(number) for number in range(len(ADDRESSES))],
             broker=replace(Broker("127.0.0.1", broker.port, f"meterd-{name}"), **changes),

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from daemon.acquisition.wakeup import Bell
+from daemon.acquisition.wakeup import Signal
 from daemon.acquisition.wire_line import Talk
 from protocols.channels.conversation import Timing
 from protocols.channels.tcp import TcpChannel
@@ -30,7 +30,7 @@ def rtu_answer(register: int) -> bytes:
 
 def test_what_came_for_nobody_is_no_answer_to_a_question_of_the_other_protocol() -> None:
     async def story() -> tuple[int, ...]:
-        given_up, sent = Bell(), asyncio.Event()
+        given_up, sent = Signal(), asyncio.Event()
 
         async def line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(100)  # a DL/T 645 question, which stays without an answer

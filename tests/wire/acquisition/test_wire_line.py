@@ -19,11 +19,11 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Pace
-from daemon.acquisition.planning.reads import Question
-from daemon.acquisition.polling.batch import Convoy
+from daemon.acquisition.planning.reads import ReadRequest
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.polling.packed_slots import NUMBER_AT, entry, plan
-from daemon.acquisition.wire_line import Line
+from daemon.acquisition.wire_line import WireLine
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.quality.arrival import Arrival, PolledFreeze
@@ -111,10 +111,10 @@ class Site:
         return encode(Frame(frame.address, 0x91, frame.data[:4] + data))
 
     @asynccontextmanager
-    async def line(self) -> AsyncIterator[Line]:
+    async def line(self) -> AsyncIterator[WireLine]:
         """The line as a task that is kept running."""
         async with far_end(self.hear) as port, Supervisor() as supervisor:
-            line = Line(
+            line = WireLine(
                 "gate-3",
                 self.meters,
                 driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
@@ -123,7 +123,7 @@ class Site:
                 pool=AsyncConnectionPool("", open=False),
                 authority=Authority(Policy(), ZONE, True, self.at),
                 credentials=None,
-                convoy=Convoy(Deadlines(), 1),
+                convoy=BatchPoller(Deadlines(), 1),
                 now=self.now,
                 **self.how,
             )
@@ -179,7 +179,7 @@ def _meter(number: int) -> SiteMeter:
     )
 
 
-def told(site: Callable[[], Site], story: Callable[[Site, Line], Awaitable[None]]) -> list[dict[str, Any]]:
+def told(site: Callable[[], Site], story: Callable[[Site, WireLine], Awaitable[None]]) -> list[dict[str, Any]]:
     """Run a story on a line; what was logged."""
 
     async def run() -> None:
@@ -193,7 +193,7 @@ def told(site: Callable[[], Site], story: Callable[[Site, Line], Awaitable[None]
 
 
 def test_todays_freezes_are_read_before_older_days_and_these_from_the_oldest() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) == 30)
         today = NOON.date()
         days = [day for _, day in site.days]
@@ -207,7 +207,7 @@ def test_todays_freezes_are_read_before_older_days_and_these_from_the_oldest() -
 def test_while_back_fill_must_wait_only_today_is_read() -> None:
     allowed: list[bool] = []
 
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) == 3)
         await asyncio.sleep(0.2)
         assert {day for _, day in site.days} == {NOON.date()}
@@ -218,8 +218,8 @@ def test_while_back_fill_must_wait_only_today_is_read() -> None:
 
 
 def test_a_question_is_asked_within_one_exchange_of_full_back_fill() -> None:
-    async def story(site: Site, line: Line) -> None:
-        question = Question(1, "registers", time.monotonic() + ENOUGH_S)
+    async def story(site: Site, line: WireLine) -> None:
+        question = ReadRequest(1, "registers", time.monotonic() + ENOUGH_S)
         asked_at: list[int] = []
 
         def ask(frame: Frame) -> None:
@@ -240,8 +240,8 @@ def test_a_question_is_asked_within_one_exchange_of_full_back_fill() -> None:
 def test_a_question_is_asked_within_one_exchange_of_the_general_way() -> None:
     """A freeze that is read in the general way takes several exchanges: it gives way between two of them."""
 
-    async def story(site: Site, line: Line) -> None:
-        question = Question(1, "registers", time.monotonic() + ENOUGH_S)
+    async def story(site: Site, line: WireLine) -> None:
+        question = ReadRequest(1, "registers", time.monotonic() + ENOUGH_S)
         begun: list[int] = []
         late: list[int] = []
 
@@ -266,8 +266,8 @@ def test_a_question_is_asked_within_one_exchange_of_the_general_way() -> None:
 
 
 def test_a_question_that_comes_while_the_line_is_drained_is_asked_next() -> None:
-    async def story(site: Site, line: Line) -> None:
-        question = Question(1, "registers", time.monotonic() + ENOUGH_S)
+    async def story(site: Site, line: WireLine) -> None:
+        question = ReadRequest(1, "registers", time.monotonic() + ENOUGH_S)
         drain, drained_at = line._drain, list[int]()
 
         async def ask_meanwhile(talk: Any) -> None:
@@ -285,7 +285,7 @@ def test_a_question_that_comes_while_the_line_is_drained_is_asked_next() -> None
 
 
 def test_no_meter_is_asked_twice_at_a_time() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         today, before = NOON.date(), NOON.date() - timedelta(days=1)
         slots = [(0, today), (1, today), (0, before), (2, before)]
         line.rebuild(*presence([]))
@@ -301,7 +301,7 @@ def test_a_line_whose_back_fill_must_wait_does_not_spin() -> None:
         looked.append(1)
         return False
 
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) == 3)
         looked.clear()
         await asyncio.sleep(1)
@@ -321,8 +321,8 @@ def test_a_peer_that_acknowledges_nothing_is_given_up_by_the_kernel() -> None:
 
 
 def test_a_question_whose_time_is_over_is_dropped_and_its_asker_told() -> None:
-    async def story(site: Site, line: Line) -> None:
-        over = Question(0, "registers", time.monotonic() - 1)
+    async def story(site: Site, line: WireLine) -> None:
+        over = ReadRequest(0, "registers", time.monotonic() - 1)
         await site.until(lambda: line.up)
         line.ask(over)
         assert (await over.told).outcome == "expired"
@@ -333,7 +333,7 @@ def test_a_question_whose_time_is_over_is_dropped_and_its_asker_told() -> None:
 
 def test_a_question_on_a_line_that_is_down_is_answered_at_once() -> None:
     async def story() -> None:
-        line = Line(
+        line = WireLine(
             "gate-3",
             [_meter(0)],
             driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
@@ -342,13 +342,13 @@ def test_a_question_on_a_line_that_is_down_is_answered_at_once() -> None:
             pool=AsyncConnectionPool("", open=False),
             authority=Authority(Policy(), ZONE, True, NOON),
             credentials=None,
-            convoy=Convoy(Deadlines(), 1),
+            convoy=BatchPoller(Deadlines(), 1),
             timing=QUICK,
             pace=Pace(1.0, 1.0),
             backfill_days=1,
             hand_on=lambda arrival: True,
         )
-        question = Question(0, "registers", time.monotonic() + ENOUGH_S)
+        question = ReadRequest(0, "registers", time.monotonic() + ENOUGH_S)
         line.ask(question)
         assert question.told.result().outcome == "line_down"
 
@@ -369,7 +369,7 @@ def set_clocks(site: Site) -> list[str]:
 
 
 def test_a_clock_that_drifted_is_set_and_read_back() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: abs(site.clock_off[address_of(0)]) < timedelta(seconds=2))
         back = len(site.requests)
         await site.until(lambda: any(asked(it) == "04000102" for it in site.requests[back:]))
@@ -382,7 +382,7 @@ def test_a_clock_that_drifted_is_set_and_read_back() -> None:
 
 
 def test_a_clock_that_is_not_taken_is_broadcast_then_told_and_left_for_that_day() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         site.takes_time = False
         await site.until(lambda: len(set_clocks(site)) == 2)
         await asyncio.sleep(0.3)
@@ -399,7 +399,7 @@ def test_a_clock_that_is_not_taken_is_broadcast_then_told_and_left_for_that_day(
 
 @pytest.mark.parametrize("minute", [-10, 10])
 def test_no_clock_is_set_near_midnight(minute: int) -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) >= 4)
         await asyncio.sleep(0.2)
         assert set_clocks(site) == []
@@ -410,7 +410,7 @@ def test_no_clock_is_set_near_midnight(minute: int) -> None:
 
 @pytest.mark.parametrize("off_s", [20, 301, 1000])
 def test_a_good_clock_and_one_that_is_too_far_off_are_left_alone(off_s: int) -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) >= 4)
         await asyncio.sleep(0.2)
         assert set_clocks(site) == []
@@ -419,7 +419,7 @@ def test_a_good_clock_and_one_that_is_too_far_off_are_left_alone(off_s: int) -> 
 
 
 def test_todays_freeze_carries_the_skew_of_its_clock_and_older_ones_none() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) == 4)
         skews = {
             (it.meter.address, it.freeze.frozen_at.date() == NOON.date()): it.freeze.clock_skew for it in site.arrived
@@ -442,7 +442,7 @@ def test_a_meter_that_freezes_between_two_reads_gives_no_value_of_another_day() 
     """Its clock is four minutes fast and known since noon: at 23:56 it freezes anew while older days are read."""
     fast = timedelta(minutes=4)
 
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) == 10)
         midnight = NOON.replace(hour=0) + timedelta(days=1)
         site.arrived.clear()
@@ -473,7 +473,7 @@ def test_a_meter_that_freezes_between_two_reads_gives_no_value_of_another_day() 
 
 
 def test_freezes_whose_indexes_an_outage_shifted_are_found() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         site.shift = -1
         await site.until(lambda: len(site.arrived) >= 9)
         assert site.took_the_truth()
@@ -485,7 +485,7 @@ def test_freezes_whose_indexes_an_outage_shifted_are_found() -> None:
 
 
 def test_a_silent_line_is_told_once_probed_rarely_and_noticed_at_once() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) >= 8)
         site.silent = set(map(address_of, range(8)))
         await site.until(lambda: line.is_silent)
@@ -504,14 +504,14 @@ def test_a_silent_line_is_told_once_probed_rarely_and_noticed_at_once() -> None:
 
 
 def test_a_silent_line_is_probed_although_most_of_its_meters_want_nothing() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         wanted = (0, 5)
         site.silent = {address_of(number) for number in wanted}
         await site.until(lambda: len(site.arrived) == 6)
         site.silent = set(map(address_of, range(8)))
         line.rebuild(*presence((number, NOON.date()) for number in range(8) if number not in wanted))
         for number in range(8):
-            question = Question(number, "registers", time.monotonic() + ENOUGH_S)
+            question = ReadRequest(number, "registers", time.monotonic() + ENOUGH_S)
             line.ask(question)
             await question.told
         assert line.is_silent
@@ -535,7 +535,7 @@ def test_a_line_on_which_nobody_answers_is_opened_anew() -> None:
             return TcpChannel("127.0.0.1", port)
 
         async with far_end(site.hear) as port:
-            line = Line(
+            line = WireLine(
                 "gate-3",
                 site.meters,
                 driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
@@ -544,7 +544,7 @@ def test_a_line_on_which_nobody_answers_is_opened_anew() -> None:
                 pool=AsyncConnectionPool("", open=False),
                 authority=Authority(Policy(), ZONE, True, NOON),
                 credentials=None,
-                convoy=Convoy(Deadlines(), 1),
+                convoy=BatchPoller(Deadlines(), 1),
                 now=site.now,
                 **site.how,
             )
@@ -571,7 +571,7 @@ def test_the_dead_cost_the_living_nothing_once_they_are_parked() -> None:
 def test_a_line_whose_task_dies_comes_back_and_goes_on() -> None:
     died: list[Arrival | PolledFreeze] = []
 
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         take = site._take
 
         def die_once(arrival: Arrival | PolledFreeze) -> bool:
@@ -604,10 +604,10 @@ def test_a_meter_that_tells_no_clock_is_not_withheld_because_of_it() -> None:
     """Asked for an older freeze on demand, its clock counts as read today; the poll of today's freeze must know that it
     was not told."""
 
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         line.rebuild(*presence([(0, NOON.date())]))
         await site.until(lambda: line.up)
-        question = Question(0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
+        question = ReadRequest(0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
         line.ask(question)
         assert (await question.told).outcome == "ok"
         site.arrived.clear()
@@ -636,8 +636,8 @@ def test_a_meter_that_tells_no_clock_is_not_withheld_because_of_it() -> None:
 def test_a_clock_that_is_off_by_whole_days_is_seen_by_a_question_behind_a_poll_that_read_the_time_of_day(
     ahead: int,
 ) -> None:
-    async def story(site: Site, line: Line) -> None:
-        question = Question(0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=3))
+    async def story(site: Site, line: WireLine) -> None:
+        question = ReadRequest(0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=3))
 
         def ask(frame: Frame) -> None:
             if asked(frame) == "04000102" and not question.told.done():
@@ -661,10 +661,10 @@ def test_the_freeze_of_a_meter_with_a_wrong_clock_is_not_mixed_at_its_own_midnig
     fast = timedelta(hours=3)
     nine = NOON.replace(hour=21)
 
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         line.rebuild(*presence((number, NOON.date()) for number in range(2)))
         await site.until(lambda: line.up)
-        question = Question(1, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
+        question = ReadRequest(1, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
         line.ask(question)
         assert (await question.told).outcome == "ok"
         site.arrived.clear()
@@ -696,7 +696,7 @@ def test_the_freeze_of_a_meter_with_a_wrong_clock_is_not_mixed_at_its_own_midnig
 
 
 def test_one_poll_counts_the_silence_of_a_meter_once() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         site.silent = {address_of(0)}
         await site.until(lambda: bool(site.requests))
         await asyncio.sleep(0.9)
@@ -708,7 +708,7 @@ def test_one_poll_counts_the_silence_of_a_meter_once() -> None:
 
 
 def test_the_clock_of_a_meter_is_read_once_for_all_the_slots_of_a_poll() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) == 10)
         assert [asked(it) for it in site.requests].count("04000102") == 1
 
@@ -718,7 +718,7 @@ def test_the_clock_of_a_meter_is_read_once_for_all_the_slots_of_a_poll() -> None
 def test_what_was_read_waits_for_room_and_is_not_read_again() -> None:
     is_full = [True]
 
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.requests) >= 3 * 10)
         await asyncio.sleep(0.5)
         asked_before = len(site.requests)
@@ -739,7 +739,7 @@ def test_what_was_read_waits_for_room_and_is_not_read_again() -> None:
 def test_the_living_are_read_although_the_dead_never_stop_being_due() -> None:
     """A retry shorter than it takes to ask all the dead once: today's freezes of the dead come first for ever."""
 
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         site.silent = set(map(address_of, range(2, 12)))
         await site.until(lambda: len(site.arrived) == 2 * 20)
         assert site.took_the_truth()
@@ -750,7 +750,7 @@ def test_the_living_are_read_although_the_dead_never_stop_being_due() -> None:
 def test_many_dead_whose_freeze_of_today_is_missing_do_not_make_a_line_silent_whose_others_answer() -> None:
     """Only the dead lack today's freeze; the living are wanted for older days and must be among the probes."""
 
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         today = NOON.date()
         line.rebuild(*presence((number, today) for number in range(12, 18)))
         site.silent = set(map(address_of, range(12)))
@@ -763,7 +763,7 @@ def test_many_dead_whose_freeze_of_today_is_missing_do_not_make_a_line_silent_wh
 def test_a_poll_that_takes_into_the_midnight_gives_nothing() -> None:
     """A meter that needs half a minute for each answer freezes between its stamp and its energies."""
 
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) == 10)
         site.arrived.clear()
 
@@ -783,13 +783,13 @@ def test_a_poll_that_takes_into_the_midnight_gives_nothing() -> None:
 
 
 def test_a_question_on_a_line_whose_task_dies_is_answered() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         def spoilt(*_: Any) -> Any:
             raise RuntimeError("spoilt")
 
         await site.until(lambda: len(site.arrived) == 30)
         line._driver = spoilt  # type: ignore[method-assign]
-        question = Question(0, "registers", time.monotonic() + ENOUGH_S)
+        question = ReadRequest(0, "registers", time.monotonic() + ENOUGH_S)
         line.ask(question)
         async with asyncio.timeout(5):
             assert (await question.told).outcome == "line_down"
@@ -800,7 +800,7 @@ def test_a_question_on_a_line_whose_task_dies_is_answered() -> None:
 # --- what a poll is to read -------------------------------------------------------------------------------------------
 
 
-def planned(line: Line, *slots: tuple[int, int], at: datetime = NOON) -> list[int]:
+def planned(line: WireLine, *slots: tuple[int, int], at: datetime = NOON) -> list[int]:
     """The meters of the plan for these slots (meter, age of the day), in the order in which they are asked."""
     days = [(number, at.date() - timedelta(days=age)) for number, age in slots]
     return [slot >> NUMBER_AT for slot in reversed(line._planned(days, at.replace(tzinfo=None)))]
@@ -808,7 +808,7 @@ def planned(line: Line, *slots: tuple[int, int], at: datetime = NOON) -> list[in
 
 @pytest.mark.parametrize(("shift", "age"), [(1, 61), (3, 59), (-1, 0), (-3, 1), (0, -1), (1, -1)])
 def test_no_freeze_is_asked_for_that_a_meter_cannot_have(shift: int, age: int) -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) >= 3)
         line._shift[1] = shift
         assert planned(line, (0, 0), (1, age)) == [0]
@@ -821,7 +821,7 @@ def test_no_freeze_is_asked_for_that_a_meter_cannot_have(shift: int, age: int) -
 
 @pytest.mark.parametrize(("shift", "age", "nth"), [(0, 0, 1), (0, 61, 62), (-2, 5, 4), (3, 5, 9)])
 def test_a_slot_is_asked_for_with_its_day_and_the_index_of_its_shift(shift: int, age: int, nth: int) -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) >= 3)
         line._shift[1] = shift
         slots = 2 * [(1, NOON.date() - timedelta(days=age))]
@@ -835,7 +835,7 @@ def test_a_slot_is_asked_for_with_its_day_and_the_index_of_its_shift(shift: int,
 
 @pytest.mark.parametrize(("past_midnight_s", "off_s"), [(240, -240), (330, -300), (-240, 240), (-330, 300)])
 def test_a_meter_whose_own_midnight_is_near_ends_the_plan(past_midnight_s: int, off_s: int) -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         at = NOON.replace(hour=0) + timedelta(days=1, seconds=past_midnight_s)
         for number in range(3):
             line._skew_on[number], line._skew_s[number] = at.toordinal(), 0
@@ -851,7 +851,7 @@ def second_of_day(at: str) -> int:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def is_clock_accepted(line: Line, *, shown: str, ours: str) -> bool:
+def is_clock_accepted(line: WireLine, *, shown: str, ours: str) -> bool:
     """Whether a poll goes on with meter 1, which shows this time of day when it is `ours` here."""
     line._polled_on = NOON.toordinal()
     line._midnight_at = time.monotonic() - second_of_day(ours) - 0.01  # a fraction below would count as a second less
@@ -872,7 +872,7 @@ def is_clock_accepted(line: Line, *, shown: str, ours: str) -> bool:
 def test_a_clock_that_shows_almost_midnight_is_left_to_the_general_way(
     shown: str, ours: str, is_accepted: bool
 ) -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         assert is_clock_accepted(line, shown=shown, ours=ours) == is_accepted
         assert (line._skew_on[1] == NOON.toordinal()) == is_accepted
 
@@ -883,7 +883,7 @@ def test_a_clock_that_shows_almost_midnight_is_left_to_the_general_way(
 def test_a_clock_on_the_other_side_of_midnight_is_off_by_minutes_and_not_by_a_day(
     shown: str, ours: str, off_s: int
 ) -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         assert is_clock_accepted(line, shown=shown, ours=ours)
         assert line._skew_s[1] == off_s
 
@@ -891,7 +891,7 @@ def test_a_clock_on_the_other_side_of_midnight_is_off_by_minutes_and_not_by_a_da
 
 
 def test_a_wrong_clock_that_a_poll_finds_right_is_not_held_for_wrong_any_more() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         line._wrong_clocks[1] = time.monotonic() + ENOUGH_S, NOON.toordinal()
         assert is_clock_accepted(line, shown="12:00:00", ours="12:00:00")
         assert not line._wrong_clocks
@@ -901,7 +901,7 @@ def test_a_wrong_clock_that_a_poll_finds_right_is_not_held_for_wrong_any_more() 
 
 
 def test_a_clock_is_read_once_a_day_though_meters_take_turns() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) == 30)
         clocks = [frame.address for frame in site.requests if asked(frame) == "04000102"]
         assert sorted(clocks) == sorted(map(address_of, range(3)))
@@ -910,7 +910,7 @@ def test_a_clock_is_read_once_a_day_though_meters_take_turns() -> None:
 
 
 def test_a_wrong_clock_is_looked_at_once_in_a_while_and_told_once_a_day() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         site.clock_off[address_of(1)] = timedelta(minutes=20)
         await site.until(lambda: len(site.arrived) == 60)
         clocks = [frame for frame in site.requests if frame.address == address_of(1) and asked(frame)[:6] == "040001"]
@@ -928,7 +928,7 @@ def test_a_wrong_clock_is_looked_at_once_in_a_while_and_told_once_a_day() -> Non
 
 
 def test_of_the_parked_one_is_asked_when_the_way_was_opened() -> None:
-    async def story(site: Site, line: Line) -> None:
+    async def story(site: Site, line: WireLine) -> None:
         site.silent = set(map(address_of, range(10)))
         await site.until(lambda: line.parked == 10 and len(site.arrived) == 10)
         line._patience.unblock()

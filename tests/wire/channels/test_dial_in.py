@@ -22,7 +22,7 @@ from protocols.channels import dial_in as room
 from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.dial_in import MOST_UNSENT, Limits, Session, Terminals
 from protocols.channels.tls import server_tls
-from protocols.dial_in.registration import ANSWER_GAP_S, Greetings, Sieve, heartbeat, registration
+from protocols.dial_in.registration import ANSWER_GAP_S, HeartbeatFilter, RegistrationSettings, heartbeat, registration
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import LineDown
 from simulators.lines.bus import SimulatedBus
@@ -33,7 +33,7 @@ PATIENCE_S = 10
 ADDRESS = "000000000006"
 ANSWER = bytes.fromhex("FEFEFEFE 68 060000000000 68 93 06 39 33 33 33 33 33 A7 16")
 BEAT = b"PING"
-GREETINGS = Greetings(registration("text", "REG:{id}\r\n"), heartbeat("text", "PING"), b"OK\r\n", b"PONG")
+GREETINGS = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("text", "PING"), b"OK\r\n", b"PONG")
 ALL_FROM_HERE = Limits(most_per_address=5000, accept_per_s=5000)
 
 
@@ -139,7 +139,7 @@ FORMS = [
 @pytest.mark.parametrize(("kind", "words", "terminal", "frame"), FORMS)
 def test_a_registration_split_at_any_byte_is_read_and_what_follows_goes_on(run, kind, words, terminal, frame):
     async def scene():
-        async with listening(Greetings(registration(kind, words)), [terminal]) as terminals:
+        async with listening(RegistrationSettings(registration(kind, words)), [terminal]) as terminals:
             for cut in range(1, len(frame)):
                 async with calling(terminals, frame[:cut]) as caller:
                     await until(lambda cut=cut: any(len(it.said) == cut for it in terminals.unregistered))
@@ -205,16 +205,16 @@ def test_who_says_too_much_before_a_registration_is_hung_up_on_at_once(run):
 
 # --- heartbeats -------------------------------------------------------------------------------------------------------
 
-DISTINCT = Greetings(registration("text", "REG:{id}\r\n"), heartbeat("text", "PING"))
-BY_REGEX = Greetings(registration("text", "REG:{id}\r\n"), heartbeat("regex", "P.N[0-9]"))
-SHORT = Greetings(registration("text", "REG:{id}\r\n"), heartbeat("hex", "00"))
-ZEROS = Greetings(registration("text", "REG:{id}\r\n"), heartbeat("hex", "00 00 00 00"))
+DISTINCT = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("text", "PING"))
+BY_REGEX = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("regex", "P.N[0-9]"))
+SHORT = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("hex", "00"))
+ZEROS = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("hex", "00 00 00 00"))
 FRAME_WITH_A_BEAT_INSIDE = b"\x68\x01PING\x02PI\x16"
 
 
 def sifted(greetings, *segments, pause_s=0.01):
     """(what the line got, heartbeats) of segments that come `pause_s` apart, then nothing."""
-    sieve, line, beats = Sieve(greetings, "T1"), b"", 0
+    sieve, line, beats = HeartbeatFilter(greetings, "T1"), b"", 0
     for number, segment in enumerate(segments):
         rest, found = sieve.feed(segment, 100 + number * pause_s)
         line, beats = line + rest, beats + len(found)
@@ -271,7 +271,7 @@ def test_a_frame_with_a_heartbeat_inside_is_whole_however_its_two_segments_fall(
     st.sampled_from([DISTINCT, BY_REGEX, SHORT, ZEROS]),
 )
 def test_every_byte_goes_to_the_line_or_is_of_a_heartbeat(script, greetings):
-    sieve, line, taken = Sieve(greetings, "T1"), b"", b""
+    sieve, line, taken = HeartbeatFilter(greetings, "T1"), b"", b""
     said = [(b"".join(words), is_asked) for words, is_asked in script]
     for number, (segment, is_asked) in enumerate(said):
         if is_asked:
@@ -285,7 +285,7 @@ def test_every_byte_goes_to_the_line_or_is_of_a_heartbeat(script, greetings):
 
 
 def test_a_short_heartbeat_is_one_again_when_an_answer_is_over():
-    sieve = Sieve(SHORT, "T1")
+    sieve = HeartbeatFilter(SHORT, "T1")
     assert sieve.feed(b"\1\3", 100) == (b"\1\3", [])
     assert sieve.feed(b"\0", 100.1) == (b"\0", [])
     assert sieve.feed(b"\0", 100.1 + ANSWER_GAP_S) == (b"", [b"\0"])
