@@ -43,10 +43,10 @@ SINGLE_PHASE_60_A_KWH = Decimal(380)
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """`modulus_kwh`: where the register rolls over; `decimals`: of its smallest step. `installed_on`: its freezes count
-    from this day on. `profile`: the registers of a Modbus meter, whose `address` is LINE/UNIT. `relay`: it may be
-    switched; of a Modbus meter that must be said, because its profile may fit models without relay too.
-    `device`: what a gateway calls it."""
+    """`modulus_kwh`: where the register rolls over; `decimals`: of its smallest step.
+    `installed_on`: its freezes count from this day on. `profile`: the registers of a Modbus meter,
+    whose `address` is LINE/UNIT. `relay`: it may be switched; of a Modbus meter that must be said,
+    because its profile may fit models without relay too. `device`: what a gateway calls it."""
 
     address: str
     line: str
@@ -76,7 +76,8 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Thresholds in fen. Open (billed) from `open_from` 00:00 when that and `agreement` are given."""
+    """Thresholds in fen. Open (billed) from `open_from` 00:00 when that and `agreement` are
+    given."""
 
     account: str
     name: str
@@ -106,17 +107,38 @@ def load_archive(
     gateways: Collection[str],
     tariffs: Mapping[str, list[TariffVersion]] | None,
 ) -> tuple[Archive, list[Problem]]:
-    """Read meters.csv, points.csv and accounts.csv of `folder`; what could not be read is in the problems.
+    """Read meters.csv, points.csv and accounts.csv of `folder`; what could not be read is in the
+    problems.
 
-    `tariffs`: their versions by name, None when that file is wrong itself.
-    """
+    `tariffs`: their versions by name, None when that file is wrong itself."""
     problems: list[Problem] = []
     known_accounts, known_points = Keys(), Keys()
-    accounts = _accounts(folder / "accounts.csv", base, tariffs, known_accounts, problems)
-    points = _points(folder / "points.csv", base, known_accounts, known_points, problems)
+    accounts = _accounts(
+        folder / "accounts.csv",
+        base,
+        tariffs,
+        known_accounts,
+        problems,
+    )
+    points = _points(
+        folder / "points.csv",
+        base,
+        known_accounts,
+        known_points,
+        problems,
+    )
     profiles: dict[str, Profile] = {}
-    meters = _meters(folder / "meters.csv", base, (lines, gateways), known_points, profiles, problems)
-    return Archive(tuple(meters.values()), tuple(points.values()), tuple(accounts.values()), profiles), problems
+    meters = _meters(
+        folder / "meters.csv",
+        base,
+        (lines, gateways),
+        known_points,
+        profiles,
+        problems,
+    )
+    return Archive(
+        tuple(meters.values()), tuple(points.values()), tuple(accounts.values()), profiles
+    ), problems
 
 
 def _accounts(
@@ -139,17 +161,35 @@ def _accounts(
         "credit_limit_yuan": (fen, 0),
     }
     found: dict[str, Account] = {}
-    for line, row in read_table(path, name, columns, problems, keys):
+    for line, row in read_table(
+        path,
+        name,
+        columns,
+        problems,
+        keys,
+    ):
         if row["account"] in found:
             problems.append(Problem(name, line, "account", f"{row['account']} stands twice"))
         if tariffs is not None and row["tariff"] not in tariffs:
             hint = did_you_mean(row["tariff"], tariffs)
-            problems.append(Problem(name, line, "tariff", f"no tariff {row['tariff']} in the tariffs file{hint}"))
-        elif tariffs and row["open_from"] and row["open_from"] < tariffs[row["tariff"]][0].effective_from:
+            problems.append(
+                Problem(
+                    name, line, "tariff", f"no tariff {row['tariff']} in the tariffs file{hint}"
+                )
+            )
+        elif (
+            tariffs
+            and row["open_from"]
+            and row["open_from"] < tariffs[row["tariff"]][0].effective_from
+        ):
             message = f"{row['account']} opens on {row['open_from']}, before the first version of {row['tariff']}"
             problems.append(Problem(name, line, "open_from", message))
         if row["open_from"] is not None and row["agreement"] is None:
-            problems.append(Problem(name, line, "agreement", "an account is opened only with a signed agreement"))
+            problems.append(
+                Problem(
+                    name, line, "agreement", "an account is opened only with a signed agreement"
+                )
+            )
         reconnect_fen = row["trip_yuan"] if row["reconnect_yuan"] is None else row["reconnect_yuan"]
         if reconnect_fen < row["trip_yuan"]:
             problems.append(Problem(name, line, "reconnect_yuan", "must not be below trip_yuan"))
@@ -171,7 +211,13 @@ def _accounts(
     return found
 
 
-def _points(path: Path, base: Path, accounts: Keys, keys: Keys, problems: list[Problem]) -> dict[str, Point]:
+def _points(
+    path: Path,
+    base: Path,
+    accounts: Keys,
+    keys: Keys,
+    problems: list[Problem],
+) -> dict[str, Point]:
     name = shown(path, base)
     columns: Columns = {
         "point": (word, REQUIRED),
@@ -184,12 +230,20 @@ def _points(path: Path, base: Path, accounts: Keys, keys: Keys, problems: list[P
         "life_support": (yes_no, False),
     }
     found: dict[str, Point] = {}
-    for line, row in read_table(path, name, columns, problems, keys):
+    for line, row in read_table(
+        path,
+        name,
+        columns,
+        problems,
+        keys,
+    ):
         if row["point"] in found:
             problems.append(Problem(name, line, "point", f"{row['point']} stands twice"))
         if row["account"] is not None and accounts.lack(row["account"]):
             hint = did_you_mean(row["account"], accounts.seen)
-            problems.append(Problem(name, line, "account", f"no account {row['account']} in accounts.csv{hint}"))
+            problems.append(
+                Problem(name, line, "account", f"no account {row['account']} in accounts.csv{hint}")
+            )
         found[row["point"]] = Point(**row)
     return found
 
@@ -218,20 +272,32 @@ def _meters(
     found: dict[str, Meter] = {}
     served: dict[str, str] = {}
     devices: dict[tuple[str, str], str] = {}
-    for line, row in read_table(path, name, columns, problems, Keys()):
+    for line, row in read_table(
+        path,
+        name,
+        columns,
+        problems,
+        Keys(),
+    ):
 
         def problem(column: str, message: str, line: int = line) -> None:
             problems.append(Problem(name, line, column, message))
 
         profile = _profile(row, base, profiles, problem)
         try:
-            key = unit(row["address"], row["line"]) if row["protocol"] in MODBUS else address(row["address"])
+            key = (
+                unit(row["address"], row["line"])
+                if row["protocol"] in MODBUS
+                else address(row["address"])
+            )
         except ValueError as error:
             problem("address", str(error))
             key = row["address"]
         if key in found:
             problem("address", f"{key} stands twice")
-        kind, known, others = ("[[gateway]]", *routes[::-1]) if row["protocol"] == MQTT else ("[[line]]", *routes)
+        kind, known, others = (
+            ("[[gateway]]", *routes[::-1]) if row["protocol"] == MQTT else ("[[line]]", *routes)
+        )
         if row["line"] in others:
             problem("line", f"{row['line']} is no {kind}, and a {row['protocol']} meter needs one")
         elif row["line"] not in known:
@@ -239,7 +305,10 @@ def _meters(
             terminals = "" if row["protocol"] == MQTT else " or terminal"
             problem("line", f"no {kind}{terminals} named {row['line']}{hint}")
         if points.lack(row["point"]):
-            problem("point", f"no point {row['point']} in points.csv{did_you_mean(row['point'], points.seen)}")
+            problem(
+                "point",
+                f"no point {row['point']} in points.csv{did_you_mean(row['point'], points.seen)}",
+            )
         if row["point"] in served:
             problem("point", f"{row['point']} is served by {served[row['point']]} already")
         served[row["point"]] = key
@@ -257,16 +326,21 @@ def _meters(
         )
         if row["device"] is not None and row["protocol"] != MQTT:
             problem(
-                "device", f"only a gateway calls its meters by names of its own; a {row['protocol']} meter has none"
+                "device",
+                f"only a gateway calls its meters by names of its own; a {row['protocol']} meter has none",
             )
         name_there = (row["line"], found[key].device)
         if row["protocol"] == MQTT and name_there in devices:
-            problem("device", f"{found[key].device} is {devices[name_there]} already on {row['line']}")
+            problem(
+                "device", f"{found[key].device} is {devices[name_there]} already on {row['line']}"
+            )
         devices[name_there] = key
         if row["protocol"] == MQTT and set(found[key].device) & set("+#/"):
             problem("device", "is part of a topic: it must not hold +, # or /")
         if row["protocol"] in DLT645 and found[key].decimals < 2:
-            problem("decimals", "a DL/T 645 meter tells 0.01 kWh: leave it empty, or write 2 or more")
+            problem(
+                "decimals", "a DL/T 645 meter tells 0.01 kWh: leave it empty, or write 2 or more"
+            )
         if found[key].relay and row["protocol"] == DLT645[1]:
             problem("relay", "the standard of 1997 knows no relay")
         if found[key].relay and profile is not None and profile.relay is None:
@@ -275,7 +349,10 @@ def _meters(
 
 
 def _profile(
-    row: dict[str, Any], base: Path, profiles: dict[str, Profile], problem: Callable[[str, str], None]
+    row: dict[str, Any],
+    base: Path,
+    profiles: dict[str, Profile],
+    problem: Callable[[str, str], None],
 ) -> Profile | None:
     """The register map of a Modbus meter, loaded once for all meters that have it."""
     wanted = row["profile"]
@@ -284,7 +361,10 @@ def _profile(
             problem("profile", f"a {row['protocol']} meter has no register profile; leave it empty")
         return None
     if wanted is None:
-        problem("profile", f"a {row['protocol']} meter needs one: {', '.join(shipped_profiles())} or a path")
+        problem(
+            "profile",
+            f"a {row['protocol']} meter needs one: {', '.join(shipped_profiles())} or a path",
+        )
         return None
     if wanted not in profiles:
         try:
@@ -296,7 +376,8 @@ def _profile(
 
 
 def _modulus_kwh(profile: Profile | None) -> Decimal:
-    """Where the register starts again: as the profile says, else so far that it never does in a meter's life."""
+    """Where the register starts again: as the profile says, else so far that it never does in a
+    meter's life."""
     if profile is None:
         return MILLION_KWH
     item = profile.item(Quantity.FORWARD_ACTIVE_ENERGY)

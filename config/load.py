@@ -20,7 +20,8 @@ from protocols.channels.tls import server_tls
 
 @dataclass(frozen=True, slots=True)
 class LoadedSite:
-    """Everything that was configured, checked as a whole. `terminals`: those of each listener, by its name."""
+    """Everything that was configured, checked as a whole. `terminals`: those of each listener, by
+    its name."""
 
     path: Path
     settings: Site
@@ -42,27 +43,47 @@ def load_site(path: Path) -> LoadedSite:
         problems += mistakes
         known_tariffs = None if mistakes else tariffs
     if isinstance(places.get("archive"), str):
-        lines = _routes(content, "line") | {it.line for listed in terminals.values() for it in listed}
+        lines = _routes(content, "line") | {
+            it.line for listed in terminals.values() for it in listed
+        }
         archive, mistakes = load_archive(
-            base / places["archive"], base, lines, _routes(content, "gateway"), known_tariffs
+            base / places["archive"],
+            base,
+            lines,
+            _routes(content, "gateway"),
+            known_tariffs,
         )
         problems += mistakes
     if settings is not None:
         problems += _closing_at_once(archive, settings, base)
     if settings is None or problems:
         raise ConfigError(problems)
-    return LoadedSite(path, settings, archive, tariffs, terminals)
+    return LoadedSite(
+        path,
+        settings,
+        archive,
+        tariffs,
+        terminals,
+    )
 
 
 def _closing_at_once(archive: Archive, settings: Site, base: Path) -> list[Problem]:
-    """Relays without a button close the moment they are told: that must have been agreed with the customer."""
+    """Relays without a button close the moment they are told: that must have been agreed with the
+    customer."""
     plain = {gateway.name for gateway in settings.gateway if gateway.family != "meterd"}
     waiting = {point.point for point in archive.points if point.reconnect == "allow_close"}
     name = shown(settings.site.archive / "points.csv", base)
     return [
-        Problem(name, 1, meter.point, f"meter {meter.address} closes at once: reconnect must be close, not allow_close")
+        Problem(
+            name,
+            1,
+            meter.point,
+            f"meter {meter.address} closes at once: reconnect must be close, not allow_close",
+        )
         for meter in archive.meters
-        if meter.relay and meter.point in waiting and (meter.protocol.startswith("modbus") or meter.line in plain)
+        if meter.relay
+        and meter.point in waiting
+        and (meter.protocol.startswith("modbus") or meter.line in plain)
     ]
 
 
@@ -73,7 +94,9 @@ def _table(content: Any, name: str) -> Mapping[str, Any]:
 
 def _tables(content: Any, kind: str) -> list[dict[str, Any]]:
     tables = content.get(kind)
-    return [table for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
+    return (
+        [table for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
+    )
 
 
 def _routes(content: Any, kind: str) -> set[str]:
@@ -84,8 +107,8 @@ def _routes(content: Any, kind: str) -> set[str]:
 def _load_settings(
     path: Path,
 ) -> tuple[Site | None, dict[str, Any], Mapping[str, tuple[Terminal, ...]], list[Problem]]:
-    """The settings, None when they cannot be used, and the raw content, in which the other files are found anyway:
-    here the lists of terminals, because they name lines."""
+    """The settings, None when they cannot be used, and the raw content, in which the other files
+    are found anyway: here the lists of terminals, because they name lines."""
     name = path.name
     try:
         content, lines = read_toml(path, name if path.is_file() else str(path))
@@ -99,11 +122,15 @@ def _load_settings(
         problems += [_problem(name, lines, content, mistake) for mistake in error.errors()]
         return None, content, terminals, problems
     if not settings.line and not settings.gateway and not settings.listener:
-        problems.append(Problem(name, 1, "line", "there is no line; add [[line]] with name and tcp or serial"))
+        problems.append(
+            Problem(name, 1, "line", "there is no line; add [[line]] with name and tcp or serial")
+        )
     names: set[str] = set()
     routes = [("line", index, line.name) for index, line in enumerate(settings.line)]
     routes += [("gateway", index, gateway.name) for index, gateway in enumerate(settings.gateway)]
-    routes += [("listener", index, listener.name) for index, listener in enumerate(settings.listener)]
+    routes += [
+        ("listener", index, listener.name) for index, listener in enumerate(settings.listener)
+    ]
     for kind, index, route in routes:
         if route in names:
             where = line_of(lines, (kind, index, "name"))
@@ -114,7 +141,11 @@ def _load_settings(
     for traced in settings.log.trace_lines:
         if traced not in names:
             where = line_of(lines, ("log", "trace_lines"))
-            problems.append(Problem(name, where, "log.trace_lines", f"no line {traced}{did_you_mean(traced, names)}"))
+            problems.append(
+                Problem(
+                    name, where, "log.trace_lines", f"no line {traced}{did_you_mean(traced, names)}"
+                )
+            )
     for index, listener in enumerate(settings.listener):
         if (why := _unusable_tls(listener)) is not None:
             where = line_of(lines, ("listener", index, "tls_certificate"))
@@ -122,8 +153,11 @@ def _load_settings(
     return settings, content, terminals, problems
 
 
-def _load_terminals(content: Any, base: Path) -> tuple[dict[str, tuple[Terminal, ...]], list[Problem]]:
-    """The lists of all listeners, whatever else is wrong with these. No two lines of the site have one name."""
+def _load_terminals(
+    content: Any, base: Path
+) -> tuple[dict[str, tuple[Terminal, ...]], list[Problem]]:
+    """The lists of all listeners, whatever else is wrong with these. No two lines of the site have
+    one name."""
     problems: list[Problem] = []
     terminals: dict[str, tuple[Terminal, ...]] = {}
     taken = {
@@ -139,7 +173,9 @@ def _load_terminals(content: Any, base: Path) -> tuple[dict[str, tuple[Terminal,
             form = registration_form(listener.get("registration"))
         except ValueError:
             form = None
-        terminals[str(listener.get("name"))], mistakes = load_terminals(base / file, base, form, taken)
+        terminals[str(listener.get("name"))], mistakes = load_terminals(
+            base / file, base, form, taken
+        )
         problems += mistakes
     return terminals, problems
 
@@ -154,9 +190,15 @@ def _unusable_tls(listener: ListenerSection) -> str | None:
     return None
 
 
-def _problem(name: str, lines: dict[tuple[str | int, ...], int], content: Any, mistake: Any) -> Problem:
+def _problem(
+    name: str, lines: dict[tuple[str | int, ...], int], content: Any, mistake: Any
+) -> Problem:
     """One mistake in the reader's words: lines are called by their names, not by their number."""
-    path = tuple(part for part in mistake["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+    path = tuple(
+        part
+        for part in mistake["loc"]
+        if not (isinstance(part, str) and part.startswith("function-"))
+    )
     shown: list[str] = []
     at = content
     for part in path:

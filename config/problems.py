@@ -12,7 +12,8 @@ from protocols.errors import MeterdError
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One mistake. `where` is its place inside the file (`line.gate-3.baud`, `meters.csv column address`)."""
+    """One mistake. `where` is its place inside the file (`line.gate-3.baud`, `meters.csv column
+    address`)."""
 
     file: str
     line: int
@@ -29,7 +30,9 @@ class ConfigError(MeterdError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(set(problems))
         count = len(self.problems)
-        super().__init__("\n".join([*map(str, self.problems), f"{count} mistake{'s' if count != 1 else ''}"]))
+        super().__init__(
+            "\n".join([*map(str, self.problems), f"{count} mistake{'s' if count != 1 else ''}"])
+        )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -39,5 +42,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def shown(path: Path, base: Path) -> str:
-    """A file as the reader of a message knows it: relative to the site's folder where it lies below it."""
+    """A file as the reader of a message knows it: relative to the site's folder where it lies below
+    it."""
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)

@@ -1,7 +1,7 @@
-"""Register profiles of Modbus meters: TOML files, those that come with the program and those of a site.
+"""Register profiles of Modbus meters: TOML files, those that come with the program and those of a
+site.
 
-docs/modbus.md tells every key.
-"""
+docs/modbus.md tells every key."""
 
 from __future__ import annotations
 
@@ -14,13 +14,31 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 from config.problems import ConfigError, Problem, did_you_mean
 from config.toml_lines import Path as Place
 from config.toml_lines import line_of, locate
 from protocols.modbus.frame import BIT_READS, MOST_REGISTERS
-from protocols.modbus.profile import ORDERS, TYPES, Item, Order, Profile, RegisterType, Relay, Span, width
+from protocols.modbus.profile import (
+    ORDERS,
+    TYPES,
+    Item,
+    Order,
+    Profile,
+    RegisterType,
+    Relay,
+    Span,
+    width,
+)
 from protocols.reading import Quantity
 
 SHIPPED: Final = files("config") / "profiles"
@@ -28,13 +46,20 @@ QUANTITIES: Final = {quantity.label: quantity for quantity in Quantity}
 LEAST_SCALE: Final = Decimal("1e-9")
 MOST_SCALE: Final = Decimal(1_000_000_000)
 ENERGY_UNITS: Final = frozenset({"kWh", "kvarh"})
-PREFIXES: Final = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(1000), "M": Decimal(1_000_000)}
+PREFIXES: Final = {
+    "m": Decimal("0.001"),
+    "": Decimal(1),
+    "k": Decimal(1000),
+    "M": Decimal(1_000_000),
+}
 
 
 def _one_of(*words: str) -> BeforeValidator:
     def check(value: object) -> object:
         if value not in words:
-            raise ValueError(f"{value!r} is none of {', '.join(words)}{did_you_mean(str(value), words)}")
+            raise ValueError(
+                f"{value!r} is none of {', '.join(words)}{did_you_mean(str(value), words)}"
+            )
         return value
 
     return BeforeValidator(check)
@@ -42,7 +67,12 @@ def _one_of(*words: str) -> BeforeValidator:
 
 def _number(value: object) -> Decimal:
     """TOML's numbers come as int or Decimal: no float has been near them."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not Decimal(value).is_finite() or value <= 0:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | Decimal)
+        or not Decimal(value).is_finite()
+        or value <= 0
+    ):
         raise ValueError(f"must be a number above 0, not {value!r}")
     if not LEAST_SCALE <= value <= MOST_SCALE:
         raise ValueError(f"must be between {LEAST_SCALE} and {MOST_SCALE}, not {value}")
@@ -129,23 +159,27 @@ class _File(_Table):
 @cache
 def shipped_profiles() -> tuple[str, ...]:
     """The names of the profiles that come with the program."""
-    return tuple(sorted(it.name.removesuffix(".toml") for it in SHIPPED.iterdir() if it.name.endswith(".toml")))
+    return tuple(
+        sorted(
+            it.name.removesuffix(".toml") for it in SHIPPED.iterdir() if it.name.endswith(".toml")
+        )
+    )
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
-    """A profile that comes with the program, by its name, or that of a site, by the path of its TOML file.
+    """A profile that comes with the program, by its name, or that of a site, by the path of its
+    TOML file.
 
-    ConfigError with all mistakes.
-    """
+    ConfigError with all mistakes."""
     text_of = str(name_or_path)
     if "/" not in text_of and not text_of.endswith(".toml"):
         if text_of not in shipped_profiles():
             message = f"no profile comes with this name{did_you_mean(text_of, shipped_profiles())}"
-            hint = (
-                f"; there are {', '.join(shipped_profiles())}; a file of your own is given by its path, ending in .toml"
-            )
+            hint = f"; there are {', '.join(shipped_profiles())}; a file of your own is given by its path, ending in .toml"
             raise ConfigError([Problem(text_of, 1, "profile", message + hint)])
-        return parse_profile((SHIPPED / f"{text_of}.toml").read_text(encoding="utf-8"), text_of, f"{text_of}.toml")
+        return parse_profile(
+            (SHIPPED / f"{text_of}.toml").read_text(encoding="utf-8"), text_of, f"{text_of}.toml"
+        )
     path = Path(name_or_path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -192,7 +226,12 @@ def _in_words(mistake: Any) -> tuple[Place, str]:
 
 
 def _known_keys(place: Place) -> Iterable[str]:
-    tables: dict[Any, type[_Table]] = {"block": _Block, "relay": _Relay, "write": _Write, "confirm": _Confirm}
+    tables: dict[Any, type[_Table]] = {
+        "block": _Block,
+        "relay": _Relay,
+        "write": _Write,
+        "confirm": _Confirm,
+    }
     if len(place) == 2 and place[0] == "quantity":
         table: type[_Table] = _Quantity
     else:
@@ -215,7 +254,10 @@ def _cross_checks(table: _File) -> Iterator[tuple[Place, str]]:
             yield (*place, "register"), _outside(row.at, table.address_base)
         if _in_unit(row.unit, quantity) is None:
             wanted = f"a unit of {quantity.unit}" if quantity.unit else "no unit"
-            yield (*place, "unit"), f"{'is missing' if row.unit is None else repr(row.unit)}; {label} has {wanted}"
+            yield (
+                (*place, "unit"),
+                f"{'is missing' if row.unit is None else repr(row.unit)}; {label} has {wanted}",
+            )
         for register in registers:
             other = taken.setdefault((row.function or table.function, register), label)
             if other != label:
@@ -249,7 +291,11 @@ def _relay_checks(relay: _Relay, base: int) -> Iterator[tuple[Place, str]]:
     most = 1 if confirm.function in BIT_READS else confirm.mask
     for key in ("open", "closed"):
         if getattr(confirm, key) & ~most:
-            what = "a bit is 0 or 1" if confirm.function in BIT_READS else "has bits that the mask hides"
+            what = (
+                "a bit is 0 or 1"
+                if confirm.function in BIT_READS
+                else "has bits that the mask hides"
+            )
             yield ("relay", "confirm", key), what
     for key, register in (("write", write.at), ("confirm", confirm.at)):
         if not 0 <= register - base <= 0xFFFF:
@@ -286,7 +332,9 @@ def _item(label: str, row: _Quantity, table: _File) -> Item:
         type=type_,
         order=row.order or table.order,
         factor=factor,
-        not_available=frozenset(pattern for pattern in patterns if len(pattern) == 2 * width(type_)),
+        not_available=frozenset(
+            pattern for pattern in patterns if len(pattern) == 2 * width(type_)
+        ),
         modulus=modulus,
     )
 
@@ -306,7 +354,8 @@ def _relay(relay: _Relay, base: int) -> Relay:
 
 
 def _in_unit(unit: str | None, quantity: Quantity) -> Decimal | None:
-    """What one of the file's unit is in the quantity's own; None when it measures something else."""
+    """What one of the file's unit is in the quantity's own; None when it measures something
+    else."""
     own = quantity.unit
     if (unit or "") == own:
         return Decimal(1)

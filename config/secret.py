@@ -7,7 +7,8 @@ from pathlib import Path
 
 
 class Secret:
-    """A value that must not appear in a log, a message or a dump. `reveal` is the only way to it."""
+    """A value that must not appear in a log, a message or a dump. `reveal` is the only way to
+    it."""
 
     __slots__ = ("_value",)
 
@@ -24,12 +25,19 @@ class Secret:
 
 
 def read_secret(source: object, base: Path) -> Secret:
-    """`{ file = "..." }`, `{ env = "..." }` or `{ credential = "..." }` (systemd) to its value, without line end.
+    """`{ file = "..." }`, `{ env = "..." }` or `{ credential = "..." }` (systemd) to its value,
+    without line end.
 
     ValueError, in words for the editor of the file, when the source is none of these or is empty.
     """
-    if not isinstance(source, dict) or len(source) != 1 or not isinstance(next(iter(source.values())), str):
-        raise ValueError('a secret is given as { file = "PATH" }, { env = "NAME" } or { credential = "NAME" }')
+    if (
+        not isinstance(source, dict)
+        or len(source) != 1
+        or not isinstance(next(iter(source.values())), str)
+    ):
+        raise ValueError(
+            'a secret is given as { file = "PATH" }, { env = "NAME" } or { credential = "NAME" }'
+        )
     ((kind, name),) = source.items()
     if kind == "env":
         if name not in os.environ:
@@ -38,7 +46,9 @@ def read_secret(source: object, base: Path) -> Secret:
     elif kind in ("file", "credential"):
         folder = base if kind == "file" else Path(os.environ.get("CREDENTIALS_DIRECTORY", ""))
         if kind == "credential" and "CREDENTIALS_DIRECTORY" not in os.environ:
-            raise ValueError("credentials are only there when systemd starts the service (LoadCredential=)")
+            raise ValueError(
+                "credentials are only there when systemd starts the service (LoadCredential=)"
+            )
         try:
             value = (folder / name).read_text(encoding="utf-8").strip()
         except OSError as error:

@@ -11,7 +11,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from config.secret import Secret, read_secret
-from protocols.dial_in.registration import Heartbeat, Kind, Registration, fixed_bytes, heartbeat, registration
+from protocols.dial_in.registration import (
+    Heartbeat,
+    Kind,
+    Registration,
+    fixed_bytes,
+    heartbeat,
+    registration,
+)
 
 LONGEST = timedelta(days=3650)
 """No setting means a longer time."""
@@ -24,7 +31,12 @@ MOST_PIPELINED = 16
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        strict=True,
+    )
 
 
 def _zone(name: object) -> ZoneInfo:
@@ -52,7 +64,13 @@ def _base(info: ValidationInfo) -> Path:
 
 def _endpoint(value: object) -> tuple[str, int]:
     host, colon, port = str(value).rpartition(":")
-    if not isinstance(value, str) or not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if (
+        not isinstance(value, str)
+        or not colon
+        or not host
+        or not port.isdigit()
+        or not 0 <= int(port) <= 65535
+    ):
         raise ValueError(f"{value!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
 
@@ -77,13 +95,19 @@ def _yuan(value: object) -> int:
     except ArithmeticError:
         fen = None
     if fen is None or not fen.is_finite() or fen != int(fen) or fen < 0:
-        raise ValueError(f'{value!r} is no amount in yuan with at most two decimals; write it as a string: "5.00"')
+        raise ValueError(
+            f'{value!r} is no amount in yuan with at most two decimals; write it as a string: "5.00"'
+        )
     return int(fen)
 
 
 def _duration(unit: timedelta, name: str) -> BeforeValidator:
     def parse(value: object) -> timedelta:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST / unit:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value <= LONGEST / unit
+        ):
             raise ValueError(f"{value!r} is no number of {name}")
         return value * unit
 
@@ -97,7 +121,8 @@ def _days(value: object) -> frozenset[date]:
 
 
 def registration_form(value: object) -> Registration:
-    """`{ hex = ... }`, `{ text = ... }` or `{ regex = ... }` as a site writes it. ValueError says what is wrong."""
+    """`{ hex = ... }`, `{ text = ... }` or `{ regex = ... }` as a site writes it. ValueError says
+    what is wrong."""
     return registration(*_words(value))
 
 
@@ -159,7 +184,8 @@ Name = Annotated[str, Field(pattern=NAME)]
 
 
 class BrokerSection(Section):
-    """An MQTT broker and who we are there. `client_id` must be ours alone: of two with one name only one stays."""
+    """An MQTT broker and who we are there. `client_id` must be ours alone: of two with one name
+    only one stays."""
 
     host: str = Field(min_length=1)
     port: int = Field(default=1883, ge=1, le=65535)
@@ -174,14 +200,17 @@ class BrokerSection(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.tls_ca is None and (self.tls_certificate or self.tls_key):
-            raise ValueError("tls_certificate and tls_key need tls_ca, the authority of the broker's certificate")
+            raise ValueError(
+                "tls_certificate and tls_key need tls_ca, the authority of the broker's certificate"
+            )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together")
         return self
 
 
 class MqttLine(BrokerSection):
-    """A transparent DTU: the bytes of a serial line, `down` to it and `up` from it, as they are or as hex in JSON."""
+    """A transparent DTU: the bytes of a serial line, `down` to it and `up` from it, as they are or
+    as hex in JSON."""
 
     down: str = Field(min_length=1)
     up: str = Field(min_length=1)
@@ -190,11 +219,12 @@ class MqttLine(BrokerSection):
 
 
 class GatewaySection(Section):
-    """A concentrator, or devices of one family, behind a broker: it pushes readings and is asked by token.
+    """A concentrator, or devices of one family, behind a broker: it pushes readings and is asked by
+    token.
 
-    `family` "meterd" is our own form under `prefix`/`name`; the others are named by their devices in meters.csv.
-    `registers`: what a State Grid terminal calls the total and the tariffs; `app`: who we are there.
-    """
+    `family` "meterd" is our own form under `prefix`/`name`; the others are named by their devices
+    in meters.csv. `registers`: what a State Grid terminal calls the total and the tariffs; `app`:
+    who we are there."""
 
     name: Name
     broker: BrokerSection
@@ -204,13 +234,20 @@ class GatewaySection(Section):
     app: str = Field(default="meterd", pattern=r"^[^+#/]+$")
     registers: tuple[str, ...] = Field(default=(), strict=False)
     reporters: tuple[str, ...] = Field(default=(), strict=False)
-    reply_timeout_s: float = Field(default=10.0, ge=0.5, le=120, strict=False)
+    reply_timeout_s: float = Field(
+        default=10.0,
+        ge=0.5,
+        le=120,
+        strict=False,
+    )
     enabled: bool = True
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if (self.family == "state-grid") != bool(self.registers):
-            raise ValueError('registers = ["name of the total", ...] belongs to family = "state-grid", and only there')
+            raise ValueError(
+                'registers = ["name of the total", ...] belongs to family = "state-grid", and only there'
+            )
         return self
 
 
@@ -223,7 +260,12 @@ class LineSection(Section):
     mqtt: MqttLine | None = None
     baud: Literal[300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] = 2400
     parity: Literal["E", "O", "N"] = "E"
-    reply_timeout_s: float = Field(default=1.0, ge=0.05, le=30, strict=False)
+    reply_timeout_s: float = Field(
+        default=1.0,
+        ge=0.05,
+        le=30,
+        strict=False,
+    )
     retries: int = Field(default=1, ge=0, le=10)
     pipelined: int = Field(default=1, ge=1, le=MOST_PIPELINED)
     enabled: bool = True
@@ -231,7 +273,9 @@ class LineSection(Section):
     @model_validator(mode="after")
     def _has_one_channel(self) -> Self:
         if [self.tcp, self.serial, self.mqtt].count(None) != 2:
-            raise ValueError('give one of tcp = "HOST:PORT", serial = "/dev/serial/by-id/..." or mqtt = { host = ... }')
+            raise ValueError(
+                'give one of tcp = "HOST:PORT", serial = "/dev/serial/by-id/..." or mqtt = { host = ... }'
+            )
         if self.pipelined > 1 and self.tcp is None:
             raise ValueError("pipelined is for tcp: on a wire, two questions at once are none")
         return self
@@ -247,14 +291,34 @@ class ListenerSection(Section):
     registration_answer: Answer | None = None
     heartbeat: HeartbeatForm | None = None
     heartbeat_answer: HeartbeatAnswer | None = None
-    registration_timeout_s: float = Field(default=30.0, ge=1, le=600, strict=False)
-    silent_s: float = Field(default=300.0, ge=0, le=86_400, strict=False)
-    accept_per_s: float = Field(default=500.0, ge=1, le=10_000, strict=False)
+    registration_timeout_s: float = Field(
+        default=30.0,
+        ge=1,
+        le=600,
+        strict=False,
+    )
+    silent_s: float = Field(
+        default=300.0,
+        ge=0,
+        le=86_400,
+        strict=False,
+    )
+    accept_per_s: float = Field(
+        default=500.0,
+        ge=1,
+        le=10_000,
+        strict=False,
+    )
     most_per_address: int = Field(default=64, ge=1, le=100_000)
     tls_certificate: SitePath | None = None
     tls_key: SitePath | None = None
     tls_client_ca: SitePath | None = None
-    reply_timeout_s: float = Field(default=5.0, ge=0.05, le=120, strict=False)
+    reply_timeout_s: float = Field(
+        default=5.0,
+        ge=0.05,
+        le=120,
+        strict=False,
+    )
     retries: int = Field(default=1, ge=0, le=10)
     pipelined: int = Field(default=1, ge=1, le=MOST_PIPELINED)
     enabled: bool = True
@@ -283,7 +347,8 @@ class CollectionSection(Section):
 
 
 class ControlSection(Section):
-    """Supply control. `mode = "shadow"` computes and reports only; no control frame leaves the process."""
+    """Supply control. `mode = "shadow"` computes and reports only; no control frame leaves the
+    process."""
 
     mode: Literal["shadow", "auto"] = "shadow"
     password: SecretValue | None = None
@@ -309,7 +374,9 @@ class ControlSection(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.mode == "auto" and self.password is None:
-            raise ValueError('mode = "auto" needs the meters\' control password: password = { file = "PATH" }')
+            raise ValueError(
+                'mode = "auto" needs the meters\' control password: password = { file = "PATH" }'
+            )
         if self.window_start >= self.window_end:
             raise ValueError("window_start must be before window_end")
         return self

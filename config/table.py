@@ -29,7 +29,8 @@ REQUIRED = Required()
 
 @dataclass
 class Keys:
-    """What stands in the first column of a table, in bad rows too: a bad row is told once, not by who refers to it."""
+    """What stands in the first column of a table, in bad rows too: a bad row is told once, not by
+    who refers to it."""
 
     seen: set[str] = field(default_factory=set)
     is_complete: bool = False
@@ -40,13 +41,16 @@ class Keys:
 
 
 def read_table(
-    path: Path, name: str, columns: Columns, problems: list[Problem], keys: Keys
+    path: Path,
+    name: str,
+    columns: Columns,
+    problems: list[Problem],
+    keys: Keys,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, row) for each good row.
 
-    Bad cells, unknown or missing columns are appended to `problems` and their rows left out. `keys` is filled with
-    what stands in the first of `columns`.
-    """
+    Bad cells, unknown or missing columns are appended to `problems` and their rows left out. `keys`
+    is filled with what stands in the first of `columns`."""
     try:
         file = path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
@@ -63,7 +67,14 @@ def read_table(
                 if not any(cell.strip() for cell in cells):
                     continue
                 keys.seen.update(cell.strip() for cell in cells[key : key + 1])
-                row = _row(head, cells, name, rows.line_num, columns, problems)
+                row = _row(
+                    head,
+                    cells,
+                    name,
+                    rows.line_num,
+                    columns,
+                    problems,
+                )
                 if row is not None:
                     yield rows.line_num, row
             keys.is_complete = True
@@ -87,7 +98,11 @@ def _head_is_good(head: list[str], name: str, columns: Columns, problems: list[P
     before = len(problems)
     for column in head:
         if column not in columns:
-            problems.append(Problem(name, 1, column or "(empty)", f"unknown column{did_you_mean(column, columns)}"))
+            problems.append(
+                Problem(
+                    name, 1, column or "(empty)", f"unknown column{did_you_mean(column, columns)}"
+                )
+            )
         elif head.count(column) > 1:
             problems.append(Problem(name, 1, column, "stands twice"))
     for column, (_, default) in columns.items():
@@ -105,7 +120,9 @@ def _row(
     problems: list[Problem],
 ) -> dict[str, Any] | None:
     if len(cells) != len(head):
-        problems.append(Problem(name, line, "row", f"has {len(cells)} cells, the head has {len(head)}"))
+        problems.append(
+            Problem(name, line, "row", f"has {len(cells)} cells, the head has {len(head)}")
+        )
         return None
     row = {column: default for column, (_, default) in columns.items()}
     good = True
@@ -202,7 +219,9 @@ def yes_no(cell: str) -> bool:
 def one_of(*choices: str) -> Parse:
     def parse(cell: str) -> str:
         if cell not in choices:
-            raise ValueError(f'"{cell}" is not one of {", ".join(choices)}{did_you_mean(cell, choices)}')
+            raise ValueError(
+                f'"{cell}" is not one of {", ".join(choices)}{did_you_mean(cell, choices)}'
+            )
         return cell
 
     return parse

@@ -1,4 +1,5 @@
-"""Tariffs of a site: a TOML file with versions, prices as strings because money is never a float."""
+"""Tariffs of a site: a TOML file with versions, prices as strings because money is never a
+float."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ def load_tariffs(path: Path, base: Path) -> tuple[dict[str, list[TariffVersion]]
     problems: list[Problem] = []
 
     def problem(path: tuple[str | int, ...], message: str) -> None:
-        problems.append(Problem(name, line_of(lines, path), ".".join(map(str, path)) or "file", message))
+        problems.append(
+            Problem(name, line_of(lines, path), ".".join(map(str, path)) or "file", message)
+        )
 
     tariffs: dict[str, list[TariffVersion]] = {}
     for key in content:
@@ -56,7 +59,9 @@ def load_tariffs(path: Path, base: Path) -> tuple[dict[str, list[TariffVersion]]
         starts = [version.effective_from for version in good if version]
         if len(set(starts)) < len(starts):
             problem(("tariff", tariff), "two versions start on the same day")
-        tariffs[tariff] = sorted((version for version in good if version), key=lambda version: version.effective_from)
+        tariffs[tariff] = sorted(
+            (version for version in good if version), key=lambda version: version.effective_from
+        )
     return tariffs, problems
 
 
@@ -77,11 +82,21 @@ def _version(
         problem((*path, "effective_from"), "must be a date: effective_from = 2026-01-01")
         good = False
     try:
-        price = Decimal(version["price"]) if isinstance(version.get("price"), str) else Decimal("NaN")
+        price = (
+            Decimal(version["price"]) if isinstance(version.get("price"), str) else Decimal("NaN")
+        )
     except InvalidOperation:
         price = Decimal("NaN")
     exponent = price.as_tuple().exponent
-    if not price.is_finite() or not 0 <= price <= MOST_YUAN or not isinstance(exponent, int) or exponent < -8:
-        problem((*path, "price"), 'must be yuan per kWh as a string with at most 8 decimals: price = "0.5283"')
+    if (
+        not price.is_finite()
+        or not 0 <= price <= MOST_YUAN
+        or not isinstance(exponent, int)
+        or exponent < -8
+    ):
+        problem(
+            (*path, "price"),
+            'must be yuan per kWh as a string with at most 8 decimals: price = "0.5283"',
+        )
         good = False
     return TariffVersion(tariff, start, price) if good else None

@@ -25,19 +25,31 @@ def load_terminals(
 ) -> tuple[tuple[Terminal, ...], list[Problem]]:
     """The list of one listener; what could not be read is in the problems.
 
-    `form`: None when it is wrong itself. `taken`: names that lines have already, and who has them; those of the list
-    are added.
-    """
+    `form`: None when it is wrong itself. `taken`: names that lines have already, and who has them;
+    those of the list are added."""
     file = shown(path, base)
     problems: list[Problem] = []
-    columns: Columns = {"line": (_name, REQUIRED), "terminal": (word if form is None else form.spelled, REQUIRED)}
+    columns: Columns = {
+        "line": (_name, REQUIRED),
+        "terminal": (word if form is None else form.spelled, REQUIRED),
+    }
     found: dict[str, Terminal] = {}
-    for number, row in read_table(path, file, columns, problems, Keys()):
+    for number, row in read_table(
+        path,
+        file,
+        columns,
+        problems,
+        Keys(),
+    ):
         line, terminal = row["line"], row["terminal"]
         if line in taken:
             problems.append(Problem(file, number, "line", f"{line} is {taken[line]} already"))
         if terminal in found:
-            problems.append(Problem(file, number, "terminal", f"{terminal} is line {found[terminal].line} already"))
+            problems.append(
+                Problem(
+                    file, number, "terminal", f"{terminal} is line {found[terminal].line} already"
+                )
+            )
         taken.setdefault(line, f"the name of a line at {file}:{number}")
         found.setdefault(terminal, Terminal(line, terminal))
     return tuple(found.values()), problems

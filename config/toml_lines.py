@@ -1,4 +1,5 @@
-"""A TOML file with the lines at which its keys stand, so that a mistake can be shown where it was made."""
+"""A TOML file with the lines at which its keys stand, so that a mistake can be shown where it was
+made."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ Path = tuple[str | int, ...]
 
 
 def read_toml(path: File, name: str) -> tuple[dict[str, Any], dict[Path, int]]:
-    """The content of a file and the lines of its keys. ConfigError with the line when it cannot be read as TOML."""
+    """The content of a file and the lines of its keys. ConfigError with the line when it cannot be
+    read as TOML."""
     try:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
@@ -36,7 +38,9 @@ def read_toml(path: File, name: str) -> tuple[dict[str, Any], dict[Path, int]]:
         message, _, place = str(error).rpartition(" (at ")
         numbered = re.match(r"line (\d+)", place)
         line = int(numbered[1]) if numbered else text.rstrip("\n").count("\n") + 1
-        raise ConfigError([Problem(name, line, "file", f"is no TOML: {message or error}")]) from None
+        raise ConfigError(
+            [Problem(name, line, "file", f"is no TOML: {message or error}")]
+        ) from None
 
 
 def locate(text: str) -> dict[Path, int]:

@@ -45,7 +45,8 @@ TERMINALS_AT_ONCE = 8
 
 
 async def run(site: LoadedSite) -> None:
-    """Run the daemon until SIGTERM or SIGINT; before it is ready these cancel it. SIGHUP reads its files again."""
+    """Run the daemon until SIGTERM or SIGINT; before it is ready these cancel it. SIGHUP reads its
+    files again."""
     stop, reload_asked = asyncio.Event(), asyncio.Event()
     starting = asyncio.current_task()
     assert starting is not None
@@ -65,7 +66,11 @@ async def run(site: LoadedSite) -> None:
         holder = await take_site(url, authority.hold)
         opened.push_async_callback(holder.close)
         gate = opened.enter_context(unix_socket.listen(settings.site.data_directory))
-        log.info("database ready", schema=await in_thread(partial(migrate, url)), embedded=configured is None)
+        log.info(
+            "database ready",
+            schema=await in_thread(partial(migrate, url)),
+            embedded=configured is None,
+        )
         pool = await opened.enter_async_context(open_pool(url, _lines(settings)))
 
         # What is opened later is closed earlier: lines may still hand something to the pipeline.
@@ -73,7 +78,12 @@ async def run(site: LoadedSite) -> None:
         listeners = await opened.enter_async_context(open_listeners(site))
         running, lag = Supervisor(), LoopLag()
         routes = Lines(running)
-        pipeline = Pipeline(pool, authority, batch_readings=settings.collection.batch_readings, stored=routes.stored)
+        pipeline = Pipeline(
+            pool,
+            authority,
+            batch_readings=settings.collection.batch_readings,
+            stored=routes.stored,
+        )
         opened.push_async_callback(pipeline.finish)
         await opened.enter_async_context(running)
         asking = await opened.enter_async_context(Supervisor())
@@ -82,19 +92,46 @@ async def run(site: LoadedSite) -> None:
             may_backfill=lambda: not (pipeline.is_behind or lag.is_late),
             listeners=listeners,
         )
-        configuration = Configuration(site, routes, assembly, pool, reload_asked)
+        configuration = Configuration(
+            site,
+            routes,
+            assembly,
+            pool,
+            reload_asked,
+        )
         on_demand = OnDemand(routes, today=lambda: due_day(datetime.now(authority.zone)))
-        requests = Requests(routes, on_demand, configuration, listeners, authority.zone)
+        requests = Requests(
+            routes,
+            on_demand,
+            configuration,
+            listeners,
+            authority.zone,
+        )
 
         async with pool.connection() as connection:
             meters = await take_over_site(connection, site, authority.zone)
             await resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
-            waiting = sum(n for action, state, n in await supply.commands_by_state(connection) if state == "persisted")
+            waiting = sum(
+                n
+                for action, state, n in await supply.commands_by_state(connection)
+                if state == "persisted"
+            )
             if waiting and authority.shadow_mode:
-                log.error("in shadow mode nothing is sent, and commands wait: customers may be dark", commands=waiting)
+                log.error(
+                    "in shadow mode nothing is sent, and commands wait: customers may be dark",
+                    commands=waiting,
+                )
             storing.start("pipeline", pipeline.run)
             await configuration.start(connection, meters)
-        await opened.enter_async_context(ticking(pool, authority, routes, listeners.values(), configuration.rebuild))
+        await opened.enter_async_context(
+            ticking(
+                pool,
+                authority,
+                routes,
+                listeners.values(),
+                configuration.rebuild,
+            )
+        )
         running.start("lag", lag.run)
         running.start("notifications", lambda: _wake_lines(url, routes))
         running.start("http", lambda: http.serve(port, lambda: health(routes, authority)))
@@ -121,7 +158,12 @@ async def run(site: LoadedSite) -> None:
 def open_pool(url: str, lines: int) -> AsyncConnectionPool[Any]:
     """Connections for the pipeline, the ticks and as many lines as may serve commands at once."""
     return AsyncConnectionPool(
-        url, min_size=2, max_size=min(20, 4 + lines), open=False, kwargs={"autocommit": True}, timeout=10
+        url,
+        min_size=2,
+        max_size=min(20, 4 + lines),
+        open=False,
+        kwargs={"autocommit": True},
+        timeout=10,
     )
 
 

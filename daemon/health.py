@@ -12,12 +12,13 @@ from daemon.control.authority import Authority
 from daemon.runtime import systemd
 
 STUCK_AFTER_S = 60.0
-"""A line's task that took no step for so long is stuck: /healthz says so and systemd restarts the daemon."""
+"""A line's task that took no step for so long is stuck: /healthz says so and systemd restarts the
+daemon."""
 
 
 def health(lines: Iterable[Line], authority: Authority) -> tuple[bool, dict[str, Any]]:
-    """(no line is stuck, what /healthz shows). A line that is down, a listener none of whose terminals is connected, or
-    a database that is away, degrades only."""
+    """(no line is stuck, what /healthz shows). A line that is down, a listener none of whose
+    terminals is connected, or a database that is away, degrades only."""
     now = time.monotonic()
     shown: dict[str, dict[str, Any]] = {}
     listeners: dict[str, dict[str, int]] = {}
@@ -41,7 +42,9 @@ def health(lines: Iterable[Line], authority: Authority) -> tuple[bool, dict[str,
         }
     down = [name for name, line in shown.items() if not line["up"]]
     down += [name for name, listener in listeners.items() if not listener["connected"]]
-    database = "away" if authority.hold is not None and not authority.hold.database_process else "ok"
+    database = (
+        "away" if authority.hold is not None and not authority.hold.database_process else "ok"
+    )
     status = "stuck" if stuck else "degraded" if down or database == "away" else "ok"
     mode = "shadow" if authority.shadow_mode else "auto"
     return not stuck, {
@@ -56,7 +59,8 @@ def health(lines: Iterable[Line], authority: Authority) -> tuple[bool, dict[str,
 
 
 def _is_stuck(line: Line, now: float) -> bool:
-    """It gave no sign of life for too long. A terminal's line gives none while it waits for the call."""
+    """It gave no sign of life for too long. A terminal's line gives none while it waits for the
+    call."""
     waits = line.is_one_of_many and not line.up
     return not waits and now - line.progress > max(STUCK_AFTER_S, line.longest_step_s)
 

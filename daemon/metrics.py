@@ -4,26 +4,50 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-LINES = Gauge("meterd_line_up", "1 while the line's channel is open; of a listener, how many terminals are.", ["line"])
+LINES = Gauge(
+    "meterd_line_up",
+    "1 while the line's channel is open; of a listener, how many terminals are.",
+    ["line"],
+)
 PROGRESS = Gauge(
-    "meterd_line_progress_timestamp_seconds", "When the line last took a step that shows it is alive.", ["line"]
+    "meterd_line_progress_timestamp_seconds",
+    "When the line last took a step that shows it is alive.",
+    ["line"],
 )
-REPLIES = Counter("meterd_replies_total", "Answers to requests, and their absence.", ["line", "outcome"])
+REPLIES = Counter(
+    "meterd_replies_total", "Answers to requests, and their absence.", ["line", "outcome"]
+)
 WANTED = Gauge("meterd_slots_wanted", "Owed slots of the meters' memory without a value.", ["line"])
-PRESENT = Gauge("meterd_slots_present", "Owed slots of the meters' memory that have a value.", ["line"])
-PARKED = Gauge("meterd_meters_parked", "Meters that do not answer and are probed now and then.", ["line"])
-SILENT = Gauge("meterd_line_silent", "1 while the channel is open and none of its meters answers.", ["line"])
-HOST_FREEZES_MISSED = Counter(
-    "meterd_host_freezes_missed_total", "Midnights of meters without memory that were not read in time.", ["line"]
+PRESENT = Gauge(
+    "meterd_slots_present", "Owed slots of the meters' memory that have a value.", ["line"]
 )
-CLOCKS_SET = Counter("meterd_clocks_set_total", "Meter clocks that were set, by what reading back showed.", ["outcome"])
+PARKED = Gauge(
+    "meterd_meters_parked", "Meters that do not answer and are probed now and then.", ["line"]
+)
+SILENT = Gauge(
+    "meterd_line_silent", "1 while the channel is open and none of its meters answers.", ["line"]
+)
+HOST_FREEZES_MISSED = Counter(
+    "meterd_host_freezes_missed_total",
+    "Midnights of meters without memory that were not read in time.",
+    ["line"],
+)
+CLOCKS_SET = Counter(
+    "meterd_clocks_set_total",
+    "Meter clocks that were set, by what reading back showed.",
+    ["outcome"],
+)
 TERMINALS = Gauge(
     "meterd_terminals",
     "Terminals with a connection, connections that have not said whose they are, callers that are no line.",
     ["listener", "state"],
 )
-LISTENER_EVENTS = Counter("meterd_listener_events_total", "What happened at a listener.", ["listener", "event"])
-SLOTS_DECIDED = Counter("meterd_slots_decided_total", "Freezes published, withheld or in conflict.", ["state"])
+LISTENER_EVENTS = Counter(
+    "meterd_listener_events_total", "What happened at a listener.", ["listener", "event"]
+)
+SLOTS_DECIDED = Counter(
+    "meterd_slots_decided_total", "Freezes published, withheld or in conflict.", ["state"]
+)
 QUEUE = Gauge("meterd_pipeline_queue_readings", "Readings that wait to be stored.")
 BATCHES = Counter("meterd_batches_total", "Batches of readings by how they ended.", ["outcome"])
 BATCH_SECONDS = Histogram(
@@ -32,13 +56,21 @@ BATCH_SECONDS = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 BATCH_READINGS = Histogram(
-    "meterd_batch_readings", "Readings in a batch.", buckets=(1, 5, 10, 50, 100, 500, 1000, 5000, 10000)
+    "meterd_batch_readings",
+    "Readings in a batch.",
+    buckets=(1, 5, 10, 50, 100, 500, 1000, 5000, 10000),
 )
-LEDGER_SUM = Gauge("meterd_ledger_sum_fen", "Sum of all ledger balances; anything but 0 is an emergency.")
-LEDGER_FAULTS = Gauge("meterd_ledger_faults", "Broken promises of the ledger by kind; all must be 0.", ["kind"])
+LEDGER_SUM = Gauge(
+    "meterd_ledger_sum_fen", "Sum of all ledger balances; anything but 0 is an emergency."
+)
+LEDGER_FAULTS = Gauge(
+    "meterd_ledger_faults", "Broken promises of the ledger by kind; all must be 0.", ["kind"]
+)
 LEDGER_TRANSACTIONS = Gauge("meterd_ledger_transactions", "Transactions in the ledger.")
 COMMANDS = Gauge("meterd_commands", "Supply commands by action and state.", ["action", "state"])
-TASK_RESTARTS = Counter("meterd_task_restarts_total", "Tasks that died and were started again.", ["task"])
+TASK_RESTARTS = Counter(
+    "meterd_task_restarts_total", "Tasks that died and were started again.", ["task"]
+)
 TICKS = Counter("meterd_ticks_total", "Scheduled ticks by how they ended.", ["tick", "outcome"])
 BUILD = Gauge("meterd_build_info", "Always 1; the version is in the label.", ["version"])
 

@@ -1,9 +1,9 @@
 """The life of one batch of readings, top to bottom, in one transaction. Start reading meterd here.
 
-Lines put what meters told into a bounded queue. Here it becomes raw rows, slots that are published or withheld, links,
-postings, credit states and, where the guard allows it, commands. A batch can be repeated without effect, so a crash
-between any two steps loses nothing: what was not committed is still missing, and what is missing is read again.
-"""
+Lines put what meters told into a bounded queue. Here it becomes raw rows, slots that are published
+or withheld, links, postings, credit states and, where the guard allows it, commands. A batch can be
+repeated without effect, so a crash between any two steps loses nothing: what was not committed is
+still missing, and what is missing is read again."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ from storage import readings
 log = structlog.get_logger("pipeline")
 
 BATCH_WAIT_S = 0.3
-"""A batch is closed so long after its first reading: today's balances should not wait for a slow line."""
+"""A batch is closed so long after its first reading: today's balances should not wait for a slow
+line."""
 LOOK_S = 0.05
-"""While a batch is open the queue is looked into so often: to be woken for each reading costs more than the reading."""
+"""While a batch is open the queue is looked into so often: to be woken for each reading costs more
+than the reading."""
 QUEUE_READINGS = 10_000
-"""Lines wait when the database is behind by so many readings; frozen data stay in the meters meanwhile."""
+"""Lines wait when the database is behind by so many readings; frozen data stay in the meters
+meanwhile."""
 FINISH_S = 30.0
 """So long the end of the daemon waits for what is queued; systemd waits for 60 s."""
 DATABASE_RETRY_S = (0.5, 1, 2, 5, 10)
@@ -48,7 +51,12 @@ class Pipeline:
     """The queue between the lines and the database, and the task that empties it batch by batch."""
 
     def __init__(
-        self, pool: AsyncConnectionPool[Any], authority: Authority, *, batch_readings: int, stored: Stored
+        self,
+        pool: AsyncConnectionPool[Any],
+        authority: Authority,
+        *,
+        batch_readings: int,
+        stored: Stored,
     ) -> None:
         self._pool, self._authority, self._stored = pool, authority, stored
         self._batch_readings = batch_readings
@@ -75,8 +83,8 @@ class Pipeline:
         return 2 * self._queue.qsize() > QUEUE_READINGS
 
     async def run(self) -> None:
-        """Empty the queue until cancelled. A run that is cancelled while it stores a batch stores it first, if the
-        database lets it."""
+        """Empty the queue until cancelled. A run that is cancelled while it stores a batch stores
+        it first, if the database lets it."""
         batch = self._batch
         try:
             while True:
@@ -90,15 +98,18 @@ class Pipeline:
             raise
 
     async def finish(self) -> None:
-        """When nothing more comes: until all that is queued is stored, for FINISH_S at the most. Without a database it
-        is not waited for: what is not stored is wanted, and read again after the next start."""
+        """When nothing more comes: until all that is queued is stored, for FINISH_S at the most.
+        Without a database it is not waited for: what is not stored is wanted, and read again after
+        the next start."""
         ends_at = time.monotonic() + FINISH_S
         while (left := self._queue.qsize() + len(self._batch)) and time.monotonic() < ends_at:
             if self._is_database_away:
                 break
             await asyncio.sleep(LOOK_S)
         if left:
-            log.warning("stopped before all readings were stored, they are read again", readings=left)
+            log.warning(
+                "stopped before all readings were stored, they are read again", readings=left
+            )
 
     async def _gather(self, batch: list[Arrival]) -> None:
         batch.append(_in_full(await self._queue.get()))
@@ -128,8 +139,11 @@ class Pipeline:
         metrics.BATCH_READINGS.observe(len(batch))
         self._stored(present)
 
-    async def _with_database(self, do: Callable[[AsyncConnection[Any]], Awaitable[T]], count: int) -> T:
-        """What `do` answers; while the database is away it is tried again. It must be one transaction."""
+    async def _with_database(
+        self, do: Callable[[AsyncConnection[Any]], Awaitable[T]], count: int
+    ) -> T:
+        """What `do` answers; while the database is away it is tried again. It must be one
+        transaction."""
         attempt = 0
         while True:
             try:
@@ -140,13 +154,19 @@ class Pipeline:
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self._is_database_away = True
                 wait_s = DATABASE_RETRY_S[min(attempt, len(DATABASE_RETRY_S) - 1)]
-                log.error("database away", error=str(error).strip(), readings=count, retry_s=wait_s)
+                log.error(
+                    "database away",
+                    error=str(error).strip(),
+                    readings=count,
+                    retry_s=wait_s,
+                )
                 metrics.BATCHES.labels("database_away").inc()
                 await asyncio.sleep(wait_s)
                 attempt += 1
 
     async def _isolate(self, batch: Sequence[Arrival], error: Exception) -> None:
-        """Halve a batch that cannot be stored until the row that is to blame stands alone; keep it with its reason.
+        """Halve a batch that cannot be stored until the row that is to blame stands alone; keep it
+        with its reason.
 
         Whatever the error is: one reading must not keep those of other meters from being stored.
         """
@@ -156,7 +176,9 @@ class Pipeline:
             await self._store(batch[middle:])
             return
         (arrival,) = batch
-        log.exception("reading buried", meter=arrival.meter.address, frozen_at=arrival.freeze.frozen_at)
+        log.exception(
+            "reading buried", meter=arrival.meter.address, frozen_at=arrival.freeze.frozen_at
+        )
         metrics.BATCHES.labels("buried").inc()
         content = {name: str(value) for name, value in asdict(arrival.freeze).items()}
         reason = f"{type(error).__name__}: {error}"

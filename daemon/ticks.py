@@ -60,7 +60,9 @@ async def ticking(
             for action, state, count in await supply.commands_by_state(connection):
                 metrics.COMMANDS.labels(action, state).set(count)
 
-    scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
+    scheduler = AsyncIOScheduler(
+        timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True}
+    )
     ticks: list[tuple[str, Callable[[], Awaitable[None]], int]] = [
         ("sweep", sweep_accounts, SWEEP_S),
         ("figures", figures, FIGURES_S),
@@ -69,7 +71,14 @@ async def ticking(
     ]
     for name, tick, seconds in ticks:
         first = datetime.now(UTC) + timedelta(seconds=1 if name != "gap_scan" else seconds)
-        scheduler.add_job(_tick, "interval", args=[name, tick], seconds=seconds, id=name, next_run_time=first)
+        scheduler.add_job(
+            _tick,
+            "interval",
+            args=[name, tick],
+            seconds=seconds,
+            id=name,
+            next_run_time=first,
+        )
     scheduler.start()
     try:
         yield
@@ -107,6 +116,10 @@ async def _show_ledger(connection: AsyncConnection[Any]) -> None:
     metrics.LEDGER_TRANSACTIONS.set(found["transactions"])
     for kind in ("unbalanced_transactions", "wrong_balances", "wrong_streams"):
         metrics.LEDGER_FAULTS.labels(kind).set(found[kind])
-    faults = {kind: count for kind, count in found.items() if count and kind not in ("transactions", "postings")}
+    faults = {
+        kind: count
+        for kind, count in found.items()
+        if count and kind not in ("transactions", "postings")
+    }
     if faults:
         log.error("ledger is wrong", **faults)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 
 class MeterdError(Exception):
-    """Root of every error that the program expects; its text is written for the person who must act."""
+    """Root of every error that the program expects; its text is written for the person who must
+    act."""
 
 
 class LineDown(MeterdError):
-    """The carrier of a line is gone: cable, address, speed. The installer acts; opening is tried again."""
+    """The carrier of a line is gone: cable, address, speed. The installer acts; opening is tried
+    again."""
 
 
 class NoReply(MeterdError):
@@ -20,16 +22,23 @@ class FrameError(MeterdError, ValueError):
 
 
 class MeterRefused(MeterdError):
-    """The meter answered with an error word. The operator acts (password, right, identifier); not retried as it is.
+    """The meter answered with an error word. The operator acts (password, right, identifier); not
+    retried as it is.
 
-    `bits` are the standard's words for the bits that were set, in order of the bits.
-    """
+    `bits` are the standard's words for the bits that were set, in order of the bits."""
 
-    def __init__(self, address: str, asked: str, word: int, bits: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        address: str,
+        asked: str,
+        word: int,
+        bits: tuple[str, ...],
+    ) -> None:
         self.address, self.asked, self.word, self.bits = address, asked, word, bits
         reason = ", ".join(bits).replace("_", " ") or "no reason given"
         super().__init__(f"meter {address} refused {asked}: {reason} (ERR {word:02X})")
 
 
 class ControlForbidden(MeterdError, AssertionError):
-    """A control frame was about to leave a process that has no authority over supply (shadow mode)."""
+    """A control frame was about to leave a process that has no authority over supply (shadow
+    mode)."""

@@ -47,11 +47,11 @@ class Quantity(Enum):
 class DailyFreeze:
     """The registers a meter froze at its midnight, proven by the freeze's own time stamp.
 
-    `frozen_at` is the meter's wall clock without zone; `registers` holds total, tariff 1, tariff 2, ... in kWh, None
-    where the meter has no data; `arrived_at` is aware UTC; `clock_skew` is meter clock minus host clock when the
-    session read it. `host_offset` is set for a meter without memory: the host read it so long after midnight (negative:
-    before), and `frozen_at` is that midnight.
-    """
+    `frozen_at` is the meter's wall clock without zone; `registers` holds total, tariff 1, tariff 2,
+    ... in kWh, None where the meter has no data; `arrived_at` is aware UTC; `clock_skew` is meter
+    clock minus host clock when the session read it. `host_offset` is set for a meter without
+    memory: the host read it so long after midnight (negative: before), and `frozen_at` is that
+    midnight."""
 
     address: str
     quantity: Quantity
@@ -64,7 +64,8 @@ class DailyFreeze:
 
 @dataclass(frozen=True, slots=True)
 class RelayState:
-    """What a meter tells of its relay. `command_open` without `relay_open`: ordered to open, not open yet."""
+    """What a meter tells of its relay. `command_open` without `relay_open`: ordered to open, not
+    open yet."""
 
     relay_open: bool
     command_open: bool

@@ -1,4 +1,5 @@
-"""Where in a TOML text each table, key and array element stands, so that a mistake can be shown with its line."""
+"""Where in a TOML text each table, key and array element stands, so that a mistake can be shown
+with its line."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ _BLANK: Final = re.compile(r"(?:\s+|#[^\n]*)*")
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _BARE_VALUE: Final = re.compile(r"[^,\]}#\n]*")
 _STRING: Final = re.compile(
-    r'"""(?:[^\\]|\\.)*?"{3,5}|' + r"'''.*?'{3,5}|" + r'"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'", re.DOTALL
+    r'"""(?:[^\\]|\\.)*?"{3,5}|' + r"'''.*?'{3,5}|" + r'"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'",
+    re.DOTALL,
 )
 
 
 def locate(text: str) -> Mapping[Path, int]:
-    """The line number of each table, key and element of a VALID TOML text, by its path; [[tables]] count from 0."""
+    """The line number of each table, key and element of a VALID TOML text, by its path; [[tables]]
+    count from 0."""
     return _Reader(text).read()
 
 

@@ -18,12 +18,14 @@ SQL = load("archive")
 
 
 class ArchiveConflict(MeterdError):
-    """The configuration contradicts what was already billed. Whoever edits the files acts; nothing was changed."""
+    """The configuration contradicts what was already billed. Whoever edits the files acts; nothing
+    was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteMeter:
-    """One meter at its point. `modulus` in the register's smallest step; `max_daily_kwh` before the ratio."""
+    """One meter at its point. `modulus` in the register's smallest step; `max_daily_kwh` before the
+    ratio."""
 
     meter_id: int
     address: str
@@ -46,29 +48,44 @@ async def take_over(
     points: Sequence[tuple[Any, ...]],
     meters: Sequence[tuple[Any, ...]],
 ) -> None:
-    """Bring the database to what is configured, all or nothing; rows have the columns of the staged tables.
+    """Bring the database to what is configured, all or nothing; rows have the columns of the staged
+    tables.
 
-    ArchiveConflict, naming every case, where that would change what was already billed.
-    """
+    ArchiveConflict, naming every case, where that would change what was already billed."""
     conflicts: list[str] = []
     async with connection.transaction():
-        for subject, rows in (("tariff", tariffs), ("account", accounts), ("point", points), ("meter", meters)):
+        for subject, rows in (
+            ("tariff", tariffs),
+            ("account", accounts),
+            ("point", points),
+            ("meter", meters),
+        ):
             await connection.execute(SQL[f"stage_{subject}s"])
             await _copy(connection, f"staged_{subject}", rows)
         for tariff, start in await _all(connection, "changed_tariffs"):
-            conflicts.append(f"tariff {tariff} from {start}: use after that day is billed; a version is immutable then")
+            conflicts.append(
+                f"tariff {tariff} from {start}: use after that day is billed; a version is immutable then"
+            )
         for account, was, now, opened, opens in await _all(connection, "moved_accounts"):
-            conflicts.append(f"account {account} is open with {was} from {opened}; configured now: {now} from {opens}")
+            conflicts.append(
+                f"account {account} is open with {was} from {opened}; configured now: {now} from {opens}"
+            )
         for point, was, now, had, has in await _all(connection, "changed_points"):
             conflicts.append(
                 f"point {point} is billed with ratio {was} to account {had}; configured now: ratio {now}, account {has}"
             )
         for address, point, new_address, new_point in await _all(connection, "exchanged_meters"):
-            conflicts.append(f"meter {address} serves {point}; configured now: {new_address} at {new_point}")
+            conflicts.append(
+                f"meter {address} serves {point}; configured now: {new_address} at {new_point}"
+            )
         for address, was, now in await _all(connection, "changed_meters"):
-            conflicts.append(f"meter {address} was read with a register of {was}; configured now: {now}")
+            conflicts.append(
+                f"meter {address} was read with a register of {was}; configured now: {now}"
+            )
         if conflicts:
-            raise ArchiveConflict("\n".join([*conflicts, "a change of these needs a document, not an edit"]))
+            raise ArchiveConflict(
+                "\n".join([*conflicts, "a change of these needs a document, not an edit"])
+            )
         for question in (
             *("merge_tariffs", "drop_tariffs", "merge_accounts", "merge_points"),
             *("merge_meters", "install_meters", "move_installations"),
@@ -89,25 +106,44 @@ async def _refuse_unpriced(connection: AsyncConnection[Any]) -> None:
         )
 
 
-async def site_meters(connection: AsyncConnection[Any], lines: Sequence[str] | None = None) -> list[SiteMeter]:
+async def site_meters(
+    connection: AsyncConnection[Any], lines: Sequence[str] | None = None
+) -> list[SiteMeter]:
     """Every meter that serves a point, by line and address. `lines`: only those of these."""
     async with connection.cursor(row_factory=class_row(SiteMeter)) as cursor:
         return await (await cursor.execute(SQL["site_meters"], {"lines": lines})).fetchall()
 
 
 async def open_account(
-    connection: AsyncConnection[Any], account: str, *, points: Sequence[str], open_from: date, agreement: str
+    connection: AsyncConnection[Any],
+    account: str,
+    *,
+    points: Sequence[str],
+    open_from: date,
+    agreement: str,
 ) -> None:
-    """Give a pending account its opening day, agreement and points. It is active when its opening freeze is there.
+    """Give a pending account its opening day, agreement and points. It is active when its opening
+    freeze is there.
 
     ArchiveConflict when it is unknown or open already, or a point is unknown or another account's.
     """
     async with connection.transaction():
-        values = {"account": account, "open_from": open_from, "agreement": agreement}
+        values = {
+            "account": account,
+            "open_from": open_from,
+            "agreement": agreement,
+        }
         if await (await connection.execute(SQL["open_account"], values)).fetchone() is None:
-            raise ArchiveConflict(f"account {account} is unknown or open already (see `meterd account show {account}`)")
+            raise ArchiveConflict(
+                f"account {account} is unknown or open already (see `meterd account show {account}`)"
+            )
         for point in points:
-            if await (await connection.execute(SQL["give_point"], {**values, "point": point})).fetchone() is None:
+            if (
+                await (
+                    await connection.execute(SQL["give_point"], {**values, "point": point})
+                ).fetchone()
+                is None
+            ):
                 raise ArchiveConflict(f"point {point} is unknown or another account's")
         await _refuse_unpriced(connection)
 
@@ -121,10 +157,14 @@ async def account(connection: AsyncConnection[Any], account: str) -> Mapping[str
 async def points_of_account(connection: AsyncConnection[Any], account: str) -> list[dict[str, Any]]:
     """Its points, each with meter address, line and the day of its last published freeze."""
     async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(SQL["points_of_account"], {"account": account})).fetchall()
+        return await (
+            await cursor.execute(SQL["points_of_account"], {"account": account})
+        ).fetchall()
 
 
-async def _copy(connection: AsyncConnection[Any], table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+async def _copy(
+    connection: AsyncConnection[Any], table: str, rows: Iterable[tuple[Any, ...]]
+) -> None:
     async with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
         for row in rows:
             await copy.write_row(row)

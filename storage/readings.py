@@ -46,13 +46,34 @@ class Slot:
 
 
 async def add_readings(connection: AsyncConnection[Any], readings: Sequence[RawReading]) -> int:
-    """Keep raw readings; returns how many were new. The same (meter, kind, time stamp, value) is kept once."""
+    """Keep raw readings; returns how many were new. The same (meter, kind, time stamp, value) is
+    kept once."""
     await connection.execute(SQL["stage_readings"])
     async with connection.cursor() as cursor, cursor.copy(SQL["copy_readings"]) as copy:
-        copy.set_types(["timestamptz", "int4", "text", "int8", "int8[]", "timestamptz", "int8", "numeric", "int8"])
+        copy.set_types(
+            [
+                "timestamptz",
+                "int4",
+                "text",
+                "int8",
+                "int8[]",
+                "timestamptz",
+                "int8",
+                "numeric",
+                "int8",
+            ]
+        )
         for r in readings:
             rates = list(r.rates)
-            row = (r.frozen_at, r.meter_id, DAILY_FREEZE, r.total, rates, r.arrived_at, r.clock_skew_s)
+            row = (
+                r.frozen_at,
+                r.meter_id,
+                DAILY_FREEZE,
+                r.total,
+                rates,
+                r.arrived_at,
+                r.clock_skew_s,
+            )
             await copy.write_row((*row, r.host_offset_s, r.error_bound))
     return (await connection.execute(SQL["merge_readings"])).rowcount
 
@@ -60,7 +81,8 @@ async def add_readings(connection: AsyncConnection[Any], readings: Sequence[RawR
 async def slots_around(
     connection: AsyncConnection[Any], spans: Sequence[tuple[str, date, date]]
 ) -> dict[str, list[Slot]]:
-    """By point: all slots inside each (point, first day, last day) and the nearest published one on either side."""
+    """By point: all slots inside each (point, first day, last day) and the nearest published one on
+    either side."""
     values = {
         "points": [point for point, _, _ in spans],
         "firsts": [first for _, first, _ in spans],
@@ -74,7 +96,8 @@ async def slots_around(
 
 
 async def add_slots(connection: AsyncConnection[Any], slots: Sequence[Slot]) -> None:
-    """Store decided slots. UniqueViolation if one is there already: the caller looked before, in this transaction."""
+    """Store decided slots. UniqueViolation if one is there already: the caller looked before, in
+    this transaction."""
     values = {
         "days": [slot.day for slot in slots],
         "points": [slot.point_id for slot in slots],
@@ -89,24 +112,38 @@ async def add_slots(connection: AsyncConnection[Any], slots: Sequence[Slot]) -> 
 async def present_days(
     connection: AsyncConnection[Any], since: date, newest: date, meters: Sequence[int] | None = None
 ) -> dict[int, int]:
-    """By meter id the slots that have a value, from `since` on, 63 days at the most: bit n is the day n before
-    `newest`. `meters`: only of these."""
-    values = {"since": since, "newest": newest, "meters": None if meters is None else list(meters)}
-    return {meter: bits async for meter, bits in await connection.execute(SQL["present_days"], values)}
+    """By meter id the slots that have a value, from `since` on, 63 days at the most: bit n is the
+    day n before `newest`. `meters`: only of these."""
+    values = {
+        "since": since,
+        "newest": newest,
+        "meters": None if meters is None else list(meters),
+    }
+    return {
+        meter: bits async for meter, bits in await connection.execute(SQL["present_days"], values)
+    }
 
 
 async def gaps(connection: AsyncConnection[Any], since: date, until: date) -> list[dict[str, Any]]:
     """Runs of owed days without a value: point_id, address, line, first_day, last_day, days."""
     async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(SQL["gaps"], {"since": since, "until": until})).fetchall()
+        return await (
+            await cursor.execute(SQL["gaps"], {"since": since, "until": until})
+        ).fetchall()
 
 
-async def withheld(connection: AsyncConnection[Any], since: date, until: date) -> list[dict[str, Any]]:
-    """Values that were collected and not published: point_id, address, day, total, decimals, reasons."""
+async def withheld(
+    connection: AsyncConnection[Any], since: date, until: date
+) -> list[dict[str, Any]]:
+    """Values that were collected and not published: point_id, address, day, total, decimals,
+    reasons."""
     async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(SQL["withheld"], {"since": since, "until": until})).fetchall()
+        return await (
+            await cursor.execute(SQL["withheld"], {"since": since, "until": until})
+        ).fetchall()
 
 
 async def bury(connection: AsyncConnection[Any], content: dict[str, Any], reason: str) -> None:
-    """Keep what could not be stored, with the reason. The same again, arrived at another time, is kept once."""
+    """Keep what could not be stored, with the reason. The same again, arrived at another time, is
+    kept once."""
     await connection.execute(SQL["bury"], {"content": Jsonb(content), "reason": reason})

@@ -13,4 +13,6 @@ def load(subject: str) -> dict[str, str]:
     text = files("storage").joinpath(f"{subject}.sql").read_text(encoding="utf-8")
     heads = list(_HEAD.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
-    return {head["name"]: text[head.end() : end].strip() for head, end in zip(heads, ends, strict=True)}
+    return {
+        head["name"]: text[head.end() : end].strip() for head, end in zip(heads, ends, strict=True)
+    }

@@ -73,8 +73,11 @@ class Command:
     detail: str
 
 
-async def control_facts(connection: AsyncConnection[Any], accounts: Iterable[str], now: datetime) -> list[ControlFacts]:
-    """The facts of every point of these accounts. The caller holds the locks on the account rows."""
+async def control_facts(
+    connection: AsyncConnection[Any], accounts: Iterable[str], now: datetime
+) -> list[ControlFacts]:
+    """The facts of every point of these accounts. The caller holds the locks on the account
+    rows."""
     values = {"accounts": sorted(set(accounts)), "now": now}
     async with connection.cursor(row_factory=class_row(ControlFacts)) as cursor:
         return await (await cursor.execute(SQL["control_facts"], values)).fetchall()
@@ -82,7 +85,10 @@ async def control_facts(connection: AsyncConnection[Any], accounts: Iterable[str
 
 async def accounts_to_look_at(connection: AsyncConnection[Any]) -> list[str]:
     """Accounts whose money and supply may not fit together."""
-    return [account for (account,) in await (await connection.execute(SQL["accounts_to_look_at"])).fetchall()]
+    return [
+        account
+        for (account,) in await (await connection.execute(SQL["accounts_to_look_at"])).fetchall()
+    ]
 
 
 async def record_verdict(
@@ -97,16 +103,33 @@ async def record_verdict(
     last = await (await connection.execute(SQL["last_verdict"], {"point": point})).fetchone()
     if last is not None and (last[0], list(last[1])) == (decision, list(reasons)):
         return False
-    values = {"point": point, "at": at, "decision": decision, "reasons": list(reasons), "facts": Jsonb(dict(facts))}
+    values = {
+        "point": point,
+        "at": at,
+        "decision": decision,
+        "reasons": list(reasons),
+        "facts": Jsonb(dict(facts)),
+    }
     await connection.execute(SQL["add_verdict"], values)
     return True
 
 
 async def was_tried_since(
-    connection: AsyncConnection[Any], point: str, *, is_trip: bool, since: datetime, refused_since: datetime
+    connection: AsyncConnection[Any],
+    point: str,
+    *,
+    is_trip: bool,
+    since: datetime,
+    refused_since: datetime,
 ) -> bool:
-    """True if a trip (or a reconnect) of this point ended without success since then, or was refused by the meter."""
-    values = {"point": point, "is_trip": is_trip, "since": since, "refused_since": refused_since}
+    """True if a trip (or a reconnect) of this point ended without success since then, or was
+    refused by the meter."""
+    values = {
+        "point": point,
+        "is_trip": is_trip,
+        "since": since,
+        "refused_since": refused_since,
+    }
     return await (await connection.execute(SQL["recent_command"], values)).fetchone() is not None
 
 
@@ -141,8 +164,11 @@ async def set_supply(connection: AsyncConnection[Any], point: str, supply_state:
     await connection.execute(SQL["set_supply"], {"point_id": point, "supply_state": supply_state})
 
 
-async def end_open_trips(connection: AsyncConnection[Any], points: Iterable[str], detail: str) -> dict[str, int]:
-    """Cancel unsent trips and supersede the others; returns point -> how often its trip had been sent."""
+async def end_open_trips(
+    connection: AsyncConnection[Any], points: Iterable[str], detail: str
+) -> dict[str, int]:
+    """Cancel unsent trips and supersede the others; returns point -> how often its trip had been
+    sent."""
     values = {"points": list(points), "detail": detail}
     return dict(await (await connection.execute(SQL["end_open_trips"], values)).fetchall())
 
@@ -150,8 +176,13 @@ async def end_open_trips(connection: AsyncConnection[Any], points: Iterable[str]
 async def due_command(
     connection: AsyncConnection[Any], line: str, now: datetime, *, sending: bool
 ) -> tuple[UUID, str] | None:
-    """(command, account) of what the line has to do now, without locking anything; unsent ones only if `sending`."""
-    values = {"line": line, "now": now, "sending": sending}
+    """(command, account) of what the line has to do now, without locking anything; unsent ones only
+    if `sending`."""
+    values = {
+        "line": line,
+        "now": now,
+        "sending": sending,
+    }
     return await (await connection.execute(SQL["due_command"], values)).fetchone()
 
 
@@ -163,12 +194,16 @@ async def next_due(connection: AsyncConnection[Any], line: str) -> datetime | No
 
 async def lines_with_commands(connection: AsyncConnection[Any]) -> list[str]:
     """The lines that have commands to look at, now or later."""
-    return [line for (line,) in await (await connection.execute(SQL["lines_with_commands"])).fetchall()]
+    return [
+        line for (line,) in await (await connection.execute(SQL["lines_with_commands"])).fetchall()
+    ]
 
 
 async def is_sent(connection: AsyncConnection[Any], command: UUID, sends: int) -> bool:
     """True while the command is in state `sent` by its send number `sends`."""
-    return await (await connection.execute(SQL["is_sent"], {"id": command, "sends": sends})).fetchone() == (True,)
+    return await (
+        await connection.execute(SQL["is_sent"], {"id": command, "sends": sends})
+    ).fetchone() == (True,)
 
 
 async def holds_site(connection: AsyncConnection[Any], database_process: int) -> bool:
@@ -183,7 +218,8 @@ async def lock_account_of(connection: AsyncConnection[Any], point: str) -> None:
 
 
 async def lock_trips(connection: AsyncConnection[Any]) -> None:
-    """Release trips one at a time over the whole site, so that the cap on their number counts every one."""
+    """Release trips one at a time over the whole site, so that the cap on their number counts every
+    one."""
     await connection.execute(SQL["lock_trips"], {"lock": TRIP_LOCK})
 
 
@@ -206,7 +242,8 @@ async def move_command(
     guard: Mapping[str, Any] | None = None,
     expires_at: datetime | None = None,
 ) -> None:
-    """Its next state; `sends` and `checks` are added to its counters. Every transition is journalled."""
+    """Its next state; `sends` and `checks` are added to its counters. Every transition is
+    journalled."""
     values = {
         "id": command,
         "state": state,
@@ -221,22 +258,42 @@ async def move_command(
     await connection.execute(SQL["move_command"], values)
 
 
-async def answer_command(connection: AsyncConnection[Any], command: UUID, state: str, detail: str) -> bool:
-    """Record what the meter said to the control frame; False if the command was superseded meanwhile."""
-    values = {"id": command, "state": state, "detail": detail}
+async def answer_command(
+    connection: AsyncConnection[Any], command: UUID, state: str, detail: str
+) -> bool:
+    """Record what the meter said to the control frame; False if the command was superseded
+    meanwhile."""
+    values = {
+        "id": command,
+        "state": state,
+        "detail": detail,
+    }
     return await (await connection.execute(SQL["answer_command"], values)).fetchone() is not None
 
 
 async def observe_relay(
-    connection: AsyncConnection[Any], point: str, *, is_open: bool, keep_power: bool, now: datetime
+    connection: AsyncConnection[Any],
+    point: str,
+    *,
+    is_open: bool,
+    keep_power: bool,
+    now: datetime,
 ) -> None:
     """Keep what status word 3 said; never inferred from a command."""
-    values = {"point": point, "relay": "open" if is_open else "closed", "keep_power": keep_power, "now": now}
+    values = {
+        "point": point,
+        "relay": "open" if is_open else "closed",
+        "keep_power": keep_power,
+        "now": now,
+    }
     await connection.execute(SQL["observe_relay"], values)
 
 
-async def resume(connection: AsyncConnection[Any], *, now: datetime, trips_before: datetime) -> None:
-    """After a restart: what may be on its way is verified, trips that waited since `trips_before` are expired."""
+async def resume(
+    connection: AsyncConnection[Any], *, now: datetime, trips_before: datetime
+) -> None:
+    """After a restart: what may be on its way is verified, trips that waited since `trips_before`
+    are expired."""
     async with connection.transaction():
         await connection.execute(SQL["expire_old_trips"], {"before": trips_before})
         await connection.execute(SQL["resume"], {"now": now})
@@ -252,7 +309,9 @@ async def supply(
 ) -> list[dict[str, Any]]:
     """Points with supply state, observed relay, last command and last verdict."""
     async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(SQL["supply"], {"account": account, "point": point})).fetchall()
+        return await (
+            await cursor.execute(SQL["supply"], {"account": account, "point": point})
+        ).fetchall()
 
 
 async def command_history(connection: AsyncConnection[Any], point: str) -> list[dict[str, Any]]:

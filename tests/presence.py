@@ -7,7 +7,8 @@ BITS = 64
 
 
 def presence(slots: Iterable[tuple[int, date]]) -> tuple[dict[int, int], date]:
-    """By meter a bitmap, bit n for the day n before the newest, as far as they go; the newest day."""
+    """By meter a bitmap, bit n for the day n before the newest, as far as they go; the newest
+    day."""
     slots = list(slots)
     newest = max((day for _, day in slots), default=date(2026, 1, 1))
     bitmaps: dict[int, int] = {}

@@ -1,8 +1,8 @@
-"""One gateway: the task that owns its broker connection. Readings come by themselves; gaps and relays are asked for.
+"""One gateway: the task that owns its broker connection. Readings come by themselves; gaps and
+relays are asked for.
 
-A message is acknowledged when its reading is in the database: until then the broker keeps it, so neither a crash nor a
-lost broker loses one, and a message that comes twice changes nothing.
-"""
+A message is acknowledged when its reading is in the database: until then the broker keeps it, so
+neither a crash nor a lost broker loses one, and a message that comes twice changes nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ from daemon.control.commands import TRIP_EXPIRY, CommandStep
 from daemon.quality.arrival import Arrival
 from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day
 from protocols.channels.mqtt.broker_socket import Broker
-from protocols.channels.mqtt.connection import Message, MqttConnection, PublishRefused, SubscriptionRefused
+from protocols.channels.mqtt.connection import (
+    Message,
+    MqttConnection,
+    PublishRefused,
+    SubscriptionRefused,
+)
 from protocols.errors import FrameError, LineDown, NoReply
 from protocols.mqtt.events import (
     Answered,
@@ -55,9 +60,11 @@ wire = structlog.get_logger("wire")
 MOST_ASKED = 8
 """So many questions are under way at once: a gateway asks its meters one after the other."""
 HEARING_CHECK_S = 60.0
-"""So often a refused subscription is asked for again, and our own message is sent through those that work."""
+"""So often a refused subscription is asked for again, and our own message is sent through those
+that work."""
 CLOCKS_AGREE = timedelta(seconds=60)
-"""A device's time that is further from ours proves nothing: its message was kept on the way, or its clock is wrong."""
+"""A device's time that is further from ours proves nothing: its message was kept on the way, or its
+clock is wrong."""
 FAREWELL_S = 1.0
 """So long a broker that hangs can keep us from ending."""
 MOST_COMPLAINTS = 1000
@@ -67,9 +74,9 @@ MOST_COMPLAINTS = 1000
 class BrokerLine(Line):
     """The task of one gateway and what it knows.
 
-    `devices`: what the family calls each meter, by address; a meter that is left out is called by its address.
-    `relays`: addresses of the meters whose relay may be moved and asked for; None: all of them.
-    """
+    `devices`: what the family calls each meter, by address; a meter that is left out is called by
+    its address. `relays`: addresses of the meters whose relay may be moved and asked for; None: all
+    of them."""
 
     def __init__(
         self,
@@ -109,9 +116,13 @@ class BrokerLine(Line):
         self._number_of_device = {device: number for number, device in enumerate(self._device)}
         self._frozen_by_us: dict[int, datetime] = {}
         self._unstored: dict[tuple[int, date], list[tuple[MqttConnection, Message]]] = {}
-        """By (meter id, day), from the moment a value is handed on until it is stored: who waits for it."""
-        self._expected: dict[str | None, tuple[str | None, tuple[type, ...], asyncio.Future[Event]]] = {}
-        """By token: the device that was asked (None: ourselves), what it may answer, who waits for it."""
+        """By (meter id, day), from the moment a value is handed on until it is stored: who waits
+        for it."""
+        self._expected: dict[
+            str | None, tuple[str | None, tuple[type, ...], asyncio.Future[Event]]
+        ] = {}
+        """By token: the device that was asked (None: ourselves), what it may answer, who waits for
+        it."""
         self._refused_topics: list[str] = []
         self._check_hearing_at = 0.0
         self._heard = 0
@@ -122,7 +133,8 @@ class BrokerLine(Line):
         """Longer between two signs of life, and it is stuck."""
 
     def stored(self, meter_id: int, day: date) -> None:
-        """A slot has a value in the database: the broker may forget the messages that brought it."""
+        """A slot has a value in the database: the broker may forget the messages that brought
+        it."""
         super().stored(meter_id, day)
         for connection, message in self._unstored.pop((meter_id, day), ()):
             connection.acknowledge(message)
@@ -146,15 +158,19 @@ class BrokerLine(Line):
 
     def _new_connection(self) -> MqttConnection:
         may_control = not self._authority.shadow_mode
-        return MqttConnection(self._broker, is_control=self._family.is_control, may_control=may_control)
+        return MqttConnection(
+            self._broker, is_control=self._family.is_control, may_control=may_control
+        )
 
     async def _talk(self, connection: MqttConnection) -> None:
-        """Listen and ask until the connection is lost; what we tell of ourselves goes out at both ends.
+        """Listen and ask until the connection is lost; what we tell of ourselves goes out at both
+        ends.
 
-        No task group: it lets an error go before a cancellation that comes in the same moment.
-        """
+        No task group: it lets an error go before a cancellation that comes in the same moment."""
         await self._tell_presence(connection, is_online=True)
-        tasks = [asyncio.create_task(it) for it in (self._listen(connection), self._work(connection))]
+        tasks = [
+            asyncio.create_task(it) for it in (self._listen(connection), self._work(connection))
+        ]
         try:
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -193,14 +209,16 @@ class BrokerLine(Line):
                 await self._idle()
 
     async def _idle(self) -> None:
-        """Nothing to do: until a command comes, a slot becomes ready, or to show that the gateway's task is alive."""
+        """Nothing to do: until a command comes, a slot becomes ready, or to show that the gateway's
+        task is alive."""
         self._woken.clear()
         if not self._is_urgent():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._idle_for_s()):
                     await self._woken.wait()
 
-    # --- hearing --------------------------------------------------------------------------------------------------
+    # --- hearing
+    # --------------------------------------------------------------------------------------------------
 
     async def _subscribe(self, connection: MqttConnection, topics: Iterable[str]) -> list[str]:
         """One by one, each with the broker's word; returns those that were refused."""
@@ -212,14 +230,20 @@ class BrokerLine(Line):
             except SubscriptionRefused as error:
                 refused.append(topic)
                 metrics.REPLIES.labels(self.name, "subscription_refused").inc()
-                log.error("subscription refused", line=self.name, topic=topic, error=str(error))
+                log.error(
+                    "subscription refused",
+                    line=self.name,
+                    topic=topic,
+                    error=str(error),
+                )
                 continue
             if granted == 0:
                 log.warning("subscription without delivery promise", line=self.name, topic=topic)
         return refused
 
     async def _check_hearing(self, connection: MqttConnection) -> None:
-        """Ask again for what was refused, and send ourselves a message: a subscription may be lost without a word."""
+        """Ask again for what was refused, and send ourselves a message: a subscription may be lost
+        without a word."""
         if time.monotonic() < self._check_hearing_at:
             return
         self._check_hearing_at = time.monotonic() + HEARING_CHECK_S
@@ -227,12 +251,20 @@ class BrokerLine(Line):
         if self._family.echo is not None and not self._refused_topics:
             heard = self._heard
             try:
-                await self._ask(connection, None, self._family.echo(_new_token()), "its own message", Echoed)
+                await self._ask(
+                    connection,
+                    None,
+                    self._family.echo(_new_token()),
+                    "its own message",
+                    Echoed,
+                )
             except PublishRefused as error:
                 log.warning("self-test refused", line=self.name, error=str(error))
             except NoReply:
                 if self._heard == heard:
-                    raise LineDown(f"{self._broker.name}: our own message did not come back") from None
+                    raise LineDown(
+                        f"{self._broker.name}: our own message did not come back"
+                    ) from None
         self._is_up(not self._refused_topics)
 
     async def _listen(self, connection: MqttConnection) -> None:
@@ -240,11 +272,18 @@ class BrokerLine(Line):
             message = await connection.receive()
             self._heard += 1
             if self._trace:
-                wire.info("wire", line=self.name, direction="rx", topic=message.topic, payload=message.payload)
+                wire.info(
+                    "wire",
+                    line=self.name,
+                    direction="rx",
+                    topic=message.topic,
+                    payload=message.payload,
+                )
             await self._take(connection, message)
 
     async def _take(self, connection: MqttConnection, message: Message) -> None:
-        """Hand on what a message tells. It is acknowledged at once unless a reading of it must be stored first."""
+        """Hand on what a message tells. It is acknowledged at once unless a reading of it must be
+        stored first."""
         try:
             events = self._family.events(message.topic, message.payload)
         except FrameError as error:
@@ -267,30 +306,44 @@ class BrokerLine(Line):
             connection.acknowledge(message)
 
     def _fulfil(self, event: Event) -> None:
-        """One message may tell more than was asked for, all of it with the token of the question."""
+        """One message may tell more than was asked for, all of it with the token of the
+        question."""
         if isinstance(event, PresenceTold) or event.token not in self._expected:
             return
         device, kinds, expected = self._expected[event.token]
         if not isinstance(event, Echoed) and event.device != device:
             metrics.REPLIES.labels(self.name, "foreign").inc()
-            self._complain(f"answer {event.device}", "another device answered", f"{event.device} instead of {device}")
+            self._complain(
+                f"answer {event.device}",
+                "another device answered",
+                f"{event.device} instead of {device}",
+            )
         elif isinstance(event, (*kinds, Answered)) and not expected.done():
             expected.set_result(event)
 
-    async def _take_freeze(self, told: FreezeTold, connection: MqttConnection, message: Message) -> bool:
+    async def _take_freeze(
+        self, told: FreezeTold, connection: MqttConnection, message: Message
+    ) -> bool:
         """Hand a freeze on; True if the message must wait until it is stored."""
         number = self._known(told.device, message.topic)
         if number is None or told.registers[0] is None:
             return False
-        meter, day, today = self.meters[number], freeze_day(told.frozen_at), self._local_now().date()
+        meter, day, today = (
+            self.meters[number],
+            freeze_day(told.frozen_at),
+            self._local_now().date(),
+        )
         stamped, first = told.frozen_at.date(), first_day(self._today(), self._backfill_days)
         if not first <= stamped <= today:
             metrics.REPLIES.labels(self.name, "wrong_date").inc()
             what = f"stamped {told.frozen_at}, days from {first} to {today} are taken"
-            self._complain(f"date {meter.address}", "freeze of a wrong date", f"{meter.address}: {what}")
+            self._complain(
+                f"date {meter.address}", "freeze of a wrong date", f"{meter.address}: {what}"
+            )
             return False
         if day is not None and (
-            day < meter.installed_on or (message.retained and not self._wanted.is_wanted(number, day))
+            day < meter.installed_on
+            or (message.retained and not self._wanted.is_wanted(number, day))
         ):
             return False
         if day is not None:
@@ -303,7 +356,9 @@ class BrokerLine(Line):
             frozen_at=told.frozen_at,
             registers=_cut_off(told.registers, meter.decimals),
             arrived_at=self._now(),
-            clock_skew=skew if skew is not None and (is_fresh or abs(skew) > UNTRUSTED_DATES) else None,
+            clock_skew=skew
+            if skew is not None and (is_fresh or abs(skew) > UNTRUSTED_DATES)
+            else None,
         )
         metrics.REPLIES.labels(self.name, "ok").inc()
         await self._hand_on(Arrival(meter, freeze))
@@ -312,12 +367,14 @@ class BrokerLine(Line):
         self._wanted.take(number, day)
         return self._keep_until_stored(meter, day, connection, message)
 
-    async def _take_registers(self, told: RegistersTold, connection: MqttConnection, message: Message) -> bool:
-        """What a device without memory pushes just after midnight is as good as what it would be asked for.
+    async def _take_registers(
+        self, told: RegistersTold, connection: MqttConnection, message: Message
+    ) -> bool:
+        """What a device without memory pushes just after midnight is as good as what it would be
+        asked for.
 
-        A message may have been kept on its way, so the device must tell the time itself and agree with our clock.
-        True if the message must wait until its value is stored.
-        """
+        A message may have been kept on its way, so the device must tell the time itself and agree
+        with our clock. True if the message must wait until its value is stored."""
         number = self._number_of_device.get(told.device)
         if number is None or self._family.read_freeze is not None or told.told_at is None:
             return False
@@ -327,7 +384,13 @@ class BrokerLine(Line):
             return False
         return self._keep_until_stored(self.meters[number], midnight.date(), connection, message)
 
-    def _keep_until_stored(self, meter: SiteMeter, day: date, connection: MqttConnection, message: Message) -> bool:
+    def _keep_until_stored(
+        self,
+        meter: SiteMeter,
+        day: date,
+        connection: MqttConnection,
+        message: Message,
+    ) -> bool:
         """False if the value of the slot is in the database already."""
         waiting = self._unstored.get((meter.meter_id, day))
         if waiting is not None:
@@ -337,7 +400,9 @@ class BrokerLine(Line):
     def _take_presence(self, told: PresenceTold) -> None:
         if told.device is None:
             if told.is_online != self._is_online:
-                (log.info if told.is_online else log.warning)("gateway presence", line=self.name, online=told.is_online)
+                (log.info if told.is_online else log.warning)(
+                    "gateway presence", line=self.name, online=told.is_online
+                )
             self._is_online = told.is_online
         elif told.is_online:
             self._away.discard(told.device)
@@ -359,38 +424,60 @@ class BrokerLine(Line):
             self._complained.add(about)
             log.warning(what, line=self.name, error=error)
 
-    # --- asking ---------------------------------------------------------------------------------------------------
+    # --- asking
+    # ---------------------------------------------------------------------------------------------------
 
     async def _ask(
-        self, connection: MqttConnection, device: str | None, outgoing: Outgoing, what: str, *kinds: type
+        self,
+        connection: MqttConnection,
+        device: str | None,
+        outgoing: Outgoing,
+        what: str,
+        *kinds: type,
     ) -> Event:
-        """Send a question or command and wait for an event of these kinds, or an Answered, with its token and device.
+        """Send a question or command and wait for an event of these kinds, or an Answered, with its
+        token and device.
 
-        NoReply when there is none in time.
-        """
+        NoReply when there is none in time."""
         expected: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._expected[outgoing.token] = device, kinds, expected
         try:
             if self._trace:
-                wire.info("wire", line=self.name, direction="tx", topic=outgoing.topic, payload=outgoing.payload)
+                wire.info(
+                    "wire",
+                    line=self.name,
+                    direction="tx",
+                    topic=outgoing.topic,
+                    payload=outgoing.payload,
+                )
             lifetime_s = max(1, round(self._reply_timeout_s))
-            await connection.publish(outgoing.topic, outgoing.payload, qos=outgoing.qos, expires_s=lifetime_s)
+            await connection.publish(
+                outgoing.topic,
+                outgoing.payload,
+                qos=outgoing.qos,
+                expires_s=lifetime_s,
+            )
             async with asyncio.timeout(self._reply_timeout_s):
                 return await expected
         except TimeoutError:
             metrics.REPLIES.labels(self.name, "no_reply").inc()
-            raise NoReply(f"{self.name} did not answer {what} within {self._reply_timeout_s:.1f} s") from None
+            raise NoReply(
+                f"{self.name} did not answer {what} within {self._reply_timeout_s:.1f} s"
+            ) from None
         finally:
             del self._expected[outgoing.token]
 
     async def _collect(self, connection: MqttConnection) -> bool:
-        """Ask for some slots at once; False when none is wanted now, or nobody is there to be asked."""
+        """Ask for some slots at once; False when none is wanted now, or nobody is there to be
+        asked."""
         now = time.monotonic()
         patience, jobs = self._patience, list[tuple[int, date]]()
         if self._is_online:
             most = 1 if patience.line_is_silent else MOST_ASKED
             jobs = self._wanted.jobs(
-                *(now, patience.ready(now), most), doubtful=patience.doubtful(), in_turn=patience.line_is_silent
+                *(now, patience.ready(now), most),
+                doubtful=patience.doubtful(),
+                in_turn=patience.line_is_silent,
             )
         await _together(self._read_slot(connection, *job) for job in jobs)
         return bool(jobs)
@@ -404,21 +491,44 @@ class BrokerLine(Line):
         question = self._family.read_freeze(device, day, _new_token(), self._expiry())
         what = f"for the freeze of {meter.address} of {day}"
         try:
-            told = await self._ask(connection, device, question, what, FreezeTold)
+            told = await self._ask(
+                connection,
+                device,
+                question,
+                what,
+                FreezeTold,
+            )
         except (NoReply, PublishRefused) as error:
             told = Answered(device, question.token, "no_reply", str(error))
         if isinstance(told, Answered) and told.outcome == "no_reply":
             self._was_silent(number, told.reason)
             return
         self._was_heard(number)
-        if isinstance(told, FreezeTold) and freeze_day(told.frozen_at) == day and told.registers[0] is not None:
+        if (
+            isinstance(told, FreezeTold)
+            and freeze_day(told.frozen_at) == day
+            and told.registers[0] is not None
+        ):
             return
-        self._wanted.not_there(number, day, now, first_s=first_s, longest_s=longest_s)
+        self._wanted.not_there(
+            number,
+            day,
+            now,
+            first_s=first_s,
+            longest_s=longest_s,
+        )
         if isinstance(told, Answered) and told.outcome != "no_data":
-            log.warning("freeze not read", meter=meter.address, line=self.name, day=day, error=told.reason)
+            log.warning(
+                "freeze not read",
+                meter=meter.address,
+                line=self.name,
+                day=day,
+                error=told.reason,
+            )
 
     async def _freeze_at_midnight(self, connection: MqttConnection) -> bool:
-        """Read some meters that keep no freezes at the moment of their freeze; True if others may be left to read."""
+        """Read some meters that keep no freezes at the moment of their freeze; True if others may
+        be left to read."""
         if self._family.read_registers is None:
             return False
         seen: set[int] = set()
@@ -437,28 +547,49 @@ class BrokerLine(Line):
         question = self._family.read_registers(device, _new_token(), self._expiry())
         what = f"for the registers of {meter.address}"
         try:
-            told = await self._ask(connection, device, question, what, RegistersTold)
+            told = await self._ask(
+                connection,
+                device,
+                question,
+                what,
+                RegistersTold,
+            )
         except (NoReply, PublishRefused) as error:
-            log.warning("not read at midnight", meter=meter.address, line=self.name, error=str(error))
+            log.warning(
+                "not read at midnight",
+                meter=meter.address,
+                line=self.name,
+                error=str(error),
+            )
             return isinstance(error, NoReply)
         if not isinstance(told, RegistersTold):
             return False
-        # A wall clock may be of another zone and matters little in an answer; an instant says how old the value is.
+        # A wall clock may be of another zone and matters little in an answer; an instant says how
+        # old the value is.
         told_at = now = self._night_time()
         if told.told_at is not None and told.told_at.tzinfo is not None:
             told_at = self._site_time(told.told_at)
         return await self._freeze_here(number, told.registers, told_at, now)
 
     async def _freeze_here(
-        self, number: int, registers: Sequence[Decimal | None], told_at: datetime, now: datetime
+        self,
+        number: int,
+        registers: Sequence[Decimal | None],
+        told_at: datetime,
+        now: datetime,
     ) -> bool:
-        """The registers as the freeze of the midnight next to the device's time; the worse of both distances is kept.
+        """The registers as the freeze of the midnight next to the device's time; the worse of both
+        distances is kept.
 
-        False if they are none, True if that midnight has one now. Both times are the site's wall clock.
-        """
+        False if they are none, True if that midnight has one now. Both times are the site's wall
+        clock."""
         meter, midnight = self.meters[number], nearest_midnight(told_at)
         offset = max(told_at - midnight, now - midnight, key=abs)
-        if registers[0] is None or abs(now - told_at) > CLOCKS_AGREE or abs(offset) > HOST_FREEZE_LIMIT:
+        if (
+            registers[0] is None
+            or abs(now - told_at) > CLOCKS_AGREE
+            or abs(offset) > HOST_FREEZE_LIMIT
+        ):
             return False
         if midnight.date() < meter.installed_on:
             return False
@@ -482,12 +613,16 @@ class BrokerLine(Line):
         self._midnights.done(number, midnight)
         return True
 
-    # --- what somebody asks -------------------------------------------------------------------------------------------
+    # --- what somebody asks
+    # -------------------------------------------------------------------------------------------
 
     async def _answer_some(self, connection: MqttConnection) -> bool:
         """Read what is asked for first, some at once; False when nothing is."""
         questions: list[ReadRequest] = []
-        while len(questions) < MOST_ASKED and (question := self._questions.next(time.monotonic())) is not None:
+        while (
+            len(questions) < MOST_ASKED
+            and (question := self._questions.next(time.monotonic())) is not None
+        ):
             questions.append(question)
         await _together(self._answer_one(connection, question) for question in questions)
         return bool(questions)
@@ -508,7 +643,9 @@ class BrokerLine(Line):
         finally:
             question.settle(told)
 
-    async def _read_for(self, connection: MqttConnection, number: int, question: ReadRequest) -> ReadResult:
+    async def _read_for(
+        self, connection: MqttConnection, number: int, question: ReadRequest
+    ) -> ReadResult:
         family, device, meter = self._family, self._device[number], self.meters[number]
         what = f"for the {question.what} of {meter.address}"
         outgoing: Outgoing | None = None
@@ -516,14 +653,23 @@ class BrokerLine(Line):
         match question.what:
             case "freeze" if family.read_freeze is not None:
                 assert question.day is not None, "a freeze is of a day"
-                outgoing, kind = family.read_freeze(device, question.day, _new_token(), self._expiry()), FreezeTold
+                outgoing, kind = (
+                    family.read_freeze(device, question.day, _new_token(), self._expiry()),
+                    FreezeTold,
+                )
             case "registers" if family.read_registers is not None:
                 outgoing = family.read_registers(device, _new_token(), self._expiry())
             case "relay" if family.read_relay is not None and self._has_relay(meter.address):
                 outgoing, kind = family.read_relay(device, _new_token(), self._expiry()), RelayTold
         if outgoing is None:
             return ReadResult("unsupported", reason=f"no {question.what} can be asked for here")
-        told = await self._ask(connection, device, outgoing, what, kind)
+        told = await self._ask(
+            connection,
+            device,
+            outgoing,
+            what,
+            kind,
+        )
         if isinstance(told, Answered):
             outcomes: dict[str, Outcome] = {
                 "no_reply": "silent",
@@ -536,11 +682,14 @@ class BrokerLine(Line):
         if isinstance(told, RelayTold):
             return ReadResult("ok", _relay_state(told))
         assert isinstance(told, FreezeTold | RegistersTold)
-        if told.registers[0] is None or (isinstance(told, FreezeTold) and freeze_day(told.frozen_at) != question.day):
+        if told.registers[0] is None or (
+            isinstance(told, FreezeTold) and freeze_day(told.frozen_at) != question.day
+        ):
             return ReadResult("no_data", reason="the gateway has no value of that day")
         return ReadResult("ok", _cut_off(told.registers, meter.decimals))
 
-    # --- supply ---------------------------------------------------------------------------------------------------
+    # --- supply
+    # ---------------------------------------------------------------------------------------------------
 
     async def _obey(self, connection: MqttConnection, order: CommandStep) -> None:
         number = self._number.get(order.command.meter_id)
@@ -558,10 +707,14 @@ class BrokerLine(Line):
         """Send one command, once. What the meter makes of it is found out by reading its relay."""
         orders, now = self._orders, self._now()
         if not self._has_relay(command.address):
-            await orders.answered(command, "refused", "the archive says that the meter has no relay")
+            await orders.answered(
+                command, "refused", "the archive says that the meter has no relay"
+            )
             return
         if self._family.control is None or self._family.read_relay is None:
-            await orders.answered(command, "refused", "there is no relay that can be controlled and read back")
+            await orders.answered(
+                command, "refused", "there is no relay that can be controlled and read back"
+            )
             return
         reason = self._why_not(device, command, now)
         if command.action == "trip" and reason:
@@ -570,11 +723,24 @@ class BrokerLine(Line):
         if not await orders.is_still_released(command):
             return
         expires = now + min(TRIP_EXPIRY, max(command.expires_at - now, timedelta(minutes=1)))
-        # The gateway does an id once. A command that is sent again after its relay was seen is a new one to it.
+        # The gateway does an id once. A command that is sent again after its relay was seen is a
+        # new one to it.
         send_id = uuid5(command.id, str(command.sends))
-        outgoing = self._family.control(device, command.action, send_id, _new_token(), expires)  # type: ignore[arg-type]
+        outgoing = self._family.control(
+            device,
+            command.action,  # type: ignore[arg-type]
+            send_id,
+            _new_token(),
+            expires,
+        )
         try:
-            told = await self._ask(connection, device, outgoing, f"{command.action} of {command.address}", RelayTold)
+            told = await self._ask(
+                connection,
+                device,
+                outgoing,
+                f"{command.action} of {command.address}",
+                RelayTold,
+            )
         except NoReply as error:
             await orders.answered(command, "unknown", str(error))
         except PublishRefused as error:
@@ -589,7 +755,8 @@ class BrokerLine(Line):
             await orders.answered(command, *_answer_to_command(told))
 
     def _why_not(self, device: str, command: Command, now: datetime) -> str:
-        """Why a trip may not be sent now: it could be done by somebody, some day, without our knowledge."""
+        """Why a trip may not be sent now: it could be done by somebody, some day, without our
+        knowledge."""
         if not self._is_online or device in self._away:
             return "the gateway or the device is offline"
         return "expired before it could be sent" if now >= command.expires_at else ""
@@ -600,26 +767,39 @@ class BrokerLine(Line):
             question = self._family.read_relay(device, _new_token(), self._expiry())
             what = f"for the relay of {command.address}"
             try:
-                told = await self._ask(connection, device, question, what, RelayTold)
+                told = await self._ask(
+                    connection,
+                    device,
+                    question,
+                    what,
+                    RelayTold,
+                )
             except (NoReply, PublishRefused) as error:
-                log.warning("relay not read", meter=command.address, line=self.name, error=str(error))
+                log.warning(
+                    "relay not read",
+                    meter=command.address,
+                    line=self.name,
+                    error=str(error),
+                )
             else:
                 relay = _relay_state(told) if isinstance(told, RelayTold) else None
         await self._orders.observed(command, relay)
 
-    # --- time and life --------------------------------------------------------------------------------------------
+    # --- time and life
+    # --------------------------------------------------------------------------------------------
 
     def _expiry(self) -> datetime:
         return self._now() + timedelta(seconds=self._reply_timeout_s)
 
     def _site_time(self, at: datetime) -> datetime:
-        """As the site's wall clock, counted from the nearest midnight; a time without zone is of the site."""
+        """As the site's wall clock, counted from the nearest midnight; a time without zone is of
+        the site."""
         return at if at.tzinfo is None else near_midnight(at, self._authority.zone)
 
 
 async def _together(asking: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What all of them return. The first that fails ends the others: whoever waits on for a connection that is lost
-    would count the silence of a meter that may be well."""
+    """What all of them return. The first that fails ends the others: whoever waits on for a
+    connection that is lost would count the silence of a meter that may be well."""
     tasks = [asyncio.ensure_future(it) for it in asking]
     try:
         return await asyncio.gather(*tasks)
@@ -630,7 +810,8 @@ async def _together(asking: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def _answer_to_command(told: Event) -> tuple[str, str]:
-    """State and detail of a command after the gateway spoke. Accepted does not mean that the relay moved."""
+    """State and detail of a command after the gateway spoke. Accepted does not mean that the relay
+    moved."""
     match told:
         case Answered(outcome="accepted" | "ok") | RelayTold():
             return "acked", "accepted by the gateway"
@@ -641,11 +822,16 @@ def _answer_to_command(told: Event) -> tuple[str, str]:
 
 def _relay_state(told: RelayTold) -> RelayState:
     """A device that does not know what it was told, was told what it shows."""
-    return RelayState(told.is_open, told.is_open if told.command_open is None else told.command_open, told.keep_power)
+    return RelayState(
+        told.is_open,
+        told.is_open if told.command_open is None else told.command_open,
+        told.keep_power,
+    )
 
 
 def _cut_off(registers: Iterable[Decimal | None], decimals: int) -> tuple[Decimal | None, ...]:
-    """As a display shows them: digits beyond those of the register are cut off, never rounded up."""
+    """As a display shows them: digits beyond those of the register are cut off, never rounded
+    up."""
     step = Decimal(1).scaleb(-decimals)
     return tuple(None if it is None else it.quantize(step, ROUND_DOWN) for it in registers)
 

@@ -1,4 +1,5 @@
-"""What a line must know of a meter's protocol to do its jobs. One line may carry meters of several protocols."""
+"""What a line must know of a meter's protocol to do its jobs. One line may carry meters of several
+protocols."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class Driver:
     read_registers: Callable[[], Exchange[Any, Registers]]
     """The registers of this moment."""
     read_daily_freeze: Callable[..., Exchange[Any, FrozenRegisters | None]] | None = None
-    """(index, confirm=...); None for a meter without memory: the host must freeze it at midnight."""
+    """(index, confirm=...); None for a meter without memory: the host must freeze it at
+    midnight."""
     read_clock: Callable[[], Exchange[Any, datetime]] | None = None
     read_relay: Callable[[], Exchange[Any, RelayState]] | None = None
     control: Callable[[RelayAction, Credentials, datetime], Exchange[Any, None]] | None = None
@@ -56,10 +58,10 @@ class Driver:
 
 
 def driver_of(meter: SiteMeter, profiles: Mapping[str, Profile], *, has_relay: bool) -> Driver:
-    """The driver of a meter by its protocol; `profiles` holds the register map of every Modbus meter by its name.
+    """The driver of a meter by its protocol; `profiles` holds the register map of every Modbus
+    meter by its name.
 
-    Without `has_relay` it can neither be switched nor asked for its relay.
-    """
+    Without `has_relay` it can neither be switched nor asked for its relay."""
     driver = _driver_of(meter, profiles)
     return driver if has_relay else replace(driver, read_relay=None, control=None)
 
@@ -74,7 +76,9 @@ def _driver_of(meter: SiteMeter, profiles: Mapping[str, Profile]) -> Driver:
             assert meter.profile is not None, "the database keeps no Modbus meter without a profile"
             codec = modbus.codec_tcp if meter.protocol == "modbus-tcp" else modbus.codec_rtu
             return _modbus(meter, profiles[meter.profile], codec)
-    raise AssertionError(f"meter {meter.address}: the archive let protocol {meter.protocol} through")
+    raise AssertionError(
+        f"meter {meter.address}: the archive let protocol {meter.protocol} through"
+    )
 
 
 def _dlt645_2007(address: str) -> Driver:
@@ -118,19 +122,28 @@ def _control_2007(
 
 
 def _modbus(meter: SiteMeter, profile: Profile, codec: Codec[Any]) -> Driver:
-    """A meter without memory, clock or password. Its relay, if the profile has one, is read back elsewhere."""
+    """A meter without memory, clock or password. Its relay, if the profile has one, is read back
+    elsewhere."""
     unit = int(meter.address.rpartition("/")[2])
     learnt = modbus.Learnt()
     return Driver(
         codec,
-        read_registers=partial(_registers_modbus, meter, unit, profile, learnt),
+        read_registers=partial(
+            _registers_modbus,
+            meter,
+            unit,
+            profile,
+            learnt,
+        ),
         read_relay=partial(_relay_modbus, unit, profile, learnt) if profile.relay else None,
         control=partial(_control_modbus, unit, profile) if profile.relay else None,
         is_stateless=False,
     )
 
 
-def _registers_modbus(meter: SiteMeter, unit: int, profile: Profile, learnt: modbus.Learnt) -> Exchange[Any, Registers]:
+def _registers_modbus(
+    meter: SiteMeter, unit: int, profile: Profile, learnt: modbus.Learnt
+) -> Exchange[Any, Registers]:
     """What the meter shows, cut (never rounded up) to the steps that are billed."""
     step = Decimal(1).scaleb(-meter.decimals)
     registers = yield from modbus.read_registers(unit, profile, learnt)
@@ -149,7 +162,11 @@ def _relay_modbus(unit: int, profile: Profile, learnt: modbus.Learnt) -> Exchang
 
 
 def _control_modbus(
-    unit: int, profile: Profile, action: RelayAction, _: Credentials, __: datetime
+    unit: int,
+    profile: Profile,
+    action: RelayAction,
+    _: Credentials,
+    __: datetime,
 ) -> Exchange[Any, None]:
     """Neither password nor expiry: whoever reaches the line can write the register."""
     yield from modbus.set_relay(unit, profile, "trip" if action is RelayAction.TRIP else "close")

@@ -1,5 +1,6 @@
-"""What every way to meters has in common, a line with its own wire or a gateway behind a broker: which slots it wants,
-what it learnt about its meters, its orders and questions, and how those who watch it see that it is alive."""
+"""What every way to meters has in common, a line with its own wire or a gateway behind a broker:
+which slots it wants, what it learnt about its meters, its orders and questions, and how those who
+watch it see that it is alive."""
 
 from __future__ import annotations
 
@@ -31,14 +32,16 @@ log = structlog.get_logger("line")
 FIRST_MISSING_S = 10.0
 """A freeze that is not there yet is asked for again so soon at first."""
 HELD_BACK_S = 1.0
-"""A slot that could be read and is not, at midnight or while back-fill must wait, is looked at again so soon."""
+"""A slot that could be read and is not, at midnight or while back-fill must wait, is looked at
+again so soon."""
 IDLE_S = 15.0
 """An idle route shows that it is alive so often."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How patient a route is. `retry_s` bounds the growing pause of silent meters and missing freezes."""
+    """How patient a route is. `retry_s` bounds the growing pause of silent meters and missing
+    freezes."""
 
     retry_s: float
     reconnect_s: float
@@ -86,7 +89,9 @@ class Line(ABC):
         self.name, self.shown_as = name, shown_as or name
         self.meters = list(meters)
         self.up = False
-        self.down_reason = "the terminal has not called yet" if self.is_one_of_many else "not opened yet"
+        self.down_reason = (
+            "the terminal has not called yet" if self.is_one_of_many else "not opened yet"
+        )
         self.progress = time.monotonic()
         self._now, self._pace, self._authority = now, pace, authority
         self._number = {meter.meter_id: number for number, meter in enumerate(self.meters)}
@@ -96,7 +101,9 @@ class Line(ABC):
             today=self._today(),
             has_memory=has_memory,
         )
-        self._patience = ReplyTimeouts(len(self.meters), longest_wait_s=longest_wait_s, longest_pause_s=pace.retry_s)
+        self._patience = ReplyTimeouts(
+            len(self.meters), longest_wait_s=longest_wait_s, longest_pause_s=pace.retry_s
+        )
         self._midnights = Midnights([number for number, has in enumerate(has_memory) if not has])
         self._orders = LineCommands(name, pool, authority, now)
         self._questions = ReadRequests()
@@ -105,9 +112,11 @@ class Line(ABC):
 
     @abstractmethod
     async def _session(self) -> None:
-        """Open the way and work on it, telling `_is_up`, until LineDown or until it should be opened anew."""
+        """Open the way and work on it, telling `_is_up`, until LineDown or until it should be
+        opened anew."""
 
-    # --- what others tell it ----------------------------------------------------------------------------------------
+    # --- what others tell it
+    # ----------------------------------------------------------------------------------------
 
     def stored(self, meter_id: int, day: date) -> None:
         """A slot has a value in the database; meters of other routes do not matter here."""
@@ -115,7 +124,8 @@ class Line(ABC):
             self._wanted.fill(self._number[meter_id], day)
 
     def rebuild(self, present: Mapping[int, int], newest: date) -> None:
-        """Start from what the database has: by meter id, of any route, bit n for the day n before `newest`."""
+        """Start from what the database has: by meter id, of any route, bit n for the day n before
+        `newest`."""
         self._wanted.rebuild([present.get(meter.meter_id, 0) for meter in self.meters], newest)
 
     def wake(self) -> None:
@@ -149,7 +159,8 @@ class Line(ABC):
 
     @property
     def is_one_of_many(self) -> bool:
-        """True for the line of a terminal, which waits for its call as long as that takes: its listener tells of it."""
+        """True for the line of a terminal, which waits for its call as long as that takes: its
+        listener tells of it."""
         return self.shown_as != self.name
 
     @property
@@ -159,10 +170,12 @@ class Line(ABC):
 
     @property
     def is_silent(self) -> bool:
-        """True while none of its meters answers although the way is open, and something is wanted of them."""
+        """True while none of its meters answers although the way is open, and something is wanted
+        of them."""
         return self._patience.line_is_silent and self._wanted.counts()[0] > 0
 
-    # --- its life ---------------------------------------------------------------------------------------------------
+    # --- its life
+    # ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Keep the way open and work on it, until cancelled."""
@@ -197,7 +210,8 @@ class Line(ABC):
         return bool(self._questions) or self._orders.is_due()
 
     def _idle_for_s(self) -> float:
-        """Nothing to do: so long until a slot, an order or a midnight comes, or a sign of life is due."""
+        """Nothing to do: so long until a slot, an order or a midnight comes, or a sign of life is
+        due."""
         wanted_at = self._wanted.next_at(self._patience.ready_at())
         until_slot = IDLE_S if wanted_at is None else wanted_at - time.monotonic()
         if until_slot <= 0:
@@ -208,9 +222,19 @@ class Line(ABC):
     def _was_silent(self, number: int, error: str) -> None:
         news = self._patience.silent(number, time.monotonic())
         if news == "parked":
-            log.warning("meter silent", meter=self.meters[number].address, line=self.name, error=error)
+            log.warning(
+                "meter silent",
+                meter=self.meters[number].address,
+                line=self.name,
+                error=error,
+            )
         elif news == "line silent":
-            log.error("line silent: nobody answers", line=self.name, meters=len(self.meters), error=error)
+            log.error(
+                "line silent: nobody answers",
+                line=self.name,
+                meters=len(self.meters),
+                error=error,
+            )
 
     def _was_heard(self, number: int) -> None:
         if self._patience.answered(number, time.monotonic()):
@@ -222,7 +246,12 @@ class Line(ABC):
         if missed:
             metrics.HOST_FREEZES_MISSED.labels(self.shown_as).inc(len(missed))
             first = self.meters[missed[0]].address
-            log.error("not read at midnight, lost", line=self.name, meters=len(missed), first=first)
+            log.error(
+                "not read at midnight, lost",
+                line=self.name,
+                meters=len(missed),
+                first=first,
+            )
 
     def _local_now(self) -> datetime:
         return self._now().astimezone(self._authority.zone).replace(tzinfo=None)

@@ -1,4 +1,5 @@
-"""The ways to meters that run now. A reload adds and removes some; whoever asks here sees those that are left."""
+"""The ways to meters that run now. A reload adds and removes some; whoever asks here sees those
+that are left."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Lines:
                 route.wake()
 
     async def stop(self, names: Iterable[str]) -> None:
-        """Stop them as a stop of the daemon would: an exchange that is under way is left, its orders are kept."""
+        """Stop them as a stop of the daemon would: an exchange that is under way is left, its
+        orders are kept."""
         stopped = [self._routes.pop(name) for name in names if name in self._routes]
         await self._supervisor.stop([f"line {route.name}" for route in stopped])
         for route in stopped:
@@ -65,7 +67,8 @@ class Lines:
                 route.stored(meter_id, day)
 
     def find(self, names: Iterable[str]) -> dict[str, list[tuple[Line, SiteMeter]]]:
-        """The meters that are meant, by address or by point; a name that is nobody's has an empty list."""
+        """The meters that are meant, by address or by point; a name that is nobody's has an empty
+        list."""
         found: dict[str, list[tuple[Line, SiteMeter]]] = {name: [] for name in names}
         for route in self:
             for meter in route.meters:

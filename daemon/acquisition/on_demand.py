@@ -1,8 +1,9 @@
-"""On-demand reads: meters that somebody asks for now, over lines that have other things to do as well.
+"""On-demand reads: meters that somebody asks for now, over lines that have other things to do as
+well.
 
-The reads of one request go to all lines at once; a line has few of them at a time, and keeps about half of itself for
-what is due there. What a meter told is told again to whoever asks the same soon after.
-"""
+The reads of one request go to all lines at once; a line has few of them at a time, and keeps about
+half of itself for what is due there. What a meter told is told again to whoever asks the same soon
+after."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ REMEMBERED_S = 300.0
 """So long an answer is given again without asking the meter."""
 MOST_REMEMBERED = 100_000
 MOST_AT_ONCE = 4
-"""ReadRequests that one line has at a time. Those of a request that come later wait as long as the one before took."""
+"""ReadRequests that one line has at a time. Those of a request that come later wait as long as the
+one before took."""
 MOST_PER_MINUTE = 120
 """Requests that a site takes."""
 MOST_COMPARED = 5_000
@@ -43,11 +45,11 @@ class RequestRefused(MeterdError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Which meters (by address or point), all of a line, or all that lack a freeze; and what they are to tell.
+    """Which meters (by address or point), all of a line, or all that lack a freeze; and what they
+    are to tell.
 
-    `day`: of the freeze; None is the day that is due, of `failed` the newest day that each lacks. `within_s`: then
-    nobody waits any more.
-    """
+    `day`: of the freeze; None is the day that is due, of `failed` the newest day that each lacks.
+    `within_s`: then nobody waits any more."""
 
     what: What
     within_s: float
@@ -59,7 +61,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one meter's question. `values` by name, for ok; `age_s`: how old a remembered answer is."""
+    """What became of one meter's question. `values` by name, for ok; `age_s`: how old a remembered
+    answer is."""
 
     meter: str
     point: str
@@ -99,16 +102,20 @@ class OnDemand:
 
     routes: Lines
     today: Callable[[], date]
-    _remembered: dict[tuple[int, What, date | None], tuple[float, ReadResult]] = field(default_factory=dict)
+    _remembered: dict[tuple[int, What, date | None], tuple[float, ReadResult]] = field(
+        default_factory=dict
+    )
     _under_way: dict[tuple[int, What, date | None], _UnderWay] = field(default_factory=dict)
     _turns: WeakKeyDictionary[Line, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
     _requested: deque[float] = field(default_factory=deque)
 
     def jobs(self, request: Request) -> list[Asked]:
-        """What has to be asked. RequestRefused when that is nobody, or there is no such meter or line."""
+        """What has to be asked. RequestRefused when that is nobody, or there is no such meter or
+        line."""
         self._keep_rate()
         jobs = [
-            Asked(route, meter, request.what, self._day(request, route, meter)) for route, meter in self._who(request)
+            Asked(route, meter, request.what, self._day(request, route, meter))
+            for route, meter in self._who(request)
         ]
         if not jobs and not request.failed:
             raise RequestRefused(f"line {request.line} has no meters")
@@ -116,18 +123,23 @@ class OnDemand:
         return jobs
 
     async def results(self, jobs: Sequence[Asked], within_s: float) -> AsyncGenerator[Result, None]:
-        """The result of each job as soon as it is there. Whoever ends this early takes back what was not asked yet."""
+        """The result of each job as soon as it is there. Whoever ends this early takes back what
+        was not asked yet."""
         until = time.monotonic() + within_s
         by_route: defaultdict[Line, list[Asked]] = defaultdict(list)
         for job in jobs:
             by_route[job.route].append(job)
         told: asyncio.Queue[Result | None] = asyncio.Queue()
-        asking = asyncio.gather(*(self._ask_line(asked, until, told.put_nowait) for asked in by_route.values()))
+        asking = asyncio.gather(
+            *(self._ask_line(asked, until, told.put_nowait) for asked in by_route.values())
+        )
         asking.add_done_callback(lambda _: told.put_nowait(None))
         try:
             while (result := await told.get()) is not None:
                 if result.outcome == "expired":
-                    result = replace(result, reason=f"{result.reason} within {within_s:g} s (--within)")
+                    result = replace(
+                        result, reason=f"{result.reason} within {within_s:g} s (--within)"
+                    )
                 yield result
             await asking
         finally:
@@ -139,12 +151,20 @@ class OnDemand:
             found = self.routes.find(request.meters)
             if unknown := [name for name, meters in found.items() if not meters]:
                 hint = self._similar(unknown[0]) if len(unknown) == 1 else ""
-                raise RequestRefused(f"no meter that is read here has the address or point {', '.join(unknown)}{hint}")
+                raise RequestRefused(
+                    f"no meter that is read here has the address or point {', '.join(unknown)}{hint}"
+                )
             for name, meters in found.items():
                 if request.line not in (None, *(route.name for route, _ in meters)):
                     elsewhere = f"{name} is on line {meters[0][0].name}, not on {request.line}"
                     raise RequestRefused(f"{elsewhere}; leave out --line")
-            there = list({meter.meter_id: (route, meter) for all_ in found.values() for route, meter in all_}.values())
+            there = list(
+                {
+                    meter.meter_id: (route, meter)
+                    for all_ in found.values()
+                    for route, meter in all_
+                }.values()
+            )
             return [(route, meter) for route, meter in there if request.line in (None, route.name)]
         routes: Iterable[Line] = self.routes
         if request.line is not None:
@@ -152,13 +172,19 @@ class OnDemand:
             if route is None:
                 raise RequestRefused(f"no line {request.line} runs here")
             routes = [route]
-        return [(it, meter) for it in routes for meter in (it.late_meters() if request.failed else it.meters)]
+        return [
+            (it, meter)
+            for it in routes
+            for meter in (it.late_meters() if request.failed else it.meters)
+        ]
 
     def _similar(self, name: str) -> str:
         meters = [meter for route in self.routes for meter in route.meters]
         if len(meters) > MOST_COMPARED:
             return ""
-        return did_you_mean(name, [known for meter in meters for known in (meter.address, meter.point_id)])
+        return did_you_mean(
+            name, [known for meter in meters for known in (meter.address, meter.point_id)]
+        )
 
     def _day(self, request: Request, route: Line, meter: SiteMeter) -> date | None:
         if request.what != "freeze":
@@ -172,13 +198,21 @@ class OnDemand:
             self._requested.popleft()
         if len(self._requested) >= MOST_PER_MINUTE:
             wait_s = round(self._requested[0] + 60 - now) + 1
-            raise RequestRefused(f"{MOST_PER_MINUTE} requests within a minute are the most; ask again in {wait_s} s")
+            raise RequestRefused(
+                f"{MOST_PER_MINUTE} requests within a minute are the most; ask again in {wait_s} s"
+            )
 
-    async def _ask_line(self, jobs: Sequence[Asked], until: float, tell: Callable[[Result], None]) -> None:
+    async def _ask_line(
+        self, jobs: Sequence[Asked], until: float, tell: Callable[[Result], None]
+    ) -> None:
         waiting = deque(jobs)
-        await asyncio.gather(*(self._ask_in_turn(waiting, until, tell) for _ in range(min(MOST_AT_ONCE, len(jobs)))))
+        await asyncio.gather(
+            *(self._ask_in_turn(waiting, until, tell) for _ in range(min(MOST_AT_ONCE, len(jobs))))
+        )
 
-    async def _ask_in_turn(self, waiting: deque[Asked], until: float, tell: Callable[[Result], None]) -> None:
+    async def _ask_in_turn(
+        self, waiting: deque[Asked], until: float, tell: Callable[[Result], None]
+    ) -> None:
         while waiting:
             asked = waiting.popleft()
             began = time.monotonic()
@@ -210,7 +244,11 @@ class OnDemand:
     def _recall(self, asked: Asked) -> Result | None:
         at, told = self._remembered.get(asked.key, (0.0, None))
         age_s = time.monotonic() - at
-        return None if told is None or age_s > REMEMBERED_S else _in_words(asked, told, round(age_s, 1))
+        return (
+            None
+            if told is None or age_s > REMEMBERED_S
+            else _in_words(asked, told, round(age_s, 1))
+        )
 
     def _is_under_way(self, asked: Asked) -> bool:
         under_way = self._under_way.get(asked.key)
@@ -248,7 +286,10 @@ class OnDemand:
         self._remembered[asked.key] = (now, told)
         while self._remembered:
             oldest = next(iter(self._remembered))
-            if len(self._remembered) <= MOST_REMEMBERED and self._remembered[oldest][0] > now - REMEMBERED_S:
+            if (
+                len(self._remembered) <= MOST_REMEMBERED
+                and self._remembered[oldest][0] > now - REMEMBERED_S
+            ):
                 break
             del self._remembered[oldest]
 
@@ -257,11 +298,21 @@ def _in_words(asked: Asked, told: ReadResult, age_s: float | None = None) -> Res
     meter, values = asked.meter, {}
     if told.outcome == "ok":
         values = _values(asked, told.value)
-    return Result(meter.address, meter.point_id, asked.route.name, told.outcome, asked.day, values, told.reason, age_s)
+    return Result(
+        meter.address,
+        meter.point_id,
+        asked.route.name,
+        told.outcome,
+        asked.day,
+        values,
+        told.reason,
+        age_s,
+    )
 
 
 def _values(asked: Asked, value: Any) -> dict[str, str | None]:
-    """As words: registers in kWh, the clock as the meter shows it, the relay as it is and as it is ordered to be."""
+    """As words: registers in kWh, the clock as the meter shows it, the relay as it is and as it is
+    ordered to be."""
     match value:
         case datetime():
             return {"clock": value.isoformat(sep=" ", timespec="seconds")}
@@ -270,7 +321,10 @@ def _values(asked: Asked, value: Any) -> dict[str, str | None]:
             return {"relay": "open" if value.relay_open else "closed", "ordered": ordered}
         case tuple():
             names = ["total_kwh", *(f"tariff_{number}_kwh" for number in range(1, len(value)))]
-            return {name: None if kwh is None else _kwh(asked, kwh) for name, kwh in zip(names, value, strict=True)}
+            return {
+                name: None if kwh is None else _kwh(asked, kwh)
+                for name, kwh in zip(names, value, strict=True)
+            }
     raise AssertionError(f"{value!r} is no answer of a meter")
 
 

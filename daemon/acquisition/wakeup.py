@@ -1,4 +1,5 @@
-"""What wakes a route: an event with one waiter. asyncio.Event keeps a queue of waiters, most of a kilobyte a line."""
+"""What wakes a route: an event with one waiter. asyncio.Event keeps a queue of waiters, most of a
+kilobyte a line."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """One line: the task that owns its channel. Nobody else writes to it.
 
-It does, in this order: supply commands, host freezes while it is midnight, what somebody asks for, the slot that is
-wanted most, clocks to be set. Between two exchanges it looks whether something more urgent came.
-"""
+It does, in this order: supply commands, host freezes while it is midnight, what somebody asks for,
+the slot that is wanted most, clocks to be set. Between two exchanges it looks whether something
+more urgent came."""
 
 from __future__ import annotations
 
@@ -49,11 +49,13 @@ log = structlog.get_logger("line")
 wire = structlog.get_logger("wire")
 
 MIDNIGHT_MARGIN = timedelta(minutes=15)
-"""So close to midnight a freeze may move between two reads: its stamp is read again. Nor are clocks set then."""
+"""So close to midnight a freeze may move between two reads: its stamp is read again. Nor are clocks
+set then."""
 QUIET_AROUND_MIDNIGHT = timedelta(minutes=1)
 """The freezes get new indexes: none is asked for, so that no late answer can mean another day."""
 UNTRUSTED_DATES = timedelta(hours=12)
-"""A clock that is further off stamps its freezes with wrong days: none is read until it was set right."""
+"""A clock that is further off stamps its freezes with wrong days: none is read until it was set
+right."""
 GOOD_CLOCK = timedelta(seconds=30)
 """A clock that is not further off is left alone."""
 MOST_PROBES = 4
@@ -65,9 +67,11 @@ GUARD_OVER_A_NETWORK_S = 0.5
 BEFORE_MIDNIGHT_S = 2.0
 """So long before a host freeze nothing else is begun."""
 MOST_JOBS = 32
-"""So many slots are planned at once, or for an eighth of the meters, because a plan looks at all of them."""
+"""So many slots are planned at once, or for an eighth of the meters, because a plan looks at all of
+them."""
 REOPEN_S = 300.0
-"""A line on which nobody answers is opened anew so often: the far end may have forgotten the connection."""
+"""A line on which nobody answers is opened anew so often: the far end may have forgotten the
+connection."""
 LONGEST_POLL_S = 3.0
 """After so long at the latest the line looks again what is wanted most."""
 UNKNOWN_SKEW = -(2**31)
@@ -97,11 +101,15 @@ class Talk:
         self._conversations: dict[int, Conversation[Any]] = {}
         self._last: Conversation[Any] | None = None
 
-    async def run(self, codec: Codec[Any], exchange: Exchange[Any, T], *, retries: int | None = None) -> T:
+    async def run(
+        self, codec: Codec[Any], exchange: Exchange[Any, T], *, retries: int | None = None
+    ) -> T:
         """What the exchange returns; see Conversation.run."""
         conversation = self._conversations.get(id(codec))
         if conversation is None:
-            conversation = self._conversations[id(codec)] = Conversation(self.channel, codec, **self._how)
+            conversation = self._conversations[id(codec)] = Conversation(
+                self.channel, codec, **self._how
+            )
         left = self._last is not None and self._last is not conversation and self._last.dirty
         conversation.dirty = conversation.dirty or self.dirty or left
         self.dirty, self._last = False, conversation
@@ -119,14 +127,19 @@ class Talk:
             self._last.dirty = False
 
     async def listen(self, woken: Signal, timeout_s: float) -> None:
-        """Wait until woken, listening: a carrier that goes away is noticed (LineDown), what nobody asked for is dropped
-        before the next question."""
+        """Wait until woken, listening: a carrier that goes away is noticed (LineDown), what nobody
+        asked for is dropped before the next question."""
         if isinstance(self.channel, StreamChannel):
             await self._listen_in_place(self.channel, woken, timeout_s)
             return
-        hearing, waking = asyncio.create_task(self.channel.receive()), asyncio.create_task(woken.wait())
+        hearing, waking = (
+            asyncio.create_task(self.channel.receive()),
+            asyncio.create_task(woken.wait()),
+        )
         try:
-            await asyncio.wait({hearing, waking}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {hearing, waking}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             for task in (hearing, waking):
                 task.cancel()
@@ -134,7 +147,9 @@ class Talk:
         if not hearing.cancelled() and hearing.result():
             self.dirty = True
 
-    async def _listen_in_place(self, channel: StreamChannel, woken: Signal, timeout_s: float) -> None:
+    async def _listen_in_place(
+        self, channel: StreamChannel, woken: Signal, timeout_s: float
+    ) -> None:
         stray = _Stray(woken)
         try:
             channel.listen(stray)
@@ -170,9 +185,35 @@ class WireLine(Line):
     """The task of one line and what it knows."""
 
     __slots__ = (
-        *("_answering", "_clock_set_on", "_clocks_to_set", "_credentials", "_driver_of", "_drivers", "_may_backfill"),
-        *("_midnight_at", "_odd", "_offer", "_open_channel", "_pipelined", "_poll", "_polled_on", "_replies"),
-        *("_set_clocks", "_shift", "_skew_on", "_skew_s", "_timing", "_wrong_clocks", "longest_step_s", "tap"),
+        *(
+            "_answering",
+            "_clock_set_on",
+            "_clocks_to_set",
+            "_credentials",
+            "_driver_of",
+            "_drivers",
+            "_may_backfill",
+        ),
+        *(
+            "_midnight_at",
+            "_odd",
+            "_offer",
+            "_open_channel",
+            "_pipelined",
+            "_poll",
+            "_polled_on",
+            "_replies",
+        ),
+        *(
+            "_set_clocks",
+            "_shift",
+            "_skew_on",
+            "_skew_s",
+            "_timing",
+            "_wrong_clocks",
+            "longest_step_s",
+            "tap",
+        ),
     )
 
     def __init__(
@@ -197,8 +238,9 @@ class WireLine(Line):
         shown_as: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`hand_on` takes a reading, or returns False when there is no room for it now. `pipelined`: so many questions
-        to different meters may be under way at once. `may_backfill`: False while older days must wait."""
+        """`hand_on` takes a reading, or returns False when there is no room for it now.
+        `pipelined`: so many questions to different meters may be under way at once. `may_backfill`:
+        False while older days must wait."""
         self._drivers: dict[int, Driver] = {}
         self._driver_of = driver_of
         has_memory = [meter.protocol == "dlt645-2007" for meter in meters]
@@ -222,8 +264,9 @@ class WireLine(Line):
         self._polled_on = 0
         """The day number of the poll that runs or ran last."""
         self._midnight_at = 0.0
-        """When that day began by the wall clock, as a second of the monotonic one. Should the wall clock be set during
-        a poll, the offsets that it reads are wrong by as much, until they are read anew."""
+        """When that day began by the wall clock, as a second of the monotonic one. Should the wall
+        clock be set during a poll, the offsets that it reads are wrong by as much, until they are
+        read anew."""
         self._replies: dict[str, Any] = {}
         self._odd: dict[int, date] = {}
         """Meters that answered something unexpected today: the general way is taken at once."""
@@ -237,14 +280,18 @@ class WireLine(Line):
         self._poll = Poll(
             convoy,
             self._patience,
-            wire_addresses(it.address if has else NO_ADDRESS for it, has in zip(meters, has_memory, strict=True)),
+            wire_addresses(
+                it.address if has else NO_ADDRESS
+                for it, has in zip(meters, has_memory, strict=True)
+            ),
             clock=self._check_clock,
             heard_from=self._was_heard,
             silence=self._had_no_answer,
         )
         self._answering = False
         self.longest_step_s = 8 * timing.reply_timeout_s * (1 + timing.retries)
-        """A line that takes longer between two signs of life is stuck: one slot is a handful of questions."""
+        """A line that takes longer between two signs of life is stuck: one slot is a handful of
+        questions."""
 
     async def _session(self) -> None:
         async with self._open_channel() as channel:
@@ -254,7 +301,8 @@ class WireLine(Line):
             else:
                 self._patience.guard_s = GUARD_OVER_A_NETWORK_S
             self._patience.unblock()
-            # A terminal proves by its heartbeats that it is there; whatever else is silent may have lost us.
+            # A terminal proves by its heartbeats that it is there; whatever else is silent may have
+            # lost us.
             reopen_s = inf if self.is_one_of_many else min(REOPEN_S, self._pace.retry_s)
             await self._work(self._talk_over(channel), time.monotonic() + reopen_s)
             log.info("line opened anew, nobody answers", line=self.name)
@@ -321,10 +369,12 @@ class WireLine(Line):
                 self._drivers[number] = driver
         return driver
 
-    # --- collecting -----------------------------------------------------------------------------------------------
+    # --- collecting
+    # -----------------------------------------------------------------------------------------------
 
     async def _collect(self, talk: Talk) -> bool:
-        """Fill the slots that are wanted most; False when none is wanted now, or what was read finds no room."""
+        """Fill the slots that are wanted most; False when none is wanted now, or what was read
+        finds no room."""
         if self._poll.polled:
             self._hand_over_polled()
             if self._poll.polled:
@@ -362,8 +412,8 @@ class WireLine(Line):
         return True
 
     def _goes_prepared(self, slot: tuple[int, date], local_now: datetime) -> bool:
-        """Not while the meter's own midnight is near, or nobody knows when that is: it would freeze between the stamp
-        and the energies."""
+        """Not while the meter's own midnight is near, or nobody knows when that is: it would freeze
+        between the stamp and the energies."""
         number, day = slot
         today = local_now.date()
         if self._odd.get(number) == today:
@@ -372,10 +422,16 @@ class WireLine(Line):
             skew = timedelta(seconds=self._skew_s[number])  # years, if it is not known
             if abs(skew) > CLOCK_LIMIT or _is_midnight(local_now + skew, QUIET_AROUND_MIDNIGHT):
                 return False
-        return day <= today and 1 <= (today - day).days + 1 + self._shift.get(number, 0) <= MEMORY_DAYS
+        return (
+            day <= today and 1 <= (today - day).days + 1 + self._shift.get(number, 0) <= MEMORY_DAYS
+        )
 
     async def _run_poll(
-        self, talk: Talk, channel: StreamChannel, slots: Sequence[tuple[int, date]], local_now: datetime
+        self,
+        talk: Talk,
+        channel: StreamChannel,
+        slots: Sequence[tuple[int, date]],
+        local_now: datetime,
     ) -> tuple[int, int] | None:
         """The slot that ended it because it needs the general way, if one did."""
         poll = self._poll
@@ -390,10 +446,18 @@ class WireLine(Line):
             self._polled_on = local_now.toordinal()
             self._midnight_at = time.monotonic() - _second_of_day(self._local_now())
             planned = self._planned(slots, local_now)
-            return await poll.run(channel, planned, self._polled_on, depth=self._pipelined, lasts_s=lasts_s)
+            return await poll.run(
+                channel,
+                planned,
+                self._polled_on,
+                depth=self._pipelined,
+                lasts_s=lasts_s,
+            )
         finally:
             ended = self._local_now()
-            if ended - local_now > QUIET_AROUND_MIDNIGHT and _is_midnight(ended, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT):
+            if ended - local_now > QUIET_AROUND_MIDNIGHT and _is_midnight(
+                ended, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT
+            ):
                 poll.polled.clear()  # a meter that takes so long may have frozen between its stamp and its energies
             self._hand_over_polled()
             talk.dirty = talk.dirty or poll.dirty
@@ -404,8 +468,9 @@ class WireLine(Line):
                     poll.counts[outcome] = 0
 
     def _planned(self, slots: Sequence[tuple[int, date]], local_now: datetime) -> array[int]:
-        """The plan of one poll, which is over before anything that depends on the time of day changes: what may go
-        the prepared way. The first slot of a meter whose clock is not known yet today begins with its clock."""
+        """The plan of one poll, which is over before anything that depends on the time of day
+        changes: what may go the prepared way. The first slot of a meter whose clock is not known
+        yet today begins with its clock."""
         near_midnight = _is_midnight(local_now, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT)
         today, numbers, found = local_now.toordinal(), set(), []
         for number, day in slots:
@@ -440,7 +505,8 @@ class WireLine(Line):
         talk.forget_dirt()
 
     def _check_clock(self, number: int, seconds: int) -> bool:
-        """The time of day of a meter; False if the general way must look closer. Its date is proven by its stamps."""
+        """The time of day of a meter; False if the general way must look closer. Its date is proven
+        by its stamps."""
         now_s = int(time.monotonic() - self._midnight_at)
         ahead_s = (seconds - now_s + DAY_S // 2) % DAY_S - DAY_S // 2
         if abs(ahead_s) > CLOCK_LIMIT_S or not QUIET_S <= seconds < DAY_S - QUIET_S:
@@ -457,8 +523,8 @@ class WireLine(Line):
         counter.inc(times)
 
     def _hand_over_polled(self) -> None:
-        """What a poll brought, all at once, as of its end. For what finds no room the next poll waits: nothing is read
-        twice because the database is away."""
+        """What a poll brought, all at once, as of its end. For what finds no room the next poll
+        waits: nothing is read twice because the database is away."""
         polled, now, today, handed = self._poll.polled, self._now(), self._polled_on, 0
         day, skew = date.min, None
         try:
@@ -466,14 +532,28 @@ class WireLine(Line):
                 if day_number != day.toordinal():
                     day = date.fromordinal(day_number)
                 skew = timedelta(seconds=self._skew_s[number]) if day_number >= today else None
-                if not self._offer(PolledFreeze(self.meters[number], day, registers, now, skew)):
+                if not self._offer(
+                    PolledFreeze(
+                        self.meters[number],
+                        day,
+                        registers,
+                        now,
+                        skew,
+                    )
+                ):
                     break
                 self._wanted.take(number, day)
                 handed += 1
         finally:
             del polled[:handed]
 
-    def _hand_over(self, number: int, frozen_at: datetime, registers: tuple[Any, ...], skew: timedelta | None) -> bool:
+    def _hand_over(
+        self,
+        number: int,
+        frozen_at: datetime,
+        registers: tuple[Any, ...],
+        skew: timedelta | None,
+    ) -> bool:
         meter, now = self.meters[number], self._now()
         is_fresh = frozen_at.date() >= now.astimezone(self._authority.zone).date()
         freeze = DailyFreeze(
@@ -493,7 +573,8 @@ class WireLine(Line):
             await asyncio.sleep(0.1)
 
     async def _read_slot(self, talk: Talk, number: int, day: date) -> None:
-        """Fill one slot in the general way; every other wanted freeze that comes by is handed on too."""
+        """Fill one slot in the general way; every other wanted freeze that comes by is handed on
+        too."""
         meter = self.meters[number]
         found = None
         try:
@@ -502,15 +583,28 @@ class WireLine(Line):
             self._was_silent(number, str(error))
             return
         except (MeterRefused, FrameError, FreezeMoved) as error:
-            log.warning("freeze not read", meter=meter.address, line=self.name, day=day, error=str(error))
+            log.warning(
+                "freeze not read",
+                meter=meter.address,
+                line=self.name,
+                day=day,
+                error=str(error),
+            )
         self._was_heard(number)
         if found is None:
             longest_s = self._pace.retry_s
             first_s = min(FIRST_MISSING_S, longest_s)
-            self._wanted.not_there(number, day, time.monotonic(), first_s=first_s, longest_s=longest_s)
+            self._wanted.not_there(
+                number,
+                day,
+                time.monotonic(),
+                first_s=first_s,
+                longest_s=longest_s,
+            )
 
     async def _find(self, talk: Talk, number: int, day: date) -> FrozenRegisters | None:
-        """The freeze stamped with this day. Its index is a guess: a meter without power at midnight shifts it."""
+        """The freeze stamped with this day. Its index is a guess: a meter without power at midnight
+        shifts it."""
         driver = self._driver(number)
         assert driver.read_daily_freeze is not None, "a meter without memory was asked for its past"
         is_date_read = self._skew_on[number] != self._local_now().toordinal()
@@ -521,13 +615,20 @@ class WireLine(Line):
         asked: set[int] = set()
         while index not in asked and 1 <= index <= MEMORY_DAYS and len(asked) < MOST_PROBES:
             asked.add(index)
-            confirm = skew is None or abs(skew) > CLOCK_LIMIT or _is_midnight(self._local_now(), MIDNIGHT_MARGIN)
-            frozen = await talk.run(driver.codec, self._giving_way(driver.read_daily_freeze(index, confirm=confirm)))
+            confirm = (
+                skew is None
+                or abs(skew) > CLOCK_LIMIT
+                or _is_midnight(self._local_now(), MIDNIGHT_MARGIN)
+            )
+            frozen = await talk.run(
+                driver.codec, self._giving_way(driver.read_daily_freeze(index, confirm=confirm))
+            )
             if frozen is None:
                 return None
             stamped = freeze_day(frozen.frozen_at)
             if stamped != day and not is_date_read:
-                # A poll reads the time of day alone: a clock may still be off by whole days, and its stamps with it.
+                # A poll reads the time of day alone: a clock may still be off by whole days, and
+                # its stamps with it.
                 self._skew_on[number], is_date_read = 0, True
                 skew = await self._clock_skew(talk, number)
                 if skew is not None and abs(skew) > UNTRUSTED_DATES:
@@ -545,7 +646,9 @@ class WireLine(Line):
     async def _take(self, number: int, frozen: FrozenRegisters, skew: timedelta | None) -> None:
         meter = self.meters[number]
         day = freeze_day(frozen.frozen_at)
-        if frozen.registers[0] is None or (day is not None and not self._wanted.is_wanted(number, day)):
+        if frozen.registers[0] is None or (
+            day is not None and not self._wanted.is_wanted(number, day)
+        ):
             return
         while not self._hand_over(number, frozen.frozen_at, frozen.registers, skew):
             self._beat()
@@ -553,11 +656,12 @@ class WireLine(Line):
         if day is not None and day >= meter.installed_on:
             self._wanted.take(number, day)
 
-    # --- clocks -----------------------------------------------------------------------------------------------------
+    # --- clocks
+    # -----------------------------------------------------------------------------------------------------
 
     async def _clock_skew(self, talk: Talk, number: int) -> timedelta | None:
-        """Meter clock minus ours, read once a day while it is good, and a wrong one each `retry_s`; None when the
-        meter does not tell its clock."""
+        """Meter clock minus ours, read once a day while it is good, and a wrong one each `retry_s`;
+        None when the meter does not tell its clock."""
         today = self._local_now().toordinal()
         if self._skew_on[number] == today:
             known_s = self._skew_s[number]
@@ -570,9 +674,17 @@ class WireLine(Line):
         skew: timedelta | None = None
         try:
             if driver.read_clock is not None:
-                skew = await talk.run(driver.codec, self._giving_way(driver.read_clock())) - self._local_now()
+                skew = (
+                    await talk.run(driver.codec, self._giving_way(driver.read_clock()))
+                    - self._local_now()
+                )
         except (MeterRefused, FrameError) as error:
-            log.warning("clock not read", meter=address, line=self.name, error=str(error))
+            log.warning(
+                "clock not read",
+                meter=address,
+                line=self.name,
+                error=str(error),
+            )
         self._skew_on[number] = today
         self._skew_s[number] = UNKNOWN_SKEW if skew is None else _as_seconds(skew)
         if skew is not None:
@@ -586,15 +698,26 @@ class WireLine(Line):
         if abs(skew) > CLOCK_LIMIT:
             self._wrong_clocks[number] = time.monotonic() + self._pace.retry_s, today
             if told_on != today:
-                log.warning("meter clock is wrong", meter=address, line=self.name, skew_s=_as_seconds(skew))
+                log.warning(
+                    "meter clock is wrong",
+                    meter=address,
+                    line=self.name,
+                    skew_s=_as_seconds(skew),
+                )
             return
         if told_on:
-            log.info("meter clock is right again", meter=address, line=self.name, skew_s=_as_seconds(skew))
+            log.info(
+                "meter clock is right again",
+                meter=address,
+                line=self.name,
+                skew_s=_as_seconds(skew),
+            )
         if abs(skew) > GOOD_CLOCK and self._set_clocks:
             self._clocks_to_set[number] = None
 
     async def _set_one_clock(self, talk: Talk) -> bool:
-        """Tell a meter the time, within what the standard allows, and read back what it made of it."""
+        """Tell a meter the time, within what the standard allows, and read back what it made of
+        it."""
         if not self._clocks_to_set or _is_midnight(self._local_now(), MIDNIGHT_MARGIN):
             return False
         number = next(iter(self._clocks_to_set))
@@ -616,20 +739,32 @@ class WireLine(Line):
             self._clocks_to_set[number] = None
             return True
         except (NoReply, MeterRefused, FrameError) as error:
-            log.warning("clock not read back", meter=meter.address, line=self.name, error=str(error))
+            log.warning(
+                "clock not read back",
+                meter=meter.address,
+                line=self.name,
+                error=str(error),
+            )
         is_set = skew is not None and abs(skew) <= GOOD_CLOCK
         metrics.CLOCKS_SET.labels("ok" if is_set else "not_taken").inc()
         seconds = None if skew is None else round(skew.total_seconds())
         tell = log.info if is_set else log.warning
-        tell("clock set" if is_set else "clock not set", meter=meter.address, line=self.name, skew_s=seconds)
+        tell(
+            "clock set" if is_set else "clock not set",
+            meter=meter.address,
+            line=self.name,
+            skew_s=seconds,
+        )
         if skew is not None:
             self._skew_s[number] = _as_seconds(skew)
         return True
 
-    # --- midnight -----------------------------------------------------------------------------------------------------
+    # --- midnight
+    # -----------------------------------------------------------------------------------------------------
 
     async def _freeze_at_midnight(self, talk: Talk) -> bool:
-        """Read a meter that keeps no freezes at the moment of its freeze; True if there was one to read."""
+        """Read a meter that keeps no freezes at the moment of its freeze; True if there was one to
+        read."""
         due = self._midnights.next(self._night_time())
         if due is None:
             return False
@@ -638,10 +773,19 @@ class WireLine(Line):
         try:
             registers = await talk.run(driver.codec, driver.read_registers(), retries=0)
         except (NoReply, MeterRefused, FrameError) as error:
-            log.warning("not read at midnight", meter=meter.address, line=self.name, error=str(error))
+            log.warning(
+                "not read at midnight",
+                meter=meter.address,
+                line=self.name,
+                error=str(error),
+            )
             return True
         offset = self._night_time() - midnight
-        if registers[0] is None or abs(offset) > HOST_FREEZE_LIMIT or midnight.date() < meter.installed_on:
+        if (
+            registers[0] is None
+            or abs(offset) > HOST_FREEZE_LIMIT
+            or midnight.date() < meter.installed_on
+        ):
             return True
         self._midnights.done(number, midnight)
         freeze = DailyFreeze(
@@ -655,7 +799,8 @@ class WireLine(Line):
         await self._hand_on(Arrival(meter, freeze))
         return True
 
-    # --- what somebody asks -------------------------------------------------------------------------------------------
+    # --- what somebody asks
+    # -------------------------------------------------------------------------------------------
 
     async def _answer_one(self, talk: Talk) -> bool:
         """Read what is asked for first; False when nothing is."""
@@ -695,7 +840,11 @@ class WireLine(Line):
                 assert question.day is not None, "a freeze is of a day"
                 found = await self._find(talk, number, question.day)
                 reason = f"the meter has no freeze of {question.day}, or its clock is wrong by half a day"
-                return ReadResult("no_data", reason=reason) if found is None else ReadResult("ok", found.registers)
+                return (
+                    ReadResult("no_data", reason=reason)
+                    if found is None
+                    else ReadResult("ok", found.registers)
+                )
             case "registers":
                 read = driver.read_registers
             case "clock":
@@ -703,10 +852,13 @@ class WireLine(Line):
             case "relay":
                 read = driver.read_relay
         if read is None:
-            return ReadResult("unsupported", reason=f"the meter has no {question.what} that can be read")
+            return ReadResult(
+                "unsupported", reason=f"the meter has no {question.what} that can be read"
+            )
         return ReadResult("ok", await talk.run(driver.codec, self._giving_way(read())))
 
-    # --- supply ---------------------------------------------------------------------------------------------------
+    # --- supply
+    # ---------------------------------------------------------------------------------------------------
 
     async def _obey(self, talk: Talk, order: CommandStep) -> None:
         number = self._number.get(order.command.meter_id)
@@ -718,11 +870,14 @@ class WireLine(Line):
             await self._verify(talk, self._driver(number), order.command)
 
     async def _send(self, talk: Talk, driver: Driver, command: Command) -> None:
-        """Send one control frame, once. What the meter makes of it is found out by reading its relay."""
+        """Send one control frame, once. What the meter makes of it is found out by reading its
+        relay."""
         orders, credentials = self._orders, self._credentials
         assert credentials is not None, "control authority without credentials"
         if driver.control is None or driver.read_relay is None:
-            await orders.answered(command, "refused", "the meter has no relay that can be controlled and read back")
+            await orders.answered(
+                command, "refused", "the meter has no relay that can be controlled and read back"
+            )
             return
         clock = self._local_now()
         reason = ""
@@ -741,7 +896,9 @@ class WireLine(Line):
         if not await orders.is_still_released(command):
             return
         valid_for = min(TRIP_EXPIRY, max(command.expires_at - self._now(), timedelta(minutes=1)))
-        exchange = driver.control(RelayAction[command.action.upper()], credentials, clock + valid_for)
+        exchange = driver.control(
+            RelayAction[command.action.upper()], credentials, clock + valid_for
+        )
         try:
             await talk.run(driver.codec, exchange)
         except MeterRefused as refusal:
@@ -760,11 +917,21 @@ class WireLine(Line):
             if driver.read_relay is not None:
                 relay = await talk.run(driver.codec, driver.read_relay())
         except (NoReply, MeterRefused, FrameError) as error:
-            log.warning("relay not read", meter=command.address, line=self.name, error=str(error))
+            log.warning(
+                "relay not read",
+                meter=command.address,
+                line=self.name,
+                error=str(error),
+            )
         await self._orders.observed(command, relay)
 
     def _show_bytes(self, direction: str, data: bytes) -> None:
-        self.tap.info("wire", line=self.name, direction=direction, bytes=data.hex(" ").upper())
+        self.tap.info(
+            "wire",
+            line=self.name,
+            direction=direction,
+            bytes=data.hex(" ").upper(),
+        )
 
 
 def _is_midnight(local_now: datetime, margin: timedelta) -> bool:
@@ -772,7 +939,12 @@ def _is_midnight(local_now: datetime, margin: timedelta) -> bool:
 
 
 def _second_of_day(local_now: datetime) -> float:
-    return local_now.hour * 3600 + local_now.minute * 60 + local_now.second + local_now.microsecond / 1e6
+    return (
+        local_now.hour * 3600
+        + local_now.minute * 60
+        + local_now.second
+        + local_now.microsecond / 1e6
+    )
 
 
 def _as_seconds(skew: timedelta) -> int:

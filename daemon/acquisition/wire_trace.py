@@ -1,4 +1,5 @@
-"""The live frames of one line: into the log where that is wanted, and to whoever watches (`meterd trace`)."""
+"""The live frames of one line: into the log where that is wanted, and to whoever watches (`meterd
+trace`)."""
 
 from __future__ import annotations
 

@@ -34,11 +34,14 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise PortTaken(f"http.listen {host}:{port} cannot be opened: {error.strerror}; another daemon?") from None
+        raise PortTaken(
+            f"http.listen {host}:{port} cannot be opened: {error.strerror}; another daemon?"
+        ) from None
 
 
 async def serve(port: socket.socket, health: Callable[[], tuple[bool, dict[str, Any]]]) -> None:
-    """Answer until cancelled. `health` gives (is well, what is shown); not well is answered with 503."""
+    """Answer until cancelled. `health` gives (is well, what is shown); not well is answered with
+    503."""
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -48,5 +51,11 @@ async def serve(port: socket.socket, health: Callable[[], tuple[bool, dict[str, 
         return JSONResponse(shown, status_code=200 if is_well else 503)
 
     application = Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz)])
-    settings = uvicorn.Config(application, log_config=None, access_log=False, lifespan="off", ws="none")
+    settings = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+    )
     await _Server(settings).serve([port])

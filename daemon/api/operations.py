@@ -79,15 +79,21 @@ class Requests:
                 yield asdict(result)
 
     async def _trace(self, request: Mapping[str, Any]) -> ReadResult:
-        """First how the line is, then pieces of bytes with direction and time, for `seconds` or until the asker has
-        enough. `dropped`: pieces that he missed."""
+        """First how the line is, then pieces of bytes with direction and time, for `seconds` or
+        until the asker has enough. `dropped`: pieces that he missed."""
         name, seconds = str(request.get("line")), request.get("seconds")
-        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
+        if seconds is not None and (
+            isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0
+        ):
             raise BadRequest("seconds must be a number above 0")
         clock = asyncio.get_running_loop().time
         ends_at = float("inf") if seconds is None else clock() + seconds
         line = self._traceable(name)
-        yield {"line": name, "up": line.up, "reason": "" if line.up else line.down_reason}
+        yield {
+            "line": name,
+            "up": line.up,
+            "reason": "" if line.up else line.down_reason,
+        }
         while clock() < ends_at:
             line = self._traceable(name)
             pieces: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue(MOST_UNREAD)
@@ -98,7 +104,13 @@ class Requests:
                 if pieces.full():
                     dropped += 1
                 else:
-                    pieces.put_nowait((datetime.now(self.zone).isoformat(timespec="milliseconds"), direction, shown))
+                    pieces.put_nowait(
+                        (
+                            datetime.now(self.zone).isoformat(timespec="milliseconds"),
+                            direction,
+                            shown,
+                        )
+                    )
 
             line.tap.watchers.add(watch)
             try:
@@ -108,7 +120,11 @@ class Requests:
                             at, direction, shown = await pieces.get()
                     except TimeoutError:
                         continue
-                    yield {"at": at, "direction": direction, "bytes": shown}
+                    yield {
+                        "at": at,
+                        "direction": direction,
+                        "bytes": shown,
+                    }
                     if dropped and pieces.empty():
                         yield {"dropped": dropped}
                         dropped = 0
@@ -118,10 +134,16 @@ class Requests:
     async def _lines(self, request: Mapping[str, Any]) -> ReadResult:
         """Every line that runs."""
         for route in self.routes:
-            yield {"line": route.name, "up": route.up, "meters": len(route.meters), "parked": route.parked}
+            yield {
+                "line": route.name,
+                "up": route.up,
+                "meters": len(route.meters),
+                "parked": route.parked,
+            }
 
     async def _terminals(self, request: Mapping[str, Any]) -> ReadResult:
-        """First the names of the listeners, then the terminals of each and who called and is none."""
+        """First the names of the listeners, then the terminals of each and who called and is
+        none."""
         yield {"listeners": [section.name for section in self.configuration.site.settings.listener]}
         now = asyncio.get_running_loop().time()
         for listener in self.listeners.values():
@@ -139,13 +161,17 @@ class Requests:
         """What a reload did. `path` must be the file that the daemon runs with."""
         runs_with = self.configuration.site.path.absolute()
         if (path := request.get("path")) != str(runs_with):
-            raise BadRequest(f"the daemon runs with {runs_with}, not with {path}; `meterd plan` compares the two")
+            raise BadRequest(
+                f"the daemon runs with {runs_with}, not with {path}; `meterd plan` compares the two"
+            )
         yield (await self.configuration.reload()).as_dict()
 
     def _traceable(self, name: str) -> WireLine:
         route = self._route(name)
         if not isinstance(route, WireLine):
-            raise BadRequest(f"{name} is no line with bytes of its own: name it in log.trace_lines and reload")
+            raise BadRequest(
+                f"{name} is no line with bytes of its own: name it in log.trace_lines and reload"
+            )
         return route
 
     def _route(self, name: str) -> Line:
@@ -155,15 +181,21 @@ class Requests:
         if name in self._switched_off():
             raise BadRequest(f"line {name} is switched off (enabled = false)")
         if any(it.name == name for it in self.configuration.site.settings.listener):
-            raise BadRequest(f"{name} is a listener: name one of its terminals' lines (meterd terminals)")
-        raise BadRequest(f"no line {name} runs here{did_you_mean(name, [it.name for it in self.routes])}")
+            raise BadRequest(
+                f"{name} is a listener: name one of its terminals' lines (meterd terminals)"
+            )
+        raise BadRequest(
+            f"no line {name} runs here{did_you_mean(name, [it.name for it in self.routes])}"
+        )
 
     def _refuse_switched_off(self, names: Collection[str]) -> None:
         """BadRequest for a meter whose line does not run on purpose: no similar name is meant."""
         meant, off = set(names), self._switched_off()
         for meter in self.configuration.site.archive.meters if meant and off else ():
             if meter.line in off and (name := meant & {meter.address, meter.point}):
-                raise BadRequest(f"{name.pop()} is on line {meter.line}, which is switched off (enabled = false)")
+                raise BadRequest(
+                    f"{name.pop()} is on line {meter.line}, which is switched off (enabled = false)"
+                )
 
     def _switched_off(self) -> set[str]:
         settings = self.configuration.site.settings
@@ -172,15 +204,27 @@ class Requests:
 
 
 def _wanted(request: Mapping[str, Any]) -> Request:
-    what, meters, line = request.get("what", "freeze"), request.get("meters", []), request.get("line")
-    within_s, failed, day = request.get("within_s", 60), request.get("failed", False), request.get("day")
+    what, meters, line = (
+        request.get("what", "freeze"),
+        request.get("meters", []),
+        request.get("line"),
+    )
+    within_s, failed, day = (
+        request.get("within_s", 60),
+        request.get("failed", False),
+        request.get("day"),
+    )
     if what not in get_args(What):
         raise BadRequest(f"what must be one of {', '.join(get_args(What))}")
     if not isinstance(meters, list) or not all(isinstance(name, str) for name in meters):
         raise BadRequest("meters must be a list of addresses or points")
     if not (line is None or isinstance(line, str)) or not isinstance(failed, bool):
         raise BadRequest("line must be a name, failed true or false")
-    if isinstance(within_s, bool) or not isinstance(within_s, int | float) or not 0 < within_s <= 86_400:
+    if (
+        isinstance(within_s, bool)
+        or not isinstance(within_s, int | float)
+        or not 0 < within_s <= 86_400
+    ):
         raise BadRequest("within_s must be a number of seconds, at most a day")
     if (failed and meters) or not (failed or meters or line):
         raise BadRequest("name meters, a line, or those that failed")
@@ -190,4 +234,11 @@ def _wanted(request: Mapping[str, Any]) -> Request:
         raise BadRequest(f"day {day!r} is no date, write 2026-03-01") from None
     if of is not None and what != "freeze":
         raise BadRequest("a day belongs to a freeze")
-    return Request(what, within_s, tuple(meters), line, failed, of)
+    return Request(
+        what,
+        within_s,
+        tuple(meters),
+        line,
+        failed,
+        of,
+    )

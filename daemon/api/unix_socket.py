@@ -1,8 +1,9 @@
-"""The door of a running daemon for the commands of its machine: a Unix socket in the data directory.
+"""The door of a running daemon for the commands of its machine: a Unix socket in the data
+directory.
 
-One request per connection, a JSON object on one line. The answer is a stream of such lines; the last one has `end` or
-`error`. Hanging up takes back what was asked. What the requests mean stands elsewhere.
-"""
+One request per connection, a JSON object on one line. The answer is a stream of such lines; the
+last one has `end` or `error`. Hanging up takes back what was asked. What the requests mean stands
+elsewhere."""
 
 from __future__ import annotations
 
@@ -49,13 +50,16 @@ class RequestFailed(MeterdError):
 
 @contextmanager
 def listen(data_directory: Path) -> Iterator[socket.socket]:
-    """The socket, for its owner alone; what a killed daemon left behind is removed. SocketUnusable."""
+    """The socket, for its owner alone; what a killed daemon left behind is removed.
+    SocketUnusable."""
     path = _path(data_directory)
     gate = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         data_directory.mkdir(parents=True, exist_ok=True)
         if _is_answered(path):
-            raise SocketUnusable(f"another meterd listens at {path}; each needs a data_directory of its own")
+            raise SocketUnusable(
+                f"another meterd listens at {path}; each needs a data_directory of its own"
+            )
         path.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:
@@ -66,7 +70,9 @@ def listen(data_directory: Path) -> Iterator[socket.socket]:
         gate.setblocking(False)
     except OSError as error:
         gate.close()
-        raise SocketUnusable(f"{path} cannot be opened: {error.strerror}; look at its directory") from None
+        raise SocketUnusable(
+            f"{path} cannot be opened: {error.strerror}; look at its directory"
+        ) from None
     except SocketUnusable:
         gate.close()
         raise
@@ -78,7 +84,8 @@ def listen(data_directory: Path) -> Iterator[socket.socket]:
 
 
 async def serve(gate: socket.socket, answer: Answer) -> None:
-    """Answer requests until cancelled. MeterdError from `answer` is told to who asked, anything else is logged too."""
+    """Answer requests until cancelled. MeterdError from `answer` is told to who asked, anything
+    else is logged too."""
 
     async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -111,10 +118,10 @@ async def serve(gate: socket.socket, answer: Answer) -> None:
 
 
 def ask(data_directory: Path, request: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
-    """What a running daemon answers, as it comes, its last object included. NotRunning, RequestFailed. Blocking.
+    """What a running daemon answers, as it comes, its last object included. NotRunning,
+    RequestFailed. Blocking.
 
-    Closing the iterator takes back what was asked.
-    """
+    Closing the iterator takes back what was asked."""
     path = _path(data_directory)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
@@ -137,11 +144,17 @@ def ask(data_directory: Path, request: Mapping[str, Any]) -> Generator[dict[str,
                         return
         except OSError:
             pass
-        raise RequestFailed("the daemon hung up: it was stopped, or this command did not read fast enough")
+        raise RequestFailed(
+            "the daemon hung up: it was stopped, or this command did not read fast enough"
+        )
 
 
-async def _attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
-    writer.transport.set_write_buffer_limits(high=0)  # drained is what the other side's kernel has taken
+async def _attend(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer
+) -> None:
+    writer.transport.set_write_buffer_limits(
+        high=0
+    )  # drained is what the other side's kernel has taken
     try:
         request = await _request(reader)
     except (MeterdError, OSError) as error:
@@ -180,7 +193,10 @@ async def _answer(writer: asyncio.StreamWriter, answer: Answer, request: Mapping
             raise
         except Exception as error:
             log.exception("request failed", request=request.get("do"))
-            await _write(writer, {"error": f"the daemon failed: {type(error).__name__}: {error}; its log says more"})
+            await _write(
+                writer,
+                {"error": f"the daemon failed: {type(error).__name__}: {error}; its log says more"},
+            )
 
 
 async def _write(writer: asyncio.StreamWriter, told: Mapping[str, Any]) -> None:

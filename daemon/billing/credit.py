@@ -10,7 +10,8 @@ CreditStatus = Literal["good", "low", "emergency", "exhausted"]
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """All in fen. Supply may be cut below the floor = trip - credit_limit; equality belongs to the better state."""
+    """All in fen. Supply may be cut below the floor = trip - credit_limit; equality belongs to the
+    better state."""
 
     warn: int
     trip: int

@@ -1,8 +1,9 @@
-"""Settlement: from links of the reading chain to postings. Pure: (streams, links, tariff) -> postings.
+"""Settlement: from links of the reading chain to postings. Pure: (streams, links, tariff) ->
+postings.
 
-Cumulative-difference rounding: a stream keeps the exact amount X of everything charged on it; what is posted is always
-R(X) minus what was posted before. So the posted sum is R of the exact sum whatever the order in which readings came.
-"""
+Cumulative-difference rounding: a stream keeps the exact amount X of everything charged on it; what
+is posted is always R(X) minus what was posted before. So the posted sum is R of the exact sum
+whatever the order in which readings came."""
 
 from __future__ import annotations
 
@@ -17,15 +18,18 @@ from daemon.billing.tariff import Tariff, TariffVersion
 from daemon.quality.register import ChainPoint
 
 EXACT = Context(prec=60)
-"""Register x ratio x price terminates far below 60 digits; nothing in here is ever rounded but to the fen."""
+"""Register x ratio x price terminates far below 60 digits; nothing in here is ever rounded but to
+the fen."""
 ENERGY = "energy"
 MAX_AUTO_SPAN_DAYS = 7
-"""A longer span without a reading is not billed by itself: an operator releases it, or the missing days arrive."""
+"""A longer span without a reading is not billed by itself: an operator releases it, or the missing
+days arrive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The use of one point between two published freezes; `delta` in the register's smallest step."""
+    """The use of one point between two published freezes; `delta` in the register's smallest
+    step."""
 
     point_id: str
     from_day: date
@@ -53,7 +57,8 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """`exact_yuan` is the exact cumulative amount X, `posted_fen` what has been posted: always R(X)."""
+    """`exact_yuan` is the exact cumulative amount X, `posted_fen` what has been posted: always
+    R(X)."""
 
     exact_yuan: Decimal = Decimal(0)
     posted_fen: int = 0
@@ -78,7 +83,8 @@ class PricedLink:
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """What a group of links moves: fen charged (positive) or given back (negative) by stream; never a zero."""
+    """What a group of links moves: fen charged (positive) or given back (negative) by stream; never
+    a zero."""
 
     links: tuple[PricedLink, ...]
     replaced: Link | None
@@ -99,23 +105,39 @@ def to_fen(yuan: Decimal) -> int:
 
 
 def chain_links(point_id: str, chain: Sequence[ChainPoint], modulus: int) -> list[Link]:
-    """The links between neighbours of a published chain in order of time. What was published passed the limits of its
-    day; they are not applied again, so that a later change of a limit does not undo what was billed."""
+    """The links between neighbours of a published chain in order of time. What was published passed
+    the limits of its day; they are not applied again, so that a later change of a limit does not
+    undo what was billed."""
     links = []
     for before, after in pairwise(chain):
         rolled_over = after.total < before.total
         delta = after.total - before.total + (modulus if rolled_over else 0)
-        links.append(Link(point_id, before.day, after.day, delta, rolled_over))
+        links.append(
+            Link(
+                point_id,
+                before.day,
+                after.day,
+                delta,
+                rolled_over,
+            )
+        )
     return links
 
 
-def price_link(link: Link, *, ratio: Decimal, decimals: int, tariff: Tariff, zone: ZoneInfo) -> PricedLink:
+def price_link(
+    link: Link,
+    *,
+    ratio: Decimal,
+    decimals: int,
+    tariff: Tariff,
+    zone: ZoneInfo,
+) -> PricedLink:
     """Cut a link at month starts and tariff starts and price the parts.
 
-    At each cut the cumulative share is delta x elapsed / total time, rounded half up at register resolution; the last
-    part takes the rest, so the parts stay on the register grid and add up to delta. A held link has no charges.
-    ValueError when no tariff version is in force on its first day.
-    """
+    At each cut the cumulative share is delta x elapsed / total time, rounded half up at register
+    resolution; the last part takes the rest, so the parts stay on the register grid and add up to
+    delta. A held link has no charges. ValueError when no tariff version is in force on its first
+    day."""
     if link.is_held:
         return PricedLink(link, ())
     cuts = sorted({*tariff.cuts_between(link.from_day, link.to_day), *_month_starts_between(link)})
@@ -129,7 +151,9 @@ def price_link(link: Link, *, ratio: Decimal, decimals: int, tariff: Tariff, zon
         billed = share
         version = tariff.version_on(first)
         if version is None:
-            raise ValueError(f"no tariff version is in force on {first}, the use of {link.point_id} cannot be priced")
+            raise ValueError(
+                f"no tariff version is in force on {first}, the use of {link.point_id} cannot be priced"
+            )
         charges.append(
             Charge(
                 stream=Stream(first.replace(day=1), ENERGY),
@@ -143,13 +167,16 @@ def price_link(link: Link, *, ratio: Decimal, decimals: int, tariff: Tariff, zon
 
 
 def settle(
-    streams: Mapping[Stream, StreamState], *, removed: Iterable[PricedLink], added: Iterable[PricedLink]
+    streams: Mapping[Stream, StreamState],
+    *,
+    removed: Iterable[PricedLink],
+    added: Iterable[PricedLink],
 ) -> Settlement:
     """Take links out of the account's streams and put others in; what each group posts is net.
 
-    A removed link that was billed and the added ones inside its span are one group (a late reading split a span);
-    every other added link is a group of its own, also where it takes the place of a held one.
-    """
+    A removed link that was billed and the added ones inside its span are one group (a late reading
+    split a span); every other added link is a group of its own, also where it takes the place of a
+    held one."""
     result = Settlement()
     waiting = sorted(added, key=lambda priced: (priced.link.from_day, priced.link.point_id))
     for old in sorted(removed, key=lambda priced: (priced.link.from_day, priced.link.point_id)):
@@ -185,7 +212,9 @@ def _post(
 
 
 def _is_inside(new: Link, old: Link) -> bool:
-    return new.point_id == old.point_id and old.from_day <= new.from_day and new.to_day <= old.to_day
+    return (
+        new.point_id == old.point_id and old.from_day <= new.from_day and new.to_day <= old.to_day
+    )
 
 
 def _month_starts_between(link: Link) -> list[date]:

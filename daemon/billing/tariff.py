@@ -1,4 +1,5 @@
-"""Prices over time. A tariff is a list of versions, each a flat price in force from a local midnight."""
+"""Prices over time. A tariff is a list of versions, each a flat price in force from a local
+midnight."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True)
 class TariffVersion:
-    """`price` in yuan per kWh, exact, in force from `effective_from` 00:00 local until the next version."""
+    """`price` in yuan per kWh, exact, in force from `effective_from` 00:00 local until the next
+    version."""
 
     tariff_id: str
     effective_from: date
@@ -34,4 +36,8 @@ class Tariff:
 
     def cuts_between(self, first: date, last: date) -> list[date]:
         """The days strictly between the two on which a version starts."""
-        return [version.effective_from for version in self.versions if first < version.effective_from < last]
+        return [
+            version.effective_from
+            for version in self.versions
+            if first < version.effective_from < last
+        ]

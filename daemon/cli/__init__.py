@@ -37,7 +37,8 @@ COMMANDS = (
 
 
 class Commands(click.Group):
-    """Finds a command in the module of its name, so that a quick one does not pay for the daemon's imports."""
+    """Finds a command in the module of its name, so that a quick one does not pay for the daemon's
+    imports."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -46,7 +47,9 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         try:
-            command: click.Command = getattr(importlib.import_module(f"daemon.cli.{cmd_name}"), cmd_name)
+            command: click.Command = getattr(
+                importlib.import_module(f"daemon.cli.{cmd_name}"), cmd_name
+            )
         except KeyboardInterrupt:
             sys.exit(FAILED)  # nothing was begun that could be aborted
         return command
@@ -55,10 +58,11 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="meterd", prog_name="meterd")
 def cli() -> None:
-    """Reads electricity meters, bills prepaid accounts to the fen, cuts supply only when every rule allows it.
+    """Reads electricity meters, bills prepaid accounts to the fen, cuts supply only when every rule
+    allows it.
 
-    Exit codes: 0 done, 1 failed (the message says what), 2 wrong use, 69 no daemon runs, 78 wrong configuration.
-    """
+    Exit codes: 0 done, 1 failed (the message says what), 2 wrong use, 69 no daemon runs, 78 wrong
+    configuration."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -26,7 +26,13 @@ def account() -> None:
 
 @account.command()
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option("--movements", type=click.IntRange(0, 10_000), default=MOVEMENTS, show_default=True, help="How many.")
+@click.option(
+    "--movements",
+    type=click.IntRange(0, 10_000),
+    default=MOVEMENTS,
+    show_default=True,
+    help="How many.",
+)
 @site_option
 @as_json
 def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> None:
@@ -45,7 +51,9 @@ def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> Non
 
     found = on_database(site_path, ask)
     if found is None:
-        raise fail(f"no account {account_id}; accounts come from accounts.csv when the daemon starts")
+        raise fail(
+            f"no account {account_id}; accounts come from accounts.csv when the daemon starts"
+        )
     if as_json:
         print_json(found)
         return
@@ -61,7 +69,14 @@ def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> Non
     print_table(
         ("point", "meter", "line", "supply", "relay", "last freeze"),
         [
-            (p["id"], p["address"], p["line"], p["supply_state"], p["relay_observed"], p["last_day"])
+            (
+                p["id"],
+                p["address"],
+                p["line"],
+                p["supply_state"],
+                p["relay_observed"],
+                p["last_day"],
+            )
             for p in found["points"]
         ],
         title="points",
@@ -74,32 +89,56 @@ def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> Non
         )
     print_table(
         ("when", "kind", "yuan", "key"),
-        [(m["recorded_at"], m["kind"], yuan(m["amount_fen"]), m["key"]) for m in found["movements"]],
+        [
+            (m["recorded_at"], m["kind"], yuan(m["amount_fen"]), m["key"])
+            for m in found["movements"]
+        ],
         title="movements",
     )
 
 
 @account.command("open")
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option("--from", "open_from", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First billed day.")
+@click.option(
+    "--from",
+    "open_from",
+    type=click.DateTime(["%Y-%m-%d"]),
+    required=True,
+    help="First billed day.",
+)
 @click.option("--agreement", required=True, help="Reference of the signed agreement.")
-@click.option("--point", "points", multiple=True, help="Metering point to give to the account; may be repeated.")
+@click.option(
+    "--point",
+    "points",
+    multiple=True,
+    help="Metering point to give to the account; may be repeated.",
+)
 @site_option
 def open_account(
-    account_id: str, open_from: datetime, agreement: str, points: tuple[str, ...], site_path: Path
+    account_id: str,
+    open_from: datetime,
+    agreement: str,
+    points: tuple[str, ...],
+    site_path: Path,
 ) -> None:
-    """Open a pending account: it is billed from 00:00 of that day, whose freeze is its opening register.
+    """Open a pending account: it is billed from 00:00 of that day, whose freeze is its opening
+    register.
 
-    It stays pending until that freeze has been collected.
-    """
+    It stays pending until that freeze has been collected."""
 
     async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> Any:
         found = await archive.account(connection, account_id)
         versions = site.tariffs.get(found["tariff_id"]) if found else None
         if found and versions and open_from.date() < versions[0].effective_from:
-            raise fail(f"tariff {found['tariff_id']} starts on {versions[0].effective_from}; nothing was opened")
+            raise fail(
+                f"tariff {found['tariff_id']} starts on {versions[0].effective_from}; nothing was opened"
+            )
         await archive.open_account(
-            connection, account_id, points=points, open_from=open_from.date(), agreement=agreement
+            connection,
+            account_id,
+            points=points,
+            open_from=open_from.date(),
+            agreement=agreement,
         )
         meters = await archive.site_meters(connection)
         billed = {meter.point_id: billed_point(meter) for meter in meters}

@@ -1,4 +1,5 @@
-"""Who writes to a meter: the options of commands that carry a password, which is never an argument."""
+"""Who writes to a meter: the options of commands that carry a password, which is never an
+argument."""
 
 from __future__ import annotations
 
@@ -19,17 +20,25 @@ def authority_options(command: F) -> F:
     """The options --level and --operator."""
     for option in (
         click.option(
-            "--operator", default="00000000", show_default=True, help="8 digits, kept in the meter's records."
+            "--operator",
+            default="00000000",
+            show_default=True,
+            help="8 digits, kept in the meter's records.",
         ),
-        click.option("--level", default="04", show_default=True, help="2 digits: 02 to clear, 04 to program."),
+        click.option(
+            "--level",
+            default="04",
+            show_default=True,
+            help="2 digits: 02 to clear, 04 to program.",
+        ),
     ):
         command = option(command)
     return command
 
 
 def authority_of(level: str, operator: str) -> Authority:
-    """The authority with the password from the environment, or asked for on a terminal. FrameError when a part has not
-    its digits."""
+    """The authority with the password from the environment, or asked for on a terminal. FrameError
+    when a part has not its digits."""
     password = os.environ.get(ENVIRONMENT)
     if password is None:
         if not sys.stdin.isatty():

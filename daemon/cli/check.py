@@ -18,7 +18,8 @@ from daemon.field.serial_ports import is_unstable, unstable_in_words
 
 CHARACTER_BITS = 11
 DAY_CHARACTERS = 4 + 16 + 4 + 21 + 4 + 16 + 4 + 36
-"""One freeze: its time stamp and its five registers, each asked and answered, with four wake-up bytes."""
+"""One freeze: its time stamp and its five registers, each asked and answered, with four wake-up
+bytes."""
 CLOCK_CHARACTERS = 4 + 16 + 4 + 20 + 4 + 16 + 4 + 19
 ANSWER_DELAY_S = 0.1
 """A meter may take 20 to 500 ms; most need about this."""
@@ -35,23 +36,49 @@ Row = tuple[str, str, int, timedelta, timedelta]
 @site_option
 @as_json
 def check(site_path: Path, as_json: bool) -> None:
-    """Read the whole configuration as the daemon would and name every mistake. Opens no port, needs no database.
+    """Read the whole configuration as the daemon would and name every mistake. Opens no port, needs
+    no database.
 
-    Exit code 0 when it can be used, 78 when not. Also does the sums that one forgets: how long each line needs.
-    """
+    Exit code 0 when it can be used, 78 when not. Also does the sums that one forgets: how long each
+    line needs."""
     try:
         site = load_site(site_path)
     except ConfigError as error:
         if not as_json:
             raise
         for problem in error.problems:
-            print_json({"file": problem.file, "line": problem.line, "where": problem.where, "message": problem.message})
+            print_json(
+                {
+                    "file": problem.file,
+                    "line": problem.line,
+                    "where": problem.where,
+                    "message": problem.message,
+                }
+            )
         raise SystemExit(BAD_CONFIG) from None
     meters = Counter(meter.line for meter in site.archive.meters)
     days = site.settings.collection.backfill_days
-    rows = [_row(line.name, _channel(line), line.baud, meters[line.name], days) for line in site.settings.line]
+    rows = [
+        _row(
+            line.name,
+            _channel(line),
+            line.baud,
+            meters[line.name],
+            days,
+        )
+        for line in site.settings.line
+    ]
     of_terminals = {
-        name: [_row(it.line, it.terminal, DTU_BAUD, meters[it.line], days) for it in listed]
+        name: [
+            _row(
+                it.line,
+                it.terminal,
+                DTU_BAUD,
+                meters[it.line],
+                days,
+            )
+            for it in listed
+        ]
         for name, listed in site.terminals.items()
     }
     every = [*rows, *chain.from_iterable(of_terminals.values())]
@@ -73,10 +100,15 @@ def check(site_path: Path, as_json: bool) -> None:
             rows.append((listener.name, channel, sum(counts), max(dailies), max(firsts)))
     print_table(
         ("line", "channel", "meters", "daily round", f"first {days} days"),
-        [(name, channel, count, _short(daily), _short(first)) for name, channel, count, daily, first in rows],
+        [
+            (name, channel, count, _short(daily), _short(first))
+            for name, channel, count, daily, first in rows
+        ],
     )
     for gateway in site.settings.gateway:
-        click.echo(f"gateway {gateway.name}: {meters[gateway.name]} meters, {gateway.family}, {gateway.broker.host}")
+        click.echo(
+            f"gateway {gateway.name}: {meters[gateway.name]} meters, {gateway.family}, {gateway.broker.host}"
+        )
     for name, _, _, daily, _ in every:
         if daily > FREEZES_DUE:
             click.echo(
@@ -94,7 +126,13 @@ def check(site_path: Path, as_json: bool) -> None:
     )
 
 
-def _row(name: str, channel: str, baud: int, meters: int, days: int) -> Row:
+def _row(
+    name: str,
+    channel: str,
+    baud: int,
+    meters: int,
+    days: int,
+) -> Row:
     return name, channel, meters, _round_time(baud, meters, 1), _round_time(baud, meters, days)
 
 
@@ -105,7 +143,8 @@ def _channel(line: LineSection) -> str:
 
 
 def _round_time(baud: int, meters: int, days: int) -> timedelta:
-    """Rough time to read so many daily freezes of all meters: characters on the wire and the meters' delay."""
+    """Rough time to read so many daily freezes of all meters: characters on the wire and the
+    meters' delay."""
     characters = meters * (days * DAY_CHARACTERS + CLOCK_CHARACTERS)
     on_the_wire = characters * CHARACTER_BITS / baud
     return timedelta(seconds=on_the_wire + meters * (2 * days + 2) * ANSWER_DELAY_S)

@@ -23,13 +23,15 @@ from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 
 PROTOCOLS: Final = ("dlt645-2007", "dlt645-1997")
 BROADCAST_LIMIT: Final = timedelta(minutes=5)
-"""A meter takes a broadcast time for no greater difference, once a day, and not that near to midnight."""
+"""A meter takes a broadcast time for no greater difference, once a day, and not that near to
+midnight."""
 GOOD_ENOUGH: Final = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A meter's clock and how far it is ahead of this machine's; `wrong`: why it could not be read."""
+    """A meter's clock and how far it is ahead of this machine's; `wrong`: why it could not be
+    read."""
 
     meter: str
     clock: datetime | None
@@ -39,10 +41,29 @@ class Shown:
 
 @click.command(short_help="Show or set meters' clocks.")
 @line_options(baud=2400, parity="E")
-@click.option("--meter", "meters", multiple=True, required=True, metavar="ADDRESS", help="12 digits; may be repeated.")
-@click.option("--protocol", type=click.Choice(PROTOCOLS), default=PROTOCOLS[0], show_default=True)
-@click.option("--set", "is_set", is_flag=True, help="Write date and time to each; needs the meter's password.")
-@click.option("--broadcast", is_flag=True, help="Tell all meters of the line the time; needs no password.")
+@click.option(
+    "--meter",
+    "meters",
+    multiple=True,
+    required=True,
+    metavar="ADDRESS",
+    help="12 digits; may be repeated.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default=PROTOCOLS[0],
+    show_default=True,
+)
+@click.option(
+    "--set",
+    "is_set",
+    is_flag=True,
+    help="Write date and time to each; needs the meter's password.",
+)
+@click.option(
+    "--broadcast", is_flag=True, help="Tell all meters of the line the time; needs no password."
+)
 @authority_options
 @as_json
 def clock(
@@ -61,11 +82,11 @@ def clock(
     operator: str,
     as_json: bool,
 ) -> None:
-    """Show the clocks of DL/T 645 meters, or set them to this machine's local time and read them back.
+    """Show the clocks of DL/T 645 meters, or set them to this machine's local time and read them
+    back.
 
-    A broadcast is obeyed for up to 5 minutes of difference, once a day, not within 5 minutes of midnight, and answered
-    by nobody: the meters given with --meter are read before and after.
-    """
+    A broadcast is obeyed for up to 5 minutes of difference, once a day, not within 5 minutes of
+    midnight, and answered by nobody: the meters given with --meter are read before and after."""
     if is_set and broadcast:
         raise click.UsageError("give either --set or --broadcast")
     channel = channel_to(tcp, serial, baud, parity)
@@ -87,7 +108,14 @@ def clock(
 class _Session:
     """One connection, on which clocks are read and set."""
 
-    def __init__(self, channel: StreamChannel, protocol: str, timing: Timing, *, trace: bool) -> None:
+    def __init__(
+        self,
+        channel: StreamChannel,
+        protocol: str,
+        timing: Timing,
+        *,
+        trace: bool,
+    ) -> None:
         self._channel = channel
         self._is_1997 = protocol == PROTOCOLS[1]
         self._conversation: Conversation[Frame] = Conversation(
@@ -98,9 +126,11 @@ class _Session:
             wire=wire_trace() if trace else None,
         )
 
-    async def run(self, meters: list[str], authority: Authority | None, *, broadcast: bool) -> list[Shown]:
-        """The clocks, after they were set when that was wanted. Once one cannot be set, the others are left alone: a
-        password that is wrong for one meter would be counted by all."""
+    async def run(
+        self, meters: list[str], authority: Authority | None, *, broadcast: bool
+    ) -> list[Shown]:
+        """The clocks, after they were set when that was wanted. Once one cannot be set, the others
+        are left alone: a password that is wrong for one meter would be counted by all."""
         if authority or broadcast:
             _refuse_near_midnight(_now())
         async with self._channel:
@@ -111,7 +141,9 @@ class _Session:
                     await self._set(meter, authority or Authority("", ""))
                 except (NoReply, LineDown, MeterRefused) as error:
                     done = f"; set before it: {', '.join(meters[:number])}" if number else ""
-                    raise fail(f"{error}\nWhat meter {meter} shows now is not known: read it{done}") from None
+                    raise fail(
+                        f"{error}\nWhat meter {meter} shows now is not known: read it{done}"
+                    ) from None
             return [await self._read(meter) for meter in meters]
 
     async def _read(self, meter: str) -> Shown:
@@ -152,7 +184,9 @@ def _now() -> datetime:
 def _refuse_near_midnight(now: datetime) -> None:
     """Asked before each clock: to reach many meters takes minutes."""
     if any((now + margin).date() != now.date() for margin in (-BROADCAST_LIMIT, BROADCAST_LIMIT)):
-        raise fail("no clock is set within 5 minutes of midnight: a day's freeze could be lost or taken twice")
+        raise fail(
+            "no clock is set within 5 minutes of midnight: a day's freeze could be lost or taken twice"
+        )
 
 
 def _words(ahead: timedelta) -> str:
@@ -164,9 +198,18 @@ def _print(shown: list[Shown], as_json: bool) -> None:
     if as_json:
         for it in shown:
             ahead_s = None if it.ahead is None else round(it.ahead.total_seconds())
-            print_json({"meter": it.meter, "meter_time": it.clock, "meter_ahead_s": ahead_s, "error": it.wrong or None})
+            print_json(
+                {
+                    "meter": it.meter,
+                    "meter_time": it.clock,
+                    "meter_ahead_s": ahead_s,
+                    "error": it.wrong or None,
+                }
+            )
         return
-    rows = [(it.meter, it.clock, it.wrong if it.ahead is None else _words(it.ahead)) for it in shown]
+    rows = [
+        (it.meter, it.clock, it.wrong if it.ahead is None else _words(it.ahead)) for it in shown
+    ]
     print_table(["meter", "clock", "difference"], rows)
 
 

@@ -20,7 +20,11 @@ from daemon.cli.running import daemon_asked
 @click.command(short_help="Read meters now, through the running daemon.")
 @click.argument("meters", metavar="METER...", nargs=-1)
 @click.option("--line", metavar="NAME", help="All meters of this line.")
-@click.option("--failed", is_flag=True, help="Those that lack a freeze that is due; with --line only the line's.")
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="Those that lack a freeze that is due; with --line only the line's.",
+)
 @click.option(
     "--what",
     type=click.Choice(["freeze", "registers", "clock", "relay"]),
@@ -28,7 +32,11 @@ from daemon.cli.running import daemon_asked
     show_default=True,
     help="A daily freeze is stored and billed like any other, the rest is only told.",
 )
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Of the freeze; default: the newest that is due.")
+@click.option(
+    "--day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Of the freeze; default: the newest that is due.",
+)
 @click.option(
     "--within",
     "within_s",
@@ -50,31 +58,53 @@ def collect(
     site_path: Path,
     as_json: bool,
 ) -> None:
-    """Read meters now, through the running daemon: each METER by its address or point, a line, or all that failed.
+    """Read meters now, through the running daemon: each METER by its address or point, a line, or
+    all that failed.
 
-    They are asked before what is due anyway. What a meter told within the last 5 minutes is told again without asking
-    it. Ctrl-C takes back what was not asked yet. Exit code 0 when every meter answered, else 1.
-    """
+    They are asked before what is due anyway. What a meter told within the last 5 minutes is told
+    again without asking it. Ctrl-C takes back what was not asked yet. Exit code 0 when every meter
+    answered, else 1."""
     if failed and meters:
         raise click.UsageError("--failed goes with --line, not with meters")
     if failed and day is not None:
-        raise click.UsageError("--failed asks each meter for the newest day that it lacks: leave out --day")
+        raise click.UsageError(
+            "--failed asks each meter for the newest day that it lacks: leave out --day"
+        )
     if not (failed or meters or line):
         raise click.UsageError("name meters, or --line, or --failed")
     if day is not None and what != "freeze":
         raise click.UsageError("--day belongs to a freeze")
     of: date | None = None if day is None else day.date()
-    request = {"do": "collect", "what": what, "within_s": within_s, "meters": list(meters), "line": line}
-    results, asked = _results({**request, "failed": failed, "day": of and of.isoformat()}, site_path, as_json)
+    request = {
+        "do": "collect",
+        "what": what,
+        "within_s": within_s,
+        "meters": list(meters),
+        "line": line,
+    }
+    results, asked = _results(
+        {
+            **request,
+            "failed": failed,
+            "day": of and of.isoformat(),
+        },
+        site_path,
+        as_json,
+    )
     if not as_json:
         head = ("meter", "point", "line", "day", "result", "value", "reason")
-        print_table(head, [_row(result) for result in sorted(results, key=lambda it: (it["line"], it["meter"]))])
+        print_table(
+            head,
+            [_row(result) for result in sorted(results, key=lambda it: (it["line"], it["meter"]))],
+        )
     good = sum(result["outcome"] == "ok" for result in results)
     click.echo(f"{good} of {asked} meters answered" if asked else "nothing is missing", err=True)
     raise SystemExit(0 if good == asked else FAILED)
 
 
-def _results(request: Mapping[str, Any], site_path: Path, as_json: bool) -> tuple[list[dict[str, Any]], int]:
+def _results(
+    request: Mapping[str, Any], site_path: Path, as_json: bool
+) -> tuple[list[dict[str, Any]], int]:
     """What came until the end or Ctrl-C, and how many meters were asked."""
     results: list[dict[str, Any]] = []
     asked = 0
@@ -109,4 +139,10 @@ def _row(result: Mapping[str, Any]) -> tuple[object, ...]:
     if result["age_s"] is not None:
         reason = f"{reason} (told {result['age_s']:.0f} s ago)".lstrip()
     place = (result["meter"], result["point"], result["line"])
-    return (*place, result["day"], result["outcome"].replace("_", " "), value or None, reason or None)
+    return (
+        *place,
+        result["day"],
+        result["outcome"].replace("_", " "),
+        value or None,
+        reason or None,
+    )

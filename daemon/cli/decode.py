@@ -45,16 +45,24 @@ NOISE: Final = "noise"
 )
 @as_json
 def decode(streams: tuple[str, ...], files: tuple[Path, ...], protocol: str, as_json: bool) -> None:
-    """Decode DL/T 645 and Modbus frames given in hexadecimal; blanks, 0x, colons, commas and line breaks do no harm.
+    """Decode DL/T 645 and Modbus frames given in hexadecimal; blanks, 0x, colons, commas and line
+    breaks do no harm.
 
-    Each HEX is a stream of its own; - or nothing reads one stream from standard input. In a file of hexadecimal each
-    line is one. Passwords inside frames are shown only as raw bytes.
-    """
+    Each HEX is a stream of its own; - or nothing reads one stream from standard input. In a file of
+    hexadecimal each line is one. Passwords inside frames are shown only as raw bytes."""
     if not streams and not files and sys.stdin.isatty():
-        raise click.UsageError("give the bytes in hexadecimal, or - to read them from standard input")
+        raise click.UsageError(
+            "give the bytes in hexadecimal, or - to read them from standard input"
+        )
     if len(streams) > 1 and all(len(text) <= 2 for text in streams):
-        streams = ("".join(text.zfill(2) for text in streams),)  # bytes with blanks between them, not in quotes
-    decoded = [item for text in streams or (() if files else ("-",)) for item in tell(_bytes(text), protocol)]
+        streams = (
+            "".join(text.zfill(2) for text in streams),
+        )  # bytes with blanks between them, not in quotes
+    decoded = [
+        item
+        for text in streams or (() if files else ("-",))
+        for item in tell(_bytes(text), protocol)
+    ]
     for item in decoded:
         _print(item, as_json)
     for path in files:
@@ -64,8 +72,9 @@ def decode(streams: tuple[str, ...], files: tuple[Path, ...], protocol: str, as_
 
 
 def tell(data: bytes, protocol: str = AUTO) -> list[Told]:
-    """Everything in the bytes, in order. Without a protocol they are DL/T 645 if anything in them is, even damaged;
-    else Modbus, if that accounts for all of them or they are one damaged frame with a usual function."""
+    """Everything in the bytes, in order. Without a protocol they are DL/T 645 if anything in them
+    is, even damaged; else Modbus, if that accounts for all of them or they are one damaged frame
+    with a usual function."""
     if protocol in PROTOCOLS:
         return [item.as_dict() for item in describe_stream(data, protocol)]
     if protocol != AUTO:
@@ -77,11 +86,17 @@ def tell(data: bytes, protocol: str = AUTO) -> list[Told]:
     if all("skipped" not in item for item in as_modbus):
         return as_modbus
     is_one_damaged = len(as_modbus) == 1 and as_modbus[0]["reason"] != NOISE and len(data) > 1
-    return as_modbus if is_one_damaged and data[0] not in DLT645_BEGINS and data[1] in MODBUS_FUNCTIONS else told
+    return (
+        as_modbus
+        if is_one_damaged and data[0] not in DLT645_BEGINS and data[1] in MODBUS_FUNCTIONS
+        else told
+    )
 
 
 def _tell_modbus(data: bytes, protocol: str) -> list[Told]:
-    from protocols.modbus import describe  # pymodbus takes a tenth of a second to import: only when it is needed
+    from protocols.modbus import (
+        describe,
+    )  # pymodbus takes a tenth of a second to import: only when it is needed
 
     by_name = {
         MODBUS: describe.describe_any,
@@ -113,11 +128,17 @@ def show(item: Told) -> None:
     """Print it for a person."""
     screen = console()
     if "skipped" in item:
-        screen.print(Text(f"skipped ({item['reason']}): {_spaced(item['skipped'])}", style="yellow"))
+        screen.print(
+            Text(f"skipped ({item['reason']}): {_spaced(item['skipped'])}", style="yellow")
+        )
         return
     toward = "from" if item["direction"] == "response" else "to"
     head = f"{item['function']} {item['direction']} {toward} {item['address']}"
-    screen.print(Text.assemble((head, "bold"), f"  control {item['control']}{', more follows' * item['follow']}"))
+    screen.print(
+        Text.assemble(
+            (head, "bold"), f"  control {item['control']}{', more follows' * item['follow']}"
+        )
+    )
     identifier = item["identifier"]
     if identifier:
         screen.print(Text(f"  identifier {identifier}"))
@@ -125,7 +146,11 @@ def show(item: Told) -> None:
     values = [Value(**value) for value in item["values"]]
     width = max((len(value.name) for value in values), default=0)
     for value in values:
-        screen.print(Text(f"  {value.name:{width}}  {in_words(value)}  {chinese.get(value.name, '')}".rstrip()))
+        screen.print(
+            Text(
+                f"  {value.name:{width}}  {in_words(value)}  {chinese.get(value.name, '')}".rstrip()
+            )
+        )
     if item["error"]:
         screen.print(Text(f"  wrong: {item['error']['text']}", style="red"))
     screen.print(Text(f"  {_spaced(item['raw'])}", style="dim"))
@@ -142,7 +167,10 @@ def _spaced(digits: str) -> str:
 
 def _tell_all(streams: list[bytes], protocol: str) -> list[list[Told]]:
     """What each of many streams says. Numbers of alike frames are decoded together."""
-    from protocols.dlt645.describe.recordings import cut, describe_streams  # numpy: only when a file is read
+    from protocols.dlt645.describe.recordings import (
+        cut,
+        describe_streams,
+    )  # numpy: only when a file is read
 
     if protocol not in (AUTO, *PROTOCOLS):
         return [tell(stream, protocol) for stream in streams]
@@ -159,13 +187,16 @@ def _tell_all(streams: list[bytes], protocol: str) -> list[list[Told]]:
 
 
 def _streams_of(path: Path) -> list[bytes]:
-    """Each line of a file of hexadecimal text, without what follows a #; bytes that are no text are one stream.
+    """Each line of a file of hexadecimal text, without what follows a #; bytes that are no text are
+    one stream.
 
-    A line of text that is no hexadecimal is a wrong use, told with its number: it could be the one that matters.
-    """
+    A line of text that is no hexadecimal is a wrong use, told with its number: it could be the one
+    that matters."""
     content = path.read_bytes()
     try:
-        text = content.decode("utf-16" if content[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
+        text = content.decode(
+            "utf-16" if content[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
+        )
     except UnicodeDecodeError:
         return [content]
     if not all(char.isprintable() or char.isspace() for char in text):

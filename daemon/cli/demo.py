@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from daemon.cli.output import as_json, console, fail, print_json, print_table
 from daemon.runtime import logs
@@ -22,16 +29,23 @@ AS_ROOT = (
 
 
 @click.command(short_help="Show the whole loop in about a minute.")
-@click.option("--serve", is_flag=True, help="Leave everything running afterwards, until Ctrl-C, to look around.")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Keep all files here (a new folder).")
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Leave everything running afterwards, until Ctrl-C, to look around.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep all files here (a new folder).",
+)
 @as_json
 def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
     """Show the whole loop in about a minute, on simulated meters and an embedded database.
 
-    Collects a month of 64 meters over two TCP lines and a serial one, cuts and mends a line, bills everybody, cuts one
-    customer, restores them after payment, and proves every balance against the simulators' own truth. Exit code 0
-    only if all of it held.
-    """
+    Collects a month of 64 meters over two TCP lines and a serial one, cuts and mends a line, bills
+    everybody, cuts one customer, restores them after payment, and proves every balance against the
+    simulators' own truth. Exit code 0 only if all of it held."""
     from daemon.demo.show import running_demo, stop_daemon, tell_the_story
 
     if folder is not None and folder.exists() and any(folder.iterdir()):
@@ -39,7 +53,8 @@ def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
     logs.configure(level="warning")
     if os.geteuid() == 0:
         click.echo(AS_ROOT, err=True)
-    # An end by a signal must end what was started too, also in the background of a shell, where SIGINT is ignored.
+    # An end by a signal must end what was started too, also in the background of a shell, where
+    # SIGINT is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
@@ -50,7 +65,13 @@ def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
         stop_daemon(running)
     checks = running.checks
     for check in checks if as_json else ():
-        print_json({"check": check.what, "holds": check.holds, "found": check.found})
+        print_json(
+            {
+                "check": check.what,
+                "holds": check.holds,
+                "found": check.found,
+            }
+        )
     if not as_json:
         rows = [("ok" if check.holds else "FAILED", check.what, check.found) for check in checks]
         print_table(("", "what had to hold", "found"), rows, title="meterd demo")

@@ -17,14 +17,21 @@ from storage import readings
 
 
 @click.command()
-@click.option("--days", type=click.IntRange(1, MEMORY_DAYS), help="How many midnights back.  [default: backfill_days]")
+@click.option(
+    "--days",
+    type=click.IntRange(1, MEMORY_DAYS),
+    help="How many midnights back.  [default: backfill_days]",
+)
 @click.option("--withheld", is_flag=True, help="Also values that were collected but not published.")
 @site_option
 @as_json
 def gaps(days: int | None, withheld: bool, site_path: Path, as_json: bool) -> None:
-    """Owed daily freezes without a value, as runs of days. Exit code 0 if there is none, 1 if there are gaps."""
+    """Owed daily freezes without a value, as runs of days. Exit code 0 if there is none, 1 if there
+    are gaps."""
 
-    async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[list[Any], list[Any]]:
+    async def ask(
+        connection: AsyncConnection[Any], site: LoadedSite
+    ) -> tuple[list[Any], list[Any]]:
         today = due_day(datetime.now(site.settings.site.zone))
         since = first_day(today, days or site.settings.collection.backfill_days)
         found = await readings.gaps(connection, since, today)
@@ -40,7 +47,14 @@ def gaps(days: int | None, withheld: bool, site_path: Path, as_json: bool) -> No
             print_table(
                 ("point", "meter", "line", "from", "to", "days"),
                 [
-                    (row["point_id"], row["address"], row["line"], row["first_day"], row["last_day"], row["days"])
+                    (
+                        row["point_id"],
+                        row["address"],
+                        row["line"],
+                        row["first_day"],
+                        row["last_day"],
+                        row["days"],
+                    )
                     for row in found
                 ],
             )

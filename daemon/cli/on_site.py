@@ -32,8 +32,11 @@ site_option = click.option(
 )
 
 
-def on_database(site_path: Path, ask: Callable[[AsyncConnection[Any], LoadedSite], Awaitable[T]]) -> T:
-    """Load the site, connect to its database and return what `ask` answers. The daemon may be running or not."""
+def on_database(
+    site_path: Path, ask: Callable[[AsyncConnection[Any], LoadedSite], Awaitable[T]]
+) -> T:
+    """Load the site, connect to its database and return what `ask` answers. The daemon may be
+    running or not."""
     logs.configure(level="warning")
     site = load_site(site_path)
     configured = site.settings.database.url.reveal() if site.settings.database.url else None
@@ -46,9 +49,12 @@ def on_database(site_path: Path, ask: Callable[[AsyncConnection[Any], LoadedSite
 
         async def connect_and_ask() -> T:
             async with await AsyncConnection.connect(database.url, autocommit=True) as connection:
-                # What is printed is the site's local time; a zone that the server does not know stays the server's.
+                # What is printed is the site's local time; a zone that the server does not know
+                # stays the server's.
                 with suppress(psycopg.errors.InvalidParameterValue):
-                    await connection.execute("SELECT set_config('TimeZone', %s, false)", (site.settings.site.zone.key,))
+                    await connection.execute(
+                        "SELECT set_config('TimeZone', %s, false)", (site.settings.site.zone.key,)
+                    )
                 return await ask(connection, site)
 
         return asyncio.run(connect_and_ask())

@@ -19,7 +19,12 @@ from protocols.errors import MeterdError
 
 OK, FAILED, USAGE, NOT_RUNNING, BAD_CONFIG = 0, 1, 2, 69, 78
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
+as_json = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON, one object per line.",
+)
 
 
 def console() -> Console:
@@ -33,12 +38,16 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_table(
-    head: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", whole: Collection[str] = ()
+    head: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str = "",
+    whole: Collection[str] = (),
 ) -> None:
     """A rich table on a terminal; in a pipe tab-separated lines with the head first.
 
-    Nothing is cut off: what is copied from a narrow screen must be all of it. `whole`: columns that stay on one line.
-    """
+    Nothing is cut off: what is copied from a narrow screen must be all of it. `whole`: columns that
+    stay on one line."""
     screen = console()
     if not screen.is_terminal:
         for row in [head, *rows]:

@@ -19,9 +19,9 @@ from daemon.field.serial_ports import SerialPort, holders, serial_ports, stable_
 @site_option
 @as_json
 def ports(site_path: Path, as_json: bool) -> None:
-    """List the serial ports of this machine by names that survive unplugging, what is plugged in there, which line of
-    the site uses each, and who has it open, as far as this user may see it. Works without a site too, and with one
-    that has mistakes."""
+    """List the serial ports of this machine by names that survive unplugging, what is plugged in
+    there, which line of the site uses each, and who has it open, as far as this user may see it.
+    Works without a site too, and with one that has mistakes."""
     lines = _serial_lines(site_path)
     there = serial_ports()
     known = {os.path.realpath(port.device) for port in there}
@@ -34,7 +34,11 @@ def ports(site_path: Path, as_json: bool) -> None:
             "name": port.name,
             "device": port.device,
             "what": port.what,
-            "lines": [name for name, device in lines if os.path.realpath(device) == os.path.realpath(port.device)],
+            "lines": [
+                name
+                for name, device in lines
+                if os.path.realpath(device) == os.path.realpath(port.device)
+            ],
             "open_by": holders(port.device),
         }
         for port in there
@@ -43,21 +47,32 @@ def ports(site_path: Path, as_json: bool) -> None:
         for told in found:
             print_json(told)
         return
-    rows = [[", ".join(cell) if isinstance(cell, list) else cell for cell in told.values()] for told in found]
-    print_table(("name", "device", "what", "lines", "open by"), [[cell or None for cell in row] for row in rows])
+    rows = [
+        [", ".join(cell) if isinstance(cell, list) else cell for cell in told.values()]
+        for told in found
+    ]
+    print_table(
+        ("name", "device", "what", "lines", "open by"),
+        [[cell or None for cell in row] for row in rows],
+    )
 
 
 def _serial_lines(site_path: Path) -> list[tuple[str, str]]:
-    """(name, port) of the site's serial lines. Who is still writing that file looks here for what to write into it:
-    only a file that was asked for and is not there is an error."""
+    """(name, port) of the site's serial lines. Who is still writing that file looks here for what
+    to write into it: only a file that was asked for and is not there is an error."""
     try:
-        return [(line.name, line.serial) for line in load_site(site_path).settings.line if line.serial]
+        return [
+            (line.name, line.serial) for line in load_site(site_path).settings.line if line.serial
+        ]
     except ConfigError:
         if site_path.is_file():
             click.echo(
                 f"warning: {site_path} cannot be read as a site (meterd check says why); the column lines is empty",
                 err=True,
             )
-        elif click.get_current_context().get_parameter_source("site_path") is not ParameterSource.DEFAULT:
+        elif (
+            click.get_current_context().get_parameter_source("site_path")
+            is not ParameterSource.DEFAULT
+        ):
             raise
     return []

@@ -32,18 +32,52 @@ def _register(ctx: click.Context, param: click.Parameter, text: str) -> int:
     except ValueError:
         register = -1
     if not 0 <= register <= 0xFFFF:
-        raise click.BadParameter(f"{text!r} is not a register from 0 to 65535, such as 72 or 0x0048 (counted from 0)")
+        raise click.BadParameter(
+            f"{text!r} is not a register from 0 to 65535, such as 72 or 0x0048 (counted from 0)"
+        )
     return register
 
 
 @click.command(short_help="Show what Modbus registers could mean.")
 @line_options(baud=9600, parity="N")
-@click.option("--protocol", type=click.Choice([*CODECS]), help="Default: modbus-rtu on --serial, modbus-tcp on --tcp.")
-@click.option("--unit", type=click.IntRange(0, 255), required=True, help="The meter's Modbus address.")
-@click.option("--address", "register", required=True, metavar="REGISTER", callback=_register, help="72 or 0x0048.")
-@click.option("--count", type=click.IntRange(1, MOST_REGISTERS), default=2, show_default=True)
-@click.option("--function", type=click.Choice(["3", "4"]), default="3", show_default=True, help="3 holding, 4 input.")
-@click.option("--best", "only_best", is_flag=True, help="Only the likeliest reading of each register.")
+@click.option(
+    "--protocol",
+    type=click.Choice([*CODECS]),
+    help="Default: modbus-rtu on --serial, modbus-tcp on --tcp.",
+)
+@click.option(
+    "--unit",
+    type=click.IntRange(0, 255),
+    required=True,
+    help="The meter's Modbus address.",
+)
+@click.option(
+    "--address",
+    "register",
+    required=True,
+    metavar="REGISTER",
+    callback=_register,
+    help="72 or 0x0048.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(1, MOST_REGISTERS),
+    default=2,
+    show_default=True,
+)
+@click.option(
+    "--function",
+    type=click.Choice(["3", "4"]),
+    default="3",
+    show_default=True,
+    help="3 holding, 4 input.",
+)
+@click.option(
+    "--best",
+    "only_best",
+    is_flag=True,
+    help="Only the likeliest reading of each register.",
+)
 @as_json
 def probe(
     tcp: tuple[str, int] | None,
@@ -61,11 +95,10 @@ def probe(
     only_best: bool,
     as_json: bool,
 ) -> None:
-    """Read COUNT registers and print them in every type, word order and scale; what is plausible is told, and the
-    likeliest readings that share no register are marked with a star.
+    """Read COUNT registers and print them in every type, word order and scale; what is plausible is
+    told, and the likeliest readings that share no register are marked with a star.
 
-    Registers are counted from 0: a manual that begins with 1, 30001 or 40001 says so much more.
-    """
+    Registers are counted from 0: a manual that begins with 1, 30001 or 40001 says so much more."""
     channel = channel_to(tcp, serial, baud, parity)
     codec = CODECS[protocol or ("modbus-tcp" if tcp else "modbus-rtu")]
     block = Block(int(function), register, count)
@@ -74,7 +107,11 @@ def probe(
         async with channel:
             timing = Timing(reply_timeout_s=timeout, retries=retries)
             conversation = Conversation(
-                channel, codec, line=channel.name, timing=timing, wire=wire_trace() if trace else None
+                channel,
+                codec,
+                line=channel.name,
+                timing=timing,
+                wire=wire_trace() if trace else None,
             )
             return await conversation.run(read_block(unit, block))
 
@@ -87,15 +124,38 @@ def probe(
     found = list(readings(register, registers))
     likeliest = best(found)
     if as_json:
-        _print_as_json(unit, block, registers, likeliest if only_best else found, likeliest)
+        _print_as_json(
+            unit,
+            block,
+            registers,
+            likeliest if only_best else found,
+            likeliest,
+        )
     else:
-        _print(unit, block, registers, likeliest if only_best else found, likeliest)
+        _print(
+            unit,
+            block,
+            registers,
+            likeliest if only_best else found,
+            likeliest,
+        )
 
 
 def _print_as_json(
-    unit: int, block: Block, registers: Sequence[int], found: list[Reading], likeliest: list[Reading]
+    unit: int,
+    block: Block,
+    registers: Sequence[int],
+    found: list[Reading],
+    likeliest: list[Reading],
 ) -> None:
-    print_json({"unit": unit, "function": block.function, "register": block.register, "registers": list(registers)})
+    print_json(
+        {
+            "unit": unit,
+            "function": block.function,
+            "register": block.register,
+            "registers": list(registers),
+        }
+    )
     for reading in found:
         print_json(
             {
@@ -104,7 +164,12 @@ def _print_as_json(
                 "order": reading.order,
                 "values": {str(scale): reading.number * scale for scale in SCALES},
                 "looks_like": [
-                    {"quantity": it.quantity, "value": it.value, "unit": it.unit, "scale": it.scale}
+                    {
+                        "quantity": it.quantity,
+                        "value": it.value,
+                        "unit": it.unit,
+                        "scale": it.scale,
+                    }
                     for it in reading.guesses
                 ],
                 "best": reading in likeliest,
@@ -112,7 +177,13 @@ def _print_as_json(
         )
 
 
-def _print(unit: int, block: Block, registers: Sequence[int], found: list[Reading], likeliest: list[Reading]) -> None:
+def _print(
+    unit: int,
+    block: Block,
+    registers: Sequence[int],
+    found: list[Reading],
+    likeliest: list[Reading],
+) -> None:
     words = " ".join(f"{register:04X}" for register in registers)
     title = f"unit {unit}, function {block.function}, from {block.register} ({block.register:04X}): {words}"
     screen = console()
@@ -126,7 +197,10 @@ def _print(unit: int, block: Block, registers: Sequence[int], found: list[Readin
         table.add_column(name, justify="right" if name.startswith("x ") else "left")
     for reading in found:
         is_best = reading in likeliest
-        table.add_row(*_row(reading, is_best), style="bold green" if is_best else "" if reading.guesses else "dim")
+        table.add_row(
+            *_row(reading, is_best),
+            style="bold green" if is_best else "" if reading.guesses else "dim",
+        )
     screen.print(table)
 
 

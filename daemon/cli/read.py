@@ -31,8 +31,8 @@ MODBUS: Final = ("modbus-rtu", "modbus-tcp")
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """How a version of DL/T 645 is spoken. `quantities`: the identifiers to try in turn: a meter that knows no block is
-    asked for the single value."""
+    """How a version of DL/T 645 is spoken. `quantities`: the identifiers to try in turn: a meter
+    that knows no block is asked for the single value."""
 
     codec: Codec[Frame]
     read: Callable[[str, str], Exchange[Frame, bytes]]
@@ -77,7 +77,8 @@ LANGUAGES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be asked. `meter` is 12 digits or `any`; without identifiers it is the quantity that counts."""
+    """What is to be asked. `meter` is 12 digits or `any`; without identifiers it is the quantity
+    that counts."""
 
     protocol: str
     meter: str
@@ -89,7 +90,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the meter said. `clock` is its wall clock and `ahead_s` its distance to ours, None where it told none."""
+    """What the meter said. `clock` is its wall clock and `ahead_s` its distance to ours, None where
+    it told none."""
 
     meter: str
     values: list[tuple[str, Value]]
@@ -103,11 +105,15 @@ def _address(ctx: click.Context, param: click.Parameter, text: str | None) -> st
     if not re.fullmatch("[0-9]{1,12}", text):
         raise click.BadParameter(f"{text!r} is not the 12 digits on the meter's label, nor {ANY!r}")
     if len(text) < 12:
-        raise click.BadParameter(f"{text!r} has {len(text)} digits, not 12; filled up with zeros it is {text:0>12}")
+        raise click.BadParameter(
+            f"{text!r} has {len(text)} digits, not 12; filled up with zeros it is {text:0>12}"
+        )
     return text
 
 
-def _identifiers(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+def _identifiers(
+    ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
+) -> tuple[str, ...]:
     for text in texts:
         if not re.fullmatch("[0-9A-Fa-f]{8}|[0-9A-Fa-f]{4}", text):
             raise click.BadParameter(
@@ -118,14 +124,37 @@ def _identifiers(ctx: click.Context, param: click.Parameter, texts: tuple[str, .
 
 @click.command()
 @line_options(baud=2400, parity="E")
-@click.option("--meter", metavar="ADDRESS|any", callback=_address, help="12 digits, or any: ask for it.")
-@click.option("--protocol", type=click.Choice([*LANGUAGES, *MODBUS]), default=DLT645, show_default=True)
-@click.option("--unit", type=click.IntRange(0, 255), help="Modbus: the meter's address.")
-@click.option("--profile", metavar="NAME|FILE", help="Modbus: the register profile (docs/modbus.md).")
 @click.option(
-    "--identifier", "identifiers", multiple=True, metavar="DI", callback=_identifiers, help="Such as 00010000."
+    "--meter",
+    metavar="ADDRESS|any",
+    callback=_address,
+    help="12 digits, or any: ask for it.",
 )
-@click.option("--quantity", "quantities", multiple=True, metavar="NAME", help="Default: energy.")
+@click.option(
+    "--protocol",
+    type=click.Choice([*LANGUAGES, *MODBUS]),
+    default=DLT645,
+    show_default=True,
+)
+@click.option("--unit", type=click.IntRange(0, 255), help="Modbus: the meter's address.")
+@click.option(
+    "--profile", metavar="NAME|FILE", help="Modbus: the register profile (docs/modbus.md)."
+)
+@click.option(
+    "--identifier",
+    "identifiers",
+    multiple=True,
+    metavar="DI",
+    callback=_identifiers,
+    help="Such as 00010000.",
+)
+@click.option(
+    "--quantity",
+    "quantities",
+    multiple=True,
+    metavar="NAME",
+    help="Default: energy.",
+)
 @as_json
 def read(
     tcp: tuple[str, int] | None,
@@ -145,21 +174,32 @@ def read(
 ) -> None:
     """Read one meter over a given line. Needs no daemon and no database.
 
-    DL/T 645: --meter, and --identifier or one --quantity: energy, voltage, current, power, status, clock or, in 2007,
-    freeze.
-    The time behind a value is the meter's own clock. With --meter any there may be only one meter on the line.
+    DL/T 645: --meter, and --identifier or one --quantity: energy, voltage, current, power, status,
+    clock or, in 2007, freeze. The time behind a value is the meter's own clock. With --meter any
+    there may be only one meter on the line.
 
-    Modbus: --unit, --profile, and any number of --quantity as the profile names them, or energy, voltage, current,
-    power, relay.
-    """
+    Modbus: --unit, --profile, and any number of --quantity as the profile names them, or energy,
+    voltage, current, power, relay."""
     channel = channel_to(tcp, serial, baud, parity)
     timing = Timing(reply_timeout_s=timeout, retries=retries)
     if protocol in MODBUS:
         if unit is None or profile is None or meter or identifiers:
-            raise click.UsageError("a Modbus meter needs --unit and --profile, and neither --meter nor --identifier")
-        from daemon.cli.read_modbus import ModbusQuestion, read_modbus  # pymodbus: only when it is needed
+            raise click.UsageError(
+                "a Modbus meter needs --unit and --profile, and neither --meter nor --identifier"
+            )
+        from daemon.cli.read_modbus import (
+            ModbusQuestion,
+            read_modbus,
+        )  # pymodbus: only when it is needed
 
-        question = ModbusQuestion(protocol, unit, profile, quantities or ("energy",), timing, trace)
+        question = ModbusQuestion(
+            protocol,
+            unit,
+            profile,
+            quantities or ("energy",),
+            timing,
+            trace,
+        )
         read_modbus(channel, question, as_json=as_json)
         return
     if meter is None or unit is not None or profile is not None:
@@ -171,8 +211,17 @@ def read(
     if len(quantities) > 1 or (quantities and quantities[0] not in known):
         raise click.UsageError(f"--quantity is one of {', '.join(known)}")
     if any(len(identifier) != language.digits for identifier in identifiers):
-        raise click.UsageError(f"identifiers of {protocol} have {language.digits} hexadecimal digits")
-    asked = Question(protocol, meter, identifiers, quantities[0] if quantities else "energy", timing, trace)
+        raise click.UsageError(
+            f"identifiers of {protocol} have {language.digits} hexadecimal digits"
+        )
+    asked = Question(
+        protocol,
+        meter,
+        identifiers,
+        quantities[0] if quantities else "energy",
+        timing,
+        trace,
+    )
     try:
         answers = asyncio.run(_ask(channel, asked))
     except NoReply as error:
@@ -195,7 +244,11 @@ async def _ask(channel: StreamChannel, question: Question) -> Answers:
             timing=question.timing,
             wire=wire_trace() if question.trace else None,
         )
-        meter = await conversation.run(language.read_address()) if question.meter == ANY else question.meter
+        meter = (
+            await conversation.run(language.read_address())
+            if question.meter == ANY
+            else question.meter
+        )
         values = await _values(conversation, meter, question)
         try:
             clock = await conversation.run(language.read_clock(meter), retries=0)
@@ -207,7 +260,9 @@ async def _ask(channel: StreamChannel, question: Question) -> Answers:
         return Answers(meter, values, clock, round((clock - here).total_seconds()))
 
 
-async def _values(conversation: Conversation[Frame], meter: str, question: Question) -> list[tuple[str, Value]]:
+async def _values(
+    conversation: Conversation[Frame], meter: str, question: Question
+) -> list[tuple[str, Value]]:
     """Each value with the identifier it was asked by."""
     language = LANGUAGES[question.protocol]
     if question.identifiers:
@@ -239,7 +294,11 @@ async def _newest_freeze(conversation: Conversation[Frame], meter: str) -> list[
         raise fail(f"meter {meter} has no daily freeze yet")
     frozen_at = Value("frozen_at", freeze.frozen_at.isoformat(" ", "minutes"), "")
     registers = [
-        Value(f"tariff_{number}" if number else "total", None if energy is None else str(energy), "kWh")
+        Value(
+            f"tariff_{number}" if number else "total",
+            None if energy is None else str(energy),
+            "kWh",
+        )
         for number, energy in enumerate(freeze.registers)
     ]
     return [("05060001", frozen_at), *(("05060101", register) for register in registers)]
@@ -250,8 +309,19 @@ def _print_as_json(answers: Answers) -> None:
     if not answers.values:
         print_json({"meter": answers.meter, **about_clock})
     for identifier, value in answers.values:
-        told = {"name": value.name, "value": value.value, "unit": value.unit}
-        print_json({"meter": answers.meter, "identifier": identifier, **told, **about_clock})
+        told = {
+            "name": value.name,
+            "value": value.value,
+            "unit": value.unit,
+        }
+        print_json(
+            {
+                "meter": answers.meter,
+                "identifier": identifier,
+                **told,
+                **about_clock,
+            }
+        )
 
 
 def _print(answers: Answers) -> None:
@@ -260,7 +330,9 @@ def _print(answers: Answers) -> None:
         click.echo(f"meter {answers.meter}{at}, {_ahead(answers.ahead_s or 0)} this machine")
     elif len(answers.values) == 1:
         value = answers.values[0][1]
-        click.echo(f"{'no data' if value.value is None else f'{value.value} {value.unit}'.rstrip()}{at}")
+        click.echo(
+            f"{'no data' if value.value is None else f'{value.value} {value.unit}'.rstrip()}{at}"
+        )
     else:
         print_table(
             ["name", "value", "unit"],

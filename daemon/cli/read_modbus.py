@@ -63,7 +63,8 @@ def read_modbus(channel: StreamChannel, question: ModbusQuestion, *, as_json: bo
 
 
 async def _ask(channel: StreamChannel, question: ModbusQuestion) -> list[Row]:
-    """What the meter says. UsageError for a name that the profile does not have; ConfigError for its mistakes."""
+    """What the meter says. UsageError for a name that the profile does not have; ConfigError for
+    its mistakes."""
     profile = load_profile(question.profile)
     quantities = _quantities(profile, [name for name in question.names if name != RELAY])
     async with channel:
@@ -74,8 +75,16 @@ async def _ask(channel: StreamChannel, question: ModbusQuestion) -> list[Row]:
             timing=question.timing,
             wire=wire_trace() if question.trace else None,
         )
-        found = await conversation.run(read_quantities(question.unit, profile, quantities)) if quantities else {}
-        is_open = await conversation.run(read_relay(question.unit, profile)) if RELAY in question.names else None
+        found = (
+            await conversation.run(read_quantities(question.unit, profile, quantities))
+            if quantities
+            else {}
+        )
+        is_open = (
+            await conversation.run(read_relay(question.unit, profile))
+            if RELAY in question.names
+            else None
+        )
     rows: list[Row] = [(quantity.label, value, quantity.unit) for quantity, value in found.items()]
     if is_open is not None:
         rows.append((RELAY, "open" if is_open else "closed", ""))
@@ -86,12 +95,23 @@ def _print(question: ModbusQuestion, rows: list[Row], *, as_json: bool) -> None:
     """One value as a line, several as a table."""
     if as_json:
         for name, value, unit in rows:
-            print_json({"meter": str(question.unit), "name": name, "value": value, "unit": unit})
+            print_json(
+                {
+                    "meter": str(question.unit),
+                    "name": name,
+                    "value": value,
+                    "unit": unit,
+                }
+            )
     elif len(rows) == 1:
         ((_, value, unit),) = rows
         click.echo("no data" if value is None else f"{value} {unit}".rstrip())
     else:
-        print_table(["name", "value", "unit"], rows, title=f"unit {question.unit}, profile {question.profile}")
+        print_table(
+            ["name", "value", "unit"],
+            rows,
+            title=f"unit {question.unit}, profile {question.profile}",
+        )
 
 
 def _quantities(profile: Profile, names: Iterable[str]) -> list[Quantity]:
@@ -99,7 +119,11 @@ def _quantities(profile: Profile, names: Iterable[str]) -> list[Quantity]:
     chosen: dict[Quantity, None] = {}
     for name in names:
         begin = GROUPS.get(name)
-        meant = [name] if name in known else [label for label in known if begin and label.startswith(begin)]
+        meant = (
+            [name]
+            if name in known
+            else [label for label in known if begin and label.startswith(begin)]
+        )
         if not meant:
             raise click.UsageError(
                 f"--quantity {name}: profile {profile.name} has {', '.join([*GROUPS, *known])}"

@@ -11,17 +11,20 @@ from daemon.cli.on_site import site_option
 from daemon.cli.output import BAD_CONFIG, as_json, fail, print_json
 from daemon.cli.running import daemon_asked, print_difference
 
-REFUSED = "Nothing was changed; the daemon runs on with what it had. Mend the files and reload again."
+REFUSED = (
+    "Nothing was changed; the daemon runs on with what it had. Mend the files and reload again."
+)
 
 
 @click.command(short_help="Let the running daemon read its configuration again.")
 @site_option
 @as_json
 def reload(site_path: Path, as_json: bool) -> None:
-    """Let the running daemon read its configuration again. Only lines that changed are stopped and started.
+    """Let the running daemon read its configuration again. Only lines that changed are stopped and
+    started.
 
-    A file with mistakes, or one that contradicts what was billed, changes nothing. SIGHUP does the same.
-    """
+    A file with mistakes, or one that contradicts what was billed, changes nothing. SIGHUP does the
+    same."""
     request = {"do": "reload", "path": str(site_path.absolute())}
     try:
         with daemon_asked(site_path, request, refused=REFUSED) as answers:

@@ -20,11 +20,13 @@ CODES = {"ConfigError": BAD_CONFIG, "NoMidnightYet": USAGE}
 
 
 @contextmanager
-def daemon_asked(site_path: Path, request: Mapping[str, Any], refused: str = "") -> Iterator[Answers]:
+def daemon_asked(
+    site_path: Path, request: Mapping[str, Any], refused: str = ""
+) -> Iterator[Answers]:
     """The daemon's answers, as they come. Whoever leaves early takes back what was asked.
 
-    `refused`: what to say besides when it does not do it, but not when nobody knows how far it came.
-    """
+    `refused`: what to say besides when it does not do it, but not when nobody knows how far it
+    came."""
     with closing(ask(_data_directory(site_path), request)) as answers:
         try:
             yield answers

@@ -30,7 +30,8 @@ PARITIES: Final = ("E", "N")
 LINE_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What meterd.toml takes for one."""
 ROW: Final = ("address", "line", "point", "installed_on", "protocol")
-"""Columns of meters.csv; the point gets the meter's address for a name until somebody knows a better one."""
+"""Columns of meters.csv; the point gets the meter's address for a name until somebody knows a
+better one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,34 @@ class Result:
 
 
 @click.command(short_help="Find the meters of a line.")
-@click.option("--tcp", metavar="HOST:PORT", callback=host_and_port, help="A converter or gateway.")
+@click.option(
+    "--tcp",
+    metavar="HOST:PORT",
+    callback=host_and_port,
+    help="A converter or gateway.",
+)
 @click.option("--serial", metavar="DEVICE", help="A serial port, such as /dev/ttyUSB0.")
-@click.option("--baud", "bauds", type=BAUD, multiple=True, help="Default: 2400 and the usual ones.")
-@click.option("--parity", "parities", type=click.Choice(["E", "O", "N"]), multiple=True, help="Default: E, then N.")
-@click.option("--line", "name", default="line-1", show_default=True, help="The line's name in the rows.")
+@click.option(
+    "--baud",
+    "bauds",
+    type=BAUD,
+    multiple=True,
+    help="Default: 2400 and the usual ones.",
+)
+@click.option(
+    "--parity",
+    "parities",
+    type=click.Choice(["E", "O", "N"]),
+    multiple=True,
+    help="Default: E, then N.",
+)
+@click.option(
+    "--line",
+    "name",
+    default="line-1",
+    show_default=True,
+    help="The line's name in the rows.",
+)
 @click.option(
     "--timeout",
     type=Seconds(0.02),
@@ -83,7 +107,13 @@ class Result:
     show_default=True,
     help="Seconds in which a meter may begin to answer, besides the time on the wire.",
 )
-@click.option("--tries", type=click.IntRange(1, 5), default=1, show_default=True, help="For each silent address.")
+@click.option(
+    "--tries",
+    type=click.IntRange(1, 5),
+    default=1,
+    show_default=True,
+    help="For each silent address.",
+)
 @click.option("--trace", is_flag=True, help="Show the bytes of the line on standard error.")
 @as_json
 def scan(
@@ -99,11 +129,13 @@ def scan(
 ) -> None:
     """Find the DL/T 645 meters of a line and print rows for meters.csv.
 
-    Asks by abbreviated addresses: a hundred short questions for every two digits in which meters differ, and on a
-    serial port at each speed and parity in turn. Only reads. Nothing else may talk on the line meanwhile.
-    """
+    Asks by abbreviated addresses: a hundred short questions for every two digits in which meters
+    differ, and on a serial port at each speed and parity in turn. Only reads. Nothing else may talk
+    on the line meanwhile."""
     if not re.fullmatch(LINE_NAME, name):
-        raise click.UsageError(f"--line {name!r} is no name of a line: letters, digits, dots, dashes")
+        raise click.UsageError(
+            f"--line {name!r} is no name of a line: letters, digits, dots, dashes"
+        )
     speeds = [Speed(baud, parity) for baud in bauds or BAUDS for parity in parities or PARITIES]
     if not serial:
         if bauds or parities:
@@ -113,11 +145,24 @@ def scan(
     try:
         with _progress() as show:
             for speed in speeds:
-                channel = channel_to(tcp, serial, speed.baud or BAUDS[0], speed.parity or PARITIES[0])
-                on_the_wire = QUESTION * BITS_PER_CHARACTER / (speed.baud or BAUDS[0]) if serial else 0.0
+                channel = channel_to(
+                    tcp, serial, speed.baud or BAUDS[0], speed.parity or PARITIES[0]
+                )
+                on_the_wire = (
+                    QUESTION * BITS_PER_CHARACTER / (speed.baud or BAUDS[0]) if serial else 0.0
+                )
                 quiet_s = max(0.05, timeout / 4)
                 patience = Patience(timeout + on_the_wire, quiet_s, tries)
-                asyncio.run(_scan(channel, patience, speed, show, result, trace=trace))
+                asyncio.run(
+                    _scan(
+                        channel,
+                        patience,
+                        speed,
+                        show,
+                        result,
+                        trace=trace,
+                    )
+                )
     except (LineDown, KeyboardInterrupt) as error:
         _print(result, name, as_json)
         if isinstance(error, LineDown):
@@ -125,16 +170,29 @@ def scan(
         raise
     _print(result, name, as_json)
     if not result.meters:
-        raise fail(f"no meter answered {result.questions} questions: check the wires (A and B swapped?) and the power")
+        raise fail(
+            f"no meter answered {result.questions} questions: check the wires (A and B swapped?) and the power"
+        )
 
 
 async def _scan(
-    channel: StreamChannel, patience: Patience, speed: Speed, show: _Show, result: Result, *, trace: bool
+    channel: StreamChannel,
+    patience: Patience,
+    speed: Speed,
+    show: _Show,
+    result: Result,
+    *,
+    trace: bool,
 ) -> None:
     """One speed."""
     asked, to_ask = 0, 1
     async with channel:
-        async for step in scan_line(channel, patience, line=channel.name, wire=wire_trace() if trace else None):
+        async for step in scan_line(
+            channel,
+            patience,
+            line=channel.name,
+            wire=wire_trace() if trace else None,
+        ):
             if step.heard is Heard.NOISE:
                 result.unclear.append(Found(step, speed))
                 continue
@@ -144,7 +202,9 @@ async def _scan(
                 to_ask += 100
             elif step.heard is Heard.COLLISION:
                 result.unclear.append(Found(step, speed))
-            elif step.address is not None and step.address not in [it.step.address for it in result.meters]:
+            elif step.address is not None and step.address not in [
+                it.step.address for it in result.meters
+            ]:
                 result.meters.append(Found(step, speed))
             show(f"{speed} {step.pattern}".strip(), asked, max(to_ask, asked), len(result.meters))
 
@@ -156,9 +216,21 @@ class _Show:
         self._progress = progress
         self._task = progress.add_task("", meters=0) if progress else None
 
-    def __call__(self, where: str, asked: int, to_ask: int, meters: int) -> None:
+    def __call__(
+        self,
+        where: str,
+        asked: int,
+        to_ask: int,
+        meters: int,
+    ) -> None:
         if self._progress and self._task is not None:
-            self._progress.update(self._task, description=where, completed=asked, total=to_ask, meters=meters)
+            self._progress.update(
+                self._task,
+                description=where,
+                completed=asked,
+                total=to_ask,
+                meters=meters,
+            )
 
 
 @contextmanager
@@ -187,9 +259,21 @@ def _print(result: Result, name: str, as_json: bool) -> None:
         click.echo(",".join(ROW))
     for it in result.meters:
         address = it.step.address or ""
-        row = dict(zip(ROW, (address, name, address, date.today().isoformat(), it.step.protocol), strict=True))  # noqa: DTZ011
+        row = dict(
+            zip(
+                ROW,
+                (address, name, address, date.today().isoformat(), it.step.protocol),  # noqa: DTZ011
+                strict=True,
+            )
+        )
         if as_json:
-            print_json({**row, "baud": it.speed.baud, "parity": it.speed.parity})
+            print_json(
+                {
+                    **row,
+                    "baud": it.speed.baud,
+                    "parity": it.speed.parity,
+                }
+            )
         else:
             click.echo(",".join(row.values()))
     speeds = sorted({str(it.speed) for it in result.meters if it.speed.baud})

@@ -21,15 +21,33 @@ from simulators.bench.scenario import Scenario, load_scenario, site_clock
 
 def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(files("simulators.scenarios").joinpath("bench.toml").read_text(encoding="utf-8"), nl=False)
+        click.echo(
+            files("simulators.scenarios").joinpath("bench.toml").read_text(encoding="utf-8"),
+            nl=False,
+        )
         context.exit()
 
 
 @click.command(short_help="Run simulated meters for a test bench.")
 @click.argument("scenario", type=click.Path(path_type=Path))
-@click.option("--check", "only_check", is_flag=True, help="Say what is wrong or what is in it; no more.")
-@click.option("--truth", "only_truth", is_flag=True, help="Print the daily registers that each meter froze; no more.")
-@click.option("--control-port", type=click.IntRange(0, 65535), default=0, help="On 127.0.0.1; 0 = a free one.")
+@click.option(
+    "--check",
+    "only_check",
+    is_flag=True,
+    help="Say what is wrong or what is in it; no more.",
+)
+@click.option(
+    "--truth",
+    "only_truth",
+    is_flag=True,
+    help="Print the daily registers that each meter froze; no more.",
+)
+@click.option(
+    "--control-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="On 127.0.0.1; 0 = a free one.",
+)
 @click.option(
     "--example",
     is_flag=True,
@@ -39,12 +57,18 @@ def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> 
     help="Print a scenario to begin with; no more.",
 )
 @as_json
-def simulate(scenario: Path, only_check: bool, only_truth: bool, control_port: int, as_json: bool) -> None:
-    """Run the meters of SCENARIO (a TOML file) on TCP ports and pseudo-terminals until SIGINT or SIGTERM.
+def simulate(
+    scenario: Path,
+    only_check: bool,
+    only_truth: bool,
+    control_port: int,
+    as_json: bool,
+) -> None:
+    """Run the meters of SCENARIO (a TOML file) on TCP ports and pseudo-terminals until SIGINT or
+    SIGTERM.
 
-    A scenario with mistakes is refused with all of them, exit code 78. The control port takes JSON lines that cut and
-    mend lines and tell what is true (docs/simulators.md).
-    """
+    A scenario with mistakes is refused with all of them, exit code 78. The control port takes JSON
+    lines that cut and mend lines and tell what is true (docs/simulators.md)."""
     try:
         loaded = load_scenario(scenario, load_profile)
     except ScenarioError as error:
@@ -66,7 +90,14 @@ def _print_summary(scenario: Scenario, *, as_json: bool) -> None:
     for fleet in scenario.fleets:
         counts[fleet.line] += fleet.count
     if as_json:
-        print_json({"ok": True, "zone": str(scenario.zone), "meters": scenario.meter_count, "lines": counts})
+        print_json(
+            {
+                "ok": True,
+                "zone": str(scenario.zone),
+                "meters": scenario.meter_count,
+                "lines": counts,
+            }
+        )
     else:
         print_table(("line", "meters"), counts.items())
 
@@ -75,7 +106,13 @@ def _print_truth(scenario: Scenario) -> None:
     now = site_clock(scenario.zone)
     for name, bus in scenario.build(now).items():
         for meter in bus.meters.values():
-            print_json({"line": name, "address": meter.address, "freezes": frozen_registers(meter, now())})
+            print_json(
+                {
+                    "line": name,
+                    "address": meter.address,
+                    "freezes": frozen_registers(meter, now()),
+                }
+            )
 
 
 async def _serve(scenario: Scenario, control_port: int, *, as_json: bool) -> None:
@@ -100,7 +137,12 @@ async def _serve(scenario: Scenario, control_port: int, *, as_json: bool) -> Non
 
 
 def _mistake(mistake: Mistake) -> dict[str, Any]:
-    return {"file": mistake.file, "line": mistake.line, "where": mistake.where, "message": mistake.message}
+    return {
+        "file": mistake.file,
+        "line": mistake.line,
+        "where": mistake.where,
+        "message": mistake.message,
+    }
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

@@ -27,13 +27,21 @@ def supply() -> None:
 def show(account: str | None, point: str | None, site_path: Path, as_json: bool) -> None:
     """Supply state, observed relay, last command and the guard's last word of each point."""
 
-    async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[list[Any], list[Any]]:
+    async def ask(
+        connection: AsyncConnection[Any], site: LoadedSite
+    ) -> tuple[list[Any], list[Any]]:
         points = await storage.supply(connection, account=account, point=point)
         return points, await storage.command_history(connection, point) if point else []
 
     points, history = on_database(site_path, ask)
     if not points:
-        raise fail(f"no point {point}" if point else f"account {account} has no points" if account else "no points")
+        raise fail(
+            f"no point {point}"
+            if point
+            else f"account {account} has no points"
+            if account
+            else "no points"
+        )
     if as_json:
         for row in points:
             print_json(row)
@@ -44,7 +52,13 @@ def show(account: str | None, point: str | None, site_path: Path, as_json: bool)
         ("point", "account", "meter", "supply", "relay", "last command", "guard"),
         [
             (
-                *(row["point_id"], row["account_id"], row["address"], row["supply_state"], row["relay_observed"]),
+                *(
+                    row["point_id"],
+                    row["account_id"],
+                    row["address"],
+                    row["supply_state"],
+                    row["relay_observed"],
+                ),
                 f"{row['action']} {row['command_state']}" if row["action"] else None,
                 " ".join([row["decision"], *row["reasons"]]) if row["decision"] else None,
             )
@@ -54,6 +68,9 @@ def show(account: str | None, point: str | None, site_path: Path, as_json: bool)
     if history:
         print_table(
             ("when", "action", "state", "cause", "detail"),
-            [(row["at"], row["action"], row["state"], row["cause"], row["detail"]) for row in history],
+            [
+                (row["at"], row["action"], row["state"], row["cause"], row["detail"])
+                for row in history
+            ],
             title="commands",
         )

@@ -38,7 +38,12 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     who = (row["listener"], row["line"], row["terminal"] or None, row["state"], row.get("address"))
     match row["state"]:
         case "connected":
-            return *who, _ago(row["connected_s"]), _ago(row["silent_s"]), f"{row['heartbeats']} heartbeats"
+            return (
+                *who,
+                _ago(row["connected_s"]),
+                _ago(row["silent_s"]),
+                f"{row['heartbeats']} heartbeats",
+            )
         case "unknown":
             return *who, row["first_seen"], row["last_seen"], f"{row['times']} calls, {row['why']}"
     return *who, None, None, None

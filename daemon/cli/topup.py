@@ -30,7 +30,11 @@ class Yuan(click.ParamType[int]):
         except ArithmeticError:
             self.fail(f"{value} is no amount in yuan", param, ctx)
         if not fen.is_finite() or fen != int(fen) or not 0 < fen <= MOST_FEN:
-            self.fail(f"{value} yuan is not a whole number of fen between 0.01 and {MOST_FEN // 100}", param, ctx)
+            self.fail(
+                f"{value} yuan is not a whole number of fen between 0.01 and {MOST_FEN // 100}",
+                param,
+                ctx,
+            )
         return int(fen)
 
 
@@ -42,10 +46,22 @@ class Yuan(click.ParamType[int]):
     required=True,
     help="The payment's number at its channel. The same payment again, with the same key, moves nothing.",
 )
-@click.option("--channel", default="counter", show_default=True, help="Where it was paid (counter, bank, wallet, ...).")
+@click.option(
+    "--channel",
+    default="counter",
+    show_default=True,
+    help="Where it was paid (counter, bank, wallet, ...).",
+)
 @site_option
 @as_json
-def topup(account: str, amount: int, key: str, channel: str, site_path: Path, as_json: bool) -> None:
+def topup(
+    account: str,
+    amount: int,
+    key: str,
+    channel: str,
+    site_path: Path,
+    as_json: bool,
+) -> None:
     """Post a payment to ACCOUNT; if it suffices, the supply is restored."""
     for name, value in (("key", key), ("channel", channel)):
         if not value or ":" in value or not value.isprintable():
@@ -53,7 +69,14 @@ def topup(account: str, amount: int, key: str, channel: str, site_path: Path, as
 
     async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[TopUp | None, str]:
         now = datetime.now(UTC)
-        done = await top_up(connection, account, amount, channel=channel, reference=key, now=now)
+        done = await top_up(
+            connection,
+            account,
+            amount,
+            channel=channel,
+            reference=key,
+            now=now,
+        )
         return done, site.settings.control.mode
 
     done, mode = on_database(site_path, ask)
@@ -70,7 +93,9 @@ def topup(account: str, amount: int, key: str, channel: str, site_path: Path, as
             }
         )
         return
-    click.echo(f"{done.outcome.value}: balance {yuan(done.balance_fen)} yuan, credit {done.credit_state}")
+    click.echo(
+        f"{done.outcome.value}: balance {yuan(done.balance_fen)} yuan, credit {done.credit_state}"
+    )
     if done.commands and mode == "shadow":
         click.echo("the site is in shadow mode, nothing is sent: restore the supply by hand")
     elif done.commands:

@@ -19,17 +19,29 @@ from daemon.cli.running import daemon_asked
 
 @click.command(short_help="Show the live frames of a line, decoded.")
 @click.argument("line")
-@click.option("--seconds", metavar="N", type=click.FloatRange(min=0, min_open=True), help="End after so long.")
+@click.option(
+    "--seconds",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End after so long.",
+)
 @site_option
 @as_json
 def trace(line: str, seconds: float | None, site_path: Path, as_json: bool) -> None:
-    """Show what goes over a line of the running daemon, decoded, until Ctrl-C. The line works on undisturbed.
+    """Show what goes over a line of the running daemon, decoded, until Ctrl-C. The line works on
+    undisturbed.
 
-    A frame with a password is shown only by its length.
-    """
+    A frame with a password is shown only by its length."""
     with (
         suppress(KeyboardInterrupt),
-        daemon_asked(site_path, {"do": "trace", "line": line, "seconds": seconds}) as answers,
+        daemon_asked(
+            site_path,
+            {
+                "do": "trace",
+                "line": line,
+                "seconds": seconds,
+            },
+        ) as answers,
     ):
         _tell_why_quiet(next(answers))
         for told in _frames(answers):
@@ -43,21 +55,28 @@ def _tell_why_quiet(line: Mapping[str, Any]) -> None:
     """Frames may come seldom or never: whoever waits for them knows why."""
     name = line["line"]
     if line["up"]:
-        quiet = f"is up; an idle line is quiet: meterd collect --line {name} --what clock makes it talk"
+        quiet = (
+            f"is up; an idle line is quiet: meterd collect --line {name} --what clock makes it talk"
+        )
     else:
         quiet = f"is down: {line['reason']}"
     click.echo(f"{name} {quiet}", err=True)
 
 
 def _frames(pieces: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Pieces put together to whole frames: `at` of their first piece, `direction`, `bytes`, and `frames` in words."""
+    """Pieces put together to whole frames: `at` of their first piece, `direction`, `bytes`, and
+    `frames` in words."""
     begun: dict[str, Any] | None = None
     for piece in pieces:
         if "bytes" not in piece:
             if "dropped" in piece:
                 yield piece
             continue
-        if begun is not None and begun["direction"] == piece["direction"] and "(" not in piece["bytes"]:
+        if (
+            begun is not None
+            and begun["direction"] == piece["direction"]
+            and "(" not in piece["bytes"]
+        ):
             begun["bytes"] += " " + piece["bytes"]
         else:
             if begun is not None:
@@ -79,9 +98,13 @@ def _told(piece: dict[str, Any]) -> dict[str, Any]:
 def _show(told: dict[str, Any]) -> None:
     screen = console()
     if "dropped" in told:
-        screen.print(Text(f"{told['dropped']} pieces were dropped: this was read too slowly", style="yellow"))
+        screen.print(
+            Text(f"{told['dropped']} pieces were dropped: this was read too slowly", style="yellow")
+        )
         return
     arrow = "->" if told["direction"] == "tx" else "<-"
-    screen.print(Text(f"{told['at'][11:23]} {arrow} {told['bytes'] if not told['frames'] else ''}".rstrip()))
+    screen.print(
+        Text(f"{told['at'][11:23]} {arrow} {told['bytes'] if not told['frames'] else ''}".rstrip())
+    )
     for frame in told["frames"]:
         show(frame)

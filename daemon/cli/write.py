@@ -41,9 +41,23 @@ GOES_ON: Final = timedelta(seconds=5)
 
 @click.command(short_help="Set a parameter of a meter.")
 @line_options(baud=2400, parity="E")
-@click.option("--meter", required=True, metavar="ADDRESS", help="The 12 digits on the meter.")
-@click.option("--identifier", required=True, metavar="DI", help="8 digits, such as 04001001; 4 for a 1997 meter.")
-@click.option("--value", required=True, help="As `meterd read` shows it, several parted by commas; or hex:BYTES.")
+@click.option(
+    "--meter",
+    required=True,
+    metavar="ADDRESS",
+    help="The 12 digits on the meter.",
+)
+@click.option(
+    "--identifier",
+    required=True,
+    metavar="DI",
+    help="8 digits, such as 04001001; 4 for a 1997 meter.",
+)
+@click.option(
+    "--value",
+    required=True,
+    help="As `meterd read` shows it, several parted by commas; or hex:BYTES.",
+)
 @authority_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
@@ -65,37 +79,64 @@ def write(
 ) -> None:
     """Write one parameter of a DL/T 645 meter and read it back.
 
-    The password comes from METERD_METER_PASSWORD or is asked for. A write is sent once: a meter counts wrong passwords.
-    """
+    The password comes from METERD_METER_PASSWORD or is asked for. A write is sent once: a meter
+    counts wrong passwords."""
     channel = channel_to(tcp, serial, baud, parity)
     identifier = identifier.upper()
     try:
         one_meter(meter)
         data = _value(identifier, value)
         authority = authority_of(level, operator)
-        next(_write_exchange(meter, identifier, data, authority))  # what cannot be sent is told before the line opens
+        next(
+            _write_exchange(meter, identifier, data, authority)
+        )  # what cannot be sent is told before the line opens
     except FrameError as error:
         raise click.UsageError(str(error)) from None
     if not yes:
         click.confirm(f"Write {value} to {identifier} of meter {meter}?", abort=True, err=True)
     timing = Timing(reply_timeout_s=timeout, retries=retries)
     try:
-        before, after = asyncio.run(_write(channel, timing, meter, identifier, data, authority, trace=trace))
+        before, after = asyncio.run(
+            _write(
+                channel,
+                timing,
+                meter,
+                identifier,
+                data,
+                authority,
+                trace=trace,
+            )
+        )
     except (LineDown, NoReply, MeterRefused, FrameError) as error:
         raise fail(str(error)) from None
     told, _ = try_values(identifier, after)
     if as_json:
-        was = [item.value for item in try_values(identifier, before)[0]] if before is not None else None
-        print_json({"meter": meter, "identifier": identifier, "was": was, "values": [it._asdict() for it in told]})
+        was = (
+            [item.value for item in try_values(identifier, before)[0]]
+            if before is not None
+            else None
+        )
+        print_json(
+            {
+                "meter": meter,
+                "identifier": identifier,
+                "was": was,
+                "values": [it._asdict() for it in told],
+            }
+        )
     else:
         click.echo("\n".join(f"{item.name}  {_in_words(item)}" for item in told))
     if not _is_kept(identifier, data, after):
-        raise fail(f"meter {meter} accepted the write, but {identifier} reads {after.hex(' ').upper()}")
+        raise fail(
+            f"meter {meter} accepted the write, but {identifier} reads {after.hex(' ').upper()}"
+        )
 
 
 def _value(identifier: str, text: str) -> bytes:
     if not re.fullmatch("[0-9A-F]{8}|[0-9A-F]{4}", identifier):
-        raise FrameError(f"identifier {identifier!r} is not 8 hexadecimal digits, nor 4 as in the 1997 version")
+        raise FrameError(
+            f"identifier {identifier!r} is not 8 hexadecimal digits, nor 4 as in the 1997 version"
+        )
     if len(identifier) == 8 and int(identifier[:2], 16) in MEASURED:
         raise FrameError(f"{identifier} is measured by the meter and cannot be written")
     if len(identifier) == 4 and not identifier.startswith(PROGRAMMING_1997):
@@ -143,14 +184,26 @@ async def _write(
             click.echo(not_known, err=True)
             raise
         try:
-            return before, await conversation.run(_read(_address_after(meter, identifier, data), identifier))
+            return before, await conversation.run(
+                _read(_address_after(meter, identifier, data), identifier)
+            )
         except (NoReply, LineDown, MeterRefused, FrameError) as error:
-            raise fail(f"meter {meter} accepted the write, but {identifier} cannot be read back: {error}") from None
+            raise fail(
+                f"meter {meter} accepted the write, but {identifier} cannot be read back: {error}"
+            ) from None
 
 
-def _write_exchange(meter: str, identifier: str, data: bytes, authority: Authority) -> Exchange[Frame, None]:
+def _write_exchange(
+    meter: str, identifier: str, data: bytes, authority: Authority
+) -> Exchange[Frame, None]:
     if len(identifier) == 4:
-        return exchanges_1997.write(meter, identifier, data, level=authority.level, password=authority.password)
+        return exchanges_1997.write(
+            meter,
+            identifier,
+            data,
+            level=authority.level,
+            password=authority.password,
+        )
     return write_2007(meter, identifier, data, authority)
 
 
@@ -163,17 +216,25 @@ def _is_kept(identifier: str, written: bytes, after: bytes) -> bool:
     if after == written or identifier not in CLOCKS or len(after) != len(written):
         return after == written
     try:
-        was, now = (decode_time((data + SOME_DAY)[:7], "ss mm hh WW DD MM YY") for data in (written, after))
+        was, now = (
+            decode_time((data + SOME_DAY)[:7], "ss mm hh WW DD MM YY") for data in (written, after)
+        )
     except FrameError:
         return False
     if was is None or now is None:
         return False
     went_on = now - was
-    return timedelta(0) <= (timedelta(seconds=went_on.seconds) if len(after) == 3 else went_on) <= GOES_ON
+    return (
+        timedelta(0)
+        <= (timedelta(seconds=went_on.seconds) if len(after) == 3 else went_on)
+        <= GOES_ON
+    )
 
 
 def _read(meter: str, identifier: str) -> Exchange[Frame, bytes]:
-    return exchanges_1997.read(meter, identifier) if len(identifier) == 4 else read(meter, identifier)
+    return (
+        exchanges_1997.read(meter, identifier) if len(identifier) == 4 else read(meter, identifier)
+    )
 
 
 def _in_words(value: Value) -> str:

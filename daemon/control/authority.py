@@ -18,8 +18,8 @@ class SiteHold:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What decides about supply besides the facts: the policy, the site's zone, shadow mode, the daemon's start, and
-    the hold on the site (None where no other process can exist)."""
+    """What decides about supply besides the facts: the policy, the site's zone, shadow mode, the
+    daemon's start, and the hold on the site (None where no other process can exist)."""
 
     policy: Policy
     zone: ZoneInfo

@@ -1,4 +1,5 @@
-"""The life of a command, as pure decisions: what an observed relay means for it, and when to look again."""
+"""The life of a command, as pure decisions: what an observed relay means for it, and when to look
+again."""
 
 from __future__ import annotations
 
@@ -46,23 +47,51 @@ def send_again(now: datetime, sends: int) -> datetime:
     return now + timedelta(seconds=_RESEND_AFTER_S[min(max(sends, 1), len(_RESEND_AFTER_S)) - 1])
 
 
-def judge(action: str, relay: RelayState, *, sends: int, checks: int, now: datetime, expires_at: datetime) -> Judgement:
+def judge(
+    action: str,
+    relay: RelayState,
+    *,
+    sends: int,
+    checks: int,
+    now: datetime,
+    expires_at: datetime,
+) -> Judgement:
     """What the relay, as the meter tells it, says about a command that may have reached the meter.
 
-    Only the relay itself proves anything. Ordered open and not open is a trip that the meter will execute later.
-    """
+    Only the relay itself proves anything. Ordered open and not open is a trip that the meter will
+    execute later."""
     if action == "trip":
-        return _judge_trip(relay, sends=sends, checks=checks, now=now, expires_at=expires_at)
+        return _judge_trip(
+            relay,
+            sends=sends,
+            checks=checks,
+            now=now,
+            expires_at=expires_at,
+        )
     if not relay.relay_open and not relay.command_open:
         return Judgement("verified", "energised", now, "relay closed")
     if relay.relay_open and not relay.command_open and action == "allow_close":
-        return Judgement("verifying", "wait_customer_button", look_again(now, checks), "ready, waits for the button")
+        return Judgement(
+            "verifying",
+            "wait_customer_button",
+            look_again(now, checks),
+            "ready, waits for the button",
+        )
     if relay.relay_open and not relay.command_open and checks < 2:
         return Judgement("verifying", None, look_again(now, checks), "accepted, relay still open")
-    return Judgement("persisted", "reconnect_commanded", send_again(now, sends), "not closed, sending again")
+    return Judgement(
+        "persisted", "reconnect_commanded", send_again(now, sends), "not closed, sending again"
+    )
 
 
-def _judge_trip(relay: RelayState, *, sends: int, checks: int, now: datetime, expires_at: datetime) -> Judgement:
+def _judge_trip(
+    relay: RelayState,
+    *,
+    sends: int,
+    checks: int,
+    now: datetime,
+    expires_at: datetime,
+) -> Judgement:
     if relay.relay_open:
         return Judgement("verified", "disconnected", now, "relay open")
     if relay.command_open:
@@ -70,8 +99,18 @@ def _judge_trip(relay: RelayState, *, sends: int, checks: int, now: datetime, ex
     if sends < MOST_TRIP_SENDS and now < expires_at:
         return Judgement("persisted", None, now, "relay closed, guard and send again")
     if now < expires_at:
-        return Judgement("verifying", None, look_again(now, checks), f"relay closed after {sends} sends, may come late")
-    return Judgement("failed", "energised", now, f"relay closed after {sends} sends, and the meter takes it no more")
+        return Judgement(
+            "verifying",
+            None,
+            look_again(now, checks),
+            f"relay closed after {sends} sends, may come late",
+        )
+    return Judgement(
+        "failed",
+        "energised",
+        now,
+        f"relay closed after {sends} sends, and the meter takes it no more",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""The guard: may this supply be cut now? Pure: (policy, facts) -> verdict with every failing reason.
+"""The guard: may this supply be cut now? Pure: (policy, facts) -> verdict with every failing
+reason.
 
-Evaluated when a trip is asked for and again, on fresh facts, inside the transaction that releases it to the line.
-Times are naive local wall time of the site.
-"""
+Evaluated when a trip is asked for and again, on fresh facts, inside the transaction that releases
+it to the line. Times are naive local wall time of the site."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ SPAN_GRACE = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When and after which notices a supply may be cut. The defaults are the strict profile `cn_strict`.
+    """When and after which notices a supply may be cut. The defaults are the strict profile
+    `cn_strict`.
 
-    `window_end` is exclusive and may be 24:00, written as time.max; all ages are inclusive at both limits.
-    """
+    `window_end` is exclusive and may be 24:00, written as time.max; all ages are inclusive at both
+    limits."""
 
     max_reading_age: timedelta = timedelta(hours=36)
     window_start: time = time(9)
@@ -49,7 +50,8 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A notice to the customer; `delivered_at` comes from a positive receipt, None while there is none."""
+    """A notice to the customer; `delivered_at` comes from a positive receipt, None while there is
+    none."""
 
     kind: Literal["written", "final"]
     delivered_at: datetime | None = None
@@ -103,7 +105,12 @@ class Verdict:
 def evaluate(policy: Policy, facts: Facts) -> Verdict:
     """needs_approval when nothing but approvals is missing; deny for any other failing rule."""
     reasons = sorted(
-        {*_money(policy, facts), *_holds(policy, facts), *_calendar(policy, facts), *_notices(policy, facts)}
+        {
+            *_money(policy, facts),
+            *_holds(policy, facts),
+            *_calendar(policy, facts),
+            *_notices(policy, facts),
+        }
     )
     approvers = set(facts.approved_by) - {facts.requested_by}
     if len(approvers) < policy.approvals_required:
@@ -114,8 +121,13 @@ def evaluate(policy: Policy, facts: Facts) -> Verdict:
 
 
 def snapshot(policy: Policy, facts: Facts, verdict: Verdict) -> dict[str, object]:
-    """All inputs and the verdict as plain values, to be stored with the command and replayed by an auditor."""
-    return {"policy": _plain(asdict(policy)), "facts": _plain(asdict(facts)), **_plain(asdict(verdict))}
+    """All inputs and the verdict as plain values, to be stored with the command and replayed by an
+    auditor."""
+    return {
+        "policy": _plain(asdict(policy)),
+        "facts": _plain(asdict(facts)),
+        **_plain(asdict(verdict)),
+    }
 
 
 def _money(policy: Policy, facts: Facts) -> Iterator[str]:
@@ -155,7 +167,9 @@ def _holds(policy: Policy, facts: Facts) -> Iterator[str]:
 
 def _calendar(policy: Policy, facts: Facts) -> Iterator[str]:
     clock, today = facts.now.time(), facts.now.date()
-    if not policy.window_start <= clock or not (clock < policy.window_end or policy.window_end == time.max):
+    if not policy.window_start <= clock or not (
+        clock < policy.window_end or policy.window_end == time.max
+    ):
         yield "WINDOW_CLOSED"
     if policy.working_days_only and not policy.is_working_day(today):
         yield "NONWORKING_DAY"
@@ -204,6 +218,9 @@ def _plain_value(value: object) -> object:
         case date() | time():
             return value.isoformat()
         case set() | frozenset() | list() | tuple():
-            return [_plain_value(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+            return [
+                _plain_value(item)
+                for item in (sorted(value) if isinstance(value, set | frozenset) else value)
+            ]
         case _:
             return value

@@ -1,4 +1,5 @@
-"""The files of the demonstration: the scenario of its simulated meters and the site that reads them."""
+"""The files of the demonstration: the scenario of its simulated meters and the site that reads
+them."""
 
 from __future__ import annotations
 
@@ -48,11 +49,31 @@ LINES: Mapping[str, str] = {
 }
 FLEETS: Sequence[Fleet] = (
     Fleet("gate-1", 1101, 24, "kwh_per_day = [5, 14]\nclock_offset_s = [-30, 30]"),
-    Fleet("gate-1", 1201, 3, 'kwh_per_day = [5, 14]\nfaults = [{ kind = "lost_answer", chance = 0.05 }]'),
-    Fleet("gate-1", 1301, 3, 'kwh_per_day = [5, 14]\nfaults = [{ kind = "wrong_checksum", chance = 0.05 }]'),
+    Fleet(
+        "gate-1",
+        1201,
+        3,
+        'kwh_per_day = [5, 14]\nfaults = [{ kind = "lost_answer", chance = 0.05 }]',
+    ),
+    Fleet(
+        "gate-1",
+        1301,
+        3,
+        'kwh_per_day = [5, 14]\nfaults = [{ kind = "wrong_checksum", chance = 0.05 }]',
+    ),
     Fleet("gate-2", 2101, 22, "kwh_per_day = [5, 14]\nclock_offset_s = [-30, 30]"),
-    Fleet("gate-2", 2201, 3, 'kwh_per_day = [5, 14]\nfaults = [{ kind = "noise_before", chance = 0.2 }]'),
-    Fleet("gate-2", 2301, 3, 'kwh_per_day = [5, 14]\nfaults = [{ kind = "late", chance = 0.02, delay_ms = 450 }]'),
+    Fleet(
+        "gate-2",
+        2201,
+        3,
+        'kwh_per_day = [5, 14]\nfaults = [{ kind = "noise_before", chance = 0.2 }]',
+    ),
+    Fleet(
+        "gate-2",
+        2301,
+        3,
+        'kwh_per_day = [5, 14]\nfaults = [{ kind = "late", chance = 0.02, delay_ms = 450 }]',
+    ),
     Fleet("bus-1", 3101, 6, "kwh_per_day = [5, 14]\ntariffs = 0"),
 )
 CUT_LINE = "gate-2"
@@ -71,7 +92,15 @@ def demo_meters() -> list[DemoMeter]:
             address = f"{number:012d}"
             owner = TWO_METERS[0] if address in TWO_METERS else address
             ratio = Decimal(20) if address == RATIO_METER else Decimal(1)
-            found.append(DemoMeter(address, fleet.line, f"P{number}", f"C{int(owner)}", ratio))
+            found.append(
+                DemoMeter(
+                    address,
+                    fleet.line,
+                    f"P{number}",
+                    f"C{int(owner)}",
+                    ratio,
+                )
+            )
     return found
 
 
@@ -101,15 +130,28 @@ def write_scenario(folder: Path) -> Path:
 
 
 def write_site(folder: Path, places: Mapping[str, str], http_port: int, today: date) -> Path:
-    """The site: settings, tariff and archive. `places`: line -> HOST:PORT or device, as the simulators tell."""
+    """The site: settings, tariff and archive. `places`: line -> HOST:PORT or device, as the
+    simulators tell."""
     (folder / "password").write_text("000000\n", encoding="utf-8")
     opens = today - timedelta(days=DAYS - 1)
     lines = "\n".join(_line(name, place) for name, place in places.items())
     (folder / "meterd.toml").write_text(
-        SITE.format(zone=ZONE, days=DAYS, lines=lines, port=http_port), encoding="utf-8"
+        SITE.format(
+            zone=ZONE,
+            days=DAYS,
+            lines=lines,
+            port=http_port,
+        ),
+        encoding="utf-8",
     )
     (folder / "tariffs.toml").write_text(
-        TARIFFS.format(name=TARIFF, first=FIRST_PRICE, second=SECOND_PRICE, start=opens, change=price_change(today)),
+        TARIFFS.format(
+            name=TARIFF,
+            first=FIRST_PRICE,
+            second=SECOND_PRICE,
+            start=opens,
+            change=price_change(today),
+        ),
         encoding="utf-8",
     )
     meters = demo_meters()
@@ -128,7 +170,10 @@ def write_site(folder: Path, places: Mapping[str, str], http_port: int, today: d
     _write(
         archive / "accounts.csv",
         ("account", "tariff", "open_from", "agreement"),
-        ((account, TARIFF, opens, f"A-{account}") for account in sorted({m.account for m in meters})),
+        (
+            (account, TARIFF, opens, f"A-{account}")
+            for account in sorted({m.account for m in meters})
+        ),
     )
     return folder / "meterd.toml"
 
@@ -146,7 +191,8 @@ def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) ->
 
 
 SITE = """\
-# The demonstration site. It may cut supply at any hour and without notices: the meters are simulated.
+# The demonstration site. It may cut supply at any hour and without notices: the meters are
+# simulated.
 [site]
 name = "demo"
 zone = "{zone}"

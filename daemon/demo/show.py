@@ -63,7 +63,8 @@ class Check:
 
 @dataclass(slots=True)
 class Demo:
-    """What is running. `progress` is called with (line, present, owed) whenever it was looked at."""
+    """What is running. `progress` is called with (line, present, owed) whenever it was looked
+    at."""
 
     folder: Path
     say: Callable[[str], None]
@@ -84,7 +85,8 @@ class Demo:
 def running_demo(
     folder: Path | None, say: Callable[[str], None], progress: Callable[[str, int, int], None]
 ) -> Iterator[Demo]:
-    """Start the database, the simulated meters and the daemon; stop them in reverse. A folder of ours is removed."""
+    """Start the database, the simulated meters and the daemon; stop them in reverse. A folder of
+    ours is removed."""
     with ExitStack() as opened:
         if folder is None:
             folder = Path(mkdtemp(prefix="meterd-demo-"))
@@ -103,7 +105,8 @@ def running_demo(
 
 
 def tell_the_story(demo: Demo) -> None:
-    """Everything that the demonstration shows, each step with its proof. DemoFailed when one never ends."""
+    """Everything that the demonstration shows, each step with its proof. DemoFailed when one never
+    ends."""
     meters = files.demo_meters()
     demo.say(f"collecting {files.DAYS} days of {len(meters)} meters on {len(files.LINES)} lines")
     line = files.CUT_LINE
@@ -114,35 +117,53 @@ def tell_the_story(demo: Demo) -> None:
     missed = int(_health(demo)["lines"][line]["wanted"])
     cut_until = time.monotonic() + CUT_FOR_S
     _until(demo, "some time passes", lambda: time.monotonic() >= cut_until)
-    demo.check(f"{line} is cut: what is missing there is known", missed > 0, f"{missed} slots wanted")
+    demo.check(
+        f"{line} is cut: what is missing there is known", missed > 0, f"{missed} slots wanted"
+    )
     _bench(demo).mend(line)
     demo.say(f"{line} is mended")
     _until(demo, "every slot is filled", lambda: _wanted(demo) == 0)
     gaps = asyncio.run(_gaps(demo))
     owed = len(meters) * files.DAYS
-    demo.check(f"every slot of {files.DAYS} days is filled", not gaps, f"{owed - len(gaps)} of {owed}")
+    demo.check(
+        f"every slot of {files.DAYS} days is filled", not gaps, f"{owed - len(gaps)} of {owed}"
+    )
     left = _health(demo)["lines"][line]["wanted"]
     demo.check(f"what {line} missed was collected again", left == 0, f"{missed - left} of {missed}")
 
     poor = next(meter for meter in meters if meter.address == files.POOR_METER)
     demo.say(f"customer {poor.account} has spent all: waiting for the cut")
-    _until(demo, "the relay is seen open", lambda: asyncio.run(_supply_of(demo, poor.point)) == "disconnected")
+    _until(
+        demo,
+        "the relay is seen open",
+        lambda: asyncio.run(_supply_of(demo, poor.point)) == "disconnected",
+    )
     is_open = _bench(demo).relay_is_open(poor.address)
-    demo.check(f"{poor.account} is cut: the relay is open in the meter", is_open, "open" if is_open else "closed")
+    demo.check(
+        f"{poor.account} is cut: the relay is open in the meter",
+        is_open,
+        "open" if is_open else "closed",
+    )
     _prove_balances(demo, {}, "every balance is right to the fen")
 
     demo.say(f"customer {poor.account} pays {TOP_UP_YUAN} yuan")
     paid = time.monotonic()
     for _ in range(2):  # the second one is the channel's repetition and must move nothing
         _run(["topup", poor.account, TOP_UP_YUAN, "--key", "demo-1", "-c", str(demo.site)])
-    _until(demo, "the supply is restored", lambda: asyncio.run(_supply_of(demo, poor.point)) == "energised")
+    _until(
+        demo,
+        "the supply is restored",
+        lambda: asyncio.run(_supply_of(demo, poor.point)) == "energised",
+    )
     is_closed = not _bench(demo).relay_is_open(poor.address)
     took = f"closed and verified {time.monotonic() - paid:.1f} s after the payment"
     demo.check(f"{poor.account} is restored: the relay is closed in the meter", is_closed, took)
     trips = [event for event in _bench(demo).events() if event["kind"] == "control"]
     others = {event["address"] for event in trips} - {poor.address}
     demo.check("no other customer was cut", not others, ", ".join(sorted(others)) or "none")
-    _prove_balances(demo, {poor.account: int(TOP_UP_YUAN) * 100}, "paid twice with one key: booked once")
+    _prove_balances(
+        demo, {poor.account: int(TOP_UP_YUAN) * 100}, "paid twice with one key: booked once"
+    )
 
     _prove_ledger(demo)
     _prove_metrics(demo, owed)
@@ -163,13 +184,17 @@ def stop_daemon(demo: Demo) -> None:
 
 
 def _start_bench(demo: Demo, scenario: Path, opened: ExitStack) -> dict[str, str]:
-    process = subprocess.Popen([*_meterd(), "simulate", str(scenario), "--json"], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*_meterd(), "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
+    )
     opened.callback(_stop, process)
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline() or b"{}")
     if not ready.get("ready"):
         raise DemoFailed(f"the simulated meters did not start: {ready}")
-    demo.bench = opened.enter_context(RemoteBench(ready["control"]["host"], ready["control"]["port"]))
+    demo.bench = opened.enter_context(
+        RemoteBench(ready["control"]["host"], ready["control"]["port"])
+    )
     demo.say(f"{ready['meters']} simulated meters on {', '.join(ready['lines'])}")
     return {name: _place(where) for name, where in ready["lines"].items()}
 
@@ -185,7 +210,14 @@ async def _prepare(demo: Demo) -> None:
         await take_over_archive(connection, load_site(demo.site))
         for account in sorted({meter.account for meter in files.demo_meters()}):
             amount = files.deposit_fen(account)
-            await top_up(connection, account, amount, channel="demo", reference=account, now=datetime.now(UTC))
+            await top_up(
+                connection,
+                account,
+                amount,
+                channel="demo",
+                reference=account,
+                now=datetime.now(UTC),
+            )
 
 
 def _start_daemon(demo: Demo, opened: ExitStack) -> None:
@@ -217,12 +249,18 @@ def _prove_balances(demo: Demo, later_payments: dict[str, int], what: str) -> No
         for account, meters in of_account.items()
     }
     wrong = wrong_balances(found, expected)
-    demo.check(what, not wrong, "; ".join(wrong[:3]) or f"{len(expected)} accounts, {sum(expected.values())} fen")
+    demo.check(
+        what,
+        not wrong,
+        "; ".join(wrong[:3]) or f"{len(expected)} accounts, {sum(expected.values())} fen",
+    )
 
 
 def _prove_ledger(demo: Demo) -> None:
     facts = asyncio.run(_integrity(demo))
-    faults = {name: facts[name] for name in ("unbalanced_transactions", "wrong_balances", "wrong_streams")}
+    faults = {
+        name: facts[name] for name in ("unbalanced_transactions", "wrong_balances", "wrong_streams")
+    }
     is_right = facts["sum_of_balances_fen"] == 0 and not any(faults.values())
     found = f"sum {facts['sum_of_balances_fen']} fen over {facts['transactions']} transactions"
     demo.check("the ledger sums to zero", is_right, found if is_right else f"{found}, {faults}")
@@ -241,7 +279,8 @@ def _prove_metrics(demo: Demo, owed: int) -> None:
 
 
 def _until(demo: Demo, what: str, holds: Callable[[], bool]) -> None:
-    """Look until it holds, showing how far each line is. DemoFailed after STEP_LIMIT_S or when the daemon ended."""
+    """Look until it holds, showing how far each line is. DemoFailed after STEP_LIMIT_S or when the
+    daemon ended."""
     give_up_at = time.monotonic() + STEP_LIMIT_S
     while True:
         try:
@@ -252,7 +291,9 @@ def _until(demo: Demo, what: str, holds: Callable[[], bool]) -> None:
         except OSError:
             pass
         if demo.daemon is not None and demo.daemon.poll() is not None:
-            raise DemoFailed(f"the daemon ended with exit code {demo.daemon.returncode}{_log_tail(demo)}")
+            raise DemoFailed(
+                f"the daemon ended with exit code {demo.daemon.returncode}{_log_tail(demo)}"
+            )
         if time.monotonic() > give_up_at:
             raise DemoFailed(f"not within {STEP_LIMIT_S:.0f} s: {what}{_log_tail(demo)}")
         time.sleep(LOOK_EVERY_S)
@@ -308,7 +349,12 @@ async def _integrity(demo: Demo) -> dict[str, int]:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    done = subprocess.run([*_meterd(), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*_meterd(), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise DemoFailed(f"meterd {' '.join(arguments)}: {done.stderr.strip()}")
 
@@ -335,5 +381,7 @@ def _free_port() -> int:
 
 def _log_tail(demo: Demo) -> str:
     log = demo.folder / "meterd.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if log.exists() else []
+    lines = (
+        log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:] if log.exists() else []
+    )
     return "\n".join(["\nthe end of its log:", *lines])

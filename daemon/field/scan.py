@@ -1,12 +1,12 @@
 """Finds the meters of a line whose addresses nobody wrote down.
 
-DL/T 645-2007 answers to abbreviated addresses: low bytes real, high bytes AA. All meters that fit answer at once; one
-answer is a meter, silence is none, anything else is a collision, and the next higher byte is tried in all its hundred
-values. Voices that overlap may by chance give a frame that is good, of a meter that is not there or with another one
-beneath it: so a meter counts when it says its address to further questions, and to one that is for it alone. A 1997
-meter has no such address; the only one on a line answers a read to 99..99. A line that talks unasked, or collides in
-all hundred values at once, has no such crowd of meters on it but noise: it is left.
-"""
+DL/T 645-2007 answers to abbreviated addresses: low bytes real, high bytes AA. All meters that fit
+answer at once; one answer is a meter, silence is none, anything else is a collision, and the next
+higher byte is tried in all its hundred values. Voices that overlap may by chance give a frame that
+is good, of a meter that is not there or with another one beneath it: so a meter counts when it says
+its address to further questions, and to one that is for it alone. A 1997 meter has no such address;
+the only one on a line answers a read to 99..99. A line that talks unasked, or collides in all
+hundred values at once, has no such crowd of meters on it but noise: it is left."""
 
 from __future__ import annotations
 
@@ -28,10 +28,20 @@ PROTOCOL_1997: Final = "dlt645-1997"
 ENERGY: Final = bytes.fromhex("00000100")
 PROOFS: Final = tuple(
     bytes.fromhex(identifier)[::-1]
-    for identifier in ("00010000", "04000401", "02010100", "02800002", "04000102", "04000503", "04000409", "00020000")
+    for identifier in (
+        "00010000",
+        "04000401",
+        "02010100",
+        "02800002",
+        "04000102",
+        "04000503",
+        "04000409",
+        "00020000",
+    )
 )
-"""Whose voice covers another's in one answer, sum and all, hardly does in so many different ones. Addresses that differ
-by 80H need it: the sum of the answer to read address has them twice and so is the same."""
+"""Whose voice covers another's in one answer, sum and all, hardly does in so many different ones.
+Addresses that differ by 80H need it: the sum of the answer to read address has them twice and so is
+the same."""
 METER_NUMBER_1997: Final = bytes.fromhex("32C0")
 DIGITS: Final = 12
 LONGEST_ANSWER_S: Final = 3.0
@@ -51,8 +61,8 @@ class Heard(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One question and what came. `pattern`: the address asked, A for any digit; `address`: of the one meter that
-    answered."""
+    """One question and what came. `pattern`: the address asked, A for any digit; `address`: of the
+    one meter that answered."""
 
     protocol: str
     pattern: str
@@ -62,8 +72,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """`answer_s`: after a question in which a meter may begin to answer (500 ms by the standard, and the time the
-    question needs on the wire); `quiet_s`: silence that ends an answer; `tries`: how often an address is asked."""
+    """`answer_s`: after a question in which a meter may begin to answer (500 ms by the standard,
+    and the time the question needs on the wire); `quiet_s`: silence that ends an answer; `tries`:
+    how often an address is asked."""
 
     answer_s: float = 0.7
     quiet_s: float = 0.2
@@ -71,13 +82,16 @@ class Patience:
 
 
 async def scan(
-    channel: Channel, patience: Patience, *, line: str = "", wire: FilteringBoundLogger | None = None
+    channel: Channel,
+    patience: Patience,
+    *,
+    line: str = "",
+    wire: FilteringBoundLogger | None = None,
 ) -> AsyncIterator[Step]:
-    """Every question on an open channel and what came to it, and the noise that stopped it; LineDown when the carrier
-    goes away.
+    """Every question on an open channel and what came to it, and the noise that stopped it;
+    LineDown when the carrier goes away.
 
-    When nothing at all answers in 2007, a meter of 1997 is looked for.
-    """
+    When nothing at all answers in 2007, a meter of 1997 is looked for."""
     ear = _Ear(channel, patience, line, wire)
     if await ear.hears_noise():
         yield Step(PROTOCOL_2007, ANY_ADDRESS, Heard.NOISE)
@@ -111,8 +125,9 @@ def _one_longer(pattern: str) -> list[str]:
 
 
 async def _is_alone(ear: _Ear, pattern: str, address: str) -> bool:
-    """Different questions to the pattern are answered by that meter alone, and one to itself, too. A meter that obeys
-    the pattern only when it is asked for its address is asked for that once more."""
+    """Different questions to the pattern are answered by that meter alone, and one to itself, too.
+    A meter that obeys the pattern only when it is asked for its address is asked for that once
+    more."""
     for identifier in PROOFS:
         heard, who = await ear.ask(Frame(pattern, functions.READ, identifier), pattern)
         if heard is Heard.SILENCE:
@@ -125,7 +140,13 @@ async def _is_alone(ear: _Ear, pattern: str, address: str) -> bool:
 class _Ear:
     """Asks and tells silence, one answer and many apart."""
 
-    def __init__(self, channel: Channel, patience: Patience, line: str, wire: FilteringBoundLogger | None) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        patience: Patience,
+        line: str,
+        wire: FilteringBoundLogger | None,
+    ) -> None:
         self._channel, self._patience, self._line, self._wire = channel, patience, line, wire
 
     async def ask(self, request: Frame, pattern: str) -> tuple[Heard, str | None]:
@@ -166,13 +187,18 @@ class _Ear:
 
     def _trace(self, direction: str, data: bytes) -> None:
         if self._wire is not None:
-            self._wire.info("wire", line=self._line, direction=direction, bytes=data.hex(" ").upper())
+            self._wire.info(
+                "wire",
+                line=self._line,
+                direction=direction,
+                bytes=data.hex(" ").upper(),
+            )
 
 
 def judge(data: bytes, request: Frame, pattern: str) -> tuple[Heard, str | None]:
-    """What the bytes that came to a question mean. Exactly one good answer, with FE around it at the most, is a meter;
-    several answers, or anything that is no frame, is a collision. The address is None when the answer repeats the
-    pattern in its place."""
+    """What the bytes that came to a question mean. Exactly one good answer, with FE around it at
+    the most, is a meter; several answers, or anything that is no frame, is a collision. The address
+    is None when the answer repeats the pattern in its place."""
     if not data.strip(b"\xfe"):
         return Heard.SILENCE, None
     decoder = Decoder()
@@ -183,7 +209,11 @@ def judge(data: bytes, request: Frame, pattern: str) -> tuple[Heard, str | None]
     (frame,) = frames
     if not frame.is_response or frame.function != request.function:
         return Heard.COLLISION, None
-    told = frame.data[::-1].hex() if frame.function == functions.READ_ADDRESS and len(frame.data) == 6 else ""
+    told = (
+        frame.data[::-1].hex()
+        if frame.function == functions.READ_ADDRESS and len(frame.data) == 6
+        else ""
+    )
     address = told if told.isdigit() else frame.address
     if address == pattern and "A" in pattern and frame.function != functions.READ_ADDRESS:
         return Heard.METER, None

@@ -18,7 +18,8 @@ UNSTABLE: Final = re.compile(r"/dev/tty(USB|ACM)\d+")
 
 @dataclass(frozen=True, slots=True)
 class SerialPort:
-    """`name`: the stable one if there is one, else `device`. `what`: the adapter as it calls itself."""
+    """`name`: the stable one if there is one, else `device`. `what`: the adapter as it calls
+    itself."""
 
     name: str
     device: str
@@ -36,7 +37,9 @@ def serial_ports() -> list[SerialPort]:
 def stable_name(device: str, by_id: Path = BY_ID) -> str | None:
     """The name of a port in /dev/serial/by-id; None if it has none."""
     links = sorted(by_id.iterdir()) if by_id.is_dir() else []
-    return next((str(link) for link in links if os.path.realpath(link) == os.path.realpath(device)), None)
+    return next(
+        (str(link) for link in links if os.path.realpath(link) == os.path.realpath(device)), None
+    )
 
 
 def is_unstable(device: str) -> bool:
@@ -47,7 +50,11 @@ def is_unstable(device: str) -> bool:
 def unstable_in_words(device: str, by_id: Path = BY_ID) -> str:
     """What to write instead of such a name."""
     stable = stable_name(device, by_id)
-    advice = f"write {stable}" if stable else "`meterd ports` shows stable names when the adapter is plugged in"
+    advice = (
+        f"write {stable}"
+        if stable
+        else "`meterd ports` shows stable names when the adapter is plugged in"
+    )
     return f"{device} may be another adapter after the next start; {advice}"
 
 
@@ -56,7 +63,9 @@ def holders(device: str, processes: Path = Path("/proc")) -> list[str]:
     real, found = os.path.realpath(device), []
     for process in processes.iterdir():
         with suppress(OSError):  # it ended, or is somebody else's
-            if process.name.isdigit() and any(os.path.realpath(it) == real for it in (process / "fd").iterdir()):
+            if process.name.isdigit() and any(
+                os.path.realpath(it) == real for it in (process / "fd").iterdir()
+            ):
                 found.append(f"{(process / 'comm').read_text().strip()} {process.name}")
     return sorted(found)
 

@@ -21,11 +21,13 @@ log = structlog.get_logger("daemon")
 TRY_LOCK = "SELECT pg_try_advisory_lock(%s), pg_backend_pid()"
 CHECK_S = 2.0
 WAIT_S = 5.0
-"""A killed predecessor's lock goes away with its connection; longer than this it is a living daemon."""
+"""A killed predecessor's lock goes away with its connection; longer than this it is a living
+daemon."""
 
 
 class AnotherDaemon(MeterdError):
-    """Another daemon acts on this database. Two could cut one customer twice, so this one does not act."""
+    """Another daemon acts on this database. Two could cut one customer twice, so this one does not
+    act."""
 
 
 async def take_site(url: str, hold: SiteHold) -> AsyncConnection[Any]:
@@ -46,8 +48,9 @@ async def take_site(url: str, hold: SiteHold) -> AsyncConnection[Any]:
 async def hold_site_until(
     stop: asyncio.Event, holder: AsyncConnection[Any], database: Database, hold: SiteHold
 ) -> None:
-    """Until a signal asks to stop. When the connection is lost nothing is released any more, until the site is taken
-    anew; AnotherDaemon if somebody else took it meanwhile. An embedded server that died is started again."""
+    """Until a signal asks to stop. When the connection is lost nothing is released any more, until
+    the site is taken anew; AnotherDaemon if somebody else took it meanwhile. An embedded server
+    that died is started again."""
     while not stop.is_set():
         try:
             async with asyncio.timeout(CHECK_S):
@@ -63,7 +66,9 @@ async def hold_site_until(
     await holder.close()
 
 
-async def _take_again(stop: asyncio.Event, database: Database, hold: SiteHold) -> AsyncConnection[Any] | None:
+async def _take_again(
+    stop: asyncio.Event, database: Database, hold: SiteHold
+) -> AsyncConnection[Any] | None:
     while not stop.is_set():
         try:
             await in_thread(database.revive)

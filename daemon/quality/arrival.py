@@ -21,8 +21,9 @@ class Arrival:
 
 
 class PolledFreeze(NamedTuple):
-    """An Arrival as a line polls it by the thousand: `registers` in 0.01 kWh, frozen at 00:00 of `day`. Nothing more is
-    made of it before its batch is: the line has other answers to listen to."""
+    """An Arrival as a line polls it by the thousand: `registers` in 0.01 kWh, frozen at 00:00 of
+    `day`. Nothing more is made of it before its batch is: the line has other answers to listen
+    to."""
 
     meter: SiteMeter
     day: date

@@ -21,8 +21,8 @@ def failing_rules(
 ) -> list[str]:
     """The hard rules that this freeze breaks, each as `Vnn name`; empty when it may be published.
 
-    `before` and `after` are its published neighbours in time, `rates` the tariff registers (may be empty).
-    """
+    `before` and `after` are its published neighbours in time, `rates` the tariff registers (may be
+    empty)."""
     failing = []
     if clock_skew is not None and abs(clock_skew) > CLOCK_LIMIT:
         failing.append("V05 clock")

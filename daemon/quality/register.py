@@ -12,7 +12,8 @@ DeltaStatus = Literal["ok", "ok:rollover", "suspect:backward", "suspect:spike"]
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """What bounds a register. All in its smallest step; `max_daily` is the most it can advance in a day."""
+    """What bounds a register. All in its smallest step; `max_daily` is the most it can advance in a
+    day."""
 
     modulus: int
     max_daily: Decimal
@@ -27,12 +28,14 @@ class ChainPoint:
     total: int
 
 
-def register_delta(before: int, after: int, days: Decimal, register: Register) -> tuple[DeltaStatus, int | None]:
-    """The advance between two readings in the register's smallest step, None when it cannot be true.
+def register_delta(
+    before: int, after: int, days: Decimal, register: Register
+) -> tuple[DeltaStatus, int | None]:
+    """The advance between two readings in the register's smallest step, None when it cannot be
+    true.
 
-    A step back is a rollover only if the way over the modulus stays within the limit; there is no tolerance for a
-    step back of one, because that energy would be billed twice.
-    """
+    A step back is a rollover only if the way over the modulus stays within the limit; there is no
+    tolerance for a step back of one, because that energy would be billed twice."""
     delta = after - before
     limit = register.max_daily * max(days, Decimal(1) / 24)
     if delta >= 0:

@@ -1,4 +1,5 @@
-"""Keeping things running: tasks that die are started again, blocking calls cannot hold up a stop."""
+"""Keeping things running: tasks that die are started again, blocking calls cannot hold up a
+stop."""
 
 from __future__ import annotations
 
@@ -20,10 +21,10 @@ RESTART_PAUSE_S = (1, 2, 5, 10, 30)
 
 
 class Supervisor:
-    """Keeps tasks running: one that dies is started again after a growing pause, and counted by its kind.
+    """Keeps tasks running: one that dies is started again after a growing pause, and counted by its
+    kind.
 
-    At the end of `async with` all that are left are stopped.
-    """
+    At the end of `async with` all that are left are stopped."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -34,10 +35,14 @@ class Supervisor:
     async def __aexit__(self, *_: object) -> None:
         await self.stop(list(self._tasks))
 
-    def start(self, name: str, run: Callable[[], Awaitable[None]], *, kind: str | None = None) -> None:
+    def start(
+        self, name: str, run: Callable[[], Awaitable[None]], *, kind: str | None = None
+    ) -> None:
         """Run it from now on. `kind` is its name in metrics, where thousands are alike."""
         assert name not in self._tasks, f"{name} runs already"
-        self._tasks[name] = asyncio.create_task(self._keep_running(name, run, kind or name), name=name)
+        self._tasks[name] = asyncio.create_task(
+            self._keep_running(name, run, kind or name), name=name
+        )
 
     async def stop(self, names: Iterable[str]) -> None:
         """Cancel them all at once and wait until they have ended, but not for ever."""
@@ -49,7 +54,9 @@ class Supervisor:
             for task in hanging:
                 log.error("task does not end", task=task.get_name())
 
-    async def _keep_running(self, name: str, start: Callable[[], Awaitable[None]], kind: str) -> None:
+    async def _keep_running(
+        self, name: str, start: Callable[[], Awaitable[None]], kind: str
+    ) -> None:
         deaths = 0
         while True:
             began = time.monotonic()
@@ -60,7 +67,9 @@ class Supervisor:
                 if task is None or self._tasks.get(name) is not task:
                     raise  # it is stopped by us
                 task.uncancel()
-                log.exception("task died", task=name)  # somebody cancelled it, or what it waited for
+                log.exception(
+                    "task died", task=name
+                )  # somebody cancelled it, or what it waited for
             except Exception:
                 log.exception("task died", task=name)
             else:
@@ -71,7 +80,8 @@ class Supervisor:
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """What a blocking call returns. A cancelled caller does not wait for it, nor does the end of the process."""
+    """What a blocking call returns. A cancelled caller does not wait for it, nor does the end of
+    the process."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 

@@ -7,7 +7,8 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Tell the service manager `READY=1`, `WATCHDOG=1`, `STOPPING=1`; nothing happens when none listens."""
+    """Tell the service manager `READY=1`, `WATCHDOG=1`, `STOPPING=1`; nothing happens when none
+    listens."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
@@ -16,7 +17,8 @@ def notify(state: str) -> None:
 
 
 def watchdog_period_s() -> float | None:
-    """How often to say WATCHDOG=1: a third of what systemd allows; None when it does not watch this process."""
+    """How often to say WATCHDOG=1: a third of what systemd allows; None when it does not watch this
+    process."""
     limit_us = os.environ.get("WATCHDOG_USEC")
     if limit_us is None or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None

@@ -15,7 +15,13 @@ from psycopg_pool import AsyncConnectionPool
 
 from config.archive import Meter
 from config.load import LoadedSite
-from config.settings import BrokerSection, ControlSection, GatewaySection, LineSection, ListenerSection
+from config.settings import (
+    BrokerSection,
+    ControlSection,
+    GatewaySection,
+    LineSection,
+    ListenerSection,
+)
 from daemon.acquisition.broker_line import BrokerLine
 from daemon.acquisition.drivers import Credentials, driver_of
 from daemon.acquisition.line import Line, Pace
@@ -51,8 +57,11 @@ class Assembly:
     listeners: Mapping[str, Listener] = field(default_factory=dict)
     convoy: BatchPoller = field(default_factory=lambda: BatchPoller(Deadlines()))
 
-    def routes(self, site: LoadedSite, meters: Iterable[SiteMeter], only: Collection[str] | None = None) -> list[Line]:
-        """The site's enabled lines, terminals and gateways with their meters. `only`: those of these names."""
+    def routes(
+        self, site: LoadedSite, meters: Iterable[SiteMeter], only: Collection[str] | None = None
+    ) -> list[Line]:
+        """The site's enabled lines, terminals and gateways with their meters. `only`: those of
+        these names."""
         here: defaultdict[str, list[SiteMeter]] = defaultdict(list)
         for meter in meters:
             here[meter.line].append(meter)
@@ -61,7 +70,14 @@ class Assembly:
             if only is None or entry.line in only:
                 listed[entry.line].append(entry)
         made: list[Line] = [
-            self._line(section.name, section, site, here[section.name], listed[section.name], _opener(section, site))
+            self._line(
+                section.name,
+                section,
+                site,
+                here[section.name],
+                listed[section.name],
+                _opener(section, site),
+            )
             for section in site.settings.line
             if section.enabled and (only is None or section.name in only)
         ]
@@ -95,7 +111,9 @@ class Assembly:
         collection, control_section = site.settings.collection, site.settings.control
         credentials = None
         if control_section.password is not None:
-            credentials = Credentials(control_section.level, control_section.operator, control_section.password)
+            credentials = Credentials(
+                control_section.level, control_section.operator, control_section.password
+            )
         relays = {meter.address for meter in listed if meter.relay}
         profiles = site.archive.profiles
         return WireLine(
@@ -118,7 +136,13 @@ class Assembly:
             shown_as=shown_as,
         )
 
-    def _gateway(self, section: GatewaySection, site: LoadedSite, meters: list[SiteMeter], listed: list[Meter]) -> Line:
+    def _gateway(
+        self,
+        section: GatewaySection,
+        site: LoadedSite,
+        meters: list[SiteMeter],
+        listed: list[Meter],
+    ) -> Line:
         collection = site.settings.collection
         devices = {meter.address: meter.device for meter in listed}
         names = [devices[meter.address] for meter in meters]
@@ -150,14 +174,23 @@ class Assembly:
         )
 
 
-def _opener(section: LineSection, site: LoadedSite) -> Callable[[], AbstractAsyncContextManager[Channel]]:
+def _opener(
+    section: LineSection, site: LoadedSite
+) -> Callable[[], AbstractAsyncContextManager[Channel]]:
     """What makes the channel of a line anew each time it is opened."""
     if section.tcp is not None:
         return partial(TcpChannel, *section.tcp)
     if section.mqtt is not None:
         mqtt = section.mqtt
         broker = broker_of(mqtt, _client_id(site, section.name))
-        return partial(MqttChannel, broker, down=mqtt.down, up=mqtt.up, wrapping=mqtt.wrapping, field=mqtt.field)
+        return partial(
+            MqttChannel,
+            broker,
+            down=mqtt.down,
+            up=mqtt.up,
+            wrapping=mqtt.wrapping,
+            field=mqtt.field,
+        )
     return partial(SerialChannel, str(section.serial), section.baud, section.parity)
 
 
@@ -203,4 +236,10 @@ def policy_of(section: ControlSection) -> Policy:
 
 
 def authority_of(section: ControlSection, zone: Any) -> Authority:
-    return Authority(policy_of(section), zone, section.mode == "shadow", datetime.now(UTC), SiteHold())
+    return Authority(
+        policy_of(section),
+        zone,
+        section.mode == "shadow",
+        datetime.now(UTC),
+        SiteHold(),
+    )

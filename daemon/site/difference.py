@@ -1,4 +1,5 @@
-"""What changes from one configuration of a site to the next, and what of it can be applied while the daemon runs."""
+"""What changes from one configuration of a site to the next, and what of it can be applied while
+the daemon runs."""
 
 from __future__ import annotations
 
@@ -24,16 +25,17 @@ OF_TERMINALS = ("reply_timeout_s", "retries", "pipelined")
 OF_PORTS = ("listen", "tls_certificate", "tls_key", "tls_client_ca", "enabled")
 """What needs a restart."""
 APPLIED = {*OF_ALL_ROUTES, "site.archive", "site.tariffs", "log.level", "log.trace_lines"}
-"""Every other key outside of the routes' sections needs a restart. Those of `[control]` on purpose: a start is
-followed by `startup_hold_min` without trips, in which a mistake about who is cut can be seen."""
+"""Every other key outside of the routes' sections needs a restart. Those of `[control]` on purpose:
+a start is followed by `startup_hold_min` without trips, in which a mistake about who is cut can be
+seen."""
 ROUTES = ("line", "gateway")
 """Sections of which each is a route. The routes of a `[[listener]]` are its terminals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`changed`: the lines that are built anew, and why. `moved`: meters that change their line, (address, from, to).
-    `archive`: how many rows of each table came, went or changed."""
+    """`changed`: the lines that are built anew, and why. `moved`: meters that change their line,
+    (address, from, to). `archive`: how many rows of each table came, went or changed."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -82,8 +84,8 @@ def difference(old: LoadedSite, new: LoadedSite) -> Difference:
 
 
 def applicable(old: LoadedSite, new: LoadedSite) -> LoadedSite:
-    """`new` as far as it can be applied while the daemon runs: what needs a restart stays as it was. A listener that
-    was taken out keeps its port until then, and no terminal."""
+    """`new` as far as it can be applied while the daemon runs: what needs a restart stays as it
+    was. A listener that was taken out keeps its port until then, and no terminal."""
     named = {section.name: section for section in new.settings.listener}
     kept: dict[str, Any] = {}
     for name in Site.model_fields:
@@ -91,13 +93,17 @@ def applicable(old: LoadedSite, new: LoadedSite) -> LoadedSite:
         if name in ROUTES:
             continue
         if name == "listener":
-            kept[name] = tuple(_at_its_port(section, named.get(section.name, section)) for section in was)
+            kept[name] = tuple(
+                _at_its_port(section, named.get(section.name, section)) for section in was
+            )
         elif isinstance(was, BaseModel):
             keys = [key for key in type(was).model_fields if f"{name}.{key}" not in APPLIED]
             kept[name] = now.model_copy(update={key: getattr(was, key) for key in keys})
         else:
             kept[name] = was
-    terminals = {section.name: new.terminals.get(section.name, ()) for section in old.settings.listener}
+    terminals = {
+        section.name: new.terminals.get(section.name, ()) for section in old.settings.listener
+    }
     return replace(new, settings=new.settings.model_copy(update=kept), terminals=terminals)
 
 
@@ -106,7 +112,8 @@ def _at_its_port(was: ListenerSection, now: ListenerSection) -> ListenerSection:
 
 
 Form = Mapping[str, Any]
-"""The normal form of a route: everything that it is built of, by the key that says it; a meter by its address."""
+"""The normal form of a route: everything that it is built of, by the key that says it; a meter by
+its address."""
 
 
 def _forms(site: LoadedSite) -> dict[str, Form]:
@@ -121,14 +128,34 @@ def _forms(site: LoadedSite) -> dict[str, Form]:
     for kind in ROUTES:
         for section in getattr(site.settings, kind):
             if section.enabled:
-                own = {"kind": kind, **_flat(section), "traced": section.name in site.settings.log.trace_lines}
-                forms[section.name] = {**own, **shared, **meters[section.name]}
+                own = {
+                    "kind": kind,
+                    **_flat(section),
+                    "traced": section.name in site.settings.log.trace_lines,
+                }
+                forms[section.name] = {
+                    **own,
+                    **shared,
+                    **meters[section.name],
+                }
     for listener in enabled_listeners(site):
         own_keys = {key: getattr(listener, key) for key in OF_TERMINALS}
-        of_each = {"kind": "terminal", "listener": listener.name, **own_keys}
+        of_each = {
+            "kind": "terminal",
+            "listener": listener.name,
+            **own_keys,
+        }
         for it in site.terminals[listener.name]:
-            own = {**of_each, "terminal": it.terminal, "traced": it.line in site.settings.log.trace_lines}
-            forms[it.line] = {**own, **shared, **meters[it.line]}
+            own = {
+                **of_each,
+                "terminal": it.terminal,
+                "traced": it.line in site.settings.log.trace_lines,
+            }
+            forms[it.line] = {
+                **own,
+                **shared,
+                **meters[it.line],
+            }
     return forms
 
 
@@ -150,7 +177,8 @@ def _why(was: Form, now: Form) -> tuple[str, ...]:
 def _archive(old: LoadedSite, new: LoadedSite) -> dict[str, int]:
     before, after = _rows(old), _rows(new)
     counted = {
-        name: sum(was.get(key) != after[name].get(key) for key in was | after[name]) for name, was in before.items()
+        name: sum(was.get(key) != after[name].get(key) for key in was | after[name])
+        for name, was in before.items()
     }
     return {name: count for name, count in counted.items() if count}
 
@@ -162,7 +190,11 @@ def _rows(site: LoadedSite) -> dict[str, dict[Any, Any]]:
         "meters": {meter.address: meter for meter in archive.meters},
         "points": {point.point: point for point in archive.points},
         "accounts": {account.account: account for account in archive.accounts},
-        "tariffs": {(it.tariff, it.effective_from): it for versions in site.tariffs.values() for it in versions},
+        "tariffs": {
+            (it.tariff, it.effective_from): it
+            for versions in site.tariffs.values()
+            for it in versions
+        },
     }
 
 
@@ -172,8 +204,8 @@ def _changed_settings(old: LoadedSite, new: LoadedSite) -> set[str]:
 
 
 def _changed_listeners(old: LoadedSite, new: LoadedSite) -> tuple[list[str], list[str]]:
-    """(what is applied, what needs a restart) of the listeners' own keys: with KEY, or only NAME when one comes or
-    goes."""
+    """(what is applied, what needs a restart) of the listeners' own keys: with KEY, or only NAME
+    when one comes or goes."""
     was, now = ({it.name: _flat(it) for it in site.settings.listener} for site in (old, new))
     applied: list[str] = []
     restart = [f"listener.{name}" for name in {**was, **now} if name not in was or name not in now]

@@ -1,4 +1,5 @@
-"""The ports at which terminals dial in: how they are made of what is configured, and what is told of their callers."""
+"""The ports at which terminals dial in: how they are made of what is configured, and what is told
+of their callers."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from protocols.dial_in.registration import RegistrationSettings
 log = structlog.get_logger("listener")
 
 MOST_TOLD = 10
-"""So many events of a kind are logged one by one between two `show`; after an outage thousands come at once."""
+"""So many events of a kind are logged one by one between two `show`; after an outage thousands come
+at once."""
 SAYINGS = {
     "registered": ("info", "terminal connected"),
     "replaced": ("info", "terminal called again"),
@@ -61,7 +63,8 @@ class Listener:
         return self.terminals.channel(terminal)
 
     def change(self, section: ListenerSection, lines: Mapping[str, str]) -> None:
-        """From now on these are its lines, and so it greets and limits callers. It stays at its port."""
+        """From now on these are its lines, and so it greets and limits callers. It stays at its
+        port."""
         self.lines = lines
         self.terminals.greetings, self.terminals.limits = greetings_of(section), limits_of(section)
         self.terminals.allow(lines)
@@ -79,20 +82,30 @@ class Listener:
             ("quarantined", terminals.quarantine),
         ):
             metrics.TERMINALS.labels(self.name, state).set(len(connections))
-        if untold := {kind: count - MOST_TOLD for kind, count in self._told.items() if count > MOST_TOLD}:
+        if untold := {
+            kind: count - MOST_TOLD for kind, count in self._told.items() if count > MOST_TOLD
+        }:
             log.warning("terminals, not told one by one", listener=self.name, **untold)
         self._told.clear()
 
     def rows(self, now: float, zone: tzinfo) -> list[dict[str, Any]]:
         """See `terminal_rows`."""
-        return [{"listener": self.name, **row} for row in terminal_rows(self.terminals, self.lines, now, zone)]
+        return [
+            {"listener": self.name, **row}
+            for row in terminal_rows(self.terminals, self.lines, now, zone)
+        ]
 
     def _happened(self, kind: str, terminal: str, detail: str) -> None:
         self._told[kind] += 1
         if self._told[kind] <= MOST_TOLD:
             level, saying = SAYINGS[kind]
             named = {"line": self.lines.get(terminal), "terminal": terminal} if terminal else {}
-            getattr(log, level)(saying, listener=self.name, **named, detail=detail)
+            getattr(log, level)(
+                saying,
+                listener=self.name,
+                **named,
+                detail=detail,
+            )
 
 
 @asynccontextmanager
@@ -107,13 +120,19 @@ async def open_listeners(site: LoadedSite) -> AsyncIterator[dict[str, Listener]]
         yield listeners
 
 
-def terminal_rows(terminals: Terminals, lines: Mapping[str, str], now: float, zone: tzinfo) -> Iterator[dict[str, Any]]:
+def terminal_rows(
+    terminals: Terminals, lines: Mapping[str, str], now: float, zone: tzinfo
+) -> Iterator[dict[str, Any]]:
     """A row for each terminal that is a line, then for each in quarantine, the newest first.
 
     `lines`: terminal -> line. `now`: the event loop's time. `state` is connected, away or unknown.
     """
     for terminal, line in lines.items():
-        row: dict[str, Any] = {"line": line, "terminal": terminal, "state": "away"}
+        row: dict[str, Any] = {
+            "line": line,
+            "terminal": terminal,
+            "state": "away",
+        }
         if (session := terminals.sessions.get(terminal)) is not None:
             row |= {
                 "state": "connected",

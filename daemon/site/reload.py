@@ -1,4 +1,5 @@
-"""From one configuration to the next while the daemon runs: lines that did not change keep their wires."""
+"""From one configuration to the next while the daemon runs: lines that did not change keep their
+wires."""
 
 from __future__ import annotations
 
@@ -34,12 +35,13 @@ from storage.archive import SiteMeter
 log = structlog.get_logger("daemon")
 
 SWITCH_S = 0.0005
-"""A thread gives the interpreter to another one after so long; usual are 5 ms, for each time that a line wakes."""
+"""A thread gives the interpreter to another one after so long; usual are 5 ms, for each time that a
+line wakes."""
 
 
 class Configuration:
-    """What the daemon runs by (`site`), and the way to the next one. `asked` is set when its files are to be read
-    again."""
+    """What the daemon runs by (`site`), and the way to the next one. `asked` is set when its files
+    are to be read again."""
 
     def __init__(
         self,
@@ -77,11 +79,11 @@ class Configuration:
                     told.set_result(outcome)
 
     async def reload(self) -> Difference:
-        """Read the site's files again and bring the daemon to them; what needs a restart stays as it was.
+        """Read the site's files again and bring the daemon to them; what needs a restart stays as
+        it was.
 
-        ConfigError, ArchiveConflict or a database that is away change nothing. Whoever does not wait any more does not
-        stop it.
-        """
+        ConfigError, ArchiveConflict or a database that is away change nothing. Whoever does not
+        wait any more does not stop it."""
         told: asyncio.Future[Difference] = asyncio.get_running_loop().create_future()
         self._waiting.append(told)
         self._asked.set()
@@ -92,7 +94,10 @@ class Configuration:
         async with self._one_at_a_time:
             new, found = await self._compare(path)
             if found.archive:
-                async with self._pool.connection() as connection, connection.transaction(force_rollback=True):
+                async with (
+                    self._pool.connection() as connection,
+                    connection.transaction(force_rollback=True),
+                ):
                     await take_over_archive(connection, new)
             return found
 
@@ -133,8 +138,9 @@ class Configuration:
         """The next configuration, as far as it can be applied, and what it changes."""
 
         def compare() -> tuple[LoadedSite, Difference]:
-            # Seconds of work for a large site, beside which the lines go on: they get the interpreter when they want
-            # it, and the garbage collector leaves alone what is there already.
+            # Seconds of work for a large site, beside which the lines go on: they get the
+            # interpreter when they want it, and the garbage collector leaves alone what is there
+            # already.
             usual_s = sys.getswitchinterval()
             gc.collect()  # the lines that the last reload ended
             gc.freeze()
@@ -148,8 +154,9 @@ class Configuration:
         return await in_thread(compare)
 
     async def _apply(self, new: LoadedSite, found: Difference) -> None:
-        """The lines that change stop before the database knows their new meters, so that no line is given a command
-        for a meter that it does not know; if the database refuses in the end, they go on as they were."""
+        """The lines that change stop before the database knows their new meters, so that no line is
+        given a command for a meter that it does not know; if the database refuses in the end, they
+        go on as they were."""
         running = [route for name in found.touched if (route := self._routes.get(name)) is not None]
         made: list[Line] = []
         try:
@@ -158,7 +165,9 @@ class Configuration:
                     if found.archive:
                         meters = await take_over_site(connection, new, self.site.settings.site.zone)
                     else:
-                        meters = configured(await archive.site_meters(connection, list(found.touched)), new)
+                        meters = configured(
+                            await archive.site_meters(connection, list(found.touched)), new
+                        )
                     made = self._assembly.routes(new, meters, {*found.added, *found.changed})
                     await self._know(connection, new, made)
                     await self._routes.stop([route.name for route in running])
@@ -185,8 +194,11 @@ class Configuration:
             log.warning("looking for commands on every line", error=str(error).strip())
         self._routes.wake(names)
 
-    async def _know(self, connection: AsyncConnection[Any], site: LoadedSite, routes: Collection[Line]) -> None:
-        """Tell routes what the database has. Gaps that remain are logged, one line per line or listener."""
+    async def _know(
+        self, connection: AsyncConnection[Any], site: LoadedSite, routes: Collection[Line]
+    ) -> None:
+        """Tell routes what the database has. Gaps that remain are logged, one line per line or
+        listener."""
         settings = site.settings
         newest = due_day(datetime.now(settings.site.zone))
         since = first_day(newest, settings.collection.backfill_days)
@@ -199,4 +211,9 @@ class Configuration:
             for place, count in enumerate(route.counts()):
                 gaps[route.shown_as][place] += count
         for name, (wanted, filled) in gaps.items():
-            log.info("gaps", line=name, wanted=wanted, present=filled)
+            log.info(
+                "gaps",
+                line=name,
+                wanted=wanted,
+                present=filled,
+            )

@@ -1,4 +1,5 @@
-"""The archive of the configuration becomes the database's: what was billed cannot be changed by an edit."""
+"""The archive of the configuration becomes the database's: what was billed cannot be changed by an
+edit."""
 
 from __future__ import annotations
 
@@ -19,11 +20,13 @@ from storage.archive import SiteMeter
 log = structlog.get_logger("daemon")
 
 
-async def take_over_site(connection: AsyncConnection[Any], site: LoadedSite, zone: ZoneInfo) -> list[SiteMeter]:
-    """The meters that are read from now on, after all that is configured was taken over and accounts were opened.
+async def take_over_site(
+    connection: AsyncConnection[Any], site: LoadedSite, zone: ZoneInfo
+) -> list[SiteMeter]:
+    """The meters that are read from now on, after all that is configured was taken over and
+    accounts were opened.
 
-    One transaction: ArchiveConflict, naming every case, changes nothing.
-    """
+    One transaction: ArchiveConflict, naming every case, changes nothing."""
     async with connection.transaction():
         await take_over_archive(connection, site)
         meters = await archive.site_meters(connection)
@@ -36,7 +39,11 @@ async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) 
     """Bring accounts, points, meters and tariffs of the configuration into the database."""
     await archive.take_over(
         connection,
-        tariffs=[(v.tariff, v.effective_from, v.price) for versions in site.tariffs.values() for v in versions],
+        tariffs=[
+            (v.tariff, v.effective_from, v.price)
+            for versions in site.tariffs.values()
+            for v in versions
+        ],
         accounts=[
             (
                 *(a.account, a.name, a.tariff, a.agreement, a.open_from),
@@ -45,7 +52,16 @@ async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) 
             for a in site.archive.accounts
         ],
         points=[
-            (p.point, p.account, p.area, p.ratio, p.max_daily_kwh, p.reconnect, p.protected, p.life_support)
+            (
+                p.point,
+                p.account,
+                p.area,
+                p.ratio,
+                p.max_daily_kwh,
+                p.reconnect,
+                p.protected,
+                p.life_support,
+            )
             for p in site.archive.points
         ],
         meters=[
@@ -59,9 +75,12 @@ async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) 
 
 
 def configured(meters: Sequence[SiteMeter], site: LoadedSite) -> list[SiteMeter]:
-    """The meters that the archive still names. Taking one out ends its polling, not what it was billed for."""
+    """The meters that the archive still names. Taking one out ends its polling, not what it was
+    billed for."""
     named = {meter.address for meter in site.archive.meters}
     left_out = [meter.address for meter in meters if meter.address not in named]
     if left_out:
-        log.warning("meters not in the archive are not polled", count=len(left_out), first=left_out[0])
+        log.warning(
+            "meters not in the archive are not polled", count=len(left_out), first=left_out[0]
+        )
     return [meter for meter in meters if meter.address in named]

@@ -30,15 +30,23 @@ log = structlog.get_logger("pipeline")
 async def process(
     connection: AsyncConnection[Any], batch: Sequence[Arrival], authority: Authority, now: datetime
 ) -> list[tuple[int, date]]:
-    """Take one batch through all rooms, in one transaction; returns (meter id, day) of every slot that has a value.
+    """Take one batch through all rooms, in one transaction; returns (meter id, day) of every slot
+    that has a value.
 
-    The same batch again changes nothing.
-    """
+    The same batch again changes nothing."""
     points = {arrival.meter.point_id: billed_point(arrival.meter) for arrival in batch}
     async with connection.transaction():
-        await readings.add_readings(connection, [_raw(arrival, authority.zone) for arrival in batch])
+        await readings.add_readings(
+            connection, [_raw(arrival, authority.zone) for arrival in batch]
+        )
         present, published = await _decide(connection, batch, points)
-        accounts = await settle_points(connection, published, points, authority.zone, now)
+        accounts = await settle_points(
+            connection,
+            published,
+            points,
+            authority.zone,
+            now,
+        )
         await restore(connection, accounts, "balance is back after settlement", now)
         await request_trips(connection, authority, accounts, now)
     return present
@@ -47,15 +55,23 @@ async def process(
 async def _decide(
     connection: AsyncConnection[Any], batch: Sequence[Arrival], points: dict[str, BilledPoint]
 ) -> tuple[list[tuple[int, date]], dict[str, tuple[date, date]]]:
-    """Publish or withhold each freeze; returns what is present now and, by point, the span that was published."""
+    """Publish or withhold each freeze; returns what is present now and, by point, the span that was
+    published."""
     by_point: dict[str, list[tuple[date, Arrival]]] = defaultdict(list)
     for arrival in batch:
         day = freeze_day(arrival.freeze.frozen_at, arrival.freeze.host_offset)
         if day is None:
-            log.warning("freeze not at midnight", meter=arrival.meter.address, frozen_at=arrival.freeze.frozen_at)
+            log.warning(
+                "freeze not at midnight",
+                meter=arrival.meter.address,
+                frozen_at=arrival.freeze.frozen_at,
+            )
         elif day >= arrival.meter.installed_on:
             by_point[arrival.meter.point_id].append((day, arrival))
-    spans = [(point, min(d for d, _ in found), max(d for d, _ in found)) for point, found in by_point.items()]
+    spans = [
+        (point, min(d for d, _ in found), max(d for d, _ in found))
+        for point, found in by_point.items()
+    ]
     known = await readings.slots_around(connection, spans)
     present: list[tuple[int, date]] = []
     decided: list[Slot] = []
@@ -73,16 +89,37 @@ async def _decide(
                 ChainPoint(day, total),
                 rates,
                 points[point_id].register,
-                before=max((ChainPoint(*item) for item in chain.items() if item[0] < day), default=None, key=_by_day),
-                after=min((ChainPoint(*item) for item in chain.items() if item[0] > day), default=None, key=_by_day),
+                before=max(
+                    (ChainPoint(*item) for item in chain.items() if item[0] < day),
+                    default=None,
+                    key=_by_day,
+                ),
+                after=min(
+                    (ChainPoint(*item) for item in chain.items() if item[0] > day),
+                    default=None,
+                    key=_by_day,
+                ),
                 clock_skew=arrival.freeze.clock_skew,
             )
             state = "suspect" if reasons else "published"
-            slots[day] = Slot(point_id, day, state, reasons, arrival.meter.meter_id, total)
+            slots[day] = Slot(
+                point_id,
+                day,
+                state,
+                reasons,
+                arrival.meter.meter_id,
+                total,
+            )
             decided.append(slots[day])
             metrics.SLOTS_DECIDED.labels(state).inc()
             if reasons:
-                log.warning("reading withheld", point=point_id, day=day, total=total, reasons=",".join(reasons))
+                log.warning(
+                    "reading withheld",
+                    point=point_id,
+                    day=day,
+                    total=total,
+                    reasons=",".join(reasons),
+                )
             else:
                 chain[day] = total
                 published[point_id].append(day)
@@ -100,23 +137,34 @@ def _raw(arrival: Arrival, zone: ZoneInfo) -> RawReading:
         rates=rates,
         arrived_at=arrival.freeze.arrived_at,
         clock_skew_s=None if skew is None else round(skew / timedelta(seconds=1)),
-        host_offset_s=None if offset is None else Decimal(offset // timedelta(milliseconds=1)).scaleb(-3),
+        host_offset_s=None
+        if offset is None
+        else Decimal(offset // timedelta(milliseconds=1)).scaleb(-3),
         error_bound=None if offset is None else error_bound(arrival.meter, abs(offset)),
     )
 
 
 def error_bound(meter: SiteMeter, off: timedelta) -> int:
     """The most that the register can have moved in this time, in its smallest step, rounded up."""
-    most = meter.max_daily_kwh.scaleb(meter.decimals) * (off // timedelta(microseconds=1)) / 86_400_000_000
+    most = (
+        meter.max_daily_kwh.scaleb(meter.decimals)
+        * (off // timedelta(microseconds=1))
+        / 86_400_000_000
+    )
     return int(most.to_integral_value(ROUND_CEILING))
 
 
 def _registers(arrival: Arrival) -> tuple[int, tuple[int, ...]]:
-    """Total and tariffs in the register's smallest step. A tariff without data makes all of them unknown."""
+    """Total and tariffs in the register's smallest step. A tariff without data makes all of them
+    unknown."""
     total, *rates = arrival.freeze.registers
     assert total is not None, "a freeze without a total was put into the pipeline"
     known = [rate for rate in rates if rate is not None]
-    steps = tuple(_steps(rate, arrival.meter.decimals) for rate in known) if len(known) == len(rates) else ()
+    steps = (
+        tuple(_steps(rate, arrival.meter.decimals) for rate in known)
+        if len(known) == len(rates)
+        else ()
+    )
     return _steps(total, arrival.meter.decimals), steps
 
 
@@ -127,9 +175,17 @@ def _steps(value: Decimal, decimals: int) -> int:
 
 
 def _note_conflict(slot: Slot, arrival: Arrival, total: int) -> None:
-    """Another value for a slot that has one: both raw rows are kept, neither replaces what was decided."""
+    """Another value for a slot that has one: both raw rows are kept, neither replaces what was
+    decided."""
     if slot.total != total:
-        log.warning("conflict", point=slot.point_id, day=slot.day, kept=slot.total, also=total, state=slot.state)
+        log.warning(
+            "conflict",
+            point=slot.point_id,
+            day=slot.day,
+            kept=slot.total,
+            also=total,
+            state=slot.state,
+        )
         metrics.SLOTS_DECIDED.labels("conflict").inc()
 
 

@@ -1,4 +1,5 @@
-"""The supply commands of one route: when to look for them, and how what became of them is written down."""
+"""The supply commands of one route: when to look for them, and how what became of them is written
+down."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ DATABASE_RETRY_S = 5.0
 
 
 class LineCommands:
-    """A line or gateway takes its orders from here, one at a time. `wake` when a command may be waiting, also at the
-    start: thousands of lines do not ask for themselves."""
+    """A line or gateway takes its orders from here, one at a time. `wake` when a command may be
+    waiting, also at the start: thousands of lines do not ask for themselves."""
 
     def __init__(
         self,
@@ -44,14 +45,19 @@ class LineCommands:
 
     def due_in_s(self) -> float:
         """Seconds until there is something to look at; infinite when nothing is known of."""
-        return float("inf") if self._look_at is None else max(0.01, (self._look_at - self._now()).total_seconds())
+        return (
+            float("inf")
+            if self._look_at is None
+            else max(0.01, (self._look_at - self._now()).total_seconds())
+        )
 
     def is_due(self) -> bool:
         """True if `serve` would look now."""
         return self._look_at is not None and self._look_at <= self._now()
 
     async def serve(self, do: Callable[[CommandStep], Awaitable[None]]) -> bool:
-        """Do the next order if one is due; True if there was one. Without the database control stops."""
+        """Do the next order if one is due; True if there was one. Without the database control
+        stops."""
         if not self.is_due():
             return False
         now = self._now()
@@ -61,8 +67,11 @@ class LineCommands:
                 order = await take_order(connection, self._authority, self._route, now)
                 if order is None:
                     next_due = await supply.next_due(connection, self._route)
-                    # What is due and was not released (shadow mode, hold on the site lost) is looked at later.
-                    self._look_no_later(next_due and max(next_due, now + timedelta(seconds=DATABASE_RETRY_S)))
+                    # What is due and was not released (shadow mode, hold on the site lost) is
+                    # looked at later.
+                    self._look_no_later(
+                        next_due and max(next_due, now + timedelta(seconds=DATABASE_RETRY_S))
+                    )
                     return False
             self._look_no_later(now)
             await do(order)
@@ -74,7 +83,9 @@ class LineCommands:
             self._look_no_later(now)  # whoever goes on with this route finds what was left
             raise
         except Exception:
-            self._look_at = now + timedelta(seconds=DATABASE_RETRY_S)  # one order must not keep the line from the rest
+            self._look_at = now + timedelta(
+                seconds=DATABASE_RETRY_S
+            )  # one order must not keep the line from the rest
             raise
         return True
 
@@ -89,7 +100,13 @@ class LineCommands:
     async def answered(self, command: Command, state: str, detail: str) -> None:
         """What came back for the command: acked, refused or unknown."""
         async with self._pool.connection() as connection:
-            await take_answer(connection, command, state, detail, self._now())
+            await take_answer(
+                connection,
+                command,
+                state,
+                detail,
+                self._now(),
+            )
 
     async def abandon(self, command: Command, reason: str) -> None:
         """A trip that was released and not sent."""
@@ -102,9 +119,14 @@ class LineCommands:
             await take_observation(connection, command, relay, self._now())
 
     async def disown(self, order: CommandStep) -> None:
-        """Its meter was taken out of the archive while the command was open: a person has to act."""
+        """Its meter was taken out of the archive while the command was open: a person has to
+        act."""
         command = order.command
-        log.error("command for a meter that is not in the archive", meter=command.address, command=str(command.id))
+        log.error(
+            "command for a meter that is not in the archive",
+            meter=command.address,
+            command=str(command.id),
+        )
         if order.kind == "send":
             await self.answered(command, "unknown", "the meter is not in the archive any more")
         else:

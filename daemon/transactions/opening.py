@@ -14,11 +14,19 @@ from storage import ledger
 
 
 async def open_accounts(
-    connection: AsyncConnection[Any], points: Mapping[str, BilledPoint], zone: ZoneInfo, now: datetime
+    connection: AsyncConnection[Any],
+    points: Mapping[str, BilledPoint],
+    zone: ZoneInfo,
+    now: datetime,
 ) -> None:
-    """Bill accounts that were opened after their opening freeze had been collected; the others wait for it."""
+    """Bill accounts that were opened after their opening freeze had been collected; the others wait
+    for it."""
     async with connection.transaction():
         waiting = await ledger.points_to_open(connection)
         await settle_points(
-            connection, {point: (day, END_OF_TIME) for point, day in waiting.items()}, points, zone, now
+            connection,
+            {point: (day, END_OF_TIME) for point, day in waiting.items()},
+            points,
+            zone,
+            now,
         )

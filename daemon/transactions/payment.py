@@ -31,13 +31,19 @@ class TopUp:
 
 
 async def top_up(
-    connection: AsyncConnection[Any], account: str, amount_fen: int, *, channel: str, reference: str, now: datetime
+    connection: AsyncConnection[Any],
+    account: str,
+    amount_fen: int,
+    *,
+    channel: str,
+    reference: str,
+    now: datetime,
 ) -> TopUp | None:
-    """Post a payment and restore the supply if it suffices, in one transaction. None if the account is unknown.
+    """Post a payment and restore the supply if it suffices, in one transaction. None if the account
+    is unknown.
 
-    (channel, reference) is the payment's identity: the same again answers `already posted` and moves nothing;
-    KeyReused if it comes with another account or amount.
-    """
+    (channel, reference) is the payment's identity: the same again answers `already posted` and
+    moves nothing; KeyReused if it comes with another account or amount."""
     assert amount_fen > 0, f"a top-up of {amount_fen} fen reached the ledger"
     async with connection.transaction():
         locked = await ledger.lock_accounts(connection, [account])
@@ -46,14 +52,34 @@ async def top_up(
         transaction = Transaction(
             key=f"pay:{channel}:{reference}",
             kind="top_up",
-            content={"account": account, "amount_fen": amount_fen, "channel": channel, "reference": reference},
+            content={
+                "account": account,
+                "amount_fen": amount_fen,
+                "channel": channel,
+                "reference": reference,
+            },
             legs=(Leg(prepaid(account), amount_fen), Leg(f"clearing:{channel}", -amount_fen)),
         )
         (outcome,) = await ledger.post(connection, [transaction])
         (row,) = await update_credit(connection, locked.values(), now)
         commands = await restore(connection, [account], f"payment {transaction.key}", now)
         balance_fen = (await ledger.balances(connection, [account]))[account]
-        is_cut = any(facts.supply_state != "energised" for facts in await control_facts(connection, [account], now))
+        is_cut = any(
+            facts.supply_state != "energised"
+            for facts in await control_facts(connection, [account], now)
+        )
     missing_fen = max(0, locked[account].reconnect_fen - balance_fen) if is_cut else 0
-    log.info("top-up", account=account, amount_fen=amount_fen, key=transaction.key, outcome=outcome.value)
-    return TopUp(outcome, balance_fen, row, missing_fen, tuple(commands))
+    log.info(
+        "top-up",
+        account=account,
+        amount_fen=amount_fen,
+        key=transaction.key,
+        outcome=outcome.value,
+    )
+    return TopUp(
+        outcome,
+        balance_fen,
+        row,
+        missing_fen,
+        tuple(commands),
+    )

@@ -1,4 +1,5 @@
-"""Accounts in transactions: settle new readings, take in payments. Everything happens under the account's lock."""
+"""Accounts in transactions: settle new readings, take in payments. Everything happens under the
+account's lock."""
 
 from __future__ import annotations
 
@@ -54,16 +55,18 @@ async def settle_points(
     zone: ZoneInfo,
     now: datetime,
 ) -> list[str]:
-    """Bring links, charges and postings in line with the published chain of the points that changed.
+    """Bring links, charges and postings in line with the published chain of the points that
+    changed.
 
-    `changed`: point -> (first, last day that was newly published). Returns the accounts concerned, whose rows stay
-    locked until the caller's transaction ends. Doing it again changes nothing.
-    """
+    `changed`: point -> (first, last day that was newly published). Returns the accounts concerned,
+    whose rows stay locked until the caller's transaction ends. Doing it again changes nothing."""
     account_of = await ledger.account_of_points(connection, changed)
     accounts = await ledger.lock_accounts(connection, account_of.values())
     for account in await ledger.activate(connection, accounts):
         log.info("account active", account=account)
-    opened = await ledger.opened_points(connection, {point: changed[point][0] for point in account_of})
+    opened = await ledger.opened_points(
+        connection, {point: changed[point][0] for point in account_of}
+    )
     spans = _spans(changed, account_of, accounts, opened)
     if not spans:
         return sorted(accounts)
@@ -105,16 +108,18 @@ async def settle_points(
 def billed_point(meter: SiteMeter) -> BilledPoint:
     """The point that a meter serves, as settlement knows it."""
     max_daily = meter.max_daily_kwh.scaleb(meter.decimals)
-    return BilledPoint(meter.point_id, meter.ratio, Register(meter.modulus, max_daily, meter.decimals))
+    return BilledPoint(
+        meter.point_id, meter.ratio, Register(meter.modulus, max_daily, meter.decimals)
+    )
 
 
 async def update_credit(
     connection: AsyncConnection[Any], accounts: Iterable[AccountRow], now: datetime
 ) -> list[CreditStatus]:
-    """Derive the credit states from the balances; returns them in order. Starts and ends arrears episodes.
+    """Derive the credit states from the balances; returns them in order. Starts and ends arrears
+    episodes.
 
-    An episode starts when an account becomes exhausted and ends at the reconnect threshold.
-    """
+    An episode starts when an account becomes exhausted and ends at the reconnect threshold."""
     rows = list(accounts)
     balances = await ledger.balances(connection, [row.id for row in rows])
     states: list[CreditStatus] = []
@@ -130,7 +135,13 @@ async def update_credit(
             episode = None
         if (state, episode) != (row.credit_state, row.episode_started_at):
             changes.append((row.id, state, episode))
-            log.info("credit state", account=row.id, was=row.credit_state, now=state, balance_fen=balance)
+            log.info(
+                "credit state",
+                account=row.id,
+                was=row.credit_state,
+                now=state,
+                balance_fen=balance,
+            )
         states.append(state)
     await ledger.put_credit(connection, changes)
     return states
@@ -142,8 +153,9 @@ def _spans(
     accounts: Mapping[str, AccountRow],
     opened: Mapping[str, tuple[date, date | None]],
 ) -> list[tuple[str, date, date]]:
-    """(point, first, last) whose links may change: only of points whose opening freeze is there, because the first
-    link starts with it. A span begins where the links before it end; without any, the whole chain is linked."""
+    """(point, first, last) whose links may change: only of points whose opening freeze is there,
+    because the first link starts with it. A span begins where the links before it end; without any,
+    the whole chain is linked."""
     spans = []
     for point, (_, last) in sorted(changed.items()):
         if point in opened and account_of[point] in accounts:
@@ -153,15 +165,38 @@ def _spans(
     return spans
 
 
-async def _as_billed(connection: AsyncConnection[Any], rows: Sequence[LinkRow]) -> list[tuple[LinkRow, PricedLink]]:
-    """Links with the charges they were billed with. They are not priced again: what is taken back is what was taken."""
+async def _as_billed(
+    connection: AsyncConnection[Any], rows: Sequence[LinkRow]
+) -> list[tuple[LinkRow, PricedLink]]:
+    """Links with the charges they were billed with. They are not priced again: what is taken back
+    is what was taken."""
     charges: dict[int, list[Charge]] = defaultdict(list)
     found = await ledger.charges_of_links(connection, [row.id for row in rows]) if rows else []
     for link, period, component, kwh, price, exact, tariff, start, is_split in found:
         version = TariffVersion(tariff, start, price)
-        charges[link].append(Charge(Stream(period, component), kwh, version, exact, is_split))
-    links = [Link(row.point_id, row.from_day, row.to_day, row.delta, row.rolled_over) for row in rows]
-    return [(row, PricedLink(link, tuple(charges[row.id]))) for row, link in zip(rows, links, strict=True)]
+        charges[link].append(
+            Charge(
+                Stream(period, component),
+                kwh,
+                version,
+                exact,
+                is_split,
+            )
+        )
+    links = [
+        Link(
+            row.point_id,
+            row.from_day,
+            row.to_day,
+            row.delta,
+            row.rolled_over,
+        )
+        for row in rows
+    ]
+    return [
+        (row, PricedLink(link, tuple(charges[row.id])))
+        for row, link in zip(rows, links, strict=True)
+    ]
 
 
 async def _settle_account(
@@ -174,7 +209,9 @@ async def _settle_account(
     periods = {charge.stream.period for link in priced for charge in link.charges}
     streams = {
         Stream(period, component): StreamState(exact, posted)
-        for _, period, component, exact, posted in await ledger.streams(connection, [account_id], periods)
+        for _, period, component, exact, posted in await ledger.streams(
+            connection, [account_id], periods
+        )
     }
     settlement = settle(streams, removed=[link for _, link in removed], added=added)
     await ledger.replace_links(connection, [row.id for row, _ in removed])
@@ -183,8 +220,19 @@ async def _settle_account(
         connection,
         [
             (
-                *(rows[_span(link.link)][0], part, charge.stream.period, charge.stream.component, charge.kwh),
-                *(charge.version.price, charge.exact_yuan, charge.version.tariff_id, charge.version.effective_from),
+                *(
+                    rows[_span(link.link)][0],
+                    part,
+                    charge.stream.period,
+                    charge.stream.component,
+                    charge.kwh,
+                ),
+                *(
+                    charge.version.price,
+                    charge.exact_yuan,
+                    charge.version.tariff_id,
+                    charge.version.effective_from,
+                ),
                 charge.is_estimated_split,
             )
             for link in added
@@ -201,7 +249,11 @@ async def _settle_account(
     revisions = {(row.point_id, row.from_day, row.to_day): row.revision for row, _ in removed}
     await ledger.post(
         connection,
-        [_transaction(account_id, postings, rows, revisions) for postings in settlement.postings if postings.fen],
+        [
+            _transaction(account_id, postings, rows, revisions)
+            for postings in settlement.postings
+            if postings.fen
+        ],
     )
 
 
@@ -220,7 +272,9 @@ def _transaction(
         revision = revisions[_span(link)]
     legs = [
         leg
-        for stream, fen in sorted(postings.fen.items(), key=lambda item: (item[0].period, item[0].component))
+        for stream, fen in sorted(
+            postings.fen.items(), key=lambda item: (item[0].period, item[0].component)
+        )
         for leg in (
             Leg(prepaid(account_id), -fen, stream.period, stream.component),
             Leg(REVENUE, fen, stream.period, stream.component),
@@ -229,7 +283,10 @@ def _transaction(
     return Transaction(
         key=f"{'chg' if kind == 'charge' else 'tru'}:{link.point_id}:{link.from_day}:{link.to_day}:{revision}",
         kind=kind,
-        content={"account": account_id, "links": [rows[_span(priced.link)][0] for priced in postings.links]},
+        content={
+            "account": account_id,
+            "links": [rows[_span(priced.link)][0] for priced in postings.links],
+        },
         legs=tuple(legs),
     )
 
@@ -240,9 +297,20 @@ def _span(link: Link) -> tuple[str, date, date]:
 
 def _link_row(account_id: str, link: Link) -> tuple[str, str, date, date, int, bool, str]:
     state = "held" if link.is_held else "billed"
-    return link.point_id, account_id, link.from_day, link.to_day, link.delta, link.rolled_over, state
+    return (
+        link.point_id,
+        account_id,
+        link.from_day,
+        link.to_day,
+        link.delta,
+        link.rolled_over,
+        state,
+    )
 
 
 async def _tariffs(connection: AsyncConnection[Any], ids: set[str]) -> dict[str, Tariff]:
     versions = [TariffVersion(*row) for row in await ledger.tariff_versions(connection, ids)]
-    return {tariff: Tariff(tuple(group)) for tariff, group in groupby(versions, key=lambda version: version.tariff_id)}
+    return {
+        tariff: Tariff(tuple(group))
+        for tariff, group in groupby(versions, key=lambda version: version.tariff_id)
+    }

@@ -29,10 +29,10 @@ log = structlog.get_logger("control")
 async def request_trips(
     connection: AsyncConnection[Any], authority: Authority, accounts: Iterable[str], now: datetime
 ) -> None:
-    """For each energised point of an exhausted account: a trip command if the guard allows it, else its reasons.
+    """For each energised point of an exhausted account: a trip command if the guard allows it, else
+    its reasons.
 
-    The caller holds the locks on the account rows.
-    """
+    The caller holds the locks on the account rows."""
     for facts in await supply.control_facts(connection, accounts, now):
         if facts.credit_state != "exhausted" or facts.supply_state != "energised":
             continue
@@ -40,7 +40,14 @@ async def request_trips(
             continue
         guard_facts = facts_for_guard(facts, authority, now)
         verdict = guard.evaluate(authority.policy, guard_facts)
-        await _note_verdict(connection, authority, facts, guard_facts, verdict, now)
+        await _note_verdict(
+            connection,
+            authority,
+            facts,
+            guard_facts,
+            verdict,
+            now,
+        )
         if verdict.decision != "allow":
             continue
         command = uuid4()
@@ -55,15 +62,23 @@ async def request_trips(
             expires_at=min(now + TRIP_EXPIRY, _window_end(authority, now)),
         )
         await supply.set_supply(connection, facts.point_id, "trip_commanded")
-        log.info("trip requested", point=facts.point_id, balance_fen=facts.balance_fen, command=str(command))
+        log.info(
+            "trip requested",
+            point=facts.point_id,
+            balance_fen=facts.balance_fen,
+            command=str(command),
+        )
 
 
-async def restore(connection: AsyncConnection[Any], accounts: Iterable[str], cause: str, now: datetime) -> list[UUID]:
-    """Restore every cut point of accounts whose balance is back at the reconnect threshold, and every protected one.
+async def restore(
+    connection: AsyncConnection[Any], accounts: Iterable[str], cause: str, now: datetime
+) -> list[UUID]:
+    """Restore every cut point of accounts whose balance is back at the reconnect threshold, and
+    every protected one.
 
-    Unsent trips are cancelled in this very transaction; what may have reached a meter is followed by a reconnect.
-    No guard, no window, no approval. The caller holds the locks on the account rows.
-    """
+    Unsent trips are cancelled in this very transaction; what may have reached a meter is followed
+    by a reconnect. No guard, no window, no approval. The caller holds the locks on the account
+    rows."""
     cut = [
         facts
         for facts in await supply.control_facts(connection, accounts, now)
@@ -92,13 +107,19 @@ async def restore(connection: AsyncConnection[Any], accounts: Iterable[str], cau
             expires_at=now + RECONNECT_EXPIRY,
         )
         await supply.set_supply(connection, facts.point_id, "reconnect_commanded")
-        log.info("reconnect requested", point=facts.point_id, cause=cause, command=str(command))
+        log.info(
+            "reconnect requested",
+            point=facts.point_id,
+            cause=cause,
+            command=str(command),
+        )
         commands.append(command)
     return commands
 
 
 def facts_for_guard(facts: ControlFacts, authority: Authority, now: datetime) -> Facts:
-    """What the database says, in the guard's words: local wall time, published readings, this site's mode."""
+    """What the database says, in the guard's words: local wall time, published readings, this
+    site's mode."""
     local_now = now.astimezone(authority.zone).replace(tzinfo=None)
     return Facts(
         now=local_now,
@@ -130,10 +151,18 @@ async def _note_verdict(
     verdict: Verdict,
     now: datetime,
 ) -> None:
-    """Keep and log the verdict where it differs from the last one; an unchanged one would only fill the log."""
+    """Keep and log the verdict where it differs from the last one; an unchanged one would only fill
+    the log."""
     snapshot = guard.snapshot(authority.policy, guard_facts, verdict)
     reasons = verdict.reasons
-    if await supply.record_verdict(connection, facts.point_id, now, verdict.decision, reasons, snapshot):
+    if await supply.record_verdict(
+        connection,
+        facts.point_id,
+        now,
+        verdict.decision,
+        reasons,
+        snapshot,
+    ):
         log.info(
             "guard",
             point=facts.point_id,
@@ -146,7 +175,9 @@ async def _note_verdict(
         )
 
 
-async def _was_just_tried(connection: AsyncConnection[Any], point: str, now: datetime, *, is_trip: bool) -> bool:
+async def _was_just_tried(
+    connection: AsyncConnection[Any], point: str, now: datetime, *, is_trip: bool
+) -> bool:
     return await supply.was_tried_since(
         connection,
         point,

@@ -7,7 +7,8 @@ from typing import Protocol, Self
 
 
 class Channel(Protocol):
-    """An open way to one line. Opening and closing is `async with`; LineDown when it cannot be opened.
+    """An open way to one line. Opening and closing is `async with`; LineDown when it cannot be
+    opened.
 
     `receive` may be cancelled (a time-out) without losing bytes. One task at a time uses a channel.
     """
@@ -21,5 +22,8 @@ class Channel(Protocol):
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None: ...

@@ -6,5 +6,6 @@ import random
 
 
 def reconnect_pause_s(failures: int, longest_s: float) -> float:
-    """How long to wait after so many failures in a row: full jitter, so that many clients do not come back at once."""
+    """How long to wait after so many failures in a row: full jitter, so that many clients do not
+    come back at once."""
     return random.uniform(0, min(longest_s, 2.0 ** min(failures, 20)))

@@ -24,9 +24,10 @@ class Wire(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a line may be silent. `reply_timeout_s`: before an answer begins; `byte_gap_s`: inside an answer;
-    `longest_answer_s`: for a whole answer once it began, 267 bytes of 11 bits need 2.4 s at 1200 Bd, and a line that
-    babbles on is cut; `quiet_s`: silence after which a dirty line counts as clean; `retries`: repetitions."""
+    """How long a line may be silent. `reply_timeout_s`: before an answer begins; `byte_gap_s`:
+    inside an answer; `longest_answer_s`: for a whole answer once it began, 267 bytes of 11 bits
+    need 2.4 s at 1200 Bd, and a line that babbles on is cut; `quiet_s`: silence after which a dirty
+    line counts as clean; `retries`: repetitions."""
 
     reply_timeout_s: float = 1.0
     byte_gap_s: float = 0.5
@@ -38,10 +39,10 @@ class Timing:
 class Conversation(Generic[F]):
     """Runs exchanges over an open channel, one at a time.
 
-    An answer is taken only if the codec says that it answers the question asked. After silence, an unexpected frame
-    or a cancelled exchange the line is dirty: it is listened to until quiet before the next question. A control frame
-    is sent once: silence after it means *unknown*, and only reading the state back can tell.
-    """
+    An answer is taken only if the codec says that it answers the question asked. After silence, an
+    unexpected frame or a cancelled exchange the line is dirty: it is listened to until quiet before
+    the next question. A control frame is sent once: silence after it means *unknown*, and only
+    reading the state back can tell."""
 
     def __init__(
         self,
@@ -58,22 +59,27 @@ class Conversation(Generic[F]):
         self.wire = wire
         """The wire trace; None while it is off for this line."""
         self.on_outcome = on_outcome
-        """Called with ok, no_reply, refused, bad_frame, late or foreign, once for each such event."""
+        """Called with ok, no_reply, refused, bad_frame, late or foreign, once for each such
+        event."""
         self._channel, self._codec = channel, codec
         self._decoder = codec.new_decoder()
         self.dirty = False
-        """Something may still be under way on the line; it is listened to before the next question."""
+        """Something may still be under way on the line; it is listened to before the next
+        question."""
         self._sent_secret = b""
         self._unanswered: F | None = None
-        """The last question that was asked in vain at least once; an answer to it may still come."""
+        """The last question that was asked in vain at least once; an answer to it may still
+        come."""
         self._surplus_until = 0.0
-        """Until when it is waited for, because it was answered by its repetition and could be answered twice."""
+        """Until when it is waited for, because it was answered by its repetition and could be
+        answered twice."""
 
     async def run(self, exchange: Exchange[F, T], *, retries: int | None = None) -> T:
-        """What the exchange returns. NoReply when a question stayed without its answer; whatever the exchange raises.
+        """What the exchange returns. NoReply when a question stayed without its answer; whatever
+        the exchange raises.
 
-        ControlForbidden, before anything is sent, for a control frame in a conversation that may not control.
-        """
+        ControlForbidden, before anything is sent, for a control frame in a conversation that may
+        not control."""
         tries = 1 + (self.timing.retries if retries is None else retries)
         try:
             request = next(exchange)
@@ -134,7 +140,11 @@ class Conversation(Generic[F]):
         ends_by = begins_by + self.timing.longest_answer_s
         damaged_before = heard.damaged
         while True:
-            until = min(clock() + self.timing.byte_gap_s, ends_by) if self._decoder.pending else begins_by
+            until = (
+                min(clock() + self.timing.byte_gap_s, ends_by)
+                if self._decoder.pending
+                else begins_by
+            )
             data = await self._receive(until)
             found = self._decoder.feed(data) if data else self._decoder.flush()
             answer = self._pick(request, found, heard)
@@ -145,7 +155,8 @@ class Conversation(Generic[F]):
                 return None
 
     def _pick(self, request: F, found: list[F | Skipped], heard: _Heard) -> F | None:
-        """The first answer among what was found; everything else is counted. The line is clean if nothing follows."""
+        """The first answer among what was found; everything else is counted. The line is clean if
+        nothing follows."""
         answer: F | None = None
         for item in found:
             if isinstance(item, Skipped):
@@ -171,16 +182,18 @@ class Conversation(Generic[F]):
             self._unanswered = None
 
     async def _settle(self, request: F) -> None:
-        """Listen to a dirty line until it is quiet; a line that never is, is left after one reply time.
+        """Listen to a dirty line until it is quiet; a line that never is, is left after one reply
+        time.
 
-        When the same question was answered only by its repetition, a second answer to it may be under way, and could
-        not be told from a new one: that one is waited for.
-        """
+        When the same question was answered only by its repetition, a second answer to it may be
+        under way, and could not be told from a new one: that one is waited for."""
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + self.timing.reply_timeout_s
         while self.dirty and clock() < give_up_at:
             quiet_at = clock() + self.timing.quiet_s
-            data = await self._receive(max(quiet_at, self._surplus_until) if self._unanswered == request else quiet_at)
+            data = await self._receive(
+                max(quiet_at, self._surplus_until) if self._unanswered == request else quiet_at
+            )
             for item in self._decoder.feed(data) if data else self._decoder.flush():
                 if not isinstance(item, Skipped):
                     self._count_stranger(item)
@@ -203,9 +216,16 @@ class Conversation(Generic[F]):
         if self.wire is None:
             return
         shown = data.hex(" ").upper()
-        if self._sent_secret and (direction == "tx" or data in self._sent_secret or self._sent_secret in data):
+        if self._sent_secret and (
+            direction == "tx" or data in self._sent_secret or self._sent_secret in data
+        ):
             shown = f"({len(data)} bytes with a password, not shown)"
-        self.wire.info("wire", line=self.line, direction=direction, bytes=shown)
+        self.wire.info(
+            "wire",
+            line=self.line,
+            direction=direction,
+            bytes=shown,
+        )
 
 
 @dataclass(slots=True)
@@ -218,7 +238,9 @@ class _Heard:
     def in_words(self) -> str:
         words = []
         if self.damaged:
-            words.append(f"{self.damaged} damaged (checksum, length or end wrong: speed, parity, cable?)")
+            words.append(
+                f"{self.damaged} damaged (checksum, length or end wrong: speed, parity, cable?)"
+            )
         if self.strangers:
             words.append(f"{self.strangers} frames that answer something else")
         return f"; heard {' and '.join(words)}" if words else ""

@@ -1,8 +1,7 @@
 """Terminals that dial in: DTUs and concentrators are TCP clients, and each of them is a line.
 
-One listener serves many terminals. A connection is a session once it said who it is; a line opens the channel of its
-terminal and has the newest session of it, whenever that comes.
-"""
+One listener serves many terminals. A connection is a session once it said who it is; a line opens
+the channel of its terminal and has the newest session of it, whenever that comes."""
 
 from __future__ import annotations
 
@@ -21,7 +20,12 @@ from typing import Final, Self, cast
 
 from protocols.channels.streams import StreamChannel, reason
 from protocols.channels.tcp import keep_alive
-from protocols.dial_in.registration import HOLD_S, LONGEST_REGISTRATION, HeartbeatFilter, RegistrationSettings
+from protocols.dial_in.registration import (
+    HOLD_S,
+    LONGEST_REGISTRATION,
+    HeartbeatFilter,
+    RegistrationSettings,
+)
 from protocols.errors import LineDown
 
 BACKLOG: Final = 4096
@@ -31,7 +35,8 @@ ACCEPTS_AT_ONCE: Final = 100
 MOST_UNREGISTERED: Final = 1024
 """So many connections that have not said who they are; the next ones wait in the backlog."""
 MOST_UNKNOWN_OPEN: Final = 256
-"""So many connections of unknown terminals are left open: one that is hung up on calls again at once."""
+"""So many connections of unknown terminals are left open: one that is hung up on calls again at
+once."""
 MOST_QUARANTINED: Final = 1000
 MOST_UNREAD: Final = 4096
 """So many bytes of a session that no line has opened are kept; then those before are dropped."""
@@ -46,9 +51,9 @@ CLOSING_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a listener takes. `accept_per_s`: connections, with a burst of one second's worth; the others wait.
-    `most_per_address`: connections of one address; many terminals may share one behind a carrier's NAT.
-    `silent_s`: a session without a byte for so long is closed; 0: never."""
+    """What a listener takes. `accept_per_s`: connections, with a burst of one second's worth; the
+    others wait. `most_per_address`: connections of one address; many terminals may share one behind
+    a carrier's NAT. `silent_s`: a session without a byte for so long is closed; 0: never."""
 
     accept_per_s: float = 500.0
     most_per_address: int = 64
@@ -58,8 +63,9 @@ class Limits:
 
 @dataclass(slots=True)
 class Counts:
-    """What happened since the listener was opened. `accept_pauses`: how often connections had to wait for the rate
-    limit, for those before them to register, or (`no_descriptors`) for the system."""
+    """What happened since the listener was opened. `accept_pauses`: how often connections had to
+    wait for the rate limit, for those before them to register, or (`no_descriptors`) for the
+    system."""
 
     accepted: int = 0
     registered: int = 0
@@ -88,12 +94,13 @@ class Quarantined:
 
 
 OnEvent = Callable[[str, str, str], None]
-"""(kind, terminal or "", detail). Kinds: registered, replaced, closed, silent, unknown, not_registered,
-refused_address, tls_failed, no_descriptors."""
+"""(kind, terminal or "", detail). Kinds: registered, replaced, closed, silent, unknown,
+not_registered, refused_address, tls_failed, no_descriptors."""
 
 
 class Terminals:
-    """A listener and the sessions of its terminals; binds in `async with`. `known`: the ids of those that are lines."""
+    """A listener and the sessions of its terminals; binds in `async with`. `known`: the ids of
+    those that are lines."""
 
     def __init__(
         self,
@@ -132,12 +139,13 @@ class Terminals:
         self._loop: asyncio.AbstractEventLoop
 
     def channel(self, terminal: str) -> TerminalChannel:
-        """The channel of one terminal's line. Opening it waits until the terminal is there, however long that takes."""
+        """The channel of one terminal's line. Opening it waits until the terminal is there, however
+        long that takes."""
         return TerminalChannel(self, terminal)
 
     def allow(self, known: Iterable[str]) -> None:
-        """From now on these are lines. One that waits in quarantine gets its session at once; the session of one that
-        is no line any more ends."""
+        """From now on these are lines. One that waits in quarantine gets its session at once; the
+        session of one that is no line any more ends."""
         self._known = frozenset(known)
         for terminal in [terminal for terminal in self._unknown if terminal in self._known]:
             self._register(self._unknown.pop(terminal))
@@ -161,7 +169,10 @@ class Terminals:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._rest()
         for timer in (self._pause, self._sweeping):
@@ -184,13 +195,19 @@ class Terminals:
             async with asyncio.timeout(CLOSING_S):
                 await self._emptied
 
-    # --- accepting --------------------------------------------------------------------------------------------------
+    # --- accepting
+    # --------------------------------------------------------------------------------------------------
 
     async def _bind(self) -> list[socket.socket]:
         gates: list[socket.socket] = []
         try:
             for family, kind, number, _, address in dict.fromkeys(
-                await self._loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+                await self._loop.getaddrinfo(
+                    self.host,
+                    self.port,
+                    type=socket.SOCK_STREAM,
+                    flags=socket.AI_PASSIVE,
+                )
             ):
                 gate = socket.socket(family, kind, number)
                 gates.append(gate)
@@ -232,7 +249,11 @@ class Terminals:
             except OSError as error:
                 if error.errno in NO_DESCRIPTORS:
                     self.counts.no_descriptors += 1
-                    self.on_event("no_descriptors", "", f"{reason(error)}; {len(self._open)} connections are open")
+                    self.on_event(
+                        "no_descriptors",
+                        "",
+                        f"{reason(error)}; {len(self._open)} connections are open",
+                    )
                     self._rest(NO_DESCRIPTORS_PAUSE_S)
                     return
                 continue  # it went away while it waited
@@ -246,7 +267,9 @@ class Terminals:
     def _wait_s(self) -> float:
         """Until the next connection may be taken."""
         now = self._loop.time()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self.limits.accept_per_s)
+        self._tokens = min(
+            self._burst, self._tokens + (now - self._filled_at) * self.limits.accept_per_s
+        )
         self._filled_at = now
         if len(self.unregistered) >= MOST_UNREGISTERED:
             return 0.1
@@ -257,7 +280,11 @@ class Terminals:
         if self._of_address[address] >= self.limits.most_per_address:
             connection.close()
             self.counts.refused_address += 1
-            self.on_event("refused_address", "", f"{address} has {self.limits.most_per_address} connections already")
+            self.on_event(
+                "refused_address",
+                "",
+                f"{address} has {self.limits.most_per_address} connections already",
+            )
             return
         self._of_address[address] += 1
         self._last_number += 1
@@ -268,8 +295,11 @@ class Terminals:
         self._admissions.add(admission)
         admission.add_done_callback(partial(self._admitted, connection, session))
 
-    def _admitted(self, connection: socket.socket, session: Session, admission: asyncio.Task[None]) -> None:
-        """It is connected, or not. Cancelled, it may not even have begun, and uvloop tells no end of its connection."""
+    def _admitted(
+        self, connection: socket.socket, session: Session, admission: asyncio.Task[None]
+    ) -> None:
+        """It is connected, or not. Cancelled, it may not even have begun, and uvloop tells no end
+        of its connection."""
         self._admissions.discard(admission)
         if session.transport is None:
             connection.close()
@@ -294,7 +324,8 @@ class Terminals:
                 self.counts.tls_failed += 1
                 self.on_event("tls_failed", "", f"{session.address}: {reason(error)}")
 
-    # --- what sessions tell -----------------------------------------------------------------------------------------
+    # --- what sessions tell
+    # -----------------------------------------------------------------------------------------
 
     def introduced(self, session: Session) -> None:
         """A connection said who it is."""
@@ -340,7 +371,8 @@ class Terminals:
         session.end(why)
 
     async def session_of(self, terminal: str) -> Session:
-        """The newest session of a terminal, as soon as there is one that is free. LineDown when the listener closes."""
+        """The newest session of a terminal, as soon as there is one that is free. LineDown when the
+        listener closes."""
         present = self.sessions.get(terminal)
         if present is not None and present.is_free:
             return present
@@ -376,43 +408,71 @@ class Terminals:
         now = self._now()
         seen = self.quarantine.pop(key, None)
         if seen is None:
-            seen = Quarantined(session.terminal, session.address, now, now, 0, why)
-        self.quarantine[key] = replace(seen, address=session.address, last_seen=now, times=seen.times + 1, why=why)
+            seen = Quarantined(
+                session.terminal,
+                session.address,
+                now,
+                now,
+                0,
+                why,
+            )
+        self.quarantine[key] = replace(
+            seen,
+            address=session.address,
+            last_seen=now,
+            times=seen.times + 1,
+            why=why,
+        )
         if len(self.quarantine) > MOST_QUARANTINED:
             self.quarantine.popitem(last=False)
 
     def _sweep(self) -> None:
         """End what was silent for too long: one look at all of them instead of a timer for each."""
         limits, now = self.limits, self._loop.time()
-        for session in [it for it in self.unregistered if now - it.since > limits.registration_timeout_s]:
+        for session in [
+            it for it in self.unregistered if now - it.since > limits.registration_timeout_s
+        ]:
             self.nonsense(session, session.said)
         if limits.silent_s:
             quiet_since = now - limits.silent_s
-            for session in [it for it in self._open if it.heard_at < quiet_since and not it.is_over]:
+            for session in [
+                it for it in self._open if it.heard_at < quiet_since and not it.is_over
+            ]:
                 self.counts.silent_closed += 1
                 self.on_event("silent", session.terminal, session.address)
                 session.end(f"silent for {now - session.heard_at:.0f} s")
-        shortest = min(limits.registration_timeout_s, limits.silent_s or limits.registration_timeout_s)
-        self._sweeping = self._loop.call_later(min(LONGEST_SWEEP_PERIOD_S, shortest / 4), self._sweep)
+        shortest = min(
+            limits.registration_timeout_s, limits.silent_s or limits.registration_timeout_s
+        )
+        self._sweeping = self._loop.call_later(
+            min(LONGEST_SWEEP_PERIOD_S, shortest / 4), self._sweep
+        )
 
 
 class Session(asyncio.Protocol):
-    """One connection, from its first byte on. `terminal` is empty until it said who it is; `number` counts accepted
-    connections, so that of two sessions of one terminal the newer is known."""
+    """One connection, from its first byte on. `terminal` is empty until it said who it is; `number`
+    counts accepted connections, so that of two sessions of one terminal the newer is known."""
 
     __slots__ = (
         "_settling", "_sieve", "_terminals", "address", "channel", "heard_at", "heartbeats", "is_over", "number",
         "said", "since", "terminal", "transport",
     )  # fmt: skip
 
-    def __init__(self, terminals: Terminals, address: str, number: int, now: float) -> None:
+    def __init__(
+        self,
+        terminals: Terminals,
+        address: str,
+        number: int,
+        now: float,
+    ) -> None:
         self._terminals, self.address, self.number = terminals, address, number
         self.since = self.heard_at = now
         self.terminal = ""
         self.heartbeats = 0
         self.is_over = False
         self.said = b""
-        """What nobody took yet: an incomplete registration, then bytes for a line that has not opened its channel."""
+        """What nobody took yet: an incomplete registration, then bytes for a line that has not
+        opened its channel."""
         self.transport: asyncio.Transport | None = None
         self.channel: TerminalChannel | None = None
         self._sieve: HeartbeatFilter | None = None
@@ -458,7 +518,8 @@ class Session(asyncio.Protocol):
             self.channel.resume_writing()
 
     def end(self, why: str) -> None:
-        """Hang up at once. No byte comes from here any more, and none that waits to be sent leaves."""
+        """Hang up at once. No byte comes from here any more, and none that waits to be sent
+        leaves."""
         self.is_over = True
         self._stop_settling()
         if self.channel is not None:
@@ -466,10 +527,12 @@ class Session(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
-    # --- registered -------------------------------------------------------------------------------------------------
+    # --- registered
+    # -------------------------------------------------------------------------------------------------
 
     def registered(self, sieve: HeartbeatFilter) -> None:
-        """It is a line's terminal: from now on heartbeats are taken out and the rest goes to the line."""
+        """It is a line's terminal: from now on heartbeats are taken out and the rest goes to the
+        line."""
         self._sieve = sieve
         self._say(self._terminals.greetings.registration_answer)
         said, self.said = self.said, b""

@@ -19,16 +19,22 @@ from protocols.errors import LineDown
 
 PSEUDO_TERMINALS: Final = "/dev/pts/"
 EARLY_S: Final = 0.003
-"""An event loop counts in milliseconds; so much before an answer must be complete the port is looked at again."""
+"""An event loop counts in milliseconds; so much before an answer must be complete the port is
+looked at again."""
 
 
 class SerialChannel(StreamChannel):
-    """Opens `device` for us alone. Most meters speak 8E1 at 2400 Bd; a converter on 8N1 shows only garbage.
-    A pseudo-terminal has no parity and refuses to be told one: there, and only there, it is opened without.
-    """
+    """Opens `device` for us alone. Most meters speak 8E1 at 2400 Bd; a converter on 8N1 shows only
+    garbage. A pseudo-terminal has no parity and refuses to be told one: there, and only there, it
+    is opened without."""
 
     def __init__(
-        self, device: str, baud: int = 2400, parity: str = "E", data_bits: int = 8, stop_bits: float = 1
+        self,
+        device: str,
+        baud: int = 2400,
+        parity: str = "E",
+        data_bits: int = 8,
+        stop_bits: float = 1,
     ) -> None:
         super().__init__(f"serial {device} {baud} Bd {data_bits}{parity}{stop_bits:g}")
         self.byte_s = (1 + data_bits + (parity != "N") + stop_bits) / baud
@@ -65,14 +71,19 @@ class SerialChannel(StreamChannel):
 
     def write(self, data: bytes) -> None:
         """See StreamChannel. A port nearly always takes a frame at once: that saves a wake-up."""
-        if self._down is None and self._transport is not None and not self._transport.get_write_buffer_size():
+        if (
+            self._down is None
+            and self._transport is not None
+            and not self._transport.get_write_buffer_size()
+        ):
             with suppress(OSError):  # not now, or never again: its transport finds out which
                 data = data[os.write(self._transport.get_extra_info("serial").fileno(), data) :]
         if data:
             super().write(data)
 
     def _look_again(self) -> None:
-        """Read what came. Whoever hears it may rest again at once; only if not, the loop watches the port."""
+        """Read what came. Whoever hears it may rest again at once; only if not, the loop watches
+        the port."""
         looking, self._looking = self._looking, None
         if looking is None or self._transport is None:
             return
@@ -100,10 +111,15 @@ class SerialChannel(StreamChannel):
             raise LineDown(f"{self.name}: cannot open: {words}{hint}") from error
         except (ValueError, termios.error) as error:
             raise LineDown(f"{self.name}: refuses these settings: {error}") from error
-        await asyncio.sleep(0)  # its transport calls `connection_made` in the next round of the loop
+        await asyncio.sleep(
+            0
+        )  # its transport calls `connection_made` in the next round of the loop
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if self._looking is not None:
             self._looking.cancel()

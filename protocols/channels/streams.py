@@ -1,8 +1,8 @@
-"""What the channels over a byte stream have in common: bytes in and out, every failure told as LineDown.
+"""What the channels over a byte stream have in common: bytes in and out, every failure told as
+LineDown.
 
-They are asyncio protocols, not readers and writers: what comes is handed to whoever listens in the same call, and only
-when nobody does it is kept for `receive`.
-"""
+They are asyncio protocols, not readers and writers: what comes is handed to whoever listens in the
+same call, and only when nobody does it is kept for `receive`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from typing import Final, Protocol, Self, cast
 from protocols.errors import LineDown
 
 SEND_TIMEOUT_S: Final = 10.0
-"""A carrier that takes no byte of a frame for so long is gone; a frame of 267 bytes needs 9.8 s at 300 Bd."""
+"""A carrier that takes no byte of a frame for so long is gone; a frame of 267 bytes needs 9.8 s at
+300 Bd."""
 MOST_KEPT: Final = 64 * 1024
-"""So many bytes that nobody asked for are kept; then those before are dropped, because no answer is so long."""
+"""So many bytes that nobody asked for are kept; then those before are dropped, because no answer is
+so long."""
 
 
 class Listener(Protocol):
-    """Takes what comes on a channel while it listens. Both are called from the event loop and must not wait."""
+    """Takes what comes on a channel while it listens. Both are called from the event loop and must
+    not wait."""
 
     def heard(self, data: bytes) -> None:
         """Bytes came, at least one."""
@@ -37,7 +40,17 @@ class StreamChannel(asyncio.Protocol, ABC):
     """
 
     __slots__ = (
-        *("_closed", "_down", "_is_clogged", "_kept", "_listener", "_receiver", "_sender", "_transport", "byte_s"),
+        *(
+            "_closed",
+            "_down",
+            "_is_clogged",
+            "_kept",
+            "_listener",
+            "_receiver",
+            "_sender",
+            "_transport",
+            "byte_s",
+        ),
         "name",
     )
 
@@ -57,7 +70,8 @@ class StreamChannel(asyncio.Protocol, ABC):
     async def _connect(self) -> None:
         """Open the carrier with this object as its protocol. LineDown when that fails."""
 
-    # --- using it -------------------------------------------------------------------------------------------------
+    # --- using it
+    # -------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Hand the bytes to the carrier without waiting. LineDown when it is gone."""
@@ -67,10 +81,10 @@ class StreamChannel(asyncio.Protocol, ABC):
         self._transport.write(data)
 
     def writer(self) -> Callable[[bytes], None]:
-        """What writes without looking whether the carrier is there: for a listener, who is told of its loss.
+        """What writes without looking whether the carrier is there: for a listener, who is told of
+        its loss.
 
-        LineDown when it is gone already: what came before may have lain unread until now.
-        """
+        LineDown when it is gone already: what came before may have lain unread until now."""
         if self._down is not None:
             raise self._down
         assert self._transport is not None
@@ -98,7 +112,8 @@ class StreamChannel(asyncio.Protocol, ABC):
             self._sender = None
 
     async def receive(self) -> bytes:
-        """At least one byte. LineDown when the other side closed. A cancelled call loses nothing."""
+        """At least one byte. LineDown when the other side closed. A cancelled call loses
+        nothing."""
         if not self._kept:
             if self._down is not None:
                 raise self._down
@@ -124,11 +139,14 @@ class StreamChannel(asyncio.Protocol, ABC):
             self._kept.clear()
             listener.heard(data)
 
-    # --- what the transport calls -----------------------------------------------------------------------------------
+    # --- what the transport calls
+    # -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The carrier is open."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are transports in all but their class
+        self._transport = cast(
+            asyncio.Transport, transport
+        )  # uvloop's are transports in all but their class
         self._closed = asyncio.get_running_loop().create_future()
         self._kept.clear()
         self._is_clogged, self._down = False, None
@@ -146,7 +164,11 @@ class StreamChannel(asyncio.Protocol, ABC):
     def connection_lost(self, error: Exception | None) -> None:
         """The carrier is gone: whoever waits hears it."""
         if self._down is None:
-            why = f"failed: {reason(error)}" if isinstance(error, OSError) else "closed by the other side"
+            why = (
+                f"failed: {reason(error)}"
+                if isinstance(error, OSError)
+                else "closed by the other side"
+            )
             self.lose(f"{self.name}: {why}")
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
@@ -176,14 +198,18 @@ class StreamChannel(asyncio.Protocol, ABC):
         if future is not None and not future.done():
             future.set_result(None)
 
-    # --- opening and closing ------------------------------------------------------------------------------------------
+    # --- opening and closing
+    # ------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         await self._connect()
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         transport, self._transport, self._listener = self._transport, None, None
         self._down = self._down or LineDown(f"{self.name}: not open")

@@ -1,4 +1,5 @@
-"""A line behind a TCP server: a serial-to-Ethernet converter, a concentrator in transparent mode, a simulator."""
+"""A line behind a TCP server: a serial-to-Ethernet converter, a concentrator in transparent mode, a
+simulator."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from protocols.errors import LineDown
 KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 """A peer that vanished without a word is noticed after two minutes of silence."""
 UNACKNOWLEDGED_MS: Final = 120_000
-"""So it is while a question is under way: then the kernel does not keep alive, it repeats for a quarter of an hour."""
+"""So it is while a question is under way: then the kernel does not keep alive, it repeats for a
+quarter of an hour."""
 
 
 class TcpChannel(StreamChannel):
@@ -30,7 +32,9 @@ class TcpChannel(StreamChannel):
             async with asyncio.timeout(self._connect_timeout_s):
                 transport, _ = await loop.create_connection(lambda: self, self._host, self._port)
         except TimeoutError:
-            raise LineDown(f"{self.name}: no connection within {self._connect_timeout_s:g} s") from None
+            raise LineDown(
+                f"{self.name}: no connection within {self._connect_timeout_s:g} s"
+            ) from None
         except OSError as error:
             raise LineDown(f"{self.name}: cannot connect: {reason(error)}") from error
         except UnicodeError:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def server_tls(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
-    """TLS as a listener offers it; with `client_ca`, only to terminals with a certificate of that authority. OSError
-    (ssl.SSLError is one) when the files cannot be used."""
+    """TLS as a listener offers it; with `client_ca`, only to terminals with a certificate of that
+    authority. OSError (ssl.SSLError is one) when the files cannot be used."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     if client_ca is not None:

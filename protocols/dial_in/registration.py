@@ -1,7 +1,7 @@
 """How terminals that dial in say who they are and that they are alive. Bytes and times in, no I/O.
 
-A channel knows no frames, so a heartbeat is told from an answer by where it stands; `HeartbeatFilter` says how.
-"""
+A channel knows no frames, so a heartbeat is told from an answer by where it stands;
+`HeartbeatFilter` says how."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ Kind = Literal["hex", "text", "regex"]
 LONGEST_REGISTRATION: Final = 256
 LONGEST_HEARTBEAT: Final = 64
 MOST_REPETITIONS: Final = 2
-"""Two open repetitions over 256 bytes are tried in 33,000 ways at most (0.3 ms); three would take 2.8 million."""
+"""Two open repetitions over 256 bytes are tried in 33,000 ways at most (0.3 ms); three would take
+2.8 million."""
 ANSWER_GAP_S: Final = 0.5
 """A pause inside an answer after which a conversation gives the answer up."""
 HOLD_S: Final = 0.2
@@ -23,7 +24,8 @@ HOLD_S: Final = 0.2
 _HEX: Final = re.compile(r"([0-9A-Fa-f]{2})|\{id:([0-9]{1,2})\}|\{([0-9]{1,3})\}|\s+")
 _TEXT_ID: Final = re.compile(r"\{id(?::([0-9]{1,2}))?\}")
 _REGEX: Final = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?P<group>\)(?:[*+]|\{[0-9,]+\}))|(?P<open>[*+]|\{[0-9]*,[0-9]*\})|.", re.S
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?P<group>\)(?:[*+]|\{[0-9,]+\}))|(?P<open>[*+]|\{[0-9]*,[0-9]*\})|.",
+    re.S,
 )
 _OPEN_END: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:[*+?]|\{[0-9]*,[0-9]*\})\)*(?:\$|\\Z)?$")
 _PRINTABLE: Final = re.compile(rb"[!-~]{1,64}")
@@ -31,15 +33,16 @@ _PRINTABLE: Final = re.compile(rb"[!-~]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a terminal says first. `id_length`: characters of the id, None where it varies; `is_binary`: it is told in
-    hexadecimal digits."""
+    """What a terminal says first. `id_length`: characters of the id, None where it varies;
+    `is_binary`: it is told in hexadecimal digits."""
 
     pattern: re.Pattern[bytes]
     is_binary: bool
     id_length: int | None
 
     def read(self, data: bytes) -> tuple[str, int] | None:
-        """(who it is, length of the frame) at the start of the bytes; None when there is no registration (yet)."""
+        """(who it is, length of the frame) at the start of the bytes; None when there is no
+        registration (yet)."""
         found = self.pattern.match(data, 0, LONGEST_REGISTRATION)
         if found is None:
             return None
@@ -53,17 +56,24 @@ class Registration:
         if self.is_binary:
             terminal = terminal.upper()
             if not re.fullmatch(f"[0-9A-F]{{{self.id_length}}}", terminal):
-                raise ValueError(f'"{terminal}" is not {self.id_length} hexadecimal digits, as the registration has')
+                raise ValueError(
+                    f'"{terminal}" is not {self.id_length} hexadecimal digits, as the registration has'
+                )
         elif not _PRINTABLE.fullmatch(terminal.encode()):
-            raise ValueError(f"{terminal!r} is not 1 to 64 letters, digits and signs without blanks")
+            raise ValueError(
+                f"{terminal!r} is not 1 to 64 letters, digits and signs without blanks"
+            )
         elif self.id_length not in (None, len(terminal)):
-            raise ValueError(f'"{terminal}" is not {self.id_length} characters, as the registration has')
+            raise ValueError(
+                f'"{terminal}" is not {self.id_length} characters, as the registration has'
+            )
         return terminal
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """`fixed`: the bytes, where they are always the same; only such a heartbeat is recognised in pieces."""
+    """`fixed`: the bytes, where they are always the same; only such a heartbeat is recognised in
+    pieces."""
 
     pattern: re.Pattern[bytes]
     at_end: re.Pattern[bytes]
@@ -79,7 +89,8 @@ class Heartbeat:
         return bool(data) and len(data) < len(self.fixed) and self.fixed.startswith(data)
 
     def ending(self, data: bytes) -> int:
-        """How many bytes at the end are heartbeats or the beginning of one, if they are distinct."""
+        """How many bytes at the end are heartbeats or the beginning of one, if they are
+        distinct."""
         if not self.fixed:
             found = self.at_end.search(data, max(0, len(data) - LONGEST_HEARTBEAT))
             return len(found[0]) if found and is_distinct(found[0]) else 0
@@ -98,7 +109,8 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationSettings:
-    """What terminals of one kind say about themselves, and what they want to hear: bytes, or their heartbeat again."""
+    """What terminals of one kind say about themselves, and what they want to hear: bytes, or their
+    heartbeat again."""
 
     registration: Registration
     heartbeat: Heartbeat | None = None
@@ -106,7 +118,8 @@ class RegistrationSettings:
     heartbeat_answer: bytes | Literal["echo"] = b""
 
     def read(self, data: bytes) -> tuple[str, int] | None:
-        """(who it is, bytes up to the end of the registration); heartbeats before it are passed over."""
+        """(who it is, bytes up to the end of the registration); heartbeats before it are passed
+        over."""
         if (found := self.registration.read(data)) is not None:
             return found
         start = 0
@@ -126,10 +139,10 @@ class RegistrationSettings:
 class HeartbeatFilter:
     """Takes heartbeats, and repeated registrations, out of what one terminal sends.
 
-    A distinct heartbeat is taken out where it is a whole segment, at the start of one that begins an answer, and at the
-    end of one unless more follows within HOLD_S. Any other (`00`, `FE FE`) is taken out only where segments consist of
-    it and no answer is under way: it stands inside answers too often. What is left in is noise between two frames.
-    """
+    A distinct heartbeat is taken out where it is a whole segment, at the start of one that begins
+    an answer, and at the end of one unless more follows within HOLD_S. Any other (`00`, `FE FE`) is
+    taken out only where segments consist of it and no answer is under way: it stands inside answers
+    too often. What is left in is noise between two frames."""
 
     __slots__ = ("_answer_until", "_greetings", "_terminal", "held")
 
@@ -190,16 +203,19 @@ class HeartbeatFilter:
 
 
 def is_distinct(beat: bytes) -> bool:
-    """Is it so unlike anything else that chance does not put it at the edge of a segment (once in 2^32)?"""
+    """Is it so unlike anything else that chance does not put it at the edge of a segment (once in
+    2^32)?"""
     return len(beat) >= 4 and len(set(beat)) >= 3
 
 
-# --- from the words of a configuration --------------------------------------------------------------------------------
+# --- from the words of a configuration
+# --------------------------------------------------------------------------------
 
 
 def registration(kind: Kind, words: str) -> Registration:
-    """`hex`: bytes, `{id:N}` for the N bytes of the id, `{N}` for N bytes of any value. `text`: `{id}` for an id that
-    ends before the next character, or `{id:N}`. `regex`: with a group `id`. ValueError says what is wrong."""
+    """`hex`: bytes, `{id:N}` for the N bytes of the id, `{N}` for N bytes of any value. `text`:
+    `{id}` for an id that ends before the next character, or `{id:N}`. `regex`: with a group `id`.
+    ValueError says what is wrong."""
     match kind:
         case "hex":
             pattern, length = _hex(words)
@@ -212,7 +228,9 @@ def registration(kind: Kind, words: str) -> Registration:
             return Registration(compiled, is_binary=False, id_length=None)
     if length == 0:
         raise ValueError("an id has at least one byte")
-    return Registration(re.compile(pattern, re.S), kind == "hex", length * 2 if kind == "hex" and length else length)
+    return Registration(
+        re.compile(pattern, re.S), kind == "hex", length * 2 if kind == "hex" and length else length
+    )
 
 
 def heartbeat(kind: Kind, words: str) -> Heartbeat:
@@ -228,7 +246,8 @@ def heartbeat(kind: Kind, words: str) -> Heartbeat:
 
 
 def fixed_bytes(kind: Kind, words: str) -> bytes:
-    """Bytes to be sent or expected. ValueError when there are none, or they are not always the same."""
+    """Bytes to be sent or expected. ValueError when there are none, or they are not always the
+    same."""
     if kind == "regex":
         raise ValueError("an expression cannot be sent; write hex or text")
     if not words:
@@ -246,7 +265,9 @@ def _hex(words: str) -> tuple[bytes, int | None]:
     while at < len(words):
         found = _HEX.match(words, at)
         if found is None:
-            raise ValueError(f'"{words[at:]}" is neither pairs of hexadecimal digits nor {{id:N}} nor {{N}}')
+            raise ValueError(
+                f'"{words[at:]}" is neither pairs of hexadecimal digits nor {{id:N}} nor {{N}}'
+            )
         byte, id_bytes, any_bytes = found.groups()
         if byte:
             pattern += re.escape(bytes.fromhex(byte))
@@ -273,7 +294,9 @@ def _text(words: str) -> tuple[bytes, int | None]:
     elif behind:
         middle = b"(?:(?!" + re.escape(behind[0].encode()) + b")[!-~]){1,64}"
     else:
-        raise ValueError("nothing follows {id}, so its end is not known: write {id:N} for an id of N characters")
+        raise ValueError(
+            "nothing follows {id}, so its end is not known: write {id:N} for an id of N characters"
+        )
     pattern = re.escape(before.encode()) + b"(?P<id>" + middle + b")" + re.escape(behind.encode())
     return pattern, int(length) if length else None
 
@@ -289,10 +312,16 @@ def _regex(words: str) -> re.Pattern[bytes]:
     if compiled.match(b""):
         raise ValueError("matches nothing at all: every terminal would fit")
     if _OPEN_END.search(words):
-        raise ValueError("ends with a repetition, so its end is not known: add what follows, or a count like {15}")
+        raise ValueError(
+            "ends with a repetition, so its end is not known: add what follows, or a count like {15}"
+        )
     parts = [found.lastgroup for found in _REGEX.finditer(words)]
     if "group" in parts or re.search(r"\\[1-9]|\(\?P=", words):
-        raise ValueError("repeats a group, or refers back to one, which bytes from the network could make slow")
+        raise ValueError(
+            "repeats a group, or refers back to one, which bytes from the network could make slow"
+        )
     if parts.count("open") > MOST_REPETITIONS:
-        raise ValueError(f"has more than {MOST_REPETITIONS} open repetitions, which bytes from the network make slow")
+        raise ValueError(
+            f"has more than {MOST_REPETITIONS} open repetitions, which bytes from the network make slow"
+        )
     return compiled

@@ -1,4 +1,5 @@
-"""Packed BCD as DL/T 645 sends it: low byte first, sign in the top bit of the last byte if the identifier has one."""
+"""Packed BCD as DL/T 645 sends it: low byte first, sign in the top bit of the last byte if the
+identifier has one."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ def decode_bcd(data: bytes, decimals: int = 0, *, signed: bool = False) -> Decim
 
 
 def decode_registers(data: bytes, *, signed: bool = False) -> tuple[Decimal | None, ...]:
-    """Energies XXXXXX.XX one after the other (total, tariff 1, ...); None where there is no data. FrameError when a
-    nibble is over 9 or the data are not 4 bytes for each."""
+    """Energies XXXXXX.XX one after the other (total, tariff 1, ...); None where there is no data.
+    FrameError when a nibble is over 9 or the data are not 4 bytes for each."""
     count, rest = divmod(len(data), ENERGY_WIDTH)
     if rest or not count:
         raise FrameError(f"{len(data)} bytes are not {ENERGY_WIDTH} for each register")
@@ -43,8 +44,11 @@ def decode_registers(data: bytes, *, signed: bool = False) -> tuple[Decimal | No
     return tuple(None if is_missing(part) else decode_bcd(part, 2, signed=signed) for part in parts)
 
 
-def encode_bcd(value: Decimal | int, width: int, decimals: int = 0, *, signed: bool = False) -> bytes:
-    """A number to `width` bytes: 1234.56, 4, 2 -> 56 34 12 00. FrameError if it does not fit exactly."""
+def encode_bcd(
+    value: Decimal | int, width: int, decimals: int = 0, *, signed: bool = False
+) -> bytes:
+    """A number to `width` bytes: 1234.56, 4, 2 -> 56 34 12 00. FrameError if it does not fit
+    exactly."""
     number = Decimal(value)
     if not number.is_finite():
         raise FrameError(f"{value} is no number")
@@ -64,21 +68,39 @@ def encode_bcd(value: Decimal | int, width: int, decimals: int = 0, *, signed: b
 
 
 def decode_time(data: bytes, layout: str) -> datetime | None:
-    """Wall clock from BCD bytes in wire order; `layout` names them: "ss mm hh DD MM YY", "mm hh DD MM YY".
+    """Wall clock from BCD bytes in wire order; `layout` names them: "ss mm hh DD MM YY", "mm hh DD
+    MM YY".
 
-    None for a time that was never set (all zero, FF or EE). FrameError if it is no date.
-    """
+    None for a time that was never set (all zero, FF or EE). FrameError if it is no date."""
     if is_missing(data) or not any(data):
         return None
-    part = {"ss": 0, "mm": 0, "hh": 0, "DD": 1, "MM": 1, "YY": 0}
+    part = {
+        "ss": 0,
+        "mm": 0,
+        "hh": 0,
+        "DD": 1,
+        "MM": 1,
+        "YY": 0,
+    }
     if len(data) != len(layout.split()):
-        raise FrameError(f"{len(data)} bytes are no time of the layout {layout}: {data.hex(' ').upper()}")
+        raise FrameError(
+            f"{len(data)} bytes are no time of the layout {layout}: {data.hex(' ').upper()}"
+        )
     for name, byte in zip(layout.split(), data, strict=True):
         part[name] = int(decode_bcd(bytes((byte,))))
     try:
-        return datetime(2000 + part["YY"], part["MM"], part["DD"], part["hh"], part["mm"], part["ss"])  # noqa: DTZ001
+        return datetime(  # noqa: DTZ001
+            2000 + part["YY"],
+            part["MM"],
+            part["DD"],
+            part["hh"],
+            part["mm"],
+            part["ss"],
+        )
     except ValueError as error:
-        raise FrameError(f"no such time: {data[::-1].hex(' ').upper()} ({layout}): {error}") from None
+        raise FrameError(
+            f"no such time: {data[::-1].hex(' ').upper()} ({layout}): {error}"
+        ) from None
 
 
 def encode_time(at: datetime, layout: str) -> bytes:

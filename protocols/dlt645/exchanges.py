@@ -1,7 +1,8 @@
-"""What one asks a DL/T 645-2007 meter, told as exchanges: each yields requests and receives their answers.
+"""What one asks a DL/T 645-2007 meter, told as exchanges: each yields requests and receives their
+answers.
 
-Every exchange raises MeterRefused on an abnormal answer and FrameError on a normal one whose data are wrong.
-"""
+Every exchange raises MeterRefused on an abnormal answer and FrameError on a normal one whose data
+are wrong."""
 
 from __future__ import annotations
 
@@ -43,16 +44,18 @@ FREEZE_NOW: Final = "99999999"
 STAMP: Final = "mm hh DD MM YY"
 MOST_FOLLOW_UPS: Final = 255
 SHORTLY_AFTER_MIDNIGHT: Final = timedelta(minutes=10)
-"""A date that was read before a time of day younger than this may be yesterday's, so it is read again."""
+"""A date that was read before a time of day younger than this may be yesterday's, so it is read
+again."""
 
 
 class FreezeMoved(MeterdError):
-    """The meter froze anew while its freezes were read: what was read may belong to two days. Read again."""
+    """The meter froze anew while its freezes were read: what was read may belong to two days. Read
+    again."""
 
 
 class RelayAction(Enum):
-    """N1 of the control command. TRIP_FOR_* close again after `duration` x 5 min; which of 1D and 1E permits and
-    which closes by itself is not the same in all sources."""
+    """N1 of the control command. TRIP_FOR_* close again after `duration` x 5 min; which of 1D and
+    1E permits and which closes by itself is not the same in all sources."""
 
     TRIP = 0x1A
     ALLOW_CLOSE = 0x1B
@@ -100,14 +103,16 @@ class StatusWord3:
 
 @dataclass(frozen=True, slots=True)
 class FrozenRegisters:
-    """One daily freeze: its own time stamp (meter's wall clock) and total, tariff 1, tariff 2, ... in kWh."""
+    """One daily freeze: its own time stamp (meter's wall clock) and total, tariff 1, tariff 2, ...
+    in kWh."""
 
     frozen_at: datetime
     registers: tuple[Decimal | None, ...]
 
 
 def read(address: str, identifier: str, which: bytes = b"") -> Exchange[Frame, bytes]:
-    """The data after the identifier, follow-up frames joined. `which`: what a read of load records says behind it."""
+    """The data after the identifier, follow-up frames joined. `which`: what a read of load records
+    says behind it."""
     wanted = identifier_on_the_wire(identifier)
     reply = yield Frame(address, functions.READ, wanted + which)
     check(reply, identifier)
@@ -116,7 +121,9 @@ def read(address: str, identifier: str, which: bytes = b"") -> Exchange[Frame, b
     while reply.has_more:
         sequence += 1
         if sequence > MOST_FOLLOW_UPS:
-            raise FrameError(f"meter {address} has more than {MOST_FOLLOW_UPS} follow-up frames for {identifier}")
+            raise FrameError(
+                f"meter {address} has more than {MOST_FOLLOW_UPS} follow-up frames for {identifier}"
+            )
         reply = yield Frame(address, functions.READ_FOLLOW, wanted + bytes((sequence,)))
         check(reply, identifier)
         data += reply.data[4:-1]
@@ -126,7 +133,8 @@ def read(address: str, identifier: str, which: bytes = b"") -> Exchange[Frame, b
 def read_load_records(
     address: str, identifier: str, count: int, since: datetime | None = None
 ) -> Exchange[Frame, list[LoadRecord]]:
-    """`count` load records behind an identifier 06 cc 00 NN, from a time on where NN is 01 (by the meter's clock)."""
+    """`count` load records behind an identifier 06 cc 00 NN, from a time on where NN is 01 (by the
+    meter's clock)."""
     if not 1 <= count <= 99:
         raise FrameError(f"{count} load records: 1 to 99 can be asked for")
     which = encode_bcd(count, 1) + (b"" if since is None else encode_time(since, STAMP))
@@ -135,14 +143,16 @@ def read_load_records(
 
 
 def read_address() -> Exchange[Frame, str]:
-    """The address of the only meter on the line; two meters would answer at once and garble each other."""
+    """The address of the only meter on the line; two meters would answer at once and garble each
+    other."""
     reply = yield Frame(ANY_ADDRESS, functions.READ_ADDRESS)
     check(reply, "the address")
     return reply.data[::-1].hex().upper()
 
 
 def read_clock(address: str) -> Exchange[Frame, datetime]:
-    """The meter's wall clock (04000101 and 04000102); midnight passing between the two reads does no harm."""
+    """The meter's wall clock (04000101 and 04000102); midnight passing between the two reads does
+    no harm."""
     date = yield from read(address, "04000101")
     time = yield from read(address, "04000102")
     now = _clock(address, date, time)
@@ -156,14 +166,16 @@ def read_energy(address: str, identifier: str = "00010000") -> Exchange[Frame, D
     """One energy register in kWh (kvarh, kVAh), None when the meter has none."""
     data = yield from read(address, identifier)
     if len(data) < ENERGY_WIDTH:
-        raise FrameError(f"meter {address} answered {identifier} with {len(data)} bytes, an energy has {ENERGY_WIDTH}")
+        raise FrameError(
+            f"meter {address} answered {identifier} with {len(data)} bytes, an energy has {ENERGY_WIDTH}"
+        )
     known = meaning(identifier)
     return _energy(data[:ENERGY_WIDTH], signed=known is not None and known.record.fields[0].signed)
 
 
 def read_registers(address: str) -> Exchange[Frame, tuple[Decimal | None, ...]]:
-    """Forward active energy of this moment (0001FF00): total, tariff 1, tariff 2, ... in kWh. A meter that knows no
-    block is asked for the total alone."""
+    """Forward active energy of this moment (0001FF00): total, tariff 1, tariff 2, ... in kWh. A
+    meter that knows no block is asked for the total alone."""
     try:
         data = yield from read(address, "0001FF00")
     except MeterRefused as refusal:
@@ -177,16 +189,19 @@ def read_status_word_3(address: str) -> Exchange[Frame, StatusWord3]:
     """What the relay really does."""
     data = yield from read(address, "04000503")
     if len(data) != 2:
-        raise FrameError(f"meter {address} answered 04000503 with {len(data)} bytes, a status word has 2")
+        raise FrameError(
+            f"meter {address} answered 04000503 with {len(data)} bytes, a status word has 2"
+        )
     return StatusWord3(int.from_bytes(data, "little"))
 
 
-def read_daily_freeze(address: str, index: int, *, confirm: bool = False) -> Exchange[Frame, FrozenRegisters | None]:
+def read_daily_freeze(
+    address: str, index: int, *, confirm: bool = False
+) -> Exchange[Frame, FrozenRegisters | None]:
     """Forward active energy of the daily freeze `index` (1 = newest), with its own time stamp.
 
-    None when the meter has no freeze there. With `confirm` the stamp is read again at the end; FreezeMoved when the
-    meter froze anew in between.
-    """
+    None when the meter has no freeze there. With `confirm` the stamp is read again at the end;
+    FreezeMoved when the meter froze anew in between."""
     stamp_identifier = f"050600{index:02X}"
     try:
         stamp = yield from read(address, stamp_identifier)
@@ -207,13 +222,14 @@ def read_daily_freeze(address: str, index: int, *, confirm: bool = False) -> Exc
 
 
 def set_clock(at: datetime, address: str = BROADCAST) -> Exchange[Frame, None]:
-    """Broadcast the time. Nobody answers; a meter takes it only for a difference of up to 5 min, once a day, not
-    around midnight: read the clock back."""
+    """Broadcast the time. Nobody answers; a meter takes it only for a difference of up to 5 min,
+    once a day, not around midnight: read the clock back."""
     yield Frame(address, functions.BROADCAST_TIME, encode_time(at, "ss mm hh DD MM YY"))
 
 
 def freeze(address: str = BROADCAST, pattern: str = FREEZE_NOW) -> Exchange[Frame, None]:
-    """Freeze when the clock matches `pattern` (MMDDhhmm, 99 matches all). A broadcast is not answered."""
+    """Freeze when the clock matches `pattern` (MMDDhhmm, 99 matches all). A broadcast is not
+    answered."""
     if len(pattern) != 8 or not pattern.isascii() or not pattern.isdigit():
         raise FrameError(f"freeze pattern {pattern!r} is not MMDDhhmm (8 digits, 99 matches all)")
     reply = yield Frame(address, functions.FREEZE, bytes.fromhex(pattern)[::-1])
@@ -231,13 +247,16 @@ def control(
     expires: datetime,
     duration: int = 0,
 ) -> Exchange[Frame, None]:
-    """Order the relay of one meter; returns when the meter accepted, which does not mean that the relay moved.
+    """Order the relay of one meter; returns when the meter accepted, which does not mean that the
+    relay moved.
 
-    `level`: 2 digits, `password`: 6 digits, `operator`: 8 digits, as written, most significant first. `expires`: the
-    meter's wall clock after which it must not act any more. `duration`: in units of 5 min, for TRIP_FOR_*.
-    """
+    `level`: 2 digits, `password`: 6 digits, `operator`: 8 digits, as written, most significant
+    first. `expires`: the meter's wall clock after which it must not act any more. `duration`: in
+    units of 5 min, for TRIP_FOR_*."""
     if len(address) != 12 or not address.isdigit() or address == BROADCAST:
-        raise FrameError(f"a control command goes to one meter: {address!r} is not the address of one")
+        raise FrameError(
+            f"a control command goes to one meter: {address!r} is not the address of one"
+        )
     if not 0 <= duration <= 255:
         raise FrameError(f"duration {duration} does not fit into one byte (units of 5 min)")
     data = b"".join(
@@ -261,18 +280,22 @@ def check(reply: Frame, asked: str) -> None:
 
 
 def identifier_on_the_wire(identifier: str) -> bytes:
-    """Eight digits DI3 DI2 DI1 DI0 to four bytes, low byte first. FrameError when it is no identifier."""
+    """Eight digits DI3 DI2 DI1 DI0 to four bytes, low byte first. FrameError when it is no
+    identifier."""
     try:
         wire = bytes.fromhex(identifier)[::-1]
     except ValueError:
         wire = b""
     if len(wire) != 4 or len(identifier) != 8:
-        raise FrameError(f"identifier {identifier!r} is not 8 hexadecimal digits (DI3 DI2 DI1 DI0, such as 00010000)")
+        raise FrameError(
+            f"identifier {identifier!r} is not 8 hexadecimal digits (DI3 DI2 DI1 DI0, such as 00010000)"
+        )
     return wire
 
 
 def digits_on_the_wire(text: str, width: int, what: str) -> bytes:
-    """Hexadecimal digits as written to bytes, low byte first. The text itself is kept out of the error: a password."""
+    """Hexadecimal digits as written to bytes, low byte first. The text itself is kept out of the
+    error: a password."""
     try:
         data = bytes.fromhex(text)
     except ValueError:
@@ -288,7 +311,9 @@ def _energy(data: bytes, *, signed: bool) -> Decimal | None:
 
 def _registers(address: str, identifier: str, data: bytes) -> tuple[Decimal | None, ...]:
     if not data or len(data) % ENERGY_WIDTH:
-        raise FrameError(f"meter {address} answered {identifier} with {len(data)} bytes, not 4 for each register")
+        raise FrameError(
+            f"meter {address} answered {identifier} with {len(data)} bytes, not 4 for each register"
+        )
     return decode_registers(data)
 
 
@@ -315,7 +340,11 @@ def _is_answer(request: Frame, frame: Frame) -> bool:
     if request.function == functions.READ:
         return len(frame.data) >= 4 and frame.data[:4] == request.data[:4]
     if request.function == functions.READ_FOLLOW:
-        return len(frame.data) >= 5 and frame.data[:4] == request.data[:4] and frame.data[-1] == request.data[4]
+        return (
+            len(frame.data) >= 5
+            and frame.data[:4] == request.data[:4]
+            and frame.data[-1] == request.data[4]
+        )
     if request.function == functions.READ_ADDRESS:
         return len(frame.data) == 6
     return True
@@ -327,8 +356,11 @@ def _is_new_address(request: Frame, frame: Frame) -> bool:
 
 
 def same_meter(asked: str, answered: str) -> bool:
-    """A = any digit: AA..AA asks whoever is there, an abbreviated address has A in its high digits."""
-    return asked == answered or ("A" in asked and all(a in ("A", b) for a, b in zip(asked, answered, strict=True)))
+    """A = any digit: AA..AA asks whoever is there, an abbreviated address has A in its high
+    digits."""
+    return asked == answered or (
+        "A" in asked and all(a in ("A", b) for a, b in zip(asked, answered, strict=True))
+    )
 
 
 def _has_answer(request: Frame) -> bool:

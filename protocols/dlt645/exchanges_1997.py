@@ -1,9 +1,9 @@
-"""What one asks a DL/T 645-1997 meter, told as exchanges. The frame is that of 2007; codes, identifiers, widths differ.
+"""What one asks a DL/T 645-1997 meter, told as exchanges. The frame is that of 2007; codes,
+identifiers, widths differ.
 
-Every exchange raises MeterRefused on an abnormal answer (its bits mean other things than in 2007) and FrameError on a
-normal one whose data are wrong. A 1997 meter has no freezes by day, no wildcard address (some answer AA..AA or 99..99
-all the same) and no relay command in the standard.
-"""
+Every exchange raises MeterRefused on an abnormal answer (its bits mean other things than in 2007)
+and FrameError on a normal one whose data are wrong. A 1997 meter has no freezes by day, no wildcard
+address (some answer AA..AA or 99..99 all the same) and no relay command in the standard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from decimal import Decimal
 from typing import Final
 
 from protocols.dlt645 import functions_1997 as functions
-from protocols.dlt645.bcd import ENERGY_WIDTH, decode_bcd, decode_registers, decode_time, encode_time, is_missing
+from protocols.dlt645.bcd import (
+    ENERGY_WIDTH,
+    decode_bcd,
+    decode_registers,
+    decode_time,
+    encode_time,
+    is_missing,
+)
 from protocols.dlt645.exchanges import digits_on_the_wire, encode_request, same_meter
 from protocols.dlt645.frame import BROADCAST, Decoder, Frame
 from protocols.dlt645.values import SEPARATOR
@@ -25,7 +32,8 @@ LONGEST_WRITE: Final = 50
 
 
 def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
-    """The data behind an identifier (4 hexadecimal digits DI1 DI0), follow-up frames joined; they have no number."""
+    """The data behind an identifier (4 hexadecimal digits DI1 DI0), follow-up frames joined; they
+    have no number."""
     wanted = identifier_on_the_wire(identifier)
     reply = yield Frame(address, functions.READ, wanted)
     _check(reply, identifier)
@@ -34,7 +42,9 @@ def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
     while reply.has_more:
         follow_ups += 1
         if follow_ups > MOST_FOLLOW_UPS:
-            raise FrameError(f"meter {address} has more than {MOST_FOLLOW_UPS} follow-up frames for {identifier}")
+            raise FrameError(
+                f"meter {address} has more than {MOST_FOLLOW_UPS} follow-up frames for {identifier}"
+            )
         reply = yield Frame(address, functions.READ_FOLLOW, wanted)
         _check(reply, identifier)
         data += reply.data[2:]
@@ -42,13 +52,15 @@ def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
 
 
 def read_address() -> Exchange[Frame, str]:
-    """The address of the only meter on the line: whoever answers a read to 99..99, with data or an error."""
+    """The address of the only meter on the line: whoever answers a read to 99..99, with data or an
+    error."""
     reply = yield Frame(BROADCAST, functions.READ, identifier_on_the_wire("9010"))
     return reply.address
 
 
 def read_again(address: str, identifier: str) -> Exchange[Frame, bytes]:
-    """The answer to the last read once more (function 03), for a meter that asks for it; one frame only."""
+    """The answer to the last read once more (function 03), for a meter that asks for it; one frame
+    only."""
     reply = yield Frame(address, functions.READ_AGAIN, identifier_on_the_wire(identifier))
     _check(reply, identifier)
     return reply.data[2:]
@@ -58,13 +70,15 @@ def read_energy(address: str, identifier: str = "9010") -> Exchange[Frame, Decim
     """One energy register in kWh (kvarh), None when the meter has none."""
     data = yield from read(address, identifier)
     if len(data) < ENERGY_WIDTH:
-        raise FrameError(f"meter {address} answered {identifier} with {len(data)} bytes, an energy has {ENERGY_WIDTH}")
+        raise FrameError(
+            f"meter {address} answered {identifier} with {len(data)} bytes, an energy has {ENERGY_WIDTH}"
+        )
     return None if is_missing(data[:ENERGY_WIDTH]) else decode_bcd(data[:ENERGY_WIDTH], 2)
 
 
 def read_registers(address: str) -> Exchange[Frame, tuple[Decimal | None, ...]]:
-    """Forward active energy of this moment (901F) in kWh: total, tariff 1, ...; the total alone (9010) of a meter that
-    knows no block. An AA behind a register is no register."""
+    """Forward active energy of this moment (901F) in kWh: total, tariff 1, ...; the total alone
+    (9010) of a meter that knows no block. An AA behind a register is no register."""
     try:
         data = yield from read(address, "901F")
     except MeterRefused as refusal:
@@ -75,7 +89,8 @@ def read_registers(address: str) -> Exchange[Frame, tuple[Decimal | None, ...]]:
 
 
 def read_clock(address: str) -> Exchange[Frame, datetime]:
-    """The meter's wall clock (C010 and C011). The date is read again when midnight may have passed between."""
+    """The meter's wall clock (C010 and C011). The date is read again when midnight may have passed
+    between."""
     date = yield from read(address, "C010")
     time = yield from read(address, "C011")
     if time[2:3] == b"\x00":
@@ -86,21 +101,43 @@ def read_clock(address: str) -> Exchange[Frame, datetime]:
     return now
 
 
-def write(address: str, identifier: str, value: bytes, *, level: str, password: str) -> Exchange[Frame, None]:
-    """Write a value in wire order (function 04). `level`: 2 digits, `password`: 6 digits; there is no operator."""
+def write(
+    address: str,
+    identifier: str,
+    value: bytes,
+    *,
+    level: str,
+    password: str,
+) -> Exchange[Frame, None]:
+    """Write a value in wire order (function 04). `level`: 2 digits, `password`: 6 digits; there is
+    no operator."""
     data = identifier_on_the_wire(identifier) + _secret(level, password) + value
     if not value:
         raise FrameError(f"nothing to write to {identifier}")
     if len(data) > LONGEST_WRITE:
-        raise FrameError(f"a write has at most {LONGEST_WRITE} data bytes, this one to {identifier} has {len(data)}")
+        raise FrameError(
+            f"a write has at most {LONGEST_WRITE} data bytes, this one to {identifier} has {len(data)}"
+        )
     reply = yield Frame(address, functions.WRITE, data)
     _check(reply, f"to write {identifier}")
 
 
 def set_clock(address: str, at: datetime, *, level: str, password: str) -> Exchange[Frame, None]:
     """Write date and time (C010, C011). Read the clock back."""
-    yield from write(address, "C010", encode_time(at, "WW DD MM YY"), level=level, password=password)
-    yield from write(address, "C011", encode_time(at, "ss mm hh"), level=level, password=password)
+    yield from write(
+        address,
+        "C010",
+        encode_time(at, "WW DD MM YY"),
+        level=level,
+        password=password,
+    )
+    yield from write(
+        address,
+        "C011",
+        encode_time(at, "ss mm hh"),
+        level=level,
+        password=password,
+    )
 
 
 def broadcast_time(at: datetime) -> Exchange[Frame, None]:
@@ -115,8 +152,8 @@ def write_address(new: str, address: str = BROADCAST) -> Exchange[Frame, None]:
 
 
 def change_baud(address: str, word: int) -> Exchange[Frame, None]:
-    """Change the speed (function 0C) to the baud word of the meter's manual: sources do not agree which bit is which
-    speed in this version. Both sides switch after the answer."""
+    """Change the speed (function 0C) to the baud word of the meter's manual: sources do not agree
+    which bit is which speed in this version. Both sides switch after the answer."""
     if not 0 <= word <= 255:
         raise FrameError(f"baud word {word} does not fit into one byte")
     reply = yield Frame(address, functions.CHANGE_BAUD, bytes((word,)))
@@ -125,7 +162,9 @@ def change_baud(address: str, word: int) -> Exchange[Frame, None]:
 
 def change_password(address: str, *, level: str, old: str, new: str) -> Exchange[Frame, None]:
     """Change the password of a level (function 0F)."""
-    reply = yield Frame(address, functions.CHANGE_PASSWORD, _secret(level, old) + _secret(level, new))
+    reply = yield Frame(
+        address, functions.CHANGE_PASSWORD, _secret(level, old) + _secret(level, new)
+    )
     _check(reply, "a new password")
 
 
@@ -142,7 +181,9 @@ def identifier_on_the_wire(identifier: str) -> bytes:
     except ValueError:
         wire = b""
     if len(wire) != 2 or len(identifier) != 4:
-        raise FrameError(f"identifier {identifier!r} is not 4 hexadecimal digits (DI1 DI0, such as 9010)")
+        raise FrameError(
+            f"identifier {identifier!r} is not 4 hexadecimal digits (DI1 DI0, such as 9010)"
+        )
     return wire
 
 
@@ -170,10 +211,20 @@ def _check(reply: Frame, asked: str) -> None:
 def _is_answer(request: Frame, frame: Frame) -> bool:
     if not frame.is_response or frame.function != request.function:
         return False
-    is_new_address = request.function == functions.WRITE_ADDRESS and frame.address == request.data[::-1].hex()
-    if request.address != BROADCAST and not same_meter(request.address, frame.address) and not is_new_address:
+    is_new_address = (
+        request.function == functions.WRITE_ADDRESS and frame.address == request.data[::-1].hex()
+    )
+    if (
+        request.address != BROADCAST
+        and not same_meter(request.address, frame.address)
+        and not is_new_address
+    ):
         return False
-    if frame.is_abnormal or request.function not in (functions.READ, functions.READ_FOLLOW, functions.READ_AGAIN):
+    if frame.is_abnormal or request.function not in (
+        functions.READ,
+        functions.READ_FOLLOW,
+        functions.READ_AGAIN,
+    ):
         return True
     return len(frame.data) >= 2 and frame.data[:2] == request.data[:2]
 

@@ -1,7 +1,7 @@
 """DL/T 645 link layer: one frame to bytes and a stream of bytes to frames.
 
-A frame is 68 A0..A5 68 C L DATA CS 16. Its end follows from L; CS and 16H confirm it. A 16H inside means nothing.
-"""
+A frame is 68 A0..A5 68 C L DATA CS 16. Its end follows from L; CS and 16H confirm it. A 16H inside
+means nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from protocols.exchange import Skipped
 START: Final = 0x68
 END: Final = 0x16
 WAKE_UP: Final = b"\xfe\xfe\xfe\xfe"
-"""Sent before a request; any number of FE before a frame is accepted. Not part of the frame nor of its checksum."""
+"""Sent before a request; any number of FE before a frame is accepted. Not part of the frame nor of
+its checksum."""
 OVERHEAD: Final = 12
 HEADER: Final = 10
 SECOND_START: Final = 7
@@ -34,7 +35,8 @@ _ADDRESS_DIGITS: Final = frozenset("0123456789A")
 
 
 class Frame(NamedTuple):
-    """One frame. `address`: 12 digits as printed on the meter, most significant first; `data` without the +33H."""
+    """One frame. `address`: 12 digits as printed on the meter, most significant first; `data`
+    without the +33H."""
 
     address: str
     control: int
@@ -62,14 +64,16 @@ class Frame(NamedTuple):
 
 
 def encode(frame: Frame) -> bytes:
-    """The bytes from 68H to 16H, without wake-up. FrameError on an address that no meter has or over 255 data bytes."""
+    """The bytes from 68H to 16H, without wake-up. FrameError on an address that no meter has or
+    over 255 data bytes."""
     if len(frame.address) != 12 or not _ADDRESS_DIGITS.issuperset(frame.address):
         raise FrameError(f"address {frame.address!r} is not 12 digits (A = any digit)")
     return raw(frame)
 
 
 def raw(frame: Frame) -> bytes:
-    """Like `encode`, for any 12 hexadecimal digits of address: the bytes that a decoded frame came from."""
+    """Like `encode`, for any 12 hexadecimal digits of address: the bytes that a decoded frame came
+    from."""
     if len(frame.data) > 255:
         raise FrameError(f"{len(frame.data)} data bytes do not fit into one frame (at most 255)")
     body = b"".join(
@@ -86,18 +90,17 @@ def raw(frame: Frame) -> bytes:
 def checksum(body: bytes | bytearray) -> int:
     """CS of the bytes from 68H on: their sum modulo 256.
 
-    Adler-32 keeps 1 + the sum modulo 65521 in its lower half, which is the sum itself up to 256 bytes, and is faster.
-    """
+    Adler-32 keeps 1 + the sum modulo 65521 in its lower half, which is the sum itself up to 256
+    bytes, and is faster."""
     return (adler32(body) - 1 if len(body) <= EXACT_ADLER else sum(body)) & 0xFF
 
 
 class Decoder:
     """Cuts a byte stream into frames, resynchronising after noise.
 
-    After a wrong checksum or end ONE byte is dropped and the search goes on, so no noise hides a frame behind it.
-    FE bytes directly before a frame are its wake-up and are not reported. The result does not depend on how the
-    stream was split into `feed` calls.
-    """
+    After a wrong checksum or end ONE byte is dropped and the search goes on, so no noise hides a
+    frame behind it. FE bytes directly before a frame are its wake-up and are not reported. The
+    result does not depend on how the stream was split into `feed` calls."""
 
     def __init__(self) -> None:
         self._kept = bytearray()
@@ -108,18 +111,21 @@ class Decoder:
 
     @property
     def pending(self) -> bool:
-        """True while bytes are kept that may become a frame, or dropped ones are not yet reported."""
+        """True while bytes are kept that may become a frame, or dropped ones are not yet
+        reported."""
         return bool(self._kept or self._dropped)
 
     def feed(self, data: bytes) -> list[Frame | Skipped]:
-        """Frames and skipped stretches that became certain with these bytes, in order of appearance."""
+        """Frames and skipped stretches that became certain with these bytes, in order of
+        appearance."""
         if not self._kept and not self._dropped and (frame := _only_frame(data)):
             return [frame]
         self._kept += data
         return self._scan(at_end=False)
 
     def flush(self) -> list[Frame | Skipped]:
-        """Treat what was kept as all there is: an unfinished frame is reported as truncated and searched for frames."""
+        """Treat what was kept as all there is: an unfinished frame is reported as truncated and
+        searched for frames."""
         found = self._scan(at_end=True)
         if self._dropped:
             found.append(self._take(len(self._dropped)))
@@ -147,7 +153,9 @@ class Decoder:
                 found.append(_frame(kept, start))
                 start += length
             elif reason or at_end:
-                unfinished = "bad_length" if _declared_length(kept, start) > LONGEST_READ else "truncated"
+                unfinished = (
+                    "bad_length" if _declared_length(kept, start) > LONGEST_READ else "truncated"
+                )
                 self._drop(found, kept[start : start + 1], reason or unfinished)
                 start += 1
             else:
@@ -156,7 +164,8 @@ class Decoder:
         return found
 
     def _drop(self, found: list[Frame | Skipped], data: bytearray, reason: str) -> None:
-        """Keep dropped bytes together as one stretch; the failure of its first false start says most about it."""
+        """Keep dropped bytes together as one stretch; the failure of its first false start says
+        most about it."""
         if not self._reason or (self._reason == "noise" and reason != "noise"):
             self._reason, self._reason_at = reason, len(self._dropped)
         self._dropped += data
@@ -165,8 +174,8 @@ class Decoder:
             self._reason = reason if self._dropped else ""
 
     def _report_before_frame(self, found: list[Frame | Skipped]) -> None:
-        """FE at the end of the stretch is the frame's wake-up. A false start whose second 68H is the frame's own start
-        was no damaged frame."""
+        """FE at the end of the stretch is the frame's wake-up. A false start whose second 68H is
+        the frame's own start was no damaged frame."""
         if len(self._dropped) - self._reason_at <= SECOND_START:
             self._reason = "noise"
         stretch = self._take(len(self._dropped))
@@ -182,7 +191,8 @@ class Decoder:
 
 
 def _only_frame(data: bytes) -> Frame | None:
-    """The frame, if the bytes are one with its wake-up and nothing else: the usual case, told without the search."""
+    """The frame, if the bytes are one with its wake-up and nothing else: the usual case, told
+    without the search."""
     body = data.lstrip(WAKE_UP[:1])
     if (
         len(body) < OVERHEAD
@@ -197,11 +207,16 @@ def _only_frame(data: bytes) -> Frame | None:
 
 
 def _declared_length(kept: bytearray, start: int) -> int:
-    return kept[start + 9] if start + HEADER <= len(kept) and kept[start + SECOND_START] == START else 0
+    return (
+        kept[start + 9]
+        if start + HEADER <= len(kept) and kept[start + SECOND_START] == START
+        else 0
+    )
 
 
 def _look(kept: bytearray, start: int) -> tuple[int, str]:
-    """(length of the frame at `start`, "") when it is one; (0, reason) when it is none; (0, "") when more is needed."""
+    """(length of the frame at `start`, "") when it is one; (0, reason) when it is none; (0, "")
+    when more is needed."""
     have = len(kept) - start
     if have > SECOND_START and kept[start + SECOND_START] != START:
         return 0, "noise"

@@ -1,15 +1,16 @@
-"""The identifiers of DL/T 645 as tables: `identifiers.csv` for 2007 (8 digits), `identifiers_1997.csv` for 1997 (4).
+"""The identifiers of DL/T 645 as tables: `identifiers.csv` for 2007 (8 digits),
+`identifiers_1997.csv` for 1997 (4).
 
-One row for each field of an answer, in wire order. Columns: the identifier with its variable parts in small letters
-(VARIABLES), the name in English and in Chinese, the unit (for a time: its layout), the format and how well the row is
-confirmed; for 1997 also the identifier of the same quantity in 2007. Rows with the same identifier are the fields of
-one record.
+One row for each field of an answer, in wire order. Columns: the identifier with its variable parts
+in small letters (VARIABLES), the name in English and in Chinese, the unit (for a time: its layout),
+the format and how well the row is confirmed; for 1997 also the identifier of the same quantity in
+2007. Rows with the same identifier are the fields of one record.
 
-Formats: `XXXXXX.XX` (or N) is a BCD number, two digits to the byte, `±` before it when the top bit is the sign;
-`YYMMDDhhmm` and the like a time, `digits6` 6 bytes of plain digits, `hex4` 4 bytes as they are written, `raw4` 4 bytes
-as they are sent, `secret4` a password, `bits2` a word of 2 bytes, `ascii` text to the end, `load` load records,
-`parts 00 01` a block of other records, with these DI1. A `*` behind it: the record repeats to the end of the data.
-"""
+Formats: `XXXXXX.XX` (or N) is a BCD number, two digits to the byte, `±` before it when the top bit
+is the sign; `YYMMDDhhmm` and the like a time, `digits6` 6 bytes of plain digits, `hex4` 4 bytes as
+they are written, `raw4` 4 bytes as they are sent, `secret4` a password, `bits2` a word of 2 bytes,
+`ascii` text to the end, `load` load records, `parts 00 01` a block of other records, with these
+DI1. A `*` behind it: the record repeats to the end of the data."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from typing import Final
 from protocols.errors import FrameError
 
 BLOCK: Final = 0xFF
-"""In place of a tariff or phase: all of them, as many as the data hold. In 1997 it is the digit F."""
+"""In place of a tariff or phase: all of them, as many as the data hold. In 1997 it is the digit
+F."""
 PHASES: Final = ("", "_a", "_b", "_c")
 FREEZE_KINDS: Final = (
     "scheduled",
@@ -38,7 +40,16 @@ FREEZE_KINDS: Final = (
     "ladder_switch",
 )
 """What a freeze 05 kk was taken for, from kk = 00 on."""
-FREEZE_KINDS_CHINESE: Final = ("定时", "瞬时", "时区表切换", "日时段表切换", "整点", "费率电价切换", "日", "阶梯切换")
+FREEZE_KINDS_CHINESE: Final = (
+    "定时",
+    "瞬时",
+    "时区表切换",
+    "日时段表切换",
+    "整点",
+    "费率电价切换",
+    "日",
+    "阶梯切换",
+)
 LOAD_CLASSES: Final = ("", "_class_1", "_class_2", "_class_3", "_class_4", "_class_5", "_class_6")
 LOAD_ORDER: Final = ("_earliest", "_since", "_latest")
 """06 cc 00 NN: the earliest record, those since a given time, the latest."""
@@ -107,7 +118,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """The fields of one identifier or family of identifiers, or the patterns of the records it is a block of."""
+    """The fields of one identifier or family of identifiers, or the patterns of the records it is a
+    block of."""
 
     pattern: str
     fields: tuple[Field, ...]
@@ -148,23 +160,27 @@ class Meaning:
         words = {"ii": _word("ii", element + 1, language), "tt": _word("tt", element, language)}
         for variable, value in self.variables:
             of = VARIABLES[variable]
-            words[variable] = _word(variable, of.lowest + element if value == of.block else value, language)
+            words[variable] = _word(
+                variable, of.lowest + element if value == of.block else value, language
+            )
         return words
 
 
 @lru_cache(maxsize=4096)
 def meaning(identifier: str) -> Meaning | None:
-    """What the table says of an identifier (8 hexadecimal digits, or 4 of the 1997 version), or None.
+    """What the table says of an identifier (8 hexadecimal digits, or 4 of the 1997 version), or
+    None.
 
-    FrameError when it is neither.
-    """
+    FrameError when it is neither."""
     table, size = (_TABLE_2007, 2) if len(identifier) == 8 else (_TABLE_1997, 1)
     try:
         wanted = [int(part, 16) for part in _parts(identifier, size)]
     except ValueError:
         wanted = []
     if len(wanted) != 4:
-        raise FrameError(f"identifier {identifier!r} is not 8 hexadecimal digits, nor 4 as in the 1997 version")
+        raise FrameError(
+            f"identifier {identifier!r} is not 8 hexadecimal digits, nor 4 as in the 1997 version"
+        )
     for record in table[identifier[:size].upper()]:
         variables = []
         for part, number in zip(_parts(record.pattern, size), wanted, strict=True):
@@ -176,20 +192,28 @@ def meaning(identifier: str) -> Meaning | None:
             variables.append((part, number))
         else:
             blocks = sum(number == VARIABLES[part].block for part, number in variables)
-            return Meaning(record, tuple(variables), record.repeats or blocks > 0) if blocks < 2 else None
+            return (
+                Meaning(record, tuple(variables), record.repeats or blocks > 0)
+                if blocks < 2
+                else None
+            )
     return None
 
 
 @lru_cache(maxsize=1024)
 def chinese_names(identifier: str, elements: int = 64) -> dict[str, str]:
-    """Chinese by English name, for the values behind an identifier; empty for one that the table lacks."""
+    """Chinese by English name, for the values behind an identifier; empty for one that the table
+    lacks."""
     known = meaning(identifier)
     if known is None:
         return {}
     names: dict[str, str] = {}
     for part in parts_of(known):
         for element in range(elements if part.repeats else 1):
-            names |= {part.name(field, element): part.chinese(field, element) for field in part.record.fields}
+            names |= {
+                part.name(field, element): part.chinese(field, element)
+                for field in part.record.fields
+            }
     return names
 
 
@@ -200,7 +224,9 @@ def parts_of(block: Meaning) -> tuple[Meaning, ...]:
     variables = dict(block.variables)
     found = []
     for pattern in block.record.parts:
-        number = "".join(f"{variables[part]:02X}" if part in variables else part for part in _parts(pattern, 2))
+        number = "".join(
+            f"{variables[part]:02X}" if part in variables else part for part in _parts(pattern, 2)
+        )
         if (part := meaning(number)) is None:
             raise AssertionError(f"identifiers.csv: {block.record.pattern}: there is no {number}")
         found.append(part)
@@ -208,8 +234,9 @@ def parts_of(block: Meaning) -> tuple[Meaning, ...]:
 
 
 def to_1997(identifier: str) -> str | None:
-    """The 1997 identifier of the quantity behind one of 2007, None where the 1997 version has none. Widths and
-    decimals may differ; the time of a maximum demand is another identifier there (B0, B4, B8)."""
+    """The 1997 identifier of the quantity behind one of 2007, None where the 1997 version has none.
+    Widths and decimals may differ; the time of a maximum demand is another identifier there (B0,
+    B4, B8)."""
     found = meaning(identifier)
     if found is None:
         return None
@@ -221,13 +248,18 @@ def to_1997(identifier: str) -> str | None:
 
 
 def to_2007(identifier: str) -> str | None:
-    """The 2007 identifier of the quantity behind one of 1997, None where the table has no counterpart."""
+    """The 2007 identifier of the quantity behind one of 1997, None where the table has no
+    counterpart."""
     found = meaning(identifier)
     if found is None or not found.record.pattern_2007:
         return None
-    numbers = {name[0]: BLOCK if number == VARIABLES[name].block else number for name, number in found.variables}
+    numbers = {
+        name[0]: BLOCK if number == VARIABLES[name].block else number
+        for name, number in found.variables
+    }
     return "".join(
-        f"{numbers[part[0]]:02X}" if part in VARIABLES else part for part in _parts(found.record.pattern_2007, 2)
+        f"{numbers[part[0]]:02X}" if part in VARIABLES else part
+        for part in _parts(found.record.pattern_2007, 2)
     )
 
 
@@ -238,7 +270,8 @@ def records(version: str = "2007") -> list[Record]:
 
 
 def _match(pattern: str, wanted: list[int]) -> dict[str, int] | None:
-    """The variable parts of a 2007 pattern, by their first letter; None when the identifier is another one."""
+    """The variable parts of a 2007 pattern, by their first letter; None when the identifier is
+    another one."""
     numbers = {}
     for part, number in zip(_parts(pattern, 2), wanted, strict=True):
         variable = VARIABLES.get(part)
@@ -253,7 +286,8 @@ def _match(pattern: str, wanted: list[int]) -> dict[str, int] | None:
 
 
 def _fill(pattern: str, numbers: dict[str, int]) -> str | None:
-    """A 1997 pattern with its variable digits; None when a number has no digit there (tariff 15 and above)."""
+    """A 1997 pattern with its variable digits; None when a number has no digit there (tariff 15 and
+    above)."""
     digits = ""
     for part in pattern:
         variable = VARIABLES.get(part)
@@ -284,8 +318,8 @@ _ENGLISH: Final[dict[str, tuple[str, ...] | str]] = {
     "ii": "_{}",
     "more phases": "_phase_{}",
 }
-"""The word for each number of a variable part, or a text to put the number in; where there is a total or a now, 0 has
-no word."""
+"""The word for each number of a variable part, or a text to put the number in; where there is a
+total or a now, 0 has no word."""
 _CHINESE: Final[dict[str, tuple[str, ...] | str]] = {
     "pp": ("", "A相", "B相", "C相"),
     "qq": ("总", "A相", "B相", "C相"),
@@ -346,7 +380,9 @@ def _read_table(name: str, size: int) -> dict[str, list[Record]]:
         pattern = row["identifier"]
         in_2007[pattern] = row.get("identifier_2007", "")
         if row["format"].startswith("parts "):
-            parts[pattern] = tuple(f"{pattern[:4]}{part}{pattern[6:]}" for part in row["format"].split()[1:])
+            parts[pattern] = tuple(
+                f"{pattern[:4]}{part}{pattern[6:]}" for part in row["format"].split()[1:]
+            )
             fields[pattern] = []
             continue
         fields[pattern].append(_field(row))
@@ -354,7 +390,9 @@ def _read_table(name: str, size: int) -> dict[str, list[Record]]:
             repeats.add(pattern)
     table: dict[str, list[Record]] = defaultdict(list)
     for pattern, of_record in fields.items():
-        record = Record(pattern, tuple(of_record), pattern in repeats, parts.get(pattern, ()), in_2007[pattern])
+        record = Record(
+            pattern, tuple(of_record), pattern in repeats, parts.get(pattern, ()), in_2007[pattern]
+        )
         table[pattern[:size]].append(record)
     return table
 

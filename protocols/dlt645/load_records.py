@@ -1,7 +1,7 @@
-"""Load records (identifiers 06): a meter's profile, several records in one answer, each in a frame of its own.
+"""Load records (identifiers 06): a meter's profile, several records in one answer, each in a frame
+of its own.
 
-A0 A0, a length, the time, six blocks each ended by AA (an empty one is AA alone), a sum and E5.
-"""
+A0 A0, a length, the time, six blocks each ended by AA (an empty one is AA alone), a sum and E5."""
 
 from __future__ import annotations
 
@@ -46,15 +46,17 @@ CLASSES: Final[tuple[tuple[tuple[str, str, int, int, bool], ...], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """One record. `stored_at`: the meter's wall clock, None when it has none; `values`: (name, value, unit), value None
-    where the meter has no data. A block that the meter does not record has no values."""
+    """One record. `stored_at`: the meter's wall clock, None when it has none; `values`: (name,
+    value, unit), value None where the meter has no data. A block that the meter does not record has
+    no values."""
 
     stored_at: datetime | None
     values: tuple[tuple[str, Decimal | None, str], ...]
 
 
 def decode_load_records(data: bytes) -> list[LoadRecord]:
-    """The records of one answer, its identifier cut off and its follow-ups joined. FrameError when they are no records.
+    """The records of one answer, its identifier cut off and its follow-ups joined. FrameError when
+    they are no records.
 
     Sources do not agree whether the length counts the sum and E5; both are taken, the sum decides.
     """
@@ -62,7 +64,9 @@ def decode_load_records(data: bytes) -> list[LoadRecord]:
     at = 0
     while at < len(data):
         if data[at : at + 2] != RECORD_START or len(data) < at + 3:
-            raise FrameError(f"no load record (A0 A0) at byte {at}: {data[at : at + 4].hex(' ').upper()}")
+            raise FrameError(
+                f"no load record (A0 A0) at byte {at}: {data[at : at + 4].hex(' ').upper()}"
+            )
         end = _end(data, at)
         found.append(_record(data[at + 3 : end - 2]))
         at = end
@@ -78,7 +82,9 @@ def _end(data: bytes, at: int) -> int:
             and sum(data[at : end - 2]) & 0xFF == data[end - 2]
         ):
             return end
-    raise FrameError(f"load record at byte {at}: its length {length} does not lead to its sum and E5")
+    raise FrameError(
+        f"load record at byte {at}: its length {length} does not lead to its sum and E5"
+    )
 
 
 def _record(body: bytes) -> LoadRecord:
@@ -96,7 +102,9 @@ def _values(blocks: bytes) -> Iterator[tuple[str, Decimal | None, str]]:
             for name, unit, width, decimals, signed in fields:
                 part = blocks[at : at + width]
                 if len(part) < width:
-                    raise FrameError(f"load record, block {number}: {name} has {len(part)} of {width} bytes")
+                    raise FrameError(
+                        f"load record, block {number}: {name} has {len(part)} of {width} bytes"
+                    )
                 value = None if is_missing(part) else decode_bcd(part, decimals, signed=signed)
                 yield name, value, unit
                 at += width

@@ -78,7 +78,8 @@ STATUS_BITS: Final = (
     Bits(7, 7, "power_factor_low"),
     Bits(7, 8, "severe_current_unbalance"),
 )
-"""Word 1 bits 8 to 15 and word 3 bits 12 to 15 are the State Grid addendum's; bits 10 and 11 of word 3 differ there."""
+"""Word 1 bits 8 to 15 and word 3 bits 12 to 15 are the State Grid addendum's; bits 10 and 11 of
+word 3 differ there."""
 
 
 def explain(number: int, word: int) -> list[tuple[str, str]]:

@@ -14,15 +14,15 @@ from protocols.dlt645.status import explain
 from protocols.errors import FrameError
 
 SEPARATOR: Final = 0xAA
-"""Some meters put it behind each part of a block (1997: behind each element). No value begins with it: its low byte
-is no BCD."""
+"""Some meters put it behind each part of a block (1997: behind each element). No value begins with
+it: its low byte is no BCD."""
 DIGITS_OF_1997: Final = 4
 """In an identifier of the 1997 version."""
 
 
 class Value(NamedTuple):
-    """One value as text: decimals as the meter sends them ("0.00"), a time in the digits of its layout, which is then
-    the unit. None where the meter has no data."""
+    """One value as text: decimals as the meter sends them ("0.00"), a time in the digits of its
+    layout, which is then the unit. None where the meter has no data."""
 
     name: str
     value: str | None
@@ -43,7 +43,8 @@ class _Place(NamedTuple):
 
 
 class _Number(NamedTuple):
-    """A BCD number: where its integer and its decimals stand in the hexadecimal text of the whole data turned round."""
+    """A BCD number: where its integer and its decimals stand in the hexadecimal text of the whole
+    data turned round."""
 
     name: str
     unit: str
@@ -52,8 +53,8 @@ class _Number(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Where the values stand. `numbers`: the same once more, when all are unsigned BCD numbers with decimals and
-    nothing is behind them."""
+    """Where the values stand. `numbers`: the same once more, when all are unsigned BCD numbers with
+    decimals and nothing is behind them."""
 
     places: tuple[_Place, ...]
     end: int
@@ -62,18 +63,21 @@ class _Layout(NamedTuple):
 
 
 def decode_values(identifier: str, data: bytes) -> list[Value]:
-    """The values behind an identifier (8 hexadecimal digits; 4 for 1997). FrameError on data that do not fit.
+    """The values behind an identifier (8 hexadecimal digits; 4 for 1997). FrameError on data that
+    do not fit.
 
-    An identifier that the table lacks gives its bytes as one value `data` with the unit "hex"; so does a block whose
-    length fits no number of tariffs (a meter may freeze fewer parts). Bytes behind the last field are `undecoded_tail`.
-    """
+    An identifier that the table lacks gives its bytes as one value `data` with the unit "hex"; so
+    does a block whose length fits no number of tariffs (a meter may freeze fewer parts). Bytes
+    behind the last field are `undecoded_tail`."""
     values, wrong = try_values(identifier, data)
     if wrong:
         raise FrameError(f"{identifier}: {wrong[0]}")
     return values
 
 
-def try_values(identifier: str, data: bytes, *, whole: bool = True) -> tuple[list[Value], list[str]]:
+def try_values(
+    identifier: str, data: bytes, *, whole: bool = True
+) -> tuple[list[Value], list[str]]:
     """Like `decode_values`, but gives the good values together with what is wrong with the others.
 
     With `whole` False the data may end anywhere: a follow-up frame has the rest.
@@ -91,7 +95,9 @@ def try_values(identifier: str, data: bytes, *, whole: bool = True) -> tuple[lis
         digits = data[::-1].hex()
         if digits.isdigit():
             return [
-                _new(Value, (name, f"{digits[integer].lstrip('0') or '0'}.{digits[decimals]}", unit))
+                _new(
+                    Value, (name, f"{digits[integer].lstrip('0') or '0'}.{digits[decimals]}", unit)
+                )
                 for name, unit, integer, decimals in layout.numbers
             ], []
     values: list[Value] = []
@@ -110,8 +116,8 @@ def try_values(identifier: str, data: bytes, *, whole: bool = True) -> tuple[lis
 
 @lru_cache(maxsize=4096)
 def _layout(identifier: str, length: int, whole: bool) -> _Layout | None:
-    """None for an identifier that the table lacks, and for a length that a block of parts or a vendor's own record
-    cannot have."""
+    """None for an identifier that the table lacks, and for a length that a block of parts or a
+    vendor's own record cannot have."""
     known = meaning(identifier)
     if known is None or (known.is_vendors_own and length != known.record.width):
         return None
@@ -130,7 +136,9 @@ def _layout(identifier: str, length: int, whole: bool) -> _Layout | None:
         places.append(_Place(name, at, end, field))
         at = end
     plain = at == length and not short and all(_is_plain(place.field) for place in places)
-    return _Layout(tuple(places), at, short, tuple(_number(place, length) for place in places) if plain else ())
+    return _Layout(
+        tuple(places), at, short, tuple(_number(place, length) for place in places) if plain else ()
+    )
 
 
 def _is_plain(field: Field) -> bool:
@@ -140,7 +148,9 @@ def _is_plain(field: Field) -> bool:
 def _number(place: _Place, length: int) -> _Number:
     last = 2 * (length - place.start)
     point = last - place.field.decimals
-    return _Number(place.name, place.field.unit, slice(2 * (length - place.end), point), slice(point, last))
+    return _Number(
+        place.name, place.field.unit, slice(2 * (length - place.end), point), slice(point, last)
+    )
 
 
 def _fields(known: Meaning, length: int, repetitions: int) -> Iterator[tuple[str, Field]]:
@@ -158,7 +168,8 @@ def _fields(known: Meaning, length: int, repetitions: int) -> Iterator[tuple[str
 
 
 def _repetitions(known: Meaning, length: int) -> int | None:
-    """How often the repeating parts of a block of that length repeat; 0 when the record is no block of parts."""
+    """How often the repeating parts of a block of that length repeat; 0 when the record is no block
+    of parts."""
     if not known.record.parts:
         return 0
     parts = parts_of(known)
@@ -214,7 +225,9 @@ def _values(name: str, field: Field, data: bytes) -> list[Value]:
         return [Value(name, None, field.unit)]
     match field.kind:
         case Kind.NUMBER:
-            return [Value(name, str(decode_bcd(data, field.decimals, signed=field.signed)), field.unit)]
+            return [
+                Value(name, str(decode_bcd(data, field.decimals, signed=field.signed)), field.unit)
+            ]
         case Kind.BITS:
             word = int.from_bytes(data, "little")
             status = re.fullmatch(r"status_word_(\d)", name)

@@ -1,9 +1,10 @@
-"""What an engineer sets in a DL/T 645-2007 meter, told as exchanges: parameters, address, speed, passwords, clearing.
+"""What an engineer sets in a DL/T 645-2007 meter, told as exchanges: parameters, address, speed,
+passwords, clearing.
 
-Every exchange raises MeterRefused when the meter refuses, and FrameError before anything is sent when something cannot
-be written down. A wrong password is counted by the meter and locks it: run these with `retries=0` unless repeating is
-harmless. `send_opaque` carries what only a meter's security module can read (authority 98 and 99).
-"""
+Every exchange raises MeterRefused when the meter refuses, and FrameError before anything is sent
+when something cannot be written down. A wrong password is counted by the meter and locks it: run
+these with `retries=0` unless repeating is harmless. `send_opaque` carries what only a meter's
+security module can read (authority 98 and 99)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,14 @@ from protocols.exchange import Exchange
 ALL_EVENTS: Final = "FFFFFFFF"
 ANY_TIME: Final = 99
 """In place of a part of a time: every one, or never."""
-HIGHEST: Final = {"MM": 12, "DD": 31, "WW": 6, "hh": 23, "mm": 59, "ss": 59}
+HIGHEST: Final = {
+    "MM": 12,
+    "DD": 31,
+    "WW": 6,
+    "hh": 23,
+    "mm": 59,
+    "ss": 59,
+}
 """Of the parts of a time. 00 is taken for all: a time that was never set has it."""
 LONGEST_WRITE: Final = 50
 """L of a write at the most (32H)."""
@@ -43,29 +51,37 @@ OPAQUE_FUNCTIONS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Who writes. `level`: 2 digits (PA: 02 to clear, 04 to program; 98 and 99 mean ciphertext and MAC and need
-    `send_opaque`), `password`: 6 digits, `operator`: 8 digits; all as written, most significant first."""
+    """Who writes. `level`: 2 digits (PA: 02 to clear, 04 to program; 98 and 99 mean ciphertext and
+    MAC and need `send_opaque`), `password`: 6 digits, `operator`: 8 digits; all as written, most
+    significant first."""
 
     level: str
     password: str = field(repr=False)
     operator: str = "00000000"
 
     def on_the_wire(self) -> bytes:
-        """PA P0 P1 P2 C0 C1 C2 C3. FrameError when a part has not its digits; the password is not in the message."""
+        """PA P0 P1 P2 C0 C1 C2 C3. FrameError when a part has not its digits; the password is not
+        in the message."""
         return self.secret() + digits_on_the_wire(self.operator, 4, "operator")
 
     def secret(self) -> bytes:
         """PA P0 P1 P2."""
-        return digits_on_the_wire(self.level, 1, "level") + digits_on_the_wire(self.password, 3, "password")
+        return digits_on_the_wire(self.level, 1, "level") + digits_on_the_wire(
+            self.password, 3, "password"
+        )
 
 
-def write(address: str, identifier: str, value: bytes, authority: Authority) -> Exchange[Frame, None]:
+def write(
+    address: str, identifier: str, value: bytes, authority: Authority
+) -> Exchange[Frame, None]:
     """Write the value (in wire order, see `encode_value`) behind an identifier (function 14)."""
     data = identifier_on_the_wire(identifier) + authority.on_the_wire() + value
     if not value:
         raise FrameError(f"nothing to write to {identifier}")
     if len(data) > LONGEST_WRITE:
-        raise FrameError(f"a write has at most {LONGEST_WRITE} data bytes, this one to {identifier} has {len(data)}")
+        raise FrameError(
+            f"a write has at most {LONGEST_WRITE} data bytes, this one to {identifier} has {len(data)}"
+        )
     reply = yield Frame(one_meter(address), functions.WRITE, data)
     check(reply, f"to write {identifier}")
 
@@ -81,8 +97,8 @@ def write_time(address: str, at: datetime, authority: Authority) -> Exchange[Fra
 
 
 def write_address(new: str, address: str = ANY_ADDRESS) -> Exchange[Frame, None]:
-    """Give a meter a new address (function 15); its programming key must be pressed. With the wildcard there may be
-    one meter on the line only."""
+    """Give a meter a new address (function 15); its programming key must be pressed. With the
+    wildcard there may be one meter on the line only."""
     if len(new) != 12 or not new.isdecimal() or not new.isascii() or new == BROADCAST:
         raise FrameError(f"new address {new!r} is not 12 digits")
     reply = yield Frame(address, functions.WRITE_ADDRESS, bytes.fromhex(new)[::-1])
@@ -90,22 +106,27 @@ def write_address(new: str, address: str = ANY_ADDRESS) -> Exchange[Frame, None]
 
 
 def change_baud(address: str, baud: int) -> Exchange[Frame, int]:
-    """Change the speed (function 17); both sides switch after the answer. Returns the speed the meter confirmed."""
+    """Change the speed (function 17); both sides switch after the answer. Returns the speed the
+    meter confirmed."""
     words = {rate: word for word, rate in BAUD_RATES.items()}
     if baud not in words:
         raise FrameError(f"{baud} Bd is none of {', '.join(map(str, sorted(words)))}")
     reply = yield Frame(one_meter(address), functions.CHANGE_BAUD, bytes((words[baud],)))
     check(reply, f"{baud} Bd")
     if len(reply.data) != 1 or reply.data[0] not in BAUD_RATES:
-        raise FrameError(f"meter {address} answered a change to {baud} Bd with {reply.data.hex(' ').upper()}")
+        raise FrameError(
+            f"meter {address} answered a change to {baud} Bd with {reply.data.hex(' ').upper()}"
+        )
     return BAUD_RATES[reply.data[0]]
 
 
-def change_password(address: str, number: int, old: Authority, new: Authority) -> Exchange[Frame, None]:
-    """Change password `number` (0 to 9, identifier 04000C01 to 0A; function 18). The operators are not sent.
+def change_password(
+    address: str, number: int, old: Authority, new: Authority
+) -> Exchange[Frame, None]:
+    """Change password `number` (0 to 9, identifier 04000C01 to 0A; function 18). The operators are
+    not sent.
 
-    FrameError when the meter answers with another password than the new one.
-    """
+    FrameError when the meter answers with another password than the new one."""
     if not 0 <= number <= 9:
         raise FrameError(f"there is no password {number} (0 to 9)")
     identifier = f"04000C{number + 1:02X}"
@@ -123,34 +144,44 @@ def clear_demand(address: str, authority: Authority) -> Exchange[Frame, None]:
 
 
 def clear_meter(address: str, authority: Authority) -> Exchange[Frame, None]:
-    """Set all energies, demands, freezes and records to zero (function 1A). This cannot be undone."""
+    """Set all energies, demands, freezes and records to zero (function 1A). This cannot be
+    undone."""
     reply = yield Frame(one_meter(address), functions.CLEAR_METER, authority.on_the_wire())
     check(reply, "to clear the meter")
 
 
-def clear_events(address: str, authority: Authority, identifier: str = ALL_EVENTS) -> Exchange[Frame, None]:
+def clear_events(
+    address: str, authority: Authority, identifier: str = ALL_EVENTS
+) -> Exchange[Frame, None]:
     """Clear the event records (function 1B): FFFFFFFF all of them, DI3 DI2 DI1 FF one class."""
     data = authority.on_the_wire() + identifier_on_the_wire(identifier)
     reply = yield Frame(one_meter(address), functions.CLEAR_EVENTS, data)
     check(reply, f"to clear events {identifier}")
 
 
-def security(address: str, identifier: str, operator: str, data: bytes = b"") -> Exchange[Frame, bytes]:
-    """Carry bytes to and from the meter's security module (function 03, identifier 07xxxxxx). Returns the answer behind
-    its identifier. MeterRefused carries the two-byte security error word."""
+def security(
+    address: str, identifier: str, operator: str, data: bytes = b""
+) -> Exchange[Frame, bytes]:
+    """Carry bytes to and from the meter's security module (function 03, identifier 07xxxxxx).
+    Returns the answer behind its identifier. MeterRefused carries the two-byte security error
+    word."""
     wire = identifier_on_the_wire(identifier)
     reply = yield Frame(
-        one_meter(address), functions.SECURITY, wire + digits_on_the_wire(operator, 4, "operator") + data
+        one_meter(address),
+        functions.SECURITY,
+        wire + digits_on_the_wire(operator, 4, "operator") + data,
     )
     if reply.is_abnormal and len(reply.data) == 2:
-        raise MeterRefused(reply.address, f"security {identifier}", int.from_bytes(reply.data, "little"), ())
+        raise MeterRefused(
+            reply.address, f"security {identifier}", int.from_bytes(reply.data, "little"), ()
+        )
     check(reply, f"security {identifier}")
     return reply.data[4:]
 
 
 def send_opaque(address: str, function: int, payload: bytes) -> Exchange[Frame, bytes]:
-    """Send data that somebody else made (ciphertext and MAC of a security module, authority 98 or 99), as they are,
-    below one of OPAQUE_FUNCTIONS. Returns the data of the answer."""
+    """Send data that somebody else made (ciphertext and MAC of a security module, authority 98 or
+    99), as they are, below one of OPAQUE_FUNCTIONS. Returns the data of the answer."""
     if function not in OPAQUE_FUNCTIONS:
         raise FrameError(f"function {function:02X} carries no opaque payload")
     reply = yield Frame(one_meter(address), function, payload)
@@ -159,9 +190,10 @@ def send_opaque(address: str, function: int, payload: bytes) -> Exchange[Frame, 
 
 
 def encode_value(identifier: str, text: str) -> bytes:
-    """What a person writes to the bytes behind an identifier, in wire order: numbers with their decimals, times in the
-    digits of their layout, ASCII filled up with blanks by the caller. A record of several fields takes them separated
-    by commas. FrameError when the table lacks the identifier or the text does not fit."""
+    """What a person writes to the bytes behind an identifier, in wire order: numbers with their
+    decimals, times in the digits of their layout, ASCII filled up with blanks by the caller. A
+    record of several fields takes them separated by commas. FrameError when the table lacks the
+    identifier or the text does not fit."""
     known = meaning(identifier)
     if known is None:
         raise FrameError(f"the table does not know {identifier}: write its bytes with hex:")
@@ -173,12 +205,20 @@ def encode_value(identifier: str, text: str) -> bytes:
         raise FrameError(
             f"{identifier} has {len(fields)} values ({', '.join(it.name for it in fields)}), not {len(texts)}"
         )
-    return b"".join(_encode_field(field, part.strip()) for field, part in zip(fields, texts, strict=True))
+    return b"".join(
+        _encode_field(field, part.strip()) for field, part in zip(fields, texts, strict=True)
+    )
 
 
 def one_meter(address: str) -> str:
-    """The address, when it is that of one meter. FrameError for the broadcast and every other wildcard."""
-    if len(address) != 12 or not address.isdecimal() or not address.isascii() or address == BROADCAST:
+    """The address, when it is that of one meter. FrameError for the broadcast and every other
+    wildcard."""
+    if (
+        len(address) != 12
+        or not address.isdecimal()
+        or not address.isascii()
+        or address == BROADCAST
+    ):
         raise FrameError(f"{address!r} is not the address of one meter (12 digits)")
     return address
 
@@ -197,7 +237,9 @@ def _encode_field(field: Field, text: str) -> bytes:
             return text.encode("ascii")[::-1]
         case Kind.TIME | Kind.DIGITS:
             if len(text) != 2 * field.width or not text.isdecimal() or not text.isascii():
-                raise FrameError(f"{field.name}: {text!r} is not {2 * field.width} digits {field.unit}".rstrip())
+                raise FrameError(
+                    f"{field.name}: {text!r} is not {2 * field.width} digits {field.unit}".rstrip()
+                )
             for at in range(0, len(text) if field.kind is Kind.TIME else 0, 2):
                 highest = HIGHEST.get(field.unit[at : at + 2], ANY_TIME)
                 if highest < int(text[at : at + 2]) != ANY_TIME:
@@ -211,6 +253,8 @@ def _encode_field(field: Field, text: str) -> bytes:
             except ValueError:
                 data = b""
             if len(data) != field.width:
-                raise FrameError(f"{field.name}: {text!r} is not {2 * field.width} hexadecimal digits")
+                raise FrameError(
+                    f"{field.name}: {text!r} is not {2 * field.width} hexadecimal digits"
+                )
             return data if field.kind is Kind.RAW else data[::-1]
     raise FrameError(f"{field.name} cannot be written this way")

@@ -1,7 +1,8 @@
-"""What Modbus frames say, told field by field for people and for other programs, in the shape of `meterd decode`.
+"""What Modbus frames say, told field by field for people and for other programs, in the shape of
+`meterd decode`.
 
-Nothing here is needed to read a meter. Registers are told as they come; what they mean only a profile knows.
-"""
+Nothing here is needed to read a meter. Registers are told as they come; what they mean only a
+profile knows."""
 
 from __future__ import annotations
 
@@ -86,9 +87,9 @@ EXCEPTION_NAMES: Final = {
 def describe_rtu(data: bytes) -> list[Told]:
     """Every RTU frame in `data` and what lies between, in order of appearance; nothing follows it.
 
-    Whether a frame is a request or an answer stands nowhere in it: the reading whose length and checksum fit counts,
-    an answer before a request, and a write of one register or coil (whose answer repeats it) is told as the request.
-    """
+    Whether a frame is a request or an answer stands nowhere in it: the reading whose length and
+    checksum fit counts, an answer before a request, and a write of one register or coil (whose
+    answer repeats it) is told as the request."""
     return _describe_stream(data, RTU, look_rtu, encode_rtu)
 
 
@@ -104,7 +105,8 @@ def describe_pdu(data: bytes) -> list[Told]:
 
 
 def describe_any(data: bytes) -> list[Told]:
-    """TCP, RTU or one PDU, whichever accounts for the bytes; what none of them does, as broken RTU."""
+    """TCP, RTU or one PDU, whichever accounts for the bytes; what none of them does, as broken
+    RTU."""
     as_rtu = describe_rtu(data)
     for told in (describe_tcp(data), as_rtu, describe_pdu(data)):
         if all("skipped" not in item for item in told):
@@ -113,7 +115,10 @@ def describe_any(data: bytes) -> list[Told]:
 
 
 def _describe_stream(
-    data: bytes, protocol: str, look: Callable[[bytes, bool, Rules], Look], encode: Callable[[Frame], bytes]
+    data: bytes,
+    protocol: str,
+    look: Callable[[bytes, bool, Rules], Look],
+    encode: Callable[[Frame], bytes],
 ) -> list[Told]:
     sift = None
     if len(data) >= LONG_RECORDING:
@@ -146,7 +151,10 @@ def _describe(frame: Frame, protocol: str, raw: bytes) -> Told:
             name = EXCEPTION_NAMES.get(frame.exception, "unknown_exception")
             values = [_value("exception", str(frame.exception))]
             words = name.replace("_", " ")
-            error = {"bits": [name], "text": f"the meter refused: {words} (exception {frame.exception:02X})"}
+            error = {
+                "bits": [name],
+                "text": f"the meter refused: {words} (exception {frame.exception:02X})",
+            }
         else:
             identifier, values = _values(frame, message)
     return {
@@ -182,14 +190,21 @@ def _values(frame: Frame, message: ModbusPDU) -> tuple[str | None, list[Told]]:
 
 
 OUR_FIELDS: Final = {
-    **dict.fromkeys((READ_COILS, READ_INPUTS, READ_HOLDING, READ_INPUT_REGISTERS), ("register", "count")),
+    **dict.fromkeys(
+        (READ_COILS, READ_INPUTS, READ_HOLDING, READ_INPUT_REGISTERS), ("register", "count")
+    ),
     **dict.fromkeys((WRITE_COILS, WRITE_REGISTERS), ("register", "count")),
     **dict.fromkeys((WRITE_COIL, WRITE_REGISTER), ("register", "value")),
 }
-"""What the first two words of the data are; a write of many has a byte count and the data behind them."""
+"""What the first two words of the data are; a write of many has a byte count and the data behind
+them."""
 assert FUNCTION_NAMES.keys() >= ALL_FUNCTIONS, "a function of pymodbus without a name"
 assert not EXCEPTION & max(FUNCTION_NAMES)
 
 
 def _value(name: str, value: str, unit: str = "") -> Told:
-    return {"name": name, "value": value, "unit": unit}
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+    }

@@ -1,10 +1,11 @@
-"""What is asked of a Modbus meter, told as exchanges: blocks of registers, quantities by profile, the relay.
+"""What is asked of a Modbus meter, told as exchanges: blocks of registers, quantities by profile,
+the relay.
 
-Every exchange works on RTU and on TCP. An RTU answer names neither register nor request: one that comes late could be
-taken for the answer to another question of the same shape. So a question never has the shape of another one whose
-answer may still come: it asks for some registers more, or a question of another shape is put before it, whose answer
-proves that nothing older is under way, because a meter answers in order. `Learnt` knows them from exchange to exchange.
-"""
+Every exchange works on RTU and on TCP. An RTU answer names neither register nor request: one that
+comes late could be taken for the answer to another question of the same shape. So a question never
+has the shape of another one whose answer may still come: it asks for some registers more, or a
+question of another shape is put before it, whose answer proves that nothing older is under way,
+because a meter answers in order. `Learnt` knows them from exchange to exchange."""
 
 from __future__ import annotations
 
@@ -14,7 +15,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Literal
 
-from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest, WriteSingleCoilRequest
+from pymodbus.pdu.bit_message import (
+    ReadCoilsRequest,
+    ReadDiscreteInputsRequest,
+    WriteSingleCoilRequest,
+)
 from pymodbus.pdu.pdu import ModbusPDU
 from pymodbus.pdu.register_message import (
     ReadHoldingRegistersRequest,
@@ -85,11 +90,12 @@ class Block:
 
 @dataclass(slots=True)
 class Learnt:
-    """What one meter taught us about itself; keep one for each meter and hand it to every exchange with it.
+    """What one meter taught us about itself; keep one for each meter and hand it to every exchange
+    with it.
 
-    `cuts`: (function, register) before which a read has to end. `refusals`: how often a single item was refused.
-    `unsettled`: the reads whose answers may still come, in the order in which they were asked.
-    """
+    `cuts`: (function, register) before which a read has to end. `refusals`: how often a single item
+    was refused. `unsettled`: the reads whose answers may still come, in the order in which they
+    were asked."""
 
     cuts: set[tuple[int, int]] = field(default_factory=set)
     refusals: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -109,12 +115,14 @@ class Learnt:
             self.unsettled = [*self.unsettled[1 - MOST_UNSETTLED :], block]
 
     def answered(self, block: Block) -> None:
-        """Nothing that was asked before it can be answered any more; it may have been asked twice itself."""
+        """Nothing that was asked before it can be answered any more; it may have been asked twice
+        itself."""
         del self.unsettled[: self.unsettled.index(block)]
 
 
 def is_answer(asked: Frame, frame: Frame) -> bool:
-    """Unit and function are those asked for, and the byte count (a read) or register and value or count (a write)."""
+    """Unit and function are those asked for, and the byte count (a read) or register and value or
+    count (a write)."""
     if frame.is_request or frame.unit != asked.unit or frame.function != asked.function:
         return False
     if frame.pdu[0] & EXCEPTION:
@@ -156,11 +164,13 @@ codec_tcp: Final[Codec[Frame]] = Codec(
     has_answer=lambda frame: True,
     is_control=_is_control,
 )
-"""Modbus TCP. An answer must repeat the number of its request, so a late one is never taken for the next."""
+"""Modbus TCP. An answer must repeat the number of its request, so a late one is never taken for the
+next."""
 
 
 def read_block(unit: int, block: Block) -> Exchange[Frame, tuple[int, ...]]:
-    """The registers of a block as they came, or its bits as 0 and 1. MeterRefused with the exception code as `word`."""
+    """The registers of a block as they came, or its bits as 0 and 1. MeterRefused with the
+    exception code as `word`."""
     kind = _READS[block.function]
     answer = yield request(unit, kind(address=block.register, count=block.count))
     _check(unit, answer, f"{_registers(block)} (function {block.function})")
@@ -173,12 +183,12 @@ def read_block(unit: int, block: Block) -> Exchange[Frame, tuple[int, ...]]:
 def read_quantities(
     unit: int, profile: Profile, quantities: Collection[Quantity], learnt: Learnt | None = None
 ) -> Exchange[Frame, dict[Quantity, Decimal | None]]:
-    """The quantities, in as few reads as the profile allows. None where the meter has no value or not that register.
+    """The quantities, in as few reads as the profile allows. None where the meter has no value or
+    not that register.
 
-    A read that the meter refuses with exception 02 or 03 is halved until it works, and `learnt` keeps the places.
-    MeterRefused for another exception, or when the meter refuses every single item; FrameError for a quantity that the
-    profile does not have.
-    """
+    A read that the meter refuses with exception 02 or 03 is halved until it works, and `learnt`
+    keeps the places. MeterRefused for another exception, or when the meter refuses every single
+    item; FrameError for a quantity that the profile does not have."""
     learnt = learnt or Learnt()
     items = [_item(profile, quantity) for quantity in quantities]
     wanted = [item for item in items if not learnt.is_absent(item)] or items
@@ -220,8 +230,8 @@ def read_registers(
 def read_relay(unit: int, profile: Profile, learnt: Learnt | None = None) -> Exchange[Frame, bool]:
     """True when the relay is open, from the register that confirms it.
 
-    FrameError when the profile has no relay, or when the register holds neither the one state nor the other.
-    """
+    FrameError when the profile has no relay, or when the register holds neither the one state nor
+    the other."""
     relay = profile.relay
     if relay is None:
         raise FrameError(f"profile {profile.name} has no relay")
@@ -230,15 +240,18 @@ def read_relay(unit: int, profile: Profile, learnt: Learnt | None = None) -> Exc
     state = register & relay.confirm_mask
     if state not in (relay.open, relay.closed):
         expected = f"open is {relay.open}, closed is {relay.closed}"
-        raise FrameError(f"unit {unit}: relay register {relay.confirm_register:04X} holds {state}: {expected}")
+        raise FrameError(
+            f"unit {unit}: relay register {relay.confirm_register:04X} holds {state}: {expected}"
+        )
     return state == relay.open
 
 
 def set_relay(unit: int, profile: Profile, action: RelayMove) -> Exchange[Frame, None]:
-    """Write what moves the relay. Returns when the meter accepted it, which does not mean that the relay moved:
+    """Write what moves the relay. Returns when the meter accepted it, which does not mean that the
+    relay moved:
 
-    only `read_relay` tells that, from another read, and relays need their time. MeterRefused; FrameError without relay.
-    """
+    only `read_relay` tells that, from another read, and relays need their time. MeterRefused;
+    FrameError without relay."""
     relay = profile.relay
     if relay is None:
         raise FrameError(f"profile {profile.name} has no relay")
@@ -256,8 +269,11 @@ def set_relay(unit: int, profile: Profile, action: RelayMove) -> Exchange[Frame,
     _check(unit, answer, f"{action} (function {relay.write_function}, register {address:04X})")
 
 
-def plan(profile: Profile, items: Iterable[Item], cuts: Collection[tuple[int, int]] = ()) -> list[list[Item]]:
-    """The items grouped into reads: within the limit, over no hole, over nothing that is not known to be readable."""
+def plan(
+    profile: Profile, items: Iterable[Item], cuts: Collection[tuple[int, int]] = ()
+) -> list[list[Item]]:
+    """The items grouped into reads: within the limit, over no hole, over nothing that is not known
+    to be readable."""
     groups: list[list[Item]] = []
     for item in sorted(items, key=lambda item: (item.function, item.register)):
         group = groups[-1] if groups else []
@@ -274,7 +290,9 @@ def block_of(items: Sequence[Item]) -> Block:
     return Block(items[0].function, first, max(item.last for item in items) - first + 1)
 
 
-def _fits(profile: Profile, group: list[Item], item: Item, cuts: Collection[tuple[int, int]]) -> bool:
+def _fits(
+    profile: Profile, group: list[Item], item: Item, cuts: Collection[tuple[int, int]]
+) -> bool:
     block = block_of([*group, item])
     gap_begins = max(member.last for member in group) + 1
     return (
@@ -286,7 +304,9 @@ def _fits(profile: Profile, group: list[Item], item: Item, cuts: Collection[tupl
 
 
 def _is_cut(cuts: Collection[tuple[int, int]], function: int, first: int, last: int) -> bool:
-    return any(cut_function == function and first <= register <= last for cut_function, register in cuts)
+    return any(
+        cut_function == function and first <= register <= last for cut_function, register in cuts
+    )
 
 
 def _read_items(
@@ -295,12 +315,16 @@ def _read_items(
     block = block_of(items)
     registers = yield from _ask(unit, profile, block, learnt)
     return {
-        item.quantity: decode(item, registers[(at := item.register - block.register) : at + item.count])
+        item.quantity: decode(
+            item, registers[(at := item.register - block.register) : at + item.count]
+        )
         for item in items
     }
 
 
-def _ask(unit: int, profile: Profile, block: Block, learnt: Learnt) -> Exchange[Frame, tuple[int, ...]]:
+def _ask(
+    unit: int, profile: Profile, block: Block, learnt: Learnt
+) -> Exchange[Frame, tuple[int, ...]]:
     """Read a block in a shape that no answer which may still come can have."""
     if learnt.could_be_confused(block):
         wider = _widened(profile, block, learnt)
@@ -312,7 +336,10 @@ def _ask(unit: int, profile: Profile, block: Block, learnt: Learnt) -> Exchange[
             except MeterRefused as refusal:
                 if refusal.word not in TOO_MUCH:
                     raise
-                learnt.cuts |= {(block.function, block.register), (block.function, block.register + block.count)}
+                learnt.cuts |= {
+                    (block.function, block.register),
+                    (block.function, block.register + block.count),
+                }
             else:
                 at = block.register - wider.register
                 return registers[at : at + block.count]
@@ -320,7 +347,8 @@ def _ask(unit: int, profile: Profile, block: Block, learnt: Learnt) -> Exchange[
 
 
 def _read_settled(unit: int, block: Block, learnt: Learnt) -> Exchange[Frame, tuple[int, ...]]:
-    """Read a block and keep the account of what may still be answered. A refusal has no shape and settles nothing."""
+    """Read a block and keep the account of what may still be answered. A refusal has no shape and
+    settles nothing."""
     learnt.asked(block)
     registers = yield from read_block(unit, block)
     learnt.answered(block)
@@ -328,7 +356,8 @@ def _read_settled(unit: int, block: Block, learnt: Learnt) -> Exchange[Frame, tu
 
 
 def _widened(profile: Profile, block: Block, learnt: Learnt) -> Block | None:
-    """The block with the known items next to it, as many as it takes to be unlike what may still be answered."""
+    """The block with the known items next to it, as many as it takes to be unlike what may still be
+    answered."""
     wider: Block | None = block
     while wider is not None and (wider == block or learnt.could_be_confused(wider)):
         wider = _with_neighbour(profile, wider, learnt)
@@ -340,7 +369,11 @@ def _with_neighbour(profile: Profile, block: Block, learnt: Learnt) -> Block | N
         return None
     first, last = block.register, block.register + block.count - 1
     for item in profile.items:
-        if item.function != block.function or learnt.is_absent(item) or block.count + item.count > profile.limit:
+        if (
+            item.function != block.function
+            or learnt.is_absent(item)
+            or block.count + item.count > profile.limit
+        ):
             continue
         is_behind = item.register == last + 1
         if (is_behind or item.last == first - 1) and (
@@ -350,18 +383,22 @@ def _with_neighbour(profile: Profile, block: Block, learnt: Learnt) -> Block | N
     return None
 
 
-def _ask_something_else(unit: int, profile: Profile, block: Block, learnt: Learnt) -> Exchange[Frame, None]:
+def _ask_something_else(
+    unit: int, profile: Profile, block: Block, learnt: Learnt
+) -> Exchange[Frame, None]:
     """Put a question before it whose answer cannot be an old one; only that it came matters.
 
-    Items that lie side by side do when all single ones have the shape of the block. Where there is nothing of another
-    shape, the question is asked as it is: the runner's listening until the line is quiet has to do.
-    """
+    Items that lie side by side do when all single ones have the shape of the block. Where there is
+    nothing of another shape, the question is asked as it is: the runner's listening until the line
+    is quiet has to do."""
     single = [[item] for item in profile.items if not learnt.is_absent(item)]
     together = plan(profile, (item for (item,) in single), learnt.cuts)
     groups = [group[:size] for group in together for size in range(2, len(group) + 1)]
     for members in [*single, *groups]:
         other = block_of(members)
-        if not other.looks_like(block) and not any(other.looks_like(asked) for asked in learnt.unsettled):
+        if not other.looks_like(block) and not any(
+            other.looks_like(asked) for asked in learnt.unsettled
+        ):
             try:
                 yield from _read_settled(unit, other, learnt)
             except MeterRefused:

@@ -1,8 +1,9 @@
-"""Modbus link layer: requests and answers to bytes, and a stream of bytes to frames, for RTU and for TCP.
+"""Modbus link layer: requests and answers to bytes, and a stream of bytes to frames, for RTU and
+for TCP.
 
-Sizes, checksums, headers and PDUs are pymodbus's (its framers do no I/O). What is added here: finding the next frame
-behind noise, byte by byte, which pymodbus leaves out because it throws its whole buffer away.
-"""
+Sizes, checksums, headers and PDUs are pymodbus's (its framers do no I/O). What is added here:
+finding the next frame behind noise, byte by byte, which pymodbus leaves out because it throws its
+whole buffer away."""
 
 from __future__ import annotations
 
@@ -59,10 +60,10 @@ _transactions: Final = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame. `pdu`: function code and data; `is_request`: it reads as what a master sends and no meter answers.
+    """One frame. `pdu`: function code and data; `is_request`: it reads as what a master sends and
+    no meter answers.
 
-    `transaction` is what an answer over TCP repeats; RTU does not carry it.
-    """
+    `transaction` is what an answer over TCP repeats; RTU does not carry it."""
 
     unit: int
     pdu: bytes
@@ -81,14 +82,20 @@ class Frame:
 
 
 def request(unit: int, message: ModbusPDU) -> Frame:
-    """A request with the next transaction number of this process. FrameError on what Modbus cannot carry."""
+    """A request with the next transaction number of this process. FrameError on what Modbus cannot
+    carry."""
     if not 0 <= unit <= 255:
         raise FrameError(f"unit {unit} is not between 0 and 255")
     try:
         pdu = bytes((message.function_code,)) + message.encode()
     except (ValueError, struct.error) as error:
         raise FrameError(f"no such request: {error}") from None
-    return Frame(unit, pdu, is_request=True, transaction=next(_transactions) & 0xFFFF)
+    return Frame(
+        unit,
+        pdu,
+        is_request=True,
+        transaction=next(_transactions) & 0xFFFF,
+    )
 
 
 def encode_rtu(frame: Frame) -> bytes:
@@ -106,17 +113,22 @@ def parse(pdu: bytes, *, is_request: bool) -> ModbusPDU:
     table = _REQUESTS if is_request else _RESPONSES
     kind = table.lookupPduClass(b"\0" + pdu) if pdu else None
     if kind is None:
-        raise FrameError(f"no Modbus function that is known here: {pdu[:1].hex().upper() or 'nothing'}")
+        raise FrameError(
+            f"no Modbus function that is known here: {pdu[:1].hex().upper() or 'nothing'}"
+        )
     try:
         message = kind(pdu[0] & ~EXCEPTION) if pdu[0] & EXCEPTION else kind()
         message.decode(pdu[1:])
     except (ModbusException, ValueError, IndexError, struct.error) as error:
-        raise FrameError(f"function {pdu[0]:02X} with data that do not fit: {pdu[1:].hex().upper()}: {error}") from None
+        raise FrameError(
+            f"function {pdu[0]:02X} with data that do not fit: {pdu[1:].hex().upper()}: {error}"
+        ) from None
     return message
 
 
 class Look(NamedTuple):
-    """What stands at a place: a frame of `length` bytes, or nothing for a `reason`, or more is needed (NEED_MORE)."""
+    """What stands at a place: a frame of `length` bytes, or nothing for a `reason`, or more is
+    needed (NEED_MORE)."""
 
     length: int
     reason: str
@@ -140,15 +152,16 @@ AS_ANYBODY: Final = Rules((_RESPONSES, _REQUESTS), ALL_FUNCTIONS)
 
 
 class Sifted(NamedTuple):
-    """A byte for each place of a long recording. `possible`: 0 where no frame begins; `plausible`: 0 where there is
-    nothing but noise."""
+    """A byte for each place of a long recording. `possible`: 0 where no frame begins; `plausible`:
+    0 where there is nothing but noise."""
 
     plausible: bytes
     possible: bytes
 
 
 def look_rtu(data: bytes, at_end: bool, rules: Rules) -> Look:
-    """What begins with the first byte: only a frame whose checksum is right. `at_end`: no byte follows."""
+    """What begins with the first byte: only a frame whose checksum is right. `at_end`: no byte
+    follows."""
     reason = "noise"
     for table in rules.tables:
         size = _rtu_size(table, data, rules.functions)
@@ -167,7 +180,8 @@ def look_rtu(data: bytes, at_end: bool, rules: Rules) -> Look:
 
 
 def look_tcp(data: bytes, at_end: bool, rules: Rules) -> Look:
-    """Likewise, over TCP. There is no checksum: protocol 0, a length and data that agree with the function must do."""
+    """Likewise, over TCP. There is no checksum: protocol 0, a length and data that agree with the
+    function must do."""
     if any(data[2:4]):
         return Look(0, "noise")
     if len(data) < MBAP_BYTES:
@@ -182,15 +196,27 @@ def look_tcp(data: bytes, at_end: bool, rules: Rules) -> Look:
     for table in rules.tables:
         size = _rtu_size(table, data[MBAP_BYTES:used] + bytes(CRC_BYTES), rules.functions)
         if size == length + CRC_BYTES:
-            return Look(used, "", Frame(unit, pdu, is_request=table is _REQUESTS, transaction=transaction))
+            return Look(
+                used,
+                "",
+                Frame(
+                    unit,
+                    pdu,
+                    is_request=table is _REQUESTS,
+                    transaction=transaction,
+                ),
+            )
         if size is not None:
             reason = "bad_length"
     return Look(0, reason)
 
 
 def _rtu_size(table: DecodePDU, data: bytes, functions: frozenset[int]) -> int | None:
-    """How long the RTU frame at the start of `data` is; 0 while that cannot be told, None when there is none."""
-    if len(data) > 1 and (data[1] & ~EXCEPTION not in functions or (table is _REQUESTS and data[1] & EXCEPTION)):
+    """How long the RTU frame at the start of `data` is; 0 while that cannot be told, None when
+    there is none."""
+    if len(data) > 1 and (
+        data[1] & ~EXCEPTION not in functions or (table is _REQUESTS and data[1] & EXCEPTION)
+    ):
         return None
     if len(data) < FramerRTU.MIN_SIZE:
         return 0
@@ -214,10 +240,10 @@ def _byte_count_fits(data: bytes) -> bool:
 class Decoder:
     """Cuts a byte stream into frames, resynchronising after noise.
 
-    After a wrong checksum ONE byte is dropped and the search goes on, so no noise hides a frame behind it for longer
-    than until `flush`. The result does not depend on how the stream was split into `feed` calls. `look`: `look_rtu`
-    or `look_tcp`. `sift` finds beforehand where a look is worth its time; it pays for recordings.
-    """
+    After a wrong checksum ONE byte is dropped and the search goes on, so no noise hides a frame
+    behind it for longer than until `flush`. The result does not depend on how the stream was split
+    into `feed` calls. `look`: `look_rtu` or `look_tcp`. `sift` finds beforehand where a look is
+    worth its time; it pays for recordings."""
 
     def __init__(
         self,
@@ -232,16 +258,19 @@ class Decoder:
 
     @property
     def pending(self) -> bool:
-        """True while bytes are kept that may become a frame, or dropped ones are not yet reported."""
+        """True while bytes are kept that may become a frame, or dropped ones are not yet
+        reported."""
         return bool(self._kept or self._dropped)
 
     def feed(self, data: bytes) -> list[Frame | Skipped]:
-        """Frames and skipped stretches that became certain with these bytes, in order of appearance."""
+        """Frames and skipped stretches that became certain with these bytes, in order of
+        appearance."""
         self._kept += data
         return self._scan(at_end=False)
 
     def flush(self) -> list[Frame | Skipped]:
-        """Treat what was kept as all there is: an unfinished frame is reported as truncated and searched for frames."""
+        """Treat what was kept as all there is: an unfinished frame is reported as truncated and
+        searched for frames."""
         found = self._scan(at_end=True)
         if self._dropped:
             found.append(self._take(len(self._dropped)))
@@ -254,7 +283,11 @@ class Decoder:
 
     def _scan(self, *, at_end: bool) -> list[Frame | Skipped]:
         found: list[Frame | Skipped] = []
-        sifted = self._sift(bytes(self._kept), self._rules) if self._sift and len(self._kept) > LONGEST_FRAME else None
+        sifted = (
+            self._sift(bytes(self._kept), self._rules)
+            if self._sift and len(self._kept) > LONGEST_FRAME
+            else None
+        )
         start = 0
         while start < len(self._kept):
             if sifted and (barren := self._barren(sifted, start)):
@@ -277,14 +310,16 @@ class Decoder:
         return found
 
     def _barren(self, sifted: Sifted, start: int) -> int:
-        """How many bytes from here begin no frame, nor say more about the stretch than is known already."""
+        """How many bytes from here begin no frame, nor say more about the stretch than is known
+        already."""
         marks = sifted.plausible if self._reason in ("", "noise") else sifted.possible
         place = marks.find(1, start)
         end = len(marks) if place < 0 else place
         return min(end - start, MOST_NOISE_KEPT - len(self._dropped))
 
     def _drop(self, found: list[Frame | Skipped], data: bytearray, reason: str) -> None:
-        """Keep dropped bytes together as one stretch; the failure of its first false start says most about it."""
+        """Keep dropped bytes together as one stretch; the failure of its first false start says
+        most about it."""
         if self._reason in ("", "noise"):
             self._reason = reason
         self._dropped += data
@@ -309,7 +344,8 @@ def rtu_requests() -> Decoder:
 
 
 def tcp_answers() -> Decoder:
-    """Like `rtu_answers`, over TCP. There is no checksum: header, length and function are all that tells a frame."""
+    """Like `rtu_answers`, over TCP. There is no checksum: header, length and function are all that
+    tells a frame."""
     return Decoder(look_tcp, AS_MASTER)
 
 
@@ -319,10 +355,14 @@ def tcp_requests() -> Decoder:
 
 
 def exact_pdu(data: bytes) -> Frame | None:
-    """The frame of unit 0 that a PDU alone would be, when the PDU fills `data`; an answer before a request."""
+    """The frame of unit 0 that a PDU alone would be, when the PDU fills `data`; an answer before a
+    request."""
     for table in (_RESPONSES, _REQUESTS):
         is_request = table is _REQUESTS
-        if _rtu_size(table, b"\0" + data + bytes(CRC_BYTES), ALL_FUNCTIONS) == 1 + len(data) + CRC_BYTES:
+        if (
+            _rtu_size(table, b"\0" + data + bytes(CRC_BYTES), ALL_FUNCTIONS)
+            == 1 + len(data) + CRC_BYTES
+        ):
             with suppress(FrameError):
                 parse(data, is_request=is_request)
                 return Frame(0, data, is_request=is_request)

@@ -1,7 +1,8 @@
-"""What a block of registers could mean: every type, word order and scale, and which of them is plausible.
+"""What a block of registers could mean: every type, word order and scale, and which of them is
+plausible.
 
-For a meter whose register list is missing or wrong. A hint, not a proof: compare with the meter's display.
-"""
+For a meter whose register list is missing or wrong. A hint, not a proof: compare with the meter's
+display."""
 
 from __future__ import annotations
 
@@ -20,11 +21,11 @@ ORDERS_OF_ONE: Final[tuple[Order, ...]] = ("ABCD", "BADC")
 
 @dataclass(frozen=True, slots=True)
 class Plausible:
-    """The range that a quantity of a low-voltage supply lies in, and the scales that meters give it, usual one first.
+    """The range that a quantity of a low-voltage supply lies in, and the scales that meters give
+    it, usual one first.
 
-    `of_integer`, `of_float`: in an integer and in a float register; `widths`: in how many registers; `weight`: how
-    much a hit says, more the narrower the range is.
-    """
+    `of_integer`, `of_float`: in an integer and in a float register; `widths`: in how many
+    registers; `weight`: how much a hit says, more the narrower the range is."""
 
     quantity: str
     unit: str
@@ -38,13 +39,56 @@ class Plausible:
 
 ONE, TENTH, HUNDREDTH, THOUSANDTH = SCALES
 PLAUSIBLE: Final = (
-    Plausible("voltage", "V", Decimal(180), Decimal(260), (TENTH, HUNDREDTH, ONE), (ONE, TENTH), (1, 2), 3),
-    Plausible("frequency", "Hz", Decimal(49), Decimal(51), (HUNDREDTH, TENTH), (ONE, HUNDREDTH), (1, 2), 3),
-    Plausible("power_factor", "", Decimal("0.5"), Decimal(1), (THOUSANDTH,), (ONE, THOUSANDTH), (1, 2), 2),
     Plausible(
-        "energy", "kWh", Decimal(10), Decimal(999_999), (HUNDREDTH, THOUSANDTH, ONE), (ONE, THOUSANDTH), (2, 4), 2
+        "voltage",
+        "V",
+        Decimal(180),
+        Decimal(260),
+        (TENTH, HUNDREDTH, ONE),
+        (ONE, TENTH),
+        (1, 2),
+        3,
     ),
-    Plausible("current", "A", Decimal("0.05"), Decimal(100), (HUNDREDTH, THOUSANDTH), (ONE, THOUSANDTH), (1, 2), 1),
+    Plausible(
+        "frequency",
+        "Hz",
+        Decimal(49),
+        Decimal(51),
+        (HUNDREDTH, TENTH),
+        (ONE, HUNDREDTH),
+        (1, 2),
+        3,
+    ),
+    Plausible(
+        "power_factor",
+        "",
+        Decimal("0.5"),
+        Decimal(1),
+        (THOUSANDTH,),
+        (ONE, THOUSANDTH),
+        (1, 2),
+        2,
+    ),
+    Plausible(
+        "energy",
+        "kWh",
+        Decimal(10),
+        Decimal(999_999),
+        (HUNDREDTH, THOUSANDTH, ONE),
+        (ONE, THOUSANDTH),
+        (2, 4),
+        2,
+    ),
+    Plausible(
+        "current",
+        "A",
+        Decimal("0.05"),
+        Decimal(100),
+        (HUNDREDTH, THOUSANDTH),
+        (ONE, THOUSANDTH),
+        (1, 2),
+        1,
+    ),
 )
 USUAL_ORDERS: Final[dict[Order, int]] = {"ABCD": 2, "CDAB": 1}
 
@@ -62,7 +106,8 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One way to read the registers from `register` on; `number` is not yet scaled. The best guess comes first."""
+    """One way to read the registers from `register` on; `number` is not yet scaled. The best guess
+    comes first."""
 
     register: int
     type: RegisterType
@@ -77,7 +122,8 @@ class Reading:
 
     @property
     def weight(self) -> int:
-        """How much speaks for it; 0 when it looks like nothing. Few patterns make a sensible float by chance."""
+        """How much speaks for it; 0 when it looks like nothing. Few patterns make a sensible float
+        by chance."""
         if not self.guesses:
             return 0
         is_float = self.type.startswith("float")
@@ -85,7 +131,8 @@ class Reading:
 
 
 def readings(first: int, registers: Sequence[int]) -> Iterator[Reading]:
-    """Every reading of every register of the block that begins at `first`, whether plausible or not.
+    """Every reading of every register of the block that begins at `first`, whether plausible or
+    not.
 
     A type that does not fit any more at the end of the block is left out; so are NaN and infinity.
     """
@@ -97,14 +144,20 @@ def readings(first: int, registers: Sequence[int]) -> Iterator[Reading]:
             for order in ORDERS_OF_ONE if len(words) == 1 else ORDERS:
                 number = interpret(ordered(words, order), type_)
                 if number is not None:
-                    yield Reading(first + at, type_, order, number, guesses(number, type_))
+                    yield Reading(
+                        first + at,
+                        type_,
+                        order,
+                        number,
+                        guesses(number, type_),
+                    )
 
 
 def guesses(number: Decimal, type_: RegisterType) -> tuple[Guess, ...]:
     """What the number could be, at each scale that makes it plausible, likeliest first.
 
-    None of these quantities is negative: the signed integers look like nothing, the unsigned tell the same.
-    """
+    None of these quantities is negative: the signed integers look like nothing, the unsigned tell
+    the same."""
     if type_.startswith("int"):
         return ()
     found = []
@@ -113,7 +166,15 @@ def guesses(number: Decimal, type_: RegisterType) -> tuple[Guess, ...]:
         for scale in scales if width(type_) in known.widths else ():
             if known.least <= number * scale <= known.most:
                 weight = known.weight + (scale == scales[0])
-                found.append(Guess(known.quantity, number * scale, known.unit, scale, weight))
+                found.append(
+                    Guess(
+                        known.quantity,
+                        number * scale,
+                        known.unit,
+                        scale,
+                        weight,
+                    )
+                )
     return tuple(sorted(found, key=lambda guess: -guess.weight))
 
 

@@ -1,4 +1,5 @@
-"""What stands in which register of a kind of meter. Pure values; `config/profiles.py` reads them from TOML files."""
+"""What stands in which register of a kind of meter. Pure values; `config/profiles.py` reads them
+from TOML files."""
 
 from __future__ import annotations
 
@@ -9,10 +10,13 @@ from typing import Final, Literal, get_args
 
 from protocols.reading import Quantity
 
-RegisterType = Literal["int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+RegisterType = Literal[
+    "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"
+]
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
-"""How the bytes of a value lie on the wire, A the most significant: ABCD as they should, CDAB with its words swapped,
-BADC with the bytes of each word swapped, DCBA both. Of 64 bits the words are reversed, not swapped in pairs."""
+"""How the bytes of a value lie on the wire, A the most significant: ABCD as they should, CDAB with
+its words swapped, BADC with the bytes of each word swapped, DCBA both. Of 64 bits the words are
+reversed, not swapped in pairs."""
 TYPES: Final[tuple[RegisterType, ...]] = get_args(RegisterType)
 ORDERS: Final[tuple[Order, ...]] = get_args(Order)
 TARIFFS: Final = (
@@ -30,11 +34,11 @@ def width(type_: RegisterType) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One quantity. `register` counts from 0, as in the PDU; what is read times `factor` is in the quantity's unit.
+    """One quantity. `register` counts from 0, as in the PDU; what is read times `factor` is in the
+    quantity's unit.
 
-    `not_available`: bit patterns, most significant byte first, that mean "no value". `modulus`: where the counter
-    wraps to 0, in the quantity's unit.
-    """
+    `not_available`: bit patterns, most significant byte first, that mean "no value". `modulus`:
+    where the counter wraps to 0, in the quantity's unit."""
 
     quantity: Quantity
     function: int
@@ -76,9 +80,8 @@ class Span:
 class Relay:
     """How a relay is moved and how its state is read back: never from the answer to the write.
 
-    Written with `write_function` (5, 6 or 16). The state is `confirm_mask` of the register or bit that
-    `confirm_function` (1 to 4) reads; anything but `open` and `closed` is no state.
-    """
+    Written with `write_function` (5, 6 or 16). The state is `confirm_mask` of the register or bit
+    that `confirm_function` (1 to 4) reads; anything but `open` and `closed` is no state."""
 
     write_function: int
     write_register: int
@@ -95,9 +98,9 @@ class Relay:
 class Profile:
     """The register map of a kind of meter, and what it stands.
 
-    `limit`: most registers in one read. `readable`: spans in which registers between the known ones may be read along;
-    elsewhere only registers that lie side by side go into one read. `holes`: never to be read over.
-    """
+    `limit`: most registers in one read. `readable`: spans in which registers between the known ones
+    may be read along; elsewhere only registers that lie side by side go into one read. `holes`:
+    never to be read over."""
 
     name: str
     title: str
@@ -117,7 +120,8 @@ class Profile:
         return tuple(item.quantity for item in self.items)
 
     def registers(self) -> tuple[Quantity, ...]:
-        """What a bill needs: the forward active total and its tariffs, in order, as far as there are any."""
+        """What a bill needs: the forward active total and its tariffs, in order, as far as there
+        are any."""
         tariffs: Iterable[Quantity] = (quantity for quantity in TARIFFS if self.item(quantity))
         return (Quantity.FORWARD_ACTIVE_ENERGY, *tariffs)
 

@@ -1,8 +1,9 @@
-"""Where in a long recording no frame can begin, found for many places at once. The rest is for the framer to judge.
+"""Where in a long recording no frame can begin, found for many places at once. The rest is for the
+framer to judge.
 
-A checksum is linear: every bit that is set adds a weight of its own, whatever stands around it. So the checksum of a
-stretch is right exactly when the sums of the weights up to both of its ends agree, with the first 16 bits counted the
-other way round, because the checksum begins with FFFF.
+A checksum is linear: every bit that is set adds a weight of its own, whatever stands around it. So
+the checksum of a stretch is right exactly when the sums of the weights up to both of its ends
+agree, with the first 16 bits counted the other way round, because the checksum begins with FFFF.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ Marks = NDArray[np.bool_]
 
 
 def sift_rtu(data: bytes, rules: Rules) -> Sifted:
-    """Plausible with a known function; possible where also some stretch from there has a right checksum."""
+    """Plausible with a known function; possible where also some stretch from there has a right
+    checksum."""
     plausible = _is_known_function(data, 1, rules)
     possible = plausible.copy()
     for start in range(0, len(possible), BLOCK):
@@ -63,7 +65,8 @@ def _is_known_function(data: bytes, place: int, rules: Rules) -> Marks:
 
 
 def _has_right_checksum(block: NDArray[np.uint8]) -> Marks:
-    """True where one of the stretches that begin there, of any length that a frame can have, has a right checksum."""
+    """True where one of the stretches that begin there, of any length that a frame can have, has a
+    right checksum."""
     bits = np.unpackbits(block, bitorder="little")
     sums = np.zeros(len(block) + 1, np.uint16)
     sums[1:] = np.bitwise_xor.accumulate(bits * _WEIGHTS[: len(bits)])[7::8]
@@ -76,7 +79,8 @@ def _has_right_checksum(block: NDArray[np.uint8]) -> Marks:
 
 
 def _weights(count: int) -> NDArray[np.uint16]:
-    """What each bit of a stream adds, the first one 1: one step of the checksum back for each bit."""
+    """What each bit of a stream adds, the first one 1: one step of the checksum back for each
+    bit."""
     polynomial = FramerRTU.crc16_table[0x80]
     weights = np.empty(count, np.uint16)
     weight = 1

@@ -1,1 +1,2 @@
-"""MQTT without the network: payloads and topics to what meters tell, and questions and commands to payloads."""
+"""MQTT without the network: payloads and topics to what meters tell, and questions and commands to
+payloads."""

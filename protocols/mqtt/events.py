@@ -14,14 +14,16 @@ from protocols.reading import Quantity
 
 Action = Literal["trip", "allow_close", "close"]
 Outcome = Literal["ok", "accepted", "no_data", "no_reply", "refused", "expired"]
-"""How a question or a command ended at the device. `accepted`: the command was taken; the relay may not have moved."""
+"""How a question or a command ended at the device. `accepted`: the command was taken; the relay may
+not have moved."""
 
 
 class FreezeTold(Struct, frozen=True, gc=False):
-    """A daily freeze: `frozen_at` is the meter's wall clock without zone, `registers` total, tariff 1, ... in kWh.
+    """A daily freeze: `frozen_at` is the meter's wall clock without zone, `registers` total, tariff
+    1, ... in kWh.
 
-    `clock_skew` is meter clock minus the gateway's when it read the meter. `token` is set in the answer to a question.
-    """
+    `clock_skew` is meter clock minus the gateway's when it read the meter. `token` is set in the
+    answer to a question."""
 
     device: str
     frozen_at: datetime
@@ -31,10 +33,11 @@ class FreezeTold(Struct, frozen=True, gc=False):
 
 
 class RegistersTold(Struct, frozen=True):
-    """What a device measures at this moment: `registers` total, tariff 1, ... in kWh, `values` in their own units.
+    """What a device measures at this moment: `registers` total, tariff 1, ... in kWh, `values` in
+    their own units.
 
-    `told_at` is the device's own time: aware when it sent a zone, else its wall clock; None when it sent none.
-    """
+    `told_at` is the device's own time: aware when it sent a zone, else its wall clock; None when it
+    sent none."""
 
     device: str
     registers: tuple[Decimal | None, ...]
@@ -54,7 +57,8 @@ class RelayTold(Struct, frozen=True):
 
 
 class PresenceTold(Struct, frozen=True):
-    """A device, or the whole gateway (`device` None), came or went; a last will says it for one that cannot."""
+    """A device, or the whole gateway (`device` None), came or went; a last will says it for one
+    that cannot."""
 
     device: str | None
     is_online: bool
@@ -79,7 +83,8 @@ Event = FreezeTold | RegistersTold | RelayTold | PresenceTold | Answered | Echoe
 
 
 class Outgoing(Struct, frozen=True):
-    """A message to a device. `token` is what the answer will carry; `qos` 0 where a queued one would do harm later."""
+    """A message to a device. `token` is what the answer will carry; `qos` 0 where a queued one
+    would do harm later."""
 
     topic: str
     payload: bytes
@@ -118,7 +123,8 @@ class Family(Protocol):
         """What we tell of ourselves, retained; `is_online=False` is also our last will."""
 
     def events(self, topic: str, payload: bytes) -> list[Event]:
-        """What a message tells; [] for one that is not for us. FrameError says what is wrong with it and where."""
+        """What a message tells; [] for one that is not for us. FrameError says what is wrong with
+        it and where."""
 
     def is_control(self, topic: str, payload: bytes) -> bool:
         """True for a message that can move a relay."""

@@ -1,4 +1,5 @@
-"""What the mapped families have in common: numbers without rounding, and JSON of which only a part is of interest."""
+"""What the mapped families have in common: numbers without rounding, and JSON of which only a part
+is of interest."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def table(topic: str, content: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def number(topic: str, name: str, value: object) -> Decimal | None:
-    """A number, or the text of one, exactly; None for null and for an empty text. FrameError for anything else."""
+    """A number, or the text of one, exactly; None for null and for an empty text. FrameError for
+    anything else."""
     if value is None or value == "":
         return None
     if isinstance(value, str | int | Decimal) and not isinstance(value, bool):

@@ -1,7 +1,7 @@
 """Our own JSON form, version 1: the messages between meterd and a gateway, and their JSON Schema.
 
-Energies are strings, because a JSON number is a float to most of its readers. Unknown fields are refused: a mistyped
-one would be lost without a word. What is added later comes with a new version.
+Energies are strings, because a JSON number is a float to most of its readers. Unknown fields are
+refused: a mistyped one would be lost without a word. What is added later comes with a new version.
 """
 
 from __future__ import annotations
@@ -18,13 +18,24 @@ from protocols.mqtt.events import Action, Outcome
 
 VERSION: Final = 1
 
-Address = Annotated[str, Meta(pattern="^[0-9]{12}$", description="12 digits as printed on the meter")]
-Energy = Annotated[str, Meta(pattern=r"^[0-9]{1,10}(\.[0-9]{1,4})?$", description="kWh, as a string")]
+Address = Annotated[
+    str, Meta(pattern="^[0-9]{12}$", description="12 digits as printed on the meter")
+]
+Energy = Annotated[
+    str, Meta(pattern=r"^[0-9]{1,10}(\.[0-9]{1,4})?$", description="kWh, as a string")
+]
 Registers = Annotated[
     tuple[Energy | None, ...],
-    Meta(min_length=1, max_length=64, description="total, tariff 1, tariff 2, ...; null where the meter has no data"),
+    Meta(
+        min_length=1,
+        max_length=64,
+        description="total, tariff 1, tariff 2, ...; null where the meter has no data",
+    ),
 ]
-Token = Annotated[str, Meta(min_length=1, max_length=64, description="of the asker's choice; the answer repeats it")]
+Token = Annotated[
+    str,
+    Meta(min_length=1, max_length=64, description="of the asker's choice; the answer repeats it"),
+]
 WallClock = Annotated[
     datetime,
     Meta(
@@ -34,13 +45,24 @@ WallClock = Annotated[
     ),
 ]
 Instant = Annotated[
-    datetime, Meta(tz=True, description="an instant, with zone", extra_json_schema={"pattern": r"(Z|[+-][0-9:]{4,6})$"})
+    datetime,
+    Meta(
+        tz=True,
+        description="an instant, with zone",
+        extra_json_schema={"pattern": r"(Z|[+-][0-9:]{4,6})$"},
+    ),
 ]
 Seconds = Annotated[int, Meta(ge=-(10**9), le=10**9)]
 
 
 class Message(
-    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag_field="type", gc=False
+    Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    kw_only=True,
+    tag_field="type",
+    gc=False,
 ):
     """What every message has: its `type` and the version of the form."""
 
@@ -54,10 +76,14 @@ class DailyFreeze(Message, frozen=True, tag="daily_freeze"):
     frozen_at: WallClock
     registers: Registers
     read_at: Instant
-    clock_skew_s: Annotated[Seconds | None, Meta(description="meter clock minus gateway clock at `read_at`")] = None
+    clock_skew_s: Annotated[
+        Seconds | None, Meta(description="meter clock minus gateway clock at `read_at`")
+    ] = None
 
 
-class Frozen(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False):
+class Frozen(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
+):
     """A daily freeze inside an answer."""
 
     frozen_at: WallClock
@@ -65,8 +91,11 @@ class Frozen(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     clock_skew_s: Seconds | None = None
 
 
-class Relay(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False):
-    """Where the relay is, what it was told, and whether the meter keeps power whatever it is told."""
+class Relay(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
+):
+    """Where the relay is, what it was told, and whether the meter keeps power whatever it is
+    told."""
 
     open: bool
     command_open: bool | None = None
@@ -74,7 +103,8 @@ class Relay(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
 
 
 class Answer(Message, frozen=True, tag="answer"):
-    """Topic `up/answer`: to a read or a command, with its token; the value that was asked for if `outcome` is ok."""
+    """Topic `up/answer`: to a read or a command, with its token; the value that was asked for if
+    `outcome` is ok."""
 
     token: Token
     meter: Address
@@ -86,7 +116,8 @@ class Answer(Message, frozen=True, tag="answer"):
 
 
 class Status(Message, frozen=True, tag="status"):
-    """Topics `up/status` and `down/status`, retained: sent after connecting, and left behind as last will."""
+    """Topics `up/status` and `down/status`, retained: sent after connecting, and left behind as
+    last will."""
 
     online: bool
 
@@ -98,7 +129,8 @@ class Echo(Message, frozen=True, tag="echo"):
 
 
 class Read(Message, frozen=True, tag="read"):
-    """Topic `down/read`: ask one meter. `day` with daily_freeze only: the freeze at that day's 00:00."""
+    """Topic `down/read`: ask one meter. `day` with daily_freeze only: the freeze at that day's
+    00:00."""
 
     token: Token
     meter: Address
@@ -108,7 +140,8 @@ class Read(Message, frozen=True, tag="read"):
 
 
 class Command(Message, frozen=True, tag="command"):
-    """Topic `down/command`, never retained: move the relay. Done at most once for each `id`, never after `expires`."""
+    """Topic `down/command`, never retained: move the relay. Done at most once for each `id`, never
+    after `expires`."""
 
     token: Token
     id: UUID

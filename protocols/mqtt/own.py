@@ -1,8 +1,7 @@
 """Our own form between meterd and one gateway: its topics, and its messages in the common words.
 
-`{prefix}/{gateway}/up/...` comes from the gateway, `{prefix}/{gateway}/down/...` goes to it; the last level is the
-message's type. docs/mqtt.md is the whole agreement.
-"""
+`{prefix}/{gateway}/up/...` comes from the gateway, `{prefix}/{gateway}/down/...` goes to it; the
+last level is the message's type. docs/mqtt.md is the whole agreement."""
 
 from __future__ import annotations
 
@@ -24,11 +23,22 @@ from protocols.mqtt.events import (
     RegistersTold,
     RelayTold,
 )
-from protocols.mqtt.messages import VERSION, Answer, Command, DailyFreeze, Echo, Read, Status, decode_up, encode
+from protocols.mqtt.messages import (
+    VERSION,
+    Answer,
+    Command,
+    DailyFreeze,
+    Echo,
+    Read,
+    Status,
+    decode_up,
+    encode,
+)
 
 
 class OwnForm:
-    """The family of gateways that speak our form. A device is named by the 12 digits of its meter."""
+    """The family of gateways that speak our form. A device is named by the 12 digits of its
+    meter."""
 
     def __init__(self, prefix: str, gateway: str) -> None:
         self.root: Final = f"{prefix}/{gateway}"
@@ -36,20 +46,59 @@ class OwnForm:
         self._down: Final = f"{self.root}/down/"
         self.subscriptions = (f"{self._up}+",)
 
-    def read_freeze(self, device: str, day: date, token: str, expires: datetime) -> Outgoing:
-        message = Read(v=VERSION, token=token, meter=device, what="daily_freeze", day=day, expires=expires)
+    def read_freeze(
+        self,
+        device: str,
+        day: date,
+        token: str,
+        expires: datetime,
+    ) -> Outgoing:
+        message = Read(
+            v=VERSION,
+            token=token,
+            meter=device,
+            what="daily_freeze",
+            day=day,
+            expires=expires,
+        )
         return Outgoing(f"{self._down}read", encode(message), token)
 
     def read_registers(self, device: str, token: str, expires: datetime) -> Outgoing:
-        message = Read(v=VERSION, token=token, meter=device, what="registers", expires=expires)
+        message = Read(
+            v=VERSION,
+            token=token,
+            meter=device,
+            what="registers",
+            expires=expires,
+        )
         return Outgoing(f"{self._down}read", encode(message), token)
 
     def read_relay(self, device: str, token: str, expires: datetime) -> Outgoing:
-        message = Read(v=VERSION, token=token, meter=device, what="relay", expires=expires)
+        message = Read(
+            v=VERSION,
+            token=token,
+            meter=device,
+            what="relay",
+            expires=expires,
+        )
         return Outgoing(f"{self._down}read", encode(message), token)
 
-    def control(self, device: str, action: Action, command_id: UUID, token: str, expires: datetime) -> Outgoing:
-        message = Command(v=VERSION, token=token, id=command_id, meter=device, action=action, expires=expires)
+    def control(
+        self,
+        device: str,
+        action: Action,
+        command_id: UUID,
+        token: str,
+        expires: datetime,
+    ) -> Outgoing:
+        message = Command(
+            v=VERSION,
+            token=token,
+            id=command_id,
+            meter=device,
+            action=action,
+            expires=expires,
+        )
         return Outgoing(f"{self._down}command", encode(message), token)
 
     def echo(self, token: str) -> Outgoing:
@@ -72,7 +121,9 @@ class OwnForm:
             raise FrameError(f"{topic}: {error}") from None
         kind = topic[len(self._up) :]
         if kind != message.__struct_config__.tag:
-            raise FrameError(f"{topic}: carries a message of type {message.__struct_config__.tag!r}")
+            raise FrameError(
+                f"{topic}: carries a message of type {message.__struct_config__.tag!r}"
+            )
         match message:
             case DailyFreeze():
                 return [_freeze(message.meter, message)]
@@ -85,22 +136,42 @@ class OwnForm:
 
 
 def _answered(topic: str, answer: Answer) -> Event:
-    told = [value for value in (answer.daily_freeze, answer.registers, answer.relay) if value is not None]
+    told = [
+        value
+        for value in (answer.daily_freeze, answer.registers, answer.relay)
+        if value is not None
+    ]
     if len(told) != (answer.outcome == "ok"):
-        raise FrameError(f"{topic}: outcome {answer.outcome!r} with {len(told)} values; ok has one, all others none")
+        raise FrameError(
+            f"{topic}: outcome {answer.outcome!r} with {len(told)} values; ok has one, all others none"
+        )
     if answer.daily_freeze is not None:
         return _freeze(answer.meter, answer.daily_freeze, answer.token)
     if answer.registers is not None:
         return RegistersTold(answer.meter, _kwh(answer.registers), token=answer.token)
     if answer.relay is not None:
         relay = answer.relay
-        return RelayTold(answer.meter, relay.open, relay.command_open, relay.keep_power, answer.token)
+        return RelayTold(
+            answer.meter,
+            relay.open,
+            relay.command_open,
+            relay.keep_power,
+            answer.token,
+        )
     return Answered(answer.meter, answer.token, answer.outcome, answer.reason)
 
 
-def _freeze(meter: str, told: DailyFreeze | messages.Frozen, token: str | None = None) -> FreezeTold:
+def _freeze(
+    meter: str, told: DailyFreeze | messages.Frozen, token: str | None = None
+) -> FreezeTold:
     skew = None if told.clock_skew_s is None else timedelta(seconds=told.clock_skew_s)
-    return FreezeTold(meter, told.frozen_at, _kwh(told.registers), skew, token)
+    return FreezeTold(
+        meter,
+        told.frozen_at,
+        _kwh(told.registers),
+        skew,
+        token,
+    )
 
 
 def _kwh(registers: tuple[str | None, ...]) -> tuple[Decimal | None, ...]:

@@ -1,9 +1,9 @@
 """Shelly, second generation: status topics, notifications and RPC by id; energy in Wh.
 
-`{device}/events/rpc` notifies of what changed and when, `{device}/status/emdata:0` and `{device}/status/switch:0` carry
-the same without a time (`minute_ts` is the start of a minute, not the time of the value), `{device}/online` is the last
-will. RPC goes to `{device}/rpc`, the answer comes on `{source}/rpc` with the same id.
-"""
+`{device}/events/rpc` notifies of what changed and when, `{device}/status/emdata:0` and
+`{device}/status/switch:0` carry the same without a time (`minute_ts` is the start of a minute, not
+the time of the value), `{device}/online` is the last will. RPC goes to `{device}/rpc`, the answer
+comes on `{source}/rpc` with the same id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from uuid import UUID
 import msgspec
 
 from protocols.errors import FrameError
-from protocols.mqtt.events import Action, Answered, Event, Outgoing, PresenceTold, RegistersTold, RelayTold
+from protocols.mqtt.events import (
+    Action,
+    Answered,
+    Event,
+    Outgoing,
+    PresenceTold,
+    RegistersTold,
+    RelayTold,
+)
 from protocols.mqtt.foreign import WH_PER_KWH, energy, json_object, number, scaled, table
 from protocols.reading import Quantity
 
@@ -47,7 +55,11 @@ class Shelly:
             *(
                 topic
                 for device in devices
-                for topic in (f"{device}/status/{component}", f"{device}/events/rpc", f"{device}/online")
+                for topic in (
+                    f"{device}/status/{component}",
+                    f"{device}/events/rpc",
+                    f"{device}/online",
+                )
             ),
         )
 
@@ -57,7 +69,14 @@ class Shelly:
     def read_relay(self, device: str, token: str, expires: datetime) -> Outgoing:
         return self._call(device, token, "Switch.GetStatus", {"id": self._number})
 
-    def control(self, device: str, action: Action, command_id: UUID, token: str, expires: datetime) -> Outgoing:
+    def control(
+        self,
+        device: str,
+        action: Action,
+        command_id: UUID,
+        token: str,
+        expires: datetime,
+    ) -> Outgoing:
         return self._call(device, token, "Switch.Set", {"id": self._number, "on": action != "trip"})
 
     def presence(self, *, is_online: bool) -> None:
@@ -87,15 +106,30 @@ class Shelly:
             return _component(topic, device, json_object(topic, payload))
         return []
 
-    def _call(self, device: str, token: str, method: str, parameters: dict[str, Any]) -> Outgoing:
-        request = {"id": token, "src": self._source, "method": method, "params": parameters}
+    def _call(
+        self,
+        device: str,
+        token: str,
+        method: str,
+        parameters: dict[str, Any],
+    ) -> Outgoing:
+        request = {
+            "id": token,
+            "src": self._source,
+            "method": method,
+            "params": parameters,
+        }
         return Outgoing(f"{device}/rpc", msgspec.json.encode(request), token, 0)
 
     def _notified(self, topic: str, device: str, notice: dict[str, Any]) -> list[Event]:
         """NotifyStatus and NotifyFullStatus carry the component; NotifyEvent carries none."""
         content = table(topic, notice, "params")
         told = table(topic, content, self._component)
-        return _component(topic, device, told, told_at=_instant(topic, content.get("ts"))) if told else []
+        return (
+            _component(topic, device, told, told_at=_instant(topic, content.get("ts")))
+            if told
+            else []
+        )
 
     def _answer(self, topic: str, answer: dict[str, Any]) -> list[Event]:
         device, token = answer.get("src"), answer.get("id")
@@ -103,13 +137,24 @@ class Shelly:
             return []
         if answer.get("error") is not None:
             error = table(topic, answer, "error")
-            return [Answered(device, token, "refused", f"{error.get('message', '')} ({error.get('code')})")]
+            return [
+                Answered(
+                    device, token, "refused", f"{error.get('message', '')} ({error.get('code')})"
+                )
+            ]
         result = table(topic, answer, "result")
-        return _component(topic, device, result, token=token) or [Answered(device, token, "accepted")]
+        return _component(topic, device, result, token=token) or [
+            Answered(device, token, "accepted")
+        ]
 
 
 def _component(
-    topic: str, device: str, told: dict[str, Any], *, token: str | None = None, told_at: datetime | None = None
+    topic: str,
+    device: str,
+    told: dict[str, Any],
+    *,
+    token: str | None = None,
+    told_at: datetime | None = None,
 ) -> list[Event]:
     """What a status of emdata or switch tells: registers, the relay, or both."""
     events: list[Event] = []
@@ -121,7 +166,15 @@ def _component(
             if name in told
         }
         kwh = energy(topic, "energy", total, -WH_PER_KWH)
-        events.append(RegistersTold(device, (kwh,), values, told_at, token))
+        events.append(
+            RegistersTold(
+                device,
+                (kwh,),
+                values,
+                told_at,
+                token,
+            )
+        )
     if isinstance(told.get("output"), bool):
         events.append(RelayTold(device, not told["output"], not told["output"], token=token))
     return events

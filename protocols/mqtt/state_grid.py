@@ -1,9 +1,10 @@
-"""The data base of a State Grid edge terminal (TTU): JSON on database topics, values as strings, answers by token.
+"""The data base of a State Grid edge terminal (TTU): JSON on database topics, values as strings,
+answers by token.
 
-`{app}/get/request/database/realtime` is answered on `database/get/response/{app}/realtime`; what an application
-reports by itself comes on `{app}/notify/event/database/{model}/{device}`. What a value is called differs from model to
-model, so the names are configured. This form of the terminal has no agreed command for a relay.
-"""
+`{app}/get/request/database/realtime` is answered on `database/get/response/{app}/realtime`; what an
+application reports by itself comes on `{app}/notify/event/database/{model}/{device}`. What a value
+is called differs from model to model, so the names are configured. This form of the terminal has no
+agreed command for a relay."""
 
 from __future__ import annotations
 
@@ -21,10 +22,11 @@ from protocols.reading import Quantity
 
 
 class StateGrid:
-    """We are the application `app`. `registers`: names of the total and the tariffs (kWh); `values`: of other items.
+    """We are the application `app`. `registers`: names of the total and the tariffs (kWh);
+    `values`: of other items.
 
-    `reporters`: applications whose reports are heard. A value of bad quality (not 0 and not empty) is missing.
-    """
+    `reporters`: applications whose reports are heard. A value of bad quality (not 0 and not empty)
+    is missing."""
 
     read_freeze = None
     read_relay = None
@@ -40,12 +42,25 @@ class StateGrid:
     ) -> None:
         self._app, self._registers, self._values = app, tuple(registers), dict(values or {})
         self._answers = f"database/get/response/{app}/realtime"
-        self.subscriptions = (self._answers, *(f"{it}/notify/event/database/+/+" for it in reporters))
+        self.subscriptions = (
+            self._answers,
+            *(f"{it}/notify/event/database/+/+" for it in reporters),
+        )
 
     def read_registers(self, device: str, token: str, expires: datetime) -> Outgoing:
         names = [*self._registers, *self._values]
-        asked = {"dev": device, "totalcall": "0", "body": names}
-        payload = msgspec.json.encode({"token": token, "timestamp": expires.isoformat(), "body": [asked]})
+        asked = {
+            "dev": device,
+            "totalcall": "0",
+            "body": names,
+        }
+        payload = msgspec.json.encode(
+            {
+                "token": token,
+                "timestamp": expires.isoformat(),
+                "body": [asked],
+            }
+        )
         return Outgoing(f"{self._app}/get/request/database/realtime", payload, token)
 
     def presence(self, *, is_online: bool) -> None:
@@ -74,23 +89,43 @@ class StateGrid:
             if not isinstance(device, str):
                 raise FrameError(f"{topic}: dev must be a string, not {device!r}")
             items = _items(topic, part.get("body"))
-            events.append(self._told(topic, device, items, token) if items else Answered(device, token, "no_data"))
+            events.append(
+                self._told(topic, device, items, token)
+                if items
+                else Answered(device, token, "no_data")
+            )
         return events
 
-    def _told(self, topic: str, device: str, items: Sequence[dict[str, Any]], token: str | None) -> Event:
+    def _told(
+        self,
+        topic: str,
+        device: str,
+        items: Sequence[dict[str, Any]],
+        token: str | None,
+    ) -> Event:
         found: dict[str, tuple[object, object]] = {}
         for item in items:
             value = item.get("val")
             if value is not None and not isinstance(value, str):
-                raise FrameError(f"{topic}: val of {item.get('name')!r} must be a string, not {value!r}")
+                raise FrameError(
+                    f"{topic}: val of {item.get('name')!r} must be a string, not {value!r}"
+                )
             is_good = item.get("quality") in (None, "", "0")
             found[str(item.get("name"))] = (value if is_good else None, item.get("timestamp"))
         registers = tuple(_energy(topic, name, found) for name in self._registers)
         values = {
-            quantity: number(topic, name, found[name][0]) for name, quantity in self._values.items() if name in found
+            quantity: number(topic, name, found[name][0])
+            for name, quantity in self._values.items()
+            if name in found
         }
         told_at = found.get(self._registers[0], (None, None))[1]
-        return RegistersTold(device, registers, values, wall_time(topic, "timestamp", told_at), token)
+        return RegistersTold(
+            device,
+            registers,
+            values,
+            wall_time(topic, "timestamp", told_at),
+            token,
+        )
 
 
 def _energy(topic: str, name: str, found: Mapping[str, tuple[object, object]]) -> Decimal | None:

@@ -1,8 +1,7 @@
 """Tasmota: one device for each topic, energy in kWh, questions answered without a token.
 
-`tele/{device}/SENSOR` and `stat/{device}/STATUS8` carry ENERGY.Total (kWh), `stat/{device}/POWER` the relay,
-`tele/{device}/LWT` Online or Offline. Its time has no zone.
-"""
+`tele/{device}/SENSOR` and `stat/{device}/STATUS8` carry ENERGY.Total (kWh), `stat/{device}/POWER`
+the relay, `tele/{device}/LWT` Online or Offline. Its time has no zone."""
 
 from __future__ import annotations
 
@@ -25,10 +24,11 @@ _MEASURED = (
 
 
 class Tasmota:
-    """The devices with these topics. A device has no token: its answer is known by the topic it comes on.
+    """The devices with these topics. A device has no token: its answer is known by the topic it
+    comes on.
 
-    Commands and questions go out with QoS 0, so that no broker keeps a trip for a device that is away.
-    """
+    Commands and questions go out with QoS 0, so that no broker keeps a trip for a device that is
+    away."""
 
     read_freeze = None
     echo = None
@@ -51,7 +51,14 @@ class Tasmota:
     def read_relay(self, device: str, token: str, expires: datetime) -> Outgoing:
         return Outgoing(f"cmnd/{device}/POWER", b"", f"{device}/POWER", 0)
 
-    def control(self, device: str, action: Action, command_id: UUID, token: str, expires: datetime) -> Outgoing:
+    def control(
+        self,
+        device: str,
+        action: Action,
+        command_id: UUID,
+        token: str,
+        expires: datetime,
+    ) -> Outgoing:
         payload = b"OFF" if action == "trip" else b"ON"
         return Outgoing(f"cmnd/{device}/POWER", payload, f"{device}/POWER", 0)
 
@@ -59,7 +66,8 @@ class Tasmota:
         return None
 
     def is_control(self, topic: str, payload: bytes) -> bool:
-        """Anything to POWER that is more than a question; whatever may hide commands in a list (Backlog, Rule)."""
+        """Anything to POWER that is more than a question; whatever may hide commands in a list
+        (Backlog, Rule)."""
         levels = topic.split("/")
         command = levels[-1].upper()
         if "cmnd" not in levels[:-1]:
@@ -88,14 +96,26 @@ def _sensor(topic: str, device: str, told: dict[str, Any], token: str | None) ->
     if "Total" not in found:
         return []
     total = found["Total"]
-    registers = tuple(energy(topic, "ENERGY.Total", it) for it in total) if isinstance(total, list) else None
+    registers = (
+        tuple(energy(topic, "ENERGY.Total", it) for it in total)
+        if isinstance(total, list)
+        else None
+    )
     values = {
         quantity: scaled(number(topic, f"ENERGY.{name}", found[name]), exponent)
         for name, quantity, exponent in _MEASURED
         if name in found and not isinstance(found[name], list)
     }
     whole = _sum(registers) if registers is not None else energy(topic, "ENERGY.Total", total)
-    return [RegistersTold(device, (whole,), values, wall_time(topic, "Time", told.get("Time")), token)]
+    return [
+        RegistersTold(
+            device,
+            (whole,),
+            values,
+            wall_time(topic, "Time", told.get("Time")),
+            token,
+        )
+    ]
 
 
 def _sum(phases: Sequence[Decimal | None]) -> Decimal | None:

@@ -1,4 +1,5 @@
-"""A transparent DTU: the bytes of its serial line in two topics, as they are or as hex inside JSON."""
+"""A transparent DTU: the bytes of its serial line in two topics, as they are or as hex inside
+JSON."""
 
 from __future__ import annotations
 

@@ -51,18 +51,23 @@ class Mistake:
 
 
 class ScenarioError(MeterdError):
-    """A scenario that cannot be played, with all its mistakes. Whoever edits the file acts; exit code 78."""
+    """A scenario that cannot be played, with all its mistakes. Whoever edits the file acts; exit
+    code 78."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(sorted(set(mistakes)))
         count = len(self.mistakes)
-        super().__init__("\n".join([*map(str, self.mistakes), f"{count} mistake{'s' if count != 1 else ''}"]))
+        super().__init__(
+            "\n".join([*map(str, self.mistakes), f"{count} mistake{'s' if count != 1 else ''}"])
+        )
 
 
 class Checker:
     """Reads the tables of one file and collects their mistakes."""
 
-    def __init__(self, file: str, line_numbers: Mapping[Place, int], load_profile: Callable[[str], Profile]) -> None:
+    def __init__(
+        self, file: str, line_numbers: Mapping[Place, int], load_profile: Callable[[str], Profile]
+    ) -> None:
         self.mistakes: list[Mistake] = []
         self.zone = ZoneInfo("UTC")
         self.seed = 1
@@ -75,16 +80,21 @@ class Checker:
         self._line_numbers = line_numbers
 
     def read(self, content: dict[str, Any]) -> None:
-        """Fill in zone, seed, lines, fleets and overrides; what is wrong is left out and told in `mistakes`."""
+        """Fill in zone, seed, lines, fleets and overrides; what is wrong is left out and told in
+        `mistakes`."""
         for key in content:
             if key not in TOP_KEYS:
                 self._add((key,), f"unknown key{_did_you_mean(key, TOP_KEYS)}")
         self._read_zone(content.get("zone", "Asia/Shanghai"))
         self._read_seed(content.get("seed", 1))
-        line_tables = self._tables(content, "lines", "[lines.NAME] with a port, a link, mqtt or dial")
+        line_tables = self._tables(
+            content, "lines", "[lines.NAME] with a port, a link, mqtt or dial"
+        )
         fleet_tables = self._tables(content, "meters", "[[meters]] with a line and an address")
         override_tables = self._tables(content, "overrides", "")
-        self.lines = {str(name): line for name, line in self._valid(LineTable, "lines", line_tables).items()}
+        self.lines = {
+            str(name): line for name, line in self._valid(LineTable, "lines", line_tables).items()
+        }
         modbus = {key: table for key, table in fleet_tables.items() if _is_modbus(table)}
         dlt645 = {key: table for key, table in fleet_tables.items() if key not in modbus}
         fleets: list[tuple[str | int, FleetTable | ModbusFleetTable]] = [
@@ -92,7 +102,10 @@ class Checker:
             *self._valid(ModbusFleetTable, "meters", modbus).items(),
         ]
         self.fleets = dict(sorted((int(key), fleet) for key, fleet in fleets))
-        self.overrides = {str(key): it for key, it in self._valid(MeterTable, "overrides", override_tables).items()}
+        self.overrides = {
+            str(key): it
+            for key, it in self._valid(MeterTable, "overrides", override_tables).items()
+        }
         self._check_lines(line_tables)
         owners = self._check_fleets(fleet_tables, set(map(str, line_tables)))
         self._check_units()
@@ -120,7 +133,10 @@ class Checker:
             return {}
         kind = list if name == "meters" else dict
         if not isinstance(tables, kind):
-            self._add((name,), f"must be tables, written {'[[meters]]' if kind is list else f'[{name}.NAME]'}")
+            self._add(
+                (name,),
+                f"must be tables, written {'[[meters]]' if kind is list else f'[{name}.NAME]'}",
+            )
             return {}
         return dict(enumerate(tables) if isinstance(tables, list) else tables.items())
 
@@ -142,23 +158,35 @@ class Checker:
                 continue
             places = [key for key in ("port", "link", "mqtt", "dial") if key in table]
             if len(places) > 1:
-                self._add(("lines", name, places[-1]), f"a line has a {' or a '.join(places)}, not both")
+                self._add(
+                    ("lines", name, places[-1]), f"a line has a {' or a '.join(places)}, not both"
+                )
             elif not places and name in self.lines:
                 self._add(
                     ("lines", name),
                     "needs a port (TCP, 0 = a free one), a link (pseudo-terminal), mqtt (a broker) or dial (a call)",
                 )
             for key in ("port", "link"):
-                place = (key, table.get(key), table.get("host", DEFAULT_HOST) if key == "port" else None)
+                place = (
+                    key,
+                    table.get(key),
+                    table.get("host", DEFAULT_HOST) if key == "port" else None,
+                )
                 if place[1] and taken.setdefault(str(place), name) != name:
-                    self._add(("lines", name, key), f"{place[1]} is taken by line {taken[str(place)]}")
+                    self._add(
+                        ("lines", name, key), f"{place[1]} is taken by line {taken[str(place)]}"
+                    )
         for name, line in self.lines.items():
             if line.mqtt is None and any(fault.kind == "retained" for fault in line.faults):
                 self._add(("lines", name, "faults"), "only a message over mqtt can be retained")
             if any(fault.kind == STUCK_RELAY for fault in line.faults):
-                self._add(("lines", name, "faults"), "stuck_relay is a fault of meters, not of a line")
+                self._add(
+                    ("lines", name, "faults"), "stuck_relay is a fault of meters, not of a line"
+                )
 
-    def _check_fleets(self, tables: dict[str | int, Any], line_names: set[str]) -> dict[int, str | int]:
+    def _check_fleets(
+        self, tables: dict[str | int, Any], line_names: set[str]
+    ) -> dict[int, str | int]:
         """Likewise. Returns which table owns each address."""
         owners: dict[int, str | int] = {}
         for number, table in tables.items():
@@ -166,7 +194,10 @@ class Checker:
                 continue
             line = table.get("line")
             if isinstance(line, str) and line not in line_names:
-                self._add(("meters", number, "line"), f"there is no line {line!r}{_did_you_mean(line, line_names)}")
+                self._add(
+                    ("meters", number, "line"),
+                    f"there is no line {line!r}{_did_you_mean(line, line_names)}",
+                )
             addresses = _claimed_addresses(table)
             if addresses.stop > int(BROADCAST):
                 many = f"{len(addresses)} meters from {table['address']} on"
@@ -176,7 +207,8 @@ class Checker:
             if clash is not None:
                 other = line_of(self._line_numbers, ("meters", owners[clash]))
                 self._add(
-                    ("meters", number, "address"), f"meter {clash:012d} is also one of the [[meters]] in line {other}"
+                    ("meters", number, "address"),
+                    f"meter {clash:012d} is also one of the [[meters]] in line {other}",
                 )
         return owners
 
@@ -188,10 +220,16 @@ class Checker:
                 continue
             if fleet.unit + fleet.count - 1 > HIGHEST_UNIT:
                 self._add(("meters", number, "count"), f"units end at {HIGHEST_UNIT}")
-            clash = next((name for name in fleet.addresses() if owners.setdefault(name, number) != number), None)
+            clash = next(
+                (name for name in fleet.addresses() if owners.setdefault(name, number) != number),
+                None,
+            )
             if clash is not None:
                 other = line_of(self._line_numbers, ("meters", owners[clash]))
-                self._add(("meters", number, "unit"), f"{clash} is also one of the [[meters]] in line {other}")
+                self._add(
+                    ("meters", number, "unit"),
+                    f"{clash} is also one of the [[meters]] in line {other}",
+                )
             try:
                 self.profiles[fleet.profile] = self._load_profile(fleet.profile)
             except MeterdError as error:
@@ -200,18 +238,31 @@ class Checker:
     def _check_that_all_are_used(self, line_names: set[str], owners: dict[int, str | int]) -> None:
         for name in line_names - {fleet.line for fleet in self.fleets.values()}:
             self._add(("lines", name), "has no meters; give it some [[meters]] or remove it")
-        units = {name for it in self.fleets.values() if isinstance(it, ModbusFleetTable) for name in it.addresses()}
+        units = {
+            name
+            for it in self.fleets.values()
+            if isinstance(it, ModbusFleetTable)
+            for name in it.addresses()
+        }
         for address in self.overrides:
-            if address not in units and (not _ADDRESS.fullmatch(address) or int(address) not in owners):
-                self._add(("overrides", address), "there is no such meter (12 digits, one of the [[meters]])")
+            if address not in units and (
+                not _ADDRESS.fullmatch(address) or int(address) not in owners
+            ):
+                self._add(
+                    ("overrides", address),
+                    "there is no such meter (12 digits, one of the [[meters]])",
+                )
 
     def _add(self, place: Place, message: str) -> None:
         where = ".".join(map(str, place))
-        self.mistakes.append(Mistake(self._file, line_of(self._line_numbers, place), where, message))
+        self.mistakes.append(
+            Mistake(self._file, line_of(self._line_numbers, place), where, message)
+        )
 
 
 def _claimed_addresses(table: dict[str, Any]) -> range:
-    """The addresses of a [[meters]] table as it was written; none when they cannot be understood."""
+    """The addresses of a [[meters]] table as it was written; none when they cannot be
+    understood."""
     address, count = table.get("address"), table.get("count", 1)
     if not isinstance(address, str) or not _ADDRESS.fullmatch(address) or type(count) is not int:
         return range(0)

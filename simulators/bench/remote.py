@@ -16,7 +16,8 @@ class BenchRefused(MeterdError):
 
 
 class RemoteBench:
-    """The client of the control port. Blocking; use as a context manager. OSError when the bench is gone."""
+    """The client of the control port. Blocking; use as a context manager. OSError when the bench is
+    gone."""
 
     def __init__(self, host: str, port: int, *, timeout_s: float = 30.0) -> None:
         self._socket = socket.create_connection((host, port), timeout=timeout_s)
@@ -46,7 +47,8 @@ class RemoteBench:
         self._ask("mend", line=line)
 
     def meter(self, address: str) -> dict[str, Any]:
-        """`register` (kWh as string), `relay` and `command` (open, closed), `clock`, `moves` of the relay."""
+        """`register` (kWh as string), `relay` and `command` (open, closed), `clock`, `moves` of the
+        relay."""
         return self._ask("meter", address=address)
 
     def relay_is_open(self, address: str) -> bool:
@@ -54,7 +56,8 @@ class RemoteBench:
         return bool(self.meter(address)["relay"] == "open")
 
     def truth(self, address: str | None = None) -> dict[str, dict[date, Decimal]]:
-        """The frozen registers that each meter (or one) remembers: address -> date of the stamp -> kWh."""
+        """The frozen registers that each meter (or one) remembers: address -> date of the stamp ->
+        kWh."""
         answer = self._ask("truth", **({"address": address} if address else {}))
         return {
             meter: {date.fromisoformat(day): Decimal(kwh) for day, kwh in found["freezes"].items()}
@@ -62,7 +65,8 @@ class RemoteBench:
         }
 
     def events(self, since: int = 0) -> list[dict[str, Any]]:
-        """What happened after event `since`: `number`, `at`, `address`, `kind` and what belongs to the kind."""
+        """What happened after event `since`: `number`, `at`, `address`, `kind` and what belongs to
+        the kind."""
         events: list[dict[str, Any]] = self._ask("events", since=since)["events"]
         return events
 

@@ -1,7 +1,7 @@
 """A scenario that runs: its lines are open, and a control port tells and changes what goes on.
 
-The control port speaks JSON lines: one object with `do` in, one object with `ok` out. `remote.py` is its client.
-"""
+The control port speaks JSON lines: one object with `do` in, one object with `ok` out. `remote.py`
+is its client."""
 
 from __future__ import annotations
 
@@ -44,12 +44,20 @@ class BadRequest(Exception):
 class Bench:
     """All lines of a scenario, and what happened on them. Use as an async context manager."""
 
-    def __init__(self, scenario: Scenario, *, control_port: int = 0, now: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        control_port: int = 0,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
         self.now = now or site_clock(scenario.zone)
         self.events: deque[tuple[int, MeterEvent]] = deque(maxlen=EVENTS_KEPT)
         self._event_count = 0
         buses = scenario.build(self.now, self._remember)
-        self.lines = {name: _line(name, table, buses[name]) for name, table in scenario.lines.items()}
+        self.lines = {
+            name: _line(name, table, buses[name]) for name, table in scenario.lines.items()
+        }
         self.meters: dict[str, SimulatedMeter] = {}
         self.line_of: dict[str, str] = {}
         for name, bus in buses.items():
@@ -67,7 +75,9 @@ class Bench:
                     await line.open()
                 self._open.push_async_callback(line.close)
             with _saying("the control port", self.control_port):
-                server = await asyncio.start_server(self._serve_control, CONTROL_HOST, self.control_port)
+                server = await asyncio.start_server(
+                    self._serve_control, CONTROL_HOST, self.control_port
+                )
             self._open.push_async_callback(self._let_clients_go)
             self._open.callback(server.close)
             self.control_port = server.sockets[0].getsockname()[1]
@@ -90,13 +100,17 @@ class Bench:
         self._event_count += 1
         self.events.append((self._event_count, event))
 
-    async def _serve_control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_control(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._clients[task] = writer
         try:
             while text := await reader.readline():
-                writer.write(json.dumps(await self._answer(text), separators=(",", ":")).encode() + b"\n")
+                writer.write(
+                    json.dumps(await self._answer(text), separators=(",", ":")).encode() + b"\n"
+                )
                 await writer.drain()
         except (ConnectionError, ValueError):
             pass  # the client went away, or sent a line without end
@@ -121,15 +135,24 @@ class Bench:
             return {"ok": False, "error": f"the line cannot be opened: {error}"}
 
     async def _state(self, request: dict[str, Any]) -> dict[str, Any]:
-        lines = {name: {"place": line.place, "cut": line.is_cut} for name, line in self.lines.items()}
-        return {"now": self.now().isoformat(), "lines": lines, "meters": len(self.meters), "events": self._event_count}
+        lines = {
+            name: {"place": line.place, "cut": line.is_cut} for name, line in self.lines.items()
+        }
+        return {
+            "now": self.now().isoformat(),
+            "lines": lines,
+            "meters": len(self.meters),
+            "events": self._event_count,
+        }
 
     async def _cut(self, request: dict[str, Any]) -> dict[str, Any]:
         line = self._line(request)
         how = request.get("how")
         if how not in (None, "hang_up", "silence"):
             raise BadRequest("how must be hang_up or silence")
-        kind: Cut = how or ("hang_up" if isinstance(line, TcpLine | SimulatedTerminal) else "silence")
+        kind: Cut = how or (
+            "hang_up" if isinstance(line, TcpLine | SimulatedTerminal) else "silence"
+        )
         await line.cut(kind)
         return {}
 
@@ -142,7 +165,9 @@ class Bench:
 
     async def _truth(self, request: dict[str, Any]) -> dict[str, Any]:
         """For each meter its frozen registers by the date of their stamp, and the relay."""
-        meters = [self._asked_meter(request)] if "address" in request else list(self.meters.values())
+        meters = (
+            [self._asked_meter(request)] if "address" in request else list(self.meters.values())
+        )
         truth: dict[str, Any] = {}
         for start in range(0, len(meters), METERS_AT_ONCE):
             for meter in meters[start : start + METERS_AT_ONCE]:
@@ -162,7 +187,13 @@ class Bench:
         if not isinstance(since, int):
             raise BadRequest("since must be a number")
         events = [
-            {"number": number, "at": event.at.isoformat(), "address": event.address, "kind": event.kind, **event.detail}
+            {
+                "number": number,
+                "at": event.at.isoformat(),
+                "address": event.address,
+                "kind": event.kind,
+                **event.detail,
+            }
             for number, event in self.events
             if number > since
         ]
@@ -193,7 +224,9 @@ class Bench:
         except (KeyError, TypeError):
             raise BadRequest("there is no meter with this address") from None
 
-    _ACTIONS: Final[dict[Any, Callable[[Bench, dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]]] = {
+    _ACTIONS: Final[
+        dict[Any, Callable[[Bench, dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]]
+    ] = {
         "state": _state,
         "cut": _cut,
         "mend": _mend,
@@ -211,7 +244,9 @@ def _saying(what: str, where: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BenchNotOpened(f"{what} cannot be opened at {where}: {error.strerror or error}") from error
+        raise BenchNotOpened(
+            f"{what} cannot be opened at {where}: {error.strerror or error}"
+        ) from error
 
 
 def meter_state(meter: SimulatedMeter, at: datetime) -> dict[str, Any]:
@@ -228,8 +263,12 @@ def meter_state(meter: SimulatedMeter, at: datetime) -> dict[str, Any]:
 
 
 def frozen_registers(meter: SimulatedMeter, at: datetime) -> dict[str, str]:
-    """The daily freezes that the meter remembers: date of the stamp -> forward active total in kWh."""
-    return {freeze.stamp.date().isoformat(): str(meter.true_register(freeze.at)) for freeze in meter.daily_freezes(at)}
+    """The daily freezes that the meter remembers: date of the stamp -> forward active total in
+    kWh."""
+    return {
+        freeze.stamp.date().isoformat(): str(meter.true_register(freeze.at))
+        for freeze in meter.daily_freezes(at)
+    }
 
 
 def _relay_word(meter: SimulatedMeter) -> str:
@@ -240,9 +279,23 @@ def _line(name: str, table: LineTable, bus: SimulatedBus) -> AnyLine:
     if table.mqtt is not None:
         where = table.mqtt
         client_id = f"simulated-{name}"
-        broker = Broker(where.host, where.port, client_id, where.version, where.user, where.password)
+        broker = Broker(
+            where.host,
+            where.port,
+            client_id,
+            where.version,
+            where.user,
+            where.password,
+        )
         flavour, wrapping = cast(Flavour, where.flavour), where.wrapping
-        return SimulatedGateway(bus, broker, flavour=flavour, prefix=where.prefix, name=name, wrapping=wrapping)
+        return SimulatedGateway(
+            bus,
+            broker,
+            flavour=flavour,
+            prefix=where.prefix,
+            name=name,
+            wrapping=wrapping,
+        )
     if table.dial is not None:
         dial = table.dial
         return SimulatedTerminal(
@@ -253,6 +306,11 @@ def _line(name: str, table: LineTable, bus: SimulatedBus) -> AnyLine:
             baud=table.baud,
         )
     if table.port is not None:
-        return TcpLine(bus, host=table.host, port=table.port, baud=table.baud)
+        return TcpLine(
+            bus,
+            host=table.host,
+            port=table.port,
+            baud=table.baud,
+        )
     assert table.link is not None
     return PtyLine(bus, link=Path(table.link), baud=table.baud)

@@ -1,4 +1,5 @@
-"""A test bench in one TOML file: lines, fleets of meters on them, and what is wrong with some of them."""
+"""A test bench in one TOML file: lines, fleets of meters on them, and what is wrong with some of
+them."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ class Scenario:
     def build(
         self, now: Callable[[], datetime], journal: Callable[[MeterEvent], None] | None = None
     ) -> dict[str, SimulatedBus]:
-        """The meters of each line. `now` is the site's wall clock (`site_clock`), `journal` hears of what happens."""
+        """The meters of each line. `now` is the site's wall clock (`site_clock`), `journal` hears
+        of what happens."""
         meters: dict[str, list[SimulatedMeter]] = {name: [] for name in self.lines}
         delays: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in self.lines}
         faults: dict[str, dict[str, tuple[Fault, ...]]] = {name: {} for name in self.lines}
@@ -76,7 +78,15 @@ class Scenario:
                     unit, profile = fleet.unit + number - 1, self.profiles[fleet.profile]
                     make = partial(SimulatedModbusMeter, address, unit, profile)
                 meters[fleet.line].append(
-                    _meter(table, make, address, self.seed, stuck=stuck, now=now, journal=journal)
+                    _meter(
+                        table,
+                        make,
+                        address,
+                        self.seed,
+                        stuck=stuck,
+                        now=now,
+                        journal=journal,
+                    )
                 )
                 if table.reply_delay_ms:
                     delays[fleet.line][address] = table.reply_delay_ms
@@ -99,7 +109,9 @@ class Scenario:
         override = self.overrides.get(address)
         if override is None:
             return fleet
-        return fleet.model_copy(update={name: getattr(override, name) for name in override.model_fields_set})
+        return fleet.model_copy(
+            update={name: getattr(override, name) for name in override.model_fields_set}
+        )
 
 
 def utc_now() -> datetime:
@@ -108,7 +120,8 @@ def utc_now() -> datetime:
 
 
 def site_clock(zone: ZoneInfo, now: Callable[[], datetime] = utc_now) -> Callable[[], datetime]:
-    """The site's wall clock without zone. It keeps standard time all year, as meters do, and never goes back."""
+    """The site's wall clock without zone. It keeps standard time all year, as meters do, and never
+    goes back."""
     latest = datetime(1, 1, 1)  # noqa: DTZ001
 
     def site_time() -> datetime:
@@ -122,11 +135,16 @@ def site_clock(zone: ZoneInfo, now: Callable[[], datetime] = utc_now) -> Callabl
 
 def no_profiles(name: str) -> Profile:
     """For a bench without Modbus meters. MeterdError."""
-    raise MeterdError(f"{name!r} cannot be loaded: this bench was started without register profiles")
+    raise MeterdError(
+        f"{name!r} cannot be loaded: this bench was started without register profiles"
+    )
 
 
-def load_scenario(path: Path | str, load_profile: Callable[[str], Profile] = no_profiles) -> Scenario:
-    """Read a scenario file. ScenarioError names every mistake in it. `load_profile`: for its Modbus meters."""
+def load_scenario(
+    path: Path | str, load_profile: Callable[[str], Profile] = no_profiles
+) -> Scenario:
+    """Read a scenario file. ScenarioError names every mistake in it. `load_profile`: for its Modbus
+    meters."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -150,7 +168,14 @@ def parse_scenario(
     found.read(content)
     if found.mistakes:
         raise ScenarioError(found.mistakes)
-    return Scenario(found.zone, found.seed, found.lines, tuple(found.fleets.values()), found.overrides, found.profiles)
+    return Scenario(
+        found.zone,
+        found.seed,
+        found.lines,
+        tuple(found.fleets.values()),
+        found.overrides,
+        found.profiles,
+    )
 
 
 def _meter(
@@ -182,7 +207,9 @@ def _meter(
         tariffs=table.tariffs,
         phases=table.phases,
         voltage_v=table.voltage_v,
-        clock=MeterClock(set_at, set_at + offset, _micro(table.drift_s_per_day, key, 4), since=installed),
+        clock=MeterClock(
+            set_at, set_at + offset, _micro(table.drift_s_per_day, key, 4), since=installed
+        ),
         relay=Relay(
             RelayKind(table.relay),
             has_button=table.button == "customer",

@@ -109,7 +109,8 @@ class FaultTable(Table):
 
 
 class MqttTable(Table):
-    """Where the broker is, and how the meters behind it speak: topics `{prefix}/{name}/...`, name is the line's."""
+    """Where the broker is, and how the meters behind it speak: topics `{prefix}/{name}/...`, name
+    is the line's."""
 
     host: StrictStr = DEFAULT_HOST
     port: Annotated[StrictInt, Field(ge=1, le=65535)] = 1883
@@ -133,7 +134,8 @@ class DialTable(Table):
 
 
 class LineTable(Table):
-    """One line: a TCP `port`, the `link` of a pseudo-terminal, an `mqtt` broker, or a terminal that `dial`s in."""
+    """One line: a TCP `port`, the `link` of a pseudo-terminal, an `mqtt` broker, or a terminal that
+    `dial`s in."""
 
     host: StrictStr = DEFAULT_HOST
     port: Annotated[StrictInt, Field(ge=0, le=65535)] | None = None
@@ -147,7 +149,8 @@ class LineTable(Table):
 
 
 class MeterTable(Table):
-    """What can be said of one meter or of a fleet. A range gives each meter its own value, by chance."""
+    """What can be said of one meter or of a fleet. A range gives each meter its own value, by
+    chance."""
 
     kwh_per_day: Range = (Decimal(3), Decimal(15))
     shape: Annotated[str, _one_of(*SHAPES)] = "home"
@@ -169,8 +172,18 @@ class MeterTable(Table):
     password: Annotated[str, _digits(6)] = "000000"  # noqa: S105 - what a meter has that nobody set
     programming_key: StrictBool = False
     security_module: StrictBool = False
-    remaining_yuan: Number | None = Field(None, gt=Decimal(-1_000_000), lt=Decimal(1_000_000), decimal_places=2)
-    remaining_kwh: Number | None = Field(None, gt=Decimal(-1_000_000), lt=Decimal(1_000_000), decimal_places=2)
+    remaining_yuan: Number | None = Field(
+        None,
+        gt=Decimal(-1_000_000),
+        lt=Decimal(1_000_000),
+        decimal_places=2,
+    )
+    remaining_kwh: Number | None = Field(
+        None,
+        gt=Decimal(-1_000_000),
+        lt=Decimal(1_000_000),
+        decimal_places=2,
+    )
     skipped_freezes: list[date] = Field(default_factory=list)
     skipped_freeze_chance: Number = Field(Decimal(0), ge=0, lt=1)
     empty_freeze: EmptyFreeze = "zeros"
@@ -195,7 +208,8 @@ class FleetTable(MeterTable):
 
 
 class ModbusFleetTable(MeterTable):
-    """`count` Modbus meters on one line, with units from `unit` on, that answer by a register profile."""
+    """`count` Modbus meters on one line, with units from `unit` on, that answer by a register
+    profile."""
 
     protocol: Literal["modbus"]
     line: StrictStr

@@ -1,8 +1,7 @@
 """Energies and maximum demands of a simulated meter, by DI2 of their identifiers, in wire order.
 
-It measures forward active energy; everything else is a fixed share of it. Its load is inductive, with a power factor
-of 0.95: quadrant 1 alone counts, and nothing flows back.
-"""
+It measures forward active energy; everything else is a fixed share of it. Its load is inductive,
+with a power factor of 0.95: quadrant 1 alone counts, and nothing flows back."""
 
 from __future__ import annotations
 
@@ -29,7 +28,8 @@ SHARES: Final = {
     0x05: REACTIVE_PERMILLE,
     0x09: APPARENT_PERMILLE,
 }
-"""In permille of the forward active energy, by kind 00 (combined active) to 0A (reverse apparent); the others are 0."""
+"""In permille of the forward active energy, by kind 00 (combined active) to 0A (reverse apparent);
+the others are 0."""
 RECORDED: Final = (0x01, 0x02, 0x05, 0x06, 0x07, 0x08)
 """The kinds in an event record, in its order."""
 PHASE_A: Final = 0x15
@@ -40,7 +40,8 @@ _MW_PER_DIGIT: Final = 100
 
 
 def registers_on_the_wire(registers: Iterable[int]) -> list[bytes]:
-    """Registers of 8 digits, low byte first. What a bench answers most; ten times as fast as the general encoder."""
+    """Registers of 8 digits, low byte first. What a bench answers most; ten times as fast as the
+    general encoder."""
     return [bytes.fromhex(f"{register:08d}")[::-1] for register in registers]
 
 
@@ -50,11 +51,14 @@ def energies(meter: SimulatedMeter, kind: int, at: datetime) -> list[bytes]:
     if share == 1000:
         return registers_on_the_wire(meter.registers(at))
     wraps = 8 * REGISTER_WRAPS // 10 if kind in _SIGNED else REGISTER_WRAPS
-    return registers_on_the_wire(mwh * share // 1000 // MWH_PER_DIGIT % wraps for mwh in meter.energy_mwh(at))
+    return registers_on_the_wire(
+        mwh * share // 1000 // MWH_PER_DIGIT % wraps for mwh in meter.energy_mwh(at)
+    )
 
 
 def phase_energy(meter: SimulatedMeter, kind: int, at: datetime) -> bytes | None:
-    """The total of one phase, by DI2 15 to 46; all phases carry the same. FF in a phase that the meter has not."""
+    """The total of one phase, by DI2 15 to 46; all phases carry the same. FF in a phase that the
+    meter has not."""
     for phase, first in enumerate(_FIRST_OF_PHASES):
         if 0 <= kind - first < KINDS - 1:
             return of_phase(meter, 1 + kind - first, phase, at)
@@ -70,7 +74,8 @@ def of_phase(meter: SimulatedMeter, kind: int, phase: int, at: datetime) -> byte
 
 
 def demands(meter: SimulatedMeter, kind: int, at: datetime) -> list[bytes]:
-    """Maximum demand and the time of its occurrence, of the total and each tariff of a kind 01 to 0A."""
+    """Maximum demand and the time of its occurrence, of the total and each tariff of a kind 01 to
+    0A."""
     share = SHARES.get(kind, 0)
     if not share:
         return [bytes(8)] * (1 + meter.tariffs)
@@ -89,4 +94,6 @@ def _demand(meter: SimulatedMeter, found: Demand, share: int, phases: int = 1) -
     digits = found.mw * share // 1000 // phases // _MW_PER_DIGIT
     if found.ended is None:
         return bytes(8)
-    return encode_bcd(min(digits, 799_999), 3) + encode_time(meter.clock.shows(found.ended), FREEZE_TIME)
+    return encode_bcd(min(digits, 799_999), 3) + encode_time(
+        meter.clock.shows(found.ended), FREEZE_TIME
+    )

@@ -18,9 +18,24 @@ if TYPE_CHECKING:
 
 FREEZE_TIME: Final = "mm hh DD MM YY"
 SCHEDULED, INSTANT, HOURLY, DAILY = 0x00, 0x01, 0x04, 0x06
-SWITCH_TIMES: Final = {0x02: "04000106", 0x03: "04000107", 0x05: "04000108", 0x07: "04000109"}
-"""Freezes taken when the second set of a table takes effect: kind -> the parameter that says when."""
-KEPT: Final = {SCHEDULED: 60, INSTANT: 3, 0x02: 2, 0x03: 2, HOURLY: 254, 0x05: 2, DAILY: 62, 0x07: 2}
+SWITCH_TIMES: Final = {
+    0x02: "04000106",
+    0x03: "04000107",
+    0x05: "04000108",
+    0x07: "04000109",
+}
+"""Freezes taken when the second set of a table takes effect: kind -> the parameter that says
+when."""
+KEPT: Final = {
+    SCHEDULED: 60,
+    INSTANT: 3,
+    0x02: 2,
+    0x03: 2,
+    HOURLY: 254,
+    0x05: 2,
+    DAILY: 62,
+    0x07: 2,
+}
 PATTERN: Final = "04001204"
 """The time of the scheduled freeze, wire order mm hh DD MM; 99 matches all."""
 HOURLY_INTERVAL: Final = "04001202"
@@ -64,24 +79,37 @@ def numbered(meter: SimulatedMeter, kind: int, number: int, at: datetime) -> Fre
 
 
 def settlements(meter: SimulatedMeter, at: datetime) -> Iterator[Freeze]:
-    """The settlements before a true site time, newest first, by the settlement days that are set now."""
+    """The settlements before a true site time, newest first, by the settlement days that are set
+    now."""
     days = [value for it in SETTLEMENT_DAYS if (value := meter.parameters.read(it)) is not None]
-    found = (_on_day(meter, at, hour=value[0], day=value[1]) for value in days if value[0] < 0x24)
+    found = (
+        _on_day(
+            meter,
+            at,
+            hour=value[0],
+            day=value[1],
+        )
+        for value in days
+        if value[0] < 0x24
+    )
     return _not_cleared(meter, merge(*found, key=attrgetter("at"), reverse=True))
 
 
 def can_be_scheduled(pattern: bytes) -> bool:
-    """True for mm hh DD MM of which each may be 99 (any); any minute and any month of no day is no schedule."""
+    """True for mm hh DD MM of which each may be 99 (any); any minute and any month of no day is no
+    schedule."""
     if len(pattern) != 4 or not pattern.hex().isdigit() or pattern == FREEZE_NOW:
         return False
     minute, hour, day, month = pattern
     return minute < 0x60 and all(
-        it == ANY or low <= it <= high for it, low, high in ((hour, 0, 0x23), (day, 1, 0x31), (month, 1, 0x12))
+        it == ANY or low <= it <= high
+        for it, low, high in ((hour, 0, 0x23), (day, 1, 0x31), (month, 1, 0x12))
     )
 
 
 def has_switched(meter: SimulatedMeter, kind: int, at: datetime) -> bool:
-    """True when the second set of the tables has taken effect that a freeze of this kind is taken for."""
+    """True when the second set of the tables has taken effect that a freeze of this kind is taken
+    for."""
     return next(_switched(meter, SWITCH_TIMES[kind], at), None) is not None
 
 
@@ -92,20 +120,24 @@ def _scheduled(meter: SimulatedMeter, at: datetime) -> Iterator[Freeze]:
         return iter(())
     minute, hour, day, month = (int(f"{it:02x}") for it in pattern)
     step = _HOUR if pattern[1] == ANY else _DAY
-    after = timedelta(minutes=minute) if pattern[1] == ANY else timedelta(hours=hour, minutes=minute)
+    after = (
+        timedelta(minutes=minute) if pattern[1] == ANY else timedelta(hours=hour, minutes=minute)
+    )
     since = meter.parameters.written_at(PATTERN)
     return takewhile(
         lambda freeze: since is None or freeze.at > since,
         (
             freeze
             for freeze in _each(meter, at, step, after)
-            if (pattern[2] == ANY or freeze.stamp.day == day) and (pattern[3] == ANY or freeze.stamp.month == month)
+            if (pattern[2] == ANY or freeze.stamp.day == day)
+            and (pattern[3] == ANY or freeze.stamp.month == month)
         ),
     )
 
 
 def _switched(meter: SimulatedMeter, parameter: str, at: datetime) -> Iterator[Freeze]:
-    """One freeze, when the clock came to the time that the parameter says; at once for one that was past already."""
+    """One freeze, when the clock came to the time that the parameter says; at once for one that was
+    past already."""
     value, written_at = meter.parameters.read(parameter), meter.parameters.written_at(parameter)
     if value is None or written_at is None:
         return
@@ -121,7 +153,11 @@ def _switched(meter: SimulatedMeter, parameter: str, at: datetime) -> Iterator[F
 def _on_day(meter: SimulatedMeter, at: datetime, *, hour: int, day: int) -> Iterator[Freeze]:
     after = timedelta(hours=int(f"{hour:02x}"))
     moments = meter.clock.moments(at, _DAY, after)
-    return (Freeze(it.stamp, meter.clock.true_time(it)) for it in moments if it.stamp.day == int(f"{day:02x}"))
+    return (
+        Freeze(it.stamp, meter.clock.true_time(it))
+        for it in moments
+        if it.stamp.day == int(f"{day:02x}")
+    )
 
 
 def _each(

@@ -1,4 +1,5 @@
-"""The load records of a simulated meter: identifiers 06cc00NN, and the single items 0610 of the State Grid addendum."""
+"""The load records of a simulated meter: identifiers 06cc00NN, and the single items 0610 of the
+State Grid addendum."""
 
 from __future__ import annotations
 
@@ -25,9 +26,9 @@ ADDENDUM: Final = 0x10
 
 
 def read(meter: SimulatedMeter, identifier: bytes, which: bytes, at: datetime) -> bytes | None:
-    """Load records 06 cc 00 NN: `which` is their number, for NN 01 the time of the first behind it. Class 0 has all
-    six blocks filled, another class its own. The items 06 10 01 pp are the newest, or like NN 01. None for *no such
-    data*."""
+    """Load records 06 cc 00 NN: `which` is their number, for NN 01 the time of the first behind it.
+    Class 0 has all six blocks filled, another class its own. The items 06 10 01 pp are the newest,
+    or like NN 01. None for *no such data*."""
     if identifier[0] != FAMILY or meaning(identifier.hex()) is None or len(which) not in (0, 1, 6):
         return None
     try:
@@ -43,7 +44,10 @@ def read(meter: SimulatedMeter, identifier: bytes, which: bytes, at: datetime) -
         return b"".join(_voltages(meter, record, phase) for record in chosen) or None
     if not which or (since is not None) != (order == SINCE):
         return None
-    return b"".join(_record(meter, record, kind) for record in _chosen(stored, order, since, count)) or None
+    return (
+        b"".join(_record(meter, record, kind) for record in _chosen(stored, order, since, count))
+        or None
+    )
 
 
 def _chosen(stored: list[Freeze], order: int, since: datetime | None, count: int) -> list[Freeze]:
@@ -86,7 +90,9 @@ def _block(meter: SimulatedMeter, number: int, at: datetime) -> bytes:
     """One of the six blocks, see `protocols.dlt645.load_records`."""
     match number:
         case 1:
-            items = variables.phases(meter, variables.VOLTAGE, at) + variables.phases(meter, variables.CURRENT, at)
+            items = variables.phases(meter, variables.VOLTAGE, at) + variables.phases(
+                meter, variables.CURRENT, at
+            )
             items.append(variables.single(meter, variables.FREQUENCY, at) or b"")
         case 2:
             kinds = (variables.ACTIVE_POWER, variables.REACTIVE_POWER)
@@ -94,7 +100,9 @@ def _block(meter: SimulatedMeter, number: int, at: datetime) -> bytes:
         case 3:
             items = variables.with_total(meter, variables.POWER_FACTOR, at)
         case 4 | 5:
-            items = [energies(meter, kind, at)[0] for kind in range(4 * number - 15, 4 * number - 11)]
+            items = [
+                energies(meter, kind, at)[0] for kind in range(4 * number - 15, 4 * number - 11)
+            ]
         case _:
             kinds = (variables.ACTIVE_DEMAND, variables.REACTIVE_DEMAND)
             items = [variables.single(meter, kind, at) or b"" for kind in kinds]

@@ -1,4 +1,5 @@
-"""A simulated DL/T 645-1997 meter: the state of any other, asked and answered in the older version."""
+"""A simulated DL/T 645-1997 meter: the state of any other, asked and answered in the older
+version."""
 
 from __future__ import annotations
 
@@ -24,23 +25,37 @@ _KEYED: Final = frozenset((functions.WRITE_ADDRESS, functions.CHANGE_BAUD, funct
 """Need the programming key."""
 _ALL: Final = 0xF
 DEVICE_CODE: Final = "C034"
-_FIXED: Final = {"C021": b"\x00", "C114": b"\x05", "C118": b"\x01"}
-_PHASE_BREAKS: Final = {"B31": bytes(2), "B32": bytes(3), "B33": bytes(4), "B34": bytes(4)}
+_FIXED: Final = {
+    "C021": b"\x00",
+    "C114": b"\x05",
+    "C118": b"\x01",
+}
+_PHASE_BREAKS: Final = {
+    "B31": bytes(2),
+    "B32": bytes(3),
+    "B33": bytes(4),
+    "B34": bytes(4),
+}
 """No phase ever broke."""
 _TIMES_OF_RECORDS: Final = {"B210": "03300001", "B211": "03300201"}
-"""The last programming and the last demand clear, whose records of 2007 begin with their seconds."""
-_TABLES: Final = {"C32": "04010000", **{f"C3{2 + number:X}": f"040100{number:02X}" for number in range(1, 9)}}
+"""The last programming and the last demand clear, whose records of 2007 begin with their
+seconds."""
+_TABLES: Final = {
+    "C32": "04010000",
+    **{f"C3{2 + number:X}": f"040100{number:02X}" for number in range(1, 9)},
+}
 """Time zones and day tables, three bytes each entry."""
 
 
 class SimulatedMeter1997(SimulatedMeter):
-    """Knows no freezes, no wildcard AA and no relay command; answers reads to 99..99 as most do. A block ends with AA,
-    as the captured ones do."""
+    """Knows no freezes, no wildcard AA and no relay command; answers reads to 99..99 as most do. A
+    block ends with AA, as the captured ones do."""
 
     _last_answer: Frame | None = None
 
     def answer(self, request: Frame) -> Frame | None:
-        """The answer, None for silence: not for this meter, a broadcast, or a function of another version."""
+        """The answer, None for silence: not for this meter, a broadcast, or a function of another
+        version."""
         if request.is_response or not self._is_asked_1997(request):
             return None
         self.settle()
@@ -147,7 +162,8 @@ class SimulatedMeter1997(SimulatedMeter):
 
 
 def read(meter: SimulatedMeter, identifier: str, at: datetime) -> bytes | None:
-    """The data behind DI1 DI0, from what the meter has behind the same quantity of 2007; None for *no such data*."""
+    """The data behind DI1 DI0, from what the meter has behind the same quantity of 2007; None for
+    *no such data*."""
     known = meaning(identifier)
     if known is None:
         return None
@@ -163,12 +179,15 @@ def read(meter: SimulatedMeter, identifier: str, at: datetime) -> bytes | None:
     width = as_2007.record.width
     first, source = _field_like(field, as_2007.record.fields)
     starts = range(first, len(data), width)
-    converted = b"".join(_convert(data[start : start + source.width], source, field) for start in starts)
+    converted = b"".join(
+        _convert(data[start : start + source.width], source, field) for start in starts
+    )
     return converted + bytes((SEPARATOR,)) if known.repeats else converted
 
 
 def _field_like(field: Field, fields: tuple[Field, ...]) -> tuple[int, Field]:
-    """Where in a record of 2007 the value stands: a demand and its time are one record there and two here."""
+    """Where in a record of 2007 the value stands: a demand and its time are one record there and
+    two here."""
     first = 0
     for source in fields:
         if source.kind is field.kind:
@@ -178,7 +197,8 @@ def _field_like(field: Field, fields: tuple[Field, ...]) -> tuple[int, Field]:
 
 
 def _part_of_2007(meter: SimulatedMeter, identifier: str, at: datetime) -> bytes | None:
-    """What is a part of a longer record in 2007, or fixed in this meter; F in place of the last digit is all of it."""
+    """What is a part of a longer record in 2007, or fixed in this meter; F in place of the last
+    digit is all of it."""
     if identifier in _FIXED:
         return _FIXED[identifier]
     if identifier == DEVICE_CODE:

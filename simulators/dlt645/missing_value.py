@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def absent(meter: SimulatedMeter, identifier: bytes) -> bytes | None:
-    """By `empty_freeze`: zeros for times and FF for everything else, all FF, or None for *no such data*."""
+    """By `empty_freeze`: zeros for times and FF for everything else, all FF, or None for *no such
+    data*."""
     known = meaning(identifier.hex().upper())
     if known is None or meter.empty_freeze == "refuse":
         return None

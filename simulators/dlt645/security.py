@@ -1,8 +1,8 @@
-"""The security module of a simulated meter: it asks for the forms of authority 98 and 99 without any cryptography.
+"""The security module of a simulated meter: it asks for the forms of authority 98 and 99 without
+any cryptography.
 
-Whoever has no keys can still see the whole exchange. A ciphertext here is the clear text, filled up to 16 bytes, and
-every message authentication code is taken.
-"""
+Whoever has no keys can still see the whole exchange. A ciphertext here is the clear text, filled up
+to 16 bytes, and every message authentication code is taken."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class SecurityModule:
         self.is_authenticated = False
 
     def carry(self, identifier: str) -> tuple[bytes, bool]:
-        """The answer to what function 03 carries behind its identifier and operator, and True; or the security error
-        word and False."""
+        """The answer to what function 03 carries behind its identifier and operator, and True; or
+        the security error word and False."""
         if not identifier.startswith(FAMILY):
             return OTHER_ERROR, False
         if identifier.startswith(AUTHENTICATION):
@@ -43,8 +43,12 @@ class SecurityModule:
         return (b"", True) if self.is_authenticated else (NOT_AUTHENTICATED, False)
 
     def opens(self, data: bytes) -> bytes | None:
-        """What stands behind level, password and operator, without its MAC. None when it may not be obeyed."""
+        """What stands behind level, password and operator, without its MAC. None when it may not be
+        obeyed."""
         text = data[HEAD_WIDTH:-MAC_WIDTH]
-        if not self.is_authenticated or data[:1] not in (bytes((CIPHERTEXT,)), bytes((CLEAR_TEXT,))):
+        if not self.is_authenticated or data[:1] not in (
+            bytes((CIPHERTEXT,)),
+            bytes((CLEAR_TEXT,)),
+        ):
             return None
         return text if len(data) >= HEAD_WIDTH + MAC_WIDTH else None

@@ -16,7 +16,9 @@ from simulators.state.load import RATE_OF_HOUR
 if TYPE_CHECKING:
     from simulators.state.meter import SimulatedMeter
 
-VOLTAGE, CURRENT, ACTIVE_POWER, REACTIVE_POWER, APPARENT_POWER, POWER_FACTOR, PHASE_ANGLE = range(1, 8)
+VOLTAGE, CURRENT, ACTIVE_POWER, REACTIVE_POWER, APPARENT_POWER, POWER_FACTOR, PHASE_ANGLE = range(
+    1, 8
+)
 """DI2 of what every phase has."""
 FREQUENCY, ACTIVE_DEMAND, REACTIVE_DEMAND = 0x02, 0x04, 0x05
 """DI0 of 028000."""
@@ -26,10 +28,27 @@ _POWER_FACTOR_PERMILLE: Final = 950
 _PHASE_ANGLE: Final = 182
 """In 0.1 degrees, of that power factor."""
 _TENTHS_OF_A_VOLT_LOST_PER_KW: Final = 5
-_POWERS: Final = {ACTIVE_POWER: 1000, REACTIVE_POWER: REACTIVE_PERMILLE, APPARENT_POWER: APPARENT_PERMILLE}
-_WAVES: Final = {0x08: 1, 0x09: 1, 0x0A: 21, 0x0B: 21}
-"""DI2 of distortion and harmonics, and how many there are of each phase. The waves are pure: all 0."""
-_CONSTANTS: Final = {FREQUENCY: "0050", 0x07: "5002", 0x08: "6003", 0x09: "6003", 0x0A: "00000000", 0x0B: "00000000"}
+_POWERS: Final = {
+    ACTIVE_POWER: 1000,
+    REACTIVE_POWER: REACTIVE_PERMILLE,
+    APPARENT_POWER: APPARENT_PERMILLE,
+}
+_WAVES: Final = {
+    0x08: 1,
+    0x09: 1,
+    0x0A: 21,
+    0x0B: 21,
+}
+"""DI2 of distortion and harmonics, and how many there are of each phase. The waves are pure: all
+0."""
+_CONSTANTS: Final = {
+    FREQUENCY: "0050",
+    0x07: "5002",
+    0x08: "6003",
+    0x09: "6003",
+    0x0A: "00000000",
+    0x0B: "00000000",
+}
 """50 Hz, 25 °C, both batteries 3.60 V and never used, no price by steps."""
 
 
@@ -44,7 +63,10 @@ def read(meter: SimulatedMeter, identifier: bytes, at: datetime) -> bytes | None
         case ((0x01 | 0x02 | 0x07), _) if not last:
             return pick([b"", *phases(meter, kind, at)], which)
         case ((0x08 | 0x09 | 0x0A | 0x0B), _):
-            pure = [b"\0\0" * (_WAVES[kind] if last == BLOCK else 1) if it else b"\xff\xff" for it in _present(meter)]
+            pure = [
+                b"\0\0" * (_WAVES[kind] if last == BLOCK else 1) if it else b"\xff\xff"
+                for it in _present(meter)
+            ]
             return pick([b"", *pure], which)
     return None
 

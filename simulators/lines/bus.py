@@ -24,10 +24,10 @@ ModbusForm = Literal["rtu", "tcp"]
 class SimulatedBus:
     """Meters behind one talker, with the faults of the line and of each meter.
 
-    An answer begins after a delay between `reply_delay_ms` (both ends included); `meter_delays_ms` and `meter_faults`,
-    by address, come before those of the line. Chance follows from `seed`, the address and the number of the request.
-    Meters of several protocols may share a line; `modbus_form` is how Modbus requests arrive.
-    """
+    An answer begins after a delay between `reply_delay_ms` (both ends included); `meter_delays_ms`
+    and `meter_faults`, by address, come before those of the line. Chance follows from `seed`, the
+    address and the number of the request. Meters of several protocols may share a line;
+    `modbus_form` is how Modbus requests arrive."""
 
     def __init__(
         self,
@@ -41,9 +41,15 @@ class SimulatedBus:
         seed: int = 1,
     ) -> None:
         self.meters = {meter.address: meter for meter in meters}
-        self._speakers = [meter for meter in self.meters.values() if not isinstance(meter, SimulatedModbusMeter)]
+        self._speakers = [
+            meter for meter in self.meters.values() if not isinstance(meter, SimulatedModbusMeter)
+        ]
         """Those that know DL/T 645."""
-        self.units = {meter.unit: meter for meter in self.meters.values() if isinstance(meter, SimulatedModbusMeter)}
+        self.units = {
+            meter.unit: meter
+            for meter in self.meters.values()
+            if isinstance(meter, SimulatedModbusMeter)
+        }
         self.modbus_form = modbus_form
         self.faults = tuple(faults)
         self.meter_faults = dict(meter_faults or {})
@@ -57,11 +63,14 @@ class SimulatedBus:
         """One for each protocol that is spoken on the line; what they decode is to be heard."""
         decoders: list[StreamDecoder[Any]] = [Decoder()]
         if self.units:
-            decoders.append(modbus.tcp_requests() if self.modbus_form == "tcp" else modbus.rtu_requests())
+            decoders.append(
+                modbus.tcp_requests() if self.modbus_form == "tcp" else modbus.rtu_requests()
+            )
         return decoders
 
     def hear(self, request: Frame | modbus.Frame) -> list[Piece]:
-        """What the line says after a request, each piece with its time after the request's end; [] for silence."""
+        """What the line says after a request, each piece with its time after the request's end; []
+        for silence."""
         if isinstance(request, modbus.Frame):
             return self._hear_modbus(request)
         if request.is_response:
@@ -92,11 +101,18 @@ class SimulatedBus:
             return echo
         least, most = self._meter_delays_ms.get(address, self._reply_delay_ms)
         delay_ms = least + below(key, number, most - least + 1)
-        pieces = spoil(answer, meter.wake_up, struck, key ^ number << 40, self._neighbour(address))
+        pieces = spoil(
+            answer,
+            meter.wake_up,
+            struck,
+            key ^ number << 40,
+            self._neighbour(address),
+        )
         return echo + [Piece(delay_ms + after, data) for after, data in pieces]
 
     def _hear_modbus(self, request: modbus.Frame) -> list[Piece]:
-        """A request for all units is done by each and answered by none. An echo comes from the line."""
+        """A request for all units is done by each and answered by none. An echo comes from the
+        line."""
         self._requests_on_line += 1
         encode_modbus = modbus.encode_tcp if self.modbus_form == "tcp" else modbus.encode_rtu
         if request.unit == modbus.BROADCAST and self.modbus_form == "rtu":
@@ -129,7 +145,8 @@ class SimulatedBus:
 
 
 def _collide(answers: list[list[Piece]]) -> list[Piece]:
-    """Several meters talk at once: on RS-485 a dominant 0 wins, so the bytes that come out are the AND of all."""
+    """Several meters talk at once: on RS-485 a dominant 0 wins, so the bytes that come out are the
+    AND of all."""
     if not answers:
         return []
     voices = [b"".join(piece.data for piece in pieces) for pieces in answers]

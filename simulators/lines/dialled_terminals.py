@@ -1,4 +1,5 @@
-"""Terminals that dial in: a DTU calls, says who it is, shows that it is alive, and carries what its meters say."""
+"""Terminals that dial in: a DTU calls, says who it is, shows that it is alive, and carries what its
+meters say."""
 
 from __future__ import annotations
 
@@ -17,15 +18,16 @@ MERGE_S: Final = 0.05
 """A terminal that merges waits so long for more before it sends."""
 
 Segments = Literal["as_said", "single_bytes", "merged"]
-"""as_said: each message is a segment; single_bytes: each byte; merged: what is said within MERGE_S."""
+"""as_said: each message is a segment; single_bytes: each byte; merged: what is said within
+MERGE_S."""
 
 
 class SimulatedTerminal:
     """A terminal with the meters of `bus` behind it; `run` calls HOST:PORT again and again.
 
-    Before each call, the first one too, it waits at random between 0 and `reconnect_s`: terminals that lost their
-    network together do not come back together. `hangs_up_after_s`: it flaps. A wrong id is another `registration`.
-    """
+    Before each call, the first one too, it waits at random between 0 and `reconnect_s`: terminals
+    that lost their network together do not come back together. `hangs_up_after_s`: it flaps. A
+    wrong id is another `registration`."""
 
     def __init__(
         self,
@@ -45,12 +47,17 @@ class SimulatedTerminal:
     ) -> None:
         self.bus, self.host, self.port = bus, host, port
         self.registration, self.heartbeat = registration, heartbeat
-        self.heartbeat_s, self.reconnect_s, self.hangs_up_after_s = heartbeat_s, reconnect_s, hangs_up_after_s
+        self.heartbeat_s, self.reconnect_s, self.hangs_up_after_s = (
+            heartbeat_s,
+            reconnect_s,
+            hangs_up_after_s,
+        )
         self.segments, self.baud, self.tls = segments, baud, tls
         self.calls = 0
         """How often it was connected."""
         self.is_half_open = False
-        """Nothing leaves it any more and it hears nothing, but its connection stays; set it to True for that fault."""
+        """Nothing leaves it any more and it hears nothing, but its connection stays; set it to True
+        for that fault."""
         self.is_cut = False
         self._chance = chance or Random()
         self._calling: asyncio.Task[None] | None = None
@@ -62,7 +69,11 @@ class SimulatedTerminal:
 
     def whereabouts(self) -> dict[str, str | int]:
         """The same for a program."""
-        return {"kind": "terminal", "host": self.host, "port": self.port}
+        return {
+            "kind": "terminal",
+            "host": self.host,
+            "port": self.port,
+        }
 
     async def open(self) -> None:
         """From now on it calls, whether somebody listens or not."""
@@ -96,7 +107,9 @@ class SimulatedTerminal:
             await asyncio.sleep(self._chance.uniform(0, self.reconnect_s))
             connection = _Connection(self)
             try:
-                await loop.create_connection(lambda made=connection: made, self.host, self.port, ssl=self.tls)
+                await loop.create_connection(
+                    lambda made=connection: made, self.host, self.port, ssl=self.tls
+                )
             except OSError:
                 continue
             self.calls += 1

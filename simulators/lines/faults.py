@@ -1,4 +1,5 @@
-"""Faults as values: what goes wrong on the way between a meter and its reader, seeded and so repeatable."""
+"""Faults as values: what goes wrong on the way between a meter and its reader, seeded and so
+repeatable."""
 
 from __future__ import annotations
 
@@ -33,9 +34,8 @@ SPLIT_GAP_MS: Final = 40
 class Fault:
     """Something that goes wrong with some of the requests.
 
-    `every`: with each Nth request only. `permille`: with that many of 1000, by chance. `delay_ms`: how much later a
-    late answer comes, or the pause between the pieces of a split one.
-    """
+    `every`: with each Nth request only. `permille`: with that many of 1000, by chance. `delay_ms`:
+    how much later a late answer comes, or the pause between the pieces of a split one."""
 
     kind: FaultKind
     every: int = 1
@@ -43,12 +43,16 @@ class Fault:
     delay_ms: int | None = None
 
     def strikes(self, key: int, request_number: int) -> bool:
-        """Does it happen to this request (counted from 1)? `key` is the series of chance of the place it is at."""
-        return request_number % self.every == 0 and happens(key ^ KINDS.index(self.kind), request_number, self.permille)
+        """Does it happen to this request (counted from 1)? `key` is the series of chance of the
+        place it is at."""
+        return request_number % self.every == 0 and happens(
+            key ^ KINDS.index(self.kind), request_number, self.permille
+        )
 
 
 class Piece(NamedTuple):
-    """Some bytes, `after_ms` after the request's end (an echo) or after the moment at which an answer begins."""
+    """Some bytes, `after_ms` after the request's end (an echo) or after the moment at which an
+    answer begins."""
 
     after_ms: int
     data: bytes
@@ -59,7 +63,13 @@ def strike(faults: Iterable[Fault], key: int, request_number: int) -> tuple[Faul
     return tuple(fault for fault in faults if fault.strikes(key, request_number))
 
 
-def spoil(answer: Frame, wake_up: int, faults: Sequence[Fault], key: int, other_address: str) -> list[Piece]:
+def spoil(
+    answer: Frame,
+    wake_up: int,
+    faults: Sequence[Fault],
+    key: int,
+    other_address: str,
+) -> list[Piece]:
     """The answer as it comes out of the line: its pieces, in order. `key` makes the noise."""
     if any(fault.kind == "foreign" for fault in faults):
         answer = answer._replace(address=other_address)
@@ -94,10 +104,13 @@ def spoil_bytes(answer: bytes, faults: Sequence[Fault], key: int) -> list[Piece]
 
 
 def noise(key: int, number: int) -> bytes:
-    """1 to LONGEST_NOISE bytes that are no frame, rich in 68, 16 and FE: what mistakes are made with."""
+    """1 to LONGEST_NOISE bytes that are no frame, rich in 68, 16 and FE: what mistakes are made
+    with."""
     length = 1 + below(key, 31 * number, LONGEST_NOISE)
     bits = (throw(key, 31 * number + 1 + position) for position in range(length))
-    return bytes(b"\x68\x16\xfe\xff"[bit & 3] if bit >> 8 & 3 == 0 else bit >> 16 & 0xFF for bit in bits)
+    return bytes(
+        b"\x68\x16\xfe\xff"[bit & 3] if bit >> 8 & 3 == 0 else bit >> 16 & 0xFF for bit in bits
+    )
 
 
 def _wrong_checksum(data: bytes) -> bytes:

@@ -1,4 +1,5 @@
-"""Where the bytes of simulated meters travel: a TCP port or a pseudo-terminal, which can be cut and mended."""
+"""Where the bytes of simulated meters travel: a TCP port or a pseudo-terminal, which can be cut and
+mended."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ CHARACTERS_AT_ONCE: Final = 8
 READ_SIZE: Final = 4096
 
 Cut = Literal["hang_up", "silence"]
-"""hang_up: the carrier goes away, as a pulled plug of the converter; silence: nobody answers, as a cut bus cable."""
+"""hang_up: the carrier goes away, as a pulled plug of the converter; silence: nobody answers, as a
+cut bus cable."""
 
 
 class LinkTaken(OSError):
@@ -33,8 +35,8 @@ class LinkTaken(OSError):
 class Talker:
     """Turns the bytes of one reader into the bytes of the meters, at the right times.
 
-    With `baud` each byte takes 11 bits on the wire, both ways; without, only the meters' delay counts.
-    """
+    With `baud` each byte takes 11 bits on the wire, both ways; without, only the meters' delay
+    counts."""
 
     def __init__(self, bus: SimulatedBus, baud: int | None, write: Callable[[bytes], None]) -> None:
         self.is_deaf = False
@@ -71,9 +73,11 @@ class Talker:
         self._hear([decoder.flush() for decoder in self._decoders])
 
     def _hear(self, found_by_decoder: list[list[Any]]) -> bool:
-        """Answer what each protocol's decoder made of the bytes. A frame of one protocol is noise to the others, and
-        might keep one waiting for its end: they forget it."""
-        frames = [item for found in found_by_decoder for item in found if not isinstance(item, Skipped)]
+        """Answer what each protocol's decoder made of the bytes. A frame of one protocol is noise
+        to the others, and might keep one waiting for its end: they forget it."""
+        frames = [
+            item for found in found_by_decoder for item in found if not isinstance(item, Skipped)
+        ]
         for frame in frames:
             for after_ms, data in self._bus.hear(frame):
                 self._say(data, self._request_ends + after_ms / 1000)
@@ -125,9 +129,17 @@ class _Connection(asyncio.Protocol):
 
 
 class TcpLine:
-    """Meters behind one TCP port, for any number of connections at once. Port 0 takes a free one and keeps it."""
+    """Meters behind one TCP port, for any number of connections at once. Port 0 takes a free one
+    and keeps it."""
 
-    def __init__(self, bus: SimulatedBus, *, host: str = "127.0.0.1", port: int = 0, baud: int | None = None) -> None:
+    def __init__(
+        self,
+        bus: SimulatedBus,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        baud: int | None = None,
+    ) -> None:
         self.bus = bus
         self.host = host
         self.port = port
@@ -143,7 +155,11 @@ class TcpLine:
 
     def whereabouts(self) -> dict[str, str | int]:
         """The same for a program."""
-        return {"kind": "tcp", "host": self.host, "port": self.port}
+        return {
+            "kind": "tcp",
+            "host": self.host,
+            "port": self.port,
+        }
 
     async def open(self) -> None:
         """OSError when the port is taken."""
@@ -178,9 +194,12 @@ class TcpLine:
 
 
 class PtyLine:
-    """Meters behind a pseudo-terminal. Readers may come and go; `link` is a path that always leads to it."""
+    """Meters behind a pseudo-terminal. Readers may come and go; `link` is a path that always leads
+    to it."""
 
-    def __init__(self, bus: SimulatedBus, *, link: Path | None = None, baud: int | None = None) -> None:
+    def __init__(
+        self, bus: SimulatedBus, *, link: Path | None = None, baud: int | None = None
+    ) -> None:
         self.bus = bus
         self.link = link
         self.baud = baud
@@ -216,7 +235,11 @@ class PtyLine:
         self._talker.close()
         self._talker = None
         asyncio.get_running_loop().remove_reader(self._meter_end)
-        if self.link and self.link.is_symlink() and os.readlink(self.link) == os.ttyname(self._reader_end):
+        if (
+            self.link
+            and self.link.is_symlink()
+            and os.readlink(self.link) == os.ttyname(self._reader_end)
+        ):
             self.link.unlink()
         os.close(self._meter_end)
         os.close(self._reader_end)
@@ -230,7 +253,8 @@ class PtyLine:
             self._talker.is_deaf = True
 
     async def mend(self) -> None:
-        """The line works again; after a hang-up behind a new pseudo-terminal under the same link."""
+        """The line works again; after a hang-up behind a new pseudo-terminal under the same
+        link."""
         self.is_cut = False
         if self._talker is None:
             await self.open()
@@ -258,7 +282,12 @@ async def serve_tcp(
     baud: int | None = None,
 ) -> AsyncIterator[TcpLine]:
     """A TCP line with these meters while the block runs."""
-    line = TcpLine(_bus(meters), host=host, port=port, baud=baud)
+    line = TcpLine(
+        _bus(meters),
+        host=host,
+        port=port,
+        baud=baud,
+    )
     await line.open()
     try:
         yield line
@@ -268,9 +297,13 @@ async def serve_tcp(
 
 @asynccontextmanager
 async def serve_pty(
-    meters: Iterable[SimulatedMeter] | SimulatedBus, link: Path | None = None, *, baud: int | None = None
+    meters: Iterable[SimulatedMeter] | SimulatedBus,
+    link: Path | None = None,
+    *,
+    baud: int | None = None,
 ) -> AsyncIterator[PtyLine]:
-    """A pseudo-terminal with these meters while the block runs; `line.place` is the device to open."""
+    """A pseudo-terminal with these meters while the block runs; `line.place` is the device to
+    open."""
     line = PtyLine(_bus(meters), link=link, baud=baud)
     await line.open()
     try:

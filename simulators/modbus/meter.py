@@ -1,4 +1,5 @@
-"""A simulated Modbus meter: what its registers hold, by profile. pymodbus's server side serves requests. No I/O."""
+"""A simulated Modbus meter: what its registers hold, by profile. pymodbus's server side serves
+requests. No I/O."""
 
 from __future__ import annotations
 
@@ -28,11 +29,12 @@ _PHASES: Final = ("_a", "_b", "_c")
 
 
 class SimulatedModbusMeter(SimulatedMeter):
-    """A meter that speaks Modbus alone, as `unit` of its line. `address` names it in the bench, on no wire.
+    """A meter that speaks Modbus alone, as `unit` of its line. `address` names it in the bench, on
+    no wire.
 
-    It refuses what such meters refuse: more registers than the profile's limit (exception 03), registers that the
-    profile neither knows nor calls readable (02). It remembers no freeze that could be read; the bench knows them.
-    """
+    It refuses what such meters refuse: more registers than the profile's limit (exception 03),
+    registers that the profile neither knows nor calls readable (02). It remembers no freeze that
+    could be read; the bench knows them."""
 
     def __init__(self, address: str, unit: int, profile: Profile, **what: Any) -> None:
         super().__init__(address, **what)
@@ -50,11 +52,18 @@ class SimulatedModbusMeter(SimulatedMeter):
         except FrameError:
             answer: ModbusPDU = ExceptionResponse(request.function, ExcCodes.ILLEGAL_VALUE)
         else:
-            answer = _at_once(message.datastore_update(cast(ModbusServerContext, _Registers(self)), self.unit))
-        return Frame(self.unit, bytes((answer.function_code,)) + answer.encode(), transaction=request.transaction)
+            answer = _at_once(
+                message.datastore_update(cast(ModbusServerContext, _Registers(self)), self.unit)
+            )
+        return Frame(
+            self.unit,
+            bytes((answer.function_code,)) + answer.encode(),
+            transaction=request.transaction,
+        )
 
     def tells(self, quantity: Quantity) -> Decimal:
-        """What is true of the quantity now, in its unit. A relay that is open leaves no current and no power."""
+        """What is true of the quantity now, in its unit. A relay that is open leaves no current and
+        no power."""
         at = self.now()
         kwh = [Decimal(register).scaleb(-2) for register in self.registers(at)]
         kilowatts = Decimal(self.power_mw(at)).scaleb(-6)
@@ -92,7 +101,11 @@ class _Registers:
         self._meter = meter
 
     async def async_getValues(  # noqa: N802 - the name is pymodbus's
-        self, device_id: int, function: int, address: int, count: int = 1
+        self,
+        device_id: int,
+        function: int,
+        address: int,
+        count: int = 1,
     ) -> list[int] | list[bool] | ExcCodes:
         self._meter.settle()
         relay = self._meter.profile.relay
@@ -104,7 +117,11 @@ class _Registers:
         return self._registers(function, address, count)
 
     async def async_setValues(  # noqa: N802
-        self, device_id: int, function: int, address: int, values: Sequence[int] | Sequence[bool]
+        self,
+        device_id: int,
+        function: int,
+        address: int,
+        values: Sequence[int] | Sequence[bool],
     ) -> ExcCodes | None:
         relay = self._meter.profile.relay
         if relay is None or function != relay.write_function:
@@ -126,7 +143,9 @@ class _Registers:
             return ExcCodes.ILLEGAL_FUNCTION
         if count > profile.limit:
             return ExcCodes.ILLEGAL_VALUE
-        known = {register: item for item in items for register in range(item.register, item.last + 1)}
+        known = {
+            register: item for item in items for register in range(item.register, item.last + 1)
+        }
         held: dict[int, int] = {}
         for register in range(address, address + count):
             item = known.get(register)

@@ -1,8 +1,8 @@
-"""Simulated meters behind an MQTT broker: a gateway with our own form, a transparent DTU, Tasmota and Shelly devices.
+"""Simulated meters behind an MQTT broker: a gateway with our own form, a transparent DTU, Tasmota
+and Shelly devices.
 
-The broker is a real one. The faults of the line happen in the gateway: lost_answer, late, duplicate and retained to
-messages that leave it, lost_request to those that come.
-"""
+The broker is a real one. The faults of the line happen in the gateway: lost_answer, late, duplicate
+and retained to messages that leave it, lost_request to those that come."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ _JSON = msgspec.json.Encoder(decimal_format="number")
 class SimulatedGateway:
     """The meters of one line behind a broker. Opened, cut and mended like any other simulated line.
 
-    `name` stands in its topics: `{prefix}/{name}/...`; a Tasmota or Shelly device is called by `device_name`. At the
-    start and after each midnight every meter's newest freeze (or register) is pushed, again and again until the
-    broker has it. `done` is told what was published: (topic, payload).
-    """
+    `name` stands in its topics: `{prefix}/{name}/...`; a Tasmota or Shelly device is called by
+    `device_name`. At the start and after each midnight every meter's newest freeze (or register) is
+    pushed, again and again until the broker has it. `done` is told what was published: (topic,
+    payload)."""
 
     def __init__(
         self,
@@ -95,7 +95,13 @@ class SimulatedGateway:
     def whereabouts(self) -> dict[str, str | int]:
         """The same for a program."""
         broker = self._broker
-        return {"kind": "mqtt", "host": broker.host, "port": broker.port, "topic": self.root, "flavour": self.flavour}
+        return {
+            "kind": "mqtt",
+            "host": broker.host,
+            "port": broker.port,
+            "topic": self.root,
+            "flavour": self.flavour,
+        }
 
     async def open(self) -> None:
         """Connects in the background, and again whenever the broker goes away."""
@@ -120,13 +126,18 @@ class SimulatedGateway:
         await self.open()
 
     async def push(self, *, again: bool = False) -> None:
-        """Push what was not pushed yet, or everything. LineDown when the broker goes away meanwhile."""
+        """Push what was not pushed yet, or everything. LineDown when the broker goes away
+        meanwhile."""
         if again:
             self._pushed.clear()
         for meter in self.bus.meters.values():
             now = meter.now()
             freeze = next(meter.daily_freezes(now), None)
-            if self.flavour == "transparent" or freeze is None or (meter.address, freeze.stamp) in self._pushed:
+            if (
+                self.flavour == "transparent"
+                or freeze is None
+                or (meter.address, freeze.stamp) in self._pushed
+            ):
                 continue
             for topic, payload in self._told_by_itself(meter, freeze, now):
                 await self._publish(topic, payload)
@@ -204,7 +215,8 @@ class SimulatedGateway:
             case "shelly":
                 await self._answer_shelly(message)
 
-    # --- our own form ---------------------------------------------------------------------------------------------
+    # --- our own form
+    # ---------------------------------------------------------------------------------------------
 
     async def _answer_own(self, message: Message) -> None:
         try:
@@ -232,18 +244,26 @@ class SimulatedGateway:
         meter.settle()
         match asked.what:
             case "daily_freeze":
-                found = next((it for it in meter.daily_freezes(now) if it.stamp.date() == asked.day), None)
+                found = next(
+                    (it for it in meter.daily_freezes(now) if it.stamp.date() == asked.day), None
+                )
                 if found is None:
                     return _answer(asked, "no_data", "no freeze of that day")
                 frozen = Frozen(
-                    frozen_at=found.stamp, registers=_registers(meter, found.at), clock_skew_s=_skew_s(meter, now)
+                    frozen_at=found.stamp,
+                    registers=_registers(meter, found.at),
+                    clock_skew_s=_skew_s(meter, now),
                 )
                 return _answer(asked, "ok", daily_freeze=frozen)
             case "registers":
                 return _answer(asked, "ok", registers=_registers(meter, now))
             case "relay":
                 relay = meter.relay
-                told = Relay(open=relay.is_open, command_open=relay.command_open, keep_power=relay.keeps_power)
+                told = Relay(
+                    open=relay.is_open,
+                    command_open=relay.command_open,
+                    keep_power=relay.keeps_power,
+                )
                 return _answer(asked, "ok", relay=told)
 
     def _obey(self, meter: SimulatedMeter, asked: Command) -> Answer:
@@ -253,7 +273,8 @@ class SimulatedGateway:
             return _answer(asked, "refused", str(refusal))
         return _answer(asked, "accepted")
 
-    # --- foreign flavours -----------------------------------------------------------------------------------------
+    # --- foreign flavours
+    # -----------------------------------------------------------------------------------------
 
     async def _answer_tasmota(self, message: Message) -> None:
         _, device, command = message.topic.split("/")
@@ -274,7 +295,11 @@ class SimulatedGateway:
         device = message.topic.partition("/")[0]
         meter = self._meter_of(device)
         request = msgspec.json.decode(message.payload)
-        answer: dict[str, Any] = {"id": request["id"], "src": device, "dst": request["src"]}
+        answer: dict[str, Any] = {
+            "id": request["id"],
+            "src": device,
+            "dst": request["src"],
+        }
         if request["method"] == "Switch.GetStatus":
             answer["result"] = _shelly_switch(meter)
         elif request["method"] == "Switch.Set":
@@ -287,7 +312,9 @@ class SimulatedGateway:
             answer["error"] = {"code": 404, "message": f"No handler for {request['method']}"}
         await self._publish(f"{request['src']}/rpc", _JSON.encode(answer))
 
-    def _told_by_itself(self, meter: SimulatedMeter, freeze: Freeze, now: datetime) -> list[tuple[str, bytes]]:
+    def _told_by_itself(
+        self, meter: SimulatedMeter, freeze: Freeze, now: datetime
+    ) -> list[tuple[str, bytes]]:
         device = self.device_name(meter)
         match self.flavour:
             case "tasmota":
@@ -321,11 +348,14 @@ class SimulatedGateway:
     def _meter_of(self, device: str) -> SimulatedMeter:
         return self.bus.meters[device.removeprefix(DEVICE_PREFIXES[self.flavour])]
 
-    # --- the way out, with its faults -----------------------------------------------------------------------------
+    # --- the way out, with its faults
+    # -----------------------------------------------------------------------------
 
     def _does_not_hear(self) -> bool:
         self._heard += 1
-        return "lost_request" in [fault.kind for fault in strike(self.bus.faults, self._key, self._heard)]
+        return "lost_request" in [
+            fault.kind for fault in strike(self.bus.faults, self._key, self._heard)
+        ]
 
     async def _publish(self, topic: str, payload: bytes) -> None:
         self._sent += 1
@@ -343,16 +373,35 @@ class SimulatedGateway:
         with suppress(LineDown):
             await self._publish_now(topic, payload, retain=False)
 
-    async def _publish_now(self, topic: str, payload: bytes, *, retain: bool, qos: int = 1) -> None:
+    async def _publish_now(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool,
+        qos: int = 1,
+    ) -> None:
         if self._connection is None:
             raise LineDown(f"{self.place}: not connected")
-        await self._connection.publish(topic, payload, qos=qos, retain=retain)
+        await self._connection.publish(
+            topic,
+            payload,
+            qos=qos,
+            retain=retain,
+        )
         self._done(topic, payload)
 
     def _say(self, data: bytes) -> None:
         """Bytes of a transparent line, as soon as the meters say them."""
         if self._connection is not None:
-            self._start(self._publish_now(f"{self.root}/out", wrap(data, self._wrapping), retain=False, qos=0))
+            self._start(
+                self._publish_now(
+                    f"{self.root}/out",
+                    wrap(data, self._wrapping),
+                    retain=False,
+                    qos=0,
+                )
+            )
 
     def _start(self, publishing: Awaitable[None]) -> None:
         async def carry() -> None:
@@ -365,7 +414,14 @@ class SimulatedGateway:
 
 
 def _answer(asked: Read | Command, outcome: Any, reason: str = "", **value: Any) -> Answer:
-    return Answer(v=VERSION, token=asked.token, meter=asked.meter, outcome=outcome, reason=reason, **value)
+    return Answer(
+        v=VERSION,
+        token=asked.token,
+        meter=asked.meter,
+        outcome=outcome,
+        reason=reason,
+        **value,
+    )
 
 
 def _control(meter: SimulatedMeter, action: Action) -> None:
@@ -395,7 +451,11 @@ def _skew_s(meter: SimulatedMeter, now: datetime) -> int:
 def _tasmota_sensor(meter: SimulatedMeter) -> dict[str, Any]:
     now = meter.now()
     total = meter.true_register(now)
-    energy = {"Total": total, "Power": meter.power_mw(now) // 1000, "Voltage": int(meter.voltage_v)}
+    energy = {
+        "Total": total,
+        "Power": meter.power_mw(now) // 1000,
+        "Voltage": int(meter.voltage_v),
+    }
     return {"Time": meter.clock.shows(now).isoformat(timespec="seconds"), "ENERGY": energy}
 
 

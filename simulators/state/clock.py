@@ -1,4 +1,5 @@
-"""A meter's own wall clock: it drifts, it jumps when it is set, and its midnights are when the meter freezes."""
+"""A meter's own wall clock: it drifts, it jumps when it is set, and its midnights are when the
+meter freezes."""
 
 from __future__ import annotations
 
@@ -22,12 +23,17 @@ class Moment(NamedTuple):
 class MeterClock:
     """True site time to what the meter shows, and back. Both are wall times without zone.
 
-    At `set_at` the clock showed `showed`; it gains `drift_us_per_day` (negative: loses) microseconds a day, before
-    that moment as after it. It runs since `since`, at the latest since `set_at`.
-    """
+    At `set_at` the clock showed `showed`; it gains `drift_us_per_day` (negative: loses)
+    microseconds a day, before that moment as after it. It runs since `since`, at the latest since
+    `set_at`."""
 
     def __init__(
-        self, set_at: datetime, showed: datetime, drift_us_per_day: int = 0, *, since: datetime | None = None
+        self,
+        set_at: datetime,
+        showed: datetime,
+        drift_us_per_day: int = 0,
+        *,
+        since: datetime | None = None,
     ) -> None:
         self._settings = [(set_at, showed)]
         self._drift_us_per_day = drift_us_per_day
@@ -35,7 +41,9 @@ class MeterClock:
 
     def shows(self, true: datetime) -> datetime:
         """What the clock shows at the true time."""
-        set_at, showed = next((pair for pair in reversed(self._settings) if pair[0] <= true), self._settings[0])
+        set_at, showed = next(
+            (pair for pair in reversed(self._settings) if pair[0] <= true), self._settings[0]
+        )
         return self._run_on(set_at, showed, true)
 
     def set(self, true: datetime, to: datetime) -> None:
@@ -49,15 +57,24 @@ class MeterClock:
     def moments(
         self, true: datetime, step: timedelta = _DAY, after_midnight: timedelta = timedelta(0)
     ) -> Iterator[Moment]:
-        """Each time so long after midnight, and every `step` (which divides a day) from there, newest first.
+        """Each time so long after midnight, and every `step` (which divides a day) from there,
+        newest first.
 
-        One that was jumped over did not happen; one that was jumped back over happened twice.
-        """
+        One that was jumped over did not happen; one that was jumped back over happened twice."""
         until = true
         for set_at, showed in reversed(self._settings):
-            first = showed if set_at is not self._settings[0][0] else self._run_on(set_at, showed, self._since)
+            first = (
+                showed
+                if set_at is not self._settings[0][0]
+                else self._run_on(set_at, showed, self._since)
+            )
             shown = self._run_on(set_at, showed, until)
-            midnight = shown.replace(hour=0, minute=0, second=0, microsecond=0)
+            midnight = shown.replace(
+                hour=0,
+                minute=0,
+                second=0,
+                microsecond=0,
+            )
             stamp = midnight + after_midnight + (shown - midnight - after_midnight) // step * step
             while stamp > first:
                 yield Moment(stamp, set_at, showed)

@@ -1,8 +1,7 @@
 """How much a customer uses: energy as an exact integer function of the calendar.
 
-The energy up to any instant is found without adding up the days before it, so a simulated meter needs no history and
-shows the same past whenever it is started.
-"""
+The energy up to any instant is found without adding up the days before it, so a simulated meter
+needs no history and shows the same past whenever it is started."""
 
 from __future__ import annotations
 
@@ -36,9 +35,9 @@ _FOUR_YEARS: Final = 1461
 class Shape:
     """How use is spread over a day, a week and a year, as tables of running sums.
 
-    `hour_weight`: 24 weights. `used_before_hour[rate][hour]`: weights of the earlier hours of that rate (rate 0: all).
-    `weekday_sum`, `season_sum`: permille above or below the mean, summed over the days before.
-    """
+    `hour_weight`: 24 weights. `used_before_hour[rate][hour]`: weights of the earlier hours of that
+    rate (rate 0: all). `weekday_sum`, `season_sum`: permille above or below the mean, summed over
+    the days before."""
 
     name: str
     hour_weight: tuple[int, ...]
@@ -59,8 +58,15 @@ class Shape:
         )
 
 
-def _shape(name: str, hours: str, weekdays: tuple[int, ...], season_permille: int, peaks_per_year: int) -> Shape:
-    """`weekdays` from Wednesday on (day zero was one); a season peaks in mid July, with two peaks also in January."""
+def _shape(
+    name: str,
+    hours: str,
+    weekdays: tuple[int, ...],
+    season_permille: int,
+    peaks_per_year: int,
+) -> Shape:
+    """`weekdays` from Wednesday on (day zero was one); a season peaks in mid July, with two peaks
+    also in January."""
     weights = tuple(map(int, hours.split()))
     of_rate = [weights] + [
         tuple(weight * (RATE_OF_HOUR[hour] == rate) for hour, weight in enumerate(weights))
@@ -83,7 +89,11 @@ SHAPES: Final = {
     shape.name: shape
     for shape in (
         _shape(
-            "home", "2 2 2 2 2 2 4 6 5 3 3 4 5 4 3 3 3 5 8 10 10 9 6 3", (-40, -40, -40, 100, 100, -40, -40), 200, 2
+            "home",
+            "2 2 2 2 2 2 4 6 5 3 3 4 5 4 3 3 3 5 8 10 10 9 6 3",
+            (-40, -40, -40, 100, 100, -40, -40),
+            200,
+            2,
         ),
         _shape(
             "office",
@@ -92,7 +102,13 @@ SHAPES: Final = {
             150,
             1,
         ),
-        _shape("flat", "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", (0, 0, 0, 0, 0, 0, 0), 0, 1),
+        _shape(
+            "flat",
+            "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+            (0, 0, 0, 0, 0, 0, 0),
+            0,
+            1,
+        ),
     )
 }
 
@@ -101,8 +117,8 @@ SHAPES: Final = {
 class LoadCurve:
     """The use of one customer: a mean, a shape, and a random difference from day to day.
 
-    `key` is the customer's series of chance; `daily_spread_permille` is at most WIDEST_DAILY_SPREAD of the mean.
-    """
+    `key` is the customer's series of chance; `daily_spread_permille` is at most WIDEST_DAILY_SPREAD
+    of the mean."""
 
     mwh_per_day: int
     shape: Shape = SHAPES["home"]
@@ -110,7 +126,8 @@ class LoadCurve:
     daily_spread_permille: int = 200
 
     def energy_mwh(self, at: datetime, rates: int = 0) -> tuple[int, ...]:
-        """Energy since day zero at site time `at`: the total, then each of `rates` rates. It never falls."""
+        """Energy since day zero at site time `at`: the total, then each of `rates` rates. It never
+        falls."""
         day = at.toordinal() - DAY_ZERO
         before = self._at_midnight(day)
         of_day = self._at_midnight(day + 1) - before
@@ -118,11 +135,16 @@ class LoadCurve:
         weight = self.shape.hour_weight[at.hour]
         used = self.shape.used_before_hour
         whole = used[0][24]
-        energies = [before + of_day * (used[0][at.hour] * _HOUR_US + weight * into_hour_us) // (whole * _HOUR_US)]
+        energies = [
+            before
+            + of_day * (used[0][at.hour] * _HOUR_US + weight * into_hour_us) // (whole * _HOUR_US)
+        ]
         for rate in range(1, rates + 1):
             now_us = weight * into_hour_us if RATE_OF_HOUR[at.hour] == rate else 0
             so_far = used[rate][at.hour] * _HOUR_US + now_us
-            energies.append(before * used[rate][24] // whole + of_day * so_far // (whole * _HOUR_US))
+            energies.append(
+                before * used[rate][24] // whole + of_day * so_far // (whole * _HOUR_US)
+            )
         return tuple(energies)
 
     def power_mw(self, at: datetime) -> int:
@@ -134,4 +156,6 @@ class LoadCurve:
     def _at_midnight(self, day: int) -> int:
         """The chance of a day moves the midnight, not the day: so no sum over days is needed."""
         steady = self.mwh_per_day * self.shape.thousandths_before(day) // 1000
-        return steady + below(self.key, day, self.mwh_per_day * self.daily_spread_permille // 1000 + 1)
+        return steady + below(
+            self.key, day, self.mwh_per_day * self.daily_spread_permille // 1000 + 1
+        )

@@ -1,4 +1,5 @@
-"""A simulated DL/T 645-2007 meter: state and time, and the answer to each frame. No I/O, no task."""
+"""A simulated DL/T 645-2007 meter: state and time, and the answer to each frame. No I/O, no
+task."""
 
 from __future__ import annotations
 
@@ -63,17 +64,25 @@ _WILDCARD_FUNCTIONS: Final = frozenset(
 _STATUS_OVERDRAFT: Final = 1 << 14
 _STATUS_PROGRAMMING: Final = 1 << 3
 _STATUS_AUTHENTICATED: Final = 1 << 13
-_STATUS_SECOND_SETS: Final = {0x03: 1 << 0, 0x02: 1 << 5, 0x05: 1 << 10, 0x07: 1 << 11}
-"""Bits of status word 3 that say which set of a table is in effect, by the freeze that the switch is taken for."""
+_STATUS_SECOND_SETS: Final = {
+    0x03: 1 << 0,
+    0x02: 1 << 5,
+    0x05: 1 << 10,
+    0x07: 1 << 11,
+}
+"""Bits of status word 3 that say which set of a table is in effect, by the freeze that the switch
+is taken for."""
 _ANY: Final = "A"
 
 EmptyFreeze = Literal["zeros", "ff", "refuse"]
-"""What a meter says about a day that it did not freeze: zero time and FF registers, all FF, or D1 02."""
+"""What a meter says about a day that it did not freeze: zero time and FF registers, all FF, or D1
+02."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeterEvent:
-    """Something that happened to a meter at true site time `at`: kind is control, relay, button, clock or freeze."""
+    """Something that happened to a meter at true site time `at`: kind is control, relay, button,
+    clock or freeze."""
 
     at: datetime
     address: str
@@ -84,11 +93,11 @@ class MeterEvent:
 class SimulatedMeter:
     """One meter. Every time in here is site time: a wall clock without zone that never goes back.
 
-    `now` gives the true one; what the meter shows is `clock`. Energy is an exact function of time: the load curve since
-    `installed`, less what did not flow while the relay was open. `level` (2 digits) and `password` (6 digits)
-    open control and writing; with a `security_module` only authority 98 or 99 does. `programming_key`: somebody holds
-    it pressed. `frame_limit` is the greatest L of an answer: longer blocks are told in follow-up frames.
-    """
+    `now` gives the true one; what the meter shows is `clock`. Energy is an exact function of time:
+    the load curve since `installed`, less what did not flow while the relay was open. `level` (2
+    digits) and `password` (6 digits) open control and writing; with a `security_module` only
+    authority 98 or 99 does. `programming_key`: somebody holds it pressed. `frame_limit` is the
+    greatest L of an answer: longer blocks are told in follow-up frames."""
 
     def __init__(
         self,
@@ -159,12 +168,14 @@ class SimulatedMeter:
     # What is true
 
     def true_register(self, at: datetime) -> Decimal:
-        """The forward active total in kWh, as the display shows it, at any true site time up to now."""
+        """The forward active total in kWh, as the display shows it, at any true site time up to
+        now."""
         self._settled()
         return Decimal(self.registers(at)[0]).scaleb(-2)
 
     def registers(self, at: datetime) -> tuple[int, ...]:
-        """Total and each tariff at a true site time, in whole 0.01 kWh, truncated as a display does."""
+        """Total and each tariff at a true site time, in whole 0.01 kWh, truncated as a display
+        does."""
         return tuple(mwh // MWH_PER_DIGIT % REGISTER_WRAPS for mwh in self.energy_mwh(at))
 
     def energy_mwh(self, at: datetime) -> tuple[int, ...]:
@@ -181,7 +192,8 @@ class SimulatedMeter:
         return 0 if self.relay.was_open(at) else self.curve.power_mw(at)
 
     def daily_freezes(self, at: datetime) -> Iterator[Freeze]:
-        """What the meter remembers at a true site time, newest first: number 1 of DL/T 645 comes first."""
+        """What the meter remembers at a true site time, newest first: number 1 of DL/T 645 comes
+        first."""
         return freezes(self, DAILY, at)
 
     def daily_freeze(self, number: int, at: datetime) -> Freeze | None:
@@ -195,7 +207,9 @@ class SimulatedMeter:
     def midnight_freezes(self, at: datetime) -> Iterator[Freeze]:
         """Of all midnights with power, newest first."""
         return (
-            Freeze(it.stamp, self.clock.true_time(it)) for it in self.clock.midnights(at) if not self._skips(it.stamp)
+            Freeze(it.stamp, self.clock.true_time(it))
+            for it in self.clock.midnights(at)
+            if not self._skips(it.stamp)
         )
 
     def midnights_without_power(self, at: datetime) -> Iterator[Freeze]:
@@ -203,16 +217,22 @@ class SimulatedMeter:
         if not self._skipped_freezes and not self._skipped_freeze_permille:
             return iter(())
         missed = (
-            Freeze(it.stamp, self.clock.true_time(it)) for it in self.clock.midnights(at) if self._skips(it.stamp)
+            Freeze(it.stamp, self.clock.true_time(it))
+            for it in self.clock.midnights(at)
+            if self._skips(it.stamp)
         )
         return takewhile(lambda freeze: freeze.at > self._power_failures_since, missed)
 
     def demand_cleared_until(self, at: datetime) -> datetime:
-        """When the maximum demands were last set to zero by a command; the installation when they never were."""
-        return max((cleared for cleared in self._demand_clears if cleared <= at), default=self.installed)
+        """When the maximum demands were last set to zero by a command; the installation when they
+        never were."""
+        return max(
+            (cleared for cleared in self._demand_clears if cleared <= at), default=self.installed
+        )
 
     def remaining(self, which: int) -> Decimal | None:
-        """Energy in kWh (1) or money in yuan (2); negative is overdraft, None for a meter that is not prepaid so."""
+        """Energy in kWh (1) or money in yuan (2); negative is overdraft, None for a meter that is
+        not prepaid so."""
         return self.remaining_kwh if which == 1 else self.remaining_yuan
 
     def status_words(self, at: datetime) -> list[int]:
@@ -243,7 +263,8 @@ class SimulatedMeter:
         self._settled(at)
 
     def switch(self, *, to_open: bool) -> None:
-        """What the write of a relay register does: like a trip, or a close without the customer. RelayRefused."""
+        """What the write of a relay register does: like a trip, or a close without the customer.
+        RelayRefused."""
         at = self._settled()
         self._tell(at, "control", {"action": "trip" if to_open else "close"})
         self._relay_operator = _NOBODY
@@ -261,7 +282,8 @@ class SimulatedMeter:
         self._settled(at)
 
     def answer(self, request: Frame) -> Frame | None:
-        """The answer, None for silence: not for this meter, a broadcast, or a function that it does not know."""
+        """The answer, None for silence: not for this meter, a broadcast, or a function that it does
+        not know."""
         if request.is_response or not self._is_asked(request):
             return None
         at = self._settled()
@@ -297,13 +319,15 @@ class SimulatedMeter:
         return None if request.address == BROADCAST else reply
 
     def _is_asked(self, request: Frame) -> bool:
-        """Its own address; 99..99 for time and freeze; A in place of any digit, for reads and a new address only."""
+        """Its own address; 99..99 for time and freeze; A in place of any digit, for reads and a new
+        address only."""
         if request.address == self.address:
             return True
         if request.address == BROADCAST:
             return request.function in (functions.BROADCAST_TIME, functions.FREEZE)
         return request.function in _WILDCARD_FUNCTIONS and all(
-            asked in (_ANY, digit) for asked, digit in zip(request.address, self.address, strict=True)
+            asked in (_ANY, digit)
+            for asked, digit in zip(request.address, self.address, strict=True)
         )
 
     def _read(self, request: Frame, at: datetime) -> Frame:
@@ -323,7 +347,8 @@ class SimulatedMeter:
         return self._reply(request, identifier + first, has_more=bool(rest))
 
     def _read_follow(self, request: Frame) -> Frame:
-        """DI + SEQ: the part with that number of the block that was read last; it may be asked for again."""
+        """DI + SEQ: the part with that number of the block that was read last; it may be asked for
+        again."""
         identifier, parts = self._follow_ups
         number = request.data[4] if len(request.data) == 5 else 0
         if request.data[:4] != identifier or not 0 < number <= len(parts):
@@ -376,7 +401,9 @@ class SimulatedMeter:
         return self._reply(request, new)
 
     def _record_programming(self, at: datetime, operator: bytes, identifier: bytes) -> None:
-        self.records.add(records.PROGRAMMING, happenings.of_programming(self, at, operator, identifier))
+        self.records.add(
+            records.PROGRAMMING, happenings.of_programming(self, at, operator, identifier)
+        )
         written = identifier[::-1].hex().upper()
         for beginning, kind in records.PROGRAMMED:
             if written.startswith(beginning):
@@ -384,7 +411,8 @@ class SimulatedMeter:
                 break
 
     def _clear(self, request: Frame, at: datetime) -> Frame:
-        """19, 1A and 1B: level, password, operator, and for 1B what is to be cleared. 1A needs the programming key."""
+        """19, 1A and 1B: level, password, operator, and for 1B what is to be cleared. 1A needs the
+        programming key."""
         text = self._authorised(request.data)
         if text is None or (request.function == functions.CLEAR_METER and not self.programming_key):
             return self._refuse(request, _UNAUTHORISED)
@@ -394,7 +422,9 @@ class SimulatedMeter:
             if len(cleared) != 4 or not identifier.endswith("FF"):
                 return self._refuse(request, _OTHER_ERROR)
             self._clear_events(at, identifier)
-            self.records.add(records.EVENT_CLEAR, happenings.of_event_clear(self, at, operator, cleared))
+            self.records.add(
+                records.EVENT_CLEAR, happenings.of_event_clear(self, at, operator, cleared)
+            )
         elif request.function == functions.CLEAR_DEMAND:
             self._clear_demand(at, operator)
         else:
@@ -429,7 +459,8 @@ class SimulatedMeter:
         return self._reply(request, request.data[:4] + answer)
 
     def _control(self, request: Frame, at: datetime) -> Frame:
-        """1C: PA P0 P1 P2, operator, N1, N2, and the latest time (by the meter's clock) at which it may be done."""
+        """1C: PA P0 P1 P2, operator, N1, N2, and the latest time (by the meter's clock) at which it
+        may be done."""
         data = request.data
         reply = self._refuse(request, self._obey(data, at))
         if reply.data == b"\x00":
@@ -483,7 +514,8 @@ class SimulatedMeter:
         return 0
 
     def _freeze(self, request: Frame, at: datetime) -> Frame:
-        """The pattern 99999999 freezes now, another one is the time of the scheduled freeze from now on."""
+        """The pattern 99999999 freezes now, another one is the time of the scheduled freeze from
+        now on."""
         if can_be_scheduled(request.data):
             self.parameters.write(PATTERN, request.data, at)
             return self._reply(request)
@@ -495,16 +527,23 @@ class SimulatedMeter:
         return self._reply(request)
 
     def _take_broadcast_time(self, data: bytes, at: datetime) -> None:
-        """At most 5 minutes, once a day, and not within 5 minutes of midnight; otherwise nothing happens."""
+        """At most 5 minutes, once a day, and not within 5 minutes of midnight; otherwise nothing
+        happens."""
         try:
             to = decode_time(data, "ss mm hh DD MM YY")
         except FrameError:
             return
         shown = self.clock.shows(at)
-        if to is None or shown.date() == self._clock_broadcast_on or abs(to - shown) > BROADCAST_TIME_LIMIT:
+        if (
+            to is None
+            or shown.date() == self._clock_broadcast_on
+            or abs(to - shown) > BROADCAST_TIME_LIMIT
+        ):
             return
         margins = (-BROADCAST_TIME_LIMIT, BROADCAST_TIME_LIMIT)
-        if any((moment + margin).date() != shown.date() for moment in (shown, to) for margin in margins):
+        if any(
+            (moment + margin).date() != shown.date() for moment in (shown, to) for margin in margins
+        ):
             return
         self._clock_broadcast_on = shown.date()
         self._set_clock(at, to, how="broadcast")
@@ -512,19 +551,30 @@ class SimulatedMeter:
     def _set_clock(self, at: datetime, to: datetime, *, how: str) -> None:
         before = self.clock.shows(at)
         self.clock.set(at, to)
-        self._tell(at, "clock", {"how": how, "from": before.isoformat(" "), "to": to.isoformat(" ")})
+        self._tell(
+            at,
+            "clock",
+            {
+                "how": how,
+                "from": before.isoformat(" "),
+                "to": to.isoformat(" "),
+            },
+        )
 
     def _authorised(self, data: bytes) -> bytes | None:
         """What stands behind PA P0 P1 P2 C0 C1 C2 C3, None when they do not open this meter."""
         if self.security is not None:
             return self.security.opens(data)
-        return data[HEAD_WIDTH:] if len(data) >= HEAD_WIDTH and self._is_authorised(data[:4]) else None
+        return (
+            data[HEAD_WIDTH:] if len(data) >= HEAD_WIDTH and self._is_authorised(data[:4]) else None
+        )
 
     def _is_authorised(self, secret: bytes) -> bool:
         return secret == bytes.fromhex(self.level) + bytes.fromhex(self.password)[::-1]
 
     def _settled(self, at: datetime | None = None) -> datetime:
-        """Now, after everything that was due has happened and the energy that did not flow is known."""
+        """Now, after everything that was due has happened and the energy that did not flow is
+        known."""
         at = at or self.now()
         relay = self.relay
         relay.settle(at)
@@ -537,26 +587,39 @@ class SimulatedMeter:
         return at
 
     def _at_install(self, initial_mwh: int) -> tuple[int, ...]:
-        """What to add to the curve so that it shows the initial register on the day of the installation."""
+        """What to add to the curve so that it shows the initial register on the day of the
+        installation."""
         curve = self.curve.energy_mwh(self.installed, self.tariffs)
         shares = (rate[24] for rate in self.curve.shape.used_before_hour)
         whole = self.curve.shape.used_before_hour[0][24]
-        return tuple(initial_mwh * share // whole - energy for share, energy in zip(shares, curve, strict=False))
+        return tuple(
+            initial_mwh * share // whole - energy
+            for share, energy in zip(shares, curve, strict=False)
+        )
 
     def _lost_until(self, at: datetime) -> tuple[int, ...]:
         """What the curve would have used while the relay was open, up to a true time."""
         moves = self.relay.moves
-        known = bisect_right(moves, at, key=lambda move: move[0], hi=min(len(moves), len(self._lost_mwh) - 1))
+        known = bisect_right(
+            moves,
+            at,
+            key=lambda move: move[0],
+            hi=min(len(moves), len(self._lost_mwh) - 1),
+        )
         lost = self._lost_mwh[known]
         if not known or not moves[known - 1][1]:
             return lost
         since = self.curve.energy_mwh(moves[known - 1][0], self.tariffs)
         until = self.curve.energy_mwh(at, self.tariffs)
-        return tuple(before + end - begin for before, end, begin in zip(lost, until, since, strict=True))
+        return tuple(
+            before + end - begin for before, end, begin in zip(lost, until, since, strict=True)
+        )
 
     def _skips(self, stamp: datetime) -> bool:
         """The meter was without power at this midnight."""
-        if self._skipped_freeze_permille and happens(self._key, stamp.toordinal(), self._skipped_freeze_permille):
+        if self._skipped_freeze_permille and happens(
+            self._key, stamp.toordinal(), self._skipped_freeze_permille
+        ):
             return True
         return bool(self._skipped_freezes) and stamp.date() in self._skipped_freezes
 

@@ -14,8 +14,11 @@ DAY_SLOTS: Final = 8
 
 
 def _day_table() -> str:
-    """From which time on which rate counts, as the load curve has it; NN mm hh each, the last slot repeated."""
-    begins = [hour for hour, rate in enumerate(RATE_OF_HOUR) if not hour or RATE_OF_HOUR[hour - 1] != rate]
+    """From which time on which rate counts, as the load curve has it; NN mm hh each, the last slot
+    repeated."""
+    begins = [
+        hour for hour, rate in enumerate(RATE_OF_HOUR) if not hour or RATE_OF_HOUR[hour - 1] != rate
+    ]
     slots = [f"{RATE_OF_HOUR[hour]:02d}00{hour:02d}" for hour in begins]
     return "".join((slots + slots[-1:] * DAY_SLOTS)[:DAY_SLOTS])
 
@@ -31,7 +34,9 @@ FACTORY_SETTINGS: Final = {
         ("04000103", "15"),  # demand: period and slide in minutes
         ("04000104", "01"),
         ("04000105", "8000"),
-        *((f"040001{number:02X}", "0000000000") for number in (6, 7, 8, 9)),  # no second set was ever due
+        *(
+            (f"040001{number:02X}", "0000000000") for number in (6, 7, 8, 9)
+        ),  # no second set was ever due
         ("04000201", "02"),
         ("04000202", "02"),
         ("04000203", f"{DAY_SLOTS:02d}"),
@@ -89,7 +94,9 @@ FACTORY_SETTINGS: Final = {
         ("04001401", "0500"),
         ("04001501", "00" * 12),
         ("04001503", "00" * 12),
-        *((f"040{table}0000", "010101010701") for table in (1, 2)),  # two zones, both of day table 1
+        *(
+            (f"040{table}0000", "010101010701") for table in (1, 2)
+        ),  # two zones, both of day table 1
         *((f"040{table}00{number:02X}", _day_table()) for table in (1, 2) for number in (1, 2)),
         *(
             (f"04050{table}{rate:02X}", price)
@@ -126,12 +133,14 @@ class Parameters:
         return b"".join(takewhile(bool, (element or b"" for element in elements))) or None
 
     def written_at(self, identifier: str) -> datetime | None:
-        """The true site time at which it was last written, None for one as it came from the factory."""
+        """The true site time at which it was last written, None for one as it came from the
+        factory."""
         written = self._written.get(identifier)
         return written and written[1]
 
     def write(self, identifier: str, value: bytes, at: datetime) -> bool:
-        """False when there is no such parameter or the value has not its width; FrameError when it is no BCD."""
+        """False when there is no such parameter or the value has not its width; FrameError when it
+        is no BCD."""
         known = meaning(identifier)
         if not identifier.startswith("04") or identifier.startswith(NEVER_WRITTEN) or known is None:
             return False

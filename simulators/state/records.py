@@ -1,4 +1,5 @@
-"""Event records of a simulated meter: how often something happened to it, and the last ten times, in wire order."""
+"""Event records of a simulated meter: how often something happened to it, and the last ten times,
+in wire order."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ class Records:
         return last[number - 1] if 0 < number <= len(last) else None
 
     def clear(self, identifier: str = ALL) -> None:
-        """Forget all events or one class, DI3 DI2 DI1 FF; that the meter or its events were cleared stays."""
+        """Forget all events or one class, DI3 DI2 DI1 FF; that the meter or its events were cleared
+        stays."""
         for kind in list(self._counted):
             if kind not in _NEVER_CLEARED and is_in(kind, identifier):
                 del self._counted[kind]

@@ -1,4 +1,5 @@
-"""The relay of a simulated meter: what it was told (status word 3 bit 6) and where it is (bit 4) are two things."""
+"""The relay of a simulated meter: what it was told (status word 3 bit 6) and where it is (bit 4)
+are two things."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ class RelayRefused(Exception):
 class Relay:
     """A relay moved by commands, by time and by the customer's button.
 
-    `moves` is its whole life: (true time, True when it opened). `trip_delay`: time between a trip and the movement.
-    """
+    `moves` is its whole life: (true time, True when it opened). `trip_delay`: time between a trip
+    and the movement."""
 
     def __init__(
         self,
@@ -78,7 +79,9 @@ class Relay:
             else:
                 self.allow_close(due)
 
-    def trip(self, at: datetime, *, back_after: timedelta | None = None, closes_directly: bool = False) -> None:
+    def trip(
+        self, at: datetime, *, back_after: timedelta | None = None, closes_directly: bool = False
+    ) -> None:
         """Command 1A; with `back_after` 1D (then allow close) or 1E (then close)."""
         self._needs_relay()
         if self.keeps_power or back_after == timedelta(0):

@@ -1,4 +1,5 @@
-"""Chance that repeats: the same seed gives the same throws on every machine, in any order, without a stored state."""
+"""Chance that repeats: the same seed gives the same throws on every machine, in any order, without
+a stored state."""
 
 from __future__ import annotations
 
@@ -9,12 +10,16 @@ _64_BITS: Final = (1 << 64) - 1
 
 
 def series(*names: object) -> int:
-    """The key of an independent series of throws, told apart by its names: (7, "000000001600", "noise")."""
-    return int.from_bytes(blake2b("/".join(map(str, names)).encode(), digest_size=8).digest(), "big")
+    """The key of an independent series of throws, told apart by its names: (7, "000000001600",
+    "noise")."""
+    return int.from_bytes(
+        blake2b("/".join(map(str, names)).encode(), digest_size=8).digest(), "big"
+    )
 
 
 def throw(key: int, number: int) -> int:
-    """64 evenly spread bits: throw `number` of the series `key` (the mixing steps of splitmix64)."""
+    """64 evenly spread bits: throw `number` of the series `key` (the mixing steps of
+    splitmix64)."""
     bits = (key + number * 0x9E3779B97F4A7C15) & _64_BITS
     bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & _64_BITS
     bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & _64_BITS

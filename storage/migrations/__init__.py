@@ -1,4 +1,5 @@
-"""Migrations: the .sql files of this folder, applied in order, each once, under an advisory lock."""
+"""Migrations: the .sql files of this folder, applied in order, each once, under an advisory
+lock."""
 
 from __future__ import annotations
 
@@ -33,16 +34,21 @@ def migrations() -> list[Migration]:
     for file in files("storage.migrations").iterdir():
         if file.name.endswith(".sql"):
             text = file.read_text(encoding="utf-8")
-            found.append(Migration(int(file.name[:4]), file.name, text, hashlib.sha256(text.encode()).hexdigest()))
+            found.append(
+                Migration(
+                    int(file.name[:4]), file.name, text, hashlib.sha256(text.encode()).hexdigest()
+                )
+            )
     return sorted(found)
 
 
 def migrate(url: str) -> int:
-    """Bring the database to this program's version and return it; what was already applied is only compared.
+    """Bring the database to this program's version and return it; what was already applied is only
+    compared.
 
-    Each migration commits together with its entry in `schema_version`. With TimescaleDB preloaded the reading table
-    becomes a hypertable. SchemaError if the database is newer than the program or a migration was changed afterwards.
-    """
+    Each migration commits together with its entry in `schema_version`. With TimescaleDB preloaded
+    the reading table becomes a hypertable. SchemaError if the database is newer than the program or
+    a migration was changed afterwards."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         connection.execute("SET client_min_messages = warning")
@@ -65,29 +71,48 @@ def migrate(url: str) -> int:
 
 
 def check_version(connection: psycopg.Connection[TupleRow]) -> int:
-    """The database's version. SchemaError unless it is exactly what this program was written for."""
+    """The database's version. SchemaError unless it is exactly what this program was written
+    for."""
     ours = migrations()
-    if not connection.execute("SELECT to_regclass('schema_version')").fetchone() == ("schema_version",):
-        raise SchemaError("the database holds no meterd schema; start `meterd run` once, it sets it up")
+    if not connection.execute("SELECT to_regclass('schema_version')").fetchone() == (
+        "schema_version",
+    ):
+        raise SchemaError(
+            "the database holds no meterd schema; start `meterd run` once, it sets it up"
+        )
     if len(_applied(connection)) < len(ours):
-        raise SchemaError("the database's schema is older than this program; `meterd run` brings it up to date")
+        raise SchemaError(
+            "the database's schema is older than this program; `meterd run` brings it up to date"
+        )
     return ours[-1].version
 
 
 def _applied(connection: psycopg.Connection[TupleRow]) -> set[int]:
     ours = {migration.version: migration for migration in migrations()}
-    applied = connection.execute("SELECT version, name, checksum FROM schema_version ORDER BY version").fetchall()
+    applied = connection.execute(
+        "SELECT version, name, checksum FROM schema_version ORDER BY version"
+    ).fetchall()
     for version, name, checksum in applied:
         if version not in ours:
-            raise SchemaError(f"the database's schema ({name}) is newer than this program; install the newer meterd")
+            raise SchemaError(
+                f"the database's schema ({name}) is newer than this program; install the newer meterd"
+            )
         if ours[version].checksum != checksum:
-            raise SchemaError(f"migration {name} is not the one that was applied to this database; install a release")
+            raise SchemaError(
+                f"migration {name} is not the one that was applied to this database; install a release"
+            )
     return {version for version, _, _ in applied}
 
 
 def _use_timescaledb(connection: psycopg.Connection[TupleRow]) -> None:
-    # It is preloaded where its settings are known; an ordinary role may not read the list of preloaded libraries.
-    if connection.execute("SELECT FROM pg_settings WHERE name = 'timescaledb.disable_load'").rowcount == 0:
+    # It is preloaded where its settings are known; an ordinary role may not read the list of
+    # preloaded libraries.
+    if (
+        connection.execute(
+            "SELECT FROM pg_settings WHERE name = 'timescaledb.disable_load'"
+        ).rowcount
+        == 0
+    ):
         return
     connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     connection.execute(

@@ -35,7 +35,10 @@ METERD = str(Path(sys.executable).with_name("meterd"))
 ZONE = "Asia/Shanghai"
 DAYS = 12
 PRICE = "0.5283"
-METERS = {"gate-1": [f"{n:012d}" for n in range(1001, 1007)], "bus-1": [f"{n:012d}" for n in range(2001, 2003)]}
+METERS = {
+    "gate-1": [f"{n:012d}" for n in range(1001, 1007)],
+    "bus-1": [f"{n:012d}" for n in range(2001, 2003)],
+}
 ADDRESSES = [address for addresses in METERS.values() for address in addresses]
 POOR = "000000001003"
 DEPOSIT_YUAN, POOR_DEPOSIT_YUAN = "900", "12"
@@ -136,8 +139,12 @@ class Stage:
         return self.daemon.wait(within_s)
 
     def meterd(self, *arguments: str, code: int = 0) -> str:
-        done = subprocess.run([METERD, *arguments, "-c", str(self.site)], capture_output=True, text=True, check=False)
-        assert done.returncode == code, f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        done = subprocess.run(
+            [METERD, *arguments, "-c", str(self.site)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, (
+            f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        )
         return done.stdout
 
     def ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -148,15 +155,20 @@ class Stage:
         return (self.folder / "meterd.log").read_text(encoding="utf-8")
 
     def health(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/healthz", timeout=5) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.http_port}/healthz", timeout=5
+        ) as answer:
             health: dict[str, Any] = json.load(answer)
         return health
 
     def until(self, what: str, holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
-        """Wait for something that the world outside shows; there is nobody to wake us, so look often."""
+        """Wait for something that the world outside shows; there is nobody to wake us, so look
+        often."""
         give_up_at = time.monotonic() + patience_s
         while not _holds(holds):
-            assert time.monotonic() < give_up_at, f"not within {patience_s} s: {what}\n{self.log()[-3000:]}"
+            assert time.monotonic() < give_up_at, (
+                f"not within {patience_s} s: {what}\n{self.log()[-3000:]}"
+            )
             time.sleep(0.05)
 
     def control_frames(self) -> list[dict[str, Any]]:
@@ -165,7 +177,9 @@ class Stage:
 
     def slots_missing(self) -> int:
         owed = self.days * len(ADDRESSES)
-        ((there,),) = self.ask("SELECT count(*) FROM slot WHERE state = 'published' AND day <= %s", self.today)
+        ((there,),) = self.ask(
+            "SELECT count(*) FROM slot WHERE state = 'published' AND day <= %s", self.today
+        )
         return owed - int(there)
 
     def supply_of(self, address: str) -> str:
@@ -173,7 +187,8 @@ class Stage:
         return str(state)
 
     def balance_faults(self, payments_yuan: dict[str, str]) -> list[str]:
-        """Compare each balance with the simulators' truth; `payments_yuan` by account, besides the deposits."""
+        """Compare each balance with the simulators' truth; `payments_yuan` by account, besides the
+        deposits."""
         truth = self.bench.truth()
         first = self.today - timedelta(days=self.days - 1)
         found = dict(self.ask("SELECT name, balance_fen FROM ledger_account"))
@@ -186,23 +201,32 @@ class Stage:
             use = owed_fen([(Fraction(1), truth[address])], first, last, lambda _: Decimal(PRICE))
             must = int(paid * 100) - use
             if found[f"customer:{account}:prepaid"] != must:
-                faults.append(f"{account}: {found[f'customer:{account}:prepaid']} fen, must be {must}")
+                faults.append(
+                    f"{account}: {found[f'customer:{account}:prepaid']} fen, must be {must}"
+                )
         return faults
 
 
 @contextmanager
-def stage(folder: Path, url: str, *, seed: int = 1, mode: str = "auto", days: int = DAYS) -> Iterator[Stage]:
-    """Simulated meters, files, a database with the customers' deposits; the daemon is not started yet."""
+def stage(
+    folder: Path, url: str, *, seed: int = 1, mode: str = "auto", days: int = DAYS
+) -> Iterator[Stage]:
+    """Simulated meters, files, a database with the customers' deposits; the daemon is not started
+    yet."""
     with ExitStack() as opened:
         folder.mkdir(parents=True, exist_ok=True)
         scenario = folder / "scenario.toml"
         scenario.write_text(SCENARIO.format(zone=ZONE, seed=seed, folder=folder))
-        simulators = subprocess.Popen([METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE)
+        simulators = subprocess.Popen(
+            [METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
+        )
         opened.callback(_end, simulators)
         assert simulators.stdout is not None
         opened.enter_context(simulators.stdout)
         ready = json.loads(simulators.stdout.readline())
-        bench = opened.enter_context(RemoteBench(ready["control"]["host"], ready["control"]["port"]))
+        bench = opened.enter_context(
+            RemoteBench(ready["control"]["host"], ready["control"]["port"])
+        )
         port = _free_port()
         _write_site(folder, url, ready["lines"], port, mode, days)
         staged = Stage(folder, url, bench, port, mode, days)
@@ -219,23 +243,41 @@ async def _take_deposits(staged: Stage) -> None:
         for address in ADDRESSES:
             fen = int(Decimal(POOR_DEPOSIT_YUAN if address == POOR else DEPOSIT_YUAN) * 100)
             account = f"C{int(address)}"
-            await top_up(connection, account, fen, channel="test", reference=account, now=datetime.now(UTC))
+            await top_up(
+                connection, account, fen, channel="test", reference=account, now=datetime.now(UTC)
+            )
 
 
-def _write_site(folder: Path, url: str, places: dict[str, Any], port: int, mode: str, days: int) -> None:
+def _write_site(
+    folder: Path, url: str, places: dict[str, Any], port: int, mode: str, days: int
+) -> None:
     lines = ""
     for name, where in places.items():
         tcp = where["kind"] == "tcp"
-        place = f'tcp = "{where["host"]}:{where["port"]}"' if tcp else f'serial = "{where["device"]}"'
+        place = (
+            f'tcp = "{where["host"]}:{where["port"]}"' if tcp else f'serial = "{where["device"]}"'
+        )
         lines += f'[[line]]\nname = "{name}"\n{place}\nreply_timeout_s = 0.3\nretries = 2\n\n'
     (folder / "password").write_text("000000\n")
     (folder / "database-url").write_text(url)
-    (folder / "meterd.toml").write_text(SITE.format(zone=ZONE, days=days, lines=lines, port=port, mode=mode))
+    (folder / "meterd.toml").write_text(
+        SITE.format(zone=ZONE, days=days, lines=lines, port=port, mode=mode)
+    )
     opens = due_day(datetime.now(ZoneInfo(ZONE))) - timedelta(days=days - 1)
-    (folder / "tariffs.toml").write_text(f'[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "{PRICE}"\n')
+    (folder / "tariffs.toml").write_text(
+        f'[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "{PRICE}"\n'
+    )
     rows = [(line, address) for line, addresses in METERS.items() for address in addresses]
-    _table(folder / "meters.csv", "address,line,point,installed_on", [f"{a},{n},P{int(a)},{opens}" for n, a in rows])
-    _table(folder / "points.csv", "point,account,reconnect", [f"P{int(a)},C{int(a)},close" for _, a in rows])
+    _table(
+        folder / "meters.csv",
+        "address,line,point,installed_on",
+        [f"{a},{n},P{int(a)},{opens}" for n, a in rows],
+    )
+    _table(
+        folder / "points.csv",
+        "point,account,reconnect",
+        [f"P{int(a)},C{int(a)},close" for _, a in rows],
+    )
     accounts = [f"C{int(a)},home,{opens},A-{int(a)}" for _, a in rows]
     _table(folder / "accounts.csv", "account,tariff,open_from,agreement", accounts)
 

@@ -44,7 +44,9 @@ def test_sigterm_in_the_middle_of_collection_ends_it_cleanly(staged: Stage) -> N
 def test_in_shadow_mode_no_control_frame_leaves_the_process(shadow: Stage) -> None:
     shadow.start_daemon()
     shadow.until("every slot is filled", lambda: shadow.slots_missing() == 0)
-    shadow.until("the guard has spoken about the poor customer", lambda: "would_trip=true" in shadow.log())
+    shadow.until(
+        "the guard has spoken about the poor customer", lambda: "would_trip=true" in shadow.log()
+    )
     assert shadow.stop_daemon() == 0
     assert shadow.control_frames() == []
     assert shadow.supply_of(POOR) == "energised"
@@ -68,7 +70,9 @@ def test_a_second_daemon_does_not_act_on_the_same_database(staged: Stage) -> Non
     staged.until("it is ready", lambda: staged.health()["status"] == "ok")
     second = staged.folder / "second.toml"
     second.write_text(staged.site.read_text().replace(f":{staged.http_port}", ":0"))
-    done = subprocess.run([METERD, "run", "-c", str(second)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [METERD, "run", "-c", str(second)], capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 1
     assert "another meterd acts on this database" in done.stderr
     assert staged.health()["status"] == "ok"
@@ -78,7 +82,9 @@ def test_a_cut_line_shows_and_is_collected_again_after_it_is_mended(staged: Stag
     staged.bench.cut("gate-1")
     staged.start_daemon()
     staged.until("the line is seen down", lambda: staged.health()["down"] == ["gate-1"])
-    staged.until("the other line is complete", lambda: staged.health()["lines"]["bus-1"]["wanted"] == 0)
+    staged.until(
+        "the other line is complete", lambda: staged.health()["lines"]["bus-1"]["wanted"] == 0
+    )
     assert staged.health()["status"] == "degraded"
     listed = staged.meterd("gaps", "--json", code=1).splitlines()
     assert {json.loads(row)["line"] for row in listed} == {"gate-1"}
@@ -107,15 +113,24 @@ def test_commands_show_the_customer_who_was_cut_and_restored(staged: Stage) -> N
     staged.until("the supply is restored", lambda: staged.supply_of(POOR) == "energised")
     assert not staged.bench.relay_is_open(POOR)
     history = [
-        json.loads(row) for row in staged.meterd("supply", "show", "--point", f"P{int(POOR)}", "--json").splitlines()
+        json.loads(row)
+        for row in staged.meterd(
+            "supply", "show", "--point", f"P{int(POOR)}", "--json"
+        ).splitlines()
     ]
-    assert [row["state"] for row in history if row.get("action") == "close" and "at" in row][-1] == "verified"
+    assert [row["state"] for row in history if row.get("action") == "close" and "at" in row][
+        -1
+    ] == "verified"
 
 
-def test_metrics_and_health_answer_and_the_port_is_claimed_before_anything_is_opened(staged: Stage) -> None:
+def test_metrics_and_health_answer_and_the_port_is_claimed_before_anything_is_opened(
+    staged: Stage,
+) -> None:
     staged.start_daemon()
     staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
-    with urllib.request.urlopen(f"http://127.0.0.1:{staged.http_port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{staged.http_port}/metrics", timeout=5
+    ) as answer:
         text = answer.read().decode()
     assert 'meterd_line_up{line="gate-1"} 1.0' in text
     assert 'meterd_replies_total{line="bus-1",outcome="ok"}' in text
@@ -126,7 +141,11 @@ def test_metrics_and_health_answer_and_the_port_is_claimed_before_anything_is_op
         port = taken.getsockname()[1]
         clash.write_text(staged.site.read_text().replace(f":{staged.http_port}", f":{port}"))
         done = subprocess.run(
-            [METERD, "run", "-c", str(clash)], capture_output=True, text=True, timeout=30, check=False
+            [METERD, "run", "-c", str(clash)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
     assert done.returncode == 1
     assert "cannot be opened" in done.stderr
@@ -135,9 +154,13 @@ def test_metrics_and_health_answer_and_the_port_is_claimed_before_anything_is_op
 def test_a_wrong_configuration_ends_it_with_78_and_every_mistake(staged: Stage) -> None:
     broken = staged.folder / "broken.toml"
     broken.write_text(
-        staged.site.read_text().replace("retries", "retrys").replace("backfill_days = ", "backfill_days = 9")
+        staged.site.read_text()
+        .replace("retries", "retrys")
+        .replace("backfill_days = ", "backfill_days = 9")
     )
-    done = subprocess.run([METERD, "run", "-c", str(broken)], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [METERD, "run", "-c", str(broken)], capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 78
     assert "line.gate-1.retrys: unknown key (did you mean retries?)" in done.stderr
     assert "collection.backfill_days" in done.stderr
@@ -146,14 +169,20 @@ def test_a_wrong_configuration_ends_it_with_78_and_every_mistake(staged: Stage) 
 
 
 def test_the_wire_trace_can_be_switched_on_for_one_line(staged: Stage) -> None:
-    staged.site.write_text(staged.site.read_text() + '\n[log]\nformat = "json"\ntrace_lines = ["bus-1"]\n')
+    staged.site.write_text(
+        staged.site.read_text() + '\n[log]\nformat = "json"\ntrace_lines = ["bus-1"]\n'
+    )
     staged.start_daemon()
     staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
     assert staged.stop_daemon() == 0
-    traced = [event for event in map(json.loads, staged.log().splitlines()) if event["logger"] == "wire"]
+    traced = [
+        event for event in map(json.loads, staged.log().splitlines()) if event["logger"] == "wire"
+    ]
     assert {event["line"] for event in traced} == {"bus-1"}
     assert {event["direction"] for event in traced} == {"tx", "rx"}
-    assert any(event["bytes"].startswith("FE FE FE FE 68 01 20 00 00 00 00 68 11 04") for event in traced)
+    assert any(
+        event["bytes"].startswith("FE FE FE FE 68 01 20 00 00 00 00 68 11 04") for event in traced
+    )
 
 
 def test_the_password_of_a_control_frame_is_not_traced(staged: Stage) -> None:
@@ -185,7 +214,11 @@ def test_a_stopped_database_is_told_in_plain_words(staged: Stage) -> None:
     (staged.folder / "database-url").write_text("postgresql://nobody@127.0.0.1:1/nothing")
     for command in (["run"], ["gaps"], ["account", "show", "C1001"]):
         done = subprocess.run(
-            [METERD, *command, "-c", str(staged.site)], capture_output=True, text=True, timeout=30, check=False
+            [METERD, *command, "-c", str(staged.site)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
         assert done.returncode == 1
         assert "the database cannot be reached" in done.stderr
@@ -193,7 +226,10 @@ def test_a_stopped_database_is_told_in_plain_words(staged: Stage) -> None:
 
 
 def test_with_the_embedded_database_a_killed_daemon_goes_on_where_it_was(database_url: str) -> None:
-    with TemporaryDirectory(prefix="meterd-") as folder, stage(Path(folder), database_url) as staged:
+    with (
+        TemporaryDirectory(prefix="meterd-") as folder,
+        stage(Path(folder), database_url) as staged,
+    ):
         text = staged.site.read_text()
         staged.site.write_text(text.replace('url = { file = "database-url" }', ""))
         staged.url = f"postgresql://postgres@/postgres?host={folder}/data/postgresql"
@@ -217,7 +253,9 @@ def test_a_line_that_is_cut_while_nothing_is_to_do_is_noticed(staged: Stage) -> 
     staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
     staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
     staged.bench.cut("gate-1")
-    staged.until("the line is seen down", lambda: staged.health()["down"] == ["gate-1"], patience_s=10)
+    staged.until(
+        "the line is seen down", lambda: staged.health()["down"] == ["gate-1"], patience_s=10
+    )
 
 
 def test_sigterm_while_it_waits_for_another_process_to_migrate(staged: Stage) -> None:
@@ -229,29 +267,39 @@ def test_sigterm_while_it_waits_for_another_process_to_migrate(staged: Stage) ->
         assert staged.stop_daemon(within_s=5) == 0
 
 
-def test_a_customer_who_was_cut_is_restored_over_the_line_that_the_meter_is_on_now(staged: Stage) -> None:
+def test_a_customer_who_was_cut_is_restored_over_the_line_that_the_meter_is_on_now(
+    staged: Stage,
+) -> None:
     staged.start_daemon()
     staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
     staged.bench.cut("gate-1")
     staged.meterd("topup", f"C{int(POOR)}", "500", "--key", "k")
     assert staged.stop_daemon() == 0
     for file in ("meterd.toml", "meters.csv"):
-        (staged.folder / file).write_text((staged.folder / file).read_text().replace("gate-1", "hall-1"))
+        (staged.folder / file).write_text(
+            (staged.folder / file).read_text().replace("gate-1", "hall-1")
+        )
     staged.bench.mend("gate-1")
     staged.start_daemon()
     staged.until("the supply is restored", lambda: staged.supply_of(POOR) == "energised")
     assert not staged.bench.relay_is_open(POOR)
 
 
-def test_a_command_for_a_meter_that_left_the_archive_does_not_stop_its_neighbours(staged: Stage) -> None:
+def test_a_command_for_a_meter_that_left_the_archive_does_not_stop_its_neighbours(
+    staged: Stage,
+) -> None:
     staged.start_daemon()
     staged.until("the poor customer is cut", lambda: staged.supply_of(POOR) == "disconnected")
     assert staged.stop_daemon() == 0
     staged.meterd("topup", f"C{int(POOR)}", "500", "--key", "k")
     meters = staged.folder / "meters.csv"
-    meters.write_text("".join(row for row in meters.read_text().splitlines(keepends=True) if POOR not in row))
+    meters.write_text(
+        "".join(row for row in meters.read_text().splitlines(keepends=True) if POOR not in row)
+    )
     staged.start_daemon()
-    staged.until("a person is told", lambda: "command for a meter that is not in the archive" in staged.log())
+    staged.until(
+        "a person is told", lambda: "command for a meter that is not in the archive" in staged.log()
+    )
     staged.until("it goes on", lambda: staged.health()["status"] == "ok")
     assert "task died" not in staged.log()
     assert staged.stop_daemon() == 0
@@ -261,13 +309,17 @@ def test_a_command_for_a_meter_that_left_the_archive_does_not_stop_its_neighbour
 def test_the_embedded_database_of_another_user_is_not_touched(staged: Stage) -> None:
     staged.site.write_text(staged.site.read_text().replace('url = { file = "database-url" }', ""))
     cluster = staged.folder / "data/postgresql"
-    done = subprocess.run([METERD, "gaps", "-c", str(staged.site)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [METERD, "gaps", "-c", str(staged.site)], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, cluster.exists()) == (1, False)
     cluster.mkdir(parents=True)
     (cluster / "PG_VERSION").write_text("18")
     os.chown(cluster, pwd.getpwnam("nobody").pw_uid, -1)
     for command in ("gaps", "run"):
-        done = subprocess.run([METERD, command, "-c", str(staged.site)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [METERD, command, "-c", str(staged.site)], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 1
         assert "is run by user nobody; run this as that user" in done.stderr
     assert cluster.stat().st_uid == pwd.getpwnam("nobody").pw_uid

@@ -30,8 +30,8 @@ OWN, DTU, PLUG, TERMINAL = "000000001001", "000000002001", "000000003001", "0000
 DAYS = 3
 ZONE = "Test/Midnight"
 MIDNIGHT_S_AGO = 35
-"""Devices without memory are read until a minute after local midnight, and others from then on: so the site lies where
-it is this late."""
+"""Devices without memory are read until a minute after local midnight, and others from then on: so
+the site lies where it is this late."""
 
 SCENARIO = """
 zone = "{zone}"
@@ -125,11 +125,19 @@ def staged(tmp_path: Path, database_url: str, broker: tuple[Mosquitto, int]) -> 
     mosquitto, tls_port = broker
     today = make_zone(tmp_path, int(time.time()) - MIDNIGHT_S_AGO)
     http_port = free_port()
-    places = {"zone": ZONE, "port": mosquitto.port, "tls_port": tls_port, "days": DAYS, "http_port": http_port}
+    places = {
+        "zone": ZONE,
+        "port": mosquitto.port,
+        "tls_port": tls_port,
+        "days": DAYS,
+        "http_port": http_port,
+    }
     (tmp_path / "scenario.toml").write_text(SCENARIO.format(**places))
     (tmp_path / "meterd.toml").write_text(SITE.format(**places))
     (tmp_path / "database-url").write_text(database_url)
-    (tmp_path / "tariffs.toml").write_text('[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n')
+    (tmp_path / "tariffs.toml").write_text(
+        '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n'
+    )
     (tmp_path / "meters.csv").write_text(METERS.format(installed=today - timedelta(days=DAYS)))
     (tmp_path / "points.csv").write_text("point\nP1\nP2\nP3\nP4\n")
     (tmp_path / "accounts.csv").write_text("account,tariff,open_from,agreement\n")
@@ -143,7 +151,9 @@ def staged(tmp_path: Path, database_url: str, broker: tuple[Mosquitto, int]) -> 
         opened.callback(simulators.kill)
         assert simulators.stdout is not None
         ready = json.loads(opened.enter_context(simulators.stdout).readline())
-        bench = opened.enter_context(RemoteBench(ready["control"]["host"], ready["control"]["port"]))
+        bench = opened.enter_context(
+            RemoteBench(ready["control"]["host"], ready["control"]["port"])
+        )
         stage = Stage(tmp_path, database_url, bench, http_port, "shadow", today=today)
         try:
             yield stage
@@ -180,7 +190,10 @@ def test_readings_come_through_tls_a_dtu_shelly_and_a_state_grid_terminal(
     terminal = mosquitto.subscriber("-t", "meterd/get/request/database/realtime")
     try:
         staged.start_daemon(PYTHONTZPATH=str(staged.folder))
-        staged.until("the terminal is asked", lambda: "meterd/get/request/database/realtime', " in mosquitto.log())
+        staged.until(
+            "the terminal is asked",
+            lambda: "meterd/get/request/database/realtime', " in mosquitto.log(),
+        )
         assert terminal.stdout is not None
         with terminal.stdout as asked:
             question = json.loads(asked.readline())
@@ -188,16 +201,27 @@ def test_readings_come_through_tls_a_dtu_shelly_and_a_state_grid_terminal(
         terminal.kill()
         terminal.wait()
     assert question["body"] == [{"dev": "Meter_1", "totalcall": "0", "body": ["SupWh"]}]
-    item = {"name": "SupWh", "val": "1234.56", "quality": "0", "timestamp": datetime.now(UTC).isoformat()}
+    item = {
+        "name": "SupWh",
+        "val": "1234.56",
+        "quality": "0",
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
     answer = {"token": question["token"], "body": [{"dev": "Meter_1", "body": [item]}]}
     mosquitto.publish("database/get/response/meterd/realtime", json.dumps(answer))
 
-    staged.until("the terminal's register", lambda: totals(staged, TERMINAL) == {staged.today: Decimal("1234.56")})
+    staged.until(
+        "the terminal's register",
+        lambda: totals(staged, TERMINAL) == {staged.today: Decimal("1234.56")},
+    )
     staged.until("the plug's register", lambda: staged.today in totals(staged, PLUG))
     truth = staged.bench.truth()
     days = [staged.today - timedelta(days=back) for back in range(1, DAYS)]
     frozen = {address: {day: truth[address][day] for day in days} for address in (OWN, DTU)}
-    staged.until("the freezes", lambda: all(frozen[it].items() <= totals(staged, it).items() for it in frozen))
+    staged.until(
+        "the freezes",
+        lambda: all(frozen[it].items() <= totals(staged, it).items() for it in frozen),
+    )
     assert abs(totals(staged, PLUG)[staged.today] - truth[PLUG][staged.today]) <= Decimal("0.1")
     assert "u'client'" in mosquitto.log()
     assert staged.stop_daemon() == 0

@@ -71,7 +71,9 @@ def connections(staged: Stage, line: str) -> set[str]:
 
 
 def metric(staged: Stage, name: str, **labels: str) -> float | None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{staged.http_port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{staged.http_port}/metrics", timeout=5
+    ) as answer:
         families = text_string_to_metric_families(answer.read().decode())
     samples = [it for family in families for it in family.samples if it.name == name]
     found = [it.value for it in samples if labels.items() <= it.labels.items()]
@@ -82,7 +84,8 @@ def replies(staged: Stage, line: str) -> float:
     return metric(staged, "meterd_replies_total", line=line) or 0.0
 
 
-# --- reload -----------------------------------------------------------------------------------------------------------
+# --- reload
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_reload_keeps_the_wires_of_lines_that_did_not_change(staged: Stage) -> None:
@@ -106,7 +109,9 @@ def test_sighup_reloads(staged: Stage) -> None:
     edit(staged, "meterd.toml", "retries = 2", "retries = 1")
     assert staged.daemon is not None
     staged.daemon.send_signal(signal.SIGHUP)
-    staged.until("it reloaded", lambda: "event=reloaded added=0 removed=0 changed=1" in staged.log())
+    staged.until(
+        "it reloaded", lambda: "event=reloaded added=0 removed=0 changed=1" in staged.log()
+    )
     staged.until("the line is built anew", lambda: len(connections(staged, "gate-1") - before) == 1)
 
 
@@ -115,7 +120,9 @@ def test_a_bad_file_changes_nothing_and_every_mistake_is_told(staged: Stage) -> 
     edit(staged, "meterd.toml", "retries = 2", "retrys = 1")
     edit(staged, "meters.csv", GATE[0], "12")
     for command in ("plan", "reload"):
-        done = subprocess.run([METERD, command, "-c", str(staged.site)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [METERD, command, "-c", str(staged.site)], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 78
         assert "line.gate-1.retrys: unknown key (did you mean retries?)" in done.stderr
         assert "meters.csv:2: address" in done.stderr
@@ -129,13 +136,17 @@ def test_a_bad_file_changes_nothing_and_every_mistake_is_told(staged: Stage) -> 
 
 def test_an_archive_that_contradicts_what_is_billed_changes_nothing(staged: Stage) -> None:
     before = connections(staged, "gate-1")
-    staged.until("use is billed", lambda: bool(staged.ask("SELECT FROM link WHERE state = 'billed'")))
+    staged.until(
+        "use is billed", lambda: bool(staged.ask("SELECT FROM link WHERE state = 'billed'"))
+    )
     edit(staged, "points.csv", "point,account,reconnect\n", "point,account,reconnect,ratio\n")
     text = staged.folder.joinpath("points.csv").read_text()
     rows = [row if row.startswith("point,") else f"{row},2" for row in text.splitlines()]
     staged.folder.joinpath("points.csv").write_text("\n".join(rows) + "\n")
     for command in ("plan", "reload"):
-        done = subprocess.run([METERD, command, "-c", str(staged.site)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [METERD, command, "-c", str(staged.site)], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 1
         assert "configured now: ratio 2" in done.stderr
     assert connections(staged, "gate-1") == before
@@ -152,7 +163,11 @@ def test_a_plan_tells_what_a_reload_then_does(staged: Stage) -> None:
         ("meterd.toml", 'window_end = "24:00"', 'window_end = "23:00"'),
         ("meterd.toml", "reconnect_s = 1", "reconnect_s = 2"),
         ("meters.csv", f"{METERS['bus-1'][1]},bus-1", f"{METERS['bus-1'][1]},spare"),
-        ("tariffs.toml", "[[tariff", '[[tariff.shop.version]]\neffective_from = 2020-01-01\nprice = "1"\n\n[[tariff'),
+        (
+            "tariffs.toml",
+            "[[tariff",
+            '[[tariff.shop.version]]\neffective_from = 2020-01-01\nprice = "1"\n\n[[tariff',
+        ),
         ("meterd.toml", f'serial = "{bus}"', f'serial = "{bus}"\nenabled = false'),
         ("meterd.toml", "enabled = false", "enabled = true"),
     ]
@@ -168,7 +183,12 @@ def test_a_plan_tells_what_a_reload_then_does(staged: Stage) -> None:
         waiting += [key for key in done["needs_restart"] if key not in waiting]
         (again,) = told(staged, "plan", code=1 if waiting else 0)
         assert again["needs_restart"] == waiting
-        assert (again["added"], again["removed"], again["changed"], again["archive"]) == ([], [], {}, {}), new
+        assert (again["added"], again["removed"], again["changed"], again["archive"]) == (
+            [],
+            [],
+            {},
+            {},
+        ), new
     assert waiting == ["control.window_end"]
     assert lines == {"gate-1", "bus-1", "spare"}
 
@@ -193,13 +213,17 @@ def test_a_command_survives_that_its_line_is_built_anew(staged: Stage) -> None:
     assert not staged.bench.relay_is_open(POOR)
 
 
-# --- on demand --------------------------------------------------------------------------------------------------------
+# --- on demand
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_each_meter_has_its_result_and_the_dead_one_its_reason(staged: Stage) -> None:
     add_dead_meter(staged)
     staged.meterd("reload")
-    results = {it["meter"]: it for it in told(staged, "collect", GATE[0], "P2001", DEAD, "--what", "clock", code=1)}
+    results = {
+        it["meter"]: it
+        for it in told(staged, "collect", GATE[0], "P2001", DEAD, "--what", "clock", code=1)
+    }
     assert {meter: it["outcome"] for meter, it in results.items()} == {
         GATE[0]: "ok",
         METERS["bus-1"][0]: "ok",
@@ -208,7 +232,9 @@ def test_each_meter_has_its_result_and_the_dead_one_its_reason(staged: Stage) ->
     assert DEAD in results[DEAD]["reason"]
     table = staged.meterd("collect", "--line", "gate-1", "--what", "registers")
     assert len([row for row in table.splitlines() if "\tok\t" in row and "kWh" in row]) == len(GATE)
-    assert staged.meterd("collect", "--failed") == "meter\tpoint\tline\tday\tresult\tvalue\treason\n"
+    assert (
+        staged.meterd("collect", "--failed") == "meter\tpoint\tline\tday\tresult\tvalue\treason\n"
+    )
 
 
 def test_the_same_read_again_does_not_reach_the_wire(staged: Stage) -> None:
@@ -228,7 +254,17 @@ def test_ctrl_c_takes_back_what_was_asked(staged: Stage) -> None:
     staged.meterd("reload")
     staged.until("the line is up", lambda: staged.health()["lines"]["gate-1"]["up"])
     staged.bench.cut("gate-1", "silence")
-    arguments = [METERD, "collect", "--line", "gate-1", "--what", "clock", "--json", "-c", str(staged.site)]
+    arguments = [
+        METERD,
+        "collect",
+        "--line",
+        "gate-1",
+        "--what",
+        "clock",
+        "--json",
+        "-c",
+        str(staged.site),
+    ]
     asking = subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
     )
@@ -238,14 +274,18 @@ def test_ctrl_c_takes_back_what_was_asked(staged: Stage) -> None:
     _, errors = asking.communicate(timeout=10)
     assert asking.returncode == 1
     assert "Traceback" not in errors
-    # A silent meter costs 4.5 s: there is time for the one that is under way and for this one, not for three more.
+    # A silent meter costs 4.5 s: there is time for the one that is under way and for this one, not
+    # for three more.
     (result,) = told(staged, "collect", GATE[-1], "--what", "relay", "--within", "12", code=1)
     assert result["outcome"] == "silent"
 
 
 def test_a_meter_that_is_not_there_and_a_wrong_use_are_told(staged: Stage) -> None:
     done = subprocess.run(
-        [METERD, "collect", "P12345", "-c", str(staged.site)], capture_output=True, text=True, check=False
+        [METERD, "collect", "P12345", "-c", str(staged.site)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, "P12345" in done.stderr) == (1, True)
     staged.meterd("collect", code=2)
@@ -257,7 +297,8 @@ def test_a_meter_that_is_not_there_and_a_wrong_use_are_told(staged: Stage) -> No
     assert staged.meterd("terminals", "--json") == ""
 
 
-# --- trace ------------------------------------------------------------------------------------------------------------
+# --- trace
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_trace_shows_frames_in_words_and_no_password(staged: Stage) -> None:
@@ -277,19 +318,34 @@ def test_a_trace_shows_frames_in_words_and_no_password(staged: Stage) -> None:
     tracing.communicate(timeout=10)
     assert tracing.returncode == 0
     frames = [frame for piece in pieces for frame in piece["frames"]]
-    assert any(frame.get("function") == "read" and frame["direction"] == "response" for frame in frames)
+    assert any(
+        frame.get("function") == "read" and frame["direction"] == "response" for frame in frames
+    )
     assert any(frame.get("address") == POOR for frame in frames)
-    assert all(frame.get("function") != "control" for frame in frames if frame.get("direction") == "request")
+    assert all(
+        frame.get("function") != "control"
+        for frame in frames
+        if frame.get("direction") == "request"
+    )
 
 
-# --- without a daemon -------------------------------------------------------------------------------------------------
+# --- without a daemon
+# -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [["collect", GATE[0]], ["trace", "gate-1"], ["reload"], ["plan"]])
-def test_without_a_daemon_a_command_says_so(database_url: str, tmp_path: Path, command: list[str]) -> None:
+@pytest.mark.parametrize(
+    "command", [["collect", GATE[0]], ["trace", "gate-1"], ["reload"], ["plan"]]
+)
+def test_without_a_daemon_a_command_says_so(
+    database_url: str, tmp_path: Path, command: list[str]
+) -> None:
     with stage(tmp_path, database_url) as staged:
         done = subprocess.run(
-            [METERD, *command, "-c", str(staged.site)], capture_output=True, text=True, check=False, timeout=30
+            [METERD, *command, "-c", str(staged.site)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
         )
         assert done.returncode == 69
         assert "no daemon answers" in done.stderr

@@ -1,5 +1,6 @@
-"""Killing the daemon at random moments and starting it again loses no reading, doubles no posting, sends no trip that
-the guard did not allow. Twenty seeded runs over a whole story: back-fill, bills, a cut customer, payment, restored."""
+"""Killing the daemon at random moments and starting it again loses no reading, doubles no posting,
+sends no trip that the guard did not allow. Twenty seeded runs over a whole story: back-fill, bills,
+a cut customer, payment, restored."""
 
 from __future__ import annotations
 
@@ -82,7 +83,12 @@ def tell(staged: Stage, chance: random.Random) -> Story:
             assert was_open, "shown as disconnected while the relay is closed"
             for _ in range(2):
                 staged.meterd("topup", POOR_ACCOUNT, TOP_UP_YUAN, "--key", "story")
-        if was_open and not kills_left and staged.supply_of(POOR) == "energised" and not staged.slots_missing():
+        if (
+            was_open
+            and not kills_left
+            and staged.supply_of(POOR) == "energised"
+            and not staged.slots_missing()
+        ):
             break
         time.sleep(0.05)
     staged.until("the last one is ready", lambda: staged.health()["status"] == "ok")
@@ -95,7 +101,9 @@ def tell(staged: Stage, chance: random.Random) -> Story:
         slots_missing=staged.slots_missing(),
         balance_faults=staged.balance_faults({POOR_ACCOUNT: TOP_UP_YUAN}),
         ledger_faults=ledger_faults(staged),
-        top_ups=staged.ask("SELECT count(*) FROM ledger_transaction WHERE key = 'pay:counter:story'")[0][0],
+        top_ups=staged.ask(
+            "SELECT count(*) FROM ledger_transaction WHERE key = 'pay:counter:story'"
+        )[0][0],
         trips_at_meters=Counter(
             event["address"]
             for event in staged.bench.events()
@@ -126,7 +134,9 @@ def story(stories: list[Future[Story]], request: pytest.FixtureRequest) -> Story
 
 @pytest.mark.acceptance
 @pytest.mark.timeout(600)
-def test_killing_the_daemon_loses_nothing_doubles_nothing_and_cuts_nobody_unguarded(story: Story) -> None:
+def test_killing_the_daemon_loses_nothing_doubles_nothing_and_cuts_nobody_unguarded(
+    story: Story,
+) -> None:
     assert story.slots_missing == 0
     assert story.balance_faults == []
     assert story.ledger_faults == 0
@@ -159,5 +169,8 @@ READ: dict[str, Callable[[Any], Any]] = {
 
 def _rebuild(kind: type[Any], values: dict[str, Any]) -> Any:
     return kind(
-        **{item.name: READ.get(str(item.type), lambda value: value)(values[item.name]) for item in fields(kind)}
+        **{
+            item.name: READ.get(str(item.type), lambda value: value)(values[item.name])
+            for item in fields(kind)
+        }
     )

@@ -89,11 +89,16 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
 
 @pytest.fixture
 def staged(database_url: str, tmp_path: Path, environment: dict[str, str]) -> Iterator[Stage]:
-    """A daemon, and terminals that call it: those that it knows and one more. What it knows is read."""
+    """A daemon, and terminals that call it: those that it knows and one more. What it knows is
+    read."""
     folder, port, http_port = tmp_path, _free_port(), _free_port()
     scenario = f'zone = "{ZONE}"\n' + "".join(
         DIALLING.format(
-            name=name, port=port, terminal=terminal_of(name), first=int(meters_of(name)[0]), count=METERS_EACH
+            name=name,
+            port=port,
+            terminal=terminal_of(name),
+            first=int(meters_of(name)[0]),
+            count=METERS_EACH,
         )
         for name in (*KNOWN, UNKNOWN)
     )
@@ -101,9 +106,17 @@ def staged(database_url: str, tmp_path: Path, environment: dict[str, str]) -> It
     (folder / "database-url").write_text(database_url)
     (folder / "password").write_text("000000")
     lines = LISTENER.format(port=port)
-    (folder / "meterd.toml").write_text(SITE.format(zone=ZONE, days=DAYS, lines=lines, port=http_port, mode="shadow"))
-    (folder / "tariffs.toml").write_text('[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n')
-    heads = {"meters": "address,line,point,installed_on", "points": "point", "accounts": "account,tariff"}
+    (folder / "meterd.toml").write_text(
+        SITE.format(zone=ZONE, days=DAYS, lines=lines, port=http_port, mode="shadow")
+    )
+    (folder / "tariffs.toml").write_text(
+        '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n'
+    )
+    heads = {
+        "meters": "address,line,point,installed_on",
+        "points": "point",
+        "accounts": "account,tariff",
+    }
     for name, head in {**heads, "terminals": "line,terminal"}.items():
         (folder / f"{name}.csv").write_text(f"{head}\n")
     with ExitStack() as opened:
@@ -119,7 +132,10 @@ def staged(database_url: str, tmp_path: Path, environment: dict[str, str]) -> It
         for line in KNOWN:
             list_line(folder, line, opening(staged))
         staged.start_daemon(**environment)
-        staged.until("all that is known is read", lambda: published(staged) == DAYS * METERS_EACH * len(KNOWN))
+        staged.until(
+            "all that is known is read",
+            lambda: published(staged) == DAYS * METERS_EACH * len(KNOWN),
+        )
         staged.until("the unknown one called", lambda: UNKNOWN in states(staged))
         yield staged
 
@@ -163,12 +179,17 @@ def reloaded(staged: Stage) -> dict[str, Any]:
 @on_both_loops
 def test_what_the_meters_behind_terminals_froze_is_stored(staged: Stage) -> None:
     truth = staged.bench.truth()
-    rows = staged.ask("SELECT m.address, s.day, s.total FROM slot s JOIN meter m ON m.id = s.meter_id")
+    rows = staged.ask(
+        "SELECT m.address, s.day, s.total FROM slot s JOIN meter m ON m.id = s.meter_id"
+    )
     assert len(rows) == DAYS * METERS_EACH * len(KNOWN)
     assert [row for row in rows if truth[row[0]][row[1]] * 100 != row[2]] == []
     assert states(staged) == {**dict.fromkeys(KNOWN, "connected"), UNKNOWN: "unknown"}
     health = staged.health()
-    assert (health["status"], health["listeners"]) == ("ok", {"gprs": {"terminals": 3, "connected": 3}})
+    assert (health["status"], health["listeners"]) == (
+        "ok",
+        {"gprs": {"terminals": 3, "connected": 3}},
+    )
     assert staged.stop_daemon() == 0
     assert "Traceback" not in staged.log()
 
@@ -186,11 +207,16 @@ def test_an_unknown_terminal_becomes_a_line_without_another_call(staged: Stage) 
 
 
 @on_both_loops
-def test_a_terminal_that_was_away_is_asked_again_and_the_daemon_was_well_meanwhile(staged: Stage) -> None:
+def test_a_terminal_that_was_away_is_asked_again_and_the_daemon_was_well_meanwhile(
+    staged: Stage,
+) -> None:
     staged.bench.cut("dtu-1")
     staged.until("it is missed", lambda: states(staged)["dtu-1"] == "away")
     health = staged.health()
-    assert (health["status"], health["listeners"]) == ("ok", {"gprs": {"terminals": 3, "connected": 2}})
+    assert (health["status"], health["listeners"]) == (
+        "ok",
+        {"gprs": {"terminals": 3, "connected": 2}},
+    )
     asked = staged.meterd("collect", meters_of("dtu-1")[0], "--what", "clock", "--json", code=1)
     assert json.loads(asked)["outcome"] == "line_down"
     staged.bench.mend("dtu-1")
@@ -208,9 +234,16 @@ def test_without_any_terminal_the_listener_is_down(staged: Stage) -> None:
 
 def test_a_reload_touches_only_the_terminals_that_changed(staged: Stage) -> None:
     before = connections(staged)
-    edit(staged, "reply_timeout_s = 0.5", "reply_timeout_s = 0.5\nsilent_s = 60\nmost_per_address = 5")
+    edit(
+        staged,
+        "reply_timeout_s = 0.5",
+        "reply_timeout_s = 0.5\nsilent_s = 60\nmost_per_address = 5",
+    )
     done = reloaded(staged)
-    assert (done["settings"], done["unchanged"]) == (["listener.gprs.silent_s", "listener.gprs.most_per_address"], 3)
+    assert (done["settings"], done["unchanged"]) == (
+        ["listener.gprs.silent_s", "listener.gprs.most_per_address"],
+        3,
+    )
     assert connections(staged) == before
     terminals = staged.folder / "terminals.csv"
     terminals.write_text(terminals.read_text().replace("dtu-2,", "dtu-7,"))
@@ -229,11 +262,24 @@ def test_a_port_that_is_taken_is_told(staged: Stage) -> None:
     port = staged.bench.state()["lines"]["dtu-1"]["place"]
     other = staged.folder / "other"
     other.mkdir()
-    for file in (*staged.folder.glob("*.csv"), *staged.folder.glob("*.toml"), staged.folder / "password"):
+    for file in (
+        *staged.folder.glob("*.csv"),
+        *staged.folder.glob("*.toml"),
+        staged.folder / "password",
+    ):
         (other / file.name).write_text(file.read_text())
     text = staged.site.read_text().replace('[database]\nurl = { file = "database-url" }\n', "")
-    (other / "meterd.toml").write_text(text.replace(f'"127.0.0.1:{staged.http_port}"', f'"127.0.0.1:{_free_port()}"'))
-    done = subprocess.run(
-        [METERD, "run", "-c", str(other / "meterd.toml")], capture_output=True, text=True, check=False, timeout=60
+    (other / "meterd.toml").write_text(
+        text.replace(f'"127.0.0.1:{staged.http_port}"', f'"127.0.0.1:{_free_port()}"')
     )
-    assert (done.returncode, f"listener gprs: cannot listen on {port}: " in done.stderr) == (1, True)
+    done = subprocess.run(
+        [METERD, "run", "-c", str(other / "meterd.toml")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, f"listener gprs: cannot listen on {port}: " in done.stderr) == (
+        1,
+        True,
+    )

@@ -1,8 +1,8 @@
 """Encode and decode of DL/T 645-2007 against the PyPI package `dlt645`, interleaved in one run.
 
-Run it: `python tests/bench/bench_codec.py`. The work is one poll of a daily freeze: the request 4 x FE + 16 bytes, the
-answer 4 x FE + 36 bytes with five energies. Judge the ratios; absolute times are those of one machine on one day.
-"""
+Run it: `python tests/bench/bench_codec.py`. The work is one poll of a daily freeze: the request 4 x
+FE + 16 bytes, the answer 4 x FE + 36 bytes with five energies. Judge the ratios; absolute times are
+those of one machine on one day."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ PREPARED = PreparedEnergies(IDENTIFIER)
 METER = PreparedMeter(ADDRESS)
 REPLY_HEAD = PREPARED.reply_head(METER)
 STORED = [
-    encode(Frame(f"{number:012d}", 0x91, IDENTIFIER_WIRE + bytes.fromhex(f"{number:08d}")[::-1] * 5))
+    encode(
+        Frame(f"{number:012d}", 0x91, IDENTIFIER_WIRE + bytes.fromhex(f"{number:08d}")[::-1] * 5)
+    )
     for number in range(BATCH)
 ]
 JOINED = b"".join(STORED)
@@ -81,7 +83,9 @@ def our_named_values() -> object:
 
 def their_energies() -> list[object]:
     data = DLT645Protocol.deserialize(ANSWER).data
-    return [bcd_to_float(data[start : start + 4], "XXXXXX.XX", "little") for start in range(4, 24, 4)]
+    return [
+        bcd_to_float(data[start : start + 4], "XXXXXX.XX", "little") for start in range(4, 24, 4)
+    ]
 
 
 def our_batch() -> object:
@@ -103,7 +107,13 @@ PAIRS: list[tuple[str, int, Callable[[], object], Callable[[], object], int]] = 
     ("decode an answer to a frame, general", 5, our_frame, their_frame, 1),
     ("... and five energies (`Decimal`)", 5, our_energies, their_energies, 1),
     ("... and five named values with units", 0, our_named_values, their_energies, 1),
-    ("decode 10,000 stored answers with numpy, each", 100, our_batch_of_pieces, their_energies, BATCH),
+    (
+        "decode 10,000 stored answers with numpy, each",
+        100,
+        our_batch_of_pieces,
+        their_energies,
+        BATCH,
+    ),
     ("... of one recording", 0, our_batch, their_energies, BATCH),
     ("... and made Python integers", 0, our_batch_of_integers, their_energies, BATCH),
 ]
@@ -119,7 +129,8 @@ def microseconds(call: Callable[[], object], calls: int, of_each: int) -> float:
 
 
 def measure() -> list[tuple[str, int, float, float, float]]:
-    """(what, goal, ours, theirs, ratio): medians over the rounds, ours and theirs measured in turn."""
+    """(what, goal, ours, theirs, ratio): medians over the rounds, ours and theirs measured in
+    turn."""
     rows: dict[str, tuple[list[float], list[float]]] = {what: ([], []) for what, *_ in PAIRS}
     for _ in range(ROUNDS):
         for what, _, ours, theirs, of_each in PAIRS:
@@ -144,7 +155,9 @@ def main() -> None:
     assert [float(str(energy)) for energy in our_energies()] == energies  # type: ignore[attr-defined]
     assert [energy / 100 for energy in our_prepared_energies()] == energies  # type: ignore[attr-defined]
     assert our_batch_of_integers() == [[number] * 5 for number in range(BATCH)]
-    print(f"{datetime.now(UTC).date()}, CPython {platform.python_version()}, medians of {ROUNDS} rounds\n")
+    print(
+        f"{datetime.now(UTC).date()}, CPython {platform.python_version()}, medians of {ROUNDS} rounds\n"
+    )
     print("| work | meterd us | dlt645 us | times as fast | goal |")
     print("|---|---:|---:|---:|---:|")
     for what, goal, ours, theirs, ratio in measure():

@@ -1,12 +1,12 @@
 """An unattended hour at full load: do memory, open files, threads or the queue of the daemon grow?
 
-Run it: `python tests/bench/bench_hour.py`, `--minutes 5` for a shorter one. `meterd run` reads the simulated meters of
-`meters.c` over TCP, stores what they tell in its embedded PostgreSQL and bills it. There are so many meters, with 62
-days each, that it is not done before the time is over; some of them are dead. Every 10 s a row goes into a CSV file,
-the daemon's log lies beside it. At the end every stored value and the ledger are proven and the growth is printed,
-without the first ten minutes (or the first sixth of a shorter run). PostgreSQL is made of other processes: what they
-use is not counted.
-"""
+Run it: `python tests/bench/bench_hour.py`, `--minutes 5` for a shorter one. `meterd run` reads the
+simulated meters of `meters.c` over TCP, stores what they tell in its embedded PostgreSQL and bills
+it. There are so many meters, with 62 days each, that it is not done before the time is over; some
+of them are dead. Every 10 s a row goes into a CSV file, the daemon's log lies beside it. At the end
+every stored value and the ledger are proven and the growth is printed, without the first ten
+minutes (or the first sixth of a shorter run). PostgreSQL is made of other processes: what they use
+is not counted."""
 
 from __future__ import annotations
 
@@ -92,12 +92,13 @@ SELECT count(*), count(*) FILTER (WHERE state = 'published'),
        count(*) FILTER (WHERE total <> 10 * (address::bigint % 1000000) + 4 * (day - DATE '1970-01-01'))
 FROM slot JOIN meter ON meter.id = slot.meter_id
 """
-"""How many slots there are, how many are published, how many hold another total than `meters.c` shows."""
+"""How many slots there are, how many are published, how many hold another total than `meters.c`
+shows."""
 
 
 class Sample(NamedTuple):
-    """One row of the CSV file. Counters count from the daemon's start; `anonymous_kib` is memory that no file backs.
-    `queue`: readings left in the queue after the newest batch was taken out."""
+    """One row of the CSV file. Counters count from the daemon's start; `anonymous_kib` is memory
+    that no file backs. `queue`: readings left in the queue after the newest batch was taken out."""
 
     second: float
     rss_kib: int
@@ -131,12 +132,15 @@ class Proof(NamedTuple):
     ledger: dict[str, int]
 
 
-# --- the site ---------------------------------------------------------------------------------------------------------
+# --- the site
+# ---------------------------------------------------------------------------------------------------------
 
 
-def write_site(folder: Path, ports: Sequence[int], meters: int, http_port: int, today: date) -> Path:
-    """A line to each port, behind it `meters` meters; each has an account of its own, which may owe 100 yuan: nobody
-    pays in this hour, and nobody is to be cut."""
+def write_site(
+    folder: Path, ports: Sequence[int], meters: int, http_port: int, today: date
+) -> Path:
+    """A line to each port, behind it `meters` meters; each has an account of its own, which may owe
+    100 yuan: nobody pays in this hour, and nobody is to be cut."""
     opens, numbers = first_day(today, MEMORY_DAYS), range(len(ports) * meters)
     lines = "".join(LINE.format(number=number, port=port) for number, port in enumerate(ports))
     (folder / "tariffs.toml").write_text(TARIFFS.format(change=today - timedelta(days=10)))
@@ -176,29 +180,40 @@ def running_daemon(site: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-# --- sampling ---------------------------------------------------------------------------------------------------------
+# --- sampling
+# ---------------------------------------------------------------------------------------------------------
 
 
 class Figures:
     """The daemon's own figures, summed over all lines."""
 
     def __init__(self, http_port: int) -> None:
-        with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/metrics", timeout=SAMPLE_S) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{http_port}/metrics", timeout=SAMPLE_S
+        ) as answer:
             families = text_string_to_metric_families(answer.read().decode())
         self._rows = [row for family in families for row in family.samples]
 
     def sum(self, name: str, **labels: str) -> int:
         wanted = labels.items()
-        return int(sum(row.value for row in self._rows if row.name == name and wanted <= row.labels.items()))
+        return int(
+            sum(
+                row.value for row in self._rows if row.name == name and wanted <= row.labels.items()
+            )
+        )
 
 
 def sample(pid: int, figures: Figures, second: float) -> Sample:
     """What the process uses and has done by now."""
     folder = Path("/proc") / str(pid)
-    counted = (folder / "smaps_rollup").read_text().splitlines()[1:]  # page by page: `statm` is rounded
+    counted = (
+        (folder / "smaps_rollup").read_text().splitlines()[1:]
+    )  # page by page: `statm` is rounded
     memory = {name: int(size.split()[0]) for name, size in (line.split(":") for line in counted)}
     cpu_ticks = sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:13]))
-    replies = {outcome: figures.sum("meterd_replies_total", outcome=outcome) for outcome in OUTCOMES}
+    replies = {
+        outcome: figures.sum("meterd_replies_total", outcome=outcome) for outcome in OUTCOMES
+    }
     batches = figures.sum("meterd_batches_total")
     stored = figures.sum("meterd_batches_total", outcome="stored")
     return Sample(
@@ -240,7 +255,9 @@ def wait_until_ready(process: subprocess.Popen[bytes], http_port: int) -> float:
     raise AssertionError(f"not ready within {START_LIMIT_S} s")
 
 
-def watch(process: subprocess.Popen[bytes], http_port: int, minutes: float, path: Path) -> list[Sample]:
+def watch(
+    process: subprocess.Popen[bytes], http_port: int, minutes: float, path: Path
+) -> list[Sample]:
     """One sample every 10 s, until the time is over."""
     found: list[Sample] = []
     with path.open("w") as file:
@@ -255,12 +272,16 @@ def watch(process: subprocess.Popen[bytes], http_port: int, minutes: float, path
     return found
 
 
-# --- verdict ----------------------------------------------------------------------------------------------------------
+# --- verdict
+# ----------------------------------------------------------------------------------------------------------
 
 
 def prove(data: Path) -> Proof:
     """Compare every stored total with what the simulators show, and let the ledger check itself."""
-    with open_database(None, data, create=False) as database, psycopg.connect(database.url) as connection:
+    with (
+        open_database(None, data, create=False) as database,
+        psycopg.connect(database.url) as connection,
+    ):
         ((slots, published, wrong),) = connection.execute(STORED).fetchall()
         return Proof(slots, published, wrong, asyncio.run(_integrity(database.url)))
 
@@ -273,7 +294,9 @@ async def _integrity(url: str) -> dict[str, int]:
 def slope_per_min(found: Sequence[Sample], column: str) -> float:
     """Of a line laid through the samples."""
     seconds = [each.second for each in found]
-    return 60 * statistics.linear_regression(seconds, [getattr(each, column) for each in found]).slope
+    return (
+        60 * statistics.linear_regression(seconds, [getattr(each, column) for each in found]).slope
+    )
 
 
 def print_growth(settled: Sequence[Sample]) -> None:
@@ -283,39 +306,58 @@ def print_growth(settled: Sequence[Sample]) -> None:
     for column in ("rss_kib", "anonymous_kib", "files", "threads", "queue"):
         values = [getattr(each, column) for each in settled]
         least, most = min(values), max(values)
-        shown = " | ".join(f"{value:,}" for value in (values[0], values[-1], least, most, most - least))
+        shown = " | ".join(
+            f"{value:,}" for value in (values[0], values[-1], least, most, most - least)
+        )
         print(f"| {column} | {shown} | {slope_per_min(settled, column):+.3f} |")
     speeds = [(b.published - a.published) / (b.second - a.second) for a, b in pairwise(settled)]
-    shown = " | ".join(f"{value:,.0f}" for value in (speeds[0], speeds[-1], min(speeds), max(speeds)))
+    shown = " | ".join(
+        f"{value:,.0f}" for value in (speeds[0], speeds[-1], min(speeds), max(speeds))
+    )
     print(f"| slots published a second | {shown} | | |\n")
 
 
-def print_verdict(found: Sequence[Sample], settled: Sequence[Sample], proof: Proof, log: Path) -> None:
+def print_verdict(
+    found: Sequence[Sample], settled: Sequence[Sample], proof: Proof, log: Path
+) -> None:
     """What grew, what was done, what the log complains of."""
     first, last = settled[0], settled[-1]
     print_growth(settled)
     cpu = (last.cpu_s - first.cpu_s) / (last.second - first.second)
-    print(f"duration {last.second / 60:.1f} min; slots published {last.published:,}, withheld {last.withheld:,}")
+    print(
+        f"duration {last.second / 60:.1f} min; slots published {last.published:,}, withheld {last.withheld:,}"
+    )
     print(f"slots wanted at the end {last.wanted:,}; meters parked {last.parked:,}")
     if last.wanted == 0:
         print("NOT AT FULL LOAD to the end: more --meters")
-    print(f"handles {first.files} -> {last.files}; most in the queue {max(each.queue for each in found):,}")
-    print(f"task restarts {last.restarts}, failed batches {last.batches_failed}, failed ticks {last.ticks_failed}")
+    print(
+        f"handles {first.files} -> {last.files}; most in the queue {max(each.queue for each in found):,}"
+    )
+    print(
+        f"task restarts {last.restarts}, failed batches {last.batches_failed}, failed ticks {last.ticks_failed}"
+    )
     print(f"CPU of the daemon: {cpu:.0%} of one; by PostgreSQL and the meters more, not counted")
     print("replies: " + ", ".join(f"{outcome} {getattr(last, outcome):,}" for outcome in OUTCOMES))
     answers_a_slot = (last.ok - first.ok) / max(1, last.published - first.published)
     print(f"answers for each slot published: {answers_a_slot:.1f}")
-    print(f"in the database: {proof.slots:,} slots, {proof.published:,} published, {proof.wrong} wrong; {proof.ledger}")
+    print(
+        f"in the database: {proof.slots:,} slots, {proof.published:,} published, {proof.wrong} wrong; {proof.ledger}"
+    )
     for (level, event), count in complaints(log).most_common():
         print(f"log: {level} {event}: {count:,}")
 
 
 def complaints(log: Path) -> Counter[tuple[str, str]]:
-    """How often the log says what, from warnings upwards. A line that is no JSON (a traceback) counts as one kind."""
+    """How often the log says what, from warnings upwards. A line that is no JSON (a traceback)
+    counts as one kind."""
     found: Counter[tuple[str, str]] = Counter()
     with log.open(encoding="utf-8") as lines:
         for line in lines:
-            said = json.loads(line) if line.startswith("{") else {"level": "error", "event": "not JSON"}
+            said = (
+                json.loads(line)
+                if line.startswith("{")
+                else {"level": "error", "event": "not JSON"}
+            )
             if said["level"] not in ("debug", "info"):
                 found[said["level"], said["event"]] += 1
     return found
@@ -323,7 +365,9 @@ def complaints(log: Path) -> Counter[tuple[str, str]]:
 
 def main() -> None:
     """Watch, prove, and print what grew."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--lines", type=int, default=200)
     parser.add_argument("--meters", type=int, default=500, help="behind each line")
@@ -341,7 +385,11 @@ def main() -> None:
         ports = opened.enter_context(simulated).told["ports"]
         site = write_site(folder, ports, asked.meters, http_port, today)
         with running_daemon(site, log) as process:
-            print(f"began {datetime.now(UTC):%H:%M:%S}, pid {process.pid}, {folder}", file=sys.stderr, flush=True)
+            print(
+                f"began {datetime.now(UTC):%H:%M:%S}, pid {process.pid}, {folder}",
+                file=sys.stderr,
+                flush=True,
+            )
             start_s = wait_until_ready(process, http_port)
             found = watch(process, http_port, asked.minutes, asked.csv)
         proof = prove(folder / "data")
@@ -349,7 +397,9 @@ def main() -> None:
     settled = [each for each in found if each.second >= settled_s]
     site_words = f"{asked.lines} lines of {asked.meters} meters of {MEMORY_DAYS} days, {asked.dead} of {asked.of} dead"
     print(headline(f"{asked.minutes:g} min, {site_words}, {asked.csv}"))
-    print(f"ready after {start_s:.0f} s; from minute {settled[0].second / 60:.1f}, {len(settled)} samples:\n")
+    print(
+        f"ready after {start_s:.0f} s; from minute {settled[0].second / 60:.1f}, {len(settled)} samples:\n"
+    )
     print_verdict(found, settled, proof, log)
 
 

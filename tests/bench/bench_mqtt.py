@@ -1,8 +1,9 @@
-"""CPU of one saturated QoS 1 message, decoded and validated, against bare paho-mqtt that only receives.
+"""CPU of one saturated QoS 1 message, decoded and validated, against bare paho-mqtt that only
+receives.
 
-Run it: `python tests/bench/bench_mqtt.py`. A mosquitto of its own keeps a backlog for a persistent session; the reader
-connects and takes all of it, so it is never waited for. Only the reader's process time counts. Judge the ratio.
-"""
+Run it: `python tests/bench/bench_mqtt.py`. A mosquitto of its own keeps a backlog for a persistent
+session; the reader connects and takes all of it, so it is never waited for. Only the reader's
+process time counts. Judge the ratio."""
 
 from __future__ import annotations
 
@@ -44,13 +45,30 @@ PAYLOAD = (
 
 def fill(port: int) -> None:
     """A backlog for everybody whose session the broker keeps, put there by mosquitto_pub."""
-    command = [program("mosquitto_pub"), "-p", str(port), "-h", "127.0.0.1", "-q", "1", "-t", TOPIC, "-l"]
+    command = [
+        program("mosquitto_pub"),
+        "-p",
+        str(port),
+        "-h",
+        "127.0.0.1",
+        "-q",
+        "1",
+        "-t",
+        TOPIC,
+        "-l",
+    ]
     subprocess.run(command, input=(PAYLOAD + b"\n") * MESSAGES, check=True)
 
 
 def bare_paho(port: int, count: int) -> float:
-    """paho as it comes: its own loop, its own acknowledgements, nothing done with a message. CPU us for each."""
-    client = Client(CallbackAPIVersion.VERSION2, "bare", clean_session=False, protocol=MQTTProtocolVersion.MQTTv311)
+    """paho as it comes: its own loop, its own acknowledgements, nothing done with a message. CPU us
+    for each."""
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        "bare",
+        clean_session=False,
+        protocol=MQTTProtocolVersion.MQTTv311,
+    )
     left = count
 
     def on_message(client: Client, data: Any, message: MQTTMessage) -> None:
@@ -84,29 +102,42 @@ async def drain(port: int, count: int, *, decode: bool) -> float:
 
 READERS: dict[str, Callable[[int, int], float]] = {
     "bare paho-mqtt, payload not looked at": bare_paho,
-    "meterd on asyncio, decoded and validated": lambda port, count: asyncio.run(drain(port, count, decode=True)),
-    "meterd on uvloop, decoded and validated": lambda port, count: uvloop.run(drain(port, count, decode=True)),
-    "meterd on uvloop, not decoded": lambda port, count: uvloop.run(drain(port, count, decode=False)),
+    "meterd on asyncio, decoded and validated": lambda port, count: asyncio.run(
+        drain(port, count, decode=True)
+    ),
+    "meterd on uvloop, decoded and validated": lambda port, count: uvloop.run(
+        drain(port, count, decode=True)
+    ),
+    "meterd on uvloop, not decoded": lambda port, count: uvloop.run(
+        drain(port, count, decode=False)
+    ),
 }
 
 
 def measure() -> dict[str, float]:
     """CPU us of a message, medians over interleaved rounds."""
     times: dict[str, list[float]] = {name: [] for name in READERS}
-    with tempfile.TemporaryDirectory(prefix="meterd-bench-") as folder, Mosquitto(Path(folder), SETTINGS) as broker:
+    with (
+        tempfile.TemporaryDirectory(prefix="meterd-bench-") as folder,
+        Mosquitto(Path(folder), SETTINGS) as broker,
+    ):
         for _ in range(ROUNDS):
             for name, read in READERS.items():
                 read(broker.port, 0)  # the broker learns for whom it has to keep what comes
                 fill(broker.port)
                 times[name].append(read(broker.port, MESSAGES))
-                broker.client("mosquitto_sub", "-i", "ours", "-t", TOPIC, "-E")  # a clean session ends the kept one
+                broker.client(
+                    "mosquitto_sub", "-i", "ours", "-t", TOPIC, "-E"
+                )  # a clean session ends the kept one
                 broker.client("mosquitto_sub", "-i", "bare", "-t", TOPIC, "-E")
     return {name: statistics.median(found) for name, found in times.items()}
 
 
 def main() -> None:
     """Print the table as it stands in docs/mqtt.md."""
-    print(f"{datetime.now(UTC).date()}, CPython {platform.python_version()}, {ROUNDS} rounds of {MESSAGES} messages\n")
+    print(
+        f"{datetime.now(UTC).date()}, CPython {platform.python_version()}, {ROUNDS} rounds of {MESSAGES} messages\n"
+    )
     print("| reader | CPU us a message | times bare paho |")
     print("|---|---:|---:|")
     found = measure()

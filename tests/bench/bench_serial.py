@@ -1,12 +1,13 @@
-"""What a serial line carries and what a poll costs: fractions of the wire limit, with and without dead meters.
+"""What a serial line carries and what a poll costs: fractions of the wire limit, with and without
+dead meters.
 
-Run it: `python tests/bench/bench_serial.py`. Five pseudo-terminals side by side, paced in the simulator (`meters.c`) as
-2400 or 9600 Bd with 11 bits a character would be; 20 meters on each answer after 20 ms. A poll is 60 characters: the
-request 4 x FE + 16, the answer 4 x FE + 36. Every contender reads all meters of its line in turn, dead ones too, as it
-comes; each line counts as one run and the median over the lines is printed.
-The wire limit counts the meters that live. A fraction is good polls a second by that limit, in two phases: until a
-contender has parked the dead meters, and from then on. What parks nothing has one phase.
-"""
+Run it: `python tests/bench/bench_serial.py`. Five pseudo-terminals side by side, paced in the
+simulator (`meters.c`) as 2400 or 9600 Bd with 11 bits a character would be; 20 meters on each
+answer after 20 ms. A poll is 60 characters: the request 4 x FE + 16, the answer 4 x FE + 36. Every
+contender reads all meters of its line in turn, dead ones too, as it comes; each line counts as one
+run and the median over the lines is printed. The wire limit counts the meters that live. A fraction
+is good polls a second by that limit, in two phases: until a contender has parked the dead meters,
+and from then on. What parks nothing has one phase."""
 
 from __future__ import annotations
 
@@ -47,9 +48,9 @@ PASSES = {2400: 3, 9600: 6}
 
 
 class LineResult(NamedTuple):
-    """What one line did. `polls`: (moment of the answer by time.monotonic, number of the meter, its five registers in
-    0.01 kWh), answered ones only; `began` and `ended` by the same clock, `parked` when the dead had been parked; `odd`:
-    answers that could not be used."""
+    """What one line did. `polls`: (moment of the answer by time.monotonic, number of the meter, its
+    five registers in 0.01 kWh), answered ones only; `began` and `ended` by the same clock, `parked`
+    when the dead had been parked; `odd`: answers that could not be used."""
 
     began: float
     ended: float
@@ -67,13 +68,17 @@ def wire_limit(baud: int) -> float:
     return 1 / (CHARACTERS * BITS_A_CHARACTER / baud + REPLY_DELAY_MS / 1000)
 
 
-# --- contenders -------------------------------------------------------------------------------------------------------
+# --- contenders
+# -------------------------------------------------------------------------------------------------------
 
 
 async def meterd(device: str, baud: int, numbers: range, passes: int) -> LineResult:
-    """Ours: prepared polls, a run for each pass; who stays silent is parked after some, and then `passes` follow."""
+    """Ours: prepared polls, a run for each pass; who stays silent is parked after some, and then
+    `passes` follow."""
     polls: list[tuple[float, int, Any]] = []
-    line = OurLine(BatchPoller(Deadlines()), numbers, lambda *answer: polls.append((time.monotonic(), *answer)))
+    line = OurLine(
+        BatchPoller(Deadlines()), numbers, lambda *answer: polls.append((time.monotonic(), *answer))
+    )
     line.patience.first_wait_s = FIRST_WAIT_ON_A_WIRE_S
     parked = None
     async with SerialChannel(device, baud) as channel:
@@ -97,11 +102,17 @@ async def dlt645(device: str, baud: int, numbers: range, passes: int) -> LineRes
     for _ in range(passes):
         for number in numbers:
             address = bytes.fromhex(address_of(number))[::-1]
-            answer = await client.send_request(bytes(DLT645Protocol.build_frame(address, 0x11, identifier)))
+            answer = await client.send_request(
+                bytes(DLT645Protocol.build_frame(address, 0x11, identifier))
+            )
             if answer is not None:
                 data = DLT645Protocol.deserialize(answer).data
-                values = [bcd_to_float(data[at : at + 4], "XXXXXX.XX", "little") for at in range(4, 24, 4)]
-                polls.append((time.monotonic(), number, tuple(round(100 * value) for value in values)))
+                values = [
+                    bcd_to_float(data[at : at + 4], "XXXXXX.XX", "little") for at in range(4, 24, 4)
+                ]
+                polls.append(
+                    (time.monotonic(), number, tuple(round(100 * value) for value in values))
+                )
     ended = time.monotonic()
     await client.disconnect()
     return LineResult(began, ended, None, polls, 0)
@@ -113,7 +124,8 @@ CONTENDERS: dict[str, tuple[Contender, Callable[..., Any]]] = {
 }
 
 
-# --- measuring --------------------------------------------------------------------------------------------------------
+# --- measuring
+# --------------------------------------------------------------------------------------------------------
 
 
 async def contend(contender: Contender, devices: list[str], baud: int) -> None:
@@ -133,12 +145,19 @@ async def contend(contender: Contender, devices: list[str], baud: int) -> None:
     for line in lines:
         assert line.polls, "a line without one answer"
         for _, number, registers in line.polls:
-            assert registers in [energies(address_of(number), day) for day in days], (number, registers)
+            assert registers in [energies(address_of(number), day) for day in days], (
+                number,
+                registers,
+            )
     told(
         cpu_ms=1000 * cpu / sum(len(line.polls) for line in lines),
         odd=sum(line.odd for line in lines),
-        before=statistics.median(rate(line, line.began, line.parked or line.ended) for line in lines),
-        after=statistics.median(rate(line, line.parked, line.ended) if line.parked else 0.0 for line in lines),
+        before=statistics.median(
+            rate(line, line.began, line.parked or line.ended) for line in lines
+        ),
+        after=statistics.median(
+            rate(line, line.parked, line.ended) if line.parked else 0.0 for line in lines
+        ),
     )
 
 
@@ -149,11 +168,17 @@ def rate(line: LineResult, since: float, until: float) -> float:
 
 def main() -> None:
     """Measure, and print the table as it stands in docs/speed.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--lines", type=int, default=LINES, help="pseudo-terminals side by side")
     parser.add_argument("--bauds", type=int, nargs="+", default=list(PASSES), choices=list(PASSES))
-    parser.add_argument("--dead", type=int, nargs="+", default=[0, 1, 4], help=f"dead meters among {METERS}")
-    parser.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="CONTENDER")
+    parser.add_argument(
+        "--dead", type=int, nargs="+", default=[0, 1, 4], help=f"dead meters among {METERS}"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="CONTENDER"
+    )
     parser.add_argument("--contender", choices=list(CONTENDERS), help=argparse.SUPPRESS)
     parser.add_argument("--devices", nargs="+", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -162,14 +187,24 @@ def main() -> None:
         run(contend(contender, asked.devices, asked.bauds[0]))
         return
     print(headline(f"{asked.lines} lines side by side, {METERS} meters each"))
-    print("| baud | dead | contender | good polls/s | of the limit | after parking | CPU ms a poll | odd answers |")
+    print(
+        "| baud | dead | contender | good polls/s | of the limit | after parking | CPU ms a poll | odd answers |"
+    )
     print("|---:|---:|---|---:|---:|---:|---:|---:|")
     for baud in asked.bauds:
         for dead in asked.dead:
-            options = {"lines": asked.lines, "baud": baud, "dead": dead, "of": METERS, "delay_ms": REPLY_DELAY_MS}
+            options = {
+                "lines": asked.lines,
+                "baud": baud,
+                "dead": dead,
+                "of": METERS,
+                "delay_ms": REPLY_DELAY_MS,
+            }
             with Meters("serial", **options) as meters:
                 arguments = ["--bauds", str(baud), "--devices", *meters.told["devices"]]
-                found = measure_in_turn(__file__, asked.only, 1, dict.fromkeys(asked.only, arguments))
+                found = measure_in_turn(
+                    __file__, asked.only, 1, dict.fromkeys(asked.only, arguments)
+                )
             for name, (figures,) in found.items():
                 before, after = figures["before"], figures["after"]
                 parked = f"{after / wire_limit(baud):.3f}" if after else "-"

@@ -1,11 +1,12 @@
-"""CPU of one poll over TCP: 1,000 connections with one question outstanding each, against other programs.
+"""CPU of one poll over TCP: 1,000 connections with one question outstanding each, against other
+programs.
 
-Run it: `python tests/bench/bench_tcp.py`. The meters are `meters.c` in another process; each contender has a process of
-its own and they take turns. Counted is the contender's process time, user and system, from the first request to the
-last answer; connections and one poll to warm up come before. Every answer is kept and proven afterwards.
-A poll of DL/T 645 is the request 4 x FE + 16 bytes and the answer 4 x FE + 36 bytes with five energies; a poll of
-Modbus TCP reads 20 registers. Judge the ratios.
-"""
+Run it: `python tests/bench/bench_tcp.py`. The meters are `meters.c` in another process; each
+contender has a process of its own and they take turns. Counted is the contender's process time,
+user and system, from the first request to the last answer; connections and one poll to warm up come
+before. Every answer is kept and proven afterwards. A poll of DL/T 645 is the request 4 x FE + 16
+bytes and the answer 4 x FE + 36 bytes with five energies; a poll of Modbus TCP reads 20 registers.
+Judge the ratios."""
 
 from __future__ import annotations
 
@@ -35,7 +36,16 @@ from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.garbage import spare_what_is_there
 from protocols.channels.tcp import TcpChannel
-from tests.bench.contest import Goal, allow_files, headline, measure_in_turn, median, print_verdicts, ratio, told
+from tests.bench.contest import (
+    Goal,
+    allow_files,
+    headline,
+    measure_in_turn,
+    median,
+    print_verdicts,
+    ratio,
+    told,
+)
 from tests.bench.meters import Meters, address_of, day_now, energies, modbus_registers
 from tests.bench.ours import OurLine, WholeLine
 from tests.bench.wire import ANSWER, HEAD, IDENTIFIER, head_of, registers_in, request_of
@@ -47,11 +57,13 @@ DEPTH = 8
 HOST = "127.0.0.1"
 
 Polls = Callable[[int], Awaitable[list[tuple[int, Any]]]]
-"""Polls every meter so many times, one question outstanding on each connection; (number of the meter, what came)."""
+"""Polls every meter so many times, one question outstanding on each connection; (number of the
+meter, what came)."""
 Opened = AbstractAsyncContextManager[Polls]
 
 
-# --- contenders -------------------------------------------------------------------------------------------------------
+# --- contenders
+# -------------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -59,14 +71,19 @@ async def meterd(port: int, meters: int) -> AsyncIterator[Polls]:
     """Ours: prepared polls of one meter on each line."""
     answers: list[tuple[int, Any]] = []
     convoy = BatchPoller(Deadlines())
-    lines = [OurLine(convoy, [number], lambda *answer: answers.append(answer)) for number in range(meters)]
+    lines = [
+        OurLine(convoy, [number], lambda *answer: answers.append(answer))
+        for number in range(meters)
+    ]
     async with AsyncExitStack() as stack:
         channels = [TcpChannel(HOST, port) for _ in lines]
         await asyncio.gather(*map(stack.enter_async_context, channels))
 
         async def polls(times: int) -> list[tuple[int, Any]]:
             answers.clear()
-            await asyncio.gather(*(it.read_energies(on, times) for it, on in zip(lines, channels, strict=True)))
+            await asyncio.gather(
+                *(it.read_energies(on, times) for it, on in zip(lines, channels, strict=True))
+            )
             return answers
 
         yield polls
@@ -74,8 +91,8 @@ async def meterd(port: int, meters: int) -> AsyncIterator[Polls]:
 
 @asynccontextmanager
 async def whole_line(port: int, meters: int) -> AsyncIterator[Polls]:
-    """Ours, all of it: the lines find what they want, 62 days of one meter each, and hand it on. Half of the questions
-    are for stamps, one is for the clock."""
+    """Ours, all of it: the lines find what they want, 62 days of one meter each, and hand it on.
+    Half of the questions are for stamps, one is for the clock."""
     arrived: list[Any] = []
 
     def hand_on(arrival: Arrival | PolledFreeze) -> bool:
@@ -99,7 +116,8 @@ async def whole_line(port: int, meters: int) -> AsyncIterator[Polls]:
 
 @asynccontextmanager
 async def raw(port: int, meters: int, depth: int = 1) -> AsyncIterator[Polls]:
-    """The limit: a bare epoll loop, requests made before, the head of the answer compared, nothing decoded."""
+    """The limit: a bare epoll loop, requests made before, the head of the answer compared, nothing
+    decoded."""
     addresses = [address_of(number) for number in range(meters)]
     sockets = [socket.create_connection((HOST, port)) for _ in addresses]
     requests = [depth * request_of(address) for address in addresses]
@@ -139,7 +157,11 @@ async def raw(port: int, meters: int, depth: int = 1) -> AsyncIterator[Polls]:
                     send[number](requests[number])
         if depth == 1:
             return answers
-        return [(number, joined[at : at + ANSWER]) for number, joined in answers for at in range(0, length, ANSWER)]
+        return [
+            (number, joined[at : at + ANSWER])
+            for number, joined in answers
+            for at in range(0, length, ANSWER)
+        ]
 
     yield polls
     for each in sockets:
@@ -161,14 +183,20 @@ async def dlt645(port: int, meters: int) -> AsyncIterator[Polls]:
     async def poll(number: int, client: Any, times: int) -> None:
         address = bytes.fromhex(address_of(number))[::-1]
         for _ in range(times):
-            answer = await client.send_request(bytes(DLT645Protocol.build_frame(address, 0x11, identifier)))
+            answer = await client.send_request(
+                bytes(DLT645Protocol.build_frame(address, 0x11, identifier))
+            )
             data = DLT645Protocol.deserialize(answer).data
-            values = [bcd_to_float(data[at : at + 4], "XXXXXX.XX", "little") for at in range(4, 24, 4)]
+            values = [
+                bcd_to_float(data[at : at + 4], "XXXXXX.XX", "little") for at in range(4, 24, 4)
+            ]
             answers.append((number, values))
 
     async def polls(times: int) -> list[tuple[int, Any]]:
         answers.clear()
-        await asyncio.gather(*(poll(number, client, times) for number, client in enumerate(clients)))
+        await asyncio.gather(
+            *(poll(number, client, times) for number, client in enumerate(clients))
+        )
         return answers
 
     yield polls
@@ -184,12 +212,16 @@ async def pymodbus(port: int, meters: int) -> AsyncIterator[Polls]:
 
     async def poll(number: int, client: AsyncModbusTcpClient, times: int) -> None:
         for _ in range(times):
-            response = await client.read_holding_registers(0, count=REGISTERS, device_id=1 + number % 200)
+            response = await client.read_holding_registers(
+                0, count=REGISTERS, device_id=1 + number % 200
+            )
             answers.append((number, response.registers))
 
     async def polls(times: int) -> list[tuple[int, Any]]:
         answers.clear()
-        await asyncio.gather(*(poll(number, client, times) for number, client in enumerate(clients)))
+        await asyncio.gather(
+            *(poll(number, client, times) for number, client in enumerate(clients))
+        )
         return answers
 
     yield polls
@@ -202,8 +234,8 @@ def in_hundredths(values: list[float]) -> tuple[int, ...]:
 
 
 class Contender(NamedTuple):
-    """`times`: polls of each meter in one round, as many as the cost allows; `shown`: what came, as registers;
-    `questions`: how many had to be asked for each of them."""
+    """`times`: polls of each meter in one round, as many as the cost allows; `shown`: what came, as
+    registers; `questions`: how many had to be asked for each of them."""
 
     opened: Callable[[int, int], Opened]
     run: Callable[..., Any]
@@ -214,7 +246,9 @@ class Contender(NamedTuple):
 
 CONTENDERS = {
     "meterd": Contender(meterd, uvloop.run, 100, tuple),
-    "meterd, whole line": Contender(whole_line, uvloop.run, DAYS, lambda it: it.registers, (1 + 2 * DAYS) / DAYS),
+    "meterd, whole line": Contender(
+        whole_line, uvloop.run, DAYS, lambda it: it.registers, (1 + 2 * DAYS) / DAYS
+    ),
     "raw epoll loop": Contender(raw, asyncio.run, 100, registers_in),
     "raw epoll loop, 8 deep": Contender(raw_pipelined, asyncio.run, 200, registers_in),
     "dlt645": Contender(dlt645, asyncio.run, 10, in_hundredths),
@@ -226,7 +260,8 @@ OURS = "meterd"
 GOALS = (Goal("raw epoll loop", 2.2), Goal("dlt645", 1 / 6), Goal("pymodbus", 1 / 3))
 
 
-# --- measuring --------------------------------------------------------------------------------------------------------
+# --- measuring
+# --------------------------------------------------------------------------------------------------------
 
 
 async def contend(contender: Contender, port: int, meters: int) -> None:
@@ -247,7 +282,10 @@ async def contend(contender: Contender, port: int, meters: int) -> None:
             expected = [tuple(modbus_registers(1 + number % 200, 0, REGISTERS))]
         else:
             dated = contender.opened is whole_line
-            expected = [energies(address_of(number), day) for day in ([(came.day - EPOCH).days] if dated else days)]
+            expected = [
+                energies(address_of(number), day)
+                for day in ([(came.day - EPOCH).days] if dated else days)
+            ]
         assert shown in expected, f"meter {number} showed {shown}, not {expected[0]}"
     questions = len(answers) * contender.questions
     told(cpu_us=1e6 * cpu / questions, wall_us=1e6 * wall / questions)
@@ -255,11 +293,15 @@ async def contend(contender: Contender, port: int, meters: int) -> None:
 
 def main() -> None:
     """Measure, and print the table as it stands in docs/speed.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--meters", type=int, default=1000, help="connections")
     parser.add_argument("--delay-ms", type=int, default=0, help="how long a meter takes to answer")
-    parser.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="CONTENDER")
+    parser.add_argument(
+        "--only", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="CONTENDER"
+    )
     parser.add_argument("--contender", choices=list(CONTENDERS), help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -268,7 +310,10 @@ def main() -> None:
         contender = CONTENDERS[asked.contender]
         contender.run(contend(contender, asked.port, asked.meters))
         return
-    with Meters("tcp", delay_ms=asked.delay_ms) as energy, Meters("tcp", "--modbus", delay_ms=asked.delay_ms) as modbus:
+    with (
+        Meters("tcp", delay_ms=asked.delay_ms) as energy,
+        Meters("tcp", "--modbus", delay_ms=asked.delay_ms) as modbus,
+    ):
         arguments: dict[str, Sequence[str]] = {}
         for name in asked.only:
             (port,) = (modbus if "modbus" in name else energy).told["ports"]
@@ -278,8 +323,14 @@ def main() -> None:
     print("| contender | CPU us a poll | polls/s | times the raw loop |")
     print("|---|---:|---:|---:|")
     for name, rounds in found.items():
-        times = ratio(rounds, found["raw epoll loop"], "cpu_us") if "raw epoll loop" in found else float("nan")
-        print(f"| {name} | {median(rounds, 'cpu_us'):.1f} | {1e6 / median(rounds, 'wall_us'):,.0f} | {times:.2f} |")
+        times = (
+            ratio(rounds, found["raw epoll loop"], "cpu_us")
+            if "raw epoll loop" in found
+            else float("nan")
+        )
+        print(
+            f"| {name} | {median(rounds, 'cpu_us'):.1f} | {1e6 / median(rounds, 'wall_us'):,.0f} | {times:.2f} |"
+        )
     print()
     sys.exit(not print_verdicts(found, OURS, GOALS, "cpu_us"))
 

@@ -1,11 +1,12 @@
-"""Terminals that dial in: CPU of a poll and memory of a line at 1,000, 3,000 and 9,000 of them; ten minutes with all.
+"""Terminals that dial in: CPU of a poll and memory of a line at 1,000, 3,000 and 9,000 of them; ten
+minutes with all.
 
-Run it: `python tests/bench/bench_terminals.py`, with `--hold-s 600` for the ten minutes, `--svg FILE` for a picture.
-The terminals are `meters.c` in another process: each dials from an address of 127.0.0.x, registers itself with `TERM`,
-8 digits, CR LF, says `BEAT`, 8 digits, CR LF every 30 s and answers reads. Counted is the process time of the side that
-listens; memory is what its resident set grew from before the first call until every terminal was polled once. Judge
-the ratio to the bare epoll loop, and whether the cost of a poll stays the same as they become more.
-"""
+Run it: `python tests/bench/bench_terminals.py`, with `--hold-s 600` for the ten minutes, `--svg
+FILE` for a picture. The terminals are `meters.c` in another process: each dials from an address of
+127.0.0.x, registers itself with `TERM`, 8 digits, CR LF, says `BEAT`, 8 digits, CR LF every 30 s
+and answers reads. Counted is the process time of the side that listens; memory is what its resident
+set grew from before the first call until every terminal was polled once. Judge the ratio to the
+bare epoll loop, and whether the cost of a poll stays the same as they become more."""
 
 from __future__ import annotations
 
@@ -55,13 +56,15 @@ class Hall(Protocol):
         """Until so many terminals are registered."""
 
     async def polls(self, times: int) -> list[tuple[int, Any]]:
-        """Polls every terminal so many times, one question outstanding each; (number of the terminal, what came)."""
+        """Polls every terminal so many times, one question outstanding each; (number of the
+        terminal, what came)."""
 
     def connected(self) -> int:
         """How many terminals are registered and not lost."""
 
 
-# --- contenders -------------------------------------------------------------------------------------------------------
+# --- contenders
+# -------------------------------------------------------------------------------------------------------
 
 
 class OurHall:
@@ -78,7 +81,9 @@ class OurHall:
         for number in range(count):
             line = OurLine(self._convoy, [number], lambda *answer: self._answers.append(answer))
             self._lines.append((line, self._terminals.channel(f"{number:08d}")))
-        await asyncio.gather(*(self._stack.enter_async_context(channel) for _, channel in self._lines))
+        await asyncio.gather(
+            *(self._stack.enter_async_context(channel) for _, channel in self._lines)
+        )
 
     async def polls(self, times: int) -> list[tuple[int, Any]]:
         self._answers.clear()
@@ -91,7 +96,9 @@ class OurHall:
 
 @asynccontextmanager
 async def meterd(count: int) -> AsyncIterator[Hall]:
-    greetings = RegistrationSettings(registration("text", "TERM{id:8}\r\n"), heartbeat("regex", "BEAT[0-9]{8}\r\n"))
+    greetings = RegistrationSettings(
+        registration("text", "TERM{id:8}\r\n"), heartbeat("regex", "BEAT[0-9]{8}\r\n")
+    )
     known = [f"{number:08d}" for number in range(count)]
     limits = Limits(accept_per_s=ACCEPT_PER_S)
     async with (
@@ -102,7 +109,8 @@ async def meterd(count: int) -> AsyncIterator[Hall]:
 
 
 class RawHall:
-    """The limit: a bare epoll loop, requests made before, the head of the answer compared, nothing decoded."""
+    """The limit: a bare epoll loop, requests made before, the head of the answer compared, nothing
+    decoded."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server((HOST, 0), backlog=4096)
@@ -191,7 +199,8 @@ CONTENDERS = {
 }
 
 
-# --- measuring --------------------------------------------------------------------------------------------------------
+# --- measuring
+# --------------------------------------------------------------------------------------------------------
 
 
 async def contend(contender: Contender, count: int, hold_s: float) -> None:
@@ -215,8 +224,12 @@ async def contend(contender: Contender, count: int, hold_s: float) -> None:
         held = await hold(hall, contender, count, hold_s) if hold_s else {}
         assert hall.connected() == count, f"{hall.connected()} of {count} terminals are still there"
         terminals.stop()
-        assert terminals.counted["dropped"] == 0, f"terminals lost their connection: {terminals.counted}"
-    told(cpu_us=1e6 * cpu / len(answers), line_kib=memory / count / 1024, arrival_s=arrival_s, **held)
+        assert terminals.counted["dropped"] == 0, (
+            f"terminals lost their connection: {terminals.counted}"
+        )
+    told(
+        cpu_us=1e6 * cpu / len(answers), line_kib=memory / count / 1024, arrival_s=arrival_s, **held
+    )
 
 
 async def hold(hall: Hall, contender: Contender, count: int, hold_s: float) -> dict[str, float]:
@@ -236,13 +249,18 @@ async def hold(hall: Hall, contender: Contender, count: int, hold_s: float) -> d
     }
 
 
-def prove(answers: list[tuple[int, Any]], shown: Callable[[Any], tuple[int, ...]], count: int) -> None:
+def prove(
+    answers: list[tuple[int, Any]], shown: Callable[[Any], tuple[int, ...]], count: int
+) -> None:
     """That every answer came and shows what its meter shows."""
     assert len(answers) == count, f"{len(answers)} answers to {count} questions"
     today = day_now()
     for number, came in answers:
         registers = shown(came)
-        assert registers in [energies(address_of(number), day) for day in (today, today - 1)], (number, registers)
+        assert registers in [energies(address_of(number), day) for day in (today, today - 1)], (
+            number,
+            registers,
+        )
 
 
 def picture(found: dict[tuple[str, int], list[dict[str, float]]], sizes: list[int]) -> str:
@@ -250,7 +268,9 @@ def picture(found: dict[tuple[str, int], list[dict[str, float]]], sizes: list[in
     colours = ("#1b6ca8", "#888888")
     style = 'width="720" height="300" font-family="sans-serif" font-size="12"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {style}>']
-    for panel, (figure, title) in enumerate((("cpu_us", "CPU µs a poll"), ("line_kib", "KiB a line"))):
+    for panel, (figure, title) in enumerate(
+        (("cpu_us", "CPU µs a poll"), ("line_kib", "KiB a line"))
+    ):
         left = 50 + 350 * panel
         top = 1.2 * max(median(rounds, figure) for rounds in found.values())
         parts += [
@@ -258,28 +278,45 @@ def picture(found: dict[tuple[str, int], list[dict[str, float]]], sizes: list[in
             f'<path d="M{left} 40V240H{left + 280}" fill="none" stroke="black"/>',
         ]
         for size in sizes:
-            parts.append(f'<text x="{left + 280 * size / max(sizes):.0f}" y="256" text-anchor="middle">{size}</text>')
+            parts.append(
+                f'<text x="{left + 280 * size / max(sizes):.0f}" y="256" text-anchor="middle">{size}</text>'
+            )
         for line, (name, colour) in enumerate(zip(CONTENDERS, colours, strict=True)):
-            values = [(size, median(found[name, size], figure)) for size in sizes if (name, size) in found]
-            spots = [(left + 280 * size / max(sizes), 240 - 200 * value / top, value) for size, value in values]
+            values = [
+                (size, median(found[name, size], figure)) for size in sizes if (name, size) in found
+            ]
+            spots = [
+                (left + 280 * size / max(sizes), 240 - 200 * value / top, value)
+                for size, value in values
+            ]
             if not spots:
                 continue
             points = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in spots)
-            parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+            parts.append(
+                f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
+            )
             for x, y, value in spots:
-                parts.append(f'<text x="{x:.1f}" y="{y - 6:.1f}" text-anchor="end">{value:.1f}</text>')
+                parts.append(
+                    f'<text x="{x:.1f}" y="{y - 6:.1f}" text-anchor="end">{value:.1f}</text>'
+                )
             parts.append(f'<text x="{left + 120 * line}" y="280" fill="{colour}">{name}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 
 def main() -> None:
     """Measure, and print the table as it stands in docs/speed.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--hold-s", type=float, default=0.0, help="then keep the greatest number for so long, once")
+    parser.add_argument(
+        "--hold-s", type=float, default=0.0, help="then keep the greatest number for so long, once"
+    )
     parser.add_argument("--svg", type=Path, help="where to draw the picture")
-    parser.add_argument("--only", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="CONTENDER")
+    parser.add_argument(
+        "--only", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="CONTENDER"
+    )
     parser.add_argument("--contender", choices=list(CONTENDERS), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     allow_files()
@@ -297,7 +334,10 @@ def main() -> None:
             found[name, size] = rounds
             figures = [median(rounds, figure) for figure in ("cpu_us", "line_kib", "arrival_s")]
             bar = "#" * round(figures[0] / 2)
-            print(f"| {size} | {name} | {figures[0]:.1f} {bar} | {figures[1]:.1f} | {figures[2]:.2f} |", flush=True)
+            print(
+                f"| {size} | {name} | {figures[0]:.1f} {bar} | {figures[1]:.1f} | {figures[2]:.2f} |",
+                flush=True,
+            )
     if asked.svg:
         asked.svg.write_text(picture(found, asked.sizes))
     if asked.hold_s:

@@ -1,7 +1,8 @@
-"""Contenders that do the same work, each in a process of its own, in turn; medians, ratios and goals.
+"""Contenders that do the same work, each in a process of its own, in turn; medians, ratios and
+goals.
 
-A benchmark calls `measure_in_turn` with its own file; the process that this starts calls `told` with what it found.
-"""
+A benchmark calls `measure_in_turn` with its own file; the process that this starts calls `told`
+with what it found."""
 
 from __future__ import annotations
 
@@ -30,14 +31,22 @@ class Goal(NamedTuple):
 def measure_in_turn(
     program: str, contenders: Iterable[str], rounds: int, arguments: Mapping[str, Sequence[str]]
 ) -> dict[str, list[dict[str, float]]]:
-    """What each contender tells, round by round. `arguments`: of each contender. A contender that fails ends it all."""
+    """What each contender tells, round by round. `arguments`: of each contender. A contender that
+    fails ends it all."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     for number in range(rounds):
         for name, told in found.items():
             if sys.stderr.isatty():
-                print(f"\rround {number + 1} of {rounds}: {name:40}\r", end="", file=sys.stderr, flush=True)
+                print(
+                    f"\rround {number + 1} of {rounds}: {name:40}\r",
+                    end="",
+                    file=sys.stderr,
+                    flush=True,
+                )
             command = [sys.executable, program, "--contender", name, *arguments[name]]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=CONTENDER_TIMEOUT_S)
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, text=True, check=True, timeout=CONTENDER_TIMEOUT_S
+            )
             told.append(json.loads(done.stdout.splitlines()[-1]))
     return found
 
@@ -53,10 +62,14 @@ def median(found: list[dict[str, float]], figure: str) -> float:
 
 def ratio(ours: list[dict[str, float]], theirs: list[dict[str, float]], figure: str) -> float:
     """Median over the rounds of ours by theirs of the same round."""
-    return statistics.median(our[figure] / their[figure] for our, their in zip(ours, theirs, strict=True))
+    return statistics.median(
+        our[figure] / their[figure] for our, their in zip(ours, theirs, strict=True)
+    )
 
 
-def print_verdicts(found: dict[str, list[dict[str, float]]], ours: str, goals: Iterable[Goal], figure: str) -> bool:
+def print_verdicts(
+    found: dict[str, list[dict[str, float]]], ours: str, goals: Iterable[Goal], figure: str
+) -> bool:
     """One line for each goal; True when all are reached."""
     reached = True
     for peer, factor in goals:

@@ -1,9 +1,10 @@
 """Lines against meters that do everything wrong that meters and carriers do, by a seed.
 
-Whole lines (prepared polls, general way, patience, recovery) read simulated meters over real connections. Each answer
-may be late by the time-out and a moment, lost, doubled, another meter's, another day's, cut, damaged, split, merged
-with the next one or lie among noise; connections are closed or go deaf; tasks are killed. Whatever a line hands on is
-compared with the truth of its meter and day.
+Whole lines (prepared polls, general way, patience, recovery) read simulated meters over real
+connections. Each answer may be late by the time-out and a moment, lost, doubled, another meter's,
+another day's, cut, damaged, split, merged with the next one or lie among noise; connections are
+closed or go deaf; tasks are killed. Whatever a line hands on is compared with the truth of its
+meter and day.
 
     python -m tests.bench.faults --seed 7 --exchanges 100000
 """
@@ -47,8 +48,25 @@ PACE = Pace(retry_s=1.0, reconnect_s=0.1)
 LATE_S = (0.01, 0.1)
 """So much later than the time-out a late answer comes."""
 FAULTS = (
-    *("late", "lost", "twice", "other_meter", "other_meter_before", "other_index", "other_index_before"),
-    *("noise_before", "noise_behind", "noise_inside", "cut", "damaged", "split", "merged", "late_twice"),
+    *(
+        "late",
+        "lost",
+        "twice",
+        "other_meter",
+        "other_meter_before",
+        "other_index",
+        "other_index_before",
+    ),
+    *(
+        "noise_before",
+        "noise_behind",
+        "noise_inside",
+        "cut",
+        "damaged",
+        "split",
+        "merged",
+        "late_twice",
+    ),
 )
 DAYS = 20
 ONE_DAY = timedelta(days=1)
@@ -75,9 +93,12 @@ class Plan:
 
 
 class FaultyMeters:
-    """The far end of one line. Its faults depend on the seed and on how many questions came, not on the time."""
+    """The far end of one line. Its faults depend on the seed and on how many questions came, not on
+    the time."""
 
-    def __init__(self, number: int, addresses: list[str], seed: int, plan: Plan, dead: frozenset[str]) -> None:
+    def __init__(
+        self, number: int, addresses: list[str], seed: int, plan: Plan, dead: frozenset[str]
+    ) -> None:
         self.number, self.addresses, self.plan, self.dead = number, addresses, plan, dead
         self.chance = random.Random(f"{seed}/{number}")
         self.today = NOON.date()
@@ -149,7 +170,10 @@ class FaultyMeters:
     def _pieces(self, what: str, frame: Frame) -> Iterator[tuple[float, bytes]]:
         answer = b"\xfe" * self.chance.randrange(5) + self._good(frame)
         at = self.chance.randrange(1, len(answer))
-        noise = bytes(self.chance.choice(b"\x68\x16\xfe\x00\xff\x91\x55") for _ in range(self.chance.randrange(1, 20)))
+        noise = bytes(
+            self.chance.choice(b"\x68\x16\xfe\x00\xff\x91\x55")
+            for _ in range(self.chance.randrange(1, 20))
+        )
         other = self.chance.choice([it for it in self.addresses if it != frame.address])
         index = f"05060{self.chance.randrange(2)}{self.chance.randrange(1, DAYS):02X}"
         late_s = TIMING.reply_timeout_s + self.chance.uniform(*LATE_S)
@@ -178,7 +202,12 @@ class FaultyMeters:
             case "cut":
                 yield 0.0, answer[:at]
             case "damaged":
-                yield 0.0, answer[:at] + bytes((answer[at] ^ 1 << self.chance.randrange(8),)) + answer[at + 1 :]
+                yield (
+                    0.0,
+                    answer[:at]
+                    + bytes((answer[at] ^ 1 << self.chance.randrange(8),))
+                    + answer[at + 1 :],
+                )
             case "split":
                 yield 0.0, answer[:at]
                 yield self.chance.uniform(0.001, 0.05), answer[at:]
@@ -193,9 +222,15 @@ class FaultyMeters:
         day = self.today - (frame.data[0] - 1) * ONE_DAY
         match identifier[:6]:
             case "040001":
-                data = bytes.fromhex("01160326") if identifier == "04000101" else bytes.fromhex("000012")
+                data = (
+                    bytes.fromhex("01160326")
+                    if identifier == "04000101"
+                    else bytes.fromhex("000012")
+                )
                 if identifier == "04000101":
-                    data = bytes((self.today.isoweekday() % 7,)) + bytes.fromhex(f"{self.today:%d%m%y}")
+                    data = bytes((self.today.isoweekday() % 7,)) + bytes.fromhex(
+                        f"{self.today:%d%m%y}"
+                    )
             case "050600":
                 data = bytes.fromhex(f"0000{day:%d%m%y}")
             case "050601":
@@ -207,7 +242,8 @@ class FaultyMeters:
 
 @dataclass
 class Figures:
-    """What a run found. `wrong`: values that are not those of their meter and day, which must stay empty."""
+    """What a run found. `wrong`: values that are not those of their meter and day, which must stay
+    empty."""
 
     exchanges: int = 0
     values: int = 0
@@ -219,7 +255,8 @@ class Figures:
 
 
 class Faulty:
-    """One line and its meters: reads all days of all meters, again and again, each round a day later."""
+    """One line and its meters: reads all days of all meters, again and again, each round a day
+    later."""
 
     def __init__(
         self,
@@ -235,7 +272,9 @@ class Faulty:
         days: int = DAYS,
         pace: Pace = PACE,
     ) -> None:
-        addresses = [f"{(1 + number * 100 + it) * 68_166_816_671 % 10**12:012d}" for it in range(meters)]
+        addresses = [
+            f"{(1 + number * 100 + it) * 68_166_816_671 % 10**12:012d}" for it in range(meters)
+        ]
         self.dead = frozenset(addresses[::4][:dead])
         self.far_end = FaultyMeters(number, addresses, seed, plan, self.dead)
         self.name, self._figures, self._plan = f"line-{number}", figures, plan
@@ -245,9 +284,13 @@ class Faulty:
         self._got: set[tuple[str, date]] = set()
         self.is_full = asyncio.Event()
         self._last_at = time.monotonic()
-        self._meters = [_meter(number * 100 + it, address, self.name) for it, address in enumerate(addresses)]
+        self._meters = [
+            _meter(number * 100 + it, address, self.name) for it, address in enumerate(addresses)
+        ]
 
-    async def open(self, stack: AsyncExitStack, supervisor: Supervisor, pool: AsyncConnectionPool) -> None:
+    async def open(
+        self, stack: AsyncExitStack, supervisor: Supervisor, pool: AsyncConnectionPool
+    ) -> None:
         """Begin to read."""
         server = await asyncio.start_server(self.far_end.serve, "127.0.0.1", 0)
         stack.push_async_callback(self.far_end.close)
@@ -281,7 +324,11 @@ class Faulty:
             raise RuntimeError("killed")
         freeze, day = arrival.freeze, arrival.freeze.frozen_at.date()
         expected = tuple(Decimal(it).scaleb(-2) for it in truth(arrival.meter.address, day))
-        if freeze.registers != expected or freeze.address != arrival.meter.address or freeze.frozen_at.hour:
+        if (
+            freeze.registers != expected
+            or freeze.address != arrival.meter.address
+            or freeze.frozen_at.hour
+        ):
             self._figures.wrong.append(f"{freeze.address} {freeze.frozen_at}: {freeze.registers}")
         now = time.monotonic()
         self._figures.values += 1
@@ -326,12 +373,20 @@ def _meter(number: int, address: str, line: str) -> SiteMeter:
     )
 
 
-async def fault_run(seed: int, exchanges: int, *, lines: int, within_s: float, plan: Plan = Plan()) -> Figures:
-    """Until so many questions were asked, on so many lines at once. TimeoutError when it takes too long."""
-    figures, convoy = Figures(), BatchPoller(Deadlines(), least=2)  # most answers are judged together with others
+async def fault_run(
+    seed: int, exchanges: int, *, lines: int, within_s: float, plan: Plan = Plan()
+) -> Figures:
+    """Until so many questions were asked, on so many lines at once. TimeoutError when it takes too
+    long."""
+    figures, convoy = (
+        Figures(),
+        BatchPoller(Deadlines(), least=2),
+    )  # most answers are judged together with others
     pool = AsyncConnectionPool("", open=False)  # there are no commands
     async with AsyncExitStack() as stack, asyncio.timeout(within_s):
-        all_lines = [Faulty(it, seed, convoy, figures, plan=plan, depth=1 + it % 4) for it in range(lines)]
+        all_lines = [
+            Faulty(it, seed, convoy, figures, plan=plan, depth=1 + it % 4) for it in range(lines)
+        ]
         supervisor = Supervisor()
         stack.push_async_callback(stop_all, supervisor, all_lines)
         for faulty in all_lines:
@@ -357,12 +412,22 @@ async def stop_all(supervisor: Supervisor, lines: list[Faulty]) -> None:
 async def dead_meters(
     seed: int = 1, *, meters: int = 32, dead: int = 8, rounds: int = 4
 ) -> list[tuple[float, int, int]]:
-    """Of each round of one line: seconds until all that live are read, questions to the living and to the dead."""
+    """Of each round of one line: seconds until all that live are read, questions to the living and
+    to the dead."""
     figures, found = Figures(), []
     quiet = Plan(faulty=0, hang_up=0, deaf=0, killed=0)
     async with AsyncExitStack() as stack:
         pace = Pace(retry_s=1800.0, reconnect_s=1.0)
-        faulty = Faulty(0, seed, BatchPoller(Deadlines()), figures, plan=quiet, meters=meters, dead=dead, pace=pace)
+        faulty = Faulty(
+            0,
+            seed,
+            BatchPoller(Deadlines()),
+            figures,
+            plan=quiet,
+            meters=meters,
+            dead=dead,
+            pace=pace,
+        )
         supervisor = Supervisor()
         stack.push_async_callback(stop_all, supervisor, [faulty])
         began = time.monotonic()
@@ -393,13 +458,25 @@ def main() -> None:
         took_s = time.monotonic() - began
         for what, count in sorted(figures.happened.items()):
             print(f"{what:20} {count:8}")
-        print(f"seed {how.seed}: {figures.exchanges} exchanges, {figures.values} values in {took_s:.0f} s,")
-        print(f"{figures.rounds} rounds of {how.lines} lines, longest without a value {figures.longest_gap_s:.1f} s")
-        print(f"on a wrong meter, identifier or day: {len(figures.wrong)}", *figures.wrong[:5], sep="\n")
+        print(
+            f"seed {how.seed}: {figures.exchanges} exchanges, {figures.values} values in {took_s:.0f} s,"
+        )
+        print(
+            f"{figures.rounds} rounds of {how.lines} lines, longest without a value {figures.longest_gap_s:.1f} s"
+        )
+        print(
+            f"on a wrong meter, identifier or day: {len(figures.wrong)}",
+            *figures.wrong[:5],
+            sep="\n",
+        )
         alone = runner.run(dead_meters(meters=24, dead=0))
         some_dead = runner.run(dead_meters())
         for name, rounds in (("24 alive", alone), ("32, 8 dead", some_dead)):
-            print(name, *(f"{s:.3f} s ({living} + {lost} questions)" for s, living, lost in rounds), sep="; ")
+            print(
+                name,
+                *(f"{s:.3f} s ({living} + {lost} questions)" for s, living, lost in rounds),
+                sep="; ",
+            )
     raise SystemExit(bool(figures.wrong))
 
 

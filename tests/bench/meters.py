@@ -21,11 +21,16 @@ SECONDS_A_DAY = 86_400
 
 
 class Meters:
-    """One process of simulated meters. `told`: where they are (`ports`, `devices`), or how many `registered`; after the
-    end `counted` says what they did: answered, connected, dropped, collisions."""
+    """One process of simulated meters. `told`: where they are (`ports`, `devices`), or how many
+    `registered`; after the end `counted` says what they did: answered, connected, dropped,
+    collisions."""
 
     def __init__(self, mode: str, *flags: str, **options: int) -> None:
-        named = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        named = [
+            word
+            for name, value in options.items()
+            for word in (f"--{name.replace('_', '-')}", str(value))
+        ]
         self._command = [str(program()), mode, *flags, *named]
         self.told: dict[str, Any] = {}
         self.counted: dict[str, int] = {}
@@ -45,7 +50,10 @@ class Meters:
         self.told = json.loads(self._process.stdout.readline())
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -68,7 +76,8 @@ def program() -> Path:
 
 
 def address_of(number: int) -> str:
-    """The address of the meter with a number; spread, so that no digit is constant and 68H, 16H and FEH come by."""
+    """The address of the meter with a number; spread, so that no digit is constant and 68H, 16H and
+    FEH come by."""
     return f"{number * 7_368_787 % 10**12:012d}"
 
 

@@ -1,4 +1,5 @@
-"""Our side of the contests. The one place that says how meterd polls; the benchmarks only measure it."""
+"""Our side of the contests. The one place that says how meterd polls; the benchmarks only measure
+it."""
 
 from __future__ import annotations
 
@@ -36,14 +37,17 @@ Take = Callable[[int, tuple[int | None, ...]], None]
 
 
 class OurLine:
-    """The polls of one line with the meters `address_of(number)`, as a line of the daemon makes them."""
+    """The polls of one line with the meters `address_of(number)`, as a line of the daemon makes
+    them."""
 
     def __init__(self, convoy: BatchPoller, numbers: Sequence[int], take: Take) -> None:
         self._numbers, self._take = numbers, take
         self._missed: list[int] = []
         """Which are to be asked again."""
         self.odd = 0
-        self.patience = ReplyTimeouts(len(numbers), longest_wait_s=LONGEST_WAIT_S, longest_pause_s=LONGEST_PAUSE_S)
+        self.patience = ReplyTimeouts(
+            len(numbers), longest_wait_s=LONGEST_WAIT_S, longest_pause_s=LONGEST_PAUSE_S
+        )
         self._poll = Poll(
             convoy,
             self.patience,
@@ -58,8 +62,9 @@ class OurLine:
         await self._run(channel, times * [*range(len(self._numbers))], ENERGIES, 1)
 
     async def read_freezes(self, channel: StreamChannel, depth: int) -> int:
-        """Clock, stamp and energies of each meter, as a day is collected; `depth` meters are asked at once. Who did not
-        answer in time is asked again at the end, as the daemon does. How many questions were answered."""
+        """Clock, stamp and energies of each meter, as a day is collected; `depth` meters are asked
+        at once. Who did not answer in time is asked again at the end, as the daemon does. How many
+        questions were answered."""
         before = self._poll.counts["ok"]
         self._missed = list(range(len(self._numbers)))
         for _ in range(MOST_PASSES):
@@ -73,8 +78,11 @@ class OurLine:
         """Questions without an answer so far."""
         return self._poll.counts["no_reply"]
 
-    async def _run(self, channel: StreamChannel, numbers: Sequence[int], read: int, depth: int) -> None:
-        """What takes the general way in the daemon is left out and counted; the line falls quiet before the next."""
+    async def _run(
+        self, channel: StreamChannel, numbers: Sequence[int], read: int, depth: int
+    ) -> None:
+        """What takes the general way in the daemon is left out and counted; the line falls quiet
+        before the next."""
         left = plan(entry(number, 0, 1, read) for number in numbers)
         while left:
             odd = await self._poll.run(channel, left, datetime.now(UTC).toordinal(), depth=depth)
@@ -95,8 +103,9 @@ class OurLine:
 
 
 class WholeLine(WireLine):
-    """A line of the daemon as it is: what is wanted, jobs, learning, deadlines, the hand-off. Only its supply commands
-    are left out: they wait in a database, and a line looks there when it is woken."""
+    """A line of the daemon as it is: what is wanted, jobs, learning, deadlines, the hand-off. Only
+    its supply commands are left out: they wait in a database, and a line looks there when it is
+    woken."""
 
     def __init__(
         self,
@@ -112,7 +121,16 @@ class WholeLine(WireLine):
             "line",
             [
                 SiteMeter(
-                    *(number, address_of(number), "line", "dlt645-2007", 10**8, 2, long_ago, f"P{number}"),
+                    *(
+                        number,
+                        address_of(number),
+                        "line",
+                        "dlt645-2007",
+                        10**8,
+                        2,
+                        long_ago,
+                        f"P{number}",
+                    ),
                     *(Decimal(1), Decimal(380)),
                 )
                 for number in numbers

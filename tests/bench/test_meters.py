@@ -1,7 +1,7 @@
-"""The simulator of the benchmarks answers as a meter does: asked by the exchanges of `protocols`, which do not know it.
+"""The simulator of the benchmarks answers as a meter does: asked by the exchanges of `protocols`,
+which do not know it.
 
-A machine without a C compiler has no benchmarks either; the tests say so.
-"""
+A machine without a C compiler has no benchmarks either; the tests say so."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ T = TypeVar("T")
 ADDRESSES = ["000000000000", "161616161616", "686868686868", "999999999998", address_of(123_456)]
 ZONE_MIN = 480
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: the benchmarks cannot run here")
+pytestmark = pytest.mark.skipif(
+    shutil.which("cc") is None, reason="no C compiler: the benchmarks cannot run here"
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,9 @@ def run(connection: socket.socket, exchange: Exchange[Frame, T]) -> T:
             connection.sendall(CODEC_2007.encode(request))
             frames: list[Frame] = []
             while not frames:
-                frames = [item for item in decoder.feed(connection.recv(4096)) if isinstance(item, Frame)]
+                frames = [
+                    item for item in decoder.feed(connection.recv(4096)) if isinstance(item, Frame)
+                ]
             assert CODEC_2007.is_answer(request, frames[0])
             request = exchange.send(frames[0])
     except StopIteration as stop:
@@ -77,7 +81,9 @@ def test_a_freeze_shows_its_midnight_and_the_energies_of_its_day(
     frozen = run(connection, read_daily_freeze(address, index, confirm=True))
     assert frozen is not None
     assert (frozen.frozen_at - datetime(1970, 1, 1)).days == day
-    assert frozen.registers == tuple(Decimal(register).scaleb(-2) for register in energies(address, day))
+    assert frozen.registers == tuple(
+        Decimal(register).scaleb(-2) for register in energies(address, day)
+    )
 
 
 def test_a_meter_shows_the_wall_clock_of_the_zone(connection: socket.socket) -> None:
@@ -114,7 +120,10 @@ def test_dead_meters_and_wrong_checksums_are_not_answered(connection: socket.soc
 
 
 def test_an_answer_waits_for_the_delay() -> None:
-    with Meters("tcp", delay_ms=50) as slow, socket.create_connection(("127.0.0.1", slow.told["ports"][0])) as asked:
+    with (
+        Meters("tcp", delay_ms=50) as slow,
+        socket.create_connection(("127.0.0.1", slow.told["ports"][0])) as asked,
+    ):
         began = time.monotonic()
         asked.sendall(request_of(ADDRESSES[1]) + request_of(ADDRESSES[2]))
         assert take(asked, 2 * ANSWER)[4 : 4 + HEAD] == head_of(ADDRESSES[1])
@@ -122,11 +131,16 @@ def test_an_answer_waits_for_the_delay() -> None:
 
 
 def test_modbus_registers_are_counted_up() -> None:
-    with Meters("tcp", "--modbus") as meters, socket.create_connection(("127.0.0.1", meters.told["ports"][0])) as asked:
+    with (
+        Meters("tcp", "--modbus") as meters,
+        socket.create_connection(("127.0.0.1", meters.told["ports"][0])) as asked,
+    ):
         asked.sendall(bytes.fromhex("0102 0000 0006 07 03 0064 0014"))
         answer = take(asked, 49)
     assert answer[:9] == bytes.fromhex("0102 0000 002B 07 03 28")
-    assert [int.from_bytes(answer[at : at + 2]) for at in range(9, 49, 2)] == modbus_registers(7, 100, 20)
+    assert [int.from_bytes(answer[at : at + 2]) for at in range(9, 49, 2)] == modbus_registers(
+        7, 100, 20
+    )
 
 
 def test_terminals_register_beat_and_answer() -> None:
@@ -142,7 +156,9 @@ def test_terminals_register_beat_and_answer() -> None:
             assert len({address[0] for _, address in connections}) == 3
             assert take(connections[0][0], 14)[:4] == b"BEAT"
             connections[0][0].sendall(request_of(ADDRESSES[1]))
-            assert registers_in(take(connections[0][0], ANSWER)) == energies(ADDRESSES[1], day_now())
+            assert registers_in(take(connections[0][0], ANSWER)) == energies(
+                ADDRESSES[1], day_now()
+            )
         finally:
             for connection, _ in connections:
                 connection.close()

@@ -1,7 +1,7 @@
-"""One read of a daily freeze on the wire, laid out by hand: what the limit sends and what proves a contender right.
+"""One read of a daily freeze on the wire, laid out by hand: what the limit sends and what proves a
+contender right.
 
-It shares nothing with `protocols`, so that a mistake there can not prove itself right.
-"""
+It shares nothing with `protocols`, so that a mistake there can not prove itself right."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def head_of(address: str) -> bytes:
 
 
 def registers_in(answer: bytes) -> tuple[int, ...]:
-    """The five energies at the end of an answer in 0.01 kWh, decoded slowly: proof, not part of the work."""
+    """The five energies at the end of an answer in 0.01 kWh, decoded slowly: proof, not part of the
+    work."""
     data = bytes(byte - 0x33 & 0xFF for byte in answer[-22:-2])
     return tuple(int(data[start : start + 4][::-1].hex()) for start in range(0, 20, 4))

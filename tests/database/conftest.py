@@ -1,4 +1,5 @@
-"""Logs of the database tests: one plain line per event. A coloured traceback costs more than the test it belongs to."""
+"""Logs of the database tests: one plain line per event. A coloured traceback costs more than the
+test it belongs to."""
 
 from collections.abc import Iterator
 

@@ -33,17 +33,25 @@ CUT_AT_ANY_TIME = Policy(
     final_required=False,
     approvals_required=0,
 )
-"""Only what the database knows can forbid a trip: the tests choose the facts, not the day of the week."""
+"""Only what the database knows can forbid a trip: the tests choose the facts, not the day of the
+week."""
 ARMED = Authority(CUT_AT_ANY_TIME, ZONE, shadow_mode=False, started_at=NOW - DAY)
 SHADOW = replace(ARMED, shadow_mode=True)
-INTACT = {"sum_of_balances_fen": 0, "unbalanced_transactions": 0, "wrong_balances": 0, "wrong_streams": 0}
+INTACT = {
+    "sum_of_balances_fen": 0,
+    "unbalanced_transactions": 0,
+    "wrong_balances": 0,
+    "wrong_streams": 0,
+}
 
 
 @dataclass
 class Site:
     """The rows of a configuration; point Pn of account An has meter n on line `line`."""
 
-    tariffs: list[tuple[str, date, Decimal]] = field(default_factory=lambda: [("T", date(2026, 1, 1), Decimal("0.5"))])
+    tariffs: list[tuple[str, date, Decimal]] = field(
+        default_factory=lambda: [("T", date(2026, 1, 1), Decimal("0.5"))]
+    )
     accounts: list[dict[str, Any]] = field(default_factory=list)
     points: list[dict[str, Any]] = field(default_factory=list)
     meters: list[dict[str, Any]] = field(default_factory=list)
@@ -57,7 +65,8 @@ class Site:
         return site
 
     def add(self, number: int, **changes: Any) -> None:
-        """Account A<number> with point P<number>; a change goes to the row that has such a column."""
+        """Account A<number> with point P<number>; a change goes to the row that has such a
+        column."""
         account = {
             "id": f"A{number}",
             "name": "",
@@ -139,17 +148,27 @@ def freeze(
     """What a line hands on when the meter told its freeze of this day."""
     registers = (Decimal(kwh), *rates)
     stamp = datetime.combine(day, at)
-    return Arrival(meter, DailyFreeze(meter.address, Quantity.FORWARD_ACTIVE_ENERGY, stamp, registers, NOW, skew))
+    return Arrival(
+        meter,
+        DailyFreeze(meter.address, Quantity.FORWARD_ACTIVE_ENERGY, stamp, registers, NOW, skew),
+    )
 
 
 async def store(
-    connection: AsyncConnection[Any], *batch: Arrival, authority: Authority = ARMED, now: datetime = NOW
+    connection: AsyncConnection[Any],
+    *batch: Arrival,
+    authority: Authority = ARMED,
+    now: datetime = NOW,
 ) -> list[tuple[int, date]]:
     return await process(connection, batch, authority, now)
 
 
 async def pay(
-    connection: AsyncConnection[Any], account: str, fen: int, reference: str = "1", now: datetime = NOW
+    connection: AsyncConnection[Any],
+    account: str,
+    fen: int,
+    reference: str = "1",
+    now: datetime = NOW,
 ) -> Any:
     return await top_up(connection, account, fen, channel="counter", reference=reference, now=now)
 
@@ -183,10 +202,21 @@ async def everything(connection: AsyncConnection[Any]) -> dict[str, list[Any]]:
             "slot_journal",
             "dead_letter",
         ),
-        *("ledger_account", "ledger_transaction", "posting", "link", "charge", "charge_stream", "command"),
+        *(
+            "ledger_account",
+            "ledger_transaction",
+            "posting",
+            "link",
+            "charge",
+            "charge_stream",
+            "command",
+        ),
         *("command_event", "guard_verdict"),
     )
-    return {table: await rows(connection, f"SELECT t::text FROM {table} t ORDER BY 1") for table in tables}
+    return {
+        table: await rows(connection, f"SELECT t::text FROM {table} t ORDER BY 1")
+        for table in tables
+    }
 
 
 async def links(connection: AsyncConnection[Any], point: str) -> list[tuple[date, date, str]]:
@@ -194,6 +224,11 @@ async def links(connection: AsyncConnection[Any], point: str) -> list[tuple[date
     return await rows(connection, query, point)
 
 
-async def slots(connection: AsyncConnection[Any], point: str) -> dict[date, tuple[str, int, list[str]]]:
+async def slots(
+    connection: AsyncConnection[Any], point: str
+) -> dict[date, tuple[str, int, list[str]]]:
     query = "SELECT day, state, total, reasons FROM slot WHERE point_id = %s ORDER BY day"
-    return {day: (state, total, reasons) for day, state, total, reasons in await rows(connection, query, point)}
+    return {
+        day: (state, total, reasons)
+        for day, state, total, reasons in await rows(connection, query, point)
+    }

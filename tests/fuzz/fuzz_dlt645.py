@@ -1,11 +1,11 @@
-"""Coverage-guided fuzzing of the DL/T 645 decoder and of what `meterd decode` says about its frames, with atheris.
+"""Coverage-guided fuzzing of the DL/T 645 decoder and of what `meterd decode` says about its
+frames, with atheris.
 
-Run it: `make fuzz`. The first byte of an input chooses what is done with the others: they are a stream, decoded whole
-and in two pieces; the data of a well-formed frame, told in either version of the standard; or the answer to a prepared
-read.
-What ends the run is an exception, a frame that does not encode to the bytes it came from, a result that depends on the
-split, a difference between the prepared and the general decoder, or five seconds for one input.
-"""
+Run it: `make fuzz`. The first byte of an input chooses what is done with the others: they are a
+stream, decoded whole and in two pieces; the data of a well-formed frame, told in either version of
+the standard; or the answer to a prepared read. What ends the run is an exception, a frame that does
+not encode to the bytes it came from, a result that depends on the split, a difference between the
+prepared and the general decoder, or five seconds for one input."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ METER = PreparedMeter(ADDRESS)
 
 
 def decode(data: bytes) -> None:
-    """Whole and split, the same frames and skipped stretches; every frame comes from its own bytes."""
+    """Whole and split, the same frames and skipped stretches; every frame comes from its own
+    bytes."""
     decoder = Decoder()
     whole = decoder.feed(data) + decoder.flush()
     middle = data[-1] % (len(data) + 1) if data else 0
@@ -54,7 +55,8 @@ def decode(data: bytes) -> None:
 
 
 def tell(data: bytes) -> None:
-    """The control byte, what to do, and the data of a frame that arrived whole: any, or those of a known identifier."""
+    """The control byte, what to do, and the data of a frame that arrived whole: any, or those of a
+    known identifier."""
     if len(data) < 2:
         return
     control, how, body = data[0], data[1], data[2:257]
@@ -67,7 +69,11 @@ def tell(data: bytes) -> None:
 
 def prepared(data: bytes) -> None:
     """An answer to a prepared read, or anything in its place."""
-    answer = raw(Frame(ADDRESS, 0x91, bytes.fromhex("01010605") + data[1:21])) if data[:1] < b"\x80" else data[1:]
+    answer = (
+        raw(Frame(ADDRESS, 0x91, bytes.fromhex("01010605") + data[1:21]))
+        if data[:1] < b"\x80"
+        else data[1:]
+    )
     assert _outcome(lambda: PREPARED.registers(METER, answer)) == _outcome(
         lambda: general_registers(ADDRESS, "05060101", answer)
     )

@@ -5,7 +5,8 @@ from pathlib import Path
 
 
 def make_certificates(folder: Path) -> None:
-    """An authority, a broker's and a client's certificate signed by it, and a stranger's authority."""
+    """An authority, a broker's and a client's certificate signed by it, and a stranger's
+    authority."""
     for name in ("ca", "stranger"):
         _openssl(folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                  "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
@@ -18,7 +19,8 @@ def make_certificates(folder: Path) -> None:
 
 
 def tls_settings(folder: Path) -> str:
-    """What a listener of mosquitto needs to ask its clients for a certificate, and to call them by its name."""
+    """What a listener of mosquitto needs to ask its clients for a certificate, and to call them by
+    its name."""
     return (
         f"cafile {folder}/ca.pem\ncertfile {folder}/broker.pem\nkeyfile {folder}/broker.key\n"
         "require_certificate true\nuse_identity_as_username true\n"

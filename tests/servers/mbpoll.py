@@ -24,21 +24,31 @@ class Polled:
 
 
 def mbpoll(*arguments: str) -> Polled:
-    """Run it once. NoMbpoll when it is missing and cannot be installed: that is a failure, not a skip."""
+    """Run it once. NoMbpoll when it is missing and cannot be installed: that is a failure, not a
+    skip."""
     command = [_program(), *arguments, "-1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     values = dict(re.findall(r"^\[(\d+)\]:\s+(\S+)", done.stdout, re.MULTILINE))
-    return Polled({int(at): value for at, value in values.items()}, done.stdout + done.stderr, done.returncode)
+    return Polled(
+        {int(at): value for at, value in values.items()}, done.stdout + done.stderr, done.returncode
+    )
 
 
 def _program() -> str:
     found = shutil.which(PACKAGE)
     if found is None:
-        apt_get = [*([] if os.geteuid() == 0 else ["sudo"]), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+        apt_get = [
+            *([] if os.geteuid() == 0 else ["sudo"]),
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+        ]
         for step in (["update"], ["install", "-y", "--no-install-recommends", PACKAGE]):
             done = subprocess.run([*apt_get, *step], capture_output=True, text=True, check=False)
             if done.returncode != 0:
-                raise NoMbpoll(f"apt-get {step[0]} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
+                raise NoMbpoll(
+                    f"apt-get {step[0]} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
+                )
         found = shutil.which(PACKAGE)
     if found is None:
         raise NoMbpoll(f"{PACKAGE} is installed, but there is no program of that name")

@@ -1,4 +1,5 @@
-"""A real MQTT broker for the tests: apt's mosquitto on a free port, with its clients as foreign peers.
+"""A real MQTT broker for the tests: apt's mosquitto on a free port, with its clients as foreign
+peers.
 
 with Mosquitto(folder) as broker:
     broker.publish("a/b", "payload"); broker.kill(); broker.start()
@@ -38,9 +39,12 @@ def program(name: str) -> str:
 
 
 class Mosquitto:
-    """One broker with its own configuration. What it keeps survives `kill`; it listens at the same port again."""
+    """One broker with its own configuration. What it keeps survives `kill`; it listens at the same
+    port again."""
 
-    def __init__(self, folder: Path, settings: str = LISTENER + KEPT, log: str = "broker.log") -> None:
+    def __init__(
+        self, folder: Path, settings: str = LISTENER + KEPT, log: str = "broker.log"
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self._configuration = folder / "mosquitto.conf"
@@ -68,13 +72,16 @@ class Mosquitto:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
             except OSError as error:
                 if self._process.poll() is not None or time.monotonic() > give_up:
-                    raise NoMosquitto(f"the broker did not start:\n{self._log.read_text()}") from error
+                    raise NoMosquitto(
+                        f"the broker did not start:\n{self._log.read_text()}"
+                    ) from error
                 time.sleep(0.02)
             else:
                 return
 
     def kill(self) -> None:
-        """End it at once, as a lost machine would. Sessions survive, but mosquitto loses what was under way to them."""
+        """End it at once, as a lost machine would. Sessions survive, but mosquitto loses what was
+        under way to them."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
@@ -101,7 +108,9 @@ class Mosquitto:
     def client(self, name: str, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
         """Run mosquitto_pub or mosquitto_sub against this broker."""
         command = [program(name), "-h", "127.0.0.1", "-p", str(self.port), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, **how)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=20, check=False, **how
+        )
 
     def publish(self, topic: str, payload: str | bytes, *arguments: str) -> None:
         """As a foreign peer with QoS 1."""
@@ -123,10 +132,12 @@ class Mosquitto:
 
 
 def plugin() -> str:
-    """The path of the plugin that refuses subscriptions. The plain access list of mosquitto 2.0.11 never does: it
-    grants them and then delivers nothing."""
+    """The path of the plugin that refuses subscriptions. The plain access list of mosquitto 2.0.11
+    never does: it grants them and then delivers nothing."""
     program("mosquitto")
-    listed = subprocess.run(["dpkg", "-L", "mosquitto"], capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["dpkg", "-L", "mosquitto"], capture_output=True, text=True, check=True
+    ).stdout.split()
     return next(path for path in listed if path.endswith("/mosquitto_dynamic_security.so"))
 
 
@@ -136,8 +147,15 @@ def free_port() -> int:
 
 
 def _install() -> None:
-    apt_get = [*([] if os.geteuid() == 0 else ["sudo"]), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    apt_get = [
+        *([] if os.geteuid() == 0 else ["sudo"]),
+        "env",
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+    ]
     for step in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
         done = subprocess.run([*apt_get, *step], capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise NoMosquitto(f"apt-get {step[0]} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
+            raise NoMosquitto(
+                f"apt-get {step[0]} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )

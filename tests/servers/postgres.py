@@ -1,4 +1,5 @@
-"""PostgreSQL servers that live as long as a test run (or a bench): the embedded one, and one with TimescaleDB.
+"""PostgreSQL servers that live as long as a test run (or a bench): the embedded one, and one with
+TimescaleDB.
 
 with embedded_server() as server:
     psycopg.connect(server.url())
@@ -17,27 +18,40 @@ from pathlib import Path
 
 import psycopg
 
-from tests.servers.timescaledb import copy_installation, timescaledb_installation, wheel_installation
+from tests.servers.timescaledb import (
+    copy_installation,
+    timescaledb_installation,
+    wheel_installation,
+)
 
 START_TIMEOUT_S = 30.0
 MEMORY = Path("/dev/shm")
-MEMORY_NEEDED_BYTES = 2 * 2**30  # two servers, their write-ahead logs and some test databases, with room to spare
+MEMORY_NEEDED_BYTES = (
+    2 * 2**30
+)  # two servers, their write-ahead logs and some test databases, with room to spare
 
-INITDB_OPTIONS = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+INITDB_OPTIONS = [
+    "--username=postgres",
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--locale=C.UTF-8",
+    "--no-sync",
+]
 SETTINGS = {
     "listen_addresses": "",
     "timezone": "UTC",
     "log_checkpoints": "off",
 }
-# Data that is thrown away at the end need not survive a power cut. What the tests do kill is a process, and the kernel
-# keeps what a killed process has written. Autovacuum would only run into the tests at a moment of its own.
+# Data that is thrown away at the end need not survive a power cut. What the tests do kill is a
+# process, and the kernel keeps what a killed process has written. Autovacuum would only run into
+# the tests at a moment of its own.
 DISPOSABLE_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
 }
-# PostgreSQL copies no database that a worker of TimescaleDB is connected to. The Apache edition has no jobs of users
-# that would need workers.
+# PostgreSQL copies no database that a worker of TimescaleDB is connected to. The Apache edition has
+# no jobs of users that would need workers.
 TIMESCALEDB_SETTINGS = {
     "shared_preload_libraries": "timescaledb",
     "timescaledb.max_background_workers": "0",
@@ -64,31 +78,49 @@ class Server:
 def embedded_server(*, durable: bool = False) -> AbstractContextManager[Server]:
     """The PostgreSQL that meterd starts when no database is configured, as the wheel brings it.
 
-    `durable`: keep promises as in the field (fsync, on the disk), for a bench that measures what they cost.
-    """
+    `durable`: keep promises as in the field (fsync, on the disk), for a bench that measures what
+    they cost."""
     return _running("embedded", wheel_installation(18), SETTINGS, durable)
 
 
 def timescale_server(*, durable: bool = False) -> AbstractContextManager[Server]:
     """A PostgreSQL with TimescaleDB. The first call on a machine builds it."""
-    return _running("timescaledb", timescaledb_installation(), SETTINGS | TIMESCALEDB_SETTINGS, durable)
+    return _running(
+        "timescaledb", timescaledb_installation(), SETTINGS | TIMESCALEDB_SETTINGS, durable
+    )
 
 
 @contextmanager
-def _running(name: str, pginstall: Path, settings: dict[str, str], durable: bool) -> Iterator[Server]:
+def _running(
+    name: str, pginstall: Path, settings: dict[str, str], durable: bool
+) -> Iterator[Server]:
     # Not the configured temporary folder: the path of a Unix socket has 107 bytes at most.
     disk = Path("/tmp")
-    with _temporary_folder(disk) as home, _temporary_folder(disk if durable else _fast_folder(disk)) as data:
+    with (
+        _temporary_folder(disk) as home,
+        _temporary_folder(disk if durable else _fast_folder(disk)) as data,
+    ):
         as_user = ["setpriv", "--pdeathsig", "INT"]  # a killed test run takes its server along
         if os.geteuid() == 0:
-            # PostgreSQL refuses root, and another user may not look into root's folders: give it a copy in its own.
+            # PostgreSQL refuses root, and another user may not look into root's folders: give it a
+            # copy in its own.
             shutil.chown(home, "nobody", "nogroup")
             shutil.chown(data, "nobody", "nogroup")
             as_user += ["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
             pginstall = copy_installation(pginstall, home)
-        settings = settings | {"unix_socket_directories": str(home)} | ({} if durable else DISPOSABLE_SETTINGS)
+        settings = (
+            settings
+            | {"unix_socket_directories": str(home)}
+            | ({} if durable else DISPOSABLE_SETTINGS)
+        )
         options = [f"--{key}={value}" for key, value in settings.items()]
-        initdb = [*as_user, str(pginstall / "bin" / "initdb"), "--pgdata", str(data), *INITDB_OPTIONS]
+        initdb = [
+            *as_user,
+            str(pginstall / "bin" / "initdb"),
+            "--pgdata",
+            str(data),
+            *INITDB_OPTIONS,
+        ]
         postgres = [*as_user, str(pginstall / "bin" / "postgres"), "-D", str(data), *options]
         made = subprocess.run(initdb, capture_output=True, text=True, check=False)
         if made.returncode != 0:
@@ -112,7 +144,8 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def _fast_folder(disk: Path) -> Path:
-    """Memory, if there is enough of it: a database is cloned there in a tenth of the time it takes on a disk."""
+    """Memory, if there is enough of it: a database is cloned there in a tenth of the time it takes
+    on a disk."""
     enough = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED_BYTES
     return MEMORY if enough else disk
 
@@ -124,7 +157,9 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Pat
             psycopg.connect(server.url()).close()
         except psycopg.OperationalError as error:
             if process.poll() is not None or time.monotonic() > give_up:
-                raise RuntimeError(f"the {server.name} server did not start:\n{log.read_text()}") from error
+                raise RuntimeError(
+                    f"the {server.name} server did not start:\n{log.read_text()}"
+                ) from error
             time.sleep(0.02)
         else:
             return

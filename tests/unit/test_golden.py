@@ -1,8 +1,8 @@
 """Worked cases of the money and control rules, event by event through the pure rules.
 
-`golden_open.json` is the project's own file of worked cases (domain/golden_open.json, schema version 1.0), copied
-unchanged; its results were computed exactly and independently of this program. The same cases go through pipeline and
-database in tests/database/transactions/test_golden_cases.py.
+`golden_open.json` is the project's own file of worked cases (domain/golden_open.json, schema
+version 1.0), copied unchanged; its results were computed exactly and independently of this program.
+The same cases go through pipeline and database in tests/database/transactions/test_golden_cases.py.
 """
 
 from datetime import date, datetime, time, timedelta
@@ -37,7 +37,11 @@ NOT_COVERED_YET = {
     "O23": "suggested top-up",
 }
 GUARDED = ("O25", "O26", "O27", "O28", "O29", "O30")
-SUSPECT = {"V07 backward": "suspect:backward", "V27 monotone": "suspect:backward", "V08 spike": "suspect:spike"}
+SUSPECT = {
+    "V07 backward": "suspect:backward",
+    "V27 monotone": "suspect:backward",
+    "V08 spike": "suspect:spike",
+}
 
 
 def test_every_golden_case_is_covered_or_listed_as_missing():
@@ -59,8 +63,16 @@ def test_settling_reading_by_reading_moves_what_the_case_says(name):
             ChainPoint(day, total),
             (),
             case.register,
-            before=max((ChainPoint(*item) for item in chain.items() if item[0] < day), default=None, key=by_day),
-            after=min((ChainPoint(*item) for item in chain.items() if item[0] > day), default=None, key=by_day),
+            before=max(
+                (ChainPoint(*item) for item in chain.items() if item[0] < day),
+                default=None,
+                key=by_day,
+            ),
+            after=min(
+                (ChainPoint(*item) for item in chain.items() if item[0] > day),
+                default=None,
+                key=by_day,
+            ),
             clock_skew=None,
         )
         if reasons:
@@ -86,13 +98,17 @@ def test_settling_reading_by_reading_moves_what_the_case_says(name):
         by_period.setdefault(f"{stream.period:%Y-%m}", {})[stream.component] = state.posted_fen
     assert by_period == case.final["charges_fen_by_period"]
     assert sum(state.posted_fen for state in streams.values()) == case.final["total_charges_fen"]
-    assert {"P1": datetime.combine(max(chain), time()).isoformat("T", "minutes")} == case.final["billed_through"]
+    assert {"P1": datetime.combine(max(chain), time()).isoformat("T", "minutes")} == case.final[
+        "billed_through"
+    ]
 
 
 def test_a_register_that_passes_its_modulus_is_a_rollover():
     given, expected = CASES["O24"]["input"], CASES["O24"]["expected"]
     register = Register(steps(given["modulus"], 2), Decimal(given["max_daily_kwh"]).scaleb(2))
-    status, delta = register_delta(steps(given["prev"], 2), steps(given["next"], 2), Decimal(given["days"]), register)
+    status, delta = register_delta(
+        steps(given["prev"], 2), steps(given["next"], 2), Decimal(given["days"]), register
+    )
     assert status == expected["status"]
     assert Decimal(delta).scaleb(-2) * Decimal(given["ratio"]) == Decimal(expected["kwh"])
 
@@ -128,7 +144,10 @@ def test_the_guard_decides_as_the_case_says(name):
     for moment in ("now", "last_reading_at", "episode_started_at"):
         facts[moment] = datetime.fromisoformat(facts[moment])
     facts["notices"] = tuple(
-        Notice(notice["kind"], datetime.fromisoformat(notice["delivered_at"]) if "delivered_at" in notice else None)
+        Notice(
+            notice["kind"],
+            datetime.fromisoformat(notice["delivered_at"]) if "delivered_at" in notice else None,
+        )
         for notice in facts["notices"]
     )
     verdict = evaluate(policy, Facts(**facts))
@@ -136,11 +155,15 @@ def test_the_guard_decides_as_the_case_says(name):
 
 
 def links_of(case, chain):
-    return chain_links("P1", [ChainPoint(*item) for item in sorted(chain.items())], case.register.modulus)
+    return chain_links(
+        "P1", [ChainPoint(*item) for item in sorted(chain.items())], case.register.modulus
+    )
 
 
 def priced(case, link):
-    return price_link(link, ratio=case.ratio, decimals=case.register.decimals, tariff=case.tariff, zone=case.zone)
+    return price_link(
+        link, ratio=case.ratio, decimals=case.register.decimals, tariff=case.tariff, zone=case.zone
+    )
 
 
 def by_day(point):

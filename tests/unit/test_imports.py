@@ -1,4 +1,5 @@
-"""No files import each other in a circle. Imports for type checkers alone count: who needs another's types knows it."""
+"""No files import each other in a circle. Imports for type checkers alone count: who needs
+another's types knows it."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+MODULES = {
+    module_name(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""The five packages have plain names, so what is imported, installed and started under them is guarded here."""
+"""The five packages have plain names, so what is imported, installed and started under them is
+guarded here."""
 
 import os
 import re
@@ -23,7 +24,11 @@ def test_no_other_distribution_brings_a_package_of_our_name(package: str) -> Non
 
 
 def test_no_test_folder_can_be_imported_in_place_of_a_package() -> None:
-    impostors = [init.parent for init in (ROOT / "tests").rglob("__init__.py") if init.parent.name in PACKAGES]
+    impostors = [
+        init.parent
+        for init in (ROOT / "tests").rglob("__init__.py")
+        if init.parent.name in PACKAGES
+    ]
     assert impostors == []
 
 
@@ -32,7 +37,15 @@ def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """The names in a wheel that is built from the source distribution, not from the checkout."""
     folder = tmp_path_factory.mktemp("build")
     shutil.copytree(ROOT, folder / "source", ignore=NOT_SOURCE)
-    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(folder / "source")]
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--outdir",
+        str(folder / "dist"),
+        str(folder / "source"),
+    ]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     [wheel] = (folder / "dist").glob("*.whl")
@@ -41,7 +54,12 @@ def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_the_wheel_holds_every_module_and_data_file(wheel_files: set[str]) -> None:
-    files = {path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.suffix in SHIPPED_SUFFIXES}
+    files = {
+        path
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in SHIPPED_SUFFIXES
+    }
     assert any(path.suffix == ".sql" for path in files)
     assert {str(path.relative_to(ROOT)) for path in files} - wheel_files == set()
 
@@ -66,10 +84,17 @@ def test_the_service_starts_the_console_script_of_its_own_environment(service: s
     assert "Environment=PYTHONSAFEPATH=1" in service
 
 
-def test_the_service_is_watched_and_not_restarted_for_a_wrong_configuration(service: set[str]) -> None:
+def test_the_service_is_watched_and_not_restarted_for_a_wrong_configuration(
+    service: set[str],
+) -> None:
     assert {"Type=notify", "NotifyAccess=main", "WatchdogSec=60s", "Restart=on-failure"} <= service
     assert f"RestartPreventExitStatus={os.EX_CONFIG}" in service
 
 
 def test_the_service_runs_as_its_own_user_and_gains_no_rights(service: set[str]) -> None:
-    assert {"User=meterd", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict"} <= service
+    assert {
+        "User=meterd",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+    } <= service

@@ -16,7 +16,8 @@ from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame
 
 Answer = Callable[[Frame], Iterable[bytes | asyncio.Event]]
-"""What the far end sends when a frame has come, piece by piece; on TCP it waits for an event among the pieces."""
+"""What the far end sends when a frame has come, piece by piece; on TCP it waits for an event among
+the pieces."""
 Line = Callable[[Answer], AbstractAsyncContextManager[StreamChannel]]
 
 

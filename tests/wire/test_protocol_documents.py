@@ -25,14 +25,20 @@ one digit (F all). `±`: the top bit is the sign. The column `source` says how w
 """
 
 
-def public_names(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]]:
+def public_names(
+    tree: ast.Module,
+) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]]:
     """Functions, classes and their methods, by name, that do not begin with _."""
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+        if isinstance(
+            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        ) and not node.name.startswith("_"):
             yield node.name, node
             if isinstance(node, ast.ClassDef):
                 for part in node.body:
-                    if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) and not part.name.startswith("_"):
+                    if isinstance(
+                        part, ast.FunctionDef | ast.AsyncFunctionDef
+                    ) and not part.name.startswith("_"):
                         yield f"{node.name}.{part.name}", part
 
 
@@ -65,7 +71,14 @@ def listing() -> str:
         for row in rows:
             identifier = "" if row["identifier"] == before else row["identifier"]
             before = row["identifier"]
-            cells = [identifier, row["chinese"], row["name"], row["unit"], row["format"], row["source"]]
+            cells = [
+                identifier,
+                row["chinese"],
+                row["name"],
+                row["unit"],
+                row["format"],
+                row["source"],
+            ]
             lines.append(f"| {' | '.join(cells + ([row['identifier_2007']] if in_2007 else []))} |")
         lines.append("")
     return "\n".join(lines)

@@ -1,5 +1,5 @@
-"""Freezing for meters that cannot: which one to read around local midnight. Pure: the clock is given, as
-`near_midnight` tells it."""
+"""Freezing for meters that cannot: which one to read around local midnight. Pure: the clock is
+given, as `near_midnight` tells it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from daemon.quality.freeze import HOST_FREEZE_LIMIT
 
 READ_TIME = timedelta(seconds=0.2)
 LONGEST_LEAD = timedelta(seconds=30)
-"""Half of the meters are read before midnight, so that the last is not read later than it must be."""
+"""Half of the meters are read before midnight, so that the last is not read later than it must
+be."""
 
 
 class Midnights:
@@ -26,15 +27,19 @@ class Midnights:
         self._counted: datetime | None = None
 
     def next(self, local_now: datetime) -> tuple[int, datetime] | None:
-        """(meter, midnight it is read for) while the window is open and one is missing: those with the fewest tries
-        first, among them those that answered the night before, so that the dead cost the living nothing."""
+        """(meter, midnight it is read for) while the window is open and one is missing: those with
+        the fewest tries first, among them those that answered the night before, so that the dead
+        cost the living nothing."""
         midnight = nearest_midnight(local_now)
         if not self._meters or not -self._lead <= local_now - midnight <= HOST_FREEZE_LIMIT:
             return None
         missing = [meter for meter in self._meters if self._done.get(meter) != midnight]
         if not missing:
             return None
-        meter = min(missing, key=lambda meter: (self._tries_for(meter, midnight), self._was_missed(meter, midnight)))
+        meter = min(
+            missing,
+            key=lambda meter: (self._tries_for(meter, midnight), self._was_missed(meter, midnight)),
+        )
         self._tries[meter] = (midnight, self._tries_for(meter, midnight) + 1)
         return meter, midnight
 
@@ -43,9 +48,14 @@ class Midnights:
         self._done[meter] = midnight
 
     def missed(self, local_now: datetime) -> list[int] | None:
-        """The meters whose freeze of the last midnight is lost for good; once for each midnight, None otherwise."""
+        """The meters whose freeze of the last midnight is lost for good; once for each midnight,
+        None otherwise."""
         midnight = nearest_midnight(local_now)
-        if not self._meters or local_now - midnight <= HOST_FREEZE_LIMIT or self._counted == midnight:
+        if (
+            not self._meters
+            or local_now - midnight <= HOST_FREEZE_LIMIT
+            or self._counted == midnight
+        ):
             return None
         is_first, self._counted = self._counted is None, midnight
         if is_first and not self._tries:
@@ -70,11 +80,11 @@ class Midnights:
 
 
 def near_midnight(now: datetime, zone: ZoneInfo) -> datetime:
-    """The wall clock as it counts from the nearest midnight (12 hours at most, give or take the change of an hour).
+    """The wall clock as it counts from the nearest midnight (12 hours at most, give or take the
+    change of an hour).
 
-    Where that midnight is skipped or comes twice the clock goes on here as if it did not: a day begins once, at the
-    first moment that is not of the day before.
-    """
+    Where that midnight is skipped or comes twice the clock goes on here as if it did not: a day
+    begins once, at the first moment that is not of the day before."""
     midnight = nearest_midnight(now.astimezone(zone).replace(tzinfo=None))
     return midnight + (now - midnight.replace(tzinfo=zone).astimezone(UTC))
 

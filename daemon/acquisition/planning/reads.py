@@ -8,13 +8,17 @@ from datetime import date
 from typing import Any, Literal
 
 What = Literal["freeze", "registers", "clock", "relay"]
-"""The freeze of one day, stored like any other; the registers, the clock, the relay of this moment, told only."""
-Outcome = Literal["ok", "silent", "refused", "unreadable", "no_data", "unsupported", "line_down", "expired"]
+"""The freeze of one day, stored like any other; the registers, the clock, the relay of this moment,
+told only."""
+Outcome = Literal[
+    "ok", "silent", "refused", "unreadable", "no_data", "unsupported", "line_down", "expired"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """`value` for ok: registers in kWh, the meter's wall clock, or a RelayState; otherwise `reason` says why not."""
+    """`value` for ok: registers in kWh, the meter's wall clock, or a RelayState; otherwise `reason`
+    says why not."""
 
     outcome: Outcome
     value: Any = None
@@ -23,13 +27,16 @@ class ReadResult:
 
 @dataclass(eq=False, slots=True)
 class ReadRequest:
-    """`expires_at`: second of the monotonic clock after which nobody waits for the answer. `day`: of a freeze."""
+    """`expires_at`: second of the monotonic clock after which nobody waits for the answer. `day`:
+    of a freeze."""
 
     meter_id: int
     what: What
     expires_at: float
     day: date | None = None
-    told: asyncio.Future[ReadResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    told: asyncio.Future[ReadResult] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
     def settle(self, told: ReadResult) -> None:
         """Answer whoever still waits."""
@@ -38,7 +45,8 @@ class ReadRequest:
 
 
 class ReadRequests:
-    """What one route is still to be asked, first come first served. Whoever cancels `told` is not served."""
+    """What one route is still to be asked, first come first served. Whoever cancels `told` is not
+    served."""
 
     def __init__(self) -> None:
         self._waiting: list[ReadRequest] = []
@@ -64,7 +72,9 @@ class ReadRequests:
             if question.expires_at > now_s:
                 self._begun = question
                 return question
-            question.settle(ReadResult("expired", reason="its time was over before the line got to it"))
+            question.settle(
+                ReadResult("expired", reason="its time was over before the line got to it")
+            )
         return None
 
     def reject(self, reason: str) -> None:

@@ -1,9 +1,10 @@
-"""What a line has learnt about its meters: how long they take to answer, and which do not answer at all. Pure.
+"""What a line has learnt about its meters: how long they take to answer, and which do not answer at
+all. Pure.
 
-Three states of a meter: well; suspect after a silence, asked again when the others had their turn; parked after
-PARK_AFTER silences in a row, and probed with growing pauses, so that the dead cost the living almost nothing. When all
-that are asked stay silent, it is the line: one probe at a time finds out when it is back, and one incident is told.
-"""
+Three states of a meter: well; suspect after a silence, asked again when the others had their turn;
+parked after PARK_AFTER silences in a row, and probed with growing pauses, so that the dead cost the
+living almost nothing. When all that are asked stay silent, it is the line: one probe at a time
+finds out when it is back, and one incident is told."""
 
 from __future__ import annotations
 
@@ -26,10 +27,11 @@ LINE_SILENT_AFTER = 12
 """So many meters (or all, if there are fewer) silent one after another: it is the line."""
 LONGEST_LINE_PAUSE_S = 30.0
 PARKED_REST = 3
-"""After a parked meter stayed silent no other parked one is asked for so many times the longest wait: all the dead
-together cost a line at most a quarter of its time, however many they are."""
+"""After a parked meter stayed silent no other parked one is asked for so many times the longest
+wait: all the dead together cost a line at most a quarter of its time, however many they are."""
 RETURN_HELPS_EVERY_S = 300.0
-"""When a parked meter comes back, the other parked ones are asked at once, but not more often than this."""
+"""When a parked meter comes back, the other parked ones are asked at once, but not more often than
+this."""
 
 
 FORGETS = 0.99
@@ -39,11 +41,19 @@ FORGETS = 0.99
 class ReplyTimeouts:
     """Meters are numbered from 0; seconds are of any monotonic clock.
 
-    `longest_wait_s` bounds every wait for an answer, `longest_pause_s` every pause of a silent meter.
-    """
+    `longest_wait_s` bounds every wait for an answer, `longest_pause_s` every pause of a silent
+    meter."""
 
     __slots__ = (
-        *("_helped_at", "_longest_pause_s", "_longest_wait_s", "_missed", "_parked_at", "_paused", "_probe_at"),
+        *(
+            "_helped_at",
+            "_longest_pause_s",
+            "_longest_wait_s",
+            "_missed",
+            "_parked_at",
+            "_paused",
+            "_probe_at",
+        ),
         *("_probes", "_silent_in_a_row", "_slowest_s", "_times"),
         *("first_wait_s", "guard_s", "is_troubled", "line_is_silent"),
     )
@@ -53,12 +63,14 @@ class ReplyTimeouts:
         self.guard_s = GUARD_S
         """More where the way is long and its delays are not the meters'."""
         self.first_wait_s = longest_wait_s
-        """For the first answer on a line of which nothing is known; less where most are quick and nothing is lost."""
+        """For the first answer on a line of which nothing is known; less where most are quick and
+        nothing is lost."""
         self._times = array("f", [nan, nan, 0.0]) * count
-        """Of each meter: its usual delay, how long to wait for it, how much its delay swings. Close together, because
-        with thousands of lines it is cold memory that costs time."""
+        """Of each meter: its usual delay, how long to wait for it, how much its delay swings. Close
+        together, because with thousands of lines it is cold memory that costs time."""
         self._slowest_s: float | None = None
-        """What the slowest meter usually takes; one that was slow once is forgotten little by little."""
+        """What the slowest meter usually takes; one that was slow once is forgotten little by
+        little."""
         self.is_troubled = False
         """True while somebody is silent: who is heard must be told by `answered`."""
         self._missed, self._paused = array("h", bytes(2 * count)), array("d", bytes(8 * count))
@@ -73,7 +85,8 @@ class ReplyTimeouts:
 
     @property
     def _misses(self) -> NDArray[np.int16]:
-        """`_missed` of all, the same memory. It is not kept: an array of numpy takes room, and lines are many."""
+        """`_missed` of all, the same memory. It is not kept: an array of numpy takes room, and
+        lines are many."""
         return np.frombuffer(self._missed, dtype=np.int16)
 
     @property
@@ -92,7 +105,8 @@ class ReplyTimeouts:
         return wait_s, delay_s
 
     def _wait_for_a_stranger_s(self) -> float:
-        """A meter that never answered is taken for as slow as the slowest that did. If none did, patience grows."""
+        """A meter that never answered is taken for as slow as the slowest that did. If none did,
+        patience grows."""
         if self._slowest_s is not None:
             return self._bounded(self._slowest_s + self.guard_s)
         return self._bounded(self.first_wait_s * 4 ** len(self._silent_in_a_row))
@@ -107,7 +121,9 @@ class ReplyTimeouts:
             swing += (abs(off) - swing) / 4
             known += off / 8
         self._times[3 * meter] = known = max(0.0, known)
-        self._slowest_s = known if self._slowest_s is None else max(known, self._slowest_s * FORGETS)
+        self._slowest_s = (
+            known if self._slowest_s is None else max(known, self._slowest_s * FORGETS)
+        )
         self._times[3 * meter + 1] = self._bounded(known + max(self.guard_s, 4 * swing))
         self._times[3 * meter + 2] = swing
 
@@ -139,7 +155,9 @@ class ReplyTimeouts:
         self.is_troubled = True
         if self.line_is_silent:
             self._probes += 1
-            self._probe_at = now_s + min(self._longest_pause_s, LONGEST_LINE_PAUSE_S, 2.0 ** min(self._probes, 10))
+            self._probe_at = now_s + min(
+                self._longest_pause_s, LONGEST_LINE_PAUSE_S, 2.0 ** min(self._probes, 10)
+            )
             return None
         if self._misses[meter] < PARK_AFTER:
             self._silent_in_a_row.add(meter)
@@ -151,7 +169,11 @@ class ReplyTimeouts:
             return "line silent"
         if misses >= PARK_AFTER:
             self._parked_at = now_s + PARKED_REST * self._longest_wait_s
-        pause = SUSPECT_PAUSE_S if misses < PARK_AFTER else FIRST_PARKED_PAUSE_S * 2 ** min(misses - PARK_AFTER, 20)
+        pause = (
+            SUSPECT_PAUSE_S
+            if misses < PARK_AFTER
+            else FIRST_PARKED_PAUSE_S * 2 ** min(misses - PARK_AFTER, 20)
+        )
         self._until[meter] = now_s + min(self._longest_pause_s, pause)
         return "parked" if misses == PARK_AFTER else None
 
@@ -172,7 +194,9 @@ class ReplyTimeouts:
         if self.line_is_silent:
             return np.full(len(self._until), self._probe_at)
         if self._parked_at:
-            return np.where(self._misses < PARK_AFTER, self._until, np.maximum(self._until, self._parked_at))
+            return np.where(
+                self._misses < PARK_AFTER, self._until, np.maximum(self._until, self._parked_at)
+            )
         return self._until
 
     def is_ready(self, meter: int, now_s: float) -> bool:
@@ -185,15 +209,17 @@ class ReplyTimeouts:
         return self._paused[meter] <= now_s and not is_held_back
 
     def doubtful(self) -> NDArray[np.bool_] | None:
-        """The parked, of whom one at a time is enough; None when there are none, or the last of them that was asked
-        is back. While the line is silent, at every other probe: who was silent before it was."""
+        """The parked, of whom one at a time is enough; None when there are none, or the last of
+        them that was asked is back. While the line is silent, at every other probe: who was silent
+        before it was."""
         if self.line_is_silent:
             return None if self._probes % 2 else self._misses > 0
         return self._misses >= PARK_AFTER if self._parked_at else None
 
     def unblock(self) -> None:
-        """The way was opened: whoever was silent is asked at once, of a silent line one. The parked have one try
-        before their pauses begin anew, or as many dead as make a line silent would stop it after each recovery."""
+        """The way was opened: whoever was silent is asked at once, of a silent line one. The parked
+        have one try before their pauses begin anew, or as many dead as make a line silent would
+        stop it after each recovery."""
         self._probes, self._probe_at, self._parked_at = 0, 0.0, 0.0
         self._silent_in_a_row.clear()
         np.minimum(self._misses, PARK_AFTER, out=self._misses)

@@ -1,8 +1,9 @@
-"""Which slot a line wants next: what is owed, due and not present. Pure: days and seconds are given.
+"""Which slot a line wants next: what is owed, due and not present. Pure: days and seconds are
+given.
 
-Presence is a bitmap of each meter's memory, one bit a day, today the lowest. A first read after midnight, a retry, and
-the re-collection of a week after a cable is mended are the same act: filling a wanted slot.
-"""
+Presence is a bitmap of each meter's memory, one bit a day, today the lowest. A first read after
+midnight, a retry, and the re-collection of a week after a cable is mended are the same act: filling
+a wanted slot."""
 
 from __future__ import annotations
 
@@ -28,12 +29,19 @@ def due_day(local_now: datetime) -> date:
 
 
 class Wanted:
-    """The plan of one line. Meters are numbered from 0 in the order given; seconds are of any monotonic clock."""
+    """The plan of one line. Meters are numbered from 0 in the order given; seconds are of any
+    monotonic clock."""
 
     def __init__(
-        self, installed_on: Sequence[date], *, days: int, today: date, has_memory: Sequence[bool] | None = None
+        self,
+        installed_on: Sequence[date],
+        *,
+        days: int,
+        today: date,
+        has_memory: Sequence[bool] | None = None,
     ) -> None:
-        """`has_memory`: False for a meter that keeps no freezes; nothing of it can be asked for afterwards."""
+        """`has_memory`: False for a meter that keeps no freezes; nothing of it can be asked for
+        afterwards."""
         count = len(installed_on)
         self._installed = np.array([day.toordinal() for day in installed_on], dtype=np.int32)
         if has_memory is not None:
@@ -41,7 +49,8 @@ class Wanted:
         self._days = min(days, MEMORY_DAYS)
         self._window = np.uint64((1 << self._days) - 1)
         self._taken = array("Q", bytes(8 * count))
-        """One bitmap for each meter: the days that are on their way. The same memory as `_on_its_way`."""
+        """One bitmap for each meter: the days that are on their way. The same memory as
+        `_on_its_way`."""
         self._on_its_way = np.frombuffer(self._taken, dtype=np.uint64)
         self._present = np.zeros(count, dtype=np.uint64)
         self._last_asked = np.zeros(count)
@@ -53,9 +62,8 @@ class Wanted:
     def roll(self, today: date) -> None:
         """Midnight passed: the slots of the new days are owed, the oldest fall out of the memory.
 
-        A step back over one midnight is waited out. A clock that was further ahead is followed back: everything is
-        wanted anew, until `rebuild` tells what is there.
-        """
+        A step back over one midnight is waited out. A clock that was further ahead is followed
+        back: everything is wanted anew, until `rebuild` tells what is there."""
         days = today.toordinal() - self._today
         if days in (0, -1):
             return
@@ -75,7 +83,8 @@ class Wanted:
         return bool(missing & self._bit(day.toordinal()))
 
     def take(self, meter: int, day: date) -> None:
-        """A value was read and is on its way to the database: it is not read again, and not counted as present yet."""
+        """A value was read and is on its way to the database: it is not read again, and not counted
+        as present yet."""
         self._taken[meter] |= self._bit(day.toordinal())
 
     def fill(self, meter: int, day: date) -> None:
@@ -83,8 +92,8 @@ class Wanted:
         self._present[meter] |= np.uint64(self._bit(day.toordinal()))
 
     def rebuild(self, present: Sequence[int], newest: date) -> None:
-        """Start from what the database has: of each meter a bitmap, bit n for the day n before `newest`. A value still
-        on its way there is read once more, which does no harm."""
+        """Start from what the database has: of each meter a bitmap, bit n for the day n before
+        `newest`. A value still on its way there is read once more, which does no harm."""
         later = self._today - newest.toordinal()
         bits = np.array(present, dtype=np.uint64)
         self._present[:] = bits << np.uint64(later) if later >= 0 else bits >> np.uint64(-later)
@@ -100,13 +109,14 @@ class Wanted:
         doubtful: NDArray[np.bool_] | None = None,
         in_turn: bool = False,
     ) -> list[tuple[int, date]]:
-        """(meter, day) to read now, at most so many: today's freezes first, then the oldest day, which falls out of
-        the meter's memory soonest; meters take turns. Older days that a meter was asked for in vain come last: else
-        what it never had would keep the line from what others have.
+        """(meter, day) to read now, at most so many: today's freezes first, then the oldest day,
+        which falls out of the meter's memory soonest; meters take turns. Older days that a meter
+        was asked for in vain come last: else what it never had would keep the line from what others
+        have.
 
-        `ready`: who may be asked; `doubtful`: of whom one is enough. `in_turn`: whatever the day, the doubtful last,
-        because the silence of those who lack today's freeze says nothing of the others.
-        """
+        `ready`: who may be asked; `doubtful`: of whom one is enough. `in_turn`: whatever the day,
+        the doubtful last, because the silence of those who lack today's freeze says nothing of the
+        others."""
         if len(self._mask) <= FEW and not self._not_there and doubtful is None and not in_turn:
             return self._few_jobs(now_s, ready, most, only_today=only_today)
         missing = np.where(ready, self._missing(), np.uint64(0))
@@ -136,7 +146,8 @@ class Wanted:
         return found
 
     def _in_vain(self, missing: NDArray[np.uint64], now_s: float) -> NDArray[np.uint64]:
-        """Takes out of `missing` what pauses, and returns what of older days was asked for in vain before."""
+        """Takes out of `missing` what pauses, and returns what of older days was asked for in vain
+        before."""
         again = np.zeros_like(missing)
         for (meter, number), (until, _) in self._not_there.items():
             bit = np.uint64(self._bit(number))
@@ -147,15 +158,26 @@ class Wanted:
         return again
 
     def _few_jobs(
-        self, now_s: float, ready: NDArray[np.bool_], most: int, *, only_today: bool
+        self,
+        now_s: float,
+        ready: NDArray[np.bool_],
+        most: int,
+        *,
+        only_today: bool,
     ) -> list[tuple[int, date]]:
         """The same one by one: for a few meters arrays are slow."""
         window = 1 if only_today else -1
         bits = [
             mask & ~(present | taken) & window
-            for mask, present, taken in zip(self._mask.tolist(), self._present.tolist(), self._taken, strict=True)
+            for mask, present, taken in zip(
+                self._mask.tolist(), self._present.tolist(), self._taken, strict=True
+            )
         ]
-        order = sorted((asked, meter) for meter, asked in enumerate(self._last_asked.tolist()) if ready.item(meter))
+        order = sorted(
+            (asked, meter)
+            for meter, asked in enumerate(self._last_asked.tolist())
+            if ready.item(meter)
+        )
         columns = 0
         for _, meter in order:
             columns |= bits[meter]
@@ -164,14 +186,16 @@ class Wanted:
             age = 0 if columns & 1 else columns.bit_length() - 1
             columns &= ~(1 << age)
             day = date.fromordinal(self._today - age)
-            found += [(meter, day) for _, meter in order if bits[meter] >> age & 1][: most - len(found)]
+            found += [(meter, day) for _, meter in order if bits[meter] >> age & 1][
+                : most - len(found)
+            ]
         for meter, _ in found:
             self._last_asked[meter] = now_s
         return found
 
     def next_at(self, ready_at: NDArray[np.float64]) -> float | None:
-        """The second at which a wanted slot becomes ready; None when nothing is wanted. `ready_at`: from when each
-        meter may be asked."""
+        """The second at which a wanted slot becomes ready; None when nothing is wanted. `ready_at`:
+        from when each meter may be asked."""
         missing = self._missing()
         seconds = []
         for (meter, number), (until, _) in self._not_there.items():
@@ -183,15 +207,26 @@ class Wanted:
             seconds.append(float(ready_at[missing != 0].min()))
         return min(seconds, default=None)
 
-    def not_there(self, meter: int, day: date, now_s: float, *, first_s: float, longest_s: float) -> None:
-        """The meter answered but has no freeze of that day (yet): ask again after a growing time."""
+    def not_there(
+        self,
+        meter: int,
+        day: date,
+        now_s: float,
+        *,
+        first_s: float,
+        longest_s: float,
+    ) -> None:
+        """The meter answered but has no freeze of that day (yet): ask again after a growing
+        time."""
         cell = (meter, day.toordinal())
         _, tries = self._not_there.get(cell, (0.0, 0))
         self._not_there[cell] = (now_s + min(longest_s, first_s * 2 ** min(tries, 20)), tries + 1)
 
     def counts(self) -> tuple[int, int]:
         """(owed without a value in the database, with one) slots of the memory."""
-        owed, present = (int(np.bitwise_count(bits).sum()) for bits in (self._mask, self._mask & self._present))
+        owed, present = (
+            int(np.bitwise_count(bits).sum()) for bits in (self._mask, self._mask & self._present)
+        )
         return owed - present, present
 
     def late_meters(self) -> NDArray[np.intp]:
@@ -219,7 +254,9 @@ class Wanted:
         return 1 << age if 0 <= age < self._days else 0
 
 
-def _columns(meters: NDArray[np.intp], missing: NDArray[np.uint64]) -> Iterator[tuple[int, list[int]]]:
+def _columns(
+    meters: NDArray[np.intp], missing: NDArray[np.uint64]
+) -> Iterator[tuple[int, list[int]]]:
     """(age of a day, the meters that lack it), today's first, then the oldest."""
     columns = int(np.bitwise_or.reduce(missing)) if len(meters) else 0
     while columns:

@@ -1,10 +1,11 @@
-"""The prepared polls of many lines at once: answers that come in one turn of the event loop are judged together.
+"""The prepared polls of many lines at once: answers that come in one turn of the event loop are
+judged together.
 
-With thousands of lines it is cold memory that costs time. So what a question needs lies in one array here, a row (a
-seat) for each question that the poll of a line may have under way, and every step is done for all rows in one go. Only
-what goes exactly as expected is done here: for anything else, be it a part of an answer or none, the poll gets its
-questions back and goes on by itself. So it does while few answers come at a time, because for a few an array is slow.
-"""
+With thousands of lines it is cold memory that costs time. So what a question needs lies in one
+array here, a row (a seat) for each question that the poll of a line may have under way, and every
+step is done for all rows in one go. Only what goes exactly as expected is done here: for anything
+else, be it a part of an answer or none, the poll gets its questions back and goes on by itself. So
+it does while few answers come at a time, because for a few an array is slow."""
 
 from __future__ import annotations
 
@@ -21,7 +22,15 @@ from numpy.typing import NDArray
 
 from daemon.acquisition.planning.reply_times import COARSE_S, ReplyTimeouts
 from daemon.acquisition.polling.deadlines import Deadline, Deadlines
-from daemon.acquisition.polling.packed_slots import MOST_AGE, MOST_NTH, NTH_AT, NUMBER_AT, READ_AT, READ_MASK, entry
+from daemon.acquisition.polling.packed_slots import (
+    MOST_AGE,
+    MOST_NTH,
+    NTH_AT,
+    NUMBER_AT,
+    READ_AT,
+    READ_MASK,
+    entry,
+)
 from protocols.dlt645.prepared import many
 from protocols.dlt645.prepared.many import CLOCK, ENERGIES, STAMP
 from protocols.dlt645.prepared.one import HEAD, REQUEST_LENGTH, midnight_stamp
@@ -48,8 +57,9 @@ SEATS: Final = np.dtype(
     ],
     align=True,
 )
-"""One cache line each. `begins_by` is infinite while nothing is asked; `lead`: the first seat of the same poll;
-`is_troubled`: when its slot began somebody on that line was silent, so it must be told of everyone who is heard."""
+"""One cache line each. `begins_by` is infinite while nothing is asked; `lead`: the first seat of
+the same poll; `is_troubled`: when its slot began somebody on that line was silent, so it must be
+told of everyone who is heard."""
 Seats = NDArray[np.intp]
 
 
@@ -67,9 +77,10 @@ class Aboard(NamedTuple):
 
 
 class Rider(Protocol):
-    """The poll of a line, as the convoy needs it. `addresses`: of its meters, as they are sent, one after the other;
-    `ok`: how many answers it had. A mistake (an exception) in `clock`, `heard_from` or the writing of its questions
-    ends this poll alone; any other, whose author is not known, ends all that were served in the same turn."""
+    """The poll of a line, as the convoy needs it. `addresses`: of its meters, as they are sent, one
+    after the other; `ok`: how many answers it had. A mistake (an exception) in `clock`,
+    `heard_from` or the writing of its questions ends this poll alone; any other, whose author is
+    not known, ends all that were served in the same turn."""
 
     plan: array[int]
     polled: list[tuple[int, int, tuple[int | None, ...]]]
@@ -78,18 +89,19 @@ class Rider(Protocol):
     ok: int
 
     def clock(self, number: int, seconds: int) -> bool:
-        """A meter tells its seconds since 00:00; False when that must be looked at more closely: then the poll gets the
-        answer back and asks once more."""
+        """A meter tells its seconds since 00:00; False when that must be looked at more closely:
+        then the poll gets the answer back and asks once more."""
 
     def next_slot(self, now: float) -> int | None:
-        """Takes the next slot out of the plan whose meter may be asked now; None when there is none."""
+        """Takes the next slot out of the plan whose meter may be asked now; None when there is
+        none."""
 
     def heard_from(self, number: int) -> None:
         """A meter answered, while `patience` is troubled."""
 
     def carry_on(self, under_way: Sequence[Aboard], idle: int, data: bytes) -> None:
-        """It has no seat any more and goes on by itself: with the questions under way, of which these bytes came, and
-        with so many that are not asked yet."""
+        """It has no seat any more and goes on by itself: with the questions under way, of which
+        these bytes came, and with so many that are not asked yet."""
 
     def is_through(self) -> None:
         """It has no seat any more, because nothing is left to be read or it was stopped."""
@@ -100,8 +112,9 @@ class Rider(Protocol):
 
 @dataclass(slots=True)
 class Team:
-    """A poll with several questions under way at once. `asked`: its seats in the order in which they asked, because
-    most concentrators answer in that order; `going`: how many of them have something to read."""
+    """A poll with several questions under way at once. `asked`: its seats in the order in which
+    they asked, because most concentrators answer in that order; `going`: how many of them have
+    something to read."""
 
     seats: list[int]
     going: int
@@ -109,13 +122,24 @@ class Team:
 
 
 class BatchPoller(Deadline):
-    """The seats of one event loop. `least`: so many lines must have something to do, or each goes on by itself.
+    """The seats of one event loop. `least`: so many lines must have something to do, or each goes
+    on by itself.
 
-    A poll is known by its lead, which is its first seat.
-    """
+    A poll is known by its lead, which is its first seat."""
 
     __slots__ = (
-        *("_arrived", "_free", "_is_called", "_joining", "_riders", "_seats", "_stamps", "_teams", "_today", "_writes"),
+        *(
+            "_arrived",
+            "_free",
+            "_is_called",
+            "_joining",
+            "_riders",
+            "_seats",
+            "_stamps",
+            "_teams",
+            "_today",
+            "_writes",
+        ),
         "least",
     )
 
@@ -143,10 +167,17 @@ class BatchPoller(Deadline):
         return self._deadlines
 
     def join(
-        self, rider: Rider, write: Callable[[bytes], None], today: int, *, depth: int = 1, ends_at: float = inf
+        self,
+        rider: Rider,
+        write: Callable[[bytes], None],
+        today: int,
+        *,
+        depth: int = 1,
+        ends_at: float = inf,
     ) -> int:
-        """The lead of a poll that has `depth` questions under way and begins nothing after `ends_at` (monotonic). They
-        go out in the next turn. NOWHERE while polls of another day are aboard. `today`: a day number."""
+        """The lead of a poll that has `depth` questions under way and begins nothing after
+        `ends_at` (monotonic). They go out in the next turn. NOWHERE while polls of another day are
+        aboard. `today`: a day number."""
         if today != self._today:
             if self._riders:
                 return NOWHERE
@@ -194,7 +225,8 @@ class BatchPoller(Deadline):
         self._call()
 
     def expired(self) -> None:
-        """See Deadline. Who waits too long gets its questions back, unless something came this moment."""
+        """See Deadline. Who waits too long gets its questions back, unless something came this
+        moment."""
         rows = self._seats
         for lead in dict.fromkeys(rows["lead"][rows["begins_by"] <= monotonic()].tolist()):
             if lead not in self._arrived:
@@ -217,7 +249,8 @@ class BatchPoller(Deadline):
         team = self._teams.get(lead)
         return [lead] if team is None else team.seats
 
-    # --- one turn -----------------------------------------------------------------------------------------------------
+    # --- one turn
+    # -----------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
         self._is_called = False
@@ -256,7 +289,8 @@ class BatchPoller(Deadline):
         if going:
             self._ask(np.concatenate(going))
 
-    # --- what came ----------------------------------------------------------------------------------------------------
+    # --- what came
+    # ----------------------------------------------------------------------------------------------------
 
     def _take(self, arrived: dict[int, bytes], now: float) -> Seats:
         """Whose answers were good and are done with. Who had another goes on by itself."""
@@ -292,7 +326,8 @@ class BatchPoller(Deadline):
                 self._get_off(lead).fail(error)
 
     def _matched(self, arrived: dict[int, bytes]) -> tuple[Seats, list[bytes], dict[int, bytes]]:
-        """(seats, what came for each; by its lead what is left behind that and is no answer to be seen)."""
+        """(seats, what came for each; by its lead what is left behind that and is no answer to be
+        seen)."""
         if not self._teams:
             return np.fromiter(arrived, np.intp, len(arrived)), list(arrived.values()), {}
         seats: list[int] = []
@@ -323,14 +358,28 @@ class BatchPoller(Deadline):
         if read == CLOCK:
             times = many.times_of_day(answers)
             good &= times >= 0
-            several = zip(leads, numbers, good.tolist(), times.tolist(), strict=True)
-            judged = [is_time and self._is_clock_good(lead, number, time) for lead, number, is_time, time in several]
+            several = zip(
+                leads,
+                numbers,
+                good.tolist(),
+                times.tolist(),
+                strict=True,
+            )
+            judged = [
+                is_time and self._is_clock_good(lead, number, time)
+                for lead, number, is_time, time in several
+            ]
             return np.array(judged, dtype=bool)
         registers = many.energies(answers)
         good &= (registers >= 0).all(axis=1)
         days = (self._today - rows["age"][seats].astype(np.int64)).tolist()
         for lead, number, day, is_good, found in zip(
-            leads, numbers, days, good.tolist(), registers.tolist(), strict=True
+            leads,
+            numbers,
+            days,
+            good.tolist(),
+            registers.tolist(),
+            strict=True,
         ):
             if is_good:
                 self._riders[lead].polled.append((number, day, tuple(found)))
@@ -362,7 +411,8 @@ class BatchPoller(Deadline):
             delays.append(delay_s)
         self._seats["wait_s"][seats], self._seats["delay_s"][seats] = waits, delays
 
-    # --- what is asked next -------------------------------------------------------------------------------------------
+    # --- what is asked next
+    # -------------------------------------------------------------------------------------------
 
     def _next_reads(self, seats: Seats) -> Seats:
         """Who goes on with its slot."""
@@ -377,7 +427,9 @@ class BatchPoller(Deadline):
         """Who has another slot to be read."""
         rows, slots, troubled, through = self._seats, [], [], []
         are_over = (rows["ends_at"][seats] < now).tolist()
-        for at, (lead, is_over) in enumerate(zip(rows["lead"][seats].tolist(), are_over, strict=True)):
+        for at, (lead, is_over) in enumerate(
+            zip(rows["lead"][seats].tolist(), are_over, strict=True)
+        ):
             rider = self._riders[lead]
             slot = None if is_over else rider.next_slot(now)
             if slot is None:
@@ -418,7 +470,9 @@ class BatchPoller(Deadline):
         heads = many.heads(rows["head"][seats, 1:7], rows["read"][seats], rows["nth"][seats])
         rows["head"][seats] = heads
         now = monotonic()
-        begins_by = now + rows["wait_s"][seats].astype(np.float64)  # single precision ends at seconds of uptime
+        begins_by = now + rows["wait_s"][seats].astype(
+            np.float64
+        )  # single precision ends at seconds of uptime
         rows["asked_at"][seats], rows["begins_by"][seats] = now, begins_by
         self._send(seats, many.requests(heads).tobytes())
         first = float(begins_by.min())
@@ -439,17 +493,20 @@ class BatchPoller(Deadline):
             if lead in self._teams:
                 self._teams[lead].asked += seats[start:end].tolist()
 
-    # --- getting off --------------------------------------------------------------------------------------------------
+    # --- getting off
+    # --------------------------------------------------------------------------------------------------
 
     def _put_off(self, lead: int, data: bytes = b"") -> None:
-        """It goes on by itself. A slot between two questions goes back into its plan; a poll that is stopped leaves it
-        there."""
+        """It goes on by itself. A slot between two questions goes back into its plan; a poll that
+        is stopped leaves it there."""
         seats, under_way, between = self._seats_of(lead), [], []
         for row in self._seats[seats]:
             if row["begins_by"] < inf:
                 under_way.append(Aboard(*(row[name].item() for name in Aboard._fields)))
             elif row["number"] != NOBODY and row["read"] != ENERGIES:
-                number, age, nth, read = (row[name].item() for name in ("number", "age", "nth", "read"))
+                number, age, nth, read = (
+                    row[name].item() for name in ("number", "age", "nth", "read")
+                )
                 between.append(entry(number, age, nth, read + 1))
         rider = self._get_off(lead)
         rider.plan.extend(between)

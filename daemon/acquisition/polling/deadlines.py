@@ -1,8 +1,8 @@
 """One heap and one timer for the deadlines of all lines.
 
-A timer of the event loop for every question costs more than the question. Here moving a deadline further away, which is
-what happens to nearly all of them, is one assignment: its entry in the heap is looked at when it comes up, not before.
-"""
+A timer of the event loop for every question costs more than the question. Here moving a deadline
+further away, which is what happens to nearly all of them, is one assignment: its entry in the heap
+is looked at when it comes up, not before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from time import monotonic
 SLACK_S = 0.004
 """Deadlines so close together are served at once."""
 LATE_S = 0.02
-"""When the loop itself is so late, what was waited for may lie unread: each deadline gets that time once more."""
+"""When the loop itself is so late, what was waited for may lie unread: each deadline gets that time
+once more."""
 
 
 class Deadline(ABC):
@@ -27,7 +28,8 @@ class Deadline(ABC):
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
         self.at = self.filed_at = inf
-        """`at` may be moved away from `filed_at` by assignment; to move it before, it must be `set`."""
+        """`at` may be moved away from `filed_at` by assignment; to move it before, it must be
+        `set`."""
         self.prolonged_to = inf
 
     def set(self, at: float) -> None:
@@ -79,7 +81,9 @@ class Deadlines:
         try:
             while due:
                 filed_at, _, deadline = due.pop()
-                if filed_at == deadline.filed_at:  # otherwise it was filed anew, for an earlier second
+                if (
+                    filed_at == deadline.filed_at
+                ):  # otherwise it was filed anew, for an earlier second
                     deadline.filed_at = inf
                     self._look_at(deadline, now, late_s)
         finally:

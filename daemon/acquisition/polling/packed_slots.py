@@ -1,4 +1,5 @@
-"""What one poll is still to read, slot after slot: each is one number, because thousands of lines have such a plan."""
+"""What one poll is still to read, slot after slot: each is one number, because thousands of lines
+have such a plan."""
 
 from __future__ import annotations
 
@@ -15,9 +16,9 @@ READ_MASK = (1 << READ_BITS) - 1
 
 
 def entry(number: int, age: int, nth: int, read: int) -> int:
-    """One slot. `number`: of the meter on its line; `age`: of the day, 0 = the day of the poll; `nth`: the daily freeze
-    of that day, 1 = newest; `read`: what is asked first, CLOCK, STAMP or ENERGIES of
-    `protocols.dlt645.prepared.many`."""
+    """One slot. `number`: of the meter on its line; `age`: of the day, 0 = the day of the poll;
+    `nth`: the daily freeze of that day, 1 = newest; `read`: what is asked first, CLOCK, STAMP or
+    ENERGIES of `protocols.dlt645.prepared.many`."""
     return number << NUMBER_AT | nth << NTH_AT | read << READ_AT | age
 
 

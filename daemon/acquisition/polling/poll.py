@@ -1,8 +1,8 @@
 """The prepared polls of one line: freeze after freeze, with no task woken in between.
 
-This is the fast way for what goes as it should, nearly always. It sends nothing twice and explains nothing: a meter
-that answers anything but the expected is left to the general way (Conversation), one that is silent to `ReplyTimeouts`.
-"""
+This is the fast way for what goes as it should, nearly always. It sends nothing twice and explains
+nothing: a meter that answers anything but the expected is left to the general way (Conversation),
+one that is silent to `ReplyTimeouts`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from typing import Final
 from daemon.acquisition.planning.reply_times import COARSE_S, FINE_S, ReplyTimeouts
 from daemon.acquisition.polling.batch import NOWHERE, Aboard, BatchPoller
 from daemon.acquisition.polling.deadlines import Deadline
-from daemon.acquisition.polling.packed_slots import MOST_AGE, MOST_NTH, NTH_AT, NUMBER_AT, READ_AT, READ_MASK, plan
+from daemon.acquisition.polling.packed_slots import (
+    MOST_AGE,
+    MOST_NTH,
+    NTH_AT,
+    NUMBER_AT,
+    READ_AT,
+    READ_MASK,
+    plan,
+)
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import functions
 from protocols.dlt645.exchanges import CODEC_2007
@@ -58,15 +66,27 @@ def energies_at(nth: int) -> PreparedEnergies:
 
 
 class Asked:
-    """A question under way, and in its turn the next: one slot, and the `read` of it whose answer begins with `head`.
+    """A question under way, and in its turn the next: one slot, and the `read` of it whose answer
+    begins with `head`.
 
-    `number`: of the meter on its line; `day`: day number; `nth`: its daily freeze of that day, 1 = newest. `delay_s`:
-    what the meter usually takes, or NaN; `begins_by`: when its answer must have begun. `is_forgiven`: its silence was
-    excused once; `has_begun`: on a slow wire, the beginning of its answer was seen.
-    """
+    `number`: of the meter on its line; `day`: day number; `nth`: its daily freeze of that day, 1 =
+    newest. `delay_s`: what the meter usually takes, or NaN; `begins_by`: when its answer must have
+    begun. `is_forgiven`: its silence was excused once; `has_begun`: on a slow wire, the beginning
+    of its answer was seen."""
 
     __slots__ = (
-        *("asked_at", "begins_by", "day", "delay_s", "has_begun", "head", "is_forgiven", "meter", "nth", "number"),
+        *(
+            "asked_at",
+            "begins_by",
+            "day",
+            "delay_s",
+            "has_begun",
+            "head",
+            "is_forgiven",
+            "meter",
+            "nth",
+            "number",
+        ),
         *("read", "wait_s"),
     )
     day: int
@@ -93,25 +113,56 @@ def read_of(read: int, nth: int) -> PreparedRead:
 
 
 class Poll(Deadline):
-    """Runs a plan over a channel that it listens to meanwhile. `counts` grows by outcome, as a Conversation tells them.
+    """Runs a plan over a channel that it listens to meanwhile. `counts` grows by outcome, as a
+    Conversation tells them.
 
-    `addresses`: of the meters of the line, as they are sent, one after the other. `polled`: (number of the meter, day
-    number, five registers or another number of them, in 0.01 kWh) as they came, for whoever runs the poll to take out.
-    `clock` (number, the meter's seconds since 00:00) returns False when something is not as it should be: the slot then
-    takes the general way. `heard_from` (number) is called while `patience` is troubled, `silence` (number) for a slot
-    without answer; further slots of that meter are passed over. `dirty`: something was left on the line, which must be
-    listened to before it is used.
+    `addresses`: of the meters of the line, as they are sent, one after the other. `polled`: (number
+    of the meter, day number, five registers or another number of them, in 0.01 kWh) as they came,
+    for whoever runs the poll to take out. `clock` (number, the meter's seconds since 00:00) returns
+    False when something is not as it should be: the slot then takes the general way. `heard_from`
+    (number) is called while `patience` is troubled, `silence` (number) for a slot without answer;
+    further slots of that meter are passed over. `dirty`: something was left on the line, which must
+    be listened to before it is used.
 
-    While nothing is wrong and the line is one of many, its questions are asked and answered in `convoy`, for all lines
-    together. As soon as something is not as expected they come back (`carry_on`), and the rest of the plan is gone
-    through here.
-    """
+    While nothing is wrong and the line is one of many, its questions are asked and answered in
+    `convoy`, for all lines together. As soon as something is not as expected they come back
+    (`carry_on`), and the rest of the plan is gone through here."""
 
     __slots__ = (
-        *("_asked", "_byte_s", "_channel", "_convoy", "_decoder", "_done", "_ends_at", "_gathered", "_gathers"),
-        *("_is_pipelined", "_is_plain", "_is_stopped", "_is_watched", "_missed", "_odd", "_only", "_part"),
+        *(
+            "_asked",
+            "_byte_s",
+            "_channel",
+            "_convoy",
+            "_decoder",
+            "_done",
+            "_ends_at",
+            "_gathered",
+            "_gathers",
+        ),
+        *(
+            "_is_pipelined",
+            "_is_plain",
+            "_is_stopped",
+            "_is_watched",
+            "_missed",
+            "_odd",
+            "_only",
+            "_part",
+        ),
         *("_passed_over", "_seat", "_silence", "_today", "_write"),
-        *("addresses", "clock", "counts", "dirty", "heard_from", "ok", "patience", "plan", "polled", "trace"),
+        *(
+            "addresses",
+            "clock",
+            "counts",
+            "dirty",
+            "heard_from",
+            "ok",
+            "patience",
+            "plan",
+            "polled",
+            "trace",
+        ),
     )
 
     def __init__(
@@ -157,14 +208,20 @@ class Poll(Deadline):
         self._done: asyncio.Future[None] | None = None
 
     async def run(
-        self, channel: StreamChannel, slots: array[int], today: int, *, depth: int = 1, lasts_s: float = inf
+        self,
+        channel: StreamChannel,
+        slots: array[int],
+        today: int,
+        *,
+        depth: int = 1,
+        lasts_s: float = inf,
     ) -> tuple[int, int] | None:
-        """Until no slot of the plan is left, `interrupt` is called or the time is over; `depth` of them are under way
-        at once, each of another meter. `today`: the day number from which the plan counts its ages.
+        """Until no slot of the plan is left, `interrupt` is called or the time is over; `depth` of
+        them are under way at once, each of another meter. `today`: the day number from which the
+        plan counts its ages.
 
-        The slot (number of the meter, day number) that has to take the general way ends it and is returned. LineDown
-        when the carrier is gone.
-        """
+        The slot (number of the meter, day number) that has to take the general way ends it and is
+        returned. LineDown when the carrier is gone."""
         loop = asyncio.get_running_loop()
         self._channel, self._byte_s = channel, channel.byte_s
         self.plan, self._today = slots, today
@@ -178,7 +235,13 @@ class Poll(Deadline):
             channel.listen(self)
             self._write = self._gather if self._gathers else channel.writer()
             if self.trace is None and not self._byte_s and slots:
-                self._seat = self._convoy.join(self, channel.writer(), today, depth=depth, ends_at=self._ends_at)
+                self._seat = self._convoy.join(
+                    self,
+                    channel.writer(),
+                    today,
+                    depth=depth,
+                    ends_at=self._ends_at,
+                )
             if self._seat == NOWHERE:
                 for _ in range(depth):
                     self._next(Asked(), monotonic())
@@ -186,7 +249,9 @@ class Poll(Deadline):
             await done
         finally:
             self._is_stopped = True
-            self.dirty = self.dirty or bool(self._under_way() or self._part) or self._decoder is not None
+            self.dirty = (
+                self.dirty or bool(self._under_way() or self._part) or self._decoder is not None
+            )
             self._leave()
             self._asked.clear()
             self._only = self._decoder = None
@@ -204,7 +269,8 @@ class Poll(Deadline):
         if self._seat != NOWHERE:
             self._convoy.stop(self._seat)
 
-    # --- in the convoy: see Rider -------------------------------------------------------------------------------------
+    # --- in the convoy: see Rider
+    # -------------------------------------------------------------------------------------
 
     def carry_on(self, under_way: Sequence[Aboard], idle: int, data: bytes) -> None:
         """See Rider."""
@@ -229,7 +295,11 @@ class Poll(Deadline):
         asked.read = read_of(aboard.read, aboard.nth)
         asked.head = asked.read.reply_head(asked.meter)
         asked.wait_s, asked.delay_s = aboard.wait_s, aboard.delay_s
-        asked.asked_at, asked.begins_by, asked.is_forgiven = aboard.asked_at, aboard.begins_by, False
+        asked.asked_at, asked.begins_by, asked.is_forgiven = (
+            aboard.asked_at,
+            aboard.begins_by,
+            False,
+        )
         if self._is_pipelined:
             self._asked[asked.head] = asked
         else:
@@ -250,7 +320,8 @@ class Poll(Deadline):
             self.dirty = self._convoy.leave(self._seat) or self.dirty
             self._seat = NOWHERE
 
-    # --- asking -----------------------------------------------------------------------------------------------------
+    # --- asking
+    # -----------------------------------------------------------------------------------------------------
 
     def _next(self, asked: Asked, now: float) -> None:
         """The next slot in the place of one that is done."""
@@ -275,7 +346,9 @@ class Poll(Deadline):
                 continue
             if patience.is_ready(number, now):
                 return slot
-            self._passed_over |= {number}  # the first of its slots may be the one that reads its clock
+            self._passed_over |= {
+                number
+            }  # the first of its slots may be the one that reads its clock
         return None
 
     def _fill(self, asked: Asked, slot: int) -> None:
@@ -313,7 +386,8 @@ class Poll(Deadline):
             self.set(begins_by)
 
     def _gather(self, request: bytes) -> None:
-        """Questions that follow from one segment go out in one: what costs is to call the kernel."""
+        """Questions that follow from one segment go out in one: what costs is to call the
+        kernel."""
         if self.trace is not None:
             self.trace("tx", request)
         self._gathered += request
@@ -324,15 +398,16 @@ class Poll(Deadline):
             self._channel.write(requests)
 
     def _rest(self, asked: Asked) -> float:
-        """On a slow wire: leave the channel alone until the answer must be there. Returns what the wire adds to the
-        wait for its beginning."""
+        """On a slow wire: leave the channel alone until the answer must be there. Returns what the
+        wire adds to the wait for its beginning."""
         assert self._channel is not None
         byte_s = self._byte_s
         delay_s = asked.delay_s if asked.delay_s == asked.delay_s else 0.0
         self._channel.rest(byte_s * (REQUEST_LENGTH + asked.read.reply_length) + delay_s)
         return byte_s * (REQUEST_LENGTH + 1)
 
-    # --- listening --------------------------------------------------------------------------------------------------
+    # --- listening
+    # --------------------------------------------------------------------------------------------------
 
     def heard(self, data: bytes) -> None:
         """See Listener. One whole answer of the only one that is asked: the usual case."""
@@ -417,7 +492,8 @@ class Poll(Deadline):
             self._wait_for_the_rest(0)
 
     def _is_part(self, asked: Asked, data: bytes) -> bool:
-        """The beginning of the answer, and nothing else? Then it is kept, and the rest waited for."""
+        """The beginning of the answer, and nothing else? Then it is kept, and the rest waited
+        for."""
         at = data.find(b"\x68")
         have = len(data) - at
         length = asked.read.reply_length - len(WAKE_UP)
@@ -470,7 +546,8 @@ class Poll(Deadline):
             self._have_data(asked, sent(frame.data[4:]), now)
 
     def _hear_stranger(self, frame: Frame) -> None:
-        """An answer to nobody's question. The echo of a question, which some adapters send back, is none."""
+        """An answer to nobody's question. The echo of a question, which some adapters send back, is
+        none."""
         if not frame.is_response:
             return
         if self._missed is not None and CODEC_2007.is_answer(self._missed[1], frame):
@@ -481,7 +558,8 @@ class Poll(Deadline):
         else:
             self.counts["foreign"] += 1
 
-    # --- what came --------------------------------------------------------------------------------------------------
+    # --- what came
+    # --------------------------------------------------------------------------------------------------
 
     def _arrived(self, asked: Asked, length: int, now: float) -> None:
         self.ok += 1
@@ -489,7 +567,8 @@ class Poll(Deadline):
         if self._byte_s:
             delay_s -= self._byte_s * (REQUEST_LENGTH + length)
             if not asked.has_begun:
-                # It was complete when it was looked at: nobody knows since when. Look earlier the next time.
+                # It was complete when it was looked at: nobody knows since when. Look earlier the
+                # next time.
                 delay_s = min(delay_s, asked.delay_s - LOOK_EARLIER_S)
             is_usual = 0.98 * asked.delay_s < delay_s < asked.delay_s + FINE_S
         else:
@@ -542,7 +621,8 @@ class Poll(Deadline):
             self._only = None
             self._finish()
 
-    # --- silence ------------------------------------------------------------------------------------------------------
+    # --- silence
+    # ------------------------------------------------------------------------------------------------------
 
     def expired(self) -> None:
         """See Deadline."""
@@ -572,7 +652,8 @@ class Poll(Deadline):
                 asked.begins_by = now + self._byte_s * asked.read.reply_length + BYTE_GAP_S
                 continue
             if not asked.is_forgiven and not self._byte_s:
-                # Its answer may have come and lie unread: the loop has looked at its timers before its carriers.
+                # Its answer may have come and lie unread: the loop has looked at its timers before
+                # its carriers.
                 asked.is_forgiven, asked.begins_by = True, now + UNREAD_S
             else:
                 self._was_silent(asked)
@@ -588,7 +669,8 @@ class Poll(Deadline):
         self.counts["no_reply"] += 1
         self._silence(asked.number)
 
-    # --- who is asked -------------------------------------------------------------------------------------------------
+    # --- who is asked
+    # -------------------------------------------------------------------------------------------------
 
     def _under_way(self) -> list[Asked]:
         return list(self._asked.values()) if self._only is None else [self._only]

@@ -1,4 +1,5 @@
-"""The socket that paho works on: connected, greeted with TLS where asked for, and never blocking."""
+"""The socket that paho works on: connected, greeted with TLS where asked for, and never
+blocking."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ MOST_UNSENT: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM files: the authority that signed the broker's certificate, and our own certificate with its key."""
+    """PEM files: the authority that signed the broker's certificate, and our own certificate with
+    its key."""
 
     ca: Path
     certificate: Path | None = None
@@ -29,11 +31,11 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the broker is and who we are there. With `keep_session` the broker keeps ours under `client_id`.
+    """Where the broker is and who we are there. With `keep_session` the broker keeps ours under
+    `client_id`.
 
-    `will`: (topic, payload) that the broker publishes, retained, when we vanish. `session_expiry_s` is for MQTT 5;
-    with 3.1.1 the broker decides how long it keeps what came while we were away.
-    """
+    `will`: (topic, payload) that the broker publishes, retained, when we vanish. `session_expiry_s`
+    is for MQTT 5; with 3.1.1 the broker decides how long it keeps what came while we were away."""
 
     host: str
     port: int
@@ -55,7 +57,8 @@ class Broker:
 
 
 class MqttClient(Client):
-    """paho's client on a socket that is connected already; its own way of connecting would block everything else."""
+    """paho's client on a socket that is connected already; its own way of connecting would block
+    everything else."""
 
     ready: BufferedSocket
 
@@ -64,7 +67,8 @@ class MqttClient(Client):
 
 
 class BufferedSocket:
-    """What paho takes for a socket. It reads and writes the buffers; `fill` and `flush` go to the network."""
+    """What paho takes for a socket. It reads and writes the buffers; `fill` and `flush` go to the
+    network."""
 
     def __init__(self, connected: socket.socket) -> None:
         self.is_closed = False
@@ -88,7 +92,9 @@ class BufferedSocket:
                 parts.append(data)
                 if not data:
                     self._has_ended = True
-                if not data or not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+                if not data or not (
+                    isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
+                ):
                     break
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
@@ -140,7 +146,9 @@ async def open_socket(broker: Broker) -> socket.socket:
     """Connected, and greeted with TLS where that is asked for. OSError when it fails."""
     loop = asyncio.get_running_loop()
     reason_of_last: OSError | None = None
-    for family, kind, number, _, address in await loop.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM):
+    for family, kind, number, _, address in await loop.getaddrinfo(
+        broker.host, broker.port, type=socket.SOCK_STREAM
+    ):
         plain = socket.socket(family, kind, number)
         try:
             plain.setblocking(False)
@@ -178,7 +186,9 @@ async def _greet(plain: socket.socket, broker: Broker) -> ssl.SSLSocket:
         raise
 
 
-async def until_ready(number: int, watch: Callable[..., None], leave: Callable[[int], bool]) -> None:
+async def until_ready(
+    number: int, watch: Callable[..., None], leave: Callable[[int], bool]
+) -> None:
     ready = asyncio.Event()
     watch(number, ready.set)
     try:

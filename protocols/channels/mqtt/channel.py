@@ -15,22 +15,32 @@ from protocols.mqtt.transparent import Wrapping, unwrap, wrap
 class MqttChannel:
     """The serial line of a transparent DTU: bytes out to `down`, bytes in from `up`. A Channel.
 
-    The session is new each time: bytes from before are of no use on a line, and a request kept by the broker would
-    be sent into the next conversation. Retained bytes are dropped for the same reason.
-    """
+    The session is new each time: bytes from before are of no use on a line, and a request kept by
+    the broker would be sent into the next conversation. Retained bytes are dropped for the same
+    reason."""
 
-    def __init__(self, broker: Broker, *, down: str, up: str, wrapping: Wrapping = "raw", field: str = "data") -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        down: str,
+        up: str,
+        wrapping: Wrapping = "raw",
+        field: str = "data",
+    ) -> None:
         self.name = f"{broker.name} {up}"
         self._broker = replace(broker, keep_session=False)
         self._down, self._up, self._wrapping, self._field = down, up, wrapping, field
         self._connection: MqttConnection | None = None
 
     async def send(self, data: bytes) -> None:
-        """LineDown when the broker does not take it. QoS 0: the question is asked again, never delivered late."""
+        """LineDown when the broker does not take it. QoS 0: the question is asked again, never
+        delivered late."""
         await self._opened().publish(self._down, wrap(data, self._wrapping, self._field), qos=0)
 
     async def receive(self) -> bytes:
-        """What the DTU sent, at least one byte. A payload that is not as agreed is noise and comes as it is."""
+        """What the DTU sent, at least one byte. A payload that is not as agreed is noise and comes
+        as it is."""
         connection = self._opened()
         while True:
             message = await connection.receive()
@@ -56,7 +66,10 @@ class MqttChannel:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:

@@ -1,8 +1,9 @@
-"""An MQTT broker: a connection that loses nothing with QoS 1, and a channel through a transparent DTU behind one.
+"""An MQTT broker: a connection that loses nothing with QoS 1, and a channel through a transparent
+DTU behind one.
 
-paho-mqtt speaks the protocol; asyncio waits for its socket. No thread: the connection is made and TLS is greeted
-without blocking, and what paho reads and writes goes through a buffer, so that many messages cost one system call.
-"""
+paho-mqtt speaks the protocol; asyncio waits for its socket. No thread: the connection is made and
+TLS is greeted without blocking, and what paho reads and writes goes through a buffer, so that many
+messages cost one system call."""
 
 from __future__ import annotations
 
@@ -39,18 +40,27 @@ class SubscriptionRefused(LineDown):
 
 
 class PublishRefused(LineDown):
-    """The broker took a message and said no (MQTT 5 only; with 3.1.1 it says nothing). Its operator acts."""
+    """The broker took a message and said no (MQTT 5 only; with 3.1.1 it says nothing). Its operator
+    acts."""
 
 
 class Message:
-    """A message from the broker. `retained`: it is old, kept by the broker; `duplicate`: it may have come before.
+    """A message from the broker. `retained`: it is old, kept by the broker; `duplicate`: it may
+    have come before.
 
-    One with QoS 1 is kept by the broker until it is acknowledged.
-    """
+    One with QoS 1 is kept by the broker until it is acknowledged."""
 
     __slots__ = ("_is_done", "_mid", "duplicate", "payload", "qos", "retained", "topic")
 
-    def __init__(self, topic: str, payload: bytes, qos: int, mid: int, retained: bool, duplicate: bool) -> None:
+    def __init__(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        mid: int,
+        retained: bool,
+        duplicate: bool,
+    ) -> None:
         self.topic, self.payload, self.qos = topic, payload, qos
         self.retained, self.duplicate = retained, duplicate
         self._mid, self._is_done = mid, False
@@ -59,10 +69,9 @@ class Message:
 class MqttConnection:
     """One connection, used as an async context manager: LineDown when it cannot be made or is lost.
 
-    After a loss a new one is made with the same `client_id` and subscribes anew; the broker then sends again what
-    was not acknowledged. `is_control(topic, payload)` knows the messages that can move a relay: without `may_control`
-    none of them leaves, and none leaves retained.
-    """
+    After a loss a new one is made with the same `client_id` and subscribes anew; the broker then
+    sends again what was not acknowledged. `is_control(topic, payload)` knows the messages that can
+    move a relay: without `may_control` none of them leaves, and none leaves retained."""
 
     def __init__(
         self,
@@ -94,7 +103,11 @@ class MqttConnection:
         except TimeoutError:
             raise self._lost(f"no connection within {self.broker.connect_timeout_s:g} s") from None
         except OSError as error:
-            words = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else reason(error)
+            words = (
+                error.verify_message
+                if isinstance(error, ssl.SSLCertVerificationError)
+                else reason(error)
+            )
             raise self._lost(f"cannot connect: {words}") from error
         self._socket = BufferedSocket(ready)
         self._connected = self._loop.create_future()
@@ -112,19 +125,25 @@ class MqttConnection:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
-        """Say good-bye: the last will is not published then. What was not acknowledged stays with the broker."""
+        """Say good-bye: the last will is not published then. What was not acknowledged stays with
+        the broker."""
         await self._close()
 
     def abort(self) -> None:
-        """Break off without a good-bye, as a lost machine does: the broker publishes the last will."""
+        """Break off without a good-bye, as a lost machine does: the broker publishes the last
+        will."""
         self._go_down("broken off")
         self._forget_socket()
         self._socket.close()
 
     async def subscribe(self, topic_filter: str, qos: int = 1) -> int:
-        """Wait for the broker's word; returns the QoS it granted. SubscriptionRefused when it refuses."""
+        """Wait for the broker's word; returns the QoS it granted. SubscriptionRefused when it
+        refuses."""
         client = self._open_client()
         code, mid = client.subscribe(topic_filter, qos)
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
@@ -132,11 +151,14 @@ class MqttConnection:
         granted = await self._answer("suback", mid, f"no answer to subscribing {topic_filter}")
         value: int = granted.value
         if value > GRANTED_AT_MOST:
-            raise SubscriptionRefused(f"{self.broker.name}: subscription to {topic_filter} refused: {granted}")
+            raise SubscriptionRefused(
+                f"{self.broker.name}: subscription to {topic_filter} refused: {granted}"
+            )
         return value
 
     async def receive(self) -> Message:
-        """The next message. LineDown when the connection is lost. May be cancelled without losing one."""
+        """The next message. LineDown when the connection is lost. May be cancelled without losing
+        one."""
         while not self._unread:
             if self._down is not None:
                 raise self._down
@@ -151,7 +173,8 @@ class MqttConnection:
         return message
 
     def acknowledge(self, message: Message) -> None:
-        """The broker may forget it. Acknowledgements leave in the order of arrival, as the standard wants it.
+        """The broker may forget it. Acknowledgements leave in the order of arrival, as the standard
+        wants it.
 
         Nothing happens for QoS 0, for one already acknowledged, and when the connection is gone.
         """
@@ -162,24 +185,41 @@ class MqttConnection:
                 self._client.ack(done._mid, 1)
 
     async def publish(
-        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, expires_s: int | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        expires_s: int | None = None,
     ) -> None:
-        """Send a message; with QoS 1 wait until the broker has it. LineDown when that stays unknown.
+        """Send a message; with QoS 1 wait until the broker has it. LineDown when that stays
+        unknown.
 
-        `expires_s`: with MQTT 5 the broker drops it after so long. ControlForbidden, before anything is sent, for a
-        message that can move a relay when we may not control or when it is to be retained.
-        """
+        `expires_s`: with MQTT 5 the broker drops it after so long. ControlForbidden, before
+        anything is sent, for a message that can move a relay when we may not control or when it is
+        to be retained."""
         if self._is_control(topic, payload):
             if not self._may_control:
-                raise ControlForbidden(f"command to {topic} held back: this gateway may not control")
+                raise ControlForbidden(
+                    f"command to {topic} held back: this gateway may not control"
+                )
             if retain:
-                raise ControlForbidden(f"command to {topic} held back: a retained command would act again and again")
+                raise ControlForbidden(
+                    f"command to {topic} held back: a retained command would act again and again"
+                )
         client = self._open_client()
         properties = None
         if expires_s is not None and self.broker.version == "5":
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = max(1, expires_s)
-        info = client.publish(topic, payload, qos, retain, properties)
+        info = client.publish(
+            topic,
+            payload,
+            qos,
+            retain,
+            properties,
+        )
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._lost(f"cannot publish to {topic}: {MQTTErrorCode(info.rc).name}")
         if qos == 0:
@@ -189,7 +229,8 @@ class MqttConnection:
             raise PublishRefused(f"{self.broker.name}: message to {topic} refused: {code}")
 
     async def _answer(self, kind: str, mid: int, otherwise: str) -> Any:
-        """The broker's word stands behind the messages that wait for us, so those are read in any case."""
+        """The broker's word stands behind the messages that wait for us, so those are read in any
+        case."""
         future = self._waiting[kind, mid] = self._loop.create_future()
         self._read_on()
         try:
@@ -227,9 +268,15 @@ class MqttConnection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.on_subscribe = lambda client, data, mid, codes, properties: self._resolve("suback", mid, codes[0])
-        client.on_publish = lambda client, data, mid, code, properties: self._resolve("puback", mid, code)
-        client.on_socket_open = lambda client, data, opened: self._loop.add_reader(ready.fileno(), self._read)
+        client.on_subscribe = lambda client, data, mid, codes, properties: self._resolve(
+            "suback", mid, codes[0]
+        )
+        client.on_publish = lambda client, data, mid, code, properties: self._resolve(
+            "puback", mid, code
+        )
+        client.on_socket_open = lambda client, data, opened: self._loop.add_reader(
+            ready.fileno(), self._read
+        )
         client.on_socket_close = lambda client, data, closed: self._forget_socket()
         client.on_socket_register_write = self._on_something_to_write
         if is_5:
@@ -247,7 +294,8 @@ class MqttConnection:
             client.connect(broker.host, broker.port, broker.keepalive_s)
         return client
 
-    # --- what the event loop calls --------------------------------------------------------------------------------
+    # --- what the event loop calls
+    # --------------------------------------------------------------------------------
 
     def _read(self) -> None:
         if self._client is None:
@@ -294,13 +342,19 @@ class MqttConnection:
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
 
-    # --- what paho calls ------------------------------------------------------------------------------------------
+    # --- what paho calls
+    # ------------------------------------------------------------------------------------------
 
     def _on_something_to_write(self, client: Client, data: Any, ready: Any) -> None:
         self._loop.call_soon(self._write)
 
     def _on_connect(
-        self, client: Client, data: Any, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
+        self,
+        client: Client,
+        data: Any,
+        flags: ConnectFlags,
+        code: ReasonCode,
+        properties: Properties | None,
     ) -> None:
         if self._connected.done():
             return
@@ -311,7 +365,12 @@ class MqttConnection:
             self._connected.set_result(None)
 
     def _on_disconnect(
-        self, client: Client, data: Any, flags: DisconnectFlags, code: ReasonCode, properties: Properties | None
+        self,
+        client: Client,
+        data: Any,
+        flags: DisconnectFlags,
+        code: ReasonCode,
+        properties: Properties | None,
     ) -> None:
         self._go_down(f"connection lost: {code}")
 
@@ -320,7 +379,14 @@ class MqttConnection:
             topic = received.topic
         except UnicodeDecodeError:
             topic = ""
-        message = Message(topic, bytes(received.payload), received.qos, received.mid, received.retain, received.dup)
+        message = Message(
+            topic,
+            bytes(received.payload),
+            received.qos,
+            received.mid,
+            received.retain,
+            received.dup,
+        )
         self._unread.append(message)
         if received.qos:
             self._unacknowledged.append(message)
@@ -332,10 +398,12 @@ class MqttConnection:
         if future is not None and not future.done():
             future.set_result(result)
 
-    # --- the end --------------------------------------------------------------------------------------------------
+    # --- the end
+    # --------------------------------------------------------------------------------------------------
 
     def _go_down(self, why: str) -> None:
-        """Whoever waits hears it. What was received is still given out; it can no longer be acknowledged."""
+        """Whoever waits hears it. What was received is still given out; it can no longer be
+        acknowledged."""
         if self._down is not None:
             return
         self._down = self._lost(why)

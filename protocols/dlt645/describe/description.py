@@ -15,7 +15,8 @@ HEX_DIGITS: Final = "0123456789abcdefABCDEF"
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """What is wrong. `bits`: the words of the meter's error word; empty when the frame itself is wrong."""
+    """What is wrong. `bits`: the words of the meter's error word; empty when the frame itself is
+    wrong."""
 
     bits: tuple[str, ...]
     text: str
@@ -23,7 +24,8 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """One frame. `direction`: request or response; `identifier`: 8 digits DI3..DI0; `raw`: from 68 to 16, in hex."""
+    """One frame. `direction`: request or response; `identifier`: 8 digits DI3..DI0; `raw`: from 68
+    to 16, in hex."""
 
     protocol: str
     direction: str
@@ -40,12 +42,16 @@ class Description:
         """For JSON: the fields by their names, values and error likewise."""
         values = [value._asdict() for value in self.values]
         error = self.error and {"bits": list(self.error.bits), "text": self.error.text}
-        return {name: getattr(self, name) for name in self.__slots__} | {"values": values, "error": error}
+        return {name: getattr(self, name) for name in self.__slots__} | {
+            "values": values,
+            "error": error,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedBytes:
-    """A stretch that is no frame, in hex, and why: noise, bad_checksum, truncated, bad_length or bad_end."""
+    """A stretch that is no frame, in hex, and why: noise, bad_checksum, truncated, bad_length or
+    bad_end."""
 
     skipped: str
     reason: str
@@ -68,7 +74,8 @@ class Told:
         self.values.append(Value(name, value, unit))
 
     def add_bcd(self, name: str, data: bytes, unit: str = "") -> None:
-        """Digits as written, most significant first; anything else than BCD is wrong and left out."""
+        """Digits as written, most significant first; anything else than BCD is wrong and left
+        out."""
         digits = data[::-1].hex().upper()
         if digits.isdigit():
             self.add(name, digits, unit)
@@ -94,9 +101,13 @@ class Told:
     def check_reply_address(self, address: str) -> None:
         """An answer carries the meter's own address, whatever was asked."""
         if address.startswith("AA"):
-            self.wrong.append(f"the answer carries the wildcard {address} in place of the meter's own address")
+            self.wrong.append(
+                f"the answer carries the wildcard {address} in place of the meter's own address"
+            )
         elif address == BROADCAST:
-            self.wrong.append("the answer carries the broadcast address in place of the meter's own address")
+            self.wrong.append(
+                "the answer carries the broadcast address in place of the meter's own address"
+            )
 
 
 def tell_unknown(frame: Frame, told: Told) -> None:
@@ -136,7 +147,8 @@ def tell_broadcast_time(frame: Frame, told: Told) -> None:
 
 
 def parse_hex(text: str) -> bytes:
-    """Bytes from what people paste: blanks, 0x, commas, colons ... between bytes. FrameError names the wrong place."""
+    """Bytes from what people paste: blanks, 0x, commas, colons ... between bytes. FrameError names
+    the wrong place."""
     digits: list[str] = []
     at = 0
     while at < len(text):
@@ -147,9 +159,13 @@ def parse_hex(text: str) -> bytes:
         else:
             for place in (at, at + 1):
                 if place == len(text) or (place > at and text[place] in SEPARATORS):
-                    raise FrameError(f"half a byte at position {at + 1}: {_around(text, at)} (two digits make a byte)")
+                    raise FrameError(
+                        f"half a byte at position {at + 1}: {_around(text, at)} (two digits make a byte)"
+                    )
                 if text[place] not in HEX_DIGITS:
-                    raise FrameError(f"no hexadecimal digit at position {place + 1}: {_around(text, place)}")
+                    raise FrameError(
+                        f"no hexadecimal digit at position {place + 1}: {_around(text, place)}"
+                    )
             digits.append(text[at : at + 2])
             at += 2
     return bytes.fromhex("".join(digits))

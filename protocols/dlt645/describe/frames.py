@@ -15,7 +15,16 @@ from protocols.dlt645.frame import Decoder, Frame
 from protocols.dlt645.values import Value
 from protocols.exchange import Skipped
 
-__all__ = ["PROTOCOLS", "Description", "SkippedBytes", "Value", "Wrong", "describe", "describe_stream", "parse_hex"]
+__all__ = [
+    "PROTOCOLS",
+    "Description",
+    "SkippedBytes",
+    "Value",
+    "Wrong",
+    "describe",
+    "describe_stream",
+    "parse_hex",
+]
 
 PROTOCOLS: Final = (describe_2007.PROTOCOL, describe_1997.PROTOCOL)
 """By their names in `meterd decode --protocol`."""
@@ -25,23 +34,27 @@ SECURITY_CLASS: Final = 0x07
 
 
 def describe_stream(data: bytes, protocol: str | None = None) -> list[Description | SkippedBytes]:
-    """Everything in `data`, in order of appearance; nothing follows it. `protocol`: one of PROTOCOLS, found out for
-    each frame when it is None."""
+    """Everything in `data`, in order of appearance; nothing follows it. `protocol`: one of
+    PROTOCOLS, found out for each frame when it is None."""
     decoder = Decoder()
     return [
-        SkippedBytes(item.data.hex().upper(), item.reason) if isinstance(item, Skipped) else describe(item, protocol)
+        SkippedBytes(item.data.hex().upper(), item.reason)
+        if isinstance(item, Skipped)
+        else describe(item, protocol)
         for item in decoder.feed(data) + decoder.flush()
     ]
 
 
 def describe(frame: Frame, protocol: str | None = None) -> Description:
-    """One frame. Never raises, whatever the data are. `protocol`: one of PROTOCOLS, None to find out."""
+    """One frame. Never raises, whatever the data are. `protocol`: one of PROTOCOLS, None to find
+    out."""
     return _DESCRIBERS[protocol or protocol_of(frame)](frame)
 
 
 def protocol_of(frame: Frame) -> str:
-    """The version that a frame is written in. The versions share the frame but few function codes: 03 re-reads in 1997
-    (a request has 2 bytes) and carries security data (8 bytes and more, an identifier 07) in 2007; 08 is the same."""
+    """The version that a frame is written in. The versions share the frame but few function codes:
+    03 re-reads in 1997 (a request has 2 bytes) and carries security data (8 bytes and more, an
+    identifier 07) in 2007; 08 is the same."""
     if frame.function in ONLY_1997:
         return describe_1997.PROTOCOL
     if frame.function == functions_1997.READ_AGAIN:

@@ -1,8 +1,8 @@
-"""What many stored frames say, told at once where they are alike: whole answers with energies, the bulk of every log.
+"""What many stored frames say, told at once where they are alike: whole answers with energies, the
+bulk of every log.
 
-The result is what `describe_stream` gives for each; the values come out of `batch`, and only what is not alike, not
-good or without data is decoded one by one.
-"""
+The result is what `describe_stream` gives for each; the values come out of `batch`, and only what
+is not alike, not good or without data is decoded one by one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,13 @@ def describe_streams(streams: Sequence[bytes], protocol: str | None = None) -> l
         identifier = wire.translate(_SUBTRACT_33)[::-1].hex().upper()
         registers, rest = divmod(length - OVERHEAD - 4, ENERGY_WIDTH)
         if not rest and protocol in (None, PROTOCOL) and _is_energy(identifier, registers):
-            _tell_energies(identifier, registers, numbers, bodies, told)
+            _tell_energies(
+                identifier,
+                registers,
+                numbers,
+                bodies,
+                told,
+            )
     return [
         [item.as_dict() for item in describe_stream(stream, protocol)] if done is None else done
         for stream, done in zip(streams, told, strict=True)
@@ -46,7 +52,8 @@ def describe_streams(streams: Sequence[bytes], protocol: str | None = None) -> l
 
 
 def cut(data: bytes) -> list[bytes] | None:
-    """The frames of a recording that is nothing but frames of one length, None when it is anything else."""
+    """The frames of a recording that is nothing but frames of one length, None when it is anything
+    else."""
     start = data.find(0x68)
     if start < 0 or len(data) < start + OVERHEAD:
         return None
@@ -64,16 +71,28 @@ def _is_energy(identifier: str, registers: int) -> bool:
     if known is None or (registers > 1 and not known.repeats) or len(known.record.fields) != 1:
         return False
     field = known.record.fields[0]
-    return (field.kind, field.width, field.decimals, field.signed) == (Kind.NUMBER, ENERGY_WIDTH, 2, False)
+    return (field.kind, field.width, field.decimals, field.signed) == (
+        Kind.NUMBER,
+        ENERGY_WIDTH,
+        2,
+        False,
+    )
 
 
 def _tell_energies(
-    identifier: str, registers: int, numbers: list[int], bodies: list[bytes], told: list[list[Told] | None]
+    identifier: str,
+    registers: int,
+    numbers: list[int],
+    bodies: list[bytes],
+    told: list[list[Told] | None],
 ) -> None:
     hundredths, good = batch.decode_registers(
         b"".join([bodies[number] for number in numbers]), identifier, registers=registers
     )
-    names = [(value.name, value.unit) for value in decode_values(identifier, bytes(ENERGY_WIDTH * registers))]
+    names = [
+        (value.name, value.unit)
+        for value in decode_values(identifier, bytes(ENERGY_WIDTH * registers))
+    ]
     plain = good & (hundredths >= 0).all(axis=1)
     for number, row, is_plain in zip(numbers, hundredths.tolist(), plain.tolist(), strict=True):
         body = bodies[number]
@@ -89,7 +108,11 @@ def _tell_energies(
                 "function": FUNCTION_NAMES[READ],
                 "identifier": identifier,
                 "values": [
-                    {"name": name, "value": f"{value // 100}.{value % 100:02d}", "unit": unit}
+                    {
+                        "name": name,
+                        "value": f"{value // 100}.{value % 100:02d}",
+                        "unit": unit,
+                    }
                     for (name, unit), value in zip(names, row, strict=True)
                 ],
                 "error": None,

@@ -1,4 +1,5 @@
-"""What DL/T 645-1997 frames say: two-byte identifiers, writes without operator, error bits of their own."""
+"""What DL/T 645-1997 frames say: two-byte identifiers, writes without operator, error bits of their
+own."""
 
 from __future__ import annotations
 
@@ -20,7 +21,12 @@ from protocols.dlt645.frame import Frame, raw
 
 PROTOCOL: Final = "dlt645-1997"
 EMPTY_REPLIES: Final = frozenset(
-    {functions_1997.WRITE, functions_1997.WRITE_ADDRESS, functions_1997.CHANGE_PASSWORD, functions_1997.CLEAR_DEMAND}
+    {
+        functions_1997.WRITE,
+        functions_1997.WRITE_ADDRESS,
+        functions_1997.CHANGE_PASSWORD,
+        functions_1997.CLEAR_DEMAND,
+    }
 )
 """Their normal answer has no data; a change of password may repeat the new one."""
 
@@ -71,7 +77,8 @@ def _take_identifier(frame: Frame, told: Told) -> bool:
 
 
 def _tell_read(frame: Frame, told: Told) -> None:
-    """Some masters ask for several identifiers at once: what follows the first one is told as `extra`."""
+    """Some masters ask for several identifiers at once: what follows the first one is told as
+    `extra`."""
     if _take_identifier(frame, told):
         told.add_hex("extra", frame.data[2:])
 
@@ -92,11 +99,14 @@ def _tell_follow_reply(frame: Frame, told: Told) -> None:
 
 
 def _tell_write(frame: Frame, told: Told) -> None:
-    """DI, level and password, value. The password is not repeated: it is in `raw` for who needs it."""
+    """DI, level and password, value. The password is not repeated: it is in `raw` for who needs
+    it."""
     if not _take_identifier(frame, told):
         return
     if len(frame.data) <= 6:
-        told.wrong.append(f"a write has identifier, password (4 bytes) and a value, not {len(frame.data)} bytes in all")
+        told.wrong.append(
+            f"a write has identifier, password (4 bytes) and a value, not {len(frame.data)} bytes in all"
+        )
         return
     told.add("level", f"{frame.data[2]:02X}")
     told.add_known(frame.data[6:])
@@ -112,7 +122,9 @@ def _tell_baud(frame: Frame, told: Told) -> None:
 
 def _tell_password(frame: Frame, told: Told) -> None:
     if len(frame.data) != 8:
-        told.wrong.append(f"a change of password has 8 data bytes (old, new), not {len(frame.data)}")
+        told.wrong.append(
+            f"a change of password has 8 data bytes (old, new), not {len(frame.data)}"
+        )
         return
     told.add("level", f"{frame.data[0]:02X}")
     told.add("new_level", f"{frame.data[4]:02X}")
@@ -121,7 +133,9 @@ def _tell_password(frame: Frame, told: Told) -> None:
 def _tell_clear_demand(frame: Frame, told: Told) -> None:
     """Some meters want a password, others nothing."""
     if len(frame.data) not in (0, 4):
-        told.wrong.append(f"a demand reset has no data or a password (4 bytes), not {len(frame.data)}")
+        told.wrong.append(
+            f"a demand reset has no data or a password (4 bytes), not {len(frame.data)}"
+        )
         told.add_hex("data", frame.data)
     elif frame.data:
         told.add("level", f"{frame.data[0]:02X}")

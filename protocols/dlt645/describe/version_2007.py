@@ -1,8 +1,7 @@
 """What DL/T 645-2007 frames say, told field by field for people and for other programs.
 
-Nothing here is needed to read a meter. A frame that is well formed but breaks the standard is told with an `error`
-that has no bits and says what is wrong.
-"""
+Nothing here is needed to read a meter. A frame that is well formed but breaks the standard is told
+with an `error` that has no bits and says what is wrong."""
 
 from __future__ import annotations
 
@@ -25,9 +24,21 @@ from protocols.dlt645.identifiers import meaning
 
 PROTOCOL: Final = "dlt645-2007"
 ANY_TIME: Final = 0x99
-FREEZE_PARTS: Final = (("minute", 0x00, 0x59), ("hour", 0x00, 0x23), ("day", 0x01, 0x31), ("month", 0x01, 0x12))
+FREEZE_PARTS: Final = (
+    ("minute", 0x00, 0x59),
+    ("hour", 0x00, 0x23),
+    ("day", 0x01, 0x31),
+    ("month", 0x01, 0x12),
+)
 """In wire order, with the lowest and the highest BCD byte of each."""
-BAUD_RATES: Final = {0x02: 600, 0x04: 1200, 0x08: 2400, 0x10: 4800, 0x20: 9600, 0x40: 19200}
+BAUD_RATES: Final = {
+    0x02: 600,
+    0x04: 1200,
+    0x08: 2400,
+    0x10: 4800,
+    0x20: 9600,
+    0x40: 19200,
+}
 ACTIONS: Final = {
     0x1A: "trip",
     0x1B: "close_permit",
@@ -40,7 +51,8 @@ ACTIONS: Final = {
     0x3B: "keep_power_end",
 }
 CIPHERTEXT: Final = 0x98
-"""PA: everything behind the operator is ciphertext and MAC, for the meter's security module alone."""
+"""PA: everything behind the operator is ciphertext and MAC, for the meter's security module
+alone."""
 PLAIN_WITH_MAC: Final = 0x99
 """PA: plain data and a MAC."""
 MAC_WIDTH: Final = 4
@@ -88,7 +100,9 @@ def describe(frame: Frame) -> Description:
 def _tell_error_word(frame: Frame, told: Told) -> tuple[str, ...]:
     if frame.function == functions.SECURITY and len(frame.data) == 2:
         told.add("security_error", frame.data[::-1].hex().upper(), "hex")
-        told.wrong.append(f"the meter refused: security error word {frame.data[::-1].hex().upper()}")
+        told.wrong.append(
+            f"the meter refused: security error word {frame.data[::-1].hex().upper()}"
+        )
         return ()
     if len(frame.data) != 1:
         told.wrong.append(f"an abnormal answer has one error byte, this one has {len(frame.data)}")
@@ -144,7 +158,8 @@ def _tell_follow(frame: Frame, told: Told) -> None:
 
 
 def _tell_follow_reply(frame: Frame, told: Told) -> None:
-    """The data go on where the frame before ended, so they cannot be decoded alone; the last byte is SEQ."""
+    """The data go on where the frame before ended, so they cannot be decoded alone; the last byte
+    is SEQ."""
     if not _take_identifier(frame, told):
         return
     if len(frame.data) == 4:
@@ -155,7 +170,8 @@ def _tell_follow_reply(frame: Frame, told: Told) -> None:
 
 
 def _tell_write(frame: Frame, told: Told) -> None:
-    """DI, level and password, operator, value. The password is not repeated: it is in `raw` for who needs it."""
+    """DI, level and password, operator, value. The password is not repeated: it is in `raw` for who
+    needs it."""
     if not _take_identifier(frame, told):
         return
     if len(frame.data) < 12:
@@ -177,8 +193,8 @@ def _tell_write(frame: Frame, told: Told) -> None:
 
 
 def _take_authority(data: bytes, told: Told, *, least: int = 0) -> bytes | None:
-    """PA P0 P1 P2 C0 C1 C2 C3. Returns the plain data behind them, without the MAC that follows `least` or more bytes
-    of authority 99; None when they are ciphertext, which is told as it is."""
+    """PA P0 P1 P2 C0 C1 C2 C3. Returns the plain data behind them, without the MAC that follows
+    `least` or more bytes of authority 99; None when they are ciphertext, which is told as it is."""
     told.add("level", f"{data[0]:02X}")
     told.add("operator", data[7:3:-1].hex().upper())
     behind = data[8:]
@@ -199,7 +215,9 @@ def _tell_freeze(frame: Frame, told: Told) -> None:
     told.add_bcd("freeze_at", frame.data, "MMDDhhmm")
     for (part, lowest, highest), byte in zip(FREEZE_PARTS, frame.data, strict=True):
         if byte != ANY_TIME and not lowest <= byte <= highest:
-            told.wrong.append(f"no such {part}: {byte:02X} (the bytes are minute, hour, day, month)")
+            told.wrong.append(
+                f"no such {part}: {byte:02X} (the bytes are minute, hour, day, month)"
+            )
 
 
 def _tell_baud(frame: Frame, told: Told) -> None:
@@ -225,7 +243,9 @@ def _tell_change_password(frame: Frame, told: Told) -> None:
 
 def _tell_new_password(frame: Frame, told: Told) -> None:
     if len(frame.data) != 4:
-        told.wrong.append(f"the answer to a change of password has 4 data bytes, not {len(frame.data)}")
+        told.wrong.append(
+            f"the answer to a change of password has 4 data bytes, not {len(frame.data)}"
+        )
         return
     told.add("new_level", f"{frame.data[0]:02X}")
 
@@ -233,7 +253,9 @@ def _tell_new_password(frame: Frame, told: Told) -> None:
 def _tell_clear(frame: Frame, told: Told) -> None:
     behind = _take_authority(frame.data, told) if len(frame.data) >= 8 else frame.data
     if behind:
-        told.wrong.append(f"this command has password and operator (8 data bytes), not {len(frame.data)}")
+        told.wrong.append(
+            f"this command has password and operator (8 data bytes), not {len(frame.data)}"
+        )
         told.add_hex("data", behind)
     elif not frame.data:
         told.wrong.append("this command has password and operator (8 data bytes), not 0")
@@ -244,14 +266,17 @@ def _tell_clear_events(frame: Frame, told: Told) -> None:
     if behind is None:
         return
     if len(behind) != 4 or len(frame.data) < 12:
-        told.wrong.append(f"clear events has password, operator and identifier (12 data bytes), not {len(frame.data)}")
+        told.wrong.append(
+            f"clear events has password, operator and identifier (12 data bytes), not {len(frame.data)}"
+        )
         told.add_hex("data", behind)
         return
     told.identifier = behind[::-1].hex().upper()
 
 
 def _tell_control(frame: Frame, told: Told) -> None:
-    """PA P0 P1 P2 C0..C3 N1 N2 and the time after which it must not be done any more; from 28 bytes on ciphertext."""
+    """PA P0 P1 P2 C0..C3 N1 N2 and the time after which it must not be done any more; from 28 bytes
+    on ciphertext."""
     if len(frame.data) >= 28 and frame.data[0] != CIPHERTEXT:
         _take_authority(frame.data[:8], told)
         told.add_hex("ciphertext", frame.data[8:])
@@ -260,7 +285,9 @@ def _tell_control(frame: Frame, told: Told) -> None:
     if order is None:
         return
     if len(order) != 8 or len(frame.data) < 16:
-        told.wrong.append(f"a control command has 16 data bytes, a ciphered one 28 or more, not {len(frame.data)}")
+        told.wrong.append(
+            f"a control command has 16 data bytes, a ciphered one 28 or more, not {len(frame.data)}"
+        )
         told.add_hex("data", order)
         return
     n1, n2 = order[0], order[1]

@@ -1,4 +1,5 @@
-"""Many stored answers at once, with numpy: equal frames laid under one another, their values out of a table."""
+"""Many stored answers at once, with numpy: equal frames laid under one another, their values out of
+a table."""
 
 from __future__ import annotations
 
@@ -16,16 +17,17 @@ NO_VALUE: Final = -1
 
 
 class Registers(NamedTuple):
-    """What a batch holds. `hundredths`: one row for each frame, one column for each register, in 0.01 kWh, NO_VALUE
-    where there is none; `good`: False for what is no answer with that identifier, its row means nothing."""
+    """What a batch holds. `hundredths`: one row for each frame, one column for each register, in
+    0.01 kWh, NO_VALUE where there is none; `good`: False for what is no answer with that
+    identifier, its row means nothing."""
 
     hundredths: NDArray[np.int64]
     good: NDArray[np.bool_]
 
 
 def _table() -> NDArray[np.int64]:
-    """Two bytes as they are sent (plus 33H), as a little-endian number, to their four digits; far below zero for what
-    is no BCD."""
+    """Two bytes as they are sent (plus 33H), as a little-endian number, to their four digits; far
+    below zero for what is no BCD."""
     byte = np.arange(256, dtype=np.int64) - 0x33 & 0xFF
     is_bcd = (byte >> 4 < 10) & (byte & 15 < 10)
     digits = np.where(is_bcd, 10 * (byte >> 4) + (byte & 15), -(10**9))
@@ -36,10 +38,11 @@ _PAIRS: Final = _table()
 
 
 def decode_registers(data: bytes, identifier: str, *, registers: int) -> Registers:
-    """The energies of equally long answers (from 68H to 16H, no wake-up) that stand in `data` one after the other.
+    """The energies of equally long answers (from 68H to 16H, no wake-up) that stand in `data` one
+    after the other.
 
-    ValueError when `data` are not a whole number of frames with that many registers of 4 bytes (62 at the most).
-    """
+    ValueError when `data` are not a whole number of frames with that many registers of 4 bytes (62
+    at the most)."""
     length = OVERHEAD + 4 + ENERGY_WIDTH * registers
     if not 1 <= registers <= MOST_REGISTERS:
         raise ValueError(f"{registers} registers do not fit into one frame (1 to {MOST_REGISTERS})")
@@ -57,14 +60,23 @@ def energies(data: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def are_answers(frames: NDArray[np.uint8], identifier: str) -> NDArray[np.bool_]:
-    """For each row, whether it is a good frame with a whole answer (91H) to a read of that identifier."""
+    """For each row, whether it is a good frame with a whole answer (91H) to a read of that
+    identifier."""
     length = frames.shape[1]
     wire = np.frombuffer(bytes.fromhex(identifier)[::-1], dtype=np.uint8) + np.uint8(0x33)
-    expected = {0: START, 7: START, 8: 0x91, 9: length - OVERHEAD, length - 1: END}
+    expected = {
+        0: START,
+        7: START,
+        8: 0x91,
+        9: length - OVERHEAD,
+        length - 1: END,
+    }
     expected |= {HEADER + at: int(byte) for at, byte in enumerate(wire)}
     places = list(expected)
-    as_expected: NDArray[np.bool_] = (frames[:, places] == np.array(list(expected.values()), dtype=np.uint8)).all(
-        axis=1
+    as_expected: NDArray[np.bool_] = (
+        frames[:, places] == np.array(list(expected.values()), dtype=np.uint8)
+    ).all(axis=1)
+    good: NDArray[np.bool_] = as_expected & (
+        frames[:, :-2].sum(axis=1, dtype=np.uint8) == frames[:, -2]
     )
-    good: NDArray[np.bool_] = as_expected & (frames[:, :-2].sum(axis=1, dtype=np.uint8) == frames[:, -2])
     return good

@@ -1,8 +1,8 @@
-"""The prepared reads of many meters at once, with numpy: what is asked, and whether the answers are as expected.
+"""The prepared reads of many meters at once, with numpy: what is asked, and whether the answers are
+as expected.
 
-The same three reads as in `prepared`, one row for each meter. Whatever is not exactly as expected is for the way that
-looks at one answer at a time; here it is only told apart.
-"""
+The same three reads as in `prepared`, one row for each meter. Whatever is not exactly as expected
+is for the way that looks at one answer at a time; here it is only told apart."""
 
 from __future__ import annotations
 
@@ -45,9 +45,11 @@ def wire_addresses(addresses: Iterable[str]) -> bytes:
     return b"".join(bytes.fromhex(address)[::-1] for address in addresses)
 
 
-def heads(addresses: NDArray[np.uint8], reads: NDArray[np.uint8], nths: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What the answers begin with behind their wake-up. `addresses`: six bytes in each row as they are sent; `reads`:
-    CLOCK, STAMP or ENERGIES; `nths`: of which daily freeze, 1 = newest."""
+def heads(
+    addresses: NDArray[np.uint8], reads: NDArray[np.uint8], nths: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """What the answers begin with behind their wake-up. `addresses`: six bytes in each row as they
+    are sent; `reads`: CLOCK, STAMP or ENERGIES; `nths`: of which daily freeze, 1 = newest."""
     made = np.empty((len(addresses), HEAD), dtype=np.uint8)
     made[:, 0] = made[:, 7] = START
     made[:, 1:7] = addresses
@@ -88,14 +90,16 @@ def apart(data: bytes, most: int) -> tuple[list[bytes], bytes]:
 
 
 def laid(answers: Iterable[bytes]) -> NDArray[np.uint8]:
-    """What came from each meter as a row, its end at the right; zeros for what is too long to be a good answer."""
+    """What came from each meter as a row, its end at the right; zeros for what is too long to be a
+    good answer."""
     wake_up, nothing = WAKE_UP[:1], bytes(LONGEST)
     rows = [it.rjust(LONGEST, wake_up) if len(it) <= LONGEST else nothing for it in answers]
     return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, LONGEST)
 
 
 def are_good(rows: NDArray[np.uint8], heads: NDArray[np.uint8], read: int) -> NDArray[np.bool_]:
-    """For each row that `laid` made, whether it is exactly one good answer to this read with this head."""
+    """For each row that `laid` made, whether it is exactly one good answer to this read with this
+    head."""
     start = LONGEST - OVERHEAD - 4 - _WIDTHS[read]
     frames = rows[:, start:]
     good: NDArray[np.bool_] = (frames[:, :HEAD] == heads).all(axis=1)
@@ -115,7 +119,8 @@ def times_of_day(rows: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def stamps(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The time stamps of good answers to STAMP, five bytes as they are sent (see `prepared.midnight_stamp`)."""
+    """The time stamps of good answers to STAMP, five bytes as they are sent (see
+    `prepared.midnight_stamp`)."""
     return rows[:, -2 - _WIDTHS[STAMP] : -2]
 
 

@@ -1,9 +1,10 @@
-"""The reads that happen a million times a day, prepared: the same identifiers from one meter after another.
+"""The reads that happen a million times a day, prepared: the same identifiers from one meter after
+another.
 
-A request is two pieces laid side by side, one of the meter and one of the identifier. The head of its answer is known
-before it comes; values come out of tables. Whatever is not exactly as expected - another meter, noise, a wrong
-checksum, a value that is no BCD - goes to the general decoder, which decides.
-"""
+A request is two pieces laid side by side, one of the meter and one of the identifier. The head of
+its answer is known before it comes; values come out of tables. Whatever is not exactly as expected
+- another meter, noise, a wrong checksum, a value that is no BCD - goes to the general decoder,
+which decides."""
 
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ class PreparedRead:
         return meter.reply_head + self.reply_tail
 
     def data(self, head: bytes, answer: bytes) -> bytes | None:
-        """The data as they are sent (+33H); None if `answer` is not exactly one good answer with this head."""
+        """The data as they are sent (+33H); None if `answer` is not exactly one good answer with
+        this head."""
         at = answer.find(b"\x68")
         if (
             0 <= at == len(answer) - head[9] - OVERHEAD
@@ -88,8 +90,9 @@ class PreparedRead:
 
 
 class PreparedEnergies(PreparedRead):
-    """Reads the energies behind one identifier, such as 05060101: total and four tariffs, what nearly every meter has.
-    An answer with another number of registers is decoded all the same, more slowly."""
+    """Reads the energies behind one identifier, such as 05060101: total and four tariffs, what
+    nearly every meter has. An answer with another number of registers is decoded all the same, more
+    slowly."""
 
     __slots__ = ()
 
@@ -100,28 +103,35 @@ class PreparedEnergies(PreparedRead):
         if [(it.kind, it.width, it.decimals, it.signed) for it in fields] != [
             (Kind.NUMBER, ENERGY_WIDTH, DECIMALS, False)
         ]:
-            raise FrameError(f"{identifier} cannot be prepared: it is no unsigned energy of the form XXXXXX.XX")
+            raise FrameError(
+                f"{identifier} cannot be prepared: it is no unsigned energy of the form XXXXXX.XX"
+            )
         super().__init__(identifier, REGISTERS * ENERGY_WIDTH)
 
     def registers(self, meter: PreparedMeter, answer: bytes) -> tuple[int | None, ...]:
         """The registers of an answer in 0.01 kWh (kvarh), None where the meter has no data.
 
-        `answer` is all that came for one request, wake-up included. FrameError when there is no answer in it or a value
-        is no BCD, MeterRefused when the meter refuses.
-        """
+        `answer` is all that came for one request, wake-up included. FrameError when there is no
+        answer in it or a value is no BCD, MeterRefused when the meter refuses."""
         known = self.energies(self.reply_head(meter), answer)
         return general_registers(meter.address, self.identifier, answer) if known is None else known
 
     def energies(self, head: bytes, answer: bytes) -> tuple[int, ...] | None:
-        """Five registers in 0.01 kWh; None if `answer` is not exactly one good answer with this head, or if one of them
-        is no number: the general decoder says why."""
+        """Five registers in 0.01 kWh; None if `answer` is not exactly one good answer with this
+        head, or if one of them is no number: the general decoder says why."""
         low, high = _LOW, _HIGH
         at = answer.find(b"\x68")
         if 0 <= at == len(answer) - LENGTH:
             found, a, b, c, d, e, f, g, h, i, j, checksum, end = _unpack(answer, at)
             if found == head and checksum == adler32(answer[at:-2]) - 1 & 0xFF and end == END:
                 try:
-                    return low[a] + high[b], low[c] + high[d], low[e] + high[f], low[g] + high[h], low[i] + high[j]
+                    return (
+                        low[a] + high[b],
+                        low[c] + high[d],
+                        low[e] + high[f],
+                        low[g] + high[h],
+                        low[i] + high[j],
+                    )
                 except TypeError:
                     pass
         return None
@@ -133,7 +143,8 @@ def sent(data: bytes) -> bytes:
 
 
 def time_of_day(data: bytes) -> int | None:
-    """Seconds since 00:00 from ss mm hh (04000102) as they are sent (+33H); None if that is no time of day."""
+    """Seconds since 00:00 from ss mm hh (04000102) as they are sent (+33H); None if that is no time
+    of day."""
     seconds, minutes, hours = (_LOW[byte | 0x3300] for byte in data)
     is_time = None not in (seconds, minutes, hours) and seconds < 60 and minutes < 60 and hours < 24
     return 3600 * hours + 60 * minutes + seconds if is_time else None
@@ -141,35 +152,44 @@ def time_of_day(data: bytes) -> int | None:
 
 @cache
 def midnight_stamp(day: int) -> bytes:
-    """The stamp of the freeze of this day's 00:00 (050600NN), mm hh DD MM YY as it is sent (+33H). `day`: its number
-    (date.toordinal)."""
+    """The stamp of the freeze of this day's 00:00 (050600NN), mm hh DD MM YY as it is sent (+33H).
+    `day`: its number (date.toordinal)."""
     return sent(encode_time(datetime.combine(date.fromordinal(day), time()), STAMP))
 
 
 def energies_of(frame: Frame) -> tuple[int | None, ...]:
-    """The registers of an answer that was decoded in general, in 0.01 kWh. FrameError for what is no BCD."""
-    return tuple(None if it is None else int(it.scaleb(DECIMALS)) for it in decode_registers(frame.data[4:]))
+    """The registers of an answer that was decoded in general, in 0.01 kWh. FrameError for what is
+    no BCD."""
+    return tuple(
+        None if it is None else int(it.scaleb(DECIMALS)) for it in decode_registers(frame.data[4:])
+    )
 
 
 def general_registers(address: str, identifier: str, answer: bytes) -> tuple[int | None, ...]:
-    """What `PreparedRead.registers` gives, by the general decoder: any number of registers, any noise around them."""
+    """What `PreparedRead.registers` gives, by the general decoder: any number of registers, any
+    noise around them."""
     request = Frame(address, functions.READ, bytes.fromhex(identifier)[::-1])
     decoder = Decoder()
     for item in decoder.feed(answer) + decoder.flush():
         if isinstance(item, Frame) and CODEC_2007.is_answer(request, item):
             check(item, identifier)
             return energies_of(item)
-    raise FrameError(f"no answer of meter {address} to {identifier}: {answer.hex(' ').upper() or 'nothing came'}")
+    raise FrameError(
+        f"no answer of meter {address} to {identifier}: {answer.hex(' ').upper() or 'nothing came'}"
+    )
 
 
 def as_kwh(registers: tuple[int | None, ...]) -> tuple[Decimal | None, ...]:
     """Registers in 0.01 kWh as kWh with two decimals."""
-    return tuple([None if register is None else Decimal(register) * HUNDREDTH for register in registers])
+    return tuple(
+        [None if register is None else Decimal(register) * HUNDREDTH for register in registers]
+    )
 
 
 def _table() -> list[int]:
-    """Two bytes as they are sent, as a little-endian number, to their four digits. What is no BCD is None, which cannot
-    be added: a lie to the type checker that `PreparedEnergies.energies` answers for."""
+    """Two bytes as they are sent, as a little-endian number, to their four digits. What is no BCD
+    is None, which cannot be added: a lie to the type checker that `PreparedEnergies.energies`
+    answers for."""
     digits: list[int | None] = [None] * 256
     for tens in range(10):
         for ones in range(10):

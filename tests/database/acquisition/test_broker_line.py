@@ -22,7 +22,19 @@ from simulators.lines.bus import SimulatedBus
 from simulators.mqtt.gateway import SimulatedGateway
 from simulators.state.meter import SimulatedMeter
 from simulators.state.relay import Relay
-from tests.database.small_site import ARMED, DAY, OPEN, SHADOW, ZONE, Site, connect, freeze, pay, rows, store
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    OPEN,
+    SHADOW,
+    ZONE,
+    Site,
+    connect,
+    freeze,
+    pay,
+    rows,
+    store,
+)
 from tests.servers.mosquitto import LISTENER, Mosquitto
 
 ADDRESS = "000000000001"
@@ -31,7 +43,10 @@ COMMANDS = "SELECT action, state FROM command ORDER BY sequence"
 FAMILIES = {
     "own": (OwnForm("meterd", "gw"), {}),
     "tasmota": (Tasmota([f"tasmota-{ADDRESS}"]), {ADDRESS: f"tasmota-{ADDRESS}"}),
-    "shelly": (Shelly([f"shellyplus1pm-{ADDRESS}"], "meterd-1", "switch:0"), {ADDRESS: f"shellyplus1pm-{ADDRESS}"}),
+    "shelly": (
+        Shelly([f"shellyplus1pm-{ADDRESS}"], "meterd-1", "switch:0"),
+        {ADDRESS: f"shellyplus1pm-{ADDRESS}"},
+    ),
 }
 
 
@@ -47,11 +62,16 @@ def pool_of(url):
 
 @asynccontextmanager
 async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None, relays=None):
-    """One exhausted account with a trip command, its simulated meter, the gateway's task beside a pipeline."""
+    """One exhausted account with a trip command, its simulated meter, the gateway's task beside a
+    pipeline."""
     family, devices = FAMILIES[flavour]
     async with await connect(url) as connection, pool_of(url) as pool:
         found = await Site.of(1, line="gw", reconnect="close").take_over(connection)
-        batch = [freeze(meter, day, kwh) for meter in found.values() for day, kwh in ((OPEN, 100), (OPEN + DAY, 110))]
+        batch = [
+            freeze(meter, day, kwh)
+            for meter in found.values()
+            for day, kwh in ((OPEN, 100), (OPEN + DAY, 110))
+        ]
         await store(connection, *batch, authority=authority, now=datetime.now(UTC))
         gateways = []
 
@@ -101,13 +121,16 @@ async def holds(question):
 
 
 async def until(connection, question, *expected, gateway=None):
-    """Until the rows are these; the database does not tell. With a gateway no relay is waited for: it looks at once."""
+    """Until the rows are these; the database does not tell. With a gateway no relay is waited for:
+    it looks at once."""
     found = []
     try:
         async with asyncio.timeout(PATIENCE_S):
             while (found := await rows(connection, question)) != list(expected):
                 if gateway is not None:
-                    await connection.execute("UPDATE command SET next_at = created_at WHERE state = 'acked'")
+                    await connection.execute(
+                        "UPDATE command SET next_at = created_at WHERE state = 'acked'"
+                    )
                     gateway.wake()
                 await asyncio.sleep(0.05)
     except TimeoutError:
@@ -126,7 +149,9 @@ def test_a_cut_and_a_restore_are_verified_by_reading_the_relay_back(database_url
             assert meter.relay.is_open
             assert await rows(connection, "SELECT supply_state FROM point") == ["disconnected"]
             await pay(connection, "A1", 10_000)
-            await until(connection, COMMANDS, ("trip", "verified"), ("close", "verified"), gateway=gateway)
+            await until(
+                connection, COMMANDS, ("trip", "verified"), ("close", "verified"), gateway=gateway
+            )
             assert not meter.relay.is_open
             assert await rows(connection, "SELECT supply_state FROM point") == ["energised"]
 
@@ -135,7 +160,12 @@ def test_a_cut_and_a_restore_are_verified_by_reading_the_relay_back(database_url
 
 def test_a_meter_without_a_relay_gets_no_command_and_is_not_asked_for_it(database_url, broker):
     async def scene():
-        async with cut_site(database_url, broker, "own", relays=()) as (connection, gateway, meter, _):
+        async with cut_site(database_url, broker, "own", relays=()) as (
+            connection,
+            gateway,
+            meter,
+            _,
+        ):
             await until(connection, COMMANDS, ("trip", "refused"))
             (answer,) = await rows(connection, "SELECT detail FROM command")
             assert "no relay" in answer
@@ -151,7 +181,8 @@ def test_a_meter_without_a_relay_gets_no_command_and_is_not_asked_for_it(databas
 
 
 def test_a_command_that_is_sent_again_is_a_new_one_to_the_gateway(database_url, broker):
-    """A gateway does an id once; without a new one the second sending would be answered and not done."""
+    """A gateway does an id once; without a new one the second sending would be answered and not
+    done."""
 
     async def scene():
         listener = MqttConnection(Broker("127.0.0.1", broker.port, "listener", keep_session=False))
@@ -175,20 +206,32 @@ def test_accepted_is_not_open(database_url, broker):
     """A stuck relay: every command is accepted, the read-back tells the truth."""
 
     async def scene():
-        async with cut_site(database_url, broker, "own", relay=Relay(is_stuck=True)) as (connection, gateway, meter, _):
+        async with cut_site(database_url, broker, "own", relay=Relay(is_stuck=True)) as (
+            connection,
+            gateway,
+            meter,
+            _,
+        ):
             seen = "SELECT relay_observed FROM point"
             await until(connection, seen, "closed", gateway=gateway)
             states = await rows(connection, COMMANDS)
             assert states[0][0] == "trip"
             assert states[0][1] != "verified"
-            assert [event.detail["answer"] for event in meter.events if event.kind == "control"][:1] == ["9C"]
+            assert [event.detail["answer"] for event in meter.events if event.kind == "control"][
+                :1
+            ] == ["9C"]
 
     run(scene())
 
 
 def test_in_shadow_mode_nothing_is_sent(database_url, broker):
     async def scene():
-        async with cut_site(database_url, broker, "own", authority=SHADOW) as (connection, _, meter, simulator):
+        async with cut_site(database_url, broker, "own", authority=SHADOW) as (
+            connection,
+            _,
+            meter,
+            simulator,
+        ):
             await simulator.push(again=True)
             await until(connection, "SELECT count(*) > 2 FROM reading", True)
             assert not [event for event in meter.events if event.kind == "control"]
@@ -221,7 +264,11 @@ def test_a_trip_is_not_sent_to_a_gateway_that_is_away(database_url, broker):
             )
             task = asyncio.create_task(gateway.run())
             await holds(lambda: not gateway._is_online)
-            batch = [freeze(meter, day, k) for meter in found.values() for day, k in ((OPEN, 100), (OPEN + DAY, 110))]
+            batch = [
+                freeze(meter, day, k)
+                for meter in found.values()
+                for day, k in ((OPEN, 100), (OPEN + DAY, 110))
+            ]
             await store(connection, *batch, now=datetime.now(UTC))
             gateway.wake()
             await until(connection, COMMANDS, ("trip", "failed"))
@@ -236,7 +283,12 @@ def test_a_trip_is_not_sent_to_a_gateway_that_is_away(database_url, broker):
 
 def test_a_pushed_freeze_is_acknowledged_when_it_is_in_the_database(database_url, broker):
     async def scene():
-        async with cut_site(database_url, broker, "own", authority=SHADOW) as (connection, gateway, _, simulator):
+        async with cut_site(database_url, broker, "own", authority=SHADOW) as (
+            connection,
+            gateway,
+            _,
+            simulator,
+        ):
             await simulator.push(again=True)
             today = datetime.now(UTC).astimezone(ZONE).date()
             await until(connection, f"SELECT count(*) FROM slot WHERE day >= '{today - DAY}'", 1)

@@ -1,4 +1,5 @@
-"""A line at midnight: meters without memory are read by the host and their freeze lands in the database."""
+"""A line at midnight: meters without memory are read by the host and their freeze lands in the
+database."""
 
 import asyncio
 from collections.abc import Callable
@@ -54,19 +55,32 @@ def clock_at(start: datetime) -> Callable[[], datetime]:
 
 
 async def line_around_midnight(url: str):
-    """Run a line of three protocols from 23:59:59 until both meters without memory are frozen; what is in the
-    database (address, day, kWh, state, offset in s, error bound), and the true registers at midnight by address."""
+    """Run a line of three protocols from 23:59:59 until both meters without memory are frozen; what
+    is in the database (address, day, kWh, state, offset in s, error bound), and the true registers
+    at midnight by address."""
     now = clock_at(MIDNIGHT - timedelta(seconds=1))
     scenario = parse_scenario(SCENARIO, load_profile=load_profile)
     site = Site()
     installed = date(2026, 3, 1)
-    site.add(5, address="gate/5", protocol="modbus-rtu", profile="eastron-sdm630", line="gate", installed_on=installed)
-    site.add(97, address="000000000097", protocol="dlt645-1997", line="gate", installed_on=installed)
+    site.add(
+        5,
+        address="gate/5",
+        protocol="modbus-rtu",
+        profile="eastron-sdm630",
+        line="gate",
+        installed_on=installed,
+    )
+    site.add(
+        97, address="000000000097", protocol="dlt645-1997", line="gate", installed_on=installed
+    )
     site.add(7, address="000000000007", line="gate", installed_on=installed)
     async with await connect(url) as connection:
         meters = list((await site.take_over(connection)).values())
         local = lambda: now().astimezone(ZONE).replace(tzinfo=None)  # noqa: E731
-        async with Bench(scenario, now=local) as bench, AsyncConnectionPool(url, open=False) as pool:
+        async with (
+            Bench(scenario, now=local) as bench,
+            AsyncConnectionPool(url, open=False) as pool,
+        ):
             where = bench.lines["gate"].whereabouts()
             authority = Authority(Policy(), ZONE, True, now())
             everything_there = asyncio.Event()

@@ -47,7 +47,9 @@ tcp = "127.0.0.1:1"
 }
 
 
-def with_a_running_site(url: str, folder: Path, test: Callable[[Configuration, Lines], Awaitable[None]]) -> None:
+def with_a_running_site(
+    url: str, folder: Path, test: Callable[[Configuration, Lines], Awaitable[None]]
+) -> None:
     async def run() -> None:
         for name, text in FILES.items():
             (folder / name).write_text(text)
@@ -77,7 +79,9 @@ def lines_of_meters(url: str) -> list[tuple[str, str]]:
         return connection.execute("SELECT address, line FROM meter ORDER BY address").fetchall()
 
 
-def test_a_meter_moves_with_its_line_and_only_those_lines_are_built_anew(database_url: str, tmp_path: Path) -> None:
+def test_a_meter_moves_with_its_line_and_only_those_lines_are_built_anew(
+    database_url: str, tmp_path: Path
+) -> None:
     async def test(configuration: Configuration, routes: Lines) -> None:
         before = {route.name: route for route in routes}
         edit(
@@ -110,7 +114,9 @@ def test_a_database_that_goes_away_in_the_middle_changes_nothing(
 
         async def stop_and_lose_the_database(names: Iterable[str]) -> None:
             await stop(names)
-            async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
+            async with await psycopg.AsyncConnection.connect(
+                database_url, autocommit=True
+            ) as other:
                 await other.execute(
                     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -156,7 +162,9 @@ def test_two_who_ask_at_once_are_both_told(database_url: str, tmp_path: Path) ->
     with_a_running_site(database_url, tmp_path, test)
 
 
-def test_routes_know_exactly_the_days_that_the_database_has(database_url: str, tmp_path: Path) -> None:
+def test_routes_know_exactly_the_days_that_the_database_has(
+    database_url: str, tmp_path: Path
+) -> None:
     async def test(configuration: Configuration, routes: Lines) -> None:
         today = due_day(datetime.now(ZONE))
         days = [today - timedelta(days=age) for age in range(4)]

@@ -1,4 +1,5 @@
-"""Taking over a configuration: what was billed stays as it was billed, all else follows the files."""
+"""Taking over a configuration: what was billed stays as it was billed, all else follows the
+files."""
 
 from datetime import date
 from decimal import Decimal
@@ -13,7 +14,8 @@ BILLED_TO = OPEN + 2 * DAY
 
 
 async def billed(connection) -> Site:
-    """Two accounts; the first has use billed on 1 and 2 March, the second is pending without a reading."""
+    """Two accounts; the first has use billed on 1 and 2 March, the second is pending without a
+    reading."""
     site = Site.of(2)
     site.tariffs.append(("T", date(2026, 6, 1), Decimal("0.6")))
     found = await site.take_over(connection)
@@ -24,16 +26,43 @@ async def billed(connection) -> Site:
 @pytest.mark.parametrize(
     ("subject", "row", "changes", "told"),
     [
-        ("points", 0, {"ratio": Decimal(2)}, "point P1 is billed with ratio 1 to account A1; configured now: ratio 2"),
+        (
+            "points",
+            0,
+            {"ratio": Decimal(2)},
+            "point P1 is billed with ratio 1 to account A1; configured now: ratio 2",
+        ),
         ("points", 0, {"account_id": "A2"}, "configured now: ratio 1, account A2"),
-        ("meters", 0, {"address": "000000000009"}, "meter 000000000001 serves P1; configured now: 000000000009 at P1"),
-        ("meters", 0, {"modulus": 10_000_000}, "meter 000000000001 was read with a register of 100000000 with 2"),
-        ("meters", 0, {"decimals": 3}, "was read with a register of 100000000 with 2 decimals; configured now:"),
-        ("accounts", 0, {"tariff_id": "U"}, "account A1 is open with T from 2026-03-01; configured now: U from"),
+        (
+            "meters",
+            0,
+            {"address": "000000000009"},
+            "meter 000000000001 serves P1; configured now: 000000000009 at P1",
+        ),
+        (
+            "meters",
+            0,
+            {"modulus": 10_000_000},
+            "meter 000000000001 was read with a register of 100000000 with 2",
+        ),
+        (
+            "meters",
+            0,
+            {"decimals": 3},
+            "was read with a register of 100000000 with 2 decimals; configured now:",
+        ),
+        (
+            "accounts",
+            0,
+            {"tariff_id": "U"},
+            "account A1 is open with T from 2026-03-01; configured now: U from",
+        ),
         ("accounts", 0, {"open_from": OPEN + DAY}, "configured now: T from 2026-03-02"),
     ],
 )
-def test_a_change_of_what_is_billed_is_refused_and_changes_nothing(database_url, subject, row, changes, told):
+def test_a_change_of_what_is_billed_is_refused_and_changes_nothing(
+    database_url, subject, row, changes, told
+):
     async def story(connection):
         site = await billed(connection)
         site.tariffs.append(("U", date(2026, 1, 1), Decimal(1)))
@@ -52,7 +81,10 @@ def test_a_change_of_what_is_billed_is_refused_and_changes_nothing(database_url,
     ("tariffs", "start"),
     [
         ([("T", date(2026, 1, 1), Decimal("0.51"))], date(2026, 1, 1)),
-        ([("T", date(2026, 1, 1), Decimal("0.5")), ("T", BILLED_TO - DAY, Decimal("0.7"))], BILLED_TO - DAY),
+        (
+            [("T", date(2026, 1, 1), Decimal("0.5")), ("T", BILLED_TO - DAY, Decimal("0.7"))],
+            BILLED_TO - DAY,
+        ),
         ([("T", date(2026, 1, 2), Decimal("0.5"))], date(2026, 1, 1)),
     ],
 )
@@ -61,7 +93,9 @@ def test_a_price_of_billed_use_cannot_change_come_or_go(database_url, tariffs, s
         site = await billed(connection)
         site.tariffs = tariffs
         before = await everything(connection)
-        with pytest.raises(ArchiveConflict, match=f"tariff T from {start}: use after that day is billed"):
+        with pytest.raises(
+            ArchiveConflict, match=f"tariff T from {start}: use after that day is billed"
+        ):
             await site.take_over(connection)
         assert await everything(connection) == before
 
@@ -116,14 +150,20 @@ def test_the_same_configuration_again_changes_nothing(database_url):
 def test_what_does_not_touch_billed_use_follows_the_files(database_url):
     async def story(connection):
         site = await billed(connection)
-        site.accounts[0].update(name="Flat 1", warn_fen=5000, trip_fen=-100, reconnect_fen=200, credit_limit_fen=300)
-        site.points[0].update(max_daily_kwh=Decimal(500), reconnect="close", protected=True, life_support=True)
+        site.accounts[0].update(
+            name="Flat 1", warn_fen=5000, trip_fen=-100, reconnect_fen=200, credit_limit_fen=300
+        )
+        site.points[0].update(
+            max_daily_kwh=Decimal(500), reconnect="close", protected=True, life_support=True
+        )
         site.meters[0].update(line="bus-2", installed_on=date(2025, 12, 24))
         site.meters[1].update(modulus=10_000_000, decimals=1)
         found = await site.take_over(connection)
         account = "SELECT name, warn_fen, trip_fen, reconnect_fen, credit_limit_fen FROM account WHERE id = 'A1'"
         assert await rows(connection, account) == [("Flat 1", 5000, -100, 200, 300)]
-        point = "SELECT max_daily_kwh, reconnect, protected, life_support FROM point WHERE id = 'P1'"
+        point = (
+            "SELECT max_daily_kwh, reconnect, protected, life_support FROM point WHERE id = 'P1'"
+        )
         assert await rows(connection, point) == [(Decimal(500), "close", True, True)]
         assert (found["P1"].line, found["P1"].installed_on) == ("bus-2", date(2025, 12, 24))
         assert (found["P2"].modulus, found["P2"].decimals) == (10_000_000, 1)
@@ -142,7 +182,9 @@ def test_a_pending_account_whose_first_point_is_billed_keeps_its_opening_day(dat
         with pytest.raises(ArchiveConflict, match="account A1 is open with T from 2026-03-01"):
             await site.take_over(connection)
         with pytest.raises(ArchiveConflict, match="account A1 is unknown or open already"):
-            await archive.open_account(connection, "A1", points=[], open_from=OPEN + DAY, agreement="x")
+            await archive.open_account(
+                connection, "A1", points=[], open_from=OPEN + DAY, agreement="x"
+            )
 
     on(database_url, story)
 
@@ -159,13 +201,21 @@ def test_an_account_is_opened_once_and_only_with_points_that_are_free(database_u
             ("A1", ["P9"], "point P9 is unknown or another account's"),
         ):
             with pytest.raises(ArchiveConflict, match=told):
-                await archive.open_account(connection, account, points=points, open_from=OPEN, agreement="signed")
+                await archive.open_account(
+                    connection, account, points=points, open_from=OPEN, agreement="signed"
+                )
             assert await everything(connection) == before
-        await archive.open_account(connection, "A1", points=["P1"], open_from=OPEN, agreement="signed")
+        await archive.open_account(
+            connection, "A1", points=["P1"], open_from=OPEN, agreement="signed"
+        )
         (found,) = await archive.points_of_account(connection, "A1")
         assert (found["id"], found["address"]) == ("P1", "000000000001")
         await site.take_over(connection)  # the files say nothing of it, so it stays
         opened = await archive.account(connection, "A1")
-        assert (opened["open_from"], opened["agreement"], opened["balance_fen"]) == (OPEN, "signed", 0)
+        assert (opened["open_from"], opened["agreement"], opened["balance_fen"]) == (
+            OPEN,
+            "signed",
+            0,
+        )
 
     on(database_url, story)

@@ -15,7 +15,9 @@ MARCH = date(2026, 3, 1)
 
 
 def transfer(key: str, debit: str, credit: str, fen: int) -> Transaction:
-    return Transaction(key, "top_up", {"fen": fen, "to": credit}, (Leg(debit, -fen), Leg(credit, fen)))
+    return Transaction(
+        key, "top_up", {"fen": fen, "to": credit}, (Leg(debit, -fen), Leg(credit, fen))
+    )
 
 
 async def balances(connection) -> dict[str, int]:
@@ -35,7 +37,10 @@ def test_a_transaction_that_is_not_balanced_is_refused_at_commit(database_url, l
     async def story(connection):
         with pytest.raises(psycopg.errors.CheckViolation, match=told):
             async with connection.transaction():
-                await ledger.post(connection, [transfer("good", "a", "b", 5), Transaction("bad", "top_up", {}, legs)])
+                await ledger.post(
+                    connection,
+                    [transfer("good", "a", "b", 5), Transaction("bad", "top_up", {}, legs)],
+                )
         assert await rows(connection, "SELECT key FROM ledger_transaction") == []
         assert await balances(connection) == {}
 
@@ -99,7 +104,9 @@ def test_the_same_key_moves_money_once_and_other_content_is_refused(database_url
         before = await everything(connection)
         with pytest.raises(KeyReused, match=r"key k was used before for .*500"):
             async with connection.transaction():
-                await ledger.post(connection, [transfer("new", "a", "b", 1), transfer("k", "a", "b", 501)])
+                await ledger.post(
+                    connection, [transfer("new", "a", "b", 1), transfer("k", "a", "b", 501)]
+                )
         assert await everything(connection) == before
         assert await balances(connection) == {"a": -500, "b": 500}
 
@@ -159,7 +166,9 @@ def test_transactions_of_many_legs_over_the_same_accounts_never_wait_for_each_ot
                 accounts = enumerate(chance.sample(names, 30))
                 legs = tuple(Leg(account, 1 if i % 2 else -1) for i, account in accounts)
                 async with connection.transaction():
-                    await ledger.post(connection, [Transaction(f"{number}-{n}", "top_up", {}, legs)])
+                    await ledger.post(
+                        connection, [Transaction(f"{number}-{n}", "top_up", {}, legs)]
+                    )
 
     async def story(connection):
         await asyncio.gather(*map(client, range(5)))
@@ -195,7 +204,10 @@ def test_one_payment_told_for_two_accounts_at_once_reaches_one_of_them(database_
         await Site.of(2).take_over(connection)
         outcomes = await asyncio.gather(client("A1"), client("A2"))
         assert sorted(map(str, outcomes)) == ["None", "Outcome.POSTED"]
-        assert sorted([await balance(connection, "A1"), await balance(connection, "A2")]) == [0, 5000]
+        assert sorted([await balance(connection, "A1"), await balance(connection, "A2")]) == [
+            0,
+            5000,
+        ]
 
     on(database_url, story)
 
@@ -225,19 +237,31 @@ def test_an_unknown_account_takes_no_payment(database_url):
 
 
 def test_the_integrity_query_counts_what_is_wrong(database_url):
-    """The triggers are switched off, as a broken restore might; otherwise none of this can be written."""
+    """The triggers are switched off, as a broken restore might; otherwise none of this can be
+    written."""
 
     async def story(connection):
         async with connection.transaction():
-            charge = (Leg("customer:A1:prepaid", -500, MARCH, "energy"), Leg("revenue:energy", 500, MARCH, "energy"))
+            charge = (
+                Leg("customer:A1:prepaid", -500, MARCH, "energy"),
+                Leg("revenue:energy", 500, MARCH, "energy"),
+            )
             await ledger.post(connection, [Transaction("k", "charge", {}, charge)])
         await Site.of().take_over(connection)
         assert await intact(connection)
         await connection.execute("SET session_replication_role = replica")
-        await connection.execute("UPDATE ledger_account SET balance_fen = 499 WHERE name LIKE 'revenue%'")
-        await connection.execute("INSERT INTO ledger_transaction (key, kind, content) VALUES ('x', 'charge', '{}')")
-        await connection.execute("INSERT INTO posting SELECT max(id), 0, 1, 3 FROM ledger_transaction")
-        await connection.execute("INSERT INTO charge_stream VALUES ('A1', '2026-03-01', 'energy', 5.004, 501)")
+        await connection.execute(
+            "UPDATE ledger_account SET balance_fen = 499 WHERE name LIKE 'revenue%'"
+        )
+        await connection.execute(
+            "INSERT INTO ledger_transaction (key, kind, content) VALUES ('x', 'charge', '{}')"
+        )
+        await connection.execute(
+            "INSERT INTO posting SELECT max(id), 0, 1, 3 FROM ledger_transaction"
+        )
+        await connection.execute(
+            "INSERT INTO charge_stream VALUES ('A1', '2026-03-01', 'energy', 5.004, 501)"
+        )
         found = await ledger.integrity(connection)
         assert found["sum_of_balances_fen"] == -1
         assert found["unbalanced_transactions"] == 1

@@ -23,7 +23,9 @@ def schema(url: str) -> list[tuple]:
 
 def applied(url: str) -> list[tuple]:
     with psycopg.connect(url) as connection:
-        return connection.execute("SELECT version, name, applied_at FROM schema_version ORDER BY 1").fetchall()
+        return connection.execute(
+            "SELECT version, name, applied_at FROM schema_version ORDER BY 1"
+        ).fetchall()
 
 
 def test_an_empty_database_is_brought_to_the_version_of_this_program_once(empty_database_url):
@@ -34,7 +36,9 @@ def test_an_empty_database_is_brought_to_the_version_of_this_program_once(empty_
     assert (schema(empty_database_url), applied(empty_database_url)) == before
 
 
-def test_the_database_of_the_tests_is_the_one_that_migrations_make(empty_database_url, database_url):
+def test_the_database_of_the_tests_is_the_one_that_migrations_make(
+    empty_database_url, database_url
+):
     migrate(empty_database_url)
     assert schema(empty_database_url) == schema(database_url)
 
@@ -48,7 +52,10 @@ def test_processes_that_migrate_at_once_do_it_once(empty_database_url):
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
-        ("INSERT INTO schema_version VALUES (9999, '9999_future.sql', 'x')", r"9999_future\.sql\) is newer than this"),
+        (
+            "INSERT INTO schema_version VALUES (9999, '9999_future.sql', 'x')",
+            r"9999_future\.sql\) is newer than this",
+        ),
         (
             "UPDATE schema_version SET checksum = 'x' WHERE version = 2",
             r"0002_\w+\.sql is not the one that was applied",
@@ -75,14 +82,20 @@ def test_a_database_without_a_schema_says_what_to_do(empty_database_url):
 def test_an_older_schema_says_what_to_do(database_url):
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DELETE FROM schema_version WHERE version = %s", (VERSION,))
-        with pytest.raises(SchemaError, match="older than this program; `meterd run` brings it up to date"):
+        with pytest.raises(
+            SchemaError, match="older than this program; `meterd run` brings it up to date"
+        ):
             check_version(connection)
 
 
 @pytest.mark.parametrize(
     ("obstacle", "mended", "error"),
     [
-        ("CREATE TABLE slot_journal (x int)", "DROP TABLE slot_journal", psycopg.errors.DuplicateTable),
+        (
+            "CREATE TABLE slot_journal (x int)",
+            "DROP TABLE slot_journal",
+            psycopg.errors.DuplicateTable,
+        ),
         (
             "CREATE TABLE schema_version (version integer PRIMARY KEY CHECK (version <> 2), name text NOT NULL, "
             "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
@@ -92,14 +105,18 @@ def test_an_older_schema_says_what_to_do(database_url):
     ],
     ids=["in the middle", "when it is noted"],
 )
-def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database_url, obstacle, mended, error):
+def test_a_migration_that_fails_leaves_nothing_of_itself(
+    empty_database_url, obstacle, mended, error
+):
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute(obstacle)
     with pytest.raises(error):
         migrate(empty_database_url)
     assert [version for version, _, _ in applied(empty_database_url)] == [1]
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        assert connection.execute("SELECT to_regclass('slot'), to_regclass('account')::text").fetchone() == (
+        assert connection.execute(
+            "SELECT to_regclass('slot'), to_regclass('account')::text"
+        ).fetchone() == (
             None,
             "account",
         )
@@ -109,7 +126,10 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database_url, obs
 
 def test_readings_are_a_hypertable_where_timescaledb_is_there(server, database_url):
     with psycopg.connect(database_url) as connection:
-        has_extension = connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").rowcount == 1
+        has_extension = (
+            connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").rowcount
+            == 1
+        )
         assert has_extension == (server.name == "timescaledb")
         if has_extension:
             tables = "SELECT hypertable_name::text, column_name::text FROM timescaledb_information.dimensions"
@@ -117,7 +137,8 @@ def test_readings_are_a_hypertable_where_timescaledb_is_there(server, database_u
 
 
 def test_a_role_without_privileges_sets_up_the_database_that_it_owns(server, empty_database_url):
-    """A site's database belongs to an ordinary role, which may not look at every setting of the server."""
+    """A site's database belongs to an ordinary role, which may not look at every setting of the
+    server."""
     name = psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"]
     role = f"owner_of_{name}"
     server.execute(f"CREATE ROLE {role} LOGIN")
@@ -134,7 +155,8 @@ def test_a_role_without_privileges_sets_up_the_database_that_it_owns(server, emp
 
 
 def test_readings_of_a_site_that_gets_timescaledb_later_are_kept(server, empty_database_url):
-    """What a site collected without it is in the hypertable after a restart of the server and of the daemon."""
+    """What a site collected without it is in the hypertable after a restart of the server and of
+    the daemon."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         for migration in migrations():
             connection.execute(migration.text.encode())
@@ -143,7 +165,9 @@ def test_readings_of_a_site_that_gets_timescaledb_later_are_kept(server, empty_d
             "applied_at timestamptz NOT NULL DEFAULT now())"
         )
         for version, name, _, checksum in migrations():
-            connection.execute("INSERT INTO schema_version VALUES (%s, %s, %s)", (version, name, checksum))
+            connection.execute(
+                "INSERT INTO schema_version VALUES (%s, %s, %s)", (version, name, checksum)
+            )
         connection.execute(
             "INSERT INTO meter (address, line, protocol, modulus, decimals) VALUES ('000000000001', 'l', 'p', 100, 2)"
         )

@@ -1,9 +1,9 @@
-"""Random lives of a small site against a small model: readings, payments, commands, meters that misbehave, crashes.
+"""Random lives of a small site against a small model: readings, payments, commands, meters that
+misbehave, crashes.
 
-After every step the ledger is whole, each balance is the model's to the fen, and the links are the published chain.
-Whatever is sent: a trip only below the floor and never to a protected point. In the end everybody pays, and every
-relay must be closed again.
-"""
+After every step the ledger is whole, each balance is the model's to the fen, and the links are the
+published chain. Whatever is sent: a trip only below the floor and never to a protected point. In
+the end everybody pays, and every relay must be closed again."""
 
 import asyncio
 import itertools
@@ -14,7 +14,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from psycopg import AsyncConnection
 
 from daemon.billing.tariff import TariffVersion
@@ -47,7 +53,15 @@ PRICES = [
 POINTS = 3
 PROTECTED = 2
 NUMBERS = itertools.count(1)
-FATES = ("obeyed", "answer lost", "request lost", "delayed", "refused", "dies before sending", "dies after sending")
+FATES = (
+    "obeyed",
+    "answer lost",
+    "request lost",
+    "delayed",
+    "refused",
+    "dies before sending",
+    "dies after sending",
+)
 
 
 class Crash(BaseException):
@@ -110,7 +124,13 @@ class Life(RuleBasedStateMachine):
         site = Site(tariffs=[(v.tariff_id, v.effective_from, v.price) for v in PRICES])
         for i, number in enumerate(numbers):
             reconnect = ("allow_close", "close", "close")[i]
-            site.add(number, open_from=OPENING, line=self.line, reconnect=reconnect, protected=i == PROTECTED)
+            site.add(
+                number,
+                open_from=OPENING,
+                line=self.line,
+                reconnect=reconnect,
+                protected=i == PROTECTED,
+            )
         self.runner.run(self._connect())
         found = self.runner.run(site.take_over(self.connection))
         self.site_meters = [found[name] for name in self.names]
@@ -121,7 +141,8 @@ class Life(RuleBasedStateMachine):
         self.connection = await FusedConnection.connect(self.url, autocommit=True)
 
     def _do(self, story, fuse: int | None = None):
-        """(done, answer); with a burnt fuse (False, None), and the daemon has been started again."""
+        """(done, answer); with a burnt fuse (False, None), and the daemon has been started
+        again."""
         self.connection.fuse = fuse
         try:
             return True, self.runner.run(story)
@@ -151,12 +172,20 @@ class Life(RuleBasedStateMachine):
         then=fates,
     )
     def collect(
-        self, point: int, days: list[int], wrong: bool, is_shadow: bool, fuse: int | None, then: str | None = None
+        self,
+        point: int,
+        days: list[int],
+        wrong: bool,
+        is_shadow: bool,
+        fuse: int | None,
+        then: str | None = None,
     ) -> None:
         totals = [(OPENING + n * DAY, true_register(point, n)) for n in days]
         if wrong:
             totals[0] = (totals[0][0], 100_000_000)
-        batch = [freeze(self.site_meters[point], day, Decimal(total).scaleb(-2)) for day, total in totals]
+        batch = [
+            freeze(self.site_meters[point], day, Decimal(total).scaleb(-2)) for day, total in totals
+        ]
         authority = SHADOW if is_shadow else ARMED
         done, _ = self._do(store(self.connection, *batch, authority=authority, now=self.now), fuse)
         if done:
@@ -168,7 +197,9 @@ class Life(RuleBasedStateMachine):
     def pay(self, point: int, reference: str, fuse: int | None, then: str | None = None) -> None:
         fen = {"a": 100, "b": 600, "c": 2000}[reference]
         key = f"{self.accounts[point]}-{reference}"
-        done, answer = self._do(pay(self.connection, self.accounts[point], fen, key, self.now), fuse)
+        done, answer = self._do(
+            pay(self.connection, self.accounts[point], fen, key, self.now), fuse
+        )
         if done:
             assert (answer.outcome.name == "POSTED") == (reference not in self.paid[point])
             self.paid[point][reference] = fen
@@ -224,7 +255,11 @@ class Life(RuleBasedStateMachine):
 
     def _chain(self, point: int) -> dict[date, int]:
         """The published registers from the opening day on; empty while that day's is missing."""
-        found = {day: total for day, total in self.decided[point].items() if total is not None and day >= OPENING}
+        found = {
+            day: total
+            for day, total in self.decided[point].items()
+            if total is not None and day >= OPENING
+        }
         return found if OPENING in found else {}
 
     def _balance(self, point: int) -> int:
@@ -237,7 +272,9 @@ class Life(RuleBasedStateMachine):
         for point, account in enumerate(self.accounts):
             assert self.runner.run(balance(self.connection, account)) == self._balance(point)
             found = self.runner.run(links(self.connection, self.names[point]))
-            assert [link[:2] for link in found] == list(itertools.pairwise(sorted(self._chain(point))))
+            assert [link[:2] for link in found] == list(
+                itertools.pairwise(sorted(self._chain(point)))
+            )
 
     @invariant()
     def supply_and_commands_fit_together(self) -> None:
@@ -249,23 +286,39 @@ class Life(RuleBasedStateMachine):
         assert len(found) == POINTS, "two open commands of one point"
         for state, action in found:
             assert (action == "trip") == (state == "trip_commanded")
-            assert (action in ("close", "allow_close")) == (state in ("reconnect_commanded", "wait_customer_button"))
+            assert (action in ("close", "allow_close")) == (
+                state in ("reconnect_commanded", "wait_customer_button")
+            )
 
     def teardown(self) -> None:
-        """Everybody pays and every meter behaves: every relay is closed and nothing is left to do."""
+        """Everybody pays and every meter behaves: every relay is closed and nothing is left to
+        do."""
         if not hasattr(self, "runner"):
             return
         try:
             for point in range(POINTS):
-                self._do(pay(self.connection, self.accounts[point], 100_000, self.accounts[point], self.now))
+                self._do(
+                    pay(
+                        self.connection,
+                        self.accounts[point],
+                        100_000,
+                        self.accounts[point],
+                        self.now,
+                    )
+                )
                 self.paid[point]["final"] = 100_000
             for _ in range(40):
                 self.serve_and_look()
-                if not any(meter.relay_open or meter.command_open for meter in self.meters) and self.idle():
+                if (
+                    not any(meter.relay_open or meter.command_open for meter in self.meters)
+                    and self.idle()
+                ):
                     break
             assert [meter.word().word for meter in self.meters] == [0] * POINTS
             query = "SELECT supply_state FROM point WHERE id = ANY(%s)"
-            assert self.runner.run(rows(self.connection, query, self.names)) == ["energised"] * POINTS
+            assert (
+                self.runner.run(rows(self.connection, query, self.names)) == ["energised"] * POINTS
+            )
             self.money_is_whole_and_links_are_the_chain()
         finally:
             self.runner.run(self.connection.close())

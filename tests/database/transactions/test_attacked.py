@@ -7,7 +7,20 @@ from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import abandon_trip, is_still_released
 from daemon.transactions.sweep import sweep
 from storage import supply
-from tests.database.small_site import ARMED, DAY, NOW, OPEN, Site, balance, connect, freeze, on, pay, rows, store
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    NOW,
+    OPEN,
+    Site,
+    balance,
+    connect,
+    freeze,
+    on,
+    pay,
+    rows,
+    store,
+)
 from tests.database.transactions.test_supply import CLOSED, cut, exhausted, order, sent, supply_of
 
 
@@ -23,7 +36,9 @@ def test_a_trip_that_was_paid_while_its_meter_was_being_asked_is_not_sent(databa
     on(database_url, story)
 
 
-def test_a_trip_of_which_a_frame_left_before_is_watched_until_its_meter_takes_it_no_more(database_url):
+def test_a_trip_of_which_a_frame_left_before_is_watched_until_its_meter_takes_it_no_more(
+    database_url,
+):
     async def story(connection):
         await exhausted(connection)
         first = await sent(connection)
@@ -51,7 +66,9 @@ def test_a_meter_that_came_to_an_open_account_later_is_billed_from_its_first_day
         site.add(2, account_id="A1", installed_on=OPEN + 2 * DAY)
         site.accounts.pop()
         found = await site.take_over(connection)
-        await store(connection, *(freeze(found["P2"], OPEN + n * DAY, 50 + 10 * n) for n in range(2, 5)))
+        await store(
+            connection, *(freeze(found["P2"], OPEN + n * DAY, 50 + 10 * n) for n in range(2, 5))
+        )
         links = "SELECT from_day, to_day FROM link WHERE point_id = 'P2' AND state = 'billed' ORDER BY 1"
         assert await rows(connection, links) == [
             (OPEN + 2 * DAY, OPEN + 3 * DAY),

@@ -1,5 +1,5 @@
-"""The life of a batch: repeated, permuted, withheld, late, buried, and with a database that goes away."""
-
+"""The life of a batch: repeated, permuted, withheld, late, buried, and with a database that goes
+away."""
 # ruff: noqa: ASYNC110 - a lock's waiters and a queue's length tell nobody when they change
 
 import asyncio
@@ -43,12 +43,14 @@ KWH = ["100.00", "110.10", "120.05", "131.99", "140.00", "155.55"]  # at 0.5 yua
 
 
 def priced(first: str, last: str) -> int:
-    """Fen for the use between two registers at 0.5 yuan/kWh, by hand: half a fen per 0.01 kWh, rounded up."""
+    """Fen for the use between two registers at 0.5 yuan/kWh, by hand: half a fen per 0.01 kWh,
+    rounded up."""
     steps = int((Decimal(last) - Decimal(first)) * 100)
     return (steps + 1) // 2
 
 
-# --- once and in order ----------------------------------------------------------------------------------------------
+# --- once and in order
+# ----------------------------------------------------------------------------------------------
 
 
 def test_the_same_batch_again_changes_nothing(database_url):
@@ -95,7 +97,10 @@ def test_a_late_reading_replaces_a_span_by_two_links(database_url):
         assert await links(connection, "P1") == [(DAYS[0], DAYS[2], "billed")]
         before = await balance(connection, "A1")
         await store(connection, freeze(meter, DAYS[1], KWH[1]))
-        assert await links(connection, "P1") == [(DAYS[0], DAYS[1], "billed"), (DAYS[1], DAYS[2], "billed")]
+        assert await links(connection, "P1") == [
+            (DAYS[0], DAYS[1], "billed"),
+            (DAYS[1], DAYS[2], "billed"),
+        ]
         assert await balance(connection, "A1") == before
         assert await rows(connection, "SELECT count(*) FROM ledger_transaction") == [1]
         assert await intact(connection)
@@ -111,7 +116,11 @@ def test_a_late_reading_takes_back_what_was_billed_not_what_it_would_cost_now(da
         first, last = date(2026, 3, 29), date(2026, 4, 2)
         site.tariffs.append(("T", date(2026, 3, 30), Decimal(1)))
         meter = (await site.take_over(connection))["P1"]
-        await store(connection, *(freeze(meter, OPEN + n * DAY, 100) for n in range(29)), freeze(meter, last, 200))
+        await store(
+            connection,
+            *(freeze(meter, OPEN + n * DAY, 100) for n in range(29)),
+            freeze(meter, last, 200),
+        )
         elsewhere = type(ZONE)("Europe/Berlin")  # its 29 March has 23 hours
         authority = type(ARMED)(ARMED.policy, elsewhere, ARMED.shadow_mode, ARMED.started_at)
         await store(connection, freeze(meter, date(2026, 4, 1), 180), authority=authority)
@@ -136,7 +145,8 @@ def test_a_span_of_more_than_a_week_waits_for_its_days(database_url):
     on(database_url, story)
 
 
-# --- what is not published --------------------------------------------------------------------------------------------
+# --- what is not published
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,9 @@ def test_a_suspect_reading_is_kept_and_moves_no_money(database_url, kwh, rates, 
         state, total, found = (await slots(connection, "P1"))[DAYS[2]]
         assert (state, total, found) == ("suspect", int(Decimal(kwh) * 100), reasons)
         assert await rows(connection, "SELECT * FROM posting") == money
-        await store(connection, freeze(meter, DAYS[3], KWH[3]))  # billing goes on from the last good reading
+        await store(
+            connection, freeze(meter, DAYS[3], KWH[3])
+        )  # billing goes on from the last good reading
         assert (DAYS[1], DAYS[3], "billed") in await links(connection, "P1")
         assert await balance(connection, "A1") == -priced(KWH[0], KWH[3])
         assert await rows(connection, "SELECT count(*) FROM reading") == [4]
@@ -173,7 +185,11 @@ def test_a_second_value_for_a_slot_is_kept_beside_the_first(database_url):
         before = (await slots(connection, "P1"), await balance(connection, "A1"))
         await store(connection, freeze(meter, DAYS[1], "111.11"))
         assert (await slots(connection, "P1"), await balance(connection, "A1")) == before
-        assert await rows(connection, "SELECT total FROM reading ORDER BY 1") == [10_000, 11_010, 11_111]
+        assert await rows(connection, "SELECT total FROM reading ORDER BY 1") == [
+            10_000,
+            11_010,
+            11_111,
+        ]
 
     on(database_url, story)
 
@@ -204,7 +220,9 @@ def test_raw_readings_are_never_changed(database_url):
         await store(connection, freeze(meter, DAYS[0], KWH[0], rates=(Decimal(40), Decimal(60))))
         with pytest.raises(psycopg.IntegrityError, match="append-only"):
             await connection.execute("UPDATE reading SET total = 0")
-        assert await rows(connection, "SELECT total, rates FROM reading") == [(10_000, [4000, 6000])]
+        assert await rows(connection, "SELECT total, rates FROM reading") == [
+            (10_000, [4000, 6000])
+        ]
 
     on(database_url, story)
 
@@ -213,27 +231,38 @@ def test_a_clock_that_is_decades_wrong_is_kept_as_it_is(database_url):
     async def story(connection):
         meter = (await Site.of().take_over(connection))["P1"]
         wrong = timedelta(days=27_000)  # more seconds than 32 bits hold
-        await store(connection, freeze(meter, DAYS[0], KWH[0], skew=wrong), freeze(meter, DAYS[1], KWH[1], skew=-wrong))
+        await store(
+            connection,
+            freeze(meter, DAYS[0], KWH[0], skew=wrong),
+            freeze(meter, DAYS[1], KWH[1], skew=-wrong),
+        )
         kept = await rows(connection, "SELECT clock_skew_s FROM reading ORDER BY frozen_at")
         assert kept == [27_000 * 86_400, -27_000 * 86_400]
 
     on(database_url, story)
 
 
-# --- opening ----------------------------------------------------------------------------------------------------------
+# --- opening
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_an_account_waits_for_its_opening_freeze_and_then_the_whole_chain_is_billed(database_url):
     async def story(connection):
         meter = (await Site.of().take_over(connection))["P1"]
         early = freeze(meter, OPEN - DAY, "90")
-        await store(connection, early, *(freeze(meter, day, kwh) for day, kwh in zip(DAYS[1:], KWH[1:], strict=True)))
+        await store(
+            connection,
+            early,
+            *(freeze(meter, day, kwh) for day, kwh in zip(DAYS[1:], KWH[1:], strict=True)),
+        )
         assert await rows(connection, "SELECT state FROM account") == ["pending"]
         assert await links(connection, "P1") == []
         assert await balance(connection, "A1") == 0
         await store(connection, freeze(meter, DAYS[0], KWH[0]))
         assert await rows(connection, "SELECT state FROM account") == ["active"]
-        assert [link[:2] for link in await links(connection, "P1")] == list(itertools.pairwise(DAYS))
+        assert [link[:2] for link in await links(connection, "P1")] == list(
+            itertools.pairwise(DAYS)
+        )
         assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
         assert await intact(connection)
 
@@ -245,11 +274,19 @@ def test_an_account_of_two_points_is_active_when_both_opening_freezes_are_there(
         site = Site.of(2)
         site.points[1]["account_id"] = "A1"
         found = await site.take_over(connection)
-        await store(connection, *(freeze(found["P1"], day, kwh) for day, kwh in zip(DAYS, KWH, strict=True)))
+        await store(
+            connection, *(freeze(found["P1"], day, kwh) for day, kwh in zip(DAYS, KWH, strict=True))
+        )
         await store(connection, freeze(found["P2"], DAYS[1], KWH[1]))
-        assert await rows(connection, "SELECT state FROM account ORDER BY id") == ["pending", "pending"]
+        assert await rows(connection, "SELECT state FROM account ORDER BY id") == [
+            "pending",
+            "pending",
+        ]
         await store(connection, freeze(found["P2"], DAYS[0], KWH[0]))
-        assert await rows(connection, "SELECT state FROM account ORDER BY id") == ["active", "pending"]
+        assert await rows(connection, "SELECT state FROM account ORDER BY id") == [
+            "active",
+            "pending",
+        ]
         assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1]) - priced(KWH[0], KWH[1])
         assert await intact(connection)
 
@@ -260,8 +297,12 @@ def test_an_account_opened_after_its_freezes_were_collected_is_billed_once(datab
     async def story(connection):
         site = Site.of(open_from=None, agreement=None, account_id=None)
         meter = (await site.take_over(connection))["P1"]
-        await store(connection, *(freeze(meter, day, kwh) for day, kwh in zip(DAYS, KWH, strict=True)))
-        await archive.open_account(connection, "A1", points=["P1"], open_from=DAYS[2], agreement="signed")
+        await store(
+            connection, *(freeze(meter, day, kwh) for day, kwh in zip(DAYS, KWH, strict=True))
+        )
+        await archive.open_account(
+            connection, "A1", points=["P1"], open_from=DAYS[2], agreement="signed"
+        )
         for _ in range(2):
             await open_accounts(connection, {"P1": billed_point(meter)}, ZONE, NOW)
             assert await balance(connection, "A1") == -priced(KWH[2], KWH[-1])
@@ -271,7 +312,8 @@ def test_an_account_opened_after_its_freezes_were_collected_is_billed_once(datab
 
 
 def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links(database_url):
-    """`account open` commits between the batch's look at the points and the batch's own commit, and sees none of it."""
+    """`account open` commits between the batch's look at the points and the batch's own commit, and
+    sees none of it."""
 
     async def story(connection):
         site = Site.of(open_from=None, agreement=None, account_id=None)
@@ -279,17 +321,22 @@ def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links
         batch = [freeze(meter, day, kwh) for day, kwh in zip(DAYS[:-1], KWH[:-1], strict=True)]
         async with await connect(database_url) as other, connection.transaction():
             await store(connection, *batch)
-            await archive.open_account(other, "A1", points=["P1"], open_from=OPEN, agreement="signed")
+            await archive.open_account(
+                other, "A1", points=["P1"], open_from=OPEN, agreement="signed"
+            )
             await open_accounts(other, {"P1": billed_point(meter)}, ZONE, NOW)
         assert await links(connection, "P1") == []
         await store(connection, freeze(meter, DAYS[-1], KWH[-1]))
-        assert [link[:2] for link in await links(connection, "P1")] == list(itertools.pairwise(DAYS))
+        assert [link[:2] for link in await links(connection, "P1")] == list(
+            itertools.pairwise(DAYS)
+        )
         assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
 
     on(database_url, story)
 
 
-# --- the queue and a database in trouble ------------------------------------------------------------------------------
+# --- the queue and a database in trouble
+# ------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -322,7 +369,11 @@ async def running_pipeline(url: str, *, batch_readings: int = 1000):
 def test_a_reading_that_cannot_be_stored_is_buried_and_the_rest_is_stored(database_url):
     async def story(connection):
         found = await Site.of(4).take_over(connection)
-        good = [freeze(found[f"P{n}"], day, kwh) for n in (1, 2, 3) for day, kwh in zip(DAYS, KWH, strict=True)]
+        good = [
+            freeze(found[f"P{n}"], day, kwh)
+            for n in (1, 2, 3)
+            for day, kwh in zip(DAYS, KWH, strict=True)
+        ]
         bad = freeze(found["P4"], DAYS[0], "1.234")
         async with running_pipeline(database_url) as (pipeline, until, _):
             for _ in range(2):
@@ -332,7 +383,9 @@ def test_a_reading_that_cannot_be_stored_is_buried_and_the_rest_is_stored(databa
                 await until((found["P4"].meter_id, DAYS[0]))
         for n in (1, 2, 3):
             assert await balance(connection, f"A{n}") == -priced(KWH[0], KWH[-1])
-        ((content, reason),) = await rows(connection, "SELECT content::text, reason FROM dead_letter")
+        ((content, reason),) = await rows(
+            connection, "SELECT content::text, reason FROM dead_letter"
+        )
         assert reason == "AssertionError: 1.234 kWh has more than 2 decimals"
         assert json.loads(content)["address"] == found["P4"].address
         assert await slots(connection, "P4") == {}
@@ -381,7 +434,9 @@ def test_a_backend_killed_in_the_middle_of_a_batch_loses_nothing(database_url):
                         await other.execute("LOCK TABLE charge IN ACCESS EXCLUSIVE MODE")
                         for day, kwh in zip(DAYS, KWH, strict=True):
                             await pipeline.put(freeze(meter, day, kwh))
-                        while await rows(other, waiting) != [1]:  # readings and slots are written, charges are not
+                        while await rows(other, waiting) != [
+                            1
+                        ]:  # readings and slots are written, charges are not
                             await asyncio.sleep(0.01)
                         assert terminate_others(database_url) >= 2
                         await other.execute("SELECT 1")
@@ -401,7 +456,9 @@ def away(server, url):
     name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
     server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
     try:
-        server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        server.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
         yield
     finally:
         server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
@@ -472,15 +529,20 @@ def test_the_end_does_not_wait_for_a_database_that_is_away(server, database_url)
     asyncio.run(tell())
 
 
-# --- what is asked of it later ----------------------------------------------------------------------------------------
+# --- what is asked of it later
+# ----------------------------------------------------------------------------------------
 
 
 def test_gaps_and_withheld_values_are_found_by_comparing_with_what_is_owed(database_url):
     async def story(connection):
         found = await Site.of(2, installed_on=DAYS[1]).take_over(connection)
-        await store(connection, freeze(found["P1"], DAYS[3], KWH[3]), freeze(found["P1"], DAYS[4], "1"))
+        await store(
+            connection, freeze(found["P1"], DAYS[3], KWH[3]), freeze(found["P1"], DAYS[4], "1")
+        )
         gaps = await readings.gaps(connection, DAYS[0], DAYS[5])
-        assert [(gap["point_id"], gap["first_day"], gap["last_day"], gap["days"]) for gap in gaps] == [
+        assert [
+            (gap["point_id"], gap["first_day"], gap["last_day"], gap["days"]) for gap in gaps
+        ] == [
             ("P1", DAYS[1], DAYS[2], 2),
             ("P1", DAYS[5], DAYS[5], 1),
             ("P2", DAYS[1], DAYS[5], 5),
@@ -490,7 +552,9 @@ def test_gaps_and_withheld_values_are_found_by_comparing_with_what_is_owed(datab
         assert withheld["reasons"] == ["V07 backward"]
         first, second = found["P1"].meter_id, found["P2"].meter_id
         assert await readings.present_days(connection, DAYS[3], DAYS[5]) == {first: 0b110}
-        assert await readings.present_days(connection, DAYS[4], DAYS[4], [first, second]) == {first: 0b1}
+        assert await readings.present_days(connection, DAYS[4], DAYS[4], [first, second]) == {
+            first: 0b1
+        }
         assert await readings.present_days(connection, DAYS[3], DAYS[5], [second]) == {}
 
     on(database_url, story)
@@ -522,7 +586,10 @@ def test_payments_and_charges_of_one_account_at_once_add_up(database_url):
 
         await asyncio.gather(payer("A1"), payer("A2"), collector())
         expected = 1000 - priced(KWH[0], KWH[-1])
-        assert [await balance(connection, account) for account in ("A1", "A2")] == [expected, expected]
+        assert [await balance(connection, account) for account in ("A1", "A2")] == [
+            expected,
+            expected,
+        ]
         assert await intact(connection)
 
     on(database_url, story)

@@ -7,10 +7,26 @@ import pytest
 
 from daemon.transactions.collect import process
 from storage.ledger import Outcome
-from tests.database.small_site import ARMED, NOW, Site, balance, freeze, intact, links, on, pay, rows, slots
+from tests.database.small_site import (
+    ARMED,
+    NOW,
+    Site,
+    balance,
+    freeze,
+    intact,
+    links,
+    on,
+    pay,
+    rows,
+    slots,
+)
 from tests.unit.golden_cases import CASES, SETTLED_FLAT, flat_case
 
-STATUS = {"V07 backward": "suspect:backward", "V27 monotone": "suspect:backward", "V08 spike": "suspect:spike"}
+STATUS = {
+    "V07 backward": "suspect:backward",
+    "V27 monotone": "suspect:backward",
+    "V08 spike": "suspect:spike",
+}
 
 
 @pytest.mark.parametrize("name", SETTLED_FLAT)
@@ -70,7 +86,10 @@ def test_the_top_ups_of_o19_are_idempotent(database_url):
             done = await pay(connection, "A1", event["amount_fen"], event["key"])
             step = expected["steps"][i]
             assert words[done.outcome] == step["status"]
-            assert (done.balance_fen - before, done.balance_fen) == (step["delta_fen"], step["balance_fen"])
+            assert (done.balance_fen - before, done.balance_fen) == (
+                step["delta_fen"],
+                step["balance_fen"],
+            )
         assert await intact(connection)
 
     on(database_url, story)

@@ -1,4 +1,5 @@
-"""Cutting and restoring, in rows: what is sent, what is cancelled, and what a restart makes of it."""
+"""Cutting and restoring, in rows: what is sent, what is cancelled, and what a restart makes of
+it."""
 
 import asyncio
 from dataclasses import replace
@@ -42,10 +43,17 @@ def later(**what: float) -> datetime:
     return NOW + timedelta(**what)
 
 
-async def exhausted(connection, count: int = 1, *, authority=ARMED, site: Site | None = None, **changes):
-    """A site whose accounts owe 5.00 yuan after the first day; armed, each has a trip command then."""
+async def exhausted(
+    connection, count: int = 1, *, authority=ARMED, site: Site | None = None, **changes
+):
+    """A site whose accounts owe 5.00 yuan after the first day; armed, each has a trip command
+    then."""
     found = await (site or Site.of(count, **changes)).take_over(connection)
-    batch = [freeze(meter, day, kwh) for meter in found.values() for day, kwh in ((OPEN, 100), (OPEN + DAY, 110))]
+    batch = [
+        freeze(meter, day, kwh)
+        for meter in found.values()
+        for day, kwh in ((OPEN, 100), (OPEN + DAY, 110))
+    ]
     await store(connection, *batch, authority=authority)
     return found
 
@@ -76,7 +84,8 @@ async def cut(connection) -> None:
     await take_observation(connection, taken.command, OPENED, later(seconds=6))
 
 
-# --- cutting ----------------------------------------------------------------------------------------------------------
+# --- cutting
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url):
@@ -88,7 +97,9 @@ def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url):
         assert await rows(connection, "SELECT state, sends FROM command") == [("sent", 1)]
         assert await order(connection) is None
         await take_answer(connection, command, "acked", "accepted", NOW)
-        assert await supply_of(connection) == "trip_commanded"  # an acknowledgement is not an open relay
+        assert (
+            await supply_of(connection) == "trip_commanded"
+        )  # an acknowledgement is not an open relay
         taken = await order(connection, later(seconds=5))
         await take_observation(connection, taken.command, OPENED, later(seconds=5))
         assert await supply_of(connection) == "disconnected"
@@ -107,7 +118,9 @@ def test_the_snapshot_of_the_release_is_kept_with_the_command(database_url):
         ((guard,),) = [(row,) for row in await rows(connection, "SELECT guard FROM command")]
         assert (guard["decision"], guard["reasons"]) == ("allow", [])
         assert guard["facts"]["balance_fen"] == -500
-        (persisted, released) = await rows(connection, "SELECT guard FROM command_event ORDER BY at")
+        (persisted, released) = await rows(
+            connection, "SELECT guard FROM command_event ORDER BY at"
+        )
         assert persisted is not None
         assert released == guard
 
@@ -120,7 +133,9 @@ def test_shadow_mode_makes_no_command_and_tells_whom_it_would_cut(database_url):
         await sweep(connection, SHADOW, NOW)
         await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 120), authority=SHADOW)
         assert await rows(connection, COMMANDS) == []
-        verdicts = await rows(connection, "SELECT point_id, decision, reasons FROM guard_verdict ORDER BY point_id")
+        verdicts = await rows(
+            connection, "SELECT point_id, decision, reasons FROM guard_verdict ORDER BY point_id"
+        )
         assert verdicts == [(point, "deny", ["SHADOW_MODE"]) for point in ("P1", "P2", "P3")]
         assert {await supply_of(connection, point) for point in found} == {"energised"}
 
@@ -178,7 +193,9 @@ def test_the_guard_is_asked_again_when_a_trip_is_released(database_url, change, 
         await exhausted(connection)
         await connection.execute(change)
         assert await order(connection) is None
-        assert await rows(connection, "SELECT state, detail, sends FROM command") == [("cancelled", reason, 0)]
+        assert await rows(connection, "SELECT state, detail, sends FROM command") == [
+            ("cancelled", reason, 0)
+        ]
         assert await supply_of(connection) == "energised"
         assert (await rows(connection, "SELECT reasons FROM guard_verdict"))[-1] == reason.split()
 
@@ -192,13 +209,22 @@ def test_a_trip_that_waited_until_the_policy_forbids_it_is_not_sent(database_url
         policy = ARMED.policy
         local = NOW.astimezone(ARMED.zone).time()
         changed = {
-            "window": replace(ARMED, policy=replace(policy, window_start=time(0), window_end=min(local, time(23, 59)))),
+            "window": replace(
+                ARMED,
+                policy=replace(policy, window_start=time(0), window_end=min(local, time(23, 59))),
+            ),
             "age": replace(ARMED, policy=replace(policy, max_reading_age=timedelta(hours=1))),
-            "startup": replace(ARMED, started_at=NOW, policy=replace(policy, startup_hold=timedelta(minutes=15))),
+            "startup": replace(
+                ARMED, started_at=NOW, policy=replace(policy, startup_hold=timedelta(minutes=15))
+            ),
         }[what]
-        reason = {"window": "WINDOW_CLOSED", "age": "STALE_READING", "startup": "STARTUP_HOLD"}[what]
+        reason = {"window": "WINDOW_CLOSED", "age": "STALE_READING", "startup": "STARTUP_HOLD"}[
+            what
+        ]
         assert await order(connection, authority=changed) is None
-        assert await rows(connection, "SELECT state, detail FROM command") == [("cancelled", reason)]
+        assert await rows(connection, "SELECT state, detail FROM command") == [
+            ("cancelled", reason)
+        ]
 
     on(database_url, story)
 
@@ -262,7 +288,9 @@ def test_the_guard_is_asked_before_every_send(database_url):
         await take_observation(connection, looked.command, CLOSED, later(seconds=6))
         await connection.execute("UPDATE point SET protected = true")
         assert await order(connection, later(seconds=7)) is None
-        assert await rows(connection, "SELECT state, sends, detail FROM command") == [("cancelled", 1, "PROTECTED")]
+        assert await rows(connection, "SELECT state, sends, detail FROM command") == [
+            ("cancelled", 1, "PROTECTED")
+        ]
 
     on(database_url, story)
 
@@ -293,7 +321,9 @@ def test_a_refused_trip_leaves_the_supply_on_and_is_not_tried_again_for_an_hour(
         await exhausted(connection)
         command = await sent(connection)
         await take_answer(connection, command, "refused", "wrong password", NOW)
-        assert await rows(connection, "SELECT state, detail FROM command") == [("refused", "wrong password")]
+        assert await rows(connection, "SELECT state, detail FROM command") == [
+            ("refused", "wrong password")
+        ]
         assert await supply_of(connection) == "energised"
         await sweep(connection, ARMED, later(minutes=59))
         assert len(await rows(connection, COMMANDS)) == 1
@@ -308,7 +338,9 @@ def test_a_trip_whose_frame_never_left_has_failed(database_url):
         await exhausted(connection)
         command = await sent(connection)
         await abandon_trip(connection, command, "clock not read", NOW)
-        assert await rows(connection, "SELECT state, detail FROM command") == [("failed", "clock not read")]
+        assert await rows(connection, "SELECT state, detail FROM command") == [
+            ("failed", "clock not read")
+        ]
         assert await supply_of(connection) == "energised"
 
     on(database_url, story)
@@ -327,7 +359,14 @@ def test_no_point_has_two_open_commands(database_url):
         (facts,) = await supply.control_facts(connection, ["A1"], NOW)
         with pytest.raises(psycopg.errors.UniqueViolation, match="one_open_command_of_a_point"):
             await supply.add_command(
-                connection, uuid4(), facts, action="close", cause="x", guard=None, now=NOW, expires_at=later(hours=1)
+                connection,
+                uuid4(),
+                facts,
+                action="close",
+                cause="x",
+                guard=None,
+                now=NOW,
+                expires_at=later(hours=1),
             )
 
     on(database_url, story)
@@ -351,13 +390,16 @@ def test_no_more_than_ten_trips_a_minute_leave_the_site_however_many_lines_ask(d
         assert sum(released) == MAX_TRIPS_PER_MINUTE
         states = dict(await rows(connection, "SELECT state, count(*) FROM command GROUP BY 1"))
         assert states == {"sent": MAX_TRIPS_PER_MINUTE, "cancelled": 8}
-        details = await rows(connection, "SELECT DISTINCT detail FROM command WHERE state = 'cancelled'")
+        details = await rows(
+            connection, "SELECT DISTINCT detail FROM command WHERE state = 'cancelled'"
+        )
         assert details == ["BREAKER_OPEN"]
 
     on(database_url, story)
 
 
-# --- restoring --------------------------------------------------------------------------------------------------------
+# --- restoring
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_payment_before_the_trip_is_sent_cancels_it(database_url):
@@ -413,9 +455,12 @@ async def _only_sent(connection, command):
     pass
 
 
-@pytest.mark.parametrize("happened", [_only_sent, _acked, _unknown, _delayed, _to_be_sent_again, _restarted])
+@pytest.mark.parametrize(
+    "happened", [_only_sent, _acked, _unknown, _delayed, _to_be_sent_again, _restarted]
+)
 def test_a_payment_after_the_trip_was_sent_is_followed_by_a_reconnect(database_url, happened):
-    """Whatever became of the trip: the meter gets a reconnect after it, and the trip is never sent again (I4)."""
+    """Whatever became of the trip: the meter gets a reconnect after it, and the trip is never sent
+    again (I4)."""
 
     async def story(connection):
         await exhausted(connection)
@@ -423,12 +468,18 @@ def test_a_payment_after_the_trip_was_sent_is_followed_by_a_reconnect(database_u
         await happened(connection, trip)
         done = await pay(connection, "A1", 500)
         assert len(done.commands) == 1
-        assert await rows(connection, COMMANDS) == [("trip", "superseded"), ("allow_close", "persisted")]
+        assert await rows(connection, COMMANDS) == [
+            ("trip", "superseded"),
+            ("allow_close", "persisted"),
+        ]
         assert await supply_of(connection) == "reconnect_commanded"
         for answer in ("acked", "refused", "unknown"):  # the trip's answer comes late
             await take_answer(connection, trip, answer, "late", later(seconds=7))
         await take_observation(connection, trip, OPENED, later(seconds=7))
-        assert await rows(connection, COMMANDS) == [("trip", "superseded"), ("allow_close", "persisted")]
+        assert await rows(connection, COMMANDS) == [
+            ("trip", "superseded"),
+            ("allow_close", "persisted"),
+        ]
         assert await rows(connection, "SELECT relay_observed FROM point") == ["open"]
         reconnect = await sent(connection, later(seconds=8))
         assert (reconnect.action, reconnect.sequence > trip.sequence) == ("allow_close", True)
@@ -462,7 +513,9 @@ def test_a_meter_that_is_ready_waits_for_its_customer(database_url):
         taken = await order(connection, later(seconds=5))
         await take_observation(connection, taken.command, READY, later(seconds=5))
         assert await supply_of(connection) == "wait_customer_button"
-        assert await rows(connection, "SELECT state, sends FROM command WHERE action <> 'trip'") == [("verifying", 1)]
+        assert await rows(
+            connection, "SELECT state, sends FROM command WHERE action <> 'trip'"
+        ) == [("verifying", 1)]
         taken = await order(connection, later(minutes=5))
         assert taken.kind == "verify"
         await take_observation(connection, taken.command, CLOSED, later(minutes=5))
@@ -483,7 +536,9 @@ def test_a_reconnect_is_sent_until_it_worked_even_after_its_expiry(database_url)
             await take_answer(connection, command, "unknown", "silence", at)
             taken = await order(connection, at + timedelta(seconds=5))
             await take_observation(connection, taken.command, OPENED, at + timedelta(seconds=5))
-            (row,) = await rows(connection, "SELECT sends, expires_at FROM command WHERE action <> 'trip'")
+            (row,) = await rows(
+                connection, "SELECT sends, expires_at FROM command WHERE action <> 'trip'"
+            )
             assert row[0] == sends
             assert row[1] > at
             at += timedelta(days=2)
@@ -513,7 +568,9 @@ def test_a_lower_balance_after_the_restore_is_cut_again_in_a_new_episode(databas
         (first,) = await rows(connection, "SELECT episode_started_at FROM account")
         assert first == NOW
         await pay(connection, "A1", 500)
-        assert await rows(connection, "SELECT credit_state, episode_started_at FROM account") == [("low", None)]
+        assert await rows(connection, "SELECT credit_state, episode_started_at FROM account") == [
+            ("low", None)
+        ]
         await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 120), now=later(minutes=9))
         assert await rows(connection, "SELECT credit_state, episode_started_at FROM account") == [
             ("exhausted", later(minutes=9))
@@ -529,11 +586,17 @@ def test_a_correction_that_brings_the_balance_back_restores_without_a_payment(da
         site.tariffs.append(("T", OPEN + 2 * DAY, Decimal("5.00")))
         found = await site.take_over(connection)
         await pay(connection, "A1", 2000)
-        await store(connection, freeze(found["P1"], OPEN + DAY, 100), freeze(found["P1"], OPEN, 100))
-        await store(connection, freeze(found["P1"], OPEN + 3 * DAY, 110))  # half of it at the high price: too much
+        await store(
+            connection, freeze(found["P1"], OPEN + DAY, 100), freeze(found["P1"], OPEN, 100)
+        )
+        await store(
+            connection, freeze(found["P1"], OPEN + 3 * DAY, 110)
+        )  # half of it at the high price: too much
         assert await balance(connection, "A1") == -750
         await cut(connection)
-        await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 110))  # all of it was used before
+        await store(
+            connection, freeze(found["P1"], OPEN + 2 * DAY, 110)
+        )  # all of it was used before
         assert await balance(connection, "A1") == 1500
         assert await rows(connection, COMMANDS) == [("trip", "verified"), ("close", "persisted")]
         assert await intact(connection)
@@ -563,12 +626,15 @@ def test_all_points_of_an_account_are_restored_together(database_url):
         assert {first.point_id, second.point_id} == {"P1", "P2"}
         done = await pay(connection, "A1", 1000)
         assert len(done.commands) == 2
-        assert {await supply_of(connection, point) for point in ("P1", "P2")} == {"reconnect_commanded"}
+        assert {await supply_of(connection, point) for point in ("P1", "P2")} == {
+            "reconnect_commanded"
+        }
 
     on(database_url, story)
 
 
-# --- restart and sweep ------------------------------------------------------------------------------------------------
+# --- restart and sweep
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("age_s", "state"), [(59, "persisted"), (61, "expired")])
@@ -577,7 +643,9 @@ def test_a_trip_that_waited_over_a_restart_is_not_sent_late(database_url, age_s,
         await exhausted(connection)
         await resume(connection, later(seconds=age_s))
         assert await rows(connection, COMMANDS) == [("trip", state)]
-        assert await supply_of(connection) == ("trip_commanded" if state == "persisted" else "energised")
+        assert await supply_of(connection) == (
+            "trip_commanded" if state == "persisted" else "energised"
+        )
 
     on(database_url, story)
 
@@ -638,9 +706,14 @@ def test_the_sweep_finds_whom_no_event_will_tell_of(database_url):
         await sweep(connection, ARMED, NOW)
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
         await cut(connection)
-        await connection.execute("UPDATE account SET reconnect_fen = -500, trip_fen = -500")  # by a new configuration
+        await connection.execute(
+            "UPDATE account SET reconnect_fen = -500, trip_fen = -500"
+        )  # by a new configuration
         await sweep(connection, ARMED, NOW)
-        assert await rows(connection, COMMANDS) == [("trip", "verified"), ("allow_close", "persisted")]
+        assert await rows(connection, COMMANDS) == [
+            ("trip", "verified"),
+            ("allow_close", "persisted"),
+        ]
 
     on(database_url, story)
 

@@ -1,5 +1,5 @@
-"""One timer for all deadlines, in real event loops: none is early, none is lost, a stalled loop is not held against
-those who wait."""
+"""One timer for all deadlines, in real event loops: none is early, none is lost, a stalled loop is
+not held against those who wait."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Alarm(Deadline):
 
     __slots__ = ("_then", "expired_at", "was_heard")
 
-    def __init__(self, deadlines: Deadlines, then: Callable[[Alarm], None] = lambda alarm: None) -> None:
+    def __init__(
+        self, deadlines: Deadlines, then: Callable[[Alarm], None] = lambda alarm: None
+    ) -> None:
         super().__init__(deadlines)
         self._then = then
         self.expired_at: list[float] = []
@@ -116,10 +118,14 @@ def test_an_error_in_one_does_not_stop_the_others(held: Held) -> None:
             raise RuntimeError("spoilt")
 
         told: list[str] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: told.append(str(context["exception"]))
+        )
         deadlines = Deadlines()
         at = in_s(0.02)
-        alarms = [Alarm(deadlines, fail if number % 2 else lambda alarm: None) for number in range(6)]
+        alarms = [
+            Alarm(deadlines, fail if number % 2 else lambda alarm: None) for number in range(6)
+        ]
         for alarm in alarms:
             alarm.set(at)
         for alarm in alarms:
@@ -167,8 +173,11 @@ def test_one_that_expires_may_clear_another_that_is_due(held: Held) -> None:
     held(story())
 
 
-def test_what_arrived_while_the_loop_stood_still_is_read_before_the_time_is_over(held: Held) -> None:
-    """The answer lies in the socket when the loop comes back: its deadline must not expire first."""
+def test_what_arrived_while_the_loop_stood_still_is_read_before_the_time_is_over(
+    held: Held,
+) -> None:
+    """The answer lies in the socket when the loop comes back: its deadline must not expire
+    first."""
 
     async def story() -> None:
         alarm, heard = Alarm(Deadlines()), asyncio.Event()
@@ -237,7 +246,8 @@ def test_thousands_share_one_timer(held: Held, monkeypatch: pytest.MonkeyPatch) 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32))
 def test_any_order_of_setting_moving_and_clearing_is_kept(seed: int) -> None:
-    """Against a plain dictionary of who is due when; times are generous, and only being early or lost is a mistake."""
+    """Against a plain dictionary of who is due when; times are generous, and only being early or
+    lost is a mistake."""
 
     async def story() -> None:
         chance = random.Random(seed)

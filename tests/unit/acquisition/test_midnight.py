@@ -20,8 +20,12 @@ def at(seconds: float) -> datetime:
     return MIDNIGHT + timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize(("seconds", "is_open"), [(-1, False), (-0.2, True), (0, True), (60, True), (60.1, False)])
-def test_the_window_is_open_from_half_a_round_before_midnight_to_a_minute_after(seconds: float, is_open: bool) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "is_open"), [(-1, False), (-0.2, True), (0, True), (60, True), (60.1, False)]
+)
+def test_the_window_is_open_from_half_a_round_before_midnight_to_a_minute_after(
+    seconds: float, is_open: bool
+) -> None:
     two_meters = Midnights([4, 7])
     assert (two_meters.next(at(seconds)) is not None) == is_open
 
@@ -59,13 +63,19 @@ def test_the_nearest_midnight_is_less_than_twelve_hours_away() -> None:
     assert nearest_midnight(datetime(2026, 12, 31, 23)) == datetime(2027, 1, 1)
 
 
-@pytest.mark.parametrize(("offset_s", "day"), [(-60, date(2026, 3, 2)), (60, date(2026, 3, 2)), (60.001, None)])
-def test_a_value_read_by_the_host_is_a_freeze_within_a_minute_of_midnight(offset_s: float, day: date | None) -> None:
+@pytest.mark.parametrize(
+    ("offset_s", "day"), [(-60, date(2026, 3, 2)), (60, date(2026, 3, 2)), (60.001, None)]
+)
+def test_a_value_read_by_the_host_is_a_freeze_within_a_minute_of_midnight(
+    offset_s: float, day: date | None
+) -> None:
     assert freeze_day(MIDNIGHT, timedelta(seconds=offset_s)) == day
 
 
 def test_theerror_bound_is_what_the_register_can_move_in_that_time_rounded_up() -> None:
-    meter = SiteMeter(1, "0" * 12, "l", "p", 10**8, 2, date(2026, 1, 1), "P", Decimal(1), Decimal(312))
+    meter = SiteMeter(
+        1, "0" * 12, "l", "p", 10**8, 2, date(2026, 1, 1), "P", Decimal(1), Decimal(312)
+    )
     assert error_bound(meter, timedelta(seconds=60)) == 22  # 13 kW for a minute: 0.2167 kWh
     assert error_bound(meter, timedelta(0)) == 0
 
@@ -104,7 +114,9 @@ def first_moment(day: date, place: ZoneInfo) -> datetime:
         ("Asia/Shanghai", datetime(2026, 3, 2)),
     ],
 )
-def test_a_midnight_that_is_skipped_or_comes_twice_is_frozen_once(zone: str, midnight: datetime) -> None:
+def test_a_midnight_that_is_skipped_or_comes_twice_is_frozen_once(
+    zone: str, midnight: datetime
+) -> None:
     place = ZoneInfo(zone)
     begins = first_moment(midnight.date(), place)
     meters = Midnights([3])

@@ -1,4 +1,5 @@
-"""Meters that somebody asks for now: once over the wire, told to everybody, never more at a time than a line bears."""
+"""Meters that somebody asks for now: once over the wire, told to everybody, never more at a time
+than a line bears."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -58,7 +59,16 @@ class Wire(Line):
 def a_meter(number: int, line: str) -> SiteMeter:
     day = date(2026, 1, 1)
     return SiteMeter(
-        number, f"{number:012d}", line, "dlt645-2007", 10**8, 2, day, f"P{number}", Decimal(1), Decimal(380)
+        number,
+        f"{number:012d}",
+        line,
+        "dlt645-2007",
+        10**8,
+        2,
+        day,
+        f"P{number}",
+        Decimal(1),
+        Decimal(380),
     )
 
 
@@ -72,9 +82,14 @@ class Site:
         self.on_demand = OnDemand(routes, today=lambda: TODAY)
         self.told: list[Result] = []
 
-    async def collect(self, *meters: str, what: What = "registers", within_s: float = 30, **more: Any) -> list[Result]:
+    async def collect(
+        self, *meters: str, what: What = "registers", within_s: float = 30, **more: Any
+    ) -> list[Result]:
         request = Request(what, within_s, meters, **more)
-        found = [result async for result in self.on_demand.results(self.on_demand.jobs(request), within_s)]
+        found = [
+            result
+            async for result in self.on_demand.results(self.on_demand.jobs(request), within_s)
+        ]
         self.told += found
         return found
 
@@ -93,7 +108,9 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(limited())
 
 
-def test_a_meter_is_asked_once_and_its_answer_told_again_for_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_meter_is_asked_once_and_its_answer_told_again_for_five_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def test() -> None:
         site = Site(_1=2)
         wire = site.wires["1"]
@@ -139,10 +156,14 @@ def test_only_what_a_meter_told_is_remembered(told: ReadResult, times: int) -> N
     run(test)
 
 
-def test_the_same_question_that_is_under_way_is_joined_and_the_last_to_leave_takes_it_back() -> None:
+def test_the_same_question_that_is_under_way_is_joined_and_the_last_to_leave_takes_it_back() -> (
+    None
+):
     async def test() -> None:
         site = Site(_1=1)
-        one, two = (asyncio.create_task(site.collect("P1000", within_s=wait_s)) for wait_s in (20, 25))
+        one, two = (
+            asyncio.create_task(site.collect("P1000", within_s=wait_s)) for wait_s in (20, 25)
+        )
         await let_run()
         (question,) = site.wires["1"].asked
         one.cancel()
@@ -167,7 +188,9 @@ def test_the_same_question_that_is_under_way_is_joined_and_the_last_to_leave_tak
 def test_a_long_list_never_has_more_than_a_few_questions_on_a_line_and_all_lines_work() -> None:
     async def test() -> None:
         site = Site(_1=30, _2=1)
-        asking = asyncio.create_task(site.collect(*(f"P{number}" for number in range(1000, 1030)), "P2000"))
+        asking = asyncio.create_task(
+            site.collect(*(f"P{number}" for number in range(1000, 1030)), "P2000")
+        )
         other = asyncio.create_task(site.collect("P1029", what="clock"))
         most = 0
         while not asking.done():
@@ -224,7 +247,10 @@ def test_the_failure_list_is_asked_for_the_newest_day_that_each_meter_lacks() ->
         wire.stored(1001, TODAY)
         asking = asyncio.create_task(site.collect(failed=True, what="freeze"))
         await let_run()
-        assert [(q.meter_id, q.day) for q in wire.asked] == [(1001, date(2026, 3, 10)), (1002, TODAY)]
+        assert [(q.meter_id, q.day) for q in wire.asked] == [
+            (1001, date(2026, 3, 10)),
+            (1002, TODAY),
+        ]
         for question in wire.open:
             question.settle(GOOD)
         await asking
@@ -249,8 +275,14 @@ def test_a_line_that_was_stopped_tells_who_waits() -> None:
     ("request_", "words"),
     [
         (Request("clock", 1, meters=("P1000", "nobody")), "address or point nobody$"),
-        (Request("clock", 1, meters=("P100O",)), r"address or point P100O \(did you mean P1000\?\)"),
-        (Request("clock", 1, meters=("P1000",), line="2"), "^P1000 is on line 1, not on 2; leave out --line$"),
+        (
+            Request("clock", 1, meters=("P100O",)),
+            r"address or point P100O \(did you mean P1000\?\)",
+        ),
+        (
+            Request("clock", 1, meters=("P1000",), line="2"),
+            "^P1000 is on line 1, not on 2; leave out --line$",
+        ),
         (Request("clock", 1, meters=("P2000", "P1000"), line="2"), "^P1000 is on line 1, not on 2"),
         (Request("clock", 1, line="9"), "no line 9"),
     ],
@@ -279,7 +311,10 @@ def test_too_many_requests_within_a_minute_are_refused(monkeypatch: pytest.Monke
 def test_values_are_told_in_words() -> None:
     async def test() -> None:
         site = Site(_1=1)
-        for what, told in (("relay", RelayState(False, True)), ("clock", datetime(2026, 3, 11, 12, 0, 5))):
+        for what, told in (
+            ("relay", RelayState(False, True)),
+            ("clock", datetime(2026, 3, 11, 12, 0, 5)),
+        ):
             asking = asyncio.create_task(site.collect("P1000", what=cast(What, what)))
             await let_run()
             site.wires["1"].open[0].settle(ReadResult("ok", told))

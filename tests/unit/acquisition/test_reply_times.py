@@ -1,4 +1,5 @@
-"""What a line learns about its meters, held against a model that keeps everything in plain numbers."""
+"""What a line learns about its meters, held against a model that keeps everything in plain
+numbers."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def park(patience: ReplyTimeouts, meter: int, now_s: float = 0.0) -> None:
         patience.silent(meter, now_s)
 
 
-# --- how long an answer takes -------------------------------------------------------------------------------------
+# --- how long an answer takes
+# -------------------------------------------------------------------------------------
 
 
 def test_nobody_known_is_waited_for_as_long_as_allowed() -> None:
@@ -97,7 +99,9 @@ def test_a_parked_meter_and_a_silent_line_are_waited_for_as_long_as_allowed() ->
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(-1, 30)), max_size=60))
-def test_every_wait_is_bounded_and_longer_than_what_it_usually_takes(took: list[tuple[int, float]]) -> None:
+def test_every_wait_is_bounded_and_longer_than_what_it_usually_takes(
+    took: list[tuple[int, float]],
+) -> None:
     patience = patience_of(4)
     for meter, delay_s in took:
         patience.took(meter, delay_s)
@@ -108,7 +112,8 @@ def test_every_wait_is_bounded_and_longer_than_what_it_usually_takes(took: list[
             assert isnan(usual_s) or wait_s >= min(LONGEST_WAIT_S, usual_s + GUARD_S) - 1e-5
 
 
-# --- who is asked -------------------------------------------------------------------------------------------------
+# --- who is asked
+# -------------------------------------------------------------------------------------------------
 
 
 def test_a_silent_meter_is_asked_again_soon_and_a_parked_one_ever_more_rarely() -> None:
@@ -172,12 +177,22 @@ def test_a_silent_line_is_probed_with_growing_pauses_and_told_of_once() -> None:
         assert may_ask(patience, patience.ready_at()[0] - 0.01) == set()
         pauses.append(float(patience.ready_at()[0]))
         news.append(patience.silent(0, 0.0))
-    assert pauses == [1, 2, 4, 8, 16, LONGEST_LINE_PAUSE_S, LONGEST_LINE_PAUSE_S, LONGEST_LINE_PAUSE_S]
+    assert pauses == [
+        1,
+        2,
+        4,
+        8,
+        16,
+        LONGEST_LINE_PAUSE_S,
+        LONGEST_LINE_PAUSE_S,
+        LONGEST_LINE_PAUSE_S,
+    ]
     assert news == ["line silent"] + [None] * 8
 
 
 def test_a_silent_line_may_be_probed_by_any_of_its_meters() -> None:
-    """Who of them is wanted, patience does not know; a probe of one that is not wanted would never be sent."""
+    """Who of them is wanted, patience does not know; a probe of one that is not wanted would never
+    be sent."""
     patience = patience_of(3)
     for meter in range(3):
         patience.silent(meter, 0.0)
@@ -205,7 +220,8 @@ def test_a_line_that_is_opened_anew_is_probed_at_once_and_not_told_of_again() ->
 
 
 def test_as_many_dead_meters_as_make_a_line_silent_do_so_a_few_times_only() -> None:
-    """A building without power behind a concentrator: it must not stop the others round after round."""
+    """A building without power behind a concentrator: it must not stop the others round after
+    round."""
     patience, dead = patience_of(LINE_SILENT_AFTER + 8), range(LINE_SILENT_AFTER)
     news, now_s = [], 0.0
     for _ in range(50):
@@ -255,11 +271,13 @@ def test_the_parked_together_take_only_a_share_of_the_line() -> None:
     assert patience.doubtful() is None, "one is back: perhaps all are"
 
 
-# --- any order of events ------------------------------------------------------------------------------------------
+# --- any order of events
+# ------------------------------------------------------------------------------------------
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """The same rules over a dictionary and a set, told in the order in which the field would tell them."""
+    """The same rules over a dictionary and a set, told in the order in which the field would tell
+    them."""
 
     @initialize(count=st.integers(1, LINE_SILENT_AFTER + 4))
     def begin(self, count: int) -> None:
@@ -293,7 +311,9 @@ class AnyOrder(RuleBasedStateMachine):
         if self.misses[meter] < PARK_AFTER:
             self.row.add(meter)
         self.misses[meter] += 1
-        hoped_for = self.row | {other for other, misses in self.misses.items() if misses < PARK_AFTER}
+        hoped_for = self.row | {
+            other for other, misses in self.misses.items() if misses < PARK_AFTER
+        }
         if len(self.row) > 1 and len(self.row) >= min(len(hoped_for), LINE_SILENT_AFTER):
             self.is_silent, self.probes, self.probe_at = True, 0, self.now_s + 1.0
             assert news == "line silent"
@@ -301,7 +321,9 @@ class AnyOrder(RuleBasedStateMachine):
         over = self.misses[meter] - PARK_AFTER
         if over >= 0:
             self.parked_at = self.now_s + PARKED_REST * LONGEST_WAIT_S
-        pause_s = SUSPECT_PAUSE_S if over < 0 else min(LONGEST_PAUSE_S, FIRST_PARKED_PAUSE_S * 2.0**over)
+        pause_s = (
+            SUSPECT_PAUSE_S if over < 0 else min(LONGEST_PAUSE_S, FIRST_PARKED_PAUSE_S * 2.0**over)
+        )
         self.until[meter] = self.now_s + pause_s
         assert news == ("parked" if over == 0 else None)
 

@@ -64,15 +64,23 @@ class Model:
             if not only_today or day == self.today
         ]
         for day, is_again in days:
-            ready = [m for m in range(len(self.installed)) if self.wanted(m, day) and self.ready_at(m, day) <= now_s]
-            ready = [m for m in ready if (day != self.today and (m, day) in self.slot_pause) == is_again]
+            ready = [
+                m
+                for m in range(len(self.installed))
+                if self.wanted(m, day) and self.ready_at(m, day) <= now_s
+            ]
+            ready = [
+                m for m in ready if (day != self.today and (m, day) in self.slot_pause) == is_again
+            ]
             asked = sorted(ready, key=lambda m: (before.get(m, 0), m))[: most - len(found)]
             self.asked_at |= dict.fromkeys(asked, now_s)
             found += [(meter, day) for meter in asked]
         return found
 
     def next_at(self) -> float | None:
-        slots = [(m, d) for m in range(len(self.installed)) for d in self.memory() if self.wanted(m, d)]
+        slots = [
+            (m, d) for m in range(len(self.installed)) for d in self.memory() if self.wanted(m, d)
+        ]
         return min((self.ready_at(*slot) for slot in slots), default=None)
 
 
@@ -86,7 +94,10 @@ actions = st.one_of(
     st.tuples(st.just("rebuild"), st.sets(st.tuples(meters, ages), max_size=12)),
     st.tuples(st.just("roll"), st.sampled_from([1, 1, 1, 2, 5, 61, 62, 63, 200, 0, -1, -7, -63])),
     st.tuples(
-        st.just("jobs"), st.sampled_from([0.0, 1.0, 10.0, 45.0, 400.0]), st.sampled_from([1, 2, 7]), st.booleans()
+        st.just("jobs"),
+        st.sampled_from([0.0, 1.0, 10.0, 45.0, 400.0]),
+        st.sampled_from([1, 2, 7]),
+        st.booleans(),
     ),
 )
 
@@ -133,9 +144,14 @@ def test_the_plan_is_that_of_the_model_over_any_sequence(installed, days, sequen
         assert plan.next_at(np.array(model.meter_pause)) == model.next_at()
         for age in (-1, 0, 1, days - 1, days, 30, 61, 62):
             day = model.today - age * ONE_DAY
-            assert [plan.is_wanted(m, day) for m in range(3)] == [model.wanted(m, day) for m in range(3)]
+            assert [plan.is_wanted(m, day) for m in range(3)] == [
+                model.wanted(m, day) for m in range(3)
+            ]
         owed = [(m, day) for m in range(3) for day in model.memory() if model.owed(m, day)]
-        assert plan.counts() == (sum(s not in model.filled for s in owed), sum(s in model.filled for s in owed))
+        assert plan.counts() == (
+            sum(s not in model.filled for s in owed),
+            sum(s in model.filled for s in owed),
+        )
 
 
 def first_job(plan: Wanted, now_s: float) -> tuple[int, date] | None:
@@ -185,7 +201,8 @@ def test_of_the_doubtful_one_is_asked_and_each_in_its_turn():
     plan = Wanted([date(2020, 1, 1)] * 4, days=1, today=today)
     doubtful = np.array([False, True, True, True])
     asked = [
-        [m for m, _ in plan.jobs(float(now_s), np.ones(4, dtype=bool), 9, doubtful=doubtful)] for now_s in range(1, 7)
+        [m for m, _ in plan.jobs(float(now_s), np.ones(4, dtype=bool), 9, doubtful=doubtful)]
+        for now_s in range(1, 7)
     ]
     assert [sorted(it) for it in asked] == [[0, 1], [0, 2], [0, 3]] * 2
 

@@ -19,18 +19,26 @@ from tests.unit.test_health import an_idle_line
 ZONE = ZoneInfo("Asia/Shanghai")
 
 
-def requests_of(*lines: WireLine, off: Sequence[str] = (), listeners: Sequence[str] = ()) -> Requests:
+def requests_of(
+    *lines: WireLine, off: Sequence[str] = (), listeners: Sequence[str] = ()
+) -> Requests:
     """`off`: lines that are configured and switched off, each with a meter at the point P-NAME."""
     settings = SimpleNamespace(
         line=[SimpleNamespace(name=name, enabled=False) for name in off],
         gateway=[],
         listener=[SimpleNamespace(name=name) for name in listeners],
     )
-    archive = SimpleNamespace(meters=[SimpleNamespace(address="1", point=f"P-{name}", line=name) for name in off])
-    configuration = cast(Any, SimpleNamespace(site=SimpleNamespace(settings=settings, archive=archive)))
+    archive = SimpleNamespace(
+        meters=[SimpleNamespace(address="1", point=f"P-{name}", line=name) for name in off]
+    )
+    configuration = cast(
+        Any, SimpleNamespace(site=SimpleNamespace(settings=settings, archive=archive))
+    )
     routes = Lines(Supervisor())
     routes._routes.update((line.name, line) for line in lines)
-    return Requests(routes, OnDemand(routes, today=lambda: date(2026, 3, 11)), configuration, {}, ZONE)
+    return Requests(
+        routes, OnDemand(routes, today=lambda: date(2026, 3, 11)), configuration, {}, ZONE
+    )
 
 
 async def answers(requests: Requests, request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -49,21 +57,33 @@ async def let_run() -> None:
         ({}, "do must be one of collect, trace"),
         ({"do": "dance"}, "do must be one of"),
         ({"do": "collect"}, "name meters, a line, or those that failed"),
-        ({"do": "collect", "meters": ["1"], "failed": True}, "name meters, a line, or those that failed"),
+        (
+            {"do": "collect", "meters": ["1"], "failed": True},
+            "name meters, a line, or those that failed",
+        ),
         ({"do": "collect", "meters": "1"}, "list of addresses or points"),
         ({"do": "collect", "meters": [1]}, "list of addresses or points"),
         ({"do": "collect", "line": 7}, "line must be a name"),
-        ({"do": "collect", "line": "a", "what": "everything"}, "what must be one of freeze, registers"),
+        (
+            {"do": "collect", "line": "a", "what": "everything"},
+            "what must be one of freeze, registers",
+        ),
         ({"do": "collect", "line": "a", "within_s": 0}, "within_s must be a number"),
         ({"do": "collect", "line": "a", "within_s": True}, "within_s must be a number"),
         ({"do": "collect", "line": "a", "within_s": float("nan")}, "within_s must be a number"),
         ({"do": "collect", "line": "a", "day": "yesterday"}, "no date"),
         ({"do": "collect", "line": "a", "day": 5}, "no date"),
-        ({"do": "collect", "line": "a", "what": "clock", "day": "2026-03-01"}, "a day belongs to a freeze"),
+        (
+            {"do": "collect", "line": "a", "what": "clock", "day": "2026-03-01"},
+            "a day belongs to a freeze",
+        ),
         ({"do": "trace", "line": "gate1"}, r"no line gate1 runs here \(did you mean gate-1\?\)"),
         ({"do": "collect", "line": "gate1"}, r"no line gate1 runs here \(did you mean gate-1\?\)"),
         ({"do": "collect", "line": "bus-1"}, r"line bus-1 is switched off \(enabled = false\)"),
-        ({"do": "collect", "meters": ["P-bus-1"]}, "P-bus-1 is on line bus-1, which is switched off"),
+        (
+            {"do": "collect", "meters": ["P-bus-1"]},
+            "P-bus-1 is on line bus-1, which is switched off",
+        ),
         ({"do": "trace", "line": "bus-1"}, r"line bus-1 is switched off \(enabled = false\)"),
         ({"do": "collect", "line": "gprs"}, "gprs is a listener: name one of its terminals' lines"),
         ({"do": "trace", "line": "gprs"}, "gprs is a listener: name one of its terminals' lines"),
@@ -74,7 +94,11 @@ async def let_run() -> None:
 )
 def test_a_request_that_is_none_is_refused_in_words(request_: dict[str, Any], words: str) -> None:
     with pytest.raises(BadRequest, match=words):
-        asyncio.run(answers(requests_of(an_idle_line("gate-1"), off=["bus-1"], listeners=["gprs"]), request_))
+        asyncio.run(
+            answers(
+                requests_of(an_idle_line("gate-1"), off=["bus-1"], listeners=["gprs"]), request_
+            )
+        )
 
 
 def test_a_trace_that_is_read_too_slowly_drops_pieces_and_says_how_many() -> None:
@@ -88,7 +112,10 @@ def test_a_trace_that_is_read_too_slowly_drops_pieces_and_says_how_many() -> Non
         for number in range(MOST_UNREAD + 7):
             line.tap.info("wire", direction="tx", bytes=f"{number:04X}")
         pieces = [await reading, *[piece async for piece in told]]
-        assert [piece.get("bytes") for piece in pieces] == [*(f"{number:04X}" for number in range(MOST_UNREAD)), None]
+        assert [piece.get("bytes") for piece in pieces] == [
+            *(f"{number:04X}" for number in range(MOST_UNREAD)),
+            None,
+        ]
         assert pieces[-1] == {"dropped": 7}
         assert not line.tap.is_open
 

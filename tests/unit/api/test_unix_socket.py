@@ -149,7 +149,10 @@ def test_the_door_of_a_living_daemon_is_not_taken_away(folder: Path) -> None:
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_told(folder: Path) -> None:
-    with pytest.raises(SocketUnusable, match="choose a shorter data_directory"), listen(folder / ("x" * 100)):
+    with (
+        pytest.raises(SocketUnusable, match="choose a shorter data_directory"),
+        listen(folder / ("x" * 100)),
+    ):
         pass
 
 
@@ -162,4 +165,7 @@ def test_whoever_reads_late_gets_everything(folder: Path) -> None:
         while chunk := connection.recv(10_000):
             told += chunk
             time.sleep(0.001)
-    assert [json.loads(line) for line in told.splitlines()] == [*({"text": text} for text in texts), {"end": True}]
+    assert [json.loads(line) for line in told.splitlines()] == [
+        *({"text": text} for text in texts),
+        {"end": True},
+    ]

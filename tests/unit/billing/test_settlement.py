@@ -1,4 +1,5 @@
-"""Settlement against exact fractions: whatever the order of arrival, what is posted is the rounded exact sum."""
+"""Settlement against exact fractions: whatever the order of arrival, what is posted is the rounded
+exact sum."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -65,10 +66,16 @@ class Book:
         return chain_links("P", [ChainPoint(*item) for item in sorted(self.chain.items())], MODULUS)
 
     def posted(self) -> dict[date, int]:
-        return {stream.period: state.posted_fen for stream, state in self.streams.items() if state.posted_fen}
+        return {
+            stream.period: state.posted_fen
+            for stream, state in self.streams.items()
+            if state.posted_fen
+        }
 
 
-readings_with_gaps = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 30_000)), min_size=1, max_size=12)
+readings_with_gaps = st.lists(
+    st.tuples(st.integers(1, 9), st.integers(0, 30_000)), min_size=1, max_size=12
+)
 
 
 def chain_of(start: int, steps) -> dict[date, int]:
@@ -98,7 +105,10 @@ def test_any_order_of_arrival_posts_the_rounded_exact_sum_of_each_month(start, s
         for state in book.streams.values():
             assert state.posted_fen == to_fen(state.exact_yuan)
             assert abs(Fraction(state.exact_yuan) * 100 - state.posted_fen) <= Fraction(1, 2)
-    expected = {month: rounded(yuan) for month, yuan in exact_by_month(chain, PRICES, ratio=Decimal(ratio)).items()}
+    expected = {
+        month: rounded(yuan)
+        for month, yuan in exact_by_month(chain, PRICES, ratio=Decimal(ratio)).items()
+    }
     assert book.posted() == {month: fen for month, fen in expected.items() if fen}
 
 
@@ -119,7 +129,9 @@ def test_each_posting_in_order_of_time_is_within_a_fen_of_its_exact_price(steps)
         for postings in book.arrive([item]):
             exact: dict[Stream, Fraction] = {}
             for charge in (charge for link in postings.links for charge in link.charges):
-                exact[charge.stream] = exact.get(charge.stream, Fraction(0)) + Fraction(charge.exact_yuan)
+                exact[charge.stream] = exact.get(charge.stream, Fraction(0)) + Fraction(
+                    charge.exact_yuan
+                )
             for stream, yuan in exact.items():
                 assert abs(postings.fen.get(stream, 0) - yuan * 100) <= 1
 
@@ -131,7 +143,9 @@ def test_each_posting_in_order_of_time_is_within_a_fen_of_its_exact_price(steps)
     ratio=st.sampled_from([Decimal(1), Decimal("0.3"), Decimal(1000)]),
     zone=st.sampled_from([ZONE, ZoneInfo("Europe/Berlin")]),
 )
-def test_the_parts_of_a_span_stay_on_the_register_and_add_up_exactly(first, days, delta, ratio, zone):
+def test_the_parts_of_a_span_stay_on_the_register_and_add_up_exactly(
+    first, days, delta, ratio, zone
+):
     link = Link("P", first, first + timedelta(days=days), delta)
     charges = price(link, ratio=ratio, zone=zone).charges
     assert sum((charge.kwh for charge in charges), Decimal(0)) == Decimal(delta).scaleb(-2) * ratio
@@ -146,12 +160,20 @@ def test_the_parts_of_a_span_stay_on_the_register_and_add_up_exactly(first, days
 def test_a_span_over_the_night_of_the_clock_change_is_split_by_hours():
     berlin = ZoneInfo("Europe/Berlin")
     tariff = Tariff(
-        (TariffVersion("T", date(2026, 1, 1), Decimal(1)), TariffVersion("T", date(2026, 3, 30), Decimal(2)))
+        (
+            TariffVersion("T", date(2026, 1, 1), Decimal(1)),
+            TariffVersion("T", date(2026, 3, 30), Decimal(2)),
+        )
     )
-    link = Link("P", date(2026, 3, 29), date(2026, 3, 31), 47_000)  # the 29th has 23 hours, the 30th has 24
+    link = Link(
+        "P", date(2026, 3, 29), date(2026, 3, 31), 47_000
+    )  # the 29th has 23 hours, the 30th has 24
     charges = price_link(link, ratio=Decimal(1), decimals=2, tariff=tariff, zone=berlin).charges
     assert [charge.kwh for charge in charges] == [Decimal("230.00"), Decimal("240.00")]
-    start, end = (datetime.combine(day, time(), berlin).astimezone(UTC) for day in (link.from_day, link.to_day))
+    start, end = (
+        datetime.combine(day, time(), berlin).astimezone(UTC)
+        for day in (link.from_day, link.to_day)
+    )
     assert end - start == timedelta(hours=47)
 
 
@@ -180,7 +202,15 @@ def test_a_stream_whose_posted_sum_was_wrong_is_mended_by_the_next_link():
 
 @pytest.mark.parametrize(
     ("yuan", "fen"),
-    [("0.005", 1), ("-0.005", -1), ("0.0049999", 0), ("1.005", 101), ("-1.005", -101), ("2.675", 268), ("0", 0)],
+    [
+        ("0.005", 1),
+        ("-0.005", -1),
+        ("0.0049999", 0),
+        ("1.005", 101),
+        ("-1.005", -101),
+        ("2.675", 268),
+        ("0", 0),
+    ],
 )
 def test_half_a_fen_is_rounded_away_from_zero(yuan, fen):
     assert to_fen(Decimal(yuan)) == fen
@@ -194,13 +224,27 @@ def test_a_span_of_more_than_seven_days_waits_and_costs_nothing():
 
 
 def test_use_before_the_first_price_is_refused():
-    with pytest.raises(ValueError, match=r"no tariff version is in force on 2025-12-31, the use of P"):
+    with pytest.raises(
+        ValueError, match=r"no tariff version is in force on 2025-12-31, the use of P"
+    ):
         price(Link("P", date(2025, 12, 31), date(2026, 1, 2), 10))
 
 
 def test_the_version_of_a_day_starts_at_its_midnight():
-    days = [date(2025, 12, 31), date(2026, 1, 1), date(2026, 2, 28), date(2026, 3, 1), date(2026, 3, 4)]
-    assert [TARIFF.version_on(day) for day in days] == [None, PRICES[0], PRICES[0], PRICES[1], PRICES[2]]
+    days = [
+        date(2025, 12, 31),
+        date(2026, 1, 1),
+        date(2026, 2, 28),
+        date(2026, 3, 1),
+        date(2026, 3, 4),
+    ]
+    assert [TARIFF.version_on(day) for day in days] == [
+        None,
+        PRICES[0],
+        PRICES[0],
+        PRICES[1],
+        PRICES[2],
+    ]
     assert TARIFF.cuts_between(date(2026, 3, 1), date(2026, 3, 6)) == [date(2026, 3, 4)]
 
 

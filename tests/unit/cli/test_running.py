@@ -72,7 +72,10 @@ def answered(site: Path, *told: dict[str, Any] | MeterdError) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(ConfigError([Problem("meters.csv", 2, "address", "is no address")]), 78), (MeterdError("ratio differs"), 1)],
+    [
+        (ConfigError([Problem("meters.csv", 2, "address", "is no address")]), 78),
+        (MeterdError("ratio differs"), 1),
+    ],
 )
 def test_a_reload_that_is_refused_ends_with_what_that_means(
     site: Path, say: Say, error: MeterdError, code: int
@@ -104,7 +107,9 @@ def test_a_trace_begins_with_why_it_may_be_quiet(site: Path, say: Say) -> None:
         assert say("trace", "gate-1") == (0, "", "gate-1 is down: refused\n")
 
 
-def test_ctrl_c_ends_a_trace_in_silence_however_early(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_a_trace_in_silence_however_early(
+    say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
 
@@ -146,18 +151,32 @@ def test_a_wrong_use_of_collect_is_told(say: Say, arguments: list[str], words: s
 
 
 def test_a_table_on_a_narrow_screen_cuts_nothing_off() -> None:
-    row = ("gprs", "a-line-of-a-long-name-0123456789", "860123456789012", "connected since a long time")
+    row = (
+        "gprs",
+        "a-line-of-a-long-name-0123456789",
+        "860123456789012",
+        "connected since a long time",
+    )
     head = ("listener", "line", "terminal", "note")
-    program = f"from daemon.cli import output; output.print_table({head}, [{row}], whole=['terminal'])"
+    program = (
+        f"from daemon.cli import output; output.print_table({head}, [{row}], whole=['terminal'])"
+    )
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 40))
     environment = {**os.environ, "TERM": "xterm"}
     environment.pop("COLUMNS", None)
-    subprocess.run([sys.executable, "-c", program], stdout=theirs, env=environment, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", program], stdout=theirs, env=environment, check=True, timeout=60
+    )
     shown = re.sub(r"\x1b\[[0-9;]*m", "", os.read(ours, 65536).decode())
     os.close(theirs)
     os.close(ours)
     assert "…" not in shown
     assert "860123456789012" in shown
-    columns = zip(*(map(str.strip, line.split("│")[1:-1]) for line in shown.splitlines() if "│" in line), strict=True)
-    assert ["".join(column).replace(" ", "") for column in columns] == [cell.replace(" ", "") for cell in row]
+    columns = zip(
+        *(map(str.strip, line.split("│")[1:-1]) for line in shown.splitlines() if "│" in line),
+        strict=True,
+    )
+    assert ["".join(column).replace(" ", "") for column in columns] == [
+        cell.replace(" ", "") for cell in row
+    ]

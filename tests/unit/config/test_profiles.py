@@ -1,4 +1,5 @@
-"""Register profiles: values and their word orders, the files that come with the program, every mistake at once."""
+"""Register profiles: values and their word orders, the files that come with the program, every
+mistake at once."""
 
 from __future__ import annotations
 
@@ -64,7 +65,9 @@ def test_a_float32_keeps_every_hundredth_up_to_131072(hundredths: int) -> None:
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 @example(3.4028234663852886e38)
 @example(1e-45)
-def test_the_decimal_of_a_float32_rounds_to_that_float_and_no_shorter_one_does(value: float) -> None:
+def test_the_decimal_of_a_float32_rounds_to_that_float_and_no_shorter_one_does(
+    value: float,
+) -> None:
     data = struct.pack(">f", value)
     number = interpret(data, "float32")
     assert number is not None
@@ -82,10 +85,18 @@ def test_the_decimal_of_a_float64_is_what_python_prints(value: float) -> None:
     assert interpret(struct.pack(">d", value), "float64") == Decimal(repr(value))
 
 
-@given(st.sampled_from([type_ for type_ in TYPES if "int" in type_]), st.sampled_from(ORDERS), st.data())
-def test_integers_come_back_from_their_registers(type_: RegisterType, order: Order, data: st.DataObject) -> None:
+@given(
+    st.sampled_from([type_ for type_ in TYPES if "int" in type_]),
+    st.sampled_from(ORDERS),
+    st.data(),
+)
+def test_integers_come_back_from_their_registers(
+    type_: RegisterType, order: Order, data: st.DataObject
+) -> None:
     bits = 16 * width(type_)
-    least, most = (0, 2**bits - 1) if type_.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    least, most = (
+        (0, 2**bits - 1) if type_.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    )
     value = Decimal(data.draw(st.integers(least, most))) * Decimal("0.01")
     own = item(type_, order, factor=Decimal("0.01"))
     assert decode(own, encode(own, value)) == value
@@ -94,7 +105,12 @@ def test_integers_come_back_from_their_registers(type_: RegisterType, order: Ord
 def test_no_value_is_none() -> None:
     pattern = frozenset({bytes.fromhex("FFFFFFFF")})
     assert decode(item(not_available=pattern), (0xFFFF, 0xFFFF)) is None
-    assert decode(item(order="CDAB", not_available=frozenset({bytes.fromhex("80000000")})), (0, 0x8000)) is None
+    assert (
+        decode(
+            item(order="CDAB", not_available=frozenset({bytes.fromhex("80000000")})), (0, 0x8000)
+        )
+        is None
+    )
     for bits in ("7FC00000", "FFC00000", "7F800000", "FF800000", "FFFFFFFF"):
         assert decode(item("float32"), (int(bits[:4], 16), int(bits[4:], 16))) is None
     assert encode(item(not_available=pattern), None) == (0xFFFF, 0xFFFF)
@@ -155,7 +171,15 @@ GOOD = parse_profile(FILE, "test", "test.toml")
 
 
 def test_an_item_may_differ_from_the_rest_of_its_profile() -> None:
-    power = Item(Quantity.ACTIVE_POWER, 4, 3, "int16", "BADC", Decimal("0.1"), frozenset({bytes.fromhex("7FFF")}))
+    power = Item(
+        Quantity.ACTIVE_POWER,
+        4,
+        3,
+        "int16",
+        "BADC",
+        Decimal("0.1"),
+        frozenset({bytes.fromhex("7FFF")}),
+    )
     assert GOOD.items[1] == power
     assert decode(power, (0xFF7F,)) is None
     assert decode(power, (0xFEFF,)) == Decimal("-0.2")
@@ -208,7 +232,11 @@ def test_a_mistake_is_told_with_its_line(message: str) -> None:
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    wrong = FILE.replace("limit = 10", "limit = 0").replace('"BADC"', '"X"').replace("address_base", "adress_base")
+    wrong = (
+        FILE.replace("limit = 10", "limit = 0")
+        .replace('"BADC"', '"X"')
+        .replace("address_base", "adress_base")
+    )
     with pytest.raises(ConfigError) as caught:
         parse_profile(wrong, "test", "test.toml")
     assert [(problem.line, problem.where) for problem in caught.value.problems] == [
@@ -255,7 +283,8 @@ def test_a_probe_finds_the_right_reading_of_a_known_meter() -> None:
     data = struct.pack(">fff", 230.1, 50.0, 1234.56)
     words = [int.from_bytes(data[at : at + 2], "big") for at in range(0, 12, 2)]
     found = [
-        (it.register, it.type, it.order, it.guesses[0].quantity, it.guesses[0].value) for it in best(readings(0, words))
+        (it.register, it.type, it.order, it.guesses[0].quantity, it.guesses[0].value)
+        for it in best(readings(0, words))
     ]
     assert found == [
         (0, "float32", "ABCD", "voltage", Decimal("230.1")),
@@ -273,7 +302,10 @@ def test_a_probe_tells_every_reading_and_no_value_that_is_none() -> None:
 
 def test_an_integer_meter_is_recognised_too() -> None:
     """Registers of a DDS238 as logged in dzlabing/dds238: 230.4 V, 0.62 A, 50.0 Hz."""
-    found = {it.register: it.guesses[0] for it in best(readings(0x0C, [2304, 62, 131, 0xFFFE, 917, 5000]))}
+    found = {
+        it.register: it.guesses[0]
+        for it in best(readings(0x0C, [2304, 62, 131, 0xFFFE, 917, 5000]))
+    }
     assert (found[0x0C].quantity, found[0x0C].value) == ("voltage", Decimal("230.4"))
     assert (found[0x10].quantity, found[0x10].value) == ("power_factor", Decimal("0.917"))
     assert (found[0x11].quantity, found[0x11].value) == ("frequency", Decimal("50.00"))

@@ -1,4 +1,5 @@
-"""Meters of other protocols in the archive: their route, their profile, their relay, what a gateway calls them."""
+"""Meters of other protocols in the archive: their route, their profile, their relay, what a gateway
+calls them."""
 
 from __future__ import annotations
 
@@ -30,9 +31,13 @@ HEAD = "address,line,point,installed_on,protocol,profile,relay,device"
 
 def site(folder: Path, *meters: str, reconnect: str = "close") -> LoadedSite:
     (folder / "meterd.toml").write_text(SITE)
-    (folder / "tariffs.toml").write_text('[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n')
+    (folder / "tariffs.toml").write_text(
+        '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n'
+    )
     (folder / "meters.csv").write_text("\n".join([HEAD, *meters]) + "\n")
-    (folder / "points.csv").write_text("\n".join(["point,reconnect", *(f"P{n},{reconnect}" for n in range(1, 5))]))
+    (folder / "points.csv").write_text(
+        "\n".join(["point,reconnect", *(f"P{n},{reconnect}" for n in range(1, 5))])
+    )
     (folder / "accounts.csv").write_text("account,tariff\n")
     return load_site(folder / "meterd.toml")
 
@@ -58,17 +63,38 @@ def test_meters_of_every_protocol_find_their_routes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("meters", "told"),
     [
-        (["7,hall,P1,2026-01-01,modbus-rtu,,,"], "meters.csv:2: profile: a modbus-rtu meter needs one"),
+        (
+            ["7,hall,P1,2026-01-01,modbus-rtu,,,"],
+            "meters.csv:2: profile: a modbus-rtu meter needs one",
+        ),
         (["7,hall,P1,2026-01-01,modbus-rtu,sdm,,"], "meters.csv:2: profile: sdm cannot be used"),
-        (["999,hall,P1,2026-01-01,modbus-rtu,eastron-sdm630,,"], 'address: "999" is no Modbus unit (1 to 247)'),
+        (
+            ["999,hall,P1,2026-01-01,modbus-rtu,eastron-sdm630,,"],
+            'address: "999" is no Modbus unit (1 to 247)',
+        ),
         (["7,hall,P1,2026-01-01,modbus-tcp,eastron-sdm630,yes,"], "says nothing of a relay"),
-        (["000000000003,hall,P1,2026-01-01,dlt645-1997,,yes,"], "the standard of 1997 knows no relay"),
-        (["000000000004,hall,P1,2026-01-01,mqtt,,,"], "hall is no [[gateway]], and a mqtt meter needs one"),
-        (["000000000001,plugs,P1,2026-01-01,,,,"], "plugs is no [[line]], and a dlt645-2007 meter needs one"),
-        (["000000000001,hall,P1,2026-01-01,,,,x"], "only a gateway calls its meters by names of its own"),
+        (
+            ["000000000003,hall,P1,2026-01-01,dlt645-1997,,yes,"],
+            "the standard of 1997 knows no relay",
+        ),
+        (
+            ["000000000004,hall,P1,2026-01-01,mqtt,,,"],
+            "hall is no [[gateway]], and a mqtt meter needs one",
+        ),
+        (
+            ["000000000001,plugs,P1,2026-01-01,,,,"],
+            "plugs is no [[line]], and a dlt645-2007 meter needs one",
+        ),
+        (
+            ["000000000001,hall,P1,2026-01-01,,,,x"],
+            "only a gateway calls its meters by names of its own",
+        ),
         (["000000000004,plugs,P1,2026-01-01,mqtt,,,a/b"], "it must not hold +, # or /"),
         (
-            ["000000000004,plugs,P1,2026-01-01,mqtt,,,a", "000000000005,plugs,P2,2026-01-01,mqtt,,,a"],
+            [
+                "000000000004,plugs,P1,2026-01-01,mqtt,,,a",
+                "000000000005,plugs,P2,2026-01-01,mqtt,,,a",
+            ],
             "meters.csv:3: device: a is 000000000004 already on plugs",
         ),
     ],
@@ -81,9 +107,14 @@ def test_a_mistake_is_told_at_its_row(tmp_path: Path, meters: list[str], told: s
 
 @pytest.mark.parametrize(
     "meter",
-    ["7,hall,P1,2026-01-01,modbus-rtu,hiking-dds238,yes,", "000000000004,plugs,P1,2026-01-01,mqtt,,yes,plug"],
+    [
+        "7,hall,P1,2026-01-01,modbus-rtu,hiking-dds238,yes,",
+        "000000000004,plugs,P1,2026-01-01,mqtt,,yes,plug",
+    ],
 )
-def test_a_relay_without_a_button_must_be_agreed_to_close_at_once(tmp_path: Path, meter: str) -> None:
+def test_a_relay_without_a_button_must_be_agreed_to_close_at_once(
+    tmp_path: Path, meter: str
+) -> None:
     with pytest.raises(ConfigError) as refusal:
         site(tmp_path, meter, reconnect="allow_close")
     assert "closes at once: reconnect must be close, not allow_close" in str(refusal.value)

@@ -1,6 +1,6 @@
-"""Loading a site: every mistake at once, each with its file, its line and a hint; nothing half loaded."""
-
-# ruff: noqa: E501 - a case is one line
+"""Loading a site: every mistake at once, each with its file, its line and a hint; nothing half
+loaded."""
+# ruff: noqa: E501 - a case is one line  # noqa: RUF100
 
 import subprocess
 import sys
@@ -43,7 +43,8 @@ price = "0.5283"
 
 
 def write(folder: Path, **changes: tuple[str, str] | str | bytes | None) -> Path:
-    """A good site with changes by file: (old, new), a whole text, bytes, or None for no such file."""
+    """A good site with changes by file: (old, new), a whole text, bytes, or None for no such
+    file."""
     for name, text in GOOD.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
@@ -64,9 +65,7 @@ def mistakes(folder: Path, **changes: tuple[str, str] | str | bytes | None) -> l
 
 
 def test_a_good_site_is_loaded_with_its_units(tmp_path):
-    control = (
-        '\n[control]\nmin_debt_yuan = "7.50"\nwindow_end = "24:00"\nmax_reading_age_h = 12\nholidays = [2026-10-01]\n'
-    )
+    control = '\n[control]\nmin_debt_yuan = "7.50"\nwindow_end = "24:00"\nmax_reading_age_h = 12\nholidays = [2026-10-01]\n'
     site = load_site(write(tmp_path, meterd=GOOD["meterd.toml"] + control))
     assert [(line.name, line.tcp, line.serial, line.baud) for line in site.settings.line] == [
         ("gate-1", ("127.0.0.1", 7001), None, 9600),
@@ -74,14 +73,22 @@ def test_a_good_site_is_loaded_with_its_units(tmp_path):
     ]
     assert site.settings.site.data_directory == tmp_path / "data"
     assert site.settings.control.mode == "shadow"
-    assert (site.settings.control.min_debt_yuan, site.settings.control.window_end) == (750, time.max)
+    assert (site.settings.control.min_debt_yuan, site.settings.control.window_end) == (
+        750,
+        time.max,
+    )
     assert site.settings.control.max_reading_age_h == timedelta(hours=12)
     assert site.settings.control.holidays == {date(2026, 10, 1)}
-    assert [(a.account, a.open_from, a.warn_fen, a.trip_fen, a.reconnect_fen) for a in site.archive.accounts] == [
+    assert [
+        (a.account, a.open_from, a.warn_fen, a.trip_fen, a.reconnect_fen)
+        for a in site.archive.accounts
+    ] == [
         ("A1", date(2026, 3, 1), 3000, 0, 0),
         ("A2", None, 3000, 0, 0),
     ]
-    assert [(p.point, p.account, p.ratio, p.max_daily_kwh, p.protected) for p in site.archive.points] == [
+    assert [
+        (p.point, p.account, p.ratio, p.max_daily_kwh, p.protected) for p in site.archive.points
+    ] == [
         ("P1", "A1", Decimal(1), Decimal(380), False),
         ("P2", "A2", Decimal(60), Decimal(380), True),
         ("P3", None, Decimal(1), Decimal(380), False),
@@ -110,7 +117,10 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
         ("archive/accounts.csv:3: row", "has 5 cells, the head has 4"),
         ("archive/accounts.csv:4: open_from", '"2026-13-01" is no date, write 2026-03-01'),
         ("archive/meters.csv:2: address", '"1" is not 12 digits'),
-        ("archive/meters.csv:2: line", "no [[line]] or terminal named gaet-1 (did you mean gate-1?)"),
+        (
+            "archive/meters.csv:2: line",
+            "no [[line]] or terminal named gaet-1 (did you mean gate-1?)",
+        ),
         ("archive/points.csv:3: protected", '"perhaps" is neither yes nor no'),
         ("archive/points.csv:3: ratio", "-60 is not greater than zero"),
         ("meterd.toml:11: line.gate-1.buad", "unknown key (did you mean baud?)"),
@@ -221,16 +231,24 @@ def test_a_mistake_is_told_with_file_line_and_hint(tmp_path, changes, expected):
         ('mode = "automatic"', "control.mode: Input should be 'shadow' or 'auto'"),
         ('password = "123456"', 'control.password: a secret is given as { file = "PATH" }'),
         ('password = { file = "nowhere" }', "control.password: cannot read"),
-        ('password = { env = "NO_SUCH_VARIABLE" }', "control.password: the environment has no NO_SUCH_VARIABLE"),
+        (
+            'password = { env = "NO_SUCH_VARIABLE" }',
+            "control.password: the environment has no NO_SUCH_VARIABLE",
+        ),
         ('password = { vault = "x" }', "control.password: vault is no source of secrets"),
-        ('password = { credential = "x" }', "control.password: credentials are only there when systemd"),
+        (
+            'password = { credential = "x" }',
+            "control.password: credentials are only there when systemd",
+        ),
         ('operator = "1"', "control.operator: String should match pattern"),
     ],
 )
 def test_a_wrong_value_of_control_is_told_with_its_line(tmp_path, line, told):
     text = f"{GOOD['meterd.toml']}\n[control]\n{line}\n"
     (found,) = mistakes(tmp_path, meterd=text)
-    number = text.count("\n", 0, text.index("[control]")) + (1 if told.startswith("control:") else 2)
+    number = text.count("\n", 0, text.index("[control]")) + (
+        1 if told.startswith("control:") else 2
+    )
     assert found.startswith(f"meterd.toml:{number}: {told}")
 
 
@@ -240,12 +258,18 @@ def test_a_bad_row_is_told_once_and_not_again_by_who_refers_to_it(tmp_path):
         accounts=("A1,home,2026-03-01", "A1,home,1 March"),
         points=("P2,A2,60", "P2,A2,sixty"),
     )
-    assert [line.partition(": ")[0] for line in found] == ["archive/accounts.csv:2", "archive/points.csv:3"]
+    assert [line.partition(": ")[0] for line in found] == [
+        "archive/accounts.csv:2",
+        "archive/points.csv:3",
+    ]
 
 
 def test_files_as_other_systems_write_them_are_read(tmp_path):
     """With a byte order mark and CR LF, as an editor or a spreadsheet on Windows saves them."""
-    windows = {Path(name).stem: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode() for name, text in GOOD.items()}
+    windows = {
+        Path(name).stem: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
+        for name, text in GOOD.items()
+    }
     there, here = load_site(write(tmp_path, **windows)), None
     (tmp_path / "plain").mkdir()
     here = load_site(write(tmp_path / "plain"))
@@ -255,7 +279,9 @@ def test_files_as_other_systems_write_them_are_read(tmp_path):
 
 
 def test_blank_lines_and_quoted_cells_keep_their_line_numbers(tmp_path):
-    text = 'account,name,tariff\n\nA1,"Li, Wang ""& Co""",home\n,,\nA2,"two\nlines",home\nA3,x,hom\n'
+    text = (
+        'account,name,tariff\n\nA1,"Li, Wang ""& Co""",home\n,,\nA2,"two\nlines",home\nA3,x,hom\n'
+    )
     assert [line.partition(": ")[0] for line in mistakes(tmp_path, accounts=text)] == [
         "archive/accounts.csv:6",  # the row ends there
         "archive/accounts.csv:7",
@@ -264,7 +290,9 @@ def test_blank_lines_and_quoted_cells_keep_their_line_numbers(tmp_path):
 
 def test_a_name_that_no_database_can_keep_is_refused(tmp_path):
     (found,) = mistakes(tmp_path, accounts="account,name,tariff\nA1,a\0b,home\nA2,,home\n")
-    assert found.startswith("archive/accounts.csv:2: name: 'a\\x00b' holds characters that cannot be printed")
+    assert found.startswith(
+        "archive/accounts.csv:2: name: 'a\\x00b' holds characters that cannot be printed"
+    )
 
 
 def test_an_amount_beyond_all_measure_is_refused(tmp_path):

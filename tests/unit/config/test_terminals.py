@@ -25,9 +25,13 @@ registration = { text = "REG:{id}\\r\\n" }
 
 def site(folder: Path, toml: str, *rows: str, meters: tuple[str, ...] = ()) -> LoadedSite:
     (folder / "meterd.toml").write_text(SITE + toml)
-    (folder / "tariffs.toml").write_text('[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n')
+    (folder / "tariffs.toml").write_text(
+        '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n'
+    )
     (folder / "terminals.csv").write_text("\n".join(["line,terminal", *rows]) + "\n")
-    (folder / "meters.csv").write_text("\n".join(["address,line,point,installed_on", *meters]) + "\n")
+    (folder / "meters.csv").write_text(
+        "\n".join(["address,line,point,installed_on", *meters]) + "\n"
+    )
     (folder / "points.csv").write_text("point\nP1\n")
     (folder / "accounts.csv").write_text("account,tariff\n")
     return load_site(folder / "meterd.toml")
@@ -39,9 +43,17 @@ def mistakes(folder: Path, toml: str, *rows: str, meters: tuple[str, ...] = ()) 
     return [str(problem) for problem in refusal.value.problems]
 
 
-def test_each_terminal_is_a_line_that_meters_may_name_and_that_may_be_traced(tmp_path: Path) -> None:
+def test_each_terminal_is_a_line_that_meters_may_name_and_that_may_be_traced(
+    tmp_path: Path,
+) -> None:
     traced = '[log]\ntrace_lines = ["dtu-2"]\n'
-    found = site(tmp_path, LISTENER + traced, "dtu-1,8601", "dtu-2,8602", meters=("000000000001,dtu-2,P1,2026-01-01",))
+    found = site(
+        tmp_path,
+        LISTENER + traced,
+        "dtu-1,8601",
+        "dtu-2,8602",
+        meters=("000000000001,dtu-2,P1,2026-01-01",),
+    )
     assert found.terminals == {"gprs": (Terminal("dtu-1", "8601"), Terminal("dtu-2", "8602"))}
     assert found.archive.meters[0].line == "dtu-2"
 
@@ -91,11 +103,17 @@ def test_lists_of_two_listeners_share_no_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "row", "told"),
     [
-        ('{ hex = "EB90 {id:2} 16" }', "dtu-1,00A", '"00A" is not 4 hexadecimal digits, as the registration has'),
+        (
+            '{ hex = "EB90 {id:2} 16" }',
+            "dtu-1,00A",
+            '"00A" is not 4 hexadecimal digits, as the registration has',
+        ),
         ('{ text = "{id:4}" }', "dtu-1,860", '"860" is not 4 characters, as the registration has'),
     ],
 )
-def test_an_id_that_no_registration_can_carry_is_told(tmp_path: Path, words: str, row: str, told: str) -> None:
+def test_an_id_that_no_registration_can_carry_is_told(
+    tmp_path: Path, words: str, row: str, told: str
+) -> None:
     toml = LISTENER.replace('{ text = "REG:{id}\\r\\n" }', words)
     assert mistakes(tmp_path, toml, row) == [f"terminals.csv:2: terminal: {told}"]
 
@@ -103,8 +121,16 @@ def test_an_id_that_no_registration_can_carry_is_told(tmp_path: Path, words: str
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('name = "gprs"', 'name = "hall"', "meterd.toml:17: listener.hall: two lines have this name"),
-        ('"terminals.csv"', '"none.csv"', "none.csv:1: file: cannot be read: No such file or directory"),
+        (
+            'name = "gprs"',
+            'name = "hall"',
+            "meterd.toml:17: listener.hall: two lines have this name",
+        ),
+        (
+            '"terminals.csv"',
+            '"none.csv"',
+            "none.csv:1: file: cannot be read: No such file or directory",
+        ),
         (
             'registration = { text = "REG:{id}\\r\\n" }',
             'registration = "REG"',
@@ -113,14 +139,34 @@ def test_an_id_that_no_registration_can_carry_is_told(tmp_path: Path, words: str
         ("\nlisten", '\nheartbeat_answer = "echo"\nlisten', "heartbeat_answer needs heartbeat"),
         ("\nlisten", "\nsilent_s = 5\nlisten", "silent_s must be 0 (never) or at least 10"),
         ("\nlisten", '\ntls_key = "k"\nlisten', "tls_certificate and tls_key go together"),
-        ("\nlisten", '\ntls_client_ca = "k"\nlisten', "tls_client_ca needs tls_certificate and tls_key"),
-        ("\nlisten", '\nheartbeat = { hex = "F" }\nlisten', 'heartbeat: "F" is not pairs of hexadecimal digits'),
-        ("\nlisten", "\nsilent = 5\nlisten", "listener.gprs.silent: unknown key (did you mean silent_s?)"),
-        ("\nlisten", '\nregistration_answer = { regex = "a" }\nlisten', "an expression cannot be sent"),
+        (
+            "\nlisten",
+            '\ntls_client_ca = "k"\nlisten',
+            "tls_client_ca needs tls_certificate and tls_key",
+        ),
+        (
+            "\nlisten",
+            '\nheartbeat = { hex = "F" }\nlisten',
+            'heartbeat: "F" is not pairs of hexadecimal digits',
+        ),
+        (
+            "\nlisten",
+            "\nsilent = 5\nlisten",
+            "listener.gprs.silent: unknown key (did you mean silent_s?)",
+        ),
+        (
+            "\nlisten",
+            '\nregistration_answer = { regex = "a" }\nlisten',
+            "an expression cannot be sent",
+        ),
     ],
 )
-def test_a_mistake_in_the_listener_is_told_with_the_others(tmp_path: Path, old: str, new: str, told: str) -> None:
-    found = mistakes(tmp_path, LISTENER.replace(old, new), meters=("000000000001,nowhere,P1,2026-01-01",))
+def test_a_mistake_in_the_listener_is_told_with_the_others(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    found = mistakes(
+        tmp_path, LISTENER.replace(old, new), meters=("000000000001,nowhere,P1,2026-01-01",)
+    )
     assert any(told in line for line in found), found
     assert any("no [[line]] or terminal named nowhere" in line for line in found), found
 
@@ -134,7 +180,9 @@ def test_a_certificate_that_does_not_fit_its_key_is_told(tmp_path: Path) -> None
     right = LISTENER + 'tls_certificate = "a.pem"\ntls_key = "a.key"\n'
     assert site(tmp_path, right).settings.listener[0].tls_certificate == tmp_path / "a.pem"
     (told,) = mistakes(tmp_path, right.replace("a.key", "b.key"))
-    assert told.startswith("meterd.toml:21: listener.gprs.tls_certificate: cannot be used with its key and authority: ")
+    assert told.startswith(
+        "meterd.toml:21: listener.gprs.tls_certificate: cannot be used with its key and authority: "
+    )
     (told,) = mistakes(tmp_path, right.replace("a.key", "c.key"))
     assert told.endswith("No such file or directory")
 
@@ -181,7 +229,9 @@ def test_a_registration_that_cannot_work_is_refused(kind: str, words: str, told:
         ("regex", r"\++(?P<id>[0-9]{2})", b"+++12".hex(), ("12", 5)),
     ],
 )
-def test_a_registration_is_read(kind: str, words: str, said: str, found: tuple[str, int] | None) -> None:
+def test_a_registration_is_read(
+    kind: str, words: str, said: str, found: tuple[str, int] | None
+) -> None:
     assert registration(kind, words).read(bytes.fromhex(said)) == found  # type: ignore[arg-type]
 
 
@@ -196,7 +246,11 @@ def test_no_bytes_make_a_registration_slow(words: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "words", "told"),
-    [("text", "", "is empty"), ("hex", "00" * 65, "longer than 64 bytes"), ("regex", "a*", "matches nothing at all")],
+    [
+        ("text", "", "is empty"),
+        ("hex", "00" * 65, "longer than 64 bytes"),
+        ("regex", "a*", "matches nothing at all"),
+    ],
 )
 def test_a_heartbeat_that_cannot_work_is_refused(kind: str, words: str, told: str) -> None:
     with pytest.raises(ValueError) as refusal:

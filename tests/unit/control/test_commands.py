@@ -10,8 +10,12 @@ from protocols.dlt645.exchanges import StatusWord3
 NOW = datetime(2026, 3, 11, 2, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
 CLOSED, OPEN = StatusWord3(0x0000), StatusWord3(0x0050)
-PENDING = StatusWord3(0x0040)  # bit 6 = 1, bit 4 = 0: the meter will open later (delay, or current above its limit)
-READY = StatusWord3(0x0010)  # bit 4 = 1, bit 6 = 0: waits for the customer's button, or is about to close
+PENDING = StatusWord3(
+    0x0040
+)  # bit 6 = 1, bit 4 = 0: the meter will open later (delay, or current above its limit)
+READY = StatusWord3(
+    0x0010
+)  # bit 4 = 1, bit 6 = 0: waits for the customer's button, or is about to close
 
 
 def seconds(count: int) -> datetime:
@@ -52,9 +56,15 @@ def seconds(count: int) -> datetime:
         ("allow_close", OPEN, 99, 99, "persisted", "reconnect_commanded", seconds(1800)),
     ],
 )
-def test_what_status_word_3_makes_of_a_command(action, word, sends, checks, state, supply_state, next_at):
+def test_what_status_word_3_makes_of_a_command(
+    action, word, sends, checks, state, supply_state, next_at
+):
     judgement = judge(action, word, sends=sends, checks=checks, now=NOW, expires_at=LATER)
-    assert (judgement.state, judgement.supply_state, judgement.next_at) == (state, supply_state, next_at)
+    assert (judgement.state, judgement.supply_state, judgement.next_at) == (
+        state,
+        supply_state,
+        next_at,
+    )
 
 
 @pytest.mark.parametrize("sends", [1, 2, 3])
@@ -65,7 +75,10 @@ def test_an_expired_trip_is_not_sent_again(sends):
 
 def test_an_expired_trip_that_the_meter_accepted_is_still_watched():
     assert judge("trip", PENDING, sends=3, checks=0, now=LATER, expires_at=NOW).state == "verifying"
-    assert judge("trip", OPEN, sends=1, checks=0, now=LATER, expires_at=NOW).supply_state == "disconnected"
+    assert (
+        judge("trip", OPEN, sends=1, checks=0, now=LATER, expires_at=NOW).supply_state
+        == "disconnected"
+    )
 
 
 def test_keep_power_and_the_meters_type_do_not_confuse_the_relay():

@@ -20,7 +20,10 @@ ALLOWED = Facts(
     trip_threshold_fen=0,
     last_reading_at=datetime(2026, 3, 11),
     episode_started_at=datetime(2026, 3, 6, 1, 10),
-    notices=(Notice("written", datetime(2026, 3, 7, 9)), Notice("final", datetime(2026, 3, 11, 9, 20))),
+    notices=(
+        Notice("written", datetime(2026, 3, 7, 9)),
+        Notice("final", datetime(2026, 3, 11, 9, 20)),
+    ),
     approved_by=("op-1",),
 )
 
@@ -57,7 +60,13 @@ policies = st.builds(
 def some_facts(draw) -> Facts:
     now = draw(moments)
     ages = st.sampled_from(
-        [-HOUR, timedelta(0), HOUR / 2, HOUR / 2 - HOUR / 60, *(HOUR * h for h in (24, 72, 168, 169))]
+        [
+            -HOUR,
+            timedelta(0),
+            HOUR / 2,
+            HOUR / 2 - HOUR / 60,
+            *(HOUR * h for h in (24, 72, 168, 169)),
+        ]
     )
     ago = st.one_of(st.none(), ages.map(lambda age: now - age))
     rarely = st.sampled_from([False, False, False, False, True])
@@ -69,15 +78,25 @@ def some_facts(draw) -> Facts:
         emergency_available_fen=draw(st.sampled_from([0, 500])),
         account_state=draw(st.sampled_from(["active", "active", "closing", "pending"])),
         has_agreement=not draw(rarely),
-        reading_state=draw(st.sampled_from(["published", "substituted_approved", "suspect", "missing"])),
-        last_reading_at=draw(st.sampled_from([None, now - 10 * HOUR, now - 36 * HOUR, now - 37 * HOUR])),
+        reading_state=draw(
+            st.sampled_from(["published", "substituted_approved", "suspect", "missing"])
+        ),
+        last_reading_at=draw(
+            st.sampled_from([None, now - 10 * HOUR, now - 36 * HOUR, now - 37 * HOUR])
+        ),
         longest_recent_span_days=draw(st.integers(0, 3)),
         episode_started_at=draw(st.sampled_from([None, now, now - 72 * HOUR, now - 200 * HOUR])),
-        notices=tuple(draw(st.lists(st.builds(Notice, st.sampled_from(["written", "final"]), ago), max_size=4))),
+        notices=tuple(
+            draw(
+                st.lists(st.builds(Notice, st.sampled_from(["written", "final"]), ago), max_size=4)
+            )
+        ),
         **{flag: draw(rarely) for flag in FLAGS},
         running_for=draw(st.sampled_from([None, timedelta(0), HOUR])),
         requested_by=draw(st.sampled_from(["daemon", "op-1"])),
-        approved_by=draw(st.sampled_from([(), ("op-1",), ("op-1", "op-1"), ("op-1", "op-2"), ("op-2", "op-3")])),
+        approved_by=draw(
+            st.sampled_from([(), ("op-1",), ("op-1", "op-1"), ("op-1", "op-2"), ("op-2", "op-3")])
+        ),
     )
 
 
@@ -102,12 +121,20 @@ def model(p: Policy, f: Facts) -> set[str]:
     found |= {"BALANCE_OK"} if debt <= 0 else {"DEBT_TOO_SMALL"} if debt < p.min_debt_fen else set()
     found |= set() if f.account_state == "active" else {"ACCOUNT_NOT_ACTIVE"}
     found |= set() if f.has_agreement else {"NO_AGREEMENT"}
-    found |= set() if f.reading_state in {"published", "substituted_approved"} else {"READING_NOT_PUBLISHED"}
+    found |= (
+        set()
+        if f.reading_state in {"published", "substituted_approved"}
+        else {"READING_NOT_PUBLISHED"}
+    )
     is_fresh = f.last_reading_at is not None and f.last_reading_at >= f.now - p.max_reading_age
     found |= set() if is_fresh else {"STALE_READING"}
     found |= {"SPAN_GRACE"} if f.longest_recent_span_days >= 3 else set()
-    found |= {"STARTUP_HOLD"} if f.running_for is not None and f.running_for < p.startup_hold else set()
-    seconds = (f.now - f.now.replace(hour=0, minute=0, second=0, microsecond=0)) / timedelta(seconds=1)
+    found |= (
+        {"STARTUP_HOLD"} if f.running_for is not None and f.running_for < p.startup_hold else set()
+    )
+    seconds = (f.now - f.now.replace(hour=0, minute=0, second=0, microsecond=0)) / timedelta(
+        seconds=1
+    )
     end = 86_400 if p.window_end == time.max else p.window_end.hour * 3600
     found |= set() if p.window_start.hour * 3600 <= seconds < end else {"WINDOW_CLOSED"}
     free = [is_free(p, f.now.date()), is_free(p, f.now.date() + timedelta(days=1))]
@@ -123,10 +150,16 @@ def is_free(p: Policy, day: date) -> bool:
     return day not in p.makeup_workdays and (day.isoweekday() in (6, 7) or day in p.holidays)
 
 
-def notice_reason(required: bool, name: str, low: timedelta, high: timedelta, kind: str, f: Facts) -> set[str]:
+def notice_reason(
+    required: bool, name: str, low: timedelta, high: timedelta, kind: str, f: Facts
+) -> set[str]:
     ages = []
     for notice in f.notices:
-        if notice.kind == kind and notice.delivered_at is not None and f.episode_started_at is not None:
+        if (
+            notice.kind == kind
+            and notice.delivered_at is not None
+            and f.episode_started_at is not None
+        ):
             age = f.now - notice.delivered_at
             if timedelta(0) <= age <= f.now - f.episode_started_at:
                 ages.append(age)
@@ -162,7 +195,9 @@ def cured(code: str, p: Policy, f: Facts) -> tuple[Policy, Facts]:
         "NOTICE": {"written_required": False},
         "FINAL_NOTICE": {"final_required": False},
     }
-    return dataclasses.replace(p, **policy[code if code in policy else code.partition("NOTICE")[0] + "NOTICE"]), f
+    return dataclasses.replace(
+        p, **policy[code if code in policy else code.partition("NOTICE")[0] + "NOTICE"]
+    ), f
 
 
 @given(policies, some_facts())
@@ -170,7 +205,9 @@ def cured(code: str, p: Policy, f: Facts) -> tuple[Policy, Facts]:
 def test_the_verdict_is_that_of_the_rules_said_once_more(policy, facts):
     verdict, expected = evaluate(policy, facts), model(policy, facts)
     assert verdict.reasons == tuple(sorted(expected))
-    decision = "deny" if expected - {"APPROVAL_MISSING"} else "needs_approval" if expected else "allow"
+    decision = (
+        "deny" if expected - {"APPROVAL_MISSING"} else "needs_approval" if expected else "allow"
+    )
     assert verdict.decision == decision
 
 
@@ -237,12 +274,24 @@ def final_notices(*ages: timedelta) -> list[Notice]:
         ({"notices": ALLOWED.notices[:1]}, ("FINAL_NOTICE_MISSING",)),
         ({"notices": (Notice("written"), ALLOWED.notices[1])}, ("NOTICE_MISSING",)),
         ({"notices": (Notice("written", NOW - 72 * HOUR), ALLOWED.notices[1])}, ()),
-        ({"notices": (Notice("written", NOW - 71 * HOUR), ALLOWED.notices[1])}, ("NOTICE_TOO_RECENT",)),
+        (
+            {"notices": (Notice("written", NOW - 71 * HOUR), ALLOWED.notices[1])},
+            ("NOTICE_TOO_RECENT",),
+        ),
         ({"notices": (ALLOWED.notices[0], Notice("final", NOW - HOUR / 2))}, ()),
-        ({"notices": (ALLOWED.notices[0], Notice("final", NOW - HOUR / 3))}, ("FINAL_NOTICE_TOO_RECENT",)),
-        ({"notices": (ALLOWED.notices[0], Notice("final", NOW - 25 * HOUR))}, ("FINAL_NOTICE_EXPIRED",)),
+        (
+            {"notices": (ALLOWED.notices[0], Notice("final", NOW - HOUR / 3))},
+            ("FINAL_NOTICE_TOO_RECENT",),
+        ),
+        (
+            {"notices": (ALLOWED.notices[0], Notice("final", NOW - 25 * HOUR))},
+            ("FINAL_NOTICE_EXPIRED",),
+        ),
         ({"notices": (ALLOWED.notices[0], Notice("final", NOW + HOUR))}, ("FINAL_NOTICE_MISSING",)),
-        ({"notices": (ALLOWED.notices[0], *final_notices(25 * HOUR, HOUR / 6))}, ("FINAL_NOTICE_TOO_RECENT",)),
+        (
+            {"notices": (ALLOWED.notices[0], *final_notices(25 * HOUR, HOUR / 6))},
+            ("FINAL_NOTICE_TOO_RECENT",),
+        ),
         ({"notices": (ALLOWED.notices[0], *final_notices(25 * HOUR, HOUR / 6, HOUR))}, ()),
         ({"approved_by": ("daemon",)}, ("APPROVAL_MISSING",)),
         ({"shadow_mode": True, "approved_by": ()}, ("APPROVAL_MISSING", "SHADOW_MODE")),

@@ -19,7 +19,9 @@ def test_a_name_that_counts_adapters_is_unstable(device: str) -> None:
     assert is_unstable(device)
 
 
-@pytest.mark.parametrize("device", ["/dev/ttyS0", "/dev/serial/by-id/usb-FTDI-if00", "/dev/ttyUSB", "/dev/pts/3"])
+@pytest.mark.parametrize(
+    "device", ["/dev/ttyS0", "/dev/serial/by-id/usb-FTDI-if00", "/dev/ttyUSB", "/dev/pts/3"]
+)
 def test_other_names_are_not(device: str) -> None:
     assert not is_unstable(device)
 
@@ -52,10 +54,15 @@ def test_check_warns_of_a_line_with_an_unstable_name(tmp_path: Path) -> None:
     file.write_text(re.sub(r'(?m)^serial = ".*"', 'serial = "/dev/ttyUSB0"', file.read_text()))
     told = CliRunner().invoke(cli, ["check", "-c", str(file)])
     assert told.exit_code == 0
-    assert "warning: line bus-1: /dev/ttyUSB0 may be another adapter after the next start" in told.stderr
+    assert (
+        "warning: line bus-1: /dev/ttyUSB0 may be another adapter after the next start"
+        in told.stderr
+    )
 
 
-def test_ports_are_listed_beside_a_site_with_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports_are_listed_beside_a_site_with_mistakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("METERD_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
     without = CliRunner().invoke(cli, ["ports"])
@@ -69,7 +76,9 @@ def test_ports_are_listed_beside_a_site_with_mistakes(tmp_path: Path, monkeypatc
         )
 
 
-@pytest.mark.parametrize("environment", [{}, {"METERD_CONFIG": "nothing.toml"}], ids=["option", "environment"])
+@pytest.mark.parametrize(
+    "environment", [{}, {"METERD_CONFIG": "nothing.toml"}], ids=["option", "environment"]
+)
 def test_ports_of_a_site_that_was_named_and_is_not_there_are_an_error(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

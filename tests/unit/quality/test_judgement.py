@@ -24,13 +24,23 @@ MINUTE = timedelta(minutes=1)
         (100, 100, 1, ("ok", 0)),
         (0, 38_000, 1, ("ok", 38_000)),
         (0, 38_001, 1, ("suspect:spike", None)),
-        (0, 3 * 38_000, 3, ("ok", 3 * 38_000)),  # the limit grows with a gap, else every catch-up would be suspect
+        (
+            0,
+            3 * 38_000,
+            3,
+            ("ok", 3 * 38_000),
+        ),  # the limit grows with a gap, else every catch-up would be suspect
         (0, 3 * 38_000 + 1, 3, ("suspect:spike", None)),
         (100, 99, 1, ("suspect:backward", None)),  # no tolerance: this step would be billed twice
         (MODULUS - 1, 0, 1, ("ok:rollover", 1)),
         (MODULUS - 38_000, 0, 1, ("ok:rollover", 38_000)),
         (MODULUS - 38_001, 0, 1, ("suspect:backward", None)),
-        (0, 38_000 // 24 + 1, Decimal(1) / 100, ("suspect:spike", None)),  # never less than an hour's worth
+        (
+            0,
+            38_000 // 24 + 1,
+            Decimal(1) / 100,
+            ("suspect:spike", None),
+        ),  # never less than an hour's worth
         (0, 38_000 // 24, Decimal(1) / 100, ("ok", 38_000 // 24)),
     ],
 )
@@ -73,18 +83,29 @@ def test_only_a_stamp_of_midnight_names_a_day(stamp, day):
         (101_000, (50_000, 50_998), YESTERDAY, None, None, []),
         (101_000, (50_000, 50_997), YESTERDAY, None, None, ["V11 tou_sum"]),
         (101_000, (50_000, 51_003), YESTERDAY, None, None, ["V11 tou_sum"]),
-        (99_999, (1,), YESTERDAY, None, timedelta(hours=1), ["V05 clock", "V07 backward", "V11 tou_sum"]),
+        (
+            99_999,
+            (1,),
+            YESTERDAY,
+            None,
+            timedelta(hours=1),
+            ["V05 clock", "V07 backward", "V11 tou_sum"],
+        ),
     ],
 )
 def test_every_broken_rule_is_named(total, rates, before, after, skew, expected):
-    found = failing_rules(ChainPoint(DAY, total), rates, REGISTER, before=before, after=after, clock_skew=skew)
+    found = failing_rules(
+        ChainPoint(DAY, total), rates, REGISTER, before=before, after=after, clock_skew=skew
+    )
     assert found == expected
 
 
 def test_the_rates_of_q4_are_a_mismatch():
     new = ChainPoint(DAY, 50_000)  # 500.00 kWh, rates sum to 499.93, four rates allow 0.04
     rates = (20_000, 10_000, 10_000, 9_993)
-    assert failing_rules(new, rates, REGISTER, before=None, after=None, clock_skew=None) == ["V11 tou_sum"]
+    assert failing_rules(new, rates, REGISTER, before=None, after=None, clock_skew=None) == [
+        "V11 tou_sum"
+    ]
 
 
 @given(
@@ -105,8 +126,12 @@ def test_a_true_register_is_published_in_whatever_order_its_days_arrive(start, u
         published.append(new)
 
 
-@given(before=st.integers(0, MODULUS - 1), after=st.integers(0, MODULUS - 1), days=st.integers(1, 62))
-def test_an_accepted_advance_leads_from_one_register_to_the_other_within_the_limit(before, after, days):
+@given(
+    before=st.integers(0, MODULUS - 1), after=st.integers(0, MODULUS - 1), days=st.integers(1, 62)
+)
+def test_an_accepted_advance_leads_from_one_register_to_the_other_within_the_limit(
+    before, after, days
+):
     status, delta = register_delta(before, after, Decimal(days), REGISTER)
     if delta is None:
         assert (after - before) % MODULUS > 38_000 * days

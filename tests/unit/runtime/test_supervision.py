@@ -11,7 +11,9 @@ from daemon.runtime import supervision
 from daemon.runtime.supervision import Supervisor
 
 
-@pytest.mark.parametrize("death", ["error", "end", "what it waits for is cancelled", "it is cancelled"])
+@pytest.mark.parametrize(
+    "death", ["error", "end", "what it waits for is cancelled", "it is cancelled"]
+)
 def test_a_task_that_dies_is_started_again(death: str) -> None:
     starts = 0
     came_back = asyncio.Event()

@@ -18,7 +18,8 @@ FOREIGN = bytes.fromhex("FEFEFEFE 68 070000000000 68 93 06 39 33 33 33 33 33 A8 
 
 def bus_of(*addresses, **what):
     return SimulatedBus(
-        [SimulatedMeter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in addresses], **what
+        [SimulatedMeter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in addresses],
+        **what,
     )
 
 
@@ -50,7 +51,9 @@ def test_each_fault_does_what_its_name_says(kind):
 
 
 def test_noise_goes_where_it_is_told_to():
-    before, after, instead = (said(Fault(kind)) for kind in ("noise_before", "noise_after", "noise_instead"))
+    before, after, instead = (
+        said(Fault(kind)) for kind in ("noise_before", "noise_after", "noise_instead")
+    )
     assert before[1:] == [Piece(0, ANSWER)]
     assert after[:-1] == [Piece(0, ANSWER)]
     assert len(instead) == 1
@@ -61,7 +64,9 @@ def test_noise_goes_where_it_is_told_to():
 
 def test_every_kind_of_fault_is_tested():
     of_messages = {"retained"}
-    assert set(SPOILT) | {"noise_before", "noise_after", "noise_instead"} | of_messages == set(KINDS)
+    assert set(SPOILT) | {"noise_before", "noise_after", "noise_instead"} | of_messages == set(
+        KINDS
+    )
 
 
 def test_noise_never_is_a_frame_and_never_hides_the_answer():
@@ -70,7 +75,9 @@ def test_noise_never_is_a_frame_and_never_hides_the_answer():
         assert not any(isinstance(item, Frame) for item in Decoder().feed(data))
         decoder = Decoder()
         found = decoder.feed(data + ANSWER) + decoder.flush()
-        assert [item for item in found if not isinstance(item, Skipped)] == [Frame(FIRST, 0x93, b"\x06" + bytes(5))]
+        assert [item for item in found if not isinstance(item, Skipped)] == [
+            Frame(FIRST, 0x93, b"\x06" + bytes(5))
+        ]
 
 
 def test_noise_is_full_of_what_frames_are_made_of():
@@ -121,7 +128,9 @@ def test_two_chances_strike_independently():
 def test_a_fault_of_one_meter_leaves_the_others_alone():
     bus = bus_of(FIRST, SECOND, meter_faults={FIRST: [Fault("lost_answer")]})
     assert bus.hear(READ_ADDRESS) == []
-    assert bus.hear(Frame(SECOND, 0x13)) == [Piece(0, FOREIGN.replace(b"\x39", b"\x3a").replace(b"\xa8", b"\xa9"))]
+    assert bus.hear(Frame(SECOND, 0x13)) == [
+        Piece(0, FOREIGN.replace(b"\x39", b"\x3a").replace(b"\xa8", b"\xa9"))
+    ]
 
 
 def test_delays_lie_between_their_ends_and_reach_both():

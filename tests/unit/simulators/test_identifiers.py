@@ -1,4 +1,5 @@
-"""What a simulated meter says behind all the identifiers: against recorded bytes, and against what happened to it."""
+"""What a simulated meter says behind all the identifiers: against recorded bytes, and against what
+happened to it."""
 
 from __future__ import annotations
 
@@ -62,7 +63,9 @@ def control(meter: SimulatedMeter, action: RelayAction) -> None:
 
 def steady(kilowatts: str, **what: Any) -> SimulatedMeter:
     """A meter with the same load at all times."""
-    curve = LoadCurve(int(Decimal(kilowatts) * 24 * MWH_PER_KWH), SHAPES["flat"], daily_spread_permille=0)
+    curve = LoadCurve(
+        int(Decimal(kilowatts) * 24 * MWH_PER_KWH), SHAPES["flat"], daily_spread_permille=0
+    )
     return SimulatedMeter(**{"address": METER, "curve": curve, **what})
 
 
@@ -83,15 +86,25 @@ def test_a_maximum_demand_as_another_meter_told_it() -> None:
     time.pass_by(minutes=15)
     answer = meter.answer(Frame(meter.address, 0x11, bytes.fromhex("00000101")))
     assert answer
-    assert encode(answer) == bytes.fromhex("6812345678101268910C3333343445BC3A3345343456E216")  # d07-301
+    assert encode(answer) == bytes.fromhex(
+        "6812345678101268910C3333343445BC3A3345343456E216"
+    )  # d07-301
 
 
 def test_a_voltage_of_the_load_profile_as_another_meter_told_it() -> None:
     at = datetime(2022, 8, 25, 13, 20)
-    meter = steady("0", address="049830300004", now=lambda: at, installed=date(2022, 1, 1), voltage_v=Decimal(223))
+    meter = steady(
+        "0",
+        address="049830300004",
+        now=lambda: at,
+        installed=date(2022, 1, 1),
+        voltage_v=Decimal(223),
+    )
     answer = meter.answer(Frame(meter.address, 0x11, bytes.fromhex("01011006")))
     assert answer
-    assert encode(answer) == bytes.fromhex("6804003030980468910B343443393346583B5563556916")  # d07-261
+    assert encode(answer) == bytes.fromhex(
+        "6804003030980468910B343443393346583B5563556916"
+    )  # d07-261
 
 
 def test_a_reverse_energy_of_a_tariff_as_another_meter_told_it() -> None:
@@ -118,7 +131,9 @@ def test_a_new_address_needs_the_programming_key_and_silence_says_that_it_was_no
 
 def test_a_baud_word_that_is_none_is_refused_with_its_bit() -> None:
     meter = steady("1", address="201912010001", now=lambda: NOON)
-    refused = meter.answer(Frame(meter.address, 0x17, b"\xd5"))  # what d07-156 says when it is taken as it was sent
+    refused = meter.answer(
+        Frame(meter.address, 0x17, b"\xd5")
+    )  # what d07-156 says when it is taken as it was sent
     assert refused == Frame(meter.address, 0xD7, b"\x08")
     assert run(meter, writing.change_baud(meter.address, 9600)) == 9600
     assert told(meter, "04000703") == {"baud_word_3": "0x20"}
@@ -135,12 +150,16 @@ REFUSED = {
     "040601": "prices by steps of the first generation",
     "040602": "prices by steps of the first generation",
     "040603": "prices by steps of the first generation",
-    **{f"0504{item:02X}": "an hourly freeze has the totals alone" for item in (*range(3, 0x0B), 0x10)},
+    **{
+        f"0504{item:02X}": "an hourly freeze has the totals alone"
+        for item in (*range(3, 0x0B), 0x10)
+    },
 }
 
 
 def identifiers() -> Iterator[str]:
-    """Each pattern of the table with the least, the second and the greatest value of its variable parts, and FF."""
+    """Each pattern of the table with the least, the second and the greatest value of its variable
+    parts, and FF."""
     for record in records():
         if record.pattern.startswith("06cc"):
             continue  # asked with a number
@@ -153,17 +172,26 @@ def identifiers() -> Iterator[str]:
                 numbers += list(range(8)) if part == "kk" else []
                 numbers += [variable.block] if variable.block else []
             words = [f"{number:02X}" for number in dict.fromkeys(numbers)] if variable else [part]
-            found = [begin + word for begin in found for word in words if not (word == "FF" and "FF" in begin)]
+            found = [
+                begin + word
+                for begin in found
+                for word in words
+                if not (word == "FF" and "FF" in begin)
+            ]
         yield from found
 
 
 @pytest.mark.parametrize("phases", [1, 3])
-def test_every_identifier_of_the_table_is_answered_in_its_form_but_the_named_ones(phases: int) -> None:
+def test_every_identifier_of_the_table_is_answered_in_its_form_but_the_named_ones(
+    phases: int,
+) -> None:
     prepaid = {"remaining_yuan": Decimal("12.50"), "remaining_kwh": Decimal("7.00")}
     meter = SimulatedMeter(METER, now=lambda: NOON, phases=phases, frame_limit=60, **prepaid)
     answered = 0
     for identifier in identifiers():
-        expected = next((why for begin, why in REFUSED.items() if identifier.startswith(begin)), None)
+        expected = next(
+            (why for begin, why in REFUSED.items() if identifier.startswith(begin)), None
+        )
         try:
             values = decode_values(identifier, read(meter, identifier))
         except MeterRefused:
@@ -171,7 +199,9 @@ def test_every_identifier_of_the_table_is_answered_in_its_form_but_the_named_one
         else:
             assert not expected, identifier
             assert values, identifier
-            assert {value.name for value in values}.isdisjoint({"undecoded_tail", "data"}), identifier
+            assert {value.name for value in values}.isdisjoint({"undecoded_tail", "data"}), (
+                identifier
+            )
             answered += 1
     assert answered > 740
 
@@ -179,7 +209,12 @@ def test_every_identifier_of_the_table_is_answered_in_its_form_but_the_named_one
 def test_load_records_of_a_class_have_its_block_alone() -> None:
     meter = SimulatedMeter(METER, now=lambda: NOON)
     names = [
-        [name for name, _, _ in run(meter, exchanges.read_load_records(METER, f"06{number:02X}0002", 1))[0].values]
+        [
+            name
+            for name, _, _ in run(
+                meter, exchanges.read_load_records(METER, f"06{number:02X}0002", 1)
+            )[0].values
+        ]
         for number in range(7)
     ]
     assert names[0] == [name for of_class in names[1:] for name in of_class]
@@ -194,7 +229,10 @@ def test_load_records_of_a_class_have_its_block_alone() -> None:
     (record,) = run(meter, exchanges.read_load_records(METER, "06000002", 1))
     values = {name: value for name, value, _ in record.values}
     assert values["forward_active_energy"] == meter.true_register(NOON)
-    assert str(values["quadrant_1_reactive_energy"]) == told(meter, "00050000")["quadrant_1_reactive_energy"]
+    assert (
+        str(values["quadrant_1_reactive_energy"])
+        == told(meter, "00050000")["quadrant_1_reactive_energy"]
+    )
     assert values["combined_reactive_2_energy"] == values["quadrant_4_reactive_energy"] == 0
 
 
@@ -204,15 +242,21 @@ def test_load_records_of_a_class_have_its_block_alone() -> None:
 def test_a_settlement_has_the_energies_of_the_daily_freeze_of_its_midnight() -> None:
     meter = SimulatedMeter(METER, now=lambda: NOON)
     assert told(meter, "00FE0001") == {"settlement_time_last_1": "2605010000"}
-    assert read(meter, "0001FF01") == read(meter, "05060114")  # the 1st is 19 midnights before the 20th
+    assert read(meter, "0001FF01") == read(
+        meter, "05060114"
+    )  # the 1st is 19 midnights before the 20th
     assert read(meter, "00010002") == read(meter, "05060132")[:4]
-    assert read(meter, "000100FF")[:12] == b"".join(read(meter, f"000100{day:02X}") for day in range(3))
+    assert read(meter, "000100FF")[:12] == b"".join(
+        read(meter, f"000100{day:02X}") for day in range(3)
+    )
     assert read(meter, "05000101") == read(meter, "0001FF01")  # so the monthly scheduled freeze
 
 
 def test_another_settlement_day_and_hour() -> None:
     meter = SimulatedMeter(METER, now=lambda: NOON)
-    run(meter, writing.write(METER, "04000B02", writing.encode_value("04000B02", "1506"), AUTHORITY))
+    run(
+        meter, writing.write(METER, "04000B02", writing.encode_value("04000B02", "1506"), AUTHORITY)
+    )
     assert [told(meter, f"00FE00{number:02X}") for number in (1, 2)] == [
         {"settlement_time_last_1": "2605150600"},
         {"settlement_time_last_2": "2605010000"},
@@ -245,14 +289,19 @@ def test_a_scheduled_freeze_follows_the_pattern_of_command_16() -> None:
 
 def test_an_hourly_freeze_has_the_totals_of_the_full_hour() -> None:
     meter = SimulatedMeter(METER, now=lambda: NOON + timedelta(minutes=20))
-    assert read(meter, "0504FF01") == bytes.fromhex("0012200526") + encode_energy(meter, NOON) + bytes(4)
+    assert read(meter, "0504FF01") == bytes.fromhex("0012200526") + encode_energy(
+        meter, NOON
+    ) + bytes(4)
     assert read(meter, "05040003") == bytes.fromhex("0010200526")
 
 
 def test_the_switch_to_the_second_prices_freezes_and_shows_in_status_and_price() -> None:
     time = SettableTime(NOON)
     meter = SimulatedMeter(METER, now=time)
-    run(meter, writing.write(METER, "04050203", writing.encode_value("04050203", "0.6100"), AUTHORITY))
+    run(
+        meter,
+        writing.write(METER, "04050203", writing.encode_value("04050203", "0.6100"), AUTHORITY),
+    )
     run(meter, writing.write(METER, "04000108", bytes.fromhex("0013200526"), AUTHORITY))
     assert read(meter, "05050001") == bytes(5)
     assert told(meter, "02800020") == {"price": "0.5500"}
@@ -271,10 +320,15 @@ def encode_energy(meter: SimulatedMeter, at: datetime) -> bytes:
 
 
 @pytest.mark.parametrize("days_with_trips", [0, 3])
-def test_the_maximum_demand_is_the_greatest_mean_of_fifteen_minutes_since_the_settlement(days_with_trips: int) -> None:
-    """Against every minute of the month, also with a relay that was opened in the middle of the greatest hour."""
+def test_the_maximum_demand_is_the_greatest_mean_of_fifteen_minutes_since_the_settlement(
+    days_with_trips: int,
+) -> None:
+    """Against every minute of the month, also with a relay that was opened in the middle of the
+    greatest hour."""
     time = SettableTime(datetime(2026, 5, 1))
-    meter = SimulatedMeter(METER, now=time, curve=LoadCurve(24 * MWH_PER_KWH, key=5), relay=Relay(has_button=False))
+    meter = SimulatedMeter(
+        METER, now=time, curve=LoadCurve(24 * MWH_PER_KWH, key=5), relay=Relay(has_button=False)
+    )
     for day in range(1, 1 + days_with_trips):
         time.at = datetime(2026, 5, day, 19, 7)
         control(meter, RelayAction.TRIP)
@@ -283,16 +337,22 @@ def test_the_maximum_demand_is_the_greatest_mean_of_fifteen_minutes_since_the_se
     time.at = datetime(2026, 5, 4, 9, 30)
     quarter = timedelta(minutes=15)
     minutes = (int((time() - datetime(2026, 5, 1)) / timedelta(minutes=1))) + 1
-    ends = [datetime(2026, 5, 1, 0, 15) + timedelta(minutes=number) for number in range(minutes - 15)]
+    ends = [
+        datetime(2026, 5, 1, 0, 15) + timedelta(minutes=number) for number in range(minutes - 15)
+    ]
     energies = [meter.energy_mwh(end)[0] - meter.energy_mwh(end - quarter)[0] for end in ends]
     found = told(meter, "01010000")
-    assert Decimal(found["forward_active_maximum_demand"] or "") == Decimal(max(energies) * 4 // 100).scaleb(-4)
-    ended = next(end for end, energy in zip(ends, energies, strict=True) if energy >= max(energies) - 3)
+    assert Decimal(found["forward_active_maximum_demand"] or "") == Decimal(
+        max(energies) * 4 // 100
+    ).scaleb(-4)
+    ended = next(
+        end for end, energy in zip(ends, energies, strict=True) if energy >= max(energies) - 3
+    )
     assert found["forward_active_maximum_demand_time"] == f"{ended:%y%m%d%H%M}"
     tariffs = told(meter, "0101FF00")
-    assert max(Decimal(tariffs[f"forward_active_maximum_demand_tariff_{it}"] or "") for it in (1, 2, 3, 4)) == Decimal(
-        found["forward_active_maximum_demand"] or ""
-    )
+    assert max(
+        Decimal(tariffs[f"forward_active_maximum_demand_tariff_{it}"] or "") for it in (1, 2, 3, 4)
+    ) == Decimal(found["forward_active_maximum_demand"] or "")
 
 
 def test_a_load_shorter_than_the_demand_period_counts_from_when_it_is_whole() -> None:
@@ -354,7 +414,11 @@ def test_trips_and_closes_are_recorded_with_time_operator_and_register() -> None
     record = read(meter, "1D00FF01")
     assert len(record) == 34
     assert record[:18] == bytes.fromhex("300112200526 42000000") + register + bytes(4)
-    assert [read(meter, f"1D00{part:02X}01") for part in (1, 2, 3)] == [record[:6], record[6:10], register]
+    assert [read(meter, f"1D00{part:02X}01") for part in (1, 2, 3)] == [
+        record[:6],
+        record[6:10],
+        register,
+    ]
     control(meter, RelayAction.CLOSE)
     assert (count(meter, "1D000001"), count(meter, "1E000001")) == (1, 1)
     assert read(meter, "1E00FF01")[10:14] == register
@@ -368,10 +432,18 @@ def test_events_are_cleared_by_class_or_all_and_the_clearing_stays() -> None:
     control(meter, RelayAction.TRIP)
     control(meter, RelayAction.CLOSE)
     run(meter, writing.clear_events(METER, AUTHORITY, "1D0000FF"))
-    assert (count(meter, "1D000001"), count(meter, "1E000001"), count(meter, "03110000")) == (0, 1, 1)
+    assert (count(meter, "1D000001"), count(meter, "1E000001"), count(meter, "03110000")) == (
+        0,
+        1,
+        1,
+    )
     assert read(meter, "1D00FF01") == bytes(6) + b"\xff" * 28
     run(meter, writing.clear_events(METER, AUTHORITY))
-    assert (count(meter, "1E000001"), count(meter, "03110000"), count(meter, "03300300")) == (0, 0, 2)
+    assert (count(meter, "1E000001"), count(meter, "03110000"), count(meter, "03300300")) == (
+        0,
+        0,
+        2,
+    )
     assert read(meter, "03300301") == bytes.fromhex("000012200526 42000000 FFFFFFFF")
     assert read(meter, "03300302") == bytes.fromhex("000012200526 42000000 FF00001D")
     with pytest.raises(MeterRefused, match="other"):
@@ -450,7 +522,10 @@ def test_a_prepaid_meter_was_bought_once_what_remains() -> None:
 def test_energies_agree_with_each_other() -> None:
     meter = SimulatedMeter(METER, now=lambda: NOON, phases=3, initial_kwh=Decimal(5000))
     total = Decimal(told(meter, "00010000")["forward_active_energy"] or "")
-    phases = [Decimal(next(iter(told(meter, it).values())) or "") for it in ("00150000", "00290000", "003D0000")]
+    phases = [
+        Decimal(next(iter(told(meter, it).values())) or "")
+        for it in ("00150000", "00290000", "003D0000")
+    ]
     assert 0 <= total - sum(phases) <= Decimal("0.03")
     reactive = Decimal(told(meter, "00050000")["quadrant_1_reactive_energy"] or "")
     apparent = Decimal(told(meter, "00090000")["forward_apparent_energy"] or "")
@@ -476,12 +551,24 @@ def test_a_past_load_record_does_not_know_that_the_relay_opened_later() -> None:
 def test_voltage_statistics_count_the_hours_outside_the_limits() -> None:
     meter = SimulatedMeter(METER, now=lambda: NOON, curve=LoadCurve(24 * MWH_PER_KWH))
     assert told(meter, "03100100")["voltage_pass_rate_a"] == "100.00"
-    run(meter, writing.write(METER, "04000E04", writing.encode_value("04000E04", "219.5"), AUTHORITY))
+    run(
+        meter,
+        writing.write(METER, "04000E04", writing.encode_value("04000E04", "219.5"), AUTHORITY),
+    )
     found = told(meter, "03100100")
     assert found["voltage_monitored_time_a"] == str(60 * (19 * 24 + 12))
-    assert Decimal(found["voltage_pass_rate_a"] or "") + Decimal(found["voltage_limit_rate_a"] or "") == 100
-    assert 0 < int(found["voltage_under_time_a"] or "") < int(found["voltage_monitored_time_a"] or "")
-    assert Decimal(found["voltage_lowest_a"] or "") < Decimal("219.5") < Decimal(found["voltage_highest_a"] or "")
+    assert (
+        Decimal(found["voltage_pass_rate_a"] or "") + Decimal(found["voltage_limit_rate_a"] or "")
+        == 100
+    )
+    assert (
+        0 < int(found["voltage_under_time_a"] or "") < int(found["voltage_monitored_time_a"] or "")
+    )
+    assert (
+        Decimal(found["voltage_lowest_a"] or "")
+        < Decimal("219.5")
+        < Decimal(found["voltage_highest_a"] or "")
+    )
 
 
 # The security module
@@ -504,7 +591,9 @@ def test_with_a_security_module_only_what_it_opens_is_obeyed() -> None:
     with pytest.raises(MeterRefused) as refusal:
         run(meter, writing.security(METER, "07010101", "00000042"))
     assert refusal.value.word == 0x0008
-    assert len(run(meter, writing.security(METER, "07000001", "00000000"))) == 12  # asked for in d07-267
+    assert (
+        len(run(meter, writing.security(METER, "07000001", "00000000"))) == 12
+    )  # asked for in d07-267
     assert read(meter, "04000503") == bytes.fromhex("0020")
     assert run(meter, writing.send_opaque(METER, 0x1C, OPAQUE_TRIP)) == b""
     assert meter.relay.is_open
@@ -525,7 +614,9 @@ def test_demands_and_past_months_in_the_older_version() -> None:
         assert answer.control == 0x81, identifier
         return answer.data[2:]
 
-    curve = LoadCurve(int(Decimal("2.5") * 24 * MWH_PER_KWH), SHAPES["flat"], daily_spread_permille=0)
+    curve = LoadCurve(
+        int(Decimal("2.5") * 24 * MWH_PER_KWH), SHAPES["flat"], daily_spread_permille=0
+    )
     old = SimulatedMeter1997(METER, now=lambda: NOON, curve=curve)
     new = SimulatedMeter(METER, now=lambda: NOON, curve=curve)
     assert asked(old, "A010") == bytes.fromhex("005002")

@@ -32,7 +32,9 @@ class SettableTime:
 
 def ask(meter, request_hex):
     """The whole answer, wake-up included, as hex; "" for silence."""
-    (request,) = (item for item in Decoder().feed(bytes.fromhex(request_hex)) if isinstance(item, Frame))
+    (request,) = (
+        item for item in Decoder().feed(bytes.fromhex(request_hex)) if isinstance(item, Frame)
+    )
     reply = meter.answer(request)
     return (b"\xfe" * meter.wake_up + encode(reply)).hex().upper() if reply else ""
 
@@ -138,7 +140,12 @@ RECORDED = {
         "FEFEFEFE681234567810126896009C16",
     ),
     "d07-040/041 a trip before its expiry": (
-        plain("111111111111", datetime(2018, 5, 12, 15, 41, 23), installed=date(2018, 1, 1), level="00"),
+        plain(
+            "111111111111",
+            datetime(2018, 5, 12, 15, 41, 23),
+            installed=date(2018, 1, 1),
+            level="00",
+        ),
         "68111111111111681C1033333333333333334D3357744845384B5516",
         "68111111111111689C00D216",
     ),
@@ -166,8 +173,13 @@ def test_a_trip_and_the_close_that_follows_in_the_status_word_of_a_logged_exchan
 
 
 def test_an_expired_trip_is_refused_and_nothing_moves():
-    meter = plain("111111111111", datetime(2018, 5, 12, 15, 41, 25), installed=date(2018, 1, 1), level="00")
-    assert ask(meter, RECORDED["d07-040/041 a trip before its expiry"][1]) == "6811111111111168DC01344716"
+    meter = plain(
+        "111111111111", datetime(2018, 5, 12, 15, 41, 25), installed=date(2018, 1, 1), level="00"
+    )
+    assert (
+        ask(meter, RECORDED["d07-040/041 a trip before its expiry"][1])
+        == "6811111111111168DC01344716"
+    )
     assert not meter.relay.moves
 
 
@@ -175,7 +187,10 @@ def test_expiry_is_judged_by_the_clock_of_the_meter():
     true = datetime(2018, 5, 12, 15, 0)
     fast = MeterClock(true, true + timedelta(hours=1))
     meter = plain("111111111111", true, installed=date(2018, 1, 1), level="00", clock=fast)
-    assert ask(meter, RECORDED["d07-040/041 a trip before its expiry"][1]) == "6811111111111168DC01344716"
+    assert (
+        ask(meter, RECORDED["d07-040/041 a trip before its expiry"][1])
+        == "6811111111111168DC01344716"
+    )
 
 
 def test_broadcast_time_is_taken_in_silence():
@@ -220,7 +235,12 @@ def broadcast(meter, to):
 def test_the_clock_is_written_with_the_password_only():
     meter = plain("111111111111")
     payload = "02010004" + "02 000000 01000000" + "553321"  # 04000102 := 21:33:55
-    assert meter.answer(Frame("111111111111", 0x14, bytes.fromhex(payload.replace("02 00", "03 00")))).control == 0xD4
+    assert (
+        meter.answer(
+            Frame("111111111111", 0x14, bytes.fromhex(payload.replace("02 00", "03 00")))
+        ).control
+        == 0xD4
+    )
     reply = meter.answer(Frame("111111111111", 0x14, bytes.fromhex(payload)))
     assert encode(reply).hex().upper() == "68111111111111689400CA16"  # d07-108
     assert meter.clock.shows(NOON) == datetime(2026, 5, 2, 21, 33, 55)
@@ -229,8 +249,12 @@ def test_the_clock_is_written_with_the_password_only():
 SILENT = {
     "another meter": Frame("000000000007", 0x11, bytes(4)),
     "a broadcast read": Frame("999999999999", 0x11, bytes(4)),
-    "a trip to any meter": Frame("AAAAAAAAAAAA", 0x1C, bytes.fromhex("02000000010000001A00000000311299")),
-    "a trip to all meters": Frame("999999999999", 0x1C, bytes.fromhex("02000000010000001A00000000311299")),
+    "a trip to any meter": Frame(
+        "AAAAAAAAAAAA", 0x1C, bytes.fromhex("02000000010000001A00000000311299")
+    ),
+    "a trip to all meters": Frame(
+        "999999999999", 0x1C, bytes.fromhex("02000000010000001A00000000311299")
+    ),
     "its own kind of answer": Frame("000000000006", 0x91, bytes(8)),
     "a function of the 1997 standard": Frame("000000000006", 0x01, bytes(2)),
     "an abbreviated address that is not its own": Frame("AAAAAAAA0007", 0x11, bytes(4)),
@@ -282,31 +306,47 @@ identifiers = st.one_of(
         st.integers(0, 255),
         st.integers(0, 255),
     ),
-    st.sampled_from(["03010004", "04010004", "08010004", "010B0004", "030E0004", "02120004", "04120004"]).map(
-        bytes.fromhex
-    ),
+    st.sampled_from(
+        ["03010004", "04010004", "08010004", "010B0004", "030E0004", "02120004", "04120004"]
+    ).map(bytes.fromhex),
 )
 payloads = st.one_of(
     st.binary(max_size=24),
     identifiers,
-    st.builds(lambda di, rest: di + bytes.fromhex("0200000001000000") + rest, identifiers, st.binary(max_size=8)),
-    st.builds(lambda rest: bytes.fromhex("0200000001000000") + rest, st.binary(min_size=8, max_size=8)),
-    st.builds(lambda di, count: di + bytes((count,)) + bytes.fromhex("0000010526"), identifiers, st.integers(0, 255)),
+    st.builds(
+        lambda di, rest: di + bytes.fromhex("0200000001000000") + rest,
+        identifiers,
+        st.binary(max_size=8),
+    ),
+    st.builds(
+        lambda rest: bytes.fromhex("0200000001000000") + rest, st.binary(min_size=8, max_size=8)
+    ),
+    st.builds(
+        lambda di, count: di + bytes((count,)) + bytes.fromhex("0000010526"),
+        identifiers,
+        st.integers(0, 255),
+    ),
 )
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 0x3F), payloads, st.integers(0, 200_000)), max_size=12),
     st.sampled_from([0, 8, 500, 10**6]),
-    st.sampled_from([{}, {"programming_key": True, "phases": 3}, {"security_module": True, "tariffs": 0}]),
+    st.sampled_from(
+        [{}, {"programming_key": True, "phases": 3}, {"security_module": True, "tariffs": 0}]
+    ),
 )
 def test_no_request_whatever_it_holds_breaks_a_meter(requests, kwh_per_day, what):
     time = SettableTime()
     curve = LoadCurve(kwh_per_day * MWH_PER_KWH)
-    meter = SimulatedMeter("000000000006", now=time, curve=curve, frame_limit=60, skipped_freeze_permille=20, **what)
+    meter = SimulatedMeter(
+        "000000000006", now=time, curve=curve, frame_limit=60, skipped_freeze_permille=20, **what
+    )
     for control, data, passed_s in requests:
         reply = meter.answer(Frame("000000000006", control, data))
-        assert reply is None or (reply.is_response and reply.function == control & 0x1F and len(reply.data) <= 60)
+        assert reply is None or (
+            reply.is_response and reply.function == control & 0x1F and len(reply.data) <= 60
+        )
         time.pass_by(seconds=passed_s)
     meter.true_register(time())
 
@@ -318,7 +358,8 @@ def test_a_load_that_the_display_cannot_show_does_not_become_negative():
 
 def test_an_abbreviated_read_is_answered_with_the_real_address():
     assert (
-        plain("000000000006").answer(Frame("AAAAAAAAAA06", 0x11, bytes.fromhex("00000100"))).address == "000000000006"
+        plain("000000000006").answer(Frame("AAAAAAAAAA06", 0x11, bytes.fromhex("00000100"))).address
+        == "000000000006"
     )
 
 
@@ -346,7 +387,11 @@ def test_control_is_refused_for(name):
 
 def command(meter, action, duration=0):
     """The relay bits of status word 3 after a control command that must be accepted."""
-    payload = bytes.fromhex("0200000001000000") + bytes((action, duration)) + bytes.fromhex("000000311299")
+    payload = (
+        bytes.fromhex("0200000001000000")
+        + bytes((action, duration))
+        + bytes.fromhex("000000311299")
+    )
     assert meter.answer(Frame(meter.address, 0x1C, payload)).control == 0x9C
     return status(meter)
 
@@ -365,7 +410,9 @@ def test_an_internal_relay_waits_for_the_button_after_allow_close():
     assert status(meter) == 0x0000
 
 
-@pytest.mark.parametrize("relay", [Relay(RelayKind.EXTERNAL), Relay(has_button=False)], ids=["external", "no button"])
+@pytest.mark.parametrize(
+    "relay", [Relay(RelayKind.EXTERNAL), Relay(has_button=False)], ids=["external", "no button"]
+)
 def test_allow_close_closes_where_nobody_need_press(relay):
     meter = plain("000000000006", relay=relay)
     command(meter, 0x1A)
@@ -510,7 +557,9 @@ def test_freeze_now_keeps_the_last_three():
     assert [read(meter, f"050100{number:02X}")[0] for number in (1, 2, 3)] == [0x30, 0x20, 0x10]
     assert meter.instant_freeze(4) is None
     frozen = read(meter, "05010102")
-    assert frozen == b"".join(bytes.fromhex(f"{it:08d}")[::-1] for it in meter.registers(NOON + timedelta(minutes=20)))
+    assert frozen == b"".join(
+        bytes.fromhex(f"{it:08d}")[::-1] for it in meter.registers(NOON + timedelta(minutes=20))
+    )
 
 
 def test_a_clock_set_over_midnight_skips_or_repeats_a_freeze():
@@ -521,7 +570,11 @@ def test_a_clock_set_over_midnight_skips_or_repeats_a_freeze():
     assert stamps(meter, time())[:2] == [datetime(2026, 5, 4), datetime(2026, 5, 2)]
     meter.clock.set(time(), datetime(2026, 5, 3, 23, 30))
     time.pass_by(hours=1)
-    assert stamps(meter, time())[:3] == [datetime(2026, 5, 4), datetime(2026, 5, 4), datetime(2026, 5, 2)]
+    assert stamps(meter, time())[:3] == [
+        datetime(2026, 5, 4),
+        datetime(2026, 5, 4),
+        datetime(2026, 5, 2),
+    ]
 
 
 def stamps(meter, at):
@@ -541,7 +594,9 @@ times = st.datetimes(datetime(2019, 1, 1), datetime(2031, 1, 1))
 short = st.timedeltas(timedelta(0), timedelta(days=3))
 
 
-@given(curves, times, st.one_of(short, st.just(timedelta(microseconds=1)), st.just(timedelta(hours=1))))
+@given(
+    curves, times, st.one_of(short, st.just(timedelta(microseconds=1)), st.just(timedelta(hours=1)))
+)
 def test_no_register_falls_while_time_grows(curve, at, passed):
     assert all(map(int.__le__, curve.energy_mwh(at, RATES), curve.energy_mwh(at + passed, RATES)))
 
@@ -550,7 +605,10 @@ def test_no_register_falls_while_time_grows(curve, at, passed):
 def test_energy_does_not_jump_at_midnight(curve, day):
     midnight = datetime(day.year, day.month, day.day)
     before = curve.energy_mwh(midnight - timedelta(microseconds=1), RATES)
-    steps = [after - early for early, after in zip(before, curve.energy_mwh(midnight, RATES), strict=True)]
+    steps = [
+        after - early
+        for early, after in zip(before, curve.energy_mwh(midnight, RATES), strict=True)
+    ]
     assert max(steps) <= 3
 
 
@@ -570,16 +628,22 @@ def test_power_is_the_slope_of_energy(curve, at):
 
 @given(curves, st.datetimes(datetime(2024, 1, 2), datetime(2031, 1, 1)), st.integers(0, 99_999_999))
 def test_rates_sum_to_the_total_within_one_digit_each(curve, at, initial):
-    meter = SimulatedMeter("000000000006", now=lambda: at, curve=curve, initial_kwh=Decimal(initial).scaleb(-2))
+    meter = SimulatedMeter(
+        "000000000006", now=lambda: at, curve=curve, initial_kwh=Decimal(initial).scaleb(-2)
+    )
     total, *rates = meter.registers(at)
     wrapped = (sum(rates) - total + 50_000_000) % 100_000_000 - 50_000_000
     assert abs(wrapped) <= RATES
 
 
 def test_before_its_installation_a_meter_shows_the_initial_register():
-    meter = SimulatedMeter("000000000006", now=SettableTime(), installed=NOON.date(), initial_kwh=Decimal("17.05"))
+    meter = SimulatedMeter(
+        "000000000006", now=SettableTime(), installed=NOON.date(), initial_kwh=Decimal("17.05")
+    )
     assert (
-        meter.true_register(NOON - timedelta(days=9)) == meter.true_register(datetime(2026, 5, 2)) == Decimal("17.05")
+        meter.true_register(NOON - timedelta(days=9))
+        == meter.true_register(datetime(2026, 5, 2))
+        == Decimal("17.05")
     )
 
 
@@ -587,18 +651,28 @@ def test_a_register_starts_again_after_999999_99():
     time = SettableTime()
     curve = LoadCurve(24 * MWH_PER_KWH, SHAPES["flat"], daily_spread_permille=0)
     meter = SimulatedMeter(
-        "000000000006", now=time, curve=curve, installed=NOON.date(), initial_kwh=Decimal("999999.00"), tariffs=0
+        "000000000006",
+        now=time,
+        curve=curve,
+        installed=NOON.date(),
+        initial_kwh=Decimal("999999.00"),
+        tariffs=0,
     )
     assert meter.true_register(datetime(2026, 5, 2, 0, 59, 59)) == Decimal("999999.99")
     assert meter.true_register(datetime(2026, 5, 2, 1, 30)) == Decimal("0.50")
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 3 * 86_400)), max_size=8), st.integers(0, 40 * 86_400))
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 3 * 86_400)), max_size=8),
+    st.integers(0, 40 * 86_400),
+)
 def test_the_true_register_is_the_curve_without_the_time_that_the_relay_was_open(moves, later_s):
     """Against an independent sum over the closed stretches."""
     time = SettableTime(datetime(2026, 1, 1, 7, 13, 5))
     curve = LoadCurve(37 * MWH_PER_KWH, key=11)
-    meter = SimulatedMeter("000000000006", now=time, curve=curve, installed=time().date(), tariffs=0)
+    meter = SimulatedMeter(
+        "000000000006", now=time, curve=curve, installed=time().date(), tariffs=0
+    )
     begin = datetime(2026, 1, 1)
     closed_since, closed = begin, []
     for to_open, after_s in moves:
@@ -614,7 +688,9 @@ def test_the_true_register_is_the_curve_without_the_time_that_the_relay_was_open
         closed.append((closed_since, time()))
     at = begin + timedelta(seconds=later_s)
     flowed = sum(
-        curve.energy_mwh(min(until, at))[0] - curve.energy_mwh(since)[0] for since, until in closed if since <= at
+        curve.energy_mwh(min(until, at))[0] - curve.energy_mwh(since)[0]
+        for since, until in closed
+        if since <= at
     )
     assert meter.true_register(at) == Decimal(flowed // MWH_PER_DIGIT).scaleb(-2)
 
@@ -651,7 +727,11 @@ def test_a_freeze_read_answers_the_true_register_of_the_meters_own_midnight(offs
     installed = datetime(2025, 12, 1)
     clock = MeterClock(installed, installed + timedelta(seconds=offset_s), drift_us)
     meter = SimulatedMeter(
-        "000000000006", now=lambda: at, installed=installed.date(), clock=clock, skipped_freeze_permille=150
+        "000000000006",
+        now=lambda: at,
+        installed=installed.date(),
+        clock=clock,
+        skipped_freeze_permille=150,
     )
     freezes = list(meter.daily_freezes(at))
     days = [freeze.stamp for freeze in freezes]

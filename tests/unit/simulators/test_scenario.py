@@ -40,7 +40,9 @@ def build(text, now=NOON):
 
 
 def fleet(*keys):
-    return "\n".join([TWO_LINES, '[[meters]]\nline = "bus-1"\naddress = "000000009001"', *keys, GATE])
+    return "\n".join(
+        [TWO_LINES, '[[meters]]\nline = "bus-1"\naddress = "000000009001"', *keys, GATE]
+    )
 
 
 GATE = '[[meters]]\nline = "gate-1"\naddress = "000000000001"\ncount = 5\n'
@@ -58,14 +60,37 @@ def test_a_range_gives_each_meter_its_own_value_and_always_the_same():
     offsets = [meter.clock.shows(NOON) - NOON for meter in fleet_meters]
     initial = [meter.true_register(datetime(2024, 1, 1)) for meter in fleet_meters]
     assert 2_000_000 <= min(daily) < 4_000_000 < 28_000_000 < max(daily) <= 30_000_000
-    assert timedelta(seconds=-30) <= min(offsets) < timedelta(0) < max(offsets) <= timedelta(seconds=30)
-    assert Decimal(100) <= min(initial) < Decimal(500) < Decimal(4500) < max(initial) <= Decimal("5000.5")
-    assert all(meter.true_register(NOON) == again[meter.address].true_register(NOON) for meter in fleet_meters)
+    assert (
+        timedelta(seconds=-30)
+        <= min(offsets)
+        < timedelta(0)
+        < max(offsets)
+        <= timedelta(seconds=30)
+    )
+    assert (
+        Decimal(100)
+        <= min(initial)
+        < Decimal(500)
+        < Decimal(4500)
+        < max(initial)
+        <= Decimal("5000.5")
+    )
+    assert all(
+        meter.true_register(NOON) == again[meter.address].true_register(NOON)
+        for meter in fleet_meters
+    )
 
 
 def test_an_override_changes_one_meter_and_only_what_it_says():
-    meters = build(fleet("tariffs = 0\ncount = 3") + '[overrides.000000009002]\nkwh_per_day = 0\npassword = "123456"')
-    assert [meters[f"00000000900{number}"].password for number in (1, 2, 3)] == ["000000", "123456", "000000"]
+    meters = build(
+        fleet("tariffs = 0\ncount = 3")
+        + '[overrides.000000009002]\nkwh_per_day = 0\npassword = "123456"'
+    )
+    assert [meters[f"00000000900{number}"].password for number in (1, 2, 3)] == [
+        "000000",
+        "123456",
+        "000000",
+    ]
     assert meters["000000009002"].curve.mwh_per_day == 0
     assert meters["000000009002"].tariffs == 0
 
@@ -101,7 +126,12 @@ def test_every_key_of_a_meter_reaches_the_meter():
         False,
         timedelta(seconds=9),
     )
-    assert (meter.relay.keeps_power, meter.meter_type, meter.level, meter.password) == (True, 2, "04", "111222")
+    assert (meter.relay.keeps_power, meter.meter_type, meter.level, meter.password) == (
+        True,
+        2,
+        "04",
+        "111222",
+    )
     assert (meter.remaining_yuan, meter.empty_freeze, meter.frame_limit, meter.wake_up) == (
         Decimal("-3.5"),
         "ff",
@@ -201,11 +231,17 @@ voltage_v = true
 
 CROSS_MISTAKES = {
     "needs a port": TWO_LINES.replace("port = 0", "") + GATE,
-    "a line has a port or a mqtt, not both": TWO_LINES.replace("port = 0", "port = 0\nmqtt = {}") + GATE,
-    "a line has a port or a dial, not both": TWO_LINES.replace("port = 0", "port = 0\ndial = {}") + GATE,
-    "must be { text": TWO_LINES.replace("port = 0", 'dial = { port = 1, registration = "REG" }') + GATE,
-    "only a message over mqtt can be retained": TWO_LINES + 'faults = [{ kind = "retained" }]\n' + GATE,
-    "7001 is taken by line a": '[lines.a]\nport = 7001\n[lines.b]\nport = 7001\nhost = "127.0.0.1"\n' + GATE,
+    "a line has a port or a mqtt, not both": TWO_LINES.replace("port = 0", "port = 0\nmqtt = {}")
+    + GATE,
+    "a line has a port or a dial, not both": TWO_LINES.replace("port = 0", "port = 0\ndial = {}")
+    + GATE,
+    "must be { text": TWO_LINES.replace("port = 0", 'dial = { port = 1, registration = "REG" }')
+    + GATE,
+    "only a message over mqtt can be retained": TWO_LINES
+    + 'faults = [{ kind = "retained" }]\n'
+    + GATE,
+    "7001 is taken by line a": '[lines.a]\nport = 7001\n[lines.b]\nport = 7001\nhost = "127.0.0.1"\n'
+    + GATE,
     "lines.bus-1: has no meters": TWO_LINES + GATE,
     "there is no such meter": fleet() + "[overrides.000000000999]\nphases = 3",
     "stuck_relay is a fault of meters": TWO_LINES + 'faults = [{ kind = "stuck_relay" }]\n' + GATE,
@@ -253,7 +289,11 @@ def test_the_site_keeps_standard_time_all_year_and_never_goes_back():
         datetime(2026, 12, 1, 12, tzinfo=UTC),
     ]
     now = site_clock(ZoneInfo("Europe/Berlin"), iter(host).__next__)
-    assert [now(), now(), now()] == [datetime(2026, 7, 1, 13), datetime(2026, 7, 1, 13), datetime(2026, 12, 1, 13)]
+    assert [now(), now(), now()] == [
+        datetime(2026, 7, 1, 13),
+        datetime(2026, 7, 1, 13),
+        datetime(2026, 12, 1, 13),
+    ]
 
 
 def test_ten_thousand_meters_are_built_in_less_than_two_seconds():
@@ -321,12 +361,27 @@ def test_an_unknown_place_has_the_line_of_its_parent():
 toml_values = st.recursive(
     st.one_of(
         st.integers(0, 99).map(str),
-        st.sampled_from(['"a#b"', "'[x]'", '"\\"{"', '"""\na\n"""', "'''\n[b]\n'''", "2026-05-02", "true", "1.5"]),
+        st.sampled_from(
+            [
+                '"a#b"',
+                "'[x]'",
+                '"\\"{"',
+                '"""\na\n"""',
+                "'''\n[b]\n'''",
+                "2026-05-02",
+                "true",
+                "1.5",
+            ]
+        ),
     ),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3).map(lambda items: "[\n" + "".join(f" {item}, # ]\n" for item in items) + "]"),
+        st.lists(inner, max_size=3).map(
+            lambda items: "[\n" + "".join(f" {item}, # ]\n" for item in items) + "]"
+        ),
         st.lists(inner.filter(lambda it: "\n" not in it), max_size=3).map(
-            lambda items: "{ " + ", ".join(f"k{number} = {item}" for number, item in enumerate(items)) + " }"
+            lambda items: (
+                "{ " + ", ".join(f"k{number} = {item}" for number, item in enumerate(items)) + " }"
+            )
         ),
     ),
     max_leaves=6,

@@ -95,14 +95,21 @@ NEW_LINE = '[[line]]\nname = "c"\ntcp = "127.0.0.1:7003"\n\n[[gateway]]'
     [
         ([], Difference(unchanged=3)),
         ([in_meterd(":7001", ":7009")], Difference(changed={"a": ("tcp",)}, unchanged=2)),
-        ([in_meterd('7001"', '7001"\nretries = 3')], Difference(changed={"a": ("retries",)}, unchanged=2)),
+        (
+            [in_meterd('7001"', '7001"\nretries = 3')],
+            Difference(changed={"a": ("retries",)}, unchanged=2),
+        ),
         ([in_meterd('7002"', '7002"\nenabled = false')], Difference(removed=("b",), unchanged=2)),
         ([in_meterd("[[gateway]]", NEW_LINE)], Difference(added=("c",), unchanged=3)),
-        ([("broker", "broker-secret", "another")], Difference(changed={"g": ("broker",)}, unchanged=2)),
+        (
+            [("broker", "broker-secret", "another")],
+            Difference(changed={"g": ("broker",)}, unchanged=2),
+        ),
         (
             [in_meterd("retry_s = 60", "retry_s = 61")],
             Difference(
-                changed=dict.fromkeys(("a", "b", "g"), ("collection.retry_s",)), settings=("collection.retry_s",)
+                changed=dict.fromkeys(("a", "b", "g"), ("collection.retry_s",)),
+                settings=("collection.retry_s",),
             ),
         ),
         (
@@ -125,9 +132,15 @@ NEW_LINE = '[[line]]\nname = "c"\ntcp = "127.0.0.1:7003"\n\n[[gateway]]'
         ([("m.toml", "62", "64")], Difference(changed={"b": ("1 meter changed",)}, unchanged=2)),
         ([("accounts.csv", "C2,home", "C4,home"), ("points.csv", "C2", "C4")], None),
         ([("tariffs.toml", "0.5", "0.6")], Difference(unchanged=3, archive={"tariffs": 1})),
-        ([("password", "123456", "654321")], Difference(unchanged=3, needs_restart=("control.password",))),
+        (
+            [("password", "123456", "654321")],
+            Difference(unchanged=3, needs_restart=("control.password",)),
+        ),
         ([in_meterd(":9645", ":9646")], Difference(unchanged=3, needs_restart=("http.listen",))),
-        ([in_meterd('"Asia/Shanghai"', '"Asia/Urumqi"')], Difference(unchanged=3, needs_restart=("site.zone",))),
+        (
+            [in_meterd('"Asia/Shanghai"', '"Asia/Urumqi"')],
+            Difference(unchanged=3, needs_restart=("site.zone",)),
+        ),
         (
             [in_meterd("retry_s", "batch_readings = 5\nretry_s")],
             Difference(unchanged=3, needs_restart=("collection.batch_readings",)),
@@ -144,30 +157,49 @@ def test_an_edit_touches_only_the_lines_that_are_made_of_it(
 
 
 def test_a_difference_shows_no_secret(site: Callable[..., LoadedSite]) -> None:
-    told = str(difference(site(), site(("broker", "broker-secret", "another"), ("password", "123456", "654321"))))
+    told = str(
+        difference(
+            site(), site(("broker", "broker-secret", "another"), ("password", "123456", "654321"))
+        )
+    )
     assert "broker-secret" not in told
     assert "another" not in told
     assert "654321" not in told
 
 
-def test_what_needs_a_restart_stays_as_it_was_and_is_named_again(site: Callable[..., LoadedSite]) -> None:
+def test_what_needs_a_restart_stays_as_it_was_and_is_named_again(
+    site: Callable[..., LoadedSite],
+) -> None:
     old = site()
-    new = site(in_meterd(":9645", ":9646"), in_meterd("retry_s = 60", "retry_s = 61"), ("password", "123456", "654321"))
+    new = site(
+        in_meterd(":9645", ":9646"),
+        in_meterd("retry_s = 60", "retry_s = 61"),
+        ("password", "123456", "654321"),
+    )
     applied = applicable(old, new)
     assert applied.settings.http == old.settings.http
     assert applied.settings.control.password is not None
     assert applied.settings.control.password.reveal() == "123456"
     assert applied.settings.collection.retry_s == timedelta(seconds=61)
-    assert difference(applied, new) == Difference(unchanged=3, needs_restart=("control.password", "http.listen"))
+    assert difference(applied, new) == Difference(
+        unchanged=3, needs_restart=("control.password", "http.listen")
+    )
 
 
-def test_applying_an_edit_leaves_no_difference_but_what_needs_a_restart(site: Callable[..., LoadedSite]) -> None:
+def test_applying_an_edit_leaves_no_difference_but_what_needs_a_restart(
+    site: Callable[..., LoadedSite],
+) -> None:
     old = site()
-    new = site(in_meterd(":7001", ":7009"), ("meters.csv", "2,b,P2", "2,a,P2"), ("tariffs.toml", "0.5", "0.6"))
+    new = site(
+        in_meterd(":7001", ":7009"),
+        ("meters.csv", "2,b,P2", "2,a,P2"),
+        ("tariffs.toml", "0.5", "0.6"),
+    )
     assert difference(applicable(old, new), new) == Difference(unchanged=3)
 
 
-# --- terminals --------------------------------------------------------------------------------------------------------
+# --- terminals
+# --------------------------------------------------------------------------------------------------------
 
 LISTENER = """
 [[listener]]
@@ -176,7 +208,17 @@ listen = "127.0.0.1:9000"
 terminals = "terminals.csv"
 registration = { text = "{id:2}" }
 """
-ANOTHER_KIND = ("kind", "listener", "reply_timeout_s", "terminal", "name", "tcp", "baud", "parity", "enabled")
+ANOTHER_KIND = (
+    "kind",
+    "listener",
+    "reply_timeout_s",
+    "terminal",
+    "name",
+    "tcp",
+    "baud",
+    "parity",
+    "enabled",
+)
 WITH_LISTENER = in_meterd("[collection]", f"{LISTENER}[collection]")
 
 
@@ -185,7 +227,10 @@ WITH_LISTENER = in_meterd("[collection]", f"{LISTENER}[collection]")
     [
         ([("terminals.csv", "d1,01\n", "d1,01\nd3,03\n")], Difference(added=("d3",), unchanged=5)),
         ([("terminals.csv", "d1,01\n", "")], Difference(removed=("d1",), unchanged=4)),
-        ([("terminals.csv", "d1,01", "d1,09")], Difference(changed={"d1": ("terminal",)}, unchanged=4)),
+        (
+            [("terminals.csv", "d1,01", "d1,09")],
+            Difference(changed={"d1": ("terminal",)}, unchanged=4),
+        ),
         (
             [("meters.csv", "2,b,P2", "2,d1,P2")],
             Difference(
@@ -207,14 +252,19 @@ WITH_LISTENER = in_meterd("[collection]", f"{LISTENER}[collection]")
             [in_meterd('"{id:2}" }', '"{id:2};" }\nsilent_s = 60')],
             Difference(unchanged=5, settings=("listener.l.registration", "listener.l.silent_s")),
         ),
-        ([in_meterd(":9000", ":9001")], Difference(unchanged=5, needs_restart=("listener.l.listen",))),
+        (
+            [in_meterd(":9000", ":9001")],
+            Difference(unchanged=5, needs_restart=("listener.l.listen",)),
+        ),
         (
             [in_meterd('name = "l"', 'name = "l"\nenabled = false')],
             Difference(unchanged=5, needs_restart=("listener.l.enabled",)),
         ),
         (
             [in_meterd('name = "l"', 'name = "m"')],
-            Difference(removed=("d1", "d2"), unchanged=3, needs_restart=("listener.l", "listener.m")),
+            Difference(
+                removed=("d1", "d2"), unchanged=3, needs_restart=("listener.l", "listener.m")
+            ),
         ),
         (
             [in_meterd(LISTENER, '\n[[line]]\nname = "d1"\ntcp = "127.0.0.1:7003"\n')],
@@ -237,7 +287,9 @@ def test_an_edit_touches_only_the_terminals_it_is_about_and_no_port(
     assert left == Difference(unchanged=unchanged, needs_restart=expected.needs_restart)
 
 
-def test_a_new_listener_needs_a_restart_and_its_terminals_wait_for_it(site: Callable[..., LoadedSite]) -> None:
+def test_a_new_listener_needs_a_restart_and_its_terminals_wait_for_it(
+    site: Callable[..., LoadedSite],
+) -> None:
     old, new = site(), site(WITH_LISTENER)
     expected = Difference(unchanged=3, needs_restart=("listener.l",))
     assert difference(old, new) == expected

@@ -52,5 +52,8 @@ def test_a_change_reaches_callers_that_are_there_without_opening_the_port_anew()
         {"8602": "dtu-2"},
     )
     assert listener.terminals is terminals
-    assert (terminals.limits, terminals.greetings) == (changed.terminals.limits, changed.terminals.greetings)
+    assert (terminals.limits, terminals.greetings) == (
+        changed.terminals.limits,
+        changed.terminals.greetings,
+    )
     assert listener.lines == {"8602": "dtu-2"}

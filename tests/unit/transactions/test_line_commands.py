@@ -40,9 +40,13 @@ class Broken:
         (asyncio.CancelledError(), True, 0.0),
     ],
 )
-def test_after_every_failure_it_looks_again(error: BaseException, is_raised: bool, again_s: float) -> None:
+def test_after_every_failure_it_looks_again(
+    error: BaseException, is_raised: bool, again_s: float
+) -> None:
     async def story() -> None:
-        orders = LineCommands("gate-3", cast(AsyncConnectionPool[Any], Broken(error)), AUTHORITY, lambda: NOW)
+        orders = LineCommands(
+            "gate-3", cast(AsyncConnectionPool[Any], Broken(error)), AUTHORITY, lambda: NOW
+        )
 
         async def do(_: object) -> None: ...
 
@@ -53,6 +57,8 @@ def test_after_every_failure_it_looks_again(error: BaseException, is_raised: boo
                 await orders.serve(do)
         else:
             assert not await orders.serve(do)
-        assert orders.due_in_s() == pytest.approx(timedelta(seconds=again_s).total_seconds(), abs=0.02)
+        assert orders.due_in_s() == pytest.approx(
+            timedelta(seconds=again_s).total_seconds(), abs=0.02
+        )
 
     asyncio.run(story())

@@ -1,4 +1,5 @@
-"""What tests of polls share: meters that answer the truth, a poll that keeps what it took, and frames of all kinds."""
+"""What tests of polls share: meters that answer the truth, a poll that keeps what it took, and
+frames of all kinds."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ def day_of(index: int) -> date:
 
 def truth(address: str, day: date, count: int = 5) -> tuple[int, ...]:
     """In 0.01 kWh; of every meter and day another."""
-    return tuple((int(address[-5:]) * 997 + day.toordinal() * 7 + tariff) % 10**8 for tariff in range(count))
+    return tuple(
+        (int(address[-5:]) * 997 + day.toordinal() * 7 + tariff) % 10**8 for tariff in range(count)
+    )
 
 
 def bcd(value: int, width: int) -> bytes:
@@ -52,7 +55,9 @@ def asked(frame: Frame) -> str:
     return frame.data[3::-1].hex().upper()
 
 
-def reply(frame: Frame, data: bytes, *, address: str | None = None, identifier: str | None = None) -> bytes:
+def reply(
+    frame: Frame, data: bytes, *, address: str | None = None, identifier: str | None = None
+) -> bytes:
     """A good frame of a meter, by default of the one asked and for what was asked."""
     wire = frame.data[:4] if identifier is None else bytes.fromhex(identifier)[::-1]
     return encode(Frame(address or frame.address, 0x91, wire + data))
@@ -91,7 +96,12 @@ class Reader:
     least = ALWAYS
 
     def __init__(
-        self, answer: Answer, *, meters: int = 8, wait_s: float = PATIENT_S, convoy: BatchPoller | None = None
+        self,
+        answer: Answer,
+        *,
+        meters: int = 8,
+        wait_s: float = PATIENT_S,
+        convoy: BatchPoller | None = None,
     ) -> None:
         self.requests: list[Frame] = []
         self.silent: list[int] = []
@@ -118,10 +128,16 @@ class Reader:
 
     @property
     def taken(self) -> list[tuple[str, date, tuple[int | None, ...]]]:
-        return [(address_of(number), date.fromordinal(day), registers) for number, day, registers in self.poll.polled]
+        return [
+            (address_of(number), date.fromordinal(day), registers)
+            for number, day, registers in self.poll.polled
+        ]
 
-    async def read(self, channel: StreamChannel, jobs: Sequence[tuple[int, int]], depth: int = 1) -> None:
-        """Run the jobs (meter, index) until none is left: an odd one is put aside and the rest goes on."""
+    async def read(
+        self, channel: StreamChannel, jobs: Sequence[tuple[int, int]], depth: int = 1
+    ) -> None:
+        """Run the jobs (meter, index) until none is left: an odd one is put aside and the rest goes
+        on."""
         left = plan(job(number, index) for number, index in jobs)
         while True:
             async with asyncio.timeout(60):
@@ -130,7 +146,9 @@ class Reader:
                 return
             self.odd.append(odd)
 
-    async def run(self, channel: StreamChannel, *jobs: int, lasts_s: float = inf) -> tuple[int, int] | None:
+    async def run(
+        self, channel: StreamChannel, *jobs: int, lasts_s: float = inf
+    ) -> tuple[int, int] | None:
         """One run of the poll."""
         return await self.poll.run(channel, plan(jobs), TODAY.toordinal(), lasts_s=lasts_s)
 
@@ -143,7 +161,10 @@ class Reader:
         return {outcome: count for outcome, count in self.poll.counts.items() if count}
 
     def took_the_truth(self) -> bool:
-        return all(registers == truth(address, day, len(registers)) for address, day, registers in self.taken)
+        return all(
+            registers == truth(address, day, len(registers))
+            for address, day, registers in self.taken
+        )
 
 
 def job(number: int, index: int = 1, *, with_clock: bool = True) -> int:

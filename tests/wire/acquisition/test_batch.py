@@ -63,12 +63,18 @@ class Watched(BatchPoller):
     @property
     def is_empty(self) -> bool:
         """Nobody is left aboard, and every seat is free once."""
-        nothing = not (self._riders or self._writes or self._teams or self._joining or self._arrived)
+        nothing = not (
+            self._riders or self._writes or self._teams or self._joining or self._arrived
+        )
         is_anyone_asked = bool((self._seats["begins_by"] < inf).any())
-        return nothing and not is_anyone_asked and sorted(self._free) == list(range(len(self._seats)))
+        return (
+            nothing and not is_anyone_asked and sorted(self._free) == list(range(len(self._seats)))
+        )
 
 
-def on_lines(readers: Sequence[Reader], run: Callable[[Reader, StreamChannel], Awaitable[object]]) -> list[object]:
+def on_lines(
+    readers: Sequence[Reader], run: Callable[[Reader, StreamChannel], Awaitable[object]]
+) -> list[object]:
     """What `run` returned or raised for each reader, each over a connection of its own."""
 
     async def story() -> list[object]:
@@ -87,7 +93,8 @@ def true(frame: Frame) -> list[bytes]:
     return [b"\xfe" * 4 + good(frame)]
 
 
-# --- as it should be --------------------------------------------------------------------------------------------------
+# --- as it should be
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -97,7 +104,9 @@ def test_every_line_reads_all_its_slots_and_asks_nothing_twice(depth: int) -> No
     jobs = [(number, index) for index in (1, 62) for number in range(4)]
     on_lines(readers, lambda reader, channel: reader.read(channel, jobs, depth))
     for reader in readers:
-        assert {(address, day) for address, day, _ in reader.taken} == {(address_of(n), day_of(i)) for n, i in jobs}
+        assert {(address, day) for address, day, _ in reader.taken} == {
+            (address_of(n), day_of(i)) for n, i in jobs
+        }
         assert len(reader.taken) == len(jobs)
         assert reader.took_the_truth()
         assert len(reader.requests) == 3 * len(jobs)
@@ -136,7 +145,11 @@ def test_what_a_meter_usually_takes_is_learnt() -> None:
 def test_a_meter_is_waited_for_as_long_as_it_is_known_to_take() -> None:
     """The wait of a slow meter is not that of the quick one before it."""
     convoy = Watched()
-    reader = Reader(lambda frame: [] if frame.address == address_of(1) else true(frame), convoy=convoy, wait_s=5.0)
+    reader = Reader(
+        lambda frame: [] if frame.address == address_of(1) else true(frame),
+        convoy=convoy,
+        wait_s=5.0,
+    )
     for _ in range(8):
         reader.patience.took(0, 0.001)
         reader.patience.took(1, 0.6)
@@ -153,12 +166,15 @@ def test_a_meter_is_waited_for_as_long_as_it_is_known_to_take() -> None:
     assert 0.6 < began < 4.0
 
 
-# --- trouble of one is not that of the others -------------------------------------------------------------------------
+# --- trouble of one is not that of the others
+# -------------------------------------------------------------------------
 
 
 def unharmed(readers: Iterable[Reader], jobs: Sequence[tuple[int, int]]) -> bool:
     return all(
-        len(reader.taken) == len(jobs) and reader.took_the_truth() and reader.counts == {"ok": 3 * len(jobs)}
+        len(reader.taken) == len(jobs)
+        and reader.took_the_truth()
+        and reader.counts == {"ok": 3 * len(jobs)}
         for reader in readers
     )
 
@@ -184,13 +200,17 @@ def test_a_bad_answer_on_one_line_leaves_the_others_alone(what: str, read: str) 
         return SPOILT[what](frame) if is_spoilt else true(frame)
 
     convoy = Watched()
-    readers = [Reader(spoil if number == 4 else true, convoy=convoy, wait_s=0.3) for number in range(9)]
+    readers = [
+        Reader(spoil if number == 4 else true, convoy=convoy, wait_s=0.3) for number in range(9)
+    ]
     on_lines(readers, lambda reader, channel: reader.read(channel, JOBS))
     troubled = readers.pop(4)
     assert unharmed(readers, JOBS)
     assert troubled.took_the_truth()
     assert {address for address, *_ in troubled.taken} >= {address_of(0), address_of(2)}
-    assert (address_of(1) in {address for address, *_ in troubled.taken}) == (what in ("split", "long"))
+    assert (address_of(1) in {address for address, *_ in troubled.taken}) == (
+        what in ("split", "long")
+    )
     assert convoy.is_empty
 
 
@@ -256,7 +276,9 @@ def test_a_mistake_in_the_convoy_is_told_to_those_it_served_and_the_next_run_is_
 
 def test_a_cancelled_line_leaves_its_seat_and_nothing_behind() -> None:
     convoy = Watched()
-    readers = [Reader((lambda frame: []) if number == 0 else true, convoy=convoy) for number in range(3)]
+    readers = [
+        Reader((lambda frame: []) if number == 0 else true, convoy=convoy) for number in range(3)
+    ]
 
     async def run(reader: Reader, channel: StreamChannel) -> None:
         if reader is readers[0]:
@@ -271,7 +293,8 @@ def test_a_cancelled_line_leaves_its_seat_and_nothing_behind() -> None:
     assert convoy.is_empty
 
 
-# --- another day ------------------------------------------------------------------------------------------------------
+# --- another day
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_a_poll_of_another_day_goes_alone_until_the_others_have_left() -> None:
@@ -307,13 +330,15 @@ def test_a_poll_of_another_day_goes_alone_until_the_others_have_left() -> None:
     assert yesterday.took_the_truth()
 
 
-# --- a meter whose freezes have other indexes -------------------------------------------------------------------------
+# --- a meter whose freezes have other indexes
+# -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spoilt", [None, CLOCK, STAMP, ENERGIES], ids=str)
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_day_of_a_freeze_is_not_taken_from_its_index(spoilt: str | None, depth: int) -> None:
-    """The meter skipped two freezes: its fifth is of three days ago. Noise hands it to the poll of the line midway."""
+    """The meter skipped two freezes: its fifth is of three days ago. Noise hands it to the poll of
+    the line midway."""
     day = day_of(4)
 
     def answer(frame: Frame) -> list[bytes]:
@@ -327,13 +352,19 @@ def test_the_day_of_a_freeze_is_not_taken_from_its_index(spoilt: str | None, dep
     convoy = Watched()
     reader = Reader(answer, convoy=convoy)
     slots = plan(entry(number, 3, 5, many.CLOCK) for number in range(2))
-    on_lines([reader], lambda reader, channel: reader.poll.run(channel, slots, TODAY.toordinal(), depth=depth))
+    on_lines(
+        [reader],
+        lambda reader, channel: reader.poll.run(channel, slots, TODAY.toordinal(), depth=depth),
+    )
     assert spoilt is not None or len(convoy.served) >= 4, "it went on by itself"
     assert set(reader.asked) == {CLOCK, "05060005", "05060105"}
-    assert sorted(reader.taken) == sorted((address_of(n), day, truth(address_of(n), day)) for n in range(2))
+    assert sorted(reader.taken) == sorted(
+        (address_of(n), day, truth(address_of(n), day)) for n in range(2)
+    )
 
 
-# --- by hand ----------------------------------------------------------------------------------------------------------
+# --- by hand
+# ----------------------------------------------------------------------------------------------------------
 
 
 class Wire(Still):
@@ -369,7 +400,9 @@ class ByHand:
         return reader, wire
 
     def run(self, reader: Reader, wire: Wire, *slots: int, depth: int = 1) -> None:
-        self.tasks.append(asyncio.create_task(reader.poll.run(wire, plan(slots), TODAY.toordinal(), depth=depth)))
+        self.tasks.append(
+            asyncio.create_task(reader.poll.run(wire, plan(slots), TODAY.toordinal(), depth=depth))
+        )
 
     async def turns(self, count: int = 4) -> None:
         """Let the loop go on for so many turns."""
@@ -384,11 +417,14 @@ class ByHand:
 
 
 def by_hand(story: Callable[[ByHand], Coroutine[Any, Any, None]]) -> None:
-    """Run the story, then cancel what still runs: no seat may be left taken, and nothing fail in the event loop."""
+    """Run the story, then cancel what still runs: no seat may be left taken, and nothing fail in
+    the event loop."""
 
     async def run() -> None:
         convoy, mistakes = Watched(), list[object]()
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: mistakes.append(context))
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: mistakes.append(context)
+        )
         hand = ByHand(convoy)
         await asyncio.wait_for(story(hand), 20)
         for task in hand.tasks:
@@ -453,7 +489,9 @@ def test_answers_that_come_one_by_one_keep_a_line_aboard() -> None:
     by_hand(story)
 
 
-@pytest.mark.parametrize("noise", [b"\x68\x01\x02", b"\x68", b"\x00\x55", b"\x68" + bytes(8) + b"\x01"], ids=bytes.hex)
+@pytest.mark.parametrize(
+    "noise", [b"\x68\x01\x02", b"\x68", b"\x00\x55", b"\x68" + bytes(8) + b"\x01"], ids=bytes.hex
+)
 def test_noise_before_several_answers_costs_nobody_its_slot(noise: bytes) -> None:
     async def story(hand: ByHand) -> None:
         reader, wire = hand.line(*STAMP_FIRST[:3], depth=3)
@@ -469,7 +507,8 @@ def test_noise_before_several_answers_costs_nobody_its_slot(noise: bytes) -> Non
 
 
 def test_a_line_that_failed_asks_nothing_more() -> None:
-    """One of its meters answered well in the turn in which the answer of the other led to a mistake."""
+    """One of its meters answered well in the turn in which the answer of the other led to a
+    mistake."""
 
     async def story(hand: ByHand) -> None:
         reader, wire = hand.line(STAMP_FIRST[0], job(1), STAMP_FIRST[2], depth=2)
@@ -603,7 +642,9 @@ def test_what_came_before_the_first_question_is_no_answer() -> None:
         assert hand.tasks[0].done()
         hand.run(reader, wire, entry(0, 0, 1, many.ENERGIES))
         await hand.turns(1)
-        wire.data_received(good(energies))  # once more, with the same head that is about to be asked for
+        wire.data_received(
+            good(energies)
+        )  # once more, with the same head that is about to be asked for
         await hand.turns()
         assert len(reader.taken) == 1
         await hand.answer(wire)
@@ -633,7 +674,9 @@ def test_an_answer_that_came_in_the_moment_of_its_deadline_counts() -> None:
         reader, wire = hand.line(STAMP_FIRST[0], wait_s=0.2)
         await hand.turns()
         (frame,) = wire.frames()
-        hand.convoy._seats["begins_by"][reader.poll._seat] = time.monotonic()  # while the loop was busy
+        hand.convoy._seats["begins_by"][reader.poll._seat] = (
+            time.monotonic()
+        )  # while the loop was busy
         wire.data_received(good(frame))
         hand.convoy.expired()
         assert reader.poll._seat != NOWHERE
@@ -693,7 +736,9 @@ def test_a_meter_that_is_passed_over_stays_so_until_the_run_ends() -> None:
     async def story(hand: ByHand) -> None:
         reader, wire = Reader(true, convoy=hand.convoy), Wire()
         reader.patience.silent(0, time.monotonic())
-        hand.run(reader, wire, entry(0, 0, 1, many.CLOCK), STAMP_FIRST[1], entry(0, 1, 2, many.STAMP))
+        hand.run(
+            reader, wire, entry(0, 0, 1, many.CLOCK), STAMP_FIRST[1], entry(0, 1, 2, many.STAMP)
+        )
         await hand.turns()
         reader.patience.unblock()
         for _ in range(4):
@@ -710,7 +755,9 @@ def test_what_was_learnt_of_a_meter_is_its_wait_from_the_next_question_on() -> N
         await hand.turns()
         await hand.answer(wire)
         row = hand.convoy._seats[reader.poll._seat]
-        assert row["begins_by"] - row["asked_at"] == pytest.approx(reader.patience.expect(0)[0], rel=1e-3)
+        assert row["begins_by"] - row["asked_at"] == pytest.approx(
+            reader.patience.expect(0)[0], rel=1e-3
+        )
         assert row["begins_by"] - row["asked_at"] < 1.0
 
     by_hand(story)

@@ -1,4 +1,5 @@
-"""A gateway's task, simulated meters behind a real broker, and everything that can happen in between."""
+"""A gateway's task, simulated meters behind a real broker, and everything that can happen in
+between."""
 
 import asyncio
 import json
@@ -51,7 +52,9 @@ def today() -> date:
 
 
 def owed() -> set[tuple[str, date]]:
-    return {(address, today() - timedelta(days=back)) for address in ADDRESSES for back in range(DAYS)}
+    return {
+        (address, today() - timedelta(days=back)) for address in ADDRESSES for back in range(DAYS)
+    }
 
 
 def site_meter(number: int) -> SiteMeter:
@@ -70,10 +73,19 @@ def site_meter(number: int) -> SiteMeter:
 
 
 class Site:
-    """The gateway's task. The database is away, so there is no control; what is handed on counts as stored, or not."""
+    """The gateway's task. The database is away, so there is no control; what is handed on counts as
+    stored, or not."""
 
     def __init__(
-        self, broker, *, family=None, devices=None, storing=True, name="gw", now=lambda: datetime.now(UTC), **changes
+        self,
+        broker,
+        *,
+        family=None,
+        devices=None,
+        storing=True,
+        name="gw",
+        now=lambda: datetime.now(UTC),
+        **changes,
     ):
         self.arrivals = []
         self.changed = asyncio.Event()
@@ -104,7 +116,9 @@ class Site:
         self.gateway.stored(arrival.meter.meter_id, arrival.freeze.frozen_at.date())
 
     def slots(self):
-        return Counter((arrival.meter.address, arrival.freeze.frozen_at.date()) for arrival in self.arrivals)
+        return Counter(
+            (arrival.meter.address, arrival.freeze.frozen_at.date()) for arrival in self.arrivals
+        )
 
     async def until(self, holds, within_s=PATIENCE_S):
         async with asyncio.timeout(within_s):
@@ -135,7 +149,9 @@ def meters():
 @asynccontextmanager
 async def simulated(broker, *, name="gw", faults=(), **how):
     bus = SimulatedBus(meters(), faults=faults)
-    gateway = SimulatedGateway(bus, Broker("127.0.0.1", broker.port, f"sim-{name}"), name=name, **how)
+    gateway = SimulatedGateway(
+        bus, Broker("127.0.0.1", broker.port, f"sim-{name}"), name=name, **how
+    )
     await gateway.open()
     try:
         yield gateway
@@ -165,7 +181,9 @@ def test_pushed_freezes_arrive_and_the_gaps_are_asked_for(broker):
             await site.until(lambda: set(site.slots()) >= owed())
             for arrival in site.arrivals:
                 freeze = arrival.freeze
-                assert freeze.registers[0] == true_total(simulator, freeze.address, freeze.frozen_at.date())
+                assert freeze.registers[0] == true_total(
+                    simulator, freeze.address, freeze.frozen_at.date()
+                )
                 assert len(freeze.registers) == 5
                 assert freeze.frozen_at.time() == time()
             await site.until(lambda: site.gateway.up and site.gateway.counts() == (0, len(owed())))
@@ -191,7 +209,9 @@ def test_whatever_happens_to_the_messages_every_slot_is_filled_with_its_true_val
             await site.until(lambda: set(site.slots()) >= owed())
             for arrival in site.arrivals:
                 freeze = arrival.freeze
-                assert freeze.registers[0] == true_total(simulator, freeze.address, freeze.frozen_at.date())
+                assert freeze.registers[0] == true_total(
+                    simulator, freeze.address, freeze.frozen_at.date()
+                )
 
     run(scene())
 
@@ -212,7 +232,9 @@ def test_a_broker_that_dies_loses_nothing_and_all_subscriptions_work_again(tmp_p
                     await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
                     site.arrivals.clear()
                     await simulator.push(again=True)  # the filter works
-                    await site.until(lambda: set(site.slots()) == {(address, today()) for address in ADDRESSES})
+                    await site.until(
+                        lambda: set(site.slots()) == {(address, today()) for address in ADDRESSES}
+                    )
 
         run(scene())
 
@@ -244,7 +266,12 @@ def test_what_was_not_stored_when_the_daemon_died_is_pushed_again_by_the_broker(
 def freeze_message(address, frozen_at, registers, **more):
     return encode(
         DailyFreeze(
-            v=VERSION, meter=address, frozen_at=frozen_at, registers=registers, read_at=datetime.now(UTC), **more
+            v=VERSION,
+            meter=address,
+            frozen_at=frozen_at,
+            registers=registers,
+            read_at=datetime.now(UTC),
+            **more,
         )
     )
 
@@ -257,7 +284,9 @@ def test_old_strange_and_broken_messages_do_no_harm(broker):
     topic = "meterd/gw/up/daily_freeze"
 
     async def scene():
-        broker.publish(topic, freeze_message(ADDRESSES[0], midnight(), ("7.00",), clock_skew_s=999), "-r")
+        broker.publish(
+            topic, freeze_message(ADDRESSES[0], midnight(), ("7.00",), clock_skew_s=999), "-r"
+        )
         site = Site(broker)
         async with site.running():
             await site.until(lambda: site.arrivals and site.gateway.up)
@@ -267,8 +296,12 @@ def test_old_strange_and_broken_messages_do_no_harm(broker):
             broker.publish(topic, freeze_message("999999999990", midnight(), ("1.00",)))
             broker.publish(topic, freeze_message(ADDRESSES[1], midnight(), (None, "1.00")))
             broker.publish(topic, freeze_message(ADDRESSES[1], datetime(2025, 12, 31), ("1.00",)))
-            broker.publish(topic, freeze_message(ADDRESSES[1], midnight() + timedelta(hours=1), ("3.00",)))
-            broker.publish(topic, freeze_message(ADDRESSES[1], midnight(), ("1.239",), clock_skew_s=-4))
+            broker.publish(
+                topic, freeze_message(ADDRESSES[1], midnight() + timedelta(hours=1), ("3.00",))
+            )
+            broker.publish(
+                topic, freeze_message(ADDRESSES[1], midnight(), ("1.239",), clock_skew_s=-4)
+            )
             await site.until(lambda: len(site.arrivals) == 3)
             odd, good = site.arrivals[1:]
             assert odd.freeze.frozen_at.time() == time(1)  # the pipeline says why it is no freeze
@@ -292,7 +325,11 @@ def test_a_freeze_of_a_wrong_date_is_acknowledged_counted_and_not_used(broker):
             await site.until(lambda: site.gateway.up)
             before = replies("wrong_date")
             local_today = datetime.combine(datetime.now(ZONE).date(), time())
-            for wrong in (local_today + timedelta(days=1), local_today + timedelta(days=30), midnight(DAYS)):
+            for wrong in (
+                local_today + timedelta(days=1),
+                local_today + timedelta(days=30),
+                midnight(DAYS),
+            ):
                 broker.publish(topic, freeze_message(ADDRESSES[0], wrong, ("9.00",)))
             broker.publish(topic, freeze_message(ADDRESSES[0], midnight(DAYS - 1), ("1.00",)))
             await site.until(lambda: site.arrivals)
@@ -312,9 +349,14 @@ def test_a_conflicting_value_of_a_known_slot_is_handed_on_for_the_pipeline_to_ju
         async with site.running():
             await site.until(lambda: site.gateway.up)
             for kwh in ("1.00", "2.00"):
-                broker.publish("meterd/gw/up/daily_freeze", freeze_message(ADDRESSES[0], midnight(), (kwh,)))
+                broker.publish(
+                    "meterd/gw/up/daily_freeze", freeze_message(ADDRESSES[0], midnight(), (kwh,))
+                )
             await site.until(lambda: len(site.arrivals) == 2)
-            assert [arrival.freeze.registers[0] for arrival in site.arrivals] == [Decimal("1.00"), Decimal("2.00")]
+            assert [arrival.freeze.registers[0] for arrival in site.arrivals] == [
+                Decimal("1.00"),
+                Decimal("2.00"),
+            ]
 
     run(scene())
 
@@ -342,7 +384,8 @@ def test_a_gateway_that_went_away_is_not_asked_and_its_last_will_says_so(broker)
 
 
 def test_an_access_list_that_lets_nothing_through_is_noticed_by_the_self_test(tmp_path):
-    """mosquitto's access list grants the subscription and delivers nothing: silence that looks like peace."""
+    """mosquitto's access list grants the subscription and delivers nothing: silence that looks like
+    peace."""
     (tmp_path / "access").write_text("topic write #\n")
     settings = LISTENER + f"acl_file {tmp_path}/access\n"
     with Mosquitto(tmp_path, settings) as deaf:
@@ -350,7 +393,11 @@ def test_an_access_list_that_lets_nothing_through_is_noticed_by_the_self_test(tm
         async def scene():
             site = Site(deaf)
             async with site.running():
-                await site.until(lambda: deaf.log().count("No will message") + deaf.log().count("Will message") >= 3)
+                await site.until(
+                    lambda: (
+                        deaf.log().count("No will message") + deaf.log().count("Will message") >= 3
+                    )
+                )
                 assert not site.gateway.up
 
         run(scene())
@@ -362,7 +409,11 @@ def replies(outcome):
 
 def tasmota(**how):
     """Devices called after their meters' addresses."""
-    return {"family": Tasmota(ADDRESSES), "devices": {address: address for address in ADDRESSES}, **how}
+    return {
+        "family": Tasmota(ADDRESSES),
+        "devices": {address: address for address in ADDRESSES},
+        **how,
+    }
 
 
 class Clock:
@@ -388,18 +439,35 @@ def seconds(number):
     [
         (NIGHT + seconds(10), NIGHT + seconds(5), (), seconds(10)),
         (NIGHT + seconds(5), NIGHT + seconds(40), (), seconds(40)),
-        (NIGHT + seconds(5), (NIGHT + seconds(3)).replace(tzinfo=ZONE).astimezone(UTC), (), seconds(5)),
+        (
+            NIGHT + seconds(5),
+            (NIGHT + seconds(3)).replace(tzinfo=ZONE).astimezone(UTC),
+            (),
+            seconds(5),
+        ),
         (NIGHT - seconds(20), NIGHT + seconds(5), (), seconds(-20)),
-        (NIGHT + seconds(10), NIGHT - timedelta(hours=4), (), None),  # the session kept it since 20:00
+        (
+            NIGHT + seconds(10),
+            NIGHT - timedelta(hours=4),
+            (),
+            None,
+        ),  # the session kept it since 20:00
         (EVENING, (NIGHT + seconds(5)).replace(tzinfo=ZONE), (), None),  # a clock that is ahead
-        (NIGHT - seconds(40), NIGHT + seconds(30), (), None),  # both near midnight, but too far from each other
+        (
+            NIGHT - seconds(40),
+            NIGHT + seconds(30),
+            (),
+            None,
+        ),  # both near midnight, but too far from each other
         (NIGHT + seconds(80), NIGHT + seconds(50), (), None),  # too late by our clock
         (NIGHT + seconds(5), NIGHT - seconds(5), (), None),  # before midnight
         (NIGHT + seconds(5), None, (), None),
         (NIGHT + seconds(5), NIGHT + seconds(5), ("-r",), None),  # retained: old
     ],
 )
-def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(broker, now, told, options, offset):
+def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(
+    broker, now, told, options, offset
+):
     def sensor(at, total):
         time_told = {} if at is None else {"Time": at.isoformat()}
         return json.dumps({**time_told, "ENERGY": {"Total": total}})
@@ -419,7 +487,9 @@ def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(broker, now, t
             broker.publish(f"tele/{ADDRESSES[1]}/SENSOR", sensor(clock.now, 8.5))
             await site.until(lambda: any(it.meter.address == ADDRESSES[1] for it in site.arrivals))
             taken = [it.freeze for it in site.arrivals if it.meter.address == ADDRESSES[0]]
-            assert [(it.frozen_at, it.host_offset) for it in taken] == ([] if offset is None else [(NIGHT, offset)])
+            assert [(it.frozen_at, it.host_offset) for it in taken] == (
+                [] if offset is None else [(NIGHT, offset)]
+            )
             assert (0 in site.gateway._midnights._done) is (offset is not None)
 
     run(scene())
@@ -480,13 +550,17 @@ def test_a_pushed_register_is_acknowledged_when_it_is_stored(broker):
         (-30, 30.001, None),  # too far from each other
     ],
 )
-def test_neither_the_device_nor_we_may_be_further_from_midnight_than_the_limit(broker, told_s, now_s, offset_s):
+def test_neither_the_device_nor_we_may_be_further_from_midnight_than_the_limit(
+    broker, told_s, now_s, offset_s
+):
     async def scene():
         site = Site(broker, **tasmota())
         told_at, now = NIGHT + seconds(told_s), NIGHT + seconds(now_s)
         is_taken = await site.gateway._freeze_here(0, (Decimal(1),), told_at, now)
         offsets = [arrival.freeze.host_offset for arrival in site.arrivals]
-        assert (is_taken, offsets) == ((False, []) if offset_s is None else (True, [seconds(offset_s)]))
+        assert (is_taken, offsets) == (
+            (False, []) if offset_s is None else (True, [seconds(offset_s)])
+        )
         assert (0 in site.gateway._midnights._done) is is_taken
 
     run(scene())
@@ -548,7 +622,9 @@ def test_an_answer_of_another_device_with_our_token_is_foreign(broker):
         peer = MqttConnection(Broker("127.0.0.1", broker.port, "terminal"))
 
         def answer(question, device, kwh, **item):
-            body = [{"dev": device, "body": [{"name": "SupWh", "val": kwh, "quality": "0", **item}]}]
+            body = [
+                {"dev": device, "body": [{"name": "SupWh", "val": kwh, "quality": "0", **item}]}
+            ]
             return json.dumps({"token": question["token"], "body": body}).encode()
 
         stale = (NIGHT - timedelta(hours=4)).replace(tzinfo=ZONE).isoformat()
@@ -560,7 +636,9 @@ def test_an_answer_of_another_device_with_our_token_is_foreign(broker):
                     device = question["body"][0]["dev"]
                     where = "database/get/response/meterd/realtime"
                     if device == ADDRESSES[1]:
-                        await terminal.publish(where, answer(question, device, "3.00", timestamp=stale))
+                        await terminal.publish(
+                            where, answer(question, device, "3.00", timestamp=stale)
+                        )
                         continue
                     await terminal.publish(where, answer(question, "OTHER", "1.00"))
                     await terminal.publish(where, answer(question, device, "2.00"))
@@ -578,23 +656,38 @@ def test_the_relay_of_another_device_is_not_taken_for_the_one_that_was_asked(bro
         connections, seen = [], []
         connect = site.gateway._new_connection
         site.gateway._new_connection = lambda: connections.append(connect()) or connections[-1]
-        site.gateway._orders.observed = lambda command, relay: seen.append(relay) or asyncio.sleep(0)
+        site.gateway._orders.observed = lambda command, relay: (
+            seen.append(relay) or asyncio.sleep(0)
+        )
         before = replies("foreign")
 
         async def answer(terminal, *told):
-            while (question := json.loads((await terminal.receive()).payload)).get("what") != "relay":
+            while (question := json.loads((await terminal.receive()).payload)).get(
+                "what"
+            ) != "relay":
                 continue
             for meter, is_open in told:
-                content = {"v": 1, "type": "answer", "token": question["token"], "meter": meter, "outcome": "ok"}
+                content = {
+                    "v": 1,
+                    "type": "answer",
+                    "token": question["token"],
+                    "meter": meter,
+                    "outcome": "ok",
+                }
                 content["relay"] = {"open": is_open}
                 await terminal.publish("meterd/gw/up/answer", json.dumps(content).encode())
 
-        async with MqttConnection(Broker("127.0.0.1", broker.port, "terminal")) as terminal, site.running():
+        async with (
+            MqttConnection(Broker("127.0.0.1", broker.port, "terminal")) as terminal,
+            site.running(),
+        ):
             await terminal.subscribe("meterd/gw/down/read")
             await site.until(lambda: site.gateway.up)
             for told in ([(ADDRESSES[1], True)], [(ADDRESSES[1], True), (ADDRESSES[0], False)]):
                 answering = asyncio.create_task(answer(terminal, *told))
-                await site.gateway._verify(connections[0], ADDRESSES[0], SimpleNamespace(address=ADDRESSES[0]))
+                await site.gateway._verify(
+                    connections[0], ADDRESSES[0], SimpleNamespace(address=ADDRESSES[0])
+                )
                 await answering
         assert [relay and relay.relay_open for relay in seen] == [None, False]
         assert replies("foreign") == before + 2
@@ -646,7 +739,8 @@ def test_a_cancellation_in_the_moment_of_a_lost_connection_ends_the_gateway(brok
 
 @pytest.mark.parametrize("flavour", ["tasmota", "shelly"])
 def test_devices_without_memory_are_frozen_by_us_at_midnight(broker, flavour):
-    """Local time is moved so that midnight is now: a push just after it and an answer to a question both count."""
+    """Local time is moved so that midnight is now: a push just after it and an answer to a question
+    both count."""
 
     async def scene():
         prefix = {"tasmota": "tasmota-", "shelly": "shellyplus1pm-"}[flavour]
@@ -692,7 +786,10 @@ def test_a_command_is_done_once_for_each_id_and_never_after_its_expiry(broker):
     async def scene():
         form = OwnForm("meterd", "gw")
         me = Broker("127.0.0.1", broker.port, "asker")
-        async with simulated(broker) as simulator, MqttConnection(me, may_control=True) as connection:
+        async with (
+            simulated(broker) as simulator,
+            MqttConnection(me, may_control=True) as connection,
+        ):
             await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
             await connection.subscribe("meterd/gw/up/answer")
             meter = simulator.bus.meters[ADDRESSES[0]]
@@ -705,12 +802,18 @@ def test_a_command_is_done_once_for_each_id_and_never_after_its_expiry(broker):
                 (event,) = form.events("meterd/gw/up/answer", (await connection.receive()).payload)
                 return event.outcome, event.token
 
-            assert await tell("trip", 0, "a", datetime.now(UTC) - timedelta(seconds=1)) == ("expired", "a")
+            assert await tell("trip", 0, "a", datetime.now(UTC) - timedelta(seconds=1)) == (
+                "expired",
+                "a",
+            )
             assert not meter.relay.is_open
             assert await tell("trip", 0, "b") == ("accepted", "b")
             assert meter.relay.is_open
             assert await tell("close", 1, "c") == ("accepted", "c")
-            assert await tell("trip", 0, "d") == ("accepted", "d")  # the same id: answered, not done
+            assert await tell("trip", 0, "d") == (
+                "accepted",
+                "d",
+            )  # the same id: answered, not done
             assert not meter.relay.is_open
 
     run(scene())

@@ -1,4 +1,5 @@
-"""Two protocols on one line: what one conversation leaves behind is listened to before the other asks."""
+"""Two protocols on one line: what one conversation leaves behind is listened to before the other
+asks."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def test_what_came_for_nobody_is_no_answer_to_a_question_of_the_other_protocol()
         server = await asyncio.start_server(line, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with server, TcpChannel("127.0.0.1", port) as channel:
-            talk = Talk(channel, line="gate", timing=Timing(reply_timeout_s=0.3, quiet_s=0.1, retries=0))
+            talk = Talk(
+                channel, line="gate", timing=Timing(reply_timeout_s=0.3, quiet_s=0.1, retries=0)
+            )
             with pytest.raises(NoReply):
                 await talk.run(CODEC_2007, read_energy("000000000001"))
             given_up.set()

@@ -1,4 +1,5 @@
-"""The prepared polls over real sockets and pseudo-terminals, with meters and lines that behave badly."""
+"""The prepared polls over real sockets and pseudo-terminals, with meters and lines that behave
+badly."""
 
 from __future__ import annotations
 
@@ -55,7 +56,12 @@ def least(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture(params=["tcp", "tcp together", "serial"])
-def opened(request: pytest.FixtureRequest, server: FarEnd, terminal: FarEnd, monkeypatch: pytest.MonkeyPatch) -> Open:
+def opened(
+    request: pytest.FixtureRequest,
+    server: FarEnd,
+    terminal: FarEnd,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Open:
     """`async with opened(answer) as channel`; the serial port is fast, for the tests' sake."""
     monkeypatch.setattr(Reader, "least", ALWAYS if request.param == "tcp together" else NEVER)
 
@@ -73,7 +79,9 @@ def opened(request: pytest.FixtureRequest, server: FarEnd, terminal: FarEnd, mon
     return chosen
 
 
-def read(opened: Open, reader: Reader, jobs: Sequence[tuple[int, int]] = ((0, 1),), depth: int = 1) -> Reader:
+def read(
+    opened: Open, reader: Reader, jobs: Sequence[tuple[int, int]] = ((0, 1),), depth: int = 1
+) -> Reader:
     """Run the jobs over such a line."""
 
     async def story() -> None:
@@ -84,13 +92,16 @@ def read(opened: Open, reader: Reader, jobs: Sequence[tuple[int, int]] = ((0, 1)
     return reader
 
 
-# --- as it should be ----------------------------------------------------------------------------------------------
+# --- as it should be
+# ----------------------------------------------------------------------------------------------
 
 
 def test_the_clock_is_read_then_the_stamp_then_the_energies(opened: Open) -> None:
     reader = read(opened, Reader(lambda frame: [good(frame)]), [(0, 1), (1, 30)])
     assert reader.asked == [CLOCK, "05060001", "05060101", CLOCK, "0506001E", "0506011E"]
-    assert reader.taken == [(address_of(n), day_of(i), truth(address_of(n), day_of(i))) for n, i in ((0, 1), (1, 30))]
+    assert reader.taken == [
+        (address_of(n), day_of(i), truth(address_of(n), day_of(i))) for n, i in ((0, 1), (1, 30))
+    ]
     assert reader.counts == {"ok": 6}
     assert not reader.poll.dirty
 
@@ -120,7 +131,11 @@ def test_answers_that_are_split_anywhere_are_understood(opened: Open) -> None:
 
 
 def test_answers_that_come_byte_by_byte_are_understood(opened: Open) -> None:
-    reader = read(opened, Reader(lambda frame: (bytes((byte,)) for byte in b"\xfe" + good(frame))), [(0, 1), (1, 2)])
+    reader = read(
+        opened,
+        Reader(lambda frame: (bytes((byte,)) for byte in b"\xfe" + good(frame))),
+        [(0, 1), (1, 2)],
+    )
     assert len(reader.taken) == 2
     assert reader.counts == {"ok": 6}
 
@@ -143,14 +158,17 @@ def test_an_echo_of_the_question_is_not_an_answer(opened: Open, merged: bool) ->
     assert reader.counts == {"ok": 6}
 
 
-# --- answers that are none ----------------------------------------------------------------------------------------
+# --- answers that are none
+# ----------------------------------------------------------------------------------------
 
 
 STRANGERS: dict[str, Callable[[Frame], bytes]] = {
     "another meter": lambda frame: good(frame, address=address_of(7)),
     "another index": lambda frame: good(frame, identifier=f"{ENERGIES}05"),
     "another identifier": lambda frame: reply(frame, bytes(20), identifier="0001FF00"),
-    "another function": lambda frame: encode(Frame(frame.address, 0x92, frame.data[:4] + bytes(20))),
+    "another function": lambda frame: encode(
+        Frame(frame.address, 0x92, frame.data[:4] + bytes(20))
+    ),
 }
 
 
@@ -170,14 +188,18 @@ def test_an_answer_to_something_else_is_counted_and_not_taken(
 
 
 @pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
-def test_an_answer_to_something_else_alone_is_silence(opened: Open, stranger: Callable[[Frame], bytes]) -> None:
+def test_an_answer_to_something_else_alone_is_silence(
+    opened: Open, stranger: Callable[[Frame], bytes]
+) -> None:
     reader = read(opened, Reader(lambda frame: [stranger(frame)], wait_s=QUICK_S), [(0, 1), (1, 2)])
     assert reader.silent == [0, 1]
     assert not reader.taken
 
 
 def test_a_second_answer_is_not_taken_for_the_next_question(opened: Open) -> None:
-    reader = read(opened, Reader(lambda frame: [good(frame), good(frame)]), [(0, 1), (0, 2), (1, 1)])
+    reader = read(
+        opened, Reader(lambda frame: [good(frame), good(frame)]), [(0, 1), (0, 2), (1, 1)]
+    )
     assert len(reader.taken) == 3
     assert reader.took_the_truth()
 
@@ -186,7 +208,9 @@ def test_a_late_answer_is_not_booked_but_learnt_from(opened: Open) -> None:
     """The first question is answered only after the second has left."""
     reader = Reader(
         lambda frame: (
-            [] if len(reader.requests) == 1 else [good(it) for it in dict.fromkeys([reader.requests[0], frame])]
+            []
+            if len(reader.requests) == 1
+            else [good(it) for it in dict.fromkeys([reader.requests[0], frame])]
         ),
         wait_s=QUICK_S,
     )
@@ -203,7 +227,9 @@ def test_a_late_answer_is_not_booked_but_learnt_from(opened: Open) -> None:
 
 
 def test_after_silence_the_line_is_dirty_and_the_others_are_asked(opened: Open) -> None:
-    reader = Reader(lambda frame: [] if frame.address == address_of(0) else [good(frame)], wait_s=QUICK_S)
+    reader = Reader(
+        lambda frame: [] if frame.address == address_of(0) else [good(frame)], wait_s=QUICK_S
+    )
     read(opened, reader, [(0, 1), (1, 1), (2, 1)])
     assert reader.silent == [0]
     assert len(reader.taken) == 2
@@ -211,7 +237,8 @@ def test_after_silence_the_line_is_dirty_and_the_others_are_asked(opened: Open) 
     assert reader.counts == {"ok": 6, "no_reply": 1}
 
 
-# --- what the general way must look at ----------------------------------------------------------------------------
+# --- what the general way must look at
+# ----------------------------------------------------------------------------
 
 
 def refusal(frame: Frame) -> bytes:
@@ -237,7 +264,10 @@ ODD: dict[str, tuple[str, Callable[[Frame], bytes]]] = {
     "has three bytes": (ENERGIES, lambda frame: reply(frame, bytes(3))),
     "misses its total": (ENERGIES, lambda frame: reply(frame, b"\xff" * 4 + bytes(16))),
     "misses all": (ENERGIES, lambda frame: reply(frame, b"\xee" * 20)),
-    "tells no digits": (ENERGIES, lambda frame: reply(frame, bytes.fromhex("5634120A") + bytes(16))),
+    "tells no digits": (
+        ENERGIES,
+        lambda frame: reply(frame, bytes.fromhex("5634120A") + bytes(16)),
+    ),
     "is damaged in the clock": (CLOCK, lambda frame: damaged(good(frame))),
     "is damaged in the stamp": (STAMP, lambda frame: damaged(good(frame))),
     "is damaged in the energies": (ENERGIES, lambda frame: damaged(good(frame))),
@@ -251,7 +281,9 @@ def test_what_is_not_expected_is_left_to_the_general_way(
     what, spoilt = case
     reader = Reader(
         lambda frame: [
-            spoilt(frame) if frame.address == address_of(0) and asked(frame).startswith(what) else good(frame)
+            spoilt(frame)
+            if frame.address == address_of(0) and asked(frame).startswith(what)
+            else good(frame)
         ],
         wait_s=2.0,
     )
@@ -277,16 +309,21 @@ def test_another_number_of_registers_is_taken(opened: Open, count: int) -> None:
 def test_a_tariff_without_data_is_none(opened: Open) -> None:
     def answer(frame: Frame) -> list[bytes]:
         answer = value(asked(frame), frame.address)
-        return [reply(frame, answer[:-4] + b"\xff" * 4 if asked(frame).startswith(ENERGIES) else answer)]
+        return [
+            reply(frame, answer[:-4] + b"\xff" * 4 if asked(frame).startswith(ENERGIES) else answer)
+        ]
 
     reader = read(opened, Reader(answer))
     assert reader.taken[0][2] == (*truth(address_of(0), TODAY)[:4], None)
 
 
-# --- noise ----------------------------------------------------------------------------------------------------------
+# --- noise
+# ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise", [b"\x00\xff", b"\x16\x16\x55", b"\x68\x16", b"\xfe\x68\xfe"], ids=lambda it: it.hex())
+@pytest.mark.parametrize(
+    "noise", [b"\x00\xff", b"\x16\x16\x55", b"\x68\x16", b"\xfe\x68\xfe"], ids=lambda it: it.hex()
+)
 @pytest.mark.parametrize("place", ["before", "behind", "around"])
 def test_short_noise_around_an_answer_does_no_harm(opened: Open, noise: bytes, place: str) -> None:
     before, behind = noise if place != "behind" else b"", noise if place != "before" else b""
@@ -299,7 +336,8 @@ def test_short_noise_around_an_answer_does_no_harm(opened: Open, noise: bytes, p
 
 def test_noise_without_an_answer_is_silence_not_damage(opened: Open) -> None:
     reader = Reader(
-        lambda frame: [b"\x00\xff\x00"] if frame.address == address_of(0) else [good(frame)], wait_s=QUICK_S
+        lambda frame: [b"\x00\xff\x00"] if frame.address == address_of(0) else [good(frame)],
+        wait_s=QUICK_S,
     )
     read(opened, reader, [(0, 1), (1, 1)])
     assert reader.silent == [0]
@@ -308,14 +346,19 @@ def test_noise_without_an_answer_is_silence_not_damage(opened: Open) -> None:
 
 
 def test_a_cut_answer_is_damage_and_does_not_eat_the_next(opened: Open) -> None:
-    reader = Reader(lambda frame: [good(frame)[:20] if frame.address == address_of(0) else good(frame)], wait_s=QUICK_S)
+    reader = Reader(
+        lambda frame: [good(frame)[:20] if frame.address == address_of(0) else good(frame)],
+        wait_s=QUICK_S,
+    )
     read(opened, reader, [(0, 1), (1, 1)])
     assert [number for number, _ in reader.odd] == [0]
     assert [address for address, *_ in reader.taken] == [address_of(1)]
 
 
 @pytest.mark.parametrize("noise", [b"\x00", b"\x68" * 30], ids=["drops", "false starts"])
-def test_a_line_that_babbles_on_does_not_hold_the_poll_for_ever(server: FarEnd, noise: bytes) -> None:
+def test_a_line_that_babbles_on_does_not_hold_the_poll_for_ever(
+    server: FarEnd, noise: bytes
+) -> None:
     async def story() -> None:
         done, gone = asyncio.Event(), asyncio.Event()
         reader = Reader(lambda frame: [], wait_s=QUICK_S)
@@ -342,7 +385,8 @@ def test_a_line_that_babbles_on_does_not_hold_the_poll_for_ever(server: FarEnd, 
     asyncio.run(story())
 
 
-# --- being stopped ------------------------------------------------------------------------------------------------
+# --- being stopped
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
@@ -517,7 +561,9 @@ def test_the_trace_may_be_switched_on_and_off_in_the_middle(opened: Open) -> Non
     shown: list[tuple[str, bytes]] = []
 
     def answer(frame: Frame) -> list[bytes]:
-        reader.poll.trace = None if reader.poll.trace else lambda direction, data: shown.append((direction, data))
+        reader.poll.trace = (
+            None if reader.poll.trace else lambda direction, data: shown.append((direction, data))
+        )
         return [good(frame)]
 
     reader = Reader(answer)
@@ -547,12 +593,15 @@ def test_the_trace_shows_every_byte_of_several_at_once(server: FarEnd) -> None:
         assert shown["rx"] == b"".join(good(frame) for frame in reader.requests)
 
 
-# --- several at once ----------------------------------------------------------------------------------------------
+# --- several at once
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("depth", range(2, 9))
 @pytest.mark.parametrize("merged", [False, True], ids=["apart", "merged"])
-def test_several_meters_may_answer_in_any_order(server: FarEnd, least: None, depth: int, merged: bool) -> None:
+def test_several_meters_may_answer_in_any_order(
+    server: FarEnd, least: None, depth: int, merged: bool
+) -> None:
     """The far end keeps its answers until as many are asked as may be, or nothing more can come."""
     chance = random.Random(depth)
     jobs = [(number, index) for index in (1, 2, 3) for number in range(8)]
@@ -582,8 +631,12 @@ def test_several_meters_may_answer_in_any_order(server: FarEnd, least: None, dep
     assert most == depth
 
 
-def test_one_of_several_that_is_silent_does_not_hold_up_the_others(server: FarEnd, least: None) -> None:
-    reader = Reader(lambda frame: [] if frame.address == address_of(2) else [good(frame)], wait_s=QUICK_S)
+def test_one_of_several_that_is_silent_does_not_hold_up_the_others(
+    server: FarEnd, least: None
+) -> None:
+    reader = Reader(
+        lambda frame: [] if frame.address == address_of(2) else [good(frame)], wait_s=QUICK_S
+    )
 
     async def story() -> None:
         async with server(reader.hear) as port, TcpChannel("127.0.0.1", port) as channel:
@@ -594,11 +647,13 @@ def test_one_of_several_that_is_silent_does_not_hold_up_the_others(server: FarEn
     assert len(reader.taken) == 7
 
 
-# --- whatever happens -----------------------------------------------------------------------------------------------
+# --- whatever happens
+# -----------------------------------------------------------------------------------------------
 
 
 class Trouble:
-    """A far end that does one bad thing or another with each answer, by a plan; what is held back comes later."""
+    """A far end that does one bad thing or another with each answer, by a plan; what is held back
+    comes later."""
 
     def __init__(self, plan: Sequence[str], cuts: Sequence[int]) -> None:
         self._plan, self._cuts = plan, cuts
@@ -621,7 +676,9 @@ class Trouble:
             "stranger alone": STRANGERS["another meter"](frame),
             "index": good(frame, identifier=f"{ENERGIES}{1 + cut % 20:02X}") + answer,
             "stamp": good(frame, identifier=f"{STAMP}{1 + cut % 20:02X}") + answer,
-            "noise": bytes((cut * 37 + n * 101) % 256 for n in range(cut % 12)) + answer + b"\x68" * (cut % 3),
+            "noise": bytes((cut * 37 + n * 101) % 256 for n in range(cut % 12))
+            + answer
+            + b"\x68" * (cut % 3),
             "inside": answer[: cut % 30] + b"\x00" + answer[cut % 30 :],
             "cut": answer[: cut % len(answer)],
             "damaged": damaged(answer),
@@ -634,7 +691,19 @@ class Trouble:
 
 
 KINDS = (
-    *("good", "good", "late", "silent", "twice", "stranger", "stranger alone", "index", "stamp", "noise", "inside"),
+    *(
+        "good",
+        "good",
+        "late",
+        "silent",
+        "twice",
+        "stranger",
+        "stranger alone",
+        "index",
+        "stamp",
+        "noise",
+        "inside",
+    ),
     *("cut", "damaged", "refusal"),
 )
 
@@ -652,7 +721,9 @@ def test_whatever_happens_only_true_values_are_taken(
 
     async def story() -> None:
         async with tcp_server(reader.hear) as port, TcpChannel("127.0.0.1", port) as channel:
-            await reader.read(channel, [(number, index) for index in (1, 2) for number in range(4)], depth)
+            await reader.read(
+                channel, [(number, index) for index in (1, 2) for number in range(4)], depth
+            )
 
     asyncio.run(story())
     assert reader.took_the_truth()
@@ -665,7 +736,9 @@ def by_hand(story: Callable[[Reader, Still], None], *, byte_s: float = 0.0) -> R
     reader.poll._convoy.least = NEVER
 
     async def run() -> None:
-        task = asyncio.create_task(reader.run(channel, job(0, with_clock=False), job(1, with_clock=False)))
+        task = asyncio.create_task(
+            reader.run(channel, job(0, with_clock=False), job(1, with_clock=False))
+        )
         await channel.was_asked.wait()
         story(reader, channel)
         assert await asyncio.wait_for(task, 5) is None

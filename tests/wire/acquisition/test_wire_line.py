@@ -1,5 +1,5 @@
-"""A whole line over a real connection, with meters that count what they are asked. Commands come from the database and
-are tested with it; here the line has none."""
+"""A whole line over a real connection, with meters that count what they are asked. Commands come
+from the database and are tested with it; here the line has none."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ class Site:
         day = clock.date() - timedelta(days=frame.data[0] - 1 - self.shift)
         match identifier[:6]:
             case "040001":
-                data = encode_time(clock, "WW DD MM YY" if identifier.endswith("01") else "ss mm hh")
+                data = encode_time(
+                    clock, "WW DD MM YY" if identifier.endswith("01") else "ss mm hh"
+                )
             case "050600":
                 data = encode_time(datetime(day.year, day.month, day.day), "mm hh DD MM YY")
             case "050601":
@@ -143,7 +145,10 @@ class Site:
     def took_the_truth(self) -> bool:
         return all(
             it.freeze.registers
-            == tuple(Decimal(register).scaleb(-2) for register in truth(it.meter.address, it.freeze.frozen_at.date()))
+            == tuple(
+                Decimal(register).scaleb(-2)
+                for register in truth(it.meter.address, it.freeze.frozen_at.date())
+            )
             for it in self.arrived
         )
 
@@ -179,7 +184,9 @@ def _meter(number: int) -> SiteMeter:
     )
 
 
-def told(site: Callable[[], Site], story: Callable[[Site, WireLine], Awaitable[None]]) -> list[dict[str, Any]]:
+def told(
+    site: Callable[[], Site], story: Callable[[Site, WireLine], Awaitable[None]]
+) -> list[dict[str, Any]]:
     """Run a story on a line; what was logged."""
 
     async def run() -> None:
@@ -238,7 +245,8 @@ def test_a_question_is_asked_within_one_exchange_of_full_back_fill() -> None:
 
 
 def test_a_question_is_asked_within_one_exchange_of_the_general_way() -> None:
-    """A freeze that is read in the general way takes several exchanges: it gives way between two of them."""
+    """A freeze that is read in the general way takes several exchanges: it gives way between two of
+    them."""
 
     async def story(site: Site, line: WireLine) -> None:
         question = ReadRequest(1, "registers", time.monotonic() + ENOUGH_S)
@@ -289,7 +297,10 @@ def test_no_meter_is_asked_twice_at_a_time() -> None:
         today, before = NOON.date(), NOON.date() - timedelta(days=1)
         slots = [(0, today), (1, today), (0, before), (2, before)]
         line.rebuild(*presence([]))
-        assert [slot >> NUMBER_AT for slot in line._planned(slots, NOON.replace(tzinfo=None))] == [1, 0]
+        assert [slot >> NUMBER_AT for slot in line._planned(slots, NOON.replace(tzinfo=None))] == [
+            1,
+            0,
+        ]
 
     told(lambda: Site(pipelined=4, hand_on=lambda arrival: False), story)
 
@@ -315,7 +326,10 @@ def test_a_peer_that_acknowledges_nothing_is_given_up_by_the_kernel() -> None:
         async with far_end(lambda frame: []) as port, TcpChannel("127.0.0.1", port) as channel:
             assert channel._transport is not None
             connection = channel._transport.get_extra_info("socket")
-            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_MS
+            assert (
+                connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                == UNACKNOWLEDGED_MS
+            )
 
     asyncio.run(story())
 
@@ -355,7 +369,8 @@ def test_a_question_on_a_line_that_is_down_is_answered_at_once() -> None:
     asyncio.run(story())
 
 
-# --- clocks -------------------------------------------------------------------------------------------------------
+# --- clocks
+# -------------------------------------------------------------------------------------------------------
 
 
 def clocks_off(seconds: float, **how: Any) -> Site:
@@ -422,7 +437,8 @@ def test_todays_freeze_carries_the_skew_of_its_clock_and_older_ones_none() -> No
     async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) == 4)
         skews = {
-            (it.meter.address, it.freeze.frozen_at.date() == NOON.date()): it.freeze.clock_skew for it in site.arrived
+            (it.meter.address, it.freeze.frozen_at.date() == NOON.date()): it.freeze.clock_skew
+            for it in site.arrived
         }
         for number, off_s in ((0, 200), (1, 600)):
             skew = skews[address_of(number), True]
@@ -432,14 +448,18 @@ def test_todays_freeze_carries_the_skew_of_its_clock_and_older_ones_none() -> No
 
     def site() -> Site:
         made = Site(meters=2, days=2)
-        made.clock_off = {address_of(0): timedelta(seconds=200), address_of(1): timedelta(seconds=600)}
+        made.clock_off = {
+            address_of(0): timedelta(seconds=200),
+            address_of(1): timedelta(seconds=600),
+        }
         return made
 
     told(site, story)
 
 
 def test_a_meter_that_freezes_between_two_reads_gives_no_value_of_another_day() -> None:
-    """Its clock is four minutes fast and known since noon: at 23:56 it freezes anew while older days are read."""
+    """Its clock is four minutes fast and known since noon: at 23:56 it freezes anew while older
+    days are read."""
     fast = timedelta(minutes=4)
 
     async def story(site: Site, line: WireLine) -> None:
@@ -481,7 +501,8 @@ def test_freezes_whose_indexes_an_outage_shifted_are_found() -> None:
     told(lambda: Site(meters=1), story)
 
 
-# --- silence ------------------------------------------------------------------------------------------------------
+# --- silence
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_a_silent_line_is_told_once_probed_rarely_and_noticed_at_once() -> None:
@@ -509,7 +530,9 @@ def test_a_silent_line_is_probed_although_most_of_its_meters_want_nothing() -> N
         site.silent = {address_of(number) for number in wanted}
         await site.until(lambda: len(site.arrived) == 6)
         site.silent = set(map(address_of, range(8)))
-        line.rebuild(*presence((number, NOON.date()) for number in range(8) if number not in wanted))
+        line.rebuild(
+            *presence((number, NOON.date()) for number in range(8) if number not in wanted)
+        )
         for number in range(8):
             question = ReadRequest(number, "registers", time.monotonic() + ENOUGH_S)
             line.ask(question)
@@ -565,7 +588,8 @@ def test_the_dead_cost_the_living_nothing_once_they_are_parked() -> None:
     assert all(to_dead <= 3 * 8 for _, _, to_dead in rounds)
 
 
-# --- faults -------------------------------------------------------------------------------------------------------
+# --- faults
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_a_line_whose_task_dies_comes_back_and_goes_on() -> None:
@@ -591,23 +615,28 @@ def test_a_line_whose_task_dies_comes_back_and_goes_on() -> None:
 
 def test_no_fault_puts_a_value_on_a_wrong_meter_or_day() -> None:
     with structlog.testing.capture_logs():
-        figures = asyncio.run(fault_run(20_260_316, 3000, lines=24, within_s=120, plan=Plan(faulty=200)))
+        figures = asyncio.run(
+            fault_run(20_260_316, 3000, lines=24, within_s=120, plan=Plan(faulty=200))
+        )
     assert figures.wrong == []
     assert figures.exchanges >= 3000
     assert figures.values > 200
 
 
-# --- what a hostile review found ----------------------------------------------------------------------------------
+# --- what a hostile review found
+# ----------------------------------------------------------------------------------
 
 
 def test_a_meter_that_tells_no_clock_is_not_withheld_because_of_it() -> None:
-    """Asked for an older freeze on demand, its clock counts as read today; the poll of today's freeze must know that it
-    was not told."""
+    """Asked for an older freeze on demand, its clock counts as read today; the poll of today's
+    freeze must know that it was not told."""
 
     async def story(site: Site, line: WireLine) -> None:
         line.rebuild(*presence([(0, NOON.date())]))
         await site.until(lambda: line.up)
-        question = ReadRequest(0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
+        question = ReadRequest(
+            0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5)
+        )
         line.ask(question)
         assert (await question.told).outcome == "ok"
         site.arrived.clear()
@@ -637,7 +666,9 @@ def test_a_clock_that_is_off_by_whole_days_is_seen_by_a_question_behind_a_poll_t
     ahead: int,
 ) -> None:
     async def story(site: Site, line: WireLine) -> None:
-        question = ReadRequest(0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=3))
+        question = ReadRequest(
+            0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=3)
+        )
 
         def ask(frame: Frame) -> None:
             if asked(frame) == "04000102" and not question.told.done():
@@ -657,14 +688,17 @@ def test_a_clock_that_is_off_by_whole_days_is_seen_by_a_question_behind_a_poll_t
 
 
 def test_the_freeze_of_a_meter_with_a_wrong_clock_is_not_mixed_at_its_own_midnight() -> None:
-    """Three hours fast and read on demand, so its skew is known; at 21:00 it freezes behind the stamp of a poll."""
+    """Three hours fast and read on demand, so its skew is known; at 21:00 it freezes behind the
+    stamp of a poll."""
     fast = timedelta(hours=3)
     nine = NOON.replace(hour=21)
 
     async def story(site: Site, line: WireLine) -> None:
         line.rebuild(*presence((number, NOON.date()) for number in range(2)))
         await site.until(lambda: line.up)
-        question = ReadRequest(1, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5))
+        question = ReadRequest(
+            1, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5)
+        )
         line.ask(question)
         assert (await question.told).outcome == "ok"
         site.arrived.clear()
@@ -737,7 +771,8 @@ def test_what_was_read_waits_for_room_and_is_not_read_again() -> None:
 
 
 def test_the_living_are_read_although_the_dead_never_stop_being_due() -> None:
-    """A retry shorter than it takes to ask all the dead once: today's freezes of the dead come first for ever."""
+    """A retry shorter than it takes to ask all the dead once: today's freezes of the dead come
+    first for ever."""
 
     async def story(site: Site, line: WireLine) -> None:
         site.silent = set(map(address_of, range(2, 12)))
@@ -747,8 +782,11 @@ def test_the_living_are_read_although_the_dead_never_stop_being_due() -> None:
     told(lambda: Site(meters=12, days=20, pace=Pace(retry_s=1.0, reconnect_s=0.1)), story)
 
 
-def test_many_dead_whose_freeze_of_today_is_missing_do_not_make_a_line_silent_whose_others_answer() -> None:
-    """Only the dead lack today's freeze; the living are wanted for older days and must be among the probes."""
+def test_many_dead_whose_freeze_of_today_is_missing_do_not_make_a_line_silent_whose_others_answer() -> (
+    None
+):
+    """Only the dead lack today's freeze; the living are wanted for older days and must be among the
+    probes."""
 
     async def story(site: Site, line: WireLine) -> None:
         today = NOON.date()
@@ -761,7 +799,8 @@ def test_many_dead_whose_freeze_of_today_is_missing_do_not_make_a_line_silent_wh
 
 
 def test_a_poll_that_takes_into_the_midnight_gives_nothing() -> None:
-    """A meter that needs half a minute for each answer freezes between its stamp and its energies."""
+    """A meter that needs half a minute for each answer freezes between its stamp and its
+    energies."""
 
     async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) == 10)
@@ -772,7 +811,10 @@ def test_a_poll_that_takes_into_the_midnight_gives_nothing() -> None:
                 site.at += timedelta(seconds=70)
                 site.on_request = lambda frame: None
 
-        site.at, site.began = NOON.replace(hour=0) + timedelta(days=1, seconds=-65), time.monotonic()
+        site.at, site.began = (
+            NOON.replace(hour=0) + timedelta(days=1, seconds=-65),
+            time.monotonic(),
+        )
         site.on_request = jump
         line.rebuild(*presence([]))
         line.wake()
@@ -797,11 +839,13 @@ def test_a_question_on_a_line_whose_task_dies_is_answered() -> None:
     told(Site, story)
 
 
-# --- what a poll is to read -------------------------------------------------------------------------------------------
+# --- what a poll is to read
+# -------------------------------------------------------------------------------------------
 
 
 def planned(line: WireLine, *slots: tuple[int, int], at: datetime = NOON) -> list[int]:
-    """The meters of the plan for these slots (meter, age of the day), in the order in which they are asked."""
+    """The meters of the plan for these slots (meter, age of the day), in the order in which they
+    are asked."""
     days = [(number, at.date() - timedelta(days=age)) for number, age in slots]
     return [slot >> NUMBER_AT for slot in reversed(line._planned(days, at.replace(tzinfo=None)))]
 
@@ -820,12 +864,16 @@ def test_no_freeze_is_asked_for_that_a_meter_cannot_have(shift: int, age: int) -
 
 
 @pytest.mark.parametrize(("shift", "age", "nth"), [(0, 0, 1), (0, 61, 62), (-2, 5, 4), (3, 5, 9)])
-def test_a_slot_is_asked_for_with_its_day_and_the_index_of_its_shift(shift: int, age: int, nth: int) -> None:
+def test_a_slot_is_asked_for_with_its_day_and_the_index_of_its_shift(
+    shift: int, age: int, nth: int
+) -> None:
     async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) >= 3)
         line._shift[1] = shift
         slots = 2 * [(1, NOON.date() - timedelta(days=age))]
-        assert line._planned(slots, NOON.replace(tzinfo=None)) == plan(2 * [entry(1, age, nth, STAMP)])
+        assert line._planned(slots, NOON.replace(tzinfo=None)) == plan(
+            2 * [entry(1, age, nth, STAMP)]
+        )
         line._skew_on[1] = 0
         clock_first = [entry(1, age, nth, CLOCK), entry(1, age, nth, STAMP)]
         assert line._planned(slots, NOON.replace(tzinfo=None)) == plan(clock_first)
@@ -833,7 +881,9 @@ def test_a_slot_is_asked_for_with_its_day_and_the_index_of_its_shift(shift: int,
     told(lambda: Site(days=1), story)
 
 
-@pytest.mark.parametrize(("past_midnight_s", "off_s"), [(240, -240), (330, -300), (-240, 240), (-330, 300)])
+@pytest.mark.parametrize(
+    ("past_midnight_s", "off_s"), [(240, -240), (330, -300), (-240, 240), (-330, 300)]
+)
 def test_a_meter_whose_own_midnight_is_near_ends_the_plan(past_midnight_s: int, off_s: int) -> None:
     async def story(site: Site, line: WireLine) -> None:
         at = NOON.replace(hour=0) + timedelta(days=1, seconds=past_midnight_s)
@@ -854,7 +904,9 @@ def second_of_day(at: str) -> int:
 def is_clock_accepted(line: WireLine, *, shown: str, ours: str) -> bool:
     """Whether a poll goes on with meter 1, which shows this time of day when it is `ours` here."""
     line._polled_on = NOON.toordinal()
-    line._midnight_at = time.monotonic() - second_of_day(ours) - 0.01  # a fraction below would count as a second less
+    line._midnight_at = (
+        time.monotonic() - second_of_day(ours) - 0.01
+    )  # a fraction below would count as a second less
     return line._check_clock(1, second_of_day(shown))
 
 
@@ -879,7 +931,9 @@ def test_a_clock_that_shows_almost_midnight_is_left_to_the_general_way(
     told(Site, story)
 
 
-@pytest.mark.parametrize(("shown", "ours", "off_s"), [("23:58:30", "00:03:00", -270), ("00:01:30", "23:57:00", 270)])
+@pytest.mark.parametrize(
+    ("shown", "ours", "off_s"), [("23:58:30", "00:03:00", -270), ("00:01:30", "23:57:00", 270)]
+)
 def test_a_clock_on_the_other_side_of_midnight_is_off_by_minutes_and_not_by_a_day(
     shown: str, ours: str, off_s: int
 ) -> None:
@@ -897,7 +951,9 @@ def test_a_wrong_clock_that_a_poll_finds_right_is_not_held_for_wrong_any_more() 
         assert not line._wrong_clocks
 
     logged = told(Site, story)
-    assert [(it["event"], it["meter"]) for it in logged] == [("meter clock is right again", address_of(1))]
+    assert [(it["event"], it["meter"]) for it in logged] == [
+        ("meter clock is right again", address_of(1))
+    ]
 
 
 def test_a_clock_is_read_once_a_day_though_meters_take_turns() -> None:
@@ -913,7 +969,11 @@ def test_a_wrong_clock_is_looked_at_once_in_a_while_and_told_once_a_day() -> Non
     async def story(site: Site, line: WireLine) -> None:
         site.clock_off[address_of(1)] = timedelta(minutes=20)
         await site.until(lambda: len(site.arrived) == 60)
-        clocks = [frame for frame in site.requests if frame.address == address_of(1) and asked(frame)[:6] == "040001"]
+        clocks = [
+            frame
+            for frame in site.requests
+            if frame.address == address_of(1) and asked(frame)[:6] == "040001"
+        ]
         assert 2 <= len(clocks) <= 5  # the time of the poll, then date and time
         site.clock_off[address_of(1)] = timedelta()
         line._wrong_clocks[1] = 0.0, line._wrong_clocks[1][1]

@@ -76,7 +76,9 @@ def held(line: Line, talk: Talk, story: Callable[[Conversation[Frame]], Awaitabl
     return asyncio.run(run())
 
 
-def reads(address: str = METER, identifier: str = "00010000") -> Callable[[Conversation[Frame]], Awaitable[Any]]:
+def reads(
+    address: str = METER, identifier: str = "00010000"
+) -> Callable[[Conversation[Frame]], Awaitable[Any]]:
     return lambda conversation: conversation.run(read_energy(address, identifier))
 
 
@@ -94,11 +96,18 @@ def test_any_number_of_wake_up_bytes_may_come_before_an_answer(line: Line, count
 
 def test_merged_answers_of_two_meters_give_the_one_asked_for(line: Line) -> None:
     talk = Talk(
-        lambda request: [energy(request, "00000000", OTHER) + energy(request) + energy(request, "00000000", OTHER)]
+        lambda request: [
+            energy(request, "00000000", OTHER)
+            + energy(request)
+            + energy(request, "00000000", OTHER)
+        ]
     )
 
     async def twice(conversation: Conversation[Frame]) -> list[Decimal | None]:
-        return [await conversation.run(read_energy(METER)), await conversation.run(read_energy(METER, "00020000"))]
+        return [
+            await conversation.run(read_energy(METER)),
+            await conversation.run(read_energy(METER, "00020000")),
+        ]
 
     assert held(line, talk, twice) == [Decimal("1234.56")] * 2
     assert talk.outcomes == ["foreign", "foreign", "ok"] * 2
@@ -130,7 +139,9 @@ def test_the_answer_to_another_identifier_is_ignored(line: Line) -> None:
 
 
 def test_a_wrong_checksum_is_asked_again(line: Line) -> None:
-    talk = Talk(lambda request: [damaged(energy(request)) if len(talk.requests) == 1 else energy(request)])
+    talk = Talk(
+        lambda request: [damaged(energy(request)) if len(talk.requests) == 1 else energy(request)]
+    )
     assert held(line, talk, reads()) == Decimal("1234.56")
     assert len(talk.requests) == 2
     assert talk.outcomes == ["bad_frame", "ok"]
@@ -156,7 +167,9 @@ def test_noise_with_a_false_start_does_not_hide_the_answer(line: Line) -> None:
 
 
 def test_a_cut_answer_is_asked_again(line: Line) -> None:
-    talk = Talk(lambda request: [energy(request)[:-3] if len(talk.requests) == 1 else energy(request)])
+    talk = Talk(
+        lambda request: [energy(request)[:-3] if len(talk.requests) == 1 else energy(request)]
+    )
     assert held(line, talk, reads()) == Decimal("1234.56")
     assert talk.outcomes == ["bad_frame", "ok"]
 
@@ -171,7 +184,9 @@ def test_silence_is_told_with_meter_line_and_time(line: Line) -> None:
 
 def test_what_was_heard_instead_is_told(line: Line) -> None:
     talk = Talk(lambda request: [energy(request, address=OTHER), damaged(energy(request))])
-    with pytest.raises(NoReply, match=r"heard 1 damaged .* and 1 frames that answer something else"):
+    with pytest.raises(
+        NoReply, match=r"heard 1 damaged .* and 1 frames that answer something else"
+    ):
         held(line, talk, lambda conversation: conversation.run(read_energy(METER), retries=0))
     assert talk.outcomes == ["foreign", "bad_frame", "no_reply"]
 
@@ -196,7 +211,9 @@ def test_a_late_answer_is_not_taken_for_the_next_question(line: Line) -> None:
 
 
 @pytest.mark.parametrize("cancelled", [False, True], ids=["timed out", "cancelled"])
-def test_a_late_answer_is_drained_before_the_same_question_is_asked_again(tcp: Line, cancelled: bool) -> None:
+def test_a_late_answer_is_drained_before_the_same_question_is_asked_again(
+    tcp: Line, cancelled: bool
+) -> None:
     async def story() -> Any:
         heard, given_up = asyncio.Event(), asyncio.Event()
 
@@ -221,7 +238,8 @@ def test_a_late_answer_is_drained_before_the_same_question_is_asked_again(tcp: L
 
 
 def test_a_second_answer_to_a_repeated_question_is_not_taken_for_the_next_one(tcp: Line) -> None:
-    """The answer to the first try comes after the second try; the second answer comes after the line was quiet."""
+    """The answer to the first try comes after the second try; the second answer comes after the
+    line was quiet."""
 
     async def story() -> Any:
         later = asyncio.Event()
@@ -244,9 +262,12 @@ def test_a_second_answer_to_a_repeated_question_is_not_taken_for_the_next_one(tc
 
 
 def test_a_line_on_which_somebody_still_talks_is_not_talked_into(tcp: Line) -> None:
-    """Half a frame comes behind the answer; its other half is waited for before the next question leaves."""
+    """Half a frame comes behind the answer; its other half is waited for before the next question
+    leaves."""
     captured = structlog.testing.CapturingLogger()
-    wire = structlog.wrap_logger(captured, processors=[], wrapper_class=structlog.make_filtering_bound_logger(0))
+    wire = structlog.wrap_logger(
+        captured, processors=[], wrapper_class=structlog.make_filtering_bound_logger(0)
+    )
 
     async def story() -> Any:
         goes_on = asyncio.Event()
@@ -321,7 +342,9 @@ def test_an_accepted_control_frame_is_done(line: Line) -> None:
 
 def test_a_refusal_names_the_reason(line: Line) -> None:
     talk = Talk(lambda request: [encode(Frame(METER, 0xD1, b"\x02"))])
-    with pytest.raises(MeterRefused, match=r"meter 000000001600 refused 00010000: no such data \(ERR 02\)"):
+    with pytest.raises(
+        MeterRefused, match=r"meter 000000001600 refused 00010000: no such data \(ERR 02\)"
+    ):
         held(line, talk, reads())
     assert talk.outcomes == ["refused"]
     assert len(talk.requests) == 1
@@ -352,7 +375,9 @@ def test_the_far_end_closing_is_a_line_that_is_down() -> None:
         async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             async with TcpChannel("127.0.0.1", port) as channel:
-                await Conversation(channel, CODEC_2007, line="gate-3", timing=QUICK).run(read_energy(METER))
+                await Conversation(channel, CODEC_2007, line="gate-3", timing=QUICK).run(
+                    read_energy(METER)
+                )
 
     with pytest.raises(LineDown, match=r"tcp 127\.0\.0\.1:\d+: "):
         asyncio.run(story())
@@ -364,7 +389,8 @@ def test_a_line_that_is_not_there_cannot_be_opened() -> None:
             raise AssertionError("opened")
 
     with pytest.raises(
-        LineDown, match=r"serial /dev/no-such-port 2400 Bd 8E1: cannot open: No such file or directory$"
+        LineDown,
+        match=r"serial /dev/no-such-port 2400 Bd 8E1: cannot open: No such file or directory$",
     ):
         asyncio.run(story(SerialChannel("/dev/no-such-port")))
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -381,15 +407,21 @@ def test_a_channel_that_is_not_open_carries_nothing() -> None:
 
 def test_the_wire_trace_shows_every_byte_both_ways(line: Line) -> None:
     captured = structlog.testing.CapturingLogger()
-    wire = structlog.wrap_logger(captured, processors=[], wrapper_class=structlog.make_filtering_bound_logger(0))
+    wire = structlog.wrap_logger(
+        captured, processors=[], wrapper_class=structlog.make_filtering_bound_logger(0)
+    )
     talk = Talk(lambda request: [energy(request)], wire=wire)
     held(line, talk, reads())
     chunks = [call.kwargs for call in captured.calls]
     assert {chunk["line"] for chunk in chunks} == {"gate-3"}
-    traced = {way: " ".join(c["bytes"] for c in chunks if c["direction"] == way) for way in ("tx", "rx")}
+    traced = {
+        way: " ".join(c["bytes"] for c in chunks if c["direction"] == way) for way in ("tx", "rx")
+    }
     assert traced["tx"] == "FE FE FE FE 68 00 16 00 00 00 00 68 11 04 33 33 34 33 C8 16"
     assert traced["rx"] == energy(talk.requests[0]).hex(" ").upper()
 
 
 def trip() -> Exchange[Frame, None]:
-    return control(METER, RelayAction.TRIP, level="02", password="000000", operator="00000000", expires=LATEST)
+    return control(
+        METER, RelayAction.TRIP, level="02", password="000000", operator="00000000", expires=LATEST
+    )

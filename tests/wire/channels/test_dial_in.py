@@ -22,7 +22,13 @@ from protocols.channels import dial_in as room
 from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.dial_in import MOST_UNSENT, Limits, Session, Terminals
 from protocols.channels.tls import server_tls
-from protocols.dial_in.registration import ANSWER_GAP_S, HeartbeatFilter, RegistrationSettings, heartbeat, registration
+from protocols.dial_in.registration import (
+    ANSWER_GAP_S,
+    HeartbeatFilter,
+    RegistrationSettings,
+    heartbeat,
+    registration,
+)
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import LineDown
 from simulators.lines.bus import SimulatedBus
@@ -33,7 +39,9 @@ PATIENCE_S = 10
 ADDRESS = "000000000006"
 ANSWER = bytes.fromhex("FEFEFEFE 68 060000000000 68 93 06 39 33 33 33 33 33 A7 16")
 BEAT = b"PING"
-GREETINGS = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("text", "PING"), b"OK\r\n", b"PONG")
+GREETINGS = RegistrationSettings(
+    registration("text", "REG:{id}\r\n"), heartbeat("text", "PING"), b"OK\r\n", b"PONG"
+)
 ALL_FROM_HERE = Limits(most_per_address=5000, accept_per_s=5000)
 
 
@@ -54,7 +62,14 @@ def run(request):
 async def listening(greetings=GREETINGS, known=("T1",), limits=ALL_FROM_HERE, **how):
     events = []
     terminals = Terminals(
-        "gprs", "127.0.0.1", 0, greetings, known=known, limits=limits, on_event=lambda *it: events.append(it), **how
+        "gprs",
+        "127.0.0.1",
+        0,
+        greetings,
+        known=known,
+        limits=limits,
+        on_event=lambda *it: events.append(it),
+        **how,
     )
     async with terminals:
         terminals.events = events
@@ -126,7 +141,8 @@ def open_sockets():
     return found
 
 
-# --- registration -----------------------------------------------------------------------------------------------------
+# --- registration
+# -----------------------------------------------------------------------------------------------------
 
 FORMS = [
     ("text", "REG:{id}\r\n", "T1", reg()),
@@ -137,12 +153,18 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("kind", "words", "terminal", "frame"), FORMS)
-def test_a_registration_split_at_any_byte_is_read_and_what_follows_goes_on(run, kind, words, terminal, frame):
+def test_a_registration_split_at_any_byte_is_read_and_what_follows_goes_on(
+    run, kind, words, terminal, frame
+):
     async def scene():
-        async with listening(RegistrationSettings(registration(kind, words)), [terminal]) as terminals:
+        async with listening(
+            RegistrationSettings(registration(kind, words)), [terminal]
+        ) as terminals:
             for cut in range(1, len(frame)):
                 async with calling(terminals, frame[:cut]) as caller:
-                    await until(lambda cut=cut: any(len(it.said) == cut for it in terminals.unregistered))
+                    await until(
+                        lambda cut=cut: any(len(it.said) == cut for it in terminals.unregistered)
+                    )
                     assert terminal not in terminals.sessions
                     caller.say(frame[cut:] + ANSWER)
                     async with terminals.channel(terminal) as channel:
@@ -154,7 +176,11 @@ def test_a_registration_split_at_any_byte_is_read_and_what_follows_goes_on(run, 
 
 def test_a_registration_is_answered_and_again_when_it_is_repeated(run):
     async def scene():
-        async with listening() as terminals, calling(terminals, reg()) as caller, terminals.channel("T1") as channel:
+        async with (
+            listening() as terminals,
+            calling(terminals, reg()) as caller,
+            terminals.channel("T1") as channel,
+        ):
             await caller.hears(b"OK\r\n")
             caller.say(reg())
             await caller.hears(b"OK\r\n")
@@ -167,7 +193,10 @@ def test_a_registration_is_answered_and_again_when_it_is_repeated(run):
 
 def test_heartbeats_before_the_registration_and_behind_it_are_none_of_the_lines(run):
     async def scene():
-        async with listening() as terminals, calling(terminals, BEAT + BEAT + reg() + BEAT + ANSWER) as caller:
+        async with (
+            listening() as terminals,
+            calling(terminals, BEAT + BEAT + reg() + BEAT + ANSWER) as caller,
+        ):
             await caller.hears(b"OK\r\nPONG")
             async with terminals.channel("T1") as channel:
                 assert await received(channel, len(ANSWER)) == ANSWER
@@ -187,7 +216,11 @@ def test_who_says_no_registration_in_time_is_hung_up_on_and_noted(run):
             (noted,) = terminals.quarantine.values()
             assert (noted.terminal, noted.address, noted.times) == ("", "127.0.0.1", 2)
             assert sorted(terminals.events) == [
-                ("not_registered", "", "127.0.0.1: no registration, but 47 45 54 20 2F 20 48 54 54 50 2F 31 2E 31"),
+                (
+                    "not_registered",
+                    "",
+                    "127.0.0.1: no registration, but 47 45 54 20 2F 20 48 54 54 50 2F 31 2E 31",
+                ),
                 ("not_registered", "", "127.0.0.1: said nothing"),
             ]
 
@@ -198,15 +231,20 @@ def test_who_says_too_much_before_a_registration_is_hung_up_on_at_once(run):
     async def scene():
         async with listening() as terminals, calling(terminals, b"x" * 256) as talker:
             assert await talker.hears_the_end() == b""
-            assert terminals.quarantine["127.0.0.1"].why == "no registration, but " + "78 " * 31 + "78"
+            assert (
+                terminals.quarantine["127.0.0.1"].why == "no registration, but " + "78 " * 31 + "78"
+            )
 
     run(scene())
 
 
-# --- heartbeats -------------------------------------------------------------------------------------------------------
+# --- heartbeats
+# -------------------------------------------------------------------------------------------------------
 
 DISTINCT = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("text", "PING"))
-BY_REGEX = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("regex", "P.N[0-9]"))
+BY_REGEX = RegistrationSettings(
+    registration("text", "REG:{id}\r\n"), heartbeat("regex", "P.N[0-9]")
+)
 SHORT = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("hex", "00"))
 ZEROS = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("hex", "00 00 00 00"))
 FRAME_WITH_A_BEAT_INSIDE = b"\x68\x01PING\x02PI\x16"
@@ -266,7 +304,10 @@ def test_a_frame_with_a_heartbeat_inside_is_whole_however_its_two_segments_fall(
 
 @given(
     st.lists(
-        st.tuples(st.lists(st.sampled_from([b"P", b"I", b"N", b"G", b"1", b"\0", b"\x68", BEAT, reg()])), st.booleans())
+        st.tuples(
+            st.lists(st.sampled_from([b"P", b"I", b"N", b"G", b"1", b"\0", b"\x68", BEAT, reg()])),
+            st.booleans(),
+        )
     ),
     st.sampled_from([DISTINCT, BY_REGEX, SHORT, ZEROS]),
 )
@@ -296,7 +337,11 @@ def test_a_short_heartbeat_is_one_again_when_an_answer_is_over():
 
 def test_a_question_shows_that_a_heartbeat_behind_an_answer_was_one(run):
     async def scene():
-        async with listening() as terminals, calling(terminals, reg()) as caller, terminals.channel("T1") as channel:
+        async with (
+            listening() as terminals,
+            calling(terminals, reg()) as caller,
+            terminals.channel("T1") as channel,
+        ):
             await caller.hears(b"OK\r\n")
             caller.say(ANSWER + BEAT)
             assert await received(channel, len(ANSWER)) == ANSWER
@@ -308,7 +353,11 @@ def test_a_question_shows_that_a_heartbeat_behind_an_answer_was_one(run):
 
 def test_a_heartbeat_in_two_pieces_is_answered_and_a_piece_alone_goes_to_the_line(run):
     async def scene():
-        async with listening() as terminals, calling(terminals, reg()) as caller, terminals.channel("T1") as channel:
+        async with (
+            listening() as terminals,
+            calling(terminals, reg()) as caller,
+            terminals.channel("T1") as channel,
+        ):
             await caller.hears(b"OK\r\n")
             session = terminals.sessions["T1"]
             caller.say(BEAT[:3])
@@ -321,15 +370,22 @@ def test_a_heartbeat_in_two_pieces_is_answered_and_a_piece_alone_goes_to_the_lin
     run(scene())
 
 
-# --- one session per terminal -----------------------------------------------------------------------------------------
+# --- one session per terminal
+# -----------------------------------------------------------------------------------------
 
 
 def test_a_newer_session_replaces_the_older_whose_late_bytes_never_arrive(run):
     async def scene():
-        async with listening() as terminals, calling(terminals, reg()) as old, terminals.channel("T1") as first:
+        async with (
+            listening() as terminals,
+            calling(terminals, reg()) as old,
+            terminals.channel("T1") as first,
+        ):
             await old.hears(b"OK\r\n")
             async with calling(terminals, reg()) as new:
-                with pytest.raises(LineDown, match="terminal T1: replaced by a newer session of the same terminal"):
+                with pytest.raises(
+                    LineDown, match="terminal T1: replaced by a newer session of the same terminal"
+                ):
                     await until_the_end(first, lambda: old.say(b"late"))
                 with pytest.raises(LineDown, match="replaced"):
                     first.write(b"question")
@@ -346,10 +402,15 @@ def test_a_newer_session_replaces_the_older_whose_late_bytes_never_arrive(run):
 
 
 def test_bytes_that_are_handed_out_after_the_end_of_a_session_are_dropped(run):
-    """The loop may hand out what came for the old session after the new one took over, in the same round."""
+    """The loop may hand out what came for the old session after the new one took over, in the same
+    round."""
 
     async def scene():
-        async with listening() as terminals, calling(terminals, reg()) as old, terminals.channel("T1") as first:
+        async with (
+            listening() as terminals,
+            calling(terminals, reg()) as old,
+            terminals.channel("T1") as first,
+        ):
             await old.hears(b"OK\r\n")
             session, heard = terminals.sessions["T1"], []
             first.data_received = heard.append
@@ -461,14 +522,16 @@ def test_a_taken_port_is_told(run):
     async def scene():
         async with listening() as terminals:
             with pytest.raises(
-                LineDown, match=f"listener b: cannot listen on 127.0.0.1:{terminals.port}: Address already"
+                LineDown,
+                match=f"listener b: cannot listen on 127.0.0.1:{terminals.port}: Address already",
             ):
                 await Terminals("b", "127.0.0.1", terminals.port, GREETINGS).__aenter__()
 
     run(scene())
 
 
-# --- half-open --------------------------------------------------------------------------------------------------------
+# --- half-open
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_silent_session_is_closed_and_one_with_heartbeats_is_not(run):
@@ -525,15 +588,23 @@ def test_a_terminal_that_never_reads_the_answers_to_its_heartbeats_is_hung_up_on
     run(scene())
 
 
-# --- quarantine -------------------------------------------------------------------------------------------------------
+# --- quarantine
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_terminal_is_no_line_and_is_kept_until_it_is_allowed(run):
     async def scene():
-        async with listening(known=[]) as terminals, calling(terminals, reg("T9") + b"stale") as caller:
+        async with (
+            listening(known=[]) as terminals,
+            calling(terminals, reg("T9") + b"stale") as caller,
+        ):
             await until(lambda: "T9" in terminals.quarantine)
             noted = terminals.quarantine["T9"]
-            assert (noted.terminal, noted.address, noted.why) == ("T9", "127.0.0.1", "not in the list of terminals")
+            assert (noted.terminal, noted.address, noted.why) == (
+                "T9",
+                "127.0.0.1",
+                "not in the list of terminals",
+            )
             assert terminals.sessions == {}
             caller.say(b"nobody hears this")
             await asyncio.sleep(0.05)
@@ -557,9 +628,16 @@ def test_the_rows_tell_who_is_connected_who_is_away_and_who_is_unknown(run):
         ):
             await until(lambda: terminals.counts.heartbeats and terminals.quarantine)
             now = terminals.sessions["T2"].since + 7
-            first, second, third = terminal_rows(terminals, {"T1": "dtu-1", "T2": "dtu-2"}, now, UTC)
+            first, second, third = terminal_rows(
+                terminals, {"T1": "dtu-1", "T2": "dtu-2"}, now, UTC
+            )
             assert first == {"line": "dtu-1", "terminal": "T1", "state": "away"}
-            assert (second["state"], second["address"], second["connected_s"], second["heartbeats"]) == (
+            assert (
+                second["state"],
+                second["address"],
+                second["connected_s"],
+                second["heartbeats"],
+            ) == (
                 "connected",
                 "127.0.0.1",
                 7,
@@ -593,7 +671,11 @@ def test_an_unknown_terminal_keeps_one_connection(run):
 
 def test_a_terminal_that_is_taken_out_of_the_list_loses_its_session(run):
     async def scene():
-        async with listening() as terminals, calling(terminals, reg()) as caller, terminals.channel("T1") as channel:
+        async with (
+            listening() as terminals,
+            calling(terminals, reg()) as caller,
+            terminals.channel("T1") as channel,
+        ):
             terminals.allow(["T2"])
             with pytest.raises(LineDown, match="taken out of the list of terminals"):
                 await channel.receive()
@@ -611,7 +693,9 @@ def test_unknown_terminals_are_counted_and_only_so_many_are_kept(run, monkeypatc
                 caller = await callers.enter_async_context(calling(terminals, reg(f"U{number}")))
                 if number > 2:
                     assert await caller.hears_the_end() == b""
-                await until(lambda number=number: next(reversed(terminals.quarantine), "") == f"U{number}")
+                await until(
+                    lambda number=number: next(reversed(terminals.quarantine), "") == f"U{number}"
+                )
             assert [(it.terminal, it.times) for it in terminals.quarantine.values()] == [
                 ("U3", 1),
                 ("U4", 1),
@@ -623,14 +707,18 @@ def test_unknown_terminals_are_counted_and_only_so_many_are_kept(run, monkeypatc
     run(scene())
 
 
-# --- limits -----------------------------------------------------------------------------------------------------------
+# --- limits
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_connections_over_the_rate_wait_and_are_not_refused(run):
     async def scene():
         known = [f"T{number}" for number in range(60)]
         limits = Limits(accept_per_s=40, most_per_address=100)
-        async with listening(known=known, limits=limits) as terminals, contextlib.AsyncExitStack() as callers:
+        async with (
+            listening(known=known, limits=limits) as terminals,
+            contextlib.AsyncExitStack() as callers,
+        ):
             begun = asyncio.get_running_loop().time()
             for terminal in known:
                 await callers.enter_async_context(calling(terminals, reg(terminal)))
@@ -707,9 +795,12 @@ def test_without_file_descriptors_accepting_pauses_and_goes_on(run):
 def test_2000_terminals_at_once_are_all_registered_and_none_is_refused(run):
     async def scene():
         known = [f"T{number}" for number in range(2000)]
-        async with listening(known=known, limits=Limits(accept_per_s=1500, most_per_address=5000)) as terminals:
+        async with listening(
+            known=known, limits=Limits(accept_per_s=1500, most_per_address=5000)
+        ) as terminals:
             begun = await asyncio.gather(
-                *(asyncio.open_connection("127.0.0.1", terminals.port) for _ in known), return_exceptions=True
+                *(asyncio.open_connection("127.0.0.1", terminals.port) for _ in known),
+                return_exceptions=True,
             )
             assert [it for it in begun if isinstance(it, BaseException)] == []
             for (_, writer), terminal in zip(begun, known, strict=True):
@@ -723,7 +814,8 @@ def test_2000_terminals_at_once_are_all_registered_and_none_is_refused(run):
     run(scene())
 
 
-# --- TLS --------------------------------------------------------------------------------------------------------------
+# --- TLS
+# --------------------------------------------------------------------------------------------------------------
 
 
 def openssl(folder, *arguments):
@@ -732,7 +824,8 @@ def openssl(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """An authority, a server's and a terminal's certificate of it, and a stranger with one of its own."""
+    """An authority, a server's and a terminal's certificate of it, and a stranger with one of its
+    own."""
     folder = tmp_path_factory.mktemp("certificates")
     ec = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     for name in ("ca", "stranger"):
@@ -740,7 +833,17 @@ def certificates(tmp_path_factory):
                 "-out", f"{name}.pem")  # fmt: skip
     for name in ("server", "terminal"):
         (folder / f"{name}.ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        openssl(folder, "req", *ec, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl(
+            folder,
+            "req",
+            *ec,
+            "-subj",
+            f"/CN={name}",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.csr",
+        )
         openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
                 "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.pem")  # fmt: skip
     return folder
@@ -775,15 +878,21 @@ def test_tls_carries_a_line_and_what_is_no_tls_is_counted(run, certificates):
 
 def test_with_a_client_authority_only_its_terminals_come_in(run, certificates):
     async def scene():
-        tls = server_tls(certificates / "server.pem", certificates / "server.key", certificates / "ca.pem")
+        tls = server_tls(
+            certificates / "server.pem", certificates / "server.key", certificates / "ca.pem"
+        )
         async with listening(tls=tls) as terminals:
             for number, who in enumerate((None, "stranger"), 1):
                 with contextlib.suppress(OSError):
-                    async with calling(terminals, reg(), ssl=client_tls(certificates, who)) as caller:
+                    async with calling(
+                        terminals, reg(), ssl=client_tls(certificates, who)
+                    ) as caller:
                         await caller.hears_the_end()
                 await until(lambda number=number: terminals.counts.tls_failed == number)
             assert (terminals.counts.registered, terminals._open) == (0, set())
-            async with calling(terminals, reg(), ssl=client_tls(certificates, "terminal")) as caller:
+            async with calling(
+                terminals, reg(), ssl=client_tls(certificates, "terminal")
+            ) as caller:
                 await caller.hears(b"OK\r\n")
 
     run(scene())
@@ -803,17 +912,22 @@ def test_a_handshake_that_does_not_come_is_given_up(run, certificates):
     run(scene())
 
 
-# --- simulated terminals ----------------------------------------------------------------------------------------------
+# --- simulated terminals
+# ----------------------------------------------------------------------------------------------
 
 
 def simulated(terminals, who="T1", **how):
-    bus = SimulatedBus([SimulatedMeter(ADDRESS, now=lambda: datetime(2026, 5, 2, 12), initial_kwh=Decimal("6.06"))])
+    bus = SimulatedBus(
+        [SimulatedMeter(ADDRESS, now=lambda: datetime(2026, 5, 2, 12), initial_kwh=Decimal("6.06"))]
+    )
     how = {"reconnect_s": 0.1, "heartbeat": BEAT, "heartbeat_s": 0.05, "chance": Random(1), **how}
     return SimulatedTerminal(bus, "127.0.0.1", terminals.port, reg(who), **how)
 
 
 async def energy_over(channel):
-    conversation = Conversation(channel, CODEC_2007, line="T1", timing=Timing(reply_timeout_s=1, retries=3))
+    conversation = Conversation(
+        channel, CODEC_2007, line="T1", timing=Timing(reply_timeout_s=1, retries=3)
+    )
     return await conversation.run(read_energy(ADDRESS))
 
 
@@ -835,7 +949,10 @@ def test_a_meter_behind_a_simulated_terminal_is_read_again_and_again(run, segmen
 
 def test_a_flapping_terminal_is_read_after_each_of_its_calls(run):
     async def scene():
-        async with listening() as terminals, dialling_in([simulated(terminals, hangs_up_after_s=0.3)]):
+        async with (
+            listening() as terminals,
+            dialling_in([simulated(terminals, hangs_up_after_s=0.3)]),
+        ):
             for _ in range(3):
                 async with terminals.channel("T1") as channel:
                     assert await energy_over(channel)

@@ -52,7 +52,10 @@ def test_a_frame_is_one_object_on_one_line() -> None:
 
 def test_an_error_has_its_bits_and_its_text() -> None:
     (told,) = objects(run("--json", "6811111111111168D101353D16"))
-    assert told["error"] == {"bits": ["no_such_data"], "text": "the meter refused: no such data (ERR 02)"}
+    assert told["error"] == {
+        "bits": ["no_such_data"],
+        "text": "the meter refused: no such data (ERR 02)",
+    }
     assert told["identifier"] is None
 
 
@@ -123,16 +126,30 @@ def test_no_text_makes_it_crash(text: str) -> None:
 
 
 STORED = [
-    encode(Frame(f"{number:012d}", 0x91, bytes.fromhex("01010605") + bytes.fromhex(f"{number:08d}")[::-1] * 5))
+    encode(
+        Frame(
+            f"{number:012d}",
+            0x91,
+            bytes.fromhex("01010605") + bytes.fromhex(f"{number:08d}")[::-1] * 5,
+        )
+    )
     for number in range(300)
 ]
 
 
 def test_a_file_of_lines_is_told_line_by_line(tmp_path: Path) -> None:
-    frames = [*STORED[:20], bytes.fromhex(VOLTAGES), STORED[20][:-1], b"\x01", b"\xfe\xfe" + STORED[21]]
+    frames = [
+        *STORED[:20],
+        bytes.fromhex(VOLTAGES),
+        STORED[20][:-1],
+        b"\x01",
+        b"\xfe\xfe" + STORED[21],
+    ]
     path = tmp_path / "frames.txt"
     path.write_text("\n".join(frame.hex(" ") for frame in frames) + "\n\n")
-    assert objects(run("--json", "--file", str(path))) == objects(run("--json", *(frame.hex() for frame in frames)))
+    assert objects(run("--json", "--file", str(path))) == objects(
+        run("--json", *(frame.hex() for frame in frames))
+    )
 
 
 @pytest.mark.parametrize("wake_up", [b"", b"\xfe\xfe\xfe\xfe"])
@@ -155,24 +172,51 @@ def test_a_file_of_1997_or_modbus_frames_is_told_too(tmp_path: Path) -> None:
     told = objects(run("--json", "--file", str(path)))
     assert [item["protocol"] for item in told] == ["dlt645-1997", "modbus-rtu"]
     assert [
-        item["protocol"] for item in objects(run("--json", "--protocol", "dlt645-2007", "--file", str(path)))[:1]
+        item["protocol"]
+        for item in objects(run("--json", "--protocol", "dlt645-2007", "--file", str(path)))[:1]
     ] == ["dlt645-2007"]
 
 
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 35), st.integers(0, 255)), max_size=30))
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 35), st.integers(0, 255)), max_size=30)
+)
 def test_many_frames_are_told_as_each_of_them(damage: list[tuple[int, int, int]]) -> None:
     frames = [bytearray(frame) for frame in STORED[:41]]
     for number, place, byte in damage:
         frames[number][place] = byte
         frames[number][-2] = checksum(frames[number][:-2])
     streams = [bytes(frame) for frame in frames]
-    streams += [encode(Frame(address, 0x91, bytes.fromhex("0000010056341200"))) for address in ("A" * 12, "9" * 12)]
-    streams.append(encode(Frame("000000001600", 0x91, bytes.fromhex("00000100 56341200 56341200"))))  # a tail
-    assert describe_streams(streams) == [[item.as_dict() for item in describe_stream(stream)] for stream in streams]
+    streams += [
+        encode(Frame(address, 0x91, bytes.fromhex("0000010056341200")))
+        for address in ("A" * 12, "9" * 12)
+    ]
+    streams.append(
+        encode(Frame("000000001600", 0x91, bytes.fromhex("00000100 56341200 56341200")))
+    )  # a tail
+    assert describe_streams(streams) == [
+        [item.as_dict() for item in describe_stream(stream)] for stream in streams
+    ]
 
 
 def test_bytes_that_are_not_in_quotes_are_one_stream() -> None:
-    frame = ["68", "12", "00", "00", "00", "10", "20", "68", "11", "04", "33", "32", "34", "33", "F3", "16"]
+    frame = [
+        "68",
+        "12",
+        "00",
+        "00",
+        "00",
+        "10",
+        "20",
+        "68",
+        "11",
+        "04",
+        "33",
+        "32",
+        "34",
+        "33",
+        "F3",
+        "16",
+    ]
     done = CliRunner().invoke(decode, ["--json", *frame])
     (told,) = [json.loads(line) for line in done.output.splitlines()]
     assert (told["address"], told["identifier"]) == ("201000000012", "0001FF00")
@@ -180,7 +224,9 @@ def test_bytes_that_are_not_in_quotes_are_one_stream() -> None:
 
 def test_a_line_of_a_file_that_is_no_hexadecimal_is_named(tmp_path: Path) -> None:
     frame = "68120000001020681104 33323433F316"
-    (tmp_path / "good.hex").write_text(f"# taken at noon\n{frame}  # a read\n\n{frame}\n", encoding="utf-8-sig")
+    (tmp_path / "good.hex").write_text(
+        f"# taken at noon\n{frame}  # a read\n\n{frame}\n", encoding="utf-8-sig"
+    )
     done = CliRunner().invoke(decode, ["--json", "--file", str(tmp_path / "good.hex")])
     assert [json.loads(line)["function"] for line in done.output.splitlines()] == ["read", "read"]
     (tmp_path / "bad.hex").write_text(f"{frame}\nnoon\n")

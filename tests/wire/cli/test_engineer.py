@@ -1,4 +1,5 @@
-"""`meterd scan`, `meterd write` and `meterd clock` against simulated meters on pseudo-terminals and TCP."""
+"""`meterd scan`, `meterd write` and `meterd clock` against simulated meters on pseudo-terminals and
+TCP."""
 
 from __future__ import annotations
 
@@ -54,12 +55,21 @@ def meter(
     shown = MeterClock(start, start + timedelta(seconds=ahead_s))
     no_load = LoadCurve(mwh_per_day=0)
     return kind(
-        address, now=lambda: NOW, curve=no_load, clock=shown, level="04", password="123456", initial_kwh=initial_kwh
+        address,
+        now=lambda: NOW,
+        curve=no_load,
+        clock=shown,
+        level="04",
+        password="123456",
+        initial_kwh=initial_kwh,
     )
 
 
 def run_on(
-    command: Command, meters: Iterable[SimulatedMeter] | SimulatedBus, *arguments: str, pty: bool = False
+    command: Command,
+    meters: Iterable[SimulatedMeter] | SimulatedBus,
+    *arguments: str,
+    pty: bool = False,
 ) -> Result:
     async def story() -> Result:
         serve = serve_pty if pty else serve_tcp
@@ -84,7 +94,9 @@ def test_a_scan_finds_every_meter_and_writes_rows_for_the_archive(
     pty: bool, addresses: tuple[str, ...], questions: int
 ) -> None:
     speed = ["--baud", "19200", "--parity", "E"] if pty else []
-    result = run_on(scan, map(meter, addresses), "--timeout", "0.02", "--line", "gate-3", *speed, pty=pty)
+    result = run_on(
+        scan, map(meter, addresses), "--timeout", "0.02", "--line", "gate-3", *speed, pty=pty
+    )
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert sorted(row["address"] for row in rows) == sorted(addresses)
@@ -117,7 +129,17 @@ def test_a_meter_of_1997_is_found_when_nobody_knows_the_wildcard() -> None:
 
 
 def test_the_same_meter_at_several_speeds_is_one() -> None:
-    result = run_on(scan, [meter(ADDRESSES[0])], "--timeout", "0.02", "--baud", "9600", "--baud", "19200", pty=True)
+    result = run_on(
+        scan,
+        [meter(ADDRESSES[0])],
+        "--timeout",
+        "0.02",
+        "--baud",
+        "9600",
+        "--baud",
+        "19200",
+        pty=True,
+    )
     assert result.stdout.count(ADDRESSES[0]) == 2  # address and point of one row
     assert "4 questions, at 9600 8E1" in result.stderr
 
@@ -195,7 +217,8 @@ def scanned(channel: Overheard | Talkative) -> list[Step]:
 
 
 class Talkative:
-    """A channel that says something `unasked`, or after each question; `endless`: and never stops."""
+    """A channel that says something `unasked`, or after each question; `endless`: and never
+    stops."""
 
     def __init__(self, *, unasked: bool = False, endless: bool = False) -> None:
         self._is_due, self._endless = unasked, endless
@@ -232,7 +255,9 @@ class ObeysOnlyThirteen(SimulatedMeter):
     """Knows the wildcard when it is asked for its address, and for nothing else."""
 
     def answer(self, request: Frame) -> Frame | None:
-        return None if "A" in request.address and request.control == 0x11 else super().answer(request)
+        return (
+            None if "A" in request.address and request.control == 0x11 else super().answer(request)
+        )
 
 
 class Parrot(SimulatedMeter):
@@ -245,7 +270,9 @@ class Parrot(SimulatedMeter):
 
 @pytest.mark.parametrize("kind", [ObeysOnlyThirteen, Parrot])
 @pytest.mark.parametrize("addresses", [ADDRESSES[:1], ADDRESSES])
-def test_a_meter_that_half_knows_the_wildcard_is_found(kind: type[SimulatedMeter], addresses: tuple[str, ...]) -> None:
+def test_a_meter_that_half_knows_the_wildcard_is_found(
+    kind: type[SimulatedMeter], addresses: tuple[str, ...]
+) -> None:
     bus = SimulatedBus([meter(address, kind=kind) for address in addresses])
     found = [step.address for step in scanned(Overheard(bus)) if step.heard is Heard.METER]
     assert found == list(addresses)
@@ -260,7 +287,9 @@ class Nowhere(AbstractAsyncContextManager["Nowhere"]):
         return None
 
 
-@pytest.mark.parametrize(("ending", "told"), [(LineDown("the cable is out"), "the cable"), (KeyboardInterrupt(), "")])
+@pytest.mark.parametrize(
+    ("ending", "told"), [(LineDown("the cable is out"), "the cable"), (KeyboardInterrupt(), "")]
+)
 def test_what_was_found_before_the_end_is_printed(
     monkeypatch: pytest.MonkeyPatch, ending: BaseException, told: str
 ) -> None:
@@ -289,9 +318,12 @@ def test_what_is_no_name_of_a_line_gets_into_no_row(name: str) -> None:
 @example([1, 50, 1900, 835670000])
 @example([0, 8000])
 def test_no_meter_is_missed_or_made_up_where_voices_garble_each_other(numbers: list[int]) -> None:
-    """Bytes that overlap on the simulated line are joined by AND, which at times is a good frame of nobody."""
+    """Bytes that overlap on the simulated line are joined by AND, which at times is a good frame of
+    nobody."""
     addresses = {f"{number:012d}" for number in numbers}
-    bus = SimulatedBus([meter(address, initial_kwh=Decimal(int(address) % 10_007)) for address in addresses])
+    bus = SimulatedBus(
+        [meter(address, initial_kwh=Decimal(int(address) % 10_007)) for address in addresses]
+    )
 
     found = {step.address for step in scanned(Overheard(bus)) if step.heard is Heard.METER}
     assert found == addresses
@@ -368,7 +400,9 @@ class TestWrite:
             ("C212", "hex:02112233", "is a password"),
         ],
     )
-    def test_what_cannot_be_written_is_wrong_use(self, identifier: str, value: str, words: str) -> None:
+    def test_what_cannot_be_written_is_wrong_use(
+        self, identifier: str, value: str, words: str
+    ) -> None:
         arguments = ("--meter", ADDRESSES[0], "--identifier", identifier, "--yes", "--value", value)
         result = run_on(write, [], *arguments)
         assert result.exit_code == 2
@@ -397,7 +431,11 @@ def test_what_was_not_kept_is_told_and_a_write_is_sent_once(silent: bool) -> Non
     arguments = ("--meter", ADDRESSES[0], "--identifier", "04000102", "--yes", "--value", "083000")
     result = run_on(write, [forgetful], *arguments, "--timeout", "0.3", "--retries", "2")
     assert result.exit_code == 1
-    words = "Whether it was written is not known" if silent else "accepted the write, but 04000102 reads 00 00 12"
+    words = (
+        "Whether it was written is not known"
+        if silent
+        else "accepted the write, but 04000102 reads 00 00 12"
+    )
     assert words in str(result.exception)
     assert forgetful.writes == 1
 
@@ -422,13 +460,25 @@ class Answering(SimulatedMeter):
 
 
 def write_to(answering: SimulatedMeter, identifier: str, value: str) -> Result:
-    arguments = ("--meter", ADDRESSES[0], "--identifier", identifier, "--value", value, "--yes", "--timeout", "0.3")
+    arguments = (
+        "--meter",
+        ADDRESSES[0],
+        "--identifier",
+        identifier,
+        "--value",
+        value,
+        "--yes",
+        "--timeout",
+        "0.3",
+    )
     return run_on(write, [answering], *arguments, "--retries", "0")
 
 
 @pytest.mark.usefixtures("_password")
 @pytest.mark.parametrize("after", [None, Frame("", 0xD1, b"\x04")], ids=["silence", "refusal"])
-def test_a_write_that_was_accepted_is_said_so_when_it_cannot_be_read_back(after: Frame | None) -> None:
+def test_a_write_that_was_accepted_is_said_so_when_it_cannot_be_read_back(
+    after: Frame | None,
+) -> None:
     answering = meter(ADDRESSES[0], kind=Answering)
     assert isinstance(answering, Answering)
     answering.after = after
@@ -489,7 +539,15 @@ def test_a_meter_with_a_new_address_is_read_back_by_it() -> None:
 
     renamed: list[bool] = []
     old, new = (meter(address, kind=Renamed) for address in ADDRESSES)
-    arguments = ("--meter", ADDRESSES[0], "--identifier", "04000401", "--value", ADDRESSES[1], "--yes")
+    arguments = (
+        "--meter",
+        ADDRESSES[0],
+        "--identifier",
+        "04000401",
+        "--value",
+        ADDRESSES[1],
+        "--yes",
+    )
     result = run_on(write, [old, new], *arguments, "--timeout", "0.3")
     assert result.exit_code == 0, result.exception
     assert result.stdout == f"address  {ADDRESSES[1]}\n"
@@ -497,7 +555,9 @@ def test_a_meter_with_a_new_address_is_read_back_by_it() -> None:
 
 def test_without_a_password_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENVIRONMENT, raising=False)
-    result = run_on(write, [], "--meter", ADDRESSES[0], "--identifier", "04000102", "--value", "083000", "--yes")
+    result = run_on(
+        write, [], "--meter", ADDRESSES[0], "--identifier", "04000102", "--value", "083000", "--yes"
+    )
     assert result.exit_code == 2
     assert ENVIRONMENT in result.stderr
 
@@ -505,7 +565,11 @@ def test_without_a_password_nothing_is_written(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("_password")
 class TestClock:
     def run(
-        self, monkeypatch: pytest.MonkeyPatch, meters: list[SimulatedMeter], *arguments: str, at: Any = NOW
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        meters: list[SimulatedMeter],
+        *arguments: str,
+        at: Any = NOW,
     ) -> Result:
         monkeypatch.setattr(clock_module, "_now", lambda: at)
         asked = [word for it in meters for word in ("--meter", it.address)]
@@ -520,14 +584,18 @@ class TestClock:
         assert self.ahead(result) == [7, -400]
 
     @pytest.mark.parametrize("kind", [SimulatedMeter, SimulatedMeter1997])
-    def test_one_is_set_and_read_back(self, monkeypatch: pytest.MonkeyPatch, kind: type[SimulatedMeter]) -> None:
+    def test_one_is_set_and_read_back(
+        self, monkeypatch: pytest.MonkeyPatch, kind: type[SimulatedMeter]
+    ) -> None:
         protocol = "dlt645-1997" if kind is SimulatedMeter1997 else "dlt645-2007"
         wrong = meter(ADDRESSES[0], 90_000, kind)
         result = self.run(monkeypatch, [wrong], "--set", "--protocol", protocol)
         assert result.exit_code == 0, result.output
         assert self.ahead(result) == [0]
 
-    def test_a_broadcast_sets_all_that_are_near_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_broadcast_sets_all_that_are_near_enough(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         meters = [meter(ADDRESSES[0], 200), meter(ADDRESSES[1], -250)]
         result = self.run(monkeypatch, meters, "--broadcast")
         assert result.exit_code == 0, result.output
@@ -542,7 +610,9 @@ class TestClock:
         assert result.exit_code == 1
         assert "still wrong" in str(result.exception)
 
-    def test_a_broadcast_that_a_meter_would_ignore_is_not_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_broadcast_that_a_meter_would_ignore_is_not_sent(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         near, far = meter(ADDRESSES[0], 20), meter(ADDRESSES[1], 301)
         result = self.run(monkeypatch, [near, far], "--broadcast")
         assert result.exit_code == 1
@@ -551,7 +621,9 @@ class TestClock:
 
     @pytest.mark.parametrize("how", ["--set", "--broadcast"])
     @pytest.mark.parametrize("at", [NOW.replace(hour=23, minute=56), NOW.replace(hour=0, minute=4)])
-    def test_near_midnight_no_clock_is_set(self, monkeypatch: pytest.MonkeyPatch, how: str, at: datetime) -> None:
+    def test_near_midnight_no_clock_is_set(
+        self, monkeypatch: pytest.MonkeyPatch, how: str, at: datetime
+    ) -> None:
         result = self.run(monkeypatch, [meter(ADDRESSES[0])], how, at=at)
         assert result.exit_code == 1
         assert "midnight" in str(result.exception)
@@ -561,7 +633,9 @@ class TestClock:
         self, monkeypatch: pytest.MonkeyPatch, how: str
     ) -> None:
         times = iter([NOW.replace(hour=23, minute=54)])
-        monkeypatch.setattr(clock_module, "_now", lambda: next(times, NOW.replace(hour=23, minute=57)))
+        monkeypatch.setattr(
+            clock_module, "_now", lambda: next(times, NOW.replace(hour=23, minute=57))
+        )
         ahead = timedelta(hours=11, minutes=57, seconds=20)
         wrong = meter(ADDRESSES[0], round(ahead.total_seconds()))
         result = run_on(clock, [wrong], "--meter", ADDRESSES[0], how, "--timeout", "2")
@@ -583,7 +657,9 @@ class TestClock:
         assert last.writes == 0
 
     def test_a_clock_that_cannot_be_read_is_a_failure(self) -> None:
-        result = run_on(clock, [], "--meter", ADDRESSES[0], "--timeout", "0.05", "--retries", "0", "--json")
+        result = run_on(
+            clock, [], "--meter", ADDRESSES[0], "--timeout", "0.05", "--retries", "0", "--json"
+        )
         assert result.exit_code == 1
         assert f"no clock of {ADDRESSES[0]}" in str(result.exception)
         assert json.loads(result.stdout)["error"].startswith("no reply")

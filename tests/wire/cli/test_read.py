@@ -139,7 +139,11 @@ def test_the_status_says_what_the_relay_does(server: Server) -> None:
 
 def test_the_newest_freeze_comes_with_its_own_stamp(server: Server) -> None:
     output = run_tcp(server, meter(NO_CLOCK), "--meter", METER, "--quantity", "freeze").stdout
-    assert output.splitlines()[1:] == ["frozen_at\t2015-10-09 00:00\t", "total\t1234.56\tkWh", "tariff_1\t56.78\tkWh"]
+    assert output.splitlines()[1:] == [
+        "frozen_at\t2015-10-09 00:00\t",
+        "total\t1234.56\tkWh",
+        "tariff_1\t56.78\tkWh",
+    ]
 
 
 def test_a_meter_without_freeze_says_so(server: Server) -> None:
@@ -165,7 +169,10 @@ def test_a_meter_without_clock_fails_when_asked_for_it(server: Server) -> None:
 
 def test_the_trace_shows_the_bytes_on_standard_error(server: Server) -> None:
     result = run_tcp(server, meter(NO_CLOCK), "--meter", METER, "--trace")
-    assert 'direction=tx bytes="FE FE FE FE 68 00 16 00 00 00 00 68 11 04 33 33 34 33 C8 16"' in result.stderr
+    assert (
+        'direction=tx bytes="FE FE FE FE 68 00 16 00 00 00 00 68 11 04 33 33 34 33 C8 16"'
+        in result.stderr
+    )
     assert "direction=rx" in result.stderr
     assert result.stdout == "1234.56 kWh\n"
 
@@ -206,7 +213,10 @@ def test_a_line_that_is_not_there_fails() -> None:
         (["--tcp", "h:1", "--meter", "1600"], "filled up with zeros it is 000000001600"),
         (["--tcp", "h:1", "--meter", "somebody"], "12 digits"),
         (["--tcp", "h:1", "--meter", METER, "--identifier", "9010"], "8 hexadecimal digits"),
-        (["--tcp", "h:1", "--meter", METER, "--identifier", "00010000", "--quantity", "energy"], "either --identifier"),
+        (
+            ["--tcp", "h:1", "--meter", METER, "--identifier", "00010000", "--quantity", "energy"],
+            "either --identifier",
+        ),
         (["--tcp", "h:1"], "--meter"),
     ],
 )

@@ -73,7 +73,9 @@ def bench(scenario):
 
 def meterd(*arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run([*METERD, *arguments], capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run(
+        [*METERD, *arguments], capture_output=True, text=True, env=environment, timeout=60
+    )
 
 
 def ask(ready, request):
@@ -110,7 +112,10 @@ def test_it_ends_cleanly_with_readers_and_clients_connected(scenario):
     with simulating(scenario, "--json") as (process, line):
         ready = json.loads(line)
         place = ready["lines"]["gate-1"]
-        with socket.create_connection((place["host"], place["port"])), RemoteBench(**ready["control"]) as remote:
+        with (
+            socket.create_connection((place["host"], place["port"])),
+            RemoteBench(**ready["control"]) as remote,
+        ):
             assert remote.state()["meters"] == 6
             process.send_signal(signal.SIGTERM)
             output, errors = process.communicate(timeout=10)
@@ -197,7 +202,9 @@ def test_what_the_control_port_cannot_do_it_says(scenario):
 
 def test_a_bad_scenario_is_refused_with_all_its_mistakes(tmp_path):
     path = tmp_path / "bad.toml"
-    path.write_text(SCENARIO.format(link="x").replace("port = 0", "prot = 0").replace("count = 5", "count = 0"))
+    path.write_text(
+        SCENARIO.format(link="x").replace("port = 0", "prot = 0").replace("count = 5", "count = 0")
+    )
     refused = meterd("simulate", str(path))
     assert refused.returncode == 78
     assert refused.stdout == ""
@@ -225,7 +232,10 @@ def test_the_example_is_printed_and_is_good(tmp_path):
     printed = meterd("simulate", "--example")
     assert printed.returncode == 0
     (tmp_path / "bench.toml").write_text(printed.stdout)
-    assert meterd("simulate", str(tmp_path / "bench.toml"), "--check").stdout == "line\tmeters\ngate-1\t10\nbus-1\t2\n"
+    assert (
+        meterd("simulate", str(tmp_path / "bench.toml"), "--check").stdout
+        == "line\tmeters\ngate-1\t10\nbus-1\t2\n"
+    )
 
 
 def test_check_and_truth_only_print(scenario):
@@ -237,5 +247,7 @@ def test_check_and_truth_only_print(scenario):
         "lines": {"gate-1": 5, "bus-1": 1},
     }
     lines = meterd("simulate", str(scenario), "--truth").stdout.splitlines()
-    assert [json.loads(line)["address"] for line in lines] == [f"{number:012d}" for number in (1, 2, 3, 4, 5, 9)]
+    assert [json.loads(line)["address"] for line in lines] == [
+        f"{number:012d}" for number in (1, 2, 3, 4, 5, 9)
+    ]
     assert all(len(json.loads(line)["freezes"]) == 62 for line in lines)

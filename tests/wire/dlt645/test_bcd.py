@@ -14,7 +14,9 @@ from protocols.errors import FrameError
 
 
 @given(st.integers(1, 8), st.integers(0, 4), st.booleans(), st.data())
-def test_decoding_is_the_inverse_of_encoding(width: int, decimals: int, signed: bool, data: st.DataObject) -> None:
+def test_decoding_is_the_inverse_of_encoding(
+    width: int, decimals: int, signed: bool, data: st.DataObject
+) -> None:
     decimals = min(decimals, 2 * width - 1)
     most = 8 * 10 ** (2 * width - 1) - 1 if signed else 10 ** (2 * width) - 1
     number = Decimal(data.draw(st.integers(-most if signed else 0, most))).scaleb(-decimals)
@@ -67,13 +69,16 @@ def test_the_sign_bit_hides_no_bad_digit() -> None:
         (Decimal("1.000000000000000000000000000000001"), 4, 2, False),
     ],
 )
-def test_a_number_that_does_not_fit_is_refused(value: Decimal, width: int, decimals: int, signed: bool) -> None:
+def test_a_number_that_does_not_fit_is_refused(
+    value: Decimal, width: int, decimals: int, signed: bool
+) -> None:
     with pytest.raises(FrameError):
         encode_bcd(value, width, decimals, signed=signed)
 
 
 @pytest.mark.parametrize(
-    ("data", "missing"), [("FFFF", True), ("EEEEEEEE", True), ("FFEE", False), ("", False), ("0000", False)]
+    ("data", "missing"),
+    [("FFFF", True), ("EEEEEEEE", True), ("FFEE", False), ("", False), ("0000", False)],
 )
 def test_ff_and_ee_mean_no_data(data: str, missing: bool) -> None:
     assert is_missing(bytes.fromhex(data)) is missing
@@ -97,7 +102,8 @@ def test_a_time_never_set_is_none(data: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"), [("1E12150B1A", "not BCD"), ("0000320126", "no such time"), ("00000101", "4 bytes")]
+    ("data", "words"),
+    [("1E12150B1A", "not BCD"), ("0000320126", "no such time"), ("00000101", "4 bytes")],
 )
 def test_what_is_no_time_is_refused(data: str, words: str) -> None:
     with pytest.raises(FrameError, match=words):

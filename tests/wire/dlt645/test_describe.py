@@ -37,7 +37,9 @@ KNOWN = st.sampled_from([b"\0\0\1\0", b"\0\xff\1\0", b"\1\1\0\4", b"\3\5\0\4"])
     st.binary(max_size=255) | st.builds(bytes.__add__, KNOWN, st.binary(max_size=40)),
 )
 @settings(max_examples=300)
-def test_every_frame_is_told_with_the_bytes_it_came_from(address: str, control: int, data: bytes) -> None:
+def test_every_frame_is_told_with_the_bytes_it_came_from(
+    address: str, control: int, data: bytes
+) -> None:
     frame = Frame(address, control, data)
     (description,) = describe_stream(raw(frame))
     assert isinstance(description, Description)
@@ -89,7 +91,9 @@ def test_every_frame_is_told_with_the_bytes_it_came_from(address: str, control: 
         (0x13, "00", "no data by the standard"),
     ],
 )
-def test_what_breaks_the_standard_is_an_error_without_bits(control: int, data: str, words: str) -> None:
+def test_what_breaks_the_standard_is_an_error_without_bits(
+    control: int, data: str, words: str
+) -> None:
     error = told(control, data).error
     assert error is not None
     assert error.bits == ()
@@ -110,7 +114,9 @@ def test_what_breaks_the_standard_is_an_error_without_bits(control: int, data: s
         (0x81, "1090", "without data"),
     ],
 )
-def test_what_breaks_the_standard_of_1997_is_an_error_without_bits(control: int, data: str, words: str) -> None:
+def test_what_breaks_the_standard_of_1997_is_an_error_without_bits(
+    control: int, data: str, words: str
+) -> None:
     description = told(control, data)
     assert description.protocol == "dlt645-1997"
     assert description.error is not None
@@ -147,10 +153,22 @@ def test_a_refusal_is_told_in_bits_and_words() -> None:
         (0x08, "004808200917", {"time": "170920084800"}),
         (0x1A, "02563412 01000000", {"level": "02", "operator": "00000001"}),
         (0x98, "02563412", {"new_level": "02"}),
-        (0x03, "01000007 01000000 AB", {"identifier": "07000001", "operator": "00000001", "data": "AB"}),
+        (
+            0x03,
+            "01000007 01000000 AB",
+            {"identifier": "07000001", "operator": "00000001", "data": "AB"},
+        ),
         (0x83, "01000007 AB", {"identifier": "07000001", "data": "AB"}),
-        (0x14, "01010004 02563412 01000000 01110116", {"level": "02", "operator": "00000001", "date": "16011101"}),
-        (0x1C, "98563412 01000000" + "AB" * 20, {"level": "98", "operator": "00000001", "ciphertext": "AB" * 20}),
+        (
+            0x14,
+            "01010004 02563412 01000000 01110116",
+            {"level": "02", "operator": "00000001", "date": "16011101"},
+        ),
+        (
+            0x1C,
+            "98563412 01000000" + "AB" * 20,
+            {"level": "98", "operator": "00000001", "ciphertext": "AB" * 20},
+        ),
         (
             0x14,
             "01100004 98563412 01000000" + "12" * 20,
@@ -161,10 +179,26 @@ def test_a_refusal_is_told_in_bits_and_words() -> None:
             "01100004 99563412 01000000 00200000 ABABABAB",
             {"level": "99", "operator": "00000001", "mac": "ABABABAB", "alarm_1_amount": "20.00"},
         ),
-        (0x14, "02020004 99563412 01000000 08", {"level": "99", "operator": "00000001", "day_tables": "8"}),
-        (0x1A, "98563412 01000000" + "AB" * 20, {"level": "98", "operator": "00000001", "ciphertext": "AB" * 20}),
-        (0x19, "99563412 01000000 ABABABAB", {"level": "99", "operator": "00000001", "mac": "ABABABAB"}),
-        (0x1B, "98563412 01000000" + "AB" * 20, {"level": "98", "operator": "00000001", "ciphertext": "AB" * 20}),
+        (
+            0x14,
+            "02020004 99563412 01000000 08",
+            {"level": "99", "operator": "00000001", "day_tables": "8"},
+        ),
+        (
+            0x1A,
+            "98563412 01000000" + "AB" * 20,
+            {"level": "98", "operator": "00000001", "ciphertext": "AB" * 20},
+        ),
+        (
+            0x19,
+            "99563412 01000000 ABABABAB",
+            {"level": "99", "operator": "00000001", "mac": "ABABABAB"},
+        ),
+        (
+            0x1B,
+            "98563412 01000000" + "AB" * 20,
+            {"level": "98", "operator": "00000001", "ciphertext": "AB" * 20},
+        ),
         (
             0x1C,
             "99563412 01000000 1A00 595923311226 ABABABAB",
@@ -178,11 +212,17 @@ def test_a_refusal_is_told_in_bits_and_words() -> None:
                 "expiry": "261231235959",
             },
         ),
-        (0x1C, "02563412 01000000" + "AB" * 20, {"level": "02", "operator": "00000001", "ciphertext": "AB" * 20}),
+        (
+            0x1C,
+            "02563412 01000000" + "AB" * 20,
+            {"level": "02", "operator": "00000001", "ciphertext": "AB" * 20},
+        ),
         (0x05, "0102", {"data": "0102"}),
     ],
 )
-def test_requests_and_answers_are_told_field_by_field(control: int, data: str, expected: dict[str, str]) -> None:
+def test_requests_and_answers_are_told_field_by_field(
+    control: int, data: str, expected: dict[str, str]
+) -> None:
     description = told(control, data)
     assert values(description) == expected
     assert description.error is None
@@ -222,7 +262,15 @@ def test_a_password_is_told_only_as_raw_bytes(control: int, data: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["68AA16", "68 aa 16", "0x68,0xAA,0x16", "68:AA:16", "68-aa-16", " 68\n AA\t16\r\n", "[0x68, 0xAA, 0x16]"],
+    [
+        "68AA16",
+        "68 aa 16",
+        "0x68,0xAA,0x16",
+        "68:AA:16",
+        "68-aa-16",
+        " 68\n AA\t16\r\n",
+        "[0x68, 0xAA, 0x16]",
+    ],
 )
 def test_hexadecimal_is_read_as_people_paste_it(text: str) -> None:
     assert parse_hex(text) == b"\x68\xaa\x16"

@@ -1,4 +1,5 @@
-"""Exchanges played on scripts of (sent, received); bytes are written out, not made by our encoder."""
+"""Exchanges played on scripts of (sent, received); bytes are written out, not made by our
+encoder."""
 
 from __future__ import annotations
 
@@ -9,7 +10,13 @@ from typing import Any
 import pytest
 
 from protocols.dlt645 import exchanges
-from protocols.dlt645.exchanges import CODEC_2007, FreezeMoved, FrozenRegisters, RelayAction, StatusWord3
+from protocols.dlt645.exchanges import (
+    CODEC_2007,
+    FreezeMoved,
+    FrozenRegisters,
+    RelayAction,
+    StatusWord3,
+)
 from protocols.dlt645.frame import BROADCAST, Frame
 from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import run_on_script
@@ -56,13 +63,21 @@ def test_a_meter_that_never_ends_is_not_followed_for_ever() -> None:
 
 @pytest.mark.parametrize(
     ("word", "bits"),
-    [(0x02, ("no_such_data",)), (0x04, ("password_or_unauthorised",)), (0x09, ("other", "baud_cannot_change"))],
+    [
+        (0x02, ("no_such_data",)),
+        (0x04, ("password_or_unauthorised",)),
+        (0x09, ("other", "baud_cannot_change")),
+    ],
 )
 def test_an_abnormal_answer_is_a_refusal_with_its_bits(word: int, bits: tuple[str, ...]) -> None:
     script = [(asked(0x11, "00000100"), Frame(METER, 0xD1, bytes((word,))))]
     with pytest.raises(MeterRefused) as refusal:
         run_on_script(exchanges.read(METER, "00010000"), script)
-    assert (refusal.value.address, refusal.value.asked, refusal.value.word) == (METER, "00010000", word)
+    assert (refusal.value.address, refusal.value.asked, refusal.value.word) == (
+        METER,
+        "00010000",
+        word,
+    )
     assert refusal.value.bits == bits
 
 
@@ -83,7 +98,9 @@ def test_what_is_no_identifier_is_refused_before_anything_is_sent(identifier: st
         ("00010000", "0000000003", Decimal("0.00")),
     ],
 )
-def test_energy_is_decimal_with_its_sign_or_none(identifier: str, data: str, energy: Decimal | None) -> None:
+def test_energy_is_decimal_with_its_sign_or_none(
+    identifier: str, data: str, energy: Decimal | None
+) -> None:
     wire = bytes.fromhex(identifier)[::-1].hex()
     script = [(asked(0x11, wire), said(0x91, wire + data))]
     assert run_on_script(exchanges.read_energy(METER, identifier), script) == energy
@@ -136,7 +153,12 @@ def test_status_word_3_tells_the_relay_from_the_command() -> None:
     script = [(asked(0x11, "03050004"), said(0x91, "03050004 5002"))]
     word = run_on_script(exchanges.read_status_word_3(METER), script)
     assert word == StatusWord3(0x0250)
-    assert (word.relay_open, word.command_open, word.pre_trip_alarm, word.keep_power) == (True, True, False, False)
+    assert (word.relay_open, word.command_open, word.pre_trip_alarm, word.keep_power) == (
+        True,
+        True,
+        False,
+        False,
+    )
     assert word.meter_type == 2
     assert StatusWord3(0x0040).command_open
     assert not StatusWord3(0x0040).relay_open
@@ -169,17 +191,24 @@ def test_a_refusal_for_another_reason_is_not_a_missing_freeze() -> None:
 
 
 def test_a_confirmed_freeze_reads_its_stamp_again() -> None:
-    frozen = run_on_script(exchanges.read_daily_freeze(METER, 1, confirm=True), [STAMP, REGISTERS, STAMP])
+    frozen = run_on_script(
+        exchanges.read_daily_freeze(METER, 1, confirm=True), [STAMP, REGISTERS, STAMP]
+    )
     assert frozen is not None
     moved = (STAMP[0], said(0x91, "01000605 0000101015"))
     with pytest.raises(FreezeMoved, match="froze anew"):
-        run_on_script(exchanges.read_daily_freeze(METER, 1, confirm=True), [STAMP, REGISTERS, moved])
+        run_on_script(
+            exchanges.read_daily_freeze(METER, 1, confirm=True), [STAMP, REGISTERS, moved]
+        )
 
 
 @pytest.mark.parametrize("data", ["", "785600", "7856000000"])
 def test_registers_of_an_odd_length_are_refused(data: str) -> None:
     with pytest.raises(FrameError, match="not 4 for each register"):
-        run_on_script(exchanges.read_daily_freeze(METER, 1), [STAMP, (REGISTERS[0], said(0x91, "01010605" + data))])
+        run_on_script(
+            exchanges.read_daily_freeze(METER, 1),
+            [STAMP, (REGISTERS[0], said(0x91, "01010605" + data))],
+        )
 
 
 def test_the_time_is_broadcast_in_bcd() -> None:
@@ -193,7 +222,9 @@ def test_a_freeze_command_is_minute_hour_day_month_on_the_wire() -> None:
     script = [(asked(0x16, "30239912"), said(0x96))]
     run_on_script(exchanges.freeze(METER, "12992330"), script)
     with pytest.raises(MeterRefused):
-        run_on_script(exchanges.freeze(METER, "12992330"), [(asked(0x16, "30239912"), said(0xD6, "01"))])
+        run_on_script(
+            exchanges.freeze(METER, "12992330"), [(asked(0x16, "30239912"), said(0xD6, "01"))]
+        )
     for pattern in ("1299233", "1299233A", "１２９９２３３０"):
         with pytest.raises(FrameError, match="MMDDhhmm"):
             next(exchanges.freeze(METER, pattern))
@@ -214,7 +245,13 @@ def test_a_control_command_is_built_as_a_logged_one() -> None:
 
 
 def control(**changes: Any) -> exchanges.Exchange[Frame, None]:
-    how = {"level": "02", "password": "123456", "operator": "00000001", "expires": wall(2026, 1, 1), **changes}
+    how = {
+        "level": "02",
+        "password": "123456",
+        "operator": "00000001",
+        "expires": wall(2026, 1, 1),
+        **changes,
+    }
     return exchanges.control(how.pop("address", METER), RelayAction.TRIP, **how)
 
 
@@ -238,7 +275,9 @@ def test_a_refused_control_command_raises() -> None:
     ],
     ids=str,
 )
-def test_a_control_command_to_many_or_with_wrong_parts_is_not_built(changes: dict[str, Any]) -> None:
+def test_a_control_command_to_many_or_with_wrong_parts_is_not_built(
+    changes: dict[str, Any],
+) -> None:
     with pytest.raises(FrameError) as error:
         next(control(**changes))
     assert "12345" not in str(error.value)
@@ -272,7 +311,9 @@ READ = asked(0x11, "00000100")
         (asked(0x1C), said(0x94), False),
     ],
 )
-def test_only_the_answer_to_the_question_is_an_answer(request_: Frame, frame: Frame, is_answer: bool) -> None:
+def test_only_the_answer_to_the_question_is_an_answer(
+    request_: Frame, frame: Frame, is_answer: bool
+) -> None:
     assert CODEC_2007.is_answer(request_, frame) is is_answer
 
 
@@ -290,6 +331,8 @@ def test_only_1c_is_control_and_only_broadcasts_stay_without_answer() -> None:
         ([(READ, said(0x91, "00000100 00")), (READ, said(0x91))], "ended before the script"),
     ],
 )
-def test_a_script_fails_on_another_request_and_on_an_unread_answer(script: list[Any], words: str) -> None:
+def test_a_script_fails_on_another_request_and_on_an_unread_answer(
+    script: list[Any], words: str
+) -> None:
     with pytest.raises(AssertionError, match=words):
         run_on_script(exchanges.read(METER, "00010000"), script)

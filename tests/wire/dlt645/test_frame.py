@@ -18,7 +18,9 @@ ENERGY = bytes.fromhex("FEFEFEFE681234567810126891083333343 3AB8967454C16".repla
 addresses = st.text("0123456789", min_size=12, max_size=12) | st.just("AAAAAAAAAAAA")
 frames = st.builds(Frame, addresses, st.integers(0, 255), st.binary(max_size=255))
 short_frames = st.builds(Frame, addresses, st.integers(0, 255), st.binary(max_size=12))
-treacherous = st.lists(st.sampled_from([0x68, 0x16, 0xFE, 0x00, 0x68, 0x91]), max_size=40).map(bytes)
+treacherous = st.lists(st.sampled_from([0x68, 0x16, 0xFE, 0x00, 0x68, 0x91]), max_size=40).map(
+    bytes
+)
 
 
 def decode_all(stream: bytes) -> list[Frame | Skipped]:
@@ -44,8 +46,12 @@ def test_a_frame_survives_every_split_of_its_bytes(frame: Frame) -> None:
     assert [item for byte in stream for item in decoder.feed(bytes((byte,)))] == [frame]
 
 
-@given(st.lists(treacherous | st.binary(max_size=30) | short_frames.map(encode), max_size=6), st.data())
-def test_the_split_of_a_stream_does_not_change_what_is_found(parts: list[bytes], data: st.DataObject) -> None:
+@given(
+    st.lists(treacherous | st.binary(max_size=30) | short_frames.map(encode), max_size=6), st.data()
+)
+def test_the_split_of_a_stream_does_not_change_what_is_found(
+    parts: list[bytes], data: st.DataObject
+) -> None:
     stream = b"".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     decoder = Decoder()
@@ -58,7 +64,9 @@ def test_the_split_of_a_stream_does_not_change_what_is_found(parts: list[bytes],
 @given(st.lists(treacherous | st.binary(max_size=30) | short_frames.map(encode), max_size=6))
 def test_every_byte_is_told_once_as_frame_or_as_skipped_except_wake_up(parts: list[bytes]) -> None:
     stream = b"".join(parts)
-    told = b"".join(item.data if isinstance(item, Skipped) else raw(item) for item in decode_all(stream))
+    told = b"".join(
+        item.data if isinstance(item, Skipped) else raw(item) for item in decode_all(stream)
+    )
     assert told.replace(b"\xfe", b"") == stream.replace(b"\xfe", b"")
 
 
@@ -67,12 +75,16 @@ def test_every_byte_is_told_once_as_frame_or_as_skipped_except_wake_up(parts: li
 @example(bytes.fromhex("680102"), Frame("888888888888", 0x11))
 def test_noise_never_hides_the_frame_behind_it(noise: bytes, frame: Frame) -> None:
     found = decode_all(noise + encode(frame))
-    assert found[-1] == frame or any(_overlaps(noise, item) for item in found if isinstance(item, Frame))
+    assert found[-1] == frame or any(
+        _overlaps(noise, item) for item in found if isinstance(item, Frame)
+    )
 
 
 def _overlaps(noise: bytes, found: Frame) -> bool:
     """Noise that holds the start of what is by itself a good frame, reaching into the next one."""
-    return raw(found) not in noise and any(noise.endswith(raw(found)[:length]) for length in range(1, len(raw(found))))
+    return raw(found) not in noise and any(
+        noise.endswith(raw(found)[:length]) for length in range(1, len(raw(found)))
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +95,9 @@ def _overlaps(noise: bytes, found: Frame) -> bool:
         encode(Frame("1" * 12, 0xD1, b"\x02")),
         # DL/T 645-1997, vectors d97-051 and d97-045
         bytes.fromhex("6854071300801368010243C3DA16"),
-        bytes.fromhex("6875000000000068811F52C363C63A345B685333B7C86333B48B5B336A365B333333333333333333DD5F16"),
+        bytes.fromhex(
+            "6875000000000068811F52C363C63A345B685333B7C86333B48B5B336A365B333333333333333333DD5F16"
+        ),
     ],
 )
 def test_no_single_wrong_byte_is_taken_for_a_frame(frame: bytes) -> None:
@@ -138,7 +152,10 @@ def test_what_is_no_frame_is_told_with_its_reason(stream: str, reason: str) -> N
 
 def test_a_false_start_made_of_the_next_frames_own_start_is_noise() -> None:
     frame = Frame("888888888888", 0x11, bytes.fromhex("00000100"))
-    assert decode_all(bytes.fromhex("68FEFEFEFEFEFE") + encode(frame)) == [Skipped(b"\x68", "noise"), frame]
+    assert decode_all(bytes.fromhex("68FEFEFEFEFEFE") + encode(frame)) == [
+        Skipped(b"\x68", "noise"),
+        frame,
+    ]
 
 
 def test_a_cut_frame_before_a_good_one_does_not_hide_it() -> None:
@@ -181,10 +198,17 @@ def test_a_stream_of_starts_costs_no_quadratic_time() -> None:
 
 @pytest.mark.parametrize(
     "false_start",
-    [b"\x68", b"\x68\xfe", bytes.fromhex("6800000000000068 91FF"), bytes.fromhex("68686868686868 68FF68")],
+    [
+        b"\x68",
+        b"\x68\xfe",
+        bytes.fromhex("6800000000000068 91FF"),
+        bytes.fromhex("68686868686868 68FF68"),
+    ],
 )
 @pytest.mark.parametrize("at_once", [1, 7, 100_000])
-def test_time_grows_with_the_length_of_false_starts_and_not_with_its_square(false_start: bytes, at_once: int) -> None:
+def test_time_grows_with_the_length_of_false_starts_and_not_with_its_square(
+    false_start: bytes, at_once: int
+) -> None:
     def cost(length: int) -> float:
         stream = (false_start * length)[:length]
         decoder = Decoder()

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from daemon.acquisition.polling.poll import read_of
 from protocols.dlt645.frame import Decoder, Frame, encode
 from protocols.dlt645.prepared import many
-from protocols.dlt645.prepared.one import PreparedEnergies, PreparedMeter, midnight_stamp, time_of_day
+from protocols.dlt645.prepared.one import (
+    PreparedEnergies,
+    PreparedMeter,
+    midnight_stamp,
+    time_of_day,
+)
 
 READS = (many.CLOCK, many.STAMP, many.ENERGIES)
 WIDTHS = (3, 5, 20)
@@ -21,7 +26,9 @@ questions = st.tuples(addresses, st.sampled_from(READS), st.integers(1, 62))
 
 
 def rows(asked: list[tuple[str, int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    wire = np.frombuffer(many.wire_addresses(address for address, *_ in asked), dtype=np.uint8).reshape(-1, 6)
+    wire = np.frombuffer(
+        many.wire_addresses(address for address, *_ in asked), dtype=np.uint8
+    ).reshape(-1, 6)
     reads, nths = (np.array([question[at] for question in asked], dtype=np.uint8) for at in (1, 2))
     return wire, reads, nths
 
@@ -94,13 +101,17 @@ def test_many_accept_what_each_would(came: list[tuple[tuple[str, int, int], byte
             assert many.stamps(row)[0].tobytes() == data
 
 
-@pytest.mark.parametrize(("sent", "seconds"), [("000000", 0), ("595923", 86_399), ("563412", 45_296)])
+@pytest.mark.parametrize(
+    ("sent", "seconds"), [("000000", 0), ("595923", 86_399), ("563412", 45_296)]
+)
 def test_a_time_of_day_is_told_in_seconds(sent: str, seconds: int) -> None:
     answer = encode(Frame("000000000001", 0x91, bytes.fromhex("02010004" + sent)))
     assert many.times_of_day(many.laid([answer])).tolist() == [seconds]
 
 
-@pytest.mark.parametrize("sent", ["600000", "006000", "000024", "0A0000", "000099", "FFFFFF", "A00000"])
+@pytest.mark.parametrize(
+    "sent", ["600000", "006000", "000024", "0A0000", "000099", "FFFFFF", "A00000"]
+)
 def test_what_is_no_time_of_day_is_negative(sent: str) -> None:
     answer = encode(Frame("000000000001", 0x91, bytes.fromhex("02010004" + sent)))
     assert many.times_of_day(many.laid([answer])).tolist() == [-1]
@@ -108,7 +119,9 @@ def test_what_is_no_time_of_day_is_negative(sent: str) -> None:
 
 def test_a_stamp_of_midnight_is_the_expected_one() -> None:
     answer = encode(Frame("000000000001", 0x91, bytes.fromhex("01000605" + "0000160326")))
-    assert many.stamps(many.laid([answer]))[0].tobytes() == midnight_stamp(date(2026, 3, 16).toordinal())
+    assert many.stamps(many.laid([answer]))[0].tobytes() == midnight_stamp(
+        date(2026, 3, 16).toordinal()
+    )
 
 
 @given(st.lists(exchanges(), max_size=8), st.integers(0, 9), st.binary(max_size=30))
@@ -129,7 +142,9 @@ def test_a_frame_behind_noise_is_left_with_what_follows_it(noise: bytes) -> None
 
 
 @given(st.lists(questions, min_size=1, max_size=8), st.integers(0, 60))
-def test_good_frames_are_told_apart_and_a_part_is_left(asked: list[tuple[str, int, int]], cut: int) -> None:
+def test_good_frames_are_told_apart_and_a_part_is_left(
+    asked: list[tuple[str, int, int]], cut: int
+) -> None:
     frames = [
         Frame(address, 0x91, bytes.fromhex(read_of(read, nth).identifier)[::-1] + bytes(nth))
         for address, read, nth in asked

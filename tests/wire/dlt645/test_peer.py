@@ -1,8 +1,8 @@
 """`meterd read` against a foreign meter: the server of the PyPI package `dlt645` 3.2.0.
 
-Its mistakes, held fast here so that we see when they go away: the address is on the wire in the order it is written
-(so ours reads reversed), answers to the wildcard carry the wildcard, foreign addresses get an error answer.
-"""
+Its mistakes, held fast here so that we see when they go away: the address is on the wire in the
+order it is written (so ours reads reversed), answers to the wildcard carry the wildcard, foreign
+addresses get an error answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ AS_WE_READ_ITS_ADDRESS = "121078563412"
 @pytest.fixture(scope="module")
 def peer() -> Iterator[str]:
     """HOST:PORT of the foreign server; it ends when its standard input does."""
-    process = subprocess.Popen([sys.executable, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdin
     assert process.stdout
     with process:
@@ -45,7 +47,15 @@ def peer() -> Iterator[str]:
 
 
 def meterd_read(peer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from daemon.cli import main; main()", "read", "--tcp", peer, *arguments]
+    command = [
+        sys.executable,
+        "-c",
+        "from daemon.cli import main; main()",
+        "read",
+        "--tcp",
+        peer,
+        *arguments,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

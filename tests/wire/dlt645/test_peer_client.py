@@ -1,8 +1,8 @@
 """A foreign master, the client of the PyPI package `dlt645` 3.2.0, reads our simulated meter.
 
-Its mistakes, held fast here so that we see when they go away: it puts the address on the wire in the order it is
-written, cannot take a block, tells a done write and a refused one alike, and sends a freeze as MM DD hh mm.
-"""
+Its mistakes, held fast here so that we see when they go away: it puts the address on the wire in
+the order it is written, cannot take a block, tells a done write and a refused one alike, and sends
+a freeze as MM DD hh mm."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def told() -> dict[str, Any]:
     async def story() -> dict[str, Any]:
         async with serve_tcp([meter]) as line:
             command = [sys.executable, "-c", CLIENT, str(line.port)]
-            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+            done = await asyncio.to_thread(
+                subprocess.run, command, capture_output=True, text=True, timeout=60
+            )
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found

@@ -44,7 +44,9 @@ def both(answer: bytes) -> None:
     assert fast == outcome(lambda: general_registers(ADDRESS, IDENTIFIER, answer))
 
 
-DIGITS = st.binary(min_size=4, max_size=4).map(lambda data: bytes(10 * (it >> 4) // 16 << 4 | it % 10 for it in data))
+DIGITS = st.binary(min_size=4, max_size=4).map(
+    lambda data: bytes(10 * (it >> 4) // 16 << 4 | it % 10 for it in data)
+)
 REGISTER = DIGITS | st.binary(min_size=4, max_size=4) | st.sampled_from([b"\xff" * 4, b"\xee" * 4])
 ADDRESSES = st.just(ADDRESS) | st.text("0123456789", min_size=12, max_size=12)
 NOISE = st.binary(max_size=6) | st.sampled_from([b"", b"\xfe" * 4, b"\x68", b"\x68\xfe\xfe"])
@@ -75,7 +77,9 @@ def test_prepared_and_general_say_the_same_of_every_frame(
 def test_five_good_registers_are_numbers(registers: list[bytes]) -> None:
     answer = encode(Frame(ADDRESS, 0x91, WIRE + b"".join(registers)))
     expected = tuple(int(register[::-1].hex()) for register in registers)
-    assert READ.registers(METER, answer) == general_registers(ADDRESS, IDENTIFIER, answer) == expected
+    assert (
+        READ.registers(METER, answer) == general_registers(ADDRESS, IDENTIFIER, answer) == expected
+    )
     assert as_kwh(expected) == tuple(Decimal(it).scaleb(-2) for it in expected)
 
 
@@ -92,7 +96,9 @@ def test_no_single_wrong_byte_is_taken() -> None:
 
 
 @given(st.integers(0, 47), st.integers(0, 255), st.booleans())
-def test_prepared_and_general_say_the_same_of_a_damaged_frame(place: int, byte: int, mend_checksum: bool) -> None:
+def test_prepared_and_general_say_the_same_of_a_damaged_frame(
+    place: int, byte: int, mend_checksum: bool
+) -> None:
     """With a checksum that fits the damage, it is another frame or another value."""
     spoiled = bytearray(encode(GOOD))
     spoiled[place % len(spoiled)] = byte
@@ -113,7 +119,9 @@ def test_bytes_without_a_start_of_the_length_of_a_frame_less_one_are_no_answer()
 
 
 def test_no_data_is_none_and_a_refusal_is_raised() -> None:
-    missing = Frame(ADDRESS, 0x91, WIRE + bytes.fromhex("56341200 FFFFFFFF EEEEEEEE 00000000 FFFFFFFF"))
+    missing = Frame(
+        ADDRESS, 0x91, WIRE + bytes.fromhex("56341200 FFFFFFFF EEEEEEEE 00000000 FFFFFFFF")
+    )
     assert READ.registers(METER, encode(missing)) == (123456, None, None, 0, None)
     assert as_kwh((None, 5)) == (None, Decimal("0.05"))
     with pytest.raises(MeterRefused):
@@ -142,7 +150,9 @@ BATCH_FRAMES = st.lists(
         ADDRESSES,
         st.sampled_from([0x91, 0x91, 0x91, 0xB1, 0x11]),
         st.builds(
-            bytes.__add__, st.sampled_from([WIRE, WIRE, b"\0\xff\1\0"]), st.tuples(REGISTER, REGISTER).map(b"".join)
+            bytes.__add__,
+            st.sampled_from([WIRE, WIRE, b"\0\xff\1\0"]),
+            st.tuples(REGISTER, REGISTER).map(b"".join),
         ),
     ),
     max_size=12,
@@ -150,7 +160,9 @@ BATCH_FRAMES = st.lists(
 
 
 @given(BATCH_FRAMES, st.integers(0, 10_000), st.integers(0, 255))
-def test_a_batch_says_of_each_frame_what_the_general_decoder_says(frames: list[Frame], place: int, byte: int) -> None:
+def test_a_batch_says_of_each_frame_what_the_general_decoder_says(
+    frames: list[Frame], place: int, byte: int
+) -> None:
     joined = bytearray(b"".join(map(encode, frames)))
     if joined:
         joined[place % len(joined)] = byte
@@ -159,11 +171,19 @@ def test_a_batch_says_of_each_frame_what_the_general_decoder_says(frames: list[F
     for number in range(len(frames)):
         alone = bytes(joined[24 * number : 24 * number + 24])
         found = Decoder().feed(alone)
-        frame = found[0] if found and isinstance(found[0], Frame) and raw(found[0]) == alone else None
-        assert good[number] == (frame is not None and frame.control == 0x91 and frame.data[:4] == WIRE)
+        frame = (
+            found[0] if found and isinstance(found[0], Frame) and raw(found[0]) == alone else None
+        )
+        assert good[number] == (
+            frame is not None and frame.control == 0x91 and frame.data[:4] == WIRE
+        )
         if good[number]:
-            general = outcome(lambda alone=alone, frame=frame: general_registers(frame.address, IDENTIFIER, alone))
-            batched = [None if value == batch.NO_VALUE else value for value in hundredths[number].tolist()]
+            general = outcome(
+                lambda alone=alone, frame=frame: general_registers(frame.address, IDENTIFIER, alone)
+            )
+            batched = [
+                None if value == batch.NO_VALUE else value for value in hundredths[number].tolist()
+            ]
             if isinstance(general, tuple) and general[0] is FrameError:
                 assert None in batched
             else:
@@ -179,11 +199,16 @@ def test_a_batch_of_another_length_is_a_mistake_of_the_caller() -> None:
 
 
 def test_the_sum_of_every_request_is_that_of_the_codec():
-    reads = [PreparedRead("04000102", 3), *(PreparedEnergies(f"050601{nth:02X}") for nth in range(1, 63))]
+    reads = [
+        PreparedRead("04000102", 3),
+        *(PreparedEnergies(f"050601{nth:02X}") for nth in range(1, 63)),
+    ]
     for number in range(1000):
         address = f"{number * 987_654_321 % 10**12:012d}"
         meter = PreparedMeter(address)
         for read in reads:
             request = read.request(meter)
-            assert request == WAKE_UP + encode(Frame(address, 0x11, bytes.fromhex(read.identifier)[::-1]))
+            assert request == WAKE_UP + encode(
+                Frame(address, 0x11, bytes.fromhex(read.identifier)[::-1])
+            )
             assert len(request) == REQUEST_LENGTH

@@ -16,7 +16,10 @@ from protocols.errors import FrameError
 
 
 def told(identifier: str, data: str) -> list[tuple[str, str | None, str]]:
-    return [(value.name, value.value, value.unit) for value in decode_values(identifier, bytes.fromhex(data))]
+    return [
+        (value.name, value.value, value.unit)
+        for value in decode_values(identifier, bytes.fromhex(data))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -55,11 +58,18 @@ def test_an_identifier_gives_its_named_values(
 def test_the_number_of_tariffs_follows_from_the_length() -> None:
     for tariffs in (0, 4, 63):
         names = [name for name, _, _ in told("0001FF00", "00000000" * (1 + tariffs))]
-        assert names == ["forward_active_energy", *(f"forward_active_energy_tariff_{n + 1}" for n in range(tariffs))]
+        assert names == [
+            "forward_active_energy",
+            *(f"forward_active_energy_tariff_{n + 1}" for n in range(tariffs)),
+        ]
 
 
 def test_a_block_of_phases_counts_from_the_right_one() -> None:
-    assert [name for name, _, _ in told("0201FF00", "0000FFFF0000")] == ["voltage_a", "voltage_b", "voltage_c"]
+    assert [name for name, _, _ in told("0201FF00", "0000FFFF0000")] == [
+        "voltage_a",
+        "voltage_b",
+        "voltage_c",
+    ]
     names = [name for name, _, _ in told("0203FF00", "000000" * 4)]
     assert names == ["active_power", "active_power_a", "active_power_b", "active_power_c"]
 
@@ -111,12 +121,27 @@ PHASE_BITS = (
     "current_break",
 )
 STATUS_FLAGS = {
-    1: {2: "clock_battery_low", 3: "reading_battery_low", 4: "active_power_reverse", 5: "reactive_power_reverse"}
-    | {8: "control_circuit_error", 9: "security_module_error", 12: "program_error", 13: "memory_error"}
+    1: {
+        2: "clock_battery_low",
+        3: "reading_battery_low",
+        4: "active_power_reverse",
+        5: "reactive_power_reverse",
+    }
+    | {
+        8: "control_circuit_error",
+        9: "security_module_error",
+        12: "program_error",
+        13: "memory_error",
+    }
     | {14: "overdraft", 15: "clock_error"},
     2: {0: "active_reverse_a", 1: "active_reverse_b", 2: "active_reverse_c"}
     | {4: "reactive_reverse_a", 5: "reactive_reverse_b", 6: "reactive_reverse_c"},
-    3: {3: "programming_permitted", 7: "pre_trip_alarm", 12: "keep_power", 13: "identity_authenticated"}
+    3: {
+        3: "programming_permitted",
+        7: "pre_trip_alarm",
+        12: "keep_power",
+        13: "identity_authenticated",
+    }
     | {14: "local_account_not_open", 15: "remote_account_not_open"},
     4: {bit: f"{name}_a" for bit, name in enumerate(PHASE_BITS)},
     5: {bit: f"{name}_b" for bit, name in enumerate(PHASE_BITS)},
@@ -143,7 +168,9 @@ STATUS_FLAGS = {
 def test_each_bit_of_a_status_word_has_its_meaning(word: int) -> None:
     told = {
         bit: [
-            name for name, text, _ in decode_values(f"0400050{word}", (1 << bit).to_bytes(2, "little")) if text == "yes"
+            name
+            for name, text, _ in decode_values(f"0400050{word}", (1 << bit).to_bytes(2, "little"))
+            if text == "yes"
         ]
         for bit in range(16)
     }
@@ -168,11 +195,16 @@ def test_each_bit_of_a_status_word_has_its_meaning(word: int) -> None:
         (3, 0x0800, "ladder_set", "backup"),
     ],
 )
-def test_the_choices_of_a_status_word_have_their_meaning(word: int, bits: int, name: str, text: str) -> None:
+def test_the_choices_of_a_status_word_have_their_meaning(
+    word: int, bits: int, name: str, text: str
+) -> None:
     changed = set(decode_values(f"0400050{word}", bits.to_bytes(2, "little"))) - set(
         decode_values(f"0400050{word}", bytes(2))
     )
-    assert {(it.name, it.value) for it in changed} == {(f"status_word_{word}", f"0x{bits:04X}"), (name, text)}
+    assert {(it.name, it.value) for it in changed} == {
+        (f"status_word_{word}", f"0x{bits:04X}"),
+        (name, text),
+    }
 
 
 def test_all_status_words_come_in_one_block() -> None:
@@ -227,7 +259,9 @@ def test_bytes_behind_the_last_field_are_told() -> None:
 
 def test_a_bad_digit_is_named_and_the_good_values_are_kept() -> None:
     data = bytes.fromhex("563412000A00000078560000")
-    with pytest.raises(FrameError, match="0001FF00: forward_active_energy_tariff_1: not BCD: 0000000A"):
+    with pytest.raises(
+        FrameError, match="0001FF00: forward_active_energy_tariff_1: not BCD: 0000000A"
+    ):
         decode_values("0001FF00", data)
     values, wrong = try_values("0001FF00", data)
     assert [value.value for value in values] == ["1234.56", "56.78"]
@@ -248,7 +282,9 @@ def test_no_data_make_it_crash(identifier: bytes, data: bytes) -> None:
     try_values(identifier.hex().upper(), data)
 
 
-@pytest.mark.parametrize("identifier", ["00014000", "0001000D", "02010400", "05080001", "050600FF", "04000503FF"[:8]])
+@pytest.mark.parametrize(
+    "identifier", ["00014000", "0001000D", "02010400", "05080001", "050600FF", "04000503FF"[:8]]
+)
 def test_only_what_the_standard_has_is_known(identifier: str) -> None:
     assert (meaning(identifier) is not None) is (identifier == "04000503")
 
@@ -261,10 +297,14 @@ def test_every_row_of_the_tables_is_reached_and_has_its_names_and_a_source(name:
         assert None not in row.values()
         assert row["source"], row
         assert re.search("[\u4e00-\u9fff]", row["chinese"]), row
-        assert sorted(re.findall(r"{\w+}", row["name"])) == sorted(re.findall(r"{\w+}", row["chinese"])), row
+        assert sorted(re.findall(r"{\w+}", row["name"])) == sorted(
+            re.findall(r"{\w+}", row["chinese"])
+        ), row
         pattern = row["identifier"]
         parts = [pattern[i : i + size] for i in range(0, len(pattern), size)]
-        lowest = [f"{VARIABLES[part].lowest:0{size}X}" if part in VARIABLES else part for part in parts]
+        lowest = [
+            f"{VARIABLES[part].lowest:0{size}X}" if part in VARIABLES else part for part in parts
+        ]
         identifier = "".join(lowest)
         if pattern.startswith("05kkFF"):
             identifier = "0506FF01"

@@ -13,9 +13,9 @@ from protocols.dlt645.describe.frames import Description, SkippedBytes, describe
 VECTORS: list[dict[str, Any]] = [
     vector
     for version in ("2007", "1997")
-    for vector in json.loads(Path(__file__).with_name(f"vectors_dlt645_{version}.json").read_text(encoding="utf-8"))[
-        "vectors"
-    ]
+    for vector in json.loads(
+        Path(__file__).with_name(f"vectors_dlt645_{version}.json").read_text(encoding="utf-8")
+    )["vectors"]
 ]
 REASONS = {
     "bad_checksum": "bad_checksum",
@@ -64,7 +64,11 @@ def test_a_frame_from_outside_says_what_its_source_says(vector: dict[str, Any]) 
     assert {frame.protocol for frame in frames} <= {vector["protocol"]}
     assert len(frames) == len(wanted) == vector["meaning"].get("frames", len(wanted))
     assert [item.reason for item in skipped] == (
-        ["noise"] if vector["expect"] == "noise" else [REASONS[vector["expect"]]] if not wanted else []
+        ["noise"]
+        if vector["expect"] == "noise"
+        else [REASONS[vector["expect"]]]
+        if not wanted
+        else []
     )
     for frame, meaning in zip(frames, wanted, strict=True):
         _check(frame, meaning, vector["expect"])
@@ -90,7 +94,13 @@ def _check(frame: Description, meaning: dict[str, Any], expect: str) -> None:
 
 def _check_values(frame: Description, meaning: dict[str, Any]) -> None:
     said = {value.name: value.value for value in frame.values}
-    for key, name in (("level", "level"), ("operator", "operator"), ("n1", "n1"), ("n2", "n2"), ("action", "action")):
+    for key, name in (
+        ("level", "level"),
+        ("operator", "operator"),
+        ("n1", "n1"),
+        ("n2", "n2"),
+        ("action", "action"),
+    ):
         if key in meaning:
             assert said[name] == meaning[key], key
     if "expiry_yymmddhhmmss" in meaning:
@@ -103,7 +113,9 @@ def _check_values(frame: Description, meaning: dict[str, Any]) -> None:
         assert said["baud_code"] == meaning["baud_code"]
     if "decoded" in meaning:
         pairs = _told(meaning["decoded"])
-        for value, (wanted, unit) in zip(frame.values, pairs, strict="word" not in str(meaning["decoded"])):
+        for value, (wanted, unit) in zip(
+            frame.values, pairs, strict="word" not in str(meaning["decoded"])
+        ):
             assert value.value == wanted
             assert unit is None or value.unit.lower() == unit.lower()
     elif meaning.get("decode_error"):

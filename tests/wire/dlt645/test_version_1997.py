@@ -1,4 +1,5 @@
-"""DL/T 645-1997: exchanges on scripts of literal bytes, the map to 2007, and the simulated meter of that version."""
+"""DL/T 645-1997: exchanges on scripts of literal bytes, the map to 2007, and the simulated meter of
+that version."""
 
 from __future__ import annotations
 
@@ -59,7 +60,12 @@ def asked(control: int, data: str = "", address: str = METER) -> Frame:
             lambda: exchanges_1997.read_registers("000000000075"),
             None,
             "6875000000000068811F52C363C63A345B685333B7C86333B48B5B336A365B333333333333333333DD5F16",  # d97-045
-            tuple(map(Decimal, ["10793.30", "2035.28", "3095.84", "2858.81", "2803.37", "0.00", "0.00"])),
+            tuple(
+                map(
+                    Decimal,
+                    ["10793.30", "2035.28", "3095.84", "2858.81", "2803.37", "0.00", "0.00"],
+                )
+            ),
         ),
         (
             lambda: exchanges_1997.read("999999999999", "C030"),
@@ -90,8 +96,14 @@ def test_a_logged_refusal_has_the_bits_of_1997() -> None:
 @pytest.mark.parametrize(
     ("exchange", "request_"),
     [
-        (lambda: exchanges_1997.write(METER, "C211", b"\x50\x00", **SECRET), (0x04, "11C2 02563412 5000")),
-        (lambda: exchanges_1997.write_address("000000001601"), (0x0A, "011600000000", "999999999999")),
+        (
+            lambda: exchanges_1997.write(METER, "C211", b"\x50\x00", **SECRET),
+            (0x04, "11C2 02563412 5000"),
+        ),
+        (
+            lambda: exchanges_1997.write_address("000000001601"),
+            (0x0A, "011600000000", "999999999999"),
+        ),
         (lambda: exchanges_1997.change_baud(METER, 0x08), (0x0C, "08")),
         (
             lambda: exchanges_1997.change_password(METER, level="02", old="123456", new="654321"),
@@ -108,7 +120,9 @@ def test_what_is_sent_and_what_a_refusal_becomes(
     with pytest.raises(MeterRefused) as refusal:
         run_on_script(exchange(), [(sent, asked(sent.control | 0xC0, "04"))])
     assert refusal.value.bits == ("password",)
-    run_on_script(exchange(), [(sent, asked(sent.control | 0x80, "1090" if sent.control == 3 else ""))])
+    run_on_script(
+        exchange(), [(sent, asked(sent.control | 0x80, "1090" if sent.control == 3 else ""))]
+    )
 
 
 def test_midnight_between_date_and_time_does_not_cost_a_day() -> None:
@@ -122,12 +136,17 @@ def test_midnight_between_date_and_time_does_not_cost_a_day() -> None:
 
 def test_follow_up_frames_without_end_are_refused() -> None:
     more = asked(0xA1, "1F90 00000000")
-    script = [(asked(0x01, "1F90"), more), *[(asked(0x02, "1F90"), more._replace(control=0xA2))] * 255]
+    script = [
+        (asked(0x01, "1F90"), more),
+        *[(asked(0x02, "1F90"), more._replace(control=0xA2))] * 255,
+    ]
     with pytest.raises(FrameError, match="more than 255 follow-up frames"):
         run_on_script(exchanges_1997.read(METER, "901F"), script)
 
 
-@pytest.mark.parametrize(("value", "words"), [(b"", "nothing to write"), (bytes(45), "at most 50 data bytes")])
+@pytest.mark.parametrize(
+    ("value", "words"), [(b"", "nothing to write"), (bytes(45), "at most 50 data bytes")]
+)
 def test_what_cannot_be_written_down_is_never_sent(value: bytes, words: str) -> None:
     with pytest.raises(FrameError, match=words):
         next(exchanges_1997.write(METER, "C010", value, **SECRET))
@@ -143,7 +162,10 @@ def test_an_answer_has_the_identifier_of_the_question(control: int) -> None:
 
 
 def test_frames_with_a_password_are_secret() -> None:
-    assert [code for code in range(0x20) if CODEC_1997.has_secret(Frame(METER, code))] == [0x04, 0x0F]
+    assert [code for code in range(0x20) if CODEC_1997.has_secret(Frame(METER, code))] == [
+        0x04,
+        0x0F,
+    ]
 
 
 def test_follow_up_frames_have_no_number() -> None:
@@ -180,7 +202,9 @@ def test_follow_up_frames_have_no_number() -> None:
         ("FFFFFFFF", None),
     ],
 )
-def test_quantities_of_2007_have_their_identifier_of_1997(in_2007: str, in_1997: str | None) -> None:
+def test_quantities_of_2007_have_their_identifier_of_1997(
+    in_2007: str, in_1997: str | None
+) -> None:
     assert to_1997(in_2007) == in_1997
     if in_1997:
         assert to_2007(in_1997) == in_2007
@@ -211,7 +235,12 @@ def test_what_is_no_identifier_is_refused_before_anything_is_sent(identifier: st
 def meter(**changes: Any) -> SimulatedMeter1997:
     no_load = LoadCurve(mwh_per_day=0)
     return SimulatedMeter1997(
-        METER, now=lambda: NOON, curve=no_load, initial_kwh=Decimal("1234.56"), password="123456", **changes
+        METER,
+        now=lambda: NOON,
+        curve=no_load,
+        initial_kwh=Decimal("1234.56"),
+        password="123456",
+        **changes,
     )
 
 

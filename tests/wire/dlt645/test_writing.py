@@ -1,4 +1,5 @@
-"""What is set in a meter, played on scripts of (sent, received); bytes of vectors where there are any."""
+"""What is set in a meter, played on scripts of (sent, received); bytes of vectors where there are
+any."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def wall(*parts: int) -> datetime:
     return datetime(*parts)  # type: ignore[arg-type]
 
 
-def control(address: str, action: RelayAction, level: str, expires: datetime, **more: Any) -> Exchange[Frame, None]:
+def control(
+    address: str, action: RelayAction, level: str, expires: datetime, **more: Any
+) -> Exchange[Frame, None]:
     how = {"password": "000000", "operator": "00000000", **more}
     return exchanges.control(address, action, level=level, expires=expires, **how)
 
@@ -60,7 +63,9 @@ def control(address: str, action: RelayAction, level: str, expires: datetime, **
         ),
         (
             "FEFEFEFE6804002810192068140E3434933735333333646464646F339916",  # d07-038
-            writing.write("201910280004", "04600101", b"\x3c\x00", Authority("02", "000000", "31313131")),
+            writing.write(
+                "201910280004", "04600101", b"\x3c\x00", Authority("02", "000000", "31313131")
+            ),
         ),
         (
             "FEFEFEFE6895430219121868140E3333353D35333333333333333333E716",  # d07-120
@@ -76,7 +81,13 @@ def control(address: str, action: RelayAction, level: str, expires: datetime, **
         ),
         (
             "FEFEFEFE68090051050326681C1035333333333333334E348C8C566445CC8316",  # d07-031: its N2 is 01
-            control("260305510009", RelayAction.ALLOW_CLOSE, "02", wall(2099, 12, 31, 23, 59, 59), duration=1),
+            control(
+                "260305510009",
+                RelayAction.ALLOW_CLOSE,
+                "02",
+                wall(2099, 12, 31, 23, 59, 59),
+                duration=1,
+            ),
         ),
         (
             "68010000000000" + "6803083433333A333333337C16",  # d07-267
@@ -91,7 +102,11 @@ def test_a_command_is_built_as_a_logged_one(vector: str, exchange: Exchange[Fram
 @pytest.mark.parametrize(
     ("exchange", "request_", "reply"),
     [
-        (lambda: writing.write(METER, "04000103", b"\x15", AUTHORITY), (0x14, "03010004" + ON_THE_WIRE + "15"), ""),
+        (
+            lambda: writing.write(METER, "04000103", b"\x15", AUTHORITY),
+            (0x14, "03010004" + ON_THE_WIRE + "15"),
+            "",
+        ),
         (lambda: writing.write_address("000000001601", METER), (0x15, "011600000000"), ""),
         (lambda: writing.change_baud(METER, 9600), (0x17, "20"), "20"),
         (
@@ -102,13 +117,21 @@ def test_a_command_is_built_as_a_logged_one(vector: str, exchange: Exchange[Fram
         (lambda: writing.clear_demand(METER, AUTHORITY), (0x19, ON_THE_WIRE), ""),
         (lambda: writing.clear_meter(METER, AUTHORITY), (0x1A, ON_THE_WIRE), ""),
         (lambda: writing.clear_events(METER, AUTHORITY), (0x1B, ON_THE_WIRE + "FFFFFFFF"), ""),
-        (lambda: writing.clear_events(METER, AUTHORITY, "033000FF"), (0x1B, ON_THE_WIRE + "FF003003"), ""),
+        (
+            lambda: writing.clear_events(METER, AUTHORITY, "033000FF"),
+            (0x1B, ON_THE_WIRE + "FF003003"),
+            "",
+        ),
         (
             lambda: writing.security(METER, "07000001", "00000001", b"\xab"),
             (0x03, "01000007 01000000 AB"),
             "01000007 CDEF",
         ),
-        (lambda: writing.send_opaque(METER, 0x1C, bytes(range(28))), (0x1C, bytes(range(28)).hex()), ""),
+        (
+            lambda: writing.send_opaque(METER, 0x1C, bytes(range(28))),
+            (0x1C, bytes(range(28)).hex()),
+            "",
+        ),
     ],
 )
 def test_what_is_sent_and_what_a_refusal_becomes(
@@ -131,18 +154,24 @@ def test_every_relay_action_has_its_n1() -> None:
 def test_the_security_error_word_has_two_bytes() -> None:
     request = next(writing.security(METER, "07000001", "00000000"))
     with pytest.raises(MeterRefused) as refusal:
-        run_on_script(writing.security(METER, "07000001", "00000000"), [(request, asked(0xC3, "0201"))])
+        run_on_script(
+            writing.security(METER, "07000001", "00000000"), [(request, asked(0xC3, "0201"))]
+        )
     assert refusal.value.word == 0x0102
 
 
 def test_what_it_returns_is_what_the_meter_confirmed() -> None:
-    confirmed = run_on_script(writing.change_baud(METER, 9600), [(asked(0x17, "20"), asked(0x97, "08"))])
+    confirmed = run_on_script(
+        writing.change_baud(METER, 9600), [(asked(0x17, "20"), asked(0x97, "08"))]
+    )
     assert confirmed == 2400
     with pytest.raises(FrameError, match="answered a change"):
         run_on_script(writing.change_baud(METER, 9600), [(asked(0x17, "20"), asked(0x97, "03"))])
     for damaged in ("", "2020"):
         with pytest.raises(FrameError, match="answered a change"):
-            run_on_script(writing.change_baud(METER, 9600), [(asked(0x17, "20"), asked(0x97, damaged))])
+            run_on_script(
+                writing.change_baud(METER, 9600), [(asked(0x17, "20"), asked(0x97, damaged))]
+            )
     answer = (asked(0x18, "010C0004 02563412 02563412"), asked(0x98, "02111111"))
     with pytest.raises(FrameError, match="another password"):
         run_on_script(writing.change_password(METER, 0, AUTHORITY, AUTHORITY), [answer])
@@ -153,7 +182,10 @@ def test_what_it_returns_is_what_the_meter_confirmed() -> None:
     [
         (lambda: writing.write(METER, "04000103", b"", AUTHORITY), "nothing to write"),
         (lambda: writing.write(METER, "04000103", bytes(39), AUTHORITY), "at most 50 data bytes"),
-        (lambda: writing.write("AAAAAAAAAAAA", "04000103", b"\1", AUTHORITY), "not the address of one meter"),
+        (
+            lambda: writing.write("AAAAAAAAAAAA", "04000103", b"\1", AUTHORITY),
+            "not the address of one meter",
+        ),
         (lambda: writing.clear_meter("999999999999", AUTHORITY), "not the address of one meter"),
         (lambda: writing.write_address("99999999999"), "12 digits"),
         (lambda: writing.write_address("999999999999"), "12 digits"),
@@ -165,7 +197,9 @@ def test_what_it_returns_is_what_the_meter_confirmed() -> None:
         (lambda: exchanges.read_load_records(METER, "06000001", 0), "1 to 99"),
     ],
 )
-def test_what_cannot_be_written_down_is_never_sent(exchange: Callable[[], Exchange[Frame, Any]], words: str) -> None:
+def test_what_cannot_be_written_down_is_never_sent(
+    exchange: Callable[[], Exchange[Frame, Any]], words: str
+) -> None:
     with pytest.raises(FrameError, match=words) as error:
         next(exchange())
     assert "12345" not in str(error.value)
@@ -202,7 +236,11 @@ def test_a_meter_may_answer_from_its_new_address() -> None:
 )
 def test_what_a_person_writes_becomes_bytes_and_back(identifier: str, text: str, data: str) -> None:
     assert writing.encode_value(identifier, text) == bytes.fromhex(data)
-    back = [value.value for value in decode_values(identifier, bytes.fromhex(data)) if value.value != "no"]
+    back = [
+        value.value
+        for value in decode_values(identifier, bytes.fromhex(data))
+        if value.value != "no"
+    ]
     assert [part for part in back if part] == text.split(",")
 
 
@@ -249,7 +287,9 @@ def test_load_records_are_read_with_count_and_time(length_counts_end: bool) -> N
         (asked(0x11, "01000006 05 0012010226"), asked(0xB1, "01000006" + data[:20].hex())),
         (asked(0x12, "01000006 01"), asked(0x92, "01000006" + (data[20:] + data).hex() + "01")),
     ]
-    records = run_on_script(exchanges.read_load_records(METER, "06000001", 5, wall(2026, 2, 1, 12, 0)), script)
+    records = run_on_script(
+        exchanges.read_load_records(METER, "06000001", 5, wall(2026, 2, 1, 12, 0)), script
+    )
     assert len(records) == 2
     assert records[0] == records[1]
     assert records[0].stored_at == wall(2026, 2, 1, 12, 0)

@@ -1,4 +1,5 @@
-"""What is asked of a Modbus meter: few reads, no hole read over, no late answer taken for another."""
+"""What is asked of a Modbus meter: few reads, no hole read over, no late answer taken for
+another."""
 
 from __future__ import annotations
 
@@ -40,10 +41,16 @@ FC = 3
 
 
 def meter_of(profile: Profile) -> SimulatedModbusMeter:
-    return SimulatedModbusMeter("bus-1/7", UNIT, profile, now=lambda: NOON, initial_kwh=Decimal("1234.56"))
+    return SimulatedModbusMeter(
+        "bus-1/7", UNIT, profile, now=lambda: NOON, initial_kwh=Decimal("1234.56")
+    )
 
 
-def play(exchange: Exchange[Frame, T], answer: Callable[[Frame], Frame | None], sent: list[str] | None = None) -> T:
+def play(
+    exchange: Exchange[Frame, T],
+    answer: Callable[[Frame], Frame | None],
+    sent: list[str] | None = None,
+) -> T:
     """Run an exchange; `sent` takes the requests in hex, without unit."""
     try:
         request = next(exchange)
@@ -94,14 +101,24 @@ def test_a_plan_keeps_to_the_limit_and_to_what_may_be_read(name: str) -> None:
 
 
 def test_neighbours_are_read_together_and_gaps_only_where_they_are_readable() -> None:
-    items = [item(Quantity.VOLTAGE_A, 10), item(Quantity.VOLTAGE_B, 11), item(Quantity.VOLTAGE_C, 15)]
-    assert [block_of(group) for group in plan(profile_of(*items), items)] == [Block(FC, 10, 2), Block(FC, 15, 1)]
+    items = [
+        item(Quantity.VOLTAGE_A, 10),
+        item(Quantity.VOLTAGE_B, 11),
+        item(Quantity.VOLTAGE_C, 15),
+    ]
+    assert [block_of(group) for group in plan(profile_of(*items), items)] == [
+        Block(FC, 10, 2),
+        Block(FC, 15, 1),
+    ]
     readable = profile_of(*items, readable=(Span(10, 15),))
     assert [block_of(group) for group in plan(readable, items)] == [Block(FC, 10, 6)]
     holed = replace(readable, holes=(Span(13, 13),))
     assert [block_of(group) for group in plan(holed, items)] == [Block(FC, 10, 2), Block(FC, 15, 1)]
     limited = replace(readable, limit=5)
-    assert [block_of(group) for group in plan(limited, items)] == [Block(FC, 10, 2), Block(FC, 15, 1)]
+    assert [block_of(group) for group in plan(limited, items)] == [
+        Block(FC, 10, 2),
+        Block(FC, 15, 1),
+    ]
 
 
 def test_a_block_that_the_meter_refuses_is_halved_and_the_places_are_kept() -> None:
@@ -112,7 +129,11 @@ def test_a_block_that_the_meter_refuses_is_halved_and_the_places_are_kept() -> N
     quantities = profile.quantities()
     found = play(read_quantities(UNIT, profile, quantities, learnt), meter.answer_modbus, first)
     again = play(read_quantities(UNIT, profile, quantities, learnt), meter.answer_modbus, second)
-    assert found == again == play(read_quantities(UNIT, meter.profile, quantities), meter.answer_modbus)
+    assert (
+        found
+        == again
+        == play(read_quantities(UNIT, meter.profile, quantities), meter.answer_modbus)
+    )
     assert first[0] == "0400000050"
     assert len(first) > len(second) == 3
     assert "0400000050" not in second
@@ -120,17 +141,29 @@ def test_a_block_that_the_meter_refuses_is_halved_and_the_places_are_kept() -> N
 
 @pytest.mark.parametrize("code", [2, 3])
 def test_an_item_that_the_meter_does_not_have_is_none_and_soon_not_asked_for(code: int) -> None:
-    items = [item(Quantity.VOLTAGE_A, 10), item(Quantity.VOLTAGE_B, 11), item(Quantity.VOLTAGE_C, 12)]
+    items = [
+        item(Quantity.VOLTAGE_A, 10),
+        item(Quantity.VOLTAGE_B, 11),
+        item(Quantity.VOLTAGE_C, 12),
+    ]
     profile, learnt = profile_of(*items), Learnt()
 
     def answer(request: Frame) -> Frame:
         first, count = int.from_bytes(request.pdu[1:3], "big"), request.pdu[4]
         if first <= 12 < first + count:
             return Frame(UNIT, bytes((0x83, code)))
-        return Frame(UNIT, bytes((3, 2 * count)) + b"".join(n.to_bytes(2, "big") for n in range(first, first + count)))
+        return Frame(
+            UNIT,
+            bytes((3, 2 * count))
+            + b"".join(n.to_bytes(2, "big") for n in range(first, first + count)),
+        )
 
     quantities = profile.quantities()
-    expected = {Quantity.VOLTAGE_A: Decimal(10), Quantity.VOLTAGE_B: Decimal(11), Quantity.VOLTAGE_C: None}
+    expected = {
+        Quantity.VOLTAGE_A: Decimal(10),
+        Quantity.VOLTAGE_B: Decimal(11),
+        Quantity.VOLTAGE_C: None,
+    }
     for _ in range(REFUSALS_BELIEVED):
         assert play(read_quantities(UNIT, profile, quantities, learnt), answer) == expected
     sent: list[str] = []
@@ -142,8 +175,14 @@ def test_a_meter_that_has_none_of_it_refuses_and_is_asked_again_each_time() -> N
     profile, learnt = profile_of(item(Quantity.VOLTAGE_A, 10)), Learnt()
     for _ in range(REFUSALS_BELIEVED + 1):
         sent: list[str] = []
-        with pytest.raises(MeterRefused, match=r"unit 7 refused register 000A \(function 3\): illegal data address"):
-            play(read_quantities(UNIT, profile, [Quantity.VOLTAGE_A], learnt), lambda _: Frame(UNIT, b"\x83\x02"), sent)
+        with pytest.raises(
+            MeterRefused, match=r"unit 7 refused register 000A \(function 3\): illegal data address"
+        ):
+            play(
+                read_quantities(UNIT, profile, [Quantity.VOLTAGE_A], learnt),
+                lambda _: Frame(UNIT, b"\x83\x02"),
+                sent,
+            )
         assert sent == ["03000A0001"]
 
 
@@ -167,10 +206,14 @@ def test_what_the_profile_does_not_have_is_an_error() -> None:
 def test_no_value_is_none_and_never_a_number() -> None:
     profile = load_profile("schneider-iem3000")
     nothing = Frame(UNIT, b"\x03\x08" + b"\x80" + bytes(7))
-    (total, *_) = play(read_quantities(UNIT, profile, [Quantity.FORWARD_ACTIVE_ENERGY]), lambda _: nothing).values()
+    (total, *_) = play(
+        read_quantities(UNIT, profile, [Quantity.FORWARD_ACTIVE_ENERGY]), lambda _: nothing
+    ).values()
     assert total is None
     nan = Frame(UNIT, bytes.fromhex("0304FFC00000"))
-    assert play(read_quantities(UNIT, profile, [Quantity.FREQUENCY]), lambda _: nan) == {Quantity.FREQUENCY: None}
+    assert play(read_quantities(UNIT, profile, [Quantity.FREQUENCY]), lambda _: nan) == {
+        Quantity.FREQUENCY: None
+    }
 
 
 # The relay
@@ -179,26 +222,42 @@ def test_no_value_is_none_and_never_a_number() -> None:
 def test_a_relay_is_written_with_function_16_and_read_back_with_function_3() -> None:
     profile = load_profile("hiking-dds238")
     write = Frame(UNIT, bytes.fromhex("10001A0001020000"), is_request=True)
-    run_on_script(set_relay(UNIT, profile, "trip"), [(write, Frame(UNIT, bytes.fromhex("10001A0001")))])
+    run_on_script(
+        set_relay(UNIT, profile, "trip"), [(write, Frame(UNIT, bytes.fromhex("10001A0001")))]
+    )
     read = Frame(UNIT, bytes.fromhex("03001A0001"), is_request=True)
-    assert run_on_script(read_relay(UNIT, profile), [(read, Frame(UNIT, bytes.fromhex("03020000")))]) is True
-    assert run_on_script(read_relay(UNIT, profile), [(read, Frame(UNIT, bytes.fromhex("03020001")))]) is False
+    assert (
+        run_on_script(read_relay(UNIT, profile), [(read, Frame(UNIT, bytes.fromhex("03020000")))])
+        is True
+    )
+    assert (
+        run_on_script(read_relay(UNIT, profile), [(read, Frame(UNIT, bytes.fromhex("03020001")))])
+        is False
+    )
     with pytest.raises(FrameError, match="relay register 001A holds 7: open is 0, closed is 1"):
         run_on_script(read_relay(UNIT, profile), [(read, Frame(UNIT, bytes.fromhex("03020007")))])
-    with pytest.raises(MeterRefused, match=r"unit 7 refused trip \(function 16, register 001A\): illegal function"):
+    with pytest.raises(
+        MeterRefused, match=r"unit 7 refused trip \(function 16, register 001A\): illegal function"
+    ):
         run_on_script(set_relay(UNIT, profile, "trip"), [(write, Frame(UNIT, b"\x90\x01"))])
 
 
 @pytest.mark.parametrize(
-    ("function", "trip", "written"), [(5, 0, "0500030000"), (5, 1, "050003FF00"), (6, 0x55, "0600030055")]
+    ("function", "trip", "written"),
+    [(5, 0, "0500030000"), (5, 1, "050003FF00"), (6, 0x55, "0600030055")],
 )
-def test_coils_and_single_registers_can_be_written_too(function: int, trip: int, written: str) -> None:
+def test_coils_and_single_registers_can_be_written_too(
+    function: int, trip: int, written: str
+) -> None:
     relay = Relay(function, 3, trip, 1 - trip if function == 5 else 0xAA, 2, 9, 1, 0)
     profile = profile_of(item(Quantity.VOLTAGE_A, 10), relay=relay)
     write = Frame(UNIT, bytes.fromhex(written), is_request=True)
     run_on_script(set_relay(UNIT, profile, "trip"), [(write, Frame(UNIT, write.pdu))])
     read = Frame(UNIT, bytes.fromhex("0200090001"), is_request=True)
-    assert run_on_script(read_relay(UNIT, profile), [(read, Frame(UNIT, bytes.fromhex("020101")))]) is True
+    assert (
+        run_on_script(read_relay(UNIT, profile), [(read, Frame(UNIT, bytes.fromhex("020101")))])
+        is True
+    )
 
 
 def test_a_simulated_relay_moves_its_customer_out_of_the_current() -> None:
@@ -207,11 +266,17 @@ def test_a_simulated_relay_moves_its_customer_out_of_the_current() -> None:
     assert play(read_relay(UNIT, profile), meter.answer_modbus) is False
     play(set_relay(UNIT, profile, "trip"), meter.answer_modbus)
     assert play(read_relay(UNIT, profile), meter.answer_modbus) is True
-    found = play(read_quantities(UNIT, profile, [Quantity.CURRENT, Quantity.ACTIVE_POWER]), meter.answer_modbus)
+    found = play(
+        read_quantities(UNIT, profile, [Quantity.CURRENT, Quantity.ACTIVE_POWER]),
+        meter.answer_modbus,
+    )
     assert set(found.values()) == {Decimal(0)}
     play(set_relay(UNIT, profile, "close"), meter.answer_modbus)
     assert not meter.relay.is_open
-    assert [event.detail["action"] for event in meter.events if event.kind == "control"] == ["trip", "close"]
+    assert [event.detail["action"] for event in meter.events if event.kind == "control"] == [
+        "trip",
+        "close",
+    ]
 
 
 def test_a_simulated_meter_refuses_what_such_meters_refuse() -> None:
@@ -229,7 +294,9 @@ def test_a_simulated_meter_refuses_what_such_meters_refuse() -> None:
         assert meter.answer_modbus(Frame(UNIT, bytes.fromhex(pdu), is_request=True)) == Frame(
             UNIT, bytes.fromhex(answer)
         )
-    assert meter.answer_modbus(Frame(UNIT + 1, bytes.fromhex("0300000002"), is_request=True)) is None
+    assert (
+        meter.answer_modbus(Frame(UNIT + 1, bytes.fromhex("0300000002"), is_request=True)) is None
+    )
     stuck = SimulatedMeter("000000000001", now=lambda: NOON)
     assert stuck.relay.is_open is False
 
@@ -238,10 +305,11 @@ def test_a_simulated_meter_refuses_what_such_meters_refuse() -> None:
 
 
 class ForgetfulLine:
-    """A meter that answers in order but sometimes late or never, and a reader that takes the first that fits.
+    """A meter that answers in order but sometimes late or never, and a reader that takes the first
+    that fits.
 
-    It listens to no silence in between, as the real reader does: only the shape of the questions can save it.
-    """
+    It listens to no silence in between, as the real reader does: only the shape of the questions
+    can save it."""
 
     def __init__(self, meter: SimulatedModbusMeter, chance: random.Random) -> None:
         self._meter, self._chance = meter, chance
@@ -283,7 +351,9 @@ LATE_SEEDS = (816, 2706, 3942, 8249)
 """Once an old answer was taken for the proof that nothing old was under way."""
 
 
-@pytest.mark.parametrize("name", ["eastron-sdm630", "chint-dtsu666", "hiking-dds238", "schneider-iem3000"])
+@pytest.mark.parametrize(
+    "name", ["eastron-sdm630", "chint-dtsu666", "hiking-dds238", "schneider-iem3000"]
+)
 def test_no_late_answer_is_ever_booked_on_another_item(name: str) -> None:
     assert late_answers_booked_wrong(name, [*range(LATE_RUNS), *LATE_SEEDS]) == []
 
@@ -307,7 +377,9 @@ def late_answers_booked_wrong(name: str, seeds: Iterable[int]) -> list[int]:
         line = ForgetfulLine(meter, chance)
         for _ in range(6):
             wanted = chance.sample(profile.quantities(), chance.randint(1, 3))
-            found = line.run(read_quantities(UNIT, profile, wanted, learnt), retries=chance.randint(0, 1))
+            found = line.run(
+                read_quantities(UNIT, profile, wanted, learnt), retries=chance.randint(0, 1)
+            )
             if found is not None and any(found[quantity] != plain[quantity] for quantity in wanted):
                 wrong.append(seed)
     return wrong
@@ -316,7 +388,12 @@ def late_answers_booked_wrong(name: str, seeds: Iterable[int]) -> list[int]:
 def test_two_questions_of_one_shape_do_not_follow_each_other() -> None:
     profile, learnt, sent = load_profile("chint-dtsu666"), Learnt(), []
     meter = meter_of(profile)
-    for quantity in (Quantity.VOLTAGE_A, Quantity.VOLTAGE_C, Quantity.FREQUENCY, Quantity.FREQUENCY):
+    for quantity in (
+        Quantity.VOLTAGE_A,
+        Quantity.VOLTAGE_C,
+        Quantity.FREQUENCY,
+        Quantity.FREQUENCY,
+    ):
         play(read_quantities(UNIT, profile, [quantity], learnt), meter.answer_modbus, sent)
     assert sent == [
         "0320060002",
@@ -325,11 +402,18 @@ def test_two_questions_of_one_shape_do_not_follow_each_other() -> None:
         "0320440002",  # the same question may be repeated as it is
     ]
     play(read_quantities(UNIT, profile, [Quantity.POWER_FACTOR], learnt), meter.answer_modbus, sent)
-    assert sent[4:] == ["0320060004", "03202A0002"]  # it has no neighbour: something else comes between
+    assert sent[4:] == [
+        "0320060004",
+        "03202A0002",
+    ]  # it has no neighbour: something else comes between
 
 
 def test_a_widened_read_that_is_refused_leaves_its_item_readable() -> None:
-    items = [item(Quantity.VOLTAGE_A, 10), item(Quantity.VOLTAGE_B, 20), item(Quantity.VOLTAGE_C, 21)]
+    items = [
+        item(Quantity.VOLTAGE_A, 10),
+        item(Quantity.VOLTAGE_B, 20),
+        item(Quantity.VOLTAGE_C, 21),
+    ]
     profile, learnt = profile_of(*items), Learnt(unsettled=[Block(FC, 10, 1)])
 
     def answer(request: Frame) -> Frame:
@@ -346,4 +430,15 @@ def test_a_widened_read_that_is_refused_leaves_its_item_readable() -> None:
 def test_bits_come_as_0_and_1() -> None:
     read = Frame(UNIT, bytes.fromhex("010013000A"), is_request=True)
     answer = Frame(UNIT, bytes.fromhex("0102CD01"))
-    assert run_on_script(read_block(UNIT, Block(1, 0x13, 10)), [(read, answer)]) == (1, 0, 1, 1, 0, 0, 1, 1, 1, 0)
+    assert run_on_script(read_block(UNIT, Block(1, 0x13, 10)), [(read, answer)]) == (
+        1,
+        0,
+        1,
+        1,
+        0,
+        0,
+        1,
+        1,
+        1,
+        0,
+    )

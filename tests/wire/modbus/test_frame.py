@@ -36,13 +36,27 @@ FORMS = [
 
 registers = st.binary(min_size=1, max_size=125).map(lambda half: half * 2)
 answers = (
-    st.builds(lambda data, function: bytes((function, len(data))) + data, registers, st.sampled_from([3, 4]))
+    st.builds(
+        lambda data, function: bytes((function, len(data))) + data,
+        registers,
+        st.sampled_from([3, 4]),
+    )
     | st.builds(lambda data: bytes((1, len(data))) + data, st.binary(min_size=1, max_size=250))
-    | st.builds(lambda data, function: bytes((function,)) + data, st.binary(min_size=4, max_size=4), st.just(16))
-    | st.builds(lambda function, code: bytes((0x80 | function, code)), st.sampled_from([3, 4, 16]), st.integers(1, 11))
+    | st.builds(
+        lambda data, function: bytes((function,)) + data,
+        st.binary(min_size=4, max_size=4),
+        st.just(16),
+    )
+    | st.builds(
+        lambda function, code: bytes((0x80 | function, code)),
+        st.sampled_from([3, 4, 16]),
+        st.integers(1, 11),
+    )
 )
 frames = st.builds(Frame, st.integers(0, 247), answers, transaction=st.integers(0, 0xFFFF))
-treacherous = st.lists(st.sampled_from([0x01, 0x03, 0x04, 0x10, 0x00, 0x02, 0x83]), max_size=40).map(bytes)
+treacherous = st.lists(
+    st.sampled_from([0x01, 0x03, 0x04, 0x10, 0x00, 0x02, 0x83]), max_size=40
+).map(bytes)
 RTU_ANSWER = bytes.fromhex("110304008D008EFBBD")
 """pymodbus-dev/pymodbus test/framer/test_framer.py line 125."""
 
@@ -53,7 +67,9 @@ def decode_all(decoder: Decoder, stream: bytes) -> list[Frame | Skipped]:
 
 @pytest.mark.parametrize(("encode", "decoder"), FORMS)
 @given(frame=frames)
-def test_decoding_is_the_inverse_of_encoding(encode: Encode, decoder: Callable[[], Decoder], frame: Frame) -> None:
+def test_decoding_is_the_inverse_of_encoding(
+    encode: Encode, decoder: Callable[[], Decoder], frame: Frame
+) -> None:
     (found,) = decode_all(decoder(), encode(frame))
     assert found == frame
     assert encode(found) == encode(frame)
@@ -88,19 +104,26 @@ def test_the_split_of_a_stream_changes_nothing_and_every_byte_is_told_once(
         found += split.feed(stream[start:end])
     found += split.flush()
     assert found == decode_all(decoder(), stream)
-    assert b"".join(item.data if isinstance(item, Skipped) else encode(item) for item in found) == stream
+    assert (
+        b"".join(item.data if isinstance(item, Skipped) else encode(item) for item in found)
+        == stream
+    )
     assert not split.pending
 
 
 @given(noise=treacherous | st.binary(max_size=300), frame=frames)
 def test_noise_never_hides_the_frame_behind_it(noise: bytes, frame: Frame) -> None:
     found = decode_all(rtu_answers(), noise + encode_rtu(frame))
-    assert found[-1] == frame or any(_overlaps(noise, item) for item in found if isinstance(item, Frame))
+    assert found[-1] == frame or any(
+        _overlaps(noise, item) for item in found if isinstance(item, Frame)
+    )
 
 
 def _overlaps(noise: bytes, found: Frame) -> bool:
     """Noise that holds the start of what is by itself a good frame, reaching into the next one."""
-    return any(noise.endswith(encode_rtu(found)[:length]) for length in range(1, len(encode_rtu(found))))
+    return any(
+        noise.endswith(encode_rtu(found)[:length]) for length in range(1, len(encode_rtu(found)))
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,7 +217,9 @@ def test_the_acknowledgement_of_a_write_names_register_and_count() -> None:
 
 
 @pytest.mark.parametrize("decoder", [rtu_requests, tcp_requests])
-def test_a_meter_hears_requests_and_not_the_answers_of_others(decoder: Callable[[], Decoder]) -> None:
+def test_a_meter_hears_requests_and_not_the_answers_of_others(
+    decoder: Callable[[], Decoder],
+) -> None:
     encode = encode_rtu if decoder is rtu_requests else encode_tcp
     asked = request(17, ReadHoldingRegistersRequest(address=0x7C, count=2))
     found = decode_all(decoder(), encode(Frame(17, RTU_ANSWER[1:-2])) + encode(asked))

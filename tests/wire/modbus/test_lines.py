@@ -1,4 +1,5 @@
-"""Modbus over real lines: simulated meters behind TCP and pseudo-terminals, the commands, and foreign peers."""
+"""Modbus over real lines: simulated meters behind TCP and pseudo-terminals, the commands, and
+foreign peers."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ from tests.servers.mbpoll import Polled, mbpoll
 SDM, DDS = load_profile("eastron-sdm630"), load_profile("hiking-dds238")
 NOON = datetime(2026, 5, 2, 12)
 CODECS = {"rtu": codec_rtu, "tcp": codec_tcp}
-# The DL/T 645 address begins on the wire like a Modbus write of many registers, 68 10 ... 99, which goes on for long.
+# The DL/T 645 address begins on the wire like a Modbus write of many registers, 68 10 ... 99, which
+# goes on for long.
 METERS = """
 [[meters]]
 protocol = "modbus"
@@ -82,16 +84,25 @@ def conversation(channel: Channel, codec: Any, **what: Any) -> Conversation[Any]
 @asynccontextmanager
 async def channel_of(bench: Bench) -> AsyncIterator[Channel]:
     where = bench.lines["gate"].whereabouts()
-    way = SerialChannel(str(where["device"])) if "device" in where else TcpChannel("127.0.0.1", int(where["port"]))
+    way = (
+        SerialChannel(str(where["device"]))
+        if "device" in where
+        else TcpChannel("127.0.0.1", int(where["port"]))
+    )
     async with way as channel:
         yield channel
 
 
 @pytest.mark.parametrize("kind", ["tcp", "rtu", "pty"])
-def test_modbus_and_dlt645_meters_share_a_line(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No silence helps the meters here: what one protocol makes of the other's bytes must not keep it waiting."""
+def test_modbus_and_dlt645_meters_share_a_line(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No silence helps the meters here: what one protocol makes of the other's bytes must not keep
+    it waiting."""
     monkeypatch.setattr(lines, "BYTE_GAP_S", 3600)
-    line = f"[lines.gate]\nlink = '{tmp_path / 'bus'}'\nreply_delay_ms = 1\n" if kind == "pty" else ""
+    line = (
+        f"[lines.gate]\nlink = '{tmp_path / 'bus'}'\nreply_delay_ms = 1\n" if kind == "pty" else ""
+    )
     text = (line or PORT.format(form=kind)) + METERS.format(more="")
     outcomes: list[str] = []
 
@@ -113,7 +124,10 @@ def test_modbus_and_dlt645_meters_share_a_line(kind: str, tmp_path: Path, monkey
 
 def test_a_relay_is_moved_only_by_who_may_and_read_back() -> None:
     async def run() -> None:
-        async with bench_of(PORT.format(form="rtu") + METERS.format(more="")) as bench, channel_of(bench) as channel:
+        async with (
+            bench_of(PORT.format(form="rtu") + METERS.format(more="")) as bench,
+            channel_of(bench) as channel,
+        ):
             meter = bench.meters["gate/9"]
             with pytest.raises(AssertionError, match="may not control"):
                 await conversation(channel, codec_rtu).run(set_relay(9, DDS, "trip"))
@@ -132,7 +146,10 @@ def test_a_stuck_relay_acknowledges_and_stays() -> None:
     more = 'faults = [{ kind = "stuck_relay" }]'
 
     async def run() -> None:
-        async with bench_of(PORT.format(form="rtu") + METERS.format(more=more)) as bench, channel_of(bench) as channel:
+        async with (
+            bench_of(PORT.format(form="rtu") + METERS.format(more=more)) as bench,
+            channel_of(bench) as channel,
+        ):
             allowed = conversation(channel, codec_rtu, may_control=True)
             await allowed.run(set_relay(9, DDS, "trip"))
             assert await allowed.run(read_relay(9, DDS)) is False
@@ -142,17 +159,31 @@ def test_a_stuck_relay_acknowledges_and_stays() -> None:
 
 @pytest.mark.parametrize("form", ["rtu", "tcp"])
 @pytest.mark.parametrize(
-    "kind", ["noise_before", "noise_after", "split", "duplicate", "echo", "wrong_checksum", "foreign", "lost_answer"]
+    "kind",
+    [
+        "noise_before",
+        "noise_after",
+        "split",
+        "duplicate",
+        "echo",
+        "wrong_checksum",
+        "foreign",
+        "lost_answer",
+    ],
 )
 def test_faults_of_the_line_never_give_a_wrong_value(form: str, kind: str) -> None:
-    """Modbus TCP has no checksum: what is wrong inside a frame there comes out as it is, so that one is left out."""
+    """Modbus TCP has no checksum: what is wrong inside a frame there comes out as it is, so that
+    one is left out."""
     if (form, kind) == ("tcp", "wrong_checksum"):
         return
     more = f'faults = [{{ kind = "{kind}", every_request = 2 }}]'
     timing = Timing(reply_timeout_s=0.1, byte_gap_s=0.05, quiet_s=0.02, retries=2)
 
     async def run() -> list[Decimal | None]:
-        async with bench_of(PORT.format(form=form) + METERS.format(more=more)) as bench, channel_of(bench) as channel:
+        async with (
+            bench_of(PORT.format(form=form) + METERS.format(more=more)) as bench,
+            channel_of(bench) as channel,
+        ):
             talk = conversation(channel, CODECS[form], timing=timing)
             learnt = Learnt()
             return [(await talk.run(read_registers(9, DDS, learnt)))[0] for _ in range(4)] + [
@@ -165,7 +196,10 @@ def test_faults_of_the_line_never_give_a_wrong_value(form: str, kind: str) -> No
 
 def test_a_unit_that_is_not_there_meets_silence() -> None:
     async def run() -> None:
-        async with bench_of(PORT.format(form="rtu") + METERS.format(more="")) as bench, channel_of(bench) as channel:
+        async with (
+            bench_of(PORT.format(form="rtu") + METERS.format(more="")) as bench,
+            channel_of(bench) as channel,
+        ):
             talk = conversation(channel, codec_rtu, timing=Timing(reply_timeout_s=0.1, retries=0))
             with pytest.raises(NoReply, match="no reply from unit 77 on gate"):
                 await talk.run(read_registers(77, SDM))
@@ -188,7 +222,9 @@ def test_a_mistake_in_a_modbus_fleet_is_told(change: str, message: str) -> None:
     with pytest.raises(ScenarioError) as caught:
         parse_scenario(good.replace(change, to), load_profile=load_profile)
     assert message in str(caught.value)
-    with pytest.raises(ScenarioError, match=r"no profile comes with this name \(did you mean eastron-sdm630"):
+    with pytest.raises(
+        ScenarioError, match=r"no profile comes with this name \(did you mean eastron-sdm630"
+    ):
         parse_scenario(good.replace("sdm630", "sdm63"), load_profile=load_profile)
     with pytest.raises(ScenarioError, match="started without register profiles"):
         parse_scenario(good)
@@ -198,14 +234,17 @@ def test_a_mistake_in_a_modbus_fleet_is_told(change: str, message: str) -> None:
 
 
 def run_command(text: str, *arguments: str) -> tuple[Result, dict[str, str]]:
-    """A command against a bench that runs in this loop; GATE in the arguments is its port. And the true registers."""
+    """A command against a bench that runs in this loop; GATE in the arguments is its port. And the
+    true registers."""
 
     async def run() -> tuple[Result, dict[str, str]]:
         async with bench_of(text) as bench:
             where = f"127.0.0.1:{bench.lines['gate'].whereabouts()['port']}"
             filled = [argument.replace("GATE", where) for argument in arguments]
             result = await asyncio.to_thread(CliRunner().invoke, cli, filled)
-            return result, {name: str(meter.true_register(bench.now())) for name, meter in bench.meters.items()}
+            return result, {
+                name: str(meter.true_register(bench.now())) for name, meter in bench.meters.items()
+            }
 
     return asyncio.run(run())
 
@@ -216,7 +255,17 @@ RTU = PORT.format(form="rtu") + METERS.format(more="")
 
 @pytest.mark.parametrize(("text", "protocol"), [(TCP, "modbus-tcp"), (RTU, "modbus-rtu")])
 def test_read_prints_quantities_by_profile(text: str, protocol: str) -> None:
-    how = ("read", "--tcp", "GATE", "--protocol", protocol, "--unit", "9", "--profile", "hiking-dds238")
+    how = (
+        "read",
+        "--tcp",
+        "GATE",
+        "--protocol",
+        protocol,
+        "--unit",
+        "9",
+        "--profile",
+        "hiking-dds238",
+    )
     result, true = run_command(text, *how, "--quantity", "forward_active_energy")
     assert (result.exit_code, result.output) == (0, f"{true['gate/9']} kWh\n")
     result, _ = run_command(text, *how, "--quantity", "voltage", "--quantity", "relay", "--json")
@@ -229,11 +278,19 @@ def test_read_prints_quantities_by_profile(text: str, protocol: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--unit", "9", "--profile", "hiking-dds238", "--quantity", "volts"), 2, "profile hiking-dds238 has energy"),
+        (
+            ("--unit", "9", "--profile", "hiking-dds238", "--quantity", "volts"),
+            2,
+            "profile hiking-dds238 has energy",
+        ),
         (("--unit", "9", "--profile", "hiking"), 1, "no profile comes with this name"),
         (("--unit", "9"), 2, "needs --unit and --profile"),
         (("--unit", "9", "--profile", "eastron-sdm630"), 1, "meter unit 9 refused registers 0048"),
-        (("--unit", "8", "--profile", "hiking-dds238", "--timeout", "0.1"), 1, "no reply from unit 8"),
+        (
+            ("--unit", "8", "--profile", "hiking-dds238", "--timeout", "0.1"),
+            1,
+            "no reply from unit 8",
+        ),
     ],
 )
 def test_read_says_what_is_wrong(arguments: tuple[str, ...], code: int, message: str) -> None:
@@ -263,7 +320,10 @@ def test_probe_prints_every_reading_and_marks_the_likely_one() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--address", "0x200"), "refused registers 0200 to 0201 (function 4): illegal data address"),
+        (
+            ("--address", "0x200"),
+            "refused registers 0200 to 0201 (function 4): illegal data address",
+        ),
         (("--address", "70000"), "'70000' is not a register"),
         (("--address", "2", "--count", "126"), "126 is not in the range"),
         (("--address", "2", "--timeout", "nan"), "'nan' is no number of seconds"),
@@ -273,7 +333,9 @@ def test_probe_prints_every_reading_and_marks_the_likely_one() -> None:
     ],
 )
 def test_probe_says_what_is_wrong(arguments: tuple[str, ...], message: str) -> None:
-    result, _ = run_command(TCP, "probe", "--tcp", "GATE", "--unit", "5", "--function", "4", *arguments)
+    result, _ = run_command(
+        TCP, "probe", "--tcp", "GATE", "--unit", "5", "--function", "4", *arguments
+    )
     assert message in result.output + str(result.exception)
     assert result.exit_code != 0
 
@@ -283,9 +345,14 @@ def test_probe_says_what_is_wrong(arguments: tuple[str, ...], message: str) -> N
 
 @pytest.mark.parametrize(("form", "framer"), [("tcp", FramerType.SOCKET), ("rtu", FramerType.RTU)])
 def test_our_master_reads_the_server_of_pymodbus(form: str, framer: FramerType) -> None:
-    """Its registers hold what the sheet of a DDS238 says; 0002 to 0007 are missing, so a whole read is refused."""
+    """Its registers hold what the sheet of a DDS238 says; 0002 to 0007 are missing, so a whole read
+    is refused."""
     data = [
-        SimData(0x0008, values=[0, 4734, 0, 2399, 2304, 62, 131, 0xFFFE, 917, 5000], datatype=DataType.REGISTERS),
+        SimData(
+            0x0008,
+            values=[0, 4734, 0, 2399, 2304, 62, 131, 0xFFFE, 917, 5000],
+            datatype=DataType.REGISTERS,
+        ),
         SimData(0x0000, values=[0, 7133], datatype=DataType.REGISTERS),
         SimData(0x001A, values=[1], datatype=DataType.REGISTERS),
     ]
@@ -328,7 +395,9 @@ Poll = Callable[..., Polled]
 
 async def poll(port: int, *arguments: str) -> Polled:
     """mbpoll counts from 1 and speaks Modbus TCP."""
-    return await asyncio.to_thread(mbpoll, "-m", "tcp", "-p", str(port), "-o", "2", *arguments, "127.0.0.1")
+    return await asyncio.to_thread(
+        mbpoll, "-m", "tcp", "-p", str(port), "-o", "2", *arguments, "127.0.0.1"
+    )
 
 
 def test_a_foreign_master_reads_our_simulated_meters() -> None:
@@ -338,26 +407,53 @@ def test_a_foreign_master_reads_our_simulated_meters() -> None:
             energy = await poll(port, "-a", "5", "-t", "3:float", "-B", "-r", "73")
             true = bench.meters["gate/5"].true_register(bench.now())
             assert energy.exit_code == 0, energy.text
-            assert abs(Decimal(energy.values[73]) - true) < Decimal("0.1"), energy.text  # it prints six digits
+            assert abs(Decimal(energy.values[73]) - true) < Decimal("0.1"), (
+                energy.text
+            )  # it prints six digits
             volts = await poll(port, "-a", "5", "-t", "3:float", "-B", "-r", "1", "-c", "3")
             assert volts.values == {1: "220", 3: "220", 5: "220"}
             counter = await poll(port, "-a", "9", "-t", "4:int", "-B", "-r", "11")
-            assert counter.values == {11: str(int(bench.meters["gate/9"].true_register(bench.now()) * 100))}
-            assert "Illegal data address" in (await poll(port, "-a", "5", "-t", "3", "-r", "1000")).text
-            assert "Illegal data value" in (await poll(port, "-a", "5", "-t", "3", "-r", "1", "-c", "81")).text
+            assert counter.values == {
+                11: str(int(bench.meters["gate/9"].true_register(bench.now()) * 100))
+            }
+            assert (
+                "Illegal data address"
+                in (await poll(port, "-a", "5", "-t", "3", "-r", "1000")).text
+            )
+            assert (
+                "Illegal data value"
+                in (await poll(port, "-a", "5", "-t", "3", "-r", "1", "-c", "81")).text
+            )
             assert "Illegal function" in (await poll(port, "-a", "5", "-t", "4", "-r", "1")).text
 
     asyncio.run(run())
 
 
 def test_a_foreign_master_reads_over_a_pseudo_terminal(tmp_path: Path) -> None:
-    text = f"[lines.gate]\nlink = '{tmp_path / 'bus'}'\nreply_delay_ms = 1\n" + METERS.format(more="")
+    text = f"[lines.gate]\nlink = '{tmp_path / 'bus'}'\nreply_delay_ms = 1\n" + METERS.format(
+        more=""
+    )
 
     async def run() -> None:
         async with bench_of(text) as bench:
             device = str(bench.lines["gate"].whereabouts()["device"])
             polled = await asyncio.to_thread(
-                mbpoll, "-m", "rtu", "-b", "9600", "-P", "none", "-a", "9", "-t", "4", "-r", "13", "-o", "2", device
+                mbpoll,
+                "-m",
+                "rtu",
+                "-b",
+                "9600",
+                "-P",
+                "none",
+                "-a",
+                "9",
+                "-t",
+                "4",
+                "-r",
+                "13",
+                "-o",
+                "2",
+                device,
             )
             assert polled.values == {13: "2200"}, polled.text
 
@@ -372,7 +468,20 @@ def test_a_foreign_master_finds_the_relay_where_the_profile_says() -> None:
             port = int(bench.lines["gate"].whereabouts()["port"])
             state = await poll(port, "-a", "9", "-t", "4", "-r", "27")
             assert state.values == {27: "1"}
-            write = ("-m", "tcp", "-p", str(port), "-a", "9", "-t", "4", "-r", "27", "127.0.0.1", "0")
+            write = (
+                "-m",
+                "tcp",
+                "-p",
+                str(port),
+                "-a",
+                "9",
+                "-t",
+                "4",
+                "-r",
+                "27",
+                "127.0.0.1",
+                "0",
+            )
             assert "Illegal function" in (await asyncio.to_thread(mbpoll, *write)).text
             bench.meters["gate/9"].force_relay(to_open=True)
             assert (await poll(port, "-a", "9", "-t", "4", "-r", "27")).values == {27: "0"}

@@ -1,4 +1,5 @@
-"""What is found out beforehand about long recordings changes nothing but the time that they take."""
+"""What is found out beforehand about long recordings changes nothing but the time that they
+take."""
 
 from __future__ import annotations
 
@@ -41,13 +42,19 @@ def odd_recording(chance: random.Random) -> bytes:
     """Frames, false starts, babble of one byte and noise, in any order."""
     pieces: list[Callable[[], bytes]] = [
         lambda: chance.randbytes(chance.randrange(1, 3000)),
-        lambda: bytes((chance.choice((0, 1, 3, 16, 20, 23, 24, 43, 255)),)) * chance.randrange(1, 800),
+        lambda: (
+            bytes((chance.choice((0, 1, 3, 16, 20, 23, 24, 43, 255)),)) * chance.randrange(1, 800)
+        ),
         lambda: b"\x01\x03\xfa" * chance.randrange(1, 300),
         lambda: b"\0\1\0\0\0\6\1" * chance.randrange(1, 50),
         lambda: encode_rtu(Frame(chance.randrange(256), b"\3\4" + chance.randbytes(4))),
-        lambda: encode_rtu(Frame(1, bytes((16, 0, 1, 0, 100, 200)) + chance.randbytes(200), is_request=True)),
+        lambda: encode_rtu(
+            Frame(1, bytes((16, 0, 1, 0, 100, 200)) + chance.randbytes(200), is_request=True)
+        ),
         lambda: encode_rtu(LONGEST_ANSWER),
-        lambda: encode_tcp(Frame(1, b"\3\4" + chance.randbytes(4), transaction=chance.randrange(65536))),
+        lambda: encode_tcp(
+            Frame(1, b"\3\4" + chance.randbytes(4), transaction=chance.randrange(65536))
+        ),
         lambda: encode_rtu(ANSWER)[:-1],
         lambda: bytes(chance.choice((1, BLOCK, MOST_NOISE_KEPT + 7))),
     ]
@@ -57,7 +64,9 @@ def odd_recording(chance: random.Random) -> bytes:
 @pytest.mark.parametrize("rules", [AS_ANYBODY, AS_METER], ids=["anybody", "meter"])
 @pytest.mark.parametrize(("look", "sift"), FORMS)
 @pytest.mark.parametrize("seed", range(8))
-def test_a_sifted_recording_reads_the_same(look: Looking, sift: Sifting, rules: Rules, seed: int) -> None:
+def test_a_sifted_recording_reads_the_same(
+    look: Looking, sift: Sifting, rules: Rules, seed: int
+) -> None:
     data = odd_recording(random.Random(seed))
     assert decode_all(Decoder(look, rules, sift), data) == decode_all(Decoder(look, rules), data)
 
@@ -79,9 +88,13 @@ def test_a_frame_is_found_wherever_it_stands(
     assert [item for item in told if isinstance(item, Frame)] == [frame]
 
 
-@pytest.mark.parametrize("babble", [b"\x01\x03\xfa", b"\x17", b"\x14", b"\x0f", b"\0", b"\0\0\0\0\0\xfe"], ids=repr)
+@pytest.mark.parametrize(
+    "babble", [b"\x01\x03\xfa", b"\x17", b"\x14", b"\x0f", b"\0", b"\0\0\0\0\0\xfe"], ids=repr
+)
 @pytest.mark.parametrize(("look", "sift"), FORMS)
-def test_a_recording_without_frames_is_hardly_looked_at(look: Looking, sift: Sifting, babble: bytes) -> None:
+def test_a_recording_without_frames_is_hardly_looked_at(
+    look: Looking, sift: Sifting, babble: bytes
+) -> None:
     looks = 0
 
     def counted(data: bytes, at_end: bool, rules: Rules) -> Look:

@@ -10,9 +10,9 @@ import pytest
 
 from protocols.modbus.describe import describe_any, describe_pdu, describe_rtu, describe_tcp
 
-VECTORS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("vectors_modbus.json").read_text(encoding="utf-8"))[
-    "vectors"
-]
+VECTORS: list[dict[str, Any]] = json.loads(
+    Path(__file__).with_name("vectors_modbus.json").read_text(encoding="utf-8")
+)["vectors"]
 DESCRIBE = {"rtu": describe_rtu, "tcp": describe_tcp, "pdu": describe_pdu}
 
 
@@ -33,10 +33,18 @@ def test_a_frame_from_outside_says_what_its_source_says(vector: dict[str, Any]) 
     assert (told["error"] is not None) == ("exception" in meaning)
     said = {value["name"]: value["value"] for value in told["values"]}
     wanted = {name: meaning[key] for key, name in NAMES.items() if key in meaning}
-    assert {name: said[name] for name in wanted} == {name: str(value) for name, value in wanted.items()}
+    assert {name: said[name] for name in wanted} == {
+        name: str(value) for name, value in wanted.items()
+    }
 
 
-NAMES = {"addr": "register", "count": "count", "data": "data", "value": "value", "exception": "exception"}
+NAMES = {
+    "addr": "register",
+    "count": "count",
+    "data": "data",
+    "value": "value",
+    "exception": "exception",
+}
 
 
 def test_no_vector_is_left_out() -> None:
@@ -45,7 +53,9 @@ def test_no_vector_is_left_out() -> None:
 
 def test_a_tcp_frame_is_told_with_unit_and_values() -> None:
     told = describe_any(bytes.fromhex("150100000006FF0300040001150100000005FF03020005"))
-    assert [(item["protocol"], item["direction"], item["address"], item["identifier"]) for item in told] == [
+    assert [
+        (item["protocol"], item["direction"], item["address"], item["identifier"]) for item in told
+    ] == [
         ("modbus-tcp", "request", "255", "0004"),
         ("modbus-tcp", "response", "255", None),
     ]

@@ -1,4 +1,5 @@
-"""A real broker: what it promised outlives it, refusals are heard, and a line runs through the topics of a DTU."""
+"""A real broker: what it promised outlives it, refusals are heard, and a line runs through the
+topics of a DTU."""
 
 import asyncio
 import hashlib
@@ -15,7 +16,12 @@ from protocols.channels.backoff import reconnect_pause_s
 from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.mqtt.broker_socket import Broker, Tls
 from protocols.channels.mqtt.channel import MqttChannel
-from protocols.channels.mqtt.connection import MOST_UNREAD, MqttConnection, PublishRefused, SubscriptionRefused
+from protocols.channels.mqtt.connection import (
+    MOST_UNREAD,
+    MqttConnection,
+    PublishRefused,
+    SubscriptionRefused,
+)
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import ControlForbidden, LineDown, NoReply
 from simulators.lines.bus import SimulatedBus
@@ -41,7 +47,8 @@ def broker(tmp_path_factory):
 
 @pytest.fixture(params=["3.1.1", "5"])
 def me(request, broker):
-    """We at the broker, in each version of the protocol; somebody else in each test: no session is left over."""
+    """We at the broker, in each version of the protocol; somebody else in each test: no session is
+    left over."""
     name = request.node.originalname.removeprefix("test_").replace("_", "-") + request.param
     return Broker("127.0.0.1", broker.port, name, version=request.param)
 
@@ -75,10 +82,16 @@ def test_a_foreign_publisher_is_heard_and_a_foreign_subscriber_hears_us(broker, 
         async with connected(me, "there/#") as connection:
             broker.publish("there/电表", "1600 度")
             (message,) = await received(connection, 1)
-            assert (message.topic, message.payload, message.retained) == ("there/电表", "1600 度".encode(), False)
+            assert (message.topic, message.payload, message.retained) == (
+                "there/电表",
+                "1600 度".encode(),
+                False,
+            )
             listener = broker.subscriber("-t", "back/#", "-C", "1", "-F", "%t %q %r %p")
             await connection.publish("back/1", b"hello")
-            assert (await asyncio.to_thread(listener.communicate, timeout=PATIENCE_S))[0] == "back/1 0 0 hello\n"
+            assert (await asyncio.to_thread(listener.communicate, timeout=PATIENCE_S))[
+                0
+            ] == "back/1 0 0 hello\n"
 
     run(scene())
 
@@ -89,9 +102,15 @@ def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(broker, me):
             for number in range(6):
                 await connection.publish("again", b"%d" % number)
             messages = await received(connection, 6)
-            for number in (3, 1, 0):  # 2 is not: 3 has to wait for it, acknowledgements keep the order
+            for number in (
+                3,
+                1,
+                0,
+            ):  # 2 is not: 3 has to wait for it, acknowledgements keep the order
                 connection.acknowledge(messages[number])
-            await connection.publish("elsewhere", b"")  # what was written before it is with the broker now
+            await connection.publish(
+                "elsewhere", b""
+            )  # what was written before it is with the broker now
         async with connected(me) as connection:
             assert connection.session_present
             messages = await received(connection, 4)
@@ -129,8 +148,12 @@ def test_a_dead_broker_is_noticed_and_nothing_pushed_meanwhile_is_lost(tmp_path,
             async with connected(me, "freeze/+", "other/#") as connection:
                 assert connection.session_present
                 mortal.publish("other/3", "afterwards")
-                expected = {b"while we were away", b"afterwards"} | ({b"before"} if how == "stop" else set())
-                assert {message.payload for message in await received(connection, len(expected))} == expected
+                expected = {b"while we were away", b"afterwards"} | (
+                    {b"before"} if how == "stop" else set()
+                )
+                assert {
+                    message.payload for message in await received(connection, len(expected))
+                } == expected
 
         run(scene())
 
@@ -150,11 +173,15 @@ def test_a_retained_message_is_marked_old(broker, me):
 
 
 def test_a_backlog_larger_than_what_may_wait_for_us_is_read_bit_by_bit(broker, me):
-    """QoS 0 has no window: it is the socket that is left alone. The broker's word is heard nevertheless."""
+    """QoS 0 has no window: it is the socket that is left alone. The broker's word is heard
+    nevertheless."""
 
     async def scene():
         count = MOST_UNREAD + 500
-        async with connected(me) as connection, connected(replace(me, client_id="sender")) as sender:
+        async with (
+            connected(me) as connection,
+            connected(replace(me, client_id="sender")) as sender,
+        ):
             await connection.subscribe("flood", 0)
             for number in range(count):
                 await sender.publish("flood", b"%d" % number, qos=0)
@@ -162,7 +189,9 @@ def test_a_backlog_larger_than_what_may_wait_for_us_is_read_bit_by_bit(broker, m
                     await sender.publish("elsewhere", b"")
             await connection.subscribe("another", 1)
             messages = await received(connection, count)
-            assert [message.payload for message in messages] == [b"%d" % number for number in range(count)]
+            assert [message.payload for message in messages] == [
+                b"%d" % number for number in range(count)
+            ]
 
     run(scene())
 
@@ -182,9 +211,16 @@ def access(folder):
     """The settings of a broker where `meterd` with password `secret` may use open/# only."""
     salt = b"twelve bytes"
     digest = hashlib.pbkdf2_hmac("sha512", b"secret", salt, 101)
-    may = [{"acltype": kind, "topic": "open/#", "allow": True} for kind in ("subscribePattern", "publishClientSend")]
+    may = [
+        {"acltype": kind, "topic": "open/#", "allow": True}
+        for kind in ("subscribePattern", "publishClientSend")
+    ]
     forbidden = dict.fromkeys(("publishClientSend", "subscribe"), False)
-    secrets = {"password": b64encode(digest).decode(), "salt": b64encode(salt).decode(), "iterations": 101}
+    secrets = {
+        "password": b64encode(digest).decode(),
+        "salt": b64encode(salt).decode(),
+        "iterations": 101,
+    }
     rights = {
         "defaultACLAccess": {**forbidden, "publishClientReceive": True, "unsubscribe": True},
         "clients": [{"username": "meterd", "roles": [{"rolename": "reader"}], **secrets}],
@@ -212,7 +248,18 @@ def test_refusals_of_the_broker_are_heard(tmp_path):
 
     with Mosquitto(tmp_path, access(tmp_path)) as strict:
         for version in ("3.1.1", "5"):
-            run(scene(Broker("127.0.0.1", strict.port, version, version=version, user="meterd", password="secret")))
+            run(
+                scene(
+                    Broker(
+                        "127.0.0.1",
+                        strict.port,
+                        version,
+                        version=version,
+                        user="meterd",
+                        password="secret",
+                    )
+                )
+            )
     assert "secret" not in repr(Broker("h", 1, "c", password="secret"))
 
 
@@ -252,7 +299,9 @@ def test_commands_leave_only_with_the_right_to_control_and_never_retained(broker
     run(scene())
 
 
-@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x02\x00", b"\xff" * 50])
+@pytest.mark.parametrize(
+    "greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x02\x00", b"\xff" * 50]
+)
 def test_who_is_no_broker_is_given_up(me, monkeypatch, greeting):
     async def scene():
         with pytest.raises(LineDown, match="cannot connect"):
@@ -278,7 +327,8 @@ def test_who_is_no_broker_is_given_up(me, monkeypatch, greeting):
     run(scene())
 
 
-# --- TLS --------------------------------------------------------------------------------------------------------------
+# --- TLS
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -295,12 +345,18 @@ def test_tls_with_a_client_certificate_and_without_trust(tmp_path, certificates,
     async def scene(secure):
         me_there = replace(me, port=secure.port, tls=ours)
         async with connected(me_there, "secure/#") as connection:
-            await asyncio.gather(*(connection.publish("secure/1", b"x" * 20_000) for _ in range(50)))
+            await asyncio.gather(
+                *(connection.publish("secure/1", b"x" * 20_000) for _ in range(50))
+            )
             for _ in range(50):
                 (message,) = await received(connection, 1)
                 connection.acknowledge(message)
-        with pytest.raises(LineDown, match=r"unable to get local issuer certificate|self-signed certificate"):
-            await MqttConnection(replace(me_there, tls=replace(ours, ca=certificates / "stranger.pem"))).__aenter__()
+        with pytest.raises(
+            LineDown, match=r"unable to get local issuer certificate|self-signed certificate"
+        ):
+            await MqttConnection(
+                replace(me_there, tls=replace(ours, ca=certificates / "stranger.pem"))
+            ).__aenter__()
         with pytest.raises(LineDown, match=r"Hostname mismatch|is not valid"):
             await MqttConnection(replace(me_there, host="127.0.0.2")).__aenter__()
         with pytest.raises(LineDown):
@@ -310,7 +366,8 @@ def test_tls_with_a_client_certificate_and_without_trust(tmp_path, certificates,
         run(scene(secure))
 
 
-# --- a transparent DTU ------------------------------------------------------------------------------------------------
+# --- a transparent DTU
+# ------------------------------------------------------------------------------------------------
 
 
 def meters():
@@ -319,7 +376,8 @@ def meters():
 
 @asynccontextmanager
 async def dtu(broker, me, *, wrapping="raw", faults=()):
-    """A line of simulated meters behind a DTU, and a conversation with it; `heard` counts outcomes."""
+    """A line of simulated meters behind a DTU, and a conversation with it; `heard` counts
+    outcomes."""
     heard: list[str] = []
     gateway = SimulatedGateway(
         SimulatedBus(meters(), faults=faults),
@@ -331,11 +389,19 @@ async def dtu(broker, me, *, wrapping="raw", faults=()):
     )
     await gateway.open()
     await asyncio.wait_for(gateway.is_up.wait(), PATIENCE_S)
-    channel = MqttChannel(me, down=f"{gateway.root}/in", up=f"{gateway.root}/out", wrapping=wrapping)
+    channel = MqttChannel(
+        me, down=f"{gateway.root}/in", up=f"{gateway.root}/out", wrapping=wrapping
+    )
     try:
         async with channel:
             timing = Timing(reply_timeout_s=1.0, byte_gap_s=0.1, retries=1)
-            yield Conversation(channel, CODEC_2007, line="dtu", timing=timing, on_outcome=heard.append), gateway, heard
+            yield (
+                Conversation(
+                    channel, CODEC_2007, line="dtu", timing=timing, on_outcome=heard.append
+                ),
+                gateway,
+                heard,
+            )
     finally:
         await gateway.close()
 

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import FrameError
-from protocols.mqtt.events import Answered, Echoed, FreezeTold, PresenceTold, RegistersTold, RelayTold
+from protocols.mqtt.events import (
+    Answered,
+    Echoed,
+    FreezeTold,
+    PresenceTold,
+    RegistersTold,
+    RelayTold,
+)
 from protocols.mqtt.messages import decode_down, decode_up, json_schema
 from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
@@ -71,7 +78,11 @@ GOOD = [
     {**ANSWER, "outcome": "refused", "reason": "keep power"},
     {**ANSWER, "outcome": "ok", "relay": {"open": True, "command_open": None}},
     {**ANSWER, "outcome": "ok", "registers": ["1.5", None]},
-    {**ANSWER, "outcome": "ok", "daily_freeze": {"frozen_at": "2026-05-01T00:00:00", "registers": ["1.00"]}},
+    {
+        **ANSWER,
+        "outcome": "ok",
+        "daily_freeze": {"frozen_at": "2026-05-01T00:00:00", "registers": ["1.00"]},
+    },
     {"v": 1, "type": "status", "online": False},
     {"v": 1, "type": "echo", "token": "x"},
     READ,
@@ -80,7 +91,10 @@ GOOD = [
     {**ORDER, "action": "allow_close"},
 ]
 BAD = [
-    ({**FREEZE, "registers": [1234.56]}, r"Expected `str \| null`, got `float` - at `\$\.registers\[0\]`"),
+    (
+        {**FREEZE, "registers": [1234.56]},
+        r"Expected `str \| null`, got `float` - at `\$\.registers\[0\]`",
+    ),
     ({**FREEZE, "registers": [1234]}, "got `int`"),
     ({**FREEZE, "registers": []}, "length >= 1"),
     ({**FREEZE, "registers": ["-1.00"]}, "matching regex"),
@@ -89,7 +103,10 @@ BAD = [
     ({**FREEZE, "registers": ["0.12345"]}, "matching regex"),
     ({**FREEZE, "meter": "1600"}, r"\$\.meter"),
     ({**FREEZE, "meter": 1600}, r"\$\.meter"),
-    ({**FREEZE, "frozen_at": "2026-05-02T00:00:00Z"}, r"no timezone component - at `\$\.frozen_at`"),
+    (
+        {**FREEZE, "frozen_at": "2026-05-02T00:00:00Z"},
+        r"no timezone component - at `\$\.frozen_at`",
+    ),
     ({**FREEZE, "frozen_at": "2026-05-02"}, r"\$\.frozen_at"),
     ({**FREEZE, "read_at": "2026-05-02T00:06:11"}, r"with a timezone component - at `\$\.read_at`"),
     ({**FREEZE, "clock_skew": 3}, "unknown field `clock_skew`"),
@@ -99,7 +116,10 @@ BAD = [
     ({**FREEZE, "v": True}, "version True"),
     ({key: value for key, value in FREEZE.items() if key != "v"}, "version None"),
     ({**FREEZE, "type": "weekly_freeze"}, "weekly_freeze"),
-    ({key: value for key, value in FREEZE.items() if key != "registers"}, "missing required field `registers`"),
+    (
+        {key: value for key, value in FREEZE.items() if key != "registers"},
+        "missing required field `registers`",
+    ),
     ({**ANSWER, "outcome": "done"}, r"\$\.outcome"),
     ({**ANSWER, "token": ""}, r"\$\.token"),
     ({**ANSWER, "relay": {"open": "yes"}}, r"\$\.relay\.open"),
@@ -124,7 +144,8 @@ def schema_takes(content):
     return jsonschema.Draft202012Validator(SCHEMA, format_checker=formats).is_valid(content)
 
 
-# --- our own form ---------------------------------------------------------------------------------------------------
+# --- our own form
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_the_schema_in_the_documents_is_that_of_the_decoder():
@@ -150,7 +171,11 @@ def test_schema_and_decoder_refuse_every_bad_message_and_say_what_and_where(cont
 
 fields = st.sampled_from(sorted({key for content in GOOD for key in content}))
 values = st.one_of(
-    st.none(), st.booleans(), st.integers(-5, 5), st.floats(0, 9), st.sampled_from(["1", "1.5", "x", ""])
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.floats(0, 9),
+    st.sampled_from(["1", "1.5", "x", ""]),
 )
 
 
@@ -172,7 +197,9 @@ def test_schema_and_decoder_agree_about_any_changed_field(content, field, value)
     assert is_taken == schema_takes(changed), changed
 
 
-@pytest.mark.parametrize("payload", [b"", b"x", b"[1]", b"\xff\xfe", b"null", b'"text"', b"[" * 100_000, b'{"v":1'])
+@pytest.mark.parametrize(
+    "payload", [b"", b"x", b"[1]", b"\xff\xfe", b"null", b'"text"', b"[" * 100_000, b'{"v":1']
+)
 def test_what_is_no_object_is_refused(payload):
     with pytest.raises(FrameError, match="no JSON object"):
         decode_up(payload)
@@ -183,8 +210,17 @@ def test_what_is_no_object_is_refused(payload):
 def test_no_payload_does_more_than_be_refused(payload):
     for family, topics in (
         (OWN, ["meterd/gw-1/up/answer"]),
-        (TASMOTA, ["tele/plug-1/SENSOR", "stat/plug-1/STATUS8", "stat/plug-1/POWER", "tele/plug-1/LWT"]),
-        (SHELLY, ["meterd-1/rpc", *(f"shellypro3em-1/{it}" for it in ("status/emdata:0", "events/rpc", "online"))]),
+        (
+            TASMOTA,
+            ["tele/plug-1/SENSOR", "stat/plug-1/STATUS8", "stat/plug-1/POWER", "tele/plug-1/LWT"],
+        ),
+        (
+            SHELLY,
+            [
+                "meterd-1/rpc",
+                *(f"shellypro3em-1/{it}" for it in ("status/emdata:0", "events/rpc", "online")),
+            ],
+        ),
         (TTU, ["database/get/response/meterd/realtime", "collector/notify/event/database/m/d"]),
     ):
         for topic in topics:
@@ -197,17 +233,25 @@ def test_our_messages_become_events():
         return OWN.events(f"meterd/gw-1/up/{kind or content['type']}", encoded(content))
 
     registers = (Decimal("1234.56"), Decimal("300.10"), None)
-    assert told(FREEZE) == [FreezeTold(METER, datetime(2026, 5, 2), registers, timedelta(seconds=-3))]
+    assert told(FREEZE) == [
+        FreezeTold(METER, datetime(2026, 5, 2), registers, timedelta(seconds=-3))
+    ]
     assert told(GOOD[4]) == [Answered(METER, "t-1", "accepted")]
     assert told(GOOD[6]) == [RelayTold(METER, True, None, False, "t-1")]
     assert told(GOOD[7]) == [RegistersTold(METER, (Decimal("1.5"), None), token="t-1")]
-    assert told(GOOD[8]) == [FreezeTold(METER, datetime(2026, 5, 1), (Decimal("1.00"),), None, "t-1")]
+    assert told(GOOD[8]) == [
+        FreezeTold(METER, datetime(2026, 5, 1), (Decimal("1.00"),), None, "t-1")
+    ]
     assert told(GOOD[9]) == [PresenceTold(None, False)]
     assert told(GOOD[10]) == [Echoed("x")]
     assert OWN.events("meterd/gw-2/up/echo", encoded(GOOD[10])) == []
     with pytest.raises(FrameError, match="up/answer: carries a message of type 'daily_freeze'"):
         told(FREEZE, "answer")
-    for outcome, value in (("ok", {}), ("refused", {"registers": ["1"]}), ("ok", {**GOOD[7], **GOOD[6]})):
+    for outcome, value in (
+        ("ok", {}),
+        ("refused", {"registers": ["1"]}),
+        ("ok", {**GOOD[7], **GOOD[6]}),
+    ):
         with pytest.raises(FrameError, match=f"outcome '{outcome}' with"):
             told({**ANSWER, **value, "outcome": outcome})
 
@@ -221,14 +265,19 @@ def test_our_questions_and_commands_are_good_messages():
     ]
     assert json.loads(asked[0].payload) == READ
     assert json.loads(asked[3].payload) == ORDER
-    assert [it.topic for it in asked] == ["meterd/gw-1/down/read"] * 3 + ["meterd/gw-1/down/command"]
-    assert all(schema_takes(json.loads(it.payload)) and it.token == "t-1" and it.qos == 1 for it in asked)
+    assert [it.topic for it in asked] == ["meterd/gw-1/down/read"] * 3 + [
+        "meterd/gw-1/down/command"
+    ]
+    assert all(
+        schema_takes(json.loads(it.payload)) and it.token == "t-1" and it.qos == 1 for it in asked
+    )
     assert [OWN.is_control(it.topic, it.payload) for it in asked] == [False, False, False, True]
     assert OWN.is_control("anywhere", asked[3].payload)
     assert schema_takes(json.loads(OWN.presence(is_online=False).payload))
 
 
-# --- other families -------------------------------------------------------------------------------------------------
+# --- other families
+# -------------------------------------------------------------------------------------------------
 
 SENSOR = {
     "Time": "2026-05-02T00:00:05",
@@ -259,8 +308,12 @@ def test_tasmota_counts_in_kwh():
 
 
 def test_tasmota_tells_its_relay_and_its_presence():
-    assert TASMOTA.events("stat/plug-1/POWER", b"OFF") == [RelayTold("plug-1", True, True, token="plug-1/POWER")]
-    assert TASMOTA.events("stat/plug-1/POWER", b"ON") == [RelayTold("plug-1", False, False, token="plug-1/POWER")]
+    assert TASMOTA.events("stat/plug-1/POWER", b"OFF") == [
+        RelayTold("plug-1", True, True, token="plug-1/POWER")
+    ]
+    assert TASMOTA.events("stat/plug-1/POWER", b"ON") == [
+        RelayTold("plug-1", False, False, token="plug-1/POWER")
+    ]
     assert TASMOTA.events("tele/plug-1/LWT", b"Offline") == [PresenceTold("plug-1", False)]
     with pytest.raises(FrameError, match="neither OFF nor ON"):
         TASMOTA.events("stat/plug-1/POWER", b"BLINK")
@@ -273,14 +326,19 @@ def test_shelly_counts_in_wh_and_null_is_missing():
     status = b'{"id":0,"output":false,"apower":0.0,"voltage":229.5,"aenergy":{"total":1234.5,"minute_ts":1777651200}}'
     registers, relay = SWITCH.events("shellyplus1pm-1/status/switch:0", status)
     assert registers.registers == (Decimal("1.2345"),)
-    assert registers.told_at is None  # minute_ts is the start of some minute, not the time of the value
+    assert (
+        registers.told_at is None
+    )  # minute_ts is the start of some minute, not the time of the value
     assert relay == RelayTold("shellyplus1pm-1", True, True)
-    assert SHELLY.events("shellypro3em-1/online", b"false") == [PresenceTold("shellypro3em-1", False)]
+    assert SHELLY.events("shellypro3em-1/online", b"false") == [
+        PresenceTold("shellypro3em-1", False)
+    ]
 
 
 SHELLY_NOTICE = """{"src":"shellyplus1pm-1","dst":"shellyplus1pm-1/events","method":"NotifyStatus","params":
 {"ts":1777651205.04,"switch:0":{"id":0,"aenergy":{"by_minute":[0.0],"minute_ts":1777651140,"total":1234.5}}}}"""
-"""The frame of shelly-api-docs.shelly.cloud/gen2/General/Notifications, with another time and component."""
+"""The frame of shelly-api-docs.shelly.cloud/gen2/General/Notifications, with another time and
+component."""
 
 
 def test_shelly_notifies_with_its_own_time():
@@ -291,7 +349,9 @@ def test_shelly_notifies_with_its_own_time():
         assert SWITCH.events(topic, notice.encode()) == [
             RegistersTold("shellyplus1pm-1", (Decimal("1.2345"),), told_at=at)
         ]
-    turned = b'{"method":"NotifyStatus","params":{"ts":1631186545.04,"switch:0":{"id":0,"output":true}}}'
+    turned = (
+        b'{"method":"NotifyStatus","params":{"ts":1631186545.04,"switch:0":{"id":0,"output":true}}}'
+    )
     assert SWITCH.events(topic, turned) == [RelayTold("shellyplus1pm-1", False, False)]
     (timeless,) = SWITCH.events(topic, SHELLY_NOTICE.replace("1777651205.04", "null").encode())
     assert timeless.told_at is None
@@ -314,7 +374,9 @@ def test_a_shelly_notice_of_something_else_tells_nothing(notice):
 @pytest.mark.parametrize("ts", ["1e300", "-1e18", '"soon"', "true", "[]"])
 def test_a_shelly_notice_of_a_strange_time_is_refused(ts):
     with pytest.raises(FrameError, match="shellyplus1pm-1/events/rpc: ts is no "):
-        SWITCH.events("shellyplus1pm-1/events/rpc", SHELLY_NOTICE.replace("1777651205.04", ts).encode())
+        SWITCH.events(
+            "shellyplus1pm-1/events/rpc", SHELLY_NOTICE.replace("1777651205.04", ts).encode()
+        )
 
 
 def test_shelly_answers_by_the_id_of_the_question():
@@ -326,36 +388,53 @@ def test_shelly_answers_by_the_id_of_the_question():
     (told,) = SHELLY.events("meterd-1/rpc", answer.encode())
     assert (told.token, told.registers) == ("t-7", (Decimal("2589.77339"),))
     refusal = b'{"id":"t-7","src":"s","dst":"meterd-1","error":{"code":404,"message":"No handler"}}'
-    assert SHELLY.events("meterd-1/rpc", refusal) == [Answered("s", "t-7", "refused", "No handler (404)")]
+    assert SHELLY.events("meterd-1/rpc", refusal) == [
+        Answered("s", "t-7", "refused", "No handler (404)")
+    ]
     done = b'{"id":"t-7","src":"s","dst":"meterd-1","result":{"was_on":true}}'
     assert SHELLY.events("meterd-1/rpc", done) == [Answered("s", "t-7", "accepted")]
 
 
 def test_the_state_grid_terminal_tells_strings_with_a_quality_and_a_zone():
     items = [
-        {"name": "SupWh", "val": "1234.5678", "quality": "0", "timestamp": "2022-03-21T09:30:08.230+0800"},
+        {
+            "name": "SupWh",
+            "val": "1234.5678",
+            "quality": "0",
+            "timestamp": "2022-03-21T09:30:08.230+0800",
+        },
         {"name": "SupWh1", "val": "", "quality": "0", "timestamp": "2022-03-21T09:30:08.230+0800"},
         {"name": "PhV_phsA", "val": "229.9", "quality": "1", "timestamp": None},
     ]
-    content = {"token": "123", "timestamp": "2022-03-21T09:30:08.230+0800", "body": [{"dev": "m-1", "body": items}]}
+    content = {
+        "token": "123",
+        "timestamp": "2022-03-21T09:30:08.230+0800",
+        "body": [{"dev": "m-1", "body": items}],
+    }
     (told,) = TTU.events("database/get/response/meterd/realtime", encoded(content))
     assert told.registers == (Decimal("1234.5678"), None)
     assert told.values == {Quantity.VOLTAGE: None}
     assert (told.token, told.device) == ("123", "m-1")
     assert told.told_at == datetime.fromisoformat("2022-03-21T09:30:08.230+08:00")
-    assert TTU.events("collector/notify/event/database/LTU/m-1", encoded({"token": "9", "body": items})) == [
-        RegistersTold("m-1", told.registers, told.values, told.told_at)
-    ]
+    assert TTU.events(
+        "collector/notify/event/database/LTU/m-1", encoded({"token": "9", "body": items})
+    ) == [RegistersTold("m-1", told.registers, told.values, told.told_at)]
     empty = {**content, "body": [{"dev": "m-1", "body": []}]}
-    assert TTU.events("database/get/response/meterd/realtime", encoded(empty)) == [Answered("m-1", "123", "no_data")]
+    assert TTU.events("database/get/response/meterd/realtime", encoded(empty)) == [
+        Answered("m-1", "123", "no_data")
+    ]
     number = {**content, "body": [{"dev": "m-1", "body": [{"name": "SupWh", "val": 1234.5}]}]}
     with pytest.raises(FrameError, match="val of 'SupWh' must be a string"):
         TTU.events("database/get/response/meterd/realtime", encoded(number))
     question = json.loads(TTU.read_registers("m-1", "123", EXPIRES).payload)
-    assert question["body"] == [{"dev": "m-1", "totalcall": "0", "body": ["SupWh", "SupWh1", "PhV_phsA"]}]
+    assert question["body"] == [
+        {"dev": "m-1", "totalcall": "0", "body": ["SupWh", "SupWh1", "PhV_phsA"]}
+    ]
 
 
-@pytest.mark.parametrize("total", ["NaN", "1e400", '"abc"', "true", "-1", "[[1]]", "{}", "1e-400", '"Infinity"'])
+@pytest.mark.parametrize(
+    "total", ["NaN", "1e400", '"abc"', "true", "-1", "[[1]]", "{}", "1e-400", '"Infinity"']
+)
 def test_an_energy_that_is_none_is_refused_with_its_topic_and_field(total):
     with pytest.raises(FrameError, match="tele/plug-1/SENSOR"):
         TASMOTA.events("tele/plug-1/SENSOR", f'{{"ENERGY":{{"Total":{total}}}}}'.encode())

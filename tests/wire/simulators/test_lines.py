@@ -13,7 +13,13 @@ import pytest
 from protocols.dlt645.frame import WAKE_UP, Frame, encode
 from simulators.lines.bus import SimulatedBus
 from simulators.lines.faults import Fault
-from simulators.lines.stream_lines import BITS_PER_CHARACTER, BYTE_GAP_S, LinkTaken, serve_pty, serve_tcp
+from simulators.lines.stream_lines import (
+    BITS_PER_CHARACTER,
+    BYTE_GAP_S,
+    LinkTaken,
+    serve_pty,
+    serve_tcp,
+)
 from simulators.state.meter import SimulatedMeter
 
 ADDRESSES = ["000000000006", "000000000007"]
@@ -26,7 +32,8 @@ PATIENCE_S = 10
 
 def bus(**what):
     return SimulatedBus(
-        [SimulatedMeter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in ADDRESSES], **what
+        [SimulatedMeter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in ADDRESSES],
+        **what,
     )
 
 
@@ -147,7 +154,8 @@ def test_a_bad_checksum_is_met_with_silence():
 
 
 def test_a_truncated_request_does_not_make_the_line_deaf():
-    """A header that promises 50 more bytes swallows what follows, but only until the line was quiet."""
+    """A header that promises 50 more bytes swallows what follows, but only until the line was
+    quiet."""
 
     async def scene():
         truncated = bytes.fromhex("68 060000000000 68 11 32")
@@ -184,7 +192,10 @@ def test_the_reply_delay_is_kept():
 
 def test_a_split_answer_arrives_in_pieces_and_a_late_one_after_the_next_request():
     async def scene():
-        async with serve_tcp(bus(faults=[Fault("split", delay_ms=30)])) as line, tcp_reader(line) as reader:
+        async with (
+            serve_tcp(bus(faults=[Fault("split", delay_ms=30)])) as line,
+            tcp_reader(line) as reader,
+        ):
             begin = monotonic()
             assert await reader.ask() == ANSWER
             assert monotonic() - begin > 0.055
@@ -297,7 +308,10 @@ def test_a_file_in_the_place_of_the_link_is_not_overwritten(tmp_path):
 def test_a_stale_link_is_replaced(tmp_path):
     async def scene():
         (tmp_path / "bus-1").symlink_to("/nowhere")
-        async with serve_pty(bus(), tmp_path / "bus-1") as line, serial_reader(line.place) as reader:
+        async with (
+            serve_pty(bus(), tmp_path / "bus-1") as line,
+            serial_reader(line.place) as reader,
+        ):
             assert await reader.ask() == ANSWER
 
     run(scene())
@@ -306,7 +320,9 @@ def test_a_stale_link_is_replaced(tmp_path):
 def test_bytes_that_nobody_reads_do_not_stop_the_line():
     async def scene():
         heard = asyncio.Event()
-        meter = SimulatedMeter(ADDRESSES[0], now=lambda: datetime(2026, 5, 2, 12), journal=lambda event: heard.set())
+        meter = SimulatedMeter(
+            ADDRESSES[0], now=lambda: datetime(2026, 5, 2, 12), journal=lambda event: heard.set()
+        )
         freeze = encode(Frame(ADDRESSES[0], 0x16, b"\x99" * 4))
         async with serve_pty([meter]) as line:
             file = os.open(line.place, os.O_RDWR | os.O_NOCTTY)
@@ -325,7 +341,10 @@ def test_bytes_that_nobody_reads_do_not_stop_the_line():
 @pytest.mark.parametrize("baud", [2400, 9600])
 def test_bytes_take_their_time_on_a_paced_line(baud):
     async def scene():
-        async with serve_pty(bus(reply_delay_ms=(50, 50)), baud=baud) as line, serial_reader(line.place) as reader:
+        async with (
+            serve_pty(bus(reply_delay_ms=(50, 50)), baud=baud) as line,
+            serial_reader(line.place) as reader,
+        ):
             begin = monotonic()
             assert await reader.ask(length=1) == ANSWER[:1]
             first = monotonic() - begin

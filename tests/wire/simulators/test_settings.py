@@ -1,4 +1,5 @@
-"""What a simulated 2007 meter lets itself be set, over its own answers to literal bytes and to our exchanges."""
+"""What a simulated 2007 meter lets itself be set, over its own answers to literal bytes and to our
+exchanges."""
 
 from __future__ import annotations
 
@@ -53,9 +54,17 @@ def test_a_parameter_is_kept(meter: SimulatedMeter) -> None:
 
 @pytest.mark.parametrize(
     ("identifier", "value"),
-    [("04001001", b"\1"), ("04000401", bytes(6)), ("04000503", bytes(2)), ("04EE0000", b"\1"), ("04010000", bytes(4))],
+    [
+        ("04001001", b"\1"),
+        ("04000401", bytes(6)),
+        ("04000503", bytes(2)),
+        ("04EE0000", b"\1"),
+        ("04010000", bytes(4)),
+    ],
 )
-def test_what_cannot_be_set_is_refused(meter: SimulatedMeter, identifier: str, value: bytes) -> None:
+def test_what_cannot_be_set_is_refused(
+    meter: SimulatedMeter, identifier: str, value: bytes
+) -> None:
     with pytest.raises(MeterRefused, match="no such data"):
         run(meter, writing.write(METER, identifier, value, AUTHORITY))
 
@@ -86,7 +95,10 @@ def test_the_speed_is_confirmed_and_what_needs_the_key_is_refused(meter: Simulat
 
 def test_load_records_come_by_number_and_by_time(meter: SimulatedMeter) -> None:
     latest = run(meter, exchanges.read_load_records(METER, "06000002", 2))
-    assert [record.stored_at for record in latest] == [NOW.replace(minute=0), NOW.replace(hour=11, minute=0)]
+    assert [record.stored_at for record in latest] == [
+        NOW.replace(minute=0),
+        NOW.replace(hour=11, minute=0),
+    ]
     values = {name: value for name, value, _ in latest[0].values}
     assert values["voltage_a"] == Decimal("219.5")
     assert values["voltage_b"] is None
@@ -101,8 +113,18 @@ def test_load_records_come_by_number_and_by_time(meter: SimulatedMeter) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", ["02000006", "02000006 0A", "01000006 01", "02000706 01", "02000006 01 0000020326", "00000100 01"]
+    "data",
+    [
+        "02000006",
+        "02000006 0A",
+        "01000006 01",
+        "02000706 01",
+        "02000006 01 0000020326",
+        "00000100 01",
+    ],
 )
-def test_what_is_no_question_for_load_records_is_no_such_data(meter: SimulatedMeter, data: str) -> None:
+def test_what_is_no_question_for_load_records_is_no_such_data(
+    meter: SimulatedMeter, data: str
+) -> None:
     answer = meter.answer(Frame(METER, 0x11, bytes.fromhex(data)))
     assert answer == Frame(METER, 0xD1, b"\x02")
