@@ -229,7 +229,7 @@ def stage(
         )
         port = _free_port()
         _write_site(folder, url, ready["lines"], port, mode, days)
-        staged = Stage(folder, url, bench, port, mode, days)
+        staged = Stage(folder, url, bench, port, mode, days=days)
         opened.callback(lambda: staged.daemon and _end(staged.daemon))
         migrate(url)
         asyncio.run(_take_deposits(staged))
