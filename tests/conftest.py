@@ -1,9 +1,9 @@
-"""Databases for the tests, and an environment that holds no settings of the machine the tests run
-on.
+"""Databases for the tests, and an environment that holds no settings of the machine they run on.
 
-A test that asks for `database_url` runs twice, each time with an empty, migrated database of its
-own: on the embedded PostgreSQL and on one with TimescaleDB. A server that can not be had is an
-error, not a skip."""
+A test that asks for `database_url` has an empty, migrated database of its own, on the embedded PostgreSQL. With
+`--all-servers`, or where hypertables matter (marker `hypertables`), it runs a second time on one with TimescaleDB.
+A server that can not be had is an error, not a skip. With pytest-xdist each worker has its own servers.
+"""
 
 import itertools
 import os
@@ -29,6 +29,7 @@ settings.register_profile("nightly", settings.get_profile("ci"), max_examples=50
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 SERVER_FIXTURES = {"server", "embedded_server", "timescale_server"}
+TIMESCALE = "timescale_server"
 DATABASE_NUMBERS = itertools.count(1)
 
 
@@ -44,10 +45,32 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_RUNTIME_DIR"] = runtime_folder.name
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-servers",
+        action="store_true",
+        help="run every test of the database on TimescaleDB too, not only those where hypertables matter",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept, second_half = [], []
     for item in items:
         if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("database")
+        (
+            kept if config.getoption("--all-servers") or not is_second_run(item) else second_half
+        ).append(item)
+    if second_half:
+        config.hook.pytest_deselected(items=second_half)
+        items[:] = kept
+
+
+def is_second_run(item: pytest.Item) -> bool:
+    """True for a run on TimescaleDB of a test to which hypertables make no difference."""
+    callspec = getattr(item, "callspec", None)
+    on = callspec.params.get("server") if callspec is not None else None
+    return on == TIMESCALE and item.get_closest_marker("hypertables") is None
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +89,7 @@ def timescale_server() -> Iterator[Server]:
     scope="session",
     params=[
         pytest.param("embedded_server", id="embedded"),
-        pytest.param("timescale_server", id="timescaledb"),
+        pytest.param(TIMESCALE, id="timescaledb"),
     ],
 )
 def server(request: pytest.FixtureRequest) -> Server:
