@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections import Counter
+from bisect import bisect_right
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path as File
-from typing import Any
+from typing import Any, Final
 
 from config.problems import ConfigError, Problem
 
-_NAME = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
-_DOTTED = rf"({_NAME}(?:[ \t]*\.[ \t]*{_NAME})*)"
-_TABLE = re.compile(rf"\s*(\[\[?)[ \t]*{_DOTTED}[ \t]*\]")
-_KEY = re.compile(rf"\s*{_DOTTED}[ \t]*=")
-_PART = re.compile(_NAME)
-_VALUE = re.compile(r"""\"""|'''|"(?:\\.|[^"\\])*"|'[^']*'|#.*|[\[\]{}]""")
-_END = {'"""': re.compile(r'(?:\\.|[^\\])*?"""'), "'''": re.compile(r".*?'''")}
-
 Path = tuple[str | int, ...]
+"""The keys that lead to a value; tables of an array and elements of a list count from 0."""
+
+_BLANK: Final = re.compile(r"(?:\s+|#[^\n]*)*")
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_BARE_VALUE: Final = re.compile(r"[^,\]}#\n]+")
+_STRING: Final = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}|' + r"'''.*?'{3,5}|" + r'"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'",
+    re.DOTALL,
+)
 
 
 def read_toml(path: File, name: str) -> tuple[dict[str, Any], dict[Path, int]]:
@@ -44,65 +47,122 @@ def read_toml(path: File, name: str) -> tuple[dict[str, Any], dict[Path, int]]:
 
 
 def locate(text: str) -> dict[Path, int]:
-    """The line number of each table and key of a TOML text by its path; [[tables]] count from 0.
+    """The line number of each table, key and list element of a TOML text, by its path.
 
-    For messages only: keys inside inline tables are not found; look up their parent.
-    """
-    lines: dict[Path, int] = {(): 1}
-    counted: Counter[Path] = Counter()
-    here: Path = ()
-    depth, quote = 0, ""
-    for number, line in enumerate(text.split("\n"), 1):
-        if depth == 0 and not quote:
-            if table := _TABLE.match(line):
-                here = ()
-                parts = _parts(table[2])
-                for place, part in enumerate(parts, 1):
-                    here = (*here, part)
-                    if place == len(parts) and table[1] == "[[":
-                        counted[here] += 1
-                    if counted[here]:
-                        here = (*here, counted[here] - 1)
-                lines.setdefault(here, number)
-                continue
-            if not (key := _KEY.match(line)):
-                continue
-            path = here
-            for part in _parts(key[1]):
-                path = (*path, part)
-                lines.setdefault(path, number)
-            line = line[key.end() :]
-        depth, quote = _still_open(line, depth, quote)
-    return lines
+    A text that is no TOML is searched up to where it cannot be followed any more."""
+    reader = _Reader(text)
+    with suppress(IndexError, ValueError):  # it ends inside a header, a pair or a value
+        reader.read()
+    return reader.lines
 
 
-def line_of(lines: dict[Path, int], path: Path) -> int:
+def line_of(lines: Mapping[Path, int], path: Path) -> int:
     """The line of a path, or of the nearest parent that has one."""
-    while path not in lines:
+    while path and path not in lines:
         path = path[:-1]
-    return lines[path]
+    return lines.get(path, 1)
 
 
-def _parts(dotted: str) -> list[str]:
-    return [part[1:-1] if part[0] in "\"'" else part for part in _PART.findall(dotted)]
+class _Reader:
+    """One walk through the text, from key to key; `lines` grows on the way."""
 
+    def __init__(self, text: str) -> None:
+        self.lines: dict[Path, int] = {(): 1}
+        self._text = text
+        self._at = 0
+        self._line_starts = [0] + [match.end() for match in re.finditer("\n", text)]
+        self._newest_element: dict[Path, int] = {}
 
-def _still_open(line: str, depth: int, quote: str) -> tuple[int, str]:
-    """How many brackets of a value, and which long string, are open at the end of its line."""
-    at = 0
-    while True:
-        if quote:
-            end = _END[quote].match(line, at)
-            if end is None:
-                return depth, quote
-            at, quote = end.end(), ""
-        token = _VALUE.search(line, at)
-        if token is None:
-            return depth, quote
-        at = token.end()
-        if token[0] in _END:
-            quote = token[0]
-        elif token[0] in "[{":
-            depth += 1
-        elif token[0] in "]}":
-            depth = max(0, depth - 1)
+    def read(self) -> None:
+        table: Path = ()
+        while self._skip_blank() < len(self._text):
+            if self._text.startswith("[[", self._at):
+                table = self._header(brackets=2)
+            elif self._text[self._at] == "[":
+                table = self._header(brackets=1)
+            else:
+                self._pair(table)
+
+    def _header(self, *, brackets: int) -> Path:
+        """[a.b] or [[a.b]]; a name on the way that is an array of tables means its last element."""
+        start = self._at
+        self._at += brackets
+        names = self._key()
+        self._at = self._text.index("]" * brackets, self._at) + brackets
+        path: Path = ()
+        for depth, name in enumerate(names, 1):
+            path = (*path, name)
+            if brackets == 2 and depth == len(names):
+                self._newest_element[path] = self._newest_element.get(path, -1) + 1
+            if path in self._newest_element:
+                self._note(path, start)
+                path = (*path, self._newest_element[path])
+        self._note(path, start)
+        return path
+
+    def _pair(self, table: Path) -> None:
+        start = self._at
+        path = table
+        for name in self._key():
+            path = (*path, name)
+            self._note(path, start)
+        self._at = self._text.index("=", self._at) + 1
+        self._value(path)
+
+    def _key(self) -> list[str]:
+        names = []
+        while True:
+            self._skip_blank()
+            if string := _STRING.match(self._text, self._at):
+                names.append(string[0][1:-1])
+                self._at = string.end()
+            elif bare := _BARE_KEY.match(self._text, self._at):
+                names.append(bare[0])
+                self._at = bare.end()
+            if self._text[self._skip_blank()] != ".":
+                return names
+            self._at += 1
+
+    def _value(self, path: Path) -> None:
+        match self._text[self._skip_blank()]:
+            case "[":
+                self._list(path)
+            case "{":
+                self._inline_table(path)
+            case _:
+                self._scalar()
+
+    def _list(self, path: Path) -> None:
+        self._at += 1
+        count = 0
+        while self._text[self._skip_blank()] != "]":
+            element = (*path, count)
+            self._note(element, self._at)
+            self._value(element)
+            self._skip_comma()
+            count += 1
+        self._at += 1
+
+    def _inline_table(self, path: Path) -> None:
+        self._at += 1
+        while self._text[self._skip_blank()] != "}":
+            self._pair(path)
+            self._skip_comma()
+        self._at += 1
+
+    def _scalar(self) -> None:
+        found = _STRING.match(self._text, self._at) or _BARE_VALUE.match(self._text, self._at)
+        self._at = found.end() if found else self._at + 1
+
+    def _skip_comma(self) -> None:
+        if self._text[self._skip_blank()] == ",":
+            self._at += 1
+
+    def _skip_blank(self) -> int:
+        """The place of the next character that is neither blank nor comment."""
+        found = _BLANK.match(self._text, self._at)
+        self._at = found.end() if found else self._at
+        return self._at
+
+    def _note(self, path: Path, at: int) -> None:
+        self.lines.setdefault(path, bisect_right(self._line_starts, at))

@@ -12,9 +12,8 @@ from typing import Any
 
 import click
 
-from config.profiles import load_profile
+from config.problems import ConfigError, Problem
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
-from simulators.bench.check import Mistake, ScenarioError
 from simulators.bench.running import CONTROL_HOST, Bench, frozen_registers
 from simulators.bench.scenario import Scenario, load_scenario, site_clock
 
@@ -70,10 +69,10 @@ def simulate(
     A scenario with mistakes is refused with all of them, exit code 78. The control port takes JSON
     lines that cut and mend lines and tell what is true (docs/simulators.md)."""
     try:
-        loaded = load_scenario(scenario, load_profile)
-    except ScenarioError as error:
+        loaded = load_scenario(scenario)
+    except ConfigError as error:
         if as_json:
-            print_json({"ok": False, "mistakes": [_mistake(it) for it in error.mistakes]})
+            print_json({"ok": False, "mistakes": [_mistake(problem) for problem in error.problems]})
         else:
             click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)
@@ -136,7 +135,7 @@ async def _serve(scenario: Scenario, control_port: int, *, as_json: bool) -> Non
         await stop.wait()
 
 
-def _mistake(mistake: Mistake) -> dict[str, Any]:
+def _mistake(mistake: Problem) -> dict[str, Any]:
     return {
         "file": mistake.file,
         "line": mistake.line,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from config.problems import Problem, did_you_mean
+from config.profiles import load_profile
+from config.toml_lines import line_of
 from protocols.dlt645.frame import BROADCAST
 from protocols.errors import MeterdError
 from protocols.modbus.profile import Profile
@@ -28,7 +29,6 @@ from simulators.bench.tables import (
     ModbusFleetTable,
     Table,
 )
-from simulators.toml_lines import line_of
 
 Place = tuple[str | int, ...]
 T = TypeVar("T", bound=Table)
@@ -37,44 +37,16 @@ _ADDRESS = re.compile(r"[0-9]{12}")
 TOP_KEYS = ("zone", "seed", "lines", "meters", "overrides")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Mistake:
-    """One mistake in a scenario file; `where` is the path of keys inside it."""
-
-    file: str
-    line: int
-    where: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.where}: {self.message}"
-
-
-class ScenarioError(MeterdError):
-    """A scenario that cannot be played, with all its mistakes. Whoever edits the file acts; exit
-    code 78."""
-
-    def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes = tuple(sorted(set(mistakes)))
-        count = len(self.mistakes)
-        super().__init__(
-            "\n".join([*map(str, self.mistakes), f"{count} mistake{'s' if count != 1 else ''}"])
-        )
-
-
 class Checker:
     """Reads the tables of one file and collects their mistakes."""
 
-    def __init__(
-        self, file: str, line_numbers: Mapping[Place, int], load_profile: Callable[[str], Profile]
-    ) -> None:
-        self.mistakes: list[Mistake] = []
+    def __init__(self, file: str, line_numbers: Mapping[Place, int]) -> None:
+        self.mistakes: list[Problem] = []
         self.zone = ZoneInfo("UTC")
         self.seed = 1
         self.lines: dict[str, LineTable] = {}
         self.fleets: dict[int, FleetTable | ModbusFleetTable] = {}
         self.profiles: dict[str, Profile] = {}
-        self._load_profile = load_profile
         self.overrides: dict[str, MeterTable] = {}
         self._file = file
         self._line_numbers = line_numbers
@@ -84,7 +56,7 @@ class Checker:
         `mistakes`."""
         for key in content:
             if key not in TOP_KEYS:
-                self._add((key,), f"unknown key{_did_you_mean(key, TOP_KEYS)}")
+                self._add((key,), f"unknown key{did_you_mean(key, TOP_KEYS)}")
         self._read_zone(content.get("zone", "Asia/Shanghai"))
         self._read_seed(content.get("seed", 1))
         line_tables = self._tables(
@@ -196,7 +168,7 @@ class Checker:
             if isinstance(line, str) and line not in line_names:
                 self._add(
                     ("meters", number, "line"),
-                    f"there is no line {line!r}{_did_you_mean(line, line_names)}",
+                    f"there is no line {line!r}{did_you_mean(line, line_names)}",
                 )
             addresses = _claimed_addresses(table)
             if addresses.stop > int(BROADCAST):
@@ -231,7 +203,7 @@ class Checker:
                     f"{clash} is also one of the [[meters]] in line {other}",
                 )
             try:
-                self.profiles[fleet.profile] = self._load_profile(fleet.profile)
+                self.profiles[fleet.profile] = load_profile(fleet.profile)
             except MeterdError as error:
                 self._add(("meters", number, "profile"), str(error).splitlines()[0])
 
@@ -256,7 +228,7 @@ class Checker:
     def _add(self, place: Place, message: str) -> None:
         where = ".".join(map(str, place))
         self.mistakes.append(
-            Mistake(self._file, line_of(self._line_numbers, place), where, message)
+            Problem(self._file, line_of(self._line_numbers, place), where, message)
         )
 
 
@@ -277,7 +249,9 @@ def _in_words(detail: ErrorDetails, model: type[Table]) -> str:
     """A mistake as the file's author needs it."""
     match detail["type"]:
         case "extra_forbidden":
-            return f"unknown key{_did_you_mean(str(detail['loc'][-1]), _keys_at(detail['loc'], model))}"
+            return (
+                f"unknown key{did_you_mean(str(detail['loc'][-1]), _keys_at(detail['loc'], model))}"
+            )
         case "missing":
             return "missing"
         case "value_error":
@@ -288,8 +262,3 @@ def _in_words(detail: ErrorDetails, model: type[Table]) -> str:
 
 def _keys_at(place: Place, model: type[Table]) -> Iterable[str]:
     return FaultTable.model_fields if "faults" in place[:-1] else model.model_fields
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = get_close_matches(word, list(known), 1)
-    return f" (did you mean {close[0]}?)" if close else ""

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from protocols.errors import MeterdError
+from config.problems import ConfigError, Problem
+from config.toml_lines import locate
 from protocols.modbus.profile import Profile
-from simulators.bench.check import Checker, Mistake, ScenarioError
+from simulators.bench.check import Checker
 from simulators.bench.tables import (
     DLT645_1997,
     METER_TYPES,
@@ -36,7 +37,6 @@ from simulators.state.load import MWH_PER_KWH, SHAPES, LoadCurve
 from simulators.state.meter import MeterEvent, SimulatedMeter
 from simulators.state.relay import Relay, RelayKind
 from simulators.state.seeded import below, series
-from simulators.toml_lines import locate
 
 MICRO: Final = 1_000_000
 
@@ -133,41 +133,29 @@ def site_clock(zone: ZoneInfo, now: Callable[[], datetime] = utc_now) -> Callabl
     return site_time
 
 
-def no_profiles(name: str) -> Profile:
-    """For a bench without Modbus meters. MeterdError."""
-    raise MeterdError(
-        f"{name!r} cannot be loaded: this bench was started without register profiles"
-    )
-
-
-def load_scenario(
-    path: Path | str, load_profile: Callable[[str], Profile] = no_profiles
-) -> Scenario:
-    """Read a scenario file. ScenarioError names every mistake in it. `load_profile`: for its Modbus
-    meters."""
+def load_scenario(path: Path | str) -> Scenario:
+    """A scenario from its file. ConfigError names every mistake in it."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ScenarioError([Mistake(str(path), 1, "file", f"cannot be read: {reason}")]) from None
-    return parse_scenario(text, str(path), load_profile)
+        raise ConfigError([Problem(str(path), 1, "file", f"cannot be read: {reason}")]) from None
+    return parse_scenario(text, str(path))
 
 
-def parse_scenario(
-    text: str, file: str = "scenario.toml", load_profile: Callable[[str], Profile] = no_profiles
-) -> Scenario:
+def parse_scenario(text: str, file: str = "scenario.toml") -> Scenario:
     """A scenario from its text; `file` is how mistakes name it."""
     try:
         content = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         number = int(line[1]) if line else text.count("\n") + 1
-        raise ScenarioError([Mistake(file, number, "TOML", str(error))]) from None
-    found = Checker(file, locate(text), load_profile)
+        raise ConfigError([Problem(file, number, "TOML", str(error))]) from None
+    found = Checker(file, locate(text))
     found.read(content)
     if found.mistakes:
-        raise ScenarioError(found.mistakes)
+        raise ConfigError(found.mistakes)
     return Scenario(
         found.zone,
         found.seed,

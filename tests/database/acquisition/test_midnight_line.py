@@ -59,7 +59,7 @@ async def line_around_midnight(url: str):
     is in the database (address, day, kWh, state, offset in s, error bound), and the true registers
     at midnight by address."""
     now = clock_at(MIDNIGHT - timedelta(seconds=1))
-    scenario = parse_scenario(SCENARIO, load_profile=load_profile)
+    scenario = parse_scenario(SCENARIO)
     site = Site()
     installed = date(2026, 3, 1)
     site.add(

@@ -1,21 +1,18 @@
 """Scenario files: what they build, and how they are refused."""
 
-import tomllib
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import simulators
+from config.problems import ConfigError
 from protocols.dlt645.frame import Frame
-from simulators.bench.check import ScenarioError
 from simulators.bench.scenario import load_scenario, parse_scenario, site_clock
 from simulators.bench.tables import FAULT_KINDS, FaultTable, FleetTable, LineTable, ModbusFleetTable
-from simulators.toml_lines import line_of, locate
 
 NOON = datetime(2026, 5, 2, 12)
 SCENARIOS = Path(simulators.__file__).parent / "scenarios"
@@ -197,7 +194,7 @@ adress = "000000000002"
 chance = true
 voltage_v = true
 """
-    with pytest.raises(ScenarioError) as error:
+    with pytest.raises(ConfigError) as error:
         parse_scenario(text, "bench.toml")
     assert str(error.value).splitlines() == [
         "bench.toml:1: zone: 'Asia/Shangai' is no IANA time zone (such as Asia/Shanghai)",
@@ -256,15 +253,15 @@ CROSS_MISTAKES = {
 
 @pytest.mark.parametrize("message", CROSS_MISTAKES)
 def test_a_scenario_that_does_not_fit_together_is_refused(message):
-    with pytest.raises(ScenarioError, match=message.replace("[", r"\[")):
+    with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
         parse_scenario(CROSS_MISTAKES[message])
 
 
 def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path):
-    with pytest.raises(ScenarioError, match=r"nowhere\.toml:1: file: cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml:1: file: cannot be read: No such file"):
         load_scenario(tmp_path / "nowhere.toml")
     (tmp_path / "latin.toml").write_bytes(b"zone = '\xff'")
-    with pytest.raises(ScenarioError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match="not UTF-8"):
         load_scenario(tmp_path / "latin.toml")
 
 
@@ -297,113 +294,10 @@ def test_the_site_keeps_standard_time_all_year_and_never_goes_back():
 
 
 def test_ten_thousand_meters_are_built_in_less_than_two_seconds():
-    begin = datetime.now(UTC)
+    begin = process_time()  # a busy machine takes longer, not more of its processor
     meters = build(fleet("kwh_per_day = [2, 30]\ncount = 10_000"))
     assert len(meters) == 10_005
-    assert datetime.now(UTC) - begin < timedelta(seconds=2)
-
-
-# Lines of a TOML text
-
-
-def test_lines_are_found_in_every_kind_of_table():
-    text = '''\
-# [no.table]
-top = """
-[no.table]
-key = 1
-"""
-[a."b.c".d]   # ]
-x.y = 'it = [1]'
-list = [
-    1, { u = 2, v = [
-        3] },   # , ]
-    "]",
-]
-[[e]]
-[[e]]
-f = { g = 1, h = 2 }
-[[e.i]]
-[e.i.j]
-k = 1979-05-27 07:32:00
-'''
-    assert tomllib.loads(text)
-    lines = locate(text)
-    assert {path: lines[path] for path in lines if path and path != ("top",)} == {
-        ("a", "b.c", "d"): 6,
-        ("a", "b.c", "d", "x"): 7,
-        ("a", "b.c", "d", "x", "y"): 7,
-        ("a", "b.c", "d", "list"): 8,
-        ("a", "b.c", "d", "list", 0): 9,
-        ("a", "b.c", "d", "list", 1): 9,
-        ("a", "b.c", "d", "list", 1, "u"): 9,
-        ("a", "b.c", "d", "list", 1, "v"): 9,
-        ("a", "b.c", "d", "list", 1, "v", 0): 10,
-        ("a", "b.c", "d", "list", 2): 11,
-        ("e",): 13,
-        ("e", 0): 13,
-        ("e", 1): 14,
-        ("e", 1, "f"): 15,
-        ("e", 1, "f", "g"): 15,
-        ("e", 1, "f", "h"): 15,
-        ("e", 1, "i"): 16,
-        ("e", 1, "i", 0): 16,
-        ("e", 1, "i", 0, "j"): 17,
-        ("e", 1, "i", 0, "j", "k"): 18,
-    }
-
-
-def test_an_unknown_place_has_the_line_of_its_parent():
-    lines = locate("a = 1\n\n[b]\nc = 2")
-    assert [line_of(lines, path) for path in [("b", "c"), ("b", "x", 3), ("z",)]] == [4, 3, 1]
-
-
-toml_values = st.recursive(
-    st.one_of(
-        st.integers(0, 99).map(str),
-        st.sampled_from(
-            [
-                '"a#b"',
-                "'[x]'",
-                '"\\"{"',
-                '"""\na\n"""',
-                "'''\n[b]\n'''",
-                "2026-05-02",
-                "true",
-                "1.5",
-            ]
-        ),
-    ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3).map(
-            lambda items: "[\n" + "".join(f" {item}, # ]\n" for item in items) + "]"
-        ),
-        st.lists(inner.filter(lambda it: "\n" not in it), max_size=3).map(
-            lambda items: (
-                "{ " + ", ".join(f"k{number} = {item}" for number, item in enumerate(items)) + " }"
-            )
-        ),
-    ),
-    max_leaves=6,
-)
-
-
-@given(st.lists(toml_values, max_size=5))
-def test_every_value_that_a_parser_finds_has_a_line(values):
-    text = "[t]\n" + "".join(f"key{number} = {value}\n" for number, value in enumerate(values))
-    lines = locate(text)
-
-    def walk(path, value):
-        assert path in lines, text
-        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            if isinstance(part, dict | list):
-                walk((*path, key), part)
-            else:
-                assert (*path, key) in lines, text
-
-    walk(("t",), tomllib.loads(text)["t"])
-    starts = [number for number, line in enumerate(text.splitlines(), 1) if line.startswith("key")]
-    assert [lines["t", f"key{number}"] for number in range(len(values))] == starts
+    assert process_time() - begin < 2
 
 
 def test_dates_in_a_scenario_are_dates():

@@ -18,6 +18,7 @@ from pymodbus.framer import FramerType
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from config.problems import ConfigError
 from config.profiles import load_profile
 from daemon.cli import cli
 from protocols.channels import Channel
@@ -38,7 +39,6 @@ from protocols.modbus.exchanges import (
     set_relay,
 )
 from protocols.reading import Quantity
-from simulators.bench.check import ScenarioError
 from simulators.bench.running import Bench
 from simulators.bench.scenario import parse_scenario
 from simulators.lines import stream_lines as lines
@@ -72,7 +72,7 @@ PORT = "[lines.gate]\nport = 0\nreply_delay_ms = 1\nmodbus = '{form}'\n"
 @asynccontextmanager
 async def bench_of(text: str) -> AsyncIterator[Bench]:
     """Time stands still in it, so that a register says the same in each read."""
-    async with Bench(parse_scenario(text, load_profile=load_profile), now=lambda: NOON) as bench:
+    async with Bench(parse_scenario(text), now=lambda: NOON) as bench:
         yield bench
 
 
@@ -219,15 +219,13 @@ def test_a_unit_that_is_not_there_meets_silence() -> None:
 def test_a_mistake_in_a_modbus_fleet_is_told(change: str, message: str) -> None:
     good = PORT.format(form="rtu") + METERS.format(more="")
     to = {"count = 2": "count = 246", "unit = 9": "unit = 5"}.get(change, "")
-    with pytest.raises(ScenarioError) as caught:
-        parse_scenario(good.replace(change, to), load_profile=load_profile)
+    with pytest.raises(ConfigError) as caught:
+        parse_scenario(good.replace(change, to))
     assert message in str(caught.value)
     with pytest.raises(
-        ScenarioError, match=r"no profile comes with this name \(did you mean eastron-sdm630"
+        ConfigError, match=r"no profile comes with this name \(did you mean eastron-sdm630"
     ):
-        parse_scenario(good.replace("sdm630", "sdm63"), load_profile=load_profile)
-    with pytest.raises(ScenarioError, match="started without register profiles"):
-        parse_scenario(good)
+        parse_scenario(good.replace("sdm630", "sdm63"))
 
 
 # The commands
