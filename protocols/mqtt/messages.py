@@ -186,6 +186,10 @@ def encode(message: Message) -> bytes:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of every message, as it stands in docs/mqtt.schema.json."""
     (schema,), components = msgspec.json.schema_components([Up | Read | Command])
+    for definition in components.values():
+        if "description" in definition:
+            # It is the docstring: how that is broken into lines is no part of the form.
+            definition["description"] = " ".join(definition["description"].split())
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "meterd over MQTT, version 1",
