@@ -5,7 +5,6 @@ watch it see that it is alive."""
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from daemon.acquisition.planning.wanted import Wanted, due_day
 from daemon.acquisition.wakeup import Signal
 from daemon.control.authority import Authority
 from daemon.transactions.line_commands import LineCommands
+from protocols.channels.backoff import reconnect_pause_s
 from protocols.errors import LineDown
 from storage.archive import SiteMeter
 
@@ -192,9 +192,9 @@ class Line(ABC):
                 self.down_reason = str(error)
                 self._is_up(False)
                 self._questions.reject(self.down_reason)
-                pause = random.uniform(0, min(self._pace.reconnect_s, 2.0 ** min(failures, 10)))
+                pause_s = reconnect_pause_s(failures, self._pace.reconnect_s)
                 failures += 1
-                await self._sleep_alive(pause)
+                await self._sleep_alive(pause_s)
             except Exception as error:
                 self._questions.reject(f"the line's task died: {type(error).__name__}")
                 raise
