@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from datetime import time as clock
+from datetime import time as wall_clock
 from typing import NamedTuple
 
+from daemon.quality.meter import Meter
 from protocols.dlt645.prepared.one import as_kwh
 from protocols.reading import DailyFreeze, Quantity
-from storage.archive import SiteMeter
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What a line hands on: a freeze and the meter that told it."""
+    """A freeze, and the meter that told it."""
 
-    meter: SiteMeter
+    meter: Meter
     freeze: DailyFreeze
 
 
 class PolledFreeze(NamedTuple):
-    """An Arrival as a line polls it by the thousand: `registers` in 0.01 kWh, frozen at 00:00 of
-    `day`. Nothing more is made of it before its batch is: the line has other answers to listen
-    to."""
+    """An Arrival as a line polls it by the thousand.
 
-    meter: SiteMeter
+    `registers` in 0.01 kWh, frozen at 00:00 of `day`. A tuple, and nothing more is made of it
+    before its batch is stored: the line has other answers to listen to."""
+
+    meter: Meter
     day: date
     registers: tuple[int | None, ...]
     arrived_at: datetime
@@ -37,7 +38,7 @@ class PolledFreeze(NamedTuple):
         return DailyFreeze(
             self.meter.address,
             Quantity.FORWARD_ACTIVE_ENERGY,
-            datetime.combine(self.day, clock()),
+            datetime.combine(self.day, wall_clock()),
             as_kwh(self.registers),
             self.arrived_at,
             self.clock_skew,

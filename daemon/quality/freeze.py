@@ -5,20 +5,37 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 
 HOST_FREEZE_LIMIT = timedelta(seconds=60)
-"""A value that the host read further from midnight is no freeze."""
+"""Maximum distance from midnight of a value that the host reads as a freeze.
+
+R04: a meter without memory gets host-stamped readings only within 60 s of midnight."""
 
 CLOCK_LIMIT = timedelta(minutes=5)
-"""V05: a meter whose clock is further off than this froze at a wrong moment; that day's freeze is
-withheld."""
+"""V05 clock: a meter whose clock is further off froze at a wrong moment; the freezes of that day
+are withheld, and no trip is sent, because its expiry would mean nothing."""
 
 
 def freeze_day(frozen_at: datetime, host_offset: timedelta | None = None) -> date | None:
-    """The day whose 00:00 this freeze belongs to; None if its time stamp is no midnight (V04,
-    tolerance 0).
+    """The day whose 00:00 this freeze belongs to; None if it belongs to no day.
 
-    A value that the host read instead of the meter must have been read within HOST_FREEZE_LIMIT of
-    midnight."""
+    V04 freeze_time: the stamp is 00:00 exactly, without tolerance. A value that the host read
+    instead of the meter was read within HOST_FREEZE_LIMIT of midnight."""
     if host_offset is not None and abs(host_offset) > HOST_FREEZE_LIMIT:
         return None
     is_midnight = (frozen_at.hour, frozen_at.minute, frozen_at.second) == (0, 0, 0)
     return frozen_at.date() if is_midnight else None
+
+
+def is_in_service(day: date, installed_on: date) -> bool:
+    """Whether a freeze of this day counts for the point that the meter serves.
+
+    The freeze of the day of installation is the first: what the meter kept before belongs to
+    another point, or to the store."""
+    return day >= installed_on
+
+
+def skew_at_freeze(skew: timedelta | None, frozen_on: date, today: date) -> timedelta | None:
+    """The clock offset as far as it says something of a freeze; None where it says nothing.
+
+    An offset that is measured today judges the freeze of today (V05: "for freezes of that day").
+    Of the days before nothing is known: the clock may have been set since."""
+    return skew if frozen_on >= today else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,13 +15,13 @@ from psycopg import AsyncConnection
 from daemon import metrics
 from daemon.control.authority import Authority
 from daemon.quality.arrival import Arrival
-from daemon.quality.freeze import freeze_day
-from daemon.quality.judgement import failing_rules
-from daemon.quality.register import ChainPoint
+from daemon.quality.freeze import freeze_day, is_in_service
+from daemon.quality.meter import register_of
+from daemon.quality.publication import DecidedSlot, NewValue, Publication, publish
+from daemon.quality.register import error_bound, in_steps
 from daemon.transactions.settle import BilledPoint, billed_point, settle_points
 from daemon.transactions.supply import request_trips, restore
 from storage import readings
-from storage.archive import SiteMeter
 from storage.readings import RawReading, Slot
 
 log = structlog.get_logger("pipeline")
@@ -30,164 +30,129 @@ log = structlog.get_logger("pipeline")
 async def process(
     connection: AsyncConnection[Any], batch: Sequence[Arrival], authority: Authority, now: datetime
 ) -> list[tuple[int, date]]:
-    """Take one batch through all rooms, in one transaction; returns (meter id, day) of every slot
-    that has a value.
+    """Take one batch through all rooms, in one transaction: quality, then money, then supply.
 
-    The same batch again changes nothing."""
+    Returns (meter id, day) of every slot that has a value. The same batch again changes nothing."""
     points = {arrival.meter.point_id: billed_point(arrival.meter) for arrival in batch}
     async with connection.transaction():
         await readings.add_readings(
             connection, [_raw(arrival, authority.zone) for arrival in batch]
         )
-        present, published = await _decide(connection, batch, points)
-        accounts = await settle_points(
-            connection,
-            published,
-            points,
-            authority.zone,
-            now,
-        )
+        values = _values_by_point(batch)
+        published = await _publish(connection, values, points)
+        accounts = await settle_points(connection, published, points, authority.zone, now)
+        # Restoring comes first: a customer whose money is back is not cut by the same batch.
         await restore(connection, accounts, "balance is back after settlement", now)
         await request_trips(connection, authority, accounts, now)
-    return present
+    return [(value.meter_id, value.day) for found in values.values() for value in found]
 
 
-async def _decide(
-    connection: AsyncConnection[Any], batch: Sequence[Arrival], points: dict[str, BilledPoint]
-) -> tuple[list[tuple[int, date]], dict[str, tuple[date, date]]]:
-    """Publish or withhold each freeze; returns what is present now and, by point, the span that was
-    published."""
-    by_point: dict[str, list[tuple[date, Arrival]]] = defaultdict(list)
+def _values_by_point(batch: Sequence[Arrival]) -> dict[str, list[NewValue]]:
+    """By point, in order of days, what arrived for a day that is owed."""
+    values: dict[str, list[NewValue]] = defaultdict(list)
     for arrival in batch:
-        day = freeze_day(arrival.freeze.frozen_at, arrival.freeze.host_offset)
+        meter = arrival.meter
+        freeze = arrival.freeze
+        day = freeze_day(freeze.frozen_at, freeze.host_offset)
         if day is None:
+            log.warning("freeze not at midnight", meter=meter.address, frozen_at=freeze.frozen_at)
+        elif is_in_service(day, meter.installed_on):
+            total, rates = in_steps(freeze.registers, meter.decimals)
+            values[meter.point_id].append(
+                NewValue(day, meter.meter_id, total, rates, freeze.clock_skew)
+            )
+    for found in values.values():
+        found.sort(key=lambda value: value.day)
+    return values
+
+
+async def _publish(
+    connection: AsyncConnection[Any],
+    values: Mapping[str, Sequence[NewValue]],
+    points: Mapping[str, BilledPoint],
+) -> dict[str, tuple[date, date]]:
+    """Publish or withhold each value; returns by point the span that was published."""
+    windows = [(point, found[0].day, found[-1].day) for point, found in values.items()]
+    known = await readings.slots_around(connection, windows)
+    slots: list[Slot] = []
+    published: dict[str, tuple[date, date]] = {}
+    for point_id, found in values.items():
+        publication = publish(
+            [_decided(slot) for slot in known[point_id]], found, points[point_id].register
+        )
+        _report(point_id, publication)
+        slots += [_slot(point_id, decided) for decided in publication.decided]
+        span = publication.published_span
+        if span is not None:
+            published[point_id] = span
+    await readings.add_slots(connection, slots)
+    return published
+
+
+def _report(point_id: str, publication: Publication) -> None:
+    for slot in publication.decided:
+        metrics.SLOTS_DECIDED.labels(slot.state).inc()
+        if slot.reasons:
             log.warning(
-                "freeze not at midnight",
-                meter=arrival.meter.address,
-                frozen_at=arrival.freeze.frozen_at,
+                "reading withheld",
+                point=point_id,
+                day=slot.day,
+                total=slot.total,
+                reasons=",".join(slot.reasons),
             )
-        elif day >= arrival.meter.installed_on:
-            by_point[arrival.meter.point_id].append((day, arrival))
-    spans = [
-        (point, min(d for d, _ in found), max(d for d, _ in found))
-        for point, found in by_point.items()
-    ]
-    known = await readings.slots_around(connection, spans)
-    present: list[tuple[int, date]] = []
-    decided: list[Slot] = []
-    published: dict[str, list[date]] = defaultdict(list)
-    for point_id, found in by_point.items():
-        slots = {slot.day: slot for slot in known[point_id]}
-        chain = {slot.day: slot.total for slot in known[point_id] if slot.state == "published"}
-        for day, arrival in sorted(found, key=lambda item: item[0]):
-            total, rates = _registers(arrival)
-            present.append((arrival.meter.meter_id, day))
-            if day in slots:
-                _note_conflict(slots[day], arrival, total)
-                continue
-            reasons = failing_rules(
-                ChainPoint(day, total),
-                rates,
-                points[point_id].register,
-                before=max(
-                    (ChainPoint(*item) for item in chain.items() if item[0] < day),
-                    default=None,
-                    key=_by_day,
-                ),
-                after=min(
-                    (ChainPoint(*item) for item in chain.items() if item[0] > day),
-                    default=None,
-                    key=_by_day,
-                ),
-                clock_skew=arrival.freeze.clock_skew,
-            )
-            state = "suspect" if reasons else "published"
-            slots[day] = Slot(
-                point_id,
-                day,
-                state,
-                reasons,
-                arrival.meter.meter_id,
-                total,
-            )
-            decided.append(slots[day])
-            metrics.SLOTS_DECIDED.labels(state).inc()
-            if reasons:
-                log.warning(
-                    "reading withheld",
-                    point=point_id,
-                    day=day,
-                    total=total,
-                    reasons=",".join(reasons),
-                )
-            else:
-                chain[day] = total
-                published[point_id].append(day)
-    await readings.add_slots(connection, decided)
-    return present, {point: (min(days), max(days)) for point, days in published.items()}
+    for conflict in publication.conflicts:
+        metrics.SLOTS_DECIDED.labels("conflict").inc()
+        log.warning(
+            "conflict",
+            point=point_id,
+            day=conflict.kept.day,
+            kept=conflict.kept.total,
+            also=conflict.total,
+            state=conflict.kept.state,
+        )
+
+
+def _decided(slot: Slot) -> DecidedSlot:
+    return DecidedSlot(
+        day=slot.day,
+        meter_id=slot.meter_id,
+        total=slot.total,
+        state="published" if slot.state == "published" else "suspect",
+        reasons=tuple(slot.reasons),
+    )
+
+
+def _slot(point_id: str, decided: DecidedSlot) -> Slot:
+    return Slot(
+        point_id=point_id,
+        day=decided.day,
+        state=decided.state,
+        reasons=decided.reasons,
+        meter_id=decided.meter_id,
+        total=decided.total,
+    )
 
 
 def _raw(arrival: Arrival, zone: ZoneInfo) -> RawReading:
-    total, rates = _registers(arrival)
-    skew, offset = arrival.freeze.clock_skew, arrival.freeze.host_offset
+    """R08: the raw row of what arrived, which never changes."""
+    meter = arrival.meter
+    freeze = arrival.freeze
+    total, rates = in_steps(freeze.registers, meter.decimals)
+    skew_s = None
+    if freeze.clock_skew is not None:
+        skew_s = round(freeze.clock_skew / timedelta(seconds=1))
+    offset_s = None
+    bound = None
+    if freeze.host_offset is not None:
+        offset_s = Decimal(freeze.host_offset // timedelta(milliseconds=1)).scaleb(-3)
+        bound = error_bound(register_of(meter), abs(freeze.host_offset))
     return RawReading(
-        frozen_at=arrival.freeze.frozen_at.replace(tzinfo=zone).astimezone(UTC),
-        meter_id=arrival.meter.meter_id,
+        frozen_at=freeze.frozen_at.replace(tzinfo=zone).astimezone(UTC),
+        meter_id=meter.meter_id,
         total=total,
         rates=rates,
-        arrived_at=arrival.freeze.arrived_at,
-        clock_skew_s=None if skew is None else round(skew / timedelta(seconds=1)),
-        host_offset_s=None
-        if offset is None
-        else Decimal(offset // timedelta(milliseconds=1)).scaleb(-3),
-        error_bound=None if offset is None else error_bound(arrival.meter, abs(offset)),
+        arrived_at=freeze.arrived_at,
+        clock_skew_s=skew_s,
+        host_offset_s=offset_s,
+        error_bound=bound,
     )
-
-
-def error_bound(meter: SiteMeter, off: timedelta) -> int:
-    """The most that the register can have moved in this time, in its smallest step, rounded up."""
-    most = (
-        meter.max_daily_kwh.scaleb(meter.decimals)
-        * (off // timedelta(microseconds=1))
-        / 86_400_000_000
-    )
-    return int(most.to_integral_value(ROUND_CEILING))
-
-
-def _registers(arrival: Arrival) -> tuple[int, tuple[int, ...]]:
-    """Total and tariffs in the register's smallest step. A tariff without data makes all of them
-    unknown."""
-    total, *rates = arrival.freeze.registers
-    assert total is not None, "a freeze without a total was put into the pipeline"
-    known = [rate for rate in rates if rate is not None]
-    steps = (
-        tuple(_steps(rate, arrival.meter.decimals) for rate in known)
-        if len(known) == len(rates)
-        else ()
-    )
-    return _steps(total, arrival.meter.decimals), steps
-
-
-def _steps(value: Decimal, decimals: int) -> int:
-    scaled = value.scaleb(decimals)
-    assert scaled == int(scaled), f"{value} kWh has more than {decimals} decimals"
-    return int(scaled)
-
-
-def _note_conflict(slot: Slot, arrival: Arrival, total: int) -> None:
-    """Another value for a slot that has one: both raw rows are kept, neither replaces what was
-    decided."""
-    if slot.total != total:
-        log.warning(
-            "conflict",
-            point=slot.point_id,
-            day=slot.day,
-            kept=slot.total,
-            also=total,
-            state=slot.state,
-        )
-        metrics.SLOTS_DECIDED.labels("conflict").inc()
-
-
-def _by_day(point: ChainPoint) -> date:
-    return point.day

@@ -29,9 +29,9 @@ from daemon.billing.settlement import (
     settle,
 )
 from daemon.billing.tariff import Tariff, TariffVersion
+from daemon.quality.meter import Meter, register_of
 from daemon.quality.register import ChainPoint, Register
 from storage import ledger, readings
-from storage.archive import SiteMeter
 from storage.ledger import AccountRow, Leg, LinkRow, Transaction, prepaid
 
 log = structlog.get_logger("billing")
@@ -105,12 +105,9 @@ async def settle_points(
     return sorted(accounts)
 
 
-def billed_point(meter: SiteMeter) -> BilledPoint:
+def billed_point(meter: Meter) -> BilledPoint:
     """The point that a meter serves, as settlement knows it."""
-    max_daily = meter.max_daily_kwh.scaleb(meter.decimals)
-    return BilledPoint(
-        meter.point_id, meter.ratio, Register(meter.modulus, max_daily, meter.decimals)
-    )
+    return BilledPoint(meter.point_id, meter.ratio, register_of(meter))
 
 
 async def update_credit(

@@ -10,8 +10,7 @@ import pytest
 
 from daemon.acquisition.planning.midnight import Midnights, near_midnight, nearest_midnight
 from daemon.quality.freeze import freeze_day
-from daemon.transactions.collect import error_bound
-from storage.archive import SiteMeter
+from daemon.quality.register import Register, error_bound
 
 MIDNIGHT = datetime(2026, 3, 2)
 
@@ -72,12 +71,10 @@ def test_a_value_read_by_the_host_is_a_freeze_within_a_minute_of_midnight(
     assert freeze_day(MIDNIGHT, timedelta(seconds=offset_s)) == day
 
 
-def test_theerror_bound_is_what_the_register_can_move_in_that_time_rounded_up() -> None:
-    meter = SiteMeter(
-        1, "0" * 12, "l", "p", 10**8, 2, date(2026, 1, 1), "P", Decimal(1), Decimal(312)
-    )
-    assert error_bound(meter, timedelta(seconds=60)) == 22  # 13 kW for a minute: 0.2167 kWh
-    assert error_bound(meter, timedelta(0)) == 0
+def test_the_error_bound_is_what_the_register_can_move_in_that_time_rounded_up() -> None:
+    register = Register(modulus=10**8, max_daily=Decimal(31_200), decimals=2)
+    assert error_bound(register, timedelta(seconds=60)) == 22  # 13 kW for a minute: 0.2167 kWh
+    assert error_bound(register, timedelta(0)) == 0
 
 
 def test_whoever_was_dead_last_night_is_asked_after_the_living() -> None:
