@@ -3,15 +3,48 @@
 PYTHON ?= python3
 BENCHES = codec mqtt tcp serial
 
-.PHONY: demo test check bench bench-long fuzz venv clean
+# Most tests wait for a wire, a process or a clock, so a few more of them than there are cores run at once.
+WORKERS ?= 3
+# What is pure: no server, no socket but the loopback's.
+QUICK = tests/unit tests/wire/dlt645 tests/wire/modbus tests/wire/mqtt/test_forms.py
+
+FLOOR_QUALITY = 90
+FLOOR_BILLING = 90
+FLOOR_CONTROL = 90
+FLOOR_CODECS = 90
+
+.PHONY: demo test test-all test-hours quick coverage check bench bench-long fuzz venv clean
 
 demo: venv
 	.venv/bin/meterd demo
 
 # The server with TimescaleDB is built once per user; packages to build it are installed if they are missing.
 test: venv
-	.venv/bin/python tests/servers/timescaledb.py >/dev/null
-	.venv/bin/python -m pytest
+	.venv/bin/python -m tests.servers.timescaledb >/dev/null
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup
+
+# Every test of the database on both servers, and all runs of the kill test.
+test-all: venv
+	.venv/bin/python -m tests.servers.timescaledb >/dev/null
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --all-servers
+
+# While one writes: the checks, and the tests that need no server.
+quick: check
+	.venv/bin/python -m pytest -q -n 2 $(QUICK)
+
+# At the hours and in a zone where days begin and end; libfaketime is installed if it is missing.
+test-hours: venv
+	.venv/bin/python -m tests.servers.timescaledb >/dev/null
+	.venv/bin/python -m tests.at_hours -n $(WORKERS) --dist loadgroup
+
+# Branches of the pure rooms that no test takes. The floors may only rise.
+coverage: venv
+	.venv/bin/python -m pytest -q -n 2 --cov --cov-report= $(QUICK)
+	.venv/bin/coverage report --include='daemon/quality/*' --fail-under=$(FLOOR_QUALITY)
+	.venv/bin/coverage report --include='daemon/billing/*' --fail-under=$(FLOOR_BILLING)
+	.venv/bin/coverage report --include='daemon/control/*' --fail-under=$(FLOOR_CONTROL)
+	.venv/bin/coverage report --include='protocols/dlt645/*,protocols/modbus/*,protocols/mqtt/*,protocols/dial_in/*' \
+		--fail-under=$(FLOOR_CODECS)
 
 check: venv
 	.venv/bin/ruff check
@@ -46,5 +79,5 @@ venv: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz demo-data
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz .coverage demo-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

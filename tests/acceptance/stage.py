@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from daemon.transactions.archive import take_over_archive
 from daemon.transactions.payment import top_up
 from simulators.bench.remote import RemoteBench
 from storage import migrate
+from tests.servers.ports import free_port
 
 METERD = str(Path(sys.executable).with_name("meterd"))
 ZONE = "Asia/Shanghai"
@@ -227,7 +227,7 @@ def stage(
         bench = opened.enter_context(
             RemoteBench(ready["control"]["host"], ready["control"]["port"])
         )
-        port = _free_port()
+        port = free_port()
         _write_site(folder, url, ready["lines"], port, mode, days)
         staged = Stage(folder, url, bench, port, mode, days=days)
         opened.callback(lambda: staged.daemon and _end(staged.daemon))
@@ -297,8 +297,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
     process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])

@@ -18,7 +18,8 @@ import pytest
 from simulators.bench.remote import RemoteBench
 from tests.acceptance.stage import METERD, Stage
 from tests.servers.certificates import make_certificates, tls_settings
-from tests.servers.mosquitto import LISTENER, Mosquitto, free_port
+from tests.servers.mosquitto import LISTENER, Mosquitto
+from tests.servers.ports import free_port
 
 pytestmark = [
     pytest.mark.acceptance,

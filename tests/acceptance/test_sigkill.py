@@ -21,6 +21,8 @@ from tests.acceptance.stage import PATIENCE_S, POOR, Stage, stage
 from tests.servers.postgres import Server
 
 RUNS_OF_A_SERVER = 10
+RUNS_IN_SHORT = 4
+"""Of these in a run of the suite that does not ask for all servers."""
 AT_ONCE = 5
 KILLS = (2, 5)
 LONGEST_LIFE_S = 5.0
@@ -46,7 +48,10 @@ class Story:
 
 @pytest.fixture(scope="session")
 def stories(
-    server: Server, template_database: str, tmp_path_factory: pytest.TempPathFactory
+    server: Server,
+    template_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[list[Future[Story]]]:
     """All runs on a server, a few at a time: they mostly wait. Each server has seeds of its own."""
     first = RUNS_OF_A_SERVER * sum(map(ord, server.name))
@@ -61,7 +66,10 @@ def stories(
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     with ThreadPoolExecutor(AT_ONCE) as runs:
-        yield [runs.submit(run, seed) for seed in range(first, first + RUNS_OF_A_SERVER)]
+        yield [
+            runs.submit(run, seed)
+            for seed in range(first, first + runs_of_a_server(request.config))
+        ]
 
 
 def tell(staged: Stage, chance: random.Random) -> Story:
@@ -127,7 +135,16 @@ def ledger_faults(staged: Stage) -> int:
     return int(total)
 
 
-@pytest.fixture(params=range(RUNS_OF_A_SERVER), ids=lambda run: f"run{run}")
+def runs_of_a_server(config: pytest.Config) -> int:
+    return RUNS_OF_A_SERVER if config.getoption("--all-servers") else RUNS_IN_SHORT
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    runs = range(runs_of_a_server(metafunc.config))
+    metafunc.parametrize("story", runs, indirect=True, ids=[f"run{run}" for run in runs])
+
+
+@pytest.fixture
 def story(stories: list[Future[Story]], request: pytest.FixtureRequest) -> Story:
     return stories[request.param].result()
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from simulators.bench.remote import RemoteBench
-from tests.acceptance.stage import DAYS, METERD, SITE, ZONE, Stage, _end, _free_port
+from tests.acceptance.stage import DAYS, METERD, SITE, ZONE, Stage, _end
+from tests.servers.ports import free_port
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -91,7 +92,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
 def staged(database_url: str, tmp_path: Path, environment: dict[str, str]) -> Iterator[Stage]:
     """A daemon, and terminals that call it: those that it knows and one more. What it knows is
     read."""
-    folder, port, http_port = tmp_path, _free_port(), _free_port()
+    folder, port, http_port = tmp_path()()
     scenario = f'zone = "{ZONE}"\n' + "".join(
         DIALLING.format(
             name=name,
@@ -270,7 +271,7 @@ def test_a_port_that_is_taken_is_told(staged: Stage) -> None:
         (other / file.name).write_text(file.read_text())
     text = staged.site.read_text().replace('[database]\nurl = { file = "database-url" }\n', "")
     (other / "meterd.toml").write_text(
-        text.replace(f'"127.0.0.1:{staged.http_port}"', f'"127.0.0.1:{_free_port()}"')
+        text.replace(f'"127.0.0.1:{staged.http_port}"', f'"127.0.0.1:{free_port()}"')
     )
     done = subprocess.run(
         [METERD, "run", "-c", str(other / "meterd.toml")],

@@ -17,7 +17,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -43,6 +42,7 @@ from storage import ledger
 from storage.database import open_database
 from tests.bench.contest import allow_files, headline
 from tests.bench.meters import Meters, address_of
+from tests.servers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ZONE, ZONE_MIN = "Asia/Shanghai", 480
@@ -156,11 +156,6 @@ def write_site(
 
 def _table(path: Path, head: str, rows: Iterator[str]) -> None:
     path.write_text("\n".join([head, *rows]) + "\n")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 @contextmanager
@@ -376,7 +371,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=Path("bench_hour.csv"))
     asked = parser.parse_args()
     allow_files()
-    log, http_port = asked.csv.with_suffix(".log"), _free_port()
+    log, http_port = asked.csv.with_suffix(".log"), free_port()
     simulated = Meters("tcp", ports=asked.lines, zone_min=ZONE_MIN, dead=asked.dead, of=asked.of)
     today = due_day(datetime.now(ZoneInfo(ZONE)))
     with ExitStack() as opened:

@@ -6,7 +6,6 @@ with Mosquitto(folder) as broker:
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,9 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.servers import packages
+from tests.servers.ports import free_port
+
 PACKAGES = ["mosquitto", "mosquitto-clients"]
-PROGRAMS = ["mosquitto", "mosquitto_pub", "mosquitto_sub"]
-FOLDERS = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 START_TIMEOUT_S = 10.0
 LISTENER = "listener {port} 127.0.0.1\nallow_anonymous true\n"
 # Sessions and what waits for those who are away are on the disk at once.
@@ -24,18 +24,12 @@ KEPT = "persistence true\npersistence_location {folder}/\nautosave_interval 1\na
 
 
 class NoMosquitto(Exception):
-    """There is no mosquitto and none can be installed; the message ends with what apt said."""
+    """The broker does not start; the message ends with what it logged."""
 
 
 def program(name: str) -> str:
     """The path of one of the programs; the packages are installed if it is missing."""
-    found = shutil.which(name, path=FOLDERS)
-    if found is None:
-        _install()
-        found = shutil.which(name, path=FOLDERS)
-    if found is None:
-        raise NoMosquitto(f"{' and '.join(PACKAGES)} are installed, but there is no {name}")
-    return found
+    return packages.program(name, PACKAGES)
 
 
 class Mosquitto:
@@ -139,23 +133,3 @@ def plugin() -> str:
         ["dpkg", "-L", "mosquitto"], capture_output=True, text=True, check=True
     ).stdout.split()
     return next(path for path in listed if path.endswith("/mosquitto_dynamic_security.so"))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-def _install() -> None:
-    apt_get = [
-        *([] if os.geteuid() == 0 else ["sudo"]),
-        "env",
-        "DEBIAN_FRONTEND=noninteractive",
-        "apt-get",
-    ]
-    for step in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
-        done = subprocess.run([*apt_get, *step], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise NoMosquitto(
-                f"apt-get {step[0]} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
-            )

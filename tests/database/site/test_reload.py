@@ -22,6 +22,8 @@ from daemon.site.reload import Configuration
 from daemon.transactions.archive import take_over_site
 from tests.database.small_site import connect, freeze, store
 
+pytestmark = pytest.mark.hypertables
+
 ZONE = ZoneInfo("Asia/Shanghai")
 FILES = {
     "meterd.toml": """

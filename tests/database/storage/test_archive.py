@@ -10,6 +10,8 @@ from storage import archive
 from storage.archive import ArchiveConflict
 from tests.database.small_site import DAY, OPEN, Site, everything, freeze, on, rows, store
 
+pytestmark = pytest.mark.hypertables
+
 BILLED_TO = OPEN + 2 * DAY
 
 

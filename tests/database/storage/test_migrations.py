@@ -9,6 +9,8 @@ import pytest
 from storage import SchemaError, check_version, migrate
 from storage.migrations import migrations
 
+pytestmark = pytest.mark.hypertables
+
 VERSION = migrations()[-1].version
 
 

@@ -38,6 +38,8 @@ from tests.database.small_site import (
     store,
 )
 
+pytestmark = pytest.mark.hypertables
+
 DAYS = [OPEN + n * DAY for n in range(6)]
 KWH = ["100.00", "110.10", "120.05", "131.99", "140.00", "155.55"]  # at 0.5 yuan/kWh
 

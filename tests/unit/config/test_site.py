@@ -1,6 +1,5 @@
 """Loading a site: every mistake at once, each with its file, its line and a hint; nothing half
 loaded."""
-# ruff: noqa: E501 - a case is one line
 
 import subprocess
 import sys
