@@ -43,11 +43,11 @@ from protocols.mqtt.events import (
     Echoed,
     Event,
     Family,
-    FreezeTold,
+    FreezeReport,
     Outgoing,
-    PresenceTold,
-    RegistersTold,
-    RelayTold,
+    PresenceReport,
+    RegisterReport,
+    RelayReport,
 )
 from protocols.reading import DailyFreeze, Quantity, RelayState
 from storage.archive import SiteMeter
@@ -293,11 +293,11 @@ class BrokerLine(Line):
         waits_for_database = False
         for event in events:
             match event:
-                case FreezeTold():
+                case FreezeReport():
                     waits_for_database |= await self._take_freeze(event, connection, message)
-                case RegistersTold() if event.token is None and not message.retained:
+                case RegisterReport() if event.token is None and not message.retained:
                     waits_for_database |= await self._take_registers(event, connection, message)
-                case PresenceTold():
+                case PresenceReport():
                     self._take_presence(event)
                 case _:
                     pass
@@ -308,7 +308,7 @@ class BrokerLine(Line):
     def _fulfil(self, event: Event) -> None:
         """One message may tell more than was asked for, all of it with the token of the
         question."""
-        if isinstance(event, PresenceTold) or event.token not in self._expected:
+        if isinstance(event, PresenceReport) or event.token not in self._expected:
             return
         device, kinds, expected = self._expected[event.token]
         if not isinstance(event, Echoed) and event.device != device:
@@ -322,7 +322,7 @@ class BrokerLine(Line):
             expected.set_result(event)
 
     async def _take_freeze(
-        self, told: FreezeTold, connection: MqttConnection, message: Message
+        self, told: FreezeReport, connection: MqttConnection, message: Message
     ) -> bool:
         """Hand a freeze on; True if the message must wait until it is stored."""
         number = self._known(told.device, message.topic)
@@ -368,7 +368,7 @@ class BrokerLine(Line):
         return self._keep_until_stored(meter, day, connection, message)
 
     async def _take_registers(
-        self, told: RegistersTold, connection: MqttConnection, message: Message
+        self, told: RegisterReport, connection: MqttConnection, message: Message
     ) -> bool:
         """What a device without memory pushes just after midnight is as good as what it would be
         asked for.
@@ -376,9 +376,9 @@ class BrokerLine(Line):
         A message may have been kept on its way, so the device must tell the time itself and agree
         with our clock. True if the message must wait until its value is stored."""
         number = self._number_of_device.get(told.device)
-        if number is None or self._family.read_freeze is not None or told.told_at is None:
+        if number is None or self._family.read_freeze is not None or told.device_time is None:
             return False
-        now, told_at = self._night_time(), self._site_time(told.told_at)
+        now, told_at = self._night_time(), self._site_time(told.device_time)
         midnight = nearest_midnight(told_at)
         if told_at < midnight or not await self._freeze_here(number, told.registers, told_at, now):
             return False
@@ -397,7 +397,7 @@ class BrokerLine(Line):
             waiting.append((connection, message))
         return waiting is not None
 
-    def _take_presence(self, told: PresenceTold) -> None:
+    def _take_presence(self, told: PresenceReport) -> None:
         if told.device is None:
             if told.is_online != self._is_online:
                 (log.info if told.is_online else log.warning)(
@@ -496,7 +496,7 @@ class BrokerLine(Line):
                 device,
                 question,
                 what,
-                FreezeTold,
+                FreezeReport,
             )
         except (NoReply, PublishRefused) as error:
             told = Answered(device, question.token, "no_reply", str(error))
@@ -505,7 +505,7 @@ class BrokerLine(Line):
             return
         self._was_heard(number)
         if (
-            isinstance(told, FreezeTold)
+            isinstance(told, FreezeReport)
             and freeze_day(told.frozen_at) == day
             and told.registers[0] is not None
         ):
@@ -552,7 +552,7 @@ class BrokerLine(Line):
                 device,
                 question,
                 what,
-                RegistersTold,
+                RegisterReport,
             )
         except (NoReply, PublishRefused) as error:
             log.warning(
@@ -562,13 +562,13 @@ class BrokerLine(Line):
                 error=str(error),
             )
             return isinstance(error, NoReply)
-        if not isinstance(told, RegistersTold):
+        if not isinstance(told, RegisterReport):
             return False
         # A wall clock may be of another zone and matters little in an answer; an instant says how
         # old the value is.
         told_at = now = self._night_time()
-        if told.told_at is not None and told.told_at.tzinfo is not None:
-            told_at = self._site_time(told.told_at)
+        if told.device_time is not None and told.device_time.tzinfo is not None:
+            told_at = self._site_time(told.device_time)
         return await self._freeze_here(number, told.registers, told_at, now)
 
     async def _freeze_here(
@@ -649,18 +649,21 @@ class BrokerLine(Line):
         family, device, meter = self._family, self._device[number], self.meters[number]
         what = f"for the {question.what} of {meter.address}"
         outgoing: Outgoing | None = None
-        kind: type[Event] = RegistersTold
+        kind: type[Event] = RegisterReport
         match question.what:
             case "freeze" if family.read_freeze is not None:
                 assert question.day is not None, "a freeze is of a day"
                 outgoing, kind = (
                     family.read_freeze(device, question.day, _new_token(), self._expiry()),
-                    FreezeTold,
+                    FreezeReport,
                 )
             case "registers" if family.read_registers is not None:
                 outgoing = family.read_registers(device, _new_token(), self._expiry())
             case "relay" if family.read_relay is not None and self._has_relay(meter.address):
-                outgoing, kind = family.read_relay(device, _new_token(), self._expiry()), RelayTold
+                outgoing, kind = (
+                    family.read_relay(device, _new_token(), self._expiry()),
+                    RelayReport,
+                )
         if outgoing is None:
             return ReadResult("unsupported", reason=f"no {question.what} can be asked for here")
         told = await self._ask(
@@ -679,11 +682,11 @@ class BrokerLine(Line):
             }
             return ReadResult(outcomes.get(told.outcome, "unreadable"), reason=told.reason)
         self._was_heard(number)
-        if isinstance(told, RelayTold):
+        if isinstance(told, RelayReport):
             return ReadResult("ok", _relay_state(told))
-        assert isinstance(told, FreezeTold | RegistersTold)
+        assert isinstance(told, FreezeReport | RegisterReport)
         if told.registers[0] is None or (
-            isinstance(told, FreezeTold) and freeze_day(told.frozen_at) != question.day
+            isinstance(told, FreezeReport) and freeze_day(told.frozen_at) != question.day
         ):
             return ReadResult("no_data", reason="the gateway has no value of that day")
         return ReadResult("ok", _cut_off(told.registers, meter.decimals))
@@ -739,7 +742,7 @@ class BrokerLine(Line):
                 device,
                 outgoing,
                 f"{command.action} of {command.address}",
-                RelayTold,
+                RelayReport,
             )
         except NoReply as error:
             await orders.answered(command, "unknown", str(error))
@@ -772,7 +775,7 @@ class BrokerLine(Line):
                     device,
                     question,
                     what,
-                    RelayTold,
+                    RelayReport,
                 )
             except (NoReply, PublishRefused) as error:
                 log.warning(
@@ -782,7 +785,7 @@ class BrokerLine(Line):
                     error=str(error),
                 )
             else:
-                relay = _relay_state(told) if isinstance(told, RelayTold) else None
+                relay = _relay_state(told) if isinstance(told, RelayReport) else None
         await self._orders.observed(command, relay)
 
     # --- time and life
@@ -813,14 +816,14 @@ def _answer_to_command(told: Event) -> tuple[str, str]:
     """State and detail of a command after the gateway spoke. Accepted does not mean that the relay
     moved."""
     match told:
-        case Answered(outcome="accepted" | "ok") | RelayTold():
+        case Answered(outcome="accepted" | "ok") | RelayReport():
             return "acked", "accepted by the gateway"
         case Answered(outcome="refused" | "expired" | "no_data"):
             return "refused", f"{told.outcome}: {told.reason}"
     return "unknown", told.reason if isinstance(told, Answered) else "answered something else"
 
 
-def _relay_state(told: RelayTold) -> RelayState:
+def _relay_state(told: RelayReport) -> RelayState:
     """A device that does not know what it was told, was told what it shows."""
     return RelayState(
         told.is_open,

@@ -18,7 +18,7 @@ Outcome = Literal["ok", "accepted", "no_data", "no_reply", "refused", "expired"]
 not have moved."""
 
 
-class FreezeTold(Struct, frozen=True, gc=False):
+class FreezeReport(Struct, frozen=True, gc=False):
     """A daily freeze: `frozen_at` is the meter's wall clock without zone, `registers` total, tariff
     1, ... in kWh.
 
@@ -32,21 +32,21 @@ class FreezeTold(Struct, frozen=True, gc=False):
     token: str | None = None
 
 
-class RegistersTold(Struct, frozen=True):
+class RegisterReport(Struct, frozen=True):
     """What a device measures at this moment: `registers` total, tariff 1, ... in kWh, `values` in
     their own units.
 
-    `told_at` is the device's own time: aware when it sent a zone, else its wall clock; None when it
+    `device_time` is the device's own time: aware when it sent a zone, else its wall clock; None when it
     sent none."""
 
     device: str
     registers: tuple[Decimal | None, ...]
     values: Mapping[Quantity, Decimal | None] = {}
-    told_at: datetime | None = None
+    device_time: datetime | None = None
     token: str | None = None
 
 
-class RelayTold(Struct, frozen=True):
+class RelayReport(Struct, frozen=True):
     """Where the relay is. `command_open` is None when the device does not know what it was told."""
 
     device: str
@@ -56,7 +56,7 @@ class RelayTold(Struct, frozen=True):
     token: str | None = None
 
 
-class PresenceTold(Struct, frozen=True):
+class PresenceReport(Struct, frozen=True):
     """A device, or the whole gateway (`device` None), came or went; a last will says it for one
     that cannot."""
 
@@ -79,7 +79,7 @@ class Echoed(Struct, frozen=True):
     token: str
 
 
-Event = FreezeTold | RegistersTold | RelayTold | PresenceTold | Answered | Echoed
+Event = FreezeReport | RegisterReport | RelayReport | PresenceReport | Answered | Echoed
 
 
 class Outgoing(Struct, frozen=True):

@@ -17,11 +17,11 @@ from protocols.mqtt.events import (
     Answered,
     Echoed,
     Event,
-    FreezeTold,
+    FreezeReport,
     Outgoing,
-    PresenceTold,
-    RegistersTold,
-    RelayTold,
+    PresenceReport,
+    RegisterReport,
+    RelayReport,
 )
 from protocols.mqtt.messages import (
     VERSION,
@@ -130,7 +130,7 @@ class OwnForm:
             case Answer():
                 return [_answered(topic, message)]
             case Status():
-                return [PresenceTold(None, message.online)]
+                return [PresenceReport(None, message.online)]
             case Echo():
                 return [Echoed(message.token)]
 
@@ -148,10 +148,10 @@ def _answered(topic: str, answer: Answer) -> Event:
     if answer.daily_freeze is not None:
         return _freeze(answer.meter, answer.daily_freeze, answer.token)
     if answer.registers is not None:
-        return RegistersTold(answer.meter, _kwh(answer.registers), token=answer.token)
+        return RegisterReport(answer.meter, _kwh(answer.registers), token=answer.token)
     if answer.relay is not None:
         relay = answer.relay
-        return RelayTold(
+        return RelayReport(
             answer.meter,
             relay.open,
             relay.command_open,
@@ -163,9 +163,9 @@ def _answered(topic: str, answer: Answer) -> Event:
 
 def _freeze(
     meter: str, told: DailyFreeze | messages.Frozen, token: str | None = None
-) -> FreezeTold:
+) -> FreezeReport:
     skew = None if told.clock_skew_s is None else timedelta(seconds=told.clock_skew_s)
-    return FreezeTold(
+    return FreezeReport(
         meter,
         told.frozen_at,
         _kwh(told.registers),

@@ -20,9 +20,9 @@ from protocols.mqtt.events import (
     Answered,
     Event,
     Outgoing,
-    PresenceTold,
-    RegistersTold,
-    RelayTold,
+    PresenceReport,
+    RegisterReport,
+    RelayReport,
 )
 from protocols.mqtt.foreign import WH_PER_KWH, energy, json_object, number, scaled, table
 from protocols.reading import Quantity
@@ -99,7 +99,7 @@ class Shelly:
         if rest == "online":
             if payload not in (b"true", b"false"):
                 raise FrameError(f"{topic}: {payload[:40]!r} is neither true nor false")
-            return [PresenceTold(device, payload == b"true")]
+            return [PresenceReport(device, payload == b"true")]
         if rest == "events/rpc":
             return self._notified(topic, device, json_object(topic, payload))
         if rest.startswith("status/"):
@@ -126,7 +126,7 @@ class Shelly:
         content = table(topic, notice, "params")
         told = table(topic, content, self._component)
         return (
-            _component(topic, device, told, told_at=_instant(topic, content.get("ts")))
+            _component(topic, device, told, device_time=_instant(topic, content.get("ts")))
             if told
             else []
         )
@@ -154,7 +154,7 @@ def _component(
     told: dict[str, Any],
     *,
     token: str | None = None,
-    told_at: datetime | None = None,
+    device_time: datetime | None = None,
 ) -> list[Event]:
     """What a status of emdata or switch tells: registers, the relay, or both."""
     events: list[Event] = []
@@ -167,16 +167,16 @@ def _component(
         }
         kwh = energy(topic, "energy", total, -WH_PER_KWH)
         events.append(
-            RegistersTold(
+            RegisterReport(
                 device,
                 (kwh,),
                 values,
-                told_at,
+                device_time,
                 token,
             )
         )
     if isinstance(told.get("output"), bool):
-        events.append(RelayTold(device, not told["output"], not told["output"], token=token))
+        events.append(RelayReport(device, not told["output"], not told["output"], token=token))
     return events
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from protocols.errors import FrameError
-from protocols.mqtt.events import Answered, Event, Outgoing, RegistersTold
+from protocols.mqtt.events import Answered, Event, Outgoing, RegisterReport
 from protocols.mqtt.foreign import energy, json_object, number, wall_time
 from protocols.reading import Quantity
 
@@ -118,12 +118,12 @@ class StateGrid:
             for name, quantity in self._values.items()
             if name in found
         }
-        told_at = found.get(self._registers[0], (None, None))[1]
-        return RegistersTold(
+        device_time = found.get(self._registers[0], (None, None))[1]
+        return RegisterReport(
             device,
             registers,
             values,
-            wall_time(topic, "timestamp", told_at),
+            wall_time(topic, "timestamp", device_time),
             token,
         )
 

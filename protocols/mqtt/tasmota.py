@@ -12,7 +12,14 @@ from typing import Any
 from uuid import UUID
 
 from protocols.errors import FrameError
-from protocols.mqtt.events import Action, Event, Outgoing, PresenceTold, RegistersTold, RelayTold
+from protocols.mqtt.events import (
+    Action,
+    Event,
+    Outgoing,
+    PresenceReport,
+    RegisterReport,
+    RelayReport,
+)
 from protocols.mqtt.foreign import WH_PER_KWH, energy, json_object, number, scaled, table, wall_time
 from protocols.reading import Quantity
 
@@ -79,7 +86,7 @@ class Tasmota:
         device, _, last = rest.rpartition("/")
         match kind, last:
             case "tele", "LWT":
-                return [PresenceTold(device, _one_of(topic, payload, b"Offline", b"Online"))]
+                return [PresenceReport(device, _one_of(topic, payload, b"Offline", b"Online"))]
             case "tele", "SENSOR":
                 return _sensor(topic, device, json_object(topic, payload), None)
             case "stat", "STATUS8":
@@ -87,7 +94,7 @@ class Tasmota:
                 return _sensor(topic, device, told, f"{device}/STATUS8")
             case "stat", "POWER":
                 is_closed = _one_of(topic, payload, b"OFF", b"ON")
-                return [RelayTold(device, not is_closed, not is_closed, token=f"{device}/POWER")]
+                return [RelayReport(device, not is_closed, not is_closed, token=f"{device}/POWER")]
         return []
 
 
@@ -108,7 +115,7 @@ def _sensor(topic: str, device: str, told: dict[str, Any], token: str | None) ->
     }
     whole = _sum(registers) if registers is not None else energy(topic, "ENERGY.Total", total)
     return [
-        RegistersTold(
+        RegisterReport(
             device,
             (whole,),
             values,

@@ -17,10 +17,10 @@ from protocols.errors import FrameError
 from protocols.mqtt.events import (
     Answered,
     Echoed,
-    FreezeTold,
-    PresenceTold,
-    RegistersTold,
-    RelayTold,
+    FreezeReport,
+    PresenceReport,
+    RegisterReport,
+    RelayReport,
 )
 from protocols.mqtt.messages import decode_down, decode_up, json_schema
 from protocols.mqtt.own import OwnForm
@@ -234,15 +234,15 @@ def test_our_messages_become_events():
 
     registers = (Decimal("1234.56"), Decimal("300.10"), None)
     assert told(FREEZE) == [
-        FreezeTold(METER, datetime(2026, 5, 2), registers, timedelta(seconds=-3))
+        FreezeReport(METER, datetime(2026, 5, 2), registers, timedelta(seconds=-3))
     ]
     assert told(GOOD[4]) == [Answered(METER, "t-1", "accepted")]
-    assert told(GOOD[6]) == [RelayTold(METER, True, None, False, "t-1")]
-    assert told(GOOD[7]) == [RegistersTold(METER, (Decimal("1.5"), None), token="t-1")]
+    assert told(GOOD[6]) == [RelayReport(METER, True, None, False, "t-1")]
+    assert told(GOOD[7]) == [RegisterReport(METER, (Decimal("1.5"), None), token="t-1")]
     assert told(GOOD[8]) == [
-        FreezeTold(METER, datetime(2026, 5, 1), (Decimal("1.00"),), None, "t-1")
+        FreezeReport(METER, datetime(2026, 5, 1), (Decimal("1.00"),), None, "t-1")
     ]
-    assert told(GOOD[9]) == [PresenceTold(None, False)]
+    assert told(GOOD[9]) == [PresenceReport(None, False)]
     assert told(GOOD[10]) == [Echoed("x")]
     assert OWN.events("meterd/gw-2/up/echo", encoded(GOOD[10])) == []
     with pytest.raises(FrameError, match="up/answer: carries a message of type 'daily_freeze'"):
@@ -288,7 +288,7 @@ EM_DATA = '{"id":0,"total_act":2589773.39,"total_act_ret":1026.61,"n_current":nu
 
 def test_tasmota_counts_in_kwh():
     (told,) = TASMOTA.events("tele/plug-1/SENSOR", encoded(SENSOR))
-    assert told == RegistersTold(
+    assert told == RegisterReport(
         "plug-1",
         (Decimal("3.185"),),
         {
@@ -309,12 +309,12 @@ def test_tasmota_counts_in_kwh():
 
 def test_tasmota_tells_its_relay_and_its_presence():
     assert TASMOTA.events("stat/plug-1/POWER", b"OFF") == [
-        RelayTold("plug-1", True, True, token="plug-1/POWER")
+        RelayReport("plug-1", True, True, token="plug-1/POWER")
     ]
     assert TASMOTA.events("stat/plug-1/POWER", b"ON") == [
-        RelayTold("plug-1", False, False, token="plug-1/POWER")
+        RelayReport("plug-1", False, False, token="plug-1/POWER")
     ]
-    assert TASMOTA.events("tele/plug-1/LWT", b"Offline") == [PresenceTold("plug-1", False)]
+    assert TASMOTA.events("tele/plug-1/LWT", b"Offline") == [PresenceReport("plug-1", False)]
     with pytest.raises(FrameError, match="neither OFF nor ON"):
         TASMOTA.events("stat/plug-1/POWER", b"BLINK")
 
@@ -327,11 +327,11 @@ def test_shelly_counts_in_wh_and_null_is_missing():
     registers, relay = SWITCH.events("shellyplus1pm-1/status/switch:0", status)
     assert registers.registers == (Decimal("1.2345"),)
     assert (
-        registers.told_at is None
+        registers.device_time is None
     )  # minute_ts is the start of some minute, not the time of the value
-    assert relay == RelayTold("shellyplus1pm-1", True, True)
+    assert relay == RelayReport("shellyplus1pm-1", True, True)
     assert SHELLY.events("shellypro3em-1/online", b"false") == [
-        PresenceTold("shellypro3em-1", False)
+        PresenceReport("shellypro3em-1", False)
     ]
 
 
@@ -347,14 +347,14 @@ def test_shelly_notifies_with_its_own_time():
     at = datetime(2026, 5, 1, 16, 0, 5, 40_000, UTC)
     for notice in (SHELLY_NOTICE, SHELLY_NOTICE.replace("NotifyStatus", "NotifyFullStatus")):
         assert SWITCH.events(topic, notice.encode()) == [
-            RegistersTold("shellyplus1pm-1", (Decimal("1.2345"),), told_at=at)
+            RegisterReport("shellyplus1pm-1", (Decimal("1.2345"),), device_time=at)
         ]
     turned = (
         b'{"method":"NotifyStatus","params":{"ts":1631186545.04,"switch:0":{"id":0,"output":true}}}'
     )
-    assert SWITCH.events(topic, turned) == [RelayTold("shellyplus1pm-1", False, False)]
+    assert SWITCH.events(topic, turned) == [RelayReport("shellyplus1pm-1", False, False)]
     (timeless,) = SWITCH.events(topic, SHELLY_NOTICE.replace("1777651205.04", "null").encode())
-    assert timeless.told_at is None
+    assert timeless.device_time is None
 
 
 @pytest.mark.parametrize(
@@ -415,10 +415,10 @@ def test_the_state_grid_terminal_tells_strings_with_a_quality_and_a_zone():
     assert told.registers == (Decimal("1234.5678"), None)
     assert told.values == {Quantity.VOLTAGE: None}
     assert (told.token, told.device) == ("123", "m-1")
-    assert told.told_at == datetime.fromisoformat("2022-03-21T09:30:08.230+08:00")
+    assert told.device_time == datetime.fromisoformat("2022-03-21T09:30:08.230+08:00")
     assert TTU.events(
         "collector/notify/event/database/LTU/m-1", encoded({"token": "9", "body": items})
-    ) == [RegistersTold("m-1", told.registers, told.values, told.told_at)]
+    ) == [RegisterReport("m-1", told.registers, told.values, told.device_time)]
     empty = {**content, "body": [{"dev": "m-1", "body": []}]}
     assert TTU.events("database/get/response/meterd/realtime", encoded(empty)) == [
         Answered("m-1", "123", "no_data")
