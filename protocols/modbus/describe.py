@@ -15,7 +15,7 @@ from protocols.errors import FrameError
 from protocols.exchange import Skipped
 from protocols.modbus.frame import (
     ALL_FUNCTIONS,
-    AS_ANYBODY,
+    AS_MONITOR,
     BIT_READS,
     EXCEPTION,
     READ_COILS,
@@ -45,7 +45,7 @@ PDU: Final = "modbus-pdu"
 """Function and data alone, as in the examples of the standard: no unit, no checksum."""
 LONG_RECORDING: Final = 16 * 1024
 """Bytes. From there on it is faster to find out first where no frame can begin."""
-Told = dict[str, Any]
+FrameDescription = dict[str, Any]
 """One frame or one skipped stretch, ready for JSON, with the keys of `meterd decode`."""
 
 FUNCTION_NAMES: Final = {
@@ -84,7 +84,7 @@ EXCEPTION_NAMES: Final = {
 """Modbus Application Protocol V1.1b3, section 7."""
 
 
-def describe_rtu(data: bytes) -> list[Told]:
+def describe_rtu(data: bytes) -> list[FrameDescription]:
     """Every RTU frame in `data` and what lies between, in order of appearance; nothing follows it.
 
     Whether a frame is a request or an answer stands nowhere in it: the reading whose length and
@@ -93,18 +93,18 @@ def describe_rtu(data: bytes) -> list[Told]:
     return _describe_stream(data, RTU, look_rtu, encode_rtu)
 
 
-def describe_tcp(data: bytes) -> list[Told]:
+def describe_tcp(data: bytes) -> list[FrameDescription]:
     """Likewise, for Modbus TCP."""
     return _describe_stream(data, TCP, look_tcp, encode_tcp)
 
 
-def describe_pdu(data: bytes) -> list[Told]:
+def describe_pdu(data: bytes) -> list[FrameDescription]:
     """One PDU alone, which must fill `data`; otherwise one skipped stretch."""
     frame = exact_pdu(data)
     return [_skipped(Skipped(data, "noise"))] if frame is None else [_describe(frame, PDU, data)]
 
 
-def describe_any(data: bytes) -> list[Told]:
+def describe_any(data: bytes) -> list[FrameDescription]:
     """TCP, RTU or one PDU, whichever accounts for the bytes; what none of them does, as broken
     RTU."""
     as_rtu = describe_rtu(data)
@@ -119,27 +119,30 @@ def _describe_stream(
     protocol: str,
     look: Callable[[bytes, bool, Rules], Look],
     encode: Callable[[Frame], bytes],
-) -> list[Told]:
-    sift = None
+) -> list[FrameDescription]:
+    find_starts = None
     if len(data) >= LONG_RECORDING:
-        from protocols.modbus.sieve import sift_rtu, sift_tcp  # numpy: only when it pays
+        from protocols.modbus.frame_starts import (  # numpy: only when it pays
+            frame_starts_rtu,
+            frame_starts_tcp,
+        )
 
-        sift = sift_rtu if protocol == RTU else sift_tcp
-    decoder = Decoder(look, AS_ANYBODY, sift)
+        find_starts = frame_starts_rtu if protocol == RTU else frame_starts_tcp
+    decoder = Decoder(look, AS_MONITOR, find_starts)
     return [
         _skipped(item) if isinstance(item, Skipped) else _describe(item, protocol, encode(item))
         for item in decoder.feed(data) + decoder.flush()
     ]
 
 
-def _skipped(item: Skipped) -> Told:
+def _skipped(item: Skipped) -> FrameDescription:
     return {"skipped": item.data.hex().upper(), "reason": item.reason}
 
 
-def _describe(frame: Frame, protocol: str, raw: bytes) -> Told:
+def _describe(frame: Frame, protocol: str, raw: bytes) -> FrameDescription:
     identifier: str | None = None
-    values: list[Told] = []
-    error: Told | None = None
+    values: list[FrameDescription] = []
+    error: FrameDescription | None = None
     is_request = frame.is_request or frame.pdu[0] in (WRITE_COIL, WRITE_REGISTER)
     try:
         message = parse(frame.pdu, is_request=frame.is_request)
@@ -171,7 +174,7 @@ def _describe(frame: Frame, protocol: str, raw: bytes) -> Told:
     }
 
 
-def _values(frame: Frame, message: ModbusPDU) -> tuple[str | None, list[Told]]:
+def _values(frame: Frame, message: ModbusPDU) -> tuple[str | None, list[FrameDescription]]:
     """The register in four hexadecimal digits, where there is one, and the fields."""
     data = frame.pdu[1:]
     function = frame.function
@@ -202,7 +205,7 @@ assert FUNCTION_NAMES.keys() >= ALL_FUNCTIONS, "a function of pymodbus without a
 assert not EXCEPTION & max(FUNCTION_NAMES)
 
 
-def _value(name: str, value: str, unit: str = "") -> Told:
+def _value(name: str, value: str, unit: str = "") -> FrameDescription:
     return {
         "name": name,
         "value": value,

@@ -148,10 +148,10 @@ class Rules(NamedTuple):
 AS_MASTER: Final = Rules((_RESPONSES, _REQUESTS), OUR_FUNCTIONS)
 """Answers, and our own requests where the adapter echoes them."""
 AS_METER: Final = Rules((_REQUESTS,), OUR_FUNCTIONS)
-AS_ANYBODY: Final = Rules((_RESPONSES, _REQUESTS), ALL_FUNCTIONS)
+AS_MONITOR: Final = Rules((_RESPONSES, _REQUESTS), ALL_FUNCTIONS)
 
 
-class Sifted(NamedTuple):
+class FrameStarts(NamedTuple):
     """A byte for each place of a long recording. `possible`: 0 where no frame begins; `plausible`:
     0 where there is nothing but noise."""
 
@@ -242,16 +242,16 @@ class Decoder:
 
     After a wrong checksum ONE byte is dropped and the search goes on, so no noise hides a frame
     behind it for longer than until `flush`. The result does not depend on how the stream was split
-    into `feed` calls. `look`: `look_rtu` or `look_tcp`. `sift` finds beforehand where a look is
+    into `feed` calls. `look`: `look_rtu` or `look_tcp`. `find_starts` finds beforehand where a look is
     worth its time; it pays for recordings."""
 
     def __init__(
         self,
         look: Callable[[bytes, bool, Rules], Look],
         rules: Rules,
-        sift: Callable[[bytes, Rules], Sifted] | None = None,
+        find_starts: Callable[[bytes, Rules], FrameStarts] | None = None,
     ) -> None:
-        self._look, self._rules, self._sift = look, rules, sift
+        self._look, self._rules, self._find_starts = look, rules, find_starts
         self._kept = bytearray()
         self._dropped = bytearray()
         self._reason = ""
@@ -283,16 +283,16 @@ class Decoder:
 
     def _scan(self, *, at_end: bool) -> list[Frame | Skipped]:
         found: list[Frame | Skipped] = []
-        sifted = (
-            self._sift(bytes(self._kept), self._rules)
-            if self._sift and len(self._kept) > LONGEST_FRAME
+        starts = (
+            self._find_starts(bytes(self._kept), self._rules)
+            if self._find_starts and len(self._kept) > LONGEST_FRAME
             else None
         )
         start = 0
         while start < len(self._kept):
-            if sifted and (barren := self._barren(sifted, start)):
-                self._drop(found, self._kept[start : start + barren], "noise")
-                start += barren
+            if starts and (count := self._without_start(starts, start)):
+                self._drop(found, self._kept[start : start + count], "noise")
+                start += count
                 continue
             ahead = bytes(self._kept[start : start + LONGEST_FRAME])
             length, reason, frame = self._look(ahead, at_end, self._rules)
@@ -309,10 +309,10 @@ class Decoder:
         del self._kept[:start]
         return found
 
-    def _barren(self, sifted: Sifted, start: int) -> int:
+    def _without_start(self, starts: FrameStarts, start: int) -> int:
         """How many bytes from here begin no frame, nor say more about the stretch than is known
         already."""
-        marks = sifted.plausible if self._reason in ("", "noise") else sifted.possible
+        marks = starts.plausible if self._reason in ("", "noise") else starts.possible
         place = marks.find(1, start)
         end = len(marks) if place < 0 else place
         return min(end - start, MOST_NOISE_KEPT - len(self._dropped))

@@ -21,8 +21,8 @@ from protocols.modbus.frame import (
     LONGEST_TCP,
     MBAP_BYTES,
     SHORTEST_TCP,
+    FrameStarts,
     Rules,
-    Sifted,
 )
 
 BLOCK: Final = 16 * 1024
@@ -30,7 +30,7 @@ BLOCK: Final = 16 * 1024
 Marks = NDArray[np.bool_]
 
 
-def sift_rtu(data: bytes, rules: Rules) -> Sifted:
+def frame_starts_rtu(data: bytes, rules: Rules) -> FrameStarts:
     """Plausible with a known function; possible where also some stretch from there has a right
     checksum."""
     plausible = _is_known_function(data, 1, rules)
@@ -38,23 +38,23 @@ def sift_rtu(data: bytes, rules: Rules) -> Sifted:
     for start in range(0, len(possible), BLOCK):
         block = np.frombuffer(data, np.uint8)[start : start + BLOCK + LONGEST_RTU]
         possible[start : start + BLOCK] &= _has_right_checksum(block)[: len(possible) - start]
-    return _sifted(data, plausible, possible)
+    return _frame_starts(data, plausible, possible)
 
 
-def sift_tcp(data: bytes, rules: Rules) -> Sifted:
+def frame_starts_tcp(data: bytes, rules: Rules) -> FrameStarts:
     """Plausible with protocol 0; possible with a length and function that there are, too."""
     octets = np.frombuffer(data, np.uint8)
     possible = _is_known_function(data, MBAP_BYTES + 1, rules)
     two, three, four, length = (octets[place : place + len(possible)] for place in (2, 3, 4, 5))
     plausible = (two | three) == 0
     possible &= plausible & (four == 0) & (length >= SHORTEST_TCP) & (length <= LONGEST_TCP)
-    return _sifted(data, plausible, possible)
+    return _frame_starts(data, plausible, possible)
 
 
-def _sifted(data: bytes, plausible: Marks, possible: Marks) -> Sifted:
+def _frame_starts(data: bytes, plausible: Marks, possible: Marks) -> FrameStarts:
     """The last places are left to the framer: more bytes may follow."""
     rest = b"\1" * (len(data) - len(plausible))
-    return Sifted(plausible.tobytes() + rest, possible.tobytes() + rest)
+    return FrameStarts(plausible.tobytes() + rest, possible.tobytes() + rest)
 
 
 def _is_known_function(data: bytes, place: int, rules: Rules) -> Marks:

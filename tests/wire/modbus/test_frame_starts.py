@@ -11,24 +11,27 @@ import pytest
 from protocols.exchange import Skipped
 from protocols.modbus.describe import describe_any
 from protocols.modbus.frame import (
-    AS_ANYBODY,
     AS_METER,
+    AS_MONITOR,
     MOST_NOISE_KEPT,
     Decoder,
     Frame,
+    FrameStarts,
     Look,
     Rules,
-    Sifted,
     encode_rtu,
     encode_tcp,
     look_rtu,
     look_tcp,
 )
-from protocols.modbus.sieve import BLOCK, sift_rtu, sift_tcp
+from protocols.modbus.frame_starts import BLOCK, frame_starts_rtu, frame_starts_tcp
 
 Looking = Callable[[bytes, bool, Rules], Look]
-Sifting = Callable[[bytes, Rules], Sifted]
-FORMS = [pytest.param(look_rtu, sift_rtu, id="rtu"), pytest.param(look_tcp, sift_tcp, id="tcp")]
+FindingStarts = Callable[[bytes, Rules], FrameStarts]
+FORMS = [
+    pytest.param(look_rtu, frame_starts_rtu, id="rtu"),
+    pytest.param(look_tcp, frame_starts_tcp, id="tcp"),
+]
 ANSWER = Frame(17, bytes.fromhex("0304008D008E"))
 LONGEST_ANSWER = Frame(1, bytes((20, 251)) + bytes(range(251)))
 """No frame may be longer: 256 bytes as RTU, 254 bytes behind the header as TCP."""
@@ -61,39 +64,45 @@ def odd_recording(chance: random.Random) -> bytes:
     return b"".join(chance.choice(pieces)() for _ in range(chance.randrange(1, 60)))
 
 
-@pytest.mark.parametrize("rules", [AS_ANYBODY, AS_METER], ids=["anybody", "meter"])
-@pytest.mark.parametrize(("look", "sift"), FORMS)
+@pytest.mark.parametrize("rules", [AS_MONITOR, AS_METER], ids=["monitor", "meter"])
+@pytest.mark.parametrize(("look", "find_starts"), FORMS)
 @pytest.mark.parametrize("seed", range(8))
-def test_a_sifted_recording_reads_the_same(
-    look: Looking, sift: Sifting, rules: Rules, seed: int
+def test_a_recording_whose_frame_starts_are_sought_first_reads_the_same(
+    look: Looking, find_starts: FindingStarts, rules: Rules, seed: int
 ) -> None:
     data = odd_recording(random.Random(seed))
-    assert decode_all(Decoder(look, rules, sift), data) == decode_all(Decoder(look, rules), data)
+    assert decode_all(Decoder(look, rules, find_starts), data) == decode_all(
+        Decoder(look, rules), data
+    )
 
 
 @pytest.mark.parametrize("place", [0, 1, BLOCK - 260, BLOCK - 1, BLOCK, 2 * BLOCK + 5])
 @pytest.mark.parametrize("frame", [ANSWER, LONGEST_ANSWER, Frame(9, b"\x83\x02")])
 @pytest.mark.parametrize(
-    ("encode", "look", "sift"),
+    ("encode", "look", "find_starts"),
     [
-        pytest.param(encode_rtu, look_rtu, sift_rtu, id="rtu"),
-        pytest.param(encode_tcp, look_tcp, sift_tcp, id="tcp"),
+        pytest.param(encode_rtu, look_rtu, frame_starts_rtu, id="rtu"),
+        pytest.param(encode_tcp, look_tcp, frame_starts_tcp, id="tcp"),
     ],
 )
 def test_a_frame_is_found_wherever_it_stands(
-    encode: Callable[[Frame], bytes], look: Looking, sift: Sifting, frame: Frame, place: int
+    encode: Callable[[Frame], bytes],
+    look: Looking,
+    find_starts: FindingStarts,
+    frame: Frame,
+    place: int,
 ) -> None:
     data = b"\xee" * place + encode(frame) + b"\xee" * BLOCK
-    told = decode_all(Decoder(look, AS_ANYBODY, sift), data)
+    told = decode_all(Decoder(look, AS_MONITOR, find_starts), data)
     assert [item for item in told if isinstance(item, Frame)] == [frame]
 
 
 @pytest.mark.parametrize(
     "babble", [b"\x01\x03\xfa", b"\x17", b"\x14", b"\x0f", b"\0", b"\0\0\0\0\0\xfe"], ids=repr
 )
-@pytest.mark.parametrize(("look", "sift"), FORMS)
+@pytest.mark.parametrize(("look", "find_starts"), FORMS)
 def test_a_recording_without_frames_is_hardly_looked_at(
-    look: Looking, sift: Sifting, babble: bytes
+    look: Looking, find_starts: FindingStarts, babble: bytes
 ) -> None:
     looks = 0
 
@@ -103,18 +112,20 @@ def test_a_recording_without_frames_is_hardly_looked_at(
         return look(data, at_end, rules)
 
     data = (babble * MOST_NOISE_KEPT)[:MOST_NOISE_KEPT]
-    decode_all(Decoder(counted, AS_ANYBODY, sift), data)
+    decode_all(Decoder(counted, AS_MONITOR, find_starts), data)
     assert looks < len(data) / 100
 
 
-def test_a_long_recording_is_sifted_when_it_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    sifted: list[int] = []
+def test_the_frame_starts_of_a_long_recording_are_sought_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lengths: list[int] = []
 
-    def watched(data: bytes, rules: Rules) -> Sifted:
-        sifted.append(len(data))
-        return sift_rtu(data, rules)
+    def noted(data: bytes, rules: Rules) -> FrameStarts:
+        lengths.append(len(data))
+        return frame_starts_rtu(data, rules)
 
-    monkeypatch.setattr("protocols.modbus.sieve.sift_rtu", watched)
+    monkeypatch.setattr("protocols.modbus.frame_starts.frame_starts_rtu", noted)
     data = b"\x01\x03\xfa" * BLOCK
     assert [item["reason"] for item in describe_any(data)] == ["bad_checksum"]
-    assert sifted == [len(data)]
+    assert lengths == [len(data)]
