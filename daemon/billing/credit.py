@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 CreditStatus = Literal["good", "low", "emergency", "exhausted"]
@@ -10,25 +11,55 @@ CreditStatus = Literal["good", "low", "emergency", "exhausted"]
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """All in fen. Supply may be cut below the floor = trip - credit_limit; equality belongs to the
-    better state."""
+    """The balances at which an account's credit changes."""
 
-    warn: int
-    trip: int
-    reconnect: int
-    credit_limit: int = 0
+    warn_fen: int
+    trip_fen: int
+    reconnect_fen: int
+    credit_limit_fen: int = 0
 
     @property
-    def floor(self) -> int:
-        return self.trip - self.credit_limit
+    def floor_fen(self) -> int:
+        """Supply may be cut below it; equality never trips.
+
+        Money, prepaid account: a credit limit only lowers the floor."""
+        return self.trip_fen - self.credit_limit_fen
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """The credit state of an account. `episode_started_at`: start of its arrears episode, None
+    outside of one."""
+
+    status: CreditStatus
+    episode_started_at: datetime | None
 
 
 def credit_state(balance_fen: int, thresholds: Thresholds) -> CreditStatus:
-    """good >= warn > low >= trip > emergency >= floor > exhausted."""
-    if balance_fen >= thresholds.warn:
+    """good >= warn > low >= trip > emergency >= floor > exhausted; equality belongs to the better
+    state."""
+    if balance_fen >= thresholds.warn_fen:
         return "good"
-    if balance_fen >= thresholds.trip:
+    if balance_fen >= thresholds.trip_fen:
         return "low"
-    if balance_fen >= thresholds.floor:
+    if balance_fen >= thresholds.floor_fen:
         return "emergency"
     return "exhausted"
+
+
+def next_credit(
+    balance_fen: int,
+    thresholds: Thresholds,
+    episode_started_at: datetime | None,
+    now: datetime,
+) -> Credit:
+    """The credit of an account with this balance, whose episode (if any) started then.
+
+    An arrears episode starts when the account becomes exhausted and ends at the reconnect
+    threshold: a part payment does not end it, so that its notices stay valid."""
+    status = credit_state(balance_fen, thresholds)
+    if status == "exhausted":
+        return Credit(status, episode_started_at or now)
+    if balance_fen >= thresholds.reconnect_fen:
+        return Credit(status, None)
+    return Credit(status, episode_started_at)

@@ -1,9 +1,8 @@
-"""Settlement: from links of the reading chain to postings. Pure: (streams, links, tariff) ->
-postings.
+"""Settlement: from links of the reading chain to postings. Pure: (streams, links) -> postings.
 
-Cumulative-difference rounding: a stream keeps the exact amount X of everything charged on it; what
-is posted is always R(X) minus what was posted before. So the posted sum is R of the exact sum
-whatever the order in which readings came."""
+Cumulative-difference rounding (R36): a stream keeps the exact amount X of everything charged on
+it; what is posted is always R(X) minus what was posted before. So the posted sum is R of the exact
+sum whatever the order in which readings came."""
 
 from __future__ import annotations
 
@@ -14,37 +13,13 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from daemon.billing.links import Link
 from daemon.billing.tariff import Tariff, TariffVersion
-from daemon.quality.register import ChainPoint
 
 EXACT = Context(prec=60)
 """Register x ratio x price terminates far below 60 digits; nothing in here is ever rounded but to
 the fen."""
 ENERGY = "energy"
-MAX_AUTO_SPAN_DAYS = 7
-"""A longer span without a reading is not billed by itself: an operator releases it, or the missing
-days arrive."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The use of one point between two published freezes; `delta` in the register's smallest
-    step."""
-
-    point_id: str
-    from_day: date
-    to_day: date
-    delta: int
-    rolled_over: bool = False
-
-    @property
-    def days(self) -> int:
-        return (self.to_day - self.from_day).days
-
-    @property
-    def is_held(self) -> bool:
-        """True for a span that waits for its missing days or for an operator."""
-        return self.days > MAX_AUTO_SPAN_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +52,8 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class PricedLink:
+    """A link with its charges; a held one has none."""
+
     link: Link
     charges: tuple[Charge, ...]
 
@@ -104,26 +81,6 @@ def to_fen(yuan: Decimal) -> int:
     return int(yuan.scaleb(2, EXACT).quantize(Decimal(1), ROUND_HALF_UP, EXACT))
 
 
-def chain_links(point_id: str, chain: Sequence[ChainPoint], modulus: int) -> list[Link]:
-    """The links between neighbours of a published chain in order of time. What was published passed
-    the limits of its day; they are not applied again, so that a later change of a limit does not
-    undo what was billed."""
-    links = []
-    for before, after in pairwise(chain):
-        rolled_over = after.total < before.total
-        delta = after.total - before.total + (modulus if rolled_over else 0)
-        links.append(
-            Link(
-                point_id,
-                before.day,
-                after.day,
-                delta,
-                rolled_over,
-            )
-        )
-    return links
-
-
 def price_link(
     link: Link,
     *,
@@ -134,32 +91,29 @@ def price_link(
 ) -> PricedLink:
     """Cut a link at month starts and tariff starts and price the parts.
 
-    At each cut the cumulative share is delta x elapsed / total time, rounded half up at register
-    resolution; the last part takes the rest, so the parts stay on the register grid and add up to
-    delta. A held link has no charges. ValueError when no tariff version is in force on its first
-    day."""
+    Money, missing day: at each cut the cumulative share is delta x elapsed / total time, rounded
+    half up at register resolution; the last part takes the rest, so the parts stay on the register
+    grid and add up to delta. ValueError when no tariff version is in force on its first day."""
     if link.is_held:
         return PricedLink(link, ())
-    cuts = sorted({*tariff.cuts_between(link.from_day, link.to_day), *_month_starts_between(link)})
-    edges = [link.from_day, *cuts, link.to_day]
-    start, end = (_instant(day, zone) for day in (link.from_day, link.to_day))
+    cuts = {*tariff.cuts_between(link.from_day, link.to_day), *_month_starts_between(link)}
+    edges = [link.from_day, *sorted(cuts), link.to_day]
+    start = _instant(link.from_day, zone)
+    total_time = _instant(link.to_day, zone) - start
     charges = []
     billed = 0
     for first, last in pairwise(edges):
-        share = _share(link.delta, _instant(last, zone) - start, end - start)
+        share = _share(link.delta, _instant(last, zone) - start, total_time)
+        # The ratio is applied after the subtraction: the register grid is what may be rounded.
         kwh = EXACT.multiply(Decimal(share - billed).scaleb(-decimals, EXACT), ratio)
         billed = share
-        version = tariff.version_on(first)
-        if version is None:
-            raise ValueError(
-                f"no tariff version is in force on {first}, the use of {link.point_id} cannot be priced"
-            )
+        version = _version_on(first, tariff, link.point_id)
         charges.append(
             Charge(
                 stream=Stream(first.replace(day=1), ENERGY),
                 kwh=kwh,
                 version=version,
-                exact_yuan=EXACT.multiply(kwh, version.price),
+                exact_yuan=EXACT.multiply(kwh, version.price_yuan_per_kwh),
                 is_estimated_split=bool(cuts),
             )
         )
@@ -178,8 +132,8 @@ def settle(
     split a span); every other added link is a group of its own, also where it takes the place of a
     held one."""
     result = Settlement()
-    waiting = sorted(added, key=lambda priced: (priced.link.from_day, priced.link.point_id))
-    for old in sorted(removed, key=lambda priced: (priced.link.from_day, priced.link.point_id)):
+    waiting = sorted(added, key=_by_time)
+    for old in sorted(removed, key=_by_time):
         if not old.charges:
             continue
         inside = [new for new in waiting if _is_inside(new.link, old.link)]
@@ -196,25 +150,48 @@ def _post(
     links: Sequence[PricedLink],
     replaced: PricedLink | None,
 ) -> None:
-    change: dict[Stream, Decimal] = {}
-    for priced, sign in [(link, 1) for link in links] + ([(replaced, -1)] if replaced else []):
-        for charge in priced.charges:
-            moved = EXACT.multiply(charge.exact_yuan, Decimal(sign))
-            change[charge.stream] = EXACT.add(change.get(charge.stream, Decimal(0)), moved)
     fen = {}
-    for stream, amount in change.items():
+    for stream, amount in _changes(links, replaced).items():
         state = result.streams.get(stream) or before.get(stream) or StreamState()
-        exact = EXACT.add(state.exact_yuan, amount)
-        result.streams[stream] = StreamState(exact, to_fen(exact))
-        if to_fen(exact) != state.posted_fen:
-            fen[stream] = to_fen(exact) - state.posted_fen
-    result.postings.append(Postings(tuple(links), replaced.link if replaced else None, fen))
+        exact_yuan = EXACT.add(state.exact_yuan, amount)
+        posted_fen = to_fen(exact_yuan)
+        result.streams[stream] = StreamState(exact_yuan, posted_fen)
+        if posted_fen != state.posted_fen:
+            fen[stream] = posted_fen - state.posted_fen
+    replaced_link = None if replaced is None else replaced.link
+    result.postings.append(Postings(tuple(links), replaced_link, fen))
+
+
+def _changes(links: Sequence[PricedLink], replaced: PricedLink | None) -> dict[Stream, Decimal]:
+    """Exact yuan by which each stream moves."""
+    change: dict[Stream, Decimal] = {}
+    for priced in links:
+        for charge in priced.charges:
+            so_far = change.get(charge.stream, Decimal(0))
+            change[charge.stream] = EXACT.add(so_far, charge.exact_yuan)
+    if replaced is not None:
+        for charge in replaced.charges:
+            so_far = change.get(charge.stream, Decimal(0))
+            change[charge.stream] = EXACT.subtract(so_far, charge.exact_yuan)
+    return change
+
+
+def _by_time(priced: PricedLink) -> tuple[date, str]:
+    return priced.link.from_day, priced.link.point_id
 
 
 def _is_inside(new: Link, old: Link) -> bool:
-    return (
-        new.point_id == old.point_id and old.from_day <= new.from_day and new.to_day <= old.to_day
-    )
+    is_same_point = new.point_id == old.point_id
+    return is_same_point and old.from_day <= new.from_day and new.to_day <= old.to_day
+
+
+def _version_on(day: date, tariff: Tariff, point_id: str) -> TariffVersion:
+    version = tariff.version_on(day)
+    if version is None:
+        raise ValueError(
+            f"no tariff version is in force on {day}, the use of {point_id} cannot be priced"
+        )
+    return version
 
 
 def _month_starts_between(link: Link) -> list[date]:
@@ -233,5 +210,6 @@ def _instant(day: date, zone: ZoneInfo) -> datetime:
 
 def _share(delta: int, elapsed: timedelta, total: timedelta) -> int:
     """delta x elapsed / total, half up, in whole seconds and integers."""
-    part, whole = round(elapsed.total_seconds()), round(total.total_seconds())
-    return (2 * delta * part + whole) // (2 * whole)
+    part_s = round(elapsed.total_seconds())
+    whole_s = round(total.total_seconds())
+    return (2 * delta * part_s + whole_s) // (2 * whole_s)

@@ -11,12 +11,11 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True)
 class TariffVersion:
-    """`price` in yuan per kWh, exact, in force from `effective_from` 00:00 local until the next
-    version."""
+    """A price, exact, in force from `effective_from` 00:00 local until the next version (R34)."""
 
     tariff_id: str
     effective_from: date
-    price: Decimal
+    price_yuan_per_kwh: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,5 @@ class Tariff:
 
     def cuts_between(self, first: date, last: date) -> list[date]:
         """The days strictly between the two on which a version starts."""
-        return [
-            version.effective_from
-            for version in self.versions
-            if first < version.effective_from < last
-        ]
+        starts = [version.effective_from for version in self.versions]
+        return [start for start in starts if first < start < last]

@@ -10,10 +10,10 @@ import click
 from psycopg import AsyncConnection
 
 from config.load import LoadedSite
+from daemon.billing.links import billed_point
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, fail, print_json, print_table, yuan
 from daemon.transactions.opening import open_accounts
-from daemon.transactions.settle import billed_point
 from storage import archive, ledger
 
 MOVEMENTS = 20

@@ -11,6 +11,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.load import LoadedSite
+from daemon.billing.posting import UnfitPaymentKey, payment_key
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, fail, print_json, yuan
 from daemon.transactions.payment import TopUp, top_up
@@ -63,9 +64,11 @@ def topup(
     as_json: bool,
 ) -> None:
     """Post a payment to ACCOUNT; if it suffices, the supply is restored."""
-    for name, value in (("key", key), ("channel", channel)):
-        if not value or ":" in value or not value.isprintable():
-            raise click.BadParameter(f"--{name} must not be empty nor hold a colon")
+    try:
+        payment_key(channel, key)
+    except UnfitPaymentKey as error:
+        option = "key" if error.part == "reference" else error.part
+        raise click.BadParameter(f"--{option} must not be empty nor hold a colon") from None
 
     async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[TopUp | None, str]:
         now = datetime.now(UTC)

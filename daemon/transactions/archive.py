@@ -12,8 +12,8 @@ import structlog
 from psycopg import AsyncConnection
 
 from config.load import LoadedSite
+from daemon.billing.links import billed_point
 from daemon.transactions.opening import open_accounts
-from daemon.transactions.settle import billed_point
 from storage import archive
 from storage.archive import SiteMeter
 

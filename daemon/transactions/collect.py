@@ -13,13 +13,14 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon import metrics
+from daemon.billing.links import BilledPoint, billed_point
 from daemon.control.authority import Authority
 from daemon.quality.arrival import Arrival
 from daemon.quality.freeze import freeze_day, is_in_service
 from daemon.quality.meter import register_of
 from daemon.quality.publication import DecidedSlot, NewValue, Publication, publish
 from daemon.quality.register import error_bound, in_steps
-from daemon.transactions.settle import BilledPoint, billed_point, settle_points
+from daemon.transactions.settle import settle_points
 from daemon.transactions.supply import request_trips, restore
 from storage import readings
 from storage.readings import RawReading, Slot

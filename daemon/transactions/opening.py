@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
-from daemon.transactions.settle import END_OF_TIME, BilledPoint, settle_points
+from daemon.billing.links import END_OF_TIME, BilledPoint
+from daemon.transactions.settle import settle_points
 from storage import ledger
 
 

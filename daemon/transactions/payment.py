@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
+from daemon.billing.posting import payment_key, payment_legs
 from daemon.transactions.settle import update_credit
 from daemon.transactions.supply import restore
 from storage import ledger
@@ -26,7 +27,7 @@ class TopUp:
     balance_fen: int
     credit_state: str
     missing_fen: int
-    """What a customer who is cut still has to pay to be restored."""
+    """What a customer who is cut still has to pay to be restored (R89c)."""
     commands: tuple[Any, ...]
 
 
@@ -42,33 +43,35 @@ async def top_up(
     """Post a payment and restore the supply if it suffices, in one transaction. None if the account
     is unknown.
 
-    (channel, reference) is the payment's identity: the same again answers `already posted` and
-    moves nothing; KeyReused if it comes with another account or amount."""
+    (channel, reference) is the payment's identity (R51): the same again answers `already posted`
+    and moves nothing; KeyReused if it comes with another account or amount, UnfitPaymentKey if it
+    can not be a key."""
     assert amount_fen > 0, f"a top-up of {amount_fen} fen reached the ledger"
+    transaction = Transaction(
+        key=payment_key(channel, reference),
+        kind="top_up",
+        content={
+            "account": account,
+            "amount_fen": amount_fen,
+            "channel": channel,
+            "reference": reference,
+        },
+        legs=tuple(Leg(*leg) for leg in payment_legs(prepaid(account), channel, amount_fen)),
+    )
     async with connection.transaction():
         locked = await ledger.lock_accounts(connection, [account])
         if account not in locked:
             return None
-        transaction = Transaction(
-            key=f"pay:{channel}:{reference}",
-            kind="top_up",
-            content={
-                "account": account,
-                "amount_fen": amount_fen,
-                "channel": channel,
-                "reference": reference,
-            },
-            legs=(Leg(prepaid(account), amount_fen), Leg(f"clearing:{channel}", -amount_fen)),
-        )
         (outcome,) = await ledger.post(connection, [transaction])
-        (row,) = await update_credit(connection, locked.values(), now)
+        (credit_state,) = await update_credit(connection, locked.values(), now)
+        # R89: the payment itself cancels the trips and asks for the reconnect; nothing waits for
+        # the next sweep.
         commands = await restore(connection, [account], f"payment {transaction.key}", now)
         balance_fen = (await ledger.balances(connection, [account]))[account]
-        is_cut = any(
-            facts.supply_state != "energised"
-            for facts in await control_facts(connection, [account], now)
-        )
-    missing_fen = max(0, locked[account].reconnect_fen - balance_fen) if is_cut else 0
+        facts = await control_facts(connection, [account], now)
+    missing_fen = 0
+    if any(point.supply_state != "energised" for point in facts):
+        missing_fen = max(0, locked[account].reconnect_fen - balance_fen)
     log.info(
         "top-up",
         account=account,
@@ -76,10 +79,4 @@ async def top_up(
         key=transaction.key,
         outcome=outcome.value,
     )
-    return TopUp(
-        outcome,
-        balance_fen,
-        row,
-        missing_fen,
-        tuple(commands),
-    )
+    return TopUp(outcome, balance_fen, credit_state, missing_fen, tuple(commands))

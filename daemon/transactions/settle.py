@@ -1,14 +1,11 @@
-"""Accounts in transactions: settle new readings, take in payments. Everything happens under the
-account's lock."""
+"""Settle new readings: links, charges, postings and credit of many accounts, under their locks."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal
-from functools import partial
 from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,41 +13,45 @@ from zoneinfo import ZoneInfo
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.billing.credit import CreditStatus, Thresholds, credit_state
+from daemon.billing.credit import CreditStatus, Thresholds, next_credit
+from daemon.billing.links import (
+    BilledPoint,
+    Link,
+    LinkInForce,
+    Span,
+    chain_links,
+    changed_links,
+    spans_to_link,
+)
+from daemon.billing.posting import charge_key, charge_kind, charge_legs
 from daemon.billing.settlement import (
     Charge,
-    Link,
-    Postings,
     PricedLink,
+    Settlement,
     Stream,
     StreamState,
-    chain_links,
     price_link,
     settle,
 )
 from daemon.billing.tariff import Tariff, TariffVersion
-from daemon.quality.meter import Meter, register_of
-from daemon.quality.register import ChainPoint, Register
+from daemon.quality.register import ChainPoint
 from storage import ledger, readings
-from storage.ledger import AccountRow, Leg, LinkRow, Transaction, prepaid
+from storage.ledger import AccountRow, Leg, Transaction, prepaid
 
 log = structlog.get_logger("billing")
-REVENUE = "revenue:energy"
-END_OF_TIME = date(9999, 12, 31)
 
 
-@dataclass(frozen=True, slots=True)
-class BilledPoint:
-    """What settlement must know of a metering point."""
+@dataclass(slots=True)
+class _Relinked:
+    """The links of one account that leave and come."""
 
-    point_id: str
-    ratio: Decimal
-    register: Register
+    leaving: list[LinkInForce] = field(default_factory=list)
+    coming: list[PricedLink] = field(default_factory=list)
 
 
 async def settle_points(
     connection: AsyncConnection[Any],
-    changed: Mapping[str, tuple[date, date]],
+    published: Mapping[str, tuple[date, date]],
     points: Mapping[str, BilledPoint],
     zone: ZoneInfo,
     now: datetime,
@@ -58,238 +59,226 @@ async def settle_points(
     """Bring links, charges and postings in line with the published chain of the points that
     changed.
 
-    `changed`: point -> (first, last day that was newly published). Returns the accounts concerned,
-    whose rows stay locked until the caller's transaction ends. Doing it again changes nothing."""
-    account_of = await ledger.account_of_points(connection, changed)
+    `published`: point -> (first, last day that was newly published). Returns the accounts
+    concerned, whose rows stay locked until the caller's transaction ends. Doing it again changes
+    nothing. The number of statements does not depend on the number of accounts."""
+    account_of = await ledger.account_of_points(connection, published)
     accounts = await ledger.lock_accounts(connection, account_of.values())
     for account in await ledger.activate(connection, accounts):
         log.info("account active", account=account)
-    opened = await ledger.opened_points(
-        connection, {point: changed[point][0] for point in account_of}
-    )
-    spans = _spans(changed, account_of, accounts, opened)
+    first_days = {point: published[point][0] for point in account_of}
+    openings = await ledger.opened_points(connection, first_days)
+    spans = spans_to_link(published, openings)
     if not spans:
         return sorted(accounts)
-    chains = await readings.slots_around(connection, spans)
-    live: dict[str, list[LinkRow]] = defaultdict(list)
-    for old in await ledger.live_links(connection, spans):
-        live[old.point_id].append(old)
+    chains = await _published_chains(connection, spans)
+    in_force = await _links_in_force(connection, spans)
     tariffs = await _tariffs(connection, {row.tariff_id for row in accounts.values()})
 
-    removed: dict[str, list[LinkRow]] = defaultdict(list)
-    added: dict[str, list[PricedLink]] = defaultdict(list)
-    for point_id, first, _ in spans:
-        row, point = accounts[account_of[point_id]], points[point_id]
-        price = partial(
-            price_link,
-            ratio=point.ratio,
-            decimals=point.register.decimals,
-            tariff=tariffs[row.tariff_id],
-            zone=zone,
-        )
-        chain = [
-            ChainPoint(slot.day, slot.total)
-            for slot in chains[point_id]
-            if slot.state == "published" and slot.day >= first
-        ]
-        present = {(old.from_day, old.to_day): old for old in live[point_id]}
-        for link in chain_links(point_id, chain, point.register.modulus):
-            if present.pop((link.from_day, link.to_day), None) is None:
-                added[row.id].append(price(link))
-        removed[row.id] += present.values()
-
-    for account_id in sorted(added):
-        gone = await _as_billed(connection, removed[account_id])
-        await _settle_account(connection, account_id, gone, added[account_id])
+    relinked: dict[str, _Relinked] = defaultdict(_Relinked)
+    for span in spans:
+        row = accounts[account_of[span.point_id]]
+        point = points[span.point_id]
+        links = chain_links(point.point_id, chains[point.point_id], point.register.modulus)
+        leaving, coming = changed_links(links, in_force[point.point_id])
+        change = relinked[row.id]
+        change.leaving += leaving
+        change.coming += [_price(link, point, tariffs[row.tariff_id], zone) for link in coming]
+    await _settle_accounts(
+        connection,
+        {account: relinked[account] for account in sorted(relinked) if relinked[account].coming},
+    )
     await update_credit(connection, accounts.values(), now)
     return sorted(accounts)
-
-
-def billed_point(meter: Meter) -> BilledPoint:
-    """The point that a meter serves, as settlement knows it."""
-    return BilledPoint(meter.point_id, meter.ratio, register_of(meter))
 
 
 async def update_credit(
     connection: AsyncConnection[Any], accounts: Iterable[AccountRow], now: datetime
 ) -> list[CreditStatus]:
     """Derive the credit states from the balances; returns them in order. Starts and ends arrears
-    episodes.
-
-    An episode starts when an account becomes exhausted and ends at the reconnect threshold."""
+    episodes."""
     rows = list(accounts)
     balances = await ledger.balances(connection, [row.id for row in rows])
     states: list[CreditStatus] = []
     changes: list[tuple[str, str, datetime | None]] = []
     for row in rows:
-        balance = balances[row.id]
         thresholds = Thresholds(row.warn_fen, row.trip_fen, row.reconnect_fen, row.credit_limit_fen)
-        state = credit_state(balance, thresholds)
-        episode = row.episode_started_at
-        if state == "exhausted":
-            episode = episode or now
-        elif balance >= thresholds.reconnect:
-            episode = None
-        if (state, episode) != (row.credit_state, row.episode_started_at):
-            changes.append((row.id, state, episode))
-            log.info(
-                "credit state",
-                account=row.id,
-                was=row.credit_state,
-                now=state,
-                balance_fen=balance,
-            )
-        states.append(state)
+        credit = next_credit(balances[row.id], thresholds, row.episode_started_at, now)
+        states.append(credit.status)
+        if (credit.status, credit.episode_started_at) == (row.credit_state, row.episode_started_at):
+            continue
+        changes.append((row.id, credit.status, credit.episode_started_at))
+        log.info(
+            "credit state",
+            account=row.id,
+            was=row.credit_state,
+            now=credit.status,
+            balance_fen=balances[row.id],
+        )
     await ledger.put_credit(connection, changes)
     return states
 
 
-def _spans(
-    changed: Mapping[str, tuple[date, date]],
-    account_of: Mapping[str, str],
-    accounts: Mapping[str, AccountRow],
-    opened: Mapping[str, tuple[date, date | None]],
-) -> list[tuple[str, date, date]]:
-    """(point, first, last) whose links may change: only of points whose opening freeze is there,
-    because the first link starts with it. A span begins where the links before it end; without any,
-    the whole chain is linked."""
-    spans = []
-    for point, (_, last) in sorted(changed.items()):
-        if point in opened and account_of[point] in accounts:
-            opening, linked = opened[point]
-            if last >= opening:
-                spans.append((point, linked or opening, last if linked else END_OF_TIME))
-    return spans
-
-
-async def _as_billed(
-    connection: AsyncConnection[Any], rows: Sequence[LinkRow]
-) -> list[tuple[LinkRow, PricedLink]]:
-    """Links with the charges they were billed with. They are not priced again: what is taken back
-    is what was taken."""
-    charges: dict[int, list[Charge]] = defaultdict(list)
-    found = await ledger.charges_of_links(connection, [row.id for row in rows]) if rows else []
-    for link, period, component, kwh, price, exact, tariff, start, is_split in found:
-        version = TariffVersion(tariff, start, price)
-        charges[link].append(
-            Charge(
-                Stream(period, component),
-                kwh,
-                version,
-                exact,
-                is_split,
-            )
-        )
-    links = [
-        Link(
-            row.point_id,
-            row.from_day,
-            row.to_day,
-            row.delta,
-            row.rolled_over,
-        )
-        for row in rows
-    ]
-    return [
-        (row, PricedLink(link, tuple(charges[row.id])))
-        for row, link in zip(rows, links, strict=True)
-    ]
-
-
-async def _settle_account(
-    connection: AsyncConnection[Any],
-    account_id: str,
-    removed: Sequence[tuple[LinkRow, PricedLink]],
-    added: Sequence[PricedLink],
-) -> None:
-    priced = [link for _, link in removed] + list(added)
-    periods = {charge.stream.period for link in priced for charge in link.charges}
-    streams = {
-        Stream(period, component): StreamState(exact, posted)
-        for _, period, component, exact, posted in await ledger.streams(
-            connection, [account_id], periods
-        )
+async def _published_chains(
+    connection: AsyncConnection[Any], spans: Sequence[Span]
+) -> dict[str, list[ChainPoint]]:
+    """By point the published registers from the first day of its span on."""
+    slots = await readings.slots_around(connection, spans)
+    return {
+        span.point_id: [
+            ChainPoint(slot.day, slot.total)
+            for slot in slots[span.point_id]
+            if slot.state == "published" and slot.day >= span.from_day
+        ]
+        for span in spans
     }
-    settlement = settle(streams, removed=[link for _, link in removed], added=added)
-    await ledger.replace_links(connection, [row.id for row, _ in removed])
-    rows = await ledger.add_links(connection, [_link_row(account_id, link.link) for link in added])
-    await ledger.add_charges(
+
+
+async def _links_in_force(
+    connection: AsyncConnection[Any], spans: Sequence[Span]
+) -> dict[str, list[LinkInForce]]:
+    links: dict[str, list[LinkInForce]] = defaultdict(list)
+    for row in await ledger.live_links(connection, spans):
+        link = Link(row.point_id, row.from_day, row.to_day, row.delta, row.rolled_over)
+        links[row.point_id].append(LinkInForce(row.id, row.revision, link))
+    return links
+
+
+async def _tariffs(connection: AsyncConnection[Any], ids: set[str]) -> dict[str, Tariff]:
+    versions = [TariffVersion(*row) for row in await ledger.tariff_versions(connection, ids)]
+    return {
+        tariff: Tariff(tuple(group))
+        for tariff, group in groupby(versions, key=lambda version: version.tariff_id)
+    }
+
+
+def _price(link: Link, point: BilledPoint, tariff: Tariff, zone: ZoneInfo) -> PricedLink:
+    return price_link(
+        link,
+        ratio=point.ratio,
+        decimals=point.register.decimals,
+        tariff=tariff,
+        zone=zone,
+    )
+
+
+async def _settle_accounts(
+    connection: AsyncConnection[Any], relinked: Mapping[str, _Relinked]
+) -> None:
+    """Settle each account by itself, and write what all of them come to."""
+    leaving = [old for change in relinked.values() for old in change.leaving]
+    charges = await _charges(connection, leaving)
+    removed = {
+        account: [PricedLink(old.link, tuple(charges[old.number])) for old in change.leaving]
+        for account, change in relinked.items()
+    }
+    added = {account: change.coming for account, change in relinked.items()}
+    streams = await _streams(connection, relinked, [*removed.values(), *added.values()])
+    settlements = {
+        account: settle(streams[account], removed=removed[account], added=added[account])
+        for account in relinked
+    }
+    await ledger.replace_links(connection, [old.number for old in leaving])
+    rows = await ledger.add_links(
+        connection,
+        [_link_row(account, new.link) for account in added for new in added[account]],
+    )
+    await _add_charges(connection, rows, [new for coming in added.values() for new in coming])
+    await ledger.put_streams(
         connection,
         [
-            (
-                *(
-                    rows[_span(link.link)][0],
+            (account, stream.period, stream.component, state.exact_yuan, state.posted_fen)
+            for account, settlement in settlements.items()
+            for stream, state in settlement.streams.items()
+        ],
+    )
+    await _post(connection, settlements, rows, leaving)
+
+
+async def _charges(
+    connection: AsyncConnection[Any], links: Sequence[LinkInForce]
+) -> dict[int, list[Charge]]:
+    """By number of the link what it was billed with. It is not priced again: what is taken back is
+    what was taken."""
+    charges: dict[int, list[Charge]] = defaultdict(list)
+    if not links:
+        return charges
+    found = await ledger.charges_of_links(connection, [old.number for old in links])
+    for number, period, component, kwh, price, exact_yuan, tariff_id, start, is_split in found:
+        version = TariffVersion(tariff_id, start, price)
+        charge = Charge(Stream(period, component), kwh, version, exact_yuan, is_split)
+        charges[number].append(charge)
+    return charges
+
+
+async def _streams(
+    connection: AsyncConnection[Any],
+    accounts: Collection[str],
+    links: Iterable[Iterable[PricedLink]],
+) -> dict[str, dict[Stream, StreamState]]:
+    """By account the streams of every period that these links are charged to."""
+    periods = {
+        charge.stream.period for group in links for priced in group for charge in priced.charges
+    }
+    streams: dict[str, dict[Stream, StreamState]] = {account: {} for account in accounts}
+    for account, period, component, exact_yuan, posted_fen in await ledger.streams(
+        connection, accounts, periods
+    ):
+        streams[account][Stream(period, component)] = StreamState(exact_yuan, posted_fen)
+    return streams
+
+
+async def _add_charges(
+    connection: AsyncConnection[Any],
+    rows: Mapping[tuple[str, date, date], tuple[int, int]],
+    links: Iterable[PricedLink],
+) -> None:
+    values = []
+    for priced in links:
+        number, _ = rows[priced.link.span]
+        for part, charge in enumerate(priced.charges):
+            values.append(
+                (
+                    number,
                     part,
                     charge.stream.period,
                     charge.stream.component,
                     charge.kwh,
-                ),
-                *(
-                    charge.version.price,
+                    charge.version.price_yuan_per_kwh,
                     charge.exact_yuan,
                     charge.version.tariff_id,
                     charge.version.effective_from,
-                ),
-                charge.is_estimated_split,
+                    charge.is_estimated_split,
+                )
             )
-            for link in added
-            for part, charge in enumerate(link.charges)
-        ],
-    )
-    await ledger.put_streams(
-        connection,
-        [
-            (account_id, stream.period, stream.component, state.exact_yuan, state.posted_fen)
-            for stream, state in settlement.streams.items()
-        ],
-    )
-    revisions = {(row.point_id, row.from_day, row.to_day): row.revision for row, _ in removed}
-    await ledger.post(
-        connection,
-        [
-            _transaction(account_id, postings, rows, revisions)
-            for postings in settlement.postings
-            if postings.fen
-        ],
-    )
+    await ledger.add_charges(connection, values)
 
 
-def _transaction(
-    account_id: str,
-    postings: Postings,
+async def _post(
+    connection: AsyncConnection[Any],
+    settlements: Mapping[str, Settlement],
     rows: Mapping[tuple[str, date, date], tuple[int, int]],
-    revisions: Mapping[tuple[str, date, date], int],
-) -> Transaction:
-    if postings.replaced is None:
-        (priced,) = postings.links
-        link, kind = priced.link, "charge"
-        revision = rows[_span(link)][1]
-    else:
-        link, kind = postings.replaced, "true_up"
-        revision = revisions[_span(link)]
-    legs = [
-        leg
-        for stream, fen in sorted(
-            postings.fen.items(), key=lambda item: (item[0].period, item[0].component)
-        )
-        for leg in (
-            Leg(prepaid(account_id), -fen, stream.period, stream.component),
-            Leg(REVENUE, fen, stream.period, stream.component),
-        )
-    ]
-    return Transaction(
-        key=f"{'chg' if kind == 'charge' else 'tru'}:{link.point_id}:{link.from_day}:{link.to_day}:{revision}",
-        kind=kind,
-        content={
-            "account": account_id,
-            "links": [rows[_span(priced.link)][0] for priced in postings.links],
-        },
-        legs=tuple(legs),
-    )
-
-
-def _span(link: Link) -> tuple[str, date, date]:
-    return link.point_id, link.from_day, link.to_day
+    replaced: Iterable[LinkInForce],
+) -> None:
+    """One transaction of the ledger for each group of links that moves money."""
+    revisions = {old.link.span: old.revision for old in replaced}
+    revisions |= {Span(*span): revision for span, (_, revision) in rows.items()}
+    transactions = []
+    for account, settlement in settlements.items():
+        for postings in settlement.postings:
+            if not postings.fen:
+                continue
+            numbers = [rows[priced.link.span][0] for priced in postings.links]
+            legs = charge_legs(prepaid(account), postings)
+            transactions.append(
+                Transaction(
+                    key=charge_key(postings, revisions),
+                    kind=charge_kind(postings),
+                    content={"account": account, "links": numbers},
+                    legs=tuple(Leg(*leg) for leg in legs),
+                )
+            )
+    await ledger.post(connection, transactions)
 
 
 def _link_row(account_id: str, link: Link) -> tuple[str, str, date, date, int, bool, str]:
@@ -303,11 +292,3 @@ def _link_row(account_id: str, link: Link) -> tuple[str, str, date, date, int, b
         link.rolled_over,
         state,
     )
-
-
-async def _tariffs(connection: AsyncConnection[Any], ids: set[str]) -> dict[str, Tariff]:
-    versions = [TariffVersion(*row) for row in await ledger.tariff_versions(connection, ids)]
-    return {
-        tariff: Tariff(tuple(group))
-        for tariff, group in groupby(versions, key=lambda version: version.tariff_id)
-    }

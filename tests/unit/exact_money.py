@@ -45,6 +45,10 @@ def exact_by_month(
                 (v for v in prices if v.effective_from <= begin), key=lambda v: v.effective_from
             )
             month = begin.replace(day=1)
-            cost = Fraction(upto - billed, 100) * Fraction(ratio) * Fraction(version.price)
+            cost = (
+                Fraction(upto - billed, 100)
+                * Fraction(ratio)
+                * Fraction(version.price_yuan_per_kwh)
+            )
             months[month] = months.get(month, Fraction(0)) + cost
     return months

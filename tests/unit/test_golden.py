@@ -10,7 +10,8 @@ from decimal import Decimal
 
 import pytest
 
-from daemon.billing.settlement import Stream, StreamState, chain_links, price_link, settle, to_fen
+from daemon.billing.links import chain_links
+from daemon.billing.settlement import Stream, StreamState, price_link, settle, to_fen
 from daemon.control.guard import Facts, Notice, Policy, evaluate
 from daemon.quality.judgement import failing_rules
 from daemon.quality.register import ChainPoint, Register, register_delta

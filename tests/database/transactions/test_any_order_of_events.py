@@ -121,7 +121,7 @@ class Life(RuleBasedStateMachine):
         self.meters = [Meter() for _ in numbers]
         self.paid: list[dict[str, int]] = [{} for _ in numbers]
         self.decided: list[dict[date, int | None]] = [{} for _ in numbers]
-        site = Site(tariffs=[(v.tariff_id, v.effective_from, v.price) for v in PRICES])
+        site = Site(tariffs=[(v.tariff_id, v.effective_from, v.price_yuan_per_kwh) for v in PRICES])
         for i, number in enumerate(numbers):
             reconnect = ("allow_close", "close", "close")[i]
             site.add(

@@ -14,9 +14,10 @@ import pytest
 import structlog.testing
 from psycopg_pool import AsyncConnectionPool
 
+from daemon.billing.links import billed_point
+from daemon.billing.posting import UnfitPaymentKey
 from daemon.pipeline import FINISH_S, Pipeline
 from daemon.transactions.opening import open_accounts
-from daemon.transactions.settle import billed_point
 from storage import archive, readings
 from tests.database.small_site import (
     ARMED,
@@ -142,6 +143,36 @@ def test_a_span_of_more_than_a_week_waits_for_its_days(database_url):
         assert [state for _, _, state in await links(connection, "P1")] == ["billed", "billed"]
         assert await balance(connection, "A1") == -4000
         assert await rows(connection, "SELECT DISTINCT kind FROM ledger_transaction") == ["charge"]
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_batch_takes_as_many_statements_for_one_account_as_for_many(database_url):
+    async def story(connection):
+        executed = []
+
+        class CountingCursor(psycopg.AsyncCursor):
+            async def execute(self, query, *arguments, **options):
+                executed.append(query)
+                return await super().execute(query, *arguments, **options)
+
+        found = await Site.of(12).take_over(connection)
+        await store(connection, *(freeze(meter, DAYS[0], KWH[0]) for meter in found.values()))
+        for n in range(1, 13):
+            await pay(connection, f"A{n}", 100_000, f"A{n}")
+        connection.cursor_factory = CountingCursor
+        counts = []
+        # A span over two days, and the late reading that splits it: links leave and come.
+        for day in (2, 1):
+            for points in (["P1"], [f"P{n}" for n in range(2, 13)]):
+                executed.clear()
+                batch = [freeze(found[point], DAYS[day], KWH[day]) for point in points]
+                await store(connection, *batch)
+                counts.append(len(executed))
+        one, many, late_one, late_many = counts
+        assert (one, late_one) == (many, late_many)
+        assert await balance(connection, "A12") == 100_000 - priced(KWH[0], KWH[2])
         assert await intact(connection)
 
     on(database_url, story)
@@ -568,6 +599,16 @@ def test_a_change_of_a_slot_is_journalled(database_url):
         await store(connection, freeze(meter, DAYS[0], KWH[0]))
         await connection.execute("UPDATE slot SET state = 'suspect', reasons = '{operator}'")
         assert await rows(connection, "SELECT was->>'state' FROM slot_journal") == ["published"]
+
+    on(database_url, story)
+
+
+def test_a_payment_without_a_fit_key_is_refused_whoever_takes_it_in(database_url):
+    async def story(connection):
+        await Site.of().take_over(connection)
+        with pytest.raises(UnfitPaymentKey):
+            await pay(connection, "A1", 100, "1:2")
+        assert await rows(connection, "SELECT count(*) FROM ledger_transaction") == [0]
 
     on(database_url, story)
 

@@ -41,7 +41,9 @@ def test_each_reading_moves_what_the_case_says(database_url, name):
             modulus=case.register.modulus,
             decimals=case.register.decimals,
         )
-        site.tariffs = [(v.tariff_id, v.effective_from, v.price) for v in case.tariff.versions]
+        site.tariffs = [
+            (v.tariff_id, v.effective_from, v.price_yuan_per_kwh) for v in case.tariff.versions
+        ]
         meter = (await site.take_over(connection))["P1"]
         await pay(connection, "A1", case.opening_fen)
         told = []

@@ -11,13 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daemon.billing.links import MAX_AUTO_SPAN_DAYS, Link, chain_links
 from daemon.billing.settlement import (
-    MAX_AUTO_SPAN_DAYS,
-    Link,
     PricedLink,
     Stream,
     StreamState,
-    chain_links,
     price_link,
     settle,
     to_fen,
@@ -153,7 +151,7 @@ def test_the_parts_of_a_span_stay_on_the_register_and_add_up_exactly(
         steps = charge.kwh / ratio * 100
         assert steps >= 0
         assert steps == int(steps)
-        assert charge.exact_yuan == charge.kwh * charge.version.price
+        assert charge.exact_yuan == charge.kwh * charge.version.price_yuan_per_kwh
     assert [charge.is_estimated_split for charge in charges] == [len(charges) > 1] * len(charges)
 
 

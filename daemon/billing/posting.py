@@ -1,0 +1,87 @@
+"""What is written into the ledger: the key, the kind and the legs of each transaction. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Literal, NamedTuple
+
+from daemon.billing.links import Span
+from daemon.billing.settlement import Postings, Stream
+from protocols.errors import MeterdError
+
+REVENUE = "revenue:energy"
+
+
+class Leg(NamedTuple):
+    """`amount_fen` is positive where the account's holder gains. Charges carry their rating period
+    and component."""
+
+    account: str
+    amount_fen: int
+    period: date | None = None
+    component: str | None = None
+
+
+class UnfitPaymentKey(MeterdError):
+    """Channel or reference of a payment can not be part of its key. Who takes in the payment acts.
+
+    `part` is the one that is unfit."""
+
+    def __init__(self, part: Literal["channel", "reference"], value: str) -> None:
+        self.part = part
+        self.value = value
+        super().__init__(f"the {part} of a payment must not be empty nor hold a colon: {value!r}")
+
+
+def payment_key(channel: str, reference: str) -> str:
+    """The key of a payment: `pay:<channel>:<reference>`. UnfitPaymentKey if it would be ambiguous.
+
+    R51: the caller names the payment, and the same name again is the same payment."""
+    _refuse_unfit("reference", reference)
+    _refuse_unfit("channel", channel)
+    return f"pay:{channel}:{reference}"
+
+
+def payment_legs(prepaid: str, channel: str, amount_fen: int) -> tuple[Leg, ...]:
+    """From the clearing account of the channel to the customer's prepaid account."""
+    return Leg(prepaid, amount_fen), Leg(f"clearing:{channel}", -amount_fen)
+
+
+def charge_kind(postings: Postings) -> Literal["charge", "true_up"]:
+    """`true_up` where a link that was billed is replaced."""
+    return "charge" if postings.replaced is None else "true_up"
+
+
+def charge_key(postings: Postings, revisions: Mapping[Span, int]) -> str:
+    """`chg:` or `tru:` with point, days and revision of the link that is billed or replaced.
+
+    `revisions`: how often each span had been linked before, of the links that come and go. The
+    same settlement again makes the same key, and M5: a key creates at most one transaction."""
+    if postings.replaced is None:
+        (priced,) = postings.links
+        prefix = "chg"
+        span = priced.link.span
+    else:
+        prefix = "tru"
+        span = postings.replaced.span
+    return f"{prefix}:{span.point_id}:{span.from_day}:{span.to_day}:{revisions[span]}"
+
+
+def charge_legs(prepaid: str, postings: Postings) -> tuple[Leg, ...]:
+    """From the customer's prepaid account to revenue, stream by stream."""
+    legs = []
+    for stream in sorted(postings.fen, key=_order):
+        fen = postings.fen[stream]
+        legs.append(Leg(prepaid, -fen, stream.period, stream.component))
+        legs.append(Leg(REVENUE, fen, stream.period, stream.component))
+    return tuple(legs)
+
+
+def _order(stream: Stream) -> tuple[date, str]:
+    return stream.period, stream.component
+
+
+def _refuse_unfit(part: Literal["channel", "reference"], value: str) -> None:
+    if not value or ":" in value or not value.isprintable():
+        raise UnfitPaymentKey(part, value)
