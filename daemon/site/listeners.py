@@ -6,36 +6,38 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
 from datetime import tzinfo
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from config.load import LoadedSite
 from config.settings import ListenerSection
 from daemon import metrics
-from protocols.channels.dial_in import Counts, Limits, TerminalChannel, Terminals
+from protocols.channels.dial_in.endpoint import Limits
+from protocols.channels.dial_in.events import DialInEvent
+from protocols.channels.dial_in.session import TerminalChannel
+from protocols.channels.dial_in.terminals import Terminals
 from protocols.channels.tls import server_tls
 from protocols.dial_in.registration import RegistrationSettings
 
 log = structlog.get_logger("listener")
 
 MOST_TOLD = 10
-"""So many events of a kind are logged one by one between two `show`; after an outage thousands come
+"""Maximum of events of a kind logged one by one between two `show`; after an outage thousands come
 at once."""
-SAYINGS = {
-    "registered": ("info", "terminal connected"),
-    "replaced": ("info", "terminal called again"),
-    "closed": ("warning", "terminal away"),
-    "silent": ("warning", "terminal silent, hung up"),
-    "unknown": ("warning", "unknown terminal"),
-    "not_registered": ("warning", "caller did not say who it is"),
-    "refused_address": ("warning", "too many connections from an address"),
-    "tls_failed": ("warning", "no TLS with a caller"),
-    "no_descriptors": ("error", "no file descriptor left for a caller"),
+EVENT_WORDS: Final = {
+    DialInEvent.REGISTERED: ("info", "terminal connected"),
+    DialInEvent.REPLACED: ("info", "terminal called again"),
+    DialInEvent.CLOSED: ("warning", "terminal away"),
+    DialInEvent.SILENT: ("warning", "terminal silent, hung up"),
+    DialInEvent.UNKNOWN: ("warning", "unknown terminal"),
+    DialInEvent.REGISTRATION_INVALID: ("warning", "caller did not say who it is"),
+    DialInEvent.REFUSED_ADDRESS: ("warning", "too many connections from an address"),
+    DialInEvent.TLS_FAILED: ("warning", "no TLS with a caller"),
+    DialInEvent.NO_DESCRIPTORS: ("error", "no file descriptor left for a caller"),
 }
-"""The levels and words of the events."""
+"""The levels and words of the events that are told one by one."""
 
 
 class Listener:
@@ -48,15 +50,17 @@ class Listener:
         self.name, self.lines = section.name, lines
         self.terminals = Terminals(
             section.name,
-            *section.listen,
-            greetings_of(section),
+            section.listen,
+            registration_settings_of(section),
             known=lines,
             limits=limits_of(section),
             tls=tls,
             on_event=self._happened,
         )
-        self._shown = Counts()
-        self._told: Counter[str] = Counter()
+        self._shown: Counter[DialInEvent] = Counter()
+        """The counts that the metrics hold."""
+        self._told: Counter[DialInEvent] = Counter()
+        """Events since the last `show`."""
 
     def channel(self, terminal: str) -> TerminalChannel:
         """The channel of one terminal's line."""
@@ -66,25 +70,28 @@ class Listener:
         """From now on these are its lines, and so it greets and limits callers. It stays at its
         port."""
         self.lines = lines
-        self.terminals.greetings, self.terminals.limits = greetings_of(section), limits_of(section)
+        self.terminals.registration = registration_settings_of(section)
+        self.terminals.endpoint.limits = limits_of(section)
         self.terminals.allow(lines)
 
     def show(self) -> None:
         """Bring the metrics up to date, and log how much was not logged one by one."""
         terminals = self.terminals
-        counts = asdict(terminals.counts)
-        for event, count in asdict(self._shown).items():
-            metrics.LISTENER_EVENTS.labels(self.name, event).inc(counts[event] - count)
-        self._shown = Counts(**counts)
+        for event, count in terminals.counts.items():
+            metrics.LISTENER_EVENTS.labels(self.name, event).inc(count - self._shown[event])
+        self._shown = terminals.counts.copy()
         for state, connections in (
             ("connected", terminals.sessions),
             ("unregistered", terminals.unregistered),
             ("quarantined", terminals.quarantine),
         ):
             metrics.TERMINALS.labels(self.name, state).set(len(connections))
-        if untold := {
-            kind: count - MOST_TOLD for kind, count in self._told.items() if count > MOST_TOLD
-        }:
+        untold = {
+            event.value: count - MOST_TOLD
+            for event, count in self._told.items()
+            if count > MOST_TOLD
+        }
+        if untold:
             log.warning("terminals, not told one by one", listener=self.name, **untold)
         self._told.clear()
 
@@ -95,17 +102,13 @@ class Listener:
             for row in terminal_rows(self.terminals, self.lines, now, zone)
         ]
 
-    def _happened(self, kind: str, terminal: str, detail: str) -> None:
-        self._told[kind] += 1
-        if self._told[kind] <= MOST_TOLD:
-            level, saying = SAYINGS[kind]
-            named = {"line": self.lines.get(terminal), "terminal": terminal} if terminal else {}
-            getattr(log, level)(
-                saying,
-                listener=self.name,
-                **named,
-                detail=detail,
-            )
+    def _happened(self, event: DialInEvent, terminal: str, detail: str) -> None:
+        self._told[event] += 1
+        if self._told[event] > MOST_TOLD:
+            return
+        level, words = EVENT_WORDS[event]
+        named = {"line": self.lines.get(terminal), "terminal": terminal} if terminal else {}
+        getattr(log, level)(words, listener=self.name, **named, detail=detail)
 
 
 @asynccontextmanager
@@ -137,8 +140,8 @@ def terminal_rows(
             row |= {
                 "state": "connected",
                 "address": session.address,
-                "connected_s": round(now - session.since),
-                "silent_s": round(now - session.heard_at),
+                "connected_s": round(now - session.accepted_at),
+                "silent_s": round(now - session.received_at),
                 "heartbeats": session.heartbeats,
             }
         yield row
@@ -165,7 +168,7 @@ def lines_of(site: LoadedSite, listener: str) -> dict[str, str]:
     return {it.terminal: it.line for it in site.terminals[listener]}
 
 
-def greetings_of(section: ListenerSection) -> RegistrationSettings:
+def registration_settings_of(section: ListenerSection) -> RegistrationSettings:
     """What its terminals say and hear."""
     return RegistrationSettings(
         section.registration,

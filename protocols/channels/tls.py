@@ -1,4 +1,4 @@
-"""TLS for those who dial in."""
+"""TLS contexts: as a listener offers it, and as a client of a broker demands it."""
 
 from __future__ import annotations
 
@@ -14,4 +14,13 @@ def server_tls(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLC
     if client_ca is not None:
         context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_tls(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """TLS with a server whose certificate `ca` signed; `certificate` and `key` are ours, where the
+    server asks for one. OSError likewise."""
+    context = ssl.create_default_context(cafile=str(ca))
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
     return context

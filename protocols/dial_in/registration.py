@@ -144,10 +144,10 @@ class HeartbeatFilter:
     taken out only where segments consist of it and no answer is under way: it stands inside answers
     too often. What is left in is noise between two frames."""
 
-    __slots__ = ("_answer_until", "_greetings", "_terminal", "held")
+    __slots__ = ("_answer_until", "_settings", "_terminal", "held")
 
-    def __init__(self, greetings: RegistrationSettings, terminal: str) -> None:
-        self._greetings, self._terminal = greetings, terminal
+    def __init__(self, settings: RegistrationSettings, terminal: str) -> None:
+        self._settings, self._terminal = settings, terminal
         self.held = b""
         """What may be a heartbeat or its beginning; `settle` when nothing follows."""
         self._answer_until = 0.0
@@ -155,7 +155,7 @@ class HeartbeatFilter:
     def feed(self, data: bytes, now: float) -> tuple[bytes, list[bytes]]:
         """(what is for the line, heartbeats) of a segment that came."""
         data, self.held = self.held + data, b""
-        heartbeat = self._greetings.heartbeat
+        heartbeat = self._settings.heartbeat
         beats = self._beats(data)
         rest = data[sum(map(len, beats)) :]
         is_begun = heartbeat is not None and heartbeat.is_begun(rest)
@@ -182,8 +182,8 @@ class HeartbeatFilter:
         beats = self._beats(held)
         return held[sum(map(len, beats)) :], beats
 
-    def asked(self) -> None:
-        """A question was sent: what comes next begins an answer."""
+    def request_sent(self) -> None:
+        """A request was sent: what comes next begins an answer."""
         self._answer_until = 0.0
 
     def _beats(self, data: bytes) -> list[bytes]:
@@ -195,10 +195,10 @@ class HeartbeatFilter:
         return beats
 
     def _length(self, data: bytes) -> int:
-        heartbeat = self._greetings.heartbeat
+        heartbeat = self._settings.heartbeat
         if heartbeat is not None and (length := heartbeat.length(data)):
             return length
-        found = self._greetings.registration.read(data)
+        found = self._settings.registration.read(data)
         return found[1] if found is not None and found[0] == self._terminal else 0
 
 

@@ -14,6 +14,8 @@ from typing import Any, Final, Literal
 
 from paho.mqtt.client import Client
 
+from protocols.channels.tls import client_tls
+
 READ_SIZE: Final = 64 * 1024
 
 MOST_UNSENT: Final = 256 * 1024
@@ -166,9 +168,7 @@ async def open_socket(broker: Broker) -> socket.socket:
 
 async def _greet(plain: socket.socket, broker: Broker) -> ssl.SSLSocket:
     assert broker.tls is not None
-    context = ssl.create_default_context(cafile=str(broker.tls.ca))
-    if broker.tls.certificate is not None:
-        context.load_cert_chain(broker.tls.certificate, broker.tls.key)
+    context = client_tls(broker.tls.ca, broker.tls.certificate, broker.tls.key)
     secure = context.wrap_socket(plain, server_hostname=broker.host, do_handshake_on_connect=False)
     loop = asyncio.get_running_loop()
     try:

@@ -5,7 +5,8 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from config.settings import ListenerSection
-from daemon.site.listeners import MOST_TOLD, Listener
+from daemon.site.listeners import EVENT_WORDS, MOST_TOLD, Listener
+from protocols.channels.dial_in.events import COUNTED_ONLY, DialInEvent
 
 SECTION = {
     "name": "gprs",
@@ -24,12 +25,13 @@ def a_listener(**keys: object) -> Listener:
 
 def test_of_a_storm_a_few_are_told_one_by_one_and_the_others_counted() -> None:
     listener = a_listener()
+    report = listener.terminals.events.report
     with capture_logs() as told:
         for _ in range(10_000):
-            listener.terminals.on_event("registered", "8601", "10.0.0.1")
-        listener.terminals.on_event("unknown", "8609", "10.0.0.9")
+            report(DialInEvent.REGISTERED, "8601", "10.0.0.1")
+        report(DialInEvent.UNKNOWN, "8609", "10.0.0.9")
         listener.show()
-        listener.terminals.on_event("registered", "8601", "10.0.0.1")
+        report(DialInEvent.REGISTERED, "8601", "10.0.0.1")
         listener.show()
     assert [it["event"] for it in told] == [
         *["terminal connected"] * MOST_TOLD,
@@ -39,6 +41,11 @@ def test_of_a_storm_a_few_are_told_one_by_one_and_the_others_counted() -> None:
     ]
     assert told[0]["line"] == "dtu-1"
     assert told[-2]["registered"] == 10_000 - MOST_TOLD
+
+
+def test_every_event_is_counted_only_or_has_words() -> None:
+    assert EVENT_WORDS.keys() | COUNTED_ONLY == set(DialInEvent)
+    assert EVENT_WORDS.keys().isdisjoint(COUNTED_ONLY)
 
 
 def test_a_change_reaches_callers_that_are_there_without_opening_the_port_anew() -> None:
@@ -52,8 +59,6 @@ def test_a_change_reaches_callers_that_are_there_without_opening_the_port_anew()
         {"8602": "dtu-2"},
     )
     assert listener.terminals is terminals
-    assert (terminals.limits, terminals.greetings) == (
-        changed.terminals.limits,
-        changed.terminals.greetings,
-    )
+    assert terminals.endpoint.limits == changed.terminals.endpoint.limits
+    assert terminals.registration == changed.terminals.registration
     assert listener.lines == {"8602": "dtu-2"}

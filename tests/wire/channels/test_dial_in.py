@@ -18,9 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.site.listeners import terminal_rows
-from protocols.channels import dial_in as room
 from protocols.channels.conversation import Conversation, Timing
-from protocols.channels.dial_in import MOST_UNSENT, Limits, Session, Terminals
+from protocols.channels.dial_in import terminals as terminals_room
+from protocols.channels.dial_in.endpoint import Limits
+from protocols.channels.dial_in.events import DialInEvent
+from protocols.channels.dial_in.session import MOST_UNSENT, Session
+from protocols.channels.dial_in.terminals import CLOSING_S, Terminals
 from protocols.channels.tls import server_tls
 from protocols.dial_in.registration import (
     ANSWER_GAP_S,
@@ -60,19 +63,18 @@ def run(request):
 
 @asynccontextmanager
 async def listening(greetings=GREETINGS, known=("T1",), limits=ALL_FROM_HERE, **how):
-    events = []
+    told = []
     terminals = Terminals(
         "gprs",
-        "127.0.0.1",
-        0,
+        ("127.0.0.1", 0),
         greetings,
         known=known,
         limits=limits,
-        on_event=lambda *it: events.append(it),
+        on_event=lambda *it: told.append(it),
         **how,
     )
     async with terminals:
-        terminals.events = events
+        terminals.told = told
         yield terminals
 
 
@@ -100,7 +102,7 @@ class Caller:
 
 @asynccontextmanager
 async def calling(terminals, *said, **how):
-    caller = Caller(*await asyncio.open_connection("127.0.0.1", terminals.port, **how))
+    caller = Caller(*await asyncio.open_connection("127.0.0.1", terminals.endpoint.port, **how))
     caller.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         for data in said:
@@ -142,7 +144,6 @@ def open_sockets():
 
 
 # --- registration
-# -----------------------------------------------------------------------------------------------------
 
 FORMS = [
     ("text", "REG:{id}\r\n", "T1", reg()),
@@ -163,7 +164,9 @@ def test_a_registration_split_at_any_byte_is_read_and_what_follows_goes_on(
             for cut in range(1, len(frame)):
                 async with calling(terminals, frame[:cut]) as caller:
                     await until(
-                        lambda cut=cut: any(len(it.said) == cut for it in terminals.unregistered)
+                        lambda cut=cut: any(
+                            len(it.unclaimed) == cut for it in terminals.unregistered
+                        )
                     )
                     assert terminal not in terminals.sessions
                     caller.say(frame[cut:] + ANSWER)
@@ -186,7 +189,7 @@ def test_a_registration_is_answered_and_again_when_it_is_repeated(run):
             await caller.hears(b"OK\r\n")
             caller.say(ANSWER)
             assert await received(channel, len(ANSWER)) == ANSWER
-            assert terminals.counts.registered == 1
+            assert terminals.counts[DialInEvent.REGISTERED] == 1
 
     run(scene())
 
@@ -212,16 +215,16 @@ def test_who_says_no_registration_in_time_is_hung_up_on_and_noted(run):
             calling(terminals, b"GET / HTTP/1.1") as lost,
         ):
             assert await mute.hears_the_end() == await lost.hears_the_end() == b""
-            assert terminals.counts.registration_timeouts == 2
+            assert terminals.counts[DialInEvent.REGISTRATION_INVALID] == 2
             (noted,) = terminals.quarantine.values()
             assert (noted.terminal, noted.address, noted.times) == ("", "127.0.0.1", 2)
-            assert sorted(terminals.events) == [
+            assert sorted(terminals.told) == [
                 (
-                    "not_registered",
+                    DialInEvent.REGISTRATION_INVALID,
                     "",
                     "127.0.0.1: no registration, but 47 45 54 20 2F 20 48 54 54 50 2F 31 2E 31",
                 ),
-                ("not_registered", "", "127.0.0.1: said nothing"),
+                (DialInEvent.REGISTRATION_INVALID, "", "127.0.0.1: said nothing"),
             ]
 
     run(scene())
@@ -239,7 +242,6 @@ def test_who_says_too_much_before_a_registration_is_hung_up_on_at_once(run):
 
 
 # --- heartbeats
-# -------------------------------------------------------------------------------------------------------
 
 DISTINCT = RegistrationSettings(registration("text", "REG:{id}\r\n"), heartbeat("text", "PING"))
 BY_REGEX = RegistrationSettings(
@@ -252,11 +254,11 @@ FRAME_WITH_A_BEAT_INSIDE = b"\x68\x01PING\x02PI\x16"
 
 def sifted(greetings, *segments, pause_s=0.01):
     """(what the line got, heartbeats) of segments that come `pause_s` apart, then nothing."""
-    sieve, line, beats = HeartbeatFilter(greetings, "T1"), b"", 0
+    heartbeat_filter, line, beats = HeartbeatFilter(greetings, "T1"), b"", 0
     for number, segment in enumerate(segments):
-        rest, found = sieve.feed(segment, 100 + number * pause_s)
+        rest, found = heartbeat_filter.feed(segment, 100 + number * pause_s)
         line, beats = line + rest, beats + len(found)
-    rest, found = sieve.settle()
+    rest, found = heartbeat_filter.settle()
     return line + rest, beats + len(found)
 
 
@@ -312,27 +314,27 @@ def test_a_frame_with_a_heartbeat_inside_is_whole_however_its_two_segments_fall(
     st.sampled_from([DISTINCT, BY_REGEX, SHORT, ZEROS]),
 )
 def test_every_byte_goes_to_the_line_or_is_of_a_heartbeat(script, greetings):
-    sieve, line, taken = HeartbeatFilter(greetings, "T1"), b"", b""
-    said = [(b"".join(words), is_asked) for words, is_asked in script]
-    for number, (segment, is_asked) in enumerate(said):
-        if is_asked:
-            sieve.asked()
+    heartbeat_filter, line, taken = HeartbeatFilter(greetings, "T1"), b"", b""
+    said = [(b"".join(words), is_request_sent) for words, is_request_sent in script]
+    for number, (segment, is_request_sent) in enumerate(said):
+        if is_request_sent:
+            heartbeat_filter.request_sent()
         if segment:
-            rest, beats = sieve.feed(segment, 100 + number * 0.1)
+            rest, beats = heartbeat_filter.feed(segment, 100 + number * 0.1)
             line, taken = line + rest, taken + b"".join(beats)
-    rest, beats = sieve.settle()
+    rest, beats = heartbeat_filter.settle()
     line, taken = line + rest, taken + b"".join(beats)
     assert sorted(line + taken) == sorted(b"".join(segment for segment, _ in said))
 
 
 def test_a_short_heartbeat_is_one_again_when_an_answer_is_over():
-    sieve = HeartbeatFilter(SHORT, "T1")
-    assert sieve.feed(b"\1\3", 100) == (b"\1\3", [])
-    assert sieve.feed(b"\0", 100.1) == (b"\0", [])
-    assert sieve.feed(b"\0", 100.1 + ANSWER_GAP_S) == (b"", [b"\0"])
-    assert sieve.feed(b"\1\3", 101) == (b"\1\3", [])
-    sieve.asked()
-    assert sieve.feed(b"\0", 101.1) == (b"", [b"\0"])
+    heartbeat_filter = HeartbeatFilter(SHORT, "T1")
+    assert heartbeat_filter.feed(b"\1\3", 100) == (b"\1\3", [])
+    assert heartbeat_filter.feed(b"\0", 100.1) == (b"\0", [])
+    assert heartbeat_filter.feed(b"\0", 100.1 + ANSWER_GAP_S) == (b"", [b"\0"])
+    assert heartbeat_filter.feed(b"\1\3", 101) == (b"\1\3", [])
+    heartbeat_filter.request_sent()
+    assert heartbeat_filter.feed(b"\0", 101.1) == (b"", [b"\0"])
 
 
 def test_a_question_shows_that_a_heartbeat_behind_an_answer_was_one(run):
@@ -361,7 +363,7 @@ def test_a_heartbeat_in_two_pieces_is_answered_and_a_piece_alone_goes_to_the_lin
             await caller.hears(b"OK\r\n")
             session = terminals.sessions["T1"]
             caller.say(BEAT[:3])
-            await until(lambda: session._sieve.held == BEAT[:3])
+            await until(lambda: session._heartbeat_filter.held == BEAT[:3])
             caller.say(BEAT[3:])
             await caller.hears(b"PONG")
             caller.say(BEAT[:3])
@@ -371,7 +373,6 @@ def test_a_heartbeat_in_two_pieces_is_answered_and_a_piece_alone_goes_to_the_lin
 
 
 # --- one session per terminal
-# -----------------------------------------------------------------------------------------
 
 
 def test_a_newer_session_replaces_the_older_whose_late_bytes_never_arrive(run):
@@ -396,7 +397,10 @@ def test_a_newer_session_replaces_the_older_whose_late_bytes_never_arrive(run):
                     second.write(b"question")
                     await new.hears(b"OK\r\nquestion")
                     assert await old.hears_the_end() == b""
-            assert (terminals.counts.registered, terminals.counts.replaced) == (2, 1)
+            assert (
+                terminals.counts[DialInEvent.REGISTERED],
+                terminals.counts[DialInEvent.REPLACED],
+            ) == (2, 1)
 
     run(scene())
 
@@ -425,13 +429,16 @@ def test_bytes_that_are_handed_out_after_the_end_of_a_session_are_dropped(run):
 def test_a_session_that_was_accepted_earlier_does_not_replace_a_newer_one(run):
     async def scene():
         async with listening() as terminals, calling(terminals, reg()[:5]) as stale:
-            await until(lambda: any(it.said for it in terminals.unregistered))
+            await until(lambda: any(it.unclaimed for it in terminals.unregistered))
             async with calling(terminals, reg()) as fresh, terminals.channel("T1") as channel:
                 stale.say(reg()[5:])
                 assert await stale.hears_the_end() == b""
                 fresh.say(b"fresh")
                 assert await received(channel, 5) == b"fresh"
-                assert (terminals.counts.outdated, terminals.counts.replaced) == (1, 0)
+                assert (
+                    terminals.counts[DialInEvent.OUTDATED],
+                    terminals.counts[DialInEvent.REPLACED],
+                ) == (1, 0)
 
     run(scene())
 
@@ -471,11 +478,14 @@ def test_a_session_that_ended_before_the_line_woke_is_not_given_to_it(run):
             opening = asyncio.create_task(terminals.channel("T1").__aenter__())
             await asyncio.sleep(0)
 
-            def end_the_first(kind, terminal, detail):
-                if kind == "registered" and terminals.counts.registered == 1:
+            def end_the_first(event, terminal, detail):
+                if (
+                    event == DialInEvent.REGISTERED
+                    and terminals.counts[DialInEvent.REGISTERED] == 1
+                ):
                     terminals.sessions[terminal].end("gone already")
 
-            terminals.on_event = end_the_first
+            terminals.events.on_event = end_the_first
             async with calling(terminals, reg()) as first:
                 await first.hears_the_end()
                 assert not opening.done()
@@ -502,7 +512,8 @@ def test_a_closed_listener_leaves_nothing_open(run):
         before = open_sockets()
         async with listening(known=["T1", "T2"]) as terminals:
             callers = [
-                await asyncio.open_connection("127.0.0.1", terminals.port) for _ in range(3)
+                await asyncio.open_connection("127.0.0.1", terminals.endpoint.port)
+                for _ in range(3)
             ]  # one is a line, one has no line, one says nothing
             for (_, writer), terminal in zip(callers, ("T1", "T2"), strict=False):
                 writer.write(reg(terminal))
@@ -523,15 +534,14 @@ def test_a_taken_port_is_told(run):
         async with listening() as terminals:
             with pytest.raises(
                 LineDown,
-                match=f"listener b: cannot listen on 127.0.0.1:{terminals.port}: Address already",
+                match=f"listener b: cannot listen on 127.0.0.1:{terminals.endpoint.port}: Address already",
             ):
-                await Terminals("b", "127.0.0.1", terminals.port, GREETINGS).__aenter__()
+                await Terminals("b", ("127.0.0.1", terminals.endpoint.port), GREETINGS).__aenter__()
 
     run(scene())
 
 
 # --- half-open
-# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_silent_session_is_closed_and_one_with_heartbeats_is_not(run):
@@ -550,7 +560,7 @@ def test_a_silent_session_is_closed_and_one_with_heartbeats_is_not(run):
             with pytest.raises(LineDown, match="terminal T1: silent for"):
                 await channel.receive()
             assert list(terminals.sessions) == ["T2"]
-            assert terminals.counts.silent_closed == 1
+            assert terminals.counts[DialInEvent.SILENT] == 1
 
     run(scene())
 
@@ -589,7 +599,6 @@ def test_a_terminal_that_never_reads_the_answers_to_its_heartbeats_is_hung_up_on
 
 
 # --- quarantine
-# -------------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_terminal_is_no_line_and_is_kept_until_it_is_allowed(run):
@@ -626,8 +635,8 @@ def test_the_rows_tell_who_is_connected_who_is_away_and_who_is_unknown(run):
             calling(terminals, reg("T2") + BEAT),
             calling(terminals, reg("T9")),
         ):
-            await until(lambda: terminals.counts.heartbeats and terminals.quarantine)
-            now = terminals.sessions["T2"].since + 7
+            await until(lambda: terminals.counts[DialInEvent.HEARTBEAT] and terminals.quarantine)
+            now = terminals.sessions["T2"].accepted_at + 7
             first, second, third = terminal_rows(
                 terminals, {"T1": "dtu-1", "T2": "dtu-2"}, now, UTC
             )
@@ -660,7 +669,7 @@ def test_the_rows_tell_who_is_connected_who_is_away_and_who_is_unknown(run):
 def test_an_unknown_terminal_keeps_one_connection(run):
     async def scene():
         async with listening(known=[]) as terminals, calling(terminals, reg("T9")) as first:
-            await until(lambda: terminals.counts.unknown == 1)
+            await until(lambda: terminals.counts[DialInEvent.UNKNOWN] == 1)
             async with calling(terminals, reg("T9")) as second:
                 assert await first.hears_the_end() == b""
                 terminals.allow(["T9"])
@@ -686,8 +695,8 @@ def test_a_terminal_that_is_taken_out_of_the_list_loses_its_session(run):
 
 def test_unknown_terminals_are_counted_and_only_so_many_are_kept(run, monkeypatch):
     async def scene():
-        monkeypatch.setattr(room, "MOST_UNKNOWN_OPEN", 2)
-        monkeypatch.setattr(room, "MOST_QUARANTINED", 3)
+        monkeypatch.setattr(terminals_room, "MOST_UNKNOWN_OPEN", 2)
+        monkeypatch.setattr(terminals_room, "MOST_QUARANTINED", 3)
         async with listening(known=[]) as terminals, contextlib.AsyncExitStack() as callers:
             for number in (1, 2, 3, 4, 1):
                 caller = await callers.enter_async_context(calling(terminals, reg(f"U{number}")))
@@ -701,14 +710,13 @@ def test_unknown_terminals_are_counted_and_only_so_many_are_kept(run, monkeypatc
                 ("U4", 1),
                 ("U1", 1),
             ]
-            assert terminals.counts.unknown == 5
+            assert terminals.counts[DialInEvent.UNKNOWN] == 5
             await until(lambda: len(terminals._open) == 2)
 
     run(scene())
 
 
 # --- limits
-# -----------------------------------------------------------------------------------------------------------
 
 
 def test_connections_over_the_rate_wait_and_are_not_refused(run):
@@ -722,26 +730,26 @@ def test_connections_over_the_rate_wait_and_are_not_refused(run):
             begun = asyncio.get_running_loop().time()
             for terminal in known:
                 await callers.enter_async_context(calling(terminals, reg(terminal)))
-            await until(lambda: terminals.counts.accepted >= 40)
-            assert terminals.counts.accepted < 60
+            await until(lambda: terminals.counts[DialInEvent.ACCEPTED] >= 40)
+            assert terminals.counts[DialInEvent.ACCEPTED] < 60
             await until(lambda: len(terminals.sessions) == 60)
             assert asyncio.get_running_loop().time() - begun > 0.4
-            assert terminals.counts.accept_pauses > 0
+            assert terminals.counts[DialInEvent.ACCEPT_PAUSED] > 0
 
     run(scene())
 
 
 def test_connections_wait_while_too_many_have_not_registered(run, monkeypatch):
     async def scene():
-        monkeypatch.setattr(room, "MOST_UNREGISTERED", 2)
+        monkeypatch.setattr(terminals_room, "MOST_UNREGISTERED", 2)
         async with (
             listening() as terminals,
             calling(terminals) as first,
             calling(terminals),
             calling(terminals, reg()) as third,
         ):
-            await until(lambda: terminals.counts.accept_pauses > 0)
-            assert terminals.counts.accepted == 2
+            await until(lambda: terminals.counts[DialInEvent.ACCEPT_PAUSED] > 0)
+            assert terminals.counts[DialInEvent.ACCEPTED] == 2
             first.hang_up()
             await third.hears(b"OK\r\n")
 
@@ -759,7 +767,7 @@ def test_one_address_has_only_so_many_connections(run):
             await second.hears(b"OK\r\n")
             async with calling(terminals) as third:
                 assert await third.hears_the_end() == b""
-            assert terminals.counts.refused_address == 1
+            assert terminals.counts[DialInEvent.REFUSED_ADDRESS] == 1
             first.hang_up()
             await until(lambda: "T1" not in terminals.sessions)
             async with calling(terminals, reg("T3")) as third:
@@ -773,16 +781,18 @@ def test_without_file_descriptors_accepting_pauses_and_goes_on(run):
         known = [f"T{number}" for number in range(8)]
         async with listening(known=known) as terminals:
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            callers = [socket.create_connection(("127.0.0.1", terminals.port)) for _ in known]
+            callers = [
+                socket.create_connection(("127.0.0.1", terminals.endpoint.port)) for _ in known
+            ]
             for caller, terminal in zip(callers, known, strict=True):
                 caller.sendall(reg(terminal))
             os.close(lowest_free := os.dup(callers[0].fileno()))
             resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
             try:
-                await until(lambda: terminals.counts.no_descriptors)
+                await until(lambda: terminals.counts[DialInEvent.NO_DESCRIPTORS])
                 await asyncio.sleep(0.3)
-                assert terminals.counts.no_descriptors == 1
-                assert ("no_descriptors", "") in [event[:2] for event in terminals.events]
+                assert terminals.counts[DialInEvent.NO_DESCRIPTORS] == 1
+                assert (DialInEvent.NO_DESCRIPTORS, "") in [event[:2] for event in terminals.told]
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             await until(lambda: len(terminals.sessions) == len(known))
@@ -799,7 +809,7 @@ def test_2000_terminals_at_once_are_all_registered_and_none_is_refused(run):
             known=known, limits=Limits(accept_per_s=1500, most_per_address=5000)
         ) as terminals:
             begun = await asyncio.gather(
-                *(asyncio.open_connection("127.0.0.1", terminals.port) for _ in known),
+                *(asyncio.open_connection("127.0.0.1", terminals.endpoint.port) for _ in known),
                 return_exceptions=True,
             )
             assert [it for it in begun if isinstance(it, BaseException)] == []
@@ -807,7 +817,7 @@ def test_2000_terminals_at_once_are_all_registered_and_none_is_refused(run):
                 writer.write(reg(terminal))
             heard = await asyncio.gather(*(reader.readexactly(4) for reader, _ in begun))
             assert set(heard) == {b"OK\r\n"}
-            assert len(terminals.sessions) == terminals.counts.accepted == len(known)
+            assert len(terminals.sessions) == terminals.counts[DialInEvent.ACCEPTED] == len(known)
             for _, writer in begun:
                 writer.transport.abort()
 
@@ -815,7 +825,6 @@ def test_2000_terminals_at_once_are_all_registered_and_none_is_refused(run):
 
 
 # --- TLS
-# --------------------------------------------------------------------------------------------------------------
 
 
 def openssl(folder, *arguments):
@@ -862,8 +871,8 @@ def test_tls_carries_a_line_and_what_is_no_tls_is_counted(run, certificates):
         async with listening(tls=tls) as terminals:
             async with calling(terminals, reg()) as plain:
                 await plain.hears_the_end()
-            await until(lambda: terminals.counts.tls_failed == 1)
-            assert "tls_failed" in [kind for kind, *_ in terminals.events]
+            await until(lambda: terminals.counts[DialInEvent.TLS_FAILED] == 1)
+            assert DialInEvent.TLS_FAILED in [event for event, *_ in terminals.told]
             async with (
                 calling(terminals, reg(), ssl=client_tls(certificates)) as caller,
                 terminals.channel("T1") as channel,
@@ -888,8 +897,10 @@ def test_with_a_client_authority_only_its_terminals_come_in(run, certificates):
                         terminals, reg(), ssl=client_tls(certificates, who)
                     ) as caller:
                         await caller.hears_the_end()
-                await until(lambda number=number: terminals.counts.tls_failed == number)
-            assert (terminals.counts.registered, terminals._open) == (0, set())
+                await until(
+                    lambda number=number: terminals.counts[DialInEvent.TLS_FAILED] == number
+                )
+            assert (terminals.counts[DialInEvent.REGISTERED], terminals._open) == (0, set())
             async with calling(
                 terminals, reg(), ssl=client_tls(certificates, "terminal")
             ) as caller:
@@ -907,13 +918,12 @@ def test_a_handshake_that_does_not_come_is_given_up(run, certificates):
         ):
             await mute.hears_the_end()
             await until(lambda: not terminals._open)
-            assert terminals._of_address == {}
+            assert terminals.endpoint._connections_of == {}
 
     run(scene())
 
 
 # --- simulated terminals
-# ----------------------------------------------------------------------------------------------
 
 
 def simulated(terminals, who="T1", **how):
@@ -921,7 +931,7 @@ def simulated(terminals, who="T1", **how):
         [SimulatedMeter(ADDRESS, now=lambda: datetime(2026, 5, 2, 12), initial_kwh=Decimal("6.06"))]
     )
     how = {"reconnect_s": 0.1, "heartbeat": BEAT, "heartbeat_s": 0.05, "chance": Random(1), **how}
-    return SimulatedTerminal(bus, "127.0.0.1", terminals.port, reg(who), **how)
+    return SimulatedTerminal(bus, "127.0.0.1", terminals.endpoint.port, reg(who), **how)
 
 
 async def energy_over(channel):
@@ -941,7 +951,7 @@ def test_a_meter_behind_a_simulated_terminal_is_read_again_and_again(run, segmen
         ):
             for _ in range(5):
                 assert await energy_over(channel)
-            await until(lambda: terminals.counts.heartbeats > 3)
+            await until(lambda: terminals.counts[DialInEvent.HEARTBEAT] > 3)
             assert await energy_over(channel)
 
     run(scene())
@@ -989,10 +999,12 @@ def test_a_simulated_terminal_with_a_wrong_id_is_quarantined(run):
 def test_a_caller_that_was_taken_a_moment_before_the_end_does_not_delay_it(run):
     async def scene():
         async with listening() as terminals:
-            caller = socket.create_connection(("127.0.0.1", terminals.port), timeout=PATIENCE_S)
-            terminals._accept(terminals._gates[0])
+            caller = socket.create_connection(
+                ("127.0.0.1", terminals.endpoint.port), timeout=PATIENCE_S
+            )
+            terminals.endpoint._accept(terminals.endpoint._listening_sockets[0])
             begun = asyncio.get_running_loop().time()
-        assert asyncio.get_running_loop().time() - begun < room.CLOSING_S / 2
+        assert asyncio.get_running_loop().time() - begun < CLOSING_S / 2
         with caller:
             assert caller.recv(1) == b""
 

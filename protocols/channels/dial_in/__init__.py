@@ -1,0 +1,1 @@
+"""Terminals that dial in: the endpoint, the sessions of connections, the terminals behind them."""

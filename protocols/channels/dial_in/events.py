@@ -1,0 +1,67 @@
+"""What happens where terminals dial in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+
+class DialInEvent(StrEnum):
+    """The value is the label of the metric and the key in the log."""
+
+    ACCEPTED = "accepted"
+    """A connection was taken."""
+    ACCEPT_PAUSED = "accept_pauses"
+    """Connections have to wait in the backlog: the rate limit, or too many are not registered."""
+    REFUSED_ADDRESS = "refused_address"
+    NO_DESCRIPTORS = "no_descriptors"
+    TLS_FAILED = "tls_failed"
+    REGISTERED = "registered"
+    REGISTRATION_INVALID = "registration_timeouts"
+    """No registration came, or not in time."""
+    UNKNOWN = "unknown"
+    """A terminal registered that is no line."""
+    REPLACED = "replaced"
+    """A terminal registered again while it still had a session: the older one ends."""
+    OUTDATED = "outdated"
+    """A connection registered after a newer one of the same terminal had: it ends."""
+    SILENT = "silent_closed"
+    CLOSED = "closed"
+    """The session of a line ended, whoever closed it."""
+    HEARTBEAT = "heartbeats"
+
+
+COUNTED_ONLY: Final = frozenset(
+    {
+        DialInEvent.ACCEPTED,
+        DialInEvent.ACCEPT_PAUSED,
+        DialInEvent.OUTDATED,
+        DialInEvent.HEARTBEAT,
+    }
+)
+"""Too frequent, or too little to act on, to be told one by one."""
+
+OnEvent = Callable[[DialInEvent, str, str], None]
+"""(event, terminal or "" where it is not known, detail)."""
+
+
+class DialInEvents:
+    """Counts of all events since the listener was made; those that are not COUNTED_ONLY are told
+    to `on_event` too."""
+
+    __slots__ = ("counts", "on_event")
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self.counts: Counter[DialInEvent] = Counter(dict.fromkeys(DialInEvent, 0))
+        self.on_event = on_event
+
+    def count(self, event: DialInEvent) -> None:
+        """Count an event that is COUNTED_ONLY."""
+        self.counts[event] += 1
+
+    def report(self, event: DialInEvent, terminal: str, detail: str) -> None:
+        """Count an event and tell it."""
+        self.counts[event] += 1
+        self.on_event(event, terminal, detail)

@@ -1,0 +1,278 @@
+"""Terminals that dial in: DTUs and concentrators are TCP clients, and each of them is a line.
+
+One listener serves many terminals. A connection is a session once it has registered; a line opens
+the channel of its terminal and has the newest session of it, whenever that comes."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Self
+
+from protocols.channels.dial_in.endpoint import DEFAULT_LIMITS, Endpoint, Limits
+from protocols.channels.dial_in.events import DialInEvent, DialInEvents, OnEvent
+from protocols.channels.dial_in.session import Session, TerminalChannel
+from protocols.channels.streams import reason
+from protocols.dial_in.registration import HeartbeatFilter, RegistrationSettings
+from protocols.errors import LineDown
+
+MOST_UNREGISTERED: Final = 1024
+"""Maximum of connections that have not registered; the next ones wait in the backlog."""
+MOST_UNKNOWN_OPEN: Final = 256
+"""Maximum of connections of unknown terminals left open: one that is hung up on calls again at
+once."""
+MOST_QUARANTINED: Final = 1000
+LONGEST_SWEEP_PERIOD_S: Final = 5.0
+CLOSING_S: Final = 5.0
+"""Maximum wait for the connections to end when the listener closes."""
+SHOWN_OF_INVALID: Final = 32
+"""Bytes of what is no registration that the quarantine shows."""
+REPLACED: Final = "replaced by a newer session of the same terminal"
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A caller that is no line. `terminal` is empty when it did not register."""
+
+    terminal: str
+    address: str
+    first_seen: datetime
+    last_seen: datetime
+    times: int
+    why: str
+
+
+class Terminals:
+    """A listener and the sessions of its terminals; binds in `async with`.
+
+    `listen`: host and port. `known`: the ids of the terminals that are lines.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        listen: tuple[str, int],
+        registration: RegistrationSettings,
+        *,
+        known: Iterable[str] = (),
+        limits: Limits = DEFAULT_LIMITS,
+        tls: ssl.SSLContext | None = None,
+        on_event: OnEvent = lambda event, terminal, detail: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.name = name
+        self.registration = registration
+        """How terminals register and show that they are alive; may be changed."""
+        self.events = DialInEvents(on_event)
+        self.sessions: dict[str, Session] = {}
+        """The registered ones, by the id of their terminal."""
+        self.unregistered: set[Session] = set()
+        self.quarantine: OrderedDict[str, Quarantined] = OrderedDict()
+        """By id, or by address where there is none; the newest last."""
+        self.endpoint = Endpoint(self, listen, limits, tls)
+        self._known = frozenset(known)
+        self._unknown: OrderedDict[str, Session] = OrderedDict()
+        """Sessions that wait for `allow`, by the id of their terminal."""
+        self._waiting: dict[str, asyncio.Future[Session]] = {}
+        """Channels that wait for their terminal."""
+        self._open: set[Session] = set()
+        self._now = now
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Event | None = None
+        """Set when the last session has ended; there is one only while the listener closes."""
+        self._loop: asyncio.AbstractEventLoop
+
+    @property
+    def counts(self) -> Counter[DialInEvent]:
+        """How often each event happened since the listener was made."""
+        return self.events.counts
+
+    def channel(self, terminal: str) -> TerminalChannel:
+        """The channel of one terminal's line. Opening it waits until the terminal is there, however
+        long that takes."""
+        return TerminalChannel(self.session_of, terminal)
+
+    def allow(self, known: Iterable[str]) -> None:
+        """From now on these terminals are lines, and no others.
+
+        One that waits in quarantine gets its session at once; the session of one that is no line
+        any more ends."""
+        self._known = frozenset(known)
+        for terminal in self._unknown.keys() & self._known:
+            self._register(self._unknown.pop(terminal))
+        for terminal in self.quarantine.keys() & self._known:
+            del self.quarantine[terminal]
+        for terminal in self.sessions.keys() - self._known:
+            self.sessions[terminal].end("taken out of the list of terminals")
+
+    async def session_of(self, terminal: str) -> Session:
+        """The newest session of a terminal, as soon as there is one that is free. LineDown when the
+        listener closes."""
+        present = self.sessions.get(terminal)
+        if present is not None and present.is_free:
+            return present
+        assert terminal not in self._waiting, "two lines have one terminal"
+        waiting: asyncio.Future[Session] = self._loop.create_future()
+        self._waiting[terminal] = waiting
+        try:
+            return await waiting
+        finally:
+            del self._waiting[terminal]
+
+    async def __aenter__(self) -> Self:
+        """LineDown when the port cannot be had."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self.endpoint.open()
+        except OSError as error:
+            place = f"{self.endpoint.host}:{self.endpoint.port}"
+            raise LineDown(
+                f"listener {self.name}: cannot listen on {place}: {reason(error)}"
+            ) from error
+        self._sweep()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await self.endpoint.close()
+        why = f"listener {self.name} is closed"
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(LineDown(why))
+        if not self._open:
+            return
+        self._emptied = asyncio.Event()
+        for session in list(self._open):
+            session.end(why)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_S):
+                await self._emptied.wait()
+
+    # --- what sessions tell
+
+    def may_accept(self) -> bool:
+        """See SessionOwner."""
+        return len(self.unregistered) < MOST_UNREGISTERED
+
+    def connection_accepted(self, session: Session) -> None:
+        """See SessionOwner."""
+        self._open.add(session)
+        self.unregistered.add(session)
+
+    def registration_received(self, session: Session) -> None:
+        """See SessionOwner."""
+        self.unregistered.discard(session)
+        if session.terminal in self._known:
+            self._register(session)
+        else:
+            self._keep_unknown(session)
+
+    def registration_invalid(self, session: Session, data: bytes) -> None:
+        """See SessionOwner."""
+        self.unregistered.discard(session)
+        shown = data[:SHOWN_OF_INVALID].hex(" ").upper()
+        why = f"no registration, but {shown}" if data else "said nothing"
+        self._note(session, why)
+        detail = f"{session.address}: {why}"
+        self.events.report(DialInEvent.REGISTRATION_INVALID, "", detail)
+        session.end(why)
+
+    def connection_lost(self, session: Session) -> None:
+        """See SessionOwner."""
+        if session not in self._open:
+            return
+        self._open.discard(session)
+        self.unregistered.discard(session)
+        self.endpoint.release(session.address)
+        terminal = session.terminal
+        if self._unknown.get(terminal) is session:
+            del self._unknown[terminal]
+        if self.sessions.get(terminal) is session:
+            del self.sessions[terminal]
+            if self._emptied is None:
+                self.events.report(DialInEvent.CLOSED, terminal, session.address)
+        if self._emptied is not None and not self._open:
+            self._emptied.set()
+
+    # --- who they are
+
+    def _register(self, session: Session) -> None:
+        terminal = session.terminal
+        present = self.sessions.get(terminal)
+        if present is not None and not present.is_over:
+            if present.number > session.number:
+                self.events.count(DialInEvent.OUTDATED)
+                session.end("older than the session that the terminal has")
+                return
+            detail = f"{present.address} by {session.address}"
+            self.events.report(DialInEvent.REPLACED, terminal, detail)
+            present.end(REPLACED)
+        self.sessions[terminal] = session
+        session.confirm_registration(HeartbeatFilter(self.registration, terminal))
+        self.events.report(DialInEvent.REGISTERED, terminal, session.address)
+        waiting = self._waiting.get(terminal)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(session)
+
+    def _keep_unknown(self, session: Session) -> None:
+        session.unclaimed = b""
+        terminal = session.terminal
+        self._note(session, "not in the list of terminals")
+        self.events.report(DialInEvent.UNKNOWN, terminal, session.address)
+        older = self._unknown.pop(terminal, None)
+        if older is not None:
+            older.end(REPLACED)
+        if len(self._unknown) < MOST_UNKNOWN_OPEN:
+            self._unknown[terminal] = session
+        else:
+            session.end("unknown terminal")
+
+    def _note(self, session: Session, why: str) -> None:
+        key = session.terminal or session.address
+        now = self._now()
+        seen = self.quarantine.pop(key, None)
+        if seen is None:
+            seen = Quarantined(session.terminal, session.address, now, now, 0, why)
+        self.quarantine[key] = replace(
+            seen, address=session.address, last_seen=now, times=seen.times + 1, why=why
+        )
+        if len(self.quarantine) > MOST_QUARANTINED:
+            self.quarantine.popitem(last=False)
+
+    # --- who is silent
+
+    def _sweep(self) -> None:
+        """End what was silent for too long: one look at all of them instead of a timer for each."""
+        limits = self.endpoint.limits
+        now = self._loop.time()
+        self._end_unregistered(now - limits.registration_timeout_s)
+        shortest_s = limits.registration_timeout_s
+        if limits.silent_s:
+            self._end_silent(now, limits.silent_s)
+            shortest_s = min(shortest_s, limits.silent_s)
+        period_s = min(LONGEST_SWEEP_PERIOD_S, shortest_s / 4)
+        self._sweeping = self._loop.call_later(period_s, self._sweep)
+
+    def _end_unregistered(self, accepted_before: float) -> None:
+        late = [session for session in self.unregistered if session.accepted_at < accepted_before]
+        for session in late:
+            self.registration_invalid(session, session.unclaimed)
+
+    def _end_silent(self, now: float, silent_s: float) -> None:
+        quiet = [session for session in self._open if session.received_at < now - silent_s]
+        for session in quiet:
+            if not session.is_over:
+                self.events.report(DialInEvent.SILENT, session.terminal, session.address)
+                session.end(f"silent for {now - session.received_at:.0f} s")
