@@ -21,8 +21,8 @@ WANTED = Gauge("meterd_slots_wanted", "Owed slots of the meters' memory without 
 PRESENT = Gauge(
     "meterd_slots_present", "Owed slots of the meters' memory that have a value.", ["line"]
 )
-PARKED = Gauge(
-    "meterd_meters_parked", "Meters that do not answer and are probed now and then.", ["line"]
+BACKED_OFF = Gauge(
+    "meterd_meters_backed_off", "Meters that do not answer and are probed now and then.", ["line"]
 )
 SILENT = Gauge(
     "meterd_line_silent", "1 while the channel is open and none of its meters answers.", ["line"]
@@ -77,5 +77,14 @@ BUILD = Gauge("meterd_build_info", "Always 1; the version is in the label.", ["v
 
 def forget_line(name: str) -> None:
     """Nothing is shown under this name any more: it was taken out of the configuration."""
-    for metric in (LINES, PROGRESS, REPLIES, WANTED, PRESENT, PARKED, SILENT, HOST_FREEZES_MISSED):
+    for metric in (
+        LINES,
+        PROGRESS,
+        REPLIES,
+        WANTED,
+        PRESENT,
+        BACKED_OFF,
+        SILENT,
+        HOST_FREEZES_MISSED,
+    ):
         metric.remove_by_labels({"line": name})

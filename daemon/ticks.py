@@ -92,12 +92,14 @@ async def _show_lines(lines: Iterable[Line]) -> None:
     for number, line in enumerate(list(lines)):
         if number % LINES_AT_ONCE == 0:
             await asyncio.sleep(0)
-        for place, figure in enumerate((*line.counts(), line.parked, line.is_silent)):
+        for place, figure in enumerate((*line.counts(), line.backed_off, line.is_silent)):
             sums[line.shown_as][place] += figure
     for name in {line.shown_as for line in lines} & sums.keys():
         figures = sums[name]
         for gauge, figure in zip(
-            (metrics.WANTED, metrics.PRESENT, metrics.PARKED, metrics.SILENT), figures, strict=True
+            (metrics.WANTED, metrics.PRESENT, metrics.BACKED_OFF, metrics.SILENT),
+            figures,
+            strict=True,
         ):
             gauge.labels(name).set(figure)
 

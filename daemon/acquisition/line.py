@@ -164,9 +164,9 @@ class Line(ABC):
         return self.shown_as != self.name
 
     @property
-    def parked(self) -> int:
-        """How many meters are parked because they do not answer."""
-        return self._patience.parked
+    def backed_off(self) -> int:
+        """How many meters are backed off because they do not answer."""
+        return self._patience.backed_off
 
     @property
     def is_silent(self) -> bool:
@@ -220,8 +220,8 @@ class Line(ABC):
         return min(IDLE_S, until_slot, self._orders.due_in_s(), until_midnight)
 
     def _was_silent(self, number: int, error: str) -> None:
-        news = self._patience.silent(number, time.monotonic())
-        if news == "parked":
+        news = self._patience.record_timeout(number, time.monotonic())
+        if news == "backed off":
             log.warning(
                 "meter silent",
                 meter=self.meters[number].address,
@@ -237,7 +237,7 @@ class Line(ABC):
             )
 
     def _was_heard(self, number: int) -> None:
-        if self._patience.answered(number, time.monotonic()):
+        if self._patience.record_reply(number, time.monotonic()):
             log.info("line answers again", line=self.name)
 
     def _count_missed_midnights(self) -> None:

@@ -231,7 +231,7 @@ class WireLine(Line):
         authority: Authority,
         credentials: Credentials | None,
         hand_on: Callable[[Arrival | PolledFreeze], bool],
-        convoy: BatchPoller,
+        batch_poller: BatchPoller,
         pipelined: int = 1,
         set_clocks: bool = False,
         may_backfill: Callable[[], bool] = lambda: True,
@@ -278,7 +278,7 @@ class WireLine(Line):
         self._wrong_clocks: dict[int, tuple[float, int]] = {}
         """(second from which the clock is looked at again, day number on which that was told)."""
         self._poll = Poll(
-            convoy,
+            batch_poller,
             self._patience,
             wire_addresses(
                 it.address if has else NO_ADDRESS

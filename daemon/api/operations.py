@@ -138,7 +138,7 @@ class Requests:
                 "line": route.name,
                 "up": route.up,
                 "meters": len(route.meters),
-                "parked": route.parked,
+                "backed_off": route.backed_off,
             }
 
     async def _terminals(self, request: Mapping[str, Any]) -> ReadResult:

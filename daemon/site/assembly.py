@@ -55,7 +55,7 @@ class Assembly:
     pipeline: Pipeline
     may_backfill: Callable[[], bool]
     listeners: Mapping[str, Listener] = field(default_factory=dict)
-    convoy: BatchPoller = field(default_factory=lambda: BatchPoller(Deadlines()))
+    batch_poller: BatchPoller = field(default_factory=lambda: BatchPoller(Deadlines()))
 
     def routes(
         self, site: LoadedSite, meters: Iterable[SiteMeter], only: Collection[str] | None = None
@@ -129,7 +129,7 @@ class Assembly:
             authority=self.authority,
             credentials=credentials,
             hand_on=self.pipeline.offer,
-            convoy=self.convoy,
+            batch_poller=self.batch_poller,
             pipelined=section.pipelined,
             set_clocks=collection.set_clocks,
             may_backfill=self.may_backfill,

@@ -110,7 +110,7 @@ class Sample(NamedTuple):
     published: int
     withheld: int
     wanted: int
-    parked: int
+    backed_off: int
     ok: int
     no_reply: int
     refused: int
@@ -222,7 +222,7 @@ def sample(pid: int, figures: Figures, second: float) -> Sample:
         published=figures.sum("meterd_slots_decided_total", state="published"),
         withheld=figures.sum("meterd_slots_decided_total", state="suspect"),
         wanted=figures.sum("meterd_slots_wanted"),
-        parked=figures.sum("meterd_meters_parked"),
+        backed_off=figures.sum("meterd_meters_backed_off"),
         ok=replies["ok"],
         no_reply=replies["no_reply"],
         refused=replies["refused"],
@@ -322,7 +322,7 @@ def print_verdict(
     print(
         f"duration {last.second / 60:.1f} min; slots published {last.published:,}, withheld {last.withheld:,}"
     )
-    print(f"slots wanted at the end {last.wanted:,}; meters parked {last.parked:,}")
+    print(f"slots wanted at the end {last.wanted:,}; meters backed off {last.backed_off:,}")
     if last.wanted == 0:
         print("NOT AT FULL LOAD to the end: more --meters")
     print(

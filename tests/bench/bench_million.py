@@ -66,9 +66,11 @@ async def meterd(
         take(arrival.meter.meter_id, arrival.registers)
         return True
 
-    convoy = BatchPoller(Deadlines())
+    batch_poller = BatchPoller(Deadlines())
     lines = [
-        WholeLine(convoy, range(meters * number, meters * (number + 1)), 1, hand_on, pipelined)
+        WholeLine(
+            batch_poller, range(meters * number, meters * (number + 1)), 1, hand_on, pipelined
+        )
         for number in range(len(ports))
     ]
     spare_what_is_there()

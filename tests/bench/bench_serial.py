@@ -6,8 +6,8 @@ simulator (`meters.c`) as 2400 or 9600 Bd with 11 bits a character would be; 20 
 answer after 20 ms. A poll is 60 characters: the request 4 x FE + 16, the answer 4 x FE + 36. Every
 contender reads all meters of its line in turn, dead ones too, as it comes; each line counts as one
 run and the median over the lines is printed. The wire limit counts the meters that live. A fraction
-is good polls a second by that limit, in two phases: until a contender has parked the dead meters,
-and from then on. What parks nothing has one phase."""
+is good polls a second by that limit, in two phases: until a contender has backed off from the dead meters,
+and from then on. What never backs off has one phase."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ PASSES = {2400: 3, 9600: 6}
 
 class LineResult(NamedTuple):
     """What one line did. `polls`: (moment of the answer by time.monotonic, number of the meter, its
-    five registers in 0.01 kWh), answered ones only; `began` and `ended` by the same clock, `parked`
-    when the dead had been parked; `odd`: answers that could not be used."""
+    five registers in 0.01 kWh), answered ones only; `began` and `ended` by the same clock, `backed_off`
+    when it had backed off from the dead; `odd`: answers that could not be used."""
 
     began: float
     ended: float
-    parked: float | None
+    backed_off: float | None
     polls: list[tuple[float, int, tuple[int, ...]]]
     odd: int
 
@@ -73,23 +73,23 @@ def wire_limit(baud: int) -> float:
 
 
 async def meterd(device: str, baud: int, numbers: range, passes: int) -> LineResult:
-    """Ours: prepared polls, a run for each pass; who stays silent is parked after some, and then
+    """Ours: prepared polls, a run for each pass; who stays silent is backed off after some, and then
     `passes` follow."""
     polls: list[tuple[float, int, Any]] = []
     line = OurLine(
         BatchPoller(Deadlines()), numbers, lambda *answer: polls.append((time.monotonic(), *answer))
     )
     line.patience.first_wait_s = FIRST_WAIT_ON_A_WIRE_S
-    parked = None
+    backed_off = None
     async with SerialChannel(device, baud) as channel:
         began = time.monotonic()
         left = passes
         while left:
             await line.read_energies(channel, 1)
             left -= 1
-            if line.patience.parked and parked is None:
-                left, parked = passes, time.monotonic()
-    return LineResult(began, time.monotonic(), parked, polls, line.odd)
+            if line.patience.backed_off and backed_off is None:
+                left, backed_off = passes, time.monotonic()
+    return LineResult(began, time.monotonic(), backed_off, polls, line.odd)
 
 
 async def dlt645(device: str, baud: int, numbers: range, passes: int) -> LineResult:
@@ -153,10 +153,10 @@ async def contend(contender: Contender, devices: list[str], baud: int) -> None:
         cpu_ms=1000 * cpu / sum(len(line.polls) for line in lines),
         odd=sum(line.odd for line in lines),
         before=statistics.median(
-            rate(line, line.began, line.parked or line.ended) for line in lines
+            rate(line, line.began, line.backed_off or line.ended) for line in lines
         ),
         after=statistics.median(
-            rate(line, line.parked, line.ended) if line.parked else 0.0 for line in lines
+            rate(line, line.backed_off, line.ended) if line.backed_off else 0.0 for line in lines
         ),
     )
 
@@ -188,7 +188,7 @@ def main() -> None:
         return
     print(headline(f"{asked.lines} lines side by side, {METERS} meters each"))
     print(
-        "| baud | dead | contender | good polls/s | of the limit | after parking | CPU ms a poll | odd answers |"
+        "| baud | dead | contender | good polls/s | of the limit | after backing off | CPU ms a poll | odd answers |"
     )
     print("|---:|---:|---|---:|---:|---:|---:|---:|")
     for baud in asked.bauds:
@@ -207,9 +207,9 @@ def main() -> None:
                 )
             for name, (figures,) in found.items():
                 before, after = figures["before"], figures["after"]
-                parked = f"{after / wire_limit(baud):.3f}" if after else "-"
+                backed_off = f"{after / wire_limit(baud):.3f}" if after else "-"
                 print(
-                    f"| {baud} | {dead} | {name} | {before:.2f} | {before / wire_limit(baud):.3f} | {parked} "
+                    f"| {baud} | {dead} | {name} | {before:.2f} | {before / wire_limit(baud):.3f} | {backed_off} "
                     f"| {figures['cpu_ms']:.2f} | {figures['odd']:.0f} |",
                     flush=True,
                 )

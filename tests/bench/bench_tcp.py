@@ -70,9 +70,9 @@ Opened = AbstractAsyncContextManager[Polls]
 async def meterd(port: int, meters: int) -> AsyncIterator[Polls]:
     """Ours: prepared polls of one meter on each line."""
     answers: list[tuple[int, Any]] = []
-    convoy = BatchPoller(Deadlines())
+    batch_poller = BatchPoller(Deadlines())
     lines = [
-        OurLine(convoy, [number], lambda *answer: answers.append(answer))
+        OurLine(batch_poller, [number], lambda *answer: answers.append(answer))
         for number in range(meters)
     ]
     async with AsyncExitStack() as stack:
@@ -99,8 +99,8 @@ async def whole_line(port: int, meters: int) -> AsyncIterator[Polls]:
         arrived.append(arrival)
         return True
 
-    convoy = BatchPoller(Deadlines())
-    lines = [WholeLine(convoy, [number], DAYS, hand_on) for number in range(meters)]
+    batch_poller = BatchPoller(Deadlines())
+    lines = [WholeLine(batch_poller, [number], DAYS, hand_on) for number in range(meters)]
     async with AsyncExitStack() as stack:
         channels = [TcpChannel(HOST, port) for _ in lines]
         await asyncio.gather(*map(stack.enter_async_context, channels))

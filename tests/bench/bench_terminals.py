@@ -76,12 +76,14 @@ class OurHall:
         self.port = terminals.port
         self._terminals, self._stack = terminals, stack
         self._lines: list[tuple[OurLine, TerminalChannel]] = []
-        self._convoy = BatchPoller(Deadlines())
+        self._batch_poller = BatchPoller(Deadlines())
         self._answers: list[tuple[int, Any]] = []
 
     async def registered(self, count: int) -> None:
         for number in range(count):
-            line = OurLine(self._convoy, [number], lambda *answer: self._answers.append(answer))
+            line = OurLine(
+                self._batch_poller, [number], lambda *answer: self._answers.append(answer)
+            )
             self._lines.append((line, self._terminals.channel(f"{number:08d}")))
         await asyncio.gather(
             *(self._stack.enter_async_context(channel) for _, channel in self._lines)

@@ -262,7 +262,7 @@ class Faulty:
         self,
         number: int,
         seed: int,
-        convoy: BatchPoller,
+        batch_poller: BatchPoller,
         figures: Figures,
         *,
         plan: Plan,
@@ -279,7 +279,7 @@ class Faulty:
         self.far_end = FaultyMeters(number, addresses, seed, plan, self.dead)
         self.name, self._figures, self._plan = f"line-{number}", figures, plan
         self._days, self._pace = days, pace
-        self._convoy, self._depth = convoy, depth
+        self._batch_poller, self._depth = batch_poller, depth
         self._chance = random.Random(f"{seed}/{number}/tasks")
         self._got: set[tuple[str, date]] = set()
         self.is_full = asyncio.Event()
@@ -309,7 +309,7 @@ class Faulty:
             authority=Authority(Policy(), ZONE, True, NOON),
             credentials=None,
             hand_on=self._take,
-            convoy=self._convoy,
+            batch_poller=self._batch_poller,
             pipelined=self._depth,
             now=self._now,
         )
@@ -378,14 +378,15 @@ async def fault_run(
 ) -> Figures:
     """Until so many questions were asked, on so many lines at once. TimeoutError when it takes too
     long."""
-    figures, convoy = (
+    figures, batch_poller = (
         Figures(),
         BatchPoller(Deadlines(), least=2),
     )  # most answers are judged together with others
     pool = AsyncConnectionPool("", open=False)  # there are no commands
     async with AsyncExitStack() as stack, asyncio.timeout(within_s):
         all_lines = [
-            Faulty(it, seed, convoy, figures, plan=plan, depth=1 + it % 4) for it in range(lines)
+            Faulty(it, seed, batch_poller, figures, plan=plan, depth=1 + it % 4)
+            for it in range(lines)
         ]
         supervisor = Supervisor()
         stack.push_async_callback(stop_all, supervisor, all_lines)

@@ -40,7 +40,7 @@ class OurLine:
     """The polls of one line with the meters `address_of(number)`, as a line of the daemon makes
     them."""
 
-    def __init__(self, convoy: BatchPoller, numbers: Sequence[int], take: Take) -> None:
+    def __init__(self, batch_poller: BatchPoller, numbers: Sequence[int], take: Take) -> None:
         self._numbers, self._take = numbers, take
         self._missed: list[int] = []
         """Which are to be asked again."""
@@ -49,7 +49,7 @@ class OurLine:
             len(numbers), longest_wait_s=LONGEST_WAIT_S, longest_pause_s=LONGEST_PAUSE_S
         )
         self._poll = Poll(
-            convoy,
+            batch_poller,
             self.patience,
             wire_addresses(map(address_of, numbers)),
             clock=lambda number, seconds: True,
@@ -95,11 +95,11 @@ class OurLine:
         self._poll.polled.clear()
 
     def _was_heard(self, number: int) -> None:
-        self.patience.answered(number, time.monotonic())
+        self.patience.record_reply(number, time.monotonic())
 
     def _was_silent(self, number: int) -> None:
         self._missed.append(number)
-        self.patience.silent(number, time.monotonic())
+        self.patience.record_timeout(number, time.monotonic())
 
 
 class WholeLine(WireLine):
@@ -109,7 +109,7 @@ class WholeLine(WireLine):
 
     def __init__(
         self,
-        convoy: BatchPoller,
+        batch_poller: BatchPoller,
         numbers: Sequence[int],
         days: int,
         hand_on: Callable[[Arrival | PolledFreeze], bool],
@@ -145,7 +145,7 @@ class WholeLine(WireLine):
             authority=Authority(Policy(), zone, True, datetime.now(UTC)),
             credentials=None,
             hand_on=hand_on,
-            convoy=convoy,
+            batch_poller=batch_poller,
             pipelined=pipelined,
         )
 

@@ -40,7 +40,7 @@ def an_idle_line(name: str, shown_as: str | None = None) -> WireLine:
         authority=AUTHORITY,
         credentials=None,
         hand_on=nothing,
-        convoy=BatchPoller(Deadlines()),
+        batch_poller=BatchPoller(Deadlines()),
         shown_as=shown_as,
     )
 

@@ -2,7 +2,7 @@
 all. Pure.
 
 Three states of a meter: well; suspect after a silence, asked again when the others had their turn;
-parked after PARK_AFTER silences in a row, and probed with growing pauses, so that the dead cost the
+parked after BACK_OFF_AFTER silences in a row, and probed with growing pauses, so that the dead cost the
 living almost nothing. When all that are asked stay silent, it is the line: one probe at a time
 finds out when it is back, and one incident is told."""
 
@@ -20,13 +20,13 @@ FINE_S = 0.0005
 """Smaller differences teach nothing."""
 COARSE_S = 0.02
 """Nor these where no wire has to be kept busy."""
-PARK_AFTER = 3
+BACK_OFF_AFTER = 3
 SUSPECT_PAUSE_S = 1.0
-FIRST_PARKED_PAUSE_S = 60.0
+FIRST_BACKED_OFF_PAUSE_S = 60.0
 LINE_SILENT_AFTER = 12
 """So many meters (or all, if there are fewer) silent one after another: it is the line."""
 LONGEST_LINE_PAUSE_S = 30.0
-PARKED_REST = 3
+BACKED_OFF_REST = 3
 """After a parked meter stayed silent no other parked one is asked for so many times the longest
 wait: all the dead together cost a line at most a quarter of its time, however many they are."""
 RETURN_HELPS_EVERY_S = 300.0
@@ -50,7 +50,7 @@ class ReplyTimeouts:
             "_longest_pause_s",
             "_longest_wait_s",
             "_missed",
-            "_parked_at",
+            "_backed_off_at",
             "_paused",
             "_probe_at",
         ),
@@ -72,10 +72,10 @@ class ReplyTimeouts:
         """What the slowest meter usually takes; one that was slow once is forgotten little by
         little."""
         self.is_troubled = False
-        """True while somebody is silent: who is heard must be told by `answered`."""
+        """True while somebody is silent: who is heard must be told by `record_reply`."""
         self._missed, self._paused = array("h", bytes(2 * count)), array("d", bytes(8 * count))
         """Of each meter: how often it was silent in a row; until when it is not asked."""
-        self._parked_at = 0.0
+        self._backed_off_at = 0.0
         """From when a parked meter may be asked again."""
         self._helped_at = -inf
         self._silent_in_a_row: set[int] = set()
@@ -98,7 +98,7 @@ class ReplyTimeouts:
         """(how long to wait until an answer begins, what it usually takes or NaN), in seconds."""
         times, at = self._times, 3 * meter
         delay_s, wait_s = times[at], times[at + 1]
-        if self.is_troubled and (self.line_is_silent or self._missed[meter] >= PARK_AFTER):
+        if self.is_troubled and (self.line_is_silent or self._missed[meter] >= BACK_OFF_AFTER):
             return self._longest_wait_s, delay_s
         if wait_s != wait_s:
             wait_s = self._wait_for_a_stranger_s()
@@ -111,7 +111,7 @@ class ReplyTimeouts:
             return self._bounded(self._slowest_s + self.guard_s)
         return self._bounded(self.first_wait_s * 4 ** len(self._silent_in_a_row))
 
-    def took(self, meter: int, delay_s: float) -> None:
+    def record_delay(self, meter: int, delay_s: float) -> None:
         """It answered after so long (the time on the wire not counted)."""
         known, _, swing = self._times[3 * meter : 3 * meter + 3]
         off = delay_s - known
@@ -130,7 +130,7 @@ class ReplyTimeouts:
     def _bounded(self, wait_s: float) -> float:
         return wait_s if wait_s < self._longest_wait_s else self._longest_wait_s
 
-    def answered(self, meter: int, now_s: float) -> bool:
+    def record_reply(self, meter: int, now_s: float) -> bool:
         """The meter is there. True when this ends the silence of the whole line."""
         if self._silent_in_a_row:
             self._silent_in_a_row.clear()
@@ -139,19 +139,19 @@ class ReplyTimeouts:
             self.line_is_silent = False
             self.unblock()
         if self._missed[meter]:
-            was_parked = self._missed[meter] >= PARK_AFTER
+            was_backed_off = self._missed[meter] >= BACK_OFF_AFTER
             self._missed[meter] = 0
             self._paused[meter] = 0.0
             self.is_troubled = bool(self._misses.any())
-            if was_parked:
-                self._parked_at = 0.0
-            if was_parked and now_s - self._helped_at > RETURN_HELPS_EVERY_S:
+            if was_backed_off:
+                self._backed_off_at = 0.0
+            if was_backed_off and now_s - self._helped_at > RETURN_HELPS_EVERY_S:
                 self._helped_at = now_s
                 self._until[:] = 0
         return was_silent
 
-    def silent(self, meter: int, now_s: float) -> str | None:
-        """The meter did not answer. What there is to tell: "parked", "line silent", or None."""
+    def record_timeout(self, meter: int, now_s: float) -> str | None:
+        """The meter did not answer. What there is to tell: "backed off", "line silent", or None."""
         self.is_troubled = True
         if self.line_is_silent:
             self._probes += 1
@@ -159,7 +159,7 @@ class ReplyTimeouts:
                 self._longest_pause_s, LONGEST_LINE_PAUSE_S, 2.0 ** min(self._probes, 10)
             )
             return None
-        if self._misses[meter] < PARK_AFTER:
+        if self._misses[meter] < BACK_OFF_AFTER:
             self._silent_in_a_row.add(meter)
         self._misses[meter] += self._misses[meter] < 1000
         misses = int(self._misses[meter])
@@ -167,22 +167,22 @@ class ReplyTimeouts:
             self.line_is_silent, self._probes = True, 0
             self._probe_at = now_s + min(self._longest_pause_s, 1.0)
             return "line silent"
-        if misses >= PARK_AFTER:
-            self._parked_at = now_s + PARKED_REST * self._longest_wait_s
+        if misses >= BACK_OFF_AFTER:
+            self._backed_off_at = now_s + BACKED_OFF_REST * self._longest_wait_s
         pause = (
             SUSPECT_PAUSE_S
-            if misses < PARK_AFTER
-            else FIRST_PARKED_PAUSE_S * 2 ** min(misses - PARK_AFTER, 20)
+            if misses < BACK_OFF_AFTER
+            else FIRST_BACKED_OFF_PAUSE_S * 2 ** min(misses - BACK_OFF_AFTER, 20)
         )
         self._until[meter] = now_s + min(self._longest_pause_s, pause)
-        return "parked" if misses == PARK_AFTER else None
+        return "backed off" if misses == BACK_OFF_AFTER else None
 
     def _is_line_silent(self) -> bool:
         """The silence of a parked meter is no news: it says nothing of the line."""
         row = self._silent_in_a_row
         if len(row) < 2:
             return False
-        others = set(np.flatnonzero(self._misses < PARK_AFTER).tolist()) - row
+        others = set(np.flatnonzero(self._misses < BACK_OFF_AFTER).tolist()) - row
         return len(row) >= LINE_SILENT_AFTER or not others
 
     def ready(self, now_s: float) -> NDArray[np.bool_]:
@@ -193,9 +193,11 @@ class ReplyTimeouts:
         """The second from which each may be asked."""
         if self.line_is_silent:
             return np.full(len(self._until), self._probe_at)
-        if self._parked_at:
+        if self._backed_off_at:
             return np.where(
-                self._misses < PARK_AFTER, self._until, np.maximum(self._until, self._parked_at)
+                self._misses < BACK_OFF_AFTER,
+                self._until,
+                np.maximum(self._until, self._backed_off_at),
             )
         return self._until
 
@@ -205,7 +207,7 @@ class ReplyTimeouts:
             return True
         if self.line_is_silent:
             return self._probe_at <= now_s
-        is_held_back = self._missed[meter] >= PARK_AFTER and self._parked_at > now_s
+        is_held_back = self._missed[meter] >= BACK_OFF_AFTER and self._backed_off_at > now_s
         return self._paused[meter] <= now_s and not is_held_back
 
     def doubtful(self) -> NDArray[np.bool_] | None:
@@ -214,23 +216,23 @@ class ReplyTimeouts:
         before it was."""
         if self.line_is_silent:
             return None if self._probes % 2 else self._misses > 0
-        return self._misses >= PARK_AFTER if self._parked_at else None
+        return self._misses >= BACK_OFF_AFTER if self._backed_off_at else None
 
     def unblock(self) -> None:
         """The way was opened: whoever was silent is asked at once, of a silent line one. The parked
         have one try before their pauses begin anew, or as many dead as make a line silent would
         stop it after each recovery."""
-        self._probes, self._probe_at, self._parked_at = 0, 0.0, 0.0
+        self._probes, self._probe_at, self._backed_off_at = 0, 0.0, 0.0
         self._silent_in_a_row.clear()
-        np.minimum(self._misses, PARK_AFTER, out=self._misses)
+        np.minimum(self._misses, BACK_OFF_AFTER, out=self._misses)
         self._until[:] = 0
 
     @property
     def is_nobody_there(self) -> bool:
         """True while the line is silent, or each of its meters for itself."""
-        return self.is_troubled and (self.line_is_silent or self.parked == len(self._misses))
+        return self.is_troubled and (self.line_is_silent or self.backed_off == len(self._misses))
 
     @property
-    def parked(self) -> int:
-        """How many meters are parked."""
-        return int((self._misses >= PARK_AFTER).sum())
+    def backed_off(self) -> int:
+        """How many meters are backed off."""
+        return int((self._misses >= BACK_OFF_AFTER).sum())

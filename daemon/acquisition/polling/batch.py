@@ -77,7 +77,7 @@ class Aboard(NamedTuple):
 
 
 class Rider(Protocol):
-    """The poll of a line, as the convoy needs it. `addresses`: of its meters, as they are sent, one
+    """The poll of a line, as the batch poller needs it. `addresses`: of its meters, as they are sent, one
     after the other; `ok`: how many answers it had. A mistake (an exception) in `clock`,
     `heard_from` or the writing of its questions ends this poll alone; any other, whose author is
     not known, ends all that were served in the same turn."""
@@ -399,7 +399,7 @@ class BatchPoller(Deadline):
             seats = seats[unusual]
             leads, numbers = rows["lead"][seats].tolist(), rows["number"][seats].tolist()
             for lead, number, delay_s in zip(leads, numbers, delays[unusual].tolist(), strict=True):
-                self._riders[lead].patience.took(number, delay_s)
+                self._riders[lead].patience.record_delay(number, delay_s)
             self._expect(seats, leads, numbers)
 
     def _expect(self, seats: Seats, leads: list[int], numbers: list[int]) -> None:

@@ -125,7 +125,7 @@ class Poll(Deadline):
     be listened to before it is used.
 
     While nothing is wrong and the line is one of many, its questions are asked and answered in
-    `convoy`, for all lines together. As soon as something is not as expected they come back
+    `batch_poller`, for all lines together. As soon as something is not as expected they come back
     (`carry_on`), and the rest of the plan is gone through here."""
 
     __slots__ = (
@@ -133,7 +133,7 @@ class Poll(Deadline):
             "_asked",
             "_byte_s",
             "_channel",
-            "_convoy",
+            "_batch_poller",
             "_decoder",
             "_done",
             "_ends_at",
@@ -167,7 +167,7 @@ class Poll(Deadline):
 
     def __init__(
         self,
-        convoy: BatchPoller,
+        batch_poller: BatchPoller,
         patience: ReplyTimeouts,
         addresses: bytes,
         *,
@@ -175,7 +175,7 @@ class Poll(Deadline):
         heard_from: Callable[[int], None],
         silence: Callable[[int], None],
     ) -> None:
-        super().__init__(convoy.deadlines)
+        super().__init__(batch_poller.deadlines)
         self.counts = dict.fromkeys(("ok", "no_reply", "bad_frame", "late", "foreign"), 0)
         self.trace: Callable[[str, bytes], None] | None = None
         self.dirty = False
@@ -184,7 +184,7 @@ class Poll(Deadline):
         self.plan = plan()
         self.patience, self.addresses = patience, addresses
         self.clock, self.heard_from, self._silence = clock, heard_from, silence
-        self._convoy = convoy
+        self._batch_poller = batch_poller
         self._seat = NOWHERE
         self._today = 0
         self._decoder: Decoder | None = None
@@ -235,7 +235,7 @@ class Poll(Deadline):
             channel.listen(self)
             self._write = self._gather if self._gathers else channel.writer()
             if self.trace is None and not self._byte_s and slots:
-                self._seat = self._convoy.join(
+                self._seat = self._batch_poller.join(
                     self,
                     channel.writer(),
                     today,
@@ -267,9 +267,9 @@ class Poll(Deadline):
         """Ask nothing more: something is more urgent. What is under way is waited for."""
         self._is_stopped = True
         if self._seat != NOWHERE:
-            self._convoy.stop(self._seat)
+            self._batch_poller.stop(self._seat)
 
-    # --- in the convoy: see Rider
+    # --- in the batch poller: see Rider
     # -------------------------------------------------------------------------------------
 
     def carry_on(self, under_way: Sequence[Aboard], idle: int, data: bytes) -> None:
@@ -317,7 +317,7 @@ class Poll(Deadline):
 
     def _leave(self) -> None:
         if self._seat != NOWHERE:
-            self.dirty = self._convoy.leave(self._seat) or self.dirty
+            self.dirty = self._batch_poller.leave(self._seat) or self.dirty
             self._seat = NOWHERE
 
     # --- asking
@@ -412,7 +412,7 @@ class Poll(Deadline):
     def heard(self, data: bytes) -> None:
         """See Listener. One whole answer of the only one that is asked: the usual case."""
         if self._seat != NOWHERE:
-            self._convoy.heard(self._seat, data)
+            self._batch_poller.heard(self._seat, data)
             return
         try:
             asked = self._only
@@ -553,7 +553,7 @@ class Poll(Deadline):
         if self._missed is not None and CODEC_2007.is_answer(self._missed[1], frame):
             number, _, asked_at = self._missed
             self._missed = None
-            self.patience.took(number, monotonic() - asked_at)
+            self.patience.record_delay(number, monotonic() - asked_at)
             self.counts["late"] += 1
         else:
             self.counts["foreign"] += 1
@@ -574,7 +574,7 @@ class Poll(Deadline):
         else:
             is_usual = 0.5 * asked.delay_s < delay_s < asked.delay_s + COARSE_S
         if not is_usual:
-            patience.took(asked.number, delay_s)
+            patience.record_delay(asked.number, delay_s)
             asked.wait_s, asked.delay_s = patience.expect(asked.number)
         if patience.is_troubled:
             self.heard_from(asked.number)

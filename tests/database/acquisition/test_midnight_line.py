@@ -105,7 +105,7 @@ async def line_around_midnight(url: str):
                 authority=authority,
                 credentials=None,
                 hand_on=pipeline.offer,
-                convoy=BatchPoller(Deadlines()),
+                batch_poller=BatchPoller(Deadlines()),
                 now=now,
             )
             tasks = [asyncio.create_task(line.run()), asyncio.create_task(pipeline.run())]

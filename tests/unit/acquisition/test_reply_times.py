@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from daemon.acquisition.planning.reply_times import (
-    FIRST_PARKED_PAUSE_S,
+    BACK_OFF_AFTER,
+    BACKED_OFF_REST,
+    FIRST_BACKED_OFF_PAUSE_S,
     GUARD_S,
     LINE_SILENT_AFTER,
     LONGEST_LINE_PAUSE_S,
-    PARK_AFTER,
-    PARKED_REST,
     RETURN_HELPS_EVERY_S,
     SUSPECT_PAUSE_S,
     ReplyTimeouts,
@@ -38,9 +38,9 @@ def waits_s(patience: ReplyTimeouts, meter: int) -> float:
     return patience.expect(meter)[0]
 
 
-def park(patience: ReplyTimeouts, meter: int, now_s: float = 0.0) -> None:
-    for _ in range(PARK_AFTER):
-        patience.silent(meter, now_s)
+def back_off(patience: ReplyTimeouts, meter: int, now_s: float = 0.0) -> None:
+    for _ in range(BACK_OFF_AFTER):
+        patience.record_timeout(meter, now_s)
 
 
 # --- how long an answer takes
@@ -58,42 +58,42 @@ def test_patience_with_strangers_grows_while_all_are_silent() -> None:
     patience.first_wait_s = 0.1
     for meter in range(4):
         waits.append(waits_s(patience, 8))
-        patience.silent(meter, 0.0)
+        patience.record_timeout(meter, 0.0)
     assert waits == pytest.approx([0.1, 0.4, 1.6, LONGEST_WAIT_S])
 
 
 def test_a_meter_is_waited_for_a_little_longer_than_it_takes() -> None:
     patience = patience_of(2)
     for _ in range(20):
-        patience.took(0, 0.2)
+        patience.record_delay(0, 0.2)
     assert waits_s(patience, 0) == pytest.approx(0.2 + GUARD_S, abs=0.01)
 
 
 def test_a_stranger_is_taken_for_as_slow_as_the_slowest_that_is_known() -> None:
     patience = patience_of(3)
-    patience.took(0, 0.01)
-    patience.took(1, 0.5)
+    patience.record_delay(0, 0.01)
+    patience.record_delay(1, 0.5)
     assert waits_s(patience, 2) == pytest.approx(0.5 + GUARD_S, abs=0.01)
 
 
 def test_a_meter_that_swings_is_waited_for_longer_than_a_steady_one() -> None:
     patience = patience_of(2)
     for number in range(40):
-        patience.took(0, 0.3)
-        patience.took(1, 0.1 if number % 2 else 0.5)
+        patience.record_delay(0, 0.3)
+        patience.record_delay(1, 0.1 if number % 2 else 0.5)
     assert waits_s(patience, 1) > waits_s(patience, 0) + 0.2
 
 
-def test_a_parked_meter_and_a_silent_line_are_waited_for_as_long_as_allowed() -> None:
+def test_a_backed_off_meter_and_a_silent_line_are_waited_for_as_long_as_allowed() -> None:
     patience = patience_of(3)
-    patience.took(0, 0.01)
-    patience.took(1, 0.01)
-    patience.answered(1, 0.0)
-    park(patience, 0)
+    patience.record_delay(0, 0.01)
+    patience.record_delay(1, 0.01)
+    patience.record_reply(1, 0.0)
+    back_off(patience, 0)
     assert waits_s(patience, 0) == LONGEST_WAIT_S
     assert waits_s(patience, 1) < LONGEST_WAIT_S
-    patience.silent(1, 0.0)
-    patience.silent(2, 0.0)
+    patience.record_timeout(1, 0.0)
+    patience.record_timeout(2, 0.0)
     assert patience.line_is_silent
     assert waits_s(patience, 1) == LONGEST_WAIT_S
 
@@ -104,7 +104,7 @@ def test_every_wait_is_bounded_and_longer_than_what_it_usually_takes(
 ) -> None:
     patience = patience_of(4)
     for meter, delay_s in took:
-        patience.took(meter, delay_s)
+        patience.record_delay(meter, delay_s)
         for number in range(4):
             wait_s, usual_s = patience.expect(number)
             assert 0 < wait_s <= LONGEST_WAIT_S * 1.000001
@@ -116,67 +116,85 @@ def test_every_wait_is_bounded_and_longer_than_what_it_usually_takes(
 # -------------------------------------------------------------------------------------------------
 
 
-def test_a_silent_meter_is_asked_again_soon_and_a_parked_one_ever_more_rarely() -> None:
+def test_a_silent_meter_is_asked_again_soon_and_a_backed_off_one_ever_more_rarely() -> None:
     patience = patience_of(1, longest_pause_s=300.0)
     pauses = []
-    for _ in range(PARK_AFTER + 5):
-        patience.silent(0, 0.0)
+    for _ in range(BACK_OFF_AFTER + 5):
+        patience.record_timeout(0, 0.0)
         pauses.append(float(patience.ready_at()[0]))
-    assert pauses[: PARK_AFTER - 1] == [SUSPECT_PAUSE_S] * (PARK_AFTER - 1)
-    assert pauses[PARK_AFTER - 1 :] == [FIRST_PARKED_PAUSE_S, 120.0, 240.0, 300.0, 300.0, 300.0]
+    assert pauses[: BACK_OFF_AFTER - 1] == [SUSPECT_PAUSE_S] * (BACK_OFF_AFTER - 1)
+    assert pauses[BACK_OFF_AFTER - 1 :] == [
+        FIRST_BACKED_OFF_PAUSE_S,
+        120.0,
+        240.0,
+        300.0,
+        300.0,
+        300.0,
+    ]
 
 
 def test_parking_is_told_once() -> None:
     patience = patience_of(1)
-    assert [patience.silent(0, 0.0) for _ in range(6)] == [None, None, "parked", None, None, None]
+    assert [patience.record_timeout(0, 0.0) for _ in range(6)] == [
+        None,
+        None,
+        "backed off",
+        None,
+        None,
+        None,
+    ]
     patience.unblock()
-    assert patience.silent(0, 0.0) is None
-    assert patience.parked == 1
+    assert patience.record_timeout(0, 0.0) is None
+    assert patience.backed_off == 1
 
 
-def test_one_answer_makes_a_parked_meter_well() -> None:
+def test_one_answer_makes_a_backed_off_meter_well() -> None:
     patience = patience_of(1)
-    park(patience, 0)
-    patience.answered(0, 1.0)
-    assert (patience.parked, patience.is_troubled, may_ask(patience, 0.0)) == (0, False, {0})
+    back_off(patience, 0)
+    patience.record_reply(0, 1.0)
+    assert (patience.backed_off, patience.is_troubled, may_ask(patience, 0.0)) == (0, False, {0})
 
 
 def test_the_line_is_silent_when_so_many_different_meters_were_one_after_another() -> None:
     patience = patience_of(LINE_SILENT_AFTER + 5)
-    news = [patience.silent(meter, 0.0) for meter in [0, *range(LINE_SILENT_AFTER)]]
+    news = [patience.record_timeout(meter, 0.0) for meter in [0, *range(LINE_SILENT_AFTER)]]
     assert news == [None] * LINE_SILENT_AFTER + ["line silent"]
     assert patience.is_nobody_there
 
 
 def test_a_short_line_is_silent_when_all_its_meters_are() -> None:
     patience = patience_of(3)
-    assert [patience.silent(meter, 0.0) for meter in (0, 1, 2)] == [None, None, "line silent"]
+    assert [patience.record_timeout(meter, 0.0) for meter in (0, 1, 2)] == [
+        None,
+        None,
+        "line silent",
+    ]
 
 
 def test_an_answer_in_between_begins_the_count_anew() -> None:
     patience = patience_of(3)
-    patience.silent(0, 0.0)
-    patience.silent(1, 0.0)
-    patience.answered(2, 0.0)
-    assert patience.silent(2, 0.0) is None
+    patience.record_timeout(0, 0.0)
+    patience.record_timeout(1, 0.0)
+    patience.record_reply(2, 0.0)
+    assert patience.record_timeout(2, 0.0) is None
 
 
-def test_the_only_meter_of_a_line_is_parked_and_nobody_is_there() -> None:
+def test_the_only_meter_of_a_line_is_backed_off_and_nobody_is_there() -> None:
     patience = patience_of(1)
-    park(patience, 0)
+    back_off(patience, 0)
     assert not patience.line_is_silent
     assert patience.is_nobody_there
 
 
 def test_a_silent_line_is_probed_with_growing_pauses_and_told_of_once() -> None:
     patience = patience_of(2)
-    patience.silent(0, 0.0)
-    news = [patience.silent(1, 0.0)]
+    patience.record_timeout(0, 0.0)
+    news = [patience.record_timeout(1, 0.0)]
     pauses = []
     for _ in range(8):
         assert may_ask(patience, patience.ready_at()[0] - 0.01) == set()
         pauses.append(float(patience.ready_at()[0]))
-        news.append(patience.silent(0, 0.0))
+        news.append(patience.record_timeout(0, 0.0))
     assert pauses == [
         1,
         2,
@@ -195,28 +213,28 @@ def test_a_silent_line_may_be_probed_by_any_of_its_meters() -> None:
     be sent."""
     patience = patience_of(3)
     for meter in range(3):
-        patience.silent(meter, 0.0)
+        patience.record_timeout(meter, 0.0)
     assert may_ask(patience, 1.0) == {0, 1, 2}
 
 
 def test_the_first_answer_ends_the_silence_of_the_line_for_everybody() -> None:
     patience = patience_of(3)
-    park(patience, 0)
-    patience.silent(1, 0.0)
-    assert patience.silent(2, 0.0) == "line silent"
-    assert patience.answered(1, 10.0)
+    back_off(patience, 0)
+    patience.record_timeout(1, 0.0)
+    assert patience.record_timeout(2, 0.0) == "line silent"
+    assert patience.record_reply(1, 10.0)
     assert may_ask(patience, 10.0) == {0, 1, 2}
-    assert not patience.answered(2, 10.0)
+    assert not patience.record_reply(2, 10.0)
 
 
 def test_a_line_that_is_opened_anew_is_probed_at_once_and_not_told_of_again() -> None:
     patience = patience_of(2)
-    patience.silent(0, 0.0)
-    patience.silent(1, 0.0)
+    patience.record_timeout(0, 0.0)
+    patience.record_timeout(1, 0.0)
     patience.unblock()
     assert may_ask(patience, 0.0) == {0, 1}
-    assert patience.silent(0, 0.0) is None
-    assert patience.answered(1, 1.0)
+    assert patience.record_timeout(0, 0.0) is None
+    assert patience.record_reply(1, 1.0)
 
 
 def test_as_many_dead_meters_as_make_a_line_silent_do_so_a_few_times_only() -> None:
@@ -229,45 +247,45 @@ def test_as_many_dead_meters_as_make_a_line_silent_do_so_a_few_times_only() -> N
         ready = may_ask(patience, now_s)
         for meter in sorted(ready):
             if meter in dead:
-                news.append(patience.silent(meter, now_s))
+                news.append(patience.record_timeout(meter, now_s))
             else:
-                patience.answered(meter, now_s)
+                patience.record_reply(meter, now_s)
             if patience.line_is_silent:
-                patience.answered(LINE_SILENT_AFTER, now_s + 1)
-    assert news.count("line silent") <= PARK_AFTER
-    assert patience.parked == LINE_SILENT_AFTER
+                patience.record_reply(LINE_SILENT_AFTER, now_s + 1)
+    assert news.count("line silent") <= BACK_OFF_AFTER
+    assert patience.backed_off == LINE_SILENT_AFTER
 
 
-def test_the_return_of_one_parked_meter_helps_the_others_but_not_all_the_time() -> None:
+def test_the_return_of_one_backed_off_meter_helps_the_others_but_not_all_the_time() -> None:
     patience = patience_of(4)
-    patience.answered(3, 0.0)
+    patience.record_reply(3, 0.0)
     for meter in (0, 1, 2):
-        park(patience, meter)
-        patience.answered(3, 0.0)
-    patience.answered(0, 10.0)
+        back_off(patience, meter)
+        patience.record_reply(3, 0.0)
+    patience.record_reply(0, 10.0)
     assert may_ask(patience, 10.0) == {0, 1, 2, 3}
     for meter in (0, 1):
-        park(patience, meter, 10.0)
-        patience.answered(3, 10.0)
-    patience.silent(2, 10.0)
-    patience.answered(0, 10.0 + RETURN_HELPS_EVERY_S)
+        back_off(patience, meter, 10.0)
+        patience.record_reply(3, 10.0)
+    patience.record_timeout(2, 10.0)
+    patience.record_reply(0, 10.0 + RETURN_HELPS_EVERY_S)
     assert may_ask(patience, 11.0) == {0, 3}
-    park(patience, 0, 11.0)
-    patience.answered(0, 10.1 + RETURN_HELPS_EVERY_S)
+    back_off(patience, 0, 11.0)
+    patience.record_reply(0, 10.1 + RETURN_HELPS_EVERY_S)
     assert may_ask(patience, 11.0) == {0, 1, 2, 3}
 
 
-def test_the_parked_together_take_only_a_share_of_the_line() -> None:
+def test_the_backed_off_together_take_only_a_share_of_the_line() -> None:
     patience = patience_of(5, longest_pause_s=1.0)
     for meter in (0, 1, 2):
-        park(patience, meter)
-        patience.answered(4, 0.0)
-    assert may_ask(patience, PARKED_REST * LONGEST_WAIT_S - 0.1) == {3, 4}
-    assert may_ask(patience, PARKED_REST * LONGEST_WAIT_S) == {0, 1, 2, 3, 4}
+        back_off(patience, meter)
+        patience.record_reply(4, 0.0)
+    assert may_ask(patience, BACKED_OFF_REST * LONGEST_WAIT_S - 0.1) == {3, 4}
+    assert may_ask(patience, BACKED_OFF_REST * LONGEST_WAIT_S) == {0, 1, 2, 3, 4}
     doubtful = patience.doubtful()
     assert doubtful is not None
     assert doubtful.tolist() == [True, True, True, False, False]
-    patience.answered(1, 7.0)
+    patience.record_reply(1, 7.0)
     assert patience.doubtful() is None, "one is back: perhaps all are"
 
 
@@ -287,12 +305,12 @@ class AnyOrder(RuleBasedStateMachine):
         self.until = dict.fromkeys(range(count), 0.0)
         self.row: set[int] = set()
         self.is_silent = False
-        self.probes, self.probe_at, self.helped_at, self.parked_at = 0, 0.0, float("-inf"), 0.0
+        self.probes, self.probe_at, self.helped_at, self.backed_off_at = 0, 0.0, float("-inf"), 0.0
 
     def _open_all(self) -> None:
         self.row.clear()
-        self.probes, self.probe_at, self.parked_at = 0, 0.0, 0.0
-        self.misses = {meter: min(misses, PARK_AFTER) for meter, misses in self.misses.items()}
+        self.probes, self.probe_at, self.backed_off_at = 0, 0.0, 0.0
+        self.misses = {meter: min(misses, BACK_OFF_AFTER) for meter, misses in self.misses.items()}
         self.until = dict.fromkeys(self.until, 0.0)
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 31.0, 301.0, 5000.0]))
@@ -302,43 +320,48 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_meter_is_silent(self, data: st.DataObject) -> None:
         meter = data.draw(st.integers(0, self.count - 1))
-        news = self.patience.silent(meter, self.now_s)
+        news = self.patience.record_timeout(meter, self.now_s)
         if self.is_silent:
             self.probes += 1
             self.probe_at = self.now_s + min(LONGEST_LINE_PAUSE_S, 2.0**self.probes)
             assert news is None
             return
-        if self.misses[meter] < PARK_AFTER:
+        if self.misses[meter] < BACK_OFF_AFTER:
             self.row.add(meter)
         self.misses[meter] += 1
         hoped_for = self.row | {
-            other for other, misses in self.misses.items() if misses < PARK_AFTER
+            other for other, misses in self.misses.items() if misses < BACK_OFF_AFTER
         }
         if len(self.row) > 1 and len(self.row) >= min(len(hoped_for), LINE_SILENT_AFTER):
             self.is_silent, self.probes, self.probe_at = True, 0, self.now_s + 1.0
             assert news == "line silent"
             return
-        over = self.misses[meter] - PARK_AFTER
+        over = self.misses[meter] - BACK_OFF_AFTER
         if over >= 0:
-            self.parked_at = self.now_s + PARKED_REST * LONGEST_WAIT_S
+            self.backed_off_at = self.now_s + BACKED_OFF_REST * LONGEST_WAIT_S
         pause_s = (
-            SUSPECT_PAUSE_S if over < 0 else min(LONGEST_PAUSE_S, FIRST_PARKED_PAUSE_S * 2.0**over)
+            SUSPECT_PAUSE_S
+            if over < 0
+            else min(LONGEST_PAUSE_S, FIRST_BACKED_OFF_PAUSE_S * 2.0**over)
         )
         self.until[meter] = self.now_s + pause_s
-        assert news == ("parked" if over == 0 else None)
+        assert news == ("backed off" if over == 0 else None)
 
     @rule(data=st.data())
     def a_meter_answers(self, data: st.DataObject) -> None:
         meter = data.draw(st.integers(0, self.count - 1))
-        ended = self.patience.answered(meter, self.now_s)
+        ended = self.patience.record_reply(meter, self.now_s)
         assert ended == self.is_silent
         self.row.clear()
         if self.is_silent:
             self.is_silent = False
             self._open_all()
-        if self.misses[meter] >= PARK_AFTER:
-            self.parked_at = 0.0
-        if self.misses[meter] >= PARK_AFTER and self.now_s - self.helped_at > RETURN_HELPS_EVERY_S:
+        if self.misses[meter] >= BACK_OFF_AFTER:
+            self.backed_off_at = 0.0
+        if (
+            self.misses[meter] >= BACK_OFF_AFTER
+            and self.now_s - self.helped_at > RETURN_HELPS_EVERY_S
+        ):
             self.helped_at = self.now_s
             self.until = dict.fromkeys(self.until, 0.0)
         if self.misses[meter]:
@@ -352,15 +375,15 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "patience"))
     @invariant()
     def both_say_the_same(self) -> None:
-        parked = {meter for meter, misses in self.misses.items() if misses >= PARK_AFTER}
+        parked = {meter for meter, misses in self.misses.items() if misses >= BACK_OFF_AFTER}
         ready = {meter for meter, until in self.until.items() if until <= self.now_s}
-        if self.parked_at > self.now_s:
+        if self.backed_off_at > self.now_s:
             ready -= parked
         if self.is_silent:
             ready = set(self.until) if self.probe_at <= self.now_s else set()
         assert may_ask(self.patience, self.now_s) == ready
         assert self.patience.line_is_silent == self.is_silent
-        assert self.patience.parked == len(parked)
+        assert self.patience.backed_off == len(parked)
         assert self.patience.is_nobody_there == (self.is_silent or len(parked) == self.count)
         assert self.patience.is_troubled or not any(self.misses.values())
         assert (self.patience.ready_at() <= self.now_s + LONGEST_PAUSE_S).all()

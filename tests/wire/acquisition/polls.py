@@ -101,7 +101,7 @@ class Reader:
         *,
         meters: int = 8,
         wait_s: float = PATIENT_S,
-        convoy: BatchPoller | None = None,
+        batch_poller: BatchPoller | None = None,
     ) -> None:
         self.requests: list[Frame] = []
         self.silent: list[int] = []
@@ -110,7 +110,7 @@ class Reader:
         self.patience = ReplyTimeouts(meters, longest_wait_s=wait_s, longest_pause_s=60.0)
         self._answer = answer
         self.poll = Poll(
-            convoy or BatchPoller(Deadlines(), self.least),
+            batch_poller or BatchPoller(Deadlines(), self.least),
             self.patience,
             wire_addresses(map(address_of, range(meters))),
             clock=lambda number, seconds: seconds == 12 * 3600 + 34 * 60 + 56,

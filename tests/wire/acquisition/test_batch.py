@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.acquisition.polling import batch as convoy_module
+from daemon.acquisition.polling import batch as batch_module
 from daemon.acquisition.polling.batch import NOWHERE, BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.polling.packed_slots import entry, plan
@@ -99,8 +99,8 @@ def true(frame: Frame) -> list[bytes]:
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_every_line_reads_all_its_slots_and_asks_nothing_twice(depth: int) -> None:
-    convoy = Watched()
-    readers = [Reader(true, convoy=convoy) for _ in range(LINES)]
+    batch_poller = Watched()
+    readers = [Reader(true, batch_poller=batch_poller) for _ in range(LINES)]
     jobs = [(number, index) for index in (1, 62) for number in range(4)]
     on_lines(readers, lambda reader, channel: reader.read(channel, jobs, depth))
     for reader in readers:
@@ -114,17 +114,17 @@ def test_every_line_reads_all_its_slots_and_asks_nothing_twice(depth: int) -> No
         assert reader.counts == {"ok": 3 * len(jobs)}
         assert not reader.poll.dirty
         assert not reader.silent
-    assert convoy.is_empty
-    assert max(convoy.served) > 1
+    assert batch_poller.is_empty
+    assert max(batch_poller.served) > 1
 
 
 def test_few_go_on_by_themselves() -> None:
-    convoy = Watched(least=3)
-    readers = [Reader(true, convoy=convoy) for _ in range(2)]
+    batch_poller = Watched(least=3)
+    readers = [Reader(true, batch_poller=batch_poller) for _ in range(2)]
     on_lines(readers, lambda reader, channel: reader.read(channel, [(0, 1), (1, 2)]))
     assert all(len(reader.taken) == 2 and reader.took_the_truth() for reader in readers)
-    assert convoy.served == []
-    assert convoy.is_empty
+    assert batch_poller.served == []
+    assert batch_poller.is_empty
 
 
 def test_what_a_meter_usually_takes_is_learnt() -> None:
@@ -133,8 +133,8 @@ def test_what_a_meter_usually_takes_is_learnt() -> None:
         asyncio.get_running_loop().call_later(0.05, event.set)
         return [event, *true(frame)]
 
-    convoy = Watched()
-    readers = [Reader(answer, convoy=convoy) for _ in range(3)]
+    batch_poller = Watched()
+    readers = [Reader(answer, batch_poller=batch_poller) for _ in range(3)]
     on_lines(readers, lambda reader, channel: reader.read(channel, [(5, 1), (5, 2)]))
     for reader in readers:
         wait_s, delay_s = reader.patience.expect(5)
@@ -144,15 +144,15 @@ def test_what_a_meter_usually_takes_is_learnt() -> None:
 
 def test_a_meter_is_waited_for_as_long_as_it_is_known_to_take() -> None:
     """The wait of a slow meter is not that of the quick one before it."""
-    convoy = Watched()
+    batch_poller = Watched()
     reader = Reader(
         lambda frame: [] if frame.address == address_of(1) else true(frame),
-        convoy=convoy,
+        batch_poller=batch_poller,
         wait_s=5.0,
     )
     for _ in range(8):
-        reader.patience.took(0, 0.001)
-        reader.patience.took(1, 0.6)
+        reader.patience.record_delay(0, 0.001)
+        reader.patience.record_delay(1, 0.6)
     began = 0.0
 
     async def run(reader: Reader, channel: StreamChannel) -> None:
@@ -199,9 +199,10 @@ def test_a_bad_answer_on_one_line_leaves_the_others_alone(what: str, read: str) 
         is_spoilt = frame.address == address_of(1) and asked(frame).startswith(read)
         return SPOILT[what](frame) if is_spoilt else true(frame)
 
-    convoy = Watched()
+    batch_poller = Watched()
     readers = [
-        Reader(spoil if number == 4 else true, convoy=convoy, wait_s=0.3) for number in range(9)
+        Reader(spoil if number == 4 else true, batch_poller=batch_poller, wait_s=0.3)
+        for number in range(9)
     ]
     on_lines(readers, lambda reader, channel: reader.read(channel, JOBS))
     troubled = readers.pop(4)
@@ -211,18 +212,20 @@ def test_a_bad_answer_on_one_line_leaves_the_others_alone(what: str, read: str) 
     assert (address_of(1) in {address for address, *_ in troubled.taken}) == (
         what in ("split", "long")
     )
-    assert convoy.is_empty
+    assert batch_poller.is_empty
 
 
 def test_a_carrier_that_is_lost_ends_one_line() -> None:
-    convoy = Watched()
+    batch_poller = Watched()
     channels: list[StreamChannel] = []
 
     def hang_up(frame: Frame) -> list[bytes]:
         channels[1].lose("pulled out")
         return true(frame)
 
-    readers = [Reader(hang_up if number == 1 else true, convoy=convoy) for number in range(4)]
+    readers = [
+        Reader(hang_up if number == 1 else true, batch_poller=batch_poller) for number in range(4)
+    ]
 
     async def run(reader: Reader, channel: StreamChannel) -> None:
         channels.append(channel)
@@ -231,12 +234,12 @@ def test_a_carrier_that_is_lost_ends_one_line() -> None:
     ends = on_lines(readers, run)
     assert [type(end) for end in ends] == [type(None), LineDown, type(None), type(None)]
     assert unharmed([readers[0], *readers[2:]], JOBS)
-    assert convoy.is_empty
+    assert batch_poller.is_empty
 
 
 def test_a_mistake_in_what_one_line_makes_of_a_clock_ends_that_line() -> None:
-    convoy = Watched()
-    readers = [Reader(true, convoy=convoy) for _ in range(4)]
+    batch_poller = Watched()
+    readers = [Reader(true, batch_poller=batch_poller) for _ in range(4)]
 
     def mistaken(number: int, seconds: int) -> bool:
         raise RuntimeError("mistaken")
@@ -245,10 +248,12 @@ def test_a_mistake_in_what_one_line_makes_of_a_clock_ends_that_line() -> None:
     ends = on_lines(readers, lambda reader, channel: reader.read(channel, JOBS))
     assert [type(end) for end in ends] == [type(None), type(None), RuntimeError, type(None)]
     assert unharmed([*readers[:2], readers[3]], JOBS)
-    assert convoy.is_empty
+    assert batch_poller.is_empty
 
 
-def test_a_mistake_in_the_convoy_is_told_to_those_it_served_and_the_next_run_is_as_usual() -> None:
+def test_a_mistake_in_the_batch_poller_is_told_to_those_it_served_and_the_next_run_is_as_usual() -> (
+    None
+):
     class Mistaken(Watched):
         __slots__ = ()
 
@@ -257,13 +262,13 @@ def test_a_mistake_in_the_convoy_is_told_to_those_it_served_and_the_next_run_is_
             if len(self.served) == 2:
                 raise ZeroDivisionError
 
-    convoy = Mistaken()
-    reader = Reader(true, convoy=convoy)
+    batch_poller = Mistaken()
+    reader = Reader(true, batch_poller=batch_poller)
 
     async def run(reader: Reader, channel: StreamChannel) -> None:
         with pytest.raises(ZeroDivisionError):
             await reader.read(channel, JOBS)
-        assert convoy.is_empty
+        assert batch_poller.is_empty
         assert reader.poll.dirty
         await asyncio.sleep(0.05)  # what is still under way comes in
         await reader.read(channel, JOBS)
@@ -271,13 +276,14 @@ def test_a_mistake_in_the_convoy_is_told_to_those_it_served_and_the_next_run_is_
     assert on_lines([reader], run) == [None]
     assert len(reader.taken) == len(JOBS)
     assert reader.took_the_truth()
-    assert convoy.is_empty
+    assert batch_poller.is_empty
 
 
 def test_a_cancelled_line_leaves_its_seat_and_nothing_behind() -> None:
-    convoy = Watched()
+    batch_poller = Watched()
     readers = [
-        Reader((lambda frame: []) if number == 0 else true, convoy=convoy) for number in range(3)
+        Reader((lambda frame: []) if number == 0 else true, batch_poller=batch_poller)
+        for number in range(3)
     ]
 
     async def run(reader: Reader, channel: StreamChannel) -> None:
@@ -290,7 +296,7 @@ def test_a_cancelled_line_leaves_its_seat_and_nothing_behind() -> None:
 
     on_lines(readers, run)
     assert unharmed(readers[1:], JOBS)
-    assert convoy.is_empty
+    assert batch_poller.is_empty
 
 
 # --- another day
@@ -298,8 +304,11 @@ def test_a_cancelled_line_leaves_its_seat_and_nothing_behind() -> None:
 
 
 def test_a_poll_of_another_day_goes_alone_until_the_others_have_left() -> None:
-    convoy = Watched()
-    today, yesterday = Reader(true, convoy=convoy), Reader(true, convoy=convoy)
+    batch_poller = Watched()
+    today, yesterday = (
+        Reader(true, batch_poller=batch_poller),
+        Reader(true, batch_poller=batch_poller),
+    )
     was_asked, gate, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def slow(frame: Frame) -> list[bytes | asyncio.Event]:
@@ -311,18 +320,18 @@ def test_a_poll_of_another_day_goes_alone_until_the_others_have_left() -> None:
     async def run(reader: Reader, channel: StreamChannel) -> None:
         if reader is today:
             await reader.read(channel, [(0, 1)])
-            assert convoy._today == TODAY.toordinal()
+            assert batch_poller._today == TODAY.toordinal()
             left.set()
             return
         await was_asked.wait()
         tomorrow = TODAY.toordinal() + 1
         slots = plan([entry(0, 1, 1, many.CLOCK)])
         assert await reader.poll.run(channel, slots, tomorrow) is None
-        assert convoy._today == TODAY.toordinal()
+        assert batch_poller._today == TODAY.toordinal()
         gate.set()
         await left.wait()
         assert await reader.poll.run(channel, plan([entry(1, 1, 1, many.CLOCK)]), tomorrow) is None
-        assert convoy._today == tomorrow
+        assert batch_poller._today == tomorrow
 
     assert on_lines([today, yesterday], run) == [None, None]
     assert len(today.taken) == 1
@@ -349,14 +358,14 @@ def test_the_day_of_a_freeze_is_not_taken_from_its_index(spoilt: str | None, dep
         registers = b"".join(bcd(it, 4) for it in truth(frame.address, day))
         return [noise + reply(frame, bytes.fromhex(f"0000{day:%d%m%y}") if is_stamp else registers)]
 
-    convoy = Watched()
-    reader = Reader(answer, convoy=convoy)
+    batch_poller = Watched()
+    reader = Reader(answer, batch_poller=batch_poller)
     slots = plan(entry(number, 3, 5, many.CLOCK) for number in range(2))
     on_lines(
         [reader],
         lambda reader, channel: reader.poll.run(channel, slots, TODAY.toordinal(), depth=depth),
     )
-    assert spoilt is not None or len(convoy.served) >= 4, "it went on by itself"
+    assert spoilt is not None or len(batch_poller.served) >= 4, "it went on by itself"
     assert set(reader.asked) == {CLOCK, "05060005", "05060105"}
     assert sorted(reader.taken) == sorted(
         (address_of(n), day, truth(address_of(n), day)) for n in range(2)
@@ -389,13 +398,13 @@ class Wire(Still):
 class ByHand:
     """Lines whose polls run while the test plays their meters."""
 
-    def __init__(self, convoy: BatchPoller) -> None:
-        self.convoy = convoy
+    def __init__(self, batch_poller: BatchPoller) -> None:
+        self.batch_poller = batch_poller
         self.tasks: list[asyncio.Task[tuple[int, int] | None]] = []
 
     def line(self, *slots: int, depth: int = 1, wait_s: float = 10.0) -> tuple[Reader, Wire]:
         """One more line."""
-        reader, wire = Reader(true, convoy=self.convoy, wait_s=wait_s), Wire()
+        reader, wire = Reader(true, batch_poller=self.batch_poller, wait_s=wait_s), Wire()
         self.run(reader, wire, *slots, depth=depth)
         return reader, wire
 
@@ -421,17 +430,17 @@ def by_hand(story: Callable[[ByHand], Coroutine[Any, Any, None]]) -> None:
     the event loop."""
 
     async def run() -> None:
-        convoy, mistakes = Watched(), list[object]()
+        batch_poller, mistakes = Watched(), list[object]()
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: mistakes.append(context)
         )
-        hand = ByHand(convoy)
+        hand = ByHand(batch_poller)
         await asyncio.wait_for(story(hand), 20)
         for task in hand.tasks:
             task.cancel()
         await asyncio.gather(*hand.tasks, return_exceptions=True)
         await hand.turns()
-        assert convoy.is_empty
+        assert batch_poller.is_empty
         assert mistakes == []
 
     asyncio.run(run())
@@ -605,7 +614,7 @@ def test_a_carrier_that_is_lost_within_its_write_ends_its_line_alone() -> None:
             lines[1][1].lose("takes no answers")
             raise LineDown("takes no answers")
 
-        hand.convoy._writes[lines[1][0].poll._seat] = lose
+        hand.batch_poller._writes[lines[1][0].poll._seat] = lose
         await hand.answer(*(wire for _, wire in lines))
         assert [task.done() for task in hand.tasks] == [False, True, False]
 
@@ -674,11 +683,11 @@ def test_an_answer_that_came_in_the_moment_of_its_deadline_counts() -> None:
         reader, wire = hand.line(STAMP_FIRST[0], wait_s=0.2)
         await hand.turns()
         (frame,) = wire.frames()
-        hand.convoy._seats["begins_by"][reader.poll._seat] = (
+        hand.batch_poller._seats["begins_by"][reader.poll._seat] = (
             time.monotonic()
         )  # while the loop was busy
         wire.data_received(good(frame))
-        hand.convoy.expired()
+        hand.batch_poller.expired()
         assert reader.poll._seat != NOWHERE
         await hand.turns()
         await hand.answer(wire)
@@ -692,12 +701,12 @@ def test_waits_are_exact_however_long_the_machine_runs(monkeypatch: pytest.Monke
     def later() -> float:
         return time.monotonic() + 400 * 86_400
 
-    monkeypatch.setattr(convoy_module, "monotonic", later)
+    monkeypatch.setattr(batch_module, "monotonic", later)
 
     async def story(hand: ByHand) -> None:
         hand.line(STAMP_FIRST[0], wait_s=0.7)
         await hand.turns()
-        row = hand.convoy._seats[hand.convoy._seats["begins_by"] < inf][0]
+        row = hand.batch_poller._seats[hand.batch_poller._seats["begins_by"] < inf][0]
         assert row["begins_by"] - row["asked_at"] == pytest.approx(0.7, abs=1e-6)
 
     by_hand(story)
@@ -720,8 +729,8 @@ def test_of_several_questions_that_are_given_back_the_first_deadline_is_kept() -
     async def story(hand: ByHand) -> None:
         reader, _ = hand.line(*STAMP_FIRST[:2], depth=2, wait_s=5.0)
         for _ in range(20):
-            reader.patience.took(0, 0.01)
-            reader.patience.took(1, 3.0)
+            reader.patience.record_delay(0, 0.01)
+            reader.patience.record_delay(1, 3.0)
         await hand.turns()
         async with asyncio.timeout(2):
             await reader.told_of_silence.wait()
@@ -734,8 +743,8 @@ def test_a_meter_that_is_passed_over_stays_so_until_the_run_ends() -> None:
     """The first of its slots is the one that reads its clock."""
 
     async def story(hand: ByHand) -> None:
-        reader, wire = Reader(true, convoy=hand.convoy), Wire()
-        reader.patience.silent(0, time.monotonic())
+        reader, wire = Reader(true, batch_poller=hand.batch_poller), Wire()
+        reader.patience.record_timeout(0, time.monotonic())
         hand.run(
             reader, wire, entry(0, 0, 1, many.CLOCK), STAMP_FIRST[1], entry(0, 1, 2, many.STAMP)
         )
@@ -754,7 +763,7 @@ def test_what_was_learnt_of_a_meter_is_its_wait_from_the_next_question_on() -> N
         reader, wire = hand.line(STAMP_FIRST[0], wait_s=10.0)
         await hand.turns()
         await hand.answer(wire)
-        row = hand.convoy._seats[reader.poll._seat]
+        row = hand.batch_poller._seats[reader.poll._seat]
         assert row["begins_by"] - row["asked_at"] == pytest.approx(
             reader.patience.expect(0)[0], rel=1e-3
         )
@@ -790,7 +799,7 @@ def test_together_a_line_does_what_it_does_alone(kinds: list[str]) -> None:
             return [WITHOUT_WAITING[kinds[next(turn) % len(kinds)]](frame)]
 
         async def story() -> tuple[object, ...]:
-            reader = Reader(answer, convoy=BatchPoller(Deadlines(), least))
+            reader = Reader(answer, batch_poller=BatchPoller(Deadlines(), least))
             channel, ends = Answering(reader), []
             slots = plan(job(number, index) for index in (1, 2) for number in range(4))
             for _ in range(4):

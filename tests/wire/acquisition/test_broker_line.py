@@ -861,9 +861,9 @@ def test_a_silent_gateway_is_probed_by_one_question_at_a_time(broker):
             gateway._was_silent(number, "no reply")
 
         gateway._read_slot = silence
-        gateway._patience.silent(0, 0.0)
-        gateway._patience.silent(1, 0.0)
-        gateway._patience.silent(2, 0.0)
+        gateway._patience.record_timeout(0, 0.0)
+        gateway._patience.record_timeout(1, 0.0)
+        gateway._patience.record_timeout(2, 0.0)
         assert gateway.is_silent
         at_once.append(0)
         await gateway._collect(None)

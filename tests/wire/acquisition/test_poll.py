@@ -733,7 +733,7 @@ def test_whatever_happens_only_true_values_are_taken(
 def by_hand(story: Callable[[Reader, Still], None], *, byte_s: float = 0.0) -> Reader:
     """Two slots without the clock: four questions, which the story answers."""
     reader, channel = Reader(lambda frame: []), Still(byte_s)
-    reader.poll._convoy.least = NEVER
+    reader.poll._batch_poller.least = NEVER
 
     async def run() -> None:
         task = asyncio.create_task(

@@ -125,7 +125,7 @@ class Site:
                 pool=AsyncConnectionPool("", open=False),
                 authority=Authority(Policy(), ZONE, True, self.at),
                 credentials=None,
-                convoy=BatchPoller(Deadlines(), 1),
+                batch_poller=BatchPoller(Deadlines(), 1),
                 now=self.now,
                 **self.how,
             )
@@ -356,7 +356,7 @@ def test_a_question_on_a_line_that_is_down_is_answered_at_once() -> None:
             pool=AsyncConnectionPool("", open=False),
             authority=Authority(Policy(), ZONE, True, NOON),
             credentials=None,
-            convoy=BatchPoller(Deadlines(), 1),
+            batch_poller=BatchPoller(Deadlines(), 1),
             timing=QUICK,
             pace=Pace(1.0, 1.0),
             backfill_days=1,
@@ -567,7 +567,7 @@ def test_a_line_on_which_nobody_answers_is_opened_anew() -> None:
                 pool=AsyncConnectionPool("", open=False),
                 authority=Authority(Policy(), ZONE, True, NOON),
                 credentials=None,
-                convoy=BatchPoller(Deadlines(), 1),
+                batch_poller=BatchPoller(Deadlines(), 1),
                 now=site.now,
                 **site.how,
             )
@@ -581,7 +581,7 @@ def test_a_line_on_which_nobody_answers_is_opened_anew() -> None:
     asyncio.run(story())
 
 
-def test_the_dead_cost_the_living_nothing_once_they_are_parked() -> None:
+def test_the_dead_cost_the_living_nothing_once_they_are_backed_off() -> None:
     rounds = asyncio.run(dead_meters(meters=32, dead=8, rounds=3))
     living = [questions for _, questions, _ in rounds]
     assert max(living) <= 1.02 * min(living), "the living are asked as often as without the dead"
@@ -987,10 +987,10 @@ def test_a_wrong_clock_is_looked_at_once_in_a_while_and_told_once_a_day() -> Non
     assert events.count("meter clock is right again") == 1
 
 
-def test_of_the_parked_one_is_asked_when_the_way_was_opened() -> None:
+def test_of_those_backed_off_one_is_asked_when_the_way_was_opened() -> None:
     async def story(site: Site, line: WireLine) -> None:
         site.silent = set(map(address_of, range(10)))
-        await site.until(lambda: line.parked == 10 and len(site.arrived) == 10)
+        await site.until(lambda: line.backed_off == 10 and len(site.arrived) == 10)
         line._patience.unblock()
         site.requests.clear()
         site.arrived.clear()
