@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -15,39 +15,10 @@ from psycopg.types.json import Jsonb
 from storage.sql import load
 
 SQL = load("supply")
+T = TypeVar("T")
 SITE_LOCK = 0x6D657472
 """Advisory lock of the one daemon that may act on this database."""
 TRIP_LOCK = 0x6D657473
-
-
-@dataclass(frozen=True, slots=True)
-class ControlFacts:
-    """A point with all that the guard must know of it and its account."""
-
-    point_id: str
-    account_id: str
-    supply_state: str
-    relay_observed: str
-    keep_power_observed: bool
-    protected: bool
-    life_support: bool
-    reconnect: str
-    meter_id: int
-    address: str
-    line: str
-    account_state: str
-    has_agreement: bool
-    trip_fen: int
-    credit_limit_fen: int
-    reconnect_fen: int
-    credit_state: str
-    episode_started_at: datetime | None
-    balance_fen: int
-    newest_state: str | None
-    last_published_day: date | None
-    longest_recent_span_days: int
-    reconnect_pending: bool
-    trips_last_minute: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +44,30 @@ class Command:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class NewCommand:
+    """A command that is not stored yet. `address` and `line`: the meter's at this time."""
+
+    id: UUID
+    point_id: str
+    meter_id: int
+    address: str
+    line: str
+    action: str
+    cause: str
+    guard: Mapping[str, Any] | None
+    created_at: datetime
+    expires_at: datetime
+
+
 async def control_facts(
-    connection: AsyncConnection[Any], accounts: Iterable[str], now: datetime
-) -> list[ControlFacts]:
-    """The facts of every point of these accounts. The caller holds the locks on the account
-    rows."""
+    connection: AsyncConnection[Any], accounts: Iterable[str], now: datetime, record: type[T]
+) -> list[T]:
+    """The facts of every point of these accounts, each as a `record` whose fields are the columns.
+
+    The caller holds the locks on the account rows."""
     values = {"accounts": sorted(set(accounts)), "now": now}
-    async with connection.cursor(row_factory=class_row(ControlFacts)) as cursor:
+    async with connection.cursor(row_factory=class_row(record)) as cursor:
         return await (await cursor.execute(SQL["control_facts"], values)).fetchall()
 
 
@@ -91,77 +79,82 @@ async def accounts_to_look_at(connection: AsyncConnection[Any]) -> list[str]:
     ]
 
 
-async def record_verdict(
-    connection: AsyncConnection[Any],
-    point: str,
-    at: datetime,
-    decision: str,
-    reasons: Sequence[str],
-    facts: Mapping[str, Any],
-) -> bool:
-    """Keep the guard's verdict if it differs from the last one about this point; True if it did."""
-    last = await (await connection.execute(SQL["last_verdict"], {"point": point})).fetchone()
-    if last is not None and (last[0], list(last[1])) == (decision, list(reasons)):
-        return False
-    values = {
-        "point": point,
-        "at": at,
-        "decision": decision,
-        "reasons": list(reasons),
-        "facts": Jsonb(dict(facts)),
-    }
-    await connection.execute(SQL["add_verdict"], values)
-    return True
+async def last_verdicts(
+    connection: AsyncConnection[Any], points: Iterable[str]
+) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Point -> (decision, reasons) of the guard's last verdict about it."""
+    values = {"points": list(points)}
+    rows = await (await connection.execute(SQL["last_verdicts"], values)).fetchall()
+    return {point: (decision, tuple(reasons)) for point, decision, reasons in rows}
 
 
-async def was_tried_since(
+async def add_verdicts(
     connection: AsyncConnection[Any],
-    point: str,
+    verdicts: Sequence[tuple[str, datetime, str, Sequence[str], Mapping[str, Any]]],
+) -> None:
+    """Keep verdicts of the guard as (point, at, decision, reasons, facts)."""
+    values = [
+        {
+            "point": point,
+            "at": at,
+            "decision": decision,
+            "reasons": list(reasons),
+            "facts": Jsonb(dict(facts)),
+        }
+        for point, at, decision, reasons, facts in verdicts
+    ]
+    async with connection.cursor() as cursor:
+        await cursor.executemany(SQL["add_verdict"], values)
+
+
+async def recently_tried(
+    connection: AsyncConnection[Any],
+    points: Iterable[str],
     *,
     is_trip: bool,
     since: datetime,
     refused_since: datetime,
-) -> bool:
-    """True if a trip (or a reconnect) of this point ended without success since then, or was
-    refused by the meter."""
+) -> set[str]:
+    """The points of which a trip (or a reconnect) ended without success since then, or was refused
+    by the meter."""
     values = {
-        "point": point,
+        "points": list(points),
         "is_trip": is_trip,
         "since": since,
         "refused_since": refused_since,
     }
-    return await (await connection.execute(SQL["recent_command"], values)).fetchone() is not None
+    rows = await (await connection.execute(SQL["recently_tried"], values)).fetchall()
+    return {point for (point,) in rows}
 
 
-async def add_command(
-    connection: AsyncConnection[Any],
-    command: UUID,
-    facts: ControlFacts,
-    *,
-    action: str,
-    cause: str,
-    guard: Mapping[str, Any] | None,
-    now: datetime,
-    expires_at: datetime,
+async def add_commands(connection: AsyncConnection[Any], commands: Sequence[NewCommand]) -> None:
+    """Persist commands; the line of each meter is notified when the transaction commits."""
+    values = [
+        {
+            "id": command.id,
+            "point_id": command.point_id,
+            "meter_id": command.meter_id,
+            "address": command.address,
+            "line": command.line,
+            "action": command.action,
+            "cause": command.cause,
+            "guard": None if command.guard is None else Jsonb(dict(command.guard)),
+            "now": command.created_at,
+            "expires_at": command.expires_at,
+        }
+        for command in commands
+    ]
+    async with connection.cursor() as cursor:
+        await cursor.executemany(SQL["add_command"], values)
+
+
+async def set_supply(
+    connection: AsyncConnection[Any], points: Sequence[str], supply_state: str
 ) -> None:
-    """Persist a command; the line of its meter is notified when the transaction commits."""
-    values = {
-        "id": command,
-        "point_id": facts.point_id,
-        "meter_id": facts.meter_id,
-        "address": facts.address,
-        "line": facts.line,
-        "action": action,
-        "cause": cause,
-        "guard": None if guard is None else Jsonb(dict(guard)),
-        "now": now,
-        "expires_at": expires_at,
-    }
-    await connection.execute(SQL["add_command"], values)
-
-
-async def set_supply(connection: AsyncConnection[Any], point: str, supply_state: str) -> None:
-    await connection.execute(SQL["set_supply"], {"point_id": point, "supply_state": supply_state})
+    """Store the supply state of points."""
+    if points:
+        values = {"points": list(points), "supply_state": supply_state}
+        await connection.execute(SQL["set_supply"], values)
 
 
 async def end_open_trips(

@@ -35,27 +35,29 @@ WHERE (a.credit_state = 'exhausted' AND p.supply_state = 'energised')
        AND (coalesce(b.balance_fen, 0) >= a.reconnect_fen OR p.protected OR p.life_support))
 ORDER BY a.id
 
--- last_verdict -- what the guard said last about a point
-SELECT decision, reasons FROM guard_verdict WHERE point_id = %(point)s ORDER BY id DESC LIMIT 1
+-- last_verdicts -- what the guard said last about each point
+SELECT p.id, v.decision, v.reasons
+FROM unnest(%(points)s::text[]) AS p (id)
+CROSS JOIN LATERAL (SELECT decision, reasons FROM guard_verdict x WHERE x.point_id = p.id
+                    ORDER BY x.id DESC LIMIT 1) v
 
 -- add_verdict -- the guard changed its mind
 INSERT INTO guard_verdict (point_id, at, decision, reasons, facts)
 VALUES (%(point)s, %(at)s, %(decision)s, %(reasons)s, %(facts)s)
 
--- recent_command -- a command of this kind was tried a short time ago and ended
-SELECT id FROM command
-WHERE point_id = %(point)s AND (action = 'trip') = %(is_trip)s
+-- recently_tried -- points of which a command of this kind was tried a short time ago and ended
+SELECT DISTINCT point_id FROM command
+WHERE point_id = ANY(%(points)s::text[]) AND (action = 'trip') = %(is_trip)s
   AND (state IN ('expired', 'cancelled', 'failed') AND created_at > %(since)s
        OR state = 'refused' AND created_at > %(refused_since)s)
-LIMIT 1
 
 -- add_command -- the row comes first, the frame afterwards
 INSERT INTO command (id, point_id, meter_id, address, line, action, cause, state, guard, created_at, expires_at, next_at)
 VALUES (%(id)s, %(point_id)s, %(meter_id)s, %(address)s, %(line)s, %(action)s, %(cause)s, 'persisted', %(guard)s,
         %(now)s, %(expires_at)s, %(now)s)
 
--- set_supply -- the point's supply state
-UPDATE point SET supply_state = %(supply_state)s WHERE id = %(point_id)s
+-- set_supply -- the supply state of points
+UPDATE point SET supply_state = %(supply_state)s WHERE id = ANY(%(points)s)
 
 -- end_open_trips -- payment ends every trip: the unsent are cancelled, the others superseded
 UPDATE command SET state = CASE WHEN sends = 0 THEN 'cancelled' ELSE 'superseded' END, detail = %(detail)s

@@ -15,7 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from daemon.control.authority import Authority
 from daemon.control.commands import CommandStep
 from daemon.transactions.observe import take_answer, take_observation
-from daemon.transactions.release import abandon_trip, is_still_released, take_order
+from daemon.transactions.release import abandon_trip, is_still_released, take_step
 from protocols.errors import LineDown
 from protocols.reading import RelayState
 from storage import supply
@@ -64,7 +64,7 @@ class LineCommands:
         self._look_at = None  # whoever wakes us from here on sets it again
         try:
             async with self._pool.connection() as connection:
-                order = await take_order(connection, self._authority, self._route, now)
+                order = await take_step(connection, self._authority, self._route, now)
                 if order is None:
                     next_due = await supply.next_due(connection, self._route)
                     # What is due and was not released (shadow mode, hold on the site lost) is

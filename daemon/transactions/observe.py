@@ -8,11 +8,7 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.control.commands import (
-    ALARM_AFTER,
-    judge,
-    look_again,
-)
+from daemon.control.observation import Finding, judge_observation, supply_after_refusal
 from protocols.reading import RelayState
 from storage import supply
 from storage.supply import Command
@@ -31,14 +27,12 @@ async def take_answer(
     words in detail)."""
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
-        if (
-            await supply.answer_command(connection, command.id, state, detail)
-            and state == "refused"
-        ):
-            back = "energised" if command.action == "trip" else "disconnected"
-            await supply.set_supply(connection, command.point_id, back)
-    level = log.error if state == "refused" else log.warning if state == "unknown" else log.info
-    level(
+        is_taken = await supply.answer_command(connection, command.id, state, detail)
+        if is_taken and state == "refused":
+            back = supply_after_refusal(command.action)
+            await supply.set_supply(connection, [command.point_id], back)
+    log_at_level = {"refused": log.error, "unknown": log.warning}.get(state, log.info)
+    log_at_level(
         f"{command.action} {state}",
         point=command.point_id,
         command=str(command.id),
@@ -63,59 +57,48 @@ async def take_observation(
                 now=now,
             )
         current = await supply.lock_command(connection, command.id)
+        # Ended or sent again since the relay was asked for: the answer is about another send.
         if current is None or current.sends != command.sends:
             return
-        is_late = now - current.created_at > ALARM_AFTER
-        if relay is None:
-            next_at = look_again(now, current.checks)
-            await supply.move_command(
-                connection,
-                command.id,
-                state="unknown",
-                now=now,
-                next_at=next_at,
-                checks=1,
-                detail="meter is silent",
-            )
-            if is_late:
-                log.error("relay cannot be read", point=command.point_id, command=str(command.id))
-            return
-        verdict = judge(
+        finding = judge_observation(
             current.action,
             relay,
             sends=current.sends,
             checks=current.checks,
-            now=now,
+            created_at=current.created_at,
             expires_at=current.expires_at,
+            now=now,
         )
+        judgement = finding.judgement
         await supply.move_command(
             connection,
             command.id,
-            state=verdict.state,
+            state=judgement.state,
             now=now,
-            next_at=verdict.next_at,
+            next_at=judgement.next_at,
             checks=1,
-            detail=verdict.detail,
+            detail=judgement.detail,
         )
-        if verdict.supply_state is not None:
-            await supply.set_supply(connection, command.point_id, verdict.supply_state)
-    if (
-        is_late
-        and verdict.state in ("verifying", "persisted")
-        and verdict.supply_state != "wait_customer_button"
-    ):
+        if judgement.supply_state is not None:
+            await supply.set_supply(connection, [command.point_id], judgement.supply_state)
+    _report(command, finding, relay)
+
+
+def _report(command: Command, finding: Finding, relay: RelayState | None) -> None:
+    judgement = finding.judgement
+    if finding.alarm is not None:
         log.error(
-            "relay does not follow",
+            finding.alarm,
             point=command.point_id,
             command=str(command.id),
-            detail=verdict.detail,
+            detail=judgement.detail,
         )
-    if verdict.state in ("verified", "failed"):
+    if relay is not None and finding.is_final:
         log.info(
-            f"{command.action} {verdict.state}",
+            f"{command.action} {judgement.state}",
             point=command.point_id,
             command=str(command.id),
             confirmed_by="read-back",
             relay="open" if relay.relay_open else "closed",
-            detail=verdict.detail,
+            detail=judgement.detail,
         )

@@ -10,11 +10,12 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.billing.posting import payment_key, payment_legs
+from daemon.control.facts import PointFacts
+from daemon.control.restoration import missing_fen
 from daemon.transactions.settle import update_credit
 from daemon.transactions.supply import restore
-from storage import ledger
+from storage import ledger, supply
 from storage.ledger import Leg, Outcome, Transaction, prepaid
-from storage.supply import control_facts
 
 log = structlog.get_logger("billing")
 
@@ -68,10 +69,7 @@ async def top_up(
         # the next sweep.
         commands = await restore(connection, [account], f"payment {transaction.key}", now)
         balance_fen = (await ledger.balances(connection, [account]))[account]
-        facts = await control_facts(connection, [account], now)
-    missing_fen = 0
-    if any(point.supply_state != "energised" for point in facts):
-        missing_fen = max(0, locked[account].reconnect_fen - balance_fen)
+        points = await supply.control_facts(connection, [account], now, PointFacts)
     log.info(
         "top-up",
         account=account,
@@ -79,4 +77,10 @@ async def top_up(
         key=transaction.key,
         outcome=outcome.value,
     )
-    return TopUp(outcome, balance_fen, credit_state, missing_fen, tuple(commands))
+    return TopUp(
+        outcome=outcome,
+        balance_fen=balance_fen,
+        credit_state=credit_state,
+        missing_fen=missing_fen(points),
+        commands=tuple(commands),
+    )

@@ -1,5 +1,4 @@
-"""Supply control in transactions: ask for a trip, restore, release to a line, take in what the line
-saw.
+"""Release commands to a line: the last look before a frame leaves.
 
 Lock order everywhere: account row, then command row. Payment and control of one account never
 overlap."""
@@ -9,19 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import structlog
 from psycopg import AsyncConnection
 
-from daemon.control import guard
 from daemon.control.authority import Authority
-from daemon.control.commands import (
-    LATE_AFTER_RESTART,
-    RECONNECT_EXPIRY,
-    CommandStep,
-    look_again,
-)
-from daemon.transactions.supply import _note_verdict, facts_for_guard
+from daemon.control.commands import LATE_AFTER_RESTART, CommandStep, look_again
+from daemon.control.facts import PointFacts
+from daemon.control.restoration import renewed_expiry
+from daemon.control.trips import guard_trip
+from daemon.transactions.supply import note_verdicts
 from storage import ledger, supply
 from storage.supply import Command
 
@@ -33,64 +30,32 @@ async def resume(
 ) -> None:
     """After a start: verify what may be on its way. A trip that was never sent is not sent late,
     nor in shadow mode."""
-    await supply.resume(
-        connection, now=now, trips_before=now if shadow_mode else now - LATE_AFTER_RESTART
-    )
+    trips_before = now if shadow_mode else now - LATE_AFTER_RESTART
+    await supply.resume(connection, now=now, trips_before=trips_before)
 
 
-async def take_order(
+async def take_step(
     connection: AsyncConnection[Any], authority: Authority, line: str, now: datetime
 ) -> CommandStep | None:
     """The line's next command that is due. A command to be sent is committed as `sent` before this
     returns.
 
-    A trip passes the guard once more, on fresh facts with the account locked; if it fails, the trip
-    is cancelled. In shadow mode, or while another process may hold the site, nothing is released;
-    relays are still read."""
-    sending = not authority.shadow_mode and (
-        authority.hold is None
-        or await supply.holds_site(connection, authority.hold.database_process)
-    )
-    while (due := await supply.due_command(connection, line, now, sending=sending)) is not None:
+    I1: a trip passes the guard once more, on fresh facts with the account locked; if it fails, the
+    trip is cancelled. I16: in shadow mode, or while another process may hold the site, nothing is
+    released; relays are still read."""
+    sending = await _may_send(connection, authority)
+    while True:
+        due = await supply.due_command(connection, line, now, sending=sending)
+        if due is None:
+            return None
         command_id, account = due
-        async with connection.transaction():
-            await ledger.lock_accounts(connection, [account])
-            command = await supply.lock_command(connection, command_id)
-            if command is None:
-                continue
-            if command.state != "persisted":
-                return CommandStep("verify", command)
-            snapshot = None
-            expires_at = None
-            if command.action == "trip":
-                await supply.lock_trips(connection)
-                snapshot = await _release_trip(
-                    connection,
-                    authority,
-                    command,
-                    account,
-                    now,
-                )
-                if snapshot is None:
-                    continue
-            elif command.expires_at <= now:
-                expires_at = now + RECONNECT_EXPIRY
-            await supply.move_command(
-                connection,
-                command_id,
-                state="sent",
-                now=now,
-                next_at=look_again(now, 0),
-                sends=1,
-                guard=snapshot,
-                expires_at=expires_at,
-            )
-        return CommandStep("send", command)
-    return None
+        step = await _take(connection, authority, command_id, account, now)
+        if step is not None:
+            return step
 
 
 async def is_still_released(connection: AsyncConnection[Any], command: Command) -> bool:
-    """Right before its frame leaves: nobody superseded the command since `take_order` released
+    """Right before its frame leaves: nothing superseded the command since `take_step` released
     it."""
     return await supply.is_sent(connection, command.id, command.sends + 1)
 
@@ -103,8 +68,9 @@ async def abandon_trip(
     state = "verifying" if command.sends else "failed"
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
-        if await supply.answer_command(connection, command.id, state, reason) and state == "failed":
-            await supply.set_supply(connection, command.point_id, "energised")
+        is_taken = await supply.answer_command(connection, command.id, state, reason)
+        if is_taken and state == "failed":
+            await supply.set_supply(connection, [command.point_id], "energised")
     log.warning(
         "trip not sent",
         point=command.point_id,
@@ -112,6 +78,50 @@ async def abandon_trip(
         reason=reason,
         at=now,
     )
+
+
+async def _may_send(connection: AsyncConnection[Any], authority: Authority) -> bool:
+    if authority.shadow_mode:
+        return False
+    if authority.hold is None:
+        return True
+    return await supply.holds_site(connection, authority.hold.database_process)
+
+
+async def _take(
+    connection: AsyncConnection[Any],
+    authority: Authority,
+    command_id: UUID,
+    account: str,
+    now: datetime,
+) -> CommandStep | None:
+    """What is to be done with a command that is due; None when it was ended instead."""
+    async with connection.transaction():
+        await ledger.lock_accounts(connection, [account])
+        command = await supply.lock_command(connection, command_id)
+        if command is None:
+            return None
+        if command.state != "persisted":
+            return CommandStep("verify", command)
+        snapshot: Mapping[str, Any] | None = None
+        expires_at: datetime | None = None
+        if command.action == "trip":
+            snapshot = await _release_trip(connection, authority, command, account, now)
+            if snapshot is None:
+                return None
+        else:
+            expires_at = renewed_expiry(command.expires_at, now)
+        await supply.move_command(
+            connection,
+            command_id,
+            state="sent",
+            now=now,
+            next_at=look_again(now, 0),
+            sends=1,
+            guard=snapshot,
+            expires_at=expires_at,
+        )
+    return CommandStep("send", command)
 
 
 async def _release_trip(
@@ -122,41 +132,18 @@ async def _release_trip(
     now: datetime,
 ) -> Mapping[str, Any] | None:
     """The guard's snapshot when the trip may be sent now; None when it was ended instead."""
+    await supply.lock_trips(connection)
     if now >= command.expires_at:
-        await _end_trip(
-            connection,
-            command,
-            "expired",
-            "waited too long to be sent",
-            now,
-        )
+        await _end_trip(connection, command, "expired", "waited too long to be sent", now)
         return None
-    (facts,) = [
-        f
-        for f in await supply.control_facts(connection, [account], now)
-        if f.point_id == command.point_id
-    ]
-    guard_facts = facts_for_guard(facts, authority, now)
-    verdict = guard.evaluate(authority.policy, guard_facts)
-    snapshot = guard.snapshot(authority.policy, guard_facts, verdict)
-    if verdict.decision == "allow":
-        return snapshot
-    await _note_verdict(
-        connection,
-        authority,
-        facts,
-        guard_facts,
-        verdict,
-        now,
-    )
-    await _end_trip(
-        connection,
-        command,
-        "cancelled",
-        " ".join(verdict.reasons),
-        now,
-        snapshot,
-    )
+    points = await supply.control_facts(connection, [account], now, PointFacts)
+    (point,) = [point for point in points if point.point_id == command.point_id]
+    trip = guard_trip(point, authority, now)
+    if trip.is_allowed:
+        return trip.snapshot
+    await note_verdicts(connection, [trip], now)
+    reasons = " ".join(trip.verdict.reasons)
+    await _end_trip(connection, command, "cancelled", reasons, now, trip.snapshot)
     return None
 
 
@@ -177,7 +164,7 @@ async def _end_trip(
         detail=detail,
         guard=snapshot,
     )
-    await supply.set_supply(connection, command.point_id, "energised")
+    await supply.set_supply(connection, [command.point_id], "energised")
     log.info(
         f"trip {state}",
         point=command.point_id,

@@ -25,7 +25,7 @@ from psycopg import AsyncConnection
 
 from daemon.billing.tariff import TariffVersion
 from daemon.transactions.observe import take_answer, take_observation
-from daemon.transactions.release import resume, take_order
+from daemon.transactions.release import resume, take_step
 from daemon.transactions.sweep import sweep
 from protocols.dlt645.exchanges import StatusWord3
 from storage import supply
@@ -208,7 +208,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(fate=st.sampled_from(FATES), fuse=fuses)
     def serve(self, fate: str, fuse: int | None = None) -> None:
-        done, order = self._do(take_order(self.connection, ARMED, self.line, self.now), fuse)
+        done, order = self._do(take_step(self.connection, ARMED, self.line, self.now), fuse)
         if not done or order is None:
             return
         command = order.command

@@ -10,9 +10,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from daemon.control.facts import PointFacts
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE
 from daemon.transactions.observe import take_answer, take_observation
-from daemon.transactions.release import abandon_trip, resume, take_order
+from daemon.transactions.release import abandon_trip, resume, take_step
 from daemon.transactions.sweep import sweep
 from protocols.dlt645.exchanges import StatusWord3
 from storage import ledger, supply
@@ -64,7 +65,7 @@ async def supply_of(connection, point: str = "P1") -> str:
 
 
 async def order(connection, now: datetime = NOW, *, authority=ARMED, line: str = "line"):
-    return await take_order(connection, authority, line, now)
+    return await take_step(connection, authority, line, now)
 
 
 async def sent(connection, now: datetime = NOW):
@@ -356,18 +357,21 @@ def test_no_point_has_two_open_commands(database_url):
 
         await asyncio.gather(*(sweeper() for _ in range(6)))
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
-        (facts,) = await supply.control_facts(connection, ["A1"], NOW)
+        (point,) = await supply.control_facts(connection, ["A1"], NOW, PointFacts)
+        second = supply.NewCommand(
+            id=uuid4(),
+            point_id=point.point_id,
+            meter_id=point.meter_id,
+            address=point.address,
+            line=point.line,
+            action="close",
+            cause="x",
+            guard=None,
+            created_at=NOW,
+            expires_at=later(hours=1),
+        )
         with pytest.raises(psycopg.errors.UniqueViolation, match="one_open_command_of_a_point"):
-            await supply.add_command(
-                connection,
-                uuid4(),
-                facts,
-                action="close",
-                cause="x",
-                guard=None,
-                now=NOW,
-                expires_at=later(hours=1),
-            )
+            await supply.add_commands(connection, [second])
 
     on(database_url, story)
 

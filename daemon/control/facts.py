@@ -1,0 +1,81 @@
+"""What control must know of a point, and how the guard is told of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from daemon.control.authority import Authority
+from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Facts
+
+
+@dataclass(frozen=True, slots=True)
+class PointFacts:
+    """A point with all that control must know of it, its meter and its account.
+
+    The fields are the columns of the statement that loads them, in one look with the account row
+    locked. Times are aware."""
+
+    point_id: str
+    account_id: str
+    supply_state: str
+    relay_observed: str
+    keep_power_observed: bool
+    protected: bool
+    life_support: bool
+    reconnect: str
+    meter_id: int
+    address: str
+    line: str
+    account_state: str
+    has_agreement: bool
+    trip_fen: int
+    credit_limit_fen: int
+    reconnect_fen: int
+    credit_state: str
+    episode_started_at: datetime | None
+    balance_fen: int
+    newest_state: str | None
+    last_published_day: date | None
+    longest_recent_span_days: int
+    reconnect_pending: bool
+    trips_last_minute: int
+
+
+def facts_for_guard(point: PointFacts, authority: Authority, now: datetime) -> Facts:
+    """What the database says, in the guard's words: local wall time, published readings, this
+    site's mode."""
+    zone = authority.zone
+    return Facts(
+        now=_local(now, zone),
+        balance_fen=point.balance_fen,
+        trip_threshold_fen=point.trip_fen,
+        credit_limit_fen=point.credit_limit_fen,
+        account_state=point.account_state,
+        has_agreement=point.has_agreement,
+        reading_state=point.newest_state or "missing",
+        last_reading_at=_midnight(point.last_published_day),
+        longest_recent_span_days=point.longest_recent_span_days,
+        episode_started_at=_local_or_none(point.episode_started_at, zone),
+        protected=point.protected,
+        life_support=point.life_support,
+        reconnect_pending=point.reconnect_pending,
+        relay_open=point.relay_observed == "open",
+        device_keep_power=point.keep_power_observed,
+        breaker_open=point.trips_last_minute >= MAX_TRIPS_PER_MINUTE,
+        shadow_mode=authority.shadow_mode,
+        running_for=max(now - authority.started_at, timedelta(0)),
+    )
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return None if day is None else datetime.combine(day, time())
+
+
+def _local_or_none(at: datetime | None, zone: ZoneInfo) -> datetime | None:
+    return None if at is None else _local(at, zone)
+
+
+def _local(at: datetime, zone: ZoneInfo) -> datetime:
+    return at.astimezone(zone).replace(tzinfo=None)

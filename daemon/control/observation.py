@@ -1,0 +1,60 @@
+"""What a meter's answer, its relay or its silence make of a command. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from daemon.control.commands import ALARM_AFTER, Judgement, judge, look_again
+from protocols.reading import RelayState
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What becomes of a command, and what a person is told of it (None: nothing)."""
+
+    judgement: Judgement
+    alarm: str | None
+
+    @property
+    def is_final(self) -> bool:
+        """The relay itself proved how the command ended (I14: never inferred)."""
+        return self.judgement.state in ("verified", "failed")
+
+
+def judge_observation(
+    action: str,
+    relay: RelayState | None,
+    *,
+    sends: int,
+    checks: int,
+    created_at: datetime,
+    expires_at: datetime,
+    now: datetime,
+) -> Finding:
+    """The finding on a command whose relay was asked for; `relay` is None when the meter stayed
+    silent.
+
+    I5, I6: a command that is open for longer than ALARM_AFTER is an alarm."""
+    is_late = now - created_at > ALARM_AFTER
+    if relay is None:
+        judgement = Judgement("unknown", None, look_again(now, checks), "meter is silent")
+        return Finding(judgement, "relay cannot be read" if is_late else None)
+    judgement = judge(
+        action,
+        relay,
+        sends=sends,
+        checks=checks,
+        now=now,
+        expires_at=expires_at,
+    )
+    is_open = judgement.state in ("verifying", "persisted")
+    # The button may take for ever: that is the customer's time, and no fault of the relay.
+    waits_for_customer = judgement.supply_state == "wait_customer_button"
+    does_not_follow = is_late and is_open and not waits_for_customer
+    return Finding(judgement, "relay does not follow" if does_not_follow else None)
+
+
+def supply_after_refusal(action: str) -> str:
+    """The supply state of a point whose meter refused the command: what it was before."""
+    return "energised" if action == "trip" else "disconnected"

@@ -1,0 +1,50 @@
+"""Restoring supply: for which points, and what has to be done. Pure.
+
+Control, reconnect: no guard, no window, no approval, day and night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+from daemon.control.commands import RECONNECT_EXPIRY
+from daemon.control.facts import PointFacts
+
+RestoreStep = Literal["cancel", "wait", "reconnect"]
+
+
+def is_to_be_restored(point: PointFacts) -> bool:
+    """A cut point whose balance is back at the reconnect threshold, or that must not be cut (I9)."""
+    if point.supply_state not in ("disconnected", "trip_commanded"):
+        return False
+    is_protected = point.protected or point.life_support
+    return is_protected or point.balance_fen >= point.reconnect_fen
+
+
+def restore_step(point: PointFacts, *, trip_sends: int | None, was_just_tried: bool) -> RestoreStep:
+    """What restores a point whose trips were ended just now.
+
+    `trip_sends`: how often the trip had been sent that was ended, None if there was none. `cancel`:
+    no frame of it ever left, so the supply was never cut. Whatever may have reached the meter is
+    followed by a reconnect (I3), but not at once after one that failed for good."""
+    if point.supply_state == "trip_commanded" and trip_sends == 0:
+        return "cancel"
+    return "wait" if was_just_tried else "reconnect"
+
+
+def renewed_expiry(expires_at: datetime, now: datetime) -> datetime | None:
+    """A reconnect's new expiry if it is past the old one, else None.
+
+    Control, command life cycle: a reconnect is renewed after 24 h, never silently dropped."""
+    return now + RECONNECT_EXPIRY if expires_at <= now else None
+
+
+def missing_fen(points: Iterable[PointFacts]) -> int:
+    """What is still to be paid until the account's cut points are restored; 0 if none is cut."""
+    missing = [
+        point.reconnect_fen - point.balance_fen
+        for point in points
+        if point.supply_state != "energised"
+    ]
+    return max([0, *missing])

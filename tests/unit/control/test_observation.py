@@ -1,0 +1,60 @@
+"""What a look at the relay makes of a command, and when a person is told."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from daemon.control.commands import ALARM_AFTER, judge, look_again
+from daemon.control.observation import judge_observation, supply_after_refusal
+from protocols.reading import RelayState
+
+NOW = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)
+EXPIRES = NOW + timedelta(hours=1)
+LATE = NOW - ALARM_AFTER - timedelta(seconds=1)
+OPEN, CLOSED = RelayState(True, True), RelayState(False, False)
+READY = RelayState(True, False)
+
+
+def found(action, relay, *, created_at=NOW, sends=3, checks=1):
+    return judge_observation(
+        action,
+        relay,
+        sends=sends,
+        checks=checks,
+        created_at=created_at,
+        expires_at=EXPIRES,
+        now=NOW,
+    )
+
+
+def test_a_silent_meter_leaves_the_command_unknown_and_is_asked_again():
+    finding = found("trip", None)
+    assert (finding.judgement.state, finding.judgement.supply_state) == ("unknown", None)
+    assert finding.judgement.next_at == look_again(NOW, 1)
+    assert (finding.alarm, finding.is_final) == (None, False)
+    assert found("trip", None, created_at=NOW - ALARM_AFTER).alarm is None
+    assert found("trip", None, created_at=LATE).alarm == "relay cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("action", "relay", "alarm"),
+    [
+        ("trip", CLOSED, "relay does not follow"),
+        ("close", OPEN, "relay does not follow"),
+        ("allow_close", READY, None),  # waits for the customer's button
+        ("trip", OPEN, None),
+        ("close", CLOSED, None),
+    ],
+)
+def test_a_relay_that_does_not_follow_in_time_is_an_alarm(action, relay, alarm):
+    finding = found(action, relay, created_at=LATE)
+    assert finding.alarm == alarm
+    assert found(action, relay).alarm is None
+    judgement = judge(action, relay, sends=3, checks=1, now=NOW, expires_at=EXPIRES)
+    assert finding.judgement == judgement
+    assert finding.is_final == (judgement.state in ("verified", "failed"))
+
+
+def test_a_refusal_leaves_the_supply_as_it_was():
+    states = [supply_after_refusal(action) for action in ("trip", "close", "allow_close")]
+    assert states == ["energised", "disconnected", "disconnected"]

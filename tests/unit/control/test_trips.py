@@ -1,0 +1,162 @@
+"""Trips and restores as money and supply ask for them, and what the guard is told."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from daemon.control.authority import Authority
+from daemon.control.commands import RECONNECT_EXPIRY, TRIP_EXPIRY
+from daemon.control.facts import PointFacts, facts_for_guard
+from daemon.control.guard import MAX_TRIPS_PER_MINUTE, Policy
+from daemon.control.restoration import (
+    is_to_be_restored,
+    missing_fen,
+    renewed_expiry,
+    restore_step,
+)
+from daemon.control.trips import guard_trip, is_trip_due, trip_expires_at
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+NOW = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)  # 10:30 in Shanghai, a Wednesday
+MIDNIGHT = datetime(2026, 3, 11)
+LENIENT = Policy(written_required=False, final_required=False, approvals_required=0)
+AUTHORITY = Authority(LENIENT, SHANGHAI, shadow_mode=False, started_at=NOW - timedelta(hours=1))
+EXHAUSTED = PointFacts(
+    point_id="P1",
+    account_id="A1",
+    supply_state="energised",
+    relay_observed="closed",
+    keep_power_observed=False,
+    protected=False,
+    life_support=False,
+    reconnect="close",
+    meter_id=1,
+    address="000000000001",
+    line="line",
+    account_state="active",
+    has_agreement=True,
+    trip_fen=0,
+    credit_limit_fen=0,
+    reconnect_fen=500,
+    credit_state="exhausted",
+    episode_started_at=NOW - timedelta(days=1),
+    balance_fen=-100,
+    newest_state="published",
+    last_published_day=date(2026, 3, 11),
+    longest_recent_span_days=1,
+    reconnect_pending=False,
+    trips_last_minute=0,
+)
+CUT = replace(EXHAUSTED, supply_state="disconnected")
+
+
+@pytest.mark.parametrize(
+    ("change", "is_due"),
+    [
+        ({}, True),
+        ({"credit_state": "emergency"}, False),
+        ({"supply_state": "trip_commanded"}, False),
+        ({"supply_state": "disconnected"}, False),
+    ],
+)
+def test_money_asks_for_a_trip_of_an_energised_point_of_an_exhausted_account(change, is_due):
+    assert is_trip_due(replace(EXHAUSTED, **change)) is is_due
+
+
+def test_the_guard_is_told_local_wall_time_and_what_is_missing():
+    facts = facts_for_guard(EXHAUSTED, AUTHORITY, NOW)
+    assert facts.now == datetime(2026, 3, 11, 10, 30)
+    assert facts.last_reading_at == MIDNIGHT
+    assert facts.episode_started_at == datetime(2026, 3, 10, 10, 30)
+    assert facts.running_for == timedelta(hours=1)
+    unknown = replace(
+        EXHAUSTED, newest_state=None, last_published_day=None, episode_started_at=None
+    )
+    facts = facts_for_guard(unknown, AUTHORITY, AUTHORITY.started_at - timedelta(days=1))
+    assert facts.reading_state == "missing"
+    assert (facts.last_reading_at, facts.episode_started_at) == (None, None)
+    assert facts.running_for == timedelta(0)  # a clock that was set back
+
+
+@pytest.mark.parametrize(
+    ("change", "reasons"),
+    [
+        ({}, ()),
+        ({"relay_observed": "open"}, ("ALREADY_OPEN",)),
+        ({"keep_power_observed": True}, ("DEVICE_KEEP_POWER",)),
+        ({"trips_last_minute": MAX_TRIPS_PER_MINUTE - 1}, ()),
+        ({"trips_last_minute": MAX_TRIPS_PER_MINUTE}, ("BREAKER_OPEN",)),
+        ({"newest_state": "suspect"}, ("READING_NOT_PUBLISHED",)),
+        ({"credit_limit_fen": 100}, ("BALANCE_OK",)),
+    ],
+)
+def test_each_fact_of_a_point_reaches_the_guard(change, reasons):
+    trip = guard_trip(replace(EXHAUSTED, **change), AUTHORITY, NOW)
+    assert trip.verdict.reasons == reasons
+    assert trip.is_allowed == (not reasons)
+    assert trip.snapshot["reasons"] == list(reasons)
+    assert trip.snapshot["facts"]["balance_fen"] == -100
+
+
+def test_a_trip_expires_after_ten_minutes_and_never_after_the_window():
+    at_window_end = datetime(2026, 3, 11, 15, tzinfo=SHANGHAI)
+    for before_end, expires_at in (
+        (timedelta(hours=1), at_window_end - timedelta(hours=1) + TRIP_EXPIRY),
+        (timedelta(minutes=4), at_window_end),
+    ):
+        assert trip_expires_at(Policy(), SHANGHAI, at_window_end - before_end) == expires_at
+    all_day = Policy(window_end=time.max)
+    late = datetime(2026, 3, 11, 23, 59, tzinfo=SHANGHAI)
+    assert trip_expires_at(all_day, SHANGHAI, late) == late + TRIP_EXPIRY
+
+
+@pytest.mark.parametrize(
+    ("change", "is_restored"),
+    [
+        ({}, False),
+        ({"balance_fen": 499}, False),
+        ({"balance_fen": 500}, True),
+        ({"protected": True}, True),
+        ({"life_support": True}, True),
+        ({"balance_fen": 500, "supply_state": "trip_commanded"}, True),
+        ({"balance_fen": 500, "supply_state": "energised"}, False),
+        ({"balance_fen": 500, "supply_state": "reconnect_commanded"}, False),
+        ({"balance_fen": 500, "supply_state": "wait_customer_button"}, False),
+    ],
+)
+def test_what_is_cut_is_restored_at_the_threshold_or_under_protection(change, is_restored):
+    assert is_to_be_restored(replace(CUT, **change)) is is_restored
+
+
+@pytest.mark.parametrize(
+    ("supply_state", "trip_sends", "was_just_tried", "step"),
+    [
+        ("trip_commanded", 0, False, "cancel"),
+        ("trip_commanded", 0, True, "cancel"),
+        ("trip_commanded", 1, False, "reconnect"),
+        ("trip_commanded", None, False, "reconnect"),
+        ("disconnected", 0, False, "reconnect"),
+        ("disconnected", None, False, "reconnect"),
+        ("disconnected", None, True, "wait"),
+        ("trip_commanded", 2, True, "wait"),
+    ],
+)
+def test_whatever_may_have_reached_the_meter_is_followed_by_a_reconnect(
+    supply_state, trip_sends, was_just_tried, step
+):
+    point = replace(EXHAUSTED, supply_state=supply_state)
+    assert restore_step(point, trip_sends=trip_sends, was_just_tried=was_just_tried) == step
+
+
+def test_a_reconnect_is_renewed_when_it_expires():
+    assert renewed_expiry(NOW + timedelta(seconds=1), NOW) is None
+    assert renewed_expiry(NOW, NOW) == NOW + RECONNECT_EXPIRY
+
+
+def test_what_is_missing_is_told_to_customers_who_are_cut():
+    assert missing_fen([]) == 0
+    assert missing_fen([EXHAUSTED]) == 0
+    assert missing_fen([EXHAUSTED, CUT]) == 600
+    assert missing_fen([replace(CUT, balance_fen=700)]) == 0
