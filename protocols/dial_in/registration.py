@@ -1,4 +1,4 @@
-"""How terminals that dial in say who they are and that they are alive. Bytes and times in, no I/O.
+"""How terminals that dial in register and show that they are alive. Bytes and times in, no I/O.
 
 A channel knows no frames, so a heartbeat is told from an answer by where it stands;
 `HeartbeatFilter` says how."""
@@ -20,45 +20,55 @@ ANSWER_GAP_S: Final = 0.5
 """A pause inside an answer after which a conversation gives the answer up."""
 HOLD_S: Final = 0.2
 """How long bytes that may be a heartbeat are kept from the line."""
+DISTINCT_BYTES: Final = 4
+DISTINCT_VALUES: Final = 3
 
 _HEX: Final = re.compile(r"([0-9A-Fa-f]{2})|\{id:([0-9]{1,2})\}|\{([0-9]{1,3})\}|\s+")
 _TEXT_ID: Final = re.compile(r"\{id(?::([0-9]{1,2}))?\}")
+# An escape and a class hide what stands in them; a repeated group and an open repetition are named.
 _REGEX: Final = re.compile(
-    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?P<group>\)(?:[*+]|\{[0-9,]+\}))|(?P<open>[*+]|\{[0-9]*,[0-9]*\})|.",
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]"
+    r"|(?P<group>\)(?:[*+]|\{[0-9,]+\}))"
+    r"|(?P<open>[*+]|\{[0-9]*,[0-9]*\})|.",
     re.S,
 )
+_REFERENCE_BACK: Final = re.compile(r"\\[1-9]|\(\?P=")
 _OPEN_END: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:[*+?]|\{[0-9]*,[0-9]*\})\)*(?:\$|\\Z)?$")
 _PRINTABLE: Final = re.compile(rb"[!-~]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a terminal says first. `id_length`: characters of the id, None where it varies;
-    `is_binary`: it is told in hexadecimal digits."""
+    """What a terminal sends first.
+
+    `is_binary`: its id is written in hexadecimal digits. `id_length`: characters of the id, None
+    where it varies.
+    """
 
     pattern: re.Pattern[bytes]
     is_binary: bool
     id_length: int | None
 
     def read(self, data: bytes) -> tuple[str, int] | None:
-        """(who it is, length of the frame) at the start of the bytes; None when there is no
-        registration (yet)."""
+        """(id, length of the frame) at the start of the bytes; None when there is no registration
+        (yet)."""
         found = self.pattern.match(data, 0, LONGEST_REGISTRATION)
         if found is None:
             return None
-        said: bytes = found["id"] or b""
+        identity: bytes = found["id"] or b""
         if self.is_binary:
-            return said.hex().upper(), found.end()
-        return (said.decode("ascii"), found.end()) if _PRINTABLE.fullmatch(said) else None
+            return identity.hex().upper(), found.end()
+        if _PRINTABLE.fullmatch(identity) is None:
+            return None
+        return identity.decode("ascii"), found.end()
 
     def spelled(self, terminal: str) -> str:
-        """An id as `read` tells it. ValueError when no registration of this form can carry it."""
+        """An id as `read` gives it. ValueError when no registration of this form can carry it."""
         if self.is_binary:
             terminal = terminal.upper()
             if not re.fullmatch(f"[0-9A-F]{{{self.id_length}}}", terminal):
-                raise ValueError(
-                    f'"{terminal}" is not {self.id_length} hexadecimal digits, as the registration has'
-                )
+                digits = f"{self.id_length} hexadecimal digits"
+                raise ValueError(f'"{terminal}" is not {digits}, as the registration has')
         elif not _PRINTABLE.fullmatch(terminal.encode()):
             raise ValueError(
                 f"{terminal!r} is not 1 to 64 letters, digits and signs without blanks"
@@ -72,35 +82,43 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """`fixed`: the bytes, where they are always the same; only such a heartbeat is recognised in
-    pieces."""
+    """What a terminal sends while it has nothing to say.
+
+    `at_end` finds one that ends the bytes. `fixed`: the bytes, where they are always the same; only
+    such a heartbeat is recognised in pieces.
+    """
 
     pattern: re.Pattern[bytes]
     at_end: re.Pattern[bytes]
     fixed: bytes
 
     def length(self, data: bytes) -> int:
-        """Of the heartbeat at the start of the bytes; 0 when there is none."""
+        """Bytes of the heartbeat at the start of `data`; 0 when there is none."""
         found = self.pattern.match(data, 0, LONGEST_HEARTBEAT)
         return found.end() if found else 0
 
     def is_begun(self, data: bytes) -> bool:
-        """Are these bytes the beginning of one?"""
+        """True when these bytes are the beginning of one."""
         return bool(data) and len(data) < len(self.fixed) and self.fixed.startswith(data)
 
     def ending(self, data: bytes) -> int:
-        """How many bytes at the end are heartbeats or the beginning of one, if they are
+        """Bytes at the end of `data` that are heartbeats or the beginning of one, if they are
         distinct."""
         if not self.fixed:
             found = self.at_end.search(data, max(0, len(data) - LONGEST_HEARTBEAT))
             return len(found[0]) if found and is_distinct(found[0]) else 0
         if data[-1] not in self.fixed or not is_distinct(self.fixed):
             return 0
-        begun = range(min(len(self.fixed) - 1, len(data)), 0, -1)
-        longest = next((count for count in begun if data.endswith(self.fixed[:count])), 0)
-        return max(self._whole(data), longest + self._whole(data[: len(data) - longest]))
+        begun = self._begun_at_end(data)
+        return max(self._whole_at_end(data), begun + self._whole_at_end(data[: len(data) - begun]))
 
-    def _whole(self, data: bytes) -> int:
+    def _begun_at_end(self, data: bytes) -> int:
+        for count in range(min(len(self.fixed) - 1, len(data)), 0, -1):
+            if data.endswith(self.fixed[:count]):
+                return count
+        return 0
+
+    def _whole_at_end(self, data: bytes) -> int:
         end = len(data)
         while data.endswith(self.fixed, 0, end):
             end -= len(self.fixed)
@@ -109,8 +127,8 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationSettings:
-    """What terminals of one kind say about themselves, and what they want to hear: bytes, or their
-    heartbeat again."""
+    """How terminals of one kind register and show that they are alive, and what they are answered:
+    bytes, or their heartbeat again."""
 
     registration: Registration
     heartbeat: Heartbeat | None = None
@@ -118,22 +136,30 @@ class RegistrationSettings:
     heartbeat_answer: bytes | Literal["echo"] = b""
 
     def read(self, data: bytes) -> tuple[str, int] | None:
-        """(who it is, bytes up to the end of the registration); heartbeats before it are passed
-        over."""
-        if (found := self.registration.read(data)) is not None:
+        """(id, bytes up to the end of the registration); heartbeats before it are passed over."""
+        found = self.registration.read(data)
+        if found is not None:
             return found
-        start = 0
-        while self.heartbeat is not None and (length := self.heartbeat.length(data[start:])):
-            start += length
-        if not start or (found := self.registration.read(data[start:])) is None:
+        start = self._end_of_heartbeats(data)
+        if not start:
             return None
-        return found[0], start + found[1]
+        found = self.registration.read(data[start:])
+        if found is None:
+            return None
+        terminal, end = found
+        return terminal, start + end
 
     def answer(self, beat: bytes) -> bytes:
-        """What a terminal hears after a heartbeat, or after a registration that it repeats."""
+        """What a terminal is sent after a heartbeat, or after a registration that it repeats."""
         if self.heartbeat is None or not self.heartbeat.length(beat):
             return self.registration_answer
         return beat if self.heartbeat_answer == "echo" else self.heartbeat_answer
+
+    def _end_of_heartbeats(self, data: bytes) -> int:
+        start = 0
+        while self.heartbeat is not None and (length := self.heartbeat.length(data[start:])):
+            start += length
+        return start
 
 
 class HeartbeatFilter:
@@ -147,44 +173,55 @@ class HeartbeatFilter:
     __slots__ = ("_answer_until", "_settings", "_terminal", "held")
 
     def __init__(self, settings: RegistrationSettings, terminal: str) -> None:
-        self._settings, self._terminal = settings, terminal
+        self._settings = settings
+        self._terminal = terminal
         self.held = b""
         """What may be a heartbeat or its beginning; `settle` when nothing follows."""
         self._answer_until = 0.0
 
     def feed(self, data: bytes, now: float) -> tuple[bytes, list[bytes]]:
-        """(what is for the line, heartbeats) of a segment that came."""
-        data, self.held = self.held + data, b""
-        heartbeat = self._settings.heartbeat
+        """(what is for the line, heartbeats) of a segment that came at `now` (seconds)."""
+        data = self.held + data
+        self.held = b""
         beats = self._beats(data)
         rest = data[sum(map(len, beats)) :]
+        heartbeat = self._settings.heartbeat
         is_begun = heartbeat is not None and heartbeat.is_begun(rest)
-        is_under_way = now < self._answer_until
-        are_distinct = all(map(is_distinct, beats)) and not (
-            is_begun and heartbeat and not is_distinct(heartbeat.fixed)
-        )
-        if not rest or is_begun:
-            if are_distinct or not is_under_way:
-                self.held = rest
-                return b"", beats
+        is_all_beats = not rest or is_begun
+        if not self._may_take_out(beats, is_begun, is_all_beats, now):
             rest, beats = data, []
-        elif is_under_way or not are_distinct:
-            rest, beats = data, []
-        if heartbeat is not None and (count := heartbeat.ending(rest)):
-            rest, self.held = rest[:-count], rest[-count:]
+        elif is_all_beats:
+            self.held = rest
+            return b"", beats
+        count = heartbeat.ending(rest) if heartbeat is not None else 0
+        if count:
+            self.held = rest[-count:]
+            rest = rest[:-count]
         if rest:
             self._answer_until = now + ANSWER_GAP_S
         return rest, beats
 
     def settle(self) -> tuple[bytes, list[bytes]]:
         """The same of what is held, because nothing followed it."""
-        held, self.held = self.held, b""
+        held = self.held
+        self.held = b""
         beats = self._beats(held)
         return held[sum(map(len, beats)) :], beats
 
     def request_sent(self) -> None:
         """A request was sent: what comes next begins an answer."""
         self._answer_until = 0.0
+
+    def _may_take_out(
+        self, beats: list[bytes], is_begun: bool, is_all_beats: bool, now: float
+    ) -> bool:
+        is_answering = now < self._answer_until
+        are_distinct = all(map(is_distinct, beats))
+        if is_begun and self._settings.heartbeat is not None:
+            are_distinct = are_distinct and is_distinct(self._settings.heartbeat.fixed)
+        if is_all_beats:
+            return are_distinct or not is_answering
+        return are_distinct and not is_answering
 
     def _beats(self, data: bytes) -> list[bytes]:
         """The heartbeats at the start of the bytes."""
@@ -196,41 +233,40 @@ class HeartbeatFilter:
 
     def _length(self, data: bytes) -> int:
         heartbeat = self._settings.heartbeat
-        if heartbeat is not None and (length := heartbeat.length(data)):
+        length = heartbeat.length(data) if heartbeat is not None else 0
+        if length:
             return length
         found = self._settings.registration.read(data)
-        return found[1] if found is not None and found[0] == self._terminal else 0
+        if found is None:
+            return 0
+        terminal, end = found
+        return end if terminal == self._terminal else 0
 
 
 def is_distinct(beat: bytes) -> bool:
-    """Is it so unlike anything else that chance does not put it at the edge of a segment (once in
-    2^32)?"""
-    return len(beat) >= 4 and len(set(beat)) >= 3
+    """True when chance does not put it at the edge of a segment (once in 2^32)."""
+    return len(beat) >= DISTINCT_BYTES and len(set(beat)) >= DISTINCT_VALUES
 
 
 # --- from the words of a configuration
-# --------------------------------------------------------------------------------
 
 
 def registration(kind: Kind, words: str) -> Registration:
     """`hex`: bytes, `{id:N}` for the N bytes of the id, `{N}` for N bytes of any value. `text`:
     `{id}` for an id that ends before the next character, or `{id:N}`. `regex`: with a group `id`.
     ValueError says what is wrong."""
-    match kind:
-        case "hex":
-            pattern, length = _hex(words)
-        case "text":
-            pattern, length = _text(words)
-        case "regex":
-            compiled = _regex(words)
-            if "id" not in compiled.groupindex:
-                raise ValueError("has no group named id: (?P<id>...) is the terminal's id")
-            return Registration(compiled, is_binary=False, id_length=None)
+    if kind == "regex":
+        compiled = _regex(words)
+        if "id" not in compiled.groupindex:
+            raise ValueError("has no group named id: (?P<id>...) is the terminal's id")
+        return Registration(compiled, is_binary=False, id_length=None)
+    pattern, length = _hex(words) if kind == "hex" else _text(words)
     if length == 0:
         raise ValueError("an id has at least one byte")
-    return Registration(
-        re.compile(pattern, re.S), kind == "hex", length * 2 if kind == "hex" and length else length
-    )
+    is_binary = kind == "hex"
+    if is_binary and length is not None:
+        length *= 2
+    return Registration(re.compile(pattern, re.S), is_binary, length)
 
 
 def heartbeat(kind: Kind, words: str) -> Heartbeat:
@@ -260,8 +296,10 @@ def fixed_bytes(kind: Kind, words: str) -> bytes:
         raise ValueError(f'"{words}" is not pairs of hexadecimal digits') from None
 
 
-def _hex(words: str) -> tuple[bytes, int | None]:
-    pattern, length, at = b"", None, 0
+def _hex(words: str) -> tuple[bytes, int]:
+    pattern = b""
+    length: int | None = None
+    at = 0
     while at < len(words):
         found = _HEX.match(words, at)
         if found is None:
@@ -313,15 +351,21 @@ def _regex(words: str) -> re.Pattern[bytes]:
         raise ValueError("matches nothing at all: every terminal would fit")
     if _OPEN_END.search(words):
         raise ValueError(
-            "ends with a repetition, so its end is not known: add what follows, or a count like {15}"
+            "ends with a repetition, so its end is not known: "
+            "add what follows, or a count like {15}"
         )
+    _check_speed(words)
+    return compiled
+
+
+def _check_speed(words: str) -> None:
     parts = [found.lastgroup for found in _REGEX.finditer(words)]
-    if "group" in parts or re.search(r"\\[1-9]|\(\?P=", words):
+    if "group" in parts or _REFERENCE_BACK.search(words):
         raise ValueError(
             "repeats a group, or refers back to one, which bytes from the network could make slow"
         )
     if parts.count("open") > MOST_REPETITIONS:
         raise ValueError(
-            f"has more than {MOST_REPETITIONS} open repetitions, which bytes from the network make slow"
+            f"has more than {MOST_REPETITIONS} open repetitions, "
+            "which bytes from the network make slow"
         )
-    return compiled
