@@ -65,13 +65,8 @@ class Pipeline:
         """What was taken out of the queue and is not stored yet."""
         self._is_database_away = False
 
-    async def put(self, arrival: Arrival) -> None:
-        """Hand a reading on; waits while the queue is full."""
-        await self._queue.put(arrival)
-        metrics.QUEUE.set(self._queue.qsize())
-
-    def offer(self, arrival: Arrival | PolledFreeze) -> bool:
-        """Hand a reading on; False when there is no room for it now."""
+    def submit(self, arrival: Arrival | PolledFreeze) -> bool:
+        """Take a reading; False when there is no room for it now."""
         if self._queue.full():
             return False
         self._queue.put_nowait(arrival)

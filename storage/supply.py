@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -31,7 +31,7 @@ class Command:
     meter_id: int
     address: str
     line: str
-    action: str
+    action: Literal["trip", "allow_close", "close"]
     cause: str
     state: str
     guard: Mapping[str, Any] | None

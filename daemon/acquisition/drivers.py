@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from config.secret import Secret
+from daemon.acquisition.meter_port import Registers
 from protocols.dlt645 import exchanges, exchanges_1997
 from protocols.dlt645.exchanges import CODEC_2007, FrozenRegisters, RelayAction
 from protocols.errors import FrameError
@@ -20,13 +21,10 @@ from protocols.modbus.profile import Profile
 from protocols.reading import RelayState
 from storage.archive import SiteMeter
 
-Registers = tuple[Decimal | None, ...]
-"""Total, tariff 1, tariff 2, ... in kWh; None where the meter has no data."""
-
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a control frame carries to be obeyed."""
+    """What a control frame carries to be executed: DL/T 645-2007, function 1CH."""
 
     level: str
     operator: str
@@ -45,8 +43,8 @@ class Driver:
     midnight."""
     read_clock: Callable[[], Exchange[Any, datetime]] | None = None
     read_relay: Callable[[], Exchange[Any, RelayState]] | None = None
-    control: Callable[[RelayAction, Credentials, datetime], Exchange[Any, None]] | None = None
-    """(action, credentials, expiry by the meter's clock)."""
+    control: Callable[[RelayAction, datetime], Exchange[Any, None]] | None = None
+    """(action, expiry by the meter's clock)."""
     tell_time: tuple[Callable[[datetime], Exchange[Any, None]], ...] = ()
     """Ways to set the clock without a password, the most careful first; none is answered."""
     is_stateless: bool = True
@@ -57,19 +55,29 @@ class Driver:
         return self.read_daily_freeze is not None
 
 
-def driver_of(meter: SiteMeter, profiles: Mapping[str, Profile], *, has_relay: bool) -> Driver:
+def driver_of(
+    meter: SiteMeter,
+    profiles: Mapping[str, Profile],
+    *,
+    has_relay: bool,
+    credentials: Credentials | None = None,
+) -> Driver:
     """The driver of a meter by its protocol; `profiles` holds the register map of every Modbus
     meter by its name.
 
-    Without `has_relay` it can neither be switched nor asked for its relay."""
-    driver = _driver_of(meter, profiles)
+    Without `has_relay` the meter can neither be switched nor asked for its relay. `credentials` may
+    be left out where nothing is switched.
+    """
+    driver = _driver_of(meter, profiles, credentials)
     return driver if has_relay else replace(driver, read_relay=None, control=None)
 
 
-def _driver_of(meter: SiteMeter, profiles: Mapping[str, Profile]) -> Driver:
+def _driver_of(
+    meter: SiteMeter, profiles: Mapping[str, Profile], credentials: Credentials | None
+) -> Driver:
     match meter.protocol:
         case "dlt645-2007":
-            return _dlt645_2007(meter.address)
+            return _dlt645_2007(meter.address, credentials)
         case "dlt645-1997":
             return _dlt645_1997(meter.address)
         case "modbus-rtu" | "modbus-tcp":
@@ -81,14 +89,14 @@ def _driver_of(meter: SiteMeter, profiles: Mapping[str, Profile]) -> Driver:
     )
 
 
-def _dlt645_2007(address: str) -> Driver:
+def _dlt645_2007(address: str, credentials: Credentials | None) -> Driver:
     return Driver(
         CODEC_2007,
         read_registers=partial(exchanges.read_registers, address),
         read_daily_freeze=partial(exchanges.read_daily_freeze, address),
         read_clock=partial(exchanges.read_clock, address),
         read_relay=partial(_relay_2007, address),
-        control=partial(_control_2007, address),
+        control=partial(_control_2007, address, credentials),
         tell_time=(partial(exchanges.set_clock, address=address), exchanges.set_clock),
     )
 
@@ -109,8 +117,9 @@ def _relay_2007(address: str) -> Exchange[Any, RelayState]:
 
 
 def _control_2007(
-    address: str, action: RelayAction, credentials: Credentials, expires: datetime
+    address: str, credentials: Credentials | None, action: RelayAction, expires: datetime
 ) -> Exchange[Any, None]:
+    assert credentials is not None, "control authority without credentials"
     return exchanges.control(
         address,
         action,
@@ -147,11 +156,12 @@ def _registers_modbus(
     """What the meter shows, cut (never rounded up) to the steps that are billed."""
     step = Decimal(1).scaleb(-meter.decimals)
     registers = yield from modbus.read_registers(unit, profile, learnt)
-    most = Decimal(meter.modulus).scaleb(-meter.decimals)
+    modulus_kwh = Decimal(meter.modulus).scaleb(-meter.decimals)
     for value in registers:
-        if value is not None and not 0 <= value < most:
+        if value is not None and not 0 <= value < modulus_kwh:
             raise FrameError(
-                f"meter {meter.address} tells {value:.6g} kWh, no register of it reaches {most}: wrong profile?"
+                f"meter {meter.address} tells {value:.6g} kWh, no register of it reaches"
+                f" {modulus_kwh}: wrong profile?"
             )
     return tuple(None if value is None else value.quantize(step, ROUND_DOWN) for value in registers)
 
@@ -162,11 +172,7 @@ def _relay_modbus(unit: int, profile: Profile, learnt: modbus.Learnt) -> Exchang
 
 
 def _control_modbus(
-    unit: int,
-    profile: Profile,
-    action: RelayAction,
-    _: Credentials,
-    __: datetime,
+    unit: int, profile: Profile, action: RelayAction, _: datetime
 ) -> Exchange[Any, None]:
     """Neither password nor expiry: whoever reaches the line can write the register."""
     yield from modbus.set_relay(unit, profile, "trip" if action is RelayAction.TRIP else "close")

@@ -252,7 +252,7 @@ class OnDemand:
 
     def _is_under_way(self, asked: Asked) -> bool:
         under_way = self._under_way.get(asked.key)
-        return under_way is not None and not under_way.question.told.cancelled()
+        return under_way is not None and not under_way.question.result.cancelled()
 
     def _ask(self, asked: Asked, until: float, turns: asyncio.Semaphore) -> None:
         question = ReadRequest(asked.meter.meter_id, asked.what, until, asked.day)
@@ -265,7 +265,7 @@ class OnDemand:
             if not told.cancelled() and told.result().outcome in FROM_THE_METER:
                 self._remember(asked, told.result())
 
-        question.told.add_done_callback(settle)
+        question.result.add_done_callback(settle)
         asked.route.ask(question)
 
     async def _hear(self, asked: Asked, until: float) -> ReadResult:
@@ -274,11 +274,11 @@ class OnDemand:
         question.expires_at = max(question.expires_at, until)
         under_way.waiting += 1
         try:
-            return await asyncio.shield(question.told)
+            return await asyncio.shield(question.result)
         finally:
             under_way.waiting -= 1
             if not under_way.waiting:
-                question.told.cancel()
+                question.result.cancel()
 
     def _remember(self, asked: Asked, told: ReadResult) -> None:
         now = time.monotonic()

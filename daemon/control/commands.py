@@ -1,21 +1,20 @@
-"""The life of a command, as pure decisions: what an observed relay means for it, and when to look
-again."""
+"""The life of a command, as pure decisions: whether its frame may leave, what an observed relay
+means for it, and when to look again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
+from daemon.quality.freeze import CLOCK_LIMIT
 from protocols.reading import RelayState
-from storage.supply import Command
 
 TRIP_EXPIRY = timedelta(minutes=10)
 RECONNECT_EXPIRY = timedelta(hours=24)
 MOST_TRIP_SENDS = 3
 LATE_AFTER_RESTART = timedelta(seconds=60)
-CLOCK_LIMIT = timedelta(minutes=5)
-"""No trip goes to a meter whose clock is further off: its expiry would mean nothing."""
+MIN_VALIDITY = timedelta(minutes=1)
+"""A frame that expires sooner could be over before a slow line has delivered it."""
 ALARM_AFTER = timedelta(minutes=15)
 """A relay that has not followed its command by then is a matter for a person."""
 TRY_AGAIN_AFTER = timedelta(minutes=5)
@@ -35,6 +34,33 @@ class Judgement:
     supply_state: str | None
     next_at: datetime
     detail: str
+
+
+def trip_obstacle(
+    *,
+    now: datetime,
+    expires_at: datetime,
+    local_now: datetime,
+    meter_clock: datetime | None,
+    carrier: str,
+) -> str:
+    """Why a trip that was released may not leave now; empty when it may.
+
+    `meter_clock`: what the meter's clock shows at `local_now`, the site's wall clock; None when it
+    tells none. `carrier`: why the line would not carry it to the meter at once, empty when it does.
+    """
+    if now >= expires_at:
+        return "expired before it could be sent"
+    # DL/T 645-2007: a control frame (1CH) carries its expiry by the meter's clock.
+    if meter_clock is not None and abs(meter_clock - local_now) > CLOCK_LIMIT:
+        return f"meter clock shows {meter_clock}"
+    return carrier
+
+
+def valid_for(now: datetime, expires_at: datetime) -> timedelta:
+    """How long the meter may execute a control frame that leaves now: a trip that is executed later
+    than its guard looked would cut a supply that was paid for meanwhile."""
+    return min(TRIP_EXPIRY, max(expires_at - now, MIN_VALIDITY))
 
 
 def look_again(now: datetime, checks: int) -> datetime:
@@ -111,11 +137,3 @@ def _judge_trip(
         now,
         f"relay closed after {sends} sends, and the meter takes it no more",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class CommandStep:
-    """What a line has to do with a command: send its control frame, or verify the relay."""
-
-    kind: Literal["send", "verify"]
-    command: Command

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
@@ -22,16 +22,19 @@ from config.settings import (
     LineSection,
     ListenerSection,
 )
-from daemon.acquisition.broker_line import BrokerLine
+from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.drivers import Credentials, driver_of
-from daemon.acquisition.line import Line, Pace
+from daemon.acquisition.jobs import LineParts, Pace
+from daemon.acquisition.line import Line
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
-from daemon.acquisition.wire_line import WireLine
+from daemon.acquisition.site_clock import SiteClock
+from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority, SiteHold
 from daemon.control.guard import Policy
 from daemon.pipeline import Pipeline
 from daemon.site.listeners import Listener, enabled_listeners
+from daemon.transactions.line_commands import LineCommands
 from protocols.channels import Channel
 from protocols.channels.conversation import Timing
 from protocols.channels.mqtt.broker_socket import Broker, Tls
@@ -56,6 +59,11 @@ class Assembly:
     may_backfill: Callable[[], bool]
     listeners: Mapping[str, Listener] = field(default_factory=dict)
     batch_poller: BatchPoller = field(default_factory=lambda: BatchPoller(Deadlines()))
+
+    @cached_property
+    def clock(self) -> SiteClock:
+        """One for all lines."""
+        return SiteClock(self.authority.zone)
 
     def routes(
         self, site: LoadedSite, meters: Iterable[SiteMeter], only: Collection[str] | None = None
@@ -117,23 +125,50 @@ class Assembly:
         relays = {meter.address for meter in listed if meter.relay}
         profiles = site.archive.profiles
         return WireLine(
-            name,
-            meters,
-            driver_of=lambda meter: driver_of(meter, profiles, has_relay=meter.address in relays),
-            open_channel=open_channel,
-            timing=Timing(reply_timeout_s=section.reply_timeout_s, retries=section.retries),
+            self._common_parts(
+                name,
+                shown_as or name,
+                meters,
+                site,
+                is_traced=name in site.settings.log.trace_lines,
+            ),
+            WireParts(
+                driver_of=lambda meter: driver_of(
+                    meter,
+                    profiles,
+                    has_relay=meter.address in relays,
+                    credentials=credentials,
+                ),
+                open_channel=open_channel,
+                timing=Timing(reply_timeout_s=section.reply_timeout_s, retries=section.retries),
+                batch_poller=self.batch_poller,
+                pipelined=section.pipelined,
+                sets_clocks=collection.set_clocks,
+                may_backfill=self.may_backfill,
+            ),
+        )
+
+    def _common_parts(
+        self,
+        name: str,
+        shown_as: str,
+        meters: list[SiteMeter],
+        site: LoadedSite,
+        *,
+        is_traced: bool,
+    ) -> LineParts:
+        collection = site.settings.collection
+        return LineParts(
+            name=name,
+            shown_as=shown_as,
+            meters=meters,
             pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),
             backfill_days=collection.backfill_days,
-            trace=name in site.settings.log.trace_lines,
-            pool=self.pool,
-            authority=self.authority,
-            credentials=credentials,
-            hand_on=self.pipeline.offer,
-            batch_poller=self.batch_poller,
-            pipelined=section.pipelined,
-            set_clocks=collection.set_clocks,
-            may_backfill=self.may_backfill,
-            shown_as=shown_as,
+            clock=self.clock,
+            commands=LineCommands(name, self.pool, self.authority),
+            sink=self.pipeline,
+            may_control=not self.authority.shadow_mode,
+            is_traced=is_traced,
         )
 
     def _gateway(
@@ -143,7 +178,6 @@ class Assembly:
         meters: list[SiteMeter],
         listed: list[Meter],
     ) -> Line:
-        collection = site.settings.collection
         devices = {meter.address: meter.device for meter in listed}
         names = [devices[meter.address] for meter in meters]
         us = _client_id(site, section.name)
@@ -158,19 +192,20 @@ class Assembly:
             case "state-grid":
                 family = StateGrid(section.app, section.registers, reporters=section.reporters)
         return BrokerLine(
-            section.name,
-            meters,
-            broker=broker_of(section.broker, us),
-            family=family,
-            devices=devices,
-            reply_timeout_s=section.reply_timeout_s,
-            pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),
-            backfill_days=collection.backfill_days,
-            trace=section.name in site.settings.log.trace_lines,
-            pool=self.pool,
-            authority=self.authority,
-            hand_on=self.pipeline.put,
-            relays={meter.address for meter in listed if meter.relay},
+            self._common_parts(
+                section.name,
+                section.name,
+                meters,
+                site,
+                is_traced=section.name in site.settings.log.trace_lines,
+            ),
+            BrokerParts(
+                broker=broker_of(section.broker, us),
+                family=family,
+                devices=devices,
+                relays={meter.address for meter in listed if meter.relay},
+                reply_timeout_s=section.reply_timeout_s,
+            ),
         )
 
 

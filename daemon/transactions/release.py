@@ -6,15 +6,16 @@ overlap."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
-from daemon.control.commands import LATE_AFTER_RESTART, CommandStep, look_again
+from daemon.control.commands import LATE_AFTER_RESTART, look_again
 from daemon.control.facts import PointFacts
 from daemon.control.restoration import renewed_expiry
 from daemon.control.trips import guard_trip
@@ -23,6 +24,14 @@ from storage import ledger, supply
 from storage.supply import Command
 
 log = structlog.get_logger("control")
+
+
+@dataclass(frozen=True, slots=True)
+class DueCommand:
+    """What a line has to do with a command: send its control frame, or verify the relay."""
+
+    kind: Literal["send", "verify"]
+    command: Command
 
 
 async def resume(
@@ -36,7 +45,7 @@ async def resume(
 
 async def take_step(
     connection: AsyncConnection[Any], authority: Authority, line: str, now: datetime
-) -> CommandStep | None:
+) -> DueCommand | None:
     """The line's next command that is due. A command to be sent is committed as `sent` before this
     returns.
 
@@ -94,7 +103,7 @@ async def _take(
     command_id: UUID,
     account: str,
     now: datetime,
-) -> CommandStep | None:
+) -> DueCommand | None:
     """What is to be done with a command that is due; None when it was ended instead."""
     async with connection.transaction():
         await ledger.lock_accounts(connection, [account])
@@ -102,7 +111,7 @@ async def _take(
         if command is None:
             return None
         if command.state != "persisted":
-            return CommandStep("verify", command)
+            return DueCommand("verify", command)
         snapshot: Mapping[str, Any] | None = None
         expires_at: datetime | None = None
         if command.action == "trip":
@@ -121,7 +130,7 @@ async def _take(
             guard=snapshot,
             expires_at=expires_at,
         )
-    return CommandStep("send", command)
+    return DueCommand("send", command)
 
 
 async def _release_trip(

@@ -25,21 +25,19 @@ from zoneinfo import ZoneInfo
 
 import structlog
 import uvloop
-from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import Pace
+from daemon.acquisition.jobs import Pace
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
-from daemon.acquisition.wire_line import WireLine
-from daemon.control.authority import Authority
-from daemon.control.guard import Policy
+from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.supervision import Supervisor
 from protocols.channels.conversation import Timing
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame, encode
 from storage.archive import SiteMeter
+from tests.line_parts import line_parts
 
 ZONE = ZoneInfo("Asia/Shanghai")
 NOON = datetime(2026, 3, 16, 12, tzinfo=ZONE)
@@ -288,30 +286,28 @@ class Faulty:
             _meter(number * 100 + it, address, self.name) for it, address in enumerate(addresses)
         ]
 
-    async def open(
-        self, stack: AsyncExitStack, supervisor: Supervisor, pool: AsyncConnectionPool
-    ) -> None:
+    async def open(self, stack: AsyncExitStack, supervisor: Supervisor) -> None:
         """Begin to read."""
         server = await asyncio.start_server(self.far_end.serve, "127.0.0.1", 0)
         stack.push_async_callback(self.far_end.close)
         stack.callback(server.close)
         port = server.sockets[0].getsockname()[1]
         self.line = WireLine(
-            self.name,
-            self._meters,
-            driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
-            open_channel=lambda: TcpChannel("127.0.0.1", port),
-            timing=TIMING,
-            pace=self._pace,
-            backfill_days=self._days,
-            trace=False,
-            pool=pool,
-            authority=Authority(Policy(), ZONE, True, NOON),
-            credentials=None,
-            hand_on=self._take,
-            batch_poller=self._batch_poller,
-            pipelined=self._depth,
-            now=self._now,
+            line_parts(
+                self.name,
+                self._meters,
+                self._take,
+                now=self._now,
+                pace=self._pace,
+                backfill_days=self._days,
+            ),
+            WireParts(
+                driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
+                open_channel=lambda: TcpChannel("127.0.0.1", port),
+                timing=TIMING,
+                batch_poller=self._batch_poller,
+                pipelined=self._depth,
+            ),
         )
         supervisor.start(self.name, self.line.run, kind="line")
 
@@ -382,7 +378,6 @@ async def fault_run(
         Figures(),
         BatchPoller(Deadlines(), least=2),
     )  # most answers are judged together with others
-    pool = AsyncConnectionPool("", open=False)  # there are no commands
     async with AsyncExitStack() as stack, asyncio.timeout(within_s):
         all_lines = [
             Faulty(it, seed, batch_poller, figures, plan=plan, depth=1 + it % 4)
@@ -391,7 +386,7 @@ async def fault_run(
         supervisor = Supervisor()
         stack.push_async_callback(stop_all, supervisor, all_lines)
         for faulty in all_lines:
-            await faulty.open(stack, supervisor, pool)
+            await faulty.open(stack, supervisor)
         rounds = [asyncio.create_task(faulty.run()) for faulty in all_lines]
         try:
             while sum(it.far_end.exchanges for it in all_lines) < exchanges and not figures.wrong:  # noqa: ASYNC110
@@ -432,7 +427,7 @@ async def dead_meters(
         supervisor = Supervisor()
         stack.push_async_callback(stop_all, supervisor, [faulty])
         began = time.monotonic()
-        await faulty.open(stack, supervisor, AsyncConnectionPool("", open=False))
+        await faulty.open(stack, supervisor)
         for _ in range(rounds):
             async with asyncio.timeout(60):
                 await faulty.is_full.wait()

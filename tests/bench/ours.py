@@ -12,24 +12,26 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import Pace
+from daemon.acquisition.jobs import Pace
+from daemon.acquisition.meter_port import Urgency
 from daemon.acquisition.planning.reply_times import ReplyTimeouts
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.packed_slots import entry, plan
 from daemon.acquisition.polling.poll import Poll
-from daemon.acquisition.wire_line import WireLine
-from daemon.control.authority import Authority
-from daemon.control.guard import Policy
+from daemon.acquisition.site_clock import SiteClock
+from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.quality.arrival import Arrival, PolledFreeze
 from protocols.channels.conversation import Timing
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645.prepared.many import CLOCK, ENERGIES, wire_addresses
 from storage.archive import SiteMeter
 from tests.bench.meters import address_of
+from tests.line_parts import line_parts
 
 LONGEST_WAIT_S = 1.0
 LONGEST_PAUSE_S = 3600.0
 QUIET_S = 0.5
+CLOCK_OF_SITE = SiteClock(ZoneInfo("UTC"))
 MOST_PASSES = 5
 
 Take = Callable[[int, tuple[int | None, ...]], None]
@@ -112,57 +114,52 @@ class WholeLine(WireLine):
         batch_poller: BatchPoller,
         numbers: Sequence[int],
         days: int,
-        hand_on: Callable[[Arrival | PolledFreeze], bool],
+        submit: Callable[[Arrival | PolledFreeze], bool],
         pipelined: int = 1,
     ) -> None:
-        zone = ZoneInfo("UTC")
         long_ago = datetime.now(UTC).date() - timedelta(days=100)
+        meters = [
+            SiteMeter(
+                meter_id=number,
+                address=address_of(number),
+                line="line",
+                protocol="dlt645-2007",
+                modulus=10**8,
+                decimals=2,
+                installed_on=long_ago,
+                point_id=f"P{number}",
+                ratio=Decimal(1),
+                max_daily_kwh=Decimal(380),
+            )
+            for number in numbers
+        ]
         super().__init__(
-            "line",
-            [
-                SiteMeter(
-                    *(
-                        number,
-                        address_of(number),
-                        "line",
-                        "dlt645-2007",
-                        10**8,
-                        2,
-                        long_ago,
-                        f"P{number}",
-                    ),
-                    *(Decimal(1), Decimal(380)),
-                )
-                for number in numbers
-            ],
-            driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
-            open_channel=cast(Any, None),
-            timing=Timing(reply_timeout_s=LONGEST_WAIT_S),
-            pace=Pace(retry_s=LONGEST_PAUSE_S, reconnect_s=1),
-            backfill_days=days,
-            trace=False,
-            pool=cast(Any, None),
-            authority=Authority(Policy(), zone, True, datetime.now(UTC)),
-            credentials=None,
-            hand_on=hand_on,
-            batch_poller=batch_poller,
-            pipelined=pipelined,
+            line_parts(
+                "line",
+                meters,
+                submit,
+                pace=Pace(retry_s=LONGEST_PAUSE_S, reconnect_s=1),
+                backfill_days=days,
+                clock=CLOCK_OF_SITE,
+            ),
+            WireParts(
+                driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
+                open_channel=cast(Any, None),
+                timing=Timing(reply_timeout_s=LONGEST_WAIT_S),
+                batch_poller=batch_poller,
+                pipelined=pipelined,
+            ),
         )
-
-        self._orders._look_at = None  # they were looked at once, when the line was opened
 
     async def collect(self, channel: StreamChannel) -> None:
         """Every slot that is wanted, until none is."""
-        talk = self._talk_over(channel)
+        conversations = self._converse_over(channel)
         while True:
-            if not await self._collect(talk):
-                at = self._wanted.next_at(self._patience.ready_at())
+            if not await self._collect(conversations):
+                at = self._jobs.wanted.next_at(self._jobs.reply_timeouts.ready_at())
                 if at is None:
                     return
                 await asyncio.sleep(max(0.01, min(1.0, at - time.monotonic())))
 
-    def _is_urgent(self) -> bool:
-        return False
-
-    def _give_way(self) -> None:
+    def _give_way(self, urgency: Urgency) -> None:
         """Nothing is more urgent."""

@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 from prometheus_client.metrics import MetricWrapperBase
 
 from daemon import metrics
-from daemon.acquisition.line import Pace
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
-from daemon.acquisition.wire_line import WireLine
+from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.health import STUCK_AFTER_S, health
 from protocols.channels.conversation import Timing
+from tests.line_parts import line_parts
 
 AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
 NAMES = Path(__file__).with_name("metrics.txt")
@@ -27,29 +27,15 @@ NAMES = Path(__file__).with_name("metrics.txt")
 def an_idle_line(name: str, shown_as: str | None = None) -> WireLine:
     """A line that is never run: it has neither a channel nor a database."""
     nothing = cast(Any, None)
-    return WireLine(
-        name,
-        [],
-        driver_of=nothing,
-        open_channel=nothing,
-        timing=Timing(),
-        pace=Pace(1, 1),
-        backfill_days=1,
-        trace=False,
-        pool=nothing,
-        authority=AUTHORITY,
-        credentials=None,
-        hand_on=nothing,
-        batch_poller=BatchPoller(Deadlines()),
-        shown_as=shown_as,
-    )
+    parts = WireParts(nothing, nothing, Timing(), BatchPoller(Deadlines()))
+    return WireLine(line_parts(name, [], shown_as=shown_as or name), parts)
 
 
 def test_a_line_without_progress_is_stuck_and_the_daemon_not_well() -> None:
     lively, stuck = an_idle_line("gate-1"), an_idle_line("gate-2")
     lively.up = stuck.up = True
     assert health([lively, stuck], AUTHORITY)[0]
-    stuck.progress = time.monotonic() - STUCK_AFTER_S - 1
+    stuck._jobs.progress = time.monotonic() - STUCK_AFTER_S - 1
     is_well, shown = health([lively, stuck], AUTHORITY)
     assert not is_well
     assert (shown["status"], shown["stuck"]) == ("stuck", ["gate-2"])
@@ -65,7 +51,7 @@ def test_a_line_that_is_down_degrades_but_is_no_reason_to_restart() -> None:
 
 def test_a_terminal_may_be_away_for_ever_and_its_listener_is_down_when_all_are() -> None:
     away, other = an_idle_line("dtu-1", "gprs"), an_idle_line("dtu-2", "gprs")
-    away.progress -= 1_000_000
+    away._jobs.progress -= 1_000_000
     other.up = True
     is_well, shown = health([away, other], AUTHORITY)
     assert (is_well, shown["status"], shown["down"]) == (True, "ok", [])

@@ -1,4 +1,4 @@
-"""On-demand reads: what somebody asks of one meter now, and what became of it."""
+"""On-demand reads: what is asked of one meter now, and what became of it."""
 
 from __future__ import annotations
 
@@ -27,60 +27,59 @@ class ReadResult:
 
 @dataclass(eq=False, slots=True)
 class ReadRequest:
-    """`expires_at`: second of the monotonic clock after which nobody waits for the answer. `day`:
-    of a freeze."""
+    """`expires_at`: second of the monotonic clock after which the answer is of no use. `day`: of a
+    freeze."""
 
     meter_id: int
     what: What
     expires_at: float
     day: date | None = None
-    told: asyncio.Future[ReadResult] = field(
+    result: asyncio.Future[ReadResult] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    def settle(self, told: ReadResult) -> None:
-        """Answer whoever still waits."""
-        if not self.told.done():
-            self.told.set_result(told)
+    def settle(self, result: ReadResult) -> None:
+        """Answer it, unless it was answered or cancelled before."""
+        if not self.result.done():
+            self.result.set_result(result)
 
 
 class ReadRequests:
-    """What one route is still to be asked, first come first served. Whoever cancels `told` is not
-    served."""
+    """What is still to be read on one line, first come first served. A request whose `result` is
+    cancelled is not served."""
 
     def __init__(self) -> None:
         self._waiting: list[ReadRequest] = []
-        self._begun: ReadRequest | None = None
+        self._begun: list[ReadRequest] = []
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, question: ReadRequest) -> None:
-        """To be asked after those that wait."""
-        self._waiting.append(question)
+    def add(self, request: ReadRequest) -> None:
+        """To be served after those that wait."""
+        self._waiting.append(request)
 
-    def add_first(self, question: ReadRequest) -> None:
+    def add_first(self, request: ReadRequest) -> None:
         """It was begun and had to give way."""
-        self._waiting.insert(0, question)
+        self._waiting.insert(0, request)
 
     def next(self, now_s: float) -> ReadRequest | None:
-        """The next that somebody waits for; those whose time is over are told so."""
+        """The next to be served; those whose time is over are answered so."""
+        self._begun = [request for request in self._begun if not request.result.done()]
         while self._waiting:
-            question = self._waiting.pop(0)
-            if question.told.done():
+            request = self._waiting.pop(0)
+            if request.result.done():
                 continue
-            if question.expires_at > now_s:
-                self._begun = question
-                return question
-            question.settle(
-                ReadResult("expired", reason="its time was over before the line got to it")
-            )
+            if request.expires_at > now_s:
+                self._begun.append(request)
+                return request
+            reason = "its time was over before the line got to it"
+            request.settle(ReadResult("expired", reason=reason))
         return None
 
     def reject(self, reason: str) -> None:
-        """Nobody can be asked now: the line is down. What was begun is not answered either."""
-        if self._begun is not None:
-            self._begun.settle(ReadResult("line_down", reason=reason))
-            self._begun = None
-        while self._waiting:
-            self._waiting.pop(0).settle(ReadResult("line_down", reason=reason))
+        """The line is down: neither what waits nor what was begun can be answered."""
+        for request in (*self._begun, *self._waiting):
+            request.settle(ReadResult("line_down", reason=reason))
+        self._begun.clear()
+        self._waiting.clear()

@@ -8,9 +8,13 @@ from types import SimpleNamespace
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from daemon.acquisition.broker_line import BrokerLine
-from daemon.acquisition.line import Pace
+from daemon.acquisition.broker_line import BrokerLine, BrokerParts
+from daemon.acquisition.commands import execute
+from daemon.acquisition.jobs import Pace
+from daemon.acquisition.meter_port import Urgency
+from daemon.acquisition.site_clock import SiteClock
 from daemon.pipeline import Pipeline
+from daemon.transactions.line_commands import LineCommands
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import MqttConnection
 from protocols.mqtt.messages import decode_down
@@ -35,6 +39,7 @@ from tests.database.small_site import (
     rows,
     store,
 )
+from tests.line_parts import line_parts
 from tests.servers.mosquitto import LISTENER, Mosquitto
 
 ADDRESS = "000000000001"
@@ -82,19 +87,21 @@ async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None, relays=
 
         pipeline = Pipeline(pool, authority, batch_readings=100, stored=stored)
         gateway = BrokerLine(
-            "gw",
-            list(found.values()),
-            broker=Broker("127.0.0.1", broker.port, f"meterd-{flavour}"),
-            family=family,
-            devices=devices,
-            reply_timeout_s=0.5,
-            pace=Pace(retry_s=0.2, reconnect_s=0.1),
-            backfill_days=1,
-            trace=False,
-            pool=pool,
-            authority=authority,
-            hand_on=pipeline.put,
-            relays=relays,
+            line_parts(
+                "gw",
+                list(found.values()),
+                sink=pipeline,
+                pace=Pace(retry_s=0.2, reconnect_s=0.1),
+                commands=LineCommands("gw", pool, authority),
+                may_control=not authority.shadow_mode,
+            ),
+            BrokerParts(
+                broker=Broker("127.0.0.1", broker.port, f"meterd-{flavour}"),
+                family=family,
+                devices=devices,
+                reply_timeout_s=0.5,
+                relays=relays,
+            ),
         )
         gateways.append(gateway)
         meter = SimulatedMeter(ADDRESS, now=site_clock(ZONE), relay=relay)
@@ -170,11 +177,18 @@ def test_a_meter_without_a_relay_gets_no_command_and_is_not_asked_for_it(databas
             (answer,) = await rows(connection, "SELECT detail FROM command")
             assert "no relay" in answer
             asked = []
-            gateway._ask = lambda *question: asked.append(question)
+            gateway._requests = SimpleNamespace(ask=lambda *question: asked.append(question))
             told = []
-            gateway._orders.observed = lambda *seen: told.append(seen) or asyncio.sleep(0)
-            await gateway._verify(None, ADDRESS, SimpleNamespace(address=ADDRESS))
-            assert (asked, [relay for _, relay in told]) == ([], [None])
+
+            class Step:
+                kind = "verify"
+                command = SimpleNamespace(address=ADDRESS, line="gw")
+
+                async def observed(self, relay):
+                    told.append(relay)
+
+            await execute(Step(), gateway._meter(None, 0, Urgency.COMMAND), SiteClock(ZONE))
+            assert (asked, told) == ([], [None])
             assert not [event for event in meter.events if event.kind == "control"]
 
     run(scene())
@@ -249,21 +263,22 @@ def test_a_trip_is_not_sent_to_a_gateway_that_is_away(database_url, broker):
         async with await connect(database_url) as connection, pool_of(database_url) as pool:
             found = await Site.of(1, line="gw").take_over(connection)
             gateway = BrokerLine(
-                "gw",
-                list(found.values()),
-                broker=Broker("127.0.0.1", broker.port, "meterd-away", keep_session=False),
-                family=family,
-                devices={},
-                reply_timeout_s=0.5,
-                pace=Pace(retry_s=0.2, reconnect_s=0.1),
-                backfill_days=1,
-                trace=False,
-                pool=pool,
-                authority=ARMED,
-                hand_on=None,
+                line_parts(
+                    "gw",
+                    list(found.values()),
+                    pace=Pace(retry_s=0.2, reconnect_s=0.1),
+                    commands=LineCommands("gw", pool, ARMED),
+                    may_control=True,
+                ),
+                BrokerParts(
+                    broker=Broker("127.0.0.1", broker.port, "meterd-away", keep_session=False),
+                    family=family,
+                    devices={},
+                    reply_timeout_s=0.5,
+                ),
             )
             task = asyncio.create_task(gateway.run())
-            await holds(lambda: not gateway._is_online)
+            await holds(lambda: not gateway._presence.is_online)
             batch = [
                 freeze(meter, day, k)
                 for meter in found.values()
@@ -292,6 +307,6 @@ def test_a_pushed_freeze_is_acknowledged_when_it_is_in_the_database(database_url
             await simulator.push(again=True)
             today = datetime.now(UTC).astimezone(ZONE).date()
             await until(connection, f"SELECT count(*) FROM slot WHERE day >= '{today - DAY}'", 1)
-            await holds(lambda: not gateway._unstored)
+            await holds(lambda: not gateway._delivery._unstored)
 
     run(scene())

@@ -11,10 +11,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from config.profiles import load_profile
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import Pace
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
-from daemon.acquisition.wire_line import WireLine
+from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.pipeline import Pipeline
@@ -23,6 +22,7 @@ from protocols.channels.tcp import TcpChannel
 from simulators.bench.running import Bench
 from simulators.bench.scenario import parse_scenario
 from tests.database.small_site import Site, connect, rows
+from tests.line_parts import line_parts
 
 ZONE = ZoneInfo("Asia/Shanghai")
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=ZONE)
@@ -93,20 +93,13 @@ async def line_around_midnight(url: str):
 
             pipeline = Pipeline(pool, authority, batch_readings=10, stored=stored)
             line = WireLine(
-                "gate",
-                meters,
-                driver_of=lambda meter: driver_of(meter, PROFILES, has_relay=False),
-                open_channel=lambda: TcpChannel(str(where["host"]), int(where["port"])),
-                timing=Timing(reply_timeout_s=1),
-                pace=Pace(retry_s=1, reconnect_s=1),
-                backfill_days=1,
-                trace=False,
-                pool=pool,
-                authority=authority,
-                credentials=None,
-                hand_on=pipeline.offer,
-                batch_poller=BatchPoller(Deadlines()),
-                now=now,
+                line_parts("gate", meters, sink=pipeline, now=now),
+                WireParts(
+                    driver_of=lambda meter: driver_of(meter, PROFILES, has_relay=False),
+                    open_channel=lambda: TcpChannel(str(where["host"]), int(where["port"])),
+                    timing=Timing(reply_timeout_s=1),
+                    batch_poller=BatchPoller(Deadlines()),
+                ),
             )
             tasks = [asyncio.create_task(line.run()), asyncio.create_task(pipeline.run())]
             try:

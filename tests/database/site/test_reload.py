@@ -174,8 +174,8 @@ def test_routes_know_exactly_the_days_that_the_database_has(
         (meter,) = route.meters
         async with await connect(database_url) as connection:
             await store(connection, freeze(meter, days[0], "20"), freeze(meter, days[2], "10"))
-        assert [route._wanted.is_wanted(0, day) for day in days] == [True] * 4
+        assert [route._jobs.wanted.is_wanted(0, day) for day in days] == [True] * 4
         await configuration.rebuild()
-        assert [route._wanted.is_wanted(0, day) for day in days] == [False, True, False, True]
+        assert [route._jobs.wanted.is_wanted(0, day) for day in days] == [False, True, False, True]
 
     with_a_running_site(database_url, tmp_path, test)

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from daemon.acquisition import on_demand
-from daemon.acquisition.line import Line, Pace
+from daemon.acquisition.jobs import Jobs
+from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import MOST_AT_ONCE, OnDemand, Request, RequestRefused, Result
 from daemon.acquisition.planning.reads import ReadRequest, ReadResult, What
@@ -20,6 +21,7 @@ from daemon.control.guard import Policy
 from daemon.runtime.supervision import Supervisor
 from protocols.reading import RelayState
 from storage.archive import SiteMeter
+from tests.line_parts import line_parts
 
 TODAY = date(2026, 3, 11)
 AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
@@ -31,17 +33,14 @@ class Wire(Line):
 
     def __init__(self, name: str, count: int) -> None:
         numbers = range(int(name) * 1000, int(name) * 1000 + count)
-        super().__init__(
+        parts = line_parts(
             name,
             [a_meter(number, name) for number in numbers],
-            has_memory=[True] * count,
-            longest_wait_s=1,
-            pace=Pace(1, 1),
             backfill_days=3,
-            pool=cast(Any, None),
-            authority=AUTHORITY,
             now=lambda: datetime(2026, 3, 11, 4, tzinfo=UTC),
         )
+        jobs = Jobs(parts, has_memory=[True] * count, longest_wait_s=1)
+        super().__init__(jobs, longest_step_s=1.0)
         self.up = True
         self.asked: list[ReadRequest] = []
 
@@ -53,7 +52,7 @@ class Wire(Line):
 
     @property
     def open(self) -> list[ReadRequest]:
-        return [question for question in self.asked if not question.told.done()]
+        return [question for question in self.asked if not question.result.done()]
 
 
 def a_meter(number: int, line: str) -> SiteMeter:
@@ -168,7 +167,7 @@ def test_the_same_question_that_is_under_way_is_joined_and_the_last_to_leave_tak
         (question,) = site.wires["1"].asked
         one.cancel()
         await let_run()
-        assert not question.told.done()
+        assert not question.result.done()
         question.settle(GOOD)
         assert (await two)[0].outcome == "ok"
 
@@ -176,7 +175,7 @@ def test_the_same_question_that_is_under_way_is_joined_and_the_last_to_leave_tak
         await let_run()
         alone.cancel()
         await let_run()
-        assert site.wires["1"].asked[-1].told.cancelled()
+        assert site.wires["1"].asked[-1].result.cancelled()
         again = asyncio.create_task(site.collect("P1000", what="clock"))
         await let_run()
         site.wires["1"].open[0].settle(GOOD)
@@ -232,7 +231,7 @@ def test_what_is_not_answered_in_time_is_told_so_and_taken_back() -> None:
         assert [result.outcome for result in results] == ["expired"] * 6
         assert {result.reason for result in results} == {"no answer within 0.05 s (--within)"}
         await let_run()
-        assert all(question.told.cancelled() for question in site.wires["1"].asked)
+        assert all(question.result.cancelled() for question in site.wires["1"].asked)
         assert len(site.wires["1"].asked) <= MOST_AT_ONCE
 
     run(test)
@@ -263,7 +262,7 @@ def test_a_line_that_was_stopped_tells_who_waits() -> None:
         site = Site(_1=1)
         asking = asyncio.create_task(site.collect("P1000"))
         await let_run()
-        site.wires["1"]._questions.next(0.0)  # the line has begun it
+        site.wires["1"]._jobs.requests.next(0.0)  # the line has begun it
         site.wires["1"].give_up("stopped")
         (result,) = await asking
         assert (result.outcome, result.reason) == ("line_down", "stopped")

@@ -10,22 +10,23 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from types import SimpleNamespace
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
-from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
-from daemon.acquisition.broker_line import BrokerLine
-from daemon.acquisition.line import Pace
+from daemon.acquisition.broker_line import BrokerLine, BrokerParts
+from daemon.acquisition.commands import execute
+from daemon.acquisition.jobs import Pace
+from daemon.acquisition.meter_port import Urgency
 from daemon.acquisition.planning.wanted import due_day
-from daemon.control.authority import Authority
-from daemon.control.guard import Policy
+from daemon.acquisition.site_clock import SiteClock
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import MqttConnection
-from protocols.errors import LineDown
+from protocols.errors import LineDown, NoReply
 from protocols.mqtt.messages import VERSION, DailyFreeze, encode
 from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
@@ -37,11 +38,11 @@ from simulators.lines.faults import Fault
 from simulators.mqtt.gateway import SimulatedGateway
 from simulators.state.meter import SimulatedMeter
 from storage.archive import SiteMeter
+from tests.line_parts import line_parts
 from tests.presence import presence
 from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto
 
 ZONE = ZoneInfo("Asia/Shanghai")
-SHADOW = Authority(Policy(), ZONE, shadow_mode=True, started_at=datetime(2026, 1, 1, tzinfo=UTC))
 ADDRESSES = [f"{number:012d}" for number in range(1601, 1604)]
 DAYS = 4
 PATIENCE_S = 20
@@ -90,27 +91,31 @@ class Site:
         self.arrivals = []
         self.changed = asyncio.Event()
         self.storing = storing
-        self.gateway = BrokerLine(
+        common = line_parts(
             name,
             [site_meter(number) for number in range(len(ADDRESSES))],
-            broker=replace(Broker("127.0.0.1", broker.port, f"meterd-{name}"), **changes),
-            family=family or OwnForm("meterd", name),
-            devices=devices or {},
-            reply_timeout_s=1.0,
+            self.submit,
+            now=now,
             pace=Pace(retry_s=0.2, reconnect_s=0.1),
             backfill_days=DAYS,
-            trace=False,
-            pool=AsyncConnectionPool("", open=False),
-            authority=SHADOW,
-            hand_on=self.hand_on,
-            now=now,
+        )
+        self.sink = common.sink
+        self.gateway = BrokerLine(
+            common,
+            BrokerParts(
+                broker=replace(Broker("127.0.0.1", broker.port, f"meterd-{name}"), **changes),
+                family=family or OwnForm("meterd", name),
+                devices=devices or {},
+                reply_timeout_s=1.0,
+            ),
         )
 
-    async def hand_on(self, arrival):
+    def submit(self, arrival):
         self.arrivals.append(arrival)
         if self.storing:
             self.store(arrival)
         self.changed.set()
+        return True
 
     def store(self, arrival):
         self.gateway.stored(arrival.meter.meter_id, arrival.freeze.frozen_at.date())
@@ -205,7 +210,7 @@ def test_pushed_freezes_arrive_and_the_gaps_are_asked_for(broker):
 def test_whatever_happens_to_the_messages_every_slot_is_filled_with_its_true_value(broker, faults):
     async def scene():
         async with simulated(broker, faults=faults) as simulator, Site(broker).running() as site:
-            site.gateway._reply_timeout_s = 0.3
+            site.gateway._requests.reply_timeout_s = 0.3
             await site.until(lambda: set(site.slots()) >= owed())
             for arrival in site.arrivals:
                 freeze = arrival.freeze
@@ -366,9 +371,9 @@ def test_a_gateway_that_went_away_is_not_asked_and_its_last_will_says_so(broker)
         site = Site(broker)
         async with simulated(broker) as simulator, site.running():
             await site.until(lambda: set(site.slots()) >= owed())
-            assert site.gateway._is_online
+            assert site.gateway._presence.is_online
             await simulator.cut()
-            await site.until(lambda: not site.gateway._is_online)
+            await site.until(lambda: not site.gateway._presence.is_online)
             site.gateway.rebuild(*presence([]))
             before = broker.log().count("meterd/gw/down/read")
             for _ in range(3):
@@ -475,14 +480,14 @@ def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(
     async def scene():
         clock = Clock(now)
         site = Site(broker, **tasmota(), now=clock)
-        site.gateway._midnights.next = lambda now: None  # nobody is asked
+        site.gateway._jobs.midnights.next = lambda now: None  # nobody is asked
         if options:
             broker.publish(f"tele/{ADDRESSES[0]}/SENSOR", sensor(told, 7.5), *options)
         async with site.running():
             await site.until(lambda: site.gateway.up)
             if not options:
                 broker.publish(f"tele/{ADDRESSES[0]}/SENSOR", sensor(told, 7.5))
-            await site.until(lambda: site.gateway._heard == 1)
+            await site.until(lambda: site.gateway._subscriptions.heard == 1)
             clock.now = NIGHT + seconds(1)
             broker.publish(f"tele/{ADDRESSES[1]}/SENSOR", sensor(clock.now, 8.5))
             await site.until(lambda: any(it.meter.address == ADDRESSES[1] for it in site.arrivals))
@@ -490,7 +495,7 @@ def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(
             assert [(it.frozen_at, it.host_offset) for it in taken] == (
                 [] if offset is None else [(NIGHT, offset)]
             )
-            assert (0 in site.gateway._midnights._done) is (offset is not None)
+            assert (0 in site.gateway._jobs.midnights._done) is (offset is not None)
 
     run(scene())
 
@@ -500,7 +505,7 @@ def test_a_pushed_register_is_acknowledged_when_it_is_stored(broker):
 
     def site():
         made = Site(broker, **tasmota(), now=Clock(NIGHT + seconds(2)), storing=False)
-        made.gateway._midnights.next = lambda now: None  # nobody is asked
+        made.gateway._jobs.midnights.next = lambda now: None  # nobody is asked
         return made
 
     def push(address):
@@ -513,25 +518,25 @@ def test_a_pushed_register_is_acknowledged_when_it_is_stored(broker):
             await first.until(lambda: first.gateway.up)
             for _ in range(2):
                 push(ADDRESSES[0])
-            await first.until(lambda: first.gateway._heard == 2)
+            await first.until(lambda: first.gateway._subscriptions.heard == 2)
         second = site()
         connections = []
         connect = second.gateway._new_connection
         second.gateway._new_connection = lambda: connections.append(connect()) or connections[-1]
         async with second.running():
-            await second.until(lambda: second.gateway._heard == 2)
+            await second.until(lambda: second.gateway._subscriptions.heard == 2)
             connections[0].abort()
-            await second.until(lambda: second.gateway._heard == 4)
+            await second.until(lambda: second.gateway._subscriptions.heard == 4)
             (arrival,) = second.arrivals
             second.store(arrival)
             push(ADDRESSES[0])
-            await second.until(lambda: second.gateway._heard == 5)
+            await second.until(lambda: second.gateway._subscriptions.heard == 5)
         third = site()
         async with third.running():
             await third.until(lambda: third.gateway.up)
             push(ADDRESSES[1])
             await third.until(lambda: third.arrivals)
-            assert third.gateway._heard == 1
+            assert third.gateway._subscriptions.heard == 1
 
     run(scene())
 
@@ -556,36 +561,34 @@ def test_neither_the_device_nor_we_may_be_further_from_midnight_than_the_limit(
     async def scene():
         site = Site(broker, **tasmota())
         told_at, now = NIGHT + seconds(told_s), NIGHT + seconds(now_s)
-        is_taken = await site.gateway._freeze_here(0, (Decimal(1),), told_at, now)
+        is_taken = await site.gateway._jobs.submit_host_freeze(0, (Decimal(1),), told_at, now)
         offsets = [arrival.freeze.host_offset for arrival in site.arrivals]
         assert (is_taken, offsets) == (
             (False, []) if offset_s is None else (True, [seconds(offset_s)])
         )
-        assert (0 in site.gateway._midnights._done) is is_taken
+        assert (0 in site.gateway._jobs.midnights._done) is is_taken
 
     run(scene())
 
 
 def test_a_midnight_that_could_not_be_handed_on_is_not_done(broker):
     async def scene():
-        gateway = Site(broker, **tasmota(), now=Clock(NIGHT + seconds(1))).gateway
+        site = Site(broker, **tasmota(), now=Clock(NIGHT + seconds(1)))
+        gateway = site.gateway
         registers = (Decimal(1),)
-        handed = []
 
-        async def fail(arrival):
+        def fail(arrival):
             raise LineDown("the pipeline is gone")
 
-        async def take(arrival):
-            handed.append(arrival)
-
-        gateway._hand_on = fail
+        take, site.sink.submit = site.sink.submit, fail
         with pytest.raises(LineDown):
-            await gateway._freeze_here(0, registers, NIGHT, NIGHT)
-        assert not gateway._midnights._done
-        gateway._hand_on = take
+            await gateway._jobs.submit_host_freeze(0, registers, NIGHT, NIGHT)
+        assert not gateway._jobs.midnights._done
+        assert not gateway._delivery._unstored
+        site.sink.submit = take
         for _ in range(2):
-            assert await gateway._freeze_here(0, registers, NIGHT, NIGHT)
-        assert (len(handed), gateway._midnights._done) == (1, {0: NIGHT})
+            assert await gateway._jobs.submit_host_freeze(0, registers, NIGHT, NIGHT)
+        assert (len(site.arrivals), gateway._jobs.midnights._done) == (1, {0: NIGHT})
 
     run(scene())
 
@@ -596,15 +599,17 @@ def test_at_midnight_devices_are_asked_at_once_and_those_that_are_away_not_at_al
         broker.publish(f"tele/{ADDRESSES[2]}/LWT", "Offline", "-r")
         site = Site(broker, **tasmota(), now=clock)
         async with site.running():
-            await site.until(lambda: site.gateway.up and site.gateway._away == {ADDRESSES[2]})
+            await site.until(
+                lambda: site.gateway.up and site.gateway._presence.away == {ADDRESSES[2]}
+            )
             clock.now = NIGHT + seconds(1)
             site.gateway.wake()
-            await site.until(lambda: len(site.gateway._expected) == 2)
+            await site.until(lambda: len(site.gateway._requests) == 2)
             answer = json.dumps({"StatusSNS": {"ENERGY": {"Total": 5}}})
             for address in ADDRESSES[:2]:
                 broker.publish(f"stat/{address}/STATUS8", answer)
             await site.until(lambda: len(site.arrivals) == 2)
-            assert set(site.gateway._midnights._done) == {0, 1}
+            assert set(site.gateway._jobs.midnights._done) == {0, 1}
         log = broker.log()
         assert f"cmnd/{ADDRESSES[0]}/STATUS" in log
         assert f"cmnd/{ADDRESSES[2]}/STATUS" not in log
@@ -656,9 +661,14 @@ def test_the_relay_of_another_device_is_not_taken_for_the_one_that_was_asked(bro
         connections, seen = [], []
         connect = site.gateway._new_connection
         site.gateway._new_connection = lambda: connections.append(connect()) or connections[-1]
-        site.gateway._orders.observed = lambda command, relay: (
-            seen.append(relay) or asyncio.sleep(0)
-        )
+
+        class Step:
+            kind = "verify"
+            command = SimpleNamespace(address=ADDRESSES[0], line="gw")
+
+            async def observed(self, relay):
+                seen.append(relay)
+
         before = replies("foreign")
 
         async def answer(terminal, *told):
@@ -685,9 +695,8 @@ def test_the_relay_of_another_device_is_not_taken_for_the_one_that_was_asked(bro
             await site.until(lambda: site.gateway.up)
             for told in ([(ADDRESSES[1], True)], [(ADDRESSES[1], True), (ADDRESSES[0], False)]):
                 answering = asyncio.create_task(answer(terminal, *told))
-                await site.gateway._verify(
-                    connections[0], ADDRESSES[0], SimpleNamespace(address=ADDRESSES[0])
-                )
+                meter = site.gateway._meter(connections[0], 0, Urgency.COMMAND)
+                await execute(Step(), meter, SiteClock(ZONE))
                 await answering
         assert [relay and relay.relay_open for relay in seen] == [None, False]
         assert replies("foreign") == before + 2
@@ -854,16 +863,19 @@ def test_a_silent_gateway_is_probed_by_one_question_at_a_time(broker):
         asked, at_once = [], []
         gateway = site.gateway
 
-        async def silence(connection, number, day):
-            asked.append(number)
-            at_once[-1] += 1
-            await asyncio.sleep(0)
-            gateway._was_silent(number, "no reply")
+        class Silent:
+            def __init__(self, number):
+                self.number = number
 
-        gateway._read_slot = silence
-        gateway._patience.record_timeout(0, 0.0)
-        gateway._patience.record_timeout(1, 0.0)
-        gateway._patience.record_timeout(2, 0.0)
+            async def read_freeze(self, day):
+                asked.append(self.number)
+                at_once[-1] += 1
+                await asyncio.sleep(0)
+                raise NoReply("no reply")
+
+        gateway._meter = lambda connection, number, urgency: Silent(number)
+        for number in range(3):
+            gateway._jobs.reply_timeouts.record_timeout(number, 0.0)
         assert gateway.is_silent
         at_once.append(0)
         await gateway._collect(None)
@@ -877,20 +889,24 @@ def test_a_lost_connection_ends_every_question_that_waits_and_no_meter_is_blamed
         gateway = Site(broker).gateway
         ended = []
 
-        async def read_slot(connection, number, day):
-            try:
-                if number == 1:
-                    raise LineDown("the broker is gone")
-                await asyncio.sleep(PATIENCE_S)
-                gateway._was_silent(number, "no reply")
-            finally:
-                ended.append(number)
+        class Waiting:
+            def __init__(self, number):
+                self.number = number
 
-        gateway._read_slot = read_slot
+            async def read_freeze(self, day):
+                try:
+                    if self.number == 1:
+                        raise LineDown("the broker is gone")
+                    await asyncio.sleep(PATIENCE_S)
+                    raise NoReply("no reply")
+                finally:
+                    ended.append(self.number)
+
+        gateway._meter = lambda connection, number, urgency: Waiting(number)
         with pytest.raises(LineDown):
             await gateway._collect(None)
         assert {0, 1, 2} == set(ended)
-        assert not gateway._patience.is_troubled
+        assert not gateway._jobs.reply_timeouts.is_troubled
 
     run(scene())
 
@@ -899,9 +915,8 @@ def test_only_what_the_database_has_is_acknowledged(broker):
     """What a rebuild finds was stored, though nobody told the gateway so."""
     gateway, days = Site(broker).gateway, [today() - timedelta(days=age) for age in (-1, 0, 1)]
     acknowledged = []
-    connection = SimpleNamespace(acknowledge=acknowledged.append)
     for day in days:
-        gateway._unstored[0, day] = [(connection, day)]
+        gateway._delivery._unstored[0, day] = [partial(acknowledged.append, day)]
     gateway.rebuild({0: 0b10}, days[1])
     assert acknowledged == [days[2]]
-    assert list(gateway._unstored) == [(0, days[0]), (0, days[1])]
+    assert list(gateway._delivery._unstored) == [(0, days[0]), (0, days[1])]

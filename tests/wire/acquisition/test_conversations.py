@@ -7,8 +7,8 @@ import asyncio
 
 import pytest
 
+from daemon.acquisition.conversations import Conversations
 from daemon.acquisition.wakeup import Signal
-from daemon.acquisition.wire_line import Talk
 from protocols.channels.conversation import Timing
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
@@ -47,13 +47,13 @@ def test_what_came_for_nobody_is_no_answer_to_a_question_of_the_other_protocol()
         server = await asyncio.start_server(line, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with server, TcpChannel("127.0.0.1", port) as channel:
-            talk = Talk(
+            conversations = Conversations(
                 channel, line="gate", timing=Timing(reply_timeout_s=0.3, quiet_s=0.1, retries=0)
             )
             with pytest.raises(NoReply):
-                await talk.run(CODEC_2007, read_energy("000000000001"))
+                await conversations.run(CODEC_2007, read_energy("000000000001"))
             given_up.set()
             await sent.wait()
-            return await talk.run(codec_rtu, read_block(5, Block(3, 0, 1)))
+            return await conversations.run(codec_rtu, read_block(5, Block(3, 0, 1)))
 
     assert asyncio.run(story()) == (TRUE,)

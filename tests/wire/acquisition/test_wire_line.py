@@ -15,17 +15,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
-from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.line import Pace
+from daemon.acquisition.jobs import Pace
 from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.polling.packed_slots import NUMBER_AT, entry, plan
-from daemon.acquisition.wire_line import WireLine
-from daemon.control.authority import Authority
-from daemon.control.guard import Policy
+from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.supervision import Supervisor
 from protocols.channels.conversation import Timing
@@ -35,6 +32,7 @@ from protocols.dlt645.frame import Frame, encode
 from protocols.dlt645.prepared.many import CLOCK, STAMP
 from storage.archive import SiteMeter
 from tests.bench.faults import Plan, bcd, dead_meters, fault_run, truth
+from tests.line_parts import Sink, line_parts
 from tests.presence import presence
 from tests.wire.conftest import tcp_server
 
@@ -46,6 +44,10 @@ ENOUGH_S = 30.0
 
 def address_of(number: int) -> str:
     return f"{number + 1:012d}"
+
+
+class OpenLine(WireLine):
+    """A line whose methods may be replaced: it has no slots."""
 
 
 class Site:
@@ -62,14 +64,14 @@ class Site:
         self.shift = 0
         self.silent: set[str] = set()
         self.on_request: Callable[[Frame], None] = lambda frame: None
-        self.how = {
-            "timing": QUICK,
-            "pace": Pace(retry_s=1.0, reconnect_s=0.1),
+        common: dict[str, Any] = {
+            "pace": how.pop("pace", Pace(retry_s=1.0, reconnect_s=0.1)),
             "backfill_days": days,
-            "hand_on": self._take,
-            **how,
         }
+        self.sink = Sink(how.pop("submit", self._take))
+        self.how = how
         self.meters = [_meter(number) for number in range(meters)]
+        self.common = line_parts("gate-3", self.meters, now=self.now, sink=self.sink, **common)
 
     def now(self) -> datetime:
         return (self.at + timedelta(seconds=time.monotonic() - self.began)).astimezone(UTC)
@@ -112,23 +114,21 @@ class Site:
                 return encode(Frame(frame.address, 0xD1, b"\x02"))
         return encode(Frame(frame.address, 0x91, frame.data[:4] + data))
 
+    def line_over(self, open_channel: Callable[[], TcpChannel]) -> WireLine:
+        parts = WireParts(
+            driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
+            open_channel=open_channel,
+            timing=QUICK,
+            batch_poller=BatchPoller(Deadlines(), 1),
+            **self.how,
+        )
+        return OpenLine(self.common, parts)
+
     @asynccontextmanager
     async def line(self) -> AsyncIterator[WireLine]:
         """The line as a task that is kept running."""
         async with far_end(self.hear) as port, Supervisor() as supervisor:
-            line = WireLine(
-                "gate-3",
-                self.meters,
-                driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
-                open_channel=lambda: TcpChannel("127.0.0.1", port),
-                trace=False,
-                pool=AsyncConnectionPool("", open=False),
-                authority=Authority(Policy(), ZONE, True, self.at),
-                credentials=None,
-                batch_poller=BatchPoller(Deadlines(), 1),
-                now=self.now,
-                **self.how,
-            )
+            line = self.line_over(lambda: TcpChannel("127.0.0.1", port))
             supervisor.start("gate-3", line.run, kind="line")
             yield line
 
@@ -196,7 +196,7 @@ def told(
 
     with structlog.testing.capture_logs() as logged:
         asyncio.run(run())
-    return [dict(it) for it in logged if it["event"] != "control stopped, database away"]
+    return [dict(it) for it in logged]
 
 
 def test_todays_freezes_are_read_before_older_days_and_these_from_the_oldest() -> None:
@@ -236,7 +236,7 @@ def test_a_question_is_asked_within_one_exchange_of_full_back_fill() -> None:
                 asked_at.append(len(site.requests))
 
         site.on_request = ask
-        assert (await question.told).outcome == "ok"
+        assert (await question.result).outcome == "ok"
         assert asked_at == [21]
         await site.until(lambda: len(site.arrived) == 10 * 8)
         assert site.took_the_truth()
@@ -261,7 +261,7 @@ def test_a_question_is_asked_within_one_exchange_of_the_general_way() -> None:
                 late.append(len(site.requests) - begun[0])
 
         site.on_request = ask
-        assert (await question.told).outcome == "ok"
+        assert (await question.result).outcome == "ok"
         assert late == [1]
         await site.until(lambda: len(site.arrived) >= 10)
 
@@ -286,7 +286,7 @@ def test_a_question_that_comes_while_the_line_is_drained_is_asked_next() -> None
 
         line._drain = ask_meanwhile  # type: ignore[method-assign]
         site.silent = {address_of(0)}
-        assert (await question.told).outcome == "ok"
+        assert (await question.result).outcome == "ok"
         assert [asked(frame) for frame in site.requests].index("0001FF00") == drained_at[0]
 
     told(lambda: Site(meters=4, days=62), story)
@@ -297,12 +297,14 @@ def test_no_meter_is_asked_twice_at_a_time() -> None:
         today, before = NOON.date(), NOON.date() - timedelta(days=1)
         slots = [(0, today), (1, today), (0, before), (2, before)]
         line.rebuild(*presence([]))
-        assert [slot >> NUMBER_AT for slot in line._planned(slots, NOON.replace(tzinfo=None))] == [
+        assert [
+            slot >> NUMBER_AT for slot in line._freezes.planned(slots, NOON.replace(tzinfo=None))
+        ] == [
             1,
             0,
         ]
 
-    told(lambda: Site(pipelined=4, hand_on=lambda arrival: False), story)
+    told(lambda: Site(pipelined=4, submit=lambda arrival: False), story)
 
 
 def test_a_line_whose_back_fill_must_wait_does_not_spin() -> None:
@@ -339,7 +341,7 @@ def test_a_question_whose_time_is_over_is_dropped_and_its_asker_told() -> None:
         over = ReadRequest(0, "registers", time.monotonic() - 1)
         await site.until(lambda: line.up)
         line.ask(over)
-        assert (await over.told).outcome == "expired"
+        assert (await over.result).outcome == "expired"
         assert "0001FF00" not in map(asked, site.requests)
 
     told(Site, story)
@@ -347,24 +349,10 @@ def test_a_question_whose_time_is_over_is_dropped_and_its_asker_told() -> None:
 
 def test_a_question_on_a_line_that_is_down_is_answered_at_once() -> None:
     async def story() -> None:
-        line = WireLine(
-            "gate-3",
-            [_meter(0)],
-            driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
-            open_channel=lambda: TcpChannel("127.0.0.1", 1),
-            trace=False,
-            pool=AsyncConnectionPool("", open=False),
-            authority=Authority(Policy(), ZONE, True, NOON),
-            credentials=None,
-            batch_poller=BatchPoller(Deadlines(), 1),
-            timing=QUICK,
-            pace=Pace(1.0, 1.0),
-            backfill_days=1,
-            hand_on=lambda arrival: True,
-        )
+        line = Site().line_over(lambda: TcpChannel("127.0.0.1", 1))
         question = ReadRequest(0, "registers", time.monotonic() + ENOUGH_S)
         line.ask(question)
-        assert question.told.result().outcome == "line_down"
+        assert question.result.result().outcome == "line_down"
 
     asyncio.run(story())
 
@@ -374,7 +362,7 @@ def test_a_question_on_a_line_that_is_down_is_answered_at_once() -> None:
 
 
 def clocks_off(seconds: float, **how: Any) -> Site:
-    site = Site(meters=2, days=2, set_clocks=True, **how)
+    site = Site(meters=2, days=2, sets_clocks=True, **how)
     site.clock_off[address_of(0)] = timedelta(seconds=seconds)
     return site
 
@@ -401,10 +389,10 @@ def test_a_clock_that_is_not_taken_is_broadcast_then_told_and_left_for_that_day(
         site.takes_time = False
         await site.until(lambda: len(set_clocks(site)) == 2)
         await asyncio.sleep(0.3)
-        line._clocks_to_set[0] = None
+        line._clocks._to_set[0] = None
         line.rebuild(*presence([]))
         line.wake()
-        await site.until(lambda: len(site.arrived) >= 6 and not line._clocks_to_set)
+        await site.until(lambda: len(site.arrived) >= 6 and not line._clocks._to_set)
         await asyncio.sleep(0.3)
         assert set_clocks(site) == [address_of(0), "9" * 12]
 
@@ -536,7 +524,7 @@ def test_a_silent_line_is_probed_although_most_of_its_meters_want_nothing() -> N
         for number in range(8):
             question = ReadRequest(number, "registers", time.monotonic() + ENOUGH_S)
             line.ask(question)
-            await question.told
+            await question.result
         assert line.is_silent
         site.silent.clear()
         await site.until(lambda: len(site.arrived) == 8)
@@ -558,19 +546,7 @@ def test_a_line_on_which_nobody_answers_is_opened_anew() -> None:
             return TcpChannel("127.0.0.1", port)
 
         async with far_end(site.hear) as port:
-            line = WireLine(
-                "gate-3",
-                site.meters,
-                driver_of=lambda meter: driver_of(meter, {}, has_relay=False),
-                open_channel=lambda: open_channel(port),
-                trace=False,
-                pool=AsyncConnectionPool("", open=False),
-                authority=Authority(Policy(), ZONE, True, NOON),
-                credentials=None,
-                batch_poller=BatchPoller(Deadlines(), 1),
-                now=site.now,
-                **site.how,
-            )
+            line = site.line_over(lambda: open_channel(port))
             running = asyncio.create_task(line.run())
             try:
                 await site.until(lambda: len(site.arrived) == 6)
@@ -604,7 +580,7 @@ def test_a_line_whose_task_dies_comes_back_and_goes_on() -> None:
                 raise RuntimeError("spoilt")
             return take(arrival)
 
-        line._offer = die_once
+        site.sink.submit = die_once
         await site.until(lambda: len(site.arrived) == 30)
         assert died
         assert site.took_the_truth()
@@ -638,7 +614,7 @@ def test_a_meter_that_tells_no_clock_is_not_withheld_because_of_it() -> None:
             0, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5)
         )
         line.ask(question)
-        assert (await question.told).outcome == "ok"
+        assert (await question.result).outcome == "ok"
         site.arrived.clear()
         allowed.append(True)
         line.rebuild(*presence([]))
@@ -671,12 +647,12 @@ def test_a_clock_that_is_off_by_whole_days_is_seen_by_a_question_behind_a_poll_t
         )
 
         def ask(frame: Frame) -> None:
-            if asked(frame) == "04000102" and not question.told.done():
+            if asked(frame) == "04000102" and not question.result.done():
                 site.on_request = lambda frame: None
                 line.ask(question)
 
         site.on_request = ask
-        assert (await question.told).outcome == "no_data"
+        assert (await question.result).outcome == "no_data"
         assert not site.arrived
 
     def site() -> Site:
@@ -700,7 +676,7 @@ def test_the_freeze_of_a_meter_with_a_wrong_clock_is_not_mixed_at_its_own_midnig
             1, "freeze", time.monotonic() + ENOUGH_S, NOON.date() - timedelta(days=5)
         )
         line.ask(question)
-        assert (await question.told).outcome == "ok"
+        assert (await question.result).outcome == "ok"
         site.arrived.clear()
 
         def freeze_behind_the_stamp(frame: Frame) -> None:
@@ -764,7 +740,7 @@ def test_what_was_read_waits_for_room_and_is_not_read_again() -> None:
         assert site.took_the_truth()
 
     def site() -> Site:
-        made = Site(hand_on=lambda arrival: not is_full and made._take(arrival))
+        made = Site(submit=lambda arrival: not is_full and made._take(arrival))
         return made
 
     told(site, story)
@@ -834,7 +810,7 @@ def test_a_question_on_a_line_whose_task_dies_is_answered() -> None:
         question = ReadRequest(0, "registers", time.monotonic() + ENOUGH_S)
         line.ask(question)
         async with asyncio.timeout(5):
-            assert (await question.told).outcome == "line_down"
+            assert (await question.result).outcome == "line_down"
 
     told(Site, story)
 
@@ -847,17 +823,19 @@ def planned(line: WireLine, *slots: tuple[int, int], at: datetime = NOON) -> lis
     """The meters of the plan for these slots (meter, age of the day), in the order in which they
     are asked."""
     days = [(number, at.date() - timedelta(days=age)) for number, age in slots]
-    return [slot >> NUMBER_AT for slot in reversed(line._planned(days, at.replace(tzinfo=None)))]
+    return [
+        slot >> NUMBER_AT for slot in reversed(line._freezes.planned(days, at.replace(tzinfo=None)))
+    ]
 
 
 @pytest.mark.parametrize(("shift", "age"), [(1, 61), (3, 59), (-1, 0), (-3, 1), (0, -1), (1, -1)])
 def test_no_freeze_is_asked_for_that_a_meter_cannot_have(shift: int, age: int) -> None:
     async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) >= 3)
-        line._shift[1] = shift
+        line._freezes._shift[1] = shift
         assert planned(line, (0, 0), (1, age)) == [0]
-        line._shift.clear()
-        line._odd[1] = NOON.date()
+        line._freezes._shift.clear()
+        line._freezes._odd_on[1] = NOON.date()
         assert planned(line, (0, 0), (1, 3), (2, 0)) == [0]
 
     told(lambda: Site(days=1), story)
@@ -869,14 +847,14 @@ def test_a_slot_is_asked_for_with_its_day_and_the_index_of_its_shift(
 ) -> None:
     async def story(site: Site, line: WireLine) -> None:
         await site.until(lambda: len(site.arrived) >= 3)
-        line._shift[1] = shift
+        line._freezes._shift[1] = shift
         slots = 2 * [(1, NOON.date() - timedelta(days=age))]
-        assert line._planned(slots, NOON.replace(tzinfo=None)) == plan(
+        assert line._freezes.planned(slots, NOON.replace(tzinfo=None)) == plan(
             2 * [entry(1, age, nth, STAMP)]
         )
-        line._skew_on[1] = 0
+        line._clocks.read_on[1] = 0
         clock_first = [entry(1, age, nth, CLOCK), entry(1, age, nth, STAMP)]
-        assert line._planned(slots, NOON.replace(tzinfo=None)) == plan(clock_first)
+        assert line._freezes.planned(slots, NOON.replace(tzinfo=None)) == plan(clock_first)
 
     told(lambda: Site(days=1), story)
 
@@ -888,9 +866,9 @@ def test_a_meter_whose_own_midnight_is_near_ends_the_plan(past_midnight_s: int, 
     async def story(site: Site, line: WireLine) -> None:
         at = NOON.replace(hour=0) + timedelta(days=1, seconds=past_midnight_s)
         for number in range(3):
-            line._skew_on[number], line._skew_s[number] = at.toordinal(), 0
+            line._clocks.read_on[number], line._clocks.skew_s[number] = at.toordinal(), 0
         assert planned(line, (0, 0), (1, 0), (2, 0), at=at) == [0, 1, 2]
-        line._skew_s[1] = off_s
+        line._clocks.skew_s[1] = off_s
         assert planned(line, (0, 0), (1, 0), (2, 0), at=at) == [0]
 
     told(Site, story)
@@ -903,11 +881,11 @@ def second_of_day(at: str) -> int:
 
 def is_clock_accepted(line: WireLine, *, shown: str, ours: str) -> bool:
     """Whether a poll goes on with meter 1, which shows this time of day when it is `ours` here."""
-    line._polled_on = NOON.toordinal()
-    line._midnight_at = (
+    line._clocks.polled_on = NOON.toordinal()
+    line._clocks._midnight_s = (
         time.monotonic() - second_of_day(ours) - 0.01
     )  # a fraction below would count as a second less
-    return line._check_clock(1, second_of_day(shown))
+    return line._clocks.check_time_of_day(1, second_of_day(shown))
 
 
 @pytest.mark.parametrize(
@@ -926,7 +904,7 @@ def test_a_clock_that_shows_almost_midnight_is_left_to_the_general_way(
 ) -> None:
     async def story(site: Site, line: WireLine) -> None:
         assert is_clock_accepted(line, shown=shown, ours=ours) == is_accepted
-        assert (line._skew_on[1] == NOON.toordinal()) == is_accepted
+        assert (line._clocks.read_on[1] == NOON.toordinal()) == is_accepted
 
     told(Site, story)
 
@@ -939,16 +917,16 @@ def test_a_clock_on_the_other_side_of_midnight_is_off_by_minutes_and_not_by_a_da
 ) -> None:
     async def story(site: Site, line: WireLine) -> None:
         assert is_clock_accepted(line, shown=shown, ours=ours)
-        assert line._skew_s[1] == off_s
+        assert line._clocks.skew_s[1] == off_s
 
     told(Site, story)
 
 
 def test_a_wrong_clock_that_a_poll_finds_right_is_not_held_for_wrong_any_more() -> None:
     async def story(site: Site, line: WireLine) -> None:
-        line._wrong_clocks[1] = time.monotonic() + ENOUGH_S, NOON.toordinal()
+        line._clocks._wrong[1] = time.monotonic() + ENOUGH_S, NOON.toordinal()
         assert is_clock_accepted(line, shown="12:00:00", ours="12:00:00")
-        assert not line._wrong_clocks
+        assert not line._clocks._wrong
 
     logged = told(Site, story)
     assert [(it["event"], it["meter"]) for it in logged] == [
@@ -976,7 +954,7 @@ def test_a_wrong_clock_is_looked_at_once_in_a_while_and_told_once_a_day() -> Non
         ]
         assert 2 <= len(clocks) <= 5  # the time of the poll, then date and time
         site.clock_off[address_of(1)] = timedelta()
-        line._wrong_clocks[1] = 0.0, line._wrong_clocks[1][1]
+        line._clocks._wrong[1] = 0.0, line._clocks._wrong[1][1]
         line.rebuild({}, NOON.date())
         line.wake()
         await site.until(lambda: len(site.arrived) == 120)
@@ -991,7 +969,7 @@ def test_of_those_backed_off_one_is_asked_when_the_way_was_opened() -> None:
     async def story(site: Site, line: WireLine) -> None:
         site.silent = set(map(address_of, range(10)))
         await site.until(lambda: line.backed_off == 10 and len(site.arrived) == 10)
-        line._patience.unblock()
+        line._jobs.reply_timeouts.unblock()
         site.requests.clear()
         site.arrived.clear()
         line.rebuild({}, NOON.date())

@@ -1,0 +1,73 @@
+"""Which messages of a gateway wait until their readings are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+
+from daemon.acquisition.jobs import ReadingSink
+from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.freeze import freeze_day
+
+Slot = tuple[int, date]
+"""(meter id, day)."""
+
+
+class Delivery:
+    """A ReadingSink that remembers what was submitted until it is stored.
+
+    A message is acknowledged when its reading is in the database: until then the broker keeps it,
+    so neither a crash nor a lost broker loses one, and one that comes twice changes nothing.
+    """
+
+    __slots__ = ("_sink", "_unstored")
+
+    def __init__(self, sink: ReadingSink) -> None:
+        self._sink = sink
+        self._unstored: dict[Slot, list[Callable[[], None]]] = {}
+        """From the moment a value is submitted until it is stored: what acknowledges the messages
+        that wait for it."""
+
+    def submit(self, arrival: Arrival | PolledFreeze) -> bool:
+        """See ReadingSink."""
+        freeze = arrival.freeze
+        day = freeze_day(freeze.frozen_at)
+        if day is None:
+            return self._sink.submit(arrival)
+        slot = (arrival.meter.meter_id, day)
+        is_new = slot not in self._unstored
+        # Before it is handed on: it may be stored before that returns.
+        self._unstored.setdefault(slot, [])
+        is_taken = False
+        try:
+            is_taken = self._sink.submit(arrival)
+        finally:
+            if is_new and not is_taken:
+                del self._unstored[slot]
+        return is_taken
+
+    def keep(self, slot: Slot, acknowledge: Callable[[], None]) -> bool:
+        """Let a message wait for a slot's value; False if that is in the database already."""
+        waiting = self._unstored.get(slot)
+        if waiting is None:
+            return False
+        waiting.append(acknowledge)
+        return True
+
+    def stored(self, slot: Slot) -> None:
+        """The slot has a value in the database: the broker may forget the messages that brought
+        it."""
+        for acknowledge in self._unstored.pop(slot, ()):
+            acknowledge()
+
+    def rebuild(self, present: Mapping[int, int], newest: date) -> None:
+        """See Line. What waits and is stored is acknowledged."""
+        for meter_id, day in list(self._unstored):
+            age = (newest - day).days
+            if age >= 0 and present.get(meter_id, 0) >> age & 1:
+                self.stored((meter_id, day))
+
+    def forget_messages(self) -> None:
+        """The connection is another one: the broker sends again what was not acknowledged."""
+        for waiting in self._unstored.values():
+            waiting.clear()

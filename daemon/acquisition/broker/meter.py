@@ -1,0 +1,165 @@
+"""One meter behind a gateway, asked through the broker in the words of its family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import ROUND_DOWN, Decimal
+from typing import Literal
+from uuid import UUID
+
+from daemon.acquisition.broker.presence import Presence
+from daemon.acquisition.broker.requests import BrokerRequests, new_token
+from daemon.acquisition.meter_port import (
+    Action,
+    GatewayAnswered,
+    InstantRegisters,
+    NotSent,
+    Registers,
+)
+from daemon.acquisition.planning.reads import What
+from daemon.acquisition.site_clock import SiteClock
+from daemon.quality.freeze import freeze_day
+from protocols.channels.mqtt.connection import MqttConnection, PublishRefused
+from protocols.errors import NoReply
+from protocols.mqtt.events import (
+    Answered,
+    Event,
+    Family,
+    FreezeReport,
+    Outgoing,
+    RegisterReport,
+    RelayReport,
+)
+from protocols.reading import RelayState
+from storage.archive import SiteMeter
+
+NO_VALUE = "the gateway has no value of that day"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerMeter:
+    """See MeterPort. It lives as long as one job of its line."""
+
+    meter: SiteMeter
+    device: str
+    """What its family calls it."""
+    connection: MqttConnection
+    family: Family
+    requests: BrokerRequests
+    presence: Presence
+    clock: SiteClock
+    has_relay: bool
+
+    @property
+    def obstacle(self) -> str:
+        """See MeterPort. A broker or a gateway may keep a command for a device that is away."""
+        is_open = self.presence.is_reachable(self.device)
+        return "" if is_open else "the gateway or the device is offline"
+
+    @property
+    def is_away(self) -> bool:
+        """See MeterPort."""
+        return self.device in self.presence.away
+
+    def unsupported(self, what: What | Literal["control"]) -> str:
+        """See MeterPort."""
+        family = self.family
+        match what:
+            case "control":
+                return self._why_not_controlled()
+            case "freeze":
+                is_read = family.read_freeze is not None
+            case "registers":
+                is_read = family.read_registers is not None
+            case "relay":
+                is_read = family.read_relay is not None and self.has_relay
+            case "clock":
+                is_read = False
+        return "" if is_read else f"no {what} can be asked for here"
+
+    def _why_not_controlled(self) -> str:
+        if not self.has_relay:
+            return "the archive says that the meter has no relay"
+        if self.family.control is None or self.family.read_relay is None:
+            return "there is no relay that can be controlled and read back"
+        return ""
+
+    async def read_freeze(self, day: date) -> Registers | None:
+        """See MeterPort. The answer is submitted where each message is."""
+        assert self.family.read_freeze, "a meter without memory was asked for its past"
+        request = self.family.read_freeze(self.device, day, new_token(), self._expiry())
+        what = f"for the freeze of {self.meter.address} of {day}"
+        report = await self._ask(request, what, FreezeReport)
+        if not isinstance(report, FreezeReport) or freeze_day(report.frozen_at) != day:
+            raise GatewayAnswered("no_data", NO_VALUE)
+        return self._registers(report)
+
+    async def read_registers(self) -> InstantRegisters:
+        """See MeterPort."""
+        assert self.family.read_registers, "asked for registers that cannot be read"
+        request = self.family.read_registers(self.device, new_token(), self._expiry())
+        what = f"for the registers of {self.meter.address}"
+        report = await self._ask(request, what, RegisterReport)
+        assert isinstance(report, RegisterReport)
+        told_at = report.device_time
+        # A wall clock may be of another zone and matters little in an answer; an instant says how
+        # old the value is.
+        is_instant = told_at is not None and told_at.tzinfo is not None
+        local = self.clock.as_local(told_at) if told_at is not None and is_instant else None
+        return InstantRegisters(self._registers(report), local)
+
+    async def read_clock(self) -> datetime:
+        """See MeterPort."""
+        raise AssertionError("a gateway was asked for the clock of a meter")
+
+    async def read_relay(self) -> RelayState:
+        """See MeterPort."""
+        assert self.family.read_relay, "asked for a relay that cannot be read"
+        request = self.family.read_relay(self.device, new_token(), self._expiry())
+        report = await self._ask(request, f"for the relay of {self.meter.address}", RelayReport)
+        assert isinstance(report, RelayReport)
+        # A device that does not know what it was told, was told what it shows.
+        is_ordered_open = report.is_open if report.command_open is None else report.command_open
+        return RelayState(report.is_open, is_ordered_open, report.keep_power)
+
+    async def control(
+        self, action: Action, send_id: UUID, meter_clock: datetime, valid_for: timedelta
+    ) -> str:
+        """See MeterPort. Accepted does not mean that the relay moved."""
+        assert self.family.control, "a meter without relay was to be controlled"
+        expires = self.clock.now() + valid_for
+        command = self.family.control(self.device, action, send_id, new_token(), expires)
+        try:
+            await self._ask(command, f"{action} of {self.meter.address}", RelayReport)
+        except GatewayAnswered as answer:
+            if answer.outcome not in ("ok", "accepted"):
+                raise
+        return "accepted by the gateway"
+
+    async def _ask(self, outgoing: Outgoing, what: str, kind: type[Event]) -> Event:
+        try:
+            event = await self.requests.ask(self.connection, self.device, outgoing, what, kind)
+        except PublishRefused as error:
+            raise NotSent(str(error)) from error
+        if isinstance(event, Answered):
+            if event.outcome == "no_reply":
+                raise NoReply(event.reason)
+            raise GatewayAnswered(event.outcome, event.reason)
+        return event
+
+    def _registers(self, report: FreezeReport | RegisterReport) -> Registers:
+        if report.registers[0] is None:
+            raise GatewayAnswered("no_data", NO_VALUE)
+        return cut_off(report.registers, self.meter.decimals)
+
+    def _expiry(self) -> datetime:
+        return self.clock.now() + timedelta(seconds=self.requests.reply_timeout_s)
+
+
+def cut_off(registers: Iterable[Decimal | None], decimals: int) -> Registers:
+    """As a display shows them: digits beyond those of the register are cut off, never rounded
+    up."""
+    step = Decimal(1).scaleb(-decimals)
+    return tuple(None if value is None else value.quantize(step, ROUND_DOWN) for value in registers)

@@ -1,0 +1,174 @@
+"""The supply commands that a line executes: send a control frame once, or look what became of it.
+
+Where commands come from and what their answers mean is decided elsewhere; a line sees both through
+the two protocols here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID, uuid5
+
+import structlog
+
+from daemon.acquisition.meter_port import UNUSABLE, Action, GatewayAnswered, MeterPort, NotSent
+from daemon.acquisition.site_clock import SiteClock
+from daemon.control.commands import trip_obstacle, valid_for
+from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
+from protocols.reading import RelayState
+
+log = structlog.get_logger("line")
+
+
+class IssuedCommand(Protocol):
+    """What a line must know of a command to execute it."""
+
+    @property
+    def id(self) -> UUID:
+        """The command's own id, whatever how often it is sent."""
+
+    @property
+    def meter_id(self) -> int:
+        """The meter, as the archive numbers it."""
+
+    @property
+    def address(self) -> str:
+        """Its address."""
+
+    @property
+    def line(self) -> str:
+        """The line that it is for."""
+
+    @property
+    def action(self) -> Action:
+        """Which way the relay is to go."""
+
+    @property
+    def sends(self) -> int:
+        """How often its frame was sent before."""
+
+    @property
+    def expires_at(self) -> datetime:
+        """After this time a trip must not be sent."""
+
+
+class CommandStep(Protocol):
+    """One step of a command: send its control frame, or verify the relay. What comes of it is told
+    to the step, and written down before the call returns."""
+
+    @property
+    def kind(self) -> Literal["send", "verify"]:
+        """What is to be done."""
+
+    @property
+    def command(self) -> IssuedCommand:
+        """The command it belongs to."""
+
+    async def is_still_released(self) -> bool:
+        """To be asked right before the frame leaves: nothing superseded the command since."""
+
+    async def answered(self, state: Literal["acked", "refused", "unknown"], detail: str) -> None:
+        """What came back for the control frame."""
+
+    async def abandon(self, reason: str) -> None:
+        """The trip was released and not sent."""
+
+    async def observed(self, relay: RelayState | None) -> None:
+        """The relay as its meter told it; None when it told nothing."""
+
+    async def orphan(self) -> None:
+        """The command's meter is not on the line any more."""
+
+
+class CommandSource(Protocol):
+    """Where a line takes its command steps from, one at a time."""
+
+    def wake(self) -> None:
+        """A command may be waiting: look at once."""
+
+    def due_in_s(self) -> float:
+        """Seconds until there is something to look at; infinite when nothing is known of."""
+
+    def is_due(self) -> bool:
+        """True if `serve` would look now."""
+
+    async def serve(self, execute: Callable[[CommandStep], Awaitable[None]]) -> bool:
+        """Execute the next step if one is due; True if there was one."""
+
+
+async def execute(step: CommandStep, meter: MeterPort, clock: SiteClock) -> None:
+    """Do one step."""
+    if step.kind == "verify":
+        await step.observed(await _read_relay(step.command, meter))
+        return
+    if reason := meter.unsupported("control"):
+        await step.answered("refused", reason)
+        return
+    await _send(step, meter, clock)
+
+
+async def _send(step: CommandStep, meter: MeterPort, clock: SiteClock) -> None:
+    """Send one control frame, once. What the meter makes of it is found out by reading its
+    relay."""
+    command = step.command
+    is_trip = command.action == "trip"
+    meter_clock, carrier = await _look(meter)
+    reason = trip_obstacle(
+        now=clock.now(),
+        expires_at=command.expires_at,
+        local_now=clock.local_now(),
+        meter_clock=meter_clock,
+        carrier=carrier,
+    )
+    if is_trip and reason:
+        await step.abandon(reason)
+        return
+    if not await step.is_still_released():
+        return
+    # A gateway does an id once: a command that is sent again after its relay was seen is a new one.
+    send_id = uuid5(command.id, str(command.sends))
+    validity = valid_for(clock.now(), command.expires_at)
+    meter_clock = meter_clock or clock.local_now()
+    try:
+        detail = await meter.control(command.action, send_id, meter_clock, validity)
+    except MeterRefused as refusal:
+        await step.answered("refused", str(refusal))
+    except GatewayAnswered as answer:
+        is_refused = answer.outcome in ("refused", "expired", "no_data")
+        detail = f"{answer.outcome}: {answer}" if is_refused else str(answer)
+        await step.answered("refused" if is_refused else "unknown", detail)
+    except NotSent as error:
+        if is_trip:
+            await step.abandon(str(error))
+        else:
+            await step.answered("unknown", str(error))
+    except (NoReply, FrameError) as error:
+        await step.answered("unknown", str(error))
+    except LineDown as error:
+        await step.answered("unknown", str(error))
+        raise
+    else:
+        await step.answered("acked", detail)
+
+
+async def _look(meter: MeterPort) -> tuple[datetime | None, str]:
+    """The meter's clock, None where it tells none, and what keeps a trip from being carried to
+    it."""
+    if meter.unsupported("clock"):
+        return None, meter.obstacle
+    try:
+        return await meter.read_clock(), meter.obstacle
+    except (NoReply, NotSent, *UNUSABLE) as error:
+        return None, f"clock not read: {error}"
+
+
+async def _read_relay(command: IssuedCommand, meter: MeterPort) -> RelayState | None:
+    if meter.unsupported("relay"):
+        return None
+    try:
+        return await meter.read_relay()
+    except (NoReply, NotSent, *UNUSABLE) as error:
+        log.warning("relay not read", meter=command.address, line=command.line, error=str(error))
+        return None

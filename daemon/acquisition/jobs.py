@@ -1,0 +1,425 @@
+"""What a line does with its meters, whatever carries it: command steps, host freezes at midnight,
+on-demand reads, and slots.
+
+A line of any kind gives the ports of its meters; what is due, and what becomes of it, is decided
+here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from daemon import metrics
+from daemon.acquisition.commands import CommandSource, CommandStep, execute
+from daemon.acquisition.conversations import Preempted
+from daemon.acquisition.meter_port import (
+    UNUSABLE,
+    GatewayAnswered,
+    MeterPort,
+    MeterPorts,
+    NotSent,
+    Registers,
+    Urgency,
+)
+from daemon.acquisition.planning.midnight import Midnights, nearest_midnight
+from daemon.acquisition.planning.reads import ReadRequest, ReadRequests, ReadResult
+from daemon.acquisition.planning.reply_times import ReplyTimeouts
+from daemon.acquisition.planning.wanted import Wanted
+from daemon.acquisition.site_clock import SiteClock
+from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day
+from protocols.errors import LineDown, MeterRefused, NoReply
+from protocols.reading import DailyFreeze, Quantity
+from storage.archive import SiteMeter
+
+T = TypeVar("T")
+log = structlog.get_logger("line")
+
+FIRST_MISSING_S = 10.0
+"""First pause of a freeze that is not there yet; it grows."""
+HELD_BACK_S = 1.0
+"""A slot that could be read and is not, at midnight or while back-fill must wait, is looked at
+again after this time."""
+IDLE_S = 15.0
+"""Maximum time between two signs of life of an idle line."""
+NO_ROOM_S = 0.1
+"""Pause of a reading that finds no room in the queue."""
+CLOCKS_AGREE = timedelta(seconds=60)
+"""A device's time that is further from ours proves nothing: its message was kept on the way, or its
+clock is wrong."""
+
+
+class ReadingSink(Protocol):
+    """Where readings go."""
+
+    def submit(self, arrival: Arrival | PolledFreeze) -> bool:
+        """Take a reading, without waiting; False when there is no room for it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """`retry_s` bounds the growing pauses of silent meters and missing freezes, `reconnect_s` those
+    of a line that is down."""
+
+    retry_s: float
+    reconnect_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LineParts:
+    """What a line of any kind is built of.
+
+    `shown_as`: its name in metrics; the lines of a listener's terminals share one.
+    """
+
+    name: str
+    shown_as: str
+    meters: Sequence[SiteMeter]
+    pace: Pace
+    backfill_days: int
+    clock: SiteClock
+    commands: CommandSource
+    sink: ReadingSink
+    may_control: bool = False
+    """False in shadow mode: no control frame leaves."""
+    is_traced: bool = False
+    """True if its live bytes go into the log."""
+
+
+class Jobs:
+    """The jobs of one line, most urgent first. Meters are numbered from 0 in the order given."""
+
+    __slots__ = (
+        "_at_once",
+        "midnights",
+        "numbers",
+        "parts",
+        "progress",
+        "reply_timeouts",
+        "requests",
+        "wanted",
+    )
+
+    def __init__(
+        self,
+        parts: LineParts,
+        *,
+        has_memory: Sequence[bool],
+        longest_wait_s: float,
+        at_once: int = 1,
+    ) -> None:
+        """`has_memory`: False for a meter that keeps no freezes. `at_once`: maximum number of
+        meters that are asked at a time."""
+        self.parts = parts
+        self._at_once = at_once
+        self.numbers = {meter.meter_id: number for number, meter in enumerate(parts.meters)}
+        """By meter id."""
+        self.wanted = Wanted(
+            [meter.installed_on for meter in parts.meters],
+            days=parts.backfill_days,
+            today=parts.clock.due_day(),
+            has_memory=has_memory,
+        )
+        self.reply_timeouts = ReplyTimeouts(
+            len(parts.meters), longest_wait_s=longest_wait_s, longest_pause_s=parts.pace.retry_s
+        )
+        self.midnights = Midnights([number for number, has in enumerate(has_memory) if not has])
+        self.requests = ReadRequests()
+        self.progress = time.monotonic()
+        """When the line gave its last sign of life."""
+
+    # --- the round of a line
+
+    def begin_round(self) -> None:
+        """What comes before each look for the next job."""
+        self.beat()
+        self.wanted.roll(self.parts.clock.due_day())
+        self._count_missed_midnights()
+
+    async def do_urgent(self, ports: MeterPorts) -> bool:
+        """Do the most urgent job that comes before any slot; False when there is none."""
+        return (
+            await self.parts.commands.serve(partial(self._execute, ports))
+            or await self._freeze_at_midnight(ports)
+            or await self._answer_requests(ports)
+        )
+
+    def is_urgent(self) -> bool:
+        """True if a command or a request waits."""
+        return bool(self.requests) or self.parts.commands.is_due()
+
+    def idle_for_s(self) -> float:
+        """Until a slot, a command or a midnight comes, or a sign of life is due."""
+        wanted_at = self.wanted.next_at(self.reply_timeouts.ready_at())
+        until_slot = IDLE_S if wanted_at is None else wanted_at - time.monotonic()
+        if until_slot <= 0:
+            until_slot = HELD_BACK_S
+        until_command = self.parts.commands.due_in_s()
+        return min(IDLE_S, until_slot, until_command, self.midnight_in_s())
+
+    def midnight_in_s(self) -> float:
+        """Seconds until the next host freeze; infinite where each meter freezes by itself."""
+        return self.midnights.opens_in_s(self.parts.clock.night_time())
+
+    def beat(self) -> None:
+        """Give a sign of life."""
+        self.progress = time.monotonic()
+        metrics.PROGRESS.labels(self.parts.shown_as).set_to_current_time()
+
+    async def _execute(self, ports: MeterPorts, step: CommandStep) -> None:
+        number = self.numbers.get(step.command.meter_id)
+        if number is None:
+            await step.orphan()
+        else:
+            await execute(step, ports(number, Urgency.COMMAND), self.parts.clock)
+
+    # --- midnight
+
+    async def _freeze_at_midnight(self, ports: MeterPorts) -> bool:
+        """Read meters that keep no freezes at the moment of their freeze; True if others may be
+        left to read."""
+        night_time = self.parts.clock.night_time()
+        seen: set[int] = set()
+        meters: list[tuple[int, MeterPort]] = []
+        while len(meters) < self._at_once:
+            due = self.midnights.next(night_time)
+            if due is None or due[0] in seen:
+                break
+            number, _ = due
+            seen.add(number)
+            meter = ports(number, Urgency.MIDNIGHT)
+            if not meter.is_away:
+                meters.append((number, meter))
+        return any(await together(self._freeze_now(number, meter) for number, meter in meters))
+
+    async def _freeze_now(self, number: int, meter: MeterPort) -> bool:
+        """False if the meter must not be asked again at once: it would refuse again, and again."""
+        try:
+            registers, told_at = await meter.read_registers()
+        except (NoReply, NotSent, *UNUSABLE) as error:
+            self._warn("not read at midnight", number, error)
+            return not isinstance(error, NotSent | GatewayAnswered)
+        now = self.parts.clock.night_time()
+        is_frozen = await self.submit_host_freeze(number, registers, told_at or now, now)
+        return is_frozen or told_at is None
+
+    async def submit_host_freeze(
+        self, number: int, registers: Registers, told_at: datetime, now: datetime
+    ) -> bool:
+        """The registers as the freeze of the midnight next to the device's time.
+
+        False if they are none, True if that midnight has one now. Both times are the site's wall
+        clock; the worse of their distances from midnight is kept.
+        """
+        meter = self.parts.meters[number]
+        midnight = nearest_midnight(told_at)
+        offset = max(told_at - midnight, now - midnight, key=abs)
+        if registers[0] is None or midnight.date() < meter.installed_on:
+            return False
+        if abs(offset) > HOST_FREEZE_LIMIT or abs(now - told_at) > CLOCKS_AGREE:
+            return False
+        if self.midnights.is_done(number, midnight):
+            return True
+        freeze = DailyFreeze(
+            address=meter.address,
+            quantity=Quantity.FORWARD_ACTIVE_ENERGY,
+            frozen_at=midnight,
+            registers=registers,
+            arrived_at=self.parts.clock.now(),
+            host_offset=offset,
+        )
+        self.midnights.done(number, midnight)
+        try:
+            await self._submit(Arrival(meter, freeze))
+        except BaseException:
+            self.midnights.undo(number)
+            raise
+        return True
+
+    def _count_missed_midnights(self) -> None:
+        """Host freezes cannot be made up for."""
+        missed = self.midnights.missed(self.parts.clock.night_time())
+        if missed:
+            metrics.HOST_FREEZES_MISSED.labels(self.parts.shown_as).inc(len(missed))
+            log.error(
+                "not read at midnight, lost",
+                line=self.parts.name,
+                meters=len(missed),
+                first=self.parts.meters[missed[0]].address,
+            )
+
+    # --- on-demand reads
+
+    async def _answer_requests(self, ports: MeterPorts) -> bool:
+        """Answer the requests that came first; False when there is none."""
+        requests: list[ReadRequest] = []
+        while len(requests) < self._at_once:
+            request = self.requests.next(time.monotonic())
+            if request is None:
+                break
+            requests.append(request)
+        await together(self._answer(request, ports) for request in requests)
+        return bool(requests)
+
+    async def _answer(self, request: ReadRequest, ports: MeterPorts) -> None:
+        """What ends without an answer, cancelled or by a mistake, is settled when the line tells
+        that it is down."""
+        number = self.numbers[request.meter_id]
+        meter = ports(number, Urgency.REQUEST)
+        if reason := meter.unsupported(request.what):
+            request.settle(ReadResult("unsupported", reason=reason))
+            return
+        try:
+            result = await _read_for(request, meter)
+        except Preempted:
+            self.requests.add_first(request)
+            return
+        except NotSent as error:
+            request.settle(ReadResult("refused", reason=str(error)))
+            return
+        except NoReply as error:
+            self.record_timeout(number, str(error))
+            request.settle(ReadResult("silent", reason=str(error)))
+            return
+        except UNUSABLE as error:
+            result = _unusable(error)
+        except LineDown as error:
+            request.settle(ReadResult("line_down", reason=str(error)))
+            raise
+        self.record_reply(number)
+        request.settle(result)
+
+    # --- slots
+
+    async def read_slot(self, number: int, day: date, meter: MeterPort) -> None:
+        """Fill one slot; each other freeze that comes by and is wanted is submitted too."""
+        found = None
+        try:
+            found = await meter.read_freeze(day)
+        except (NoReply, NotSent) as error:
+            self.record_timeout(number, str(error))
+            return
+        except UNUSABLE as error:
+            is_missing = isinstance(error, GatewayAnswered) and error.outcome == "no_data"
+            if not is_missing:
+                self._warn("freeze not read", number, error, day=day)
+        self.record_reply(number)
+        if found is None:
+            longest_s = self.parts.pace.retry_s
+            self.wanted.not_there(
+                number,
+                day,
+                time.monotonic(),
+                first_s=min(FIRST_MISSING_S, longest_s),
+                longest_s=longest_s,
+            )
+
+    async def submit_freeze(
+        self,
+        number: int,
+        frozen_at: datetime,
+        registers: Registers,
+        clock_skew: timedelta | None,
+    ) -> None:
+        """Hand on a freeze that the meter stamped itself."""
+        meter = self.parts.meters[number]
+        freeze = DailyFreeze(
+            address=meter.address,
+            quantity=Quantity.FORWARD_ACTIVE_ENERGY,
+            frozen_at=frozen_at,
+            registers=registers,
+            arrived_at=self.parts.clock.now(),
+            clock_skew=clock_skew,
+        )
+        await self._submit(Arrival(meter, freeze))
+        day = freeze_day(frozen_at)
+        if day is not None:
+            self.wanted.take(number, day)
+
+    async def _submit(self, arrival: Arrival) -> None:
+        """As soon as there is room."""
+        while not self.parts.sink.submit(arrival):
+            self.beat()
+            await asyncio.sleep(NO_ROOM_S)
+
+    # --- who answers
+
+    def record_timeout(self, number: int, error: str) -> None:
+        """The meter did not answer."""
+        news = self.reply_timeouts.record_timeout(number, time.monotonic())
+        if news == "backed off":
+            log.warning(
+                "meter silent",
+                meter=self.parts.meters[number].address,
+                line=self.parts.name,
+                error=error,
+            )
+        elif news == "line silent":
+            log.error(
+                "line silent: nobody answers",
+                line=self.parts.name,
+                meters=len(self.parts.meters),
+                error=error,
+            )
+
+    def record_reply(self, number: int) -> None:
+        """The meter answered, whatever it said."""
+        if self.reply_timeouts.record_reply(number, time.monotonic()):
+            log.info("line answers again", line=self.parts.name)
+
+    def _warn(self, event: str, number: int, error: Exception, **fields: Any) -> None:
+        address = self.parts.meters[number].address
+        log.warning(event, meter=address, line=self.parts.name, error=str(error), **fields)
+
+
+async def together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all of them return. The first that fails ends the others: one that waited on for a
+    connection that is lost would count the silence of a meter that may be well."""
+    waiting = list(jobs)
+    if len(waiting) == 1:
+        return [await waiting[0]]
+    tasks = [asyncio.ensure_future(job) for job in waiting]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _read_for(request: ReadRequest, meter: MeterPort) -> ReadResult:
+    match request.what:
+        case "freeze":
+            assert request.day is not None, "a freeze is of a day"
+            registers = await meter.read_freeze(request.day)
+            if registers is not None:
+                return ReadResult("ok", registers)
+            reason = (
+                f"the meter has no freeze of {request.day}, or its clock is wrong by half a day"
+            )
+            return ReadResult("no_data", reason=reason)
+        case "registers":
+            return ReadResult("ok", (await meter.read_registers()).registers)
+        case "clock":
+            return ReadResult("ok", await meter.read_clock())
+        case "relay":
+            return ReadResult("ok", await meter.read_relay())
+
+
+def _unusable(error: Exception) -> ReadResult:
+    match error:
+        case MeterRefused() | GatewayAnswered(outcome="refused"):
+            return ReadResult("refused", reason=str(error))
+        case GatewayAnswered(outcome="no_data"):
+            return ReadResult("no_data", reason=str(error))
+        case GatewayAnswered(outcome="expired"):
+            return ReadResult("expired", reason=str(error))
+    return ReadResult("unreadable", reason=str(error))

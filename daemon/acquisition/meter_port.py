@@ -1,0 +1,103 @@
+"""What a line of any kind asks of one meter, whatever carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import IntEnum
+from typing import Literal, NamedTuple, Protocol
+from uuid import UUID
+
+from daemon.acquisition.planning.reads import What
+from protocols.dlt645.exchanges import FreezeMoved
+from protocols.errors import FrameError, MeterdError, MeterRefused
+from protocols.reading import RelayState
+
+Registers = tuple[Decimal | None, ...]
+"""Total, tariff 1, tariff 2, ... in kWh; None where the meter has no data."""
+Action = Literal["trip", "allow_close", "close"]
+
+
+class Urgency(IntEnum):
+    """Why a meter is asked, most urgent first."""
+
+    COMMAND = 0
+    MIDNIGHT = 1
+    REQUEST = 2
+    SLOT = 3
+
+
+class InstantRegisters(NamedTuple):
+    """The registers of this moment. `told_at`: the site's wall clock as the device told it with
+    them; None where it tells none, and they are of the moment of their arrival."""
+
+    registers: Registers
+    told_at: datetime | None = None
+
+
+class NotSent(MeterdError):
+    """The request or command never left: what carries it refused it, and the meter knows nothing of
+    it. The carrier's operator acts."""
+
+
+class GatewayAnswered(MeterdError):
+    """A gateway answered for the meter that it has no value, or why it asks or does nothing.
+
+    `outcome`: no_data, refused, expired, or another one that says nothing of use here.
+    """
+
+    def __init__(self, outcome: str, reason: str) -> None:
+        self.outcome = outcome
+        super().__init__(reason)
+
+
+UNUSABLE = (MeterRefused, GatewayAnswered, FrameError, FreezeMoved)
+"""The meter, or its gateway, was heard, and told nothing that can be used."""
+
+
+class MeterPort(Protocol):
+    """One meter that can be asked now.
+
+    Each read raises NoReply, NotSent or one of UNUSABLE when it fails, LineDown when the carrier is
+    gone, and Preempted when it gave way to something more urgent.
+    """
+
+    @property
+    def obstacle(self) -> str:
+        """Why a command would be kept on its way and done some day, without our knowledge; empty
+        when the way is open."""
+
+    @property
+    def is_away(self) -> bool:
+        """True while this meter is known to be unreachable."""
+
+    def unsupported(self, what: What | Literal["control"]) -> str:
+        """Why this meter can never be asked for it; empty when it can. `control` includes reading
+        the relay back."""
+
+    async def read_freeze(self, day: date) -> Registers | None:
+        """The freeze stamped with this day, None if the meter has none. Each freeze that comes by
+        and is wanted is submitted."""
+
+    async def read_registers(self) -> InstantRegisters:
+        """The registers of this moment."""
+
+    async def read_clock(self) -> datetime:
+        """The meter's wall clock."""
+
+    async def read_relay(self) -> RelayState:
+        """Where the relay is, and where it is ordered to be."""
+
+    async def control(
+        self, action: Action, send_id: UUID, meter_clock: datetime, valid_for: timedelta
+    ) -> str:
+        """Send one control frame, once; what the answer says, for the record.
+
+        `send_id` differs from send to send. `meter_clock`: what the meter's clock shows now;
+        `valid_for`: after this time the command must not be executed any more.
+        """
+
+
+MeterPorts = Callable[[int, Urgency], MeterPort]
+"""(number of a meter on its line, why it is asked)."""

@@ -1,0 +1,36 @@
+"""The time of a site: the host's clock, and the wall clock of the site's zone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+from daemon.acquisition.planning.midnight import near_midnight
+from daemon.acquisition.planning.wanted import due_day
+
+
+@dataclass(frozen=True, slots=True)
+class SiteClock:
+    """One for all lines of a site. `now` is aware; what is local is without zone, as meters tell
+    it."""
+
+    zone: ZoneInfo
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def local_now(self) -> datetime:
+        """The wall clock."""
+        return self.now().astimezone(self.zone).replace(tzinfo=None)
+
+    def night_time(self) -> datetime:
+        """The wall clock as it counts from the nearest midnight; see near_midnight."""
+        return near_midnight(self.now(), self.zone)
+
+    def due_day(self) -> date:
+        """The newest day whose freeze is due."""
+        return due_day(self.local_now())
+
+    def as_local(self, at: datetime) -> datetime:
+        """A time that a device told, counted like `night_time`; one without zone is the site's."""
+        return at if at.tzinfo is None else near_midnight(at, self.zone)

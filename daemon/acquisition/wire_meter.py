@@ -1,0 +1,195 @@
+"""One meter on a wire, asked in its own language through the conversations of its line."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Literal, TypeVar
+from uuid import UUID
+
+import structlog
+
+from daemon.acquisition.clocks import (
+    GOOD_CLOCK,
+    MIDNIGHT_MARGIN,
+    UNTRUSTED_DATES,
+    MeterClocks,
+    is_near_midnight,
+)
+from daemon.acquisition.conversations import Conversations, giving_way
+from daemon.acquisition.drivers import Driver
+from daemon.acquisition.freezes import FreezeIndexes, FreezeSearch
+from daemon.acquisition.meter_port import Action, InstantRegisters, Registers
+from daemon.acquisition.planning.reads import What
+from daemon.quality.freeze import CLOCK_LIMIT, freeze_day
+from protocols.dlt645.exchanges import FrozenRegisters, RelayAction
+from protocols.errors import FrameError, MeterRefused, NoReply
+from protocols.exchange import Exchange
+from protocols.reading import RelayState
+from storage.archive import SiteMeter
+
+T = TypeVar("T")
+log = structlog.get_logger("line")
+
+
+@dataclass(frozen=True, slots=True)
+class WireMeter:
+    """See MeterPort. It lives as long as one job of its line."""
+
+    number: int
+    meter: SiteMeter
+    driver: Driver
+    conversations: Conversations
+    clocks: MeterClocks
+    freezes: FreezeIndexes
+    local_now: Callable[[], datetime]
+    submit: Callable[[int, FrozenRegisters, timedelta | None], Awaitable[None]]
+    """(number, freeze, skew of the clock that stamped it)."""
+    give_way: Callable[[], None] | None = None
+    """Called between two exchanges; raises Preempted when something more urgent came."""
+    retries: int | None = None
+
+    @property
+    def obstacle(self) -> str:
+        """See MeterPort. A wire keeps nothing that it was given."""
+        return ""
+
+    @property
+    def is_away(self) -> bool:
+        """See MeterPort. A wire tells nothing of its meters."""
+        return False
+
+    def unsupported(self, what: What | Literal["control"]) -> str:
+        """See MeterPort."""
+        driver = self.driver
+        match what:
+            case "freeze":
+                return "" if driver.read_daily_freeze else "the meter keeps no freezes"
+            case "control":
+                is_controlled = driver.control and driver.read_relay
+                reason = "the meter has no relay that can be controlled and read back"
+                return "" if is_controlled else reason
+            case "clock":
+                is_read = driver.read_clock is not None
+            case "relay":
+                is_read = driver.read_relay is not None
+            case "registers":
+                is_read = True
+        return "" if is_read else f"the meter has no {what} that can be read"
+
+    async def read_freeze(self, day: date) -> Registers | None:
+        """See MeterPort. None also while the meter's clock is wrong by half a day."""
+        assert self.driver.read_daily_freeze, "a meter without memory was asked for its past"
+        is_date_read = self.clocks.read_on[self.number] != self._today().toordinal()
+        skew = await self._clock_skew()
+        if _is_untrusted(skew):
+            return None
+        search = FreezeSearch(self.freezes.index(self.number, self._age_days(day)))
+        while search.has_next():
+            read = self.driver.read_daily_freeze(search.index, confirm=self._needs_proof(skew))
+            frozen = await self._run(read)
+            if frozen is None:
+                return None
+            is_found = freeze_day(frozen.frozen_at) == day
+            if not is_found and not is_date_read:
+                # A poll reads the time of day alone: a clock may still be off by whole days, and
+                # its stamps with it.
+                self.clocks.forget(self.number)
+                is_date_read = True
+                skew = await self._clock_skew()
+                if _is_untrusted(skew):
+                    return None
+            await self.submit(self.number, frozen, skew)
+            if is_found:
+                self.freezes.learn(self.number, self._age_days(day), search.index)
+                return frozen.registers if frozen.registers[0] is not None else None
+            search.move((frozen.frozen_at.date() - day).days)
+        return None
+
+    async def read_registers(self) -> InstantRegisters:
+        """See MeterPort."""
+        return InstantRegisters(await self._run(self.driver.read_registers()))
+
+    async def read_clock(self) -> datetime:
+        """See MeterPort."""
+        assert self.driver.read_clock, "a meter without clock was asked for it"
+        return await self._run(self.driver.read_clock())
+
+    async def read_relay(self) -> RelayState:
+        """See MeterPort."""
+        assert self.driver.read_relay, "a meter without relay was asked for it"
+        return await self._run(self.driver.read_relay())
+
+    async def control(
+        self, action: Action, send_id: UUID, meter_clock: datetime, valid_for: timedelta
+    ) -> str:
+        """See MeterPort."""
+        assert self.driver.control, "a meter without relay was to be controlled"
+        expires = meter_clock + valid_for
+        await self._run(self.driver.control(RelayAction[action.upper()], expires))
+        return "accepted by the meter"
+
+    async def set_clock(self) -> timedelta | None:
+        """Tell the meter the time and read back what it made of it, because none answers; its skew,
+        None if it could not be read back."""
+        assert self.driver.read_clock, "a clock that is not known was to be set"
+        skew = None
+        try:
+            for tell in self.driver.tell_time:
+                if self.give_way is not None:
+                    self.give_way()
+                # No giving way in between: a time that was told must be read back.
+                await self._run_to_end(tell(self.local_now()))
+                shown = await self._run_to_end(self.driver.read_clock())
+                skew = shown - self.local_now()
+                if abs(skew) <= GOOD_CLOCK:
+                    break
+        except (NoReply, MeterRefused, FrameError) as error:
+            self._warn("clock not read back", error)
+        return skew
+
+    async def _clock_skew(self) -> timedelta | None:
+        """The meter's clock minus ours, read if that is due; None when the meter does not tell
+        its clock."""
+        today = self._today().toordinal()
+        if not self.clocks.needs_reading(self.number, today):
+            return self.clocks.skew(self.number)
+        skew = await self._read_skew()
+        self.clocks.record(self.number, skew, today)
+        return skew
+
+    async def _read_skew(self) -> timedelta | None:
+        if self.driver.read_clock is None:
+            return None
+        try:
+            return await self.read_clock() - self.local_now()
+        except (MeterRefused, FrameError) as error:
+            self._warn("clock not read", error)
+            return None
+
+    def _needs_proof(self, skew: timedelta | None) -> bool:
+        """True if the meter may freeze between two reads: its own midnight is near, or may be."""
+        is_clock_unsure = skew is None or abs(skew) > CLOCK_LIMIT
+        return is_clock_unsure or is_near_midnight(self.local_now(), MIDNIGHT_MARGIN)
+
+    async def _run(self, exchange: Exchange[Any, T]) -> T:
+        if self.give_way is not None:
+            exchange = giving_way(exchange, self.give_way)
+        return await self._run_to_end(exchange)
+
+    async def _run_to_end(self, exchange: Exchange[Any, T]) -> T:
+        return await self.conversations.run(self.driver.codec, exchange, retries=self.retries)
+
+    def _today(self) -> date:
+        return self.local_now().date()
+
+    def _age_days(self, day: date) -> int:
+        return (self._today() - day).days
+
+    def _warn(self, event: str, error: Exception) -> None:
+        log.warning(event, meter=self.meter.address, line=self.meter.line, error=str(error))
+
+
+def _is_untrusted(skew: timedelta | None) -> bool:
+    return skew is not None and abs(skew) > UNTRUSTED_DATES

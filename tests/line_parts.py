@@ -1,0 +1,59 @@
+"""What a line of a test is built of: a sink that is a function, and no commands."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from math import inf
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from daemon.acquisition.commands import CommandStep
+from daemon.acquisition.jobs import LineParts, Pace
+from daemon.acquisition.site_clock import SiteClock
+from daemon.quality.arrival import Arrival, PolledFreeze
+from storage.archive import SiteMeter
+
+ZONE = ZoneInfo("Asia/Shanghai")
+
+
+class NoCommands:
+    """A CommandSource that never has one."""
+
+    def wake(self) -> None: ...
+
+    def due_in_s(self) -> float:
+        return inf
+
+    def is_due(self) -> bool:
+        return False
+
+    async def serve(self, execute: Callable[[CommandStep], Awaitable[None]]) -> bool:
+        return False
+
+
+class Sink:
+    """A ReadingSink; its `submit` may be replaced."""
+
+    def __init__(self, submit: Callable[[Arrival | PolledFreeze], bool]) -> None:
+        self.submit = submit
+
+
+def line_parts(
+    name: str,
+    meters: Sequence[SiteMeter],
+    submit: Callable[[Arrival | PolledFreeze], bool] = lambda arrival: True,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    **changes: Any,
+) -> LineParts:
+    """Parts of a line of a site in Shanghai."""
+    how: dict[str, Any] = {
+        "shown_as": name,
+        "pace": Pace(1.0, 1.0),
+        "backfill_days": 1,
+        "clock": SiteClock(ZONE, now),
+        "commands": NoCommands(),
+        "sink": Sink(submit),
+    }
+    return LineParts(name=name, meters=meters, **{**how, **changes})
