@@ -337,6 +337,14 @@ def test_a_short_heartbeat_is_one_again_when_an_answer_is_over():
     assert heartbeat_filter.feed(b"\0", 101.1) == (b"", [b"\0"])
 
 
+def test_the_beginning_of_a_heartbeat_that_is_like_anything_does_not_delay_an_answer():
+    heartbeat_filter = HeartbeatFilter(ZEROS, "T1")
+    assert heartbeat_filter.feed(b"\1\3\4", 100) == (b"\1\3\4", [])
+    assert heartbeat_filter.feed(b"\0\0", 100.1) == (b"\0\0", [])
+    assert heartbeat_filter.feed(b"\0\0", 100.2 + ANSWER_GAP_S) == (b"", [])
+    assert heartbeat_filter.held == b"\0\0"
+
+
 def test_a_question_shows_that_a_heartbeat_behind_an_answer_was_one(run):
     async def scene():
         async with (
