@@ -19,14 +19,17 @@ from protocols.errors import LineDown
 
 PSEUDO_TERMINALS: Final = "/dev/pts/"
 EARLY_S: Final = 0.003
-"""An event loop counts in milliseconds; so much before an answer must be complete the port is
-looked at again."""
+"""The port is looked at again this long before an answer must be complete: an event loop counts in
+milliseconds."""
 
 
 class SerialChannel(StreamChannel):
-    """Opens `device` for us alone. Most meters speak 8E1 at 2400 Bd; a converter on 8N1 shows only
-    garbage. A pseudo-terminal has no parity and refuses to be told one: there, and only there, it
-    is opened without."""
+    """Opens `device` for us alone.
+
+    Most meters speak 8E1 at 2400 Bd; a converter on 8N1 shows only garbage. A
+    pseudo-terminal has no parity and refuses to be told one: there, and only there, it is opened
+    without.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class SerialChannel(StreamChannel):
         self.byte_s = (1 + data_bits + (parity != "N") + stop_bits) / baud
         self._device = device
         self._looking: asyncio.TimerHandle | None = None
+        """Set while the channel rests."""
         is_pseudo = os.path.realpath(device).startswith(PSEUDO_TERMINALS)
         self._settings = {
             "baudrate": baud,
@@ -60,9 +64,10 @@ class SerialChannel(StreamChannel):
 
     def unread(self) -> int:
         """See StreamChannel."""
-        port = self._transport.get_extra_info("serial") if self._transport is not None else None
-        with suppress(OSError):  # it was pulled out: whoever reads next is told
-            return int(port.in_waiting) if port is not None and self._looking is not None else 0
+        if self._transport is None or self._looking is None:
+            return 0
+        with suppress(OSError):  # it was pulled out: the next read tells
+            return int(self._transport.get_extra_info("serial").in_waiting)
         return 0
 
     def writer(self) -> Callable[[bytes], None]:
@@ -71,20 +76,19 @@ class SerialChannel(StreamChannel):
 
     def write(self, data: bytes) -> None:
         """See StreamChannel. A port nearly always takes a frame at once: that saves a wake-up."""
-        if (
-            self._down is None
-            and self._transport is not None
-            and not self._transport.get_write_buffer_size()
-        ):
+        transport = self._transport
+        if self._down is None and transport is not None and not transport.get_write_buffer_size():
             with suppress(OSError):  # not now, or never again: its transport finds out which
-                data = data[os.write(self._transport.get_extra_info("serial").fileno(), data) :]
+                written = os.write(transport.get_extra_info("serial").fileno(), data)
+                data = data[written:]
         if data:
             super().write(data)
 
     def _look_again(self) -> None:
-        """Read what came. Whoever hears it may rest again at once; only if not, the loop watches
-        the port."""
-        looking, self._looking = self._looking, None
+        """Read what came. The listener may rest again at once; only if not, the loop watches the
+        port."""
+        looking = self._looking
+        self._looking = None
         if looking is None or self._transport is None:
             return
         port = self._transport.get_extra_info("serial")
@@ -111,9 +115,8 @@ class SerialChannel(StreamChannel):
             raise LineDown(f"{self.name}: cannot open: {words}{hint}") from error
         except (ValueError, termios.error) as error:
             raise LineDown(f"{self.name}: refuses these settings: {error}") from error
-        await asyncio.sleep(
-            0
-        )  # its transport calls `connection_made` in the next round of the loop
+        # Its transport calls `connection_made` in the next round of the loop.
+        await asyncio.sleep(0)
 
     async def __aexit__(
         self,

@@ -1,8 +1,7 @@
-"""What the channels over a byte stream have in common: bytes in and out, every failure told as
-LineDown.
+"""What the channels over a byte stream have in common: bytes in and out, failures as LineDown.
 
-They are asyncio protocols, not readers and writers: what comes is handed to whoever listens in the
-same call, and only when nobody does it is kept for `receive`."""
+They are asyncio protocols, not readers and writers: what comes is handed to the listener in the
+same call, and only without a listener it is kept for `receive`."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ SEND_TIMEOUT_S: Final = 10.0
 """A carrier that takes no byte of a frame for so long is gone; a frame of 267 bytes needs 9.8 s at
 300 Bd."""
 MOST_KEPT: Final = 64 * 1024
-"""So many bytes that nobody asked for are kept; then those before are dropped, because no answer is
-so long."""
+"""Maximum of bytes kept while there is no listener; then the older ones are dropped, because no
+answer is so long."""
 
 
 class Listener(Protocol):
@@ -40,17 +39,15 @@ class StreamChannel(asyncio.Protocol, ABC):
     """
 
     __slots__ = (
-        *(
-            "_closed",
-            "_down",
-            "_is_clogged",
-            "_kept",
-            "_listener",
-            "_receiver",
-            "_sender",
-            "_transport",
-            "byte_s",
-        ),
+        "_closed",
+        "_down",
+        "_is_clogged",
+        "_kept",
+        "_listener",
+        "_receiver",
+        "_sender",
+        "_transport",
+        "byte_s",
         "name",
     )
 
@@ -63,7 +60,9 @@ class StreamChannel(asyncio.Protocol, ABC):
         self._receiver: asyncio.Future[None] | None = None
         self._sender: asyncio.Future[None] | None = None
         self._is_clogged = False
+        """True while the carrier takes no more."""
         self._down: LineDown | None = LineDown(f"{name}: not open")
+        """Why nothing can be sent or received."""
         self._closed: asyncio.Future[None] | None = None
 
     @abstractmethod
@@ -71,7 +70,6 @@ class StreamChannel(asyncio.Protocol, ABC):
         """Open the carrier with this object as its protocol. LineDown when that fails."""
 
     # --- using it
-    # -------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Hand the bytes to the carrier without waiting. LineDown when it is gone."""
@@ -81,8 +79,8 @@ class StreamChannel(asyncio.Protocol, ABC):
         self._transport.write(data)
 
     def writer(self) -> Callable[[bytes], None]:
-        """What writes without looking whether the carrier is there: for a listener, who is told of
-        its loss.
+        """What writes without looking whether the carrier is there: for a listener, which is told
+        of its loss.
 
         LineDown when it is gone already: what came before may have lain unread until now."""
         if self._down is not None:
@@ -94,7 +92,7 @@ class StreamChannel(asyncio.Protocol, ABC):
         """Nothing that matters comes earlier; a slow carrier need not be looked at until then."""
 
     def unread(self) -> int:
-        """How many bytes came while the channel rested."""
+        """Bytes that came while the channel rested."""
         return 0
 
     async def send(self, data: bytes) -> None:
@@ -140,16 +138,15 @@ class StreamChannel(asyncio.Protocol, ABC):
             listener.heard(data)
 
     # --- what the transport calls
-    # -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The carrier is open."""
-        self._transport = cast(
-            asyncio.Transport, transport
-        )  # uvloop's are transports in all but their class
+        # uvloop's transports are transports in all but their class.
+        self._transport = cast(asyncio.Transport, transport)
         self._closed = asyncio.get_running_loop().create_future()
         self._kept.clear()
-        self._is_clogged, self._down = False, None
+        self._is_clogged = False
+        self._down = None
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -162,14 +159,11 @@ class StreamChannel(asyncio.Protocol, ABC):
         self._wake(self._receiver)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The carrier is gone: whoever waits hears it."""
-        if self._down is None:
-            why = (
-                f"failed: {reason(error)}"
-                if isinstance(error, OSError)
-                else "closed by the other side"
-            )
-            self.lose(f"{self.name}: {why}")
+        """The carrier is gone: those who wait get a LineDown."""
+        why = "closed by the other side"
+        if isinstance(error, OSError):
+            why = f"failed: {reason(error)}"
+        self.lose(f"{self.name}: {why}")
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
 
@@ -178,7 +172,7 @@ class StreamChannel(asyncio.Protocol, ABC):
         self._is_clogged = True
 
     def resume_writing(self) -> None:
-        """It takes again."""
+        """The carrier takes again."""
         self._is_clogged = False
         self._wake(self._sender)
 
@@ -199,7 +193,6 @@ class StreamChannel(asyncio.Protocol, ABC):
             future.set_result(None)
 
     # --- opening and closing
-    # ------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         await self._connect()
@@ -211,7 +204,9 @@ class StreamChannel(asyncio.Protocol, ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        transport, self._transport, self._listener = self._transport, None, None
+        transport = self._transport
+        self._transport = None
+        self._listener = None
         self._down = self._down or LineDown(f"{self.name}: not open")
         if transport is None:
             return

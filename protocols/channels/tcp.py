@@ -1,5 +1,4 @@
-"""A line behind a TCP server: a serial-to-Ethernet converter, a concentrator in transparent mode, a
-simulator."""
+"""A line behind a TCP server: a serial-to-Ethernet converter, a transparent concentrator."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from protocols.errors import LineDown
 KEEP_ALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 """A peer that vanished without a word is noticed after two minutes of silence."""
 UNACKNOWLEDGED_MS: Final = 120_000
-"""So it is while a question is under way: then the kernel does not keep alive, it repeats for a
+"""The same while a request is under way: then the kernel does not keep alive, it repeats for a
 quarter of an hour."""
 
 
@@ -24,7 +23,9 @@ class TcpChannel(StreamChannel):
 
     def __init__(self, host: str, port: int, connect_timeout_s: float = 5.0) -> None:
         super().__init__(f"tcp {host}:{port}")
-        self._host, self._port, self._connect_timeout_s = host, port, connect_timeout_s
+        self._host = host
+        self._port = port
+        self._connect_timeout_s = connect_timeout_s
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,5 +1,4 @@
-"""The socket that paho works on: connected, greeted with TLS where asked for, and never
-blocking."""
+"""The socket that paho works on: connected, with TLS where asked for, and never blocking."""
 
 from __future__ import annotations
 
@@ -10,15 +9,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
-
-from paho.mqtt.client import Client
+from typing import Final, Literal
 
 from protocols.channels.tls import client_tls
 
 READ_SIZE: Final = 64 * 1024
-
 MOST_UNSENT: Final = 256 * 1024
+"""Maximum of bytes that wait to be sent; then paho keeps the rest."""
+NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a socket raises instead of waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +32,12 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the broker is and who we are there. With `keep_session` the broker keeps ours under
-    `client_id`.
+    """Where the broker is and who we are there.
 
-    `will`: (topic, payload) that the broker publishes, retained, when we vanish. `session_expiry_s`
-    is for MQTT 5; with 3.1.1 the broker decides how long it keeps what came while we were away."""
+    With `keep_session` the broker keeps our session under `client_id`. `will`: (topic, payload)
+    that the broker publishes, retained, when we vanish. `session_expiry_s` is for MQTT 5; with
+    3.1.1 the broker decides how long it keeps what came while we were away.
+    """
 
     host: str
     port: int
@@ -56,16 +56,6 @@ class Broker:
     def name(self) -> str:
         """What error texts call it."""
         return f"mqtt{'s' if self.tls else ''} {self.host}:{self.port}"
-
-
-class MqttClient(Client):
-    """paho's client on a socket that is connected already; its own way of connecting would block
-    everything else."""
-
-    ready: BufferedSocket
-
-    def _create_socket(self) -> Any:
-        return self.ready
 
 
 class BufferedSocket:
@@ -87,33 +77,32 @@ class BufferedSocket:
 
     def fill(self) -> None:
         """Take what the network has, all of it that TLS has decrypted."""
-        parts = [bytes(self._received[self._at :])] if self._at < len(self._received) else []
+        parts = [bytes(self._received[self._at :])]
         try:
-            while True:
-                data = self._socket.recv(READ_SIZE)
+            data = self._receive_once()
+            parts.append(data)
+            # The event loop does not see what TLS has decrypted already.
+            while data and self._has_decrypted():
+                data = self._receive_once()
                 parts.append(data)
-                if not data:
-                    self._has_ended = True
-                if not data or not (
-                    isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
-                ):
-                    break
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except NOT_NOW:
             pass
         except OSError:
             self._has_ended = True
-        self._received, self._at = memoryview(b"".join(parts)), 0
+        self._received = memoryview(b"".join(parts))
+        self._at = 0
 
     def flush(self) -> bool:
         """Give the network what waits; False when it does not take all of it now."""
         try:
             while self._unsent:
                 del self._unsent[: self._socket.send(self._unsent)]
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except NOT_NOW:
             return False
         return True
 
     def recv(self, size: int) -> bytes:
+        """See socket.socket; BlockingIOError when nothing is there."""
         piece = self._received[self._at : self._at + size]
         if not piece:
             if self._has_ended:
@@ -123,13 +112,14 @@ class BufferedSocket:
         return bytes(piece)
 
     def send(self, data: bytes) -> int:
+        """See socket.socket; BlockingIOError when too much waits already."""
         if len(self._unsent) > MOST_UNSENT:
             raise BlockingIOError
         self._unsent += data
         return len(data)
 
     def close(self) -> None:
-        """What still waits is given away if the network takes it at once."""
+        """Send what still waits, if the network takes it at once."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -138,16 +128,26 @@ class BufferedSocket:
         self._socket.close()
 
     def fileno(self) -> int:
+        """See socket.socket."""
         return self._socket.fileno()
 
     def setblocking(self, flag: bool) -> None:
         """It never blocks."""
 
+    def _receive_once(self) -> bytes:
+        data = self._socket.recv(READ_SIZE)
+        if not data:
+            self._has_ended = True
+        return data
+
+    def _has_decrypted(self) -> bool:
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+
 
 async def open_socket(broker: Broker) -> socket.socket:
     """Connected, and greeted with TLS where that is asked for. OSError when it fails."""
     loop = asyncio.get_running_loop()
-    reason_of_last: OSError | None = None
+    last_error: OSError | None = None
     for family, kind, number, _, address in await loop.getaddrinfo(
         broker.host, broker.port, type=socket.SOCK_STREAM
     ):
@@ -159,11 +159,11 @@ async def open_socket(broker: Broker) -> socket.socket:
             return await _greet(plain, broker) if broker.tls else plain
         except OSError as error:
             plain.close()
-            reason_of_last = error
+            last_error = error
         except BaseException:
             plain.close()
             raise
-    raise reason_of_last or OSError(f"{broker.host} has no address")
+    raise last_error or OSError(f"{broker.host} has no address")
 
 
 async def _greet(plain: socket.socket, broker: Broker) -> ssl.SSLSocket:
@@ -176,9 +176,9 @@ async def _greet(plain: socket.socket, broker: Broker) -> ssl.SSLSocket:
             try:
                 secure.do_handshake()
             except ssl.SSLWantReadError:
-                await until_ready(secure.fileno(), loop.add_reader, loop.remove_reader)
+                await _until_ready(secure.fileno(), loop.add_reader, loop.remove_reader)
             except ssl.SSLWantWriteError:
-                await until_ready(secure.fileno(), loop.add_writer, loop.remove_writer)
+                await _until_ready(secure.fileno(), loop.add_writer, loop.remove_writer)
             else:
                 return secure
     except BaseException:
@@ -186,9 +186,10 @@ async def _greet(plain: socket.socket, broker: Broker) -> ssl.SSLSocket:
         raise
 
 
-async def until_ready(
+async def _until_ready(
     number: int, watch: Callable[..., None], leave: Callable[[int], bool]
 ) -> None:
+    """Wait once for a file descriptor."""
     ready = asyncio.Event()
     watch(number, ready.set)
     try:

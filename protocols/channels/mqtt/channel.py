@@ -13,7 +13,7 @@ from protocols.mqtt.transparent import Wrapping, unwrap, wrap
 
 
 class MqttChannel:
-    """The serial line of a transparent DTU: bytes out to `down`, bytes in from `up`. A Channel.
+    """A Channel: bytes out to the topic `down`, bytes in from the topic `up`.
 
     The session is new each time: bytes from before are of no use on a line, and a request kept by
     the broker would be sent into the next conversation. Retained bytes are dropped for the same
@@ -30,11 +30,14 @@ class MqttChannel:
     ) -> None:
         self.name = f"{broker.name} {up}"
         self._broker = replace(broker, keep_session=False)
-        self._down, self._up, self._wrapping, self._field = down, up, wrapping, field
+        self._down = down
+        self._up = up
+        self._wrapping = wrapping
+        self._field = field
         self._connection: MqttConnection | None = None
 
     async def send(self, data: bytes) -> None:
-        """LineDown when the broker does not take it. QoS 0: the question is asked again, never
+        """LineDown when the broker does not take it. QoS 0: a request is repeated, never
         delivered late."""
         await self._opened().publish(self._down, wrap(data, self._wrapping, self._field), qos=0)
 
@@ -71,7 +74,8 @@ class MqttChannel:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        connection, self._connection = self._connection, None
+        connection = self._connection
+        self._connection = None
         if connection is not None:
             await connection.__aexit__(kind, error, traceback)
 

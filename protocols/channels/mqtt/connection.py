@@ -1,5 +1,4 @@
-"""An MQTT broker: a connection that loses nothing with QoS 1, and a channel through a transparent
-DTU behind one.
+"""A connection to an MQTT broker that loses nothing with QoS 1.
 
 paho-mqtt speaks the protocol; asyncio waits for its socket. No thread: the connection is made and
 TLS is greeted without blocking, and what paho reads and writes goes through a buffer, so that many
@@ -15,24 +14,28 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from protocols.channels.mqtt.broker_socket import Broker, BufferedSocket, MqttClient, open_socket
+from protocols.channels.mqtt.broker_socket import Broker, BufferedSocket, open_socket
+from protocols.channels.mqtt.paho_client import (
+    PahoClient,
+    paho_client,
+    publish_properties,
+    send_connect,
+)
 from protocols.channels.streams import reason
 from protocols.errors import ControlForbidden, LineDown
 
 MOST_UNREAD: Final = 2000
-"""When so many messages wait for us the socket is not read, and the broker keeps the rest."""
-RECEIVE_MAXIMUM: Final = 1000
-"""MQTT 5: unacknowledged messages under way to us. For 3.1.1 the broker decides (mosquitto: 20)."""
+"""Maximum of messages that wait for us; then the socket is not read, and the broker keeps the
+rest."""
 SILENCE_CHECK_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 10.0
 """For the broker's CONNACK, SUBACK and PUBACK."""
 GRANTED_AT_MOST: Final = 2
-"""A SUBACK above this is a refusal."""
+"""A SUBACK above this is a refusal: those begin at 80 hex."""
 
 
 class SubscriptionRefused(LineDown):
@@ -45,25 +48,26 @@ class PublishRefused(LineDown):
 
 
 class Message:
-    """A message from the broker. `retained`: it is old, kept by the broker; `duplicate`: it may
-    have come before.
+    """A message from the broker.
 
-    One with QoS 1 is kept by the broker until it is acknowledged."""
+    `retained`: it is old, kept by the broker. `duplicate`: it may have come before. With QoS 1 the
+    broker keeps it until it is acknowledged.
+    """
 
-    __slots__ = ("_is_done", "_mid", "duplicate", "payload", "qos", "retained", "topic")
+    __slots__ = ("duplicate", "is_acknowledged", "packet_id", "payload", "qos", "retained", "topic")
 
-    def __init__(
-        self,
-        topic: str,
-        payload: bytes,
-        qos: int,
-        mid: int,
-        retained: bool,
-        duplicate: bool,
-    ) -> None:
-        self.topic, self.payload, self.qos = topic, payload, qos
-        self.retained, self.duplicate = retained, duplicate
-        self._mid, self._is_done = mid, False
+    def __init__(self, received: MQTTMessage) -> None:
+        try:
+            self.topic = received.topic
+        except UnicodeDecodeError:
+            # Acknowledged like any other, or the broker would send it again and again.
+            self.topic = ""
+        self.payload = bytes(received.payload)
+        self.qos = received.qos
+        self.packet_id = received.mid
+        self.retained = received.retain
+        self.duplicate = received.dup
+        self.is_acknowledged = False
 
 
 class MqttConnection:
@@ -83,16 +87,20 @@ class MqttConnection:
         self.broker = broker
         self.session_present = False
         """The broker still knew us: what came meanwhile is on its way."""
-        self._is_control, self._may_control = is_control, may_control
-        self._client: MqttClient | None = None
+        self._is_control = is_control
+        self._may_control = may_control
+        self._client: PahoClient | None = None
         self._socket: BufferedSocket
         self._unread: deque[Message] = deque()
         self._unacknowledged: deque[Message] = deque()
         self._reader: asyncio.Future[None] | None = None
+        """Who waits in `receive`."""
         self._is_reading_paused = False
         self._down: LineDown | None = None
+        """Why the connection is gone."""
         self._connected: asyncio.Future[None]
         self._waiting: dict[tuple[str, int], asyncio.Future[Any]] = {}
+        """Who waits for the broker's answer, by its kind and the packet identifier."""
         self._ticking: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -102,13 +110,10 @@ class MqttConnection:
                 ready = await open_socket(self.broker)
         except TimeoutError:
             raise self._lost(f"no connection within {self.broker.connect_timeout_s:g} s") from None
+        except ssl.SSLCertVerificationError as error:
+            raise self._lost(f"cannot connect: {error.verify_message}") from error
         except OSError as error:
-            words = (
-                error.verify_message
-                if isinstance(error, ssl.SSLCertVerificationError)
-                else reason(error)
-            )
-            raise self._lost(f"cannot connect: {words}") from error
+            raise self._lost(f"cannot connect: {reason(error)}") from error
         self._socket = BufferedSocket(ready)
         self._connected = self._loop.create_future()
         try:
@@ -142,7 +147,7 @@ class MqttConnection:
         self._socket.close()
 
     async def subscribe(self, topic_filter: str, qos: int = 1) -> int:
-        """Wait for the broker's word; returns the QoS it granted. SubscriptionRefused when it
+        """Wait for the broker's answer; returns the QoS it granted. SubscriptionRefused when it
         refuses."""
         client = self._open_client()
         code, mid = client.subscribe(topic_filter, qos)
@@ -174,15 +179,15 @@ class MqttConnection:
 
     def acknowledge(self, message: Message) -> None:
         """The broker may forget it. Acknowledgements leave in the order of arrival, as the standard
-        wants it.
+        demands (MQTT 5, section 4.6).
 
         Nothing happens for QoS 0, for one already acknowledged, and when the connection is gone.
         """
-        message._is_done = True
-        while self._unacknowledged and self._unacknowledged[0]._is_done:
-            done = self._unacknowledged.popleft()
+        message.is_acknowledged = True
+        while self._unacknowledged and self._unacknowledged[0].is_acknowledged:
+            first = self._unacknowledged.popleft()
             if self._client is not None and self._down is None:
-                self._client.ack(done._mid, 1)
+                self._client.ack(first.packet_id, 1)
 
     async def publish(
         self,
@@ -199,27 +204,10 @@ class MqttConnection:
         `expires_s`: with MQTT 5 the broker drops it after so long. ControlForbidden, before
         anything is sent, for a message that can move a relay when we may not control or when it is
         to be retained."""
-        if self._is_control(topic, payload):
-            if not self._may_control:
-                raise ControlForbidden(
-                    f"command to {topic} held back: this gateway may not control"
-                )
-            if retain:
-                raise ControlForbidden(
-                    f"command to {topic} held back: a retained command would act again and again"
-                )
+        self._check_control(topic, payload, retain=retain)
         client = self._open_client()
-        properties = None
-        if expires_s is not None and self.broker.version == "5":
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.MessageExpiryInterval = max(1, expires_s)
-        info = client.publish(
-            topic,
-            payload,
-            qos,
-            retain,
-            properties,
-        )
+        properties = publish_properties(self.broker, expires_s)
+        info = client.publish(topic, payload, qos, retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._lost(f"cannot publish to {topic}: {MQTTErrorCode(info.rc).name}")
         if qos == 0:
@@ -228,8 +216,18 @@ class MqttConnection:
         if code.is_failure:
             raise PublishRefused(f"{self.broker.name}: message to {topic} refused: {code}")
 
+    def _check_control(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        if not self._is_control(topic, payload):
+            return
+        if not self._may_control:
+            raise ControlForbidden(f"command to {topic} held back: this gateway may not control")
+        if retain:
+            raise ControlForbidden(
+                f"command to {topic} held back: a retained command would act again and again"
+            )
+
     async def _answer(self, kind: str, mid: int, otherwise: str) -> Any:
-        """The broker's word stands behind the messages that wait for us, so those are read in any
+        """The broker's answer comes behind the messages that wait for us, so those are read in any
         case."""
         future = self._waiting[kind, mid] = self._loop.create_future()
         self._read_on()
@@ -241,30 +239,16 @@ class MqttConnection:
         finally:
             del self._waiting[kind, mid]
 
-    def _open_client(self) -> MqttClient:
+    def _open_client(self) -> PahoClient:
         if self._down is not None:
             raise self._down
         if self._client is None:
             raise self._lost("not open")
         return self._client
 
-    def _new_client(self, ready: BufferedSocket) -> MqttClient:
-        """A paho client that has just sent its CONNECT over the socket."""
-        broker, is_5 = self.broker, self.broker.version == "5"
-        client = MqttClient(
-            CallbackAPIVersion.VERSION2,
-            broker.client_id,
-            clean_session=None if is_5 else not broker.keep_session,
-            protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        client.ready = ready
-        client.max_queued_messages_set(0)
-        if broker.user is not None:
-            client.username_pw_set(broker.user, broker.password)
-        if broker.will is not None:
-            client.will_set(*broker.will, qos=1, retain=True)
+    def _new_client(self, ready: BufferedSocket) -> PahoClient:
+        """A client that has just sent its CONNECT over the socket."""
+        client = paho_client(self.broker, ready)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -279,23 +263,10 @@ class MqttConnection:
         )
         client.on_socket_close = lambda client, data, closed: self._forget_socket()
         client.on_socket_register_write = self._on_something_to_write
-        if is_5:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = broker.session_expiry_s if broker.keep_session else 0
-            properties.ReceiveMaximum = RECEIVE_MAXIMUM
-            client.connect(
-                broker.host,
-                broker.port,
-                broker.keepalive_s,
-                clean_start=not broker.keep_session,
-                properties=properties,
-            )
-        else:
-            client.connect(broker.host, broker.port, broker.keepalive_s)
+        send_connect(client, self.broker)
         return client
 
     # --- what the event loop calls
-    # --------------------------------------------------------------------------------
 
     def _read(self) -> None:
         if self._client is None:
@@ -343,7 +314,6 @@ class MqttConnection:
         self._loop.remove_writer(self._socket.fileno())
 
     # --- what paho calls
-    # ------------------------------------------------------------------------------------------
 
     def _on_something_to_write(self, client: Client, data: Any, ready: Any) -> None:
         self._loop.call_soon(self._write)
@@ -375,23 +345,11 @@ class MqttConnection:
         self._go_down(f"connection lost: {code}")
 
     def _on_message(self, client: Client, data: Any, received: MQTTMessage) -> None:
-        try:
-            topic = received.topic
-        except UnicodeDecodeError:
-            topic = ""
-        message = Message(
-            topic,
-            bytes(received.payload),
-            received.qos,
-            received.mid,
-            received.retain,
-            received.dup,
-        )
+        message = Message(received)
         self._unread.append(message)
         if received.qos:
             self._unacknowledged.append(message)
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+        self._wake_reader()
 
     def _resolve(self, kind: str, mid: int, result: Any) -> None:
         future = self._waiting.get((kind, mid))
@@ -399,10 +357,9 @@ class MqttConnection:
             future.set_result(result)
 
     # --- the end
-    # --------------------------------------------------------------------------------------------------
 
     def _go_down(self, why: str) -> None:
-        """Whoever waits hears it. What was received is still given out; it can no longer be
+        """Those who wait get a LineDown. What was received is still given out; it can no longer be
         acknowledged."""
         if self._down is not None:
             return
@@ -410,6 +367,9 @@ class MqttConnection:
         for future in (self._connected, *self._waiting.values()):
             if not future.done():
                 future.set_exception(self._down)
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
@@ -419,9 +379,10 @@ class MqttConnection:
     async def _close(self) -> None:
         if self._ticking is not None:
             self._ticking.cancel()
-        client, self._client = self._client, None
+        client = self._client
         if client is None:
             return
+        self._client = None
         if self._down is None:
             self._down = self._lost("closed")
             client.disconnect()
@@ -429,4 +390,4 @@ class MqttConnection:
         self._forget_socket()
         self._socket.close()
         if self._connected.done() and not self._connected.cancelled():
-            self._connected.exception()  # it was told by whoever waited
+            self._connected.exception()  # looked at, or asyncio would log it: it was raised already
