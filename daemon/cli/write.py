@@ -16,11 +16,10 @@ from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645 import exchanges_1997
 from protocols.dlt645.bcd import decode_time
-from protocols.dlt645.describe.version_2007 import MEASURED
 from protocols.dlt645.exchanges import CODEC_2007, read
 from protocols.dlt645.exchanges_1997 import CODEC_1997
 from protocols.dlt645.frame import Frame
-from protocols.dlt645.identifiers import Kind, meaning
+from protocols.dlt645.identifiers import MEASURED, Kind, meaning
 from protocols.dlt645.values import Value, try_values
 from protocols.dlt645.writing import Authority, encode_value, one_meter
 from protocols.dlt645.writing import write as write_2007

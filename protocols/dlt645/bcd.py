@@ -19,6 +19,11 @@ def is_missing(data: bytes) -> bool:
     return bool(data) and data[0] in (0xFF, 0xEE) and data.count(data[0]) == len(data)
 
 
+def digits_of(data: bytes) -> str:
+    """Hexadecimal digits as they are written, most significant first: 56 34 12 -> 123456."""
+    return data[::-1].hex().upper()
+
+
 def decode_bcd(data: bytes, decimals: int = 0, *, signed: bool = False) -> Decimal:
     """Packed BCD to a number: 56 34 12 00, 2 -> 1234.56. FrameError if a nibble is over 9."""
     negative = signed and bool(data) and data[-1] > 0x7F
@@ -26,7 +31,7 @@ def decode_bcd(data: bytes, decimals: int = 0, *, signed: bool = False) -> Decim
     if negative:
         digits = f"{data[-1] & 0x7F:02x}{digits[2:]}"
     if not digits.isdigit():
-        raise FrameError(f"not BCD: {data[::-1].hex().upper()}")
+        raise FrameError(f"not BCD: {digits_of(data)}")
     value = Decimal(f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits)
     return -value if negative else value
 

@@ -22,6 +22,7 @@ from protocols.dlt645.bcd import (
 )
 from protocols.dlt645.exchanges import digits_on_the_wire, encode_request, same_meter
 from protocols.dlt645.frame import BROADCAST, Decoder, Frame
+from protocols.dlt645.functions import error_bits
 from protocols.dlt645.values import SEPARATOR
 from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import Codec, Exchange
@@ -205,7 +206,7 @@ def _without_separators(data: bytes) -> bytes:
 def _check(reply: Frame, asked: str) -> None:
     if reply.is_abnormal:
         word = reply.data[0] if reply.data else 0
-        raise MeterRefused(reply.address, asked, word, functions.error_bits(word))
+        raise MeterRefused(reply.address, asked, word, error_bits(word, functions.ERROR_BITS))
 
 
 def _is_answer(request: Frame, frame: Frame) -> bool:

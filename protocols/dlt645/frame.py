@@ -87,6 +87,11 @@ def raw(frame: Frame) -> bytes:
     return body + bytes((checksum(body), END))
 
 
+def subtract_33(data: bytes) -> bytes:
+    """Data as they are meant, from data as they are sent: each byte has 33H added on the line."""
+    return data.translate(_SUBTRACT_33)
+
+
 def checksum(body: bytes | bytearray) -> int:
     """CS of the bytes from 68H on: their sum modulo 256.
 

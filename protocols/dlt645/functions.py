@@ -52,6 +52,17 @@ ERROR_BITS: Final = (
 NO_SUCH_DATA: Final = 0x02
 
 
-def error_bits(word: int) -> tuple[str, ...]:
-    """The names of the bits set in an error word, bit 0 first."""
-    return tuple(name for bit, name in enumerate(ERROR_BITS) if word >> bit & 1)
+BAUD_RATES: Final = {
+    0x02: 600,
+    0x04: 1200,
+    0x08: 2400,
+    0x10: 4800,
+    0x20: 9600,
+    0x40: 19200,
+}
+"""The speed in Bd by the word that a change of speed (17) carries: one bit each."""
+
+
+def error_bits(word: int, names: tuple[str, ...] = ERROR_BITS) -> tuple[str, ...]:
+    """The names of the bits set in an error word, bit 0 first. `names`: those of a version."""
+    return tuple(name for bit, name in enumerate(names) if word >> bit & 1)

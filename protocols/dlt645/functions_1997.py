@@ -44,8 +44,3 @@ ERROR_BITS: Final = (
 
 NO_SUCH_DATA: Final = 0x02
 """Bit 1: the meter does not know the identifier."""
-
-
-def error_bits(word: int) -> tuple[str, ...]:
-    """The names of the bits set in an error word, bit 0 first."""
-    return tuple(name for bit, name in enumerate(ERROR_BITS) if word >> bit & 1)

@@ -28,6 +28,8 @@ from protocols.errors import FrameError
 BLOCK: Final = 0xFF
 """In place of a tariff or phase: all of them, as many as the data hold. In 1997 it is the digit
 F."""
+MEASURED: Final = frozenset({0x00, 0x01, 0x02, 0x03, 0x05, 0x06, 0x1D, 0x1E})
+"""DI3 of what a meter measures or records: readable, never written."""
 PHASES: Final = ("", "_a", "_b", "_c")
 FREEZE_KINDS: Final = (
     "scheduled",

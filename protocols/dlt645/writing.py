@@ -15,9 +15,9 @@ from typing import Final
 
 from protocols.dlt645 import functions
 from protocols.dlt645.bcd import encode_bcd, encode_time
-from protocols.dlt645.describe.version_2007 import BAUD_RATES
 from protocols.dlt645.exchanges import check, digits_on_the_wire, identifier_on_the_wire
 from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, Frame
+from protocols.dlt645.functions import BAUD_RATES
 from protocols.dlt645.identifiers import Field, Kind, meaning
 from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import Exchange

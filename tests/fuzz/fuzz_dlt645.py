@@ -15,7 +15,7 @@ from collections.abc import Callable
 import atheris
 
 with atheris.instrument_imports(include=["protocols"]):
-    from protocols.dlt645.describe.frames import PROTOCOLS, describe
+    from protocols.dlt645.describe.frames import PROTOCOLS, VERSIONS, describe
     from protocols.dlt645.frame import Decoder, Frame, raw
     from protocols.dlt645.prepared.one import PreparedMeter, PreparedRead, general_registers
     from protocols.errors import FrameError, MeterRefused
@@ -64,7 +64,7 @@ def tell(data: bytes) -> None:
         body = (IDENTIFIERS[(how >> 2) % len(IDENTIFIERS)] + body)[:255]
     frame = Frame(ADDRESS, control, body)
     assert Decoder().feed(raw(frame)) == [frame]
-    describe(frame, PROTOCOLS[how >> 1 & 1])
+    describe(frame, VERSIONS[PROTOCOLS[how >> 1 & 1]])
 
 
 def prepared(data: bytes) -> None:
