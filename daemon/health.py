@@ -17,39 +17,21 @@ daemon."""
 
 
 def health(lines: Iterable[Line], authority: Authority) -> tuple[bool, dict[str, Any]]:
-    """(no line is stuck, what /healthz shows). A line that is down, a listener none of whose
-    terminals is connected, or a database that is away, degrades only."""
+    """(no line is stuck, what /healthz shows).
+
+    A line that is down, a listener none of whose terminals is connected, or a database that is
+    away, degrades only: a restart mends none of them."""
     now = time.monotonic()
-    shown: dict[str, dict[str, Any]] = {}
-    listeners: dict[str, dict[str, int]] = {}
-    stuck: list[str] = []
-    for line in lines:
-        is_stuck = _is_stuck(line, now)
-        if is_stuck:
-            stuck.append(line.name)
-        if line.is_one_of_many:
-            listener = listeners.setdefault(line.shown_as, {"terminals": 0, "connected": 0})
-            listener["terminals"] += 1
-            listener["connected"] += line.up
-            continue
-        wanted, present = line.counts()
-        shown[line.name] = {
-            "up": line.up,
-            "seconds_since_progress": round(now - line.progress, 1),
-            "stuck": is_stuck,
-            "wanted": wanted,
-            "present": present,
-        }
+    all_lines = list(lines)
+    stuck = [line.name for line in all_lines if _is_stuck(line, now)]
+    shown = {line.name: _shown(line, now) for line in all_lines if not line.is_one_of_many}
+    listeners = _listeners(all_lines)
     down = [name for name, line in shown.items() if not line["up"]]
     down += [name for name, listener in listeners.items() if not listener["connected"]]
-    database = (
-        "away" if authority.hold is not None and not authority.hold.database_process else "ok"
-    )
-    status = "stuck" if stuck else "degraded" if down or database == "away" else "ok"
-    mode = "shadow" if authority.shadow_mode else "auto"
+    database = _database(authority)
     return not stuck, {
-        "status": status,
-        "mode": mode,
+        "status": _status(stuck, down, database),
+        "mode": "shadow" if authority.shadow_mode else "auto",
         "database": database,
         "stuck": stuck,
         "down": down,
@@ -58,18 +40,52 @@ def health(lines: Iterable[Line], authority: Authority) -> tuple[bool, dict[str,
     }
 
 
-def _is_stuck(line: Line, now: float) -> bool:
-    """It gave no sign of life for too long. A terminal's line gives none while it waits for the
-    call."""
-    waits = line.is_one_of_many and not line.up
-    return not waits and now - line.progress > max(STUCK_AFTER_S, line.longest_step_s)
-
-
 async def feed_watchdog(lines: Iterable[Line]) -> None:
-    """Tell systemd that we are alive as long as every line makes progress."""
+    """Tell systemd that the daemon is alive as long as every line makes progress."""
     period_s = systemd.watchdog_period_s()
     while True:
         now = time.monotonic()
         if not any(_is_stuck(line, now) for line in lines):
             systemd.notify("WATCHDOG=1")
         await asyncio.sleep(period_s or STUCK_AFTER_S)
+
+
+def _is_stuck(line: Line, now_s: float) -> bool:
+    """It gave no sign of life for too long. A terminal's line gives none while it waits for the
+    call."""
+    if line.is_one_of_many and not line.up:
+        return False
+    return now_s - line.progress > max(STUCK_AFTER_S, line.longest_step_s)
+
+
+def _shown(line: Line, now_s: float) -> dict[str, Any]:
+    wanted, present = line.counts()
+    return {
+        "up": line.up,
+        "seconds_since_progress": round(now_s - line.progress, 1),
+        "stuck": _is_stuck(line, now_s),
+        "wanted": wanted,
+        "present": present,
+    }
+
+
+def _listeners(lines: Iterable[Line]) -> dict[str, dict[str, int]]:
+    """By listener how many terminals it has, and how many of them are connected."""
+    listeners: dict[str, dict[str, int]] = {}
+    for line in lines:
+        if line.is_one_of_many:
+            listener = listeners.setdefault(line.shown_as, {"terminals": 0, "connected": 0})
+            listener["terminals"] += 1
+            listener["connected"] += line.up
+    return listeners
+
+
+def _database(authority: Authority) -> str:
+    is_lost = authority.hold is not None and not authority.hold.database_process
+    return "away" if is_lost else "ok"
+
+
+def _status(stuck: list[str], down: list[str], database: str) -> str:
+    if stuck:
+        return "stuck"
+    return "degraded" if down or database == "away" else "ok"

@@ -1,4 +1,4 @@
-"""The life of one batch of readings, top to bottom, in one transaction. Start reading meterd here.
+"""The queue between the lines and the database. Start reading meterd here.
 
 Lines put what meters told into a bounded queue. Here it becomes raw rows, slots that are published
 or withheld, links, postings, credit states and, where the guard allows it, commands. A batch can be
@@ -30,18 +30,17 @@ from storage import readings
 log = structlog.get_logger("pipeline")
 
 BATCH_WAIT_S = 0.3
-"""A batch is closed so long after its first reading: today's balances should not wait for a slow
-line."""
+"""Time after its first reading at which a batch is closed: today's balances should not wait for a
+slow line."""
 LOOK_S = 0.05
-"""While a batch is open the queue is looked into so often: to be woken for each reading costs more
-than the reading."""
+"""Time between two looks into the queue while a batch is open: to be woken for each reading costs
+more than the reading."""
 QUEUE_READINGS = 10_000
-"""Lines wait when the database is behind by so many readings; frozen data stay in the meters
-meanwhile."""
+"""Maximum of readings by which the database is behind before lines wait; frozen data stay in the
+meters meanwhile."""
 FINISH_S = 30.0
-"""So long the end of the daemon waits for what is queued; systemd waits for 60 s."""
+"""Maximum time that the end of the daemon waits for what is queued; systemd waits for 60 s."""
 DATABASE_RETRY_S = (0.5, 1, 2, 5, 10)
-
 
 T = TypeVar("T")
 Stored = Callable[[Sequence[tuple[int, date]]], None]
@@ -58,7 +57,10 @@ class Pipeline:
         batch_readings: int,
         stored: Stored,
     ) -> None:
-        self._pool, self._authority, self._stored = pool, authority, stored
+        """`stored` is told (meter id, day) of every slot that has a value now."""
+        self._pool = pool
+        self._authority = authority
+        self._stored = stored
         self._batch_readings = batch_readings
         self._queue: asyncio.Queue[Arrival | PolledFreeze] = asyncio.Queue(QUEUE_READINGS)
         self._batch: list[Arrival] = []
@@ -78,8 +80,9 @@ class Pipeline:
         return 2 * self._queue.qsize() > QUEUE_READINGS
 
     async def run(self) -> None:
-        """Empty the queue until cancelled. A run that is cancelled while it stores a batch stores
-        it first, if the database lets it."""
+        """Empty the queue until cancelled.
+
+        A run that is cancelled while it stores a batch stores it first, if the database lets it."""
         batch = self._batch
         try:
             while True:
@@ -93,9 +96,10 @@ class Pipeline:
             raise
 
     async def finish(self) -> None:
-        """When nothing more comes: until all that is queued is stored, for FINISH_S at the most.
-        Without a database it is not waited for: what is not stored is wanted, and read again after
-        the next start."""
+        """When nothing more comes: wait until all that is queued is stored, or FINISH_S.
+
+        A database that is away is not waited for: what is not stored is wanted, and read again
+        after the next start."""
         ends_at = time.monotonic() + FINISH_S
         while (left := self._queue.qsize() + len(self._batch)) and time.monotonic() < ends_at:
             if self._is_database_away:
@@ -119,7 +123,7 @@ class Pipeline:
         metrics.QUEUE.set(self._queue.qsize())
 
     async def _store(self, batch: Sequence[Arrival]) -> None:
-        """Until it is stored; a reading that the database will never take is buried."""
+        """Until it is stored; a reading that the database will never take is a dead letter."""
 
         async def take(connection: AsyncConnection[Any]) -> list[tuple[int, date]]:
             with metrics.BATCH_SECONDS.time():
@@ -137,8 +141,9 @@ class Pipeline:
     async def _with_database(
         self, do: Callable[[AsyncConnection[Any]], Awaitable[T]], count: int
     ) -> T:
-        """What `do` answers; while the database is away it is tried again. It must be one
-        transaction."""
+        """What `do` answers, which must be one transaction.
+
+        While the database is away it is tried again."""
         attempt = 0
         while True:
             try:
@@ -160,25 +165,27 @@ class Pipeline:
                 attempt += 1
 
     async def _isolate(self, batch: Sequence[Arrival], error: Exception) -> None:
-        """Halve a batch that cannot be stored until the row that is to blame stands alone; keep it
-        with its reason.
+        """Halve a batch that cannot be stored until the row that is to blame stands alone.
 
-        Whatever the error is: one reading must not keep those of other meters from being stored.
-        """
+        Whatever the error is: one reading must not keep those of other meters from being stored."""
         if len(batch) > 1:
             middle = len(batch) // 2
             await self._store(batch[:middle])
             await self._store(batch[middle:])
             return
         (arrival,) = batch
+        freeze = arrival.freeze
         log.exception(
-            "reading buried", meter=arrival.meter.address, frozen_at=arrival.freeze.frozen_at
+            "reading is a dead letter", meter=arrival.meter.address, frozen_at=freeze.frozen_at
         )
-        metrics.BATCHES.labels("buried").inc()
-        content = {name: str(value) for name, value in asdict(arrival.freeze).items()}
+        metrics.BATCHES.labels("dead_letter").inc()
+        content = {name: str(value) for name, value in asdict(freeze).items()}
         reason = f"{type(error).__name__}: {error}"
-        await self._with_database(partial(readings.bury, content=content, reason=reason), 1)
-        day = freeze_day(arrival.freeze.frozen_at)
+        keep = partial(readings.add_dead_letter, content=content, reason=reason)
+        await self._with_database(keep, 1)
+        # The slot counts as present until the next look for gaps: else it would be read again at
+        # once, and fail again.
+        day = freeze_day(freeze.frozen_at)
         if day is not None:
             self._stored([(arrival.meter.meter_id, day)])
 

@@ -6,7 +6,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,60 +26,75 @@ from storage import ledger, supply
 log = structlog.get_logger("daemon")
 
 LINES_AT_ONCE = 500
-"""So many lines are looked at before they have their turn again."""
+"""Maximum of lines whose figures are taken before the lines themselves have their turn again."""
 
+FIRST_S = 1
 SWEEP_S = 10
 FIGURES_S = 15
 AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
 
 
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What is done every so many seconds."""
+
+    name: str
+    run: Callable[[], Awaitable[None]]
+    period_s: int
+    first_after_s: int = FIRST_S
+
+
+@dataclass(slots=True)
+class _Figures:
+    """What is shown of all lines with one name."""
+
+    wanted: int = 0
+    present: int = 0
+    backed_off: int = 0
+    silent: int = 0
+
+    def add(self, line: Line) -> None:
+        wanted, present = line.counts()
+        self.wanted += wanted
+        self.present += present
+        self.backed_off += line.backed_off
+        self.silent += line.is_silent
+
+    def show(self, name: str) -> None:
+        metrics.WANTED.labels(name).set(self.wanted)
+        metrics.PRESENT.labels(name).set(self.present)
+        metrics.BACKED_OFF.labels(name).set(self.backed_off)
+        metrics.SILENT.labels(name).set(self.silent)
+
+
 @asynccontextmanager
 async def ticking(
     pool: AsyncConnectionPool[Any],
     authority: Authority,
-    routes: Iterable[Line],
+    lines: Iterable[Line],
     listeners: Collection[Listener],
     scan_gaps: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[None]:
-    """A handful of ticks. None holds a rule or a state; a missed one is made up for by the next."""
-
-    async def sweep_accounts() -> None:
-        async with pool.connection() as connection:
-            await sweep(connection, authority, datetime.now(UTC))
-
-    async def audit() -> None:
-        async with pool.connection() as connection:
-            await _show_ledger(connection)
-
-    async def figures() -> None:
-        await _show_lines(routes)
-        for listener in listeners:
-            listener.show()
-        async with pool.connection() as connection:
-            metrics.LEDGER_SUM.set(await ledger.sum_of_balances(connection))
-            metrics.COMMANDS.clear()
-            for action, state, count in await supply.commands_by_state(connection):
-                metrics.COMMANDS.labels(action, state).set(count)
-
+    """Run the ticks while the context is open."""
+    ticks = [
+        Tick("sweep", partial(_sweep, pool, authority), SWEEP_S),
+        Tick("figures", partial(_show_figures, pool, lines, listeners), FIGURES_S),
+        Tick("audit", partial(_audit, pool), AUDIT_S),
+        # The start has just rebuilt what is present; there is no gap to look for yet.
+        Tick("gap_scan", scan_gaps, GAP_SCAN_S, first_after_s=GAP_SCAN_S),
+    ]
     scheduler = AsyncIOScheduler(
         timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True}
     )
-    ticks: list[tuple[str, Callable[[], Awaitable[None]], int]] = [
-        ("sweep", sweep_accounts, SWEEP_S),
-        ("figures", figures, FIGURES_S),
-        ("audit", audit, AUDIT_S),
-        ("gap_scan", scan_gaps, GAP_SCAN_S),
-    ]
-    for name, tick, seconds in ticks:
-        first = datetime.now(UTC) + timedelta(seconds=1 if name != "gap_scan" else seconds)
+    for tick in ticks:
         scheduler.add_job(
-            _tick,
+            _run,
             "interval",
-            args=[name, tick],
-            seconds=seconds,
-            id=name,
-            next_run_time=first,
+            args=[tick],
+            seconds=tick.period_s,
+            id=tick.name,
+            next_run_time=datetime.now(UTC) + timedelta(seconds=tick.first_after_s),
         )
     scheduler.start()
     try:
@@ -86,31 +103,50 @@ async def ticking(
         scheduler.shutdown(wait=False)
 
 
+async def _run(tick: Tick) -> None:
+    try:
+        await tick.run()
+    except Exception:
+        log.exception("tick failed", tick=tick.name)
+        metrics.TICKS.labels(tick.name, "failed").inc()
+    else:
+        metrics.TICKS.labels(tick.name, "ok").inc()
+
+
+async def _sweep(pool: AsyncConnectionPool[Any], authority: Authority) -> None:
+    async with pool.connection() as connection:
+        await sweep(connection, authority, datetime.now(UTC))
+
+
+async def _show_figures(
+    pool: AsyncConnectionPool[Any], lines: Iterable[Line], listeners: Iterable[Listener]
+) -> None:
+    await _show_lines(lines)
+    for listener in listeners:
+        listener.show()
+    async with pool.connection() as connection:
+        metrics.LEDGER_SUM.set(await ledger.sum_of_balances(connection))
+        # A state without commands is not asked for, and must not show its last count.
+        metrics.COMMANDS.clear()
+        for action, state, count in await supply.commands_by_state(connection):
+            metrics.COMMANDS.labels(action, state).set(count)
+
+
 async def _show_lines(lines: Iterable[Line]) -> None:
     """The lines' figures by the names they are shown as: all terminals of a listener are one."""
-    sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    figures: defaultdict[str, _Figures] = defaultdict(_Figures)
     for number, line in enumerate(list(lines)):
         if number % LINES_AT_ONCE == 0:
             await asyncio.sleep(0)
-        for place, figure in enumerate((*line.counts(), line.backed_off, line.is_silent)):
-            sums[line.shown_as][place] += figure
-    for name in {line.shown_as for line in lines} & sums.keys():
-        figures = sums[name]
-        for gauge, figure in zip(
-            (metrics.WANTED, metrics.PRESENT, metrics.BACKED_OFF, metrics.SILENT),
-            figures,
-            strict=True,
-        ):
-            gauge.labels(name).set(figure)
+        figures[line.shown_as].add(line)
+    # A reload may have taken lines out meanwhile, and their names out of the metrics.
+    for name in {line.shown_as for line in lines} & figures.keys():
+        figures[name].show(name)
 
 
-async def _tick(name: str, tick: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await tick()
-        metrics.TICKS.labels(name, "ok").inc()
-    except Exception:
-        log.exception("tick failed", tick=name)
-        metrics.TICKS.labels(name, "failed").inc()
+async def _audit(pool: AsyncConnectionPool[Any]) -> None:
+    async with pool.connection() as connection:
+        await _show_ledger(connection)
 
 
 async def _show_ledger(connection: AsyncConnection[Any]) -> None:
@@ -118,10 +154,7 @@ async def _show_ledger(connection: AsyncConnection[Any]) -> None:
     metrics.LEDGER_TRANSACTIONS.set(found["transactions"])
     for kind in ("unbalanced_transactions", "wrong_balances", "wrong_streams"):
         metrics.LEDGER_FAULTS.labels(kind).set(found[kind])
-    faults = {
-        kind: count
-        for kind, count in found.items()
-        if count and kind not in ("transactions", "postings")
-    }
+    sizes = ("transactions", "postings")
+    faults = {kind: count for kind, count in found.items() if count and kind not in sizes}
     if faults:
         log.error("ledger is wrong", **faults)

@@ -143,7 +143,9 @@ async def withheld(
         ).fetchall()
 
 
-async def bury(connection: AsyncConnection[Any], content: dict[str, Any], reason: str) -> None:
+async def add_dead_letter(
+    connection: AsyncConnection[Any], content: dict[str, Any], reason: str
+) -> None:
     """Keep what could not be stored, with the reason. The same again, arrived at another time, is
     kept once."""
-    await connection.execute(SQL["bury"], {"content": Jsonb(content), "reason": reason})
+    await connection.execute(SQL["add_dead_letter"], {"content": Jsonb(content), "reason": reason})

@@ -62,7 +62,7 @@ FROM slot s JOIN meter m ON m.id = s.meter_id
 WHERE s.state = 'suspect' AND s.day BETWEEN %(since)s AND %(until)s
 ORDER BY s.point_id, s.day
 
--- bury -- a reading that could not be stored; it is read again now and then, and kept once
+-- add_dead_letter -- a reading that could not be stored; it is read again now and then, and kept once
 INSERT INTO dead_letter (content, reason)
 SELECT %(content)s, %(reason)s
 WHERE NOT EXISTS (SELECT FROM dead_letter d WHERE d.content - 'arrived_at' = %(content)s::jsonb - 'arrived_at')

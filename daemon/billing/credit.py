@@ -28,16 +28,18 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """The credit state of an account. `episode_started_at`: start of its arrears episode, None
-    outside of one."""
+    """The credit state of an account.
+
+    `episode_started_at`: start of its arrears episode, None outside of one."""
 
     status: CreditStatus
     episode_started_at: datetime | None
 
 
 def credit_state(balance_fen: int, thresholds: Thresholds) -> CreditStatus:
-    """good >= warn > low >= trip > emergency >= floor > exhausted; equality belongs to the better
-    state."""
+    """good >= warn > low >= trip > emergency >= floor > exhausted.
+
+    Equality belongs to the better state."""
     if balance_fen >= thresholds.warn_fen:
         return "good"
     if balance_fen >= thresholds.trip_fen:

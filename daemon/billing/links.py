@@ -37,8 +37,9 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The use of one point between two published freezes; `delta` in the register's smallest
-    step."""
+    """The use of one point between two published freezes.
+
+    `delta` in the register's smallest step."""
 
     point_id: str
     from_day: date

@@ -14,7 +14,9 @@ REVENUE = "revenue:energy"
 
 
 class Leg(NamedTuple):
-    """`amount_fen` is positive where the account's holder gains. Charges carry their rating period
+    """One side of a transaction; the legs of each sum to zero (M2).
+
+    `amount_fen` is positive where the account's holder gains. Charges carry their rating period
     and component."""
 
     account: str

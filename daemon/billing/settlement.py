@@ -32,7 +32,9 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """`exact_yuan` is the exact cumulative amount X, `posted_fen` what has been posted: always
+    """What a stream has come to.
+
+    `exact_yuan` is the exact cumulative amount X, `posted_fen` what has been posted: always
     R(X)."""
 
     exact_yuan: Decimal = Decimal(0)
@@ -60,8 +62,9 @@ class PricedLink:
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """What a group of links moves: fen charged (positive) or given back (negative) by stream; never
-    a zero."""
+    """What a group of links moves.
+
+    `fen` charged (positive) or given back (negative) by stream; never a zero."""
 
     links: tuple[PricedLink, ...]
     replaced: Link | None

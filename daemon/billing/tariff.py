@@ -1,5 +1,6 @@
-"""Prices over time. A tariff is a list of versions, each a flat price in force from a local
-midnight."""
+"""Prices over time.
+
+A tariff is a list of versions, each a flat price in force from a local midnight."""
 
 from __future__ import annotations
 

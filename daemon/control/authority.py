@@ -18,11 +18,14 @@ class SiteHold:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What decides about supply besides the facts: the policy, the site's zone, shadow mode, the
-    daemon's start, and the hold on the site (None where no other process can exist)."""
+    """What decides about supply besides the facts."""
 
     policy: Policy
     zone: ZoneInfo
+    """The site's: windows and days are local."""
     shadow_mode: bool
+    """I16: no control frame leaves the process."""
     started_at: datetime
+    """R99: the start holds trips back for a while."""
     hold: SiteHold | None = None
+    """None where no other process can exist."""

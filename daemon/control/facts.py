@@ -44,8 +44,9 @@ class PointFacts:
 
 
 def facts_for_guard(point: PointFacts, authority: Authority, now: datetime) -> Facts:
-    """What the database says, in the guard's words: local wall time, published readings, this
-    site's mode."""
+    """What the database says, in the guard's words.
+
+    Local wall time, published readings, this site's mode."""
     zone = authority.zone
     return Facts(
         now=_local(now, zone),

@@ -1,12 +1,12 @@
-"""The guard: may this supply be cut now? Pure: (policy, facts) -> verdict with every failing
-reason.
+"""The guard: may this supply be cut now? Pure: (policy, facts) -> verdict.
 
-Evaluated when a trip is asked for and again, on fresh facts, inside the transaction that releases
-it to the line. Times are naive local wall time of the site."""
+The verdict names every failing reason, not only the first. It is heard when a trip is asked for
+and again, on fresh facts, inside the transaction that releases it to the line (I1, I2). Times are
+naive local wall time of the site."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Literal
@@ -15,16 +15,16 @@ Decision = Literal["allow", "deny", "needs_approval"]
 MAX_TRIPS_PER_MINUTE = 10
 """Hard cap on the whole site; no configuration raises it."""
 LONGEST_UNQUESTIONED_SPAN_DAYS = 2
+"""Money, missing day: a posting that covers more days trips nobody for SPAN_GRACE."""
 SPAN_GRACE = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When and after which notices a supply may be cut. The defaults are the strict profile
-    `cn_strict`.
+    """When and after which notices a supply may be cut.
 
-    `window_end` is exclusive and may be 24:00, written as time.max; all ages are inclusive at both
-    limits."""
+    The defaults are the strict profile `cn_strict`. `window_end` is exclusive and may be 24:00,
+    written as time.max; all ages are inclusive at both limits (R81)."""
 
     max_reading_age: timedelta = timedelta(hours=36)
     window_start: time = time(9)
@@ -50,8 +50,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A notice to the customer; `delivered_at` comes from a positive receipt, None while there is
-    none."""
+    """A notice to the customer.
+
+    `delivered_at` comes from a positive receipt, None while there is none: sent is not
+    delivered."""
 
     kind: Literal["written", "final"]
     delivered_at: datetime | None = None
@@ -91,6 +93,7 @@ class Facts:
 
     @property
     def floor_fen(self) -> int:
+        """The balance below which a trip is allowed; credit only lowers it."""
         return self.trip_threshold_fen - self.credit_limit_fen - self.emergency_available_fen
 
 
@@ -121,8 +124,9 @@ def evaluate(policy: Policy, facts: Facts) -> Verdict:
 
 
 def snapshot(policy: Policy, facts: Facts, verdict: Verdict) -> dict[str, object]:
-    """All inputs and the verdict as plain values, to be stored with the command and replayed by an
-    auditor."""
+    """All inputs and the verdict as plain values.
+
+    Stored with the command, and replayed by an auditor (I2)."""
     return {
         "policy": _plain(asdict(policy)),
         "facts": _plain(asdict(facts)),
@@ -166,10 +170,8 @@ def _holds(policy: Policy, facts: Facts) -> Iterator[str]:
 
 
 def _calendar(policy: Policy, facts: Facts) -> Iterator[str]:
-    clock, today = facts.now.time(), facts.now.date()
-    if not policy.window_start <= clock or not (
-        clock < policy.window_end or policy.window_end == time.max
-    ):
+    today = facts.now.date()
+    if not _is_in_window(policy, facts.now.time()):
         yield "WINDOW_CLOSED"
     if policy.working_days_only and not policy.is_working_day(today):
         yield "NONWORKING_DAY"
@@ -177,30 +179,45 @@ def _calendar(policy: Policy, facts: Facts) -> Iterator[str]:
         yield "EVE_OF_NONWORKING"
 
 
+def _is_in_window(policy: Policy, clock: time) -> bool:
+    is_before_end = clock < policy.window_end or policy.window_end == time.max
+    return policy.window_start <= clock and is_before_end
+
+
 def _notices(policy: Policy, facts: Facts) -> Iterator[str]:
+    """R81: a written notice and a final one, each delivered long enough ago and not too long."""
+    if policy.written_required:
+        ages = _notice_ages(facts, "written")
+        yield from _notice_faults("NOTICE", ages, policy.written_min, policy.written_max)
+    if policy.final_required:
+        ages = _notice_ages(facts, "final")
+        yield from _notice_faults("FINAL_NOTICE", ages, policy.final_min, policy.final_max)
+
+
+def _notice_ages(facts: Facts, kind: str) -> list[timedelta]:
     """Only delivered notices of the present episode count."""
-    for kind, prefix, required, youngest, oldest in (
-        ("written", "NOTICE", policy.written_required, policy.written_min, policy.written_max),
-        ("final", "FINAL_NOTICE", policy.final_required, policy.final_min, policy.final_max),
-    ):
-        if not required:
-            continue
-        ages = [
-            facts.now - notice.delivered_at
-            for notice in facts.notices
-            if notice.kind == kind
-            and notice.delivered_at is not None
-            and facts.episode_started_at is not None
-            and facts.episode_started_at <= notice.delivered_at <= facts.now
-        ]
-        if not ages:
-            yield f"{prefix}_MISSING"
-        elif any(youngest <= age <= oldest for age in ages):
-            continue
-        elif all(age > oldest for age in ages):
-            yield f"{prefix}_EXPIRED"
-        else:
-            yield f"{prefix}_TOO_RECENT"
+    start = facts.episode_started_at
+    if start is None:
+        return []
+    delivered = [notice.delivered_at for notice in facts.notices if notice.kind == kind]
+    return [
+        facts.now - delivered_at
+        for delivered_at in delivered
+        if delivered_at is not None and start <= delivered_at <= facts.now
+    ]
+
+
+def _notice_faults(
+    prefix: str, ages: Sequence[timedelta], youngest: timedelta, oldest: timedelta
+) -> Iterator[str]:
+    if not ages:
+        yield f"{prefix}_MISSING"
+    elif any(youngest <= age <= oldest for age in ages):
+        return
+    elif all(age > oldest for age in ages):
+        yield f"{prefix}_EXPIRED"
+    else:
+        yield f"{prefix}_TOO_RECENT"
 
 
 def _plain(value: object) -> dict[str, object]:

@@ -32,10 +32,9 @@ def judge_observation(
     expires_at: datetime,
     now: datetime,
 ) -> Finding:
-    """The finding on a command whose relay was asked for; `relay` is None when the meter stayed
-    silent.
+    """The finding on a command whose relay was asked for.
 
-    I5, I6: a command that is open for longer than ALARM_AFTER is an alarm."""
+    `relay` is None when the meter stayed silent. I5, I6: a command that is open for longer than ALARM_AFTER is an alarm."""
     is_late = now - created_at > ALARM_AFTER
     if relay is None:
         judgement = Judgement("unknown", None, look_again(now, checks), "meter is silent")

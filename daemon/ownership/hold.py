@@ -21,17 +21,20 @@ log = structlog.get_logger("daemon")
 TRY_LOCK = "SELECT pg_try_advisory_lock(%s), pg_backend_pid()"
 CHECK_S = 2.0
 WAIT_S = 5.0
-"""A killed predecessor's lock goes away with its connection; longer than this it is a living
-daemon."""
+"""A killed predecessor's lock goes away with its connection; what holds it longer than this is a
+living daemon."""
 
 
 class AnotherDaemon(MeterdError):
-    """Another daemon acts on this database. Two could cut one customer twice, so this one does not
-    act."""
+    """Another daemon acts on this database.
+
+    Two could cut one customer twice, so this one does not act."""
 
 
 async def take_site(url: str, hold: SiteHold) -> AsyncConnection[Any]:
-    """The connection whose lock is the hold. AnotherDaemon when a living one has it."""
+    """The connection whose lock is the hold. AnotherDaemon when a living one has it.
+
+    The lock lives and dies with the connection, so no killed daemon can leave it behind."""
     connection = await AsyncConnection.connect(url, autocommit=True)
     give_up_at = time.monotonic() + WAIT_S
     while True:
@@ -48,9 +51,10 @@ async def take_site(url: str, hold: SiteHold) -> AsyncConnection[Any]:
 async def hold_site_until(
     stop: asyncio.Event, holder: AsyncConnection[Any], database: Database, hold: SiteHold
 ) -> None:
-    """Until a signal asks to stop. When the connection is lost nothing is released any more, until
-    the site is taken anew; AnotherDaemon if somebody else took it meanwhile. An embedded server
-    that died is started again."""
+    """Hold the site until a signal asks to stop; AnotherDaemon if it was taken meanwhile.
+
+    When the connection is lost nothing is released any more, until the site is taken anew. An
+    embedded server that died is started again. R100: without a database there is no control."""
     while not stop.is_set():
         try:
             async with asyncio.timeout(CHECK_S):

@@ -10,26 +10,39 @@ from daemon.quality.register import Register
 
 
 class Meter(Protocol):
-    """What the rules need of a meter at its point; the row of the archive is one.
-
-    `modulus` in the register's smallest step, `max_daily_kwh` before the ratio."""
+    """What the rules need of a meter at its point; the row of the archive is one."""
 
     @property
-    def meter_id(self) -> int: ...
+    def meter_id(self) -> int:
+        """Its number in the database."""
+
     @property
-    def address(self) -> str: ...
+    def address(self) -> str:
+        """12 digits, most significant first."""
+
     @property
-    def point_id(self) -> str: ...
+    def point_id(self) -> str:
+        """The metering point that it serves."""
+
     @property
-    def installed_on(self) -> date: ...
+    def installed_on(self) -> date:
+        """The first day whose freeze counts for the point."""
+
     @property
-    def ratio(self) -> Decimal: ...
+    def ratio(self) -> Decimal:
+        """CT x PT (R06)."""
+
     @property
-    def modulus(self) -> int: ...
+    def modulus(self) -> int:
+        """The register turns over here, in its smallest step."""
+
     @property
-    def decimals(self) -> int: ...
+    def decimals(self) -> int:
+        """Of the register: 2 means steps of 0.01 kWh."""
+
     @property
-    def max_daily_kwh(self) -> Decimal: ...
+    def max_daily_kwh(self) -> Decimal:
+        """The most that the register can advance in a day, before the ratio (V08)."""
 
 
 def register_of(meter: Meter) -> Register:

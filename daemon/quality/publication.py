@@ -16,8 +16,9 @@ SlotState = Literal["published", "suspect"]
 
 @dataclass(frozen=True, slots=True)
 class NewValue:
-    """A freeze of `day` 00:00 that arrived. Registers in their smallest step, `rates` may be
-    empty."""
+    """A freeze of `day` 00:00 that arrived.
+
+    Registers in their smallest step, `rates` may be empty."""
 
     day: date
     meter_id: int

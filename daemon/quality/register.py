@@ -13,8 +13,9 @@ DeltaStatus = Literal["ok", "ok:rollover", "suspect:backward", "suspect:spike"]
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """What bounds a register. All in its smallest step; `max_daily` is the most it can advance in a
-    day."""
+    """What bounds a register, in its smallest step.
+
+    `max_daily` is the most it can advance in a day."""
 
     modulus: int
     max_daily: Decimal

@@ -1,2 +1,1 @@
-"""What a process needs to run well: supervised tasks, systemd, the collector of garbage, the lag of
-the loop, logs."""
+"""What a process needs to run well: tasks, systemd, garbage, the lag of the loop, logs."""

@@ -1,12 +1,13 @@
-"""The garbage collector of a daemon whose objects nearly all live for as long as it does or for a
-moment."""
+"""The garbage collector of a daemon whose objects live as long as it does, or for a moment."""
 
 import gc
 
 MADE_BETWEEN = 100_000
-"""So many more objects made than freed until it looks. Readings wait by the thousand until their
-batch is stored, and hold nothing in circles: with the usual 700 it would look at each of them
-several times, in memory that is cold by then. A full queue is made of half as many. """
+"""Objects that are made, less those that are freed, until the collector looks.
+
+Readings wait by the thousand until their batch is stored, and hold nothing in circles: with the
+usual 700 it would look at each of them several times, in memory that is cold by then. A full queue
+is made of half as many."""
 
 
 def spare_what_is_there() -> None:

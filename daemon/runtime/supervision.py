@@ -1,5 +1,4 @@
-"""Keeping things running: tasks that die are started again, blocking calls cannot hold up a
-stop."""
+"""Tasks that die are started again, and blocking calls can not hold up a stop."""
 
 from __future__ import annotations
 
@@ -21,10 +20,9 @@ RESTART_PAUSE_S = (1, 2, 5, 10, 30)
 
 
 class Supervisor:
-    """Keeps tasks running: one that dies is started again after a growing pause, and counted by its
-    kind.
+    """Keeps tasks running; at the end of `async with` all that are left are stopped.
 
-    At the end of `async with` all that are left are stopped."""
+    One that dies is started again after a growing pause, and counted by its kind."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -65,23 +63,26 @@ class Supervisor:
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is None or self._tasks.get(name) is not task:
-                    raise  # it is stopped by us
+                    raise  # `stop` took it out of the list before it cancelled it
+                # Anything else that cancels it, or what it waits for, is a fault like others.
                 task.uncancel()
-                log.exception(
-                    "task died", task=name
-                )  # somebody cancelled it, or what it waited for
+                log.exception("task died", task=name)
             except Exception:
                 log.exception("task died", task=name)
             else:
                 log.error("task ended", task=name)
             metrics.TASK_RESTARTS.labels(kind).inc()
-            deaths = 0 if time.monotonic() - began > max(RESTART_PAUSE_S) else deaths + 1
+            deaths += 1
+            if time.monotonic() - began > max(RESTART_PAUSE_S):
+                deaths = 0  # it ran well for a while: what ended it now is a new fault
             await asyncio.sleep(RESTART_PAUSE_S[min(deaths, len(RESTART_PAUSE_S) - 1)])
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """What a blocking call returns. A cancelled caller does not wait for it, nor does the end of
-    the process."""
+    """What a blocking call returns.
+
+    Neither a cancelled caller nor the end of the process waits for it: asyncio's own threads would
+    be joined at exit."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 

@@ -1,2 +1,1 @@
-"""One file per cause: load the state of many points or accounts, call a pure rule, write its rows,
-commit."""
+"""One file per cause: load the state of many, call a pure rule, write its rows, commit."""

@@ -1,5 +1,6 @@
-"""The archive of the configuration becomes the database's: what was billed cannot be changed by an
-edit."""
+"""The archive of the configuration becomes the database's.
+
+R26: what was billed cannot be changed by an edit; exchange and ratio change are documents."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from psycopg import AsyncConnection
 
+from config.archive import Account, Meter, Point
 from config.load import LoadedSite
 from daemon.billing.links import billed_point
 from daemon.transactions.opening import open_accounts
@@ -23,8 +25,7 @@ log = structlog.get_logger("daemon")
 async def take_over_site(
     connection: AsyncConnection[Any], site: LoadedSite, zone: ZoneInfo
 ) -> list[SiteMeter]:
-    """The meters that are read from now on, after all that is configured was taken over and
-    accounts were opened.
+    """Take over all that is configured and open accounts; returns the meters that are read.
 
     One transaction: ArchiveConflict, naming every case, changes nothing."""
     async with connection.transaction():
@@ -37,46 +38,20 @@ async def take_over_site(
 
 async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) -> None:
     """Bring accounts, points, meters and tariffs of the configuration into the database."""
+    versions = [version for tariff in site.tariffs.values() for version in tariff]
     await archive.take_over(
         connection,
-        tariffs=[
-            (v.tariff, v.effective_from, v.price)
-            for versions in site.tariffs.values()
-            for v in versions
-        ],
-        accounts=[
-            (
-                *(a.account, a.name, a.tariff, a.agreement, a.open_from),
-                *(a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen),
-            )
-            for a in site.archive.accounts
-        ],
-        points=[
-            (
-                p.point,
-                p.account,
-                p.area,
-                p.ratio,
-                p.max_daily_kwh,
-                p.reconnect,
-                p.protected,
-                p.life_support,
-            )
-            for p in site.archive.points
-        ],
-        meters=[
-            (
-                *(m.address, m.line, m.protocol, int(m.modulus_kwh.scaleb(m.decimals)), m.decimals),
-                *(m.point, m.installed_on, m.profile),
-            )
-            for m in site.archive.meters
-        ],
+        tariffs=[(version.tariff, version.effective_from, version.price) for version in versions],
+        accounts=[_account_row(account) for account in site.archive.accounts],
+        points=[_point_row(point) for point in site.archive.points],
+        meters=[_meter_row(meter) for meter in site.archive.meters],
     )
 
 
 def configured(meters: Sequence[SiteMeter], site: LoadedSite) -> list[SiteMeter]:
-    """The meters that the archive still names. Taking one out ends its polling, not what it was
-    billed for."""
+    """The meters that the archive still names.
+
+    Taking one out ends its polling, not what it was billed for."""
     named = {meter.address for meter in site.archive.meters}
     left_out = [meter.address for meter in meters if meter.address not in named]
     if left_out:
@@ -84,3 +59,46 @@ def configured(meters: Sequence[SiteMeter], site: LoadedSite) -> list[SiteMeter]
             "meters not in the archive are not polled", count=len(left_out), first=left_out[0]
         )
     return [meter for meter in meters if meter.address in named]
+
+
+# The columns of the staged tables, in their order.
+
+
+def _account_row(account: Account) -> tuple[Any, ...]:
+    return (
+        account.account,
+        account.name,
+        account.tariff,
+        account.agreement,
+        account.open_from,
+        account.warn_fen,
+        account.trip_fen,
+        account.reconnect_fen,
+        account.credit_limit_fen,
+    )
+
+
+def _point_row(point: Point) -> tuple[Any, ...]:
+    return (
+        point.point,
+        point.account,
+        point.area,
+        point.ratio,
+        point.max_daily_kwh,
+        point.reconnect,
+        point.protected,
+        point.life_support,
+    )
+
+
+def _meter_row(meter: Meter) -> tuple[Any, ...]:
+    return (
+        meter.address,
+        meter.line,
+        meter.protocol,
+        int(meter.modulus_kwh.scaleb(meter.decimals)),
+        meter.decimals,
+        meter.point,
+        meter.installed_on,
+        meter.profile,
+    )

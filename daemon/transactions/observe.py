@@ -23,8 +23,9 @@ async def take_answer(
     detail: str,
     now: datetime,
 ) -> None:
-    """What came back for the control frame: `acked`, `unknown` (silence) or `refused` (the meter's
-    words in detail)."""
+    """What came back for the control frame.
+
+    `state`: `acked`, `unknown` (silence) or `refused` (the meter's words in detail)."""
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
         is_taken = await supply.answer_command(connection, command.id, state, detail)
@@ -44,8 +45,9 @@ async def take_answer(
 async def take_observation(
     connection: AsyncConnection[Any], command: Command, relay: RelayState | None, now: datetime
 ) -> None:
-    """The relay as the meter told it, or None when it stayed silent; decides what becomes of the
-    command."""
+    """Take in the relay as the meter told it, or None when it stayed silent.
+
+    It decides what becomes of the command: an acknowledgement is not an open relay."""
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
         if relay is not None:

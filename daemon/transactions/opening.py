@@ -20,8 +20,9 @@ async def open_accounts(
     zone: ZoneInfo,
     now: datetime,
 ) -> None:
-    """Bill accounts that were opened after their opening freeze had been collected; the others wait
-    for it."""
+    """Bill accounts that were opened after their opening freeze had been collected.
+
+    The others wait for it (R41: no opening reading, no active account)."""
     async with connection.transaction():
         waiting = await ledger.points_to_open(connection)
         await settle_points(

@@ -41,8 +41,7 @@ async def top_up(
     reference: str,
     now: datetime,
 ) -> TopUp | None:
-    """Post a payment and restore the supply if it suffices, in one transaction. None if the account
-    is unknown.
+    """Post a payment and restore the supply if it suffices; None if the account is unknown.
 
     (channel, reference) is the payment's identity (R51): the same again answers `already posted`
     and moves nothing; KeyReused if it comes with another account or amount, UnfitPaymentKey if it

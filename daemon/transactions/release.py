@@ -37,8 +37,9 @@ class DueCommand:
 async def resume(
     connection: AsyncConnection[Any], now: datetime, *, shadow_mode: bool = False
 ) -> None:
-    """After a start: verify what may be on its way. A trip that was never sent is not sent late,
-    nor in shadow mode."""
+    """After a start: verify what may be on its way.
+
+    A trip that was never sent is not sent late, nor in shadow mode."""
     trips_before = now if shadow_mode else now - LATE_AFTER_RESTART
     await supply.resume(connection, now=now, trips_before=trips_before)
 
@@ -46,8 +47,7 @@ async def resume(
 async def take_step(
     connection: AsyncConnection[Any], authority: Authority, line: str, now: datetime
 ) -> DueCommand | None:
-    """The line's next command that is due. A command to be sent is committed as `sent` before this
-    returns.
+    """The line's next command that is due; one to be sent is committed as `sent` before.
 
     I1: a trip passes the guard once more, on fresh facts with the account locked; if it fails, the
     trip is cancelled. I16: in shadow mode, or while another process may hold the site, nothing is
@@ -64,16 +64,19 @@ async def take_step(
 
 
 async def is_still_released(connection: AsyncConnection[Any], command: Command) -> bool:
-    """Right before its frame leaves: nothing superseded the command since `take_step` released
-    it."""
+    """Right before its frame leaves: nothing superseded the command since it was released.
+
+    I4: after the commit of a payment no trip of the old episode is sent."""
     return await supply.is_sent(connection, command.id, command.sends + 1)
 
 
 async def abandon_trip(
     connection: AsyncConnection[Any], command: Command, reason: str, now: datetime
 ) -> None:
-    """Nothing was sent although the command was released. The trip failed, unless an earlier frame
-    of it may still be on its way: then the relay is watched until the trip is past its expiry."""
+    """Nothing was sent although the command was released.
+
+    The trip failed, unless an earlier frame of it may still be on its way: then the relay is
+    watched until the trip is past its expiry."""
     state = "verifying" if command.sends else "failed"
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)

@@ -56,8 +56,7 @@ async def settle_points(
     zone: ZoneInfo,
     now: datetime,
 ) -> list[str]:
-    """Bring links, charges and postings in line with the published chain of the points that
-    changed.
+    """Bring links, charges and postings in line with the published chains that changed.
 
     `published`: point -> (first, last day that was newly published). Returns the accounts
     concerned, whose rows stay locked until the caller's transaction ends. Doing it again changes
@@ -95,8 +94,9 @@ async def settle_points(
 async def update_credit(
     connection: AsyncConnection[Any], accounts: Iterable[AccountRow], now: datetime
 ) -> list[CreditStatus]:
-    """Derive the credit states from the balances; returns them in order. Starts and ends arrears
-    episodes."""
+    """Derive the credit states from the balances; returns them in order.
+
+    Starts and ends arrears episodes."""
     rows = list(accounts)
     balances = await ledger.balances(connection, [row.id for row in rows])
     states: list[CreditStatus] = []
@@ -198,8 +198,9 @@ async def _settle_accounts(
 async def _charges(
     connection: AsyncConnection[Any], links: Sequence[LinkInForce]
 ) -> dict[int, list[Charge]]:
-    """By number of the link what it was billed with. It is not priced again: what is taken back is
-    what was taken."""
+    """By number of the link what it was billed with.
+
+    It is not priced again: what is taken back is what was taken, whatever zone or tariff say now."""
     charges: dict[int, list[Charge]] = defaultdict(list)
     if not links:
         return charges

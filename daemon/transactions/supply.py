@@ -24,10 +24,9 @@ log = structlog.get_logger("control")
 async def request_trips(
     connection: AsyncConnection[Any], authority: Authority, accounts: Iterable[str], now: datetime
 ) -> None:
-    """For each energised point of an exhausted account: a trip command if the guard allows it, else
-    its reasons.
+    """For each energised point of an exhausted account: a trip if the guard allows it.
 
-    The caller holds the locks on the account rows."""
+    Where it does not, its reasons are kept. The caller holds the locks on the account rows."""
     points = await supply.control_facts(connection, accounts, now, PointFacts)
     due = [point for point in points if is_trip_due(point)]
     just_tried = await _just_tried(connection, due, now, is_trip=True)
@@ -61,8 +60,7 @@ async def request_trips(
 async def restore(
     connection: AsyncConnection[Any], accounts: Iterable[str], cause: str, now: datetime
 ) -> list[UUID]:
-    """Restore every cut point of accounts whose balance is back at the reconnect threshold, and
-    every protected one; returns the reconnects.
+    """Restore every cut point whose balance is back or that is protected; returns the reconnects.
 
     I4: unsent trips are cancelled in this very transaction; what may have reached a meter is
     followed by a reconnect. The caller holds the locks on the account rows."""
@@ -110,8 +108,9 @@ async def restore(
 async def note_verdicts(
     connection: AsyncConnection[Any], trips: Sequence[GuardedTrip], now: datetime
 ) -> None:
-    """Keep and log each verdict that differs from the last one about its point; an unchanged one
-    would only fill the log."""
+    """Keep and log each verdict that differs from the last one about its point.
+
+    An unchanged one would only fill the log."""
     last = await supply.last_verdicts(connection, [trip.point.point_id for trip in trips])
     changed = [
         trip

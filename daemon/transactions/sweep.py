@@ -13,8 +13,10 @@ from storage import ledger, supply
 
 
 async def sweep(connection: AsyncConnection[Any], authority: Authority, now: datetime) -> None:
-    """Look again at every account whose money and supply do not fit together; heals whatever an
-    event missed."""
+    """Look again at every account whose money and supply do not fit together.
+
+    It heals whatever an event missed. One transaction an account, so that no payment waits for
+    the whole sweep."""
     for account in await supply.accounts_to_look_at(connection):
         async with connection.transaction():
             await ledger.lock_accounts(connection, [account])

@@ -1,4 +1,4 @@
-"""The life of a batch: repeated, permuted, withheld, late, buried, and with a database that goes
+"""The life of a batch: repeated, permuted, withheld, late, dead letters, and with a database that goes
 away."""
 # ruff: noqa: ASYNC110 - a lock's waiters and a queue's length tell nobody when they change
 
@@ -399,7 +399,7 @@ async def running_pipeline(url: str, *, batch_readings: int = 1000):
             await asyncio.wait([task])
 
 
-def test_a_reading_that_cannot_be_stored_is_buried_and_the_rest_is_stored(database_url):
+def test_a_reading_that_cannot_be_stored_is_a_dead_letter_and_the_rest_is_stored(database_url):
     async def story(connection):
         found = await Site.of(4).take_over(connection)
         good = [
@@ -426,7 +426,7 @@ def test_a_reading_that_cannot_be_stored_is_buried_and_the_rest_is_stored(databa
     on(database_url, story)
 
 
-def test_use_that_has_no_price_is_buried_and_the_other_meters_go_on(database_url):
+def test_use_that_has_no_price_is_a_dead_letter_and_the_other_meters_go_on(database_url):
     async def story(connection):
         found = await Site.of(2).take_over(connection)
         await connection.execute("UPDATE account SET tariff_id = 'gone' WHERE id = 'A1'")
