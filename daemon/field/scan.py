@@ -20,8 +20,8 @@ from structlog.typing import FilteringBoundLogger
 
 from protocols.channels import Channel
 from protocols.dlt645 import functions, functions_1997
-from protocols.dlt645.exchanges import encode_request
 from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, Decoder, Frame
+from protocols.dlt645.messages import encode_request
 
 PROTOCOL_2007: Final = "dlt645-2007"
 PROTOCOL_1997: Final = "dlt645-1997"

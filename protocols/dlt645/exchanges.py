@@ -1,5 +1,4 @@
-"""What one asks a DL/T 645-2007 meter, told as exchanges: each yields requests and receives their
-answers.
+"""What one asks a DL/T 645-2007 meter, as exchanges: each yields requests and receives their answers.
 
 Every exchange raises MeterRefused on an abnormal answer and FrameError on a normal one whose data
 are wrong."""
@@ -18,13 +17,26 @@ from protocols.dlt645.bcd import (
     decode_bcd,
     decode_registers,
     decode_time,
+    digits_of,
     encode_bcd,
     encode_time,
     is_missing,
 )
-from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, WAKE_UP, Decoder, Frame, encode
+from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, Decoder, Frame
 from protocols.dlt645.identifiers import meaning
 from protocols.dlt645.load_records import LoadRecord, decode_load_records
+from protocols.dlt645.messages import (
+    addressee,
+    check,
+    decode_clock,
+    digits_on_the_wire,
+    encode_request,
+    identifier_on_the_wire,
+    is_from,
+    is_meter_address,
+    password_on_the_wire,
+    read_frames,
+)
 from protocols.errors import FrameError, MeterdError, MeterRefused
 from protocols.exchange import Codec, Exchange
 
@@ -42,7 +54,6 @@ SECRET_FUNCTIONS: Final = frozenset(
 """Their frames carry a password."""
 FREEZE_NOW: Final = "99999999"
 STAMP: Final = "mm hh DD MM YY"
-MOST_FOLLOW_UPS: Final = 255
 SHORTLY_AFTER_MIDNIGHT: Final = timedelta(minutes=10)
 """A date that was read before a time of day younger than this may be yesterday's, so it is read
 again."""
@@ -111,23 +122,18 @@ class FrozenRegisters:
 
 
 def read(address: str, identifier: str, which: bytes = b"") -> Exchange[Frame, bytes]:
-    """The data after the identifier, follow-up frames joined. `which`: what a read of load records
-    says behind it."""
+    """The data behind the identifier, follow-up frames joined.
+
+    `which`: what a read of load records says behind the identifier."""
     wanted = identifier_on_the_wire(identifier)
-    reply = yield Frame(address, functions.READ, wanted + which)
-    check(reply, identifier)
-    data = reply.data[4:]
-    sequence = 0
-    while reply.has_more:
-        sequence += 1
-        if sequence > MOST_FOLLOW_UPS:
-            raise FrameError(
-                f"meter {address} has more than {MOST_FOLLOW_UPS} follow-up frames for {identifier}"
-            )
-        reply = yield Frame(address, functions.READ_FOLLOW, wanted + bytes((sequence,)))
-        check(reply, identifier)
-        data += reply.data[4:-1]
-    return data
+
+    def follow_up(number: int) -> Frame:
+        return Frame(address, functions.READ_FOLLOW, wanted + bytes((number,)))
+
+    request = Frame(address, functions.READ, wanted + which)
+    first, *others = yield from read_frames(request, follow_up, identifier)
+    # SEQ is the last byte of a follow-up answer (92), not the first as in its request (12).
+    return b"".join((first[4:], *[data[4:-1] for data in others]))
 
 
 def read_load_records(
@@ -147,7 +153,7 @@ def read_address() -> Exchange[Frame, str]:
     other."""
     reply = yield Frame(ANY_ADDRESS, functions.READ_ADDRESS)
     check(reply, "the address")
-    return reply.data[::-1].hex().upper()
+    return digits_of(reply.data)
 
 
 def read_clock(address: str) -> Exchange[Frame, datetime]:
@@ -155,10 +161,10 @@ def read_clock(address: str) -> Exchange[Frame, datetime]:
     no harm."""
     date = yield from read(address, "04000101")
     time = yield from read(address, "04000102")
-    now = _clock(address, date, time)
+    now = decode_clock(address, date, time)
     if now - now.replace(hour=0, minute=0, second=0) < SHORTLY_AFTER_MIDNIGHT:
         date = yield from read(address, "04000101")
-        now = _clock(address, date, time)
+        now = decode_clock(address, date, time)
     return now
 
 
@@ -253,7 +259,7 @@ def control(
     `level`: 2 digits, `password`: 6 digits, `operator`: 8 digits, as written, most significant
     first. `expires`: the meter's wall clock after which it must not act any more. `duration`: in
     units of 5 min, for TRIP_FOR_*."""
-    if len(address) != 12 or not address.isdigit() or address == BROADCAST:
+    if not is_meter_address(address):
         raise FrameError(
             f"a control command goes to one meter: {address!r} is not the address of one"
         )
@@ -261,8 +267,7 @@ def control(
         raise FrameError(f"duration {duration} does not fit into one byte (units of 5 min)")
     data = b"".join(
         (
-            digits_on_the_wire(level, 1, "level"),
-            digits_on_the_wire(password, 3, "password"),
+            password_on_the_wire(level, password),
             digits_on_the_wire(operator, 4, "operator"),
             bytes((action.value, duration)),
             encode_time(expires, "ss mm hh DD MM YY"),
@@ -270,39 +275,6 @@ def control(
     )
     reply = yield Frame(address, functions.CONTROL, data)
     check(reply, f"control {action.name.lower()}")
-
-
-def check(reply: Frame, asked: str) -> None:
-    """MeterRefused when the answer is abnormal; `asked` says in words what was wanted."""
-    if reply.is_abnormal:
-        word = reply.data[0] if reply.data else 0
-        raise MeterRefused(reply.address, asked, word, functions.error_bits(word))
-
-
-def identifier_on_the_wire(identifier: str) -> bytes:
-    """Eight digits DI3 DI2 DI1 DI0 to four bytes, low byte first. FrameError when it is no
-    identifier."""
-    try:
-        wire = bytes.fromhex(identifier)[::-1]
-    except ValueError:
-        wire = b""
-    if len(wire) != 4 or len(identifier) != 8:
-        raise FrameError(
-            f"identifier {identifier!r} is not 8 hexadecimal digits (DI3 DI2 DI1 DI0, such as 00010000)"
-        )
-    return wire
-
-
-def digits_on_the_wire(text: str, width: int, what: str) -> bytes:
-    """Hexadecimal digits as written to bytes, low byte first. The text itself is kept out of the
-    error: a password."""
-    try:
-        data = bytes.fromhex(text)
-    except ValueError:
-        data = b""
-    if len(data) != width or len(text) != 2 * width:
-        raise FrameError(f"{what} is not {2 * width} digits")
-    return data[::-1]
 
 
 def _energy(data: bytes, *, signed: bool) -> Decimal | None:
@@ -317,50 +289,27 @@ def _registers(address: str, identifier: str, data: bytes) -> tuple[Decimal | No
     return decode_registers(data)
 
 
-def _clock(address: str, date: bytes, time: bytes) -> datetime:
-    """Wire order: WW DD MM YY and ss mm hh."""
-    now = decode_time(time + date, "ss mm hh WW DD MM YY")
-    if now is None:
-        raise FrameError(f"the clock of meter {address} was never set")
-    return now
-
-
-def encode_request(frame: Frame) -> bytes:
-    """A request as it goes on the line: wake-up and frame."""
-    return WAKE_UP + encode(frame)
-
-
 def _is_answer(request: Frame, frame: Frame) -> bool:
     if not frame.is_response or frame.function != request.function:
         return False
-    if not same_meter(request.address, frame.address) and not _is_new_address(request, frame):
+    changes_address = request.function == functions.WRITE_ADDRESS
+    if not is_from(request, frame, changes_address=changes_address):
         return False
-    if frame.is_abnormal:
-        return True
-    if request.function == functions.READ:
-        return len(frame.data) >= 4 and frame.data[:4] == request.data[:4]
-    if request.function == functions.READ_FOLLOW:
-        return (
-            len(frame.data) >= 5
-            and frame.data[:4] == request.data[:4]
-            and frame.data[-1] == request.data[4]
-        )
+    return frame.is_abnormal or _repeats_what_was_asked(request, frame)
+
+
+def _repeats_what_was_asked(request: Frame, frame: Frame) -> bool:
+    # A late answer to the request before has the right address and function: only the identifier,
+    # and the SEQ of a follow-up, tell it apart (rule V01).
     if request.function == functions.READ_ADDRESS:
         return len(frame.data) == 6
-    return True
-
-
-def _is_new_address(request: Frame, frame: Frame) -> bool:
-    """A meter may answer the change of its address from the new one."""
-    return request.function == functions.WRITE_ADDRESS and frame.address == request.data[::-1].hex()
-
-
-def same_meter(asked: str, answered: str) -> bool:
-    """A = any digit: AA..AA asks whoever is there, an abbreviated address has A in its high
-    digits."""
-    return asked == answered or (
-        "A" in asked and all(a in ("A", b) for a, b in zip(asked, answered, strict=True))
-    )
+    if request.function not in (functions.READ, functions.READ_FOLLOW):
+        return True
+    if len(frame.data) < 4 or frame.data[:4] != request.data[:4]:
+        return False
+    if request.function == functions.READ:
+        return True
+    return len(frame.data) > 4 and frame.data[-1] == request.data[4]
 
 
 def _has_answer(request: Frame) -> bool:
@@ -375,14 +324,10 @@ def _has_secret(frame: Frame) -> bool:
     return frame.function in SECRET_FUNCTIONS
 
 
-def _addressee(frame: Frame) -> str:
-    return frame.address
-
-
 CODEC_2007: Final[Codec[Frame]] = Codec(
     encode=encode_request,
     new_decoder=Decoder,
-    addressee=_addressee,
+    addressee=addressee,
     is_answer=_is_answer,
     has_answer=_has_answer,
     is_control=_is_control,

@@ -16,55 +16,57 @@ from protocols.dlt645.bcd import (
     ENERGY_WIDTH,
     decode_bcd,
     decode_registers,
-    decode_time,
     encode_time,
     is_missing,
 )
-from protocols.dlt645.exchanges import digits_on_the_wire, encode_request, same_meter
 from protocols.dlt645.frame import BROADCAST, Decoder, Frame
-from protocols.dlt645.functions import error_bits
+from protocols.dlt645.messages import (
+    addressee,
+    check,
+    check_write,
+    decode_clock,
+    digits_on_the_wire,
+    encode_request,
+    identifier_on_the_wire,
+    is_from,
+    password_on_the_wire,
+    read_frames,
+)
 from protocols.dlt645.values import SEPARATOR
 from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import Codec, Exchange
 
-MOST_FOLLOW_UPS: Final = 255
-LONGEST_WRITE: Final = 50
-"""L of a write at the most (32H)."""
+IDENTIFIER_WIDTH: Final = 2
+READS: Final = frozenset((functions.READ, functions.READ_FOLLOW, functions.READ_AGAIN))
 
 
 def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
-    """The data behind an identifier (4 hexadecimal digits DI1 DI0), follow-up frames joined; they
-    have no number."""
-    wanted = identifier_on_the_wire(identifier)
-    reply = yield Frame(address, functions.READ, wanted)
-    _check(reply, identifier)
-    data = reply.data[2:]
-    follow_ups = 0
-    while reply.has_more:
-        follow_ups += 1
-        if follow_ups > MOST_FOLLOW_UPS:
-            raise FrameError(
-                f"meter {address} has more than {MOST_FOLLOW_UPS} follow-up frames for {identifier}"
-            )
-        reply = yield Frame(address, functions.READ_FOLLOW, wanted)
-        _check(reply, identifier)
-        data += reply.data[2:]
-    return data
+    """The data behind an identifier (4 hexadecimal digits DI1 DI0), follow-up frames joined."""
+    wanted = _on_the_wire(identifier)
+    # Follow-ups have no number in this version (L = 02): the meter counts.
+    follow_up = Frame(address, functions.READ_FOLLOW, wanted)
+    frames = yield from read_frames(
+        Frame(address, functions.READ, wanted),
+        lambda number: follow_up,
+        identifier,
+        functions.ERROR_BITS,
+    )
+    return b"".join([data[IDENTIFIER_WIDTH:] for data in frames])
 
 
 def read_address() -> Exchange[Frame, str]:
     """The address of the only meter on the line: whoever answers a read to 99..99, with data or an
     error."""
-    reply = yield Frame(BROADCAST, functions.READ, identifier_on_the_wire("9010"))
+    reply = yield Frame(BROADCAST, functions.READ, _on_the_wire("9010"))
     return reply.address
 
 
 def read_again(address: str, identifier: str) -> Exchange[Frame, bytes]:
     """The answer to the last read once more (function 03), for a meter that asks for it; one frame
     only."""
-    reply = yield Frame(address, functions.READ_AGAIN, identifier_on_the_wire(identifier))
+    reply = yield Frame(address, functions.READ_AGAIN, _on_the_wire(identifier))
     _check(reply, identifier)
-    return reply.data[2:]
+    return reply.data[IDENTIFIER_WIDTH:]
 
 
 def read_energy(address: str, identifier: str = "9010") -> Exchange[Frame, Decimal | None]:
@@ -96,10 +98,7 @@ def read_clock(address: str) -> Exchange[Frame, datetime]:
     time = yield from read(address, "C011")
     if time[2:3] == b"\x00":
         date = yield from read(address, "C010")
-    now = decode_time(time + date, "ss mm hh WW DD MM YY")
-    if now is None:
-        raise FrameError(f"the clock of meter {address} was never set")
-    return now
+    return decode_clock(address, date, time)
 
 
 def write(
@@ -112,13 +111,8 @@ def write(
 ) -> Exchange[Frame, None]:
     """Write a value in wire order (function 04). `level`: 2 digits, `password`: 6 digits; there is
     no operator."""
-    data = identifier_on_the_wire(identifier) + _secret(level, password) + value
-    if not value:
-        raise FrameError(f"nothing to write to {identifier}")
-    if len(data) > LONGEST_WRITE:
-        raise FrameError(
-            f"a write has at most {LONGEST_WRITE} data bytes, this one to {identifier} has {len(data)}"
-        )
+    data = _on_the_wire(identifier) + password_on_the_wire(level, password) + value
+    check_write(identifier, value, data)
     reply = yield Frame(address, functions.WRITE, data)
     _check(reply, f"to write {identifier}")
 
@@ -163,9 +157,8 @@ def change_baud(address: str, word: int) -> Exchange[Frame, None]:
 
 def change_password(address: str, *, level: str, old: str, new: str) -> Exchange[Frame, None]:
     """Change the password of a level (function 0F)."""
-    reply = yield Frame(
-        address, functions.CHANGE_PASSWORD, _secret(level, old) + _secret(level, new)
-    )
+    passwords = password_on_the_wire(level, old) + password_on_the_wire(level, new)
+    reply = yield Frame(address, functions.CHANGE_PASSWORD, passwords)
     _check(reply, "a new password")
 
 
@@ -175,21 +168,8 @@ def clear_demand(address: str) -> Exchange[Frame, None]:
     _check(reply, "to clear the demand")
 
 
-def identifier_on_the_wire(identifier: str) -> bytes:
-    """Four digits DI1 DI0 to two bytes, low byte first. FrameError when it is no identifier."""
-    try:
-        wire = bytes.fromhex(identifier)[::-1]
-    except ValueError:
-        wire = b""
-    if len(wire) != 2 or len(identifier) != 4:
-        raise FrameError(
-            f"identifier {identifier!r} is not 4 hexadecimal digits (DI1 DI0, such as 9010)"
-        )
-    return wire
-
-
-def _secret(level: str, password: str) -> bytes:
-    return digits_on_the_wire(level, 1, "level") + digits_on_the_wire(password, 3, "password")
+def _on_the_wire(identifier: str) -> bytes:
+    return identifier_on_the_wire(identifier, IDENTIFIER_WIDTH)
 
 
 def _without_separators(data: bytes) -> bytes:
@@ -204,30 +184,23 @@ def _without_separators(data: bytes) -> bytes:
 
 
 def _check(reply: Frame, asked: str) -> None:
-    if reply.is_abnormal:
-        word = reply.data[0] if reply.data else 0
-        raise MeterRefused(reply.address, asked, word, error_bits(word, functions.ERROR_BITS))
+    check(reply, asked, functions.ERROR_BITS)
 
 
 def _is_answer(request: Frame, frame: Frame) -> bool:
     if not frame.is_response or frame.function != request.function:
         return False
-    is_new_address = (
-        request.function == functions.WRITE_ADDRESS and frame.address == request.data[::-1].hex()
+    # 99..99 is the broadcast, and as a read it asks the only meter of a line: any may answer.
+    changes_address = request.function == functions.WRITE_ADDRESS
+    is_asked = request.address == BROADCAST or is_from(
+        request, frame, changes_address=changes_address
     )
-    if (
-        request.address != BROADCAST
-        and not same_meter(request.address, frame.address)
-        and not is_new_address
-    ):
+    if not is_asked:
         return False
-    if frame.is_abnormal or request.function not in (
-        functions.READ,
-        functions.READ_FOLLOW,
-        functions.READ_AGAIN,
-    ):
+    if frame.is_abnormal or request.function not in READS:
         return True
-    return len(frame.data) >= 2 and frame.data[:2] == request.data[:2]
+    asked = request.data[:IDENTIFIER_WIDTH]
+    return len(frame.data) >= IDENTIFIER_WIDTH and frame.data[:IDENTIFIER_WIDTH] == asked
 
 
 def _has_answer(request: Frame) -> bool:
@@ -243,14 +216,10 @@ def _has_secret(frame: Frame) -> bool:
     return frame.function in (functions.WRITE, functions.CHANGE_PASSWORD)
 
 
-def _addressee(frame: Frame) -> str:
-    return frame.address
-
-
 CODEC_1997: Final[Codec[Frame]] = Codec(
     encode=encode_request,
     new_decoder=Decoder,
-    addressee=_addressee,
+    addressee=addressee,
     is_answer=_is_answer,
     has_answer=_has_answer,
     is_control=_is_control,

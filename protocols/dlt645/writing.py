@@ -15,10 +15,17 @@ from typing import Final
 
 from protocols.dlt645 import functions
 from protocols.dlt645.bcd import encode_bcd, encode_time
-from protocols.dlt645.exchanges import check, digits_on_the_wire, identifier_on_the_wire
-from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, Frame
+from protocols.dlt645.frame import ANY_ADDRESS, Frame
 from protocols.dlt645.functions import BAUD_RATES
 from protocols.dlt645.identifiers import Field, Kind, meaning
+from protocols.dlt645.messages import (
+    check,
+    check_write,
+    digits_on_the_wire,
+    identifier_on_the_wire,
+    is_meter_address,
+    password_on_the_wire,
+)
 from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import Exchange
 
@@ -34,8 +41,6 @@ HIGHEST: Final = {
     "ss": 59,
 }
 """Of the parts of a time. 00 is taken for all: a time that was never set has it."""
-LONGEST_WRITE: Final = 50
-"""L of a write at the most (32H)."""
 OPAQUE_FUNCTIONS: Final = frozenset(
     (
         functions.SECURITY,
@@ -66,9 +71,7 @@ class Authority:
 
     def secret(self) -> bytes:
         """PA P0 P1 P2."""
-        return digits_on_the_wire(self.level, 1, "level") + digits_on_the_wire(
-            self.password, 3, "password"
-        )
+        return password_on_the_wire(self.level, self.password)
 
 
 def write(
@@ -76,12 +79,7 @@ def write(
 ) -> Exchange[Frame, None]:
     """Write the value (in wire order, see `encode_value`) behind an identifier (function 14)."""
     data = identifier_on_the_wire(identifier) + authority.on_the_wire() + value
-    if not value:
-        raise FrameError(f"nothing to write to {identifier}")
-    if len(data) > LONGEST_WRITE:
-        raise FrameError(
-            f"a write has at most {LONGEST_WRITE} data bytes, this one to {identifier} has {len(data)}"
-        )
+    check_write(identifier, value, data)
     reply = yield Frame(one_meter(address), functions.WRITE, data)
     check(reply, f"to write {identifier}")
 
@@ -99,7 +97,7 @@ def write_time(address: str, at: datetime, authority: Authority) -> Exchange[Fra
 def write_address(new: str, address: str = ANY_ADDRESS) -> Exchange[Frame, None]:
     """Give a meter a new address (function 15); its programming key must be pressed. With the
     wildcard there may be one meter on the line only."""
-    if len(new) != 12 or not new.isdecimal() or not new.isascii() or new == BROADCAST:
+    if not is_meter_address(new):
         raise FrameError(f"new address {new!r} is not 12 digits")
     reply = yield Frame(address, functions.WRITE_ADDRESS, bytes.fromhex(new)[::-1])
     check(reply, f"the address {new}")
@@ -213,12 +211,7 @@ def encode_value(identifier: str, text: str) -> bytes:
 def one_meter(address: str) -> str:
     """The address, when it is that of one meter. FrameError for the broadcast and every other
     wildcard."""
-    if (
-        len(address) != 12
-        or not address.isdecimal()
-        or not address.isascii()
-        or address == BROADCAST
-    ):
+    if not is_meter_address(address):
         raise FrameError(f"{address!r} is not the address of one meter (12 digits)")
     return address
 

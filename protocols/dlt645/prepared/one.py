@@ -17,9 +17,10 @@ from zlib import adler32
 
 from protocols.dlt645 import functions
 from protocols.dlt645.bcd import ENERGY_WIDTH, decode_registers, encode_time
-from protocols.dlt645.exchanges import CODEC_2007, STAMP, check
+from protocols.dlt645.exchanges import CODEC_2007, STAMP
 from protocols.dlt645.frame import END, OVERHEAD, WAKE_UP, Decoder, Frame
 from protocols.dlt645.identifiers import Kind, meaning
+from protocols.dlt645.messages import check
 from protocols.errors import FrameError
 
 DECIMALS: Final = 2
