@@ -14,6 +14,8 @@ from typing import Final, Literal
 from protocols.channels.tls import client_tls
 
 READ_SIZE: Final = 64 * 1024
+"""More than a TLS record holds (16 KiB): after a read nothing is decrypted that the event loop does
+not see."""
 MOST_UNSENT: Final = 256 * 1024
 """Maximum of bytes that wait to be sent; then paho keeps the rest."""
 NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -76,20 +78,16 @@ class BufferedSocket:
         return not self.is_closed and (self._at < len(self._received) or self._has_ended)
 
     def fill(self) -> None:
-        """Take what the network has, all of it that TLS has decrypted."""
-        parts = [bytes(self._received[self._at :])]
+        """Take what the network has."""
+        unread = bytes(self._received[self._at :])
         try:
-            data = self._receive_once()
-            parts.append(data)
-            # The event loop does not see what TLS has decrypted already.
-            while data and self._has_decrypted():
-                data = self._receive_once()
-                parts.append(data)
+            data = self._socket.recv(READ_SIZE)
         except NOT_NOW:
-            pass
+            return
         except OSError:
-            self._has_ended = True
-        self._received = memoryview(b"".join(parts))
+            data = b""
+        self._has_ended = not data
+        self._received = memoryview(unread + data)
         self._at = 0
 
     def flush(self) -> bool:
@@ -133,15 +131,6 @@ class BufferedSocket:
 
     def setblocking(self, flag: bool) -> None:
         """It never blocks."""
-
-    def _receive_once(self) -> bytes:
-        data = self._socket.recv(READ_SIZE)
-        if not data:
-            self._has_ended = True
-        return data
-
-    def _has_decrypted(self) -> bool:
-        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
 
 
 async def open_socket(broker: Broker) -> socket.socket:
