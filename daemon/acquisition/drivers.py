@@ -17,6 +17,7 @@ from protocols.dlt645.exchanges import CODEC_2007, FrozenRegisters, RelayAction
 from protocols.errors import FrameError
 from protocols.exchange import Codec, Exchange
 from protocols.modbus import exchanges as modbus
+from protocols.modbus.blocks import Learnt
 from protocols.modbus.profile import Profile
 from protocols.reading import RelayState
 from storage.archive import SiteMeter
@@ -134,7 +135,7 @@ def _modbus(meter: SiteMeter, profile: Profile, codec: Codec[Any]) -> Driver:
     """A meter without memory, clock or password. Its relay, if the profile has one, is read back
     elsewhere."""
     unit = int(meter.address.rpartition("/")[2])
-    learnt = modbus.Learnt()
+    learnt = Learnt()
     return Driver(
         codec,
         read_registers=partial(
@@ -151,7 +152,7 @@ def _modbus(meter: SiteMeter, profile: Profile, codec: Codec[Any]) -> Driver:
 
 
 def _registers_modbus(
-    meter: SiteMeter, unit: int, profile: Profile, learnt: modbus.Learnt
+    meter: SiteMeter, unit: int, profile: Profile, learnt: Learnt
 ) -> Exchange[Any, Registers]:
     """What the meter shows, cut (never rounded up) to the steps that are billed."""
     step = Decimal(1).scaleb(-meter.decimals)
@@ -166,7 +167,7 @@ def _registers_modbus(
     return tuple(None if value is None else value.quantize(step, ROUND_DOWN) for value in registers)
 
 
-def _relay_modbus(unit: int, profile: Profile, learnt: modbus.Learnt) -> Exchange[Any, RelayState]:
+def _relay_modbus(unit: int, profile: Profile, learnt: Learnt) -> Exchange[Any, RelayState]:
     is_open = yield from modbus.read_relay(unit, profile, learnt)
     return RelayState(is_open, is_open)
 

@@ -17,7 +17,8 @@ from daemon.cli.read_modbus import CODECS, WHAT_TO_TRY
 from protocols.channels.conversation import Conversation, Timing
 from protocols.channels.streams import StreamChannel
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
-from protocols.modbus.exchanges import Block, read_block
+from protocols.modbus.blocks import Block
+from protocols.modbus.exchanges import read_block
 from protocols.modbus.frame import MOST_REGISTERS
 from protocols.modbus.probing import SCALES, Guess, Reading, best, readings
 

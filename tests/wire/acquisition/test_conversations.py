@@ -13,7 +13,8 @@ from protocols.channels.conversation import Timing
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import NoReply
-from protocols.modbus.exchanges import Block, codec_rtu, read_block
+from protocols.modbus.blocks import Block
+from protocols.modbus.exchanges import codec_rtu, read_block
 
 STALE, TRUE = 0x0001, 0x0002
 

@@ -15,13 +15,9 @@ import pytest
 from config.profiles import load_profile, shipped_profiles
 from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import Exchange, run_on_script
+from protocols.modbus.blocks import REFUSALS_BELIEVED, Block, Learnt, block_of, plan
 from protocols.modbus.exchanges import (
-    REFUSALS_BELIEVED,
-    Block,
-    Learnt,
-    block_of,
     is_answer,
-    plan,
     read_block,
     read_quantities,
     read_registers,

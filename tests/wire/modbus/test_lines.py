@@ -27,9 +27,8 @@ from protocols.channels.serial import SerialChannel
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import MeterRefused, NoReply
+from protocols.modbus.blocks import Block, Learnt
 from protocols.modbus.exchanges import (
-    Block,
-    Learnt,
     codec_rtu,
     codec_tcp,
     read_block,
