@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Literal, NamedTuple
 
-from daemon.billing.links import Span
+from daemon.billing.links import LinkInForce, Span
 from daemon.billing.settlement import Postings, Stream
 from protocols.errors import MeterdError
 
+KeyPart = Literal["channel", "reference"]
 REVENUE = "revenue:energy"
 
 
@@ -30,7 +31,7 @@ class UnfitPaymentKey(MeterdError):
 
     `part` is the one that is unfit."""
 
-    def __init__(self, part: Literal["channel", "reference"], value: str) -> None:
+    def __init__(self, part: KeyPart, value: str) -> None:
         self.part = part
         self.value = value
         super().__init__(f"the {part} of a payment must not be empty nor hold a colon: {value!r}")
@@ -55,19 +56,22 @@ def charge_kind(postings: Postings) -> Literal["charge", "true_up"]:
     return "charge" if postings.replaced is None else "true_up"
 
 
-def charge_key(postings: Postings, revisions: Mapping[Span, int]) -> str:
+def charge_key(postings: Postings, stored: Mapping[Span, LinkInForce]) -> str:
     """`chg:` or `tru:` with point, days and revision of the link that is billed or replaced.
 
-    `revisions`: how often each span had been linked before, of the links that come and go. The
-    same settlement again makes the same key, and M5: a key creates at most one transaction."""
+    `stored`: the links that come and go. The same settlement again makes the same key, and M5: a
+    key creates at most one transaction."""
     if postings.replaced is None:
+        # A group without a replaced link is one link: see `settle`.
         (priced,) = postings.links
         prefix = "chg"
         span = priced.link.span
     else:
+        # The new links may be billed again, so the revision is that of the link they replace.
         prefix = "tru"
         span = postings.replaced.span
-    return f"{prefix}:{span.point_id}:{span.from_day}:{span.to_day}:{revisions[span]}"
+    revision = stored[span].revision
+    return f"{prefix}:{span.point_id}:{span.from_day}:{span.to_day}:{revision}"
 
 
 def charge_legs(prepaid: str, postings: Postings) -> tuple[Leg, ...]:
@@ -75,8 +79,11 @@ def charge_legs(prepaid: str, postings: Postings) -> tuple[Leg, ...]:
     legs = []
     for stream in sorted(postings.fen, key=_order):
         fen = postings.fen[stream]
-        legs.append(Leg(prepaid, -fen, stream.period, stream.component))
-        legs.append(Leg(REVENUE, fen, stream.period, stream.component))
+        period = stream.period
+        component = stream.component
+        # Both sides carry the stream, so that a stream can be added up on either (M3).
+        legs.append(Leg(prepaid, -fen, period, component))
+        legs.append(Leg(REVENUE, fen, period, component))
     return tuple(legs)
 
 
@@ -84,6 +91,7 @@ def _order(stream: Stream) -> tuple[date, str]:
     return stream.period, stream.component
 
 
-def _refuse_unfit(part: Literal["channel", "reference"], value: str) -> None:
-    if not value or ":" in value or not value.isprintable():
+def _refuse_unfit(part: KeyPart, value: str) -> None:
+    # The colon separates the parts of a key: with one inside, two payments could have one key.
+    if ":" in value or not value or not value.isprintable():
         raise UnfitPaymentKey(part, value)

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -26,6 +25,7 @@ from daemon.billing.links import (
 from daemon.billing.posting import charge_key, charge_kind, charge_legs
 from daemon.billing.settlement import (
     Charge,
+    Postings,
     PricedLink,
     Settlement,
     Stream,
@@ -62,6 +62,7 @@ async def settle_points(
     concerned, whose rows stay locked until the caller's transaction ends. Doing it again changes
     nothing. The number of statements does not depend on the number of accounts."""
     account_of = await ledger.account_of_points(connection, published)
+    # Locked before anything is read that money depends on: a payment waits, or is seen.
     accounts = await ledger.lock_accounts(connection, account_of.values())
     for account in await ledger.activate(connection, accounts):
         log.info("account active", account=account)
@@ -72,20 +73,22 @@ async def settle_points(
         return sorted(accounts)
     chains = await _published_chains(connection, spans)
     in_force = await _links_in_force(connection, spans)
-    tariffs = await _tariffs(connection, {row.tariff_id for row in accounts.values()})
+    tariffs = await _tariffs(connection, accounts.values())
 
     relinked: dict[str, _Relinked] = defaultdict(_Relinked)
     for span in spans:
-        row = accounts[account_of[span.point_id]]
+        account_id = account_of[span.point_id]
         point = points[span.point_id]
-        links = chain_links(point.point_id, chains[point.point_id], point.register.modulus)
-        leaving, coming = changed_links(links, in_force[point.point_id])
-        change = relinked[row.id]
+        tariff = tariffs[accounts[account_id].tariff_id]
+        links = chain_links(span.point_id, chains[span.point_id], point.register.modulus)
+        leaving, coming = changed_links(links, in_force[span.point_id])
+        change = relinked[account_id]
         change.leaving += leaving
-        change.coming += [_price(link, point, tariffs[row.tariff_id], zone) for link in coming]
+        change.coming += [_price(link, point, tariff, zone) for link in coming]
+    # In order of accounts, so that the ledger of a repeated batch reads the same.
+    changed = {account: relinked[account] for account in sorted(relinked)}
     await _settle_accounts(
-        connection,
-        {account: relinked[account] for account in sorted(relinked) if relinked[account].coming},
+        connection, {account: change for account, change in changed.items() if change.coming}
     )
     await update_credit(connection, accounts.values(), now)
     return sorted(accounts)
@@ -102,10 +105,10 @@ async def update_credit(
     states: list[CreditStatus] = []
     changes: list[tuple[str, str, datetime | None]] = []
     for row in rows:
-        thresholds = Thresholds(row.warn_fen, row.trip_fen, row.reconnect_fen, row.credit_limit_fen)
-        credit = next_credit(balances[row.id], thresholds, row.episode_started_at, now)
+        was = (row.credit_state, row.episode_started_at)
+        credit = next_credit(balances[row.id], _thresholds(row), row.episode_started_at, now)
         states.append(credit.status)
-        if (credit.status, credit.episode_started_at) == (row.credit_state, row.episode_started_at):
+        if (credit.status, credit.episode_started_at) == was:
             continue
         changes.append((row.id, credit.status, credit.episode_started_at))
         log.info(
@@ -144,12 +147,23 @@ async def _links_in_force(
     return links
 
 
-async def _tariffs(connection: AsyncConnection[Any], ids: set[str]) -> dict[str, Tariff]:
-    versions = [TariffVersion(*row) for row in await ledger.tariff_versions(connection, ids)]
-    return {
-        tariff: Tariff(tuple(group))
-        for tariff, group in groupby(versions, key=lambda version: version.tariff_id)
-    }
+async def _tariffs(
+    connection: AsyncConnection[Any], accounts: Iterable[AccountRow]
+) -> dict[str, Tariff]:
+    versions: dict[str, list[TariffVersion]] = defaultdict(list)
+    tariff_ids = {row.tariff_id for row in accounts}
+    for tariff_id, start, price in await ledger.tariff_versions(connection, tariff_ids):
+        versions[tariff_id].append(TariffVersion(tariff_id, start, price))
+    return {tariff_id: Tariff(tuple(found)) for tariff_id, found in versions.items()}
+
+
+def _thresholds(row: AccountRow) -> Thresholds:
+    return Thresholds(
+        warn_fen=row.warn_fen,
+        trip_fen=row.trip_fen,
+        reconnect_fen=row.reconnect_fen,
+        credit_limit_fen=row.credit_limit_fen,
+    )
 
 
 def _price(link: Link, point: BilledPoint, tariff: Tariff, zone: ZoneInfo) -> PricedLink:
@@ -167,129 +181,152 @@ async def _settle_accounts(
 ) -> None:
     """Settle each account by itself, and write what all of them come to."""
     leaving = [old for change in relinked.values() for old in change.leaving]
-    charges = await _charges(connection, leaving)
-    removed = {
-        account: [PricedLink(old.link, tuple(charges[old.number])) for old in change.leaving]
+    coming = [new for change in relinked.values() for new in change.coming]
+    as_billed = await _as_billed(connection, leaving)
+    streams = await _streams(connection, relinked, [*as_billed.values(), *coming])
+    settlements = {
+        account: settle(
+            streams[account],
+            removed=[as_billed[old.number] for old in change.leaving],
+            added=change.coming,
+        )
         for account, change in relinked.items()
     }
-    added = {account: change.coming for account, change in relinked.items()}
-    streams = await _streams(connection, relinked, [*removed.values(), *added.values()])
-    settlements = {
-        account: settle(streams[account], removed=removed[account], added=added[account])
-        for account in relinked
-    }
+    # First out of force, then in force: no two live links of a point may begin on one day (M1).
     await ledger.replace_links(connection, [old.number for old in leaving])
-    rows = await ledger.add_links(
-        connection,
-        [_link_row(account, new.link) for account in added for new in added[account]],
-    )
-    await _add_charges(connection, rows, [new for coming in added.values() for new in coming])
-    await ledger.put_streams(
-        connection,
-        [
-            (account, stream.period, stream.component, state.exact_yuan, state.posted_fen)
-            for account, settlement in settlements.items()
-            for stream, state in settlement.streams.items()
-        ],
-    )
-    await _post(connection, settlements, rows, leaving)
+    stored = {old.link.span: old for old in leaving}
+    stored |= await _add_links(connection, relinked)
+    await _add_charges(connection, coming, stored)
+    await _put_streams(connection, settlements)
+    await _post(connection, settlements, stored)
 
 
-async def _charges(
+async def _as_billed(
     connection: AsyncConnection[Any], links: Sequence[LinkInForce]
-) -> dict[int, list[Charge]]:
+) -> dict[int, PricedLink]:
     """By number of the link what it was billed with.
 
     It is not priced again: what is taken back is what was taken, whatever zone or tariff say now."""
-    charges: dict[int, list[Charge]] = defaultdict(list)
-    if not links:
-        return charges
-    found = await ledger.charges_of_links(connection, [old.number for old in links])
+    charges: dict[int, list[Charge]] = {old.number: [] for old in links}
+    found = await ledger.charges_of_links(connection, list(charges)) if links else []
     for number, period, component, kwh, price, exact_yuan, tariff_id, start, is_split in found:
-        version = TariffVersion(tariff_id, start, price)
-        charge = Charge(Stream(period, component), kwh, version, exact_yuan, is_split)
+        charge = Charge(
+            stream=Stream(period, component),
+            kwh=kwh,
+            version=TariffVersion(tariff_id, start, price),
+            exact_yuan=exact_yuan,
+            is_estimated_split=is_split,
+        )
         charges[number].append(charge)
-    return charges
+    return {old.number: PricedLink(old.link, tuple(charges[old.number])) for old in links}
 
 
 async def _streams(
-    connection: AsyncConnection[Any],
-    accounts: Collection[str],
-    links: Iterable[Iterable[PricedLink]],
+    connection: AsyncConnection[Any], accounts: Collection[str], links: Iterable[PricedLink]
 ) -> dict[str, dict[Stream, StreamState]]:
     """By account the streams of every period that these links are charged to."""
-    periods = {
-        charge.stream.period for group in links for priced in group for charge in priced.charges
-    }
+    periods = {charge.stream.period for priced in links for charge in priced.charges}
     streams: dict[str, dict[Stream, StreamState]] = {account: {} for account in accounts}
-    for account, period, component, exact_yuan, posted_fen in await ledger.streams(
-        connection, accounts, periods
-    ):
-        streams[account][Stream(period, component)] = StreamState(exact_yuan, posted_fen)
+    rows = await ledger.streams(connection, accounts, periods)
+    for account, period, component, exact_yuan, posted_fen in rows:
+        stream = Stream(period, component)
+        streams[account][stream] = StreamState(exact_yuan, posted_fen)
     return streams
+
+
+async def _add_links(
+    connection: AsyncConnection[Any], relinked: Mapping[str, _Relinked]
+) -> dict[Span, LinkInForce]:
+    links = [
+        (account, priced.link) for account, change in relinked.items() for priced in change.coming
+    ]
+    rows = [_link_row(account, link) for account, link in links]
+    added = await ledger.add_links(connection, rows)
+    stored = {}
+    for _, link in links:
+        number, revision = added[link.span]
+        stored[link.span] = LinkInForce(number, revision, link)
+    return stored
 
 
 async def _add_charges(
     connection: AsyncConnection[Any],
-    rows: Mapping[tuple[str, date, date], tuple[int, int]],
     links: Iterable[PricedLink],
+    stored: Mapping[Span, LinkInForce],
 ) -> None:
-    values = []
+    rows = []
     for priced in links:
-        number, _ = rows[priced.link.span]
+        number = stored[priced.link.span].number
         for part, charge in enumerate(priced.charges):
-            values.append(
-                (
-                    number,
-                    part,
-                    charge.stream.period,
-                    charge.stream.component,
-                    charge.kwh,
-                    charge.version.price_yuan_per_kwh,
-                    charge.exact_yuan,
-                    charge.version.tariff_id,
-                    charge.version.effective_from,
-                    charge.is_estimated_split,
-                )
+            # R39: everything that explains the charge to the customer is kept with it.
+            row = (
+                number,
+                part,
+                charge.stream.period,
+                charge.stream.component,
+                charge.kwh,
+                charge.version.price_yuan_per_kwh,
+                charge.exact_yuan,
+                charge.version.tariff_id,
+                charge.version.effective_from,
+                charge.is_estimated_split,
             )
-    await ledger.add_charges(connection, values)
+            rows.append(row)
+    await ledger.add_charges(connection, rows)
+
+
+async def _put_streams(
+    connection: AsyncConnection[Any], settlements: Mapping[str, Settlement]
+) -> None:
+    rows = [
+        (
+            account,
+            stream.period,
+            stream.component,
+            state.exact_yuan,
+            state.posted_fen,
+        )
+        for account, settlement in settlements.items()
+        for stream, state in settlement.streams.items()
+    ]
+    await ledger.put_streams(connection, rows)
 
 
 async def _post(
     connection: AsyncConnection[Any],
     settlements: Mapping[str, Settlement],
-    rows: Mapping[tuple[str, date, date], tuple[int, int]],
-    replaced: Iterable[LinkInForce],
+    stored: Mapping[Span, LinkInForce],
 ) -> None:
     """One transaction of the ledger for each group of links that moves money."""
-    revisions = {old.link.span: old.revision for old in replaced}
-    revisions |= {Span(*span): revision for span, (_, revision) in rows.items()}
-    transactions = []
-    for account, settlement in settlements.items():
-        for postings in settlement.postings:
-            if not postings.fen:
-                continue
-            numbers = [rows[priced.link.span][0] for priced in postings.links]
-            legs = charge_legs(prepaid(account), postings)
-            transactions.append(
-                Transaction(
-                    key=charge_key(postings, revisions),
-                    kind=charge_kind(postings),
-                    content={"account": account, "links": numbers},
-                    legs=tuple(Leg(*leg) for leg in legs),
-                )
-            )
+    transactions = [
+        _transaction(account, postings, stored)
+        for account, settlement in settlements.items()
+        for postings in settlement.postings
+        if postings.fen
+    ]
     await ledger.post(connection, transactions)
 
 
-def _link_row(account_id: str, link: Link) -> tuple[str, str, date, date, int, bool, str]:
-    state = "held" if link.is_held else "billed"
+def _transaction(
+    account: str, postings: Postings, stored: Mapping[Span, LinkInForce]
+) -> Transaction:
+    links = [stored[priced.link.span].number for priced in postings.links]
+    legs = charge_legs(prepaid(account), postings)
+    return Transaction(
+        key=charge_key(postings, stored),
+        kind=charge_kind(postings),
+        content={"account": account, "links": links},
+        legs=tuple(Leg(*leg) for leg in legs),
+    )
+
+
+def _link_row(account: str, link: Link) -> tuple[str, str, date, date, int, bool, str]:
     return (
         link.point_id,
-        account_id,
+        account,
         link.from_day,
         link.to_day,
         link.delta,
         link.rolled_over,
-        state,
+        "held" if link.is_held else "billed",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -29,21 +29,14 @@ async def request_trips(
     Where it does not, its reasons are kept. The caller holds the locks on the account rows."""
     points = await supply.control_facts(connection, accounts, now, PointFacts)
     due = [point for point in points if is_trip_due(point)]
+    # A command that failed for good is not followed by the next at once: relays wear out, and a
+    # meter that refuses may count wrong passwords and lock itself.
     just_tried = await _just_tried(connection, due, now, is_trip=True)
     trips = [guard_trip(point, authority, now) for point in due if point.point_id not in just_tried]
     await note_verdicts(connection, trips, now)
     allowed = [trip for trip in trips if trip.is_allowed]
-    commands = [
-        _command(
-            trip.point,
-            action="trip",
-            cause="balance below the floor",
-            guard=trip.snapshot,
-            now=now,
-            expires_at=trip_expires_at(authority.policy, authority.zone, now),
-        )
-        for trip in allowed
-    ]
+    expires_at = trip_expires_at(authority.policy, authority.zone, now)
+    commands = [_trip(trip, now, expires_at) for trip in allowed]
     await supply.add_commands(connection, commands)
     await supply.set_supply(
         connection, [command.point_id for command in commands], "trip_commanded"
@@ -66,28 +59,22 @@ async def restore(
     followed by a reconnect. The caller holds the locks on the account rows."""
     points = await supply.control_facts(connection, accounts, now, PointFacts)
     cut = [point for point in points if is_to_be_restored(point)]
+    # Before anything else is decided: from here on no line can release one of these trips.
     sends = await supply.end_open_trips(connection, [point.point_id for point in cut], cause)
     just_tried = await _just_tried(connection, cut, now, is_trip=False)
-    never_cut: list[str] = []
-    commands: list[NewCommand] = []
-    for point in cut:
-        step = restore_step(
+    steps = [
+        (
             point,
-            trip_sends=sends.get(point.point_id),
-            was_just_tried=point.point_id in just_tried,
-        )
-        if step == "cancel":
-            never_cut.append(point.point_id)
-        elif step == "reconnect":
-            command = _command(
+            restore_step(
                 point,
-                action=point.reconnect,
-                cause=cause,
-                guard=None,
-                now=now,
-                expires_at=now + RECONNECT_EXPIRY,
-            )
-            commands.append(command)
+                trip_sends=sends.get(point.point_id),
+                was_just_tried=point.point_id in just_tried,
+            ),
+        )
+        for point in cut
+    ]
+    never_cut = [point.point_id for point, step in steps if step == "cancel"]
+    commands = [_reconnect(point, cause, now) for point, step in steps if step == "reconnect"]
     await supply.set_supply(connection, never_cut, "energised")
     await supply.add_commands(connection, commands)
     await supply.set_supply(
@@ -112,15 +99,15 @@ async def note_verdicts(
 
     An unchanged one would only fill the log."""
     last = await supply.last_verdicts(connection, [trip.point.point_id for trip in trips])
-    changed = [
-        trip
-        for trip in trips
-        if last.get(trip.point.point_id) != (trip.verdict.decision, trip.verdict.reasons)
-    ]
-    rows = [
-        (trip.point.point_id, now, trip.verdict.decision, trip.verdict.reasons, trip.snapshot)
-        for trip in changed
-    ]
+    changed = []
+    rows = []
+    for trip in trips:
+        point_id = trip.point.point_id
+        decision = trip.verdict.decision
+        reasons = trip.verdict.reasons
+        if last.get(point_id) != (decision, reasons):
+            changed.append(trip)
+            rows.append((point_id, now, decision, reasons, trip.snapshot))
     await supply.add_verdicts(connection, rows)
     for trip in changed:
         log.info(
@@ -147,24 +134,32 @@ async def _just_tried(
     )
 
 
-def _command(
-    point: PointFacts,
-    *,
-    action: str,
-    cause: str,
-    guard: Mapping[str, Any] | None,
-    now: datetime,
-    expires_at: datetime,
-) -> NewCommand:
+def _trip(trip: GuardedTrip, now: datetime, expires_at: datetime) -> NewCommand:
+    return NewCommand(
+        id=uuid4(),
+        point_id=trip.point.point_id,
+        meter_id=trip.point.meter_id,
+        address=trip.point.address,
+        line=trip.point.line,
+        action="trip",
+        cause="balance below the floor",
+        guard=trip.snapshot,
+        created_at=now,
+        expires_at=expires_at,
+    )
+
+
+def _reconnect(point: PointFacts, cause: str, now: datetime) -> NewCommand:
     return NewCommand(
         id=uuid4(),
         point_id=point.point_id,
         meter_id=point.meter_id,
         address=point.address,
         line=point.line,
-        action=action,
+        # R89b: allow close or direct close, by the point's safety class.
+        action=point.reconnect,
         cause=cause,
-        guard=guard,
+        guard=None,
         created_at=now,
-        expires_at=expires_at,
+        expires_at=now + RECONNECT_EXPIRY,
     )

@@ -411,7 +411,7 @@ def test_a_reading_that_cannot_be_stored_is_a_dead_letter_and_the_rest_is_stored
         async with running_pipeline(database_url) as (pipeline, until, _):
             for _ in range(2):
                 for arrival in [*good[:7], bad, *good[7:]]:
-                    await pipeline.put(arrival)
+                    assert pipeline.submit(arrival)
                 await until(*((found[f"P{n}"].meter_id, day) for n in (1, 2, 3) for day in DAYS))
                 await until((found["P4"].meter_id, DAYS[0]))
         for n in (1, 2, 3):
@@ -433,7 +433,7 @@ def test_use_that_has_no_price_is_a_dead_letter_and_the_other_meters_go_on(datab
         async with running_pipeline(database_url) as (pipeline, until, task):
             for point in ("P1", "P2"):
                 for day, kwh in zip(DAYS, KWH, strict=True):
-                    await pipeline.put(freeze(found[point], day, kwh))
+                    assert pipeline.submit(freeze(found[point], day, kwh))
             await until(*((found[point].meter_id, day) for point in ("P1", "P2") for day in DAYS))
             assert not task.done()
         assert await balance(connection, "A2") == -priced(KWH[0], KWH[-1])
@@ -466,7 +466,7 @@ def test_a_backend_killed_in_the_middle_of_a_batch_loses_nothing(database_url):
                     async with other.transaction():
                         await other.execute("LOCK TABLE charge IN ACCESS EXCLUSIVE MODE")
                         for day, kwh in zip(DAYS, KWH, strict=True):
-                            await pipeline.put(freeze(meter, day, kwh))
+                            assert pipeline.submit(freeze(meter, day, kwh))
                         while await rows(other, waiting) != [
                             1
                         ]:  # readings and slots are written, charges are not
@@ -502,11 +502,11 @@ def test_a_database_that_is_away_for_a_while_gets_everything_afterwards(server, 
         async with await connect(database_url) as connection:
             meter = (await Site.of().take_over(connection))["P1"]
         async with running_pipeline(database_url, batch_readings=2) as (pipeline, until, _):
-            await pipeline.put(freeze(meter, DAYS[0], KWH[0]))
+            assert pipeline.submit(freeze(meter, DAYS[0], KWH[0]))
             await until((meter.meter_id, DAYS[0]))
             with away(server, database_url):
                 for day, kwh in zip(DAYS[1:], KWH[1:], strict=True):
-                    await pipeline.put(freeze(meter, day, kwh))
+                    assert pipeline.submit(freeze(meter, day, kwh))
                 while pipeline._queue.qsize() > 3:
                     await asyncio.sleep(0.01)
             await until(*((meter.meter_id, day) for day in DAYS))
@@ -521,7 +521,7 @@ def test_a_pipeline_that_is_stopped_stores_what_it_was_given(database_url):
         meter = (await Site.of().take_over(connection))["P1"]
         async with running_pipeline(database_url) as (pipeline, _, task):
             for day, kwh in zip(DAYS, KWH, strict=True):
-                await pipeline.put(freeze(meter, day, kwh))
+                assert pipeline.submit(freeze(meter, day, kwh))
             while pipeline._queue.qsize():  # it has begun to gather a batch and waits for more
                 await asyncio.sleep(0)
             task.cancel()
@@ -538,7 +538,7 @@ def test_what_is_queued_is_stored_batch_by_batch_before_the_end(database_url):
         meter = (await Site.of().take_over(connection))["P1"]
         async with running_pipeline(database_url, batch_readings=2) as (pipeline, _, _):
             for day, kwh in zip(DAYS, KWH, strict=True):
-                await pipeline.put(freeze(meter, day, kwh))
+                assert pipeline.submit(freeze(meter, day, kwh))
             await pipeline.finish()
             assert list(await slots(connection, "P1")) == DAYS
         assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
@@ -553,7 +553,7 @@ def test_the_end_does_not_wait_for_a_database_that_is_away(server, database_url)
         async with running_pipeline(database_url, batch_readings=2) as (pipeline, _, _):
             with away(server, database_url):
                 for day, kwh in zip(DAYS, KWH, strict=True):
-                    await pipeline.put(freeze(meter, day, kwh))
+                    assert pipeline.submit(freeze(meter, day, kwh))
                 with structlog.testing.capture_logs() as logged:
                     await asyncio.wait_for(pipeline.finish(), FINISH_S / 2)
                 (said,) = [it for it in logged if it["event"].startswith("stopped before")]

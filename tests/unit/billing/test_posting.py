@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from daemon.billing.links import Link
+from daemon.billing.links import Link, LinkInForce
 from daemon.billing.posting import (
     Leg,
     UnfitPaymentKey,
@@ -28,7 +28,10 @@ PREPAID = "customer:A1:prepaid"
 def test_a_link_is_charged_under_its_days_and_revision():
     postings = Postings((PricedLink(SPAN, ()),), None, {APRIL: 10, MARCH: 5})
     assert charge_kind(postings) == "charge"
-    assert charge_key(postings, {SPAN.span: 2}) == "chg:P1:2026-03-30:2026-04-02:2"
+    assert (
+        charge_key(postings, {SPAN.span: LinkInForce(7, 2, SPAN)})
+        == "chg:P1:2026-03-30:2026-04-02:2"
+    )
     assert charge_legs(PREPAID, postings) == (
         Leg(PREPAID, -5, MARCH.period, "energy"),
         Leg("revenue:energy", 5, MARCH.period, "energy"),
@@ -40,9 +43,10 @@ def test_a_link_is_charged_under_its_days_and_revision():
 def test_a_late_reading_trues_up_under_the_link_that_it_replaces():
     parts = tuple(PricedLink(link, ()) for link in PARTS)
     postings = Postings(parts, SPAN, {MARCH: -1, APRIL: 1})
-    revisions = {SPAN.span: 1, **{link.span: 0 for link in PARTS}}
+    stored = {link.span: LinkInForce(8, 0, link) for link in PARTS}
+    stored[SPAN.span] = LinkInForce(7, 1, SPAN)
     assert charge_kind(postings) == "true_up"
-    assert charge_key(postings, revisions) == "tru:P1:2026-03-30:2026-04-02:1"
+    assert charge_key(postings, stored) == "tru:P1:2026-03-30:2026-04-02:1"
     assert sum(leg.amount_fen for leg in charge_legs(PREPAID, postings)) == 0
 
 
