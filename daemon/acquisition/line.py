@@ -47,7 +47,7 @@ class Line(ABC):
         self.name = parts.name
         self.shown_as = parts.shown_as
         """Its name in metrics."""
-        self.meters = list(parts.meters)
+        self.meters = parts.meters
         self.longest_step_s = longest_step_s
         """A line that takes longer between two signs of life is stuck."""
         self.up = False

@@ -1,5 +1,4 @@
-"""The ways to meters that run now. A reload adds and removes some; whoever asks here sees those
-that are left."""
+"""The lines that run now. A reload adds and removes some; each look sees those that are left."""
 
 from __future__ import annotations
 
@@ -13,66 +12,74 @@ from storage.archive import SiteMeter
 
 
 class Lines:
-    """Lines and gateways by their names, each with a supervised task."""
+    """Lines of any kind by their names, each with a supervised task."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._routes: dict[str, Line] = {}
+        self._lines: dict[str, Line] = {}
         self._of_meter: dict[int, Line] = {}
+        """By meter id."""
 
     def __iter__(self) -> Iterator[Line]:
-        return iter(self._routes.values())
+        return iter(self._lines.values())
 
     def __len__(self) -> int:
-        return len(self._routes)
+        return len(self._lines)
 
     def get(self, name: str) -> Line | None:
-        """The route of that name, if it runs."""
-        return self._routes.get(name)
+        """The line of that name, if it runs."""
+        return self._lines.get(name)
 
-    def start(self, routes: Iterable[Line]) -> None:
+    def start(self, lines: Iterable[Line]) -> None:
         """These run from now on."""
-        for route in routes:
-            self._routes[route.name] = route
-            self._of_meter.update((meter.meter_id, route) for meter in route.meters)
-            self._supervisor.start(f"line {route.name}", route.run, kind="line")
+        for line in lines:
+            self._lines[line.name] = line
+            for meter in line.meters:
+                self._of_meter[meter.meter_id] = line
+            self._supervisor.start(_task_of(line), line.run, kind="line")
 
     def wake(self, names: Iterable[str]) -> None:
         """Commands may be waiting for these."""
         for name in names:
-            if (route := self._routes.get(name)) is not None:
-                route.wake()
+            line = self._lines.get(name)
+            if line is not None:
+                line.wake()
 
     async def stop(self, names: Iterable[str]) -> None:
         """Stop them as a stop of the daemon would: an exchange that is under way is left, its
-        orders are kept."""
-        stopped = [self._routes.pop(name) for name in names if name in self._routes]
-        await self._supervisor.stop([f"line {route.name}" for route in stopped])
-        for route in stopped:
-            route.give_up("the line was stopped by a reload")
-            for meter in route.meters:
-                if self._of_meter.get(meter.meter_id) is route:
+        commands are kept."""
+        stopped = [self._lines.pop(name) for name in names if name in self._lines]
+        await self._supervisor.stop([_task_of(line) for line in stopped])
+        for line in stopped:
+            line.give_up("the line was stopped by a reload")
+            for meter in line.meters:
+                # A reload may have moved the meter to a line that was started meanwhile.
+                if self._of_meter.get(meter.meter_id) is line:
                     del self._of_meter[meter.meter_id]
 
     def forget_figures(self, shown: Iterable[str]) -> None:
         """Nothing runs under these names any more: their metrics go."""
-        for name in set(shown) - {route.shown_as for route in self}:
+        for name in set(shown) - {line.shown_as for line in self}:
             metrics.forget_line(name)
 
     def stored(self, slots: Iterable[tuple[int, date]]) -> None:
         """(meter id, day) of slots that have a value in the database now."""
         for meter_id, day in slots:
-            route = self._of_meter.get(meter_id)
-            if route is not None:
-                route.stored(meter_id, day)
+            line = self._of_meter.get(meter_id)
+            if line is not None:
+                line.stored(meter_id, day)
 
     def find(self, names: Iterable[str]) -> dict[str, list[tuple[Line, SiteMeter]]]:
-        """The meters that are meant, by address or by point; a name that is nobody's has an empty
+        """The meters that are meant, by address or by point; a name that no meter has gets an empty
         list."""
         found: dict[str, list[tuple[Line, SiteMeter]]] = {name: [] for name in names}
-        for route in self:
-            for meter in route.meters:
+        for line in self:
+            for meter in line.meters:
                 for name in {meter.address, meter.point_id}:
                     if name in found:
-                        found[name].append((route, meter))
+                        found[name].append((line, meter))
         return found
+
+
+def _task_of(line: Line) -> str:
+    return f"line {line.name}"

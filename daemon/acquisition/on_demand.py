@@ -1,9 +1,8 @@
-"""On-demand reads: meters that somebody asks for now, over lines that have other things to do as
-well.
+"""On-demand reads: meters that are asked for now, over lines that have other things to do as well.
 
 The reads of one request go to all lines at once; a line has few of them at a time, and keeps about
-half of itself for what is due there. What a meter told is told again to whoever asks the same soon
-after."""
+half of itself for what is due there. The same read soon after is answered from memory.
+"""
 
 from __future__ import annotations
 
@@ -26,21 +25,24 @@ from protocols.reading import RelayState
 from storage.archive import SiteMeter
 
 REMEMBERED_S = 300.0
-"""So long an answer is given again without asking the meter."""
-MOST_REMEMBERED = 100_000
-MOST_AT_ONCE = 4
-"""ReadRequests that one line has at a time. Those of a request that come later wait as long as the
-one before took."""
-MOST_PER_MINUTE = 120
-"""Requests that a site takes."""
-MOST_COMPARED = 5_000
+"""An answer is given again for this time without asking the meter."""
+MAX_REMEMBERED = 100_000
+MAX_AT_ONCE = 4
+"""Maximum number of reads that one line has at a time. Those of a request that come later wait as
+long as the one before took."""
+MAX_PER_MINUTE = 120
+"""Maximum number of requests of a site."""
+MAX_COMPARED = 5_000
 """Among more meters none of a similar name is looked for: the lines would have to wait for that."""
 TOO_LATE = ReadResult("expired", reason="no answer")
 FROM_THE_METER = ("ok", "no_data", "unsupported", "refused")
+"""Outcomes that will be the same if the meter is asked again."""
+Key = tuple[int, What, date | None]
+"""(meter id, what is read, day of a freeze): reads that are equal share an answer."""
 
 
 class RequestRefused(MeterdError):
-    """Nobody is asked. Whoever asks acts: other meters, another line, later."""
+    """No meter is asked. The asker acts: other meters, another line, later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Request:
     are to tell.
 
     `day`: of the freeze; None is the day that is due, of `failed` the newest day that each lacks.
-    `within_s`: then nobody waits any more."""
+    `within_s`: after this time the answers are of no use."""
 
     what: What
     within_s: float
@@ -61,7 +63,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one meter's question. `values` by name, for ok; `age_s`: how old a remembered
+    """What became of one meter's read. `values` by name, for ok; `age_s`: how old a remembered
     answer is."""
 
     meter: str
@@ -75,258 +77,269 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One meter's question, and the line that it goes to."""
+class MeterRead:
+    """One read of one meter, and the line that it goes to."""
 
-    route: Line
+    line: Line
     meter: SiteMeter
     what: What
     day: date | None
 
     @property
-    def key(self) -> tuple[int, What, date | None]:
+    def key(self) -> Key:
+        """What makes it equal to another."""
         return self.meter.meter_id, self.what, self.day
 
 
 @dataclass(eq=False, slots=True)
-class _UnderWay:
-    """A question that is on its way, and how many wait for its answer."""
+class _InFlight:
+    """A request that is on its way, and how many wait for its answer."""
 
-    question: ReadRequest
+    request: ReadRequest
     waiting: int = 0
+
+    @property
+    def is_given_up(self) -> bool:
+        return self.request.result.cancelled()
 
 
 @dataclass
 class OnDemand:
     """The site's on-demand reads. `today`: the day whose freeze is due."""
 
-    routes: Lines
+    lines: Lines
     today: Callable[[], date]
-    _remembered: dict[tuple[int, What, date | None], tuple[float, ReadResult]] = field(
-        default_factory=dict
-    )
-    _under_way: dict[tuple[int, What, date | None], _UnderWay] = field(default_factory=dict)
+    _remembered: dict[Key, tuple[float, ReadResult]] = field(default_factory=dict)
+    """Oldest first: (second of its arrival, what the meter told)."""
+    _in_flight: dict[Key, _InFlight] = field(default_factory=dict)
     _turns: WeakKeyDictionary[Line, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
     _requested: deque[float] = field(default_factory=deque)
+    """When the requests of the last minute came."""
 
-    def jobs(self, request: Request) -> list[Asked]:
-        """What has to be asked. RequestRefused when that is nobody, or there is no such meter or
+    def jobs(self, request: Request) -> list[MeterRead]:
+        """What has to be read. RequestRefused when that is nothing, or there is no such meter or
         line."""
         self._keep_rate()
-        jobs = [
-            Asked(route, meter, request.what, self._day(request, route, meter))
-            for route, meter in self._who(request)
+        reads = [
+            MeterRead(line, meter, request.what, self._day(request, line, meter))
+            for line, meter in self._meant(request)
         ]
-        if not jobs and not request.failed:
+        if not reads and not request.failed:
             raise RequestRefused(f"line {request.line} has no meters")
         self._requested.append(time.monotonic())
-        return jobs
+        return reads
 
-    async def results(self, jobs: Sequence[Asked], within_s: float) -> AsyncGenerator[Result, None]:
-        """The result of each job as soon as it is there. Whoever ends this early takes back what
-        was not asked yet."""
+    async def results(
+        self, reads: Sequence[MeterRead], within_s: float
+    ) -> AsyncGenerator[Result, None]:
+        """The result of each read as soon as it is there. To end this early takes back what was not
+        asked yet."""
         until = time.monotonic() + within_s
-        by_route: defaultdict[Line, list[Asked]] = defaultdict(list)
-        for job in jobs:
-            by_route[job.route].append(job)
-        told: asyncio.Queue[Result | None] = asyncio.Queue()
+        by_line: defaultdict[Line, list[MeterRead]] = defaultdict(list)
+        for read in reads:
+            by_line[read.line].append(read)
+        results: asyncio.Queue[Result | None] = asyncio.Queue()
         asking = asyncio.gather(
-            *(self._ask_line(asked, until, told.put_nowait) for asked in by_route.values())
+            *(self._read_line(some, until, results.put_nowait) for some in by_line.values())
         )
-        asking.add_done_callback(lambda _: told.put_nowait(None))
+        asking.add_done_callback(lambda _: results.put_nowait(None))
         try:
-            while (result := await told.get()) is not None:
+            while (result := await results.get()) is not None:
                 if result.outcome == "expired":
-                    result = replace(
-                        result, reason=f"{result.reason} within {within_s:g} s (--within)"
-                    )
+                    reason = f"{result.reason} within {within_s:g} s (--within)"
+                    result = replace(result, reason=reason)
                 yield result
             await asking
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
 
-    def _who(self, request: Request) -> list[tuple[Line, SiteMeter]]:
+    def _meant(self, request: Request) -> list[tuple[Line, SiteMeter]]:
+        """The meters of a request, each with its line."""
         if request.meters:
-            found = self.routes.find(request.meters)
-            if unknown := [name for name, meters in found.items() if not meters]:
-                hint = self._similar(unknown[0]) if len(unknown) == 1 else ""
-                raise RequestRefused(
-                    f"no meter that is read here has the address or point {', '.join(unknown)}{hint}"
-                )
-            for name, meters in found.items():
-                if request.line not in (None, *(route.name for route, _ in meters)):
-                    elsewhere = f"{name} is on line {meters[0][0].name}, not on {request.line}"
-                    raise RequestRefused(f"{elsewhere}; leave out --line")
-            there = list(
-                {
-                    meter.meter_id: (route, meter)
-                    for all_ in found.values()
-                    for route, meter in all_
-                }.values()
-            )
-            return [(route, meter) for route, meter in there if request.line in (None, route.name)]
-        routes: Iterable[Line] = self.routes
+            return self._named(request)
+        lines: Iterable[Line] = self.lines
         if request.line is not None:
-            route = self.routes.get(request.line)
-            if route is None:
+            line = self.lines.get(request.line)
+            if line is None:
                 raise RequestRefused(f"no line {request.line} runs here")
-            routes = [route]
+            lines = [line]
         return [
-            (it, meter)
-            for it in routes
-            for meter in (it.late_meters() if request.failed else it.meters)
+            (line, meter)
+            for line in lines
+            for meter in (line.late_meters() if request.failed else line.meters)
         ]
 
-    def _similar(self, name: str) -> str:
-        meters = [meter for route in self.routes for meter in route.meters]
-        if len(meters) > MOST_COMPARED:
-            return ""
-        return did_you_mean(
-            name, [known for meter in meters for known in (meter.address, meter.point_id)]
-        )
+    def _named(self, request: Request) -> list[tuple[Line, SiteMeter]]:
+        found = self.lines.find(request.meters)
+        unknown = [name for name, meters in found.items() if not meters]
+        if unknown:
+            hint = self._similar(unknown[0]) if len(unknown) == 1 else ""
+            names = ", ".join(unknown)
+            raise RequestRefused(
+                f"no meter that is read here has the address or point {names}{hint}"
+            )
+        if request.line is not None:
+            for name, meters in found.items():
+                if request.line not in [line.name for line, _ in meters]:
+                    elsewhere = f"{name} is on line {meters[0][0].name}, not on {request.line}"
+                    raise RequestRefused(f"{elsewhere}; leave out --line")
+        once = {meter.meter_id: (line, meter) for some in found.values() for line, meter in some}
+        return [(line, meter) for line, meter in once.values() if request.line in (None, line.name)]
 
-    def _day(self, request: Request, route: Line, meter: SiteMeter) -> date | None:
+    def _similar(self, name: str) -> str:
+        meters = [meter for line in self.lines for meter in line.meters]
+        if len(meters) > MAX_COMPARED:
+            return ""
+        known = [name for meter in meters for name in (meter.address, meter.point_id)]
+        return did_you_mean(name, known)
+
+    def _day(self, request: Request, line: Line, meter: SiteMeter) -> date | None:
         if request.what != "freeze":
             return None
-        newest = route.newest_late(meter) if request.failed else None
+        newest = line.newest_late(meter) if request.failed else None
         return request.day or newest or self.today()
 
     def _keep_rate(self) -> None:
         now = time.monotonic()
         while self._requested and self._requested[0] <= now - 60:
             self._requested.popleft()
-        if len(self._requested) >= MOST_PER_MINUTE:
+        if len(self._requested) >= MAX_PER_MINUTE:
             wait_s = round(self._requested[0] + 60 - now) + 1
             raise RequestRefused(
-                f"{MOST_PER_MINUTE} requests within a minute are the most; ask again in {wait_s} s"
+                f"{MAX_PER_MINUTE} requests within a minute are the most; ask again in {wait_s} s"
             )
 
-    async def _ask_line(
-        self, jobs: Sequence[Asked], until: float, tell: Callable[[Result], None]
+    async def _read_line(
+        self, reads: Sequence[MeterRead], until: float, tell: Callable[[Result], None]
     ) -> None:
-        waiting = deque(jobs)
-        await asyncio.gather(
-            *(self._ask_in_turn(waiting, until, tell) for _ in range(min(MOST_AT_ONCE, len(jobs))))
-        )
+        waiting = deque(reads)
+        workers = min(MAX_AT_ONCE, len(reads))
+        await asyncio.gather(*(self._read_in_turn(waiting, until, tell) for _ in range(workers)))
 
-    async def _ask_in_turn(
-        self, waiting: deque[Asked], until: float, tell: Callable[[Result], None]
+    async def _read_in_turn(
+        self, waiting: deque[MeterRead], until: float, tell: Callable[[Result], None]
     ) -> None:
         while waiting:
-            asked = waiting.popleft()
+            read = waiting.popleft()
             began = time.monotonic()
-            result = await self._result(asked, until)
+            result = await self._result(read, until)
             tell(result)
             if waiting and result.age_s is None:
+                # The line has as long for what is due there as it had for this.
                 took_s = time.monotonic() - began
                 await asyncio.sleep(max(0.0, min(took_s, until - time.monotonic())))
 
-    async def _result(self, asked: Asked, until: float) -> Result:
-        """From memory, from a question that is under way already, or from the meter."""
-        remembered, left_s = self._recall(asked), until - time.monotonic()
-        if remembered is not None or left_s <= 0:
-            return remembered or _in_words(asked, TOO_LATE)
+    async def _result(self, read: MeterRead, until: float) -> Result:
+        """From memory, from an equal read that is in flight, or from the meter."""
+        remembered = self._recall(read)
+        if remembered is not None:
+            return remembered
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            return _in_words(read, TOO_LATE)
         try:
             async with asyncio.timeout(left_s):
-                if not self._is_under_way(asked):
-                    turns = self._turns.setdefault(asked.route, asyncio.Semaphore(MOST_AT_ONCE))
-                    await turns.acquire()
-                    remembered = self._recall(asked)  # by somebody who had the turn before
-                    if remembered is None and not self._is_under_way(asked):
-                        self._ask(asked, until, turns)
-                    else:
-                        turns.release()
-                return remembered or _in_words(asked, await self._hear(asked, until))
+                if not self._is_in_flight(read):
+                    remembered = await self._begin_in_turn(read, until)
+                return remembered or _in_words(read, await self._wait_for(read, until))
         except TimeoutError:
-            return _in_words(asked, TOO_LATE)
+            return _in_words(read, TOO_LATE)
 
-    def _recall(self, asked: Asked) -> Result | None:
-        at, told = self._remembered.get(asked.key, (0.0, None))
+    def _recall(self, read: MeterRead) -> Result | None:
+        remembered = self._remembered.get(read.key)
+        if remembered is None:
+            return None
+        at, result = remembered
         age_s = time.monotonic() - at
-        return (
-            None
-            if told is None or age_s > REMEMBERED_S
-            else _in_words(asked, told, round(age_s, 1))
-        )
+        return None if age_s > REMEMBERED_S else _in_words(read, result, round(age_s, 1))
 
-    def _is_under_way(self, asked: Asked) -> bool:
-        under_way = self._under_way.get(asked.key)
-        return under_way is not None and not under_way.question.result.cancelled()
+    def _is_in_flight(self, read: MeterRead) -> bool:
+        in_flight = self._in_flight.get(read.key)
+        return in_flight is not None and not in_flight.is_given_up
 
-    def _ask(self, asked: Asked, until: float, turns: asyncio.Semaphore) -> None:
-        question = ReadRequest(asked.meter.meter_id, asked.what, until, asked.day)
-        under_way = self._under_way[asked.key] = _UnderWay(question)
-
-        def settle(told: asyncio.Future[ReadResult]) -> None:
+    async def _begin_in_turn(self, read: MeterRead, until: float) -> Result | None:
+        """Hand it to its line when it is its turn. An equal read may have had the turn before: then
+        its answer is returned, or in flight."""
+        turns = self._turns.setdefault(read.line, asyncio.Semaphore(MAX_AT_ONCE))
+        await turns.acquire()
+        remembered = self._recall(read)
+        if remembered is None and not self._is_in_flight(read):
+            self._begin(read, until, turns)
+        else:
             turns.release()
-            if self._under_way.get(asked.key) is under_way:
-                del self._under_way[asked.key]
-            if not told.cancelled() and told.result().outcome in FROM_THE_METER:
-                self._remember(asked, told.result())
+        return remembered
 
-        question.result.add_done_callback(settle)
-        asked.route.ask(question)
+    def _begin(self, read: MeterRead, until: float, turns: asyncio.Semaphore) -> None:
+        request = ReadRequest(read.meter.meter_id, read.what, until, read.day)
+        in_flight = self._in_flight[read.key] = _InFlight(request)
 
-    async def _hear(self, asked: Asked, until: float) -> ReadResult:
-        under_way = self._under_way[asked.key]
-        question = under_way.question
-        question.expires_at = max(question.expires_at, until)
-        under_way.waiting += 1
+        def end(result: asyncio.Future[ReadResult]) -> None:
+            turns.release()
+            if self._in_flight.get(read.key) is in_flight:
+                del self._in_flight[read.key]
+            if not result.cancelled() and result.result().outcome in FROM_THE_METER:
+                self._remember(read, result.result())
+
+        request.result.add_done_callback(end)
+        read.line.ask(request)
+
+    async def _wait_for(self, read: MeterRead, until: float) -> ReadResult:
+        in_flight = self._in_flight[read.key]
+        request = in_flight.request
+        request.expires_at = max(request.expires_at, until)
+        in_flight.waiting += 1
         try:
-            return await asyncio.shield(question.result)
+            return await asyncio.shield(request.result)
         finally:
-            under_way.waiting -= 1
-            if not under_way.waiting:
-                question.result.cancel()
+            in_flight.waiting -= 1
+            if not in_flight.waiting:
+                request.result.cancel()
 
-    def _remember(self, asked: Asked, told: ReadResult) -> None:
+    def _remember(self, read: MeterRead, result: ReadResult) -> None:
         now = time.monotonic()
-        self._remembered.pop(asked.key, None)
-        self._remembered[asked.key] = (now, told)
+        self._remembered.pop(read.key, None)
+        self._remembered[read.key] = (now, result)
         while self._remembered:
             oldest = next(iter(self._remembered))
-            if (
-                len(self._remembered) <= MOST_REMEMBERED
-                and self._remembered[oldest][0] > now - REMEMBERED_S
-            ):
+            is_fresh = self._remembered[oldest][0] > now - REMEMBERED_S
+            if is_fresh and len(self._remembered) <= MAX_REMEMBERED:
                 break
             del self._remembered[oldest]
 
 
-def _in_words(asked: Asked, told: ReadResult, age_s: float | None = None) -> Result:
-    meter, values = asked.meter, {}
-    if told.outcome == "ok":
-        values = _values(asked, told.value)
+def _in_words(read: MeterRead, result: ReadResult, age_s: float | None = None) -> Result:
+    values = _values(read, result.value) if result.outcome == "ok" else {}
     return Result(
-        meter.address,
-        meter.point_id,
-        asked.route.name,
-        told.outcome,
-        asked.day,
-        values,
-        told.reason,
-        age_s,
+        meter=read.meter.address,
+        point=read.meter.point_id,
+        line=read.line.name,
+        outcome=result.outcome,
+        day=read.day,
+        values=values,
+        reason=result.reason,
+        age_s=age_s,
     )
 
 
-def _values(asked: Asked, value: Any) -> dict[str, str | None]:
+def _values(read: MeterRead, value: Any) -> dict[str, str | None]:
     """As words: registers in kWh, the clock as the meter shows it, the relay as it is and as it is
     ordered to be."""
     match value:
         case datetime():
             return {"clock": value.isoformat(sep=" ", timespec="seconds")}
         case RelayState():
-            ordered = "open" if value.command_open else "closed"
-            return {"relay": "open" if value.relay_open else "closed", "ordered": ordered}
+            return {"relay": _position(value.relay_open), "ordered": _position(value.command_open)}
         case tuple():
             names = ["total_kwh", *(f"tariff_{number}_kwh" for number in range(1, len(value)))]
-            return {
-                name: None if kwh is None else _kwh(asked, kwh)
-                for name, kwh in zip(names, value, strict=True)
-            }
+            shown = [None if kwh is None else _kwh(read, kwh) for kwh in value]
+            return dict(zip(names, shown, strict=True))
     raise AssertionError(f"{value!r} is no answer of a meter")
 
 
-def _kwh(asked: Asked, kwh: Decimal) -> str:
-    return f"{kwh:.{asked.meter.decimals}f}"
+def _position(is_open: bool) -> str:
+    return "open" if is_open else "closed"
+
+
+def _kwh(read: MeterRead, kwh: Decimal) -> str:
+    return f"{kwh:.{read.meter.decimals}f}"

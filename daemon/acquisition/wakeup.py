@@ -1,4 +1,4 @@
-"""What wakes a route: an event with one waiter. asyncio.Event keeps a queue of waiters, most of a
+"""What wakes a line: an event with one waiter. asyncio.Event keeps a queue of waiters, most of a
 kilobyte a line."""
 
 from __future__ import annotations
@@ -7,27 +7,27 @@ import asyncio
 
 
 class Signal:
-    """Rings until it is cleared. One task at a time may wait for it."""
+    """Set until it is cleared. One task at a time may wait for it."""
 
-    __slots__ = ("_rings", "_waiter")
+    __slots__ = ("_is_set", "_waiter")
 
     def __init__(self) -> None:
-        self._rings = False
+        self._is_set = False
         self._waiter: asyncio.Future[None] | None = None
 
     def set(self) -> None:
-        """Wake whoever waits, or will."""
-        self._rings = True
+        """Wake the task that waits, or will."""
+        self._is_set = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def clear(self) -> None:
-        """Ring no more."""
-        self._rings = False
+        """The next wait lasts until it is set again."""
+        self._is_set = False
 
     async def wait(self) -> None:
-        """Until it rings."""
-        if self._rings:
+        """Until it is set."""
+        if self._is_set:
             return
         self._waiter = asyncio.get_running_loop().create_future()
         try:

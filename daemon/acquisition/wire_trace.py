@@ -1,5 +1,5 @@
-"""The live frames of one line: into the log where that is wanted, and to whoever watches (`meterd
-trace`)."""
+"""The live frames of one line: into the log where that is wanted, and to those who watch
+(`meterd trace`)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ Watcher = Callable[[str, str], None]
 class WireTrace:
     """Stands where a Conversation wants a logger for its wire trace."""
 
+    __slots__ = ("_log", "watchers")
+
     def __init__(self, log: Wire | None) -> None:
         self._log = log
         self.watchers: set[Watcher] = set()
 
     @property
     def is_open(self) -> bool:
-        """True while somebody looks."""
+        """True while there is a log or a watcher: bytes that are not shown are not formatted."""
         return self._log is not None or bool(self.watchers)
 
     def info(self, event: str, **fields: Any) -> None:

@@ -48,6 +48,8 @@ class ReadRequests:
     """What is still to be read on one line, first come first served. A request whose `result` is
     cancelled is not served."""
 
+    __slots__ = ("_begun", "_waiting")
+
     def __init__(self) -> None:
         self._waiting: list[ReadRequest] = []
         self._begun: list[ReadRequest] = []

@@ -1,5 +1,6 @@
-"""Which slot a line wants next: what is owed, due and not present. Pure: days and seconds are
-given.
+"""Which slot a line wants next: what is owed, due and not present.
+
+Pure: days and seconds are given.
 
 Presence is a bitmap of each meter's memory, one bit a day, today the lowest. A first read after
 midnight, a retry, and the re-collection of a week after a cable is mended are the same act: filling
@@ -15,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 MEMORY_DAYS = 62
-"""A DL/T 645-2007 meter keeps so many daily freezes."""
+"""Daily freezes that a DL/T 645-2007 meter keeps (05 06 ii NN, NN = 01 to 3E)."""
 TODAY = np.uint64(1)
 FEW = 16
-"""So many meters are looked at faster one by one than as an array."""
+"""Up to this number meters are looked at faster one by one than as an array."""
 FREEZE_IS_DUE = timedelta(minutes=5)
 """After midnight: meters with a slow clock must have frozen before they are asked."""
 
@@ -31,6 +32,19 @@ def due_day(local_now: datetime) -> date:
 class Wanted:
     """The plan of one line. Meters are numbered from 0 in the order given; seconds are of any
     monotonic clock."""
+
+    __slots__ = (
+        "_days",
+        "_installed",
+        "_last_asked",
+        "_mask",
+        "_not_there",
+        "_on_its_way",
+        "_present",
+        "_taken",
+        "_today",
+        "_window",
+    )
 
     def __init__(
         self,
@@ -109,41 +123,43 @@ class Wanted:
         doubtful: NDArray[np.bool_] | None = None,
         in_turn: bool = False,
     ) -> list[tuple[int, date]]:
-        """(meter, day) to read now, at most so many: today's freezes first, then the oldest day,
-        which falls out of the meter's memory soonest; meters take turns. Older days that a meter
-        was asked for in vain come last: else what it never had would keep the line from what others
-        have.
+        """(meter, day) to read now, `most` of them at the most: today's freezes first, then the
+        oldest day, which falls out of the meter's memory soonest; meters take turns.
 
-        `ready`: who may be asked; `doubtful`: of whom one is enough. `in_turn`: whatever the day,
-        the doubtful last, because the silence of those who lack today's freeze says nothing of the
-        others."""
-        if len(self._mask) <= FEW and not self._not_there and doubtful is None and not in_turn:
+        Older days that a meter was asked for in vain come last: else what it never had would keep
+        the line from what others have. `ready`: which meters may be asked; `doubtful`: of which one
+        is enough. `in_turn`: whatever the day, the doubtful last, because the silence of those that
+        lack today's freeze says nothing of the others.
+        """
+        is_simple = doubtful is None and not in_turn and not self._not_there
+        if is_simple and len(self._mask) <= FEW:
             return self._few_jobs(now_s, ready, most, only_today=only_today)
         missing = np.where(ready, self._missing(), np.uint64(0))
         if only_today:
             missing &= TODAY
         again = self._in_vain(missing, now_s)
-        lacking = missing | again
         if doubtful is None:
             doubtful = np.zeros_like(ready)
-        elif not in_turn:
-            others = np.flatnonzero(doubtful & (lacking != 0))
-            others = others[np.argsort(self._last_asked[others], kind="stable")][1:]
-            missing[others] = again[others] = lacking[others] = 0
-        meters = np.flatnonzero(lacking)
+        if not in_turn:
+            others = self._longest_asked(doubtful & ((missing | again) != 0))[1:]
+            missing[others] = again[others] = 0
+        meters = self._longest_asked((missing | again) != 0)
         if in_turn:
-            meters = meters[np.lexsort((self._last_asked[meters], doubtful[meters]))][:most]
-        else:
-            meters = meters[np.argsort(self._last_asked[meters], kind="stable")]
+            meters = meters[np.argsort(doubtful[meters], kind="stable")][:most]
         found: list[tuple[int, date]] = []
         for bits in (missing, again):
             for age, several in _columns(meters, bits[meters]):
-                day = date.fromordinal(self._today - age)
-                found += [(meter, day) for meter in several[: most - len(found)]]
                 if len(found) >= most:
                     break
+                day = date.fromordinal(self._today - age)
+                found += [(meter, day) for meter in several[: most - len(found)]]
         self._last_asked[[meter for meter, _ in found]] = now_s
         return found
+
+    def _longest_asked(self, which: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """These meters, the one that was asked longest ago first."""
+        meters = np.flatnonzero(which)
+        return meters[np.argsort(self._last_asked[meters], kind="stable")]
 
     def _in_vain(self, missing: NDArray[np.uint64], now_s: float) -> NDArray[np.uint64]:
         """Takes out of `missing` what pauses, and returns what of older days was asked for in vain
@@ -173,22 +189,19 @@ class Wanted:
                 self._mask.tolist(), self._present.tolist(), self._taken, strict=True
             )
         ]
-        order = sorted(
-            (asked, meter)
-            for meter, asked in enumerate(self._last_asked.tolist())
-            if ready.item(meter)
-        )
+        last_asked = self._last_asked.tolist()
+        meters = [meter for meter in range(len(bits)) if ready.item(meter)]
+        meters.sort(key=last_asked.__getitem__)
         columns = 0
-        for _, meter in order:
+        for meter in meters:
             columns |= bits[meter]
         found: list[tuple[int, date]] = []
-        while columns and len(found) < most:
-            age = 0 if columns & 1 else columns.bit_length() - 1
-            columns &= ~(1 << age)
+        for age in _ages(columns):
+            if len(found) >= most:
+                break
             day = date.fromordinal(self._today - age)
-            found += [(meter, day) for _, meter in order if bits[meter] >> age & 1][
-                : most - len(found)
-            ]
+            several = [(meter, day) for meter in meters if bits[meter] >> age & 1]
+            found += several[: most - len(found)]
         for meter, _ in found:
             self._last_asked[meter] = now_s
         return found
@@ -224,9 +237,8 @@ class Wanted:
 
     def counts(self) -> tuple[int, int]:
         """(owed without a value in the database, with one) slots of the memory."""
-        owed, present = (
-            int(np.bitwise_count(bits).sum()) for bits in (self._mask, self._mask & self._present)
-        )
+        owed = int(np.bitwise_count(self._mask).sum())
+        present = int(np.bitwise_count(self._mask & self._present).sum())
         return owed - present, present
 
     def late_meters(self) -> NDArray[np.intp]:
@@ -259,10 +271,16 @@ def _columns(
 ) -> Iterator[tuple[int, list[int]]]:
     """(age of a day, the meters that lack it), today's first, then the oldest."""
     columns = int(np.bitwise_or.reduce(missing)) if len(meters) else 0
+    for age in _ages(columns):
+        yield age, meters[(missing & np.uint64(1 << age)) != 0].tolist()
+
+
+def _ages(columns: int) -> Iterator[int]:
+    """The days of a bitmap by their ages: today, then the oldest, which is lost soonest."""
     while columns:
         age = 0 if columns & 1 else columns.bit_length() - 1
         columns &= ~(1 << age)
-        yield age, meters[(missing & np.uint64(1 << age)) != 0].tolist()
+        yield age
 
 
 def first_day(today: date, days: int) -> date:

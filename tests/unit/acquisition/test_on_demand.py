@@ -14,7 +14,7 @@ from daemon.acquisition import on_demand
 from daemon.acquisition.jobs import Jobs
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
-from daemon.acquisition.on_demand import MOST_AT_ONCE, OnDemand, Request, RequestRefused, Result
+from daemon.acquisition.on_demand import MAX_AT_ONCE, OnDemand, Request, RequestRefused, Result
 from daemon.acquisition.planning.reads import ReadRequest, ReadResult, What
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
@@ -77,7 +77,7 @@ class Site:
     def __init__(self, **counts: int) -> None:
         routes = Lines(Supervisor())
         self.wires = {name[1:]: Wire(name[1:], count) for name, count in counts.items()}
-        routes._routes.update(self.wires)
+        routes._lines.update(self.wires)
         self.on_demand = OnDemand(routes, today=lambda: TODAY)
         self.told: list[Result] = []
 
@@ -155,7 +155,7 @@ def test_only_what_a_meter_told_is_remembered(told: ReadResult, times: int) -> N
     run(test)
 
 
-def test_the_same_question_that_is_under_way_is_joined_and_the_last_to_leave_takes_it_back() -> (
+def test_the_same_question_that_is_in_flight_is_joined_and_the_last_to_leave_takes_it_back() -> (
     None
 ):
     async def test() -> None:
@@ -198,7 +198,7 @@ def test_a_long_list_never_has_more_than_a_few_questions_on_a_line_and_all_lines
             most = max(most, len(open_))
             for question in [*open_, *site.wires["2"].open]:
                 question.settle(GOOD)
-        assert most == MOST_AT_ONCE
+        assert most == MAX_AT_ONCE
         assert len(await asking) == 31
         assert len(await other) == 1
 
@@ -207,7 +207,7 @@ def test_a_long_list_never_has_more_than_a_few_questions_on_a_line_and_all_lines
 
 def test_a_line_has_time_for_itself_between_the_questions_of_a_long_list() -> None:
     async def test() -> None:
-        site = Site(_1=MOST_AT_ONCE + 1)
+        site = Site(_1=MAX_AT_ONCE + 1)
         loop = asyncio.get_running_loop()
         asking = asyncio.create_task(site.collect(line="1"))
         await let_run()
@@ -215,7 +215,7 @@ def test_a_line_has_time_for_itself_between_the_questions_of_a_long_list() -> No
         answered_at = loop.time()
         for question in site.wires["1"].open:
             question.settle(GOOD)
-        while len(site.wires["1"].asked) == MOST_AT_ONCE:
+        while len(site.wires["1"].asked) == MAX_AT_ONCE:
             await let_run()
         assert loop.time() - answered_at > 0.15
         site.wires["1"].open[0].settle(GOOD)
@@ -232,7 +232,7 @@ def test_what_is_not_answered_in_time_is_told_so_and_taken_back() -> None:
         assert {result.reason for result in results} == {"no answer within 0.05 s (--within)"}
         await let_run()
         assert all(question.result.cancelled() for question in site.wires["1"].asked)
-        assert len(site.wires["1"].asked) <= MOST_AT_ONCE
+        assert len(site.wires["1"].asked) <= MAX_AT_ONCE
 
     run(test)
 
@@ -293,11 +293,11 @@ def test_who_is_not_there_is_named(request_: Request, words: str) -> None:
 
 def test_a_similar_name_is_not_looked_for_among_very_many() -> None:
     with pytest.raises(RequestRefused, match=r"address or point P100O$"):
-        Site(_1=on_demand.MOST_COMPARED + 1).on_demand.jobs(Request("clock", 1, meters=("P100O",)))
+        Site(_1=on_demand.MAX_COMPARED + 1).on_demand.jobs(Request("clock", 1, meters=("P100O",)))
 
 
 def test_too_many_requests_within_a_minute_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_demand, "MOST_PER_MINUTE", 2)
+    monkeypatch.setattr(on_demand, "MAX_PER_MINUTE", 2)
     site = Site(_1=1)
     for _ in range(2):
         site.on_demand.jobs(Request("clock", 1, line="1"))

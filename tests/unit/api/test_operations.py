@@ -35,7 +35,7 @@ def requests_of(
         Any, SimpleNamespace(site=SimpleNamespace(settings=settings, archive=archive))
     )
     routes = Lines(Supervisor())
-    routes._routes.update((line.name, line) for line in lines)
+    routes._lines.update((line.name, line) for line in lines)
     return Requests(
         routes, OnDemand(routes, today=lambda: date(2026, 3, 11)), configuration, {}, ZONE
     )
