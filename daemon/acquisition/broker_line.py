@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -248,24 +248,34 @@ class BrokerLine(Line):
         if number is None or report.registers[0] is None:
             return False
         meter = self.meters[number]
+        day = freeze_day(report.frozen_at)
         if not self._is_date_possible(meter, report.frozen_at):
             return False
-        day = freeze_day(report.frozen_at)
-        if day is not None:
-            is_wanted = self._jobs.wanted.is_wanted(number, day)
-            # A retained message is old: it may fill a gap, and else tells nothing new.
-            if day < meter.installed_on or (message.retained and not is_wanted):
-                return False
+        if day is not None and not self._is_news(number, day, is_old=message.retained):
+            return False
         metrics.REPLIES.labels(self.name, "ok").inc()
+        await self._jobs.submit_freeze(
+            number,
+            report.frozen_at,
+            cut_off(report.registers, meter.decimals),
+            self._skew_of(report, is_old=message.retained),
+        )
+        return day is not None and self._delivery.keep((meter.meter_id, day), acknowledge)
+
+    def _is_news(self, number: int, day: date, *, is_old: bool) -> bool:
+        """A retained message is old: it may fill a gap, and else tells nothing."""
+        if day < self.meters[number].installed_on:
+            return False
+        return not is_old or self._jobs.wanted.is_wanted(number, day)
+
+    def _skew_of(self, report: FreezeReport, *, is_old: bool) -> timedelta | None:
+        """The skew of the clock that stamped this freeze, where that is known."""
         skew = report.clock_skew
         today = self._jobs.parts.clock.local_now().date()
-        is_fresh = report.frozen_at.date() >= today and not message.retained
-        if skew is not None and not is_fresh and abs(skew) <= UNTRUSTED_DATES:
-            # The clock of now says nothing of an older stamp, unless it is off by days.
-            skew = None
-        registers = cut_off(report.registers, meter.decimals)
-        await self._jobs.submit_freeze(number, report.frozen_at, registers, skew)
-        return day is not None and self._delivery.keep((meter.meter_id, day), acknowledge)
+        if skew is None or (report.frozen_at.date() >= today and not is_old):
+            return skew
+        # The clock of now says nothing of an older stamp, unless it is off by days.
+        return skew if abs(skew) > UNTRUSTED_DATES else None
 
     def _is_date_possible(self, meter: SiteMeter, frozen_at: datetime) -> bool:
         """True for a stamp within the days that are owed; another one is a wrong clock."""

@@ -110,10 +110,8 @@ async def execute(step: CommandStep, meter: MeterPort, clock: SiteClock) -> None
 
 
 async def _send(step: CommandStep, meter: MeterPort, clock: SiteClock) -> None:
-    """Send one control frame, once. What the meter makes of it is found out by reading its
-    relay."""
+    """What the meter makes of its frame is found out by reading its relay."""
     command = step.command
-    is_trip = command.action == "trip"
     meter_clock, carrier = await _look(meter)
     reason = trip_obstacle(
         now=clock.now(),
@@ -122,29 +120,37 @@ async def _send(step: CommandStep, meter: MeterPort, clock: SiteClock) -> None:
         meter_clock=meter_clock,
         carrier=carrier,
     )
-    if is_trip and reason:
+    if command.action == "trip" and reason:
         await step.abandon(reason)
         return
-    if not await step.is_still_released():
-        return
+    if await step.is_still_released():
+        await _transmit(step, meter, meter_clock or clock.local_now(), clock.now())
+
+
+async def _transmit(
+    step: CommandStep, meter: MeterPort, meter_clock: datetime, now: datetime
+) -> None:
+    """Send the frame, once, and tell the step what came back."""
+    command = step.command
+    validity = valid_for(now, command.expires_at)
     # A gateway does an id once: a command that is sent again after its relay was seen is a new one.
     send_id = uuid5(command.id, str(command.sends))
-    validity = valid_for(clock.now(), command.expires_at)
-    meter_clock = meter_clock or clock.local_now()
     try:
         detail = await meter.control(command.action, send_id, meter_clock, validity)
     except MeterRefused as refusal:
         await step.answered("refused", str(refusal))
     except GatewayAnswered as answer:
-        is_refused = answer.outcome in ("refused", "expired", "no_data")
-        detail = f"{answer.outcome}: {answer}" if is_refused else str(answer)
-        await step.answered("refused" if is_refused else "unknown", detail)
+        if answer.outcome in ("refused", "expired", "no_data"):
+            await step.answered("refused", f"{answer.outcome}: {answer}")
+        else:
+            await step.answered("unknown", str(answer))
     except NotSent as error:
-        if is_trip:
+        if command.action == "trip":
             await step.abandon(str(error))
         else:
             await step.answered("unknown", str(error))
     except (NoReply, FrameError) as error:
+        # Silence after a control frame means unknown: it may have been executed.
         await step.answered("unknown", str(error))
     except LineDown as error:
         await step.answered("unknown", str(error))

@@ -87,12 +87,7 @@ class FreezeIndexes:
         for number, day in slots:
             age = today - day.toordinal()
             index = self.index(number, age)
-            needs_care = (
-                is_midnight_near
-                or number in self._odd_on
-                or not (0 <= age <= MOST_AGE and 1 <= index <= MEMORY_DAYS)
-                or abs(clocks.skew_s[number]) > CLOCK_LIMIT_S
-            )
+            needs_care = is_midnight_near or self._needs_care(number, age, index)
             if needs_care and not self.is_prepared(number, day, local_now):
                 break
             if self._is_pipelined and number in numbers:
@@ -101,6 +96,12 @@ class FreezeIndexes:
             entries.append(entry(number, age, index, STAMP if is_clock_known else CLOCK))
             numbers.add(number)
         return plan(entries)
+
+    def _needs_care(self, number: int, age_days: int, index: int) -> bool:
+        """False if `is_prepared` need not be asked: hardly ever is anything out of the ordinary."""
+        if number in self._odd_on or abs(self._clocks.skew_s[number]) > CLOCK_LIMIT_S:
+            return True
+        return not (0 <= age_days <= MOST_AGE and 1 <= index <= MEMORY_DAYS)
 
 
 class FreezeSearch:

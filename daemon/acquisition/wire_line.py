@@ -92,7 +92,7 @@ class WireLine(Line):
         "_freezes",
         "_parts",
         "_poll",
-        "tap",
+        "trace",
     )
 
     def __init__(self, common: LineParts, parts: WireParts) -> None:
@@ -102,7 +102,7 @@ class WireLine(Line):
         longest_request_s = timing.reply_timeout_s * (1 + timing.retries)
         super().__init__(jobs, longest_step_s=REQUESTS_OF_A_SLOT * longest_request_s)
         self._parts = parts
-        self.tap = WireTrace(wire if common.is_traced else None)
+        self.trace = WireTrace(wire if common.is_traced else None)
         """The live frames."""
         self._drivers: dict[int, Driver] = {}
         """Of the meters whose driver learns something."""
@@ -151,7 +151,7 @@ class WireLine(Line):
             line=self.name,
             timing=self._parts.timing,
             may_control=self._jobs.parts.may_control,
-            wire=self.tap,
+            wire=self.trace,
             on_outcome=self._count,
         )
 
@@ -266,7 +266,7 @@ class WireLine(Line):
         poll = self._poll
         if not conversations.is_clean:
             await self._drain(conversations)
-        poll.trace = self._show_bytes if self.tap.is_open else None
+        poll.trace = self._show_bytes if self.trace.is_open else None
         if self._jobs.is_urgent():
             return None  # it came before there was a poll to interrupt
         clock = self._jobs.parts.clock
@@ -378,4 +378,4 @@ class WireLine(Line):
 
     def _show_bytes(self, direction: str, data: bytes) -> None:
         shown = data.hex(" ").upper()
-        self.tap.info("wire", line=self.name, direction=direction, bytes=shown)
+        self.trace.info("wire", line=self.name, direction=direction, bytes=shown)

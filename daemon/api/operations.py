@@ -112,7 +112,7 @@ class Requests:
                         )
                     )
 
-            line.tap.watchers.add(watch)
+            line.trace.watchers.add(watch)
             try:
                 while self.routes.get(name) is line and clock() < ends_at:
                     try:
@@ -129,7 +129,7 @@ class Requests:
                         yield {"dropped": dropped}
                         dropped = 0
             finally:
-                line.tap.watchers.discard(watch)
+                line.trace.watchers.discard(watch)
 
     async def _lines(self, request: Mapping[str, Any]) -> ReadResult:
         """Every line that runs."""

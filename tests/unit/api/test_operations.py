@@ -108,16 +108,16 @@ def test_a_trace_that_is_read_too_slowly_drops_pieces_and_says_how_many() -> Non
         assert await anext(told) == {"line": "gate-1", "up": False, "reason": "not opened yet"}
         reading = asyncio.ensure_future(anext(told))
         await let_run()
-        assert line.tap.is_open
+        assert line.trace.is_open
         for number in range(MOST_UNREAD + 7):
-            line.tap.info("wire", direction="tx", bytes=f"{number:04X}")
+            line.trace.info("wire", direction="tx", bytes=f"{number:04X}")
         pieces = [await reading, *[piece async for piece in told]]
         assert [piece.get("bytes") for piece in pieces] == [
             *(f"{number:04X}" for number in range(MOST_UNREAD)),
             None,
         ]
         assert pieces[-1] == {"dropped": 7}
-        assert not line.tap.is_open
+        assert not line.trace.is_open
 
     asyncio.run(test())
 
@@ -129,10 +129,10 @@ def test_whoever_stops_reading_a_trace_is_forgotten() -> None:
         await anext(told)
         reading = asyncio.ensure_future(anext(told))
         await let_run()
-        assert line.tap.is_open
-        line.tap.info("wire", direction="rx", bytes="68")
+        assert line.trace.is_open
+        line.trace.info("wire", direction="rx", bytes="68")
         assert (await reading)["bytes"] == "68"
         await told.aclose()
-        assert not line.tap.is_open
+        assert not line.trace.is_open
 
     asyncio.run(test())
