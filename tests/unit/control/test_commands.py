@@ -1,10 +1,10 @@
-"""What an observed relay means for a command."""
+"""Whether the frame of a command may leave, and what an observed relay means for it."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from daemon.control.commands import judge, look_again, send_again
+from daemon.control.commands import judge, look_again, send_again, trip_obstacle, valid_for
 from protocols.dlt645.exchanges import StatusWord3
 
 NOW = datetime(2026, 3, 11, 2, 0, tzinfo=UTC)
@@ -94,3 +94,42 @@ def test_the_relay_is_not_looked_at_before_five_seconds_and_ever_more_seldom():
 def test_a_reconnect_is_sent_for_ever():
     waits = [(send_again(NOW, sends) - NOW).total_seconds() for sends in range(1, 9)]
     assert waits == [5, 15, 60, 300, 900, 1800, 1800, 1800]
+
+
+LOCAL_NOON = datetime(2026, 3, 16, 12)
+
+
+@pytest.mark.parametrize(
+    ("expires_s", "clock_off_s", "carrier", "obstacle"),
+    [
+        (1, 0, "", ""),
+        (1, 300, "", ""),
+        (1, -300, "", ""),
+        (1, None, "", ""),
+        (0, 0, "", "expired before it could be sent"),
+        (0, 301, "offline", "expired before it could be sent"),
+        (1, 301, "", "meter clock shows 2026-03-16 12:05:01"),
+        (1, -301, "offline", "meter clock shows 2026-03-16 11:54:59"),
+        (1, None, "offline", "offline"),
+    ],
+)
+def test_a_trip_leaves_only_in_time_to_a_meter_that_knows_the_time(
+    expires_s: int, clock_off_s: int | None, carrier: str, obstacle: str
+) -> None:
+    found = trip_obstacle(
+        now=NOW,
+        expires_at=NOW + timedelta(seconds=expires_s),
+        local_now=LOCAL_NOON,
+        meter_clock=(None if clock_off_s is None else LOCAL_NOON + timedelta(seconds=clock_off_s)),
+        carrier=carrier,
+    )
+    assert found == obstacle
+
+
+@pytest.mark.parametrize(
+    ("expires_s", "valid_s"), [(3600, 600), (601, 600), (599, 599), (61, 61), (59, 60), (-9, 60)]
+)
+def test_a_frame_is_valid_until_its_command_expires_within_limits(
+    expires_s: int, valid_s: int
+) -> None:
+    assert valid_for(NOW, NOW + timedelta(seconds=expires_s)) == timedelta(seconds=valid_s)
