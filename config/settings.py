@@ -336,14 +336,21 @@ class ListenerSection(Section):
         return self
 
 
-class CollectionSection(Section):
-    """`backfill_days` counts midnights, today's included; a DL/T 645-2007 meter remembers 62."""
+class LineCollectionSection(Section):
+    """The keys of `[collection]` that every line is built of.
+
+    `backfill_days` counts midnights, today's included; a DL/T 645-2007 meter remembers 62."""
 
     backfill_days: int = Field(default=31, ge=1, le=62)
     retry_s: Seconds = timedelta(minutes=30)
     reconnect_s: Seconds = timedelta(seconds=60)
-    batch_readings: int = Field(default=1000, ge=1, le=10_000)
     set_clocks: bool = False
+
+
+class CollectionSection(LineCollectionSection):
+    """All of `[collection]`: what lines are built of, and the size of what is stored at once."""
+
+    batch_readings: int = Field(default=1000, ge=1, le=10_000)
 
 
 class ControlSection(Section):
@@ -406,6 +413,11 @@ class Site(Section):
     log: LogSection = LogSection()
 
 
+def file_keys(section: type[BaseModel]) -> dict[str, str]:
+    """What each field of a section is called in the file, where units end the names."""
+    return {name: field.alias or name for name, field in section.model_fields.items()}
+
+
 def known_keys(path: tuple[str | int, ...]) -> list[str]:
     """The keys that are allowed in the table at `path`."""
     model: Any = Site
@@ -419,4 +431,4 @@ def known_keys(path: tuple[str | int, ...]) -> list[str]:
         model = arguments[0] if arguments else field.annotation
         if not isinstance(model, type) or not issubclass(model, BaseModel):
             return []
-    return list(model.model_fields)
+    return list(file_keys(model).values())

@@ -14,8 +14,8 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from config.lines import LineKind, configured_lines
 from config.load import LoadedSite
-from config.settings import Site
 from daemon import metrics
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import OnDemand
@@ -29,7 +29,7 @@ from daemon.runtime import systemd
 from daemon.runtime.garbage import spare_what_is_there
 from daemon.runtime.loop_lag import LoopLag
 from daemon.runtime.supervision import Supervisor, in_thread
-from daemon.site.assembly import Assembly, authority_of
+from daemon.site.assembly import Assembly, authority_of, credentials_of
 from daemon.site.listeners import open_listeners
 from daemon.site.reload import Configuration
 from daemon.ticks import ticking
@@ -71,7 +71,7 @@ async def run(site: LoadedSite) -> None:
             schema=await in_thread(partial(migrate, url)),
             embedded=configured is None,
         )
-        pool = await opened.enter_async_context(open_pool(url, _lines(settings)))
+        pool = await opened.enter_async_context(open_pool(url, _serving_at_once(site)))
 
         # What is opened later is closed earlier: lines may still hand something to the pipeline.
         storing = await opened.enter_async_context(Supervisor())
@@ -88,8 +88,11 @@ async def run(site: LoadedSite) -> None:
         await opened.enter_async_context(running)
         asking = await opened.enter_async_context(Supervisor())
         assembly = Assembly(
-            *(pool, authority, pipeline),
+            pool,
+            authority,
+            pipeline,
             may_backfill=lambda: not (pipeline.is_behind or lag.is_late),
+            credentials=credentials_of(settings.control),
             listeners=listeners,
         )
         configuration = Configuration(
@@ -167,8 +170,12 @@ def open_pool(url: str, lines: int) -> AsyncConnectionPool[Any]:
     )
 
 
-def _lines(settings: Site) -> int:
-    return len(settings.line) + len(settings.gateway) + TERMINALS_AT_ONCE * len(settings.listener)
+def _serving_at_once(site: LoadedSite) -> int:
+    """How many lines may serve commands at once."""
+    lines = [line for line in configured_lines(site) if line.enabled]
+    wires = sum(line.kind is not LineKind.TERMINAL for line in lines)
+    listeners = {line.shown_as for line in lines if line.kind is LineKind.TERMINAL}
+    return wires + TERMINALS_AT_ONCE * len(listeners)
 
 
 async def _wake_lines(url: str, routes: Lines) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
+from config.lines import configured_lines
 from config.problems import did_you_mean
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
@@ -198,9 +199,8 @@ class Requests:
                 )
 
     def _switched_off(self) -> set[str]:
-        settings = self.configuration.site.settings
-        gateways = {it.name for it in settings.gateway if not it.enabled}
-        return gateways | {it.name for it in settings.line if not it.enabled}
+        lines = configured_lines(self.configuration.site)
+        return {line.name for line in lines if not line.enabled}
 
 
 def _wanted(request: Mapping[str, Any]) -> Request:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 
 import click
 
+from config.lines import TerminalSettings, configured_lines
 from config.load import load_site
 from config.problems import ConfigError
 from config.settings import LineSection
@@ -58,29 +59,16 @@ def check(site_path: Path, as_json: bool) -> None:
         raise SystemExit(BAD_CONFIG) from None
     meters = Counter(meter.line for meter in site.archive.meters)
     days = site.settings.collection.backfill_days
-    rows = [
-        _row(
-            line.name,
-            _channel(line),
-            line.baud,
-            meters[line.name],
-            days,
-        )
-        for line in site.settings.line
-    ]
-    of_terminals = {
-        name: [
-            _row(
-                it.line,
-                it.terminal,
-                DTU_BAUD,
-                meters[it.line],
-                days,
-            )
-            for it in listed
-        ]
-        for name, listed in site.terminals.items()
-    }
+    rows: list[Row] = []
+    of_terminals: defaultdict[str, list[Row]] = defaultdict(list)
+    for line in configured_lines(site):
+        count = meters[line.name]
+        match line.settings:
+            case LineSection(baud=baud) as section:
+                rows.append(_row(line.name, _channel(section), baud, count, days))
+            case TerminalSettings(terminal=terminal):
+                row = _row(line.name, terminal, DTU_BAUD, count, days)
+                of_terminals[line.shown_as].append(row)
     every = [*rows, *chain.from_iterable(of_terminals.values())]
     if as_json:
         for name, _, count, daily, first in every:
@@ -116,9 +104,10 @@ def check(site_path: Path, as_json: bool) -> None:
                 f"{_short(FREEZES_DUE)}: raise its baud rate or split it",
                 err=True,
             )
-    for line in site.settings.line:
-        if line.serial is not None and is_unstable(line.serial):
-            click.echo(f"warning: line {line.name}: {unstable_in_words(line.serial)}", err=True)
+    for section in site.settings.line:
+        if section.serial is not None and is_unstable(section.serial):
+            words = unstable_in_words(section.serial)
+            click.echo(f"warning: line {section.name}: {words}", err=True)
     archive = site.archive
     click.echo(
         f"{site.settings.site.name}: {len(archive.meters)} meters, {len(archive.points)} points, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,15 +13,8 @@ from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
-from config.archive import Meter
-from config.load import LoadedSite
-from config.settings import (
-    BrokerSection,
-    ControlSection,
-    GatewaySection,
-    LineSection,
-    ListenerSection,
-)
+from config.lines import LineSpec, TerminalSettings
+from config.settings import BrokerSection, ControlSection, GatewaySection, LineSection
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.drivers import Credentials, driver_of
 from daemon.acquisition.jobs import LineParts, Pace
@@ -33,7 +26,7 @@ from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority, SiteHold
 from daemon.control.guard import Policy
 from daemon.pipeline import Pipeline
-from daemon.site.listeners import Listener, enabled_listeners
+from daemon.site.listeners import Listener
 from daemon.transactions.line_commands import LineCommands
 from protocols.channels import Channel
 from protocols.channels.conversation import Timing
@@ -41,6 +34,7 @@ from protocols.channels.mqtt.broker_socket import Broker, Tls
 from protocols.channels.mqtt.channel import MqttChannel
 from protocols.channels.serial import SerialChannel
 from protocols.channels.tcp import TcpChannel
+from protocols.modbus.profile import Profile
 from protocols.mqtt.events import Family
 from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
@@ -51,12 +45,13 @@ from storage.archive import SiteMeter
 
 @dataclass(frozen=True)
 class Assembly:
-    """What all routes of a daemon share."""
+    """What all lines of a daemon share. `credentials`: those of control frames, if it may send any."""
 
     pool: AsyncConnectionPool[Any]
     authority: Authority
     pipeline: Pipeline
     may_backfill: Callable[[], bool]
+    credentials: Credentials | None = None
     listeners: Mapping[str, Listener] = field(default_factory=dict)
     batch_poller: BatchPoller = field(default_factory=lambda: BatchPoller(Deadlines()))
 
@@ -65,159 +60,120 @@ class Assembly:
         """One for all lines."""
         return SiteClock(self.authority.zone)
 
-    def routes(
-        self, site: LoadedSite, meters: Iterable[SiteMeter], only: Collection[str] | None = None
-    ) -> list[Line]:
-        """The site's enabled lines, terminals and gateways with their meters. `only`: those of
-        these names."""
+    def lines(self, specs: Iterable[LineSpec], meters: Iterable[SiteMeter]) -> list[Line]:
+        """The lines that `specs` describe, each with those of `meters` that are on it."""
         here: defaultdict[str, list[SiteMeter]] = defaultdict(list)
         for meter in meters:
             here[meter.line].append(meter)
-        listed: defaultdict[str, list[Meter]] = defaultdict(list)
-        for entry in site.archive.meters:
-            if only is None or entry.line in only:
-                listed[entry.line].append(entry)
-        made: list[Line] = [
-            self._line(
-                section.name,
-                section,
-                site,
-                here[section.name],
-                listed[section.name],
-                _opener(section, site),
-            )
-            for section in site.settings.line
-            if section.enabled and (only is None or section.name in only)
-        ]
-        for listener in enabled_listeners(site):
-            made += [
-                self._line(
-                    *(it.line, listener, site, here[it.line], listed[it.line]),
-                    partial(self.listeners[listener.name].channel, it.terminal),
-                    shown_as=listener.name,
-                )
-                for it in site.terminals[listener.name]
-                if only is None or it.line in only
-            ]
-        made += [
-            self._gateway(section, site, here[section.name], listed[section.name])
-            for section in site.settings.gateway
-            if section.enabled and (only is None or section.name in only)
-        ]
-        return made
+        return [self._line(spec, here[spec.name]) for spec in specs]
 
-    def _line(
+    def _line(self, spec: LineSpec, meters: list[SiteMeter]) -> Line:
+        match spec.settings:
+            case LineSection() as section:
+                return self._wire_line(spec, section, meters, _opener(spec, section))
+            case TerminalSettings() as settings:
+                listener = self.listeners[settings.listener]
+                open_channel = partial(listener.channel, settings.terminal)
+                return self._wire_line(spec, settings, meters, open_channel)
+            case GatewaySection() as section:
+                return self._broker_line(spec, section, meters)
+
+    def _wire_line(
         self,
-        name: str,
-        section: LineSection | ListenerSection,
-        site: LoadedSite,
+        spec: LineSpec,
+        settings: LineSection | TerminalSettings,
         meters: list[SiteMeter],
-        listed: list[Meter],
         open_channel: Callable[[], AbstractAsyncContextManager[Channel]],
-        shown_as: str | None = None,
     ) -> WireLine:
-        collection, control_section = site.settings.collection, site.settings.control
-        credentials = None
-        if control_section.password is not None:
-            credentials = Credentials(
-                control_section.level, control_section.operator, control_section.password
-            )
-        relays = {meter.address for meter in listed if meter.relay}
-        profiles = site.archive.profiles
+        relays = _relays(spec)
+        profiles = _profiles(spec)
         return WireLine(
-            self._common_parts(
-                name,
-                shown_as or name,
-                meters,
-                site,
-                is_traced=name in site.settings.log.trace_lines,
-            ),
+            self._common_parts(spec, meters),
             WireParts(
                 driver_of=lambda meter: driver_of(
                     meter,
                     profiles,
                     has_relay=meter.address in relays,
-                    credentials=credentials,
+                    credentials=self.credentials,
                 ),
                 open_channel=open_channel,
-                timing=Timing(reply_timeout_s=section.reply_timeout_s, retries=section.retries),
+                timing=Timing(reply_timeout_s=settings.reply_timeout_s, retries=settings.retries),
                 batch_poller=self.batch_poller,
-                pipelined=section.pipelined,
-                sets_clocks=collection.set_clocks,
+                pipelined=settings.pipelined,
+                sets_clocks=spec.collection.set_clocks,
                 may_backfill=self.may_backfill,
             ),
         )
 
-    def _common_parts(
-        self,
-        name: str,
-        shown_as: str,
-        meters: list[SiteMeter],
-        site: LoadedSite,
-        *,
-        is_traced: bool,
-    ) -> LineParts:
-        collection = site.settings.collection
-        return LineParts(
-            name=name,
-            shown_as=shown_as,
-            meters=meters,
-            pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),
-            backfill_days=collection.backfill_days,
-            clock=self.clock,
-            commands=LineCommands(name, self.pool, self.authority),
-            sink=self.pipeline,
-            may_control=not self.authority.shadow_mode,
-            is_traced=is_traced,
-        )
-
-    def _gateway(
-        self,
-        section: GatewaySection,
-        site: LoadedSite,
-        meters: list[SiteMeter],
-        listed: list[Meter],
-    ) -> Line:
-        devices = {meter.address: meter.device for meter in listed}
+    def _broker_line(
+        self, spec: LineSpec, section: GatewaySection, meters: list[SiteMeter]
+    ) -> BrokerLine:
+        devices = {listed.meter.address: listed.meter.device for listed in spec.meters}
         names = [devices[meter.address] for meter in meters]
-        us = _client_id(site, section.name)
-        family: Family
-        match section.family:
-            case "meterd":
-                family = OwnForm(section.prefix, section.name)
-            case "tasmota":
-                family = Tasmota(names)
-            case "shelly":
-                family = Shelly(names, us, section.component)
-            case "state-grid":
-                family = StateGrid(section.app, section.registers, reporters=section.reporters)
+        client_id = _client_id(spec)
         return BrokerLine(
-            self._common_parts(
-                section.name,
-                section.name,
-                meters,
-                site,
-                is_traced=section.name in site.settings.log.trace_lines,
-            ),
+            self._common_parts(spec, meters),
             BrokerParts(
-                broker=broker_of(section.broker, us),
-                family=family,
+                broker=broker_of(section.broker, client_id),
+                family=_family(section, names, client_id),
                 devices=devices,
-                relays={meter.address for meter in listed if meter.relay},
+                relays=_relays(spec),
                 reply_timeout_s=section.reply_timeout_s,
             ),
         )
 
+    def _common_parts(self, spec: LineSpec, meters: list[SiteMeter]) -> LineParts:
+        collection = spec.collection
+        return LineParts(
+            name=spec.name,
+            shown_as=spec.shown_as,
+            meters=meters,
+            pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),
+            backfill_days=collection.backfill_days,
+            clock=self.clock,
+            commands=LineCommands(spec.name, self.pool, self.authority),
+            sink=self.pipeline,
+            may_control=not self.authority.shadow_mode,
+            is_traced=spec.is_traced,
+        )
+
+
+def _relays(spec: LineSpec) -> set[str]:
+    """The addresses of the meters that may be switched."""
+    return {listed.meter.address for listed in spec.meters if listed.meter.relay}
+
+
+def _profiles(spec: LineSpec) -> dict[str, Profile]:
+    """The register maps of its Modbus meters, by the name that stands in meters.csv."""
+    return {
+        listed.meter.profile: listed.profile
+        for listed in spec.meters
+        if listed.meter.profile is not None and listed.profile is not None
+    }
+
+
+def _family(section: GatewaySection, names: list[str], client_id: str) -> Family:
+    """The form in which a gateway speaks. `names`: what it calls its meters."""
+    match section.family:
+        case "meterd":
+            return OwnForm(section.prefix, section.name)
+        case "tasmota":
+            return Tasmota(names)
+        case "shelly":
+            return Shelly(names, client_id, section.component)
+        case "state-grid":
+            return StateGrid(section.app, section.registers, reporters=section.reporters)
+
 
 def _opener(
-    section: LineSection, site: LoadedSite
+    spec: LineSpec, section: LineSection
 ) -> Callable[[], AbstractAsyncContextManager[Channel]]:
     """What makes the channel of a line anew each time it is opened."""
     if section.tcp is not None:
         return partial(TcpChannel, *section.tcp)
     if section.mqtt is not None:
         mqtt = section.mqtt
-        broker = broker_of(mqtt, _client_id(site, section.name))
+        broker = broker_of(mqtt, _client_id(spec))
         return partial(
             MqttChannel,
             broker,
@@ -229,9 +185,9 @@ def _opener(
     return partial(SerialChannel, str(section.serial), section.baud, section.parity)
 
 
-def _client_id(site: LoadedSite, route: str) -> str:
+def _client_id(spec: LineSpec) -> str:
     """Who we are at a broker. It is part of topics, where some characters mean something else."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", f"meterd-{site.settings.site.name}-{route}")
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"meterd-{spec.site}-{spec.name}")
 
 
 def broker_of(section: BrokerSection, client_id: str) -> Broker:
@@ -246,6 +202,13 @@ def broker_of(section: BrokerSection, client_id: str) -> Broker:
         password=section.password.reveal() if section.password else None,
         tls=tls,
     )
+
+
+def credentials_of(section: ControlSection) -> Credentials | None:
+    """What a meter asks of one who sends control frames; None without a password."""
+    if section.password is None:
+        return None
+    return Credentials(section.level, section.operator, section.password)
 
 
 def policy_of(section: ControlSection) -> Policy:

@@ -3,33 +3,29 @@ the daemon runs."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from config.archive import Archive
+from config.lines import LineMeter, LineSpec, TerminalSettings, line_specs
 from config.load import LoadedSite
 from config.secret import Secret
-from config.settings import ListenerSection, Site
-from daemon.site.listeners import enabled_listeners
+from config.settings import LineCollectionSection, ListenerSection, Site, file_keys
 
-OF_ALL_ROUTES = (
-    *("collection.backfill_days", "collection.retry_s", "collection.reconnect_s"),
-    "collection.set_clocks",
-)
-"""Every line is built of these too."""
-OF_TERMINALS = ("reply_timeout_s", "retries", "pipelined")
-"""Of the keys of a `[[listener]]`, what the lines of its terminals are built of."""
 OF_PORTS = ("listen", "tls_certificate", "tls_key", "tls_client_ca", "enabled")
-"""What needs a restart."""
-APPLIED = {*OF_ALL_ROUTES, "site.archive", "site.tariffs", "log.level", "log.trace_lines"}
-"""Every other key outside of the routes' sections needs a restart. Those of `[control]` on purpose:
-a start is followed by `startup_hold_min` without trips, in which a mistake about who is cut can be
-seen."""
-ROUTES = ("line", "gateway")
-"""Sections of which each is a route. The routes of a `[[listener]]` are its terminals."""
+"""Keys of a `[[listener]]` that need a restart, because its port stays open while the daemon runs."""
+OF_TERMINALS = frozenset(field.name for field in fields(TerminalSettings))
+"""Keys of a `[[listener]]` that are named with the lines that they change."""
+APPLIED = frozenset(
+    f"collection.{key}" for key in file_keys(LineCollectionSection).values()
+) | frozenset({"site.archive", "site.tariffs", "log.level", "log.trace_lines"})
+"""Keys outside of the sections of lines that need no restart.
+
+Those of `[control]` do on purpose: a start is followed by `startup_hold_min` without trips, in
+which a mistake about who is cut can be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,130 +53,121 @@ class Difference:
         return {*self.added, *self.removed, *self.changed}
 
     def as_dict(self) -> dict[str, Any]:
+        """The difference as it is sent to a command that asks for it."""
         return asdict(self)
 
 
 def difference(old: LoadedSite, new: LoadedSite) -> Difference:
     """What a reload would do to a daemon that runs by `old`, were its files `new`."""
-    before, after = _forms(old), _forms(applicable(old, new))
-    both = [name for name in after if name in before]
-    changed = {name: why for name in both if (why := _why(before[name], after[name]))}
-    keys, (greetings, ports) = sorted(_changed_settings(old, new)), _changed_listeners(old, new)
-    home = {meter.address: meter.line for meter in old.archive.meters}
+    before = _lines(old)
+    after = _lines(applicable(old, new))
+    reasons = {name: _why(before[name], after[name]) for name in after if name in before}
+    changed = {name: why for name, why in reasons.items() if why}
+    settings = _changed_settings(old.settings, new.settings)
+    listeners = _changed_listeners(old.settings, new.settings)
     return Difference(
         added=tuple(name for name in after if name not in before),
         removed=tuple(name for name in before if name not in after),
         changed=changed,
-        unchanged=len(both) - len(changed),
-        moved=tuple(
-            (meter.address, home[meter.address], meter.line)
-            for meter in new.archive.meters
-            if home.get(meter.address, meter.line) != meter.line
-        ),
-        archive=_archive(old, new),
-        settings=(*(key for key in keys if key in APPLIED), *greetings),
-        needs_restart=(*(key for key in keys if key not in APPLIED), *ports),
+        unchanged=len(reasons) - len(changed),
+        moved=tuple(_moved_meters(old.archive, new.archive)),
+        archive=_changed_rows(old, new),
+        settings=(*settings.applied, *listeners.applied),
+        needs_restart=(*settings.needing_restart, *listeners.needing_restart),
     )
 
 
 def applicable(old: LoadedSite, new: LoadedSite) -> LoadedSite:
     """`new` as far as it can be applied while the daemon runs: what needs a restart stays as it
     was. A listener that was taken out keeps its port until then, and no terminal."""
-    named = {section.name: section for section in new.settings.listener}
-    kept: dict[str, Any] = {}
-    for name in Site.model_fields:
-        was, now = getattr(old.settings, name), getattr(new.settings, name)
-        if name in ROUTES:
-            continue
-        if name == "listener":
-            kept[name] = tuple(
-                _at_its_port(section, named.get(section.name, section)) for section in was
-            )
-        elif isinstance(was, BaseModel):
-            keys = [key for key in type(was).model_fields if f"{name}.{key}" not in APPLIED]
-            kept[name] = now.model_copy(update={key: getattr(was, key) for key in keys})
-        else:
-            kept[name] = was
+    settings: dict[str, Any] = {"listener": _listeners_at_their_ports(old.settings, new.settings)}
+    for name, was, now in _pairs_of_sections(old.settings, new.settings):
+        kept = [
+            attribute
+            for attribute, key in file_keys(type(was)).items()
+            if f"{name}.{key}" not in APPLIED
+        ]
+        settings[name] = now.model_copy(update={key: getattr(was, key) for key in kept})
     terminals = {
-        section.name: new.terminals.get(section.name, ()) for section in old.settings.listener
+        listener.name: new.terminals.get(listener.name, ()) for listener in old.settings.listener
     }
-    return replace(new, settings=new.settings.model_copy(update=kept), terminals=terminals)
+    return replace(new, settings=new.settings.model_copy(update=settings), terminals=terminals)
+
+
+def _listeners_at_their_ports(old: Site, new: Site) -> tuple[ListenerSection, ...]:
+    named = {listener.name: listener for listener in new.listener}
+    return tuple(_at_its_port(was, named.get(was.name, was)) for was in old.listener)
 
 
 def _at_its_port(was: ListenerSection, now: ListenerSection) -> ListenerSection:
     return now.model_copy(update={key: getattr(was, key) for key in OF_PORTS})
 
 
-Form = Mapping[str, Any]
-"""The normal form of a route: everything that it is built of, by the key that says it; a meter by
-its address."""
+# --- lines
 
 
-def _forms(site: LoadedSite) -> dict[str, Form]:
-    settings = _plain_settings(site.settings)
-    shared = {key: settings[key] for key in OF_ALL_ROUTES}
-    points = {point.point: (point.ratio, point.max_daily_kwh) for point in site.archive.points}
-    meters: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-    for meter in site.archive.meters:
-        profile = site.archive.profiles[meter.profile] if meter.profile else None
-        meters[meter.line][f"meter {meter.address}"] = (meter, points.get(meter.point), profile)
-    forms: dict[str, Form] = {}
-    for kind in ROUTES:
-        for section in getattr(site.settings, kind):
-            if section.enabled:
-                own = {
-                    "kind": kind,
-                    **_flat(section),
-                    "traced": section.name in site.settings.log.trace_lines,
-                }
-                forms[section.name] = {
-                    **own,
-                    **shared,
-                    **meters[section.name],
-                }
-    for listener in enabled_listeners(site):
-        own_keys = {key: getattr(listener, key) for key in OF_TERMINALS}
-        of_each = {
-            "kind": "terminal",
-            "listener": listener.name,
-            **own_keys,
-        }
-        for it in site.terminals[listener.name]:
-            own = {
-                **of_each,
-                "terminal": it.terminal,
-                "traced": it.line in site.settings.log.trace_lines,
-            }
-            forms[it.line] = {
-                **own,
-                **shared,
-                **meters[it.line],
-            }
-    return forms
+class _Parts(NamedTuple):
+    """What a line is built of: values by the key that says them, meters by their address."""
+
+    settings: Mapping[str, Any]
+    meters: Mapping[str, LineMeter]
 
 
-def _why(was: Form, now: Form) -> tuple[str, ...]:
+def _lines(site: LoadedSite) -> dict[str, _Parts]:
+    return {spec.name: _parts(spec) for spec in line_specs(site)}
+
+
+def _parts(spec: LineSpec) -> _Parts:
+    if isinstance(spec.settings, TerminalSettings):
+        own = asdict(spec.settings)
+    else:
+        own = _by_key(spec.settings)
+    collection = _by_key(spec.collection, LineCollectionSection)
+    settings = {
+        "kind": spec.kind,
+        **own,
+        "traced": spec.is_traced,
+        **{f"collection.{key}": value for key, value in collection.items()},
+    }
+    return _Parts(settings, {listed.meter.address: listed for listed in spec.meters})
+
+
+def _why(was: _Parts, now: _Parts) -> tuple[str, ...]:
     """The keys that differ; meters are counted."""
     if was == now:
         return ()
-    keys = [key for key in dict.fromkeys([*was, *now]) if was.get(key) != now.get(key)]
-    meters = [key for key in keys if key.startswith("meter ")]
     counted = {
-        "added": sum(key not in was for key in meters),
-        "removed": sum(key not in now for key in meters),
-        "changed": sum(key in was and key in now for key in meters),
+        "added": sum(address not in was.meters for address in now.meters),
+        "removed": sum(address not in now.meters for address in was.meters),
+        "changed": sum(was.meters.get(key, meter) != meter for key, meter in now.meters.items()),
     }
     words = [f"{count} meter{'s' * (count > 1)} {what}" for what, count in counted.items() if count]
-    return (*(key for key in keys if not key.startswith("meter ")), *words)
+    return (*_differing(was.settings, now.settings), *words)
 
 
-def _archive(old: LoadedSite, new: LoadedSite) -> dict[str, int]:
-    before, after = _rows(old), _rows(new)
-    counted = {
-        name: sum(was.get(key) != after[name].get(key) for key in was | after[name])
-        for name, was in before.items()
-    }
-    return {name: count for name, count in counted.items() if count}
+def _differing(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The keys whose values differ, in the order of the files. No value is the same as None."""
+    return [key for key in {**was, **now} if was.get(key) != now.get(key)]
+
+
+# --- the archive
+
+
+def _moved_meters(old: Archive, new: Archive) -> Iterator[tuple[str, str, str]]:
+    """(address, from, to) of the meters that are on another line."""
+    home = {meter.address: meter.line for meter in old.meters}
+    for meter in new.meters:
+        was = home.get(meter.address, meter.line)
+        if was != meter.line:
+            yield meter.address, was, meter.line
+
+
+def _changed_rows(old: LoadedSite, new: LoadedSite) -> dict[str, int]:
+    """How many rows of each table came, went or changed; only of those that differ."""
+    before = _rows(old)
+    after = _rows(new)
+    counted = {table: len(_differing(before[table], after[table])) for table in before}
+    return {table: count for table, count in counted.items() if count}
 
 
 def _rows(site: LoadedSite) -> dict[str, dict[Any, Any]]:
@@ -191,52 +178,74 @@ def _rows(site: LoadedSite) -> dict[str, dict[Any, Any]]:
         "points": {point.point: point for point in archive.points},
         "accounts": {account.account: account for account in archive.accounts},
         "tariffs": {
-            (it.tariff, it.effective_from): it
+            (version.tariff, version.effective_from): version
             for versions in site.tariffs.values()
-            for it in versions
+            for version in versions
         },
     }
 
 
-def _changed_settings(old: LoadedSite, new: LoadedSite) -> set[str]:
-    was, now = (_plain_settings(site.settings) for site in (old, new))
-    return {key for key in {*was, *now} if was.get(key) != now.get(key)}
+# --- settings
 
 
-def _changed_listeners(old: LoadedSite, new: LoadedSite) -> tuple[list[str], list[str]]:
-    """(what is applied, what needs a restart) of the listeners' own keys: with KEY, or only NAME
-    when one comes or goes."""
-    was, now = ({it.name: _flat(it) for it in site.settings.listener} for site in (old, new))
-    applied: list[str] = []
-    restart = [f"listener.{name}" for name in {**was, **now} if name not in was or name not in now]
-    for name, section in was.items():
-        for key, value in section.items() if name in now else ():
-            if value != now[name][key] and key not in OF_TERMINALS:
-                (restart if key in OF_PORTS else applied).append(f"listener.{name}.{key}")
-    return applied, restart
+class _Changed(NamedTuple):
+    applied: list[str]
+    needing_restart: list[str]
 
 
-def _plain_settings(settings: Site) -> dict[str, Any]:
-    """Every key outside of the routes' sections."""
-    plain: dict[str, Any] = {}
+def _changed_settings(old: Site, new: Site) -> _Changed:
+    """SECTION.KEY outside of the sections of lines."""
+    keys = sorted(
+        f"{name}.{key}"
+        for name, was, now in _pairs_of_sections(old, new)
+        for key in _differing(_by_key(was), _by_key(now))
+    )
+    return _Changed(
+        applied=[key for key in keys if key in APPLIED],
+        needing_restart=[key for key in keys if key not in APPLIED],
+    )
+
+
+def _changed_listeners(old: Site, new: Site) -> _Changed:
+    """The listeners' own keys, listener.NAME.KEY, or only listener.NAME of one that comes or goes."""
+    was = {listener.name: _by_key(listener) for listener in old.listener}
+    now = {listener.name: _by_key(listener) for listener in new.listener}
+    found = _Changed([], [f"listener.{name}" for name in _lacking(was, now)])
+    for name in [name for name in was if name in now]:
+        for key in _differing(was[name], now[name]):
+            if key in OF_PORTS:
+                found.needing_restart.append(f"listener.{name}.{key}")
+            elif key not in OF_TERMINALS:
+                found.applied.append(f"listener.{name}.{key}")
+    return found
+
+
+def _lacking(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The names that only one of them has."""
+    return [name for name in {**was, **now} if name not in was or name not in now]
+
+
+def _pairs_of_sections(old: Site, new: Site) -> Iterator[tuple[str, BaseModel, BaseModel]]:
+    """The sections that stand once in a file: name, old, new."""
     for name in Site.model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, BaseModel):
-            plain |= {f"{name}.{key}": found for key, found in _flat(value).items()}
-    return plain
+        was = getattr(old, name)
+        if isinstance(was, BaseModel):
+            yield name, was, getattr(new, name)
 
 
-def _flat(section: BaseModel) -> dict[str, Any]:
-    return {key: _plain(getattr(section, key)) for key in type(section).model_fields}
+def _by_key(section: BaseModel, of: type[BaseModel] | None = None) -> dict[str, Any]:
+    """The values of a section by their keys in the file; only the keys of its base class `of`."""
+    keys = file_keys(of or type(section))
+    return {key: _comparable(getattr(section, name)) for name, key in keys.items()}
 
 
-def _plain(value: Any) -> Any:
-    """Something that can be compared: secrets by what they hide, which never leaves this module."""
+def _comparable(value: Any) -> Any:
+    """Secrets by what they hide, which never leaves this module."""
     match value:
         case Secret():
             return value.reveal()
         case BaseModel():
-            return _flat(value)
+            return _by_key(value)
         case tuple():
-            return tuple(map(_plain, value))
+            return tuple(map(_comparable, value))
     return value

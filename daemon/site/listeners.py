@@ -4,13 +4,14 @@ of their callers."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import tzinfo
 from typing import Any, Final
 
 import structlog
 
+from config.lines import enabled_listeners
 from config.load import LoadedSite
 from config.settings import ListenerSection
 from daemon import metrics
@@ -116,7 +117,7 @@ async def open_listeners(site: LoadedSite) -> AsyncIterator[dict[str, Listener]]
     """The site's enabled ones by their names. LineDown when a port cannot be had."""
     async with AsyncExitStack() as opened:
         listeners: dict[str, Listener] = {}
-        for section in enabled_listeners(site):
+        for section in enabled_listeners(site.settings):
             listener = Listener(section, lines_of(site, section.name))
             await opened.enter_async_context(listener.terminals)
             listeners[section.name] = listener
@@ -156,11 +157,6 @@ def terminal_rows(
             "times": seen.times,
             "why": seen.why,
         }
-
-
-def enabled_listeners(site: LoadedSite) -> Iterable[ListenerSection]:
-    """Those whose ports are open."""
-    return (section for section in site.settings.listener if section.enabled)
 
 
 def lines_of(site: LoadedSite, listener: str) -> dict[str, str]:

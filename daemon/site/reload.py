@@ -18,6 +18,7 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from config.lines import enabled_listeners, line_specs
 from config.load import LoadedSite, load_site
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
@@ -26,7 +27,7 @@ from daemon.runtime import logs, systemd
 from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly
 from daemon.site.difference import Difference, applicable, difference
-from daemon.site.listeners import enabled_listeners, lines_of
+from daemon.site.listeners import lines_of
 from daemon.transactions.archive import configured, take_over_archive, take_over_site
 from protocols.errors import MeterdError
 from storage import archive, readings, supply
@@ -58,7 +59,7 @@ class Configuration:
 
     async def start(self, connection: AsyncConnection[Any], meters: Collection[SiteMeter]) -> None:
         """Every line starts, knowing what the database has."""
-        made = self._assembly.routes(self.site, meters)
+        made = self._assembly.lines(line_specs(self.site), meters)
         await self._know(connection, self.site, made)
         self._routes.start(made)
         self._routes.wake(await supply.lines_with_commands(connection))
@@ -168,7 +169,8 @@ class Configuration:
                         meters = configured(
                             await archive.site_meters(connection, list(found.touched)), new
                         )
-                    made = self._assembly.routes(new, meters, {*found.added, *found.changed})
+                    specs = line_specs(new, {*found.added, *found.changed})
+                    made = self._assembly.lines(specs, meters)
                     await self._know(connection, new, made)
                     await self._routes.stop([route.name for route in running])
         except Exception:
@@ -177,7 +179,7 @@ class Configuration:
             raise
         self.site = new
         logs.configure(new.settings.log.format, new.settings.log.level)
-        for section in enabled_listeners(new):
+        for section in enabled_listeners(new.settings):
             self._assembly.listeners[section.name].change(section, lines_of(new, section.name))
         self._routes.start(made)
         self._routes.forget_figures(route.shown_as for route in running)

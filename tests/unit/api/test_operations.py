@@ -27,13 +27,17 @@ def requests_of(
         line=[SimpleNamespace(name=name, enabled=False) for name in off],
         gateway=[],
         listener=[SimpleNamespace(name=name) for name in listeners],
+        collection=None,
+        log=SimpleNamespace(trace_lines=()),
+        site=SimpleNamespace(name="s"),
     )
     archive = SimpleNamespace(
         meters=[SimpleNamespace(address="1", point=f"P-{name}", line=name) for name in off]
     )
-    configuration = cast(
-        Any, SimpleNamespace(site=SimpleNamespace(settings=settings, archive=archive))
+    site = SimpleNamespace(
+        settings=settings, archive=archive, terminals=dict.fromkeys(listeners, ())
     )
+    configuration = cast(Any, SimpleNamespace(site=site))
     routes = Lines(Supervisor())
     routes._lines.update((line.name, line) for line in lines)
     return Requests(
