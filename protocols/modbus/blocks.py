@@ -116,16 +116,16 @@ def widened(profile: Profile, block: Block, learnt: Learnt) -> Block | None:
     return wider
 
 
-def unlike(profile: Profile, block: Block, learnt: Learnt) -> Block | None:
-    """A read whose answer is unlike the answer to `block` and to all that may still be answered.
+def unlike(profile: Profile, learnt: Learnt) -> Block | None:
+    """A read whose answer is unlike all that may still be answered.
 
-    Items that lie side by side are tried when all single ones have the shape of the block. None
-    where there is nothing of another shape.
+    Items that lie side by side are tried when the single ones do not do. None where there is
+    nothing of another shape.
     """
     for items in _alternatives(profile, learnt):
-        other = block_of(items)
-        if not any(other.looks_like(taken) for taken in (block, *learnt.unsettled)):
-            return other
+        block = block_of(items)
+        if not any(block.looks_like(other) for other in learnt.unsettled):
+            return block
     return None
 
 

@@ -232,7 +232,7 @@ def _read_unmistakably(
         return (yield from _read_settled(unit, block, learnt))
     wider = widened(profile, block, learnt)
     if wider is None:
-        other = unlike(profile, block, learnt)
+        other = unlike(profile, learnt)
         # Only that an answer came matters. Where nothing is unlike, the request is sent as it is:
         # the runner's listening until the line is quiet has to do.
         if other is not None:

@@ -417,10 +417,21 @@ def test_a_widened_read_that_is_refused_leaves_its_item_readable() -> None:
             return Frame(UNIT, b"\x83\x02")
         return Frame(UNIT, b"\x03\x02\x00" + request.pdu[2:3])
 
-    assert play(read_quantities(UNIT, profile, [Quantity.VOLTAGE_B], learnt), answer) == {
-        Quantity.VOLTAGE_B: Decimal(20)
-    }
+    for expected in (["0300140002", "0300140001"], ["0300140001"]):
+        sent: list[str] = []
+        found = play(read_quantities(UNIT, profile, [Quantity.VOLTAGE_B], learnt), answer, sent)
+        assert found == {Quantity.VOLTAGE_B: Decimal(20)}
+        assert sent == expected
+        learnt.unsettled = [Block(FC, 10, 1)]
     assert not learnt.refusals
+
+
+@pytest.mark.parametrize(
+    ("data", "is_one"), [("06001A0001", True), ("06001A0000", False), ("06001B0001", False)]
+)
+def test_the_answer_to_a_write_repeats_register_and_value(data: str, is_one: bool) -> None:
+    sent = Frame(UNIT, bytes.fromhex("06001A0001"), is_request=True)
+    assert is_answer(sent, Frame(UNIT, bytes.fromhex(data))) is is_one
 
 
 def test_bits_come_as_0_and_1() -> None:
