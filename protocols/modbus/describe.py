@@ -1,15 +1,13 @@
-"""What Modbus frames say, told field by field for people and for other programs, in the shape of
-`meterd decode`.
+"""Modbus frames described field by field, in the shape of `meterd decode`.
 
-Nothing here is needed to read a meter. Registers are told as they come; what they mean only a
-profile knows."""
+Nothing here is needed to read a meter. Registers are described as they come; what they mean only a
+profile knows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
-
-from pymodbus.pdu import ModbusPDU
 
 from protocols.errors import FrameError
 from protocols.exchange import Skipped
@@ -44,9 +42,11 @@ TCP: Final = "modbus-tcp"
 PDU: Final = "modbus-pdu"
 """Function and data alone, as in the examples of the standard: no unit, no checksum."""
 LONG_RECORDING: Final = 16 * 1024
-"""Bytes. From there on it is faster to find out first where no frame can begin."""
+"""Bytes from which on it is faster to find out first where no frame can begin."""
 FrameDescription = dict[str, Any]
 """One frame or one skipped stretch, ready for JSON, with the keys of `meterd decode`."""
+Value = dict[str, str]
+"""One field of a frame: its name, value and unit."""
 
 FUNCTION_NAMES: Final = {
     READ_COILS: "read_coils",
@@ -81,7 +81,7 @@ EXCEPTION_NAMES: Final = {
     10: "gateway_path_unavailable",
     11: "gateway_target_failed_to_respond",
 }
-"""Modbus Application Protocol V1.1b3, section 7."""
+"""MODBUS Application Protocol V1.1b3, section 7."""
 
 
 def describe_rtu(data: bytes) -> list[FrameDescription]:
@@ -89,28 +89,30 @@ def describe_rtu(data: bytes) -> list[FrameDescription]:
 
     Whether a frame is a request or an answer stands nowhere in it: the reading whose length and
     checksum fit counts, an answer before a request, and a write of one register or coil (whose
-    answer repeats it) is told as the request."""
+    answer repeats it) is described as the request.
+    """
     return _describe_stream(data, RTU, look_rtu, encode_rtu)
 
 
 def describe_tcp(data: bytes) -> list[FrameDescription]:
-    """Likewise, for Modbus TCP."""
+    """Every Modbus TCP frame in `data`, likewise."""
     return _describe_stream(data, TCP, look_tcp, encode_tcp)
 
 
 def describe_pdu(data: bytes) -> list[FrameDescription]:
     """One PDU alone, which must fill `data`; otherwise one skipped stretch."""
     frame = exact_pdu(data)
-    return [_skipped(Skipped(data, "noise"))] if frame is None else [_describe(frame, PDU, data)]
+    if frame is None:
+        return [_skipped(Skipped(data, "noise"))]
+    return [_describe(frame, PDU, data)]
 
 
 def describe_any(data: bytes) -> list[FrameDescription]:
-    """TCP, RTU or one PDU, whichever accounts for the bytes; what none of them does, as broken
-    RTU."""
+    """The bytes as TCP, RTU or one PDU, whichever accounts for all of them; else as broken RTU."""
     as_rtu = describe_rtu(data)
-    for told in (describe_tcp(data), as_rtu, describe_pdu(data)):
-        if all("skipped" not in item for item in told):
-            return told
+    for descriptions in (describe_tcp(data), as_rtu, describe_pdu(data)):
+        if all("skipped" not in description for description in descriptions):
+            return descriptions
     return as_rtu
 
 
@@ -122,17 +124,18 @@ def _describe_stream(
 ) -> list[FrameDescription]:
     find_starts = None
     if len(data) >= LONG_RECORDING:
-        from protocols.modbus.frame_starts import (  # numpy: only when it pays
-            frame_starts_rtu,
-            frame_starts_tcp,
-        )
+        # numpy: only when it pays
+        from protocols.modbus.frame_starts import frame_starts_rtu, frame_starts_tcp
 
         find_starts = frame_starts_rtu if protocol == RTU else frame_starts_tcp
     decoder = Decoder(look, AS_MONITOR, find_starts)
-    return [
-        _skipped(item) if isinstance(item, Skipped) else _describe(item, protocol, encode(item))
-        for item in decoder.feed(data) + decoder.flush()
-    ]
+    descriptions = []
+    for item in decoder.feed(data) + decoder.flush():
+        if isinstance(item, Skipped):
+            descriptions.append(_skipped(item))
+        else:
+            descriptions.append(_describe(item, protocol, encode(item)))
+    return descriptions
 
 
 def _skipped(item: Skipped) -> FrameDescription:
@@ -140,26 +143,9 @@ def _skipped(item: Skipped) -> FrameDescription:
 
 
 def _describe(frame: Frame, protocol: str, raw: bytes) -> FrameDescription:
-    identifier: str | None = None
-    values: list[FrameDescription] = []
-    error: FrameDescription | None = None
+    identifier, values, error = _content(frame)
+    # A meter repeats these as they are: the first of the two is the request.
     is_request = frame.is_request or frame.pdu[0] in (WRITE_COIL, WRITE_REGISTER)
-    try:
-        message = parse(frame.pdu, is_request=frame.is_request)
-    except FrameError as wrong:
-        error = {"bits": [], "text": str(wrong)}
-        values = [_value("data", frame.pdu[1:].hex().upper(), "hex")]
-    else:
-        if frame.exception:
-            name = EXCEPTION_NAMES.get(frame.exception, "unknown_exception")
-            values = [_value("exception", str(frame.exception))]
-            words = name.replace("_", " ")
-            error = {
-                "bits": [name],
-                "text": f"the meter refused: {words} (exception {frame.exception:02X})",
-            }
-        else:
-            identifier, values = _values(frame, message)
     return {
         "protocol": protocol,
         "direction": "request" if is_request else "response",
@@ -174,21 +160,40 @@ def _describe(frame: Frame, protocol: str, raw: bytes) -> FrameDescription:
     }
 
 
-def _values(frame: Frame, message: ModbusPDU) -> tuple[str | None, list[FrameDescription]]:
-    """The register in four hexadecimal digits, where there is one, and the fields."""
+def _content(frame: Frame) -> tuple[str | None, list[Value], dict[str, Any] | None]:
+    """The register in four hexadecimal digits, where there is one, the fields, what is wrong."""
+    try:
+        message = parse(frame.pdu, is_request=frame.is_request)
+    except FrameError as wrong:
+        return None, [_data(frame.pdu[1:])], {"bits": [], "text": str(wrong)}
+    if frame.exception:
+        return None, [_value("exception", str(frame.exception))], _refusal(frame.exception)
     data = frame.pdu[1:]
-    function = frame.function
-    if function in REGISTER_READS | BIT_READS and not frame.is_request:
-        values = [_value("data", data[1:].hex().upper(), "hex")]
-        if function in REGISTER_READS:
-            values.append(_value("registers", " ".join(map(str, message.registers))))
-        return None, values
+    if frame.is_request or frame.function not in REGISTER_READS | BIT_READS:
+        identifier, values = _fields(frame.function, data)
+        return identifier, values, None
+    values = [_data(data[1:])]
+    if frame.function in REGISTER_READS:
+        values.append(_value("registers", " ".join(map(str, message.registers))))
+    return None, values, None
+
+
+def _refusal(code: int) -> dict[str, Any]:
+    name = EXCEPTION_NAMES.get(code, "unknown_exception")
+    text = f"the meter refused: {name.replace('_', ' ')} (exception {code:02X})"
+    return {"bits": [name], "text": text}
+
+
+def _fields(function: int, data: bytes) -> tuple[str | None, list[Value]]:
     if function not in OUR_FIELDS:
-        return None, [_value("data", data.hex().upper(), "hex")] if data else []
-    fields = zip(OUR_FIELDS[function], (data[0:2], data[2:4]), strict=True)
-    values = [_value(name, str(int.from_bytes(two, "big"))) for name, two in fields]
+        return None, [_data(data)] if data else []
+    first, second = OUR_FIELDS[function]
+    values = [
+        _value(first, str(int.from_bytes(data[0:2], "big"))),
+        _value(second, str(int.from_bytes(data[2:4], "big"))),
+    ]
     if len(data) > 5:
-        values.append(_value("data", data[5:].hex().upper(), "hex"))
+        values.append(_data(data[5:]))
     return data[:2].hex().upper(), values
 
 
@@ -205,9 +210,9 @@ assert FUNCTION_NAMES.keys() >= ALL_FUNCTIONS, "a function of pymodbus without a
 assert not EXCEPTION & max(FUNCTION_NAMES)
 
 
-def _value(name: str, value: str, unit: str = "") -> FrameDescription:
-    return {
-        "name": name,
-        "value": value,
-        "unit": unit,
-    }
+def _value(name: str, value: str, unit: str = "") -> Value:
+    return {"name": name, "value": value, "unit": unit}
+
+
+def _data(data: bytes) -> Value:
+    return _value("data", data.hex().upper(), "hex")

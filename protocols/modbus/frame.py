@@ -1,5 +1,4 @@
-"""Modbus link layer: requests and answers to bytes, and a stream of bytes to frames, for RTU and
-for TCP.
+"""Modbus link layer, RTU and TCP: frames to bytes, and a stream of bytes to frames.
 
 Sizes, checksums, headers and PDUs are pymodbus's (its framers do no I/O). What is added here:
 finding the next frame behind noise, byte by byte, which pymodbus leaves out because it throws its
@@ -40,10 +39,11 @@ EXCEPTION: Final = 0x80
 
 BROADCAST: Final = 0
 MOST_REGISTERS: Final = 125
+"""In one read."""
 LONGEST_RTU: Final = 256
 SHORTEST_TCP: Final = 3
 LONGEST_TCP: Final = 254
-"""Unit and PDU."""
+"""Unit and PDU together."""
 CRC_BYTES: Final = 2
 MBAP_BYTES: Final = 6
 """Transaction, protocol and length: what comes before the bytes that the length counts."""
@@ -60,10 +60,11 @@ _transactions: Final = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame. `pdu`: function code and data; `is_request`: it reads as what a master sends and
-    no meter answers.
+    """One frame, without what RTU or TCP put around it.
 
-    `transaction` is what an answer over TCP repeats; RTU does not carry it."""
+    `pdu`: function code and data. `is_request`: it reads as what a master sends and no meter
+    answers. `transaction` is what an answer over TCP repeats; RTU does not carry it.
+    """
 
     unit: int
     pdu: bytes
@@ -78,24 +79,23 @@ class Frame:
     @property
     def exception(self) -> int:
         """The exception code of a refusal, 0 for anything else."""
-        return self.pdu[1] if self.pdu[0] & EXCEPTION and len(self.pdu) > 1 else 0
+        is_refusal = self.pdu[0] & EXCEPTION and len(self.pdu) > 1
+        return self.pdu[1] if is_refusal else 0
 
 
 def request(unit: int, message: ModbusPDU) -> Frame:
-    """A request with the next transaction number of this process. FrameError on what Modbus cannot
-    carry."""
+    """A request with the next transaction number of this process.
+
+    FrameError on what Modbus cannot carry.
+    """
     if not 0 <= unit <= 255:
         raise FrameError(f"unit {unit} is not between 0 and 255")
     try:
         pdu = bytes((message.function_code,)) + message.encode()
     except (ValueError, struct.error) as error:
         raise FrameError(f"no such request: {error}") from None
-    return Frame(
-        unit,
-        pdu,
-        is_request=True,
-        transaction=next(_transactions) & 0xFFFF,
-    )
+    transaction = next(_transactions) & 0xFFFF
+    return Frame(unit, pdu, is_request=True, transaction=transaction)
 
 
 def encode_rtu(frame: Frame) -> bytes:
@@ -113,9 +113,8 @@ def parse(pdu: bytes, *, is_request: bool) -> ModbusPDU:
     table = _REQUESTS if is_request else _RESPONSES
     kind = table.lookupPduClass(b"\0" + pdu) if pdu else None
     if kind is None:
-        raise FrameError(
-            f"no Modbus function that is known here: {pdu[:1].hex().upper() or 'nothing'}"
-        )
+        code = pdu[:1].hex().upper() or "nothing"
+        raise FrameError(f"no Modbus function that is known here: {code}")
     try:
         message = kind(pdu[0] & ~EXCEPTION) if pdu[0] & EXCEPTION else kind()
         message.decode(pdu[1:])
@@ -127,8 +126,7 @@ def parse(pdu: bytes, *, is_request: bool) -> ModbusPDU:
 
 
 class Look(NamedTuple):
-    """What stands at a place: a frame of `length` bytes, or nothing for a `reason`, or more is
-    needed (NEED_MORE)."""
+    """What stands at a place: a frame of `length` bytes, none for a `reason`, or NEED_MORE."""
 
     length: int
     reason: str
@@ -152,8 +150,10 @@ AS_MONITOR: Final = Rules((_RESPONSES, _REQUESTS), ALL_FUNCTIONS)
 
 
 class FrameStarts(NamedTuple):
-    """A byte for each place of a long recording. `possible`: 0 where no frame begins; `plausible`:
-    0 where there is nothing but noise."""
+    """A byte for each place of a long recording.
+
+    `possible`: 0 where no frame begins. `plausible`: 0 where there is nothing but noise.
+    """
 
     plausible: bytes
     possible: bytes
@@ -170,7 +170,8 @@ def look_rtu(data: bytes, at_end: bool, rules: Rules) -> Look:
         if not 0 < size <= len(data):
             if not at_end:
                 return NEED_MORE
-            reason = "truncated" if len(data) > 1 else reason
+            if len(data) > 1:
+                reason = "truncated"
             continue
         _, unit, _, pdu = FramerRTU(table).decode(data[:size])
         if pdu:
@@ -180,8 +181,10 @@ def look_rtu(data: bytes, at_end: bool, rules: Rules) -> Look:
 
 
 def look_tcp(data: bytes, at_end: bool, rules: Rules) -> Look:
-    """Likewise, over TCP. There is no checksum: protocol 0, a length and data that agree with the
-    function must do."""
+    """What begins with the first byte, over TCP.
+
+    There is no checksum: protocol 0, a length and data that agree with the function must do.
+    """
     if any(data[2:4]):
         return Look(0, "noise")
     if len(data) < MBAP_BYTES:
@@ -196,27 +199,16 @@ def look_tcp(data: bytes, at_end: bool, rules: Rules) -> Look:
     for table in rules.tables:
         size = _rtu_size(table, data[MBAP_BYTES:used] + bytes(CRC_BYTES), rules.functions)
         if size == length + CRC_BYTES:
-            return Look(
-                used,
-                "",
-                Frame(
-                    unit,
-                    pdu,
-                    is_request=table is _REQUESTS,
-                    transaction=transaction,
-                ),
-            )
+            is_request = table is _REQUESTS
+            return Look(used, "", Frame(unit, pdu, is_request, transaction))
         if size is not None:
             reason = "bad_length"
     return Look(0, reason)
 
 
 def _rtu_size(table: DecodePDU, data: bytes, functions: frozenset[int]) -> int | None:
-    """How long the RTU frame at the start of `data` is; 0 while that cannot be told, None when
-    there is none."""
-    if len(data) > 1 and (
-        data[1] & ~EXCEPTION not in functions or (table is _REQUESTS and data[1] & EXCEPTION)
-    ):
+    """Bytes of the RTU frame at the start of `data`; 0 while that cannot be told, None for none."""
+    if len(data) > 1 and not _has_function(table, data[1], functions):
         return None
     if len(data) < FramerRTU.MIN_SIZE:
         return 0
@@ -228,6 +220,12 @@ def _rtu_size(table: DecodePDU, data: bytes, functions: frozenset[int]) -> int |
     except (ModbusException, IndexError, struct.error):
         return None
     return size if size <= LONGEST_RTU else None
+
+
+def _has_function(table: DecodePDU, code: int, functions: frozenset[int]) -> bool:
+    if code & EXCEPTION and table is _REQUESTS:
+        return False
+    return code & ~EXCEPTION in functions
 
 
 def _byte_count_fits(data: bytes) -> bool:
@@ -251,26 +249,28 @@ class Decoder:
         rules: Rules,
         find_starts: Callable[[bytes, Rules], FrameStarts] | None = None,
     ) -> None:
-        self._look, self._rules, self._find_starts = look, rules, find_starts
+        self._look = look
+        self._rules = rules
+        self._find_starts = find_starts
         self._kept = bytearray()
         self._dropped = bytearray()
         self._reason = ""
 
     @property
     def pending(self) -> bool:
-        """True while bytes are kept that may become a frame, or dropped ones are not yet
-        reported."""
+        """True while bytes may become a frame, or dropped ones are not yet reported."""
         return bool(self._kept or self._dropped)
 
     def feed(self, data: bytes) -> list[Frame | Skipped]:
-        """Frames and skipped stretches that became certain with these bytes, in order of
-        appearance."""
+        """Frames and skipped stretches that became certain, in order of appearance."""
         self._kept += data
         return self._scan(at_end=False)
 
     def flush(self) -> list[Frame | Skipped]:
-        """Treat what was kept as all there is: an unfinished frame is reported as truncated and
-        searched for frames."""
+        """Treat what was kept as all there is.
+
+        An unfinished frame is reported as truncated and searched for frames.
+        """
         found = self._scan(at_end=True)
         if self._dropped:
             found.append(self._take(len(self._dropped)))
@@ -283,14 +283,13 @@ class Decoder:
 
     def _scan(self, *, at_end: bool) -> list[Frame | Skipped]:
         found: list[Frame | Skipped] = []
-        starts = (
-            self._find_starts(bytes(self._kept), self._rules)
-            if self._find_starts and len(self._kept) > LONGEST_FRAME
-            else None
-        )
+        starts: FrameStarts | None = None
+        if self._find_starts is not None and len(self._kept) > LONGEST_FRAME:
+            starts = self._find_starts(bytes(self._kept), self._rules)
         start = 0
         while start < len(self._kept):
-            if starts and (count := self._without_start(starts, start)):
+            count = self._without_start(starts, start) if starts is not None else 0
+            if count:
                 self._drop(found, self._kept[start : start + count], "noise")
                 start += count
                 continue
@@ -310,16 +309,14 @@ class Decoder:
         return found
 
     def _without_start(self, starts: FrameStarts, start: int) -> int:
-        """How many bytes from here begin no frame, nor say more about the stretch than is known
-        already."""
+        """Bytes from here that begin no frame, nor say more about the stretch than is known."""
         marks = starts.plausible if self._reason in ("", "noise") else starts.possible
         place = marks.find(1, start)
         end = len(marks) if place < 0 else place
         return min(end - start, MOST_NOISE_KEPT - len(self._dropped))
 
     def _drop(self, found: list[Frame | Skipped], data: bytearray, reason: str) -> None:
-        """Keep dropped bytes together as one stretch; the failure of its first false start says
-        most about it."""
+        """Keep dropped bytes together as one stretch: its first false start says most about it."""
         if self._reason in ("", "noise"):
             self._reason = reason
         self._dropped += data
@@ -344,8 +341,7 @@ def rtu_requests() -> Decoder:
 
 
 def tcp_answers() -> Decoder:
-    """Like `rtu_answers`, over TCP. There is no checksum: header, length and function are all that
-    tells a frame."""
+    """Like `rtu_answers`, over TCP."""
     return Decoder(look_tcp, AS_MASTER)
 
 
@@ -355,14 +351,14 @@ def tcp_requests() -> Decoder:
 
 
 def exact_pdu(data: bytes) -> Frame | None:
-    """The frame of unit 0 that a PDU alone would be, when the PDU fills `data`; an answer before a
-    request."""
+    """The frame of unit 0 that a PDU alone would be, when the PDU fills `data`.
+
+    An answer before a request.
+    """
+    as_rtu = b"\0" + data + bytes(CRC_BYTES)
     for table in (_RESPONSES, _REQUESTS):
         is_request = table is _REQUESTS
-        if (
-            _rtu_size(table, b"\0" + data + bytes(CRC_BYTES), ALL_FUNCTIONS)
-            == 1 + len(data) + CRC_BYTES
-        ):
+        if _rtu_size(table, as_rtu, ALL_FUNCTIONS) == len(as_rtu):
             with suppress(FrameError):
                 parse(data, is_request=is_request)
                 return Frame(0, data, is_request=is_request)
