@@ -45,6 +45,7 @@ async def feed_watchdog(lines: Iterable[Line]) -> None:
     period_s = systemd.watchdog_period_s()
     while True:
         now = time.monotonic()
+        # Silence is the message: systemd restarts the daemon when it misses enough of these.
         if not any(_is_stuck(line, now) for line in lines):
             systemd.notify("WATCHDOG=1")
         await asyncio.sleep(period_s or STUCK_AFTER_S)
@@ -53,6 +54,7 @@ async def feed_watchdog(lines: Iterable[Line]) -> None:
 def _is_stuck(line: Line, now_s: float) -> bool:
     """It gave no sign of life for too long. A terminal's line gives none while it waits for the
     call."""
+    # A dialled-in terminal calls when it likes.
     if line.is_one_of_many and not line.up:
         return False
     return now_s - line.progress > max(STUCK_AFTER_S, line.longest_step_s)
@@ -81,6 +83,7 @@ def _listeners(lines: Iterable[Line]) -> dict[str, dict[str, int]]:
 
 
 def _database(authority: Authority) -> str:
+    # 0 while the connection that holds the site is lost; see ownership.
     is_lost = authority.hold is not None and not authority.hold.database_process
     return "away" if is_lost else "ok"
 

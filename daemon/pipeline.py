@@ -112,6 +112,7 @@ class Pipeline:
 
     async def _gather(self, batch: list[Arrival]) -> None:
         batch.append(_in_full(await self._queue.get()))
+        # Monotonic: a step of the host's clock must not hold a batch open (R19).
         closes = time.monotonic() + BATCH_WAIT_S
         while True:
             for _ in range(min(self._queue.qsize(), self._batch_readings - len(batch))):

@@ -58,8 +58,9 @@ def next_credit(
     """The credit of an account with this balance, whose episode (if any) started then.
 
     An arrears episode starts when the account becomes exhausted and ends at the reconnect
-    threshold: a part payment does not end it, so that its notices stay valid."""
+    threshold; a part payment does not end it."""
     status = credit_state(balance_fen, thresholds)
+    # Notices count for the episode in which they were delivered: a new start would void them.
     if status == "exhausted":
         return Credit(status, episode_started_at or now)
     if balance_fen >= thresholds.reconnect_fen:

@@ -77,7 +77,11 @@ def billed_point(meter: Meter) -> BilledPoint:
     return BilledPoint(meter.point_id, meter.ratio, register_of(meter))
 
 
-def chain_links(point_id: str, chain: Sequence[ChainPoint], modulus: int) -> list[Link]:
+def chain_links(
+    point_id: str,
+    chain: Sequence[ChainPoint],
+    modulus: int,
+) -> list[Link]:
     """The links between neighbours of a published chain in order of time."""
     links = []
     # What was published passed the limits of its day. They are not applied again, so that a later
@@ -86,8 +90,17 @@ def chain_links(point_id: str, chain: Sequence[ChainPoint], modulus: int) -> lis
         rolled_over = after.total < before.total
         delta = after.total - before.total
         if rolled_over:
+            # R22: O07, 999999.50 -> 12.25 is a use of 12.75 kWh.
             delta += modulus
-        links.append(Link(point_id, before.day, after.day, delta, rolled_over))
+        links.append(
+            Link(
+                point_id,
+                before.day,
+                after.day,
+                delta,
+                rolled_over,
+            )
+        )
     return links
 
 
@@ -105,7 +118,7 @@ def spans_to_link(
             continue
         opening, linked_to = openings[point]
         if last < opening:
-            continue
+            continue  # use before the opening day is on no bill of this account
         # A span begins where the links before it end; without any, the whole chain is linked.
         if linked_to is None:
             spans.append(Span(point, opening, END_OF_TIME))

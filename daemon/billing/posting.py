@@ -46,7 +46,11 @@ def payment_key(channel: str, reference: str) -> str:
     return f"pay:{channel}:{reference}"
 
 
-def payment_legs(prepaid: str, channel: str, amount_fen: int) -> tuple[Leg, ...]:
+def payment_legs(
+    prepaid: str,
+    channel: str,
+    amount_fen: int,
+) -> tuple[Leg, ...]:
     """From the clearing account of the channel to the customer's prepaid account."""
     return Leg(prepaid, amount_fen), Leg(f"clearing:{channel}", -amount_fen)
 

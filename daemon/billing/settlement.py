@@ -6,6 +6,7 @@ sum whatever the order in which readings came."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -81,7 +82,9 @@ class Settlement:
 
 def to_fen(yuan: Decimal) -> int:
     """R(x): yuan to fen, nearest, ties away from zero."""
-    return int(yuan.scaleb(2, EXACT).quantize(Decimal(1), ROUND_HALF_UP, EXACT))
+    fen = yuan.scaleb(2, EXACT)
+    # Money, rounding: R must be monotone and odd, R(-x) = -R(x); ROUND_HALF_UP of decimals is.
+    return int(fen.quantize(Decimal(1), ROUND_HALF_UP, EXACT))
 
 
 def price_link(
@@ -99,16 +102,21 @@ def price_link(
     grid and add up to delta. ValueError when no tariff version is in force on its first day."""
     if link.is_held:
         return PricedLink(link, ())
-    cuts = {*tariff.cuts_between(link.from_day, link.to_day), *_month_starts_between(link)}
+    cuts = set(_month_starts_between(link))
+    cuts.update(tariff.cuts_between(link.from_day, link.to_day))
     edges = [link.from_day, *sorted(cuts), link.to_day]
+    # Instants, not days: a day has 23 or 25 hours where the clocks change.
     start = _instant(link.from_day, zone)
     total_time = _instant(link.to_day, zone) - start
     charges = []
     billed = 0
     for first, last in pairwise(edges):
-        share = _share(link.delta, _instant(last, zone) - start, total_time)
-        # The ratio is applied after the subtraction: the register grid is what may be rounded.
-        kwh = EXACT.multiply(Decimal(share - billed).scaleb(-decimals, EXACT), ratio)
+        elapsed = _instant(last, zone) - start
+        share = _share(link.delta, elapsed, total_time)
+        # Shares are rounded on the register grid, and only then multiplied: the ratio would
+        # otherwise make a part that no register can show.
+        register_kwh = Decimal(share - billed).scaleb(-decimals, EXACT)
+        kwh = EXACT.multiply(register_kwh, ratio)
         billed = share
         version = _version_on(first, tariff, link.point_id)
         charges.append(
@@ -138,7 +146,7 @@ def settle(
     waiting = sorted(added, key=_by_time)
     for old in sorted(removed, key=_by_time):
         if not old.charges:
-            continue
+            continue  # a held link moved no money, so there is none to give back
         inside = [new for new in waiting if _is_inside(new.link, old.link)]
         waiting = [new for new in waiting if not _is_inside(new.link, old.link)]
         _post(result, streams, inside, old)
@@ -155,27 +163,28 @@ def _post(
 ) -> None:
     fen = {}
     for stream, amount in _changes(links, replaced).items():
+        # A group before this one may have moved the stream already.
         state = result.streams.get(stream) or before.get(stream) or StreamState()
         exact_yuan = EXACT.add(state.exact_yuan, amount)
         posted_fen = to_fen(exact_yuan)
         result.streams[stream] = StreamState(exact_yuan, posted_fen)
+        # Against what was posted, not against R of the amount before: a stream whose posted sum
+        # was wrong is mended by its next link (money, rounding: self-healing).
         if posted_fen != state.posted_fen:
             fen[stream] = posted_fen - state.posted_fen
     replaced_link = None if replaced is None else replaced.link
     result.postings.append(Postings(tuple(links), replaced_link, fen))
 
 
-def _changes(links: Sequence[PricedLink], replaced: PricedLink | None) -> dict[Stream, Decimal]:
+def _changes(links: Iterable[PricedLink], replaced: PricedLink | None) -> dict[Stream, Decimal]:
     """Exact yuan by which each stream moves."""
-    change: dict[Stream, Decimal] = {}
+    change: defaultdict[Stream, Decimal] = defaultdict(Decimal)
     for priced in links:
         for charge in priced.charges:
-            so_far = change.get(charge.stream, Decimal(0))
-            change[charge.stream] = EXACT.add(so_far, charge.exact_yuan)
+            change[charge.stream] = EXACT.add(change[charge.stream], charge.exact_yuan)
     if replaced is not None:
         for charge in replaced.charges:
-            so_far = change.get(charge.stream, Decimal(0))
-            change[charge.stream] = EXACT.subtract(so_far, charge.exact_yuan)
+            change[charge.stream] = EXACT.subtract(change[charge.stream], charge.exact_yuan)
     return change
 
 
@@ -188,7 +197,11 @@ def _is_inside(new: Link, old: Link) -> bool:
     return is_same_point and old.from_day <= new.from_day and new.to_day <= old.to_day
 
 
-def _version_on(day: date, tariff: Tariff, point_id: str) -> TariffVersion:
+def _version_on(
+    day: date,
+    tariff: Tariff,
+    point_id: str,
+) -> TariffVersion:
     version = tariff.version_on(day)
     if version is None:
         raise ValueError(
@@ -201,6 +214,7 @@ def _month_starts_between(link: Link) -> list[date]:
     starts: list[date] = []
     month = link.from_day.replace(day=1)
     while True:
+        # 31 days after the first of a month lies in the next one, whatever its length.
         month = (month + timedelta(days=31)).replace(day=1)
         if month >= link.to_day:
             return starts
@@ -211,8 +225,13 @@ def _instant(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
-def _share(delta: int, elapsed: timedelta, total: timedelta) -> int:
+def _share(
+    delta: int,
+    elapsed: timedelta,
+    total: timedelta,
+) -> int:
     """delta x elapsed / total, half up, in whole seconds and integers."""
+    # Half up in integers: no quotient that would have to be rounded twice.
     part_s = round(elapsed.total_seconds())
     whole_s = round(total.total_seconds())
     return (2 * delta * part_s + whole_s) // (2 * whole_s)

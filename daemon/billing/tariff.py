@@ -27,10 +27,12 @@ class Tariff:
 
     def __post_init__(self) -> None:
         starts = [version.effective_from for version in self.versions]
+        # Prices do not change within a day: money, tariff versions.
         assert starts == sorted(set(starts)), "versions in order of their start, one a day"
 
     def version_on(self, day: date) -> TariffVersion | None:
         """The version in force during the local day; None before the first one."""
+        # R34: the reading frozen at 00:00 of its start closes the last day of the version before.
         index = bisect_right(self.versions, day, key=lambda version: version.effective_from)
         return self.versions[index - 1] if index else None
 

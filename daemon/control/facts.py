@@ -55,6 +55,7 @@ def facts_for_guard(point: PointFacts, authority: Authority, now: datetime) -> F
         credit_limit_fen=point.credit_limit_fen,
         account_state=point.account_state,
         has_agreement=point.has_agreement,
+        # R25: the newest value, published or not; a suspect one leads to no trip.
         reading_state=point.newest_state or "missing",
         last_reading_at=_midnight(point.last_published_day),
         longest_recent_span_days=point.longest_recent_span_days,
@@ -64,8 +65,11 @@ def facts_for_guard(point: PointFacts, authority: Authority, now: datetime) -> F
         reconnect_pending=point.reconnect_pending,
         relay_open=point.relay_observed == "open",
         device_keep_power=point.keep_power_observed,
+        # Over the whole site; the release counts again under a lock, so that lines can not
+        # overtake each other.
         breaker_open=point.trips_last_minute >= MAX_TRIPS_PER_MINUTE,
         shadow_mode=authority.shadow_mode,
+        # A clock that was set back must not make the start lie in the future.
         running_for=max(now - authority.started_at, timedelta(0)),
     )
 

@@ -45,7 +45,10 @@ class Policy:
 
     def is_working_day(self, day: date) -> bool:
         """Weekends and holidays are not, make-up workdays are."""
-        return day in self.makeup_workdays or (day.weekday() < 5 and day not in self.holidays)
+        # A make-up workday is a weekend day that is worked for a holiday elsewhere in the week.
+        if day in self.makeup_workdays:
+            return True
+        return day.weekday() < 5 and day not in self.holidays
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ def evaluate(policy: Policy, facts: Facts) -> Verdict:
             *_notices(policy, facts),
         }
     )
+    # I13, O30: a requester does not approve his own trip.
     approvers = set(facts.approved_by) - {facts.requested_by}
     if len(approvers) < policy.approvals_required:
         if not reasons:
@@ -135,24 +139,37 @@ def snapshot(policy: Policy, facts: Facts, verdict: Verdict) -> dict[str, object
 
 
 def _money(policy: Policy, facts: Facts) -> Iterator[str]:
+    # O26: a balance exactly at the floor does not trip.
     if facts.balance_fen >= facts.floor_fen:
         yield "BALANCE_OK"
     elif facts.floor_fen - facts.balance_fen < policy.min_debt_fen:
         yield "DEBT_TOO_SMALL"
     if facts.account_state != "active":
         yield "ACCOUNT_NOT_ACTIVE"
+    # R42: nobody is forced into prepayment; without a signed agreement there is no trip.
     if not facts.has_agreement:
         yield "NO_AGREEMENT"
+    # R25: a suspect or stale reading never leads to a trip.
     if facts.reading_state not in ("published", "substituted_approved"):
         yield "READING_NOT_PUBLISHED"
-    if facts.last_reading_at is None or facts.now - facts.last_reading_at > policy.max_reading_age:
+    if _is_stale(policy, facts):
         yield "STALE_READING"
+    # A large sum at once may hit a customer who paid day by day: there is a day to look at it.
     if facts.longest_recent_span_days > LONGEST_UNQUESTIONED_SPAN_DAYS:
         yield "SPAN_GRACE"
 
 
+def _is_stale(policy: Policy, facts: Facts) -> bool:
+    if facts.last_reading_at is None:
+        return True
+    return facts.now - facts.last_reading_at > policy.max_reading_age
+
+
 def _holds(policy: Policy, facts: Facts) -> Iterator[str]:
+    # R99: after a start payments are caught up with before anybody is cut.
+    is_starting = facts.running_for is not None and facts.running_for < policy.startup_hold
     for code, holds in (
+        # I9: never tripped by the daemon in any state.
         ("PROTECTED", facts.protected),
         ("LIFE_SUPPORT", facts.life_support),
         ("DISPUTE", facts.dispute_open),
@@ -163,13 +180,14 @@ def _holds(policy: Policy, facts: Facts) -> Iterator[str]:
         ("WEATHER", facts.weather_hold),
         ("BREAKER_OPEN", facts.breaker_open),
         ("SHADOW_MODE", facts.shadow_mode),
-        ("STARTUP_HOLD", facts.running_for is not None and facts.running_for < policy.startup_hold),
+        ("STARTUP_HOLD", is_starting),
     ):
         if holds:
             yield code
 
 
 def _calendar(policy: Policy, facts: Facts) -> Iterator[str]:
+    # R83: no cut at night nor before rest days, when no counter is open to pay at.
     today = facts.now.date()
     if not _is_in_window(policy, facts.now.time()):
         yield "WINDOW_CLOSED"
@@ -180,6 +198,7 @@ def _calendar(policy: Policy, facts: Facts) -> Iterator[str]:
 
 
 def _is_in_window(policy: Policy, clock: time) -> bool:
+    # 24:00 is no time of day: time.max stands for it, and the last microsecond belongs to the day.
     is_before_end = clock < policy.window_end or policy.window_end == time.max
     return policy.window_start <= clock and is_before_end
 
@@ -196,6 +215,7 @@ def _notices(policy: Policy, facts: Facts) -> Iterator[str]:
 
 def _notice_ages(facts: Facts, kind: str) -> list[timedelta]:
     """Only delivered notices of the present episode count."""
+    # O29: a notice from an earlier episode was about a debt that was paid.
     start = facts.episode_started_at
     if start is None:
         return []
@@ -208,12 +228,16 @@ def _notice_ages(facts: Facts, kind: str) -> list[timedelta]:
 
 
 def _notice_faults(
-    prefix: str, ages: Sequence[timedelta], youngest: timedelta, oldest: timedelta
+    prefix: str,
+    ages: Sequence[timedelta],
+    youngest: timedelta,
+    oldest: timedelta,
 ) -> Iterator[str]:
     if not ages:
         yield f"{prefix}_MISSING"
     elif any(youngest <= age <= oldest for age in ages):
         return
+    # All too old: the customer may have forgotten. Otherwise one is too recent, and will do later.
     elif all(age > oldest for age in ages):
         yield f"{prefix}_EXPIRED"
     else:
@@ -227,6 +251,7 @@ def _plain(value: object) -> dict[str, object]:
 
 
 def _plain_value(value: object) -> object:
+    # What JSON can hold, so that the snapshot can be read without this program.
     match value:
         case dict():
             return {str(key): _plain_value(item) for key, item in value.items()}
@@ -234,10 +259,9 @@ def _plain_value(value: object) -> object:
             return value.total_seconds()
         case date() | time():
             return value.isoformat()
-        case set() | frozenset() | list() | tuple():
-            return [
-                _plain_value(item)
-                for item in (sorted(value) if isinstance(value, set | frozenset) else value)
-            ]
+        case set() | frozenset():
+            return [_plain_value(item) for item in sorted(value)]
+        case list() | tuple():
+            return [_plain_value(item) for item in value]
         case _:
             return value

@@ -36,6 +36,7 @@ def judge_observation(
 
     `relay` is None when the meter stayed silent. I5, I6: a command that is open for longer than ALARM_AFTER is an alarm."""
     is_late = now - created_at > ALARM_AFTER
+    # No answer is unknown, not failed: the state is read before anything is sent again.
     if relay is None:
         judgement = Judgement("unknown", None, look_again(now, checks), "meter is silent")
         return Finding(judgement, "relay cannot be read" if is_late else None)

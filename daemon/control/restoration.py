@@ -4,7 +4,7 @@ Control, reconnect: no guard, no window, no approval, day and night."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -15,9 +15,10 @@ RestoreStep = Literal["cancel", "wait", "reconnect"]
 
 
 def is_to_be_restored(point: PointFacts) -> bool:
-    """A cut point whose balance is back at the reconnect threshold, or that must not be cut (I9)."""
+    """A cut point whose balance is back at the reconnect threshold, or that must not be cut."""
     if point.supply_state not in ("disconnected", "trip_commanded"):
         return False
+    # I9: protection or life support that was added after the cut restores without money.
     is_protected = point.protected or point.life_support
     return is_protected or point.balance_fen >= point.reconnect_fen
 
@@ -28,9 +29,31 @@ def restore_step(point: PointFacts, *, trip_sends: int | None, was_just_tried: b
     `trip_sends`: how often the trip had been sent that was ended, None if there was none. `cancel`:
     no frame of it ever left, so the supply was never cut. Whatever may have reached the meter is
     followed by a reconnect (I3), but not at once after one that failed for good."""
+    # None although a trip was commanded: what became of it is not known, so it counts as sent.
     if point.supply_state == "trip_commanded" and trip_sends == 0:
         return "cancel"
     return "wait" if was_just_tried else "reconnect"
+
+
+def restorations(
+    cut: Iterable[PointFacts], trip_sends: Mapping[str, int], just_tried: Container[str]
+) -> tuple[list[PointFacts], list[PointFacts]]:
+    """(points that were never cut, points to be reconnected) of those that are to be restored.
+
+    `trip_sends`: point -> how often its trip had been sent, of the trips that were ended."""
+    never_cut: list[PointFacts] = []
+    reconnect: list[PointFacts] = []
+    for point in cut:
+        step = restore_step(
+            point,
+            trip_sends=trip_sends.get(point.point_id),
+            was_just_tried=point.point_id in just_tried,
+        )
+        if step == "cancel":
+            never_cut.append(point)
+        elif step == "reconnect":
+            reconnect.append(point)
+    return never_cut, reconnect
 
 
 def renewed_expiry(expires_at: datetime, now: datetime) -> datetime | None:

@@ -49,5 +49,7 @@ def trip_expires_at(policy: Policy, zone: ZoneInfo, now: datetime) -> datetime:
     expires_at = now + TRIP_EXPIRY
     if policy.window_end == time.max:
         return expires_at
+    # As an instant of today's date in the zone: wall time plus a difference would be off by an hour
+    # on the day that the clocks change.
     today = now.astimezone(zone).date()
     return min(expires_at, datetime.combine(today, policy.window_end, zone))

@@ -35,6 +35,7 @@ async def take_site(url: str, hold: SiteHold) -> AsyncConnection[Any]:
     """The connection whose lock is the hold. AnotherDaemon when a living one has it.
 
     The lock lives and dies with the connection, so no killed daemon can leave it behind."""
+    # Outside of the pool: the lock belongs to the session, and the pool changes sessions.
     connection = await AsyncConnection.connect(url, autocommit=True)
     give_up_at = time.monotonic() + WAIT_S
     while True:
@@ -49,7 +50,10 @@ async def take_site(url: str, hold: SiteHold) -> AsyncConnection[Any]:
 
 
 async def hold_site_until(
-    stop: asyncio.Event, holder: AsyncConnection[Any], database: Database, hold: SiteHold
+    stop: asyncio.Event,
+    holder: AsyncConnection[Any],
+    database: Database,
+    hold: SiteHold,
 ) -> None:
     """Hold the site until a signal asks to stop; AnotherDaemon if it was taken meanwhile.
 
@@ -63,6 +67,7 @@ async def hold_site_until(
             try:
                 await holder.execute("SELECT 1")
             except (psycopg.OperationalError, psycopg.InterfaceError):
+                # At once, before the site is taken again: another daemon may have it by now.
                 hold.database_process = 0
                 log.error("database away, control stopped")
                 await holder.close()

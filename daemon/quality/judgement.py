@@ -36,11 +36,15 @@ def failing_rules(
 
 
 def _broken_links(
-    new: ChainPoint, register: Register, before: ChainPoint | None, after: ChainPoint | None
+    new: ChainPoint,
+    register: Register,
+    before: ChainPoint | None,
+    after: ChainPoint | None,
 ) -> Iterator[str]:
     for earlier, later in ((before, new), (new, after)):
         if earlier is None or later is None:
             continue
+        # Both sides: a late value may be right after what was before, and wrong before what came.
         days = Decimal((later.day - earlier.day).days)
         status, _ = register_delta(earlier.total, later.total, days, register)
         if status == "suspect:backward":

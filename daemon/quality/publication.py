@@ -69,29 +69,36 @@ def publish(
     value is judged against its published neighbours, those of the same window included."""
     slots = {slot.day: slot for slot in known}
     chain = sorted(
-        (_chain_point(slot) for slot in slots.values() if slot.state == "published"), key=_day
+        (_chain_point(slot) for slot in slots.values() if slot.state == "published"),
+        key=_day,
     )
     decided: list[DecidedSlot] = []
     conflicts: list[Conflict] = []
     for value in sorted(values, key=_day):
         kept = slots.get(value.day)
         if kept is not None:
+            # Two equal values are no conflict; of two different ones none replaces the other.
             if kept.total != value.total:
                 conflicts.append(Conflict(kept, value.total))
             continue
+        # The chain stays sorted, so the neighbours are found without a look at the rest of it.
         place = bisect_left(chain, value.day, key=_day)
         before = chain[place - 1] if place > 0 else None
         after = chain[place] if place < len(chain) else None
         slot = _judged(value, register, before, after)
         slots[slot.day] = slot
         decided.append(slot)
+        # A withheld value is no neighbour: it must not make a true one suspect.
         if slot.state == "published":
             chain.insert(place, _chain_point(slot))
     return Publication(tuple(decided), tuple(conflicts))
 
 
 def _judged(
-    value: NewValue, register: Register, before: ChainPoint | None, after: ChainPoint | None
+    value: NewValue,
+    register: Register,
+    before: ChainPoint | None,
+    after: ChainPoint | None,
 ) -> DecidedSlot:
     reasons = failing_rules(
         ChainPoint(value.day, value.total),

@@ -31,13 +31,18 @@ class ChainPoint:
 
 
 def register_delta(
-    before: int, after: int, days: Decimal, register: Register
+    before: int,
+    after: int,
+    days: Decimal,
+    register: Register,
 ) -> tuple[DeltaStatus, int | None]:
     """The advance between two readings in the register's smallest step, None if it cannot be true.
 
     Money, register arithmetic: the limit grows with the time between. A step back is a rollover
     only if the way over the modulus stays within the limit."""
     delta = after - before
+    # It grows with the gap, else every catch-up after an outage would be a spike; and it is never
+    # less than an hour's worth.
     limit = register.max_daily * max(days, Decimal(1) / 24)
     if delta >= 0:
         return ("ok", delta) if delta <= limit else ("suspect:spike", None)
@@ -61,6 +66,7 @@ def in_steps(registers: Sequence[Decimal | None], decimals: int) -> tuple[int, t
     A rate without data makes all of them unknown: their sum can not be compared with the total."""
     total, *rates = registers
     assert total is not None, "a freeze without a total was put into the pipeline"
+    # A rate that the meter does not keep is no zero: V11 would find a difference that is none.
     known = [rate for rate in rates if rate is not None]
     if len(known) < len(rates):
         known = []

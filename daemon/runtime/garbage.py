@@ -13,5 +13,6 @@ is made of half as many."""
 def spare_what_is_there() -> None:
     """Everything that lives now stays, and is not looked at again."""
     gc.collect()
+    # Out of every generation: the site's meters are never looked at again.
     gc.freeze()
     gc.set_threshold(MADE_BETWEEN, 20, 20)

@@ -27,5 +27,6 @@ class LoopLag:
         while True:
             due = clock() + TICK_S
             await asyncio.sleep(TICK_S)
+            # Exponentially weighted, so that no history is kept.
             late_s = clock() - due
             self.seconds += WEIGHT * (late_s - self.seconds)

@@ -53,6 +53,7 @@ def configured(meters: Sequence[SiteMeter], site: LoadedSite) -> list[SiteMeter]
 
     Taking one out ends its polling, not what it was billed for."""
     named = {meter.address for meter in site.archive.meters}
+    # Taken out of the files, kept in the database: readings and money refer to them.
     left_out = [meter.address for meter in meters if meter.address not in named]
     if left_out:
         log.warning(

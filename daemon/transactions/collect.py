@@ -29,19 +29,30 @@ log = structlog.get_logger("pipeline")
 
 
 async def process(
-    connection: AsyncConnection[Any], batch: Sequence[Arrival], authority: Authority, now: datetime
+    connection: AsyncConnection[Any],
+    batch: Sequence[Arrival],
+    authority: Authority,
+    now: datetime,
 ) -> list[tuple[int, date]]:
     """Take one batch through all rooms, in one transaction: quality, then money, then supply.
 
     Returns (meter id, day) of every slot that has a value. The same batch again changes nothing."""
-    points = {arrival.meter.point_id: billed_point(arrival.meter) for arrival in batch}
+    meters = {arrival.meter.point_id: arrival.meter for arrival in batch}
+    points = {point_id: billed_point(meter) for point_id, meter in meters.items()}
     async with connection.transaction():
+        # R08: raw rows first, whatever becomes of them.
         await readings.add_readings(
             connection, [_raw(arrival, authority.zone) for arrival in batch]
         )
         values = _values_by_point(batch)
         published = await _publish(connection, values, points)
-        accounts = await settle_points(connection, published, points, authority.zone, now)
+        accounts = await settle_points(
+            connection,
+            published,
+            points,
+            authority.zone,
+            now,
+        )
         # Restoring comes first: a customer whose money is back is not cut by the same batch.
         await restore(connection, accounts, "balance is back after settlement", now)
         await request_trips(connection, authority, accounts, now)
@@ -55,12 +66,19 @@ def _values_by_point(batch: Sequence[Arrival]) -> dict[str, list[NewValue]]:
         meter = arrival.meter
         freeze = arrival.freeze
         day = freeze_day(freeze.frozen_at, freeze.host_offset)
+        # V04: a freeze that belongs to no day is kept raw and fills no slot.
         if day is None:
             log.warning("freeze not at midnight", meter=meter.address, frozen_at=freeze.frozen_at)
         elif is_in_service(day, meter.installed_on):
             total, rates = in_steps(freeze.registers, meter.decimals)
             values[meter.point_id].append(
-                NewValue(day, meter.meter_id, total, rates, freeze.clock_skew)
+                NewValue(
+                    day,
+                    meter.meter_id,
+                    total,
+                    rates,
+                    freeze.clock_skew,
+                )
             )
     for found in values.values():
         found.sort(key=lambda value: value.day)
@@ -73,14 +91,18 @@ async def _publish(
     points: Mapping[str, BilledPoint],
 ) -> dict[str, tuple[date, date]]:
     """Publish or withhold each value; returns by point the span that was published."""
-    windows = [(point, found[0].day, found[-1].day) for point, found in values.items()]
+    windows = []
+    for point_id, found in values.items():
+        first = found[0].day
+        last = found[-1].day
+        windows.append((point_id, first, last))
+    # One look for all points of the batch: slots inside each window, and the nearest beside it.
     known = await readings.slots_around(connection, windows)
     slots: list[Slot] = []
     published: dict[str, tuple[date, date]] = {}
     for point_id, found in values.items():
-        publication = publish(
-            [_decided(slot) for slot in known[point_id]], found, points[point_id].register
-        )
+        slots_there = [_decided(slot) for slot in known[point_id]]
+        publication = publish(slots_there, found, points[point_id].register)
         _report(point_id, publication)
         slots += [_slot(point_id, decided) for decided in publication.decided]
         span = publication.published_span
@@ -139,6 +161,7 @@ def _raw(arrival: Arrival, zone: ZoneInfo) -> RawReading:
     meter = arrival.meter
     freeze = arrival.freeze
     total, rates = in_steps(freeze.registers, meter.decimals)
+    # The database keeps time in whole seconds of skew and milliseconds of offset.
     skew_s = None
     if freeze.clock_skew is not None:
         skew_s = round(freeze.clock_skew / timedelta(seconds=1))
@@ -148,6 +171,7 @@ def _raw(arrival: Arrival, zone: ZoneInfo) -> RawReading:
         offset_s = Decimal(freeze.host_offset // timedelta(milliseconds=1)).scaleb(-3)
         bound = error_bound(register_of(meter), abs(freeze.host_offset))
     return RawReading(
+        # Stored in UTC; the meter's own stamp is wall clock of the site.
         frozen_at=freeze.frozen_at.replace(tzinfo=zone).astimezone(UTC),
         meter_id=meter.meter_id,
         total=total,

@@ -28,10 +28,12 @@ async def take_answer(
     `state`: `acked`, `unknown` (silence) or `refused` (the meter's words in detail)."""
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
+        # False: a payment superseded the command while its answer was on the way.
         is_taken = await supply.answer_command(connection, command.id, state, detail)
         if is_taken and state == "refused":
             back = supply_after_refusal(command.action)
             await supply.set_supply(connection, [command.point_id], back)
+    # A refusal needs a person: password, right, or a meter that is not the one it should be.
     log_at_level = {"refused": log.error, "unknown": log.warning}.get(state, log.info)
     log_at_level(
         f"{command.action} {state}",
@@ -43,13 +45,17 @@ async def take_answer(
 
 
 async def take_observation(
-    connection: AsyncConnection[Any], command: Command, relay: RelayState | None, now: datetime
+    connection: AsyncConnection[Any],
+    command: Command,
+    relay: RelayState | None,
+    now: datetime,
 ) -> None:
     """Take in the relay as the meter told it, or None when it stayed silent.
 
     It decides what becomes of the command: an acknowledgement is not an open relay."""
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
+        # I14: what is stored is what the meter told, whatever becomes of the command.
         if relay is not None:
             await supply.observe_relay(
                 connection,

@@ -24,6 +24,7 @@ async def open_accounts(
 
     The others wait for it (R41: no opening reading, no active account)."""
     async with connection.transaction():
+        # Whatever day the account is opened from: its whole chain after that day is linked at once.
         waiting = await ledger.points_to_open(connection)
         await settle_points(
             connection,

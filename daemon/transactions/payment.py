@@ -46,7 +46,9 @@ async def top_up(
     (channel, reference) is the payment's identity (R51): the same again answers `already posted`
     and moves nothing; KeyReused if it comes with another account or amount, UnfitPaymentKey if it
     can not be a key."""
+    # A slip of the caller's, not of the customer's: amounts are checked where they are typed.
     assert amount_fen > 0, f"a top-up of {amount_fen} fen reached the ledger"
+    legs = payment_legs(prepaid(account), channel, amount_fen)
     transaction = Transaction(
         key=payment_key(channel, reference),
         kind="top_up",
@@ -56,9 +58,10 @@ async def top_up(
             "channel": channel,
             "reference": reference,
         },
-        legs=tuple(Leg(*leg) for leg in payment_legs(prepaid(account), channel, amount_fen)),
+        legs=tuple(Leg(*leg) for leg in legs),
     )
     async with connection.transaction():
+        # The account's lock: a settlement of the same account is before or after, never beside.
         locked = await ledger.lock_accounts(connection, [account])
         if account not in locked:
             return None

@@ -40,12 +40,16 @@ async def resume(
     """After a start: verify what may be on its way.
 
     A trip that was never sent is not sent late, nor in shadow mode."""
+    # Control, command life cycle: trips that waited for longer than 60 s are never sent late.
     trips_before = now if shadow_mode else now - LATE_AFTER_RESTART
     await supply.resume(connection, now=now, trips_before=trips_before)
 
 
 async def take_step(
-    connection: AsyncConnection[Any], authority: Authority, line: str, now: datetime
+    connection: AsyncConnection[Any],
+    authority: Authority,
+    line: str,
+    now: datetime,
 ) -> DueCommand | None:
     """The line's next command that is due; one to be sent is committed as `sent` before.
 
@@ -58,7 +62,13 @@ async def take_step(
         if due is None:
             return None
         command_id, account = due
-        step = await _take(connection, authority, command_id, account, now)
+        step = await _take(
+            connection,
+            authority,
+            command_id,
+            account,
+            now,
+        )
         if step is not None:
             return step
 
@@ -71,12 +81,16 @@ async def is_still_released(connection: AsyncConnection[Any], command: Command) 
 
 
 async def abandon_trip(
-    connection: AsyncConnection[Any], command: Command, reason: str, now: datetime
+    connection: AsyncConnection[Any],
+    command: Command,
+    reason: str,
+    now: datetime,
 ) -> None:
     """Nothing was sent although the command was released.
 
     The trip failed, unless an earlier frame of it may still be on its way: then the relay is
     watched until the trip is past its expiry."""
+    # `sends` is as of before this release, which sent nothing.
     state = "verifying" if command.sends else "failed"
     async with connection.transaction():
         await supply.lock_account_of(connection, command.point_id)
@@ -97,6 +111,7 @@ async def _may_send(connection: AsyncConnection[Any], authority: Authority) -> b
         return False
     if authority.hold is None:
         return True
+    # Asked of the database each time: this process may have lost the site without knowing.
     return await supply.holds_site(connection, authority.hold.database_process)
 
 
@@ -113,12 +128,19 @@ async def _take(
         command = await supply.lock_command(connection, command_id)
         if command is None:
             return None
+        # Something of it may be on its way: the relay is looked at before anything is sent again.
         if command.state != "persisted":
             return DueCommand("verify", command)
         snapshot: Mapping[str, Any] | None = None
         expires_at: datetime | None = None
         if command.action == "trip":
-            snapshot = await _release_trip(connection, authority, command, account, now)
+            snapshot = await _release_trip(
+                connection,
+                authority,
+                command,
+                account,
+                now,
+            )
             if snapshot is None:
                 return None
         else:
@@ -144,18 +166,32 @@ async def _release_trip(
     now: datetime,
 ) -> Mapping[str, Any] | None:
     """The guard's snapshot when the trip may be sent now; None when it was ended instead."""
+    # One release at a time over the whole site, so that the cap on trips counts every one.
     await supply.lock_trips(connection)
     if now >= command.expires_at:
-        await _end_trip(connection, command, "expired", "waited too long to be sent", now)
+        await _end_trip(
+            connection,
+            command,
+            "expired",
+            "waited too long to be sent",
+            now,
+        )
         return None
     points = await supply.control_facts(connection, [account], now, PointFacts)
-    (point,) = [point for point in points if point.point_id == command.point_id]
-    trip = guard_trip(point, authority, now)
+    by_id = {point.point_id: point for point in points}
+    trip = guard_trip(by_id[command.point_id], authority, now)
     if trip.is_allowed:
         return trip.snapshot
     await note_verdicts(connection, [trip], now)
     reasons = " ".join(trip.verdict.reasons)
-    await _end_trip(connection, command, "cancelled", reasons, now, trip.snapshot)
+    await _end_trip(
+        connection,
+        command,
+        "cancelled",
+        reasons,
+        now,
+        trip.snapshot,
+    )
     return None
 
 

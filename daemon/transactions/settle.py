@@ -80,7 +80,8 @@ async def settle_points(
         account_id = account_of[span.point_id]
         point = points[span.point_id]
         tariff = tariffs[accounts[account_id].tariff_id]
-        links = chain_links(span.point_id, chains[span.point_id], point.register.modulus)
+        chain = chains[span.point_id]
+        links = chain_links(span.point_id, chain, point.register.modulus)
         leaving, coming = changed_links(links, in_force[span.point_id])
         change = relinked[account_id]
         change.leaving += leaving
@@ -108,6 +109,7 @@ async def update_credit(
         was = (row.credit_state, row.episode_started_at)
         credit = next_credit(balances[row.id], _thresholds(row), row.episode_started_at, now)
         states.append(credit.status)
+        # Only changes are written: most accounts of a batch stay as they are.
         if (credit.status, credit.episode_started_at) == was:
             continue
         changes.append((row.id, credit.status, credit.episode_started_at))
@@ -142,7 +144,13 @@ async def _links_in_force(
 ) -> dict[str, list[LinkInForce]]:
     links: dict[str, list[LinkInForce]] = defaultdict(list)
     for row in await ledger.live_links(connection, spans):
-        link = Link(row.point_id, row.from_day, row.to_day, row.delta, row.rolled_over)
+        link = Link(
+            row.point_id,
+            row.from_day,
+            row.to_day,
+            row.delta,
+            row.rolled_over,
+        )
         links[row.point_id].append(LinkInForce(row.id, row.revision, link))
     return links
 
@@ -166,7 +174,12 @@ def _thresholds(row: AccountRow) -> Thresholds:
     )
 
 
-def _price(link: Link, point: BilledPoint, tariff: Tariff, zone: ZoneInfo) -> PricedLink:
+def _price(
+    link: Link,
+    point: BilledPoint,
+    tariff: Tariff,
+    zone: ZoneInfo,
+) -> PricedLink:
     return price_link(
         link,
         ratio=point.ratio,
@@ -192,6 +205,7 @@ async def _settle_accounts(
         )
         for account, change in relinked.items()
     }
+    # Nothing was written up to here: the rules saw one state of all accounts.
     # First out of force, then in force: no two live links of a point may begin on one day (M1).
     await ledger.replace_links(connection, [old.number for old in leaving])
     stored = {old.link.span: old for old in leaving}
@@ -207,8 +221,10 @@ async def _as_billed(
     """By number of the link what it was billed with.
 
     It is not priced again: what is taken back is what was taken, whatever zone or tariff say now."""
+    if not links:
+        return {}  # the usual batch splits no span
     charges: dict[int, list[Charge]] = {old.number: [] for old in links}
-    found = await ledger.charges_of_links(connection, list(charges)) if links else []
+    found = await ledger.charges_of_links(connection, list(charges))
     for number, period, component, kwh, price, exact_yuan, tariff_id, start, is_split in found:
         charge = Charge(
             stream=Stream(period, component),

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from daemon.control.authority import Authority
 from daemon.control.commands import RECONNECT_EXPIRY, TRY_AGAIN_AFTER, TRY_AGAIN_AFTER_REFUSAL
 from daemon.control.facts import PointFacts
-from daemon.control.restoration import is_to_be_restored, restore_step
+from daemon.control.restoration import is_to_be_restored, restorations
 from daemon.control.trips import GuardedTrip, guard_trip, is_trip_due, trip_expires_at
 from storage import supply
 from storage.supply import NewCommand
@@ -22,7 +22,10 @@ log = structlog.get_logger("control")
 
 
 async def request_trips(
-    connection: AsyncConnection[Any], authority: Authority, accounts: Iterable[str], now: datetime
+    connection: AsyncConnection[Any],
+    authority: Authority,
+    accounts: Iterable[str],
+    now: datetime,
 ) -> None:
     """For each energised point of an exhausted account: a trip if the guard allows it.
 
@@ -51,7 +54,10 @@ async def request_trips(
 
 
 async def restore(
-    connection: AsyncConnection[Any], accounts: Iterable[str], cause: str, now: datetime
+    connection: AsyncConnection[Any],
+    accounts: Iterable[str],
+    cause: str,
+    now: datetime,
 ) -> list[UUID]:
     """Restore every cut point whose balance is back or that is protected; returns the reconnects.
 
@@ -62,26 +68,15 @@ async def restore(
     # Before anything else is decided: from here on no line can release one of these trips.
     sends = await supply.end_open_trips(connection, [point.point_id for point in cut], cause)
     just_tried = await _just_tried(connection, cut, now, is_trip=False)
-    steps = [
-        (
-            point,
-            restore_step(
-                point,
-                trip_sends=sends.get(point.point_id),
-                was_just_tried=point.point_id in just_tried,
-            ),
-        )
-        for point in cut
-    ]
-    never_cut = [point.point_id for point, step in steps if step == "cancel"]
-    commands = [_reconnect(point, cause, now) for point, step in steps if step == "reconnect"]
-    await supply.set_supply(connection, never_cut, "energised")
+    never_cut, reconnect = restorations(cut, sends, just_tried)
+    commands = [_reconnect(point, cause, now) for point in reconnect]
+    await supply.set_supply(connection, [point.point_id for point in never_cut], "energised")
     await supply.add_commands(connection, commands)
     await supply.set_supply(
         connection, [command.point_id for command in commands], "reconnect_commanded"
     )
-    for point_id in never_cut:
-        log.info("trip cancelled", point=point_id, cause=cause)
+    for point in never_cut:
+        log.info("trip cancelled", point=point.point_id, cause=cause)
     for command in commands:
         log.info(
             "reconnect requested",
@@ -123,7 +118,11 @@ async def note_verdicts(
 
 
 async def _just_tried(
-    connection: AsyncConnection[Any], points: Iterable[PointFacts], now: datetime, *, is_trip: bool
+    connection: AsyncConnection[Any],
+    points: Iterable[PointFacts],
+    now: datetime,
+    *,
+    is_trip: bool,
 ) -> set[str]:
     return await supply.recently_tried(
         connection,

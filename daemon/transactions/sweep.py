@@ -19,6 +19,7 @@ async def sweep(connection: AsyncConnection[Any], authority: Authority, now: dat
     the whole sweep."""
     for account in await supply.accounts_to_look_at(connection):
         async with connection.transaction():
+            # What was found a moment ago may have changed: everything is looked at again here.
             await ledger.lock_accounts(connection, [account])
             await restore(connection, [account], "balance is back, or protected", now)
             await request_trips(connection, authority, [account], now)

@@ -14,6 +14,7 @@ from daemon.control.restoration import (
     is_to_be_restored,
     missing_fen,
     renewed_expiry,
+    restorations,
     restore_step,
 )
 from daemon.control.trips import guard_trip, is_trip_due, trip_expires_at
@@ -148,6 +149,20 @@ def test_whatever_may_have_reached_the_meter_is_followed_by_a_reconnect(
 ):
     point = replace(EXHAUSTED, supply_state=supply_state)
     assert restore_step(point, trip_sends=trip_sends, was_just_tried=was_just_tried) == step
+
+
+def test_the_points_of_an_account_are_restored_each_by_what_became_of_its_trip():
+    unsent, sent, cut, tried = (
+        replace(EXHAUSTED, point_id=name, supply_state=state)
+        for name, state in (
+            ("unsent", "trip_commanded"),
+            ("sent", "trip_commanded"),
+            ("cut", "disconnected"),
+            ("tried", "disconnected"),
+        )
+    )
+    sends = {"unsent": 0, "sent": 1}
+    assert restorations([unsent, sent, cut, tried], sends, {"tried"}) == ([unsent], [sent, cut])
 
 
 def test_a_reconnect_is_renewed_when_it_expires():
