@@ -32,7 +32,7 @@ from protocols.dlt645.messages import (
     password_on_the_wire,
     read_frames,
 )
-from protocols.dlt645.values import SEPARATOR
+from protocols.dlt645.values import without_separators
 from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import Codec, Exchange
 
@@ -88,7 +88,7 @@ def read_registers(address: str) -> Exchange[Frame, tuple[Decimal | None, ...]]:
         if not refusal.word & functions.NO_SUCH_DATA:
             raise
         return ((yield from read_energy(address)),)
-    return decode_registers(_without_separators(data))
+    return decode_registers(without_separators(data, ENERGY_WIDTH))
 
 
 def read_clock(address: str) -> Exchange[Frame, datetime]:
@@ -170,17 +170,6 @@ def clear_demand(address: str) -> Exchange[Frame, None]:
 
 def _on_the_wire(identifier: str) -> bytes:
     return identifier_on_the_wire(identifier, IDENTIFIER_WIDTH)
-
-
-def _without_separators(data: bytes) -> bytes:
-    kept = b""
-    at = 0
-    while at < len(data):
-        if data[at] == SEPARATOR:
-            at += 1
-        kept += data[at : at + ENERGY_WIDTH]
-        at += ENERGY_WIDTH
-    return kept
 
 
 def _check(reply: Frame, asked: str) -> None:

@@ -23,6 +23,15 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Final
 
+from protocols.dlt645.identifier_words import (
+    CHINESE,
+    ENGLISH,
+    FREEZE_KINDS,
+    LOAD_CLASSES,
+    LOAD_ORDER,
+    Language,
+    word,
+)
 from protocols.errors import FrameError
 
 BLOCK: Final = 0xFF
@@ -30,31 +39,6 @@ BLOCK: Final = 0xFF
 F."""
 MEASURED: Final = frozenset({0x00, 0x01, 0x02, 0x03, 0x05, 0x06, 0x1D, 0x1E})
 """DI3 of what a meter measures or records: readable, never written."""
-PHASES: Final = ("", "_a", "_b", "_c")
-FREEZE_KINDS: Final = (
-    "scheduled",
-    "instant",
-    "time_zone_switch",
-    "day_slot_switch",
-    "hourly",
-    "price_switch",
-    "daily",
-    "ladder_switch",
-)
-"""What a freeze 05 kk was taken for, from kk = 00 on."""
-FREEZE_KINDS_CHINESE: Final = (
-    "定时",
-    "瞬时",
-    "时区表切换",
-    "日时段表切换",
-    "整点",
-    "费率电价切换",
-    "日",
-    "阶梯切换",
-)
-LOAD_CLASSES: Final = ("", "_class_1", "_class_2", "_class_3", "_class_4", "_class_5", "_class_6")
-LOAD_ORDER: Final = ("_earliest", "_since", "_latest")
-"""06 cc 00 NN: the earliest record, those since a given time, the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,53 +136,39 @@ class Meaning:
 
     def name(self, field: Field, element: int) -> str:
         """The name of a field in the `element`-th repetition, counted from 0."""
-        return field.name.format_map(self._words(element, _ENGLISH))
+        return field.name.format_map(self._words(element, ENGLISH))
 
     def chinese(self, field: Field, element: int) -> str:
         """Likewise in Chinese, as the standard prints it."""
-        return field.chinese.format_map(self._words(element, _CHINESE))
+        return field.chinese.format_map(self._words(element, CHINESE))
 
-    def _words(self, element: int, language: dict[str, tuple[str, ...] | str]) -> dict[str, str]:
-        words = {"ii": _word("ii", element + 1, language), "tt": _word("tt", element, language)}
-        for variable, value in self.variables:
-            of = VARIABLES[variable]
-            words[variable] = _word(
-                variable, of.lowest + element if value == of.block else value, language
-            )
+    def _words(self, element: int, language: Language) -> dict[str, str]:
+        # A record that repeats without a variable part numbers its elements by ii, from 1, or by
+        # tariff, from the total.
+        words = {"ii": word("ii", element + 1, language), "tt": word("tt", element, language)}
+        for name, value in self.variables:
+            variable = VARIABLES[name]
+            number = variable.lowest + element if value == variable.block else value
+            words[name] = word(name, number, language)
         return words
 
 
 @lru_cache(maxsize=4096)
 def meaning(identifier: str) -> Meaning | None:
-    """What the table says of an identifier (8 hexadecimal digits, or 4 of the 1997 version), or
-    None.
+    """What the table says of an identifier (8 hexadecimal digits, or 4 of the 1997 version).
 
-    FrameError when it is neither."""
-    table, size = (_TABLE_2007, 2) if len(identifier) == 8 else (_TABLE_1997, 1)
-    try:
-        wanted = [int(part, 16) for part in _parts(identifier, size)]
-    except ValueError:
-        wanted = []
-    if len(wanted) != 4:
-        raise FrameError(
-            f"identifier {identifier!r} is not 8 hexadecimal digits, nor 4 as in the 1997 version"
-        )
-    for record in table[identifier[:size].upper()]:
-        variables = []
-        for part, number in zip(_parts(record.pattern, size), wanted, strict=True):
-            variable = VARIABLES.get(part)
-            if variable is None and int(part, 16) == number:
-                continue
-            if variable is None or not variable.takes(number):
-                break
-            variables.append((part, number))
-        else:
+    None for one that the table lacks; FrameError when it is neither."""
+    numbers = _numbers(identifier)
+    is_2007 = len(identifier) == 8
+    table, size = (_TABLE_2007, 2) if is_2007 else (_TABLE_1997, 1)
+    for record in table.get(identifier[:size].upper(), ()):
+        variables = _match(_parts(record.pattern, size), numbers)
+        if variables is not None:
             blocks = sum(number == VARIABLES[part].block for part, number in variables)
-            return (
-                Meaning(record, tuple(variables), record.repeats or blocks > 0)
-                if blocks < 2
-                else None
-            )
+            # Two blocks at once: in which order their elements would come is not known.
+            if blocks > 1:
+                return None
+            return Meaning(record, tuple(variables), record.repeats or blocks > 0)
     return None
 
 
@@ -212,10 +182,8 @@ def chinese_names(identifier: str, elements: int = 64) -> dict[str, str]:
     names: dict[str, str] = {}
     for part in parts_of(known):
         for element in range(elements if part.repeats else 1):
-            names |= {
-                part.name(field, element): part.chinese(field, element)
-                for field in part.record.fields
-            }
+            for field in part.record.fields:
+                names[part.name(field, element)] = part.chinese(field, element)
     return names
 
 
@@ -226,26 +194,30 @@ def parts_of(block: Meaning) -> tuple[Meaning, ...]:
     variables = dict(block.variables)
     found = []
     for pattern in block.record.parts:
-        number = "".join(
-            f"{variables[part]:02X}" if part in variables else part for part in _parts(pattern, 2)
-        )
-        if (part := meaning(number)) is None:
-            raise AssertionError(f"identifiers.csv: {block.record.pattern}: there is no {number}")
-        found.append(part)
+        identifier = ""
+        for part in _parts(pattern, 2):
+            identifier += f"{variables[part]:02X}" if part in variables else part
+        known = meaning(identifier)
+        if known is None:
+            raise AssertionError(
+                f"identifiers.csv: {block.record.pattern}: there is no {identifier}"
+            )
+        found.append(known)
     return tuple(found)
 
 
 def to_1997(identifier: str) -> str | None:
     """The 1997 identifier of the quantity behind one of 2007, None where the 1997 version has none.
+
     Widths and decimals may differ; the time of a maximum demand is another identifier there (B0,
     B4, B8)."""
-    found = meaning(identifier)
-    if found is None:
+    if meaning(identifier) is None:
         return None
-    wanted = [int(part, 16) for part in _parts(identifier, 2)]
+    numbers = _numbers(identifier)
     for record in _MAPPED:
-        if (numbers := _match(record.pattern_2007, wanted)) is not None:
-            return _fill(record.pattern, numbers)
+        variables = _match(_parts(record.pattern_2007, 2), numbers)
+        if variables is not None:
+            return _fill(record.pattern, {part[0]: number for part, number in variables})
     return None
 
 
@@ -255,14 +227,14 @@ def to_2007(identifier: str) -> str | None:
     found = meaning(identifier)
     if found is None or not found.record.pattern_2007:
         return None
-    numbers = {
-        name[0]: BLOCK if number == VARIABLES[name].block else number
-        for name, number in found.variables
-    }
-    return "".join(
-        f"{numbers[part[0]]:02X}" if part in VARIABLES else part
-        for part in _parts(found.record.pattern_2007, 2)
-    )
+    numbers = {}
+    for name, number in found.variables:
+        is_block = number == VARIABLES[name].block
+        numbers[name[0]] = BLOCK if is_block else number
+    digits = ""
+    for part in _parts(found.record.pattern_2007, 2):
+        digits += f"{numbers[part[0]]:02X}" if part in VARIABLES else part
+    return digits
 
 
 def records(version: str = "2007") -> list[Record]:
@@ -271,20 +243,33 @@ def records(version: str = "2007") -> list[Record]:
     return [record for family in table.values() for record in family]
 
 
-def _match(pattern: str, wanted: list[int]) -> dict[str, int] | None:
-    """The variable parts of a 2007 pattern, by their first letter; None when the identifier is
-    another one."""
-    numbers = {}
-    for part, number in zip(_parts(pattern, 2), wanted, strict=True):
+def _numbers(identifier: str) -> list[int]:
+    """The four bytes of a 2007 identifier, the four digits of one of 1997."""
+    size = 2 if len(identifier) == 8 else 1
+    try:
+        numbers = [int(part, 16) for part in _parts(identifier, size)]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4:
+        raise FrameError(
+            f"identifier {identifier!r} is not 8 hexadecimal digits, nor 4 as in the 1997 version"
+        )
+    return numbers
+
+
+def _match(pattern: list[str], numbers: list[int]) -> list[tuple[str, int]] | None:
+    """The variable parts of a pattern with their numbers; None when it is another identifier's."""
+    variables = []
+    for part, number in zip(pattern, numbers, strict=True):
         variable = VARIABLES.get(part)
         if variable is None:
             if int(part, 16) != number:
                 return None
         elif variable.takes(number):
-            numbers[part[0]] = number
+            variables.append((part, number))
         else:
             return None
-    return numbers
+    return variables
 
 
 def _fill(pattern: str, numbers: dict[str, int]) -> str | None:
@@ -305,98 +290,77 @@ def _fill(pattern: str, numbers: dict[str, int]) -> str | None:
     return digits
 
 
-_ENGLISH: Final[dict[str, tuple[str, ...] | str]] = {
-    "pp": PHASES,
-    "qq": PHASES,
-    "kk": FREEZE_KINDS,
-    "cc": LOAD_CLASSES,
-    "oo": LOAD_ORDER,
-    "tt": "_tariff_{}",
-    "dd": "_settlement_{}",
-    "nn": "_last_{}",
-    "hh": "_harmonic_{}",
-    "mm": "_{}",
-    "ll": "_{}",
-    "ii": "_{}",
-    "more phases": "_phase_{}",
-}
-"""The word for each number of a variable part, or a text to put the number in; where there is a
-total or a now, 0 has no word."""
-_CHINESE: Final[dict[str, tuple[str, ...] | str]] = {
-    "pp": ("", "A相", "B相", "C相"),
-    "qq": ("总", "A相", "B相", "C相"),
-    "kk": FREEZE_KINDS_CHINESE,
-    "cc": ("", "第1类", "第2类", "第3类", "第4类", "第5类", "第6类"),
-    "oo": ("最早", "给定时间", "最近"),
-    "tt": "费率{}",
-    "dd": "上{}结算日",
-    "nn": "上{}次",
-    "hh": "{}次",
-    "mm": "{}",
-    "ll": "{}",
-    "ii": "第{}项",
-    "more phases": "第{}相",
-}
-_SAME_WORDS: Final = {"rr": "tt", "t": "tt", "p": "pp", "q": "qq", "n": "ii"}
-_SILENT_AT_ZERO: Final = frozenset(("tt", "dd"))
-
-
-def _word(variable: str, number: int, language: dict[str, tuple[str, ...] | str]) -> str:
-    variable = _SAME_WORDS.get(variable, variable)
-    if not number and variable in _SILENT_AT_ZERO:
-        return "总" if variable == "tt" and language is _CHINESE else ""
-    words = language[variable]
-    if isinstance(words, str):
-        return words.format(number)
-    return words[number] if number < len(words) else str(language["more phases"]).format(number)
-
-
 def _parts(text: str, size: int) -> list[str]:
     return [text[i : i + size] for i in range(0, len(text), size)]
 
 
 def _field(row: dict[str, str]) -> Field:
     text = row["format"].rstrip("*")
-    name, chinese, unit, source = row["name"], row["chinese"], row["unit"], row["source"]
-    if number := re.fullmatch(r"(±?)([XN]+)(?:\.([XN]+))?", text):
-        sign, whole, part = number[1], number[2], number[3] or ""
-        width = (len(whole) + len(part) + 1) // 2
-        return Field(name, chinese, unit, Kind.NUMBER, width, len(part), bool(sign), source)
-    if other := re.fullmatch(r"(digits|hex|raw|secret|bits)(\d+)", text):
-        return Field(name, chinese, unit, Kind(other[1]), int(other[2]), source=source)
+    number = re.fullmatch(r"(?P<sign>±?)(?P<whole>[XN]+)(?:\.(?P<part>[XN]+))?", text)
+    if number:
+        decimals = len(number["part"] or "")
+        digits = len(number["whole"]) + decimals
+        # Half a byte is sent as a whole one.
+        return _new_field(
+            row,
+            Kind.NUMBER,
+            (digits + 1) // 2,
+            decimals=decimals,
+            signed=bool(number["sign"]),
+        )
+    other = re.fullmatch(r"(?P<kind>digits|hex|raw|secret|bits)(?P<width>\d+)", text)
+    if other:
+        return _new_field(row, Kind(other["kind"]), int(other["width"]))
     if text in ("ascii", "load"):
-        return Field(name, chinese, unit, Kind(text), 0, source=source)
+        return _new_field(row, Kind(text), 0)
     if re.fullmatch(r"(YY|MM|DD|WW|hh|mm|ss|NN)+", text):
-        return Field(name, chinese, unit, Kind.TIME, len(text) // 2, source=source)
+        return _new_field(row, Kind.TIME, len(text) // 2)
     raise ValueError(f"identifiers: {row['identifier']}: no such format: {row['format']}")
+
+
+def _new_field(
+    row: dict[str, str], kind: Kind, width: int, *, decimals: int = 0, signed: bool = False
+) -> Field:
+    return Field(
+        name=row["name"],
+        chinese=row["chinese"],
+        unit=row["unit"],
+        kind=kind,
+        width=width,
+        decimals=decimals,
+        signed=signed,
+        source=row["source"],
+    )
 
 
 def _read_table(name: str, size: int) -> dict[str, list[Record]]:
     """Records by the first part of their identifier."""
-    fields: dict[str, list[Field]] = defaultdict(list)
-    repeats: set[str] = set()
-    parts: dict[str, tuple[str, ...]] = {}
-    in_2007: dict[str, str] = {}
+    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
     text = files("protocols.dlt645").joinpath(name).read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
-        pattern = row["identifier"]
-        in_2007[pattern] = row.get("identifier_2007", "")
-        if row["format"].startswith("parts "):
-            parts[pattern] = tuple(
-                f"{pattern[:4]}{part}{pattern[6:]}" for part in row["format"].split()[1:]
-            )
-            fields[pattern] = []
-            continue
-        fields[pattern].append(_field(row))
-        if row["format"].endswith("*"):
-            repeats.add(pattern)
+        rows[row["identifier"]].append(row)
     table: dict[str, list[Record]] = defaultdict(list)
-    for pattern, of_record in fields.items():
-        record = Record(
-            pattern, tuple(of_record), pattern in repeats, parts.get(pattern, ()), in_2007[pattern]
-        )
-        table[pattern[:size]].append(record)
-    return table
+    for pattern, of_record in rows.items():
+        table[pattern[:size]].append(_record(pattern, of_record))
+    return dict(table)
+
+
+def _record(pattern: str, rows: list[dict[str, str]]) -> Record:
+    """The record of the rows with one pattern: its fields, or the one row of a block of parts."""
+    last = rows[-1]
+    parts: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    if last["format"].startswith("parts "):
+        parts = tuple(f"{pattern[:4]}{part}{pattern[6:]}" for part in last["format"].split()[1:])
+    else:
+        fields = tuple(_field(row) for row in rows)
+    return Record(
+        pattern=pattern,
+        fields=fields,
+        repeats=any(row["format"].endswith("*") for row in rows),
+        parts=parts,
+        pattern_2007=last.get("identifier_2007", ""),
+    )
 
 
 _TABLE_2007: Final = _read_table("identifiers.csv", 2)

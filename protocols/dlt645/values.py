@@ -1,4 +1,4 @@
-"""The data behind an identifier, told as named values with their units."""
+"""The data behind an identifier, as named values with their units."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from protocols.dlt645.bcd import decode_bcd, is_missing
+from protocols.dlt645.bcd import decode_bcd, digits_of, is_missing
 from protocols.dlt645.identifiers import Field, Kind, Meaning, meaning, parts_of
 from protocols.dlt645.load_records import decode_load_records
 from protocols.dlt645.status import explain
@@ -29,8 +29,8 @@ class Value(NamedTuple):
     unit: str
 
 
+# Builds a Value without the detour over its constructor: this runs for every value of a meter.
 _new = tuple.__new__
-"""Builds a Value without the detour over its constructor: this runs for every value of a meter."""
 
 
 class _Place(NamedTuple):
@@ -53,8 +53,9 @@ class _Number(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Where the values stand. `numbers`: the same once more, when all are unsigned BCD numbers with
-    decimals and nothing is behind them."""
+    """Where the values stand. `short`: what is wrong when the data end inside a value; `numbers`:
+    the places once more, when all are unsigned BCD numbers with decimals and nothing is behind
+    them."""
 
     places: tuple[_Place, ...]
     end: int
@@ -69,9 +70,9 @@ def decode_values(identifier: str, data: bytes) -> list[Value]:
     An identifier that the table lacks gives its bytes as one value `data` with the unit "hex"; so
     does a block whose length fits no number of tariffs (a meter may freeze fewer parts). Bytes
     behind the last field are `undecoded_tail`."""
-    values, wrong = try_values(identifier, data)
-    if wrong:
-        raise FrameError(f"{identifier}: {wrong[0]}")
+    values, errors = try_values(identifier, data)
+    if errors:
+        raise FrameError(f"{identifier}: {errors[0]}")
     return values
 
 
@@ -80,18 +81,15 @@ def try_values(
 ) -> tuple[list[Value], list[str]]:
     """Like `decode_values`, but gives the good values together with what is wrong with the others.
 
-    With `whole` False the data may end anywhere: a follow-up frame has the rest.
-    """
+    With `whole` False the data may end anywhere: a follow-up frame has the rest."""
     layout = _layout(identifier, len(data), whole)
     if layout is None or (len(identifier) == DIGITS_OF_1997 and SEPARATOR in data):
-        known = meaning(identifier)
-        if known is None:
-            return _as_hex(data), []
-        data = _without_separators(known, data)
+        data = _without_separators(identifier, data)
         layout = _layout(identifier, len(data), whole)
-        if layout is None:
-            return _as_hex(data), []
+    if layout is None:
+        return _as_hex(data), []
     if layout.numbers:
+        # The usual case, and the fast one: one conversion of all data, cut in its places.
         digits = data[::-1].hex()
         if digits.isdigit():
             return [
@@ -100,18 +98,34 @@ def try_values(
                 )
                 for name, unit, integer, decimals in layout.numbers
             ], []
+    return _values_in(layout, data)
+
+
+def without_separators(data: bytes, width: int) -> bytes:
+    """Elements of `width` bytes, without the AA that a meter may send before or behind each."""
+    kept = b""
+    at = 0
+    while at < len(data):
+        if data[at] == SEPARATOR:
+            at += 1
+        kept += data[at : at + width]
+        at += width
+    return kept
+
+
+def _values_in(layout: _Layout, data: bytes) -> tuple[list[Value], list[str]]:
     values: list[Value] = []
-    wrong: list[str] = []
+    errors: list[str] = []
     for place in layout.places:
         try:
             values += _values(place.name, place.field, data[place.start : place.end])
         except FrameError as error:
-            wrong.append(f"{place.name}: {error}")
+            errors.append(f"{place.name}: {error}")
     if layout.end < len(data):
         values.append(Value("undecoded_tail", data[layout.end :].hex().upper(), "hex"))
     if layout.short:
-        wrong.append(layout.short)
-    return values, wrong
+        errors.append(layout.short)
+    return values, errors
 
 
 @lru_cache(maxsize=4096)
@@ -127,80 +141,78 @@ def _layout(identifier: str, length: int, whole: bool) -> _Layout | None:
     places: list[_Place] = []
     short = ""
     at = 0
-    for name, field in _fields(known, length, repetitions):
-        end = at + field.width if field.width else length
-        have = min(end, length) - at
-        if have < max(field.width, 1):
-            short = f"{name}: {have} bytes, needs {field.width or 'at least 1'}" if whole else ""
+    for name, field in _fields(known, repetitions):
+        left = length - at
+        width = field.width or left
+        if left < max(width, 1):
+            short = f"{name}: {left} bytes, needs {field.width or 'at least 1'}"
             break
-        places.append(_Place(name, at, end, field))
-        at = end
-    plain = at == length and not short and all(_is_plain(place.field) for place in places)
-    return _Layout(
-        tuple(places), at, short, tuple(_number(place, length) for place in places) if plain else ()
-    )
+        places.append(_Place(name, at, at + width, field))
+        at += width
+    numbers: list[_Number] = []
+    if at == length and not short and all(_is_plain_number(place.field) for place in places):
+        numbers = [_number(place, length) for place in places]
+    return _Layout(tuple(places), at, short if whole else "", tuple(numbers))
 
 
-def _is_plain(field: Field) -> bool:
-    return field.kind is Kind.NUMBER and not field.signed and 0 < field.decimals < 2 * field.width
+def _is_plain_number(field: Field) -> bool:
+    has_both_sides = 0 < field.decimals < 2 * field.width
+    return field.kind is Kind.NUMBER and not field.signed and has_both_sides
 
 
 def _number(place: _Place, length: int) -> _Number:
-    last = 2 * (length - place.start)
-    point = last - place.field.decimals
-    return _Number(
-        place.name, place.field.unit, slice(2 * (length - place.end), point), slice(point, last)
-    )
+    # Turned round, the first byte of the data is the last of the text.
+    first = 2 * (length - place.end)
+    end = 2 * (length - place.start)
+    point = end - place.field.decimals
+    return _Number(place.name, place.field.unit, slice(first, point), slice(point, end))
 
 
-def _fields(known: Meaning, length: int, repetitions: int) -> Iterator[tuple[str, Field]]:
-    """Each field with its name, until the data (or the parts of a block) end."""
-    at = 0
+def _fields(known: Meaning, repetitions: int) -> Iterator[tuple[str, Field]]:
+    """Each field with its name, in wire order."""
     for part in parts_of(known):
-        element = 0
-        while True:
+        for element in range(repetitions if part.repeats else 1):
             for field in part.record.fields:
                 yield part.name(field, element), field
-                at += field.width or length
-            element += 1
-            if not part.repeats or (element >= repetitions if known.record.parts else at >= length):
-                break
 
 
 def _repetitions(known: Meaning, length: int) -> int | None:
-    """How often the repeating parts of a block of that length repeat; 0 when the record is no block
-    of parts."""
-    if not known.record.parts:
-        return 0
+    """How often the repeating parts of data of that length repeat, the last perhaps cut off.
+
+    None for a length that a block of parts cannot have: the NUMBER of tariffs is the meter's, so
+    it follows from L."""
     parts = parts_of(known)
     once = sum(part.record.width for part in parts if not part.repeats)
     each = sum(part.record.width for part in parts if part.repeats)
+    if not known.record.parts:
+        return max(1, -(-length // each)) if each else 1
     count, rest = divmod(length - once, each)
     return count if count > 0 and not rest else None
 
 
-def _without_separators(known: Meaning, data: bytes) -> bytes:
+def _without_separators(identifier: str, data: bytes) -> bytes:
     """The data without an AA behind each part; unchanged where there is none."""
+    known = meaning(identifier)
+    if known is None:
+        return data
     parts = parts_of(known)
     if len(parts) > 1:
-        for separators in (len(parts), len(parts) - 1):
-            count = _repetitions(known, len(data) - separators)
-            if count:
-                widths = [part.record.width * (count if part.repeats else 1) for part in parts]
-                if (kept := _cut_out(data, widths)) is not None:
-                    return kept
-        return data
-    width = known.record.width
-    if not known.repeats or not width:
-        return data
-    kept = b""
-    at = 0
-    while at < len(data):
-        if data[at] == SEPARATOR:
-            at += 1
-        kept += data[at : at + width]
-        at += width
-    return kept
+        return _without_separators_of_parts(known, parts, data)
+    if known.repeats and known.record.width:
+        return without_separators(data, known.record.width)
+    return data
+
+
+def _without_separators_of_parts(known: Meaning, parts: tuple[Meaning, ...], data: bytes) -> bytes:
+    # Meters differ in whether an AA stands behind the last part, too.
+    for separators in (len(parts), len(parts) - 1):
+        count = _repetitions(known, len(data) - separators)
+        if count is not None:
+            widths = [part.record.width * (count if part.repeats else 1) for part in parts]
+            kept = _cut_out(data, widths)
+            if kept is not None:
+                return kept
+    return data
 
 
 def _cut_out(data: bytes, widths: list[int]) -> bytes | None:
@@ -221,32 +233,44 @@ def _as_hex(data: bytes) -> list[Value]:
 
 
 def _values(name: str, field: Field, data: bytes) -> list[Value]:
-    if is_missing(data) and field.kind not in (Kind.BITS, Kind.RAW):
+    # A word of bits may have all of them set; FF is no fill there (rule V02 is about numbers).
+    is_word = field.kind in (Kind.BITS, Kind.RAW)
+    if not is_word and is_missing(data):
         return [Value(name, None, field.unit)]
+    if field.kind is Kind.LOAD:
+        return _load_records(name, data)
+    value = Value(name, _text(field, data), field.unit)
+    if field.kind is Kind.BITS:
+        return [value, *_status_bits(name, data)]
+    return [value]
+
+
+def _text(field: Field, data: bytes) -> str:
     match field.kind:
         case Kind.NUMBER:
-            return [
-                Value(name, str(decode_bcd(data, field.decimals, signed=field.signed)), field.unit)
-            ]
+            return str(decode_bcd(data, field.decimals, signed=field.signed))
         case Kind.BITS:
-            word = int.from_bytes(data, "little")
-            status = re.fullmatch(r"status_word_(\d)", name)
-            bits = explain(int(status[1]), word) if status else []
-            told = Value(name, f"0x{word:0{2 * len(data)}X}", field.unit)
-            return [told, *(Value(bit, text, "") for bit, text in bits)]
+            return f"0x{digits_of(data)}"
         case Kind.ASCII:
-            text = data[::-1].decode("ascii", "backslashreplace").strip("\0 ")
-            return [Value(name, text.replace("\0", " "), field.unit)]
+            text = data[::-1].decode("ascii", "backslashreplace")
+            return text.strip("\0 ").replace("\0", " ")
         case Kind.RAW:
-            return [Value(name, data.hex().upper(), field.unit)]
+            return data.hex().upper()
         case Kind.SECRET:
-            return [Value(name, "not shown", field.unit)]
-        case Kind.LOAD:
-            return _load_records(name, data)
-    digits = data[::-1].hex().upper()
+            return "not shown"
+    digits = digits_of(data)
     if field.kind is not Kind.HEX and not digits.isdigit():
         raise FrameError(f"not BCD: {digits}")
-    return [Value(name, digits, field.unit)]
+    return digits
+
+
+def _status_bits(name: str, data: bytes) -> list[Value]:
+    """The bits of a running status word in words; none for any other word of bits."""
+    status = re.fullmatch(r"status_word_(\d)", name)
+    if status is None:
+        return []
+    bits = explain(int(status[1]), int.from_bytes(data, "little"))
+    return [Value(bit, text, "") for bit, text in bits]
 
 
 def _load_records(name: str, data: bytes) -> list[Value]:
@@ -254,8 +278,7 @@ def _load_records(name: str, data: bytes) -> list[Value]:
     for number, record in enumerate(decode_load_records(data), 1):
         stored_at = f"{record.stored_at:%y%m%d%H%M}" if record.stored_at else None
         values.append(Value(f"{name}_{number}_time", stored_at, "YYMMDDhhmm"))
-        values += [
-            Value(f"{name}_{number}_{what}", None if value is None else str(value), unit)
-            for what, value, unit in record.values
-        ]
+        for what, value, unit in record.values:
+            text = None if value is None else str(value)
+            values.append(Value(f"{name}_{number}_{what}", text, unit))
     return values

@@ -188,10 +188,11 @@ def send_opaque(address: str, function: int, payload: bytes) -> Exchange[Frame, 
 
 
 def encode_value(identifier: str, text: str) -> bytes:
-    """What a person writes to the bytes behind an identifier, in wire order: numbers with their
-    decimals, times in the digits of their layout, ASCII filled up with blanks by the caller. A
-    record of several fields takes them separated by commas. FrameError when the table lacks the
-    identifier or the text does not fit."""
+    """What a person writes to the bytes behind an identifier, in wire order.
+
+    Numbers have their decimals, times the digits of their layout, ASCII is filled up with blanks by
+    the caller. A record of several fields takes them separated by commas. FrameError when the table
+    lacks the identifier or the text does not fit."""
     known = meaning(identifier)
     if known is None:
         raise FrameError(f"the table does not know {identifier}: write its bytes with hex:")
@@ -200,9 +201,8 @@ def encode_value(identifier: str, text: str) -> bytes:
     if known.record.repeats:
         fields *= max(1, len(texts) // len(fields))
     if len(texts) != len(fields):
-        raise FrameError(
-            f"{identifier} has {len(fields)} values ({', '.join(it.name for it in fields)}), not {len(texts)}"
-        )
+        names = ", ".join(field.name for field in fields)
+        raise FrameError(f"{identifier} has {len(fields)} values ({names}), not {len(texts)}")
     return b"".join(
         _encode_field(field, part.strip()) for field, part in zip(fields, texts, strict=True)
     )
@@ -219,35 +219,56 @@ def one_meter(address: str) -> str:
 def _encode_field(field: Field, text: str) -> bytes:
     match field.kind:
         case Kind.NUMBER:
-            try:
-                number = Decimal(text)
-            except ArithmeticError:
-                raise FrameError(f"{field.name}: {text!r} is no number") from None
-            return encode_bcd(number, field.width, field.decimals, signed=field.signed)
+            return _encode_number(field, text)
         case Kind.ASCII:
-            if not text.isascii() or not text:
-                raise FrameError(f"{field.name}: {text!r} is no ASCII text")
-            return text.encode("ascii")[::-1]
+            return _encode_ascii(field, text)
         case Kind.TIME | Kind.DIGITS:
-            if len(text) != 2 * field.width or not text.isdecimal() or not text.isascii():
-                raise FrameError(
-                    f"{field.name}: {text!r} is not {2 * field.width} digits {field.unit}".rstrip()
-                )
-            for at in range(0, len(text) if field.kind is Kind.TIME else 0, 2):
-                highest = HIGHEST.get(field.unit[at : at + 2], ANY_TIME)
-                if highest < int(text[at : at + 2]) != ANY_TIME:
-                    raise FrameError(
-                        f"{field.name}: there is no {field.unit[at : at + 2]} {text[at : at + 2]} in {text}"
-                    )
-            return bytes.fromhex(text)[::-1]
+            return _encode_digits(field, text)
         case Kind.HEX | Kind.BITS | Kind.RAW:
-            try:
-                data = bytes.fromhex(text.removeprefix("0x"))
-            except ValueError:
-                data = b""
-            if len(data) != field.width:
-                raise FrameError(
-                    f"{field.name}: {text!r} is not {2 * field.width} hexadecimal digits"
-                )
-            return data if field.kind is Kind.RAW else data[::-1]
+            return _encode_hex(field, text)
     raise FrameError(f"{field.name} cannot be written this way")
+
+
+def _encode_number(field: Field, text: str) -> bytes:
+    try:
+        number = Decimal(text)
+    except ArithmeticError:
+        raise FrameError(f"{field.name}: {text!r} is no number") from None
+    return encode_bcd(number, field.width, field.decimals, signed=field.signed)
+
+
+def _encode_ascii(field: Field, text: str) -> bytes:
+    if not text.isascii() or not text:
+        raise FrameError(f"{field.name}: {text!r} is no ASCII text")
+    return text.encode("ascii")[::-1]
+
+
+def _encode_digits(field: Field, text: str) -> bytes:
+    # isdecimal alone takes the digits of every script.
+    is_digits = text.isascii() and text.isdecimal()
+    if len(text) != 2 * field.width or not is_digits:
+        raise FrameError(
+            f"{field.name}: {text!r} is not {2 * field.width} digits {field.unit}".rstrip()
+        )
+    if field.kind is Kind.TIME:
+        _check_time(field, text)
+    return bytes.fromhex(text)[::-1]
+
+
+def _check_time(field: Field, text: str) -> None:
+    """FrameError for a part of a time over its highest, other than ANY_TIME."""
+    for at in range(0, len(text), 2):
+        part = field.unit[at : at + 2]
+        number = text[at : at + 2]
+        if HIGHEST.get(part, ANY_TIME) < int(number) != ANY_TIME:
+            raise FrameError(f"{field.name}: there is no {part} {number} in {text}")
+
+
+def _encode_hex(field: Field, text: str) -> bytes:
+    try:
+        data = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        data = b""
+    if len(data) != field.width:
+        raise FrameError(f"{field.name}: {text!r} is not {2 * field.width} hexadecimal digits")
+    return data if field.kind is Kind.RAW else data[::-1]
