@@ -14,7 +14,8 @@ import click
 
 from config.problems import ConfigError, Problem
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
-from simulators.bench.running import CONTROL_HOST, Bench, frozen_registers
+from simulators.bench.control_port import CONTROL_HOST, frozen_registers
+from simulators.bench.running import Bench
 from simulators.bench.scenario import Scenario, load_scenario, site_clock
 
 
@@ -109,7 +110,7 @@ def _print_truth(scenario: Scenario) -> None:
                 {
                     "line": name,
                     "address": meter.address,
-                    "freezes": frozen_registers(meter, now()),
+                    "freezes": frozen_registers(meter.state, now()),
                 }
             )
 

@@ -18,7 +18,6 @@ from protocols.errors import MeterdError
 from protocols.modbus.profile import Profile
 from simulators.bench.tables import (
     DEFAULT_HOST,
-    HIGHEST_UNIT,
     MODBUS,
     MOST_METERS,
     STUCK_RELAY,
@@ -29,6 +28,7 @@ from simulators.bench.tables import (
     ModbusFleetTable,
     Table,
 )
+from simulators.modbus.meter import HIGHEST_UNIT
 
 Place = tuple[str | int, ...]
 T = TypeVar("T", bound=Table)

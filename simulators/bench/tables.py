@@ -12,9 +12,11 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from protocols.dial_in.registration import fixed_bytes
+from simulators.dlt645.meter import FRAME_LIMIT, WAKE_UP
 from simulators.lines.faults import KINDS
+from simulators.modbus.meter import HIGHEST_UNIT
 from simulators.state.load import SHAPES
-from simulators.state.meter import FRAME_LIMIT, EmptyFreeze
+from simulators.state.spec import EmptyFreeze
 
 DEFAULT_HOST: Final = "127.0.0.1"
 MOST_METERS: Final = 100_000
@@ -25,7 +27,6 @@ MQTT_FLAVOURS: Final = ("own", "transparent", "tasmota", "shelly")
 MODBUS: Final = "modbus"
 DLT645_1997: Final = "dlt645-1997"
 PROTOCOLS: Final = ("dlt645-2007", DLT645_1997, MODBUS)
-HIGHEST_UNIT: Final = 247
 METER_TYPES: Final = ("postpaid", "energy", "money")
 """Bits 8-9 of status word 3, in the order of their values."""
 
@@ -188,7 +189,7 @@ class MeterTable(Table):
     skipped_freeze_chance: Number = Field(Decimal(0), ge=0, lt=1)
     empty_freeze: EmptyFreeze = "zeros"
     frame_limit: Annotated[StrictInt, Field(ge=16, le=FRAME_LIMIT)] = FRAME_LIMIT
-    wake_up: Annotated[StrictInt, Field(ge=0, le=32)] = 4
+    wake_up: Annotated[StrictInt, Field(ge=0, le=32)] = WAKE_UP
     reply_delay_ms: Delay | None = None
     faults: list[FaultTable] = Field(default_factory=list)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from protocols.dlt645.bcd import encode_bcd, encode_time
 from protocols.dlt645.identifiers import BLOCK, meaning
-from simulators.dlt645 import event_records as happenings
-from simulators.dlt645 import variables
+from simulators.dlt645 import event_records, prepaid, variables
+from simulators.dlt645.access import Access
 from simulators.dlt645.energies import (
     KINDS,
     PHASE_A,
@@ -21,222 +20,194 @@ from simulators.dlt645.energies import (
     registers_on_the_wire,
 )
 from simulators.dlt645.freezes import (
-    DAILY,
     FREEZE_TIME,
     HOURLY,
     KEPT,
     SETTLEMENTS_KEPT,
-    Freeze,
     numbered,
     settlements,
 )
-from simulators.dlt645.missing_value import absent
+from simulators.dlt645.missing_value import missing_value
+from simulators.dlt645.status import status_words
 from simulators.dlt645.variables import pick
-from simulators.state.records import KEPT as RECORDS_KEPT
+from simulators.state.meter import Freeze, MeterState
 
-if TYPE_CHECKING:
-    from simulators.state.meter import SimulatedMeter
-
-PURCHASES: Final = 1
-"""Whoever has a remaining amount bought it once, when the meter was installed."""
-_ENERGIES_IN_FREEZES: Final = 0x08
-_DEMANDS_IN_FREEZES: Final = (0x09, 0x0A)
+_REMAINING: Final = 0x90
+_SETTLEMENT_TIME: Final = 0xFE
+_PURCHASES: Final = (0x32, 0x33)
+_CLOCK: Final = 0x01
+_IDENTITY: Final = 0x04
+_STATUS: Final = 0x05
+_CLOCK_LAYOUTS: Final = {
+    0x01: "WW DD MM YY",
+    0x02: "ss mm hh",
+    0x0C: "ss mm hh WW DD MM YY",
+}
+_ADDRESS_AND_NUMBER: Final = (0x01, 0x02)
+_RATED_VOLTAGE: Final = 0x04
+_RATED_VOLTAGE_WIDTH: Final = 6
+_FROZEN_REMAINING: Final = (0x08, 0x02)
+_FREEZE_TIME: Final = 0x00
+_ENERGIES_IN_FREEZES: Final = range(0x01, 0x09)
+_DEMANDS_IN_FREEZES: Final = range(0x09, 0x0B)
 _VARIABLES_IN_FREEZES: Final = 0x10
-_HOURLY_ITEMS: Final = (0x00, 0x01, 0x02)
+_HOURLY_ITEMS: Final = (_FREEZE_TIME, 0x01, 0x02)
 _ITEMS: Final = (*range(0x0B), _VARIABLES_IN_FREEZES)
 """What block FF of a freeze is made of."""
 
 
-def read(meter: SimulatedMeter, identifier: bytes, at: datetime) -> bytes | None:
+def read(state: MeterState, access: Access, identifier: bytes, at: datetime) -> bytes | None:
     """The data behind DI3 DI2 DI1 DI0; None for *no such data*."""
-    match tuple(identifier):
-        case (0x00, 0x01, tariff, 0x00):
-            return pick(registers_on_the_wire(meter.registers(at)), tariff)
-        case (0x00, 0x90, 0x01 | 0x02 as which, 0x00 | 0x01 as overdraft):
-            return _remaining(meter, which, overdraft=bool(overdraft))
-        case (0x00, 0xFE, 0x00, day):
-            return _settled(
-                meter,
-                identifier,
-                day,
-                at,
-                lambda settlement: _stamp(settlement),
-            )
-        case (0x00, kind, tariff, day) if kind < KINDS:
-            return _settled(
-                meter,
-                identifier,
-                day,
-                at,
-                lambda when: pick(energies(meter, kind, when.at), tariff),
-            )
-        case (0x00, kind, 0x00, day) if kind >= PHASE_A:
-            return _settled(
-                meter,
-                identifier,
-                day,
-                at,
-                lambda when: phase_energy(meter, kind, when.at),
-            )
-        case (0x01, kind, tariff, day) if 0 < kind < KINDS:
-            return _settled(
-                meter,
-                identifier,
-                day,
-                at,
-                lambda when: pick(demands(meter, kind, when.at), tariff),
-            )
-        case (0x02, _, _, _):
-            return variables.read(meter, identifier, at)
-        case (0x03, 0x32 | 0x33 as kind, item, number):
-            return _purchase(
-                meter,
-                identifier,
-                kind - 0x31,
-                item,
-                number,
-            )
-        case (0x03 | 0x1D | 0x1E, _, _, _):
-            return happenings.read(meter, identifier, at)
-        case (0x04, 0x00, kind, which):
-            found = _parameter(meter, kind, which, at)
-            return meter.parameters.read(identifier.hex().upper()) if found is None else found
-        case (0x04, _, _, _):
-            return meter.parameters.read(identifier.hex().upper())
-        case (0x05, 0x08, 0x02, number):
-            return _frozen_remaining(meter, identifier, number, at)
-        case (0x05, kind, item, number) if number <= KEPT.get(kind, 0) and number:
-            return _frozen(
-                meter,
-                identifier,
-                kind,
-                item,
-                numbered(meter, kind, number, at),
-            )
+    if len(identifier) != 4:
+        return None
+    match identifier[0]:
+        case 0x00:
+            return _energy(state, identifier, at)
+        case 0x01:
+            return _maximum_demand(state, identifier, at)
+        case 0x02:
+            return variables.read(state, identifier, at)
+        case 0x03 if identifier[1] in _PURCHASES:
+            return prepaid.read_purchase(state.spec, identifier)
+        case 0x03 | 0x1D | 0x1E:
+            return event_records.read(state, identifier, at)
+        case 0x04:
+            return _parameter(state, access, identifier, at)
+        case 0x05:
+            return _frozen(state, identifier, at)
     return None
+
+
+def _energy(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+    _, kind, tariff, day = identifier
+    if kind == 0x01 and day == 0:
+        return pick(registers_on_the_wire(state.registers(at)), tariff)
+    if kind == _REMAINING and tariff in (prepaid.ENERGY, prepaid.MONEY) and day in (0, 1):
+        return prepaid.read_remaining(state.spec, tariff, overdraft=day == 1)
+    if kind < KINDS:
+        return _settled(state, identifier, at, lambda at: pick(energies(state, kind, at), tariff))
+    if tariff:
+        return None
+    if kind == _SETTLEMENT_TIME:
+        return _settled_times(state, identifier, at)
+    if kind >= PHASE_A:
+        return _settled(state, identifier, at, lambda at: phase_energy(state, kind, at))
+    return None
+
+
+def _maximum_demand(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+    _, kind, tariff, _ = identifier
+    if not 0 < kind < KINDS:
+        return None
+    return _settled(state, identifier, at, lambda at: pick(demands(state, kind, at), tariff))
 
 
 def _settled(
-    meter: SimulatedMeter,
+    state: MeterState,
     identifier: bytes,
-    day: int,
     at: datetime,
-    say: Callable[[Freeze], bytes | None],
+    data_at: Callable[[datetime], bytes | None],
 ) -> bytes | None:
-    """Of now (day 0), of one of the last settlements, or for FF of all of them."""
-    now = Freeze(meter.clock.shows(at), at)
-    if not day:
-        return say(now)
+    """Of now (DI0 0), of one of the last settlements, or for FF of all of them."""
+    return _of_settlements(state, identifier, at, lambda freeze: data_at(freeze.at))
+
+
+def _settled_times(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+    return _of_settlements(state, identifier, at, _stamp)
+
+
+def _of_settlements(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+    data_of: Callable[[Freeze], bytes | None],
+) -> bytes | None:
+    day = identifier[3]
+    now = Freeze(state.clock.shows(at), at)
+    if day == 0:
+        return data_of(now)
     known = meaning(identifier.hex().upper())
     if known is None:
         return None
-    found: list[Freeze] = list(islice(settlements(meter, at), SETTLEMENTS_KEPT))
+    found = list(islice(settlements(state, at), SETTLEMENTS_KEPT))
     if day != BLOCK:
-        return absent(meter, identifier) if day > len(found) else say(found[day - 1])
+        if day > len(found):
+            return missing_value(state.spec, identifier)
+        return data_of(found[day - 1])
+    data = data_of(now)
+    if not data:
+        return None
+    for settlement in found:
+        data += data_of(settlement) or b""
     none = b"\xff" * known.record.width
-    said = [say(settlement) for settlement in (now, *found)]
-    return (
-        b"".join(it or b"" for it in said) + none * (SETTLEMENTS_KEPT - len(found))
-        if said[0]
-        else None
-    )
+    return data + none * (SETTLEMENTS_KEPT - len(found))
 
 
-def _remaining(meter: SimulatedMeter, which: int, *, overdraft: bool) -> bytes | None:
-    """Energy (01) or money (02). One of remaining and overdraft is always 0."""
-    remaining = meter.remaining(which)
-    if remaining is None:
-        return None
-    return encode_bcd(max(-remaining if overdraft else remaining, Decimal(0)), 4, 2)
+def _parameter(state: MeterState, access: Access, identifier: bytes, at: datetime) -> bytes | None:
+    _, group, kind, which = identifier
+    data = None
+    if group == 0 and kind == _CLOCK and which in _CLOCK_LAYOUTS:
+        data = encode_time(state.clock.shows(at), _CLOCK_LAYOUTS[which])
+    elif group == 0 and kind == _IDENTITY:
+        data = _identity(state, which)
+    elif group == 0 and kind == _STATUS:
+        words = status_words(state, access, at)
+        data = pick([b"", *(word.to_bytes(2, "little") for word in words)], which)
+    if data is None:
+        return state.parameters.read(identifier.hex().upper())
+    return data
 
 
-def _purchase(
-    meter: SimulatedMeter,
-    identifier: bytes,
-    which: int,
-    item: int,
-    number: int,
-) -> bytes | None:
-    remaining = meter.remaining(which)
-    if remaining is None or not 1 <= item <= 6 or not 1 <= number <= RECORDS_KEPT:
-        return None
-    if remaining <= 0 or number > PURCHASES:
-        return absent(meter, identifier)
-    bought = encode_bcd(remaining, 4, 2)
-    time = encode_time(meter.installed, FREEZE_TIME)
-    return (time, encode_bcd(PURCHASES, 2), bought, bytes(4), bought, bought)[item - 1]
-
-
-def _parameter(meter: SimulatedMeter, kind: int, which: int, at: datetime) -> bytes | None:
-    shown = meter.clock.shows(at)
-    match kind, which:
-        case 0x01, 0x01:
-            return encode_time(shown, "WW DD MM YY")
-        case 0x01, 0x02:
-            return encode_time(shown, "ss mm hh")
-        case 0x01, 0x0C:
-            return encode_time(shown, "ss mm hh WW DD MM YY")
-        case 0x04, 0x01 | 0x02:
-            return encode_bcd(int(meter.address), 6)
-        case 0x04, 0x04:
-            return f"{int(meter.voltage_v)}V".encode().ljust(6, b"\0")[::-1]
-        case 0x05, _:
-            words = [b"", *(word.to_bytes(2, "little") for word in meter.status_words(at))]
-            return pick(words, which)
+def _identity(state: MeterState, which: int) -> bytes | None:
+    if which in _ADDRESS_AND_NUMBER:
+        return encode_bcd(int(state.address), 6)
+    if which == _RATED_VOLTAGE:
+        text = f"{int(state.spec.voltage_v)}V".encode()
+        return text.ljust(_RATED_VOLTAGE_WIDTH, b"\0")[::-1]
     return None
 
 
-def _frozen(
-    meter: SimulatedMeter,
-    identifier: bytes,
-    kind: int,
-    item: int,
-    freeze: Freeze | None,
-) -> bytes | None:
+def _frozen(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
     """Item 00 of a freeze is its time, 10 its variables, FF everything in order. An hourly one has
     the totals alone."""
-    items = _HOURLY_ITEMS if kind == HOURLY else _ITEMS
-    if item not in (*items, BLOCK):
+    _, kind, item, number = identifier
+    if (kind, item) == _FROZEN_REMAINING:
+        return prepaid.read_frozen(state, identifier, at)
+    if not 0 < number <= KEPT.get(kind, 0):
         return None
+    items = _HOURLY_ITEMS if kind == HOURLY else _ITEMS
+    if item != BLOCK and item not in items:
+        return None
+    freeze = numbered(state, kind, number, at)
     if freeze is None:
-        data = absent(meter, identifier)
-        is_long = data is not None and kind == HOURLY and item != 0
-        return (
-            data
-            if not is_long
-            else b"\xff" * 4
-            if item != BLOCK
-            else absent(meter, bytes((5, 4, 0, 1)))
-        )
+        return _missing_freeze(state, identifier)
     chosen = items if item == BLOCK else (item,)
-    return b"".join(_frozen_item(meter, kind, it, freeze) for it in chosen)
+    return b"".join(_frozen_item(state, kind, each, freeze) for each in chosen)
 
 
-def _frozen_item(meter: SimulatedMeter, kind: int, item: int, freeze: Freeze) -> bytes:
-    if not item:
+def _missing_freeze(state: MeterState, identifier: bytes) -> bytes | None:
+    _, kind, item, _ = identifier
+    if kind != HOURLY or item == _FREEZE_TIME:
+        return missing_value(state.spec, identifier)
+    if missing_value(state.spec, identifier) is None:
+        return None
+    # The table knows hourly freezes with all tariffs; this meter's have the totals alone.
+    if item == BLOCK:
+        return missing_value(state.spec, bytes((0x05, HOURLY, _FREEZE_TIME, 0x01)))
+    return b"\xff" * 4
+
+
+def _frozen_item(state: MeterState, kind: int, item: int, freeze: Freeze) -> bytes:
+    if item == _FREEZE_TIME:
         return _stamp(freeze)
-    if item <= _ENERGIES_IN_FREEZES:
-        registers = energies(meter, item, freeze.at)
+    if item in _ENERGIES_IN_FREEZES:
+        registers = energies(state, item, freeze.at)
         return registers[0] if kind == HOURLY else b"".join(registers)
     if item in _DEMANDS_IN_FREEZES:
-        return b"".join(demands(meter, item - _ENERGIES_IN_FREEZES, freeze.at))
-    powers = (variables.ACTIVE_POWER, variables.REACTIVE_POWER)
-    return b"".join(b"".join(variables.with_total(meter, power, freeze.at)) for power in powers)
-
-
-def _frozen_remaining(
-    meter: SimulatedMeter, identifier: bytes, number: int, at: datetime
-) -> bytes | None:
-    """050802NN of the fee-control meters: the remaining amount and the number of purchases at a
-    daily freeze."""
-    remaining = meter.remaining(2)
-    if remaining is None or not 0 < number <= KEPT[DAILY]:
-        return None
-    if numbered(meter, DAILY, number, at) is None:
-        return absent(meter, identifier)
-    return encode_bcd(max(remaining, Decimal(0)), 4, 2) + encode_bcd(
-        PURCHASES if remaining > 0 else 0, 2
-    )
+        return b"".join(demands(state, 1 + item - _DEMANDS_IN_FREEZES.start, freeze.at))
+    powers = variables.with_total(state, variables.ACTIVE_POWER, freeze.at)
+    powers += variables.with_total(state, variables.REACTIVE_POWER, freeze.at)
+    return b"".join(powers)
 
 
 def _stamp(freeze: Freeze) -> bytes:

@@ -7,29 +7,20 @@ lies at a corner, or a period behind one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from simulators.dlt645.freezes import settlements
-
-if TYPE_CHECKING:
-    from simulators.state.meter import SimulatedMeter
+from simulators.state.clock import midnight_of
+from simulators.state.meter import Demand, MeterState
 
 PERIOD: Final = "04000103"
 SLIDE: Final = "04000104"
 
+_MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
-
-
-class Demand(NamedTuple):
-    """Thousandths of a watt, and the true end of the period; None when there was none above 0."""
-
-    mw: int
-    ended: datetime | None
-
 
 NONE: Final = Demand(0, None)
 SAME_MW: Final = 10
@@ -37,71 +28,62 @@ SAME_MW: Final = 10
 earliest counts."""
 
 
-def maximum_demands(meter: SimulatedMeter, at: datetime) -> list[Demand]:
+class _Sliding(NamedTuple):
+    period: timedelta
+    slide: timedelta
+
+
+def maximum_demands(state: MeterState, at: datetime) -> list[Demand]:
     """Of the total and each tariff, at a true site time: since the settlement or clearing before
     it."""
-    since = max(meter.demand_cleared_until(at), _settled_before(meter, at))
-    best = [NONE] * (1 + meter.tariffs)
-    day = _midnight(since)
+    since = max(state.demand_cleared_until(at), _settled_before(state, at))
+    sliding = _sliding(state)
+    best = _no_demands(state)
+    day = midnight_of(since)
     while day < at:
-        best = list(map(_greater, best, _of_day(meter, day, since, at)))
+        best = list(map(_greater, best, _of_day(state, sliding, day, since, at)))
         day += _DAY
     return best
 
 
-def present_demand_mw(meter: SimulatedMeter, at: datetime) -> int:
+def present_demand_mw(state: MeterState, at: datetime) -> int:
     """The mean power over the last whole demand period."""
-    period, slide = _minutes(meter, PERIOD), _minutes(meter, SLIDE)
-    return _mean_mw(meter, _floor(at, slide), period)[0]
+    period, slide = _sliding(state)
+    return _mean_mw(state, _floor(at, slide), period)[0]
 
 
-def _of_day(meter: SimulatedMeter, day: datetime, since: datetime, until: datetime) -> list[Demand]:
+def _of_day(
+    state: MeterState,
+    sliding: _Sliding,
+    day: datetime,
+    since: datetime,
+    until: datetime,
+) -> list[Demand]:
     """Of the periods that end on a day; a whole day that is over never changes, so it is kept."""
-    period, slide = _minutes(meter, PERIOD), _minutes(meter, SLIDE)
-    if since + period > day or day + _DAY > until:
-        return _greatest(
-            meter,
-            max(day, since + period),
-            min(day + _DAY, until),
-            period,
-            slide,
-        )
-    kept = meter.daily_demands.get((day, period, slide))
-    if kept is None:
-        kept = meter.daily_demands[day, period, slide] = _greatest(
-            meter,
-            day,
-            day + _DAY,
-            period,
-            slide,
-        )
-    return kept
+    next_day = day + _DAY
+    first = since + sliding.period
+    if first > day or next_day > until:
+        return _greatest(state, sliding, max(day, first), min(next_day, until))
+    key = (day, sliding.period, sliding.slide)
+    known = state.daily_demands.get(key)
+    if known is None:
+        known = _greatest(state, sliding, day, next_day)
+        state.daily_demands[key] = known
+    return known
 
 
 def _greatest(
-    meter: SimulatedMeter,
+    state: MeterState,
+    sliding: _Sliding,
     first: datetime,
     last: datetime,
-    period: timedelta,
-    slide: timedelta,
 ) -> list[Demand]:
     """Of the periods that end between `first` and `last`, both included; the earliest of equals."""
-    best = [NONE] * (1 + meter.tariffs)
-    for ended in sorted(
-        set(
-            _ends(
-                meter,
-                first,
-                last,
-                period,
-                slide,
-            )
-        )
-    ):
-        best = [
-            _greater(it, Demand(mw, ended))
-            for it, mw in zip(best, _mean_mw(meter, ended, period), strict=True)
-        ]
+    best = _no_demands(state)
+    for ended in sorted(_ends(state, sliding, first, last)):
+        means_mw = _mean_mw(state, ended, sliding.period)
+        found = [Demand(mw, ended) for mw in means_mw]
+        best = list(map(_greater, best, found))
     return best
 
 
@@ -110,55 +92,66 @@ def _greater(early: Demand, late: Demand) -> Demand:
 
 
 def _ends(
-    meter: SimulatedMeter,
+    state: MeterState,
+    sliding: _Sliding,
     first: datetime,
     last: datetime,
-    period: timedelta,
-    slide: timedelta,
-) -> Iterable[datetime]:
+) -> set[datetime]:
     """Where a greatest one may end: the ends of sliding periods on both sides of each corner."""
+    period, slide = sliding
     begin = first - period
-    hours = ((last - begin) // _HOUR) + 2
-    corners = [_floor(begin, _HOUR) + number * _HOUR for number in range(hours)]
-    moves = [moved for moved, _ in meter.relay.moves if begin <= moved <= last]
-    corners += moves
-    at_corners = (
-        corners if moves or period > _HOUR else []
-    )  # one between two full hours is found a period behind
-    for corner in (first, last, *at_corners, *(corner + period for corner in corners)):
-        low = _floor(corner, slide)
-        yield from (
-            end for end in {low, low if low == corner else low + slide} if first <= end <= last
-        )
+    moves = [move.at for move in state.relay.moves if begin <= move.at <= last]
+    corners = _full_hours(begin, last) + moves
+    candidates = [first, last]
+    candidates += [corner + period for corner in corners]
+    # Between two full hours the power is the same: a greatest one is found a period behind them.
+    if moves or period > _HOUR:
+        candidates += corners
+    ends = set()
+    for candidate in candidates:
+        low = _floor(candidate, slide)
+        ends.add(low)
+        if low != candidate:
+            ends.add(low + slide)
+    return {end for end in ends if first <= end <= last}
 
 
-def _mean_mw(meter: SimulatedMeter, ended: datetime, period: timedelta) -> list[int]:
-    after, before = meter.energy_mwh(ended), meter.energy_mwh(ended - period)
-    minutes = period // timedelta(minutes=1)
-    return [max(0, (end - begin) * 60 // minutes) for end, begin in zip(after, before, strict=True)]
+def _full_hours(begin: datetime, last: datetime) -> list[datetime]:
+    count = (last - begin) // _HOUR + 2
+    first = _floor(begin, _HOUR)
+    return [first + number * _HOUR for number in range(count)]
 
 
-def _settled_before(meter: SimulatedMeter, at: datetime) -> datetime:
+def _mean_mw(state: MeterState, ended: datetime, period: timedelta) -> list[int]:
+    minutes = period // _MINUTE
+    after = state.energy_mwh(ended)
+    before = state.energy_mwh(ended - period)
+    used_mwh = (end - begin for end, begin in zip(after, before, strict=True))
+    return [max(0, mwh * 60 // minutes) for mwh in used_mwh]
+
+
+def _settled_before(state: MeterState, at: datetime) -> datetime:
     """The last settlement that is truly before: the one of this moment closes what it is asked
     for."""
-    found = islice(settlements(meter, at), 2)
-    return next((settlement.at for settlement in found if settlement.at < at), meter.installed)
+    for settlement in islice(settlements(state, at), 2):
+        if settlement.at < at:
+            return settlement.at
+    return state.spec.installed_at
 
 
-def _minutes(meter: SimulatedMeter, parameter: str) -> timedelta:
-    value = meter.parameters.read(parameter) or b"\x01"
-    return timedelta(minutes=max(1, int(value.hex())))
+def _no_demands(state: MeterState) -> list[Demand]:
+    return [NONE] * (1 + state.spec.tariffs)
+
+
+def _sliding(state: MeterState) -> _Sliding:
+    return _Sliding(_minutes(state, PERIOD), _minutes(state, SLIDE))
+
+
+def _minutes(state: MeterState, parameter: str) -> timedelta:
+    value = state.parameters.read(parameter) or b"\x01"
+    return max(1, int(value.hex())) * _MINUTE
 
 
 def _floor(at: datetime, step: timedelta) -> datetime:
-    midnight = _midnight(at)
+    midnight = midnight_of(at)
     return midnight + (at - midnight) // step * step
-
-
-def _midnight(at: datetime) -> datetime:
-    return at.replace(
-        hour=0,
-        minute=0,
-        second=0,
-        microsecond=0,
-    )

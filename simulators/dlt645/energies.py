@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from protocols.dlt645.bcd import encode_bcd, encode_time
-from simulators.dlt645.demand import Demand, maximum_demands
+from simulators.dlt645.demand import maximum_demands
 from simulators.dlt645.freezes import FREEZE_TIME
 from simulators.state.load import MWH_PER_DIGIT, REGISTER_WRAPS
-
-if TYPE_CHECKING:
-    from simulators.state.meter import SimulatedMeter
+from simulators.state.meter import Demand, MeterState
 
 KINDS: Final = 11
 REACTIVE_PERMILLE: Final = 330
@@ -35,65 +33,75 @@ RECORDED: Final = (0x01, 0x02, 0x05, 0x06, 0x07, 0x08)
 PHASE_A: Final = 0x15
 _FIRST_OF_PHASES: Final = range(PHASE_A, PHASE_A + 3 * 0x14, 0x14)
 _SIGNED: Final = (0x00, 0x03, 0x04)
+# The top bit of a signed register is its sign: the first digit ends at 7.
+_SIGNED_WRAPS: Final = 8 * REGISTER_WRAPS // 10
 _MW_PER_DIGIT: Final = 100
 """The last digit of a demand: 0.0001 kW."""
+_GREATEST_DEMAND: Final = 799_999
+_NO_DEMAND: Final = bytes(8)
+"""Three bytes of demand and five of its time."""
 
 
 def registers_on_the_wire(registers: Iterable[int]) -> list[bytes]:
-    """Registers of 8 digits, low byte first. What a bench answers most; ten times as fast as the
-    general encoder."""
+    """Registers of 8 digits, low byte first."""
+    # What a bench answers most; ten times as fast as the general encoder.
     return [bytes.fromhex(f"{register:08d}")[::-1] for register in registers]
 
 
-def energies(meter: SimulatedMeter, kind: int, at: datetime) -> list[bytes]:
+def energies(state: MeterState, kind: int, at: datetime) -> list[bytes]:
     """Total and each tariff of a kind 00 to 0A."""
     share = SHARES.get(kind, 0)
     if share == 1000:
-        return registers_on_the_wire(meter.registers(at))
-    wraps = 8 * REGISTER_WRAPS // 10 if kind in _SIGNED else REGISTER_WRAPS
-    return registers_on_the_wire(
-        mwh * share // 1000 // MWH_PER_DIGIT % wraps for mwh in meter.energy_mwh(at)
-    )
+        return registers_on_the_wire(state.registers(at))
+    wraps = _SIGNED_WRAPS if kind in _SIGNED else REGISTER_WRAPS
+    shares_mwh = (mwh * share // 1000 for mwh in state.energy_mwh(at))
+    return registers_on_the_wire(mwh // MWH_PER_DIGIT % wraps for mwh in shares_mwh)
 
 
-def phase_energy(meter: SimulatedMeter, kind: int, at: datetime) -> bytes | None:
+def phase_energy(state: MeterState, kind: int, at: datetime) -> bytes | None:
     """The total of one phase, by DI2 15 to 46; all phases carry the same. FF in a phase that the
     meter has not."""
     for phase, first in enumerate(_FIRST_OF_PHASES):
         if 0 <= kind - first < KINDS - 1:
-            return of_phase(meter, 1 + kind - first, phase, at)
+            return energy_of_phase(state, 1 + kind - first, phase, at)
     return None
 
 
-def of_phase(meter: SimulatedMeter, kind: int, phase: int, at: datetime) -> bytes:
+def energy_of_phase(state: MeterState, kind: int, phase: int, at: datetime) -> bytes:
     """The total of a kind in phase 0, 1 or 2."""
-    if phase >= meter.phases:
+    phases = state.spec.phases
+    if phase >= phases:
         return b"\xff" * 4
-    mwh = meter.energy_mwh(at)[0] * SHARES.get(kind, 0) // 1000 // meter.phases
-    return registers_on_the_wire([mwh // MWH_PER_DIGIT % REGISTER_WRAPS])[0]
+    total_mwh = state.energy_mwh(at)[0]
+    mwh = total_mwh * SHARES.get(kind, 0) // 1000 // phases
+    (register,) = registers_on_the_wire([mwh // MWH_PER_DIGIT % REGISTER_WRAPS])
+    return register
 
 
-def demands(meter: SimulatedMeter, kind: int, at: datetime) -> list[bytes]:
+def demands(state: MeterState, kind: int, at: datetime) -> list[bytes]:
     """Maximum demand and the time of its occurrence, of the total and each tariff of a kind 01 to
     0A."""
     share = SHARES.get(kind, 0)
     if not share:
-        return [bytes(8)] * (1 + meter.tariffs)
-    return [_demand(meter, found, share) for found in maximum_demands(meter, at)]
+        return [_NO_DEMAND] * (1 + state.spec.tariffs)
+    return [_demand(state, found, share) for found in maximum_demands(state, at)]
 
 
-def demand_of_phase(meter: SimulatedMeter, kind: int, phase: int, at: datetime) -> bytes:
+def demand_of_phase(state: MeterState, kind: int, phase: int, at: datetime) -> bytes:
     """Likewise of phase 0, 1 or 2; all phases have theirs at the same time."""
-    if phase >= meter.phases:
-        return b"\xff" * 8
+    phases = state.spec.phases
+    if phase >= phases:
+        return b"\xff" * len(_NO_DEMAND)
     share = SHARES.get(kind, 0)
-    return _demand(meter, maximum_demands(meter, at)[0], share, meter.phases) if share else bytes(8)
+    if not share:
+        return _NO_DEMAND
+    total = maximum_demands(state, at)[0]
+    return _demand(state, total, share, phases)
 
 
-def _demand(meter: SimulatedMeter, found: Demand, share: int, phases: int = 1) -> bytes:
-    digits = found.mw * share // 1000 // phases // _MW_PER_DIGIT
+def _demand(state: MeterState, found: Demand, share: int, phases: int = 1) -> bytes:
     if found.ended is None:
-        return bytes(8)
-    return encode_bcd(min(digits, 799_999), 3) + encode_time(
-        meter.clock.shows(found.ended), FREEZE_TIME
-    )
+        return _NO_DEMAND
+    digits = found.mw * share // 1000 // phases // _MW_PER_DIGIT
+    ended = encode_time(state.clock.shows(found.ended), FREEZE_TIME)
+    return encode_bcd(min(digits, _GREATEST_DEMAND), 3) + ended

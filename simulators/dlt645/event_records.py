@@ -1,5 +1,5 @@
-"""What a simulated meter says of what happened to it: identifiers 03, 1D and 1E, and the records as
-they are written.
+"""What a simulated meter answers of what happened to it: identifiers 03, 1D and 1E, and the records
+as they are written.
 
 Trips, closes, programming, clock settings and clearings are recorded when they happen; power
 failures follow from the midnights that it slept through. Covers are never opened, and no phase ever
@@ -7,187 +7,162 @@ fails: their counters are 0."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from protocols.dlt645.bcd import decode_bcd, encode_bcd, encode_time
+from protocols.dlt645.bcd import encode_bcd, encode_time
 from protocols.dlt645.identifiers import BLOCK, meaning
-from simulators.dlt645.energies import RECORDED, demand_of_phase, demands, energies, of_phase
-from simulators.dlt645.freezes import settlements
-from simulators.dlt645.missing_value import absent
-from simulators.dlt645.variables import volts
-from simulators.state.records import KEPT
-
-if TYPE_CHECKING:
-    from simulators.state.meter import SimulatedMeter
+from simulators.dlt645 import voltage_statistics
+from simulators.dlt645.energies import (
+    RECORDED,
+    demand_of_phase,
+    demands,
+    energies,
+    energy_of_phase,
+)
+from simulators.dlt645.missing_value import missing_value
+from simulators.state import records
+from simulators.state.meter import MeterState
+from simulators.state.relay import Move
 
 TIME: Final = "ss mm hh DD MM YY"
-OPERATOR_WIDTH: Final = 4
 POWER_FAILURE: Final = timedelta(minutes=2)
-"""How long a meter is without power at a midnight that it does not freeze: half before, half
-after."""
-_OF_RELAY: Final = (6, 4, 4, 4, 4, 4, 4, 4)
+"""Time without power at a midnight that was not frozen: half before, half after."""
+_RELAY_FAMILIES: Final = (0x1D, 0x1E)
+_VOLTAGE_STATISTICS: Final = 0x10
+_POWER_FAILURES: Final = 0x11
+_PROGRAMMING_AND_CLEARINGS: Final = 0x30
+_RELAY_PARTS: Final = (6, 4, 4, 4, 4, 4, 4, 4)
 """Bytes of each part of a record of the relay: time, operator, energies."""
 _COUNTED: Final = tuple(f"0330{number:02X}" for number in range(0x0D))
-_NO_PHASE: Final = b"\xff"
+_IDENTIFIERS_IN_PROGRAMMING: Final = 10
+_COUNTER_WIDTH: Final = 3
+_PHASES: Final = 3
 
 
-def read(meter: SimulatedMeter, identifier: bytes, at: datetime) -> bytes | None:
+def read(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
     """The data behind an identifier 03, 1D or 1E; None for *no such data*."""
-    name = identifier.hex().upper()
-    known = meaning(name)
+    known = meaning(identifier.hex().upper())
     if known is None:
         return None
-    match tuple(identifier):
-        case (0x1D | 0x1E, 0x00, 0x00, 0x01):
-            return encode_bcd(meter.records.count(name[:4]), 3)
-        case (0x1D | 0x1E, 0x00, part, number):
-            record = meter.records.last(name[:4], number)
-            return _part(meter, identifier, part, record)
-        case (0x03, 0x10, phase, day):
-            return _blocks(
-                phase,
-                day,
-                lambda phase, day: _voltage_statistics(
-                    meter,
-                    identifier,
-                    phase,
-                    day,
-                    at,
-                ),
-            )
-        case (0x03, 0x11, 0x00, 0x00):
-            return encode_bcd(sum(1 for _ in _power_failures(meter, at)), 3)
-        case (0x03, 0x11, 0x00, number):
-            failed = next(islice(_power_failures(meter, at), number - 1, None), None)
-            if failed is None or number > KEPT:
-                return _never(meter, identifier)
-            half = POWER_FAILURE / 2
-            return encode_time(failed - half, TIME) + encode_time(failed + half, TIME)
-        case (0x03, 0x30, _, 0x00) if name[:6] in _COUNTED:
-            return encode_bcd(meter.records.count(name[:6]), 3)
-        case (0x03, 0x30, _, number) if record := meter.records.last(name[:6], number):
-            return record
-        case (0x03, _, _, 0x00):
-            return bytes(known.record.width)
-    return _never(meter, identifier)
+    family, kind, _, number = identifier
+    data = None
+    if family in _RELAY_FAMILIES:
+        data = _of_relay(state, identifier)
+    elif kind == _VOLTAGE_STATISTICS:
+        return voltage_statistics.read(state, identifier, at)
+    elif kind == _POWER_FAILURES:
+        data = _of_power_failures(state, identifier, at)
+    elif kind == _PROGRAMMING_AND_CLEARINGS:
+        data = _of_programming_and_clearings(state, identifier)
+    if data is not None:
+        return data
+    if number == 0 and family not in _RELAY_FAMILIES:
+        return bytes(known.record.width)
+    # A record that there is not, within the ten that there may be.
+    return missing_value(state.spec, identifier) if number <= records.KEPT else None
 
 
-def of_relay(meter: SimulatedMeter, at: datetime, operator: bytes) -> bytes:
-    """The record of a trip or a close."""
-    return _headed(meter, at, operator) + b"".join(
-        energies(meter, kind, at)[0] for kind in RECORDED
-    )
+def record_move(state: MeterState, move: Move) -> None:
+    """The relay tripped or closed."""
+    kind = records.TRIP if move.to_open else records.CLOSE
+    totals = [energies(state, energy, move.at)[0] for energy in RECORDED]
+    head = _head(state, move.at, state.relay_operator)
+    state.records.add(kind, head + b"".join(totals))
 
 
-def of_programming(
-    meter: SimulatedMeter, at: datetime, operator: bytes, identifier: bytes
-) -> bytes:
-    """The record of a write; it has room for ten identifiers, and this meter records each write
-    alone."""
-    return _headed(meter, at, operator) + identifier + b"\xff" * 9 * len(identifier)
+def record_programming(state: MeterState, at: datetime, operator: bytes, identifier: bytes) -> None:
+    """Something was written; `identifier` in wire order.
+
+    The record has room for ten identifiers, and this meter records each write alone."""
+    padding = b"\xff" * (_IDENTIFIERS_IN_PROGRAMMING - 1) * len(identifier)
+    record = _head(state, at, operator) + identifier + padding
+    state.records.add(records.PROGRAMMING, record)
+    written = identifier[::-1].hex().upper()
+    for beginning, kind in records.PROGRAMMED:
+        if written.startswith(beginning):
+            state.records.add(kind)
+            break
 
 
-def of_meter_clear(meter: SimulatedMeter, at: datetime, operator: bytes) -> bytes:
-    """The record of a meter clear, with what the registers had before it: the totals, then phases
-    A, B and C."""
-    totals = [energies(meter, kind, at)[0] for kind in RECORDED]
-    phases = [of_phase(meter, kind, phase, at) for phase in range(3) for kind in RECORDED]
-    return _headed(meter, at, operator) + b"".join(totals + phases)
+def record_meter_clear(state: MeterState, at: datetime, operator: bytes) -> None:
+    """The meter is cleared: what the registers had before it, the totals, then phases A, B, C."""
+    record = _head(state, at, operator)
+    for kind in RECORDED:
+        record += energies(state, kind, at)[0]
+    for phase in range(_PHASES):
+        for kind in RECORDED:
+            record += energy_of_phase(state, kind, phase, at)
+    state.clear(at)
+    state.records.add(records.METER_CLEAR, record)
 
 
-def of_demand_clear(meter: SimulatedMeter, at: datetime, operator: bytes) -> bytes:
-    """Likewise of a demand clear."""
-    totals = [demands(meter, kind, at)[0] for kind in RECORDED]
-    phases = [demand_of_phase(meter, kind, phase, at) for phase in range(3) for kind in RECORDED]
-    return _headed(meter, at, operator) + b"".join(totals + phases)
+def record_demand_clear(state: MeterState, at: datetime, operator: bytes) -> None:
+    """The demands are cleared: what they were before it, likewise."""
+    record = _head(state, at, operator)
+    for kind in RECORDED:
+        record += demands(state, kind, at)[0]
+    for phase in range(_PHASES):
+        for kind in RECORDED:
+            record += demand_of_phase(state, kind, phase, at)
+    state.records.add(records.DEMAND_CLEAR, record)
+    state.clear_demand(at)
 
 
-def of_event_clear(
-    meter: SimulatedMeter, at: datetime, operator: bytes, identifier: bytes
-) -> bytes:
-    """The record of an event clear, with the identifier of what was cleared."""
-    return _headed(meter, at, operator) + identifier
+def record_event_clear(state: MeterState, at: datetime, operator: bytes, identifier: bytes) -> None:
+    """The events of an identifier (wire order) are cleared."""
+    state.records.clear(at, identifier[::-1].hex().upper())
+    state.records.add(records.EVENT_CLEAR, _head(state, at, operator) + identifier)
 
 
-def of_clock_set(before: datetime, after: datetime, operator: bytes) -> bytes:
-    """The record of a clock setting."""
-    return operator + encode_time(before, TIME) + encode_time(after, TIME)
+def record_clock_set(state: MeterState, before: datetime, after: datetime, operator: bytes) -> None:
+    """The clock was set by a write."""
+    record = operator + encode_time(before, TIME) + encode_time(after, TIME)
+    state.records.add(records.CLOCK_SET, record)
 
 
-def _headed(meter: SimulatedMeter, at: datetime, operator: bytes) -> bytes:
-    return encode_time(meter.clock.shows(at), TIME) + operator
-
-
-def _never(meter: SimulatedMeter, identifier: bytes) -> bytes | None:
-    """A record that there is not, within the ten that there may be."""
-    return absent(meter, identifier) if identifier[3] <= KEPT else None
-
-
-def _part(
-    meter: SimulatedMeter, identifier: bytes, part: int, record: bytes | None
-) -> bytes | None:
-    if record is None:
-        return _never(meter, identifier)
-    if part == BLOCK:
+def _of_relay(state: MeterState, identifier: bytes) -> bytes | None:
+    name = identifier.hex().upper()
+    _, kind, part, number = identifier
+    if kind:
+        return None
+    if part == 0 and number == 1:
+        return encode_bcd(state.records.count(name[:4]), _COUNTER_WIDTH)
+    record = state.records.last(name[:4], number)
+    if record is None or part == BLOCK:
         return record
-    begin = sum(_OF_RELAY[: part - 1])
-    return record[begin : begin + _OF_RELAY[part - 1]]
+    begin = sum(_RELAY_PARTS[: part - 1])
+    return record[begin : begin + _RELAY_PARTS[part - 1]]
 
 
-def _power_failures(meter: SimulatedMeter, at: datetime) -> Iterator[datetime]:
-    """The midnights without power, newest first."""
-    return (freeze.stamp for freeze in meter.midnights_without_power(at))
+def _of_power_failures(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+    _, _, part, number = identifier
+    if part:
+        return None
+    midnights = _midnights_without_power(state, at)
+    if number == 0:
+        return encode_bcd(sum(1 for _ in midnights), _COUNTER_WIDTH)
+    midnight = next(islice(midnights, number - 1, None), None)
+    if midnight is None or number > records.KEPT:
+        return None
+    half = POWER_FAILURE / 2
+    return encode_time(midnight - half, TIME) + encode_time(midnight + half, TIME)
 
 
-def _blocks(phase: int, day: int, say: Callable[[int, int], bytes | None]) -> bytes | None:
-    """FF is all phases with the total, or all settlements with now."""
-    phases = range(4) if phase == BLOCK else (phase,)
-    days = range(13) if day == BLOCK else (day,)
-    said = [say(phase, day) for phase in phases for day in days]
-    return None if None in said else b"".join(it or b"" for it in said)
+def _of_programming_and_clearings(state: MeterState, identifier: bytes) -> bytes | None:
+    kind = identifier.hex().upper()[:6]
+    number = identifier[3]
+    if number == 0 and kind in _COUNTED:
+        return encode_bcd(state.records.count(kind), _COUNTER_WIDTH)
+    return state.records.last(kind, number) or None
 
 
-def _voltage_statistics(
-    meter: SimulatedMeter,
-    identifier: bytes,
-    phase: int,
-    day: int,
-    at: datetime,
-) -> bytes | None:
-    """Of the time since a settlement, hour by hour: minutes, rates, the extremes and when they
-    were."""
-    if phase > meter.phases:
-        return _NO_PHASE * 27
-    ends = [at, *(settlement.at for settlement in islice(settlements(meter, at), day + 1))]
-    if day >= len(ends):
-        return absent(meter, bytes((*identifier[:2], phase, day)))
-    since = max(ends[day + 1] if day + 1 < len(ends) else meter.installed, meter.cleared_at)
-    hours = [
-        since + timedelta(hours=number)
-        for number in range(max(1, (ends[day] - since) // timedelta(hours=1)))
-    ]
-    found = [(volts(meter, hour), hour) for hour in hours]
-    upper, lower = (
-        int(decode_bcd(meter.parameters.read(it) or b"")) for it in ("04000E03", "04000E04")
-    )
-    over, under = (
-        60 * sum(outside(it) for it, _ in found) for outside in (upper.__lt__, lower.__gt__)
-    )
-    minutes = 60 * len(found)
-    outside = 10_000 * (over + under) // minutes
-    highest, lowest = max(found, key=lambda it: it[0]), min(found, key=lambda it: it[0])
-    return b"".join(
-        (
-            *(
-                encode_bcd(it % 10**6, 3)
-                for it in (minutes, 10_000 - outside, outside, over, under)
-            ),
-            *(
-                encode_bcd(it, 2) + encode_time(meter.clock.shows(hour), "mm hh DD MM")
-                for it, hour in (highest, lowest)
-            ),
-        )
-    )
+def _head(state: MeterState, at: datetime, operator: bytes) -> bytes:
+    return encode_time(state.clock.shows(at), TIME) + operator
+
+
+def _midnights_without_power(state: MeterState, at: datetime) -> Iterator[datetime]:
+    """By the meter's clock, newest first."""
+    return (freeze.stamp for freeze in state.midnights_without_power(at))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple
 
 from protocols.dlt645.bcd import decode_bcd, decode_time, encode_time
 from protocols.dlt645.identifiers import BLOCK, meaning
@@ -13,97 +13,124 @@ from protocols.dlt645.load_records import BLOCK_END, RECORD_END, RECORD_START, S
 from protocols.errors import FrameError
 from simulators.dlt645 import variables
 from simulators.dlt645.energies import energies
-from simulators.dlt645.freezes import Freeze
-
-if TYPE_CHECKING:
-    from simulators.state.meter import SimulatedMeter
+from simulators.state.meter import Freeze, MeterState
 
 RECORD_INTERVAL: Final = timedelta(hours=1)
 RECORDS_KEPT: Final = 62 * 24
-EARLIEST, SINCE, LATEST = 0x00, 0x01, 0x02
+EARLIEST: Final = 0x00
+SINCE: Final = 0x01
+LATEST: Final = 0x02
 FAMILY: Final = 0x06
 ADDENDUM: Final = 0x10
 
+_ALL_BLOCKS: Final = 0
+"""The class whose records have all six blocks filled."""
+_NUMBER_WIDTH: Final = 1
+_WITH_TIME_WIDTH: Final = 6
+# Blocks 4 and 5 hold energies: forward and reverse active with combined reactive, quadrants 1 to 4.
+_ENERGIES_OF_BLOCK: Final = {4: range(1, 5), 5: range(5, 9)}
 
-def read(meter: SimulatedMeter, identifier: bytes, which: bytes, at: datetime) -> bytes | None:
+
+class _Wanted(NamedTuple):
+    """What stands behind the identifier: how many records, and the time of the first."""
+
+    number: int
+    since: datetime | None
+
+
+def read(state: MeterState, identifier: bytes, which: bytes, at: datetime) -> bytes | None:
     """Load records 06 cc 00 NN: `which` is their number, for NN 01 the time of the first behind it.
     Class 0 has all six blocks filled, another class its own. The items 06 10 01 pp are the newest,
     or like NN 01. None for *no such data*."""
-    if identifier[0] != FAMILY or meaning(identifier.hex()) is None or len(which) not in (0, 1, 6):
+    if identifier[0] != FAMILY or meaning(identifier.hex()) is None:
         return None
+    wanted = _wanted(which)
+    if wanted is None:
+        return None
+    _, kind, _, last = identifier
+    if kind == ADDENDUM:
+        order = SINCE if wanted.since else LATEST
+        chosen = _chosen(state, order, wanted, at)
+        return b"".join(_voltages(state, record, phase=last) for record in chosen) or None
+    has_time = wanted.since is not None
+    if not which or has_time != (last == SINCE):
+        return None
+    chosen = _chosen(state, last, wanted, at)
+    return b"".join(_record(state, record, kind) for record in chosen) or None
+
+
+def _wanted(which: bytes) -> _Wanted | None:
+    if len(which) not in (0, _NUMBER_WIDTH, _WITH_TIME_WIDTH):
+        return None
+    number = 1
+    since = None
     try:
-        count = int(decode_bcd(which[:1])) if which else 1
-        since = decode_time(which[1:], STORED_AT) if len(which) == 6 else None
+        if which:
+            number = int(decode_bcd(which[:1]))
+        if len(which) == _WITH_TIME_WIDTH:
+            since = decode_time(which[1:], STORED_AT)
     except FrameError:
         return None
-    kind, order = identifier[1], identifier[3]
-    stored = list(_stored(meter, at))
-    if kind == ADDENDUM:
-        order, phase = SINCE if since else LATEST, order
-        chosen = _chosen(stored, order, since, count)
-        return b"".join(_voltages(meter, record, phase) for record in chosen) or None
-    if not which or (since is not None) != (order == SINCE):
-        return None
-    return (
-        b"".join(_record(meter, record, kind) for record in _chosen(stored, order, since, count))
-        or None
-    )
+    return _Wanted(number, since)
 
 
-def _chosen(stored: list[Freeze], order: int, since: datetime | None, count: int) -> list[Freeze]:
-    """`stored` is newest first; so are the latest, the others begin with the earliest."""
+def _chosen(state: MeterState, order: int, wanted: _Wanted, at: datetime) -> list[Freeze]:
+    """The latest come newest first, the others begin with the earliest."""
+    newest_first = list(_stored(state, at))
     if order == LATEST:
-        return stored[:count]
-    return [record for record in reversed(stored) if since is None or record.stamp >= since][:count]
+        return newest_first[: wanted.number]
+    since = wanted.since or datetime.min  # noqa: DTZ901
+    later = [record for record in reversed(newest_first) if record.stamp >= since]
+    return later[: wanted.number]
 
 
-def _stored(meter: SimulatedMeter, at: datetime) -> Iterator[Freeze]:
+def _stored(state: MeterState, at: datetime) -> Iterator[Freeze]:
     """When records were stored, newest first."""
-    shown = meter.clock.shows(at)
+    shown = state.clock.shows(at)
     ahead = shown - at
     newest = shown.replace(minute=0, second=0, microsecond=0)
     for number in range(RECORDS_KEPT):
         stamp = newest - number * RECORD_INTERVAL
-        if stamp < meter.installed or stamp - ahead < meter.cleared_at:
+        stored_at = stamp - ahead
+        if stamp < state.spec.installed_at or stored_at < state.counter.cleared_at:
             return
-        yield Freeze(stamp, stamp - ahead)
+        yield Freeze(stamp, stored_at)
 
 
-def _voltages(meter: SimulatedMeter, record: Freeze, phase: int) -> bytes:
-    volts = variables.phases(meter, variables.VOLTAGE, record.at)
-    time = encode_time(record.stamp, STORED_AT)
+def _voltages(state: MeterState, record: Freeze, phase: int) -> bytes:
+    volts = variables.phases(state, variables.VOLTAGE, record.at)
     chosen = volts if phase == BLOCK else volts[phase - 1 : phase]
-    return b"".join(time + it for it in chosen)
+    stored_at = encode_time(record.stamp, STORED_AT)
+    return b"".join(stored_at + value for value in chosen)
 
 
-def _record(meter: SimulatedMeter, record: Freeze, only: int) -> bytes:
-    """Class `only` alone, 0 for all."""
-    at = record.at
-    end = bytes((BLOCK_END,))
-    filled = (_block(meter, number, at) if only in (0, number) else b"" for number in range(1, 7))
-    body = encode_time(record.stamp, STORED_AT) + b"".join(block + end for block in filled)
+def _record(state: MeterState, record: Freeze, only: int) -> bytes:
+    """With the block of class `only` alone, or all."""
+    body = encode_time(record.stamp, STORED_AT)
+    for number in range(1, 7):
+        if only in (_ALL_BLOCKS, number):
+            body += _block(state, number, record.at)
+        body += bytes((BLOCK_END,))
     whole = RECORD_START + bytes((len(body),)) + body
     return whole + bytes((sum(whole) & 0xFF, RECORD_END))
 
 
-def _block(meter: SimulatedMeter, number: int, at: datetime) -> bytes:
+def _block(state: MeterState, number: int, at: datetime) -> bytes:
     """One of the six blocks, see `protocols.dlt645.load_records`."""
+    if number in _ENERGIES_OF_BLOCK:
+        kinds = _ENERGIES_OF_BLOCK[number]
+        return b"".join(energies(state, kind, at)[0] for kind in kinds)
     match number:
         case 1:
-            items = variables.phases(meter, variables.VOLTAGE, at) + variables.phases(
-                meter, variables.CURRENT, at
-            )
-            items.append(variables.single(meter, variables.FREQUENCY, at) or b"")
+            items = variables.phases(state, variables.VOLTAGE, at)
+            items += variables.phases(state, variables.CURRENT, at)
+            items.append(variables.single(state, variables.FREQUENCY, at) or b"")
         case 2:
-            kinds = (variables.ACTIVE_POWER, variables.REACTIVE_POWER)
-            items = [item for kind in kinds for item in variables.with_total(meter, kind, at)]
+            items = variables.with_total(state, variables.ACTIVE_POWER, at)
+            items += variables.with_total(state, variables.REACTIVE_POWER, at)
         case 3:
-            items = variables.with_total(meter, variables.POWER_FACTOR, at)
-        case 4 | 5:
-            items = [
-                energies(meter, kind, at)[0] for kind in range(4 * number - 15, 4 * number - 11)
-            ]
+            items = variables.with_total(state, variables.POWER_FACTOR, at)
         case _:
-            kinds = (variables.ACTIVE_DEMAND, variables.REACTIVE_DEMAND)
-            items = [variables.single(meter, kind, at) or b"" for kind in kinds]
+            demands = (variables.ACTIVE_DEMAND, variables.REACTIVE_DEMAND)
+            items = [variables.single(state, demand, at) or b"" for demand in demands]
     return b"".join(items)

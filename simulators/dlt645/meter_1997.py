@@ -3,48 +3,38 @@ version."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
 from typing import Final
 
 from protocols.dlt645 import functions_1997 as functions
-from protocols.dlt645.bcd import decode_bcd, decode_time, encode_bcd, is_missing
 from protocols.dlt645.frame import BROADCAST, Frame
-from protocols.dlt645.identifiers import Field, Kind, meaning, to_2007
-from protocols.dlt645.values import SEPARATOR
+from protocols.dlt645.identifiers import meaning, to_2007
 from protocols.errors import FrameError
-from simulators.dlt645 import answers
-from simulators.state.meter import SimulatedMeter, is_address
+from simulators.dlt645 import answers_1997, event_records
+from simulators.dlt645.access import SECRET_WIDTH
+from simulators.dlt645.clock_writing import with_date, with_time
+from simulators.dlt645.meter import SimulatedMeter, is_address
+from simulators.state.meter import NO_OPERATOR
 
+# DL/T 645-1997 has bits 0 and 2 of the error word for them; bit 0 means something else in 2007.
 ILLEGAL_DATA: Final = 0x01
 WRONG_PASSWORD: Final = 0x04
-_READS: Final = frozenset((functions.READ, functions.READ_FOLLOW, functions.READ_AGAIN))
-_ASKED_OF_ALL: Final = _READS | {functions.BROADCAST_TIME, functions.WRITE_ADDRESS}
-"""What a meter hears that is sent to 99..99."""
-_KEYED: Final = frozenset((functions.WRITE_ADDRESS, functions.CHANGE_BAUD, functions.CLEAR_DEMAND))
-"""Need the programming key."""
-_ALL: Final = 0xF
-DEVICE_CODE: Final = "C034"
-_FIXED: Final = {
-    "C021": b"\x00",
-    "C114": b"\x05",
-    "C118": b"\x01",
+_ASKED_OF_ALL: Final = frozenset(
+    (
+        functions.READ,
+        functions.READ_FOLLOW,
+        functions.READ_AGAIN,
+        functions.BROADCAST_TIME,
+        functions.WRITE_ADDRESS,
+    )
+)
+"""What a meter hears that is sent to 99..99: it works as *any meter* for reads on most."""
+_CLOCK_PARAMETERS: Final = {
+    "C010": with_date,
+    "C011": with_time,
 }
-_PHASE_BREAKS: Final = {
-    "B31": bytes(2),
-    "B32": bytes(3),
-    "B33": bytes(4),
-    "B34": bytes(4),
-}
-"""No phase ever broke."""
-_TIMES_OF_RECORDS: Final = {"B210": "03300001", "B211": "03300201"}
-"""The last programming and the last demand clear, whose records of 2007 begin with their
-seconds."""
-_TABLES: Final = {
-    "C32": "04010000",
-    **{f"C3{2 + number:X}": f"040100{number:02X}" for number in range(1, 9)},
-}
-"""Time zones and day tables, three bytes each entry."""
+_IDENTIFIER_WIDTH: Final = 2
 
 
 class SimulatedMeter1997(SimulatedMeter):
@@ -52,175 +42,144 @@ class SimulatedMeter1997(SimulatedMeter):
     block ends with AA, as the captured ones do."""
 
     _last_answer: Frame | None = None
+    _block_read: bytes = b""
+    _follow_ups: tuple[bytes, ...] = ()
+    """Parts of the block that was read last which are still to be asked for."""
 
     def answer(self, request: Frame) -> Frame | None:
         """The answer, None for silence: not for this meter, a broadcast, or a function of another
         version."""
-        if request.is_response or not self._is_asked_1997(request):
+        if request.is_response or not self._is_asked(request):
             return None
-        self.settle()
-        at = self.now()
-        match request.function:
-            case functions.READ:
-                reply = self._read_1997(request, at)
-            case functions.READ_FOLLOW:
-                reply = self._follow_1997(request)
-            case functions.READ_AGAIN:
-                reply = self._again(request)
-            case functions.WRITE:
-                reply = self._write_1997(request, at)
-            case functions.BROADCAST_TIME:
-                self._take_broadcast_time(request.data, at)
-                return None
-            case functions.CHANGE_PASSWORD:
-                reply = self._change_password_1997(request)
-            case keyed if keyed in _KEYED:
-                reply = self._keyed_1997(request, at)
-            case _:
-                return None
-        self._last_answer = reply
+        at = self.state.settle()
+        handler = self._HANDLERS.get(request.function)
+        if handler is None:
+            return None
+        reply = handler(self, request, at)
+        if reply is not None:
+            self._last_answer = reply
         return reply
 
-    def _is_asked_1997(self, request: Frame) -> bool:
+    def _is_asked(self, request: Frame) -> bool:
         if request.address == self.address:
             return True
         return request.address == BROADCAST and request.function in _ASKED_OF_ALL
 
-    def _read_1997(self, request: Frame, at: datetime) -> Frame:
+    def _read(self, request: Frame, at: datetime) -> Frame:
         """Asked for several identifiers at once, it answers the first."""
-        identifier = request.data[:2]
-        data = read(self, identifier[::-1].hex().upper(), at) if len(identifier) == 2 else None
+        identifier = request.data[:_IDENTIFIER_WIDTH]
+        data = None
+        if len(identifier) == _IDENTIFIER_WIDTH:
+            data = answers_1997.read(self.state, self.access, _name(identifier), at)
         if data is None:
             return self._refuse(request, functions.NO_SUCH_DATA)
-        size = self.frame_limit - 2
-        self._follow_ups = identifier, [data[i : i + size] for i in range(size, len(data), size)]
+        size = self.frame_limit - _IDENTIFIER_WIDTH
+        parts = [data[i : i + size] for i in range(0, len(data), size)]
+        self._block_read = identifier
+        self._follow_ups = tuple(parts[1:])
         return self._reply(request, identifier + data[:size], has_more=len(data) > size)
 
-    def _follow_1997(self, request: Frame) -> Frame:
+    def _read_follow(self, request: Frame, at: datetime) -> Frame:
         """The next part of the block that was read last; nothing numbers it."""
-        identifier, parts = self._follow_ups
-        if request.data != identifier or not parts:
+        if request.data != self._block_read or not self._follow_ups:
             return self._refuse(request, functions.NO_SUCH_DATA)
-        return self._reply(request, identifier + parts.pop(0), has_more=bool(parts))
+        part, *rest = self._follow_ups
+        self._follow_ups = tuple(rest)
+        return self._reply(request, self._block_read + part, has_more=bool(rest))
 
-    def _again(self, request: Frame) -> Frame:
+    def _read_again(self, request: Frame, at: datetime) -> Frame:
         last = self._last_answer
-        if last is None or last.is_abnormal or last.data[:2] != request.data:
+        if last is None or last.is_abnormal or last.data[:_IDENTIFIER_WIDTH] != request.data:
             return self._refuse(request, functions.NO_SUCH_DATA)
         return self._reply(request, last.data, has_more=last.has_more)
 
-    def _write_1997(self, request: Frame, at: datetime) -> Frame:
-        identifier, value = request.data[:2][::-1].hex().upper(), request.data[6:]
-        if not self._is_authorised(request.data[2:6]):
+    def _write(self, request: Frame, at: datetime) -> Frame:
+        """DI, level and password, data; the 1997 version has no operator."""
+        identifier = _name(request.data[:_IDENTIFIER_WIDTH])
+        authority = request.data[_IDENTIFIER_WIDTH:][:SECRET_WIDTH]
+        value = request.data[_IDENTIFIER_WIDTH + SECRET_WIDTH :]
+        if not self.access.is_opened_by(authority):
             return self._refuse(request, WRONG_PASSWORD)
-        shown = self.clock.shows(at)
         try:
-            if identifier == "C010":
-                written = decode_time(value, "WW DD MM YY")
-                to = written and datetime.combine(written, shown.time())
-            elif identifier == "C011":
-                written = decode_time(value + b"\x01\x01\x01", "ss mm hh DD MM YY")
-                to = written and datetime.combine(shown, written.time())
-            elif (in_2007 := to_2007(identifier)) and self._has_width(identifier, in_2007, value):
-                if not self.parameters.write(in_2007, value, at):
-                    return self._refuse(request, functions.NO_SUCH_DATA)
-                self._record_programming(at, bytes(4), bytes.fromhex(in_2007)[::-1])
-                return self._reply(request)
+            if identifier in _CLOCK_PARAMETERS:
+                is_done = self._write_clock(identifier, value, at)
             else:
-                return self._refuse(request, functions.NO_SUCH_DATA)
+                is_done = self._write_parameter(identifier, value, at)
         except FrameError:
-            to = None
-        if to is None:
             return self._refuse(request, ILLEGAL_DATA)
-        self._set_clock(at, to, how="write")
-        return self._reply(request)
+        return self._reply(request) if is_done else self._refuse(request, functions.NO_SUCH_DATA)
 
-    @staticmethod
-    def _has_width(identifier: str, in_2007: str, value: bytes) -> bool:
+    def _write_clock(self, identifier: str, value: bytes, at: datetime) -> bool:
+        to = _CLOCK_PARAMETERS[identifier](value, self.state.clock.shows(at))
+        if to is None:
+            raise FrameError("a clock cannot be set to no time")
+        self.state.set_clock(at, to, how="write")
+        return True
+
+    def _write_parameter(self, identifier: str, value: bytes, at: datetime) -> bool:
         """A parameter that is as wide in both versions can be written as it is."""
-        widths = [known.record.width for known in map(meaning, (identifier, in_2007)) if known]
-        return widths == [len(value)] * 2
+        in_2007 = to_2007(identifier)
+        if in_2007 is None or not _is_as_wide(value, identifier, in_2007):
+            return False
+        if not self.state.parameters.write(in_2007, value, at):
+            return False
+        event_records.record_programming(
+            self.state,
+            at,
+            operator=NO_OPERATOR,
+            identifier=bytes.fromhex(in_2007)[::-1],
+        )
+        return True
 
-    def _change_password_1997(self, request: Frame) -> Frame:
+    def _take_broadcast_time(self, request: Frame, at: datetime) -> None:
+        self._broadcast_time.take(request.data, at)
+
+    def _change_password(self, request: Frame, at: datetime) -> Frame:
         """The old and the new level and password."""
-        old, new = request.data[:4], request.data[4:]
-        if len(new) != 4 or not self._is_authorised(old):
+        old = request.data[:SECRET_WIDTH]
+        new = request.data[SECRET_WIDTH:]
+        if not self.access.change_password(old, new):
             return self._refuse(request, WRONG_PASSWORD)
-        self.level, self.password = new[:1].hex(), new[:0:-1].hex()
         return self._reply(request)
 
-    def _keyed_1997(self, request: Frame, at: datetime) -> Frame:
-        if not self.programming_key:
+    def _clear_demand(self, request: Frame, at: datetime) -> Frame:
+        if not self.access.programming_key:
             return self._refuse(request, WRONG_PASSWORD)
-        if request.function == functions.CLEAR_DEMAND:
-            self._clear_demand(at, bytes(4))
-        elif request.function == functions.WRITE_ADDRESS:
-            if not is_address(request.data):
-                return self._refuse(request, ILLEGAL_DATA)
-            self.address = request.data[::-1].hex()
+        event_records.record_demand_clear(self.state, at, NO_OPERATOR)
         return self._reply(request)
 
+    def _write_address(self, request: Frame, at: datetime) -> Frame:
+        if not self.access.programming_key:
+            return self._refuse(request, WRONG_PASSWORD)
+        if not is_address(request.data):
+            return self._refuse(request, ILLEGAL_DATA)
+        self.state.address = request.data[::-1].hex()
+        return self._reply(request)
 
-def read(meter: SimulatedMeter, identifier: str, at: datetime) -> bytes | None:
-    """The data behind DI1 DI0, from what the meter has behind the same quantity of 2007; None for
-    *no such data*."""
-    known = meaning(identifier)
-    if known is None:
-        return None
-    (field,) = known.record.fields
-    in_2007 = to_2007(identifier)
-    if in_2007 is None:
-        data = _part_of_2007(meter, identifier, at)
-        return data if data is None or known.repeats else data[: field.width]
-    data = answers.read(meter, bytes.fromhex(in_2007), at)
-    as_2007 = meaning(in_2007)
-    if data is None or as_2007 is None:
-        return None
-    width = as_2007.record.width
-    first, source = _field_like(field, as_2007.record.fields)
-    starts = range(first, len(data), width)
-    converted = b"".join(
-        _convert(data[start : start + source.width], source, field) for start in starts
-    )
-    return converted + bytes((SEPARATOR,)) if known.repeats else converted
+    def _change_baud(self, request: Frame, at: datetime) -> Frame:
+        """Confirmed; the line goes on as it is."""
+        if not self.access.programming_key:
+            return self._refuse(request, WRONG_PASSWORD)
+        return self._reply(request)
 
-
-def _field_like(field: Field, fields: tuple[Field, ...]) -> tuple[int, Field]:
-    """Where in a record of 2007 the value stands: a demand and its time are one record there and
-    two here."""
-    first = 0
-    for source in fields:
-        if source.kind is field.kind:
-            return first, source
-        first += source.width
-    return 0, fields[0]
+    _HANDLERS: Final[dict[int, Callable[[SimulatedMeter1997, Frame, datetime], Frame | None]]] = {
+        functions.READ: _read,
+        functions.READ_FOLLOW: _read_follow,
+        functions.READ_AGAIN: _read_again,
+        functions.WRITE: _write,
+        functions.BROADCAST_TIME: _take_broadcast_time,
+        functions.CHANGE_PASSWORD: _change_password,
+        functions.CLEAR_DEMAND: _clear_demand,
+        functions.WRITE_ADDRESS: _write_address,
+        functions.CHANGE_BAUD: _change_baud,
+    }
 
 
-def _part_of_2007(meter: SimulatedMeter, identifier: str, at: datetime) -> bytes | None:
-    """What is a part of a longer record in 2007, or fixed in this meter; F in place of the last
-    digit is all of it."""
-    if identifier in _FIXED:
-        return _FIXED[identifier]
-    if identifier == DEVICE_CODE:
-        return answers.read(meter, bytes.fromhex("04000402"), at)
-    if identifier[:3] in _PHASE_BREAKS:
-        return _PHASE_BREAKS[identifier[:3]] * (4 if identifier[3] == "F" else 1)
-    if identifier in _TIMES_OF_RECORDS:
-        data = answers.read(meter, bytes.fromhex(_TIMES_OF_RECORDS[identifier]), at)
-        return data and data[1:]
-    table, entry = _TABLES.get(identifier[:3]), int(identifier[3], 16)
-    data = meter.parameters.read(table) if table else None
-    if data is None:
-        return None
-    return data if entry == _ALL else data[3 * entry - 3 : 3 * entry] or None
+def _is_as_wide(value: bytes, *identifiers: str) -> bool:
+    widths = [known.record.width for known in map(meaning, identifiers) if known]
+    return widths == [len(value)] * len(identifiers)
 
 
-def _convert(part: bytes, source: Field, field: Field) -> bytes:
-    """A value in the width and decimals of 1997, cut off as a display does."""
-    if field.kind is not Kind.NUMBER:
-        return part[: field.width]
-    if is_missing(part):
-        return part[:1] * field.width
-    number = decode_bcd(part, source.decimals, signed=source.signed)
-    cut = Decimal(int(abs(number).scaleb(field.decimals))).scaleb(-field.decimals)
-    return encode_bcd(cut % 10 ** (2 * field.width - field.decimals), field.width, field.decimals)
+def _name(data: bytes) -> str:
+    """Digits as they are printed: the bytes come low byte first."""
+    return data[::-1].hex().upper()

@@ -1,25 +1,22 @@
-"""What a simulated meter says of a freeze, a settlement or a record that never was."""
+"""What a simulated meter answers of a freeze, a settlement or a record that never was."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from protocols.dlt645.identifiers import Kind, meaning, parts_of
-
-if TYPE_CHECKING:
-    from simulators.state.meter import SimulatedMeter
+from simulators.state.spec import MeterSpec
 
 
-def absent(meter: SimulatedMeter, identifier: bytes) -> bytes | None:
+def missing_value(spec: MeterSpec, identifier: bytes) -> bytes | None:
     """By `empty_freeze`: zeros for times and FF for everything else, all FF, or None for *no such
     data*."""
     known = meaning(identifier.hex().upper())
-    if known is None or meter.empty_freeze == "refuse":
+    if known is None or spec.empty_freeze == "refuse":
         return None
-    said = b""
+    times_are_zero = spec.empty_freeze == "zeros"
+    data = b""
     for part in parts_of(known):
-        fields = part.record.fields * (1 + meter.tariffs if part.repeats else 1)
-        for field in fields:
-            is_zero = field.kind is Kind.TIME and meter.empty_freeze == "zeros"
-            said += (b"\x00" if is_zero else b"\xff") * field.width
-    return said
+        repeats = 1 + spec.tariffs if part.repeats else 1
+        for field in part.record.fields * repeats:
+            is_zero = times_are_zero and field.kind is Kind.TIME
+            data += (b"\x00" if is_zero else b"\xff") * field.width
+    return data

@@ -1,8 +1,8 @@
 """The security module of a simulated meter: it asks for the forms of authority 98 and 99 without
 any cryptography.
 
-Whoever has no keys can still see the whole exchange. A ciphertext here is the clear text, filled up
-to 16 bytes, and every message authentication code is taken."""
+A master without keys can still see the whole exchange. A ciphertext here is the clear text, filled
+up to 16 bytes, and every message authentication code is taken."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from simulators.state.seeded import series
 
 AUTHENTICATION: Final = "070000"
 FAMILY: Final = "07"
-CIPHERTEXT, CLEAR_TEXT = 0x98, 0x99
-"""Levels: ciphertext with MAC, clear text with MAC."""
+CIPHERTEXT: Final = 0x98
+"""Level of ciphertext with MAC."""
+CLEAR_TEXT: Final = 0x99
+"""Level of clear text with MAC."""
 MAC_WIDTH: Final = 4
 HEAD_WIDTH: Final = 8
 """PA P0 P1 P2 C0 C1 C2 C3."""
@@ -23,12 +25,12 @@ NOT_AUTHENTICATED: Final = b"\x08\x00"
 
 
 class SecurityModule:
-    """One module; `is_authenticated` once somebody authenticated his identity."""
+    """One module; `is_authenticated` after an identity authentication."""
 
     def __init__(self, address: str) -> None:
+        self.is_authenticated = False
         self._key = series(address, "security module")
         self._authentications = 0
-        self.is_authenticated = False
 
     def carry(self, identifier: str) -> tuple[bytes, bool]:
         """The answer to what function 03 carries behind its identifier and operator, and True; or
@@ -38,17 +40,18 @@ class SecurityModule:
         if identifier.startswith(AUTHENTICATION):
             self._authentications += 1
             self.is_authenticated = True
-            random = series(self._key, self._authentications).to_bytes(8, "big")[:4]
-            return random + self._key.to_bytes(8, "big"), True
-        return (b"", True) if self.is_authenticated else (NOT_AUTHENTICATED, False)
+            random = series(self._key, self._authentications).to_bytes(8, "big")
+            serial_number = self._key.to_bytes(8, "big")
+            return random[:4] + serial_number, True
+        if not self.is_authenticated:
+            return NOT_AUTHENTICATED, False
+        return b"", True
 
     def opens(self, data: bytes) -> bytes | None:
         """What stands behind level, password and operator, without its MAC. None when it may not be
         obeyed."""
-        text = data[HEAD_WIDTH:-MAC_WIDTH]
-        if not self.is_authenticated or data[:1] not in (
-            bytes((CIPHERTEXT,)),
-            bytes((CLEAR_TEXT,)),
-        ):
+        if not self.is_authenticated or len(data) < HEAD_WIDTH + MAC_WIDTH:
             return None
-        return text if len(data) >= HEAD_WIDTH + MAC_WIDTH else None
+        if data[0] not in (CIPHERTEXT, CLEAR_TEXT):
+            return None
+        return data[HEAD_WIDTH:-MAC_WIDTH]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from protocols.dlt645.bcd import encode_bcd
 from protocols.dlt645.identifiers import BLOCK
@@ -12,18 +12,33 @@ from simulators.dlt645.demand import present_demand_mw
 from simulators.dlt645.energies import APPARENT_PERMILLE, REACTIVE_PERMILLE
 from simulators.dlt645.freezes import has_switched
 from simulators.state.load import RATE_OF_HOUR
+from simulators.state.meter import MeterState
 
-if TYPE_CHECKING:
-    from simulators.state.meter import SimulatedMeter
-
-VOLTAGE, CURRENT, ACTIVE_POWER, REACTIVE_POWER, APPARENT_POWER, POWER_FACTOR, PHASE_ANGLE = range(
-    1, 8
-)
+VOLTAGE: Final = 0x01
+CURRENT: Final = 0x02
+ACTIVE_POWER: Final = 0x03
+REACTIVE_POWER: Final = 0x04
+APPARENT_POWER: Final = 0x05
+POWER_FACTOR: Final = 0x06
+PHASE_ANGLE: Final = 0x07
 """DI2 of what every phase has."""
-FREQUENCY, ACTIVE_DEMAND, REACTIVE_DEMAND = 0x02, 0x04, 0x05
-"""DI0 of 028000."""
-PRICE_SWITCH: Final = 0x05
+_WITH_TOTAL: Final = (ACTIVE_POWER, REACTIVE_POWER, APPARENT_POWER, POWER_FACTOR)
+_WITHOUT_TOTAL: Final = (VOLTAGE, CURRENT, PHASE_ANGLE)
 
+SINGLE: Final = 0x80
+"""DI2 of what a meter has once; DI0 says what."""
+NEUTRAL_CURRENT: Final = 0x01
+FREQUENCY: Final = 0x02
+MEAN_POWER: Final = 0x03
+ACTIVE_DEMAND: Final = 0x04
+REACTIVE_DEMAND: Final = 0x05
+APPARENT_DEMAND: Final = 0x06
+PRESENT_PRICE: Final = 0x20
+PRESENT_TARIFF_PRICE: Final = 0x21
+PRICE_SWITCH: Final = 0x05
+"""The kind of freeze that is taken when the second prices take effect."""
+
+_PHASES: Final = 3
 _POWER_FACTOR_PERMILLE: Final = 950
 _PHASE_ANGLE: Final = 182
 """In 0.1 degrees, of that power factor."""
@@ -33,6 +48,12 @@ _POWERS: Final = {
     REACTIVE_POWER: REACTIVE_PERMILLE,
     APPARENT_POWER: APPARENT_PERMILLE,
 }
+_DEMANDS: Final = {
+    ACTIVE_DEMAND: 1000,
+    REACTIVE_DEMAND: REACTIVE_PERMILLE,
+    APPARENT_DEMAND: APPARENT_PERMILLE,
+}
+"""In permille of the active power."""
 _WAVES: Final = {
     0x08: 1,
     0x09: 1,
@@ -52,22 +73,20 @@ _CONSTANTS: Final = {
 """50 Hz, 25 °C, both batteries 3.60 V and never used, no price by steps."""
 
 
-def read(meter: SimulatedMeter, identifier: bytes, at: datetime) -> bytes | None:
+def read(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
     """The data behind 02 DI2 DI1 DI0; FF in the phases that a single-phase meter does not have."""
     _, kind, which, last = identifier
-    match kind, which:
-        case 0x80, 0x00:
-            return single(meter, last, at)
-        case ((0x03 | 0x04 | 0x05 | 0x06), _) if not last:
-            return pick(with_total(meter, kind, at), which)
-        case ((0x01 | 0x02 | 0x07), _) if not last:
-            return pick([b"", *phases(meter, kind, at)], which)
-        case ((0x08 | 0x09 | 0x0A | 0x0B), _):
-            pure = [
-                b"\0\0" * (_WAVES[kind] if last == BLOCK else 1) if it else b"\xff\xff"
-                for it in _present(meter)
-            ]
-            return pick([b"", *pure], which)
+    if kind == SINGLE and not which:
+        return single(state, last, at)
+    if kind in _WAVES:
+        wave = b"\0\0" * (_WAVES[kind] if last == BLOCK else 1)
+        return pick([b"", *_in_phases(state, wave, absent=b"\xff\xff")], which)
+    if last:
+        return None
+    if kind in _WITH_TOTAL:
+        return pick(with_total(state, kind, at), which)
+    if kind in _WITHOUT_TOTAL:
+        return pick([b"", *phases(state, kind, at)], which)
     return None
 
 
@@ -75,62 +94,72 @@ def pick(items: list[bytes], which: int) -> bytes | None:
     """One of the items, or all of them for FF."""
     if which == BLOCK:
         return b"".join(items)
-    return (items[which] or None) if which < len(items) else None
+    if which >= len(items):
+        return None
+    return items[which] or None
 
 
-def phases(meter: SimulatedMeter, kind: int, at: datetime) -> list[bytes]:
+def phases(state: MeterState, kind: int, at: datetime) -> list[bytes]:
     """Phases A, B and C."""
-    return with_total(meter, kind, at)[1:]
+    return with_total(state, kind, at)[1:]
 
 
-def with_total(meter: SimulatedMeter, kind: int, at: datetime) -> list[bytes]:
+def with_total(state: MeterState, kind: int, at: datetime) -> list[bytes]:
     """The total, of voltage, current and angle phase A, and each phase."""
-    power_mw = meter.power_mw(at)
-    phase_mw = power_mw // meter.phases
+    power_mw = state.power_mw(at)
+    phase_mw = power_mw // state.spec.phases
+    if kind in _POWERS:
+        total = _power(power_mw, _POWERS[kind])
+        phase = _power(phase_mw, _POWERS[kind])
+        return [total, *_in_phases(state, phase)]
     factor = _POWER_FACTOR_PERMILLE if power_mw else 1000
-    match kind:
-        case 0x01:
-            total = phase = encode_bcd(volts(meter, at), 2)
-        case 0x02:
-            total = phase = _at_most(phase_mw * 10_000 // (volts(meter, at) * factor), 3)
-        case 0x06:
-            total = phase = encode_bcd(factor, 2)
-        case 0x07:
-            total = phase = encode_bcd(_PHASE_ANGLE if power_mw else 0, 2)
-        case _:
-            share = _POWERS[kind]
-            total, phase = (_at_most(it * share // 100_000, 3) for it in (power_mw, phase_mw))
-    return [total, *(phase if it else b"\xff" * len(phase) for it in _present(meter))]
+    if kind == VOLTAGE:
+        value = encode_bcd(volts(state, at), 2)
+    elif kind == CURRENT:
+        value = _at_most(phase_mw * 10_000 // (volts(state, at) * factor), 3)
+    elif kind == POWER_FACTOR:
+        value = encode_bcd(factor, 2)
+    else:
+        value = encode_bcd(_PHASE_ANGLE if power_mw else 0, 2)
+    return [value, *_in_phases(state, value)]
 
 
-def single(meter: SimulatedMeter, which: int, at: datetime) -> bytes | None:
+def single(state: MeterState, which: int, at: datetime) -> bytes | None:
     """The data behind 028000 DI0."""
-    if constant := _CONSTANTS.get(which):
-        return bytes.fromhex(constant)
-    match which:
-        case 0x01:  # nothing comes back through the neutral of three equal phases
-            return phases(meter, CURRENT, at)[0] if meter.phases == 1 else bytes(3)
-        case 0x03:
-            return with_total(meter, ACTIVE_POWER, at)[0]
-        case 0x04 | 0x05 | 0x06:
-            share = (1000, REACTIVE_PERMILLE, APPARENT_PERMILLE)[which - 4]
-            return _at_most(present_demand_mw(meter, at) * share // 100_000, 3)
-        case 0x20 | 0x21:
-            table = 2 if has_switched(meter, PRICE_SWITCH, at) else 1
-            return meter.parameters.read(f"04050{table}{RATE_OF_HOUR[at.hour]:02X}")
+    if which in _CONSTANTS:
+        return bytes.fromhex(_CONSTANTS[which])
+    if which in _DEMANDS:
+        return _power(present_demand_mw(state, at), _DEMANDS[which])
+    if which == NEUTRAL_CURRENT:
+        # Nothing comes back through the neutral of three equal phases.
+        return phases(state, CURRENT, at)[0] if state.spec.phases == 1 else bytes(3)
+    if which == MEAN_POWER:
+        return with_total(state, ACTIVE_POWER, at)[0]
+    if which in (PRESENT_PRICE, PRESENT_TARIFF_PRICE):
+        table = 2 if has_switched(state, PRICE_SWITCH, at) else 1
+        return state.parameters.read(f"04050{table}{RATE_OF_HOUR[at.hour]:02X}")
     return None
 
 
-def volts(meter: SimulatedMeter, at: datetime) -> int:
+def volts(state: MeterState, at: datetime) -> int:
     """In 0.1 V; it drops with the load."""
-    phase_mw = meter.power_mw(at) // meter.phases
-    return max(1, int(meter.voltage_v * 10) - phase_mw * _TENTHS_OF_A_VOLT_LOST_PER_KW // 1_000_000)
+    phase_mw = state.power_mw(at) // state.spec.phases
+    lost = phase_mw * _TENTHS_OF_A_VOLT_LOST_PER_KW // 1_000_000
+    return max(1, int(state.spec.voltage_v * 10) - lost)
 
 
-def _present(meter: SimulatedMeter) -> Iterator[bool]:
-    return (number < meter.phases for number in range(3))
+def _in_phases(state: MeterState, value: bytes, absent: bytes = b"") -> Iterable[bytes]:
+    """The same in each phase that there is; `absent`, or FF, in the others."""
+    for number in range(_PHASES):
+        yield value if number < state.spec.phases else absent or b"\xff" * len(value)
+
+
+def _power(active_mw: int, permille: int) -> bytes:
+    # 0.0001 kW are 100 mW, and another 1000 for the permille.
+    return _at_most(active_mw * permille // 100_000, 3)
 
 
 def _at_most(value: int, width: int) -> bytes:
     """A signed quantity, or the greatest one that the display has: the top bit is the sign."""
-    return encode_bcd(min(value, 8 * 10 ** (2 * width - 1) - 1), width)
+    greatest = 8 * 10 ** (2 * width - 1) - 1
+    return encode_bcd(min(value, greatest), width)

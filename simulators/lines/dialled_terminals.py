@@ -1,5 +1,5 @@
-"""Terminals that dial in: a DTU calls, says who it is, shows that it is alive, and carries what its
-meters say."""
+"""Terminals that dial in: a DTU calls, registers, shows that it is alive, and carries the bytes of
+its meters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal, cast
 
@@ -18,48 +19,54 @@ MERGE_S: Final = 0.05
 """A terminal that merges waits so long for more before it sends."""
 
 Segments = Literal["as_said", "single_bytes", "merged"]
-"""as_said: each message is a segment; single_bytes: each byte; merged: what is said within
+"""How its bytes come: each message as a segment, each byte, or merged what is sent within
 MERGE_S."""
 
 
-class SimulatedTerminal:
-    """A terminal with the meters of `bus` behind it; `run` calls HOST:PORT again and again.
+@dataclass(frozen=True, slots=True)
+class TerminalSpec:
+    """What a terminal says of itself, and how it keeps its call."""
 
-    Before each call, the first one too, it waits at random between 0 and `reconnect_s`: terminals
-    that lost their network together do not come back together. `hangs_up_after_s`: it flaps. A
-    wrong id is another `registration`."""
+    registration: bytes
+    """Sent first; a wrong id is another one."""
+    heartbeat: bytes = b""
+    """Sent every `heartbeat_s` to show that it is alive; none when empty."""
+    heartbeat_s: float = 30.0
+    reconnect_s: float = 30.0
+    """Before each call, the first one too, it waits at random up to this: terminals that lost their
+    network together do not come back together."""
+    hangs_up_after_s: float | None = None
+    """For one that flaps."""
+    segments: Segments = "as_said"
+
+
+class SimulatedTerminal:
+    """A terminal with the meters of `bus` behind it; `run` calls HOST:PORT again and again."""
 
     def __init__(
         self,
         bus: SimulatedBus,
         host: str,
         port: int,
-        registration: bytes,
+        spec: TerminalSpec,
         *,
-        heartbeat: bytes = b"",
-        heartbeat_s: float = 30.0,
-        reconnect_s: float = 30.0,
-        hangs_up_after_s: float | None = None,
-        segments: Segments = "as_said",
         baud: int | None = None,
         tls: ssl.SSLContext | None = None,
-        chance: Random | None = None,
+        random: Random | None = None,
     ) -> None:
-        self.bus, self.host, self.port = bus, host, port
-        self.registration, self.heartbeat = registration, heartbeat
-        self.heartbeat_s, self.reconnect_s, self.hangs_up_after_s = (
-            heartbeat_s,
-            reconnect_s,
-            hangs_up_after_s,
-        )
-        self.segments, self.baud, self.tls = segments, baud, tls
+        self.bus = bus
+        self.host = host
+        self.port = port
+        self.spec = spec
+        self.baud = baud
+        self.tls = tls
         self.calls = 0
-        """How often it was connected."""
+        """Number of times that it was connected."""
         self.is_half_open = False
-        """Nothing leaves it any more and it hears nothing, but its connection stays; set it to True
-        for that fault."""
+        """Nothing leaves it any more and it receives nothing, but its connection stays; set it to
+        True for that fault."""
         self.is_cut = False
-        self._chance = chance or Random()
+        self._random = random or Random()
         self._calling: asyncio.Task[None] | None = None
 
     @property
@@ -76,7 +83,7 @@ class SimulatedTerminal:
         }
 
     async def open(self) -> None:
-        """From now on it calls, whether somebody listens or not."""
+        """From now on it calls, whether its endpoint listens or not."""
         self._calling = asyncio.get_running_loop().create_task(self.run())
 
     async def close(self) -> None:
@@ -96,7 +103,8 @@ class SimulatedTerminal:
 
     async def mend(self) -> None:
         """It works again."""
-        self.is_cut = self.is_half_open = False
+        self.is_cut = False
+        self.is_half_open = False
         if self._calling is None:
             await self.open()
 
@@ -104,7 +112,7 @@ class SimulatedTerminal:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._chance.uniform(0, self.reconnect_s))
+            await asyncio.sleep(self._random.uniform(0, self.spec.reconnect_s))
             connection = _Connection(self)
             try:
                 await loop.create_connection(
@@ -114,7 +122,7 @@ class SimulatedTerminal:
                 continue
             self.calls += 1
             try:
-                async with asyncio.timeout(self.hangs_up_after_s):
+                async with asyncio.timeout(self.spec.hangs_up_after_s):
                     await self._stay(connection)
             except TimeoutError:
                 pass
@@ -124,9 +132,9 @@ class SimulatedTerminal:
     async def _stay(self, connection: _Connection) -> None:
         """Show that we are alive until the other side hangs up."""
         while not connection.closed.done():
-            await asyncio.wait([connection.closed], timeout=self.heartbeat_s)
-            if self.heartbeat and not connection.closed.done():
-                connection.say(self.heartbeat)
+            await asyncio.wait([connection.closed], timeout=self.spec.heartbeat_s)
+            if self.spec.heartbeat and not connection.closed.done():
+                connection.send(self.spec.heartbeat)
 
 
 class _Connection(asyncio.Protocol):
@@ -138,12 +146,12 @@ class _Connection(asyncio.Protocol):
         self._unsent = b""
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.transport: asyncio.Transport
-        self.talker = Talker(terminal.bus, terminal.baud, self.say)
+        self.talker = Talker(terminal.bus, terminal.baud, self.send)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         keep_alive(transport.get_extra_info("socket"))
-        self.say(self._terminal.registration)
+        self.send(self._terminal.spec.registration)
 
     def data_received(self, data: bytes) -> None:
         if not self._terminal.is_half_open:
@@ -154,10 +162,10 @@ class _Connection(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(None)
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         if self._terminal.is_half_open or self.closed.done():
             return
-        match self._terminal.segments:
+        match self._terminal.spec.segments:
             case "as_said":
                 self.transport.write(data)
             case "single_bytes":
@@ -169,7 +177,8 @@ class _Connection(asyncio.Protocol):
                 self._unsent += data
 
     def _send_merged(self) -> None:
-        unsent, self._unsent = self._unsent, b""
+        unsent = self._unsent
+        self._unsent = b""
         if not self.transport.is_closing():
             self.transport.write(unsent)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
 
 from protocols.dlt645.frame import Frame, encode
-from simulators.state.seeded import below, happens, throw
+from simulators.state.seeded import below, happens, random_bits
 
 FaultKind = Literal[
     "lost_request",
@@ -28,14 +28,15 @@ KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
 LONGEST_NOISE: Final = 24
 LATE_MS: Final = 3000
 SPLIT_GAP_MS: Final = 40
+_FRAME_BYTES: Final = b"\x68\x16\xfe\xff"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong with some of the requests.
+    """A mishap of some of the requests.
 
-    `every`: with each Nth request only. `permille`: with that many of 1000, by chance. `delay_ms`:
-    how much later a late answer comes, or the pause between the pieces of a split one."""
+    `every`: of each Nth request only. `permille`: of that many of 1000, at random. `delay_ms`: how
+    much later a late answer comes, or the pause between the pieces of a split one."""
 
     kind: FaultKind
     every: int = 1
@@ -43,11 +44,16 @@ class Fault:
     delay_ms: int | None = None
 
     def strikes(self, key: int, request_number: int) -> bool:
-        """Does it happen to this request (counted from 1)? `key` is the series of chance of the
-        place it is at."""
-        return request_number % self.every == 0 and happens(
-            key ^ KINDS.index(self.kind), request_number, self.permille
-        )
+        """True when it happens to this request (counted from 1); `key` is the series of random
+        numbers of the place it is at."""
+        if request_number % self.every:
+            return False
+        own_key = key ^ KINDS.index(self.kind)
+        return happens(own_key, request_number, self.permille)
+
+    def delay_or(self, usual_ms: int) -> int:
+        """Its delay in ms, the usual one when none was given."""
+        return usual_ms if self.delay_ms is None else self.delay_ms
 
 
 class Piece(NamedTuple):
@@ -80,48 +86,62 @@ def spoil_bytes(answer: bytes, faults: Sequence[Fault], key: int) -> list[Piece]
     """Likewise, for the answer of any protocol, which must be foreign already if it is to be."""
     pieces = [Piece(0, answer)]
     for number, fault in enumerate(faults):
-        match fault.kind:
-            case "lost_answer":
-                pieces = []
-            case "noise_before":
-                pieces = [Piece(0, noise(key, number)), *pieces]
-            case "noise_after":
-                pieces = [*pieces, Piece(pieces[-1].after_ms if pieces else 0, noise(key, number))]
-            case "noise_instead":
-                pieces = [Piece(0, noise(key, number))]
-            case "wrong_checksum":
-                pieces = [Piece(after, _wrong_checksum(data)) for after, data in pieces]
-            case "late":
-                later = LATE_MS if fault.delay_ms is None else fault.delay_ms
-                pieces = [Piece(after + later, data) for after, data in pieces]
-            case "duplicate":
-                pieces = [*pieces, *pieces]
-            case "split":
-                pieces = _split(pieces, SPLIT_GAP_MS if fault.delay_ms is None else fault.delay_ms)
-            case _:
-                pass
+        pieces = _spoilt(pieces, fault, noise(key, number))
     return pieces
 
 
 def noise(key: int, number: int) -> bytes:
     """1 to LONGEST_NOISE bytes that are no frame, rich in 68, 16 and FE: what mistakes are made
     with."""
-    length = 1 + below(key, 31 * number, LONGEST_NOISE)
-    bits = (throw(key, 31 * number + 1 + position) for position in range(length))
-    return bytes(
-        b"\x68\x16\xfe\xff"[bit & 3] if bit >> 8 & 3 == 0 else bit >> 16 & 0xFF for bit in bits
-    )
+    first = 31 * number
+    length = 1 + below(key, first, LONGEST_NOISE)
+    return bytes(_noise_byte(random_bits(key, first + 1 + position)) for position in range(length))
+
+
+def _noise_byte(bits: int) -> int:
+    is_of_a_frame = bits >> 8 & 3 == 0
+    return _FRAME_BYTES[bits & 3] if is_of_a_frame else bits >> 16 & 0xFF
+
+
+def _spoilt(pieces: list[Piece], fault: Fault, noise: bytes) -> list[Piece]:
+    match fault.kind:
+        case "lost_answer":
+            return []
+        case "noise_before":
+            return [Piece(0, noise), *pieces]
+        case "noise_after":
+            end_ms = pieces[-1].after_ms if pieces else 0
+            return [*pieces, Piece(end_ms, noise)]
+        case "noise_instead":
+            return [Piece(0, noise)]
+        case "wrong_checksum":
+            return [Piece(after_ms, _wrong_checksum(data)) for after_ms, data in pieces]
+        case "late":
+            return _later(pieces, fault.delay_or(LATE_MS))
+        case "duplicate":
+            return pieces * 2
+        case "split":
+            return _split(pieces, fault.delay_or(SPLIT_GAP_MS))
+    return pieces  # the others happen to the request, or to the answer before it is encoded
 
 
 def _wrong_checksum(data: bytes) -> bytes:
-    return data[:-2] + bytes((data[-2] ^ 0x5A,)) + data[-1:] if len(data) > 2 else data
+    if len(data) <= 2:
+        return data
+    checksum = data[-2] ^ 0x5A
+    return data[:-2] + bytes((checksum,)) + data[-1:]
+
+
+def _later(pieces: list[Piece], delay_ms: int) -> list[Piece]:
+    return [Piece(after_ms + delay_ms, data) for after_ms, data in pieces]
 
 
 def _split(pieces: list[Piece], gap_ms: int) -> list[Piece]:
     """Three pieces of each."""
     parts = []
-    for after, data in pieces:
+    for after_ms, data in pieces:
         third = max(1, len(data) // 3)
-        parts += [Piece(after, data[:third]), Piece(after + gap_ms, data[third : 2 * third])]
-        parts += [Piece(after + 2 * gap_ms, data[2 * third :])]
+        parts.append(Piece(after_ms, data[:third]))
+        parts.append(Piece(after_ms + gap_ms, data[third : 2 * third]))
+        parts.append(Piece(after_ms + 2 * gap_ms, data[2 * third :]))
     return [piece for piece in parts if piece.data]

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from protocols.exchange import Skipped
-from simulators.lines.bus import SimulatedBus
-from simulators.state.meter import SimulatedMeter
+from simulators.lines.bus import AnyMeter, SimulatedBus
 
 BITS_PER_CHARACTER: Final = 11
 """1 start, 8 data, parity, 1 stop."""
@@ -24,8 +23,8 @@ CHARACTERS_AT_ONCE: Final = 8
 READ_SIZE: Final = 4096
 
 Cut = Literal["hang_up", "silence"]
-"""hang_up: the carrier goes away, as a pulled plug of the converter; silence: nobody answers, as a
-cut bus cable."""
+"""hang_up: the carrier goes away, as a pulled plug of the converter; silence: no answer comes, as
+with a cut bus cable."""
 
 
 class LinkTaken(OSError):
@@ -40,69 +39,78 @@ class Talker:
 
     def __init__(self, bus: SimulatedBus, baud: int | None, write: Callable[[bytes], None]) -> None:
         self.is_deaf = False
+        """Set while the line is cut: nothing is received and nothing sent."""
         self._bus = bus
         self._byte_s = BITS_PER_CHARACTER / baud if baud else 0.0
         self._write = write
         self._decoders = bus.new_decoders()
         self._loop = asyncio.get_running_loop()
-        self._request_ends = self._heard_at = 0.0
+        self._request_ends = 0.0
+        self._received_at = 0.0
         self._giving_up: asyncio.TimerHandle | None = None
-        self._closed = False
+        self._is_closed = False
 
     def received(self, data: bytes) -> None:
+        """Bytes from the reader."""
         if self.is_deaf:
             return
-        if self._giving_up:
-            self._giving_up.cancel()
-            self._giving_up = None
+        self._cancel_giving_up()
         now = self._loop.time()
-        if now - self._heard_at > BYTE_GAP_S:
-            self._forget()
-        self._heard_at = now
+        if now - self._received_at > BYTE_GAP_S:
+            self._reset_decoders()
+        self._received_at = now
         self._request_ends = max(now, self._request_ends) + len(data) * self._byte_s
-        if not self._hear([decoder.feed(data) for decoder in self._decoders]):
+        if not self._answer([decoder.feed(data) for decoder in self._decoders]):
             self._giving_up = self._loop.call_later(BYTE_GAP_S, self._give_up)
 
     def close(self) -> None:
-        self._closed = True
+        """The reader is gone: what is still to be sent is not."""
+        self._is_closed = True
+        self._cancel_giving_up()
+
+    def _cancel_giving_up(self) -> None:
         if self._giving_up:
             self._giving_up.cancel()
+            self._giving_up = None
 
     def _give_up(self) -> None:
         self._giving_up = None
-        self._hear([decoder.flush() for decoder in self._decoders])
+        self._answer([decoder.flush() for decoder in self._decoders])
 
-    def _hear(self, found_by_decoder: list[list[Any]]) -> bool:
-        """Answer what each protocol's decoder made of the bytes. A frame of one protocol is noise
-        to the others, and might keep one waiting for its end: they forget it."""
-        frames = [
-            item for found in found_by_decoder for item in found if not isinstance(item, Skipped)
-        ]
+    def _answer(self, found_by_decoder: list[list[Any]]) -> bool:
+        """Answer what each protocol's decoder made of the bytes; False when there was no frame."""
+        frames = []
+        for found in found_by_decoder:
+            frames += [item for item in found if not isinstance(item, Skipped)]
         for frame in frames:
-            for after_ms, data in self._bus.hear(frame):
-                self._say(data, self._request_ends + after_ms / 1000)
+            for after_ms, data in self._bus.answer(frame):
+                self._send(data, self._request_ends + after_ms / 1000)
+        # A frame of one protocol is noise to the others, and might keep one waiting for its end.
         if frames and len(self._decoders) > 1:
-            self._forget()
+            self._reset_decoders()
         return bool(frames)
 
-    def _forget(self) -> None:
+    def _reset_decoders(self) -> None:
         for decoder in self._decoders:
             decoder.reset()
 
-    def _say(self, data: bytes, at: float) -> None:
+    def _send(self, data: bytes, at: float) -> None:
         if not self._byte_s:
-            if at <= self._loop.time():
-                self._write_unless_closed(data)
-            else:
-                self._loop.call_at(at, self._write_unless_closed, data)
+            self._send_at_once(data, at)
             return
         for start in range(0, len(data), CHARACTERS_AT_ONCE):
             part = data[start : start + CHARACTERS_AT_ONCE]
             at += len(part) * self._byte_s
             self._loop.call_at(at, self._write_unless_closed, part)
 
+    def _send_at_once(self, data: bytes, at: float) -> None:
+        if at <= self._loop.time():
+            self._write_unless_closed(data)
+        else:
+            self._loop.call_at(at, self._write_unless_closed, data)
+
     def _write_unless_closed(self, data: bytes) -> None:
-        if not self._closed and not self.is_deaf:
+        if not self._is_closed and not self.is_deaf:
             self._write(data)
 
 
@@ -204,7 +212,8 @@ class PtyLine:
         self.link = link
         self.baud = baud
         self.is_cut = False
-        self._meter_end = self._reader_end = -1
+        self._meter_end = -1
+        self._reader_end = -1
         self._talker: Talker | None = None
 
     @property
@@ -235,11 +244,8 @@ class PtyLine:
         self._talker.close()
         self._talker = None
         asyncio.get_running_loop().remove_reader(self._meter_end)
-        if (
-            self.link
-            and self.link.is_symlink()
-            and os.readlink(self.link) == os.ttyname(self._reader_end)
-        ):
+        device = os.ttyname(self._reader_end)
+        if self.link and self.link.is_symlink() and os.readlink(self.link) == device:
             self.link.unlink()
         os.close(self._meter_end)
         os.close(self._reader_end)
@@ -268,14 +274,14 @@ class PtyLine:
                 self._talker.received(data)
 
     def _write(self, data: bytes) -> None:
-        """What does not fit into the buffer, because nobody reads, is lost as on a wire."""
+        """What does not fit into the buffer, because it is not read, is lost as on a wire."""
         with suppress(BlockingIOError):
             os.write(self._meter_end, data)
 
 
 @asynccontextmanager
 async def serve_tcp(
-    meters: Iterable[SimulatedMeter] | SimulatedBus,
+    meters: Iterable[AnyMeter] | SimulatedBus,
     host: str = "127.0.0.1",
     port: int = 0,
     *,
@@ -297,7 +303,7 @@ async def serve_tcp(
 
 @asynccontextmanager
 async def serve_pty(
-    meters: Iterable[SimulatedMeter] | SimulatedBus,
+    meters: Iterable[AnyMeter] | SimulatedBus,
     link: Path | None = None,
     *,
     baud: int | None = None,
@@ -312,7 +318,7 @@ async def serve_pty(
         await line.close()
 
 
-def _bus(meters: Iterable[SimulatedMeter] | SimulatedBus) -> SimulatedBus:
+def _bus(meters: Iterable[AnyMeter] | SimulatedBus) -> SimulatedBus:
     return meters if isinstance(meters, SimulatedBus) else SimulatedBus(meters)
 
 

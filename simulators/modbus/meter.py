@@ -13,35 +13,40 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from protocols.errors import FrameError
 from protocols.modbus.frame import Frame, parse
-from protocols.modbus.profile import TARIFFS, Item, Profile
+from protocols.modbus.profile import TARIFFS, Item, Profile, Relay
 from protocols.modbus.values import encode
 from protocols.reading import Quantity
-from simulators.state.meter import SimulatedMeter
+from simulators.state.meter import MeterState
 from simulators.state.relay import RelayRefused
 
 T = TypeVar("T")
 
+HIGHEST_UNIT: Final = 247
 POWER_FACTOR: Final = Decimal("0.95")
 REACTIVE_SHARE: Final = Decimal("0.33")
 """Of the active power and energy."""
-FREQUENCY: Final = Decimal(50)
+FREQUENCY_HZ: Final = Decimal(50)
 _PHASES: Final = ("_a", "_b", "_c")
+_ZERO: Final = Decimal(0)
 
 
-class SimulatedModbusMeter(SimulatedMeter):
-    """A meter that speaks Modbus alone, as `unit` of its line. `address` names it in the bench, on
-    no wire.
+class SimulatedModbusMeter:
+    """A meter that speaks Modbus alone, as `unit` of its line. The address of its state names it in
+    the bench, on no wire.
 
     It refuses what such meters refuse: more registers than the profile's limit (exception 03),
     registers that the profile neither knows nor calls readable (02). It remembers no freeze that
     could be read; the bench knows them."""
 
-    def __init__(self, address: str, unit: int, profile: Profile, **what: Any) -> None:
-        super().__init__(address, **what)
-        self.unit, self.profile = unit, profile
+    def __init__(self, state: MeterState, unit: int, profile: Profile) -> None:
+        self.state = state
+        self.unit = unit
+        self.profile = profile
 
-    def answer(self, request: object) -> None:
-        """It knows no DL/T 645."""
+    @property
+    def address(self) -> str:
+        """How the bench calls it: LINE/UNIT."""
+        return self.state.address
 
     def answer_modbus(self, request: Frame) -> Frame | None:
         """The answer, None for silence: the request is for another unit, or for all."""
@@ -52,46 +57,42 @@ class SimulatedModbusMeter(SimulatedMeter):
         except FrameError:
             answer: ModbusPDU = ExceptionResponse(request.function, ExcCodes.ILLEGAL_VALUE)
         else:
-            answer = _at_once(
-                message.datastore_update(cast(ModbusServerContext, _Registers(self)), self.unit)
-            )
+            context = cast(ModbusServerContext, _Registers(self))
+            answer = _at_once(message.datastore_update(context, self.unit))
         return Frame(
             self.unit,
             bytes((answer.function_code,)) + answer.encode(),
             transaction=request.transaction,
         )
 
-    def tells(self, quantity: Quantity) -> Decimal:
+    def value_of(self, quantity: Quantity) -> Decimal:
         """What is true of the quantity now, in its unit. A relay that is open leaves no current and
         no power."""
-        at = self.now()
-        kwh = [Decimal(register).scaleb(-2) for register in self.registers(at)]
-        kilowatts = Decimal(self.power_mw(at)).scaleb(-6)
+        at = self.state.now()
+        registers = self.state.registers(at)
         if quantity in TARIFFS:
-            return kwh[1 + TARIFFS.index(quantity)] if self.tariffs else Decimal(0)
-        is_phase = quantity.label.endswith(_PHASES)
-        share = kilowatts / 3 if is_phase else kilowatts
-        amperes = share * 1000 / (self.voltage_v * POWER_FACTOR)
-        match quantity.label.removesuffix("_a").removesuffix("_b").removesuffix("_c"):
-            case "forward_active_energy" | "combined_active_energy":
-                return kwh[0]
-            case "forward_reactive_energy":
-                return kwh[0] * REACTIVE_SHARE
-            case "voltage":
-                return self.voltage_v
-            case "current":
-                return amperes.quantize(Decimal("0.001"))
-            case "active_power":
-                return share
-            case "reactive_power":
-                return share * REACTIVE_SHARE
-            case "apparent_power":
-                return share / POWER_FACTOR
-            case "power_factor":
-                return POWER_FACTOR if kilowatts else Decimal(1)
-            case "frequency":
-                return FREQUENCY
-        return Decimal(0)
+            if not self.state.spec.tariffs:
+                return _ZERO
+            return _kwh(registers[1 + TARIFFS.index(quantity)])
+        power_kw = Decimal(self.state.power_mw(at)).scaleb(-6)
+        is_of_phase = quantity.label.endswith(_PHASES)
+        share_kw = power_kw / 3 if is_of_phase else power_kw
+        volts = self.state.spec.voltage_v
+        amperes = share_kw * 1000 / (volts * POWER_FACTOR)
+        values = {
+            "forward_active_energy": _kwh(registers[0]),
+            "combined_active_energy": _kwh(registers[0]),
+            "forward_reactive_energy": _kwh(registers[0]) * REACTIVE_SHARE,
+            "voltage": volts,
+            "current": amperes.quantize(Decimal("0.001")),
+            "active_power": share_kw,
+            "reactive_power": share_kw * REACTIVE_SHARE,
+            "apparent_power": share_kw / POWER_FACTOR,
+            "power_factor": POWER_FACTOR if power_kw else Decimal(1),
+            "frequency": FREQUENCY_HZ,
+        }
+        name = quantity.label[:-2] if is_of_phase else quantity.label
+        return values.get(name, _ZERO)
 
 
 class _Registers:
@@ -99,6 +100,8 @@ class _Registers:
 
     def __init__(self, meter: SimulatedModbusMeter) -> None:
         self._meter = meter
+        self._state = meter.state
+        self._profile = meter.profile
 
     async def async_getValues(  # noqa: N802 - the name is pymodbus's
         self,
@@ -107,14 +110,13 @@ class _Registers:
         address: int,
         count: int = 1,
     ) -> list[int] | list[bool] | ExcCodes:
-        self._meter.settle()
-        relay = self._meter.profile.relay
-        if relay and function in (relay.confirm_function, relay.write_function) and count == 1:
-            if address == relay.confirm_register and function == relay.confirm_function:
-                return [relay.open if self._meter.relay.is_open else relay.closed]
-            if address == relay.write_register and function == relay.write_function:
-                return [relay.trip if self._meter.relay.command_open else relay.close]
-        return self._registers(function, address, count)
+        self._state.settle()
+        relay = self._profile.relay
+        if relay and count == 1:
+            held = self._relay_register(relay, function, address)
+            if held is not None:
+                return [held]
+        return self._items(function, address, count)
 
     async def async_setValues(  # noqa: N802
         self,
@@ -123,7 +125,7 @@ class _Registers:
         address: int,
         values: Sequence[int] | Sequence[bool],
     ) -> ExcCodes | None:
-        relay = self._meter.profile.relay
+        relay = self._profile.relay
         if relay is None or function != relay.write_function:
             return ExcCodes.ILLEGAL_FUNCTION
         if address != relay.write_register or len(values) != 1:
@@ -131,42 +133,62 @@ class _Registers:
         if values[0] not in (relay.trip, relay.close):
             return ExcCodes.ILLEGAL_VALUE
         try:
-            self._meter.switch(to_open=values[0] == relay.trip)
+            self._state.switch(to_open=values[0] == relay.trip)
         except RelayRefused:
             return ExcCodes.DEVICE_FAILURE
         return None
 
-    def _registers(self, function: int, address: int, count: int) -> list[int] | ExcCodes:
-        meter, profile = self._meter, self._meter.profile
-        items = [item for item in profile.items if item.function == function]
-        if not items:
+    def _relay_register(self, relay: Relay, function: int, address: int) -> int | None:
+        """Its position, or its command, where that register is asked for alone."""
+        if (function, address) == (relay.confirm_function, relay.confirm_register):
+            return self._relay_position(relay)
+        if (function, address) == (relay.write_function, relay.write_register):
+            return relay.trip if self._state.relay.command_open else relay.close
+        return None
+
+    def _relay_position(self, relay: Relay) -> int:
+        return relay.open if self._state.relay.is_open else relay.closed
+
+    def _items(self, function: int, address: int, count: int) -> list[int] | ExcCodes:
+        known = self._items_by_register(function)
+        if not known:
             return ExcCodes.ILLEGAL_FUNCTION
-        if count > profile.limit:
+        if count > self._profile.limit:
             return ExcCodes.ILLEGAL_VALUE
-        known = {
-            register: item for item in items for register in range(item.register, item.last + 1)
-        }
         held: dict[int, int] = {}
-        for register in range(address, address + count):
+        asked = range(address, address + count)
+        for register in asked:
             item = known.get(register)
-            if item is None and not profile.may_read_along(function, register, register):
-                return ExcCodes.ILLEGAL_ADDRESS
-            if item is not None and register not in held:
+            if item is None:
+                if not self._profile.may_read_along(function, register, register):
+                    return ExcCodes.ILLEGAL_ADDRESS
+            elif register not in held:
                 try:
-                    held |= _held(item, meter.tells(item.quantity))
-                except FrameError:  # more than its type can tell
+                    held |= _encoded(item, self._meter.value_of(item.quantity))
+                except FrameError:  # more than its type can hold
                     return ExcCodes.DEVICE_FAILURE
-        relay = profile.relay
+        relay = self._profile.relay
         if relay and relay.confirm_function == function:
-            held[relay.confirm_register] = relay.open if meter.relay.is_open else relay.closed
-        return [held.get(register, 0) for register in range(address, address + count)]
+            held[relay.confirm_register] = self._relay_position(relay)
+        return [held.get(register, 0) for register in asked]
+
+    def _items_by_register(self, function: int) -> dict[int, Item]:
+        found = {}
+        for item in self._profile.items:
+            if item.function == function:
+                found.update(dict.fromkeys(range(item.register, item.last + 1), item))
+        return found
 
 
-def _held(item: Item, value: Decimal) -> dict[int, int]:
+def _encoded(item: Item, value: Decimal) -> dict[int, int]:
     """The registers of one item; a counter wraps where its modulus says."""
     if item.modulus is not None:
         value %= item.modulus
     return dict(enumerate(encode(item, value), item.register))
+
+
+def _kwh(register: int) -> Decimal:
+    return Decimal(register).scaleb(-2)
 
 
 def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -1,1 +1,1 @@
-"""Simulated meters behind an MQTT gateway."""
+"""How simulated meters speak over MQTT: our own form, and devices of other makers."""

@@ -41,9 +41,10 @@ class MeterClock:
 
     def shows(self, true: datetime) -> datetime:
         """What the clock shows at the true time."""
-        set_at, showed = next(
-            (pair for pair in reversed(self._settings) if pair[0] <= true), self._settings[0]
-        )
+        for set_at, showed in reversed(self._settings):
+            if set_at <= true:
+                return self._run_on(set_at, showed, true)
+        set_at, showed = self._settings[0]
         return self._run_on(set_at, showed, true)
 
     def set(self, true: datetime, to: datetime) -> None:
@@ -55,7 +56,10 @@ class MeterClock:
         return self.moments(true)
 
     def moments(
-        self, true: datetime, step: timedelta = _DAY, after_midnight: timedelta = timedelta(0)
+        self,
+        true: datetime,
+        step: timedelta = _DAY,
+        after_midnight: timedelta = timedelta(0),
     ) -> Iterator[Moment]:
         """Each time so long after midnight, and every `step` (which divides a day) from there,
         newest first.
@@ -63,19 +67,12 @@ class MeterClock:
         One that was jumped over did not happen; one that was jumped back over happened twice."""
         until = true
         for set_at, showed in reversed(self._settings):
-            first = (
-                showed
-                if set_at is not self._settings[0][0]
-                else self._run_on(set_at, showed, self._since)
-            )
+            first = showed
+            if set_at is self._settings[0][0]:
+                first = self._run_on(set_at, showed, self._since)
             shown = self._run_on(set_at, showed, until)
-            midnight = shown.replace(
-                hour=0,
-                minute=0,
-                second=0,
-                microsecond=0,
-            )
-            stamp = midnight + after_midnight + (shown - midnight - after_midnight) // step * step
+            begin = midnight_of(shown) + after_midnight
+            stamp = begin + (shown - begin) // step * step
             while stamp > first:
                 yield Moment(stamp, set_at, showed)
                 stamp -= step
@@ -84,8 +81,21 @@ class MeterClock:
     def true_time(self, moment: Moment) -> datetime:
         """The first microsecond at which the clock showed it: the exact inverse of `shows`."""
         shown_us = (moment.stamp - moment.showed) // _US
-        return moment.set_at - (-shown_us * _DAY_US // (_DAY_US + self._drift_us_per_day)) * _US
+        # Two minus signs turn the floor of // into a ceiling: a microsecond less shows less.
+        passed_us = -(-shown_us * _DAY_US // (_DAY_US + self._drift_us_per_day))
+        return moment.set_at + passed_us * _US
 
     def _run_on(self, set_at: datetime, showed: datetime, true: datetime) -> datetime:
         passed_us = (true - set_at) // _US
-        return showed + (passed_us + passed_us * self._drift_us_per_day // _DAY_US) * _US
+        gained_us = passed_us * self._drift_us_per_day // _DAY_US
+        return showed + (passed_us + gained_us) * _US
+
+
+def midnight_of(at: datetime) -> datetime:
+    """The beginning of its day."""
+    return at.replace(
+        hour=0,
+        minute=0,
+        second=0,
+        microsecond=0,
+    )

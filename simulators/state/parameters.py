@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import count, takewhile
+from itertools import count
 from typing import Final
 
 from protocols.dlt645.identifiers import BLOCK, Kind, Meaning, meaning
@@ -16,11 +16,14 @@ DAY_SLOTS: Final = 8
 def _day_table() -> str:
     """From which time on which rate counts, as the load curve has it; NN mm hh each, the last slot
     repeated."""
-    begins = [
-        hour for hour, rate in enumerate(RATE_OF_HOUR) if not hour or RATE_OF_HOUR[hour - 1] != rate
-    ]
-    slots = [f"{RATE_OF_HOUR[hour]:02d}00{hour:02d}" for hour in begins]
-    return "".join((slots + slots[-1:] * DAY_SLOTS)[:DAY_SLOTS])
+    slots: list[str] = []
+    before = 0
+    for hour, rate in enumerate(RATE_OF_HOUR):
+        if rate != before:
+            slots.append(f"{rate:02d}00{hour:02d}")
+        before = rate
+    padding = [slots[-1]] * (DAY_SLOTS - len(slots))
+    return "".join(slots[:DAY_SLOTS] + padding)
 
 
 def _text(text: str, width: int) -> str:
@@ -125,37 +128,63 @@ class Parameters:
     def read(self, identifier: str) -> bytes | None:
         """None for what was never set. A block FF is its elements, as far as there are any."""
         if identifier in self._written:
-            return self._written[identifier][0]
+            value, _ = self._written[identifier]
+            return value
         known = meaning(identifier)
         if known is None or not _is_block(known):
             return FACTORY_SETTINGS.get(identifier)
-        elements = (self.read(f"{identifier[:-2]}{number:02X}") for number in count(1))
-        return b"".join(takewhile(bool, (element or b"" for element in elements))) or None
+        elements = b""
+        for number in count(1):
+            element = self.read(_element(identifier, number))
+            if not element:
+                break
+            elements += element
+        return elements or None
 
     def written_at(self, identifier: str) -> datetime | None:
         """The true site time at which it was last written, None for one as it came from the
         factory."""
-        written = self._written.get(identifier)
-        return written and written[1]
+        if identifier not in self._written:
+            return None
+        _, at = self._written[identifier]
+        return at
 
     def write(self, identifier: str, value: bytes, at: datetime) -> bool:
         """False when there is no such parameter or the value has not its width; FrameError when it
         is no BCD."""
         known = meaning(identifier)
-        if not identifier.startswith("04") or identifier.startswith(NEVER_WRITTEN) or known is None:
+        if known is None or not _can_be_written(identifier) or not _fits(value, known):
             return False
-        width = known.record.width
-        if not value or (width and (len(value) % width if known.repeats else len(value) != width)):
-            return False
-        if all(field.kind in _BCD for field in known.record.fields) and not value.hex().isdigit():
+        if _is_bcd(known) and not value.hex().isdigit():
             raise FrameError(f"not BCD: {value.hex().upper()}")
         if not _is_block(known):
             self._written[identifier] = value, at
             return True
+        width = known.record.width
         for number, start in enumerate(range(0, len(value), width), 1):
-            self._written[f"{identifier[:-2]}{number:02X}"] = value[start : start + width], at
+            element = value[start : start + width]
+            self._written[_element(identifier, number)] = element, at
         return True
+
+
+def _can_be_written(identifier: str) -> bool:
+    return identifier.startswith("04") and not identifier.startswith(NEVER_WRITTEN)
+
+
+def _fits(value: bytes, known: Meaning) -> bool:
+    width = known.record.width
+    if not value or not width:
+        return bool(value)
+    return len(value) % width == 0 if known.repeats else len(value) == width
+
+
+def _is_bcd(known: Meaning) -> bool:
+    return all(field.kind in _BCD for field in known.record.fields)
 
 
 def _is_block(known: Meaning) -> bool:
     return any(number == BLOCK for _, number in known.variables)
+
+
+def _element(block: str, number: int) -> str:
+    return f"{block[:-2]}{number:02X}"

@@ -3,9 +3,11 @@ in wire order."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 KEPT: Final = 10
+"""Records of one kind that are kept; the counter goes on."""
 POWER_FAILURE: Final = "0311"
 PROGRAMMING: Final = "033000"
 METER_CLEAR: Final = "033001"
@@ -36,30 +38,36 @@ class Records:
     """The records of one meter, by kind of event."""
 
     def __init__(self) -> None:
-        self._counted: dict[str, tuple[int, list[bytes]]] = {}
+        self.power_failures_since = datetime.min  # noqa: DTZ901
+        """Power failures follow from the midnights without power; these count since then."""
+        self._counts: dict[str, int] = {}
+        self._newest_first: dict[str, list[bytes]] = {}
 
     def add(self, kind: str, record: bytes = b"") -> None:
-        """It happened once more."""
-        times, last = self._counted.get(kind, (0, []))
-        self._counted[kind] = times + 1, [record, *last[: KEPT - 1]]
+        """One more event of a kind."""
+        self._counts[kind] = self.count(kind) + 1
+        earlier = self._newest_first.get(kind, [])
+        self._newest_first[kind] = [record, *earlier[: KEPT - 1]]
 
     def count(self, kind: str) -> int:
-        """How often it happened since the records were cleared."""
-        return self._counted.get(kind, (0, []))[0]
+        """Number of events since the records were cleared."""
+        return self._counts.get(kind, 0)
 
     def last(self, kind: str, number: int) -> bytes | None:
         """The record with that number (1 is the newest)."""
-        last = self._counted.get(kind, (0, []))[1]
-        return last[number - 1] if 0 < number <= len(last) else None
+        records = self._newest_first.get(kind, [])
+        return records[number - 1] if 0 < number <= len(records) else None
 
-    def clear(self, identifier: str = ALL) -> None:
+    def clear(self, at: datetime, identifier: str = ALL) -> None:
         """Forget all events or one class, DI3 DI2 DI1 FF; that the meter or its events were cleared
         stays."""
-        for kind in list(self._counted):
-            if kind not in _NEVER_CLEARED and is_in(kind, identifier):
-                del self._counted[kind]
+        for kind in list(self._counts):
+            if kind not in _NEVER_CLEARED and _is_cleared_by(identifier, kind):
+                del self._counts[kind]
+                del self._newest_first[kind]
+        if _is_cleared_by(identifier, POWER_FAILURE):
+            self.power_failures_since = at
 
 
-def is_in(kind: str, identifier: str) -> bool:
-    """True when clearing the events of this identifier clears that kind."""
+def _is_cleared_by(identifier: str, kind: str) -> bool:
     return identifier == ALL or identifier.startswith(kind)

@@ -1,5 +1,5 @@
-"""Chance that repeats: the same seed gives the same throws on every machine, in any order, without
-a stored state."""
+"""Random numbers that repeat: the same seed gives the same ones on every machine, in any order,
+without a stored state."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _64_BITS: Final = (1 << 64) - 1
 
 
 def series(*names: object) -> int:
-    """The key of an independent series of throws, told apart by its names: (7, "000000001600",
+    """The key of an independent series of numbers, told apart by its names: (7, "000000001600",
     "noise")."""
-    return int.from_bytes(
-        blake2b("/".join(map(str, names)).encode(), digest_size=8).digest(), "big"
-    )
+    text = "/".join(map(str, names))
+    digest = blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
 
 
-def throw(key: int, number: int) -> int:
-    """64 evenly spread bits: throw `number` of the series `key` (the mixing steps of
-    splitmix64)."""
+def random_bits(key: int, number: int) -> int:
+    """64 evenly spread bits: entry `number` of the series `key`."""
+    # The mixing steps of splitmix64.
     bits = (key + number * 0x9E3779B97F4A7C15) & _64_BITS
     bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & _64_BITS
     bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & _64_BITS
@@ -27,10 +27,10 @@ def throw(key: int, number: int) -> int:
 
 
 def below(key: int, number: int, limit: int) -> int:
-    """A throw from 0 to `limit` - 1."""
-    return throw(key, number) * limit >> 64
+    """Entry `number` of the series, from 0 to `limit` - 1."""
+    return random_bits(key, number) * limit >> 64
 
 
 def happens(key: int, number: int, permille: int) -> bool:
-    """True in `permille` of 1000 throws."""
+    """True for `permille` of 1000 entries."""
     return below(key, number, 1000) < permille

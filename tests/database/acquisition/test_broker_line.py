@@ -23,8 +23,7 @@ from protocols.mqtt.shelly import Shelly
 from protocols.mqtt.tasmota import Tasmota
 from simulators.bench.scenario import site_clock
 from simulators.lines.bus import SimulatedBus
-from simulators.mqtt.gateway import SimulatedGateway
-from simulators.state.meter import SimulatedMeter
+from simulators.lines.mqtt_gateway import SimulatedGateway
 from simulators.state.relay import Relay
 from tests.database.small_site import (
     ARMED,
@@ -41,6 +40,7 @@ from tests.database.small_site import (
 )
 from tests.line_parts import line_parts
 from tests.servers.mosquitto import LISTENER, Mosquitto
+from tests.simulated_meters import simulated_meter
 
 ADDRESS = "000000000001"
 PATIENCE_S = 10
@@ -104,7 +104,7 @@ async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None, relays=
             ),
         )
         gateways.append(gateway)
-        meter = SimulatedMeter(ADDRESS, now=site_clock(ZONE), relay=relay)
+        meter = simulated_meter(ADDRESS, now=site_clock(ZONE), relay=relay)
         there = Broker("127.0.0.1", broker.port, f"simulated-{flavour}")
         simulator = SimulatedGateway(SimulatedBus([meter]), there, flavour=flavour, name="gw")
         await simulator.open()
@@ -153,13 +153,13 @@ def test_a_cut_and_a_restore_are_verified_by_reading_the_relay_back(database_url
     async def scene():
         async with cut_site(database_url, broker, flavour) as (connection, gateway, meter, _):
             await until(connection, COMMANDS, ("trip", "verified"), gateway=gateway)
-            assert meter.relay.is_open
+            assert meter.state.relay.is_open
             assert await rows(connection, "SELECT supply_state FROM point") == ["disconnected"]
             await pay(connection, "A1", 10_000)
             await until(
                 connection, COMMANDS, ("trip", "verified"), ("close", "verified"), gateway=gateway
             )
-            assert not meter.relay.is_open
+            assert not meter.state.relay.is_open
             assert await rows(connection, "SELECT supply_state FROM point") == ["energised"]
 
     run(scene())
@@ -189,7 +189,7 @@ def test_a_meter_without_a_relay_gets_no_command_and_is_not_asked_for_it(databas
 
             await execute(Step(), gateway._meter(None, 0, Urgency.COMMAND), SiteClock(ZONE))
             assert (asked, told) == ([], [None])
-            assert not [event for event in meter.events if event.kind == "control"]
+            assert not [event for event in meter.state.events if event.kind == "control"]
 
     run(scene())
 
@@ -205,13 +205,13 @@ def test_a_command_that_is_sent_again_is_a_new_one_to_the_gateway(database_url, 
             async with cut_site(database_url, broker, "own") as (connection, gateway, meter, _):
                 first = decode_down((await listener.receive()).payload)
                 await until(connection, COMMANDS, ("trip", "acked"))
-                meter.relay = Relay()  # it forgot what it was told
+                meter.state.relay.close(meter.state.now())  # it forgot what it was told
                 await until(connection, COMMANDS, ("trip", "verified"), gateway=gateway)
                 second = decode_down((await listener.receive()).payload)
                 assert (first.action, second.action, first.meter) == ("trip", "trip", second.meter)
                 assert await rows(connection, "SELECT count(*) FROM command") == [1]
                 assert first.id != second.id
-                assert meter.relay.is_open
+                assert meter.state.relay.is_open
 
     run(scene())
 
@@ -231,9 +231,9 @@ def test_accepted_is_not_open(database_url, broker):
             states = await rows(connection, COMMANDS)
             assert states[0][0] == "trip"
             assert states[0][1] != "verified"
-            assert [event.detail["answer"] for event in meter.events if event.kind == "control"][
-                :1
-            ] == ["9C"]
+            assert [
+                event.detail["answer"] for event in meter.state.events if event.kind == "control"
+            ][:1] == ["9C"]
 
     run(scene())
 
@@ -248,7 +248,7 @@ def test_in_shadow_mode_nothing_is_sent(database_url, broker):
         ):
             await simulator.push(again=True)
             await until(connection, "SELECT count(*) > 2 FROM reading", True)
-            assert not [event for event in meter.events if event.kind == "control"]
+            assert not [event for event in meter.state.events if event.kind == "control"]
             assert await rows(connection, COMMANDS) == []
 
     run(scene())

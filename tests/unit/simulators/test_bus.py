@@ -8,7 +8,7 @@ from protocols.dlt645.frame import Decoder, Frame, encode
 from protocols.exchange import Skipped
 from simulators.lines.bus import SimulatedBus
 from simulators.lines.faults import KINDS, LATE_MS, LONGEST_NOISE, Fault, Piece, noise
-from simulators.state.meter import SimulatedMeter
+from tests.simulated_meters import simulated_meter
 
 FIRST, SECOND = "000000000006", "000000000007"
 READ_ADDRESS = Frame(FIRST, 0x13)
@@ -18,7 +18,7 @@ FOREIGN = bytes.fromhex("FEFEFEFE 68 070000000000 68 93 06 39 33 33 33 33 33 A8 
 
 def bus_of(*addresses, **what):
     return SimulatedBus(
-        [SimulatedMeter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in addresses],
+        [simulated_meter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in addresses],
         **what,
     )
 
@@ -26,7 +26,7 @@ def bus_of(*addresses, **what):
 def said(*faults, asked=1):
     """What the line says to the last of some equal requests."""
     bus = bus_of(FIRST, SECOND, faults=faults)
-    return [bus.hear(READ_ADDRESS) for _ in range(asked)][-1]
+    return [bus.answer(READ_ADDRESS) for _ in range(asked)][-1]
 
 
 def test_without_faults_the_answer_comes_whole_and_at_once():
@@ -99,19 +99,19 @@ def test_a_lost_request_is_not_done_and_a_lost_answer_is():
     trip = Frame(FIRST, 0x1C, bytes.fromhex("02000000 01000000 1A00 000000311299"))
     for kind, is_open in (("lost_request", False), ("lost_answer", True)):
         bus = bus_of(FIRST, faults=[Fault(kind)])
-        assert bus.hear(trip) == []
-        assert bus.meters[FIRST].relay.is_open is is_open
+        assert bus.answer(trip) == []
+        assert bus.meters[FIRST].state.relay.is_open is is_open
 
 
 def test_every_third_request_is_exactly_every_third():
     bus = bus_of(FIRST, faults=[Fault("lost_answer", every=3)])
-    assert [bool(bus.hear(READ_ADDRESS)) for _ in range(9)] == [True, True, False] * 3
+    assert [bool(bus.answer(READ_ADDRESS)) for _ in range(9)] == [True, True, False] * 3
 
 
 def test_chance_is_kept_and_repeats_with_its_seed():
     def heard(seed):
         bus = bus_of(FIRST, seed=seed, faults=[Fault("lost_answer", permille=200)])
-        return [bool(bus.hear(READ_ADDRESS)) for _ in range(5000)]
+        return [bool(bus.answer(READ_ADDRESS)) for _ in range(5000)]
 
     assert heard(1) == heard(1) != heard(2)
     assert 900 < heard(1).count(False) < 1100
@@ -120,37 +120,37 @@ def test_chance_is_kept_and_repeats_with_its_seed():
 def test_two_chances_strike_independently():
     faults = [Fault("lost_answer", permille=500), Fault("noise_before", permille=500)]
     bus = bus_of(FIRST, faults=faults)
-    pieces = [len(bus.hear(READ_ADDRESS)) for _ in range(4000)]
+    pieces = [len(bus.answer(READ_ADDRESS)) for _ in range(4000)]
     assert 900 < pieces.count(0) < 1100
     assert 900 < pieces.count(2) < 1100
 
 
 def test_a_fault_of_one_meter_leaves_the_others_alone():
     bus = bus_of(FIRST, SECOND, meter_faults={FIRST: [Fault("lost_answer")]})
-    assert bus.hear(READ_ADDRESS) == []
-    assert bus.hear(Frame(SECOND, 0x13)) == [
+    assert bus.answer(READ_ADDRESS) == []
+    assert bus.answer(Frame(SECOND, 0x13)) == [
         Piece(0, FOREIGN.replace(b"\x39", b"\x3a").replace(b"\xa8", b"\xa9"))
     ]
 
 
 def test_delays_lie_between_their_ends_and_reach_both():
     bus = bus_of(FIRST, SECOND, reply_delay_ms=(20, 23), meter_delays_ms={SECOND: (500, 500)})
-    assert {bus.hear(READ_ADDRESS)[0].after_ms for _ in range(200)} == {20, 21, 22, 23}
-    assert bus.hear(Frame(SECOND, 0x13))[0].after_ms == 500
+    assert {bus.answer(READ_ADDRESS)[0].after_ms for _ in range(200)} == {20, 21, 22, 23}
+    assert bus.answer(Frame(SECOND, 0x13))[0].after_ms == 500
 
 
 def test_nobody_answers_for_a_meter_that_is_not_there():
-    assert bus_of(FIRST).hear(Frame(SECOND, 0x13)) == []
+    assert bus_of(FIRST).answer(Frame(SECOND, 0x13)) == []
 
 
 def test_the_only_meter_answers_to_any_address_and_two_garble_each_other():
     asked = Frame("AAAAAAAAAAAA", 0x13)
-    assert bus_of(FIRST).hear(asked) == [Piece(0, ANSWER)]
-    (garbled,) = bus_of(FIRST, SECOND).hear(asked)
+    assert bus_of(FIRST).answer(asked) == [Piece(0, ANSWER)]
+    (garbled,) = bus_of(FIRST, SECOND).answer(asked)
     assert not any(isinstance(item, Frame) for item in Decoder().feed(garbled.data))
 
 
 def test_a_broadcast_reaches_all_and_nobody_answers():
     bus = bus_of(FIRST, SECOND)
-    assert bus.hear(Frame("999999999999", 0x16, b"\x99" * 4)) == []
-    assert all(meter.instant_freeze(1) for meter in bus.meters.values())
+    assert bus.answer(Frame("999999999999", 0x16, b"\x99" * 4)) == []
+    assert all(meter.state.instant_freezes for meter in bus.meters.values())

@@ -18,11 +18,13 @@ from protocols.dlt645.values import decode_values
 from protocols.dlt645.writing import Authority
 from protocols.errors import MeterRefused
 from simulators.bench.scenario import parse_scenario, site_clock
+from simulators.dlt645.meter import SimulatedMeter
 from simulators.dlt645.meter_1997 import SimulatedMeter1997
 from simulators.lines.bus import SimulatedBus
 from simulators.state.load import MWH_PER_KWH, SHAPES, LoadCurve
-from simulators.state.meter import SimulatedMeter
 from simulators.state.relay import Relay
+from simulators.state.spec import Outages
+from tests.simulated_meters import simulated_meter, simulated_meter_of
 from tests.wire.simulators.test_settings import run
 
 METER = "000000000006"
@@ -66,7 +68,7 @@ def steady(kilowatts: str, **what: Any) -> SimulatedMeter:
     curve = LoadCurve(
         int(Decimal(kilowatts) * 24 * MWH_PER_KWH), SHAPES["flat"], daily_spread_permille=0
     )
-    return SimulatedMeter(**{"address": METER, "curve": curve, **what})
+    return simulated_meter(**{"address": METER, "curve": curve, **what})
 
 
 def ask(meter: SimulatedMeter, request: str) -> str:
@@ -119,14 +121,14 @@ def test_a_new_address_needs_the_programming_key_and_silence_says_that_it_was_no
     meter = steady("1", address="121078563412", now=lambda: NOON)
     assert ask(meter, request) == ""
     assert meter.address == "121078563412"
-    meter.programming_key = True
+    meter.access.programming_key = True
     bus = SimulatedBus([meter])
     (asked,) = Decoder().feed(bytes.fromhex(request))
     assert isinstance(asked, Frame)
-    assert bus.hear(asked)
+    assert bus.answer(asked)
     assert meter.address == "131078563412"
-    assert bus.hear(Frame("131078563412", 0x13))
-    assert not bus.hear(Frame("121078563412", 0x13))
+    assert bus.answer(Frame("131078563412", 0x13))
+    assert not bus.answer(Frame("121078563412", 0x13))
 
 
 def test_a_baud_word_that_is_none_is_refused_with_its_bit() -> None:
@@ -186,7 +188,7 @@ def test_every_identifier_of_the_table_is_answered_in_its_form_but_the_named_one
     phases: int,
 ) -> None:
     prepaid = {"remaining_yuan": Decimal("12.50"), "remaining_kwh": Decimal("7.00")}
-    meter = SimulatedMeter(METER, now=lambda: NOON, phases=phases, frame_limit=60, **prepaid)
+    meter = simulated_meter(METER, now=lambda: NOON, phases=phases, frame_limit=60, **prepaid)
     answered = 0
     for identifier in identifiers():
         expected = next(
@@ -207,7 +209,7 @@ def test_every_identifier_of_the_table_is_answered_in_its_form_but_the_named_one
 
 
 def test_load_records_of_a_class_have_its_block_alone() -> None:
-    meter = SimulatedMeter(METER, now=lambda: NOON)
+    meter = simulated_meter(METER, now=lambda: NOON)
     names = [
         [
             name
@@ -228,7 +230,7 @@ def test_load_records_of_a_class_have_its_block_alone() -> None:
     ]
     (record,) = run(meter, exchanges.read_load_records(METER, "06000002", 1))
     values = {name: value for name, value, _ in record.values}
-    assert values["forward_active_energy"] == meter.true_register(NOON)
+    assert values["forward_active_energy"] == meter.state.true_register(NOON)
     assert (
         str(values["quadrant_1_reactive_energy"])
         == told(meter, "00050000")["quadrant_1_reactive_energy"]
@@ -240,7 +242,7 @@ def test_load_records_of_a_class_have_its_block_alone() -> None:
 
 
 def test_a_settlement_has_the_energies_of_the_daily_freeze_of_its_midnight() -> None:
-    meter = SimulatedMeter(METER, now=lambda: NOON)
+    meter = simulated_meter(METER, now=lambda: NOON)
     assert told(meter, "00FE0001") == {"settlement_time_last_1": "2605010000"}
     assert read(meter, "0001FF01") == read(
         meter, "05060114"
@@ -253,7 +255,7 @@ def test_a_settlement_has_the_energies_of_the_daily_freeze_of_its_midnight() -> 
 
 
 def test_another_settlement_day_and_hour() -> None:
-    meter = SimulatedMeter(METER, now=lambda: NOON)
+    meter = simulated_meter(METER, now=lambda: NOON)
     run(
         meter, writing.write(METER, "04000B02", writing.encode_value("04000B02", "1506"), AUTHORITY)
     )
@@ -266,15 +268,15 @@ def test_another_settlement_day_and_hour() -> None:
 
 def test_before_the_first_settlement_there_is_no_data() -> None:
     new = {"now": lambda: NOON, "installed": date(2026, 5, 2)}
-    assert read(SimulatedMeter(METER, **new), "00010001") == b"\xff" * 4
-    assert read(SimulatedMeter(METER, **new), "01010001") == b"\xff" * 3 + bytes(5)
+    assert read(simulated_meter(METER, **new), "00010001") == b"\xff" * 4
+    assert read(simulated_meter(METER, **new), "01010001") == b"\xff" * 3 + bytes(5)
     with pytest.raises(MeterRefused, match="no such data"):
-        read(SimulatedMeter(METER, **new, empty_freeze="refuse"), "00010001")
+        read(simulated_meter(METER, **new, empty_freeze="refuse"), "00010001")
 
 
 def test_a_scheduled_freeze_follows_the_pattern_of_command_16() -> None:
     time = SettableTime(NOON)
-    meter = SimulatedMeter(METER, now=time)
+    meter = simulated_meter(METER, now=time)
     run(meter, exchanges.freeze(METER, "99990630"))
     assert read(meter, "05000001") == bytes(5)
     time.pass_by(days=2)
@@ -288,7 +290,7 @@ def test_a_scheduled_freeze_follows_the_pattern_of_command_16() -> None:
 
 
 def test_an_hourly_freeze_has_the_totals_of_the_full_hour() -> None:
-    meter = SimulatedMeter(METER, now=lambda: NOON + timedelta(minutes=20))
+    meter = simulated_meter(METER, now=lambda: NOON + timedelta(minutes=20))
     assert read(meter, "0504FF01") == bytes.fromhex("0012200526") + encode_energy(
         meter, NOON
     ) + bytes(4)
@@ -297,7 +299,7 @@ def test_an_hourly_freeze_has_the_totals_of_the_full_hour() -> None:
 
 def test_the_switch_to_the_second_prices_freezes_and_shows_in_status_and_price() -> None:
     time = SettableTime(NOON)
-    meter = SimulatedMeter(METER, now=time)
+    meter = simulated_meter(METER, now=time)
     run(
         meter,
         writing.write(METER, "04050203", writing.encode_value("04050203", "0.6100"), AUTHORITY),
@@ -313,7 +315,7 @@ def test_the_switch_to_the_second_prices_freezes_and_shows_in_status_and_price()
 
 
 def encode_energy(meter: SimulatedMeter, at: datetime) -> bytes:
-    return bytes.fromhex(f"{int(meter.true_register(at) * 100):08d}")[::-1]
+    return bytes.fromhex(f"{int(meter.state.true_register(at) * 100):08d}")[::-1]
 
 
 # Demand
@@ -326,7 +328,7 @@ def test_the_maximum_demand_is_the_greatest_mean_of_fifteen_minutes_since_the_se
     """Against every minute of the month, also with a relay that was opened in the middle of the
     greatest hour."""
     time = SettableTime(datetime(2026, 5, 1))
-    meter = SimulatedMeter(
+    meter = simulated_meter(
         METER, now=time, curve=LoadCurve(24 * MWH_PER_KWH, key=5), relay=Relay(has_button=False)
     )
     for day in range(1, 1 + days_with_trips):
@@ -340,7 +342,9 @@ def test_the_maximum_demand_is_the_greatest_mean_of_fifteen_minutes_since_the_se
     ends = [
         datetime(2026, 5, 1, 0, 15) + timedelta(minutes=number) for number in range(minutes - 15)
     ]
-    energies = [meter.energy_mwh(end)[0] - meter.energy_mwh(end - quarter)[0] for end in ends]
+    energies = [
+        meter.state.energy_mwh(end)[0] - meter.state.energy_mwh(end - quarter)[0] for end in ends
+    ]
     found = told(meter, "01010000")
     assert Decimal(found["forward_active_maximum_demand"] or "") == Decimal(
         max(energies) * 4 // 100
@@ -422,13 +426,13 @@ def test_trips_and_closes_are_recorded_with_time_operator_and_register() -> None
     control(meter, RelayAction.CLOSE)
     assert (count(meter, "1D000001"), count(meter, "1E000001")) == (1, 1)
     assert read(meter, "1E00FF01")[10:14] == register
-    meter.force_relay(to_open=True)
+    meter.state.force_relay(to_open=True)
     assert read(meter, "1D000201") == bytes(4)
     assert read(meter, "1D00FF02") == record
 
 
 def test_events_are_cleared_by_class_or_all_and_the_clearing_stays() -> None:
-    meter = steady("3", now=lambda: NOON, skipped_freezes={date(2026, 5, 3)})
+    meter = steady("3", now=lambda: NOON, outages=Outages({date(2026, 5, 3)}))
     control(meter, RelayAction.TRIP)
     control(meter, RelayAction.CLOSE)
     run(meter, writing.clear_events(METER, AUTHORITY, "1D0000FF"))
@@ -471,7 +475,7 @@ def test_a_clock_setting_is_recorded_with_both_times() -> None:
 
 
 def test_a_midnight_without_power_is_a_power_failure() -> None:
-    meter = steady("3", now=lambda: NOON, skipped_freezes={date(2026, 5, 3), date(2026, 4, 9)})
+    meter = steady("3", now=lambda: NOON, outages=Outages({date(2026, 5, 3), date(2026, 4, 9)}))
     assert count(meter, "03110000") == 2
     assert read(meter, "03110001") == bytes.fromhex("005923020526 000100030526")
     assert read(meter, "03110002")[3:6] == bytes.fromhex("080426")
@@ -482,7 +486,7 @@ def test_a_meter_clear_needs_the_key_and_leaves_the_record_of_what_was() -> None
     meter = steady("3", now=time, initial_kwh=Decimal("1234.56"), phases=3)
     with pytest.raises(MeterRefused, match="password"):
         run(meter, writing.clear_meter(METER, AUTHORITY))
-    meter.programming_key = True
+    meter.access.programming_key = True
     assert told(meter, "04000503")["programming_permitted"] == "yes"
     control(meter, RelayAction.TRIP)
     control(meter, RelayAction.CLOSE)
@@ -520,7 +524,7 @@ def test_a_prepaid_meter_was_bought_once_what_remains() -> None:
 
 
 def test_energies_agree_with_each_other() -> None:
-    meter = SimulatedMeter(METER, now=lambda: NOON, phases=3, initial_kwh=Decimal(5000))
+    meter = simulated_meter(METER, now=lambda: NOON, phases=3, initial_kwh=Decimal(5000))
     total = Decimal(told(meter, "00010000")["forward_active_energy"] or "")
     phases = [
         Decimal(next(iter(told(meter, it).values())) or "")
@@ -549,7 +553,7 @@ def test_a_past_load_record_does_not_know_that_the_relay_opened_later() -> None:
 
 
 def test_voltage_statistics_count_the_hours_outside_the_limits() -> None:
-    meter = SimulatedMeter(METER, now=lambda: NOON, curve=LoadCurve(24 * MWH_PER_KWH))
+    meter = simulated_meter(METER, now=lambda: NOON, curve=LoadCurve(24 * MWH_PER_KWH))
     assert told(meter, "03100100")["voltage_pass_rate_a"] == "100.00"
     run(
         meter,
@@ -596,7 +600,7 @@ def test_with_a_security_module_only_what_it_opens_is_obeyed() -> None:
     )  # asked for in d07-267
     assert read(meter, "04000503") == bytes.fromhex("0020")
     assert run(meter, writing.send_opaque(METER, 0x1C, OPAQUE_TRIP)) == b""
-    assert meter.relay.is_open
+    assert meter.state.relay.is_open
     assert read(meter, "1D000201") == bytes.fromhex("42000000")
     assert run(meter, writing.security(METER, "07010101", "00000042")) == b""
     opaque_write = bytes.fromhex("03010004 99000000 42000000 30 AABBCCDD")
@@ -617,8 +621,8 @@ def test_demands_and_past_months_in_the_older_version() -> None:
     curve = LoadCurve(
         int(Decimal("2.5") * 24 * MWH_PER_KWH), SHAPES["flat"], daily_spread_permille=0
     )
-    old = SimulatedMeter1997(METER, now=lambda: NOON, curve=curve)
-    new = SimulatedMeter(METER, now=lambda: NOON, curve=curve)
+    old = simulated_meter_of(SimulatedMeter1997, METER, now=lambda: NOON, curve=curve)
+    new = simulated_meter(METER, now=lambda: NOON, curve=curve)
     assert asked(old, "A010") == bytes.fromhex("005002")
     assert asked(old, "B010") == bytes.fromhex("15000105")
     assert asked(old, "B410") == bytes.fromhex("15000104")
@@ -630,7 +634,7 @@ def test_demands_and_past_months_in_the_older_version() -> None:
     assert asked(old, "C331") == bytes.fromhex("040000")
     cleared = old.answer(Frame(METER, 0x10))
     assert cleared == Frame(METER, 0xD0, b"\x04")
-    old.programming_key = True
+    old.access.programming_key = True
     assert old.answer(Frame(METER, 0x10)) == Frame(METER, 0x90)
     assert asked(old, "A010") == bytes(3)
     assert asked(old, "B211") == bytes.fromhex("00122005")
@@ -643,6 +647,6 @@ def test_a_scenario_presses_the_key_and_builds_in_the_module() -> None:
         "programming_key = true\nsecurity_module = true\nremaining_kwh = 7.5\n"
     )
     meter = scenario.build(site_clock(scenario.zone))["a"].meters[METER]
-    assert meter.programming_key
-    assert meter.security
+    assert meter.access.programming_key
+    assert meter.access.security
     assert told(meter, "00900100") == {"remaining_energy": "7.50"}

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from protocols.dlt645.frame import Decoder, Frame, encode
 from simulators.state.clock import MeterClock
 from simulators.state.load import MWH_PER_DIGIT, MWH_PER_KWH, RATES, SHAPES, LoadCurve
-from simulators.state.meter import SimulatedMeter
 from simulators.state.relay import Relay, RelayKind
+from simulators.state.spec import Outages
+from tests.simulated_meters import simulated_meter
 
 NO_LOAD = LoadCurve(mwh_per_day=0)
 NOON = datetime(2026, 5, 2, 12, 0, 0)
@@ -59,7 +60,7 @@ def read(meter, identifier):
 
 def plain(address, at=NOON, **what):
     """A meter without load, that answers without FE."""
-    return SimulatedMeter(address, now=lambda: at, **{"curve": NO_LOAD, "wake_up": 0, **what})
+    return simulated_meter(address, now=lambda: at, **{"curve": NO_LOAD, "wake_up": 0, **what})
 
 
 # Answers that were recorded elsewhere: (meter, request, answer). The name is the one of the vector.
@@ -180,7 +181,7 @@ def test_an_expired_trip_is_refused_and_nothing_moves():
         ask(meter, RECORDED["d07-040/041 a trip before its expiry"][1])
         == "6811111111111168DC01344716"
     )
-    assert not meter.relay.moves
+    assert not meter.state.relay.moves
 
 
 def test_expiry_is_judged_by_the_clock_of_the_meter():
@@ -197,7 +198,7 @@ def test_broadcast_time_is_taken_in_silence():
     true = datetime(2017, 9, 20, 8, 46)
     meter = plain("201000000012", true, installed=date(2017, 1, 1))
     assert ask(meter, "68999999999999680806337B3B533C4A3616") == ""  # d07-191: 2017-09-20 08:48:00
-    assert meter.clock.shows(true) == datetime(2017, 9, 20, 8, 48)
+    assert meter.state.clock.shows(true) == datetime(2017, 9, 20, 8, 48)
 
 
 BROADCAST_REFUSALS = {
@@ -213,18 +214,18 @@ def test_broadcast_time_within_its_limits_only(name):
     shown, to = BROADCAST_REFUSALS[name]
     meter = plain("000000000006", shown)
     broadcast(meter, to)
-    assert meter.clock.shows(shown) == shown
+    assert meter.state.clock.shows(shown) == shown
 
 
 def test_broadcast_time_once_a_day():
     time = SettableTime()
-    meter = SimulatedMeter("000000000006", now=time)
+    meter = simulated_meter("000000000006", now=time)
     broadcast(meter, NOON + timedelta(minutes=1))
     broadcast(meter, NOON + timedelta(minutes=2))
-    assert meter.clock.shows(NOON) == NOON + timedelta(minutes=1)
+    assert meter.state.clock.shows(NOON) == NOON + timedelta(minutes=1)
     time.pass_by(days=1)
     broadcast(meter, time() + timedelta(minutes=2))
-    assert meter.clock.shows(time()) == time() + timedelta(minutes=2)
+    assert meter.state.clock.shows(time()) == time() + timedelta(minutes=2)
 
 
 def broadcast(meter, to):
@@ -243,7 +244,7 @@ def test_the_clock_is_written_with_the_password_only():
     )
     reply = meter.answer(Frame("111111111111", 0x14, bytes.fromhex(payload)))
     assert encode(reply).hex().upper() == "68111111111111689400CA16"  # d07-108
-    assert meter.clock.shows(NOON) == datetime(2026, 5, 2, 21, 33, 55)
+    assert meter.state.clock.shows(NOON) == datetime(2026, 5, 2, 21, 33, 55)
 
 
 SILENT = {
@@ -265,7 +266,7 @@ SILENT = {
 def test_silence_for(name):
     meter = plain("000000000006")
     assert meter.answer(SILENT[name]) is None
-    assert not meter.relay.moves
+    assert not meter.state.relay.moves
 
 
 identifiers = st.one_of(
@@ -339,8 +340,8 @@ payloads = st.one_of(
 def test_no_request_whatever_it_holds_breaks_a_meter(requests, kwh_per_day, what):
     time = SettableTime()
     curve = LoadCurve(kwh_per_day * MWH_PER_KWH)
-    meter = SimulatedMeter(
-        "000000000006", now=time, curve=curve, frame_limit=60, skipped_freeze_permille=20, **what
+    meter = simulated_meter(
+        "000000000006", now=time, curve=curve, frame_limit=60, outages=Outages(permille=20), **what
     )
     for control, data, passed_s in requests:
         reply = meter.answer(Frame("000000000006", control, data))
@@ -348,7 +349,7 @@ def test_no_request_whatever_it_holds_breaks_a_meter(requests, kwh_per_day, what
             reply.is_response and reply.function == control & 0x1F and len(reply.data) <= 60
         )
         time.pass_by(seconds=passed_s)
-    meter.true_register(time())
+    meter.state.true_register(time())
 
 
 def test_a_load_that_the_display_cannot_show_does_not_become_negative():
@@ -381,8 +382,8 @@ def test_control_is_refused_for(name):
     meter = plain("000000000006")
     reply = meter.answer(Frame("000000000006", 0x1C, bytes.fromhex(payload)))
     assert (reply.control, reply.data) == (0xDC, bytes((error,)))
-    assert not meter.relay.moves
-    assert [event.kind for event in meter.events] == ["control"]
+    assert not meter.state.relay.moves
+    assert [event.kind for event in meter.state.events] == ["control"]
 
 
 def command(meter, action, duration=0):
@@ -403,10 +404,10 @@ def status(meter):
 def test_an_internal_relay_waits_for_the_button_after_allow_close():
     meter = plain("000000000006")
     assert command(meter, 0x1A) == 0x0050
-    meter.press_button()
+    meter.state.press_button()
     assert status(meter) == 0x0050
     assert command(meter, 0x1B) == 0x0010
-    meter.press_button()
+    meter.state.press_button()
     assert status(meter) == 0x0000
 
 
@@ -427,18 +428,18 @@ def test_a_direct_close_needs_no_button():
 
 def test_a_delayed_trip_is_commanded_long_before_it_is_open():
     time = SettableTime()
-    meter = SimulatedMeter("000000000006", now=time, relay=Relay(trip_delay=timedelta(seconds=90)))
+    meter = simulated_meter("000000000006", now=time, relay=Relay(trip_delay=timedelta(seconds=90)))
     assert command(meter, 0x1A) == 0x0040
     time.pass_by(seconds=89)
     assert status(meter) == 0x0040
     time.pass_by(seconds=10)
     assert status(meter) == 0x0050
-    assert meter.relay.moves == [(NOON + timedelta(seconds=90), True)]
+    assert meter.state.relay.moves == [(NOON + timedelta(seconds=90), True)]
 
 
 def test_a_close_takes_back_a_trip_that_has_not_happened_yet():
     time = SettableTime()
-    meter = SimulatedMeter("000000000006", now=time, relay=Relay(trip_delay=timedelta(seconds=90)))
+    meter = simulated_meter("000000000006", now=time, relay=Relay(trip_delay=timedelta(seconds=90)))
     command(meter, 0x1A)
     assert command(meter, 0x1B) == 0x0000
     time.pass_by(hours=1)
@@ -448,7 +449,7 @@ def test_a_close_takes_back_a_trip_that_has_not_happened_yet():
 @pytest.mark.parametrize(("action", "after"), [(0x1D, 0x0010), (0x1E, 0x0000)])
 def test_a_trip_for_a_time_ends_by_itself(action, after):
     time = SettableTime()
-    meter = SimulatedMeter("000000000006", now=time)
+    meter = simulated_meter("000000000006", now=time)
     assert command(meter, action, duration=2) == 0x0050
     time.pass_by(minutes=9, seconds=59)
     assert status(meter) == 0x0050
@@ -508,7 +509,7 @@ def test_the_journal_tells_the_command_with_its_expiry_and_the_movement():
         "answer": "9C",
     }
     assert heard[1].detail == {"state": "open"}
-    assert list(meter.events) == heard
+    assert list(meter.state.events) == heard
 
 
 def test_a_long_block_comes_in_numbered_parts_that_may_be_asked_again():
@@ -536,7 +537,7 @@ def test_a_day_that_was_never_frozen():
 
 
 def test_a_midnight_without_power_shifts_the_numbers():
-    meter = plain("000000000006", skipped_freezes={date(2026, 5, 1)})
+    meter = plain("000000000006", outages=Outages({date(2026, 5, 1)}))
     assert [read(meter, f"050600{number:02X}")[2] for number in (1, 2, 3)] == [0x02, 0x30, 0x29]
 
 
@@ -549,26 +550,27 @@ def test_the_meter_remembers_62_days():
 
 def test_freeze_now_keeps_the_last_three():
     time = SettableTime()
-    meter = SimulatedMeter("000000000006", now=time)
+    meter = simulated_meter("000000000006", now=time)
     assert read(meter, "05010001") == bytes(5)
     for _ in range(4):
         meter.answer(Frame("999999999999", 0x16, b"\x99" * 4))
         time.pass_by(minutes=10)
     assert [read(meter, f"050100{number:02X}")[0] for number in (1, 2, 3)] == [0x30, 0x20, 0x10]
-    assert meter.instant_freeze(4) is None
+    assert len(meter.state.instant_freezes) == 3
     frozen = read(meter, "05010102")
     assert frozen == b"".join(
-        bytes.fromhex(f"{it:08d}")[::-1] for it in meter.registers(NOON + timedelta(minutes=20))
+        bytes.fromhex(f"{it:08d}")[::-1]
+        for it in meter.state.registers(NOON + timedelta(minutes=20))
     )
 
 
 def test_a_clock_set_over_midnight_skips_or_repeats_a_freeze():
     time = SettableTime(datetime(2026, 5, 2, 23, 0))
-    meter = SimulatedMeter("000000000006", now=time)
-    meter.clock.set(time(), datetime(2026, 5, 3, 1, 0))
+    meter = simulated_meter("000000000006", now=time)
+    meter.state.clock.set(time(), datetime(2026, 5, 3, 1, 0))
     time.pass_by(hours=24)
     assert stamps(meter, time())[:2] == [datetime(2026, 5, 4), datetime(2026, 5, 2)]
-    meter.clock.set(time(), datetime(2026, 5, 3, 23, 30))
+    meter.state.clock.set(time(), datetime(2026, 5, 3, 23, 30))
     time.pass_by(hours=1)
     assert stamps(meter, time())[:3] == [
         datetime(2026, 5, 4),
@@ -578,7 +580,7 @@ def test_a_clock_set_over_midnight_skips_or_repeats_a_freeze():
 
 
 def stamps(meter, at):
-    return [freeze.stamp for freeze in meter.daily_freezes(at)]
+    return [freeze.stamp for freeze in meter.state.daily_freezes(at)]
 
 
 # Energy
@@ -628,21 +630,21 @@ def test_power_is_the_slope_of_energy(curve, at):
 
 @given(curves, st.datetimes(datetime(2024, 1, 2), datetime(2031, 1, 1)), st.integers(0, 99_999_999))
 def test_rates_sum_to_the_total_within_one_digit_each(curve, at, initial):
-    meter = SimulatedMeter(
+    meter = simulated_meter(
         "000000000006", now=lambda: at, curve=curve, initial_kwh=Decimal(initial).scaleb(-2)
     )
-    total, *rates = meter.registers(at)
+    total, *rates = meter.state.registers(at)
     wrapped = (sum(rates) - total + 50_000_000) % 100_000_000 - 50_000_000
     assert abs(wrapped) <= RATES
 
 
 def test_before_its_installation_a_meter_shows_the_initial_register():
-    meter = SimulatedMeter(
+    meter = simulated_meter(
         "000000000006", now=SettableTime(), installed=NOON.date(), initial_kwh=Decimal("17.05")
     )
     assert (
-        meter.true_register(NOON - timedelta(days=9))
-        == meter.true_register(datetime(2026, 5, 2))
+        meter.state.true_register(NOON - timedelta(days=9))
+        == meter.state.true_register(datetime(2026, 5, 2))
         == Decimal("17.05")
     )
 
@@ -650,7 +652,7 @@ def test_before_its_installation_a_meter_shows_the_initial_register():
 def test_a_register_starts_again_after_999999_99():
     time = SettableTime()
     curve = LoadCurve(24 * MWH_PER_KWH, SHAPES["flat"], daily_spread_permille=0)
-    meter = SimulatedMeter(
+    meter = simulated_meter(
         "000000000006",
         now=time,
         curve=curve,
@@ -658,8 +660,8 @@ def test_a_register_starts_again_after_999999_99():
         initial_kwh=Decimal("999999.00"),
         tariffs=0,
     )
-    assert meter.true_register(datetime(2026, 5, 2, 0, 59, 59)) == Decimal("999999.99")
-    assert meter.true_register(datetime(2026, 5, 2, 1, 30)) == Decimal("0.50")
+    assert meter.state.true_register(datetime(2026, 5, 2, 0, 59, 59)) == Decimal("999999.99")
+    assert meter.state.true_register(datetime(2026, 5, 2, 1, 30)) == Decimal("0.50")
 
 
 @given(
@@ -670,14 +672,14 @@ def test_the_true_register_is_the_curve_without_the_time_that_the_relay_was_open
     """Against an independent sum over the closed stretches."""
     time = SettableTime(datetime(2026, 1, 1, 7, 13, 5))
     curve = LoadCurve(37 * MWH_PER_KWH, key=11)
-    meter = SimulatedMeter(
+    meter = simulated_meter(
         "000000000006", now=time, curve=curve, installed=time().date(), tariffs=0
     )
     begin = datetime(2026, 1, 1)
     closed_since, closed = begin, []
     for to_open, after_s in moves:
         time.pass_by(seconds=after_s)
-        meter.force_relay(to_open=to_open)
+        meter.state.force_relay(to_open=to_open)
         if to_open and closed_since:
             closed.append((closed_since, time()))
             closed_since = None
@@ -692,12 +694,12 @@ def test_the_true_register_is_the_curve_without_the_time_that_the_relay_was_open
         for since, until in closed
         if since <= at
     )
-    assert meter.true_register(at) == Decimal(flowed // MWH_PER_DIGIT).scaleb(-2)
+    assert meter.state.true_register(at) == Decimal(flowed // MWH_PER_DIGIT).scaleb(-2)
 
 
 def test_nothing_flows_through_an_open_relay():
     time = SettableTime()
-    meter = SimulatedMeter("000000000006", now=time)
+    meter = simulated_meter("000000000006", now=time)
     command(meter, 0x1A)
     before = read(meter, "0001FF00")
     time.pass_by(days=3)
@@ -726,27 +728,29 @@ def test_the_clock_finds_the_true_time_of_each_of_its_midnights(set_at, drift_us
 def test_a_freeze_read_answers_the_true_register_of_the_meters_own_midnight(offset_s, drift_us, at):
     installed = datetime(2025, 12, 1)
     clock = MeterClock(installed, installed + timedelta(seconds=offset_s), drift_us)
-    meter = SimulatedMeter(
+    meter = simulated_meter(
         "000000000006",
         now=lambda: at,
         installed=installed.date(),
         clock=clock,
-        skipped_freeze_permille=150,
+        outages=Outages(permille=150),
     )
-    freezes = list(meter.daily_freezes(at))
+    freezes = list(meter.state.daily_freezes(at))
     days = [freeze.stamp for freeze in freezes]
     assert days == sorted(set(days), reverse=True)
     assert all(day.time() == datetime.min.time() for day in days)
     for number, freeze in list(enumerate(freezes, 1))[:4]:
         assert read(meter, f"050600{number:02X}") == bytes.fromhex(f"0000{freeze.stamp:%d%m%y}")
         told = Decimal(int(read(meter, f"050601{number:02X}")[:4][::-1].hex())).scaleb(-2)
-        assert told == meter.true_register(freeze.at)
-        assert meter.clock.shows(freeze.at).replace(second=0, microsecond=0) == freeze.stamp
+        assert told == meter.state.true_register(freeze.at)
+        assert meter.state.clock.shows(freeze.at).replace(second=0, microsecond=0) == freeze.stamp
 
 
 def test_the_past_does_not_depend_on_when_the_program_was_started():
-    early = SimulatedMeter("000000000006", now=lambda: datetime(2026, 5, 2, 8))
-    late = SimulatedMeter("000000000006", now=lambda: datetime(2026, 5, 9, 23, 59))
+    early = simulated_meter("000000000006", now=lambda: datetime(2026, 5, 2, 8))
+    late = simulated_meter("000000000006", now=lambda: datetime(2026, 5, 9, 23, 59))
     days = [datetime(2026, 5, 2) - timedelta(days=back) for back in range(62)]
-    assert [early.true_register(day) for day in days] == [late.true_register(day) for day in days]
-    assert len({early.true_register(day) for day in days}) == 62
+    assert [early.state.true_register(day) for day in days] == [
+        late.state.true_register(day) for day in days
+    ]
+    assert len({early.state.true_register(day) for day in days}) == 62

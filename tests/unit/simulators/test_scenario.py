@@ -53,9 +53,9 @@ def test_a_range_gives_each_meter_its_own_value_and_always_the_same():
     ranges = "kwh_per_day = [2, 30]\ninitial_kwh = [100, 5000.5]\nclock_offset_s = [-30, 30]\ncount = 200"
     meters, again = build(fleet(ranges)), build(fleet(ranges), NOON + timedelta(days=9))
     fleet_meters = [meter for address, meter in meters.items() if address >= "000000009001"]
-    daily = [meter.curve.mwh_per_day for meter in fleet_meters]
-    offsets = [meter.clock.shows(NOON) - NOON for meter in fleet_meters]
-    initial = [meter.true_register(datetime(2024, 1, 1)) for meter in fleet_meters]
+    daily = [meter.state.counter.curve.mwh_per_day for meter in fleet_meters]
+    offsets = [meter.state.clock.shows(NOON) - NOON for meter in fleet_meters]
+    initial = [meter.state.true_register(datetime(2024, 1, 1)) for meter in fleet_meters]
     assert 2_000_000 <= min(daily) < 4_000_000 < 28_000_000 < max(daily) <= 30_000_000
     assert (
         timedelta(seconds=-30)
@@ -73,7 +73,7 @@ def test_a_range_gives_each_meter_its_own_value_and_always_the_same():
         <= Decimal("5000.5")
     )
     assert all(
-        meter.true_register(NOON) == again[meter.address].true_register(NOON)
+        meter.state.true_register(NOON) == again[meter.address].state.true_register(NOON)
         for meter in fleet_meters
     )
 
@@ -83,13 +83,13 @@ def test_an_override_changes_one_meter_and_only_what_it_says():
         fleet("tariffs = 0\ncount = 3")
         + '[overrides.000000009002]\nkwh_per_day = 0\npassword = "123456"'
     )
-    assert [meters[f"00000000900{number}"].password for number in (1, 2, 3)] == [
+    assert [meters[f"00000000900{number}"].access.password for number in (1, 2, 3)] == [
         "000000",
         "123456",
         "000000",
     ]
-    assert meters["000000009002"].curve.mwh_per_day == 0
-    assert meters["000000009002"].tariffs == 0
+    assert meters["000000009002"].state.counter.curve.mwh_per_day == 0
+    assert meters["000000009002"].state.spec.tariffs == 0
 
 
 def test_a_fault_of_every_third_meter():
@@ -97,8 +97,10 @@ def test_a_fault_of_every_third_meter():
         'faults = [{ kind = "lost_answer", every_meter = 3 }, { kind = "stuck_relay", every_meter = 2 }]\ncount = 6'
     )
     bus = parse_scenario(text).build(lambda: NOON)["bus-1"]
-    silent = [int(address[-1]) for address in bus.meters if not bus.hear(Frame(address, 0x13))]
-    stuck = [int(address[-1]) for address, meter in bus.meters.items() if meter.relay.is_stuck]
+    silent = [int(address[-1]) for address in bus.meters if not bus.answer(Frame(address, 0x13))]
+    stuck = [
+        int(address[-1]) for address, meter in bus.meters.items() if meter.state.relay.is_stuck
+    ]
     assert (silent, stuck) == ([3, 6], [2, 4, 6])
 
 
@@ -114,33 +116,51 @@ def test_every_key_of_a_meter_reaches_the_meter():
             "frame_limit = 40\nwake_up = 2\nreply_delay_ms = [500, 500]",
         )
     )["000000009001"]
-    assert meter.true_register(datetime(2026, 5, 1)) == Decimal("31.25")
-    assert (meter.phases, meter.voltage_v, meter.tariffs) == (3, Decimal("230.5"), 0)
-    assert meter.clock.shows(datetime(2026, 5, 1)) == datetime(2026, 5, 1, 0, 1)
-    assert meter.clock.shows(datetime(2026, 5, 3)) == datetime(2026, 5, 3, 0, 1, 1)
-    assert (meter.relay.kind.value, meter.relay.has_button, meter.relay.trip_delay) == (
+    assert meter.state.true_register(datetime(2026, 5, 1)) == Decimal("31.25")
+    assert (meter.state.spec.phases, meter.state.spec.voltage_v, meter.state.spec.tariffs) == (
+        3,
+        Decimal("230.5"),
+        0,
+    )
+    assert meter.state.clock.shows(datetime(2026, 5, 1)) == datetime(2026, 5, 1, 0, 1)
+    assert meter.state.clock.shows(datetime(2026, 5, 3)) == datetime(2026, 5, 3, 0, 1, 1)
+    assert (
+        meter.state.relay.kind.value,
+        meter.state.relay.has_button,
+        meter.state.relay.trip_delay,
+    ) == (
         "external",
         False,
         timedelta(seconds=9),
     )
-    assert (meter.relay.keeps_power, meter.meter_type, meter.level, meter.password) == (
+    assert (
+        meter.state.relay.keeps_power,
+        meter.state.spec.meter_type,
+        meter.access.level,
+        meter.access.password,
+    ) == (
         True,
         2,
         "04",
         "111222",
     )
-    assert (meter.remaining_yuan, meter.empty_freeze, meter.frame_limit, meter.wake_up) == (
+    assert (
+        meter.state.spec.remaining_yuan,
+        meter.state.spec.empty_freeze,
+        meter.frame_limit,
+        meter.wake_up,
+    ) == (
         Decimal("-3.5"),
         "ff",
         40,
         2,
     )
-    assert [freeze.stamp for freeze in meter.daily_freezes(NOON)] == [datetime(2026, 5, 1)]
+    assert [freeze.stamp for freeze in meter.state.daily_freezes(NOON)] == [datetime(2026, 5, 1)]
 
 
 def test_freezes_before_the_clock_was_set_are_remembered():
     meter = build(fleet("installed = 2026-01-01\nclock_set_on = 2026-05-01"))["000000009001"]
-    assert len(list(meter.daily_freezes(NOON))) == 62
+    assert len(list(meter.state.daily_freezes(NOON))) == 62
 
 
 def test_each_mistake_is_told_with_its_line_and_a_hint():

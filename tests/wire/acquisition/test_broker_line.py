@@ -35,12 +35,12 @@ from protocols.mqtt.tasmota import Tasmota
 from simulators.bench.scenario import parse_scenario, site_clock
 from simulators.lines.bus import SimulatedBus
 from simulators.lines.faults import Fault
-from simulators.mqtt.gateway import SimulatedGateway
-from simulators.state.meter import SimulatedMeter
+from simulators.lines.mqtt_gateway import SimulatedGateway
 from storage.archive import SiteMeter
 from tests.line_parts import line_parts
 from tests.presence import presence
 from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto
+from tests.simulated_meters import simulated_meter
 
 ZONE = ZoneInfo("Asia/Shanghai")
 ADDRESSES = [f"{number:012d}" for number in range(1601, 1604)]
@@ -148,7 +148,7 @@ class Site:
 
 def meters():
     now = site_clock(ZONE)
-    return [SimulatedMeter(address, now=now) for address in ADDRESSES]
+    return [simulated_meter(address, now=now) for address in ADDRESSES]
 
 
 @asynccontextmanager
@@ -176,8 +176,10 @@ def run(scene):
 
 def true_total(simulator, address, day):
     meter = simulator.bus.meters[address]
-    (freeze,) = [it for it in meter.daily_freezes(meter.now()) if it.stamp.date() == day]
-    return meter.true_register(freeze.at)
+    (freeze,) = [
+        it for it in meter.state.daily_freezes(meter.state.now()) if it.stamp.date() == day
+    ]
+    return meter.state.true_register(freeze.at)
 
 
 def test_pushed_freezes_arrive_and_the_gaps_are_asked_for(broker):
@@ -767,7 +769,9 @@ def test_devices_without_memory_are_frozen_by_us_at_midnight(broker, flavour):
                 meter = simulator.bus.meters[freeze.address]
                 assert freeze.frozen_at == coming
                 assert timedelta(0) < freeze.host_offset < timedelta(seconds=30)
-                assert meter.true_register(meter.now()) - freeze.registers[0] < Decimal("0.05")
+                assert meter.state.true_register(meter.state.now()) - freeze.registers[0] < Decimal(
+                    "0.05"
+                )
             await simulator.push(again=True)
             assert len(site.arrivals) == len(ADDRESSES)
 
@@ -783,7 +787,7 @@ def test_in_shadow_mode_no_command_leaves_and_a_retained_one_moves_no_relay(brok
         broker.publish(command.topic, command.payload, "-r")
         async with simulated(broker) as simulator, site.running():
             await site.until(lambda: set(site.slots()) >= owed())
-            assert not any(meter.relay.is_open for meter in simulator.bus.meters.values())
+            assert not any(meter.state.relay.is_open for meter in simulator.bus.meters.values())
             connection = site.gateway._new_connection()
             with pytest.raises(AssertionError, match="held back"):
                 await connection.publish(command.topic, command.payload)
@@ -815,15 +819,15 @@ def test_a_command_is_done_once_for_each_id_and_never_after_its_expiry(broker):
                 "expired",
                 "a",
             )
-            assert not meter.relay.is_open
+            assert not meter.state.relay.is_open
             assert await tell("trip", 0, "b") == ("accepted", "b")
-            assert meter.relay.is_open
+            assert meter.state.relay.is_open
             assert await tell("close", 1, "c") == ("accepted", "c")
             assert await tell("trip", 0, "d") == (
                 "accepted",
                 "d",
             )  # the same id: answered, not done
-            assert not meter.relay.is_open
+            assert not meter.state.relay.is_open
 
     run(scene())
 

@@ -35,8 +35,8 @@ from protocols.dial_in.registration import (
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import LineDown
 from simulators.lines.bus import SimulatedBus
-from simulators.lines.dialled_terminals import SimulatedTerminal, dialling_in
-from simulators.state.meter import SimulatedMeter
+from simulators.lines.dialled_terminals import SimulatedTerminal, TerminalSpec, dialling_in
+from tests.simulated_meters import simulated_meter
 
 PATIENCE_S = 10
 ADDRESS = "000000000006"
@@ -936,10 +936,15 @@ def test_a_handshake_that_does_not_come_is_given_up(run, certificates):
 
 def simulated(terminals, who="T1", **how):
     bus = SimulatedBus(
-        [SimulatedMeter(ADDRESS, now=lambda: datetime(2026, 5, 2, 12), initial_kwh=Decimal("6.06"))]
+        [
+            simulated_meter(
+                ADDRESS, now=lambda: datetime(2026, 5, 2, 12), initial_kwh=Decimal("6.06")
+            )
+        ]
     )
-    how = {"reconnect_s": 0.1, "heartbeat": BEAT, "heartbeat_s": 0.05, "chance": Random(1), **how}
-    return SimulatedTerminal(bus, "127.0.0.1", terminals.endpoint.port, reg(who), **how)
+    how = {"reconnect_s": 0.1, "heartbeat": BEAT, "heartbeat_s": 0.05, **how}
+    spec = TerminalSpec(reg(who), **how)
+    return SimulatedTerminal(bus, "127.0.0.1", terminals.endpoint.port, spec, random=Random(1))
 
 
 async def energy_over(channel):

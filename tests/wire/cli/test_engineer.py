@@ -34,12 +34,14 @@ from daemon.field.scan import Heard, Patience, Step, judge
 from daemon.field.scan import scan as scan_line
 from protocols.dlt645.frame import ANY_ADDRESS, Decoder, Frame, encode
 from protocols.errors import LineDown
+from simulators.dlt645.meter import SimulatedMeter
 from simulators.dlt645.meter_1997 import SimulatedMeter1997
+from simulators.dlt645.meter_2007 import SimulatedMeter2007
 from simulators.lines.bus import SimulatedBus
 from simulators.lines.stream_lines import serve_pty, serve_tcp
 from simulators.state.clock import MeterClock
 from simulators.state.load import LoadCurve
-from simulators.state.meter import SimulatedMeter
+from tests.simulated_meters import simulated_meter_of
 
 NOW = datetime(2026, 3, 2, 12, 0, 0)
 ADDRESSES = ("000000001600", "000000001601")
@@ -48,13 +50,14 @@ ADDRESSES = ("000000001600", "000000001601")
 def meter(
     address: str,
     ahead_s: int = 0,
-    kind: type[SimulatedMeter] = SimulatedMeter,
+    kind: type[SimulatedMeter] = SimulatedMeter2007,
     initial_kwh: Decimal = Decimal(12),
 ) -> SimulatedMeter:
     start = datetime(2024, 1, 1)
     shown = MeterClock(start, start + timedelta(seconds=ahead_s))
     no_load = LoadCurve(mwh_per_day=0)
-    return kind(
+    return simulated_meter_of(
+        kind,
         address,
         now=lambda: NOW,
         curve=no_load,
@@ -201,7 +204,7 @@ class Overheard:
     async def send(self, data: bytes) -> None:
         (request,) = Decoder().feed(data)
         assert isinstance(request, Frame)
-        self._pieces = [piece.data for piece in self._bus.hear(request)]
+        self._pieces = [piece.data for piece in self._bus.answer(request)]
 
     async def receive(self) -> bytes:
         if not self._pieces:
@@ -251,7 +254,7 @@ def test_where_all_hundred_collide_there_are_no_meters() -> None:
     assert steps[-1].pattern == ANY_ADDRESS
 
 
-class ObeysOnlyThirteen(SimulatedMeter):
+class ObeysOnlyThirteen(SimulatedMeter2007):
     """Knows the wildcard when it is asked for its address, and for nothing else."""
 
     def answer(self, request: Frame) -> Frame | None:
@@ -260,7 +263,7 @@ class ObeysOnlyThirteen(SimulatedMeter):
         )
 
 
-class Parrot(SimulatedMeter):
+class Parrot(SimulatedMeter2007):
     """Answers from the address that was asked, wildcard or not."""
 
     def answer(self, request: Frame) -> Frame | None:
@@ -409,7 +412,7 @@ class TestWrite:
         assert words in result.stderr
 
 
-class Forgetful(SimulatedMeter):
+class Forgetful(SimulatedMeter2007):
     """Accepts a write and does nothing, or hears it and stays silent."""
 
     silent = False
@@ -440,7 +443,7 @@ def test_what_was_not_kept_is_told_and_a_write_is_sent_once(silent: bool) -> Non
     assert forgetful.writes == 1
 
 
-class Answering(SimulatedMeter):
+class Answering(SimulatedMeter2007):
     """Answers a write with `written` and every read after it with `after`; None is silence."""
 
     before: Frame | None = Frame("", 0x91, bytes(3))
@@ -527,7 +530,7 @@ def test_a_clock_goes_on_until_it_is_read_back_and_nothing_else_does(
 
 @pytest.mark.usefixtures("_password")
 def test_a_meter_with_a_new_address_is_read_back_by_it() -> None:
-    class Renamed(SimulatedMeter):
+    class Renamed(SimulatedMeter2007):
         def answer(self, request: Frame) -> Frame | None:
             address = ADDRESSES[1] if renamed else ADDRESSES[0]
             if request.address != address:
@@ -583,7 +586,7 @@ class TestClock:
         assert result.exit_code == 0, result.output
         assert self.ahead(result) == [7, -400]
 
-    @pytest.mark.parametrize("kind", [SimulatedMeter, SimulatedMeter1997])
+    @pytest.mark.parametrize("kind", [SimulatedMeter2007, SimulatedMeter1997])
     def test_one_is_set_and_read_back(
         self, monkeypatch: pytest.MonkeyPatch, kind: type[SimulatedMeter]
     ) -> None:
@@ -617,7 +620,7 @@ class TestClock:
         result = self.run(monkeypatch, [near, far], "--broadcast")
         assert result.exit_code == 1
         assert f"meter {ADDRESSES[1]} is 301 s ahead" in str(result.exception)
-        assert near.clock.shows(NOW) == NOW + timedelta(seconds=20)
+        assert near.state.clock.shows(NOW) == NOW + timedelta(seconds=20)
 
     @pytest.mark.parametrize("how", ["--set", "--broadcast"])
     @pytest.mark.parametrize("at", [NOW.replace(hour=23, minute=56), NOW.replace(hour=0, minute=4)])
@@ -641,13 +644,13 @@ class TestClock:
         result = run_on(clock, [wrong], "--meter", ADDRESSES[0], how, "--timeout", "2")
         assert result.exit_code == 1
         assert "midnight" in str(result.exception)
-        assert wrong.clock.shows(NOW) == NOW + ahead
+        assert wrong.state.clock.shows(NOW) == NOW + ahead
 
     def test_a_wrong_password_is_tried_on_one_meter_and_what_was_done_is_told(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         other = meter(ADDRESSES[1], 90)
-        other.password = "654321"
+        other.access.password = "654321"
         last = meter("000000001602", 90, Forgetful)
         assert isinstance(last, Forgetful)
         result = self.run(monkeypatch, [meter(ADDRESSES[0], 90), other, last], "--set")

@@ -18,7 +18,7 @@ import pytest
 
 from simulators.lines.stream_lines import serve_tcp
 from simulators.state.load import LoadCurve
-from simulators.state.meter import SimulatedMeter
+from tests.simulated_meters import simulated_meter
 
 CLIENT = """
 import json, sys
@@ -51,7 +51,7 @@ NOON = datetime(2026, 3, 2, 12, 0, 0)
 @pytest.fixture(scope="module")
 def told() -> dict[str, Any]:
     """What the foreign client read."""
-    meter = SimulatedMeter(
+    meter = simulated_meter(
         AS_THE_METER_IS_CALLED,
         now=lambda: NOON,
         curve=LoadCurve(mwh_per_day=0),

@@ -24,7 +24,7 @@ from simulators.bench.scenario import parse_scenario, site_clock
 from simulators.dlt645.meter_1997 import SimulatedMeter1997
 from simulators.lines.stream_lines import serve_tcp
 from simulators.state.load import LoadCurve
-from simulators.state.meter import SimulatedMeter
+from tests.simulated_meters import simulated_meter, simulated_meter_of
 
 METER = "000000001600"
 NOON = datetime(2026, 3, 1, 12, 0, 5)
@@ -234,7 +234,8 @@ def test_what_is_no_identifier_is_refused_before_anything_is_sent(identifier: st
 
 def meter(**changes: Any) -> SimulatedMeter1997:
     no_load = LoadCurve(mwh_per_day=0)
-    return SimulatedMeter1997(
+    return simulated_meter_of(
+        SimulatedMeter1997,
         METER,
         now=lambda: NOON,
         curve=no_load,
@@ -265,12 +266,12 @@ def test_the_simulated_meter_answers_in_the_older_version_alone() -> None:
 def test_a_meter_of_each_version_shares_a_line_and_the_clock_is_set() -> None:
     async def story() -> None:
         old = meter(frame_limit=16)
-        new = SimulatedMeter("000000000001", now=lambda: NOON)
+        new = simulated_meter("000000000001", now=lambda: NOON)
         async with serve_tcp([old, new]) as line, TcpChannel("127.0.0.1", line.port) as channel:
             timing = Timing(reply_timeout_s=2.0, retries=0)
             speaks_1997 = Conversation(channel, CODEC_1997, line="test", timing=timing)
             registers = await speaks_1997.run(exchanges_1997.read_registers(METER))
-            assert registers == tuple(Decimal(it).scaleb(-2) for it in old.registers(NOON))
+            assert registers == tuple(Decimal(it).scaleb(-2) for it in old.state.registers(NOON))
             assert len(registers) == 5
             to = datetime(2026, 3, 2, 0, 0, 30)
             await speaks_1997.run(exchanges_1997.set_clock(METER, to, **SECRET))

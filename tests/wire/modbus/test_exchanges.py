@@ -28,7 +28,8 @@ from protocols.modbus.frame import Frame
 from protocols.modbus.profile import Item, Profile, Relay, Span
 from protocols.reading import Quantity
 from simulators.modbus.meter import SimulatedModbusMeter
-from simulators.state.meter import SimulatedMeter
+from simulators.state.meter import MeterState
+from simulators.state.spec import MeterSpec
 
 T = TypeVar("T")
 NOON = datetime(2026, 5, 2, 12)
@@ -37,9 +38,8 @@ FC = 3
 
 
 def meter_of(profile: Profile) -> SimulatedModbusMeter:
-    return SimulatedModbusMeter(
-        "bus-1/7", UNIT, profile, now=lambda: NOON, initial_kwh=Decimal("1234.56")
-    )
+    spec = MeterSpec(initial_kwh=Decimal("1234.56"))
+    return SimulatedModbusMeter(MeterState("bus-1/7", now=lambda: NOON, spec=spec), UNIT, profile)
 
 
 def play(
@@ -75,9 +75,9 @@ def test_every_shipped_profile_reads_the_true_registers(name: str) -> None:
     profile = load_profile(name)
     meter = meter_of(profile)
     registers = play(read_registers(UNIT, profile), meter.answer_modbus)
-    true = [Decimal(register).scaleb(-2) for register in meter.registers(NOON)]
+    true = [Decimal(register).scaleb(-2) for register in meter.state.registers(NOON)]
     assert list(registers) == true[: len(registers)]
-    assert registers[0] == meter.true_register(NOON)
+    assert registers[0] == meter.state.true_register(NOON)
     found = play(read_quantities(UNIT, profile, profile.quantities()), meter.answer_modbus)
     assert set(found) == set(profile.quantities())
     assert all(isinstance(value, Decimal) for value in found.values())
@@ -268,8 +268,8 @@ def test_a_simulated_relay_moves_its_customer_out_of_the_current() -> None:
     )
     assert set(found.values()) == {Decimal(0)}
     play(set_relay(UNIT, profile, "close"), meter.answer_modbus)
-    assert not meter.relay.is_open
-    assert [event.detail["action"] for event in meter.events if event.kind == "control"] == [
+    assert not meter.state.relay.is_open
+    assert [event.detail["action"] for event in meter.state.events if event.kind == "control"] == [
         "trip",
         "close",
     ]
@@ -293,8 +293,6 @@ def test_a_simulated_meter_refuses_what_such_meters_refuse() -> None:
     assert (
         meter.answer_modbus(Frame(UNIT + 1, bytes.fromhex("0300000002"), is_request=True)) is None
     )
-    stuck = SimulatedMeter("000000000001", now=lambda: NOON)
-    assert stuck.relay.is_open is False
 
 
 # Late answers
@@ -364,7 +362,7 @@ def late_answers_booked_wrong(name: str, seeds: Iterable[int]) -> list[int]:
         assert own is not None
         return (1000 + list(Quantity).index(quantity)) * own.factor
 
-    meter.tells = tell_them_apart  # type: ignore[method-assign]
+    meter.value_of = tell_them_apart  # type: ignore[method-assign]
     plain = play(read_quantities(UNIT, profile, profile.quantities()), meter.answer_modbus)
     assert len(set(plain.values())) == len(plain)
     wrong = []

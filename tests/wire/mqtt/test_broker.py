@@ -26,10 +26,10 @@ from protocols.dlt645.exchanges import CODEC_2007, read_energy
 from protocols.errors import ControlForbidden, LineDown, NoReply
 from simulators.lines.bus import SimulatedBus
 from simulators.lines.faults import Fault
-from simulators.mqtt.gateway import SimulatedGateway
-from simulators.state.meter import SimulatedMeter
+from simulators.lines.mqtt_gateway import SimulatedGateway
 from tests.servers.certificates import make_certificates, tls_settings
 from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto, plugin
+from tests.simulated_meters import simulated_meter
 
 PATIENCE_S = 20
 ADDRESSES = ["000000001601", "000000001602"]
@@ -371,7 +371,7 @@ def test_tls_with_a_client_certificate_and_without_trust(tmp_path, certificates,
 
 
 def meters():
-    return [SimulatedMeter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in ADDRESSES]
+    return [simulated_meter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in ADDRESSES]
 
 
 @asynccontextmanager
@@ -411,7 +411,7 @@ def test_a_conversation_runs_through_the_topics_of_a_dtu(broker, me, wrapping):
     async def scene():
         async with dtu(broker, me, wrapping=wrapping) as (talk, gateway, heard):
             for address in ADDRESSES:
-                true = gateway.bus.meters[address].true_register(datetime(2026, 5, 2, 12))
+                true = gateway.bus.meters[address].state.true_register(datetime(2026, 5, 2, 12))
                 assert await talk.run(read_energy(address)) == true > Decimal(0)
             assert heard == ["ok", "ok"]
             with pytest.raises(NoReply, match="000000001699"):
@@ -426,7 +426,7 @@ def test_split_and_doubled_answers_through_a_dtu_are_understood(broker, me):
         async with dtu(broker, me, faults=faults) as (talk, gateway, _):
             for _ in range(6):
                 for address in ADDRESSES:
-                    true = gateway.bus.meters[address].true_register(datetime(2026, 5, 2, 12))
+                    true = gateway.bus.meters[address].state.true_register(datetime(2026, 5, 2, 12))
                     assert await talk.run(read_energy(address)) == true
 
     run(scene())
@@ -439,7 +439,7 @@ def test_retained_bytes_and_payloads_that_are_not_as_agreed_do_not_hurt_a_line(b
         async with dtu(broker, me, wrapping="hex") as (talk, gateway, heard):
             broker.publish(topic, "not JSON")
             broker.publish(topic, '{"data": "68 6"}')
-            true = gateway.bus.meters[ADDRESSES[0]].true_register(datetime(2026, 5, 2, 12))
+            true = gateway.bus.meters[ADDRESSES[0]].state.true_register(datetime(2026, 5, 2, 12))
             assert await talk.run(read_energy(ADDRESSES[0])) == true
             assert heard[-1] == "ok"
         broker.publish(topic, "", "-r")

@@ -20,7 +20,7 @@ from simulators.lines.stream_lines import (
     serve_pty,
     serve_tcp,
 )
-from simulators.state.meter import SimulatedMeter
+from tests.simulated_meters import simulated_meter
 
 ADDRESSES = ["000000000006", "000000000007"]
 REQUEST = WAKE_UP + bytes.fromhex("68 060000000000 68 13 00 E9 16")
@@ -32,7 +32,7 @@ PATIENCE_S = 10
 
 def bus(**what):
     return SimulatedBus(
-        [SimulatedMeter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in ADDRESSES],
+        [simulated_meter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in ADDRESSES],
         **what,
     )
 
@@ -112,7 +112,7 @@ def test_a_meter_answers_over_tcp():
 
 def test_plain_meters_may_be_served_without_a_bus():
     async def scene():
-        meter = SimulatedMeter(ADDRESSES[0], now=lambda: datetime(2026, 5, 2, 12))
+        meter = simulated_meter(ADDRESSES[0], now=lambda: datetime(2026, 5, 2, 12))
         async with serve_tcp([meter]) as line, tcp_reader(line) as reader:
             assert await reader.ask() == ANSWER
 
@@ -320,7 +320,7 @@ def test_a_stale_link_is_replaced(tmp_path):
 def test_bytes_that_nobody_reads_do_not_stop_the_line():
     async def scene():
         heard = asyncio.Event()
-        meter = SimulatedMeter(
+        meter = simulated_meter(
             ADDRESSES[0], now=lambda: datetime(2026, 5, 2, 12), journal=lambda event: heard.set()
         )
         freeze = encode(Frame(ADDRESSES[0], 0x16, b"\x99" * 4))

@@ -14,8 +14,9 @@ from protocols.dlt645.frame import Frame
 from protocols.dlt645.writing import Authority
 from protocols.errors import MeterRefused
 from protocols.exchange import Exchange
+from simulators.dlt645.meter import SimulatedMeter
 from simulators.state.load import MWH_PER_KWH, LoadCurve
-from simulators.state.meter import SimulatedMeter
+from tests.simulated_meters import simulated_meter
 
 METER = "000000001600"
 NOW = datetime(2026, 3, 2, 12, 30, 0)
@@ -39,7 +40,7 @@ def run(meter: SimulatedMeter, exchange: Exchange[Frame, T]) -> T:
 @pytest.fixture
 def meter() -> SimulatedMeter:
     curve = LoadCurve(mwh_per_day=24 * MWH_PER_KWH)
-    return SimulatedMeter(METER, now=lambda: NOW, curve=curve, password="123456", frame_limit=60)
+    return simulated_meter(METER, now=lambda: NOW, curve=curve, password="123456", frame_limit=60)
 
 
 def test_a_parameter_is_kept(meter: SimulatedMeter) -> None:
@@ -48,7 +49,7 @@ def test_a_parameter_is_kept(meter: SimulatedMeter) -> None:
     assert run(meter, exchanges.read(METER, "04001001")) == bytes.fromhex("00500000")
     run(meter, writing.write(METER, "04000103", b"\x60", AUTHORITY))
     assert run(meter, exchanges.read(METER, "04000103")) == b"\x60"
-    other = SimulatedMeter(METER, now=lambda: NOW)
+    other = simulated_meter(METER, now=lambda: NOW)
     assert run(other, exchanges.read(METER, "04001001")) == bytes.fromhex("00200000")
 
 
@@ -103,7 +104,7 @@ def test_load_records_come_by_number_and_by_time(meter: SimulatedMeter) -> None:
     assert values["voltage_a"] == Decimal("219.5")
     assert values["voltage_b"] is None
     assert values["frequency"] == Decimal("50.00")
-    shown = Decimal(meter.registers(NOW.replace(minute=0))[0]).scaleb(-2)
+    shown = Decimal(meter.state.registers(NOW.replace(minute=0))[0]).scaleb(-2)
     assert values["forward_active_energy"] == shown
     since = datetime(2026, 3, 2, 3, 30)
     by_time = run(meter, exchanges.read_load_records(METER, "06000001", 3, since))
