@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from daemon.acquisition.commands import CommandStep
-from daemon.acquisition.jobs import LineParts, Pace
+from daemon.acquisition.parts import LineParts, Pace
 from daemon.acquisition.site_clock import SiteClock
 from daemon.quality.arrival import Arrival, PolledFreeze
 from storage.archive import SiteMeter

@@ -21,9 +21,10 @@ from daemon.acquisition.broker.presence import Presence
 from daemon.acquisition.broker.requests import BrokerRequests
 from daemon.acquisition.broker.subscriptions import Subscriptions
 from daemon.acquisition.clocks import UNTRUSTED_DATES
-from daemon.acquisition.jobs import Jobs, LineParts, together
+from daemon.acquisition.jobs import Jobs, together
 from daemon.acquisition.line import Line
 from daemon.acquisition.meter_port import Urgency
+from daemon.acquisition.parts import LineParts
 from daemon.acquisition.planning.midnight import nearest_midnight
 from daemon.acquisition.planning.wanted import first_day
 from daemon.quality.freeze import freeze_day
@@ -88,7 +89,11 @@ class BrokerLine(Line):
             complaints=self._complaints,
         )
         self._subscriptions = Subscriptions(
-            self.name, self._broker.name, family, self._requests, jobs.beat
+            self.name,
+            self._broker.name,
+            family,
+            self._requests,
+            jobs.beat,
         )
 
     def stored(self, meter_id: int, day: date) -> None:
@@ -149,7 +154,11 @@ class BrokerLine(Line):
         try:
             await connection.publish(presence.topic, presence.payload, retain=True)
         except PublishRefused as error:
-            log.warning("presence not told", line=self.name, error=str(error))
+            log.warning(
+                "presence not told",
+                line=self.name,
+                error=str(error),
+            )
 
     async def _work(self, connection: MqttConnection) -> None:
         ports = partial(self._meter, connection)
@@ -188,7 +197,12 @@ class BrokerLine(Line):
         )
         return bool(slots)
 
-    def _meter(self, connection: MqttConnection, number: int, _: Urgency) -> BrokerMeter:
+    def _meter(
+        self,
+        connection: MqttConnection,
+        number: int,
+        _: Urgency,
+    ) -> BrokerMeter:
         """The port of a meter. None gives way: a gateway takes several requests at a time."""
         meter = self.meters[number]
         return BrokerMeter(
@@ -228,7 +242,10 @@ class BrokerLine(Line):
             acknowledge()
 
     async def _take_event(
-        self, event: Event, message: Message, acknowledge: Callable[[], None]
+        self,
+        event: Event,
+        message: Message,
+        acknowledge: Callable[[], None],
     ) -> bool:
         """True if the message must wait until a value is stored."""
         match event:
@@ -241,7 +258,10 @@ class BrokerLine(Line):
         return False
 
     async def _take_freeze(
-        self, report: FreezeReport, message: Message, acknowledge: Callable[[], None]
+        self,
+        report: FreezeReport,
+        message: Message,
+        acknowledge: Callable[[], None],
     ) -> bool:
         """Submit a freeze; True if the message must wait until it is stored."""
         number = self._known(report.device, message.topic)
@@ -262,7 +282,13 @@ class BrokerLine(Line):
         )
         return day is not None and self._delivery.keep((meter.meter_id, day), acknowledge)
 
-    def _is_news(self, number: int, day: date, *, is_old: bool) -> bool:
+    def _is_news(
+        self,
+        number: int,
+        day: date,
+        *,
+        is_old: bool,
+    ) -> bool:
         """A retained message is old: it may fill a gap, and else tells nothing."""
         if day < self.meters[number].installed_on:
             return False
@@ -312,7 +338,10 @@ class BrokerLine(Line):
         midnight = nearest_midnight(told_at)
         registers = cut_off(report.registers, meter.decimals)
         if told_at < midnight or not await self._jobs.submit_host_freeze(
-            number, registers, told_at, now
+            number,
+            registers,
+            told_at,
+            now,
         ):
             return False
         return self._delivery.keep((meter.meter_id, midnight.date()), acknowledge)

@@ -54,7 +54,12 @@ class MeterClocks:
     )
 
     def __init__(
-        self, line: str, meters: Sequence[SiteMeter], *, retry_s: float, sets_clocks: bool
+        self,
+        line: str,
+        meters: Sequence[SiteMeter],
+        *,
+        retry_s: float,
+        sets_clocks: bool,
     ) -> None:
         """`retry_s`: a wrong clock is read again after this time."""
         self._line = line
@@ -98,7 +103,12 @@ class MeterClocks:
         skew_s = self.skew_s[number]
         return None if skew_s == UNKNOWN_SKEW_S else timedelta(seconds=skew_s)
 
-    def record(self, number: int, skew: timedelta | None, today: int) -> None:
+    def record(
+        self,
+        number: int,
+        skew: timedelta | None,
+        today: int,
+    ) -> None:
         """What a read of date and time said, None when the meter did not tell it."""
         self.read_on[number] = today
         self.skew_s[number] = UNKNOWN_SKEW_S if skew is None else _as_seconds(skew)
@@ -158,7 +168,12 @@ class MeterClocks:
         if skew is not None:
             self.skew_s[number] = _as_seconds(skew)
 
-    def _judge(self, number: int, skew: timedelta, today: int) -> None:
+    def _judge(
+        self,
+        number: int,
+        skew: timedelta,
+        today: int,
+    ) -> None:
         """Log once a day that a clock is wrong, and once that it is right again."""
         _, logged_on = self._wrong.pop(number, (0.0, 0))
         fields = {
@@ -185,7 +200,12 @@ def is_near_midnight(local_now: datetime, margin: timedelta) -> bool:
 
 
 def _second_of_day(local_now: datetime) -> float:
-    since_midnight = local_now - local_now.replace(hour=0, minute=0, second=0, microsecond=0)
+    since_midnight = local_now - local_now.replace(
+        hour=0,
+        minute=0,
+        second=0,
+        microsecond=0,
+    )
     return since_midnight.total_seconds()
 
 

@@ -98,7 +98,11 @@ class CommandSource(Protocol):
         """Execute the next step if one is due; True if there was one."""
 
 
-async def execute(step: CommandStep, meter: MeterPort, clock: SiteClock) -> None:
+async def execute(
+    step: CommandStep,
+    meter: MeterPort,
+    clock: SiteClock,
+) -> None:
     """Do one step."""
     if step.kind == "verify":
         await step.observed(await _read_relay(step.command, meter))
@@ -109,7 +113,11 @@ async def execute(step: CommandStep, meter: MeterPort, clock: SiteClock) -> None
     await _send(step, meter, clock)
 
 
-async def _send(step: CommandStep, meter: MeterPort, clock: SiteClock) -> None:
+async def _send(
+    step: CommandStep,
+    meter: MeterPort,
+    clock: SiteClock,
+) -> None:
     """What the meter makes of its frame is found out by reading its relay."""
     command = step.command
     meter_clock, carrier = await _look(meter)
@@ -124,11 +132,19 @@ async def _send(step: CommandStep, meter: MeterPort, clock: SiteClock) -> None:
         await step.abandon(reason)
         return
     if await step.is_still_released():
-        await _transmit(step, meter, meter_clock or clock.local_now(), clock.now())
+        await _transmit(
+            step,
+            meter,
+            meter_clock or clock.local_now(),
+            clock.now(),
+        )
 
 
 async def _transmit(
-    step: CommandStep, meter: MeterPort, meter_clock: datetime, now: datetime
+    step: CommandStep,
+    meter: MeterPort,
+    meter_clock: datetime,
+    now: datetime,
 ) -> None:
     """Send the frame, once, and tell the step what came back."""
     command = step.command
@@ -136,7 +152,12 @@ async def _transmit(
     # A gateway does an id once: a command that is sent again after its relay was seen is a new one.
     send_id = uuid5(command.id, str(command.sends))
     try:
-        detail = await meter.control(command.action, send_id, meter_clock, validity)
+        detail = await meter.control(
+            command.action,
+            send_id,
+            meter_clock,
+            validity,
+        )
     except MeterRefused as refusal:
         await step.answered("refused", str(refusal))
     except GatewayAnswered as answer:
@@ -176,5 +197,10 @@ async def _read_relay(command: IssuedCommand, meter: MeterPort) -> RelayState | 
     try:
         return await meter.read_relay()
     except (NoReply, NotSent, *UNUSABLE) as error:
-        log.warning("relay not read", meter=command.address, line=command.line, error=str(error))
+        log.warning(
+            "relay not read",
+            meter=command.address,
+            line=command.line,
+            error=str(error),
+        )
         return None

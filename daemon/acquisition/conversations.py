@@ -52,7 +52,11 @@ class Conversations:
         self._last: Conversation[Any] | None = None
 
     async def run(
-        self, codec: Codec[Any], exchange: Exchange[Any, T], *, retries: int | None = None
+        self,
+        codec: Codec[Any],
+        exchange: Exchange[Any, T],
+        *,
+        retries: int | None = None,
     ) -> T:
         """What the exchange returns; see Conversation.run."""
         conversation = self._by_codec.get(id(codec))
@@ -89,7 +93,11 @@ class Conversations:
         waking = asyncio.create_task(woken.wait())
         tasks = {receiving, waking}
         try:
-            await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                tasks,
+                timeout=timeout_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
             for task in tasks:
                 task.cancel()
@@ -98,7 +106,10 @@ class Conversations:
             self.dirty = True
 
     async def _listen_in_place(
-        self, channel: StreamChannel, woken: Signal, timeout_s: float
+        self,
+        channel: StreamChannel,
+        woken: Signal,
+        timeout_s: float,
     ) -> None:
         """The same without a task: thousands of lines are idle at a time."""
         stray = _StrayListener(woken)

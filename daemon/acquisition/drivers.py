@@ -70,11 +70,21 @@ def driver_of(
     be left out where nothing is switched.
     """
     driver = _driver_of(meter, profiles, credentials)
-    return driver if has_relay else replace(driver, read_relay=None, control=None)
+    return (
+        driver
+        if has_relay
+        else replace(
+            driver,
+            read_relay=None,
+            control=None,
+        )
+    )
 
 
 def _driver_of(
-    meter: SiteMeter, profiles: Mapping[str, Profile], credentials: Credentials | None
+    meter: SiteMeter,
+    profiles: Mapping[str, Profile],
+    credentials: Credentials | None,
 ) -> Driver:
     match meter.protocol:
         case "dlt645-2007":
@@ -118,7 +128,10 @@ def _relay_2007(address: str) -> Exchange[Any, RelayState]:
 
 
 def _control_2007(
-    address: str, credentials: Credentials | None, action: RelayAction, expires: datetime
+    address: str,
+    credentials: Credentials | None,
+    action: RelayAction,
+    expires: datetime,
 ) -> Exchange[Any, None]:
     assert credentials is not None, "control authority without credentials"
     return exchanges.control(
@@ -131,7 +144,11 @@ def _control_2007(
     )
 
 
-def _modbus(meter: SiteMeter, profile: Profile, codec: Codec[Any]) -> Driver:
+def _modbus(
+    meter: SiteMeter,
+    profile: Profile,
+    codec: Codec[Any],
+) -> Driver:
     """A meter without memory, clock or password. Its relay, if the profile has one, is read back
     elsewhere."""
     unit = int(meter.address.rpartition("/")[2])
@@ -145,14 +162,24 @@ def _modbus(meter: SiteMeter, profile: Profile, codec: Codec[Any]) -> Driver:
             profile,
             learnt,
         ),
-        read_relay=partial(_relay_modbus, unit, profile, learnt) if profile.relay else None,
+        read_relay=partial(
+            _relay_modbus,
+            unit,
+            profile,
+            learnt,
+        )
+        if profile.relay
+        else None,
         control=partial(_control_modbus, unit, profile) if profile.relay else None,
         is_stateless=False,
     )
 
 
 def _registers_modbus(
-    meter: SiteMeter, unit: int, profile: Profile, learnt: Learnt
+    meter: SiteMeter,
+    unit: int,
+    profile: Profile,
+    learnt: Learnt,
 ) -> Exchange[Any, Registers]:
     """What the meter shows, cut (never rounded up) to the steps that are billed."""
     step = Decimal(1).scaleb(-meter.decimals)
@@ -167,13 +194,20 @@ def _registers_modbus(
     return tuple(None if value is None else value.quantize(step, ROUND_DOWN) for value in registers)
 
 
-def _relay_modbus(unit: int, profile: Profile, learnt: Learnt) -> Exchange[Any, RelayState]:
+def _relay_modbus(
+    unit: int,
+    profile: Profile,
+    learnt: Learnt,
+) -> Exchange[Any, RelayState]:
     is_open = yield from modbus.read_relay(unit, profile, learnt)
     return RelayState(is_open, is_open)
 
 
 def _control_modbus(
-    unit: int, profile: Profile, action: RelayAction, _: datetime
+    unit: int,
+    profile: Profile,
+    action: RelayAction,
+    _: datetime,
 ) -> Exchange[Any, None]:
     """Neither password nor expiry: whoever reaches the line can write the register."""
     yield from modbus.set_relay(unit, profile, "trip" if action is RelayAction.TRIP else "close")

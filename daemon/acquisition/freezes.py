@@ -44,7 +44,12 @@ class FreezeIndexes:
         """Where the freeze of a day is expected, 1 = newest; `age_days` 0 = today."""
         return age_days + 1 + self._shift.get(number, 0)
 
-    def learn(self, number: int, age_days: int, index: int) -> None:
+    def learn(
+        self,
+        number: int,
+        age_days: int,
+        index: int,
+    ) -> None:
         """The freeze of that day was found at this index."""
         shift = index - age_days - 1
         if shift != self._shift.get(number, 0):
@@ -57,7 +62,12 @@ class FreezeIndexes:
         self._odd_on[number] = today
         self._clocks.forget(number)
 
-    def is_prepared(self, number: int, day: date, local_now: datetime) -> bool:
+    def is_prepared(
+        self,
+        number: int,
+        day: date,
+        local_now: datetime,
+    ) -> bool:
         """True if the freeze of this day may be read by a prepared poll.
 
         Not while the meter's own midnight is near or unknown: it would freeze between the stamp
@@ -93,11 +103,23 @@ class FreezeIndexes:
             if self._is_pipelined and number in numbers:
                 break  # its former request may still be under way
             is_clock_known = clocks.read_on[number] == today or number in numbers
-            entries.append(entry(number, age, index, STAMP if is_clock_known else CLOCK))
+            entries.append(
+                entry(
+                    number,
+                    age,
+                    index,
+                    STAMP if is_clock_known else CLOCK,
+                )
+            )
             numbers.add(number)
         return plan(entries)
 
-    def _needs_care(self, number: int, age_days: int, index: int) -> bool:
+    def _needs_care(
+        self,
+        number: int,
+        age_days: int,
+        index: int,
+    ) -> bool:
         """False if `is_prepared` need not be asked: hardly ever is anything out of the ordinary."""
         if number in self._odd_on or abs(self._clocks.skew_s[number]) > CLOCK_LIMIT_S:
             return True

@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
 from daemon import metrics
-from daemon.acquisition.commands import CommandSource, CommandStep, execute
+from daemon.acquisition.commands import CommandStep, execute
 from daemon.acquisition.conversations import Preempted
 from daemon.acquisition.meter_port import (
     UNUSABLE,
@@ -29,16 +28,15 @@ from daemon.acquisition.meter_port import (
     Registers,
     Urgency,
 )
+from daemon.acquisition.parts import LineParts
 from daemon.acquisition.planning.midnight import Midnights, nearest_midnight
 from daemon.acquisition.planning.reads import ReadRequest, ReadRequests, ReadResult
 from daemon.acquisition.planning.reply_times import ReplyTimeouts
 from daemon.acquisition.planning.wanted import Wanted
-from daemon.acquisition.site_clock import SiteClock
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival
 from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day
 from protocols.errors import LineDown, MeterRefused, NoReply
 from protocols.reading import DailyFreeze, Quantity
-from storage.archive import SiteMeter
 
 T = TypeVar("T")
 log = structlog.get_logger("line")
@@ -55,43 +53,6 @@ NO_ROOM_S = 0.1
 CLOCKS_AGREE = timedelta(seconds=60)
 """A device's time that is further from ours proves nothing: its message was kept on the way, or its
 clock is wrong."""
-
-
-class ReadingSink(Protocol):
-    """Where readings go."""
-
-    def submit(self, arrival: Arrival | PolledFreeze) -> bool:
-        """Take a reading, without waiting; False when there is no room for it now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """`retry_s` bounds the growing pauses of silent meters and missing freezes, `reconnect_s` those
-    of a line that is down."""
-
-    retry_s: float
-    reconnect_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class LineParts:
-    """What a line of any kind is built of.
-
-    `shown_as`: its name in metrics; the lines of a listener's terminals share one.
-    """
-
-    name: str
-    shown_as: str
-    meters: Sequence[SiteMeter]
-    pace: Pace
-    backfill_days: int
-    clock: SiteClock
-    commands: CommandSource
-    sink: ReadingSink
-    may_control: bool = False
-    """False in shadow mode: no control frame leaves."""
-    is_traced: bool = False
-    """True if its live bytes go into the log."""
 
 
 class Jobs:
@@ -129,7 +90,9 @@ class Jobs:
             has_memory=has_memory,
         )
         self.reply_timeouts = ReplyTimeouts(
-            len(parts.meters), longest_wait_s=longest_wait_s, longest_pause_s=parts.pace.retry_s
+            len(parts.meters),
+            longest_wait_s=longest_wait_s,
+            longest_pause_s=parts.pace.retry_s,
         )
         self.midnights = Midnights([number for number, has in enumerate(has_memory) if not has])
         self.requests = ReadRequests()
@@ -163,7 +126,12 @@ class Jobs:
         if until_slot <= 0:
             until_slot = HELD_BACK_S
         until_command = self.parts.commands.due_in_s()
-        return min(IDLE_S, until_slot, until_command, self.midnight_in_s())
+        return min(
+            IDLE_S,
+            until_slot,
+            until_command,
+            self.midnight_in_s(),
+        )
 
     def midnight_in_s(self) -> float:
         """Seconds until the next host freeze; infinite where each meter freezes by itself."""
@@ -208,11 +176,20 @@ class Jobs:
             self._warn("not read at midnight", number, error)
             return not isinstance(error, NotSent | GatewayAnswered)
         now = self.parts.clock.night_time()
-        is_frozen = await self.submit_host_freeze(number, registers, told_at or now, now)
+        is_frozen = await self.submit_host_freeze(
+            number,
+            registers,
+            told_at or now,
+            now,
+        )
         return is_frozen or told_at is None
 
     async def submit_host_freeze(
-        self, number: int, registers: Registers, told_at: datetime, now: datetime
+        self,
+        number: int,
+        registers: Registers,
+        told_at: datetime,
+        now: datetime,
     ) -> bool:
         """The registers as the freeze of the midnight next to the device's time.
 
@@ -299,7 +276,12 @@ class Jobs:
 
     # --- slots
 
-    async def read_slot(self, number: int, day: date, meter: MeterPort) -> None:
+    async def read_slot(
+        self,
+        number: int,
+        day: date,
+        meter: MeterPort,
+    ) -> None:
         """Fill one slot; each other freeze that comes by and is wanted is submitted too."""
         found = None
         try:
@@ -310,7 +292,12 @@ class Jobs:
         except UNUSABLE as error:
             is_missing = isinstance(error, GatewayAnswered) and error.outcome == "no_data"
             if not is_missing:
-                self._warn("freeze not read", number, error, day=day)
+                self._warn(
+                    "freeze not read",
+                    number,
+                    error,
+                    day=day,
+                )
         self.record_reply(number)
         if found is None:
             longest_s = self.parts.pace.retry_s
@@ -377,7 +364,13 @@ class Jobs:
 
     def _warn(self, event: str, number: int, error: Exception, **fields: Any) -> None:
         address = self.parts.meters[number].address
-        log.warning(event, meter=address, line=self.parts.name, error=str(error), **fields)
+        log.warning(
+            event,
+            meter=address,
+            line=self.parts.name,
+            error=str(error),
+            **fields,
+        )
 
 
 async def together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

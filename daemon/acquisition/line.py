@@ -142,7 +142,11 @@ class Line(ABC):
                 if self.up or failures == 0:
                     # A terminal that hangs up is no news; its listener tells who is missing.
                     write = log.debug if self.is_one_of_many else log.warning
-                    write("line down", line=self.name, error=str(error))
+                    write(
+                        "line down",
+                        line=self.name,
+                        error=str(error),
+                    )
                 failures = 0 if self.up else failures
                 self.down_reason = str(error)
                 self._is_up(False)

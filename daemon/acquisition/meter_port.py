@@ -90,7 +90,11 @@ class MeterPort(Protocol):
         """Where the relay is, and where it is ordered to be."""
 
     async def control(
-        self, action: Action, send_id: UUID, meter_clock: datetime, valid_for: timedelta
+        self,
+        action: Action,
+        send_id: UUID,
+        meter_clock: datetime,
+        valid_for: timedelta,
     ) -> str:
         """Send one control frame, once; what the answer says, for the record.
 

@@ -121,7 +121,12 @@ class OnDemand:
         line."""
         self._keep_rate()
         reads = [
-            MeterRead(line, meter, request.what, self._day(request, line, meter))
+            MeterRead(
+                line,
+                meter,
+                request.what,
+                self._day(request, line, meter),
+            )
             for line, meter in self._meant(request)
         ]
         if not reads and not request.failed:
@@ -194,7 +199,12 @@ class OnDemand:
         known = [name for meter in meters for name in (meter.address, meter.point_id)]
         return did_you_mean(name, known)
 
-    def _day(self, request: Request, line: Line, meter: SiteMeter) -> date | None:
+    def _day(
+        self,
+        request: Request,
+        line: Line,
+        meter: SiteMeter,
+    ) -> date | None:
         if request.what != "freeze":
             return None
         newest = line.newest_late(meter) if request.failed else None
@@ -211,14 +221,20 @@ class OnDemand:
             )
 
     async def _read_line(
-        self, reads: Sequence[MeterRead], until: float, tell: Callable[[Result], None]
+        self,
+        reads: Sequence[MeterRead],
+        until: float,
+        tell: Callable[[Result], None],
     ) -> None:
         waiting = deque(reads)
         workers = min(MAX_AT_ONCE, len(reads))
         await asyncio.gather(*(self._read_in_turn(waiting, until, tell) for _ in range(workers)))
 
     async def _read_in_turn(
-        self, waiting: deque[MeterRead], until: float, tell: Callable[[Result], None]
+        self,
+        waiting: deque[MeterRead],
+        until: float,
+        tell: Callable[[Result], None],
     ) -> None:
         while waiting:
             read = waiting.popleft()
@@ -270,8 +286,18 @@ class OnDemand:
             turns.release()
         return remembered
 
-    def _begin(self, read: MeterRead, until: float, turns: asyncio.Semaphore) -> None:
-        request = ReadRequest(read.meter.meter_id, read.what, until, read.day)
+    def _begin(
+        self,
+        read: MeterRead,
+        until: float,
+        turns: asyncio.Semaphore,
+    ) -> None:
+        request = ReadRequest(
+            read.meter.meter_id,
+            read.what,
+            until,
+            read.day,
+        )
         in_flight = self._in_flight[read.key] = _InFlight(request)
 
         def end(result: asyncio.Future[ReadResult]) -> None:
@@ -308,7 +334,11 @@ class OnDemand:
             del self._remembered[oldest]
 
 
-def _in_words(read: MeterRead, result: ReadResult, age_s: float | None = None) -> Result:
+def _in_words(
+    read: MeterRead,
+    result: ReadResult,
+    age_s: float | None = None,
+) -> Result:
     values = _values(read, result.value) if result.outcome == "ok" else {}
     return Result(
         meter=read.meter.address,

@@ -28,9 +28,10 @@ from daemon.acquisition.clocks import (
 from daemon.acquisition.conversations import Conversations, Preempted
 from daemon.acquisition.drivers import Driver
 from daemon.acquisition.freezes import FreezeIndexes
-from daemon.acquisition.jobs import Jobs, LineParts
+from daemon.acquisition.jobs import Jobs
 from daemon.acquisition.line import Line
 from daemon.acquisition.meter_port import Urgency
+from daemon.acquisition.parts import LineParts
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.poll import Poll
 from daemon.acquisition.wire_meter import WireMeter
@@ -98,7 +99,11 @@ class WireLine(Line):
     def __init__(self, common: LineParts, parts: WireParts) -> None:
         has_memory = [meter.protocol == "dlt645-2007" for meter in common.meters]
         timing = parts.timing
-        jobs = Jobs(common, has_memory=has_memory, longest_wait_s=timing.reply_timeout_s)
+        jobs = Jobs(
+            common,
+            has_memory=has_memory,
+            longest_wait_s=timing.reply_timeout_s,
+        )
         longest_request_s = timing.reply_timeout_s * (1 + timing.retries)
         super().__init__(jobs, longest_step_s=REQUESTS_OF_A_SLOT * longest_request_s)
         self._parts = parts
@@ -175,7 +180,12 @@ class WireLine(Line):
         super()._interrupt()
         self._poll.interrupt()
 
-    def _meter(self, conversations: Conversations, number: int, urgency: Urgency) -> WireMeter:
+    def _meter(
+        self,
+        conversations: Conversations,
+        number: int,
+        urgency: Urgency,
+    ) -> WireMeter:
         """The port of a meter, which gives way to what is more urgent than its own job."""
         gives_way = urgency >= Urgency.REQUEST
         return WireMeter(
@@ -228,7 +238,12 @@ class WireLine(Line):
         if isinstance(conversations.channel, StreamChannel) and self._freezes.is_prepared(
             number, day, local_now
         ):
-            odd = await self._run_poll(conversations, conversations.channel, slots, local_now)
+            odd = await self._run_poll(
+                conversations,
+                conversations.channel,
+                slots,
+                local_now,
+            )
             if odd is None:
                 return True
             number = odd[0]
@@ -325,14 +340,27 @@ class WireLine(Line):
                 # An older freeze was stamped by the clock of its own day, which is not known.
                 is_of_today = day_number >= today
                 skew = timedelta(seconds=self._clocks.skew_s[number]) if is_of_today else None
-                if not submit(PolledFreeze(self.meters[number], day, registers, now, skew)):
+                if not submit(
+                    PolledFreeze(
+                        self.meters[number],
+                        day,
+                        registers,
+                        now,
+                        skew,
+                    )
+                ):
                     break
                 jobs.wanted.take(number, day)
                 taken += 1
         finally:
             del polled[:taken]
 
-    async def _submit(self, number: int, frozen: FrozenRegisters, skew: timedelta | None) -> None:
+    async def _submit(
+        self,
+        number: int,
+        frozen: FrozenRegisters,
+        skew: timedelta | None,
+    ) -> None:
         """Hand on a freeze that came by, if it is wanted."""
         day = freeze_day(frozen.frozen_at)
         is_wanted = day is None or self._jobs.wanted.is_wanted(number, day)
@@ -341,7 +369,10 @@ class WireLine(Line):
         today = self._jobs.parts.clock.local_now().date()
         is_of_today = frozen.frozen_at.date() >= today
         await self._jobs.submit_freeze(
-            number, frozen.frozen_at, frozen.registers, skew if is_of_today else None
+            number,
+            frozen.frozen_at,
+            frozen.registers,
+            skew if is_of_today else None,
         )
 
     # --- clocks
@@ -378,4 +409,9 @@ class WireLine(Line):
 
     def _show_bytes(self, direction: str, data: bytes) -> None:
         shown = data.hex(" ").upper()
-        self.trace.info("wire", line=self.name, direction=direction, bytes=shown)
+        self.trace.info(
+            "wire",
+            line=self.name,
+            direction=direction,
+            bytes=shown,
+        )

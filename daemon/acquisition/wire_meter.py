@@ -122,7 +122,11 @@ class WireMeter:
         return await self._run(self.driver.read_relay())
 
     async def control(
-        self, action: Action, send_id: UUID, meter_clock: datetime, valid_for: timedelta
+        self,
+        action: Action,
+        send_id: UUID,
+        meter_clock: datetime,
+        valid_for: timedelta,
     ) -> str:
         """See MeterPort."""
         assert self.driver.control, "a meter without relay was to be controlled"
@@ -188,7 +192,12 @@ class WireMeter:
         return (self._today() - day).days
 
     def _warn(self, event: str, error: Exception) -> None:
-        log.warning(event, meter=self.meter.address, line=self.meter.line, error=str(error))
+        log.warning(
+            event,
+            meter=self.meter.address,
+            line=self.meter.line,
+            error=str(error),
+        )
 
 
 def _is_untrusted(skew: timedelta | None) -> bool:

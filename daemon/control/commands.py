@@ -95,7 +95,12 @@ def judge(
             expires_at=expires_at,
         )
     if not relay.relay_open and not relay.command_open:
-        return Judgement("verified", "energised", now, "relay closed")
+        return Judgement(
+            "verified",
+            "energised",
+            now,
+            "relay closed",
+        )
     if relay.relay_open and not relay.command_open and action == "allow_close":
         return Judgement(
             "verifying",
@@ -104,9 +109,17 @@ def judge(
             "ready, waits for the button",
         )
     if relay.relay_open and not relay.command_open and checks < 2:
-        return Judgement("verifying", None, look_again(now, checks), "accepted, relay still open")
+        return Judgement(
+            "verifying",
+            None,
+            look_again(now, checks),
+            "accepted, relay still open",
+        )
     return Judgement(
-        "persisted", "reconnect_commanded", send_again(now, sends), "not closed, sending again"
+        "persisted",
+        "reconnect_commanded",
+        send_again(now, sends),
+        "not closed, sending again",
     )
 
 
@@ -119,11 +132,26 @@ def _judge_trip(
     expires_at: datetime,
 ) -> Judgement:
     if relay.relay_open:
-        return Judgement("verified", "disconnected", now, "relay open")
+        return Judgement(
+            "verified",
+            "disconnected",
+            now,
+            "relay open",
+        )
     if relay.command_open:
-        return Judgement("verifying", None, look_again(now, checks), "accepted, relay not open yet")
+        return Judgement(
+            "verifying",
+            None,
+            look_again(now, checks),
+            "accepted, relay not open yet",
+        )
     if sends < MOST_TRIP_SENDS and now < expires_at:
-        return Judgement("persisted", None, now, "relay closed, guard and send again")
+        return Judgement(
+            "persisted",
+            None,
+            now,
+            "relay closed, guard and send again",
+        )
     if now < expires_at:
         return Judgement(
             "verifying",

@@ -17,8 +17,8 @@ from config.lines import LineSpec, TerminalSettings
 from config.settings import BrokerSection, ControlSection, GatewaySection, LineSection
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.drivers import Credentials, driver_of
-from daemon.acquisition.jobs import LineParts, Pace
 from daemon.acquisition.line import Line
+from daemon.acquisition.parts import LineParts, Pace
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.site_clock import SiteClock

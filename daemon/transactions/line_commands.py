@@ -47,23 +47,43 @@ class LineCommandStep:
         async with self.pool.connection() as connection:
             if await is_still_released(connection, command):
                 return True
-        log.info("not sent, superseded", command=str(command.id), point=command.point_id)
+        log.info(
+            "not sent, superseded",
+            command=str(command.id),
+            point=command.point_id,
+        )
         return False
 
     async def answered(self, state: Literal["acked", "refused", "unknown"], detail: str) -> None:
         """What came back for the control frame."""
         async with self.pool.connection() as connection:
-            await take_answer(connection, self.command, state, detail, self.now())
+            await take_answer(
+                connection,
+                self.command,
+                state,
+                detail,
+                self.now(),
+            )
 
     async def abandon(self, reason: str) -> None:
         """A trip that was released and not sent."""
         async with self.pool.connection() as connection:
-            await abandon_trip(connection, self.command, reason, self.now())
+            await abandon_trip(
+                connection,
+                self.command,
+                reason,
+                self.now(),
+            )
 
     async def observed(self, relay: RelayState | None) -> None:
         """The relay as its meter told it; None when it told nothing."""
         async with self.pool.connection() as connection:
-            await take_observation(connection, self.command, relay, self.now())
+            await take_observation(
+                connection,
+                self.command,
+                relay,
+                self.now(),
+            )
 
     async def orphan(self) -> None:
         """The meter was taken out of the archive while the command was open: a person has to
@@ -127,7 +147,11 @@ class LineCommands:
             self._look_no_later(now)
             await execute(step)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            log.error("control stopped, database away", line=self._line, error=str(error).strip())
+            log.error(
+                "control stopped, database away",
+                line=self._line,
+                error=str(error).strip(),
+            )
             self._look_no_later(retry_at)
             return False
         except (LineDown, asyncio.CancelledError):
@@ -140,7 +164,12 @@ class LineCommands:
 
     async def _take(self, now: datetime, retry_at: datetime) -> LineCommandStep | None:
         async with self._pool.connection() as connection:
-            due = await take_step(connection, self._authority, self._line, now)
+            due = await take_step(
+                connection,
+                self._authority,
+                self._line,
+                now,
+            )
             if due is None:
                 next_due = await supply.next_due(connection, self._line)
                 if next_due is not None:
@@ -148,7 +177,12 @@ class LineCommands:
                     # looked at later.
                     self._look_no_later(max(next_due, retry_at))
                 return None
-        return LineCommandStep(due.kind, due.command, self._pool, self._now)
+        return LineCommandStep(
+            due.kind,
+            due.command,
+            self._pool,
+            self._now,
+        )
 
     def _look_no_later(self, at: datetime) -> None:
         if self._look_at is None or at < self._look_at:

@@ -27,7 +27,7 @@ import structlog
 import uvloop
 
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.jobs import Pace
+from daemon.acquisition.parts import Pace
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.wire_line import WireLine, WireParts

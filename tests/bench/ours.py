@@ -12,8 +12,8 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.jobs import Pace
 from daemon.acquisition.meter_port import Urgency
+from daemon.acquisition.parts import Pace
 from daemon.acquisition.planning.reply_times import ReplyTimeouts
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.packed_slots import entry, plan

@@ -19,8 +19,17 @@ class Complaints:
         self._line = line
         self._made: set[str] = set()
 
-    def complain(self, about: str, what: str, error: str) -> None:
+    def complain(
+        self,
+        about: str,
+        what: str,
+        error: str,
+    ) -> None:
         """Log it as a warning, unless there was one `about` the same."""
         if about not in self._made and len(self._made) < MAX_COMPLAINTS:
             self._made.add(about)
-            log.warning(what, line=self._line, error=error)
+            log.warning(
+                what,
+                line=self._line,
+                error=error,
+            )

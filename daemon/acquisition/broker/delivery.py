@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import date
 
-from daemon.acquisition.jobs import ReadingSink
+from daemon.acquisition.parts import ReadingSink
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.quality.freeze import freeze_day
 

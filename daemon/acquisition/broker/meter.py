@@ -89,7 +89,12 @@ class BrokerMeter:
     async def read_freeze(self, day: date) -> Registers | None:
         """See MeterPort. The answer is submitted where each message is."""
         assert self.family.read_freeze, "a meter without memory was asked for its past"
-        request = self.family.read_freeze(self.device, day, new_token(), self._expiry())
+        request = self.family.read_freeze(
+            self.device,
+            day,
+            new_token(),
+            self._expiry(),
+        )
         what = f"for the freeze of {self.meter.address} of {day}"
         report = await self._ask(request, what, FreezeReport)
         if not isinstance(report, FreezeReport) or freeze_day(report.frozen_at) != day:
@@ -125,12 +130,22 @@ class BrokerMeter:
         return RelayState(report.is_open, is_ordered_open, report.keep_power)
 
     async def control(
-        self, action: Action, send_id: UUID, meter_clock: datetime, valid_for: timedelta
+        self,
+        action: Action,
+        send_id: UUID,
+        meter_clock: datetime,
+        valid_for: timedelta,
     ) -> str:
         """See MeterPort. Accepted does not mean that the relay moved."""
         assert self.family.control, "a meter without relay was to be controlled"
         expires = self.clock.now() + valid_for
-        command = self.family.control(self.device, action, send_id, new_token(), expires)
+        command = self.family.control(
+            self.device,
+            action,
+            send_id,
+            new_token(),
+            expires,
+        )
         try:
             await self._ask(command, f"{action} of {self.meter.address}", RelayReport)
         except GatewayAnswered as answer:
@@ -138,9 +153,20 @@ class BrokerMeter:
                 raise
         return "accepted by the gateway"
 
-    async def _ask(self, outgoing: Outgoing, what: str, kind: type[Event]) -> Event:
+    async def _ask(
+        self,
+        outgoing: Outgoing,
+        what: str,
+        kind: type[Event],
+    ) -> Event:
         try:
-            event = await self.requests.ask(self.connection, self.device, outgoing, what, kind)
+            event = await self.requests.ask(
+                self.connection,
+                self.device,
+                outgoing,
+                what,
+                kind,
+            )
         except PublishRefused as error:
             raise NotSent(str(error)) from error
         if isinstance(event, Answered):

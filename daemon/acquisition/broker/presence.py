@@ -27,7 +27,11 @@ class Presence:
         """The gateway came or went."""
         if is_online != self.is_online:
             write = log.info if is_online else log.warning
-            write("gateway presence", line=self._line, online=is_online)
+            write(
+                "gateway presence",
+                line=self._line,
+                online=is_online,
+            )
         self.is_online = is_online
 
     def note_device(self, device: str, *, is_online: bool) -> None:

@@ -32,7 +32,12 @@ class BrokerRequests:
     __slots__ = ("_complaints", "_expected", "_is_traced", "_line", "reply_timeout_s")
 
     def __init__(
-        self, line: str, *, reply_timeout_s: float, is_traced: bool, complaints: Complaints
+        self,
+        line: str,
+        *,
+        reply_timeout_s: float,
+        is_traced: bool,
+        complaints: Complaints,
     ) -> None:
         self._line = line
         self._is_traced = is_traced
@@ -100,10 +105,21 @@ class BrokerRequests:
         if is_answer and not expected.answer.done():
             expected.answer.set_result(event)
 
-    def show(self, direction: str, topic: str, payload: bytes) -> None:
+    def show(
+        self,
+        direction: str,
+        topic: str,
+        payload: bytes,
+    ) -> None:
         """Trace one message, where that is wanted."""
         if self._is_traced:
-            wire.info("wire", line=self._line, direction=direction, topic=topic, payload=payload)
+            wire.info(
+                "wire",
+                line=self._line,
+                direction=direction,
+                topic=topic,
+                payload=payload,
+            )
 
 
 def new_token() -> str:

@@ -71,9 +71,19 @@ class Subscriptions:
             heard_before = self.heard
             echo = self._family.echo(new_token())
             try:
-                await self._requests.ask(connection, None, echo, "its own message", Echoed)
+                await self._requests.ask(
+                    connection,
+                    None,
+                    echo,
+                    "its own message",
+                    Echoed,
+                )
             except PublishRefused as error:
-                log.warning("self-test refused", line=self._line, error=str(error))
+                log.warning(
+                    "self-test refused",
+                    line=self._line,
+                    error=str(error),
+                )
             except NoReply:
                 if self.heard == heard_before:
                     reason = f"{self._broker_name}: our own message did not come back"
@@ -90,8 +100,17 @@ class Subscriptions:
             except SubscriptionRefused as error:
                 refused.append(topic)
                 metrics.REPLIES.labels(self._line, "subscription_refused").inc()
-                log.error("subscription refused", line=self._line, topic=topic, error=str(error))
+                log.error(
+                    "subscription refused",
+                    line=self._line,
+                    topic=topic,
+                    error=str(error),
+                )
                 continue
             if granted == 0:
-                log.warning("subscription without delivery promise", line=self._line, topic=topic)
+                log.warning(
+                    "subscription without delivery promise",
+                    line=self._line,
+                    topic=topic,
+                )
         return refused

@@ -133,7 +133,12 @@ class Wanted:
         """
         is_simple = doubtful is None and not in_turn and not self._not_there
         if is_simple and len(self._mask) <= FEW:
-            return self._few_jobs(now_s, ready, most, only_today=only_today)
+            return self._few_jobs(
+                now_s,
+                ready,
+                most,
+                only_today=only_today,
+            )
         missing = np.where(ready, self._missing(), np.uint64(0))
         if only_today:
             missing &= TODAY
@@ -186,7 +191,10 @@ class Wanted:
         bits = [
             mask & ~(present | taken) & window
             for mask, present, taken in zip(
-                self._mask.tolist(), self._present.tolist(), self._taken, strict=True
+                self._mask.tolist(),
+                self._present.tolist(),
+                self._taken,
+                strict=True,
             )
         ]
         last_asked = self._last_asked.tolist()

@@ -10,8 +10,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.commands import execute
-from daemon.acquisition.jobs import Pace
 from daemon.acquisition.meter_port import Urgency
+from daemon.acquisition.parts import Pace
 from daemon.acquisition.site_clock import SiteClock
 from daemon.pipeline import Pipeline
 from daemon.transactions.line_commands import LineCommands

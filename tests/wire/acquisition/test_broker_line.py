@@ -20,8 +20,8 @@ import pytest
 from daemon import metrics
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.commands import execute
-from daemon.acquisition.jobs import Pace
 from daemon.acquisition.meter_port import Urgency
+from daemon.acquisition.parts import Pace
 from daemon.acquisition.planning.wanted import due_day
 from daemon.acquisition.site_clock import SiteClock
 from protocols.channels.mqtt.broker_socket import Broker

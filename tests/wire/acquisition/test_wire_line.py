@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from daemon.acquisition.drivers import driver_of
-from daemon.acquisition.jobs import Pace
+from daemon.acquisition.parts import Pace
 from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines

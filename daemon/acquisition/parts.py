@@ -1,0 +1,49 @@
+"""What a line of any kind is built of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from daemon.acquisition.commands import CommandSource
+from daemon.acquisition.site_clock import SiteClock
+from daemon.quality.arrival import Arrival, PolledFreeze
+from storage.archive import SiteMeter
+
+
+class ReadingSink(Protocol):
+    """Where readings go."""
+
+    def submit(self, arrival: Arrival | PolledFreeze) -> bool:
+        """Take a reading, without waiting; False when there is no room for it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """`retry_s` bounds the growing pauses of silent meters and missing freezes, `reconnect_s` those
+    of a line that is down."""
+
+    retry_s: float
+    reconnect_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LineParts:
+    """What a line of any kind is built of.
+
+    `shown_as`: its name in metrics; the lines of a listener's terminals share one.
+    """
+
+    name: str
+    shown_as: str
+    meters: Sequence[SiteMeter]
+    pace: Pace
+    backfill_days: int
+    clock: SiteClock
+    commands: CommandSource
+    sink: ReadingSink
+    may_control: bool = False
+    """False in shadow mode: no control frame leaves."""
+    is_traced: bool = False
+    """True if its live bytes go into the log."""
