@@ -108,6 +108,7 @@ class BrokerLine(Line):
 
     async def _session(self) -> None:
         async with self._new_connection() as connection:
+            # The broker sends again what the last connection did not acknowledge.
             self._delivery.forget_messages()
             await self._subscriptions.open(connection)
             self._jobs.reply_timeouts.unblock()
@@ -219,6 +220,7 @@ class BrokerLine(Line):
     # --- what comes
 
     async def _listen(self, connection: MqttConnection) -> None:
+        # One after the other: the order of a gateway's messages is kept.
         while True:
             message = await connection.receive()
             self._subscriptions.heard += 1
@@ -337,6 +339,7 @@ class BrokerLine(Line):
         told_at = clock.as_local(device_time)
         midnight = nearest_midnight(told_at)
         registers = cut_off(report.registers, meter.decimals)
+        # What was pushed before midnight is of the day before: it goes on growing until then.
         if told_at < midnight or not await self._jobs.submit_host_freeze(
             number,
             registers,
@@ -351,6 +354,7 @@ class BrokerLine(Line):
             self._presence.note_gateway(is_online=report.is_online)
         elif report.device in self._number_of_device:
             self._presence.note_device(report.device, is_online=report.is_online)
+        # What paused because of silence is asked at once.
         if report.is_online:
             self._jobs.reply_timeouts.unblock()
             self._woken.set()

@@ -104,6 +104,7 @@ async def execute(
     clock: SiteClock,
 ) -> None:
     """Do one step."""
+    # I14: where a relay is, is read and never inferred from a command.
     if step.kind == "verify":
         await step.observed(await _read_relay(step.command, meter))
         return
@@ -131,6 +132,7 @@ async def _send(
     if command.action == "trip" and reason:
         await step.abandon(reason)
         return
+    # I4: a payment may have taken the trip back while the clock was read.
     if await step.is_still_released():
         await _transmit(
             step,
@@ -167,6 +169,7 @@ async def _transmit(
             await step.answered("unknown", str(answer))
     except NotSent as error:
         if command.action == "trip":
+            # Not a byte of it left: a trip ends here, a reconnect is sent again.
             await step.abandon(str(error))
         else:
             await step.answered("unknown", str(error))

@@ -63,6 +63,7 @@ class Conversations:
         if conversation is None:
             conversation = Conversation(self.channel, codec, **self._how)
             self._by_codec[id(codec)] = conversation
+        # What the one before left is listened to by this one, whose decoder knows other frames.
         if not self.is_clean:
             conversation.dirty = True
         self.dirty = False
@@ -102,6 +103,7 @@ class Conversations:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        # What was heard here is gone; its rest may still be under way.
         if not receiving.cancelled() and receiving.result():
             self.dirty = True
 

@@ -108,6 +108,7 @@ def _dlt645_2007(address: str, credentials: Credentials | None) -> Driver:
         read_clock=partial(exchanges.read_clock, address),
         read_relay=partial(_relay_2007, address),
         control=partial(_control_2007, address, credentials),
+        # Broadcast time (08H), to the meter's own address first: a neighbour's clock is left alone.
         tell_time=(partial(exchanges.set_clock, address=address), exchanges.set_clock),
     )
 
@@ -123,6 +124,7 @@ def _dlt645_1997(address: str) -> Driver:
 
 
 def _relay_2007(address: str) -> Exchange[Any, RelayState]:
+    # Status word 3 (04 00 05 03): bit 4 is the relay, bit 6 what it is ordered to be.
     word = yield from exchanges.read_status_word_3(address)
     return RelayState(word.relay_open, word.command_open, word.keep_power)
 
@@ -200,6 +202,7 @@ def _relay_modbus(
     learnt: Learnt,
 ) -> Exchange[Any, RelayState]:
     is_open = yield from modbus.read_relay(unit, profile, learnt)
+    # A coil shows one state: what it was told and what it does are not told apart.
     return RelayState(is_open, is_open)
 
 

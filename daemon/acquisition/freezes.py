@@ -52,6 +52,7 @@ class FreezeIndexes:
     ) -> None:
         """The freeze of that day was found at this index."""
         shift = index - age_days - 1
+        # What was odd about it is explained: the prepared way may be taken again.
         if shift != self._shift.get(number, 0):
             self._shift[number] = shift
             self._odd_on.pop(number, None)
@@ -74,6 +75,7 @@ class FreezeIndexes:
         and the energies.
         """
         today = local_now.date()
+        # It would be odd again, and cost a poll each time.
         if self._odd_on.get(number) == today:
             return False
         if self._clocks.read_on[number] == today.toordinal():

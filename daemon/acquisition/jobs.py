@@ -109,6 +109,7 @@ class Jobs:
 
     async def do_urgent(self, ports: MeterPorts) -> bool:
         """Do the most urgent job that comes before any slot; False when there is none."""
+        # Supply first, then what passes within a minute, then what is waited for.
         return (
             await self.parts.commands.serve(partial(self._execute, ports))
             or await self._freeze_at_midnight(ports)
@@ -123,6 +124,7 @@ class Jobs:
         """Until a slot, a command or a midnight comes, or a sign of life is due."""
         wanted_at = self.wanted.next_at(self.reply_timeouts.ready_at())
         until_slot = IDLE_S if wanted_at is None else wanted_at - time.monotonic()
+        # It could be read and is not: at midnight, or while back-fill must wait.
         if until_slot <= 0:
             until_slot = HELD_BACK_S
         until_command = self.parts.commands.due_in_s()
@@ -144,6 +146,7 @@ class Jobs:
 
     async def _execute(self, ports: MeterPorts, step: CommandStep) -> None:
         number = self.numbers.get(step.command.meter_id)
+        # The archive was changed while the command was open.
         if number is None:
             await step.orphan()
         else:
@@ -159,6 +162,7 @@ class Jobs:
         meters: list[tuple[int, MeterPort]] = []
         while len(meters) < self._at_once:
             due = self.midnights.next(night_time)
+            # When each was asked once the first is next again.
             if due is None or due[0] in seen:
                 break
             number, _ = due
@@ -173,6 +177,7 @@ class Jobs:
         try:
             registers, told_at = await meter.read_registers()
         except (NoReply, NotSent, *UNUSABLE) as error:
+            # A meter that was silent is asked again as long as the window is open.
             self._warn("not read at midnight", number, error)
             return not isinstance(error, NotSent | GatewayAnswered)
         now = self.parts.clock.night_time()
@@ -201,8 +206,10 @@ class Jobs:
         offset = max(told_at - midnight, now - midnight, key=abs)
         if registers[0] is None or midnight.date() < meter.installed_on:
             return False
+        # V04: a host freeze is as good as its distance from midnight, by either clock.
         if abs(offset) > HOST_FREEZE_LIMIT or abs(now - told_at) > CLOCKS_AGREE:
             return False
+        # A device may push what it is being asked for.
         if self.midnights.is_done(number, midnight):
             return True
         freeze = DailyFreeze(
@@ -213,6 +220,7 @@ class Jobs:
             arrived_at=self.parts.clock.now(),
             host_offset=offset,
         )
+        # Before it is handed on, because that may wait for room, and a push come meanwhile.
         self.midnights.done(number, midnight)
         try:
             await self._submit(Arrival(meter, freeze))
@@ -257,9 +265,11 @@ class Jobs:
         try:
             result = await _read_for(request, meter)
         except Preempted:
+            # What is more urgent goes first; this one is the next of its kind.
             self.requests.add_first(request)
             return
         except NotSent as error:
+            # The carrier refused it, which says nothing of the meter.
             request.settle(ReadResult("refused", reason=str(error)))
             return
         except NoReply as error:
@@ -298,6 +308,7 @@ class Jobs:
                     error,
                     day=day,
                 )
+        # A meter that answers is not silent, whatever it says.
         self.record_reply(number)
         if found is None:
             longest_s = self.parts.pace.retry_s
@@ -329,10 +340,12 @@ class Jobs:
         await self._submit(Arrival(meter, freeze))
         day = freeze_day(frozen_at)
         if day is not None:
+            # It is not read again while it is on its way; the database alone makes it present.
             self.wanted.take(number, day)
 
     async def _submit(self, arrival: Arrival) -> None:
         """As soon as there is room."""
+        # A line that waits for room is alive: it is the database that is behind.
         while not self.parts.sink.submit(arrival):
             self.beat()
             await asyncio.sleep(NO_ROOM_S)
@@ -377,6 +390,7 @@ async def together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """What all of them return. The first that fails ends the others: one that waited on for a
     connection that is lost would count the silence of a meter that may be well."""
     waiting = list(jobs)
+    # The usual case of a wire needs no task.
     if len(waiting) == 1:
         return [await waiting[0]]
     tasks = [asyncio.ensure_future(job) for job in waiting]
@@ -392,6 +406,7 @@ async def _read_for(request: ReadRequest, meter: MeterPort) -> ReadResult:
     match request.what:
         case "freeze":
             assert request.day is not None, "a freeze is of a day"
+            # R03: the freeze of a day is stored like any other; a value of now is told only.
             registers = await meter.read_freeze(request.day)
             if registers is not None:
                 return ReadResult("ok", registers)

@@ -150,10 +150,12 @@ class Line(ABC):
                 failures = 0 if self.up else failures
                 self.down_reason = str(error)
                 self._is_up(False)
+                # A person who waits learns at once that nothing can be asked.
                 self._jobs.requests.reject(self.down_reason)
                 longest_s = self._jobs.parts.pace.reconnect_s
                 await self._sleep_alive(reconnect_pause_s(failures, longest_s))
                 failures += 1
+            # The supervisor starts the task anew; what waits must not hang until then.
             except Exception as error:
                 self._jobs.requests.reject(f"the line's task died: {type(error).__name__}")
                 raise

@@ -131,6 +131,7 @@ class OnDemand:
         ]
         if not reads and not request.failed:
             raise RequestRefused(f"line {request.line} has no meters")
+        # A request that was refused does not count.
         self._requested.append(time.monotonic())
         return reads
 
@@ -313,12 +314,15 @@ class OnDemand:
     async def _wait_for(self, read: MeterRead, until: float) -> ReadResult:
         in_flight = self._in_flight[read.key]
         request = in_flight.request
+        # The one who waits longest says when the answer is of no use any more.
         request.expires_at = max(request.expires_at, until)
         in_flight.waiting += 1
         try:
+            # Others may wait for the same answer.
             return await asyncio.shield(request.result)
         finally:
             in_flight.waiting -= 1
+            # No asker is left: a request that was not begun is taken back.
             if not in_flight.waiting:
                 request.result.cancel()
 

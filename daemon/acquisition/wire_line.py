@@ -137,6 +137,7 @@ class WireLine(Line):
         async with self._parts.open_channel() as channel:
             self._is_up(True)
             timeouts = self._jobs.reply_timeouts
+            # On a wire the delays are the meters' own; over a network they are the network's.
             if isinstance(channel, StreamChannel) and channel.byte_s:
                 timeouts.first_wait_s = FIRST_WAIT_ON_A_WIRE_S
             else:
@@ -223,11 +224,13 @@ class WireLine(Line):
     async def _collect(self, conversations: Conversations) -> bool:
         """Fill the slots that are wanted most; False when none is wanted now, or what was read
         finds no room."""
+        # What found no room before comes first.
         if self._poll.polled:
             self._submit_polled()
             if self._poll.polled:
                 return False
         local_now = self._jobs.parts.clock.local_now()
+        # Meters number their freezes anew: a late answer could mean another day.
         is_midnight = is_near_midnight(local_now, QUIET_AROUND_MIDNIGHT)
         if is_midnight or self._jobs.midnight_in_s() < BEFORE_MIDNIGHT_S:
             return False
@@ -259,6 +262,8 @@ class WireLine(Line):
         timeouts = jobs.reply_timeouts
         now = time.monotonic()
         is_silent = timeouts.line_is_silent
+        # One probe at a time tells whether a silent line is back, and a channel of messages carries
+        # no prepared polls.
         most = max(MAX_SLOTS, len(self.meters) // 8)
         return jobs.wanted.jobs(
             now,
@@ -279,6 +284,7 @@ class WireLine(Line):
         """The slot (number, day ordinal) that ended it because it needs the general way, if one
         did."""
         poll = self._poll
+        # An answer to an earlier request must not be taken for that of the first prepared one.
         if not conversations.is_clean:
             await self._drain(conversations)
         poll.trace = self._show_bytes if self.trace.is_open else None
@@ -286,6 +292,7 @@ class WireLine(Line):
             return None  # it came before there was a poll to interrupt
         clock = self._jobs.parts.clock
         try:
+            # Nothing that waits for its time is kept waiting by a poll.
             until_midnight_s = max(0.0, self._jobs.midnight_in_s() - BEFORE_MIDNIGHT_S)
             until_command_s = self._jobs.parts.commands.due_in_s()
             self._clocks.begin_poll(local_now.toordinal(), clock.local_now())
@@ -302,9 +309,11 @@ class WireLine(Line):
             if is_long and is_near_midnight(ended, QUIET_AROUND_MIDNIGHT + CLOCK_LIMIT):
                 # A meter that takes so long may have frozen between its stamp and its energies.
                 poll.polled.clear()
+            # What was read is kept however the poll ended: a lost carrier takes back no value.
             self._submit_polled()
             conversations.dirty = conversations.dirty or poll.dirty
             poll.dirty = False
+            # Counted by the poll and told at its end: a metric costs more than an answer.
             for outcome, count in poll.counts.items():
                 if count:
                     self._count(outcome, count)
@@ -363,6 +372,7 @@ class WireLine(Line):
     ) -> None:
         """Hand on a freeze that came by, if it is wanted."""
         day = freeze_day(frozen.frozen_at)
+        # A stamp that is no midnight goes on too: V04 withholds it, and it is known why.
         is_wanted = day is None or self._jobs.wanted.is_wanted(number, day)
         if frozen.registers[0] is None or not is_wanted:
             return
@@ -380,6 +390,7 @@ class WireLine(Line):
     async def _set_one_clock(self, conversations: Conversations) -> bool:
         """Set the clock that waits longest for it; False when none is to be set now."""
         local_now = self._jobs.parts.clock.local_now()
+        # R07: no clock is set near midnight.
         if is_near_midnight(local_now, MIDNIGHT_MARGIN):
             return False
         number = self._clocks.next_to_set(local_now.date())
@@ -397,6 +408,7 @@ class WireLine(Line):
 
     def _record_silence(self, number: int) -> None:
         self._jobs.record_timeout(number, "no reply")
+        # The rest of its plan would only wait for one timeout after the other.
         if self._jobs.reply_timeouts.line_is_silent:
             self._poll.interrupt()
 

@@ -85,6 +85,7 @@ class WireMeter:
         skew = await self._clock_skew()
         if _is_untrusted(skew):
             return None
+        # DL/T 645-2007, 05 06 ii NN: the index is a guess, the stamp of the freeze is the proof.
         search = FreezeSearch(self.freezes.index(self.number, self._age_days(day)))
         while search.has_next():
             read = self.driver.read_daily_freeze(search.index, confirm=self._needs_proof(skew))
@@ -100,6 +101,7 @@ class WireMeter:
                 skew = await self._clock_skew()
                 if _is_untrusted(skew):
                     return None
+            # Another day that comes by may be wanted as well.
             await self.submit(self.number, frozen, skew)
             if is_found:
                 self.freezes.learn(self.number, self._age_days(day), search.index)
@@ -130,8 +132,10 @@ class WireMeter:
     ) -> str:
         """See MeterPort."""
         assert self.driver.control, "a meter without relay was to be controlled"
+        # DL/T 645-2007, 1CH: the meter refuses what has expired by its own clock.
         expires = meter_clock + valid_for
         await self._run(self.driver.control(RelayAction[action.upper()], expires))
+        # DL/T 645-2007: 9CH says accepted, not switched; the relay is read back (04 00 05 03).
         return "accepted by the meter"
 
     async def set_clock(self) -> timedelta | None:
@@ -168,6 +172,7 @@ class WireMeter:
             return None
         try:
             return await self.read_clock() - self.local_now()
+        # A meter that is silent is not asked for its freeze either: NoReply goes on.
         except (MeterRefused, FrameError) as error:
             self._warn("clock not read", error)
             return None

@@ -94,6 +94,7 @@ def judge(
             now=now,
             expires_at=expires_at,
         )
+    # Status word 3 (04 00 05 03): bit 4 is the relay, bit 6 the command. I14: only bit 4 proves.
     if not relay.relay_open and not relay.command_open:
         return Judgement(
             "verified",
@@ -145,6 +146,7 @@ def _judge_trip(
             look_again(now, checks),
             "accepted, relay not open yet",
         )
+    # I2: the guard is asked again before each send.
     if sends < MOST_TRIP_SENDS and now < expires_at:
         return Judgement(
             "persisted",
@@ -152,6 +154,7 @@ def _judge_trip(
             now,
             "relay closed, guard and send again",
         )
+    # The frame carries its expiry: until then the meter may still execute it.
     if now < expires_at:
         return Judgement(
             "verifying",

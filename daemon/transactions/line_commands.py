@@ -144,6 +144,7 @@ class LineCommands:
             step = await self._take(now, retry_at)
             if step is None:
                 return False
+            # There may be a further one behind it.
             self._look_no_later(now)
             await execute(step)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:

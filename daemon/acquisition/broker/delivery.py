@@ -32,6 +32,7 @@ class Delivery:
         """See ReadingSink."""
         freeze = arrival.freeze
         day = freeze_day(freeze.frozen_at)
+        # It fills no slot, so it is never told that it is stored.
         if day is None:
             return self._sink.submit(arrival)
         slot = (arrival.meter.meter_id, day)

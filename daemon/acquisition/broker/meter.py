@@ -138,6 +138,7 @@ class BrokerMeter:
     ) -> str:
         """See MeterPort. Accepted does not mean that the relay moved."""
         assert self.family.control, "a meter without relay was to be controlled"
+        # A gateway has a clock of its own: an instant, not the meter's wall clock.
         expires = self.clock.now() + valid_for
         command = self.family.control(
             self.device,

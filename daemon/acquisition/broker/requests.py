@@ -71,6 +71,7 @@ class BrokerRequests:
                 outgoing.topic,
                 outgoing.payload,
                 qos=outgoing.qos,
+                # A request that is delivered later would be answered in vain.
                 expires_s=max(1, round(self.reply_timeout_s)),
             )
             async with asyncio.timeout(self.reply_timeout_s):
@@ -93,6 +94,7 @@ class BrokerRequests:
         expected = self._expected.get(event.token)
         if expected is None:
             return
+        # R05: the answer must be of the device that was asked, whatever token it carries.
         if not isinstance(event, Echoed) and event.device != expected.device:
             metrics.REPLIES.labels(self._line, "foreign").inc()
             self._complaints.complain(

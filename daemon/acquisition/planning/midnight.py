@@ -66,6 +66,7 @@ class Midnights:
         is_open = local_now - midnight <= HOST_FREEZE_LIMIT
         if not self._meters or is_open or self._counted == midnight:
             return None
+        # A line that starts after midnight has missed nothing of its own.
         is_first = self._counted is None
         self._counted = midnight
         if is_first and not self._tries:

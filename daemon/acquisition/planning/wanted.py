@@ -79,6 +79,7 @@ class Wanted:
         A step back over one midnight is waited out. A clock that was further ahead is followed
         back: everything is wanted anew, until `rebuild` tells what is there."""
         days = today.toordinal() - self._today
+        # A clock that was corrected around midnight is in both days for a while.
         if days in (0, -1):
             return
         self._today += days
@@ -108,6 +109,7 @@ class Wanted:
     def rebuild(self, present: Sequence[int], newest: date) -> None:
         """Start from what the database has: of each meter a bitmap, bit n for the day n before
         `newest`. A value still on its way there is read once more, which does no harm."""
+        # The bits are of the database's newest day, which may not be ours.
         later = self._today - newest.toordinal()
         bits = np.array(present, dtype=np.uint64)
         self._present[:] = bits << np.uint64(later) if later >= 0 else bits >> np.uint64(-later)
