@@ -52,9 +52,8 @@ async def feed_watchdog(lines: Iterable[Line]) -> None:
 
 
 def _is_stuck(line: Line, now_s: float) -> bool:
-    """It gave no sign of life for too long. A terminal's line gives none while it waits for the
-    call."""
-    # A dialled-in terminal calls when it likes.
+    """It gave no sign of life for too long."""
+    # A terminal's line gives none while it waits for the call, which may never come.
     if line.is_one_of_many and not line.up:
         return False
     return now_s - line.progress > max(STUCK_AFTER_S, line.longest_step_s)
@@ -91,4 +90,6 @@ def _database(authority: Authority) -> str:
 def _status(stuck: list[str], down: list[str], database: str) -> str:
     if stuck:
         return "stuck"
-    return "degraded" if down or database == "away" else "ok"
+    if down or database == "away":
+        return "degraded"
+    return "ok"

@@ -14,6 +14,10 @@ CLOCK_LIMIT = timedelta(minutes=5)
 are withheld, and no trip is sent, because its expiry would mean nothing."""
 
 
+UNTRUSTED_DATES = timedelta(hours=12)
+"""A clock that is further off may stamp its freezes with wrong days."""
+
+
 def freeze_day(frozen_at: datetime, host_offset: timedelta | None = None) -> date | None:
     """The day whose 00:00 this freeze belongs to; None if it belongs to no day.
 
@@ -35,9 +39,15 @@ def is_in_service(day: date, installed_on: date) -> bool:
     return day >= installed_on
 
 
-def skew_at_freeze(skew: timedelta | None, frozen_on: date, today: date) -> timedelta | None:
+def skew_at_freeze(
+    skew: timedelta | None, frozen_on: date, measured_on: date | None
+) -> timedelta | None:
     """The clock offset as far as it says something of a freeze; None where it says nothing.
 
-    An offset that is measured today judges the freeze of today (V05: "for freezes of that day").
-    Of the days before nothing is known: the clock may have been set since."""
-    return skew if frozen_on >= today else None
+    `measured_on`: the local day on which the offset was measured, None where that is not known. It
+    judges the freezes of that day (V05 clock). Of an older one nothing is known, because the clock
+    may have been set since; but one that is off by UNTRUSTED_DATES stamps the wrong days."""
+    if skew is None or abs(skew) > UNTRUSTED_DATES:
+        return skew
+    is_of_that_day = measured_on is not None and frozen_on >= measured_on
+    return skew if is_of_that_day else None

@@ -37,6 +37,26 @@ CUT_AT_ANY_TIME = Policy(
 week."""
 ARMED = Authority(CUT_AT_ANY_TIME, ZONE, shadow_mode=False, started_at=NOW - DAY)
 SHADOW = replace(ARMED, shadow_mode=True)
+TABLES = (
+    "account",
+    "point",
+    "meter",
+    "installation",
+    "tariff_version",
+    "reading",
+    "slot",
+    "slot_journal",
+    "dead_letter",
+    "ledger_account",
+    "ledger_transaction",
+    "posting",
+    "link",
+    "charge",
+    "charge_stream",
+    "command",
+    "command_event",
+    "guard_verdict",
+)
 INTACT = {
     "sum_of_balances_fen": 0,
     "unbalanced_transactions": 0,
@@ -190,32 +210,9 @@ async def rows(connection: AsyncConnection[Any], query: str, *values: Any) -> li
 
 async def everything(connection: AsyncConnection[Any]) -> dict[str, list[Any]]:
     """All that the database keeps of readings, money and supply, to see that nothing changed."""
-    tables = (
-        *(
-            "account",
-            "point",
-            "meter",
-            "installation",
-            "tariff_version",
-            "reading",
-            "slot",
-            "slot_journal",
-            "dead_letter",
-        ),
-        *(
-            "ledger_account",
-            "ledger_transaction",
-            "posting",
-            "link",
-            "charge",
-            "charge_stream",
-            "command",
-        ),
-        *("command_event", "guard_verdict"),
-    )
     return {
         table: await rows(connection, f"SELECT t::text FROM {table} t ORDER BY 1")
-        for table in tables
+        for table in TABLES
     }
 
 

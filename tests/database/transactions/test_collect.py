@@ -556,7 +556,7 @@ def test_the_end_does_not_wait_for_a_database_that_is_away(server, database_url)
                     assert pipeline.submit(freeze(meter, day, kwh))
                 with structlog.testing.capture_logs() as logged:
                     await asyncio.wait_for(pipeline.finish(), FINISH_S / 2)
-                (said,) = [it for it in logged if it["event"].startswith("stopped before")]
+                (said,) = [line for line in logged if line["event"].startswith("stopped before")]
                 assert said["readings"] == len(DAYS)
 
     asyncio.run(tell())

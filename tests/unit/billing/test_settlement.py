@@ -77,9 +77,12 @@ readings_with_gaps = st.lists(
 
 
 def chain_of(start: int, steps) -> dict[date, int]:
-    chain, day, total = {FIRST: start}, FIRST, start
+    chain = {FIRST: start}
+    day = FIRST
+    total = start
     for days, use in steps:
-        day, total = day + timedelta(days=days), (total + use) % MODULUS
+        day += timedelta(days=days)
+        total = (total + use) % MODULUS
         chain[day] = total
     return chain
 

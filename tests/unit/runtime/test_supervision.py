@@ -38,7 +38,7 @@ def test_a_task_that_dies_is_started_again(death: str) -> None:
             supervisor.start("poll", task, kind="line")
             await asyncio.sleep(0)
             if death == "it is cancelled":
-                (running,) = (it for it in asyncio.all_tasks() if it.get_name() == "poll")
+                (running,) = (task for task in asyncio.all_tasks() if task.get_name() == "poll")
                 running.cancel()
             async with asyncio.timeout(5):
                 await came_back.wait()
@@ -60,7 +60,7 @@ def test_a_task_that_is_stopped_stays_stopped() -> None:
             supervisor.start("poll", task)
             await asyncio.sleep(0.01)
             await supervisor.stop(["poll"])
-            assert all(it.get_name() != "poll" for it in asyncio.all_tasks())
+            assert all(task.get_name() != "poll" for task in asyncio.all_tasks())
 
     asyncio.run(scene())
     assert starts == 1
