@@ -92,7 +92,9 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
 def staged(database_url: str, tmp_path: Path, environment: dict[str, str]) -> Iterator[Stage]:
     """A daemon, and terminals that call it: those that it knows and one more. What it knows is
     read."""
-    folder, port, http_port = tmp_path()()
+    folder = tmp_path
+    port = free_port()
+    http_port = free_port()
     scenario = f'zone = "{ZONE}"\n' + "".join(
         DIALLING.format(
             name=name,
