@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import date, time, timedelta
-from decimal import Decimal
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import time, timedelta
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from config.secret import Secret, read_secret
-from protocols.dial_in.registration import (
-    Heartbeat,
-    Kind,
-    Registration,
-    fixed_bytes,
-    heartbeat,
-    registration,
+from config.values import (
+    Answer,
+    Clock,
+    Days,
+    Endpoint,
+    HeartbeatAnswer,
+    HeartbeatForm,
+    Hours,
+    Minutes,
+    Name,
+    RegistrationForm,
+    Seconds,
+    SecretValue,
+    SitePath,
+    YuanAsFen,
+    Zone,
 )
-
-LONGEST = timedelta(days=3650)
-"""No setting means a longer time."""
-
 
 SHORTEST_SILENCE_S = 10
 """Mobile links pause so long now and then; heartbeats come twice a minute at most."""
@@ -30,145 +31,34 @@ MOST_PIPELINED = 16
 """So many questions at once; more than a concentrator can have in its buffer."""
 
 
-class Section(BaseModel):
+class Part(BaseModel):
+    """Some keys of a section, for commands that need no more: the others may be wrong."""
+
     model_config = ConfigDict(
-        extra="forbid",
+        extra="ignore",
         frozen=True,
         arbitrary_types_allowed=True,
         strict=True,
     )
 
 
-def _zone(name: object) -> ZoneInfo:
-    try:
-        return ZoneInfo(str(name))
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name!r} is no IANA time zone (for example Asia/Shanghai)") from None
+class Section(Part):
+    """All keys of a section: one that is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
-def _path(value: object, info: ValidationInfo) -> Path:
-    if not isinstance(value, str) or not value:
-        raise ValueError("must be a path")
-    return (_base(info) / value).absolute()
+class SitePart(Part):
+    """Where the site's days begin, and where its data are."""
 
-
-def _secret(value: object, info: ValidationInfo) -> Secret:
-    return read_secret(value, _base(info))
-
-
-def _base(info: ValidationInfo) -> Path:
-    base = info.context["base"] if info.context else Path()
-    assert isinstance(base, Path)
-    return base
-
-
-def _endpoint(value: object) -> tuple[str, int]:
-    host, colon, port = str(value).rpartition(":")
-    if (
-        not isinstance(value, str)
-        or not colon
-        or not host
-        or not port.isdigit()
-        or not 0 <= int(port) <= 65535
-    ):
-        raise ValueError(f"{value!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)
-
-
-def _clock(value: object) -> time:
-    if value == "24:00":
-        return time.max
-    try:
-        if isinstance(value, str):
-            clock = time.fromisoformat(value)
-            if clock.tzinfo is None:
-                return clock
-    except ValueError:
-        pass
-    raise ValueError(f'{value!r} is no time of day, write "09:00"')
-
-
-def _yuan(value: object) -> int:
-    """Money in a file is a string in yuan; inside it is integer fen."""
-    try:
-        fen = Decimal(value).scaleb(2) if isinstance(value, str) else None
-    except ArithmeticError:
-        fen = None
-    if fen is None or not fen.is_finite() or fen != int(fen) or fen < 0:
-        raise ValueError(
-            f'{value!r} is no amount in yuan with at most two decimals; write it as a string: "5.00"'
-        )
-    return int(fen)
-
-
-def _duration(unit: timedelta, name: str) -> BeforeValidator:
-    def parse(value: object) -> timedelta:
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 <= value <= LONGEST / unit
-        ):
-            raise ValueError(f"{value!r} is no number of {name}")
-        return value * unit
-
-    return BeforeValidator(parse)
-
-
-def _days(value: object) -> frozenset[date]:
-    if not isinstance(value, list) or not all(type(day) is date for day in value):
-        raise ValueError("write days without quotation marks: [2026-10-01, 2026-10-02]")
-    return frozenset(value)
-
-
-def registration_form(value: object) -> Registration:
-    """`{ hex = ... }`, `{ text = ... }` or `{ regex = ... }` as a site writes it. ValueError says
-    what is wrong."""
-    return registration(*_words(value))
-
-
-def _heartbeat_form(value: object) -> Heartbeat:
-    return heartbeat(*_words(value))
-
-
-def _answer(value: object) -> bytes:
-    return fixed_bytes(*_words(value))
-
-
-def _heartbeat_answer(value: object) -> bytes | Literal["echo"]:
-    return "echo" if value == "echo" else _answer(value)
-
-
-def _words(value: object) -> tuple[Kind, str]:
-    match value:
-        case {"hex": str(words), **others} if not others:
-            return "hex", words
-        case {"text": str(words), **others} if not others:
-            return "text", words
-        case {"regex": str(words), **others} if not others:
-            return "regex", words
-    raise ValueError('is given as { hex = "..." }, { text = "..." } or { regex = "..." }')
-
-
-Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
-SitePath = Annotated[Path, BeforeValidator(_path)]
-SecretValue = Annotated[Secret, BeforeValidator(_secret)]
-Endpoint = Annotated[tuple[str, int], BeforeValidator(_endpoint)]
-Clock = Annotated[time, BeforeValidator(_clock)]
-YuanAsFen = Annotated[int, BeforeValidator(_yuan)]
-Seconds = Annotated[timedelta, _duration(timedelta(seconds=1), "seconds")]
-Hours = Annotated[timedelta, _duration(timedelta(hours=1), "hours")]
-Minutes = Annotated[timedelta, _duration(timedelta(minutes=1), "minutes")]
-RegistrationForm = Annotated[Registration, BeforeValidator(registration_form)]
-HeartbeatForm = Annotated[Heartbeat, BeforeValidator(_heartbeat_form)]
-Answer = Annotated[bytes, BeforeValidator(_answer)]
-HeartbeatAnswer = Annotated[bytes | Literal["echo"], BeforeValidator(_heartbeat_answer)]
-Days = Annotated[frozenset[date], BeforeValidator(_days)]
-
-
-class SiteSection(Section):
-    name: str = Field(min_length=1)
     zone: Zone
     data_directory: SitePath
+
+
+class SiteSection(SitePart, Section):
+    """Who the site is, and the files of its archive."""
+
+    name: str = Field(min_length=1)
     archive: SitePath
     tariffs: SitePath
 
@@ -177,10 +67,6 @@ class DatabaseSection(Section):
     """Without a URL the embedded PostgreSQL in the data directory is used."""
 
     url: SecretValue | None = None
-
-
-NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-Name = Annotated[str, Field(pattern=NAME)]
 
 
 class BrokerSection(Section):
@@ -218,7 +104,13 @@ class MqttLine(BrokerSection):
     field: str = "data"
 
 
-class GatewaySection(Section):
+class NamedSection(Section):
+    """One of several: a line, a gateway or a listener. No two of them have the same name."""
+
+    name: Name
+
+
+class GatewaySection(NamedSection):
     """A concentrator, or devices of one family, behind a broker: it pushes readings and is asked by
     token.
 
@@ -226,7 +118,6 @@ class GatewaySection(Section):
     in meters.csv. `registers`: what a State Grid terminal calls the total and the tariffs; `app`:
     who we are there."""
 
-    name: Name
     broker: BrokerSection
     family: Literal["meterd", "tasmota", "shelly", "state-grid"] = "meterd"
     prefix: str = Field(default="meterd", pattern=r"^[^+#]+$")
@@ -251,10 +142,9 @@ class GatewaySection(Section):
         return self
 
 
-class LineSection(Section):
+class LineSection(NamedSection):
     """One route with one talker: `tcp`, `serial` or `mqtt`."""
 
-    name: Name
     tcp: Endpoint | None = None
     serial: str | None = None
     mqtt: MqttLine | None = None
@@ -281,10 +171,9 @@ class LineSection(Section):
         return self
 
 
-class ListenerSection(Section):
+class ListenerSection(NamedSection):
     """A port at which terminals dial in. Each terminal of the CSV file `terminals` is a line."""
 
-    name: Name
     listen: Endpoint
     terminals: SitePath
     registration: RegistrationForm
@@ -336,12 +225,15 @@ class ListenerSection(Section):
         return self
 
 
-class LineCollectionSection(Section):
-    """The keys of `[collection]` that every line is built of.
-
-    `backfill_days` counts midnights, today's included; a DL/T 645-2007 meter remembers 62."""
+class CollectionPart(Part):
+    """`backfill_days` counts midnights, today's included; a DL/T 645-2007 meter remembers 62."""
 
     backfill_days: int = Field(default=31, ge=1, le=62)
+
+
+class LineCollectionSection(CollectionPart, Section):
+    """The keys of `[collection]` that every line is built of."""
+
     retry_s: Seconds = timedelta(minutes=30)
     reconnect_s: Seconds = timedelta(seconds=60)
     set_clocks: bool = False
@@ -353,11 +245,16 @@ class CollectionSection(LineCollectionSection):
     batch_readings: int = Field(default=1000, ge=1, le=10_000)
 
 
-class ControlSection(Section):
-    """Supply control. `mode = "shadow"` computes and reports only; no control frame leaves the
+class ControlPart(Part):
+    """With `mode = "shadow"` supply is computed and reported; no control frame leaves the
     process."""
 
     mode: Literal["shadow", "auto"] = "shadow"
+
+
+class ControlSection(ControlPart, Section):
+    """Supply control: who may be cut, when, and after which notices."""
+
     password: SecretValue | None = None
     level: str = Field(default="02", pattern=r"^[0-9]{2}$")
     operator: str = Field(default="00000000", pattern=r"^[0-9]{8}$")
@@ -411,6 +308,20 @@ class Site(Section):
     control: ControlSection = ControlSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
+
+
+class DatabaseSettings(Part):
+    """What a command needs that asks the database, whether the daemon runs or not."""
+
+    site: SitePart
+    database: DatabaseSection = DatabaseSection()
+    control: ControlPart = ControlPart()
+
+
+class GapSettings(DatabaseSettings):
+    """What the list of gaps needs besides: how far back days are owed."""
+
+    collection: CollectionPart = CollectionPart()
 
 
 def file_keys(section: type[BaseModel]) -> dict[str, str]:

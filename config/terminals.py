@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.problems import Problem, shown
-from config.settings import NAME
 from config.table import REQUIRED, Columns, Keys, read_table, word
+from config.values import NAME
 from protocols.dial_in.registration import Registration
 
 

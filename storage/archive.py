@@ -40,6 +40,14 @@ class SiteMeter:
     profile: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FirstVersion:
+    """The day from which a tariff has a price."""
+
+    id: str
+    starts_on: date
+
+
 async def take_over(
     connection: AsyncConnection[Any],
     *,
@@ -152,6 +160,12 @@ async def account(connection: AsyncConnection[Any], account: str) -> Mapping[str
     """All columns of one account and its `balance_fen`."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         return await (await cursor.execute(SQL["account"], {"account": account})).fetchone()
+
+
+async def first_version(connection: AsyncConnection[Any], account: str) -> FirstVersion | None:
+    """The first version of an account's tariff. None if the account or any version is unknown."""
+    async with connection.cursor(row_factory=class_row(FirstVersion)) as cursor:
+        return await (await cursor.execute(SQL["first_version"], {"account": account})).fetchone()
 
 
 async def points_of_account(connection: AsyncConnection[Any], account: str) -> list[dict[str, Any]]:

@@ -144,6 +144,12 @@ SELECT a.*, coalesce(l.balance_fen, 0) AS balance_fen
 FROM account a LEFT JOIN ledger_account l ON l.name = 'customer:' || a.id || ':prepaid'
 WHERE a.id = %(account)s
 
+-- first_version -- since when the tariff of an account has a price
+SELECT v.tariff_id AS id, v.effective_from AS starts_on
+FROM account a JOIN tariff_version v ON v.tariff_id = a.tariff_id
+WHERE a.id = %(account)s
+ORDER BY v.effective_from LIMIT 1
+
 -- points_of_account -- its points with their meters and supply
 SELECT p.*, m.address, m.line,
        (SELECT max(s.day) FROM slot s WHERE s.point_id = p.id AND s.kind = 'daily_freeze' AND s.state = 'published') AS last_day

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from psycopg import AsyncConnection
 
-from config.load import LoadedSite
+from config.settings_file import load_settings
 from daemon.billing.links import billed_point
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, fail, print_json, print_table, yuan
@@ -38,7 +38,7 @@ def account() -> None:
 def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> None:
     """Balance, state, points and the newest movements of an account."""
 
-    async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> dict[str, Any] | None:
+    async def ask(connection: AsyncConnection[Any]) -> dict[str, Any] | None:
         found = await archive.account(connection, account_id)
         if found is None:
             return None
@@ -49,7 +49,7 @@ def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> Non
             "movements": await ledger.statement(connection, account_id, movements),
         }
 
-    found = on_database(site_path, ask)
+    found = on_database(load_settings(site_path), ask)
     if found is None:
         raise fail(
             f"no account {account_id}; accounts come from accounts.csv when the daemon starts"
@@ -126,13 +126,12 @@ def open_account(
 
     It stays pending until that freeze has been collected."""
 
-    async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> Any:
-        found = await archive.account(connection, account_id)
-        versions = site.tariffs.get(found["tariff_id"]) if found else None
-        if found and versions and open_from.date() < versions[0].effective_from:
-            raise fail(
-                f"tariff {found['tariff_id']} starts on {versions[0].effective_from}; nothing was opened"
-            )
+    settings = load_settings(site_path)
+
+    async def ask(connection: AsyncConnection[Any]) -> Any:
+        tariff = await archive.first_version(connection, account_id)
+        if tariff is not None and open_from.date() < tariff.starts_on:
+            raise fail(f"tariff {tariff.id} starts on {tariff.starts_on}; nothing was opened")
         await archive.open_account(
             connection,
             account_id,
@@ -142,8 +141,8 @@ def open_account(
         )
         meters = await archive.site_meters(connection)
         billed = {meter.point_id: billed_point(meter) for meter in meters}
-        await open_accounts(connection, billed, site.settings.site.zone, datetime.now(UTC))
+        await open_accounts(connection, billed, settings.site.zone, datetime.now(UTC))
         return await archive.account(connection, account_id)
 
-    found = on_database(site_path, ask)
+    found = on_database(settings, ask)
     click.echo(f"account {account_id} is {found['state']}, billed from {open_from.date()}")

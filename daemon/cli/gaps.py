@@ -9,7 +9,8 @@ from typing import Any
 import click
 from psycopg import AsyncConnection
 
-from config.load import LoadedSite
+from config.settings import GapSettings
+from config.settings_file import SettingsFile
 from daemon.acquisition.planning.wanted import MEMORY_DAYS, due_day, first_day
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, print_json, print_table
@@ -29,15 +30,15 @@ def gaps(days: int | None, withheld: bool, site_path: Path, as_json: bool) -> No
     """Owed daily freezes without a value, as runs of days. Exit code 0 if there is none, 1 if there
     are gaps."""
 
-    async def ask(
-        connection: AsyncConnection[Any], site: LoadedSite
-    ) -> tuple[list[Any], list[Any]]:
-        today = due_day(datetime.now(site.settings.site.zone))
-        since = first_day(today, days or site.settings.collection.backfill_days)
+    settings = SettingsFile.read(site_path).validated(GapSettings)
+
+    async def ask(connection: AsyncConnection[Any]) -> tuple[list[Any], list[Any]]:
+        today = due_day(datetime.now(settings.site.zone))
+        since = first_day(today, days or settings.collection.backfill_days)
         found = await readings.gaps(connection, since, today)
         return found, await readings.withheld(connection, since, today) if withheld else []
 
-    found, held = on_database(site_path, ask)
+    found, held = on_database(settings, ask)
     if as_json:
         for row in [*found, *held]:
             print_json(row)

@@ -1,4 +1,7 @@
-"""What commands on a site share: its configuration and its database."""
+"""What commands on a site share: the option that names it, and its database.
+
+Each command loads only what it needs: `load_settings` where the database knows the rest, so that a
+mistake in the archive or in a line stops no payment; `load_site` where lines are run or checked."""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import click
 import psycopg
 from psycopg import AsyncConnection
 
-from config.load import LoadedSite, load_site
+from config.settings import DatabaseSettings
 from daemon.runtime import logs
 from protocols.errors import MeterdError
 from storage import check_version
@@ -33,14 +36,14 @@ site_option = click.option(
 
 
 def on_database(
-    site_path: Path, ask: Callable[[AsyncConnection[Any], LoadedSite], Awaitable[T]]
+    settings: DatabaseSettings, ask: Callable[[AsyncConnection[Any]], Awaitable[T]]
 ) -> T:
-    """Load the site, connect to its database and return what `ask` answers. The daemon may be
-    running or not."""
+    """Connect to the site's database and return what `ask` answers. The daemon may be running or
+    not. MeterdError when the database cannot be used."""
     logs.configure(level="warning")
-    site = load_site(site_path)
-    configured = site.settings.database.url.reveal() if site.settings.database.url else None
-    with open_database(configured, site.settings.site.data_directory, create=False) as database:
+    url = settings.database.url
+    configured = url.reveal() if url else None
+    with open_database(configured, settings.site.data_directory, create=False) as database:
         try:
             with psycopg.connect(database.url, autocommit=True) as connection:
                 check_version(connection)
@@ -53,8 +56,8 @@ def on_database(
                 # stays the server's.
                 with suppress(psycopg.errors.InvalidParameterValue):
                     await connection.execute(
-                        "SELECT set_config('TimeZone', %s, false)", (site.settings.site.zone.key,)
+                        "SELECT set_config('TimeZone', %s, false)", (settings.site.zone.key,)
                     )
-                return await ask(connection, site)
+                return await ask(connection)
 
         return asyncio.run(connect_and_ask())

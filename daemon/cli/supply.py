@@ -8,7 +8,7 @@ from typing import Any
 import click
 from psycopg import AsyncConnection
 
-from config.load import LoadedSite
+from config.settings_file import load_settings
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, fail, print_json, print_table
 from storage import supply as storage
@@ -27,13 +27,11 @@ def supply() -> None:
 def show(account: str | None, point: str | None, site_path: Path, as_json: bool) -> None:
     """Supply state, observed relay, last command and the guard's last word of each point."""
 
-    async def ask(
-        connection: AsyncConnection[Any], site: LoadedSite
-    ) -> tuple[list[Any], list[Any]]:
+    async def ask(connection: AsyncConnection[Any]) -> tuple[list[Any], list[Any]]:
         points = await storage.supply(connection, account=account, point=point)
         return points, await storage.command_history(connection, point) if point else []
 
-    points, history = on_database(site_path, ask)
+    points, history = on_database(load_settings(site_path), ask)
     if not points:
         raise fail(
             f"no point {point}"

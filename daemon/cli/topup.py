@@ -10,7 +10,7 @@ from typing import Any
 import click
 from psycopg import AsyncConnection
 
-from config.load import LoadedSite
+from config.settings_file import load_settings
 from daemon.billing.posting import UnfitPaymentKey, payment_key
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, fail, print_json, yuan
@@ -70,19 +70,18 @@ def topup(
         option = "key" if error.part == "reference" else error.part
         raise click.BadParameter(f"--{option} must not be empty nor hold a colon") from None
 
-    async def ask(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[TopUp | None, str]:
-        now = datetime.now(UTC)
-        done = await top_up(
+    async def ask(connection: AsyncConnection[Any]) -> TopUp | None:
+        return await top_up(
             connection,
             account,
             amount,
             channel=channel,
             reference=key,
-            now=now,
+            now=datetime.now(UTC),
         )
-        return done, site.settings.control.mode
 
-    done, mode = on_database(site_path, ask)
+    settings = load_settings(site_path)
+    done = on_database(settings, ask)
     if done is None:
         raise fail(f"no account {account}; nothing was posted")
     if as_json:
@@ -99,7 +98,7 @@ def topup(
     click.echo(
         f"{done.outcome.value}: balance {yuan(done.balance_fen)} yuan, credit {done.credit_state}"
     )
-    if done.commands and mode == "shadow":
+    if done.commands and settings.control.mode == "shadow":
         click.echo("the site is in shadow mode, nothing is sent: restore the supply by hand")
     elif done.commands:
         click.echo("the supply is being restored")

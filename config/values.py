@@ -1,0 +1,153 @@
+"""What the values of `meterd.toml` may be: each is parsed into its type or refused in words."""
+
+from __future__ import annotations
+
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from config.secret import Secret, read_secret
+from protocols.dial_in.registration import (
+    Heartbeat,
+    Kind,
+    Registration,
+    fixed_bytes,
+    heartbeat,
+    registration,
+)
+
+LONGEST: Final = timedelta(days=3650)
+"""Maximum of any duration in the settings."""
+NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Names of lines. They are labels of metrics, file names of traces and parts of topics."""
+
+
+def _zone(name: object) -> ZoneInfo:
+    try:
+        return ZoneInfo(str(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name!r} is no IANA time zone (for example Asia/Shanghai)") from None
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a path")
+    return (_base(info) / value).absolute()
+
+
+def _secret(value: object, info: ValidationInfo) -> Secret:
+    return read_secret(value, _base(info))
+
+
+def _base(info: ValidationInfo) -> Path:
+    base = info.context["base"] if info.context else Path()
+    assert isinstance(base, Path)
+    return base
+
+
+def _endpoint(value: object) -> tuple[str, int]:
+    host, colon, port = str(value).rpartition(":")
+    if (
+        not isinstance(value, str)
+        or not colon
+        or not host
+        or not port.isdigit()
+        or not 0 <= int(port) <= 65535
+    ):
+        raise ValueError(f"{value!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _clock(value: object) -> time:
+    if value == "24:00":
+        return time.max
+    try:
+        if isinstance(value, str):
+            clock = time.fromisoformat(value)
+            if clock.tzinfo is None:
+                return clock
+    except ValueError:
+        pass
+    raise ValueError(f'{value!r} is no time of day, write "09:00"')
+
+
+def _yuan(value: object) -> int:
+    """Money in a file is a string in yuan; inside it is integer fen."""
+    try:
+        fen = Decimal(value).scaleb(2) if isinstance(value, str) else None
+    except ArithmeticError:
+        fen = None
+    if fen is None or not fen.is_finite() or fen != int(fen) or fen < 0:
+        raise ValueError(
+            f'{value!r} is no amount in yuan with at most two decimals; write it as a string: "5.00"'
+        )
+    return int(fen)
+
+
+def _duration(unit: timedelta, name: str) -> BeforeValidator:
+    def parse(value: object) -> timedelta:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value <= LONGEST / unit
+        ):
+            raise ValueError(f"{value!r} is no number of {name}")
+        return value * unit
+
+    return BeforeValidator(parse)
+
+
+def _days(value: object) -> frozenset[date]:
+    if not isinstance(value, list) or not all(type(day) is date for day in value):
+        raise ValueError("write days without quotation marks: [2026-10-01, 2026-10-02]")
+    return frozenset(value)
+
+
+def registration_form(value: object) -> Registration:
+    """`{ hex = ... }`, `{ text = ... }` or `{ regex = ... }` as a site writes it. ValueError says
+    what is wrong."""
+    return registration(*_words(value))
+
+
+def _heartbeat_form(value: object) -> Heartbeat:
+    return heartbeat(*_words(value))
+
+
+def _answer(value: object) -> bytes:
+    return fixed_bytes(*_words(value))
+
+
+def _heartbeat_answer(value: object) -> bytes | Literal["echo"]:
+    return "echo" if value == "echo" else _answer(value)
+
+
+def _words(value: object) -> tuple[Kind, str]:
+    match value:
+        case {"hex": str(words), **others} if not others:
+            return "hex", words
+        case {"text": str(words), **others} if not others:
+            return "text", words
+        case {"regex": str(words), **others} if not others:
+            return "regex", words
+    raise ValueError('is given as { hex = "..." }, { text = "..." } or { regex = "..." }')
+
+
+Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
+SitePath = Annotated[Path, BeforeValidator(_path)]
+SecretValue = Annotated[Secret, BeforeValidator(_secret)]
+Endpoint = Annotated[tuple[str, int], BeforeValidator(_endpoint)]
+Clock = Annotated[time, BeforeValidator(_clock)]
+YuanAsFen = Annotated[int, BeforeValidator(_yuan)]
+Seconds = Annotated[timedelta, _duration(timedelta(seconds=1), "seconds")]
+Hours = Annotated[timedelta, _duration(timedelta(hours=1), "hours")]
+Minutes = Annotated[timedelta, _duration(timedelta(minutes=1), "minutes")]
+RegistrationForm = Annotated[Registration, BeforeValidator(registration_form)]
+HeartbeatForm = Annotated[Heartbeat, BeforeValidator(_heartbeat_form)]
+Answer = Annotated[bytes, BeforeValidator(_answer)]
+HeartbeatAnswer = Annotated[bytes | Literal["echo"], BeforeValidator(_heartbeat_answer)]
+Days = Annotated[frozenset[date], BeforeValidator(_days)]
+Name = Annotated[str, Field(pattern=NAME)]

@@ -1,0 +1,143 @@
+"""A payment needs the ledger, nothing else: commands on accounts go on while files are mended."""
+
+import json
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tests.database.small_site import Site, on
+
+METERD = str(Path(sys.executable).with_name("meterd"))
+SETTINGS = """
+[site]
+name = "s"
+zone = "Asia/Shanghai"
+data_directory = "data"
+archive = "archive"
+tariffs = "tariffs.toml"
+
+[database]
+url = { file = "url" }
+
+[[line]]
+name = "line"
+tcp = "127.0.0.1:1"
+
+[control]
+mode = "auto"
+password = { file = "password" }
+"""
+FILES = {
+    "meterd.toml": SETTINGS,
+    "password": "123456",
+    "tariffs.toml": '[[tariff.T.version]]\neffective_from = 2026-01-01\nprice = "0.5"\n',
+    "archive/meters.csv": "address,line,point,installed_on\n000000000001,line,P1,2026-01-01\n",
+    "archive/points.csv": "point,account\nP1,A1\n",
+    "archive/accounts.csv": "account,tariff\nA1,T\n",
+}
+BROKEN: dict[str, dict[str, str | None]] = {
+    "nothing": {},
+    "a meter": {"archive/meters.csv": "address,line,point,installed_on\n1,nowhere,P9,yesterday\n"},
+    "everything": {
+        **dict.fromkeys([name for name in FILES if name != "meterd.toml"]),
+        "meterd.toml": SETTINGS.replace('tcp = "127.0.0.1:1"', "baud = 7")
+        .replace('"archive"', "5")
+        .replace("[control]", "[control]\nmax_reading_age_h = -1"),
+    },
+}
+
+
+@pytest.fixture(params=BROKEN)
+def broken(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Path:
+    """A site with an account that is cut, and something wrong in its files."""
+
+    async def story(connection):
+        await Site.of(1).take_over(connection)
+        await connection.execute("UPDATE account SET state = 'active'")
+        await connection.execute("UPDATE point SET supply_state = 'disconnected'")
+
+    on(database_url, story)
+    for name, text in {**FILES, "url": database_url, **BROKEN[request.param]}.items():
+        if text is not None:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+    checked = meterd(tmp_path, "check")
+    assert checked.returncode == (0 if request.param == "nothing" else 78), checked.stdout
+    return tmp_path
+
+
+def meterd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [METERD, *arguments, "-c", str(folder / "meterd.toml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.acceptance
+def test_a_mistake_in_the_files_stops_no_payment(broken: Path) -> None:
+    paid = meterd(broken, "topup", "A1", "10", "--key", "R1")
+    assert (paid.returncode, paid.stderr) == (0, "")
+    assert paid.stdout.startswith("posted: balance 10.00 yuan")
+    assert "the supply is being restored" in paid.stdout
+
+    shown = meterd(broken, "account", "show", "A1", "--json")
+    assert (shown.returncode, json.loads(shown.stdout)["balance_fen"]) == (0, 1000)
+    (movement,) = json.loads(shown.stdout)["movements"]
+    assert movement["recorded_at"].endswith("+08:00"), "not the site's time"
+
+    points = meterd(broken, "supply", "show", "--json")
+    assert (points.returncode, json.loads(points.stdout)["point_id"]) == (0, "P1")
+
+    gaps = meterd(broken, "gaps", "--days", "3", "--json")
+    assert gaps.returncode == 1, gaps.stderr
+    assert json.loads(gaps.stdout)["days"] == 3
+
+
+@pytest.mark.acceptance
+def test_an_account_is_opened_by_what_the_database_knows_of_its_tariff(
+    database_url: str, tmp_path: Path
+) -> None:
+    async def story(connection):
+        await Site.of(1, open_from=None, agreement=None).take_over(connection)
+
+    on(database_url, story)
+    for name, text in {"meterd.toml": SETTINGS, "url": database_url}.items():
+        (tmp_path / name).write_text(text)
+    opening = ("account", "open", "A1", "--agreement", "signed", "--from")
+    early = meterd(tmp_path, *opening, "2025-12-31")
+    assert (early.returncode, early.stderr) == (
+        1,
+        "meterd: tariff T starts on 2026-01-01; nothing was opened\n",
+    )
+    opened = meterd(tmp_path, *opening, "2026-03-01")
+    assert (opened.returncode, opened.stdout) == (
+        0,
+        f"account A1 is pending, billed from {date(2026, 3, 1)}\n",
+    )
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('zone = "Asia/Shanghai"', "", "meterd.toml:2: site.zone: is missing"),
+        ('mode = "auto"', 'mode = "live"', "meterd.toml:17: control.mode: "),
+        ("url =", "urls =", "database.urls: unknown key (did you mean url?)"),
+        ("[control]", "[control", "meterd.toml:16: file: is no TOML"),
+    ],
+)
+def test_what_a_payment_does_need_is_told_as_check_tells_it(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    (tmp_path / "meterd.toml").write_text(SETTINGS.replace(old, new))
+    (tmp_path / "url").write_text("postgresql://127.0.0.1:1/nothing")
+    refused = meterd(tmp_path, "topup", "A1", "10", "--key", "R1")
+    assert refused.returncode == 78
+    assert told in refused.stderr
+    assert refused.stderr.endswith("1 mistake\n")
