@@ -10,22 +10,25 @@ from zlib import adler32
 
 from protocols.errors import FrameError
 from protocols.exchange import Skipped
+from protocols.frame_search import FrameSearch
 
 START: Final = 0x68
 END: Final = 0x16
-WAKE_UP: Final = b"\xfe\xfe\xfe\xfe"
-"""Sent before a request; any number of FE before a frame is accepted. Not part of the frame nor of
-its checksum."""
+FE: Final = b"\xfe"
+# Meters were seen to send 0 to 4 FE before an answer: any number is accepted, four are sent.
+WAKE_UP: Final = 4 * FE
+"""Sent before a request. Not part of the frame nor of its checksum."""
 OVERHEAD: Final = 12
+"""Bytes of a frame without its data."""
 HEADER: Final = 10
 SECOND_START: Final = 7
 """Where the second 68H stands in a frame."""
+LENGTH_AT: Final = 9
+"""Where byte L stands in a frame."""
 LONGEST_READ: Final = 200
 """L of a read answer at the most (C8H). A longer frame with a good checksum is still accepted."""
 EXACT_ADLER: Final = 256
 """Bytes whose sum surely stays below 65521 - 1: 256 x 255 does."""
-MOST_NOISE_KEPT: Final = 65_536
-"""A line that only babbles must not fill the memory: longer noise is reported in pieces."""
 BROADCAST: Final = "999999999999"
 ANY_ADDRESS: Final = "AAAAAAAAAAAA"
 
@@ -97,137 +100,80 @@ def checksum(body: bytes | bytearray) -> int:
 
     Adler-32 keeps 1 + the sum modulo 65521 in its lower half, which is the sum itself up to 256
     bytes, and is faster."""
-    return (adler32(body) - 1 if len(body) <= EXACT_ADLER else sum(body)) & 0xFF
+    if len(body) <= EXACT_ADLER:
+        return adler32(body) - 1 & 0xFF
+    return sum(body) & 0xFF
 
 
-class Decoder:
+class Decoder(FrameSearch[Frame]):
     """Cuts a byte stream into frames, resynchronising after noise.
 
-    After a wrong checksum or end ONE byte is dropped and the search goes on, so no noise hides a
-    frame behind it. FE bytes directly before a frame are its wake-up and are not reported. The
-    result does not depend on how the stream was split into `feed` calls."""
-
-    def __init__(self) -> None:
-        self._kept = bytearray()
-        self._dropped = bytearray()
-        self._reason = ""
-        self._reason_at = 0
-        """Where in `_dropped` the false start lies that gave the reason."""
-
-    @property
-    def pending(self) -> bool:
-        """True while bytes are kept that may become a frame, or dropped ones are not yet
-        reported."""
-        return bool(self._kept or self._dropped)
+    FE bytes directly before a frame are its wake-up and are not reported."""
 
     def feed(self, data: bytes) -> list[Frame | Skipped]:
-        """Frames and skipped stretches that became certain with these bytes, in order of
-        appearance."""
-        if not self._kept and not self._dropped and (frame := _only_frame(data)):
-            return [frame]
-        self._kept += data
-        return self._scan(at_end=False)
+        """Frames and skipped stretches that became certain, in order of appearance."""
+        if not self._kept and not self._dropped:
+            frame = _only_frame(data)
+            if frame is not None:
+                return [frame]
+        return super().feed(data)
 
-    def flush(self) -> list[Frame | Skipped]:
-        """Treat what was kept as all there is: an unfinished frame is reported as truncated and
-        searched for frames."""
-        found = self._scan(at_end=True)
-        if self._dropped:
-            found.append(self._take(len(self._dropped)))
-        return found
+    def _noise_ahead(self, start: int) -> int:
+        place = self._kept.find(START, start)
+        end = len(self._kept) if place < 0 else place
+        return end - start
 
-    def reset(self) -> None:
-        """Forget everything kept."""
-        self._kept.clear()
-        self._take(len(self._dropped))
+    def _look(self, start: int, *, at_end: bool) -> tuple[int, str, Frame | None]:
+        length, reason = _look(self._kept, start)
+        if length:
+            return length, "", _frame(self._kept, start)
+        if at_end and not reason:
+            reason = "truncated"
+            if _declared_length(self._kept, start) > LONGEST_READ:
+                reason = "bad_length"
+        return 0, reason, None
 
-    def _scan(self, *, at_end: bool) -> list[Frame | Skipped]:
-        found: list[Frame | Skipped] = []
-        kept = self._kept
-        start = 0
-        while start < len(kept):
-            next_start = kept.find(START, start)
-            if next_start != start:
-                next_start = len(kept) if next_start < 0 else next_start
-                self._drop(found, kept[start:next_start], "noise")
-                start = next_start
-                continue
-            length, reason = _look(kept, start)
-            if length:
-                self._report_before_frame(found)
-                found.append(_frame(kept, start))
-                start += length
-            elif reason or at_end:
-                unfinished = (
-                    "bad_length" if _declared_length(kept, start) > LONGEST_READ else "truncated"
-                )
-                self._drop(found, kept[start : start + 1], reason or unfinished)
-                start += 1
-            else:
-                break
-        del kept[:start]
-        return found
-
-    def _drop(self, found: list[Frame | Skipped], data: bytearray, reason: str) -> None:
-        """Keep dropped bytes together as one stretch; the failure of its first false start says
-        most about it."""
-        if not self._reason or (self._reason == "noise" and reason != "noise"):
-            self._reason, self._reason_at = reason, len(self._dropped)
-        self._dropped += data
-        while len(self._dropped) >= MOST_NOISE_KEPT:
-            found.append(self._take(MOST_NOISE_KEPT))
-            self._reason = reason if self._dropped else ""
-
-    def _report_before_frame(self, found: list[Frame | Skipped]) -> None:
-        """FE at the end of the stretch is the frame's wake-up. A false start whose second 68H is
-        the frame's own start was no damaged frame."""
+    def _report_dropped(self, found: list[Frame | Skipped]) -> None:
+        """Without the wake-up of the frame that follows."""
+        # A false start whose second 68H is the frame's own start was no damaged frame.
         if len(self._dropped) - self._reason_at <= SECOND_START:
             self._reason = "noise"
         stretch = self._take(len(self._dropped))
-        data = stretch.data.rstrip(WAKE_UP[:1])
+        data = stretch.data.rstrip(FE)
         if data:
             found.append(Skipped(data, stretch.reason))
 
-    def _take(self, count: int) -> Skipped:
-        taken = Skipped(bytes(self._dropped[:count]), self._reason)
-        del self._dropped[:count]
-        self._reason, self._reason_at = "", 0
-        return taken
-
 
 def _only_frame(data: bytes) -> Frame | None:
-    """The frame, if the bytes are one with its wake-up and nothing else: the usual case, told
-    without the search."""
-    body = data.lstrip(WAKE_UP[:1])
-    if (
-        len(body) < OVERHEAD
-        or body[0] != START
-        or body[SECOND_START] != START
-        or body[9] + OVERHEAD != len(body)
-        or body[-1] != END
-        or checksum(body[:-2]) != body[-2]
-    ):
+    """The frame, if the bytes are one with its wake-up and nothing else.
+
+    This is the usual case, decided without the search."""
+    body = data.lstrip(FE)
+    if len(body) < OVERHEAD or body[LENGTH_AT] + OVERHEAD != len(body):
+        return None
+    if body[0] != START or body[SECOND_START] != START or body[-1] != END:
+        return None
+    if checksum(body[:-2]) != body[-2]:
         return None
     return _frame(body, 0)
 
 
 def _declared_length(kept: bytearray, start: int) -> int:
-    return (
-        kept[start + 9]
-        if start + HEADER <= len(kept) and kept[start + SECOND_START] == START
-        else 0
-    )
+    """L, or 0 where it has not come yet or stands in no frame."""
+    has_header = start + HEADER <= len(kept) and kept[start + SECOND_START] == START
+    return kept[start + LENGTH_AT] if has_header else 0
 
 
 def _look(kept: bytearray, start: int) -> tuple[int, str]:
-    """(length of the frame at `start`, "") when it is one; (0, reason) when it is none; (0, "")
-    when more is needed."""
+    """The length of the frame at `start`, or the reason why there is none.
+
+    Neither when more bytes are needed."""
     have = len(kept) - start
     if have > SECOND_START and kept[start + SECOND_START] != START:
         return 0, "noise"
     if have < HEADER:
         return 0, ""
-    length = kept[start + 9] + OVERHEAD
+    length = kept[start + LENGTH_AT] + OVERHEAD
     if have < length:
         return 0, ""
     last = start + length - 1
@@ -240,8 +186,9 @@ def _look(kept: bytearray, start: int) -> tuple[int, str]:
 
 def _frame(kept: bytes | bytearray, start: int) -> Frame:
     data_at = start + HEADER
+    data_end = data_at + kept[start + LENGTH_AT]
     return Frame(
         kept[start + 6 : start : -1].hex().upper(),
         kept[start + 8],
-        bytes(kept[data_at : data_at + kept[start + 9]].translate(_SUBTRACT_33)),
+        bytes(kept[data_at:data_end].translate(_SUBTRACT_33)),
     )

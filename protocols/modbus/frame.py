@@ -19,6 +19,7 @@ from pymodbus.pdu import DecodePDU, ModbusPDU
 
 from protocols.errors import FrameError
 from protocols.exchange import Skipped
+from protocols.frame_search import MOST_NOISE_KEPT, FrameSearch
 
 READ_COILS: Final = 1
 READ_INPUTS: Final = 2
@@ -48,8 +49,6 @@ CRC_BYTES: Final = 2
 MBAP_BYTES: Final = 6
 """Transaction, protocol and length: what comes before the bytes that the length counts."""
 LONGEST_FRAME: Final = MBAP_BYTES + LONGEST_TCP
-MOST_NOISE_KEPT: Final = 65_536
-"""A line that only babbles must not fill the memory: longer noise is reported in pieces."""
 
 _RESPONSES: Final = DecodePDU(is_server=False)
 _REQUESTS: Final = DecodePDU(is_server=True)
@@ -235,13 +234,11 @@ def _byte_count_fits(data: bytes) -> bool:
     return data[1] not in BIT_READS or 0 < data[2] <= 2 * MOST_REGISTERS
 
 
-class Decoder:
-    """Cuts a byte stream into frames, resynchronising after noise.
+class Decoder(FrameSearch[Frame]):
+    """Cuts a byte stream into Modbus frames, resynchronising after noise.
 
-    After a wrong checksum ONE byte is dropped and the search goes on, so no noise hides a frame
-    behind it for longer than until `flush`. The result does not depend on how the stream was split
-    into `feed` calls. `look`: `look_rtu` or `look_tcp`. `find_starts` finds beforehand where a look is
-    worth its time; it pays for recordings."""
+    `look`: `look_rtu` or `look_tcp`. `find_starts` finds beforehand where a look is worth its time;
+    it pays for recordings."""
 
     def __init__(
         self,
@@ -249,85 +246,32 @@ class Decoder:
         rules: Rules,
         find_starts: Callable[[bytes, Rules], FrameStarts] | None = None,
     ) -> None:
-        self._look = look
+        super().__init__()
+        self._look_at = look
         self._rules = rules
         self._find_starts = find_starts
-        self._kept = bytearray()
-        self._dropped = bytearray()
-        self._reason = ""
-
-    @property
-    def pending(self) -> bool:
-        """True while bytes may become a frame, or dropped ones are not yet reported."""
-        return bool(self._kept or self._dropped)
-
-    def feed(self, data: bytes) -> list[Frame | Skipped]:
-        """Frames and skipped stretches that became certain, in order of appearance."""
-        self._kept += data
-        return self._scan(at_end=False)
-
-    def flush(self) -> list[Frame | Skipped]:
-        """Treat what was kept as all there is.
-
-        An unfinished frame is reported as truncated and searched for frames.
-        """
-        found = self._scan(at_end=True)
-        if self._dropped:
-            found.append(self._take(len(self._dropped)))
-        return found
-
-    def reset(self) -> None:
-        """Forget everything kept."""
-        self._kept.clear()
-        self._take(len(self._dropped))
+        self._starts: FrameStarts | None = None
+        """Of the bytes kept during one scan."""
 
     def _scan(self, *, at_end: bool) -> list[Frame | Skipped]:
-        found: list[Frame | Skipped] = []
-        starts: FrameStarts | None = None
+        self._starts = None
         if self._find_starts is not None and len(self._kept) > LONGEST_FRAME:
-            starts = self._find_starts(bytes(self._kept), self._rules)
-        start = 0
-        while start < len(self._kept):
-            count = self._without_start(starts, start) if starts is not None else 0
-            if count:
-                self._drop(found, self._kept[start : start + count], "noise")
-                start += count
-                continue
-            ahead = bytes(self._kept[start : start + LONGEST_FRAME])
-            length, reason, frame = self._look(ahead, at_end, self._rules)
-            if frame is not None:
-                if self._dropped:
-                    found.append(self._take(len(self._dropped)))
-                found.append(frame)
-                start += length
-            elif reason:
-                self._drop(found, self._kept[start : start + 1], reason)
-                start += 1
-            else:
-                break
-        del self._kept[:start]
-        return found
+            self._starts = self._find_starts(bytes(self._kept), self._rules)
+        return super()._scan(at_end=at_end)
 
-    def _without_start(self, starts: FrameStarts, start: int) -> int:
+    def _look(self, start: int, *, at_end: bool) -> Look:
+        ahead = bytes(self._kept[start : start + LONGEST_FRAME])
+        return self._look_at(ahead, at_end, self._rules)
+
+    def _noise_ahead(self, start: int) -> int:
         """Bytes from here that begin no frame, nor say more about the stretch than is known."""
-        marks = starts.plausible if self._reason in ("", "noise") else starts.possible
+        if self._starts is None:
+            return 0
+        is_noise = self._reason in ("", "noise")
+        marks = self._starts.plausible if is_noise else self._starts.possible
         place = marks.find(1, start)
         end = len(marks) if place < 0 else place
         return min(end - start, MOST_NOISE_KEPT - len(self._dropped))
-
-    def _drop(self, found: list[Frame | Skipped], data: bytearray, reason: str) -> None:
-        """Keep dropped bytes together as one stretch: its first false start says most about it."""
-        if self._reason in ("", "noise"):
-            self._reason = reason
-        self._dropped += data
-        if len(self._dropped) == MOST_NOISE_KEPT:
-            found.append(self._take(MOST_NOISE_KEPT))
-
-    def _take(self, length: int) -> Skipped:
-        taken = Skipped(bytes(self._dropped[:length]), self._reason)
-        del self._dropped[:length]
-        self._reason = ""
-        return taken
 
 
 def rtu_answers() -> Decoder:

@@ -14,17 +14,23 @@ from protocols.dlt645.bcd import ENERGY_WIDTH, digits_of
 from protocols.dlt645.describe.description import FrameDescription
 from protocols.dlt645.describe.frames import describe_stream
 from protocols.dlt645.describe.version_2007 import IDENTIFIER_WIDTH, VERSION_2007
-from protocols.dlt645.frame import BROADCAST, END, HEADER, OVERHEAD, START, WAKE_UP, subtract_33
+from protocols.dlt645.frame import (
+    BROADCAST,
+    END,
+    FE,
+    HEADER,
+    LENGTH_AT,
+    OVERHEAD,
+    START,
+    subtract_33,
+)
 from protocols.dlt645.functions import FUNCTION_NAMES, READ
 from protocols.dlt645.identifiers import Kind, meaning
 from protocols.dlt645.prepared import energies
 from protocols.dlt645.values import decode_values
 
-FE: Final = WAKE_UP[:1]
 LONGEST: Final = OVERHEAD + 255
 SHORTEST: Final = OVERHEAD + IDENTIFIER_WIDTH + ENERGY_WIDTH
-LENGTH_AT: Final = HEADER - 1
-"""Where byte L stands in a frame."""
 
 
 class _Alike(NamedTuple):

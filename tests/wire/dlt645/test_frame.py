@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from protocols.dlt645.frame import MOST_NOISE_KEPT, Decoder, Frame, encode, raw
+from protocols.dlt645.frame import Decoder, Frame, encode, raw
 from protocols.errors import FrameError
 from protocols.exchange import Skipped
+from protocols.frame_search import MOST_NOISE_KEPT
 
 ENERGY = bytes.fromhex("FEFEFEFE681234567810126891083333343 3AB8967454C16".replace(" ", ""))
 """A foreign server's answer: 123456.78 kWh, four wake-up bytes."""

@@ -13,9 +13,9 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, WriteMult
 
 from protocols.errors import FrameError
 from protocols.exchange import Skipped
+from protocols.frame_search import MOST_NOISE_KEPT
 from protocols.modbus.exchanges import codec_rtu, codec_tcp
 from protocols.modbus.frame import (
-    MOST_NOISE_KEPT,
     Decoder,
     Frame,
     encode_rtu,

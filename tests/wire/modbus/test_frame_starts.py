@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from protocols.exchange import Skipped
+from protocols.frame_search import MOST_NOISE_KEPT
 from protocols.modbus.describe import describe_any
 from protocols.modbus.frame import (
     AS_METER,
     AS_MONITOR,
-    MOST_NOISE_KEPT,
     Decoder,
     Frame,
     FrameStarts,
