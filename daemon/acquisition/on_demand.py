@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -37,6 +37,8 @@ MAX_COMPARED = 5_000
 TOO_LATE = ReadResult("expired", reason="no answer")
 FROM_THE_METER = ("ok", "no_data", "unsupported", "refused")
 """Outcomes that will be the same if the meter is asked again."""
+Found = Mapping[str, Sequence[tuple[Line, SiteMeter]]]
+"""By name, an address or a point: the meters that are meant."""
 Key = tuple[int, What, date | None]
 """(meter id, what is read, day of a freeze): reads that are equal share an answer."""
 
@@ -178,6 +180,17 @@ class OnDemand:
 
     def _named(self, request: Request) -> list[tuple[Line, SiteMeter]]:
         found = self.lines.find(request.meters)
+        self._refuse_unknown(found)
+        if request.line is not None:
+            _refuse_elsewhere(found, request.line)
+        by_id = {}
+        for several in found.values():
+            for line, meter in several:
+                if request.line in (None, line.name):
+                    by_id[meter.meter_id] = (line, meter)
+        return list(by_id.values())
+
+    def _refuse_unknown(self, found: Found) -> None:
         unknown = [name for name, meters in found.items() if not meters]
         if unknown:
             hint = self._similar(unknown[0]) if len(unknown) == 1 else ""
@@ -185,13 +198,6 @@ class OnDemand:
             raise RequestRefused(
                 f"no meter that is read here has the address or point {names}{hint}"
             )
-        if request.line is not None:
-            for name, meters in found.items():
-                if request.line not in [line.name for line, _ in meters]:
-                    elsewhere = f"{name} is on line {meters[0][0].name}, not on {request.line}"
-                    raise RequestRefused(f"{elsewhere}; leave out --line")
-        once = {meter.meter_id: (line, meter) for some in found.values() for line, meter in some}
-        return [(line, meter) for line, meter in once.values() if request.line in (None, line.name)]
 
     def _similar(self, name: str) -> str:
         meters = [meter for line in self.lines for meter in line.meters]
@@ -336,6 +342,13 @@ class OnDemand:
             if is_fresh and len(self._remembered) <= MAX_REMEMBERED:
                 break
             del self._remembered[oldest]
+
+
+def _refuse_elsewhere(found: Found, wanted: str) -> None:
+    for name, meters in found.items():
+        if wanted not in [line.name for line, _ in meters]:
+            elsewhere = f"{name} is on line {meters[0][0].name}, not on {wanted}"
+            raise RequestRefused(f"{elsewhere}; leave out --line")
 
 
 def _in_words(

@@ -145,22 +145,30 @@ class Wanted:
         if only_today:
             missing &= TODAY
         again = self._in_vain(missing, now_s)
-        if doubtful is None:
-            doubtful = np.zeros_like(ready)
-        if not in_turn:
+        if doubtful is not None and not in_turn:
             others = self._longest_asked(doubtful & ((missing | again) != 0))[1:]
             missing[others] = again[others] = 0
         meters = self._longest_asked((missing | again) != 0)
         if in_turn:
-            meters = meters[np.argsort(doubtful[meters], kind="stable")][:most]
-        found: list[tuple[int, date]] = []
-        for bits in (missing, again):
-            for age, several in _columns(meters, bits[meters]):
-                if len(found) >= most:
-                    break
-                day = date.fromordinal(self._today - age)
-                found += [(meter, day) for meter in several[: most - len(found)]]
+            meters = _doubtful_last(meters, doubtful)[:most]
+        found = self._first(meters, missing, most)
+        found += self._first(meters, again, most - len(found))
         self._last_asked[[meter for meter, _ in found]] = now_s
+        return found
+
+    def _first(
+        self,
+        meters: NDArray[np.intp],
+        bits: NDArray[np.uint64],
+        most: int,
+    ) -> list[tuple[int, date]]:
+        """The first slots of these bitmaps, day by day."""
+        found: list[tuple[int, date]] = []
+        for age, several in _columns(meters, bits[meters]):
+            if len(found) >= most:
+                break
+            day = date.fromordinal(self._today - age)
+            found += [(meter, day) for meter in several[: most - len(found)]]
         return found
 
     def _longest_asked(self, which: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -189,16 +197,7 @@ class Wanted:
         only_today: bool,
     ) -> list[tuple[int, date]]:
         """The same one by one: for a few meters arrays are slow."""
-        window = 1 if only_today else -1
-        bits = [
-            mask & ~(present | taken) & window
-            for mask, present, taken in zip(
-                self._mask.tolist(),
-                self._present.tolist(),
-                self._taken,
-                strict=True,
-            )
-        ]
+        bits = self._missing_of_each(1 if only_today else -1)
         last_asked = self._last_asked.tolist()
         meters = [meter for meter in range(len(bits)) if ready.item(meter)]
         meters.sort(key=last_asked.__getitem__)
@@ -215,6 +214,15 @@ class Wanted:
         for meter, _ in found:
             self._last_asked[meter] = now_s
         return found
+
+    def _missing_of_each(self, window: int) -> list[int]:
+        columns = zip(
+            self._mask.tolist(),
+            self._present.tolist(),
+            self._taken,
+            strict=True,
+        )
+        return [mask & ~(present | taken) & window for mask, present, taken in columns]
 
     def next_at(self, ready_at: NDArray[np.float64]) -> float | None:
         """The second at which a wanted slot becomes ready; None when nothing is wanted. `ready_at`:
@@ -283,6 +291,14 @@ def _columns(
     columns = int(np.bitwise_or.reduce(missing)) if len(meters) else 0
     for age in _ages(columns):
         yield age, meters[(missing & np.uint64(1 << age)) != 0].tolist()
+
+
+def _doubtful_last(
+    meters: NDArray[np.intp], doubtful: NDArray[np.bool_] | None
+) -> NDArray[np.intp]:
+    if doubtful is None:
+        return meters
+    return meters[np.argsort(doubtful[meters], kind="stable")]
 
 
 def _ages(columns: int) -> Iterator[int]:
