@@ -1,2 +1,1 @@
-"""Modbus: RTU, RTU over TCP and TCP, with pymodbus's framers and PDUs; register profiles and what
-is read by them."""
+"""Modbus RTU and TCP with pymodbus's framers and PDUs; register profiles and reads by them."""

@@ -20,6 +20,8 @@ REFUSALS_BELIEVED: Final = 2
 """A single register that was refused this often is not asked for any more."""
 MOST_UNSETTLED: Final = 16
 """The oldest of so many requests in vain is surely forgotten by the meter too."""
+Place = tuple[int, int]
+"""(function, register)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,13 @@ class Block:
 class Learnt:
     """What one meter taught us about itself: keep it for each meter, hand it to every exchange.
 
-    `cuts`: (function, register) before which a read has to end. `refusals`: how often a single item
+    `cuts`: the places before which a read has to end. `refusals`: how often a single item
     was refused. `unsettled`: the reads whose answers may still come, in the order in which they
     were asked.
     """
 
-    cuts: set[tuple[int, int]] = field(default_factory=set)
-    refusals: Counter[tuple[int, int]] = field(default_factory=Counter)
+    cuts: set[Place] = field(default_factory=set)
+    refusals: Counter[Place] = field(default_factory=Counter)
     unsettled: list[Block] = field(default_factory=list)
 
     def is_absent(self, item: Item) -> bool:
@@ -86,9 +88,7 @@ class Learnt:
         return [list(items[middle:]), list(items[:middle])]
 
 
-def plan(
-    profile: Profile, items: Iterable[Item], cuts: Collection[tuple[int, int]] = ()
-) -> list[list[Item]]:
+def plan(profile: Profile, items: Iterable[Item], cuts: Collection[Place] = ()) -> list[list[Item]]:
     """The items grouped into reads: within the limit, over no hole and no cut, over nothing that is
     not known to be readable."""
     groups: list[list[Item]] = []
@@ -129,20 +129,19 @@ def unlike(profile: Profile, learnt: Learnt) -> Block | None:
     return None
 
 
-def _fits(
-    profile: Profile, group: list[Item], item: Item, cuts: Collection[tuple[int, int]]
-) -> bool:
-    block = block_of([*group, item])
+def _fits(profile: Profile, group: list[Item], item: Item, cuts: Collection[Place]) -> bool:
+    if group[0].function != item.function:
+        return False
+    # Meters differ in what they stand: Eastron 80 registers, DDS238 and DTSU666 fewer.
+    if block_of([*group, item]).count > profile.limit:
+        return False
     gap_begins = max(member.last for member in group) + 1
-    return (
-        group[0].function == item.function
-        and block.count <= profile.limit
-        and profile.may_read_along(item.function, gap_begins, item.register - 1)
-        and not _is_cut(cuts, item.function, gap_begins, item.register)
-    )
+    if not profile.may_read_along(item.function, gap_begins, item.register - 1):
+        return False
+    return not _is_cut(cuts, item.function, gap_begins, item.register)
 
 
-def _is_cut(cuts: Collection[tuple[int, int]], function: int, first: int, last: int) -> bool:
+def _is_cut(cuts: Collection[Place], function: int, first: int, last: int) -> bool:
     return any(
         cut_function == function and first <= register <= last for cut_function, register in cuts
     )
@@ -154,13 +153,14 @@ def _with_neighbour(profile: Profile, block: Block, learnt: Learnt) -> Block | N
     for item in profile.items:
         if item.function != block.function or learnt.is_absent(item):
             continue
-        if block.count + item.count <= profile.limit and _is_neighbour(block, item, learnt.cuts):
+        count = block.count + item.count
+        if count <= profile.limit and _is_neighbour(block, item, learnt.cuts):
             first = min(block.register, item.register)
-            return Block(block.function, first, block.count + item.count)
+            return Block(block.function, first, count)
     return None
 
 
-def _is_neighbour(block: Block, item: Item, cuts: Collection[tuple[int, int]]) -> bool:
+def _is_neighbour(block: Block, item: Item, cuts: Collection[Place]) -> bool:
     if item.register == block.end:
         return (block.function, item.register) not in cuts
     return item.last == block.register - 1 and (block.function, block.register) not in cuts

@@ -1,5 +1,6 @@
-"""Where in a long recording no frame can begin, found for many places at once. The rest is for the
-framer to judge.
+"""Where in a long recording no frame can begin, found for many places at once.
+
+The rest is for the framer to judge.
 
 A checksum is linear: every bit that is set adds a weight of its own, whatever stands around it. So
 the checksum of a stretch is right exactly when the sums of the weights up to both of its ends
@@ -31,8 +32,7 @@ Marks = NDArray[np.bool_]
 
 
 def frame_starts_rtu(data: bytes, rules: Rules) -> FrameStarts:
-    """Plausible with a known function; possible where also some stretch from there has a right
-    checksum."""
+    """Plausible with a known function; possible where a stretch from there has a right checksum."""
     plausible = _is_known_function(data, 1, rules)
     possible = plausible.copy()
     for start in range(0, len(possible), BLOCK):
@@ -45,6 +45,7 @@ def frame_starts_tcp(data: bytes, rules: Rules) -> FrameStarts:
     """Plausible with protocol 0; possible with a length and function that there are, too."""
     octets = np.frombuffer(data, np.uint8)
     possible = _is_known_function(data, MBAP_BYTES + 1, rules)
+    # Bytes 2 and 3 are the protocol, 4 and 5 the length, of which only the low byte is in use.
     two, three, four, length = (octets[place : place + len(possible)] for place in (2, 3, 4, 5))
     plausible = (two | three) == 0
     possible &= plausible & (four == 0) & (length >= SHORTEST_TCP) & (length <= LONGEST_TCP)
@@ -65,8 +66,7 @@ def _is_known_function(data: bytes, place: int, rules: Rules) -> Marks:
 
 
 def _has_right_checksum(block: NDArray[np.uint8]) -> Marks:
-    """True where one of the stretches that begin there, of any length that a frame can have, has a
-    right checksum."""
+    """True where a stretch that begins there, as long as a frame can be, has a right checksum."""
     bits = np.unpackbits(block, bitorder="little")
     sums = np.zeros(len(block) + 1, np.uint16)
     sums[1:] = np.bitwise_xor.accumulate(bits * _WEIGHTS[: len(bits)])[7::8]
@@ -79,8 +79,7 @@ def _has_right_checksum(block: NDArray[np.uint8]) -> Marks:
 
 
 def _weights(count: int) -> NDArray[np.uint16]:
-    """What each bit of a stream adds, the first one 1: one step of the checksum back for each
-    bit."""
+    """What each bit of a stream adds, the first one 1: one step of the checksum back for each."""
     polynomial = FramerRTU.crc16_table[0x80]
     weights = np.empty(count, np.uint16)
     weight = 1

@@ -1,5 +1,4 @@
-"""What a block of registers could mean: every type, word order and scale, and which of them is
-plausible.
+"""What a block of registers could mean: types, word orders and scales that are plausible.
 
 For a meter whose register list is missing or wrong. A hint, not a proof: compare with the meter's
 display."""
@@ -21,11 +20,11 @@ ORDERS_OF_ONE: Final[tuple[Order, ...]] = ("ABCD", "BADC")
 
 @dataclass(frozen=True, slots=True)
 class Plausible:
-    """The range that a quantity of a low-voltage supply lies in, and the scales that meters give
-    it, usual one first.
+    """The range that a quantity of a low-voltage supply lies in, and the scales that meters give it.
 
-    `of_integer`, `of_float`: in an integer and in a float register; `widths`: in how many
-    registers; `weight`: how much a hit says, more the narrower the range is."""
+    `of_integer`, `of_float`: the scales in an integer and in a float register, the usual one first.
+    `widths`: in how many registers. `weight`: how much a hit says, more the narrower the range is.
+    """
 
     quantity: str
     unit: str
@@ -90,6 +89,7 @@ PLAUSIBLE: Final = (
         1,
     ),
 )
+WEIGHT_OF_FLOAT: Final = 3
 USUAL_ORDERS: Final[dict[Order, int]] = {"ABCD": 2, "CDAB": 1}
 
 
@@ -106,8 +106,10 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One way to read the registers from `register` on; `number` is not yet scaled. The best guess
-    comes first."""
+    """One way to read the registers from `register` on; `number` is not yet scaled.
+
+    The best guess comes first.
+    """
 
     register: int
     type: RegisterType
@@ -117,17 +119,17 @@ class Reading:
 
     @property
     def registers(self) -> range:
-        """What it is made of."""
+        """The registers that it is made of."""
         return range(self.register, self.register + width(self.type))
 
     @property
     def weight(self) -> int:
-        """How much speaks for it; 0 when it looks like nothing. Few patterns make a sensible float
-        by chance."""
+        """How much speaks for it; 0 when it looks like nothing."""
         if not self.guesses:
             return 0
-        is_float = self.type.startswith("float")
-        return self.guesses[0].weight + 3 * is_float + USUAL_ORDERS.get(self.order, 0)
+        weight = self.guesses[0].weight + USUAL_ORDERS.get(self.order, 0)
+        # Few patterns make a sensible float by chance.
+        return weight + WEIGHT_OF_FLOAT if self.type.startswith("float") else weight
 
 
 def readings(first: int, registers: Sequence[int]) -> Iterator[Reading]:

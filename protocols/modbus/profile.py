@@ -1,9 +1,10 @@
-"""What stands in which register of a kind of meter. Pure values; `config/profiles.py` reads them
-from TOML files."""
+"""What stands in which register of a kind of meter.
+
+Pure values; `config/profiles.py` reads them from TOML files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, get_args
@@ -19,6 +20,7 @@ its words swapped, BADC with the bytes of each word swapped, DCBA both. Of 64 bi
 reversed, not swapped in pairs."""
 TYPES: Final[tuple[RegisterType, ...]] = get_args(RegisterType)
 ORDERS: Final[tuple[Order, ...]] = get_args(Order)
+LAST_REGISTER: Final = 0xFFFF
 TARIFFS: Final = (
     Quantity.FORWARD_ACTIVE_ENERGY_T1,
     Quantity.FORWARD_ACTIVE_ENERGY_T2,
@@ -28,17 +30,18 @@ TARIFFS: Final = (
 
 
 def width(type_: RegisterType) -> int:
-    """How many registers a value has."""
+    """Registers of a value."""
     return int(type_.lstrip("uintfloa")) // 16
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One quantity. `register` counts from 0, as in the PDU; what is read times `factor` is in the
-    quantity's unit.
+    """Where one quantity is, and how it is to be read.
 
-    `not_available`: bit patterns, most significant byte first, that mean "no value". `modulus`:
-    where the counter wraps to 0, in the quantity's unit."""
+    `register` counts from 0, as in the PDU (documents that count from 1 say one more). What is read
+    times `factor` is in the quantity's unit. `not_available`: bit patterns, most significant byte
+    first, that mean "no value". `modulus`: where the counter wraps to 0, in the quantity's unit.
+    """
 
     quantity: Quantity
     function: int
@@ -51,7 +54,7 @@ class Item:
 
     @property
     def count(self) -> int:
-        """How many registers it has."""
+        """Registers of the value."""
         return width(self.type)
 
     @property
@@ -68,11 +71,11 @@ class Span:
     last: int
 
     def covers(self, first: int, last: int) -> bool:
-        """All of these registers are inside."""
+        """True when all of these registers are inside."""
         return self.first <= first and last <= self.last
 
     def touches(self, first: int, last: int) -> bool:
-        """At least one of these registers is inside."""
+        """True when at least one of these registers is inside."""
         return self.first <= last and first <= self.last
 
 
@@ -96,7 +99,7 @@ class Relay:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The register map of a kind of meter, and what it stands.
+    """The register map of a kind of meter, and what reads it stands.
 
     `limit`: most registers in one read. `readable`: spans in which registers between the known ones
     may be read along; elsewhere only registers that lie side by side go into one read. `holes`:
@@ -112,24 +115,25 @@ class Profile:
     relay: Relay | None = None
 
     def item(self, quantity: Quantity) -> Item | None:
-        """Where the quantity is, None when this kind of meter does not tell it."""
+        """Where the quantity is, None when this kind of meter does not have it."""
         return next((item for item in self.items if item.quantity is quantity), None)
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """All that it tells, in the order of the file."""
+        """All that this kind of meter has, in the order of the file."""
         return tuple(item.quantity for item in self.items)
 
     def registers(self) -> tuple[Quantity, ...]:
-        """What a bill needs: the forward active total and its tariffs, in order, as far as there
-        are any."""
-        tariffs: Iterable[Quantity] = (quantity for quantity in TARIFFS if self.item(quantity))
+        """What a bill needs: the forward active total, then the tariffs that there are, in order."""
+        tariffs = [quantity for quantity in TARIFFS if self.item(quantity) is not None]
         return (Quantity.FORWARD_ACTIVE_ENERGY, *tariffs)
 
     def may_read_along(self, function: int, first: int, last: int) -> bool:
-        """May these registers be asked for although nobody wants them?"""
+        """True when these registers may be asked for although they are not needed."""
         if first > last:
             return True
-        if first < 0 or last > 0xFFFF or any(hole.touches(first, last) for hole in self.holes):
+        if first < 0 or last > LAST_REGISTER:
+            return False
+        if any(hole.touches(first, last) for hole in self.holes):
             return False
         known = [Span(item.register, item.last) for item in self.items if item.function == function]
         return any(span.covers(first, last) for span in (*self.readable, *known))

@@ -1,5 +1,6 @@
-"""Registers to numbers and back: types, the four word orders, "no value". A result is a Decimal or
-None, never a float.
+"""Registers to numbers and back: types, the four word orders, "no value".
+
+A result is a Decimal or None, never a float.
 
 A float in a register becomes the shortest decimal number that rounds to that very float (as `repr`
 prints a float64, but for 32 bits too): 44 9A 51 EC is 1234.56, not 1234.56005859375. A float32 so
@@ -29,42 +30,44 @@ _FORMATS: Final[dict[RegisterType, str]] = {
 }
 FLOATS: Final = frozenset({"float32", "float64"})
 DIGITS_OF_FLOAT32: Final = 9
-"""So many digits tell every float32 apart."""
+"""Digits that tell every float32 apart."""
 
 
 def decode(item: Item, registers: Sequence[int]) -> Decimal | None:
-    """The value in the quantity's unit; None for a pattern that means "no value", and for NaN and
-    infinity."""
+    """The value in the quantity's unit; None for "no value", NaN and infinity."""
     data = ordered(registers, item.order)
     if data in item.not_available:
         return None
     number = interpret(data, item.type)
-    return None if number is None else _plain(number * item.factor)
+    if number is None:
+        return None
+    return _plain(number * item.factor)
 
 
 def encode(item: Item, value: Decimal | None) -> tuple[int, ...]:
-    """The registers that `decode` reads as `value`, cut to what the type can tell. None needs a
-    pattern or a float.
+    """The registers that `decode` reads as `value`, cut to what the type can hold.
 
-    FrameError when the type cannot hold the value, or cannot say that there is none."""
+    None needs a pattern or a float. FrameError when the type cannot hold the value, or cannot say
+    that there is none.
+    """
     if value is None:
-        data = _no_value(item)
-    else:
-        number = value / item.factor
-        try:
-            data = struct.pack(
-                _FORMATS[item.type], float(number) if item.type in FLOATS else int(number)
-            )
-        except (struct.error, OverflowError):
-            raise FrameError(
-                f"{value} {item.quantity.unit} does not fit into {item.type} x {item.factor}"
-            ) from None
+        return unordered(_no_value(item), item.order)
+    exact = value / item.factor
+    number = float(exact) if item.type in FLOATS else int(exact)
+    try:
+        data = struct.pack(_FORMATS[item.type], number)
+    except (struct.error, OverflowError):
+        raise FrameError(
+            f"{value} {item.quantity.unit} does not fit into {item.type} x {item.factor}"
+        ) from None
     return unordered(data, item.order)
 
 
 def interpret(data: bytes, type_: RegisterType) -> Decimal | None:
-    """Bytes, most significant first, as a number; None for NaN and infinity. FrameError on a wrong
-    number of bytes."""
+    """Bytes, most significant first, as a number; None for NaN and infinity.
+
+    FrameError on a wrong number of bytes.
+    """
     if len(data) != 2 * width(type_):
         raise FrameError(f"{type_} has {2 * width(type_)} bytes, not {len(data)}")
     (number,) = struct.unpack(_FORMATS[type_], data)
@@ -92,8 +95,8 @@ def ordered(registers: Sequence[int], order: Order) -> bytes:
 
 
 def unordered(data: bytes, order: Order) -> tuple[int, ...]:
-    """The registers of a value, from its bytes with the most significant first. Each order is its
-    own inverse."""
+    """The registers of a value, from its bytes with the most significant first."""
+    # Each order is its own inverse.
     words = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
     swapped = ordered(words, order)
     return tuple(int.from_bytes(swapped[at : at + 2], "big") for at in range(0, len(swapped), 2))
@@ -110,7 +113,9 @@ def _plain(number: Decimal) -> Decimal:
     """Without exponent above zero and without minus zero: for people and for SQL."""
     number += 0
     exponent = number.as_tuple().exponent
-    return Decimal(f"{number:f}") if isinstance(exponent, int) and exponent > 0 else number
+    if isinstance(exponent, int) and exponent > 0:
+        return Decimal(f"{number:f}")
+    return number
 
 
 def _no_value(item: Item) -> bytes:
