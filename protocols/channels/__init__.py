@@ -7,10 +7,12 @@ from typing import Protocol, Self
 
 
 class Channel(Protocol):
-    """An open way to one line. Opening and closing is `async with`; LineDown when it cannot be
-    opened.
+    """An open way to one line.
 
-    `receive` may be cancelled (a time-out) without losing bytes. One task at a time uses a channel.
+    Opening and closing is `async with`; LineDown when it cannot be opened.
+
+    `receive` may be cancelled (a time-out) without losing bytes. One task at a time uses a
+    channel.
     """
 
     async def send(self, data: bytes) -> None:

@@ -85,8 +85,10 @@ class SerialChannel(StreamChannel):
             super().write(data)
 
     def _look_again(self) -> None:
-        """Read what came. The listener may rest again at once; only if not, the loop watches the
-        port."""
+        """Read what came.
+
+        The listener may rest again at once; only if not, the loop watches the port.
+        """
         looking = self._looking
         self._looking = None
         if looking is None or self._transport is None:

@@ -22,8 +22,10 @@ answer is so long."""
 
 
 class Listener(Protocol):
-    """Takes what comes on a channel while it listens. Both are called from the event loop and must
-    not wait."""
+    """Takes what comes on a channel while it listens.
+
+    Both are called from the event loop and must not wait.
+    """
 
     def heard(self, data: bytes) -> None:
         """Bytes came, at least one."""
@@ -79,8 +81,7 @@ class StreamChannel(asyncio.Protocol, ABC):
         self._transport.write(data)
 
     def writer(self) -> Callable[[bytes], None]:
-        """What writes without looking whether the carrier is there: for a listener, which is told
-        of its loss.
+        """What writes without a look whether the carrier is there: a listener is told of its loss.
 
         LineDown when it is gone already: what came before may have lain unread until now."""
         if self._down is not None:
@@ -110,8 +111,10 @@ class StreamChannel(asyncio.Protocol, ABC):
             self._sender = None
 
     async def receive(self) -> bytes:
-        """At least one byte. LineDown when the other side closed. A cancelled call loses
-        nothing."""
+        """At least one byte.
+
+        LineDown when the other side closed. A cancelled call loses nothing.
+        """
         if not self._kept:
             if self._down is not None:
                 raise self._down

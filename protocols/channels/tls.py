@@ -7,8 +7,11 @@ from pathlib import Path
 
 
 def server_tls(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
-    """TLS as a listener offers it; with `client_ca`, only to terminals with a certificate of that
-    authority. OSError (ssl.SSLError is one) when the files cannot be used."""
+    """TLS as a listener offers it.
+
+    With `client_ca`, only to terminals with a certificate of that authority. OSError (ssl.SSLError
+    is one) when the files cannot be used.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     if client_ca is not None:
@@ -18,8 +21,10 @@ def server_tls(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLC
 
 
 def client_tls(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    """TLS with a server whose certificate `ca` signed; `certificate` and `key` are ours, where the
-    server asks for one. OSError likewise."""
+    """TLS with a server whose certificate `ca` signed.
+
+    `certificate` and `key` are ours, where the server asks for one. OSError likewise.
+    """
     context = ssl.create_default_context(cafile=str(ca))
     if certificate is not None:
         context.load_cert_chain(certificate, key)

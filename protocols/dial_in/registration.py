@@ -50,8 +50,7 @@ class Registration:
     id_length: int | None
 
     def read(self, data: bytes) -> tuple[str, int] | None:
-        """(id, length of the frame) at the start of the bytes; None when there is no registration
-        (yet)."""
+        """(id, length of the frame) at the start of the bytes; None for no registration (yet)."""
         found = self.pattern.match(data, 0, LONGEST_REGISTRATION)
         if found is None:
             return None
@@ -102,8 +101,7 @@ class Heartbeat:
         return bool(data) and len(data) < len(self.fixed) and self.fixed.startswith(data)
 
     def ending(self, data: bytes) -> int:
-        """Bytes at the end of `data` that are heartbeats or the beginning of one, if they are
-        distinct."""
+        """Bytes at the end of `data` that are distinct heartbeats or the beginning of one."""
         if not self.fixed:
             found = self.at_end.search(data, max(0, len(data) - LONGEST_HEARTBEAT))
             return len(found[0]) if found and is_distinct(found[0]) else 0
@@ -127,8 +125,10 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationSettings:
-    """How terminals of one kind register and show that they are alive, and what they are answered:
-    bytes, or their heartbeat again."""
+    """How terminals of one kind register and show that they are alive, and what answers them.
+
+    Answers are bytes, or the heartbeat again.
+    """
 
     registration: Registration
     heartbeat: Heartbeat | None = None
@@ -252,9 +252,11 @@ def is_distinct(beat: bytes) -> bool:
 
 
 def registration(kind: Kind, words: str) -> Registration:
-    """`hex`: bytes, `{id:N}` for the N bytes of the id, `{N}` for N bytes of any value. `text`:
-    `{id}` for an id that ends before the next character, or `{id:N}`. `regex`: with a group `id`.
-    ValueError says what is wrong."""
+    """`hex`: bytes, `{id:N}` for the N bytes of the id, `{N}` for N bytes of any value.
+
+    `text`: `{id}` for an id that ends before the next character, or `{id:N}`. `regex`: with a
+    group `id`. ValueError says what is wrong.
+    """
     if kind == "regex":
         compiled = _regex(words)
         if "id" not in compiled.groupindex:
@@ -282,8 +284,10 @@ def heartbeat(kind: Kind, words: str) -> Heartbeat:
 
 
 def fixed_bytes(kind: Kind, words: str) -> bytes:
-    """Bytes to be sent or expected. ValueError when there are none, or they are not always the
-    same."""
+    """Bytes to be sent or expected.
+
+    ValueError when there are none, or they are not always the same.
+    """
     if kind == "regex":
         raise ValueError("an expression cannot be sent; write hex or text")
     if not words:

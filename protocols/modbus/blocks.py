@@ -78,8 +78,11 @@ class Learnt:
         del self.unsettled[: self.unsettled.index(block)]
 
     def refused(self, items: Sequence[Item]) -> list[list[Item]]:
-        """What to read instead of these items, whose read the meter refused: their second half,
-        then their first, in the order of a stack; nothing instead of a single one."""
+        """What to read instead of these items, whose read the meter refused.
+
+        Their second half, then their first, in the order of a stack; nothing instead of a single
+        one.
+        """
         if len(items) == 1:
             self.refusals[items[0].function, items[0].register] += 1
             return []
@@ -89,8 +92,11 @@ class Learnt:
 
 
 def plan(profile: Profile, items: Iterable[Item], cuts: Collection[Place] = ()) -> list[list[Item]]:
-    """The items grouped into reads: within the limit, over no hole and no cut, over nothing that is
-    not known to be readable."""
+    """The items grouped into reads.
+
+    A read keeps to the limit of the profile and goes over no hole, no cut and nothing that is not
+    known to be readable.
+    """
     groups: list[list[Item]] = []
     for item in sorted(items, key=lambda item: (item.function, item.register)):
         if groups and _fits(profile, groups[-1], item, cuts):
@@ -108,8 +114,10 @@ def block_of(items: Sequence[Item]) -> Block:
 
 
 def widened(profile: Profile, block: Block, learnt: Learnt) -> Block | None:
-    """The block with as many of the known items next to it as it takes to be unlike what may still
-    be answered; None where there are not enough of them."""
+    """The block with known items next to it, so many that it is unlike what may still be answered.
+
+    None where there are not enough of them.
+    """
     wider = _with_neighbour(profile, block, learnt)
     while wider is not None and learnt.could_be_confused(wider):
         wider = _with_neighbour(profile, wider, learnt)

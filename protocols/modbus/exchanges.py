@@ -116,8 +116,10 @@ next."""
 
 
 def read_block(unit: int, block: Block) -> Exchange[Frame, tuple[int, ...]]:
-    """The registers of a block as they came, or its bits as 0 and 1. MeterRefused with the
-    exception code as `word`."""
+    """The registers of a block as they came, or its bits as 0 and 1.
+
+    MeterRefused with the exception code as `word`.
+    """
     kind = _READS[block.function]
     answer = yield request(unit, kind(address=block.register, count=block.count))
     _check(unit, answer, f"{_registers(block)} (function {block.function})")
@@ -130,12 +132,14 @@ def read_block(unit: int, block: Block) -> Exchange[Frame, tuple[int, ...]]:
 def read_quantities(
     unit: int, profile: Profile, quantities: Collection[Quantity], learnt: Learnt | None = None
 ) -> Exchange[Frame, dict[Quantity, Decimal | None]]:
-    """The quantities, in as few reads as the profile allows. None where the meter has no value or
-    not that register.
+    """The quantities, in as few reads as the profile allows.
+
+    None where the meter has no value or not that register.
 
     A read that the meter refuses with exception 02 or 03 is halved until it works, and `learnt`
     keeps the places. MeterRefused for another exception, or when the meter refuses every single
-    item; FrameError for a quantity that the profile does not have."""
+    item; FrameError for a quantity that the profile does not have.
+    """
     learnt = learnt or Learnt()
     items = [_item(profile, quantity) for quantity in quantities]
     # A meter that has none of them is asked again each time.

@@ -159,8 +159,10 @@ class FrameStarts(NamedTuple):
 
 
 def look_rtu(data: bytes, at_end: bool, rules: Rules) -> Look:
-    """What begins with the first byte: only a frame whose checksum is right. `at_end`: no byte
-    follows."""
+    """What begins with the first byte: only a frame whose checksum is right.
+
+    `at_end`: no byte follows.
+    """
     reason = "noise"
     for table in rules.tables:
         size = _rtu_size(table, data, rules.functions)
@@ -238,7 +240,8 @@ class Decoder(FrameSearch[Frame]):
     """Cuts a byte stream into Modbus frames, resynchronising after noise.
 
     `look`: `look_rtu` or `look_tcp`. `find_starts` finds beforehand where a look is worth its time;
-    it pays for recordings."""
+    it pays for recordings.
+    """
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ ORDERS_OF_ONE: Final[tuple[Order, ...]] = ("ABCD", "BADC")
 
 @dataclass(frozen=True, slots=True)
 class Plausible:
-    """The range that a quantity of a low-voltage supply lies in, and the scales that meters give it.
+    """The range of a quantity of a low-voltage supply, and the scales that meters give it.
 
     `of_integer`, `of_float`: the scales in an integer and in a float register, the usual one first.
     `widths`: in how many registers. `weight`: how much a hit says, more the narrower the range is.
@@ -133,8 +133,7 @@ class Reading:
 
 
 def readings(first: int, registers: Sequence[int]) -> Iterator[Reading]:
-    """Every reading of every register of the block that begins at `first`, whether plausible or
-    not.
+    """Every reading of every register of the block that begins at `first`, plausible or not.
 
     A type that does not fit any more at the end of the block is left out; so are NaN and infinity.
     """
@@ -158,26 +157,25 @@ def readings(first: int, registers: Sequence[int]) -> Iterator[Reading]:
 def guesses(number: Decimal, type_: RegisterType) -> tuple[Guess, ...]:
     """What the number could be, at each scale that makes it plausible, likeliest first.
 
-    None of these quantities is negative: the signed integers look like nothing, the unsigned tell
-    the same."""
+    None of these quantities is negative: the signed integers look like nothing, the unsigned read
+    the same.
+    """
     if type_.startswith("int"):
         return ()
-    found = []
+    found: list[Guess] = []
     for known in PLAUSIBLE:
-        scales = known.of_float if type_.startswith("float") else known.of_integer
-        for scale in scales if width(type_) in known.widths else ():
-            if known.least <= number * scale <= known.most:
-                weight = known.weight + (scale == scales[0])
-                found.append(
-                    Guess(
-                        known.quantity,
-                        number * scale,
-                        known.unit,
-                        scale,
-                        weight,
-                    )
-                )
+        if width(type_) in known.widths:
+            scales = known.of_float if type_.startswith("float") else known.of_integer
+            found += _guesses_of(known, number, scales)
     return tuple(sorted(found, key=lambda guess: -guess.weight))
+
+
+def _guesses_of(known: Plausible, number: Decimal, scales: Sequence[Decimal]) -> Iterator[Guess]:
+    for scale in scales:
+        value = number * scale
+        if known.least <= value <= known.most:
+            weight = known.weight + (scale == scales[0])
+            yield Guess(known.quantity, value, known.unit, scale, weight)
 
 
 def best(all_readings: Iterable[Reading]) -> list[Reading]:

@@ -123,7 +123,7 @@ class Profile:
         return tuple(item.quantity for item in self.items)
 
     def registers(self) -> tuple[Quantity, ...]:
-        """What a bill needs: the forward active total, then the tariffs that there are, in order."""
+        """What a bill needs: the forward active total, then the tariffs that there are."""
         tariffs = [quantity for quantity in TARIFFS if self.item(quantity) is not None]
         return (Quantity.FORWARD_ACTIVE_ENERGY, *tariffs)
 

@@ -1,2 +1,1 @@
-"""MQTT without the network: payloads and topics to what meters tell, and questions and commands to
-payloads."""
+"""MQTT without the network: payloads to reports of meters, requests and commands to payloads."""

@@ -1,4 +1,4 @@
-"""What every family of MQTT devices tells and is asked, in one set of words. No I/O."""
+"""What every family of MQTT devices reports and is asked, in one set of words. No I/O."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from protocols.reading import Quantity
 
 Action = Literal["trip", "allow_close", "close"]
 Outcome = Literal["ok", "accepted", "no_data", "no_reply", "refused", "expired"]
-"""How a question or a command ended at the device. `accepted`: the command was taken; the relay may
+"""How a request or a command ended at the device. `accepted`: the command was taken; the relay may
 not have moved."""
 
 
 class FreezeReport(Struct, frozen=True, gc=False):
-    """A daily freeze: `frozen_at` is the meter's wall clock without zone, `registers` total, tariff
-    1, ... in kWh.
+    """A daily freeze.
 
-    `clock_skew` is meter clock minus the gateway's when it read the meter. `token` is set in the
-    answer to a question."""
+    `frozen_at`: the meter's wall clock without zone. `registers`: total, tariff 1, ... in kWh.
+    `clock_skew`: meter clock minus the gateway's when it read the meter. `token`: set in the answer
+    to a request.
+    """
 
     device: str
     frozen_at: datetime
@@ -33,11 +34,11 @@ class FreezeReport(Struct, frozen=True, gc=False):
 
 
 class RegisterReport(Struct, frozen=True):
-    """What a device measures at this moment: `registers` total, tariff 1, ... in kWh, `values` in
-    their own units.
+    """What a device measures at this moment.
 
-    `device_time` is the device's own time: aware when it sent a zone, else its wall clock; None when it
-    sent none."""
+    `registers`: total, tariff 1, ... in kWh. `values`: in their own units. `device_time`: the
+    device's own time, aware when it sent a zone, else its wall clock; None when it sent none.
+    """
 
     device: str
     registers: tuple[Decimal | None, ...]
@@ -47,7 +48,7 @@ class RegisterReport(Struct, frozen=True):
 
 
 class RelayReport(Struct, frozen=True):
-    """Where the relay is. `command_open` is None when the device does not know what it was told."""
+    """Where the relay is; `command_open` is None when the device does not know its last command."""
 
     device: str
     is_open: bool
@@ -57,15 +58,17 @@ class RelayReport(Struct, frozen=True):
 
 
 class PresenceReport(Struct, frozen=True):
-    """A device, or the whole gateway (`device` None), came or went; a last will says it for one
-    that cannot."""
+    """A device, or the whole gateway (`device` None), came or went.
+
+    A last will says it for one that cannot.
+    """
 
     device: str | None
     is_online: bool
 
 
 class Answered(Struct, frozen=True):
-    """How the question or command with this token ended, where that is all that is told."""
+    """How the request or command with this token ended, where that is all that is reported."""
 
     device: str
     token: str
@@ -83,8 +86,10 @@ Event = FreezeReport | RegisterReport | RelayReport | PresenceReport | Answered 
 
 
 class Outgoing(Struct, frozen=True):
-    """A message to a device. `token` is what the answer will carry; `qos` 0 where a queued one
-    would do harm later."""
+    """A message to a device.
+
+    `token` is what the answer will carry. `qos` 0 where a queued one would do harm later.
+    """
 
     topic: str
     payload: bytes
@@ -93,7 +98,7 @@ class Outgoing(Struct, frozen=True):
 
 
 class Family(Protocol):
-    """One way to speak MQTT. Questions that a family cannot ask are None."""
+    """One way to speak MQTT. Requests that a family cannot send are None."""
 
     @property
     def subscriptions(self) -> Sequence[str]:
@@ -101,7 +106,7 @@ class Family(Protocol):
 
     @property
     def read_freeze(self) -> Callable[[str, date, str, datetime], Outgoing] | None:
-        """(device, day, token, expiry): the freeze of a past day; None when nobody keeps it."""
+        """(device, day, token, expiry): the freeze of a past day; None when none is kept."""
 
     @property
     def read_registers(self) -> Callable[[str, str, datetime], Outgoing] | None:
@@ -120,11 +125,13 @@ class Family(Protocol):
         """(token): a message to ourselves through our own subscription."""
 
     def presence(self, *, is_online: bool) -> Outgoing | None:
-        """What we tell of ourselves, retained; `is_online=False` is also our last will."""
+        """Our own presence, retained; `is_online=False` is also our last will."""
 
     def events(self, topic: str, payload: bytes) -> list[Event]:
-        """What a message tells; [] for one that is not for us. FrameError says what is wrong with
-        it and where."""
+        """What a message reports; [] for one that is not for us.
+
+        FrameError says what is wrong with it and where.
+        """
 
     def is_control(self, topic: str, payload: bytes) -> bool:
         """True for a message that can move a relay."""

@@ -1,5 +1,4 @@
-"""What the mapped families have in common: numbers without rounding, and JSON of which only a part
-is of interest."""
+"""What the mapped families have in common: exact numbers, and JSON of which only a part matters."""
 
 from __future__ import annotations
 
@@ -14,6 +13,7 @@ from protocols.errors import FrameError
 WH_PER_KWH = 3
 """Decimals between Wh and kWh, W and kW."""
 MOST_DIGITS = 20
+"""Of a number, zeros of its exponent counted: 1E+999999 is a few bytes and fills the memory."""
 
 _JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -40,18 +40,16 @@ def table(topic: str, content: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def number(topic: str, name: str, value: object) -> Decimal | None:
-    """A number, or the text of one, exactly; None for null and for an empty text. FrameError for
-    anything else."""
+    """A number, or the text of one, exactly; None for null and for an empty text.
+
+    FrameError for anything else.
+    """
     if value is None or value == "":
         return None
-    if isinstance(value, str | int | Decimal) and not isinstance(value, bool):
-        try:
-            exact = Decimal(value)
-        except ArithmeticError:
-            exact = None
-        if exact is not None and exact.is_finite() and _digits(exact) <= MOST_DIGITS:
-            return exact
-    raise FrameError(f"{topic}: {name} is no number: {value!r}")
+    exact = _decimal(value)
+    if exact is None:
+        raise FrameError(f"{topic}: {name} is no number: {value!r}")
+    return exact
 
 
 def scaled(value: Decimal | None, exponent: int) -> Decimal | None:
@@ -77,7 +75,18 @@ def wall_time(topic: str, name: str, value: object) -> datetime | None:
         raise FrameError(f"{topic}: {name} is no time: {value!r}") from None
 
 
+def _decimal(value: object) -> Decimal | None:
+    # bool is an int to Python, and no number to anybody else.
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return None
+    try:
+        exact = Decimal(value)
+    except ArithmeticError:
+        return None
+    return exact if exact.is_finite() and _digits(exact) <= MOST_DIGITS else None
+
+
 def _digits(value: Decimal) -> int:
-    sign_digits_exponent = value.as_tuple()
-    assert isinstance(sign_digits_exponent.exponent, int)
-    return len(sign_digits_exponent.digits) + abs(sign_digits_exponent.exponent)
+    parts = value.as_tuple()
+    assert isinstance(parts.exponent, int)
+    return len(parts.digits) + abs(parts.exponent)

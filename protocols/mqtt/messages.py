@@ -94,8 +94,7 @@ class Frozen(
 class Relay(
     Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
 ):
-    """Where the relay is, what it was told, and whether the meter keeps power whatever it is
-    told."""
+    """Where the relay is, its last command, and whether the meter keeps power whatever that is."""
 
     open: bool
     command_open: bool | None = None
@@ -103,8 +102,10 @@ class Relay(
 
 
 class Answer(Message, frozen=True, tag="answer"):
-    """Topic `up/answer`: to a read or a command, with its token; the value that was asked for if
-    `outcome` is ok."""
+    """Topic `up/answer`: to a read or a command, with its token.
+
+    It carries the value that was asked for if `outcome` is ok, and no other.
+    """
 
     token: Token
     meter: Address
@@ -116,8 +117,7 @@ class Answer(Message, frozen=True, tag="answer"):
 
 
 class Status(Message, frozen=True, tag="status"):
-    """Topics `up/status` and `down/status`, retained: sent after connecting, and left behind as
-    last will."""
+    """Topics `up/status` and `down/status`, retained: sent after connecting, and as last will."""
 
     online: bool
 
@@ -129,8 +129,10 @@ class Echo(Message, frozen=True, tag="echo"):
 
 
 class Read(Message, frozen=True, tag="read"):
-    """Topic `down/read`: ask one meter. `day` with daily_freeze only: the freeze at that day's
-    00:00."""
+    """Topic `down/read`: ask one meter.
+
+    `day` with daily_freeze only: the freeze at that day's 00:00.
+    """
 
     token: Token
     meter: Address
@@ -140,8 +142,10 @@ class Read(Message, frozen=True, tag="read"):
 
 
 class Command(Message, frozen=True, tag="command"):
-    """Topic `down/command`, never retained: move the relay. Done at most once for each `id`, never
-    after `expires`."""
+    """Topic `down/command`, never retained: move the relay.
+
+    Done at most once for each `id`, never after `expires`.
+    """
 
     token: Token
     id: UUID

@@ -37,8 +37,7 @@ from protocols.mqtt.messages import (
 
 
 class OwnForm:
-    """The family of gateways that speak our form. A device is named by the 12 digits of its
-    meter."""
+    """The family of gateways that speak our form; a device is named by its meter's 12 digits."""
 
     def __init__(self, prefix: str, gateway: str) -> None:
         self.root: Final = f"{prefix}/{gateway}"
@@ -53,6 +52,7 @@ class OwnForm:
         token: str,
         expires: datetime,
     ) -> Outgoing:
+        """See Family."""
         message = Read(
             v=VERSION,
             token=token,
@@ -64,6 +64,7 @@ class OwnForm:
         return Outgoing(f"{self._down}read", encode(message), token)
 
     def read_registers(self, device: str, token: str, expires: datetime) -> Outgoing:
+        """See Family."""
         message = Read(
             v=VERSION,
             token=token,
@@ -74,6 +75,7 @@ class OwnForm:
         return Outgoing(f"{self._down}read", encode(message), token)
 
     def read_relay(self, device: str, token: str, expires: datetime) -> Outgoing:
+        """See Family."""
         message = Read(
             v=VERSION,
             token=token,
@@ -91,6 +93,7 @@ class OwnForm:
         token: str,
         expires: datetime,
     ) -> Outgoing:
+        """See Family."""
         message = Command(
             v=VERSION,
             token=token,
@@ -102,9 +105,11 @@ class OwnForm:
         return Outgoing(f"{self._down}command", encode(message), token)
 
     def echo(self, token: str) -> Outgoing:
+        """See Family."""
         return Outgoing(f"{self._up}echo", encode(Echo(v=VERSION, token=token)), token)
 
     def presence(self, *, is_online: bool) -> Outgoing:
+        """See Family."""
         return Outgoing(f"{self._down}status", encode(Status(v=VERSION, online=is_online)), "")
 
     def is_control(self, topic: str, payload: bytes) -> bool:
@@ -136,14 +141,15 @@ class OwnForm:
 
 
 def _answered(topic: str, answer: Answer) -> Event:
-    told = [
+    values = [
         value
         for value in (answer.daily_freeze, answer.registers, answer.relay)
         if value is not None
     ]
-    if len(told) != (answer.outcome == "ok"):
+    if len(values) != (answer.outcome == "ok"):
         raise FrameError(
-            f"{topic}: outcome {answer.outcome!r} with {len(told)} values; ok has one, all others none"
+            f"{topic}: outcome {answer.outcome!r} with {len(values)} values; "
+            "ok has one, all others none"
         )
     if answer.daily_freeze is not None:
         return _freeze(answer.meter, answer.daily_freeze, answer.token)
@@ -162,13 +168,15 @@ def _answered(topic: str, answer: Answer) -> Event:
 
 
 def _freeze(
-    meter: str, told: DailyFreeze | messages.Frozen, token: str | None = None
+    meter: str, freeze: DailyFreeze | messages.Frozen, token: str | None = None
 ) -> FreezeReport:
-    skew = None if told.clock_skew_s is None else timedelta(seconds=told.clock_skew_s)
+    skew = None
+    if freeze.clock_skew_s is not None:
+        skew = timedelta(seconds=freeze.clock_skew_s)
     return FreezeReport(
         meter,
-        told.frozen_at,
-        _kwh(told.registers),
+        freeze.frozen_at,
+        _kwh(freeze.registers),
         skew,
         token,
     )

@@ -46,7 +46,8 @@ class Shelly:
     echo = None
 
     def __init__(self, devices: Sequence[str], source: str, component: str = "emdata:0") -> None:
-        self._source, self._component = source, component
+        self._source = source
+        self._component = component
         name, _, number_text = component.partition(":")
         self._method = {"emdata": "EMData.GetStatus", "switch": "Switch.GetStatus"}[name]
         self._number = int(number_text or 0)
@@ -64,9 +65,11 @@ class Shelly:
         )
 
     def read_registers(self, device: str, token: str, expires: datetime) -> Outgoing:
+        """See Family."""
         return self._call(device, token, self._method, {"id": self._number})
 
     def read_relay(self, device: str, token: str, expires: datetime) -> Outgoing:
+        """See Family."""
         return self._call(device, token, "Switch.GetStatus", {"id": self._number})
 
     def control(
@@ -77,10 +80,11 @@ class Shelly:
         token: str,
         expires: datetime,
     ) -> Outgoing:
+        """See Family."""
         return self._call(device, token, "Switch.Set", {"id": self._number, "on": action != "trip"})
 
     def presence(self, *, is_online: bool) -> None:
-        return None
+        """No device of this family asks whether we are there."""
 
     def is_control(self, topic: str, payload: bytes) -> bool:
         """Every RPC but those that only ask, and every message to a device's command topic."""
@@ -93,6 +97,7 @@ class Shelly:
         return "/command" in topic
 
     def events(self, topic: str, payload: bytes) -> list[Event]:
+        """See Family."""
         device, _, rest = topic.partition("/")
         if topic == f"{self._source}/rpc":
             return self._answer(topic, json_object(topic, payload))
@@ -124,15 +129,15 @@ class Shelly:
     def _notified(self, topic: str, device: str, notice: dict[str, Any]) -> list[Event]:
         """NotifyStatus and NotifyFullStatus carry the component; NotifyEvent carries none."""
         content = table(topic, notice, "params")
-        told = table(topic, content, self._component)
-        return (
-            _component(topic, device, told, device_time=_instant(topic, content.get("ts")))
-            if told
-            else []
-        )
+        status = table(topic, content, self._component)
+        if not status:
+            return []
+        device_time = _instant(topic, content.get("ts"))
+        return _component(topic, device, status, device_time=device_time)
 
     def _answer(self, topic: str, answer: dict[str, Any]) -> list[Event]:
-        device, token = answer.get("src"), answer.get("id")
+        device = answer.get("src")
+        token = answer.get("id")
         if not isinstance(device, str) or not isinstance(token, str):
             return []
         if answer.get("error") is not None:
@@ -151,19 +156,22 @@ class Shelly:
 def _component(
     topic: str,
     device: str,
-    told: dict[str, Any],
+    status: dict[str, Any],
     *,
     token: str | None = None,
     device_time: datetime | None = None,
 ) -> list[Event]:
-    """What a status of emdata or switch tells: registers, the relay, or both."""
+    """What a status of emdata or switch holds: registers, the relay, or both."""
     events: list[Event] = []
-    total = told["total_act"] if "total_act" in told else table(topic, told, "aenergy").get("total")
+    if "total_act" in status:
+        total = status["total_act"]
+    else:
+        total = table(topic, status, "aenergy").get("total")
     if total is not None:
         values = {
-            quantity: scaled(number(topic, name, told[name]), exponent)
+            quantity: scaled(number(topic, name, status[name]), exponent)
             for name, quantity, exponent in _MEASURED
-            if name in told
+            if name in status
         }
         kwh = energy(topic, "energy", total, -WH_PER_KWH)
         events.append(
@@ -175,8 +183,10 @@ def _component(
                 token,
             )
         )
-    if isinstance(told.get("output"), bool):
-        events.append(RelayReport(device, not told["output"], not told["output"], token=token))
+    is_closed = status.get("output")
+    if isinstance(is_closed, bool):
+        # A device does not tell its last command apart from where its relay is.
+        events.append(RelayReport(device, not is_closed, not is_closed, token=token))
     return events
 
 

@@ -1,9 +1,9 @@
-"""The data base of a State Grid edge terminal (TTU): JSON on database topics, values as strings,
-answers by token.
+"""The data base of a State Grid edge terminal (TTU): JSON on database topics, values as strings.
 
-`{app}/get/request/database/realtime` is answered on `database/get/response/{app}/realtime`; what an
-application reports by itself comes on `{app}/notify/event/database/{model}/{device}`. What a value
-is called differs from model to model, so the names are configured. This form of the terminal has no
+`{app}/get/request/database/realtime` is answered on `database/get/response/{app}/realtime` with the
+same token; what an application reports by itself comes on
+`{app}/notify/event/database/{model}/{device}`. What a value is called differs from model to model,
+so the names are configured. This form of the terminal has no
 agreed command for a relay."""
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from protocols.reading import Quantity
 
 
 class StateGrid:
-    """We are the application `app`. `registers`: names of the total and the tariffs (kWh);
-    `values`: of other items.
+    """We are the application `app`.
 
-    `reporters`: applications whose reports are heard. A value of bad quality (not 0 and not empty)
-    is missing."""
+    `registers`: names of the total and the tariffs (kWh). `values`: names of other items.
+    `reporters`: applications whose reports are taken. A value of bad quality (not 0 and not empty)
+    is missing.
+    """
 
     read_freeze = None
     read_relay = None
@@ -40,14 +41,17 @@ class StateGrid:
         values: Mapping[str, Quantity] | None = None,
         reporters: Sequence[str] = (),
     ) -> None:
-        self._app, self._registers, self._values = app, tuple(registers), dict(values or {})
+        self._app = app
+        self._registers = tuple(registers)
+        self._values = dict(values or {})
         self._answers = f"database/get/response/{app}/realtime"
         self.subscriptions = (
             self._answers,
-            *(f"{it}/notify/event/database/+/+" for it in reporters),
+            *(f"{reporter}/notify/event/database/+/+" for reporter in reporters),
         )
 
     def read_registers(self, device: str, token: str, expires: datetime) -> Outgoing:
+        """See Family."""
         names = [*self._registers, *self._values]
         asked = {
             "dev": device,
@@ -64,19 +68,20 @@ class StateGrid:
         return Outgoing(f"{self._app}/get/request/database/realtime", payload, token)
 
     def presence(self, *, is_online: bool) -> None:
-        return None
+        """No device of this family asks whether we are there."""
 
     def is_control(self, topic: str, payload: bytes) -> bool:
         """Settings and actions; nothing here sends them."""
         return "/set/request/" in topic or "/action/request/" in topic
 
     def events(self, topic: str, payload: bytes) -> list[Event]:
+        """See Family."""
         levels = topic.split("/")
         if topic == self._answers:
             return self._answer(topic, json_object(topic, payload))
         if levels[1:4] == ["notify", "event", "database"] and len(levels) == 6:
             content = json_object(topic, payload)
-            return [self._told(topic, levels[5], _items(topic, content.get("body")), None)]
+            return [self._report(topic, levels[5], _items(topic, content.get("body")), None)]
         return []
 
     def _answer(self, topic: str, content: dict[str, Any]) -> list[Event]:
@@ -90,13 +95,13 @@ class StateGrid:
                 raise FrameError(f"{topic}: dev must be a string, not {device!r}")
             items = _items(topic, part.get("body"))
             events.append(
-                self._told(topic, device, items, token)
+                self._report(topic, device, items, token)
                 if items
                 else Answered(device, token, "no_data")
             )
         return events
 
-    def _told(
+    def _report(
         self,
         topic: str,
         device: str,

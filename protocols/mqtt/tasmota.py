@@ -31,11 +31,11 @@ _MEASURED = (
 
 
 class Tasmota:
-    """The devices with these topics. A device has no token: its answer is known by the topic it
-    comes on.
+    """The devices with these topics.
 
-    Commands and questions go out with QoS 0, so that no broker keeps a trip for a device that is
-    away."""
+    A device has no token: its answer is known by the topic it comes on. Commands and requests go
+    out with QoS 0, so that no broker keeps a trip for a device that is away.
+    """
 
     read_freeze = None
     echo = None
@@ -53,9 +53,11 @@ class Tasmota:
         )
 
     def read_registers(self, device: str, token: str, expires: datetime) -> Outgoing:
+        """See Family."""
         return Outgoing(f"cmnd/{device}/STATUS", b"8", f"{device}/STATUS8", 0)
 
     def read_relay(self, device: str, token: str, expires: datetime) -> Outgoing:
+        """See Family."""
         return Outgoing(f"cmnd/{device}/POWER", b"", f"{device}/POWER", 0)
 
     def control(
@@ -66,15 +68,15 @@ class Tasmota:
         token: str,
         expires: datetime,
     ) -> Outgoing:
+        """See Family."""
         payload = b"OFF" if action == "trip" else b"ON"
         return Outgoing(f"cmnd/{device}/POWER", payload, f"{device}/POWER", 0)
 
     def presence(self, *, is_online: bool) -> None:
-        return None
+        """No device of this family asks whether we are there."""
 
     def is_control(self, topic: str, payload: bytes) -> bool:
-        """Anything to POWER that is more than a question; whatever may hide commands in a list
-        (Backlog, Rule)."""
+        """Anything to POWER but an empty request, and what may hide commands (Backlog, Rule)."""
         levels = topic.split("/")
         command = levels[-1].upper()
         if "cmnd" not in levels[:-1]:
@@ -82,6 +84,7 @@ class Tasmota:
         return not (command == "STATUS" or (command.startswith("POWER") and not payload))
 
     def events(self, topic: str, payload: bytes) -> list[Event]:
+        """See Family."""
         kind, _, rest = topic.partition("/")
         device, _, last = rest.rpartition("/")
         match kind, last:
@@ -90,21 +93,21 @@ class Tasmota:
             case "tele", "SENSOR":
                 return _sensor(topic, device, json_object(topic, payload), None)
             case "stat", "STATUS8":
-                told = table(topic, json_object(topic, payload), "StatusSNS")
-                return _sensor(topic, device, told, f"{device}/STATUS8")
+                content = table(topic, json_object(topic, payload), "StatusSNS")
+                return _sensor(topic, device, content, f"{device}/STATUS8")
             case "stat", "POWER":
                 is_closed = _one_of(topic, payload, b"OFF", b"ON")
                 return [RelayReport(device, not is_closed, not is_closed, token=f"{device}/POWER")]
         return []
 
 
-def _sensor(topic: str, device: str, told: dict[str, Any], token: str | None) -> list[Event]:
-    found = table(topic, told, "ENERGY")
+def _sensor(topic: str, device: str, content: dict[str, Any], token: str | None) -> list[Event]:
+    found = table(topic, content, "ENERGY")
     if "Total" not in found:
         return []
     total = found["Total"]
     registers = (
-        tuple(energy(topic, "ENERGY.Total", it) for it in total)
+        tuple(energy(topic, "ENERGY.Total", phase) for phase in total)
         if isinstance(total, list)
         else None
     )
@@ -119,7 +122,7 @@ def _sensor(topic: str, device: str, told: dict[str, Any], token: str | None) ->
             device,
             (whole,),
             values,
-            wall_time(topic, "Time", told.get("Time")),
+            wall_time(topic, "Time", content.get("Time")),
             token,
         )
     ]

@@ -1,5 +1,4 @@
-"""A transparent DTU: the bytes of its serial line in two topics, as they are or as hex inside
-JSON."""
+"""A transparent DTU: the bytes of its serial line in two topics, raw or as hex inside JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +16,9 @@ _HEX = re.compile(r"(?:[0-9A-Fa-f]{2}\s*)*")
 
 def wrap(data: bytes, wrapping: Wrapping, field: str = "data") -> bytes:
     """The payload that carries these bytes to the line: themselves, or {"data": "68AA..."}."""
-    return data if wrapping == "raw" else msgspec.json.encode({field: data.hex().upper()})
+    if wrapping == "raw":
+        return data
+    return msgspec.json.encode({field: data.hex().upper()})
 
 
 def unwrap(topic: str, payload: bytes, wrapping: Wrapping, field: str = "data") -> bytes:

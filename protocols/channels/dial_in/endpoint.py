@@ -48,8 +48,11 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 class AcceptRate:
-    """A token bucket. The rate may change from call to call; the burst is one second of it, or a
-    single connection."""
+    """A token bucket.
+
+    The rate may change from call to call; the burst is one second of it, or a single
+    connection.
+    """
 
     __slots__ = ("_filled_at", "_tokens")
 
@@ -72,8 +75,7 @@ class AcceptRate:
 
 
 class Endpoint:
-    """The listening sockets of one port; each connection that is taken becomes a session of
-    `owner`.
+    """The listening sockets of one port; a connection that is taken becomes a session of `owner`.
 
     `port` 0 is replaced by the one that the system gave when it is opened.
     """

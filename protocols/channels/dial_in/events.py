@@ -48,8 +48,10 @@ OnEvent = Callable[[DialInEvent, str, str], None]
 
 
 class DialInEvents:
-    """Counts of all events since the listener was made; those that are not COUNTED_ONLY are told
-    to `on_event` too."""
+    """Counts of all events since the listener was made.
+
+    Those that are not COUNTED_ONLY are told to `on_event` too.
+    """
 
     __slots__ = ("counts", "on_event")
 

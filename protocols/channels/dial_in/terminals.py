@@ -94,8 +94,10 @@ class Terminals:
         return self.events.counts
 
     def channel(self, terminal: str) -> TerminalChannel:
-        """The channel of one terminal's line. Opening it waits until the terminal is there, however
-        long that takes."""
+        """The channel of one terminal's line.
+
+        Opening it waits until the terminal is there, however long that takes.
+        """
         return TerminalChannel(self.session_of, terminal)
 
     def allow(self, known: Iterable[str]) -> None:
@@ -112,8 +114,10 @@ class Terminals:
             self.sessions[terminal].end("taken out of the list of terminals")
 
     async def session_of(self, terminal: str) -> Session:
-        """The newest session of a terminal, as soon as there is one that is free. LineDown when the
-        listener closes."""
+        """The newest session of a terminal, as soon as there is one that is free.
+
+        LineDown when the listener closes.
+        """
         present = self.sessions.get(terminal)
         if present is not None and present.is_free:
             return present

@@ -24,8 +24,7 @@ NOT_NOW: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM files: the authority that signed the broker's certificate, and our own certificate with
-    its key."""
+    """PEM files: the authority of the broker's certificate, our own certificate and its key."""
 
     ca: Path
     certificate: Path | None = None
@@ -61,8 +60,10 @@ class Broker:
 
 
 class BufferedSocket:
-    """What paho takes for a socket. It reads and writes the buffers; `fill` and `flush` go to the
-    network."""
+    """What paho takes for a socket.
+
+    It reads and writes the buffers; `fill` and `flush` go to the network.
+    """
 
     def __init__(self, connected: socket.socket) -> None:
         self.is_closed = False

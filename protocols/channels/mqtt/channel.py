@@ -37,13 +37,17 @@ class MqttChannel:
         self._connection: MqttConnection | None = None
 
     async def send(self, data: bytes) -> None:
-        """LineDown when the broker does not take it. QoS 0: a request is repeated, never
-        delivered late."""
+        """LineDown when the broker does not take it.
+
+        QoS 0: a request is repeated, never delivered late.
+        """
         await self._opened().publish(self._down, wrap(data, self._wrapping, self._field), qos=0)
 
     async def receive(self) -> bytes:
-        """What the DTU sent, at least one byte. A payload that is not as agreed is noise and comes
-        as it is."""
+        """What the DTU sent, at least one byte.
+
+        A payload that is not as agreed is noise and comes as it is.
+        """
         connection = self._opened()
         while True:
             message = await connection.receive()

@@ -43,8 +43,10 @@ class SubscriptionRefused(LineDown):
 
 
 class PublishRefused(LineDown):
-    """The broker took a message and said no (MQTT 5 only; with 3.1.1 it says nothing). Its operator
-    acts."""
+    """The broker took a message and said no (MQTT 5 only; with 3.1.1 it says nothing).
+
+    Its operator acts.
+    """
 
 
 class Message:
@@ -135,20 +137,23 @@ class MqttConnection:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Say good-bye: the last will is not published then. What was not acknowledged stays with
-        the broker."""
+        """Say good-bye: the last will is not published then.
+
+        What was not acknowledged stays with the broker.
+        """
         await self._close()
 
     def abort(self) -> None:
-        """Break off without a good-bye, as a lost machine does: the broker publishes the last
-        will."""
+        """Break off without a good-bye, as a lost machine does: the last will is published."""
         self._go_down("broken off")
         self._forget_socket()
         self._socket.close()
 
     async def subscribe(self, topic_filter: str, qos: int = 1) -> int:
-        """Wait for the broker's answer; returns the QoS it granted. SubscriptionRefused when it
-        refuses."""
+        """Wait for the broker's answer; returns the QoS it granted.
+
+        SubscriptionRefused when it refuses.
+        """
         client = self._open_client()
         code, mid = client.subscribe(topic_filter, qos)
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
@@ -162,8 +167,10 @@ class MqttConnection:
         return value
 
     async def receive(self) -> Message:
-        """The next message. LineDown when the connection is lost. May be cancelled without losing
-        one."""
+        """The next message.
+
+        LineDown when the connection is lost. May be cancelled without losing one.
+        """
         while not self._unread:
             if self._down is not None:
                 raise self._down
@@ -178,10 +185,13 @@ class MqttConnection:
         return message
 
     def acknowledge(self, message: Message) -> None:
-        """The broker may forget it. Acknowledgements leave in the order of arrival, as the standard
-        demands (MQTT 5, section 4.6).
+        """The broker may forget it.
 
-        Nothing happens for QoS 0, for one already acknowledged, and when the connection is gone.
+        Acknowledgements leave in the order of arrival, as the standard demands (MQTT 5,
+        section 4.6).
+
+        Nothing happens for QoS 0, for one already acknowledged, and when the connection is
+        gone.
         """
         message.is_acknowledged = True
         while self._unacknowledged and self._unacknowledged[0].is_acknowledged:
@@ -198,12 +208,14 @@ class MqttConnection:
         retain: bool = False,
         expires_s: int | None = None,
     ) -> None:
-        """Send a message; with QoS 1 wait until the broker has it. LineDown when that stays
-        unknown.
+        """Send a message; with QoS 1 wait until the broker has it.
+
+        LineDown when that stays unknown.
 
         `expires_s`: with MQTT 5 the broker drops it after so long. ControlForbidden, before
-        anything is sent, for a message that can move a relay when we may not control or when it is
-        to be retained."""
+        anything is sent, for a message that can move a relay when we may not control or
+        when it is to be retained.
+        """
         self._check_control(topic, payload, retain=retain)
         client = self._open_client()
         properties = publish_properties(self.broker, expires_s)
@@ -227,8 +239,7 @@ class MqttConnection:
             )
 
     async def _answer(self, kind: str, mid: int, otherwise: str) -> Any:
-        """The broker's answer comes behind the messages that wait for us, so those are read in any
-        case."""
+        """The broker's answer. It comes behind the messages that wait for us, so those are read."""
         future = self._waiting[kind, mid] = self._loop.create_future()
         self._read_on()
         try:
@@ -359,8 +370,10 @@ class MqttConnection:
     # --- the end
 
     def _go_down(self, why: str) -> None:
-        """Those who wait get a LineDown. What was received is still given out; it can no longer be
-        acknowledged."""
+        """Those who wait get a LineDown.
+
+        What was received is still given out; it can no longer be acknowledged.
+        """
         if self._down is not None:
             return
         self._down = self._lost(why)

@@ -63,7 +63,7 @@ def send_connect(client: PahoClient, broker: Broker) -> None:
 
 
 def publish_properties(broker: Broker, expires_s: int | None) -> Properties | None:
-    """What makes the broker drop a message after so long; None with 3.1.1, which knows no expiry."""
+    """What makes the broker drop a message later; None with 3.1.1, which knows no expiry."""
     if expires_s is None or broker.version != "5":
         return None
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
