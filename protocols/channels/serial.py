@@ -56,6 +56,7 @@ class SerialChannel(StreamChannel):
     def rest(self, for_s: float) -> None:
         """See StreamChannel: the process wakes once for an answer, not for each of its bytes."""
         if for_s > 2 * EARLY_S and self._transport is not None:
+            # Bytes pile up in the kernel meanwhile: 4096 of them, more than an answer has.
             if self._looking is not None:
                 self._looking.cancel()
             else:

@@ -99,6 +99,7 @@ class StreamChannel(asyncio.Protocol, ABC):
     async def send(self, data: bytes) -> None:
         """LineDown when the carrier is gone or takes nothing for SEND_TIMEOUT_S."""
         self.write(data)
+        # The transport has taken the bytes; only their backlog is waited for.
         if not self._is_clogged:
             return
         self._sender = asyncio.get_running_loop().create_future()
@@ -213,6 +214,7 @@ class StreamChannel(asyncio.Protocol, ABC):
         self._down = self._down or LineDown(f"{self.name}: not open")
         if transport is None:
             return
+        # What was written still leaves, unless the carrier is clogged.
         transport.close()
         assert self._closed is not None
         try:

@@ -46,6 +46,7 @@ class TcpChannel(StreamChannel):
 def keep_alive(connection: socket.socket) -> None:
     """Let the kernel notice a peer that is gone, and send small frames at once."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # A request is some 16 bytes: Nagle's algorithm would keep it until the last is acknowledged.
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
     for option, value in KEEP_ALIVE:

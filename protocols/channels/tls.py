@@ -16,6 +16,7 @@ def server_tls(certificate: Path, key: Path, client_ca: Path | None) -> ssl.SSLC
     context.load_cert_chain(certificate, key)
     if client_ca is not None:
         context.load_verify_locations(client_ca)
+        # The default of a server asks for no certificate.
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 

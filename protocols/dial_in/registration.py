@@ -105,6 +105,7 @@ class Heartbeat:
         if not self.fixed:
             found = self.at_end.search(data, max(0, len(data) - LONGEST_HEARTBEAT))
             return len(found[0]) if found and is_distinct(found[0]) else 0
+        # The last byte says no for nearly every answer.
         if data[-1] not in self.fixed or not is_distinct(self.fixed):
             return 0
         begun = self._begun_at_end(data)
@@ -236,6 +237,7 @@ class HeartbeatFilter:
         length = heartbeat.length(data) if heartbeat is not None else 0
         if length:
             return length
+        # Some terminals register again and again instead of a heartbeat.
         found = self._settings.registration.read(data)
         if found is None:
             return 0
@@ -334,6 +336,7 @@ def _text(words: str) -> tuple[bytes, int | None]:
     if length is not None:
         middle = b"[!-~]{%d}" % int(length)
     elif behind:
+        # Printable ASCII up to the character that ends the id.
         middle = b"(?:(?!" + re.escape(behind[0].encode()) + b")[!-~]){1,64}"
     else:
         raise ValueError(
@@ -363,6 +366,7 @@ def _regex(words: str) -> re.Pattern[bytes]:
 
 
 def _check_speed(words: str) -> None:
+    # All lines have one thread: an expression that backtracks for long would stop every one.
     parts = [found.lastgroup for found in _REGEX.finditer(words)]
     if "group" in parts or _REFERENCE_BACK.search(words):
         raise ValueError(

@@ -70,11 +70,13 @@ class Learnt:
 
     def request_sent(self, block: Block) -> None:
         """The answer to this read may come from now on."""
+        # A repetition adds nothing: both answers have the same shape.
         if self.unsettled[-1:] != [block]:
             self.unsettled = [*self.unsettled[1 - MOST_UNSETTLED :], block]
 
     def answer_received(self, block: Block) -> None:
         """Nothing older can be answered any more; this read itself may have been sent twice."""
+        # A meter answers in order.
         del self.unsettled[: self.unsettled.index(block)]
 
     def refused(self, items: Sequence[Item]) -> list[list[Item]]:

@@ -153,6 +153,7 @@ def read_quantities(
         try:
             values = yield from _read_items(unit, profile, group, learnt)
         except MeterRefused as error:
+            # Meters fail on long reads and on holes: down to single items before they are believed.
             if error.word not in TOO_MUCH:
                 raise
             refusal = error
@@ -184,6 +185,7 @@ def read_relay(unit: int, profile: Profile, learnt: Learnt | None = None) -> Exc
         raise FrameError(f"profile {profile.name} has no relay")
     block = Block(relay.confirm_function, relay.confirm_register, 1)
     (register,) = yield from _read_unmistakably(unit, profile, block, learnt or Learnt())
+    # There is no standard location of a relay, and a register may hold more than its state.
     state = register & relay.confirm_mask
     if state not in (relay.open, relay.closed):
         expected = f"open is {relay.open}, closed is {relay.closed}"
@@ -205,6 +207,7 @@ def set_relay(unit: int, profile: Profile, action: RelayMove) -> Exchange[Frame,
     value = relay.trip if action == "trip" else relay.close
     address = relay.write_register
     message: ModbusPDU
+    # Some meters (DDS238) take function 16 only, even for a single register.
     match relay.write_function:
         case 5:
             message = WriteSingleCoilRequest(address=address, bits=[bool(value)])

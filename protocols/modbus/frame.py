@@ -186,6 +186,7 @@ def look_tcp(data: bytes, at_end: bool, rules: Rules) -> Look:
 
     There is no checksum: protocol 0, a length and data that agree with the function must do.
     """
+    # The protocol identifier of the MBAP header, 0 for Modbus.
     if any(data[2:4]):
         return Look(0, "noise")
     if len(data) < MBAP_BYTES:
@@ -220,6 +221,7 @@ def _rtu_size(table: DecodePDU, data: bytes, functions: frozenset[int]) -> int |
         size = kind.calculateRtuFrameSize(data)
     except (ModbusException, IndexError, struct.error):
         return None
+    # Longer is none, though a byte count may say so: 256 bytes are the limit of RTU.
     return size if size <= LONGEST_RTU else None
 
 

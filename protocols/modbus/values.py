@@ -36,6 +36,7 @@ DIGITS_OF_FLOAT32: Final = 9
 def decode(item: Item, registers: Sequence[int]) -> Decimal | None:
     """The value in the quantity's unit; None for "no value", NaN and infinity."""
     data = ordered(registers, item.order)
+    # 7FC00000 and FFFFFFFF (Schneider, Janitza), of INT64 8000000000000000: the profile says which.
     if data in item.not_available:
         return None
     number = interpret(data, item.type)
@@ -77,6 +78,7 @@ def interpret(data: bytes, type_: RegisterType) -> Decimal | None:
         return None
     if type_ == "float64":
         return _plain(Decimal(repr(number)))
+    # The shortest text that packs to the same four bytes: 1234.56, not 1234.56005859375.
     for digits in range(1, DIGITS_OF_FLOAT32):
         text = f"{number:.{digits}g}"
         if _packs_to_float32(text, data):

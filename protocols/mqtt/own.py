@@ -113,7 +113,7 @@ class OwnForm:
         return Outgoing(f"{self._down}status", encode(Status(v=VERSION, online=is_online)), "")
 
     def is_control(self, topic: str, payload: bytes) -> bool:
-        """By topic, and by content: a command is one wherever it is sent to."""
+        """True by topic, and by content: a command is one wherever it is sent to."""
         return topic == f"{self._down}command" or b'"command"' in payload
 
     def events(self, topic: str, payload: bytes) -> list[Event]:
@@ -146,6 +146,7 @@ def _answered(topic: str, answer: Answer) -> Event:
         for value in (answer.daily_freeze, answer.registers, answer.relay)
         if value is not None
     ]
+    # msgspec's types cannot say that a value belongs to ok and to nothing else.
     if len(values) != (answer.outcome == "ok"):
         raise FrameError(
             f"{topic}: outcome {answer.outcome!r} with {len(values)} values; "

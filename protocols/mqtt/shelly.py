@@ -88,6 +88,7 @@ class Shelly:
 
     def is_control(self, topic: str, payload: bytes) -> bool:
         """Every RPC but those that only ask, and every message to a device's command topic."""
+        # A method that cannot be read could be any: then it is held back.
         if topic.endswith("/rpc"):
             try:
                 method = json_object(topic, payload).get("method")
@@ -173,6 +174,7 @@ def _component(
             for name, quantity, exponent in _MEASURED
             if name in status
         }
+        # Both components count Wh; Tasmota counts kWh.
         kwh = energy(topic, "energy", total, -WH_PER_KWH)
         events.append(
             RegisterReport(

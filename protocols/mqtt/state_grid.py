@@ -115,6 +115,7 @@ class StateGrid:
                 raise FrameError(
                     f"{topic}: val of {item.get('name')!r} must be a string, not {value!r}"
                 )
+            # Values are strings in this form; a bad one is there and does not count.
             is_good = item.get("quality") in (None, "", "0")
             found[str(item.get("name"))] = (value if is_good else None, item.get("timestamp"))
         registers = tuple(_energy(topic, name, found) for name in self._registers)

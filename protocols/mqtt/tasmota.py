@@ -105,6 +105,7 @@ def _sensor(topic: str, device: str, content: dict[str, Any], token: str | None)
     found = table(topic, content, "ENERGY")
     if "Total" not in found:
         return []
+    # A number, or one for each of three phases.
     total = found["Total"]
     registers = (
         tuple(energy(topic, "ENERGY.Total", phase) for phase in total)

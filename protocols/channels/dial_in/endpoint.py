@@ -138,8 +138,10 @@ class Endpoint:
     def _listen(self, listening: socket.socket, address: tuple[Any, ...]) -> None:
         self._listening_sockets.append(listening)
         listening.setblocking(False)
+        # Connections of a former process in TIME_WAIT do not hold the port.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if listening.family == socket.AF_INET6:
+            # IPv4 has a socket of its own.
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Port 0 is one and the same port on all addresses: the one the first of them got.
         listening.bind((address[0], self.port, *address[2:]))
@@ -216,6 +218,7 @@ class Endpoint:
         try:
             connection.setblocking(False)
             keep_alive(connection)
+            # While bytes of ours are unacknowledged the kernel does not keep alive.
             if self.limits.silent_s:
                 user_timeout_ms = max(1, int(self.limits.silent_s * 1000))
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)

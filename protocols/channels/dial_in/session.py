@@ -95,6 +95,7 @@ class Session(asyncio.Protocol):
         """The terminal is connected and has not said who it is."""
         # uvloop's transports are transports in all but their class.
         self.transport = cast(asyncio.Transport, transport)
+        # It may have been ended during its TLS handshake.
         if self.is_over:
             self.transport.abort()
 
@@ -158,6 +159,7 @@ class Session(asyncio.Protocol):
         """The line is about to send a request: what comes after it begins an answer."""
         if self._heartbeat_filter is None or self.is_over:
             return
+        # What is held came before the request, so it is no part of its answer.
         if self._settling is not None:
             self._settle(self._heartbeat_filter)
         self._heartbeat_filter.request_sent()
@@ -205,6 +207,7 @@ class Session(asyncio.Protocol):
     def _send(self, answer: bytes) -> None:
         if not answer or self.transport is None or self.transport.is_closing():
             return
+        # Or the answers would pile up here for as long as the terminal goes on.
         if self.transport.get_write_buffer_size() > MOST_UNSENT:
             self.end("takes no answers")
         else:

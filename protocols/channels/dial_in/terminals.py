@@ -216,6 +216,7 @@ class Terminals:
         terminal = session.terminal
         present = self.sessions.get(terminal)
         if present is not None and not present.is_over:
+            # Its registration was long under way: the terminal has called again meanwhile.
             if present.number > session.number:
                 self.events.count(DialInEvent.OUTDATED)
                 session.end("older than the session that the terminal has")
@@ -235,6 +236,7 @@ class Terminals:
         terminal = session.terminal
         self._note(session, "not in the list of terminals")
         self.events.report(DialInEvent.UNKNOWN, terminal, session.address)
+        # A connection that is hung up on calls again at once: one of each is kept.
         older = self._unknown.pop(terminal, None)
         if older is not None:
             older.end(REPLACED)

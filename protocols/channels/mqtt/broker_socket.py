@@ -145,6 +145,7 @@ async def open_socket(broker: Broker) -> socket.socket:
         try:
             plain.setblocking(False)
             await loop.sock_connect(plain, address)
+            # A PUBACK is 4 bytes and must not wait for more.
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return await _greet(plain, broker) if broker.tls else plain
         except OSError as error:
@@ -159,6 +160,7 @@ async def open_socket(broker: Broker) -> socket.socket:
 async def _greet(plain: socket.socket, broker: Broker) -> ssl.SSLSocket:
     assert broker.tls is not None
     context = client_tls(broker.tls.ca, broker.tls.certificate, broker.tls.key)
+    # Not in the call: it would block the event loop until the broker answers.
     secure = context.wrap_socket(plain, server_hostname=broker.host, do_handshake_on_connect=False)
     loop = asyncio.get_running_loop()
     try:

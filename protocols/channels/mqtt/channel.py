@@ -53,6 +53,7 @@ class MqttChannel:
             message = await connection.receive()
             connection.acknowledge(message)
             if message.retained:
+                # An old answer, kept by the broker: it would be taken for that of the next request.
                 continue
             try:
                 data = unwrap(message.topic, message.payload, self._wrapping, self._field)

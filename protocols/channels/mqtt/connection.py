@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -180,6 +180,7 @@ class MqttConnection:
             finally:
                 self._reader = None
         message = self._unread.popleft()
+        # Only when all of them are taken: else every message would switch reading on and off.
         if not self._unread:
             self._read_on()
         return message
@@ -222,6 +223,7 @@ class MqttConnection:
         info = client.publish(topic, payload, qos, retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._lost(f"cannot publish to {topic}: {MQTTErrorCode(info.rc).name}")
+        # Nothing acknowledges QoS 0.
         if qos == 0:
             return
         code = await self._answer("puback", info.mid, f"no acknowledgement of a message to {topic}")
@@ -261,7 +263,9 @@ class MqttConnection:
         """A client that has just sent its CONNECT over the socket."""
         client = paho_client(self.broker, ready)
         client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
+        client.on_disconnect = lambda client, data, flags, code, properties: self._go_down(
+            f"connection lost: {code}"
+        )
         client.on_message = self._on_message
         client.on_subscribe = lambda client, data, mid, codes, properties: self._resolve(
             "suback", mid, codes[0]
@@ -306,6 +310,7 @@ class MqttConnection:
             self._go_down(f"sending failed: {reason(error)}")
             return
         if is_flushed:
+            # What paho held back while the buffer was full goes in the next round.
             self._loop.remove_writer(self._socket.fileno())
             if self._client.want_write():
                 self._loop.call_soon(self._write)
@@ -327,6 +332,7 @@ class MqttConnection:
     # --- what paho calls
 
     def _on_something_to_write(self, client: Client, data: Any, ready: Any) -> None:
+        # Not at once: paho calls this in the middle of what it does.
         self._loop.call_soon(self._write)
 
     def _on_connect(
@@ -344,16 +350,6 @@ class MqttConnection:
         else:
             self.session_present = flags.session_present
             self._connected.set_result(None)
-
-    def _on_disconnect(
-        self,
-        client: Client,
-        data: Any,
-        flags: DisconnectFlags,
-        code: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        self._go_down(f"connection lost: {code}")
 
     def _on_message(self, client: Client, data: Any, received: MQTTMessage) -> None:
         message = Message(received)
@@ -397,6 +393,7 @@ class MqttConnection:
             return
         self._client = None
         if self._down is None:
+            # DISCONNECT, or the broker would publish the last will.
             self._down = self._lost("closed")
             client.disconnect()
             client.loop_write()

@@ -30,12 +30,15 @@ def paho_client(broker: Broker, ready: BufferedSocket) -> PahoClient:
     client = PahoClient(
         CallbackAPIVersion.VERSION2,
         broker.client_id,
+        # With MQTT 5 paho wants it said in CONNECT.
         clean_session=None if is_5 else not broker.keep_session,
         protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
         reconnect_on_failure=False,
+        # A message is acknowledged when it is stored, not when it is read.
         manual_ack=True,
     )
     client.ready = ready
+    # 0 is no bound: each caller waits for its acknowledgement, so few are under way.
     client.max_queued_messages_set(0)
     if broker.user is not None:
         client.username_pw_set(broker.user, broker.password)
