@@ -58,7 +58,7 @@ class Listener:
             tls=tls,
             on_event=self._happened,
         )
-        self._shown: Counter[DialInEvent] = Counter()
+        self._shown = dict.fromkeys(DialInEvent, 0)
         """The counts that the metrics hold."""
         self._told: Counter[DialInEvent] = Counter()
         """Events since the last `show`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -89,7 +89,7 @@ class Terminals:
         self._loop: asyncio.AbstractEventLoop
 
     @property
-    def counts(self) -> Counter[DialInEvent]:
+    def counts(self) -> dict[DialInEvent, int]:
         """How often each event happened since the listener was made."""
         return self.events.counts
 
