@@ -6,24 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 FLAG: Final = ("no", "yes")
-
-
-@dataclass(frozen=True, slots=True)
-class Bits:
-    """`width` bits of status word `word` from bit `low` on; `meanings` by their value."""
-
-    word: int
-    low: int
-    name: str
-    meanings: tuple[str, ...] = FLAG
-
-    @property
-    def width(self) -> int:
-        """How many bits it takes to tell the meanings apart."""
-        return (len(self.meanings) - 1).bit_length()
-
-
-_PHASE: Final = (
+_PHASE_FLAGS: Final = (
     "voltage_loss",
     "under_voltage",
     "over_voltage",
@@ -34,6 +17,37 @@ _PHASE: Final = (
     "phase_break",
     "current_break",
 )
+"""The bits of words 4, 5 and 6, bit 0 first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """Bits of status word `word` from bit `low` on; `meanings` by their value."""
+
+    word: int
+    low: int
+    name: str
+    meanings: tuple[str, ...] = FLAG
+
+    @property
+    def width(self) -> int:
+        """Bits that it takes to tell the meanings apart."""
+        return (len(self.meanings) - 1).bit_length()
+
+    def value_in(self, word: int) -> int:
+        """Their value in a status word."""
+        mask = (1 << self.width) - 1
+        return word >> self.low & mask
+
+
+def _phase_flags(word: int, first: int, name: str) -> list[Bits]:
+    """One flag for each phase, next to each other."""
+    return [Bits(word, first + at, f"{name}_{phase}") for at, phase in enumerate("abc")]
+
+
+def _flags_of_phase(word: int, phase: str) -> list[Bits]:
+    return [Bits(word, at, f"{name}_{phase}") for at, name in enumerate(_PHASE_FLAGS)]
+
 
 STATUS_BITS: Final = (
     Bits(1, 1, "demand_mode", ("sliding", "block")),
@@ -47,8 +61,8 @@ STATUS_BITS: Final = (
     Bits(1, 13, "memory_error"),
     Bits(1, 14, "overdraft"),
     Bits(1, 15, "clock_error"),
-    *(Bits(2, low, f"active_reverse_{phase}") for low, phase in enumerate("abc")),
-    *(Bits(2, 4 + low, f"reactive_reverse_{phase}") for low, phase in enumerate("abc")),
+    *_phase_flags(2, 0, "active_reverse"),
+    *_phase_flags(2, 4, "reactive_reverse"),
     Bits(3, 0, "day_slot_set", ("first", "second")),
     Bits(3, 1, "supply", ("main", "auxiliary", "battery", "reserved")),
     Bits(3, 3, "programming_permitted"),
@@ -63,11 +77,9 @@ STATUS_BITS: Final = (
     Bits(3, 13, "identity_authenticated"),
     Bits(3, 14, "local_account_not_open"),
     Bits(3, 15, "remote_account_not_open"),
-    *(
-        Bits(word, low, f"{name}_{phase}")
-        for word, phase in ((4, "a"), (5, "b"), (6, "c"))
-        for low, name in enumerate(_PHASE)
-    ),
+    *_flags_of_phase(4, "a"),
+    *_flags_of_phase(5, "b"),
+    *_flags_of_phase(6, "c"),
     Bits(7, 0, "voltage_sequence_wrong"),
     Bits(7, 1, "current_sequence_wrong"),
     Bits(7, 2, "voltage_unbalance"),
@@ -78,16 +90,18 @@ STATUS_BITS: Final = (
     Bits(7, 7, "power_factor_low"),
     Bits(7, 8, "severe_current_unbalance"),
 )
-"""Word 1 bits 8 to 15 and word 3 bits 12 to 15 are the State Grid addendum's; bits 10 and 11 of
-word 3 differ there."""
+# Word 1 from bit 8 on and word 3 from bit 12 on are the State Grid addendum's, which reserves or
+# uses bits 10 and 11 of word 3 for something else.
+_BY_WORD: Final = {
+    number: [bits for bits in STATUS_BITS if bits.word == number] for number in range(1, 8)
+}
 
 
 def explain(number: int, word: int) -> list[tuple[str, str]]:
-    """(name, meaning) of the bits of status word `number`; a flag is told only when it is set."""
-    told = []
-    for bits in STATUS_BITS:
-        if bits.word == number:
-            value = word >> bits.low & (1 << bits.width) - 1
-            if value or bits.meanings is not FLAG:
-                told.append((bits.name, bits.meanings[value]))
-    return told
+    """(name, meaning) of the bits of status word `number`; a flag only when it is set."""
+    meanings = []
+    for bits in _BY_WORD.get(number, ()):
+        value = bits.value_in(word)
+        if value or bits.meanings is not FLAG:
+            meanings.append((bits.name, bits.meanings[value]))
+    return meanings
