@@ -4,13 +4,13 @@ from __future__ import annotations
 
 
 class MeterdError(Exception):
-    """Root of every error that the program expects; its text is written for the person who must
-    act."""
+    """Root of every expected error; its text is written for the person who must act."""
 
 
 class LineDown(MeterdError):
-    """The carrier of a line is gone: cable, address, speed. The installer acts; opening is tried
-    again."""
+    """The carrier of a line is gone: cable, address, speed.
+
+    The installer acts; opening is tried again."""
 
 
 class NoReply(MeterdError):
@@ -22,10 +22,9 @@ class FrameError(MeterdError, ValueError):
 
 
 class MeterRefused(MeterdError):
-    """The meter answered with an error word. The operator acts (password, right, identifier); not
-    retried as it is.
+    """The meter answered with an error word.
 
-    `bits` are the standard's words for the bits that were set, in order of the bits."""
+    The operator acts (password, right, identifier); the request is not repeated as it is."""
 
     def __init__(
         self,
@@ -34,11 +33,15 @@ class MeterRefused(MeterdError):
         word: int,
         bits: tuple[str, ...],
     ) -> None:
-        self.address, self.asked, self.word, self.bits = address, asked, word, bits
+        self.address = address
+        self.asked = asked
+        """What was wanted, in words."""
+        self.word = word
+        self.bits = bits
+        """The standard's words for the bits that are set, bit 0 first."""
         reason = ", ".join(bits).replace("_", " ") or "no reason given"
         super().__init__(f"meter {address} refused {asked}: {reason} (ERR {word:02X})")
 
 
 class ControlForbidden(MeterdError, AssertionError):
-    """A control frame was about to leave a process that has no authority over supply (shadow
-    mode)."""
+    """A control frame was about to leave a process without authority over supply (shadow mode)."""

@@ -1,4 +1,4 @@
-"""What a meter tells, in the words of the field."""
+"""What a meter reports, in the words of the field."""
 
 from __future__ import annotations
 
@@ -45,27 +45,28 @@ class Quantity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DailyFreeze:
-    """The registers a meter froze at its midnight, proven by the freeze's own time stamp.
-
-    `frozen_at` is the meter's wall clock without zone; `registers` holds total, tariff 1, tariff 2,
-    ... in kWh, None where the meter has no data; `arrived_at` is aware UTC; `clock_skew` is meter
-    clock minus host clock when the session read it. `host_offset` is set for a meter without
-    memory: the host read it so long after midnight (negative: before), and `frozen_at` is that
-    midnight."""
+    """The registers a meter froze at its midnight, proven by the freeze's own time stamp."""
 
     address: str
     quantity: Quantity
     frozen_at: datetime
+    """The meter's wall clock, without zone."""
     registers: tuple[Decimal | None, ...]
+    """Total, tariff 1, tariff 2, ... in kWh; None where the meter has no data."""
     arrived_at: datetime
+    """Aware UTC."""
     clock_skew: timedelta | None = None
+    """Meter clock minus host clock (rule V05), when the session read it."""
+    # A meter without memory freezes nothing: the host reads it at midnight (requirement R04).
     host_offset: timedelta | None = None
+    """Time of that reading after midnight (negative: before); `frozen_at` is the midnight."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelayState:
-    """What a meter tells of its relay. `command_open` without `relay_open`: ordered to open, not
-    open yet."""
+    """What a meter reports of its relay.
+
+    `command_open` without `relay_open`: commanded to open, not open yet."""
 
     relay_open: bool
     command_open: bool

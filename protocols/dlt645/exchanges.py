@@ -1,7 +1,7 @@
-"""What one asks a DL/T 645-2007 meter, as exchanges: each yields requests and receives their answers.
+"""What one asks a DL/T 645-2007 meter, as exchanges.
 
-Every exchange raises MeterRefused on an abnormal answer and FrameError on a normal one whose data
-are wrong."""
+Each yields requests and receives their answers. Every exchange raises MeterRefused on an abnormal
+answer and FrameError on a normal one whose data are wrong."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Final
 from protocols.dlt645 import functions
 from protocols.dlt645.bcd import (
     ENERGY_WIDTH,
+    Registers,
     decode_bcd,
     decode_registers,
     decode_time,
@@ -36,6 +37,7 @@ from protocols.dlt645.messages import (
     is_meter_address,
     password_on_the_wire,
     read_frames,
+    repeats_identifier,
 )
 from protocols.errors import FrameError, MeterdError, MeterRefused
 from protocols.exchange import Codec, Exchange
@@ -53,25 +55,28 @@ SECRET_FUNCTIONS: Final = frozenset(
 )
 """Their frames carry a password."""
 FREEZE_NOW: Final = "99999999"
+"""MMDDhhmm with 99 for any: the freeze is made at once."""
 STAMP: Final = "mm hh DD MM YY"
+CLOCK: Final = "ss mm hh DD MM YY"
 SHORTLY_AFTER_MIDNIGHT: Final = timedelta(minutes=10)
-"""A date that was read before a time of day younger than this may be yesterday's, so it is read
+"""A date that was read before a time of day younger than this may be yesterday's: it is read
 again."""
 
 
 class FreezeMoved(MeterdError):
-    """The meter froze anew while its freezes were read: what was read may belong to two days. Read
-    again."""
+    """The meter froze anew while its freezes were read.
+
+    What was read may belong to two days: read again."""
 
 
 class RelayAction(Enum):
-    """N1 of the control command. TRIP_FOR_* close again after `duration` x 5 min; which of 1D and
-    1E permits and which closes by itself is not the same in all sources."""
+    """N1 of the control command. TRIP_FOR_* close again after `duration` x 5 min."""
 
     TRIP = 0x1A
     ALLOW_CLOSE = 0x1B
     """The customer must press the button; some private-label meters close at once."""
     CLOSE = 0x1C
+    # Which of 1D and 1E permits and which closes by itself is not the same in all sources.
     TRIP_FOR_THEN_ALLOW = 0x1D
     TRIP_FOR_THEN_CLOSE = 0x1E
     ALARM = 0x2A
@@ -114,11 +119,10 @@ class StatusWord3:
 
 @dataclass(frozen=True, slots=True)
 class FrozenRegisters:
-    """One daily freeze: its own time stamp (meter's wall clock) and total, tariff 1, tariff 2, ...
-    in kWh."""
+    """One daily freeze: its own time stamp (the meter's wall clock) and its energies."""
 
     frozen_at: datetime
-    registers: tuple[Decimal | None, ...]
+    registers: Registers
 
 
 def read(address: str, identifier: str, which: bytes = b"") -> Exchange[Frame, bytes]:
@@ -132,37 +136,46 @@ def read(address: str, identifier: str, which: bytes = b"") -> Exchange[Frame, b
 
     request = Frame(address, functions.READ, wanted + which)
     first, *others = yield from read_frames(request, follow_up, identifier)
-    # SEQ is the last byte of a follow-up answer (92), not the first as in its request (12).
-    return b"".join((first[4:], *[data[4:-1] for data in others]))
+    data = first[4:]
+    for other in others:
+        # SEQ is the last byte of a follow-up answer (92), behind the data.
+        data += other[4:-1]
+    return data
 
 
 def read_load_records(
     address: str, identifier: str, count: int, since: datetime | None = None
 ) -> Exchange[Frame, list[LoadRecord]]:
-    """`count` load records behind an identifier 06 cc 00 NN, from a time on where NN is 01 (by the
-    meter's clock)."""
+    """`count` load records behind an identifier 06 cc 00 NN.
+
+    `since`: by the meter's clock, where NN is 01."""
     if not 1 <= count <= 99:
         raise FrameError(f"{count} load records: 1 to 99 can be asked for")
-    which = encode_bcd(count, 1) + (b"" if since is None else encode_time(since, STAMP))
+    # L = 05 with the count alone, 0A with the time behind it.
+    which = encode_bcd(count, 1)
+    if since is not None:
+        which += encode_time(since, STAMP)
     data = yield from read(address, identifier, which)
     return decode_load_records(data)
 
 
 def read_address() -> Exchange[Frame, str]:
-    """The address of the only meter on the line; two meters would answer at once and garble each
-    other."""
+    """The address of the only meter on the line."""
+    # Two meters would answer AA..AA at once and garble each other.
     reply = yield Frame(ANY_ADDRESS, functions.READ_ADDRESS)
     check(reply, "the address")
     return digits_of(reply.data)
 
 
 def read_clock(address: str) -> Exchange[Frame, datetime]:
-    """The meter's wall clock (04000101 and 04000102); midnight passing between the two reads does
-    no harm."""
+    """The meter's wall clock (04000101 and 04000102).
+
+    Midnight passing between the two reads does no harm."""
     date = yield from read(address, "04000101")
     time = yield from read(address, "04000102")
     now = decode_clock(address, date, time)
-    if now - now.replace(hour=0, minute=0, second=0) < SHORTLY_AFTER_MIDNIGHT:
+    midnight = now.replace(hour=0, minute=0, second=0)
+    if now - midnight < SHORTLY_AFTER_MIDNIGHT:
         date = yield from read(address, "04000101")
         now = decode_clock(address, date, time)
     return now
@@ -173,15 +186,21 @@ def read_energy(address: str, identifier: str = "00010000") -> Exchange[Frame, D
     data = yield from read(address, identifier)
     if len(data) < ENERGY_WIDTH:
         raise FrameError(
-            f"meter {address} answered {identifier} with {len(data)} bytes, an energy has {ENERGY_WIDTH}"
+            f"meter {address} answered {identifier} with {len(data)} bytes,"
+            f" an energy has {ENERGY_WIDTH}"
         )
+    energy = data[:ENERGY_WIDTH]
+    if is_missing(energy):
+        return None
     known = meaning(identifier)
-    return _energy(data[:ENERGY_WIDTH], signed=known is not None and known.record.fields[0].signed)
+    has_sign = known is not None and known.record.fields[0].signed
+    return decode_bcd(energy, 2, signed=has_sign)
 
 
-def read_registers(address: str) -> Exchange[Frame, tuple[Decimal | None, ...]]:
-    """Forward active energy of this moment (0001FF00): total, tariff 1, tariff 2, ... in kWh. A
-    meter that knows no block is asked for the total alone."""
+def read_registers(address: str) -> Exchange[Frame, Registers]:
+    """Forward active energy of this moment (0001FF00).
+
+    A meter that knows no block is asked for the total alone."""
     try:
         data = yield from read(address, "0001FF00")
     except MeterRefused as refusal:
@@ -192,7 +211,7 @@ def read_registers(address: str) -> Exchange[Frame, tuple[Decimal | None, ...]]:
 
 
 def read_status_word_3(address: str) -> Exchange[Frame, StatusWord3]:
-    """What the relay really does."""
+    """What the relay really does: the answer 9C to a command means accepted, not switched."""
     data = yield from read(address, "04000503")
     if len(data) != 2:
         raise FrameError(
@@ -216,6 +235,7 @@ def read_daily_freeze(
             return None
         data = yield from read(address, f"050601{index:02X}")
     except MeterRefused as refusal:
+        # A freeze that was never taken: some meters answer zeros or FF, others D1 02.
         if refusal.word & functions.NO_SUCH_DATA:
             return None
         raise
@@ -228,15 +248,19 @@ def read_daily_freeze(
 
 
 def set_clock(at: datetime, address: str = BROADCAST) -> Exchange[Frame, None]:
-    """Broadcast the time. Nobody answers; a meter takes it only for a difference of up to 5 min,
-    once a day, not around midnight: read the clock back."""
-    yield Frame(address, functions.BROADCAST_TIME, encode_time(at, "ss mm hh DD MM YY"))
+    """Broadcast the time (08). No meter answers: read the clock back.
+
+    A meter takes it only for a difference of up to 5 min, once a day, not within 5 min of
+    midnight."""
+    yield Frame(address, functions.BROADCAST_TIME, encode_time(at, CLOCK))
 
 
 def freeze(address: str = BROADCAST, pattern: str = FREEZE_NOW) -> Exchange[Frame, None]:
-    """Freeze when the clock matches `pattern` (MMDDhhmm, 99 matches all). A broadcast is not
-    answered."""
-    if len(pattern) != 8 or not pattern.isascii() or not pattern.isdigit():
+    """Freeze when the clock matches `pattern` (MMDDhhmm, 99 matches all).
+
+    A broadcast is not answered."""
+    is_digits = pattern.isascii() and pattern.isdigit()
+    if len(pattern) != 8 or not is_digits:
         raise FrameError(f"freeze pattern {pattern!r} is not MMDDhhmm (8 digits, 99 matches all)")
     reply = yield Frame(address, functions.FREEZE, bytes.fromhex(pattern)[::-1])
     if address != BROADCAST:
@@ -253,12 +277,11 @@ def control(
     expires: datetime,
     duration: int = 0,
 ) -> Exchange[Frame, None]:
-    """Order the relay of one meter; returns when the meter accepted, which does not mean that the
-    relay moved.
+    """Command the relay of one meter (1C); returns when the meter accepted.
 
-    `level`: 2 digits, `password`: 6 digits, `operator`: 8 digits, as written, most significant
-    first. `expires`: the meter's wall clock after which it must not act any more. `duration`: in
-    units of 5 min, for TRIP_FOR_*."""
+    That does not mean that the relay moved: read status word 3. `level`: 2 digits, `password`: 6
+    digits, `operator`: 8 digits, as written, most significant first. `expires`: the meter's wall
+    clock after which it must not act any more. `duration`: in units of 5 min, for TRIP_FOR_*."""
     if not is_meter_address(address):
         raise FrameError(
             f"a control command goes to one meter: {address!r} is not the address of one"
@@ -270,18 +293,16 @@ def control(
             password_on_the_wire(level, password),
             digits_on_the_wire(operator, 4, "operator"),
             bytes((action.value, duration)),
-            encode_time(expires, "ss mm hh DD MM YY"),
+            # The EXPIRY of the command, not the time of action: a meter whose clock is behind it
+            # refuses with DC.
+            encode_time(expires, CLOCK),
         )
     )
     reply = yield Frame(address, functions.CONTROL, data)
     check(reply, f"control {action.name.lower()}")
 
 
-def _energy(data: bytes, *, signed: bool) -> Decimal | None:
-    return None if is_missing(data) else decode_bcd(data, 2, signed=signed)
-
-
-def _registers(address: str, identifier: str, data: bytes) -> tuple[Decimal | None, ...]:
+def _registers(address: str, identifier: str, data: bytes) -> Registers:
     if not data or len(data) % ENERGY_WIDTH:
         raise FrameError(
             f"meter {address} answered {identifier} with {len(data)} bytes, not 4 for each register"
@@ -305,7 +326,7 @@ def _repeats_what_was_asked(request: Frame, frame: Frame) -> bool:
         return len(frame.data) == 6
     if request.function not in (functions.READ, functions.READ_FOLLOW):
         return True
-    if len(frame.data) < 4 or frame.data[:4] != request.data[:4]:
+    if not repeats_identifier(request, frame):
         return False
     if request.function == functions.READ:
         return True
@@ -313,7 +334,9 @@ def _repeats_what_was_asked(request: Frame, frame: Frame) -> bool:
 
 
 def _has_answer(request: Frame) -> bool:
-    return request.function != functions.BROADCAST_TIME and request.address != BROADCAST
+    # 08 may go to a single address, too: even that one stays silent.
+    is_broadcast = request.address == BROADCAST
+    return request.function != functions.BROADCAST_TIME and not is_broadcast
 
 
 def _is_control(frame: Frame) -> bool:

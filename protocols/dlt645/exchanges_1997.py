@@ -1,8 +1,8 @@
-"""What one asks a DL/T 645-1997 meter, told as exchanges. The frame is that of 2007; codes,
-identifiers, widths differ.
+"""What one asks a DL/T 645-1997 meter, as exchanges.
 
-Every exchange raises MeterRefused on an abnormal answer (its bits mean other things than in 2007)
-and FrameError on a normal one whose data are wrong. A 1997 meter has no freezes by day, no wildcard
+The frame is that of 2007; codes, identifiers, widths differ. Every exchange raises MeterRefused on
+an abnormal answer (its bits mean other things than in 2007) and FrameError on a normal one whose
+data are wrong. A 1997 meter has no freezes by day, no wildcard
 address (some answer AA..AA or 99..99 all the same) and no relay command in the standard."""
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 from protocols.dlt645 import functions_1997 as functions
 from protocols.dlt645.bcd import (
     ENERGY_WIDTH,
+    Registers,
     decode_bcd,
     decode_registers,
     encode_time,
@@ -31,6 +32,7 @@ from protocols.dlt645.messages import (
     is_from,
     password_on_the_wire,
     read_frames,
+    repeats_identifier,
 )
 from protocols.dlt645.values import without_separators
 from protocols.errors import FrameError, MeterRefused
@@ -55,15 +57,15 @@ def read(address: str, identifier: str) -> Exchange[Frame, bytes]:
 
 
 def read_address() -> Exchange[Frame, str]:
-    """The address of the only meter on the line: whoever answers a read to 99..99, with data or an
-    error."""
+    """The address of the only meter on the line.
+
+    It answers a read to 99..99, with data or an error."""
     reply = yield Frame(BROADCAST, functions.READ, _on_the_wire("9010"))
     return reply.address
 
 
 def read_again(address: str, identifier: str) -> Exchange[Frame, bytes]:
-    """The answer to the last read once more (function 03), for a meter that asks for it; one frame
-    only."""
+    """The answer to the last read once more (function 03); one frame only."""
     reply = yield Frame(address, functions.READ_AGAIN, _on_the_wire(identifier))
     _check(reply, identifier)
     return reply.data[IDENTIFIER_WIDTH:]
@@ -74,28 +76,32 @@ def read_energy(address: str, identifier: str = "9010") -> Exchange[Frame, Decim
     data = yield from read(address, identifier)
     if len(data) < ENERGY_WIDTH:
         raise FrameError(
-            f"meter {address} answered {identifier} with {len(data)} bytes, an energy has {ENERGY_WIDTH}"
+            f"meter {address} answered {identifier} with {len(data)} bytes,"
+            f" an energy has {ENERGY_WIDTH}"
         )
-    return None if is_missing(data[:ENERGY_WIDTH]) else decode_bcd(data[:ENERGY_WIDTH], 2)
+    energy = data[:ENERGY_WIDTH]
+    return None if is_missing(energy) else decode_bcd(energy, 2)
 
 
-def read_registers(address: str) -> Exchange[Frame, tuple[Decimal | None, ...]]:
-    """Forward active energy of this moment (901F) in kWh: total, tariff 1, ...; the total alone
-    (9010) of a meter that knows no block. An AA behind a register is no register."""
+def read_registers(address: str) -> Exchange[Frame, Registers]:
+    """Forward active energy of this moment (901F).
+
+    A meter that knows no block is asked for the total alone (9010)."""
     try:
         data = yield from read(address, "901F")
     except MeterRefused as refusal:
         if not refusal.word & functions.NO_SUCH_DATA:
             raise
-        return ((yield from read_energy(address)),)
+        total = yield from read_energy(address)
+        return (total,)
     return decode_registers(without_separators(data, ENERGY_WIDTH))
 
 
 def read_clock(address: str) -> Exchange[Frame, datetime]:
-    """The meter's wall clock (C010 and C011). The date is read again when midnight may have passed
-    between."""
+    """The meter's wall clock (C010 and C011)."""
     date = yield from read(address, "C010")
     time = yield from read(address, "C011")
+    # In the first hour midnight may have passed between the two reads.
     if time[2:3] == b"\x00":
         date = yield from read(address, "C010")
     return decode_clock(address, date, time)
@@ -109,8 +115,9 @@ def write(
     level: str,
     password: str,
 ) -> Exchange[Frame, None]:
-    """Write a value in wire order (function 04). `level`: 2 digits, `password`: 6 digits; there is
-    no operator."""
+    """Write a value in wire order (function 04).
+
+    `level`: 2 digits, `password`: 6 digits; there is no operator in this version."""
     data = _on_the_wire(identifier) + password_on_the_wire(level, password) + value
     check_write(identifier, value, data)
     reply = yield Frame(address, functions.WRITE, data)
@@ -136,7 +143,7 @@ def set_clock(address: str, at: datetime, *, level: str, password: str) -> Excha
 
 
 def broadcast_time(at: datetime) -> Exchange[Frame, None]:
-    """Tell all meters of the line the time. Nobody answers: read the clocks back."""
+    """The time for all meters of the line. No meter answers: read the clocks back."""
     yield Frame(BROADCAST, functions.BROADCAST_TIME, encode_time(at, "ss mm hh DD MM YY"))
 
 
@@ -147,8 +154,9 @@ def write_address(new: str, address: str = BROADCAST) -> Exchange[Frame, None]:
 
 
 def change_baud(address: str, word: int) -> Exchange[Frame, None]:
-    """Change the speed (function 0C) to the baud word of the meter's manual: sources do not agree
-    which bit is which speed in this version. Both sides switch after the answer."""
+    """Change the speed (function 0C); both sides switch after the answer.
+
+    `word`: from the meter's manual, as sources do not agree which bit is which speed here."""
     if not 0 <= word <= 255:
         raise FrameError(f"baud word {word} does not fit into one byte")
     reply = yield Frame(address, functions.CHANGE_BAUD, bytes((word,)))
@@ -180,16 +188,13 @@ def _is_answer(request: Frame, frame: Frame) -> bool:
     if not frame.is_response or frame.function != request.function:
         return False
     # 99..99 is the broadcast, and as a read it asks the only meter of a line: any may answer.
-    changes_address = request.function == functions.WRITE_ADDRESS
-    is_asked = request.address == BROADCAST or is_from(
-        request, frame, changes_address=changes_address
-    )
-    if not is_asked:
-        return False
+    if request.address != BROADCAST:
+        changes_address = request.function == functions.WRITE_ADDRESS
+        if not is_from(request, frame, changes_address=changes_address):
+            return False
     if frame.is_abnormal or request.function not in READS:
         return True
-    asked = request.data[:IDENTIFIER_WIDTH]
-    return len(frame.data) >= IDENTIFIER_WIDTH and frame.data[:IDENTIFIER_WIDTH] == asked
+    return repeats_identifier(request, frame, IDENTIFIER_WIDTH)
 
 
 def _has_answer(request: Frame) -> bool:
@@ -198,6 +203,7 @@ def _has_answer(request: Frame) -> bool:
 
 
 def _is_control(frame: Frame) -> bool:
+    # The standard of 1997 has no command that moves a relay.
     return False
 
 

@@ -1,7 +1,7 @@
 """DL/T 645 link layer: one frame to bytes and a stream of bytes to frames.
 
-A frame is 68 A0..A5 68 C L DATA CS 16. Its end follows from L; CS and 16H confirm it. A 16H inside
-means nothing."""
+A frame is 68 A0..A5 68 C L DATA CS 16, in both versions. Its end follows from L; CS and 16H confirm
+it. A 16H inside means nothing."""
 
 from __future__ import annotations
 
@@ -29,17 +29,22 @@ LONGEST_READ: Final = 200
 """L of a read answer at the most (C8H). A longer frame with a good checksum is still accepted."""
 EXACT_ADLER: Final = 256
 """Bytes whose sum surely stays below 65521 - 1: 256 x 255 does."""
+# Only the time (08) and freezes (16) are broadcast, and no meter answers.
 BROADCAST: Final = "999999999999"
+# A meter answers from its real address, never from AA..AA.
 ANY_ADDRESS: Final = "AAAAAAAAAAAA"
 
-_ADD_33: Final = bytes((i + 0x33) & 0xFF for i in range(256))
-_SUBTRACT_33: Final = bytes((i - 0x33) & 0xFF for i in range(256))
+# Every data byte has 33H added on the line; address, C, L and CS have not.
+_ADD_33: Final = bytes(byte + 0x33 & 0xFF for byte in range(256))
+_SUBTRACT_33: Final = bytes(byte - 0x33 & 0xFF for byte in range(256))
 _ADDRESS_DIGITS: Final = frozenset("0123456789A")
 
 
 class Frame(NamedTuple):
-    """One frame. `address`: 12 digits as printed on the meter, most significant first; `data`
-    without the +33H."""
+    """One frame.
+
+    `address`: 12 digits as printed on the meter, most significant first; `data` without the
+    +33H."""
 
     address: str
     control: int
@@ -67,16 +72,18 @@ class Frame(NamedTuple):
 
 
 def encode(frame: Frame) -> bytes:
-    """The bytes from 68H to 16H, without wake-up. FrameError on an address that no meter has or
-    over 255 data bytes."""
+    """The bytes from 68H to 16H, without wake-up.
+
+    FrameError on an address that no meter has or over 255 data bytes."""
     if len(frame.address) != 12 or not _ADDRESS_DIGITS.issuperset(frame.address):
         raise FrameError(f"address {frame.address!r} is not 12 digits (A = any digit)")
     return raw(frame)
 
 
 def raw(frame: Frame) -> bytes:
-    """Like `encode`, for any 12 hexadecimal digits of address: the bytes that a decoded frame came
-    from."""
+    """Like `encode`, for any 12 hexadecimal digits of address.
+
+    These are the bytes that a decoded frame came from."""
     if len(frame.data) > 255:
         raise FrameError(f"{len(frame.data)} data bytes do not fit into one frame (at most 255)")
     body = b"".join(
@@ -91,15 +98,14 @@ def raw(frame: Frame) -> bytes:
 
 
 def subtract_33(data: bytes) -> bytes:
-    """Data as they are meant, from data as they are sent: each byte has 33H added on the line."""
+    """Data as they are meant, from data as they are sent."""
     return data.translate(_SUBTRACT_33)
 
 
 def checksum(body: bytes | bytearray) -> int:
-    """CS of the bytes from 68H on: their sum modulo 256.
-
-    Adler-32 keeps 1 + the sum modulo 65521 in its lower half, which is the sum itself up to 256
-    bytes, and is faster."""
+    """CS of the bytes from 68H on: their sum modulo 256. It may be 00."""
+    # Adler-32 keeps 1 + the sum modulo 65521 in its lower half, which is the sum itself up to 256
+    # bytes, and is faster.
     if len(body) <= EXACT_ADLER:
         return adler32(body) - 1 & 0xFF
     return sum(body) & 0xFF

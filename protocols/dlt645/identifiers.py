@@ -1,10 +1,10 @@
-"""The identifiers of DL/T 645 as tables: `identifiers.csv` for 2007 (8 digits),
-`identifiers_1997.csv` for 1997 (4).
+"""The identifiers of DL/T 645 as tables.
 
-One row for each field of an answer, in wire order. Columns: the identifier with its variable parts
-in small letters (VARIABLES), the name in English and in Chinese, the unit (for a time: its layout),
-the format and how well the row is confirmed; for 1997 also the identifier of the same quantity in
-2007. Rows with the same identifier are the fields of one record.
+`identifiers.csv` is for 2007 (8 digits), `identifiers_1997.csv` for 1997 (4). One row for each
+field of an answer, in wire order. Columns: the identifier with its variable parts in small letters
+(VARIABLES), the name in English and in Chinese, the unit (for a time: its layout), the format and
+how well the row is confirmed; for 1997 also the identifier of the same quantity in 2007. Rows with
+the same identifier are the fields of one record.
 
 Formats: `XXXXXX.XX` (or N) is a BCD number, two digits to the byte, `±` before it when the top bit
 is the sign; `YYMMDDhhmm` and the like a time, `digits6` 6 bytes of plain digits, `hex4` 4 bytes as
@@ -104,13 +104,13 @@ class Field:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """The fields of one identifier or family of identifiers, or the patterns of the records it is a
-    block of."""
+    """The fields of one identifier or family of identifiers, or the parts of a block."""
 
     pattern: str
     fields: tuple[Field, ...]
     repeats: bool
     parts: tuple[str, ...] = ()
+    """The patterns of the records that a block is made of."""
     pattern_2007: str = ""
     """The same quantity in the 2007 table, for a record of 1997."""
 
@@ -145,7 +145,10 @@ class Meaning:
     def _words(self, element: int, language: Language) -> dict[str, str]:
         # A record that repeats without a variable part numbers its elements by ii, from 1, or by
         # tariff, from the total.
-        words = {"ii": word("ii", element + 1, language), "tt": word("tt", element, language)}
+        words = {
+            "ii": word("ii", element + 1, language),
+            "tt": word("tt", element, language),
+        }
         for name, value in self.variables:
             variable = VARIABLES[name]
             number = variable.lowest + element if value == variable.block else value
@@ -174,8 +177,9 @@ def meaning(identifier: str) -> Meaning | None:
 
 @lru_cache(maxsize=1024)
 def chinese_names(identifier: str, elements: int = 64) -> dict[str, str]:
-    """Chinese by English name, for the values behind an identifier; empty for one that the table
-    lacks."""
+    """Chinese by English name, for the values behind an identifier.
+
+    Empty for an identifier that the table lacks."""
     known = meaning(identifier)
     if known is None:
         return {}
@@ -207,7 +211,7 @@ def parts_of(block: Meaning) -> tuple[Meaning, ...]:
 
 
 def to_1997(identifier: str) -> str | None:
-    """The 1997 identifier of the quantity behind one of 2007, None where the 1997 version has none.
+    """The 1997 identifier of the quantity behind one of 2007, None where there is none.
 
     Widths and decimals may differ; the time of a maximum demand is another identifier there (B0,
     B4, B8)."""
@@ -217,13 +221,16 @@ def to_1997(identifier: str) -> str | None:
     for record in _MAPPED:
         variables = _match(_parts(record.pattern_2007, 2), numbers)
         if variables is not None:
-            return _fill(record.pattern, {part[0]: number for part, number in variables})
+            # A part has the same first letter in both tables: tt and t.
+            numbers_by_letter = {part[0]: number for part, number in variables}
+            return _fill(record.pattern, numbers_by_letter)
     return None
 
 
 def to_2007(identifier: str) -> str | None:
-    """The 2007 identifier of the quantity behind one of 1997, None where the table has no
-    counterpart."""
+    """The 2007 identifier of the quantity behind one of 1997.
+
+    None where the table has no counterpart."""
     found = meaning(identifier)
     if found is None or not found.record.pattern_2007:
         return None
@@ -273,8 +280,7 @@ def _match(pattern: list[str], numbers: list[int]) -> list[tuple[str, int]] | No
 
 
 def _fill(pattern: str, numbers: dict[str, int]) -> str | None:
-    """A 1997 pattern with its variable digits; None when a number has no digit there (tariff 15 and
-    above)."""
+    """A 1997 pattern with its variable digits; None when a number has no digit there."""
     digits = ""
     for part in pattern:
         variable = VARIABLES.get(part)
@@ -284,7 +290,7 @@ def _fill(pattern: str, numbers: dict[str, int]) -> str | None:
         number = numbers[part]
         if number == BLOCK:
             number = variable.block or 0
-        elif number > variable.highest:
+        elif number > variable.highest:  # tariff 15 and above
             return None
         digits += f"{number:X}"
     return digits

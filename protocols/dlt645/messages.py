@@ -136,6 +136,11 @@ def same_meter(asked: str, answered: str) -> bool:
     return all(digit in ("A", own) for digit, own in zip(asked, answered, strict=True))
 
 
+def repeats_identifier(request: Frame, frame: Frame, width: int = 4) -> bool:
+    """True when the answer begins with the identifier that the request is for."""
+    return len(frame.data) >= width and frame.data[:width] == request.data[:width]
+
+
 def _reversed_bytes(text: str, width: int) -> bytes | None:
     try:
         data = bytes.fromhex(text)

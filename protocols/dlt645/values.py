@@ -21,8 +21,10 @@ DIGITS_OF_1997: Final = 4
 
 
 class Value(NamedTuple):
-    """One value as text: decimals as the meter sends them ("0.00"), a time in the digits of its
-    layout, which is then the unit. None where the meter has no data."""
+    """One value as text.
+
+    Decimals are as the meter sends them ("0.00"), a time is in the digits of its layout, which is
+    then the unit. None where the meter has no data."""
 
     name: str
     value: str | None
@@ -43,8 +45,7 @@ class _Place(NamedTuple):
 
 
 class _Number(NamedTuple):
-    """A BCD number: where its integer and its decimals stand in the hexadecimal text of the whole
-    data turned round."""
+    """Where a BCD number stands in the hexadecimal text of the whole data turned round."""
 
     name: str
     unit: str
@@ -53,23 +54,22 @@ class _Number(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Where the values stand. `short`: what is wrong when the data end inside a value; `numbers`:
-    the places once more, when all are unsigned BCD numbers with decimals and nothing is behind
-    them."""
+    """Where the values stand in data of one length."""
 
     places: tuple[_Place, ...]
     end: int
     short: str
+    """What is wrong when the data end inside a value."""
     numbers: tuple[_Number, ...]
+    """The places once more, when all are unsigned BCD numbers with decimals that fill the data."""
 
 
 def decode_values(identifier: str, data: bytes) -> list[Value]:
-    """The values behind an identifier (8 hexadecimal digits; 4 for 1997). FrameError on data that
-    do not fit.
+    """The values behind an identifier (8 hexadecimal digits; 4 for 1997).
 
-    An identifier that the table lacks gives its bytes as one value `data` with the unit "hex"; so
-    does a block whose length fits no number of tariffs (a meter may freeze fewer parts). Bytes
-    behind the last field are `undecoded_tail`."""
+    FrameError on data that do not fit. An identifier that the table lacks gives its bytes as one
+    value `data` with the unit "hex"; so does a block whose length fits no number of tariffs (a
+    meter may freeze fewer parts). Bytes behind the last field are `undecoded_tail`."""
     values, errors = try_values(identifier, data)
     if errors:
         raise FrameError(f"{identifier}: {errors[0]}")
@@ -92,12 +92,11 @@ def try_values(
         # The usual case, and the fast one: one conversion of all data, cut in its places.
         digits = data[::-1].hex()
         if digits.isdigit():
-            return [
-                _new(
-                    Value, (name, f"{digits[integer].lstrip('0') or '0'}.{digits[decimals]}", unit)
-                )
-                for name, unit, integer, decimals in layout.numbers
-            ], []
+            values = []
+            for name, unit, integer, decimals in layout.numbers:
+                text = f"{digits[integer].lstrip('0') or '0'}.{digits[decimals]}"
+                values.append(_new(Value, (name, text, unit)))
+            return values, []
     return _values_in(layout, data)
 
 
@@ -121,8 +120,9 @@ def _values_in(layout: _Layout, data: bytes) -> tuple[list[Value], list[str]]:
             values += _values(place.name, place.field, data[place.start : place.end])
         except FrameError as error:
             errors.append(f"{place.name}: {error}")
-    if layout.end < len(data):
-        values.append(Value("undecoded_tail", data[layout.end :].hex().upper(), "hex"))
+    tail = data[layout.end :]
+    if tail:
+        values.append(Value("undecoded_tail", tail.hex().upper(), "hex"))
     if layout.short:
         errors.append(layout.short)
     return values, errors
@@ -130,29 +130,39 @@ def _values_in(layout: _Layout, data: bytes) -> tuple[list[Value], list[str]]:
 
 @lru_cache(maxsize=4096)
 def _layout(identifier: str, length: int, whole: bool) -> _Layout | None:
-    """None for an identifier that the table lacks, and for a length that a block of parts or a
-    vendor's own record cannot have."""
+    """None for an identifier that the table lacks, and for a length that it cannot have."""
     known = meaning(identifier)
-    if known is None or (known.is_vendors_own and length != known.record.width):
+    if known is None:
+        return None
+    # Another vendor may mean something else by the identifier: another length says so.
+    if known.is_vendors_own and length != known.record.width:
         return None
     repetitions = _repetitions(known, length)
     if repetitions is None:
         return None
+    places, short = _places(known, length, repetitions)
+    end = places[-1].end if places else 0
+    numbers: list[_Number] = []
+    fills_the_data = end == length and not short
+    if fills_the_data and all(_is_plain_number(place.field) for place in places):
+        numbers = [_number(place, length) for place in places]
+    if not whole:
+        short = ""
+    return _Layout(tuple(places), end, short, tuple(numbers))
+
+
+def _places(known: Meaning, length: int, repetitions: int) -> tuple[list[_Place], str]:
+    """The places of the values, and what is wrong when the data end inside one."""
     places: list[_Place] = []
-    short = ""
     at = 0
     for name, field in _fields(known, repetitions):
         left = length - at
         width = field.width or left
         if left < max(width, 1):
-            short = f"{name}: {left} bytes, needs {field.width or 'at least 1'}"
-            break
+            return places, f"{name}: {left} bytes, needs {field.width or 'at least 1'}"
         places.append(_Place(name, at, at + width, field))
         at += width
-    numbers: list[_Number] = []
-    if at == length and not short and all(_is_plain_number(place.field) for place in places):
-        numbers = [_number(place, length) for place in places]
-    return _Layout(tuple(places), at, short if whole else "", tuple(numbers))
+    return places, ""
 
 
 def _is_plain_number(field: Field) -> bool:
@@ -208,7 +218,10 @@ def _without_separators_of_parts(known: Meaning, parts: tuple[Meaning, ...], dat
     for separators in (len(parts), len(parts) - 1):
         count = _repetitions(known, len(data) - separators)
         if count is not None:
-            widths = [part.record.width * (count if part.repeats else 1) for part in parts]
+            widths = []
+            for part in parts:
+                repetitions = count if part.repeats else 1
+                widths.append(part.record.width * repetitions)
             kept = _cut_out(data, widths)
             if kept is not None:
                 return kept
@@ -229,7 +242,9 @@ def _cut_out(data: bytes, widths: list[int]) -> bytes | None:
 
 
 def _as_hex(data: bytes) -> list[Value]:
-    return [Value("data", data.hex().upper(), "hex")] if data else []
+    if not data:
+        return []
+    return [Value("data", data.hex().upper(), "hex")]
 
 
 def _values(name: str, field: Field, data: bytes) -> list[Value]:

@@ -1,5 +1,4 @@
-"""What an engineer sets in a DL/T 645-2007 meter, told as exchanges: parameters, address, speed,
-passwords, clearing.
+"""What an engineer sets in a DL/T 645-2007 meter: parameters, address, speed, passwords, clearing.
 
 Every exchange raises MeterRefused when the meter refuses, and FrameError before anything is sent
 when something cannot be written down. A wrong password is counted by the meter and locks it: run
@@ -40,7 +39,7 @@ HIGHEST: Final = {
     "mm": 59,
     "ss": 59,
 }
-"""Of the parts of a time. 00 is taken for all: a time that was never set has it."""
+"""Of the parts of a time. 00 is taken for each: a time that was never set has it."""
 OPAQUE_FUNCTIONS: Final = frozenset(
     (
         functions.SECURITY,
@@ -56,17 +55,18 @@ OPAQUE_FUNCTIONS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Who writes. `level`: 2 digits (PA: 02 to clear, 04 to program; 98 and 99 mean ciphertext and
-    MAC and need `send_opaque`), `password`: 6 digits, `operator`: 8 digits; all as written, most
-    significant first."""
+    """Level, password and operator of a write; all as written, most significant first.
 
+    `level`: 2 digits, `password`: 6 digits, `operator`: 8 digits."""
+
+    # PA of State Grid's meters: 02 to clear, 04 to program; 98 and 99 mean ciphertext and MAC and
+    # need `send_opaque`.
     level: str
     password: str = field(repr=False)
     operator: str = "00000000"
 
     def on_the_wire(self) -> bytes:
-        """PA P0 P1 P2 C0 C1 C2 C3. FrameError when a part has not its digits; the password is not
-        in the message."""
+        """PA P0 P1 P2 C0 C1 C2 C3. FrameError, without the password, when digits are missing."""
         return self.secret() + digits_on_the_wire(self.operator, 4, "operator")
 
     def secret(self) -> bytes:
@@ -95,8 +95,9 @@ def write_time(address: str, at: datetime, authority: Authority) -> Exchange[Fra
 
 
 def write_address(new: str, address: str = ANY_ADDRESS) -> Exchange[Frame, None]:
-    """Give a meter a new address (function 15); its programming key must be pressed. With the
-    wildcard there may be one meter on the line only."""
+    """Give a meter a new address (function 15); its programming key must be pressed.
+
+    With the wildcard there may be one meter on the line only."""
     if not is_meter_address(new):
         raise FrameError(f"new address {new!r} is not 12 digits")
     reply = yield Frame(address, functions.WRITE_ADDRESS, bytes.fromhex(new)[::-1])
@@ -104,12 +105,14 @@ def write_address(new: str, address: str = ANY_ADDRESS) -> Exchange[Frame, None]
 
 
 def change_baud(address: str, baud: int) -> Exchange[Frame, int]:
-    """Change the speed (function 17); both sides switch after the answer. Returns the speed the
-    meter confirmed."""
-    words = {rate: word for word, rate in BAUD_RATES.items()}
+    """Change the speed (function 17); both sides switch after the answer.
+
+    Returns the speed that the meter confirmed."""
+    words = {rate: bytes((word,)) for word, rate in BAUD_RATES.items()}
     if baud not in words:
-        raise FrameError(f"{baud} Bd is none of {', '.join(map(str, sorted(words)))}")
-    reply = yield Frame(one_meter(address), functions.CHANGE_BAUD, bytes((words[baud],)))
+        rates = ", ".join(str(rate) for rate in sorted(words))
+        raise FrameError(f"{baud} Bd is none of {rates}")
+    reply = yield Frame(one_meter(address), functions.CHANGE_BAUD, words[baud])
     check(reply, f"{baud} Bd")
     if len(reply.data) != 1 or reply.data[0] not in BAUD_RATES:
         raise FrameError(
@@ -121,10 +124,10 @@ def change_baud(address: str, baud: int) -> Exchange[Frame, int]:
 def change_password(
     address: str, number: int, old: Authority, new: Authority
 ) -> Exchange[Frame, None]:
-    """Change password `number` (0 to 9, identifier 04000C01 to 0A; function 18). The operators are
-    not sent.
+    """Change password `number` (0 to 9, identifier 04000C01 to 0A; function 18).
 
-    FrameError when the meter answers with another password than the new one."""
+    The operators are not sent. FrameError when the meter answers with another password than the
+    new one."""
     if not 0 <= number <= 9:
         raise FrameError(f"there is no password {number} (0 to 9)")
     identifier = f"04000C{number + 1:02X}"
@@ -142,8 +145,7 @@ def clear_demand(address: str, authority: Authority) -> Exchange[Frame, None]:
 
 
 def clear_meter(address: str, authority: Authority) -> Exchange[Frame, None]:
-    """Set all energies, demands, freezes and records to zero (function 1A). This cannot be
-    undone."""
+    """Set all energies, demands, freezes and records to zero (1A). This cannot be undone."""
     reply = yield Frame(one_meter(address), functions.CLEAR_METER, authority.on_the_wire())
     check(reply, "to clear the meter")
 
@@ -161,25 +163,24 @@ def security(
     address: str, identifier: str, operator: str, data: bytes = b""
 ) -> Exchange[Frame, bytes]:
     """Carry bytes to and from the meter's security module (function 03, identifier 07xxxxxx).
+
     Returns the answer behind its identifier. MeterRefused carries the two-byte security error
-    word."""
+    word (SERR)."""
     wire = identifier_on_the_wire(identifier)
-    reply = yield Frame(
-        one_meter(address),
-        functions.SECURITY,
-        wire + digits_on_the_wire(operator, 4, "operator") + data,
-    )
+    head = wire + digits_on_the_wire(operator, 4, "operator")
+    reply = yield Frame(one_meter(address), functions.SECURITY, head + data)
+    asked = f"security {identifier}"
     if reply.is_abnormal and len(reply.data) == 2:
-        raise MeterRefused(
-            reply.address, f"security {identifier}", int.from_bytes(reply.data, "little"), ()
-        )
-    check(reply, f"security {identifier}")
+        word = int.from_bytes(reply.data, "little")
+        raise MeterRefused(reply.address, asked, word, ())
+    check(reply, asked)
     return reply.data[4:]
 
 
 def send_opaque(address: str, function: int, payload: bytes) -> Exchange[Frame, bytes]:
-    """Send data that somebody else made (ciphertext and MAC of a security module, authority 98 or
-    99), as they are, below one of OPAQUE_FUNCTIONS. Returns the data of the answer."""
+    """Send ciphertext and MAC of a security module (authority 98 or 99) as they are.
+
+    `function`: one of OPAQUE_FUNCTIONS. Returns the data of the answer."""
     if function not in OPAQUE_FUNCTIONS:
         raise FrameError(f"function {function:02X} carries no opaque payload")
     reply = yield Frame(one_meter(address), function, payload)
@@ -209,8 +210,7 @@ def encode_value(identifier: str, text: str) -> bytes:
 
 
 def one_meter(address: str) -> str:
-    """The address, when it is that of one meter. FrameError for the broadcast and every other
-    wildcard."""
+    """The address, when it is that of one meter. FrameError for broadcast and wildcards."""
     if not is_meter_address(address):
         raise FrameError(f"{address!r} is not the address of one meter (12 digits)")
     return address

@@ -45,7 +45,10 @@ class Description:
         fields = {name: getattr(self, name) for name in self.__slots__}
         fields["values"] = [value._asdict() for value in self.values]
         if self.error is not None:
-            fields["error"] = {"bits": list(self.error.bits), "text": self.error.text}
+            fields["error"] = {
+                "bits": list(self.error.bits),
+                "text": self.error.text,
+            }
         return fields
 
 

@@ -67,8 +67,9 @@ def cut(data: bytes) -> list[bytes] | None:
     if len(data) % length:
         return None
     pieces = [data[at : at + length] for at in range(0, len(data), length)]
+    marks = (START, length_byte, END)
     for piece in pieces:
-        if piece[start] != START or piece[start + LENGTH_AT] != length_byte or piece[-1] != END:
+        if (piece[start], piece[start + LENGTH_AT], piece[-1]) != marks:
             return None
     return pieces
 
@@ -113,10 +114,10 @@ def _describe_energies(alike: _Alike) -> dict[int, FrameDescription]:
         address = digits_of(frame[1:7])
         if not is_plain or address.startswith("AA") or address == BROADCAST:
             continue
-        values = [
-            {"name": name, "value": f"{value // 100}.{value % 100:02d}", "unit": unit}
-            for (name, unit), value in zip(names, row, strict=True)
-        ]
+        values = []
+        for (name, unit), value in zip(names, row, strict=True):
+            text = f"{value // 100}.{value % 100:02d}"
+            values.append({"name": name, "value": text, "unit": unit})
         described[number] = {
             "protocol": VERSION_2007.protocol,
             "direction": "response",
