@@ -17,11 +17,14 @@ ROOT = Path(__file__).parents[2]
 LISTING = ROOT / "docs" / "identifiers.md"
 HEAD = """# Identifiers of DL/T 645
 
-Written from `protocols/dlt645/identifiers.csv` and `identifiers_1997.csv` by `tests/wire/test_protocol_documents.py`; a
-test holds them together. Variable parts: `tt` tariff (00 total, FF all), `dd` settlement day (00 now), `pp` phase, `qq`
-phase or total, `rr` tariff without total, `ll` step of a ladder, `hh` harmonic, `kk` what a freeze was taken for, `nn`
-the how many-th last, `mm` number of a table, `cc` class and `oo` order of load records; in 1997 `t`, `p`, `q`, `n` are
-one digit (F all). `±`: the top bit is the sign. The column `source` says how well a row is confirmed.
+Written from `protocols/dlt645/identifiers.csv` and `identifiers_1997.csv` by \
+`tests/wire/test_protocol_documents.py`; a test holds them together.
+Variable parts: `tt` tariff (00 total, FF all), `dd` settlement day (00 now), `pp` phase, `qq` \
+phase or total, `rr` tariff without total, `ll` step of a ladder, `hh` harmonic, `kk` what a freeze \
+was taken for, `nn` the how many-th last, `mm` number of a table, `cc` class and `oo` order of load \
+records; in 1997 `t`, `p`, `q`, `n` are one digit (F all).
+`±`: the top bit is the sign.
+The column `source` says how well a row is confirmed.
 """
 
 
