@@ -15,7 +15,7 @@ from protocols.errors import FrameError
 METER = "000000001600"
 
 
-def told(control: int, data: str = "", address: str = METER) -> Description:
+def described(control: int, data: str = "", address: str = METER) -> Description:
     return describe(Frame(address, control, bytes.fromhex(data)))
 
 
@@ -94,7 +94,7 @@ def test_every_frame_is_told_with_the_bytes_it_came_from(
 def test_what_breaks_the_standard_is_an_error_without_bits(
     control: int, data: str, words: str
 ) -> None:
-    error = told(control, data).error
+    error = described(control, data).error
     assert error is not None
     assert error.bits == ()
     assert words in error.text
@@ -117,7 +117,7 @@ def test_what_breaks_the_standard_is_an_error_without_bits(
 def test_what_breaks_the_standard_of_1997_is_an_error_without_bits(
     control: int, data: str, words: str
 ) -> None:
-    description = told(control, data)
+    description = described(control, data)
     assert description.protocol == "dlt645-1997"
     assert description.error is not None
     assert description.error.bits == ()
@@ -126,13 +126,13 @@ def test_what_breaks_the_standard_of_1997_is_an_error_without_bits(
 
 @pytest.mark.parametrize("address", ["AAAAAAAAAAAA", "AAAAAA001600", "999999999999"])
 def test_an_answer_without_its_own_address_is_wrong_but_read(address: str) -> None:
-    description = told(0x91, "00000100 56341200", address)
+    description = described(0x91, "00000100 56341200", address)
     assert description.error is not None
     assert values(description) == {"forward_active_energy": "1234.56"}
 
 
 def test_a_refusal_is_told_in_bits_and_words() -> None:
-    description = told(0xD4, "06")
+    description = described(0xD4, "06")
     assert description.error is not None
     assert description.error.bits == ("no_such_data", "password_or_unauthorised")
     assert "no such data, password or unauthorised (ERR 06)" in description.error.text
@@ -223,13 +223,13 @@ def test_a_refusal_is_told_in_bits_and_words() -> None:
 def test_requests_and_answers_are_told_field_by_field(
     control: int, data: str, expected: dict[str, str]
 ) -> None:
-    description = told(control, data)
+    description = described(control, data)
     assert values(description) == expected
     assert description.error is None
 
 
 def test_the_error_word_of_the_security_module_has_two_bytes() -> None:
-    description = told(0xC3, "0201")
+    description = described(0xC3, "0201")
     assert description.protocol == "dlt645-2007"
     assert values(description) == {"security_error": "0102"}
     assert description.error is not None
@@ -237,10 +237,10 @@ def test_the_error_word_of_the_security_module_has_two_bytes() -> None:
 
 
 def test_identifiers_of_commands_are_told() -> None:
-    assert told(0x1B, "02000000 00000000 FFFFFFFF").identifier == "FFFFFFFF"
-    assert told(0x1B, "99000000 00000000 FF003003 ABABABAB").identifier == "033000FF"
-    assert told(0x18, "030C0004 02111111 02222222").identifier == "04000C03"
-    assert told(0x03, "01000007 00000000").identifier is None
+    assert described(0x1B, "02000000 00000000 FFFFFFFF").identifier == "FFFFFFFF"
+    assert described(0x1B, "99000000 00000000 FF003003 ABABABAB").identifier == "033000FF"
+    assert described(0x18, "030C0004 02111111 02222222").identifier == "04000C03"
+    assert described(0x03, "01000007 00000000").identifier is None
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_identifiers_of_commands_are_told() -> None:
     ],
 )
 def test_a_password_is_told_only_as_raw_bytes(control: int, data: str) -> None:
-    description = told(control, data)
+    description = described(control, data)
     assert description.error is None
     assert "123456" not in str((description.values, description.error))
     assert "563412" not in str((description.values, description.error))

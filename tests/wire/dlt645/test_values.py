@@ -15,7 +15,7 @@ from protocols.dlt645.values import Value, decode_values, try_values
 from protocols.errors import FrameError
 
 
-def told(identifier: str, data: str) -> list[tuple[str, str | None, str]]:
+def values_of(identifier: str, data: str) -> list[tuple[str, str | None, str]]:
     return [
         (value.name, value.value, value.unit)
         for value in decode_values(identifier, bytes.fromhex(data))
@@ -52,12 +52,12 @@ def told(identifier: str, data: str) -> list[tuple[str, str | None, str]]:
 def test_an_identifier_gives_its_named_values(
     identifier: str, data: str, expected: list[tuple[str, str | None, str]]
 ) -> None:
-    assert told(identifier, data) == expected
+    assert values_of(identifier, data) == expected
 
 
 def test_the_number_of_tariffs_follows_from_the_length() -> None:
     for tariffs in (0, 4, 63):
-        names = [name for name, _, _ in told("0001FF00", "00000000" * (1 + tariffs))]
+        names = [name for name, _, _ in values_of("0001FF00", "00000000" * (1 + tariffs))]
         assert names == [
             "forward_active_energy",
             *(f"forward_active_energy_tariff_{n + 1}" for n in range(tariffs)),
@@ -65,30 +65,30 @@ def test_the_number_of_tariffs_follows_from_the_length() -> None:
 
 
 def test_a_block_of_phases_counts_from_the_right_one() -> None:
-    assert [name for name, _, _ in told("0201FF00", "0000FFFF0000")] == [
+    assert [name for name, _, _ in values_of("0201FF00", "0000FFFF0000")] == [
         "voltage_a",
         "voltage_b",
         "voltage_c",
     ]
-    names = [name for name, _, _ in told("0203FF00", "000000" * 4)]
+    names = [name for name, _, _ in values_of("0203FF00", "000000" * 4)]
     assert names == ["active_power", "active_power_a", "active_power_b", "active_power_c"]
 
 
 def test_a_block_of_prices_has_no_total() -> None:
-    names = [name for name, _, _ in told("040501FF", "4567000089670000")]
+    names = [name for name, _, _ in values_of("040501FF", "4567000089670000")]
     assert names == ["price_set_1_tariff_1", "price_set_1_tariff_2"]
 
 
 def test_a_demand_is_a_value_and_its_time() -> None:
-    assert told("01010000", "1289070012010123") == [
+    assert values_of("01010000", "1289070012010123") == [
         ("forward_active_maximum_demand", "7.8912", "kW"),
         ("forward_active_maximum_demand_time", "2301011200", "YYMMDDhhmm"),
     ]
-    assert len(told("0101FF00", "1289070012010123" * 5)) == 10
+    assert len(values_of("0101FF00", "1289070012010123" * 5)) == 10
 
 
 def test_a_trip_record_has_its_eight_fields() -> None:
-    values = told("1D00FF01", "595923311226 01000000" + "00000000" * 6)
+    values = values_of("1D00FF01", "595923311226 01000000" + "00000000" * 6)
     assert values[:2] == [
         ("trip_time_last_1", "261231235959", "YYMMDDhhmmss"),
         ("trip_operator_last_1", "00000001", ""),
@@ -97,7 +97,7 @@ def test_a_trip_record_has_its_eight_fields() -> None:
 
 
 def test_status_word_3_is_explained() -> None:
-    values = told("04000503", "5002")
+    values = values_of("04000503", "5002")
     assert values[0] == ("status_word_3", "0x0250", "")
     words = {name: value for name, value, _ in values[1:]}
     assert words["relay"] == "open"
@@ -105,8 +105,10 @@ def test_status_word_3_is_explained() -> None:
     assert words["meter_type"] == "prepaid_by_money"
     assert words["supply"] == "main"
     assert "pre_trip_alarm" not in words
-    assert {name: value for name, value, _ in told("04000503", "8000")}["pre_trip_alarm"] == "yes"
-    assert {name: value for name, value, _ in told("04000503", "FFFF")}["relay"] == "open"
+    assert {name: value for name, value, _ in values_of("04000503", "8000")}[
+        "pre_trip_alarm"
+    ] == "yes"
+    assert {name: value for name, value, _ in values_of("04000503", "FFFF")}["relay"] == "open"
 
 
 PHASE_BITS = (
@@ -208,7 +210,7 @@ def test_the_choices_of_a_status_word_have_their_meaning(
 
 
 def test_all_status_words_come_in_one_block() -> None:
-    values = told("040005FF", "0000" * 6 + "2000")
+    values = values_of("040005FF", "0000" * 6 + "2000")
     assert [name for name, _, _ in values if name.startswith("status_word_")] == [
         f"status_word_{n}" for n in range(1, 8)
     ]
@@ -239,19 +241,19 @@ def test_a_variable_part_has_its_limits(last: str, name: str, beyond: str) -> No
 
 @pytest.mark.parametrize("missing", ["FFFFFFFF", "EEEEEEEE"])
 def test_no_data_is_none_never_a_number(missing: str) -> None:
-    assert told("00010000", missing) == [("forward_active_energy", None, "kWh")]
+    assert values_of("00010000", missing) == [("forward_active_energy", None, "kWh")]
 
 
 def test_what_the_table_lacks_is_given_as_it_came() -> None:
-    assert told("02801234", "00010A") == [("data", "00010A", "hex")]
+    assert values_of("02801234", "00010A") == [("data", "00010A", "hex")]
 
 
 def test_a_vendors_own_record_of_another_length_is_given_as_it_came() -> None:
-    assert told("028011FF", "00010A") == [("data", "00010A", "hex")]
+    assert values_of("028011FF", "00010A") == [("data", "00010A", "hex")]
 
 
 def test_bytes_behind_the_last_field_are_told() -> None:
-    assert told("00000000", "0000000003") == [
+    assert values_of("00000000", "0000000003") == [
         ("combined_active_energy", "0.00", "kWh"),
         ("undecoded_tail", "03", "hex"),
     ]

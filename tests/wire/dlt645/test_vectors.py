@@ -36,10 +36,10 @@ def _frames_expected(vector: dict[str, Any]) -> list[dict[str, Any]]:
     return [meaning] if "control" in meaning else []
 
 
-def _told(decoded: Any) -> list[tuple[str | None, str | None]]:
+def _pairs_of(decoded: Any) -> list[tuple[str | None, str | None]]:
     """(value, unit) as the vector tells them; None in place of a unit that it does not tell."""
     if isinstance(decoded, list):
-        return [pair for item in decoded for pair in _told(item)]
+        return [pair for item in decoded for pair in _pairs_of(item)]
     if not isinstance(decoded, dict):
         return [(decoded, None)]
     unit = decoded.get("unit")
@@ -112,7 +112,7 @@ def _check_values(frame: Description, meaning: dict[str, Any]) -> None:
     if "baud_code" in meaning:
         assert said["baud_code"] == meaning["baud_code"]
     if "decoded" in meaning:
-        pairs = _told(meaning["decoded"])
+        pairs = _pairs_of(meaning["decoded"])
         for value, (wanted, unit) in zip(
             frame.values, pairs, strict="word" not in str(meaning["decoded"])
         ):
