@@ -1,4 +1,4 @@
-"""What one asks a DL/T 645-2007 meter, as exchanges.
+"""What a DL/T 645-2007 meter is asked, as exchanges.
 
 Each yields requests and receives their answers. Every exchange raises MeterRefused on an abnormal
 answer and FrameError on a normal one whose data are wrong."""

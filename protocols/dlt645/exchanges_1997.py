@@ -1,9 +1,9 @@
-"""What one asks a DL/T 645-1997 meter, as exchanges.
+"""What a DL/T 645-1997 meter is asked, as exchanges.
 
 The frame is that of 2007; codes, identifiers, widths differ. Every exchange raises MeterRefused on
 an abnormal answer (its bits mean other things than in 2007) and FrameError on a normal one whose
-data are wrong. A 1997 meter has no freezes by day, no wildcard
-address (some answer AA..AA or 99..99 all the same) and no relay command in the standard."""
+data are wrong. A 1997 meter has no freezes by day, no wildcard address (some answer AA..AA or
+99..99 all the same) and no relay command in the standard."""
 
 from __future__ import annotations
 

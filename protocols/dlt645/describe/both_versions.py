@@ -68,7 +68,7 @@ def describe_impossible_reply(frame: Frame, found: DataDescription) -> None:
 
 
 def describe_broadcast_time(frame: Frame, found: DataDescription) -> None:
-    """The time that every meter of a line is told (08)."""
+    """The time that is broadcast (08)."""
     if len(frame.data) != TIME_WIDTH:
         found.add_wrong_data(
             f"a broadcast time has 6 data bytes, not {len(frame.data)}", frame.data

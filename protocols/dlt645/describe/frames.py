@@ -1,4 +1,4 @@
-"""What DL/T 645 frames say: tells the versions apart and describes each frame field by field.
+"""What DL/T 645 frames say, field by field, in the version that each is written in.
 
 Nothing here is needed to read a meter."""
 

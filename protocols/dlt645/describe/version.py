@@ -89,14 +89,14 @@ class DataDescription:
 
     def check_reply_address(self, address: str) -> None:
         """An answer carries the meter's own address, whatever was asked."""
-        wrong = ""
+        in_its_place = ""
         if address.startswith("AA"):
-            wrong = f"wildcard {address}"
+            in_its_place = f"wildcard {address}"
         elif address == BROADCAST:
-            wrong = "broadcast address"
-        if wrong:
+            in_its_place = "broadcast address"
+        if in_its_place:
             self.errors.append(
-                f"the answer carries the {wrong} in place of the meter's own address"
+                f"the answer carries the {in_its_place} in place of the meter's own address"
             )
 
 
