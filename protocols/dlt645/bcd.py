@@ -71,7 +71,11 @@ def decode_registers(data: bytes, *, signed: bool = False) -> Registers:
 
 
 def encode_bcd(
-    value: Decimal | int, width: int, decimals: int = 0, *, signed: bool = False
+    value: Decimal | int,
+    width: int,
+    decimals: int = 0,
+    *,
+    signed: bool = False,
 ) -> bytes:
     """A number to `width` bytes: 1234.56, 4, 2 -> 56 34 12 00.
 

@@ -144,7 +144,10 @@ def read(address: str, identifier: str, which: bytes = b"") -> Exchange[Frame, b
 
 
 def read_load_records(
-    address: str, identifier: str, count: int, since: datetime | None = None
+    address: str,
+    identifier: str,
+    count: int,
+    since: datetime | None = None,
 ) -> Exchange[Frame, list[LoadRecord]]:
     """`count` load records behind an identifier 06 cc 00 NN.
 
@@ -221,7 +224,10 @@ def read_status_word_3(address: str) -> Exchange[Frame, StatusWord3]:
 
 
 def read_daily_freeze(
-    address: str, index: int, *, confirm: bool = False
+    address: str,
+    index: int,
+    *,
+    confirm: bool = False,
 ) -> Exchange[Frame, FrozenRegisters | None]:
     """Forward active energy of the daily freeze `index` (1 = newest), with its own time stamp.
 

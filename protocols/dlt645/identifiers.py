@@ -325,7 +325,12 @@ def _field(row: dict[str, str]) -> Field:
 
 
 def _new_field(
-    row: dict[str, str], kind: Kind, width: int, *, decimals: int = 0, signed: bool = False
+    row: dict[str, str],
+    kind: Kind,
+    width: int,
+    *,
+    decimals: int = 0,
+    signed: bool = False,
 ) -> Field:
     return Field(
         name=row["name"],

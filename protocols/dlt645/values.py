@@ -77,7 +77,10 @@ def decode_values(identifier: str, data: bytes) -> list[Value]:
 
 
 def try_values(
-    identifier: str, data: bytes, *, whole: bool = True
+    identifier: str,
+    data: bytes,
+    *,
+    whole: bool = True,
 ) -> tuple[list[Value], list[str]]:
     """Like `decode_values`, but gives the good values together with what is wrong with the others.
 

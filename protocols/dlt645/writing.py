@@ -75,7 +75,10 @@ class Authority:
 
 
 def write(
-    address: str, identifier: str, value: bytes, authority: Authority
+    address: str,
+    identifier: str,
+    value: bytes,
+    authority: Authority,
 ) -> Exchange[Frame, None]:
     """Write the value (in wire order, see `encode_value`) behind an identifier (function 14)."""
     data = identifier_on_the_wire(identifier) + authority.on_the_wire() + value
@@ -122,7 +125,10 @@ def change_baud(address: str, baud: int) -> Exchange[Frame, int]:
 
 
 def change_password(
-    address: str, number: int, old: Authority, new: Authority
+    address: str,
+    number: int,
+    old: Authority,
+    new: Authority,
 ) -> Exchange[Frame, None]:
     """Change password `number` (0 to 9, identifier 04000C01 to 0A; function 18).
 
@@ -151,7 +157,9 @@ def clear_meter(address: str, authority: Authority) -> Exchange[Frame, None]:
 
 
 def clear_events(
-    address: str, authority: Authority, identifier: str = ALL_EVENTS
+    address: str,
+    authority: Authority,
+    identifier: str = ALL_EVENTS,
 ) -> Exchange[Frame, None]:
     """Clear the event records (function 1B): FFFFFFFF all of them, DI3 DI2 DI1 FF one class."""
     data = authority.on_the_wire() + identifier_on_the_wire(identifier)
@@ -160,7 +168,10 @@ def clear_events(
 
 
 def security(
-    address: str, identifier: str, operator: str, data: bytes = b""
+    address: str,
+    identifier: str,
+    operator: str,
+    data: bytes = b"",
 ) -> Exchange[Frame, bytes]:
     """Carry bytes to and from the meter's security module (function 03, identifier 07xxxxxx).
 

@@ -42,7 +42,8 @@ class _Alike(NamedTuple):
 
 
 def describe_streams(
-    streams: Sequence[bytes], protocol: str | None = None
+    streams: Sequence[bytes],
+    protocol: str | None = None,
 ) -> list[list[FrameDescription]]:
     """For each stream what `describe_stream` says, as dictionaries."""
     described: dict[int, FrameDescription] = {}

@@ -186,6 +186,13 @@ def test_after_reset_nothing_of_before_is_left() -> None:
     assert decoder.flush() == []
 
 
+@pytest.mark.parametrize("noise", [b"", bytes(20)])
+def test_a_false_start_whose_second_68_is_the_frames_own_was_no_damaged_frame(noise: bytes) -> None:
+    frame = Frame("000000001600", 0x91, bytes(8))
+    babble = noise + b"\x68" + bytes(6)
+    assert decode_all(babble + encode(frame)) == [Skipped(babble, "noise"), frame]
+
+
 def test_an_endless_babble_does_not_fill_the_memory() -> None:
     decoder = Decoder()
     found = [item for _ in range(5) for item in decoder.feed(b"\x55" * 30_000)]
