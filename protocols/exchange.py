@@ -1,12 +1,14 @@
 """An exchange is a generator: it yields the frame to send and receives the frame that came.
 
 The same exchange runs on a serial line, in a test and in a tool; waiting, retries and time-outs are
-the runner's."""
+the runner's. What the bytes that come mean for the requests under way is decided here, once for all
+runners."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 F = TypeVar("F")
@@ -64,6 +66,92 @@ class Codec(Generic[F]):
     has_secret: Callable[[F], bool] = lambda request: False
     """True for a frame that carries a password: it is kept out of the wire trace. Control frames
     always are."""
+
+
+class Meaning(Enum):
+    """What something that came means for the requests under way."""
+
+    ANSWER = "answer"
+    """Of one of them, which is answered with it."""
+    LATE = "late"
+    """The answer to the request that was given up last."""
+    FOREIGN = "foreign"
+    """A good frame that concerns none of ours: another meter's answer, a second answer, another
+    master's request."""
+    ECHO = "echo"
+    """A request of ours, which some adapters send back."""
+    DAMAGED = "damaged"
+    """The beginning of a frame whose rest is wrong or did not come."""
+    NOISE = "noise"
+    """Bytes in which no frame began."""
+    PART = "part"
+    """Bytes are kept that more of them may complete to a frame. Always the last of what came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Generic[F]):
+    """One thing that came. `frame`: None unless it is a good one; `request`: what an ANSWER
+    answers."""
+
+    meaning: Meaning
+    frame: F | None = None
+    request: F | None = None
+
+
+class AnswerMatcher(Generic[F]):
+    """Tells what the bytes that come on a line mean for the requests that are under way there.
+
+    It waits for nothing and counts nothing: when a request is given up, and what a damaged frame
+    leads to, is for the runner that reads the line to say."""
+
+    __slots__ = ("_codec", "_decoder", "unanswered")
+
+    def __init__(self, codec: Codec[F]) -> None:
+        self._codec = codec
+        self._decoder = codec.new_decoder()
+        self.unanswered: F | None = None
+        """The request that was given up last; an answer to it may still come, once."""
+
+    def feed(self, data: bytes, requests: Iterable[F]) -> list[Received[F]]:
+        """What became certain with these bytes, in order of appearance. `requests`: those under
+        way; each is answered once at the most."""
+        received = self._meanings(self._decoder.feed(data), requests)
+        if self._decoder.pending:
+            received.append(Received(Meaning.PART))
+        return received
+
+    def flush(self, requests: Iterable[F]) -> list[Received[F]]:
+        """The line fell silent: what the bytes that were kept are, taken for all there is."""
+        return self._meanings(self._decoder.flush(), requests)
+
+    def reset(self) -> None:
+        """Forget the bytes that were kept. A late answer is still waited for."""
+        self._decoder.reset()
+
+    def _meanings(self, found: list[F | Skipped], requests: Iterable[F]) -> list[Received[F]]:
+        asked = list(requests)
+        still_open = list(asked)
+        received: list[Received[F]] = []
+        for item in found:
+            if isinstance(item, Skipped):
+                is_noise = item.reason == "noise"
+                received.append(Received(Meaning.NOISE if is_noise else Meaning.DAMAGED))
+            elif item in asked or item == self.unanswered:
+                received.append(Received(Meaning.ECHO, item))
+            else:
+                received.append(self._meaning(item, still_open))
+        return received
+
+    def _meaning(self, frame: F, still_open: list[F]) -> Received[F]:
+        """An answer takes its request out of the open ones: a second answer to it is foreign."""
+        for request in still_open:
+            if self._codec.is_answer(request, frame):
+                still_open.remove(request)
+                return Received(Meaning.ANSWER, frame, request)
+        if self.unanswered is not None and self._codec.is_answer(self.unanswered, frame):
+            self.unanswered = None
+            return Received(Meaning.LATE, frame)
+        return Received(Meaning.FOREIGN, frame)
 
 
 def run_on_script(exchange: Exchange[F, T], script: list[tuple[F, F]]) -> T:

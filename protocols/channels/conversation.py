@@ -9,10 +9,17 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from protocols.channels import Channel
 from protocols.errors import ControlForbidden, FrameError, MeterRefused, NoReply
-from protocols.exchange import Codec, Exchange, Skipped
+from protocols.exchange import AnswerMatcher, Codec, Exchange, Meaning, Received
 
 F = TypeVar("F")
 T = TypeVar("T")
+
+OUTCOMES = {
+    Meaning.LATE: "late",
+    Meaning.FOREIGN: "foreign",
+    Meaning.DAMAGED: "bad_frame",
+}
+"""How what came without being an answer is counted; noise and our echo are not."""
 
 
 class Wire(Protocol):
@@ -24,16 +31,19 @@ class Wire(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a line may be silent. `reply_timeout_s`: before an answer begins; `byte_gap_s`:
-    inside an answer; `longest_answer_s`: for a whole answer once it began, 267 bytes of 11 bits
-    need 2.4 s at 1200 Bd, and a line that babbles on is cut; `quiet_s`: silence after which a dirty
-    line counts as clean; `retries`: repetitions."""
+    """How long a line may be silent."""
 
     reply_timeout_s: float = 1.0
+    """Before an answer begins."""
     byte_gap_s: float = 0.5
+    """Inside an answer."""
     longest_answer_s: float = 3.0
+    """For a whole answer once it began: 267 bytes of 11 bits need 2.4 s at 1200 Bd, and a line
+    that babbles on is cut."""
     quiet_s: float = 0.05
+    """Silence after which a dirty line counts as clean."""
     retries: int = 1
+    """Repetitions of a request that stayed without its answer."""
 
 
 class Conversation(Generic[F]):
@@ -55,29 +65,30 @@ class Conversation(Generic[F]):
         wire: Wire | None = None,
         on_outcome: Callable[[str], None] = lambda outcome: None,
     ) -> None:
-        self.line, self.timing, self.may_control = line, timing, may_control
+        self.line = line
+        self.timing = timing
+        self.may_control = may_control
         self.wire = wire
         """The wire trace; None while it is off for this line."""
         self.on_outcome = on_outcome
         """Called with ok, no_reply, refused, bad_frame, late or foreign, once for each such
         event."""
-        self._channel, self._codec = channel, codec
-        self._decoder = codec.new_decoder()
         self.dirty = False
         """Something may still be under way on the line; it is listened to before the next
         question."""
+        self._channel = channel
+        self._codec = codec
+        self._matcher = AnswerMatcher(codec)
         self._sent_secret = b""
-        self._unanswered: F | None = None
-        """The last question that was asked in vain at least once; an answer to it may still
-        come."""
+        """The last frame sent, if it carries a password."""
         self._surplus_until = 0.0
-        """Until when it is waited for, because it was answered by its repetition and could be
-        answered twice."""
+        """Until when a second answer to the unanswered question is waited for, because it was
+        answered by its repetition."""
 
     async def run(self, exchange: Exchange[F, T], *, retries: int | None = None) -> T:
-        """What the exchange returns. NoReply when a question stayed without its answer; whatever
-        the exchange raises.
+        """What the exchange returns.
 
+        NoReply when a question stayed without its answer; whatever the exchange raises.
         ControlForbidden, before anything is sent, for a control frame in a conversation that may
         not control."""
         tries = 1 + (self.timing.retries if retries is None else retries)
@@ -105,29 +116,33 @@ class Conversation(Generic[F]):
 
     async def _ask(self, request: F, tries: int) -> F:
         codec = self._codec
-        if codec.is_control(request):
+        is_control = codec.is_control(request)
+        if is_control:
             if not self.may_control:
                 raise ControlForbidden(
-                    f"control frame for {codec.addressee(request)} on {self.line} held back: this line may not control"
+                    f"control frame for {codec.addressee(request)} on {self.line} held back: "
+                    "this line may not control"
                 )
             tries = 1
-        sent = codec.encode(request)
-        self._sent_secret = sent if codec.is_control(request) or codec.has_secret(request) else b""
+        frame = codec.encode(request)
+        self._sent_secret = frame if is_control or codec.has_secret(request) else b""
         heard = _Heard()
         for attempt in range(tries):
             await self._settle(request)
             self.dirty = True
-            self._trace("tx", sent)
-            await self._channel.send(sent)
+            self._trace("tx", frame)
+            await self._channel.send(frame)
             if not codec.has_answer(request):
                 return request
             begins_by = asyncio.get_running_loop().time() + self.timing.reply_timeout_s
             answer = await self._listen(request, begins_by, heard)
             if answer is not None:
                 if attempt > 0:
-                    self.dirty, self._surplus_until = True, begins_by
+                    # Both tries may be answered, and the second answer is still to come.
+                    self.dirty = True
+                    self._surplus_until = begins_by
                 return answer
-            self._unanswered = request
+            self._matcher.unanswered = request
         self.on_outcome("no_reply")
         raise NoReply(
             f"no reply from {codec.addressee(request)} on {self.line} "
@@ -139,47 +154,38 @@ class Conversation(Generic[F]):
         clock = asyncio.get_running_loop().time
         ends_by = begins_by + self.timing.longest_answer_s
         damaged_before = heard.damaged
+        until = begins_by
         while True:
-            until = (
-                min(clock() + self.timing.byte_gap_s, ends_by)
-                if self._decoder.pending
-                else begins_by
-            )
             data = await self._receive(until)
-            found = self._decoder.feed(data) if data else self._decoder.flush()
-            answer = self._pick(request, found, heard)
+            requests = (request,)
+            received = self._matcher.feed(data, requests) if data else self._matcher.flush(requests)
+            answer = self._answer(received, heard)
             if answer is not None:
-                self.dirty = self.dirty or self._decoder.pending
                 return answer
-            if not data and (heard.damaged > damaged_before or clock() >= begins_by):
+            is_over = heard.damaged > damaged_before or clock() >= begins_by
+            if not data and is_over:
                 return None
+            has_begun = bool(received) and received[-1].meaning is Meaning.PART
+            until = min(clock() + self.timing.byte_gap_s, ends_by) if has_begun else begins_by
 
-    def _pick(self, request: F, found: list[F | Skipped], heard: _Heard) -> F | None:
-        """The first answer among what was found; everything else is counted. The line is clean if
-        nothing follows."""
+    def _answer(self, received: list[Received[F]], heard: _Heard) -> F | None:
+        """The answer among what came; everything else is counted.
+
+        The line is clean if nothing but an echo follows it."""
         answer: F | None = None
-        for item in found:
-            if isinstance(item, Skipped):
-                if item.reason != "noise":
-                    heard.damaged += 1
-                    self.on_outcome("bad_frame")
-            elif item == request:
-                continue
-            elif answer is None and self._codec.is_answer(request, item):
-                answer = item
+        for item in received:
+            if item.meaning is Meaning.ANSWER:
+                answer = item.frame
                 self.dirty = False
-                continue
-            else:
-                self._count_stranger(item)
-                heard.strangers += 1
-            self.dirty = True
+            elif item.meaning is not Meaning.ECHO:
+                self.dirty = True
+                self._count(item)
+                heard.count(item.meaning)
         return answer
 
-    def _count_stranger(self, frame: F) -> None:
-        late = self._unanswered is not None and self._codec.is_answer(self._unanswered, frame)
-        self.on_outcome("late" if late else "foreign")
-        if late:
-            self._unanswered = None
+    def _count(self, item: Received[F]) -> None:
+        if item.meaning in OUTCOMES:
+            self.on_outcome(OUTCOMES[item.meaning])
 
     async def _settle(self, request: F) -> None:
         """Listen to a dirty line until it is quiet; a line that never is, is left after one reply
@@ -190,16 +196,17 @@ class Conversation(Generic[F]):
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + self.timing.reply_timeout_s
         while self.dirty and clock() < give_up_at:
-            quiet_at = clock() + self.timing.quiet_s
-            data = await self._receive(
-                max(quiet_at, self._surplus_until) if self._unanswered == request else quiet_at
-            )
-            for item in self._decoder.feed(data) if data else self._decoder.flush():
-                if not isinstance(item, Skipped):
-                    self._count_stranger(item)
+            until = clock() + self.timing.quiet_s
+            if self._matcher.unanswered == request:
+                until = max(until, self._surplus_until)
+            data = await self._receive(until)
+            for item in self._matcher.feed(data, ()) if data else self._matcher.flush(()):
+                # What is damaged here was counted with its question, or is nobody's.
+                if item.meaning is not Meaning.DAMAGED:
+                    self._count(item)
             if not data:
                 break
-        self._decoder.reset()
+        self._matcher.reset()
 
     async def _receive(self, until: float) -> bytes:
         """What comes next, or nothing when the time is over."""
@@ -216,9 +223,8 @@ class Conversation(Generic[F]):
         if self.wire is None:
             return
         shown = data.hex(" ").upper()
-        if self._sent_secret and (
-            direction == "tx" or data in self._sent_secret or self._sent_secret in data
-        ):
+        secret = self._sent_secret
+        if secret and (direction == "tx" or data in secret or secret in data):
             shown = f"({len(data)} bytes with a password, not shown)"
         self.wire.info(
             "wire",
@@ -234,6 +240,10 @@ class _Heard:
 
     damaged: int = 0
     strangers: int = 0
+
+    def count(self, meaning: Meaning) -> None:
+        self.damaged += meaning is Meaning.DAMAGED
+        self.strangers += meaning in (Meaning.LATE, Meaning.FOREIGN)
 
     def in_words(self) -> str:
         words = []
