@@ -20,7 +20,7 @@ from daemon.acquisition.clocks import (
 from daemon.acquisition.planning.wanted import MEMORY_DAYS
 from daemon.acquisition.polling.packed_slots import MOST_AGE, entry, plan
 from daemon.quality.freeze import CLOCK_LIMIT
-from protocols.dlt645.prepared.many import CLOCK, STAMP
+from protocols.dlt645.prepared.steps import CLOCK, STAMP
 
 MAX_PROBES = 4
 """A meter that skipped freezes has shifted their indexes: maximum number of reads to find a day."""

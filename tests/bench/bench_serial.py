@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
-from daemon.acquisition.polling.poll import energies_at
 from daemon.acquisition.wire_line import FIRST_WAIT_ON_A_WIRE_S
 from daemon.runtime.garbage import spare_what_is_there
 from protocols.channels.serial import SerialChannel
+from protocols.dlt645.prepared.steps import ENERGIES, read_of
 from tests.bench.contest import headline, measure_in_turn, told
 from tests.bench.meters import Meters, address_of, day_now, energies
 from tests.bench.ours import OurLine
@@ -79,7 +79,7 @@ async def meterd(device: str, baud: int, numbers: range, passes: int) -> LineRes
     line = OurLine(
         BatchPoller(Deadlines()), numbers, lambda *answer: polls.append((time.monotonic(), *answer))
     )
-    line.patience.first_wait_s = FIRST_WAIT_ON_A_WIRE_S
+    line.reply_timeouts.first_wait_s = FIRST_WAIT_ON_A_WIRE_S
     backed_off = None
     async with SerialChannel(device, baud) as channel:
         began = time.monotonic()
@@ -87,7 +87,7 @@ async def meterd(device: str, baud: int, numbers: range, passes: int) -> LineRes
         while left:
             await line.read_energies(channel, 1)
             left -= 1
-            if line.patience.backed_off and backed_off is None:
+            if line.reply_timeouts.backed_off and backed_off is None:
                 left, backed_off = passes, time.monotonic()
     return LineResult(began, time.monotonic(), backed_off, polls, line.odd)
 
@@ -131,7 +131,7 @@ CONTENDERS: dict[str, tuple[Contender, Callable[..., Any]]] = {
 async def contend(contender: Contender, devices: list[str], baud: int) -> None:
     """Be one contender on all lines at once, prove the values, tell."""
     days = [day_now()]
-    energies_at(1)  # its table is loaded with it, like the others' modules
+    read_of(ENERGIES, 1)  # its table is loaded with it, like the others' modules
     spare_what_is_there()
     cpu = time.process_time()
     lines = await asyncio.gather(

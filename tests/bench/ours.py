@@ -23,7 +23,8 @@ from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.quality.arrival import Arrival, PolledFreeze
 from protocols.channels.conversation import Timing
 from protocols.channels.streams import StreamChannel
-from protocols.dlt645.prepared.many import CLOCK, ENERGIES, wire_addresses
+from protocols.dlt645.prepared.many import wire_addresses
+from protocols.dlt645.prepared.steps import CLOCK, ENERGIES
 from storage.archive import SiteMeter
 from tests.bench.meters import address_of
 from tests.line_parts import line_parts
@@ -47,12 +48,12 @@ class OurLine:
         self._missed: list[int] = []
         """Which are to be asked again."""
         self.odd = 0
-        self.patience = ReplyTimeouts(
+        self.reply_timeouts = ReplyTimeouts(
             len(numbers), longest_wait_s=LONGEST_WAIT_S, longest_pause_s=LONGEST_PAUSE_S
         )
         self._poll = Poll(
             batch_poller,
-            self.patience,
+            self.reply_timeouts,
             wire_addresses(map(address_of, numbers)),
             clock=lambda number, seconds: True,
             heard_from=self._was_heard,
@@ -97,11 +98,11 @@ class OurLine:
         self._poll.polled.clear()
 
     def _was_heard(self, number: int) -> None:
-        self.patience.record_reply(number, time.monotonic())
+        self.reply_timeouts.record_reply(number, time.monotonic())
 
     def _was_silent(self, number: int) -> None:
         self._missed.append(number)
-        self.patience.record_timeout(number, time.monotonic())
+        self.reply_timeouts.record_timeout(number, time.monotonic())
 
 
 class WholeLine(WireLine):

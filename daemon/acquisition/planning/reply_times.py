@@ -1,41 +1,66 @@
 """What a line has learnt about its meters: how long they take to answer, and which do not answer at
 all. Pure.
 
-Three states of a meter: well; suspect after a silence, asked again when the others had their turn;
-parked after BACK_OFF_AFTER silences in a row, and probed with growing pauses, so that the dead cost the
-living almost nothing. When all that are asked stay silent, it is the line: one probe at a time
-finds out when it is back, and one incident is told."""
+Three states of a meter: well; suspect after a timeout, asked again when the others had their turn;
+backed off after BACK_OFF_AFTER timeouts in a row, and probed with growing pauses, so that the dead
+cost the living almost nothing. When all that are asked stay silent, it is the line: one probe at a
+time finds out when it is back, and one incident is told."""
 
 from __future__ import annotations
 
 from array import array
 from math import inf, nan
+from typing import Final, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 GUARD_S = 0.1
-"""Nobody is waited for less than so much longer than it usually takes."""
-FINE_S = 0.0005
-"""Smaller differences teach nothing."""
-COARSE_S = 0.02
-"""Nor these where no wire has to be kept busy."""
+"""Least that a meter is waited for beyond what it usually takes."""
 BACK_OFF_AFTER = 3
 SUSPECT_PAUSE_S = 1.0
 FIRST_BACKED_OFF_PAUSE_S = 60.0
 LINE_SILENT_AFTER = 12
-"""So many meters (or all, if there are fewer) silent one after another: it is the line."""
+"""Meters (or all, if there are fewer) silent one after another that make a silent line."""
 LONGEST_LINE_PAUSE_S = 30.0
 BACKED_OFF_REST = 3
-"""After a parked meter stayed silent no other parked one is asked for so many times the longest
-wait: all the dead together cost a line at most a quarter of its time, however many they are."""
+"""Longest waits that pass, after a backed off meter stayed silent, before another one is asked: all
+the dead together cost a line at most a quarter of its time, however many they are."""
 RETURN_HELPS_EVERY_S = 300.0
-"""When a parked meter comes back, the other parked ones are asked at once, but not more often than
-this."""
-
-
+"""Shortest time between two returns of a backed off meter at which the others are asked at once."""
 FORGETS = 0.99
 """What is left of the slowest meter's delay whenever another delay is learnt."""
+
+
+class Tolerance(NamedTuple):
+    """Within what a delay is the usual one, which teaches nothing. `share`: of what is known, below
+    it; `slack_s`: beyond it."""
+
+    share: float
+    slack_s: float
+
+
+ON_A_WIRE: Final = Tolerance(0.98, 0.0005)
+"""A slow wire has to be kept busy, so that small differences count."""
+OVER_A_NETWORK: Final = Tolerance(0.5, 0.02)
+
+
+@overload
+def is_usual(delay_s: float, known_s: float, tolerance: Tolerance = OVER_A_NETWORK) -> bool: ...
+@overload
+def is_usual(
+    delay_s: NDArray[np.float64],
+    known_s: NDArray[np.float32],
+    tolerance: Tolerance = OVER_A_NETWORK,
+) -> NDArray[np.bool_]: ...
+def is_usual(
+    delay_s: float | NDArray[np.float64],
+    known_s: float | NDArray[np.float32],
+    tolerance: Tolerance = OVER_A_NETWORK,
+) -> bool | NDArray[np.bool_]:
+    """Whether this delay, or each of many, is what was known; False where that is NaN."""
+    share, slack_s = tolerance
+    return (share * known_s < delay_s) & (delay_s < known_s + slack_s)
 
 
 class ReplyTimeouts:
@@ -45,21 +70,26 @@ class ReplyTimeouts:
     meter."""
 
     __slots__ = (
-        *(
-            "_helped_at",
-            "_longest_pause_s",
-            "_longest_wait_s",
-            "_missed",
-            "_backed_off_at",
-            "_paused",
-            "_probe_at",
-        ),
-        *("_probes", "_silent_in_a_row", "_slowest_s", "_times"),
-        *("first_wait_s", "guard_s", "is_troubled", "line_is_silent"),
+        "_backed_off_at",
+        "_helped_at",
+        "_longest_pause_s",
+        "_longest_wait_s",
+        "_missed",
+        "_paused",
+        "_probe_at",
+        "_probes",
+        "_silent_in_a_row",
+        "_slowest_s",
+        "_times",
+        "first_wait_s",
+        "guard_s",
+        "is_troubled",
+        "line_is_silent",
     )
 
     def __init__(self, count: int, *, longest_wait_s: float, longest_pause_s: float) -> None:
-        self._longest_wait_s, self._longest_pause_s = longest_wait_s, longest_pause_s
+        self._longest_wait_s = longest_wait_s
+        self._longest_pause_s = longest_pause_s
         self.guard_s = GUARD_S
         """More where the way is long and its delays are not the meters'."""
         self.first_wait_s = longest_wait_s
@@ -72,11 +102,13 @@ class ReplyTimeouts:
         """What the slowest meter usually takes; one that was slow once is forgotten little by
         little."""
         self.is_troubled = False
-        """True while somebody is silent: who is heard must be told by `record_reply`."""
-        self._missed, self._paused = array("h", bytes(2 * count)), array("d", bytes(8 * count))
-        """Of each meter: how often it was silent in a row; until when it is not asked."""
+        """True while a meter is silent: each that answers must be told by `record_reply`."""
+        self._missed = array("h", bytes(2 * count))
+        """Of each meter: its timeouts in a row."""
+        self._paused = array("d", bytes(8 * count))
+        """Of each meter: until when it is not asked."""
         self._backed_off_at = 0.0
-        """From when a parked meter may be asked again."""
+        """From when a backed off meter may be asked again."""
         self._helped_at = -inf
         self._silent_in_a_row: set[int] = set()
         self._probes = 0
@@ -96,36 +128,44 @@ class ReplyTimeouts:
 
     def expect(self, meter: int) -> tuple[float, float]:
         """(how long to wait until an answer begins, what it usually takes or NaN), in seconds."""
-        times, at = self._times, 3 * meter
-        delay_s, wait_s = times[at], times[at + 1]
+        times = self._times
+        at = 3 * meter
+        delay_s = times[at]
+        wait_s = times[at + 1]
         if self.is_troubled and (self.line_is_silent or self._missed[meter] >= BACK_OFF_AFTER):
             return self._longest_wait_s, delay_s
-        if wait_s != wait_s:
+        if wait_s != wait_s:  # NaN: it never answered
             wait_s = self._wait_for_a_stranger_s()
         return wait_s, delay_s
 
     def _wait_for_a_stranger_s(self) -> float:
-        """A meter that never answered is taken for as slow as the slowest that did. If none did,
-        patience grows."""
+        """A meter that never answered is taken for as slow as the slowest that did.
+
+        If none did, the wait grows with every other that is silent too."""
         if self._slowest_s is not None:
             return self._bounded(self._slowest_s + self.guard_s)
         return self._bounded(self.first_wait_s * 4 ** len(self._silent_in_a_row))
 
     def record_delay(self, meter: int, delay_s: float) -> None:
-        """It answered after so long (the time on the wire not counted)."""
-        known, _, swing = self._times[3 * meter : 3 * meter + 3]
+        """The meter took so long to answer, the time on the wire not counted."""
+        at = 3 * meter
+        known, _, swing = self._times[at : at + 3]
         off = delay_s - known
-        if off != off or off > 1:
-            known, swing = delay_s, delay_s / 8
+        is_first = off != off
+        if is_first or off > 1:
+            known = delay_s
+            swing = delay_s / 8
         else:
             swing += (abs(off) - swing) / 4
             known += off / 8
-        self._times[3 * meter] = known = max(0.0, known)
-        self._slowest_s = (
-            known if self._slowest_s is None else max(known, self._slowest_s * FORGETS)
-        )
-        self._times[3 * meter + 1] = self._bounded(known + max(self.guard_s, 4 * swing))
-        self._times[3 * meter + 2] = swing
+        known = max(0.0, known)
+        self._times[at] = known
+        self._times[at + 1] = self._bounded(known + max(self.guard_s, 4 * swing))
+        self._times[at + 2] = swing
+        if self._slowest_s is None:
+            self._slowest_s = known
+        else:
+            self._slowest_s = max(known, self._slowest_s * FORGETS)
 
     def _bounded(self, wait_s: float) -> float:
         return wait_s if wait_s < self._longest_wait_s else self._longest_wait_s
@@ -144,41 +184,44 @@ class ReplyTimeouts:
             self._paused[meter] = 0.0
             self.is_troubled = bool(self._misses.any())
             if was_backed_off:
-                self._backed_off_at = 0.0
-            if was_backed_off and now_s - self._helped_at > RETURN_HELPS_EVERY_S:
-                self._helped_at = now_s
-                self._until[:] = 0
+                self._help_the_others(now_s)
         return was_silent
 
+    def _help_the_others(self, now_s: float) -> None:
+        """What kept one meter silent may have kept others so: they are asked at once."""
+        self._backed_off_at = 0.0
+        if now_s - self._helped_at > RETURN_HELPS_EVERY_S:
+            self._helped_at = now_s
+            self._until[:] = 0
+
     def record_timeout(self, meter: int, now_s: float) -> str | None:
-        """The meter did not answer. What there is to tell: "backed off", "line silent", or None."""
+        """The meter did not answer. What is to be told: "backed off", "line silent", or None."""
         self.is_troubled = True
         if self.line_is_silent:
             self._probes += 1
-            self._probe_at = now_s + min(
-                self._longest_pause_s, LONGEST_LINE_PAUSE_S, 2.0 ** min(self._probes, 10)
-            )
+            pause_s = 2.0 ** min(self._probes, 10)
+            self._probe_at = now_s + min(self._longest_pause_s, LONGEST_LINE_PAUSE_S, pause_s)
             return None
-        if self._misses[meter] < BACK_OFF_AFTER:
+        misses = self._missed[meter]
+        if misses < BACK_OFF_AFTER:
             self._silent_in_a_row.add(meter)
-        self._misses[meter] += self._misses[meter] < 1000
-        misses = int(self._misses[meter])
+        if misses < 1000:  # more tell nothing, and have no room
+            misses += 1
+            self._missed[meter] = misses
         if self._is_line_silent():
-            self.line_is_silent, self._probes = True, 0
+            self.line_is_silent = True
+            self._probes = 0
             self._probe_at = now_s + min(self._longest_pause_s, 1.0)
             return "line silent"
+        pause_s = SUSPECT_PAUSE_S
         if misses >= BACK_OFF_AFTER:
             self._backed_off_at = now_s + BACKED_OFF_REST * self._longest_wait_s
-        pause = (
-            SUSPECT_PAUSE_S
-            if misses < BACK_OFF_AFTER
-            else FIRST_BACKED_OFF_PAUSE_S * 2 ** min(misses - BACK_OFF_AFTER, 20)
-        )
-        self._until[meter] = now_s + min(self._longest_pause_s, pause)
+            pause_s = FIRST_BACKED_OFF_PAUSE_S * 2 ** min(misses - BACK_OFF_AFTER, 20)
+        self._paused[meter] = now_s + min(self._longest_pause_s, pause_s)
         return "backed off" if misses == BACK_OFF_AFTER else None
 
     def _is_line_silent(self) -> bool:
-        """The silence of a parked meter is no news: it says nothing of the line."""
+        """The silence of a backed off meter is no news: it says nothing of the line."""
         row = self._silent_in_a_row
         if len(row) < 2:
             return False
@@ -186,7 +229,7 @@ class ReplyTimeouts:
         return len(row) >= LINE_SILENT_AFTER or not others
 
     def ready(self, now_s: float) -> NDArray[np.bool_]:
-        """Who may be asked now; of a silent line one of them, another each time."""
+        """The meters that may be asked now; of a silent line one of them, another each time."""
         return self.ready_at() <= now_s
 
     def ready_at(self) -> NDArray[np.float64]:
@@ -194,11 +237,8 @@ class ReplyTimeouts:
         if self.line_is_silent:
             return np.full(len(self._until), self._probe_at)
         if self._backed_off_at:
-            return np.where(
-                self._misses < BACK_OFF_AFTER,
-                self._until,
-                np.maximum(self._until, self._backed_off_at),
-            )
+            held_back = np.maximum(self._until, self._backed_off_at)
+            return np.where(self._misses < BACK_OFF_AFTER, self._until, held_back)
         return self._until
 
     def is_ready(self, meter: int, now_s: float) -> bool:
@@ -211,18 +251,22 @@ class ReplyTimeouts:
         return self._paused[meter] <= now_s and not is_held_back
 
     def doubtful(self) -> NDArray[np.bool_] | None:
-        """The parked, of whom one at a time is enough; None when there are none, or the last of
-        them that was asked is back. While the line is silent, at every other probe: who was silent
-        before it was."""
+        """The backed off meters, of whom one at a time is enough.
+
+        None when there are none, or the last of them that was asked is back. While the line is
+        silent, at every other probe: those that were silent before it was."""
         if self.line_is_silent:
             return None if self._probes % 2 else self._misses > 0
         return self._misses >= BACK_OFF_AFTER if self._backed_off_at else None
 
     def unblock(self) -> None:
-        """The way was opened: whoever was silent is asked at once, of a silent line one. The parked
-        have one try before their pauses begin anew, or as many dead as make a line silent would
-        stop it after each recovery."""
-        self._probes, self._probe_at, self._backed_off_at = 0, 0.0, 0.0
+        """The way was opened: each silent meter may be asked at once, of a silent line one.
+
+        Those backed off have one try before their pauses begin anew, or as many dead as make a line
+        silent would stop it after each recovery."""
+        self._probes = 0
+        self._probe_at = 0.0
+        self._backed_off_at = 0.0
         self._silent_in_a_row.clear()
         np.minimum(self._misses, BACK_OFF_AFTER, out=self._misses)
         self._until[:] = 0
@@ -230,7 +274,7 @@ class ReplyTimeouts:
     @property
     def is_nobody_there(self) -> bool:
         """True while the line is silent, or each of its meters for itself."""
-        return self.is_troubled and (self.line_is_silent or self.backed_off == len(self._misses))
+        return self.is_troubled and (self.line_is_silent or self.backed_off == len(self._missed))
 
     @property
     def backed_off(self) -> int:

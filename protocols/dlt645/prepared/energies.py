@@ -17,20 +17,23 @@ NO_VALUE: Final = -1
 
 
 class Registers(NamedTuple):
-    """What a batch holds. `hundredths`: one row for each frame, one column for each register, in
-    0.01 kWh, NO_VALUE where there is none; `good`: False for what is no answer with that
-    identifier, its row means nothing."""
+    """What a batch holds, one row for each frame."""
 
     hundredths: NDArray[np.int64]
+    """One column for each register, in 0.01 kWh; NO_VALUE where there is none."""
     good: NDArray[np.bool_]
+    """False for what is no answer with that identifier: its row means nothing."""
 
 
 def _table() -> NDArray[np.int64]:
-    """Two bytes as they are sent (plus 33H), as a little-endian number, to their four digits; far
-    below zero for what is no BCD."""
+    """Two bytes as they are sent (plus 33H), as a little-endian number, to their four digits.
+
+    What is no BCD is so far below zero that no other pair of its register makes up for it."""
     byte = np.arange(256, dtype=np.int64) - 0x33 & 0xFF
-    is_bcd = (byte >> 4 < 10) & (byte & 15 < 10)
-    digits = np.where(is_bcd, 10 * (byte >> 4) + (byte & 15), -(10**9))
+    tens = byte >> 4
+    ones = byte & 15
+    is_bcd = (tens < 10) & (ones < 10)
+    digits = np.where(is_bcd, 10 * tens + ones, -(10**9))
     return (digits[:, None] * 100 + digits[None, :]).reshape(-1)
 
 
@@ -38,10 +41,9 @@ _PAIRS: Final = _table()
 
 
 def decode_registers(data: bytes, identifier: str, *, registers: int) -> Registers:
-    """The energies of equally long answers (from 68H to 16H, no wake-up) that stand in `data` one
-    after the other.
+    """The energies of equally long answers that stand in `data` one after the other.
 
-    ValueError when `data` are not a whole number of frames with that many registers of 4 bytes (62
+    Each goes from 68H to 16H, without wake-up. ValueError when `data` are not a whole number of frames with that many registers of 4 bytes (62
     at the most)."""
     length = OVERHEAD + 4 + ENERGY_WIDTH * registers
     if not 1 <= registers <= MOST_REGISTERS:
@@ -64,6 +66,7 @@ def are_answers(frames: NDArray[np.uint8], identifier: str) -> NDArray[np.bool_]
     identifier."""
     length = frames.shape[1]
     wire = np.frombuffer(bytes.fromhex(identifier)[::-1], dtype=np.uint8) + np.uint8(0x33)
+    # By its place in the frame: every byte that is the same in all good answers.
     expected = {
         0: START,
         7: START,
@@ -73,10 +76,7 @@ def are_answers(frames: NDArray[np.uint8], identifier: str) -> NDArray[np.bool_]
     }
     expected |= {HEADER + at: int(byte) for at, byte in enumerate(wire)}
     places = list(expected)
-    as_expected: NDArray[np.bool_] = (
-        frames[:, places] == np.array(list(expected.values()), dtype=np.uint8)
-    ).all(axis=1)
-    good: NDArray[np.bool_] = as_expected & (
-        frames[:, :-2].sum(axis=1, dtype=np.uint8) == frames[:, -2]
-    )
+    values = np.array(list(expected.values()), dtype=np.uint8)
+    good: NDArray[np.bool_] = (frames[:, places] == values).all(axis=1)
+    good &= frames[:, :-2].sum(axis=1, dtype=np.uint8) == frames[:, -2]
     return good

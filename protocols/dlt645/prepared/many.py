@@ -1,8 +1,8 @@
-"""The prepared reads of many meters at once, with numpy: what is asked, and whether the answers are
-as expected.
+"""The steps of a daily freeze for many meters at once, with numpy: what is asked, and whether the
+answers are as expected.
 
-The same three reads as in `prepared`, one row for each meter. Whatever is not exactly as expected
-is for the way that looks at one answer at a time; here it is only told apart."""
+There is one row for each meter. Whatever is not exactly as expected is for the way that looks at
+one answer at a time; here it is only told apart."""
 
 from __future__ import annotations
 
@@ -13,31 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.dlt645 import functions
-from protocols.dlt645.bcd import ENERGY_WIDTH
 from protocols.dlt645.frame import END, OVERHEAD, START, WAKE_UP
 from protocols.dlt645.prepared import energies as batch
-from protocols.dlt645.prepared.one import HEAD, REGISTERS, REQUEST_LENGTH, sent
+from protocols.dlt645.prepared.one import HEAD, REQUEST_LENGTH, sent
+from protocols.dlt645.prepared.steps import CLOCK, ENERGIES, STAMP, STEPS
 
-CLOCK, STAMP, ENERGIES = range(3)
-"""The reads: the time of day; the time stamp of a daily freeze; its forward active energies."""
 ADDRESS: Final = 6
 """Bytes of an address as it is sent."""
 
-_IDENTIFIERS: Final = ("04000102", "05060000", "05060100")
-"""Of each read; the last byte of those of a freeze is its index, 1 = newest."""
-_WIDTHS: Final = (3, 5, REGISTERS * ENERGY_WIDTH)
+_WIDTHS: Final = tuple(step.width for step in STEPS)
 LONGEST: Final = len(WAKE_UP) + OVERHEAD + 4 + max(_WIDTHS)
 """Whatever is longer is left to those who look at one answer at a time."""
 _TAILS: Final = np.array(
-    [
-        list(bytes((4 + width,)) + sent(bytes.fromhex(it)[::-1]))
-        for it, width in zip(_IDENTIFIERS, _WIDTHS, strict=True)
-    ],
+    [list(bytes((4 + step.width,)) + sent(bytes.fromhex(step.identifier)[::-1])) for step in STEPS],
     dtype=np.uint8,
 )
-"""What of an answer's head depends on the read: its length and its identifier."""
+"""What of an answer's head depends on the step: its length and its identifier."""
+_IS_OF_FREEZE: Final = np.array([step.is_of_freeze for step in STEPS])
 _SECONDS: Final = np.array([1, 60, 3600])
+"""In each byte of a time of day, ss mm hh, ..."""
 _ENDS_BEFORE: Final = np.array([60, 60, 24])
+"""... and the first number that it cannot hold."""
 
 
 def wire_addresses(addresses: Iterable[str]) -> bytes:
@@ -46,16 +42,20 @@ def wire_addresses(addresses: Iterable[str]) -> bytes:
 
 
 def heads(
-    addresses: NDArray[np.uint8], reads: NDArray[np.uint8], nths: NDArray[np.uint8]
+    addresses: NDArray[np.uint8], steps: NDArray[np.uint8], nths: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """What the answers begin with behind their wake-up. `addresses`: six bytes in each row as they
-    are sent; `reads`: CLOCK, STAMP or ENERGIES; `nths`: of which daily freeze, 1 = newest."""
+    """What the answers begin with behind their wake-up.
+
+    `addresses`: six bytes in each row as they are sent; `steps`: CLOCK, STAMP or ENERGIES; `nths`:
+    of which daily freeze, 1 = newest."""
     made = np.empty((len(addresses), HEAD), dtype=np.uint8)
-    made[:, 0] = made[:, 7] = START
+    made[:, 0] = START
+    made[:, 7] = START
     made[:, 1:7] = addresses
     made[:, 8] = functions.READ | 0x80
-    made[:, 9:] = _TAILS[reads]
-    made[:, 10] += np.where(reads == CLOCK, 0, nths).astype(np.uint8)
+    made[:, 9:] = _TAILS[steps]
+    # The identifier is sent low byte first, so the index of the freeze is its first byte.
+    made[:, 10] += nths * _IS_OF_FREEZE[steps]
     return made
 
 
@@ -74,12 +74,15 @@ def requests(heads: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def apart(data: bytes, most: int) -> tuple[list[bytes], bytes]:
-    """So many frames at most that follow each other, with their wake-up, and the rest."""
+    """Frames that follow each other, with their wake-up, `most` at the most; and the rest.
+
+    Only lengths are looked at: whether they are good is for `are_good`."""
     found: list[bytes] = []
     start, end = 0, len(data)
     while len(found) < most:
         at = data.find(START, start)
-        if not 0 <= at < end - HEAD or data[start:at].strip(WAKE_UP):
+        has_head = 0 <= at < end - HEAD
+        if not has_head or data[start:at].strip(WAKE_UP):
             break
         stop = at + data[at + 9] + OVERHEAD
         if stop > end:
@@ -92,17 +95,21 @@ def apart(data: bytes, most: int) -> tuple[list[bytes], bytes]:
 def laid(answers: Iterable[bytes]) -> NDArray[np.uint8]:
     """What came from each meter as a row, its end at the right; zeros for what is too long to be a
     good answer."""
-    wake_up, nothing = WAKE_UP[:1], bytes(LONGEST)
-    rows = [it.rjust(LONGEST, wake_up) if len(it) <= LONGEST else nothing for it in answers]
+    wake_up = WAKE_UP[:1]
+    nothing = bytes(LONGEST)
+    rows = [
+        answer.rjust(LONGEST, wake_up) if len(answer) <= LONGEST else nothing for answer in answers
+    ]
     return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, LONGEST)
 
 
-def are_good(rows: NDArray[np.uint8], heads: NDArray[np.uint8], read: int) -> NDArray[np.bool_]:
-    """For each row that `laid` made, whether it is exactly one good answer to this read with this
+def are_good(rows: NDArray[np.uint8], heads: NDArray[np.uint8], step: int) -> NDArray[np.bool_]:
+    """For each row that `laid` made, whether it is exactly one good answer to this step with this
     head."""
-    start = LONGEST - OVERHEAD - 4 - _WIDTHS[read]
+    start = LONGEST - OVERHEAD - 4 - _WIDTHS[step]
     frames = rows[:, start:]
     good: NDArray[np.bool_] = (frames[:, :HEAD] == heads).all(axis=1)
+    # A START before the frame may be the beginning of another one: that is to be looked at.
     good &= (rows[:, :start] != START).all(axis=1)
     good &= frames[:, :-2].sum(axis=1, dtype=np.uint8) == frames[:, -2]
     good &= frames[:, -1] == END
@@ -112,15 +119,17 @@ def are_good(rows: NDArray[np.uint8], heads: NDArray[np.uint8], read: int) -> ND
 def times_of_day(rows: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Seconds since 00:00 of good answers to CLOCK; negative for what is no time of day."""
     digits = rows[:, -2 - _WIDTHS[CLOCK] : -2] - np.uint8(0x33)
-    tens, ones = digits >> 4, digits & 15
+    tens = digits >> 4
+    ones = digits & 15
     values = 10 * tens.astype(np.int64) + ones
-    is_time = (tens < 10) & (ones < 10) & (values < _ENDS_BEFORE)
-    return np.where(is_time.all(axis=1), (values * _SECONDS).sum(axis=1), -1)
+    are_digits = (tens < 10) & (ones < 10)
+    are_times = (are_digits & (values < _ENDS_BEFORE)).all(axis=1)
+    return np.where(are_times, (values * _SECONDS).sum(axis=1), -1)
 
 
 def stamps(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The time stamps of good answers to STAMP, five bytes as they are sent (see
-    `prepared.midnight_stamp`)."""
+    """The time stamps of good answers to STAMP, five bytes as they are sent, as
+    `midnight_stamp` gives them."""
     return rows[:, -2 - _WIDTHS[STAMP] : -2]
 
 

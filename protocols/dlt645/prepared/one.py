@@ -2,9 +2,9 @@
 another.
 
 A request is two pieces laid side by side, one of the meter and one of the identifier. The head of
-its answer is known before it comes; values come out of tables. Whatever is not exactly as expected
-- another meter, noise, a wrong checksum, a value that is no BCD - goes to the general decoder,
-which decides."""
+its answer is known before it comes; values come out of tables. Whatever is not exactly as
+expected, be it another meter, noise, a wrong checksum or a value that is no BCD, goes to the
+general decoder, which decides."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from protocols.errors import FrameError
 DECIMALS: Final = 2
 HUNDREDTH: Final = Decimal("0.01")
 REGISTERS: Final = 5
+"""The total and four tariffs: what nearly every meter has."""
 HEAD: Final = 14
 """A frame from 68H up to its identifier."""
 REQUEST_LENGTH: Final = len(WAKE_UP) + OVERHEAD + 4
@@ -63,7 +64,8 @@ class PreparedRead:
     def __init__(self, identifier: str, width: int) -> None:
         wire = sent(bytes.fromhex(identifier)[::-1])
         self.identifier = identifier
-        self._wire, self._sum = wire, sum(wire) & 0xFF
+        self._wire = wire
+        self._sum = sum(wire) & 0xFF
         self.reply_tail = bytes((4 + width,)) + wire
         self.reply_length = len(WAKE_UP) + OVERHEAD + 4 + width
         """Of the whole answer with the wake-up that most meters send."""
@@ -83,7 +85,8 @@ class PreparedRead:
         if (
             0 <= at == len(answer) - head[9] - OVERHEAD
             and answer.startswith(head, at)
-            and answer[-2] == adler32(answer[at:-2]) - 1 & 0xFF  # why this is CS: `frame.checksum`
+            # Why this is CS: see `frame.checksum`, whose call would cost as much again.
+            and answer[-2] == adler32(answer[at:-2]) - 1 & 0xFF
             and answer[-1] == END
         ):
             return answer[at + HEAD : -2]
@@ -91,9 +94,9 @@ class PreparedRead:
 
 
 class PreparedEnergies(PreparedRead):
-    """Reads the energies behind one identifier, such as 05060101: total and four tariffs, what
-    nearly every meter has. An answer with another number of registers is decoded all the same, more
-    slowly."""
+    """Reads the energies behind one identifier, such as 05060101: total and four tariffs.
+
+    An answer with another number of registers is decoded all the same, more slowly."""
 
     __slots__ = ()
 
@@ -101,9 +104,8 @@ class PreparedEnergies(PreparedRead):
         """FrameError for an identifier whose values are not unsigned energies XXXXXX.XX."""
         known = meaning(identifier)
         fields = known.record.fields if known else ()
-        if [(it.kind, it.width, it.decimals, it.signed) for it in fields] != [
-            (Kind.NUMBER, ENERGY_WIDTH, DECIMALS, False)
-        ]:
+        forms = [(field.kind, field.width, field.decimals, field.signed) for field in fields]
+        if forms != [(Kind.NUMBER, ENERGY_WIDTH, DECIMALS, False)]:
             raise FrameError(
                 f"{identifier} cannot be prepared: it is no unsigned energy of the form XXXXXX.XX"
             )
@@ -115,12 +117,17 @@ class PreparedEnergies(PreparedRead):
         `answer` is all that came for one request, wake-up included. FrameError when there is no
         answer in it or a value is no BCD, MeterRefused when the meter refuses."""
         known = self.energies(self.reply_head(meter), answer)
-        return general_registers(meter.address, self.identifier, answer) if known is None else known
+        if known is None:
+            return general_registers(meter.address, self.identifier, answer)
+        return known
 
     def energies(self, head: bytes, answer: bytes) -> tuple[int, ...] | None:
-        """Five registers in 0.01 kWh; None if `answer` is not exactly one good answer with this
-        head, or if one of them is no number: the general decoder says why."""
-        low, high = _LOW, _HIGH
+        """Five registers in 0.01 kWh.
+
+        None if `answer` is not exactly one good answer with this head, or if one of them is no
+        number: the general decoder says why."""
+        low = _LOW
+        high = _HIGH
         at = answer.find(b"\x68")
         if 0 <= at == len(answer) - LENGTH:
             found, a, b, c, d, e, f, g, h, i, j, checksum, end = _unpack(answer, at)
@@ -144,31 +151,39 @@ def sent(data: bytes) -> bytes:
 
 
 def time_of_day(data: bytes) -> int | None:
-    """Seconds since 00:00 from ss mm hh (04000102) as they are sent (+33H); None if that is no time
-    of day."""
+    """Seconds since 00:00 from ss mm hh (04000102) as they are sent (+33H), or None.
+
+    None if that is no time of day."""
+    # 33H is 00 as it is sent: with it behind, one byte is a pair of the table.
     seconds, minutes, hours = (_LOW[byte | 0x3300] for byte in data)
-    is_time = None not in (seconds, minutes, hours) and seconds < 60 and minutes < 60 and hours < 24
+    if None in (seconds, minutes, hours):
+        return None
+    is_time = seconds < 60 and minutes < 60 and hours < 24
     return 3600 * hours + 60 * minutes + seconds if is_time else None
 
 
 @cache
 def midnight_stamp(day: int) -> bytes:
     """The stamp of the freeze of this day's 00:00 (050600NN), mm hh DD MM YY as it is sent (+33H).
+
     `day`: its number (date.toordinal)."""
     return sent(encode_time(datetime.combine(date.fromordinal(day), time()), STAMP))
 
 
 def energies_of(frame: Frame) -> tuple[int | None, ...]:
-    """The registers of an answer that was decoded in general, in 0.01 kWh. FrameError for what is
-    no BCD."""
+    """The registers of an answer that was decoded in general, in 0.01 kWh.
+
+    FrameError for what is no BCD."""
+    registers = decode_registers(frame.data[4:])
     return tuple(
-        None if it is None else int(it.scaleb(DECIMALS)) for it in decode_registers(frame.data[4:])
+        None if register is None else int(register.scaleb(DECIMALS)) for register in registers
     )
 
 
 def general_registers(address: str, identifier: str, answer: bytes) -> tuple[int | None, ...]:
-    """What `PreparedRead.registers` gives, by the general decoder: any number of registers, any
-    noise around them."""
+    """What `PreparedEnergies.registers` gives, by the general decoder.
+
+    It takes any number of registers, and any noise around them."""
     request = Frame(address, functions.READ, bytes.fromhex(identifier)[::-1])
     decoder = Decoder()
     for item in decoder.feed(answer) + decoder.flush():
@@ -188,9 +203,10 @@ def as_kwh(registers: tuple[int | None, ...]) -> tuple[Decimal | None, ...]:
 
 
 def _table() -> list[int]:
-    """Two bytes as they are sent, as a little-endian number, to their four digits. What is no BCD
-    is None, which cannot be added: a lie to the type checker that `PreparedEnergies.energies`
-    answers for."""
+    """Two bytes as they are sent, as a little-endian number, to their four digits.
+
+    What is no BCD is None, which cannot be added: a lie to the type checker that
+    `PreparedEnergies.energies` answers for."""
     digits: list[int | None] = [None] * 256
     for tens in range(10):
         for ones in range(10):

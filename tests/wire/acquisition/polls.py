@@ -17,7 +17,7 @@ from daemon.acquisition.polling.packed_slots import entry, plan
 from daemon.acquisition.polling.poll import Poll
 from protocols.channels.streams import StreamChannel
 from protocols.dlt645.frame import Decoder, Frame, encode
-from protocols.dlt645.prepared import many
+from protocols.dlt645.prepared import steps
 from protocols.dlt645.prepared.many import wire_addresses
 
 Answer = Callable[[Frame], Iterable[bytes | asyncio.Event]]
@@ -107,11 +107,11 @@ class Reader:
         self.silent: list[int] = []
         self.told_of_silence = asyncio.Event()
         self.odd: list[tuple[int, int]] = []
-        self.patience = ReplyTimeouts(meters, longest_wait_s=wait_s, longest_pause_s=60.0)
+        self.reply_timeouts = ReplyTimeouts(meters, longest_wait_s=wait_s, longest_pause_s=60.0)
         self._answer = answer
         self.poll = Poll(
             batch_poller or BatchPoller(Deadlines(), self.least),
-            self.patience,
+            self.reply_timeouts,
             wire_addresses(map(address_of, range(meters))),
             clock=lambda number, seconds: seconds == 12 * 3600 + 34 * 60 + 56,
             heard_from=lambda number: None,
@@ -168,7 +168,7 @@ class Reader:
 
 
 def job(number: int, index: int = 1, *, with_clock: bool = True) -> int:
-    return entry(number, index - 1, index, many.CLOCK if with_clock else many.STAMP)
+    return entry(number, index - 1, index, steps.CLOCK if with_clock else steps.STAMP)
 
 
 class Still(StreamChannel):

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.acquisition.polling import batch as batch_module
-from daemon.acquisition.polling.batch import NOWHERE, BatchPoller
+from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.polling.packed_slots import entry, plan
+from daemon.acquisition.polling.rows import NO_ROW
 from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame, encode
-from protocols.dlt645.prepared import many
+from protocols.dlt645.prepared import steps
 from protocols.errors import LineDown
 from tests.wire.acquisition.polls import (
     ALWAYS,
@@ -44,7 +45,7 @@ from tests.wire.acquisition.polls import (
 from tests.wire.conftest import tcp_server
 
 LINES = 100
-"""More than there are seats at first."""
+"""More than there are rows at first."""
 
 
 class Watched(BatchPoller):
@@ -62,13 +63,15 @@ class Watched(BatchPoller):
 
     @property
     def is_empty(self) -> bool:
-        """Nobody is left aboard, and every seat is free once."""
+        """No client is left, and every row is free once."""
         nothing = not (
-            self._riders or self._writes or self._teams or self._joining or self._arrived
+            self._clients or self._writes or self._groups or self._joining or self._arrived
         )
-        is_anyone_asked = bool((self._seats["begins_by"] < inf).any())
+        is_anyone_asked = bool((self._table.values["begins_by"] < inf).any())
         return (
-            nothing and not is_anyone_asked and sorted(self._free) == list(range(len(self._seats)))
+            nothing
+            and not is_anyone_asked
+            and sorted(self._table.free) == list(range(len(self._table.values)))
         )
 
 
@@ -137,7 +140,7 @@ def test_what_a_meter_usually_takes_is_learnt() -> None:
     readers = [Reader(answer, batch_poller=batch_poller) for _ in range(3)]
     on_lines(readers, lambda reader, channel: reader.read(channel, [(5, 1), (5, 2)]))
     for reader in readers:
-        wait_s, delay_s = reader.patience.expect(5)
+        wait_s, delay_s = reader.reply_timeouts.expect(5)
         assert 0.045 < delay_s < 0.5
         assert delay_s < wait_s < 2.0
 
@@ -151,8 +154,8 @@ def test_a_meter_is_waited_for_as_long_as_it_is_known_to_take() -> None:
         wait_s=5.0,
     )
     for _ in range(8):
-        reader.patience.record_delay(0, 0.001)
-        reader.patience.record_delay(1, 0.6)
+        reader.reply_timeouts.record_delay(0, 0.001)
+        reader.reply_timeouts.record_delay(1, 0.6)
     began = 0.0
 
     async def run(reader: Reader, channel: StreamChannel) -> None:
@@ -279,7 +282,7 @@ def test_a_mistake_in_the_batch_poller_is_told_to_those_it_served_and_the_next_r
     assert batch_poller.is_empty
 
 
-def test_a_cancelled_line_leaves_its_seat_and_nothing_behind() -> None:
+def test_a_cancelled_line_leaves_its_row_and_nothing_behind() -> None:
     batch_poller = Watched()
     readers = [
         Reader((lambda frame: []) if number == 0 else true, batch_poller=batch_poller)
@@ -325,12 +328,12 @@ def test_a_poll_of_another_day_goes_alone_until_the_others_have_left() -> None:
             return
         await was_asked.wait()
         tomorrow = TODAY.toordinal() + 1
-        slots = plan([entry(0, 1, 1, many.CLOCK)])
+        slots = plan([entry(0, 1, 1, steps.CLOCK)])
         assert await reader.poll.run(channel, slots, tomorrow) is None
         assert batch_poller._today == TODAY.toordinal()
         gate.set()
         await left.wait()
-        assert await reader.poll.run(channel, plan([entry(1, 1, 1, many.CLOCK)]), tomorrow) is None
+        assert await reader.poll.run(channel, plan([entry(1, 1, 1, steps.CLOCK)]), tomorrow) is None
         assert batch_poller._today == tomorrow
 
     assert on_lines([today, yesterday], run) == [None, None]
@@ -360,7 +363,7 @@ def test_the_day_of_a_freeze_is_not_taken_from_its_index(spoilt: str | None, dep
 
     batch_poller = Watched()
     reader = Reader(answer, batch_poller=batch_poller)
-    slots = plan(entry(number, 3, 5, many.CLOCK) for number in range(2))
+    slots = plan(entry(number, 3, 5, steps.CLOCK) for number in range(2))
     on_lines(
         [reader],
         lambda reader, channel: reader.poll.run(channel, slots, TODAY.toordinal(), depth=depth),
@@ -426,7 +429,7 @@ class ByHand:
 
 
 def by_hand(story: Callable[[ByHand], Coroutine[Any, Any, None]]) -> None:
-    """Run the story, then cancel what still runs: no seat may be left taken, and nothing fail in
+    """Run the story, then cancel what still runs: no row may be left taken, and nothing fail in
     the event loop."""
 
     async def run() -> None:
@@ -446,7 +449,7 @@ def by_hand(story: Callable[[ByHand], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(run())
 
 
-STAMP_FIRST = [entry(number, 0, 1, many.STAMP) for number in range(8)]
+STAMP_FIRST = [entry(number, 0, 1, steps.STAMP) for number in range(8)]
 
 
 def test_an_answer_in_two_pieces_of_one_turn_is_one() -> None:
@@ -457,7 +460,7 @@ def test_an_answer_in_two_pieces_of_one_turn_is_one() -> None:
             (frame,) = wire.frames()
             wire.data_received(good(frame)[:7])
             wire.data_received(good(frame)[7:])
-            assert reader.poll._seat != NOWHERE, "it goes on by itself"
+            assert reader.poll._row != NO_ROW, "it goes on by itself"
             await hand.turns()
         assert len(reader.taken) == 1
         assert reader.took_the_truth()
@@ -465,14 +468,16 @@ def test_an_answer_in_two_pieces_of_one_turn_is_one() -> None:
     by_hand(story)
 
 
-def test_questions_of_one_line_go_out_together_and_answers_in_their_order_keep_it_aboard() -> None:
+def test_questions_of_one_line_go_out_together_and_answers_in_their_order_keep_it_together() -> (
+    None
+):
     async def story(hand: ByHand) -> None:
         reader, wire = hand.line(*STAMP_FIRST, depth=3)
         other, beside = hand.line(*STAMP_FIRST[:2], depth=2)
         await hand.turns()
         while not all(task.done() for task in hand.tasks):
             assert len(wire.writes) <= 1
-            assert reader.poll._seat != NOWHERE or not wire.writes
+            assert reader.poll._row != NO_ROW or not wire.writes
             await hand.answer(wire, beside)
         assert len(reader.taken) == 8
         assert len(other.taken) == 2
@@ -482,14 +487,14 @@ def test_questions_of_one_line_go_out_together_and_answers_in_their_order_keep_i
     by_hand(story)
 
 
-def test_answers_that_come_one_by_one_keep_a_line_aboard() -> None:
+def test_answers_that_come_one_by_one_keep_a_line_together() -> None:
     async def story(hand: ByHand) -> None:
         reader, wire = hand.line(*STAMP_FIRST, depth=3)
         await hand.turns()
         waiting: list[Frame] = []
         while not hand.tasks[0].done():
             waiting += wire.frames()
-            assert reader.poll._seat != NOWHERE
+            assert reader.poll._row != NO_ROW
             wire.data_received(good(waiting.pop(0)))
             await hand.turns()
         assert len(reader.taken) == 8
@@ -553,7 +558,7 @@ def test_whoever_is_cancelled_with_a_question_under_way_leaves_a_dirty_line(dept
     async def story(hand: ByHand) -> None:
         reader, _ = hand.line(*STAMP_FIRST, depth=depth)
         await hand.turns()
-        assert reader.poll._seat != NOWHERE
+        assert reader.poll._row != NO_ROW
         hand.tasks[0].cancel()
         await hand.turns()
         assert reader.poll.dirty
@@ -576,7 +581,7 @@ def test_whoever_is_lost_before_its_first_question_asks_nothing_and_leaves_a_cle
     async def story(hand: ByHand) -> None:
         reader, wire = hand.line(STAMP_FIRST[0])
         await hand.turns(1)
-        assert reader.poll._seat != NOWHERE
+        assert reader.poll._row != NO_ROW
         wire.lose("pulled out")
         other, beside = hand.line(STAMP_FIRST[1])
         await hand.turns()
@@ -614,7 +619,7 @@ def test_a_carrier_that_is_lost_within_its_write_ends_its_line_alone() -> None:
             lines[1][1].lose("takes no answers")
             raise LineDown("takes no answers")
 
-        hand.batch_poller._writes[lines[1][0].poll._seat] = lose
+        hand.batch_poller._writes[lines[1][0].poll._row] = lose
         await hand.answer(*(wire for _, wire in lines))
         assert [task.done() for task in hand.tasks] == [False, True, False]
 
@@ -629,7 +634,7 @@ def test_a_mistake_when_somebody_is_heard_from_ends_that_line_alone() -> None:
             raise RuntimeError("mistaken")
 
         for reader, _ in lines:
-            reader.patience.is_troubled = True
+            reader.reply_timeouts.is_troubled = True
         lines[0][0].poll.heard_from = mistaken
         await hand.turns()
         await hand.answer(*(wire for _, wire in lines))
@@ -649,7 +654,7 @@ def test_what_came_before_the_first_question_is_no_answer() -> None:
         wire.data_received(good(energies))
         await hand.turns()
         assert hand.tasks[0].done()
-        hand.run(reader, wire, entry(0, 0, 1, many.ENERGIES))
+        hand.run(reader, wire, entry(0, 0, 1, steps.ENERGIES))
         await hand.turns(1)
         wire.data_received(
             good(energies)
@@ -663,7 +668,7 @@ def test_what_came_before_the_first_question_is_no_answer() -> None:
     by_hand(story)
 
 
-def test_bytes_for_a_line_that_was_lost_do_not_reach_who_takes_its_seat() -> None:
+def test_bytes_for_a_line_that_was_lost_do_not_reach_who_takes_its_row() -> None:
     async def story(hand: ByHand) -> None:
         _, wire = hand.line(STAMP_FIRST[0])
         await hand.turns()
@@ -673,7 +678,7 @@ def test_bytes_for_a_line_that_was_lost_do_not_reach_who_takes_its_seat() -> Non
         other, beside = hand.line(STAMP_FIRST[0])
         await hand.turns()
         assert len(beside.frames()) == 1
-        assert other.poll._seat != NOWHERE
+        assert other.poll._row != NO_ROW
 
     by_hand(story)
 
@@ -683,12 +688,12 @@ def test_an_answer_that_came_in_the_moment_of_its_deadline_counts() -> None:
         reader, wire = hand.line(STAMP_FIRST[0], wait_s=0.2)
         await hand.turns()
         (frame,) = wire.frames()
-        hand.batch_poller._seats["begins_by"][reader.poll._seat] = (
+        hand.batch_poller._table.values["begins_by"][reader.poll._row] = (
             time.monotonic()
         )  # while the loop was busy
         wire.data_received(good(frame))
         hand.batch_poller.expired()
-        assert reader.poll._seat != NOWHERE
+        assert reader.poll._row != NO_ROW
         await hand.turns()
         await hand.answer(wire)
         assert len(reader.taken) == 1
@@ -706,7 +711,7 @@ def test_waits_are_exact_however_long_the_machine_runs(monkeypatch: pytest.Monke
     async def story(hand: ByHand) -> None:
         hand.line(STAMP_FIRST[0], wait_s=0.7)
         await hand.turns()
-        row = hand.batch_poller._seats[hand.batch_poller._seats["begins_by"] < inf][0]
+        row = hand.batch_poller._table.values[hand.batch_poller._table.values["begins_by"] < inf][0]
         assert row["begins_by"] - row["asked_at"] == pytest.approx(0.7, abs=1e-6)
 
     by_hand(story)
@@ -729,8 +734,8 @@ def test_of_several_questions_that_are_given_back_the_first_deadline_is_kept() -
     async def story(hand: ByHand) -> None:
         reader, _ = hand.line(*STAMP_FIRST[:2], depth=2, wait_s=5.0)
         for _ in range(20):
-            reader.patience.record_delay(0, 0.01)
-            reader.patience.record_delay(1, 3.0)
+            reader.reply_timeouts.record_delay(0, 0.01)
+            reader.reply_timeouts.record_delay(1, 3.0)
         await hand.turns()
         async with asyncio.timeout(2):
             await reader.told_of_silence.wait()
@@ -744,12 +749,12 @@ def test_a_meter_that_is_passed_over_stays_so_until_the_run_ends() -> None:
 
     async def story(hand: ByHand) -> None:
         reader, wire = Reader(true, batch_poller=hand.batch_poller), Wire()
-        reader.patience.record_timeout(0, time.monotonic())
+        reader.reply_timeouts.record_timeout(0, time.monotonic())
         hand.run(
-            reader, wire, entry(0, 0, 1, many.CLOCK), STAMP_FIRST[1], entry(0, 1, 2, many.STAMP)
+            reader, wire, entry(0, 0, 1, steps.CLOCK), STAMP_FIRST[1], entry(0, 1, 2, steps.STAMP)
         )
         await hand.turns()
-        reader.patience.unblock()
+        reader.reply_timeouts.unblock()
         for _ in range(4):
             await hand.answer(wire)
         assert hand.tasks[0].done()
@@ -763,9 +768,9 @@ def test_what_was_learnt_of_a_meter_is_its_wait_from_the_next_question_on() -> N
         reader, wire = hand.line(STAMP_FIRST[0], wait_s=10.0)
         await hand.turns()
         await hand.answer(wire)
-        row = hand.batch_poller._seats[reader.poll._seat]
+        row = hand.batch_poller._table.values[reader.poll._row]
         assert row["begins_by"] - row["asked_at"] == pytest.approx(
-            reader.patience.expect(0)[0], rel=1e-3
+            reader.reply_timeouts.expect(0)[0], rel=1e-3
         )
         assert row["begins_by"] - row["asked_at"] < 1.0
 

@@ -15,7 +15,7 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.acquisition.polling.poll import LONGEST_ANSWER_S
+from daemon.acquisition.polling.single import LONGEST_ANSWER_S
 from protocols.channels.serial import SerialChannel
 from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import TcpChannel
@@ -223,7 +223,7 @@ def test_a_late_answer_is_not_booked_but_learnt_from(opened: Open) -> None:
     assert reader.silent == [0]
     assert [address for address, *_ in reader.taken] == [address_of(1)]
     assert reader.counts["late"] == 1
-    assert reader.patience.expect(0)[1] >= QUICK_S * 0.9
+    assert reader.reply_timeouts.expect(0)[1] >= QUICK_S * 0.9
 
 
 def test_after_silence_the_line_is_dirty_and_the_others_are_asked(opened: Open) -> None:
@@ -750,9 +750,11 @@ def by_hand(story: Callable[[Reader, Still], None], *, byte_s: float = 0.0) -> R
 def test_each_question_is_forgiven_its_silence_once() -> None:
     def story(reader: Reader, channel: Still) -> None:
         for _ in range(4):
-            assert reader.poll._only is not None
-            reader.poll._only.begins_by = 0.0
-            reader.poll.expired()
+            poller = reader.poll._single
+            assert poller is not None
+            assert poller._in_flight.only is not None
+            poller._in_flight.only.begins_by = 0.0
+            poller.expired()
             assert reader.silent == []
             reader.poll.heard(channel.answer())
 
@@ -764,7 +766,8 @@ def test_each_question_is_forgiven_its_silence_once() -> None:
 def test_that_an_answer_has_begun_is_not_said_of_the_next() -> None:
     def story(reader: Reader, channel: Still) -> None:
         answer = channel.answer()
-        asked = reader.poll._only
+        assert reader.poll._single is not None
+        asked = reader.poll._single._in_flight.only
         assert asked is not None
         reader.poll.heard(answer[:10])
         assert asked.has_begun

@@ -29,7 +29,7 @@ from protocols.channels.conversation import Timing
 from protocols.channels.tcp import UNACKNOWLEDGED_MS, TcpChannel
 from protocols.dlt645.bcd import decode_time, encode_time
 from protocols.dlt645.frame import Frame, encode
-from protocols.dlt645.prepared.many import CLOCK, STAMP
+from protocols.dlt645.prepared.steps import CLOCK, STAMP
 from storage.archive import SiteMeter
 from tests.bench.faults import Plan, bcd, dead_meters, fault_run, truth
 from tests.line_parts import Sink, line_parts

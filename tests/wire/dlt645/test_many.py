@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.acquisition.polling.poll import read_of
 from protocols.dlt645.frame import Decoder, Frame, encode
-from protocols.dlt645.prepared import many
+from protocols.dlt645.prepared import many, steps
 from protocols.dlt645.prepared.one import (
     PreparedEnergies,
     PreparedMeter,
     midnight_stamp,
     time_of_day,
 )
+from protocols.dlt645.prepared.steps import read_of
 
-READS = (many.CLOCK, many.STAMP, many.ENERGIES)
+STEPS = (steps.CLOCK, steps.STAMP, steps.ENERGIES)
 WIDTHS = (3, 5, 20)
 addresses = st.integers(0, 10**12 - 1).map(lambda number: f"{number:012d}")
-questions = st.tuples(addresses, st.sampled_from(READS), st.integers(1, 62))
+questions = st.tuples(addresses, st.sampled_from(STEPS), st.integers(1, 62))
 
 
 def rows(asked: list[tuple[str, int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,7 +85,7 @@ def test_many_accept_what_each_would(came: list[tuple[tuple[str, int, int], byte
         prepared, head = read_of(read, nth), heads[at].tobytes()
         row = laid[at : at + 1]
         (is_good,) = many.are_good(row, heads[at : at + 1], read).tolist()
-        if read == many.ENERGIES:
+        if read == steps.ENERGIES:
             assert isinstance(prepared, PreparedEnergies)
             registers = many.energies(row)[0].tolist()
             found = tuple(registers) if is_good and min(registers) >= 0 else None
@@ -94,7 +94,7 @@ def test_many_accept_what_each_would(came: list[tuple[tuple[str, int, int], byte
             continue
         data = prepared.data(head, answer) if len(answer) <= many.LONGEST else None
         assert is_good == (data is not None), answer.hex()
-        if data is not None and read == many.CLOCK:
+        if data is not None and read == steps.CLOCK:
             (seconds,) = many.times_of_day(row).tolist()
             assert (None if seconds < 0 else seconds) == time_of_day(data)
         elif data is not None:

@@ -1,0 +1,112 @@
+"""Requests under way: the record that the batch poller hands to the poller of a single line, and
+those of one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf, nan
+
+from protocols.dlt645 import functions
+from protocols.dlt645.frame import START, WAKE_UP, Frame
+from protocols.dlt645.prepared.one import HEAD, PreparedMeter, PreparedRead
+from protocols.dlt645.prepared.steps import read_of
+
+
+@dataclass(slots=True, eq=False)
+class InFlightRequest:
+    """A step of a slot, and in its place the next one when that is answered.
+
+    Seconds are of the monotonic clock. `meter`, `read` and `head` are set by the poller that polls
+    a line by itself; the batch poller has them in its rows."""
+
+    number: int = -1
+    """Of the meter on its line."""
+    age: int = 0
+    """Of the day, 0 = the day of the poll."""
+    nth: int = 0
+    """The daily freeze of that day, 1 = newest."""
+    step: int = 0
+    """CLOCK, STAMP or ENERGIES."""
+    asked_at: float = 0.0
+    begins_by: float = inf
+    """When its answer must have begun."""
+    wait_s: float = 0.0
+    delay_s: float = nan
+    """What the meter usually takes; NaN while that is not known."""
+    is_forgiven: bool = False
+    """Its silence was excused once."""
+    has_begun: bool = False
+    """On a slow wire: the beginning of its answer was seen."""
+    part: bytes = b""
+    """The beginning of its answer, if nothing else came."""
+    meter: PreparedMeter = field(init=False)
+    read: PreparedRead = field(init=False)
+    head: bytes = field(init=False)
+    """What its answer begins with behind the wake-up."""
+
+    def prepare(self) -> None:
+        """The read and the head of its answer, for this step of this meter."""
+        read = read_of(self.step, self.nth)
+        self.read = read
+        self.head = self.meter.reply_head + read.reply_tail
+
+    def missing(self) -> int:
+        """Bytes of the answer that are still to come behind `part`; 0 if that cannot be told."""
+        at = self.part.find(START)
+        begun = self.part[at:]
+        if at < 0 or not self.head.startswith(begun[:HEAD]):
+            return 0
+        return max(0, self.read.reply_length - len(WAKE_UP) - len(begun))
+
+    def as_frame(self) -> Frame:
+        """What was sent, for the general way of looking at what comes."""
+        identifier = bytes.fromhex(self.read.identifier)
+        return Frame(self.meter.address, functions.READ, identifier[::-1])
+
+
+class InFlight:
+    """The requests of one line that are in flight: `only` one, or `several` by the head of their
+    answers."""
+
+    __slots__ = ("depth", "only", "several")
+
+    def __init__(self) -> None:
+        self.depth = 1
+        """How many there may be."""
+        self.only: InFlightRequest | None = None
+        self.several: dict[bytes, InFlightRequest] = {}
+
+    def __bool__(self) -> bool:
+        return self.only is not None or bool(self.several)
+
+    def __contains__(self, request: InFlightRequest) -> bool:
+        return request in self.all()
+
+    def add(self, request: InFlightRequest) -> None:
+        """It was asked."""
+        if self.depth > 1:
+            self.several[request.head] = request
+        else:
+            self.only = request
+
+    def remove(self, request: InFlightRequest) -> None:
+        """It was answered or given up."""
+        self.only = None
+        self.several.pop(request.head, None)
+
+    def clear(self) -> None:
+        """All of them were given up."""
+        self.only = None
+        self.several.clear()
+
+    def all(self) -> list[InFlightRequest]:
+        """In the order in which they were asked."""
+        return list(self.several.values()) if self.only is None else [self.only]
+
+    def questions(self) -> dict[Frame, InFlightRequest]:
+        """By what was sent."""
+        return {request.as_frame(): request for request in self.all()}
+
+    def first_deadline(self) -> float:
+        """When the first answer must have begun. ValueError when nothing is in flight."""
+        return min(request.begins_by for request in self.all())
