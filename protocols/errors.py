@@ -43,5 +43,13 @@ class MeterRefused(MeterdError):
         super().__init__(f"meter {address} refused {asked}: {reason} (ERR {word:02X})")
 
 
+class NoFreezeYet(MeterdError):
+    """A meter has not lived through a midnight that it froze; the next one helps."""
+
+
+class WriteUnconfirmed(MeterdError):
+    """A write was sent and whether the meter keeps it is not known. The operator reads it back."""
+
+
 class ControlForbidden(MeterdError, AssertionError):
     """A control frame was about to leave a process without authority over supply (shadow mode)."""

@@ -3,15 +3,19 @@ trace of its bytes."""
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import click
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from daemon.field.connection import Connection, Speed
+from protocols.channels.conversation import Timing
 from protocols.channels.serial import SerialChannel
 from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import TcpChannel
@@ -40,10 +44,33 @@ class Seconds(click.FloatRange):
         return seconds
 
 
-def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
-    """The options --tcp, --serial, --baud, --parity, --timeout, --retries and --trace, with these
-    defaults."""
-    options = (
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the options say that the line is; both are None while they say nothing."""
+
+    tcp: tuple[str, int] | None
+    serial: str | None
+
+    def channel(self, speed: Speed) -> StreamChannel:
+        """The channel there, not yet open. UsageError when the options name none or two.
+
+        A converter behind TCP has its own speed."""
+        if (self.tcp is None) == (self.serial is None):
+            raise click.UsageError("give either --tcp HOST:PORT or --serial DEVICE")
+        if self.tcp is not None:
+            return TcpChannel(*self.tcp)
+        return SerialChannel(self.serial or "", speed.baud or 0, speed.parity or "")
+
+
+def place_options(command: F) -> F:
+    """The options --tcp and --serial; the command gets them as `place`."""
+
+    @functools.wraps(command)
+    def with_place(*, tcp: tuple[str, int] | None, serial: str | None, **given: Any) -> Any:
+        return command(place=Place(tcp, serial), **given)
+
+    with_options: F = _with_options(
+        with_place,
         click.option(
             "--tcp",
             metavar="HOST:PORT",
@@ -51,49 +78,76 @@ def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
             help="A converter or gateway.",
         ),
         click.option("--serial", metavar="DEVICE", help="A serial port, such as /dev/ttyUSB0."),
-        click.option(
-            "--baud",
-            type=BAUD,
-            default=baud,
-            show_default=True,
-        ),
-        click.option(
-            "--parity",
-            type=click.Choice(["E", "O", "N"]),
-            default=parity,
-            show_default=True,
-        ),
-        click.option(
-            "--timeout",
-            type=Seconds(0.05),
-            default=1.5,
-            show_default=True,
-            help="Seconds per try.",
-        ),
-        click.option(
-            "--retries",
-            type=click.IntRange(0, 10),
-            default=1,
-            show_default=True,
-        ),
-        click.option("--trace", is_flag=True, help="Show the bytes of the line on standard error."),
     )
+    return with_options
+
+
+def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
+    """The options --tcp, --serial, --baud, --parity, --timeout, --retries and --trace, with these
+    defaults; the command gets them as one `connection`."""
 
     def add_all(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
+        @functools.wraps(command)
+        def with_connection(
+            *,
+            place: Place,
+            baud: int,
+            parity: str,
+            timeout: float,
+            retries: int,
+            trace: bool,
+            **given: Any,
+        ) -> Any:
+            speed = Speed(baud, parity)
+            connection = Connection(
+                place.channel(speed),
+                Timing(reply_timeout_s=timeout, retries=retries),
+                wire_trace() if trace else None,
+                speed if place.serial else Speed(),
+            )
+            return command(connection=connection, **given)
+
+        with_speed: F = _with_options(
+            with_connection,
+            click.option(
+                "--baud",
+                type=BAUD,
+                default=baud,
+                show_default=True,
+            ),
+            click.option(
+                "--parity",
+                type=click.Choice(["E", "O", "N"]),
+                default=parity,
+                show_default=True,
+            ),
+            click.option(
+                "--timeout",
+                type=Seconds(0.05),
+                default=1.5,
+                show_default=True,
+                help="Seconds per try.",
+            ),
+            click.option(
+                "--retries",
+                type=click.IntRange(0, 10),
+                default=1,
+                show_default=True,
+            ),
+            click.option(
+                "--trace", is_flag=True, help="Show the bytes of the line on standard error."
+            ),
+        )
+        return place_options(with_speed)
 
     return add_all
 
 
-def channel_to(
-    tcp: tuple[str, int] | None, serial: str | None, baud: int, parity: str
-) -> StreamChannel:
-    """The channel that the options name, not yet open. UsageError when they name none or two."""
-    if (tcp is None) == (serial is None):
-        raise click.UsageError("give either --tcp HOST:PORT or --serial DEVICE")
-    return SerialChannel(serial, baud, parity) if serial else TcpChannel(*(tcp or ("", 0)))
+def _with_options(command: Any, *options: Callable[[Any], Any]) -> Any:
+    """The command with the options in this order on its help page."""
+    for option in reversed(options):  # click puts the one that is added last first
+        command = option(command)
+    return command
 
 
 def host_and_port(

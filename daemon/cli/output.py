@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import click
@@ -17,7 +17,12 @@ from rich.text import Text
 
 from protocols.errors import MeterdError
 
-OK, FAILED, USAGE, NOT_RUNNING, BAD_CONFIG = 0, 1, 2, 69, 78
+FAILED: Final = 1
+USAGE: Final = 2
+NOT_RUNNING: Final = 69
+"""EX_UNAVAILABLE of sysexits.h."""
+BAD_CONFIG: Final = 78
+"""EX_CONFIG of sysexits.h."""
 
 as_json = click.option(
     "--json",
@@ -61,6 +66,11 @@ def print_table(
     for row in rows:
         table.add_row(*map(_text, row))
     screen.print(table)
+
+
+def with_unit(value: object, unit: str) -> str:
+    """A value as a person reads it; `no data` where the meter has none."""
+    return "no data" if value is None else f"{value} {unit}".rstrip()
 
 
 def yuan(fen: int) -> str:

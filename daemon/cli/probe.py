@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from daemon.cli.connection import channel_to, line_options, wire_trace
+from daemon.cli.connection import line_options
 from daemon.cli.output import as_json, console, fail, print_json, print_table
-from daemon.cli.read_modbus import CODECS, WHAT_TO_TRY
-from protocols.channels.conversation import Conversation, Timing
-from protocols.channels.streams import StreamChannel
-from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
+from daemon.cli.read_modbus import WHAT_TO_TRY
+from daemon.field.connection import Connection
+from daemon.field.probe import ProbeResult
+from daemon.field.probe import probe as probe_block
+from daemon.field.read_modbus import CODECS
+from protocols.errors import NoReply
 from protocols.modbus.blocks import Block
-from protocols.modbus.exchanges import read_block
 from protocols.modbus.frame import MOST_REGISTERS
-from protocols.modbus.probing import SCALES, Guess, Reading, best, readings
+from protocols.modbus.probing import SCALES, Guess, Reading
 
 HEAD: Final = ("register", "type", "order", *(f"x {scale}" for scale in SCALES), "looks like")
 WIDEST: Final = Decimal(10) ** 12
@@ -81,13 +82,7 @@ def _register(ctx: click.Context, param: click.Parameter, text: str) -> int:
 )
 @as_json
 def probe(
-    tcp: tuple[str, int] | None,
-    serial: str | None,
-    baud: int,
-    parity: str,
-    timeout: float,
-    retries: int,
-    trace: bool,
+    connection: Connection,
     protocol: str | None,
     unit: int,
     register: int,
@@ -100,116 +95,87 @@ def probe(
     told, and the likeliest readings that share no register are marked with a star.
 
     Registers are counted from 0: a manual that begins with 1, 30001 or 40001 says so much more."""
-    channel = channel_to(tcp, serial, baud, parity)
-    codec = CODECS[protocol or ("modbus-tcp" if tcp else "modbus-rtu")]
+    if protocol is None:
+        protocol = "modbus-rtu" if connection.speed.baud else "modbus-tcp"
     block = Block(int(function), register, count)
-
-    async def ask(channel: StreamChannel) -> tuple[int, ...]:
-        async with channel:
-            timing = Timing(reply_timeout_s=timeout, retries=retries)
-            conversation = Conversation(
-                channel,
-                codec,
-                line=channel.name,
-                timing=timing,
-                wire=wire_trace() if trace else None,
-            )
-            return await conversation.run(read_block(unit, block))
-
     try:
-        registers = asyncio.run(ask(channel))
+        result = asyncio.run(probe_block(connection, protocol, unit, block))
     except NoReply as error:
         raise fail(f"{error}\n{WHAT_TO_TRY}") from None
-    except (LineDown, MeterRefused, FrameError) as error:
-        raise fail(str(error)) from None
-    found = list(readings(register, registers))
-    likeliest = best(found)
+    shown = result.likeliest if only_best else result.readings
     if as_json:
-        _print_as_json(
-            unit,
-            block,
-            registers,
-            likeliest if only_best else found,
-            likeliest,
-        )
+        for told in _as_json(unit, block, result, shown):
+            print_json(told)
     else:
-        _print(
-            unit,
-            block,
-            registers,
-            likeliest if only_best else found,
-            likeliest,
-        )
+        _print(_title(unit, block, result), result, shown)
 
 
-def _print_as_json(
-    unit: int,
-    block: Block,
-    registers: Sequence[int],
-    found: list[Reading],
-    likeliest: list[Reading],
-) -> None:
-    print_json(
-        {
-            "unit": unit,
-            "function": block.function,
-            "register": block.register,
-            "registers": list(registers),
+def _as_json(
+    unit: int, block: Block, result: ProbeResult, shown: list[Reading]
+) -> Iterator[dict[str, Any]]:
+    yield {
+        "unit": unit,
+        "function": block.function,
+        "register": block.register,
+        "registers": list(result.registers),
+    }
+    for reading in shown:
+        yield {
+            "register": reading.register,
+            "type": reading.type,
+            "order": reading.order,
+            "values": {str(scale): reading.number * scale for scale in SCALES},
+            "looks_like": [_guess_as_json(guess) for guess in reading.guesses],
+            "best": reading in result.likeliest,
         }
+
+
+def _guess_as_json(guess: Guess) -> dict[str, Any]:
+    return {
+        "quantity": guess.quantity,
+        "value": guess.value,
+        "unit": guess.unit,
+        "scale": guess.scale,
+    }
+
+
+def _title(unit: int, block: Block, result: ProbeResult) -> str:
+    words = " ".join(f"{register:04X}" for register in result.registers)
+    return (
+        f"unit {unit}, function {block.function}, "
+        f"from {block.register} ({block.register:04X}): {words}"
     )
-    for reading in found:
-        print_json(
-            {
-                "register": reading.register,
-                "type": reading.type,
-                "order": reading.order,
-                "values": {str(scale): reading.number * scale for scale in SCALES},
-                "looks_like": [
-                    {
-                        "quantity": it.quantity,
-                        "value": it.value,
-                        "unit": it.unit,
-                        "scale": it.scale,
-                    }
-                    for it in reading.guesses
-                ],
-                "best": reading in likeliest,
-            }
-        )
 
 
-def _print(
-    unit: int,
-    block: Block,
-    registers: Sequence[int],
-    found: list[Reading],
-    likeliest: list[Reading],
-) -> None:
-    words = " ".join(f"{register:04X}" for register in registers)
-    title = f"unit {unit}, function {block.function}, from {block.register} ({block.register:04X}): {words}"
+def _print(title: str, result: ProbeResult, shown: list[Reading]) -> None:
     screen = console()
     if not screen.is_terminal:
         click.echo(title)
-        print_table(HEAD, [_row(reading, reading in likeliest) for reading in found])
+        print_table(HEAD, [_row(reading, reading in result.likeliest) for reading in shown])
         return
     screen.print(Text(title, style="bold"))
     table = Table(header_style="bold")
     for name in HEAD:
         table.add_column(name, justify="right" if name.startswith("x ") else "left")
-    for reading in found:
-        is_best = reading in likeliest
-        table.add_row(
-            *_row(reading, is_best),
-            style="bold green" if is_best else "" if reading.guesses else "dim",
-        )
+    for reading in shown:
+        is_best = reading in result.likeliest
+        table.add_row(*_row(reading, is_best), style=_style(reading, is_best))
     screen.print(table)
+
+
+def _style(reading: Reading, is_best: bool) -> str:
+    if is_best:
+        return "bold green"
+    return "" if reading.guesses else "dim"
 
 
 def _row(reading: Reading, is_best: bool) -> tuple[str, ...]:
     where = f"{reading.register} ({reading.register:04X})"
     scaled = (_short(reading.number * scale) for scale in SCALES)
-    told = _in_words(reading.guesses[0]) if reading.guesses else ""
-    return where, reading.type, reading.order, *scaled, f"* {told}" if is_best else told
+    meaning = _in_words(reading.guesses[0]) if reading.guesses else ""
+    if is_best:
+        meaning = f"* {meaning}"
+    return where, reading.type, reading.order, *scaled, meaning
 
 
 def _in_words(guess: Guess) -> str:

@@ -4,99 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 import click
 
-from daemon.cli.connection import channel_to, line_options, wire_trace
-from daemon.cli.output import as_json, fail, print_json, print_table
-from protocols.channels.conversation import Conversation, Timing
-from protocols.channels.streams import StreamChannel
-from protocols.dlt645 import exchanges, exchanges_1997, functions
-from protocols.dlt645.frame import Frame
-from protocols.dlt645.values import Value, decode_values
-from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
-from protocols.exchange import Codec, Exchange
+from daemon.cli.connection import line_options
+from daemon.cli.output import as_json, fail, print_json, print_table, with_unit
+from daemon.field.connection import Connection, Speed
+from daemon.field.language import DLT645_2007, LANGUAGES
+from daemon.field.read import ANY, ReadRequest, ReadResult, quantities
+from daemon.field.read import read as read_meter
+from protocols.errors import NoReply
 
-ANY: Final = "any"
-CLOCK: Final = "clock"
-FREEZE: Final = "freeze"
-DLT645: Final = "dlt645-2007"
-DLT645_1997: Final = "dlt645-1997"
 MODBUS: Final = ("modbus-rtu", "modbus-tcp")
-
-
-@dataclass(frozen=True, slots=True)
-class Language:
-    """How a version of DL/T 645 is spoken. `quantities`: the identifiers to try in turn: a meter
-    that knows no block is asked for the single value."""
-
-    codec: Codec[Frame]
-    read: Callable[[str, str], Exchange[Frame, bytes]]
-    read_address: Callable[[], Exchange[Frame, str]]
-    read_clock: Callable[[str], Exchange[Frame, datetime]]
-    digits: int
-    """Of an identifier."""
-    quantities: Mapping[str, tuple[str, ...]]
-
-
-LANGUAGES: Final = {
-    DLT645: Language(
-        exchanges.CODEC_2007,
-        exchanges.read,
-        exchanges.read_address,
-        exchanges.read_clock,
-        8,
-        {
-            "energy": ("00010000",),
-            "voltage": ("0201FF00", "02010100"),
-            "current": ("0202FF00", "02020100"),
-            "power": ("0203FF00", "02030000"),
-            "status": ("04000503",),
-        },
-    ),
-    DLT645_1997: Language(
-        exchanges_1997.CODEC_1997,
-        exchanges_1997.read,
-        exchanges_1997.read_address,
-        exchanges_1997.read_clock,
-        4,
-        {
-            "energy": ("9010",),
-            "voltage": ("B61F", "B611"),
-            "current": ("B62F", "B621"),
-            "power": ("B63F", "B630"),
-            "status": ("C020",),
-        },
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is to be asked. `meter` is 12 digits or `any`; without identifiers it is the quantity
-    that counts."""
-
-    protocol: str
-    meter: str
-    identifiers: tuple[str, ...]
-    quantity: str
-    timing: Timing
-    trace: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What the meter said. `clock` is its wall clock and `ahead_s` its distance to ours, None where
-    it told none."""
-
-    meter: str
-    values: list[tuple[str, Value]]
-    clock: datetime | None
-    ahead_s: int | None
+DEFAULT_QUANTITY: Final = "energy"
 
 
 def _address(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
@@ -117,7 +38,8 @@ def _identifiers(
     for text in texts:
         if not re.fullmatch("[0-9A-Fa-f]{8}|[0-9A-Fa-f]{4}", text):
             raise click.BadParameter(
-                f"{text!r} is not 8 hexadecimal digits (DI3 DI2 DI1 DI0), such as 00010000, nor 4 as in 1997"
+                f"{text!r} is not 8 hexadecimal digits (DI3 DI2 DI1 DI0), such as 00010000, "
+                "nor 4 as in 1997"
             )
     return tuple(text.upper() for text in texts)
 
@@ -133,7 +55,7 @@ def _identifiers(
 @click.option(
     "--protocol",
     type=click.Choice([*LANGUAGES, *MODBUS]),
-    default=DLT645,
+    default=DLT645_2007,
     show_default=True,
 )
 @click.option("--unit", type=click.IntRange(0, 255), help="Modbus: the meter's address.")
@@ -150,26 +72,20 @@ def _identifiers(
 )
 @click.option(
     "--quantity",
-    "quantities",
+    "names",
     multiple=True,
     metavar="NAME",
     help="Default: energy.",
 )
 @as_json
 def read(
-    tcp: tuple[str, int] | None,
-    serial: str | None,
-    baud: int,
-    parity: str,
+    connection: Connection,
     meter: str | None,
     protocol: str,
     unit: int | None,
     profile: str | None,
     identifiers: tuple[str, ...],
-    quantities: tuple[str, ...],
-    timeout: float,
-    retries: int,
-    trace: bool,
+    names: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Read one meter over a given line. Needs no daemon and no database.
@@ -180,180 +96,92 @@ def read(
 
     Modbus: --unit, --profile, and any number of --quantity as the profile names them, or energy,
     voltage, current, power, relay."""
-    channel = channel_to(tcp, serial, baud, parity)
-    timing = Timing(reply_timeout_s=timeout, retries=retries)
     if protocol in MODBUS:
-        if unit is None or profile is None or meter or identifiers:
+        is_dlt645 = bool(meter or identifiers)
+        if unit is None or profile is None or is_dlt645:
             raise click.UsageError(
                 "a Modbus meter needs --unit and --profile, and neither --meter nor --identifier"
             )
-        from daemon.cli.read_modbus import (
-            ModbusQuestion,
-            read_modbus,
-        )  # pymodbus: only when it is needed
+        # pymodbus takes a tenth of a second to import: only when it is needed.
+        from daemon.cli.read_modbus import read_and_print
+        from daemon.field.read_modbus import ModbusReadRequest
 
-        question = ModbusQuestion(
-            protocol,
-            unit,
-            profile,
-            quantities or ("energy",),
-            timing,
-            trace,
-        )
-        read_modbus(channel, question, as_json=as_json)
+        modbus = ModbusReadRequest(protocol, unit, profile, names or (DEFAULT_QUANTITY,))
+        read_and_print(connection, modbus, as_json=as_json)
         return
     if meter is None or unit is not None or profile is not None:
         raise click.UsageError("a DL/T 645 meter needs --meter, and neither --unit nor --profile")
-    if identifiers and quantities:
-        raise click.UsageError("give either --identifier or --quantity")
-    language = LANGUAGES[protocol]
-    known = (*language.quantities, CLOCK, *([FREEZE] if protocol == DLT645 else []))
-    if len(quantities) > 1 or (quantities and quantities[0] not in known):
-        raise click.UsageError(f"--quantity is one of {', '.join(known)}")
-    if any(len(identifier) != language.digits for identifier in identifiers):
-        raise click.UsageError(
-            f"identifiers of {protocol} have {language.digits} hexadecimal digits"
-        )
-    asked = Question(
-        protocol,
-        meter,
-        identifiers,
-        quantities[0] if quantities else "energy",
-        timing,
-        trace,
-    )
+    request = _request(protocol, meter, identifiers, names)
     try:
-        answers = asyncio.run(_ask(channel, asked))
+        result = asyncio.run(read_meter(connection, request))
     except NoReply as error:
-        raise fail(f"{error}\n{_what_to_try(serial, baud, parity, meter)}") from None
-    except (LineDown, MeterRefused, FrameError) as error:
-        raise fail(str(error)) from None
+        raise fail(f"{error}\n{_what_to_try(connection.speed, meter)}") from None
     if as_json:
-        _print_as_json(answers)
+        _print_as_json(result)
     else:
-        _print(answers)
+        _print(result)
 
 
-async def _ask(channel: StreamChannel, question: Question) -> Answers:
-    language = LANGUAGES[question.protocol]
-    async with channel:
-        conversation = Conversation(
-            channel,
-            language.codec,
-            line=channel.name,
-            timing=question.timing,
-            wire=wire_trace() if question.trace else None,
-        )
-        meter = (
-            await conversation.run(language.read_address())
-            if question.meter == ANY
-            else question.meter
-        )
-        values = await _values(conversation, meter, question)
-        try:
-            clock = await conversation.run(language.read_clock(meter), retries=0)
-        except (MeterRefused, NoReply, FrameError):
-            if question.quantity == CLOCK and not question.identifiers:
-                raise
-            return Answers(meter, values, None, None)
-        here = datetime.now().astimezone().replace(tzinfo=None)
-        return Answers(meter, values, clock, round((clock - here).total_seconds()))
+def _request(
+    protocol: str, meter: str, identifiers: tuple[str, ...], names: tuple[str, ...]
+) -> ReadRequest:
+    if identifiers and names:
+        raise click.UsageError("give either --identifier or --quantity")
+    known = quantities(protocol)
+    if len(names) > 1 or not set(names).issubset(known):
+        raise click.UsageError(f"--quantity is one of {', '.join(known)}")
+    digits = LANGUAGES[protocol].identifier_digits
+    if any(len(identifier) != digits for identifier in identifiers):
+        raise click.UsageError(f"identifiers of {protocol} have {digits} hexadecimal digits")
+    (quantity,) = names or (DEFAULT_QUANTITY,)
+    return ReadRequest(protocol, meter, quantity, identifiers)
 
 
-async def _values(
-    conversation: Conversation[Frame], meter: str, question: Question
-) -> list[tuple[str, Value]]:
-    """Each value with the identifier it was asked by."""
-    language = LANGUAGES[question.protocol]
-    if question.identifiers:
-        found = []
-        for identifier in question.identifiers:
-            data = await conversation.run(language.read(meter, identifier))
-            found += [(identifier, value) for value in decode_values(identifier, data)]
-        return found
-    if question.quantity == CLOCK:
-        return []
-    if question.quantity == FREEZE:
-        return await _newest_freeze(conversation, meter)
-    *first_choices, last_choice = language.quantities[question.quantity]
-    for identifier in first_choices:
-        try:
-            data = await conversation.run(language.read(meter, identifier))
-        except MeterRefused as refusal:
-            if not refusal.word & functions.NO_SUCH_DATA:
-                raise
-        else:
-            return [(identifier, value) for value in decode_values(identifier, data)]
-    data = await conversation.run(language.read(meter, last_choice))
-    return [(last_choice, value) for value in decode_values(last_choice, data)]
-
-
-async def _newest_freeze(conversation: Conversation[Frame], meter: str) -> list[tuple[str, Value]]:
-    freeze = await conversation.run(exchanges.read_daily_freeze(meter, 1, confirm=True))
-    if freeze is None:
-        raise fail(f"meter {meter} has no daily freeze yet")
-    frozen_at = Value("frozen_at", freeze.frozen_at.isoformat(" ", "minutes"), "")
-    registers = [
-        Value(
-            f"tariff_{number}" if number else "total",
-            None if energy is None else str(energy),
-            "kWh",
-        )
-        for number, energy in enumerate(freeze.registers)
-    ]
-    return [("05060001", frozen_at), *(("05060101", register) for register in registers)]
-
-
-def _print_as_json(answers: Answers) -> None:
-    about_clock = {"meter_time": answers.clock, "meter_ahead_s": answers.ahead_s}
-    if not answers.values:
-        print_json({"meter": answers.meter, **about_clock})
-    for identifier, value in answers.values:
-        told = {
-            "name": value.name,
-            "value": value.value,
-            "unit": value.unit,
-        }
+def _print_as_json(result: ReadResult) -> None:
+    clock = {"meter_time": result.clock, "meter_ahead_s": result.ahead_s}
+    if not result.values:
+        print_json({"meter": result.meter, **clock})
+    for identifier, value in result.values:
         print_json(
             {
-                "meter": answers.meter,
+                "meter": result.meter,
                 "identifier": identifier,
-                **told,
-                **about_clock,
+                **value._asdict(),
+                **clock,
             }
         )
 
 
-def _print(answers: Answers) -> None:
-    at = f" at {answers.clock:%Y-%m-%d %H:%M:%S}" if answers.clock else ""
-    if not answers.values:
-        click.echo(f"meter {answers.meter}{at}, {_ahead(answers.ahead_s or 0)} this machine")
-    elif len(answers.values) == 1:
-        value = answers.values[0][1]
-        click.echo(
-            f"{'no data' if value.value is None else f'{value.value} {value.unit}'.rstrip()}{at}"
-        )
+def _print(result: ReadResult) -> None:
+    at = f" at {result.clock:%Y-%m-%d %H:%M:%S}" if result.clock else ""
+    values = [value for _, value in result.values]
+    if not values:
+        click.echo(f"meter {result.meter}{at}, {_ahead(result.ahead_s or 0)} this machine")
+    elif len(values) == 1:
+        click.echo(f"{with_unit(values[0].value, values[0].unit)}{at}")
     else:
-        print_table(
-            ["name", "value", "unit"],
-            [(value.name, value.value, value.unit) for _, value in answers.values],
-            title=f"meter {answers.meter}{at}",
-        )
+        print_table(["name", "value", "unit"], values, title=f"meter {result.meter}{at}")
 
 
 def _ahead(seconds: int) -> str:
     return f"{abs(seconds)} s {'ahead of' if seconds >= 0 else 'behind'}"
 
 
-def _what_to_try(serial: str | None, baud: int, parity: str, meter: str) -> str:
-    speed = (
-        f"the speed (--baud 2400 or 9600; now {baud}) and parity (8E1 for most meters; now 8{parity}1)"
-        if serial
-        else "that the converter runs at the meter's speed and parity (2400 8E1 for most meters)"
+def _what_to_try(speed: Speed, meter: str) -> str:
+    if speed.baud:
+        what_speed = (
+            f"the speed (--baud 2400 or 9600; now {speed.baud}) "
+            f"and parity (8E1 for most meters; now 8{speed.parity}1)"
+        )
+    else:
+        what_speed = (
+            "that the converter runs at the meter's speed and parity (2400 8E1 for most meters)"
+        )
+    if meter == ANY:
+        what_address = "that there is exactly one meter on the line"
+    else:
+        what_address = "the address (--meter any finds it when only one meter is on the line)"
+    return (
+        f"Check the wires (A and B swapped?), {what_speed}, and {what_address}; "
+        "--trace shows the bytes."
     )
-    address = (
-        "that there is exactly one meter on the line"
-        if meter == ANY
-        else "the address (--meter any finds it when only one meter is on the line)"
-    )
-    return f"Check the wires (A and B swapped?), {speed}, and {address}; --trace shows the bytes."

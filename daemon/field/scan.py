@@ -16,15 +16,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from structlog.typing import FilteringBoundLogger
-
+from daemon.field.language import DLT645_1997, DLT645_2007
 from protocols.channels import Channel
+from protocols.channels.conversation import Wire
 from protocols.dlt645 import functions, functions_1997
 from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, Decoder, Frame
 from protocols.dlt645.messages import encode_request
 
-PROTOCOL_2007: Final = "dlt645-2007"
-PROTOCOL_1997: Final = "dlt645-1997"
 ENERGY: Final = bytes.fromhex("00000100")
 PROOFS: Final = tuple(
     bytes.fromhex(identifier)[::-1]
@@ -44,12 +42,15 @@ Addresses that differ by 80H need it: the sum of the answer to read address has 
 the same."""
 METER_NUMBER_1997: Final = bytes.fromhex("32C0")
 DIGITS: Final = 12
+ADDRESS_BYTES: Final = 6
+WAKE_UP_BYTE: Final = b"\xfe"
+"""A meter may send any number of them around its answer."""
 LONGEST_ANSWER_S: Final = 3.0
 """267 bytes of 11 bits need 2.4 s at 1200 Bd; a line that babbles on is cut."""
 HUNDRED: Final = range(100)
 
 
-class Heard(Enum):
+class Outcome(Enum):
     """What came to one question."""
 
     SILENCE = "silence"
@@ -66,15 +67,20 @@ class Step:
 
     protocol: str
     pattern: str
-    heard: Heard
+    outcome: Outcome
     address: str | None = None
+
+    @property
+    def is_parted(self) -> bool:
+        """True when several answered, whom longer patterns tell apart."""
+        return self.outcome is Outcome.COLLISION and "A" in self.pattern
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """`answer_s`: after a question in which a meter may begin to answer (500 ms by the standard,
-    and the time the question needs on the wire); `quiet_s`: silence that ends an answer; `tries`:
-    how often an address is asked."""
+class ScanTimeouts:
+    """How long a scan listens. `answer_s`: after a question, in which a meter may begin to answer
+    (20 to 500 ms by DL/T 645-2007, and the time the question needs on the wire); `quiet_s`: silence
+    that ends an answer; `tries`: how often an address is asked."""
 
     answer_s: float = 0.7
     quiet_s: float = 0.2
@@ -83,39 +89,44 @@ class Patience:
 
 async def scan(
     channel: Channel,
-    patience: Patience,
+    timeouts: ScanTimeouts,
     *,
     line: str = "",
-    wire: FilteringBoundLogger | None = None,
+    wire: Wire | None = None,
 ) -> AsyncIterator[Step]:
     """Every question on an open channel and what came to it, and the noise that stopped it;
     LineDown when the carrier goes away.
 
     When nothing at all answers in 2007, a meter of 1997 is looked for."""
-    ear = _Ear(channel, patience, line, wire)
-    if await ear.hears_noise():
-        yield Step(PROTOCOL_2007, ANY_ADDRESS, Heard.NOISE)
+    talker = _Talker(channel, timeouts, line, wire)
+    if await talker.hears_noise():
+        yield Step(DLT645_2007, ANY_ADDRESS, Outcome.NOISE)
         return
+    is_silent = True
+    async for step in _patterns(talker):
+        is_silent = is_silent and step.outcome is Outcome.SILENCE
+        yield step
+    if is_silent:
+        request = Frame(BROADCAST, functions_1997.READ, METER_NUMBER_1997)
+        outcome, address = await talker.ask(request, "")
+        yield Step(DLT645_1997, BROADCAST, outcome, address)
+
+
+async def _patterns(talker: _Talker) -> AsyncIterator[Step]:
+    """All meters at once, then the hundred patterns below each that collided, depth first."""
     todo = [(ANY_ADDRESS, [ANY_ADDRESS])]
-    anybody = False
     while todo:
-        parent, family = todo.pop()
+        parent, patterns = todo.pop()
         collided = []
-        for pattern in family:
-            heard, address = await ear.ask(Frame(pattern, functions.READ_ADDRESS), pattern)
-            if address is not None and not await _is_alone(ear, pattern, address):
-                heard, address = Heard.COLLISION, None
-            yield Step(PROTOCOL_2007, pattern, heard, address)
-            anybody = anybody or heard is not Heard.SILENCE
-            if heard is Heard.COLLISION and "A" in pattern:
+        for pattern in patterns:
+            step = await _ask_for_address(talker, pattern)
+            yield step
+            if step.is_parted:
                 collided.append(pattern)
         if len(collided) == len(HUNDRED):
-            yield Step(PROTOCOL_2007, parent, Heard.NOISE)
+            yield Step(DLT645_2007, parent, Outcome.NOISE)
         else:
             todo += [(pattern, _one_longer(pattern)) for pattern in reversed(collided)]
-    if not anybody:
-        heard, address = await ear.ask(Frame(BROADCAST, functions_1997.READ, METER_NUMBER_1997), "")
-        yield Step(PROTOCOL_1997, BROADCAST, heard, address)
 
 
 def _one_longer(pattern: str) -> list[str]:
@@ -124,56 +135,67 @@ def _one_longer(pattern: str) -> list[str]:
     return [f"{number:02d}{known}".rjust(DIGITS, "A") for number in HUNDRED]
 
 
-async def _is_alone(ear: _Ear, pattern: str, address: str) -> bool:
+async def _ask_for_address(talker: _Talker, pattern: str) -> Step:
+    outcome, address = await talker.ask(Frame(pattern, functions.READ_ADDRESS), pattern)
+    if address is not None and not await _is_alone(talker, pattern, address):
+        outcome, address = Outcome.COLLISION, None
+    return Step(DLT645_2007, pattern, outcome, address)
+
+
+async def _is_alone(talker: _Talker, pattern: str, address: str) -> bool:
     """Different questions to the pattern are answered by that meter alone, and one to itself, too.
     A meter that obeys the pattern only when it is asked for its address is asked for that once
     more."""
     for identifier in PROOFS:
-        heard, who = await ear.ask(Frame(pattern, functions.READ, identifier), pattern)
-        if heard is Heard.SILENCE:
-            heard, who = await ear.ask(Frame(pattern, functions.READ_ADDRESS), pattern)
-        if heard is not Heard.METER or who not in (address, None):
+        outcome, who = await talker.ask(Frame(pattern, functions.READ, identifier), pattern)
+        if outcome is Outcome.SILENCE:
+            outcome, who = await talker.ask(Frame(pattern, functions.READ_ADDRESS), pattern)
+        if outcome is not Outcome.METER or who not in (address, None):
             return False
-    return await ear.ask(Frame(address, functions.READ, ENERGY), address) == (Heard.METER, address)
+    itself = await talker.ask(Frame(address, functions.READ, ENERGY), address)
+    return itself == (Outcome.METER, address)
 
 
-class _Ear:
-    """Asks and tells silence, one answer and many apart."""
+class _Talker:
+    """Asks, and tells silence, one answer and many apart. A `Conversation` cannot: it knows one
+    answer, and the rest as damage."""
 
     def __init__(
         self,
         channel: Channel,
-        patience: Patience,
+        timeouts: ScanTimeouts,
         line: str,
-        wire: FilteringBoundLogger | None,
+        wire: Wire | None,
     ) -> None:
-        self._channel, self._patience, self._line, self._wire = channel, patience, line, wire
+        self._channel = channel
+        self._timeouts = timeouts
+        self._line = line
+        self._wire = wire
 
-    async def ask(self, request: Frame, pattern: str) -> tuple[Heard, str | None]:
-        for _ in range(self._patience.tries):
-            heard, address = await self._ask_once(request, pattern)
-            if heard is not Heard.SILENCE:
-                return heard, address
-        return Heard.SILENCE, None
+    async def ask(self, request: Frame, pattern: str) -> tuple[Outcome, str | None]:
+        for _ in range(self._timeouts.tries):
+            outcome, address = await self._ask_once(request, pattern)
+            if outcome is not Outcome.SILENCE:
+                return outcome, address
+        return Outcome.SILENCE, None
 
     async def hears_noise(self) -> bool:
         """Whether anything comes though nobody was asked."""
-        return bool((await self._listen()).strip(b"\xfe"))
+        return bool((await self._receive()).strip(WAKE_UP_BYTE))
 
-    async def _ask_once(self, request: Frame, pattern: str) -> tuple[Heard, str | None]:
+    async def _ask_once(self, request: Frame, pattern: str) -> tuple[Outcome, str | None]:
         sent = encode_request(request)
         self._trace("tx", sent)
         await self._channel.send(sent)
-        data = await self._listen()
-        if data.startswith(sent):
-            data = data[len(sent) :]  # the echo of a half-duplex converter
-        return judge(data, request, pattern)
+        data = await self._receive()
+        # A half-duplex converter may echo what it sends.
+        return judge(data.removeprefix(sent), request, pattern)
 
-    async def _listen(self) -> bytes:
+    async def _receive(self) -> bytes:
         """All that comes while a meter may begin to answer, and until it is quiet."""
         clock = asyncio.get_running_loop().time
         data = b""
-        until = clock() + self._patience.answer_s
+        until = clock() + self._timeouts.answer_s
         ends_by = until + LONGEST_ANSWER_S
         while True:
             try:
@@ -183,7 +205,7 @@ class _Ear:
                 return data
             self._trace("rx", piece)
             data += piece
-            until = min(max(until, clock() + self._patience.quiet_s), ends_by)
+            until = min(max(until, clock() + self._timeouts.quiet_s), ends_by)
 
     def _trace(self, direction: str, data: bytes) -> None:
         if self._wire is not None:
@@ -195,29 +217,42 @@ class _Ear:
             )
 
 
-def judge(data: bytes, request: Frame, pattern: str) -> tuple[Heard, str | None]:
+def judge(data: bytes, request: Frame, pattern: str) -> tuple[Outcome, str | None]:
     """What the bytes that came to a question mean. Exactly one good answer, with FE around it at
     the most, is a meter; several answers, or anything that is no frame, is a collision. The address
     is None when the answer repeats the pattern in its place."""
-    if not data.strip(b"\xfe"):
-        return Heard.SILENCE, None
+    if not data.strip(WAKE_UP_BYTE):
+        return Outcome.SILENCE, None
+    frame = _only_frame(data)
+    if frame is None or not frame.is_response or frame.function != request.function:
+        return Outcome.COLLISION, None
+    is_of_address = frame.function == functions.READ_ADDRESS
+    address = _address(frame)
+    # Some meters answer a read from the pattern, not from their address as the standard has it.
+    if address == pattern and "A" in pattern and not is_of_address:
+        return Outcome.METER, None
+    if not _fits(address, pattern) or not address.isdigit() or address == BROADCAST:
+        return Outcome.COLLISION, None
+    return Outcome.METER, address
+
+
+def _only_frame(data: bytes) -> Frame | None:
+    """The frame that all of the bytes are; None when they are anything else."""
     decoder = Decoder()
     found = decoder.feed(data) + decoder.flush()
-    frames = [item for item in found if isinstance(item, Frame)]
-    if len(found) != 1 or len(frames) != 1:
-        return Heard.COLLISION, None
-    (frame,) = frames
-    if not frame.is_response or frame.function != request.function:
-        return Heard.COLLISION, None
-    told = (
-        frame.data[::-1].hex()
-        if frame.function == functions.READ_ADDRESS and len(frame.data) == 6
-        else ""
-    )
-    address = told if told.isdigit() else frame.address
-    if address == pattern and "A" in pattern and frame.function != functions.READ_ADDRESS:
-        return Heard.METER, None
-    is_asked = all(a in ("A", b) for a, b in zip(pattern, address, strict=False))
-    if not is_asked or not address.isdigit() or address == BROADCAST:
-        return Heard.COLLISION, None
-    return Heard.METER, address
+    if len(found) != 1:
+        return None
+    return found[0] if isinstance(found[0], Frame) else None
+
+
+def _address(frame: Frame) -> str:
+    """The meter's address: in the data of the answer to read address, in the head of any other."""
+    if frame.function == functions.READ_ADDRESS and len(frame.data) == ADDRESS_BYTES:
+        in_data = frame.data[::-1].hex()
+        if in_data.isdigit():
+            return in_data
+    return frame.address
+
+
+def _fits(address: str, pattern: str) -> bool:
+    return all(asked in ("A", digit) for asked, digit in zip(pattern, address, strict=False))

@@ -23,14 +23,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from config.settings import Name
 from daemon.cli import clock as clock_module
-from daemon.cli import scan as scan_command
 from daemon.cli.authority import ENVIRONMENT
 from daemon.cli.clock import clock
+from daemon.cli.connection import Place
 from daemon.cli.read import read
 from daemon.cli.scan import scan
 from daemon.cli.write import write
 from daemon.field import scan as scan_module
-from daemon.field.scan import Heard, Patience, Step, judge
+from daemon.field import survey as survey_module
+from daemon.field.scan import Outcome, ScanTimeouts, Step, judge
 from daemon.field.scan import scan as scan_line
 from protocols.dlt645.frame import ANY_ADDRESS, Decoder, Frame, encode
 from protocols.errors import LineDown
@@ -171,27 +172,27 @@ ANSWER = encode(Frame(ADDRESSES[0], 0x93, bytes.fromhex("001600000000")))
 @pytest.mark.parametrize(
     ("data", "heard"),
     [
-        (b"", Heard.SILENCE),
-        (b"\xfe\xfe", Heard.SILENCE),
-        (ANSWER, Heard.METER),
-        (b"\xfe\xfe\xfe\xfe" + ANSWER, Heard.METER),
-        (ANSWER + ANSWER, Heard.COLLISION),
-        (ANSWER[:-1], Heard.COLLISION),
-        (b"\x00" + ANSWER, Heard.COLLISION),
-        (b"\x41\x13\xa0", Heard.COLLISION),
-        (encode(QUESTION), Heard.COLLISION),
-        (encode(Frame(ADDRESSES[0], 0x91, b"\0\0\1\0")), Heard.COLLISION),
-        (encode(Frame(ANY_ADDRESS, 0x93)), Heard.COLLISION),
-        (encode(Frame("9" * 12, 0x93, b"\x99" * 6)), Heard.COLLISION),
+        (b"", Outcome.SILENCE),
+        (b"\xfe\xfe", Outcome.SILENCE),
+        (ANSWER, Outcome.METER),
+        (b"\xfe\xfe\xfe\xfe" + ANSWER, Outcome.METER),
+        (ANSWER + ANSWER, Outcome.COLLISION),
+        (ANSWER[:-1], Outcome.COLLISION),
+        (b"\x00" + ANSWER, Outcome.COLLISION),
+        (b"\x41\x13\xa0", Outcome.COLLISION),
+        (encode(QUESTION), Outcome.COLLISION),
+        (encode(Frame(ADDRESSES[0], 0x91, b"\0\0\1\0")), Outcome.COLLISION),
+        (encode(Frame(ANY_ADDRESS, 0x93)), Outcome.COLLISION),
+        (encode(Frame("9" * 12, 0x93, b"\x99" * 6)), Outcome.COLLISION),
     ],
 )
-def test_one_answer_is_a_meter_and_anything_else_a_collision(data: bytes, heard: Heard) -> None:
+def test_one_answer_is_a_meter_and_anything_else_a_collision(data: bytes, heard: Outcome) -> None:
     assert judge(data, QUESTION, ANY_ADDRESS)[0] is heard
 
 
 def test_the_answer_of_a_meter_that_was_not_asked_is_a_collision() -> None:
-    assert judge(ANSWER, QUESTION, "AAAAAAAAAA01")[0] is Heard.COLLISION
-    assert judge(ANSWER, QUESTION, "AAAAAAAA1600") == (Heard.METER, ADDRESSES[0])
+    assert judge(ANSWER, QUESTION, "AAAAAAAAAA01")[0] is Outcome.COLLISION
+    assert judge(ANSWER, QUESTION, "AAAAAAAA1600") == (Outcome.METER, ADDRESSES[0])
 
 
 class Overheard:
@@ -214,7 +215,7 @@ class Overheard:
 
 def scanned(channel: Overheard | Talkative) -> list[Step]:
     async def story() -> list[Step]:
-        return [step async for step in scan_line(channel, Patience())]
+        return [step async for step in scan_line(channel, ScanTimeouts())]
 
     return asyncio.run(story())
 
@@ -238,7 +239,7 @@ class Talkative:
 
 
 def test_a_line_that_talks_unasked_is_noise_and_is_asked_nothing() -> None:
-    assert scanned(Talkative(unasked=True)) == [Step("dlt645-2007", ANY_ADDRESS, Heard.NOISE)]
+    assert scanned(Talkative(unasked=True)) == [Step("dlt645-2007", ANY_ADDRESS, Outcome.NOISE)]
 
 
 def test_a_line_that_never_stops_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +251,7 @@ def test_a_line_that_never_stops_is_left(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_where_all_hundred_collide_there_are_no_meters() -> None:
     steps = scanned(Talkative())
-    assert [step.heard for step in steps] == [Heard.COLLISION] * 101 + [Heard.NOISE]
+    assert [step.outcome for step in steps] == [Outcome.COLLISION] * 101 + [Outcome.NOISE]
     assert steps[-1].pattern == ANY_ADDRESS
 
 
@@ -277,7 +278,7 @@ def test_a_meter_that_half_knows_the_wildcard_is_found(
     kind: type[SimulatedMeter], addresses: tuple[str, ...]
 ) -> None:
     bus = SimulatedBus([meter(address, kind=kind) for address in addresses])
-    found = [step.address for step in scanned(Overheard(bus)) if step.heard is Heard.METER]
+    found = [step.address for step in scanned(Overheard(bus)) if step.outcome is Outcome.METER]
     assert found == list(addresses)
 
 
@@ -297,11 +298,11 @@ def test_what_was_found_before_the_end_is_printed(
     monkeypatch: pytest.MonkeyPatch, ending: BaseException, told: str
 ) -> None:
     async def scan_until_the_end(*_: Any, **__: Any) -> AsyncIterator[Step]:
-        yield Step("dlt645-2007", ANY_ADDRESS, Heard.METER, ADDRESSES[0])
+        yield Step("dlt645-2007", ANY_ADDRESS, Outcome.METER, ADDRESSES[0])
         raise ending
 
-    monkeypatch.setattr(scan_command, "scan_line", scan_until_the_end)
-    monkeypatch.setattr(scan_command, "channel_to", lambda *_: Nowhere())
+    monkeypatch.setattr(survey_module, "scan", scan_until_the_end)
+    monkeypatch.setattr(Place, "channel", lambda *_: Nowhere())
     result = CliRunner().invoke(scan, ["--tcp", "127.0.0.1:1"])
     assert result.exit_code == 1
     assert f"{ADDRESSES[0]},line-1" in result.stdout
@@ -328,7 +329,7 @@ def test_no_meter_is_missed_or_made_up_where_voices_garble_each_other(numbers: l
         [meter(address, initial_kwh=Decimal(int(address) % 10_007)) for address in addresses]
     )
 
-    found = {step.address for step in scanned(Overheard(bus)) if step.heard is Heard.METER}
+    found = {step.address for step in scanned(Overheard(bus)) if step.outcome is Outcome.METER}
     assert found == addresses
 
 
@@ -574,7 +575,7 @@ class TestClock:
         *arguments: str,
         at: Any = NOW,
     ) -> Result:
-        monkeypatch.setattr(clock_module, "_now", lambda: at)
+        monkeypatch.setattr(clock_module, "wall_clock", lambda: at)
         asked = [word for it in meters for word in ("--meter", it.address)]
         return run_on(clock, meters, *asked, *arguments, "--timeout", "2", "--json")
 
@@ -637,7 +638,7 @@ class TestClock:
     ) -> None:
         times = iter([NOW.replace(hour=23, minute=54)])
         monkeypatch.setattr(
-            clock_module, "_now", lambda: next(times, NOW.replace(hour=23, minute=57))
+            clock_module, "wall_clock", lambda: next(times, NOW.replace(hour=23, minute=57))
         )
         ahead = timedelta(hours=11, minutes=57, seconds=20)
         wrong = meter(ADDRESSES[0], round(ahead.total_seconds()))
