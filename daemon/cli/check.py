@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
+from dataclasses import asdict
 from datetime import timedelta
-from itertools import chain
 from pathlib import Path
+from typing import Final
 
 import click
 
-from config.lines import TerminalSettings, configured_lines
-from config.load import load_site
+from config.load import LoadedSite, load_site
 from config.problems import ConfigError
-from config.settings import LineSection
 from daemon.cli.on_site import site_option
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
+from daemon.field.round_times import SiteRounds, listener_round, site_rounds
 from daemon.field.serial_ports import is_unstable, unstable_in_words
 
-CHARACTER_BITS = 11
-DAY_CHARACTERS = 4 + 16 + 4 + 21 + 4 + 16 + 4 + 36
-"""One freeze: its time stamp and its five registers, each asked and answered, with four wake-up
-bytes."""
-CLOCK_CHARACTERS = 4 + 16 + 4 + 20 + 4 + 16 + 4 + 19
-ANSWER_DELAY_S = 0.1
-"""A meter may take 20 to 500 ms; most need about this."""
-DTU_BAUD = 2400
-"""What is behind a terminal nobody tells; most of its meters speak so."""
-FREEZES_DUE = timedelta(hours=2)
+FREEZES_DUE: Final = timedelta(hours=2)
 """Today's freezes should be there two hours after midnight."""
-
-Row = tuple[str, str, int, timedelta, timedelta]
-"""Line, channel, meters, round of a day, first round."""
 
 
 @click.command(short_help="Name every mistake of a configuration.")
@@ -48,66 +36,16 @@ def check(site_path: Path, as_json: bool) -> None:
         if not as_json:
             raise
         for problem in error.problems:
-            print_json(
-                {
-                    "file": problem.file,
-                    "line": problem.line,
-                    "where": problem.where,
-                    "message": problem.message,
-                }
-            )
+            print_json(asdict(problem))
         raise SystemExit(BAD_CONFIG) from None
-    meters = Counter(meter.line for meter in site.archive.meters)
-    days = site.settings.collection.backfill_days
-    rows: list[Row] = []
-    of_terminals: defaultdict[str, list[Row]] = defaultdict(list)
-    for line in configured_lines(site):
-        count = meters[line.name]
-        match line.settings:
-            case LineSection(baud=baud) as section:
-                rows.append(_row(line.name, _channel(section), baud, count, days))
-            case TerminalSettings(terminal=terminal):
-                row = _row(line.name, terminal, DTU_BAUD, count, days)
-                of_terminals[line.shown_as].append(row)
-    every = [*rows, *chain.from_iterable(of_terminals.values())]
+    rounds = site_rounds(site)
     if as_json:
-        for name, _, count, daily, first in every:
-            print_json(
-                {
-                    "line": name,
-                    "meters": count,
-                    "daily_round_s": round(daily.total_seconds()),
-                    "first_backfill_s": round(first.total_seconds()),
-                }
-            )
+        _print_as_json(rounds)
         return
-    for listener in site.settings.listener:
-        if own := of_terminals[listener.name]:
-            channel = f"{len(own)} terminals at {':'.join(map(str, listener.listen))}"
-            _, _, counts, dailies, firsts = zip(*own, strict=True)
-            rows.append((listener.name, channel, sum(counts), max(dailies), max(firsts)))
-    print_table(
-        ("line", "channel", "meters", "daily round", f"first {days} days"),
-        [
-            (name, channel, count, _short(daily), _short(first))
-            for name, channel, count, daily, first in rows
-        ],
-    )
-    for gateway in site.settings.gateway:
-        click.echo(
-            f"gateway {gateway.name}: {meters[gateway.name]} meters, {gateway.family}, {gateway.broker.host}"
-        )
-    for name, _, _, daily, _ in every:
-        if daily > FREEZES_DUE:
-            click.echo(
-                f"warning: line {name} needs {_short(daily)} for one day's freezes, which should be there after "
-                f"{_short(FREEZES_DUE)}: raise its baud rate or split it",
-                err=True,
-            )
-    for section in site.settings.line:
-        if section.serial is not None and is_unstable(section.serial):
-            words = unstable_in_words(section.serial)
-            click.echo(f"warning: line {section.name}: {words}", err=True)
+    _print_rounds(site, rounds)
+    _print_gateways(site)
+    _warn_of_slow_lines(rounds)
+    _warn_of_unstable_ports(site)
     archive = site.archive
     click.echo(
         f"{site.settings.site.name}: {len(archive.meters)} meters, {len(archive.points)} points, "
@@ -115,28 +53,57 @@ def check(site_path: Path, as_json: bool) -> None:
     )
 
 
-def _row(
-    name: str,
-    channel: str,
-    baud: int,
-    meters: int,
-    days: int,
-) -> Row:
-    return name, channel, meters, _round_time(baud, meters, 1), _round_time(baud, meters, days)
+def _print_as_json(rounds: SiteRounds) -> None:
+    for line in rounds.all:
+        print_json(
+            {
+                "line": line.line,
+                "meters": line.meters,
+                "daily_round_s": round(line.daily.total_seconds()),
+                "first_backfill_s": round(line.first.total_seconds()),
+            }
+        )
 
 
-def _channel(line: LineSection) -> str:
-    if line.tcp is not None:
-        return ":".join(map(str, line.tcp))
-    return line.serial or (f"{line.mqtt.host} {line.mqtt.up}" if line.mqtt else "")
+def _print_rounds(site: LoadedSite, rounds: SiteRounds) -> None:
+    """Lines one by one, terminals summed up by listener: there may be thousands."""
+    rows = [*rounds.lines]
+    for listener in site.settings.listener:
+        terminals = rounds.terminals.get(listener.name)
+        if terminals:
+            rows.append(listener_round(listener, terminals))
+    days = site.settings.collection.backfill_days
+    print_table(
+        ("line", "channel", "meters", "daily round", f"first {days} days"),
+        [(row.line, row.channel, row.meters, _short(row.daily), _short(row.first)) for row in rows],
+    )
 
 
-def _round_time(baud: int, meters: int, days: int) -> timedelta:
-    """Rough time to read so many daily freezes of all meters: characters on the wire and the
-    meters' delay."""
-    characters = meters * (days * DAY_CHARACTERS + CLOCK_CHARACTERS)
-    on_the_wire = characters * CHARACTER_BITS / baud
-    return timedelta(seconds=on_the_wire + meters * (2 * days + 2) * ANSWER_DELAY_S)
+def _print_gateways(site: LoadedSite) -> None:
+    meters = Counter(meter.line for meter in site.archive.meters)
+    for gateway in site.settings.gateway:
+        click.echo(
+            f"gateway {gateway.name}: {meters[gateway.name]} meters, "
+            f"{gateway.family}, {gateway.broker.host}"
+        )
+
+
+def _warn_of_slow_lines(rounds: SiteRounds) -> None:
+    for line in rounds.all:
+        if line.daily > FREEZES_DUE:
+            click.echo(
+                f"warning: line {line.line} needs {_short(line.daily)} for one day's freezes, "
+                f"which should be there after {_short(FREEZES_DUE)}: "
+                "raise its baud rate or split it",
+                err=True,
+            )
+
+
+def _warn_of_unstable_ports(site: LoadedSite) -> None:
+    for line in site.settings.line:
+        if line.serial is not None and is_unstable(line.serial):
+            words = unstable_in_words(line.serial)
+            click.echo(f"warning: line {line.name}: {words}", err=True)
 
 
 def _short(time: timedelta) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,42 +64,38 @@ def collect(
     They are asked before what is due anyway. What a meter told within the last 5 minutes is told
     again without asking it. Ctrl-C takes back what was not asked yet. Exit code 0 when every meter
     answered, else 1."""
-    if failed and meters:
-        raise click.UsageError("--failed goes with --line, not with meters")
-    if failed and day is not None:
-        raise click.UsageError(
-            "--failed asks each meter for the newest day that it lacks: leave out --day"
-        )
-    if not (failed or meters or line):
-        raise click.UsageError("name meters, or --line, or --failed")
-    if day is not None and what != "freeze":
-        raise click.UsageError("--day belongs to a freeze")
-    of: date | None = None if day is None else day.date()
     request = {
         "do": "collect",
         "what": what,
         "within_s": within_s,
         "meters": list(meters),
         "line": line,
+        "failed": failed,
+        "day": None if day is None else day.date().isoformat(),
     }
-    results, asked = _results(
-        {
-            **request,
-            "failed": failed,
-            "day": of and of.isoformat(),
-        },
-        site_path,
-        as_json,
-    )
+    _refuse_wrong_use(request)
+    results, asked = _results(request, site_path, as_json)
     if not as_json:
+        results.sort(key=lambda result: (result["line"], result["meter"]))
         head = ("meter", "point", "line", "day", "result", "value", "reason")
-        print_table(
-            head,
-            [_row(result) for result in sorted(results, key=lambda it: (it["line"], it["meter"]))],
-        )
+        print_table(head, [_row(result) for result in results])
     good = sum(result["outcome"] == "ok" for result in results)
     click.echo(f"{good} of {asked} meters answered" if asked else "nothing is missing", err=True)
     raise SystemExit(0 if good == asked else FAILED)
+
+
+def _refuse_wrong_use(request: Mapping[str, Any]) -> None:
+    """The daemon would refuse it too, in the words of its keys instead of these options."""
+    if request["failed"] and request["meters"]:
+        raise click.UsageError("--failed goes with --line, not with meters")
+    if request["failed"] and request["day"]:
+        raise click.UsageError(
+            "--failed asks each meter for the newest day that it lacks: leave out --day"
+        )
+    if not (request["failed"] or request["meters"] or request["line"]):
+        raise click.UsageError("name meters, or --line, or --failed")
+    if request["day"] and request["what"] != "freeze":
+        raise click.UsageError("--day belongs to a freeze")
 
 
 def _results(
@@ -115,15 +111,15 @@ def _results(
     ):
         bar = progress.add_task("meters", total=None)
         try:
-            for told in answers:
-                if "asked" in told:
-                    asked = told["asked"]
+            for answer in answers:
+                if "asked" in answer:
+                    asked = answer["asked"]
                     progress.update(bar, total=asked)
-                elif "end" not in told:
-                    results.append(told)
+                elif "end" not in answer:
+                    results.append(answer)
                     progress.advance(bar)
                     if as_json:
-                        print_json(told)
+                        print_json(answer)
         except KeyboardInterrupt:
             if not asked:
                 raise fail("stopped before anything was asked") from None
@@ -132,17 +128,23 @@ def _results(
 
 
 def _row(result: Mapping[str, Any]) -> tuple[object, ...]:
-    values = dict(result["values"])
-    total = values.pop("total_kwh", None)
-    value = f"{total} kWh" if total else ", ".join(f"{name} {it}" for name, it in values.items())
     reason = result["reason"]
     if result["age_s"] is not None:
         reason = f"{reason} (told {result['age_s']:.0f} s ago)".lstrip()
-    place = (result["meter"], result["point"], result["line"])
     return (
-        *place,
+        result["meter"],
+        result["point"],
+        result["line"],
         result["day"],
         result["outcome"].replace("_", " "),
-        value or None,
+        _value(result["values"]) or None,
         reason or None,
     )
+
+
+def _value(values: Mapping[str, str | None]) -> str:
+    """The total of registers; every value of a clock or a relay."""
+    total = values.get("total_kwh")
+    if total:
+        return f"{total} kWh"
+    return ", ".join(f"{name} {value}" for name, value in values.items() if name != "total_kwh")

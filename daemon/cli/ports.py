@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ from config.load import load_site
 from config.problems import ConfigError
 from daemon.cli.on_site import site_option
 from daemon.cli.output import as_json, print_json, print_table
-from daemon.field.serial_ports import SerialPort, holders, serial_ports, stable_name
+from daemon.field.serial_ports import PortUse, ports_in_use
 
 
 @click.command(short_help="List serial ports by stable names.")
@@ -22,57 +21,50 @@ def ports(site_path: Path, as_json: bool) -> None:
     """List the serial ports of this machine by names that survive unplugging, what is plugged in
     there, which line of the site uses each, and who has it open, as far as this user may see it.
     Works without a site too, and with one that has mistakes."""
-    lines = _serial_lines(site_path)
-    there = serial_ports()
-    known = {os.path.realpath(port.device) for port in there}
-    for device in dict.fromkeys(device for _, device in lines):
-        if os.path.realpath(device) not in known:
-            what = "" if Path(device).exists() else "not there: unplugged?"
-            there.append(SerialPort(stable_name(device) or device, os.path.realpath(device), what))
-    found = [
-        {
-            "name": port.name,
-            "device": port.device,
-            "what": port.what,
-            "lines": [
-                name
-                for name, device in lines
-                if os.path.realpath(device) == os.path.realpath(port.device)
-            ],
-            "open_by": holders(port.device),
-        }
-        for port in there
-    ]
+    found = ports_in_use(_serial_lines(site_path))
     if as_json:
-        for told in found:
-            print_json(told)
-        return
-    rows = [
-        [", ".join(cell) if isinstance(cell, list) else cell for cell in told.values()]
-        for told in found
-    ]
-    print_table(
-        ("name", "device", "what", "lines", "open by"),
-        [[cell or None for cell in row] for row in rows],
+        for use in found:
+            print_json(
+                {
+                    "name": use.port.name,
+                    "device": use.port.device,
+                    "what": use.port.what,
+                    "lines": use.lines,
+                    "open_by": use.open_by,
+                }
+            )
+    else:
+        print_table(("name", "device", "what", "lines", "open by"), [_row(use) for use in found])
+
+
+def _row(use: PortUse) -> tuple[str | None, ...]:
+    cells = (
+        use.port.name,
+        use.port.device,
+        use.port.what,
+        ", ".join(use.lines),
+        ", ".join(use.open_by),
     )
+    return tuple(cell or None for cell in cells)
 
 
 def _serial_lines(site_path: Path) -> list[tuple[str, str]]:
-    """(name, port) of the site's serial lines. Who is still writing that file looks here for what
-    to write into it: only a file that was asked for and is not there is an error."""
+    """(name, port) of the site's serial lines.
+
+    A person who is still writing that file looks here for what to write into it: only a file that
+    was asked for and is not there is an error."""
     try:
-        return [
-            (line.name, line.serial) for line in load_site(site_path).settings.line if line.serial
-        ]
+        site = load_site(site_path)
     except ConfigError:
         if site_path.is_file():
             click.echo(
-                f"warning: {site_path} cannot be read as a site (meterd check says why); the column lines is empty",
+                f"warning: {site_path} cannot be read as a site (meterd check says why); "
+                "the column lines is empty",
                 err=True,
             )
-        elif (
-            click.get_current_context().get_parameter_source("site_path")
-            is not ParameterSource.DEFAULT
-        ):
+            return []
+        source = click.get_current_context().get_parameter_source("site_path")
+        if source is not ParameterSource.DEFAULT:
             raise
-    return []
+        return []
+    return [(line.name, line.serial) for line in site.settings.line if line.serial]

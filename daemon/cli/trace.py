@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import click
 from rich.text import Text
 
-from daemon.cli.decode import show, tell
+from daemon.cli.decode import show
 from daemon.cli.on_site import site_option
 from daemon.cli.output import as_json, console, print_json
 from daemon.cli.running import daemon_asked
+from daemon.field.whole_frames import whole_frames
 
 
 @click.command(short_help="Show the live frames of a line, decoded.")
@@ -43,16 +44,16 @@ def trace(line: str, seconds: float | None, site_path: Path, as_json: bool) -> N
             },
         ) as answers,
     ):
-        _tell_why_quiet(next(answers))
-        for told in _frames(answers):
+        _say_why_quiet(next(answers))
+        for piece in whole_frames(answers):
             if as_json:
-                print_json(told)
+                print_json(piece)
             else:
-                _show(told)
+                _show(piece)
 
 
-def _tell_why_quiet(line: Mapping[str, Any]) -> None:
-    """Frames may come seldom or never: whoever waits for them knows why."""
+def _say_why_quiet(line: Mapping[str, Any]) -> None:
+    """Frames may come seldom or never: a person who waits for them is told why."""
     name = line["line"]
     if line["up"]:
         quiet = (
@@ -63,48 +64,15 @@ def _tell_why_quiet(line: Mapping[str, Any]) -> None:
     click.echo(f"{name} {quiet}", err=True)
 
 
-def _frames(pieces: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Pieces put together to whole frames: `at` of their first piece, `direction`, `bytes`, and
-    `frames` in words."""
-    begun: dict[str, Any] | None = None
-    for piece in pieces:
-        if "bytes" not in piece:
-            if "dropped" in piece:
-                yield piece
-            continue
-        if (
-            begun is not None
-            and begun["direction"] == piece["direction"]
-            and "(" not in piece["bytes"]
-        ):
-            begun["bytes"] += " " + piece["bytes"]
-        else:
-            if begun is not None:
-                yield _told(begun)
-            begun = dict(piece)
-        if "(" in begun["bytes"] or not any("skipped" in frame for frame in _told(begun)["frames"]):
-            yield _told(begun)
-            begun = None
-    if begun is not None:
-        yield _told(begun)
-
-
-def _told(piece: dict[str, Any]) -> dict[str, Any]:
-    """With its frames; words instead of bytes have none."""
-    has_words = "(" in piece["bytes"]
-    return {**piece, "frames": [] if has_words else tell(bytes.fromhex(piece["bytes"]))}
-
-
-def _show(told: dict[str, Any]) -> None:
+def _show(piece: dict[str, Any]) -> None:
     screen = console()
-    if "dropped" in told:
-        screen.print(
-            Text(f"{told['dropped']} pieces were dropped: this was read too slowly", style="yellow")
-        )
+    if "dropped" in piece:
+        words = f"{piece['dropped']} pieces were dropped: this was read too slowly"
+        screen.print(Text(words, style="yellow"))
         return
-    arrow = "->" if told["direction"] == "tx" else "<-"
-    screen.print(
-        Text(f"{told['at'][11:23]} {arrow} {told['bytes'] if not told['frames'] else ''}".rstrip())
-    )
-    for frame in told["frames"]:
+    arrow = "->" if piece["direction"] == "tx" else "<-"
+    shown = "" if piece["frames"] else piece["bytes"]
+    time_of_day = piece["at"][11:23]
+    screen.print(Text(f"{time_of_day} {arrow} {shown}".rstrip()))
+    for frame in piece["frames"]:
         show(frame)

@@ -12,7 +12,9 @@ import pytest
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import OnDemand
 from daemon.acquisition.wire_line import WireLine
-from daemon.api.operations import MOST_UNREAD, BadRequest, Requests
+from daemon.api.collect_request import BadRequest
+from daemon.api.live_trace import MOST_UNREAD
+from daemon.api.operations import Requests
 from daemon.runtime.supervision import Supervisor
 from tests.unit.test_health import an_idle_line
 
