@@ -127,6 +127,9 @@ class _Connection(asyncio.Protocol):
         self.talker = Talker(self._line.bus, self._line.baud, self.transport.write)
         self.talker.is_deaf = self._line.is_cut
         self._line.connections.add(self)
+        if not self._line.is_open:
+            # It was accepted while the line was closed, and nobody else would close it.
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self.talker.received(data)
@@ -161,6 +164,11 @@ class TcpLine:
         """Where a reader finds the line."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def is_open(self) -> bool:
+        """False for a line that was closed or hung up."""
+        return self._server is not None
+
     def whereabouts(self) -> dict[str, str | int]:
         """The same for a program."""
         return {
@@ -177,6 +185,9 @@ class TcpLine:
 
     async def close(self) -> None:
         """No listener, no connection."""
+        # A connection that was accepted in this turn of the loop gets its transport in the next;
+        # a server that is closed by then would leave its socket open (CPython 3.11).
+        await asyncio.sleep(0)
         if self._server:
             self._server.close()
             self._server = None
