@@ -8,10 +8,10 @@ WORKERS ?= 3
 # What is pure: no server, no socket but the loopback's.
 QUICK = tests/unit tests/wire/dlt645 tests/wire/modbus tests/wire/mqtt/test_forms.py
 
-FLOOR_QUALITY = 90
-FLOOR_BILLING = 90
-FLOOR_CONTROL = 90
-FLOOR_CODECS = 90
+FLOOR_QUALITY = 97
+FLOOR_BILLING = 98
+FLOOR_CONTROL = 99
+FLOOR_CODECS = 92
 
 .PHONY: demo test test-all test-hours quick coverage check bench bench-long fuzz venv clean
 
