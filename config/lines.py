@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
-from config.archive import Meter
 from config.load import LoadedSite
+from config.meters import Meter
 from config.settings import (
     GatewaySection,
     LineCollectionSection,

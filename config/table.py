@@ -40,48 +40,54 @@ class Keys:
         return self.is_complete and key not in self.seen
 
 
-def read_table(
-    path: Path,
-    name: str,
-    columns: Columns,
-    problems: list[Problem],
-    keys: Keys,
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, row) for each good row.
+@dataclass
+class Mistakes:
+    """The mistakes of one table. `line`: of the row that is looked at."""
 
-    Bad cells, unknown or missing columns are appended to `problems` and their rows left out. `keys`
-    is filled with what stands in the first of `columns`."""
+    file: str
+    line: int = 1
+    problems: list[Problem] = field(default_factory=list)
+
+    def tell(self, column: str, message: str) -> None:
+        """Add a mistake in a column of the row that is looked at."""
+        self.problems.append(Problem(self.file, self.line, column, message))
+
+
+def read_table(
+    path: Path, columns: Columns, mistakes: Mistakes, keys: Keys
+) -> Iterator[dict[str, Any]]:
+    """Yield each good row; meanwhile `mistakes` stands at its line.
+
+    Bad cells, unknown or missing columns are told and their rows left out. `keys` is filled with
+    what stands in the first of `columns`."""
     try:
         file = path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
-        problems.append(Problem(name, 1, "file", f"cannot be read: {error.strerror}"))
+        mistakes.tell("file", f"cannot be read: {error.strerror}")
         return
     with file:
         rows = csv.reader(file, strict=True)
         try:
             head = [cell.strip() for cell in next(rows, [])]
-            if not _head_is_good(head, name, columns, problems):
+            if not _head_is_good(head, columns, mistakes):
                 return
             key = head.index(next(iter(columns)))
             for cells in rows:
+                mistakes.line = rows.line_num
                 if not any(cell.strip() for cell in cells):
                     continue
                 keys.seen.update(cell.strip() for cell in cells[key : key + 1])
-                row = _row(
-                    head,
-                    cells,
-                    name,
-                    rows.line_num,
-                    columns,
-                    problems,
-                )
+                row = _row(head, cells, columns, mistakes)
                 if row is not None:
-                    yield rows.line_num, row
+                    yield row
             keys.is_complete = True
         except csv.Error as error:
-            problems.append(Problem(name, max(1, rows.line_num), "file", f"is no CSV: {error}"))
+            mistakes.line = max(1, rows.line_num)
+            mistakes.tell("file", f"is no CSV: {error}")
         except UnicodeDecodeError:
-            problems.append(Problem(name, _first_bad_line(path), "file", "is not written in UTF-8"))
+            # The reader is ahead of the rows by a block, so its own count says nothing.
+            mistakes.line = _first_bad_line(path)
+            mistakes.tell("file", "is not written in UTF-8")
 
 
 def _first_bad_line(path: Path) -> int:
@@ -94,35 +100,25 @@ def _first_bad_line(path: Path) -> int:
     return 1
 
 
-def _head_is_good(head: list[str], name: str, columns: Columns, problems: list[Problem]) -> bool:
-    before = len(problems)
+def _head_is_good(head: list[str], columns: Columns, mistakes: Mistakes) -> bool:
+    before = len(mistakes.problems)
     for column in head:
         if column not in columns:
-            problems.append(
-                Problem(
-                    name, 1, column or "(empty)", f"unknown column{did_you_mean(column, columns)}"
-                )
-            )
+            hint = did_you_mean(column, columns)
+            mistakes.tell(column or "(empty)", f"unknown column{hint}")
         elif head.count(column) > 1:
-            problems.append(Problem(name, 1, column, "stands twice"))
+            mistakes.tell(column, "stands twice")
     for column, (_, default) in columns.items():
         if default is REQUIRED and column not in head:
-            problems.append(Problem(name, 1, column, "column is missing"))
-    return len(problems) == before
+            mistakes.tell(column, "column is missing")
+    return len(mistakes.problems) == before
 
 
 def _row(
-    head: list[str],
-    cells: list[str],
-    name: str,
-    line: int,
-    columns: Columns,
-    problems: list[Problem],
+    head: list[str], cells: list[str], columns: Columns, mistakes: Mistakes
 ) -> dict[str, Any] | None:
     if len(cells) != len(head):
-        problems.append(
-            Problem(name, line, "row", f"has {len(cells)} cells, the head has {len(head)}")
-        )
+        mistakes.tell("row", f"has {len(cells)} cells, the head has {len(head)}")
         return None
     row = {column: default for column, (_, default) in columns.items()}
     good = True
@@ -134,7 +130,7 @@ def _row(
         try:
             row[column] = parse(cell)
         except (ValueError, ArithmeticError) as error:
-            problems.append(Problem(name, line, column, str(error)))
+            mistakes.tell(column, str(error))
             good = False
     return row if good else None
 
@@ -163,6 +159,7 @@ def unit(cell: str, line: str) -> str:
 
 
 def day(cell: str) -> date:
+    """A local date, as ISO 8601 writes it."""
     try:
         return date.fromisoformat(cell)
     except ValueError:
@@ -211,12 +208,15 @@ def text(cell: str) -> str:
 
 
 def yes_no(cell: str) -> bool:
+    """The words yes and no, in any case."""
     if cell.lower() not in ("yes", "no"):
         raise ValueError(f'"{cell}" is neither yes nor no')
     return cell.lower() == "yes"
 
 
 def one_of(*choices: str) -> Parse:
+    """A parser that takes these words and no other."""
+
     def parse(cell: str) -> str:
         if cell not in choices:
             raise ValueError(

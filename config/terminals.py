@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.problems import Problem, shown
-from config.table import REQUIRED, Columns, Keys, read_table, word
+from config.table import REQUIRED, Columns, Keys, Mistakes, read_table, word
 from config.values import NAME
 from protocols.dial_in.registration import Registration
 
@@ -27,32 +27,22 @@ def load_terminals(
 
     `form`: None when it is wrong itself. `taken`: names that lines have already, and who has them;
     those of the list are added."""
-    file = shown(path, base)
-    problems: list[Problem] = []
+    mistakes = Mistakes(shown(path, base))
     columns: Columns = {
         "line": (_name, REQUIRED),
         "terminal": (word if form is None else form.spelled, REQUIRED),
     }
     found: dict[str, Terminal] = {}
-    for number, row in read_table(
-        path,
-        file,
-        columns,
-        problems,
-        Keys(),
-    ):
-        line, terminal = row["line"], row["terminal"]
+    for row in read_table(path, columns, mistakes, Keys()):
+        line = row["line"]
+        terminal = row["terminal"]
         if line in taken:
-            problems.append(Problem(file, number, "line", f"{line} is {taken[line]} already"))
+            mistakes.tell("line", f"{line} is {taken[line]} already")
         if terminal in found:
-            problems.append(
-                Problem(
-                    file, number, "terminal", f"{terminal} is line {found[terminal].line} already"
-                )
-            )
-        taken.setdefault(line, f"the name of a line at {file}:{number}")
+            mistakes.tell("terminal", f"{terminal} is line {found[terminal].line} already")
+        taken.setdefault(line, f"the name of a line at {mistakes.file}:{mistakes.line}")
         found.setdefault(terminal, Terminal(line, terminal))
-    return tuple(found.values()), problems
+    return tuple(found.values()), mistakes.problems
 
 
 def _name(cell: str) -> str:

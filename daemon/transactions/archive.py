@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 import structlog
 from psycopg import AsyncConnection
 
-from config.archive import Account, Meter, Point
+from config.archive import Account, Point
 from config.load import LoadedSite
+from config.meters import Meter
 from daemon.billing.links import billed_point
 from daemon.transactions.opening import open_accounts
 from storage import archive

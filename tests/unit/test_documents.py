@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from config import archive
 from config.archive import load_archive
 from config.load import load_site
+from config.meters import Meter
 from config.settings import BrokerSection, MqttLine, Site, known_keys
 from config.tariffs import TariffVersion
 from daemon import metrics
@@ -164,7 +165,7 @@ def is_section(kind: Any) -> bool:
 
 
 ARCHIVE = {
-    "meters.csv": archive.Meter,
+    "meters.csv": Meter,
     "points.csv": archive.Point,
     "accounts.csv": archive.Account,
 }
