@@ -69,6 +69,10 @@ def test_meters_of_every_protocol_find_their_routes(tmp_path: Path) -> None:
         ),
         (["7,hall,P1,2026-01-01,modbus-rtu,sdm,,"], "meters.csv:2: profile: sdm cannot be used"),
         (
+            ["000000000001,hall,P1,2026-01-01,,eastron-sdm630,,"],
+            "meters.csv:2: profile: a dlt645-2007 meter has no register profile; leave it empty",
+        ),
+        (
             ["999,hall,P1,2026-01-01,modbus-rtu,eastron-sdm630,,"],
             'address: "999" is no Modbus unit (1 to 247)',
         ),

@@ -99,6 +99,17 @@ def test_a_good_site_is_loaded_with_its_units(tmp_path):
     assert site.tariffs["home"][0].price == Decimal("0.5283")
 
 
+def test_an_account_may_open_on_the_first_day_of_its_tariff(tmp_path: Path) -> None:
+    site = load_site(write(tmp_path, tariffs=("2026-01-01", "2026-03-01")))
+    assert site.archive.accounts[0].open_from == site.tariffs["home"][0].effective_from
+
+
+def test_supply_is_restored_where_it_is_cut_unless_the_table_says_so(tmp_path: Path) -> None:
+    table = "account,tariff,trip_yuan,reconnect_yuan\nA1,home,5,\nA2,home,5,7.50\n"
+    site = load_site(write(tmp_path, accounts=table))
+    assert [account.reconnect_fen for account in site.archive.accounts] == [500, 750]
+
+
 def test_the_example_site_has_no_mistake():
     load_site(Path(__file__).parents[3] / "config" / "example" / "meterd.toml")
 

@@ -12,7 +12,7 @@ from config.load import LoadedSite, load_site
 from config.problems import ConfigError
 from config.terminals import Terminal
 from protocols.dial_in.registration import LONGEST_REGISTRATION, heartbeat, registration
-from tests.unit.config.test_routes import SITE
+from tests.unit.config.test_meters import SITE
 
 LISTENER = """
 [[listener]]
