@@ -65,7 +65,7 @@ async def run(site: LoadedSite) -> None:
         assert authority.hold is not None
         holder = await take_site(url, authority.hold)
         opened.push_async_callback(holder.close)
-        gate = opened.enter_context(unix_socket.listen(settings.site.data_directory))
+        listening = opened.enter_context(unix_socket.listen(settings.site.data_directory))
         log.info(
             "database ready",
             schema=await in_thread(partial(migrate, url)),
@@ -139,7 +139,7 @@ async def run(site: LoadedSite) -> None:
         running.start("notifications", lambda: _wake_lines(url, routes))
         running.start("http", lambda: http.serve(port, lambda: health(routes, authority)))
         asking.start("reload", configuration.run)
-        asking.start("requests", lambda: unix_socket.serve(gate, requests.answer))
+        asking.start("requests", lambda: unix_socket.serve(listening, requests.answer))
         asking.start("watchdog", lambda: feed_watchdog(routes))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -1,4 +1,4 @@
-"""The HTTP port for those who watch: /metrics and /healthz. Both read memory only."""
+"""The HTTP port for monitoring: /metrics and /healthz. Both read memory only."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from protocols.errors import MeterdError
 
 
 class PortTaken(MeterdError):
-    """The HTTP port cannot be opened. Whoever edits the configuration acts."""
+    """The HTTP port cannot be opened. The operator acts: another port or address."""
 
 
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the daemon."""
+        # Signals belong to the daemon: it stops its parts in order.
         yield
 
 

@@ -1,9 +1,8 @@
-"""The door of a running daemon for the commands of its machine: a Unix socket in the data
-directory.
+"""The way in for the commands of this machine: a Unix socket in the data directory.
 
 One request per connection, a JSON object on one line. The answer is a stream of such lines; the
 last one has `end` or `error`. Hanging up takes back what was asked. What the requests mean stands
-elsewhere."""
+in operations.py."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -22,18 +21,21 @@ from protocols.errors import MeterdError
 
 log = structlog.get_logger("daemon")
 
-NAME = "meterd.socket"
-LONGEST_PATH = 107
-"""What fits into a sockaddr_un."""
-LONGEST_REQUEST = 16 * 1024 * 1024
-UNREAD_S = 10.0
-"""Whoever does not take an answer for so long is hung up on: answers must not pile up here."""
+NAME: Final = "meterd.socket"
+LONGEST_PATH: Final = 107
+"""Bytes that fit into a sockaddr_un, without its final NUL."""
+LONGEST_REQUEST: Final = 16 * 1024 * 1024
+UNREAD_S: Final = 10.0
+"""A client that does not take an answer for this time is hung up on: answers must not pile up
+here."""
+OWNER_ONLY: Final = 0o177
+"""As a umask."""
 
 Answer = Callable[[Mapping[str, Any]], AsyncGenerator[dict[str, Any], None]]
 
 
 class SocketUnusable(MeterdError):
-    """The daemon cannot be reached by its own commands. Whoever set the data directory acts."""
+    """The daemon cannot be reached by its own commands. The operator acts: another data directory."""
 
 
 class NotRunning(MeterdError):
@@ -41,7 +43,8 @@ class NotRunning(MeterdError):
 
 
 class RequestFailed(MeterdError):
-    """The daemon would not or could not do it; `kind` is the name of its error."""
+    """The daemon would not or could not do it; `kind` is the name of its error, empty when nobody
+    knows how far it came."""
 
     def __init__(self, why: str, kind: str = "") -> None:
         self.kind = kind
@@ -50,42 +53,32 @@ class RequestFailed(MeterdError):
 
 @contextmanager
 def listen(data_directory: Path) -> Iterator[socket.socket]:
-    """The socket, for its owner alone; what a killed daemon left behind is removed.
-    SocketUnusable."""
+    """The listening socket, for its owner alone. SocketUnusable.
+
+    What a killed daemon left behind is removed."""
     path = _path(data_directory)
-    gate = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        data_directory.mkdir(parents=True, exist_ok=True)
-        if _is_answered(path):
-            raise SocketUnusable(
-                f"another meterd listens at {path}; each needs a data_directory of its own"
-            )
-        path.unlink(missing_ok=True)
-        mask = os.umask(0o177)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         try:
-            gate.bind(str(path))
+            data_directory.mkdir(parents=True, exist_ok=True)
+            if _is_answered(path):
+                raise SocketUnusable(
+                    f"another meterd listens at {path}; each needs a data_directory of its own"
+                )
+            path.unlink(missing_ok=True)
+            _bind(listening, path)
+        except OSError as error:
+            raise SocketUnusable(
+                f"{path} cannot be opened: {error.strerror}; look at its directory"
+            ) from None
+        try:
+            yield listening
         finally:
-            os.umask(mask)
-        gate.listen()
-        gate.setblocking(False)
-    except OSError as error:
-        gate.close()
-        raise SocketUnusable(
-            f"{path} cannot be opened: {error.strerror}; look at its directory"
-        ) from None
-    except SocketUnusable:
-        gate.close()
-        raise
-    try:
-        yield gate
-    finally:
-        gate.close()
-        path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
-async def serve(gate: socket.socket, answer: Answer) -> None:
-    """Answer requests until cancelled. MeterdError from `answer` is told to who asked, anything
-    else is logged too."""
+async def serve(listening: socket.socket, answer: Answer) -> None:
+    """Answer requests until cancelled. A MeterdError from `answer` goes to the client, anything
+    else into the log too."""
 
     async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -93,20 +86,20 @@ async def serve(gate: socket.socket, answer: Answer) -> None:
                 await _attend(reader, writer, answer)
         finally:
             if writer.transport.get_write_buffer_size():
-                writer.transport.abort()  # who asked has hung up or does not read
+                writer.transport.abort()  # the client has hung up or does not read
             writer.close()
 
     clients: set[asyncio.Task[None]] = set()
 
-    def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(attend(reader, writer))
         clients.add(task)
         task.add_done_callback(clients.discard)
 
-    own = gate.dup()  # the server closes it, and may be started again
+    own = listening.dup()  # the server closes it, and may be started again
     server = None
     try:
-        server = await asyncio.start_unix_server(welcome, sock=own, limit=LONGEST_REQUEST)
+        server = await asyncio.start_unix_server(accept, sock=own, limit=LONGEST_REQUEST)
         await asyncio.Event().wait()
     finally:
         if server is not None:
@@ -124,37 +117,39 @@ def ask(data_directory: Path, request: Mapping[str, Any]) -> Generator[dict[str,
     Closing the iterator takes back what was asked."""
     path = _path(data_directory)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        try:
-            connection.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-            raise NotRunning(f"no daemon answers at {path}; start it with `meterd run`") from None
-        except OSError as error:
-            raise NotRunning(
-                f"the daemon at {path} cannot be asked: {error.strerror}; this must be run as the daemon's user"
-            ) from None
-        try:
+        _connect(connection, path)
+        with suppress(OSError):  # the daemon hung up: told below
             connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as answers:
-                for line in answers:
-                    told: dict[str, Any] = json.loads(line)
-                    if "error" in told:
-                        raise RequestFailed(told["error"], told.get("kind", ""))
-                    yield told
-                    if "end" in told:
+            with connection.makefile("rb") as lines:
+                for line in lines:
+                    answer: dict[str, Any] = json.loads(line)
+                    if "error" in answer:
+                        raise RequestFailed(answer["error"], answer.get("kind", ""))
+                    yield answer
+                    if "end" in answer:
                         return
-        except OSError:
-            pass
-        raise RequestFailed(
-            "the daemon hung up: it was stopped, or this command did not read fast enough"
-        )
+    raise RequestFailed(
+        "the daemon hung up: it was stopped, or this command did not read fast enough"
+    )
+
+
+def _connect(connection: socket.socket, path: Path) -> None:
+    try:
+        connection.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        raise NotRunning(f"no daemon answers at {path}; start it with `meterd run`") from None
+    except OSError as error:
+        raise NotRunning(
+            f"the daemon at {path} cannot be asked: {error.strerror}; "
+            "this must be run as the daemon's user"
+        ) from None
 
 
 async def _attend(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer
 ) -> None:
-    writer.transport.set_write_buffer_limits(
-        high=0
-    )  # drained is what the other side's kernel has taken
+    # With no buffer of ours, drained is what the other side's kernel has taken.
+    writer.transport.set_write_buffer_limits(high=0)
     try:
         request = await _request(reader)
     except (MeterdError, OSError) as error:
@@ -184,8 +179,8 @@ async def _answer(writer: asyncio.StreamWriter, answer: Answer, request: Mapping
     with suppress(OSError, TimeoutError):
         try:
             async with aclosing(answer(request)) as answers:
-                async for told in answers:
-                    await _write(writer, told)
+                async for piece in answers:
+                    await _write(writer, piece)
             await _write(writer, {"end": True})
         except MeterdError as error:
             await _write(writer, {"error": str(error), "kind": type(error).__name__})
@@ -193,23 +188,33 @@ async def _answer(writer: asyncio.StreamWriter, answer: Answer, request: Mapping
             raise
         except Exception as error:
             log.exception("request failed", request=request.get("do"))
-            await _write(
-                writer,
-                {"error": f"the daemon failed: {type(error).__name__}: {error}; its log says more"},
-            )
+            why = f"the daemon failed: {type(error).__name__}: {error}; its log says more"
+            await _write(writer, {"error": why})
 
 
-async def _write(writer: asyncio.StreamWriter, told: Mapping[str, Any]) -> None:
-    writer.write(json.dumps(told, ensure_ascii=False, default=str).encode() + b"\n")
+async def _write(writer: asyncio.StreamWriter, piece: Mapping[str, Any]) -> None:
+    writer.write(json.dumps(piece, ensure_ascii=False, default=str).encode() + b"\n")
     async with asyncio.timeout(UNREAD_S):
         await writer.drain()
+
+
+def _bind(listening: socket.socket, path: Path) -> None:
+    # Between bind and chmod another user could connect: the socket is born with its mode.
+    mask = os.umask(OWNER_ONLY)
+    try:
+        listening.bind(str(path))
+    finally:
+        os.umask(mask)
+    listening.listen()
+    listening.setblocking(False)
 
 
 def _path(data_directory: Path) -> Path:
     path = data_directory / NAME
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise SocketUnusable(
-            f"{path} is too long a path for a socket (at most {LONGEST_PATH} bytes): choose a shorter data_directory"
+            f"{path} is too long a path for a socket (at most {LONGEST_PATH} bytes): "
+            "choose a shorter data_directory"
         )
     return path
 

@@ -1,4 +1,4 @@
-"""The door of the daemon for the commands of its machine."""
+"""The way in for the commands of the machine."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from daemon.api import unix_socket
 from daemon.api.unix_socket import NAME, NotRunning, RequestFailed, SocketUnusable, ask, listen
 from protocols.errors import MeterdError
 
-PATIENCE_S = 10
+LIMIT_S = 10
 
 
 @pytest.fixture
@@ -62,17 +62,17 @@ class Answers:
 
 @contextmanager
 def served(folder: Path) -> Iterator[Answers]:
-    """A door that is answered in another thread."""
+    """A socket that is answered in another thread."""
     answers, loop = Answers(), asyncio.new_event_loop()
-    with listen(folder) as gate:
-        task = loop.create_task(unix_socket.serve(gate, answers))
+    with listen(folder) as listening:
+        task = loop.create_task(unix_socket.serve(listening, answers))
         thread = Thread(target=lambda: loop.run_until_complete(asyncio.wait({task})))
         thread.start()
         try:
             yield answers
         finally:
             loop.call_soon_threadsafe(task.cancel)
-            thread.join(PATIENCE_S)
+            thread.join(LIMIT_S)
             loop.close()
 
 
@@ -100,7 +100,7 @@ def test_a_mistake_in_the_program_is_told_and_does_not_end_it(folder: Path) -> N
 @pytest.mark.parametrize("line", [b"nonsense\n", b"[1]\n", b"\xff\n", b'{"do":'])
 def test_what_is_no_request_is_refused(folder: Path, line: bytes) -> None:
     with served(folder), socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE_S)
+        connection.settimeout(LIMIT_S)
         connection.connect(str(folder / NAME))
         connection.sendall(line)
         connection.shutdown(socket.SHUT_WR)
@@ -111,9 +111,9 @@ def test_hanging_up_takes_back_what_was_asked(folder: Path) -> None:
     with served(folder) as answers:
         with closing(ask(folder, {"do": "wait"})) as told:
             assert next(told) == {"begun": True}
-            assert answers.begun.wait(PATIENCE_S)
+            assert answers.begun.wait(LIMIT_S)
             assert not answers.ended.is_set()
-        assert answers.ended.wait(PATIENCE_S)
+        assert answers.ended.wait(LIMIT_S)
 
 
 def test_who_does_not_read_is_hung_up_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_who_does_not_read_is_hung_up_on(folder: Path, monkeypatch: pytest.Monke
     with served(folder) as answers, socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(folder / NAME))
         connection.sendall(b'{"do": "flood"}\n')
-        assert answers.ended.wait(PATIENCE_S)
+        assert answers.ended.wait(LIMIT_S)
 
 
 def test_the_socket_is_for_its_owner_alone_and_goes_with_the_daemon(folder: Path) -> None:
@@ -141,7 +141,7 @@ def test_what_a_killed_daemon_left_behind_is_no_hindrance(folder: Path) -> None:
         assert list(ask(folder, {"do": "count", "to": 0})) == [{"end": True}]
 
 
-def test_the_door_of_a_living_daemon_is_not_taken_away(folder: Path) -> None:
+def test_the_socket_of_a_living_daemon_is_not_taken_away(folder: Path) -> None:
     with served(folder):
         with pytest.raises(SocketUnusable, match="another meterd"), listen(folder):
             pass
@@ -156,7 +156,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_told(folder: Path) -> None:
         pass
 
 
-def test_whoever_reads_late_gets_everything(folder: Path) -> None:
+def test_a_client_that_reads_late_gets_everything(folder: Path) -> None:
     texts = ["x" * 100_000] * 5
     with served(folder), socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(folder / NAME))

@@ -58,8 +58,8 @@ def answered(site: Path, *told: dict[str, Any] | MeterdError) -> Iterator[None]:
             yield it
 
     loop = asyncio.new_event_loop()
-    with listen(site.parent / "data") as gate:
-        task = loop.create_task(unix_socket.serve(gate, answer))
+    with listen(site.parent / "data") as listening:
+        task = loop.create_task(unix_socket.serve(listening, answer))
         thread = Thread(target=lambda: loop.run_until_complete(asyncio.wait({task})))
         thread.start()
         try:
