@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 from rich.progress import (
@@ -22,8 +23,12 @@ from rich.progress import (
 from daemon.cli.output import as_json, console, fail, print_json, print_table
 from daemon.runtime import logs
 
-AS_ROOT = (
-    "running as root: PostgreSQL refuses that, so it runs as an OS user `pgserver`, which is made if need be, and the\n"
+if TYPE_CHECKING:
+    from daemon.demo.processes import Check, Say, ShowProgress
+
+AS_ROOT: Final = (
+    "running as root: PostgreSQL refuses that, so it runs as an OS user `pgserver`, "
+    "which is made if need be, and the\n"
     "parent folders of its data and of this program's installation are opened for reading"
 )
 
@@ -46,25 +51,39 @@ def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
     Collects a month of 64 meters over two TCP lines and a serial one, cuts and mends a line, bills
     everybody, cuts one customer, restores them after payment, and proves every balance against the
     simulators' own truth. Exit code 0 only if all of it held."""
-    from daemon.demo.show import running_demo, stop_daemon, tell_the_story
+    # They import the daemon, a database and pymodbus: `meterd --help` does not wait for that.
+    from daemon.demo.processes import running_demo
+    from daemon.demo.show import tell_the_story
 
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise fail(f"{folder} is not empty; the demonstration wants a folder of its own")
     logs.configure(level="warning")
     if os.geteuid() == 0:
         click.echo(AS_ROOT, err=True)
-    # An end by a signal must end what was started too, also in the background of a shell, where
-    # SIGINT is ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_by_signals()
     began = time.monotonic()
     with _shown() as (say, progress), running_demo(folder, say, progress) as running:
         tell_the_story(running)
         if serve:
             _look_around(running.site, running.http_port)
-        stop_daemon(running)
-    checks = running.checks
-    for check in checks if as_json else ():
+        running.stop_daemon()
+    if as_json:
+        _print_as_json(running.checks)
+    else:
+        _print(running.checks, time.monotonic() - began)
+    if not all(check.holds for check in running.checks):
+        raise fail("the demonstration failed")
+
+
+def _end_by_signals() -> None:
+    """An end by a signal must end what was started too, also in the background of a shell, where
+    SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _print_as_json(checks: Sequence[Check]) -> None:
+    for check in checks:
         print_json(
             {
                 "check": check.what,
@@ -72,15 +91,17 @@ def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
                 "found": check.found,
             }
         )
-    if not as_json:
-        rows = [("ok" if check.holds else "FAILED", check.what, check.found) for check in checks]
-        print_table(("", "what had to hold", "found"), rows, title="meterd demo")
-        click.echo(
-            f"{sum(check.holds for check in checks)} of {len(checks)} held, {time.monotonic() - began:.0f} s.\n"
-            "Look next: `meterd demo --serve` leaves it running; README.md leads to the first site of your own."
-        )
-    if not all(check.holds for check in checks):
-        raise fail("the demonstration failed")
+
+
+def _print(checks: Sequence[Check], took_s: float) -> None:
+    rows = [("ok" if check.holds else "FAILED", check.what, check.found) for check in checks]
+    print_table(("", "what had to hold", "found"), rows, title="meterd demo")
+    held = sum(check.holds for check in checks)
+    click.echo(
+        f"{held} of {len(checks)} held, {took_s:.0f} s.\n"
+        "Look next: `meterd demo --serve` leaves it running; "
+        "README.md leads to the first site of your own."
+    )
 
 
 def _look_around(site: Path, http_port: int) -> None:
@@ -101,7 +122,7 @@ def _look_around(site: Path, http_port: int) -> None:
 
 
 @contextmanager
-def _shown() -> Iterator[tuple[Callable[[str], None], Callable[[str, int, int], None]]]:
+def _shown() -> Iterator[tuple[Say, ShowProgress]]:
     """(say, progress): bars on a terminal, plain lines in a pipe."""
     screen = console()
     if not screen.is_terminal:
