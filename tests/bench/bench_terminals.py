@@ -73,7 +73,7 @@ class OurHall:
     """Ours: a listener, a line for each terminal, prepared polls."""
 
     def __init__(self, terminals: Terminals, stack: AsyncExitStack) -> None:
-        self.port = terminals.port
+        self.port = terminals.endpoint.port
         self._terminals, self._stack = terminals, stack
         self._lines: list[tuple[OurLine, TerminalChannel]] = []
         self._batch_poller = BatchPoller(Deadlines())
