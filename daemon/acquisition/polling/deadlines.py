@@ -14,23 +14,26 @@ from math import inf
 from time import monotonic
 
 SLACK_S = 0.004
-"""Deadlines so close together are served at once."""
+"""Deadlines that are no further apart are served at once."""
 LATE_S = 0.02
-"""When the loop itself is so late, what was waited for may lie unread: each deadline gets that time
-once more."""
+"""When the loop itself is later than this, what was waited for may lie unread: each deadline gets
+that time once more."""
 
 
 class Deadline(ABC):
-    """Calls `expired` once the monotonic clock has passed `at`; infinite while nobody waits."""
+    """Calls `expired` once the monotonic clock has passed `at`; infinite while nothing is waited
+    for."""
 
     __slots__ = ("_deadlines", "at", "filed_at", "prolonged_to")
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
-        self.at = self.filed_at = inf
-        """`at` may be moved away from `filed_at` by assignment; to move it before, it must be
-        `set`."""
+        self.filed_at = inf
+        """Where its entry lies in the heap; infinite while it has none."""
+        self.at = inf
+        """May be moved behind `filed_at` by assignment; to move it before, it must be `set`."""
         self.prolonged_to = inf
+        """The second that it got once more, because the loop was late."""
 
     def set(self, at: float) -> None:
         """Expire at this second of the monotonic clock, not at the one that was set before."""
@@ -39,7 +42,7 @@ class Deadline(ABC):
             self._deadlines.file(self)
 
     def clear(self) -> None:
-        """Nobody waits any more."""
+        """Nothing is waited for any more."""
         self.at = inf
 
     @abstractmethod
@@ -73,17 +76,19 @@ class Deadlines:
     def _sweep(self) -> None:
         now = monotonic()
         late_s = now - self._rings_at
-        self._rings_at, self._timer = -inf, None
-        due = []  # taken out first: what is filed meanwhile for a second that is over has to wait for the next sweep
+        self._rings_at = -inf
+        self._timer = None
+        # Taken out first: what is filed meanwhile for a second that is over has to wait for the
+        # next sweep.
+        due = []
         while self._heap and self._heap[0][0] <= now:
             due.append(heappop(self._heap))
         due.reverse()
         try:
             while due:
                 filed_at, _, deadline = due.pop()
-                if (
-                    filed_at == deadline.filed_at
-                ):  # otherwise it was filed anew, for an earlier second
+                # Otherwise it was filed anew, for an earlier second.
+                if filed_at == deadline.filed_at:
                     deadline.filed_at = inf
                     self._look_at(deadline, now, late_s)
         finally:
@@ -94,9 +99,12 @@ class Deadlines:
                 self._ring(max(self._heap[0][0], now + SLACK_S))
 
     def _look_at(self, deadline: Deadline, now: float, late_s: float) -> None:
-        if deadline.at <= now and late_s > LATE_S and deadline.at != deadline.prolonged_to:
-            deadline.at = deadline.prolonged_to = now + late_s
-        elif deadline.at <= now:
+        is_over = deadline.at <= now
+        is_excused = late_s > LATE_S and deadline.at != deadline.prolonged_to
+        if is_over and is_excused:
+            deadline.prolonged_to = now + late_s
+            deadline.at = deadline.prolonged_to
+        elif is_over:
             deadline.at = inf
             deadline.expired()
             return

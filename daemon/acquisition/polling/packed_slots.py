@@ -6,20 +6,24 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 
-AGE_BITS, READ_BITS, NTH_BITS = 6, 2, 6
+AGE_BITS = 6
+STEP_BITS = 2
+NTH_BITS = 6
 MOST_AGE = (1 << AGE_BITS) - 1
 MOST_NTH = (1 << NTH_BITS) - 1
-READ_AT = AGE_BITS
-NTH_AT = READ_AT + READ_BITS
+STEP_AT = AGE_BITS
+NTH_AT = STEP_AT + STEP_BITS
 NUMBER_AT = NTH_AT + NTH_BITS
-READ_MASK = (1 << READ_BITS) - 1
+STEP_MASK = (1 << STEP_BITS) - 1
 
 
-def entry(number: int, age: int, nth: int, read: int) -> int:
-    """One slot. `number`: of the meter on its line; `age`: of the day, 0 = the day of the poll;
-    `nth`: the daily freeze of that day, 1 = newest; `read`: what is asked first, CLOCK, STAMP or
-    ENERGIES of `protocols.dlt645.prepared.many`."""
-    return number << NUMBER_AT | nth << NTH_AT | read << READ_AT | age
+def entry(number: int, age: int, nth: int, step: int) -> int:
+    """One slot, as a number.
+
+    `number`: of the meter on its line; `age`: of the day, 0 = the day of the poll; `nth`: the daily
+    freeze of that day, 1 = newest; `step`: what is asked first, CLOCK, STAMP or ENERGIES of
+    `protocols.dlt645.prepared.steps`."""
+    return number << NUMBER_AT | nth << NTH_AT | step << STEP_AT | age
 
 
 def plan(slots: Iterable[int] = ()) -> array[int]:

@@ -16,8 +16,8 @@ from daemon.acquisition.polling.packed_slots import (
     MOST_NTH,
     NTH_AT,
     NUMBER_AT,
-    READ_AT,
-    READ_MASK,
+    STEP_AT,
+    STEP_MASK,
 )
 from protocols.dlt645.prepared.one import HEAD
 
@@ -43,9 +43,9 @@ ROW: Final = np.dtype(
     ],
     align=True,
 )
-"""One cache line each. The names that InFlightRequest has too mean the same; `begins_by` is infinite
-while nothing is asked. `ends_at`: begin no slot after that second; `answers`: good ones so far;
-`group`: the first row of the same client; `is_troubled`: when its slot began a meter of that line
+"""One cache line each. The names that InFlightRequest has too mean the same; `begins_by` is
+infinite while nothing is asked. `ends_at`: begin no slot after that second; `answers`: good ones so
+far; `group`: the first row of the same client; `is_troubled`: when its slot began a meter of that line
 was silent, so the line must be told of each that answers."""
 SHARED: Final = tuple(
     each.name for each in fields(InFlightRequest) if each.init and each.name in (ROW.names or ())
@@ -96,7 +96,7 @@ class RowTable:
         changed: NDArray[np.bool_] = numbers != values["number"][rows]
         values["number"][rows] = numbers
         values["age"][rows] = packed & np.uint64(MOST_AGE)
-        values["step"][rows] = packed >> np.uint64(READ_AT) & np.uint64(READ_MASK)
+        values["step"][rows] = packed >> np.uint64(STEP_AT) & np.uint64(STEP_MASK)
         values["nth"][rows] = packed >> np.uint64(NTH_AT) & np.uint64(MOST_NTH)
         return changed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from daemon.acquisition.polling.client import SingleLine
 from daemon.acquisition.polling.in_flight import InFlightRequest
 from protocols.channels.streams import StreamChannel
 
@@ -46,14 +47,17 @@ class Run:
 class Outbox:
     """Requests that follow from one segment go out in one: what costs is to call the kernel."""
 
-    __slots__ = ("_channel", "_gathered")
+    __slots__ = ("_channel", "_gathered", "_line")
 
-    def __init__(self, channel: StreamChannel) -> None:
+    def __init__(self, channel: StreamChannel, line: SingleLine) -> None:
         self._channel = channel
+        self._line = line
         self._gathered = b""
 
     def add(self, request: bytes) -> None:
-        """It goes out with the others."""
+        """It goes out with the others, and is shown now."""
+        if self._line.trace is not None:
+            self._line.trace("tx", request)
         self._gathered += request
 
     def send(self) -> None:

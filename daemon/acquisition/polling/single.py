@@ -18,18 +18,17 @@ from daemon.acquisition.polling.packed_slots import (
     MOST_NTH,
     NTH_AT,
     NUMBER_AT,
-    READ_AT,
-    READ_MASK,
+    STEP_AT,
+    STEP_MASK,
 )
 from daemon.acquisition.polling.run import Outbox, Run
 from protocols.dlt645.exchanges import CODEC_2007
 from protocols.dlt645.frame import OVERHEAD, WAKE_UP, Frame
-from protocols.dlt645.prepared.many import ADDRESS
+from protocols.dlt645.prepared.many import meter_at
 from protocols.dlt645.prepared.one import (
     HEAD,
     REQUEST_LENGTH,
     PreparedEnergies,
-    PreparedMeter,
     energies_of,
     midnight_stamp,
     sent,
@@ -82,7 +81,7 @@ class SinglePoller(Deadline):
         self._run = run
         self._byte_s = run.channel.byte_s
         is_gathering = self._line.trace is not None or run.depth > 1
-        self._outbox = Outbox(run.channel) if is_gathering else None
+        self._outbox = Outbox(run.channel, self._line) if is_gathering else None
         self._is_watched = is_gathering
         """More may come than the answer to one request, or somebody looks."""
         self._in_flight.depth = run.depth
@@ -91,11 +90,10 @@ class SinglePoller(Deadline):
         """Go on with these requests, of which these bytes came, and take so many slots more."""
         channel = self._run.channel
         channel.listen(self)
-        self._write: Callable[[bytes], None] = (
-            channel.writer() if self._outbox is None else self._gather
-        )
+        outbox = self._outbox
+        self._write: Callable[[bytes], None] = channel.writer() if outbox is None else outbox.add
         for request in requests:
-            request.meter = self._meter(request.number)
+            request.meter = meter_at(self._line.addresses, request.number)
             request.prepare()
             self._in_flight.add(request)
         if requests:
@@ -138,14 +136,10 @@ class SinglePoller(Deadline):
             request.wait_s, request.delay_s = timeouts.expect(number)
         if is_other:
             request.number = number
-            request.meter = self._meter(number)
+            request.meter = meter_at(self._line.addresses, number)
         request.age = slot & MOST_AGE
         request.nth = slot >> NTH_AT & MOST_NTH
-        request.step = slot >> READ_AT & READ_MASK
-
-    def _meter(self, number: int) -> PreparedMeter:
-        at = ADDRESS * number
-        return PreparedMeter(self._line.addresses[at : at + ADDRESS][::-1].hex())
+        request.step = slot >> STEP_AT & STEP_MASK
 
     def _ask(self, request: InFlightRequest, now: float) -> None:
         request.prepare()
@@ -163,12 +157,6 @@ class SinglePoller(Deadline):
         self.at = begins_by
         if begins_by < self.filed_at:
             self.set(begins_by)
-
-    def _gather(self, request: bytes) -> None:
-        if self._line.trace is not None:
-            self._line.trace("tx", request)
-        if self._outbox is not None:
-            self._outbox.add(request)
 
     def _send_gathered(self) -> None:
         if self._outbox is not None:

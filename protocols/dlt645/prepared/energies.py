@@ -43,8 +43,8 @@ _PAIRS: Final = _table()
 def decode_registers(data: bytes, identifier: str, *, registers: int) -> Registers:
     """The energies of equally long answers that stand in `data` one after the other.
 
-    Each goes from 68H to 16H, without wake-up. ValueError when `data` are not a whole number of frames with that many registers of 4 bytes (62
-    at the most)."""
+    Each goes from 68H to 16H, without wake-up. ValueError when `data` are not a whole number of
+    frames with that many registers of 4 bytes (62 at the most)."""
     length = OVERHEAD + 4 + ENERGY_WIDTH * registers
     if not 1 <= registers <= MOST_REGISTERS:
         raise ValueError(f"{registers} registers do not fit into one frame (1 to {MOST_REGISTERS})")

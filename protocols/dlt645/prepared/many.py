@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from protocols.dlt645 import functions
 from protocols.dlt645.frame import END, OVERHEAD, START, WAKE_UP
 from protocols.dlt645.prepared import energies as batch
-from protocols.dlt645.prepared.one import HEAD, REQUEST_LENGTH, sent
+from protocols.dlt645.prepared.one import HEAD, REQUEST_LENGTH, PreparedMeter, sent
 from protocols.dlt645.prepared.steps import CLOCK, ENERGIES, STAMP, STEPS
 
 ADDRESS: Final = 6
@@ -39,6 +39,12 @@ _ENDS_BEFORE: Final = np.array([60, 60, 24])
 def wire_addresses(addresses: Iterable[str]) -> bytes:
     """Addresses of 12 digits as they are sent, one after the other."""
     return b"".join(bytes.fromhex(address)[::-1] for address in addresses)
+
+
+def meter_at(addresses: bytes, number: int) -> PreparedMeter:
+    """The meter whose address stands at this place among those that `wire_addresses` gave."""
+    at = ADDRESS * number
+    return PreparedMeter(addresses[at : at + ADDRESS][::-1].hex())
 
 
 def heads(

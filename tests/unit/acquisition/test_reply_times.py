@@ -44,7 +44,6 @@ def back_off(patience: ReplyTimeouts, meter: int, now_s: float = 0.0) -> None:
 
 
 # --- how long an answer takes
-# -------------------------------------------------------------------------------------
 
 
 def test_nobody_known_is_waited_for_as_long_as_allowed() -> None:
@@ -113,7 +112,6 @@ def test_every_wait_is_bounded_and_longer_than_what_it_usually_takes(
 
 
 # --- who is asked
-# -------------------------------------------------------------------------------------------------
 
 
 def test_a_silent_meter_is_asked_again_soon_and_a_backed_off_one_ever_more_rarely() -> None:
@@ -290,7 +288,6 @@ def test_the_backed_off_together_take_only_a_share_of_the_line() -> None:
 
 
 # --- any order of events
-# ------------------------------------------------------------------------------------------
 
 
 class AnyOrder(RuleBasedStateMachine):

@@ -97,7 +97,6 @@ def true(frame: Frame) -> list[bytes]:
 
 
 # --- as it should be
-# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -170,7 +169,6 @@ def test_a_meter_is_waited_for_as_long_as_it_is_known_to_take() -> None:
 
 
 # --- trouble of one is not that of the others
-# -------------------------------------------------------------------------
 
 
 def unharmed(readers: Iterable[Reader], jobs: Sequence[tuple[int, int]]) -> bool:
@@ -254,7 +252,7 @@ def test_a_mistake_in_what_one_line_makes_of_a_clock_ends_that_line() -> None:
     assert batch_poller.is_empty
 
 
-def test_a_mistake_in_the_batch_poller_is_told_to_those_it_served_and_the_next_run_is_as_usual() -> (
+def test_a_mistake_of_the_batch_poller_is_told_to_those_it_served_and_the_next_run_is_good() -> (
     None
 ):
     class Mistaken(Watched):
@@ -303,7 +301,6 @@ def test_a_cancelled_line_leaves_its_row_and_nothing_behind() -> None:
 
 
 # --- another day
-# ------------------------------------------------------------------------------------------------------
 
 
 def test_a_poll_of_another_day_goes_alone_until_the_others_have_left() -> None:
@@ -343,7 +340,6 @@ def test_a_poll_of_another_day_goes_alone_until_the_others_have_left() -> None:
 
 
 # --- a meter whose freezes have other indexes
-# -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spoilt", [None, CLOCK, STAMP, ENERGIES], ids=str)
@@ -376,7 +372,6 @@ def test_the_day_of_a_freeze_is_not_taken_from_its_index(spoilt: str | None, dep
 
 
 # --- by hand
-# ----------------------------------------------------------------------------------------------------------
 
 
 class Wire(Still):

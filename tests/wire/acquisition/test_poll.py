@@ -93,7 +93,6 @@ def read(
 
 
 # --- as it should be
-# ----------------------------------------------------------------------------------------------
 
 
 def test_the_clock_is_read_then_the_stamp_then_the_energies(opened: Open) -> None:
@@ -159,7 +158,6 @@ def test_an_echo_of_the_question_is_not_an_answer(opened: Open, merged: bool) ->
 
 
 # --- answers that are none
-# ----------------------------------------------------------------------------------------
 
 
 STRANGERS: dict[str, Callable[[Frame], bytes]] = {
@@ -238,7 +236,6 @@ def test_after_silence_the_line_is_dirty_and_the_others_are_asked(opened: Open) 
 
 
 # --- what the general way must look at
-# ----------------------------------------------------------------------------
 
 
 def refusal(frame: Frame) -> bytes:
@@ -318,7 +315,6 @@ def test_a_tariff_without_data_is_none(opened: Open) -> None:
 
 
 # --- noise
-# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -386,7 +382,6 @@ def test_a_line_that_babbles_on_does_not_hold_the_poll_for_ever(
 
 
 # --- being stopped
-# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
@@ -594,7 +589,6 @@ def test_the_trace_shows_every_byte_of_several_at_once(server: FarEnd) -> None:
 
 
 # --- several at once
-# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("depth", range(2, 9))
@@ -648,7 +642,6 @@ def test_one_of_several_that_is_silent_does_not_hold_up_the_others(
 
 
 # --- whatever happens
-# -----------------------------------------------------------------------------------------------
 
 
 class Trouble:
