@@ -119,6 +119,29 @@ def test_our_own_echo_is_no_answer(line: Line) -> None:
     assert talk.outcomes == ["ok"]
 
 
+BEHIND: dict[str, tuple[bytes, bool]] = {
+    "nothing": (b"", False),
+    "an echo": (encode(Frame(METER, 0x11, bytes.fromhex("00010000")[::-1])), False),
+    "another meter's answer": (encode(Frame(OTHER, 0x91, bytes(8))), True),
+    "noise": (b"\x00", True),
+    "half a frame": (b"\x68\x00", True),
+}
+
+
+@pytest.mark.parametrize("case", BEHIND.values(), ids=BEHIND)
+def test_a_line_is_clean_if_nothing_but_an_echo_comes_behind_the_answer(
+    line: Line, case: tuple[bytes, bool]
+) -> None:
+    behind, is_dirty = case
+    talk = Talk(lambda request: [energy(request) + behind])
+
+    async def story(conversation: Conversation[Frame]) -> bool:
+        await conversation.run(read_energy(METER))
+        return conversation.dirty
+
+    assert held(line, talk, story) == is_dirty
+
+
 def test_an_echo_alone_is_silence(line: Line) -> None:
     talk = Talk(lambda request: [encode(request)])
     with pytest.raises(NoReply):
