@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.dlt645.describe.frames import Description, describe, describe_stream, parse_hex
+from protocols.dlt645.describe.recordings import cut
 from protocols.dlt645.frame import Frame, raw
 from protocols.errors import FrameError
 
@@ -181,6 +182,11 @@ def test_a_refusal_is_told_in_bits_and_words() -> None:
         ),
         (
             0x14,
+            "01010004 99563412 01000000 01110116",
+            {"level": "99", "operator": "00000001", "date": "16011101"},
+        ),
+        (
+            0x14,
             "02020004 99563412 01000000 08",
             {"level": "99", "operator": "00000001", "day_tables": "8"},
         ),
@@ -226,6 +232,23 @@ def test_requests_and_answers_are_told_field_by_field(
     description = described(control, data)
     assert values(description) == expected
     assert description.error is None
+
+
+def test_a_refusal_comes_before_what_else_is_wrong() -> None:
+    error = described(0xD1, "02", "AAAAAAAAAAAA").error
+    assert error is not None
+    assert error.text.startswith("the meter refused: no such data (ERR 02); the answer carries")
+
+
+def test_data_that_go_on_in_another_frame_may_end_inside_a_value() -> None:
+    assert described(0xB1, "00FF0100 56341200 7856").error is None
+    assert described(0x91, "00FF0100 56341200 7856").error is not None
+
+
+def test_a_recording_that_begins_with_noise_is_not_cut_at_its_length() -> None:
+    frame = raw(Frame(METER, 0x91, bytes.fromhex("0000010056341200")))
+    assert cut(b"\xfe\xfe" + frame) == [b"\xfe\xfe" + frame]
+    assert cut(b"\x00\xfe" + frame) is None
 
 
 def test_the_error_word_of_the_security_module_has_two_bytes() -> None:

@@ -200,6 +200,12 @@ def test_an_endless_babble_does_not_fill_the_memory() -> None:
     assert decoder.flush() == [Skipped(b"\x55" * (150_000 - 2 * MOST_NOISE_KEPT), "noise")]
 
 
+def test_noise_is_reported_as_soon_as_it_is_a_whole_piece() -> None:
+    decoder = Decoder()
+    assert decoder.feed(b"\x55" * MOST_NOISE_KEPT) == [Skipped(b"\x55" * MOST_NOISE_KEPT, "noise")]
+    assert not decoder.pending
+
+
 def test_a_stream_of_starts_costs_no_quadratic_time() -> None:
     assert decode_all(b"\x68" * 100_000)[0] == Skipped(b"\x68" * MOST_NOISE_KEPT, "bad_checksum")
 

@@ -273,6 +273,8 @@ def test_a_bad_digit_is_named_and_the_good_values_are_kept() -> None:
 def test_too_few_bytes_are_refused_unless_more_follow() -> None:
     with pytest.raises(FrameError, match="forward_active_energy: 2 bytes, needs 4"):
         decode_values("00010000", bytes(2))
+    with pytest.raises(FrameError, match="forward_active_energy_tariff_1: 2 bytes, needs 4"):
+        decode_values("0001FF00", bytes(6))
     assert try_values("0001FF00", bytes(6), whole=False) == (
         [Value("forward_active_energy", "0.00", "kWh"), Value("undecoded_tail", "0000", "hex")],
         [],
