@@ -1,6 +1,6 @@
 """Lines against meters that do everything wrong that meters and carriers do, by a seed.
 
-Whole lines (prepared polls, general way, patience, recovery) read simulated meters over real
+Whole lines (prepared polls, general way, reply timeouts, recovery) read simulated meters over real
 connections. Each answer may be late by the time-out and a moment, lost, doubled, another meter's,
 another day's, cut, damaged, split, merged with the next one or lie among noise; connections are
 closed or go deaf; tasks are killed. Whatever a line hands on is compared with the truth of its

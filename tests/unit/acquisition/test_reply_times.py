@@ -26,86 +26,86 @@ LONGEST_WAIT_S = 2.0
 LONGEST_PAUSE_S = 900.0
 
 
-def patience_of(count: int, *, longest_pause_s: float = LONGEST_PAUSE_S) -> ReplyTimeouts:
+def timeouts_of(count: int, *, longest_pause_s: float = LONGEST_PAUSE_S) -> ReplyTimeouts:
     return ReplyTimeouts(count, longest_wait_s=LONGEST_WAIT_S, longest_pause_s=longest_pause_s)
 
 
-def may_ask(patience: ReplyTimeouts, now_s: float) -> set[int]:
-    return {number for number, is_ready in enumerate(patience.ready(now_s)) if is_ready}
+def may_ask(timeouts: ReplyTimeouts, now_s: float) -> set[int]:
+    return {number for number, is_ready in enumerate(timeouts.ready(now_s)) if is_ready}
 
 
-def waits_s(patience: ReplyTimeouts, meter: int) -> float:
-    return patience.expect(meter)[0]
+def waits_s(timeouts: ReplyTimeouts, meter: int) -> float:
+    return timeouts.expect(meter)[0]
 
 
-def back_off(patience: ReplyTimeouts, meter: int, now_s: float = 0.0) -> None:
+def back_off(timeouts: ReplyTimeouts, meter: int, now_s: float = 0.0) -> None:
     for _ in range(BACK_OFF_AFTER):
-        patience.record_timeout(meter, now_s)
+        timeouts.record_timeout(meter, now_s)
 
 
 # --- how long an answer takes
 
 
 def test_nobody_known_is_waited_for_as_long_as_allowed() -> None:
-    wait_s, delay_s = patience_of(3).expect(0)
+    wait_s, delay_s = timeouts_of(3).expect(0)
     assert wait_s == LONGEST_WAIT_S
     assert isnan(delay_s)
 
 
-def test_patience_with_strangers_grows_while_all_are_silent() -> None:
-    patience, waits = patience_of(9), []
-    patience.first_wait_s = 0.1
+def test_the_wait_for_strangers_grows_while_all_are_silent() -> None:
+    timeouts, waits = timeouts_of(9), []
+    timeouts.first_wait_s = 0.1
     for meter in range(4):
-        waits.append(waits_s(patience, 8))
-        patience.record_timeout(meter, 0.0)
+        waits.append(waits_s(timeouts, 8))
+        timeouts.record_timeout(meter, 0.0)
     assert waits == pytest.approx([0.1, 0.4, 1.6, LONGEST_WAIT_S])
 
 
 def test_a_meter_is_waited_for_a_little_longer_than_it_takes() -> None:
-    patience = patience_of(2)
+    timeouts = timeouts_of(2)
     for _ in range(20):
-        patience.record_delay(0, 0.2)
-    assert waits_s(patience, 0) == pytest.approx(0.2 + GUARD_S, abs=0.01)
+        timeouts.record_delay(0, 0.2)
+    assert waits_s(timeouts, 0) == pytest.approx(0.2 + GUARD_S, abs=0.01)
 
 
 def test_a_stranger_is_taken_for_as_slow_as_the_slowest_that_is_known() -> None:
-    patience = patience_of(3)
-    patience.record_delay(0, 0.01)
-    patience.record_delay(1, 0.5)
-    assert waits_s(patience, 2) == pytest.approx(0.5 + GUARD_S, abs=0.01)
+    timeouts = timeouts_of(3)
+    timeouts.record_delay(0, 0.01)
+    timeouts.record_delay(1, 0.5)
+    assert waits_s(timeouts, 2) == pytest.approx(0.5 + GUARD_S, abs=0.01)
 
 
 def test_a_meter_that_swings_is_waited_for_longer_than_a_steady_one() -> None:
-    patience = patience_of(2)
+    timeouts = timeouts_of(2)
     for number in range(40):
-        patience.record_delay(0, 0.3)
-        patience.record_delay(1, 0.1 if number % 2 else 0.5)
-    assert waits_s(patience, 1) > waits_s(patience, 0) + 0.2
+        timeouts.record_delay(0, 0.3)
+        timeouts.record_delay(1, 0.1 if number % 2 else 0.5)
+    assert waits_s(timeouts, 1) > waits_s(timeouts, 0) + 0.2
 
 
 def test_a_backed_off_meter_and_a_silent_line_are_waited_for_as_long_as_allowed() -> None:
-    patience = patience_of(3)
-    patience.record_delay(0, 0.01)
-    patience.record_delay(1, 0.01)
-    patience.record_reply(1, 0.0)
-    back_off(patience, 0)
-    assert waits_s(patience, 0) == LONGEST_WAIT_S
-    assert waits_s(patience, 1) < LONGEST_WAIT_S
-    patience.record_timeout(1, 0.0)
-    patience.record_timeout(2, 0.0)
-    assert patience.line_is_silent
-    assert waits_s(patience, 1) == LONGEST_WAIT_S
+    timeouts = timeouts_of(3)
+    timeouts.record_delay(0, 0.01)
+    timeouts.record_delay(1, 0.01)
+    timeouts.record_reply(1, 0.0)
+    back_off(timeouts, 0)
+    assert waits_s(timeouts, 0) == LONGEST_WAIT_S
+    assert waits_s(timeouts, 1) < LONGEST_WAIT_S
+    timeouts.record_timeout(1, 0.0)
+    timeouts.record_timeout(2, 0.0)
+    assert timeouts.line_is_silent
+    assert waits_s(timeouts, 1) == LONGEST_WAIT_S
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(-1, 30)), max_size=60))
 def test_every_wait_is_bounded_and_longer_than_what_it_usually_takes(
     took: list[tuple[int, float]],
 ) -> None:
-    patience = patience_of(4)
+    timeouts = timeouts_of(4)
     for meter, delay_s in took:
-        patience.record_delay(meter, delay_s)
+        timeouts.record_delay(meter, delay_s)
         for number in range(4):
-            wait_s, usual_s = patience.expect(number)
+            wait_s, usual_s = timeouts.expect(number)
             assert 0 < wait_s <= LONGEST_WAIT_S * 1.000001
             assert isnan(usual_s) or usual_s >= 0
             assert isnan(usual_s) or wait_s >= min(LONGEST_WAIT_S, usual_s + GUARD_S) - 1e-5
@@ -115,11 +115,11 @@ def test_every_wait_is_bounded_and_longer_than_what_it_usually_takes(
 
 
 def test_a_silent_meter_is_asked_again_soon_and_a_backed_off_one_ever_more_rarely() -> None:
-    patience = patience_of(1, longest_pause_s=300.0)
+    timeouts = timeouts_of(1, longest_pause_s=300.0)
     pauses = []
     for _ in range(BACK_OFF_AFTER + 5):
-        patience.record_timeout(0, 0.0)
-        pauses.append(float(patience.ready_at()[0]))
+        timeouts.record_timeout(0, 0.0)
+        pauses.append(float(timeouts.ready_at()[0]))
     assert pauses[: BACK_OFF_AFTER - 1] == [SUSPECT_PAUSE_S] * (BACK_OFF_AFTER - 1)
     assert pauses[BACK_OFF_AFTER - 1 :] == [
         FIRST_BACKED_OFF_PAUSE_S,
@@ -132,8 +132,8 @@ def test_a_silent_meter_is_asked_again_soon_and_a_backed_off_one_ever_more_rarel
 
 
 def test_parking_is_told_once() -> None:
-    patience = patience_of(1)
-    assert [patience.record_timeout(0, 0.0) for _ in range(6)] == [
+    timeouts = timeouts_of(1)
+    assert [timeouts.record_timeout(0, 0.0) for _ in range(6)] == [
         None,
         None,
         "backed off",
@@ -141,28 +141,28 @@ def test_parking_is_told_once() -> None:
         None,
         None,
     ]
-    patience.unblock()
-    assert patience.record_timeout(0, 0.0) is None
-    assert patience.backed_off == 1
+    timeouts.unblock()
+    assert timeouts.record_timeout(0, 0.0) is None
+    assert timeouts.backed_off == 1
 
 
 def test_one_answer_makes_a_backed_off_meter_well() -> None:
-    patience = patience_of(1)
-    back_off(patience, 0)
-    patience.record_reply(0, 1.0)
-    assert (patience.backed_off, patience.is_troubled, may_ask(patience, 0.0)) == (0, False, {0})
+    timeouts = timeouts_of(1)
+    back_off(timeouts, 0)
+    timeouts.record_reply(0, 1.0)
+    assert (timeouts.backed_off, timeouts.is_troubled, may_ask(timeouts, 0.0)) == (0, False, {0})
 
 
 def test_the_line_is_silent_when_so_many_different_meters_were_one_after_another() -> None:
-    patience = patience_of(LINE_SILENT_AFTER + 5)
-    news = [patience.record_timeout(meter, 0.0) for meter in [0, *range(LINE_SILENT_AFTER)]]
+    timeouts = timeouts_of(LINE_SILENT_AFTER + 5)
+    news = [timeouts.record_timeout(meter, 0.0) for meter in [0, *range(LINE_SILENT_AFTER)]]
     assert news == [None] * LINE_SILENT_AFTER + ["line silent"]
-    assert patience.is_nobody_there
+    assert timeouts.is_nobody_there
 
 
 def test_a_short_line_is_silent_when_all_its_meters_are() -> None:
-    patience = patience_of(3)
-    assert [patience.record_timeout(meter, 0.0) for meter in (0, 1, 2)] == [
+    timeouts = timeouts_of(3)
+    assert [timeouts.record_timeout(meter, 0.0) for meter in (0, 1, 2)] == [
         None,
         None,
         "line silent",
@@ -170,29 +170,29 @@ def test_a_short_line_is_silent_when_all_its_meters_are() -> None:
 
 
 def test_an_answer_in_between_begins_the_count_anew() -> None:
-    patience = patience_of(3)
-    patience.record_timeout(0, 0.0)
-    patience.record_timeout(1, 0.0)
-    patience.record_reply(2, 0.0)
-    assert patience.record_timeout(2, 0.0) is None
+    timeouts = timeouts_of(3)
+    timeouts.record_timeout(0, 0.0)
+    timeouts.record_timeout(1, 0.0)
+    timeouts.record_reply(2, 0.0)
+    assert timeouts.record_timeout(2, 0.0) is None
 
 
 def test_the_only_meter_of_a_line_is_backed_off_and_nobody_is_there() -> None:
-    patience = patience_of(1)
-    back_off(patience, 0)
-    assert not patience.line_is_silent
-    assert patience.is_nobody_there
+    timeouts = timeouts_of(1)
+    back_off(timeouts, 0)
+    assert not timeouts.line_is_silent
+    assert timeouts.is_nobody_there
 
 
 def test_a_silent_line_is_probed_with_growing_pauses_and_told_of_once() -> None:
-    patience = patience_of(2)
-    patience.record_timeout(0, 0.0)
-    news = [patience.record_timeout(1, 0.0)]
+    timeouts = timeouts_of(2)
+    timeouts.record_timeout(0, 0.0)
+    news = [timeouts.record_timeout(1, 0.0)]
     pauses = []
     for _ in range(8):
-        assert may_ask(patience, patience.ready_at()[0] - 0.01) == set()
-        pauses.append(float(patience.ready_at()[0]))
-        news.append(patience.record_timeout(0, 0.0))
+        assert may_ask(timeouts, timeouts.ready_at()[0] - 0.01) == set()
+        pauses.append(float(timeouts.ready_at()[0]))
+        news.append(timeouts.record_timeout(0, 0.0))
     assert pauses == [
         1,
         2,
@@ -207,84 +207,84 @@ def test_a_silent_line_is_probed_with_growing_pauses_and_told_of_once() -> None:
 
 
 def test_a_silent_line_may_be_probed_by_any_of_its_meters() -> None:
-    """Who of them is wanted, patience does not know; a probe of one that is not wanted would never
+    """Who of them is wanted, timeouts does not know; a probe of one that is not wanted would never
     be sent."""
-    patience = patience_of(3)
+    timeouts = timeouts_of(3)
     for meter in range(3):
-        patience.record_timeout(meter, 0.0)
-    assert may_ask(patience, 1.0) == {0, 1, 2}
+        timeouts.record_timeout(meter, 0.0)
+    assert may_ask(timeouts, 1.0) == {0, 1, 2}
 
 
 def test_the_first_answer_ends_the_silence_of_the_line_for_everybody() -> None:
-    patience = patience_of(3)
-    back_off(patience, 0)
-    patience.record_timeout(1, 0.0)
-    assert patience.record_timeout(2, 0.0) == "line silent"
-    assert patience.record_reply(1, 10.0)
-    assert may_ask(patience, 10.0) == {0, 1, 2}
-    assert not patience.record_reply(2, 10.0)
+    timeouts = timeouts_of(3)
+    back_off(timeouts, 0)
+    timeouts.record_timeout(1, 0.0)
+    assert timeouts.record_timeout(2, 0.0) == "line silent"
+    assert timeouts.record_reply(1, 10.0)
+    assert may_ask(timeouts, 10.0) == {0, 1, 2}
+    assert not timeouts.record_reply(2, 10.0)
 
 
 def test_a_line_that_is_opened_anew_is_probed_at_once_and_not_told_of_again() -> None:
-    patience = patience_of(2)
-    patience.record_timeout(0, 0.0)
-    patience.record_timeout(1, 0.0)
-    patience.unblock()
-    assert may_ask(patience, 0.0) == {0, 1}
-    assert patience.record_timeout(0, 0.0) is None
-    assert patience.record_reply(1, 1.0)
+    timeouts = timeouts_of(2)
+    timeouts.record_timeout(0, 0.0)
+    timeouts.record_timeout(1, 0.0)
+    timeouts.unblock()
+    assert may_ask(timeouts, 0.0) == {0, 1}
+    assert timeouts.record_timeout(0, 0.0) is None
+    assert timeouts.record_reply(1, 1.0)
 
 
 def test_as_many_dead_meters_as_make_a_line_silent_do_so_a_few_times_only() -> None:
     """A building without power behind a concentrator: it must not stop the others round after
     round."""
-    patience, dead = patience_of(LINE_SILENT_AFTER + 8), range(LINE_SILENT_AFTER)
+    timeouts, dead = timeouts_of(LINE_SILENT_AFTER + 8), range(LINE_SILENT_AFTER)
     news, now_s = [], 0.0
     for _ in range(50):
         now_s += 3600
-        ready = may_ask(patience, now_s)
+        ready = may_ask(timeouts, now_s)
         for meter in sorted(ready):
             if meter in dead:
-                news.append(patience.record_timeout(meter, now_s))
+                news.append(timeouts.record_timeout(meter, now_s))
             else:
-                patience.record_reply(meter, now_s)
-            if patience.line_is_silent:
-                patience.record_reply(LINE_SILENT_AFTER, now_s + 1)
+                timeouts.record_reply(meter, now_s)
+            if timeouts.line_is_silent:
+                timeouts.record_reply(LINE_SILENT_AFTER, now_s + 1)
     assert news.count("line silent") <= BACK_OFF_AFTER
-    assert patience.backed_off == LINE_SILENT_AFTER
+    assert timeouts.backed_off == LINE_SILENT_AFTER
 
 
 def test_the_return_of_one_backed_off_meter_helps_the_others_but_not_all_the_time() -> None:
-    patience = patience_of(4)
-    patience.record_reply(3, 0.0)
+    timeouts = timeouts_of(4)
+    timeouts.record_reply(3, 0.0)
     for meter in (0, 1, 2):
-        back_off(patience, meter)
-        patience.record_reply(3, 0.0)
-    patience.record_reply(0, 10.0)
-    assert may_ask(patience, 10.0) == {0, 1, 2, 3}
+        back_off(timeouts, meter)
+        timeouts.record_reply(3, 0.0)
+    timeouts.record_reply(0, 10.0)
+    assert may_ask(timeouts, 10.0) == {0, 1, 2, 3}
     for meter in (0, 1):
-        back_off(patience, meter, 10.0)
-        patience.record_reply(3, 10.0)
-    patience.record_timeout(2, 10.0)
-    patience.record_reply(0, 10.0 + RETURN_HELPS_EVERY_S)
-    assert may_ask(patience, 11.0) == {0, 3}
-    back_off(patience, 0, 11.0)
-    patience.record_reply(0, 10.1 + RETURN_HELPS_EVERY_S)
-    assert may_ask(patience, 11.0) == {0, 1, 2, 3}
+        back_off(timeouts, meter, 10.0)
+        timeouts.record_reply(3, 10.0)
+    timeouts.record_timeout(2, 10.0)
+    timeouts.record_reply(0, 10.0 + RETURN_HELPS_EVERY_S)
+    assert may_ask(timeouts, 11.0) == {0, 3}
+    back_off(timeouts, 0, 11.0)
+    timeouts.record_reply(0, 10.1 + RETURN_HELPS_EVERY_S)
+    assert may_ask(timeouts, 11.0) == {0, 1, 2, 3}
 
 
 def test_the_backed_off_together_take_only_a_share_of_the_line() -> None:
-    patience = patience_of(5, longest_pause_s=1.0)
+    timeouts = timeouts_of(5, longest_pause_s=1.0)
     for meter in (0, 1, 2):
-        back_off(patience, meter)
-        patience.record_reply(4, 0.0)
-    assert may_ask(patience, BACKED_OFF_REST * LONGEST_WAIT_S - 0.1) == {3, 4}
-    assert may_ask(patience, BACKED_OFF_REST * LONGEST_WAIT_S) == {0, 1, 2, 3, 4}
-    doubtful = patience.doubtful()
+        back_off(timeouts, meter)
+        timeouts.record_reply(4, 0.0)
+    assert may_ask(timeouts, BACKED_OFF_REST * LONGEST_WAIT_S - 0.1) == {3, 4}
+    assert may_ask(timeouts, BACKED_OFF_REST * LONGEST_WAIT_S) == {0, 1, 2, 3, 4}
+    doubtful = timeouts.doubtful()
     assert doubtful is not None
     assert doubtful.tolist() == [True, True, True, False, False]
-    patience.record_reply(1, 7.0)
-    assert patience.doubtful() is None, "one is back: perhaps all are"
+    timeouts.record_reply(1, 7.0)
+    assert timeouts.doubtful() is None, "one is back: perhaps all are"
 
 
 # --- any order of events
@@ -297,7 +297,7 @@ class AnyOrder(RuleBasedStateMachine):
     @initialize(count=st.integers(1, LINE_SILENT_AFTER + 4))
     def begin(self, count: int) -> None:
         self.count, self.now_s = count, 1000.0
-        self.patience = patience_of(count)
+        self.timeouts = timeouts_of(count)
         self.misses = dict.fromkeys(range(count), 0)
         self.until = dict.fromkeys(range(count), 0.0)
         self.row: set[int] = set()
@@ -317,7 +317,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_meter_is_silent(self, data: st.DataObject) -> None:
         meter = data.draw(st.integers(0, self.count - 1))
-        news = self.patience.record_timeout(meter, self.now_s)
+        news = self.timeouts.record_timeout(meter, self.now_s)
         if self.is_silent:
             self.probes += 1
             self.probe_at = self.now_s + min(LONGEST_LINE_PAUSE_S, 2.0**self.probes)
@@ -347,7 +347,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_meter_answers(self, data: st.DataObject) -> None:
         meter = data.draw(st.integers(0, self.count - 1))
-        ended = self.patience.record_reply(meter, self.now_s)
+        ended = self.timeouts.record_reply(meter, self.now_s)
         assert ended == self.is_silent
         self.row.clear()
         if self.is_silent:
@@ -366,24 +366,24 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def the_way_is_opened(self) -> None:
-        self.patience.unblock()
+        self.timeouts.unblock()
         self._open_all()
 
-    @precondition(lambda self: hasattr(self, "patience"))
+    @precondition(lambda self: hasattr(self, "timeouts"))
     @invariant()
     def both_say_the_same(self) -> None:
-        parked = {meter for meter, misses in self.misses.items() if misses >= BACK_OFF_AFTER}
+        backed_off = {meter for meter, misses in self.misses.items() if misses >= BACK_OFF_AFTER}
         ready = {meter for meter, until in self.until.items() if until <= self.now_s}
         if self.backed_off_at > self.now_s:
-            ready -= parked
+            ready -= backed_off
         if self.is_silent:
             ready = set(self.until) if self.probe_at <= self.now_s else set()
-        assert may_ask(self.patience, self.now_s) == ready
-        assert self.patience.line_is_silent == self.is_silent
-        assert self.patience.backed_off == len(parked)
-        assert self.patience.is_nobody_there == (self.is_silent or len(parked) == self.count)
-        assert self.patience.is_troubled or not any(self.misses.values())
-        assert (self.patience.ready_at() <= self.now_s + LONGEST_PAUSE_S).all()
+        assert may_ask(self.timeouts, self.now_s) == ready
+        assert self.timeouts.line_is_silent == self.is_silent
+        assert self.timeouts.backed_off == len(backed_off)
+        assert self.timeouts.is_nobody_there == (self.is_silent or len(backed_off) == self.count)
+        assert self.timeouts.is_troubled or not any(self.misses.values())
+        assert (self.timeouts.ready_at() <= self.now_s + LONGEST_PAUSE_S).all()
 
 
 TestAnyOrder = AnyOrder.TestCase

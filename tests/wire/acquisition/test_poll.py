@@ -723,7 +723,12 @@ def test_whatever_happens_only_true_values_are_taken(
     assert set(reader.counts) <= {"ok", "no_reply", "bad_frame", "late", "foreign"}
 
 
-def by_hand(story: Callable[[Reader, Still], None], *, byte_s: float = 0.0) -> Reader:
+def by_hand(
+    story: Callable[[Reader, Still], None],
+    *,
+    byte_s: float = 0.0,
+    odd: tuple[int, int] | None = None,
+) -> Reader:
     """Two slots without the clock: four questions, which the story answers."""
     reader, channel = Reader(lambda frame: []), Still(byte_s)
     reader.poll._batch_poller.least = NEVER
@@ -734,7 +739,7 @@ def by_hand(story: Callable[[Reader, Still], None], *, byte_s: float = 0.0) -> R
         )
         await channel.was_asked.wait()
         story(reader, channel)
-        assert await asyncio.wait_for(task, 5) is None
+        assert await asyncio.wait_for(task, 5) == odd
 
     asyncio.run(run())
     return reader
@@ -754,6 +759,35 @@ def test_each_question_is_forgiven_its_silence_once() -> None:
     reader = by_hand(story)
     assert len(reader.taken) == 2
     assert reader.took_the_truth()
+
+
+def test_a_part_that_became_an_answer_is_not_kept_for_what_comes_next() -> None:
+    def story(reader: Reader, channel: Still) -> None:
+        answer = channel.answer()
+        reader.poll.heard(answer[:15])
+        reader.poll.heard(answer[15:])
+        stranger = good(Frame(address_of(7), 0x11, bytes.fromhex(f"{STAMP}01")[::-1]))
+        for _ in range(2):
+            reader.poll.heard(stranger + channel.answer())
+        answer = channel.answer()
+        reader.poll.heard(answer[:15])
+        reader.poll.heard(answer[15:])
+
+    reader = by_hand(story)
+    assert len(reader.taken) == 2
+    assert reader.counts == {"ok": 4, "foreign": 2}
+    assert not reader.poll.dirty
+
+
+def test_an_answer_behind_a_damaged_one_is_not_taken_of_a_slot_that_goes_the_general_way() -> None:
+    def story(reader: Reader, channel: Still) -> None:
+        reader.poll.heard(channel.answer())
+        answer = channel.answer()
+        reader.poll.heard(damaged(answer) + answer)
+
+    reader = by_hand(story, odd=(0, TODAY.toordinal()))
+    assert reader.taken == []
+    assert reader.counts == {"ok": 1, "bad_frame": 1, "foreign": 1}
 
 
 def test_that_an_answer_has_begun_is_not_said_of_the_next() -> None:
