@@ -17,7 +17,7 @@ import atheris
 with atheris.instrument_imports(include=["protocols"]):
     from protocols.dlt645.describe.frames import PROTOCOLS, VERSIONS, describe
     from protocols.dlt645.frame import Decoder, Frame, raw
-    from protocols.dlt645.prepared.one import PreparedMeter, PreparedRead, general_registers
+    from protocols.dlt645.prepared.one import PreparedEnergies, PreparedMeter, general_registers
     from protocols.errors import FrameError, MeterRefused
 
 IDENTIFIERS = [
@@ -36,7 +36,7 @@ IDENTIFIERS = [
     )
 ]
 ADDRESS = "000000001600"
-PREPARED = PreparedRead("05060101")
+PREPARED = PreparedEnergies("05060101")
 METER = PreparedMeter(ADDRESS)
 
 
