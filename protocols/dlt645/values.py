@@ -145,13 +145,9 @@ def _layout(identifier: str, length: int, whole: bool) -> _Layout | None:
         return None
     places, short = _places(known, length, repetitions)
     end = places[-1].end if places else 0
-    numbers: list[_Number] = []
     fills_the_data = end == length and not short
-    if fills_the_data and all(_is_plain_number(place.field) for place in places):
-        numbers = [_number(place, length) for place in places]
-    if not whole:
-        short = ""
-    return _Layout(tuple(places), end, short, tuple(numbers))
+    numbers = _plain_numbers(places, length) if fills_the_data else ()
+    return _Layout(tuple(places), end, short if whole else "", numbers)
 
 
 def _places(known: Meaning, length: int, repetitions: int) -> tuple[list[_Place], str]:
@@ -166,6 +162,13 @@ def _places(known: Meaning, length: int, repetitions: int) -> tuple[list[_Place]
         places.append(_Place(name, at, at + width, field))
         at += width
     return places, ""
+
+
+def _plain_numbers(places: list[_Place], length: int) -> tuple[_Number, ...]:
+    """The places as numbers; none when one of them holds something else."""
+    if not all(_is_plain_number(place.field) for place in places):
+        return ()
+    return tuple(_number(place, length) for place in places)
 
 
 def _is_plain_number(field: Field) -> bool:
