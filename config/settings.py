@@ -234,8 +234,8 @@ class CollectionPart(Part):
 class LineCollectionSection(CollectionPart, Section):
     """The keys of `[collection]` that every line is built of."""
 
-    retry_s: Seconds = timedelta(minutes=30)
-    reconnect_s: Seconds = timedelta(seconds=60)
+    retry: Seconds = Field(default=timedelta(minutes=30), alias="retry_s")
+    reconnect: Seconds = Field(default=timedelta(seconds=60), alias="reconnect_s")
     set_clocks: bool = False
 
 
@@ -264,16 +264,16 @@ class ControlSection(ControlPart, Section):
     no_trip_on_eve: bool = True
     holidays: Days = frozenset()
     makeup_workdays: Days = frozenset()
-    max_reading_age_h: Hours = timedelta(hours=36)
+    max_reading_age: Hours = Field(default=timedelta(hours=36), alias="max_reading_age_h")
     written_notice_required: bool = True
-    written_notice_min_h: Hours = timedelta(hours=72)
-    written_notice_max_h: Hours = timedelta(hours=168)
+    written_notice_min: Hours = Field(default=timedelta(hours=72), alias="written_notice_min_h")
+    written_notice_max: Hours = Field(default=timedelta(hours=168), alias="written_notice_max_h")
     final_notice_required: bool = True
-    final_notice_min_min: Minutes = timedelta(minutes=30)
-    final_notice_max_h: Hours = timedelta(hours=24)
+    final_notice_min: Minutes = Field(default=timedelta(minutes=30), alias="final_notice_min_min")
+    final_notice_max: Hours = Field(default=timedelta(hours=24), alias="final_notice_max_h")
     approvals_required: int = Field(default=1, ge=0, le=5)
-    min_debt_yuan: YuanAsFen = 500
-    startup_hold_min: Minutes = timedelta(minutes=15)
+    min_debt_fen: YuanAsFen = Field(default=500, alias="min_debt_yuan")
+    startup_hold: Minutes = Field(default=timedelta(minutes=15), alias="startup_hold_min")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

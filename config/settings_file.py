@@ -70,7 +70,7 @@ class SettingsFile:
         return {str(table.get("name")) for table in self.tables(section)}
 
     def _in_words(self, mistake: Any) -> Problem:
-        place = tuple(part for part in mistake["loc"] if not _is_of_pydantic(part))
+        place: Place = mistake["loc"]
         match mistake["type"]:
             case "extra_forbidden":
                 message = f"unknown key{did_you_mean(str(place[-1]), known_keys(place[:-1]))}"
@@ -90,11 +90,6 @@ class SettingsFile:
                 yield name
             else:
                 yield str(part)
-
-
-def _is_of_pydantic(part: str | int) -> bool:
-    """True for a part of a place that is no key: the name of a function that parses the value."""
-    return isinstance(part, str) and part.startswith("function-")
 
 
 def _inside(value: Any, part: str | int) -> Any:

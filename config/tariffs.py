@@ -3,27 +3,31 @@ float."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from config.problems import ConfigError, Problem, did_you_mean, shown
+from config.toml_lines import Path as Place
 from config.toml_lines import line_of, read_toml
 
-MOST_YUAN = 1000
+MOST_YUAN: Final = 1000
 """A higher price for a kWh is a slip of the finger."""
+MOST_DECIMALS: Final = 8
+"""Of a price: the database refuses more."""
+VERSION_KEYS: Final = ("effective_from", "price")
 
 
 @dataclass(frozen=True, slots=True)
 class TariffVersion:
-    """`price` in yuan per kWh, in force from `effective_from` 00:00 local."""
+    """One approved price, in force from `effective_from` 00:00 local; immutable once billed (R34)."""
 
     tariff: str
     effective_from: date
-    price: Decimal
+    price_yuan_per_kwh: Decimal
 
 
 def load_tariffs(path: Path, base: Path) -> tuple[dict[str, list[TariffVersion]], list[Problem]]:
@@ -33,70 +37,88 @@ def load_tariffs(path: Path, base: Path) -> tuple[dict[str, list[TariffVersion]]
         content, lines = read_toml(path, name)
     except ConfigError as error:
         return {}, error.problems
-    problems: list[Problem] = []
-
-    def problem(path: tuple[str | int, ...], message: str) -> None:
-        problems.append(
-            Problem(name, line_of(lines, path), ".".join(map(str, path)) or "file", message)
-        )
-
-    tariffs: dict[str, list[TariffVersion]] = {}
-    for key in content:
-        if key != "tariff":
-            problem((key,), f"unknown key{did_you_mean(key, ['tariff'])}")
-    bodies = content.get("tariff", {})
-    if not isinstance(bodies, dict):
-        problem(("tariff",), "must be written as [[tariff.NAME.version]]")
-        return {}, problems
-    if not bodies:
-        problem((), "holds no tariff; add [[tariff.NAME.version]]")
-    for tariff, body in bodies.items():
-        versions = body.get("version") if isinstance(body, dict) else None
-        if not isinstance(versions, list) or not versions:
-            problem(("tariff", tariff), f"has no versions; add [[tariff.{tariff}.version]]")
-            continue
-        good = [_version(tariff, i, version, problem) for i, version in enumerate(versions)]
-        starts = [version.effective_from for version in good if version]
-        if len(set(starts)) < len(starts):
-            problem(("tariff", tariff), "two versions start on the same day")
-        tariffs[tariff] = sorted(
-            (version for version in good if version), key=lambda version: version.effective_from
-        )
-    return tariffs, problems
+    reader = _Reader(name, lines)
+    return reader.tariffs(content), reader.problems
 
 
-def _version(
-    tariff: str, index: int, version: Any, problem: Callable[[tuple[str | int, ...], str], None]
-) -> TariffVersion | None:
-    path = ("tariff", tariff, "version", index)
-    if not isinstance(version, dict):
-        problem(path, "must be a table with effective_from and price")
+@dataclass
+class _Reader:
+    file: str
+    lines: Mapping[Place, int]
+    problems: list[Problem] = field(default_factory=list)
+
+    def tell(self, place: Place, message: str) -> None:
+        where = ".".join(map(str, place)) or "file"
+        self.problems.append(Problem(self.file, line_of(self.lines, place), where, message))
+
+    def tariffs(self, content: Mapping[str, Any]) -> dict[str, list[TariffVersion]]:
+        self._refuse_unknown((), content, ("tariff",))
+        bodies = content.get("tariff", {})
+        if not isinstance(bodies, dict):
+            self.tell(("tariff",), "must be written as [[tariff.NAME.version]]")
+            return {}
+        if not bodies:
+            self.tell((), "holds no tariff; add [[tariff.NAME.version]]")
+        return {tariff: self._versions(tariff, tables) for tariff, tables in self._bodies(bodies)}
+
+    def _bodies(self, bodies: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+        """(name, tables of its versions) of each tariff that has any."""
+        for tariff, body in bodies.items():
+            tables = body.get("version") if isinstance(body, dict) else None
+            if isinstance(tables, list) and tables:
+                yield tariff, tables
+            else:
+                message = f"has no versions; add [[tariff.{tariff}.version]]"
+                self.tell(("tariff", tariff), message)
+
+    def _versions(self, tariff: str, tables: list[Any]) -> list[TariffVersion]:
+        read = [self._version(tariff, index, table) for index, table in enumerate(tables)]
+        good = [version for version in read if version is not None]
+        if len({version.effective_from for version in good}) < len(good):
+            self.tell(("tariff", tariff), "two versions start on the same day")
+        return sorted(good, key=lambda version: version.effective_from)
+
+    def _version(self, tariff: str, index: int, table: Any) -> TariffVersion | None:
+        place = ("tariff", tariff, "version", index)
+        if not isinstance(table, dict):
+            self.tell(place, "must be a table with effective_from and price")
+            return None
+        before = len(self.problems)
+        self._refuse_unknown(place, table, VERSION_KEYS)
+        start = table.get("effective_from")
+        # For isinstance a datetime is a date too; its hour would be dropped without a word.
+        if type(start) is not date:
+            self.tell((*place, "effective_from"), "must be a date: effective_from = 2026-01-01")
+        price = _price(table.get("price"))
+        if price is None:
+            message = (
+                "must be yuan per kWh as a string with at most "
+                f'{MOST_DECIMALS} decimals: price = "0.5283"'
+            )
+            self.tell((*place, "price"), message)
+        if len(self.problems) > before or price is None:
+            return None
+        return TariffVersion(tariff, table["effective_from"], price)
+
+    def _refuse_unknown(
+        self, place: Place, table: Mapping[str, Any], known: tuple[str, ...]
+    ) -> None:
+        for key in table:
+            if key not in known:
+                self.tell((*place, key), f"unknown key{did_you_mean(key, known)}")
+
+
+def _price(value: object) -> Decimal | None:
+    """A price as it may be written, else None: a string, so that no float has been near it."""
+    if not isinstance(value, str):
         return None
-    good = True
-    for key in version:
-        if key not in ("effective_from", "price"):
-            problem((*path, key), f"unknown key{did_you_mean(key, ['effective_from', 'price'])}")
-            good = False
-    start: Any = version.get("effective_from")
-    if type(start) is not date:
-        problem((*path, "effective_from"), "must be a date: effective_from = 2026-01-01")
-        good = False
     try:
-        price = (
-            Decimal(version["price"]) if isinstance(version.get("price"), str) else Decimal("NaN")
-        )
+        price = Decimal(value)
     except InvalidOperation:
-        price = Decimal("NaN")
+        return None
+    if not price.is_finite() or not 0 <= price <= MOST_YUAN:
+        return None
     exponent = price.as_tuple().exponent
-    if (
-        not price.is_finite()
-        or not 0 <= price <= MOST_YUAN
-        or not isinstance(exponent, int)
-        or exponent < -8
-    ):
-        problem(
-            (*path, "price"),
-            'must be yuan per kWh as a string with at most 8 decimals: price = "0.5283"',
-        )
-        good = False
-    return TariffVersion(tariff, start, price) if good else None
+    if not isinstance(exponent, int) or exponent < -MOST_DECIMALS:
+        return None
+    return price

@@ -128,7 +128,7 @@ class Assembly:
             name=spec.name,
             shown_as=spec.shown_as,
             meters=meters,
-            pace=Pace(collection.retry_s.total_seconds(), collection.reconnect_s.total_seconds()),
+            pace=Pace(collection.retry.total_seconds(), collection.reconnect.total_seconds()),
             backfill_days=collection.backfill_days,
             clock=self.clock,
             commands=LineCommands(spec.name, self.pool, self.authority),
@@ -214,7 +214,7 @@ def credentials_of(section: ControlSection) -> Credentials | None:
 def policy_of(section: ControlSection) -> Policy:
     """The guard's policy from the site's settings."""
     return Policy(
-        max_reading_age=section.max_reading_age_h,
+        max_reading_age=section.max_reading_age,
         window_start=section.window_start,
         window_end=section.window_end,
         working_days_only=section.working_days_only,
@@ -222,14 +222,14 @@ def policy_of(section: ControlSection) -> Policy:
         makeup_workdays=section.makeup_workdays,
         no_trip_on_eve=section.no_trip_on_eve,
         written_required=section.written_notice_required,
-        written_min=section.written_notice_min_h,
-        written_max=section.written_notice_max_h,
+        written_min=section.written_notice_min,
+        written_max=section.written_notice_max,
         final_required=section.final_notice_required,
-        final_min=section.final_notice_min_min,
-        final_max=section.final_notice_max_h,
+        final_min=section.final_notice_min,
+        final_max=section.final_notice_max,
         approvals_required=section.approvals_required,
-        min_debt_fen=section.min_debt_yuan,
-        startup_hold=section.startup_hold_min,
+        min_debt_fen=section.min_debt_fen,
+        startup_hold=section.startup_hold,
     )
 
 

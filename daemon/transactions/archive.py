@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from config.archive import Account, Point
 from config.load import LoadedSite
 from config.meters import Meter
+from config.tariffs import TariffVersion
 from daemon.billing.links import billed_point
 from daemon.transactions.opening import open_accounts
 from storage import archive
@@ -42,7 +43,7 @@ async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) 
     versions = [version for tariff in site.tariffs.values() for version in tariff]
     await archive.take_over(
         connection,
-        tariffs=[(version.tariff, version.effective_from, version.price) for version in versions],
+        tariffs=[_tariff_row(version) for version in versions],
         accounts=[_account_row(account) for account in site.archive.accounts],
         points=[_point_row(point) for point in site.archive.points],
         meters=[_meter_row(meter) for meter in site.archive.meters],
@@ -64,6 +65,10 @@ def configured(meters: Sequence[SiteMeter], site: LoadedSite) -> list[SiteMeter]
 
 
 # The columns of the staged tables, in their order.
+
+
+def _tariff_row(version: TariffVersion) -> tuple[Any, ...]:
+    return version.tariff, version.effective_from, version.price_yuan_per_kwh
 
 
 def _account_row(account: Account) -> tuple[Any, ...]:

@@ -72,11 +72,11 @@ def test_a_good_site_is_loaded_with_its_units(tmp_path):
     ]
     assert site.settings.site.data_directory == tmp_path / "data"
     assert site.settings.control.mode == "shadow"
-    assert (site.settings.control.min_debt_yuan, site.settings.control.window_end) == (
+    assert (site.settings.control.min_debt_fen, site.settings.control.window_end) == (
         750,
         time.max,
     )
-    assert site.settings.control.max_reading_age_h == timedelta(hours=12)
+    assert site.settings.control.max_reading_age == timedelta(hours=12)
     assert site.settings.control.holidays == {date(2026, 10, 1)}
     assert [
         (a.account, a.open_from, a.warn_fen, a.trip_fen, a.reconnect_fen)
@@ -96,7 +96,20 @@ def test_a_good_site_is_loaded_with_its_units(tmp_path):
         ("000000000001", "gate-1", "P1"),
         ("000000000002", "bus-1", "P2"),
     ]
-    assert site.tariffs["home"][0].price == Decimal("0.5283")
+    assert site.tariffs["home"][0].price_yuan_per_kwh == Decimal("0.5283")
+
+
+def test_the_versions_of_a_tariff_are_in_the_order_of_their_start(tmp_path: Path) -> None:
+    january = GOOD["tariffs.toml"]
+    december = january.replace("2026-01-01", "2025-12-01")
+    site = load_site(write(tmp_path, tariffs=january + december))
+    starts = [version.effective_from for version in site.tariffs["home"]]
+    assert starts == [date(2025, 12, 1), date(2026, 1, 1)]
+
+
+def test_a_file_that_is_not_there_is_named_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"{tmp_path}/elsewhere.toml:1: file: cannot be read"):
+        load_site(tmp_path / "elsewhere.toml")
 
 
 def test_an_account_may_open_on_the_first_day_of_its_tariff(tmp_path: Path) -> None:
@@ -164,6 +177,8 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
         ({"meterd": b"[site]\nname = \"\xff\"\n"}, ["meterd.toml:2: file: is not written in UTF-8"]),
         ({"meterd": None}, ["meterd.toml:1: file: cannot be read: No such file or directory"]),
         ({"meterd": ("archive = ", "archives = ")}, ["meterd.toml:1: site.archive: is missing", "meterd.toml:5: site.archives: unknown key (did you mean archive?)"]),
+        ({"meterd": ('serial = "/dev/ttyS9"', 'serial = "/dev/ttyS9"\n[log]\ntrace_lines = ["gate-2"]')}, ["meterd.toml:17: log.trace_lines: no line gate-2 (did you mean gate-1?)"]),
+        ({"meterd": GOOD["meterd.toml"].split("[[line]]")[0], "meters": "address,line,point,installed_on\n"}, ["meterd.toml:1: line: there is no line; add [[line]] with name and tcp or serial"]),
         # tariffs
         ({"tariffs": None}, ["tariffs.toml:1: file: cannot be read: No such file"]),
         ({"tariffs": ""}, ["tariffs.toml:1: file: holds no tariff; add [[tariff.NAME.version]]"]),
@@ -181,6 +196,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
         ({"tariffs": ("2026-01-01", '"2026-01-01"')}, ["tariffs.toml:2: tariff.home.version.0.effective_from: must be a date: effective_from = 2026-01-01"]),
         ({"tariffs": ("2026-01-01", "2026-01-01T08:00:00")}, ["tariffs.toml:2: tariff.home.version.0.effective_from: must be a date"]),
         ({"tariffs": GOOD["tariffs.toml"] * 2}, ["tariffs.toml:1: tariff.home: two versions start on the same day"]),
+        ({"tariffs": GOOD["tariffs.toml"] + GOOD["tariffs.toml"].replace("2026-01-01", "5")}, ["tariffs.toml:5: tariff.home.version.1.effective_from: must be a date"]),
         ({"tariffs": ("2026-01-01", "2026-03-02")}, ["archive/accounts.csv:2: open_from: A1 opens on 2026-03-01, before the first version of home"]),
         # archive
         ({"accounts": None}, ["archive/accounts.csv:1: file: cannot be read: No such file"]),

@@ -180,7 +180,7 @@ def test_what_needs_a_restart_stays_as_it_was_and_is_named_again(
     assert applied.settings.http == old.settings.http
     assert applied.settings.control.password is not None
     assert applied.settings.control.password.reveal() == "123456"
-    assert applied.settings.collection.retry_s == timedelta(seconds=61)
+    assert applied.settings.collection.retry == timedelta(seconds=61)
     assert difference(applied, new) == Difference(
         unchanged=3, needs_restart=("control.password", "http.listen")
     )
