@@ -35,7 +35,7 @@ Answer = Callable[[Mapping[str, Any]], AsyncGenerator[dict[str, Any], None]]
 
 
 class SocketUnusable(MeterdError):
-    """The daemon cannot be reached by its own commands. The operator acts: another data directory."""
+    """The daemon cannot be reached by its commands. The operator acts: another data directory."""
 
 
 class NotRunning(MeterdError):

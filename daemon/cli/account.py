@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.billing.links import billed_point
 from daemon.cli.on_site import on_database, site_option
-from daemon.cli.output import as_json, fail, print_json, print_table, yuan
-from daemon.transactions.opening import open_accounts
+from daemon.cli.output import as_json, fail, print_columns, print_json, yuan
+from daemon.transactions import opening as transactions
+from daemon.transactions.opening import AccountOpening
 from storage import archive, ledger
 
-MOVEMENTS = 20
+MOVEMENTS: Final = 20
 
 
 @click.group()
@@ -57,42 +58,49 @@ def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> Non
     if as_json:
         print_json(found)
         return
-    print_table(
-        ("account", "name", "state", "balance yuan", "credit", "tariff", "open from"),
-        [
-            (
-                *(found["id"], found["name"], found["state"], yuan(found["balance_fen"])),
-                *(found["credit_state"], found["tariff_id"], found["open_from"]),
-            )
-        ],
+    _print(found)
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    print_columns(
+        {
+            "account": "id",
+            "name": "name",
+            "state": "state",
+            "balance yuan": "balance_yuan",
+            "credit": "credit_state",
+            "tariff": "tariff_id",
+            "open from": "open_from",
+        },
+        [{**found, "balance_yuan": yuan(found["balance_fen"])}],
     )
-    print_table(
-        ("point", "meter", "line", "supply", "relay", "last freeze"),
-        [
-            (
-                p["id"],
-                p["address"],
-                p["line"],
-                p["supply_state"],
-                p["relay_observed"],
-                p["last_day"],
-            )
-            for p in found["points"]
-        ],
+    print_columns(
+        {
+            "point": "id",
+            "meter": "address",
+            "line": "line",
+            "supply": "supply_state",
+            "relay": "relay_observed",
+            "last freeze": "last_day",
+        },
+        found["points"],
         title="points",
     )
     if found["held_spans"]:
-        print_table(
-            ("point", "from", "to"),
-            [(span["point_id"], span["from_day"], span["to_day"]) for span in found["held_spans"]],
+        print_columns(
+            {"point": "point_id", "from": "from_day", "to": "to_day"},
+            found["held_spans"],
             title="not billed yet: the days between are missing",
         )
-    print_table(
-        ("when", "kind", "yuan", "key"),
-        [
-            (m["recorded_at"], m["kind"], yuan(m["amount_fen"]), m["key"])
-            for m in found["movements"]
-        ],
+    movements = [{**row, "yuan": yuan(row["amount_fen"])} for row in found["movements"]]
+    print_columns(
+        {
+            "when": "recorded_at",
+            "kind": "kind",
+            "yuan": "yuan",
+            "key": "key",
+        },
+        movements,
         title="movements",
     )
 
@@ -125,24 +133,13 @@ def open_account(
     register.
 
     It stays pending until that freeze has been collected."""
-
     settings = load_settings(site_path)
+    opening = AccountOpening(account_id, open_from.date(), agreement, points)
 
-    async def ask(connection: AsyncConnection[Any]) -> Any:
-        tariff = await archive.first_version(connection, account_id)
-        if tariff is not None and open_from.date() < tariff.starts_on:
-            raise fail(f"tariff {tariff.id} starts on {tariff.starts_on}; nothing was opened")
-        await archive.open_account(
-            connection,
-            account_id,
-            points=points,
-            open_from=open_from.date(),
-            agreement=agreement,
-        )
-        meters = await archive.site_meters(connection)
-        billed = {meter.point_id: billed_point(meter) for meter in meters}
-        await open_accounts(connection, billed, settings.site.zone, datetime.now(UTC))
-        return await archive.account(connection, account_id)
+    async def ask(connection: AsyncConnection[Any]) -> Mapping[str, Any] | None:
+        zone = settings.site.zone
+        return await transactions.open_account(connection, opening, zone, datetime.now(UTC))
 
     found = on_database(settings, ask)
-    click.echo(f"account {account_id} is {found['state']}, billed from {open_from.date()}")
+    assert found is not None, "what was opened is there"
+    click.echo(f"account {account_id} is {found['state']}, billed from {opening.open_from}")

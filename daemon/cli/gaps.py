@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from config.settings import GapSettings
 from config.settings_file import SettingsFile
 from daemon.acquisition.planning.wanted import MEMORY_DAYS, due_day, first_day
 from daemon.cli.on_site import on_database, site_option
-from daemon.cli.output import as_json, print_json, print_table
+from daemon.cli.output import as_json, print_columns, print_json
 from storage import readings
+
+Rows = list[dict[str, Any]]
 
 
 @click.command()
@@ -29,48 +32,57 @@ from storage import readings
 def gaps(days: int | None, withheld: bool, site_path: Path, as_json: bool) -> None:
     """Owed daily freezes without a value, as runs of days. Exit code 0 if there is none, 1 if there
     are gaps."""
-
     settings = SettingsFile.read(site_path).validated(GapSettings)
 
-    async def ask(connection: AsyncConnection[Any]) -> tuple[list[Any], list[Any]]:
+    async def ask(connection: AsyncConnection[Any]) -> tuple[Rows, Rows]:
         today = due_day(datetime.now(settings.site.zone))
         since = first_day(today, days or settings.collection.backfill_days)
         found = await readings.gaps(connection, since, today)
-        return found, await readings.withheld(connection, since, today) if withheld else []
+        if not withheld:
+            return found, []
+        return found, await readings.withheld(connection, since, today)
 
     found, held = on_database(settings, ask)
     if as_json:
         for row in [*found, *held]:
             print_json(row)
     else:
-        missing = sum(row["days"] for row in found)
-        if found:
-            print_table(
-                ("point", "meter", "line", "from", "to", "days"),
-                [
-                    (
-                        row["point_id"],
-                        row["address"],
-                        row["line"],
-                        row["first_day"],
-                        row["last_day"],
-                        row["days"],
-                    )
-                    for row in found
-                ],
-            )
-        if held:
-            print_table(
-                ("point", "meter", "day", "register", "reasons"),
-                [
-                    (
-                        *(row["point_id"], row["address"], row["day"]),
-                        f"{row['total'] / 10 ** row['decimals']:.{row['decimals']}f}",
-                        ", ".join(row["reasons"]),
-                    )
-                    for row in held
-                ],
-                title="withheld",
-            )
-        click.echo(f"{missing} missing", err=True)
+        _print(found, held)
     raise SystemExit(1 if found else 0)
+
+
+def _print(found: Rows, held: Rows) -> None:
+    if found:
+        print_columns(
+            {
+                "point": "point_id",
+                "meter": "address",
+                "line": "line",
+                "from": "first_day",
+                "to": "last_day",
+                "days": "days",
+            },
+            found,
+        )
+    if held:
+        print_columns(
+            {
+                "point": "point_id",
+                "meter": "address",
+                "day": "day",
+                "register": "register",
+                "reasons": "reasons",
+            },
+            [_withheld_in_words(row) for row in held],
+            title="withheld",
+        )
+    click.echo(f"{sum(row['days'] for row in found)} missing", err=True)
+
+
+def _withheld_in_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    decimals = row["decimals"]
+    return {
+        **row,
+        "register": f"{row['total'] / 10**decimals:.{decimals}f}",
+        "reasons": ", ".join(row["reasons"]),
+    }

@@ -68,6 +68,14 @@ def print_table(
     screen.print(table)
 
 
+def print_columns(
+    columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]], *, title: str = ""
+) -> None:
+    """A table of rows of a database. `columns`: heading -> key of the row."""
+    keys = columns.values()
+    print_table([*columns], [[row[key] for key in keys] for row in rows], title=title)
+
+
 def with_unit(value: object, unit: str) -> str:
     """A value as a person reads it; `no data` where the meter has none."""
     return "no data" if value is None else f"{value} {unit}".rstrip()
@@ -75,7 +83,9 @@ def with_unit(value: object, unit: str) -> str:
 
 def yuan(fen: int) -> str:
     """Integer fen as a person writes it: -120 -> -1.20."""
-    return f"{'-' if fen < 0 else ''}{abs(fen) // 100}.{abs(fen) % 100:02d}"
+    sign = "-" if fen < 0 else ""
+    whole, rest = divmod(abs(fen), 100)
+    return f"{sign}{whole}.{rest:02d}"
 
 
 class Failure(MeterdError):

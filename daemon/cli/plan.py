@@ -21,12 +21,11 @@ def plan(new: Path | None, site_path: Path, as_json: bool) -> None:
 
     Exit code 0 when nothing would change, 1 when something would, 78 when the reload would refuse
     the file."""
-    with daemon_asked(
-        site_path, {"do": "plan", "path": str((new or site_path).absolute())}
-    ) as answers:
-        told = next(answers)
+    path = (new or site_path).absolute()
+    with daemon_asked(site_path, {"do": "plan", "path": str(path)}) as answers:
+        difference = next(answers)
     if as_json:
-        print_json(told)
+        print_json(difference)
     else:
-        print_difference(told)
-    raise SystemExit(0 if is_nothing(told) else FAILED)
+        print_difference(difference)
+    raise SystemExit(0 if is_nothing(difference) else FAILED)

@@ -17,6 +17,9 @@ from daemon.field.read import read as read_meter
 from protocols.errors import NoReply
 
 MODBUS: Final = ("modbus-rtu", "modbus-tcp")
+MODBUS_OPTIONS: Final = (
+    "a Modbus meter needs --unit and --profile, and neither --meter nor --identifier"
+)
 DEFAULT_QUANTITY: Final = "energy"
 
 
@@ -97,19 +100,12 @@ def read(
     Modbus: --unit, --profile, and any number of --quantity as the profile names them, or energy,
     voltage, current, power, relay."""
     if protocol in MODBUS:
-        is_dlt645 = bool(meter or identifiers)
-        if unit is None or profile is None or is_dlt645:
-            raise click.UsageError(
-                "a Modbus meter needs --unit and --profile, and neither --meter nor --identifier"
-            )
-        # pymodbus takes a tenth of a second to import: only when it is needed.
-        from daemon.cli.read_modbus import read_and_print
-        from daemon.field.read_modbus import ModbusReadRequest
-
-        modbus = ModbusReadRequest(protocol, unit, profile, names or (DEFAULT_QUANTITY,))
-        read_and_print(connection, modbus, as_json=as_json)
+        if meter or identifiers:
+            raise click.UsageError(MODBUS_OPTIONS)
+        _read_modbus(connection, protocol, unit, profile, names, as_json)
         return
-    if meter is None or unit is not None or profile is not None:
+    is_modbus = unit is not None or profile is not None
+    if meter is None or is_modbus:
         raise click.UsageError("a DL/T 645 meter needs --meter, and neither --unit nor --profile")
     request = _request(protocol, meter, identifiers, names)
     try:
@@ -120,6 +116,24 @@ def read(
         _print_as_json(result)
     else:
         _print(result)
+
+
+def _read_modbus(
+    connection: Connection,
+    protocol: str,
+    unit: int | None,
+    profile: str | None,
+    names: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    if unit is None or profile is None:
+        raise click.UsageError(MODBUS_OPTIONS)
+    # pymodbus takes a tenth of a second to import: only when it is needed.
+    from daemon.cli.read_modbus import read_and_print
+    from daemon.field.read_modbus import ModbusReadRequest
+
+    request = ModbusReadRequest(protocol, unit, profile, names or (DEFAULT_QUANTITY,))
+    read_and_print(connection, request, as_json=as_json)
 
 
 def _request(

@@ -28,10 +28,10 @@ def reload(site_path: Path, as_json: bool) -> None:
     request = {"do": "reload", "path": str(site_path.absolute())}
     try:
         with daemon_asked(site_path, request, refused=REFUSED) as answers:
-            told = next(answers)
+            difference = next(answers)
     except ConfigError as error:
         raise fail(f"{error}\n{REFUSED}", BAD_CONFIG) from None
     if as_json:
-        print_json(told)
+        print_json(difference)
     else:
-        print_difference(told)
+        print_difference(difference)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -15,7 +15,7 @@ from daemon.api.unix_socket import NotRunning, RequestFailed, ask
 from daemon.cli.output import BAD_CONFIG, FAILED, NOT_RUNNING, USAGE, fail, print_table
 
 Answers = Generator[dict[str, Any], None, None]
-CODES = {"ConfigError": BAD_CONFIG, "NoMidnightYet": USAGE}
+CODES: Final = {"ConfigError": BAD_CONFIG, "NoMidnightYet": USAGE}
 """Exit codes of what the daemon refuses; for the rest it is FAILED."""
 
 
@@ -23,7 +23,7 @@ CODES = {"ConfigError": BAD_CONFIG, "NoMidnightYet": USAGE}
 def daemon_asked(
     site_path: Path, request: Mapping[str, Any], refused: str = ""
 ) -> Iterator[Answers]:
-    """The daemon's answers, as they come. Whoever leaves early takes back what was asked.
+    """The daemon's answers, as they come. Leaving early takes back what was asked.
 
     `refused`: what to say besides when it does not do it, but not when nobody knows how far it
     came."""
@@ -33,36 +33,41 @@ def daemon_asked(
         except NotRunning as error:
             raise fail(str(error), NOT_RUNNING) from None
         except RequestFailed as error:
-            words = f"{error}\n{refused}" if refused and error.kind else str(error)
-            raise fail(words, CODES.get(error.kind, FAILED)) from None
+            message = str(error)
+            if refused and error.kind:
+                message = f"{error}\n{refused}"
+            raise fail(message, CODES.get(error.kind, FAILED)) from None
 
 
-def print_difference(told: Mapping[str, Any]) -> None:
+def print_difference(difference: Mapping[str, Any]) -> None:
     """A difference of configurations, line by line."""
-    rows = [(name, "start", "") for name in told["added"]]
-    rows += [(name, "start anew", ", ".join(why)) for name, why in told["changed"].items()]
-    rows += [(name, "stop", "") for name in told["removed"]]
+    rows = [(name, "start", "") for name in difference["added"]]
+    for name, why in difference["changed"].items():
+        rows.append((name, "start anew", ", ".join(why)))
+    rows += [(name, "stop", "") for name in difference["removed"]]
     if rows:
         print_table(("line", "what", "because of"), rows)
-    click.echo(f"unchanged: {told['unchanged']} lines")
-    for address, was, now in told["moved"]:
+    click.echo(f"unchanged: {difference['unchanged']} lines")
+    for address, was, now in difference["moved"]:
         click.echo(f"meter {address} moves from {was} to {now}")
-    for table, count in told["archive"].items():
+    for table, count in difference["archive"].items():
         click.echo(f"{table}: {count} rows differ")
-    for key in told["settings"]:
+    for key in difference["settings"]:
         click.echo(f"{key} differs")
-    for key in told["needs_restart"]:
+    for key in difference["needs_restart"]:
         click.echo(f"{key} differs and needs a restart; until then it stays as it was")
 
 
-def is_nothing(told: Mapping[str, Any]) -> bool:
+def is_nothing(difference: Mapping[str, Any]) -> bool:
     """True for a difference of nothing."""
-    return not any(value for key, value in told.items() if key != "unchanged")
+    return not any(value for key, value in difference.items() if key != "unchanged")
 
 
 def _data_directory(site_path: Path) -> Path:
-    """Where the daemon's door is: all that must be right in the file to find it."""
-    content, _ = read_toml(site_path, site_path.name if site_path.is_file() else str(site_path))
+    """Where the daemon's socket is: all that must be right in the file to find it."""
+    # A file that is not there is named as it was asked for.
+    shown_as = site_path.name if site_path.is_file() else str(site_path)
+    content, _ = read_toml(site_path, shown_as)
     site = content.get("site")
     named = site.get("data_directory") if isinstance(site, dict) else None
     if not isinstance(named, str) or not named:

@@ -6,13 +6,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import click
 
-from config.problems import ConfigError, Problem
+from config.problems import ConfigError
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
 from simulators.bench.control_port import CONTROL_HOST, frozen_registers
 from simulators.bench.running import Bench
@@ -73,7 +74,8 @@ def simulate(
         loaded = load_scenario(scenario)
     except ConfigError as error:
         if as_json:
-            print_json({"ok": False, "mistakes": [_mistake(problem) for problem in error.problems]})
+            mistakes = [asdict(problem) for problem in error.problems]
+            print_json({"ok": False, "mistakes": mistakes})
         else:
             click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)
@@ -134,15 +136,6 @@ async def _serve(scenario: Scenario, control_port: int, *, as_json: bool) -> Non
                 click.echo(f"{name}: {len(line.bus.meters)} meters on {line.place}")
             click.echo(f"control port: {CONTROL_HOST}:{bench.control_port}")
         await stop.wait()
-
-
-def _mistake(mistake: Problem) -> dict[str, Any]:
-    return {
-        "file": mistake.file,
-        "line": mistake.line,
-        "where": mistake.where,
-        "message": mistake.message,
-    }
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

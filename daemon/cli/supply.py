@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database, site_option
-from daemon.cli.output import as_json, fail, print_json, print_table
+from daemon.cli.output import as_json, fail, print_columns, print_json
 from storage import supply as storage
 
 
@@ -29,46 +30,55 @@ def show(account: str | None, point: str | None, site_path: Path, as_json: bool)
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[list[Any], list[Any]]:
         points = await storage.supply(connection, account=account, point=point)
-        return points, await storage.command_history(connection, point) if point else []
+        if not point:
+            return points, []
+        return points, await storage.command_history(connection, point)
 
     points, history = on_database(load_settings(site_path), ask)
     if not points:
-        raise fail(
-            f"no point {point}"
-            if point
-            else f"account {account} has no points"
-            if account
-            else "no points"
-        )
+        raise fail(_nothing_found(account, point))
     if as_json:
-        for row in points:
-            print_json(row)
-        for row in history:
+        for row in [*points, *history]:
             print_json(row)
         return
-    print_table(
-        ("point", "account", "meter", "supply", "relay", "last command", "guard"),
-        [
-            (
-                *(
-                    row["point_id"],
-                    row["account_id"],
-                    row["address"],
-                    row["supply_state"],
-                    row["relay_observed"],
-                ),
-                f"{row['action']} {row['command_state']}" if row["action"] else None,
-                " ".join([row["decision"], *row["reasons"]]) if row["decision"] else None,
-            )
-            for row in points
-        ],
+    print_columns(
+        {
+            "point": "point_id",
+            "account": "account_id",
+            "meter": "address",
+            "supply": "supply_state",
+            "relay": "relay_observed",
+            "last command": "last_command",
+            "guard": "guard",
+        },
+        [_in_words(row) for row in points],
     )
     if history:
-        print_table(
-            ("when", "action", "state", "cause", "detail"),
-            [
-                (row["at"], row["action"], row["state"], row["cause"], row["detail"])
-                for row in history
-            ],
+        print_columns(
+            {
+                "when": "at",
+                "action": "action",
+                "state": "state",
+                "cause": "cause",
+                "detail": "detail",
+            },
+            history,
             title="commands",
         )
+
+
+def _nothing_found(account: str | None, point: str | None) -> str:
+    if point:
+        return f"no point {point}"
+    return f"account {account} has no points" if account else "no points"
+
+
+def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    """With its last command and what the guard said of it, each in one cell."""
+    last_command = None
+    if row["action"]:
+        last_command = f"{row['action']} {row['command_state']}"
+    guard = None
+    if row["decision"]:
+        guard = " ".join([row["decision"], *row["reasons"]])
+    return {**row, "last_command": last_command, "guard": guard}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,19 +35,30 @@ def terminals(site_path: Path, as_json: bool) -> None:
     print_table(head, [_cells(row) for row in rows], whole=["terminal"])
 
 
-def _cells(row: dict[str, Any]) -> tuple[object, ...]:
-    who = (row["listener"], row["line"], row["terminal"] or None, row["state"], row.get("address"))
+def _cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    since, heard, note = _state_in_words(row)
+    return (
+        row["listener"],
+        row["line"],
+        row["terminal"] or None,
+        row["state"],
+        row.get("address"),
+        since,
+        heard,
+        note,
+    )
+
+
+def _state_in_words(row: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """Since when a terminal is there, when it was heard last, and a note."""
     match row["state"]:
         case "connected":
-            return (
-                *who,
-                _ago(row["connected_s"]),
-                _ago(row["silent_s"]),
-                f"{row['heartbeats']} heartbeats",
-            )
+            heartbeats = f"{row['heartbeats']} heartbeats"
+            return _ago(row["connected_s"]), _ago(row["silent_s"]), heartbeats
         case "unknown":
-            return *who, row["first_seen"], row["last_seen"], f"{row['times']} calls, {row['why']}"
-    return *who, None, None, None
+            calls = f"{row['times']} calls, {row['why']}"
+            return row["first_seen"], row["last_seen"], calls
+    return None, None, None
 
 
 def _ago(seconds: int) -> str:

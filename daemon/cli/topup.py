@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from psycopg import AsyncConnection
@@ -16,7 +16,7 @@ from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, fail, print_json, yuan
 from daemon.transactions.payment import TopUp, top_up
 
-MOST_FEN = 100_000_000
+MOST_FEN: Final = 100_000_000
 """A million yuan in one payment is a slip of the finger."""
 
 
@@ -30,7 +30,8 @@ class Yuan(click.ParamType[int]):
             fen = Decimal(value).scaleb(2)
         except ArithmeticError:
             self.fail(f"{value} is no amount in yuan", param, ctx)
-        if not fen.is_finite() or fen != int(fen) or not 0 < fen <= MOST_FEN:
+        is_whole = fen.is_finite() and fen == int(fen)
+        if not is_whole or not 0 < fen <= MOST_FEN:
             self.fail(
                 f"{value} yuan is not a whole number of fen between 0.01 and {MOST_FEN // 100}",
                 param,
@@ -45,7 +46,8 @@ class Yuan(click.ParamType[int]):
 @click.option(
     "--key",
     required=True,
-    help="The payment's number at its channel. The same payment again, with the same key, moves nothing.",
+    help="The payment's number at its channel. The same payment again, with the same key, "
+    "moves nothing.",
 )
 @click.option(
     "--channel",
@@ -94,11 +96,15 @@ def topup(
                 "reconnects": [str(command) for command in done.commands],
             }
         )
-        return
+    else:
+        _print(done, is_shadow=settings.control.mode == "shadow")
+
+
+def _print(done: TopUp, *, is_shadow: bool) -> None:
     click.echo(
         f"{done.outcome.value}: balance {yuan(done.balance_fen)} yuan, credit {done.credit_state}"
     )
-    if done.commands and settings.control.mode == "shadow":
+    if done.commands and is_shadow:
         click.echo("the site is in shadow mode, nothing is sent: restore the supply by hand")
     elif done.commands:
         click.echo("the supply is being restored")

@@ -121,7 +121,8 @@ def write_scenario(folder: Path) -> Path:
     parts = [f'zone = "{ZONE}"\nseed = {SEED}']
     parts += [f"[lines.{name}]\n{body.format(folder=folder)}" for name, body in LINES.items()]
     parts += [
-        f'[[meters]]\nline = "{fleet.line}"\naddress = "{fleet.first:012d}"\ncount = {fleet.count}\n{fleet.extra}'
+        f'[[meters]]\nline = "{fleet.line}"\naddress = "{fleet.first:012d}"\n'
+        f"count = {fleet.count}\n{fleet.extra}"
         for fleet in FLEETS
     ]
     path = folder / "scenario.toml"

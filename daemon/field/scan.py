@@ -226,14 +226,14 @@ def judge(data: bytes, request: Frame, pattern: str) -> tuple[Outcome, str | Non
     frame = _only_frame(data)
     if frame is None or not frame.is_response or frame.function != request.function:
         return Outcome.COLLISION, None
-    is_of_address = frame.function == functions.READ_ADDRESS
     address = _address(frame)
     # Some meters answer a read from the pattern, not from their address as the standard has it.
-    if address == pattern and "A" in pattern and not is_of_address:
+    is_repeated = address == pattern and "A" in pattern
+    if is_repeated and frame.function != functions.READ_ADDRESS:
         return Outcome.METER, None
-    if not _fits(address, pattern) or not address.isdigit() or address == BROADCAST:
-        return Outcome.COLLISION, None
-    return Outcome.METER, address
+    if _is_meters(address) and _fits(address, pattern):
+        return Outcome.METER, address
+    return Outcome.COLLISION, None
 
 
 def _only_frame(data: bytes) -> Frame | None:
@@ -252,6 +252,10 @@ def _address(frame: Frame) -> str:
         if in_data.isdigit():
             return in_data
     return frame.address
+
+
+def _is_meters(address: str) -> bool:
+    return address.isdigit() and address != BROADCAST
 
 
 def _fits(address: str, pattern: str) -> bool:
