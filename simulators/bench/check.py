@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import ValidationError
@@ -31,10 +31,21 @@ from simulators.bench.tables import (
 from simulators.modbus.meter import HIGHEST_UNIT
 
 Place = tuple[str | int, ...]
+Tables = dict[str | int, Any]
+"""As they were written, by name or number."""
 T = TypeVar("T", bound=Table)
 
-_ADDRESS = re.compile(r"[0-9]{12}")
-TOP_KEYS = ("zone", "seed", "lines", "meters", "overrides")
+TOP_KEYS: Final = ("zone", "seed", "lines", "meters", "overrides")
+DEFAULT_ZONE: Final = "Asia/Shanghai"
+DEFAULT_SEED: Final = 1
+_ADDRESS: Final = re.compile(r"[0-9]{12}")
+_PLACES: Final = ("port", "link", "mqtt", "dial")
+"""A line has one of them."""
+_NEEDED: Final = {
+    "lines": "[lines.NAME] with a port, a link, mqtt or dial",
+    "meters": "[[meters]] with a line and an address",
+}
+"""What to write when there are no such tables."""
 
 
 class Checker:
@@ -43,46 +54,36 @@ class Checker:
     def __init__(self, file: str, line_numbers: Mapping[Place, int]) -> None:
         self.mistakes: list[Problem] = []
         self.zone = ZoneInfo("UTC")
-        self.seed = 1
+        self.seed = DEFAULT_SEED
         self.lines: dict[str, LineTable] = {}
         self.fleets: dict[int, FleetTable | ModbusFleetTable] = {}
-        self.profiles: dict[str, Profile] = {}
         self.overrides: dict[str, MeterTable] = {}
+        self.profiles: dict[str, Profile] = {}
         self._file = file
         self._line_numbers = line_numbers
 
     def read(self, content: dict[str, Any]) -> None:
-        """Fill in zone, seed, lines, fleets and overrides; what is wrong is left out and told in
+        """Fill in zone, seed, lines, fleets and overrides; what is wrong is left out and stands in
         `mistakes`."""
         for key in content:
             if key not in TOP_KEYS:
                 self._add((key,), f"unknown key{did_you_mean(key, TOP_KEYS)}")
-        self._read_zone(content.get("zone", "Asia/Shanghai"))
-        self._read_seed(content.get("seed", 1))
-        line_tables = self._tables(
-            content, "lines", "[lines.NAME] with a port, a link, mqtt or dial"
-        )
-        fleet_tables = self._tables(content, "meters", "[[meters]] with a line and an address")
-        override_tables = self._tables(content, "overrides", "")
-        self.lines = {
-            str(name): line for name, line in self._valid(LineTable, "lines", line_tables).items()
-        }
-        modbus = {key: table for key, table in fleet_tables.items() if _is_modbus(table)}
-        dlt645 = {key: table for key, table in fleet_tables.items() if key not in modbus}
-        fleets: list[tuple[str | int, FleetTable | ModbusFleetTable]] = [
-            *self._valid(FleetTable, "meters", dlt645).items(),
-            *self._valid(ModbusFleetTable, "meters", modbus).items(),
-        ]
-        self.fleets = dict(sorted((int(key), fleet) for key, fleet in fleets))
-        self.overrides = {
-            str(key): it
-            for key, it in self._valid(MeterTable, "overrides", override_tables).items()
-        }
-        self._check_lines(line_tables)
-        owners = self._check_fleets(fleet_tables, set(map(str, line_tables)))
+        self._read_zone(content.get("zone", DEFAULT_ZONE))
+        self._read_seed(content.get("seed", DEFAULT_SEED))
+        lines = self._tables(content, "lines")
+        fleets = self._tables(content, "meters")
+        self.lines = self._valid_by_name(LineTable, "lines", lines)
+        self._read_fleets(fleets)
+        overrides = self._tables(content, "overrides")
+        self.overrides = self._valid_by_name(MeterTable, "overrides", overrides)
+        # Over the tables as they were written: one mistake must not hide another.
+        line_names = {str(name) for name in lines}
+        self._check_lines(lines)
+        owners = self._check_fleets(fleets, line_names)
         self._check_units()
-        if len(self.fleets) == len(fleet_tables):
-            self._check_that_all_are_used(set(map(str, line_tables)), owners)
+        if len(self.fleets) == len(fleets):
+            self._check_that_lines_are_used(line_names)
+            self._check_overrides(owners)
 
     def _read_zone(self, name: object) -> None:
         try:
@@ -96,93 +97,114 @@ class Checker:
         else:
             self._add(("seed",), f"must be a whole number, not {seed!r}")
 
-    def _tables(self, content: dict[str, Any], name: str, needed: str) -> dict[str | int, Any]:
-        """The tables below `name`; `needed`: what to write when there is none."""
+    def _read_fleets(self, tables: Tables) -> None:
+        for number, table in tables.items():
+            place = ("meters", number)
+            fleet: FleetTable | ModbusFleetTable | None
+            if isinstance(table, dict) and table.get("protocol") == MODBUS:
+                fleet = self._validated(ModbusFleetTable, place, table)
+            else:
+                fleet = self._validated(FleetTable, place, table)
+            if fleet is not None:
+                self.fleets[int(number)] = fleet
+
+    def _tables(self, content: dict[str, Any], name: str) -> Tables:
         tables = content.get(name)
         if not tables:
-            if needed:
-                self._add((name,), f"there are none; write {needed}")
+            if name in _NEEDED:
+                self._add((name,), f"there are none; write {_NEEDED[name]}")
             return {}
-        kind = list if name == "meters" else dict
-        if not isinstance(tables, kind):
-            self._add(
-                (name,),
-                f"must be tables, written {'[[meters]]' if kind is list else f'[{name}.NAME]'}",
-            )
-            return {}
-        return dict(enumerate(tables) if isinstance(tables, list) else tables.items())
+        if name == "meters" and isinstance(tables, list):
+            return dict(enumerate(tables))
+        if name != "meters" and isinstance(tables, dict):
+            return dict(tables)
+        written = "[[meters]]" if name == "meters" else f"[{name}.NAME]"
+        self._add((name,), f"must be tables, written {written}")
+        return {}
 
-    def _valid(self, model: type[T], name: str, tables: dict[str | int, Any]) -> dict[str | int, T]:
+    def _valid_by_name(self, model: type[T], kind: str, tables: Tables) -> dict[str, T]:
         valid = {}
-        for key, table in tables.items():
-            try:
-                valid[key] = model.model_validate(table)
-            except ValidationError as error:
-                for detail in error.errors():
-                    self._add((name, key, *detail["loc"]), _in_words(detail, model))
+        for name, table in tables.items():
+            value = self._validated(model, (kind, name), table)
+            if value is not None:
+                valid[str(name)] = value
         return valid
 
-    def _check_lines(self, tables: dict[str | int, Any]) -> None:
-        """Over the tables as they were written: one mistake must not hide another."""
-        taken: dict[object, str | int] = {}
-        for name, table in tables.items():
-            if not isinstance(table, dict):
-                continue
-            places = [key for key in ("port", "link", "mqtt", "dial") if key in table]
-            if len(places) > 1:
-                self._add(
-                    ("lines", name, places[-1]), f"a line has a {' or a '.join(places)}, not both"
-                )
-            elif not places and name in self.lines:
-                self._add(
-                    ("lines", name),
-                    "needs a port (TCP, 0 = a free one), a link (pseudo-terminal), mqtt (a broker) or dial (a call)",
-                )
-            for key in ("port", "link"):
-                place = (
-                    key,
-                    table.get(key),
-                    table.get("host", DEFAULT_HOST) if key == "port" else None,
-                )
-                if place[1] and taken.setdefault(str(place), name) != name:
-                    self._add(
-                        ("lines", name, key), f"{place[1]} is taken by line {taken[str(place)]}"
-                    )
-        for name, line in self.lines.items():
-            if line.mqtt is None and any(fault.kind == "retained" for fault in line.faults):
-                self._add(("lines", name, "faults"), "only a message over mqtt can be retained")
-            if any(fault.kind == STUCK_RELAY for fault in line.faults):
-                self._add(
-                    ("lines", name, "faults"), "stuck_relay is a fault of meters, not of a line"
-                )
+    def _validated(self, model: type[T], place: Place, table: object) -> T | None:
+        try:
+            return model.model_validate(table)
+        except ValidationError as error:
+            for detail in error.errors():
+                self._add((*place, *detail["loc"]), _in_words(detail, model))
+        return None
 
-    def _check_fleets(
-        self, tables: dict[str | int, Any], line_names: set[str]
-    ) -> dict[int, str | int]:
-        """Likewise. Returns which table owns each address."""
+    def _check_lines(self, tables: Tables) -> None:
+        taken: dict[Place, str | int] = {}
+        for name, table in tables.items():
+            if isinstance(table, dict):
+                self._check_place(name, table)
+                self._check_that_it_is_free(name, table, taken)
+        for name, line in self.lines.items():
+            kinds = [fault.kind for fault in line.faults]
+            if line.mqtt is None and "retained" in kinds:
+                self._add(("lines", name, "faults"), "only a message over mqtt can be retained")
+            if STUCK_RELAY in kinds:
+                message = "stuck_relay is a fault of meters, not of a line"
+                self._add(("lines", name, "faults"), message)
+
+    def _check_place(self, name: str | int, table: dict[str, Any]) -> None:
+        places = [key for key in _PLACES if key in table]
+        if len(places) > 1:
+            message = f"a line has a {' or a '.join(places)}, not both"
+            self._add(("lines", name, places[-1]), message)
+        elif not places and name in self.lines:
+            message = (
+                "needs a port (TCP, 0 = a free one), a link (pseudo-terminal), mqtt (a broker) "
+                "or dial (a call)"
+            )
+            self._add(("lines", name), message)
+
+    def _check_that_it_is_free(
+        self, name: str | int, table: dict[str, Any], taken: dict[Place, str | int]
+    ) -> None:
+        port = table.get("port")
+        host = table.get("host", DEFAULT_HOST)
+        link = table.get("link")
+        for key, value, place in (
+            ("port", port, ("port", str(host), str(port))),
+            ("link", link, ("link", str(link))),
+        ):
+            # Port 0 is a free one: several lines may ask for it.
+            if value and taken.setdefault(place, name) != name:
+                self._add(("lines", name, key), f"{value} is taken by line {taken[place]}")
+
+    def _check_fleets(self, tables: Tables, line_names: set[str]) -> dict[int, str | int]:
+        """Returns which table owns each address."""
         owners: dict[int, str | int] = {}
         for number, table in tables.items():
             if not isinstance(table, dict):
                 continue
             line = table.get("line")
             if isinstance(line, str) and line not in line_names:
-                self._add(
-                    ("meters", number, "line"),
-                    f"there is no line {line!r}{did_you_mean(line, line_names)}",
-                )
+                hint = did_you_mean(line, line_names)
+                self._add(("meters", number, "line"), f"there is no line {line!r}{hint}")
             addresses = _claimed_addresses(table)
             if addresses.stop > int(BROADCAST):
                 many = f"{len(addresses)} meters from {table['address']} on"
                 self._add(("meters", number, "count"), f"{many} do not fit below {BROADCAST}")
-                continue
-            clash = next((it for it in addresses if owners.setdefault(it, number) != number), None)
-            if clash is not None:
-                other = line_of(self._line_numbers, ("meters", owners[clash]))
-                self._add(
-                    ("meters", number, "address"),
-                    f"meter {clash:012d} is also one of the [[meters]] in line {other}",
-                )
+            else:
+                self._check_addresses(number, addresses, owners)
         return owners
+
+    def _check_addresses(
+        self, number: str | int, addresses: range, owners: dict[int, str | int]
+    ) -> None:
+        for address in addresses:
+            owner = owners.setdefault(address, number)
+            if owner != number:
+                clash = f"meter {address:012d} is {self._owned_by(owner)}"
+                self._add(("meters", number, "address"), clash)
+                return
 
     def _check_units(self) -> None:
         """Units and profiles of the Modbus meters."""
@@ -192,73 +214,73 @@ class Checker:
                 continue
             if fleet.unit + fleet.count - 1 > HIGHEST_UNIT:
                 self._add(("meters", number, "count"), f"units end at {HIGHEST_UNIT}")
-            clash = next(
-                (name for name in fleet.addresses() if owners.setdefault(name, number) != number),
-                None,
-            )
-            if clash is not None:
-                other = line_of(self._line_numbers, ("meters", owners[clash]))
-                self._add(
-                    ("meters", number, "unit"),
-                    f"{clash} is also one of the [[meters]] in line {other}",
-                )
+            for name in fleet.addresses():
+                owner = owners.setdefault(name, number)
+                if owner != number:
+                    clash = f"{name} is {self._owned_by(owner)}"
+                    self._add(("meters", number, "unit"), clash)
+                    break
             try:
                 self.profiles[fleet.profile] = load_profile(fleet.profile)
             except MeterdError as error:
-                self._add(("meters", number, "profile"), str(error).splitlines()[0])
+                first_mistake = str(error).splitlines()[0]
+                self._add(("meters", number, "profile"), first_mistake)
 
-    def _check_that_all_are_used(self, line_names: set[str], owners: dict[int, str | int]) -> None:
-        for name in line_names - {fleet.line for fleet in self.fleets.values()}:
+    def _check_that_lines_are_used(self, line_names: set[str]) -> None:
+        used = {fleet.line for fleet in self.fleets.values()}
+        for name in line_names - used:
             self._add(("lines", name), "has no meters; give it some [[meters]] or remove it")
-        units = {
-            name
-            for it in self.fleets.values()
-            if isinstance(it, ModbusFleetTable)
-            for name in it.addresses()
-        }
+
+    def _check_overrides(self, owners: dict[int, str | int]) -> None:
+        units: set[str] = set()
+        for fleet in self.fleets.values():
+            if isinstance(fleet, ModbusFleetTable):
+                units.update(fleet.addresses())
         for address in self.overrides:
-            if address not in units and (
-                not _ADDRESS.fullmatch(address) or int(address) not in owners
-            ):
-                self._add(
-                    ("overrides", address),
-                    "there is no such meter (12 digits, one of the [[meters]])",
-                )
+            is_of_dlt645 = _ADDRESS.fullmatch(address) and int(address) in owners
+            if address not in units and not is_of_dlt645:
+                message = "there is no such meter (12 digits, one of the [[meters]])"
+                self._add(("overrides", address), message)
+
+    def _owned_by(self, number: str | int) -> str:
+        line = line_of(self._line_numbers, ("meters", number))
+        return f"also one of the [[meters]] in line {line}"
 
     def _add(self, place: Place, message: str) -> None:
         where = ".".join(map(str, place))
-        self.mistakes.append(
-            Problem(self._file, line_of(self._line_numbers, place), where, message)
-        )
+        line = line_of(self._line_numbers, place)
+        self.mistakes.append(Problem(self._file, line, where, message))
 
 
 def _claimed_addresses(table: dict[str, Any]) -> range:
     """The addresses of a [[meters]] table as it was written; none when they cannot be
     understood."""
-    address, count = table.get("address"), table.get("count", 1)
-    if not isinstance(address, str) or not _ADDRESS.fullmatch(address) or type(count) is not int:
+    address = table.get("address")
+    count = table.get("count", 1)
+    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
         return range(0)
-    return range(int(address), int(address) + min(max(count, 0), MOST_METERS))
-
-
-def _is_modbus(table: object) -> bool:
-    return isinstance(table, dict) and table.get("protocol") == MODBUS
+    if type(count) is not int:  # a bool is an int, and no count
+        return range(0)
+    first = int(address)
+    return range(first, first + min(max(count, 0), MOST_METERS))
 
 
 def _in_words(detail: ErrorDetails, model: type[Table]) -> str:
     """A mistake as the file's author needs it."""
+    place = detail["loc"]
     match detail["type"]:
         case "extra_forbidden":
-            return (
-                f"unknown key{did_you_mean(str(detail['loc'][-1]), _keys_at(detail['loc'], model))}"
-            )
+            hint = did_you_mean(str(place[-1]), _keys_at(place, model))
+            return f"unknown key{hint}"
         case "missing":
             return "missing"
         case "value_error":
             return str(detail["ctx"]["error"])
         case _:
-            return f"{detail['msg'].removeprefix('Input ')}, not {detail['input']!r}"
+            reason = detail["msg"].removeprefix("Input ")
+            return f"{reason}, not {detail['input']!r}"
 
 
 def _keys_at(place: Place, model: type[Table]) -> Iterable[str]:
-    return FaultTable.model_fields if "faults" in place[:-1] else model.model_fields
+    table = FaultTable if "faults" in place[:-1] else model
+    return table.model_fields

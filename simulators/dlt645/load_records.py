@@ -47,16 +47,22 @@ def read(state: MeterState, identifier: bytes, which: bytes, at: datetime) -> by
     wanted = _wanted(which)
     if wanted is None:
         return None
+    data = b""
     _, kind, _, last = identifier
     if kind == ADDENDUM:
         order = SINCE if wanted.since else LATEST
-        chosen = _chosen(state, order, wanted, at)
-        return b"".join(_voltages(state, record, phase=last) for record in chosen) or None
+        for record in _chosen(state, order, wanted, at):
+            data += _voltages(state, record, phase=last)
+    elif _fits_order(wanted, which, last):
+        for record in _chosen(state, last, wanted, at):
+            data += _record(state, record, kind)
+    return data or None
+
+
+def _fits_order(wanted: _Wanted, which: bytes, order: int) -> bool:
+    """A number stands behind every identifier, a time behind NN 01 alone."""
     has_time = wanted.since is not None
-    if not which or has_time != (last == SINCE):
-        return None
-    chosen = _chosen(state, last, wanted, at)
-    return b"".join(_record(state, record, kind) for record in chosen) or None
+    return bool(which) and has_time == (order == SINCE)
 
 
 def _wanted(which: bytes) -> _Wanted | None:

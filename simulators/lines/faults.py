@@ -110,12 +110,11 @@ def _spoilt(pieces: list[Piece], fault: Fault, noise: bytes) -> list[Piece]:
         case "noise_before":
             return [Piece(0, noise), *pieces]
         case "noise_after":
-            end_ms = pieces[-1].after_ms if pieces else 0
-            return [*pieces, Piece(end_ms, noise)]
+            return [*pieces, Piece(_end_ms(pieces), noise)]
         case "noise_instead":
             return [Piece(0, noise)]
         case "wrong_checksum":
-            return [Piece(after_ms, _wrong_checksum(data)) for after_ms, data in pieces]
+            return _with_wrong_checksums(pieces)
         case "late":
             return _later(pieces, fault.delay_or(LATE_MS))
         case "duplicate":
@@ -123,6 +122,14 @@ def _spoilt(pieces: list[Piece], fault: Fault, noise: bytes) -> list[Piece]:
         case "split":
             return _split(pieces, fault.delay_or(SPLIT_GAP_MS))
     return pieces  # the others happen to the request, or to the answer before it is encoded
+
+
+def _end_ms(pieces: list[Piece]) -> int:
+    return pieces[-1].after_ms if pieces else 0
+
+
+def _with_wrong_checksums(pieces: list[Piece]) -> list[Piece]:
+    return [Piece(after_ms, _wrong_checksum(data)) for after_ms, data in pieces]
 
 
 def _wrong_checksum(data: bytes) -> bytes:

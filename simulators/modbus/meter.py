@@ -146,6 +146,13 @@ class _Registers:
             return relay.trip if self._state.relay.command_open else relay.close
         return None
 
+    def _relay_registers(self, function: int) -> dict[int, int]:
+        """Its position, where it is read among others."""
+        relay = self._profile.relay
+        if relay is None or relay.confirm_function != function:
+            return {}
+        return {relay.confirm_register: self._relay_position(relay)}
+
     def _relay_position(self, relay: Relay) -> int:
         return relay.open if self._state.relay.is_open else relay.closed
 
@@ -159,17 +166,15 @@ class _Registers:
         asked = range(address, address + count)
         for register in asked:
             item = known.get(register)
-            if item is None:
-                if not self._profile.may_read_along(function, register, register):
-                    return ExcCodes.ILLEGAL_ADDRESS
-            elif register not in held:
-                try:
-                    held |= _encoded(item, self._meter.value_of(item.quantity))
-                except FrameError:  # more than its type can hold
-                    return ExcCodes.DEVICE_FAILURE
-        relay = self._profile.relay
-        if relay and relay.confirm_function == function:
-            held[relay.confirm_register] = self._relay_position(relay)
+            if item is None and not self._profile.may_read_along(function, register, register):
+                return ExcCodes.ILLEGAL_ADDRESS
+            if item is None or register in held:
+                continue
+            try:
+                held |= _encoded(item, self._meter.value_of(item.quantity))
+            except FrameError:  # more than its type can hold
+                return ExcCodes.DEVICE_FAILURE
+        held |= self._relay_registers(function)
         return [held.get(register, 0) for register in asked]
 
     def _items_by_register(self, function: int) -> dict[int, Item]:

@@ -34,69 +34,73 @@ def _text(text: str, width: int) -> str:
 FACTORY_SETTINGS: Final = {
     identifier: bytes.fromhex(value)
     for identifier, value in (
-        ("04000103", "15"),  # demand: period and slide in minutes
-        ("04000104", "01"),
-        ("04000105", "8000"),
+        ("04000103", "15"),  # demand period, min
+        ("04000104", "01"),  # demand slide, min
+        ("04000105", "8000"),  # pulse width, ms
         *(
             (f"040001{number:02X}", "0000000000") for number in (6, 7, 8, 9)
         ),  # no second set was ever due
-        ("04000201", "02"),
-        ("04000202", "02"),
-        ("04000203", f"{DAY_SLOTS:02d}"),
-        ("04000204", "04"),
-        ("04000205", "0000"),
-        ("04000206", "21"),
-        ("04000207", "00"),
-        ("04000301", "05"),
-        ("04000302", "05"),
-        ("04000303", "02"),
-        ("04000304", "04"),
-        ("04000305", "10"),
-        ("04000306", "010000"),
-        ("04000307", "010000"),
-        ("04000403", _text("", 32)),
-        ("04000404", _text("220V", 6)),
-        ("04000405", _text("5A", 6)),
-        ("04000406", _text("60A", 6)),
-        ("04000407", _text("1.0", 4)),
-        ("04000408", _text("2.0", 4)),
-        ("04000409", "001200"),
-        ("0400040A", "001200"),
-        ("0400040B", _text("SIMULATED", 10)),
-        ("0400040C", _text("2024-01-01", 10)),
-        ("0400040D", _text("DL/T645-2007", 16)),
-        ("0400040E", "000000000000"),
-        ("04000601", "05"),  # forward plus reverse
-        ("04000602", "05"),  # quadrants 1 and 2
-        ("04000603", "50"),  # quadrants 3 and 4
-        *((f"040007{number:02X}", "08") for number in range(1, 6)),  # 2400 Bd
-        ("04000801", "00"),
-        ("04000802", "01"),
-        ("04000901", "3F"),
-        *((f"040009{number:02X}", "FF") for number in range(2, 7)),
-        ("04000A01", "00000101"),
-        *((f"04000A{number:02X}", "6000") for number in range(2, 8)),
-        ("04000B01", "0001"),  # the 1st at 0 h
-        ("04000B02", "9999"),
-        ("04000B03", "9999"),
-        ("04000E01", "000020"),
-        ("04000E02", "000020"),
-        ("04000E03", "2024"),
-        ("04000E04", "8019"),
-        *((f"04000F{number:02X}", "00000000") for number in range(1, 5)),
-        ("04001001", "00200000"),
-        ("04001002", "00050000"),
-        ("04001003", "00000000"),
-        ("04001004", "99999999"),
-        ("04001005", "00000000"),
-        ("04001101", "00"),
-        ("04001201", "0000010124"),
-        ("04001202", "60"),
-        ("04001203", "0000"),
-        ("04001204", "00000199"),  # on the 1st of each month at 00:00
-        ("04001401", "0500"),
-        ("04001501", "00" * 12),
-        ("04001503", "00" * 12),
+        ("04000201", "02"),  # time zones
+        ("04000202", "02"),  # day tables
+        ("04000203", f"{DAY_SLOTS:02d}"),  # day slots
+        ("04000204", "04"),  # tariffs
+        ("04000205", "0000"),  # holidays
+        ("04000206", "21"),  # harmonics
+        ("04000207", "00"),  # ladders
+        ("04000301", "05"),  # display screens
+        ("04000302", "05"),  # display time, s
+        ("04000303", "02"),  # energy decimals
+        ("04000304", "04"),  # power decimals
+        ("04000305", "10"),  # key display screens
+        ("04000306", "010000"),  # current transformer ratio
+        ("04000307", "010000"),  # voltage transformer ratio
+        ("04000403", _text("", 32)),  # asset number
+        ("04000404", _text("220V", 6)),  # rated voltage
+        ("04000405", _text("5A", 6)),  # rated current
+        ("04000406", _text("60A", 6)),  # maximum current
+        ("04000407", _text("1.0", 4)),  # active class
+        ("04000408", _text("2.0", 4)),  # reactive class
+        ("04000409", "001200"),  # impulses per kWh
+        ("0400040A", "001200"),  # impulses per kvarh
+        ("0400040B", _text("SIMULATED", 10)),  # model
+        ("0400040C", _text("2024-01-01", 10)),  # production date
+        ("0400040D", _text("DL/T645-2007", 16)),  # protocol version
+        ("0400040E", "000000000000"),  # customer number
+        ("04000601", "05"),  # active combination word: forward plus reverse
+        ("04000602", "05"),  # reactive combination word 1: quadrants 1 and 2
+        ("04000603", "50"),  # reactive combination word 2: quadrants 3 and 4
+        *((f"040007{number:02X}", "08") for number in range(1, 6)),  # baud words 1 to 5: 2400 Bd
+        ("04000801", "00"),  # rest day word
+        ("04000802", "01"),  # rest day table
+        ("04000901", "3F"),  # load record word
+        *(
+            (f"040009{number:02X}", "FF") for number in range(2, 7)
+        ),  # what is in each kind of freeze
+        ("04000A01", "00000101"),  # load record start, mm hh DD MM
+        *((f"04000A{number:02X}", "6000") for number in range(2, 8)),  # interval of each class, min
+        ("04000B01", "0001"),  # settlement day 1, hh DD
+        ("04000B02", "9999"),  # settlement day 2, hh DD
+        ("04000B03", "9999"),  # settlement day 3, hh DD
+        ("04000E01", "000020"),  # forward power limit, kW
+        ("04000E02", "000020"),  # reverse power limit, kW
+        ("04000E03", "2024"),  # upper voltage limit, V
+        ("04000E04", "8019"),  # lower voltage limit, V
+        *(
+            (f"04000F{number:02X}", "00000000") for number in range(1, 5)
+        ),  # alarms and limits in kWh
+        ("04001001", "00200000"),  # alarm 1 amount, yuan
+        ("04001002", "00050000"),  # alarm 2 amount, yuan
+        ("04001003", "00000000"),  # overdraft limit amount, yuan
+        ("04001004", "99999999"),  # hoard limit amount, yuan
+        ("04001005", "00000000"),  # reconnect permit amount, yuan
+        ("04001101", "00"),  # feature word
+        ("04001201", "0000010124"),  # hourly freeze start, mm hh DD MM YY
+        ("04001202", "60"),  # hourly freeze interval, min
+        ("04001203", "0000"),  # daily freeze time, mm hh: writing it moves no freeze
+        ("04001204", "00000199"),  # scheduled freeze time, mm hh DD MM
+        ("04001401", "0500"),  # delay of a trip, min: the scenario's trip_delay_s is what delays it
+        ("04001501", "00" * 12),  # report word
+        ("04001503", "00" * 12),  # report reset word
         *(
             (f"040{table}0000", "010101010701") for table in (1, 2)
         ),  # two zones, both of day table 1
@@ -106,11 +110,11 @@ FACTORY_SETTINGS: Final = {
             for table in (1, 2)
             for rate, price in enumerate(("00880000", "00720000", "00550000", "00300000"), 1)
         ),
-        ("040604FF", "00" * 64),
-        ("040605FF", "00" * 64),
-        ("04800001", _text("1.0", 32)),
-        ("04800002", _text("1.0", 32)),
-        ("04800003", _text("SIMULATED", 32)),
+        ("040604FF", "00" * 64),  # thresholds, prices and days of ladders, in effect
+        ("040605FF", "00" * 64),  # thresholds, prices and days of ladders, to come
+        ("04800001", _text("1.0", 32)),  # firmware version
+        ("04800002", _text("1.0", 32)),  # hardware version
+        ("04800003", _text("SIMULATED", 32)),  # vendor code
     )
 }
 """In wire order."""

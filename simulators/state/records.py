@@ -18,16 +18,16 @@ TRIP: Final = "1D00"
 CLOSE: Final = "1E00"
 """Kinds of event, by how their identifiers begin."""
 PROGRAMMED: Final = (
-    ("04010000", "033006"),
-    ("04020000", "033006"),
-    ("040100", "033005"),
-    ("040200", "033005"),
-    ("040008", "033007"),
-    ("040300", "033008"),
-    ("04000601", "033009"),
-    ("04000602", "03300A"),
-    ("04000603", "03300B"),
-    ("04000B", "03300C"),
+    ("04010000", "033006"),  # time zones
+    ("04020000", "033006"),  # time zones
+    ("040100", "033005"),  # day tables
+    ("040200", "033005"),  # day tables
+    ("040008", "033007"),  # rest day
+    ("040300", "033008"),  # holiday
+    ("04000601", "033009"),  # active combination
+    ("04000602", "03300A"),  # reactive combination 1
+    ("04000603", "03300B"),  # reactive combination 2
+    ("04000B", "03300C"),  # settlement day
 )
 """What is counted besides when a parameter is written whose identifier begins so."""
 ALL: Final = "FFFFFFFF"
