@@ -12,8 +12,9 @@ from protocols.errors import MeterdError
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One mistake. `where` is its place inside the file (`line.gate-3.baud`, `meters.csv column
-    address`)."""
+    """One mistake.
+
+    `where` is its place inside the file (`line.gate-3.baud`, `meters.csv column address`)."""
 
     file: str
     line: int
@@ -42,6 +43,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def shown(path: Path, base: Path) -> str:
-    """A file as the reader of a message knows it: relative to the site's folder where it lies below
-    it."""
+    """A file as the reader of a message knows it.
+
+    Relative to the site's folder where it lies below it."""
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)

@@ -1,5 +1,6 @@
-"""A TOML file with the lines at which its keys stand, so that a mistake can be shown where it was
-made."""
+"""A TOML file with the lines at which its keys stand.
+
+So that a mistake can be shown where it was made."""
 
 from __future__ import annotations
 
@@ -26,14 +27,24 @@ _STRING: Final = re.compile(
 
 
 def read_toml(path: File, name: str) -> tuple[dict[str, Any], dict[Path, int]]:
-    """The content of a file and the lines of its keys. ConfigError with the line when it cannot be
-    read as TOML."""
+    """The content of a file and the lines of its keys.
+
+    ConfigError with the line when it cannot be read as TOML."""
     try:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
         return tomllib.loads(text), locate(text)
     except OSError as error:
-        raise ConfigError([Problem(name, 1, "file", f"cannot be read: {error.strerror}")]) from None
+        raise ConfigError(
+            [
+                Problem(
+                    name,
+                    1,
+                    "file",
+                    f"cannot be read: {error.strerror}",
+                )
+            ]
+        ) from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError([Problem(name, line, "file", "is not written in UTF-8")]) from None
@@ -42,7 +53,14 @@ def read_toml(path: File, name: str) -> tuple[dict[str, Any], dict[Path, int]]:
         numbered = re.match(r"line (\d+)", place)
         line = int(numbered[1]) if numbered else text.rstrip("\n").count("\n") + 1
         raise ConfigError(
-            [Problem(name, line, "file", f"is no TOML: {message or error}")]
+            [
+                Problem(
+                    name,
+                    line,
+                    "file",
+                    f"is no TOML: {message or error}",
+                )
+            ]
         ) from None
 
 

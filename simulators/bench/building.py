@@ -1,5 +1,6 @@
-"""Meters from the tables of a scenario: what is a range in a table is one value in each meter,
-decided by the seed."""
+"""Meters from the tables of a scenario.
+
+What is a range in a table is one value in each meter, decided by the seed."""
 
 from __future__ import annotations
 
@@ -67,7 +68,14 @@ def wire_faults(tables: Iterable[FaultTable]) -> tuple[Fault, ...]:
         for kind in KINDS:
             if kind == table.kind:
                 permille = int(table.chance * 1000)
-                faults.append(Fault(kind, table.every_request, permille, table.delay_ms))
+                faults.append(
+                    Fault(
+                        kind,
+                        table.every_request,
+                        permille,
+                        table.delay_ms,
+                    )
+                )
     return tuple(faults)
 
 
@@ -99,12 +107,21 @@ def _spec(table: MeterTable, key: int) -> MeterSpec:
     )
 
 
-def _clock(table: MeterTable, key: int, installed_at: datetime) -> MeterClock:
+def _clock(
+    table: MeterTable,
+    key: int,
+    installed_at: datetime,
+) -> MeterClock:
     set_on = table.clock_set_on or table.installed
     set_at = installed_at.replace(set_on.year, set_on.month, set_on.day)
     offset = timedelta(microseconds=_micro(table.clock_offset_s, key, _CLOCK_OFFSET))
     drift_us_per_day = _micro(table.drift_s_per_day, key, _DRIFT)
-    return MeterClock(set_at, set_at + offset, drift_us_per_day, since=installed_at)
+    return MeterClock(
+        set_at,
+        set_at + offset,
+        drift_us_per_day,
+        since=installed_at,
+    )
 
 
 def _relay(table: MeterTable, *, is_stuck: bool) -> Relay:
@@ -117,7 +134,11 @@ def _relay(table: MeterTable, *, is_stuck: bool) -> Relay:
     )
 
 
-def _micro(ends: Range, key: int, number: int) -> int:
+def _micro(
+    ends: Range,
+    key: int,
+    number: int,
+) -> int:
     """A value between the ends, in millionths."""
     least, most = (int(end * MICRO) for end in ends)
     return least + below(key, number, most - least + 1)

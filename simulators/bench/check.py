@@ -63,8 +63,9 @@ class Checker:
         self._line_numbers = line_numbers
 
     def read(self, content: dict[str, Any]) -> None:
-        """Fill in zone, seed, lines, fleets and overrides; what is wrong is left out and stands in
-        `mistakes`."""
+        """Fill in zone, seed, lines, fleets and overrides.
+
+        What is wrong is left out and stands in `mistakes`."""
         for key in content:
             if key not in TOP_KEYS:
                 self._add((key,), f"unknown key{did_you_mean(key, TOP_KEYS)}")
@@ -122,7 +123,12 @@ class Checker:
         self._add((name,), f"must be tables, written {written}")
         return {}
 
-    def _valid_by_name(self, model: type[T], kind: str, tables: Tables) -> dict[str, T]:
+    def _valid_by_name(
+        self,
+        model: type[T],
+        kind: str,
+        tables: Tables,
+    ) -> dict[str, T]:
         valid = {}
         for name, table in tables.items():
             value = self._validated(model, (kind, name), table)
@@ -130,7 +136,12 @@ class Checker:
                 valid[str(name)] = value
         return valid
 
-    def _validated(self, model: type[T], place: Place, table: object) -> T | None:
+    def _validated(
+        self,
+        model: type[T],
+        place: Place,
+        table: object,
+    ) -> T | None:
         try:
             return model.model_validate(table)
         except ValidationError as error:
@@ -165,7 +176,10 @@ class Checker:
             self._add(("lines", name), message)
 
     def _check_that_it_is_free(
-        self, name: str | int, table: dict[str, Any], taken: dict[Place, str | int]
+        self,
+        name: str | int,
+        table: dict[str, Any],
+        taken: dict[Place, str | int],
     ) -> None:
         port = table.get("port")
         host = table.get("host", DEFAULT_HOST)
@@ -197,7 +211,10 @@ class Checker:
         return owners
 
     def _check_addresses(
-        self, number: str | int, addresses: range, owners: dict[int, str | int]
+        self,
+        number: str | int,
+        addresses: range,
+        owners: dict[int, str | int],
     ) -> None:
         for address in addresses:
             owner = owners.setdefault(address, number)
@@ -249,12 +266,20 @@ class Checker:
     def _add(self, place: Place, message: str) -> None:
         where = ".".join(map(str, place))
         line = line_of(self._line_numbers, place)
-        self.mistakes.append(Problem(self._file, line, where, message))
+        self.mistakes.append(
+            Problem(
+                self._file,
+                line,
+                where,
+                message,
+            )
+        )
 
 
 def _claimed_addresses(table: dict[str, Any]) -> range:
-    """The addresses of a [[meters]] table as it was written; none when they cannot be
-    understood."""
+    """The addresses of a [[meters]] table as it was written.
+
+    None when they cannot be understood."""
     address = table.get("address")
     count = table.get("count", 1)
     if not isinstance(address, str) or not _ADDRESS.fullmatch(address):

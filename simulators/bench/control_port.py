@@ -1,5 +1,6 @@
-"""The control port of a running bench: JSON lines, one object with `do` in, one object with `ok`
-out. `remote.py` is its client."""
+"""The control port of a running bench.
+
+JSON lines: one object with `do` in, one object with `ok` out. `remote.py` is its client."""
 
 from __future__ import annotations
 
@@ -48,8 +49,9 @@ class EventLog:
 
 
 class ControlPort:
-    """Serves any number of clients. `meters` are called by the address that each had at the
-    start."""
+    """Serves any number of clients.
+
+    `meters` are called by the address that each had at the start."""
 
     def __init__(
         self,
@@ -225,8 +227,9 @@ def meter_facts(meter: MeterState, at: datetime) -> dict[str, Any]:
 
 
 def frozen_registers(meter: MeterState, at: datetime) -> dict[str, str]:
-    """The daily freezes that the meter remembers: date of the stamp -> forward active total in
-    kWh."""
+    """The daily freezes that the meter remembers.
+
+    Date of the stamp -> forward active total in kWh."""
     return {
         freeze.stamp.date().isoformat(): str(meter.true_register(freeze.at))
         for freeze in meter.daily_freezes(at)

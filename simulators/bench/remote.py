@@ -16,10 +16,17 @@ class BenchRefused(MeterdError):
 
 
 class RemoteBench:
-    """The client of the control port. Blocking; use as a context manager. OSError when the bench is
-    gone."""
+    """The client of the control port.
 
-    def __init__(self, host: str, port: int, *, timeout_s: float = 30.0) -> None:
+    Blocking; use as a context manager. OSError when the bench is gone."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout_s: float = 30.0,
+    ) -> None:
         self._socket = socket.create_connection((host, port), timeout=timeout_s)
         self._answers = self._socket.makefile("rb")
 
@@ -47,7 +54,9 @@ class RemoteBench:
         self._ask("mend", line=line)
 
     def meter(self, address: str) -> dict[str, Any]:
-        """`register` (kWh as string), `relay` and `command` (open, closed), `clock`, `moves` of the
+        """What is true of a meter now.
+
+        `register` (kWh as string), `relay` and `command` (open, closed), `clock`, `moves` of the
         relay."""
         return self._ask("meter", address=address)
 
@@ -56,17 +65,17 @@ class RemoteBench:
         return bool(self.meter(address)["relay"] == "open")
 
     def truth(self, address: str | None = None) -> dict[str, dict[date, Decimal]]:
-        """The frozen registers that each meter (or one) remembers: address -> date of the stamp ->
-        kWh."""
-        answer = self._ask("truth", **({"address": address} if address else {}))
-        return {
-            meter: {date.fromisoformat(day): Decimal(kwh) for day, kwh in found["freezes"].items()}
-            for meter, found in answer["truth"].items()
-        }
+        """The frozen registers that each meter (or one) remembers.
+
+        Address -> date of the stamp -> kWh."""
+        asked = {"address": address} if address else {}
+        answer = self._ask("truth", **asked)
+        return {meter: _by_date(found["freezes"]) for meter, found in answer["truth"].items()}
 
     def events(self, since: int = 0) -> list[dict[str, Any]]:
-        """What happened after event `since`: `number`, `at`, `address`, `kind` and what belongs to
-        the kind."""
+        """What happened after event `since`.
+
+        `number`, `at`, `address`, `kind` and what belongs to the kind."""
         events: list[dict[str, Any]] = self._ask("events", since=since)["events"]
         return events
 
@@ -79,7 +88,8 @@ class RemoteBench:
         return self._ask("force_relay", address=address, state=state)
 
     def _ask(self, do: str, **what: Any) -> dict[str, Any]:
-        self._socket.sendall(json.dumps({"do": do, **what}).encode() + b"\n")
+        request = json.dumps({"do": do, **what})
+        self._socket.sendall(request.encode() + b"\n")
         line = self._answers.readline()
         if not line:
             raise ConnectionError("the bench hung up")
@@ -87,3 +97,7 @@ class RemoteBench:
         if not answer.pop("ok"):
             raise BenchRefused(f"{do}: {answer['error']}")
         return answer
+
+
+def _by_date(freezes: dict[str, str]) -> dict[date, Decimal]:
+    return {date.fromisoformat(day): Decimal(kwh) for day, kwh in freezes.items()}

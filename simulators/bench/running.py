@@ -81,18 +81,31 @@ def _naming(what: str, where: object) -> Iterator[None]:
         raise BenchNotOpened(f"{what} cannot be opened at {where}: {reason}") from error
 
 
-def _line(name: str, table: LineTable, bus: SimulatedBus) -> AnyLine:
+def _line(
+    name: str,
+    table: LineTable,
+    bus: SimulatedBus,
+) -> AnyLine:
     if table.mqtt is not None:
         return _gateway(name, table.mqtt, bus)
     if table.dial is not None:
         return _terminal(table.dial, table.baud, bus)
     if table.port is not None:
-        return TcpLine(bus, host=table.host, port=table.port, baud=table.baud)
+        return TcpLine(
+            bus,
+            host=table.host,
+            port=table.port,
+            baud=table.baud,
+        )
     assert table.link is not None
     return PtyLine(bus, link=Path(table.link), baud=table.baud)
 
 
-def _gateway(name: str, table: MqttTable, bus: SimulatedBus) -> SimulatedGateway:
+def _gateway(
+    name: str,
+    table: MqttTable,
+    bus: SimulatedBus,
+) -> SimulatedGateway:
     broker = Broker(
         table.host,
         table.port,
@@ -111,11 +124,21 @@ def _gateway(name: str, table: MqttTable, bus: SimulatedBus) -> SimulatedGateway
     )
 
 
-def _terminal(table: DialTable, baud: int | None, bus: SimulatedBus) -> SimulatedTerminal:
+def _terminal(
+    table: DialTable,
+    baud: int | None,
+    bus: SimulatedBus,
+) -> SimulatedTerminal:
     spec = TerminalSpec(
         registration=table.registration,
         heartbeat=table.heartbeat,
         heartbeat_s=float(table.heartbeat_s),
         reconnect_s=float(table.reconnect_s),
     )
-    return SimulatedTerminal(bus, table.host, table.port, spec, baud=baud)
+    return SimulatedTerminal(
+        bus,
+        table.host,
+        table.port,
+        spec,
+        baud=baud,
+    )

@@ -1,5 +1,6 @@
-"""A test bench in one TOML file: lines, fleets of meters on them, and what is wrong with some of
-them."""
+"""A test bench in one TOML file.
+
+Lines, fleets of meters on them, and what is wrong with some of them."""
 
 from __future__ import annotations
 
@@ -44,7 +45,12 @@ class _LinePlan:
     delays_ms: dict[str, DelayMs] = field(default_factory=dict)
     faults: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
 
-    def add(self, meter: AnyMeter, table: MeterTable, faults: list[FaultTable]) -> None:
+    def add(
+        self,
+        meter: AnyMeter,
+        table: MeterTable,
+        faults: list[FaultTable],
+    ) -> None:
         self.meters.append(meter)
         if table.reply_delay_ms:
             self.delays_ms[meter.address] = table.reply_delay_ms
@@ -72,8 +78,9 @@ class Scenario:
     def build(
         self, now: Callable[[], datetime], journal: Journal | None = None
     ) -> dict[str, SimulatedBus]:
-        """The meters of each line. `now` is the site's wall clock (`site_clock`), `journal` hears
-        of what happens."""
+        """The meters of each line.
+
+        `now` is the site's wall clock (`site_clock`), `journal` hears of what happens."""
         plans = {name: _LinePlan() for name in self.lines}
         for fleet in self.fleets:
             for number, address in enumerate(fleet.addresses(), 1):
@@ -135,8 +142,9 @@ def utc_now() -> datetime:
 
 
 def site_clock(zone: ZoneInfo, now: Callable[[], datetime] = utc_now) -> Callable[[], datetime]:
-    """The site's wall clock without zone. It keeps standard time all year, as meters do, and never
-    goes back."""
+    """The site's wall clock without zone.
+
+    It keeps standard time all year, as meters do, and never goes back."""
     latest = datetime(1, 1, 1)  # noqa: DTZ001
 
     def site_time() -> datetime:
@@ -156,7 +164,16 @@ def load_scenario(path: Path | str) -> Scenario:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError([Problem(str(path), 1, "file", f"cannot be read: {reason}")]) from None
+        raise ConfigError(
+            [
+                Problem(
+                    str(path),
+                    1,
+                    "file",
+                    f"cannot be read: {reason}",
+                )
+            ]
+        ) from None
     return parse_scenario(text, str(path))
 
 
@@ -167,7 +184,16 @@ def parse_scenario(text: str, file: str = "scenario.toml") -> Scenario:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         number = int(line[1]) if line else text.count("\n") + 1
-        raise ConfigError([Problem(file, number, "TOML", str(error))]) from None
+        raise ConfigError(
+            [
+                Problem(
+                    file,
+                    number,
+                    "TOML",
+                    str(error),
+                )
+            ]
+        ) from None
     found = Checker(file, locate(text))
     found.read(content)
     if found.mistakes:

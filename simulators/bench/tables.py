@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
+from config.problems import did_you_mean
 from protocols.dial_in.registration import fixed_bytes
 from simulators.dlt645.meter import FRAME_LIMIT, WAKE_UP
 from simulators.lines.faults import KINDS
@@ -68,10 +68,8 @@ def _digits(count: int) -> BeforeValidator:
 def _one_of(*words: str) -> BeforeValidator:
     def check(value: object) -> object:
         if value not in words:
-            close = get_close_matches(str(value), words, 1)
-            raise ValueError(
-                f"{value!r} is none of {', '.join(words)}{f' (did you mean {close[0]}?)' if close else ''}"
-            )
+            hint = did_you_mean(str(value), words)
+            raise ValueError(f"{value!r} is none of {', '.join(words)}{hint}")
         return value
 
     return BeforeValidator(check)
@@ -110,8 +108,9 @@ class FaultTable(Table):
 
 
 class MqttTable(Table):
-    """Where the broker is, and how the meters behind it speak: topics `{prefix}/{name}/...`, name
-    is the line's."""
+    """Where the broker is, and how the meters behind it speak.
+
+    Topics are `{prefix}/{name}/...`; name is the line's."""
 
     host: StrictStr = DEFAULT_HOST
     port: Annotated[StrictInt, Field(ge=1, le=65535)] = 1883
@@ -135,8 +134,9 @@ class DialTable(Table):
 
 
 class LineTable(Table):
-    """One line: a TCP `port`, the `link` of a pseudo-terminal, an `mqtt` broker, or a terminal that
-    `dial`s in."""
+    """One line: a `port`, a `link`, `mqtt` or `dial`.
+
+    A TCP port, the link of a pseudo-terminal, a broker, or a terminal that dials in."""
 
     host: StrictStr = DEFAULT_HOST
     port: Annotated[StrictInt, Field(ge=0, le=65535)] | None = None
@@ -150,8 +150,9 @@ class LineTable(Table):
 
 
 class MeterTable(Table):
-    """What can be said of one meter or of a fleet. A range gives each meter its own value, by
-    chance."""
+    """What can be said of one meter or of a fleet.
+
+    A range gives each meter its own value, by chance."""
 
     kwh_per_day: Range = (Decimal(3), Decimal(15))
     shape: Annotated[str, _one_of(*SHAPES)] = "home"
@@ -209,8 +210,9 @@ class FleetTable(MeterTable):
 
 
 class ModbusFleetTable(MeterTable):
-    """`count` Modbus meters on one line, with units from `unit` on, that answer by a register
-    profile."""
+    """`count` Modbus meters on one line, with units from `unit` on.
+
+    They answer by a register profile."""
 
     protocol: Literal["modbus"]
     line: StrictStr

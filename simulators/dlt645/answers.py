@@ -56,7 +56,12 @@ _ITEMS: Final = (*range(0x0B), _VARIABLES_IN_FREEZES)
 """What block FF of a freeze is made of."""
 
 
-def read(state: MeterState, access: Access, identifier: bytes, at: datetime) -> bytes | None:
+def read(
+    state: MeterState,
+    access: Access,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
     """The data behind DI3 DI2 DI1 DI0; None for *no such data*."""
     if len(identifier) != 4:
         return None
@@ -78,28 +83,51 @@ def read(state: MeterState, access: Access, identifier: bytes, at: datetime) -> 
     return None
 
 
-def _energy(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+def _energy(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
     _, kind, tariff, day = identifier
     if kind == 0x01 and day == 0:
         return pick(registers_on_the_wire(state.registers(at)), tariff)
     if kind == _REMAINING and tariff in (prepaid.ENERGY, prepaid.MONEY) and day in (0, 1):
         return prepaid.read_remaining(state.spec, tariff, overdraft=day == 1)
     if kind < KINDS:
-        return _settled(state, identifier, at, lambda at: pick(energies(state, kind, at), tariff))
+        return _settled(
+            state,
+            identifier,
+            at,
+            lambda at: pick(energies(state, kind, at), tariff),
+        )
     if tariff:
         return None
     if kind == _SETTLEMENT_TIME:
         return _settled_times(state, identifier, at)
     if kind >= PHASE_A:
-        return _settled(state, identifier, at, lambda at: phase_energy(state, kind, at))
+        return _settled(
+            state,
+            identifier,
+            at,
+            lambda at: phase_energy(state, kind, at),
+        )
     return None
 
 
-def _maximum_demand(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+def _maximum_demand(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
     _, kind, tariff, _ = identifier
     if not 0 < kind < KINDS:
         return None
-    return _settled(state, identifier, at, lambda at: pick(demands(state, kind, at), tariff))
+    return _settled(
+        state,
+        identifier,
+        at,
+        lambda at: pick(demands(state, kind, at), tariff),
+    )
 
 
 def _settled(
@@ -109,10 +137,19 @@ def _settled(
     data_at: Callable[[datetime], bytes | None],
 ) -> bytes | None:
     """Of now (DI0 0), of one of the last settlements, or for FF of all of them."""
-    return _of_settlements(state, identifier, at, lambda freeze: data_at(freeze.at))
+    return _of_settlements(
+        state,
+        identifier,
+        at,
+        lambda freeze: data_at(freeze.at),
+    )
 
 
-def _settled_times(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+def _settled_times(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
     return _of_settlements(state, identifier, at, _stamp)
 
 
@@ -143,7 +180,12 @@ def _of_settlements(
     return data + none * (SETTLEMENTS_KEPT - len(found))
 
 
-def _parameter(state: MeterState, access: Access, identifier: bytes, at: datetime) -> bytes | None:
+def _parameter(
+    state: MeterState,
+    access: Access,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
     _, group, kind, which = identifier
     data = None
     if group == 0 and kind == _CLOCK and which in _CLOCK_LAYOUTS:
@@ -167,9 +209,14 @@ def _identity(state: MeterState, which: int) -> bytes | None:
     return None
 
 
-def _frozen(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
-    """Item 00 of a freeze is its time, 10 its variables, FF everything in order. An hourly one has
-    the totals alone."""
+def _frozen(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
+    """Item 00 of a freeze is its time, 10 its variables, FF everything in order.
+
+    An hourly one has the totals alone."""
     _, kind, item, number = identifier
     if (kind, item) == _FROZEN_REMAINING:
         return prepaid.read_frozen(state, identifier, at)
@@ -197,7 +244,12 @@ def _missing_freeze(state: MeterState, identifier: bytes) -> bytes | None:
     return b"\xff" * 4
 
 
-def _frozen_item(state: MeterState, kind: int, item: int, freeze: Freeze) -> bytes:
+def _frozen_item(
+    state: MeterState,
+    kind: int,
+    item: int,
+    freeze: Freeze,
+) -> bytes:
     if item == _FREEZE_TIME:
         return _stamp(freeze)
     if item in _ENERGIES_IN_FREEZES:

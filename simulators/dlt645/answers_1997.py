@@ -1,5 +1,6 @@
-"""What a simulated meter has behind each identifier of DL/T 645-1997, from what it has behind the
-same quantity of 2007."""
+"""What a simulated meter has behind each identifier of DL/T 645-1997.
+
+It follows from what the meter has behind the same quantity of 2007."""
 
 from __future__ import annotations
 
@@ -45,7 +46,12 @@ _TABLES: Final = {
 _ENTRY_WIDTH: Final = 3
 
 
-def read(state: MeterState, access: Access, identifier: str, at: datetime) -> bytes | None:
+def read(
+    state: MeterState,
+    access: Access,
+    identifier: str,
+    at: datetime,
+) -> bytes | None:
     """The data behind DI1 DI0; None for *no such data*."""
     known = meaning(identifier)
     if known is None:
@@ -55,7 +61,12 @@ def read(state: MeterState, access: Access, identifier: str, at: datetime) -> by
     if in_2007 is None:
         data = _part_of_2007(state, access, identifier, at)
         return data if data is None or known.repeats else data[: field.width]
-    data = answers.read(state, access, bytes.fromhex(in_2007), at)
+    data = answers.read(
+        state,
+        access,
+        bytes.fromhex(in_2007),
+        at,
+    )
     as_2007 = meaning(in_2007)
     if data is None or as_2007 is None:
         return None
@@ -63,7 +74,11 @@ def read(state: MeterState, access: Access, identifier: str, at: datetime) -> by
     return converted + bytes((SEPARATOR,)) if known.repeats else converted
 
 
-def _converted(data: bytes, fields: tuple[Field, ...], field: Field) -> bytes:
+def _converted(
+    data: bytes,
+    fields: tuple[Field, ...],
+    field: Field,
+) -> bytes:
     """The values like `field` out of records of 2007."""
     first, source = _field_like(field, fields)
     record_width = sum(part.width for part in fields)
@@ -74,8 +89,9 @@ def _converted(data: bytes, fields: tuple[Field, ...], field: Field) -> bytes:
 
 
 def _field_like(field: Field, fields: tuple[Field, ...]) -> tuple[int, Field]:
-    """Where in a record of 2007 the value stands: a demand and its time are one record there and
-    two here."""
+    """Where in a record of 2007 the value stands.
+
+    A demand and its time are one record there and two here."""
     first = 0
     for source in fields:
         if source.kind is field.kind:
@@ -84,15 +100,26 @@ def _field_like(field: Field, fields: tuple[Field, ...]) -> tuple[int, Field]:
     return 0, fields[0]
 
 
-def _part_of_2007(state: MeterState, access: Access, identifier: str, at: datetime) -> bytes | None:
-    """What is a part of a longer record in 2007, or fixed in this meter; F in place of the last
-    digit is all of it."""
+def _part_of_2007(
+    state: MeterState,
+    access: Access,
+    identifier: str,
+    at: datetime,
+) -> bytes | None:
+    """What is a part of a longer record in 2007, or fixed in this meter.
+
+    F in place of the last digit is all of it."""
     block = identifier[:3]
     entry = int(identifier[3], 16)
     if identifier in _FIXED:
         return _FIXED[identifier]
     if identifier == DEVICE_CODE:
-        return answers.read(state, access, bytes.fromhex(METER_NUMBER_2007), at)
+        return answers.read(
+            state,
+            access,
+            bytes.fromhex(METER_NUMBER_2007),
+            at,
+        )
     if block in _PHASE_BREAKS:
         return _PHASE_BREAKS[block] * (_PHASES_WITH_TOTAL if entry == _ALL else 1)
     if identifier in _TIMES_OF_RECORDS:
@@ -112,7 +139,11 @@ def _entry(table: bytes | None, number: int) -> bytes | None:
     return table[begin : begin + _ENTRY_WIDTH] or None
 
 
-def _convert(part: bytes, source: Field, field: Field) -> bytes:
+def _convert(
+    part: bytes,
+    source: Field,
+    field: Field,
+) -> bytes:
     """A value in the width and decimals of 1997, cut off as a display does."""
     if field.kind is not Kind.NUMBER:
         return part[: field.width]

@@ -15,8 +15,9 @@ _FIRST_DAY: Final = b"\x01\x01\x01"
 
 
 def with_date(value: bytes, shown: datetime) -> datetime | None:
-    """The time that a clock shows after its date was written (WW DD MM YY). None for no date;
-    FrameError."""
+    """The time that a clock shows after its date was written (WW DD MM YY).
+
+    None for no date; FrameError."""
     written = decode_time(value, "WW DD MM YY")
     return written and datetime.combine(written, shown.time())
 

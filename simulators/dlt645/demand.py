@@ -1,5 +1,6 @@
-"""The maximum demand of a simulated meter: the greatest mean power over a demand period, found from
-its load.
+"""The maximum demand of a simulated meter, found from its load.
+
+It is the greatest mean power over a demand period.
 
 A demand period slides (04000103 and 04000104, both in minutes). The energy is a broken line whose
 corners are the full hours and the movements of the relay; so the greatest difference over a period
@@ -34,14 +35,27 @@ class _Sliding(NamedTuple):
 
 
 def maximum_demands(state: MeterState, at: datetime) -> list[Demand]:
-    """Of the total and each tariff, at a true site time: since the settlement or clearing before
-    it."""
+    """Of the total and each tariff, at a true site time.
+
+    Since the settlement or clearing before it."""
     since = max(state.demand_cleared_until(at), _settled_before(state, at))
     sliding = _sliding(state)
     best = _no_demands(state)
     day = midnight_of(since)
     while day < at:
-        best = list(map(_greater, best, _of_day(state, sliding, day, since, at)))
+        best = list(
+            map(
+                _greater,
+                best,
+                _of_day(
+                    state,
+                    sliding,
+                    day,
+                    since,
+                    at,
+                ),
+            )
+        )
         day += _DAY
     return best
 
@@ -63,7 +77,12 @@ def _of_day(
     next_day = day + _DAY
     first = since + sliding.period
     if first > day or next_day > until:
-        return _greatest(state, sliding, max(day, first), min(next_day, until))
+        return _greatest(
+            state,
+            sliding,
+            max(day, first),
+            min(next_day, until),
+        )
     key = (day, sliding.period, sliding.slide)
     known = state.daily_demands.get(key)
     if known is None:
@@ -122,7 +141,11 @@ def _full_hours(begin: datetime, last: datetime) -> list[datetime]:
     return [first + number * _HOUR for number in range(count)]
 
 
-def _mean_mw(state: MeterState, ended: datetime, period: timedelta) -> list[int]:
+def _mean_mw(
+    state: MeterState,
+    ended: datetime,
+    period: timedelta,
+) -> list[int]:
     minutes = period // _MINUTE
     after = state.energy_mwh(ended)
     before = state.energy_mwh(ended - period)
@@ -131,8 +154,9 @@ def _mean_mw(state: MeterState, ended: datetime, period: timedelta) -> list[int]
 
 
 def _settled_before(state: MeterState, at: datetime) -> datetime:
-    """The last settlement that is truly before: the one of this moment closes what it is asked
-    for."""
+    """The last settlement that is truly before.
+
+    The one of this moment closes what it is asked for."""
     for settlement in islice(settlements(state, at), 2):
         if settlement.at < at:
             return settlement.at

@@ -48,7 +48,11 @@ def registers_on_the_wire(registers: Iterable[int]) -> list[bytes]:
     return [bytes.fromhex(f"{register:08d}")[::-1] for register in registers]
 
 
-def energies(state: MeterState, kind: int, at: datetime) -> list[bytes]:
+def energies(
+    state: MeterState,
+    kind: int,
+    at: datetime,
+) -> list[bytes]:
     """Total and each tariff of a kind 00 to 0A."""
     share = SHARES.get(kind, 0)
     if share == 1000:
@@ -58,16 +62,31 @@ def energies(state: MeterState, kind: int, at: datetime) -> list[bytes]:
     return registers_on_the_wire(mwh // MWH_PER_DIGIT % wraps for mwh in shares_mwh)
 
 
-def phase_energy(state: MeterState, kind: int, at: datetime) -> bytes | None:
-    """The total of one phase, by DI2 15 to 46; all phases carry the same. FF in a phase that the
-    meter has not."""
+def phase_energy(
+    state: MeterState,
+    kind: int,
+    at: datetime,
+) -> bytes | None:
+    """The total of one phase, by DI2 15 to 46; all phases carry the same.
+
+    FF in a phase that the meter has not."""
     for phase, first in enumerate(_FIRST_OF_PHASES):
         if 0 <= kind - first < KINDS - 1:
-            return energy_of_phase(state, 1 + kind - first, phase, at)
+            return energy_of_phase(
+                state,
+                1 + kind - first,
+                phase,
+                at,
+            )
     return None
 
 
-def energy_of_phase(state: MeterState, kind: int, phase: int, at: datetime) -> bytes:
+def energy_of_phase(
+    state: MeterState,
+    kind: int,
+    phase: int,
+    at: datetime,
+) -> bytes:
     """The total of a kind in phase 0, 1 or 2."""
     phases = state.spec.phases
     if phase >= phases:
@@ -78,16 +97,26 @@ def energy_of_phase(state: MeterState, kind: int, phase: int, at: datetime) -> b
     return register
 
 
-def demands(state: MeterState, kind: int, at: datetime) -> list[bytes]:
-    """Maximum demand and the time of its occurrence, of the total and each tariff of a kind 01 to
-    0A."""
+def demands(
+    state: MeterState,
+    kind: int,
+    at: datetime,
+) -> list[bytes]:
+    """Maximum demand and the time of its occurrence, of a kind 01 to 0A.
+
+    Of the total and each tariff."""
     share = SHARES.get(kind, 0)
     if not share:
         return [_NO_DEMAND] * (1 + state.spec.tariffs)
     return [_demand(state, found, share) for found in maximum_demands(state, at)]
 
 
-def demand_of_phase(state: MeterState, kind: int, phase: int, at: datetime) -> bytes:
+def demand_of_phase(
+    state: MeterState,
+    kind: int,
+    phase: int,
+    at: datetime,
+) -> bytes:
     """Likewise of phase 0, 1 or 2; all phases have theirs at the same time."""
     phases = state.spec.phases
     if phase >= phases:
@@ -99,7 +128,12 @@ def demand_of_phase(state: MeterState, kind: int, phase: int, at: datetime) -> b
     return _demand(state, total, share, phases)
 
 
-def _demand(state: MeterState, found: Demand, share: int, phases: int = 1) -> bytes:
+def _demand(
+    state: MeterState,
+    found: Demand,
+    share: int,
+    phases: int = 1,
+) -> bytes:
     if found.ended is None:
         return _NO_DEMAND
     digits = found.mw * share // 1000 // phases // _MW_PER_DIGIT

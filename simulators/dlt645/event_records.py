@@ -1,5 +1,6 @@
-"""What a simulated meter answers of what happened to it: identifiers 03, 1D and 1E, and the records
-as they are written.
+"""What a simulated meter answers of what happened to it: identifiers 03, 1D and 1E.
+
+And the records as they are written.
 
 Trips, closes, programming, clock settings and clearings are recorded when they happen; power
 failures follow from the midnights that it slept through. Covers are never opened, and no phase ever
@@ -42,7 +43,11 @@ _COUNTER_WIDTH: Final = 3
 _PHASES: Final = 3
 
 
-def read(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+def read(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
     """The data behind an identifier 03, 1D or 1E; None for *no such data*."""
     known = meaning(identifier.hex().upper())
     if known is None:
@@ -73,7 +78,12 @@ def record_move(state: MeterState, move: Move) -> None:
     state.records.add(kind, head + b"".join(totals))
 
 
-def record_programming(state: MeterState, at: datetime, operator: bytes, identifier: bytes) -> None:
+def record_programming(
+    state: MeterState,
+    at: datetime,
+    operator: bytes,
+    identifier: bytes,
+) -> None:
     """Something was written; `identifier` in wire order.
 
     The record has room for ten identifiers, and this meter records each write alone."""
@@ -87,7 +97,11 @@ def record_programming(state: MeterState, at: datetime, operator: bytes, identif
             break
 
 
-def record_meter_clear(state: MeterState, at: datetime, operator: bytes) -> None:
+def record_meter_clear(
+    state: MeterState,
+    at: datetime,
+    operator: bytes,
+) -> None:
     """The meter is cleared: what the registers had before it, the totals, then phases A, B, C."""
     record = _head(state, at, operator)
     for kind in RECORDED:
@@ -99,7 +113,11 @@ def record_meter_clear(state: MeterState, at: datetime, operator: bytes) -> None
     state.records.add(records.METER_CLEAR, record)
 
 
-def record_demand_clear(state: MeterState, at: datetime, operator: bytes) -> None:
+def record_demand_clear(
+    state: MeterState,
+    at: datetime,
+    operator: bytes,
+) -> None:
     """The demands are cleared: what they were before it, likewise."""
     record = _head(state, at, operator)
     for kind in RECORDED:
@@ -111,13 +129,23 @@ def record_demand_clear(state: MeterState, at: datetime, operator: bytes) -> Non
     state.clear_demand(at)
 
 
-def record_event_clear(state: MeterState, at: datetime, operator: bytes, identifier: bytes) -> None:
+def record_event_clear(
+    state: MeterState,
+    at: datetime,
+    operator: bytes,
+    identifier: bytes,
+) -> None:
     """The events of an identifier (wire order) are cleared."""
     state.records.clear(at, identifier[::-1].hex().upper())
     state.records.add(records.EVENT_CLEAR, _head(state, at, operator) + identifier)
 
 
-def record_clock_set(state: MeterState, before: datetime, after: datetime, operator: bytes) -> None:
+def record_clock_set(
+    state: MeterState,
+    before: datetime,
+    after: datetime,
+    operator: bytes,
+) -> None:
     """The clock was set by a write."""
     record = operator + encode_time(before, TIME) + encode_time(after, TIME)
     state.records.add(records.CLOCK_SET, record)
@@ -137,7 +165,11 @@ def _of_relay(state: MeterState, identifier: bytes) -> bytes | None:
     return record[begin : begin + _RELAY_PARTS[part - 1]]
 
 
-def _of_power_failures(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+def _of_power_failures(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
     _, _, part, number = identifier
     if part:
         return None
@@ -159,7 +191,11 @@ def _of_programming_and_clearings(state: MeterState, identifier: bytes) -> bytes
     return state.records.last(kind, number) or None
 
 
-def _head(state: MeterState, at: datetime, operator: bytes) -> bytes:
+def _head(
+    state: MeterState,
+    at: datetime,
+    operator: bytes,
+) -> bytes:
     return encode_time(state.clock.shows(at), TIME) + operator
 
 

@@ -51,7 +51,11 @@ _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 
 
-def freezes(state: MeterState, kind: int, at: datetime) -> Iterator[Freeze]:
+def freezes(
+    state: MeterState,
+    kind: int,
+    at: datetime,
+) -> Iterator[Freeze]:
     """What the meter remembers of a kind (kk of 05kk) at a true site time, newest first."""
     match kind:
         case 0x00:
@@ -68,19 +72,32 @@ def freezes(state: MeterState, kind: int, at: datetime) -> Iterator[Freeze]:
     return islice(state.not_cleared(found), KEPT[kind])
 
 
-def numbered(state: MeterState, kind: int, number: int, at: datetime) -> Freeze | None:
+def numbered(
+    state: MeterState,
+    kind: int,
+    number: int,
+    at: datetime,
+) -> Freeze | None:
     """The freeze of a kind with that number (1 is the newest), None when there is none yet."""
     return next(islice(freezes(state, kind, at), number - 1, None), None)
 
 
 def settlements(state: MeterState, at: datetime) -> Iterator[Freeze]:
-    """The settlements before a true site time, newest first, by the settlement days that are set
-    now."""
+    """The settlements before a true site time, newest first.
+
+    By the settlement days that are set now."""
     found = []
     for parameter in SETTLEMENT_DAYS:
         value = state.parameters.read(parameter)
         if value is not None and value[0] < _NO_HOUR:  # wire order hh DD; 9999 is no day
-            found.append(_on_day(state, at, hour=value[0], day=value[1]))
+            found.append(
+                _on_day(
+                    state,
+                    at,
+                    hour=value[0],
+                    day=value[1],
+                )
+            )
     newest_first = merge(*found, key=attrgetter("at"), reverse=True)
     return state.not_cleared(newest_first)
 
@@ -98,9 +115,14 @@ def can_be_scheduled(pattern: bytes) -> bool:
     )
 
 
-def has_switched(state: MeterState, kind: int, at: datetime) -> bool:
-    """True when the second set of the tables has taken effect that a freeze of this kind is taken
-    for."""
+def has_switched(
+    state: MeterState,
+    kind: int,
+    at: datetime,
+) -> bool:
+    """True when the second set of some tables has taken effect.
+
+    `kind` is the freeze that is taken then."""
     return next(_switched(state, SWITCH_TIMES[kind], at), None) is not None
 
 
@@ -126,9 +148,14 @@ def _scheduled(state: MeterState, at: datetime) -> Iterator[Freeze]:
     return takewhile(lambda freeze: freeze.at > since, found)
 
 
-def _switched(state: MeterState, parameter: str, at: datetime) -> Iterator[Freeze]:
-    """One freeze, when the clock came to the time that the parameter says; at once for one that was
-    past already."""
+def _switched(
+    state: MeterState,
+    parameter: str,
+    at: datetime,
+) -> Iterator[Freeze]:
+    """One freeze, when the clock came to the time that the parameter says.
+
+    At once for one that was past already."""
     value = state.parameters.read(parameter)
     written_at = state.parameters.written_at(parameter)
     if value is None or written_at is None:
@@ -143,7 +170,13 @@ def _switched(state: MeterState, parameter: str, at: datetime) -> Iterator[Freez
         yield Freeze(due, max(due - ahead, written_at))
 
 
-def _on_day(state: MeterState, at: datetime, *, hour: int, day: int) -> Iterator[Freeze]:
+def _on_day(
+    state: MeterState,
+    at: datetime,
+    *,
+    hour: int,
+    day: int,
+) -> Iterator[Freeze]:
     after_midnight = timedelta(hours=_digits(hour))
     each_day = _each(state, at, _DAY, after_midnight)
     return (freeze for freeze in each_day if freeze.stamp.day == _digits(day))

@@ -1,5 +1,6 @@
-"""The load records of a simulated meter: identifiers 06cc00NN, and the single items 0610 of the
-State Grid addendum."""
+"""The load records of a simulated meter: identifiers 06cc00NN.
+
+And the single items 0610 of the State Grid addendum."""
 
 from __future__ import annotations
 
@@ -38,10 +39,16 @@ class _Wanted(NamedTuple):
     since: datetime | None
 
 
-def read(state: MeterState, identifier: bytes, which: bytes, at: datetime) -> bytes | None:
-    """Load records 06 cc 00 NN: `which` is their number, for NN 01 the time of the first behind it.
-    Class 0 has all six blocks filled, another class its own. The items 06 10 01 pp are the newest,
-    or like NN 01. None for *no such data*."""
+def read(
+    state: MeterState,
+    identifier: bytes,
+    which: bytes,
+    at: datetime,
+) -> bytes | None:
+    """Load records 06 cc 00 NN, or items 06 10 01 pp; None for *no such data*.
+
+    `which` is their number, for NN 01 the time of the first behind it. Class 0 has all six blocks
+    filled, another class its own. The items are the newest, or like NN 01."""
     if identifier[0] != FAMILY or meaning(identifier.hex()) is None:
         return None
     wanted = _wanted(which)
@@ -59,7 +66,11 @@ def read(state: MeterState, identifier: bytes, which: bytes, at: datetime) -> by
     return data or None
 
 
-def _fits_order(wanted: _Wanted, which: bytes, order: int) -> bool:
+def _fits_order(
+    wanted: _Wanted,
+    which: bytes,
+    order: int,
+) -> bool:
     """A number stands behind every identifier, a time behind NN 01 alone."""
     has_time = wanted.since is not None
     return bool(which) and has_time == (order == SINCE)
@@ -80,7 +91,12 @@ def _wanted(which: bytes) -> _Wanted | None:
     return _Wanted(number, since)
 
 
-def _chosen(state: MeterState, order: int, wanted: _Wanted, at: datetime) -> list[Freeze]:
+def _chosen(
+    state: MeterState,
+    order: int,
+    wanted: _Wanted,
+    at: datetime,
+) -> list[Freeze]:
     """The latest come newest first, the others begin with the earliest."""
     newest_first = list(_stored(state, at))
     if order == LATEST:
@@ -103,14 +119,22 @@ def _stored(state: MeterState, at: datetime) -> Iterator[Freeze]:
         yield Freeze(stamp, stored_at)
 
 
-def _voltages(state: MeterState, record: Freeze, phase: int) -> bytes:
+def _voltages(
+    state: MeterState,
+    record: Freeze,
+    phase: int,
+) -> bytes:
     volts = variables.phases(state, variables.VOLTAGE, record.at)
     chosen = volts if phase == BLOCK else volts[phase - 1 : phase]
     stored_at = encode_time(record.stamp, STORED_AT)
     return b"".join(stored_at + value for value in chosen)
 
 
-def _record(state: MeterState, record: Freeze, only: int) -> bytes:
+def _record(
+    state: MeterState,
+    record: Freeze,
+    only: int,
+) -> bytes:
     """With the block of class `only` alone, or all."""
     body = encode_time(record.stamp, STORED_AT)
     for number in range(1, 7):
@@ -121,7 +145,11 @@ def _record(state: MeterState, record: Freeze, only: int) -> bytes:
     return whole + bytes((sum(whole) & 0xFF, RECORD_END))
 
 
-def _block(state: MeterState, number: int, at: datetime) -> bytes:
+def _block(
+    state: MeterState,
+    number: int,
+    at: datetime,
+) -> bytes:
     """One of the six blocks, see `protocols.dlt645.load_records`."""
     if number in _ENERGIES_OF_BLOCK:
         kinds = _ENERGIES_OF_BLOCK[number]

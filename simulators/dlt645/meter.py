@@ -1,5 +1,6 @@
-"""A simulated meter that speaks DL/T 645: what both versions of the standard have in common. No
-I/O, no task."""
+"""A simulated meter that speaks DL/T 645: what both versions of the standard have in common.
+
+No I/O, no task."""
 
 from __future__ import annotations
 
@@ -51,10 +52,17 @@ class SimulatedMeter(ABC):
 
     @abstractmethod
     def answer(self, request: Frame) -> Frame | None:
-        """The answer, None for silence: not for this meter, a broadcast, or a function that it does
-        not know."""
+        """The answer, None for silence.
 
-    def _reply(self, request: Frame, data: bytes = b"", *, has_more: bool = False) -> Frame:
+        It is silent for another meter, a broadcast, and a function that it does not know."""
+
+    def _reply(
+        self,
+        request: Frame,
+        data: bytes = b"",
+        *,
+        has_more: bool = False,
+    ) -> Frame:
         control = request.function | _ANSWER
         return Frame(self.address, control | _HAS_MORE if has_more else control, data)
 

@@ -1,5 +1,6 @@
-"""A simulated DL/T 645-1997 meter: the state of any other, asked and answered in the older
-version."""
+"""A simulated DL/T 645-1997 meter.
+
+The state of any other, asked and answered in the older version."""
 
 from __future__ import annotations
 
@@ -38,8 +39,9 @@ _IDENTIFIER_WIDTH: Final = 2
 
 
 class SimulatedMeter1997(SimulatedMeter):
-    """Knows no freezes, no wildcard AA and no relay command; answers reads to 99..99 as most do. A
-    block ends with AA, as the captured ones do."""
+    """Knows no freezes, no wildcard AA and no relay command; answers reads to 99..99 as most do.
+
+    A block ends with AA, as the captured ones do."""
 
     _last_answer: Frame | None = None
     _block_read: bytes = b""
@@ -47,8 +49,9 @@ class SimulatedMeter1997(SimulatedMeter):
     """Parts of the block that was read last which are still to be asked for."""
 
     def answer(self, request: Frame) -> Frame | None:
-        """The answer, None for silence: not for this meter, a broadcast, or a function of another
-        version."""
+        """The answer, None for silence.
+
+        It is silent for another meter, a broadcast, and a function of another version."""
         if request.is_response or not self._is_asked(request):
             return None
         at = self.state.settle()
@@ -70,7 +73,12 @@ class SimulatedMeter1997(SimulatedMeter):
         identifier = request.data[:_IDENTIFIER_WIDTH]
         data = None
         if len(identifier) == _IDENTIFIER_WIDTH:
-            data = answers_1997.read(self.state, self.access, _name(identifier), at)
+            data = answers_1997.read(
+                self.state,
+                self.access,
+                _name(identifier),
+                at,
+            )
         if data is None:
             return self._refuse(request, functions.NO_SUCH_DATA)
         size = self.frame_limit - _IDENTIFIER_WIDTH
@@ -109,14 +117,24 @@ class SimulatedMeter1997(SimulatedMeter):
             return self._refuse(request, ILLEGAL_DATA)
         return self._reply(request) if is_done else self._refuse(request, functions.NO_SUCH_DATA)
 
-    def _write_clock(self, identifier: str, value: bytes, at: datetime) -> bool:
+    def _write_clock(
+        self,
+        identifier: str,
+        value: bytes,
+        at: datetime,
+    ) -> bool:
         to = _CLOCK_PARAMETERS[identifier](value, self.state.clock.shows(at))
         if to is None:
             raise FrameError("a clock cannot be set to no time")
         self.state.set_clock(at, to, how="write")
         return True
 
-    def _write_parameter(self, identifier: str, value: bytes, at: datetime) -> bool:
+    def _write_parameter(
+        self,
+        identifier: str,
+        value: bytes,
+        at: datetime,
+    ) -> bool:
         """A parameter that is as wide in both versions can be written as it is."""
         in_2007 = to_2007(identifier)
         if in_2007 is None or not _is_as_wide(value, identifier, in_2007):

@@ -58,8 +58,10 @@ _KEEP_POWER_OFF: Final = 0x3B
 
 
 class SimulatedMeter2007(SimulatedMeter):
-    """Answers reads and new addresses with A in place of any digit, takes time and freezes that are
-    broadcast, and obeys the relay commands."""
+    """A meter that knows the wildcard and obeys the relay commands.
+
+    It answers reads and takes new addresses with A in place of any digit, and takes time and
+    freezes that are broadcast."""
 
     _block_read: bytes = b""
     """Identifier of the block that was read last."""
@@ -67,8 +69,9 @@ class SimulatedMeter2007(SimulatedMeter):
     """Its other parts."""
 
     def answer(self, request: Frame) -> Frame | None:
-        """The answer, None for silence: not for this meter, a broadcast, or a function that it does
-        not know."""
+        """The answer, None for silence.
+
+        It is silent for another meter, a broadcast, and a function that it does not know."""
         if request.is_response or not self._is_asked(request):
             return None
         at = self.state.settle()
@@ -79,8 +82,9 @@ class SimulatedMeter2007(SimulatedMeter):
         return None if request.address == BROADCAST else reply
 
     def _is_asked(self, request: Frame) -> bool:
-        """Its own address; 99..99 for time and freeze; A in place of any digit, for reads and a new
-        address only."""
+        """True for its own address, and where another one may mean it.
+
+        99..99 for time and freeze; A in place of any digit, for reads and a new address only."""
         if request.address == self.address:
             return True
         if request.address == BROADCAST:
@@ -102,16 +106,32 @@ class SimulatedMeter2007(SimulatedMeter):
         self._follow_ups = tuple(rest[i : i + size] for i in range(0, len(rest), size))
         return self._reply(request, identifier + first, has_more=bool(rest))
 
-    def _data_behind(self, identifier: bytes, which: bytes, at: datetime) -> bytes | None:
+    def _data_behind(
+        self,
+        identifier: bytes,
+        which: bytes,
+        at: datetime,
+    ) -> bytes | None:
         """`which`: what a read of load records carries besides."""
         is_load_record = identifier[3:] == bytes((load_records.FAMILY,))
         if which or is_load_record:
-            return load_records.read(self.state, identifier[::-1], which, at)
-        return answers.read(self.state, self.access, identifier[::-1], at)
+            return load_records.read(
+                self.state,
+                identifier[::-1],
+                which,
+                at,
+            )
+        return answers.read(
+            self.state,
+            self.access,
+            identifier[::-1],
+            at,
+        )
 
     def _read_follow(self, request: Frame, at: datetime) -> Frame:
-        """DI + SEQ: the part with that number of the block that was read last; it may be asked for
-        again."""
+        """DI + SEQ: the part with that number of the block that was read last.
+
+        It may be asked for again."""
         identifier = request.data[:_IDENTIFIER_WIDTH]
         sequence = request.data[_IDENTIFIER_WIDTH:]
         number = sequence[0] if len(sequence) == _SEQUENCE_WIDTH else 0
@@ -145,7 +165,13 @@ class SimulatedMeter2007(SimulatedMeter):
         )
         return self._reply(request)
 
-    def _write_clock(self, request: Frame, identifier: str, value: bytes, at: datetime) -> Frame:
+    def _write_clock(
+        self,
+        request: Frame,
+        identifier: str,
+        value: bytes,
+        at: datetime,
+    ) -> Frame:
         shown = self.state.clock.shows(at)
         try:
             to = _CLOCK_PARAMETERS[identifier](value, shown)
@@ -155,7 +181,12 @@ class SimulatedMeter2007(SimulatedMeter):
             return self._refuse(request, _OTHER_ERROR)
         self.state.set_clock(at, to, how="write")
         operator = _operator(request.data[_IDENTIFIER_WIDTH:])
-        event_records.record_clock_set(self.state, shown, to, operator)
+        event_records.record_clock_set(
+            self.state,
+            shown,
+            to,
+            operator,
+        )
         return self._reply(request)
 
     def _write_address(self, request: Frame, at: datetime) -> Frame | None:
@@ -208,7 +239,12 @@ class SimulatedMeter2007(SimulatedMeter):
         if len(cleared) != _IDENTIFIER_WIDTH or cleared[0] != 0xFF:
             return self._refuse(request, _OTHER_ERROR)
         operator = _operator(request.data)
-        event_records.record_event_clear(self.state, at, operator, cleared)
+        event_records.record_event_clear(
+            self.state,
+            at,
+            operator,
+            cleared,
+        )
         return self._reply(request)
 
     def _carry_to_security_module(self, request: Frame, at: datetime) -> Frame:
@@ -223,8 +259,9 @@ class SimulatedMeter2007(SimulatedMeter):
         return self._reply(request, identifier + answer)
 
     def _control(self, request: Frame, at: datetime) -> Frame:
-        """PA P0 P1 P2, operator, N1, N2, and the latest time (by the meter's clock) at which it may
-        be done."""
+        """PA P0 P1 P2, operator, N1, N2, and the expiry.
+
+        The expiry is the latest time (by the meter's clock) at which it may be done."""
         data = request.data
         error = self._obey(data, at)
         reply = self._refuse(request, error) if error else self._reply(request)
@@ -257,14 +294,20 @@ class SimulatedMeter2007(SimulatedMeter):
             return _OTHER_ERROR
         self.state.relay_operator = _operator(data)
         try:
-            is_known = _move(self.state.relay, text[0], text[1] * _DURATION_UNIT, at)
+            is_known = _move(
+                self.state.relay,
+                text[0],
+                text[1] * _DURATION_UNIT,
+                at,
+            )
         except RelayRefused:
             return _OTHER_ERROR
         return 0 if is_known else _OTHER_ERROR
 
     def _freeze(self, request: Frame, at: datetime) -> Frame:
-        """The pattern 99999999 freezes now, another one is the time of the scheduled freeze from
-        now on."""
+        """The pattern 99999999 freezes now.
+
+        Another one is the time of the scheduled freeze from now on."""
         if request.data == FREEZE_NOW:
             self.state.freeze_now(at, KEPT[INSTANT])
             return self._reply(request)
@@ -294,7 +337,12 @@ class SimulatedMeter2007(SimulatedMeter):
     }
 
 
-def _move(relay: Relay, action: int, duration: timedelta, at: datetime) -> bool:
+def _move(
+    relay: Relay,
+    action: int,
+    duration: timedelta,
+    at: datetime,
+) -> bool:
     """Do what N1 says; False when it is no command. RelayRefused."""
     if action == _TRIP:
         relay.trip(at)

@@ -7,8 +7,9 @@ from simulators.state.spec import MeterSpec
 
 
 def missing_value(spec: MeterSpec, identifier: bytes) -> bytes | None:
-    """By `empty_freeze`: zeros for times and FF for everything else, all FF, or None for *no such
-    data*."""
+    """Its data by `empty_freeze`, None for *no such data*.
+
+    Zeros for times and FF for everything else, or all FF."""
     known = meaning(identifier.hex().upper())
     if known is None or spec.empty_freeze == "refuse":
         return None

@@ -36,7 +36,12 @@ def is_overdrawn(spec: MeterSpec) -> bool:
     return any(amount is not None and amount < 0 for amount in amounts)
 
 
-def read_remaining(spec: MeterSpec, which: int, *, overdraft: bool) -> bytes | None:
+def read_remaining(
+    spec: MeterSpec,
+    which: int,
+    *,
+    overdraft: bool,
+) -> bytes | None:
     """The data behind 0090 0w 0o. One of remaining and overdraft is always 0."""
     amount = remaining(spec, which)
     if amount is None:
@@ -64,9 +69,14 @@ def read_purchase(spec: MeterSpec, identifier: bytes) -> bytes | None:
     return parts[part - 1]
 
 
-def read_frozen(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
-    """The data behind 050802NN of the fee-control meters: the remaining amount and the number of
-    purchases at a daily freeze."""
+def read_frozen(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
+    """The data behind 050802NN of the fee-control meters.
+
+    The remaining amount and the number of purchases at a daily freeze."""
     amount = remaining(state.spec, MONEY)
     number = identifier[3]
     if amount is None or not 0 < number <= KEPT[DAILY]:

@@ -1,5 +1,6 @@
-"""The security module of a simulated meter: it asks for the forms of authority 98 and 99 without
-any cryptography.
+"""The security module of a simulated meter, without any cryptography.
+
+It asks for the forms of authority 98 and 99.
 
 A master without keys can still see the whole exchange. A ciphertext here is the clear text, filled
 up to 16 bytes, and every message authentication code is taken."""
@@ -33,8 +34,9 @@ class SecurityModule:
         self._authentications = 0
 
     def carry(self, identifier: str) -> tuple[bytes, bool]:
-        """The answer to what function 03 carries behind its identifier and operator, and True; or
-        the security error word and False."""
+        """The answer to function 03 and True, or the security error word and False.
+
+        The answer stands behind the identifier."""
         if not identifier.startswith(FAMILY):
             return OTHER_ERROR, False
         if identifier.startswith(AUTHENTICATION):
@@ -48,8 +50,9 @@ class SecurityModule:
         return b"", True
 
     def opens(self, data: bytes) -> bytes | None:
-        """What stands behind level, password and operator, without its MAC. None when it may not be
-        obeyed."""
+        """What stands behind level, password and operator, without its MAC.
+
+        None when it may not be obeyed."""
         if not self.is_authenticated or len(data) < HEAD_WIDTH + MAC_WIDTH:
             return None
         if data[0] not in (CIPHERTEXT, CLEAR_TEXT):

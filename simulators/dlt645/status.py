@@ -24,7 +24,11 @@ _SECOND_SETS: Final = {
 for."""
 
 
-def status_words(state: MeterState, access: Access, at: datetime) -> list[int]:
+def status_words(
+    state: MeterState,
+    access: Access,
+    at: datetime,
+) -> list[int]:
     """Words 1 to 7. Battery, phases and directions (words 1, 2 and 4 to 7) are always in order."""
     words = [0] * WORDS
     if is_overdrawn(state.spec):

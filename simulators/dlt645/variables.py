@@ -73,7 +73,11 @@ _CONSTANTS: Final = {
 """50 Hz, 25 °C, both batteries 3.60 V and never used, no price by steps."""
 
 
-def read(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+def read(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
     """The data behind 02 DI2 DI1 DI0; FF in the phases that a single-phase meter does not have."""
     _, kind, which, last = identifier
     if kind == SINGLE and not which:
@@ -99,12 +103,20 @@ def pick(items: list[bytes], which: int) -> bytes | None:
     return items[which] or None
 
 
-def phases(state: MeterState, kind: int, at: datetime) -> list[bytes]:
+def phases(
+    state: MeterState,
+    kind: int,
+    at: datetime,
+) -> list[bytes]:
     """Phases A, B and C."""
     return with_total(state, kind, at)[1:]
 
 
-def with_total(state: MeterState, kind: int, at: datetime) -> list[bytes]:
+def with_total(
+    state: MeterState,
+    kind: int,
+    at: datetime,
+) -> list[bytes]:
     """The total, of voltage, current and angle phase A, and each phase."""
     power_mw = state.power_mw(at)
     phase_mw = power_mw // state.spec.phases
@@ -124,7 +136,11 @@ def with_total(state: MeterState, kind: int, at: datetime) -> list[bytes]:
     return [value, *_in_phases(state, value)]
 
 
-def single(state: MeterState, which: int, at: datetime) -> bytes | None:
+def single(
+    state: MeterState,
+    which: int,
+    at: datetime,
+) -> bytes | None:
     """The data behind 028000 DI0."""
     if which in _CONSTANTS:
         return bytes.fromhex(_CONSTANTS[which])
@@ -148,7 +164,11 @@ def volts(state: MeterState, at: datetime) -> int:
     return max(1, int(state.spec.voltage_v * 10) - lost)
 
 
-def _in_phases(state: MeterState, value: bytes, absent: bytes = b"") -> Iterable[bytes]:
+def _in_phases(
+    state: MeterState,
+    value: bytes,
+    absent: bytes = b"",
+) -> Iterable[bytes]:
     """The same in each phase that there is; `absent`, or FF, in the others."""
     for number in range(_PHASES):
         yield value if number < state.spec.phases else absent or b"\xff" * len(value)

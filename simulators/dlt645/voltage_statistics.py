@@ -1,5 +1,6 @@
-"""The voltage statistics of a simulated meter, 0310pp dd: one look an hour at the voltage of each
-phase since a settlement."""
+"""The voltage statistics of a simulated meter, 0310pp dd.
+
+One look an hour at the voltage of each phase since a settlement."""
 
 from __future__ import annotations
 
@@ -23,7 +24,11 @@ _ALL: Final = 10_000
 """100.00 %."""
 
 
-def read(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+def read(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
     """FF is all phases with the total, or all settlements with now. None for *no such data*."""
     _, _, phase, day = identifier
     phases = range(4) if phase == BLOCK else (phase,)
@@ -39,7 +44,11 @@ def read(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
     return found
 
 
-def _of_phase(state: MeterState, identifier: bytes, at: datetime) -> bytes | None:
+def _of_phase(
+    state: MeterState,
+    identifier: bytes,
+    at: datetime,
+) -> bytes | None:
     """Minutes, rates, minutes above and below the limits, the extremes and when they were."""
     _, _, phase, day = identifier
     if phase > state.spec.phases:
@@ -63,7 +72,11 @@ def _of_phase(state: MeterState, identifier: bytes, at: datetime) -> bytes | Non
     return data
 
 
-def _hours(state: MeterState, day: int, at: datetime) -> list[datetime]:
+def _hours(
+    state: MeterState,
+    day: int,
+    at: datetime,
+) -> list[datetime]:
     """The hours between two settlements, at least one; none when there was no such settlement."""
     ends = [at]
     ends += [settlement.at for settlement in islice(settlements(state, at), day + 1)]

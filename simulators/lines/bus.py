@@ -90,8 +90,9 @@ class SimulatedBus:
         return decoders
 
     def answer(self, request: Frame | modbus.Frame) -> list[Piece]:
-        """What comes back after a request, each piece with its time after the request's end; [] for
-        silence."""
+        """The pieces that come back after a request, [] for silence.
+
+        Each has its time after the request's end."""
         if isinstance(request, modbus.Frame):
             self._requests_on_line += 1
             return self._answer_modbus(request)
@@ -120,12 +121,19 @@ class SimulatedBus:
         if answer is None:
             return echo
         neighbour = self._neighbour(address)
-        pieces = spoil(answer, meter.wake_up, passage.faults, passage.key, neighbour)
+        pieces = spoil(
+            answer,
+            meter.wake_up,
+            passage.faults,
+            passage.key,
+            neighbour,
+        )
         return echo + passage.delayed(pieces)
 
     def _answer_modbus(self, request: modbus.Frame) -> list[Piece]:
-        """A request for all units is done by each and answered by none. An echo comes from the
-        line."""
+        """A request for all units is done by each and answered by none.
+
+        An echo comes from the line."""
         is_tcp = self.modbus_form == "tcp"
         encode_modbus = modbus.encode_tcp if is_tcp else modbus.encode_rtu
         if request.unit == modbus.BROADCAST and not is_tcp:

@@ -1,5 +1,6 @@
-"""Terminals that dial in: a DTU calls, registers, shows that it is alive, and carries the bytes of
-its meters."""
+"""Terminals that dial in.
+
+A DTU calls, registers, shows that it is alive, and carries the bytes of its meters."""
 
 from __future__ import annotations
 

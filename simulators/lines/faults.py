@@ -1,5 +1,6 @@
-"""Faults as values: what goes wrong on the way between a meter and its reader, seeded and so
-repeatable."""
+"""Faults as values: what goes wrong on the way between a meter and its reader.
+
+They are seeded and so repeatable."""
 
 from __future__ import annotations
 
@@ -44,8 +45,9 @@ class Fault:
     delay_ms: int | None = None
 
     def strikes(self, key: int, request_number: int) -> bool:
-        """True when it happens to this request (counted from 1); `key` is the series of random
-        numbers of the place it is at."""
+        """True when it happens to this request (counted from 1).
+
+        `key` is the series of random numbers of the place it is at."""
         if request_number % self.every:
             return False
         own_key = key ^ KINDS.index(self.kind)
@@ -57,14 +59,20 @@ class Fault:
 
 
 class Piece(NamedTuple):
-    """Some bytes, `after_ms` after the request's end (an echo) or after the moment at which an
-    answer begins."""
+    """Some bytes of an answer or of an echo.
+
+    They come `after_ms` after the request's end (an echo) or after the moment at which an answer
+    begins."""
 
     after_ms: int
     data: bytes
 
 
-def strike(faults: Iterable[Fault], key: int, request_number: int) -> tuple[Fault, ...]:
+def strike(
+    faults: Iterable[Fault],
+    key: int,
+    request_number: int,
+) -> tuple[Fault, ...]:
     """The faults that happen to this request."""
     return tuple(fault for fault in faults if fault.strikes(key, request_number))
 
@@ -82,7 +90,11 @@ def spoil(
     return spoil_bytes(b"\xfe" * wake_up + encode(answer), faults, key)
 
 
-def spoil_bytes(answer: bytes, faults: Sequence[Fault], key: int) -> list[Piece]:
+def spoil_bytes(
+    answer: bytes,
+    faults: Sequence[Fault],
+    key: int,
+) -> list[Piece]:
     """Likewise, for the answer of any protocol, which must be foreign already if it is to be."""
     pieces = [Piece(0, answer)]
     for number, fault in enumerate(faults):
@@ -91,8 +103,9 @@ def spoil_bytes(answer: bytes, faults: Sequence[Fault], key: int) -> list[Piece]
 
 
 def noise(key: int, number: int) -> bytes:
-    """1 to LONGEST_NOISE bytes that are no frame, rich in 68, 16 and FE: what mistakes are made
-    with."""
+    """1 to LONGEST_NOISE bytes that are no frame.
+
+    They are rich in 68, 16 and FE: what mistakes are made with."""
     first = 31 * number
     length = 1 + below(key, first, LONGEST_NOISE)
     return bytes(_noise_byte(random_bits(key, first + 1 + position)) for position in range(length))
@@ -103,7 +116,11 @@ def _noise_byte(bits: int) -> int:
     return _FRAME_BYTES[bits & 3] if is_of_a_frame else bits >> 16 & 0xFF
 
 
-def _spoilt(pieces: list[Piece], fault: Fault, noise: bytes) -> list[Piece]:
+def _spoilt(
+    pieces: list[Piece],
+    fault: Fault,
+    noise: bytes,
+) -> list[Piece]:
     match fault.kind:
         case "lost_answer":
             return []

@@ -1,5 +1,6 @@
-"""Simulated meters behind an MQTT broker: a gateway with our own form, a transparent DTU, Tasmota
-and Shelly devices.
+"""Simulated meters behind an MQTT broker.
+
+A gateway with our own form, a transparent DTU, Tasmota and Shelly devices.
 
 The broker is a real one. The faults of the line happen in the gateway: lost_answer, late, duplicate
 and retained to messages that leave it, lost_request to those that come."""
@@ -112,8 +113,9 @@ class SimulatedGateway:
         await self.open()
 
     async def push(self, *, again: bool = False) -> None:
-        """Push what was not pushed yet, or everything. LineDown when the broker goes away
-        meanwhile."""
+        """Push what was not pushed yet, or everything.
+
+        LineDown when the broker goes away meanwhile."""
         if again:
             self._pushed.clear()
         if self._form is None:
@@ -245,7 +247,11 @@ class SimulatedGateway:
         await self._publish_now(publication)
 
     async def _publish_now(
-        self, publication: Publication, *, retain: bool = False, qos: int = 1
+        self,
+        publication: Publication,
+        *,
+        retain: bool = False,
+        qos: int = 1,
     ) -> None:
         if self._connection is None:
             raise LineDown(f"{self.place}: not connected")

@@ -1,5 +1,6 @@
-"""Where the bytes of simulated meters travel: a TCP port or a pseudo-terminal, which can be cut and
-mended."""
+"""Where the bytes of simulated meters travel: a TCP port or a pseudo-terminal.
+
+Both can be cut and mended."""
 
 from __future__ import annotations
 
@@ -37,7 +38,12 @@ class Talker:
     With `baud` each byte takes 11 bits on the wire, both ways; without, only the meters' delay
     counts."""
 
-    def __init__(self, bus: SimulatedBus, baud: int | None, write: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        bus: SimulatedBus,
+        baud: int | None,
+        write: Callable[[bytes], None],
+    ) -> None:
         self.is_deaf = False
         """Set while the line is cut: nothing is received and nothing sent."""
         self._bus = bus
@@ -140,8 +146,9 @@ class _Connection(asyncio.Protocol):
 
 
 class TcpLine:
-    """Meters behind one TCP port, for any number of connections at once. Port 0 takes a free one
-    and keeps it."""
+    """Meters behind one TCP port, for any number of connections at once.
+
+    Port 0 takes a free one and keeps it."""
 
     def __init__(
         self,
@@ -213,11 +220,16 @@ class TcpLine:
 
 
 class PtyLine:
-    """Meters behind a pseudo-terminal. Readers may come and go; `link` is a path that always leads
-    to it."""
+    """Meters behind a pseudo-terminal.
+
+    Readers may come and go; `link` is a path that always leads to it."""
 
     def __init__(
-        self, bus: SimulatedBus, *, link: Path | None = None, baud: int | None = None
+        self,
+        bus: SimulatedBus,
+        *,
+        link: Path | None = None,
+        baud: int | None = None,
     ) -> None:
         self.bus = bus
         self.link = link
@@ -270,8 +282,9 @@ class PtyLine:
             self._talker.is_deaf = True
 
     async def mend(self) -> None:
-        """The line works again; after a hang-up behind a new pseudo-terminal under the same
-        link."""
+        """The line works again.
+
+        After a hang-up it is behind a new pseudo-terminal, under the same link."""
         self.is_cut = False
         if self._talker is None:
             await self.open()
@@ -319,8 +332,9 @@ async def serve_pty(
     *,
     baud: int | None = None,
 ) -> AsyncIterator[PtyLine]:
-    """A pseudo-terminal with these meters while the block runs; `line.place` is the device to
-    open."""
+    """A pseudo-terminal with these meters while the block runs.
+
+    `line.place` is the device to open."""
     line = PtyLine(_bus(meters), link=link, baud=baud)
     await line.open()
     try:

@@ -1,5 +1,6 @@
-"""A simulated Modbus meter: what its registers hold, by profile. pymodbus's server side serves
-requests. No I/O."""
+"""A simulated Modbus meter: what its registers hold, by profile. No I/O.
+
+pymodbus's server side serves requests."""
 
 from __future__ import annotations
 
@@ -31,14 +32,20 @@ _ZERO: Final = Decimal(0)
 
 
 class SimulatedModbusMeter:
-    """A meter that speaks Modbus alone, as `unit` of its line. The address of its state names it in
-    the bench, on no wire.
+    """A meter that speaks Modbus alone, as `unit` of its line.
+
+    The address of its state names it in the bench, on no wire.
 
     It refuses what such meters refuse: more registers than the profile's limit (exception 03),
     registers that the profile neither knows nor calls readable (02). It remembers no freeze that
     could be read; the bench knows them."""
 
-    def __init__(self, state: MeterState, unit: int, profile: Profile) -> None:
+    def __init__(
+        self,
+        state: MeterState,
+        unit: int,
+        profile: Profile,
+    ) -> None:
         self.state = state
         self.unit = unit
         self.profile = profile
@@ -66,8 +73,9 @@ class SimulatedModbusMeter:
         )
 
     def value_of(self, quantity: Quantity) -> Decimal:
-        """What is true of the quantity now, in its unit. A relay that is open leaves no current and
-        no power."""
+        """What is true of the quantity now, in its unit.
+
+        A relay that is open leaves no current and no power."""
         at = self.state.now()
         registers = self.state.registers(at)
         if quantity in TARIFFS:
@@ -138,7 +146,12 @@ class _Registers:
             return ExcCodes.DEVICE_FAILURE
         return None
 
-    def _relay_register(self, relay: Relay, function: int, address: int) -> int | None:
+    def _relay_register(
+        self,
+        relay: Relay,
+        function: int,
+        address: int,
+    ) -> int | None:
         """Its position, or its command, where that register is asked for alone."""
         if (function, address) == (relay.confirm_function, relay.confirm_register):
             return self._relay_position(relay)
@@ -156,7 +169,12 @@ class _Registers:
     def _relay_position(self, relay: Relay) -> int:
         return relay.open if self._state.relay.is_open else relay.closed
 
-    def _items(self, function: int, address: int, count: int) -> list[int] | ExcCodes:
+    def _items(
+        self,
+        function: int,
+        address: int,
+        count: int,
+    ) -> list[int] | ExcCodes:
         known = self._items_by_register(function)
         if not known:
             return ExcCodes.ILLEGAL_FUNCTION

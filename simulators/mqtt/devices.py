@@ -31,7 +31,13 @@ class TasmotaForm:
         """The commands of all devices."""
         return [f"cmnd/{TASMOTA_PREFIX}{address}/+" for address in self._meters]
 
-    def answers(self, topic: str, payload: bytes, *, retained: bool) -> list[Publication]:
+    def answers(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retained: bool,
+    ) -> list[Publication]:
         """The energy after STATUS 8, the relay after POWER."""
         _, device, command = topic.split("/")
         address = device.removeprefix(TASMOTA_PREFIX)
@@ -69,7 +75,13 @@ class ShellyForm:
         """The calls of all devices."""
         return [f"{SHELLY_PREFIX}{address}/rpc" for address in self._meters]
 
-    def answers(self, topic: str, payload: bytes, *, retained: bool) -> list[Publication]:
+    def answers(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retained: bool,
+    ) -> list[Publication]:
         """The result of one call, where its caller listens."""
         device = topic.partition("/")[0]
         request = msgspec.json.decode(payload)

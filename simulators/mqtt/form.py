@@ -29,7 +29,13 @@ class Form(Protocol):
     def topics(self) -> list[str]:
         """Topic filters of what it listens to."""
 
-    def answers(self, topic: str, payload: bytes, *, retained: bool) -> list[Publication]:
+    def answers(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retained: bool,
+    ) -> list[Publication]:
         """What it publishes after a message; [] for silence."""
 
     def pushed(self, meter: MeterState, freeze: Freeze) -> list[Publication]:

@@ -28,7 +28,12 @@ from simulators.state.meter import Freeze, MeterState
 class OwnForm:
     """A gateway with `root` before all its topics."""
 
-    def __init__(self, root: str, meters: Meters, switch: Switch) -> None:
+    def __init__(
+        self,
+        root: str,
+        meters: Meters,
+        switch: Switch,
+    ) -> None:
         self._root = root
         self._meters = meters
         self._switch = switch
@@ -43,7 +48,13 @@ class OwnForm:
         """Reads and commands."""
         return [f"{self._root}/down/+"]
 
-    def answers(self, topic: str, payload: bytes, *, retained: bool) -> list[Publication]:
+    def answers(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retained: bool,
+    ) -> list[Publication]:
         """One answer with the token that it was asked with."""
         try:
             asked = decode_down(payload)
@@ -95,7 +106,11 @@ class OwnForm:
         return _answer(asked, "accepted")
 
 
-def _answer_with_freeze(asked: Read, meter: MeterState, now: datetime) -> Answer:
+def _answer_with_freeze(
+    asked: Read,
+    meter: MeterState,
+    now: datetime,
+) -> Answer:
     freeze = _freeze_of(meter, asked.day, now)
     if freeze is None:
         return _answer(asked, "no_data", "no freeze of that day")
@@ -107,7 +122,11 @@ def _answer_with_freeze(asked: Read, meter: MeterState, now: datetime) -> Answer
     return _answer(asked, "ok", daily_freeze=frozen)
 
 
-def _freeze_of(meter: MeterState, day: date | None, now: datetime) -> Freeze | None:
+def _freeze_of(
+    meter: MeterState,
+    day: date | None,
+    now: datetime,
+) -> Freeze | None:
     for freeze in meter.daily_freezes(now):
         if freeze.stamp.date() == day:
             return freeze

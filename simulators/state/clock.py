@@ -1,5 +1,6 @@
-"""A meter's own wall clock: it drifts, it jumps when it is set, and its midnights are when the
-meter freezes."""
+"""A meter's own wall clock: it drifts, and it jumps when it is set.
+
+Its midnights are when the meter freezes."""
 
 from __future__ import annotations
 
@@ -61,8 +62,9 @@ class MeterClock:
         step: timedelta = _DAY,
         after_midnight: timedelta = timedelta(0),
     ) -> Iterator[Moment]:
-        """Each time so long after midnight, and every `step` (which divides a day) from there,
-        newest first.
+        """Each time so long after midnight, and every `step` from there, newest first.
+
+        `step` divides a day.
 
         One that was jumped over did not happen; one that was jumped back over happened twice."""
         until = true
@@ -85,7 +87,12 @@ class MeterClock:
         passed_us = -(-shown_us * _DAY_US // (_DAY_US + self._drift_us_per_day))
         return moment.set_at + passed_us * _US
 
-    def _run_on(self, set_at: datetime, showed: datetime, true: datetime) -> datetime:
+    def _run_on(
+        self,
+        set_at: datetime,
+        showed: datetime,
+        true: datetime,
+    ) -> datetime:
         passed_us = (true - set_at) // _US
         gained_us = passed_us * self._drift_us_per_day // _DAY_US
         return showed + (passed_us + gained_us) * _US

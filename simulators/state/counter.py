@@ -16,10 +16,17 @@ Energies = tuple[int, ...]
 
 
 class EnergyCounter:
-    """The load curve since the installation, less what did not flow while the relay was open, less
-    what a meter clear took away. Times are true site times up to now."""
+    """The load curve since the installation, less what did not flow.
 
-    def __init__(self, curve: LoadCurve, spec: MeterSpec, relay: Relay) -> None:
+    That is what an open relay held back, and what a meter clear took away. Times are true site
+    times up to now."""
+
+    def __init__(
+        self,
+        curve: LoadCurve,
+        spec: MeterSpec,
+        relay: Relay,
+    ) -> None:
         self.curve = curve
         self.cleared_at = datetime.min  # noqa: DTZ901
         """The last meter clear."""
@@ -60,7 +67,12 @@ class EnergyCounter:
     def _uncleared_mwh(self, at: datetime) -> Energies:
         flowed = self.curve.energy_mwh(max(at, self._installed_at), self._tariffs)
         lost = self._lost_until(at)
-        parts = zip(self._base_mwh, flowed, lost, strict=True)
+        parts = zip(
+            self._base_mwh,
+            flowed,
+            lost,
+            strict=True,
+        )
         return tuple(base + used - unused for base, used, unused in parts)
 
     def _at_installation(self, initial_mwh: int) -> Energies:
@@ -76,7 +88,12 @@ class EnergyCounter:
         """What the curve would have used while the relay was open."""
         moves = self._relay.moves
         counted = min(len(moves), len(self._lost_mwh) - 1)
-        before = bisect_right(moves, at, key=lambda move: move.at, hi=counted)
+        before = bisect_right(
+            moves,
+            at,
+            key=lambda move: move.at,
+            hi=counted,
+        )
         lost = self._lost_mwh[before]
         if before == 0 or not moves[before - 1].to_open:
             return lost

@@ -65,8 +65,9 @@ def _shape(
     season_permille: int,
     peaks_per_year: int,
 ) -> Shape:
-    """`weekdays` from Wednesday on (day zero was one); a season peaks in mid July, with two peaks
-    also in January."""
+    """`weekdays` begins with Wednesday: day zero was one.
+
+    A season peaks in mid July, with two peaks also in January."""
     weights = tuple(map(int, hours.split()))
     of_rate = [weights] + [
         tuple(weight * (RATE_OF_HOUR[hour] == rate) for hour, weight in enumerate(weights))
@@ -126,8 +127,9 @@ class LoadCurve:
     daily_spread_permille: int = 200
 
     def energy_mwh(self, at: datetime, rates: int = 0) -> tuple[int, ...]:
-        """Energy since day zero at site time `at`: the total, then each of `rates` rates. It never
-        falls."""
+        """Energy since day zero at site time `at`: the total, then each of `rates` rates.
+
+        It never falls."""
         day = at.toordinal() - DAY_ZERO
         before = self._at_midnight(day)
         of_day = self._at_midnight(day + 1) - before

@@ -1,5 +1,6 @@
-"""The state of a simulated meter: what is true of it at any time, and what happens to it. No frame,
-no I/O, no task."""
+"""The state of a simulated meter: what is true of it at any time, and what happens to it.
+
+No frame, no I/O, no task."""
 
 from __future__ import annotations
 
@@ -28,8 +29,9 @@ NO_OPERATOR: Final = bytes(4)
 
 @dataclass(frozen=True, slots=True)
 class MeterEvent:
-    """An event in the life of a meter at true site time `at`: kind is control, relay, button, clock
-    or freeze."""
+    """An event in the life of a meter at true site time `at`.
+
+    Its kind is control, relay, button, clock or freeze."""
 
     at: datetime
     address: str
@@ -95,14 +97,16 @@ class MeterState:
     # What is true
 
     def true_register(self, at: datetime) -> Decimal:
-        """The forward active total in kWh, as the display shows it, at any true site time up to
-        now."""
+        """The forward active total in kWh, as the display shows it.
+
+        At any true site time up to now."""
         self.settle()
         return Decimal(self.registers(at)[0]).scaleb(-2)
 
     def registers(self, at: datetime) -> tuple[int, ...]:
-        """Total and each tariff at a true site time, in whole 0.01 kWh, truncated as a display
-        does."""
+        """Total and each tariff at a true site time, in whole 0.01 kWh.
+
+        Truncated as a display does."""
         return self.counter.registers(at)
 
     def energy_mwh(self, at: datetime) -> Energies:
@@ -119,8 +123,9 @@ class MeterState:
         return islice(self.not_cleared(frozen), DAILY_FREEZES_KEPT)
 
     def midnights_without_power(self, at: datetime) -> Iterator[Freeze]:
-        """Its own midnights that it could not freeze, newest first, since the records of power
-        failures were cleared."""
+        """Its own midnights that it could not freeze, newest first.
+
+        Since the records of power failures were cleared."""
         if not self.spec.outages:
             return iter(())
         since = self.records.power_failures_since
@@ -133,8 +138,9 @@ class MeterState:
         return takewhile(lambda freeze: freeze.at > cleared_at, freezes)
 
     def demand_cleared_until(self, at: datetime) -> datetime:
-        """When the maximum demands were last set to zero by a command; the installation when they
-        never were."""
+        """When the maximum demands were last set to zero by a command.
+
+        The installation when they never were."""
         until = (cleared for cleared in self._demand_clears if cleared <= at)
         return max(until, default=self.spec.installed_at)
 
@@ -159,6 +165,7 @@ class MeterState:
 
     def switch(self, *, to_open: bool) -> None:
         """What the write of a relay register does: like a trip, or a close without the customer.
+
         RelayRefused."""
         at = self.settle()
         self.note(at, "control", {"action": "trip" if to_open else "close"})
@@ -176,7 +183,13 @@ class MeterState:
         self.relay.force(at, to_open=to_open)
         self.settle(at)
 
-    def set_clock(self, at: datetime, to: datetime, *, how: str) -> None:
+    def set_clock(
+        self,
+        at: datetime,
+        to: datetime,
+        *,
+        how: str,
+    ) -> None:
         """From the true time `at` on the meter shows `to`; `how` is for the journal."""
         before = self.clock.shows(at)
         self.clock.set(at, to)
@@ -203,9 +216,19 @@ class MeterState:
         self.clear_demand(at)
         self.records.clear(at)
 
-    def note(self, at: datetime, kind: str, detail: dict[str, str]) -> None:
+    def note(
+        self,
+        at: datetime,
+        kind: str,
+        detail: dict[str, str],
+    ) -> None:
         """One more event."""
-        event = MeterEvent(at, self.address, kind, detail)
+        event = MeterEvent(
+            at,
+            self.address,
+            kind,
+            detail,
+        )
         self.events.append(event)
         if self._journal:
             self._journal(event)

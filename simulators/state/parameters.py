@@ -14,8 +14,9 @@ DAY_SLOTS: Final = 8
 
 
 def _day_table() -> str:
-    """From which time on which rate counts, as the load curve has it; NN mm hh each, the last slot
-    repeated."""
+    """From which time on which rate counts, as the load curve has it.
+
+    NN mm hh each, the last slot repeated."""
     slots: list[str] = []
     before = 0
     for hour, rate in enumerate(RATE_OF_HOUR):
@@ -146,16 +147,23 @@ class Parameters:
         return elements or None
 
     def written_at(self, identifier: str) -> datetime | None:
-        """The true site time at which it was last written, None for one as it came from the
-        factory."""
+        """The true site time at which it was last written.
+
+        None for one as it came from the factory."""
         if identifier not in self._written:
             return None
         _, at = self._written[identifier]
         return at
 
-    def write(self, identifier: str, value: bytes, at: datetime) -> bool:
-        """False when there is no such parameter or the value has not its width; FrameError when it
-        is no BCD."""
+    def write(
+        self,
+        identifier: str,
+        value: bytes,
+        at: datetime,
+    ) -> bool:
+        """False when there is no such parameter or the value has not its width.
+
+        FrameError when it is no BCD."""
         known = meaning(identifier)
         if known is None or not _can_be_written(identifier) or not _fits(value, known):
             return False

@@ -1,5 +1,6 @@
-"""Event records of a simulated meter: how often something happened to it, and the last ten times,
-in wire order."""
+"""Event records of a simulated meter, in wire order.
+
+How often something happened to it, and the last ten times."""
 
 from __future__ import annotations
 
@@ -59,8 +60,9 @@ class Records:
         return records[number - 1] if 0 < number <= len(records) else None
 
     def clear(self, at: datetime, identifier: str = ALL) -> None:
-        """Forget all events or one class, DI3 DI2 DI1 FF; that the meter or its events were cleared
-        stays."""
+        """Forget all events or one class, DI3 DI2 DI1 FF.
+
+        That the meter or its events were cleared stays."""
         for kind in list(self._counts):
             if kind not in _NEVER_CLEARED and _is_cleared_by(identifier, kind):
                 del self._counts[kind]

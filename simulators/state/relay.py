@@ -1,5 +1,6 @@
-"""The relay of a simulated meter: what it was told (status word 3 bit 6) and where it is (bit 4)
-are two things."""
+"""The relay of a simulated meter: its command and its position are two things.
+
+Status word 3 has the command in bit 6 and the position in bit 4."""
 
 from __future__ import annotations
 

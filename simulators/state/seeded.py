@@ -1,5 +1,6 @@
-"""Random numbers that repeat: the same seed gives the same ones on every machine, in any order,
-without a stored state."""
+"""Random numbers that repeat, without a stored state.
+
+The same seed gives the same ones on every machine, in any order."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ _64_BITS: Final = (1 << 64) - 1
 
 
 def series(*names: object) -> int:
-    """The key of an independent series of numbers, told apart by its names: (7, "000000001600",
-    "noise")."""
+    """The key of an independent series of numbers.
+
+    Series are told apart by their names: (7, "000000001600", "noise")."""
     text = "/".join(map(str, names))
     digest = blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big")
@@ -26,11 +28,19 @@ def random_bits(key: int, number: int) -> int:
     return bits ^ (bits >> 31)
 
 
-def below(key: int, number: int, limit: int) -> int:
+def below(
+    key: int,
+    number: int,
+    limit: int,
+) -> int:
     """Entry `number` of the series, from 0 to `limit` - 1."""
     return random_bits(key, number) * limit >> 64
 
 
-def happens(key: int, number: int, permille: int) -> bool:
+def happens(
+    key: int,
+    number: int,
+    permille: int,
+) -> bool:
     """True for `permille` of 1000 entries."""
     return below(key, number, 1000) < permille

@@ -17,8 +17,9 @@ EmptyFreeze = Literal["zeros", "ff", "refuse"]
 
 @dataclass(frozen=True, slots=True)
 class Outages:
-    """Midnights at which a meter has no power and freezes nothing: the `dates` and, by the series
-    `key` of random numbers, `permille` of 1000 others."""
+    """Midnights at which a meter has no power and freezes nothing.
+
+    The `dates` and, by the series `key` of random numbers, `permille` of 1000 others."""
 
     dates: Collection[date] = ()
     permille: int = 0
