@@ -86,7 +86,11 @@ def _spec(table: MeterTable, key: int) -> MeterSpec:
         key=key,
         daily_spread_permille=int(table.daily_spread * 1000),
     )
-    initial_digits = _micro(table.initial_kwh, key, _INITIAL_KWH) // (MICRO // 100)
+    initial_digits = _micro(
+        table.initial_kwh,
+        key,
+        _INITIAL_KWH,
+    ) // (MICRO // 100)
     outages = Outages(
         dates=frozenset(table.skipped_freezes),
         permille=int(table.skipped_freeze_chance * 1000),
@@ -113,7 +117,11 @@ def _clock(
     installed_at: datetime,
 ) -> MeterClock:
     set_on = table.clock_set_on or table.installed
-    set_at = installed_at.replace(set_on.year, set_on.month, set_on.day)
+    set_at = installed_at.replace(
+        set_on.year,
+        set_on.month,
+        set_on.day,
+    )
     offset = timedelta(microseconds=_micro(table.clock_offset_s, key, _CLOCK_OFFSET))
     drift_us_per_day = _micro(table.drift_s_per_day, key, _DRIFT)
     return MeterClock(

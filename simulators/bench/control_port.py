@@ -91,8 +91,9 @@ class ControlPort:
         self._clients[task] = writer
         try:
             while text := await reader.readline():
-                answer = json.dumps(await self._answer(text), separators=(",", ":"))
-                writer.write(answer.encode() + b"\n")
+                answer = await self._answer(text)
+                line = json.dumps(answer, separators=(",", ":"))
+                writer.write(line.encode() + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError):
             pass  # the client went away, or sent a line without end
@@ -103,7 +104,8 @@ class ControlPort:
     async def _answer(self, text: bytes) -> Answer:
         try:
             request = json.loads(text)
-            action = self._ACTIONS.get(request.get("do") if isinstance(request, dict) else None)
+            name = request.get("do") if isinstance(request, dict) else None
+            action = self._ACTIONS.get(name)
             if action is None:
                 raise BadRequest(f"do must be one of {', '.join(self._ACTIONS)}")
             return {"ok": True, **await action(self, request)}
@@ -117,9 +119,9 @@ class ControlPort:
             return _error(f"the line cannot be opened: {error}")
 
     async def _state(self, request: Request) -> Answer:
-        lines = {
-            name: {"place": line.place, "cut": line.is_cut} for name, line in self._lines.items()
-        }
+        lines = {}
+        for name, line in self._lines.items():
+            lines[name] = {"place": line.place, "cut": line.is_cut}
         return {
             "now": self._now().isoformat(),
             "lines": lines,
@@ -146,9 +148,11 @@ class ControlPort:
 
     async def _truth(self, request: Request) -> Answer:
         """For each meter its frozen registers by the date of their stamp, and the relay."""
-        asked = [self._asked_meter(request)] if "address" in request else self._meters.values()
+        asked = list(self._meters.values())
+        if "address" in request:
+            asked = [self._asked_meter(request)]
         truth: dict[str, Any] = {}
-        for number, meter in enumerate(list(asked), 1):
+        for number, meter in enumerate(asked, 1):
             freezes = frozen_registers(meter, self._now())
             truth[meter.address] = {"relay": _relay_word(meter), "freezes": freezes}
             if number % METERS_AT_ONCE == 0:
@@ -201,7 +205,7 @@ class ControlPort:
         except (KeyError, TypeError):
             raise BadRequest("there is no meter with this address") from None
 
-    _ACTIONS: Final[dict[Any, Callable[[ControlPort, Request], Coroutine[Any, Any, Answer]]]] = {
+    _ACTIONS: Final[dict[Any, _Action]] = {
         "state": _state,
         "cut": _cut,
         "mend": _mend,
@@ -211,6 +215,9 @@ class ControlPort:
         "press_button": _press_button,
         "force_relay": _force_relay,
     }
+
+
+_Action = Callable[[ControlPort, Request], Coroutine[Any, Any, Answer]]
 
 
 def meter_facts(meter: MeterState, at: datetime) -> dict[str, Any]:
@@ -230,10 +237,11 @@ def frozen_registers(meter: MeterState, at: datetime) -> dict[str, str]:
     """The daily freezes that the meter remembers.
 
     Date of the stamp -> forward active total in kWh."""
-    return {
-        freeze.stamp.date().isoformat(): str(meter.true_register(freeze.at))
-        for freeze in meter.daily_freezes(at)
-    }
+    registers = {}
+    for freeze in meter.daily_freezes(at):
+        day = freeze.stamp.date().isoformat()
+        registers[day] = str(meter.true_register(freeze.at))
+    return registers
 
 
 def _relay_word(meter: MeterState) -> str:

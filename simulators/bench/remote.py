@@ -10,6 +10,12 @@ from typing import Any, Literal
 
 from protocols.errors import MeterdError
 
+How = Literal["hang_up", "silence"]
+Facts = dict[str, Any]
+"""The answer of the control port, as JSON."""
+RegistersKwh = dict[date, Decimal]
+"""By the date of their freeze."""
+
 
 class BenchRefused(MeterdError):
     """The simulated bench would not or could not do what was asked."""
@@ -41,11 +47,11 @@ class RemoteBench:
         self._answers.close()
         self._socket.close()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Facts:
         """`now`, `lines` (name -> place, cut), number of `meters` and of `events`."""
         return self._ask("state")
 
-    def cut(self, line: str, how: Literal["hang_up", "silence"] | None = None) -> None:
+    def cut(self, line: str, how: How | None = None) -> None:
         """Take a line away; without `how` TCP hangs up and a pseudo-terminal falls silent."""
         self._ask("cut", line=line, how=how)
 
@@ -53,7 +59,7 @@ class RemoteBench:
         """The line works again."""
         self._ask("mend", line=line)
 
-    def meter(self, address: str) -> dict[str, Any]:
+    def meter(self, address: str) -> Facts:
         """What is true of a meter now.
 
         `register` (kWh as string), `relay` and `command` (open, closed), `clock`, `moves` of the
@@ -64,40 +70,46 @@ class RemoteBench:
         """Where the relay of a meter is in truth."""
         return bool(self.meter(address)["relay"] == "open")
 
-    def truth(self, address: str | None = None) -> dict[str, dict[date, Decimal]]:
+    def truth(self, address: str | None = None) -> dict[str, RegistersKwh]:
         """The frozen registers that each meter (or one) remembers.
 
         Address -> date of the stamp -> kWh."""
         asked = {"address": address} if address else {}
         answer = self._ask("truth", **asked)
-        return {meter: _by_date(found["freezes"]) for meter, found in answer["truth"].items()}
+        truth = {}
+        for meter, found in answer["truth"].items():
+            truth[meter] = _by_date(found["freezes"])
+        return truth
 
-    def events(self, since: int = 0) -> list[dict[str, Any]]:
+    def events(self, since: int = 0) -> list[Facts]:
         """What happened after event `since`.
 
         `number`, `at`, `address`, `kind` and what belongs to the kind."""
-        events: list[dict[str, Any]] = self._ask("events", since=since)["events"]
+        events: list[Facts] = self._ask("events", since=since)["events"]
         return events
 
-    def press_button(self, address: str) -> dict[str, Any]:
+    def press_button(self, address: str) -> Facts:
         """The customer holds the button of the relay; the meter's state after it."""
         return self._ask("press_button", address=address)
 
-    def force_relay(self, address: str, state: Literal["open", "closed"]) -> dict[str, Any]:
+    def force_relay(self, address: str, state: Literal["open", "closed"]) -> Facts:
         """Move the relay as another tool would; the meter's state after it."""
         return self._ask("force_relay", address=address, state=state)
 
-    def _ask(self, do: str, **what: Any) -> dict[str, Any]:
+    def _ask(self, do: str, **what: Any) -> Facts:
         request = json.dumps({"do": do, **what})
         self._socket.sendall(request.encode() + b"\n")
         line = self._answers.readline()
         if not line:
             raise ConnectionError("the bench hung up")
-        answer: dict[str, Any] = json.loads(line)
+        answer: Facts = json.loads(line)
         if not answer.pop("ok"):
             raise BenchRefused(f"{do}: {answer['error']}")
         return answer
 
 
-def _by_date(freezes: dict[str, str]) -> dict[date, Decimal]:
-    return {date.fromisoformat(day): Decimal(kwh) for day, kwh in freezes.items()}
+def _by_date(freezes: dict[str, str]) -> RegistersKwh:
+    registers = {}
+    for day, kwh in freezes.items():
+        registers[date.fromisoformat(day)] = Decimal(kwh)
+    return registers

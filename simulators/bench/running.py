@@ -42,7 +42,11 @@ class Bench:
         self.meters: dict[str, MeterState] = {}
         """By the address that each had at the start."""
         for name, bus in scenario.build(self.now, self.log.remember).items():
-            self.lines[name] = _line(name, scenario.lines[name], bus)
+            self.lines[name] = _line(
+                name,
+                scenario.lines[name],
+                bus,
+            )
             for address, meter in bus.meters.items():
                 self.meters[address] = meter.state
         self._open = AsyncExitStack()
@@ -98,7 +102,11 @@ def _line(
             baud=table.baud,
         )
     assert table.link is not None
-    return PtyLine(bus, link=Path(table.link), baud=table.baud)
+    return PtyLine(
+        bus,
+        link=Path(table.link),
+        baud=table.baud,
+    )
 
 
 def _gateway(

@@ -35,6 +35,7 @@ from simulators.modbus.meter import SimulatedModbusMeter
 from simulators.state.meter import MeterEvent, MeterState
 
 Journal = Callable[[MeterEvent], None]
+Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,10 @@ class Scenario:
                 )
                 meter = self._meter(fleet, number, table, state)
                 plans[fleet.line].add(meter, table, faults)
-        return {name: self._bus(line, plans[name]) for name, line in self.lines.items()}
+        buses = {}
+        for name, line in self.lines.items():
+            buses[name] = self._bus(line, plans[name])
+        return buses
 
     def _meter(
         self,
@@ -141,7 +145,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def site_clock(zone: ZoneInfo, now: Callable[[], datetime] = utc_now) -> Callable[[], datetime]:
+def site_clock(zone: ZoneInfo, now: Clock = utc_now) -> Clock:
     """The site's wall clock without zone.
 
     It keeps standard time all year, as meters do, and never goes back."""

@@ -103,7 +103,11 @@ class FaultTable(Table):
     kind: Annotated[str, _one_of(*FAULT_KINDS)]
     every_meter: Positive = 1
     every_request: Positive = 1
-    chance: Number = Field(Decimal(1), gt=0, le=1)
+    chance: Number = Field(
+        Decimal(1),
+        gt=0,
+        le=1,
+    )
     delay_ms: NotNegative | None = None
 
 
@@ -156,12 +160,20 @@ class MeterTable(Table):
 
     kwh_per_day: Range = (Decimal(3), Decimal(15))
     shape: Annotated[str, _one_of(*SHAPES)] = "home"
-    daily_spread: Number = Field(Decimal("0.2"), ge=0, le=Decimal("0.5"))
+    daily_spread: Number = Field(
+        Decimal("0.2"),
+        ge=0,
+        le=Decimal("0.5"),
+    )
     initial_kwh: Range = (Decimal(0), Decimal(20000))
     installed: date = date(2024, 1, 1)
     tariffs: Literal[0, 4] = 4
     phases: Literal[1, 3] = 1
-    voltage_v: Number = Field(Decimal(220), gt=0, lt=800)
+    voltage_v: Number = Field(
+        Decimal(220),
+        gt=0,
+        lt=800,
+    )
     clock_offset_s: Range = (Decimal(0), Decimal(0))
     drift_s_per_day: Range = (Decimal(0), Decimal(0))
     clock_set_on: date | None = None
@@ -187,7 +199,11 @@ class MeterTable(Table):
         decimal_places=2,
     )
     skipped_freezes: list[date] = Field(default_factory=list)
-    skipped_freeze_chance: Number = Field(Decimal(0), ge=0, lt=1)
+    skipped_freeze_chance: Number = Field(
+        Decimal(0),
+        ge=0,
+        lt=1,
+    )
     empty_freeze: EmptyFreeze = "zeros"
     frame_limit: Annotated[StrictInt, Field(ge=16, le=FRAME_LIMIT)] = FRAME_LIMIT
     wake_up: Annotated[StrictInt, Field(ge=0, le=32)] = WAKE_UP

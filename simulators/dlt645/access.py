@@ -39,8 +39,10 @@ class Access:
 
     def is_opened_by(self, secret: bytes) -> bool:
         """True for the right PA P0 P1 P2."""
-        # The password goes low byte first over the wire (DL/T 645-2007, write data).
-        return secret == bytes.fromhex(self.level) + bytes.fromhex(self.password)[::-1]
+        level = bytes.fromhex(self.level)
+        # DL/T 645-2007, write data: the password goes low byte first.
+        password = bytes.fromhex(self.password)[::-1]
+        return secret == level + password
 
     def authorised(self, data: bytes) -> bytes | None:
         """What stands behind PA P0 P1 P2 C0 C1 C2 C3, None when they do not open this meter."""

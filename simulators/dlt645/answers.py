@@ -33,6 +33,7 @@ from simulators.dlt645.variables import pick
 from simulators.state.meter import Freeze, MeterState
 
 _REMAINING: Final = 0x90
+_REMAINING_KINDS: Final = (prepaid.ENERGY, prepaid.MONEY)
 _SETTLEMENT_TIME: Final = 0xFE
 _PURCHASES: Final = (0x32, 0x33)
 _CLOCK: Final = 0x01
@@ -89,10 +90,12 @@ def _energy(
     at: datetime,
 ) -> bytes | None:
     _, kind, tariff, day = identifier
+    # What a bench is asked most, on the shortest way.
     if kind == 0x01 and day == 0:
         return pick(registers_on_the_wire(state.registers(at)), tariff)
-    if kind == _REMAINING and tariff in (prepaid.ENERGY, prepaid.MONEY) and day in (0, 1):
-        return prepaid.read_remaining(state.spec, tariff, overdraft=day == 1)
+    is_overdraft = day == 1
+    if kind == _REMAINING and tariff in _REMAINING_KINDS and day in (0, 1):
+        return prepaid.read_remaining(state.spec, tariff, overdraft=is_overdraft)
     if kind < KINDS:
         return _settled(
             state,
@@ -171,6 +174,7 @@ def _of_settlements(
         if day > len(found):
             return missing_value(state.spec, identifier)
         return data_of(found[day - 1])
+    # DI0 FF begins with now; settlements that were not yet are FF at the end.
     data = data_of(now)
     if not data:
         return None
@@ -194,7 +198,8 @@ def _parameter(
         data = _identity(state, which)
     elif group == 0 and kind == _STATUS:
         words = status_words(state, access, at)
-        data = pick([b"", *(word.to_bytes(2, "little") for word in words)], which)
+        encoded = [word.to_bytes(2, "little") for word in words]
+        data = pick([b"", *encoded], which)
     if data is None:
         return state.parameters.read(identifier.hex().upper())
     return data
@@ -256,7 +261,8 @@ def _frozen_item(
         registers = energies(state, item, freeze.at)
         return registers[0] if kind == HOURLY else b"".join(registers)
     if item in _DEMANDS_IN_FREEZES:
-        return b"".join(demands(state, 1 + item - _DEMANDS_IN_FREEZES.start, freeze.at))
+        kind_of_energy = 1 + item - _DEMANDS_IN_FREEZES.start
+        return b"".join(demands(state, kind_of_energy, freeze.at))
     powers = variables.with_total(state, variables.ACTIVE_POWER, freeze.at)
     powers += variables.with_total(state, variables.REACTIVE_POWER, freeze.at)
     return b"".join(powers)

@@ -84,7 +84,11 @@ def _converted(
     record_width = sum(part.width for part in fields)
     converted = b""
     for start in range(first, len(data), record_width):
-        converted += _convert(data[start : start + source.width], source, field)
+        converted += _convert(
+            data[start : start + source.width],
+            source,
+            field,
+        )
     return converted
 
 

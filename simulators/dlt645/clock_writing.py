@@ -19,14 +19,18 @@ def with_date(value: bytes, shown: datetime) -> datetime | None:
 
     None for no date; FrameError."""
     written = decode_time(value, "WW DD MM YY")
-    return written and datetime.combine(written, shown.time())
+    if written is None:
+        return None
+    return datetime.combine(written, shown.time())
 
 
 def with_time(value: bytes, shown: datetime) -> datetime | None:
     """Likewise after its time was written (ss mm hh)."""
     # Midnight is all zeros; without a day it would be taken for a time that was never set.
-    written = decode_time(bytes(value) + _FIRST_DAY, "ss mm hh DD MM YY")
-    return written and datetime.combine(shown, written.time())
+    written = decode_time(value + _FIRST_DAY, "ss mm hh DD MM YY")
+    if written is None:
+        return None
+    return datetime.combine(shown, written.time())
 
 
 def with_date_and_time(value: bytes, shown: datetime) -> datetime | None:
@@ -50,11 +54,13 @@ class BroadcastTime:
         except FrameError:
             return
         shown = self._state.clock.shows(at)
-        if to is None or shown.date() == self._taken_on:
+        today = shown.date()
+        if to is None or self._taken_on == today:
             return
-        if abs(to - shown) > BROADCAST_LIMIT or _is_near_midnight(shown, to):
+        is_far_off = abs(to - shown) > BROADCAST_LIMIT
+        if is_far_off or _is_near_midnight(shown, to):
             return
-        self._taken_on = shown.date()
+        self._taken_on = today
         self._state.set_clock(at, to, how="broadcast")
 
 

@@ -41,6 +41,7 @@ def maximum_demands(state: MeterState, at: datetime) -> list[Demand]:
     since = max(state.demand_cleared_until(at), _settled_before(state, at))
     sliding = _sliding(state)
     best = _no_demands(state)
+    # Day by day, so that the days that are over come from what is known of them.
     day = midnight_of(since)
     while day < at:
         best = list(

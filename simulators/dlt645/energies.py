@@ -16,6 +16,7 @@ from simulators.state.load import MWH_PER_DIGIT, REGISTER_WRAPS
 from simulators.state.meter import Demand, MeterState
 
 KINDS: Final = 11
+# With a power factor of 0.95 they are tan and 1/cos of 18.2 degrees.
 REACTIVE_PERMILLE: Final = 330
 APPARENT_PERMILLE: Final = 1053
 """Of the active energy and power."""
@@ -31,6 +32,7 @@ the others are 0."""
 RECORDED: Final = (0x01, 0x02, 0x05, 0x06, 0x07, 0x08)
 """The kinds in an event record, in its order."""
 PHASE_A: Final = 0x15
+# DL/T 645-2007: 15 to 1E are phase A, and each phase follows 14H later.
 _FIRST_OF_PHASES: Final = range(PHASE_A, PHASE_A + 3 * 0x14, 0x14)
 _SIGNED: Final = (0x00, 0x03, 0x04)
 # The top bit of a signed register is its sign: the first digit ends at 7.
@@ -70,7 +72,12 @@ def phase_energy(
     """The total of one phase, by DI2 15 to 46; all phases carry the same.
 
     FF in a phase that the meter has not."""
-    for phase, first in enumerate(_FIRST_OF_PHASES):
+    for (
+        phase,
+        first,
+    ) in enumerate(  # DL/T 645-2007: 15 to 1E are phase A, and each phase follows 14H later.
+        _FIRST_OF_PHASES
+    ):
         if 0 <= kind - first < KINDS - 1:
             return energy_of_phase(
                 state,

@@ -37,6 +37,7 @@ _POWER_FAILURES: Final = 0x11
 _PROGRAMMING_AND_CLEARINGS: Final = 0x30
 _RELAY_PARTS: Final = (6, 4, 4, 4, 4, 4, 4, 4)
 """Bytes of each part of a record of the relay: time, operator, energies."""
+# 033000 to 03300C: programming, clearings and clock settings; what follows are covers.
 _COUNTED: Final = tuple(f"0330{number:02X}" for number in range(0x0D))
 _IDENTIFIERS_IN_PROGRAMMING: Final = 10
 _COUNTER_WIDTH: Final = 3
@@ -66,16 +67,17 @@ def read(
         return data
     if number == 0 and family not in _RELAY_FAMILIES:
         return bytes(known.record.width)
-    # A record that there is not, within the ten that there may be.
+    # A record that never was, within the ten that there may be.
     return missing_value(state.spec, identifier) if number <= records.KEPT else None
 
 
 def record_move(state: MeterState, move: Move) -> None:
     """The relay tripped or closed."""
     kind = records.TRIP if move.to_open else records.CLOSE
-    totals = [energies(state, energy, move.at)[0] for energy in RECORDED]
-    head = _head(state, move.at, state.relay_operator)
-    state.records.add(kind, head + b"".join(totals))
+    record = _head(state, move.at, state.relay_operator)
+    for energy in RECORDED:
+        record += energies(state, energy, move.at)[0]
+    state.records.add(kind, record)
 
 
 def record_programming(
@@ -109,6 +111,7 @@ def record_meter_clear(
     for phase in range(_PHASES):
         for kind in RECORDED:
             record += energy_of_phase(state, kind, phase, at)
+    # The clearing takes all other records with it; its own comes after it.
     state.clear(at)
     state.records.add(records.METER_CLEAR, record)
 
@@ -136,8 +139,10 @@ def record_event_clear(
     identifier: bytes,
 ) -> None:
     """The events of an identifier (wire order) are cleared."""
-    state.records.clear(at, identifier[::-1].hex().upper())
-    state.records.add(records.EVENT_CLEAR, _head(state, at, operator) + identifier)
+    name = identifier[::-1].hex().upper()
+    state.records.clear(at, name)
+    record = _head(state, at, operator) + identifier
+    state.records.add(records.EVENT_CLEAR, record)
 
 
 def record_clock_set(

@@ -79,7 +79,14 @@ def numbered(
     at: datetime,
 ) -> Freeze | None:
     """The freeze of a kind with that number (1 is the newest), None when there is none yet."""
-    return next(islice(freezes(state, kind, at), number - 1, None), None)
+    return next(
+        islice(
+            freezes(state, kind, at),
+            number - 1,
+            None,
+        ),
+        None,
+    )
 
 
 def settlements(state: MeterState, at: datetime) -> Iterator[Freeze]:
@@ -89,6 +96,7 @@ def settlements(state: MeterState, at: datetime) -> Iterator[Freeze]:
     found = []
     for parameter in SETTLEMENT_DAYS:
         value = state.parameters.read(parameter)
+        # A day that is changed holds for the past too: no history of settings is kept.
         if value is not None and value[0] < _NO_HOUR:  # wire order hh DD; 9999 is no day
             found.append(
                 _on_day(
@@ -98,7 +106,11 @@ def settlements(state: MeterState, at: datetime) -> Iterator[Freeze]:
                     day=value[1],
                 )
             )
-    newest_first = merge(*found, key=attrgetter("at"), reverse=True)
+    newest_first = merge(
+        *found,
+        key=attrgetter("at"),
+        reverse=True,
+    )
     return state.not_cleared(newest_first)
 
 
@@ -123,7 +135,17 @@ def has_switched(
     """True when the second set of some tables has taken effect.
 
     `kind` is the freeze that is taken then."""
-    return next(_switched(state, SWITCH_TIMES[kind], at), None) is not None
+    return (
+        next(
+            _switched(
+                state,
+                SWITCH_TIMES[kind],
+                at,
+            ),
+            None,
+        )
+        is not None
+    )
 
 
 def _scheduled(state: MeterState, at: datetime) -> Iterator[Freeze]:
@@ -166,6 +188,7 @@ def _switched(
         return
     shown = state.clock.shows(at)
     if due is not None and shown >= due:
+        # The clock is taken to have been as far ahead then as it is now.
         ahead = shown - at
         yield Freeze(due, max(due - ahead, written_at))
 

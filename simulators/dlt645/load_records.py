@@ -29,7 +29,10 @@ _ALL_BLOCKS: Final = 0
 _NUMBER_WIDTH: Final = 1
 _WITH_TIME_WIDTH: Final = 6
 # Blocks 4 and 5 hold energies: forward and reverse active with combined reactive, quadrants 1 to 4.
-_ENERGIES_OF_BLOCK: Final = {4: range(1, 5), 5: range(5, 9)}
+_ENERGIES_OF_BLOCK: Final = {
+    4: range(1, 5),
+    5: range(5, 9),
+}
 
 
 class _Wanted(NamedTuple):
@@ -141,6 +144,7 @@ def _record(
         if only in (_ALL_BLOCKS, number):
             body += _block(state, number, record.at)
         body += bytes((BLOCK_END,))
+    # DL/T 645-2007, load profile: A0 A0, length, time, six blocks each ended by AA, sum, E5.
     whole = RECORD_START + bytes((len(body),)) + body
     return whole + bytes((sum(whole) & 0xFF, RECORD_END))
 
@@ -158,7 +162,14 @@ def _block(
         case 1:
             items = variables.phases(state, variables.VOLTAGE, at)
             items += variables.phases(state, variables.CURRENT, at)
-            items.append(variables.single(state, variables.FREQUENCY, at) or b"")
+            items.append(
+                variables.single(
+                    state,
+                    variables.FREQUENCY,
+                    at,
+                )
+                or b""
+            )
         case 2:
             items = variables.with_total(state, variables.ACTIVE_POWER, at)
             items += variables.with_total(state, variables.REACTIVE_POWER, at)

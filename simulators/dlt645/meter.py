@@ -19,9 +19,10 @@ FRAME_LIMIT: Final = 200
 WAKE_UP: Final = 4
 """FE bytes before an answer; meters send 0 to 4."""
 ADDRESS_WIDTH: Final = 6
+# DL/T 645, control code: D7 direction, D6 abnormal, D5 a follow-up frame exists.
 _ANSWER: Final = 0x80
-_HAS_MORE: Final = 0x20
 _ABNORMAL: Final = 0x40
+_HAS_MORE: Final = 0x20
 
 
 class SimulatedMeter(ABC):
@@ -43,6 +44,7 @@ class SimulatedMeter(ABC):
         self.frame_limit = frame_limit
         self.wake_up = wake_up
         self._broadcast_time = BroadcastTime(state)
+        # The state does not know event records: they need energies in the form of the wire.
         state.on_relay_moved = self._record_move
 
     @property
@@ -74,6 +76,12 @@ class SimulatedMeter(ABC):
 
     def _record_move(self, move: Move) -> None:
         event_records.record_move(self.state, move)
+
+
+def parts_of(data: bytes, size: int) -> tuple[bytes, ...]:
+    """The data in parts of `size` bytes; the last one may be shorter."""
+    starts = range(0, len(data), size)
+    return tuple(data[start : start + size] for start in starts)
 
 
 def is_address(data: bytes) -> bool:

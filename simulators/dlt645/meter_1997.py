@@ -15,7 +15,7 @@ from protocols.errors import FrameError
 from simulators.dlt645 import answers_1997, event_records
 from simulators.dlt645.access import SECRET_WIDTH
 from simulators.dlt645.clock_writing import with_date, with_time
-from simulators.dlt645.meter import SimulatedMeter, is_address
+from simulators.dlt645.meter import SimulatedMeter, is_address, parts_of
 from simulators.state.meter import NO_OPERATOR
 
 # DL/T 645-1997 has bits 0 and 2 of the error word for them; bit 0 means something else in 2007.
@@ -82,10 +82,15 @@ class SimulatedMeter1997(SimulatedMeter):
         if data is None:
             return self._refuse(request, functions.NO_SUCH_DATA)
         size = self.frame_limit - _IDENTIFIER_WIDTH
-        parts = [data[i : i + size] for i in range(0, len(data), size)]
+        # Unlike 2007 the follow-up frames carry no number, so all parts have one size.
+        first, *rest = parts_of(data, size)
         self._block_read = identifier
-        self._follow_ups = tuple(parts[1:])
-        return self._reply(request, identifier + data[:size], has_more=len(data) > size)
+        self._follow_ups = tuple(rest)
+        return self._reply(
+            request,
+            identifier + first,
+            has_more=bool(rest),
+        )
 
     def _read_follow(self, request: Frame, at: datetime) -> Frame:
         """The next part of the block that was read last; nothing numbers it."""
@@ -93,11 +98,17 @@ class SimulatedMeter1997(SimulatedMeter):
             return self._refuse(request, functions.NO_SUCH_DATA)
         part, *rest = self._follow_ups
         self._follow_ups = tuple(rest)
-        return self._reply(request, self._block_read + part, has_more=bool(rest))
+        return self._reply(
+            request,
+            self._block_read + part,
+            has_more=bool(rest),
+        )
 
     def _read_again(self, request: Frame, at: datetime) -> Frame:
         last = self._last_answer
-        if last is None or last.is_abnormal or last.data[:_IDENTIFIER_WIDTH] != request.data:
+        if last is None or last.is_abnormal:
+            return self._refuse(request, functions.NO_SUCH_DATA)
+        if last.data[:_IDENTIFIER_WIDTH] != request.data:
             return self._refuse(request, functions.NO_SUCH_DATA)
         return self._reply(request, last.data, has_more=last.has_more)
 
@@ -115,7 +126,9 @@ class SimulatedMeter1997(SimulatedMeter):
                 is_done = self._write_parameter(identifier, value, at)
         except FrameError:
             return self._refuse(request, ILLEGAL_DATA)
-        return self._reply(request) if is_done else self._refuse(request, functions.NO_SUCH_DATA)
+        if not is_done:
+            return self._refuse(request, functions.NO_SUCH_DATA)
+        return self._reply(request)
 
     def _write_clock(
         self,
@@ -123,7 +136,8 @@ class SimulatedMeter1997(SimulatedMeter):
         value: bytes,
         at: datetime,
     ) -> bool:
-        to = _CLOCK_PARAMETERS[identifier](value, self.state.clock.shows(at))
+        shown = self.state.clock.shows(at)
+        to = _CLOCK_PARAMETERS[identifier](value, shown)
         if to is None:
             raise FrameError("a clock cannot be set to no time")
         self.state.set_clock(at, to, how="write")
@@ -161,6 +175,7 @@ class SimulatedMeter1997(SimulatedMeter):
         return self._reply(request)
 
     def _clear_demand(self, request: Frame, at: datetime) -> Frame:
+        # This command carries no password; the key stands for it.
         if not self.access.programming_key:
             return self._refuse(request, WRONG_PASSWORD)
         event_records.record_demand_clear(self.state, at, NO_OPERATOR)
@@ -180,7 +195,7 @@ class SimulatedMeter1997(SimulatedMeter):
             return self._refuse(request, WRONG_PASSWORD)
         return self._reply(request)
 
-    _HANDLERS: Final[dict[int, Callable[[SimulatedMeter1997, Frame, datetime], Frame | None]]] = {
+    _HANDLERS: Final[dict[int, _Handler]] = {
         functions.READ: _read,
         functions.READ_FOLLOW: _read_follow,
         functions.READ_AGAIN: _read_again,
@@ -191,6 +206,9 @@ class SimulatedMeter1997(SimulatedMeter):
         functions.WRITE_ADDRESS: _write_address,
         functions.CHANGE_BAUD: _change_baud,
     }
+
+
+_Handler = Callable[[SimulatedMeter1997, Frame, datetime], Frame | None]
 
 
 def _is_as_wide(value: bytes, *identifiers: str) -> bool:

@@ -13,15 +13,17 @@ from protocols.errors import FrameError
 from simulators.dlt645 import answers, event_records, load_records
 from simulators.dlt645.clock_writing import with_date, with_date_and_time, with_time
 from simulators.dlt645.freezes import FREEZE_NOW, INSTANT, KEPT, PATTERN, can_be_scheduled
-from simulators.dlt645.meter import SimulatedMeter, is_address
+from simulators.dlt645.meter import SimulatedMeter, is_address, parts_of
 from simulators.dlt645.security import HEAD_WIDTH, OTHER_ERROR
 from simulators.state.meter import NO_OPERATOR
 from simulators.state.relay import Relay, RelayRefused
 
+# DL/T 645-2007, error word: bits 0, 2 and 3.
 _OTHER_ERROR: Final = 0x01
 _UNAUTHORISED: Final = 0x04
 _BAUD_CANNOT_CHANGE: Final = 0x08
-_BAUD_WORDS: Final = (0x02, 0x04, 0x08, 0x10, 0x20, 0x40)
+_BAUD_WORDS: Final = (b"\x02", b"\x04", b"\x08", b"\x10", b"\x20", b"\x40")
+"""600 to 19200 Bd, one bit each."""
 _BAUD_WORD: Final = "04000703"
 """Of the first communication port."""
 _CLOCK_PARAMETERS: Final = {
@@ -32,6 +34,7 @@ _CLOCK_PARAMETERS: Final = {
 _CONTROL_WIDTH: Final = 8
 """N1, N2 and the expiry."""
 _DURATION_UNIT: Final = timedelta(minutes=5)
+# DL/T 645-2007: AA is a wildcard for reads, 99 reaches all with commands 08 and 16 alone.
 _WILDCARD_FUNCTIONS: Final = frozenset(
     (
         functions.READ,
@@ -74,11 +77,13 @@ class SimulatedMeter2007(SimulatedMeter):
         It is silent for another meter, a broadcast, and a function that it does not know."""
         if request.is_response or not self._is_asked(request):
             return None
+        # What was due happens first: the answer must not tell of a relay before its movement.
         at = self.state.settle()
         handler = self._HANDLERS.get(request.function)
         if handler is None:
             return None
         reply = handler(self, request, at)
+        # Several meters would answer a broadcast at once, so none does.
         return None if request.address == BROADCAST else reply
 
     def _is_asked(self, request: Frame) -> bool:
@@ -96,15 +101,23 @@ class SimulatedMeter2007(SimulatedMeter):
 
     def _read(self, request: Frame, at: datetime) -> Frame:
         identifier = request.data[:_IDENTIFIER_WIDTH]
-        data = self._data_behind(identifier, request.data[_IDENTIFIER_WIDTH:], at)
+        data = self._data_behind(
+            identifier,
+            request.data[_IDENTIFIER_WIDTH:],
+            at,
+        )
         if data is None:
             return self._refuse(request, functions.NO_SUCH_DATA)
         first = data[: self.frame_limit - _IDENTIFIER_WIDTH]
         rest = data[len(first) :]
         size = self.frame_limit - _IDENTIFIER_WIDTH - _SEQUENCE_WIDTH
         self._block_read = identifier
-        self._follow_ups = tuple(rest[i : i + size] for i in range(0, len(rest), size))
-        return self._reply(request, identifier + first, has_more=bool(rest))
+        self._follow_ups = parts_of(rest, size)
+        return self._reply(
+            request,
+            identifier + first,
+            has_more=bool(rest),
+        )
 
     def _data_behind(
         self,
@@ -137,8 +150,13 @@ class SimulatedMeter2007(SimulatedMeter):
         number = sequence[0] if len(sequence) == _SEQUENCE_WIDTH else 0
         if identifier != self._block_read or not 0 < number <= len(self._follow_ups):
             return self._refuse(request, functions.NO_SUCH_DATA)
+        # DL/T 645-2007, read follow-up: SEQ is the last byte of the answer.
         data = identifier + self._follow_ups[number - 1] + sequence
-        return self._reply(request, data, has_more=number < len(self._follow_ups))
+        return self._reply(
+            request,
+            data,
+            has_more=number < len(self._follow_ups),
+        )
 
     def _read_address(self, request: Frame, at: datetime) -> Frame:
         return self._reply(request, encode_bcd(int(self.address), 6))
@@ -198,7 +216,7 @@ class SimulatedMeter2007(SimulatedMeter):
 
     def _change_baud(self, request: Frame, at: datetime) -> Frame:
         """The word is confirmed and can be read back; the line goes on as it is."""
-        if len(request.data) != 1 or request.data[0] not in _BAUD_WORDS:
+        if request.data not in _BAUD_WORDS:
             return self._refuse(request, _BAUD_CANNOT_CHANGE)
         self.state.parameters.write(_BAUD_WORD, request.data, at)
         return self._reply(request, request.data)
@@ -225,7 +243,8 @@ class SimulatedMeter2007(SimulatedMeter):
 
     def _clear_meter(self, request: Frame, at: datetime) -> Frame:
         """Needs the programming key besides."""
-        if self.access.authorised(request.data) is None or not self.access.programming_key:
+        is_authorised = self.access.authorised(request.data) is not None
+        if not is_authorised or not self.access.programming_key:
             return self._refuse(request, _UNAUTHORISED)
         event_records.record_meter_clear(self.state, at, _operator(request.data))
         return self._reply(request)
@@ -273,6 +292,7 @@ class SimulatedMeter2007(SimulatedMeter):
             "expires": _name(data[10:16]),
             "answer": f"{reply.control:02X} {reply.data.hex().upper()}".strip(),
         }
+        # The command comes before its effect in the journal.
         self.state.note(at, "control", detail)
         self.state.settle(at)
         return reply
@@ -290,8 +310,10 @@ class SimulatedMeter2007(SimulatedMeter):
             expires = decode_time(text[2:_CONTROL_WIDTH], "ss mm hh DD MM YY")
         except FrameError:
             return _OTHER_ERROR
+        # The meter judges by its own clock: one that is fast refuses what is still valid.
         if expires is None or expires < self.state.clock.shows(at):
             return _OTHER_ERROR
+        # Before the relay moves: the record of the movement names the operator.
         self.state.relay_operator = _operator(data)
         try:
             is_known = _move(
@@ -319,7 +341,7 @@ class SimulatedMeter2007(SimulatedMeter):
     def _take_broadcast_time(self, request: Frame, at: datetime) -> None:
         self._broadcast_time.take(request.data, at)
 
-    _HANDLERS: Final[dict[int, Callable[[SimulatedMeter2007, Frame, datetime], Frame | None]]] = {
+    _HANDLERS: Final[dict[int, _Handler]] = {
         functions.READ: _read,
         functions.READ_FOLLOW: _read_follow,
         functions.READ_ADDRESS: _read_address,
@@ -335,6 +357,9 @@ class SimulatedMeter2007(SimulatedMeter):
         functions.WRITE_ADDRESS: _write_address,
         functions.SECURITY: _carry_to_security_module,
     }
+
+
+_Handler = Callable[[SimulatedMeter2007, Frame, datetime], Frame | None]
 
 
 def _move(

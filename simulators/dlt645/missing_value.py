@@ -13,11 +13,11 @@ def missing_value(spec: MeterSpec, identifier: bytes) -> bytes | None:
     known = meaning(identifier.hex().upper())
     if known is None or spec.empty_freeze == "refuse":
         return None
-    times_are_zero = spec.empty_freeze == "zeros"
+    time = b"\x00" if spec.empty_freeze == "zeros" else b"\xff"
     data = b""
     for part in parts_of(known):
         repeats = 1 + spec.tariffs if part.repeats else 1
         for field in part.record.fields * repeats:
-            is_zero = times_are_zero and field.kind is Kind.TIME
-            data += (b"\x00" if is_zero else b"\xff") * field.width
+            filler = time if field.kind is Kind.TIME else b"\xff"
+            data += filler * field.width
     return data

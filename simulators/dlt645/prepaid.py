@@ -19,6 +19,7 @@ ENERGY: Final = 1
 MONEY: Final = 2
 """DI1 of the remaining energy in kWh and the remaining amount in yuan."""
 PURCHASES: Final = 1
+# DL/T 645-2007, prepaid records: 0332 of energy, 0333 of an amount, parts 01 to 06.
 _OF_ENERGY: Final = 0x32
 """DI2 of the purchases of energy; 33 are those of an amount."""
 _PARTS: Final = 6

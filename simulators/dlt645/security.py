@@ -45,6 +45,7 @@ class SecurityModule:
             random = series(self._key, self._authentications).to_bytes(8, "big")
             serial_number = self._key.to_bytes(8, "big")
             return random[:4] + serial_number, True
+        # Key update and purse recharge are confirmed and do nothing.
         if not self.is_authenticated:
             return NOT_AUTHENTICATED, False
         return b"", True

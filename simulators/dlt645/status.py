@@ -30,6 +30,7 @@ def status_words(
     at: datetime,
 ) -> list[int]:
     """Words 1 to 7. Battery, phases and directions (words 1, 2 and 4 to 7) are always in order."""
+    # DL/T 645-2007, 04000501 to 07: 16 bits each.
     words = [0] * WORDS
     if is_overdrawn(state.spec):
         words[0] = _OVERDRAFT

@@ -62,6 +62,7 @@ _WAVES: Final = {
 }
 """DI2 of distortion and harmonics, and how many there are of each phase. The waves are pure: all
 0."""
+# DL/T 645-2007, 028000: the widths differ, so they are told as bytes in wire order.
 _CONSTANTS: Final = {
     FREQUENCY: "0050",
     0x07: "5002",
@@ -128,6 +129,7 @@ def with_total(
     if kind == VOLTAGE:
         value = encode_bcd(volts(state, at), 2)
     elif kind == CURRENT:
+        # mW by 0.1 V and permille: 10,000 makes it 0.001 A.
         value = _at_most(phase_mw * 10_000 // (volts(state, at) * factor), 3)
     elif kind == POWER_FACTOR:
         value = encode_bcd(factor, 2)

@@ -68,7 +68,8 @@ def _of_phase(
         data += encode_bcd(number % 10**6, 3)
     for extreme in (max, min):
         voltage, hour = extreme(voltages, key=lambda found: found[0])
-        data += encode_bcd(voltage, 2) + encode_time(state.clock.shows(hour), _TIME)
+        shown = state.clock.shows(hour)
+        data += encode_bcd(voltage, 2) + encode_time(shown, _TIME)
     return data
 
 
@@ -79,11 +80,13 @@ def _hours(
 ) -> list[datetime]:
     """The hours between two settlements, at least one; none when there was no such settlement."""
     ends = [at]
-    ends += [settlement.at for settlement in islice(settlements(state, at), day + 1)]
+    for settlement in islice(settlements(state, at), day + 1):
+        ends.append(settlement.at)
     if day >= len(ends):
         return []
-    begin = ends[day + 1] if day + 1 < len(ends) else state.spec.installed_at
-    since = max(begin, state.counter.cleared_at)
+    # Before the first settlement it counts from the installation.
+    ends.append(state.spec.installed_at)
+    since = max(ends[day + 1], state.counter.cleared_at)
     count = max(1, (ends[day] - since) // _HOUR)
     return [since + number * _HOUR for number in range(count)]
 

@@ -39,6 +39,9 @@ class _Passage(NamedTuple):
     def has(self, kind: str) -> bool:
         return any(fault.kind == kind for fault in self.faults)
 
+    def echo_of(self, request: bytes) -> list[Piece]:
+        return [Piece(0, request)] if self.has("echo") else []
+
     def delayed(self, pieces: Iterable[Piece]) -> list[Piece]:
         return [Piece(self.delay_ms + after_ms, data) for after_ms, data in pieces]
 
@@ -112,9 +115,10 @@ class SimulatedBus:
         """One meter's answer. An echo comes from the line, whether or not anybody answers."""
         address = meter.address
         passage = self._passage(address, self._key ^ int(address))
-        echo = [Piece(0, encode(request))] if passage.has("echo") else []
+        echo = passage.echo_of(encode(request))
         if passage.has("lost_request"):
             return echo
+        # An answer that is lost on the way back has had its effect all the same.
         answer = meter.answer(request)
         if meter.address != address:  # the request gave it another one
             self.meters[meter.address] = self.meters.pop(address)
@@ -143,7 +147,7 @@ class SimulatedBus:
         if asked is None:
             return []
         passage = self._passage(asked.address, self._key ^ series(asked.address))
-        echo = [Piece(0, encode_modbus(request))] if passage.has("echo") else []
+        echo = passage.echo_of(encode_modbus(request))
         if passage.has("lost_request"):
             return echo
         answer = asked.answer_modbus(request)
@@ -158,7 +162,11 @@ class SimulatedBus:
         """What happens to the next request for a meter; `key` is the meter's series."""
         self._requests[address] += 1
         number = self._requests[address]
-        of_meter = strike(self.meter_faults.get(address, ()), key, number)
+        of_meter = strike(
+            self.meter_faults.get(address, ()),
+            key,
+            number,
+        )
         of_line = strike(self.faults, self._key, self._requests_on_line)
         least, most = self._meter_delays_ms.get(address, self._reply_delay_ms)
         return _Passage(

@@ -147,7 +147,11 @@ class _Connection(asyncio.Protocol):
         self._unsent = b""
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.transport: asyncio.Transport
-        self.talker = Talker(terminal.bus, terminal.baud, self.send)
+        self.talker = Talker(
+            terminal.bus,
+            terminal.baud,
+            self.send,
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)

@@ -108,7 +108,8 @@ def noise(key: int, number: int) -> bytes:
     They are rich in 68, 16 and FE: what mistakes are made with."""
     first = 31 * number
     length = 1 + below(key, first, LONGEST_NOISE)
-    return bytes(_noise_byte(random_bits(key, first + 1 + position)) for position in range(length))
+    entries = range(first + 1, first + 1 + length)
+    return bytes(_noise_byte(random_bits(key, entry)) for entry in entries)
 
 
 def _noise_byte(bits: int) -> int:
@@ -165,7 +166,8 @@ def _split(pieces: list[Piece], gap_ms: int) -> list[Piece]:
     parts = []
     for after_ms, data in pieces:
         third = max(1, len(data) // 3)
-        parts.append(Piece(after_ms, data[:third]))
-        parts.append(Piece(after_ms + gap_ms, data[third : 2 * third]))
-        parts.append(Piece(after_ms + 2 * gap_ms, data[2 * third :]))
+        for number in range(3):
+            begin = number * third
+            part = data[begin:] if number == 2 else data[begin : begin + third]
+            parts.append(Piece(after_ms + number * gap_ms, part))
     return [piece for piece in parts if piece.data]

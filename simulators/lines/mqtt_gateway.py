@@ -154,6 +154,7 @@ class SimulatedGateway:
                     try:
                         await self._serve(connection)
                     except asyncio.CancelledError:
+                        # No good-bye: the broker publishes the last will.
                         connection.abort()
                         raise
             except LineDown:
@@ -161,6 +162,7 @@ class SimulatedGateway:
             finally:
                 self.is_up.clear()
                 self._connection = None
+            # Random, as gateways that lost their broker together must not come back together.
             await asyncio.sleep(reconnect_pause_s(failures, LONGEST_PAUSE_S))
 
     async def _greet(self, connection: MqttConnection) -> None:
@@ -196,7 +198,13 @@ class SimulatedGateway:
             while True:
                 message = await connection.receive()
                 connection.acknowledge(message)
-                talker.received(unwrap(message.topic, message.payload, self._wrapping))
+                talker.received(
+                    unwrap(
+                        message.topic,
+                        message.payload,
+                        self._wrapping,
+                    )
+                )
         finally:
             talker.close()
 
@@ -228,12 +236,21 @@ class SimulatedGateway:
 
     def _is_lost(self) -> bool:
         self._received += 1
-        struck = strike(self.bus.faults, self._key, self._received)
+        struck = strike(
+            self.bus.faults,
+            self._key,
+            self._received,
+        )
         return any(fault.kind == "lost_request" for fault in struck)
 
     async def _publish(self, publication: Publication) -> None:
         self._sent += 1
-        struck = {fault.kind: fault for fault in strike(self.bus.faults, self._key, self._sent)}
+        faults = strike(
+            self.bus.faults,
+            self._key,
+            self._sent,
+        )
+        struck = {fault.kind: fault for fault in faults}
         if "lost_answer" in struck:
             return
         if "late" in struck:

@@ -62,6 +62,7 @@ class Talker:
             return
         self._cancel_giving_up()
         now = self._loop.time()
+        # DL/T 645-2007: bytes of one frame come within 500 ms of each other.
         if now - self._received_at > BYTE_GAP_S:
             self._reset_decoders()
         self._received_at = now
@@ -130,7 +131,11 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.talker = Talker(self._line.bus, self._line.baud, self.transport.write)
+        self.talker = Talker(
+            self._line.bus,
+            self._line.baud,
+            self.transport.write,
+        )
         self.talker.is_deaf = self._line.is_cut
         self._line.connections.add(self)
         if not self._line.is_open:
@@ -187,7 +192,11 @@ class TcpLine:
     async def open(self) -> None:
         """OSError when the port is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port)
+        self._server = await loop.create_server(
+            lambda: _Connection(self),
+            self.host,
+            self.port,
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -255,7 +264,11 @@ class PtyLine:
         self._meter_end, self._reader_end = os.openpty()
         tty.setraw(self._reader_end)
         os.set_blocking(self._meter_end, False)
-        self._talker = Talker(self.bus, self.baud, self._write)
+        self._talker = Talker(
+            self.bus,
+            self.baud,
+            self._write,
+        )
         asyncio.get_running_loop().add_reader(self._meter_end, self._read)
         if self.link:
             _point(self.link, os.ttyname(self._reader_end))

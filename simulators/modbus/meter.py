@@ -77,20 +77,22 @@ class SimulatedModbusMeter:
 
         A relay that is open leaves no current and no power."""
         at = self.state.now()
-        registers = self.state.registers(at)
+        registers_kwh = self.state.registers_kwh(at)
+        total_kwh = registers_kwh[0]
         if quantity in TARIFFS:
             if not self.state.spec.tariffs:
                 return _ZERO
-            return _kwh(registers[1 + TARIFFS.index(quantity)])
+            return registers_kwh[1 + TARIFFS.index(quantity)]
         power_kw = Decimal(self.state.power_mw(at)).scaleb(-6)
         is_of_phase = quantity.label.endswith(_PHASES)
         share_kw = power_kw / 3 if is_of_phase else power_kw
         volts = self.state.spec.voltage_v
+        # All phases carry the same; a total current is that of one phase with all the power.
         amperes = share_kw * 1000 / (volts * POWER_FACTOR)
         values = {
-            "forward_active_energy": _kwh(registers[0]),
-            "combined_active_energy": _kwh(registers[0]),
-            "forward_reactive_energy": _kwh(registers[0]) * REACTIVE_SHARE,
+            "forward_active_energy": total_kwh,
+            "combined_active_energy": total_kwh,
+            "forward_reactive_energy": total_kwh * REACTIVE_SHARE,
             "voltage": volts,
             "current": amperes.quantize(Decimal("0.001")),
             "active_power": share_kw,
@@ -199,7 +201,8 @@ class _Registers:
         found = {}
         for item in self._profile.items:
             if item.function == function:
-                found.update(dict.fromkeys(range(item.register, item.last + 1), item))
+                registers = range(item.register, item.last + 1)
+                found.update(dict.fromkeys(registers, item))
         return found
 
 
@@ -208,10 +211,6 @@ def _encoded(item: Item, value: Decimal) -> dict[int, int]:
     if item.modulus is not None:
         value %= item.modulus
     return dict(enumerate(encode(item, value), item.register))
-
-
-def _kwh(register: int) -> Decimal:
-    return Decimal(register).scaleb(-2)
 
 
 def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -132,12 +132,16 @@ class ShellyForm:
 def _tasmota_sensor(meter: MeterState) -> dict[str, Any]:
     now = meter.now()
     total_kwh = meter.true_register(now)
+    shown = meter.clock.shows(now)
     energy = {
         "Total": total_kwh,
         "Power": meter.power_mw(now) // 1000,
         "Voltage": int(meter.spec.voltage_v),
     }
-    return {"Time": meter.clock.shows(now).isoformat(timespec="seconds"), "ENERGY": energy}
+    return {
+        "Time": shown.isoformat(timespec="seconds"),
+        "ENERGY": energy,
+    }
 
 
 def _shelly_switch(meter: MeterState) -> dict[str, Any]:

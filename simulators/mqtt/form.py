@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from protocols.mqtt.events import Action
@@ -44,9 +43,10 @@ class Form(Protocol):
 
 def registers_kwh(meter: MeterState, at: datetime) -> tuple[str | None, ...]:
     """Total and each tariff, as strings."""
-    return tuple(str(Decimal(register).scaleb(-2)) for register in meter.registers(at))
+    return tuple(map(str, meter.registers_kwh(at)))
 
 
 def clock_skew_s(meter: MeterState, now: datetime) -> int:
     """Its clock minus the true time, in whole seconds."""
-    return round((meter.clock.shows(now) - now).total_seconds())
+    ahead = meter.clock.shows(now) - now
+    return round(ahead.total_seconds())

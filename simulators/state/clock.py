@@ -70,6 +70,7 @@ class MeterClock:
         until = true
         for set_at, showed in reversed(self._settings):
             first = showed
+            # The first setting holds before it was made, too: since the clock runs.
             if set_at is self._settings[0][0]:
                 first = self._run_on(set_at, showed, self._since)
             shown = self._run_on(set_at, showed, until)

@@ -34,7 +34,8 @@ class EnergyCounter:
         self._installed_at = spec.installed_at
         self._tariffs = spec.tariffs
         self._base_mwh = self._at_installation(int(spec.initial_kwh * MWH_PER_KWH))
-        self._lost_mwh: list[Energies] = [(0,) * (1 + spec.tariffs)]
+        nothing: Energies = (0,) * (1 + spec.tariffs)
+        self._lost_mwh = [nothing]
         """What did not flow up to each movement of the relay that was counted, and before all."""
         self._cleared_mwh: Energies = ()
 
@@ -60,12 +61,14 @@ class EnergyCounter:
 
     def count_moves(self) -> Iterator[Move]:
         """The movements of the relay that were not counted yet, each when it is."""
-        for move in self._relay.moves[len(self._lost_mwh) - 1 :]:
+        counted = len(self._lost_mwh) - 1
+        for move in self._relay.moves[counted:]:
             self._lost_mwh.append(self._lost_until(move.at))
             yield move
 
     def _uncleared_mwh(self, at: datetime) -> Energies:
-        flowed = self.curve.energy_mwh(max(at, self._installed_at), self._tariffs)
+        counted_until = max(at, self._installed_at)
+        flowed = self.curve.energy_mwh(counted_until, self._tariffs)
         lost = self._lost_until(at)
         parts = zip(
             self._base_mwh,
@@ -77,6 +80,7 @@ class EnergyCounter:
 
     def _at_installation(self, initial_mwh: int) -> Energies:
         """What to add to the curve so that it shows the initial register on that day."""
+        # The initial register was used like the curve uses: each rate has its share of a day.
         curve_mwh = self.curve.energy_mwh(self._installed_at, self._tariffs)
         shares = [rate[24] for rate in self.curve.shape.used_before_hour]
         return tuple(
@@ -95,9 +99,10 @@ class EnergyCounter:
             hi=counted,
         )
         lost = self._lost_mwh[before]
-        if before == 0 or not moves[before - 1].to_open:
+        last = moves[before - 1] if before else None
+        if last is None or not last.to_open:
             return lost
-        since = self.curve.energy_mwh(moves[before - 1].at, self._tariffs)
+        since = self.curve.energy_mwh(last.at, self._tariffs)
         until = self.curve.energy_mwh(at, self._tariffs)
         parts = zip(lost, until, since, strict=True)
         return tuple(earlier + end - begin for earlier, end, begin in parts)

@@ -23,6 +23,7 @@ from simulators.state.spec import MeterSpec
 
 EVENTS_KEPT: Final = 1000
 DAILY_FREEZES_KEPT: Final = 62
+USUAL_MWH_PER_DAY: Final = 8 * MWH_PER_KWH
 NO_OPERATOR: Final = bytes(4)
 """The operator of what was done without a command."""
 
@@ -54,6 +55,9 @@ class Demand(NamedTuple):
     ended: datetime | None
 
 
+DemandKey = tuple[datetime, timedelta, timedelta]
+
+
 def _ignore_move(move: Move) -> None:
     """A meter that records no movement of its relay."""
 
@@ -76,15 +80,16 @@ class MeterState:
         self.address = address
         self.now = now
         self.spec = spec or MeterSpec()
-        self.clock = clock or MeterClock(self.spec.installed_at, self.spec.installed_at)
         self.relay = relay or Relay()
-        curve = self.spec.curve or LoadCurve(mwh_per_day=8 * MWH_PER_KWH, key=series(address))
+        installed_at = self.spec.installed_at
+        self.clock = clock or MeterClock(installed_at, installed_at)
+        curve = self.spec.curve or LoadCurve(USUAL_MWH_PER_DAY, key=series(address))
         self.counter = EnergyCounter(curve, self.spec, self.relay)
         self.parameters = Parameters()
         self.records = Records()
         self.instant_freezes: list[Freeze] = []
         """Oldest first."""
-        self.daily_demands: dict[tuple[datetime, timedelta, timedelta], list[Demand]] = {}
+        self.daily_demands: dict[DemandKey, list[Demand]] = {}
         """By day, demand period and slide: what is known of days that are over."""
         self.events: deque[MeterEvent] = deque(maxlen=EVENTS_KEPT)
         self.on_relay_moved: Callable[[Move], None] = _ignore_move
@@ -101,13 +106,17 @@ class MeterState:
 
         At any true site time up to now."""
         self.settle()
-        return Decimal(self.registers(at)[0]).scaleb(-2)
+        return self.registers_kwh(at)[0]
 
     def registers(self, at: datetime) -> tuple[int, ...]:
         """Total and each tariff at a true site time, in whole 0.01 kWh.
 
         Truncated as a display does."""
         return self.counter.registers(at)
+
+    def registers_kwh(self, at: datetime) -> list[Decimal]:
+        """Likewise, in kWh."""
+        return [Decimal(register).scaleb(-2) for register in self.registers(at)]
 
     def energy_mwh(self, at: datetime) -> Energies:
         """Total and each tariff at a true site time, in thousandths of a watt-hour."""
@@ -150,9 +159,11 @@ class MeterState:
         """Let happen what was due until now: a delayed trip moves the relay. Returns now."""
         at = at or self.now()
         self.relay.settle(at)
+        # A delayed trip moved the relay at its own time, which may be long ago.
         for move in self.counter.count_moves():
             self.on_relay_moved(move)
-            self.note(move.at, "relay", {"state": "open" if move.to_open else "closed"})
+            state = "open" if move.to_open else "closed"
+            self.note(move.at, "relay", {"state": state})
         return at
 
     def press_button(self) -> None:
@@ -168,7 +179,11 @@ class MeterState:
 
         RelayRefused."""
         at = self.settle()
-        self.note(at, "control", {"action": "trip" if to_open else "close"})
+        self.note(
+            at,
+            "control",
+            {"action": "trip" if to_open else "close"},
+        )
         self.relay_operator = NO_OPERATOR
         if to_open:
             self.relay.trip(at)
@@ -203,8 +218,13 @@ class MeterState:
     def freeze_now(self, at: datetime, kept: int) -> None:
         """One more instant freeze, of which the newest `kept` are remembered."""
         shown = self.clock.shows(at)
-        self.instant_freezes = [*self.instant_freezes[1 - kept :], Freeze(shown, at)]
-        self.note(at, "freeze", {"stamp": shown.isoformat(" ", "seconds")})
+        self.instant_freezes.append(Freeze(shown, at))
+        del self.instant_freezes[:-kept]
+        self.note(
+            at,
+            "freeze",
+            {"stamp": shown.isoformat(" ", "seconds")},
+        )
 
     def clear_demand(self, at: datetime) -> None:
         """The maximum demands begin anew; those of past settlements stay."""

@@ -173,7 +173,14 @@ class Parameters:
             self._written[identifier] = value, at
             return True
         width = known.record.width
-        for number, start in enumerate(range(0, len(value), width), 1):
+        for number, start in enumerate(
+            range(
+                0,
+                len(value),
+                width,
+            ),
+            1,
+        ):
             element = value[start : start + width]
             self._written[_element(identifier, number)] = element, at
         return True

@@ -73,7 +73,11 @@ class Relay:
 
     def was_open(self, at: datetime) -> bool:
         """Where it was at any time up to now."""
-        moved = bisect_right(self.moves, at, key=lambda move: move.at)
+        moved = bisect_right(
+            self.moves,
+            at,
+            key=lambda move: move.at,
+        )
         return moved > 0 and self.moves[moved - 1].to_open
 
     def settle(self, at: datetime) -> None:
@@ -97,6 +101,7 @@ class Relay:
     ) -> None:
         """Command 1A; with `back_after` 1D (then allow close) or 1E (then close)."""
         self._needs_relay()
+        # DL/T 645-2007, control 1D and 1E: a duration of 00 is refused.
         if self.keeps_power or back_after == timedelta(0):
             raise RelayRefused
         self.command_open = True
@@ -109,6 +114,7 @@ class Relay:
         """Command 1B. A trip that was still to come is off."""
         self._needs_relay()
         self._forget_trip()
+        # DL/T 645-2007, control 1B: an internal relay closes when the customer presses the button.
         if self.kind is RelayKind.EXTERNAL or not self.has_button:
             self._move(at, to_open=False)
 
@@ -145,6 +151,7 @@ class Relay:
         self._return_due = None
 
     def _move(self, at: datetime, *, to_open: bool) -> None:
+        # A stuck relay takes the command all the same: an acknowledgement is no movement.
         if to_open != self.is_open and not self.is_stuck:
             self.is_open = to_open
             self.moves.append(Move(at, to_open))

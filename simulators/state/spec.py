@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Literal
 
@@ -30,7 +30,11 @@ class Outages:
 
     def include(self, midnight: datetime) -> bool:
         """True when the meter is without power at this midnight."""
-        if self.permille and happens(self.key, midnight.toordinal(), self.permille):
+        if self.permille and happens(
+            self.key,
+            midnight.toordinal(),
+            self.permille,
+        ):
             return True
         return midnight.date() in self.dates
 
@@ -61,4 +65,4 @@ class MeterSpec:
     @property
     def installed_at(self) -> datetime:
         """Site time at which it begins to count."""
-        return datetime(self.installed.year, self.installed.month, self.installed.day)  # noqa: DTZ001
+        return datetime.combine(self.installed, time.min)
