@@ -10,12 +10,12 @@ from decimal import Decimal
 
 import pytest
 
-from daemon.billing.links import chain_links
-from daemon.billing.settlement import Stream, StreamState, price_link, settle, to_fen
+from daemon.billing.links import Link, chain_links
+from daemon.billing.settlement import PricedLink, Stream, StreamState, price_link, settle, to_fen
 from daemon.control.guard import Facts, Notice, Policy, evaluate
 from daemon.quality.judgement import failing_rules
 from daemon.quality.register import ChainPoint, Register, register_delta
-from tests.unit.golden_cases import CASES, SETTLED_FLAT, flat_case, steps
+from tests.unit.golden_cases import CASES, SETTLED_FLAT, FlatCase, flat_case, steps
 
 COVERED_ELSEWHERE = {
     "O19": "top-ups in tests/database/transactions/test_golden_cases.py; reverse_topup is not built yet"
@@ -45,14 +45,14 @@ SUSPECT = {
 }
 
 
-def test_every_golden_case_is_covered_or_listed_as_missing():
+def test_every_golden_case_is_covered_or_listed_as_missing() -> None:
     run_here = {"O02", "O24", *SETTLED_FLAT, *GUARDED}
     assert run_here | set(COVERED_ELSEWHERE) | set(NOT_COVERED_YET) == set(CASES)
     assert not run_here & (set(COVERED_ELSEWHERE) | set(NOT_COVERED_YET))
 
 
 @pytest.mark.parametrize("name", SETTLED_FLAT)
-def test_settling_reading_by_reading_moves_what_the_case_says(name):
+def test_settling_reading_by_reading_moves_what_the_case_says(name: str) -> None:
     case = flat_case(name)
     chain: dict[date, int] = {}
     streams: dict[Stream, StreamState] = {}
@@ -104,17 +104,18 @@ def test_settling_reading_by_reading_moves_what_the_case_says(name):
     ]
 
 
-def test_a_register_that_passes_its_modulus_is_a_rollover():
+def test_a_register_that_passes_its_modulus_is_a_rollover() -> None:
     given, expected = CASES["O24"]["input"], CASES["O24"]["expected"]
     register = Register(steps(given["modulus"], 2), Decimal(given["max_daily_kwh"]).scaleb(2))
     status, delta = register_delta(
         steps(given["prev"], 2), steps(given["next"], 2), Decimal(given["days"]), register
     )
     assert status == expected["status"]
+    assert delta is not None
     assert Decimal(delta).scaleb(-2) * Decimal(given["ratio"]) == Decimal(expected["kwh"])
 
 
-def test_cumulative_rounding_of_31_equal_days_does_not_drift():
+def test_cumulative_rounding_of_31_equal_days_does_not_drift() -> None:
     given, expected = CASES["O02"]["input"], CASES["O02"]["expected"]
     exact = [Decimal(yuan) for yuan in given["exact_yuan"]]
     sums = [to_fen(sum(exact[: count + 1], Decimal(0))) for count in range(len(exact))]
@@ -125,7 +126,7 @@ def test_cumulative_rounding_of_31_equal_days_does_not_drift():
 
 
 @pytest.mark.parametrize("name", GUARDED)
-def test_the_guard_decides_as_the_case_says(name):
+def test_the_guard_decides_as_the_case_says(name: str) -> None:
     given, expected = CASES[name]["input"], CASES[name]["expected"]
     config, facts = given["config"], dict(given["facts"])
     policy = Policy(
@@ -155,17 +156,17 @@ def test_the_guard_decides_as_the_case_says(name):
     assert (verdict.decision, list(verdict.reasons)) == (expected["decision"], expected["reasons"])
 
 
-def links_of(case, chain):
+def links_of(case: FlatCase, chain: dict[date, int]) -> list[Link]:
     return chain_links(
         "P1", [ChainPoint(*item) for item in sorted(chain.items())], case.register.modulus
     )
 
 
-def priced(case, link):
+def priced(case: FlatCase, link: Link) -> PricedLink:
     return price_link(
         link, ratio=case.ratio, decimals=case.register.decimals, tariff=case.tariff, zone=case.zone
     )
 
 
-def by_day(point):
+def by_day(point: ChainPoint) -> date:
     return point.day

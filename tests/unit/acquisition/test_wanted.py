@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,7 +109,9 @@ actions = st.one_of(
     sequence=st.lists(actions, max_size=40),
 )
 @settings(max_examples=150)
-def test_the_plan_is_that_of_the_model_over_any_sequence(installed, days, sequence):
+def test_the_plan_is_that_of_the_model_over_any_sequence(
+    installed: list[int], days: int, sequence: list[tuple[Any, ...]]
+) -> None:
     dates = [YEAR_END + n * ONE_DAY for n in installed]
     plan = Wanted(dates, days=days, today=YEAR_END)
     model = Model(dates, min(days, MEMORY_DAYS), YEAR_END)
@@ -168,7 +171,7 @@ def drained(plan: Wanted, now_s: float = 0.0) -> list[tuple[int, date]]:
     return found
 
 
-def test_today_comes_first_then_the_slots_that_fall_out_of_the_memory_soonest():
+def test_today_comes_first_then_the_slots_that_fall_out_of_the_memory_soonest() -> None:
     today = date(2026, 1, 2)
     plan = Wanted([date(2025, 12, 30), date(2025, 12, 31)], days=4, today=today)
     assert drained(plan) == [
@@ -182,7 +185,7 @@ def test_today_comes_first_then_the_slots_that_fall_out_of_the_memory_soonest():
     ]
 
 
-def test_what_was_asked_for_in_vain_waits_until_the_others_were_asked():
+def test_what_was_asked_for_in_vain_waits_until_the_others_were_asked() -> None:
     """Meters that never had the oldest days must not keep the line from the days that they have."""
     today = date(2026, 3, 16)
     plan = Wanted([date(2020, 1, 1)] * 20, days=3, today=today)
@@ -196,7 +199,7 @@ def test_what_was_asked_for_in_vain_waits_until_the_others_were_asked():
     assert {day for _, day in plan.jobs(now_s + 5, all_of_them, 20)} == {today - ONE_DAY}
 
 
-def test_of_the_doubtful_one_is_asked_and_each_in_its_turn():
+def test_of_the_doubtful_one_is_asked_and_each_in_its_turn() -> None:
     today = date(2026, 3, 16)
     plan = Wanted([date(2020, 1, 1)] * 4, days=1, today=today)
     doubtful = np.array([False, True, True, True])
@@ -207,7 +210,7 @@ def test_of_the_doubtful_one_is_asked_and_each_in_its_turn():
     assert [sorted(it) for it in asked] == [[0, 1], [0, 2], [0, 3]] * 2
 
 
-def test_a_silent_line_is_probed_by_who_was_not_silent_before_whatever_its_day():
+def test_a_silent_line_is_probed_by_who_was_not_silent_before_whatever_its_day() -> None:
     today = date(2026, 3, 16)
     plan = Wanted([date(2020, 1, 1)] * 3, days=2, today=today)
     plan.fill(2, today)
@@ -216,7 +219,7 @@ def test_a_silent_line_is_probed_by_who_was_not_silent_before_whatever_its_day()
     assert plan.jobs(2.0, ready, 1, in_turn=True) == [(0, today)]
 
 
-def test_a_slot_before_the_meter_was_there_is_never_asked_for():
+def test_a_slot_before_the_meter_was_there_is_never_asked_for() -> None:
     installed = date(2026, 3, 1)
     plan = Wanted([installed], days=62, today=installed - ONE_DAY)
     assert drained(plan) == []
@@ -225,7 +228,7 @@ def test_a_slot_before_the_meter_was_there_is_never_asked_for():
     assert [day for _, day in drained(plan)] == [installed + n * ONE_DAY for n in (2, 0, 1)]
 
 
-def test_every_midnight_of_two_years_is_asked_for_once_although_the_ring_wraps():
+def test_every_midnight_of_two_years_is_asked_for_once_although_the_ring_wraps() -> None:
     today = date(2024, 2, 27)
     plan = Wanted([today], days=62, today=today)
     asked = []
@@ -238,7 +241,7 @@ def test_every_midnight_of_two_years_is_asked_for_once_although_the_ring_wraps()
 
 
 @pytest.mark.parametrize("away", [1, 30, 61, 62, 63, 500])
-def test_after_days_without_a_roll_all_that_the_meter_remembers_is_wanted(away):
+def test_after_days_without_a_roll_all_that_the_meter_remembers_is_wanted(away: int) -> None:
     today = date(2025, 12, 31)
     plan = Wanted([today - 100 * ONE_DAY], days=62, today=today)
     for slot in drained(plan):
@@ -247,7 +250,7 @@ def test_after_days_without_a_roll_all_that_the_meter_remembers_is_wanted(away):
     assert len(drained(plan)) == min(away, 62)
 
 
-def test_a_value_on_its_way_is_not_asked_for_twice_and_not_counted_as_present():
+def test_a_value_on_its_way_is_not_asked_for_twice_and_not_counted_as_present() -> None:
     today = date(2026, 3, 1)
     plan = Wanted([today], days=1, today=today)
     plan.take(0, today)
@@ -258,7 +261,9 @@ def test_a_value_on_its_way_is_not_asked_for_twice_and_not_counted_as_present():
     assert plan.counts() == (0, 1)
 
 
-def test_the_pause_of_a_day_that_fell_out_of_the_memory_is_not_that_of_the_new_day_in_its_place():
+def test_the_pause_of_a_day_that_fell_out_of_the_memory_is_not_that_of_the_new_day_in_its_place() -> (
+    None
+):
     today = date(2026, 3, 1)
     plan = Wanted([today - 61 * ONE_DAY], days=62, today=today)
     plan.not_there(0, today - 61 * ONE_DAY, 0.0, first_s=FIRST_S, longest_s=LONGEST_S)
@@ -266,7 +271,7 @@ def test_the_pause_of_a_day_that_fell_out_of_the_memory_is_not_that_of_the_new_d
     assert first_job(plan, 1.0) == (0, today + ONE_DAY)
 
 
-def test_a_step_back_over_midnight_takes_nothing_away():
+def test_a_step_back_over_midnight_takes_nothing_away() -> None:
     today = date(2026, 3, 1)
     plan = Wanted([today - 9 * ONE_DAY], days=10, today=today)
     plan.fill(0, today)
@@ -275,7 +280,7 @@ def test_a_step_back_over_midnight_takes_nothing_away():
     assert plan.counts() == (9, 1)
 
 
-def test_a_clock_that_was_far_ahead_is_followed_back():
+def test_a_clock_that_was_far_ahead_is_followed_back() -> None:
     today = date(2026, 3, 1)
     plan = Wanted([today - 9 * ONE_DAY], days=10, today=today)
     plan.fill(0, today)
@@ -287,6 +292,6 @@ def test_a_clock_that_was_far_ahead_is_followed_back():
     assert first_job(plan, 0) == (0, today - 9 * ONE_DAY)
 
 
-def test_the_oldest_of_so_many_days_counts_today():
+def test_the_oldest_of_so_many_days_counts_today() -> None:
     assert first_day(date(2026, 3, 1), 1) == date(2026, 3, 1)
     assert first_day(date(2026, 3, 1), 62) == first_day(date(2026, 3, 1), 99) == date(2025, 12, 30)

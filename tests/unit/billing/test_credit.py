@@ -23,11 +23,11 @@ EARLIER = NOW - timedelta(days=2)
         (-1001, "exhausted"),
     ],
 )
-def test_the_state_at_each_threshold(balance_fen, state):
+def test_the_state_at_each_threshold(balance_fen: int, state: str) -> None:
     assert credit_state(balance_fen, THRESHOLDS) == state
 
 
-def test_without_credit_the_floor_is_the_trip_threshold():
+def test_without_credit_the_floor_is_the_trip_threshold() -> None:
     thresholds = Thresholds(warn_fen=3000, trip_fen=100, reconnect_fen=100)
     assert thresholds.floor_fen == 100
     assert [credit_state(balance, thresholds) for balance in (100, 99)] == ["low", "exhausted"]
@@ -46,6 +46,6 @@ def test_without_credit_the_floor_is_the_trip_threshold():
     ],
 )
 def test_an_episode_begins_exhausted_and_ends_at_the_reconnect_threshold(
-    balance_fen, started_at, expected
-):
+    balance_fen: int, started_at: datetime | None, expected: Credit
+) -> None:
     assert next_credit(balance_fen, THRESHOLDS, started_at, NOW) == expected

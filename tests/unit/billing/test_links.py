@@ -1,5 +1,6 @@
 """Which links a published chain has, and which of those in force they replace."""
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 
 import pytest
@@ -26,16 +27,16 @@ def on_day(number: int) -> date:
     return FIRST + timedelta(days=number)
 
 
-def links_of(days) -> list[Link]:
+def links_of(days: Iterable[int]) -> list[Link]:
     return chain_links("P", [ChainPoint(on_day(n), 10 * n) for n in sorted(days)], MODULUS)
 
 
-def test_a_register_that_passes_its_modulus_rolled_over():
+def test_a_register_that_passes_its_modulus_rolled_over() -> None:
     chain = [ChainPoint(on_day(0), 990), ChainPoint(on_day(1), 5)]
     assert chain_links("P", chain, MODULUS) == [Link("P", on_day(0), on_day(1), 15, True)]
 
 
-def test_a_link_longer_than_a_week_is_held():
+def test_a_link_longer_than_a_week_is_held() -> None:
     week, longer = (Link("P", FIRST, on_day(n), 1) for n in (MAX_AUTO_SPAN_DAYS, 8))
     assert (week.is_held, longer.is_held) == (False, True)
 
@@ -44,7 +45,9 @@ def test_a_link_longer_than_a_week_is_held():
     was=st.sets(st.integers(0, 12), min_size=1),
     late=st.sets(st.integers(0, 12)),
 )
-def test_what_is_in_force_afterwards_is_the_chain_and_no_link_is_replaced_by_its_equal(was, late):
+def test_what_is_in_force_afterwards_is_the_chain_and_no_link_is_replaced_by_its_equal(
+    was: set[int], late: set[int]
+) -> None:
     in_force = [LinkInForce(number, 0, link) for number, link in enumerate(links_of(was))]
     links = links_of(was | late)
     leaving, coming = changed_links(links, in_force)
@@ -67,6 +70,8 @@ def test_what_is_in_force_afterwards_is_the_chain_and_no_link_is_replaced_by_its
         ((on_day(0), on_day(1)), None, None),
     ],
 )
-def test_the_span_whose_links_may_change(published, opening, expected):
+def test_the_span_whose_links_may_change(
+    published: tuple[date, date], opening: tuple[date, date | None] | None, expected: Span | None
+) -> None:
     openings = {} if opening is None else {"P": opening}
     assert spans_to_link({"P": published}, openings) == ([] if expected is None else [expected])

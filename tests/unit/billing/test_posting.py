@@ -25,7 +25,7 @@ PARTS = [
 PREPAID = "customer:A1:prepaid"
 
 
-def test_a_link_is_charged_under_its_days_and_revision():
+def test_a_link_is_charged_under_its_days_and_revision() -> None:
     postings = Postings((PricedLink(SPAN, ()),), None, {APRIL: 10, MARCH: 5})
     assert charge_kind(postings) == "charge"
     assert (
@@ -40,7 +40,7 @@ def test_a_link_is_charged_under_its_days_and_revision():
     )
 
 
-def test_a_late_reading_trues_up_under_the_link_that_it_replaces():
+def test_a_late_reading_trues_up_under_the_link_that_it_replaces() -> None:
     parts = tuple(PricedLink(link, ()) for link in PARTS)
     postings = Postings(parts, SPAN, {MARCH: -1, APRIL: 1})
     stored = {link.span: LinkInForce(8, 0, link) for link in PARTS}
@@ -50,7 +50,7 @@ def test_a_late_reading_trues_up_under_the_link_that_it_replaces():
     assert sum(leg.amount_fen for leg in charge_legs(PREPAID, postings)) == 0
 
 
-def test_a_payment_goes_from_its_channel_to_the_customer():
+def test_a_payment_goes_from_its_channel_to_the_customer() -> None:
     assert payment_key("bank", "17") == "pay:bank:17"
     assert payment_legs(PREPAID, "bank", 500) == (Leg(PREPAID, 500), Leg("clearing:bank", -500))
 
@@ -65,7 +65,9 @@ def test_a_payment_goes_from_its_channel_to_the_customer():
         ("bank", "1\n", "reference"),
     ],
 )
-def test_a_payment_whose_key_would_be_ambiguous_is_refused(channel, reference, part):
+def test_a_payment_whose_key_would_be_ambiguous_is_refused(
+    channel: str, reference: str, part: str
+) -> None:
     with pytest.raises(UnfitPaymentKey, match=f"the {part} of a payment") as refused:
         payment_key(channel, reference)
     assert refused.value.part == part

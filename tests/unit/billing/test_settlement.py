@@ -1,6 +1,7 @@
 """Settlement against exact fractions: whatever the order of arrival, what is posted is the rounded
 exact sum."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from daemon.billing.links import MAX_AUTO_SPAN_DAYS, Link, chain_links
 from daemon.billing.settlement import (
+    Postings,
     PricedLink,
     Stream,
     StreamState,
@@ -48,7 +50,7 @@ class Book:
     chain: dict[date, int] = field(default_factory=dict)
     streams: dict[Stream, StreamState] = field(default_factory=dict)
 
-    def arrive(self, readings) -> list:
+    def arrive(self, readings: Iterable[tuple[date, int]]) -> list[Postings]:
         was = self.links()
         self.chain |= dict(readings)
         now = self.links()
@@ -76,7 +78,7 @@ readings_with_gaps = st.lists(
 )
 
 
-def chain_of(start: int, steps) -> dict[date, int]:
+def chain_of(start: int, steps: list[tuple[int, int]]) -> dict[date, int]:
     chain = {FIRST: start}
     day = FIRST
     total = start
@@ -94,7 +96,9 @@ def chain_of(start: int, steps) -> dict[date, int]:
     data=st.data(),
 )
 @settings(max_examples=150)
-def test_any_order_of_arrival_posts_the_rounded_exact_sum_of_each_month(start, steps, ratio, data):
+def test_any_order_of_arrival_posts_the_rounded_exact_sum_of_each_month(
+    start: int, steps: list[tuple[int, int]], ratio: str, data: st.DataObject
+) -> None:
     chain = chain_of(start, steps)
     order = data.draw(st.permutations(sorted(chain.items())))
     batches = [order]
@@ -115,7 +119,9 @@ def test_any_order_of_arrival_posts_the_rounded_exact_sum_of_each_month(start, s
 
 @given(steps=readings_with_gaps, data=st.data())
 @settings(max_examples=60)
-def test_use_is_never_credited_unless_a_late_reading_corrects_a_span(steps, data):
+def test_use_is_never_credited_unless_a_late_reading_corrects_a_span(
+    steps: list[tuple[int, int]], data: st.DataObject
+) -> None:
     book = Book()
     for item in data.draw(st.permutations(sorted(chain_of(0, steps).items()))):
         for postings in book.arrive([item]):
@@ -124,7 +130,9 @@ def test_use_is_never_credited_unless_a_late_reading_corrects_a_span(steps, data
 
 
 @given(steps=readings_with_gaps)
-def test_each_posting_in_order_of_time_is_within_a_fen_of_its_exact_price(steps):
+def test_each_posting_in_order_of_time_is_within_a_fen_of_its_exact_price(
+    steps: list[tuple[int, int]],
+) -> None:
     book = Book()
     for item in sorted(chain_of(0, steps).items()):
         for postings in book.arrive([item]):
@@ -145,8 +153,8 @@ def test_each_posting_in_order_of_time_is_within_a_fen_of_its_exact_price(steps)
     zone=st.sampled_from([ZONE, ZoneInfo("Europe/Berlin")]),
 )
 def test_the_parts_of_a_span_stay_on_the_register_and_add_up_exactly(
-    first, days, delta, ratio, zone
-):
+    first: date, days: int, delta: int, ratio: Decimal, zone: ZoneInfo
+) -> None:
     link = Link("P", first, first + timedelta(days=days), delta)
     charges = price(link, ratio=ratio, zone=zone).charges
     assert sum((charge.kwh for charge in charges), Decimal(0)) == Decimal(delta).scaleb(-2) * ratio
@@ -158,7 +166,7 @@ def test_the_parts_of_a_span_stay_on_the_register_and_add_up_exactly(
     assert [charge.is_estimated_split for charge in charges] == [len(charges) > 1] * len(charges)
 
 
-def test_a_span_over_the_night_of_the_clock_change_is_split_by_hours():
+def test_a_span_over_the_night_of_the_clock_change_is_split_by_hours() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     tariff = Tariff(
         (
@@ -178,13 +186,13 @@ def test_a_span_over_the_night_of_the_clock_change_is_split_by_hours():
     assert end - start == timedelta(hours=47)
 
 
-def test_nothing_removed_and_nothing_added_moves_nothing():
+def test_nothing_removed_and_nothing_added_moves_nothing() -> None:
     streams = {Stream(date(2026, 3, 1), "energy"): StreamState(Decimal("1.234"), 123)}
     settlement = settle(streams, removed=[], added=[])
     assert (settlement.postings, settlement.streams) == ([], {})
 
 
-def test_a_link_taken_out_and_put_back_moves_nothing():
+def test_a_link_taken_out_and_put_back_moves_nothing() -> None:
     link = price(Link("P", date(2026, 3, 1), date(2026, 3, 2), 1234))
     ((charge,),) = (link.charges,)
     streams = {charge.stream: StreamState(charge.exact_yuan, to_fen(charge.exact_yuan))}
@@ -193,7 +201,7 @@ def test_a_link_taken_out_and_put_back_moves_nothing():
     assert settlement.streams == streams
 
 
-def test_a_stream_whose_posted_sum_was_wrong_is_mended_by_the_next_link():
+def test_a_stream_whose_posted_sum_was_wrong_is_mended_by_the_next_link() -> None:
     link = price(Link("P", date(2026, 2, 20), date(2026, 2, 21), 1000))
     stream = Stream(date(2026, 2, 1), "energy")
     settlement = settle({stream: StreamState(Decimal("1.00"), 90)}, removed=[], added=[link])
@@ -213,25 +221,25 @@ def test_a_stream_whose_posted_sum_was_wrong_is_mended_by_the_next_link():
         ("0", 0),
     ],
 )
-def test_half_a_fen_is_rounded_away_from_zero(yuan, fen):
+def test_half_a_fen_is_rounded_away_from_zero(yuan: str, fen: int) -> None:
     assert to_fen(Decimal(yuan)) == fen
     assert rounded(Fraction(yuan)) == fen
 
 
-def test_a_span_of_more_than_seven_days_waits_and_costs_nothing():
+def test_a_span_of_more_than_seven_days_waits_and_costs_nothing() -> None:
     seven = price(Link("P", date(2026, 2, 20), date(2026, 2, 27), 1000))
     eight = price(Link("P", date(2026, 2, 20), date(2026, 2, 28), 1000))
     assert [len(seven.charges), len(eight.charges)] == [1, 0]
 
 
-def test_use_before_the_first_price_is_refused():
+def test_use_before_the_first_price_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"no tariff version is in force on 2025-12-31, the use of P"
     ):
         price(Link("P", date(2025, 12, 31), date(2026, 1, 2), 10))
 
 
-def test_the_version_of_a_day_starts_at_its_midnight():
+def test_the_version_of_a_day_starts_at_its_midnight() -> None:
     days = [
         date(2025, 12, 31),
         date(2026, 1, 1),
@@ -249,13 +257,13 @@ def test_the_version_of_a_day_starts_at_its_midnight():
     assert TARIFF.cuts_between(date(2026, 3, 1), date(2026, 3, 6)) == [date(2026, 3, 4)]
 
 
-def test_a_tariff_with_two_versions_of_one_day_is_a_programmers_error():
+def test_a_tariff_with_two_versions_of_one_day_is_a_programmers_error() -> None:
     with pytest.raises(AssertionError, match="one a day"):
         Tariff((PRICES[0], PRICES[0]))
 
 
 @pytest.mark.parametrize("late", [date(2026, 2, 22), date(2026, 3, 1), date(2026, 3, 2)])
-def test_a_late_reading_is_one_group_with_the_span_it_replaces(late):
+def test_a_late_reading_is_one_group_with_the_span_it_replaces(late: date) -> None:
     book = Book()
     book.arrive([(date(2026, 2, 21), 0), (date(2026, 2, 28), 1000)])
     book.arrive([(date(2026, 3, 3), 2000)])

@@ -2,13 +2,14 @@
 
 import copy
 import logging
+from pathlib import Path
 
 import pytest
 
 from config.secret import Secret, read_secret
 
 
-def test_a_secret_is_printed_as_stars_however_it_is_printed():
+def test_a_secret_is_printed_as_stars_however_it_is_printed() -> None:
     secret = Secret("hunter2")
     nested = {"password": [secret]}
     shown = [
@@ -26,13 +27,15 @@ def test_a_secret_is_printed_as_stars_however_it_is_printed():
 
 
 @pytest.mark.parametrize("text", ["s3cret", "s3cret\n", "  s3cret \r\n"])
-def test_a_secret_from_a_file_comes_without_its_line_end(tmp_path, text):
+def test_a_secret_from_a_file_comes_without_its_line_end(tmp_path: Path, text: str) -> None:
     (tmp_path / "pw").write_text(text)
     assert read_secret({"file": "pw"}, tmp_path).reveal() == "s3cret"
     assert read_secret({"file": str(tmp_path / "pw")}, tmp_path / "elsewhere").reveal() == "s3cret"
 
 
-def test_a_secret_from_the_environment_or_from_systemd(tmp_path, monkeypatch):
+def test_a_secret_from_the_environment_or_from_systemd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SITE_PASSWORD", "s3cret")
     assert read_secret({"env": "SITE_PASSWORD"}, tmp_path).reveal() == "s3cret"
     (tmp_path / "pw").write_text("other")
@@ -53,7 +56,9 @@ def test_a_secret_from_the_environment_or_from_systemd(tmp_path, monkeypatch):
         ({"password": "s3cret"}, "password is no source of secrets"),
     ],
 )
-def test_a_source_that_cannot_be_read_is_told_without_the_secret(tmp_path, source, told):
+def test_a_source_that_cannot_be_read_is_told_without_the_secret(
+    tmp_path: Path, source: object, told: str
+) -> None:
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "binary").write_bytes(b"s3cret\xff")
     with pytest.raises(ValueError, match=told) as refusal:

@@ -63,7 +63,7 @@ def mistakes(folder: Path, **changes: tuple[str, str] | str | bytes | None) -> l
     return [str(problem) for problem in refusal.value.problems]
 
 
-def test_a_good_site_is_loaded_with_its_units(tmp_path):
+def test_a_good_site_is_loaded_with_its_units(tmp_path: Path) -> None:
     control = '\n[control]\nmin_debt_yuan = "7.50"\nwindow_end = "24:00"\nmax_reading_age_h = 12\nholidays = [2026-10-01]\n'
     site = load_site(write(tmp_path, meterd=GOOD["meterd.toml"] + control))
     assert [(line.name, line.tcp, line.serial, line.baud) for line in site.settings.line] == [
@@ -123,11 +123,11 @@ def test_supply_is_restored_where_it_is_cut_unless_the_table_says_so(tmp_path: P
     assert [account.reconnect_fen for account in site.archive.accounts] == [500, 750]
 
 
-def test_the_example_site_has_no_mistake():
+def test_the_example_site_has_no_mistake() -> None:
     load_site(Path(__file__).parents[3] / "config" / "example" / "meterd.toml")
 
 
-def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
+def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     found = mistakes(
         tmp_path,
         meterd=("baud = 9600", "buad = 9600\nretries = 99"),
@@ -225,7 +225,9 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path):
         ({"points": 'point,account\n"P1,A1\n'}, ["archive/points.csv:2: file: is no CSV: unexpected end of data"]),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_file_line_and_hint(tmp_path, changes, expected):
+def test_a_mistake_is_told_with_file_line_and_hint(
+    tmp_path: Path, changes: dict[str, tuple[str, str] | str | bytes | None], expected: list[str]
+) -> None:
     found = mistakes(tmp_path, **changes)
     named = [line.replace(f"{tmp_path}/", "") for line in found]
     assert len(named) == len(expected), named
@@ -269,7 +271,9 @@ def test_a_mistake_is_told_with_file_line_and_hint(tmp_path, changes, expected):
         ('operator = "1"', "control.operator: String should match pattern"),
     ],
 )
-def test_a_wrong_value_of_control_is_told_with_its_line(tmp_path, line, told):
+def test_a_wrong_value_of_control_is_told_with_its_line(
+    tmp_path: Path, line: str, told: str
+) -> None:
     text = f"{GOOD['meterd.toml']}\n[control]\n{line}\n"
     (found,) = mistakes(tmp_path, meterd=text)
     number = text.count("\n", 0, text.index("[control]")) + (
@@ -278,7 +282,7 @@ def test_a_wrong_value_of_control_is_told_with_its_line(tmp_path, line, told):
     assert found.startswith(f"meterd.toml:{number}: {told}")
 
 
-def test_a_bad_row_is_told_once_and_not_again_by_who_refers_to_it(tmp_path):
+def test_a_bad_row_is_told_once_and_not_again_by_who_refers_to_it(tmp_path: Path) -> None:
     found = mistakes(
         tmp_path,
         accounts=("A1,home,2026-03-01", "A1,home,1 March"),
@@ -290,7 +294,7 @@ def test_a_bad_row_is_told_once_and_not_again_by_who_refers_to_it(tmp_path):
     ]
 
 
-def test_files_as_other_systems_write_them_are_read(tmp_path):
+def test_files_as_other_systems_write_them_are_read(tmp_path: Path) -> None:
     """With a byte order mark and CR LF, as an editor or a spreadsheet on Windows saves them."""
     windows = {
         Path(name).stem: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
@@ -304,7 +308,7 @@ def test_files_as_other_systems_write_them_are_read(tmp_path):
     assert there.settings.line == here.settings.line
 
 
-def test_blank_lines_and_quoted_cells_keep_their_line_numbers(tmp_path):
+def test_blank_lines_and_quoted_cells_keep_their_line_numbers(tmp_path: Path) -> None:
     text = (
         'account,name,tariff\n\nA1,"Li, Wang ""& Co""",home\n,,\nA2,"two\nlines",home\nA3,x,hom\n'
     )
@@ -314,14 +318,14 @@ def test_blank_lines_and_quoted_cells_keep_their_line_numbers(tmp_path):
     ]
 
 
-def test_a_name_that_no_database_can_keep_is_refused(tmp_path):
+def test_a_name_that_no_database_can_keep_is_refused(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, accounts="account,name,tariff\nA1,a\0b,home\nA2,,home\n")
     assert found.startswith(
         "archive/accounts.csv:2: name: 'a\\x00b' holds characters that cannot be printed"
     )
 
 
-def test_an_amount_beyond_all_measure_is_refused(tmp_path):
+def test_an_amount_beyond_all_measure_is_refused(tmp_path: Path) -> None:
     text = "account,tariff,credit_limit_yuan\nA1,home,1e30\nA2,home,1e999999\n"
     assert [line.partition(": ")[0] for line in mistakes(tmp_path, accounts=text)] == [
         "archive/accounts.csv:2",
@@ -330,10 +334,10 @@ def test_an_amount_beyond_all_measure_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_meterd_check_ends_with_78_and_names_every_mistake(tmp_path, as_json):
+def test_meterd_check_ends_with_78_and_names_every_mistake(tmp_path: Path, as_json: bool) -> None:
     path = write(tmp_path, meterd=("baud = 9600", "buad = 9600"), accounts=("A1,home", "A1,hme"))
     meterd = Path(sys.executable).with_name("meterd")
-    command = [meterd, "check", "-c", path, *(["--json"] if as_json else [])]
+    command = [str(meterd), "check", "-c", str(path), *(["--json"] if as_json else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 78
     told = done.stdout if as_json else done.stderr

@@ -1,6 +1,7 @@
 """Where a key stands in a TOML text, also in texts that are written to confuse."""
 
 import tomllib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -77,19 +78,19 @@ y = 1
         (("nowhere", "at", "all"), 1),
     ],
 )
-def test_the_line_of_each_key(path, line):
+def test_the_line_of_each_key(path: tuple[int | str, ...], line: int) -> None:
     assert tomllib.loads(TRICKY)["line"][0]["list"] == [["a", "b"], ["c"]]  # it is TOML
     assert line_of(locate(TRICKY), path) == line
 
 
 @given(st.text(alphabet="[]{}=\"'.#\n ab1\t\\", max_size=60))
-def test_no_text_breaks_the_search(text):
+def test_no_text_breaks_the_search(text: str) -> None:
     found = locate(text)
     assert all(1 <= line <= text.count("\n") + 1 for line in found.values())
     assert line_of(found, ("a", 0, "b")) >= 1
 
 
-def test_lines_are_found_in_every_kind_of_table():
+def test_lines_are_found_in_every_kind_of_table() -> None:
     text = '''\
 # [no.table]
 top = """
@@ -136,7 +137,7 @@ k = 1979-05-27 07:32:00
     }
 
 
-def test_an_unknown_place_has_the_line_of_its_parent():
+def test_an_unknown_place_has_the_line_of_its_parent() -> None:
     lines = locate("a = 1\n\n[b]\nc = 2")
     assert [line_of(lines, path) for path in [("b", "c"), ("b", "x", 3), ("z",)]] == [4, 3, 1]
 
@@ -172,11 +173,11 @@ toml_values = st.recursive(
 
 
 @given(st.lists(toml_values, max_size=5))
-def test_every_value_that_a_parser_finds_has_a_line(values):
+def test_every_value_that_a_parser_finds_has_a_line(values: list[str]) -> None:
     text = "[t]\n" + "".join(f"key{number} = {value}\n" for number, value in enumerate(values))
     lines = locate(text)
 
-    def walk(path, value):
+    def walk(path: tuple[str | int, ...], value: dict[str, Any] | list[Any]) -> None:
         assert path in lines, text
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(part, dict | list):

@@ -6,16 +6,16 @@ import pytest
 
 from daemon.control.commands import judge, look_again, send_again, trip_obstacle, valid_for
 from protocols.dlt645.exchanges import StatusWord3
+from protocols.reading import RelayState
 
 NOW = datetime(2026, 3, 11, 2, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
-CLOSED, OPEN = StatusWord3(0x0000), StatusWord3(0x0050)
-PENDING = StatusWord3(
-    0x0040
-)  # bit 6 = 1, bit 4 = 0: the meter will open later (delay, or current above its limit)
-READY = StatusWord3(
-    0x0010
-)  # bit 4 = 1, bit 6 = 0: waits for the customer's button, or is about to close
+CLOSED = RelayState(relay_open=False, command_open=False)
+OPEN = RelayState(relay_open=True, command_open=True)
+# The meter will open later (a delay, or a current above its limit).
+PENDING = RelayState(relay_open=False, command_open=True)
+# It waits for the customer's button, or is about to close.
+READY = RelayState(relay_open=True, command_open=False)
 
 
 def seconds(count: int) -> datetime:
@@ -23,7 +23,7 @@ def seconds(count: int) -> datetime:
 
 
 @pytest.mark.parametrize(
-    ("action", "word", "sends", "checks", "state", "supply_state", "next_at"),
+    ("action", "relay", "sends", "checks", "state", "supply_state", "next_at"),
     [
         # a trip is done when bit 4 says so, whatever bit 6 says
         ("trip", OPEN, 1, 0, "verified", "disconnected", NOW),
@@ -57,9 +57,15 @@ def seconds(count: int) -> datetime:
     ],
 )
 def test_what_status_word_3_makes_of_a_command(
-    action, word, sends, checks, state, supply_state, next_at
-):
-    judgement = judge(action, word, sends=sends, checks=checks, now=NOW, expires_at=LATER)
+    action: str,
+    relay: RelayState,
+    sends: int,
+    checks: int,
+    state: str,
+    supply_state: str | None,
+    next_at: datetime,
+) -> None:
+    judgement = judge(action, relay, sends=sends, checks=checks, now=NOW, expires_at=LATER)
     assert (judgement.state, judgement.supply_state, judgement.next_at) == (
         state,
         supply_state,
@@ -68,12 +74,12 @@ def test_what_status_word_3_makes_of_a_command(
 
 
 @pytest.mark.parametrize("sends", [1, 2, 3])
-def test_an_expired_trip_is_not_sent_again(sends):
+def test_an_expired_trip_is_not_sent_again(sends: int) -> None:
     judgement = judge("trip", CLOSED, sends=sends, checks=0, now=LATER, expires_at=LATER)
     assert (judgement.state, judgement.supply_state) == ("failed", "energised")
 
 
-def test_an_expired_trip_that_the_meter_accepted_is_still_watched():
+def test_an_expired_trip_that_the_meter_accepted_is_still_watched() -> None:
     assert judge("trip", PENDING, sends=3, checks=0, now=LATER, expires_at=NOW).state == "verifying"
     assert (
         judge("trip", OPEN, sends=1, checks=0, now=LATER, expires_at=NOW).supply_state
@@ -81,17 +87,18 @@ def test_an_expired_trip_that_the_meter_accepted_is_still_watched():
     )
 
 
-def test_keep_power_and_the_meters_type_do_not_confuse_the_relay():
+def test_keep_power_and_the_meters_type_do_not_confuse_the_relay() -> None:
     word = StatusWord3(0x1000 | 0x0200 | 0x0080)
-    assert judge("close", word, sends=1, checks=0, now=NOW, expires_at=LATER).state == "verified"
+    relay = RelayState(word.relay_open, word.command_open, word.keep_power)
+    assert judge("close", relay, sends=1, checks=0, now=NOW, expires_at=LATER).state == "verified"
 
 
-def test_the_relay_is_not_looked_at_before_five_seconds_and_ever_more_seldom():
+def test_the_relay_is_not_looked_at_before_five_seconds_and_ever_more_seldom() -> None:
     waits = [(look_again(NOW, checks) - NOW).total_seconds() for checks in range(8)]
     assert waits == [5, 15, 60, 300, 900, 3600, 3600, 3600]
 
 
-def test_a_reconnect_is_sent_for_ever():
+def test_a_reconnect_is_sent_for_ever() -> None:
     waits = [(send_again(NOW, sends) - NOW).total_seconds() for sends in range(1, 9)]
     assert waits == [5, 15, 60, 300, 900, 1800, 1800, 1800]
 

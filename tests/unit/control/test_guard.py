@@ -57,7 +57,7 @@ policies = st.builds(
 
 
 @st.composite
-def some_facts(draw) -> Facts:
+def some_facts(draw: st.DrawFn) -> Facts:
     now = draw(moments)
     ages = st.sampled_from(
         [
@@ -174,7 +174,8 @@ def cured(code: str, p: Policy, f: Facts) -> tuple[Policy, Facts]:
     """The same question with the one fact (or rule) changed that `code` complains about."""
     flags = {reason: flag for flag, reason in FLAGS.items()}
     if code in flags:
-        return p, dataclasses.replace(f, **{flags[code]: False})
+        change: dict[str, Any] = {flags[code]: False}
+        return p, dataclasses.replace(f, **change)
     facts: dict[str, dict[str, Any]] = {
         "BALANCE_OK": {"balance_fen": f.floor_fen - max(1, p.min_debt_fen)},
         "DEBT_TOO_SMALL": {"balance_fen": f.floor_fen - p.min_debt_fen},
@@ -202,7 +203,7 @@ def cured(code: str, p: Policy, f: Facts) -> tuple[Policy, Facts]:
 
 @given(policies, some_facts())
 @settings(max_examples=300)
-def test_the_verdict_is_that_of_the_rules_said_once_more(policy, facts):
+def test_the_verdict_is_that_of_the_rules_said_once_more(policy: Policy, facts: Facts) -> None:
     verdict, expected = evaluate(policy, facts), model(policy, facts)
     assert verdict.reasons == tuple(sorted(expected))
     decision = (
@@ -213,7 +214,7 @@ def test_the_verdict_is_that_of_the_rules_said_once_more(policy, facts):
 
 @given(policies, some_facts())
 @settings(max_examples=100)
-def test_mending_one_fact_removes_exactly_its_reason(policy, facts):
+def test_mending_one_fact_removes_exactly_its_reason(policy: Policy, facts: Facts) -> None:
     reasons = set(evaluate(policy, facts).reasons)
     for code in reasons:
         assert set(evaluate(*cured(code, policy, facts)).reasons) == reasons - {code}
@@ -221,16 +222,18 @@ def test_mending_one_fact_removes_exactly_its_reason(policy, facts):
 
 @given(policies, some_facts())
 @settings(max_examples=100)
-def test_a_stored_snapshot_replays_to_the_same_verdict(policy, facts):
+def test_a_stored_snapshot_replays_to_the_same_verdict(policy: Policy, facts: Facts) -> None:
     stored = json.loads(json.dumps(snapshot(policy, facts, evaluate(policy, facts))))
     replayed = evaluate(rebuilt(Policy, stored["policy"]), rebuilt(Facts, stored["facts"]))
     assert (replayed.decision, list(replayed.reasons)) == (stored["decision"], stored["reasons"])
 
 
 @pytest.mark.parametrize(("kind", "part"), [(Policy, "policy"), (Facts, "facts")])
-def test_every_input_of_the_guard_is_in_the_snapshot(kind, part):
+def test_every_input_of_the_guard_is_in_the_snapshot(kind: type[Policy | Facts], part: str) -> None:
     stored = snapshot(Policy(), ALLOWED, evaluate(Policy(), ALLOWED))
-    assert set(stored[part]) == {field.name for field in dataclasses.fields(kind)}
+    inputs = stored[part]
+    assert isinstance(inputs, dict)
+    assert set(inputs) == {field.name for field in dataclasses.fields(kind)}
 
 
 def rebuilt(kind: type, stored: dict[str, Any]) -> Any:
@@ -297,5 +300,5 @@ def final_notices(*ages: timedelta) -> list[Notice]:
         ({"shadow_mode": True, "approved_by": ()}, ("APPROVAL_MISSING", "SHADOW_MODE")),
     ],
 )
-def test_one_fact_changed_at_a_time(change, reasons):
+def test_one_fact_changed_at_a_time(change: dict[str, Any], reasons: tuple[str, ...]) -> None:
     assert evaluate(Policy(), dataclasses.replace(ALLOWED, **change)).reasons == reasons

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from daemon.control.commands import ALARM_AFTER, judge, look_again
-from daemon.control.observation import judge_observation, supply_after_refusal
+from daemon.control.observation import Finding, judge_observation, supply_after_refusal
 from protocols.reading import RelayState
 
 NOW = datetime(2026, 3, 11, 2, 30, tzinfo=UTC)
@@ -15,7 +15,14 @@ OPEN, CLOSED = RelayState(True, True), RelayState(False, False)
 READY = RelayState(True, False)
 
 
-def found(action, relay, *, created_at=NOW, sends=3, checks=1):
+def found(
+    action: str,
+    relay: RelayState | None,
+    *,
+    created_at: datetime = NOW,
+    sends: int = 3,
+    checks: int = 1,
+) -> Finding:
     return judge_observation(
         action,
         relay,
@@ -27,7 +34,7 @@ def found(action, relay, *, created_at=NOW, sends=3, checks=1):
     )
 
 
-def test_a_silent_meter_leaves_the_command_unknown_and_is_asked_again():
+def test_a_silent_meter_leaves_the_command_unknown_and_is_asked_again() -> None:
     finding = found("trip", None)
     assert (finding.judgement.state, finding.judgement.supply_state) == ("unknown", None)
     assert finding.judgement.next_at == look_again(NOW, 1)
@@ -46,7 +53,9 @@ def test_a_silent_meter_leaves_the_command_unknown_and_is_asked_again():
         ("close", CLOSED, None),
     ],
 )
-def test_a_relay_that_does_not_follow_in_time_is_an_alarm(action, relay, alarm):
+def test_a_relay_that_does_not_follow_in_time_is_an_alarm(
+    action: str, relay: RelayState, alarm: str | None
+) -> None:
     finding = found(action, relay, created_at=LATE)
     assert finding.alarm == alarm
     assert found(action, relay).alarm is None
@@ -55,6 +64,6 @@ def test_a_relay_that_does_not_follow_in_time_is_an_alarm(action, relay, alarm):
     assert finding.is_final == (judgement.state in ("verified", "failed"))
 
 
-def test_a_refusal_leaves_the_supply_as_it_was():
+def test_a_refusal_leaves_the_supply_as_it_was() -> None:
     states = [supply_after_refusal(action) for action in ("trip", "close", "allow_close")]
     assert states == ["energised", "disconnected", "disconnected"]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -62,11 +63,13 @@ CUT = replace(EXHAUSTED, supply_state="disconnected")
         ({"supply_state": "disconnected"}, False),
     ],
 )
-def test_money_asks_for_a_trip_of_an_energised_point_of_an_exhausted_account(change, is_due):
+def test_money_asks_for_a_trip_of_an_energised_point_of_an_exhausted_account(
+    change: dict[str, Any], is_due: bool
+) -> None:
     assert is_trip_due(replace(EXHAUSTED, **change)) is is_due
 
 
-def test_the_guard_is_told_local_wall_time_and_what_is_missing():
+def test_the_guard_is_told_local_wall_time_and_what_is_missing() -> None:
     facts = facts_for_guard(EXHAUSTED, AUTHORITY, NOW)
     assert facts.now == datetime(2026, 3, 11, 10, 30)
     assert facts.last_reading_at == MIDNIGHT
@@ -93,15 +96,19 @@ def test_the_guard_is_told_local_wall_time_and_what_is_missing():
         ({"credit_limit_fen": 100}, ("BALANCE_OK",)),
     ],
 )
-def test_each_fact_of_a_point_reaches_the_guard(change, reasons):
+def test_each_fact_of_a_point_reaches_the_guard(
+    change: dict[str, Any], reasons: tuple[str, ...]
+) -> None:
     trip = guard_trip(replace(EXHAUSTED, **change), AUTHORITY, NOW)
     assert trip.verdict.reasons == reasons
     assert trip.is_allowed == (not reasons)
     assert trip.snapshot["reasons"] == list(reasons)
-    assert trip.snapshot["facts"]["balance_fen"] == -100
+    facts = trip.snapshot["facts"]
+    assert isinstance(facts, dict)
+    assert facts["balance_fen"] == -100
 
 
-def test_a_trip_expires_after_ten_minutes_and_never_after_the_window():
+def test_a_trip_expires_after_ten_minutes_and_never_after_the_window() -> None:
     at_window_end = datetime(2026, 3, 11, 15, tzinfo=SHANGHAI)
     for before_end, expires_at in (
         (timedelta(hours=1), at_window_end - timedelta(hours=1) + TRIP_EXPIRY),
@@ -127,7 +134,9 @@ def test_a_trip_expires_after_ten_minutes_and_never_after_the_window():
         ({"balance_fen": 500, "supply_state": "wait_customer_button"}, False),
     ],
 )
-def test_what_is_cut_is_restored_at_the_threshold_or_under_protection(change, is_restored):
+def test_what_is_cut_is_restored_at_the_threshold_or_under_protection(
+    change: dict[str, Any], is_restored: bool
+) -> None:
     assert is_to_be_restored(replace(CUT, **change)) is is_restored
 
 
@@ -145,13 +154,13 @@ def test_what_is_cut_is_restored_at_the_threshold_or_under_protection(change, is
     ],
 )
 def test_whatever_may_have_reached_the_meter_is_followed_by_a_reconnect(
-    supply_state, trip_sends, was_just_tried, step
-):
+    supply_state: str, trip_sends: int | None, was_just_tried: bool, step: str
+) -> None:
     point = replace(EXHAUSTED, supply_state=supply_state)
     assert restore_step(point, trip_sends=trip_sends, was_just_tried=was_just_tried) == step
 
 
-def test_the_points_of_an_account_are_restored_each_by_what_became_of_its_trip():
+def test_the_points_of_an_account_are_restored_each_by_what_became_of_its_trip() -> None:
     unsent, sent, cut, tried = (
         replace(EXHAUSTED, point_id=name, supply_state=state)
         for name, state in (
@@ -165,12 +174,12 @@ def test_the_points_of_an_account_are_restored_each_by_what_became_of_its_trip()
     assert restorations([unsent, sent, cut, tried], sends, {"tried"}) == ([unsent], [sent, cut])
 
 
-def test_a_reconnect_is_renewed_when_it_expires():
+def test_a_reconnect_is_renewed_when_it_expires() -> None:
     assert renewed_expiry(NOW + timedelta(seconds=1), NOW) is None
     assert renewed_expiry(NOW, NOW) == NOW + RECONNECT_EXPIRY
 
 
-def test_what_is_missing_is_told_to_customers_who_are_cut():
+def test_what_is_missing_is_told_to_customers_who_are_cut() -> None:
     assert missing_fen([]) == 0
     assert missing_fen([EXHAUSTED]) == 0
     assert missing_fen([EXHAUSTED, CUT]) == 600

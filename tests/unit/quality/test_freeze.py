@@ -12,7 +12,7 @@ OFF = timedelta(minutes=7)
 ASTRAY = UNTRUSTED_DATES + timedelta(seconds=1)
 
 
-def test_a_freeze_counts_from_the_day_of_installation_on():
+def test_a_freeze_counts_from_the_day_of_installation_on() -> None:
     days = [TODAY - DAY, TODAY, TODAY + DAY]
     assert [is_in_service(day, TODAY) for day in days] == [False, True, True]
 
@@ -30,5 +30,7 @@ def test_a_freeze_counts_from_the_day_of_installation_on():
         (None, TODAY, TODAY, None),
     ],
 )
-def test_an_offset_judges_the_freezes_of_its_day(skew, frozen_on, measured_on, expected):
+def test_an_offset_judges_the_freezes_of_its_day(
+    skew: timedelta | None, frozen_on: date, measured_on: date | None, expected: timedelta | None
+) -> None:
     assert skew_at_freeze(skew, frozen_on, measured_on) == expected

@@ -44,7 +44,9 @@ MINUTE = timedelta(minutes=1)
         (0, 38_000 // 24, Decimal(1) / 100, ("ok", 38_000 // 24)),
     ],
 )
-def test_register_arithmetic_at_its_limits(before, after, days, expected):
+def test_register_arithmetic_at_its_limits(
+    before: int, after: int, days: Decimal | int, expected: tuple[int | str | None, ...]
+) -> None:
     assert register_delta(before, after, Decimal(days), REGISTER) == expected
 
 
@@ -59,7 +61,7 @@ def test_register_arithmetic_at_its_limits(before, after, days, expected):
         (datetime(2026, 1, 1), date(2026, 1, 1)),
     ],
 )
-def test_only_a_stamp_of_midnight_names_a_day(stamp, day):
+def test_only_a_stamp_of_midnight_names_a_day(stamp: datetime, day: date | None) -> None:
     assert freeze_day(stamp) == day
 
 
@@ -93,14 +95,21 @@ def test_only_a_stamp_of_midnight_names_a_day(stamp, day):
         ),
     ],
 )
-def test_every_broken_rule_is_named(total, rates, before, after, skew, expected):
+def test_every_broken_rule_is_named(
+    total: int,
+    rates: tuple[int, ...],
+    before: ChainPoint | None,
+    after: ChainPoint | None,
+    skew: timedelta | None,
+    expected: list[str],
+) -> None:
     found = failing_rules(
         ChainPoint(DAY, total), rates, REGISTER, before=before, after=after, clock_skew=skew
     )
     assert found == expected
 
 
-def test_the_rates_of_q4_are_a_mismatch():
+def test_the_rates_of_q4_are_a_mismatch() -> None:
     new = ChainPoint(DAY, 50_000)  # 500.00 kWh, rates sum to 499.93, four rates allow 0.04
     rates = (20_000, 10_000, 10_000, 9_993)
     assert failing_rules(new, rates, REGISTER, before=None, after=None, clock_skew=None) == [
@@ -113,7 +122,9 @@ def test_the_rates_of_q4_are_a_mismatch():
     uses=st.lists(st.integers(0, 38_000), min_size=2, max_size=15),
     data=st.data(),
 )
-def test_a_true_register_is_published_in_whatever_order_its_days_arrive(start, uses, data):
+def test_a_true_register_is_published_in_whatever_order_its_days_arrive(
+    start: int, uses: list[int], data: st.DataObject
+) -> None:
     totals = [start]
     for use in uses:
         totals.append((totals[-1] + use) % MODULUS)
@@ -130,8 +141,8 @@ def test_a_true_register_is_published_in_whatever_order_its_days_arrive(start, u
     before=st.integers(0, MODULUS - 1), after=st.integers(0, MODULUS - 1), days=st.integers(1, 62)
 )
 def test_an_accepted_advance_leads_from_one_register_to_the_other_within_the_limit(
-    before, after, days
-):
+    before: int, after: int, days: int
+) -> None:
     status, delta = register_delta(before, after, Decimal(days), REGISTER)
     if delta is None:
         assert (after - before) % MODULUS > 38_000 * days

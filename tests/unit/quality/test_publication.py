@@ -21,10 +21,13 @@ def on_day(number: int) -> date:
     return FIRST + timedelta(days=number)
 
 
-def model(known, values):
+def model(
+    known: list[DecidedSlot], values: list[NewValue]
+) -> tuple[list[DecidedSlot], list[Conflict]]:
     """The slots of a window and its conflicts, by searching the whole chain for every value."""
     slots = {slot.day: slot for slot in known}
-    decided, conflicts = [], []
+    decided: list[DecidedSlot] = []
+    conflicts: list[Conflict] = []
     for value in sorted(values, key=lambda value: value.day):
         if value.day in slots:
             if slots[value.day].total != value.total:
@@ -42,8 +45,13 @@ def model(known, values):
             after=after,
             clock_skew=value.clock_skew,
         )
-        state = "suspect" if reasons else "published"
-        slot = DecidedSlot(value.day, value.meter_id, value.total, state, tuple(reasons))
+        slot = DecidedSlot(
+            value.day,
+            value.meter_id,
+            value.total,
+            "suspect" if reasons else "published",
+            tuple(reasons),
+        )
         slots[value.day] = slot
         decided.append(slot)
     return decided, conflicts
@@ -74,14 +82,16 @@ new_values = st.lists(
 
 
 @given(known=known_slots, values=new_values)
-def test_a_window_is_decided_as_by_searching_every_neighbour(known, values):
+def test_a_window_is_decided_as_by_searching_every_neighbour(
+    known: list[DecidedSlot], values: list[NewValue]
+) -> None:
     publication = publish(known, values, REGISTER)
     decided, conflicts = model(known, values)
     assert list(publication.decided) == decided
     assert list(publication.conflicts) == conflicts
 
 
-def test_values_of_one_window_are_judged_against_each_other():
+def test_values_of_one_window_are_judged_against_each_other() -> None:
     values = [NewValue(on_day(n), 1, total) for n, total in ((2, 20), (0, 0), (1, 90))]
     publication = publish([], values, REGISTER)
     assert [(slot.day, slot.state, slot.reasons) for slot in publication.decided] == [
@@ -92,7 +102,7 @@ def test_values_of_one_window_are_judged_against_each_other():
     assert publication.published_span == (on_day(0), on_day(2))
 
 
-def test_a_second_value_of_a_day_is_a_conflict_unless_it_is_the_same():
+def test_a_second_value_of_a_day_is_a_conflict_unless_it_is_the_same() -> None:
     kept = DecidedSlot(on_day(0), 1, 5, "suspect", ("V07 backward",))
     values = [NewValue(on_day(0), 2, total) for total in (5, 6)]
     publication = publish([kept], values, REGISTER)

@@ -59,7 +59,7 @@ def count(meter: SimulatedMeter, identifier: str) -> int:
 
 
 def control(meter: SimulatedMeter, action: RelayAction) -> None:
-    secret = {"level": "02", "password": "000000", "operator": "00000042"}
+    secret: dict[str, Any] = {"level": "02", "password": "000000", "operator": "00000042"}
     run(meter, exchanges.control(meter.address, action, expires=datetime(2099, 1, 1), **secret))
 
 
@@ -267,7 +267,7 @@ def test_another_settlement_day_and_hour() -> None:
 
 
 def test_before_the_first_settlement_there_is_no_data() -> None:
-    new = {"now": lambda: NOON, "installed": date(2026, 5, 2)}
+    new: dict[str, Any] = {"now": lambda: NOON, "installed": date(2026, 5, 2)}
     assert read(simulated_meter(METER, **new), "00010001") == b"\xff" * 4
     assert read(simulated_meter(METER, **new), "01010001") == b"\xff" * 3 + bytes(5)
     with pytest.raises(MeterRefused, match="no such data"):
@@ -647,6 +647,7 @@ def test_a_scenario_presses_the_key_and_builds_in_the_module() -> None:
         "programming_key = true\nsecurity_module = true\nremaining_kwh = 7.5\n"
     )
     meter = scenario.build(site_clock(scenario.zone))["a"].meters[METER]
+    assert isinstance(meter, SimulatedMeter)
     assert meter.access.programming_key
     assert meter.access.security
     assert told(meter, "00900100") == {"remaining_energy": "7.50"}

@@ -13,6 +13,7 @@ from config.problems import ConfigError
 from protocols.dlt645.frame import Frame
 from simulators.bench.scenario import load_scenario, parse_scenario, site_clock
 from simulators.bench.tables import FAULT_KINDS, FaultTable, FleetTable, LineTable, ModbusFleetTable
+from simulators.dlt645.meter import SimulatedMeter
 
 NOON = datetime(2026, 5, 2, 12)
 SCENARIOS = Path(simulators.__file__).parent / "scenarios"
@@ -30,13 +31,17 @@ baud = 2400
 """
 
 
-def build(text, now=NOON):
-    """All meters by address."""
-    buses = parse_scenario(text).build(lambda: now)
-    return {address: meter for bus in buses.values() for address, meter in bus.meters.items()}
+def build(text: str, now: datetime = NOON) -> dict[str, SimulatedMeter]:
+    """All meters by address; they speak DL/T 645."""
+    built: dict[str, SimulatedMeter] = {}
+    for bus in parse_scenario(text).build(lambda: now).values():
+        for address, meter in bus.meters.items():
+            assert isinstance(meter, SimulatedMeter)
+            built[address] = meter
+    return built
 
 
-def fleet(*keys):
+def fleet(*keys: str) -> str:
     return "\n".join(
         [TWO_LINES, '[[meters]]\nline = "bus-1"\naddress = "000000009001"', *keys, GATE]
     )
@@ -45,11 +50,11 @@ def fleet(*keys):
 GATE = '[[meters]]\nline = "gate-1"\naddress = "000000000001"\ncount = 5\n'
 
 
-def test_a_fleet_counts_its_addresses_up():
+def test_a_fleet_counts_its_addresses_up() -> None:
     assert sorted(build(fleet())) == [f"{number:012d}" for number in (1, 2, 3, 4, 5, 9001)]
 
 
-def test_a_range_gives_each_meter_its_own_value_and_always_the_same():
+def test_a_range_gives_each_meter_its_own_value_and_always_the_same() -> None:
     ranges = "kwh_per_day = [2, 30]\ninitial_kwh = [100, 5000.5]\nclock_offset_s = [-30, 30]\ncount = 200"
     meters, again = build(fleet(ranges)), build(fleet(ranges), NOON + timedelta(days=9))
     fleet_meters = [meter for address, meter in meters.items() if address >= "000000009001"]
@@ -78,7 +83,7 @@ def test_a_range_gives_each_meter_its_own_value_and_always_the_same():
     )
 
 
-def test_an_override_changes_one_meter_and_only_what_it_says():
+def test_an_override_changes_one_meter_and_only_what_it_says() -> None:
     meters = build(
         fleet("tariffs = 0\ncount = 3")
         + '[overrides.000000009002]\nkwh_per_day = 0\npassword = "123456"'
@@ -92,7 +97,7 @@ def test_an_override_changes_one_meter_and_only_what_it_says():
     assert meters["000000009002"].state.spec.tariffs == 0
 
 
-def test_a_fault_of_every_third_meter():
+def test_a_fault_of_every_third_meter() -> None:
     text = fleet(
         'faults = [{ kind = "lost_answer", every_meter = 3 }, { kind = "stuck_relay", every_meter = 2 }]\ncount = 6'
     )
@@ -104,7 +109,7 @@ def test_a_fault_of_every_third_meter():
     assert (silent, stuck) == ([3, 6], [2, 4, 6])
 
 
-def test_every_key_of_a_meter_reaches_the_meter():
+def test_every_key_of_a_meter_reaches_the_meter() -> None:
     meter = build(
         fleet(
             'kwh_per_day = 24\nshape = "flat"\ndaily_spread = 0\ninitial_kwh = 7.25\ninstalled = 2026-04-30',
@@ -158,12 +163,12 @@ def test_every_key_of_a_meter_reaches_the_meter():
     assert [freeze.stamp for freeze in meter.state.daily_freezes(NOON)] == [datetime(2026, 5, 1)]
 
 
-def test_freezes_before_the_clock_was_set_are_remembered():
+def test_freezes_before_the_clock_was_set_are_remembered() -> None:
     meter = build(fleet("installed = 2026-01-01\nclock_set_on = 2026-05-01"))["000000009001"]
     assert len(list(meter.state.daily_freezes(NOON))) == 62
 
 
-def test_each_mistake_is_told_with_its_line_and_a_hint():
+def test_each_mistake_is_told_with_its_line_and_a_hint() -> None:
     text = """\
 zone = "Asia/Shangai"
 sed = 3
@@ -272,12 +277,12 @@ CROSS_MISTAKES = {
 
 
 @pytest.mark.parametrize("message", CROSS_MISTAKES)
-def test_a_scenario_that_does_not_fit_together_is_refused(message):
+def test_a_scenario_that_does_not_fit_together_is_refused(message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
         parse_scenario(CROSS_MISTAKES[message])
 
 
-def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path):
+def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml:1: file: cannot be read: No such file"):
         load_scenario(tmp_path / "nowhere.toml")
     (tmp_path / "latin.toml").write_bytes(b"zone = '\xff'")
@@ -285,21 +290,21 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path):
         load_scenario(tmp_path / "latin.toml")
 
 
-def test_the_shipped_scenarios_are_good():
+def test_the_shipped_scenarios_are_good() -> None:
     shipped = sorted(SCENARIOS.glob("*.toml"))
     assert shipped
     for path in shipped:
         assert load_scenario(path).meter_count
 
 
-def test_every_key_and_fault_is_documented():
+def test_every_key_and_fault_is_documented() -> None:
     text = DOCS.read_text(encoding="utf-8")
     fleets = {*FleetTable.model_fields, *ModbusFleetTable.model_fields}
     keys = {*LineTable.model_fields, *fleets, *FaultTable.model_fields, *FAULT_KINDS}
     assert {key for key in keys if f"`{key}`" not in text} == set()
 
 
-def test_the_site_keeps_standard_time_all_year_and_never_goes_back():
+def test_the_site_keeps_standard_time_all_year_and_never_goes_back() -> None:
     host = [
         datetime(2026, 7, 1, 12, tzinfo=UTC),
         datetime(2026, 7, 1, 11, tzinfo=UTC),
@@ -313,12 +318,12 @@ def test_the_site_keeps_standard_time_all_year_and_never_goes_back():
     ]
 
 
-def test_ten_thousand_meters_are_built_in_less_than_two_seconds():
+def test_ten_thousand_meters_are_built_in_less_than_two_seconds() -> None:
     begin = process_time()  # a busy machine takes longer, not more of its processor
     meters = build(fleet("kwh_per_day = [2, 30]\ncount = 10_000"))
     assert len(meters) == 10_005
     assert process_time() - begin < 2
 
 
-def test_dates_in_a_scenario_are_dates():
+def test_dates_in_a_scenario_are_dates() -> None:
     assert parse_scenario(fleet("installed = 2026-04-30")).fleets[0].installed == date(2026, 4, 30)
