@@ -79,9 +79,9 @@ def collect_request(request: Mapping[str, Any]) -> Request:
 
 
 def _refuse_unclear_choice(wanted: Request) -> None:
-    names_nobody = not (wanted.failed or wanted.meters or wanted.line)
-    names_twice = wanted.failed and wanted.meters
-    if names_nobody or names_twice:
+    is_nothing_named = not (wanted.failed or wanted.meters or wanted.line)
+    is_named_twice = wanted.failed and wanted.meters
+    if is_nothing_named or is_named_twice:
         raise BadRequest("name meters, a line, or those that failed")
 
 

@@ -40,8 +40,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def serve(port: socket.socket, health: Callable[[], tuple[bool, dict[str, Any]]]) -> None:
-    """Answer until cancelled. `health` gives (is well, what is shown); not well is answered with
-    503."""
+    """Answer until cancelled.
+
+    `health` gives (is well, what is shown); not well is answered with 503."""
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -34,8 +34,10 @@ class LiveTrace:
             trace.watchers.discard(self._take)
 
     async def next(self, within_s: float) -> list[dict[str, Any]]:
-        """The next piece: `at`, `direction`, `bytes`; with `dropped` behind it when pieces were
-        lost before the reader caught up. Empty when none comes in time."""
+        """The next piece, as a list; empty when none comes in time.
+
+        `at`, `direction`, `bytes`; behind it `dropped` when pieces were lost before the reader
+        caught up."""
         try:
             async with asyncio.timeout(within_s):
                 piece = await self._pieces.get()

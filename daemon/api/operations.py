@@ -74,8 +74,9 @@ class Requests:
                 yield asdict(result)
 
     async def _trace(self, request: Mapping[str, Any]) -> Answers:
-        """First how the line is, then pieces of bytes with direction and time, for `seconds` or
-        until the asker has enough. `dropped`: pieces that he missed."""
+        """First how the line is, then pieces of bytes with direction and time.
+
+        For `seconds` or until the asker has enough. `dropped`: pieces that were missed."""
         name = str(request.get("line"))
         clock = asyncio.get_running_loop().time
         ends_at = clock() + _duration_s(request.get("seconds"))
@@ -104,8 +105,7 @@ class Requests:
             }
 
     async def _terminals(self, request: Mapping[str, Any]) -> Answers:
-        """First the names of the listeners, then the terminals of each and who called and is
-        none."""
+        """First the names of the listeners, then of each its terminals and unknown callers."""
         yield {"listeners": [section.name for section in self.configuration.site.settings.listener]}
         now = asyncio.get_running_loop().time()
         for listener in self.listeners.values():

@@ -43,8 +43,9 @@ class NotRunning(MeterdError):
 
 
 class RequestFailed(MeterdError):
-    """The daemon would not or could not do it; `kind` is the name of its error, empty when nobody
-    knows how far it came."""
+    """The daemon would not or could not do it.
+
+    `kind`: the name of its error; empty when it is not known how far it came."""
 
     def __init__(self, why: str, kind: str = "") -> None:
         self.kind = kind
@@ -77,8 +78,9 @@ def listen(data_directory: Path) -> Iterator[socket.socket]:
 
 
 async def serve(listening: socket.socket, answer: Answer) -> None:
-    """Answer requests until cancelled. A MeterdError from `answer` goes to the client, anything
-    else into the log too."""
+    """Answer requests until cancelled.
+
+    A MeterdError from `answer` goes to the client, anything else into the log too."""
 
     async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -111,10 +113,9 @@ async def serve(listening: socket.socket, answer: Answer) -> None:
 
 
 def ask(data_directory: Path, request: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
-    """What a running daemon answers, as it comes, its last object included. NotRunning,
-    RequestFailed. Blocking.
+    """What a running daemon answers, as it comes, its last object included.
 
-    Closing the iterator takes back what was asked."""
+    Blocking. Closing the iterator takes back what was asked. NotRunning, RequestFailed."""
     path = _path(data_directory)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         _connect(connection, path)

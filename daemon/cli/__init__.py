@@ -37,32 +37,35 @@ COMMANDS = (
 
 
 class Commands(click.Group):
-    """Finds a command in the module of its name, so that a quick one does not pay for the daemon's
-    imports."""
+    """Finds a command in the module of its name.
+
+    So a quick one does not pay for the daemon's imports."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of a first day, not of the alphabet."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None where there is none."""
         if cmd_name not in COMMANDS:
             return None
         try:
-            command: click.Command = getattr(
-                importlib.import_module(f"daemon.cli.{cmd_name}"), cmd_name
-            )
+            module = importlib.import_module(f"daemon.cli.{cmd_name}")
         except KeyboardInterrupt:
             sys.exit(FAILED)  # nothing was begun that could be aborted
+        command: click.Command = getattr(module, cmd_name)
         return command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="meterd", prog_name="meterd")
 def cli() -> None:
-    """Reads electricity meters, bills prepaid accounts to the fen, cuts supply only when every rule
-    allows it.
+    """Reads electricity meters and bills prepaid accounts to the fen.
 
-    Exit codes: 0 done, 1 failed (the message says what), 2 wrong use, 69 no daemon runs, 78 wrong
-    configuration."""
+    Cuts supply only when every rule allows it.
+
+    Exit codes: 0 done, 1 failed (the message says what), 2 wrong use, 69 no daemon runs, 78
+    wrong configuration."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

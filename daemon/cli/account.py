@@ -129,10 +129,10 @@ def open_account(
     points: tuple[str, ...],
     site_path: Path,
 ) -> None:
-    """Open a pending account: it is billed from 00:00 of that day, whose freeze is its opening
-    register.
+    """Open a pending account.
 
-    It stays pending until that freeze has been collected."""
+    It is billed from 00:00 of that day, whose freeze is its opening register, and stays pending
+    until that freeze has been collected."""
     settings = load_settings(site_path)
     opening = AccountOpening(account_id, open_from.date(), agreement, points)
 

@@ -1,5 +1,6 @@
-"""Who writes to a meter: the options of commands that carry a password, which is never an
-argument."""
+"""Who writes to a meter: the options of commands that carry a password.
+
+The password is never an argument: others on this machine could read it there."""
 
 from __future__ import annotations
 
@@ -37,8 +38,9 @@ def authority_options(command: F) -> F:
 
 
 def authority_of(level: str, operator: str) -> Authority:
-    """The authority with the password from the environment, or asked for on a terminal. FrameError
-    when a part has not its digits."""
+    """The authority with the password from the environment, or asked for on a terminal.
+
+    FrameError when a part has not its digits."""
     password = os.environ.get(ENVIRONMENT)
     if password is None:
         if not sys.stdin.isatty():

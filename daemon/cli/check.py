@@ -25,11 +25,12 @@ FREEZES_DUE: Final = timedelta(hours=2)
 @site_option
 @as_json
 def check(site_path: Path, as_json: bool) -> None:
-    """Read the whole configuration as the daemon would and name every mistake. Opens no port, needs
-    no database.
+    """Read the whole configuration as the daemon would and name every mistake.
 
-    Exit code 0 when it can be used, 78 when not. Also does the sums that one forgets: how long each
-    line needs."""
+    Opens no port, needs no database.
+
+    Exit code 0 when it can be used, 78 when not. Also does the sums that one forgets: how long
+    each line needs."""
     try:
         site = load_site(site_path)
     except ConfigError as error:

@@ -60,11 +60,11 @@ def clock(
     operator: str,
     as_json: bool,
 ) -> None:
-    """Show the clocks of DL/T 645 meters, or set them to this machine's local time and read them
-    back.
+    """Show the clocks of DL/T 645 meters, or set them and read them back.
 
-    A broadcast is obeyed for up to 5 minutes of difference, once a day, not within 5 minutes of
-    midnight, and answered by nobody: the meters given with --meter are read before and after."""
+    --set writes this machine's local time. A broadcast is obeyed for up to 5 minutes of
+    difference, once a day, not within 5 minutes of midnight, and answered by nobody: the meters
+    given with --meter are read before and after."""
     if is_set and broadcast:
         raise click.UsageError("give either --set or --broadcast")
     try:

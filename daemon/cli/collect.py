@@ -58,12 +58,11 @@ def collect(
     site_path: Path,
     as_json: bool,
 ) -> None:
-    """Read meters now, through the running daemon: each METER by its address or point, a line, or
-    all that failed.
+    """Read meters now, through the running daemon.
 
-    They are asked before what is due anyway. What a meter told within the last 5 minutes is told
-    again without asking it. Ctrl-C takes back what was not asked yet. Exit code 0 when every meter
-    answered, else 1."""
+    Each METER by its address or point, a line, or all that failed. They are asked before what is
+    due anyway. What a meter told within the last 5 minutes is told again without asking it.
+    Ctrl-C takes back what was not asked yet. Exit code 0 when every meter answered, else 1."""
     request = {
         "do": "collect",
         "what": what,

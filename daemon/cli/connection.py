@@ -1,5 +1,6 @@
-"""What commands that speak to a meter over a given line have in common: how to reach it, and the
-trace of its bytes."""
+"""What commands that speak to a meter over a given line have in common.
+
+How to reach it, and the trace of its bytes."""
 
 from __future__ import annotations
 
@@ -24,12 +25,13 @@ TRACE_KEYS: Final = ("line", "direction", "bytes")
 F = TypeVar("F", bound=Callable[..., Any])
 
 BAUD: Final = click.IntRange(300, 921_600)
-"""What serial ports can be told; more than the driver knows is refused by it."""
+"""What a serial port may be asked for; the driver refuses speeds that it does not know."""
 
 
 class Seconds(click.FloatRange):
-    """A time to wait: from `least` to a minute, and a number: nan is not below, above or between
-    anything."""
+    """A time to wait, from `least` to a minute.
+
+    It is a number: nan is not below, above or between anything, and would pass the range."""
 
     def __init__(self, least: float) -> None:
         super().__init__(least, 60)
@@ -83,8 +85,9 @@ def place_options(command: F) -> F:
 
 
 def line_options(*, baud: int, parity: str) -> Callable[[F], F]:
-    """The options --tcp, --serial, --baud, --parity, --timeout, --retries and --trace, with these
-    defaults; the command gets them as one `connection`."""
+    """The options that name a line; the command gets them as one `connection`.
+
+    --tcp, --serial, --baud, --parity, --timeout, --retries and --trace, with these defaults."""
 
     def add_all(command: F) -> F:
         @functools.wraps(command)

@@ -45,11 +45,11 @@ from protocols.errors import FrameError
 )
 @as_json
 def decode(streams: tuple[str, ...], files: tuple[Path, ...], protocol: str, as_json: bool) -> None:
-    """Decode DL/T 645 and Modbus frames given in hexadecimal; blanks, 0x, colons, commas and line
-    breaks do no harm.
+    """Decode DL/T 645 and Modbus frames given in hexadecimal.
 
-    Each HEX is a stream of its own; - or nothing reads one stream from standard input. In a file of
-    hexadecimal each line is one. Passwords inside frames are shown only as raw bytes."""
+    Blanks, 0x, colons, commas and line breaks do no harm. Each HEX is a stream of its own; - or
+    nothing reads one stream from standard input. In a file of hexadecimal each line is one.
+    Passwords inside frames are shown only as raw bytes."""
     if not streams and not files and sys.stdin.isatty():
         raise click.UsageError(
             "give the bytes in hexadecimal, or - to read them from standard input"

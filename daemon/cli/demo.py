@@ -76,8 +76,9 @@ def demo(serve: bool, folder: Path | None, as_json: bool) -> None:
 
 
 def _end_by_signals() -> None:
-    """An end by a signal must end what was started too, also in the background of a shell, where
-    SIGINT is ignored."""
+    """End what was started too.
+
+    Also in the background of a shell, where SIGINT is ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 

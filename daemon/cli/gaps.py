@@ -30,8 +30,9 @@ Rows = list[dict[str, Any]]
 @site_option
 @as_json
 def gaps(days: int | None, withheld: bool, site_path: Path, as_json: bool) -> None:
-    """Owed daily freezes without a value, as runs of days. Exit code 0 if there is none, 1 if there
-    are gaps."""
+    """Owed daily freezes without a value, as runs of days.
+
+    Exit code 0 if there is none, 1 if there are gaps."""
     settings = SettingsFile.read(site_path).validated(GapSettings)
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[Rows, Rows]:

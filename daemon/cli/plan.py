@@ -16,11 +16,12 @@ from daemon.cli.running import daemon_asked, is_nothing, print_difference
 @site_option
 @as_json
 def plan(new: Path | None, site_path: Path, as_json: bool) -> None:
-    """Show what a reload of the running daemon would do if its configuration were NEW; without NEW,
-    with the file of -c as it is now. Nothing is changed.
+    """Show what a reload of the running daemon would do if its configuration were NEW.
 
-    Exit code 0 when nothing would change, 1 when something would, 78 when the reload would refuse
-    the file."""
+    Without NEW, with the file of -c as it is now. Nothing is changed.
+
+    Exit code 0 when nothing would change, 1 when something would, 78 when the reload would
+    refuse the file."""
     path = (new or site_path).absolute()
     with daemon_asked(site_path, {"do": "plan", "path": str(path)}) as answers:
         difference = next(answers)

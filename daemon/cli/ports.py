@@ -18,9 +18,10 @@ from daemon.field.serial_ports import PortUse, ports_in_use
 @site_option
 @as_json
 def ports(site_path: Path, as_json: bool) -> None:
-    """List the serial ports of this machine by names that survive unplugging, what is plugged in
-    there, which line of the site uses each, and who has it open, as far as this user may see it.
-    Works without a site too, and with one that has mistakes."""
+    """List the serial ports of this machine by names that survive unplugging.
+
+    With what is plugged in there, which line of the site uses each, and who has it open, as far
+    as this user may see it. Works without a site too, and with one that has mistakes."""
     found = ports_in_use(_serial_lines(site_path))
     if as_json:
         for use in found:

@@ -91,8 +91,10 @@ def probe(
     only_best: bool,
     as_json: bool,
 ) -> None:
-    """Read COUNT registers and print them in every type, word order and scale; what is plausible is
-    told, and the likeliest readings that share no register are marked with a star.
+    """Read COUNT registers and print them in every type, word order and scale.
+
+    What is plausible is told, and the likeliest readings that share no register are marked with a
+    star.
 
     Registers are counted from 0: a manual that begins with 1, 30001 or 40001 says so much more."""
     if protocol is None:
@@ -104,8 +106,8 @@ def probe(
         raise fail(f"{error}\n{WHAT_TO_TRY}") from None
     shown = result.likeliest if only_best else result.readings
     if as_json:
-        for told in _as_json(unit, block, result, shown):
-            print_json(told)
+        for row in _as_json(unit, block, result, shown):
+            print_json(row)
     else:
         _print(_title(unit, block, result), result, shown)
 
@@ -185,6 +187,6 @@ def _in_words(guess: Guess) -> str:
 
 
 def _short(number: Decimal) -> str:
-    """A number that no meter means is told in few digits."""
+    """In few digits for a number that no meter means."""
     is_odd = abs(number) >= WIDEST or 0 < abs(number) < NARROWEST
     return f"{number:.4E}" if is_odd else f"{number:f}"

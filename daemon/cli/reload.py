@@ -20,11 +20,12 @@ REFUSED = (
 @site_option
 @as_json
 def reload(site_path: Path, as_json: bool) -> None:
-    """Let the running daemon read its configuration again. Only lines that changed are stopped and
-    started.
+    """Let the running daemon read its configuration again.
 
-    A file with mistakes, or one that contradicts what was billed, changes nothing. SIGHUP does the
-    same."""
+    Only lines that changed are stopped and started.
+
+    A file with mistakes, or one that contradicts what was billed, changes nothing. SIGHUP does
+    the same."""
     request = {"do": "reload", "path": str(site_path.absolute())}
     try:
         with daemon_asked(site_path, request, refused=REFUSED) as answers:

@@ -22,10 +22,10 @@ from daemon.field.survey import Found, Progress, Survey, speeds, timeouts_at
 from protocols.errors import LineDown
 
 LINE_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-"""What meterd.toml takes for one."""
+"""What meterd.toml takes for one: nothing that a spreadsheet takes for a formula."""
 COLUMNS: Final = ("address", "line", "point", "installed_on", "protocol")
-"""Columns of meters.csv; the point gets the meter's address for a name until somebody knows a
-better one."""
+"""Columns of meters.csv; the point is called by the meter's address until there is a better
+name."""
 
 Show = Callable[[Progress, int], None]
 """Takes how far a scan is, and how many meters are found."""

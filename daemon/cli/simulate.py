@@ -65,11 +65,11 @@ def simulate(
     control_port: int,
     as_json: bool,
 ) -> None:
-    """Run the meters of SCENARIO (a TOML file) on TCP ports and pseudo-terminals until SIGINT or
-    SIGTERM.
+    """Run the meters of SCENARIO (a TOML file) until SIGINT or SIGTERM.
 
-    A scenario with mistakes is refused with all of them, exit code 78. The control port takes JSON
-    lines that cut and mend lines and tell what is true (docs/simulators.md)."""
+    They are on TCP ports and pseudo-terminals. A scenario with mistakes is refused with all of
+    them, exit code 78. The control port takes JSON lines that cut and mend lines and tell what
+    is true (docs/simulators.md)."""
     try:
         loaded = load_scenario(scenario)
     except ConfigError as error:

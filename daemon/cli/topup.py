@@ -26,6 +26,7 @@ class Yuan(click.ParamType[int]):
     name = "yuan"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Integer fen; a wrong use for parts of a fen, nothing, or more than MOST_FEN."""
         try:
             fen = Decimal(value).scaleb(2)
         except ArithmeticError:

@@ -29,8 +29,9 @@ from daemon.field.whole_frames import whole_frames
 @site_option
 @as_json
 def trace(line: str, seconds: float | None, site_path: Path, as_json: bool) -> None:
-    """Show what goes over a line of the running daemon, decoded, until Ctrl-C. The line works on
-    undisturbed.
+    """Show what goes over a line of the running daemon, decoded, until Ctrl-C.
+
+    The line works on undisturbed.
 
     A frame with a password is shown only by its length."""
     with (

@@ -1,2 +1,1 @@
-"""The demonstration: a whole site on simulated meters, and the proof that everything in it is
-right."""
+"""The demonstration: a whole site on simulated meters, and the proof that all of it is right."""

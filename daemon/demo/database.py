@@ -34,7 +34,7 @@ def missing_days(url: str, since: date, today: date) -> list[date]:
 
 
 def balances(url: str, accounts: Collection[str]) -> tuple[date, dict[str, int]]:
-    """The last day that is billed for everybody, and the balances in fen."""
+    """The last day that is billed for all accounts, and the balances in fen."""
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[date, dict[str, int]]:
         row = await (await connection.execute(BILLED_THROUGH)).fetchone()

@@ -1,5 +1,4 @@
-"""The files of the demonstration: the scenario of its simulated meters and the site that reads
-them."""
+"""The files of the demonstration: the scenario of its meters and the site that reads them."""
 
 from __future__ import annotations
 
@@ -131,8 +130,9 @@ def write_scenario(folder: Path) -> Path:
 
 
 def write_site(folder: Path, places: Mapping[str, str], http_port: int, today: date) -> Path:
-    """The site: settings, tariff and archive. `places`: line -> HOST:PORT or device, as the
-    simulators tell."""
+    """The site: settings, tariff and archive.
+
+    `places`: line -> HOST:PORT or device, as the simulators tell."""
     (folder / "password").write_text("000000\n", encoding="utf-8")
     opens = today - timedelta(days=DAYS - 1)
     lines = "\n".join(_line(name, place) for name, place in places.items())

@@ -89,8 +89,9 @@ class Demo:
         return health
 
     def until(self, what: str, holds: Callable[[], bool]) -> None:
-        """Look until it holds, showing how far each line is. DemoFailed after STEP_LIMIT_S or when
-        the daemon ended."""
+        """Look until it holds, showing how far each line is.
+
+        DemoFailed after STEP_LIMIT_S or when the daemon ended."""
         give_up_at = time.monotonic() + STEP_LIMIT_S
         while not self._holds(holds):
             code = self.daemon.poll()
@@ -140,8 +141,9 @@ class Demo:
 
 @contextmanager
 def running_demo(folder: Path | None, say: Say, show_progress: ShowProgress) -> Iterator[Demo]:
-    """Start the database, the simulated meters and the daemon; stop them in reverse. Without a
-    folder it is a temporary one, which is removed. DemoFailed."""
+    """Start the database, the simulated meters and the daemon; stop them in reverse.
+
+    Without a folder it is a temporary one, which is removed. DemoFailed."""
     with ExitStack() as opened:
         if folder is None:
             folder = Path(mkdtemp(prefix="meterd-demo-"))

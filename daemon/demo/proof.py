@@ -18,10 +18,10 @@ def owed_fen(
     last: date,
     price_on: Callable[[date], Decimal],
 ) -> int:
-    """What the use from `first` 00:00 to `last` 00:00 costs: each month rounded once to the fen,
-    half away from zero.
+    """What the use from `first` 00:00 to `last` 00:00 costs.
 
-    `freezes`: (ratio, register in kWh at 00:00 of each day) of every meter of the customer."""
+    Each month is rounded once to the fen, half away from zero. `freezes`: (ratio, register in
+    kWh at 00:00 of each day) of every meter of the customer."""
     months: dict[tuple[int, int], Fraction] = defaultdict(Fraction)
     for ratio, registers in freezes:
         day = first

@@ -21,14 +21,16 @@ GOOD_ENOUGH: Final = timedelta(seconds=3)
 
 
 class ClockNotSet(MeterdError):
-    """A clock was left as it is, or what it shows is not known. The operator acts: another hour,
-    the password, a write instead of a broadcast."""
+    """A clock was left as it is, or what it shows is not known.
+
+    The operator acts: another hour, the password, a write instead of a broadcast."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """A meter's clock and how far it is ahead of this machine's; None with `wrong`, which says why
-    it could not be read."""
+    """A meter's clock and how far it is ahead of this machine's.
+
+    Both are None with `wrong`, which says why it could not be read."""
 
     meter: str
     clock: datetime | None

@@ -1,4 +1,4 @@
-"""What recorded bytes say: DL/T 645 or Modbus, found out where it is not told."""
+"""What recorded bytes say: DL/T 645 or Modbus, found out where it is not given."""
 
 from __future__ import annotations
 
@@ -60,11 +60,10 @@ def describe_recording(streams: list[bytes], protocol: str = AUTO) -> list[list[
 
 
 def streams_of(path: Path) -> list[bytes]:
-    """Each line of a file of hexadecimal text, without what follows a #; bytes that are no text are
-    one stream.
+    """Each line of a file of hexadecimal text, without what follows a #.
 
-    FrameError, with its number, for a line of text that is no hexadecimal: it could be the one that
-    matters."""
+    Bytes that are no text are one stream. FrameError, with its number, for a line of text that
+    is no hexadecimal: it could be the one that matters."""
     content = path.read_bytes()
     text = _text(content)
     if text is None:

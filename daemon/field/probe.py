@@ -1,4 +1,4 @@
-"""Reads a raw block of Modbus registers, to be told what it could mean."""
+"""Reads a raw block of Modbus registers and what each of them could mean."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from protocols.modbus.probing import Reading, best, readings
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The registers and every way to read them; `likeliest`: those ways that share no register and
-    look most like a meter's."""
+    """The registers and every way to read them.
+
+    `likeliest`: those ways that share no register and look most like a meter's."""
 
     registers: tuple[int, ...]
     readings: list[Reading]

@@ -28,8 +28,9 @@ Found = list[tuple[str, Value]]
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """What one meter is asked. `meter` is 12 digits or `any`; with identifiers the quantity does
-    not count."""
+    """What one meter is asked.
+
+    `meter` is 12 digits or `any`; with identifiers the quantity does not count."""
 
     protocol: str
     meter: str
@@ -44,8 +45,10 @@ class ReadRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """What a meter answered. `clock`: its wall clock, and `ahead_s` how far that is ahead of this
-    machine's; both None where it gives none."""
+    """What a meter answered.
+
+    `clock`: its wall clock, and `ahead_s` how far that is ahead of this machine's; both None
+    where it gives none."""
 
     meter: str
     values: Found
@@ -60,10 +63,10 @@ def quantities(protocol: str) -> tuple[str, ...]:
 
 
 async def read(connection: Connection, request: ReadRequest) -> ReadResult:
-    """The values, then the clock; a meter whose clock cannot be read is read all the same, unless
-    the clock is what was asked for.
+    """The values, then the clock.
 
-    LineDown, NoReply, MeterRefused, FrameError; NoFreezeYet."""
+    A meter whose clock cannot be read is read all the same, unless the clock is what was asked
+    for. LineDown, NoReply, MeterRefused, FrameError; NoFreezeYet."""
     language = LANGUAGES[request.protocol]
     async with connection.conversation(language.codec) as conversation:
         meter = request.meter

@@ -43,8 +43,10 @@ class ModbusReadRequest:
 
 
 async def read_modbus(connection: Connection, request: ModbusReadRequest) -> list[ModbusValue]:
-    """The values in the order of the names, the relay last. UnknownQuantity; ConfigError for the
-    profile's mistakes; LineDown, NoReply, MeterRefused, FrameError."""
+    """The values in the order of the names, the relay last.
+
+    UnknownQuantity; ConfigError for the profile's mistakes; LineDown, NoReply, MeterRefused,
+    FrameError."""
     profile = load_profile(request.profile)
     names = [name for name in request.names if name != RELAY]
     quantities = chosen_quantities(profile, names)

@@ -25,8 +25,9 @@ DTU_BAUD: Final = 2400
 
 @dataclass(frozen=True, slots=True)
 class RoundTime:
-    """What one line, or all terminals of a listener, need: `daily` for one day's freezes, `first`
-    for as many days as are collected at the start."""
+    """What one line, or all terminals of a listener, need for their meters.
+
+    `daily`: for one day's freezes; `first`: for as many days as are collected at the start."""
 
     line: str
     channel: str
@@ -102,8 +103,9 @@ def _host_and_port(place: Iterable[object]) -> str:
 
 
 def _time(baud: int, meters: int, days: int) -> timedelta:
-    """Rough time to read so many daily freezes of all meters: characters on the wire and the
-    meters' delay."""
+    """Rough time to read that many daily freezes of all meters.
+
+    Characters on the wire and the meters' delay."""
     characters = meters * (days * DAY_CHARACTERS + CLOCK_CHARACTERS)
     on_the_wire_s = characters * CHARACTER_BITS / baud
     answers = meters * (2 * days + 2)

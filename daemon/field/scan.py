@@ -1,4 +1,4 @@
-"""Finds the meters of a line whose addresses nobody wrote down.
+"""Finds the meters of a line whose addresses are not known.
 
 DL/T 645-2007 answers to abbreviated addresses: low bytes real, high bytes AA. All meters that fit
 answer at once; one answer is a meter, silence is none, anything else is a collision, and the next
@@ -62,8 +62,9 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One question and what came. `pattern`: the address asked, A for any digit; `address`: of the
-    one meter that answered."""
+    """One question and what came.
+
+    `pattern`: the address asked, A for any digit; `address`: of the one meter that answered."""
 
     protocol: str
     pattern: str
@@ -78,9 +79,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ScanTimeouts:
-    """How long a scan listens. `answer_s`: after a question, in which a meter may begin to answer
-    (20 to 500 ms by DL/T 645-2007, and the time the question needs on the wire); `quiet_s`: silence
-    that ends an answer; `tries`: how often an address is asked."""
+    """How long a scan listens.
+
+    `answer_s`: after a question, in which a meter may begin to answer (20 to 500 ms by DL/T
+    645-2007, and the time the question needs on the wire); `quiet_s`: silence that ends an
+    answer; `tries`: how often an address is asked."""
 
     answer_s: float = 0.7
     quiet_s: float = 0.2
@@ -94,10 +97,10 @@ async def scan(
     line: str = "",
     wire: Wire | None = None,
 ) -> AsyncIterator[Step]:
-    """Every question on an open channel and what came to it, and the noise that stopped it;
-    LineDown when the carrier goes away.
+    """Every question on an open channel and what came to it, and the noise that stopped it.
 
-    When nothing at all answers in 2007, a meter of 1997 is looked for."""
+    When nothing at all answers in 2007, a meter of 1997 is looked for. LineDown when the carrier
+    goes away."""
     talker = _Talker(channel, timeouts, line, wire)
     if await talker.hears_noise():
         yield Step(DLT645_2007, ANY_ADDRESS, Outcome.NOISE)
@@ -143,7 +146,8 @@ async def _ask_for_address(talker: _Talker, pattern: str) -> Step:
 
 
 async def _is_alone(talker: _Talker, pattern: str, address: str) -> bool:
-    """Different questions to the pattern are answered by that meter alone, and one to itself, too.
+    """True when one meter alone answers different questions to the pattern, and one to itself.
+
     A meter that obeys the pattern only when it is asked for its address is asked for that once
     more."""
     for identifier in PROOFS:
@@ -157,8 +161,9 @@ async def _is_alone(talker: _Talker, pattern: str, address: str) -> bool:
 
 
 class _Talker:
-    """Asks, and tells silence, one answer and many apart. A `Conversation` cannot: it knows one
-    answer, and the rest as damage."""
+    """Asks, and tells silence, one answer and many apart.
+
+    A `Conversation` cannot: it knows one answer, and the rest as damage."""
 
     def __init__(
         self,
@@ -218,9 +223,11 @@ class _Talker:
 
 
 def judge(data: bytes, request: Frame, pattern: str) -> tuple[Outcome, str | None]:
-    """What the bytes that came to a question mean. Exactly one good answer, with FE around it at
-    the most, is a meter; several answers, or anything that is no frame, is a collision. The address
-    is None when the answer repeats the pattern in its place."""
+    """What the bytes that came to a question mean.
+
+    Exactly one good answer, with FE around it at the most, is a meter; several answers, or
+    anything that is no frame, is a collision. The address is None when the answer repeats the
+    pattern in its place."""
     if not data.strip(WAKE_UP_BYTE):
         return Outcome.SILENCE, None
     frame = _only_frame(data)

@@ -19,7 +19,9 @@ UNSTABLE: Final = re.compile(r"/dev/tty(USB|ACM)\d+")
 
 @dataclass(frozen=True, slots=True)
 class SerialPort:
-    """`name`: the stable one if there is one, else `device`. `what`: the adapter as it calls
+    """A port of this machine.
+
+    `name`: the stable one if there is one, else `device`; `what`: the adapter as it calls
     itself."""
 
     name: str

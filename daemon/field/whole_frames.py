@@ -12,8 +12,9 @@ Piece = dict[str, Any]
 
 
 def whole_frames(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Pieces of one direction joined until they are frames: `at` of their first piece, `direction`,
-    `bytes`, and `frames` in words."""
+    """Pieces of one direction joined until they are frames.
+
+    Each with `at` of its first piece, `direction`, `bytes`, and `frames` in words."""
     begun: Piece | None = None
     for piece in pieces:
         if "bytes" not in piece:

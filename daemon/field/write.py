@@ -64,8 +64,9 @@ class WriteRequest:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """The bytes behind the identifier, in wire order. `before` is None when they could not be
-    read."""
+    """The bytes behind the identifier, in wire order.
+
+    `before` is None when they could not be read."""
 
     before: bytes | None
     after: bytes
@@ -81,8 +82,10 @@ class ParameterWrite:
         self._request = request
 
     async def run(self) -> WriteResult:
-        """Write once and read back. WriteUnconfirmed, ReadBackFailed; MeterRefused, LineDown,
-        NoReply or FrameError while nothing was written yet."""
+        """Write once and read back.
+
+        WriteUnconfirmed, ReadBackFailed; MeterRefused, LineDown, NoReply or FrameError while
+        nothing was written yet."""
         request = self._request
         language = language_of(request.identifier)
         async with self._connection.conversation(language.codec) as conversation:
@@ -127,8 +130,9 @@ def unconfirmed(identifier: str) -> str:
 
 
 def value_on_the_wire(identifier: str, text: str) -> bytes:
-    """A value as `meterd read` shows it, or hex: and bytes, in wire order. FrameError for what
-    cannot be written."""
+    """A value as `meterd read` shows it, or hex: and bytes, in wire order.
+
+    FrameError for what cannot be written."""
     _refuse_unwritable(identifier)
     if not text.startswith(HEX):
         return encode_value(identifier, text)
@@ -144,8 +148,9 @@ def address_after(request: WriteRequest) -> str:
 
 
 def is_kept(identifier: str, written: bytes, after: bytes) -> bool:
-    """True when a meter keeps what was written. A clock goes on: what it shows may be a little
-    later."""
+    """True when a meter keeps what was written.
+
+    A clock goes on: what it shows may be a little later."""
     if after == written:
         return True
     if identifier not in CLOCKS or len(after) != len(written):
