@@ -34,7 +34,7 @@ from daemon.acquisition.planning.reads import ReadRequest, ReadRequests, ReadRes
 from daemon.acquisition.planning.reply_times import ReplyTimeouts
 from daemon.acquisition.planning.wanted import Wanted
 from daemon.quality.arrival import Arrival
-from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day
+from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day, is_in_service
 from protocols.errors import LineDown, MeterRefused, NoReply
 from protocols.reading import DailyFreeze, Quantity
 
@@ -46,6 +46,8 @@ FIRST_MISSING_S = 10.0
 HELD_BACK_S = 1.0
 """A slot that could be read and is not, at midnight or while back-fill must wait, is looked at
 again after this time."""
+BEFORE_MIDNIGHT_S = 2.0
+"""Nothing that gives way is begun this close to a host freeze."""
 IDLE_S = 15.0
 """Maximum time between two signs of life of an idle line."""
 NO_ROOM_S = 0.1
@@ -60,6 +62,7 @@ class Jobs:
 
     __slots__ = (
         "_at_once",
+        "_gives_way",
         "midnights",
         "numbers",
         "parts",
@@ -76,11 +79,16 @@ class Jobs:
         has_memory: Sequence[bool],
         longest_wait_s: float,
         at_once: int = 1,
+        gives_way: bool = False,
     ) -> None:
-        """`has_memory`: False for a meter that keeps no freezes. `at_once`: maximum number of
-        meters that are asked at a time."""
+        """`has_memory`: False for a meter that keeps no freezes.
+
+        `at_once`: maximum number of meters that are asked at a time. `gives_way`: True where a
+        request that was begun gives way to what is more urgent.
+        """
         self.parts = parts
         self._at_once = at_once
+        self._gives_way = gives_way
         self.numbers = {meter.meter_id: number for number, meter in enumerate(parts.meters)}
         """By meter id."""
         self.wanted = Wanted(
@@ -94,7 +102,13 @@ class Jobs:
             longest_wait_s=longest_wait_s,
             longest_pause_s=parts.pace.retry_s,
         )
-        self.midnights = Midnights([number for number, has in enumerate(has_memory) if not has])
+        self.midnights = Midnights(
+            {
+                number: meter.installed_on
+                for number, meter in enumerate(parts.meters)
+                if not has_memory[number]
+            }
+        )
         self.requests = ReadRequests()
         self.progress = time.monotonic()
         """When the line gave its last sign of life."""
@@ -117,8 +131,14 @@ class Jobs:
         )
 
     def is_urgent(self) -> bool:
-        """True if a command or a request waits."""
-        return bool(self.requests) or self.parts.commands.is_due()
+        """True if a command or a request waits that may be begun."""
+        is_request_due = bool(self.requests) and not self._are_requests_held()
+        return is_request_due or self.parts.commands.is_due()
+
+    def must_give_way(self, urgency: Urgency) -> bool:
+        """True if something waits that goes before a request or slot of this urgency."""
+        is_request_waiting = urgency > Urgency.REQUEST and bool(self.requests)
+        return is_request_waiting or self.parts.commands.is_due() or self.is_midnight_near()
 
     def idle_for_s(self) -> float:
         """Until a slot, a command or a midnight comes, or a sign of life is due."""
@@ -137,7 +157,11 @@ class Jobs:
 
     def midnight_in_s(self) -> float:
         """Seconds until the next host freeze; infinite where each meter freezes by itself."""
-        return self.midnights.opens_in_s(self.parts.clock.night_time())
+        return self.midnights.due_in_s(self.parts.clock.night_time())
+
+    def is_midnight_near(self) -> bool:
+        """True while a host freeze is due, or so soon that nothing else may be begun."""
+        return self.midnight_in_s() < BEFORE_MIDNIGHT_S
 
     def beat(self) -> None:
         """Give a sign of life."""
@@ -155,39 +179,34 @@ class Jobs:
     # --- midnight
 
     async def _freeze_at_midnight(self, ports: MeterPorts) -> bool:
-        """Read meters that keep no freezes at the moment of their freeze; True if others may be
-        left to read."""
+        """Read meters that keep no freezes at the moment of their freeze; False if none is due."""
         night_time = self.parts.clock.night_time()
-        seen: set[int] = set()
         meters: list[tuple[int, MeterPort]] = []
         while len(meters) < self._at_once:
             due = self.midnights.next(night_time)
-            # When each was asked once the first is next again.
-            if due is None or due[0] in seen:
+            if due is None:
                 break
             number, _ = due
-            seen.add(number)
             meter = ports(number, Urgency.MIDNIGHT)
-            if not meter.is_away:
+            if not meter.is_away and not meter.unsupported("registers"):
                 meters.append((number, meter))
-        return any(await together(self._freeze_now(number, meter) for number, meter in meters))
+        await together(self._freeze_now(number, meter) for number, meter in meters)
+        return bool(meters)
 
-    async def _freeze_now(self, number: int, meter: MeterPort) -> bool:
-        """False if the meter must not be asked again at once: it would refuse again, and again."""
+    async def _freeze_now(self, number: int, meter: MeterPort) -> None:
+        """Read one meter; without a freeze it is asked again while the window is open."""
         try:
             registers, told_at = await meter.read_registers()
         except (NoReply, NotSent, *UNUSABLE) as error:
-            # A meter that was silent is asked again as long as the window is open.
             self._warn("not read at midnight", number, error)
-            return not isinstance(error, NotSent | GatewayAnswered)
+            return
         now = self.parts.clock.night_time()
-        is_frozen = await self.submit_host_freeze(
+        await self.submit_host_freeze(
             number,
             registers,
             told_at or now,
             now,
         )
-        return is_frozen or told_at is None
 
     async def submit_host_freeze(
         self,
@@ -204,7 +223,7 @@ class Jobs:
         meter = self.parts.meters[number]
         midnight = nearest_midnight(told_at)
         offset = max(told_at - midnight, now - midnight, key=abs)
-        if registers[0] is None or midnight.date() < meter.installed_on:
+        if registers[0] is None or not is_in_service(midnight.date(), meter.installed_on):
             return False
         # V04: a host freeze is as good as its distance from midnight, by either clock.
         if abs(offset) > HOST_FREEZE_LIMIT or abs(now - told_at) > CLOCKS_AGREE:
@@ -244,7 +263,9 @@ class Jobs:
     # --- on-demand reads
 
     async def _answer_requests(self, ports: MeterPorts) -> bool:
-        """Answer the requests that came first; False when there is none."""
+        """Answer the requests that came first; False when none is answered now."""
+        if self.requests and self._are_requests_held():
+            return False
         requests: list[ReadRequest] = []
         while len(requests) < self._at_once:
             request = self.requests.next(time.monotonic())
@@ -253,6 +274,11 @@ class Jobs:
             requests.append(request)
         await together(self._answer(request, ports) for request in requests)
         return bool(requests)
+
+    def _are_requests_held(self) -> bool:
+        # It would give way before its first frame, and be begun again in the same moment: the line
+        # would spin, and with it every other line.
+        return self._gives_way and self.is_midnight_near()
 
     async def _answer(self, request: ReadRequest, ports: MeterPorts) -> None:
         """What ends without an answer, cancelled or by a mistake, is settled when the line tells

@@ -28,7 +28,7 @@ from daemon.acquisition.clocks import (
 from daemon.acquisition.conversations import Conversations, Preempted
 from daemon.acquisition.drivers import Driver
 from daemon.acquisition.freezes import FreezeIndexes
-from daemon.acquisition.jobs import Jobs
+from daemon.acquisition.jobs import BEFORE_MIDNIGHT_S, Jobs
 from daemon.acquisition.line import Line
 from daemon.acquisition.meter_port import Urgency
 from daemon.acquisition.parts import LineParts
@@ -52,8 +52,6 @@ FIRST_WAIT_ON_A_WIRE_S = 0.2
 """Most meters on a bus of their own answer sooner; DL/T 645-2007 allows 0.5 s."""
 GUARD_OVER_A_NETWORK_S = 0.5
 """A network delays an answer by more than meters do, and to wait for it keeps no wire idle."""
-BEFORE_MIDNIGHT_S = 2.0
-"""Nothing else is begun this close to a host freeze."""
 MAX_SLOTS = 32
 """Slots that are planned at once, or an eighth of the meters if that is more, because a plan looks
 at all of them."""
@@ -103,6 +101,7 @@ class WireLine(Line):
             common,
             has_memory=has_memory,
             longest_wait_s=timing.reply_timeout_s,
+            gives_way=True,
         )
         longest_request_s = timing.reply_timeout_s * (1 + timing.retries)
         super().__init__(jobs, longest_step_s=REQUESTS_OF_A_SLOT * longest_request_s)
@@ -213,10 +212,7 @@ class WireLine(Line):
 
     def _give_way(self, urgency: Urgency) -> None:
         """Between two exchanges. Preempted when something more urgent came."""
-        jobs = self._jobs
-        is_request_waiting = urgency > Urgency.REQUEST and bool(jobs.requests)
-        is_command_due = jobs.parts.commands.is_due()
-        if is_command_due or is_request_waiting or jobs.midnight_in_s() < BEFORE_MIDNIGHT_S:
+        if self._jobs.must_give_way(urgency):
             raise Preempted
 
     # --- slots
@@ -231,8 +227,8 @@ class WireLine(Line):
                 return False
         local_now = self._jobs.parts.clock.local_now()
         # Meters number their freezes anew: a late answer could mean another day.
-        is_midnight = is_near_midnight(local_now, QUIET_AROUND_MIDNIGHT)
-        if is_midnight or self._jobs.midnight_in_s() < BEFORE_MIDNIGHT_S:
+        is_quiet_time = is_near_midnight(local_now, QUIET_AROUND_MIDNIGHT)
+        if is_quiet_time or self._jobs.is_midnight_near():
             return False
         slots = self._wanted_slots(is_stream=isinstance(conversations.channel, StreamChannel))
         if not slots:

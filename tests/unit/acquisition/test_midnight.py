@@ -19,24 +19,29 @@ def at(seconds: float) -> datetime:
     return MIDNIGHT + timedelta(seconds=seconds)
 
 
+def midnights(*meters: int) -> Midnights:
+    """Of meters that were installed long ago."""
+    return Midnights(dict.fromkeys(meters, date(2020, 1, 1)))
+
+
 @pytest.mark.parametrize(
     ("seconds", "is_open"), [(-1, False), (-0.2, True), (0, True), (60, True), (60.1, False)]
 )
 def test_the_window_is_open_from_half_a_round_before_midnight_to_a_minute_after(
     seconds: float, is_open: bool
 ) -> None:
-    two_meters = Midnights([4, 7])
+    two_meters = midnights(4, 7)
     assert (two_meters.next(at(seconds)) is not None) == is_open
 
 
 def test_many_meters_begin_at_most_thirty_seconds_early() -> None:
-    crowd = Midnights(range(10_000))
+    crowd = midnights(*range(10_000))
     assert crowd.next(at(-30.1)) is None
     assert crowd.next(at(-30)) == (0, MIDNIGHT)
 
 
 def test_each_meter_is_read_once_and_the_silent_one_again_after_the_others() -> None:
-    meters = Midnights([1, 2, 3])
+    meters = midnights(1, 2, 3)
     assert meters.next(at(0)) == (1, MIDNIGHT)
     assert meters.next(at(1)) == (2, MIDNIGHT)
     meters.done(2, MIDNIGHT)
@@ -50,10 +55,10 @@ def test_each_meter_is_read_once_and_the_silent_one_again_after_the_others() -> 
 
 
 def test_the_line_sleeps_until_the_next_window_and_for_ever_without_such_meters() -> None:
-    assert Midnights([]).opens_in_s(at(0)) == float("inf")
-    assert Midnights([]).next(at(0)) is None
-    assert Midnights([1]).opens_in_s(at(-3600)) == pytest.approx(3600 - 0.1)
-    assert Midnights([1]).opens_in_s(at(5)) == pytest.approx(86_400 - 5.1)
+    assert midnights().due_in_s(at(0)) == float("inf")
+    assert midnights().next(at(0)) is None
+    assert midnights(1).due_in_s(at(-3600)) == pytest.approx(3600 - 0.1)
+    assert midnights(1).due_in_s(at(61)) == pytest.approx(86_400 - 61.1)
 
 
 def test_the_nearest_midnight_is_less_than_twelve_hours_away() -> None:
@@ -78,7 +83,7 @@ def test_the_error_bound_is_what_the_register_can_move_in_that_time_rounded_up()
 
 
 def test_whoever_was_dead_last_night_is_asked_after_the_living() -> None:
-    meters = Midnights([1, 2, 3])
+    meters = midnights(1, 2, 3)
     for second in range(3):
         found = meters.next(at(second))
         assert found is not None
@@ -116,7 +121,7 @@ def test_a_midnight_that_is_skipped_or_comes_twice_is_frozen_once(
 ) -> None:
     place = ZoneInfo(zone)
     begins = first_moment(midnight.date(), place)
-    meters = Midnights([3])
+    meters = midnights(3)
     read = []
     for second in range(-7200, 7200):
         due = meters.next(near_midnight(begins + timedelta(seconds=second), place))
@@ -128,7 +133,7 @@ def test_a_midnight_that_is_skipped_or_comes_twice_is_frozen_once(
 
 
 def test_a_freeze_that_nobody_read_in_time_is_told_once() -> None:
-    meters = Midnights([1, 2])
+    meters = midnights(1, 2)
     assert meters.missed(at(-3600)) is None  # nothing is known of nights before the first
     assert meters.next(at(0)) == (1, MIDNIGHT)
     meters.done(1, MIDNIGHT)
@@ -137,3 +142,35 @@ def test_a_freeze_that_nobody_read_in_time_is_told_once() -> None:
     assert meters.missed(at(62)) is None
     tomorrow = timedelta(days=1)
     assert meters.missed(at(61) + tomorrow) == [1, 2]
+
+
+def test_a_meter_is_asked_again_after_a_pause_and_the_line_sleeps_so_long() -> None:
+    meters = midnights(1)
+    assert meters.next(at(0)) is not None
+    assert meters.next(at(0.9)) is None
+    assert meters.due_in_s(at(0.25)) == pytest.approx(0.75)
+    assert meters.due_in_s(at(1)) < 0.1
+    assert meters.next(at(1)) is not None
+
+
+def test_a_clock_that_is_set_back_does_not_make_the_pause_longer() -> None:
+    meters = midnights(1)
+    assert meters.next(at(50)) is not None
+    assert meters.next(at(10)) is not None
+
+
+def test_after_the_round_the_next_window_is_tomorrows() -> None:
+    meters = midnights(1)
+    assert meters.due_in_s(at(0)) < 0.1
+    meters.done(1, MIDNIGHT)
+    assert meters.due_in_s(at(-0.05)) == pytest.approx(86_400 - 0.05)
+    assert meters.due_in_s(at(0)) == pytest.approx(86_400 - 0.1)
+
+
+def test_a_meter_is_read_from_the_midnight_of_its_installation_on() -> None:
+    meters = Midnights({1: MIDNIGHT.date() + timedelta(days=1), 2: MIDNIGHT.date()})
+    assert meters.next(at(0)) == (2, MIDNIGHT)
+    assert meters.next(at(0)) is None
+    assert meters.missed(at(61)) == [2]
+    tomorrow = timedelta(days=1)
+    assert meters.next(at(0) + tomorrow) == (1, MIDNIGHT + tomorrow)

@@ -1,0 +1,221 @@
+"""The jobs of a line around midnight, with ports instead of meters and a clock that is set."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from daemon.acquisition.conversations import Preempted
+from daemon.acquisition.jobs import Jobs
+from daemon.acquisition.meter_port import (
+    Action,
+    GatewayAnswered,
+    InstantRegisters,
+    NotSent,
+    Registers,
+    Urgency,
+)
+from daemon.acquisition.planning.reads import ReadRequest
+from daemon.quality.arrival import Arrival, PolledFreeze
+from protocols.errors import FrameError, MeterRefused, NoReply
+from protocols.reading import RelayState
+from storage.archive import SiteMeter
+from tests.line_parts import ZONE, line_parts
+
+MIDNIGHT = datetime(2026, 3, 2, tzinfo=ZONE)
+KWH = (Decimal("12.34"),)
+ROUNDS = 20
+"""A line does that many in a moment if nothing keeps it from it."""
+
+
+@dataclass
+class Port:
+    """A meter that can be read; `read` says what comes of it."""
+
+    read: Callable[[], InstantRegisters] = lambda: InstantRegisters(KWH)
+    is_away: bool = False
+    obstacle: str = ""
+    unread: str = ""
+    reads: list[Urgency] = field(default_factory=list)
+
+    def unsupported(self, what: str) -> str:
+        return self.unread
+
+    async def read_freeze(self, day: date) -> Registers | None:
+        raise NotImplementedError
+
+    async def read_registers(self) -> InstantRegisters:
+        return self.read()
+
+    async def read_clock(self) -> datetime:
+        raise NotImplementedError
+
+    async def read_relay(self) -> RelayState:
+        raise NotImplementedError
+
+    async def control(
+        self, action: Action, send_id: Any, meter_clock: datetime, valid_for: timedelta
+    ) -> str:
+        raise NotImplementedError
+
+
+class Site:
+    """Meters without memory on one line, each with its port."""
+
+    def __init__(
+        self, *ports: Port, at_s: float = 1, installed_on: date = date(2026, 1, 1), **how: Any
+    ) -> None:
+        self.ports = ports
+        self.at_s = at_s
+        """Seconds after midnight."""
+        self.arrived: list[Arrival | PolledFreeze] = []
+        meters = [_meter(number, installed_on) for number in range(len(ports))]
+        common = line_parts("midnights", meters, self._take, now=self._now)
+        self.jobs = Jobs(common, has_memory=[False] * len(ports), longest_wait_s=1.0, **how)
+
+    def _now(self) -> datetime:
+        return (MIDNIGHT + timedelta(seconds=self.at_s)).astimezone(UTC)
+
+    def _take(self, arrival: Arrival | PolledFreeze) -> bool:
+        self.arrived.append(arrival)
+        return True
+
+    def _port(self, number: int, urgency: Urgency) -> Port:
+        self.ports[number].reads.append(urgency)
+        return self.ports[number]
+
+    async def round(self) -> bool:
+        self.jobs.begin_round()
+        return await self.jobs.do_urgent(self._port)
+
+    def rounds(self, count: int = ROUNDS) -> int:
+        """How many of these rounds had something to do."""
+
+        async def all_of_them() -> int:
+            return sum([await self.round() for _ in range(count)])
+
+        return asyncio.run(all_of_them())
+
+
+def _meter(number: int, installed_on: date) -> SiteMeter:
+    return SiteMeter(
+        meter_id=100 + number,
+        address=f"gate/{number}",
+        line="midnights",
+        protocol="modbus-rtu",
+        modulus=10**8,
+        decimals=2,
+        installed_on=installed_on,
+        point_id=f"P{number}",
+        ratio=Decimal(1),
+        max_daily_kwh=Decimal(380),
+    )
+
+
+def missed() -> float:
+    labels = {"line": "midnights"}
+    return REGISTRY.get_sample_value("meterd_host_freezes_missed_total", labels) or 0.0
+
+
+def failing(error: Exception) -> Callable[[], InstantRegisters]:
+    def read() -> InstantRegisters:
+        raise error
+
+    return read
+
+
+def test_a_meter_that_is_not_installed_yet_is_neither_read_nor_missed() -> None:
+    port = Port()
+    site = Site(port, installed_on=MIDNIGHT.date() + timedelta(days=1))
+    before = missed()
+    assert site.rounds() == 0
+    site.at_s = 61
+    assert site.rounds() == 0
+    assert (port.reads, site.arrived, missed() - before) == ([], [], 0)
+
+
+def test_the_freeze_of_the_day_of_installation_is_the_first() -> None:
+    site = Site(Port(), installed_on=MIDNIGHT.date())
+    site.rounds()
+    assert [arrival.freeze.frozen_at.date() for arrival in site.arrived] == [MIDNIGHT.date()]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        failing(NoReply("silence")),
+        failing(FrameError("noise")),
+        failing(MeterRefused("gate/0", "registers", 2, ("no_such_data",))),
+        failing(GatewayAnswered("no_data", "nothing yet")),
+        failing(NotSent("the broker says no")),
+        lambda: InstantRegisters((None,)),
+        lambda: InstantRegisters(KWH, datetime(2026, 3, 1, 12)),
+    ],
+    ids=["silent", "noise", "refused", "no data", "not sent", "no register", "other time"],
+)
+def test_a_meter_that_gives_no_freeze_is_asked_again_after_a_pause(
+    read: Callable[[], InstantRegisters],
+) -> None:
+    port = Port(read)
+    site = Site(port)
+    assert site.rounds() == 1
+    assert 0.5 < site.jobs.idle_for_s() <= 1
+    site.at_s += 1
+    assert site.rounds() == 1
+    assert len(port.reads) == 2
+
+
+def test_a_meter_that_pauses_keeps_no_other_from_its_freeze() -> None:
+    site = Site(Port(failing(NoReply("silence"))), Port(), Port())
+    site.rounds()
+    assert [arrival.meter.address for arrival in site.arrived] == ["gate/1", "gate/2"]
+
+
+def test_when_all_were_read_before_midnight_the_next_one_is_tomorrow() -> None:
+    site = Site(*(Port() for _ in range(100)), at_s=-9)
+    assert site.rounds(count=101) == 100
+    assert len(site.arrived) == 100
+    assert site.jobs.midnight_in_s() > 86_000
+
+
+def test_a_request_that_would_have_to_give_way_to_midnight_does_not_make_the_line_spin() -> None:
+    async def story() -> None:
+        port = Port(failing(Preempted()))
+        site = Site(port, at_s=-1.5, gives_way=True)
+        request = ReadRequest(100, "registers", time.monotonic() + 60)
+        site.jobs.requests.add(request)
+        assert not any([await site.round() for _ in range(ROUNDS)])
+        assert not site.jobs.is_urgent()
+        port.read = lambda: InstantRegisters(KWH)
+        site.at_s = 0
+        while await site.round():
+            pass
+        assert port.reads == [Urgency.MIDNIGHT, Urgency.REQUEST]
+        assert (await request.result).value == KWH
+
+    asyncio.run(story())
+
+
+def test_a_line_that_asks_several_at_a_time_holds_no_request_back() -> None:
+    async def story() -> None:
+        site = Site(Port(), at_s=-1.5, at_once=8)
+        request = ReadRequest(100, "registers", time.monotonic() + 60)
+        site.jobs.requests.add(request)
+        assert site.jobs.is_urgent()
+        assert await site.round()
+        assert (await request.result).value == KWH
+
+    asyncio.run(story())
+
+
+def test_a_device_that_can_never_be_asked_for_its_registers_is_not_asked_at_midnight() -> None:
+    port = Port(failing(AssertionError("asked")), unread="no registers can be asked for here")
+    assert Site(port).rounds() == 0
