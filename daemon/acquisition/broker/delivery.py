@@ -37,15 +37,15 @@ class Delivery:
             return self._sink.submit(arrival)
         slot = (arrival.meter.meter_id, day)
         is_new = slot not in self._unstored
-        # Before it is handed on: it may be stored before that returns.
+        # Before it is handed on: it may be stored before that returns. Where there is no room now it
+        # is submitted again, and a message that brings the same value meanwhile waits with it.
         self._unstored.setdefault(slot, [])
-        is_taken = False
         try:
-            is_taken = self._sink.submit(arrival)
-        finally:
-            if is_new and not is_taken:
+            return self._sink.submit(arrival)
+        except BaseException:
+            if is_new:
                 del self._unstored[slot]
-        return is_taken
+            raise
 
     def keep(self, slot: Slot, acknowledge: Callable[[], None]) -> bool:
         """Let a message wait for a slot's value; False if that is in the database already."""
@@ -56,8 +56,7 @@ class Delivery:
         return True
 
     def stored(self, slot: Slot) -> None:
-        """The slot has a value in the database: the broker may forget the messages that brought
-        it."""
+        """The slot has a value in the database: the broker may forget what brought it."""
         for acknowledge in self._unstored.pop(slot, ()):
             acknowledge()
 

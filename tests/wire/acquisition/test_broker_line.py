@@ -27,6 +27,7 @@ from daemon.acquisition.site_clock import SiteClock
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import MqttConnection
 from protocols.errors import LineDown, NoReply
+from protocols.mqtt.events import RegisterReport
 from protocols.mqtt.messages import VERSION, DailyFreeze, encode
 from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
@@ -591,6 +592,30 @@ def test_a_midnight_that_could_not_be_handed_on_is_not_done(broker):
         for _ in range(2):
             assert await gateway._jobs.submit_host_freeze(0, registers, NIGHT, NIGHT)
         assert (len(site.arrivals), gateway._jobs.midnights._done) == (1, {0: NIGHT})
+
+    run(scene())
+
+
+def test_a_push_of_a_value_that_waits_for_room_waits_with_it(broker):
+    """What was asked for found no room, and its device pushes the same value meanwhile."""
+
+    async def scene():
+        site = Site(broker, **tasmota(), now=Clock(NIGHT + seconds(1)))
+        gateway = site.gateway
+        take, site.sink.submit = site.sink.submit, lambda arrival: False
+        asked = asyncio.create_task(
+            gateway._jobs.submit_host_freeze(0, (Decimal(1),), NIGHT, NIGHT)
+        )
+        await asyncio.sleep(0)
+        push = RegisterReport(ADDRESSES[0], (Decimal(1),), device_time=NIGHT)
+        acknowledged = []
+        assert await gateway._take_registers(push, lambda: acknowledged.append(push))
+        site.storing = False
+        site.sink.submit = take
+        assert await asked
+        assert not acknowledged
+        site.store(site.arrivals[0])
+        assert acknowledged == [push]
 
     run(scene())
 
