@@ -20,14 +20,13 @@ from daemon.acquisition.broker.meter import BrokerMeter, cut_off
 from daemon.acquisition.broker.presence import Presence
 from daemon.acquisition.broker.requests import BrokerRequests
 from daemon.acquisition.broker.subscriptions import Subscriptions
-from daemon.acquisition.clocks import UNTRUSTED_DATES
 from daemon.acquisition.jobs import Jobs, together
 from daemon.acquisition.line import Line
 from daemon.acquisition.meter_port import Urgency
 from daemon.acquisition.parts import LineParts
 from daemon.acquisition.planning.midnight import nearest_midnight
 from daemon.acquisition.planning.wanted import first_day
-from daemon.quality.freeze import freeze_day
+from daemon.quality.freeze import freeze_day, is_in_service, skew_at_freeze
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import Message, MqttConnection, PublishRefused
 from protocols.errors import FrameError, LineDown
@@ -292,18 +291,15 @@ class BrokerLine(Line):
         is_old: bool,
     ) -> bool:
         """A retained message is old: it may fill a gap, and else tells nothing."""
-        if day < self.meters[number].installed_on:
+        if not is_in_service(day, self.meters[number].installed_on):
             return False
         return not is_old or self._jobs.wanted.is_wanted(number, day)
 
     def _skew_of(self, report: FreezeReport, *, is_old: bool) -> timedelta | None:
         """The skew of the clock that stamped this freeze, where that is known."""
-        skew = report.clock_skew
-        today = self._jobs.parts.clock.local_now().date()
-        if skew is None or (report.frozen_at.date() >= today and not is_old):
-            return skew
-        # The clock of now says nothing of an older stamp, unless it is off by days.
-        return skew if abs(skew) > UNTRUSTED_DATES else None
+        # A retained message may have been sent, and the clock read, on any day.
+        measured_on = None if is_old else self._jobs.parts.clock.local_now().date()
+        return skew_at_freeze(report.clock_skew, report.frozen_at.date(), measured_on)
 
     def _is_date_possible(self, meter: SiteMeter, frozen_at: datetime) -> bool:
         """True for a stamp within the days that are owed; another one is a wrong clock."""

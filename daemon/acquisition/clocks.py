@@ -18,9 +18,6 @@ from storage.archive import SiteMeter
 
 log = structlog.get_logger("line")
 
-UNTRUSTED_DATES = timedelta(hours=12)
-"""A clock that is further off stamps its freezes with wrong days: none is read until it is set
-right."""
 GOOD_CLOCK = timedelta(seconds=30)
 """A clock that is not further off is left alone."""
 MIDNIGHT_MARGIN = timedelta(minutes=15)

@@ -37,7 +37,7 @@ from daemon.acquisition.polling.poll import Poll
 from daemon.acquisition.wire_meter import WireMeter
 from daemon.acquisition.wire_trace import WireTrace
 from daemon.quality.arrival import PolledFreeze
-from daemon.quality.freeze import CLOCK_LIMIT, freeze_day
+from daemon.quality.freeze import CLOCK_LIMIT, freeze_day, skew_at_freeze
 from protocols.channels import Channel
 from protocols.channels.conversation import Timing
 from protocols.channels.streams import StreamChannel
@@ -342,7 +342,8 @@ class WireLine(Line):
             for number, day_number, registers in polled:
                 if day_number != day.toordinal():
                     day = date.fromordinal(day_number)
-                # An older freeze was stamped by the clock of its own day, which is not known.
+                # As skew_at_freeze has it, which costs too much for each of a million: a clock
+                # that is astray is not polled.
                 is_of_today = day_number >= today
                 skew = timedelta(seconds=self._clocks.skew_s[number]) if is_of_today else None
                 if not submit(
@@ -373,12 +374,11 @@ class WireLine(Line):
         if frozen.registers[0] is None or not is_wanted:
             return
         today = self._jobs.parts.clock.local_now().date()
-        is_of_today = frozen.frozen_at.date() >= today
         await self._jobs.submit_freeze(
             number,
             frozen.frozen_at,
             frozen.registers,
-            skew if is_of_today else None,
+            skew_at_freeze(skew, frozen.frozen_at.date(), measured_on=today),
         )
 
     # --- clocks

@@ -13,7 +13,6 @@ import structlog
 from daemon.acquisition.clocks import (
     GOOD_CLOCK,
     MIDNIGHT_MARGIN,
-    UNTRUSTED_DATES,
     MeterClocks,
     is_near_midnight,
 )
@@ -22,7 +21,7 @@ from daemon.acquisition.drivers import Driver
 from daemon.acquisition.freezes import FreezeIndexes, FreezeSearch
 from daemon.acquisition.meter_port import Action, InstantRegisters, Registers
 from daemon.acquisition.planning.reads import What
-from daemon.quality.freeze import CLOCK_LIMIT, freeze_day
+from daemon.quality.freeze import CLOCK_LIMIT, freeze_day, is_astray
 from protocols.dlt645.exchanges import FrozenRegisters, RelayAction
 from protocols.errors import FrameError, MeterRefused, NoReply
 from protocols.exchange import Exchange
@@ -83,7 +82,7 @@ class WireMeter:
         assert self.driver.read_daily_freeze, "a meter without memory was asked for its past"
         is_date_read = self.clocks.read_on[self.number] != self._today().toordinal()
         skew = await self._clock_skew()
-        if _is_untrusted(skew):
+        if is_astray(skew):
             return None
         # DL/T 645-2007, 05 06 ii NN: the index is a guess, the stamp of the freeze is the proof.
         search = FreezeSearch(self.freezes.index(self.number, self._age_days(day)))
@@ -99,7 +98,7 @@ class WireMeter:
                 self.clocks.forget(self.number)
                 is_date_read = True
                 skew = await self._clock_skew()
-                if _is_untrusted(skew):
+                if is_astray(skew):
                     return None
             # Another day that comes by may be wanted as well.
             await self.submit(self.number, frozen, skew)
@@ -203,7 +202,3 @@ class WireMeter:
             line=self.meter.line,
             error=str(error),
         )
-
-
-def _is_untrusted(skew: timedelta | None) -> bool:
-    return skew is not None and abs(skew) > UNTRUSTED_DATES

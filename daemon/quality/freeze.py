@@ -39,6 +39,11 @@ def is_in_service(day: date, installed_on: date) -> bool:
     return day >= installed_on
 
 
+def is_astray(skew: timedelta | None) -> bool:
+    """Whether a clock with this offset may stamp its freezes with wrong days."""
+    return skew is not None and abs(skew) > UNTRUSTED_DATES
+
+
 def skew_at_freeze(
     skew: timedelta | None, frozen_on: date, measured_on: date | None
 ) -> timedelta | None:
@@ -47,7 +52,7 @@ def skew_at_freeze(
     `measured_on`: the local day on which the offset was measured, None where that is not known. It
     judges the freezes of that day (V05 clock). Of an older one nothing is known, because the clock
     may have been set since; but one that is off by UNTRUSTED_DATES stamps the wrong days."""
-    if skew is None or abs(skew) > UNTRUSTED_DATES:
+    if is_astray(skew):
         return skew
     is_of_that_day = measured_on is not None and frozen_on >= measured_on
     return skew if is_of_that_day else None

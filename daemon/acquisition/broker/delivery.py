@@ -37,8 +37,8 @@ class Delivery:
             return self._sink.submit(arrival)
         slot = (arrival.meter.meter_id, day)
         is_new = slot not in self._unstored
-        # Before it is handed on: it may be stored before that returns. Where there is no room now it
-        # is submitted again, and a message that brings the same value meanwhile waits with it.
+        # Before it is handed on: it may be stored before that returns. Where there is no room it is
+        # submitted again, and a message that brings the same value meanwhile waits with it.
         self._unstored.setdefault(slot, [])
         try:
             return self._sink.submit(arrival)
