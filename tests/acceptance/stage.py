@@ -133,6 +133,11 @@ class Stage:
         self.daemon.kill()
         self.daemon.wait()
 
+    def end_daemon(self) -> None:
+        """Whatever became of it, it runs no more."""
+        if self.daemon is not None:
+            end(self.daemon)
+
     def stop_daemon(self, within_s: float = 5.0) -> int:
         assert self.daemon is not None
         self.daemon.send_signal(signal.SIGTERM)
@@ -220,7 +225,7 @@ def stage(
         simulators = subprocess.Popen(
             [METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
         )
-        opened.callback(_end, simulators)
+        opened.callback(end, simulators)
         assert simulators.stdout is not None
         opened.enter_context(simulators.stdout)
         ready = json.loads(simulators.stdout.readline())
@@ -230,7 +235,7 @@ def stage(
         port = free_port()
         _write_site(folder, url, ready["lines"], port, mode, days)
         staged = Stage(folder, url, bench, port, mode, days=days)
-        opened.callback(lambda: staged.daemon and _end(staged.daemon))
+        opened.callback(staged.end_daemon)
         migrate(url)
         asyncio.run(_take_deposits(staged))
         yield staged
@@ -293,7 +298,7 @@ def _holds(question: Callable[[], bool]) -> bool:
         return False  # not there yet
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
     process.wait()

@@ -146,7 +146,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def story(stories: list[Future[Story]], request: pytest.FixtureRequest) -> Story:
-    return stories[request.param].result()
+    chosen: Future[Story] = stories[request.param]
+    return chosen.result()
 
 
 @pytest.mark.acceptance

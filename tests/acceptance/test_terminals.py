@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from simulators.bench.remote import RemoteBench
-from tests.acceptance.stage import DAYS, METERD, SITE, ZONE, Stage, _end
+from tests.acceptance.stage import DAYS, METERD, SITE, ZONE, Stage, end
 from tests.servers.ports import free_port
 
 pytestmark = [
@@ -125,13 +125,13 @@ def staged(database_url: str, tmp_path: Path, environment: dict[str, str]) -> It
     with ExitStack() as opened:
         arguments = [METERD, "simulate", str(folder / "scenario.toml"), "--json"]
         simulators = subprocess.Popen(arguments, stdout=subprocess.PIPE)
-        opened.callback(_end, simulators)
+        opened.callback(end, simulators)
         assert simulators.stdout is not None
         opened.enter_context(simulators.stdout)
         control = json.loads(simulators.stdout.readline())["control"]
         bench = opened.enter_context(RemoteBench(control["host"], control["port"]))
         staged = Stage(folder, database_url, bench, http_port, "shadow")
-        opened.callback(lambda: staged.daemon and _end(staged.daemon))
+        opened.callback(staged.end_daemon)
         for line in KNOWN:
             list_line(folder, line, opening(staged))
         staged.start_daemon(**environment)

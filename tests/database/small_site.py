@@ -14,7 +14,7 @@ from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.quality.arrival import Arrival
 from daemon.transactions.collect import process
-from daemon.transactions.payment import top_up
+from daemon.transactions.payment import TopUp, top_up
 from protocols.reading import DailyFreeze, Quantity
 from storage import archive, ledger
 from storage.archive import SiteMeter
@@ -189,8 +189,10 @@ async def pay(
     fen: int,
     reference: str = "1",
     now: datetime = NOW,
-) -> Any:
-    return await top_up(connection, account, fen, channel="counter", reference=reference, now=now)
+) -> TopUp:
+    done = await top_up(connection, account, fen, channel="counter", reference=reference, now=now)
+    assert done is not None
+    return done
 
 
 async def balance(connection: AsyncConnection[Any], account: str) -> int:

@@ -1,11 +1,14 @@
 """A cut and a restore over MQTT, all the way: rows, broker, simulated meter, read-back, rows."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
@@ -13,18 +16,23 @@ from daemon.acquisition.commands import execute
 from daemon.acquisition.meter_port import Urgency
 from daemon.acquisition.parts import Pace
 from daemon.acquisition.site_clock import SiteClock
+from daemon.control.authority import Authority
 from daemon.pipeline import Pipeline
 from daemon.transactions.line_commands import LineCommands
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import MqttConnection
+from protocols.mqtt import messages
+from protocols.mqtt.events import Family
 from protocols.mqtt.messages import decode_down
 from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
 from protocols.mqtt.tasmota import Tasmota
 from simulators.bench.scenario import site_clock
+from simulators.dlt645.meter_2007 import SimulatedMeter2007
 from simulators.lines.bus import SimulatedBus
-from simulators.lines.mqtt_gateway import SimulatedGateway
+from simulators.lines.mqtt_gateway import Flavour, SimulatedGateway
 from simulators.state.relay import Relay
+from tests.command_steps import Command, Step
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -42,10 +50,11 @@ from tests.line_parts import line_parts
 from tests.servers.mosquitto import LISTENER, Mosquitto
 from tests.simulated_meters import simulated_meter
 
+CutSite = tuple[AsyncConnection[Any], BrokerLine, SimulatedMeter2007, SimulatedGateway]
 ADDRESS = "000000000001"
 PATIENCE_S = 10
 COMMANDS = "SELECT action, state FROM command ORDER BY sequence"
-FAMILIES = {
+FAMILIES: dict[Flavour, tuple[Family, dict[str, str]]] = {
     "own": (OwnForm("meterd", "gw"), {}),
     "tasmota": (Tasmota([f"tasmota-{ADDRESS}"]), {ADDRESS: f"tasmota-{ADDRESS}"}),
     "shelly": (
@@ -56,17 +65,25 @@ FAMILIES = {
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory):
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     with Mosquitto(tmp_path_factory.mktemp("mosquitto"), LISTENER) as running:
         yield running
 
 
-def pool_of(url):
+def pool_of(url: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
     return AsyncConnectionPool(url, min_size=1, max_size=4, open=False, kwargs={"autocommit": True})
 
 
 @asynccontextmanager
-async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None, relays=None):
+async def cut_site(
+    url: str,
+    broker: Mosquitto,
+    flavour: Flavour,
+    *,
+    authority: Authority = ARMED,
+    relay: Relay | None = None,
+    relays: Collection[str] | None = None,
+) -> AsyncIterator[CutSite]:
     """One exhausted account with a trip command, its simulated meter, the gateway's task beside a
     pipeline."""
     family, devices = FAMILIES[flavour]
@@ -78,9 +95,9 @@ async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None, relays=
             for day, kwh in ((OPEN, 100), (OPEN + DAY, 110))
         ]
         await store(connection, *batch, authority=authority, now=datetime.now(UTC))
-        gateways = []
+        gateways: list[BrokerLine] = []
 
-        def stored(slots):
+        def stored(slots: Collection[tuple[int, date]]) -> None:
             for gateway in gateways:
                 for meter_id, day in slots:
                     gateway.stored(meter_id, day)
@@ -120,14 +137,19 @@ async def cut_site(url, broker, flavour, *, authority=ARMED, relay=None, relays=
             await simulator.close()
 
 
-async def holds(question):
+async def holds(question: Callable[[], bool]) -> None:
     """Nobody tells the test what happens in other tasks: it looks often."""
     async with asyncio.timeout(PATIENCE_S):
         while not question():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
-async def until(connection, question, *expected, gateway=None):
+async def until(
+    connection: AsyncConnection[Any],
+    question: str,
+    *expected: object,
+    gateway: BrokerLine | None = None,
+) -> None:
     """Until the rows are these; the database does not tell. With a gateway no relay is waited for:
     it looks at once."""
     found = []
@@ -144,29 +166,37 @@ async def until(connection, question, *expected, gateway=None):
         assert found == list(expected)
 
 
-def run(scene):
+def is_cut(meter: SimulatedMeter2007) -> bool:
+    return meter.state.relay.is_open
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scene, 2 * PATIENCE_S))
 
 
 @pytest.mark.parametrize("flavour", FAMILIES)
-def test_a_cut_and_a_restore_are_verified_by_reading_the_relay_back(database_url, broker, flavour):
-    async def scene():
+def test_a_cut_and_a_restore_are_verified_by_reading_the_relay_back(
+    database_url: str, broker: Mosquitto, flavour: Flavour
+) -> None:
+    async def scene() -> None:
         async with cut_site(database_url, broker, flavour) as (connection, gateway, meter, _):
             await until(connection, COMMANDS, ("trip", "verified"), gateway=gateway)
-            assert meter.state.relay.is_open
+            assert is_cut(meter)
             assert await rows(connection, "SELECT supply_state FROM point") == ["disconnected"]
             await pay(connection, "A1", 10_000)
             await until(
                 connection, COMMANDS, ("trip", "verified"), ("close", "verified"), gateway=gateway
             )
-            assert not meter.state.relay.is_open
+            assert not is_cut(meter)
             assert await rows(connection, "SELECT supply_state FROM point") == ["energised"]
 
     run(scene())
 
 
-def test_a_meter_without_a_relay_gets_no_command_and_is_not_asked_for_it(database_url, broker):
-    async def scene():
+def test_a_meter_without_a_relay_gets_no_command_and_is_not_asked_for_it(
+    database_url: str, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
         async with cut_site(database_url, broker, "own", relays=()) as (
             connection,
             gateway,
@@ -176,29 +206,25 @@ def test_a_meter_without_a_relay_gets_no_command_and_is_not_asked_for_it(databas
             await until(connection, COMMANDS, ("trip", "refused"))
             (answer,) = await rows(connection, "SELECT detail FROM command")
             assert "no relay" in answer
-            asked = []
-            gateway._requests = SimpleNamespace(ask=lambda *question: asked.append(question))
-            told = []
-
-            class Step:
-                kind = "verify"
-                command = SimpleNamespace(address=ADDRESS, line="gw")
-
-                async def observed(self, relay):
-                    told.append(relay)
-
-            await execute(Step(), gateway._meter(None, 0, Urgency.COMMAND), SiteClock(ZONE))
-            assert (asked, told) == ([], [None])
+            asked: list[tuple[object, ...]] = []
+            requests = SimpleNamespace(ask=lambda *question: asked.append(question))
+            monkeypatch.setattr(gateway, "_requests", requests)
+            step = Step(Command(address=ADDRESS, line="gw"), kind="verify")
+            unused = MqttConnection(Broker("127.0.0.1", broker.port, "unused"))
+            await execute(step, gateway._meter(unused, 0, Urgency.COMMAND), SiteClock(ZONE))
+            assert (asked, step.told) == ([], [None])
             assert not [event for event in meter.state.events if event.kind == "control"]
 
     run(scene())
 
 
-def test_a_command_that_is_sent_again_is_a_new_one_to_the_gateway(database_url, broker):
+def test_a_command_that_is_sent_again_is_a_new_one_to_the_gateway(
+    database_url: str, broker: Mosquitto
+) -> None:
     """A gateway does an id once; without a new one the second sending would be answered and not
     done."""
 
-    async def scene():
+    async def scene() -> None:
         listener = MqttConnection(Broker("127.0.0.1", broker.port, "listener", keep_session=False))
         async with listener:
             await listener.subscribe("meterd/gw/down/command")
@@ -208,18 +234,20 @@ def test_a_command_that_is_sent_again_is_a_new_one_to_the_gateway(database_url, 
                 meter.state.relay.close(meter.state.now())  # it forgot what it was told
                 await until(connection, COMMANDS, ("trip", "verified"), gateway=gateway)
                 second = decode_down((await listener.receive()).payload)
+                assert isinstance(first, messages.Command)
+                assert isinstance(second, messages.Command)
                 assert (first.action, second.action, first.meter) == ("trip", "trip", second.meter)
                 assert await rows(connection, "SELECT count(*) FROM command") == [1]
                 assert first.id != second.id
-                assert meter.state.relay.is_open
+                assert is_cut(meter)
 
     run(scene())
 
 
-def test_accepted_is_not_open(database_url, broker):
+def test_accepted_is_not_open(database_url: str, broker: Mosquitto) -> None:
     """A stuck relay: every command is accepted, the read-back tells the truth."""
 
-    async def scene():
+    async def scene() -> None:
         async with cut_site(database_url, broker, "own", relay=Relay(is_stuck=True)) as (
             connection,
             gateway,
@@ -238,8 +266,8 @@ def test_accepted_is_not_open(database_url, broker):
     run(scene())
 
 
-def test_in_shadow_mode_nothing_is_sent(database_url, broker):
-    async def scene():
+def test_in_shadow_mode_nothing_is_sent(database_url: str, broker: Mosquitto) -> None:
+    async def scene() -> None:
         async with cut_site(database_url, broker, "own", authority=SHADOW) as (
             connection,
             _,
@@ -254,10 +282,10 @@ def test_in_shadow_mode_nothing_is_sent(database_url, broker):
     run(scene())
 
 
-def test_a_trip_is_not_sent_to_a_gateway_that_is_away(database_url, broker):
+def test_a_trip_is_not_sent_to_a_gateway_that_is_away(database_url: str, broker: Mosquitto) -> None:
     """It would be done some day, when nobody expects it; a reconnect may wait."""
 
-    async def scene():
+    async def scene() -> None:
         broker.publish("meterd/gw/up/status", '{"v":1,"type":"status","online":false}', "-r")
         family, _ = FAMILIES["own"]
         async with await connect(database_url) as connection, pool_of(database_url) as pool:
@@ -296,8 +324,10 @@ def test_a_trip_is_not_sent_to_a_gateway_that_is_away(database_url, broker):
     run(scene())
 
 
-def test_a_pushed_freeze_is_acknowledged_when_it_is_in_the_database(database_url, broker):
-    async def scene():
+def test_a_pushed_freeze_is_acknowledged_when_it_is_in_the_database(
+    database_url: str, broker: Mosquitto
+) -> None:
+    async def scene() -> None:
         async with cut_site(database_url, broker, "own", authority=SHADOW) as (
             connection,
             gateway,

@@ -2,9 +2,10 @@
 database."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg_pool import AsyncConnectionPool
@@ -54,7 +55,7 @@ def clock_at(start: datetime) -> Callable[[], datetime]:
     return lambda: start.astimezone(UTC) + (datetime.now(UTC) - began)
 
 
-async def line_around_midnight(url: str):
+async def line_around_midnight(url: str) -> tuple[list[Any], dict[str, Decimal]]:
     """Run a line of three protocols from 23:59:59 until both meters without memory are frozen; what
     is in the database (address, day, kWh, state, offset in s, error bound), and the true registers
     at midnight by address."""
@@ -86,7 +87,7 @@ async def line_around_midnight(url: str):
             everything_there = asyncio.Event()
             seen: set[int] = set()
 
-            def stored(slots):
+            def stored(slots: Collection[tuple[int, date]]) -> None:
                 seen.update(meter for meter, _ in slots)
                 if len(seen) >= 2:
                     everything_there.set()
@@ -121,7 +122,7 @@ async def line_around_midnight(url: str):
             }
 
 
-def test_meters_without_memory_are_frozen_by_the_host_at_midnight(database_url):
+def test_meters_without_memory_are_frozen_by_the_host_at_midnight(database_url: str) -> None:
     found, truth = asyncio.run(line_around_midnight(database_url))
     frozen = [row for row in found if row[4] is not None]
     assert [(address, day, state) for address, day, _, state, _, _ in frozen] == [

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 
 from tests.database.small_site import Site, on
 
@@ -54,7 +56,7 @@ BROKEN: dict[str, dict[str, str | None]] = {
 def broken(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Path:
     """A site with an account that is cut, and something wrong in its files."""
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of(1).take_over(connection)
         await connection.execute("UPDATE account SET state = 'active'")
         await connection.execute("UPDATE point SET supply_state = 'disconnected'")
@@ -103,7 +105,7 @@ def test_a_mistake_in_the_files_stops_no_payment(broken: Path) -> None:
 def test_an_account_is_opened_by_what_the_database_knows_of_its_tariff(
     database_url: str, tmp_path: Path
 ) -> None:
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of(1, open_from=None, agreement=None).take_over(connection)
 
     on(database_url, story)

@@ -3,8 +3,10 @@ files."""
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 
 from storage import archive
 from storage.archive import ArchiveConflict
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.hypertables
 BILLED_TO = OPEN + 2 * DAY
 
 
-async def billed(connection) -> Site:
+async def billed(connection: AsyncConnection[Any]) -> Site:
     """Two accounts; the first has use billed on 1 and 2 March, the second is pending without a
     reading."""
     site = Site.of(2)
@@ -63,9 +65,9 @@ async def billed(connection) -> Site:
     ],
 )
 def test_a_change_of_what_is_billed_is_refused_and_changes_nothing(
-    database_url, subject, row, changes, told
-):
-    async def story(connection):
+    database_url: str, subject: str, row: int, changes: dict[str, Any], told: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)
         site.tariffs.append(("U", date(2026, 1, 1), Decimal(1)))
         site.accounts[1]["name"] = "new name"
@@ -90,8 +92,10 @@ def test_a_change_of_what_is_billed_is_refused_and_changes_nothing(
         ([("T", date(2026, 1, 2), Decimal("0.5"))], date(2026, 1, 1)),
     ],
 )
-def test_a_price_of_billed_use_cannot_change_come_or_go(database_url, tariffs, start):
-    async def story(connection):
+def test_a_price_of_billed_use_cannot_change_come_or_go(
+    database_url: str, tariffs: list[tuple[str, date, Decimal]], start: date
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)
         site.tariffs = tariffs
         before = await everything(connection)
@@ -104,8 +108,8 @@ def test_a_price_of_billed_use_cannot_change_come_or_go(database_url, tariffs, s
     on(database_url, story)
 
 
-def test_every_conflict_is_named_at_once(database_url):
-    async def story(connection):
+def test_every_conflict_is_named_at_once(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)
         site.tariffs[0] = ("T", date(2026, 1, 1), Decimal(1))
         site.points[0]["ratio"] = Decimal(3)
@@ -121,8 +125,8 @@ def test_every_conflict_is_named_at_once(database_url):
     on(database_url, story)
 
 
-def test_prices_after_the_billed_use_come_change_and_go(database_url):
-    async def story(connection):
+def test_prices_after_the_billed_use_come_change_and_go(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)
         kept = ("T", date(2026, 1, 1), Decimal("0.5"))
         for later_price in (
@@ -139,8 +143,8 @@ def test_prices_after_the_billed_use_come_change_and_go(database_url):
     on(database_url, story)
 
 
-def test_the_same_configuration_again_changes_nothing(database_url):
-    async def story(connection):
+def test_the_same_configuration_again_changes_nothing(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)
         before = await everything(connection)
         await site.take_over(connection)
@@ -149,8 +153,8 @@ def test_the_same_configuration_again_changes_nothing(database_url):
     on(database_url, story)
 
 
-def test_what_does_not_touch_billed_use_follows_the_files(database_url):
-    async def story(connection):
+def test_what_does_not_touch_billed_use_follows_the_files(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)
         site.accounts[0].update(
             name="Flat 1", warn_fen=5000, trip_fen=-100, reconnect_fen=200, credit_limit_fen=300
@@ -173,8 +177,10 @@ def test_what_does_not_touch_billed_use_follows_the_files(database_url):
     on(database_url, story)
 
 
-def test_a_pending_account_whose_first_point_is_billed_keeps_its_opening_day(database_url):
-    async def story(connection):
+def test_a_pending_account_whose_first_point_is_billed_keeps_its_opening_day(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(2)
         site.points[1]["account_id"] = "A1"
         found = await site.take_over(connection)
@@ -191,8 +197,8 @@ def test_a_pending_account_whose_first_point_is_billed_keeps_its_opening_day(dat
     on(database_url, story)
 
 
-def test_an_account_is_opened_once_and_only_with_points_that_are_free(database_url):
-    async def story(connection):
+def test_an_account_is_opened_once_and_only_with_points_that_are_free(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(2, open_from=None, agreement=None, account_id=None)
         site.points[1]["account_id"] = "A2"
         await site.take_over(connection)
@@ -214,6 +220,7 @@ def test_an_account_is_opened_once_and_only_with_points_that_are_free(database_u
         assert (found["id"], found["address"]) == ("P1", "000000000001")
         await site.take_over(connection)  # the files say nothing of it, so it stays
         opened = await archive.account(connection, "A1")
+        assert opened is not None
         assert (opened["open_from"], opened["agreement"], opened["balance_fen"]) == (
             OPEN,
             "signed",

@@ -3,13 +3,16 @@
 import asyncio
 import random
 from datetime import date
+from typing import Any
 
 import psycopg
 import pytest
+from psycopg import AsyncConnection
 
+from daemon.transactions.payment import top_up
 from storage import ledger
 from storage.ledger import KeyReused, Leg, Outcome, Transaction
-from tests.database.small_site import Site, balance, connect, everything, intact, on, pay, rows
+from tests.database.small_site import NOW, Site, balance, connect, everything, intact, on, pay, rows
 
 MARCH = date(2026, 3, 1)
 
@@ -20,7 +23,7 @@ def transfer(key: str, debit: str, credit: str, fen: int) -> Transaction:
     )
 
 
-async def balances(connection) -> dict[str, int]:
+async def balances(connection: AsyncConnection[Any]) -> dict[str, int]:
     return dict(await rows(connection, "SELECT name, balance_fen FROM ledger_account"))
 
 
@@ -33,8 +36,10 @@ async def balances(connection) -> dict[str, int]:
         ((), "has 0 legs"),
     ],
 )
-def test_a_transaction_that_is_not_balanced_is_refused_at_commit(database_url, legs, told):
-    async def story(connection):
+def test_a_transaction_that_is_not_balanced_is_refused_at_commit(
+    database_url: str, legs: tuple[Leg, ...], told: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         with pytest.raises(psycopg.errors.CheckViolation, match=told):
             async with connection.transaction():
                 await ledger.post(
@@ -66,8 +71,8 @@ def test_a_transaction_that_is_not_balanced_is_refused_at_commit(database_url, l
         "INSERT INTO posting SELECT id, 2, 1, 7 FROM ledger_transaction",
     ],
 )
-def test_what_is_committed_cannot_be_changed_by_hand(database_url, statement):
-    async def story(connection):
+def test_what_is_committed_cannot_be_changed_by_hand(database_url: str, statement: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await ledger.post(connection, [])
         async with connection.transaction():
             await ledger.post(connection, [transfer("k", "a", "b", 500)])
@@ -80,8 +85,10 @@ def test_what_is_committed_cannot_be_changed_by_hand(database_url, statement):
     on(database_url, story)
 
 
-def test_a_leg_cannot_join_a_committed_transaction_even_if_it_stays_balanced(database_url):
-    async def story(connection):
+def test_a_leg_cannot_join_a_committed_transaction_even_if_it_stays_balanced(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         async with connection.transaction():
             await ledger.post(connection, [transfer("k", "a", "b", 500)])
         more = (
@@ -95,8 +102,8 @@ def test_a_leg_cannot_join_a_committed_transaction_even_if_it_stays_balanced(dat
     on(database_url, story)
 
 
-def test_the_same_key_moves_money_once_and_other_content_is_refused(database_url):
-    async def story(connection):
+def test_the_same_key_moves_money_once_and_other_content_is_refused(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         first = transfer("k", "a", "b", 500)
         for expected in (Outcome.POSTED, Outcome.ALREADY_POSTED, Outcome.ALREADY_POSTED):
             async with connection.transaction():
@@ -113,8 +120,8 @@ def test_the_same_key_moves_money_once_and_other_content_is_refused(database_url
     on(database_url, story)
 
 
-def test_old_and_new_keys_in_one_call_are_told_apart(database_url):
-    async def story(connection):
+def test_old_and_new_keys_in_one_call_are_told_apart(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         async with connection.transaction():
             await ledger.post(connection, [transfer("1", "a", "b", 1)])
         async with connection.transaction():
@@ -129,12 +136,17 @@ def test_old_and_new_keys_in_one_call_are_told_apart(database_url):
     on(database_url, story)
 
 
-def test_clients_that_post_the_same_transactions_in_different_orders_post_each_once(database_url):
+def test_clients_that_post_the_same_transactions_in_different_orders_post_each_once(
+    database_url: str,
+) -> None:
     names = [f"customer {n}" for n in range(5)]
     chance = random.Random(7)
-    transfers = [
-        transfer(f"k{n}", *chance.sample(names, 2), chance.randint(1, 10_000)) for n in range(40)
-    ]  # every pair in both directions, so that two clients meet at the same balances from different sides
+    # Every pair in both directions, so that two clients meet at the same balances from different
+    # sides.
+    transfers = []
+    for n in range(40):
+        debit, credit = chance.sample(names, 2)
+        transfers.append(transfer(f"k{n}", debit, credit, chance.randint(1, 10_000)))
 
     async def client(number: int) -> int:
         posted = 0
@@ -144,7 +156,7 @@ def test_clients_that_post_the_same_transactions_in_different_orders_post_each_o
                     posted += (await ledger.post(connection, [one])) == [Outcome.POSTED]
         return posted
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         assert sum(await asyncio.gather(*map(client, range(6)))) == len(transfers)
         expected = dict.fromkeys(names, 0)
         for one in transfers:
@@ -156,7 +168,9 @@ def test_clients_that_post_the_same_transactions_in_different_orders_post_each_o
     on(database_url, story)
 
 
-def test_transactions_of_many_legs_over_the_same_accounts_never_wait_for_each_other(database_url):
+def test_transactions_of_many_legs_over_the_same_accounts_never_wait_for_each_other(
+    database_url: str,
+) -> None:
     names = [f"customer {n}" for n in range(60)]
 
     async def client(number: int) -> None:
@@ -170,7 +184,7 @@ def test_transactions_of_many_legs_over_the_same_accounts_never_wait_for_each_ot
                         connection, [Transaction(f"{number}-{n}", "top_up", {}, legs)]
                     )
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         await asyncio.gather(*map(client, range(5)))
         assert await rows(connection, "SELECT count(*) FROM ledger_transaction") == [125]
         assert await intact(connection)
@@ -178,12 +192,12 @@ def test_transactions_of_many_legs_over_the_same_accounts_never_wait_for_each_ot
     on(database_url, story)
 
 
-def test_one_payment_told_by_many_clients_at_once_is_taken_in_once(database_url):
-    async def client(_):
+def test_one_payment_told_by_many_clients_at_once_is_taken_in_once(database_url: str) -> None:
+    async def client(_: int) -> Outcome:
         async with await connect(database_url) as connection:
             return (await pay(connection, "A1", 5000, "77")).outcome
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of().take_over(connection)
         outcomes = await asyncio.gather(*map(client, range(8)))
         assert sorted(outcome.name for outcome in outcomes) == ["ALREADY_POSTED"] * 7 + ["POSTED"]
@@ -192,15 +206,15 @@ def test_one_payment_told_by_many_clients_at_once_is_taken_in_once(database_url)
     on(database_url, story)
 
 
-def test_one_payment_told_for_two_accounts_at_once_reaches_one_of_them(database_url):
-    async def client(account):
+def test_one_payment_told_for_two_accounts_at_once_reaches_one_of_them(database_url: str) -> None:
+    async def client(account: str) -> Outcome | None:
         async with await connect(database_url) as connection:
             try:
                 return (await pay(connection, account, 5000, "77")).outcome
             except KeyReused:
                 return None
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of(2).take_over(connection)
         outcomes = await asyncio.gather(client("A1"), client("A2"))
         assert sorted(map(str, outcomes)) == ["None", "Outcome.POSTED"]
@@ -212,13 +226,13 @@ def test_one_payment_told_for_two_accounts_at_once_reaches_one_of_them(database_
     on(database_url, story)
 
 
-def test_payments_of_one_account_add_up_when_they_come_at_once(database_url):
-    async def client(number):
+def test_payments_of_one_account_add_up_when_they_come_at_once(database_url: str) -> None:
+    async def client(number: int) -> None:
         async with await connect(database_url) as connection:
             for n in range(5):
                 await pay(connection, "A1", 100 + number, f"{number}-{n}")
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of().take_over(connection)
         await asyncio.gather(*map(client, range(6)))
         assert await balance(connection, "A1") == 5 * sum(100 + n for n in range(6))
@@ -227,20 +241,21 @@ def test_payments_of_one_account_add_up_when_they_come_at_once(database_url):
     on(database_url, story)
 
 
-def test_an_unknown_account_takes_no_payment(database_url):
-    async def story(connection):
+def test_an_unknown_account_takes_no_payment(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of().take_over(connection)
-        assert await pay(connection, "A9", 5000) is None
+        told = {"channel": "counter", "reference": "1"}
+        assert await top_up(connection, "A9", 5000, now=NOW, **told) is None
         assert await rows(connection, "SELECT name FROM ledger_account") == []
 
     on(database_url, story)
 
 
-def test_the_integrity_query_counts_what_is_wrong(database_url):
+def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
     """The triggers are switched off, as a broken restore might; otherwise none of this can be
     written."""
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         async with connection.transaction():
             charge = (
                 Leg("customer:A1:prepaid", -500, MARCH, "energy"),

@@ -2,19 +2,21 @@
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
 
 from storage import SchemaError, check_version, migrate
 from storage.migrations import migrations
+from tests.servers.postgres import Server
 
 pytestmark = pytest.mark.hypertables
 
 VERSION = migrations()[-1].version
 
 
-def schema(url: str) -> list[tuple]:
+def schema(url: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
         columns = (
             "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
@@ -23,14 +25,16 @@ def schema(url: str) -> list[tuple]:
         return connection.execute(columns).fetchall()
 
 
-def applied(url: str) -> list[tuple]:
+def applied(url: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
         return connection.execute(
             "SELECT version, name, applied_at FROM schema_version ORDER BY 1"
         ).fetchall()
 
 
-def test_an_empty_database_is_brought_to_the_version_of_this_program_once(empty_database_url):
+def test_an_empty_database_is_brought_to_the_version_of_this_program_once(
+    empty_database_url: str,
+) -> None:
     assert migrate(empty_database_url) == VERSION
     before = (schema(empty_database_url), applied(empty_database_url))
     assert [version for version, _, _ in before[1]] == list(range(1, VERSION + 1))
@@ -39,13 +43,13 @@ def test_an_empty_database_is_brought_to_the_version_of_this_program_once(empty_
 
 
 def test_the_database_of_the_tests_is_the_one_that_migrations_make(
-    empty_database_url, database_url
-):
+    empty_database_url: str, database_url: str
+) -> None:
     migrate(empty_database_url)
     assert schema(empty_database_url) == schema(database_url)
 
 
-def test_processes_that_migrate_at_once_do_it_once(empty_database_url):
+def test_processes_that_migrate_at_once_do_it_once(empty_database_url: str) -> None:
     with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("forkserver")) as pool:
         assert list(pool.map(migrate, [empty_database_url] * 3)) == [VERSION] * 3
     assert [version for version, _, _ in applied(empty_database_url)] == list(range(1, VERSION + 1))
@@ -64,7 +68,7 @@ def test_processes_that_migrate_at_once_do_it_once(empty_database_url):
         ),
     ],
 )
-def test_a_schema_that_is_not_ours_is_refused(database_url, statement, told):
+def test_a_schema_that_is_not_ours_is_refused(database_url: str, statement: str, told: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(statement)
         with pytest.raises(SchemaError, match=told):
@@ -75,13 +79,13 @@ def test_a_schema_that_is_not_ours_is_refused(database_url, statement, told):
     assert (schema(database_url), applied(database_url)) == before
 
 
-def test_a_database_without_a_schema_says_what_to_do(empty_database_url):
+def test_a_database_without_a_schema_says_what_to_do(empty_database_url: str) -> None:
     told = "holds no meterd schema; start `meterd run` once"
     with psycopg.connect(empty_database_url) as connection, pytest.raises(SchemaError, match=told):
         check_version(connection)
 
 
-def test_an_older_schema_says_what_to_do(database_url):
+def test_an_older_schema_says_what_to_do(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DELETE FROM schema_version WHERE version = %s", (VERSION,))
         with pytest.raises(
@@ -108,8 +112,8 @@ def test_an_older_schema_says_what_to_do(database_url):
     ids=["in the middle", "when it is noted"],
 )
 def test_a_migration_that_fails_leaves_nothing_of_itself(
-    empty_database_url, obstacle, mended, error
-):
+    empty_database_url: str, obstacle: str, mended: str, error: type[psycopg.Error]
+) -> None:
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute(obstacle)
     with pytest.raises(error):
@@ -126,7 +130,9 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(
     assert migrate(empty_database_url) == VERSION
 
 
-def test_readings_are_a_hypertable_where_timescaledb_is_there(server, database_url):
+def test_readings_are_a_hypertable_where_timescaledb_is_there(
+    server: Server, database_url: str
+) -> None:
     with psycopg.connect(database_url) as connection:
         has_extension = (
             connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").rowcount
@@ -138,7 +144,9 @@ def test_readings_are_a_hypertable_where_timescaledb_is_there(server, database_u
             assert connection.execute(tables).fetchall() == [("reading", "frozen_at")]
 
 
-def test_a_role_without_privileges_sets_up_the_database_that_it_owns(server, empty_database_url):
+def test_a_role_without_privileges_sets_up_the_database_that_it_owns(
+    server: Server, empty_database_url: str
+) -> None:
     """A site's database belongs to an ordinary role, which may not look at every setting of the
     server."""
     name = psycopg.conninfo.conninfo_to_dict(empty_database_url)["dbname"]
@@ -156,7 +164,9 @@ def test_a_role_without_privileges_sets_up_the_database_that_it_owns(server, emp
         server.execute(f"DROP ROLE {role}")
 
 
-def test_readings_of_a_site_that_gets_timescaledb_later_are_kept(server, empty_database_url):
+def test_readings_of_a_site_that_gets_timescaledb_later_are_kept(
+    server: Server, empty_database_url: str
+) -> None:
     """What a site collected without it is in the hypertable after a restart of the server and of
     the daemon."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:

@@ -7,10 +7,11 @@ the end everybody pays, and every relay must be closed again."""
 
 import asyncio
 import itertools
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from daemon.billing.tariff import TariffVersion
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import resume, take_step
 from daemon.transactions.sweep import sweep
-from protocols.dlt645.exchanges import StatusWord3
+from protocols.reading import RelayState
 from storage import supply
 from tests.database.small_site import (
     ARMED,
@@ -93,10 +94,11 @@ class Meter:
         if action == "close" or (action == "trip" and at_once):
             self.relay_open = action == "trip"
 
-    def word(self) -> StatusWord3:
-        return StatusWord3(self.relay_open << 4 | self.command_open << 6)
+    def state(self) -> RelayState:
+        return RelayState(self.relay_open, self.command_open)
 
 
+T = TypeVar("T")
 points = st.integers(0, POINTS - 1)
 fuses = st.one_of(st.none(), st.none(), st.integers(0, 25))
 fates = st.sampled_from([None, "obeyed", *FATES])
@@ -140,7 +142,7 @@ class Life(RuleBasedStateMachine):
     async def _connect(self) -> None:
         self.connection = await FusedConnection.connect(self.url, autocommit=True)
 
-    def _do(self, story, fuse: int | None = None):
+    def _do(self, story: Coroutine[Any, Any, T], fuse: int | None = None) -> tuple[bool, T | None]:
         """(done, answer); with a burnt fuse (False, None), and the daemon has been started
         again."""
         self.connection.fuse = fuse
@@ -201,6 +203,7 @@ class Life(RuleBasedStateMachine):
             pay(self.connection, self.accounts[point], fen, key, self.now), fuse
         )
         if done:
+            assert answer is not None
             assert (answer.outcome.name == "POSTED") == (reference not in self.paid[point])
             self.paid[point][reference] = fen
             assert answer.balance_fen == self._balance(point)
@@ -215,11 +218,11 @@ class Life(RuleBasedStateMachine):
         point = self.names.index(command.point_id)
         meter = self.meters[point]
         if order.kind == "verify":
-            word = None if "lost" in fate else meter.word()
+            relay = None if "lost" in fate else meter.state()
             if "dies" in fate:
                 self._restart()
             else:
-                self._do(take_observation(self.connection, command, word, self.now))
+                self._do(take_observation(self.connection, command, relay, self.now))
             return
         if command.action == "trip":
             assert self._balance(point) < 0, "a trip above the floor"
@@ -314,7 +317,7 @@ class Life(RuleBasedStateMachine):
                     and self.idle()
                 ):
                     break
-            assert [meter.word().word for meter in self.meters] == [0] * POINTS
+            assert [meter.state() for meter in self.meters] == [RelayState(False, False)] * POINTS
             query = "SELECT supply_state FROM point WHERE id = ANY(%s)"
             assert (
                 self.runner.run(rows(self.connection, query, self.names)) == ["energised"] * POINTS
@@ -340,7 +343,7 @@ class Life(RuleBasedStateMachine):
         return self.runner.run(supply.next_due(self.connection, self.line)) is None
 
 
-def test_whatever_happens_money_is_whole_and_supply_comes_back(database_url):
+def test_whatever_happens_money_is_whole_and_supply_comes_back(database_url: str) -> None:
     class LifeHere(Life):
         url = database_url
 
@@ -354,7 +357,7 @@ def test_whatever_happens_money_is_whole_and_supply_comes_back(database_url):
     )
 
 
-def test_the_random_lives_reach_cuts_and_restores(database_url):
+def test_the_random_lives_reach_cuts_and_restores(database_url: str) -> None:
     """The model would be worth nothing if no trip were ever sent in it: one life by hand."""
     life = Life()
     life.url = database_url

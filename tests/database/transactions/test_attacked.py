@@ -1,6 +1,9 @@
 """What an attack on the first whole found, each as a story that must not happen again."""
 
 from datetime import timedelta
+from typing import Any
+
+from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority, SiteHold
 from daemon.transactions.observe import take_answer, take_observation
@@ -21,11 +24,21 @@ from tests.database.small_site import (
     rows,
     store,
 )
-from tests.database.transactions.test_supply import CLOSED, cut, exhausted, order, sent, supply_of
+from tests.database.transactions.test_supply import (
+    CLOSED,
+    cut,
+    due,
+    exhausted,
+    order,
+    sent,
+    supply_of,
+)
 
 
-def test_a_trip_that_was_paid_while_its_meter_was_being_asked_is_not_sent(database_url):
-    async def story(connection):
+def test_a_trip_that_was_paid_while_its_meter_was_being_asked_is_not_sent(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         command = await sent(connection)
         assert await is_still_released(connection, command)
@@ -37,13 +50,13 @@ def test_a_trip_that_was_paid_while_its_meter_was_being_asked_is_not_sent(databa
 
 
 def test_a_trip_of_which_a_frame_left_before_is_watched_until_its_meter_takes_it_no_more(
-    database_url,
-):
-    async def story(connection):
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         first = await sent(connection)
         await take_answer(connection, first, "unknown", "silence", NOW)
-        look = await order(connection, NOW + timedelta(seconds=5))
+        look = await due(connection, NOW + timedelta(seconds=5))
         await take_observation(connection, look.command, CLOSED, NOW + timedelta(seconds=5))
         again = await sent(connection, NOW + timedelta(seconds=6))
         await abandon_trip(connection, again, "clock not read", NOW + timedelta(seconds=6))
@@ -57,8 +70,10 @@ def test_a_trip_of_which_a_frame_left_before_is_watched_until_its_meter_takes_it
     on(database_url, story)
 
 
-def test_a_meter_that_came_to_an_open_account_later_is_billed_from_its_first_day(database_url):
-    async def story(connection):
+def test_a_meter_that_came_to_an_open_account_later_is_billed_from_its_first_day(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(1)
         found = await site.take_over(connection)
         await store(connection, *(freeze(found["P1"], OPEN + n * DAY, 100 + n) for n in range(5)))
@@ -79,8 +94,8 @@ def test_a_meter_that_came_to_an_open_account_later_is_billed_from_its_first_day
     on(database_url, story)
 
 
-def test_a_customer_who_is_protected_after_the_cut_is_restored(database_url):
-    async def story(connection):
+def test_a_customer_who_is_protected_after_the_cut_is_restored(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(1)
         await exhausted(connection, site=site)
         await cut(connection)
@@ -92,8 +107,8 @@ def test_a_customer_who_is_protected_after_the_cut_is_restored(database_url):
     on(database_url, story)
 
 
-def test_nothing_is_released_while_the_hold_on_the_site_is_lost(database_url):
-    async def story(connection):
+def test_nothing_is_released_while_the_hold_on_the_site_is_lost(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         held = SiteHold(database_process=connection.info.backend_pid)
         authority = Authority(ARMED.policy, ARMED.zone, False, ARMED.started_at, held)
@@ -106,8 +121,8 @@ def test_nothing_is_released_while_the_hold_on_the_site_is_lost(database_url):
     on(database_url, story)
 
 
-def test_the_view_of_opening_days_takes_the_later_of_account_and_meter(database_url):
-    async def story(connection):
+def test_the_view_of_opening_days_takes_the_later_of_account_and_meter(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(1)
         site.add(2, account_id="A1", installed_on=OPEN + 3 * DAY)
         site.accounts.pop()

@@ -5,13 +5,16 @@ away."""
 import asyncio
 import itertools
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 import pytest
 import structlog.testing
+from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from daemon.billing.links import billed_point
@@ -38,9 +41,11 @@ from tests.database.small_site import (
     slots,
     store,
 )
+from tests.servers.postgres import Server
 
 pytestmark = pytest.mark.hypertables
 
+RunningPipeline = tuple[Pipeline, Callable[..., Awaitable[None]], asyncio.Task[None]]
 DAYS = [OPEN + n * DAY for n in range(6)]
 KWH = ["100.00", "110.10", "120.05", "131.99", "140.00", "155.55"]  # at 0.5 yuan/kWh
 
@@ -56,8 +61,8 @@ def priced(first: str, last: str) -> int:
 # ----------------------------------------------------------------------------------------------
 
 
-def test_the_same_batch_again_changes_nothing(database_url):
-    async def story(connection):
+def test_the_same_batch_again_changes_nothing(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         batch = [freeze(meter, day, kwh) for day, kwh in zip(DAYS, KWH, strict=True)]
         batch.append(freeze(meter, DAYS[2], "99.99"))
@@ -71,10 +76,10 @@ def test_the_same_batch_again_changes_nothing(database_url):
     on(database_url, story)
 
 
-def test_every_order_of_arrival_leads_to_the_same_balance(database_url):
+def test_every_order_of_arrival_leads_to_the_same_balance(database_url: str) -> None:
     count = 24
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(count)
         site.tariffs.append(("T", DAYS[2], Decimal("0.77")))
         found = await site.take_over(connection)
@@ -93,8 +98,8 @@ def test_every_order_of_arrival_leads_to_the_same_balance(database_url):
     on(database_url, story)
 
 
-def test_a_late_reading_replaces_a_span_by_two_links(database_url):
-    async def story(connection):
+def test_a_late_reading_replaces_a_span_by_two_links(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         await store(connection, freeze(meter, DAYS[0], KWH[0]), freeze(meter, DAYS[2], KWH[2]))
         assert await links(connection, "P1") == [(DAYS[0], DAYS[2], "billed")]
@@ -111,10 +116,12 @@ def test_a_late_reading_replaces_a_span_by_two_links(database_url):
     on(database_url, story)
 
 
-def test_a_late_reading_takes_back_what_was_billed_not_what_it_would_cost_now(database_url):
+def test_a_late_reading_takes_back_what_was_billed_not_what_it_would_cost_now(
+    database_url: str,
+) -> None:
     """The zone decides where a span is cut, and it may have been corrected since."""
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of()
         first, last = date(2026, 3, 29), date(2026, 4, 2)
         site.tariffs.append(("T", date(2026, 3, 30), Decimal(1)))
@@ -133,8 +140,8 @@ def test_a_late_reading_takes_back_what_was_billed_not_what_it_would_cost_now(da
     on(database_url, story)
 
 
-def test_a_span_of_more_than_a_week_waits_for_its_days(database_url):
-    async def story(connection):
+def test_a_span_of_more_than_a_week_waits_for_its_days(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         await store(connection, freeze(meter, OPEN, 100), freeze(meter, OPEN + 8 * DAY, 180))
         assert await links(connection, "P1") == [(OPEN, OPEN + 8 * DAY, "held")]
@@ -148,12 +155,12 @@ def test_a_span_of_more_than_a_week_waits_for_its_days(database_url):
     on(database_url, story)
 
 
-def test_a_batch_takes_as_many_statements_for_one_account_as_for_many(database_url):
-    async def story(connection):
-        executed = []
+def test_a_batch_takes_as_many_statements_for_one_account_as_for_many(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        executed: list[Any] = []
 
-        class CountingCursor(psycopg.AsyncCursor):
-            async def execute(self, query, *arguments, **options):
+        class CountingCursor(psycopg.AsyncCursor[Any]):
+            async def execute(self, query: Any, *arguments: Any, **options: Any) -> Any:
                 executed.append(query)
                 return await super().execute(query, *arguments, **options)
 
@@ -191,8 +198,14 @@ def test_a_batch_takes_as_many_statements_for_one_account_as_for_many(database_u
         ("111", (), timedelta(minutes=6), ["V05 clock"]),
     ],
 )
-def test_a_suspect_reading_is_kept_and_moves_no_money(database_url, kwh, rates, skew, reasons):
-    async def story(connection):
+def test_a_suspect_reading_is_kept_and_moves_no_money(
+    database_url: str,
+    kwh: str,
+    rates: tuple[Decimal, ...],
+    skew: timedelta | None,
+    reasons: list[str],
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         await store(connection, freeze(meter, DAYS[0], KWH[0]), freeze(meter, DAYS[1], KWH[1]))
         money = await rows(connection, "SELECT * FROM posting")
@@ -211,8 +224,8 @@ def test_a_suspect_reading_is_kept_and_moves_no_money(database_url, kwh, rates, 
     on(database_url, story)
 
 
-def test_a_second_value_for_a_slot_is_kept_beside_the_first(database_url):
-    async def story(connection):
+def test_a_second_value_for_a_slot_is_kept_beside_the_first(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         await store(connection, freeze(meter, DAYS[0], KWH[0]), freeze(meter, DAYS[1], KWH[1]))
         before = (await slots(connection, "P1"), await balance(connection, "A1"))
@@ -227,8 +240,8 @@ def test_a_second_value_for_a_slot_is_kept_beside_the_first(database_url):
     on(database_url, story)
 
 
-def test_a_stamp_that_is_no_midnight_makes_no_slot(database_url):
-    async def story(connection):
+def test_a_stamp_that_is_no_midnight_makes_no_slot(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         assert await store(connection, freeze(meter, DAYS[0], KWH[0], at=time(0, 0, 1))) == []
         assert await slots(connection, "P1") == {}
@@ -238,8 +251,8 @@ def test_a_stamp_that_is_no_midnight_makes_no_slot(database_url):
     on(database_url, story)
 
 
-def test_a_freeze_from_before_the_meter_was_installed_makes_no_slot(database_url):
-    async def story(connection):
+def test_a_freeze_from_before_the_meter_was_installed_makes_no_slot(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of(installed_on=DAYS[1]).take_over(connection))["P1"]
         await store(connection, freeze(meter, DAYS[0], KWH[0]), freeze(meter, DAYS[1], KWH[1]))
         assert list(await slots(connection, "P1")) == [DAYS[1]]
@@ -247,8 +260,8 @@ def test_a_freeze_from_before_the_meter_was_installed_makes_no_slot(database_url
     on(database_url, story)
 
 
-def test_raw_readings_are_never_changed(database_url):
-    async def story(connection):
+def test_raw_readings_are_never_changed(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         await store(connection, freeze(meter, DAYS[0], KWH[0], rates=(Decimal(40), Decimal(60))))
         with pytest.raises(psycopg.IntegrityError, match="append-only"):
@@ -260,8 +273,8 @@ def test_raw_readings_are_never_changed(database_url):
     on(database_url, story)
 
 
-def test_a_clock_that_is_decades_wrong_is_kept_as_it_is(database_url):
-    async def story(connection):
+def test_a_clock_that_is_decades_wrong_is_kept_as_it_is(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         wrong = timedelta(days=27_000)  # more seconds than 32 bits hold
         await store(
@@ -279,8 +292,10 @@ def test_a_clock_that_is_decades_wrong_is_kept_as_it_is(database_url):
 # ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_account_waits_for_its_opening_freeze_and_then_the_whole_chain_is_billed(database_url):
-    async def story(connection):
+def test_an_account_waits_for_its_opening_freeze_and_then_the_whole_chain_is_billed(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         early = freeze(meter, OPEN - DAY, "90")
         await store(
@@ -302,8 +317,10 @@ def test_an_account_waits_for_its_opening_freeze_and_then_the_whole_chain_is_bil
     on(database_url, story)
 
 
-def test_an_account_of_two_points_is_active_when_both_opening_freezes_are_there(database_url):
-    async def story(connection):
+def test_an_account_of_two_points_is_active_when_both_opening_freezes_are_there(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(2)
         site.points[1]["account_id"] = "A1"
         found = await site.take_over(connection)
@@ -326,8 +343,10 @@ def test_an_account_of_two_points_is_active_when_both_opening_freezes_are_there(
     on(database_url, story)
 
 
-def test_an_account_opened_after_its_freezes_were_collected_is_billed_once(database_url):
-    async def story(connection):
+def test_an_account_opened_after_its_freezes_were_collected_is_billed_once(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(open_from=None, agreement=None, account_id=None)
         meter = (await site.take_over(connection))["P1"]
         await store(
@@ -344,11 +363,13 @@ def test_an_account_opened_after_its_freezes_were_collected_is_billed_once(datab
     on(database_url, story)
 
 
-def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links(database_url):
+def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links(
+    database_url: str,
+) -> None:
     """`account open` commits between the batch's look at the points and the batch's own commit, and
     sees none of it."""
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(open_from=None, agreement=None, account_id=None)
         meter = (await site.take_over(connection))["P1"]
         batch = [freeze(meter, day, kwh) for day, kwh in zip(DAYS[:-1], KWH[:-1], strict=True)]
@@ -373,12 +394,14 @@ def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links
 
 
 @asynccontextmanager
-async def running_pipeline(url: str, *, batch_readings: int = 1000):
+async def running_pipeline(
+    url: str, *, batch_readings: int = 1000
+) -> AsyncIterator[RunningPipeline]:
     """A pipeline with its task, and the slots that it told to be stored."""
     stored: list[tuple[int, date]] = []
     news = asyncio.Event()
 
-    def told(slots) -> None:
+    def told(slots: Collection[tuple[int, date]]) -> None:
         stored.extend(slots)
         news.set()
 
@@ -399,8 +422,10 @@ async def running_pipeline(url: str, *, batch_readings: int = 1000):
             await asyncio.wait([task])
 
 
-def test_a_reading_that_cannot_be_stored_is_a_dead_letter_and_the_rest_is_stored(database_url):
-    async def story(connection):
+def test_a_reading_that_cannot_be_stored_is_a_dead_letter_and_the_rest_is_stored(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         found = await Site.of(4).take_over(connection)
         good = [
             freeze(found[f"P{n}"], day, kwh)
@@ -426,8 +451,10 @@ def test_a_reading_that_cannot_be_stored_is_a_dead_letter_and_the_rest_is_stored
     on(database_url, story)
 
 
-def test_use_that_has_no_price_is_a_dead_letter_and_the_other_meters_go_on(database_url):
-    async def story(connection):
+def test_use_that_has_no_price_is_a_dead_letter_and_the_other_meters_go_on(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         found = await Site.of(2).take_over(connection)
         await connection.execute("UPDATE account SET tariff_id = 'gone' WHERE id = 'A1'")
         async with running_pipeline(database_url) as (pipeline, until, task):
@@ -443,7 +470,7 @@ def test_use_that_has_no_price_is_a_dead_letter_and_the_other_meters_go_on(datab
     on(database_url, story)
 
 
-def terminate_others(database_url) -> int:
+def terminate_others(database_url: str) -> int:
     """Kill every other backend of this database, as a restart of the server would."""
     kill = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -451,10 +478,10 @@ def terminate_others(database_url) -> int:
     )
     with psycopg.connect(database_url, autocommit=True) as connection:
         ((count,),) = connection.execute(kill).fetchall()
-    return count
+    return int(count)
 
 
-def test_a_backend_killed_in_the_middle_of_a_batch_loses_nothing(database_url):
+def test_a_backend_killed_in_the_middle_of_a_batch_loses_nothing(database_url: str) -> None:
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'charge'::regclass"
 
     async def tell() -> None:
@@ -484,7 +511,7 @@ def test_a_backend_killed_in_the_middle_of_a_batch_loses_nothing(database_url):
 
 
 @contextmanager
-def away(server, url):
+def away(server: Server, url: str) -> Iterator[None]:
     """Meanwhile nobody gets into this database, and who was there is out."""
     name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
     server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
@@ -497,7 +524,9 @@ def away(server, url):
         server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
 
 
-def test_a_database_that_is_away_for_a_while_gets_everything_afterwards(server, database_url):
+def test_a_database_that_is_away_for_a_while_gets_everything_afterwards(
+    server: Server, database_url: str
+) -> None:
     async def tell() -> None:
         async with await connect(database_url) as connection:
             meter = (await Site.of().take_over(connection))["P1"]
@@ -516,8 +545,8 @@ def test_a_database_that_is_away_for_a_while_gets_everything_afterwards(server, 
     asyncio.run(tell())
 
 
-def test_a_pipeline_that_is_stopped_stores_what_it_was_given(database_url):
-    async def story(connection):
+def test_a_pipeline_that_is_stopped_stores_what_it_was_given(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         async with running_pipeline(database_url) as (pipeline, _, task):
             for day, kwh in zip(DAYS, KWH, strict=True):
@@ -533,8 +562,8 @@ def test_a_pipeline_that_is_stopped_stores_what_it_was_given(database_url):
     on(database_url, story)
 
 
-def test_what_is_queued_is_stored_batch_by_batch_before_the_end(database_url):
-    async def story(connection):
+def test_what_is_queued_is_stored_batch_by_batch_before_the_end(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         async with running_pipeline(database_url, batch_readings=2) as (pipeline, _, _):
             for day, kwh in zip(DAYS, KWH, strict=True):
@@ -546,7 +575,9 @@ def test_what_is_queued_is_stored_batch_by_batch_before_the_end(database_url):
     on(database_url, story)
 
 
-def test_the_end_does_not_wait_for_a_database_that_is_away(server, database_url):
+def test_the_end_does_not_wait_for_a_database_that_is_away(
+    server: Server, database_url: str
+) -> None:
     async def tell() -> None:
         async with await connect(database_url) as connection:
             meter = (await Site.of().take_over(connection))["P1"]
@@ -566,8 +597,10 @@ def test_the_end_does_not_wait_for_a_database_that_is_away(server, database_url)
 # ----------------------------------------------------------------------------------------
 
 
-def test_gaps_and_withheld_values_are_found_by_comparing_with_what_is_owed(database_url):
-    async def story(connection):
+def test_gaps_and_withheld_values_are_found_by_comparing_with_what_is_owed(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         found = await Site.of(2, installed_on=DAYS[1]).take_over(connection)
         await store(
             connection, freeze(found["P1"], DAYS[3], KWH[3]), freeze(found["P1"], DAYS[4], "1")
@@ -593,8 +626,8 @@ def test_gaps_and_withheld_values_are_found_by_comparing_with_what_is_owed(datab
     on(database_url, story)
 
 
-def test_a_change_of_a_slot_is_journalled(database_url):
-    async def story(connection):
+def test_a_change_of_a_slot_is_journalled(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         await store(connection, freeze(meter, DAYS[0], KWH[0]))
         await connection.execute("UPDATE slot SET state = 'suspect', reasons = '{operator}'")
@@ -603,8 +636,8 @@ def test_a_change_of_a_slot_is_journalled(database_url):
     on(database_url, story)
 
 
-def test_a_payment_without_a_fit_key_is_refused_whoever_takes_it_in(database_url):
-    async def story(connection):
+def test_a_payment_without_a_fit_key_is_refused_whoever_takes_it_in(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of().take_over(connection)
         with pytest.raises(UnfitPaymentKey):
             await pay(connection, "A1", 100, "1:2")
@@ -613,8 +646,8 @@ def test_a_payment_without_a_fit_key_is_refused_whoever_takes_it_in(database_url
     on(database_url, story)
 
 
-def test_payments_and_charges_of_one_account_at_once_add_up(database_url):
-    async def story(connection):
+def test_payments_and_charges_of_one_account_at_once_add_up(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         found = await Site.of(2).take_over(connection)
 
         async def payer(account: str) -> None:

@@ -2,8 +2,10 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 
 from daemon.transactions.collect import process
 from storage.ledger import Outcome
@@ -30,10 +32,10 @@ STATUS = {
 
 
 @pytest.mark.parametrize("name", SETTLED_FLAT)
-def test_each_reading_moves_what_the_case_says(database_url, name):
+def test_each_reading_moves_what_the_case_says(database_url: str, name: str) -> None:
     case = flat_case(name)
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(
             open_from=case.opening_day,
             ratio=case.ratio,
@@ -67,7 +69,7 @@ def test_each_reading_moves_what_the_case_says(database_url, name):
     on(database_url, story)
 
 
-async def status(connection, day: date) -> str:
+async def status(connection: AsyncConnection[Any], day: date) -> str:
     state, _, reasons = (await slots(connection, "P1"))[day]
     if state == "suspect":
         (found,) = {STATUS[reason] for reason in reasons}
@@ -76,11 +78,11 @@ async def status(connection, day: date) -> str:
     return "accepted:rollover" if await rows(connection, rolled, day) != [0] else "accepted"
 
 
-def test_the_top_ups_of_o19_are_idempotent(database_url):
+def test_the_top_ups_of_o19_are_idempotent(database_url: str) -> None:
     given, expected = CASES["O19"]["input"], CASES["O19"]["expected"]
     events = [(i, event) for i, event in enumerate(given["events"]) if event["type"] == "topup"]
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of().take_over(connection)
         words = {Outcome.POSTED: "accepted", Outcome.ALREADY_POSTED: "duplicate"}
         for i, event in events:

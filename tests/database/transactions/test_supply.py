@@ -2,21 +2,27 @@
 it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import AsyncConnection
 
+from daemon.control.authority import Authority
 from daemon.control.facts import PointFacts
 from daemon.control.guard import MAX_TRIPS_PER_MINUTE
 from daemon.transactions.observe import take_answer, take_observation
-from daemon.transactions.release import abandon_trip, resume, take_step
+from daemon.transactions.release import DueCommand, abandon_trip, resume, take_step
 from daemon.transactions.sweep import sweep
-from protocols.dlt645.exchanges import StatusWord3
+from protocols.reading import RelayState
 from storage import ledger, supply
+from storage.archive import SiteMeter
+from storage.supply import Command
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -35,8 +41,10 @@ from tests.database.small_site import (
     store,
 )
 
-CLOSED, OPENED = StatusWord3(0x0000), StatusWord3(0x0050)
-DELAYED, READY = StatusWord3(0x0040), StatusWord3(0x0010)
+CLOSED = RelayState(relay_open=False, command_open=False)
+OPENED = RelayState(relay_open=True, command_open=True)
+DELAYED = RelayState(relay_open=False, command_open=True)
+READY = RelayState(relay_open=True, command_open=False)
 COMMANDS = "SELECT action, state FROM command ORDER BY sequence"
 
 
@@ -45,8 +53,13 @@ def later(**what: float) -> datetime:
 
 
 async def exhausted(
-    connection, count: int = 1, *, authority=ARMED, site: Site | None = None, **changes
-):
+    connection: AsyncConnection[Any],
+    count: int = 1,
+    *,
+    authority: Authority = ARMED,
+    site: Site | None = None,
+    **changes: Any,
+) -> dict[str, SiteMeter]:
     """A site whose accounts owe 5.00 yuan after the first day; armed, each has a trip command
     then."""
     found = await (site or Site.of(count, **changes)).take_over(connection)
@@ -59,28 +72,41 @@ async def exhausted(
     return found
 
 
-async def supply_of(connection, point: str = "P1") -> str:
+async def supply_of(connection: AsyncConnection[Any], point: str = "P1") -> str:
     (state,) = await rows(connection, "SELECT supply_state FROM point WHERE id = %s", point)
-    return state
+    return str(state)
 
 
-async def order(connection, now: datetime = NOW, *, authority=ARMED, line: str = "line"):
+async def order(
+    connection: AsyncConnection[Any],
+    now: datetime = NOW,
+    *,
+    authority: Authority = ARMED,
+    line: str = "line",
+) -> DueCommand | None:
     return await take_step(connection, authority, line, now)
 
 
-async def sent(connection, now: datetime = NOW):
-    """The trip (or reconnect) that the line is to send now."""
+async def due(connection: AsyncConnection[Any], now: datetime = NOW) -> DueCommand:
+    """The step that the line has to do now."""
     taken = await order(connection, now)
+    assert taken is not None
+    return taken
+
+
+async def sent(connection: AsyncConnection[Any], now: datetime = NOW) -> Command:
+    """The trip (or reconnect) that the line is to send now."""
+    taken = await due(connection, now)
     assert taken is not None
     assert taken.kind == "send"
     return taken.command
 
 
-async def cut(connection) -> None:
+async def cut(connection: AsyncConnection[Any]) -> None:
     """All the way: sent, accepted, relay open."""
     command = await sent(connection)
     await take_answer(connection, command, "acked", "accepted", NOW)
-    taken = await order(connection, later(seconds=6))
+    taken = await due(connection, later(seconds=6))
     assert taken.kind == "verify"
     await take_observation(connection, taken.command, OPENED, later(seconds=6))
 
@@ -89,8 +115,8 @@ async def cut(connection) -> None:
 # ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url):
-    async def story(connection):
+def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
         assert await supply_of(connection) == "trip_commanded"
@@ -101,7 +127,7 @@ def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url):
         assert (
             await supply_of(connection) == "trip_commanded"
         )  # an acknowledgement is not an open relay
-        taken = await order(connection, later(seconds=5))
+        taken = await due(connection, later(seconds=5))
         await take_observation(connection, taken.command, OPENED, later(seconds=5))
         assert await supply_of(connection) == "disconnected"
         assert await rows(connection, "SELECT relay_observed FROM point") == ["open"]
@@ -112,8 +138,8 @@ def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url):
     on(database_url, story)
 
 
-def test_the_snapshot_of_the_release_is_kept_with_the_command(database_url):
-    async def story(connection):
+def test_the_snapshot_of_the_release_is_kept_with_the_command(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await sent(connection)
         ((guard,),) = [(row,) for row in await rows(connection, "SELECT guard FROM command")]
@@ -128,8 +154,8 @@ def test_the_snapshot_of_the_release_is_kept_with_the_command(database_url):
     on(database_url, story)
 
 
-def test_shadow_mode_makes_no_command_and_tells_whom_it_would_cut(database_url):
-    async def story(connection):
+def test_shadow_mode_makes_no_command_and_tells_whom_it_would_cut(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         found = await exhausted(connection, 3, authority=SHADOW)
         await sweep(connection, SHADOW, NOW)
         await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 120), authority=SHADOW)
@@ -143,8 +169,8 @@ def test_shadow_mode_makes_no_command_and_tells_whom_it_would_cut(database_url):
     on(database_url, story)
 
 
-def test_a_trip_made_before_shadow_mode_was_switched_on_is_not_sent(database_url):
-    async def story(connection):
+def test_a_trip_made_before_shadow_mode_was_switched_on_is_not_sent(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         assert await order(connection, authority=SHADOW) is None
         assert await rows(connection, "SELECT sends FROM command") == [0]
@@ -155,8 +181,8 @@ def test_a_trip_made_before_shadow_mode_was_switched_on_is_not_sent(database_url
     on(database_url, story)
 
 
-def test_a_balance_at_the_floor_is_not_cut(database_url):
-    async def story(connection):
+def test_a_balance_at_the_floor_is_not_cut(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(2, credit_limit_fen=100, trip_fen=-300, reconnect_fen=-300)
         await pay_first(connection, site, {"A1": 100, "A2": 99})
         assert [await balance(connection, account) for account in ("A1", "A2")] == [-400, -401]
@@ -165,7 +191,7 @@ def test_a_balance_at_the_floor_is_not_cut(database_url):
     on(database_url, story)
 
 
-async def pay_first(connection, site: Site, amounts: dict[str, int]) -> None:
+async def pay_first(connection: AsyncConnection[Any], site: Site, amounts: dict[str, int]) -> None:
     await site.take_over(connection)
     for account, fen in amounts.items():
         await pay(connection, account, fen, account)
@@ -189,8 +215,10 @@ async def pay_first(connection, site: Site, amounts: dict[str, int]) -> None:
         ("UPDATE link SET to_day = from_day + 3", "SPAN_GRACE"),
     ],
 )
-def test_the_guard_is_asked_again_when_a_trip_is_released(database_url, change, reason):
-    async def story(connection):
+def test_the_guard_is_asked_again_when_a_trip_is_released(
+    database_url: str, change: str, reason: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await connection.execute(change)
         assert await order(connection) is None
@@ -204,8 +232,10 @@ def test_the_guard_is_asked_again_when_a_trip_is_released(database_url, change, 
 
 
 @pytest.mark.parametrize("what", ["window", "age", "startup"])
-def test_a_trip_that_waited_until_the_policy_forbids_it_is_not_sent(database_url, what):
-    async def story(connection):
+def test_a_trip_that_waited_until_the_policy_forbids_it_is_not_sent(
+    database_url: str, what: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         policy = ARMED.policy
         local = NOW.astimezone(ARMED.zone).time()
@@ -230,8 +260,8 @@ def test_a_trip_that_waited_until_the_policy_forbids_it_is_not_sent(database_url
     on(database_url, story)
 
 
-def test_a_trip_expires_after_ten_minutes_or_with_the_window(database_url):
-    async def story(connection):
+def test_a_trip_expires_after_ten_minutes_or_with_the_window(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         (expires_at,) = await rows(connection, "SELECT expires_at FROM command")
         assert expires_at == later(minutes=10)
@@ -242,19 +272,19 @@ def test_a_trip_expires_after_ten_minutes_or_with_the_window(database_url):
     on(database_url, story)
 
 
-def test_a_trip_that_the_meter_did_not_take_is_sent_three_times_in_all(database_url):
-    async def story(connection):
+def test_a_trip_that_the_meter_did_not_take_is_sent_three_times_in_all(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         for n in range(3):
             command = await sent(connection, later(seconds=20 * n))
             await take_answer(connection, command, "unknown", "silence", later(seconds=20 * n))
-            looked = await order(connection, later(seconds=20 * n + 15))
+            looked = await due(connection, later(seconds=20 * n + 15))
             assert looked.kind == "verify"
             await take_observation(connection, looked.command, CLOSED, later(seconds=20 * n + 15))
         assert await rows(connection, "SELECT state, sends FROM command") == [("verifying", 3)]
         at = later(minutes=9)
         for state, supply_state in (("verifying", "trip_commanded"), ("failed", "energised")):
-            looked = await order(connection, at)
+            looked = await due(connection, at)
             assert looked.kind == "verify"
             await take_observation(connection, looked.command, CLOSED, at)
             assert await rows(connection, "SELECT state, sends FROM command") == [(state, 3)]
@@ -267,11 +297,11 @@ def test_a_trip_that_the_meter_did_not_take_is_sent_three_times_in_all(database_
     on(database_url, story)
 
 
-def test_an_observation_from_before_the_last_send_does_not_judge_it(database_url):
-    async def story(connection):
+def test_an_observation_from_before_the_last_send_does_not_judge_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await take_answer(connection, await sent(connection), "unknown", "silence", NOW)
-        early = await order(connection, later(seconds=6))
+        early = await due(connection, later(seconds=6))
         await take_observation(connection, early.command, CLOSED, later(seconds=6))
         await sent(connection, later(seconds=7))
         await take_observation(connection, early.command, CLOSED, later(seconds=8))
@@ -280,12 +310,12 @@ def test_an_observation_from_before_the_last_send_does_not_judge_it(database_url
     on(database_url, story)
 
 
-def test_the_guard_is_asked_before_every_send(database_url):
-    async def story(connection):
+def test_the_guard_is_asked_before_every_send(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         command = await sent(connection)
         await take_answer(connection, command, "unknown", "silence", NOW)
-        looked = await order(connection, later(seconds=6))
+        looked = await due(connection, later(seconds=6))
         await take_observation(connection, looked.command, CLOSED, later(seconds=6))
         await connection.execute("UPDATE point SET protected = true")
         assert await order(connection, later(seconds=7)) is None
@@ -296,20 +326,23 @@ def test_the_guard_is_asked_before_every_send(database_url):
     on(database_url, story)
 
 
-def test_a_silent_meter_leaves_its_command_unknown_and_is_looked_at_ever_more_seldom(database_url):
-    async def story(connection):
+def test_a_silent_meter_leaves_its_command_unknown_and_is_looked_at_ever_more_seldom(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await sent(connection)
         at = later(seconds=5)
         waits = []
         for _ in range(4):
-            taken = await order(connection, at)
+            taken = await due(connection, at)
             assert taken.kind == "verify"
             await take_observation(connection, taken.command, None, at)
             assert await rows(connection, "SELECT state FROM command") == ["unknown"]
-            due = await supply.next_due(connection, "line")
-            waits.append((due - at).total_seconds())
-            at = due
+            next_at = await supply.next_due(connection, "line")
+            assert next_at is not None
+            waits.append((next_at - at).total_seconds())
+            at = next_at
         assert waits == [5, 15, 60, 300]
         assert await supply_of(connection) == "trip_commanded"
         assert await rows(connection, "SELECT relay_observed FROM point") == ["unknown"]
@@ -317,8 +350,10 @@ def test_a_silent_meter_leaves_its_command_unknown_and_is_looked_at_ever_more_se
     on(database_url, story)
 
 
-def test_a_refused_trip_leaves_the_supply_on_and_is_not_tried_again_for_an_hour(database_url):
-    async def story(connection):
+def test_a_refused_trip_leaves_the_supply_on_and_is_not_tried_again_for_an_hour(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         command = await sent(connection)
         await take_answer(connection, command, "refused", "wrong password", NOW)
@@ -334,8 +369,8 @@ def test_a_refused_trip_leaves_the_supply_on_and_is_not_tried_again_for_an_hour(
     on(database_url, story)
 
 
-def test_a_trip_whose_frame_never_left_has_failed(database_url):
-    async def story(connection):
+def test_a_trip_whose_frame_never_left_has_failed(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         command = await sent(connection)
         await abandon_trip(connection, command, "clock not read", NOW)
@@ -347,8 +382,8 @@ def test_a_trip_whose_frame_never_left_has_failed(database_url):
     on(database_url, story)
 
 
-def test_no_point_has_two_open_commands(database_url):
-    async def story(connection):
+def test_no_point_has_two_open_commands(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection, authority=SHADOW)
 
         async def sweeper() -> None:
@@ -376,10 +411,12 @@ def test_no_point_has_two_open_commands(database_url):
     on(database_url, story)
 
 
-def test_no_more_than_ten_trips_a_minute_leave_the_site_however_many_lines_ask(database_url):
+def test_no_more_than_ten_trips_a_minute_leave_the_site_however_many_lines_ask(
+    database_url: str,
+) -> None:
     count = MAX_TRIPS_PER_MINUTE + 8
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(count)
         for number, meter in enumerate(site.meters):
             meter["line"] = f"line {number}"
@@ -406,8 +443,8 @@ def test_no_more_than_ten_trips_a_minute_leave_the_site_however_many_lines_ask(d
 # --------------------------------------------------------------------------------------------------------
 
 
-def test_a_payment_before_the_trip_is_sent_cancels_it(database_url):
-    async def story(connection):
+def test_a_payment_before_the_trip_is_sent_cancels_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         done = await pay(connection, "A1", 500)
         assert (done.balance_fen, done.commands, done.missing_fen) == (0, (), 0)
@@ -418,8 +455,10 @@ def test_a_payment_before_the_trip_is_sent_cancels_it(database_url):
     on(database_url, story)
 
 
-def test_a_payment_that_does_not_suffice_restores_nothing_and_tells_what_is_missing(database_url):
-    async def story(connection):
+def test_a_payment_that_does_not_suffice_restores_nothing_and_tells_what_is_missing(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection, reconnect_fen=200)
         await cut(connection)
         done = await pay(connection, "A1", 600)
@@ -431,42 +470,44 @@ def test_a_payment_that_does_not_suffice_restores_nothing_and_tells_what_is_miss
     on(database_url, story)
 
 
-async def _acked(connection, command):
+async def _acked(connection: AsyncConnection[Any], command: Command) -> None:
     await take_answer(connection, command, "acked", "accepted", NOW)
 
 
-async def _unknown(connection, command):
+async def _unknown(connection: AsyncConnection[Any], command: Command) -> None:
     await take_answer(connection, command, "unknown", "silence", NOW)
 
 
-async def _delayed(connection, command):
+async def _delayed(connection: AsyncConnection[Any], command: Command) -> None:
     await _acked(connection, command)
-    taken = await order(connection, later(seconds=6))
+    taken = await due(connection, later(seconds=6))
     await take_observation(connection, taken.command, DELAYED, later(seconds=6))
 
 
-async def _to_be_sent_again(connection, command):
+async def _to_be_sent_again(connection: AsyncConnection[Any], command: Command) -> None:
     await _unknown(connection, command)
-    taken = await order(connection, later(seconds=6))
+    taken = await due(connection, later(seconds=6))
     await take_observation(connection, taken.command, CLOSED, later(seconds=6))
 
 
-async def _restarted(connection, command):
+async def _restarted(connection: AsyncConnection[Any], command: Command) -> None:
     await resume(connection, NOW)
 
 
-async def _only_sent(connection, command):
+async def _only_sent(connection: AsyncConnection[Any], command: Command) -> None:
     pass
 
 
 @pytest.mark.parametrize(
     "happened", [_only_sent, _acked, _unknown, _delayed, _to_be_sent_again, _restarted]
 )
-def test_a_payment_after_the_trip_was_sent_is_followed_by_a_reconnect(database_url, happened):
+def test_a_payment_after_the_trip_was_sent_is_followed_by_a_reconnect(
+    database_url: str, happened: Callable[[AsyncConnection[Any], Command], Awaitable[None]]
+) -> None:
     """Whatever became of the trip: the meter gets a reconnect after it, and the trip is never sent
     again (I4)."""
 
-    async def story(connection):
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         trip = await sent(connection)
         await happened(connection, trip)
@@ -491,15 +532,15 @@ def test_a_payment_after_the_trip_was_sent_is_followed_by_a_reconnect(database_u
     on(database_url, story)
 
 
-def test_restoring_ends_when_the_relay_is_closed(database_url):
-    async def story(connection):
+def test_restoring_ends_when_the_relay_is_closed(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection, reconnect="close")
         await cut(connection)
         await pay(connection, "A1", 500)
         command = await sent(connection)
         assert command.action == "close"
         await take_answer(connection, command, "acked", "accepted", NOW)
-        taken = await order(connection, later(seconds=5))
+        taken = await due(connection, later(seconds=5))
         await take_observation(connection, taken.command, CLOSED, later(seconds=5))
         assert await rows(connection, COMMANDS) == [("trip", "verified"), ("close", "verified")]
         assert await supply_of(connection) == "energised"
@@ -508,19 +549,19 @@ def test_restoring_ends_when_the_relay_is_closed(database_url):
     on(database_url, story)
 
 
-def test_a_meter_that_is_ready_waits_for_its_customer(database_url):
-    async def story(connection):
+def test_a_meter_that_is_ready_waits_for_its_customer(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await cut(connection)
         await pay(connection, "A1", 500)
         await sent(connection)
-        taken = await order(connection, later(seconds=5))
+        taken = await due(connection, later(seconds=5))
         await take_observation(connection, taken.command, READY, later(seconds=5))
         assert await supply_of(connection) == "wait_customer_button"
         assert await rows(
             connection, "SELECT state, sends FROM command WHERE action <> 'trip'"
         ) == [("verifying", 1)]
-        taken = await order(connection, later(minutes=5))
+        taken = await due(connection, later(minutes=5))
         assert taken.kind == "verify"
         await take_observation(connection, taken.command, CLOSED, later(minutes=5))
         assert await supply_of(connection) == "energised"
@@ -528,8 +569,8 @@ def test_a_meter_that_is_ready_waits_for_its_customer(database_url):
     on(database_url, story)
 
 
-def test_a_reconnect_is_sent_until_it_worked_even_after_its_expiry(database_url):
-    async def story(connection):
+def test_a_reconnect_is_sent_until_it_worked_even_after_its_expiry(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await cut(connection)
         await pay(connection, "A1", 500)
@@ -538,7 +579,7 @@ def test_a_reconnect_is_sent_until_it_worked_even_after_its_expiry(database_url)
             command = await sent(connection, at)
             assert command.action == "allow_close"
             await take_answer(connection, command, "unknown", "silence", at)
-            taken = await order(connection, at + timedelta(seconds=5))
+            taken = await due(connection, at + timedelta(seconds=5))
             await take_observation(connection, taken.command, OPENED, at + timedelta(seconds=5))
             (row,) = await rows(
                 connection, "SELECT sends, expires_at FROM command WHERE action <> 'trip'"
@@ -550,8 +591,8 @@ def test_a_reconnect_is_sent_until_it_worked_even_after_its_expiry(database_url)
     on(database_url, story)
 
 
-def test_a_refused_reconnect_is_tried_again_after_an_hour(database_url):
-    async def story(connection):
+def test_a_refused_reconnect_is_tried_again_after_an_hour(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await cut(connection)
         await pay(connection, "A1", 500)
@@ -566,8 +607,8 @@ def test_a_refused_reconnect_is_tried_again_after_an_hour(database_url):
     on(database_url, story)
 
 
-def test_a_lower_balance_after_the_restore_is_cut_again_in_a_new_episode(database_url):
-    async def story(connection):
+def test_a_lower_balance_after_the_restore_is_cut_again_in_a_new_episode(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         found = await exhausted(connection)
         (first,) = await rows(connection, "SELECT episode_started_at FROM account")
         assert first == NOW
@@ -584,8 +625,10 @@ def test_a_lower_balance_after_the_restore_is_cut_again_in_a_new_episode(databas
     on(database_url, story)
 
 
-def test_a_correction_that_brings_the_balance_back_restores_without_a_payment(database_url):
-    async def story(connection):
+def test_a_correction_that_brings_the_balance_back_restores_without_a_payment(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(reconnect="close")
         site.tariffs.append(("T", OPEN + 2 * DAY, Decimal("5.00")))
         found = await site.take_over(connection)
@@ -608,8 +651,8 @@ def test_a_correction_that_brings_the_balance_back_restores_without_a_payment(da
     on(database_url, story)
 
 
-def test_restoring_goes_before_cutting(database_url):
-    async def story(connection):
+def test_restoring_goes_before_cutting(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection, 2)
         first = await sent(connection)
         account = {"P1": "A1", "P2": "A2"}[first.point_id]
@@ -621,8 +664,8 @@ def test_restoring_goes_before_cutting(database_url):
     on(database_url, story)
 
 
-def test_all_points_of_an_account_are_restored_together(database_url):
-    async def story(connection):
+def test_all_points_of_an_account_are_restored_together(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(2)
         site.points[1]["account_id"] = "A1"
         await exhausted(connection, site=site)
@@ -642,8 +685,10 @@ def test_all_points_of_an_account_are_restored_together(database_url):
 
 
 @pytest.mark.parametrize(("age_s", "state"), [(59, "persisted"), (61, "expired")])
-def test_a_trip_that_waited_over_a_restart_is_not_sent_late(database_url, age_s, state):
-    async def story(connection):
+def test_a_trip_that_waited_over_a_restart_is_not_sent_late(
+    database_url: str, age_s: int, state: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await resume(connection, later(seconds=age_s))
         assert await rows(connection, COMMANDS) == [("trip", state)]
@@ -654,13 +699,13 @@ def test_a_trip_that_waited_over_a_restart_is_not_sent_late(database_url, age_s,
     on(database_url, story)
 
 
-def test_a_trip_that_was_to_be_sent_again_is_looked_at_before(database_url):
-    async def story(connection):
+def test_a_trip_that_was_to_be_sent_again_is_looked_at_before(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await _to_be_sent_again(connection, await sent(connection))
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
         await resume(connection, later(seconds=90))
-        taken = await order(connection, later(seconds=90))
+        taken = await due(connection, later(seconds=90))
         assert taken.kind == "verify"
         assert await rows(connection, COMMANDS) == [("trip", "verifying")]
 
@@ -668,12 +713,14 @@ def test_a_trip_that_was_to_be_sent_again_is_looked_at_before(database_url):
 
 
 @pytest.mark.parametrize("happened", [_only_sent, _acked, _unknown])
-def test_what_may_be_on_its_way_is_looked_at_first_after_a_restart(database_url, happened):
-    async def story(connection):
+def test_what_may_be_on_its_way_is_looked_at_first_after_a_restart(
+    database_url: str, happened: Callable[[AsyncConnection[Any], Command], Awaitable[None]]
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await happened(connection, await sent(connection))
         await resume(connection, later(minutes=30))
-        taken = await order(connection, later(minutes=30))
+        taken = await due(connection, later(minutes=30))
         assert (taken.kind, taken.command.state) == ("verify", "verifying")
         await take_observation(connection, taken.command, OPENED, later(minutes=30))
         assert await supply_of(connection) == "disconnected"
@@ -681,8 +728,8 @@ def test_what_may_be_on_its_way_is_looked_at_first_after_a_restart(database_url,
     on(database_url, story)
 
 
-def test_a_reconnect_survives_a_restart(database_url):
-    async def story(connection):
+def test_a_reconnect_survives_a_restart(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await cut(connection)
         await pay(connection, "A1", 500)
@@ -692,8 +739,8 @@ def test_a_reconnect_survives_a_restart(database_url):
     on(database_url, story)
 
 
-def test_a_restart_twice_changes_nothing_more(database_url):
-    async def story(connection):
+def test_a_restart_twice_changes_nothing_more(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection, 2)
         await sent(connection)
         await resume(connection, later(minutes=5))
@@ -704,8 +751,8 @@ def test_a_restart_twice_changes_nothing_more(database_url):
     on(database_url, story)
 
 
-def test_the_sweep_finds_whom_no_event_will_tell_of(database_url):
-    async def story(connection):
+def test_the_sweep_finds_whom_no_event_will_tell_of(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection, authority=SHADOW)  # then the site is armed
         await sweep(connection, ARMED, NOW)
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
@@ -722,8 +769,8 @@ def test_the_sweep_finds_whom_no_event_will_tell_of(database_url):
     on(database_url, story)
 
 
-def test_the_line_of_a_new_command_is_notified_when_it_is_committed(database_url):
-    async def story(connection):
+def test_the_line_of_a_new_command_is_notified_when_it_is_committed(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         async with await connect(database_url) as listener:
             await listener.execute("LISTEN meterd_command")
             await exhausted(connection, line="bus-7")
@@ -736,8 +783,10 @@ def test_the_line_of_a_new_command_is_notified_when_it_is_committed(database_url
     on(database_url, story)
 
 
-def test_observations_and_payments_of_one_account_at_once_never_wait_for_each_other(database_url):
-    async def story(connection):
+def test_observations_and_payments_of_one_account_at_once_never_wait_for_each_other(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
         await sent(connection)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -24,12 +24,12 @@ from daemon.control.commands import TRIP_EXPIRY
 from daemon.transactions.line_commands import LineCommandStep
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.reading import RelayState
+from tests.command_steps import Command, Step
 
 ZONE = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 3, 16, 4, tzinfo=UTC)
 LOCAL_NOW = datetime(2026, 3, 16, 12)
 CLOCK = SiteClock(ZONE, lambda: NOW)
-SOME_ID = UUID(int=7)
 REFUSED = MeterRefused("000000001600", "trip", 4, ("password_wrong",))
 
 
@@ -75,40 +75,6 @@ class Meter:
         if self.on_control:
             raise self.on_control
         return "accepted"
-
-
-@dataclass
-class Command:
-    action: Action = "trip"
-    sends: int = 0
-    expires_at: datetime = NOW + timedelta(hours=1)
-    id: UUID = SOME_ID
-    meter_id: int = 1
-    address: str = "000000001600"
-    line: str = "gate-3"
-
-
-@dataclass
-class Step:
-    command: Command = field(default_factory=Command)
-    kind: Literal["send", "verify"] = "send"
-    is_released: bool = True
-    told: list[Any] = field(default_factory=list)
-
-    async def is_still_released(self) -> bool:
-        return self.is_released
-
-    async def answered(self, state: Literal["acked", "refused", "unknown"], detail: str) -> None:
-        self.told.append((state, detail))
-
-    async def abandon(self, reason: str) -> None:
-        self.told.append(("abandoned", reason))
-
-    async def observed(self, relay: RelayState | None) -> None:
-        self.told.append(relay)
-
-    async def orphan(self) -> None:
-        self.told.append("orphan")
 
 
 def told(step: Step, meter: Meter) -> list[Any]:
