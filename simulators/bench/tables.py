@@ -156,7 +156,7 @@ class LineTable(Table):
 class MeterTable(Table):
     """What can be said of one meter or of a fleet.
 
-    A range gives each meter its own value, by chance."""
+    A range gives each meter its own value, decided by the seed."""
 
     kwh_per_day: Range = (Decimal(3), Decimal(15))
     shape: Annotated[str, _one_of(*SHAPES)] = "home"
@@ -183,7 +183,7 @@ class MeterTable(Table):
     keep_power: StrictBool = False
     meter_type: Annotated[str, _one_of(*METER_TYPES)] = "postpaid"
     level: Annotated[str, _digits(2)] = "02"
-    password: Annotated[str, _digits(6)] = "000000"  # noqa: S105 - what a meter has that nobody set
+    password: Annotated[str, _digits(6)] = "000000"  # noqa: S105 - what a meter has whose password was never set
     programming_key: StrictBool = False
     security_module: StrictBool = False
     remaining_yuan: Number | None = Field(

@@ -62,7 +62,7 @@ _WAVES: Final = {
 }
 """DI2 of distortion and harmonics, and how many there are of each phase. The waves are pure: all
 0."""
-# DL/T 645-2007, 028000: the widths differ, so they are told as bytes in wire order.
+# DL/T 645-2007, 028000: the widths differ, so they stand here as bytes in wire order.
 _CONSTANTS: Final = {
     FREQUENCY: "0050",
     0x07: "5002",

@@ -118,8 +118,8 @@ SHAPES: Final = {
 class LoadCurve:
     """The use of one customer: a mean, a shape, and a random difference from day to day.
 
-    `key` is the customer's series of chance; `daily_spread_permille` is at most WIDEST_DAILY_SPREAD
-    of the mean."""
+    `key` is the customer's series of random numbers; `daily_spread_permille` is at most
+    WIDEST_DAILY_SPREAD of the mean."""
 
     mwh_per_day: int
     shape: Shape = SHAPES["home"]
@@ -156,7 +156,7 @@ class LoadCurve:
         return of_day * self.shape.hour_weight[at.hour] // self.shape.used_before_hour[0][24]
 
     def _at_midnight(self, day: int) -> int:
-        """The chance of a day moves the midnight, not the day: so no sum over days is needed."""
+        # What is random moves the midnight, not the day: so no sum over days is needed.
         steady = self.mwh_per_day * self.shape.thousandths_before(day) // 1000
         return steady + below(
             self.key, day, self.mwh_per_day * self.daily_spread_permille // 1000 + 1

@@ -575,6 +575,12 @@ def test_voltage_statistics_count_the_hours_outside_the_limits() -> None:
     )
 
 
+def test_voltage_statistics_before_the_first_settlement_begin_with_the_installation() -> None:
+    meter = simulated_meter(METER, now=lambda: NOON, installed=date(2026, 5, 15))
+    minutes = told(meter, "03100100")["voltage_monitored_time_a"]
+    assert minutes == str(60 * (5 * 24 + 12))
+
+
 # The security module
 
 OPAQUE_TRIP = bytes.fromhex("98000000 42000000 1A00000000010199 0000000000000000 AABBCCDD")
