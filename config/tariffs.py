@@ -23,7 +23,8 @@ VERSION_KEYS: Final = ("effective_from", "price")
 
 @dataclass(frozen=True, slots=True)
 class TariffVersion:
-    """One approved price, in force from `effective_from` 00:00 local; immutable once billed (R34)."""
+    """One approved price, in force from `effective_from` 00:00 local; immutable once billed
+    (R34)."""
 
     tariff: str
     effective_from: date

@@ -1,8 +1,8 @@
 """Run the suite at the hours, and in a zone, where days begin and end. The arguments are pytest's.
 
-A program: `python -m tests.at_hours tests/unit -q`. The wall clock is libfaketime's, of this process and of all that it
-starts, servers included; the monotonic clock stays the kernel's, so that waits are as long as they are.
-"""
+A program: `python -m tests.at_hours tests/unit -q`. The wall clock is libfaketime's, of this
+process and of all that it starts, servers included; the monotonic clock stays the kernel's, so that
+waits are as long as they are."""
 
 import os
 import subprocess
@@ -15,8 +15,9 @@ from tests.servers.packages import install
 
 PACKAGE = "libfaketime"
 
-# 00:00 and 16:00 UTC are midnight in UTC and in Asia/Shanghai; 12:30 UTC is past noon and still the same day in both;
-# 23:59 UTC lets midnight happen while the suite runs. The zone of the machine has summer time in one of them.
+# 00:00 and 16:00 UTC are midnight in UTC and in Asia/Shanghai; 12:30 UTC is past noon and still the
+# same day in both; 23:59 UTC lets midnight happen while the suite runs. The zone of the machine has
+# summer time in one of them.
 MOMENTS = [
     ("2026-11-28 00:00:00", "UTC"),
     ("2026-11-28 12:30:00", "UTC"),

@@ -1,9 +1,9 @@
 """Databases for the tests, and an environment that holds no settings of the machine they run on.
 
-A test that asks for `database_url` has an empty, migrated database of its own, on the embedded PostgreSQL. With
-`--all-servers`, or where hypertables matter (marker `hypertables`), it runs a second time on one with TimescaleDB.
-A server that can not be had is an error, not a skip. With pytest-xdist each worker has its own servers.
-"""
+A test that asks for `database_url` has an empty, migrated database of its own, on the embedded
+PostgreSQL. With `--all-servers`, or where hypertables matter (marker `hypertables`), it runs a
+second time on one with TimescaleDB. A server that can not be had is an error, not a skip. With
+pytest-xdist each worker has its own servers."""
 
 import itertools
 import os

@@ -34,7 +34,8 @@ def judge_observation(
 ) -> Finding:
     """The finding on a command whose relay was asked for.
 
-    `relay` is None when the meter stayed silent. I5, I6: a command that is open for longer than ALARM_AFTER is an alarm."""
+    `relay` is None when the meter stayed silent. I5, I6: a command that is open for longer than
+    ALARM_AFTER is an alarm."""
     is_late = now - created_at > ALARM_AFTER
     # No answer is unknown, not failed: the state is read before anything is sent again.
     if relay is None:

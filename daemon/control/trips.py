@@ -1,4 +1,5 @@
-"""Trips: for which points one is asked for, what the guard says, and until when it is valid. Pure."""
+"""Trips: for which points one is asked for, what the guard says, and until when it is valid.
+Pure."""
 
 from __future__ import annotations
 

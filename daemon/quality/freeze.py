@@ -25,8 +25,8 @@ def freeze_day(frozen_at: datetime, host_offset: timedelta | None = None) -> dat
     instead of the meter was read within HOST_FREEZE_LIMIT of midnight."""
     if host_offset is not None and abs(host_offset) > HOST_FREEZE_LIMIT:
         return None
-    # Never the index of the freeze alone: an outage at midnight shifts every index (money, which day
-    # a frozen reading belongs to).
+    # Never the index of the freeze alone: an outage at midnight shifts every index (money, which
+    # day a frozen reading belongs to).
     is_midnight = (frozen_at.hour, frozen_at.minute, frozen_at.second) == (0, 0, 0)
     return frozen_at.date() if is_midnight else None
 

@@ -45,7 +45,8 @@ from storage.archive import SiteMeter
 
 @dataclass(frozen=True)
 class Assembly:
-    """What all lines of a daemon share. `credentials`: those of control frames, if it may send any."""
+    """What all lines of a daemon share. `credentials`: those of control frames, if it may send
+    any."""
 
     pool: AsyncConnectionPool[Any]
     authority: Authority

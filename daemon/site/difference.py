@@ -16,7 +16,8 @@ from config.secret import Secret
 from config.settings import LineCollectionSection, ListenerSection, Site, file_keys
 
 OF_PORTS = ("listen", "tls_certificate", "tls_key", "tls_client_ca", "enabled")
-"""Keys of a `[[listener]]` that need a restart, because its port stays open while the daemon runs."""
+"""Keys of a `[[listener]]` that need a restart, because its port stays open while the daemon
+runs."""
 OF_TERMINALS = frozenset(field.name for field in fields(TerminalSettings))
 """Keys of a `[[listener]]` that are named with the lines that they change."""
 APPLIED = frozenset(
@@ -207,7 +208,8 @@ def _changed_settings(old: Site, new: Site) -> _Changed:
 
 
 def _changed_listeners(old: Site, new: Site) -> _Changed:
-    """The listeners' own keys, listener.NAME.KEY, or only listener.NAME of one that comes or goes."""
+    """The listeners' own keys, listener.NAME.KEY, or only listener.NAME of one that comes or
+    goes."""
     was = {listener.name: _by_key(listener) for listener in old.listener}
     now = {listener.name: _by_key(listener) for listener in new.listener}
     found = _Changed([], [f"listener.{name}" for name in _lacking(was, now)])

@@ -220,7 +220,8 @@ async def _as_billed(
 ) -> dict[int, PricedLink]:
     """By number of the link what it was billed with.
 
-    It is not priced again: what is taken back is what was taken, whatever zone or tariff say now."""
+    It is not priced again: what is taken back is what was taken, whatever zone or tariff say
+    now."""
     if not links:
         return {}  # the usual batch splits no span
     charges: dict[int, list[Charge]] = {old.number: [] for old in links}

@@ -84,8 +84,7 @@ def replies(staged: Stage, line: str) -> float:
     return metric(staged, "meterd_replies_total", line=line) or 0.0
 
 
-# --- reload
-# -----------------------------------------------------------------------------------------------------------
+# --- reload ---------------------------------------------------------------------------------------
 
 
 def test_a_reload_keeps_the_wires_of_lines_that_did_not_change(staged: Stage) -> None:
@@ -213,8 +212,7 @@ def test_a_command_survives_that_its_line_is_built_anew(staged: Stage) -> None:
     assert not staged.bench.relay_is_open(POOR)
 
 
-# --- on demand
-# --------------------------------------------------------------------------------------------------------
+# --- on demand ------------------------------------------------------------------------------------
 
 
 def test_each_meter_has_its_result_and_the_dead_one_its_reason(staged: Stage) -> None:
@@ -297,8 +295,7 @@ def test_a_meter_that_is_not_there_and_a_wrong_use_are_told(staged: Stage) -> No
     assert staged.meterd("terminals", "--json") == ""
 
 
-# --- trace
-# ------------------------------------------------------------------------------------------------------------
+# --- trace ----------------------------------------------------------------------------------------
 
 
 def test_a_trace_shows_frames_in_words_and_no_password(staged: Stage) -> None:
@@ -329,8 +326,7 @@ def test_a_trace_shows_frames_in_words_and_no_password(staged: Stage) -> None:
     )
 
 
-# --- without a daemon
-# -------------------------------------------------------------------------------------------------
+# --- without a daemon -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

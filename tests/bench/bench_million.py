@@ -42,8 +42,7 @@ Concentrator `c` has the meters `address_of(number)` for number from c * meters 
 - 1."""
 
 
-# --- contenders
-# -------------------------------------------------------------------------------------------------------
+# --- contenders -----------------------------------------------------------------------------------
 
 
 async def meterd_pipelined(ports: Sequence[int], meters: int, take: Take) -> tuple[int, int]:
@@ -123,8 +122,7 @@ EVERY_METER = ("meterd", "meterd, pipelined")
 """Those that must have read each meter, not one behind each concentrator."""
 
 
-# --- measuring
-# --------------------------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
 
 
 async def contend(name: str, concentrators: int, meters: int) -> None:

@@ -6,8 +6,8 @@ simulator (`meters.c`) as 2400 or 9600 Bd with 11 bits a character would be; 20 
 answer after 20 ms. A poll is 60 characters: the request 4 x FE + 16, the answer 4 x FE + 36. Every
 contender reads all meters of its line in turn, dead ones too, as it comes; each line counts as one
 run and the median over the lines is printed. The wire limit counts the meters that live. A fraction
-is good polls a second by that limit, in two phases: until a contender has backed off from the dead meters,
-and from then on. What never backs off has one phase."""
+is good polls a second by that limit, in two phases: until a contender has backed off from the dead
+meters, and from then on. What never backs off has one phase."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ PASSES = {2400: 3, 9600: 6}
 
 class LineResult(NamedTuple):
     """What one line did. `polls`: (moment of the answer by time.monotonic, number of the meter, its
-    five registers in 0.01 kWh), answered ones only; `began` and `ended` by the same clock, `backed_off`
-    when it had backed off from the dead; `odd`: answers that could not be used."""
+    five registers in 0.01 kWh), answered ones only; `began` and `ended` by the same clock,
+    `backed_off` when it had backed off from the dead; `odd`: answers that could not be used."""
 
     began: float
     ended: float
@@ -68,13 +68,12 @@ def wire_limit(baud: int) -> float:
     return 1 / (CHARACTERS * BITS_A_CHARACTER / baud + REPLY_DELAY_MS / 1000)
 
 
-# --- contenders
-# -------------------------------------------------------------------------------------------------------
+# --- contenders -----------------------------------------------------------------------------------
 
 
 async def meterd(device: str, baud: int, numbers: range, passes: int) -> LineResult:
-    """Ours: prepared polls, a run for each pass; who stays silent is backed off after some, and then
-    `passes` follow."""
+    """Ours: prepared polls, a run for each pass; who stays silent is backed off after some, and
+    then `passes` follow."""
     polls: list[tuple[float, int, Any]] = []
     line = OurLine(
         BatchPoller(Deadlines()), numbers, lambda *answer: polls.append((time.monotonic(), *answer))
@@ -124,8 +123,7 @@ CONTENDERS: dict[str, tuple[Contender, Callable[..., Any]]] = {
 }
 
 
-# --- measuring
-# --------------------------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
 
 
 async def contend(contender: Contender, devices: list[str], baud: int) -> None:

@@ -62,8 +62,7 @@ meter, what came)."""
 Opened = AbstractAsyncContextManager[Polls]
 
 
-# --- contenders
-# -------------------------------------------------------------------------------------------------------
+# --- contenders -----------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -260,8 +259,7 @@ OURS = "meterd"
 GOALS = (Goal("raw epoll loop", 2.2), Goal("dlt645", 1 / 6), Goal("pymodbus", 1 / 3))
 
 
-# --- measuring
-# --------------------------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
 
 
 async def contend(contender: Contender, port: int, meters: int) -> None:

@@ -1,4 +1,5 @@
-"""Debian packages that the tests need: installed where they are missing, one installation at a time."""
+"""Debian packages that the tests need: installed where they are missing, one installation at a
+time."""
 
 import fcntl
 import os
@@ -33,10 +34,12 @@ def program(name: str, packages: Iterable[str]) -> str:
 
 
 def install(packages: Iterable[str]) -> None:
-    """Install what is missing of these. InstallationFailed when that cannot be done: a failure, not a skip."""
+    """Install what is missing of these. InstallationFailed when that cannot be done: a failure, not
+    a skip."""
     as_root = [] if os.geteuid() == 0 else ["sudo"]
     apt_get = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
-    # Workers of one test run, and two test runs, must not meet at apt's own lock, which does not wait.
+    # Workers of one test run, and two test runs, must not meet at apt's own lock, which does not
+    # wait.
     with (cache_folder() / "apt.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         missing = [package for package in packages if not _is_installed(package)]

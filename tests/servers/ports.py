@@ -4,7 +4,8 @@ import itertools
 import os
 import socket
 
-# Below the range from which the kernel gives ports to those who connect, which could take one before it is used.
+# Below the range from which the kernel gives ports to those who connect, which could take one
+# before it is used.
 FIRST = 20_000
 OF_A_WORKER = 1_000
 _numbers = itertools.count(os.getpid())

@@ -55,8 +55,7 @@ def code_blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
-# --- configuration
-# ----------------------------------------------------------------------------------------------------
+# --- configuration --------------------------------------------------------------------------------
 
 LISTS: dict[str, dict[str, Any]] = {
     "line": {"name": "gate-1", "tcp": "127.0.0.1:1"},
@@ -224,8 +223,7 @@ def test_the_keys_of_a_tariff_version_are_explained() -> None:
     assert [key for key in VERSION_KEYS if f"`{key}`" not in text] == []
 
 
-# --- commands, metrics, reasons, tables
-# -------------------------------------------------------------------------------
+# --- commands, metrics, reasons, tables -----------------------------------------------------------
 
 
 def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
@@ -341,8 +339,7 @@ def test_every_table_of_the_schema_is_explained() -> None:
     assert tables - explained == set()
 
 
-# --- the example site and the README
-# ----------------------------------------------------------------------------------
+# --- the example site and the README --------------------------------------------------------------
 
 
 def test_the_example_site_has_no_mistakes_and_is_in_shadow_mode() -> None:

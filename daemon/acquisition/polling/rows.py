@@ -45,8 +45,8 @@ ROW: Final = np.dtype(
 )
 """One cache line each. The names that InFlightRequest has too mean the same; `begins_by` is
 infinite while nothing is asked. `ends_at`: begin no slot after that second; `answers`: good ones so
-far; `group`: the first row of the same client; `is_troubled`: when its slot began a meter of that line
-was silent, so the line must be told of each that answers."""
+far; `group`: the first row of the same client; `is_troubled`: when its slot began a meter of that
+line was silent, so the line must be told of each that answers."""
 SHARED: Final = tuple(
     each.name for each in fields(InFlightRequest) if each.init and each.name in (ROW.names or ())
 )

@@ -1,5 +1,5 @@
-"""The life of a batch: repeated, permuted, withheld, late, dead letters, and with a database that goes
-away."""
+"""The life of a batch: repeated, permuted, withheld, late, dead letters, and with a database that
+goes away."""
 # ruff: noqa: ASYNC110 - a lock's waiters and a queue's length tell nobody when they change
 
 import asyncio
@@ -57,8 +57,7 @@ def priced(first: str, last: str) -> int:
     return (steps + 1) // 2
 
 
-# --- once and in order
-# ----------------------------------------------------------------------------------------------
+# --- once and in order ----------------------------------------------------------------------------
 
 
 def test_the_same_batch_again_changes_nothing(database_url: str) -> None:
@@ -185,8 +184,7 @@ def test_a_batch_takes_as_many_statements_for_one_account_as_for_many(database_u
     on(database_url, story)
 
 
-# --- what is not published
-# --------------------------------------------------------------------------------------------
+# --- what is not published ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -288,8 +286,7 @@ def test_a_clock_that_is_decades_wrong_is_kept_as_it_is(database_url: str) -> No
     on(database_url, story)
 
 
-# --- opening
-# ----------------------------------------------------------------------------------------------------------
+# --- opening --------------------------------------------------------------------------------------
 
 
 def test_an_account_waits_for_its_opening_freeze_and_then_the_whole_chain_is_billed(
@@ -389,8 +386,7 @@ def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links
     on(database_url, story)
 
 
-# --- the queue and a database in trouble
-# ------------------------------------------------------------------------------
+# --- the queue and a database in trouble ----------------------------------------------------------
 
 
 @asynccontextmanager
@@ -593,8 +589,7 @@ def test_the_end_does_not_wait_for_a_database_that_is_away(
     asyncio.run(tell())
 
 
-# --- what is asked of it later
-# ----------------------------------------------------------------------------------------
+# --- what is asked of it later --------------------------------------------------------------------
 
 
 def test_gaps_and_withheld_values_are_found_by_comparing_with_what_is_owed(

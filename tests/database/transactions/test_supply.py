@@ -111,8 +111,7 @@ async def cut(connection: AsyncConnection[Any]) -> None:
     await take_observation(connection, taken.command, OPENED, later(seconds=6))
 
 
-# --- cutting
-# ----------------------------------------------------------------------------------------------------------
+# --- cutting --------------------------------------------------------------------------------------
 
 
 def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url: str) -> None:
@@ -439,8 +438,7 @@ def test_no_more_than_ten_trips_a_minute_leave_the_site_however_many_lines_ask(
     on(database_url, story)
 
 
-# --- restoring
-# --------------------------------------------------------------------------------------------------------
+# --- restoring ------------------------------------------------------------------------------------
 
 
 def test_a_payment_before_the_trip_is_sent_cancels_it(database_url: str) -> None:
@@ -680,8 +678,7 @@ def test_all_points_of_an_account_are_restored_together(database_url: str) -> No
     on(database_url, story)
 
 
-# --- restart and sweep
-# ------------------------------------------------------------------------------------------------
+# --- restart and sweep ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("age_s", "state"), [(59, "persisted"), (61, "expired")])

@@ -1,4 +1,5 @@
-"""The credit state: equality belongs to the better state, and an episode outlasts a part payment."""
+"""The credit state: equality belongs to the better state, and an episode outlasts a part
+payment."""
 
 from datetime import UTC, datetime, timedelta
 

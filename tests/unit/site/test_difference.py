@@ -198,8 +198,7 @@ def test_applying_an_edit_leaves_no_difference_but_what_needs_a_restart(
     assert difference(applicable(old, new), new) == Difference(unchanged=3)
 
 
-# --- terminals
-# --------------------------------------------------------------------------------------------------------
+# --- terminals ------------------------------------------------------------------------------------
 
 LISTENER = """
 [[listener]]

@@ -357,8 +357,7 @@ def test_a_question_on_a_line_that_is_down_is_answered_at_once() -> None:
     asyncio.run(story())
 
 
-# --- clocks
-# -------------------------------------------------------------------------------------------------------
+# --- clocks ---------------------------------------------------------------------------------------
 
 
 def clocks_off(seconds: float, **how: Any) -> Site:
@@ -489,8 +488,7 @@ def test_freezes_whose_indexes_an_outage_shifted_are_found() -> None:
     told(lambda: Site(meters=1), story)
 
 
-# --- silence
-# ------------------------------------------------------------------------------------------------------
+# --- silence --------------------------------------------------------------------------------------
 
 
 def test_a_silent_line_is_told_once_probed_rarely_and_noticed_at_once() -> None:
@@ -564,8 +562,7 @@ def test_the_dead_cost_the_living_nothing_once_they_are_backed_off() -> None:
     assert all(to_dead <= 3 * 8 for _, _, to_dead in rounds)
 
 
-# --- faults
-# -------------------------------------------------------------------------------------------------------
+# --- faults ---------------------------------------------------------------------------------------
 
 
 def test_a_line_whose_task_dies_comes_back_and_goes_on() -> None:
@@ -599,8 +596,7 @@ def test_no_fault_puts_a_value_on_a_wrong_meter_or_day() -> None:
     assert figures.values > 200
 
 
-# --- what a hostile review found
-# ----------------------------------------------------------------------------------
+# --- what a hostile review found ------------------------------------------------------------------
 
 
 def test_a_meter_that_tells_no_clock_is_not_withheld_because_of_it() -> None:
@@ -815,8 +811,7 @@ def test_a_question_on_a_line_whose_task_dies_is_answered() -> None:
     told(Site, story)
 
 
-# --- what a poll is to read
-# -------------------------------------------------------------------------------------------
+# --- what a poll is to read -----------------------------------------------------------------------
 
 
 def planned(line: WireLine, *slots: tuple[int, int], at: datetime = NOON) -> list[int]:

@@ -327,8 +327,7 @@ def test_who_is_no_broker_is_given_up(me, monkeypatch, greeting):
     run(scene())
 
 
-# --- TLS
-# --------------------------------------------------------------------------------------------------------------
+# --- TLS ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -366,8 +365,7 @@ def test_tls_with_a_client_certificate_and_without_trust(tmp_path, certificates,
         run(scene(secure))
 
 
-# --- a transparent DTU
-# ------------------------------------------------------------------------------------------------
+# --- a transparent DTU ----------------------------------------------------------------------------
 
 
 def meters():

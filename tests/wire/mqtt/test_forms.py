@@ -144,8 +144,7 @@ def schema_takes(content):
     return jsonschema.Draft202012Validator(SCHEMA, format_checker=formats).is_valid(content)
 
 
-# --- our own form
-# ---------------------------------------------------------------------------------------------------
+# --- our own form ---------------------------------------------------------------------------------
 
 
 def test_the_schema_in_the_documents_is_that_of_the_decoder():
@@ -276,8 +275,7 @@ def test_our_questions_and_commands_are_good_messages():
     assert schema_takes(json.loads(OWN.presence(is_online=False).payload))
 
 
-# --- other families
-# -------------------------------------------------------------------------------------------------
+# --- other families -------------------------------------------------------------------------------
 
 SENSOR = {
     "Time": "2026-05-02T00:00:05",
