@@ -6,15 +6,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
 
 from protocols.errors import MeterdError
-from storage.sql import load
+from storage.sql import Row, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("archive")
+CONFLICTS: Final = {
+    "changed_tariffs": (
+        "tariff {} from {}: use after that day is billed; a version is immutable then"
+    ),
+    "moved_accounts": "account {0} is open with {1} from {3}; configured now: {2} from {4}",
+    "changed_points": (
+        "point {0} is billed with ratio {1} to account {3}; configured now: ratio {2}, account {4}"
+    ),
+    "exchanged_meters": "meter {} serves {}; configured now: {} at {}",
+    "changed_meters": "meter {} was read with a register of {}; configured now: {}",
+}
+"""Questions about what may not change, with the words for a row of their answers."""
+MERGING: Final = (
+    "merge_tariffs",
+    "drop_tariffs",
+    "merge_accounts",
+    "merge_points",
+    "merge_meters",
+    "install_meters",
+    "move_installations",
+)
+"""Statements that bring the tables to the staged ones, in this order: each needs those before."""
 
 
 class ArchiveConflict(MeterdError):
@@ -51,75 +72,58 @@ class FirstVersion:
 async def take_over(
     connection: AsyncConnection[Any],
     *,
-    tariffs: Sequence[tuple[Any, ...]],
-    accounts: Sequence[tuple[Any, ...]],
-    points: Sequence[tuple[Any, ...]],
-    meters: Sequence[tuple[Any, ...]],
+    tariffs: Sequence[Row],
+    accounts: Sequence[Row],
+    points: Sequence[Row],
+    meters: Sequence[Row],
 ) -> None:
     """Bring the database to what is configured, all or nothing; rows have the columns of the staged
     tables.
 
     ArchiveConflict, naming every case, where that would change what was already billed."""
-    conflicts: list[str] = []
+    staged = {
+        "tariff": tariffs,
+        "account": accounts,
+        "point": points,
+        "meter": meters,
+    }
     async with connection.transaction():
-        for subject, rows in (
-            ("tariff", tariffs),
-            ("account", accounts),
-            ("point", points),
-            ("meter", meters),
-        ):
+        for subject, rows in staged.items():
             await connection.execute(SQL[f"stage_{subject}s"])
             await _copy(connection, f"staged_{subject}", rows)
-        for tariff, start in await _all(connection, "changed_tariffs"):
-            conflicts.append(
-                f"tariff {tariff} from {start}: use after that day is billed; a version is immutable then"
-            )
-        for account, was, now, opened, opens in await _all(connection, "moved_accounts"):
-            conflicts.append(
-                f"account {account} is open with {was} from {opened}; configured now: {now} from {opens}"
-            )
-        for point, was, now, had, has in await _all(connection, "changed_points"):
-            conflicts.append(
-                f"point {point} is billed with ratio {was} to account {had}; configured now: ratio {now}, account {has}"
-            )
-        for address, point, new_address, new_point in await _all(connection, "exchanged_meters"):
-            conflicts.append(
-                f"meter {address} serves {point}; configured now: {new_address} at {new_point}"
-            )
-        for address, was, now in await _all(connection, "changed_meters"):
-            conflicts.append(
-                f"meter {address} was read with a register of {was}; configured now: {now}"
-            )
-        if conflicts:
-            raise ArchiveConflict(
-                "\n".join([*conflicts, "a change of these needs a document, not an edit"])
-            )
-        for question in (
-            *("merge_tariffs", "drop_tariffs", "merge_accounts", "merge_points"),
-            *("merge_meters", "install_meters", "move_installations"),
-        ):
+        await _refuse_conflicts(connection)
+        for question in MERGING:
             await connection.execute(SQL[question])
         await _refuse_unpriced(connection)
 
 
+async def _refuse_conflicts(connection: AsyncConnection[Any]) -> None:
+    """What was billed stays as it was billed: changes of it are documents (R26)."""
+    conflicts: list[str] = []
+    for question, template in CONFLICTS.items():
+        for row in await fetch_rows(connection, SQL[question]):
+            conflicts.append(template.format(*row))
+    if conflicts:
+        conflicts.append("a change of these needs a document, not an edit")
+        raise ArchiveConflict("\n".join(conflicts))
+
+
 async def _refuse_unpriced(connection: AsyncConnection[Any]) -> None:
     """An account that opens before its tariff has a price could never be billed."""
-    unpriced = await _all(connection, "unpriced_accounts")
+    unpriced = await fetch_rows(connection, SQL["unpriced_accounts"])
     if unpriced:
-        raise ArchiveConflict(
-            "\n".join(
-                f"account {account} opens {day}, before the first version of tariff {tariff}"
-                for account, day, tariff in unpriced
-            )
+        told = (
+            f"account {account} opens {day}, before the first version of tariff {tariff}"
+            for account, day, tariff in unpriced
         )
+        raise ArchiveConflict("\n".join(told))
 
 
 async def site_meters(
     connection: AsyncConnection[Any], lines: Sequence[str] | None = None
 ) -> list[SiteMeter]:
     """Every meter that serves a point, by line and address. `lines`: only those of these."""
-    async with connection.cursor(row_factory=class_row(SiteMeter)) as cursor:
-        return await (await cursor.execute(SQL["site_meters"], {"lines": lines})).fetchall()
+    return await fetch_records(connection, SiteMeter, SQL["site_meters"], {"lines": lines})
 
 
 async def open_account(
@@ -135,54 +139,42 @@ async def open_account(
 
     ArchiveConflict when it is unknown or open already, or a point is unknown or another account's.
     """
+    values = {
+        "account": account,
+        "open_from": open_from,
+        "agreement": agreement,
+    }
     async with connection.transaction():
-        values = {
-            "account": account,
-            "open_from": open_from,
-            "agreement": agreement,
-        }
-        if await (await connection.execute(SQL["open_account"], values)).fetchone() is None:
+        if await fetch_row(connection, SQL["open_account"], values) is None:
             raise ArchiveConflict(
-                f"account {account} is unknown or open already (see `meterd account show {account}`)"
+                f"account {account} is unknown or open already "
+                f"(see `meterd account show {account}`)"
             )
         for point in points:
-            if (
-                await (
-                    await connection.execute(SQL["give_point"], {**values, "point": point})
-                ).fetchone()
-                is None
-            ):
+            if await fetch_row(connection, SQL["give_point"], {**values, "point": point}) is None:
                 raise ArchiveConflict(f"point {point} is unknown or another account's")
         await _refuse_unpriced(connection)
 
 
 async def account(connection: AsyncConnection[Any], account: str) -> Mapping[str, Any] | None:
     """All columns of one account and its `balance_fen`."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(SQL["account"], {"account": account})).fetchone()
+    found = await fetch_dicts(connection, SQL["account"], {"account": account})
+    return found[0] if found else None
 
 
 async def first_version(connection: AsyncConnection[Any], account: str) -> FirstVersion | None:
     """The first version of an account's tariff. None if the account or any version is unknown."""
-    async with connection.cursor(row_factory=class_row(FirstVersion)) as cursor:
-        return await (await cursor.execute(SQL["first_version"], {"account": account})).fetchone()
+    values = {"account": account}
+    found = await fetch_records(connection, FirstVersion, SQL["first_version"], values)
+    return found[0] if found else None
 
 
 async def points_of_account(connection: AsyncConnection[Any], account: str) -> list[dict[str, Any]]:
     """Its points, each with meter address, line and the day of its last published freeze."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (
-            await cursor.execute(SQL["points_of_account"], {"account": account})
-        ).fetchall()
+    return await fetch_dicts(connection, SQL["points_of_account"], {"account": account})
 
 
-async def _copy(
-    connection: AsyncConnection[Any], table: str, rows: Iterable[tuple[Any, ...]]
-) -> None:
+async def _copy(connection: AsyncConnection[Any], table: str, rows: Iterable[Row]) -> None:
     async with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
         for row in rows:
             await copy.write_row(row)
-
-
-async def _all(connection: AsyncConnection[Any], question: str) -> list[tuple[Any, ...]]:
-    return await (await connection.execute(SQL[question])).fetchall()

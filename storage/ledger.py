@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from protocols.errors import MeterdError
-from storage.sql import load
+from storage.sql import fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("ledger")
 
@@ -25,6 +24,8 @@ class KeyReused(MeterdError):
 
 
 class Outcome(Enum):
+    """What posting did. A key that is there already moves nothing: money is posted once (R51)."""
+
     POSTED = "posted"
     ALREADY_POSTED = "already posted"
 
@@ -81,6 +82,51 @@ class LinkRow:
     rolled_over: bool
 
 
+class NewLink(NamedTuple):
+    """A link that is put in force. `delta` in the register's smallest step."""
+
+    point_id: str
+    account_id: str
+    from_day: date
+    to_day: date
+    delta: int
+    rolled_over: bool
+    state: str
+
+
+class ChargeRow(NamedTuple):
+    """The priced part number `part` of a link, with all that explains it to the customer (R39)."""
+
+    link_id: int
+    part: int
+    period: date
+    component: str
+    kwh: Decimal
+    price_yuan_per_kwh: Decimal
+    exact_yuan: Decimal
+    tariff_id: str
+    tariff_from: date
+    is_estimated_split: bool
+
+
+class StreamRow(NamedTuple):
+    """The state of cumulative rounding (R36): what a period costs exactly, and what is posted."""
+
+    account_id: str
+    period: date
+    component: str
+    exact_yuan: Decimal
+    posted_fen: int
+
+
+class CreditRow(NamedTuple):
+    """A credit state; the arrears episode starts when the credit is exhausted."""
+
+    account_id: str
+    credit_state: str
+    episode_started_at: datetime | None
+
+
 def prepaid(account: str) -> str:
     """The ledger account of a customer's prepaid balance."""
     return f"customer:{account}:prepaid"
@@ -96,31 +142,54 @@ async def post(
     zero at commit."""
     if not transactions:
         return []
-    names = sorted({leg.account for transaction in transactions for leg in transaction.legs})
-    await connection.execute(SQL["ensure_accounts"], {"names": names})
-    ids = dict(await (await connection.execute(SQL["account_ids"], {"names": names})).fetchall())
-    values = {
-        "keys": [transaction.key for transaction in transactions],
-        "kinds": [transaction.kind for transaction in transactions],
-        "contents": [Jsonb(dict(transaction.content)) for transaction in transactions],
-    }
-    new = dict(await (await connection.execute(SQL["add_transactions"], values)).fetchall())
-    await _refuse_reused_keys(connection, [t for t in transactions if t.key not in new])
-    legs = [
-        (new[t.key], i, leg) for t in transactions if t.key in new for i, leg in enumerate(t.legs)
+    ids_by_account = await _ledger_accounts(connection, transactions)
+    ids_by_key = await _add_transactions(connection, transactions)
+    known = [posted for posted in transactions if posted.key not in ids_by_key]
+    await _refuse_reused_keys(connection, known)
+
+    new = [posted for posted in transactions if posted.key in ids_by_key]
+    postings = [
+        (ids_by_key[posted.key], number, leg)
+        for posted in new
+        for number, leg in enumerate(posted.legs)
     ]
-    await connection.execute(
-        SQL["add_postings"],
-        {
-            "transactions": [transaction for transaction, _, _ in legs],
-            "legs": [i for _, i, _ in legs],
-            "accounts": [ids[leg.account] for _, _, leg in legs],
-            "amounts": [leg.amount_fen for _, _, leg in legs],
-            "periods": [leg.period for _, _, leg in legs],
-            "components": [leg.component for _, _, leg in legs],
-        },
-    )
-    return [Outcome.POSTED if t.key in new else Outcome.ALREADY_POSTED for t in transactions]
+    values = {
+        "transactions": [transaction for transaction, _, _ in postings],
+        "legs": [number for _, number, _ in postings],
+        "accounts": [ids_by_account[leg.account] for _, _, leg in postings],
+        "amounts": [leg.amount_fen for _, _, leg in postings],
+        "periods": [leg.period for _, _, leg in postings],
+        "components": [leg.component for _, _, leg in postings],
+    }
+    await connection.execute(SQL["add_postings"], values)
+    return [_outcome(is_new=posted.key in ids_by_key) for posted in transactions]
+
+
+def _outcome(*, is_new: bool) -> Outcome:
+    return Outcome.POSTED if is_new else Outcome.ALREADY_POSTED
+
+
+async def _ledger_accounts(
+    connection: AsyncConnection[Any], transactions: Sequence[Transaction]
+) -> dict[str, int]:
+    """Name -> id of every ledger account in the legs; those that are missing are made."""
+    # Sorted, because two who make or lock the same accounts must do so in the same order.
+    names = sorted({leg.account for posted in transactions for leg in posted.legs})
+    values = {"names": names}
+    await connection.execute(SQL["ensure_accounts"], values)
+    return dict(await fetch_rows(connection, SQL["account_ids"], values))
+
+
+async def _add_transactions(
+    connection: AsyncConnection[Any], transactions: Sequence[Transaction]
+) -> dict[str, int]:
+    """Key -> id of those that are new."""
+    values = {
+        "keys": [posted.key for posted in transactions],
+        "kinds": [posted.kind for posted in transactions],
+        "contents": [Jsonb(dict(posted.content)) for posted in transactions],
+    }
+    return dict(await fetch_rows(connection, SQL["add_transactions"], values))
 
 
 async def _refuse_reused_keys(
@@ -128,17 +197,16 @@ async def _refuse_reused_keys(
 ) -> None:
     if not known:
         return
-    rows = await (
-        await connection.execute(SQL["known_contents"], {"keys": [t.key for t in known]})
-    ).fetchall()
-    contents = dict(rows)
-    for transaction in known:
-        if contents[transaction.key] != dict(transaction.content):
-            before = ", ".join(
-                f"{name} {value}" for name, value in contents[transaction.key].items()
-            )
+    values = {"keys": [posted.key for posted in known]}
+    rows = await fetch_rows(connection, SQL["known_contents"], values)
+    contents: dict[str, dict[str, Any]] = dict(rows)
+    for posted in known:
+        before = contents[posted.key]
+        if before != dict(posted.content):
+            told = ", ".join(f"{name} {value}" for name, value in before.items())
             raise KeyReused(
-                f"key {transaction.key} was used before for another transaction ({before}); nothing was posted"
+                f"key {posted.key} was used before for another transaction ({told}); "
+                "nothing was posted"
             )
 
 
@@ -146,10 +214,8 @@ async def lock_accounts(
     connection: AsyncConnection[Any], accounts: Iterable[str]
 ) -> dict[str, AccountRow]:
     """Lock account rows, in order of id, until the transaction ends. Unknown ids are left out."""
-    async with connection.cursor(row_factory=class_row(AccountRow)) as cursor:
-        rows = await (
-            await cursor.execute(SQL["lock_accounts"], {"accounts": sorted(set(accounts))})
-        ).fetchall()
+    values = {"accounts": sorted(set(accounts))}
+    rows = await fetch_records(connection, AccountRow, SQL["lock_accounts"], values)
     return {row.id: row for row in rows}
 
 
@@ -157,11 +223,8 @@ async def account_of_points(
     connection: AsyncConnection[Any], points: Iterable[str]
 ) -> dict[str, str]:
     """Point -> account, for the points that have one."""
-    return dict(
-        await (
-            await connection.execute(SQL["account_of_points"], {"points": list(points)})
-        ).fetchall()
-    )
+    values = {"points": list(points)}
+    return dict(await fetch_rows(connection, SQL["account_of_points"], values))
 
 
 async def opened_points(
@@ -170,20 +233,19 @@ async def opened_points(
     """Of the points whose opening freeze is published: the opening day, and the day on which the
     last link ends that lies before the day given (None when nothing is linked before it)."""
     values = {"points": list(days), "days": list(days.values())}
-    rows = await (await connection.execute(SQL["opened_points"], values)).fetchall()
+    rows = await fetch_rows(connection, SQL["opened_points"], values)
     return {point: (opening, linked) for point, opening, linked in rows}
 
 
 async def points_to_open(connection: AsyncConnection[Any]) -> dict[str, date]:
     """Point -> opening day, of accounts that still wait although an opening freeze is there."""
-    return dict(await (await connection.execute(SQL["points_to_open"])).fetchall())
+    return dict(await fetch_rows(connection, SQL["points_to_open"]))
 
 
 async def balances(connection: AsyncConnection[Any], accounts: Iterable[str]) -> dict[str, int]:
     """Prepaid balance of each account in fen."""
-    return dict(
-        await (await connection.execute(SQL["balances"], {"accounts": list(accounts)})).fetchall()
-    )
+    values = {"accounts": list(accounts)}
+    return dict(await fetch_rows(connection, SQL["balances"], values))
 
 
 async def tariff_versions(
@@ -191,23 +253,29 @@ async def tariff_versions(
 ) -> list[tuple[str, date, Decimal]]:
     """(tariff, effective from, yuan per kWh) in order of tariff and start."""
     values = {"tariffs": sorted(set(tariffs))}
-    return await (await connection.execute(SQL["tariff_versions"], values)).fetchall()
+    return await fetch_rows(connection, SQL["tariff_versions"], values)
 
 
 async def streams(
     connection: AsyncConnection[Any], accounts: Iterable[str], periods: Iterable[date]
-) -> list[tuple[str, date, str, Decimal, int]]:
-    """(account, period, component, exact yuan, posted fen)."""
+) -> list[StreamRow]:
+    """The streams of these accounts in these periods."""
     values = {"accounts": list(accounts), "periods": list(periods)}
-    return await (await connection.execute(SQL["streams"], values)).fetchall()
+    return await fetch_records(connection, StreamRow, SQL["streams"], values)
 
 
-async def put_streams(
-    connection: AsyncConnection[Any], rows: Sequence[tuple[str, date, str, Decimal, int]]
-) -> None:
-    """Store streams as (account, period, component, exact yuan, posted fen)."""
-    names = ("accounts", "periods", "components", "exacts", "posted")
-    await _execute_columns(connection, "put_streams", names, rows)
+async def put_streams(connection: AsyncConnection[Any], rows: Sequence[StreamRow]) -> None:
+    """Store the state that streams have from now on."""
+    if not rows:
+        return
+    values = {
+        "accounts": [row.account_id for row in rows],
+        "periods": [row.period for row in rows],
+        "components": [row.component for row in rows],
+        "exacts": [row.exact_yuan for row in rows],
+        "posted": [row.posted_fen for row in rows],
+    }
+    await connection.execute(SQL["put_streams"], values)
 
 
 async def live_links(
@@ -219,18 +287,15 @@ async def live_links(
         "firsts": [first for _, first, _ in spans],
         "lasts": [last for _, _, last in spans],
     }
-    async with connection.cursor(row_factory=class_row(LinkRow)) as cursor:
-        return await (await cursor.execute(SQL["live_links"], values)).fetchall()
+    return await fetch_records(connection, LinkRow, SQL["live_links"], values)
 
 
 async def charges_of_links(
     connection: AsyncConnection[Any], links: Sequence[int]
-) -> list[tuple[Any, ...]]:
-    """(link id, period, component, kWh, price, exact yuan, tariff, its start, estimated split), by
-    link and part."""
-    return await (
-        await connection.execute(SQL["charges_of_links"], {"links": list(links)})
-    ).fetchall()
+) -> list[ChargeRow]:
+    """What links cost when they were billed, by link and part."""
+    values = {"links": list(links)}
+    return await fetch_records(connection, ChargeRow, SQL["charges_of_links"], values)
 
 
 async def replace_links(connection: AsyncConnection[Any], links: Sequence[int]) -> None:
@@ -239,38 +304,59 @@ async def replace_links(connection: AsyncConnection[Any], links: Sequence[int]) 
 
 
 async def add_links(
-    connection: AsyncConnection[Any], rows: Sequence[tuple[str, str, date, date, int, bool, str]]
+    connection: AsyncConnection[Any], links: Sequence[NewLink]
 ) -> dict[tuple[str, date, date], tuple[int, int]]:
-    """Put (point, account, from, to, delta, rolled over, state) in force; returns span -> (link id,
-    revision)."""
-    names = ("points", "accounts", "froms", "tos", "deltas", "rolled", "states")
-    added = await _execute_columns(connection, "add_links", names, rows)
+    """Put links in force; returns (point, from, to) -> (link id, revision)."""
+    if not links:
+        return {}
+    values = {
+        "points": [link.point_id for link in links],
+        "accounts": [link.account_id for link in links],
+        "froms": [link.from_day for link in links],
+        "tos": [link.to_day for link in links],
+        "deltas": [link.delta for link in links],
+        "rolled": [link.rolled_over for link in links],
+        "states": [link.state for link in links],
+    }
+    added = await fetch_rows(connection, SQL["add_links"], values)
     return {(point, first, last): (link, revision) for link, point, first, last, revision in added}
 
 
-async def add_charges(connection: AsyncConnection[Any], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Store (link id, part, period, component, kWh, price, exact yuan, tariff, its start, estimated
-    split)."""
-    names = (
-        *("links", "parts", "periods", "components", "kwhs"),
-        *("prices", "exacts", "tariffs", "tariff_froms", "estimated"),
-    )
-    await _execute_columns(connection, "add_charges", names, rows)
+async def add_charges(connection: AsyncConnection[Any], charges: Sequence[ChargeRow]) -> None:
+    """Store the priced parts of links."""
+    if not charges:
+        return
+    values = {
+        "links": [charge.link_id for charge in charges],
+        "parts": [charge.part for charge in charges],
+        "periods": [charge.period for charge in charges],
+        "components": [charge.component for charge in charges],
+        "kwhs": [charge.kwh for charge in charges],
+        "prices": [charge.price_yuan_per_kwh for charge in charges],
+        "exacts": [charge.exact_yuan for charge in charges],
+        "tariffs": [charge.tariff_id for charge in charges],
+        "tariff_froms": [charge.tariff_from for charge in charges],
+        "estimated": [charge.is_estimated_split for charge in charges],
+    }
+    await connection.execute(SQL["add_charges"], values)
 
 
-async def put_credit(
-    connection: AsyncConnection[Any], rows: Sequence[tuple[str, str, datetime | None]]
-) -> None:
-    """Store (account, credit state, start of its arrears episode)."""
-    await _execute_columns(connection, "put_credit", ("accounts", "states", "episodes"), rows)
+async def put_credit(connection: AsyncConnection[Any], rows: Sequence[CreditRow]) -> None:
+    """Store credit states that changed."""
+    if not rows:
+        return
+    values = {
+        "accounts": [row.account_id for row in rows],
+        "states": [row.credit_state for row in rows],
+        "episodes": [row.episode_started_at for row in rows],
+    }
+    await connection.execute(SQL["put_credit"], values)
 
 
 async def activate(connection: AsyncConnection[Any], accounts: Iterable[str]) -> list[str]:
     """Make pending accounts active that have agreement, opening day and all opening freezes;
     returns them."""
-    rows = await (
-        await connection.execute(SQL["activate"], {"accounts": list(accounts)})
-    ).fetchall()
+    rows = await fetch_rows(connection, SQL["activate"], {"accounts": list(accounts)})
     return [account for (account,) in rows]
 
 
@@ -278,21 +364,18 @@ async def statement(
     connection: AsyncConnection[Any], account: str, most: int
 ) -> list[dict[str, Any]]:
     """The newest `most` movements of an account: recorded_at, key, kind, amount_fen."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (
-            await cursor.execute(SQL["statement"], {"account": account, "most": most})
-        ).fetchall()
+    values = {"account": account, "most": most}
+    return await fetch_dicts(connection, SQL["statement"], values)
 
 
 async def held_spans(connection: AsyncConnection[Any], account: str) -> list[dict[str, Any]]:
     """Spans of the account that are too long to be billed: point_id, from_day, to_day, delta."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(SQL["held_spans"], {"account": account})).fetchall()
+    return await fetch_dicts(connection, SQL["held_spans"], {"account": account})
 
 
 async def sum_of_balances(connection: AsyncConnection[Any]) -> int:
     """Fen over all ledger accounts: 0, or something is very wrong."""
-    row = await (await connection.execute(SQL["sum_of_balances"])).fetchone()
+    row = await fetch_row(connection, SQL["sum_of_balances"])
     assert row is not None
     return int(row[0])
 
@@ -300,21 +383,5 @@ async def sum_of_balances(connection: AsyncConnection[Any]) -> int:
 async def integrity(connection: AsyncConnection[Any]) -> dict[str, int]:
     """What must be true of the ledger, counted: sum of balances, unbalanced transactions, wrong
     balances, streams."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        row = await (await cursor.execute(SQL["integrity"])).fetchone()
-    assert row is not None
+    (row,) = await fetch_dicts(connection, SQL["integrity"])
     return row
-
-
-async def _execute_columns(
-    connection: AsyncConnection[Any],
-    question: str,
-    names: Sequence[str],
-    rows: Sequence[tuple[Any, ...]],
-) -> list[tuple[Any, ...]]:
-    """Ask with one array per column."""
-    if not rows:
-        return []
-    columns = map(list, zip(*rows, strict=True))
-    cursor = await connection.execute(SQL[question], dict(zip(names, columns, strict=True)))
-    return await cursor.fetchall() if cursor.description else []

@@ -67,7 +67,8 @@ WHERE l.state <> 'replaced'
 ORDER BY l.point_id, l.from_day
 
 -- charges_of_links -- what links cost when they were billed
-SELECT link_id, period, component, kwh, price, exact_yuan, tariff_id, tariff_from, is_estimated_split
+SELECT link_id, part, period, component, kwh, price AS price_yuan_per_kwh, exact_yuan, tariff_id, tariff_from,
+       is_estimated_split
 FROM charge WHERE link_id = ANY(%(links)s) ORDER BY link_id, part
 
 -- replace_links -- they are out of force

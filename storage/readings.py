@@ -9,13 +9,25 @@ from decimal import Decimal
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from storage.sql import load
+from storage.sql import fetch_dicts, load
 
 SQL = load("readings")
 DAILY_FREEZE = "daily_freeze"
+COPIED = {
+    "frozen_at": "timestamptz",
+    "meter_id": "int4",
+    "kind": "text",
+    "total": "int8",
+    "rates": "int8[]",
+    "arrived_at": "timestamptz",
+    "clock_skew_s": "int8",
+    "host_offset_s": "numeric",
+    "error_bound": "int8",
+}
+"""Columns and types of `copy_readings`, in their order: COPY in binary form converts nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +62,20 @@ async def add_readings(connection: AsyncConnection[Any], readings: Sequence[RawR
     kept once."""
     await connection.execute(SQL["stage_readings"])
     async with connection.cursor() as cursor, cursor.copy(SQL["copy_readings"]) as copy:
-        copy.set_types(
-            [
-                "timestamptz",
-                "int4",
-                "text",
-                "int8",
-                "int8[]",
-                "timestamptz",
-                "int8",
-                "numeric",
-                "int8",
-            ]
-        )
-        for r in readings:
-            rates = list(r.rates)
+        copy.set_types(list(COPIED.values()))
+        for reading in readings:
             row = (
-                r.frozen_at,
-                r.meter_id,
+                reading.frozen_at,
+                reading.meter_id,
                 DAILY_FREEZE,
-                r.total,
-                rates,
-                r.arrived_at,
-                r.clock_skew_s,
+                reading.total,
+                list(reading.rates),
+                reading.arrived_at,
+                reading.clock_skew_s,
+                reading.host_offset_s,
+                reading.error_bound,
             )
-            await copy.write_row((*row, r.host_offset_s, r.error_bound))
+            await copy.write_row(row)
     return (await connection.execute(SQL["merge_readings"])).rowcount
 
 
@@ -119,17 +120,13 @@ async def present_days(
         "newest": newest,
         "meters": None if meters is None else list(meters),
     }
-    return {
-        meter: bits async for meter, bits in await connection.execute(SQL["present_days"], values)
-    }
+    cursor = await connection.execute(SQL["present_days"], values)
+    return {meter: bits async for meter, bits in cursor}
 
 
 async def gaps(connection: AsyncConnection[Any], since: date, until: date) -> list[dict[str, Any]]:
     """Runs of owed days without a value: point_id, address, line, first_day, last_day, days."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (
-            await cursor.execute(SQL["gaps"], {"since": since, "until": until})
-        ).fetchall()
+    return await fetch_dicts(connection, SQL["gaps"], {"since": since, "until": until})
 
 
 async def withheld(
@@ -137,10 +134,7 @@ async def withheld(
 ) -> list[dict[str, Any]]:
     """Values that were collected and not published: point_id, address, day, total, decimals,
     reasons."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (
-            await cursor.execute(SQL["withheld"], {"since": since, "until": until})
-        ).fetchall()
+    return await fetch_dicts(connection, SQL["withheld"], {"since": since, "until": until})
 
 
 async def add_dead_letter(

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib.resources import files
+from typing import Any, TypeVar
 
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, dict_row
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Values = Mapping[str, Any]
 _HEAD = re.compile(r"^-- (?P<name>\w+) -- .+$", re.MULTILINE)
 
 
@@ -16,3 +24,41 @@ def load(subject: str) -> dict[str, str]:
     return {
         head["name"]: text[head.end() : end].strip() for head, end in zip(heads, ends, strict=True)
     }
+
+
+async def fetch_rows(
+    connection: AsyncConnection[Any], statement: str, values: Values | None = None
+) -> list[Row]:
+    """Every row of the answer, its columns in the order of the statement."""
+    cursor = await connection.execute(statement, values)
+    return await cursor.fetchall()
+
+
+async def fetch_row(
+    connection: AsyncConnection[Any], statement: str, values: Values | None = None
+) -> Row | None:
+    """The first row of the answer."""
+    cursor = await connection.execute(statement, values)
+    row: Row | None = await cursor.fetchone()
+    return row
+
+
+async def fetch_records(
+    connection: AsyncConnection[Any],
+    record: type[T],
+    statement: str,
+    values: Values | None = None,
+) -> list[T]:
+    """Every row of the answer as a `record`, whose fields are the columns."""
+    async with connection.cursor(row_factory=class_row(record)) as cursor:
+        await cursor.execute(statement, values)
+        return await cursor.fetchall()
+
+
+async def fetch_dicts(
+    connection: AsyncConnection[Any], statement: str, values: Values | None = None
+) -> list[dict[str, Any]]:
+    """Every row of the answer by the names of its columns."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, values)
+        return await cursor.fetchall()

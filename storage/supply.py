@@ -9,10 +9,9 @@ from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
-from storage.sql import load
+from storage.sql import fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("supply")
 T = TypeVar("T")
@@ -60,6 +59,32 @@ class NewCommand:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class CommandMove:
+    """What becomes of a command. `sends` and `checks` are added to its counters.
+
+    `guard`: the verdict that released it, and `expires_at`: None leaves what is stored."""
+
+    state: str
+    next_at: datetime
+    detail: str = ""
+    sends: int = 0
+    checks: int = 0
+    guard: Mapping[str, Any] | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewVerdict:
+    """What the guard decided about a point, with the facts that it saw."""
+
+    point_id: str
+    at: datetime
+    decision: str
+    reasons: Sequence[str]
+    facts: Mapping[str, Any]
+
+
 async def control_facts(
     connection: AsyncConnection[Any], accounts: Iterable[str], now: datetime, record: type[T]
 ) -> list[T]:
@@ -67,16 +92,13 @@ async def control_facts(
 
     The caller holds the locks on the account rows."""
     values = {"accounts": sorted(set(accounts)), "now": now}
-    async with connection.cursor(row_factory=class_row(record)) as cursor:
-        return await (await cursor.execute(SQL["control_facts"], values)).fetchall()
+    return await fetch_records(connection, record, SQL["control_facts"], values)
 
 
 async def accounts_to_look_at(connection: AsyncConnection[Any]) -> list[str]:
     """Accounts whose money and supply may not fit together."""
-    return [
-        account
-        for (account,) in await (await connection.execute(SQL["accounts_to_look_at"])).fetchall()
-    ]
+    rows = await fetch_rows(connection, SQL["accounts_to_look_at"])
+    return [account for (account,) in rows]
 
 
 async def last_verdicts(
@@ -84,24 +106,21 @@ async def last_verdicts(
 ) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Point -> (decision, reasons) of the guard's last verdict about it."""
     values = {"points": list(points)}
-    rows = await (await connection.execute(SQL["last_verdicts"], values)).fetchall()
+    rows = await fetch_rows(connection, SQL["last_verdicts"], values)
     return {point: (decision, tuple(reasons)) for point, decision, reasons in rows}
 
 
-async def add_verdicts(
-    connection: AsyncConnection[Any],
-    verdicts: Sequence[tuple[str, datetime, str, Sequence[str], Mapping[str, Any]]],
-) -> None:
-    """Keep verdicts of the guard as (point, at, decision, reasons, facts)."""
+async def add_verdicts(connection: AsyncConnection[Any], verdicts: Sequence[NewVerdict]) -> None:
+    """Keep verdicts of the guard."""
     values = [
         {
-            "point": point,
-            "at": at,
-            "decision": decision,
-            "reasons": list(reasons),
-            "facts": Jsonb(dict(facts)),
+            "point": verdict.point_id,
+            "at": verdict.at,
+            "decision": verdict.decision,
+            "reasons": list(verdict.reasons),
+            "facts": Jsonb(dict(verdict.facts)),
         }
-        for point, at, decision, reasons, facts in verdicts
+        for verdict in verdicts
     ]
     async with connection.cursor() as cursor:
         await cursor.executemany(SQL["add_verdict"], values)
@@ -123,7 +142,7 @@ async def recently_tried(
         "since": since,
         "refused_since": refused_since,
     }
-    rows = await (await connection.execute(SQL["recently_tried"], values)).fetchall()
+    rows = await fetch_rows(connection, SQL["recently_tried"], values)
     return {point for (point,) in rows}
 
 
@@ -138,7 +157,7 @@ async def add_commands(connection: AsyncConnection[Any], commands: Sequence[NewC
             "line": command.line,
             "action": command.action,
             "cause": command.cause,
-            "guard": None if command.guard is None else Jsonb(dict(command.guard)),
+            "guard": _json_or_none(command.guard),
             "now": command.created_at,
             "expires_at": command.expires_at,
         }
@@ -163,7 +182,7 @@ async def end_open_trips(
     """Cancel unsent trips and supersede the others; returns point -> how often its trip had been
     sent."""
     values = {"points": list(points), "detail": detail}
-    return dict(await (await connection.execute(SQL["end_open_trips"], values)).fetchall())
+    return dict(await fetch_rows(connection, SQL["end_open_trips"], values))
 
 
 async def due_command(
@@ -176,33 +195,31 @@ async def due_command(
         "now": now,
         "sending": sending,
     }
-    return await (await connection.execute(SQL["due_command"], values)).fetchone()
+    return await fetch_row(connection, SQL["due_command"], values)
 
 
 async def next_due(connection: AsyncConnection[Any], line: str) -> datetime | None:
     """When the line has to look at its commands again."""
-    row = await (await connection.execute(SQL["next_due"], {"line": line})).fetchone()
+    row = await fetch_row(connection, SQL["next_due"], {"line": line})
     return row[0] if row else None
 
 
 async def lines_with_commands(connection: AsyncConnection[Any]) -> list[str]:
     """The lines that have commands to look at, now or later."""
-    return [
-        line for (line,) in await (await connection.execute(SQL["lines_with_commands"])).fetchall()
-    ]
+    rows = await fetch_rows(connection, SQL["lines_with_commands"])
+    return [line for (line,) in rows]
 
 
 async def is_sent(connection: AsyncConnection[Any], command: UUID, sends: int) -> bool:
     """True while the command is in state `sent` by its send number `sends`."""
-    return await (
-        await connection.execute(SQL["is_sent"], {"id": command, "sends": sends})
-    ).fetchone() == (True,)
+    values = {"id": command, "sends": sends}
+    return await fetch_row(connection, SQL["is_sent"], values) == (True,)
 
 
 async def holds_site(connection: AsyncConnection[Any], database_process: int) -> bool:
     """True while that process of the database holds the lock of the site."""
     values = {"process": database_process, "lock": SITE_LOCK}
-    return await (await connection.execute(SQL["holds_site"], values)).fetchone() == (True,)
+    return await fetch_row(connection, SQL["holds_site"], values) == (True,)
 
 
 async def lock_account_of(connection: AsyncConnection[Any], point: str) -> None:
@@ -218,35 +235,24 @@ async def lock_trips(connection: AsyncConnection[Any]) -> None:
 
 async def lock_command(connection: AsyncConnection[Any], command: UUID) -> Command | None:
     """The command, locked, if it is still open. Lock its account first."""
-    async with connection.cursor(row_factory=class_row(Command)) as cursor:
-        return await (await cursor.execute(SQL["lock_command"], {"id": command})).fetchone()
+    found = await fetch_records(connection, Command, SQL["lock_command"], {"id": command})
+    return found[0] if found else None
 
 
 async def move_command(
-    connection: AsyncConnection[Any],
-    command: UUID,
-    *,
-    state: str,
-    now: datetime,
-    next_at: datetime,
-    detail: str = "",
-    sends: int = 0,
-    checks: int = 0,
-    guard: Mapping[str, Any] | None = None,
-    expires_at: datetime | None = None,
+    connection: AsyncConnection[Any], command: UUID, move: CommandMove, now: datetime
 ) -> None:
-    """Its next state; `sends` and `checks` are added to its counters. Every transition is
-    journalled."""
+    """Bring a command to its next state. Every transition is journalled."""
     values = {
         "id": command,
-        "state": state,
+        "state": move.state,
         "now": now,
-        "next_at": next_at,
-        "detail": detail,
-        "sends": sends,
-        "checks": checks,
-        "guard": None if guard is None else Jsonb(dict(guard)),
-        "expires_at": expires_at,
+        "next_at": move.next_at,
+        "detail": move.detail,
+        "sends": move.sends,
+        "checks": move.checks,
+        "guard": _json_or_none(move.guard),
+        "expires_at": move.expires_at,
     }
     await connection.execute(SQL["move_command"], values)
 
@@ -261,7 +267,7 @@ async def answer_command(
         "state": state,
         "detail": detail,
     }
-    return await (await connection.execute(SQL["answer_command"], values)).fetchone() is not None
+    return await fetch_row(connection, SQL["answer_command"], values) is not None
 
 
 async def observe_relay(
@@ -294,20 +300,21 @@ async def resume(
 
 async def commands_by_state(connection: AsyncConnection[Any]) -> list[tuple[str, str, int]]:
     """(action, state, count)."""
-    return await (await connection.execute(SQL["commands_by_state"])).fetchall()
+    return await fetch_rows(connection, SQL["commands_by_state"])
 
 
 async def supply(
     connection: AsyncConnection[Any], *, account: str | None = None, point: str | None = None
 ) -> list[dict[str, Any]]:
     """Points with supply state, observed relay, last command and last verdict."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (
-            await cursor.execute(SQL["supply"], {"account": account, "point": point})
-        ).fetchall()
+    values = {"account": account, "point": point}
+    return await fetch_dicts(connection, SQL["supply"], values)
 
 
 async def command_history(connection: AsyncConnection[Any], point: str) -> list[dict[str, Any]]:
     """Every transition of the point's commands in order of time."""
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        return await (await cursor.execute(SQL["command_history"], {"point": point})).fetchall()
+    return await fetch_dicts(connection, SQL["command_history"], {"point": point})
+
+
+def _json_or_none(facts: Mapping[str, Any] | None) -> Jsonb | None:
+    return None if facts is None else Jsonb(dict(facts))

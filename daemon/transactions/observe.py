@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from daemon.control.observation import Finding, judge_observation, supply_after_refusal
 from protocols.reading import RelayState
 from storage import supply
-from storage.supply import Command
+from storage.supply import Command, CommandMove
 
 log = structlog.get_logger("control")
 
@@ -78,15 +78,13 @@ async def take_observation(
             now=now,
         )
         judgement = finding.judgement
-        await supply.move_command(
-            connection,
-            command.id,
+        move = CommandMove(
             state=judgement.state,
-            now=now,
             next_at=judgement.next_at,
-            checks=1,
             detail=judgement.detail,
+            checks=1,
         )
+        await supply.move_command(connection, command.id, move, now)
         if judgement.supply_state is not None:
             await supply.set_supply(connection, [command.point_id], judgement.supply_state)
     _report(command, finding, relay)

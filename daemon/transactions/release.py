@@ -21,7 +21,7 @@ from daemon.control.restoration import renewed_expiry
 from daemon.control.trips import guard_trip
 from daemon.transactions.supply import note_verdicts
 from storage import ledger, supply
-from storage.supply import Command
+from storage.supply import Command, CommandMove
 
 log = structlog.get_logger("control")
 
@@ -145,16 +145,14 @@ async def _take(
                 return None
         else:
             expires_at = renewed_expiry(command.expires_at, now)
-        await supply.move_command(
-            connection,
-            command_id,
+        move = CommandMove(
             state="sent",
-            now=now,
             next_at=look_again(now, 0),
             sends=1,
             guard=snapshot,
             expires_at=expires_at,
         )
+        await supply.move_command(connection, command_id, move, now)
     return DueCommand("send", command)
 
 
@@ -203,15 +201,8 @@ async def _end_trip(
     now: datetime,
     snapshot: Mapping[str, Any] | None = None,
 ) -> None:
-    await supply.move_command(
-        connection,
-        command.id,
-        state=state,
-        now=now,
-        next_at=now,
-        detail=detail,
-        guard=snapshot,
-    )
+    move = CommandMove(state=state, next_at=now, detail=detail, guard=snapshot)
+    await supply.move_command(connection, command.id, move, now)
     await supply.set_supply(connection, [command.point_id], "energised")
     log.info(
         f"trip {state}",

@@ -36,7 +36,16 @@ from daemon.billing.settlement import (
 from daemon.billing.tariff import Tariff, TariffVersion
 from daemon.quality.register import ChainPoint
 from storage import ledger, readings
-from storage.ledger import AccountRow, Leg, Transaction, prepaid
+from storage.ledger import (
+    AccountRow,
+    ChargeRow,
+    CreditRow,
+    Leg,
+    NewLink,
+    StreamRow,
+    Transaction,
+    prepaid,
+)
 
 log = structlog.get_logger("billing")
 
@@ -104,7 +113,7 @@ async def update_credit(
     rows = list(accounts)
     balances = await ledger.balances(connection, [row.id for row in rows])
     states: list[CreditStatus] = []
-    changes: list[tuple[str, str, datetime | None]] = []
+    changes: list[CreditRow] = []
     for row in rows:
         was = (row.credit_state, row.episode_started_at)
         credit = next_credit(balances[row.id], _thresholds(row), row.episode_started_at, now)
@@ -112,7 +121,7 @@ async def update_credit(
         # Only changes are written: most accounts of a batch stay as they are.
         if (credit.status, credit.episode_started_at) == was:
             continue
-        changes.append((row.id, credit.status, credit.episode_started_at))
+        changes.append(CreditRow(row.id, credit.status, credit.episode_started_at))
         log.info(
             "credit state",
             account=row.id,
@@ -226,15 +235,15 @@ async def _as_billed(
         return {}  # the usual batch splits no span
     charges: dict[int, list[Charge]] = {old.number: [] for old in links}
     found = await ledger.charges_of_links(connection, list(charges))
-    for number, period, component, kwh, price, exact_yuan, tariff_id, start, is_split in found:
+    for row in found:
         charge = Charge(
-            stream=Stream(period, component),
-            kwh=kwh,
-            version=TariffVersion(tariff_id, start, price),
-            exact_yuan=exact_yuan,
-            is_estimated_split=is_split,
+            stream=Stream(row.period, row.component),
+            kwh=row.kwh,
+            version=TariffVersion(row.tariff_id, row.tariff_from, row.price_yuan_per_kwh),
+            exact_yuan=row.exact_yuan,
+            is_estimated_split=row.is_estimated_split,
         )
-        charges[number].append(charge)
+        charges[row.link_id].append(charge)
     return {old.number: PricedLink(old.link, tuple(charges[old.number])) for old in links}
 
 
@@ -276,17 +285,17 @@ async def _add_charges(
         number = stored[priced.link.span].number
         for part, charge in enumerate(priced.charges):
             # R39: everything that explains the charge to the customer is kept with it.
-            row = (
-                number,
-                part,
-                charge.stream.period,
-                charge.stream.component,
-                charge.kwh,
-                charge.version.price_yuan_per_kwh,
-                charge.exact_yuan,
-                charge.version.tariff_id,
-                charge.version.effective_from,
-                charge.is_estimated_split,
+            row = ChargeRow(
+                link_id=number,
+                part=part,
+                period=charge.stream.period,
+                component=charge.stream.component,
+                kwh=charge.kwh,
+                price_yuan_per_kwh=charge.version.price_yuan_per_kwh,
+                exact_yuan=charge.exact_yuan,
+                tariff_id=charge.version.tariff_id,
+                tariff_from=charge.version.effective_from,
+                is_estimated_split=charge.is_estimated_split,
             )
             rows.append(row)
     await ledger.add_charges(connection, rows)
@@ -296,12 +305,12 @@ async def _put_streams(
     connection: AsyncConnection[Any], settlements: Mapping[str, Settlement]
 ) -> None:
     rows = [
-        (
-            account,
-            stream.period,
-            stream.component,
-            state.exact_yuan,
-            state.posted_fen,
+        StreamRow(
+            account_id=account,
+            period=stream.period,
+            component=stream.component,
+            exact_yuan=state.exact_yuan,
+            posted_fen=state.posted_fen,
         )
         for account, settlement in settlements.items()
         for stream, state in settlement.streams.items()
@@ -337,13 +346,13 @@ def _transaction(
     )
 
 
-def _link_row(account: str, link: Link) -> tuple[str, str, date, date, int, bool, str]:
-    return (
-        link.point_id,
-        account,
-        link.from_day,
-        link.to_day,
-        link.delta,
-        link.rolled_over,
-        "held" if link.is_held else "billed",
+def _link_row(account: str, link: Link) -> NewLink:
+    return NewLink(
+        point_id=link.point_id,
+        account_id=account,
+        from_day=link.from_day,
+        to_day=link.to_day,
+        delta=link.delta,
+        rolled_over=link.rolled_over,
+        state="held" if link.is_held else "billed",
     )

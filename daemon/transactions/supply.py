@@ -16,7 +16,7 @@ from daemon.control.facts import PointFacts
 from daemon.control.restoration import is_to_be_restored, restorations
 from daemon.control.trips import GuardedTrip, guard_trip, is_trip_due, trip_expires_at
 from storage import supply
-from storage.supply import NewCommand
+from storage.supply import NewCommand, NewVerdict
 
 log = structlog.get_logger("control")
 
@@ -102,7 +102,7 @@ async def note_verdicts(
         reasons = trip.verdict.reasons
         if last.get(point_id) != (decision, reasons):
             changed.append(trip)
-            rows.append((point_id, now, decision, reasons, trip.snapshot))
+            rows.append(NewVerdict(point_id, now, decision, reasons, trip.snapshot))
     await supply.add_verdicts(connection, rows)
     for trip in changed:
         log.info(

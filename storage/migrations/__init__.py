@@ -22,6 +22,8 @@ class SchemaError(MeterdError):
 
 
 class Migration(NamedTuple):
+    """One .sql file of this folder; the number its name begins with is the version it leads to."""
+
     version: int
     name: str
     text: str
@@ -30,16 +32,14 @@ class Migration(NamedTuple):
 
 def migrations() -> list[Migration]:
     """All migrations in the package, by version."""
-    found = []
-    for file in files("storage.migrations").iterdir():
-        if file.name.endswith(".sql"):
-            text = file.read_text(encoding="utf-8")
-            found.append(
-                Migration(
-                    int(file.name[:4]), file.name, text, hashlib.sha256(text.encode()).hexdigest()
-                )
-            )
-    return sorted(found)
+    folder = files("storage.migrations")
+    names = [file.name for file in folder.iterdir() if file.name.endswith(".sql")]
+    return sorted(_migration(name, folder.joinpath(name).read_text("utf-8")) for name in names)
+
+
+def _migration(name: str, text: str) -> Migration:
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    return Migration(version=int(name[:4]), name=name, text=text, checksum=checksum)
 
 
 def migrate(url: str) -> int:
@@ -74,9 +74,8 @@ def check_version(connection: psycopg.Connection[TupleRow]) -> int:
     """The database's version. SchemaError unless it is exactly what this program was written
     for."""
     ours = migrations()
-    if not connection.execute("SELECT to_regclass('schema_version')").fetchone() == (
-        "schema_version",
-    ):
+    table = connection.execute("SELECT to_regclass('schema_version')").fetchone()
+    if table != ("schema_version",):
         raise SchemaError(
             "the database holds no meterd schema; start `meterd run` once, it sets it up"
         )
@@ -107,12 +106,8 @@ def _applied(connection: psycopg.Connection[TupleRow]) -> set[int]:
 def _use_timescaledb(connection: psycopg.Connection[TupleRow]) -> None:
     # It is preloaded where its settings are known; an ordinary role may not read the list of
     # preloaded libraries.
-    if (
-        connection.execute(
-            "SELECT FROM pg_settings WHERE name = 'timescaledb.disable_load'"
-        ).rowcount
-        == 0
-    ):
+    preloaded = "SELECT FROM pg_settings WHERE name = 'timescaledb.disable_load'"
+    if connection.execute(preloaded).rowcount == 0:
         return
     connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     connection.execute(
