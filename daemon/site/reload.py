@@ -7,9 +7,10 @@ import asyncio
 import gc
 import sys
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Collection
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ from storage.archive import SiteMeter
 log = structlog.get_logger("daemon")
 
 SWITCH_S = 0.0005
-"""A thread gives the interpreter to another one after so long; usual are 5 ms, for each time that a
-line wakes."""
+"""After this time a thread gives the interpreter to another one that wants it.
+
+With the usual 5 ms every line that wakes would wait as long while a large site is loaded."""
 
 
 class Configuration:
@@ -47,48 +49,54 @@ class Configuration:
     def __init__(
         self,
         site: LoadedSite,
-        routes: Lines,
+        lines: Lines,
         assembly: Assembly,
         pool: AsyncConnectionPool[Any],
         asked: asyncio.Event,
     ) -> None:
         self.site = site
-        self._routes, self._assembly, self._pool, self._asked = routes, assembly, pool, asked
+        self._lines = lines
+        self._assembly = assembly
+        self._pool = pool
+        self._asked = asked
         self._waiting: list[asyncio.Future[Difference]] = []
+        """Who wants to know what came of the next reload."""
         self._one_at_a_time = asyncio.Lock()
 
     async def start(self, connection: AsyncConnection[Any], meters: Collection[SiteMeter]) -> None:
         """Every line starts, knowing what the database has."""
-        made = self._assembly.lines(line_specs(self.site), meters)
-        await self._know(connection, self.site, made)
-        self._routes.start(made)
-        self._routes.wake(await supply.lines_with_commands(connection))
+        built = self._assembly.lines(line_specs(self.site), meters)
+        await self._know(connection, self.site, built)
+        self._lines.start(built)
+        self._lines.wake(await supply.lines_with_commands(connection))
 
     async def run(self) -> None:
         """Reload whenever it is asked for, until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
-            waiting, self._waiting = self._waiting, []
+            # Who asks from here on waits for the next one: this one may have read its files already.
+            waiting = self._waiting
+            self._waiting = []
             outcome = await self._try()
-            for told in waiting:
-                if told.done():
+            for future in waiting:
+                if future.done():
                     continue
                 if isinstance(outcome, Exception):
-                    told.set_exception(outcome)
+                    future.set_exception(outcome)
                 else:
-                    told.set_result(outcome)
+                    future.set_result(outcome)
 
     async def reload(self) -> Difference:
         """Read the site's files again and bring the daemon to them; what needs a restart stays as
         it was.
 
-        ConfigError, ArchiveConflict or a database that is away change nothing. Whoever does not
-        wait any more does not stop it."""
-        told: asyncio.Future[Difference] = asyncio.get_running_loop().create_future()
-        self._waiting.append(told)
+        ConfigError, ArchiveConflict or a database that is away change nothing. A caller that is
+        cancelled does not stop it."""
+        outcome: asyncio.Future[Difference] = asyncio.get_running_loop().create_future()
+        self._waiting.append(outcome)
         self._asked.set()
-        return await told
+        return await outcome
 
     async def plan(self, path: Path) -> Difference:
         """What `reload` would do if the site's file were `path`; raises what it would raise."""
@@ -105,7 +113,7 @@ class Configuration:
     async def rebuild(self) -> None:
         """Presence is a cache of what the database has: look at that again."""
         async with self._pool.connection() as connection:
-            await self._know(connection, self.site, list(self._routes))
+            await self._know(connection, self.site, list(self._lines))
 
     async def _try(self) -> Difference | Exception:
         try:
@@ -137,85 +145,89 @@ class Configuration:
 
     async def _compare(self, path: Path) -> tuple[LoadedSite, Difference]:
         """The next configuration, as far as it can be applied, and what it changes."""
-
-        def compare() -> tuple[LoadedSite, Difference]:
-            # Seconds of work for a large site, beside which the lines go on: they get the
-            # interpreter when they want it, and the garbage collector leaves alone what is there
-            # already.
-            usual_s = sys.getswitchinterval()
-            gc.collect()  # the lines that the last reload ended
-            gc.freeze()
-            sys.setswitchinterval(SWITCH_S)
-            try:
-                loaded = load_site(path)
-                return applicable(self.site, loaded), difference(self.site, loaded)
-            finally:
-                sys.setswitchinterval(usual_s)
-
-        return await in_thread(compare)
+        return await in_thread(partial(_load_and_compare, self.site, path))
 
     async def _apply(self, new: LoadedSite, found: Difference) -> None:
         """The lines that change stop before the database knows their new meters, so that no line is
         given a command for a meter that it does not know; if the database refuses in the end, they
         go on as they were."""
-        running = [route for name in found.touched if (route := self._routes.get(name)) is not None]
-        made: list[Line] = []
+        touched = map(self._lines.get, found.touched)
+        running = [line for line in touched if line is not None]
+        built: list[Line] = []
         try:
             if found.archive or found.touched:
-                async with self._pool.connection() as connection, connection.transaction():
-                    if found.archive:
-                        meters = await take_over_site(connection, new, self.site.settings.site.zone)
-                    else:
-                        meters = configured(
-                            await archive.site_meters(connection, list(found.touched)), new
-                        )
-                    specs = line_specs(new, {*found.added, *found.changed})
-                    made = self._assembly.lines(specs, meters)
-                    await self._know(connection, new, made)
-                    await self._routes.stop([route.name for route in running])
+                built = await self._exchange(new, found, [line.name for line in running])
         except Exception:
-            self._routes.start([route for route in running if self._routes.get(route.name) is None])
-            self._routes.wake(route.name for route in running)
+            self._lines.start([line for line in running if self._lines.get(line.name) is None])
+            self._lines.wake(line.name for line in running)
             raise
         self.site = new
         logs.configure(new.settings.log.format, new.settings.log.level)
         for section in enabled_listeners(new.settings):
             self._assembly.listeners[section.name].change(section, lines_of(new, section.name))
-        self._routes.start(made)
-        self._routes.forget_figures(route.shown_as for route in running)
-        await self._wake(made)
+        self._lines.start(built)
+        self._lines.forget_figures(line.shown_as for line in running)
+        await self._wake(built)
 
-    async def _wake(self, routes: Collection[Line]) -> None:
+    async def _exchange(
+        self, new: LoadedSite, found: Difference, stopping: Collection[str]
+    ) -> list[Line]:
+        """Take over the archive and stop lines, in one transaction; returns what is to be started."""
+        async with self._pool.connection() as connection, connection.transaction():
+            if found.archive:
+                meters = await take_over_site(connection, new, self.site.settings.site.zone)
+            else:
+                stored = await archive.site_meters(connection, list(found.touched))
+                meters = configured(stored, new)
+            specs = line_specs(new, {*found.added, *found.changed})
+            built = self._assembly.lines(specs, meters)
+            await self._know(connection, new, built)
+            await self._lines.stop(stopping)
+        return built
+
+    async def _wake(self, lines: Collection[Line]) -> None:
         """Those of them that have commands; all, if the database does not tell."""
-        names = {route.name for route in routes}
+        names = {line.name for line in lines}
         try:
             if names:
                 async with self._pool.connection() as connection:
                     names &= set(await supply.lines_with_commands(connection))
         except psycopg.Error as error:
             log.warning("looking for commands on every line", error=str(error).strip())
-        self._routes.wake(names)
+        self._lines.wake(names)
 
     async def _know(
-        self, connection: AsyncConnection[Any], site: LoadedSite, routes: Collection[Line]
+        self, connection: AsyncConnection[Any], site: LoadedSite, lines: Collection[Line]
     ) -> None:
-        """Tell routes what the database has. Gaps that remain are logged, one line per line or
-        listener."""
+        """Tell lines what the database has. Gaps that remain are logged, one log line for each line
+        or listener."""
         settings = site.settings
         newest = due_day(datetime.now(settings.site.zone))
         since = first_day(newest, settings.collection.backfill_days)
-        meters = [meter.meter_id for route in routes for meter in route.meters]
+        meters = [meter.meter_id for line in lines for meter in line.meters]
         present = await readings.present_days(connection, since, newest, meters)
-        for route in routes:
-            route.rebuild(present, newest)
-        gaps: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for route in routes:
-            for place, count in enumerate(route.counts()):
-                gaps[route.shown_as][place] += count
-        for name, (wanted, filled) in gaps.items():
-            log.info(
-                "gaps",
-                line=name,
-                wanted=wanted,
-                present=filled,
-            )
+        wanted: Counter[str] = Counter()
+        filled: Counter[str] = Counter()
+        for line in lines:
+            line.rebuild(present, newest)
+            of_line = line.counts()
+            wanted[line.shown_as] += of_line[0]
+            filled[line.shown_as] += of_line[1]
+        for name, count in wanted.items():
+            log.info("gaps", line=name, wanted=count, present=filled[name])
+
+
+def _load_and_compare(old: LoadedSite, path: Path) -> tuple[LoadedSite, Difference]:
+    """See `Configuration.plan`. Seconds of work for a large site, beside which the lines go on: they
+    get the interpreter when they want it."""
+    usual_s = sys.getswitchinterval()
+    # Lines that the last reload ended go now; what is left need not be looked at again while the
+    # new configuration is made.
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        loaded = load_site(path)
+        return applicable(old, loaded), difference(old, loaded)
+    finally:
+        sys.setswitchinterval(usual_s)

@@ -58,14 +58,14 @@ def with_a_running_site(
         site = load_site(folder / "meterd.toml")
         authority = Authority(policy_of(site.settings.control), ZONE, True, datetime.now(UTC))
         async with open_pool(url, 2) as pool, Supervisor() as supervisor:
-            routes = Lines(supervisor)
-            pipeline = Pipeline(pool, authority, batch_readings=10, stored=routes.stored)
+            lines = Lines(supervisor)
+            pipeline = Pipeline(pool, authority, batch_readings=10, stored=lines.stored)
             assembly = Assembly(pool, authority, pipeline, may_backfill=lambda: True)
-            configuration = Configuration(site, routes, assembly, pool, asyncio.Event())
+            configuration = Configuration(site, lines, assembly, pool, asyncio.Event())
             async with pool.connection() as connection:
                 await configuration.start(connection, await take_over_site(connection, site, ZONE))
             supervisor.start("reload", configuration.run)
-            await test(configuration, routes)
+            await test(configuration, lines)
 
     asyncio.run(run())
 
@@ -84,8 +84,8 @@ def lines_of_meters(url: str) -> list[tuple[str, str]]:
 def test_a_meter_moves_with_its_line_and_only_those_lines_are_built_anew(
     database_url: str, tmp_path: Path
 ) -> None:
-    async def test(configuration: Configuration, routes: Lines) -> None:
-        before = {route.name: route for route in routes}
+    async def test(configuration: Configuration, lines: Lines) -> None:
+        before = {line.name: line for line in lines}
         edit(
             tmp_path,
             "meterd.toml",
@@ -96,9 +96,9 @@ def test_a_meter_moves_with_its_line_and_only_those_lines_are_built_anew(
         found = await configuration.reload()
         assert (found.added, list(found.changed)) == (("c",), ["b"])
         assert lines_of_meters(database_url) == [("000000000001", "a"), ("000000000002", "c")]
-        assert routes.get("a") is before["a"]
-        assert routes.get("b") is not before["b"]
-        assert {route.name: [meter.address for meter in route.meters] for route in routes} == {
+        assert lines.get("a") is before["a"]
+        assert lines.get("b") is not before["b"]
+        assert {line.name: [meter.address for meter in line.meters] for line in lines} == {
             "a": ["000000000001"],
             "b": [],
             "c": ["000000000002"],
@@ -110,9 +110,9 @@ def test_a_meter_moves_with_its_line_and_only_those_lines_are_built_anew(
 def test_a_database_that_goes_away_in_the_middle_changes_nothing(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def test(configuration: Configuration, routes: Lines) -> None:
-        before = {route.name: route for route in routes}
-        stop = routes.stop
+    async def test(configuration: Configuration, lines: Lines) -> None:
+        before = {line.name: line for line in lines}
+        stop = lines.stop
 
         async def stop_and_lose_the_database(names: Iterable[str]) -> None:
             await stop(names)
@@ -126,28 +126,28 @@ def test_a_database_that_goes_away_in_the_middle_changes_nothing(
 
         edit(tmp_path, "meters.csv", "000000000002,b", "000000000002,a")
         with monkeypatch.context() as patched:
-            patched.setattr(routes, "stop", stop_and_lose_the_database)
+            patched.setattr(lines, "stop", stop_and_lose_the_database)
             with pytest.raises(psycopg.OperationalError):
                 await configuration.reload()
-        assert {route.name: route for route in routes} == before
+        assert {line.name: line for line in lines} == before
         assert lines_of_meters(database_url) == [("000000000001", "a"), ("000000000002", "b")]
         assert {"line a", "line b"} <= {task.get_name() for task in asyncio.all_tasks()}
         for _ in range(4):  # the other connections of the pool died too
             with suppress(psycopg.OperationalError):
                 await configuration.reload()
         assert lines_of_meters(database_url) == [("000000000001", "a"), ("000000000002", "a")]
-        assert [len(route.meters) for route in routes] == [2, 0]
+        assert [len(line.meters) for line in lines] == [2, 0]
 
     with_a_running_site(database_url, tmp_path, test)
 
 
 def test_a_plan_changes_nothing(database_url: str, tmp_path: Path) -> None:
-    async def test(configuration: Configuration, routes: Lines) -> None:
-        before = {route.name: route for route in routes}
+    async def test(configuration: Configuration, lines: Lines) -> None:
+        before = {line.name: line for line in lines}
         edit(tmp_path, "meters.csv", "000000000002,b", "000000000002,a")
         plan = await configuration.plan(tmp_path / "meterd.toml")
         assert sorted(plan.changed) == ["a", "b"]
-        assert {route.name: route for route in routes} == before
+        assert {line.name: line for line in lines} == before
         assert lines_of_meters(database_url) == [("000000000001", "a"), ("000000000002", "b")]
         assert await configuration.reload() == plan
 
@@ -155,7 +155,7 @@ def test_a_plan_changes_nothing(database_url: str, tmp_path: Path) -> None:
 
 
 def test_two_who_ask_at_once_are_both_told(database_url: str, tmp_path: Path) -> None:
-    async def test(configuration: Configuration, routes: Lines) -> None:
+    async def test(configuration: Configuration, lines: Lines) -> None:
         edit(tmp_path, "meterd.toml", ":1", ":2")
         first, second = await asyncio.gather(configuration.reload(), configuration.reload())
         assert first == second
@@ -167,15 +167,15 @@ def test_two_who_ask_at_once_are_both_told(database_url: str, tmp_path: Path) ->
 def test_routes_know_exactly_the_days_that_the_database_has(
     database_url: str, tmp_path: Path
 ) -> None:
-    async def test(configuration: Configuration, routes: Lines) -> None:
+    async def test(configuration: Configuration, lines: Lines) -> None:
         today = due_day(datetime.now(ZONE))
         days = [today - timedelta(days=age) for age in range(4)]
-        route = next(route for route in routes if route.name == "a")
-        (meter,) = route.meters
+        line = next(line for line in lines if line.name == "a")
+        (meter,) = line.meters
         async with await connect(database_url) as connection:
             await store(connection, freeze(meter, days[0], "20"), freeze(meter, days[2], "10"))
-        assert [route._jobs.wanted.is_wanted(0, day) for day in days] == [True] * 4
+        assert [line._jobs.wanted.is_wanted(0, day) for day in days] == [True] * 4
         await configuration.rebuild()
-        assert [route._jobs.wanted.is_wanted(0, day) for day in days] == [False, True, False, True]
+        assert [line._jobs.wanted.is_wanted(0, day) for day in days] == [False, True, False, True]
 
     with_a_running_site(database_url, tmp_path, test)
