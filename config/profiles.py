@@ -46,6 +46,9 @@ QUANTITIES: Final = {quantity.label: quantity for quantity in Quantity}
 LEAST_SCALE: Final = Decimal("1e-9")
 MOST_SCALE: Final = Decimal(1_000_000_000)
 ENERGY_UNITS: Final = frozenset({"kWh", "kvarh"})
+LAST_REGISTER: Final = 0xFFFF
+WRITE_COIL: Final = 5
+"""Function of Modbus that writes one bit."""
 PREFIXES: Final = {
     "m": Decimal("0.001"),
     "": Decimal(1),
@@ -67,13 +70,11 @@ def _one_of(*words: str) -> BeforeValidator:
 
 def _number(value: object) -> Decimal:
     """TOML's numbers come as int or Decimal: no float has been near them."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | Decimal)
-        or not Decimal(value).is_finite()
-        or value <= 0
-    ):
-        raise ValueError(f"must be a number above 0, not {value!r}")
+    refusal = f"must be a number above 0, not {value!r}"
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError(refusal)
+    if not Decimal(value).is_finite() or value <= 0:
+        raise ValueError(refusal)
     if not LEAST_SCALE <= value <= MOST_SCALE:
         raise ValueError(f"must be between {LEAST_SCALE} and {MOST_SCALE}, not {value}")
     return Decimal(value)
@@ -159,11 +160,8 @@ class _File(_Table):
 @cache
 def shipped_profiles() -> tuple[str, ...]:
     """The names of the profiles that come with the program."""
-    return tuple(
-        sorted(
-            it.name.removesuffix(".toml") for it in SHIPPED.iterdir() if it.name.endswith(".toml")
-        )
-    )
+    names = [file.name for file in SHIPPED.iterdir() if file.name.endswith(".toml")]
+    return tuple(sorted(name.removesuffix(".toml") for name in names))
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
@@ -171,22 +169,33 @@ def load_profile(name_or_path: str | Path) -> Profile:
     TOML file.
 
     ConfigError with all mistakes."""
-    text_of = str(name_or_path)
-    if "/" not in text_of and not text_of.endswith(".toml"):
-        if text_of not in shipped_profiles():
-            message = f"no profile comes with this name{did_you_mean(text_of, shipped_profiles())}"
-            hint = f"; there are {', '.join(shipped_profiles())}; a file of your own is given by its path, ending in .toml"
-            raise ConfigError([Problem(text_of, 1, "profile", message + hint)])
-        return parse_profile(
-            (SHIPPED / f"{text_of}.toml").read_text(encoding="utf-8"), text_of, f"{text_of}.toml"
-        )
+    shown = str(name_or_path)
+    if "/" not in shown and not shown.endswith(".toml"):
+        return _shipped_profile(shown)
     path = Path(name_or_path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError([Problem(text_of, 1, "file", f"cannot be read: {reason}")]) from None
-    return parse_profile(text, path.stem, text_of)
+    except OSError as error:
+        raise _unreadable(shown, str(error.strerror)) from None
+    except UnicodeDecodeError:
+        raise _unreadable(shown, "it is not UTF-8 text") from None
+    return parse_profile(text, path.stem, shown)
+
+
+def _shipped_profile(name: str) -> Profile:
+    known = shipped_profiles()
+    if name not in known:
+        message = (
+            f"no profile comes with this name{did_you_mean(name, known)}; "
+            f"there are {', '.join(known)}; a file of your own is given by its path, ending in .toml"
+        )
+        raise ConfigError([Problem(name, 1, "profile", message)])
+    file = f"{name}.toml"
+    return parse_profile((SHIPPED / file).read_text(encoding="utf-8"), name, file)
+
+
+def _unreadable(shown: str, reason: str) -> ConfigError:
+    return ConfigError([Problem(shown, 1, "file", f"cannot be read: {reason}")])
 
 
 def parse_profile(text: str, name: str, file: str) -> Profile:
@@ -243,63 +252,95 @@ def _cross_checks(table: _File) -> Iterator[tuple[Place, str]]:
     """What is wrong although every key by itself is right."""
     if Quantity.FORWARD_ACTIVE_ENERGY.label not in table.quantity:
         yield ("quantity",), "has no forward_active_energy, which is what a meter is read for"
-    taken: dict[tuple[int, int], str] = {}
     holes = [_moved(hole, table.address_base) for hole in table.block.holes]
+    taken: dict[tuple[int, int], str] = {}
     for label, row in table.quantity.items():
-        place = ("quantity", label)
-        quantity, type_ = QUANTITIES[label], row.type or table.type
-        first = row.at - table.address_base
-        registers = range(first, first + width(type_))
-        if not 0 <= registers[0] <= registers[-1] <= 0xFFFF:
-            yield (*place, "register"), _outside(row.at, table.address_base)
-        if _in_unit(row.unit, quantity) is None:
-            wanted = f"a unit of {quantity.unit}" if quantity.unit else "no unit"
-            yield (
-                (*place, "unit"),
-                f"{'is missing' if row.unit is None else repr(row.unit)}; {label} has {wanted}",
-            )
-        for register in registers:
-            other = taken.setdefault((row.function or table.function, register), label)
-            if other != label:
-                yield (*place, "register"), f"{type_} from here on overlaps {other}"
-                break
+        registers = _registers(row, table)
+        yield from _quantity_checks(label, row, table)
+        yield from _overlaps(label, row, table, taken)
         if any(hole.touches(registers[0], registers[-1]) for hole in holes):
-            yield (*place, "register"), "lies in one of the holes of the block"
-        for pattern in row.not_available or ():
-            if len(pattern) != 2 * width(type_):
-                message = f"{pattern.hex().upper()} has {len(pattern)} bytes, {type_} has {2 * width(type_)}"
-                yield (*place, "not_available"), message
+            yield ("quantity", label, "register"), "lies in one of the holes of the block"
         if len(registers) > table.block.limit:
             yield ("block", "limit"), f"{label} alone has {len(registers)} registers"
-    for key in ("readable", "holes"):
-        for index, ends in enumerate(getattr(table.block, key)):
-            span = _moved(ends, table.address_base)
-            if span.first < 0 or span.last > 0xFFFF:
-                yield ("block", key, index), _outside(ends[0], table.address_base)
+    yield from _block_checks(table.block, table.address_base)
     if table.relay:
         yield from _relay_checks(table.relay, table.address_base)
 
 
+def _registers(row: _Quantity, table: _File) -> range:
+    """The registers of a quantity, counted from 0."""
+    first = row.at - table.address_base
+    return range(first, first + width(row.type or table.type))
+
+
+def _quantity_checks(label: str, row: _Quantity, table: _File) -> Iterator[tuple[Place, str]]:
+    place = ("quantity", label)
+    registers = _registers(row, table)
+    if registers[0] < 0 or registers[-1] > LAST_REGISTER:
+        yield (*place, "register"), _outside(row.at, table.address_base)
+    quantity = QUANTITIES[label]
+    if _in_unit(row.unit, quantity) is None:
+        wanted = f"a unit of {quantity.unit}" if quantity.unit else "no unit"
+        given = "is missing" if row.unit is None else repr(row.unit)
+        yield (*place, "unit"), f"{given}; {label} has {wanted}"
+    type_ = row.type or table.type
+    size = 2 * width(type_)
+    for pattern in row.not_available or ():
+        if len(pattern) != size:
+            shown = pattern.hex().upper()
+            message = f"{shown} has {len(pattern)} bytes, {type_} has {size}"
+            yield (*place, "not_available"), message
+
+
+def _overlaps(
+    label: str, row: _Quantity, table: _File, taken: dict[tuple[int, int], str]
+) -> Iterator[tuple[Place, str]]:
+    """A register that another quantity has already. `taken`: (function, register) -> its quantity;
+    those of this one are added."""
+    function = row.function or table.function
+    for register in _registers(row, table):
+        other = taken.setdefault((function, register), label)
+        if other != label:
+            message = f"{row.type or table.type} from here on overlaps {other}"
+            yield ("quantity", label, "register"), message
+            return
+
+
+def _block_checks(block: _Block, base: int) -> Iterator[tuple[Place, str]]:
+    for key, spans in (("readable", block.readable), ("holes", block.holes)):
+        for index, ends in enumerate(spans):
+            span = _moved(ends, base)
+            if span.first < 0 or span.last > LAST_REGISTER:
+                yield ("block", key, index), _outside(ends[0], base)
+
+
 def _relay_checks(relay: _Relay, base: int) -> Iterator[tuple[Place, str]]:
-    write, confirm = relay.write, relay.confirm
+    yield from _write_checks(relay.write)
+    yield from _confirm_checks(relay.confirm)
+    for key, register in (("write", relay.write.at), ("confirm", relay.confirm.at)):
+        if not 0 <= register - base <= LAST_REGISTER:
+            yield ("relay", key, "register"), _outside(register, base)
+
+
+def _write_checks(write: _Write) -> Iterator[tuple[Place, str]]:
     if write.trip == write.close:
         yield ("relay", "write", "close"), "the same value as for trip"
-    if write.function == 5 and {write.trip, write.close} != {0, 1}:
+    if write.function == WRITE_COIL and {write.trip, write.close} != {0, 1}:
         yield ("relay", "write", "trip"), "a coil (function 5) is written with 0 or 1"
+
+
+def _confirm_checks(confirm: _Confirm) -> Iterator[tuple[Place, str]]:
     if confirm.open == confirm.closed:
         yield ("relay", "confirm", "closed"), "the same value as for open"
-    most = 1 if confirm.function in BIT_READS else confirm.mask
-    for key in ("open", "closed"):
-        if getattr(confirm, key) & ~most:
-            what = (
-                "a bit is 0 or 1"
-                if confirm.function in BIT_READS
-                else "has bits that the mask hides"
-            )
-            yield ("relay", "confirm", key), what
-    for key, register in (("write", write.at), ("confirm", confirm.at)):
-        if not 0 <= register - base <= 0xFFFF:
-            yield ("relay", key, "register"), _outside(register, base)
+    if confirm.function in BIT_READS:
+        seen = 1
+        reason = "a bit is 0 or 1"
+    else:
+        seen = confirm.mask
+        reason = "has bits that the mask hides"
+    for key, value in (("open", confirm.open), ("closed", confirm.closed)):
+        if value & ~seen:
+            yield ("relay", "confirm", key), reason
 
 
 def _profile(table: _File, name: str) -> Profile:
@@ -317,26 +358,35 @@ def _profile(table: _File, name: str) -> Profile:
 
 
 def _item(label: str, row: _Quantity, table: _File) -> Item:
-    quantity, type_ = QUANTITIES[label], row.type or table.type
-    in_unit = _in_unit(row.unit, quantity)
+    type_ = row.type or table.type
+    in_unit = _in_unit(row.unit, QUANTITIES[label])
     assert in_unit is not None, "an unknown unit got through the checks"
-    factor = row.scale * in_unit
     patterns = table.not_available if row.not_available is None else row.not_available
-    modulus = row.modulus and row.modulus * in_unit
-    if modulus is None and quantity.unit in ENERGY_UNITS and type_.startswith("uint"):
-        modulus = 2 ** (16 * width(type_)) * factor
+    size = 2 * width(type_)
     return Item(
-        quantity=quantity,
+        quantity=QUANTITIES[label],
         function=row.function or table.function,
         register=row.at - table.address_base,
         type=type_,
         order=row.order or table.order,
-        factor=factor,
-        not_available=frozenset(
-            pattern for pattern in patterns if len(pattern) == 2 * width(type_)
-        ),
-        modulus=modulus,
+        factor=row.scale * in_unit,
+        # Patterns for the whole file fit the types of some quantities only.
+        not_available=frozenset(pattern for pattern in patterns if len(pattern) == size),
+        modulus=_modulus(row, type_, QUANTITIES[label], in_unit),
     )
+
+
+def _modulus(
+    row: _Quantity, type_: RegisterType, quantity: Quantity, in_unit: Decimal
+) -> Decimal | None:
+    """Where a register starts again, in the quantity's unit: as the file says, else an energy that
+    counts in unsigned integers does when they are full."""
+    if row.modulus is not None:
+        return row.modulus * in_unit
+    if quantity.unit in ENERGY_UNITS and type_.startswith("uint"):
+        values = Decimal(1 << 16 * width(type_))
+        return values * (row.scale * in_unit)
+    return None
 
 
 def _relay(relay: _Relay, base: int) -> Relay:
@@ -371,4 +421,4 @@ def _moved(ends: tuple[int, int], base: int) -> Span:
 
 
 def _outside(register: int, base: int) -> str:
-    return f"{register} is outside the registers {base} to {base + 0xFFFF}"
+    return f"{register} is outside the registers {base} to {base + LAST_REGISTER}"

@@ -215,6 +215,21 @@ MISTAKES = {
     "11: quantity: has no forward_active_energy, which is what a meter is read for": (
         "forward_active_energy", "reverse_active_energy"
     ),
+    "13: quantity.active_power.register: 65537 is outside the registers 1 to 65536": (
+        "register = 4", "register = 65537"
+    ),
+    "12: quantity.forward_active_energy.register: 65536 is outside the registers 1 to 65536": (
+        "register = 1,", "register = 65536,"
+    ),
+    "12: quantity.forward_active_energy.not_available: FFFF has 2 bytes, uint32 has 4": (
+        "not_available = []", 'not_available = ["FFFF"]'
+    ),
+    "11: block.readable.0: 0 is outside the registers 1 to 65536": (
+        "limit = 10", "limit = 10\nreadable = [[0, 3]]"
+    ),
+    "11: block.holes.0: 1 is outside the registers 1 to 65536": (
+        "limit = 10", "limit = 10\nholes = [[1, 65537]]"
+    ),
     "9: relay.confirm: is missing": (
         "[block]", "[relay]\nwrite = { function = 6, register = 1, trip = 0, close = 1 }\n[block]"
     ),
@@ -249,19 +264,34 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 RELAY = """
 [relay]
-write = { function = 5, register = 1, trip = 0, close = 2 }
-confirm = { function = 1, register = 1, open = 2, closed = 2, mask = 1 }
+write = { function = 5, register = 1, trip = 0, close = 1 }
+confirm = { function = 1, register = 1, open = 1, closed = 0, mask = 1 }
 """
 
 
-def test_a_relay_that_cannot_be_right_is_told() -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("close = 1", "close = 2", ["relay.write.trip"]),
+        ("close = 1", "close = 0", ["relay.write.close", "relay.write.trip"]),
+        ("function = 5, register = 1", "function = 5, register = 0", ["relay.write.register"]),
+        ("function = 1, register = 1", "function = 1, register = 0", ["relay.confirm.register"]),
+        ("open = 1, closed = 0", "open = 1, closed = 1", ["relay.confirm.closed"]),
+        ("open = 1, closed = 0", "open = 2, closed = 0", ["relay.confirm.open"]),
+        ("function = 1, register = 1, open = 1", "function = 3, register = 1, open = 2", ["relay.confirm.open"]),
+    ],
+)  # fmt: skip
+def test_a_relay_that_cannot_be_right_is_told(old: str, new: str, told: list[str]) -> None:
+    assert parse_profile(FILE + RELAY, "test", "test.toml").relay is not None
+    assert old in RELAY
     with pytest.raises(ConfigError) as caught:
-        parse_profile(FILE + RELAY, "test", "test.toml")
-    assert {problem.where for problem in caught.value.problems} == {
-        "relay.write.trip",
-        "relay.confirm.open",
-        "relay.confirm.closed",
-    }
+        parse_profile(FILE + RELAY.replace(old, new), "test", "test.toml")
+    assert [problem.where for problem in caught.value.problems] == told
+
+
+def test_quantities_of_two_functions_may_have_one_register() -> None:
+    same = FILE.replace("register = 4", "register = 1")
+    assert parse_profile(same, "test", "test.toml").item(Quantity.ACTIVE_POWER) is not None
 
 
 def test_a_profile_of_a_site_is_given_by_its_path(tmp_path: Path) -> None:
