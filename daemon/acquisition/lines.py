@@ -11,6 +11,10 @@ from daemon.runtime.supervision import Supervisor
 from storage.archive import SiteMeter
 
 
+Found = dict[str, list[tuple[Line, SiteMeter]]]
+"""By name, an address or a point: the meters that are meant."""
+
+
 class Lines:
     """Lines of any kind by their names, each with a supervised task."""
 
@@ -46,10 +50,16 @@ class Lines:
                 line.wake()
 
     async def stop(self, names: Iterable[str]) -> None:
-        """Stop them as a stop of the daemon would: an exchange that is under way is left, its
-        commands are kept."""
-        stopped = [self._lines.pop(name) for name in names if name in self._lines]
-        await self._supervisor.stop([_task_of(line) for line in stopped])
+        """Stop them as a stop of the daemon would.
+
+        An exchange that is under way is left, its commands are kept."""
+        stopped = []
+        for name in names:
+            line = self._lines.pop(name, None)
+            if line is not None:
+                stopped.append(line)
+        tasks = [_task_of(line) for line in stopped]
+        await self._supervisor.stop(tasks)
         for line in stopped:
             line.give_up("the line was stopped by a reload")
             for meter in line.meters:
@@ -59,7 +69,8 @@ class Lines:
 
     def forget_figures(self, shown: Iterable[str]) -> None:
         """Nothing runs under these names any more: their metrics go."""
-        for name in set(shown) - {line.shown_as for line in self}:
+        in_use = {line.shown_as for line in self}
+        for name in set(shown) - in_use:
             metrics.forget_line(name)
 
     def stored(self, slots: Iterable[tuple[int, date]]) -> None:
@@ -69,10 +80,11 @@ class Lines:
             if line is not None:
                 line.stored(meter_id, day)
 
-    def find(self, names: Iterable[str]) -> dict[str, list[tuple[Line, SiteMeter]]]:
-        """The meters that are meant, by address or by point; a name that no meter has gets an empty
-        list."""
-        found: dict[str, list[tuple[Line, SiteMeter]]] = {name: [] for name in names}
+    def find(self, names: Iterable[str]) -> Found:
+        """The meters that are meant, by address or by point.
+
+        A name that no meter has gets an empty list."""
+        found: Found = {name: [] for name in names}
         for line in self:
             for meter in line.meters:
                 for name in {meter.address, meter.point_id}:

@@ -13,15 +13,17 @@ from daemon.acquisition.planning.wanted import due_day
 
 @dataclass(frozen=True, slots=True)
 class SiteClock:
-    """One for all lines of a site. `now` is aware; what is local is without zone, as meters tell
-    it."""
+    """One for all lines of a site.
+
+    `now` is aware; what is local is without zone, as meters show it."""
 
     zone: ZoneInfo
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def local_now(self) -> datetime:
         """The wall clock."""
-        return self.now().astimezone(self.zone).replace(tzinfo=None)
+        local = self.now().astimezone(self.zone)
+        return local.replace(tzinfo=None)
 
     def night_time(self) -> datetime:
         """The wall clock as it counts from the nearest midnight; see near_midnight."""
@@ -32,5 +34,7 @@ class SiteClock:
         return due_day(self.local_now())
 
     def as_local(self, at: datetime) -> datetime:
-        """A time that a device told, counted like `night_time`; one without zone is the site's."""
-        return at if at.tzinfo is None else near_midnight(at, self.zone)
+        """A device's time, counted like `night_time`; one without zone is the site's."""
+        if at.tzinfo is None:
+            return at
+        return near_midnight(at, self.zone)

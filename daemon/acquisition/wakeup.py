@@ -1,5 +1,6 @@
-"""What wakes a line: an event with one waiter. asyncio.Event keeps a queue of waiters, most of a
-kilobyte a line."""
+"""What wakes a line: an event with one waiter.
+
+asyncio.Event keeps a queue of waiters, most of a kilobyte a line."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The live frames of one line: into the log where that is wanted, and to those who watch
-(`meterd trace`)."""
+"""The live frames of one line: into the log, and to those who watch (`meterd trace`)."""
 
 from __future__ import annotations
 

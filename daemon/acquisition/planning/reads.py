@@ -17,7 +17,9 @@ Outcome = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """`value` for ok: registers in kWh, the meter's wall clock, or a RelayState; otherwise `reason`
+    """What became of a request.
+
+    `value` for ok: registers in kWh, the meter's wall clock, or a RelayState; otherwise `reason`
     says why not."""
 
     outcome: Outcome
@@ -27,7 +29,9 @@ class ReadResult:
 
 @dataclass(eq=False, slots=True)
 class ReadRequest:
-    """`expires_at`: second of the monotonic clock after which the answer is of no use. `day`: of a
+    """One read of one meter that is waited for.
+
+    `expires_at`: second of the monotonic clock after which the answer is of no use. `day`: of a
     freeze."""
 
     meter_id: int
@@ -45,14 +49,16 @@ class ReadRequest:
 
 
 class ReadRequests:
-    """What is still to be read on one line, first come first served. A request whose `result` is
-    cancelled is not served."""
+    """What is still to be read on one line, first come first served.
+
+    A request whose `result` is cancelled is not served."""
 
     __slots__ = ("_begun", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: list[ReadRequest] = []
         self._begun: list[ReadRequest] = []
+        """Kept until they are answered: a line that goes down rejects them too."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)

@@ -30,8 +30,9 @@ def due_day(local_now: datetime) -> date:
 
 
 class Wanted:
-    """The plan of one line. Meters are numbered from 0 in the order given; seconds are of any
-    monotonic clock."""
+    """The plan of one line.
+
+    Meters are numbered from 0 in the order given; seconds are of any monotonic clock."""
 
     __slots__ = (
         "_days",
@@ -54,14 +55,18 @@ class Wanted:
         today: date,
         has_memory: Sequence[bool] | None = None,
     ) -> None:
-        """`has_memory`: False for a meter that keeps no freezes; nothing of it can be asked for
-        afterwards."""
+        """`has_memory`: False for a meter that keeps no freezes.
+
+        Nothing of it can be asked for afterwards."""
         count = len(installed_on)
-        self._installed = np.array([day.toordinal() for day in installed_on], dtype=np.int32)
+        first_days = [day.toordinal() for day in installed_on]
+        self._installed = np.array(first_days, dtype=np.int32)
         if has_memory is not None:
-            self._installed[~np.array(has_memory, dtype=bool)] = date.max.toordinal()
+            forgets = ~np.array(has_memory, dtype=bool)
+            self._installed[forgets] = date.max.toordinal()
         self._days = min(days, MEMORY_DAYS)
-        self._window = np.uint64((1 << self._days) - 1)
+        every_day = (1 << self._days) - 1
+        self._window = np.uint64(every_day)
         self._taken = array("Q", bytes(8 * count))
         """One bitmap for each meter: the days that are on their way. The same memory as
         `_on_its_way`."""
@@ -89,30 +94,39 @@ class Wanted:
         else:
             self._present[:] = self._on_its_way[:] = 0
         known = self._not_there.items() if days > 0 else ()
-        self._not_there = {cell: pause for cell, pause in known if self._bit(cell[1])}
+        self._not_there = {(meter, day): pause for (meter, day), pause in known if self._bit(day)}
         self._mask = self._owed_mask()
 
     def is_wanted(self, meter: int, day: date) -> bool:
         """True if this slot is owed and neither has a value nor one on its way."""
-        missing = int(self._mask[meter]) & ~int(self._present[meter] | self._on_its_way[meter])
+        there = self._present[meter] | self._on_its_way[meter]
+        missing = int(self._mask[meter]) & ~int(there)
         return bool(missing & self._bit(day.toordinal()))
 
     def take(self, meter: int, day: date) -> None:
-        """A value was read and is on its way to the database: it is not read again, and not counted
-        as present yet."""
+        """A value was read and is on its way to the database.
+
+        It is not read again, and not counted as present yet."""
         self._taken[meter] |= self._bit(day.toordinal())
 
     def fill(self, meter: int, day: date) -> None:
         """The slot has a value in the database."""
-        self._present[meter] |= np.uint64(self._bit(day.toordinal()))
+        bit = self._bit(day.toordinal())
+        self._present[meter] |= np.uint64(bit)
 
     def rebuild(self, present: Sequence[int], newest: date) -> None:
-        """Start from what the database has: of each meter a bitmap, bit n for the day n before
-        `newest`. A value still on its way there is read once more, which does no harm."""
+        """Start from what the database has.
+
+        `present`: of each meter a bitmap, bit n for the day n before `newest`. A value still on its
+        way there is read once more, which does no harm."""
+        bits = np.array(present, dtype=np.uint64)
         # The bits are of the database's newest day, which may not be ours.
         later = self._today - newest.toordinal()
-        bits = np.array(present, dtype=np.uint64)
-        self._present[:] = bits << np.uint64(later) if later >= 0 else bits >> np.uint64(-later)
+        if later >= 0:
+            bits <<= np.uint64(later)
+        else:
+            bits >>= np.uint64(-later)
+        self._present[:] = bits
         self._on_its_way[:] = 0
 
     def jobs(
@@ -125,8 +139,10 @@ class Wanted:
         doubtful: NDArray[np.bool_] | None = None,
         in_turn: bool = False,
     ) -> list[tuple[int, date]]:
-        """(meter, day) to read now, `most` of them at the most: today's freezes first, then the
-        oldest day, which falls out of the meter's memory soonest; meters take turns.
+        """(meter, day) to read now, `most` of them at the most.
+
+        Today's freezes come first, then the oldest day, which falls out of the meter's memory
+        soonest; meters take turns.
 
         Older days that a meter was asked for in vain come last: else what it never had would keep
         the line from what others have. `ready`: which meters may be asked; `doubtful`: of which one
@@ -146,14 +162,17 @@ class Wanted:
             missing &= TODAY
         again = self._in_vain(missing, now_s)
         if doubtful is not None and not in_turn:
-            others = self._longest_asked(doubtful & ((missing | again) != 0))[1:]
-            missing[others] = again[others] = 0
+            in_doubt = doubtful & ((missing | again) != 0)
+            others = self._longest_asked(in_doubt)[1:]
+            missing[others] = 0
+            again[others] = 0
         meters = self._longest_asked((missing | again) != 0)
         if in_turn:
             meters = _doubtful_last(meters, doubtful)[:most]
         found = self._first(meters, missing, most)
         found += self._first(meters, again, most - len(found))
-        self._last_asked[[meter for meter, _ in found]] = now_s
+        asked = [meter for meter, _ in found]
+        self._last_asked[asked] = now_s
         return found
 
     def _first(
@@ -168,17 +187,22 @@ class Wanted:
             if len(found) >= most:
                 break
             day = date.fromordinal(self._today - age)
-            found += [(meter, day) for meter in several[: most - len(found)]]
+            room = most - len(found)
+            found += [(meter, day) for meter in several[:room]]
         return found
 
     def _longest_asked(self, which: NDArray[np.bool_]) -> NDArray[np.intp]:
         """These meters, the one that was asked longest ago first."""
         meters = np.flatnonzero(which)
-        return meters[np.argsort(self._last_asked[meters], kind="stable")]
+        order = np.argsort(self._last_asked[meters], kind="stable")
+        return meters[order]
 
-    def _in_vain(self, missing: NDArray[np.uint64], now_s: float) -> NDArray[np.uint64]:
-        """Takes out of `missing` what pauses, and returns what of older days was asked for in vain
-        before."""
+    def _in_vain(
+        self,
+        missing: NDArray[np.uint64],
+        now_s: float,
+    ) -> NDArray[np.uint64]:
+        """What of older days was asked for in vain before; that and what pauses leaves `missing`."""
         again = np.zeros_like(missing)
         for (meter, number), (until, _) in self._not_there.items():
             bit = np.uint64(self._bit(number))
@@ -199,7 +223,7 @@ class Wanted:
         """The same one by one: for a few meters arrays are slow."""
         bits = self._missing_of_each(1 if only_today else -1)
         last_asked = self._last_asked.tolist()
-        meters = [meter for meter in range(len(bits)) if ready.item(meter)]
+        meters = np.flatnonzero(ready).tolist()
         meters.sort(key=last_asked.__getitem__)
         columns = 0
         for meter in meters:
@@ -209,8 +233,9 @@ class Wanted:
             if len(found) >= most:
                 break
             day = date.fromordinal(self._today - age)
-            several = [(meter, day) for meter in meters if bits[meter] >> age & 1]
-            found += several[: most - len(found)]
+            several = [meter for meter in meters if bits[meter] >> age & 1]
+            room = most - len(found)
+            found += [(meter, day) for meter in several[:room]]
         for meter, _ in found:
             self._last_asked[meter] = now_s
         return found
@@ -225,17 +250,20 @@ class Wanted:
         return [mask & ~(present | taken) & window for mask, present, taken in columns]
 
     def next_at(self, ready_at: NDArray[np.float64]) -> float | None:
-        """The second at which a wanted slot becomes ready; None when nothing is wanted. `ready_at`:
-        from when each meter may be asked."""
+        """The second at which a wanted slot becomes ready; None when nothing is wanted.
+
+        `ready_at`: from when each meter may be asked."""
         missing = self._missing()
         seconds = []
         for (meter, number), (until, _) in self._not_there.items():
             bit = np.uint64(self._bit(number))
             if missing[meter] & bit:
                 missing[meter] &= ~bit
-                seconds.append(max(until, float(ready_at[meter])))
-        if (missing != 0).any():
-            seconds.append(float(ready_at[missing != 0].min()))
+                meter_ready_at = float(ready_at[meter])
+                seconds.append(max(until, meter_ready_at))
+        of_missing = ready_at[missing != 0]
+        if len(of_missing):
+            seconds.append(float(of_missing.min()))
         return min(seconds, default=None)
 
     def not_there(
@@ -247,16 +275,18 @@ class Wanted:
         first_s: float,
         longest_s: float,
     ) -> None:
-        """The meter answered but has no freeze of that day (yet): ask again after a growing
-        time."""
+        """The meter answered but has no freeze of that day yet: ask again after a growing time."""
         cell = (meter, day.toordinal())
         _, tries = self._not_there.get(cell, (0.0, 0))
-        self._not_there[cell] = (now_s + min(longest_s, first_s * 2 ** min(tries, 20)), tries + 1)
+        # 2 ** 20 pauses are longer than any that is configured; more would overflow some day.
+        doublings = min(tries, 20)
+        pause_s = min(longest_s, first_s * 2**doublings)
+        self._not_there[cell] = (now_s + pause_s, tries + 1)
 
     def counts(self) -> tuple[int, int]:
         """(owed without a value in the database, with one) slots of the memory."""
-        owed = int(np.bitwise_count(self._mask).sum())
-        present = int(np.bitwise_count(self._mask & self._present).sum())
+        owed = _count_bits(self._mask)
+        present = _count_bits(self._mask & self._present)
         return owed - present, present
 
     def late_meters(self) -> NDArray[np.intp]:
@@ -266,17 +296,24 @@ class Wanted:
     def newest_late(self, meter: int) -> date | None:
         """The newest day of which this meter lacks a freeze that is due."""
         late = int(self._mask[meter] & ~self._present[meter])
-        return date.fromordinal(self._today + 1 - (late & -late).bit_length()) if late else None
+        if not late:
+            return None
+        newest_bit = late & -late
+        age = newest_bit.bit_length() - 1
+        return date.fromordinal(self._today - age)
 
     def _missing(self) -> NDArray[np.uint64]:
         """The bits of the slots that are to be read."""
-        missing: NDArray[np.uint64] = self._mask & ~(self._present | self._on_its_way)
+        there = self._present | self._on_its_way
+        missing: NDArray[np.uint64] = self._mask & ~there
         return missing
 
     def _owed_mask(self) -> NDArray[np.uint64]:
-        owned = np.clip(self._today + 1 - self._installed, 0, self._days).astype(np.uint64)
-        mask: NDArray[np.uint64] = ((TODAY << owned) - TODAY) & self._window
-        return mask
+        # quality.freeze.is_in_service for all days at once: the day of installation is the first.
+        in_service = self._today + 1 - self._installed
+        owned = np.clip(in_service, 0, self._days).astype(np.uint64)
+        days: NDArray[np.uint64] = (TODAY << owned) - TODAY
+        return days & self._window
 
     def _bit(self, day: int) -> int:
         """The bit of a day number; 0 outside the window."""
@@ -284,21 +321,30 @@ class Wanted:
         return 1 << age if 0 <= age < self._days else 0
 
 
+def _count_bits(bitmaps: NDArray[np.uint64]) -> int:
+    return int(np.bitwise_count(bitmaps).sum())
+
+
 def _columns(
-    meters: NDArray[np.intp], missing: NDArray[np.uint64]
+    meters: NDArray[np.intp],
+    missing: NDArray[np.uint64],
 ) -> Iterator[tuple[int, list[int]]]:
     """(age of a day, the meters that lack it), today's first, then the oldest."""
     columns = int(np.bitwise_or.reduce(missing)) if len(meters) else 0
     for age in _ages(columns):
-        yield age, meters[(missing & np.uint64(1 << age)) != 0].tolist()
+        bit = np.uint64(1 << age)
+        lack_it = (missing & bit) != 0
+        yield age, meters[lack_it].tolist()
 
 
 def _doubtful_last(
-    meters: NDArray[np.intp], doubtful: NDArray[np.bool_] | None
+    meters: NDArray[np.intp],
+    doubtful: NDArray[np.bool_] | None,
 ) -> NDArray[np.intp]:
     if doubtful is None:
         return meters
-    return meters[np.argsort(doubtful[meters], kind="stable")]
+    order = np.argsort(doubtful[meters], kind="stable")
+    return meters[order]
 
 
 def _ages(columns: int) -> Iterator[int]:
@@ -311,4 +357,5 @@ def _ages(columns: int) -> Iterator[int]:
 
 def first_day(today: date, days: int) -> date:
     """The oldest day that is owed when `days` midnights are, today's included."""
-    return today - timedelta(days=min(days, MEMORY_DAYS) - 1)
+    owed = min(days, MEMORY_DAYS)
+    return today - timedelta(days=owed - 1)
