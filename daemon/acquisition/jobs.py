@@ -1,8 +1,7 @@
-"""What a line does with its meters, whatever carries it: command steps, host freezes at midnight,
-on-demand reads, and slots.
+"""What a line does with its meters, whatever carries it.
 
-A line of any kind gives the ports of its meters; what is due, and what becomes of it, is decided
-here.
+Command steps, host freezes at midnight, on-demand reads, and slots: a line of any kind gives the
+ports of its meters; what is due, and what becomes of it, is decided here.
 """
 
 from __future__ import annotations
@@ -174,7 +173,8 @@ class Jobs:
         if number is None:
             await step.orphan()
         else:
-            await execute(step, ports(number, Urgency.COMMAND), self.parts.clock)
+            meter = ports(number, Urgency.COMMAND)
+            await execute(step, meter, self.parts.clock)
 
     # --- midnight
 
@@ -250,15 +250,19 @@ class Jobs:
 
     def _count_missed_midnights(self) -> None:
         """Host freezes cannot be made up for."""
-        missed = self.midnights.missed(self.parts.clock.night_time())
-        if missed:
-            metrics.HOST_FREEZES_MISSED.labels(self.parts.shown_as).inc(len(missed))
-            log.error(
-                "not read at midnight, lost",
-                line=self.parts.name,
-                meters=len(missed),
-                first=self.parts.meters[missed[0]].address,
-            )
+        night_time = self.parts.clock.night_time()
+        missed = self.midnights.missed(night_time)
+        if not missed:
+            return
+        counter = metrics.HOST_FREEZES_MISSED.labels(self.parts.shown_as)
+        counter.inc(len(missed))
+        first = self.parts.meters[missed[0]]
+        log.error(
+            "not read at midnight, lost",
+            line=self.parts.name,
+            meters=len(missed),
+            first=first.address,
+        )
 
     # --- on-demand reads
 
@@ -281,8 +285,10 @@ class Jobs:
         return self._gives_way and self.is_midnight_near()
 
     async def _answer(self, request: ReadRequest, ports: MeterPorts) -> None:
-        """What ends without an answer, cancelled or by a mistake, is settled when the line tells
-        that it is down."""
+        """Serve one request.
+
+        One that ends without an answer, cancelled or by a mistake, is settled when the line goes
+        down."""
         number = self.numbers[request.meter_id]
         meter = ports(number, Urgency.REQUEST)
         if reason := meter.unsupported(request.what):
@@ -413,8 +419,10 @@ class Jobs:
 
 
 async def together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What all of them return. The first that fails ends the others: one that waited on for a
-    connection that is lost would count the silence of a meter that may be well."""
+    """What all of them return; the first that fails ends the others.
+
+    One that waited on for a connection that is lost would count the silence of a meter that may be
+    well."""
     waiting = list(jobs)
     # The usual case of a wire needs no task.
     if len(waiting) == 1:

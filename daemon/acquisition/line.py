@@ -1,8 +1,8 @@
-"""A line: one way to meters with one talker, a wire, a dialled-in terminal or a gateway behind a
-broker.
+"""A line: one way to meters with one talker.
 
-Here is its life, and what others tell it and ask of it; what it does with its meters is in
-jobs.py, how it reaches them in wire_line.py and broker_line.py.
+A wire, a dialled-in terminal or a gateway behind a broker. Here is its life, and what the rest of
+the daemon notifies it of and asks it for; what it does with its meters is in jobs.py, how it
+reaches them in wire_line.py and broker_line.py.
 """
 
 from __future__ import annotations
@@ -59,10 +59,11 @@ class Line(ABC):
 
     @abstractmethod
     async def _session(self) -> None:
-        """Open the way and work on it, telling `_is_up`, until LineDown or until it should be
-        opened anew."""
+        """Open the way and work on it until LineDown, or until it should be opened anew.
 
-    # --- what others tell it
+        It says `_is_up` while the way is open."""
+
+    # --- notifications
 
     def stored(self, meter_id: int, day: date) -> None:
         """A slot has a value in the database; meters of other lines do not matter here."""
@@ -71,8 +72,9 @@ class Line(ABC):
             self._jobs.wanted.fill(number, day)
 
     def rebuild(self, present: Mapping[int, int], newest: date) -> None:
-        """Start from what the database has: by meter id, of any line, bit n for the day n before
-        `newest`."""
+        """Start from what the database has.
+
+        `present`: by meter id, of any line, bit n for the day n before `newest`."""
         bitmaps = [present.get(meter.meter_id, 0) for meter in self.meters]
         self._jobs.wanted.rebuild(bitmaps, newest)
 
@@ -89,11 +91,11 @@ class Line(ABC):
         self._interrupt()
 
     def give_up(self, reason: str) -> None:
-        """The line was stopped: what was asked of it is answered so."""
+        """The line was stopped: requests that wait are rejected."""
         self.down_reason = reason
         self._jobs.requests.reject(reason)
 
-    # --- what others ask of it
+    # --- its state
 
     @property
     def progress(self) -> float:
@@ -106,16 +108,19 @@ class Line(ABC):
 
     def late_meters(self) -> list[SiteMeter]:
         """The meters that lack a freeze which is due: the failure list."""
-        return [self.meters[number] for number in self._jobs.wanted.late_meters()]
+        late = self._jobs.wanted.late_meters()
+        return [self.meters[number] for number in late]
 
     def newest_late(self, meter: SiteMeter) -> date | None:
         """The newest day of which a late meter lacks its freeze."""
-        return self._jobs.wanted.newest_late(self._jobs.numbers[meter.meter_id])
+        number = self._jobs.numbers[meter.meter_id]
+        return self._jobs.wanted.newest_late(number)
 
     @property
     def is_one_of_many(self) -> bool:
-        """True for the line of a terminal, which waits for its call as long as that takes: its
-        listener tells of it."""
+        """True for the line of a terminal, which waits for its call as long as that takes.
+
+        Whether it is missing is its listener's to log."""
         return self.shown_as != self.name
 
     @property
@@ -125,9 +130,9 @@ class Line(ABC):
 
     @property
     def is_silent(self) -> bool:
-        """True while none of its meters answers although the way is open, and something is wanted
-        of them."""
-        return self._jobs.reply_timeouts.line_is_silent and self.counts()[0] > 0
+        """True while none of its meters answers over an open way, and something is wanted."""
+        wanted, _ = self.counts()
+        return self._jobs.reply_timeouts.line_is_silent and wanted > 0
 
     # --- its life
 
@@ -140,7 +145,7 @@ class Line(ABC):
                 await self._session()
             except LineDown as error:
                 if self.up or failures == 0:
-                    # A terminal that hangs up is no news; its listener tells who is missing.
+                    # A terminal that hangs up is no news; its listener logs which is missing.
                     write = log.debug if self.is_one_of_many else log.warning
                     write(
                         "line down",
@@ -173,7 +178,8 @@ class Line(ABC):
             write = log.debug if self.is_one_of_many else log.info
             write("line up", line=self.name)
         self.up = up
-        metrics.LINES.labels(self.shown_as).inc(1 if up else -1)
+        lines_up = metrics.LINES.labels(self.shown_as)
+        lines_up.inc(1 if up else -1)
 
     async def _sleep_alive(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from config.problems import did_you_mean
 from daemon.acquisition.line import Line
-from daemon.acquisition.lines import Lines
+from daemon.acquisition.lines import Found, Lines
 from daemon.acquisition.planning.reads import ReadRequest, ReadResult, What
 from protocols.errors import MeterdError
 from protocols.reading import RelayState
@@ -37,8 +37,6 @@ MAX_COMPARED = 5_000
 TOO_LATE = ReadResult("expired", reason="no answer")
 FROM_THE_METER = ("ok", "no_data", "unsupported", "refused")
 """Outcomes that will be the same if the meter is asked again."""
-Found = Mapping[str, Sequence[tuple[Line, SiteMeter]]]
-"""By name, an address or a point: the meters that are meant."""
 Key = tuple[int, What, date | None]
 """(meter id, what is read, day of a freeze): reads that are equal share an answer."""
 
@@ -49,9 +47,9 @@ class RequestRefused(MeterdError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Which meters (by address or point), all of a line, or all that lack a freeze; and what they
-    are to tell.
+    """What is read of which meters.
 
+    `meters`: by address or point; or all of a `line`; or with `failed` all that lack a freeze.
     `day`: of the freeze; None is the day that is due, of `failed` the newest day that each lacks.
     `within_s`: after this time the answers are of no use."""
 
@@ -65,8 +63,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one meter's read. `values` by name, for ok; `age_s`: how old a remembered
-    answer is."""
+    """What became of one meter's read.
+
+    `values` by name, for ok; `age_s`: how old a remembered answer is."""
 
     meter: str
     point: str
@@ -119,8 +118,9 @@ class OnDemand:
     """When the requests of the last minute came."""
 
     def jobs(self, request: Request) -> list[MeterRead]:
-        """What has to be read. RequestRefused when that is nothing, or there is no such meter or
-        line."""
+        """What has to be read.
+
+        RequestRefused when that is nothing, or there is no such meter or line."""
         self._keep_rate()
         reads = [
             MeterRead(
@@ -140,16 +140,23 @@ class OnDemand:
     async def results(
         self, reads: Sequence[MeterRead], within_s: float
     ) -> AsyncGenerator[Result, None]:
-        """The result of each read as soon as it is there. To end this early takes back what was not
-        asked yet."""
+        """The result of each read as soon as it is there.
+
+        To end this early takes back what was not begun yet."""
         until = time.monotonic() + within_s
         by_line: defaultdict[Line, list[MeterRead]] = defaultdict(list)
         for read in reads:
             by_line[read.line].append(read)
         results: asyncio.Queue[Result | None] = asyncio.Queue()
-        asking = asyncio.gather(
-            *(self._read_line(some, until, results.put_nowait) for some in by_line.values())
-        )
+        lines = [
+            self._read_line(
+                some,
+                until,
+                results.put_nowait,
+            )
+            for some in by_line.values()
+        ]
+        asking = asyncio.gather(*lines)
         asking.add_done_callback(lambda _: results.put_nowait(None))
         try:
             while (result := await results.get()) is not None:
@@ -172,11 +179,11 @@ class OnDemand:
             if line is None:
                 raise RequestRefused(f"no line {request.line} runs here")
             lines = [line]
-        return [
-            (line, meter)
-            for line in lines
-            for meter in (line.late_meters() if request.failed else line.meters)
-        ]
+        found: list[tuple[Line, SiteMeter]] = []
+        for line in lines:
+            meters = line.late_meters() if request.failed else line.meters
+            found += [(line, meter) for meter in meters]
+        return found
 
     def _named(self, request: Request) -> list[tuple[Line, SiteMeter]]:
         found = self.lines.find(request.meters)
@@ -192,19 +199,21 @@ class OnDemand:
 
     def _refuse_unknown(self, found: Found) -> None:
         unknown = [name for name, meters in found.items() if not meters]
-        if unknown:
-            hint = self._similar(unknown[0]) if len(unknown) == 1 else ""
-            names = ", ".join(unknown)
-            raise RequestRefused(
-                f"no meter that is read here has the address or point {names}{hint}"
-            )
+        if not unknown:
+            return
+        hint = ""
+        if len(unknown) == 1:
+            hint = self._similar(unknown[0])
+        names = ", ".join(unknown)
+        raise RequestRefused(f"no meter that is read here has the address or point {names}{hint}")
 
     def _similar(self, name: str) -> str:
         meters = [meter for line in self.lines for meter in line.meters]
         if len(meters) > MAX_COMPARED:
             return ""
-        known = [name for meter in meters for name in (meter.address, meter.point_id)]
-        return did_you_mean(name, known)
+        addresses = [meter.address for meter in meters]
+        points = [meter.point_id for meter in meters]
+        return did_you_mean(name, addresses + points)
 
     def _day(
         self,
@@ -222,7 +231,8 @@ class OnDemand:
         while self._requested and self._requested[0] <= now - 60:
             self._requested.popleft()
         if len(self._requested) >= MAX_PER_MINUTE:
-            wait_s = round(self._requested[0] + 60 - now) + 1
+            oldest_ends_in_s = self._requested[0] + 60 - now
+            wait_s = round(oldest_ends_in_s) + 1
             raise RequestRefused(
                 f"{MAX_PER_MINUTE} requests within a minute are the most; ask again in {wait_s} s"
             )
@@ -234,8 +244,15 @@ class OnDemand:
         tell: Callable[[Result], None],
     ) -> None:
         waiting = deque(reads)
-        workers = min(MAX_AT_ONCE, len(reads))
-        await asyncio.gather(*(self._read_in_turn(waiting, until, tell) for _ in range(workers)))
+        workers = [
+            self._read_in_turn(
+                waiting,
+                until,
+                tell,
+            )
+            for _ in range(min(MAX_AT_ONCE, len(reads)))
+        ]
+        await asyncio.gather(*workers)
 
     async def _read_in_turn(
         self,
@@ -250,8 +267,9 @@ class OnDemand:
             tell(result)
             if waiting and result.age_s is None:
                 # The line has as long for what is due there as it had for this.
-                took_s = time.monotonic() - began
-                await asyncio.sleep(max(0.0, min(took_s, until - time.monotonic())))
+                now = time.monotonic()
+                pause_s = min(now - began, until - now)
+                await asyncio.sleep(max(0.0, pause_s))
 
     async def _result(self, read: MeterRead, until: float) -> Result:
         """From memory, from an equal read that is in flight, or from the meter."""
@@ -275,16 +293,22 @@ class OnDemand:
             return None
         at, result = remembered
         age_s = time.monotonic() - at
-        return None if age_s > REMEMBERED_S else _in_words(read, result, round(age_s, 1))
+        if age_s > REMEMBERED_S:
+            return None
+        return _in_words(read, result, round(age_s, 1))
 
     def _is_in_flight(self, read: MeterRead) -> bool:
         in_flight = self._in_flight.get(read.key)
         return in_flight is not None and not in_flight.is_given_up
 
     async def _begin_in_turn(self, read: MeterRead, until: float) -> Result | None:
-        """Hand it to its line when it is its turn. An equal read may have had the turn before: then
-        its answer is returned, or in flight."""
-        turns = self._turns.setdefault(read.line, asyncio.Semaphore(MAX_AT_ONCE))
+        """Hand it to its line when it is its turn.
+
+        An equal read may have had the turn before: then its answer is returned, or in flight."""
+        turns = self._turns.setdefault(
+            read.line,
+            asyncio.Semaphore(MAX_AT_ONCE),
+        )
         await turns.acquire()
         remembered = self._recall(read)
         if remembered is None and not self._is_in_flight(read):
@@ -305,14 +329,18 @@ class OnDemand:
             until,
             read.day,
         )
-        in_flight = self._in_flight[read.key] = _InFlight(request)
+        in_flight = _InFlight(request)
+        self._in_flight[read.key] = in_flight
 
         def end(result: asyncio.Future[ReadResult]) -> None:
             turns.release()
             if self._in_flight.get(read.key) is in_flight:
                 del self._in_flight[read.key]
-            if not result.cancelled() and result.result().outcome in FROM_THE_METER:
-                self._remember(read, result.result())
+            if result.cancelled():
+                return
+            answer = result.result()
+            if answer.outcome in FROM_THE_METER:
+                self._remember(read, answer)
 
         request.result.add_done_callback(end)
         read.line.ask(request)
@@ -346,8 +374,9 @@ class OnDemand:
 
 def _refuse_elsewhere(found: Found, wanted: str) -> None:
     for name, meters in found.items():
-        if wanted not in [line.name for line, _ in meters]:
-            elsewhere = f"{name} is on line {meters[0][0].name}, not on {wanted}"
+        lines = [line.name for line, _ in meters]
+        if wanted not in lines:
+            elsewhere = f"{name} is on line {lines[0]}, not on {wanted}"
             raise RequestRefused(f"{elsewhere}; leave out --line")
 
 
@@ -356,7 +385,9 @@ def _in_words(
     result: ReadResult,
     age_s: float | None = None,
 ) -> Result:
-    values = _values(read, result.value) if result.outcome == "ok" else {}
+    values = {}
+    if result.outcome == "ok":
+        values = _values(read, result.value)
     return Result(
         meter=read.meter.address,
         point=read.meter.point_id,
@@ -370,17 +401,20 @@ def _in_words(
 
 
 def _values(read: MeterRead, value: Any) -> dict[str, str | None]:
-    """As words: registers in kWh, the clock as the meter shows it, the relay as it is and as it is
-    ordered to be."""
+    """As words, by name.
+
+    Registers in kWh, the clock as the meter shows it, the relay as it is and as it is ordered to
+    be."""
     match value:
         case datetime():
             return {"clock": value.isoformat(sep=" ", timespec="seconds")}
         case RelayState():
-            return {"relay": _position(value.relay_open), "ordered": _position(value.command_open)}
+            return {
+                "relay": _position(value.relay_open),
+                "ordered": _position(value.command_open),
+            }
         case tuple():
-            names = ["total_kwh", *(f"tariff_{number}_kwh" for number in range(1, len(value)))]
-            shown = [None if kwh is None else _kwh(read, kwh) for kwh in value]
-            return dict(zip(names, shown, strict=True))
+            return {_register_name(tariff): _kwh(read, kwh) for tariff, kwh in enumerate(value)}
     raise AssertionError(f"{value!r} is no answer of a meter")
 
 
@@ -388,5 +422,9 @@ def _position(is_open: bool) -> str:
     return "open" if is_open else "closed"
 
 
-def _kwh(read: MeterRead, kwh: Decimal) -> str:
-    return f"{kwh:.{read.meter.decimals}f}"
+def _register_name(tariff: int) -> str:
+    return f"tariff_{tariff}_kwh" if tariff else "total_kwh"
+
+
+def _kwh(read: MeterRead, kwh: Decimal | None) -> str | None:
+    return None if kwh is None else f"{kwh:.{read.meter.decimals}f}"
