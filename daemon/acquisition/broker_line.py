@@ -1,5 +1,6 @@
-"""A line behind a broker: the task that owns the connection to one gateway. Readings come by
-themselves; gaps and relays are asked for."""
+"""A line behind a broker: the task that owns the connection to one gateway.
+
+Readings are pushed; gaps are requested, and so are relays."""
 
 from __future__ import annotations
 
@@ -36,9 +37,9 @@ from storage.archive import SiteMeter
 log = structlog.get_logger("gateway")
 
 MAX_ASKED = 8
-"""Maximum number of requests under way at once: a gateway asks its meters one after the other."""
+"""Maximum number of requests under way at once: a gateway reads its meters one after the other."""
 REQUESTS_OF_A_STEP = 8
-"""Between two signs of life no more requests are waited for, one after the other."""
+"""Between two signs of life no more requests than these are waited for one after the other."""
 FAREWELL_S = 1.0
 """Maximum time that a broker that hangs keeps us from ending."""
 
@@ -54,7 +55,7 @@ class BrokerParts:
     address."""
     reply_timeout_s: float
     relays: Collection[str] | None = None
-    """Addresses of the meters whose relay may be moved and asked for; None: all of them."""
+    """Addresses of the meters whose relay may be moved and read; None: all of them."""
 
 
 class BrokerLine(Line):
@@ -121,11 +122,11 @@ class BrokerLine(Line):
         )
 
     async def _listen_and_work(self, connection: MqttConnection) -> None:
-        """Until the connection is lost; what we tell of ourselves goes out at both ends.
+        """Until the connection is lost; our own presence is published at both ends.
 
         No task group: it lets an error go before a cancellation that comes in the same moment.
         """
-        await self._tell_presence(connection, is_online=True)
+        await self._publish_presence(connection, is_online=True)
         tasks = [
             asyncio.create_task(self._listen(connection)),
             asyncio.create_task(self._work(connection)),
@@ -140,14 +141,14 @@ class BrokerLine(Line):
         except asyncio.CancelledError:
             with suppress(LineDown, TimeoutError):
                 async with asyncio.timeout(FAREWELL_S):
-                    await self._tell_presence(connection, is_online=False)
+                    await self._publish_presence(connection, is_online=False)
             raise
         errors = [error for error in ended if isinstance(error, Exception)]
         # A mistake of ours must not hide behind the loss of the connection that it caused.
         mistakes = [error for error in errors if not isinstance(error, LineDown)]
         raise (mistakes or errors)[0]
 
-    async def _tell_presence(self, connection: MqttConnection, *, is_online: bool) -> None:
+    async def _publish_presence(self, connection: MqttConnection, *, is_online: bool) -> None:
         presence = self._family.presence(is_online=is_online)
         if presence is None:
             return
@@ -170,16 +171,16 @@ class BrokerLine(Line):
                 await self._idle()
 
     async def _idle(self) -> None:
-        """Nothing to do: until a command comes, a slot becomes ready, or to show that the gateway's
-        task is alive."""
+        """Wait until a command comes, a slot becomes ready, or a sign of life is due."""
         self._woken.clear()
-        if not self._jobs.is_urgent():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._jobs.idle_for_s()):
-                    await self._woken.wait()
+        if self._jobs.is_urgent():
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._jobs.idle_for_s()):
+                await self._woken.wait()
 
     async def _collect(self, connection: MqttConnection) -> bool:
-        """Ask for some slots at once; False when none is wanted now, or the gateway is away."""
+        """Read some slots at once; False when none is wanted now, or the gateway is away."""
         if not self._presence.is_online:
             return False
         timeouts = self._jobs.reply_timeouts
@@ -191,10 +192,11 @@ class BrokerLine(Line):
             doubtful=timeouts.doubtful(),
             in_turn=timeouts.line_is_silent,
         )
-        await together(
-            self._jobs.read_slot(number, day, self._meter(connection, number, Urgency.SLOT))
-            for number, day in slots
-        )
+        reads = []
+        for number, day in slots:
+            meter = self._meter(connection, number, Urgency.SLOT)
+            reads.append(self._jobs.read_slot(number, day, meter))
+        await together(reads)
         return bool(slots)
 
     def _meter(
@@ -222,13 +224,14 @@ class BrokerLine(Line):
         # One after the other: the order of a gateway's messages is kept.
         while True:
             message = await connection.receive()
-            self._subscriptions.heard += 1
+            self._subscriptions.received += 1
             self._requests.show("rx", message.topic, message.payload)
-            await self._take(message, partial(connection.acknowledge, message))
+            await self._handle(message, partial(connection.acknowledge, message))
 
-    async def _take(self, message: Message, acknowledge: Callable[[], None]) -> None:
-        """Take in what a message tells. It is acknowledged at once unless a reading of it must be
-        stored first."""
+    async def _handle(self, message: Message, acknowledge: Callable[[], None]) -> None:
+        """Handle one message.
+
+        It is acknowledged at once unless a reading of it must be stored first."""
         try:
             events = self._family.events(message.topic, message.payload)
         except FrameError as error:
@@ -237,12 +240,12 @@ class BrokerLine(Line):
             events = []
         waits_for_database = False
         for event in events:
-            waits_for_database |= await self._take_event(event, message, acknowledge)
+            waits_for_database |= await self._handle_event(event, message, acknowledge)
             self._requests.fulfil(event)
         if not waits_for_database:
             acknowledge()
 
-    async def _take_event(
+    async def _handle_event(
         self,
         event: Event,
         message: Message,
@@ -251,14 +254,14 @@ class BrokerLine(Line):
         """True if the message must wait until a value is stored."""
         match event:
             case FreezeReport():
-                return await self._take_freeze(event, message, acknowledge)
+                return await self._handle_freeze(event, message, acknowledge)
             case RegisterReport() if event.token is None and not message.retained:
-                return await self._take_registers(event, acknowledge)
+                return await self._handle_registers(event, acknowledge)
             case PresenceReport():
-                self._take_presence(event)
+                self._handle_presence(event)
         return False
 
-    async def _take_freeze(
+    async def _handle_freeze(
         self,
         report: FreezeReport,
         message: Message,
@@ -281,7 +284,10 @@ class BrokerLine(Line):
             cut_off(report.registers, meter.decimals),
             self._skew_of(report, is_old=message.retained),
         )
-        return day is not None and self._delivery.keep((meter.meter_id, day), acknowledge)
+        if day is None:
+            return False
+        slot = (meter.meter_id, day)
+        return self._delivery.keep(slot, acknowledge)
 
     def _is_news(
         self,
@@ -290,7 +296,7 @@ class BrokerLine(Line):
         *,
         is_old: bool,
     ) -> bool:
-        """A retained message is old: it may fill a gap, and else tells nothing."""
+        """False for a freeze before installation, and for a retained one that fills no gap."""
         if not is_in_service(day, self.meters[number].installed_on):
             return False
         return not is_old or self._jobs.wanted.is_wanted(number, day)
@@ -316,14 +322,13 @@ class BrokerLine(Line):
         )
         return False
 
-    async def _take_registers(
+    async def _handle_registers(
         self, report: RegisterReport, acknowledge: Callable[[], None]
     ) -> bool:
-        """What a device without memory pushes just after midnight is as good as what it would be
-        asked for.
+        """What a device without memory pushes just after midnight is as good as a read of it.
 
-        A message may have been kept on its way, so the device must tell the time itself and agree
-        with our clock. True if the message must wait until its value is stored.
+        A message may have been kept on its way, so it must hold the device's own time, and that
+        agree with our clock. True if the message must wait until its value is stored.
         """
         number = self._number_of_device.get(report.device)
         device_time = report.device_time
@@ -332,25 +337,29 @@ class BrokerLine(Line):
         meter = self.meters[number]
         clock = self._jobs.parts.clock
         now = clock.night_time()
-        told_at = clock.as_local(device_time)
-        midnight = nearest_midnight(told_at)
+        local_time = clock.as_local(device_time)
+        midnight = nearest_midnight(local_time)
         registers = cut_off(report.registers, meter.decimals)
         # What was pushed before midnight is of the day before: it goes on growing until then.
-        if told_at < midnight or not await self._jobs.submit_host_freeze(
+        if local_time < midnight:
+            return False
+        is_frozen = await self._jobs.submit_host_freeze(
             number,
             registers,
-            told_at,
+            local_time,
             now,
-        ):
+        )
+        if not is_frozen:
             return False
-        return self._delivery.keep((meter.meter_id, midnight.date()), acknowledge)
+        slot = (meter.meter_id, midnight.date())
+        return self._delivery.keep(slot, acknowledge)
 
-    def _take_presence(self, report: PresenceReport) -> None:
+    def _handle_presence(self, report: PresenceReport) -> None:
         if report.device is None:
             self._presence.note_gateway(is_online=report.is_online)
         elif report.device in self._number_of_device:
             self._presence.note_device(report.device, is_online=report.is_online)
-        # What paused because of silence is asked at once.
+        # What paused because of silence is read at once.
         if report.is_online:
             self._jobs.reply_timeouts.unblock()
             self._woken.set()

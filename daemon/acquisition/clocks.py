@@ -1,4 +1,4 @@
-"""The clocks of a line's meters: how far they are from ours, which are wrong, which are to be set.
+"""The clocks of a line's meters: how far they are off, which are wrong, which are to be set.
 
 The host's clock is the site's; a freeze is only as good as the clock that stamped it.
 """
@@ -9,6 +9,7 @@ import time
 from array import array
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -25,8 +26,10 @@ MIDNIGHT_MARGIN = timedelta(minutes=15)
 clocks set then: DL/T 645-2007 lets no meter take broadcast time (08H) within 5 min of its own
 midnight, which may be another 5 min from ours."""
 QUIET_AROUND_MIDNIGHT = timedelta(minutes=1)
-"""The freezes get new indexes: none is asked for, so that no late answer can mean another day."""
-UNKNOWN_SKEW_S = -(2**31)
+"""The freezes get new indexes: none is read, so that no late answer can mean another day."""
+MAX_SKEW_S = 2**31 - 1
+"""What fits into an array of 32 bits."""
+UNKNOWN_SKEW_S = -MAX_SKEW_S - 1
 CLOCK_LIMIT_S = int(CLOCK_LIMIT.total_seconds())
 GOOD_CLOCK_S = int(GOOD_CLOCK.total_seconds())
 QUIET_S = int(QUIET_AROUND_MIDNIGHT.total_seconds())
@@ -34,7 +37,7 @@ DAY_S = 86_400
 
 
 class MeterClocks:
-    """Skews are the meter's clock minus ours. Meters are numbered from 0, days are ordinals."""
+    """Skews are meter clock minus host clock; meters are numbered from 0, days are ordinals."""
 
     __slots__ = (
         "_line",
@@ -67,7 +70,7 @@ class MeterClocks:
         self.read_on = array("i", [0]) * len(meters)
         """The day on which the clock of each meter was read last."""
         self.skew_s = array("i", [UNKNOWN_SKEW_S]) * len(meters)
-        """Its skew as of then; UNKNOWN_SKEW_S of a meter that does not tell its clock."""
+        """Its skew as of then; UNKNOWN_SKEW_S of a meter whose clock cannot be read."""
         self._wrong: dict[int, tuple[float, int]] = {}
         """(monotonic second from which the clock is read again, day on which that was logged)."""
         self._to_set: dict[int, None] = {}
@@ -81,7 +84,7 @@ class MeterClocks:
         anew."""
 
     def begin_poll(self, today: int, local_now: datetime) -> None:
-        """The times of day that `check_time_of_day` is told from now on belong to this day."""
+        """The times of day that `check_time_of_day` gets from now on belong to this day."""
         self.polled_on = today
         self._midnight_s = time.monotonic() - _second_of_day(local_now)
 
@@ -96,7 +99,7 @@ class MeterClocks:
         return time.monotonic() >= again_s
 
     def skew(self, number: int) -> timedelta | None:
-        """As it was read last; None when the meter does not tell its clock."""
+        """As it was read last; None when the meter's clock cannot be read."""
         skew_s = self.skew_s[number]
         return None if skew_s == UNKNOWN_SKEW_S else timedelta(seconds=skew_s)
 
@@ -106,14 +109,14 @@ class MeterClocks:
         skew: timedelta | None,
         today: int,
     ) -> None:
-        """What a read of date and time said, None when the meter did not tell it."""
+        """The skew by a read of date and time, None when the meter did not answer with them."""
         self.read_on[number] = today
         self.skew_s[number] = UNKNOWN_SKEW_S if skew is None else _as_seconds(skew)
         if skew is not None:
             self._judge(number, skew, today)
 
     def check_time_of_day(self, number: int, seconds: int) -> bool:
-        """The second of the day that a meter told a poll; False if a closer look is needed.
+        """The second of the day that a poll read; False if the clock must be read with its date.
 
         Its date is proven by the stamps of its freezes.
         """
@@ -152,16 +155,18 @@ class MeterClocks:
         self._to_set[number] = None
 
     def was_set(self, number: int, skew: timedelta | None) -> None:
-        """The skew as it was read back after the time was told; None if nothing was."""
-        is_set = skew is not None and abs(skew) <= GOOD_CLOCK
-        metrics.CLOCKS_SET.labels("ok" if is_set else "not_taken").inc()
-        write = log.info if is_set else log.warning
-        write(
-            "clock set" if is_set else "clock not set",
-            meter=self._meters[number].address,
-            line=self._line,
-            skew_s=None if skew is None else round(skew.total_seconds()),
-        )
+        """The skew as it was read back after the clock was set; None if nothing was."""
+        fields: dict[str, Any] = {
+            "meter": self._meters[number].address,
+            "line": self._line,
+            "skew_s": None if skew is None else round(skew.total_seconds()),
+        }
+        if skew is not None and abs(skew) <= GOOD_CLOCK:
+            metrics.CLOCKS_SET.labels("ok").inc()
+            log.info("clock set", **fields)
+        else:
+            metrics.CLOCKS_SET.labels("not_taken").inc()
+            log.warning("clock not set", **fields)
         if skew is not None:
             self.skew_s[number] = _as_seconds(skew)
 
@@ -179,7 +184,8 @@ class MeterClocks:
             "skew_s": _as_seconds(skew),
         }
         if abs(skew) > CLOCK_LIMIT:
-            self._wrong[number] = (time.monotonic() + self._retry_s, today)
+            again_s = time.monotonic() + self._retry_s
+            self._wrong[number] = (again_s, today)
             if logged_on != today:
                 log.warning("meter clock is wrong", **fields)
             return
@@ -208,4 +214,5 @@ def _second_of_day(local_now: datetime) -> float:
 
 def _as_seconds(skew: timedelta) -> int:
     """Not more than fits: a meter may think that it is 2099."""
-    return max(UNKNOWN_SKEW_S + 1, min(2**31 - 1, round(skew.total_seconds())))
+    seconds = round(skew.total_seconds())
+    return max(-MAX_SKEW_S, min(MAX_SKEW_S, seconds))

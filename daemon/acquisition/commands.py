@@ -55,8 +55,9 @@ class IssuedCommand(Protocol):
 
 
 class CommandStep(Protocol):
-    """One step of a command: send its control frame, or verify the relay. What comes of it is told
-    to the step, and written down before the call returns."""
+    """One step of a command: send its control frame, or verify the relay.
+
+    What comes of it is written down before each call here returns."""
 
     @property
     def kind(self) -> Literal["send", "verify"]:
@@ -67,7 +68,7 @@ class CommandStep(Protocol):
         """The command it belongs to."""
 
     async def is_still_released(self) -> bool:
-        """To be asked right before the frame leaves: nothing superseded the command since."""
+        """True if nothing superseded the command; to be read right before the frame leaves."""
 
     async def answered(self, state: Literal["acked", "refused", "unknown"], detail: str) -> None:
         """What came back for the control frame."""
@@ -76,14 +77,14 @@ class CommandStep(Protocol):
         """The trip was released and not sent."""
 
     async def observed(self, relay: RelayState | None) -> None:
-        """The relay as its meter told it; None when it told nothing."""
+        """The relay as it was read; None when it could not be."""
 
     async def orphan(self) -> None:
         """The command's meter is not on the line any more."""
 
 
 class CommandSource(Protocol):
-    """Where a line takes its command steps from, one at a time."""
+    """Where a line gets its command steps from, one at a time."""
 
     def wake(self) -> None:
         """A command may be waiting: look at once."""
@@ -148,7 +149,7 @@ async def _transmit(
     meter_clock: datetime,
     now: datetime,
 ) -> None:
-    """Send the frame, once, and tell the step what came back."""
+    """Send the frame, once; the step gets what came back."""
     command = step.command
     validity = valid_for(now, command.expires_at)
     # A gateway does an id once: a command that is sent again after its relay was seen is a new one.
@@ -184,8 +185,7 @@ async def _transmit(
 
 
 async def _look(meter: MeterPort) -> tuple[datetime | None, str]:
-    """The meter's clock, None where it tells none, and what keeps a trip from being carried to
-    it."""
+    """The meter's clock, None where it cannot be read, and why a trip would not get there."""
     if meter.unsupported("clock"):
         return None, meter.obstacle
     try:

@@ -21,9 +21,11 @@ class Preempted(Exception):
     """Something more urgent came between two exchanges; what was begun is begun again later."""
 
 
-def giving_way(exchange: Exchange[F, T], give_way: Callable[[], None]) -> Exchange[F, T]:
-    """The same exchange, with `give_way` called before each of its requests: it may raise
-    Preempted."""
+def giving_way(
+    exchange: Exchange[F, T],
+    give_way: Callable[[], None],
+) -> Exchange[F, T]:
+    """The same exchange; `give_way`, which may raise Preempted, is called before each request."""
     answer: Any = None
     while True:
         try:
@@ -36,7 +38,7 @@ def giving_way(exchange: Exchange[F, T], give_way: Callable[[], None]) -> Exchan
 
 
 class Conversations:
-    """What one conversation leaves behind on the line, the next listens to before it asks.
+    """What one conversation leaves behind on the line, the next drains before it sends.
 
     `how`: the keywords of `Conversation`, the same for each protocol.
     """
@@ -103,7 +105,7 @@ class Conversations:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        # What was heard here is gone; its rest may still be under way.
+        # What was received here is dropped; its rest may still be under way.
         if not receiving.cancelled() and receiving.result():
             self.dirty = True
 

@@ -1,5 +1,6 @@
-"""What a line must know of a meter's protocol to do its jobs. One line may carry meters of several
-protocols."""
+"""What a line must know of a meter's protocol to do its jobs.
+
+One line may have meters of several protocols."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from config.secret import Secret
 from daemon.acquisition.meter_port import Registers
@@ -25,7 +26,7 @@ from storage.archive import SiteMeter
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a control frame carries to be executed: DL/T 645-2007, function 1CH."""
+    """What a control frame needs to be executed: DL/T 645-2007, function 1CH."""
 
     level: str
     operator: str
@@ -46,7 +47,7 @@ class Driver:
     read_relay: Callable[[], Exchange[Any, RelayState]] | None = None
     control: Callable[[RelayAction, datetime], Exchange[Any, None]] | None = None
     """(action, expiry by the meter's clock)."""
-    tell_time: tuple[Callable[[datetime], Exchange[Any, None]], ...] = ()
+    clock_setters: tuple[Callable[[datetime], Exchange[Any, None]], ...] = ()
     """Ways to set the clock without a password, the most careful first; none is answered."""
     is_stateless: bool = True
     """False for a driver that learns about its meter and must be kept."""
@@ -63,21 +64,18 @@ def driver_of(
     has_relay: bool,
     credentials: Credentials | None = None,
 ) -> Driver:
-    """The driver of a meter by its protocol; `profiles` holds the register map of every Modbus
-    meter by its name.
+    """The driver of a meter by its protocol.
 
-    Without `has_relay` the meter can neither be switched nor asked for its relay. `credentials` may
-    be left out where nothing is switched.
+    `profiles` holds the register map of every Modbus meter by its name. Without `has_relay` the
+    relay can neither be moved nor read. `credentials` may be left out where nothing is switched.
     """
     driver = _driver_of(meter, profiles, credentials)
-    return (
-        driver
-        if has_relay
-        else replace(
-            driver,
-            read_relay=None,
-            control=None,
-        )
+    if has_relay:
+        return driver
+    return replace(
+        driver,
+        read_relay=None,
+        control=None,
     )
 
 
@@ -109,7 +107,7 @@ def _dlt645_2007(address: str, credentials: Credentials | None) -> Driver:
         read_relay=partial(_relay_2007, address),
         control=partial(_control_2007, address, credentials),
         # Broadcast time (08H), to the meter's own address first: a neighbour's clock is left alone.
-        tell_time=(partial(exchanges.set_clock, address=address), exchanges.set_clock),
+        clock_setters=(partial(exchanges.set_clock, address=address), exchanges.set_clock),
     )
 
 
@@ -119,7 +117,7 @@ def _dlt645_1997(address: str) -> Driver:
         exchanges_1997.CODEC_1997,
         read_registers=partial(exchanges_1997.read_registers, address),
         read_clock=partial(exchanges_1997.read_clock, address),
-        tell_time=(exchanges_1997.broadcast_time,),
+        clock_setters=(exchanges_1997.broadcast_time,),
     )
 
 
@@ -151,10 +149,21 @@ def _modbus(
     profile: Profile,
     codec: Codec[Any],
 ) -> Driver:
-    """A meter without memory, clock or password. Its relay, if the profile has one, is read back
-    elsewhere."""
+    """A meter without memory, clock or password.
+
+    Its relay, if the profile has one, is read back elsewhere."""
     unit = int(meter.address.rpartition("/")[2])
     learnt = Learnt()
+    read_relay = None
+    control = None
+    if profile.relay:
+        read_relay = partial(
+            _relay_modbus,
+            unit,
+            profile,
+            learnt,
+        )
+        control = partial(_control_modbus, unit, profile)
     return Driver(
         codec,
         read_registers=partial(
@@ -164,15 +173,8 @@ def _modbus(
             profile,
             learnt,
         ),
-        read_relay=partial(
-            _relay_modbus,
-            unit,
-            profile,
-            learnt,
-        )
-        if profile.relay
-        else None,
-        control=partial(_control_modbus, unit, profile) if profile.relay else None,
+        read_relay=read_relay,
+        control=control,
         is_stateless=False,
     )
 
@@ -202,7 +204,7 @@ def _relay_modbus(
     learnt: Learnt,
 ) -> Exchange[Any, RelayState]:
     is_open = yield from modbus.read_relay(unit, profile, learnt)
-    # A coil shows one state: what it was told and what it does are not told apart.
+    # A coil shows one state, for what was ordered and for what is.
     return RelayState(is_open, is_open)
 
 
@@ -212,5 +214,6 @@ def _control_modbus(
     action: RelayAction,
     _: datetime,
 ) -> Exchange[Any, None]:
-    """Neither password nor expiry: whoever reaches the line can write the register."""
-    yield from modbus.set_relay(unit, profile, "trip" if action is RelayAction.TRIP else "close")
+    """Neither password nor expiry: any device on the line can write the register."""
+    wanted: Literal["trip", "close"] = "trip" if action is RelayAction.TRIP else "close"
+    yield from modbus.set_relay(unit, profile, wanted)

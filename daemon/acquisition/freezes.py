@@ -27,8 +27,7 @@ MAX_PROBES = 4
 
 
 class FreezeIndexes:
-    """What was learnt of the indexes of a line's meters, and the plan of a poll that follows from
-    it."""
+    """What was learnt of the indexes of a line's meters, and the plan of a poll by it."""
 
     __slots__ = ("_clocks", "_is_pipelined", "_odd_on", "_shift")
 
@@ -58,8 +57,7 @@ class FreezeIndexes:
             self._odd_on.pop(number, None)
 
     def note_odd(self, number: int, today: date) -> None:
-        """A poll met something unexpected: for the rest of the day this meter is read in the
-        general way."""
+        """A poll met something unexpected: this day the meter is read in the general way."""
         self._odd_on[number] = today
         self._clocks.forget(number)
 
@@ -122,15 +120,14 @@ class FreezeIndexes:
         age_days: int,
         index: int,
     ) -> bool:
-        """False if `is_prepared` need not be asked: hardly ever is anything out of the ordinary."""
+        """False if `is_prepared` need not be looked at: few slots are out of the ordinary."""
         if number in self._odd_on or abs(self._clocks.skew_s[number]) > CLOCK_LIMIT_S:
             return True
         return not (0 <= age_days <= MOST_AGE and 1 <= index <= MEMORY_DAYS)
 
 
 class FreezeSearch:
-    """The indexes to read for one day, each guessed from the stamp that was found at the one
-    before."""
+    """The indexes to read for one day, each guessed from the stamp at the one before."""
 
     __slots__ = ("_asked", "index")
 

@@ -52,8 +52,8 @@ IDLE_S = 15.0
 NO_ROOM_S = 0.1
 """Pause of a reading that finds no room in the queue."""
 CLOCKS_AGREE = timedelta(seconds=60)
-"""A device's time that is further from ours proves nothing: its message was kept on the way, or its
-clock is wrong."""
+"""A device's time that is further from the host's proves nothing: its message was kept on the way,
+or its clock is wrong."""
 
 
 class Jobs:
@@ -82,7 +82,7 @@ class Jobs:
     ) -> None:
         """`has_memory`: False for a meter that keeps no freezes.
 
-        `at_once`: maximum number of meters that are asked at a time. `gives_way`: True where a
+        `at_once`: maximum number of meters that are read at a time. `gives_way`: True where a
         request that was begun gives way to what is more urgent.
         """
         self.parts = parts
@@ -194,9 +194,9 @@ class Jobs:
         return bool(meters)
 
     async def _freeze_now(self, number: int, meter: MeterPort) -> None:
-        """Read one meter; without a freeze it is asked again while the window is open."""
+        """Read one meter; without a freeze it is read again while the window is open."""
         try:
-            registers, told_at = await meter.read_registers()
+            registers, device_time = await meter.read_registers()
         except (NoReply, NotSent, *UNUSABLE) as error:
             self._warn("not read at midnight", number, error)
             return
@@ -204,7 +204,7 @@ class Jobs:
         await self.submit_host_freeze(
             number,
             registers,
-            told_at or now,
+            device_time or now,
             now,
         )
 
@@ -212,7 +212,7 @@ class Jobs:
         self,
         number: int,
         registers: Registers,
-        told_at: datetime,
+        device_time: datetime,
         now: datetime,
     ) -> bool:
         """The registers as the freeze of the midnight next to the device's time.
@@ -221,14 +221,14 @@ class Jobs:
         clock; the worse of their distances from midnight is kept.
         """
         meter = self.parts.meters[number]
-        midnight = nearest_midnight(told_at)
-        offset = max(told_at - midnight, now - midnight, key=abs)
+        midnight = nearest_midnight(device_time)
+        offset = max(device_time - midnight, now - midnight, key=abs)
         if registers[0] is None or not is_in_service(midnight.date(), meter.installed_on):
             return False
         # V04: a host freeze is as good as its distance from midnight, by either clock.
-        if abs(offset) > HOST_FREEZE_LIMIT or abs(now - told_at) > CLOCKS_AGREE:
+        if abs(offset) > HOST_FREEZE_LIMIT or abs(now - device_time) > CLOCKS_AGREE:
             return False
-        # A device may push what it is being asked for.
+        # A device may push while it is being read.
         if self.midnights.is_done(number, midnight):
             return True
         freeze = DailyFreeze(
@@ -301,7 +301,7 @@ class Jobs:
             self.requests.add_first(request)
             return
         except NotSent as error:
-            # The carrier refused it, which says nothing of the meter.
+            # The carrier refused it, which means nothing for the meter.
             request.settle(ReadResult("refused", reason=str(error)))
             return
         except NoReply as error:
@@ -340,7 +340,7 @@ class Jobs:
                     error,
                     day=day,
                 )
-        # A meter that answers is not silent, whatever it says.
+        # A meter that answers is not silent, whatever the answer is.
         self.record_reply(number)
         if found is None:
             longest_s = self.parts.pace.retry_s
@@ -403,7 +403,7 @@ class Jobs:
             )
 
     def record_reply(self, number: int) -> None:
-        """The meter answered, whatever it said."""
+        """The meter answered, whatever the answer is."""
         if self.reply_timeouts.record_reply(number, time.monotonic()):
             log.info("line answers again", line=self.parts.name)
 
@@ -440,7 +440,7 @@ async def _read_for(request: ReadRequest, meter: MeterPort) -> ReadResult:
     match request.what:
         case "freeze":
             assert request.day is not None, "a freeze is of a day"
-            # R03: the freeze of a day is stored like any other; a value of now is told only.
+            # R03: the freeze of a day is stored like any other; a value of now is only shown.
             registers = await meter.read_freeze(request.day)
             if registers is not None:
                 return ReadResult("ok", registers)

@@ -10,7 +10,6 @@ from daemon.acquisition.line import Line
 from daemon.runtime.supervision import Supervisor
 from storage.archive import SiteMeter
 
-
 Found = dict[str, list[tuple[Line, SiteMeter]]]
 """By name, an address or a point: the meters that are meant."""
 

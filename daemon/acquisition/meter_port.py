@@ -1,4 +1,4 @@
-"""What a line of any kind asks of one meter, whatever carries it."""
+"""What a line of any kind does with one meter, whatever its carrier."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Action = Literal["trip", "allow_close", "close"]
 
 
 class Urgency(IntEnum):
-    """Why a meter is asked, most urgent first."""
+    """Why a meter is read or controlled, most urgent first."""
 
     COMMAND = 0
     MIDNIGHT = 1
@@ -29,22 +29,25 @@ class Urgency(IntEnum):
 
 
 class InstantRegisters(NamedTuple):
-    """The registers of this moment. `told_at`: the site's wall clock as the device told it with
-    them; None where it tells none, and they are of the moment of their arrival."""
+    """The registers of this moment.
+
+    `device_time`: by the device's clock, as the site's wall clock; None where the answer holds
+    none, and they are of the moment of their arrival."""
 
     registers: Registers
-    told_at: datetime | None = None
+    device_time: datetime | None = None
 
 
 class NotSent(MeterdError):
-    """The request or command never left: what carries it refused it, and the meter knows nothing of
-    it. The carrier's operator acts."""
+    """The request or command never left: its carrier refused it, and the meter knows nothing of it.
+
+    The carrier's operator acts."""
 
 
 class GatewayAnswered(MeterdError):
-    """A gateway answered for the meter that it has no value, or why it asks or does nothing.
+    """A gateway answered for the meter that it has no value, or why it does nothing.
 
-    `outcome`: no_data, refused, expired, or another one that says nothing of use here.
+    `outcome`: no_data, refused, expired, or another one that is of no use here.
     """
 
     def __init__(self, outcome: str, reason: str) -> None:
@@ -53,11 +56,11 @@ class GatewayAnswered(MeterdError):
 
 
 UNUSABLE = (MeterRefused, GatewayAnswered, FrameError, FreezeMoved)
-"""The meter, or its gateway, was heard, and told nothing that can be used."""
+"""The meter, or its gateway, answered, and with nothing that can be used."""
 
 
 class MeterPort(Protocol):
-    """One meter that can be asked now.
+    """One meter that can be read and controlled now.
 
     Each read raises NoReply, NotSent or one of UNUSABLE when it fails, LineDown when the carrier is
     gone, and Preempted when it gave way to something more urgent.
@@ -65,20 +68,21 @@ class MeterPort(Protocol):
 
     @property
     def obstacle(self) -> str:
-        """Why a command would be kept on its way and done some day, without our knowledge; empty
-        when the way is open."""
+        """Why a command would be kept on its way and executed some day; empty when it would not."""
 
     @property
     def is_away(self) -> bool:
         """True while this meter is known to be unreachable."""
 
     def unsupported(self, what: What | Literal["control"]) -> str:
-        """Why this meter can never be asked for it; empty when it can. `control` includes reading
-        the relay back."""
+        """Why this meter can never do that; empty when it can.
+
+        `control` includes reading the relay back."""
 
     async def read_freeze(self, day: date) -> Registers | None:
-        """The freeze stamped with this day, None if the meter has none. Each freeze that comes by
-        and is wanted is submitted."""
+        """The freeze stamped with this day, None if the meter has none.
+
+        Each freeze that comes by and is wanted is submitted."""
 
     async def read_registers(self) -> InstantRegisters:
         """The registers of this moment."""
@@ -96,7 +100,7 @@ class MeterPort(Protocol):
         meter_clock: datetime,
         valid_for: timedelta,
     ) -> str:
-        """Send one control frame, once; what the answer says, for the record.
+        """Send one control frame, once; the answer in words, for the record.
 
         `send_id` differs from send to send. `meter_clock`: what the meter's clock shows now;
         `valid_for`: after this time the command must not be executed any more.
@@ -104,4 +108,4 @@ class MeterPort(Protocol):
 
 
 MeterPorts = Callable[[int, Urgency], MeterPort]
-"""(number of a meter on its line, why it is asked)."""
+"""(number of a meter on its line, what for)."""

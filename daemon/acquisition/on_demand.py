@@ -1,4 +1,4 @@
-"""On-demand reads: meters that are asked for now, over lines that have other things to do as well.
+"""On-demand reads: meters that are read now, over lines that have other things to do as well.
 
 The reads of one request go to all lines at once; a line has few of them at a time, and keeps about
 half of itself for what is due there. The same read soon after is answered from memory.
@@ -25,7 +25,7 @@ from protocols.reading import RelayState
 from storage.archive import SiteMeter
 
 REMEMBERED_S = 300.0
-"""An answer is given again for this time without asking the meter."""
+"""An answer is given again for this time without a read of the meter."""
 MAX_REMEMBERED = 100_000
 MAX_AT_ONCE = 4
 """Maximum number of reads that one line has at a time. Those of a request that come later wait as
@@ -36,13 +36,13 @@ MAX_COMPARED = 5_000
 """Among more meters none of a similar name is looked for: the lines would have to wait for that."""
 TOO_LATE = ReadResult("expired", reason="no answer")
 FROM_THE_METER = ("ok", "no_data", "unsupported", "refused")
-"""Outcomes that will be the same if the meter is asked again."""
+"""Outcomes that will be the same if the meter is read again."""
 Key = tuple[int, What, date | None]
 """(meter id, what is read, day of a freeze): reads that are equal share an answer."""
 
 
 class RequestRefused(MeterdError):
-    """No meter is asked. The asker acts: other meters, another line, later."""
+    """No meter is read. Who requested it acts: other meters, another line, later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class OnDemand:
     lines: Lines
     today: Callable[[], date]
     _remembered: dict[Key, tuple[float, ReadResult]] = field(default_factory=dict)
-    """Oldest first: (second of its arrival, what the meter told)."""
+    """Oldest first: (second of its arrival, what the meter answered)."""
     _in_flight: dict[Key, _InFlight] = field(default_factory=dict)
     _turns: WeakKeyDictionary[Line, asyncio.Semaphore] = field(default_factory=WeakKeyDictionary)
     _requested: deque[float] = field(default_factory=deque)
@@ -241,14 +241,14 @@ class OnDemand:
         self,
         reads: Sequence[MeterRead],
         until: float,
-        tell: Callable[[Result], None],
+        report: Callable[[Result], None],
     ) -> None:
         waiting = deque(reads)
         workers = [
             self._read_in_turn(
                 waiting,
                 until,
-                tell,
+                report,
             )
             for _ in range(min(MAX_AT_ONCE, len(reads)))
         ]
@@ -258,13 +258,13 @@ class OnDemand:
         self,
         waiting: deque[MeterRead],
         until: float,
-        tell: Callable[[Result], None],
+        report: Callable[[Result], None],
     ) -> None:
         while waiting:
             read = waiting.popleft()
             began = time.monotonic()
             result = await self._result(read, until)
-            tell(result)
+            report(result)
             if waiting and result.age_s is None:
                 # The line has as long for what is due there as it had for this.
                 now = time.monotonic()
@@ -348,7 +348,7 @@ class OnDemand:
     async def _wait_for(self, read: MeterRead, until: float) -> ReadResult:
         in_flight = self._in_flight[read.key]
         request = in_flight.request
-        # The one who waits longest says when the answer is of no use any more.
+        # The longest of those that wait is when the answer is of no use any more.
         request.expires_at = max(request.expires_at, until)
         in_flight.waiting += 1
         try:
@@ -356,7 +356,7 @@ class OnDemand:
             return await asyncio.shield(request.result)
         finally:
             in_flight.waiting -= 1
-            # No asker is left: a request that was not begun is taken back.
+            # Nothing waits for it any more: a request that was not begun is taken back.
             if not in_flight.waiting:
                 request.result.cancel()
 

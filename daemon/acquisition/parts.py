@@ -21,8 +21,10 @@ class ReadingSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`retry_s` bounds the growing pauses of silent meters and missing freezes, `reconnect_s` those
-    of a line that is down."""
+    """How patient a line is.
+
+    `retry_s` bounds the growing pauses of silent meters and missing freezes, `reconnect_s` those of
+    a line that is down."""
 
     retry_s: float
     reconnect_s: float

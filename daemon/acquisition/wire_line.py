@@ -218,8 +218,9 @@ class WireLine(Line):
     # --- slots
 
     async def _collect(self, conversations: Conversations) -> bool:
-        """Fill the slots that are wanted most; False when none is wanted now, or what was read
-        finds no room."""
+        """Fill the slots that are wanted most.
+
+        False when none is wanted now, or what was read finds no room."""
         # What found no room before comes first.
         if self._poll.polled:
             self._submit_polled()
@@ -258,7 +259,7 @@ class WireLine(Line):
         timeouts = jobs.reply_timeouts
         now = time.monotonic()
         is_silent = timeouts.line_is_silent
-        # One probe at a time tells whether a silent line is back, and a channel of messages carries
+        # One probe at a time shows whether a silent line is back, and a channel of messages has
         # no prepared polls.
         most = max(MAX_SLOTS, len(self.meters) // 8)
         return jobs.wanted.jobs(
@@ -277,8 +278,7 @@ class WireLine(Line):
         slots: Sequence[tuple[int, date]],
         local_now: datetime,
     ) -> tuple[int, int] | None:
-        """The slot (number, day ordinal) that ended it because it needs the general way, if one
-        did."""
+        """The slot (number, day ordinal) that ended it because it needs the general way, if any."""
         poll = self._poll
         # An answer to an earlier request must not be taken for that of the first prepared one.
         if not conversations.is_clean:
@@ -309,7 +309,7 @@ class WireLine(Line):
             self._submit_polled()
             conversations.dirty = conversations.dirty or poll.dirty
             poll.dirty = False
-            # Counted by the poll and told at its end: a metric costs more than an answer.
+            # Counted by the poll and shown at its end: a metric costs more than an answer.
             for outcome, count in poll.counts.items():
                 if count:
                     self._count(outcome, count)
@@ -328,8 +328,10 @@ class WireLine(Line):
         conversations.forget_dirt()
 
     def _submit_polled(self) -> None:
-        """What a poll brought, all at once, as of its end. For what finds no room the next poll
-        waits: nothing is read twice because the database is away."""
+        """What a poll brought, all at once, as of its end.
+
+        For what finds no room the next poll waits: nothing is read twice because the database is
+        away."""
         polled = self._poll.polled
         jobs = self._jobs
         today = self._clocks.polled_on

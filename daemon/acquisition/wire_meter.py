@@ -1,4 +1,4 @@
-"""One meter on a wire, asked in its own language through the conversations of its line."""
+"""One meter on a wire, read in its own protocol through the conversations of its line."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class WireMeter:
 
     @property
     def is_away(self) -> bool:
-        """See MeterPort. A wire tells nothing of its meters."""
+        """See MeterPort. A wire knows nothing of its meters."""
         return False
 
     def unsupported(self, what: What | Literal["control"]) -> str:
@@ -85,9 +85,13 @@ class WireMeter:
         if is_astray(skew):
             return None
         # DL/T 645-2007, 05 06 ii NN: the index is a guess, the stamp of the freeze is the proof.
-        search = FreezeSearch(self.freezes.index(self.number, self._age_days(day)))
+        expected = self.freezes.index(self.number, self._age_days(day))
+        search = FreezeSearch(expected)
         while search.has_next():
-            read = self.driver.read_daily_freeze(search.index, confirm=self._needs_proof(skew))
+            read = self.driver.read_daily_freeze(
+                search.index,
+                confirm=self._needs_proof(skew),
+            )
             frozen = await self._run(read)
             if frozen is None:
                 return None
@@ -133,21 +137,23 @@ class WireMeter:
         assert self.driver.control, "a meter without relay was to be controlled"
         # DL/T 645-2007, 1CH: the meter refuses what has expired by its own clock.
         expires = meter_clock + valid_for
-        await self._run(self.driver.control(RelayAction[action.upper()], expires))
+        exchange = self.driver.control(RelayAction[action.upper()], expires)
+        await self._run(exchange)
         # DL/T 645-2007: 9CH says accepted, not switched; the relay is read back (04 00 05 03).
         return "accepted by the meter"
 
     async def set_clock(self) -> timedelta | None:
-        """Tell the meter the time and read back what it made of it, because none answers; its skew,
-        None if it could not be read back."""
+        """Set the meter's clock; its skew afterwards, None if it could not be read back.
+
+        It is read back because no meter answers to broadcast time (08H)."""
         assert self.driver.read_clock, "a clock that is not known was to be set"
         skew = None
         try:
-            for tell in self.driver.tell_time:
+            for set_clock in self.driver.clock_setters:
                 if self.give_way is not None:
                     self.give_way()
-                # No giving way in between: a time that was told must be read back.
-                await self._run_to_end(tell(self.local_now()))
+                # No giving way in between: a clock that was set must be read back.
+                await self._run_to_end(set_clock(self.local_now()))
                 shown = await self._run_to_end(self.driver.read_clock())
                 skew = shown - self.local_now()
                 if abs(skew) <= GOOD_CLOCK:
@@ -157,8 +163,7 @@ class WireMeter:
         return skew
 
     async def _clock_skew(self) -> timedelta | None:
-        """The meter's clock minus ours, read if that is due; None when the meter does not tell
-        its clock."""
+        """The meter's clock minus the host's, read if that is due; None when it cannot be read."""
         today = self._today().toordinal()
         if not self.clocks.needs_reading(self.number, today):
             return self.clocks.skew(self.number)
@@ -171,7 +176,7 @@ class WireMeter:
             return None
         try:
             return await self.read_clock() - self.local_now()
-        # A meter that is silent is not asked for its freeze either: NoReply goes on.
+        # A meter that is silent is not read any further: NoReply goes on.
         except (MeterRefused, FrameError) as error:
             self._warn("clock not read", error)
             return None

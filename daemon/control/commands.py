@@ -1,5 +1,6 @@
-"""The life of a command, as pure decisions: whether its frame may leave, what an observed relay
-means for it, and when to look again."""
+"""The life of a command, as pure decisions.
+
+Whether its frame may leave, what an observed relay means for it, and when to look again."""
 
 from __future__ import annotations
 
@@ -47,19 +48,21 @@ def trip_obstacle(
     """Why a trip that was released may not leave now; empty when it may.
 
     `meter_clock`: what the meter's clock shows at `local_now`, the site's wall clock; None when it
-    tells none. `carrier`: why the line would not carry it to the meter at once, empty when it does.
+    shows none. `carrier`: why the line would not bring it to the meter at once, empty when it does.
     """
     if now >= expires_at:
         return "expired before it could be sent"
-    # DL/T 645-2007: a control frame (1CH) carries its expiry by the meter's clock.
+    # DL/T 645-2007: the expiry in a control frame (1CH) is by the meter's clock.
     if meter_clock is not None and abs(meter_clock - local_now) > CLOCK_LIMIT:
         return f"meter clock shows {meter_clock}"
     return carrier
 
 
 def valid_for(now: datetime, expires_at: datetime) -> timedelta:
-    """How long the meter may execute a control frame that leaves now: a trip that is executed later
-    than its guard looked would cut a supply that was paid for meanwhile."""
+    """How long the meter may execute a control frame that leaves now.
+
+    A trip that is executed later than its guard looked would cut a supply that was paid for
+    meanwhile."""
     return min(TRIP_EXPIRY, max(expires_at - now, MIN_VALIDITY))
 
 
@@ -82,7 +85,7 @@ def judge(
     now: datetime,
     expires_at: datetime,
 ) -> Judgement:
-    """What the relay, as the meter tells it, says about a command that may have reached the meter.
+    """What the relay, as it was read, means for a command that may have reached the meter.
 
     Only the relay itself proves anything. Ordered open and not open is a trip that the meter will
     execute later."""
@@ -146,7 +149,7 @@ def _judge_trip(
             look_again(now, checks),
             "accepted, relay not open yet",
         )
-    # I2: the guard is asked again before each send.
+    # I2: the guard decides again before each send.
     if sends < MOST_TRIP_SENDS and now < expires_at:
         return Judgement(
             "persisted",
@@ -154,7 +157,7 @@ def _judge_trip(
             now,
             "relay closed, guard and send again",
         )
-    # The frame carries its expiry: until then the meter may still execute it.
+    # The frame holds its expiry: until then the meter may still execute it.
     if now < expires_at:
         return Judgement(
             "verifying",

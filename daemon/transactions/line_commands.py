@@ -1,5 +1,4 @@
-"""The supply commands of one line: when to look for them, and how what became of them is written
-down."""
+"""The supply commands of one line: when to look for them, and how their answers are stored."""
 
 from __future__ import annotations
 
@@ -41,8 +40,9 @@ class LineCommandStep:
     now: Callable[[], datetime]
 
     async def is_still_released(self) -> bool:
-        """To be asked right before the frame leaves: nothing superseded the command since it was
-        released."""
+        """True if nothing superseded the command since it was released.
+
+        To be read right before the frame leaves."""
         command = self.command
         async with self.pool.connection() as connection:
             if await is_still_released(connection, command):
@@ -76,7 +76,7 @@ class LineCommandStep:
             )
 
     async def observed(self, relay: RelayState | None) -> None:
-        """The relay as its meter told it; None when it told nothing."""
+        """The relay as it was read; None when it could not be."""
         async with self.pool.connection() as connection:
             await take_observation(
                 connection,
@@ -86,8 +86,7 @@ class LineCommandStep:
             )
 
     async def orphan(self) -> None:
-        """The meter was taken out of the archive while the command was open: a person has to
-        act."""
+        """The meter left the archive while the command was open: a person has to act."""
         log.error(
             "command for a meter that is not in the archive",
             meter=self.command.address,
@@ -100,8 +99,10 @@ class LineCommandStep:
 
 
 class LineCommands:
-    """A line takes its commands from here, one step at a time. `wake` when one may be waiting, also
-    at the start: thousands of lines do not look by themselves."""
+    """A line gets its commands from here, one step at a time.
+
+    `wake` when one may be waiting, also at the start: thousands of lines do not look by
+    themselves."""
 
     __slots__ = ("_authority", "_line", "_look_at", "_now", "_pool")
 
@@ -133,8 +134,9 @@ class LineCommands:
         return self._look_at is not None and self._look_at <= self._now()
 
     async def serve(self, execute: Callable[[LineCommandStep], Awaitable[None]]) -> bool:
-        """Execute the next step if one is due; True if there was one. Without the database control
-        stops."""
+        """Execute the next step if one is due; True if there was one.
+
+        Without the database control stops."""
         if not self.is_due():
             return False
         now = self._now()

@@ -1,1 +1,1 @@
-"""A line behind a broker: what it asks through the gateway, and what it keeps of its messages."""
+"""A line behind a broker: its requests through the gateway, and what it keeps of messages."""

@@ -32,7 +32,7 @@ class Delivery:
         """See ReadingSink."""
         freeze = arrival.freeze
         day = freeze_day(freeze.frozen_at)
-        # It fills no slot, so it is never told that it is stored.
+        # It fills no slot, so `stored` never comes for it.
         if day is None:
             return self._sink.submit(arrival)
         slot = (arrival.meter.meter_id, day)
@@ -64,7 +64,10 @@ class Delivery:
         """See Line. What waits and is stored is acknowledged."""
         for meter_id, day in list(self._unstored):
             age = (newest - day).days
-            if age >= 0 and present.get(meter_id, 0) >> age & 1:
+            if age < 0:
+                continue
+            bitmap = present.get(meter_id, 0)
+            if bitmap >> age & 1:
                 self.stored((meter_id, day))
 
     def forget_messages(self) -> None:

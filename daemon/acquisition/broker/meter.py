@@ -1,4 +1,4 @@
-"""One meter behind a gateway, asked through the broker in the words of its family."""
+"""One meter behind a gateway, read and controlled through the broker as its family does it."""
 
 from __future__ import annotations
 
@@ -108,12 +108,14 @@ class BrokerMeter:
         what = f"for the registers of {self.meter.address}"
         report = await self._ask(request, what, RegisterReport)
         assert isinstance(report, RegisterReport)
-        told_at = report.device_time
-        # A wall clock may be of another zone and matters little in an answer; an instant says how
+        registers = self._registers(report)
+        # A wall clock may be of another zone and matters little in an answer; an instant shows how
         # old the value is.
-        is_instant = told_at is not None and told_at.tzinfo is not None
-        local = self.clock.as_local(told_at) if told_at is not None and is_instant else None
-        return InstantRegisters(self._registers(report), local)
+        device_time = report.device_time
+        if device_time is None or device_time.tzinfo is None:
+            return InstantRegisters(registers)
+        local_time = self.clock.as_local(device_time)
+        return InstantRegisters(registers, local_time)
 
     async def read_clock(self) -> datetime:
         """See MeterPort."""
@@ -125,8 +127,10 @@ class BrokerMeter:
         request = self.family.read_relay(self.device, new_token(), self._expiry())
         report = await self._ask(request, f"for the relay of {self.meter.address}", RelayReport)
         assert isinstance(report, RelayReport)
-        # A device that does not know what it was told, was told what it shows.
-        is_ordered_open = report.is_open if report.command_open is None else report.command_open
+        is_ordered_open = report.command_open
+        # A device that does not know its last command was ordered to be as it is.
+        if is_ordered_open is None:
+            is_ordered_open = report.is_open
         return RelayState(report.is_open, is_ordered_open, report.keep_power)
 
     async def control(
@@ -182,11 +186,12 @@ class BrokerMeter:
         return cut_off(report.registers, self.meter.decimals)
 
     def _expiry(self) -> datetime:
-        return self.clock.now() + timedelta(seconds=self.requests.reply_timeout_s)
+        # Later than we wait for it, an answer would be of no use.
+        lifetime = timedelta(seconds=self.requests.reply_timeout_s)
+        return self.clock.now() + lifetime
 
 
 def cut_off(registers: Iterable[Decimal | None], decimals: int) -> Registers:
-    """As a display shows them: digits beyond those of the register are cut off, never rounded
-    up."""
+    """As a display shows them: further digits are cut off, never rounded up."""
     step = Decimal(1).scaleb(-decimals)
-    return tuple(None if value is None else value.quantize(step, ROUND_DOWN) for value in registers)
+    return tuple(None if kwh is None else kwh.quantize(step, ROUND_DOWN) for kwh in registers)

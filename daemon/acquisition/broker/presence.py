@@ -1,4 +1,4 @@
-"""Who of a gateway and its devices is there, as they tell it themselves or by a last will."""
+"""Which of a gateway and its devices are there, by their own reports or by a last will."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ log = structlog.get_logger("gateway")
 
 
 class Presence:
-    """One gateway's. It is taken to be there until it tells otherwise."""
+    """One gateway's. It counts as there until it reports otherwise."""
 
     __slots__ = ("_line", "away", "is_online")
 

@@ -19,7 +19,9 @@ wire = structlog.get_logger("wire")
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """`device`: that was asked, None for ourselves; `kinds`: what it may answer."""
+    """An answer that is waited for.
+
+    `device`: the addressee, None for ourselves; `kinds`: of the events that are an answer."""
 
     device: str | None
     kinds: tuple[type, ...]
@@ -27,7 +29,7 @@ class _Expected:
 
 
 class BrokerRequests:
-    """Matches answers with requests by their tokens, and by the device that was asked."""
+    """Matches answers with requests by their tokens, and by the device addressed."""
 
     __slots__ = ("_complaints", "_expected", "_is_traced", "_line", "reply_timeout_s")
 
@@ -57,11 +59,10 @@ class BrokerRequests:
         what: str,
         *kinds: type,
     ) -> Event:
-        """Send a request or command and wait for an event of these kinds, or an Answered, with its
-        token and device.
+        """Send a request or command and wait for its answer.
 
-        NoReply when none comes in time; `what` is for its text. PublishRefused when the broker does
-        not take it.
+        That is an event of these kinds, or an Answered, with its token and device. NoReply when
+        none comes in time; `what` is for its text. PublishRefused when the broker refuses it.
         """
         answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._expected[outgoing.token] = _Expected(device, kinds, answer)
@@ -87,14 +88,14 @@ class BrokerRequests:
     def fulfil(self, event: Event) -> None:
         """Hand an event to the request that waits for it, if one does.
 
-        One message may tell more than was asked for, all of it with the token of the request.
+        One message may hold more than was requested, all of it with the token of the request.
         """
         if isinstance(event, PresenceReport):
             return
         expected = self._expected.get(event.token)
         if expected is None:
             return
-        # R05: the answer must be of the device that was asked, whatever token it carries.
+        # R05: the answer must be of the device addressed, whatever token it has.
         if not isinstance(event, Echoed) and event.device != expected.device:
             metrics.REPLIES.labels(self._line, "foreign").inc()
             self._complaints.complain(

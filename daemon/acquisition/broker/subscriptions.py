@@ -1,4 +1,4 @@
-"""Whether we still hear a gateway: its subscriptions, and our own message through them."""
+"""Whether a gateway's messages still reach us: its subscriptions, and a message of our own."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from protocols.mqtt.events import Echoed, Family
 log = structlog.get_logger("gateway")
 
 CHECK_S = 60.0
-"""At this interval a refused subscription is asked for again, and our own message is sent through
-those that work."""
+"""Interval at which a refused subscription is requested again, and our own message is sent."""
 
 
 class Subscriptions:
@@ -31,7 +30,7 @@ class Subscriptions:
         "_line",
         "_refused",
         "_requests",
-        "heard",
+        "received",
     )
 
     def __init__(
@@ -49,7 +48,7 @@ class Subscriptions:
         self._beat = beat
         self._refused: list[str] = []
         self._check_at = 0.0
-        self.heard = 0
+        self.received = 0
         """Number of messages that came, of any kind."""
 
     async def open(self, connection: MqttConnection) -> None:
@@ -58,17 +57,17 @@ class Subscriptions:
         self._refused = await self._subscribe(connection, self._family.subscriptions)
 
     async def check(self, connection: MqttConnection) -> bool:
-        """True while all are granted. From time to time those that were refused are asked for
-        again, and our own message is sent: a subscription may be lost without a word.
+        """True while all are granted.
 
-        LineDown when nothing is heard any more.
+        From time to time those that were refused are requested again, and our own message is sent:
+        a subscription may be lost without notice. LineDown when nothing is received any more.
         """
         if time.monotonic() < self._check_at:
             return not self._refused
         self._check_at = time.monotonic() + CHECK_S
         self._refused = await self._subscribe(connection, self._refused)
         if self._family.echo is not None and not self._refused:
-            heard_before = self.heard
+            received_before = self.received
             echo = self._family.echo(new_token())
             try:
                 await self._requests.ask(
@@ -85,13 +84,13 @@ class Subscriptions:
                     error=str(error),
                 )
             except NoReply:
-                if self.heard == heard_before:
+                if self.received == received_before:
                     reason = f"{self._broker_name}: our own message did not come back"
                     raise LineDown(reason) from None
         return not self._refused
 
     async def _subscribe(self, connection: MqttConnection, topics: Iterable[str]) -> list[str]:
-        """One by one, each with the broker's word; returns those that were refused."""
+        """One by one, each acknowledged by the broker; returns those that were refused."""
         refused = []
         for topic in topics:
             self._beat()

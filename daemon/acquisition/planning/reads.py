@@ -1,4 +1,4 @@
-"""On-demand reads: what is asked of one meter now, and what became of it."""
+"""On-demand reads: what is read of one meter now, and what became of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import date
 from typing import Any, Literal
 
 What = Literal["freeze", "registers", "clock", "relay"]
-"""The freeze of one day, stored like any other; the registers, the clock, the relay of this moment,
-told only."""
+"""The freeze of one day is stored like any other; the registers, the clock and the relay of this
+moment are only shown."""
 Outcome = Literal[
     "ok", "silent", "refused", "unreadable", "no_data", "unsupported", "line_down", "expired"
 ]
@@ -20,7 +20,7 @@ class ReadResult:
     """What became of a request.
 
     `value` for ok: registers in kWh, the meter's wall clock, or a RelayState; otherwise `reason`
-    says why not."""
+    is why not."""
 
     outcome: Outcome
     value: Any = None

@@ -21,7 +21,7 @@ TODAY = np.uint64(1)
 FEW = 16
 """Up to this number meters are looked at faster one by one than as an array."""
 FREEZE_IS_DUE = timedelta(minutes=5)
-"""After midnight: meters with a slow clock must have frozen before they are asked."""
+"""After midnight: meters with a slow clock must have frozen before they are read."""
 
 
 def due_day(local_now: datetime) -> date:
@@ -82,7 +82,7 @@ class Wanted:
         """Midnight passed: the slots of the new days are owed, the oldest fall out of the memory.
 
         A step back over one midnight is waited out. A clock that was further ahead is followed
-        back: everything is wanted anew, until `rebuild` tells what is there."""
+        back: everything is wanted anew, until `rebuild` gives what is there."""
         days = today.toordinal() - self._today
         # A clock that was corrected around midnight is in both days for a while.
         if days in (0, -1):
@@ -147,7 +147,7 @@ class Wanted:
         Older days that a meter was asked for in vain come last: else what it never had would keep
         the line from what others have. `ready`: which meters may be asked; `doubtful`: of which one
         is enough. `in_turn`: whatever the day, the doubtful last, because the silence of those that
-        lack today's freeze says nothing of the others.
+        lack today's freeze means nothing for the others.
         """
         is_simple = doubtful is None and not in_turn and not self._not_there
         if is_simple and len(self._mask) <= FEW:
@@ -202,7 +202,7 @@ class Wanted:
         missing: NDArray[np.uint64],
         now_s: float,
     ) -> NDArray[np.uint64]:
-        """What of older days was asked for in vain before; that and what pauses leaves `missing`."""
+        """What of older days was read in vain before; that and what pauses leaves `missing`."""
         again = np.zeros_like(missing)
         for (meter, number), (until, _) in self._not_there.items():
             bit = np.uint64(self._bit(number))

@@ -490,7 +490,7 @@ def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(
             await site.until(lambda: site.gateway.up)
             if not options:
                 broker.publish(f"tele/{ADDRESSES[0]}/SENSOR", sensor(told, 7.5))
-            await site.until(lambda: site.gateway._subscriptions.heard == 1)
+            await site.until(lambda: site.gateway._subscriptions.received == 1)
             clock.now = NIGHT + seconds(1)
             broker.publish(f"tele/{ADDRESSES[1]}/SENSOR", sensor(clock.now, 8.5))
             await site.until(lambda: any(it.meter.address == ADDRESSES[1] for it in site.arrivals))
@@ -521,25 +521,25 @@ def test_a_pushed_register_is_acknowledged_when_it_is_stored(broker):
             await first.until(lambda: first.gateway.up)
             for _ in range(2):
                 push(ADDRESSES[0])
-            await first.until(lambda: first.gateway._subscriptions.heard == 2)
+            await first.until(lambda: first.gateway._subscriptions.received == 2)
         second = site()
         connections = []
         connect = second.gateway._new_connection
         second.gateway._new_connection = lambda: connections.append(connect()) or connections[-1]
         async with second.running():
-            await second.until(lambda: second.gateway._subscriptions.heard == 2)
+            await second.until(lambda: second.gateway._subscriptions.received == 2)
             connections[0].abort()
-            await second.until(lambda: second.gateway._subscriptions.heard == 4)
+            await second.until(lambda: second.gateway._subscriptions.received == 4)
             (arrival,) = second.arrivals
             second.store(arrival)
             push(ADDRESSES[0])
-            await second.until(lambda: second.gateway._subscriptions.heard == 5)
+            await second.until(lambda: second.gateway._subscriptions.received == 5)
         third = site()
         async with third.running():
             await third.until(lambda: third.gateway.up)
             push(ADDRESSES[1])
             await third.until(lambda: third.arrivals)
-            assert third.gateway._subscriptions.heard == 1
+            assert third.gateway._subscriptions.received == 1
 
     run(scene())
 
@@ -609,7 +609,7 @@ def test_a_push_of_a_value_that_waits_for_room_waits_with_it(broker):
         await asyncio.sleep(0)
         push = RegisterReport(ADDRESSES[0], (Decimal(1),), device_time=NIGHT)
         acknowledged = []
-        assert await gateway._take_registers(push, lambda: acknowledged.append(push))
+        assert await gateway._handle_registers(push, lambda: acknowledged.append(push))
         site.storing = False
         site.sink.submit = take
         assert await asked
