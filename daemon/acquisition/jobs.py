@@ -32,9 +32,10 @@ from daemon.acquisition.planning.midnight import Midnights, nearest_midnight
 from daemon.acquisition.planning.reads import ReadRequest, ReadRequests, ReadResult
 from daemon.acquisition.planning.reply_times import ReplyTimeouts
 from daemon.acquisition.planning.wanted import Wanted
+from daemon.acquisition.read_results import read_for, result_of
 from daemon.quality.arrival import Arrival
 from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day, is_in_service
-from protocols.errors import LineDown, MeterRefused, NoReply
+from protocols.errors import LineDown, NoReply
 from protocols.reading import DailyFreeze, Quantity
 
 T = TypeVar("T")
@@ -295,7 +296,7 @@ class Jobs:
             request.settle(ReadResult("unsupported", reason=reason))
             return
         try:
-            result = await _read_for(request, meter)
+            result = await read_for(request, meter)
         except Preempted:
             # What is more urgent goes first; this one is the next of its kind.
             self.requests.add_first(request)
@@ -309,7 +310,7 @@ class Jobs:
             request.settle(ReadResult("silent", reason=str(error)))
             return
         except UNUSABLE as error:
-            result = _unusable(error)
+            result = result_of(error)
         except LineDown as error:
             request.settle(ReadResult("line_down", reason=str(error)))
             raise
@@ -434,34 +435,3 @@ async def together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _read_for(request: ReadRequest, meter: MeterPort) -> ReadResult:
-    match request.what:
-        case "freeze":
-            assert request.day is not None, "a freeze is of a day"
-            # R03: the freeze of a day is stored like any other; a value of now is only shown.
-            registers = await meter.read_freeze(request.day)
-            if registers is not None:
-                return ReadResult("ok", registers)
-            reason = (
-                f"the meter has no freeze of {request.day}, or its clock is wrong by half a day"
-            )
-            return ReadResult("no_data", reason=reason)
-        case "registers":
-            return ReadResult("ok", (await meter.read_registers()).registers)
-        case "clock":
-            return ReadResult("ok", await meter.read_clock())
-        case "relay":
-            return ReadResult("ok", await meter.read_relay())
-
-
-def _unusable(error: Exception) -> ReadResult:
-    match error:
-        case MeterRefused() | GatewayAnswered(outcome="refused"):
-            return ReadResult("refused", reason=str(error))
-        case GatewayAnswered(outcome="no_data"):
-            return ReadResult("no_data", reason=str(error))
-        case GatewayAnswered(outcome="expired"):
-            return ReadResult("expired", reason=str(error))
-    return ReadResult("unreadable", reason=str(error))

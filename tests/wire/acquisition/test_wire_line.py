@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -321,6 +322,35 @@ def test_a_line_whose_back_fill_must_wait_does_not_spin() -> None:
         assert 1 <= len(looked) <= 10
 
     told(lambda: Site(may_backfill=may_not), story)
+
+
+def test_a_line_whose_request_must_wait_for_midnight_does_not_spin() -> None:
+    """The host freeze of a meter without memory is due in a second: a request would give way to it
+    before its first frame, and be begun again at once."""
+
+    class Watched(Site):
+        looks = 0
+
+        def now(self) -> datetime:
+            self.looks += 1
+            return super().now()
+
+    async def story(site: Site, line: WireLine) -> None:
+        assert isinstance(site, Watched)
+        await site.until(lambda: line.up)
+        request = ReadRequest(1, "registers", time.monotonic() + ENOUGH_S)
+        looks_before = site.looks
+        line.ask(request)
+        await asyncio.sleep(1)
+        assert not request.result.done()
+        assert site.looks - looks_before < 300
+
+    def site() -> Site:
+        made = Watched(meters=2, at=datetime(2026, 3, 15, 23, 59, 58, 600_000, tzinfo=ZONE))
+        made.meters[0] = replace(made.meters[0], protocol="dlt645-1997")
+        return made
+
+    told(site, story)
 
 
 def test_a_peer_that_acknowledges_nothing_is_given_up_by_the_kernel() -> None:
