@@ -72,8 +72,9 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Thresholds in fen. Open (billed) from `open_from` 00:00 when that and `agreement` are
-    given."""
+    """Thresholds in fen.
+
+    Open (billed) from `open_from` 00:00 when that and `agreement` are given."""
 
     account: str
     name: str
@@ -103,10 +104,10 @@ def load_archive(
     gateways: Collection[str],
     tariffs: Tariffs | None,
 ) -> tuple[Archive, list[Problem]]:
-    """Read meters.csv, points.csv and accounts.csv of `folder`; what could not be read is in the
-    problems.
+    """Read meters.csv, points.csv and accounts.csv of `folder`.
 
-    `tariffs`: their versions by name, None when that file is wrong itself."""
+    What could not be read is in the problems. `tariffs`: their versions by name, None when that
+    file is wrong itself."""
 
     def mistakes_of(name: str) -> Mistakes:
         return Mistakes(shown(folder / name, base))

@@ -22,8 +22,9 @@ Terminals = Mapping[str, tuple[Terminal, ...]]
 
 @dataclass(frozen=True, slots=True)
 class LoadedSite:
-    """Everything that was configured, checked as a whole. `terminals`: those of each listener, by
-    its name."""
+    """Everything that was configured, checked as a whole.
+
+    `terminals`: those of each listener, by its name."""
 
     path: Path
     settings: Site
@@ -185,8 +186,9 @@ def _lines_of(terminals: Terminals) -> set[str]:
 
 
 def _closing_at_once(archive: Archive, settings: Site, base: Path) -> Iterator[Problem]:
-    """Relays without a button close the moment they are told: that must have been agreed with the
-    customer."""
+    """Relays without a button close the moment they are told.
+
+    Closing at once must have been agreed with the customer."""
     without_button = {gateway.name for gateway in settings.gateway if gateway.family != "meterd"}
     waiting = {point.point for point in archive.points if point.reconnect == "allow_close"}
     name = shown(settings.site.archive / "points.csv", base)

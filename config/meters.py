@@ -54,10 +54,13 @@ COLUMNS: Final[Columns] = {
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """`modulus_kwh`: where the register rolls over; `decimals`: of its smallest step.
-    `installed_on`: its freezes count from this day on. `profile`: the registers of a Modbus meter,
-    whose `address` is LINE/UNIT. `relay`: it may be switched; of a Modbus meter that must be said,
-    because its profile may fit models without relay too. `device`: what a gateway calls it."""
+    """One row of meters.csv with its defaults.
+
+    `modulus_kwh`: where the register rolls over; `decimals`: of its smallest step.
+    `installed_on`: its freezes count from this day on. `profile`: the registers of a Modbus
+    meter, whose `address` is LINE/UNIT. `relay`: it may be switched; of a Modbus meter that must
+    be said, because its profile may fit models without relay too. `device`: what a gateway calls
+    it."""
 
     address: str
     line: str
@@ -218,8 +221,9 @@ def _meter(row: dict[str, Any], address: str, profile: Profile | None) -> Meter:
 
 
 def _modulus_kwh(profile: Profile | None) -> Decimal:
-    """Where the register starts again: as the profile says, else so far that it never does in a
-    meter's life."""
+    """Where the register starts again, as the profile says.
+
+    Without a word of the profile so far that it never does in a meter's life."""
     if profile is None:
         return MILLION_KWH
     item = profile.item(Quantity.FORWARD_ACTIVE_ENERGY)

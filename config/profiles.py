@@ -1,5 +1,4 @@
-"""Register profiles of Modbus meters: TOML files, those that come with the program and those of a
-site.
+"""Register profiles of Modbus meters: the shipped TOML files, and those of a site.
 
 docs/modbus.md tells every key."""
 
@@ -165,8 +164,7 @@ def shipped_profiles() -> tuple[str, ...]:
 
 
 def load_profile(name_or_path: str | Path) -> Profile:
-    """A profile that comes with the program, by its name, or that of a site, by the path of its
-    TOML file.
+    """A shipped profile by its name, or that of a site by the path of its TOML file.
 
     ConfigError with all mistakes."""
     shown = str(name_or_path)
@@ -295,8 +293,9 @@ def _quantity_checks(label: str, row: _Quantity, table: _File) -> Iterator[tuple
 def _overlaps(
     label: str, row: _Quantity, table: _File, taken: dict[tuple[int, int], str]
 ) -> Iterator[tuple[Place, str]]:
-    """A register that another quantity has already. `taken`: (function, register) -> its quantity;
-    those of this one are added."""
+    """A register that another quantity has already.
+
+    `taken`: (function, register) -> its quantity; those of this one are added."""
     function = row.function or table.function
     for register in _registers(row, table):
         other = taken.setdefault((function, register), label)
@@ -379,8 +378,9 @@ def _item(label: str, row: _Quantity, table: _File) -> Item:
 def _modulus(
     row: _Quantity, type_: RegisterType, quantity: Quantity, in_unit: Decimal
 ) -> Decimal | None:
-    """Where a register starts again, in the quantity's unit: as the file says, else an energy that
-    counts in unsigned integers does when they are full."""
+    """Where a register starts again, in the quantity's unit, as the file says.
+
+    Otherwise an energy that counts in unsigned integers does when they are full."""
     if row.modulus is not None:
         return row.modulus * in_unit
     if quantity.unit in ENERGY_UNITS and type_.startswith("uint"):
@@ -404,8 +404,9 @@ def _relay(relay: _Relay, base: int) -> Relay:
 
 
 def _in_unit(unit: str | None, quantity: Quantity) -> Decimal | None:
-    """What one of the file's unit is in the quantity's own; None when it measures something
-    else."""
+    """What one of the file's unit is in the quantity's own.
+
+    None when it measures something else."""
     own = quantity.unit
     if (unit or "") == own:
         return Decimal(1)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 
 class Secret:
-    """A value that must not appear in a log, a message or a dump. `reveal` is the only way to
-    it."""
+    """A value that must not appear in a log, a message or a dump.
+
+    `reveal` is the only way to it."""
 
     __slots__ = ("_value",)
 
@@ -16,6 +17,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
+        """What is hidden; it must not leave the place that needs it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -25,38 +27,55 @@ class Secret:
 
 
 def read_secret(source: object, base: Path) -> Secret:
-    """`{ file = "..." }`, `{ env = "..." }` or `{ credential = "..." }` (systemd) to its value,
-    without line end.
+    """The value, without line end, of a secret that is kept elsewhere.
 
-    ValueError, in words for the editor of the file, when the source is none of these or is empty.
-    """
-    if (
-        not isinstance(source, dict)
-        or len(source) != 1
-        or not isinstance(next(iter(source.values())), str)
-    ):
-        raise ValueError(
-            'a secret is given as { file = "PATH" }, { env = "NAME" } or { credential = "NAME" }'
-        )
-    ((kind, name),) = source.items()
-    if kind == "env":
-        if name not in os.environ:
-            raise ValueError(f"the environment has no {name}")
-        value = os.environ[name]
-    elif kind in ("file", "credential"):
-        folder = base if kind == "file" else Path(os.environ.get("CREDENTIALS_DIRECTORY", ""))
-        if kind == "credential" and "CREDENTIALS_DIRECTORY" not in os.environ:
-            raise ValueError(
-                "credentials are only there when systemd starts the service (LoadCredential=)"
-            )
-        try:
-            value = (folder / name).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ValueError(f"cannot read {folder / name}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ValueError(f"{folder / name} is not written in UTF-8") from None
-    else:
-        raise ValueError(f"{kind} is no source of secrets; use file, env or credential")
+    `source` is `{ file = "..." }`, `{ env = "..." }` or `{ credential = "..." }` (systemd).
+    ValueError, in words for the editor of the file, when it is none of these or is empty."""
+    kind, name = _kind_and_name(source)
+    match kind:
+        case "file":
+            value = _content(base / name)
+        case "env":
+            value = _of_environment(name)
+        case "credential":
+            value = _content(_credentials() / name)
+        case _:
+            raise ValueError(f"{kind} is no source of secrets; use file, env or credential")
     if not value:
         raise ValueError(f"the secret in {kind} {name} is empty")
     return Secret(value)
+
+
+def _kind_and_name(source: object) -> tuple[str, str]:
+    if isinstance(source, dict) and len(source) == 1:
+        ((kind, name),) = source.items()
+        if isinstance(name, str):
+            return str(kind), name
+    raise ValueError(
+        'a secret is given as { file = "PATH" }, { env = "NAME" } or { credential = "NAME" }'
+    )
+
+
+def _of_environment(name: str) -> str:
+    if name not in os.environ:
+        raise ValueError(f"the environment has no {name}")
+    return os.environ[name]
+
+
+def _credentials() -> Path:
+    """Where systemd puts what a unit loads (systemd.exec, LoadCredential=)."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder is None:
+        raise ValueError(
+            "credentials are only there when systemd starts the service (LoadCredential=)"
+        )
+    return Path(folder)
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not written in UTF-8") from None

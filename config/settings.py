@@ -70,8 +70,9 @@ class DatabaseSection(Section):
 
 
 class BrokerSection(Section):
-    """An MQTT broker and who we are there. `client_id` must be ours alone: of two with one name
-    only one stays."""
+    """An MQTT broker and who we are there.
+
+    `client_id` must be ours alone: of two with one name only one stays."""
 
     host: str = Field(min_length=1)
     port: int = Field(default=1883, ge=1, le=65535)
@@ -95,8 +96,9 @@ class BrokerSection(Section):
 
 
 class MqttLine(BrokerSection):
-    """A transparent DTU: the bytes of a serial line, `down` to it and `up` from it, as they are or
-    as hex in JSON."""
+    """A transparent DTU: the bytes of a serial line, `down` to it and `up` from it.
+
+    They travel as they are or as hex in JSON."""
 
     down: str = Field(min_length=1)
     up: str = Field(min_length=1)
@@ -111,12 +113,11 @@ class NamedSection(Section):
 
 
 class GatewaySection(NamedSection):
-    """A concentrator, or devices of one family, behind a broker: it pushes readings and is asked by
-    token.
+    """A concentrator, or devices of one family, behind a broker.
 
-    `family` "meterd" is our own form under `prefix`/`name`; the others are named by their devices
-    in meters.csv. `registers`: what a State Grid terminal calls the total and the tariffs; `app`:
-    who we are there."""
+    It pushes readings and is asked by token. `family` "meterd" is our own form under
+    `prefix`/`name`; the others are named by their devices in meters.csv. `registers`: what a
+    State Grid terminal calls the total and the tariffs; `app`: who we are there."""
 
     broker: BrokerSection
     family: Literal["meterd", "tasmota", "shelly", "state-grid"] = "meterd"
@@ -246,8 +247,9 @@ class CollectionSection(LineCollectionSection):
 
 
 class ControlPart(Part):
-    """With `mode = "shadow"` supply is computed and reported; no control frame leaves the
-    process."""
+    """With `mode = "shadow"` supply is computed and reported only.
+
+    No control frame leaves the process."""
 
     mode: Literal["shadow", "auto"] = "shadow"
 
@@ -287,10 +289,14 @@ class ControlSection(ControlPart, Section):
 
 
 class HttpSection(Section):
+    """Where health and metrics are served."""
+
     listen: Endpoint = ("127.0.0.1", 9645)
 
 
 class LogSection(Section):
+    """How the log is written. `trace_lines`: lines whose bytes are logged too."""
+
     format: Literal["logfmt", "json"] = "logfmt"
     level: Literal["debug", "info", "warning", "error"] = "info"
     trace_lines: tuple[str, ...] = Field(default=(), strict=False)

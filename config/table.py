@@ -29,8 +29,9 @@ REQUIRED = Required()
 
 @dataclass
 class Keys:
-    """What stands in the first column of a table, in bad rows too: a bad row is told once, not by
-    who refers to it."""
+    """What stands in the first column of a table, in bad rows too.
+
+    So a bad row is told once, not again by every row that refers to it."""
 
     seen: set[str] = field(default_factory=set)
     is_complete: bool = False

@@ -1,5 +1,6 @@
-"""Tariffs of a site: a TOML file with versions, prices as strings because money is never a
-float."""
+"""Tariffs of a site: a TOML file with versions of prices.
+
+Prices are strings there, because money is never a float."""
 
 from __future__ import annotations
 
@@ -23,8 +24,9 @@ VERSION_KEYS: Final = ("effective_from", "price")
 
 @dataclass(frozen=True, slots=True)
 class TariffVersion:
-    """One approved price, in force from `effective_from` 00:00 local; immutable once billed
-    (R34)."""
+    """One approved price, in force from `effective_from` 00:00 local.
+
+    A version is immutable once use is billed with it (R34)."""
 
     tariff: str
     effective_from: date

@@ -108,8 +108,9 @@ def _days(value: object) -> frozenset[date]:
 
 
 def registration_form(value: object) -> Registration:
-    """`{ hex = ... }`, `{ text = ... }` or `{ regex = ... }` as a site writes it. ValueError says
-    what is wrong."""
+    """`{ hex = ... }`, `{ text = ... }` or `{ regex = ... }` as a site writes it.
+
+    ValueError says what is wrong."""
     return registration(*_words(value))
 
 

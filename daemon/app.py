@@ -47,8 +47,9 @@ TERMINALS_AT_ONCE = 8
 
 
 async def run(site: LoadedSite) -> None:
-    """Run the daemon until SIGTERM or SIGINT; before it is ready these cancel it. SIGHUP reads its
-    files again."""
+    """Run the daemon until SIGTERM or SIGINT; before it is ready these cancel it.
+
+    SIGHUP reads its files again."""
     stop = asyncio.Event()
     reload_asked = asyncio.Event()
     starting = asyncio.current_task()

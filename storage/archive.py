@@ -8,10 +8,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
-from psycopg import AsyncConnection
-
 from protocols.errors import MeterdError
-from storage.sql import Row, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
+from storage.sql import Connection, Row, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("archive")
 CONFLICTS: Final = {
@@ -39,14 +37,16 @@ MERGING: Final = (
 
 
 class ArchiveConflict(MeterdError):
-    """The configuration contradicts what was already billed. Whoever edits the files acts; nothing
-    was changed."""
+    """The configuration contradicts what was already billed.
+
+    Whoever edits the files acts; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteMeter:
-    """One meter at its point. `modulus` in the register's smallest step; `max_daily_kwh` before the
-    ratio."""
+    """One meter at its point.
+
+    `modulus` in the register's smallest step; `max_daily_kwh` before the ratio."""
 
     meter_id: int
     address: str
@@ -70,17 +70,17 @@ class FirstVersion:
 
 
 async def take_over(
-    connection: AsyncConnection[Any],
+    connection: Connection,
     *,
     tariffs: Sequence[Row],
     accounts: Sequence[Row],
     points: Sequence[Row],
     meters: Sequence[Row],
 ) -> None:
-    """Bring the database to what is configured, all or nothing; rows have the columns of the staged
-    tables.
+    """Bring the database to what is configured, all or nothing.
 
-    ArchiveConflict, naming every case, where that would change what was already billed."""
+    Rows have the columns of the staged tables. ArchiveConflict, naming every case, where that
+    would change what was already billed."""
     staged = {
         "tariff": tariffs,
         "account": accounts,
@@ -97,7 +97,7 @@ async def take_over(
         await _refuse_unpriced(connection)
 
 
-async def _refuse_conflicts(connection: AsyncConnection[Any]) -> None:
+async def _refuse_conflicts(connection: Connection) -> None:
     """What was billed stays as it was billed: changes of it are documents (R26)."""
     conflicts: list[str] = []
     for question, template in CONFLICTS.items():
@@ -108,7 +108,7 @@ async def _refuse_conflicts(connection: AsyncConnection[Any]) -> None:
         raise ArchiveConflict("\n".join(conflicts))
 
 
-async def _refuse_unpriced(connection: AsyncConnection[Any]) -> None:
+async def _refuse_unpriced(connection: Connection) -> None:
     """An account that opens before its tariff has a price could never be billed."""
     unpriced = await fetch_rows(connection, SQL["unpriced_accounts"])
     if unpriced:
@@ -120,25 +120,24 @@ async def _refuse_unpriced(connection: AsyncConnection[Any]) -> None:
 
 
 async def site_meters(
-    connection: AsyncConnection[Any], lines: Sequence[str] | None = None
+    connection: Connection, lines: Sequence[str] | None = None
 ) -> list[SiteMeter]:
     """Every meter that serves a point, by line and address. `lines`: only those of these."""
     return await fetch_records(connection, SiteMeter, SQL["site_meters"], {"lines": lines})
 
 
 async def open_account(
-    connection: AsyncConnection[Any],
+    connection: Connection,
     account: str,
     *,
     points: Sequence[str],
     open_from: date,
     agreement: str,
 ) -> None:
-    """Give a pending account its opening day, agreement and points. It is active when its opening
-    freeze is there.
+    """Give a pending account its opening day, agreement and points.
 
-    ArchiveConflict when it is unknown or open already, or a point is unknown or another account's.
-    """
+    It is active when its opening freeze is there. ArchiveConflict when it is unknown or open
+    already, or a point is unknown or another account's."""
     values = {
         "account": account,
         "open_from": open_from,
@@ -156,25 +155,25 @@ async def open_account(
         await _refuse_unpriced(connection)
 
 
-async def account(connection: AsyncConnection[Any], account: str) -> Mapping[str, Any] | None:
+async def account(connection: Connection, account: str) -> Mapping[str, Any] | None:
     """All columns of one account and its `balance_fen`."""
     found = await fetch_dicts(connection, SQL["account"], {"account": account})
     return found[0] if found else None
 
 
-async def first_version(connection: AsyncConnection[Any], account: str) -> FirstVersion | None:
+async def first_version(connection: Connection, account: str) -> FirstVersion | None:
     """The first version of an account's tariff. None if the account or any version is unknown."""
     values = {"account": account}
     found = await fetch_records(connection, FirstVersion, SQL["first_version"], values)
     return found[0] if found else None
 
 
-async def points_of_account(connection: AsyncConnection[Any], account: str) -> list[dict[str, Any]]:
+async def points_of_account(connection: Connection, account: str) -> list[dict[str, Any]]:
     """Its points, each with meter address, line and the day of its last published freeze."""
     return await fetch_dicts(connection, SQL["points_of_account"], {"account": account})
 
 
-async def _copy(connection: AsyncConnection[Any], table: str, rows: Iterable[Row]) -> None:
+async def _copy(connection: Connection, table: str, rows: Iterable[Row]) -> None:
     async with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
         for row in rows:
             await copy.write_row(row)

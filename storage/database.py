@@ -1,5 +1,6 @@
-"""Where the database is: the configured server, or the embedded PostgreSQL in the data
-directory."""
+"""Where the database is: a configured server, or an embedded one.
+
+The embedded PostgreSQL lies in the data directory."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ be."""
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """`url` to connect to; `revive` starts an embedded server again that died, and does nothing for
+    """A database that can be used now.
+
+    `url` to connect to; `revive` starts an embedded server again that died, and does nothing for
     any other."""
 
     url: str
@@ -35,12 +38,12 @@ class Database:
 def open_database(
     configured: str | None, data_directory: Path, *, create: bool = True
 ) -> Iterator[Database]:
-    """The configured database, or an embedded PostgreSQL that runs for as long as any process uses
-    it.
+    """The configured database, or an embedded PostgreSQL.
 
-    Its files are `<data_directory>/postgresql` and belong to one OS user; several processes of that
-    user may share it, the last one to leave stops it. MeterdError when it is another user's, or is
-    not there and `create` is False."""
+    An embedded one runs for as long as any process uses it. Its files are
+    `<data_directory>/postgresql` and belong to one OS user; several processes of that user may
+    share it, the last one to leave stops it. MeterdError when it is another user's, or is not
+    there and `create` is False."""
     if configured is not None:
         yield Database(configured, lambda: None)
         return
@@ -72,8 +75,9 @@ def open_database(
 
 
 def _refuse_foreign(directory: Path, create: bool) -> None:
-    """Another user's server must not be touched: starting it as root would take its files away from
-    it."""
+    """Another user's server must not be touched.
+
+    Starting it as root would take its files away from that user."""
     if not (directory / "PG_VERSION").exists():
         if not create:
             raise MeterdError(f"there is no database in {directory} yet; `meterd run` makes it")

@@ -9,18 +9,18 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, NamedTuple
 
-from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from protocols.errors import MeterdError
-from storage.sql import fetch_dicts, fetch_records, fetch_row, fetch_rows, load
+from storage.sql import Connection, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("ledger")
 
 
 class KeyReused(MeterdError):
-    """The key was used before for something else. The caller acts: a key belongs to one transaction
-    for ever."""
+    """The key was used before for something else.
+
+    The caller acts: a key belongs to one transaction for ever."""
 
 
 class Outcome(Enum):
@@ -32,8 +32,9 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """`amount_fen` is positive where the account's holder gains. Charges carry their rating period
-    and component."""
+    """`amount_fen` is positive where the account's holder gains.
+
+    Charges carry their rating period and component."""
 
     account: str
     amount_fen: int
@@ -43,8 +44,10 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """`key` is made by the caller; `content` is what the key stands for and is compared when it
-    comes again."""
+    """What is posted at once under one key.
+
+    `key` is made by the caller; `content` is what the key stands for and is compared when it
+    comes again (R51)."""
 
     key: str
     kind: str
@@ -132,14 +135,11 @@ def prepaid(account: str) -> str:
     return f"customer:{account}:prepaid"
 
 
-async def post(
-    connection: AsyncConnection[Any], transactions: Sequence[Transaction]
-) -> list[Outcome]:
-    """Append transactions; one whose key is there already changes nothing. In the caller's database
-    transaction.
+async def post(connection: Connection, transactions: Sequence[Transaction]) -> list[Outcome]:
+    """Append transactions; one whose key is there already changes nothing.
 
-    KeyReused if a key is there with other content. The database refuses legs that do not sum to
-    zero at commit."""
+    In the caller's database transaction. KeyReused if a key is there with other content. The
+    database refuses legs that do not sum to zero at commit."""
     if not transactions:
         return []
     ids_by_account = await _ledger_accounts(connection, transactions)
@@ -170,7 +170,7 @@ def _outcome(*, is_new: bool) -> Outcome:
 
 
 async def _ledger_accounts(
-    connection: AsyncConnection[Any], transactions: Sequence[Transaction]
+    connection: Connection, transactions: Sequence[Transaction]
 ) -> dict[str, int]:
     """Name -> id of every ledger account in the legs; those that are missing are made."""
     # Sorted, because two who make or lock the same accounts must do so in the same order.
@@ -181,7 +181,7 @@ async def _ledger_accounts(
 
 
 async def _add_transactions(
-    connection: AsyncConnection[Any], transactions: Sequence[Transaction]
+    connection: Connection, transactions: Sequence[Transaction]
 ) -> dict[str, int]:
     """Key -> id of those that are new."""
     values = {
@@ -192,9 +192,7 @@ async def _add_transactions(
     return dict(await fetch_rows(connection, SQL["add_transactions"], values))
 
 
-async def _refuse_reused_keys(
-    connection: AsyncConnection[Any], known: Sequence[Transaction]
-) -> None:
+async def _refuse_reused_keys(connection: Connection, known: Sequence[Transaction]) -> None:
     if not known:
         return
     values = {"keys": [posted.key for posted in known]}
@@ -210,46 +208,44 @@ async def _refuse_reused_keys(
             )
 
 
-async def lock_accounts(
-    connection: AsyncConnection[Any], accounts: Iterable[str]
-) -> dict[str, AccountRow]:
+async def lock_accounts(connection: Connection, accounts: Iterable[str]) -> dict[str, AccountRow]:
     """Lock account rows, in order of id, until the transaction ends. Unknown ids are left out."""
     values = {"accounts": sorted(set(accounts))}
     rows = await fetch_records(connection, AccountRow, SQL["lock_accounts"], values)
     return {row.id: row for row in rows}
 
 
-async def account_of_points(
-    connection: AsyncConnection[Any], points: Iterable[str]
-) -> dict[str, str]:
+async def account_of_points(connection: Connection, points: Iterable[str]) -> dict[str, str]:
     """Point -> account, for the points that have one."""
     values = {"points": list(points)}
     return dict(await fetch_rows(connection, SQL["account_of_points"], values))
 
 
 async def opened_points(
-    connection: AsyncConnection[Any], days: Mapping[str, date]
+    connection: Connection, days: Mapping[str, date]
 ) -> dict[str, tuple[date, date | None]]:
-    """Of the points whose opening freeze is published: the opening day, and the day on which the
-    last link ends that lies before the day given (None when nothing is linked before it)."""
+    """Opening day and last linked day of the points whose opening freeze is published.
+
+    The last linked day is the one on which the last link ends that lies before the day given;
+    None when nothing is linked before it."""
     values = {"points": list(days), "days": list(days.values())}
     rows = await fetch_rows(connection, SQL["opened_points"], values)
     return {point: (opening, linked) for point, opening, linked in rows}
 
 
-async def points_to_open(connection: AsyncConnection[Any]) -> dict[str, date]:
+async def points_to_open(connection: Connection) -> dict[str, date]:
     """Point -> opening day, of accounts that still wait although an opening freeze is there."""
     return dict(await fetch_rows(connection, SQL["points_to_open"]))
 
 
-async def balances(connection: AsyncConnection[Any], accounts: Iterable[str]) -> dict[str, int]:
+async def balances(connection: Connection, accounts: Iterable[str]) -> dict[str, int]:
     """Prepaid balance of each account in fen."""
     values = {"accounts": list(accounts)}
     return dict(await fetch_rows(connection, SQL["balances"], values))
 
 
 async def tariff_versions(
-    connection: AsyncConnection[Any], tariffs: Iterable[str]
+    connection: Connection, tariffs: Iterable[str]
 ) -> list[tuple[str, date, Decimal]]:
     """(tariff, effective from, yuan per kWh) in order of tariff and start."""
     values = {"tariffs": sorted(set(tariffs))}
@@ -257,14 +253,14 @@ async def tariff_versions(
 
 
 async def streams(
-    connection: AsyncConnection[Any], accounts: Iterable[str], periods: Iterable[date]
+    connection: Connection, accounts: Iterable[str], periods: Iterable[date]
 ) -> list[StreamRow]:
     """The streams of these accounts in these periods."""
     values = {"accounts": list(accounts), "periods": list(periods)}
     return await fetch_records(connection, StreamRow, SQL["streams"], values)
 
 
-async def put_streams(connection: AsyncConnection[Any], rows: Sequence[StreamRow]) -> None:
+async def put_streams(connection: Connection, rows: Sequence[StreamRow]) -> None:
     """Store the state that streams have from now on."""
     if not rows:
         return
@@ -279,7 +275,7 @@ async def put_streams(connection: AsyncConnection[Any], rows: Sequence[StreamRow
 
 
 async def live_links(
-    connection: AsyncConnection[Any], spans: Sequence[tuple[str, date, date]]
+    connection: Connection, spans: Sequence[tuple[str, date, date]]
 ) -> list[LinkRow]:
     """Links in force that overlap (point, first day, last day), by point and time."""
     values = {
@@ -290,21 +286,19 @@ async def live_links(
     return await fetch_records(connection, LinkRow, SQL["live_links"], values)
 
 
-async def charges_of_links(
-    connection: AsyncConnection[Any], links: Sequence[int]
-) -> list[ChargeRow]:
+async def charges_of_links(connection: Connection, links: Sequence[int]) -> list[ChargeRow]:
     """What links cost when they were billed, by link and part."""
     values = {"links": list(links)}
     return await fetch_records(connection, ChargeRow, SQL["charges_of_links"], values)
 
 
-async def replace_links(connection: AsyncConnection[Any], links: Sequence[int]) -> None:
+async def replace_links(connection: Connection, links: Sequence[int]) -> None:
     """Put links out of force."""
     await connection.execute(SQL["replace_links"], {"links": list(links)})
 
 
 async def add_links(
-    connection: AsyncConnection[Any], links: Sequence[NewLink]
+    connection: Connection, links: Sequence[NewLink]
 ) -> dict[tuple[str, date, date], tuple[int, int]]:
     """Put links in force; returns (point, from, to) -> (link id, revision)."""
     if not links:
@@ -322,7 +316,7 @@ async def add_links(
     return {(point, first, last): (link, revision) for link, point, first, last, revision in added}
 
 
-async def add_charges(connection: AsyncConnection[Any], charges: Sequence[ChargeRow]) -> None:
+async def add_charges(connection: Connection, charges: Sequence[ChargeRow]) -> None:
     """Store the priced parts of links."""
     if not charges:
         return
@@ -341,7 +335,7 @@ async def add_charges(connection: AsyncConnection[Any], charges: Sequence[Charge
     await connection.execute(SQL["add_charges"], values)
 
 
-async def put_credit(connection: AsyncConnection[Any], rows: Sequence[CreditRow]) -> None:
+async def put_credit(connection: Connection, rows: Sequence[CreditRow]) -> None:
     """Store credit states that changed."""
     if not rows:
         return
@@ -353,35 +347,35 @@ async def put_credit(connection: AsyncConnection[Any], rows: Sequence[CreditRow]
     await connection.execute(SQL["put_credit"], values)
 
 
-async def activate(connection: AsyncConnection[Any], accounts: Iterable[str]) -> list[str]:
-    """Make pending accounts active that have agreement, opening day and all opening freezes;
-    returns them."""
+async def activate(connection: Connection, accounts: Iterable[str]) -> list[str]:
+    """Make pending accounts active that have all they need; returns them.
+
+    They need agreement, opening day and all opening freezes."""
     rows = await fetch_rows(connection, SQL["activate"], {"accounts": list(accounts)})
     return [account for (account,) in rows]
 
 
-async def statement(
-    connection: AsyncConnection[Any], account: str, most: int
-) -> list[dict[str, Any]]:
+async def statement(connection: Connection, account: str, most: int) -> list[dict[str, Any]]:
     """The newest `most` movements of an account: recorded_at, key, kind, amount_fen."""
     values = {"account": account, "most": most}
     return await fetch_dicts(connection, SQL["statement"], values)
 
 
-async def held_spans(connection: AsyncConnection[Any], account: str) -> list[dict[str, Any]]:
+async def held_spans(connection: Connection, account: str) -> list[dict[str, Any]]:
     """Spans of the account that are too long to be billed: point_id, from_day, to_day, delta."""
     return await fetch_dicts(connection, SQL["held_spans"], {"account": account})
 
 
-async def sum_of_balances(connection: AsyncConnection[Any]) -> int:
+async def sum_of_balances(connection: Connection) -> int:
     """Fen over all ledger accounts: 0, or something is very wrong."""
     row = await fetch_row(connection, SQL["sum_of_balances"])
     assert row is not None
     return int(row[0])
 
 
-async def integrity(connection: AsyncConnection[Any]) -> dict[str, int]:
-    """What must be true of the ledger, counted: sum of balances, unbalanced transactions, wrong
-    balances, streams."""
+async def integrity(connection: Connection) -> dict[str, int]:
+    """What must be true of the ledger, counted.
+
+    Sum of balances, unbalanced transactions, wrong balances, wrong streams: all are 0."""
     (row,) = await fetch_dicts(connection, SQL["integrity"])
     return row

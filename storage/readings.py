@@ -8,11 +8,10 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from storage.sql import fetch_dicts, load
+from storage.sql import Connection, fetch_dicts, load
 
 SQL = load("readings")
 DAILY_FREEZE = "daily_freeze"
@@ -57,9 +56,10 @@ class Slot:
     total: int
 
 
-async def add_readings(connection: AsyncConnection[Any], readings: Sequence[RawReading]) -> int:
-    """Keep raw readings; returns how many were new. The same (meter, kind, time stamp, value) is
-    kept once."""
+async def add_readings(connection: Connection, readings: Sequence[RawReading]) -> int:
+    """Keep raw readings; returns how many were new.
+
+    The same (meter, kind, time stamp, value) is kept once."""
     await connection.execute(SQL["stage_readings"])
     async with connection.cursor() as cursor, cursor.copy(SQL["copy_readings"]) as copy:
         copy.set_types(list(COPIED.values()))
@@ -80,10 +80,11 @@ async def add_readings(connection: AsyncConnection[Any], readings: Sequence[RawR
 
 
 async def slots_around(
-    connection: AsyncConnection[Any], spans: Sequence[tuple[str, date, date]]
+    connection: Connection, spans: Sequence[tuple[str, date, date]]
 ) -> dict[str, list[Slot]]:
-    """By point: all slots inside each (point, first day, last day) and the nearest published one on
-    either side."""
+    """By point the slots inside (point, first day, last day) and the published ones beside.
+
+    The nearest published one on either side."""
     values = {
         "points": [point for point, _, _ in spans],
         "firsts": [first for _, first, _ in spans],
@@ -96,9 +97,10 @@ async def slots_around(
     return found
 
 
-async def add_slots(connection: AsyncConnection[Any], slots: Sequence[Slot]) -> None:
-    """Store decided slots. UniqueViolation if one is there already: the caller looked before, in
-    this transaction."""
+async def add_slots(connection: Connection, slots: Sequence[Slot]) -> None:
+    """Store decided slots.
+
+    UniqueViolation if one is there already: the caller looked before, in this transaction."""
     values = {
         "days": [slot.day for slot in slots],
         "points": [slot.point_id for slot in slots],
@@ -111,10 +113,11 @@ async def add_slots(connection: AsyncConnection[Any], slots: Sequence[Slot]) -> 
 
 
 async def present_days(
-    connection: AsyncConnection[Any], since: date, newest: date, meters: Sequence[int] | None = None
+    connection: Connection, since: date, newest: date, meters: Sequence[int] | None = None
 ) -> dict[int, int]:
-    """By meter id the slots that have a value, from `since` on, 63 days at the most: bit n is the
-    day n before `newest`. `meters`: only of these."""
+    """By meter id the slots that have a value, as bits: bit n is the day n before `newest`.
+
+    From `since` on, 63 days at the most. `meters`: only of these."""
     values = {
         "since": since,
         "newest": newest,
@@ -124,22 +127,20 @@ async def present_days(
     return {meter: bits async for meter, bits in cursor}
 
 
-async def gaps(connection: AsyncConnection[Any], since: date, until: date) -> list[dict[str, Any]]:
+async def gaps(connection: Connection, since: date, until: date) -> list[dict[str, Any]]:
     """Runs of owed days without a value: point_id, address, line, first_day, last_day, days."""
     return await fetch_dicts(connection, SQL["gaps"], {"since": since, "until": until})
 
 
-async def withheld(
-    connection: AsyncConnection[Any], since: date, until: date
-) -> list[dict[str, Any]]:
-    """Values that were collected and not published: point_id, address, day, total, decimals,
-    reasons."""
+async def withheld(connection: Connection, since: date, until: date) -> list[dict[str, Any]]:
+    """Values that were collected and not published.
+
+    Columns: point_id, address, day, total, decimals, reasons."""
     return await fetch_dicts(connection, SQL["withheld"], {"since": since, "until": until})
 
 
-async def add_dead_letter(
-    connection: AsyncConnection[Any], content: dict[str, Any], reason: str
-) -> None:
-    """Keep what could not be stored, with the reason. The same again, arrived at another time, is
-    kept once."""
+async def add_dead_letter(connection: Connection, content: dict[str, Any], reason: str) -> None:
+    """Keep what could not be stored, with the reason.
+
+    The same again, arrived at another time, is kept once."""
     await connection.execute(SQL["add_dead_letter"], {"content": Jsonb(content), "reason": reason})

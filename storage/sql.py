@@ -11,6 +11,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
 T = TypeVar("T")
+Connection = AsyncConnection[Any]
+"""A connection whose rows are asked for in one of the ways below."""
 Row = tuple[Any, ...]
 Values = Mapping[str, Any]
 _HEAD = re.compile(r"^-- (?P<name>\w+) -- .+$", re.MULTILINE)
@@ -27,7 +29,7 @@ def load(subject: str) -> dict[str, str]:
 
 
 async def fetch_rows(
-    connection: AsyncConnection[Any], statement: str, values: Values | None = None
+    connection: Connection, statement: str, values: Values | None = None
 ) -> list[Row]:
     """Every row of the answer, its columns in the order of the statement."""
     cursor = await connection.execute(statement, values)
@@ -35,7 +37,7 @@ async def fetch_rows(
 
 
 async def fetch_row(
-    connection: AsyncConnection[Any], statement: str, values: Values | None = None
+    connection: Connection, statement: str, values: Values | None = None
 ) -> Row | None:
     """The first row of the answer."""
     cursor = await connection.execute(statement, values)
@@ -44,7 +46,7 @@ async def fetch_row(
 
 
 async def fetch_records(
-    connection: AsyncConnection[Any],
+    connection: Connection,
     record: type[T],
     statement: str,
     values: Values | None = None,
@@ -56,7 +58,7 @@ async def fetch_records(
 
 
 async def fetch_dicts(
-    connection: AsyncConnection[Any], statement: str, values: Values | None = None
+    connection: Connection, statement: str, values: Values | None = None
 ) -> list[dict[str, Any]]:
     """Every row of the answer by the names of its columns."""
     async with connection.cursor(row_factory=dict_row) as cursor:

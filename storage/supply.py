@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from storage.sql import fetch_dicts, fetch_records, fetch_row, fetch_rows, load
+from storage.sql import Connection, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("supply")
 T = TypeVar("T")
@@ -86,7 +85,7 @@ class NewVerdict:
 
 
 async def control_facts(
-    connection: AsyncConnection[Any], accounts: Iterable[str], now: datetime, record: type[T]
+    connection: Connection, accounts: Iterable[str], now: datetime, record: type[T]
 ) -> list[T]:
     """The facts of every point of these accounts, each as a `record` whose fields are the columns.
 
@@ -95,14 +94,14 @@ async def control_facts(
     return await fetch_records(connection, record, SQL["control_facts"], values)
 
 
-async def accounts_to_look_at(connection: AsyncConnection[Any]) -> list[str]:
+async def accounts_to_look_at(connection: Connection) -> list[str]:
     """Accounts whose money and supply may not fit together."""
     rows = await fetch_rows(connection, SQL["accounts_to_look_at"])
     return [account for (account,) in rows]
 
 
 async def last_verdicts(
-    connection: AsyncConnection[Any], points: Iterable[str]
+    connection: Connection, points: Iterable[str]
 ) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Point -> (decision, reasons) of the guard's last verdict about it."""
     values = {"points": list(points)}
@@ -110,7 +109,7 @@ async def last_verdicts(
     return {point: (decision, tuple(reasons)) for point, decision, reasons in rows}
 
 
-async def add_verdicts(connection: AsyncConnection[Any], verdicts: Sequence[NewVerdict]) -> None:
+async def add_verdicts(connection: Connection, verdicts: Sequence[NewVerdict]) -> None:
     """Keep verdicts of the guard."""
     values = [
         {
@@ -127,15 +126,16 @@ async def add_verdicts(connection: AsyncConnection[Any], verdicts: Sequence[NewV
 
 
 async def recently_tried(
-    connection: AsyncConnection[Any],
+    connection: Connection,
     points: Iterable[str],
     *,
     is_trip: bool,
     since: datetime,
     refused_since: datetime,
 ) -> set[str]:
-    """The points of which a trip (or a reconnect) ended without success since then, or was refused
-    by the meter."""
+    """The points of which a trip (or a reconnect) ended without success since then.
+
+    `refused_since`: those that were refused by the meter count from there."""
     values = {
         "points": list(points),
         "is_trip": is_trip,
@@ -146,7 +146,7 @@ async def recently_tried(
     return {point for (point,) in rows}
 
 
-async def add_commands(connection: AsyncConnection[Any], commands: Sequence[NewCommand]) -> None:
+async def add_commands(connection: Connection, commands: Sequence[NewCommand]) -> None:
     """Persist commands; the line of each meter is notified when the transaction commits."""
     values = [
         {
@@ -167,9 +167,7 @@ async def add_commands(connection: AsyncConnection[Any], commands: Sequence[NewC
         await cursor.executemany(SQL["add_command"], values)
 
 
-async def set_supply(
-    connection: AsyncConnection[Any], points: Sequence[str], supply_state: str
-) -> None:
+async def set_supply(connection: Connection, points: Sequence[str], supply_state: str) -> None:
     """Store the supply state of points."""
     if points:
         values = {"points": list(points), "supply_state": supply_state}
@@ -177,19 +175,21 @@ async def set_supply(
 
 
 async def end_open_trips(
-    connection: AsyncConnection[Any], points: Iterable[str], detail: str
+    connection: Connection, points: Iterable[str], detail: str
 ) -> dict[str, int]:
-    """Cancel unsent trips and supersede the others; returns point -> how often its trip had been
-    sent."""
+    """Cancel unsent trips and supersede the others.
+
+    Returns point -> how often its trip had been sent."""
     values = {"points": list(points), "detail": detail}
     return dict(await fetch_rows(connection, SQL["end_open_trips"], values))
 
 
 async def due_command(
-    connection: AsyncConnection[Any], line: str, now: datetime, *, sending: bool
+    connection: Connection, line: str, now: datetime, *, sending: bool
 ) -> tuple[UUID, str] | None:
-    """(command, account) of what the line has to do now, without locking anything; unsent ones only
-    if `sending`."""
+    """(command, account) of what the line has to do now, without locking anything.
+
+    Unsent ones only if `sending`."""
     values = {
         "line": line,
         "now": now,
@@ -198,49 +198,50 @@ async def due_command(
     return await fetch_row(connection, SQL["due_command"], values)
 
 
-async def next_due(connection: AsyncConnection[Any], line: str) -> datetime | None:
+async def next_due(connection: Connection, line: str) -> datetime | None:
     """When the line has to look at its commands again."""
     row = await fetch_row(connection, SQL["next_due"], {"line": line})
     return row[0] if row else None
 
 
-async def lines_with_commands(connection: AsyncConnection[Any]) -> list[str]:
+async def lines_with_commands(connection: Connection) -> list[str]:
     """The lines that have commands to look at, now or later."""
     rows = await fetch_rows(connection, SQL["lines_with_commands"])
     return [line for (line,) in rows]
 
 
-async def is_sent(connection: AsyncConnection[Any], command: UUID, sends: int) -> bool:
+async def is_sent(connection: Connection, command: UUID, sends: int) -> bool:
     """True while the command is in state `sent` by its send number `sends`."""
     values = {"id": command, "sends": sends}
     return await fetch_row(connection, SQL["is_sent"], values) == (True,)
 
 
-async def holds_site(connection: AsyncConnection[Any], database_process: int) -> bool:
+async def holds_site(connection: Connection, database_process: int) -> bool:
     """True while that process of the database holds the lock of the site."""
     values = {"process": database_process, "lock": SITE_LOCK}
     return await fetch_row(connection, SQL["holds_site"], values) == (True,)
 
 
-async def lock_account_of(connection: AsyncConnection[Any], point: str) -> None:
+async def lock_account_of(connection: Connection, point: str) -> None:
     """Lock the account row of a point until the transaction ends: always before its commands."""
     await connection.execute(SQL["lock_account_of"], {"point": point})
 
 
-async def lock_trips(connection: AsyncConnection[Any]) -> None:
-    """Release trips one at a time over the whole site, so that the cap on their number counts every
-    one."""
+async def lock_trips(connection: Connection) -> None:
+    """Release trips one at a time over the whole site.
+
+    So the cap on their number counts every one."""
     await connection.execute(SQL["lock_trips"], {"lock": TRIP_LOCK})
 
 
-async def lock_command(connection: AsyncConnection[Any], command: UUID) -> Command | None:
+async def lock_command(connection: Connection, command: UUID) -> Command | None:
     """The command, locked, if it is still open. Lock its account first."""
     found = await fetch_records(connection, Command, SQL["lock_command"], {"id": command})
     return found[0] if found else None
 
 
 async def move_command(
-    connection: AsyncConnection[Any], command: UUID, move: CommandMove, now: datetime
+    connection: Connection, command: UUID, move: CommandMove, now: datetime
 ) -> None:
     """Bring a command to its next state. Every transition is journalled."""
     values = {
@@ -257,11 +258,10 @@ async def move_command(
     await connection.execute(SQL["move_command"], values)
 
 
-async def answer_command(
-    connection: AsyncConnection[Any], command: UUID, state: str, detail: str
-) -> bool:
-    """Record what the meter said to the control frame; False if the command was superseded
-    meanwhile."""
+async def answer_command(connection: Connection, command: UUID, state: str, detail: str) -> bool:
+    """Record what the meter said to the control frame.
+
+    False if the command was superseded meanwhile."""
     values = {
         "id": command,
         "state": state,
@@ -271,7 +271,7 @@ async def answer_command(
 
 
 async def observe_relay(
-    connection: AsyncConnection[Any],
+    connection: Connection,
     point: str,
     *,
     is_open: bool,
@@ -288,30 +288,29 @@ async def observe_relay(
     await connection.execute(SQL["observe_relay"], values)
 
 
-async def resume(
-    connection: AsyncConnection[Any], *, now: datetime, trips_before: datetime
-) -> None:
-    """After a restart: what may be on its way is verified, trips that waited since `trips_before`
-    are expired."""
+async def resume(connection: Connection, *, now: datetime, trips_before: datetime) -> None:
+    """What a restart does with commands that were under way.
+
+    What may be on its way is verified, trips that waited since `trips_before` are expired."""
     async with connection.transaction():
         await connection.execute(SQL["expire_old_trips"], {"before": trips_before})
         await connection.execute(SQL["resume"], {"now": now})
 
 
-async def commands_by_state(connection: AsyncConnection[Any]) -> list[tuple[str, str, int]]:
+async def commands_by_state(connection: Connection) -> list[tuple[str, str, int]]:
     """(action, state, count)."""
     return await fetch_rows(connection, SQL["commands_by_state"])
 
 
 async def supply(
-    connection: AsyncConnection[Any], *, account: str | None = None, point: str | None = None
+    connection: Connection, *, account: str | None = None, point: str | None = None
 ) -> list[dict[str, Any]]:
     """Points with supply state, observed relay, last command and last verdict."""
     values = {"account": account, "point": point}
     return await fetch_dicts(connection, SQL["supply"], values)
 
 
-async def command_history(connection: AsyncConnection[Any], point: str) -> list[dict[str, Any]]:
+async def command_history(connection: Connection, point: str) -> list[dict[str, Any]]:
     """Every transition of the point's commands in order of time."""
     return await fetch_dicts(connection, SQL["command_history"], {"point": point})
 

@@ -38,8 +38,9 @@ site_option = click.option(
 def on_database(
     settings: DatabaseSettings, ask: Callable[[AsyncConnection[Any]], Awaitable[T]]
 ) -> T:
-    """Connect to the site's database and return what `ask` answers. The daemon may be running or
-    not. MeterdError when the database cannot be used."""
+    """Connect to the site's database and return what `ask` answers.
+
+    The daemon may be running or not. MeterdError when the database cannot be used."""
     logs.configure(level="warning")
     url = settings.database.url
     configured = url.reveal() if url else None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from psycopg_pool import AsyncConnectionPool
 
@@ -45,8 +46,9 @@ from storage.archive import SiteMeter
 
 @dataclass(frozen=True)
 class Assembly:
-    """What all lines of a daemon share. `credentials`: those of control frames, if it may send
-    any."""
+    """What all lines of a daemon share.
+
+    `credentials`: those of control frames, if it may send any."""
 
     pool: AsyncConnectionPool[Any]
     authority: Authority
@@ -234,7 +236,8 @@ def policy_of(section: ControlSection) -> Policy:
     )
 
 
-def authority_of(section: ControlSection, zone: Any) -> Authority:
+def authority_of(section: ControlSection, zone: ZoneInfo) -> Authority:
+    """Who may cut and restore from this start on; the days of `zone` count."""
     return Authority(
         policy_of(section),
         zone,

@@ -1,5 +1,6 @@
-"""What changes from one configuration of a site to the next, and what of it can be applied while
-the daemon runs."""
+"""What changes from one configuration of a site to the next.
+
+And what of it can be applied while the daemon runs."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ which a mistake about who is cut can be seen."""
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`changed`: the lines that are built anew, and why. `moved`: meters that change their line,
+    """What a reload would do.
+
+    `changed`: the lines that are built anew, and why. `moved`: meters that change their line,
     (address, from, to). `archive`: how many rows of each table came, went or changed."""
 
     added: tuple[str, ...] = ()
@@ -79,8 +82,10 @@ def difference(old: LoadedSite, new: LoadedSite) -> Difference:
 
 
 def applicable(old: LoadedSite, new: LoadedSite) -> LoadedSite:
-    """`new` as far as it can be applied while the daemon runs: what needs a restart stays as it
-    was. A listener that was taken out keeps its port until then, and no terminal."""
+    """`new` as far as it can be applied while the daemon runs.
+
+    What needs a restart stays as it was. A listener that was taken out keeps its port until
+    then, and no terminal."""
     settings: dict[str, Any] = {"listener": _listeners_at_their_ports(old.settings, new.settings)}
     for name, was, now in _pairs_of_sections(old.settings, new.settings):
         kept = [
@@ -208,8 +213,9 @@ def _changed_settings(old: Site, new: Site) -> _Changed:
 
 
 def _changed_listeners(old: Site, new: Site) -> _Changed:
-    """The listeners' own keys, listener.NAME.KEY, or only listener.NAME of one that comes or
-    goes."""
+    """The listeners' own keys, listener.NAME.KEY.
+
+    Only listener.NAME of one that comes or goes."""
     was = {listener.name: _by_key(listener) for listener in old.listener}
     now = {listener.name: _by_key(listener) for listener in new.listener}
     found = _Changed([], [f"listener.{name}" for name in _lacking(was, now)])

@@ -1,5 +1,6 @@
-"""The ports at which terminals dial in: how they are made of what is configured, and what is told
-of their callers."""
+"""The ports at which terminals dial in.
+
+How they are made of what is configured, and what is logged of their callers."""
 
 from __future__ import annotations
 
@@ -68,8 +69,9 @@ class Listener:
         return self.terminals.channel(terminal)
 
     def change(self, section: ListenerSection, lines: Mapping[str, str]) -> None:
-        """From now on these are its lines, and so it greets and limits callers. It stays at its
-        port."""
+        """From now on these are its lines, and so it greets and limits callers.
+
+        It stays at its port."""
         self.lines = lines
         self.terminals.registration = registration_settings_of(section)
         self.terminals.endpoint.limits = limits_of(section)

@@ -1,5 +1,6 @@
-"""From one configuration to the next while the daemon runs: lines that did not change keep their
-wires."""
+"""From one configuration to the next while the daemon runs.
+
+Lines that did not change keep their wires."""
 
 from __future__ import annotations
 
@@ -43,8 +44,9 @@ With the usual 5 ms every line that wakes would wait as long while a large site 
 
 
 class Configuration:
-    """What the daemon runs by (`site`), and the way to the next one. `asked` is set when its files
-    are to be read again."""
+    """What the daemon runs by (`site`), and the way to the next one.
+
+    `asked` is set when its files are to be read again."""
 
     def __init__(
         self,
@@ -88,11 +90,10 @@ class Configuration:
                     future.set_result(outcome)
 
     async def reload(self) -> Difference:
-        """Read the site's files again and bring the daemon to them; what needs a restart stays as
-        it was.
+        """Read the site's files again and bring the daemon to them.
 
-        ConfigError, ArchiveConflict or a database that is away change nothing. A caller that is
-        cancelled does not stop it."""
+        What needs a restart stays as it was. ConfigError, ArchiveConflict or a database that is
+        away change nothing. A caller that is cancelled does not stop it."""
         outcome: asyncio.Future[Difference] = asyncio.get_running_loop().create_future()
         self._waiting.append(outcome)
         self._asked.set()
@@ -148,9 +149,11 @@ class Configuration:
         return await in_thread(partial(_load_and_compare, self.site, path))
 
     async def _apply(self, new: LoadedSite, found: Difference) -> None:
-        """The lines that change stop before the database knows their new meters, so that no line is
-        given a command for a meter that it does not know; if the database refuses in the end, they
-        go on as they were."""
+        """Exchange the lines that change, or leave everything as it was.
+
+        They stop before the database knows their new meters, so that no line is given a command
+        for a meter that it does not know; if the database refuses in the end, they go on as they
+        were."""
         touched = map(self._lines.get, found.touched)
         running = [line for line in touched if line is not None]
         built: list[Line] = []
@@ -199,8 +202,9 @@ class Configuration:
     async def _know(
         self, connection: AsyncConnection[Any], site: LoadedSite, lines: Collection[Line]
     ) -> None:
-        """Tell lines what the database has. Gaps that remain are logged, one log line for each line
-        or listener."""
+        """Tell lines what the database has.
+
+        Gaps that remain are logged, one log line for each line or listener."""
         settings = site.settings
         newest = due_day(datetime.now(settings.site.zone))
         since = first_day(newest, settings.collection.backfill_days)
@@ -218,8 +222,9 @@ class Configuration:
 
 
 def _load_and_compare(old: LoadedSite, path: Path) -> tuple[LoadedSite, Difference]:
-    """See `Configuration.plan`. Seconds of work for a large site, beside which the lines go on: they
-    get the interpreter when they want it."""
+    """See `Configuration.plan`; seconds of work for a large site.
+
+    The lines go on beside it: they get the interpreter when they want it."""
     usual_s = sys.getswitchinterval()
     # Lines that the last reload ended go now; what is left need not be looked at again while the
     # new configuration is made.

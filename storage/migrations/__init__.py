@@ -1,5 +1,6 @@
-"""Migrations: the .sql files of this folder, applied in order, each once, under an advisory
-lock."""
+"""Migrations: the .sql files of this folder, applied in order, each once.
+
+An advisory lock keeps two that start at once apart."""
 
 from __future__ import annotations
 
@@ -43,12 +44,11 @@ def _migration(name: str, text: str) -> Migration:
 
 
 def migrate(url: str) -> int:
-    """Bring the database to this program's version and return it; what was already applied is only
-    compared.
+    """Bring the database to this program's version and return it.
 
-    Each migration commits together with its entry in `schema_version`. With TimescaleDB preloaded
-    the reading table becomes a hypertable. SchemaError if the database is newer than the program or
-    a migration was changed afterwards."""
+    What was already applied is only compared. Each migration commits together with its entry in
+    `schema_version`. With TimescaleDB preloaded the reading table becomes a hypertable.
+    SchemaError if the database is newer than the program or a migration was changed afterwards."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         connection.execute("SET client_min_messages = warning")
@@ -71,8 +71,9 @@ def migrate(url: str) -> int:
 
 
 def check_version(connection: psycopg.Connection[TupleRow]) -> int:
-    """The database's version. SchemaError unless it is exactly what this program was written
-    for."""
+    """The database's version.
+
+    SchemaError unless it is exactly what this program was written for."""
     ours = migrations()
     table = connection.execute("SELECT to_regclass('schema_version')").fetchone()
     if table != ("schema_version",):
