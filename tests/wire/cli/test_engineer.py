@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from decimal import Decimal
-from time import monotonic
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pytest
 from click import Command
@@ -21,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from config.settings import Name
+from config.values import Name
 from daemon.cli import clock as clock_module
 from daemon.cli.authority import ENVIRONMENT
 from daemon.cli.clock import clock
@@ -84,28 +84,18 @@ def run_on(
     return asyncio.run(story())
 
 
-@pytest.mark.parametrize(
-    ("pty", "addresses", "questions"),
-    [
-        # all, then 00 to 99 below it; each of the meters proves that it is alone
-        (False, ("000000001600", "000000001601"), 101),
-        # below 01 once more
-        (True, ("000000001600", "000000001601", "202611210001"), 201),
-    ],
-    ids=["tcp", "pty"],
-)
-def test_a_scan_finds_every_meter_and_writes_rows_for_the_archive(
-    pty: bool, addresses: tuple[str, ...], questions: int
-) -> None:
+@pytest.mark.parametrize("pty", [False, True], ids=["tcp", "pty"])
+def test_a_scan_finds_every_meter_and_writes_rows_for_the_archive(pty: bool) -> None:
     speed = ["--baud", "19200", "--parity", "E"] if pty else []
-    result = run_on(
-        scan, map(meter, addresses), "--timeout", "0.02", "--line", "gate-3", *speed, pty=pty
-    )
+    # A busy machine answers late, which a scan takes for a collision: 98 of the questions wait
+    # for so long.
+    patience = ["--timeout", "0.1"]
+    result = run_on(scan, map(meter, ADDRESSES), *patience, "--line", "gate-3", *speed, pty=pty)
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert sorted(row["address"] for row in rows) == sorted(addresses)
+    assert sorted(row["address"] for row in rows) == sorted(ADDRESSES)
     assert {(row["line"], row["protocol"]) for row in rows} == {("gate-3", "dlt645-2007")}
-    assert f"{len(addresses)} meters, {questions} questions" in result.stderr
+    assert f"{len(ADDRESSES)} meters, 101 questions" in result.stderr
 
 
 def test_the_only_meter_is_found_at_once() -> None:
@@ -195,7 +185,21 @@ def test_the_answer_of_a_meter_that_was_not_asked_is_a_collision() -> None:
     assert judge(ANSWER, QUESTION, "AAAAAAAA1600") == (Outcome.METER, ADDRESSES[0])
 
 
-class Overheard:
+class OpenChannel:
+    """A channel that somebody opens and closes elsewhere."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class Overheard(OpenChannel):
     """A channel to a bus on which nothing takes time."""
 
     def __init__(self, bus: SimulatedBus) -> None:
@@ -213,6 +217,22 @@ class Overheard:
         return self._pieces.pop(0)
 
 
+@pytest.mark.parametrize(
+    ("addresses", "questions"),
+    [
+        # all, then 00 to 99 below it; each of the meters proves that it is alone
+        (("000000001600", "000000001601"), 101),
+        # below 01 once more
+        (("000000001600", "000000001601", "202611210001"), 201),
+    ],
+)
+def test_so_many_questions_find_so_many_meters(addresses: tuple[str, ...], questions: int) -> None:
+    steps = scanned(Overheard(SimulatedBus(map(meter, addresses))))
+    found = [step.address for step in steps if step.outcome is Outcome.METER]
+    assert set(found) == set(addresses)
+    assert len(steps) == questions
+
+
 def scanned(channel: Overheard | Talkative) -> list[Step]:
     async def story() -> list[Step]:
         return [step async for step in scan_line(channel, ScanTimeouts())]
@@ -220,7 +240,7 @@ def scanned(channel: Overheard | Talkative) -> list[Step]:
     return asyncio.run(story())
 
 
-class Talkative:
+class Talkative(OpenChannel):
     """A channel that says something `unasked`, or after each question; `endless`: and never
     stops."""
 
@@ -244,9 +264,8 @@ def test_a_line_that_talks_unasked_is_noise_and_is_asked_nothing() -> None:
 
 def test_a_line_that_never_stops_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_module, "LONGEST_ANSWER_S", 0.01)
-    started = monotonic()
-    scanned(Talkative(unasked=True, endless=True))
-    assert monotonic() - started < 3
+    said = Talkative(unasked=True, endless=True)
+    assert scanned(said) == [Step("dlt645-2007", ANY_ADDRESS, Outcome.NOISE)]
 
 
 def test_where_all_hundred_collide_there_are_no_meters() -> None:
