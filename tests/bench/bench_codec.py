@@ -73,12 +73,12 @@ def our_prepared_energies() -> object:
 
 def our_energies() -> object:
     (frame,) = Decoder().feed(ANSWER)
-    return decode_registers(frame.data[4:])  # type: ignore[union-attr]
+    return decode_registers(frame.data[4:])
 
 
 def our_named_values() -> object:
     (frame,) = Decoder().feed(ANSWER)
-    return decode_values(IDENTIFIER, frame.data[4:])  # type: ignore[union-attr]
+    return decode_values(IDENTIFIER, frame.data[4:])
 
 
 def their_energies() -> list[object]:

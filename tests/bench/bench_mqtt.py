@@ -23,6 +23,8 @@ import uvloop
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from protocols.mqtt.events import FreezeReport
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from protocols.channels.mqtt.broker_socket import Broker
@@ -95,6 +97,7 @@ async def drain(port: int, count: int, *, decode: bool) -> float:
             message = await connection.receive()
             if decode:
                 (event,) = FORM.events(message.topic, message.payload)
+                assert isinstance(event, FreezeReport)
                 assert event.registers
             connection.acknowledge(message)
         return (time.process_time_ns() - began) / max(count, 1) / 1000

@@ -73,6 +73,11 @@ class Mosquitto:
             else:
                 return
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End it at once, as a lost machine would. Sessions survive, but mosquitto loses what was
         under way to them."""

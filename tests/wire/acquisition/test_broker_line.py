@@ -6,12 +6,21 @@ import json
 import os
 import signal
 from collections import Counter
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
-from types import SimpleNamespace
+from pathlib import Path
+from typing import Any, Self
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
@@ -20,24 +29,29 @@ import pytest
 from daemon import metrics
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.commands import execute
-from daemon.acquisition.meter_port import Urgency
+from daemon.acquisition.meter_port import Action, Urgency
 from daemon.acquisition.parts import Pace
 from daemon.acquisition.planning.wanted import due_day
 from daemon.acquisition.site_clock import SiteClock
+from daemon.quality.arrival import Arrival, PolledFreeze
+from protocols.channels.mqtt import connection as mqtt_connection
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import MqttConnection
 from protocols.errors import LineDown, NoReply
-from protocols.mqtt.events import RegisterReport
+from protocols.mqtt.events import Answered, Family, RegisterReport
 from protocols.mqtt.messages import VERSION, DailyFreeze, encode
 from protocols.mqtt.own import OwnForm
 from protocols.mqtt.shelly import Shelly
 from protocols.mqtt.state_grid import StateGrid
 from protocols.mqtt.tasmota import Tasmota
+from protocols.reading import RelayState
 from simulators.bench.scenario import parse_scenario, site_clock
-from simulators.lines.bus import SimulatedBus
+from simulators.dlt645.meter_2007 import SimulatedMeter2007
+from simulators.lines.bus import AnyMeter, SimulatedBus
 from simulators.lines.faults import Fault
 from simulators.lines.mqtt_gateway import SimulatedGateway
 from storage.archive import SiteMeter
+from tests.command_steps import Command, Step
 from tests.line_parts import line_parts
 from tests.presence import presence
 from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto
@@ -80,16 +94,16 @@ class Site:
 
     def __init__(
         self,
-        broker,
+        broker: Mosquitto,
         *,
-        family=None,
-        devices=None,
-        storing=True,
-        name="gw",
-        now=lambda: datetime.now(UTC),
-        **changes,
-    ):
-        self.arrivals = []
+        family: Family | None = None,
+        devices: Mapping[str, str] | None = None,
+        storing: bool = True,
+        name: str = "gw",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        **changes: Any,
+    ) -> None:
+        self.arrivals: list[Arrival] = []
         self.changed = asyncio.Event()
         self.storing = storing
         common = line_parts(
@@ -111,22 +125,23 @@ class Site:
             ),
         )
 
-    def submit(self, arrival):
+    def submit(self, arrival: Arrival | PolledFreeze) -> bool:
+        assert isinstance(arrival, Arrival)
         self.arrivals.append(arrival)
         if self.storing:
             self.store(arrival)
         self.changed.set()
         return True
 
-    def store(self, arrival):
+    def store(self, arrival: Arrival) -> None:
         self.gateway.stored(arrival.meter.meter_id, arrival.freeze.frozen_at.date())
 
-    def slots(self):
+    def slots(self) -> Counter[tuple[str, date]]:
         return Counter(
             (arrival.meter.address, arrival.freeze.frozen_at.date()) for arrival in self.arrivals
         )
 
-    async def until(self, holds, within_s=PATIENCE_S):
+    async def until(self, holds: Callable[..., object], within_s: float = PATIENCE_S) -> None:
         async with asyncio.timeout(within_s):
             while not holds():
                 self.changed.clear()
@@ -137,7 +152,7 @@ class Site:
                     continue
 
     @asynccontextmanager
-    async def running(self):
+    async def running(self) -> AsyncIterator[Self]:
         task = asyncio.create_task(self.gateway.run())
         try:
             yield self
@@ -147,13 +162,15 @@ class Site:
             assert task.cancelled(), task
 
 
-def meters():
+def meters() -> list[SimulatedMeter2007]:
     now = site_clock(ZONE)
     return [simulated_meter(address, now=now) for address in ADDRESSES]
 
 
 @asynccontextmanager
-async def simulated(broker, *, name="gw", faults=(), **how):
+async def simulated(
+    broker: Mosquitto, *, name: str = "gw", faults: Sequence[Fault] = (), **how: Any
+) -> AsyncIterator[SimulatedGateway]:
     bus = SimulatedBus(meters(), faults=faults)
     gateway = SimulatedGateway(
         bus, Broker("127.0.0.1", broker.port, f"sim-{name}"), name=name, **how
@@ -166,16 +183,20 @@ async def simulated(broker, *, name="gw", faults=(), **how):
 
 
 @pytest.fixture
-def broker(tmp_path):
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     with Mosquitto(tmp_path, LISTENER) as running:
         yield running
 
 
-def run(scene):
+def run(scene: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scene, PATIENCE_S * 2))
 
 
-def true_total(simulator, address, day):
+def is_cut(meter: AnyMeter) -> bool:
+    return meter.state.relay.is_open
+
+
+def true_total(simulator: SimulatedGateway, address: str, day: date) -> Decimal:
     meter = simulator.bus.meters[address]
     (freeze,) = [
         it for it in meter.state.daily_freezes(meter.state.now()) if it.stamp.date() == day
@@ -183,8 +204,8 @@ def true_total(simulator, address, day):
     return meter.state.true_register(freeze.at)
 
 
-def test_pushed_freezes_arrive_and_the_gaps_are_asked_for(broker):
-    async def scene():
+def test_pushed_freezes_arrive_and_the_gaps_are_asked_for(broker: Mosquitto) -> None:
+    async def scene() -> None:
         async with simulated(broker) as simulator, Site(broker).running() as site:
             await site.until(lambda: set(site.slots()) >= owed())
             for arrival in site.arrivals:
@@ -210,8 +231,10 @@ def test_pushed_freezes_arrive_and_the_gaps_are_asked_for(broker):
     ],
     ids=lambda faults: faults[0].kind,
 )
-def test_whatever_happens_to_the_messages_every_slot_is_filled_with_its_true_value(broker, faults):
-    async def scene():
+def test_whatever_happens_to_the_messages_every_slot_is_filled_with_its_true_value(
+    broker: Mosquitto, faults: list[Fault]
+) -> None:
+    async def scene() -> None:
         async with simulated(broker, faults=faults) as simulator, Site(broker).running() as site:
             site.gateway._requests.reply_timeout_s = 0.3
             await site.until(lambda: set(site.slots()) >= owed())
@@ -224,10 +247,10 @@ def test_whatever_happens_to_the_messages_every_slot_is_filled_with_its_true_val
     run(scene())
 
 
-def test_a_broker_that_dies_loses_nothing_and_all_subscriptions_work_again(tmp_path):
+def test_a_broker_that_dies_loses_nothing_and_all_subscriptions_work_again(tmp_path: Path) -> None:
     with Mosquitto(tmp_path, LISTENER + KEPT) as mortal:
 
-        async def scene():
+        async def scene() -> None:
             site = Site(mortal)
             async with simulated(mortal) as simulator, site.running():
                 await site.until(lambda: set(site.slots()) >= owed())
@@ -247,8 +270,10 @@ def test_a_broker_that_dies_loses_nothing_and_all_subscriptions_work_again(tmp_p
         run(scene())
 
 
-def test_what_was_not_stored_when_the_daemon_died_is_pushed_again_by_the_broker(broker):
-    async def scene():
+def test_what_was_not_stored_when_the_daemon_died_is_pushed_again_by_the_broker(
+    broker: Mosquitto,
+) -> None:
+    async def scene() -> None:
         async with simulated(broker) as simulator:
             await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
             first = Site(broker, storing=False)
@@ -271,7 +296,9 @@ def test_what_was_not_stored_when_the_daemon_died_is_pushed_again_by_the_broker(
     run(scene())
 
 
-def freeze_message(address, frozen_at, registers, **more):
+def freeze_message(
+    address: str, frozen_at: datetime, registers: tuple[str | None, ...], **more: Any
+) -> bytes:
     return encode(
         DailyFreeze(
             v=VERSION,
@@ -284,14 +311,14 @@ def freeze_message(address, frozen_at, registers, **more):
     )
 
 
-def midnight(back=0):
+def midnight(back: int = 0) -> datetime:
     return datetime.combine(today() - timedelta(days=back), time())
 
 
-def test_old_strange_and_broken_messages_do_no_harm(broker):
+def test_old_strange_and_broken_messages_do_no_harm(broker: Mosquitto) -> None:
     topic = "meterd/gw/up/daily_freeze"
 
-    async def scene():
+    async def scene() -> None:
         broker.publish(
             topic, freeze_message(ADDRESSES[0], midnight(), ("7.00",), clock_skew_s=999), "-r"
         )
@@ -324,10 +351,10 @@ def test_old_strange_and_broken_messages_do_no_harm(broker):
     run(scene())
 
 
-def test_a_freeze_of_a_wrong_date_is_acknowledged_counted_and_not_used(broker):
+def test_a_freeze_of_a_wrong_date_is_acknowledged_counted_and_not_used(broker: Mosquitto) -> None:
     topic = "meterd/gw/up/daily_freeze"
 
-    async def scene():
+    async def scene() -> None:
         site = Site(broker)
         async with site.running():
             await site.until(lambda: site.gateway.up)
@@ -351,8 +378,10 @@ def test_a_freeze_of_a_wrong_date_is_acknowledged_counted_and_not_used(broker):
     run(scene())
 
 
-def test_a_conflicting_value_of_a_known_slot_is_handed_on_for_the_pipeline_to_judge(broker):
-    async def scene():
+def test_a_conflicting_value_of_a_known_slot_is_handed_on_for_the_pipeline_to_judge(
+    broker: Mosquitto,
+) -> None:
+    async def scene() -> None:
         site = Site(broker)
         async with site.running():
             await site.until(lambda: site.gateway.up)
@@ -369,8 +398,8 @@ def test_a_conflicting_value_of_a_known_slot_is_handed_on_for_the_pipeline_to_ju
     run(scene())
 
 
-def test_a_gateway_that_went_away_is_not_asked_and_its_last_will_says_so(broker):
-    async def scene():
+def test_a_gateway_that_went_away_is_not_asked_and_its_last_will_says_so(broker: Mosquitto) -> None:
+    async def scene() -> None:
         site = Site(broker)
         async with simulated(broker) as simulator, site.running():
             await site.until(lambda: set(site.slots()) >= owed())
@@ -391,14 +420,16 @@ def test_a_gateway_that_went_away_is_not_asked_and_its_last_will_says_so(broker)
     run(scene())
 
 
-def test_an_access_list_that_lets_nothing_through_is_noticed_by_the_self_test(tmp_path):
+def test_an_access_list_that_lets_nothing_through_is_noticed_by_the_self_test(
+    tmp_path: Path,
+) -> None:
     """mosquitto's access list grants the subscription and delivers nothing: silence that looks like
     peace."""
     (tmp_path / "access").write_text("topic write #\n")
     settings = LISTENER + f"acl_file {tmp_path}/access\n"
     with Mosquitto(tmp_path, settings) as deaf:
 
-        async def scene():
+        async def scene() -> None:
             site = Site(deaf)
             async with site.running():
                 await site.until(
@@ -411,11 +442,11 @@ def test_an_access_list_that_lets_nothing_through_is_noticed_by_the_self_test(tm
         run(scene())
 
 
-def replies(outcome):
-    return metrics.REPLIES.labels("gw", outcome)._value.get()
+def replies(outcome: str) -> float:
+    return float(metrics.REPLIES.labels("gw", outcome)._value.get())
 
 
-def tasmota(**how):
+def tasmota(**how: Any) -> dict[str, Any]:
     """Devices called after their meters' addresses."""
     return {
         "family": Tasmota(ADDRESSES),
@@ -424,13 +455,31 @@ def tasmota(**how):
     }
 
 
+def nobody_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At midnight, so that only what is pushed counts."""
+    monkeypatch.setattr(site.gateway._jobs.midnights, "next", lambda now: None)
+
+
+def opened(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[MqttConnection]:
+    """The connections that the site's gateway makes from now on."""
+    made: list[MqttConnection] = []
+    connect = site.gateway._new_connection
+
+    def new_connection() -> MqttConnection:
+        made.append(connect())
+        return made[-1]
+
+    monkeypatch.setattr(site.gateway, "_new_connection", new_connection)
+    return made
+
+
 class Clock:
     """The site's wall clock, to be set."""
 
-    def __init__(self, now):
+    def __init__(self, now: datetime) -> None:
         self.now = now
 
-    def __call__(self):
+    def __call__(self) -> datetime:
         return self.now.replace(tzinfo=ZONE)
 
 
@@ -438,7 +487,7 @@ NIGHT = datetime(2026, 7, 2)
 EVENING = datetime(2026, 7, 1, 18, 30)
 
 
-def seconds(number):
+def seconds(number: float) -> timedelta:
     return timedelta(seconds=number)
 
 
@@ -474,16 +523,21 @@ def seconds(number):
     ],
 )
 def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(
-    broker, now, told, options, offset
-):
-    def sensor(at, total):
+    broker: Mosquitto,
+    monkeypatch: pytest.MonkeyPatch,
+    now: datetime,
+    told: datetime | None,
+    options: tuple[str, ...],
+    offset: timedelta | None,
+) -> None:
+    def sensor(at: datetime | None, total: float) -> str:
         time_told = {} if at is None else {"Time": at.isoformat()}
         return json.dumps({**time_told, "ENERGY": {"Total": total}})
 
-    async def scene():
+    async def scene() -> None:
         clock = Clock(now)
         site = Site(broker, **tasmota(), now=clock)
-        site.gateway._jobs.midnights.next = lambda now: None  # nobody is asked
+        nobody_is_asked(site, monkeypatch)
         if options:
             broker.publish(f"tele/{ADDRESSES[0]}/SENSOR", sensor(told, 7.5), *options)
         async with site.running():
@@ -503,19 +557,21 @@ def test_a_pushed_register_is_a_freeze_only_if_both_clocks_say_so(
     run(scene())
 
 
-def test_a_pushed_register_is_acknowledged_when_it_is_stored(broker):
+def test_a_pushed_register_is_acknowledged_when_it_is_stored(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And so is one that comes again meanwhile, over another connection too."""
 
-    def site():
+    def site() -> Site:
         made = Site(broker, **tasmota(), now=Clock(NIGHT + seconds(2)), storing=False)
-        made.gateway._jobs.midnights.next = lambda now: None  # nobody is asked
+        nobody_is_asked(made, monkeypatch)
         return made
 
-    def push(address):
+    def push(address: str) -> None:
         told = {"Time": (NIGHT + seconds(1)).isoformat(), "ENERGY": {"Total": 7.5}}
         broker.publish(f"tele/{address}/SENSOR", json.dumps(told))
 
-    async def scene():
+    async def scene() -> None:
         first = site()
         async with first.running():
             await first.until(lambda: first.gateway.up)
@@ -523,9 +579,7 @@ def test_a_pushed_register_is_acknowledged_when_it_is_stored(broker):
                 push(ADDRESSES[0])
             await first.until(lambda: first.gateway._subscriptions.received == 2)
         second = site()
-        connections = []
-        connect = second.gateway._new_connection
-        second.gateway._new_connection = lambda: connections.append(connect()) or connections[-1]
+        connections = opened(second, monkeypatch)
         async with second.running():
             await second.until(lambda: second.gateway._subscriptions.received == 2)
             connections[0].abort()
@@ -559,9 +613,9 @@ def test_a_pushed_register_is_acknowledged_when_it_is_stored(broker):
     ],
 )
 def test_neither_the_device_nor_we_may_be_further_from_midnight_than_the_limit(
-    broker, told_s, now_s, offset_s
-):
-    async def scene():
+    broker: Mosquitto, told_s: float | int, now_s: float | int, offset_s: int | None
+) -> None:
+    async def scene() -> None:
         site = Site(broker, **tasmota())
         told_at, now = NIGHT + seconds(told_s), NIGHT + seconds(now_s)
         is_taken = await site.gateway._jobs.submit_host_freeze(0, (Decimal(1),), told_at, now)
@@ -574,21 +628,24 @@ def test_neither_the_device_nor_we_may_be_further_from_midnight_than_the_limit(
     run(scene())
 
 
-def test_a_midnight_that_could_not_be_handed_on_is_not_done(broker):
-    async def scene():
+def test_a_midnight_that_could_not_be_handed_on_is_not_done(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
         site = Site(broker, **tasmota(), now=Clock(NIGHT + seconds(1)))
         gateway = site.gateway
         registers = (Decimal(1),)
 
-        def fail(arrival):
+        def fail(arrival: Arrival | PolledFreeze) -> bool:
             raise LineDown("the pipeline is gone")
 
-        take, site.sink.submit = site.sink.submit, fail
+        take = site.sink.submit
+        monkeypatch.setattr(site.sink, "submit", fail)
         with pytest.raises(LineDown):
             await gateway._jobs.submit_host_freeze(0, registers, NIGHT, NIGHT)
         assert not gateway._jobs.midnights._done
         assert not gateway._delivery._unstored
-        site.sink.submit = take
+        monkeypatch.setattr(site.sink, "submit", take)
         for _ in range(2):
             assert await gateway._jobs.submit_host_freeze(0, registers, NIGHT, NIGHT)
         assert (len(site.arrivals), gateway._jobs.midnights._done) == (1, {0: NIGHT})
@@ -596,22 +653,25 @@ def test_a_midnight_that_could_not_be_handed_on_is_not_done(broker):
     run(scene())
 
 
-def test_a_push_of_a_value_that_waits_for_room_waits_with_it(broker):
+def test_a_push_of_a_value_that_waits_for_room_waits_with_it(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was asked for found no room, and its device pushes the same value meanwhile."""
 
-    async def scene():
+    async def scene() -> None:
         site = Site(broker, **tasmota(), now=Clock(NIGHT + seconds(1)))
         gateway = site.gateway
-        take, site.sink.submit = site.sink.submit, lambda arrival: False
+        take = site.sink.submit
+        monkeypatch.setattr(site.sink, "submit", lambda arrival: False)
         asked = asyncio.create_task(
             gateway._jobs.submit_host_freeze(0, (Decimal(1),), NIGHT, NIGHT)
         )
         await asyncio.sleep(0)
         push = RegisterReport(ADDRESSES[0], (Decimal(1),), device_time=NIGHT)
-        acknowledged = []
+        acknowledged: list[RegisterReport] = []
         assert await gateway._handle_registers(push, lambda: acknowledged.append(push))
         site.storing = False
-        site.sink.submit = take
+        monkeypatch.setattr(site.sink, "submit", take)
         assert await asked
         assert not acknowledged
         site.store(site.arrivals[0])
@@ -620,8 +680,10 @@ def test_a_push_of_a_value_that_waits_for_room_waits_with_it(broker):
     run(scene())
 
 
-def test_at_midnight_devices_are_asked_at_once_and_those_that_are_away_not_at_all(broker):
-    async def scene():
+def test_at_midnight_devices_are_asked_at_once_and_those_that_are_away_not_at_all(
+    broker: Mosquitto,
+) -> None:
+    async def scene() -> None:
         clock = Clock(EVENING)
         broker.publish(f"tele/{ADDRESSES[2]}/LWT", "Offline", "-r")
         site = Site(broker, **tasmota(), now=clock)
@@ -644,16 +706,16 @@ def test_at_midnight_devices_are_asked_at_once_and_those_that_are_away_not_at_al
     run(scene())
 
 
-def test_an_answer_of_another_device_with_our_token_is_foreign(broker):
+def test_an_answer_of_another_device_with_our_token_is_foreign(broker: Mosquitto) -> None:
     """And one with an old instant is no freeze of this midnight."""
 
-    async def scene():
+    async def scene() -> None:
         family = StateGrid("meterd", ["SupWh"])
         site = Site(broker, family=family, now=Clock(NIGHT + seconds(2)))
         before = replies("foreign")
         peer = MqttConnection(Broker("127.0.0.1", broker.port, "terminal"))
 
-        def answer(question, device, kwh, **item):
+        def answer(question: dict[str, Any], device: str, kwh: str, **item: str) -> bytes:
             body = [
                 {"dev": device, "body": [{"name": "SupWh", "val": kwh, "quality": "0", **item}]}
             ]
@@ -682,23 +744,17 @@ def test_an_answer_of_another_device_with_our_token_is_foreign(broker):
     run(scene())
 
 
-def test_the_relay_of_another_device_is_not_taken_for_the_one_that_was_asked(broker):
-    async def scene():
+def test_the_relay_of_another_device_is_not_taken_for_the_one_that_was_asked(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
         site = Site(broker)
-        connections, seen = [], []
-        connect = site.gateway._new_connection
-        site.gateway._new_connection = lambda: connections.append(connect()) or connections[-1]
+        connections = opened(site, monkeypatch)
 
-        class Step:
-            kind = "verify"
-            command = SimpleNamespace(address=ADDRESSES[0], line="gw")
-
-            async def observed(self, relay):
-                seen.append(relay)
-
+        seen: list[RelayState | None] = []
         before = replies("foreign")
 
-        async def answer(terminal, *told):
+        async def answer(terminal: MqttConnection, *told: tuple[str, bool]) -> None:
             while (question := json.loads((await terminal.receive()).payload)).get(
                 "what"
             ) != "relay":
@@ -723,7 +779,9 @@ def test_the_relay_of_another_device_is_not_taken_for_the_one_that_was_asked(bro
             for told in ([(ADDRESSES[1], True)], [(ADDRESSES[1], True), (ADDRESSES[0], False)]):
                 answering = asyncio.create_task(answer(terminal, *told))
                 meter = site.gateway._meter(connections[0], 0, Urgency.COMMAND)
-                await execute(Step(), meter, SiteClock(ZONE))
+                step = Step(Command(address=ADDRESSES[0], line="gw"), kind="verify")
+                await execute(step, meter, SiteClock(ZONE))
+                seen += step.told
                 await answering
         assert [relay and relay.relay_open for relay in seen] == [None, False]
         assert replies("foreign") == before + 2
@@ -731,40 +789,41 @@ def test_the_relay_of_another_device_is_not_taken_for_the_one_that_was_asked(bro
     run(scene())
 
 
-def test_a_broker_that_hangs_does_not_keep_a_gateway_from_ending(tmp_path):
+def test_a_broker_that_hangs_does_not_keep_a_gateway_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_connection, "ANSWER_TIMEOUT_S", 10 * PATIENCE_S)
     with Mosquitto(tmp_path, LISTENER) as hanging:
 
-        async def scene():
+        async def scene() -> None:
             site = Site(hanging)
             async with site.running():
                 await site.until(lambda: site.gateway.up)
-                os.kill(hanging._process.pid, signal.SIGSTOP)
-                started = asyncio.get_running_loop().time()
-            # leaving asserts that it was cancelled
-            assert asyncio.get_running_loop().time() - started < 5
+                os.kill(hanging.pid, signal.SIGSTOP)
+            # leaving asserts that it was cancelled, and `run` that it has an end
 
         try:
             run(scene())
         finally:
-            os.kill(hanging._process.pid, signal.SIGCONT)
+            os.kill(hanging.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("steps", range(6))
-def test_a_cancellation_in_the_moment_of_a_lost_connection_ends_the_gateway(broker, steps):
+def test_a_cancellation_in_the_moment_of_a_lost_connection_ends_the_gateway(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
     """So many steps of the event loop after the loss, wherever the gateway has got to."""
 
-    async def scene():
+    async def scene() -> None:
         site = Site(broker, **tasmota())
-        connections = []
-        connect = site.gateway._new_connection
-        site.gateway._new_connection = lambda: connections.append(connect()) or connections[-1]
+        connections = opened(site, monkeypatch)
         task = asyncio.create_task(site.gateway.run())
         await site.until(lambda: site.gateway.up)
         connections[0].abort()
         for _ in range(steps):
             await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait([task], timeout=2)
+        await asyncio.wait([task], timeout=PATIENCE_S)
         is_cancelled = task.cancelled()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -774,14 +833,16 @@ def test_a_cancellation_in_the_moment_of_a_lost_connection_ends_the_gateway(brok
 
 
 @pytest.mark.parametrize("flavour", ["tasmota", "shelly"])
-def test_devices_without_memory_are_frozen_by_us_at_midnight(broker, flavour):
+def test_devices_without_memory_are_frozen_by_us_at_midnight(
+    broker: Mosquitto, flavour: str
+) -> None:
     """Local time is moved so that midnight is now: a push just after it and an answer to a question
     both count."""
 
-    async def scene():
+    async def scene() -> None:
         prefix = {"tasmota": "tasmota-", "shelly": "shellyplus1pm-"}[flavour]
         devices = {address: f"{prefix}{address}" for address in ADDRESSES}
-        family = Tasmota(list(devices.values()))
+        family: Family = Tasmota(list(devices.values()))
         if flavour == "shelly":
             family = Shelly(list(devices.values()), "meterd-1", "switch:0")
         coming = datetime.combine(datetime.now(ZONE).date() + timedelta(days=1), time())
@@ -793,6 +854,8 @@ def test_devices_without_memory_are_frozen_by_us_at_midnight(broker, flavour):
                 freeze = arrival.freeze
                 meter = simulator.bus.meters[freeze.address]
                 assert freeze.frozen_at == coming
+                assert freeze.host_offset is not None
+                assert freeze.registers[0] is not None
                 assert timedelta(0) < freeze.host_offset < timedelta(seconds=30)
                 assert meter.state.true_register(meter.state.now()) - freeze.registers[0] < Decimal(
                     "0.05"
@@ -803,8 +866,10 @@ def test_devices_without_memory_are_frozen_by_us_at_midnight(broker, flavour):
     run(scene())
 
 
-def test_in_shadow_mode_no_command_leaves_and_a_retained_one_moves_no_relay(broker):
-    async def scene():
+def test_in_shadow_mode_no_command_leaves_and_a_retained_one_moves_no_relay(
+    broker: Mosquitto,
+) -> None:
+    async def scene() -> None:
         site = Site(broker)
         form = OwnForm("meterd", "gw")
         expires = datetime.now(UTC) + timedelta(minutes=5)
@@ -820,8 +885,8 @@ def test_in_shadow_mode_no_command_leaves_and_a_retained_one_moves_no_relay(brok
     run(scene())
 
 
-def test_a_command_is_done_once_for_each_id_and_never_after_its_expiry(broker):
-    async def scene():
+def test_a_command_is_done_once_for_each_id_and_never_after_its_expiry(broker: Mosquitto) -> None:
+    async def scene() -> None:
         form = OwnForm("meterd", "gw")
         me = Broker("127.0.0.1", broker.port, "asker")
         async with (
@@ -834,30 +899,33 @@ def test_a_command_is_done_once_for_each_id_and_never_after_its_expiry(broker):
             ids = [UUID(int=number) for number in range(3)]
             soon = datetime.now(UTC) + timedelta(minutes=5)
 
-            async def tell(action, number, token, expires=soon):
+            async def tell(
+                action: Action, number: int, token: str, expires: datetime = soon
+            ) -> tuple[str, str | None]:
                 asked = form.control(ADDRESSES[0], action, ids[number], token, expires)
                 await connection.publish(asked.topic, asked.payload)
                 (event,) = form.events("meterd/gw/up/answer", (await connection.receive()).payload)
+                assert isinstance(event, Answered)
                 return event.outcome, event.token
 
             assert await tell("trip", 0, "a", datetime.now(UTC) - timedelta(seconds=1)) == (
                 "expired",
                 "a",
             )
-            assert not meter.state.relay.is_open
+            assert not is_cut(meter)
             assert await tell("trip", 0, "b") == ("accepted", "b")
-            assert meter.state.relay.is_open
+            assert is_cut(meter)
             assert await tell("close", 1, "c") == ("accepted", "c")
             assert await tell("trip", 0, "d") == (
                 "accepted",
                 "d",
             )  # the same id: answered, not done
-            assert not meter.state.relay.is_open
+            assert not is_cut(meter)
 
     run(scene())
 
 
-def test_a_scenario_may_have_meters_behind_a_broker(broker):
+def test_a_scenario_may_have_meters_behind_a_broker(broker: Mosquitto) -> None:
     from simulators.bench.running import Bench
 
     text = f"""
@@ -870,7 +938,7 @@ address = "{ADDRESSES[0]}"
 count = {len(ADDRESSES)}
 """
 
-    async def scene():
+    async def scene() -> None:
         async with Bench(parse_scenario(text)) as bench:
             where = bench.lines["gw"].whereabouts()
             assert where == {
@@ -886,43 +954,49 @@ count = {len(ADDRESSES)}
     run(scene())
 
 
-def test_a_silent_gateway_is_probed_by_one_question_at_a_time(broker):
-    async def scene():
+def test_a_silent_gateway_is_probed_by_one_question_at_a_time(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
         site = Site(broker, family=OwnForm("meterd", "gw"))
-        asked, at_once = [], []
+        asked: list[int] = []
+        at_once: list[int] = []
         gateway = site.gateway
 
         class Silent:
-            def __init__(self, number):
+            def __init__(self, number: int) -> None:
                 self.number = number
 
-            async def read_freeze(self, day):
+            async def read_freeze(self, day: date) -> None:
                 asked.append(self.number)
                 at_once[-1] += 1
                 await asyncio.sleep(0)
                 raise NoReply("no reply")
 
-        gateway._meter = lambda connection, number, urgency: Silent(number)
+        monkeypatch.setattr(gateway, "_meter", lambda connection, number, urgency: Silent(number))
         for number in range(3):
             gateway._jobs.reply_timeouts.record_timeout(number, 0.0)
         assert gateway.is_silent
         at_once.append(0)
-        await gateway._collect(None)
+        await gateway._collect(gateway._new_connection())
         assert at_once == [1]
 
     run(scene())
 
 
-def test_a_lost_connection_ends_every_question_that_waits_and_no_meter_is_blamed(broker):
-    async def scene():
+def test_a_lost_connection_ends_every_question_that_waits_and_no_meter_is_blamed(
+    broker: Mosquitto,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scene() -> None:
         gateway = Site(broker).gateway
-        ended = []
+        ended: list[int] = []
 
         class Waiting:
-            def __init__(self, number):
+            def __init__(self, number: int) -> None:
                 self.number = number
 
-            async def read_freeze(self, day):
+            async def read_freeze(self, day: date) -> None:
                 try:
                     if self.number == 1:
                         raise LineDown("the broker is gone")
@@ -931,19 +1005,19 @@ def test_a_lost_connection_ends_every_question_that_waits_and_no_meter_is_blamed
                 finally:
                     ended.append(self.number)
 
-        gateway._meter = lambda connection, number, urgency: Waiting(number)
+        monkeypatch.setattr(gateway, "_meter", lambda connection, number, urgency: Waiting(number))
         with pytest.raises(LineDown):
-            await gateway._collect(None)
+            await gateway._collect(gateway._new_connection())
         assert {0, 1, 2} == set(ended)
         assert not gateway._jobs.reply_timeouts.is_troubled
 
     run(scene())
 
 
-def test_only_what_the_database_has_is_acknowledged(broker):
+def test_only_what_the_database_has_is_acknowledged(broker: Mosquitto) -> None:
     """What a rebuild finds was stored, though nobody told the gateway so."""
     gateway, days = Site(broker).gateway, [today() - timedelta(days=age) for age in (-1, 0, 1)]
-    acknowledged = []
+    acknowledged: list[date] = []
     for day in days:
         gateway._delivery._unstored[0, day] = [partial(acknowledged.append, day)]
     gateway.rebuild({0: 0b10}, days[1])

@@ -796,10 +796,11 @@ def test_that_an_answer_has_begun_is_not_said_of_the_next() -> None:
         assert reader.poll._single is not None
         asked = reader.poll._single._in_flight.only
         assert asked is not None
-        reader.poll.heard(answer[:10])
-        assert asked.has_begun
-        reader.poll.heard(answer[10:])
-        assert not asked.has_begun
+        begun = []
+        for part in (answer[:10], answer[10:]):
+            reader.poll.heard(part)
+            begun.append(asked.has_begun)
+        assert begun == [True, False]
         for _ in range(3):
             reader.poll.heard(channel.answer())
 

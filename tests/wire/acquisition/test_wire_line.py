@@ -274,7 +274,9 @@ def test_a_question_is_asked_within_one_exchange_of_the_general_way() -> None:
     told(site, story)
 
 
-def test_a_question_that_comes_while_the_line_is_drained_is_asked_next() -> None:
+def test_a_question_that_comes_while_the_line_is_drained_is_asked_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def story(site: Site, line: WireLine) -> None:
         question = ReadRequest(1, "registers", time.monotonic() + ENOUGH_S)
         drain, drained_at = line._drain, list[int]()
@@ -285,7 +287,7 @@ def test_a_question_that_comes_while_the_line_is_drained_is_asked_next() -> None
                 drained_at.append(len(site.requests))
                 line.ask(question)
 
-        line._drain = ask_meanwhile  # type: ignore[method-assign]
+        monkeypatch.setattr(line, "_drain", ask_meanwhile)
         site.silent = {address_of(0)}
         assert (await question.result).outcome == "ok"
         assert [asked(frame) for frame in site.requests].index("0001FF00") == drained_at[0]
@@ -766,7 +768,7 @@ def test_what_was_read_waits_for_room_and_is_not_read_again() -> None:
         assert site.took_the_truth()
 
     def site() -> Site:
-        made = Site(submit=lambda arrival: not is_full and made._take(arrival))
+        made: Site = Site(submit=lambda arrival: not is_full and made._take(arrival))
         return made
 
     told(site, story)
@@ -826,13 +828,13 @@ def test_a_poll_that_takes_into_the_midnight_gives_nothing() -> None:
     told(lambda: Site(meters=1), story)
 
 
-def test_a_question_on_a_line_whose_task_dies_is_answered() -> None:
+def test_a_question_on_a_line_whose_task_dies_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(site: Site, line: WireLine) -> None:
         def spoilt(*_: Any) -> Any:
             raise RuntimeError("spoilt")
 
         await site.until(lambda: len(site.arrived) == 30)
-        line._driver = spoilt  # type: ignore[method-assign]
+        monkeypatch.setattr(line, "_driver", spoilt)
         question = ReadRequest(0, "registers", time.monotonic() + ENOUGH_S)
         line.ask(question)
         async with asyncio.timeout(5):

@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,14 +40,14 @@ address = "000000000009"
 
 
 @pytest.fixture
-def scenario(tmp_path):
+def scenario(tmp_path: Path) -> Path:
     path = tmp_path / "bench.toml"
     path.write_text(SCENARIO.format(link=tmp_path / "bus-1"))
     return path
 
 
 @contextmanager
-def simulating(scenario, *options):
+def simulating(scenario: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A running bench: (process, its first line of output)."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
@@ -55,6 +57,7 @@ def simulating(scenario, *options):
         text=True,
         env=environment,
     )
+    assert process.stdout is not None
     try:
         yield process, process.stdout.readline()
     finally:
@@ -63,7 +66,7 @@ def simulating(scenario, *options):
 
 
 @contextmanager
-def bench(scenario):
+def bench(scenario: Path) -> Iterator[tuple[dict[str, Any], RemoteBench]]:
     """A running bench: (what it says when it is ready, the client of its control port)."""
     with simulating(scenario, "--json") as (_, line):
         ready = json.loads(line)
@@ -71,19 +74,20 @@ def bench(scenario):
             yield ready, remote
 
 
-def meterd(*arguments):
+def meterd(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [*METERD, *arguments], capture_output=True, text=True, env=environment, timeout=60
     )
 
 
-def ask(ready, request):
+def ask(ready: dict[str, Any], request: Frame) -> Frame:
     """The answer of a meter on the TCP line."""
     place = ready["lines"]["gate-1"]
     with socket.create_connection((place["host"], place["port"]), timeout=10) as connection:
         connection.sendall(encode(request))
-        decoder, frames = Decoder(), []
+        decoder = Decoder()
+        frames: list[Frame] = []
         while not frames:
             data = connection.recv(1000)
             assert data, "the line hung up"
@@ -91,13 +95,14 @@ def ask(ready, request):
         return frames[0]
 
 
-def control(action):
+def control(action: str) -> Frame:
     return Frame(TRIPPED, 0x1C, bytes.fromhex(f"02000000 01000000 {action}00 000000311299"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_it_listens_and_ends_on_a_signal(scenario, number):
+def test_it_says_where_it_listens_and_ends_on_a_signal(scenario: Path, number: int) -> None:
     with simulating(scenario) as (process, first_line):
+        assert process.stdout is not None
         port = int(first_line.removeprefix("gate-1: 5 meters on 127.0.0.1:"))
         assert process.stdout.readline() == f"bus-1: 1 meters on {scenario.parent / 'bus-1'}\n"
         assert process.stdout.readline().startswith("control port: 127.0.0.1:")
@@ -108,7 +113,7 @@ def test_it_says_where_it_listens_and_ends_on_a_signal(scenario, number):
     assert not (scenario.parent / "bus-1").is_symlink()
 
 
-def test_it_ends_cleanly_with_readers_and_clients_connected(scenario):
+def test_it_ends_cleanly_with_readers_and_clients_connected(scenario: Path) -> None:
     with simulating(scenario, "--json") as (process, line):
         ready = json.loads(line)
         place = ready["lines"]["gate-1"]
@@ -122,7 +127,7 @@ def test_it_ends_cleanly_with_readers_and_clients_connected(scenario):
     assert (process.returncode, output, errors) == (0, "", "")
 
 
-def test_the_ready_line_is_for_programs(scenario):
+def test_the_ready_line_is_for_programs(scenario: Path) -> None:
     with simulating(scenario, "--json") as (_, line):
         ready = json.loads(line)
     assert ready["ready"] is True
@@ -131,7 +136,7 @@ def test_the_ready_line_is_for_programs(scenario):
     assert ready["lines"]["bus-1"] == {"kind": "pty", "device": str(scenario.parent / "bus-1")}
 
 
-def test_a_trip_over_the_wire_opens_the_relay_in_the_simulator(scenario):
+def test_a_trip_over_the_wire_opens_the_relay_in_the_simulator(scenario: Path) -> None:
     with bench(scenario) as (ready, remote):
         assert not remote.relay_is_open(TRIPPED)
         assert ask(ready, control("1A")).control == 0x9C
@@ -147,7 +152,7 @@ def test_a_trip_over_the_wire_opens_the_relay_in_the_simulator(scenario):
         assert [event["number"] for event in remote.events(since=3)] == [4, 5]
 
 
-def test_the_truth_is_what_a_freeze_read_answers_and_outlives_a_restart(scenario):
+def test_the_truth_is_what_a_freeze_read_answers_and_outlives_a_restart(scenario: Path) -> None:
     with bench(scenario) as (ready, remote):
         truth = remote.truth()
         newest = max(truth[TRIPPED])
@@ -160,7 +165,7 @@ def test_the_truth_is_what_a_freeze_read_answers_and_outlives_a_restart(scenario
         assert remote.truth(TRIPPED)[TRIPPED][newest] == truth[TRIPPED][newest]
 
 
-def test_a_line_is_cut_and_mended_from_outside(scenario):
+def test_a_line_is_cut_and_mended_from_outside(scenario: Path) -> None:
     with bench(scenario) as (ready, remote):
         remote.cut("gate-1")
         assert remote.state()["lines"]["gate-1"]["cut"] is True
@@ -171,22 +176,22 @@ def test_a_line_is_cut_and_mended_from_outside(scenario):
         assert ask(ready, control("1A")).control == 0x9C
 
 
-def test_a_relay_that_somebody_else_moves(scenario):
+def test_a_relay_that_somebody_else_moves(scenario: Path) -> None:
     with bench(scenario) as (_, remote):
         assert remote.force_relay(TRIPPED, "open")["relay"] == "open"
         assert [event["kind"] for event in remote.events()] == ["relay"]
 
 
-REFUSALS = {
+REFUSALS: dict[str, Callable[[RemoteBench], object]] = {
     "there is no meter": lambda remote: remote.meter("12"),
     "line must be one of gate-1, bus-1": lambda remote: remote.cut("gate-9"),
-    "how must be": lambda remote: remote.cut("gate-1", "gently"),
-    "state must be": lambda remote: remote.force_relay(TRIPPED, "ajar"),
+    "how must be": lambda remote: remote.cut("gate-1", "gently"),  # type: ignore[arg-type] # wrong
+    "state must be": lambda remote: remote.force_relay(TRIPPED, "ajar"),  # type: ignore[arg-type] # wrong
     "do must be one of": lambda remote: remote._ask("dance"),
 }
 
 
-def test_what_the_control_port_cannot_do_it_says(scenario):
+def test_what_the_control_port_cannot_do_it_says(scenario: Path) -> None:
     with bench(scenario) as (ready, remote):
         for message, wish in REFUSALS.items():
             with pytest.raises(BenchRefused, match=message):
@@ -200,7 +205,7 @@ def test_what_the_control_port_cannot_do_it_says(scenario):
         assert remote.state()["meters"] == 6
 
 
-def test_a_bad_scenario_is_refused_with_all_its_mistakes(tmp_path):
+def test_a_bad_scenario_is_refused_with_all_its_mistakes(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(
         SCENARIO.format(link="x").replace("port = 0", "prot = 0").replace("count = 5", "count = 0")
@@ -218,7 +223,7 @@ def test_a_bad_scenario_is_refused_with_all_its_mistakes(tmp_path):
     assert [mistake["line"] for mistake in json.loads(told.stdout)["mistakes"]] == [4, 12]
 
 
-def test_a_port_that_is_taken_is_told_with_the_name_of_the_line(scenario):
+def test_a_port_that_is_taken_is_told_with_the_name_of_the_line(scenario: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         scenario.write_text(scenario.read_text().replace("port = 0", f"port = {port}"))
@@ -228,7 +233,7 @@ def test_a_port_that_is_taken_is_told_with_the_name_of_the_line(scenario):
     assert "Traceback" not in failed.stderr
 
 
-def test_the_example_is_printed_and_is_good(tmp_path):
+def test_the_example_is_printed_and_is_good(tmp_path: Path) -> None:
     printed = meterd("simulate", "--example")
     assert printed.returncode == 0
     (tmp_path / "bench.toml").write_text(printed.stdout)
@@ -238,7 +243,7 @@ def test_the_example_is_printed_and_is_good(tmp_path):
     )
 
 
-def test_check_and_truth_only_print(scenario):
+def test_check_and_truth_only_print(scenario: Path) -> None:
     checked = meterd("simulate", str(scenario), "--check", "--json")
     assert json.loads(checked.stdout) == {
         "ok": True,

@@ -19,7 +19,7 @@ from protocols.dlt645.exchanges import (
 )
 from protocols.dlt645.frame import BROADCAST, Frame
 from protocols.errors import FrameError, MeterRefused
-from protocols.exchange import run_on_script
+from protocols.exchange import Exchange, run_on_script
 
 METER = "000000001600"
 
@@ -244,7 +244,7 @@ def test_a_control_command_is_built_as_a_logged_one() -> None:
     assert run_on_script(exchange, script) is None
 
 
-def control(**changes: Any) -> exchanges.Exchange[Frame, None]:
+def control(**changes: Any) -> Exchange[Frame, None]:
     how = {
         "level": "02",
         "password": "123456",

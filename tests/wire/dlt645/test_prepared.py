@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -178,9 +179,8 @@ def test_a_batch_says_of_each_frame_what_the_general_decoder_says(
             frame is not None and frame.control == 0x91 and frame.data[:4] == WIRE
         )
         if good[number]:
-            general = outcome(
-                lambda alone=alone, frame=frame: general_registers(frame.address, IDENTIFIER, alone)
-            )
+            assert frame is not None
+            general = outcome(partial(general_registers, frame.address, IDENTIFIER, alone))
             batched = [
                 None if value == batch.NO_VALUE else value for value in hundredths[number].tolist()
             ]
@@ -198,7 +198,7 @@ def test_a_batch_of_another_length_is_a_mistake_of_the_caller() -> None:
     assert batch.decode_registers(b"", IDENTIFIER, registers=2).hundredths.dtype == np.int64
 
 
-def test_the_sum_of_every_request_is_that_of_the_codec():
+def test_the_sum_of_every_request_is_that_of_the_codec() -> None:
     reads = [
         PreparedRead("04000102", 3),
         *(PreparedEnergies(f"050601{nth:02X}") for nth in range(1, 63)),

@@ -121,7 +121,9 @@ def test_a_block_that_the_meter_refuses_is_halved_and_the_places_are_kept() -> N
     """The profile promises 80 registers; this meter stops at 50, as one in the field did."""
     profile = load_profile("eastron-sdm630")
     meter = meter_of(replace(profile, limit=50))
-    learnt, first, second = Learnt(), [], []
+    learnt = Learnt()
+    first: list[str] = []
+    second: list[str] = []
     quantities = profile.quantities()
     found = play(read_quantities(UNIT, profile, quantities, learnt), meter.answer_modbus, first)
     again = play(read_quantities(UNIT, profile, quantities, learnt), meter.answer_modbus, second)
@@ -380,7 +382,9 @@ def late_answers_booked_wrong(name: str, seeds: Iterable[int]) -> list[int]:
 
 
 def test_two_questions_of_one_shape_do_not_follow_each_other() -> None:
-    profile, learnt, sent = load_profile("chint-dtsu666"), Learnt(), []
+    profile = load_profile("chint-dtsu666")
+    learnt = Learnt()
+    sent: list[str] = []
     meter = meter_of(profile)
     for quantity in (
         Quantity.VOLTAGE_A,

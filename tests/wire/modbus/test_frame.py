@@ -138,7 +138,9 @@ def _overlaps(noise: bytes, found: Frame) -> bool:
 )  # fmt: skip
 def test_no_single_wrong_byte_is_taken_for_the_answer(question: Any, answer: bytes) -> None:
     asked = request(answer[0], question)
-    assert codec_rtu.is_answer(asked, decode_all(rtu_answers(), answer)[0])
+    (found,) = decode_all(rtu_answers(), answer)
+    assert isinstance(found, Frame)
+    assert codec_rtu.is_answer(asked, found)
     for place in range(len(answer)):
         for wrong in range(256):
             if wrong == answer[place]:

@@ -5,10 +5,13 @@ import asyncio
 import hashlib
 import json
 from base64 import b64encode
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,12 +21,16 @@ from protocols.channels.mqtt.broker_socket import Broker, Tls
 from protocols.channels.mqtt.channel import MqttChannel
 from protocols.channels.mqtt.connection import (
     MOST_UNREAD,
+    Message,
     MqttConnection,
     PublishRefused,
     SubscriptionRefused,
 )
 from protocols.dlt645.exchanges import CODEC_2007, read_energy
+from protocols.dlt645.frame import Frame
 from protocols.errors import ControlForbidden, LineDown, NoReply
+from protocols.mqtt.transparent import Wrapping
+from simulators.dlt645.meter_2007 import SimulatedMeter2007
 from simulators.lines.bus import SimulatedBus
 from simulators.lines.faults import Fault
 from simulators.lines.mqtt_gateway import SimulatedGateway
@@ -35,33 +42,33 @@ PATIENCE_S = 20
 ADDRESSES = ["000000001601", "000000001602"]
 
 
-def run(scene):
+def run(scene: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scene, PATIENCE_S * 2))
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory):
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     with Mosquitto(tmp_path_factory.mktemp("mosquitto"), LISTENER) as running:
         yield running
 
 
 @pytest.fixture(params=["3.1.1", "5"])
-def me(request, broker):
+def me(request: pytest.FixtureRequest, broker: Mosquitto) -> Broker:
     """We at the broker, in each version of the protocol; somebody else in each test: no session is
     left over."""
     name = request.node.originalname.removeprefix("test_").replace("_", "-") + request.param
     return Broker("127.0.0.1", broker.port, name, version=request.param)
 
 
-async def received(connection, count):
-    found = []
+async def received(connection: MqttConnection, count: int) -> list[Message]:
+    found: list[Message] = []
     async with asyncio.timeout(PATIENCE_S):
         while len(found) < count:
             found.append(await connection.receive())
     return found
 
 
-async def hears_nothing(connection, within_s=0.2):
+async def hears_nothing(connection: MqttConnection, within_s: float = 0.2) -> bytes | None:
     try:
         async with asyncio.timeout(within_s):
             return (await connection.receive()).payload
@@ -70,15 +77,17 @@ async def hears_nothing(connection, within_s=0.2):
 
 
 @asynccontextmanager
-async def connected(me, *topics, **how):
+async def connected(me: Broker, *topics: str, **how: Any) -> AsyncIterator[MqttConnection]:
     async with MqttConnection(me, **how) as connection:
         for topic in topics:
             await connection.subscribe(topic)
         yield connection
 
 
-def test_a_foreign_publisher_is_heard_and_a_foreign_subscriber_hears_us(broker, me):
-    async def scene():
+def test_a_foreign_publisher_is_heard_and_a_foreign_subscriber_hears_us(
+    broker: Mosquitto, me: Broker
+) -> None:
+    async def scene() -> None:
         async with connected(me, "there/#") as connection:
             broker.publish("there/电表", "1600 度")
             (message,) = await received(connection, 1)
@@ -96,8 +105,10 @@ def test_a_foreign_publisher_is_heard_and_a_foreign_subscriber_hears_us(broker, 
     run(scene())
 
 
-def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(broker, me):
-    async def scene():
+def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(
+    broker: Mosquitto, me: Broker
+) -> None:
+    async def scene() -> None:
         async with connected(me, "again") as connection:
             for number in range(6):
                 await connection.publish("again", b"%d" % number)
@@ -126,11 +137,13 @@ def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(broker, me):
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-def test_a_dead_broker_is_noticed_and_nothing_pushed_meanwhile_is_lost(tmp_path, me, how):
+def test_a_dead_broker_is_noticed_and_nothing_pushed_meanwhile_is_lost(
+    tmp_path: Path, me: Broker, how: str
+) -> None:
     with Mosquitto(tmp_path) as mortal:
         me = replace(me, port=mortal.port)
 
-        async def scene():
+        async def scene() -> None:
             async with connected(me, "freeze/+", "other/#") as connection:
                 mortal.publish("freeze/1", "before")
                 (unacknowledged,) = await received(connection, 1)
@@ -158,8 +171,8 @@ def test_a_dead_broker_is_noticed_and_nothing_pushed_meanwhile_is_lost(tmp_path,
         run(scene())
 
 
-def test_a_retained_message_is_marked_old(broker, me):
-    async def scene():
+def test_a_retained_message_is_marked_old(broker: Mosquitto, me: Broker) -> None:
+    async def scene() -> None:
         topic = f"retained/{me.client_id}"
         broker.publish(topic, "old", "-r")
         async with connected(me, topic) as connection:
@@ -172,11 +185,13 @@ def test_a_retained_message_is_marked_old(broker, me):
     run(scene())
 
 
-def test_a_backlog_larger_than_what_may_wait_for_us_is_read_bit_by_bit(broker, me):
+def test_a_backlog_larger_than_what_may_wait_for_us_is_read_bit_by_bit(
+    broker: Mosquitto, me: Broker
+) -> None:
     """QoS 0 has no window: it is the socket that is left alone. The broker's word is heard
     nevertheless."""
 
-    async def scene():
+    async def scene() -> None:
         count = MOST_UNREAD + 500
         async with (
             connected(me) as connection,
@@ -196,8 +211,8 @@ def test_a_backlog_larger_than_what_may_wait_for_us_is_read_bit_by_bit(broker, m
     run(scene())
 
 
-def test_many_messages_under_way_at_once_are_all_acknowledged(me):
-    async def scene():
+def test_many_messages_under_way_at_once_are_all_acknowledged(me: Broker) -> None:
+    async def scene() -> None:
         async with connected(me, "many") as connection:
             await asyncio.gather(*(connection.publish("many", b"x" * 5000) for _ in range(300)))
             for _ in range(300):
@@ -207,7 +222,7 @@ def test_many_messages_under_way_at_once_are_all_acknowledged(me):
     run(scene())
 
 
-def access(folder):
+def access(folder: Path) -> str:
     """The settings of a broker where `meterd` with password `secret` may use open/# only."""
     salt = b"twelve bytes"
     digest = hashlib.pbkdf2_hmac("sha512", b"secret", salt, 101)
@@ -230,10 +245,10 @@ def access(folder):
     return f"listener {{port}} 127.0.0.1\nplugin {plugin()}\nplugin_opt_config_file {folder}/rights.json\n"
 
 
-def test_refusals_of_the_broker_are_heard(tmp_path):
+def test_refusals_of_the_broker_are_heard(tmp_path: Path) -> None:
     """Subscriptions with both versions; publications with 5, where the broker says so."""
 
-    async def scene(me):
+    async def scene(me: Broker) -> None:
         async with connected(me) as connection:
             assert await connection.subscribe("open/#") == 1
             with pytest.raises(SubscriptionRefused, match="subscription to closed/# refused"):
@@ -263,8 +278,10 @@ def test_refusals_of_the_broker_are_heard(tmp_path):
     assert "secret" not in repr(Broker("h", 1, "c", password="secret"))
 
 
-def test_the_last_will_is_published_after_a_death_and_not_after_a_good_bye(broker, me):
-    async def scene():
+def test_the_last_will_is_published_after_a_death_and_not_after_a_good_bye(
+    broker: Mosquitto, me: Broker
+) -> None:
+    async def scene() -> None:
         topic = f"will/{me.client_id}"
         mortal = replace(me, client_id="mortal", will=(topic, b"gone"))
         async with connected(me, topic) as witness:
@@ -281,10 +298,12 @@ def test_the_last_will_is_published_after_a_death_and_not_after_a_good_bye(broke
     run(scene())
 
 
-def test_commands_leave_only_with_the_right_to_control_and_never_retained(broker, me):
+def test_commands_leave_only_with_the_right_to_control_and_never_retained(
+    broker: Mosquitto, me: Broker
+) -> None:
     is_control = lambda topic, payload: topic.startswith("cmnd/")  # noqa: E731
 
-    async def scene():
+    async def scene() -> None:
         async with connected(me, "cmnd/#", is_control=is_control) as connection:
             with pytest.raises(ControlForbidden, match="held back"):
                 await connection.publish("cmnd/x", b"OFF")
@@ -302,8 +321,10 @@ def test_commands_leave_only_with_the_right_to_control_and_never_retained(broker
 @pytest.mark.parametrize(
     "greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x02\x00", b"\xff" * 50]
 )
-def test_who_is_no_broker_is_given_up(me, monkeypatch, greeting):
-    async def scene():
+def test_who_is_no_broker_is_given_up(
+    me: Broker, monkeypatch: pytest.MonkeyPatch, greeting: bytes
+) -> None:
+    async def scene() -> None:
         with pytest.raises(LineDown, match="cannot connect"):
             await MqttConnection(replace(me, port=1)).__aenter__()
         with pytest.raises(LineDown, match="not open"):
@@ -311,7 +332,7 @@ def test_who_is_no_broker_is_given_up(me, monkeypatch, greeting):
         monkeypatch.setattr("protocols.channels.mqtt.connection.ANSWER_TIMEOUT_S", 0.1)
         gone = asyncio.Event()
 
-        async def talk(reader, writer):
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(greeting)
             while await reader.read(1000):
                 pass
@@ -331,17 +352,19 @@ def test_who_is_no_broker_is_given_up(me, monkeypatch, greeting):
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")
     make_certificates(folder)
     return folder
 
 
-def test_tls_with_a_client_certificate_and_without_trust(tmp_path, certificates, me):
+def test_tls_with_a_client_certificate_and_without_trust(
+    tmp_path: Path, certificates: Path, me: Broker
+) -> None:
     settings = LISTENER + KEPT + tls_settings(certificates)
     ours = Tls(certificates / "ca.pem", certificates / "client.pem", certificates / "client.key")
 
-    async def scene(secure):
+    async def scene(secure: Mosquitto) -> None:
         me_there = replace(me, port=secure.port, tls=ours)
         async with connected(me_there, "secure/#") as connection:
             await asyncio.gather(
@@ -368,12 +391,14 @@ def test_tls_with_a_client_certificate_and_without_trust(tmp_path, certificates,
 # --- a transparent DTU ----------------------------------------------------------------------------
 
 
-def meters():
+def meters() -> list[SimulatedMeter2007]:
     return [simulated_meter(address, now=lambda: datetime(2026, 5, 2, 12)) for address in ADDRESSES]
 
 
 @asynccontextmanager
-async def dtu(broker, me, *, wrapping="raw", faults=()):
+async def dtu(
+    broker: Mosquitto, me: Broker, *, wrapping: Wrapping = "raw", faults: Sequence[Fault] = ()
+) -> AsyncIterator[tuple[Conversation[Frame], SimulatedGateway, list[str]]]:
     """A line of simulated meters behind a DTU, and a conversation with it; `heard` counts
     outcomes."""
     heard: list[str] = []
@@ -405,8 +430,10 @@ async def dtu(broker, me, *, wrapping="raw", faults=()):
 
 
 @pytest.mark.parametrize("wrapping", ["raw", "hex"])
-def test_a_conversation_runs_through_the_topics_of_a_dtu(broker, me, wrapping):
-    async def scene():
+def test_a_conversation_runs_through_the_topics_of_a_dtu(
+    broker: Mosquitto, me: Broker, wrapping: Wrapping
+) -> None:
+    async def scene() -> None:
         async with dtu(broker, me, wrapping=wrapping) as (talk, gateway, heard):
             for address in ADDRESSES:
                 true = gateway.bus.meters[address].state.true_register(datetime(2026, 5, 2, 12))
@@ -418,8 +445,10 @@ def test_a_conversation_runs_through_the_topics_of_a_dtu(broker, me, wrapping):
     run(scene())
 
 
-def test_split_and_doubled_answers_through_a_dtu_are_understood(broker, me):
-    async def scene():
+def test_split_and_doubled_answers_through_a_dtu_are_understood(
+    broker: Mosquitto, me: Broker
+) -> None:
+    async def scene() -> None:
         faults = [Fault("split", every=2, delay_ms=5), Fault("duplicate", every=3)]
         async with dtu(broker, me, faults=faults) as (talk, gateway, _):
             for _ in range(6):
@@ -430,8 +459,10 @@ def test_split_and_doubled_answers_through_a_dtu_are_understood(broker, me):
     run(scene())
 
 
-def test_retained_bytes_and_payloads_that_are_not_as_agreed_do_not_hurt_a_line(broker, me):
-    async def scene():
+def test_retained_bytes_and_payloads_that_are_not_as_agreed_do_not_hurt_a_line(
+    broker: Mosquitto, me: Broker
+) -> None:
+    async def scene() -> None:
         topic = f"{me.client_id}/dtu/out"
         broker.publish(topic, "old bytes of another conversation", "-r")
         async with dtu(broker, me, wrapping="hex") as (talk, gateway, heard):
@@ -445,10 +476,10 @@ def test_retained_bytes_and_payloads_that_are_not_as_agreed_do_not_hurt_a_line(b
     run(scene())
 
 
-def test_a_dtu_behind_a_dead_broker_is_a_line_that_is_down(tmp_path, me):
+def test_a_dtu_behind_a_dead_broker_is_a_line_that_is_down(tmp_path: Path, me: Broker) -> None:
     with Mosquitto(tmp_path) as mortal:
 
-        async def scene():
+        async def scene() -> None:
             async with dtu(mortal, replace(me, port=mortal.port)) as (talk, _, _):
                 mortal.kill()
                 with pytest.raises(LineDown):
@@ -457,7 +488,7 @@ def test_a_dtu_behind_a_dead_broker_is_a_line_that_is_down(tmp_path, me):
         run(scene())
 
 
-def test_the_first_pause_is_random_already_and_none_is_longer_than_it_may_be():
+def test_the_first_pause_is_random_already_and_none_is_longer_than_it_may_be() -> None:
     for failures, longest in ((1, 2.0), (3, 8.0), (30, 60.0)):
         pauses = [reconnect_pause_s(failures, 60.0) for _ in range(500)]
         assert 0 <= min(pauses) < longest / 4

@@ -1,10 +1,12 @@
 """Payloads: our own form against its JSON Schema, and what other families' messages mean."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import jsonschema
@@ -17,6 +19,7 @@ from protocols.errors import FrameError
 from protocols.mqtt.events import (
     Answered,
     Echoed,
+    Event,
     FreezeReport,
     PresenceReport,
     RegisterReport,
@@ -131,29 +134,38 @@ BAD = [
 ]
 
 
-def encoded(content):
+def encoded(content: dict[str, Any]) -> bytes:
     return json.dumps(content).encode()
 
 
-def decoder(content):
+def decoder(content: dict[str, Any]) -> Callable[[bytes], object]:
     return decode_down if content["type"] in ("read", "command") else decode_up
 
 
-def schema_takes(content):
+def registers_told(events: list[Event]) -> RegisterReport:
+    """The first event, which reports registers."""
+    assert isinstance(events[0], RegisterReport)
+    return events[0]
+
+
+def schema_takes(content: dict[str, Any]) -> bool:
     formats = jsonschema.FormatChecker(["uuid", "date"])
-    return jsonschema.Draft202012Validator(SCHEMA, format_checker=formats).is_valid(content)
+    validator = jsonschema.Draft202012Validator(SCHEMA, format_checker=formats)
+    return bool(validator.is_valid(content))
 
 
 # --- our own form ---------------------------------------------------------------------------------
 
 
-def test_the_schema_in_the_documents_is_that_of_the_decoder():
+def test_the_schema_in_the_documents_is_that_of_the_decoder() -> None:
     assert json_schema() == SCHEMA
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
 @pytest.mark.parametrize("content", GOOD, ids=lambda content: f"{content['type']}-{len(content)}")
-def test_schema_and_decoder_take_every_good_message_and_write_it_back(content):
+def test_schema_and_decoder_take_every_good_message_and_write_it_back(
+    content: dict[str, Any],
+) -> None:
     assert schema_takes(content)
     message = decoder(content)(encoded(content))
     written = json.loads(msgspec.json.encode(message))
@@ -162,7 +174,9 @@ def test_schema_and_decoder_take_every_good_message_and_write_it_back(content):
 
 
 @pytest.mark.parametrize(("content", "reason"), BAD)
-def test_schema_and_decoder_refuse_every_bad_message_and_say_what_and_where(content, reason):
+def test_schema_and_decoder_refuse_every_bad_message_and_say_what_and_where(
+    content: dict[str, Any], reason: str
+) -> None:
     assert not schema_takes(content)
     with pytest.raises(FrameError, match=reason):
         decoder(content)(encoded(content))
@@ -180,7 +194,9 @@ values = st.one_of(
 
 @given(content=st.sampled_from(GOOD), field=fields, value=values)
 @settings(max_examples=300)
-def test_schema_and_decoder_agree_about_any_changed_field(content, field, value):
+def test_schema_and_decoder_agree_about_any_changed_field(
+    content: dict[str, Any], field: str, value: object
+) -> None:
     changed = {**content, field: value}
     if changed["type"] != content["type"]:
         return
@@ -199,14 +215,14 @@ def test_schema_and_decoder_agree_about_any_changed_field(content, field, value)
 @pytest.mark.parametrize(
     "payload", [b"", b"x", b"[1]", b"\xff\xfe", b"null", b'"text"', b"[" * 100_000, b'{"v":1']
 )
-def test_what_is_no_object_is_refused(payload):
+def test_what_is_no_object_is_refused(payload: bytes) -> None:
     with pytest.raises(FrameError, match="no JSON object"):
         decode_up(payload)
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=300)
-def test_no_payload_does_more_than_be_refused(payload):
+def test_no_payload_does_more_than_be_refused(payload: bytes) -> None:
     for family, topics in (
         (OWN, ["meterd/gw-1/up/answer"]),
         (
@@ -227,8 +243,8 @@ def test_no_payload_does_more_than_be_refused(payload):
                 family.events(topic, payload)
 
 
-def test_our_messages_become_events():
-    def told(content, kind=None):
+def test_our_messages_become_events() -> None:
+    def told(content: dict[str, Any], kind: str | None = None) -> list[Event]:
         return OWN.events(f"meterd/gw-1/up/{kind or content['type']}", encoded(content))
 
     registers = (Decimal("1234.56"), Decimal("300.10"), None)
@@ -255,7 +271,7 @@ def test_our_messages_become_events():
             told({**ANSWER, **value, "outcome": outcome})
 
 
-def test_our_questions_and_commands_are_good_messages():
+def test_our_questions_and_commands_are_good_messages() -> None:
     asked = [
         OWN.read_freeze(METER, date(2026, 5, 1), "t-1", EXPIRES),
         OWN.read_registers(METER, "t-1", EXPIRES),
@@ -284,7 +300,7 @@ SENSOR = {
 EM_DATA = '{"id":0,"total_act":2589773.39,"total_act_ret":1026.61,"n_current":null}'
 
 
-def test_tasmota_counts_in_kwh():
+def test_tasmota_counts_in_kwh() -> None:
     (told,) = TASMOTA.events("tele/plug-1/SENSOR", encoded(SENSOR))
     assert told == RegisterReport(
         "plug-1",
@@ -297,15 +313,18 @@ def test_tasmota_counts_in_kwh():
         datetime(2026, 5, 2, 0, 0, 5),
     )
     answer = TASMOTA.events("stat/plug-1/STATUS8", encoded({"StatusSNS": SENSOR}))
-    assert (answer[0].token, answer[0].registers) == ("plug-1/STATUS8", (Decimal("3.185"),))
+    told = registers_told(answer)
+    assert (told.token, told.registers) == ("plug-1/STATUS8", (Decimal("3.185"),))
     three = {"ENERGY": {"Total": [1.001, 2.002, 3.003], "Voltage": [1, 2, 3]}}
-    assert TASMOTA.events("tele/plug-1/SENSOR", encoded(three))[0].registers == (Decimal("6.006"),)
+    told = registers_told(TASMOTA.events("tele/plug-1/SENSOR", encoded(three)))
+    assert told.registers == (Decimal("6.006"),)
     missing = {"ENERGY": {"Total": [1.001, None, 3.003]}}
-    assert TASMOTA.events("tele/plug-1/SENSOR", encoded(missing))[0].registers == (None,)
+    told = registers_told(TASMOTA.events("tele/plug-1/SENSOR", encoded(missing)))
+    assert told.registers == (None,)
     assert TASMOTA.events("tele/plug-1/SENSOR", encoded({"Time": "x", "ANALOG": {"A0": 1}})) == []
 
 
-def test_tasmota_tells_its_relay_and_its_presence():
+def test_tasmota_tells_its_relay_and_its_presence() -> None:
     assert TASMOTA.events("stat/plug-1/POWER", b"OFF") == [
         RelayReport("plug-1", True, True, token="plug-1/POWER")
     ]
@@ -317,12 +336,15 @@ def test_tasmota_tells_its_relay_and_its_presence():
         TASMOTA.events("stat/plug-1/POWER", b"BLINK")
 
 
-def test_shelly_counts_in_wh_and_null_is_missing():
-    (told,) = SHELLY.events("shellypro3em-1/status/emdata:0", EM_DATA.encode())
+def test_shelly_counts_in_wh_and_null_is_missing() -> None:
+    events = SHELLY.events("shellypro3em-1/status/emdata:0", EM_DATA.encode())
+    assert len(events) == 1
+    told = registers_told(events)
     assert told.registers == (Decimal("2589.77339"),)
     assert SHELLY.events("shellypro3em-1/status/emdata:0", b'{"total_act":null}') == []
     status = b'{"id":0,"output":false,"apower":0.0,"voltage":229.5,"aenergy":{"total":1234.5,"minute_ts":1777651200}}'
     registers, relay = SWITCH.events("shellyplus1pm-1/status/switch:0", status)
+    assert isinstance(registers, RegisterReport)
     assert registers.registers == (Decimal("1.2345"),)
     assert (
         registers.device_time is None
@@ -339,7 +361,7 @@ SHELLY_NOTICE = """{"src":"shellyplus1pm-1","dst":"shellyplus1pm-1/events","meth
 component."""
 
 
-def test_shelly_notifies_with_its_own_time():
+def test_shelly_notifies_with_its_own_time() -> None:
     topic = "shellyplus1pm-1/events/rpc"
     assert topic in SWITCH.subscriptions
     at = datetime(2026, 5, 1, 16, 0, 5, 40_000, UTC)
@@ -352,6 +374,7 @@ def test_shelly_notifies_with_its_own_time():
     )
     assert SWITCH.events(topic, turned) == [RelayReport("shellyplus1pm-1", False, False)]
     (timeless,) = SWITCH.events(topic, SHELLY_NOTICE.replace("1777651205.04", "null").encode())
+    assert isinstance(timeless, RegisterReport)
     assert timeless.device_time is None
 
 
@@ -365,25 +388,26 @@ def test_shelly_notifies_with_its_own_time():
         b'{"method":"NotifyStatus"}',
     ],
 )
-def test_a_shelly_notice_of_something_else_tells_nothing(notice):
+def test_a_shelly_notice_of_something_else_tells_nothing(notice: bytes) -> None:
     assert SWITCH.events("shellyplus1pm-1/events/rpc", notice) == []
 
 
 @pytest.mark.parametrize("ts", ["1e300", "-1e18", '"soon"', "true", "[]"])
-def test_a_shelly_notice_of_a_strange_time_is_refused(ts):
+def test_a_shelly_notice_of_a_strange_time_is_refused(ts: str) -> None:
     with pytest.raises(FrameError, match="shellyplus1pm-1/events/rpc: ts is no "):
         SWITCH.events(
             "shellyplus1pm-1/events/rpc", SHELLY_NOTICE.replace("1777651205.04", ts).encode()
         )
 
 
-def test_shelly_answers_by_the_id_of_the_question():
+def test_shelly_answers_by_the_id_of_the_question() -> None:
     question = SHELLY.read_registers("shellypro3em-1", "t-7", EXPIRES)
     assert question.topic == "shellypro3em-1/rpc"
     asked = {"id": "t-7", "src": "meterd-1", "method": "EMData.GetStatus", "params": {"id": 0}}
     assert json.loads(question.payload) == asked
     answer = f'{{"id":"t-7","src":"shellypro3em-1","dst":"meterd-1","result":{EM_DATA}}}'
     (told,) = SHELLY.events("meterd-1/rpc", answer.encode())
+    assert isinstance(told, RegisterReport)
     assert (told.token, told.registers) == ("t-7", (Decimal("2589.77339"),))
     refusal = b'{"id":"t-7","src":"s","dst":"meterd-1","error":{"code":404,"message":"No handler"}}'
     assert SHELLY.events("meterd-1/rpc", refusal) == [
@@ -393,7 +417,7 @@ def test_shelly_answers_by_the_id_of_the_question():
     assert SHELLY.events("meterd-1/rpc", done) == [Answered("s", "t-7", "accepted")]
 
 
-def test_the_state_grid_terminal_tells_strings_with_a_quality_and_a_zone():
+def test_the_state_grid_terminal_tells_strings_with_a_quality_and_a_zone() -> None:
     items = [
         {
             "name": "SupWh",
@@ -410,6 +434,7 @@ def test_the_state_grid_terminal_tells_strings_with_a_quality_and_a_zone():
         "body": [{"dev": "m-1", "body": items}],
     }
     (told,) = TTU.events("database/get/response/meterd/realtime", encoded(content))
+    assert isinstance(told, RegisterReport)
     assert told.registers == (Decimal("1234.5678"), None)
     assert told.values == {Quantity.VOLTAGE: None}
     assert (told.token, told.device) == ("123", "m-1")
@@ -433,16 +458,18 @@ def test_the_state_grid_terminal_tells_strings_with_a_quality_and_a_zone():
 @pytest.mark.parametrize(
     "total", ["NaN", "1e400", '"abc"', "true", "-1", "[[1]]", "{}", "1e-400", '"Infinity"']
 )
-def test_an_energy_that_is_none_is_refused_with_its_topic_and_field(total):
+def test_an_energy_that_is_none_is_refused_with_its_topic_and_field(total: str) -> None:
     with pytest.raises(FrameError, match="tele/plug-1/SENSOR"):
         TASMOTA.events("tele/plug-1/SENSOR", f'{{"ENERGY":{{"Total":{total}}}}}'.encode())
 
 
 @given(st.integers(0, 10**14))
 @settings(max_examples=200)
-def test_watt_hours_become_kilowatt_hours_without_rounding(hundredths):
+def test_watt_hours_become_kilowatt_hours_without_rounding(hundredths: int) -> None:
     wh = Decimal(hundredths).scaleb(-2)
     (told,) = SHELLY.events("shellypro3em-1/status/emdata:0", f'{{"total_act":{wh:f}}}'.encode())
+    assert isinstance(told, RegisterReport)
+    assert told.registers[0] is not None
     assert told.registers[0] * 1000 == wh
 
 
@@ -464,11 +491,13 @@ def test_watt_hours_become_kilowatt_hours_without_rounding(hundredths):
         (TTU, "meterd/get/request/database/realtime", b"{}", False),
     ],
 )
-def test_what_can_move_a_relay_is_known_by_sight(family, topic, payload, is_control):
+def test_what_can_move_a_relay_is_known_by_sight(
+    family: Shelly | StateGrid | Tasmota, topic: str, payload: bytes, is_control: bool
+) -> None:
     assert family.is_control(topic, payload) is is_control
 
 
-def test_commands_to_devices_without_expiry_are_not_kept_by_a_broker():
+def test_commands_to_devices_without_expiry_are_not_kept_by_a_broker() -> None:
     for family, device in ((TASMOTA, "plug-1"), (SWITCH, "shellyplus1pm-1")):
         trip = family.control(device, "trip", COMMAND, "t", EXPIRES)
         close = family.control(device, "close", COMMAND, "t", EXPIRES)
@@ -481,7 +510,7 @@ def test_commands_to_devices_without_expiry_are_not_kept_by_a_broker():
         )
 
 
-def test_bytes_of_a_line_travel_raw_or_as_hex():
+def test_bytes_of_a_line_travel_raw_or_as_hex() -> None:
     data = bytes(range(256))
     for wrapping in ("raw", "hex"):
         assert unwrap("t", wrap(data, wrapping), wrapping) == data
