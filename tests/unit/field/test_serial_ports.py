@@ -9,7 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from daemon.cli import cli, main
-from daemon.field.serial_ports import holders, is_unstable, stable_name, unstable_in_words
+from daemon.field.serial_ports import (
+    holders,
+    is_unstable,
+    ports_in_use,
+    stable_name,
+    unstable_in_words,
+)
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "example"
 
@@ -48,6 +54,17 @@ def test_who_has_a_port_open_is_named(tmp_path: Path) -> None:
     assert holder.endswith(f" {os.getpid()}")
 
 
+def test_a_port_that_only_a_line_names_is_listed_with_the_line(tmp_path: Path) -> None:
+    there = tmp_path / "pty"
+    there.touch()
+    gone = tmp_path / "gone"
+    ports = ports_in_use([("a", str(there)), ("b", str(gone)), ("c", str(there))])[-2:]
+    assert [(use.port.device, use.port.what, use.lines) for use in ports] == [
+        (str(there), "", ["a", "c"]),
+        (str(gone), "not there: unplugged?", ["b"]),
+    ]
+
+
 def test_check_warns_of_a_line_with_an_unstable_name(tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE, tmp_path / "site")
     file = tmp_path / "site" / "meterd.toml"
@@ -72,7 +89,8 @@ def test_ports_are_listed_beside_a_site_with_mistakes(
         told = CliRunner().invoke(cli, arguments)
         assert (told.exit_code, told.stdout) == (0, without.stdout)
         assert told.stderr == (
-            "warning: meterd.toml cannot be read as a site (meterd check says why); the column lines is empty\n"
+            "warning: meterd.toml cannot be read as a site (meterd check says why); "
+            "the column lines is empty\n"
         )
 
 
