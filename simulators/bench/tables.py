@@ -94,6 +94,8 @@ NotNegative = Annotated[StrictInt, Field(ge=0)]
 
 
 class Table(BaseModel):
+    """A table of a scenario: a key that it does not know is a mistake."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

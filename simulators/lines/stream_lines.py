@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import tty
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -170,6 +171,8 @@ class TcpLine:
         self.is_cut = False
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = None
+        """Bound and not listening: a line that is cut refuses connections and keeps its port."""
 
     @property
     def place(self) -> str:
@@ -191,16 +194,24 @@ class TcpLine:
 
     async def open(self) -> None:
         """OSError when the port is taken."""
+        if self._held is None:
+            self._held = _bound(self.host, self.port)
+            self.port = self._held.getsockname()[1]
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: _Connection(self),
             self.host,
             self.port,
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """No listener, no connection."""
+        """No listener, no connection; the port is free for others."""
+        await self._hang_up()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    async def _hang_up(self) -> None:
         # A connection that was accepted in this turn of the loop gets its transport in the next;
         # a server that is closed by then would leave its socket open (CPython 3.11).
         await asyncio.sleep(0)
@@ -215,7 +226,7 @@ class TcpLine:
         """Take the line away from its readers until `mend`."""
         self.is_cut = True
         if how == "hang_up":
-            await self.close()
+            await self._hang_up()
         for connection in self.connections:
             connection.talker.is_deaf = True
 
@@ -226,6 +237,22 @@ class TcpLine:
             connection.talker.is_deaf = False
         if self._server is None:
             await self.open()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that holds a port without listening. OSError when another has it."""
+    family, kind, number, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    held = socket.socket(family, kind, number)
+    try:
+        # With it the server may bind the same port beside this socket, which does not listen.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(address)
+    except BaseException:
+        held.close()
+        raise
+    return held
 
 
 class PtyLine:

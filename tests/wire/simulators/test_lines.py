@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import termios
 import tty
 from collections.abc import AsyncIterator, Coroutine
@@ -239,6 +240,24 @@ def test_a_tcp_line_is_cut_and_mended_at_the_same_port() -> None:
                 assert await reader.ask() == ANSWER
 
     run(scene())
+
+
+def test_a_line_that_is_cut_refuses_connections_and_keeps_its_port() -> None:
+    async def run() -> None:
+        async with serve_tcp(bus()) as line:
+            await line.cut()
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(line.host, line.port)
+            with socket.socket() as another, pytest.raises(OSError, match="in use"):
+                another.bind((line.host, line.port))
+            await line.mend()
+            async with tcp_reader(line) as reader:
+                assert await reader.ask() == ANSWER
+        with socket.socket() as another:
+            another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            another.bind((line.host, line.port))
+
+    asyncio.run(run())
 
 
 def test_a_silent_cut_leaves_the_connection_open_and_deaf() -> None:
