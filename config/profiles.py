@@ -185,7 +185,8 @@ def _shipped_profile(name: str) -> Profile:
     if name not in known:
         message = (
             f"no profile comes with this name{did_you_mean(name, known)}; "
-            f"there are {', '.join(known)}; a file of your own is given by its path, ending in .toml"
+            f"there are {', '.join(known)}; "
+            "a file of your own is given by its path, ending in .toml"
         )
         raise ConfigError([Problem(name, 1, "profile", message)])
     file = f"{name}.toml"

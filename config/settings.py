@@ -138,7 +138,8 @@ class GatewaySection(NamedSection):
     def _fits_together(self) -> Self:
         if (self.family == "state-grid") != bool(self.registers):
             raise ValueError(
-                'registers = ["name of the total", ...] belongs to family = "state-grid", and only there'
+                'registers = ["name of the total", ...] belongs to family = "state-grid", '
+                "and only there"
             )
         return self
 
@@ -165,7 +166,8 @@ class LineSection(NamedSection):
     def _has_one_channel(self) -> Self:
         if [self.tcp, self.serial, self.mqtt].count(None) != 2:
             raise ValueError(
-                'give one of tcp = "HOST:PORT", serial = "/dev/serial/by-id/..." or mqtt = { host = ... }'
+                'give one of tcp = "HOST:PORT", serial = "/dev/serial/by-id/..." '
+                "or mqtt = { host = ... }"
             )
         if self.pipelined > 1 and self.tcp is None:
             raise ValueError("pipelined is for tcp: on a wire, two questions at once are none")

@@ -83,7 +83,8 @@ def _yuan(value: object) -> int:
         fen = None
     if fen is None or not fen.is_finite() or fen != int(fen) or fen < 0:
         raise ValueError(
-            f'{value!r} is no amount in yuan with at most two decimals; write it as a string: "5.00"'
+            f"{value!r} is no amount in yuan with at most two decimals; "
+            'write it as a string: "5.00"'
         )
     return int(fen)
 

@@ -39,7 +39,8 @@ CLOCKS_SET = Counter(
 )
 TERMINALS = Gauge(
     "meterd_terminals",
-    "Terminals with a connection, connections that have not said whose they are, callers that are no line.",
+    "Terminals with a connection, connections that have not said whose they are, "
+    "callers that are no line.",
     ["listener", "state"],
 )
 LISTENER_EVENTS = Counter(

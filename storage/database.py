@@ -50,7 +50,8 @@ def open_database(
     directory = (data_directory / "postgresql").resolve()
     if len(str(directory)) > LONGEST_SOCKET_PATH:
         raise MeterdError(
-            f"{directory} is too long a path for a database socket (at most {LONGEST_SOCKET_PATH} characters): "
+            f"{directory} is too long a path for a database socket "
+            f"(at most {LONGEST_SOCKET_PATH} characters): "
             "choose a shorter data_directory or set database.url"
         )
     _refuse_foreign(directory, create)

@@ -54,6 +54,7 @@ class Driver:
 
     @property
     def has_memory(self) -> bool:
+        """True if the meter keeps freezes, so that a day that was missed can be read later."""
         return self.read_daily_freeze is not None
 
 

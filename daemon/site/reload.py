@@ -77,7 +77,7 @@ class Configuration:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            # Who asks from here on waits for the next one: this one may have read its files already.
+            # Who asks from here on waits for the next one: this one may have read its files.
             waiting = self._waiting
             self._waiting = []
             outcome = await self._try()
@@ -175,7 +175,7 @@ class Configuration:
     async def _exchange(
         self, new: LoadedSite, found: Difference, stopping: Collection[str]
     ) -> list[Line]:
-        """Take over the archive and stop lines, in one transaction; returns what is to be started."""
+        """Take over the archive and stop lines, in one transaction; returns what is to start."""
         async with self._pool.connection() as connection, connection.transaction():
             if found.archive:
                 meters = await take_over_site(connection, new, self.site.settings.site.zone)

@@ -53,7 +53,8 @@ def migrate(url: str) -> int:
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         connection.execute("SET client_min_messages = warning")
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY, name text NOT NULL, "
+            "CREATE TABLE IF NOT EXISTS schema_version "
+            "(version integer PRIMARY KEY, name text NOT NULL, "
             "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
         applied = _applied(connection)
@@ -95,11 +96,13 @@ def _applied(connection: psycopg.Connection[TupleRow]) -> set[int]:
     for version, name, checksum in applied:
         if version not in ours:
             raise SchemaError(
-                f"the database's schema ({name}) is newer than this program; install the newer meterd"
+                f"the database's schema ({name}) is newer than this program; "
+                "install the newer meterd"
             )
         if ours[version].checksum != checksum:
             raise SchemaError(
-                f"migration {name} is not the one that was applied to this database; install a release"
+                f"migration {name} is not the one that was applied to this database; "
+                "install a release"
             )
     return {version for version, _, _ in applied}
 
@@ -112,7 +115,8 @@ def _use_timescaledb(connection: psycopg.Connection[TupleRow]) -> None:
         return
     connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     connection.execute(
-        "SELECT create_hypertable('reading', by_range('frozen_at', %s::interval), if_not_exists => true, "
+        "SELECT create_hypertable("
+        "'reading', by_range('frozen_at', %s::interval), if_not_exists => true, "
         "migrate_data => true)",
         (CHUNK,),
     )

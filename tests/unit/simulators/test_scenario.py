@@ -1,5 +1,5 @@
 """Scenario files: what they build, and how they are refused."""
-# ruff: noqa: E501 - a scenario's text and its mistakes are one line each
+
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
