@@ -1,5 +1,6 @@
 """meterd trace: the live frames of a line."""
 
+# ruff: noqa: A005  a command is a module of its name
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def decode_time(data: bytes, layout: str) -> datetime | None:
     for name, byte in zip(names, data, strict=True):
         part[name] = int(decode_bcd(bytes((byte,))))
     try:
-        return datetime(
+        return datetime(  # noqa: DTZ001
             2000 + part["YY"],
             part["MM"],
             part["DD"],

@@ -82,7 +82,7 @@ class Kind(Enum):
     DIGITS = "digits"
     HEX = "hex"
     RAW = "raw"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105
     BITS = "bits"
     ASCII = "ascii"
     LOAD = "load"

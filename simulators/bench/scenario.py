@@ -149,7 +149,7 @@ def site_clock(zone: ZoneInfo, now: Clock = utc_now) -> Clock:
     """The site's wall clock without zone.
 
     It keeps standard time all year, as meters do, and never goes back."""
-    latest = datetime(1, 1, 1)
+    latest = datetime(1, 1, 1)  # noqa: DTZ001
 
     def site_time() -> datetime:
         nonlocal latest

@@ -185,7 +185,7 @@ class MeterTable(Table):
     keep_power: StrictBool = False
     meter_type: Annotated[str, _one_of(*METER_TYPES)] = "postpaid"
     level: Annotated[str, _digits(2)] = "02"
-    password: Annotated[str, _digits(6)] = "000000"
+    password: Annotated[str, _digits(6)] = "000000"  # noqa: S105 - what a meter has whose password was never set
     programming_key: StrictBool = False
     security_module: StrictBool = False
     remaining_yuan: Number | None = Field(

@@ -20,7 +20,7 @@ class AccessSpec:
 
     level: str = "02"
     """2 digits."""
-    password: str = "000000"
+    password: str = "000000"  # noqa: S105 - what a meter has whose password was never set
     """6 digits."""
     programming_key: bool = False
     """The key is held pressed."""

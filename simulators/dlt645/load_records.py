@@ -104,7 +104,7 @@ def _chosen(
     newest_first = list(_stored(state, at))
     if order == LATEST:
         return newest_first[: wanted.number]
-    since = wanted.since or datetime.min
+    since = wanted.since or datetime.min  # noqa: DTZ901
     later = [record for record in reversed(newest_first) if record.stamp >= since]
     return later[: wanted.number]
 

@@ -113,7 +113,7 @@ class _Registers:
         self._state = meter.state
         self._profile = meter.profile
 
-    async def async_getValues(
+    async def async_getValues(  # noqa: N802 - the name is pymodbus's
         self,
         device_id: int,
         function: int,
@@ -128,7 +128,7 @@ class _Registers:
                 return [held]
         return self._items(function, address, count)
 
-    async def async_setValues(
+    async def async_setValues(  # noqa: N802
         self,
         device_id: int,
         function: int,

@@ -28,7 +28,7 @@ class EnergyCounter:
         relay: Relay,
     ) -> None:
         self.curve = curve
-        self.cleared_at = datetime.min
+        self.cleared_at = datetime.min  # noqa: DTZ901
         """The last meter clear."""
         self._relay = relay
         self._installed_at = spec.installed_at

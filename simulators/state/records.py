@@ -39,7 +39,7 @@ class Records:
     """The records of one meter, by kind of event."""
 
     def __init__(self) -> None:
-        self.power_failures_since = datetime.min
+        self.power_failures_since = datetime.min  # noqa: DTZ901
         """Power failures follow from the midnights without power; these count since then."""
         self._counts: dict[str, int] = {}
         self._newest_first: dict[str, list[bytes]] = {}

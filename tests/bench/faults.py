@@ -389,7 +389,7 @@ async def fault_run(
             await faulty.open(stack, supervisor)
         rounds = [asyncio.create_task(faulty.run()) for faulty in all_lines]
         try:
-            while sum(it.far_end.exchanges for it in all_lines) < exchanges and not figures.wrong:
+            while sum(it.far_end.exchanges for it in all_lines) < exchanges and not figures.wrong:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         finally:
             for task in rounds:

@@ -140,7 +140,7 @@ async def cut_site(
 async def holds(question: Callable[[], bool]) -> None:
     """Nobody tells the test what happens in other tasks: it looks often."""
     async with asyncio.timeout(PATIENCE_S):
-        while not question():
+        while not question():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

@@ -77,7 +77,7 @@ async def line_around_midnight(url: str) -> tuple[list[Any], dict[str, Decimal]]
     site.add(7, address="000000000007", line="gate", installed_on=installed)
     async with await connect(url) as connection:
         meters = list((await site.take_over(connection)).values())
-        local = lambda: now().astimezone(ZONE).replace(tzinfo=None)
+        local = lambda: now().astimezone(ZONE).replace(tzinfo=None)  # noqa: E731
         async with (
             Bench(scenario, now=local) as bench,
             AsyncConnectionPool(url, open=False) as pool,

@@ -1,6 +1,5 @@
 """Scenario files: what they build, and how they are refused."""
 
-
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path

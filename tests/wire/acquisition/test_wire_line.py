@@ -136,7 +136,7 @@ class Site:
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so; what is read or asked makes it so."""
         async with asyncio.timeout(ENOUGH_S):
-            while not is_so():
+            while not is_so():  # noqa: ASYNC110  anything may make it so
                 await asyncio.sleep(0.005)
 
     @property

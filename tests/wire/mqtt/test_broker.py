@@ -301,7 +301,7 @@ def test_the_last_will_is_published_after_a_death_and_not_after_a_good_bye(
 def test_commands_leave_only_with_the_right_to_control_and_never_retained(
     broker: Mosquitto, me: Broker
 ) -> None:
-    is_control = lambda topic, payload: topic.startswith("cmnd/")
+    is_control = lambda topic, payload: topic.startswith("cmnd/")  # noqa: E731
 
     async def scene() -> None:
         async with connected(me, "cmnd/#", is_control=is_control) as connection:
