@@ -53,6 +53,7 @@ class LiveTrace:
         if self._pieces.full():
             self._dropped += 1
             return
+        # Stamped here, not when it is read: a slow reader is late, the piece was not.
         at = datetime.now(self._zone).isoformat(timespec="milliseconds")
         self._pieces.put_nowait(
             {

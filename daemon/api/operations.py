@@ -87,7 +87,7 @@ class Requests:
             "reason": "" if line.up else line.down_reason,
         }
         while clock() < ends_at:
-            line = self._traceable(name)
+            line = self._traceable(name)  # a reload may have built another one
             pieces = LiveTrace(self.zone)
             with pieces.watches(line.trace):
                 while self.lines.get(name) is line and clock() < ends_at:
@@ -121,6 +121,7 @@ class Requests:
 
     async def _reload(self, request: Mapping[str, Any]) -> Answers:
         """What a reload did. `path` must be the file that the daemon runs with."""
+        # Two sites on one machine: a reload meant for the other must not be taken for one of this.
         runs_with = self.configuration.site.path.absolute()
         path = request.get("path")
         if path != str(runs_with):

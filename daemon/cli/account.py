@@ -114,6 +114,7 @@ def _print(found: Mapping[str, Any]) -> None:
     required=True,
     help="First billed day.",
 )
+# Without a signed agreement no account becomes active (R41).
 @click.option("--agreement", required=True, help="Reference of the signed agreement.")
 @click.option(
     "--point",

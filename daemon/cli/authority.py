@@ -41,11 +41,12 @@ def authority_of(level: str, operator: str) -> Authority:
     """The authority with the password from the environment, or asked for on a terminal.
 
     FrameError when a part has not its digits."""
+    # An argument would stand in the list of processes and in the shell's history.
     password = os.environ.get(ENVIRONMENT)
     if password is None:
         if not sys.stdin.isatty():
             raise click.UsageError(f"the meter's password (6 digits) is missing: set {ENVIRONMENT}")
         password = click.prompt("Password of the meter (6 digits)", hide_input=True, err=True)
     authority = Authority(level, password, operator)
-    authority.on_the_wire()
+    authority.on_the_wire()  # refuses what has not its digits, before a line is opened
     return authority

@@ -120,6 +120,7 @@ def _results(
                     if as_json:
                         print_json(answer)
         except KeyboardInterrupt:
+            # What came until now is shown; leaving takes back the rest.
             if not asked:
                 raise fail("stopped before anything was asked") from None
             click.echo("stopped", err=True)
@@ -143,6 +144,7 @@ def _row(result: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _value(values: Mapping[str, str | None]) -> str:
     """The total of registers; every value of a clock or a relay."""
+    # A value of this moment fills no freeze (R03): it is shown and not stored.
     total = values.get("total_kwh")
     if total:
         return f"{total} kWh"

@@ -159,6 +159,7 @@ def host_and_port(
     """HOST:PORT of an option."""
     if text is None:
         return None
+    # From the right, and without brackets: [2001:db8::1]:8899 is an address too.
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise click.BadParameter(f"{text!r} is not HOST:PORT, such as 192.168.1.10:8899")

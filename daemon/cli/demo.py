@@ -130,6 +130,7 @@ def _shown() -> Iterator[tuple[Say, ShowProgress]]:
         last: dict[str, int] = {}
 
         def plain_progress(line: str, present: int, owed: int) -> None:
+            # A line of text for each tenth: a pipe keeps all of them.
             tenth = 10 * present // owed
             if last.get(line) != tenth:
                 last[line] = tenth

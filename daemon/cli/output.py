@@ -34,6 +34,7 @@ as_json = click.option(
 
 def console() -> Console:
     """Standard output; `is_terminal` says whether a person is reading."""
+    # A pipe has no width: lines that are wrapped there cannot be cut by other programs.
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 

@@ -97,6 +97,7 @@ def probe(
     star.
 
     Registers are counted from 0: a manual that begins with 1, 30001 or 40001 says so much more."""
+    # A converter behind TCP may speak either: the usual one is tried, the hint names the other.
     if protocol is None:
         protocol = "modbus-rtu" if connection.speed.baud else "modbus-tcp"
     block = Block(int(function), register, count)

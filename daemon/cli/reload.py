@@ -31,6 +31,7 @@ def reload(site_path: Path, as_json: bool) -> None:
         with daemon_asked(site_path, request, refused=REFUSED) as answers:
             difference = next(answers)
     except ConfigError as error:
+        # The file names no socket: as little is changed as when the daemon refuses it.
         raise fail(f"{error}\n{REFUSED}", BAD_CONFIG) from None
     if as_json:
         print_json(difference)

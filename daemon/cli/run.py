@@ -22,6 +22,7 @@ def run(site_path: Path) -> None:
     """
     site = load_site(site_path)
     logs.configure(site.settings.log.format, site.settings.log.level)
+    # The daemon's imports come after the check: wrong files are told at once.
     import psycopg
 
     from daemon import app

@@ -104,6 +104,7 @@ def scan(
             for speed in speeds(bauds, parities) if place.serial else [Speed()]:
                 asyncio.run(scan_at(speed, show))
     except (LineDown, KeyboardInterrupt):
+        # Minutes of questions are not thrown away.
         _print(survey, name, as_json)
         raise
     _print(survey, name, as_json)

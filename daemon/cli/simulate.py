@@ -118,6 +118,7 @@ def _print_truth(scenario: Scenario) -> None:
 
 
 async def _serve(scenario: Scenario, control_port: int, *, as_json: bool) -> None:
+    # Handlers before lines: a bench that is stopped early removes its links too.
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -23,6 +23,7 @@ def terminals(site_path: Path, as_json: bool) -> None:
     Exit code 69 when no daemon runs.
     """
     with daemon_asked(site_path, {"do": "terminals"}) as answers:
+        # Listeners come first, or a site without any could not be told from one without callers.
         listeners = next(answers)["listeners"]
         rows = [row for row in answers if "end" not in row]
     if not listeners:

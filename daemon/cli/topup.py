@@ -67,6 +67,7 @@ def topup(
     as_json: bool,
 ) -> None:
     """Post a payment to ACCOUNT; if it suffices, the supply is restored."""
+    # The key makes a payment idempotent (R51): what cannot be one is refused at once.
     try:
         payment_key(channel, key)
     except UnfitPaymentKey as error:

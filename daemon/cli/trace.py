@@ -36,6 +36,7 @@ def trace(line: str, seconds: float | None, site_path: Path, as_json: bool) -> N
 
     A frame with a password is shown only by its length."""
     with (
+        # Ctrl-C is how a trace ends, whether the daemon has answered or not.
         suppress(KeyboardInterrupt),
         daemon_asked(
             site_path,
@@ -74,6 +75,7 @@ def _show(piece: dict[str, Any]) -> None:
         return
     arrow = "->" if piece["direction"] == "tx" else "<-"
     shown = "" if piece["frames"] else piece["bytes"]
+    # ISO 8601: from the hour to the millisecond.
     time_of_day = piece["at"][11:23]
     screen.print(Text(f"{time_of_day} {arrow} {shown}".rstrip()))
     for frame in piece["frames"]:

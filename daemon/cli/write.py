@@ -76,6 +76,7 @@ def write(
         values, _ = try_values(identifier, result.after)
         lines = [f"{item.name}  {with_unit(item.value, item.unit)}" for item in values]
         click.echo("\n".join(lines))
+    # A meter may accept a write and keep the old value, or round it.
     if not is_kept(identifier, data, result.after):
         shown = result.after.hex(" ").upper()
         raise fail(f"meter {meter} accepted the write, but {identifier} reads {shown}")

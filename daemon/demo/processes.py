@@ -152,6 +152,7 @@ def running_demo(folder: Path | None, say: Say, show_progress: ShowProgress) -> 
         today = due_day(datetime.now(ZoneInfo(files.ZONE)))
         say(f"embedded PostgreSQL in {folder / 'data'}")
         url = opened.enter_context(open_database(None, folder / "data")).url
+        # Meters before the site: their ports are known only when they are open.
         bench, places = _start_bench(files.write_scenario(folder), say, opened)
         http_port = _free_port()
         site = files.write_site(folder, places, http_port, today)
@@ -179,6 +180,7 @@ def _start_bench(scenario: Path, say: Say, opened: ExitStack) -> tuple[RemoteBen
     )
     opened.callback(_stop, process)
     assert process.stdout is not None
+    # An empty line is the end of a process that did not start.
     ready = json.loads(process.stdout.readline() or b"{}")
     if not ready.get("ready"):
         raise DemoFailed(f"the simulated meters did not start: {ready}")

@@ -23,6 +23,8 @@ def owed_fen(
     Each month is rounded once to the fen, half away from zero. `freezes`: (ratio, register in
     kWh at 00:00 of each day) of every meter of the customer."""
     months: dict[tuple[int, int], Fraction] = defaultdict(Fraction)
+    # The daemon posts rounded differences of a month's exact sum (R36): all of them together must
+    # be that sum, rounded once.
     for ratio, registers in freezes:
         day = first
         while day < last:

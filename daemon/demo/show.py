@@ -46,6 +46,7 @@ def _cut_and_mend_a_line(demo: Demo, owed: int) -> None:
     demo.say(f"{line} is cut")
     demo.until(f"the daemon sees {line} down", lambda: line in demo.health()["down"])
     missed = _wanted(demo)[line]
+    # Long enough for the daemon to try the line anew more than once.
     cut_until = time.monotonic() + CUT_FOR_S
     demo.until("some time passes", lambda: time.monotonic() >= cut_until)
     demo.check(

@@ -78,6 +78,7 @@ async def set_clocks(
     Once one cannot be set, the others are left alone: a password that is wrong for one meter would
     be counted by all."""
     language = LANGUAGES[protocol]
+    # Before the line is opened, and again before each clock.
     _refuse_near_midnight(now())
     async with connection.conversation(language.codec) as conversation:
         clocks = _Clocks(conversation, language, now)
@@ -105,6 +106,7 @@ async def broadcast_time(
     _refuse_near_midnight(now())
     async with connection.conversation(language.codec) as conversation:
         clocks = _Clocks(conversation, language, now)
+        # A meter takes one broadcast a day (DL/T 645-2007): none is spent while one needs a write.
         _refuse_too_wrong(await clocks.read(meters))
         await clocks.broadcast()
         return await clocks.read(meters)

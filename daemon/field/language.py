@@ -40,6 +40,7 @@ class Language:
 def _set_clock_2007(
     meter: str, now: Callable[[], datetime], authority: Authority
 ) -> Exchange[Frame, None]:
+    # Two writes: 0400010C, which has both, is an addendum that older meters lack.
     yield from writing.write_date(meter, now(), authority)
     yield from writing.write_time(meter, now(), authority)
 

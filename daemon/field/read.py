@@ -74,6 +74,7 @@ async def read(connection: Connection, request: ReadRequest) -> ReadResult:
             meter = await conversation.run(language.read_address())
         values = await _values(conversation, language, meter, request)
         try:
+            # Not repeated: a meter without a clock would cost its time-outs at each read.
             clock = await conversation.run(language.read_clock(meter), retries=0)
         except (MeterRefused, NoReply, FrameError):
             if request.is_for_clock:
@@ -124,6 +125,7 @@ async def _first_known(
 
 
 async def _newest_freeze(conversation: Conversation[Frame], meter: str) -> Found:
+    # Confirmed: the stamp is read again behind the registers, in case the meter froze between.
     freeze = await conversation.run(exchanges.read_daily_freeze(meter, 1, confirm=True))
     if freeze is None:
         raise NoFreezeYet(f"meter {meter} has no daily freeze yet")

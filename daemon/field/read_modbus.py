@@ -47,6 +47,7 @@ async def read_modbus(connection: Connection, request: ModbusReadRequest) -> lis
 
     UnknownQuantity; ConfigError for the profile's mistakes; LineDown, NoReply, MeterRefused,
     FrameError."""
+    # Profile and names are understood before the line is opened.
     profile = load_profile(request.profile)
     names = [name for name in request.names if name != RELAY]
     quantities = chosen_quantities(profile, names)

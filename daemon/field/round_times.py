@@ -57,7 +57,7 @@ def site_rounds(site: LoadedSite) -> SiteRounds:
     rounds = SiteRounds([], {})
     for line in configured_lines(site):
         if isinstance(line.settings, GatewaySection):
-            continue
+            continue  # it polls its meters by itself
         channel, baud = _channel_and_baud(line.settings)
         count = meters[line.name]
         round_time = RoundTime(

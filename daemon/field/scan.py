@@ -102,6 +102,7 @@ async def scan(
     When nothing at all answers in 2007, a meter of 1997 is looked for. LineDown when the carrier
     goes away."""
     talker = _Talker(channel, timeouts, line, wire)
+    # Noise would be taken for a collision at every pattern: it is looked for before.
     if await talker.hears_noise():
         yield Step(DLT645_2007, ANY_ADDRESS, Outcome.NOISE)
         return
@@ -110,6 +111,7 @@ async def scan(
         is_silent = is_silent and step.outcome is Outcome.SILENCE
         yield step
     if is_silent:
+        # 1997 knows no wildcard AA; its meters take 99..99 for themselves, all at once.
         request = Frame(BROADCAST, functions_1997.READ, METER_NUMBER_1997)
         outcome, address = await talker.ask(request, "")
         yield Step(DLT645_1997, BROADCAST, outcome, address)
@@ -126,6 +128,7 @@ async def _patterns(talker: _Talker) -> AsyncIterator[Step]:
             yield step
             if step.is_parted:
                 collided.append(pattern)
+        # A bus carries some dozens of meters, not two for each of the hundred.
         if len(collided) == len(HUNDRED):
             yield Step(DLT645_2007, parent, Outcome.NOISE)
         else:
@@ -210,6 +213,7 @@ class _Talker:
                 return data
             self._trace("rx", piece)
             data += piece
+            # The window for the first byte stays open, however short the pieces are.
             until = min(max(until, clock() + self._timeouts.quiet_s), ends_by)
 
     def _trace(self, direction: str, data: bytes) -> None:

@@ -63,7 +63,7 @@ def _not_there(devices: Iterable[str], ports: Iterable[SerialPort]) -> list[Seri
     known = {os.path.realpath(port.device) for port in ports}
     found = []
     for device in dict.fromkeys(devices):
-        real = os.path.realpath(device)
+        real = os.path.realpath(device)  # lines name links, the system names devices
         if real not in known:
             what = "" if Path(device).exists() else "not there: unplugged?"
             found.append(SerialPort(stable_name(device) or device, real, what))

@@ -100,6 +100,7 @@ def speeds(bauds: tuple[int, ...], parities: tuple[str, ...]) -> list[Speed]:
 
 def timeouts_at(speed: Speed, answer_s: float, tries: int) -> ScanTimeouts:
     """`answer_s` and the time that a question takes on the wire at this speed."""
+    # Behind TCP the converter's speed is not known: its user gives the time in --timeout.
     on_the_wire_s = 0.0
     if speed.baud:
         on_the_wire_s = QUESTION_CHARACTERS * BITS_PER_CHARACTER / speed.baud

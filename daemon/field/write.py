@@ -109,7 +109,7 @@ class ParameterWrite:
         try:
             return await conversation.run(language.read(request.meter, request.identifier))
         except MeterRefused:
-            return None
+            return None  # some parameters may be written and not read
 
     async def _write(self, conversation: Conversation[Frame]) -> None:
         self.is_unconfirmed = True
