@@ -43,7 +43,8 @@ name = "b"
 tcp = "127.0.0.1:1"
 """,
     "tariffs.toml": '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n',
-    "meters.csv": "address,line,point,installed_on\n000000000001,a,P1,2026-01-01\n000000000002,b,P2,2026-01-01\n",
+    "meters.csv": "address,line,point,installed_on\n000000000001,a,P1,2026-01-01\n"
+    "000000000002,b,P2,2026-01-01\n",
     "points.csv": "point,account\nP1,C1\nP2,C2\n",
     "accounts.csv": "account,tariff\nC1,home\nC2,home\n",
 }

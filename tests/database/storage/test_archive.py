@@ -137,7 +137,10 @@ def test_prices_after_the_billed_use_come_change_and_go(database_url: str) -> No
         ):
             site.tariffs = [kept, *later_price]
             await site.take_over(connection)
-            versions = "SELECT tariff_id, effective_from, price FROM tariff_version ORDER BY effective_from"
+            versions = (
+                "SELECT tariff_id, effective_from, price FROM tariff_version ORDER "
+                "BY effective_from"
+            )
             assert await rows(connection, versions) == site.tariffs
 
     on(database_url, story)
@@ -165,7 +168,10 @@ def test_what_does_not_touch_billed_use_follows_the_files(database_url: str) -> 
         site.meters[0].update(line="bus-2", installed_on=date(2025, 12, 24))
         site.meters[1].update(modulus=10_000_000, decimals=1)
         found = await site.take_over(connection)
-        account = "SELECT name, warn_fen, trip_fen, reconnect_fen, credit_limit_fen FROM account WHERE id = 'A1'"
+        account = (
+            "SELECT name, warn_fen, trip_fen, reconnect_fen, credit_limit_fen FROM "
+            "account WHERE id = 'A1'"
+        )
         assert await rows(connection, account) == [("Flat 1", 5000, -100, 200, 300)]
         point = (
             "SELECT max_daily_kwh, reconnect, protected, life_support FROM point WHERE id = 'P1'"

@@ -63,7 +63,8 @@ def test_a_transaction_that_is_not_balanced_is_refused_at_commit(
         "DELETE FROM ledger_transaction",
         "TRUNCATE ledger_transaction CASCADE",
         "UPDATE ledger_account SET balance_fen = balance_fen + 1 WHERE name = 'a'",
-        "UPDATE ledger_account SET balance_fen = balance_fen + CASE name WHEN 'a' THEN 1 ELSE -1 END",
+        "UPDATE ledger_account SET balance_fen = balance_fen + CASE name WHEN 'a' THEN 1 "
+        "ELSE -1 END",
         "UPDATE ledger_account SET name = 'c' WHERE name = 'a'",
         "DELETE FROM ledger_account WHERE name = 'a'",
         "TRUNCATE ledger_account CASCADE",
@@ -92,7 +93,8 @@ def test_a_leg_cannot_join_a_committed_transaction_even_if_it_stays_balanced(
         async with connection.transaction():
             await ledger.post(connection, [transfer("k", "a", "b", 500)])
         more = (
-            "INSERT INTO posting SELECT t.id, 1 + a.id, a.id, CASE a.name WHEN 'a' THEN 7 ELSE -7 END "
+            "INSERT INTO posting SELECT t.id, 1 + a.id, a.id, CASE a.name WHEN 'a' THEN 7 "
+            "ELSE -7 END "
             "FROM ledger_transaction t, ledger_account a"
         )
         with pytest.raises(psycopg.IntegrityError, match="takes no further leg"):

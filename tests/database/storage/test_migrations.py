@@ -19,7 +19,8 @@ VERSION = migrations()[-1].version
 def schema(url: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as connection:
         columns = (
-            "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
+            "SELECT table_name, column_name, data_type, is_nullable FROM "
+            "information_schema.columns "
             "WHERE table_schema = 'public' ORDER BY 1, 2"
         )
         return connection.execute(columns).fetchall()
@@ -103,7 +104,8 @@ def test_an_older_schema_says_what_to_do(database_url: str) -> None:
             psycopg.errors.DuplicateTable,
         ),
         (
-            "CREATE TABLE schema_version (version integer PRIMARY KEY CHECK (version <> 2), name text NOT NULL, "
+            "CREATE TABLE schema_version (version integer PRIMARY KEY CHECK (version <> "
+            "2), name text NOT NULL, "
             "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
             "ALTER TABLE schema_version DROP CONSTRAINT schema_version_version_check",
             psycopg.errors.CheckViolation,
@@ -140,7 +142,10 @@ def test_readings_are_a_hypertable_where_timescaledb_is_there(
         )
         assert has_extension == (server.name == "timescaledb")
         if has_extension:
-            tables = "SELECT hypertable_name::text, column_name::text FROM timescaledb_information.dimensions"
+            tables = (
+                "SELECT hypertable_name::text, column_name::text FROM "
+                "timescaledb_information.dimensions"
+            )
             assert connection.execute(tables).fetchall() == [("reading", "frozen_at")]
 
 
@@ -173,7 +178,8 @@ def test_readings_of_a_site_that_gets_timescaledb_later_are_kept(
         for migration in migrations():
             connection.execute(migration.text.encode())
         connection.execute(
-            "CREATE TABLE schema_version (version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, "
+            "CREATE TABLE schema_version (version integer PRIMARY KEY, name text NOT "
+            "NULL, checksum text NOT NULL, "
             "applied_at timestamptz NOT NULL DEFAULT now())"
         )
         for version, name, _, checksum in migrations():
@@ -181,7 +187,8 @@ def test_readings_of_a_site_that_gets_timescaledb_later_are_kept(
                 "INSERT INTO schema_version VALUES (%s, %s, %s)", (version, name, checksum)
             )
         connection.execute(
-            "INSERT INTO meter (address, line, protocol, modulus, decimals) VALUES ('000000000001', 'l', 'p', 100, 2)"
+            "INSERT INTO meter (address, line, protocol, modulus, decimals) VALUES "
+            "('000000000001', 'l', 'p', 100, 2)"
         )
         connection.execute(
             "INSERT INTO reading (frozen_at, meter_id, kind, total, arrived_at) "
@@ -191,5 +198,8 @@ def test_readings_of_a_site_that_gets_timescaledb_later_are_kept(
     with psycopg.connect(empty_database_url) as connection:
         assert connection.execute("SELECT total FROM reading").fetchall() == [(7,)]
         if server.name == "timescaledb":
-            count = "SELECT count(*) FROM timescaledb_information.chunks WHERE hypertable_name = 'reading'"
+            count = (
+                "SELECT count(*) FROM timescaledb_information.chunks WHERE "
+                "hypertable_name = 'reading'"
+            )
             assert connection.execute(count).fetchone() == (1,)

@@ -153,7 +153,8 @@ def test_an_unsigned_counter_wraps_at_its_width_unless_the_file_knows_better() -
     assert GOOD.item(ENERGY) == item("uint32", factor=Decimal("0.001"), modulus=Decimal("999.999"))
 
 
-FILE = """
+FILE = (
+    """
 title = "Test"
 source = ["a sheet"]
 address_base = 1
@@ -165,8 +166,10 @@ not_available = ["FFFFFFFF", "7FFF"]
 limit = 10
 [quantity]
 forward_active_energy = { register = 1, unit = "Wh", modulus = 999999, not_available = [] }
-active_power = { register = 4, unit = "kW", scale = 0.1, type = "int16", order = "BADC", function = 4 }
 """
+    'active_power = { register = 4, unit = "kW", scale = 0.1, type = "int16", '
+    'order = "BADC", function = 4 }\n'
+)
 GOOD = parse_profile(FILE, "test", "test.toml")
 
 
@@ -187,53 +190,75 @@ def test_an_item_may_differ_from_the_rest_of_its_profile() -> None:
 
 MISTAKES = {
     "12: quantity.forward_active_energy.unit: 'kW'; forward_active_energy has a unit of kWh": (
-        'unit = "Wh", modulus', 'unit = "kW", modulus'
+        'unit = "Wh", modulus',
+        'unit = "kW", modulus',
     ),
-    "12: quantity.forward_active_energy.skale: unknown key (did you mean scale?)": ("modulus = 999999", "skale = 1"),
+    "12: quantity.forward_active_energy.skale: unknown key (did you mean scale?)": (
+        "modulus = 999999",
+        "skale = 1",
+    ),
     "12: quantity.forward_active_energy.register: 0 is outside the registers 1 to 65536": (
-        "register = 1,", "register = 0,"
+        "register = 1,",
+        "register = 0,",
     ),
-    "12: quantity.forward_active_energy.scale: must be a number above 0, not 0": ("modulus = 999999", "scale = 0"),
+    "12: quantity.forward_active_energy.scale: must be a number above 0, not 0": (
+        "modulus = 999999",
+        "scale = 0",
+    ),
     "13: quantity.active_power.register: int16 from here on overlaps forward_active_energy": (
         'register = 4, unit = "kW", scale = 0.1, type = "int16", order = "BADC", function = 4',
         'register = 2, unit = "kW", type = "int16"',
     ),
-    "13: quantity.active_power.order: 'BACD' is none of ABCD, CDAB, BADC, DCBA (did you mean BADC?)": (
-        '"BADC"', '"BACD"'
+    "13: quantity.active_power.order: 'BACD' is none of ABCD, CDAB, BADC, DCBA (did you "
+    "mean BADC?)": (
+        '"BADC"',
+        '"BACD"',
     ),
     "13: quantity.active_power.function: should be 3 or 4, not 1": ("function = 4", "function = 1"),
-    "3: source: List should have at least 1 item after validation, not 0, not []": ('["a sheet"]', "[]"),
+    "3: source: List should have at least 1 item after validation, not 0, not []": (
+        '["a sheet"]',
+        "[]",
+    ),
     "8: not_available.0: 'XY' is not 4, 8, 12 or 16 hexadecimal digits": ('"FFFFFFFF"', '"XY"'),
     "10: block.limit: should be less than or equal to 125, not 126": ("limit = 10", "limit = 126"),
     "10: block.limit: forward_active_energy alone has 2 registers": ("limit = 10", "limit = 1"),
     "11: block.holes.0: first register 0x0005 is behind the last 0x0003": (
-        "limit = 10", "limit = 10\nholes = [[5, 3]]"
+        "limit = 10",
+        "limit = 10\nholes = [[5, 3]]",
     ),
     "13: quantity.forward_active_energy.register: lies in one of the holes of the block": (
-        "limit = 10", "limit = 10\nholes = [[2, 3]]"
+        "limit = 10",
+        "limit = 10\nholes = [[2, 3]]",
     ),
     "11: quantity: has no forward_active_energy, which is what a meter is read for": (
-        "forward_active_energy", "reverse_active_energy"
+        "forward_active_energy",
+        "reverse_active_energy",
     ),
     "13: quantity.active_power.register: 65537 is outside the registers 1 to 65536": (
-        "register = 4", "register = 65537"
+        "register = 4",
+        "register = 65537",
     ),
     "12: quantity.forward_active_energy.register: 65536 is outside the registers 1 to 65536": (
-        "register = 1,", "register = 65536,"
+        "register = 1,",
+        "register = 65536,",
     ),
     "12: quantity.forward_active_energy.not_available: FFFF has 2 bytes, uint32 has 4": (
-        "not_available = []", 'not_available = ["FFFF"]'
+        "not_available = []",
+        'not_available = ["FFFF"]',
     ),
     "11: block.readable.0: 0 is outside the registers 1 to 65536": (
-        "limit = 10", "limit = 10\nreadable = [[0, 3]]"
+        "limit = 10",
+        "limit = 10\nreadable = [[0, 3]]",
     ),
     "11: block.holes.0: 1 is outside the registers 1 to 65536": (
-        "limit = 10", "limit = 10\nholes = [[1, 65537]]"
+        "limit = 10",
+        "limit = 10\nholes = [[1, 65537]]",
     ),
     "9: relay.confirm: is missing": (
-        "[block]", "[relay]\nwrite = { function = 6, register = 1, trip = 0, close = 1 }\n[block]"
+        "[block]",
+        "[relay]\nwrite = { function = 6, register = 1, trip = 0, close = 1 }\n[block]",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", MISTAKES)
@@ -278,9 +303,13 @@ confirm = { function = 1, register = 1, open = 1, closed = 0, mask = 1 }
         ("function = 1, register = 1", "function = 1, register = 0", ["relay.confirm.register"]),
         ("open = 1, closed = 0", "open = 1, closed = 1", ["relay.confirm.closed"]),
         ("open = 1, closed = 0", "open = 2, closed = 0", ["relay.confirm.open"]),
-        ("function = 1, register = 1, open = 1", "function = 3, register = 1, open = 2", ["relay.confirm.open"]),
+        (
+            "function = 1, register = 1, open = 1",
+            "function = 3, register = 1, open = 2",
+            ["relay.confirm.open"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_relay_that_cannot_be_right_is_told(old: str, new: str, told: list[str]) -> None:
     assert parse_profile(FILE + RELAY, "test", "test.toml").relay is not None
     assert old in RELAY

@@ -35,9 +35,11 @@ serial = "/dev/ttyS9"
 effective_from = 2026-01-01
 price = "0.5283"
 """,
-    "archive/accounts.csv": "account,tariff,open_from,agreement\nA1,home,2026-03-01,signed\nA2,home,,\n",
+    "archive/accounts.csv": "account,tariff,open_from,agreement\n"
+    "A1,home,2026-03-01,signed\nA2,home,,\n",
     "archive/points.csv": "point,account,ratio,protected\nP1,A1,,\nP2,A2,60,yes\nP3,,,\n",
-    "archive/meters.csv": "address,line,point,installed_on\n000000000001,gate-1,P1,2026-01-01\n000000000002,bus-1,P2,2026-01-01\n",
+    "archive/meters.csv": "address,line,point,installed_on\n"
+    "000000000001,gate-1,P1,2026-01-01\n000000000002,bus-1,P2,2026-01-01\n",
 }
 
 
@@ -64,7 +66,10 @@ def mistakes(folder: Path, **changes: tuple[str, str] | str | bytes | None) -> l
 
 
 def test_a_good_site_is_loaded_with_its_units(tmp_path: Path) -> None:
-    control = '\n[control]\nmin_debt_yuan = "7.50"\nwindow_end = "24:00"\nmax_reading_age_h = 12\nholidays = [2026-10-01]\n'
+    control = (
+        '\n[control]\nmin_debt_yuan = "7.50"\nwindow_end = "24:00"\n'
+        "max_reading_age_h = 12\nholidays = [2026-10-01]\n"
+    )
     site = load_site(write(tmp_path, meterd=GOOD["meterd.toml"] + control))
     assert [(line.name, line.tcp, line.serial, line.baud) for line in site.settings.line] == [
         ("gate-1", ("127.0.0.1", 7001), None, 9600),
@@ -159,72 +164,272 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     ("changes", "expected"),
     [
         # meterd.toml
-        ({"meterd": ("zone = ", "zoen = ")}, ["meterd.toml:1: site.zone: is missing", "meterd.toml:3: site.zoen: unknown key (did you mean zone?)"]),
-        ({"meterd": ("Asia/Shanghai", "Asia/Shanghigh")}, ["meterd.toml:3: site.zone: 'Asia/Shanghigh' is no IANA time zone"]),
-        ({"meterd": ('"house"', "5")}, ["meterd.toml:2: site.name: Input should be a valid string"]),
-        ({"meterd": ('name = "bus-1"', 'name = "gate-1"')}, ["meterd.toml:14: line.gate-1: two lines have this name", "archive/meters.csv:3: line: no [[line]] or terminal named bus-1"]),
-        ({"meterd": ('serial = "/dev/ttyS9"', "")}, ['meterd.toml:13: line.bus-1: give one of tcp = "HOST:PORT", serial = ']),
-        ({"meterd": ('serial = "/dev/ttyS9"', 'serial = "/dev/ttyS9"\ntcp = "h:1"')}, ["meterd.toml:13: line.bus-1: give one of"]),
-        ({"meterd": ("baud = 9600", "pipelined = 17")}, ["meterd.toml:11: line.gate-1.pipelined: Input should be less than or equal to 16"]),
-        ({"meterd": ('"/dev/ttyS9"', '"/dev/ttyS9"\npipelined = 2')}, ["meterd.toml:13: line.bus-1: pipelined is for tcp"]),
-        ({"meterd": ("127.0.0.1:7001", "127.0.0.1")}, ["meterd.toml:10: line.gate-1.tcp: '127.0.0.1' is not HOST:PORT"]),
-        ({"meterd": ("127.0.0.1:7001", "127.0.0.1:70000")}, ["meterd.toml:10: line.gate-1.tcp: '127.0.0.1:70000' is not HOST:PORT"]),
-        ({"meterd": ("baud = 9600", 'baud = "9600"')}, ["meterd.toml:11: line.gate-1.baud: Input should be 300"]),
-        ({"meterd": ("baud = 9600", "baud = 9600\nparity = true")}, ["meterd.toml:12: line.gate-1.parity: Input should be 'E'"]),
+        (
+            {"meterd": ("zone = ", "zoen = ")},
+            [
+                "meterd.toml:1: site.zone: is missing",
+                "meterd.toml:3: site.zoen: unknown key (did you mean zone?)",
+            ],
+        ),
+        (
+            {"meterd": ("Asia/Shanghai", "Asia/Shanghigh")},
+            ["meterd.toml:3: site.zone: 'Asia/Shanghigh' is no IANA time zone"],
+        ),
+        (
+            {"meterd": ('"house"', "5")},
+            ["meterd.toml:2: site.name: Input should be a valid string"],
+        ),
+        (
+            {"meterd": ('name = "bus-1"', 'name = "gate-1"')},
+            [
+                "meterd.toml:14: line.gate-1: two lines have this name",
+                "archive/meters.csv:3: line: no [[line]] or terminal named bus-1",
+            ],
+        ),
+        (
+            {"meterd": ('serial = "/dev/ttyS9"', "")},
+            ['meterd.toml:13: line.bus-1: give one of tcp = "HOST:PORT", serial = '],
+        ),
+        (
+            {"meterd": ('serial = "/dev/ttyS9"', 'serial = "/dev/ttyS9"\ntcp = "h:1"')},
+            ["meterd.toml:13: line.bus-1: give one of"],
+        ),
+        (
+            {"meterd": ("baud = 9600", "pipelined = 17")},
+            ["meterd.toml:11: line.gate-1.pipelined: Input should be less than or equal to 16"],
+        ),
+        (
+            {"meterd": ('"/dev/ttyS9"', '"/dev/ttyS9"\npipelined = 2')},
+            ["meterd.toml:13: line.bus-1: pipelined is for tcp"],
+        ),
+        (
+            {"meterd": ("127.0.0.1:7001", "127.0.0.1")},
+            ["meterd.toml:10: line.gate-1.tcp: '127.0.0.1' is not HOST:PORT"],
+        ),
+        (
+            {"meterd": ("127.0.0.1:7001", "127.0.0.1:70000")},
+            ["meterd.toml:10: line.gate-1.tcp: '127.0.0.1:70000' is not HOST:PORT"],
+        ),
+        (
+            {"meterd": ("baud = 9600", 'baud = "9600"')},
+            ["meterd.toml:11: line.gate-1.baud: Input should be 300"],
+        ),
+        (
+            {"meterd": ("baud = 9600", "baud = 9600\nparity = true")},
+            ["meterd.toml:12: line.gate-1.parity: Input should be 'E'"],
+        ),
         ({"meterd": "[site]\nname = \n"}, ["meterd.toml:2: file: is no TOML: Invalid value"]),
-        ({"meterd": "[site]\nname = 1\nname = 2\n"}, ["meterd.toml:3: file: is no TOML: Cannot overwrite a value"]),
+        (
+            {"meterd": "[site]\nname = 1\nname = 2\n"},
+            ["meterd.toml:3: file: is no TOML: Cannot overwrite a value"],
+        ),
         ({"meterd": ""}, ["meterd.toml:1: site: is missing"]),
-        ({"meterd": b"[site]\nname = \"\xff\"\n"}, ["meterd.toml:2: file: is not written in UTF-8"]),
+        ({"meterd": b'[site]\nname = "\xff"\n'}, ["meterd.toml:2: file: is not written in UTF-8"]),
         ({"meterd": None}, ["meterd.toml:1: file: cannot be read: No such file or directory"]),
-        ({"meterd": ("archive = ", "archives = ")}, ["meterd.toml:1: site.archive: is missing", "meterd.toml:5: site.archives: unknown key (did you mean archive?)"]),
-        ({"meterd": ('serial = "/dev/ttyS9"', 'serial = "/dev/ttyS9"\n[log]\ntrace_lines = ["gate-2"]')}, ["meterd.toml:17: log.trace_lines: no line gate-2 (did you mean gate-1?)"]),
-        ({"meterd": GOOD["meterd.toml"].split("[[line]]")[0], "meters": "address,line,point,installed_on\n"}, ["meterd.toml:1: line: there is no line; add [[line]] with name and tcp or serial"]),
+        (
+            {"meterd": ("archive = ", "archives = ")},
+            [
+                "meterd.toml:1: site.archive: is missing",
+                "meterd.toml:5: site.archives: unknown key (did you mean archive?)",
+            ],
+        ),
+        (
+            {
+                "meterd": (
+                    'serial = "/dev/ttyS9"',
+                    'serial = "/dev/ttyS9"\n[log]\ntrace_lines = ["gate-2"]',
+                )
+            },
+            ["meterd.toml:17: log.trace_lines: no line gate-2 (did you mean gate-1?)"],
+        ),
+        (
+            {
+                "meterd": GOOD["meterd.toml"].split("[[line]]")[0],
+                "meters": "address,line,point,installed_on\n",
+            },
+            ["meterd.toml:1: line: there is no line; add [[line]] with name and tcp or serial"],
+        ),
         # tariffs
         ({"tariffs": None}, ["tariffs.toml:1: file: cannot be read: No such file"]),
         ({"tariffs": ""}, ["tariffs.toml:1: file: holds no tariff; add [[tariff.NAME.version]]"]),
-        ({"tariffs": "tariff = 5\n"}, ["tariffs.toml:1: tariff: must be written as [[tariff.NAME.version]]"]),
-        ({"tariffs": "[[tariff]]\nname = 'x'\n"}, ["tariffs.toml:1: tariff: must be written as [[tariff.NAME.version]]"]),
-        ({"tariffs": "tariff.home.version = [1]\n"}, ["tariffs.toml:1: tariff.home.version.0: must be a table with effective_from and price"]),
-        ({"tariffs": "[tariff.home]\nversion = []\n"}, ["tariffs.toml:1: tariff.home: has no versions; add [[tariff.home.version]]"]),
-        ({"tariffs": ("price", "prize")}, ["tariffs.toml:1: tariff.home.version.0.price: must be yuan per kWh", "tariffs.toml:3: tariff.home.version.0.prize: unknown key (did you mean price?)"]),
-        ({"tariffs": ('"0.5283"', "0.5283")}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan per kWh as a string"]),
-        ({"tariffs": ('"0.5283"', "1")}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan per kWh as a string"]),
-        ({"tariffs": ('"0.5283"', '"-0.1"')}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan"]),
-        ({"tariffs": ('"0.5283"', '"0.123456789"')}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan per kWh as a string with at most 8"]),
-        ({"tariffs": ('"0.5283"', '"nan"')}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan"]),
-        ({"tariffs": ('"0.5283"', '"1e9"')}, ["tariffs.toml:3: tariff.home.version.0.price: must be yuan"]),
-        ({"tariffs": ("2026-01-01", '"2026-01-01"')}, ["tariffs.toml:2: tariff.home.version.0.effective_from: must be a date: effective_from = 2026-01-01"]),
-        ({"tariffs": ("2026-01-01", "2026-01-01T08:00:00")}, ["tariffs.toml:2: tariff.home.version.0.effective_from: must be a date"]),
-        ({"tariffs": GOOD["tariffs.toml"] * 2}, ["tariffs.toml:1: tariff.home: two versions start on the same day"]),
-        ({"tariffs": GOOD["tariffs.toml"] + GOOD["tariffs.toml"].replace("2026-01-01", "5")}, ["tariffs.toml:5: tariff.home.version.1.effective_from: must be a date"]),
-        ({"tariffs": ("2026-01-01", "2026-03-02")}, ["archive/accounts.csv:2: open_from: A1 opens on 2026-03-01, before the first version of home"]),
+        (
+            {"tariffs": "tariff = 5\n"},
+            ["tariffs.toml:1: tariff: must be written as [[tariff.NAME.version]]"],
+        ),
+        (
+            {"tariffs": "[[tariff]]\nname = 'x'\n"},
+            ["tariffs.toml:1: tariff: must be written as [[tariff.NAME.version]]"],
+        ),
+        (
+            {"tariffs": "tariff.home.version = [1]\n"},
+            [
+                "tariffs.toml:1: tariff.home.version.0: must be a table with "
+                "effective_from and price"
+            ],
+        ),
+        (
+            {"tariffs": "[tariff.home]\nversion = []\n"},
+            ["tariffs.toml:1: tariff.home: has no versions; add [[tariff.home.version]]"],
+        ),
+        (
+            {"tariffs": ("price", "prize")},
+            [
+                "tariffs.toml:1: tariff.home.version.0.price: must be yuan per kWh",
+                "tariffs.toml:3: tariff.home.version.0.prize: unknown key (did you mean price?)",
+            ],
+        ),
+        (
+            {"tariffs": ('"0.5283"', "0.5283")},
+            ["tariffs.toml:3: tariff.home.version.0.price: must be yuan per kWh as a string"],
+        ),
+        (
+            {"tariffs": ('"0.5283"', "1")},
+            ["tariffs.toml:3: tariff.home.version.0.price: must be yuan per kWh as a string"],
+        ),
+        (
+            {"tariffs": ('"0.5283"', '"-0.1"')},
+            ["tariffs.toml:3: tariff.home.version.0.price: must be yuan"],
+        ),
+        (
+            {"tariffs": ('"0.5283"', '"0.123456789"')},
+            [
+                "tariffs.toml:3: tariff.home.version.0.price: must be yuan per kWh as a "
+                "string with at most 8"
+            ],
+        ),
+        (
+            {"tariffs": ('"0.5283"', '"nan"')},
+            ["tariffs.toml:3: tariff.home.version.0.price: must be yuan"],
+        ),
+        (
+            {"tariffs": ('"0.5283"', '"1e9"')},
+            ["tariffs.toml:3: tariff.home.version.0.price: must be yuan"],
+        ),
+        (
+            {"tariffs": ("2026-01-01", '"2026-01-01"')},
+            [
+                "tariffs.toml:2: tariff.home.version.0.effective_from: must be a date: "
+                "effective_from = 2026-01-01"
+            ],
+        ),
+        (
+            {"tariffs": ("2026-01-01", "2026-01-01T08:00:00")},
+            ["tariffs.toml:2: tariff.home.version.0.effective_from: must be a date"],
+        ),
+        (
+            {"tariffs": GOOD["tariffs.toml"] * 2},
+            ["tariffs.toml:1: tariff.home: two versions start on the same day"],
+        ),
+        (
+            {"tariffs": GOOD["tariffs.toml"] + GOOD["tariffs.toml"].replace("2026-01-01", "5")},
+            ["tariffs.toml:5: tariff.home.version.1.effective_from: must be a date"],
+        ),
+        (
+            {"tariffs": ("2026-01-01", "2026-03-02")},
+            [
+                "archive/accounts.csv:2: open_from: A1 opens on 2026-03-01, before the "
+                "first version of home"
+            ],
+        ),
         # archive
         ({"accounts": None}, ["archive/accounts.csv:1: file: cannot be read: No such file"]),
-        ({"accounts": ""}, ["archive/accounts.csv:1: account: column is missing", "archive/accounts.csv:1: tariff: column is missing"]),
-        ({"meters": ""}, [f"archive/meters.csv:1: {column}: column is missing" for column in ("address", "installed_on", "line", "point")]),
-        ({"accounts": ("A2,home", "A1,home")}, ["archive/accounts.csv:3: account: A1 stands twice", "archive/points.csv:3: account: no account A2 in accounts.csv"]),
-        ({"accounts": ("A1,home", "A1,hme")}, ["archive/accounts.csv:2: tariff: no tariff hme in the tariffs file (did you mean home?)"]),
-        ({"accounts": ("A1,home", "A1,")}, ["archive/accounts.csv:2: tariff: '' is empty or not printable"]),
-        ({"accounts": ("2026-03-01,signed", "2026-03-01,")}, ["archive/accounts.csv:2: agreement: an account is opened only with a signed"]),
-        ({"accounts": ("tariff,", "tarif,")}, ["archive/accounts.csv:1: tarif: unknown column (did you mean tariff?)", "archive/accounts.csv:1: tariff: column is missing"]),
-        ({"accounts": "account,tariff,warn_yuan,trip_yuan,reconnect_yuan,credit_limit_yuan\nA1,home,-1,0,-1,-5\nA2,home,1.005,,,x\n"}, [
-            "archive/accounts.csv:2: credit_limit_yuan: must not be negative",
-            "archive/accounts.csv:2: reconnect_yuan: must not be below trip_yuan",
-            "archive/accounts.csv:2: warn_yuan: must not be below trip_yuan",
-            'archive/accounts.csv:3: credit_limit_yuan: "x" is no amount in yuan',
-            "archive/accounts.csv:3: warn_yuan: 1.005 yuan is not a whole number of fen",
-        ]),
-        ({"points": ("P2,A2", "P1,A2")}, ["archive/points.csv:3: point: P1 stands twice", "archive/meters.csv:3: point: no point P2 in points.csv"]),
-        ({"points": ("P2,A2", "P2,A3")}, ["archive/points.csv:3: account: no account A3 in accounts.csv"]),
-        ({"meters": ("000000000002,bus-1,P2", "000000000002,bus-1,P1")}, ["archive/meters.csv:3: point: P1 is served by 000000000001 already"]),
-        ({"meters": ("000000000002,bus-1", "000000000001,bus-1")}, ["archive/meters.csv:3: address: 000000000001 stands twice"]),
-        ({"meters": ("000000000002", "999999999999")}, ["archive/meters.csv:3: address: 999999999999 is the broadcast address"]),
-        ({"meters": ("000000000002,bus-1,P2", "000000000002,bus-1,P9")}, ["archive/meters.csv:3: point: no point P9 in points.csv"]),
-        ({"meters": ("2026-01-01", "01.01.2026")}, ['archive/meters.csv:2: installed_on: "01.01.2026" is no date']),
-        ({"meters": GOOD["archive/meters.csv"].encode() + b"\xff\xfe,bus-1,P3,2026-01-01\n"}, ["archive/meters.csv:4: file: is not written in UTF-8"]),
-        ({"points": 'point,account\n"P1,A1\n'}, ["archive/points.csv:2: file: is no CSV: unexpected end of data"]),
+        (
+            {"accounts": ""},
+            [
+                "archive/accounts.csv:1: account: column is missing",
+                "archive/accounts.csv:1: tariff: column is missing",
+            ],
+        ),
+        (
+            {"meters": ""},
+            [
+                f"archive/meters.csv:1: {column}: column is missing"
+                for column in ("address", "installed_on", "line", "point")
+            ],
+        ),
+        (
+            {"accounts": ("A2,home", "A1,home")},
+            [
+                "archive/accounts.csv:3: account: A1 stands twice",
+                "archive/points.csv:3: account: no account A2 in accounts.csv",
+            ],
+        ),
+        (
+            {"accounts": ("A1,home", "A1,hme")},
+            [
+                "archive/accounts.csv:2: tariff: no tariff hme in the tariffs file (did "
+                "you mean home?)"
+            ],
+        ),
+        (
+            {"accounts": ("A1,home", "A1,")},
+            ["archive/accounts.csv:2: tariff: '' is empty or not printable"],
+        ),
+        (
+            {"accounts": ("2026-03-01,signed", "2026-03-01,")},
+            ["archive/accounts.csv:2: agreement: an account is opened only with a signed"],
+        ),
+        (
+            {"accounts": ("tariff,", "tarif,")},
+            [
+                "archive/accounts.csv:1: tarif: unknown column (did you mean tariff?)",
+                "archive/accounts.csv:1: tariff: column is missing",
+            ],
+        ),
+        (
+            {
+                "accounts": "account,tariff,warn_yuan,trip_yuan,reconnect_yuan,credit_limit_yuan\n"
+                "A1,home,-1,0,-1,-5\nA2,home,1.005,,,x\n"
+            },
+            [
+                "archive/accounts.csv:2: credit_limit_yuan: must not be negative",
+                "archive/accounts.csv:2: reconnect_yuan: must not be below trip_yuan",
+                "archive/accounts.csv:2: warn_yuan: must not be below trip_yuan",
+                'archive/accounts.csv:3: credit_limit_yuan: "x" is no amount in yuan',
+                "archive/accounts.csv:3: warn_yuan: 1.005 yuan is not a whole number of fen",
+            ],
+        ),
+        (
+            {"points": ("P2,A2", "P1,A2")},
+            [
+                "archive/points.csv:3: point: P1 stands twice",
+                "archive/meters.csv:3: point: no point P2 in points.csv",
+            ],
+        ),
+        (
+            {"points": ("P2,A2", "P2,A3")},
+            ["archive/points.csv:3: account: no account A3 in accounts.csv"],
+        ),
+        (
+            {"meters": ("000000000002,bus-1,P2", "000000000002,bus-1,P1")},
+            ["archive/meters.csv:3: point: P1 is served by 000000000001 already"],
+        ),
+        (
+            {"meters": ("000000000002,bus-1", "000000000001,bus-1")},
+            ["archive/meters.csv:3: address: 000000000001 stands twice"],
+        ),
+        (
+            {"meters": ("000000000002", "999999999999")},
+            ["archive/meters.csv:3: address: 999999999999 is the broadcast address"],
+        ),
+        (
+            {"meters": ("000000000002,bus-1,P2", "000000000002,bus-1,P9")},
+            ["archive/meters.csv:3: point: no point P9 in points.csv"],
+        ),
+        (
+            {"meters": ("2026-01-01", "01.01.2026")},
+            ['archive/meters.csv:2: installed_on: "01.01.2026" is no date'],
+        ),
+        (
+            {"meters": GOOD["archive/meters.csv"].encode() + b"\xff\xfe,bus-1,P3,2026-01-01\n"},
+            ["archive/meters.csv:4: file: is not written in UTF-8"],
+        ),
+        (
+            {"points": 'point,account\n"P1,A1\n'},
+            ["archive/points.csv:2: file: is no CSV: unexpected end of data"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_told_with_file_line_and_hint(
     tmp_path: Path, changes: dict[str, tuple[str, str] | str | bytes | None], expected: list[str]
 ) -> None:

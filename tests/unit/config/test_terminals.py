@@ -135,7 +135,8 @@ def test_an_id_that_no_registration_can_carry_is_told(
         (
             'registration = { text = "REG:{id}\\r\\n" }',
             'registration = "REG"',
-            'listener.gprs.registration: is given as { hex = "..." }, { text = "..." } or { regex = "..." }',
+            'listener.gprs.registration: is given as { hex = "..." }, { text = "..." } or '
+            '{ regex = "..." }',
         ),
         ("\nlisten", '\nheartbeat_answer = "echo"\nlisten', "heartbeat_answer needs heartbeat"),
         ("\nlisten", "\nsilent_s = 5\nlisten", "silent_s must be 0 (never) or at least 10"),
