@@ -114,11 +114,21 @@ def load_archive(
 
     of_accounts = mistakes_of("accounts.csv")
     known_accounts = Keys()
-    accounts = _accounts(folder / "accounts.csv", tariffs, known_accounts, of_accounts)
+    accounts = _accounts(
+        folder / "accounts.csv",
+        tariffs,
+        known_accounts,
+        of_accounts,
+    )
 
     of_points = mistakes_of("points.csv")
     known_points = Keys()
-    points = _points(folder / "points.csv", known_accounts, known_points, of_points)
+    points = _points(
+        folder / "points.csv",
+        known_accounts,
+        known_points,
+        of_points,
+    )
 
     of_meters = mistakes_of("meters.csv")
     meters = Meters(base, Named(lines, gateways, known_points), of_meters)
@@ -134,10 +144,18 @@ def load_archive(
 
 
 def _accounts(
-    path: Path, tariffs: Tariffs | None, keys: Keys, mistakes: Mistakes
+    path: Path,
+    tariffs: Tariffs | None,
+    keys: Keys,
+    mistakes: Mistakes,
 ) -> dict[str, Account]:
     found: dict[str, Account] = {}
-    for row in read_table(path, ACCOUNT_COLUMNS, mistakes, keys):
+    for row in read_table(
+        path,
+        ACCOUNT_COLUMNS,
+        mistakes,
+        keys,
+    ):
         account = _account(row)
         if account.account in found:
             mistakes.tell("account", f"{account.account} stands twice")
@@ -193,9 +211,19 @@ def _check_thresholds(account: Account, mistakes: Mistakes) -> None:
         mistakes.tell("credit_limit_yuan", "must not be negative")
 
 
-def _points(path: Path, accounts: Keys, keys: Keys, mistakes: Mistakes) -> dict[str, Point]:
+def _points(
+    path: Path,
+    accounts: Keys,
+    keys: Keys,
+    mistakes: Mistakes,
+) -> dict[str, Point]:
     found: dict[str, Point] = {}
-    for row in read_table(path, POINT_COLUMNS, mistakes, keys):
+    for row in read_table(
+        path,
+        POINT_COLUMNS,
+        mistakes,
+        keys,
+    ):
         point = Point(**row)
         if point.point in found:
             mistakes.tell("point", f"{point.point} stands twice")

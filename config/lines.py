@@ -73,7 +73,14 @@ class LineSpec:
 def configured_lines(site: LoadedSite) -> Iterator[LineSpec]:
     """Every line of the files, those that are switched off too, without its meters."""
     for line in site.settings.line:
-        yield _spec(site, line.name, LineKind.LINE, line.name, line.enabled, line)
+        yield _spec(
+            site,
+            line.name,
+            LineKind.LINE,
+            line.name,
+            line.enabled,
+            line,
+        )
     for listener in site.settings.listener:
         for row in site.terminals[listener.name]:
             yield _spec(
@@ -91,7 +98,14 @@ def configured_lines(site: LoadedSite) -> Iterator[LineSpec]:
                 ),
             )
     for gateway in site.settings.gateway:
-        yield _spec(site, gateway.name, LineKind.GATEWAY, gateway.name, gateway.enabled, gateway)
+        yield _spec(
+            site,
+            gateway.name,
+            LineKind.GATEWAY,
+            gateway.name,
+            gateway.enabled,
+            gateway,
+        )
 
 
 def line_specs(site: LoadedSite, only: Container[str] | None = None) -> list[LineSpec]:

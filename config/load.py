@@ -42,7 +42,12 @@ def load_site(path: Path) -> LoadedSite:
     terminals = _load_terminals(file, problems)
     settings = _settings(file, terminals, problems)
     tariffs = _tariffs(file, problems)
-    archive = _archive(file, terminals, tariffs, problems)
+    archive = _archive(
+        file,
+        terminals,
+        tariffs,
+        problems,
+    )
     if settings is not None:
         problems += _closing_at_once(archive, settings, file.base)
     if settings is None or problems:
@@ -137,7 +142,12 @@ def _load_terminals(file: SettingsFile, problems: list[Problem]) -> dict[str, tu
         if not isinstance(place, str) or not place:
             continue
         form = _registration(listener.get("registration"))
-        listed, mistakes = load_terminals(file.base / place, file.base, form, taken)
+        listed, mistakes = load_terminals(
+            file.base / place,
+            file.base,
+            form,
+            taken,
+        )
         terminals[str(listener.get("name"))] = listed
         problems += mistakes
     return terminals
@@ -169,7 +179,12 @@ def _archive(
 ) -> Archive:
     folder = file.path_of("site", "archive")
     if folder is None:
-        return Archive((), (), (), {})
+        return Archive(
+            (),
+            (),
+            (),
+            {},
+        )
     archive, mistakes = load_archive(
         folder,
         file.base,
@@ -198,4 +213,9 @@ def _closing_at_once(archive: Archive, settings: Site, base: Path) -> Iterator[P
             message = (
                 f"meter {meter.address} closes at once: reconnect must be close, not allow_close"
             )
-            yield Problem(name, 1, meter.point, message)
+            yield Problem(
+                name,
+                1,
+                meter.point,
+                message,
+            )

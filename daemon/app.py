@@ -71,7 +71,11 @@ async def run(site: LoadedSite) -> None:
         opened.push_async_callback(holder.close)
         listening = opened.enter_context(unix_socket.listen(settings.site.data_directory))
         schema = await in_thread(partial(migrate, url))
-        log.info("database ready", schema=schema, embedded=configured is None)
+        log.info(
+            "database ready",
+            schema=schema,
+            embedded=configured is None,
+        )
         pool = await opened.enter_async_context(open_pool(url, _serving_at_once(site)))
 
         # What is opened later is closed earlier: lines may still hand something to the pipeline.
@@ -97,9 +101,21 @@ async def run(site: LoadedSite) -> None:
             credentials=credentials_of(settings.control),
             listeners=listeners,
         )
-        configuration = Configuration(site, lines, assembly, pool, reload_asked)
+        configuration = Configuration(
+            site,
+            lines,
+            assembly,
+            pool,
+            reload_asked,
+        )
         on_demand = OnDemand(lines, today=lambda: due_day(datetime.now(authority.zone)))
-        requests = Requests(lines, on_demand, configuration, listeners, authority.zone)
+        requests = Requests(
+            lines,
+            on_demand,
+            configuration,
+            listeners,
+            authority.zone,
+        )
 
         async with pool.connection() as connection:
             meters = await take_over_site(connection, site, authority.zone)
@@ -107,7 +123,13 @@ async def run(site: LoadedSite) -> None:
             await _warn_of_waiting_commands(connection, authority)
             storing.start("pipeline", pipeline.run)
             await configuration.start(connection, meters)
-        ticks = ticking(pool, authority, lines, listeners.values(), configuration.rebuild)
+        ticks = ticking(
+            pool,
+            authority,
+            lines,
+            listeners.values(),
+            configuration.rebuild,
+        )
         await opened.enter_async_context(ticks)
         running.start("lag", lag.run)
         running.start("notifications", lambda: _wake_lines(url, lines))
@@ -126,7 +148,12 @@ async def run(site: LoadedSite) -> None:
             mode=settings.control.mode,
             http=f"{settings.http.listen[0]}:{port.getsockname()[1]}",
         )
-        await hold_site_until(stop, holder, database, authority.hold)
+        await hold_site_until(
+            stop,
+            holder,
+            database,
+            authority.hold,
+        )
         systemd.notify("STOPPING=1")
         log.info("stopping")
 

@@ -73,11 +73,21 @@ class Assembly:
     def _line(self, spec: LineSpec, meters: list[SiteMeter]) -> Line:
         match spec.settings:
             case LineSection() as section:
-                return self._wire_line(spec, section, meters, _opener(spec, section))
+                return self._wire_line(
+                    spec,
+                    section,
+                    meters,
+                    _opener(spec, section),
+                )
             case TerminalSettings() as settings:
                 listener = self.listeners[settings.listener]
                 open_channel = partial(listener.channel, settings.terminal)
-                return self._wire_line(spec, settings, meters, open_channel)
+                return self._wire_line(
+                    spec,
+                    settings,
+                    meters,
+                    open_channel,
+                )
             case GatewaySection() as section:
                 return self._broker_line(spec, section, meters)
 
@@ -109,7 +119,10 @@ class Assembly:
         )
 
     def _broker_line(
-        self, spec: LineSpec, section: GatewaySection, meters: list[SiteMeter]
+        self,
+        spec: LineSpec,
+        section: GatewaySection,
+        meters: list[SiteMeter],
     ) -> BrokerLine:
         devices = {listed.meter.address: listed.meter.device for listed in spec.meters}
         names = [devices[meter.address] for meter in meters]
@@ -185,7 +198,12 @@ def _opener(
             wrapping=mqtt.wrapping,
             field=mqtt.field,
         )
-    return partial(SerialChannel, str(section.serial), section.baud, section.parity)
+    return partial(
+        SerialChannel,
+        str(section.serial),
+        section.baud,
+        section.parity,
+    )
 
 
 def _client_id(spec: LineSpec) -> str:

@@ -97,7 +97,11 @@ def applicable(old: LoadedSite, new: LoadedSite) -> LoadedSite:
     terminals = {
         listener.name: new.terminals.get(listener.name, ()) for listener in old.settings.listener
     }
-    return replace(new, settings=new.settings.model_copy(update=settings), terminals=terminals)
+    return replace(
+        new,
+        settings=new.settings.model_copy(update=settings),
+        terminals=terminals,
+    )
 
 
 def _listeners_at_their_ports(old: Site, new: Site) -> tuple[ListenerSection, ...]:

@@ -95,23 +95,42 @@ class Listener:
             if count > MOST_TOLD
         }
         if untold:
-            log.warning("terminals, not told one by one", listener=self.name, **untold)
+            log.warning(
+                "terminals, not told one by one",
+                listener=self.name,
+                **untold,
+            )
         self._told.clear()
 
     def rows(self, now: float, zone: tzinfo) -> list[dict[str, Any]]:
         """See `terminal_rows`."""
         return [
             {"listener": self.name, **row}
-            for row in terminal_rows(self.terminals, self.lines, now, zone)
+            for row in terminal_rows(
+                self.terminals,
+                self.lines,
+                now,
+                zone,
+            )
         ]
 
-    def _happened(self, event: DialInEvent, terminal: str, detail: str) -> None:
+    def _happened(
+        self,
+        event: DialInEvent,
+        terminal: str,
+        detail: str,
+    ) -> None:
         self._told[event] += 1
         if self._told[event] > MOST_TOLD:
             return
         level, words = EVENT_WORDS[event]
         named = {"line": self.lines.get(terminal), "terminal": terminal} if terminal else {}
-        getattr(log, level)(words, listener=self.name, **named, detail=detail)
+        getattr(log, level)(
+            words,
+            listener=self.name,
+            **named,
+            detail=detail,
+        )
 
 
 @asynccontextmanager
@@ -127,7 +146,10 @@ async def open_listeners(site: LoadedSite) -> AsyncIterator[dict[str, Listener]]
 
 
 def terminal_rows(
-    terminals: Terminals, lines: Mapping[str, str], now: float, zone: tzinfo
+    terminals: Terminals,
+    lines: Mapping[str, str],
+    now: float,
+    zone: tzinfo,
 ) -> Iterator[dict[str, Any]]:
     """A row for each terminal that is a line, then for each in quarantine, the newest first.
 

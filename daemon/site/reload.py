@@ -173,7 +173,10 @@ class Configuration:
         await self._wake(built)
 
     async def _exchange(
-        self, new: LoadedSite, found: Difference, stopping: Collection[str]
+        self,
+        new: LoadedSite,
+        found: Difference,
+        stopping: Collection[str],
     ) -> list[Line]:
         """Take over the archive and stop lines, in one transaction; returns what is to start."""
         async with self._pool.connection() as connection, connection.transaction():
@@ -200,7 +203,10 @@ class Configuration:
         self._lines.wake(names)
 
     async def _know(
-        self, connection: AsyncConnection[Any], site: LoadedSite, lines: Collection[Line]
+        self,
+        connection: AsyncConnection[Any],
+        site: LoadedSite,
+        lines: Collection[Line],
     ) -> None:
         """Tell lines what the database has.
 
@@ -209,7 +215,12 @@ class Configuration:
         newest = due_day(datetime.now(settings.site.zone))
         since = first_day(newest, settings.collection.backfill_days)
         meters = [meter.meter_id for line in lines for meter in line.meters]
-        present = await readings.present_days(connection, since, newest, meters)
+        present = await readings.present_days(
+            connection,
+            since,
+            newest,
+            meters,
+        )
         wanted: Counter[str] = Counter()
         filled: Counter[str] = Counter()
         for line in lines:
@@ -218,7 +229,12 @@ class Configuration:
             wanted[line.shown_as] += of_line[0]
             filled[line.shown_as] += of_line[1]
         for name, count in wanted.items():
-            log.info("gaps", line=name, wanted=count, present=filled[name])
+            log.info(
+                "gaps",
+                line=name,
+                wanted=count,
+                present=filled[name],
+            )
 
 
 def _load_and_compare(old: LoadedSite, path: Path) -> tuple[LoadedSite, Difference]:

@@ -130,7 +130,10 @@ def read_block(unit: int, block: Block) -> Exchange[Frame, tuple[int, ...]]:
 
 
 def read_quantities(
-    unit: int, profile: Profile, quantities: Collection[Quantity], learnt: Learnt | None = None
+    unit: int,
+    profile: Profile,
+    quantities: Collection[Quantity],
+    learnt: Learnt | None = None,
 ) -> Exchange[Frame, dict[Quantity, Decimal | None]]:
     """The quantities, in as few reads as the profile allows.
 
@@ -151,7 +154,12 @@ def read_quantities(
     while groups:
         group = groups.pop()
         try:
-            values = yield from _read_items(unit, profile, group, learnt)
+            values = yield from _read_items(
+                unit,
+                profile,
+                group,
+                learnt,
+            )
         except MeterRefused as error:
             # Meters fail on long reads and on holes: down to single items before they are believed.
             if error.word not in TOO_MUCH:
@@ -171,7 +179,12 @@ def read_registers(
 ) -> Exchange[Frame, tuple[Decimal | None, ...]]:
     """The forward active total, then its tariffs if the profile has them, in kWh."""
     quantities = profile.registers()
-    found = yield from read_quantities(unit, profile, quantities, learnt)
+    found = yield from read_quantities(
+        unit,
+        profile,
+        quantities,
+        learnt,
+    )
     return tuple(found[quantity] for quantity in quantities)
 
 
@@ -184,7 +197,12 @@ def read_relay(unit: int, profile: Profile, learnt: Learnt | None = None) -> Exc
     if relay is None:
         raise FrameError(f"profile {profile.name} has no relay")
     block = Block(relay.confirm_function, relay.confirm_register, 1)
-    (register,) = yield from _read_unmistakably(unit, profile, block, learnt or Learnt())
+    (register,) = yield from _read_unmistakably(
+        unit,
+        profile,
+        block,
+        learnt or Learnt(),
+    )
     # There is no standard location of a relay, and a register may hold more than its state.
     state = register & relay.confirm_mask
     if state not in (relay.open, relay.closed):
@@ -220,10 +238,18 @@ def set_relay(unit: int, profile: Profile, action: RelayMove) -> Exchange[Frame,
 
 
 def _read_items(
-    unit: int, profile: Profile, items: list[Item], learnt: Learnt
+    unit: int,
+    profile: Profile,
+    items: list[Item],
+    learnt: Learnt,
 ) -> Exchange[Frame, dict[Quantity, Decimal | None]]:
     block = block_of(items)
-    registers = yield from _read_unmistakably(unit, profile, block, learnt)
+    registers = yield from _read_unmistakably(
+        unit,
+        profile,
+        block,
+        learnt,
+    )
     values = {}
     for item in items:
         at = item.register - block.register
@@ -232,7 +258,10 @@ def _read_items(
 
 
 def _read_unmistakably(
-    unit: int, profile: Profile, block: Block, learnt: Learnt
+    unit: int,
+    profile: Profile,
+    block: Block,
+    learnt: Learnt,
 ) -> Exchange[Frame, tuple[int, ...]]:
     """Read a block in a shape that no answer which may still come can have."""
     if not learnt.could_be_confused(block):
@@ -278,7 +307,12 @@ def _item(profile: Profile, quantity: Quantity) -> Item:
 def _check(unit: int, answer: Frame, asked: str) -> None:
     if code := answer.exception:
         name = EXCEPTION_NAMES.get(code)
-        raise MeterRefused(f"unit {unit}", asked, code, (name,) if name else ())
+        raise MeterRefused(
+            f"unit {unit}",
+            asked,
+            code,
+            (name,) if name else (),
+        )
 
 
 def _registers(block: Block) -> str:

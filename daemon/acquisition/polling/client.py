@@ -54,7 +54,12 @@ class Client(PolledLine, Protocol):
     alone; any other, whose author is not known, ends all that were served in the same turn. When
     `clock` is False, the client gets the answer back and asks once more."""
 
-    def take_back(self, requests: Sequence[InFlightRequest], idle: int, data: bytes) -> None:
+    def take_back(
+        self,
+        requests: Sequence[InFlightRequest],
+        idle: int,
+        data: bytes,
+    ) -> None:
         """It has no row any more and goes on by itself: with the requests in flight, of which
         these bytes came, and with so many rows that asked nothing yet."""
 

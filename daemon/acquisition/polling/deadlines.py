@@ -98,7 +98,12 @@ class Deadlines:
             if self._heap:
                 self._ring(max(self._heap[0][0], now + SLACK_S))
 
-    def _look_at(self, deadline: Deadline, now: float, late_s: float) -> None:
+    def _look_at(
+        self,
+        deadline: Deadline,
+        now: float,
+        late_s: float,
+    ) -> None:
         is_over = deadline.at <= now
         is_excused = late_s > LATE_S and deadline.at != deadline.prolonged_to
         if is_over and is_excused:

@@ -17,7 +17,12 @@ NUMBER_AT = NTH_AT + NTH_BITS
 STEP_MASK = (1 << STEP_BITS) - 1
 
 
-def entry(number: int, age: int, nth: int, step: int) -> int:
+def entry(
+    number: int,
+    age: int,
+    nth: int,
+    step: int,
+) -> int:
     """One slot, as a number.
 
     `number`: of the meter on its line; `age`: of the day, 0 = the day of the poll; `nth`: the daily

@@ -98,7 +98,13 @@ class Poll:
         which the plan counts its ages. The slot (number of the meter, day number) that has to take
         the general way ends it and is returned. LineDown when the carrier is gone."""
         done = asyncio.get_running_loop().create_future()
-        run = Run(channel, today, depth, monotonic() + lasts_s, done)
+        run = Run(
+            channel,
+            today,
+            depth,
+            monotonic() + lasts_s,
+            done,
+        )
         self._run = run
         self.plan = slots
         self._passed_over = frozenset()
@@ -171,7 +177,12 @@ class Poll:
 
     # --- what the batch poller calls
 
-    def take_back(self, requests: Sequence[InFlightRequest], idle: int, data: bytes) -> None:
+    def take_back(
+        self,
+        requests: Sequence[InFlightRequest],
+        idle: int,
+        data: bytes,
+    ) -> None:
         """See Client."""
         self._row = NO_ROW
         run = self._run

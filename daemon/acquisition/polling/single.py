@@ -86,7 +86,12 @@ class SinglePoller(Deadline):
         """More may come than the answer to one request, or somebody looks."""
         self._in_flight.depth = run.depth
 
-    def go(self, idle: int, requests: Sequence[InFlightRequest] = (), data: bytes = b"") -> None:
+    def go(
+        self,
+        idle: int,
+        requests: Sequence[InFlightRequest] = (),
+        data: bytes = b"",
+    ) -> None:
         """Go on with these requests, of which these bytes came, and take so many slots more."""
         channel = self._run.channel
         channel.listen(self)
@@ -302,7 +307,12 @@ class SinglePoller(Deadline):
 
     # --- what came
 
-    def _answered(self, request: InFlightRequest, length: int, now: float) -> None:
+    def _answered(
+        self,
+        request: InFlightRequest,
+        length: int,
+        now: float,
+    ) -> None:
         """The request is not in flight any more, and its delay is learnt from."""
         self._in_flight.remove(request)
         if request.part:
@@ -326,7 +336,12 @@ class SinglePoller(Deadline):
         if timeouts.is_troubled:
             self._line.heard_from(request.number)
 
-    def _take_data(self, request: InFlightRequest, data: bytes, now: float) -> None:
+    def _take_data(
+        self,
+        request: InFlightRequest,
+        data: bytes,
+        now: float,
+    ) -> None:
         """The time of day or the stamp, as it is sent: the next step, if it is as expected."""
         if request.step == CLOCK:
             seconds = time_of_day(data)
@@ -342,7 +357,10 @@ class SinglePoller(Deadline):
             self._ask(request, now)
 
     def _take_energies(
-        self, request: InFlightRequest, registers: tuple[int | None, ...], now: float
+        self,
+        request: InFlightRequest,
+        registers: tuple[int | None, ...],
+        now: float,
     ) -> None:
         if registers[0] is None:
             self._is_odd(request)
