@@ -148,9 +148,20 @@ async def post(connection: Connection, transactions: Sequence[Transaction]) -> l
     await _refuse_reused_keys(connection, known)
 
     new = [posted for posted in transactions if posted.key in ids_by_key]
+    await _add_postings(connection, new, ids_by_key, ids_by_account)
+    return [_outcome(is_new=posted.key in ids_by_key) for posted in transactions]
+
+
+async def _add_postings(
+    connection: Connection,
+    transactions: Iterable[Transaction],
+    ids_by_key: Mapping[str, int],
+    ids_by_account: Mapping[str, int],
+) -> None:
+    """Store every leg, numbered within its transaction."""
     postings = [
         (ids_by_key[posted.key], number, leg)
-        for posted in new
+        for posted in transactions
         for number, leg in enumerate(posted.legs)
     ]
     values = {
@@ -162,7 +173,6 @@ async def post(connection: Connection, transactions: Sequence[Transaction]) -> l
         "components": [leg.component for _, _, leg in postings],
     }
     await connection.execute(SQL["add_postings"], values)
-    return [_outcome(is_new=posted.key in ids_by_key) for posted in transactions]
 
 
 def _outcome(*, is_new: bool) -> Outcome:
@@ -210,6 +220,7 @@ async def _refuse_reused_keys(connection: Connection, known: Sequence[Transactio
 
 async def lock_accounts(connection: Connection, accounts: Iterable[str]) -> dict[str, AccountRow]:
     """Lock account rows, in order of id, until the transaction ends. Unknown ids are left out."""
+    # In one order for everybody: two batches that share accounts wait, they do not deadlock.
     values = {"accounts": sorted(set(accounts))}
     rows = await fetch_records(connection, AccountRow, SQL["lock_accounts"], values)
     return {row.id: row for row in rows}

@@ -163,6 +163,7 @@ async def add_commands(connection: Connection, commands: Sequence[NewCommand]) -
         }
         for command in commands
     ]
+    # executemany goes through one pipeline: a batch costs one round trip, not one a command.
     async with connection.cursor() as cursor:
         await cursor.executemany(SQL["add_command"], values)
 

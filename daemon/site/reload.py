@@ -9,7 +9,7 @@ import gc
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -104,6 +104,7 @@ class Configuration:
         async with self._one_at_a_time:
             new, found = await self._compare(path)
             if found.archive:
+                # Only the database knows what contradicts what was billed: it is asked and undone.
                 async with (
                     self._pool.connection() as connection,
                     connection.transaction(force_rollback=True),
@@ -161,9 +162,9 @@ class Configuration:
             if found.archive or found.touched:
                 built = await self._exchange(new, found, [line.name for line in running])
         except Exception:
-            self._lines.start([line for line in running if self._lines.get(line.name) is None])
-            self._lines.wake(line.name for line in running)
+            self._start_again(running)
             raise
+        # Nothing below can be refused: from here on the daemon runs by the new files.
         self.site = new
         logs.configure(new.settings.log.format, new.settings.log.level)
         for section in enabled_listeners(new.settings):
@@ -171,6 +172,11 @@ class Configuration:
         self._lines.start(built)
         self._lines.forget_figures(line.shown_as for line in running)
         await self._wake(built)
+
+    def _start_again(self, lines: Sequence[Line]) -> None:
+        """Those of them that were stopped; what was written for them meanwhile is looked for."""
+        self._lines.start([line for line in lines if self._lines.get(line.name) is None])
+        self._lines.wake(line.name for line in lines)
 
     async def _exchange(
         self,
@@ -187,6 +193,7 @@ class Configuration:
                 meters = configured(stored, new)
             specs = line_specs(new, {*found.added, *found.changed})
             built = self._assembly.lines(specs, meters)
+            # Before the stop: the pause of a line is as short as the commit.
             await self._know(connection, new, built)
             await self._lines.stop(stopping)
         return built
