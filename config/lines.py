@@ -82,6 +82,7 @@ def configured_lines(site: LoadedSite) -> Iterator[LineSpec]:
             line,
         )
     for listener in site.settings.listener:
+        # A listener is no line itself: without a terminal it has none, yet its port is open.
         for row in site.terminals[listener.name]:
             yield _spec(
                 site,
@@ -115,6 +116,7 @@ def line_specs(site: LoadedSite, only: Container[str] | None = None) -> list[Lin
         for line in configured_lines(site)
         if line.enabled and (only is None or line.name in only)
     ]
+    # A reload asks for a few lines: only their meters are gathered.
     meters = _meters_by_line(site, {line.name for line in wanted})
     return [replace(line, meters=tuple(meters[line.name])) for line in wanted]
 

@@ -39,6 +39,7 @@ def load_site(path: Path) -> LoadedSite:
     A file that is named is read whatever else is wrong, so that all mistakes come at once."""
     file = SettingsFile.read(path)
     problems: list[Problem] = []
+    # Terminals first: their lines are names that the archive and the log may use.
     terminals = _load_terminals(file, problems)
     settings = _settings(file, terminals, problems)
     tariffs = _tariffs(file, problems)

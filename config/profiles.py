@@ -203,6 +203,7 @@ def parse_profile(text: str, name: str, file: str) -> Profile:
         content = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Problem(file, 1, "file", f"is no TOML: {error}")]) from None
+    # Python's parser tells no lines; a second walk finds where the keys stand.
     lines = locate(text)
 
     def problems_at(mistakes: Iterable[tuple[Place, str]]) -> list[Problem]:
@@ -413,6 +414,7 @@ def _in_unit(unit: str | None, quantity: Quantity) -> Decimal | None:
         return Decimal(1)
     if unit is None or not own:
         return None
+    # Quantities are in kWh, kW, kvar ... or in V, A, Hz: one letter in front is all that differs.
     plain = own.removeprefix("k")
     in_plain = {prefix + plain: size for prefix, size in PREFIXES.items()}
     return in_plain[unit] / in_plain[own] if unit in in_plain else None

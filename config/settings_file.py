@@ -46,6 +46,7 @@ class SettingsFile:
         try:
             return model.model_validate(self.content, context={"base": self.base})
         except ValidationError as error:
+            # From None: the original error prints the values, secrets among them.
             raise ConfigError(map(self._in_words, error.errors())) from None
 
     def problem(self, place: Place, where: str, message: str) -> Problem:

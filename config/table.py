@@ -62,6 +62,7 @@ def read_table(
     Bad cells, unknown or missing columns are told and their rows left out. `keys` is filled with
     what stands in the first of `columns`."""
     try:
+        # With or without a byte order mark, as Excel writes CSV.
         file = path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
         mistakes.tell("file", f"cannot be read: {error.strerror}")
@@ -121,6 +122,7 @@ def _row(
     if len(cells) != len(head):
         mistakes.tell("row", f"has {len(cells)} cells, the head has {len(head)}")
         return None
+    # Every mistake of a row is told, not only its first.
     row = {column: default for column, (_, default) in columns.items()}
     good = True
     for column, cell in zip(head, cells, strict=True):
@@ -147,6 +149,7 @@ def address(cell: str) -> str:
     """A DL/T 645 address: 12 digits as printed on the meter."""
     if len(cell) != 12 or not (cell.isascii() and cell.isdigit()):
         raise ValueError(f'"{cell}" is not 12 digits (label on the meter; pad with zeros in front)')
+    # 99...99 is for the commands 08 (time) and 16 (freeze); no meter replies to it.
     if cell == "999999999999":
         raise ValueError("999999999999 is the broadcast address, no meter has it")
     return cell

@@ -63,6 +63,7 @@ def _endpoint(value: object) -> tuple[str, int]:
 
 
 def _clock(value: object) -> time:
+    # As people write the end of a day; `time` knows no such hour.
     if value == "24:00":
         return time.max
     try:

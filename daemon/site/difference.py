@@ -63,6 +63,7 @@ class Difference:
 
 def difference(old: LoadedSite, new: LoadedSite) -> Difference:
     """What a reload would do to a daemon that runs by `old`, were its files `new`."""
+    # Compared is what would run, so that a key that needs a restart builds no line anew.
     before = _lines(old)
     after = _lines(applicable(old, new))
     reasons = {name: _why(before[name], after[name]) for name in after if name in before}
@@ -144,6 +145,7 @@ def _parts(spec: LineSpec) -> _Parts:
 
 def _why(was: _Parts, now: _Parts) -> tuple[str, ...]:
     """The keys that differ; meters are counted."""
+    # The usual line is the same; counting looks at each of its meters three times.
     if was == now:
         return ()
     counted = {

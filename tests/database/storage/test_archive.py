@@ -234,3 +234,14 @@ def test_an_account_is_opened_once_and_only_with_points_that_are_free(database_u
         )
 
     on(database_url, story)
+
+
+def test_an_account_that_opens_before_its_tariff_has_a_price_is_refused(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(1, open_from=date(2025, 12, 31))
+        before = await everything(connection)
+        with pytest.raises(ArchiveConflict, match="A1 opens 2025-12-31, before the first version"):
+            await site.take_over(connection)
+        assert await everything(connection) == before
+
+    on(database_url, story)
