@@ -14,7 +14,8 @@ DAYS = 31
 """Midnights to collect, today's included."""
 SEED = 20_261_121
 TARIFF = "home"
-FIRST_PRICE, SECOND_PRICE = Decimal("0.5283"), Decimal("0.5583")
+FIRST_PRICE = Decimal("0.5283")
+SECOND_PRICE = Decimal("0.5583")
 DEPOSIT_FEN = 200_000
 POOR_DEPOSIT_FEN = 2_000
 """Far less than a month's use: this customer's balance falls below the floor."""

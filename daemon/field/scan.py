@@ -144,7 +144,8 @@ def _one_longer(pattern: str) -> list[str]:
 async def _ask_for_address(talker: _Talker, pattern: str) -> Step:
     outcome, address = await talker.ask(Frame(pattern, functions.READ_ADDRESS), pattern)
     if address is not None and not await _is_alone(talker, pattern, address):
-        outcome, address = Outcome.COLLISION, None
+        outcome = Outcome.COLLISION
+        address = None
     return Step(DLT645_2007, pattern, outcome, address)
 
 

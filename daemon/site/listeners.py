@@ -49,7 +49,8 @@ class Listener:
         tls = None
         if section.tls_certificate is not None and section.tls_key is not None:
             tls = server_tls(section.tls_certificate, section.tls_key, section.tls_client_ca)
-        self.name, self.lines = section.name, lines
+        self.name = section.name
+        self.lines = lines
         self.terminals = Terminals(
             section.name,
             section.listen,

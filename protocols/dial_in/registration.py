@@ -190,7 +190,8 @@ class HeartbeatFilter:
         is_begun = heartbeat is not None and heartbeat.is_begun(rest)
         is_all_beats = not rest or is_begun
         if not self._may_take_out(beats, is_begun, is_all_beats, now):
-            rest, beats = data, []
+            rest = data
+            beats = []
         elif is_all_beats:
             self.held = rest
             return b"", beats

@@ -84,7 +84,8 @@ def apart(data: bytes, most: int) -> tuple[list[bytes], bytes]:
 
     Only lengths are looked at: whether they are good is for `are_good`."""
     found: list[bytes] = []
-    start, end = 0, len(data)
+    start = 0
+    end = len(data)
     while len(found) < most:
         at = data.find(START, start)
         has_head = 0 <= at < end - HEAD
