@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -261,10 +262,16 @@ def test_a_reload_touches_only_the_terminals_that_changed(staged: Stage) -> None
     assert len(connections(staged)) == len(before)
 
 
-def test_a_port_that_is_taken_is_told(staged: Stage) -> None:
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for a site with its own database: the path of a Unix socket is short."""
+    with tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_port_that_is_taken_is_told(staged: Stage, short_folder: Path) -> None:
     port = staged.bench.state()["lines"]["dtu-1"]["place"]
-    other = staged.folder / "other"
-    other.mkdir()
+    other = short_folder
     for file in (
         *staged.folder.glob("*.csv"),
         *staged.folder.glob("*.toml"),
