@@ -32,7 +32,7 @@ from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.wire_line import FIRST_WAIT_ON_A_WIRE_S
 from daemon.runtime.garbage import spare_what_is_there
 from protocols.channels.serial import SerialChannel
-from protocols.dlt645.prepared.steps import ENERGIES, read_of
+from protocols.dlt645.prepared.steps import reads_of
 from tests.bench.contest import headline, measure_in_turn, told
 from tests.bench.meters import Meters, address_of, day_now, energies
 from tests.bench.ours import OurLine
@@ -129,7 +129,7 @@ CONTENDERS: dict[str, tuple[Contender, Callable[..., Any]]] = {
 async def contend(contender: Contender, devices: list[str], baud: int) -> None:
     """Be one contender on all lines at once, prove the values, tell."""
     days = [day_now()]
-    read_of(ENERGIES, 1)  # its table is loaded with it, like the others' modules
+    reads_of(1)  # its table is loaded with it, like the others' modules
     spare_what_is_there()
     cpu = time.process_time()
     lines = await asyncio.gather(

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from array import array
 from math import inf, nan
-from typing import Final, NamedTuple, overload
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Delays = TypeVar("Delays", float, NDArray[np.float32])
 
 GUARD_S = 0.1
 """Least that a meter is waited for beyond what it usually takes."""
@@ -45,22 +47,10 @@ ON_A_WIRE: Final = Tolerance(0.98, 0.0005)
 OVER_A_NETWORK: Final = Tolerance(0.5, 0.02)
 
 
-@overload
-def is_usual(delay_s: float, known_s: float, tolerance: Tolerance = OVER_A_NETWORK) -> bool: ...
-@overload
-def is_usual(
-    delay_s: NDArray[np.float64],
-    known_s: NDArray[np.float32],
-    tolerance: Tolerance = OVER_A_NETWORK,
-) -> NDArray[np.bool_]: ...
-def is_usual(
-    delay_s: float | NDArray[np.float64],
-    known_s: float | NDArray[np.float32],
-    tolerance: Tolerance = OVER_A_NETWORK,
-) -> bool | NDArray[np.bool_]:
-    """Whether this delay, or each of many, is what was known; False where that is NaN."""
-    share, slack_s = tolerance
-    return (share * known_s < delay_s) & (delay_s < known_s + slack_s)
+def usual_range(known_s: Delays, tolerance: Tolerance) -> tuple[Delays, Delays]:
+    """The bounds between which a delay, or each of many, is the usual one; NaN where none is
+    known."""
+    return tolerance[0] * known_s, known_s + tolerance[1]
 
 
 class ReplyTimeouts:

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.acquisition.planning.reply_times import is_usual
+from daemon.acquisition.planning.reply_times import OVER_A_NETWORK, usual_range
 from daemon.acquisition.polling.client import Client
 from daemon.acquisition.polling.deadlines import Deadline, Deadlines
 from daemon.acquisition.polling.groups import Groups
@@ -291,7 +291,8 @@ class BatchPoller(Deadline):
     def _learn(self, rows: Rows, now: float) -> None:
         values = self._table.values
         delays = now - values["asked_at"][rows]
-        unusual = ~is_usual(delays, values["delay_s"][rows])
+        lower_s, upper_s = usual_range(values["delay_s"][rows], OVER_A_NETWORK)
+        unusual = ~((lower_s < delays) & (delays < upper_s))
         if unusual.any():
             rows = rows[unusual]
             groups = values["group"][rows].tolist()
@@ -376,7 +377,7 @@ class BatchPoller(Deadline):
         if not len(rows):
             return
         values = self._table.values
-        if self._groups:
+        if self._groups.several:
             rows = rows[np.argsort(values["group"][rows], kind="stable")]
         heads = many.heads(values["head"][rows, 1:7], values["step"][rows], values["nth"][rows])
         values["head"][rows] = heads
@@ -392,6 +393,7 @@ class BatchPoller(Deadline):
 
     def _send(self, rows: Rows, requests: bytes) -> None:
         """Requests of one client stand together, and go out together."""
+        several = self._groups.several
         groups = self._table.values["group"][rows]
         starts = np.flatnonzero(np.diff(groups, prepend=NO_ROW))
         ends = [*starts[1:].tolist(), len(rows)]
@@ -406,8 +408,8 @@ class BatchPoller(Deadline):
             except Exception as error:
                 if group in self._clients:  # otherwise it heard of it before
                     self._release(group).fail(error)
-            if self._groups:
-                self._groups.has_asked(group, rows[start:end].tolist())
+            if group in several:
+                several[group].asked += rows[start:end].tolist()
 
     # --- giving up rows
 

@@ -25,35 +25,28 @@ class Group:
 class Groups:
     """A group is known by its first row; a row that is alone is a group without a record here."""
 
-    __slots__ = ("_groups",)
+    __slots__ = ("several",)
 
     def __init__(self) -> None:
-        self._groups: dict[int, Group] = {}
-
-    def __len__(self) -> int:
-        return len(self._groups)
+        self.several: dict[int, Group] = {}
+        """Those of more than one row."""
 
     def add(self, rows: list[int]) -> None:
         """Several rows of one client."""
-        self._groups[rows[0]] = Group(rows, len(rows))
+        self.several[rows[0]] = Group(rows, len(rows))
 
     def drop(self, group: int) -> None:
         """Its client has left."""
-        self._groups.pop(group, None)
+        self.several.pop(group, None)
 
     def rows_of(self, group: int) -> list[int]:
         """All rows of this group, in use or not."""
-        several = self._groups.get(group)
+        several = self.several.get(group)
         return [group] if several is None else several.rows
-
-    def has_asked(self, group: int, rows: list[int]) -> None:
-        """Requests went out, in this order."""
-        if group in self._groups:
-            self._groups[group].asked += rows
 
     def has_ended(self, group: int) -> bool:
         """A row of the group has nothing left to read. Whether none of its rows has."""
-        several = self._groups.get(group)
+        several = self.several.get(group)
         if several is None:
             return True
         several.going -= 1
@@ -64,13 +57,13 @@ class Groups:
 
         (rows, what came for each; by its group what is left behind that and is no answer to be
         seen)."""
-        if not self._groups:
+        if not self.several:
             return np.fromiter(arrived, np.intp, len(arrived)), list(arrived.values()), {}
         rows: list[int] = []
         answers: list[bytes] = []
         left: dict[int, bytes] = {}
         for group, data in arrived.items():
-            several = self._groups.get(group)
+            several = self.several.get(group)
             if several is None:
                 rows.append(group)
                 answers.append(data)

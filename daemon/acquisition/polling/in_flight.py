@@ -1,5 +1,4 @@
-"""Requests under way: the record that the batch poller hands to the poller of a single line, and
-those of one line."""
+"""Requests under way: the record that both pollers have, and those of one line."""
 
 from __future__ import annotations
 
@@ -9,14 +8,13 @@ from math import inf, nan
 from protocols.dlt645 import functions
 from protocols.dlt645.frame import START, WAKE_UP, Frame
 from protocols.dlt645.prepared.one import HEAD, PreparedMeter, PreparedRead
-from protocols.dlt645.prepared.steps import read_of
 
 
 @dataclass(slots=True, eq=False)
 class InFlightRequest:
     """A step of a slot, and in its place the next one when that is answered.
 
-    Seconds are of the monotonic clock. `meter`, `read` and `head` are set by the poller that polls
+    Seconds are of the monotonic clock. `meter`, `reads`, `read` and `head` are set by the poller of
     a line by itself; the batch poller has them in its rows."""
 
     number: int = -1
@@ -39,24 +37,25 @@ class InFlightRequest:
     """On a slow wire: the beginning of its answer was seen."""
     part: bytes = b""
     """The beginning of its answer, if nothing else came."""
+    usual_s: tuple[float, float] = field(default=(nan, nan), init=False)
+    """A delay between them is what the meter usually takes; kept, because a call for each answer
+    is felt."""
     meter: PreparedMeter = field(init=False)
+    reads: tuple[PreparedRead, ...] = field(init=False)
+    """Of all steps."""
     read: PreparedRead = field(init=False)
     head: bytes = field(init=False)
     """What its answer begins with behind the wake-up."""
 
-    def prepare(self) -> None:
-        """The read and the head of its answer, for this step of this meter."""
-        read = read_of(self.step, self.nth)
-        self.read = read
-        self.head = self.meter.reply_head + read.reply_tail
-
-    def missing(self) -> int:
-        """Bytes of the answer that are still to come behind `part`; 0 if that cannot be told."""
-        at = self.part.find(START)
-        begun = self.part[at:]
-        if at < 0 or not self.head.startswith(begun[:HEAD]):
+    def missing(self, data: bytes) -> int:
+        """Bytes of the answer that are still to come behind these; 0 if they are not its
+        beginning."""
+        at = data.find(START)
+        have = len(data) - at
+        length = self.read.reply_length - len(WAKE_UP)
+        if at < 0 or have >= length or data[at : at + HEAD] != self.head[:have]:
             return 0
-        return max(0, self.read.reply_length - len(WAKE_UP) - len(begun))
+        return length - have
 
     def as_frame(self) -> Frame:
         """What was sent, for the general way of looking at what comes."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
-from daemon.acquisition.planning.reply_times import ON_A_WIRE, OVER_A_NETWORK, is_usual
+from daemon.acquisition.planning.reply_times import ON_A_WIRE, OVER_A_NETWORK, usual_range
 from daemon.acquisition.polling.client import SingleLine
 from daemon.acquisition.polling.deadlines import Deadline, Deadlines
 from daemon.acquisition.polling.in_flight import InFlight, InFlightRequest
@@ -34,7 +34,7 @@ from protocols.dlt645.prepared.one import (
     sent,
     time_of_day,
 )
-from protocols.dlt645.prepared.steps import CLOCK
+from protocols.dlt645.prepared.steps import CLOCK, reads_of
 from protocols.errors import FrameError, LineDown
 from protocols.exchange import AnswerMatcher, Meaning, Received
 
@@ -61,25 +61,33 @@ class SinglePoller(Deadline):
         "_line",
         "_matcher",
         "_missed",
+        "_ok",
         "_outbox",
         "_run",
+        "_timeouts",
+        "_tolerance",
         "_write",
     )
 
     def __init__(self, line: SingleLine, deadlines: Deadlines) -> None:
         super().__init__(deadlines)
         self._line = line
+        self._timeouts = line.reply_timeouts
+        self._tolerance = OVER_A_NETWORK
+        self._ok = 0
+        """Good answers of this run."""
         self._matcher = AnswerMatcher(CODEC_2007)
         self._missed: tuple[int, float] | None = None
         """The meter that was silent last, and when it was asked."""
         self._in_flight = InFlight()
         self._has_part = False
-        """Bytes are kept that may become a frame."""
+        """The matcher keeps bytes that may become a frame."""
 
     def begin(self, run: Run) -> None:
         """Listen for this run; nothing is asked yet."""
         self._run = run
         self._byte_s = run.channel.byte_s
+        self._tolerance = ON_A_WIRE if self._byte_s else OVER_A_NETWORK
         is_gathering = self._line.trace is not None or run.depth > 1
         self._outbox = Outbox(run.channel, self._line) if is_gathering else None
         self._is_watched = is_gathering
@@ -99,7 +107,10 @@ class SinglePoller(Deadline):
         self._write: Callable[[bytes], None] = channel.writer() if outbox is None else outbox.add
         for request in requests:
             request.meter = meter_at(self._line.addresses, request.number)
-            request.prepare()
+            request.usual_s = usual_range(request.delay_s, self._tolerance)
+            request.reads = reads_of(request.nth)
+            request.read = request.reads[request.step]
+            request.head = request.meter.reply_head + request.read.reply_tail
             self._in_flight.add(request)
         if requests:
             self.set(self._in_flight.first_deadline())
@@ -107,7 +118,8 @@ class SinglePoller(Deadline):
             self.heard(data)
         for _ in range(idle):
             self._next(InFlightRequest(), monotonic())
-        self._send_gathered()
+        if outbox is not None:
+            outbox.send()
 
     def end(self) -> bool:
         """The run is over. Whether something may still be under way on the line."""
@@ -116,6 +128,8 @@ class SinglePoller(Deadline):
         self._has_part = False
         self._matcher.reset()
         self.clear()
+        self._line.counts["ok"] += self._ok
+        self._ok = 0
         return is_left
 
     # --- asking
@@ -135,20 +149,25 @@ class SinglePoller(Deadline):
 
     def _fill(self, request: InFlightRequest, slot: int) -> None:
         number = slot >> NUMBER_AT
-        timeouts = self._line.reply_timeouts
         is_other = number != request.number
-        if is_other or timeouts.is_troubled:
-            request.wait_s, request.delay_s = timeouts.expect(number)
+        if is_other or self._timeouts.is_troubled:
+            request.wait_s, request.delay_s = self._timeouts.expect(number)
+            request.usual_s = usual_range(request.delay_s, self._tolerance)
         if is_other:
             request.number = number
             request.meter = meter_at(self._line.addresses, number)
         request.age = slot & MOST_AGE
         request.nth = slot >> NTH_AT & MOST_NTH
+        request.reads = reads_of(request.nth)
         request.step = slot >> STEP_AT & STEP_MASK
 
     def _ask(self, request: InFlightRequest, now: float) -> None:
-        request.prepare()
-        self._write(request.read.request(request.meter))
+        meter = request.meter
+        read = request.reads[request.step]
+        head = meter.reply_head + read.reply_tail
+        request.read = read
+        request.head = head
+        self._write(read.request(meter))
         begins_by = now + request.wait_s
         if self._byte_s:
             request.has_begun = False
@@ -156,16 +175,14 @@ class SinglePoller(Deadline):
         request.asked_at = now
         request.begins_by = begins_by
         request.is_forgiven = False
-        self._in_flight.add(request)
-        if self._in_flight.several:
+        if self._run.depth > 1:
+            self._in_flight.several[head] = request
             begins_by = min(begins_by, self.at)
+        else:
+            self._in_flight.only = request
         self.at = begins_by
         if begins_by < self.filed_at:
             self.set(begins_by)
-
-    def _send_gathered(self) -> None:
-        if self._outbox is not None:
-            self._outbox.send()
 
     def _rest(self, request: InFlightRequest) -> float:
         """Leave the channel alone until the answer must be there.
@@ -185,15 +202,29 @@ class SinglePoller(Deadline):
             request = self._in_flight.only
             if request is None or self._is_watched:
                 self._receive_watched(data)
-            elif not self._is_taken(request, request.part + data):
-                self._receive_in_general(data)
-            self._send_gathered()
+            else:
+                if request.part:
+                    data = request.part + data
+                if not self._is_taken(request, data):
+                    self._receive_part(request, data)
+            if self._outbox is not None:
+                self._outbox.send()
         except Exception as error:
             self._run.fail(error)
 
     def lost(self, error: LineDown) -> None:
         """See Listener."""
         self._run.fail(error)
+
+    def _receive_part(self, request: InFlightRequest, data: bytes) -> None:
+        """The beginning of the answer to the only request; or something else."""
+        missing = request.missing(data)
+        if missing:
+            request.part = data
+            self._wait_for_the_rest(missing)
+        else:
+            request.part = b""
+            self._receive_in_general(data)
 
     def _receive_watched(self, data: bytes) -> None:
         """Answers to several, parts of answers, or somebody looks."""
@@ -237,12 +268,7 @@ class SinglePoller(Deadline):
         matcher = self._matcher
         received = matcher.feed(data, questions) if data else matcher.flush(questions)
         self._has_part = bool(received) and received[-1].meaning is Meaning.PART
-        is_beginning = self._has_part and len(received) == 1 and not self._is_watched
-        only = self._in_flight.only
-        if only is not None:
-            only.part = only.part + data if is_beginning else b""
-        is_gathering = self._outbox is not None
-        self._is_watched = is_gathering or (self._has_part and not is_beginning)
+        self._is_watched = self._has_part or self._outbox is not None
         for item in received:
             self._judge(item, questions)
 
@@ -266,7 +292,7 @@ class SinglePoller(Deadline):
                 counts["bad_frame"] += 1
                 self._ask_in_the_general_way()
             case Received(Meaning.PART):
-                self._wait_for_the_rest()
+                self._wait_for_the_rest(0)
 
     def _judge_answer(self, request: InFlightRequest, frame: Frame) -> None:
         """The answer, decoded in general: not as expected, or only among other things."""
@@ -287,7 +313,8 @@ class SinglePoller(Deadline):
         else:
             self._take_data(request, sent(frame.data[4:]), now)
 
-    def _wait_for_the_rest(self) -> None:
+    def _wait_for_the_rest(self, missing: int) -> None:
+        """An answer has begun. `missing`: bytes that it lacks at least."""
         requests = self._in_flight.all()
         if not requests:
             return
@@ -295,7 +322,7 @@ class SinglePoller(Deadline):
         only = self._in_flight.only
         if self._byte_s and only is not None:
             only.has_begun = True
-            missing_s = only.missing() * self._byte_s
+            missing_s = missing * self._byte_s
             self._run.channel.rest(missing_s)
             gap_s += missing_s
         begins_by = monotonic() + gap_s
@@ -303,7 +330,7 @@ class SinglePoller(Deadline):
             wire_s = self._byte_s * (REQUEST_LENGTH + request.read.reply_length)
             ends_by = request.asked_at + request.wait_s + wire_s + LONGEST_ANSWER_S
             request.begins_by = max(request.begins_by, min(begins_by, ends_by))
-        self.set(self._in_flight.first_deadline())
+        self.set(min(request.begins_by for request in requests))
 
     # --- what came
 
@@ -314,25 +341,26 @@ class SinglePoller(Deadline):
         now: float,
     ) -> None:
         """The request is not in flight any more, and its delay is learnt from."""
-        self._in_flight.remove(request)
-        if request.part:
-            request.part = b""
-            self._has_part = False
-            self._matcher.reset()
-        self._line.counts["ok"] += 1
+        in_flight = self._in_flight
+        in_flight.only = None
+        if in_flight.several:
+            in_flight.several.pop(request.head, None)
+        request.part = b""
+        self._ok += 1
         delay_s = now - request.asked_at
-        tolerance = OVER_A_NETWORK
         if self._byte_s:
-            tolerance = ON_A_WIRE
             delay_s -= self._byte_s * (REQUEST_LENGTH + length)
             if not request.has_begun:
                 # It was complete when it was looked at: nobody knows since when. Look earlier the
                 # next time.
                 delay_s = min(delay_s, request.delay_s - LOOK_EARLIER_S)
-        timeouts = self._line.reply_timeouts
-        if not is_usual(delay_s, request.delay_s, tolerance):
-            timeouts.record_delay(request.number, delay_s)
-            request.wait_s, request.delay_s = timeouts.expect(request.number)
+        timeouts = self._timeouts
+        lower_s, upper_s = request.usual_s
+        if not lower_s < delay_s < upper_s:
+            number = request.number
+            timeouts.record_delay(number, delay_s)
+            request.wait_s, request.delay_s = timeouts.expect(number)
+            request.usual_s = usual_range(request.delay_s, self._tolerance)
         if timeouts.is_troubled:
             self._line.heard_from(request.number)
 
@@ -392,11 +420,17 @@ class SinglePoller(Deadline):
         """See Deadline."""
         try:
             self._give_up()
-            self._send_gathered()
+            if self._outbox is not None:
+                self._outbox.send()
         except Exception as error:
             self._run.fail(error)
 
     def _give_up(self) -> None:
+        only = self._in_flight.only
+        if only is not None and only.part:
+            part = only.part
+            only.part = b""
+            self._receive_in_general(part)
         if self._has_part:
             self._receive_in_general(b"")
         now = monotonic()

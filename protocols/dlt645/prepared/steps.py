@@ -32,8 +32,12 @@ energies. They are taken in this order."""
 
 
 @cache
-def read_of(step: int, nth: int) -> PreparedRead:
-    """The read of a step; `nth`: of which daily freeze, 1 = newest."""
+def reads_of(nth: int) -> tuple[PreparedRead, ...]:
+    """The reads of all steps; `nth`: of which daily freeze, 1 = newest."""
+    return tuple(_read_of(step, nth) for step in range(len(STEPS)))
+
+
+def _read_of(step: int, nth: int) -> PreparedRead:
     identifier, width, is_of_freeze = STEPS[step]
     if is_of_freeze:
         identifier = f"{identifier[:-2]}{nth:02X}"

@@ -66,7 +66,7 @@ class Watched(BatchPoller):
     def is_empty(self) -> bool:
         """No client is left, and every row is free once."""
         nothing = not (
-            self._clients or self._writes or self._groups or self._joining or self._arrived
+            self._clients or self._writes or self._groups.several or self._joining or self._arrived
         )
         is_anyone_asked = bool((self._table.values["begins_by"] < inf).any())
         return (

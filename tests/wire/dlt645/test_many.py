@@ -17,7 +17,7 @@ from protocols.dlt645.prepared.one import (
     midnight_stamp,
     time_of_day,
 )
-from protocols.dlt645.prepared.steps import read_of
+from protocols.dlt645.prepared.steps import reads_of
 
 STEPS = (steps.CLOCK, steps.STAMP, steps.ENERGIES)
 WIDTHS = (3, 5, 20)
@@ -38,7 +38,7 @@ def test_many_ask_what_each_would(asked: list[tuple[str, int, int]]) -> None:
     heads = many.heads(*rows(asked))
     requests = many.requests(heads)
     for (address, read, nth), head, request in zip(asked, heads, requests, strict=True):
-        meter, prepared = PreparedMeter(address), read_of(read, nth)
+        meter, prepared = PreparedMeter(address), reads_of(nth)[read]
         assert head.tobytes() == prepared.reply_head(meter)
         assert request.tobytes() == prepared.request(meter)
 
@@ -69,7 +69,7 @@ def exchanges(draw: st.DrawFn) -> tuple[tuple[str, int, int], bytes]:
     """A question, and what came for it: often the answer to it, sometimes to another one."""
     asked = draw(questions)
     address, read, nth = draw(st.sampled_from((asked, asked, asked, draw(questions))))
-    wire = bytes.fromhex(read_of(read, nth).identifier)[::-1]
+    wire = bytes.fromhex(reads_of(nth)[read].identifier)[::-1]
     digits = st.integers(0, 99).map(lambda pair: int(f"{pair:02d}", 16))
     byte = draw(st.sampled_from((digits, digits, st.integers(0, 255))))
     width = draw(st.sampled_from((WIDTHS[read],) * 5 + WIDTHS))
@@ -82,7 +82,7 @@ def test_many_accept_what_each_would(came: list[tuple[tuple[str, int, int], byte
     heads = many.heads(*rows([asked for asked, _ in came]))
     laid = many.laid(answer for _, answer in came)
     for at, ((address, read, nth), answer) in enumerate(came):
-        prepared, head = read_of(read, nth), heads[at].tobytes()
+        prepared, head = reads_of(nth)[read], heads[at].tobytes()
         row = laid[at : at + 1]
         (is_good,) = many.are_good(row, heads[at : at + 1], read).tolist()
         if read == steps.ENERGIES:
@@ -146,7 +146,7 @@ def test_good_frames_are_told_apart_and_a_part_is_left(
     asked: list[tuple[str, int, int]], cut: int
 ) -> None:
     frames = [
-        Frame(address, 0x91, bytes.fromhex(read_of(read, nth).identifier)[::-1] + bytes(nth))
+        Frame(address, 0x91, bytes.fromhex(reads_of(nth)[read].identifier)[::-1] + bytes(nth))
         for address, read, nth in asked
     ]
     answers = [b"\xfe" * (len(it.data) % 5) + encode(it) for it in frames]
