@@ -110,7 +110,11 @@ def encode_tcp(frame: Frame) -> bytes:
 def parse(pdu: bytes, *, is_request: bool) -> ModbusPDU:
     """The PDU in pymodbus's form. FrameError when its data are not what its function demands."""
     table = _REQUESTS if is_request else _RESPONSES
-    kind = table.lookupPduClass(b"\0" + pdu) if pdu else None
+    try:
+        kind = table.lookupPduClass(b"\0" + pdu) if pdu else None
+    except IndexError:
+        # pymodbus looks for a sub-function behind a function code that is all there is.
+        kind = None
     if kind is None:
         code = pdu[:1].hex().upper() or "nothing"
         raise FrameError(f"no Modbus function that is known here: {code}")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pymodbus.pdu.bit_message import ReadCoilsRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, WriteMultipleRegistersRequest
@@ -239,6 +239,8 @@ def test_babble_does_not_fill_the_memory() -> None:
 
 
 @given(st.binary(max_size=260), st.booleans())
+@example(pdu=b"\x2b", is_request=True)
+@example(pdu=b"\x2b", is_request=False)
 def test_nothing_that_comes_makes_it_fail(pdu: bytes, is_request: bool) -> None:
     try:
         parse(pdu, is_request=is_request)
