@@ -35,6 +35,10 @@ MQTT: Final = "mqtt"
 MILLION_KWH: Final = Decimal(1_000_000)
 """Where a DL/T 645 register rolls over: it has six digits before the point."""
 BILLION_KWH: Final = Decimal(1_000_000_000)
+DLT645_DIGITS: Final = 12
+"""Of a meter number."""
+MOST_CHARACTERS: Final = 32
+"""Of a serial: an asset number of DL/T 645-2007 has so many."""
 LEAST_DECIMALS: Final = 2
 """Of a DL/T 645 register: both standards give energies in 0.01 kWh."""
 
@@ -49,6 +53,7 @@ COLUMNS: Final[Columns] = {
     "profile": (word, None),
     "relay": (yes_no, None),
     "device": (word, None),
+    "serial": (word, None),
 }
 
 
@@ -60,7 +65,7 @@ class Meter:
     `installed_on`: its freezes count from this day on. `profile`: the registers of a Modbus
     meter, whose `address` is LINE/UNIT. `relay`: it may be switched; of a Modbus meter that must
     be said, because its profile may fit models without relay too. `device`: what a gateway calls
-    it."""
+    it. `serial`: what it tells of itself when it is asked who it is, if that is registered."""
 
     address: str
     line: str
@@ -72,6 +77,7 @@ class Meter:
     profile: str | None
     relay: bool
     device: str
+    serial: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,9 @@ class Meters:
     _devices: dict[tuple[str, str], str] = field(default_factory=dict)
     """(gateway, what it calls a meter) -> address."""
 
+    _serials: dict[str, str] = field(default_factory=dict)
+    """Registered serial -> address."""
+
     def read(self, path: Path) -> None:
         """Take in every row of the table; what is wrong is appended to the mistakes."""
         for row in read_table(path, COLUMNS, self.mistakes, Keys()):
@@ -106,6 +115,7 @@ class Meters:
             self._check_line(meter)
             self._check_point(meter)
             self._check_device(meter, row["device"])
+            self._check_serial(meter, profile)
             self._check_abilities(meter, profile)
             self.by_address[meter.address] = meter
 
@@ -191,6 +201,20 @@ class Meters:
         if not set("+#/").isdisjoint(meter.device):
             self.mistakes.tell("device", "is part of a topic: it must not hold +, # or /")
 
+    def _check_serial(self, meter: Meter, profile: Profile | None) -> None:
+        serial = meter.serial
+        if serial is None:
+            return
+        if len(serial) > MOST_CHARACTERS:
+            self.mistakes.tell("serial", f"has {len(serial)} characters, at most {MOST_CHARACTERS}")
+        if profile is not None and profile.serial is None:
+            message = f"profile {meter.profile} says nothing of a serial number; leave it empty"
+            self.mistakes.tell("serial", message)
+        if serial in self._serials:
+            message = f"{serial} is that of {self._serials[serial]} already"
+            self.mistakes.tell("serial", message)
+        self._serials[serial] = meter.address
+
     def _check_abilities(self, meter: Meter, profile: Profile | None) -> None:
         if meter.protocol in DLT645 and meter.decimals < LEAST_DECIMALS:
             message = "a DL/T 645 meter tells 0.01 kWh: leave it empty, or write 2 or more"
@@ -217,7 +241,19 @@ def _meter(row: dict[str, Any], address: str, profile: Profile | None) -> Meter:
         profile=row["profile"],
         relay=row["protocol"] == DLT645[0] if row["relay"] is None else row["relay"],
         device=row["device"] or address,
+        serial=_serial(row["serial"], row["protocol"]),
     )
+
+
+def _serial(written: str | None, protocol: str) -> str | None:
+    """As the meter tells it: the numbers of DL/T 645 have 12 digits, those of Modbus no zeros."""
+    if written is None or not (written.isascii() and written.isdigit()):
+        return written
+    if protocol in DLT645:
+        return written.zfill(DLT645_DIGITS)
+    if protocol in MODBUS:
+        return written.lstrip("0") or "0"
+    return written
 
 
 def _modulus_kwh(profile: Profile | None) -> Decimal:

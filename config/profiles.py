@@ -35,6 +35,7 @@ from protocols.modbus.profile import (
     Profile,
     RegisterType,
     Relay,
+    SerialNumber,
     Span,
     width,
 )
@@ -48,6 +49,9 @@ ENERGY_UNITS: Final = frozenset({"kWh", "kvarh"})
 LAST_REGISTER: Final = 0xFFFF
 WRITE_COIL: Final = 5
 """Function of Modbus that writes one bit."""
+SERIAL_TYPES: Final = ("uint16", "uint32", "uint64", "ascii")
+MOST_SERIAL_REGISTERS: Final = 16
+"""Of a serial number that is a text: 32 characters."""
 PREFIXES: Final = {
     "m": Decimal("0.001"),
     "": Decimal(1),
@@ -143,6 +147,14 @@ class _Relay(_Table):
     confirm: _Confirm
 
 
+class _Serial(_Table):
+    at: Register = Field(alias="register")
+    type: Annotated[str, _one_of(*SERIAL_TYPES)]
+    count: Annotated[StrictInt, Field(ge=1, le=MOST_SERIAL_REGISTERS)] | None = None
+    function: RegisterFunction | None = None
+    order: WordOrder | None = None
+
+
 class _File(_Table):
     title: StrictStr
     source: Annotated[list[StrictStr], Field(min_length=1)]
@@ -154,6 +166,7 @@ class _File(_Table):
     block: _Block
     quantity: Annotated[dict[Annotated[str, _one_of(*QUANTITIES)], _Quantity], Field(min_length=1)]
     relay: _Relay | None = None
+    serial: _Serial | None = None
 
 
 @cache
@@ -240,6 +253,7 @@ def _known_keys(place: Place) -> Iterable[str]:
         "relay": _Relay,
         "write": _Write,
         "confirm": _Confirm,
+        "serial": _Serial,
     }
     if len(place) == 2 and place[0] == "quantity":
         table: type[_Table] = _Quantity
@@ -265,6 +279,8 @@ def _cross_checks(table: _File) -> Iterator[tuple[Place, str]]:
     yield from _block_checks(table.block, table.address_base)
     if table.relay:
         yield from _relay_checks(table.relay, table.address_base)
+    if table.serial:
+        yield from _serial_checks(table.serial, table)
 
 
 def _registers(row: _Quantity, table: _File) -> range:
@@ -323,6 +339,26 @@ def _relay_checks(relay: _Relay, base: int) -> Iterator[tuple[Place, str]]:
             yield ("relay", key, "register"), _outside(register, base)
 
 
+def _serial_checks(serial: _Serial, table: _File) -> Iterator[tuple[Place, str]]:
+    is_text = serial.type == "ascii"
+    if is_text and serial.count is None:
+        yield ("serial", "count"), "a text needs the number of its registers"
+    if not is_text and serial.count is not None:
+        yield ("serial", "count"), f"{serial.type} has its own number of registers: leave it out"
+    first = serial.at - table.address_base
+    last = first + _serial_count(serial) - 1
+    if first < 0 or last > LAST_REGISTER:
+        yield ("serial", "register"), _outside(serial.at, table.address_base)
+    if _serial_count(serial) > table.block.limit:
+        yield ("block", "limit"), f"the serial number alone has {_serial_count(serial)} registers"
+
+
+def _serial_count(serial: _Serial) -> int:
+    if serial.type == "ascii":
+        return serial.count or 1
+    return int(serial.type.removeprefix("uint")) // 16
+
+
 def _write_checks(write: _Write) -> Iterator[tuple[Place, str]]:
     if write.trip == write.close:
         yield ("relay", "write", "close"), "the same value as for trip"
@@ -355,6 +391,7 @@ def _profile(table: _File, name: str) -> Profile:
         readable=tuple(_moved(span, base) for span in table.block.readable),
         holes=tuple(_moved(span, base) for span in table.block.holes),
         relay=_relay(table.relay, base) if table.relay else None,
+        serial=_serial(table.serial, table) if table.serial else None,
     )
 
 
@@ -402,6 +439,16 @@ def _relay(relay: _Relay, base: int) -> Relay:
         open=relay.confirm.open,
         closed=relay.confirm.closed,
         confirm_mask=relay.confirm.mask,
+    )
+
+
+def _serial(serial: _Serial, table: _File) -> SerialNumber:
+    return SerialNumber(
+        function=serial.function or table.function,
+        register=serial.at - table.address_base,
+        count=_serial_count(serial),
+        order=serial.order or table.order,
+        is_text=serial.type == "ascii",
     )
 
 

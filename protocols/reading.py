@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from typing import Literal
 
 
 class Quantity(Enum):
@@ -60,6 +61,24 @@ class DailyFreeze:
     # A meter without memory freezes nothing: the host reads it at midnight (requirement R04).
     host_offset: timedelta | None = None
     """Time of that reading after midnight (negative: before); `frozen_at` is the midnight."""
+    serial: str | None = None
+    """Of the meter that told it, where the answer itself holds one; the address it answered with
+    is checked before."""
+
+
+PrepaymentMode = Literal["none", "energy", "money"]
+"""What a meter deducts by itself from a balance of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterIdentity:
+    """Who a meter says it is.
+
+    `serial`: what tells it from every other one and stays when its address is changed; None where
+    it has none. `prepayment`: None where it cannot be read."""
+
+    serial: str | None
+    prepayment: PrepaymentMode | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from protocols.exchange import Codec, Exchange
 from protocols.modbus import exchanges as modbus
 from protocols.modbus.blocks import Learnt
 from protocols.modbus.profile import Profile
-from protocols.reading import RelayState
+from protocols.reading import MeterIdentity, RelayState
 from storage.archive import SiteMeter
 
 
@@ -45,6 +45,8 @@ class Driver:
     midnight."""
     read_clock: Callable[[], Exchange[Any, datetime]] | None = None
     read_relay: Callable[[], Exchange[Any, RelayState]] | None = None
+    read_identity: Callable[[], Exchange[Any, MeterIdentity]] | None = None
+    """None where nothing tells one meter from another."""
     control: Callable[[RelayAction, datetime], Exchange[Any, None]] | None = None
     """(action, expiry by the meter's clock)."""
     clock_setters: tuple[Callable[[datetime], Exchange[Any, None]], ...] = ()
@@ -106,6 +108,7 @@ def _dlt645_2007(address: str, credentials: Credentials | None) -> Driver:
         read_daily_freeze=partial(exchanges.read_daily_freeze, address),
         read_clock=partial(exchanges.read_clock, address),
         read_relay=partial(_relay_2007, address),
+        read_identity=partial(exchanges.read_identity, address),
         control=partial(_control_2007, address, credentials),
         # Broadcast time (08H), to the meter's own address first: a neighbour's clock is left alone.
         clock_setters=(partial(exchanges.set_clock, address=address), exchanges.set_clock),
@@ -118,6 +121,7 @@ def _dlt645_1997(address: str) -> Driver:
         exchanges_1997.CODEC_1997,
         read_registers=partial(exchanges_1997.read_registers, address),
         read_clock=partial(exchanges_1997.read_clock, address),
+        read_identity=partial(exchanges_1997.read_identity, address),
         clock_setters=(exchanges_1997.broadcast_time,),
     )
 
@@ -165,6 +169,14 @@ def _modbus(
             learnt,
         )
         control = partial(_control_modbus, unit, profile)
+    read_identity = None
+    if profile.serial:
+        read_identity = partial(
+            _identity_modbus,
+            unit,
+            profile,
+            learnt,
+        )
     return Driver(
         codec,
         read_registers=partial(
@@ -175,6 +187,7 @@ def _modbus(
             learnt,
         ),
         read_relay=read_relay,
+        read_identity=read_identity,
         control=control,
         is_stateless=False,
     )
@@ -197,6 +210,15 @@ def _registers_modbus(
                 f" {modulus_kwh}: wrong profile?"
             )
     return tuple(None if value is None else value.quantize(step, ROUND_DOWN) for value in registers)
+
+
+def _identity_modbus(
+    unit: int,
+    profile: Profile,
+    learnt: Learnt,
+) -> Exchange[Any, MeterIdentity]:
+    serial = yield from modbus.read_serial(unit, profile, learnt)
+    return MeterIdentity(serial)
 
 
 def _relay_modbus(

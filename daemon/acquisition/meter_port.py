@@ -12,7 +12,7 @@ from uuid import UUID
 from daemon.acquisition.planning.reads import What
 from protocols.dlt645.exchanges import FreezeMoved
 from protocols.errors import FrameError, MeterdError, MeterRefused
-from protocols.reading import RelayState
+from protocols.reading import MeterIdentity, RelayState
 
 Registers = tuple[Decimal | None, ...]
 """Total, tariff 1, tariff 2, ... in kWh; None where the meter has no data."""
@@ -74,7 +74,7 @@ class MeterPort(Protocol):
     def is_away(self) -> bool:
         """True while this meter is known to be unreachable."""
 
-    def unsupported(self, what: What | Literal["control"]) -> str:
+    def unsupported(self, what: What | Literal["control", "identity"]) -> str:
         """Why this meter can never do that; empty when it can.
 
         `control` includes reading the relay back."""
@@ -92,6 +92,9 @@ class MeterPort(Protocol):
 
     async def read_relay(self) -> RelayState:
         """Where the relay is, and where it is ordered to be."""
+
+    async def read_identity(self) -> MeterIdentity:
+        """Which meter it is."""
 
     async def control(
         self,

@@ -25,7 +25,7 @@ from daemon.quality.freeze import CLOCK_LIMIT, freeze_day, is_astray
 from protocols.dlt645.exchanges import FrozenRegisters, RelayAction
 from protocols.errors import FrameError, MeterRefused, NoReply
 from protocols.exchange import Exchange
-from protocols.reading import RelayState
+from protocols.reading import MeterIdentity, RelayState
 from storage.archive import SiteMeter
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class WireMeter:
         """See MeterPort. A wire knows nothing of its meters."""
         return False
 
-    def unsupported(self, what: What | Literal["control"]) -> str:
+    def unsupported(self, what: What | Literal["control", "identity"]) -> str:
         """See MeterPort."""
         driver = self.driver
         match what:
@@ -73,6 +73,8 @@ class WireMeter:
                 is_read = driver.read_clock is not None
             case "relay":
                 is_read = driver.read_relay is not None
+            case "identity":
+                is_read = driver.read_identity is not None
             case "registers":
                 is_read = True
         return "" if is_read else f"the meter has no {what} that can be read"
@@ -125,6 +127,11 @@ class WireMeter:
         """See MeterPort."""
         assert self.driver.read_relay, "a meter without relay was asked for it"
         return await self._run(self.driver.read_relay())
+
+    async def read_identity(self) -> MeterIdentity:
+        """See MeterPort."""
+        assert self.driver.read_identity, "a meter without a number was asked for it"
+        return await self._run(self.driver.read_identity())
 
     async def control(
         self,

@@ -25,6 +25,7 @@ from protocols.dlt645.bcd import (
 )
 from protocols.dlt645.frame import ANY_ADDRESS, BROADCAST, Decoder, Frame
 from protocols.dlt645.identifiers import meaning
+from protocols.dlt645.identity import asset_number, meter_number
 from protocols.dlt645.load_records import LoadRecord, decode_load_records
 from protocols.dlt645.messages import (
     addressee,
@@ -41,6 +42,7 @@ from protocols.dlt645.messages import (
 )
 from protocols.errors import FrameError, MeterdError, MeterRefused
 from protocols.exchange import Codec, Exchange
+from protocols.reading import MeterIdentity, PrepaymentMode
 
 SECRET_FUNCTIONS: Final = frozenset(
     (
@@ -61,6 +63,10 @@ CLOCK: Final = "ss mm hh DD MM YY"
 SHORTLY_AFTER_MIDNIGHT: Final = timedelta(minutes=10)
 """A date that was read before a time of day younger than this may be yesterday's: it is read
 again."""
+
+
+PREPAYMENT_MODES: Final[dict[int, PrepaymentMode]] = {0: "none", 1: "energy", 2: "money"}
+"""By bits 8-9 of status word 3; 3 is reserved."""
 
 
 class FreezeMoved(MeterdError):
@@ -221,6 +227,34 @@ def read_status_word_3(address: str) -> Exchange[Frame, StatusWord3]:
             f"meter {address} answered 04000503 with {len(data)} bytes, a status word has 2"
         )
     return StatusWord3(int.from_bytes(data, "little"))
+
+
+def read_identity(address: str) -> Exchange[Frame, MeterIdentity]:
+    """The meter number (04000402), or the asset number (04000403) where there is none.
+
+    And whether the meter deducts by itself (bits 8-9 of status word 3)."""
+    data = yield from _read_if_known(address, "04000402")
+    serial = meter_number(data)
+    if serial is None:
+        data = yield from _read_if_known(address, "04000403")
+        serial = asset_number(data)
+    try:
+        word = yield from read_status_word_3(address)
+    except MeterRefused as refusal:
+        if not refusal.word & functions.NO_SUCH_DATA:
+            raise
+        return MeterIdentity(serial)
+    return MeterIdentity(serial, PREPAYMENT_MODES.get(word.meter_type))
+
+
+def _read_if_known(address: str, identifier: str) -> Exchange[Frame, bytes]:
+    """The data behind the identifier; none for a meter that knows no such data."""
+    try:
+        return (yield from read(address, identifier))
+    except MeterRefused as refusal:
+        if not refusal.word & functions.NO_SUCH_DATA:
+            raise
+        return b""
 
 
 def read_daily_freeze(

@@ -21,6 +21,7 @@ from protocols.dlt645.bcd import (
     is_missing,
 )
 from protocols.dlt645.frame import BROADCAST, Decoder, Frame
+from protocols.dlt645.identity import meter_number
 from protocols.dlt645.messages import (
     addressee,
     check,
@@ -37,6 +38,7 @@ from protocols.dlt645.messages import (
 from protocols.dlt645.values import without_separators
 from protocols.errors import FrameError, MeterRefused
 from protocols.exchange import Codec, Exchange
+from protocols.reading import MeterIdentity
 
 IDENTIFIER_WIDTH: Final = 2
 READS: Final = frozenset((functions.READ, functions.READ_FOLLOW, functions.READ_AGAIN))
@@ -105,6 +107,24 @@ def read_clock(address: str) -> Exchange[Frame, datetime]:
     if time[2:3] == b"\x00":
         date = yield from read(address, "C010")
     return decode_clock(address, date, time)
+
+
+def read_identity(address: str) -> Exchange[Frame, MeterIdentity]:
+    """The meter number (C032), or the device code (C034) where there is none.
+
+    The standard of 1997 knows no prepayment."""
+    serial = None
+    for identifier in ("C032", "C034"):
+        try:
+            data = yield from read(address, identifier)
+        except MeterRefused as refusal:
+            if not refusal.word & functions.NO_SUCH_DATA:
+                raise
+            continue
+        serial = meter_number(data)
+        if serial is not None:
+            break
+    return MeterIdentity(serial)
 
 
 def write(

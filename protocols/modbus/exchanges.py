@@ -48,7 +48,7 @@ from protocols.modbus.frame import (
     tcp_answers,
 )
 from protocols.modbus.profile import Item, Profile
-from protocols.modbus.values import decode
+from protocols.modbus.values import decode, decode_serial
 from protocols.reading import Quantity
 
 ILLEGAL_ADDRESS: Final = 2
@@ -211,6 +211,24 @@ def read_relay(unit: int, profile: Profile, learnt: Learnt | None = None) -> Exc
             f"unit {unit}: relay register {relay.confirm_register:04X} holds {state}: {expected}"
         )
     return state == relay.open
+
+
+def read_serial(
+    unit: int, profile: Profile, learnt: Learnt | None = None
+) -> Exchange[Frame, str | None]:
+    """Which meter it is, as the profile says where that stands; None where none was written.
+
+    FrameError when the profile does not say it."""
+    serial = profile.serial
+    if serial is None:
+        raise FrameError(f"profile {profile.name} has no serial number")
+    registers = yield from _read_unmistakably(
+        unit,
+        profile,
+        Block(serial.function, serial.register, serial.count),
+        learnt or Learnt(),
+    )
+    return decode_serial(serial, registers)
 
 
 def set_relay(unit: int, profile: Profile, action: RelayMove) -> Exchange[Frame, None]:

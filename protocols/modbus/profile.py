@@ -98,6 +98,19 @@ class Relay:
 
 
 @dataclass(frozen=True, slots=True)
+class SerialNumber:
+    """Where a kind of meter tells which one it is: `count` registers from `register` on.
+
+    An unsigned integer, or with `is_text` ASCII, the first character first."""
+
+    function: int
+    register: int
+    count: int
+    order: Order
+    is_text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """The register map of a kind of meter, and what reads it stands.
 
@@ -113,6 +126,7 @@ class Profile:
     readable: tuple[Span, ...] = ()
     holes: tuple[Span, ...] = ()
     relay: Relay | None = None
+    serial: SerialNumber | None = None
 
     def item(self, quantity: Quantity) -> Item | None:
         """Where the quantity is, None when this kind of meter does not have it."""

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Final
 
 from protocols.errors import FrameError
-from protocols.modbus.profile import Item, Order, RegisterType, width
+from protocols.modbus.profile import Item, Order, RegisterType, SerialNumber, width
 
 _FORMATS: Final[dict[RegisterType, str]] = {
     "int16": ">h",
@@ -62,6 +62,33 @@ def encode(item: Item, value: Decimal | None) -> tuple[int, ...]:
             f"{value} {item.quantity.unit} does not fit into {item.type} x {item.factor}"
         ) from None
     return unordered(data, item.order)
+
+
+def decode_serial(serial: SerialNumber, registers: Sequence[int]) -> str | None:
+    """A serial number as it is printed on the meter; None where none was written.
+
+    FrameError when a text cannot be printed."""
+    data = ordered(registers, serial.order)
+    if data.count(data[0]) == len(data) and data[0] in (0x00, 0xFF):
+        return None
+    if not serial.is_text:
+        return str(int.from_bytes(data, "big"))
+    text = data.rstrip(b"\0 \xff").decode("ascii", "replace").strip()
+    if not text.isascii() or not text.isprintable():
+        raise FrameError(f"serial number cannot be printed: {data.hex(' ').upper()}")
+    return text or None
+
+
+def encode_serial(serial: SerialNumber, number: str) -> tuple[int, ...]:
+    """The registers that `decode_serial` reads as this number. FrameError when it does not fit."""
+    size = 2 * serial.count
+    try:
+        data = number.encode("ascii") if serial.is_text else int(number).to_bytes(size, "big")
+    except (ValueError, OverflowError):
+        raise FrameError(f"serial number {number} does not fit into {size} bytes") from None
+    if len(data) > size:
+        raise FrameError(f"serial number {number} does not fit into {size} bytes")
+    return unordered(data.ljust(size, b"\0"), serial.order)
 
 
 def interpret(data: bytes, type_: RegisterType) -> Decimal | None:

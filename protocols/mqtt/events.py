@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from protocols.reading import Quantity
+from protocols.reading import PrepaymentMode, Quantity
 
 Action = Literal["trip", "allow_close", "close"]
 Outcome = Literal["ok", "accepted", "no_data", "no_reply", "refused", "expired"]
@@ -23,7 +23,7 @@ class FreezeReport(Struct, frozen=True, gc=False):
 
     `frozen_at`: the meter's wall clock without zone. `registers`: total, tariff 1, ... in kWh.
     `clock_skew`: meter clock minus the gateway's when it read the meter. `token`: set in the answer
-    to a request.
+    to a request. `serial`: of the meter that froze it, where the message tells it.
     """
 
     device: str
@@ -31,6 +31,7 @@ class FreezeReport(Struct, frozen=True, gc=False):
     registers: tuple[Decimal | None, ...]
     clock_skew: timedelta | None = None
     token: str | None = None
+    serial: str | None = None
 
 
 class RegisterReport(Struct, frozen=True):
@@ -54,6 +55,17 @@ class RelayReport(Struct, frozen=True):
     is_open: bool
     command_open: bool | None = None
     keep_power: bool = False
+    token: str | None = None
+
+
+class IdentityReport(Struct, frozen=True):
+    """Which meter it is: `serial` None where it has no number of its own.
+
+    `prepayment`: None where the family does not tell it."""
+
+    device: str
+    serial: str | None
+    prepayment: PrepaymentMode | None = None
     token: str | None = None
 
 
@@ -82,7 +94,15 @@ class Echoed(Struct, frozen=True):
     token: str
 
 
-Event = FreezeReport | RegisterReport | RelayReport | PresenceReport | Answered | Echoed
+Event = (
+    FreezeReport
+    | RegisterReport
+    | RelayReport
+    | IdentityReport
+    | PresenceReport
+    | Answered
+    | Echoed
+)
 
 
 class Outgoing(Struct, frozen=True):
@@ -115,6 +135,10 @@ class Family(Protocol):
     @property
     def read_relay(self) -> Callable[[str, str, datetime], Outgoing] | None:
         """(device, token, expiry): where the relay is."""
+
+    @property
+    def read_identity(self) -> Callable[[str, str, datetime], Outgoing] | None:
+        """(device, token, expiry): which meter it is."""
 
     @property
     def control(self) -> Callable[[str, Action, UUID, str, datetime], Outgoing] | None:

@@ -12,6 +12,8 @@ from protocols.errors import FrameError
 
 WH_PER_KWH = 3
 """Decimals between Wh and kWh, W and kW."""
+MOST_CHARACTERS = 32
+"""Of a serial number."""
 MOST_DIGITS = 20
 """Of a number, zeros of its exponent counted: 1E+999999 is a few bytes and fills the memory."""
 
@@ -37,6 +39,15 @@ def table(topic: str, content: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise FrameError(f"{topic}: {name} must be an object, not {found!r}")
     return found
+
+
+def text(topic: str, name: str, value: object) -> str | None:
+    """A text of what can be printed; None when it is missing, null or empty."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not value.isprintable() or len(value) > MOST_CHARACTERS:
+        raise FrameError(f"{topic}: {name} is no text of {MOST_CHARACTERS} characters: {value!r}")
+    return value
 
 
 def number(topic: str, name: str, value: object) -> Decimal | None:

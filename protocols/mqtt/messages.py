@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from protocols.errors import FrameError
 from protocols.mqtt.events import Action, Outcome
+from protocols.reading import PrepaymentMode
 
 VERSION: Final = 1
 
@@ -35,6 +36,15 @@ Registers = Annotated[
 Token = Annotated[
     str,
     Meta(min_length=1, max_length=64, description="of the asker's choice; the answer repeats it"),
+]
+Serial = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=32,
+        pattern="^[!-~]([ -~]*[!-~])?$",
+        description="the meter's own number, which stays when its address is changed",
+    ),
 ]
 WallClock = Annotated[
     datetime,
@@ -79,6 +89,7 @@ class DailyFreeze(Message, frozen=True, tag="daily_freeze"):
     clock_skew_s: Annotated[
         Seconds | None, Meta(description="meter clock minus gateway clock at `read_at`")
     ] = None
+    serial: Serial | None = None
 
 
 class Frozen(
@@ -89,6 +100,7 @@ class Frozen(
     frozen_at: WallClock
     registers: Registers
     clock_skew_s: Seconds | None = None
+    serial: Serial | None = None
 
 
 class Relay(
@@ -99,6 +111,15 @@ class Relay(
     open: bool
     command_open: bool | None = None
     keep_power: bool = False
+
+
+class Identity(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
+):
+    """Which meter it is, and whether it deducts from a balance of its own."""
+
+    serial: Serial | None = None
+    prepayment: PrepaymentMode | None = None
 
 
 class Answer(Message, frozen=True, tag="answer"):
@@ -114,6 +135,7 @@ class Answer(Message, frozen=True, tag="answer"):
     daily_freeze: Frozen | None = None
     registers: Registers | None = None
     relay: Relay | None = None
+    identity: Identity | None = None
 
 
 class Status(Message, frozen=True, tag="status"):
@@ -136,7 +158,7 @@ class Read(Message, frozen=True, tag="read"):
 
     token: Token
     meter: Address
-    what: Literal["daily_freeze", "registers", "relay"]
+    what: Literal["daily_freeze", "registers", "relay", "identity"]
     expires: Instant
     day: date | None = None
 

@@ -18,6 +18,7 @@ from protocols.mqtt.events import (
     Echoed,
     Event,
     FreezeReport,
+    IdentityReport,
     Outgoing,
     PresenceReport,
     RegisterReport,
@@ -85,6 +86,17 @@ class OwnForm:
         )
         return Outgoing(f"{self._down}read", encode(message), token)
 
+    def read_identity(self, device: str, token: str, expires: datetime) -> Outgoing:
+        """See Family."""
+        message = Read(
+            v=VERSION,
+            token=token,
+            meter=device,
+            what="identity",
+            expires=expires,
+        )
+        return Outgoing(f"{self._down}read", encode(message), token)
+
     def control(
         self,
         device: str,
@@ -143,7 +155,7 @@ class OwnForm:
 def _answered(topic: str, answer: Answer) -> Event:
     values = [
         value
-        for value in (answer.daily_freeze, answer.registers, answer.relay)
+        for value in (answer.daily_freeze, answer.registers, answer.relay, answer.identity)
         if value is not None
     ]
     # msgspec's types cannot say that a value belongs to ok and to nothing else.
@@ -165,6 +177,9 @@ def _answered(topic: str, answer: Answer) -> Event:
             relay.keep_power,
             answer.token,
         )
+    if answer.identity is not None:
+        identity = answer.identity
+        return IdentityReport(answer.meter, identity.serial, identity.prepayment, answer.token)
     return Answered(answer.meter, answer.token, answer.outcome, answer.reason)
 
 
@@ -180,6 +195,7 @@ def _freeze(
         _kwh(freeze.registers),
         skew,
         token,
+        freeze.serial,
     )
 
 

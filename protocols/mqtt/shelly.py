@@ -19,12 +19,13 @@ from protocols.mqtt.events import (
     Action,
     Answered,
     Event,
+    IdentityReport,
     Outgoing,
     PresenceReport,
     RegisterReport,
     RelayReport,
 )
-from protocols.mqtt.foreign import WH_PER_KWH, energy, json_object, number, scaled, table
+from protocols.mqtt.foreign import WH_PER_KWH, energy, json_object, number, scaled, table, text
 from protocols.reading import Quantity
 
 _MEASURED = (
@@ -71,6 +72,10 @@ class Shelly:
     def read_relay(self, device: str, token: str, expires: datetime) -> Outgoing:
         """See Family."""
         return self._call(device, token, "Switch.GetStatus", {"id": self._number})
+
+    def read_identity(self, device: str, token: str, expires: datetime) -> Outgoing:
+        """See Family. A device has no serial number but the address of its radio."""
+        return self._call(device, token, "Shelly.GetDeviceInfo", {})
 
     def control(
         self,
@@ -149,6 +154,8 @@ class Shelly:
                 )
             ]
         result = table(topic, answer, "result")
+        if "mac" in result:
+            return [IdentityReport(device, text(topic, "mac", result["mac"]), token=token)]
         return _component(topic, device, result, token=token) or [
             Answered(device, token, "accepted")
         ]

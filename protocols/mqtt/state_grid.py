@@ -31,6 +31,7 @@ class StateGrid:
 
     read_freeze = None
     read_relay = None
+    read_identity = None
     control = None
     echo = None
 

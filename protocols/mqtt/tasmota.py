@@ -15,12 +15,22 @@ from protocols.errors import FrameError
 from protocols.mqtt.events import (
     Action,
     Event,
+    IdentityReport,
     Outgoing,
     PresenceReport,
     RegisterReport,
     RelayReport,
 )
-from protocols.mqtt.foreign import WH_PER_KWH, energy, json_object, number, scaled, table, wall_time
+from protocols.mqtt.foreign import (
+    WH_PER_KWH,
+    energy,
+    json_object,
+    number,
+    scaled,
+    table,
+    text,
+    wall_time,
+)
 from protocols.reading import Quantity
 
 _MEASURED = (
@@ -47,6 +57,7 @@ class Tasmota:
             for topic in (
                 f"tele/{device}/SENSOR",
                 f"tele/{device}/LWT",
+                f"stat/{device}/STATUS5",
                 f"stat/{device}/STATUS8",
                 f"stat/{device}/POWER",
             )
@@ -59,6 +70,10 @@ class Tasmota:
     def read_relay(self, device: str, token: str, expires: datetime) -> Outgoing:
         """See Family."""
         return Outgoing(f"cmnd/{device}/POWER", b"", f"{device}/POWER", 0)
+
+    def read_identity(self, device: str, token: str, expires: datetime) -> Outgoing:
+        """See Family. A device has no serial number but the address of its radio."""
+        return Outgoing(f"cmnd/{device}/STATUS", b"5", f"{device}/STATUS5", 0)
 
     def control(
         self,
@@ -95,6 +110,11 @@ class Tasmota:
             case "stat", "STATUS8":
                 content = table(topic, json_object(topic, payload), "StatusSNS")
                 return _sensor(topic, device, content, f"{device}/STATUS8")
+            case "stat", "STATUS5":
+                content = table(topic, json_object(topic, payload), "StatusNET")
+                mac = text(topic, "StatusNET.Mac", content.get("Mac"))
+                serial = mac and mac.replace(":", "").upper()
+                return [IdentityReport(device, serial, token=f"{device}/STATUS5")]
             case "stat", "POWER":
                 is_closed = _one_of(topic, payload, b"OFF", b"ON")
                 return [RelayReport(device, not is_closed, not is_closed, token=f"{device}/POWER")]

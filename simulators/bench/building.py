@@ -5,6 +5,7 @@ What is a range in a table is one value in each meter, decided by the seed."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -33,13 +34,14 @@ def build_state(
     address: str,
     seed: int,
     *,
+    serial: str | None,
     faults: Iterable[FaultTable],
     now: Callable[[], datetime],
     journal: Callable[[MeterEvent], None] | None,
 ) -> MeterState:
     """The state of one meter, with those of the table's `faults` that are its own."""
     key = series(seed, address)
-    spec = _spec(table, key)
+    spec = replace(_spec(table, key), serial=serial)
     is_stuck = any(fault.kind == STUCK_RELAY for fault in faults)
     return MeterState(
         address,

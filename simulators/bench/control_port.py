@@ -9,6 +9,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from simulators.lines.dialled_terminals import SimulatedTerminal
@@ -193,6 +194,19 @@ class ControlPort:
         meter.force_relay(to_open=state == "open")
         return meter_facts(meter, self._now())
 
+    async def _exchange(self, request: Request) -> Answer:
+        """Another meter takes the place of this one, behind the same address."""
+        meter = self._asked_meter(request)
+        serial = request.get("serial")
+        if not isinstance(serial, str) or len(serial) != len(meter.serial) or not serial.isdigit():
+            raise BadRequest(f"serial must be {len(meter.serial)} digits in quotes")
+        try:
+            initial_kwh = Decimal(request.get("initial_kwh", "0"))
+        except (ArithmeticError, TypeError, ValueError):
+            raise BadRequest('initial_kwh must be a number in quotes, such as "12.34"') from None
+        meter.exchange(serial, initial_kwh)
+        return meter_facts(meter, self._now())
+
     def _line(self, request: Request) -> AnyLine:
         try:
             return self._lines[request.get("line", "")]
@@ -214,6 +228,7 @@ class ControlPort:
         "events": _events,
         "press_button": _press_button,
         "force_relay": _force_relay,
+        "exchange": _exchange,
     }
 
 
@@ -225,6 +240,7 @@ def meter_facts(meter: MeterState, at: datetime) -> dict[str, Any]:
     meter.settle()
     return {
         "address": meter.address,
+        "serial": meter.serial,
         "register": str(meter.true_register(at)),
         "relay": _relay_word(meter),
         "command": "open" if meter.relay.command_open else "closed",

@@ -62,8 +62,8 @@ class RemoteBench:
     def meter(self, address: str) -> Facts:
         """What is true of a meter now.
 
-        `register` (kWh as string), `relay` and `command` (open, closed), `clock`, `moves` of the
-        relay."""
+        `serial`, `register` (kWh as string), `relay` and `command` (open, closed), `clock`,
+        `moves` of the relay."""
         return self._ask("meter", address=address)
 
     def relay_is_open(self, address: str) -> bool:
@@ -95,6 +95,10 @@ class RemoteBench:
     def force_relay(self, address: str, state: Literal["open", "closed"]) -> Facts:
         """Move the relay as another tool would; the meter's state after it."""
         return self._ask("force_relay", address=address, state=state)
+
+    def exchange(self, address: str, serial: str, initial_kwh: str = "0") -> Facts:
+        """Put another meter behind an address; its state after it."""
+        return self._ask("exchange", address=address, serial=serial, initial_kwh=initial_kwh)
 
     def _ask(self, do: str, **what: Any) -> Facts:
         request = json.dumps({"do": do, **what})

@@ -91,6 +91,7 @@ class Scenario:
                     table,
                     address,
                     self.seed,
+                    serial=self._serial(table, address, number),
                     faults=faults,
                     now=now,
                     journal=journal,
@@ -131,6 +132,20 @@ class Scenario:
             modbus_form=line.modbus,
             seed=self.seed,
         )
+
+    def _serial(
+        self,
+        table: MeterTable,
+        address: str,
+        number: int,
+    ) -> str | None:
+        """That of the fleet counts up with its meters."""
+        if table.serial is None:
+            return None
+        override = self.overrides.get(address)
+        is_its_own = override is not None and override.serial is not None
+        ahead = 0 if is_its_own else number - 1
+        return f"{int(table.serial) + ahead:012d}"
 
     def _overridden(self, fleet: MeterTable, address: str) -> MeterTable:
         override = self.overrides.get(address)

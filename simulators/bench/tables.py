@@ -183,6 +183,7 @@ class MeterTable(Table):
     button: Literal["customer", "auto"] = "customer"
     trip_delay_s: NotNegative = 0
     keep_power: StrictBool = False
+    serial: Annotated[str, _digits(12)] | None = None
     meter_type: Annotated[str, _one_of(*METER_TYPES)] = "postpaid"
     level: Annotated[str, _digits(2)] = "02"
     password: Annotated[str, _digits(6)] = "000000"  # noqa: S105 - what a meter has whose password was never set

@@ -44,7 +44,8 @@ _CLOCK_LAYOUTS: Final = {
     0x02: "ss mm hh",
     0x0C: "ss mm hh WW DD MM YY",
 }
-_ADDRESS_AND_NUMBER: Final = (0x01, 0x02)
+_ADDRESS: Final = 0x01
+_METER_NUMBER: Final = 0x02
 _RATED_VOLTAGE: Final = 0x04
 _RATED_VOLTAGE_WIDTH: Final = 6
 _FROZEN_REMAINING: Final = (0x08, 0x02)
@@ -206,8 +207,10 @@ def _parameter(
 
 
 def _identity(state: MeterState, which: int) -> bytes | None:
-    if which in _ADDRESS_AND_NUMBER:
+    if which == _ADDRESS:
         return encode_bcd(int(state.address), 6)
+    if which == _METER_NUMBER:
+        return encode_bcd(int(state.serial), 6)
     if which == _RATED_VOLTAGE:
         text = f"{int(state.spec.voltage_v)}V".encode()
         return text.ljust(_RATED_VOLTAGE_WIDTH, b"\0")[::-1]

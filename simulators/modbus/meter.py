@@ -14,8 +14,8 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from protocols.errors import FrameError
 from protocols.modbus.frame import Frame, parse
-from protocols.modbus.profile import TARIFFS, Item, Profile, Relay
-from protocols.modbus.values import encode
+from protocols.modbus.profile import TARIFFS, Item, Profile, Relay, SerialNumber
+from protocols.modbus.values import encode, encode_serial
 from protocols.reading import Quantity
 from simulators.state.meter import MeterState
 from simulators.state.relay import RelayRefused
@@ -126,6 +126,9 @@ class _Registers:
             held = self._relay_register(relay, function, address)
             if held is not None:
                 return [held]
+        serial = self._profile.serial
+        if serial and (function, address, count) == _place_of(serial):
+            return list(encode_serial(serial, self._state.serial))
         return self._items(function, address, count)
 
     async def async_setValues(  # noqa: N802
@@ -204,6 +207,10 @@ class _Registers:
                 registers = range(item.register, item.last + 1)
                 found.update(dict.fromkeys(registers, item))
         return found
+
+
+def _place_of(serial: SerialNumber) -> tuple[int, int, int]:
+    return serial.function, serial.register, serial.count
 
 
 def _encoded(item: Item, value: Decimal) -> dict[int, int]:

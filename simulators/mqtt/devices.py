@@ -38,13 +38,16 @@ class TasmotaForm:
         *,
         retained: bool,
     ) -> list[Publication]:
-        """The energy after STATUS 8, the relay after POWER."""
+        """The energy after STATUS 8, who it is after STATUS 5, the relay after POWER."""
         _, device, command = topic.split("/")
         address = device.removeprefix(TASMOTA_PREFIX)
         meter = self._meters[address]
         if command == "STATUS" and payload == b"8":
             status = _JSON.encode({"StatusSNS": _tasmota_sensor(meter)})
             return [Publication(f"stat/{device}/STATUS8", status)]
+        if command == "STATUS" and payload == b"5":
+            status = _JSON.encode({"StatusNET": {"Mac": _mac(meter)}})
+            return [Publication(f"stat/{device}/STATUS5", status)]
         if command != "POWER":
             return []
         if payload in (b"ON", b"OFF"):
@@ -94,6 +97,8 @@ class ShellyForm:
         match request["method"]:
             case "Switch.GetStatus":
                 answer["result"] = _shelly_switch(self._meters[address])
+            case "Shelly.GetDeviceInfo":
+                answer["result"] = {"id": device, "mac": self._meters[address].serial}
             case "Switch.Set":
                 answer["result"] = self._set(address, on=request["params"]["on"])
             case unknown:
@@ -127,6 +132,12 @@ class ShellyForm:
         with suppress(MeterRefused):
             self._switch(address, "close" if on else "trip")
         return {"was_on": was_on}
+
+
+def _mac(meter: MeterState) -> str:
+    """The address of its radio, which no other device has."""
+    serial = meter.serial
+    return ":".join(serial[at : at + 2] for at in range(0, len(serial), 2))
 
 
 def _tasmota_sensor(meter: MeterState) -> dict[str, Any]:

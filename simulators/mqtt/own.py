@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from protocols.dlt645.exchanges import PREPAYMENT_MODES
 from protocols.errors import FrameError, MeterRefused
 from protocols.mqtt.messages import (
     VERSION,
@@ -15,6 +16,7 @@ from protocols.mqtt.messages import (
     Command,
     DailyFreeze,
     Frozen,
+    Identity,
     Read,
     Relay,
     Status,
@@ -97,6 +99,8 @@ class OwnForm:
                 return _answer(asked, "ok", registers=registers_kwh(meter, now))
             case "relay":
                 return _answer(asked, "ok", relay=_relay(meter))
+            case "identity":
+                return _answer(asked, "ok", identity=_identity(meter))
 
     def _obey(self, asked: Command) -> Answer:
         try:
@@ -139,6 +143,11 @@ def _relay(meter: MeterState) -> Relay:
         command_open=meter.relay.command_open,
         keep_power=meter.relay.keeps_power,
     )
+
+
+def _identity(meter: MeterState) -> Identity:
+    mode = PREPAYMENT_MODES[meter.spec.meter_type]
+    return Identity(serial=meter.serial, prepayment=mode)
 
 
 def _answer(asked: Read | Command, outcome: Any, reason: str = "", **value: Any) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from operator import sub
 
 from simulators.state.load import MWH_PER_DIGIT, MWH_PER_KWH, REGISTER_WRAPS, LoadCurve
@@ -54,9 +55,10 @@ class EnergyCounter:
         """Active power in thousandths of a watt."""
         return 0 if self._relay.was_open(at) else self.curve.power_mw(at)
 
-    def clear(self, at: datetime) -> None:
-        """Begin anew at 0."""
-        self._cleared_mwh = self._uncleared_mwh(at)
+    def clear(self, at: datetime, initial_kwh: Decimal = Decimal(0)) -> None:
+        """Begin anew at 0, or at another register."""
+        begins_at = self._shared(int(initial_kwh * MWH_PER_KWH))
+        self._cleared_mwh = tuple(map(sub, self._uncleared_mwh(at), begins_at))
         self.cleared_at = at
 
     def count_moves(self) -> Iterator[Move]:
@@ -80,13 +82,13 @@ class EnergyCounter:
 
     def _at_installation(self, initial_mwh: int) -> Energies:
         """What to add to the curve so that it shows the initial register on that day."""
-        # The initial register was used like the curve uses: each rate has its share of a day.
         curve_mwh = self.curve.energy_mwh(self._installed_at, self._tariffs)
+        return tuple(map(sub, self._shared(initial_mwh), curve_mwh))
+
+    def _shared(self, initial_mwh: int) -> Energies:
+        """An initial register, used like the curve uses: each rate has its share of a day."""
         shares = [rate[24] for rate in self.curve.shape.used_before_hour]
-        return tuple(
-            initial_mwh * share // shares[0] - mwh
-            for share, mwh in zip(shares, curve_mwh, strict=False)
-        )
+        return tuple(initial_mwh * share // shares[0] for share in shares[: 1 + self._tariffs])
 
     def _lost_until(self, at: datetime) -> Energies:
         """What the curve would have used while the relay was open."""

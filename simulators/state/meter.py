@@ -24,6 +24,8 @@ from simulators.state.spec import MeterSpec
 EVENTS_KEPT: Final = 1000
 DAILY_FREEZES_KEPT: Final = 62
 USUAL_MWH_PER_DAY: Final = 8 * MWH_PER_KWH
+SERIALS: Final = 10**9
+"""So many serials fit into two registers of a Modbus meter."""
 NO_OPERATOR: Final = bytes(4)
 """The operator of what was done without a command."""
 
@@ -32,7 +34,7 @@ NO_OPERATOR: Final = bytes(4)
 class MeterEvent:
     """An event in the life of a meter at true site time `at`.
 
-    Its kind is control, relay, button, clock or freeze."""
+    Its kind is control, relay, button, clock, freeze or exchange."""
 
     at: datetime
     address: str
@@ -80,6 +82,8 @@ class MeterState:
         self.address = address
         self.now = now
         self.spec = spec or MeterSpec()
+        self.serial = self.spec.serial or _usual_serial(address)
+        """Of the meter that is behind the address now."""
         self.relay = relay or Relay()
         installed_at = self.spec.installed_at
         self.clock = clock or MeterClock(installed_at, installed_at)
@@ -236,6 +240,24 @@ class MeterState:
         self.clear_demand(at)
         self.records.clear(at)
 
+    def exchange(self, serial: str, initial_kwh: Decimal) -> None:
+        """Another meter takes its place behind the same address, with its relay closed.
+
+        What the old one remembered went with it."""
+        at = self.settle()
+        if self.relay.is_open:
+            self.force_relay(to_open=False)
+        self.serial = serial
+        self.counter.clear(at, initial_kwh)
+        self.clear_demand(at)
+        self.records = Records()
+        self.instant_freezes.clear()
+        self.note(
+            at,
+            "exchange",
+            {"serial": serial, "initial_kwh": str(initial_kwh)},
+        )
+
     def note(
         self,
         at: datetime,
@@ -259,3 +281,8 @@ class MeterState:
 
     def _is_outage(self, freeze: Freeze) -> bool:
         return self.spec.outages.include(freeze.stamp)
+
+
+def _usual_serial(address: str) -> str:
+    """That of a meter whose address was never changed; a Modbus unit has no digits of its own."""
+    return address if address.isdigit() else f"{series(address) % SERIALS:012d}"

@@ -59,6 +59,9 @@ class MeterSpec:
     remaining_yuan: Decimal | None = None
     remaining_kwh: Decimal | None = None
     """Of a prepaid meter, negative for an overdraft; None for *no such data*."""
+    serial: str | None = None
+    """12 digits of its maker, which stay when its address is changed; None: those of the address,
+    or, where this has no digits, some that follow from it."""
     empty_freeze: EmptyFreeze = "zeros"
     outages: Outages = field(default_factory=Outages)
 

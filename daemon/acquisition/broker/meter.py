@@ -28,11 +28,12 @@ from protocols.mqtt.events import (
     Event,
     Family,
     FreezeReport,
+    IdentityReport,
     Outgoing,
     RegisterReport,
     RelayReport,
 )
-from protocols.reading import RelayState
+from protocols.reading import MeterIdentity, RelayState
 from storage.archive import SiteMeter
 
 NO_VALUE = "the gateway has no value of that day"
@@ -63,7 +64,7 @@ class BrokerMeter:
         """See MeterPort."""
         return self.device in self.presence.away
 
-    def unsupported(self, what: What | Literal["control"]) -> str:
+    def unsupported(self, what: What | Literal["control", "identity"]) -> str:
         """See MeterPort."""
         family = self.family
         match what:
@@ -75,6 +76,8 @@ class BrokerMeter:
                 is_read = family.read_registers is not None
             case "relay":
                 is_read = family.read_relay is not None and self.has_relay
+            case "identity":
+                is_read = family.read_identity is not None
             case "clock":
                 is_read = False
         return "" if is_read else f"no {what} can be asked for here"
@@ -132,6 +135,15 @@ class BrokerMeter:
         if is_ordered_open is None:
             is_ordered_open = report.is_open
         return RelayState(report.is_open, is_ordered_open, report.keep_power)
+
+    async def read_identity(self) -> MeterIdentity:
+        """See MeterPort."""
+        assert self.family.read_identity, "asked for a number that cannot be read"
+        request = self.family.read_identity(self.device, new_token(), self._expiry())
+        what = f"which meter {self.meter.address} is"
+        report = await self._ask(request, what, IdentityReport)
+        assert isinstance(report, IdentityReport)
+        return MeterIdentity(report.serial, report.prepayment)
 
     async def control(
         self,

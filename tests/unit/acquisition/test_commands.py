@@ -23,7 +23,7 @@ from daemon.acquisition.site_clock import SiteClock
 from daemon.control.commands import TRIP_EXPIRY
 from daemon.transactions.line_commands import LineCommandStep
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
-from protocols.reading import RelayState
+from protocols.reading import MeterIdentity, RelayState
 from tests.command_steps import Command, Step
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -67,6 +67,9 @@ class Meter:
         if self.on_relay:
             raise self.on_relay
         return RelayState(True, True)
+
+    async def read_identity(self) -> MeterIdentity:
+        raise NotImplementedError
 
     async def control(
         self, action: Action, send_id: UUID, meter_clock: datetime, valid_for: timedelta

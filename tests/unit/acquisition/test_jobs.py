@@ -26,7 +26,7 @@ from daemon.acquisition.meter_port import (
 from daemon.acquisition.planning.reads import ReadRequest
 from daemon.quality.arrival import Arrival, PolledFreeze
 from protocols.errors import FrameError, MeterRefused, NoReply
-from protocols.reading import RelayState
+from protocols.reading import MeterIdentity, RelayState
 from storage.archive import SiteMeter
 from tests.line_parts import ZONE, line_parts
 
@@ -59,6 +59,9 @@ class Port:
         raise NotImplementedError
 
     async def read_relay(self) -> RelayState:
+        raise NotImplementedError
+
+    async def read_identity(self) -> MeterIdentity:
         raise NotImplementedError
 
     async def control(

@@ -29,12 +29,12 @@ family = "tasmota"
 HEAD = "address,line,point,installed_on,protocol,profile,relay,device"
 
 
-def site(folder: Path, *meters: str, reconnect: str = "close") -> LoadedSite:
+def site(folder: Path, *meters: str, reconnect: str = "close", head: str = HEAD) -> LoadedSite:
     (folder / "meterd.toml").write_text(SITE)
     (folder / "tariffs.toml").write_text(
         '[[tariff.home.version]]\neffective_from = 2020-01-01\nprice = "0.5"\n'
     )
-    (folder / "meters.csv").write_text("\n".join([HEAD, *meters]) + "\n")
+    (folder / "meters.csv").write_text("\n".join([head, *meters]) + "\n")
     (folder / "points.csv").write_text(
         "\n".join(["point,reconnect", *(f"P{n},{reconnect}" for n in range(1, 5))])
     )
@@ -132,3 +132,34 @@ def test_a_register_of_dlt645_has_two_decimals_at_least(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
         load_site(tmp_path / "meterd.toml")
     assert "meters.csv:2: decimals: a DL/T 645 meter tells 0.01 kWh" in str(refusal.value)
+
+
+def test_a_registered_serial_is_written_as_the_meter_tells_it(tmp_path: Path) -> None:
+    found = site(
+        tmp_path,
+        "000000000001,hall,P1,2026-01-01,,,,,4711",
+        "7,hall,P2,2026-01-01,modbus-rtu,schneider-iem3000,,,0001234567",
+        "000000000003,hall,P3,2026-01-01,,,,,SG-2026-0042",
+        "000000000004,plugs,P4,2026-01-01,mqtt,,,plug-4,",
+        head=f"{HEAD},serial",
+    ).archive
+    serials = [meter.serial for meter in found.meters]
+    assert serials == ["000000004711", "1234567", "SG-2026-0042", None]
+
+
+def test_mistakes_of_registered_serials_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        site(
+            tmp_path,
+            "000000000001,hall,P1,2026-01-01,,,,,4711",
+            "000000000002,hall,P2,2026-01-01,,,,,000000004711",
+            f"000000000003,hall,P3,2026-01-01,,,,,{'x' * 33}",
+            "7,hall,P4,2026-01-01,modbus-rtu,eastron-sdm630,,,5",
+            head=f"{HEAD},serial",
+        )
+    assert [str(problem) for problem in error.value.problems] == [
+        "meters.csv:3: serial: 000000004711 is that of 000000000001 already",
+        "meters.csv:4: serial: has 33 characters, at most 32",
+        "meters.csv:5: serial: profile eastron-sdm630 says nothing of a serial number; "
+        "leave it empty",
+    ]

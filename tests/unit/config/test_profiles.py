@@ -16,8 +16,25 @@ from config.problems import ConfigError
 from config.profiles import load_profile, parse_profile, shipped_profiles
 from protocols.errors import FrameError
 from protocols.modbus.probing import best, guesses, readings
-from protocols.modbus.profile import ORDERS, TYPES, Item, Order, Profile, RegisterType, width
-from protocols.modbus.values import decode, encode, interpret, ordered, unordered
+from protocols.modbus.profile import (
+    ORDERS,
+    TYPES,
+    Item,
+    Order,
+    Profile,
+    RegisterType,
+    SerialNumber,
+    width,
+)
+from protocols.modbus.values import (
+    decode,
+    decode_serial,
+    encode,
+    encode_serial,
+    interpret,
+    ordered,
+    unordered,
+)
 from protocols.reading import Quantity
 
 DOCS = Path(__file__).parents[3] / "docs" / "modbus.md"
@@ -373,3 +390,64 @@ def test_an_integer_meter_is_recognised_too() -> None:
 def test_a_profile_is_a_value() -> None:
     assert isinstance(GOOD, Profile)
     assert parse_profile(FILE, "test", "test.toml") == GOOD
+
+
+# Serial numbers
+
+
+@pytest.mark.parametrize(
+    ("serial", "registers", "number"),
+    [
+        (SerialNumber(3, 0, 2, "ABCD"), "0012D687", "1234567"),
+        (SerialNumber(3, 0, 2, "CDAB"), "D6870012", "1234567"),
+        (SerialNumber(3, 0, 4, "ABCD", is_text=True), "53473230 32360000", "SG2026"),
+        (SerialNumber(3, 0, 4, "BADC", is_text=True), "47533032 36320000", "SG2026"),
+        (SerialNumber(3, 0, 2, "ABCD"), "00000000", None),
+        (SerialNumber(3, 0, 2, "ABCD"), "FFFFFFFF", None),
+        (SerialNumber(3, 0, 2, "ABCD", is_text=True), "20202020", None),
+    ],
+)
+def test_a_serial_number_is_a_number_or_a_text(
+    serial: SerialNumber, registers: str, number: str | None
+) -> None:
+    data = bytes.fromhex(registers)
+    words = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
+    assert decode_serial(serial, words) == number
+    if number is not None:
+        assert encode_serial(serial, number) == tuple(words)
+
+
+def test_a_serial_number_that_cannot_be_printed_is_refused() -> None:
+    serial = SerialNumber(3, 0, 2, "ABCD", is_text=True)
+    with pytest.raises(FrameError, match="cannot be printed"):
+        decode_serial(serial, [0x5301, 0x4748])
+
+
+def test_every_mistake_of_a_serial_number_is_told_with_its_place() -> None:
+    def told(serial: str) -> list[str]:
+        text = f"""
+title = "t"
+source = ["s"]
+address_base = 1
+function = 3
+type = "uint32"
+order = "ABCD"
+[block]
+limit = 8
+[serial]
+{serial}
+[quantity]
+forward_active_energy = {{ register = 1, unit = "kWh" }}
+"""
+        with pytest.raises(ConfigError) as error:
+            parse_profile(text, "p", "p.toml")
+        return [str(problem) for problem in error.value.problems]
+
+    assert told('register = 130\ntype = "float32"')[0].startswith(
+        "p.toml:12: serial.type: 'float32'"
+    )
+    assert "needs the number of its registers" in told('register = 130\ntype = "ascii"')[0]
+    assert "leave it out" in told('register = 130\ntype = "uint32"\ncount = 2')[0]
+    assert "outside the registers" in told('register = 0\ntype = "uint32"')[0]
+    assert "alone has 9 registers" in told('register = 130\ntype = "ascii"\ncount = 9')[0]
+    assert "did you mean type" in told('register = 130\ntypo = "uint32"')[1]

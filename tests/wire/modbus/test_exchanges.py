@@ -22,6 +22,7 @@ from protocols.modbus.exchanges import (
     read_quantities,
     read_registers,
     read_relay,
+    read_serial,
     set_relay,
 )
 from protocols.modbus.frame import Frame
@@ -451,3 +452,31 @@ def test_bits_come_as_0_and_1() -> None:
         1,
         0,
     )
+
+
+# --- which meter it is
+
+
+def test_a_serial_number_is_read_where_the_profile_says_it_stands() -> None:
+    """Registers 130 and 131 of an iEM3000 count from 1 in the maker's list: 0081 on the wire."""
+    sent: list[str] = []
+
+    def answer(request: Frame) -> Frame:
+        return Frame(UNIT, bytes.fromhex("0304 0012D687"))
+
+    serial = play(read_serial(UNIT, load_profile("schneider-iem3000")), answer, sent)
+    assert sent == ["0300810002"]
+    assert serial == "1234567"
+
+
+def test_a_simulated_meter_tells_its_serial_number() -> None:
+    profile = load_profile("schneider-iem3000")
+    spec = MeterSpec(serial="000000004711")
+    state = MeterState("bus-1/7", now=lambda: NOON, spec=spec)
+    meter = SimulatedModbusMeter(state, UNIT, profile)
+    assert play(read_serial(UNIT, profile), meter.answer_modbus) == "4711"
+
+
+def test_a_profile_without_serial_number_is_not_asked_for_one() -> None:
+    with pytest.raises(FrameError, match="has no serial number"):
+        next(read_serial(UNIT, load_profile("eastron-sdm630")))

@@ -21,6 +21,7 @@ from protocols.mqtt.events import (
     Echoed,
     Event,
     FreezeReport,
+    IdentityReport,
     PresenceReport,
     RegisterReport,
     RelayReport,
@@ -92,6 +93,9 @@ GOOD = [
     {**READ, "what": "relay", "day": None},
     ORDER,
     {**ORDER, "action": "allow_close"},
+    {**FREEZE, "serial": "2026-0042"},
+    {**ANSWER, "outcome": "ok", "identity": {"serial": "2026-0042", "prepayment": "money"}},
+    {**READ, "what": "identity", "day": None},
 ]
 BAD = [
     (
@@ -518,3 +522,51 @@ def test_bytes_of_a_line_travel_raw_or_as_hex() -> None:
     for bad in (b"x", b"{}", b'{"data":"6"}', b'{"data":"6g"}', b'{"data":68}'):
         with pytest.raises(FrameError, match="t: "):
             unwrap("t", bad, "hex")
+
+
+# --- which meter it is
+
+
+def test_a_gateway_tells_which_meter_it_is() -> None:
+    identity = {"serial": "2026-0042", "prepayment": "money"}
+    answer = {**ANSWER, "outcome": "ok", "identity": identity}
+    (event,) = OWN.events("meterd/gw-1/up/answer", msgspec.json.encode(answer))
+    assert event == IdentityReport(METER, "2026-0042", "money", "t-1")
+
+
+def test_a_freeze_carries_the_serial_of_its_meter_where_the_gateway_tells_it() -> None:
+    pushed = {**FREEZE, "serial": "2026-0042"}
+    (event,) = OWN.events("meterd/gw-1/up/daily_freeze", msgspec.json.encode(pushed))
+    assert isinstance(event, FreezeReport)
+    assert event.serial == "2026-0042"
+
+
+def test_a_tasmota_is_known_by_the_address_of_its_radio() -> None:
+    """STATUS 5 as arendst/Tasmota answers it, StatusNET with the name Mac."""
+    request = TASMOTA.read_identity("plug-1", "t", EXPIRES)
+    assert (request.topic, request.payload) == ("cmnd/plug-1/STATUS", b"5")
+    payload = b'{"StatusNET":{"Hostname":"plug-1","Mac":"5C:CF:7F:01:02:03","Webserver":2}}'
+    (event,) = TASMOTA.events("stat/plug-1/STATUS5", payload)
+    assert event == IdentityReport("plug-1", "5CCF7F010203", token=request.token)
+
+
+def test_a_shelly_is_known_by_the_address_of_its_radio() -> None:
+    """Shelly.GetDeviceInfo as the maker's API describes it."""
+    request = SHELLY.read_identity("shellypro3em-1", "t", EXPIRES)
+    assert msgspec.json.decode(request.payload)["method"] == "Shelly.GetDeviceInfo"
+    assert not SHELLY.is_control(request.topic, request.payload)
+    answer = {
+        "id": "t",
+        "src": "shellypro3em-1",
+        "dst": "meterd-1",
+        "result": {"id": "shellypro3em-1", "mac": "A0DD6C4F0102", "model": "SPEM-003CEBEU"},
+    }
+    (event,) = SHELLY.events("meterd-1/rpc", msgspec.json.encode(answer))
+    assert event == IdentityReport("shellypro3em-1", "A0DD6C4F0102", token="t")
+
+
+@pytest.mark.parametrize("mac", [5, "x" * 33, "a\nb"])
+def test_a_radio_address_that_is_none_is_refused(mac: object) -> None:
+    payload = msgspec.json.encode({"StatusNET": {"Mac": mac}})
+    with pytest.raises(FrameError, match=r"StatusNET\.Mac"):
+        TASMOTA.events("stat/plug-1/STATUS5", payload)
