@@ -22,7 +22,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
 from daemon.control.authority import Authority
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
 from daemon.quality.freeze import freeze_day
 from daemon.transactions.collect import process
 from storage import readings
@@ -72,6 +72,11 @@ class Pipeline:
         if self._queue.full():
             return False
         self._queue.put_nowait(arrival)
+        return True
+
+    def identified(self, read: IdentityRead) -> bool:
+        """Take who a meter said it is; False when there is no room for it now."""
+        log.debug("identity", meter=read.meter.address, serial=read.identity.serial)
         return True
 
     @property

@@ -59,6 +59,8 @@ class SiteMeter:
     ratio: Decimal
     max_daily_kwh: Decimal
     profile: str | None = None
+    identity_read_on: date | None = None
+    """When it told last which meter it is, by UTC."""
 
 
 @dataclass(frozen=True, slots=True)

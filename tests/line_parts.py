@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from daemon.acquisition.commands import CommandStep
 from daemon.acquisition.parts import LineParts, Pace
 from daemon.acquisition.site_clock import SiteClock
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
 from storage.archive import SiteMeter
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -37,6 +37,11 @@ class Sink:
 
     def __init__(self, submit: Callable[[Arrival | PolledFreeze], bool]) -> None:
         self.submit = submit
+        self.identities: list[IdentityRead] = []
+
+    def identified(self, read: IdentityRead) -> bool:
+        self.identities.append(read)
+        return True
 
 
 def line_parts(

@@ -21,12 +21,14 @@ from daemon.acquisition.broker.meter import BrokerMeter, cut_off
 from daemon.acquisition.broker.presence import Presence
 from daemon.acquisition.broker.requests import BrokerRequests
 from daemon.acquisition.broker.subscriptions import Subscriptions
+from daemon.acquisition.identification import identify_one
 from daemon.acquisition.jobs import Jobs, together
 from daemon.acquisition.line import Line
-from daemon.acquisition.meter_port import Urgency
+from daemon.acquisition.meter_port import MeterPorts, Urgency
 from daemon.acquisition.parts import LineParts
 from daemon.acquisition.planning.midnight import nearest_midnight
 from daemon.acquisition.planning.wanted import first_day
+from daemon.acquisition.rereading import reread_one
 from daemon.quality.freeze import freeze_day, is_in_service, skew_at_freeze
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import Message, MqttConnection, PublishRefused
@@ -166,7 +168,12 @@ class BrokerLine(Line):
         while True:
             self._jobs.begin_round()
             self._is_up(await self._subscriptions.check(connection))
-            is_done = await self._jobs.do_urgent(ports) or await self._collect(connection)
+            is_done = (
+                await self._jobs.do_urgent(ports)
+                or await self._reread_one(ports)
+                or await self._collect(connection)
+                or await self._identify_one(ports)
+            )
             if not is_done:
                 await self._idle()
 
@@ -198,6 +205,12 @@ class BrokerLine(Line):
             reads.append(self._jobs.read_slot(number, day, meter))
         await together(reads)
         return bool(slots)
+
+    async def _reread_one(self, ports: MeterPorts) -> bool:
+        return self._presence.is_online and await reread_one(self._jobs, ports)
+
+    async def _identify_one(self, ports: MeterPorts) -> bool:
+        return self._presence.is_online and await identify_one(self._jobs, ports)
 
     def _meter(
         self,

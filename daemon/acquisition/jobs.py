@@ -11,7 +11,8 @@ import time
 from collections.abc import Coroutine, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from math import inf
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -23,19 +24,23 @@ from daemon.acquisition.meter_port import (
     GatewayAnswered,
     MeterPort,
     MeterPorts,
+    NoFreeze,
     NotSent,
     Registers,
     Urgency,
 )
 from daemon.acquisition.parts import LineParts
+from daemon.acquisition.planning.attempts import Attempts, Cause
+from daemon.acquisition.planning.identities import Identities
 from daemon.acquisition.planning.midnight import Midnights, nearest_midnight
 from daemon.acquisition.planning.reads import ReadRequest, ReadRequests, ReadResult
 from daemon.acquisition.planning.reply_times import ReplyTimeouts
+from daemon.acquisition.planning.rereads import Rereads
 from daemon.acquisition.planning.wanted import Wanted
 from daemon.acquisition.read_results import read_for, result_of
 from daemon.quality.arrival import Arrival
 from daemon.quality.freeze import HOST_FREEZE_LIMIT, freeze_day, is_in_service
-from protocols.errors import LineDown, NoReply
+from protocols.errors import LineDown, MeterRefused, NoReply
 from protocols.reading import DailyFreeze, Quantity
 
 T = TypeVar("T")
@@ -56,6 +61,9 @@ CLOCKS_AGREE = timedelta(seconds=60)
 """A device's time that is further from the host's proves nothing: its message was kept on the way,
 or its clock is wrong."""
 
+TOLD: Final[frozenset[Cause]] = frozenset(("refused", "bad_answer"))
+"""Causes that are logged when a slot is missing: the others are usual, and counted."""
+
 
 class Jobs:
     """The jobs of one line, most urgent first. Meters are numbered from 0 in the order given."""
@@ -63,12 +71,15 @@ class Jobs:
     __slots__ = (
         "_at_once",
         "_gives_way",
+        "attempts",
+        "identities",
         "midnights",
         "numbers",
         "parts",
         "progress",
         "reply_timeouts",
         "requests",
+        "rereads",
         "wanted",
     )
 
@@ -110,6 +121,9 @@ class Jobs:
             }
         )
         self.requests = ReadRequests()
+        self.rereads = Rereads()
+        self.identities = Identities([meter.identity_read_on for meter in parts.meters])
+        self.attempts = Attempts()
         self.progress = time.monotonic()
         """When the line gave its last sign of life."""
 
@@ -153,7 +167,13 @@ class Jobs:
             until_slot,
             until_command,
             self.midnight_in_s(),
+            self._reread_in_s(),
         )
+
+    def _reread_in_s(self) -> float:
+        at_s = self.rereads.next_at()
+        # One that is due and waits for its meter waits for whatever else happens.
+        return inf if at_s is None or at_s <= time.monotonic() else at_s - time.monotonic()
 
     def midnight_in_s(self) -> float:
         """Seconds until the next host freeze; infinite where each meter freezes by itself."""
@@ -199,7 +219,7 @@ class Jobs:
         try:
             registers, device_time = await meter.read_registers()
         except (NoReply, NotSent, *UNUSABLE) as error:
-            self._warn("not read at midnight", number, error)
+            self.warn("not read at midnight", number, error)
             return
         now = self.parts.clock.night_time()
         await self.submit_host_freeze(
@@ -243,7 +263,7 @@ class Jobs:
         # Before it is handed on, because that may wait for room, and a push come meanwhile.
         self.midnights.done(number, midnight)
         try:
-            await self._submit(Arrival(meter, freeze))
+            await self.submit(Arrival(meter, freeze))
         except BaseException:
             self.midnights.undo(number)
             raise
@@ -326,32 +346,57 @@ class Jobs:
         meter: MeterPort,
     ) -> None:
         """Fill one slot; each other freeze that comes by and is wanted is submitted too."""
-        found = None
         try:
-            found = await meter.read_freeze(day)
+            await meter.read_freeze(day)
         except (NoReply, NotSent) as error:
+            self.note_attempt(number, day, cause_of(error))
             self.record_timeout(number, str(error))
             return
-        except UNUSABLE as error:
-            is_missing = isinstance(error, GatewayAnswered) and error.outcome == "no_data"
-            if not is_missing:
-                self._warn(
+        except (NoFreeze, *UNUSABLE) as error:
+            cause = cause_of(error)
+            self.note_attempt(number, day, cause)
+            if cause in TOLD:
+                self.warn(
                     "freeze not read",
                     number,
                     error,
                     day=day,
                 )
+            self._look_later(number, day)
         # A meter that answers is not silent, whatever the answer is.
         self.record_reply(number)
-        if found is None:
-            longest_s = self.parts.pace.retry_s
-            self.wanted.not_there(
-                number,
-                day,
-                time.monotonic(),
-                first_s=min(FIRST_MISSING_S, longest_s),
-                longest_s=longest_s,
-            )
+
+    def _look_later(self, number: int, day: date) -> None:
+        longest_s = self.parts.pace.retry_s
+        self.wanted.not_there(
+            number,
+            day,
+            time.monotonic(),
+            first_s=min(FIRST_MISSING_S, longest_s),
+            longest_s=longest_s,
+        )
+
+    def note_attempt(self, number: int, day: date, cause: Cause) -> None:
+        """A slot was asked for in vain."""
+        self.attempts.note(
+            number,
+            day,
+            cause,
+            self.parts.clock.now(),
+        )
+
+    def note_silence(self, number: int) -> None:
+        """A poll, which keeps no days in mind, had no answer of a meter."""
+        day = self.wanted.newest_late(number)
+        if day is not None:
+            self.note_attempt(number, day, "no_answer")
+
+    def next_attempt_at(self, number: int, day: date) -> datetime:
+        """When a slot that is missing is asked for again, as far as that is known now."""
+        now_s = time.monotonic()
+        ready_at_s = float(self.reply_timeouts.ready_at()[number])
+        at_s = max(ready_at_s, self.wanted.paused_until(number, day), now_s)
+        return self.parts.clock.now() + timedelta(seconds=at_s - now_s)
 
     async def submit_freeze(
         self,
@@ -370,14 +415,14 @@ class Jobs:
             arrived_at=self.parts.clock.now(),
             clock_skew=clock_skew,
         )
-        await self._submit(Arrival(meter, freeze))
+        await self.submit(Arrival(meter, freeze))
         day = freeze_day(frozen_at)
         if day is not None:
             # It is not read again while it is on its way; the database alone makes it present.
             self.wanted.take(number, day)
 
-    async def _submit(self, arrival: Arrival) -> None:
-        """As soon as there is room."""
+    async def submit(self, arrival: Arrival) -> None:
+        """Hand on what a meter told, as soon as there is room."""
         # A line that waits for room is alive: it is the database that is behind.
         while not self.parts.sink.submit(arrival):
             self.beat()
@@ -408,7 +453,8 @@ class Jobs:
         if self.reply_timeouts.record_reply(number, time.monotonic()):
             log.info("line answers again", line=self.parts.name)
 
-    def _warn(self, event: str, number: int, error: Exception, **fields: Any) -> None:
+    def warn(self, event: str, number: int, error: Exception, **fields: Any) -> None:
+        """Log what went wrong with a meter."""
         address = self.parts.meters[number].address
         log.warning(
             event,
@@ -435,3 +481,19 @@ async def together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def cause_of(error: Exception) -> Cause:
+    """Why a slot was not read."""
+    match error:
+        case NoFreeze(cause=cause):
+            return cause
+        case NoReply() | GatewayAnswered(outcome="expired"):
+            return "no_answer"
+        case NotSent():
+            return "no_route"
+        case GatewayAnswered(outcome="no_data"):
+            return "no_freeze"
+        case MeterRefused() | GatewayAnswered():
+            return "refused"
+    return "bad_answer"

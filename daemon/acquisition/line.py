@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 import structlog
@@ -18,6 +18,7 @@ import structlog
 from daemon import metrics
 from daemon.acquisition.jobs import IDLE_S, Jobs
 from daemon.acquisition.planning.reads import ReadRequest
+from daemon.acquisition.planning.rereads import Doubt
 from daemon.acquisition.wakeup import Signal
 from protocols.channels.backoff import reconnect_pause_s
 from protocols.errors import LineDown
@@ -77,6 +78,17 @@ class Line(ABC):
         `present`: by meter id, of any line, bit n for the day n before `newest`."""
         bitmaps = [present.get(meter.meter_id, 0) for meter in self.meters]
         self._jobs.wanted.rebuild(bitmaps, newest)
+
+    def doubt(self, doubts: Iterable[tuple[int, date, int, float]]) -> None:
+        """These values of its meters, and no others, are to be read again.
+
+        (meter id, day, how often it was read, seconds since the last time)."""
+        numbers = self._jobs.numbers
+        here = [
+            Doubt(numbers[meter_id], day, reads, age_s) for meter_id, day, reads, age_s in doubts
+        ]
+        if self._jobs.rereads.refresh(here, time.monotonic()):
+            self._interrupt()
 
     def wake(self) -> None:
         """A command may be waiting."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import date
 
@@ -78,6 +79,16 @@ class Lines:
             line = self._of_meter.get(meter_id)
             if line is not None:
                 line.stored(meter_id, day)
+
+    def doubt(self, doubts: Iterable[tuple[int, date, int, float]]) -> None:
+        """What is to be read again, of all meters: see Line.doubt."""
+        by_line: defaultdict[Line, list[tuple[int, date, int, float]]] = defaultdict(list)
+        for doubt in doubts:
+            line = self._of_meter.get(doubt[0])
+            if line is not None:
+                by_line[line].append(doubt)
+        for line in self:
+            line.doubt(by_line.get(line, ()))
 
     def find(self, names: Iterable[str]) -> Found:
         """The meters that are meant, by address or by point.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from daemon.acquisition.planning.reads import What
@@ -55,6 +55,18 @@ class GatewayAnswered(MeterdError):
         super().__init__(reason)
 
 
+class NoFreeze(MeterdError):
+    """The meter answered, and what it has is not the freeze of that day.
+
+    `cause`: it has none, it is stamped otherwise, or its clock is wrong by half a day."""
+
+    def __init__(
+        self, cause: Literal["no_freeze", "wrong_stamp", "meter_clock"], reason: str
+    ) -> None:
+        self.cause: Final = cause
+        super().__init__(reason)
+
+
 UNUSABLE = (MeterRefused, GatewayAnswered, FrameError, FreezeMoved)
 """The meter, or its gateway, answered, and with nothing that can be used."""
 
@@ -79,10 +91,10 @@ class MeterPort(Protocol):
 
         `control` includes reading the relay back."""
 
-    async def read_freeze(self, day: date) -> Registers | None:
-        """The freeze stamped with this day, None if the meter has none.
+    async def read_freeze(self, day: date) -> Registers:
+        """The freeze stamped with this day, NoFreeze if the meter has none.
 
-        Each freeze that comes by and is wanted is submitted."""
+        It is submitted, and so is each other one that comes by and is wanted."""
 
     async def read_registers(self) -> InstantRegisters:
         """The registers of this moment."""

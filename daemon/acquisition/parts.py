@@ -8,7 +8,7 @@ from typing import Protocol
 
 from daemon.acquisition.commands import CommandSource
 from daemon.acquisition.site_clock import SiteClock
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
 from storage.archive import SiteMeter
 
 
@@ -17,6 +17,9 @@ class ReadingSink(Protocol):
 
     def submit(self, arrival: Arrival | PolledFreeze) -> bool:
         """Take a reading, without waiting; False when there is no room for it now."""
+
+    def identified(self, read: IdentityRead) -> bool:
+        """Take who a meter said it is; False when there is no room for it now."""
 
 
 @dataclass(frozen=True, slots=True)

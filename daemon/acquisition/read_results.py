@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.acquisition.meter_port import GatewayAnswered, MeterPort
+from daemon.acquisition.meter_port import GatewayAnswered, MeterPort, NoFreeze
 from daemon.acquisition.planning.reads import ReadRequest, ReadResult
 from protocols.errors import MeterRefused
 
@@ -13,13 +13,10 @@ async def read_for(request: ReadRequest, meter: MeterPort) -> ReadResult:
         case "freeze":
             assert request.day is not None, "a freeze is of a day"
             # R03: the freeze of a day is stored like any other; a value of now is only shown.
-            registers = await meter.read_freeze(request.day)
-            if registers is not None:
-                return ReadResult("ok", registers)
-            reason = (
-                f"the meter has no freeze of {request.day}, or its clock is wrong by half a day"
-            )
-            return ReadResult("no_data", reason=reason)
+            try:
+                return ReadResult("ok", await meter.read_freeze(request.day))
+            except NoFreeze as missing:
+                return ReadResult("no_data", reason=str(missing))
         case "registers":
             return ReadResult("ok", (await meter.read_registers()).registers)
         case "clock":

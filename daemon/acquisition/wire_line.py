@@ -1,7 +1,8 @@
 """A line with a channel of its own: the task that owns it. Nothing else writes to it.
 
-In this order: supply commands, host freezes while it is midnight, on-demand reads, the slot that is
-wanted most, clocks to be set. Between two exchanges it looks whether something more urgent came.
+In this order: supply commands, host freezes while it is midnight, on-demand reads, today's freezes,
+values in doubt, the slot that is wanted most, clocks to be set, who the meters are. Between two
+exchanges it looks whether something more urgent came.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from daemon.acquisition.clocks import (
 from daemon.acquisition.conversations import Conversations, Preempted
 from daemon.acquisition.drivers import Driver
 from daemon.acquisition.freezes import FreezeIndexes
+from daemon.acquisition.identification import identify_one
 from daemon.acquisition.jobs import BEFORE_MIDNIGHT_S, Jobs
 from daemon.acquisition.line import Line
-from daemon.acquisition.meter_port import Urgency
+from daemon.acquisition.meter_port import MeterPorts, Urgency
 from daemon.acquisition.parts import LineParts
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.poll import Poll
+from daemon.acquisition.rereading import reread_one
 from daemon.acquisition.wire_meter import WireMeter
 from daemon.acquisition.wire_trace import WireTrace
 from daemon.quality.arrival import PolledFreeze
@@ -168,8 +171,10 @@ class WireLine(Line):
             jobs.begin_round()
             is_done = (
                 await jobs.do_urgent(ports)
+                or await reread_one(jobs, ports)
                 or await self._collect(conversations)
                 or await self._set_one_clock(conversations)
+                or await self._identify_one(ports)
             )
             if not is_done:
                 self._woken.clear()
@@ -368,11 +373,12 @@ class WireLine(Line):
         number: int,
         frozen: FrozenRegisters,
         skew: timedelta | None,
+        is_asked_for: bool,
     ) -> None:
-        """Hand on a freeze that came by, if it is wanted."""
+        """Hand on a freeze that was asked for, or that came by and is wanted."""
         day = freeze_day(frozen.frozen_at)
         # A stamp that is no midnight goes on too: V04 withholds it, and it is known why.
-        is_wanted = day is None or self._jobs.wanted.is_wanted(number, day)
+        is_wanted = is_asked_for or day is None or self._jobs.wanted.is_wanted(number, day)
         if frozen.registers[0] is None or not is_wanted:
             return
         today = self._jobs.parts.clock.local_now().date()
@@ -402,9 +408,13 @@ class WireLine(Line):
             self._clocks.was_set(number, skew)
         return True
 
+    async def _identify_one(self, ports: MeterPorts) -> bool:
+        return self._parts.may_backfill() and await identify_one(self._jobs, ports)
+
     # --- what came
 
     def _record_silence(self, number: int) -> None:
+        self._jobs.note_silence(number)
         self._jobs.record_timeout(number, "no reply")
         # The rest of its plan would only wait for one timeout after the other.
         if self._jobs.reply_timeouts.line_is_silent:

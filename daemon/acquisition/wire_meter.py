@@ -19,7 +19,7 @@ from daemon.acquisition.clocks import (
 from daemon.acquisition.conversations import Conversations, giving_way
 from daemon.acquisition.drivers import Driver
 from daemon.acquisition.freezes import FreezeIndexes, FreezeSearch
-from daemon.acquisition.meter_port import Action, InstantRegisters, Registers
+from daemon.acquisition.meter_port import Action, InstantRegisters, NoFreeze, Registers
 from daemon.acquisition.planning.reads import What
 from daemon.quality.freeze import CLOCK_LIMIT, freeze_day, is_astray
 from protocols.dlt645.exchanges import FrozenRegisters, RelayAction
@@ -43,8 +43,8 @@ class WireMeter:
     clocks: MeterClocks
     freezes: FreezeIndexes
     local_now: Callable[[], datetime]
-    submit: Callable[[int, FrozenRegisters, timedelta | None], Awaitable[None]]
-    """(number, freeze, skew of the clock that stamped it)."""
+    submit: Callable[[int, FrozenRegisters, timedelta | None, bool], Awaitable[None]]
+    """(number, freeze, skew of the clock that stamped it, whether it is the one asked for)."""
     give_way: Callable[[], None] | None = None
     """Called between two exchanges; raises Preempted when something more urgent came."""
     retries: int | None = None
@@ -79,13 +79,12 @@ class WireMeter:
                 is_read = True
         return "" if is_read else f"the meter has no {what} that can be read"
 
-    async def read_freeze(self, day: date) -> Registers | None:
-        """See MeterPort. None also while the meter's clock is wrong by half a day."""
+    async def read_freeze(self, day: date) -> Registers:
+        """See MeterPort."""
         assert self.driver.read_daily_freeze, "a meter without memory was asked for its past"
         is_date_read = self.clocks.read_on[self.number] != self._today().toordinal()
         skew = await self._clock_skew()
-        if is_astray(skew):
-            return None
+        _refuse_astray(skew)
         # DL/T 645-2007, 05 06 ii NN: the index is a guess, the stamp of the freeze is the proof.
         expected = self.freezes.index(self.number, self._age_days(day))
         search = FreezeSearch(expected)
@@ -96,7 +95,7 @@ class WireMeter:
             )
             frozen = await self._run(read)
             if frozen is None:
-                return None
+                raise NoFreeze("no_freeze", f"the meter has no freeze of {day}")
             is_found = freeze_day(frozen.frozen_at) == day
             if not is_found and not is_date_read:
                 # A poll reads the time of day alone: a clock may still be off by whole days, and
@@ -104,15 +103,21 @@ class WireMeter:
                 self.clocks.forget(self.number)
                 is_date_read = True
                 skew = await self._clock_skew()
-                if is_astray(skew):
-                    return None
+                _refuse_astray(skew)
             # Another day that comes by may be wanted as well.
-            await self.submit(self.number, frozen, skew)
+            await self.submit(
+                self.number,
+                frozen,
+                skew,
+                is_found,
+            )
             if is_found:
                 self.freezes.learn(self.number, self._age_days(day), search.index)
-                return frozen.registers if frozen.registers[0] is not None else None
+                if frozen.registers[0] is None:
+                    raise NoFreeze("no_freeze", f"the meter's freeze of {day} has no registers")
+                return frozen.registers
             search.move((frozen.frozen_at.date() - day).days)
-        return None
+        raise NoFreeze("wrong_stamp", f"no freeze of the meter is stamped {day} 00:00")
 
     async def read_registers(self) -> InstantRegisters:
         """See MeterPort."""
@@ -214,3 +219,9 @@ class WireMeter:
             line=self.meter.line,
             error=str(error),
         )
+
+
+def _refuse_astray(skew: timedelta | None) -> None:
+    """NoFreeze while the clock that stamps the freezes is wrong by half a day."""
+    if is_astray(skew):
+        raise NoFreeze("meter_clock", "the meter's clock is wrong by half a day or more")

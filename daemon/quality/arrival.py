@@ -1,4 +1,4 @@
-"""What a line hands on: a freeze and the meter that told it."""
+"""What a line hands on: what a meter told, and the meter."""
 
 from __future__ import annotations
 
@@ -9,15 +9,26 @@ from typing import NamedTuple
 
 from daemon.quality.meter import Meter
 from protocols.dlt645.prepared.one import as_kwh
-from protocols.reading import DailyFreeze, Quantity
+from protocols.reading import DailyFreeze, MeterIdentity, Quantity
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A freeze, and the meter that told it."""
+    """A freeze, and the meter that told it.
+
+    One without a total says that the meter refused to tell it a second time."""
 
     meter: Meter
     freeze: DailyFreeze
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRead:
+    """Who a meter said it is; `at` aware UTC."""
+
+    meter: Meter
+    identity: MeterIdentity
+    at: datetime
 
 
 class PolledFreeze(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 
 from daemon.acquisition.parts import ReadingSink
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
 from daemon.quality.freeze import freeze_day
 
 Slot = tuple[int, date]
@@ -46,6 +46,10 @@ class Delivery:
             if is_new:
                 del self._unstored[slot]
             raise
+
+    def identified(self, read: IdentityRead) -> bool:
+        """See ReadingSink."""
+        return self._sink.identified(read)
 
     def keep(self, slot: Slot, acknowledge: Callable[[], None]) -> bool:
         """Let a message wait for a slot's value; False if that is in the database already."""

@@ -89,7 +89,7 @@ class BrokerMeter:
             return "there is no relay that can be controlled and read back"
         return ""
 
-    async def read_freeze(self, day: date) -> Registers | None:
+    async def read_freeze(self, day: date) -> Registers:
         """See MeterPort. The answer is submitted where each message is."""
         assert self.family.read_freeze, "a meter without memory was asked for its past"
         request = self.family.read_freeze(

@@ -222,6 +222,11 @@ class ReplyTimeouts:
         """The meters that may be asked now; of a silent line one of them, another each time."""
         return self.ready_at() <= now_s
 
+    def answering(self, now_s: float) -> NDArray[np.bool_]:
+        """The meters that may be asked now and were not silent lately."""
+        answering: NDArray[np.bool_] = self.ready(now_s) & (self._misses == 0)
+        return answering
+
     def ready_at(self) -> NDArray[np.float64]:
         """The second from which each may be asked."""
         if self.line_is_silent:

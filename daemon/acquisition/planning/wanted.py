@@ -283,6 +283,27 @@ class Wanted:
         pause_s = min(longest_s, first_s * 2**doublings)
         self._not_there[cell] = (now_s + pause_s, tries + 1)
 
+    def paused_until(self, meter: int, day: date) -> float:
+        """The second until which a slot is not asked for; 0 where it may be."""
+        until, _ = self._not_there.get((meter, day.toordinal()), (0.0, 0))
+        return until
+
+    def has_today(self, now_s: float, ready: NDArray[np.bool_]) -> bool:
+        """True if one of these meters can be asked for today's freeze now."""
+        lacking = ready & ((self._missing() & TODAY) != 0)
+        for (meter, number), (until, _) in self._not_there.items():
+            if number == self._today and until > now_s:
+                lacking[meter] = False
+        return bool(lacking.any())
+
+    def leaving(self, within_days: int) -> NDArray[np.intp]:
+        """The meters that lack a freeze which falls out of the window in so many days or less.
+
+        None where the window is that short."""
+        kept = max(1, self._days - within_days)
+        bits = np.uint64((1 << self._days) - (1 << kept)) if kept < self._days else np.uint64(0)
+        return np.flatnonzero(self._mask & ~self._present & bits)
+
     def counts(self) -> tuple[int, int]:
         """(owed without a value in the database, with one) slots of the memory."""
         owed = _count_bits(self._mask)

@@ -51,7 +51,7 @@ class Meter:
             return "" if self.clock or self.on_clock else "no clock"
         return self.why_not
 
-    async def read_freeze(self, day: date) -> Registers | None:
+    async def read_freeze(self, day: date) -> Registers:
         raise NotImplementedError
 
     async def read_registers(self) -> InstantRegisters:

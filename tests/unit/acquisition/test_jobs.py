@@ -49,7 +49,7 @@ class Port:
     def unsupported(self, what: str) -> str:
         return self.unread
 
-    async def read_freeze(self, day: date) -> Registers | None:
+    async def read_freeze(self, day: date) -> Registers:
         raise NotImplementedError
 
     async def read_registers(self) -> InstantRegisters:

@@ -170,7 +170,7 @@ def asked(frame: Frame) -> str:
     return frame.data[3::-1].hex().upper()
 
 
-def _meter(number: int) -> SiteMeter:
+def _meter(number: int, identity_read_on: date | None = None) -> SiteMeter:
     return SiteMeter(
         number,
         address_of(number),
@@ -182,6 +182,7 @@ def _meter(number: int) -> SiteMeter:
         f"P{number}",
         Decimal(1),
         Decimal(9),
+        identity_read_on=identity_read_on,
     )
 
 
