@@ -231,7 +231,7 @@ class ListenerSection(NamedSection):
 class CollectionPart(Part):
     """`backfill_days` counts midnights, today's included; a DL/T 645-2007 meter remembers 62."""
 
-    backfill_days: int = Field(default=31, ge=1, le=62)
+    backfill_days: int = Field(default=62, ge=1, le=62)
 
 
 class LineCollectionSection(CollectionPart, Section):

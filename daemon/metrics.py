@@ -32,6 +32,16 @@ HOST_FREEZES_MISSED = Counter(
     "Midnights of meters without memory that were not read in time.",
     ["line"],
 )
+LEAVING = Gauge(
+    "meterd_slots_about_to_be_lost",
+    "Freezes that were never read and cannot be had any more in 2 days.",
+    ["line"],
+)
+SLOTS_LOST = Counter(
+    "meterd_slots_lost_total",
+    "Freezes that were never read and cannot be had any more.",
+    ["line"],
+)
 CLOCKS_SET = Counter(
     "meterd_clocks_set_total",
     "Meter clocks that were set, by what reading back showed.",
@@ -87,5 +97,7 @@ def forget_line(name: str) -> None:
         BACKED_OFF,
         SILENT,
         HOST_FREEZES_MISSED,
+        LEAVING,
+        SLOTS_LOST,
     ):
         metric.remove_by_labels({"line": name})

@@ -53,6 +53,7 @@ class _Figures:
     present: int = 0
     backed_off: int = 0
     silent: int = 0
+    leaving: int = 0
 
     def add(self, line: Line) -> None:
         wanted, present = line.counts()
@@ -60,12 +61,14 @@ class _Figures:
         self.present += present
         self.backed_off += line.backed_off
         self.silent += line.is_silent
+        self.leaving += line.leaving
 
     def show(self, name: str) -> None:
         metrics.WANTED.labels(name).set(self.wanted)
         metrics.PRESENT.labels(name).set(self.present)
         metrics.BACKED_OFF.labels(name).set(self.backed_off)
         metrics.SILENT.labels(name).set(self.silent)
+        metrics.LEAVING.labels(name).set(self.leaving)
 
 
 @asynccontextmanager

@@ -57,6 +57,8 @@ IDLE_S = 15.0
 """Maximum time between two signs of life of an idle line."""
 NO_ROOM_S = 0.1
 """Pause of a reading that finds no room in the queue."""
+LEAVING_DAYS = 2
+"""So long before they can be had no more, missing freezes are told."""
 CLOCKS_AGREE = timedelta(seconds=60)
 """A device's time that is further from the host's proves nothing: its message was kept on the way,
 or its clock is wrong."""
@@ -71,6 +73,7 @@ class Jobs:
     __slots__ = (
         "_at_once",
         "_gives_way",
+        "_told_leaving_on",
         "attempts",
         "identities",
         "midnights",
@@ -124,6 +127,7 @@ class Jobs:
         self.rereads = Rereads()
         self.identities = Identities([meter.identity_read_on for meter in parts.meters])
         self.attempts = Attempts()
+        self._told_leaving_on: date | None = None
         self.progress = time.monotonic()
         """When the line gave its last sign of life."""
 
@@ -132,7 +136,10 @@ class Jobs:
     def begin_round(self) -> None:
         """What comes before each look for the next job."""
         self.beat()
-        self.wanted.roll(self.parts.clock.due_day())
+        lost = self.wanted.roll(self.parts.clock.due_day())
+        if lost is not None:
+            self._tell_lost(lost)
+            self.tell_leaving()
         self._count_missed_midnights()
 
     async def do_urgent(self, ports: MeterPorts) -> bool:
@@ -284,6 +291,39 @@ class Jobs:
             meters=len(missed),
             first=first.address,
         )
+
+    # --- what can be had no more
+
+    def _tell_lost(self, lost: Sequence[int]) -> None:
+        """The meters' memory is over, or the days that are collected are."""
+        if not lost:
+            return
+        metrics.SLOTS_LOST.labels(self.parts.shown_as).inc(len(lost))
+        log.error(
+            "freezes lost",
+            line=self.parts.name,
+            slots=len(lost),
+            first=self.parts.meters[lost[0]].address,
+        )
+
+    def tell_leaving(self) -> None:
+        """Once a day: freezes that were never read are about to be lost."""
+        today = self.parts.clock.due_day()
+        leaving = self.leaving()
+        if self._told_leaving_on == today or not leaving:
+            return
+        self._told_leaving_on = today
+        log.error(
+            "about to be lost",
+            line=self.parts.name,
+            slots=len(leaving),
+            first=self.parts.meters[leaving[0]].address,
+            within_days=LEAVING_DAYS,
+        )
+
+    def leaving(self) -> list[int]:
+        """The meters of the freezes that are about to be lost, one for each freeze."""
+        return self.wanted.leaving(LEAVING_DAYS)
 
     # --- on-demand reads
 

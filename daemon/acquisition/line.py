@@ -78,6 +78,7 @@ class Line(ABC):
         `present`: by meter id, of any line, bit n for the day n before `newest`."""
         bitmaps = [present.get(meter.meter_id, 0) for meter in self.meters]
         self._jobs.wanted.rebuild(bitmaps, newest)
+        self._jobs.tell_leaving()
 
     def doubt(self, doubts: Iterable[tuple[int, date, int, float]]) -> None:
         """These values of its meters, and no others, are to be read again.
@@ -117,6 +118,11 @@ class Line(ABC):
     def counts(self) -> tuple[int, int]:
         """(wanted, present) slots."""
         return self._jobs.wanted.counts()
+
+    @property
+    def leaving(self) -> int:
+        """Number of freezes that were never read and are about to be lost."""
+        return len(self._jobs.leaving())
 
     def late_meters(self) -> list[SiteMeter]:
         """The meters that lack a freeze which is due: the failure list."""

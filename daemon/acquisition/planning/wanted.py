@@ -78,15 +78,17 @@ class Wanted:
         self._today = today.toordinal()
         self._mask = self._owed_mask()
 
-    def roll(self, today: date) -> None:
+    def roll(self, today: date) -> list[int] | None:
         """Midnight passed: the slots of the new days are owed, the oldest fall out of the memory.
 
-        A step back over one midnight is waited out. A clock that was further ahead is followed
-        back: everything is wanted anew, until `rebuild` gives what is there."""
+        Returns the meters of those that never had a value, one for each; None while it is the same
+        day. A step back over one midnight is waited out. A clock that was further ahead
+        is followed back: everything is wanted anew, until `rebuild` gives what is there."""
         days = today.toordinal() - self._today
         # A clock that was corrected around midnight is in both days for a while.
         if days in (0, -1):
-            return
+            return None
+        lost = self._missing_from(max(0, self._days - days)) if days > 0 else []
         self._today += days
         if 0 < days < MEMORY_DAYS:
             self._present <<= np.uint64(days)
@@ -96,6 +98,22 @@ class Wanted:
         known = self._not_there.items() if days > 0 else ()
         self._not_there = {(meter, day): pause for (meter, day), pause in known if self._bit(day)}
         self._mask = self._owed_mask()
+        return lost
+
+    def leaving(self, within_days: int) -> list[int]:
+        """The meters of the missing slots that fall out of the memory in so many days or less.
+
+        One for each slot; none where the memory is that short."""
+        return self._missing_from(max(1, self._days - within_days))
+
+    def _missing_from(self, age: int) -> list[int]:
+        """The meters of the missing slots that are so old or older, one for each slot."""
+        oldest = np.uint64(((1 << self._days) - 1) >> age << age)
+        missing = self._mask & ~self._present & oldest
+        meters = np.flatnonzero(missing)
+        counts = np.bitwise_count(missing[meters])
+        of_slots: list[int] = np.repeat(meters, counts).tolist()
+        return of_slots
 
     def is_wanted(self, meter: int, day: date) -> bool:
         """True if this slot is owed and neither has a value nor one on its way."""
@@ -295,14 +313,6 @@ class Wanted:
             if number == self._today and until > now_s:
                 lacking[meter] = False
         return bool(lacking.any())
-
-    def leaving(self, within_days: int) -> NDArray[np.intp]:
-        """The meters that lack a freeze which falls out of the window in so many days or less.
-
-        None where the window is that short."""
-        kept = max(1, self._days - within_days)
-        bits = np.uint64((1 << self._days) - (1 << kept)) if kept < self._days else np.uint64(0)
-        return np.flatnonzero(self._mask & ~self._present & bits)
 
     def counts(self) -> tuple[int, int]:
         """(owed without a value in the database, with one) slots of the memory."""

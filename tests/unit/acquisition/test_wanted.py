@@ -295,3 +295,63 @@ def test_a_clock_that_was_far_ahead_is_followed_back() -> None:
 def test_the_oldest_of_so_many_days_counts_today() -> None:
     assert first_day(date(2026, 3, 1), 1) == date(2026, 3, 1)
     assert first_day(date(2026, 3, 1), 62) == first_day(date(2026, 3, 1), 99) == date(2025, 12, 30)
+
+
+# --- what can be had no more
+
+
+def test_missing_slots_that_leave_the_memory_are_told_when_midnight_passes() -> None:
+    plan = Wanted([YEAR_END - 9 * ONE_DAY] * 2, days=10, today=YEAR_END)
+    rebuild(plan, 2, [(0, YEAR_END - 9 * ONE_DAY)])
+    assert plan.roll(YEAR_END) is None
+    assert plan.roll(YEAR_END + ONE_DAY) == [1]
+    assert plan.roll(YEAR_END + 3 * ONE_DAY) == [0, 0, 1, 1]
+
+
+def test_days_before_the_installation_are_never_lost() -> None:
+    plan = Wanted([YEAR_END], days=5, today=YEAR_END)
+    assert plan.roll(YEAR_END + 4 * ONE_DAY) == []
+    assert plan.roll(YEAR_END + 5 * ONE_DAY) == [0]
+
+
+def test_a_clock_that_is_followed_back_loses_nothing() -> None:
+    plan = Wanted([YEAR_END - 9 * ONE_DAY], days=10, today=YEAR_END)
+    assert plan.roll(YEAR_END - 5 * ONE_DAY) == []
+
+
+def test_slots_are_about_to_be_lost_two_days_before_they_are() -> None:
+    first = YEAR_END - 9 * ONE_DAY
+    plan = Wanted([first, first], days=10, today=YEAR_END)
+    rebuild(plan, 2, [(0, first), (0, first + ONE_DAY), (1, first)])
+    assert plan.leaving(2) == [1]
+    rebuild(plan, 2, [(1, first)])
+    assert plan.leaving(2) == [0, 0, 1]
+
+
+def test_where_only_today_is_collected_nothing_is_about_to_be_lost() -> None:
+    assert Wanted([YEAR_END - ONE_DAY], days=1, today=YEAR_END).leaving(2) == []
+
+
+@given(st.integers(1, MEMORY_DAYS), st.sets(st.integers(0, 70)), st.integers(1, 70))
+def test_what_is_lost_is_what_was_missing_and_is_out_of_the_window(
+    days: int, present: set[int], passed: int
+) -> None:
+    """Against a set of ages."""
+    plan = Wanted([date(2020, 1, 1)], days=days, today=YEAR_END)
+    rebuild(plan, 1, [(0, YEAR_END - age * ONE_DAY) for age in present if age < days])
+    missing = set(range(days)) - present
+    lost = plan.roll(YEAR_END + passed * ONE_DAY)
+    assert lost == [0] * len([age for age in missing if age + passed >= days])
+
+
+def test_todays_freeze_is_lacking_until_it_is_there_pauses_or_its_meter_may_not_be_asked() -> None:
+    plan = Wanted([YEAR_END - ONE_DAY], days=5, today=YEAR_END)
+    everyone = np.ones(1, dtype=bool)
+    assert plan.has_today(0.0, everyone)
+    assert not plan.has_today(0.0, ~everyone)
+    plan.not_there(0, YEAR_END, 0.0, first_s=FIRST_S, longest_s=LONGEST_S)
+    assert not plan.has_today(FIRST_S - 1, everyone)
+    assert plan.has_today(FIRST_S, everyone)
+    assert plan.paused_until(0, YEAR_END) == FIRST_S
+    plan.take(0, YEAR_END)
+    assert not plan.has_today(FIRST_S, everyone)
