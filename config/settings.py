@@ -248,6 +248,17 @@ class CollectionSection(LineCollectionSection):
     batch_readings: int = Field(default=1000, ge=1, le=10_000)
 
 
+class SpoolSection(Section):
+    """Most that readings which wait for the database may take on disk."""
+
+    max_mb: int = Field(default=256, ge=1, le=1_000_000)
+
+    @property
+    def max_bytes(self) -> int:
+        """The same in bytes."""
+        return self.max_mb * 1_000_000
+
+
 class ControlPart(Part):
     """With `mode = "shadow"` supply is computed and reported only.
 
@@ -313,6 +324,7 @@ class Site(Section):
     gateway: tuple[GatewaySection, ...] = Field(default=(), strict=False)
     listener: tuple[ListenerSection, ...] = Field(default=(), strict=False)
     collection: CollectionSection = CollectionSection()
+    spool: SpoolSection = SpoolSection()
     control: ControlSection = ControlSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import structlog
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from config.lines import LineKind, configured_lines
 from config.load import LoadedSite
@@ -25,37 +28,60 @@ from daemon.api import http, unix_socket
 from daemon.api.operations import Requests
 from daemon.control.authority import Authority
 from daemon.health import feed_watchdog, health
-from daemon.ownership.hold import hold_site_until, take_site
-from daemon.pipeline import Pipeline
+from daemon.ownership.hold import hold_site_until
+from daemon.pipeline import Outlet, Pipeline, is_of_the_whole
 from daemon.runtime import systemd
 from daemon.runtime.garbage import spare_what_is_there
 from daemon.runtime.loop_lag import LoopLag
 from daemon.runtime.supervision import Supervisor, in_thread
 from daemon.site.assembly import Assembly, authority_of, credentials_of
-from daemon.site.listeners import open_listeners
+from daemon.site.joining import Joined, join, join_later, unjoined_meters
+from daemon.site.listeners import Listener, open_listeners
 from daemon.site.reload import Configuration
+from daemon.spool.spool import open_spool
 from daemon.ticks import ticking
-from daemon.transactions.archive import take_over_site
-from daemon.transactions.release import resume
-from storage import migrate, supply
-from storage.database import open_database
+from storage import supply
+from storage.database import LONG_USE_S, Pool, connect, open_database
 
 log = structlog.get_logger("daemon")
 
 TERMINALS_AT_ONCE = 8
 """Commands that the thousands of terminals of one listener serve at once, at most."""
+LISTEN_AGAIN_S = 5.0
+CLOSE_S = 1.0
+"""Maximum time that the end of the daemon waits for connections that are being opened."""
+SEVER_AFTER_S = 2.0
+"""A stop lets the database answer for so long; then whoever waits for it gets an error."""
+
+
+@dataclass(frozen=True)
+class _Daemon:
+    """What was opened. Nothing of it needs the database to be there."""
+
+    site: LoadedSite
+    authority: Authority
+    pool: Pool
+    port: socket.socket
+    listening: socket.socket
+    lines: Lines
+    listeners: Mapping[str, Listener]
+    pipeline: Pipeline
+    configuration: Configuration
+    missed: asyncio.Event
+    storing: Supervisor
+    running: Supervisor
+    asking: Supervisor
 
 
 async def run(site: LoadedSite) -> None:
     """Run the daemon until SIGTERM or SIGINT; before it is ready these cancel it.
 
-    SIGHUP reads its files again."""
+    SIGHUP reads its files again. Where it ran before it starts without its database too, and
+    collects until that is there; control stands still."""
     stop = asyncio.Event()
-    reload_asked = asyncio.Event()
     starting = asyncio.current_task()
     assert starting is not None
     _on_stop_signals(starting.cancel)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_asked.set)
     settings = site.settings
     metrics.BUILD.labels(version("meterd")).set(1)
     async with AsyncExitStack() as opened:
@@ -64,98 +90,169 @@ async def run(site: LoadedSite) -> None:
         configured = settings.database.url.reveal() if settings.database.url else None
         place = open_database(configured, settings.site.data_directory)
         database = await in_thread(partial(opened.enter_context, place))
-        url = database.url
         authority = authority_of(settings.control, settings.site.zone)
+        pool = Pool(database.url, most=min(20, 4 + _serving_at_once(site)))
+        opened.push_async_callback(pool.close, CLOSE_S)
+        await pool.open()
+        join_now = partial(join, site, database, pool, authority)
+        joined = await _join_if_it_can_be(join_now, is_first=not _spool_directory(site).exists())
+        daemon = await _open(opened, site, authority, pool, port, stores=joined is not None)
+        if joined is not None:
+            await _start(daemon, joined, opened)
+            _serve(daemon)
+            _on_stop_signals(stop.set)
+        else:
+            _on_stop_signals(stop.set)
+            await daemon.configuration.start_alone(unjoined_meters(site))
+            _serve(daemon)
+            joined = await join_later(stop, database, join_now)
+            await daemon.configuration.stop()
+            if joined is None:
+                return
+            await _start(daemon, joined, opened)
         assert authority.hold is not None
-        holder = await take_site(url, authority.hold)
-        opened.push_async_callback(holder.close)
-        listening = opened.enter_context(unix_socket.listen(settings.site.data_directory))
-        schema = await in_thread(partial(migrate, url))
-        log.info(
-            "database ready",
-            schema=schema,
-            embedded=configured is None,
-        )
-        pool = await opened.enter_async_context(open_pool(url, _serving_at_once(site)))
+        await hold_site_until(stop, joined.holder, database, authority.hold)
 
-        # What is opened later is closed earlier: lines may still hand something to the pipeline.
-        storing = await opened.enter_async_context(Supervisor())
-        listeners = await opened.enter_async_context(open_listeners(site))
-        running = Supervisor()
-        lag = LoopLag()
-        lines = Lines(running)
-        pipeline = Pipeline(
-            pool,
-            authority,
-            batch_readings=settings.collection.batch_readings,
-            stored=lines.stored,
-        )
-        opened.push_async_callback(pipeline.finish)
-        await opened.enter_async_context(running)
-        asking = await opened.enter_async_context(Supervisor())
-        assembly = Assembly(
-            pool,
-            authority,
-            pipeline,
-            may_backfill=lambda: not (pipeline.is_behind or lag.is_late),
-            credentials=credentials_of(settings.control),
-            listeners=listeners,
-        )
-        configuration = Configuration(
-            site,
-            lines,
-            assembly,
-            pool,
-            reload_asked,
-        )
-        on_demand = OnDemand(lines, today=lambda: due_day(datetime.now(authority.zone)))
-        requests = Requests(
-            lines,
-            on_demand,
-            configuration,
-            listeners,
-            authority.zone,
-        )
 
-        async with pool.connection() as connection:
-            meters = await take_over_site(connection, site, authority.zone)
-            await resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
-            await _warn_of_waiting_commands(connection, authority)
-            storing.start("pipeline", pipeline.run)
-            await configuration.start(connection, meters)
-        ticks = ticking(
-            pool,
-            authority,
-            lines,
-            listeners.values(),
-            configuration.rebuild,
-        )
-        await opened.enter_async_context(ticks)
-        running.start("lag", lag.run)
-        running.start("notifications", lambda: _wake_lines(url, lines))
-        running.start("http", lambda: http.serve(port, lambda: health(lines, authority)))
-        asking.start("reload", configuration.run)
-        asking.start("requests", lambda: unix_socket.serve(listening, requests.answer))
-        asking.start("watchdog", lambda: feed_watchdog(lines))
-        _on_stop_signals(stop.set)
-        spare_what_is_there()
-        systemd.notify("READY=1")
-        log.info(
-            "ready",
-            site=settings.site.name,
-            lines=len(lines),
-            meters=len(meters),
-            mode=settings.control.mode,
-            http=f"{settings.http.listen[0]}:{port.getsockname()[1]}",
-        )
-        await hold_site_until(
-            stop,
-            holder,
-            database,
-            authority.hold,
-        )
-        systemd.notify("STOPPING=1")
-        log.info("stopping")
+async def _join_if_it_can_be(
+    join_now: Callable[[], Awaitable[Joined]], *, is_first: bool
+) -> Joined | None:
+    """None where the database cannot be used now; at a first start, psycopg.Error: the URL may be
+    wrong."""
+    try:
+        return await join_now()
+    except psycopg.Error as error:
+        if is_first or not is_of_the_whole(error):
+            raise
+        log.error("the database cannot be used, collecting without it", error=str(error).strip())
+        return None
+
+
+async def _open(
+    opened: AsyncExitStack,
+    site: LoadedSite,
+    authority: Authority,
+    pool: Pool,
+    port: socket.socket,
+    *,
+    stores: bool,
+) -> _Daemon:
+    """Everything that a daemon has, nothing running yet but what keeps readings."""
+    settings = site.settings
+    listening = opened.enter_context(unix_socket.listen(settings.site.data_directory))
+    place = open_spool(_spool_directory(site), settings.spool.max_bytes)
+    spool = await in_thread(partial(opened.enter_context, place))
+    # What is opened later is closed earlier: lines may still hand something to the pipeline.
+    storing = await opened.enter_async_context(Supervisor())
+    listeners = await opened.enter_async_context(open_listeners(site))
+    running = Supervisor()
+    lag = LoopLag()
+    lines = Lines(running)
+    missed = asyncio.Event()
+    pipeline = Pipeline(
+        pool,
+        authority,
+        spool,
+        Outlet(meters=lines.meter, stored=lines.stored, kept=lines.kept, missed=missed.set),
+        batch_readings=settings.collection.batch_readings,
+        stores=stores,
+    )
+    opened.push_async_callback(pipeline.finish)
+    await opened.enter_async_context(running)
+    asking = await opened.enter_async_context(Supervisor())
+    assembly = Assembly(
+        pool,
+        authority,
+        pipeline,
+        may_backfill=lambda: not (pipeline.is_behind or lag.is_late),
+        credentials=credentials_of(settings.control),
+        listeners=listeners,
+    )
+    reload_asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_asked.set)
+    configuration = Configuration(site, lines, assembly, pool, reload_asked)
+    storing.start("spool", pipeline.keep)
+    running.start("lag", lag.run)
+    daemon = _Daemon(
+        site,
+        authority,
+        pool,
+        port,
+        listening,
+        lines,
+        listeners,
+        pipeline,
+        configuration,
+        missed,
+        storing,
+        running,
+        asking,
+    )
+    opened.callback(_begin_to_stop, daemon)
+    return daemon
+
+
+async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> None:
+    """Everything that needs the database."""
+    opened.push_async_callback(joined.holder.close)
+    authority = daemon.authority
+    configuration = daemon.configuration
+    async with daemon.pool.connection(lasts_s=LONG_USE_S) as connection:
+        await _warn_of_waiting_commands(connection, authority)
+        await configuration.start(connection, joined.meters)
+    # What waits on disk knows its meters by the lines.
+    daemon.storing.start("pipeline", daemon.pipeline.run)
+    ticks = ticking(
+        daemon.pool,
+        authority,
+        daemon.lines,
+        daemon.listeners.values(),
+        configuration.rebuild,
+    )
+    await opened.enter_async_context(ticks)
+    daemon.running.start("notifications", lambda: _wake_lines(daemon.pool.url, daemon.lines))
+    daemon.running.start("missed", lambda: _look_again(daemon.missed, configuration))
+    daemon.asking.start("reload", configuration.run)
+
+
+def _serve(daemon: _Daemon) -> None:
+    """Answer whoever asks, and say that the daemon is ready."""
+    settings = daemon.site.settings
+    lines = daemon.lines
+    on_demand = OnDemand(lines, today=lambda: due_day(datetime.now(settings.site.zone)))
+    requests = Requests(
+        lines,
+        on_demand,
+        daemon.configuration,
+        daemon.listeners,
+        settings.site.zone,
+    )
+    told = partial(health, lines, daemon.authority, daemon.pipeline.condition)
+    daemon.running.start("http", lambda: http.serve(daemon.port, told))
+    daemon.asking.start("requests", lambda: unix_socket.serve(daemon.listening, requests.answer))
+    daemon.asking.start("watchdog", lambda: feed_watchdog(lines))
+    spare_what_is_there()
+    systemd.notify("READY=1")
+    log.info(
+        "ready",
+        site=settings.site.name,
+        lines=len(lines),
+        meters=sum(len(line.meters) for line in lines),
+        mode=settings.control.mode,
+        http=f"{settings.http.listen[0]}:{daemon.port.getsockname()[1]}",
+    )
+
+
+def _begin_to_stop(daemon: _Daemon) -> None:
+    """Whoever waits for a database that does not answer gets an error: nothing is lost by it."""
+    systemd.notify("STOPPING=1")
+    log.info("stopping")
+    patience_s = SEVER_AFTER_S if daemon.pipeline.condition()["stores"] else 0.0
+    asyncio.get_running_loop().call_later(patience_s, daemon.pool.sever)
+
+
+def _spool_directory(site: LoadedSite) -> Path:
+    return site.settings.site.data_directory / "spool"
 
 
 def _on_stop_signals(act: Callable[[], object]) -> None:
@@ -176,18 +273,6 @@ async def _warn_of_waiting_commands(connection: AsyncConnection[Any], authority:
         )
 
 
-def open_pool(url: str, lines: int) -> AsyncConnectionPool[Any]:
-    """Connections for the pipeline, the ticks and as many lines as may serve commands at once."""
-    return AsyncConnectionPool(
-        url,
-        min_size=2,
-        max_size=min(20, 4 + lines),
-        open=False,
-        kwargs={"autocommit": True},
-        timeout=10,
-    )
-
-
 def _serving_at_once(site: LoadedSite) -> int:
     """How many lines may serve commands at once."""
     lines = [line for line in configured_lines(site) if line.enabled]
@@ -196,10 +281,24 @@ def _serving_at_once(site: LoadedSite) -> int:
     return wires + TERMINALS_AT_ONCE * len(listeners)
 
 
+async def _look_again(missed: asyncio.Event, configuration: Configuration) -> None:
+    """What was dropped is wanted again as soon as the database has everything else."""
+    while True:
+        await missed.wait()
+        missed.clear()
+        await configuration.rebuild()
+
+
 async def _wake_lines(url: str, lines: Lines) -> None:
     """Wake a line as soon as a command for it is committed."""
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
-        await connection.execute("LISTEN meterd_command")
-        lines.wake(await supply.lines_with_commands(connection))
-        async for notice in connection.notifies():
-            lines.wake([notice.payload])
+    while True:
+        try:
+            async with await connect(url) as connection:
+                await connection.execute("LISTEN meterd_command")
+                lines.wake(await supply.lines_with_commands(connection))
+                async for notice in connection.notifies():
+                    lines.wake([notice.payload])
+        except psycopg.Error as error:
+            # That it is away is told by those who hold the site and who store.
+            log.debug("commands are not heard of", error=str(error).strip())
+            await asyncio.sleep(LISTEN_AGAIN_S)

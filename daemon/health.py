@@ -1,10 +1,12 @@
-"""Whether every line makes progress: what /healthz and systemd's watchdog are told."""
+"""Whether work is done: what /healthz and systemd's watchdog are told.
+
+Of the database it is not asked whether a connection is open, but whether readings are stored."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from daemon.acquisition.line import Line
@@ -15,12 +17,20 @@ STUCK_AFTER_S = 60.0
 """A line's task that took no step for so long is stuck: /healthz says so and systemd restarts the
 daemon."""
 
+LATE_AFTER_S = 120.0
+"""A reading that waits longer to be stored is late."""
 
-def health(lines: Iterable[Line], authority: Authority) -> tuple[bool, dict[str, Any]]:
+
+def health(
+    lines: Iterable[Line],
+    authority: Authority,
+    storing: Callable[[], Mapping[str, Any]],
+) -> tuple[bool, dict[str, Any]]:
     """(no line is stuck, what /healthz shows).
 
-    A line that is down, a listener none of whose terminals is connected, or a database that is
-    away, degrades only: a restart mends none of them."""
+    A line that is down, a listener none of whose terminals is connected, a database that is away or
+    cannot store, or a reading that waits too long, degrades only: a restart mends none of them.
+    `storing`: `Pipeline.condition`."""
     now = time.monotonic()
     all_lines = list(lines)
     stuck = [line.name for line in all_lines if _is_stuck(line, now)]
@@ -28,11 +38,13 @@ def health(lines: Iterable[Line], authority: Authority) -> tuple[bool, dict[str,
     listeners = _listeners(all_lines)
     down = [name for name, line in shown.items() if not line["up"]]
     down += [name for name, listener in listeners.items() if not listener["connected"]]
-    database = _database(authority)
+    waiting = storing()
+    database = _database(authority, waiting)
     return not stuck, {
         "status": _status(stuck, down, database),
         "mode": "shadow" if authority.shadow_mode else "auto",
         "database": database,
+        "storing": waiting,
         "stuck": stuck,
         "down": down,
         "lines": shown,
@@ -81,15 +93,18 @@ def _listeners(lines: Iterable[Line]) -> dict[str, dict[str, int]]:
     return listeners
 
 
-def _database(authority: Authority) -> str:
+def _database(authority: Authority, waiting: Mapping[str, Any]) -> str:
     # 0 while the connection that holds the site is lost; see ownership.
-    is_lost = authority.hold is not None and not authority.hold.database_process
-    return "away" if is_lost else "ok"
+    if authority.hold is not None and not authority.hold.database_process:
+        return "away"
+    if not waiting["stores"]:
+        return "cannot store"
+    return "ok" if waiting["oldest_unstored_s"] < LATE_AFTER_S else "late"
 
 
 def _status(stuck: list[str], down: list[str], database: str) -> str:
     if stuck:
         return "stuck"
-    if down or database == "away":
+    if down or database != "ok":
         return "degraded"
     return "ok"

@@ -71,6 +71,23 @@ BATCH_READINGS = Histogram(
     "Readings in a batch.",
     buckets=(1, 5, 10, 50, 100, 500, 1000, 5000, 10000),
 )
+UNSTORED_AGE = Gauge(
+    "meterd_unstored_oldest_age_seconds",
+    "Age of the oldest reading that waits to be stored, in memory or on disk; 0 without one.",
+)
+LAST_STORED = Gauge(
+    "meterd_last_commit_timestamp_seconds", "When a batch of readings was last committed."
+)
+SPOOL_BYTES = Gauge("meterd_spool_bytes", "Size of the readings that wait on disk.")
+SPOOL_READINGS = Gauge("meterd_spool_readings", "Readings that wait on disk.")
+SPOOL_DROPPED = Counter(
+    "meterd_spool_dropped_total",
+    "Readings for which the spool had no room, by whether the meter can tell them again.",
+    ["kind"],
+)
+SPOOL_BAD = Counter(
+    "meterd_spool_bad_total", "Records on disk that could not be read and were set aside."
+)
 LEDGER_SUM = Gauge(
     "meterd_ledger_sum_fen", "Sum of all ledger balances; anything but 0 is an emergency."
 )

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import psycopg
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from daemon import metrics
 from daemon.acquisition.line import Line
@@ -22,6 +22,7 @@ from daemon.control.authority import Authority
 from daemon.site.listeners import Listener
 from daemon.transactions.sweep import sweep
 from storage import ledger, supply
+from storage.database import LONG_USE_S, Pool
 
 log = structlog.get_logger("daemon")
 
@@ -73,7 +74,7 @@ class _Figures:
 
 @asynccontextmanager
 async def ticking(
-    pool: AsyncConnectionPool[Any],
+    pool: Pool,
     authority: Authority,
     lines: Iterable[Line],
     listeners: Collection[Listener],
@@ -90,11 +91,12 @@ async def ticking(
     scheduler = AsyncIOScheduler(
         timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True}
     )
+    failing: set[str] = set()
     for tick in ticks:
         scheduler.add_job(
             _run,
             "interval",
-            args=[tick],
+            args=[tick, failing],
             seconds=tick.period_s,
             id=tick.name,
             next_run_time=datetime.now(UTC) + timedelta(seconds=tick.first_after_s),
@@ -106,24 +108,31 @@ async def ticking(
         scheduler.shutdown(wait=False)
 
 
-async def _run(tick: Tick) -> None:
+async def _run(tick: Tick, failing: set[str]) -> None:
+    """`failing`: the ticks that the database failed the last time, each told once."""
     try:
         await tick.run()
+    except asyncio.CancelledError:
+        return  # the end of the daemon; the scheduler would log it as a fault
+    except psycopg.Error as error:
+        if tick.name not in failing:
+            log.warning("tick failed, the next tries again", tick=tick.name, error=str(error))
+            failing.add(tick.name)
+        metrics.TICKS.labels(tick.name, "failed").inc()
     except Exception:
         log.exception("tick failed", tick=tick.name)
         metrics.TICKS.labels(tick.name, "failed").inc()
     else:
+        failing.discard(tick.name)
         metrics.TICKS.labels(tick.name, "ok").inc()
 
 
-async def _sweep(pool: AsyncConnectionPool[Any], authority: Authority) -> None:
-    async with pool.connection() as connection:
+async def _sweep(pool: Pool, authority: Authority) -> None:
+    async with pool.connection(lasts_s=LONG_USE_S) as connection:
         await sweep(connection, authority, datetime.now(UTC))
 
 
-async def _show_figures(
-    pool: AsyncConnectionPool[Any], lines: Iterable[Line], listeners: Iterable[Listener]
-) -> None:
+async def _show_figures(pool: Pool, lines: Iterable[Line], listeners: Iterable[Listener]) -> None:
     await _show_lines(lines)
     for listener in listeners:
         listener.show()
@@ -147,8 +156,8 @@ async def _show_lines(lines: Iterable[Line]) -> None:
         figures[name].show(name)
 
 
-async def _audit(pool: AsyncConnectionPool[Any]) -> None:
-    async with pool.connection() as connection:
+async def _audit(pool: Pool) -> None:
+    async with pool.connection(lasts_s=LONG_USE_S) as connection:
         await _show_ledger(connection)
 
 

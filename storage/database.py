@@ -1,26 +1,58 @@
-"""Where the database is: a configured server, or an embedded one.
+"""Where the database is, a configured server or an embedded one, and how long it is waited for.
 
-The embedded PostgreSQL lies in the data directory."""
+The embedded PostgreSQL lies in the data directory. Every connection is given up when the other end
+does not answer: what hangs is a database that cannot store, not a reason to wait for ever."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
+import socket
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import platformdirs
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import AsyncConnectionPool
 
 from protocols.errors import MeterdError
+from storage.sql import load
 
+SQL = load("database")
 EMBEDDED_VERSION = 18
 LONGEST_SOCKET_PATH = 107 - len("/.s.PGSQL.5432")
 USER_FOR_ROOT = "pgserver"
 """PostgreSQL refuses to run as root; started by root it runs as this OS user, which is made if need
 be."""
+CONNECTION_LIMITS: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""Parameters of libpq, seconds but for the last, milliseconds: a server that vanished without a
+word is noticed within 25 s. What the site's URL says of them goes before."""
+SESSION_LIMITS_MS: Final = {
+    "statement_timeout": 300_000,
+    "lock_timeout": 10_000,
+    "idle_in_transaction_session_timeout": 60_000,
+}
+"""A site whose server is stricter keeps what it has."""
+USE_S: Final = 30.0
+"""Most that one use of a connection of the pool may take, unless it says otherwise."""
+LONG_USE_S: Final = 600.0
+"""The same for what looks at a whole site: take-over, gaps, audit."""
+WAIT_FOR_CONNECTION_S: Final = 10.0
+RECONNECT_S: Final = 3.0
+"""The pool's own pauses grow until this time; then whoever wants a connection makes it try anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +77,7 @@ def open_database(
     share it, the last one to leave stops it. MeterdError when it is another user's, or is not
     there and `create` is False."""
     if configured is not None:
-        yield Database(configured, lambda: None)
+        yield Database(_limited(configured), lambda: None)
         return
     directory = (data_directory / "postgresql").resolve()
     if len(str(directory)) > LONGEST_SOCKET_PATH:
@@ -73,6 +105,101 @@ def open_database(
         yield Database(server.get_uri(), server.ensure_postgres_running)
     finally:
         server.cleanup()
+
+
+def _limited(url: str) -> str:
+    """The same with CONNECTION_LIMITS. MeterdError when it is none."""
+    try:
+        given: dict[str, Any] = dict(conninfo_to_dict(url))
+    except psycopg.ProgrammingError:
+        # What libpq says of it may quote the password.
+        raise MeterdError(
+            "database.url is neither postgresql://USER@HOST/NAME nor a list of name=value"
+        ) from None
+    return make_conninfo(**{**CONNECTION_LIMITS, **given})
+
+
+async def connect(url: str) -> AsyncConnection[Any]:
+    """A connection of one's own, in autocommit mode, whose session is limited."""
+    connection = await AsyncConnection.connect(url, autocommit=True)
+    try:
+        await limit_session(connection)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def limit_session(connection: AsyncConnection[Any]) -> None:
+    """See SESSION_LIMITS_MS; for a connection in autocommit mode."""
+    names = [*SESSION_LIMITS_MS]
+    limits = [*SESSION_LIMITS_MS.values()]
+    with bounded(connection, WAIT_FOR_CONNECTION_S):
+        await connection.execute(SQL["limit_session"], {"names": names, "limits": limits})
+        await connection.execute(SQL["notice_vanished_client"])
+
+
+@contextmanager
+def bounded(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
+    """Sever the connection when this lasts longer: what waits for it gets an OperationalError.
+
+    Not a cancellation: that would ask the same server, which hangs, to cancel."""
+    alarm = asyncio.get_running_loop().call_later(seconds, sever, connection)
+    try:
+        yield
+    finally:
+        alarm.cancel()
+
+
+def sever(connection: AsyncConnection[Any]) -> None:
+    """Both directions of the connection end now, whatever the server does."""
+    with suppress(OSError, psycopg.OperationalError):
+        # A copy of the descriptor: libpq's own is its to close.
+        copy = socket.socket(fileno=os.dup(connection.fileno()))
+        with copy:
+            copy.shutdown(socket.SHUT_RDWR)
+
+
+class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
+    """Connections in autocommit mode that are limited in every respect."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        most: int,
+        timeout: float = WAIT_FOR_CONNECTION_S,
+    ) -> None:
+        super().__init__(
+            url,
+            min_size=min(2, most),
+            max_size=most,
+            open=False,
+            kwargs={"autocommit": True},
+            configure=limit_session,
+            timeout=timeout,
+            reconnect_timeout=RECONNECT_S,
+        )
+        self.url = url
+        self._in_use: set[AsyncConnection[Any]] = set()
+
+    @asynccontextmanager
+    async def connection(
+        self, timeout: float | None = None, *, lasts_s: float = USE_S
+    ) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection for at most `lasts_s`; then it is severed, an OperationalError inside."""
+        async with super().connection(timeout) as connection:
+            self._in_use.add(connection)
+            try:
+                with bounded(connection, lasts_s):
+                    yield connection
+            finally:
+                self._in_use.discard(connection)
+
+    def sever(self) -> None:
+        """Who waits for the database now gets an OperationalError at once."""
+        for connection in self._in_use:
+            sever(connection)
 
 
 def _refuse_foreign(directory: Path, create: bool) -> None:

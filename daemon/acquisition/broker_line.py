@@ -101,7 +101,11 @@ class BrokerLine(Line):
     def stored(self, meter_id: int, day: date) -> None:
         """See Line. The broker may forget the messages that brought the value."""
         super().stored(meter_id, day)
-        self._delivery.stored((meter_id, day))
+        self._delivery.safe((meter_id, day))
+
+    def kept(self, meter_id: int, day: date) -> None:
+        """See Line. The broker may forget the messages that brought the value."""
+        self._delivery.safe((meter_id, day))
 
     def rebuild(self, present: Mapping[int, int], newest: date) -> None:
         """See Line. What waits for its acknowledgement and is stored, is acknowledged."""

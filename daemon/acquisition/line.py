@@ -72,6 +72,15 @@ class Line(ABC):
         if number is not None:
             self._jobs.wanted.fill(number, day)
 
+    def kept(self, meter_id: int, day: date) -> None:  # noqa: B027 - most lines need not know
+        """The value of a slot is safe on disk; it is not in the database yet."""
+
+    def expect(self, meter_id: int, day: date) -> None:
+        """The value of a slot waits on disk: it need not be read."""
+        number = self._jobs.numbers.get(meter_id)
+        if number is not None:
+            self._jobs.wanted.take(number, day)
+
     def rebuild(self, present: Mapping[int, int], newest: date) -> None:
         """Start from what the database has.
 

@@ -23,6 +23,7 @@ class Lines:
         self._lines: dict[str, Line] = {}
         self._of_meter: dict[int, Line] = {}
         """By meter id."""
+        self._of_address: dict[str, SiteMeter] = {}
 
     def __iter__(self) -> Iterator[Line]:
         return iter(self._lines.values())
@@ -40,6 +41,7 @@ class Lines:
             self._lines[line.name] = line
             for meter in line.meters:
                 self._of_meter[meter.meter_id] = line
+                self._of_address[meter.address] = meter
             self._supervisor.start(_task_of(line), line.run, kind="line")
 
     def wake(self, names: Iterable[str]) -> None:
@@ -66,6 +68,7 @@ class Lines:
                 # A reload may have moved the meter to a line that was started meanwhile.
                 if self._of_meter.get(meter.meter_id) is line:
                     del self._of_meter[meter.meter_id]
+                    self._of_address.pop(meter.address, None)
 
     def forget_figures(self, shown: Iterable[str]) -> None:
         """Nothing runs under these names any more: their metrics go."""
@@ -89,6 +92,17 @@ class Lines:
                 by_line[line].append(doubt)
         for line in self:
             line.doubt(by_line.get(line, ()))
+
+    def kept(self, slots: Iterable[tuple[int, date]]) -> None:
+        """(meter id, day) of slots whose values are safe on disk."""
+        for meter_id, day in slots:
+            line = self._of_meter.get(meter_id)
+            if line is not None:
+                line.kept(meter_id, day)
+
+    def meter(self, address: str) -> SiteMeter | None:
+        """The meter with this address, if a line that runs has it."""
+        return self._of_address.get(address)
 
     def find(self, names: Iterable[str]) -> Found:
         """The meters that are meant, by address or by point.

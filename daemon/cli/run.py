@@ -40,3 +40,5 @@ def run(site_path: Path) -> None:
             return  # asked to stop before it was ready
         except psycopg.OperationalError as error:
             raise fail(f"the database cannot be reached: {str(error).strip()}") from None
+        except psycopg.Error as error:
+            raise fail(f"the database cannot be used: {str(error).strip()}") from None

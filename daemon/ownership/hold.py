@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -13,13 +14,15 @@ from psycopg import AsyncConnection
 from daemon.control.authority import SiteHold
 from daemon.runtime.supervision import in_thread
 from protocols.errors import MeterdError
-from storage.database import Database
+from storage.database import Database, bounded, connect
 from storage.supply import SITE_LOCK
 
 log = structlog.get_logger("daemon")
 
 TRY_LOCK = "SELECT pg_try_advisory_lock(%s), pg_backend_pid()"
 CHECK_S = 2.0
+ANSWER_S = 3.0
+"""A database that does not answer within this time holds nothing for us."""
 WAIT_S = 5.0
 """A killed predecessor's lock goes away with its connection; what holds it longer than this is a
 living daemon."""
@@ -36,10 +39,11 @@ async def take_site(url: str, hold: SiteHold) -> AsyncConnection[Any]:
 
     The lock lives and dies with the connection, so no killed daemon can leave it behind."""
     # Outside of the pool: the lock belongs to the session, and the pool changes sessions.
-    connection = await AsyncConnection.connect(url, autocommit=True)
+    connection = await connect(url)
     give_up_at = time.monotonic() + WAIT_S
     while True:
-        row = await (await connection.execute(TRY_LOCK, (SITE_LOCK,))).fetchone()
+        with bounded(connection, ANSWER_S):
+            row = await (await connection.execute(TRY_LOCK, (SITE_LOCK,))).fetchone()
         if row is not None and row[0]:
             hold.database_process = row[1]
             return connection
@@ -65,8 +69,9 @@ async def hold_site_until(
                 await stop.wait()
         except TimeoutError:
             try:
-                await holder.execute("SELECT 1")
-            except (psycopg.OperationalError, psycopg.InterfaceError):
+                with bounded(holder, ANSWER_S):
+                    await holder.execute("SELECT 1")
+            except psycopg.Error:
                 # At once, before the site is taken again: another daemon may have it by now.
                 hold.database_process = 0
                 log.error("database away, control stopped")
@@ -82,9 +87,11 @@ async def _take_again(
         try:
             await in_thread(database.revive)
             connection = await take_site(database.url, hold)
-        except (psycopg.OperationalError, OSError) as error:
+        except (psycopg.Error, OSError) as error:
             log.debug("database still away", error=str(error))
-            await asyncio.sleep(CHECK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    await stop.wait()
         else:
             log.info("database back, control goes on")
             return connection

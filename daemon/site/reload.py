@@ -9,8 +9,8 @@ import gc
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ from typing import Any
 import psycopg
 import structlog
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from config.lines import enabled_listeners, line_specs
 from config.load import LoadedSite, load_site
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
-from daemon.acquisition.planning.wanted import due_day, first_day
+from daemon.acquisition.planning.wanted import MEMORY_DAYS, due_day, first_day
 from daemon.runtime import logs, systemd
 from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly
@@ -34,13 +33,20 @@ from daemon.transactions.archive import configured, take_over_archive, take_over
 from protocols.errors import MeterdError
 from storage import archive, readings, supply
 from storage.archive import SiteMeter
+from storage.database import LONG_USE_S, Pool
 
 log = structlog.get_logger("daemon")
 
+ALL_BUT_TODAY = (1 << MEMORY_DAYS) - 2
+"""The days before the newest one, as bits."""
 SWITCH_S = 0.0005
 """After this time a thread gives the interpreter to another one that wants it.
 
 With the usual 5 ms every line that wakes would wait as long while a large site is loaded."""
+
+
+class NoDatabaseYet(MeterdError):
+    """The daemon was started without its database. The operator waits, or mends that."""
 
 
 class Configuration:
@@ -53,7 +59,7 @@ class Configuration:
         site: LoadedSite,
         lines: Lines,
         assembly: Assembly,
-        pool: AsyncConnectionPool[Any],
+        pool: Pool,
         asked: asyncio.Event,
     ) -> None:
         self.site = site
@@ -64,13 +70,33 @@ class Configuration:
         self._waiting: list[asyncio.Future[Difference]] = []
         """Who wants to know what came of the next reload."""
         self._one_at_a_time = asyncio.Lock()
+        self._is_alone = False
 
     async def start(self, connection: AsyncConnection[Any], meters: Collection[SiteMeter]) -> None:
         """Every line starts, knowing what the database has."""
+        self._is_alone = False
         built = self._assembly.lines(line_specs(self.site), meters)
         await self._know(connection, self.site, built)
         self._lines.start(built)
         self._lines.wake(await supply.lines_with_commands(connection))
+
+    async def start_alone(self, meters: Collection[SiteMeter]) -> None:
+        """Every line starts without a database: it reads today's freezes, and each midnight's.
+
+        What the database has of the days before is not known: `start` begins anew, after `stop`."""
+        self._is_alone = True
+        built = self._assembly.lines(line_specs(self.site), meters)
+        newest = due_day(datetime.now(self.site.settings.site.zone))
+        present = {meter.meter_id: ALL_BUT_TODAY for meter in meters}
+        waiting = await self._waiting_slots()
+        for line in built:
+            line.rebuild(present, newest)
+        _expect(built, waiting)
+        self._lines.start(built)
+
+    async def stop(self) -> None:
+        """No line runs any more."""
+        await self._lines.stop([line.name for line in self._lines])
 
     async def run(self) -> None:
         """Reload whenever it is asked for, until cancelled."""
@@ -92,8 +118,10 @@ class Configuration:
     async def reload(self) -> Difference:
         """Read the site's files again and bring the daemon to them.
 
-        What needs a restart stays as it was. ConfigError, ArchiveConflict or a database that is
-        away change nothing. A caller that is cancelled does not stop it."""
+        What needs a restart stays as it was. ConfigError, ArchiveConflict, NoDatabaseYet or a
+        database that is away change nothing. A caller that is cancelled does not stop it."""
+        if self._is_alone:
+            raise NoDatabaseYet("the daemon waits for its database; reload when that is there")
         outcome: asyncio.Future[Difference] = asyncio.get_running_loop().create_future()
         self._waiting.append(outcome)
         self._asked.set()
@@ -106,7 +134,7 @@ class Configuration:
             if found.archive:
                 # Only the database knows what contradicts what was billed: it is asked and undone.
                 async with (
-                    self._pool.connection() as connection,
+                    self._pool.connection(lasts_s=LONG_USE_S) as connection,
                     connection.transaction(force_rollback=True),
                 ):
                     await take_over_archive(connection, new)
@@ -114,7 +142,7 @@ class Configuration:
 
     async def rebuild(self) -> None:
         """Presence is a cache of what the database has: look at that again."""
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
             await self._know(connection, self.site, list(self._lines))
 
     async def _try(self) -> Difference | Exception:
@@ -185,7 +213,10 @@ class Configuration:
         stopping: Collection[str],
     ) -> list[Line]:
         """Take over the archive and stop lines, in one transaction; returns what is to start."""
-        async with self._pool.connection() as connection, connection.transaction():
+        async with (
+            self._pool.connection(lasts_s=LONG_USE_S) as connection,
+            connection.transaction(),
+        ):
             if found.archive:
                 meters = await take_over_site(connection, new, self.site.settings.site.zone)
             else:
@@ -209,6 +240,10 @@ class Configuration:
             log.warning("looking for commands on every line", error=str(error).strip())
         self._lines.wake(names)
 
+    async def _waiting_slots(self) -> list[tuple[str, date]]:
+        waiting = self._assembly.pipeline.waiting()
+        return await in_thread(lambda: list(waiting))
+
     async def _know(
         self,
         connection: AsyncConnection[Any],
@@ -228,6 +263,7 @@ class Configuration:
             newest,
             meters,
         )
+        waiting = await self._waiting_slots()
         wanted: Counter[str] = Counter()
         filled: Counter[str] = Counter()
         for line in lines:
@@ -235,6 +271,7 @@ class Configuration:
             of_line = line.counts()
             wanted[line.shown_as] += of_line[0]
             filled[line.shown_as] += of_line[1]
+        _expect(lines, waiting)
         for name, count in wanted.items():
             log.info(
                 "gaps",
@@ -242,6 +279,17 @@ class Configuration:
                 wanted=count,
                 present=filled[name],
             )
+
+
+def _expect(lines: Iterable[Line], waiting: Sequence[tuple[str, date]]) -> None:
+    """What waits on disk is on its way: it is not read again."""
+    if not waiting:
+        return
+    known = {meter.address: (line, meter.meter_id) for line in lines for meter in line.meters}
+    for address, day in waiting:
+        if address in known:
+            line, meter_id = known[address]
+            line.expect(meter_id, day)
 
 
 def _load_and_compare(old: LoadedSite, path: Path) -> tuple[LoadedSite, Difference]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
+import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from daemon import metrics
@@ -16,12 +17,18 @@ from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.health import STUCK_AFTER_S, health
+from daemon.health import LATE_AFTER_S, STUCK_AFTER_S, health
 from protocols.channels.conversation import Timing
 from tests.line_parts import line_parts
 
 AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
+WELL = {"stores": True, "oldest_unstored_s": 3.0}
 NAMES = Path(__file__).with_name("metrics.txt")
+
+
+def storing() -> dict[str, Any]:
+    """What a pipeline says that is well."""
+    return WELL
 
 
 def an_idle_line(name: str, shown_as: str | None = None) -> WireLine:
@@ -34,9 +41,9 @@ def an_idle_line(name: str, shown_as: str | None = None) -> WireLine:
 def test_a_line_without_progress_is_stuck_and_the_daemon_not_well() -> None:
     lively, stuck = an_idle_line("gate-1"), an_idle_line("gate-2")
     lively.up = stuck.up = True
-    assert health([lively, stuck], AUTHORITY)[0]
+    assert health([lively, stuck], AUTHORITY, storing)[0]
     stuck._jobs.progress = time.monotonic() - STUCK_AFTER_S - 1
-    is_well, shown = health([lively, stuck], AUTHORITY)
+    is_well, shown = health([lively, stuck], AUTHORITY, storing)
     assert not is_well
     assert (shown["status"], shown["stuck"]) == ("stuck", ["gate-2"])
 
@@ -44,23 +51,41 @@ def test_a_line_without_progress_is_stuck_and_the_daemon_not_well() -> None:
 def test_a_line_that_is_down_degrades_but_is_no_reason_to_restart() -> None:
     up, down = an_idle_line("gate-1"), an_idle_line("gate-2")
     up.up = True
-    is_well, shown = health([up, down], AUTHORITY)
+    is_well, shown = health([up, down], AUTHORITY, storing)
     assert is_well
     assert (shown["status"], shown["down"]) == ("degraded", ["gate-2"])
+
+
+@pytest.mark.parametrize(
+    ("said", "shown_as"),
+    [
+        ({"stores": False}, "cannot store"),
+        ({"oldest_unstored_s": LATE_AFTER_S + 1}, "late"),
+    ],
+)
+def test_health_asks_whether_readings_are_stored_not_whether_a_connection_is_open(
+    said: dict[str, Any], shown_as: str
+) -> None:
+    line = an_idle_line("gate-1")
+    line.up = True
+    is_well, shown = health([line], AUTHORITY, lambda: WELL | said)
+    assert is_well, "a restart mends no database"
+    assert (shown["status"], shown["database"]) == ("degraded", shown_as)
+    assert shown["storing"] == WELL | said
 
 
 def test_a_terminal_may_be_away_for_ever_and_its_listener_is_down_when_all_are() -> None:
     away, other = an_idle_line("dtu-1", "gprs"), an_idle_line("dtu-2", "gprs")
     away._jobs.progress -= 1_000_000
     other.up = True
-    is_well, shown = health([away, other], AUTHORITY)
+    is_well, shown = health([away, other], AUTHORITY, storing)
     assert (is_well, shown["status"], shown["down"]) == (True, "ok", [])
     assert (shown["lines"], shown["listeners"]) == ({}, {"gprs": {"terminals": 2, "connected": 1}})
     other.up = False
-    is_well, shown = health([away, other], AUTHORITY)
+    is_well, shown = health([away, other], AUTHORITY, storing)
     assert (is_well, shown["status"], shown["down"]) == (True, "degraded", ["gprs"])
     away.up = True
-    assert health([away, other], AUTHORITY)[1]["stuck"] == ["dtu-1"]
+    assert health([away, other], AUTHORITY, storing)[1]["stuck"] == ["dtu-1"]
 
 
 def test_renaming_a_metric_is_a_visible_change() -> None:

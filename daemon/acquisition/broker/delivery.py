@@ -1,4 +1,4 @@
-"""Which messages of a gateway wait until their readings are stored."""
+"""Which messages of a gateway wait until their readings are safe."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ Slot = tuple[int, date]
 
 
 class Delivery:
-    """A ReadingSink that remembers what was submitted until it is stored.
+    """A ReadingSink that remembers what was submitted until it is safe.
 
-    A message is acknowledged when its reading is in the database: until then the broker keeps it,
-    so neither a crash nor a lost broker loses one, and one that comes twice changes nothing.
+    A message is acknowledged when its reading is in the database, or on disk while that cannot
+    store: until then the broker keeps it, so neither a crash nor a lost broker loses one, and one
+    that comes twice changes nothing.
     """
 
     __slots__ = ("_sink", "_unstored")
@@ -25,19 +26,19 @@ class Delivery:
     def __init__(self, sink: ReadingSink) -> None:
         self._sink = sink
         self._unstored: dict[Slot, list[Callable[[], None]]] = {}
-        """From the moment a value is submitted until it is stored: what acknowledges the messages
+        """From the moment a value is submitted until it is safe: what acknowledges the messages
         that wait for it."""
 
     def submit(self, arrival: Arrival | PolledFreeze) -> bool:
         """See ReadingSink."""
         freeze = arrival.freeze
         day = freeze_day(freeze.frozen_at)
-        # It fills no slot, so `stored` never comes for it.
+        # It fills no slot, so `safe` never comes for it.
         if day is None:
             return self._sink.submit(arrival)
         slot = (arrival.meter.meter_id, day)
         is_new = slot not in self._unstored
-        # Before it is handed on: it may be stored before that returns. Where there is no room it is
+        # Before it is handed on: it may be safe before that returns. Where there is no room it is
         # submitted again, and a message that brings the same value meanwhile waits with it.
         self._unstored.setdefault(slot, [])
         try:
@@ -52,15 +53,15 @@ class Delivery:
         return self._sink.identified(read)
 
     def keep(self, slot: Slot, acknowledge: Callable[[], None]) -> bool:
-        """Let a message wait for a slot's value; False if that is in the database already."""
+        """Let a message wait for a slot's value; False if that is safe already."""
         waiting = self._unstored.get(slot)
         if waiting is None:
             return False
         waiting.append(acknowledge)
         return True
 
-    def stored(self, slot: Slot) -> None:
-        """The slot has a value in the database: the broker may forget what brought it."""
+    def safe(self, slot: Slot) -> None:
+        """The slot's value cannot be lost any more: the broker may forget what brought it."""
         for acknowledge in self._unstored.pop(slot, ()):
             acknowledge()
 
@@ -72,7 +73,7 @@ class Delivery:
                 continue
             bitmap = present.get(meter_id, 0)
             if bitmap >> age & 1:
-                self.stored((meter_id, day))
+                self.safe((meter_id, day))
 
     def forget_messages(self) -> None:
         """The connection is another one: the broker sends again what was not acknowledged."""

@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.commands import execute
@@ -17,7 +16,6 @@ from daemon.acquisition.meter_port import Urgency
 from daemon.acquisition.parts import Pace
 from daemon.acquisition.site_clock import SiteClock
 from daemon.control.authority import Authority
-from daemon.pipeline import Pipeline
 from daemon.transactions.line_commands import LineCommands
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import MqttConnection
@@ -32,6 +30,7 @@ from simulators.dlt645.meter_2007 import SimulatedMeter2007
 from simulators.lines.bus import SimulatedBus
 from simulators.lines.mqtt_gateway import Flavour, SimulatedGateway
 from simulators.state.relay import Relay
+from storage.database import Pool
 from tests.command_steps import Command, Step
 from tests.database.small_site import (
     ARMED,
@@ -49,6 +48,7 @@ from tests.database.small_site import (
 from tests.line_parts import line_parts
 from tests.servers.mosquitto import LISTENER, Mosquitto
 from tests.simulated_meters import simulated_meter
+from tests.spooled import a_pipeline
 
 CutSite = tuple[AsyncConnection[Any], BrokerLine, SimulatedMeter2007, SimulatedGateway]
 ADDRESS = "000000000001"
@@ -70,8 +70,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
         yield running
 
 
-def pool_of(url: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
-    return AsyncConnectionPool(url, min_size=1, max_size=4, open=False, kwargs={"autocommit": True})
+def pool_of(url: str) -> Pool:
+    return Pool(url, most=4)
 
 
 @asynccontextmanager
@@ -87,7 +87,11 @@ async def cut_site(
     """One exhausted account with a trip command, its simulated meter, the gateway's task beside a
     pipeline."""
     family, devices = FAMILIES[flavour]
-    async with await connect(url) as connection, pool_of(url) as pool:
+    async with (
+        await connect(url) as connection,
+        pool_of(url) as pool,
+        AsyncExitStack() as opened,
+    ):
         found = await Site.of(1, line="gw", reconnect="close").take_over(connection)
         batch = [
             freeze(meter, day, kwh)
@@ -102,7 +106,11 @@ async def cut_site(
                 for meter_id, day in slots:
                     gateway.stored(meter_id, day)
 
-        pipeline = Pipeline(pool, authority, batch_readings=100, stored=stored)
+        pipeline = opened.enter_context(
+            a_pipeline(
+                pool, authority, batch_readings=100, stored=stored, meters=lambda: found.values()
+            )
+        )
         gateway = BrokerLine(
             line_parts(
                 "gw",

@@ -3,12 +3,11 @@ database."""
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
-
-from psycopg_pool import AsyncConnectionPool
 
 from config.profiles import load_profile
 from daemon.acquisition.drivers import driver_of
@@ -17,13 +16,14 @@ from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.pipeline import Pipeline
 from protocols.channels.conversation import Timing
 from protocols.channels.tcp import TcpChannel
 from simulators.bench.running import Bench
 from simulators.bench.scenario import parse_scenario
+from storage.database import Pool
 from tests.database.small_site import Site, connect, rows
 from tests.line_parts import line_parts
+from tests.spooled import a_pipeline
 
 ZONE = ZoneInfo("Asia/Shanghai")
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=ZONE)
@@ -80,7 +80,8 @@ async def line_around_midnight(url: str) -> tuple[list[Any], dict[str, Decimal]]
         local = lambda: now().astimezone(ZONE).replace(tzinfo=None)  # noqa: E731
         async with (
             Bench(scenario, now=local) as bench,
-            AsyncConnectionPool(url, open=False) as pool,
+            Pool(url, most=4) as pool,
+            AsyncExitStack() as opened,
         ):
             where = bench.lines["gate"].whereabouts()
             authority = Authority(Policy(), ZONE, True, now())
@@ -92,7 +93,9 @@ async def line_around_midnight(url: str) -> tuple[list[Any], dict[str, Decimal]]
                 if len(seen) >= 2:
                     everything_there.set()
 
-            pipeline = Pipeline(pool, authority, batch_readings=10, stored=stored)
+            pipeline = opened.enter_context(
+                a_pipeline(pool, authority, batch_readings=10, stored=stored, meters=lambda: meters)
+            )
             line = WireLine(
                 line_parts("gate", meters, sink=pipeline, now=now),
                 WireParts(

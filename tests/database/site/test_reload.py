@@ -13,14 +13,14 @@ import pytest
 from config.load import load_site
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.planning.wanted import due_day
-from daemon.app import open_pool
 from daemon.control.authority import Authority
-from daemon.pipeline import Pipeline
 from daemon.runtime.supervision import Supervisor
 from daemon.site.assembly import Assembly, policy_of
 from daemon.site.reload import Configuration
 from daemon.transactions.archive import take_over_site
+from storage.database import Pool
 from tests.database.small_site import connect, freeze, store
+from tests.spooled import a_pipeline
 
 pytestmark = pytest.mark.hypertables
 
@@ -58,15 +58,16 @@ def with_a_running_site(
             (folder / name).write_text(text)
         site = load_site(folder / "meterd.toml")
         authority = Authority(policy_of(site.settings.control), ZONE, True, datetime.now(UTC))
-        async with open_pool(url, 2) as pool, Supervisor() as supervisor:
+        async with Pool(url, most=6) as pool, Supervisor() as supervisor:
             lines = Lines(supervisor)
-            pipeline = Pipeline(pool, authority, batch_readings=10, stored=lines.stored)
-            assembly = Assembly(pool, authority, pipeline, may_backfill=lambda: True)
-            configuration = Configuration(site, lines, assembly, pool, asyncio.Event())
-            async with pool.connection() as connection:
-                await configuration.start(connection, await take_over_site(connection, site, ZONE))
-            supervisor.start("reload", configuration.run)
-            await test(configuration, lines)
+            with a_pipeline(pool, authority, batch_readings=10, stored=lines.stored) as pipeline:
+                assembly = Assembly(pool, authority, pipeline, may_backfill=lambda: True)
+                configuration = Configuration(site, lines, assembly, pool, asyncio.Event())
+                async with pool.connection() as connection:
+                    meters = await take_over_site(connection, site, ZONE)
+                    await configuration.start(connection, meters)
+                supervisor.start("reload", configuration.run)
+                await test(configuration, lines)
 
     asyncio.run(run())
 

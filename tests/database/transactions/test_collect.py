@@ -14,15 +14,14 @@ from typing import Any
 
 import psycopg
 import pytest
-import structlog.testing
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from daemon.billing.links import billed_point
 from daemon.billing.posting import UnfitPaymentKey
-from daemon.pipeline import FINISH_S, Pipeline
+from daemon.pipeline import FINISH_S, SYNC_S, Pipeline
 from daemon.transactions.opening import open_accounts
 from storage import archive, readings
+from storage.database import Pool
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -43,6 +42,7 @@ from tests.database.small_site import (
     store,
 )
 from tests.servers.postgres import Server
+from tests.spooled import a_pipeline
 
 pytestmark = pytest.mark.hypertables
 
@@ -407,16 +407,20 @@ async def running_pipeline(
             await asyncio.wait_for(news.wait(), 20)
             news.clear()
 
-    async with AsyncConnectionPool(
-        url, min_size=1, max_size=2, open=False, kwargs={"autocommit": True}, timeout=0.3
-    ) as pool:
-        pipeline = Pipeline(pool, ARMED, batch_readings=batch_readings, stored=told)
-        task = asyncio.create_task(pipeline.run())
-        try:
-            yield pipeline, until, task
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+    async with await connect(url) as connection:
+        meters = await archive.site_meters(connection)
+    async with Pool(url, most=2, timeout=0.3) as pool:
+        with a_pipeline(
+            pool, ARMED, batch_readings=batch_readings, stored=told, meters=lambda: meters
+        ) as pipeline:
+            task = asyncio.create_task(pipeline.run())
+            keeping = asyncio.create_task(pipeline.keep())
+            try:
+                yield pipeline, until, task
+            finally:
+                task.cancel()
+                keeping.cancel()
+                await asyncio.wait([task, keeping])
 
 
 def test_a_reading_that_cannot_be_stored_is_a_dead_letter_and_the_rest_is_stored(
@@ -533,30 +537,13 @@ def test_a_database_that_is_away_for_a_while_gets_everything_afterwards(
             with away(server, database_url):
                 for day, kwh in zip(DAYS[1:], KWH[1:], strict=True):
                     assert pipeline.submit(freeze(meter, day, kwh))
-                while pipeline._queue.qsize() > 3:
+                while pipeline.condition()["stores"] or pipeline.condition()["in_memory"]:
                     await asyncio.sleep(0.01)
             await until(*((meter.meter_id, day) for day in DAYS))
         async with await connect(database_url) as connection:
             assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
 
     asyncio.run(tell())
-
-
-def test_a_pipeline_that_is_stopped_stores_what_it_was_given(database_url: str) -> None:
-    async def story(connection: AsyncConnection[Any]) -> None:
-        meter = (await Site.of().take_over(connection))["P1"]
-        async with running_pipeline(database_url) as (pipeline, _, task):
-            for day, kwh in zip(DAYS, KWH, strict=True):
-                assert pipeline.submit(freeze(meter, day, kwh))
-            while pipeline._queue.qsize():  # it has begun to gather a batch and waits for more
-                await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        assert list(await slots(connection, "P1")) == DAYS
-        assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
-
-    on(database_url, story)
 
 
 def test_what_is_queued_is_stored_batch_by_batch_before_the_end(database_url: str) -> None:
@@ -582,10 +569,8 @@ def test_the_end_does_not_wait_for_a_database_that_is_away(
             with away(server, database_url):
                 for day, kwh in zip(DAYS, KWH, strict=True):
                     assert pipeline.submit(freeze(meter, day, kwh))
-                with structlog.testing.capture_logs() as logged:
-                    await asyncio.wait_for(pipeline.finish(), FINISH_S / 2)
-                (said,) = [line for line in logged if line["event"].startswith("stopped before")]
-                assert said["readings"] == len(DAYS)
+                await asyncio.wait_for(pipeline.finish(), FINISH_S + SYNC_S)
+                assert pipeline.condition()["spooled"] == len(DAYS)
 
     asyncio.run(tell())
 

@@ -1,0 +1,100 @@
+"""How a daemon comes to its database, at its start or, when that is away, later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from config.load import LoadedSite
+from daemon.control.authority import Authority
+from daemon.ownership.hold import take_site
+from daemon.runtime.supervision import in_thread
+from daemon.transactions.archive import take_over_site
+from daemon.transactions.release import resume
+from storage import migrate
+from storage.archive import SiteMeter
+from storage.database import LONG_USE_S, Database, Pool
+
+log = structlog.get_logger("daemon")
+
+AGAIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The site is ours: the connection that holds it, and the meters as the database knows them."""
+
+    holder: AsyncConnection[Any]
+    meters: list[SiteMeter]
+
+
+async def join(
+    site: LoadedSite,
+    database: Database,
+    pool: Pool,
+    authority: Authority,
+) -> Joined:
+    """Take the site, bring the schema up to date and take over the archive.
+
+    psycopg.Error when the database cannot be used now; AnotherDaemon, SchemaError or
+    ArchiveConflict when somebody has to act. Either leaves nothing held."""
+    hold = authority.hold
+    assert hold is not None
+    holder = await take_site(database.url, hold)
+    try:
+        schema = await in_thread(partial(migrate, database.url))
+        log.info("database ready", schema=schema, embedded=site.settings.database.url is None)
+        async with pool.connection(lasts_s=LONG_USE_S) as connection:
+            meters = await take_over_site(connection, site, authority.zone)
+            await resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
+    except BaseException:
+        hold.database_process = 0
+        await holder.close()
+        raise
+    return Joined(holder, meters)
+
+
+async def join_later(
+    stop: asyncio.Event, database: Database, again: Callable[[], Awaitable[Joined]]
+) -> Joined | None:
+    """Try until it is done; None when a signal asks to stop before."""
+    while not stop.is_set():
+        try:
+            await in_thread(database.revive)
+            return await again()
+        except (psycopg.Error, OSError) as error:
+            log.debug("database still away", error=str(error).strip())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_S):
+                await stop.wait()
+    return None
+
+
+def unjoined_meters(site: LoadedSite) -> list[SiteMeter]:
+    """The meters of the files, with negative ids, which are no row's: nothing is stored by them."""
+    points = {point.point: point for point in site.archive.points}
+    return [
+        SiteMeter(
+            meter_id=-number,
+            address=meter.address,
+            line=meter.line,
+            protocol=meter.protocol,
+            modulus=int(meter.modulus_kwh.scaleb(meter.decimals)),
+            decimals=meter.decimals,
+            installed_on=meter.installed_on,
+            point_id=meter.point,
+            ratio=points[meter.point].ratio,
+            max_daily_kwh=points[meter.point].max_daily_kwh,
+            profile=meter.profile,
+        )
+        for number, meter in enumerate(site.archive.meters, 1)
+    ]

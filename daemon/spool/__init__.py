@@ -1,0 +1,1 @@
+"""Readings on disk that the database could not store yet."""

@@ -1,0 +1,9 @@
+-- limit_session -- no statement waits for ever; a server that is stricter keeps what it has
+SELECT set_config(name, l.ms::text, false)
+FROM unnest(%(names)s::text[], %(limits)s::int[]) AS l (name, ms) JOIN pg_settings s USING (name)
+WHERE s.setting::bigint = 0 OR s.setting::bigint > l.ms
+
+-- notice_vanished_client -- the server ends the session, and its lock on the site, of a machine that is gone
+SELECT set_config(name, value, false)
+FROM (VALUES ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) AS s (name, value)
+WHERE inet_client_addr() IS NOT NULL
