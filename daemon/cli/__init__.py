@@ -27,6 +27,7 @@ COMMANDS = (
     "topup",
     "supply",
     "gaps",
+    "quality",
     "collect",
     "trace",
     "reload",
@@ -64,8 +65,8 @@ def cli() -> None:
 
     Cuts supply only when every rule allows it.
 
-    Exit codes: 0 done, 1 failed (the message says what), 2 wrong use, 69 no daemon runs, 78
-    wrong configuration."""
+    Exit codes: 0 done, 1 failed (the message says what), 2 wrong use, 65 wrong data in a file, 69
+    no daemon runs, 78 wrong configuration."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

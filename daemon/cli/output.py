@@ -19,6 +19,8 @@ from protocols.errors import MeterdError
 
 FAILED: Final = 1
 USAGE: Final = 2
+BAD_DATA: Final = 65
+"""EX_DATAERR of sysexits.h."""
 NOT_RUNNING: Final = 69
 """EX_UNAVAILABLE of sysexits.h."""
 BAD_CONFIG: Final = 78

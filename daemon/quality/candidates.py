@@ -1,0 +1,192 @@
+"""Candidates: equal registers of one day, and what each fails by itself (judgement.md 2)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from datetime import time as wall_clock
+from decimal import Decimal
+from typing import Final
+
+from daemon.quality.facts import Read, Registers
+from daemon.quality.in_force import InForce
+from daemon.quality.local_time import summer_time_s
+from daemon.quality.runs import Run
+
+NOT_THIS_DAY: Final = frozenset({"V03", "V04", "V06"})
+"""What fails one of these is no value of its day: nobody can release it."""
+CLOCK_HARD_S: Final = 300
+CLOCK_SOFT_S: Final = 60
+HOST_OFFSET_S: Final = 60
+
+Stamps = Mapping[datetime, frozenset[tuple[date, Decimal]]]
+"""By stamp of a freeze: the days that were asked for and the totals that came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Equal registers that were read for one day, with what was found of them."""
+
+    day: date
+    registers: Registers
+    steps: tuple[int, ...]
+    """Total and rates in the register's steps; total 0 where they cannot be written so."""
+    reads: int
+    """From different times or sources; of a value of this day, only those that are."""
+    read_at: datetime
+    source: str
+    host_offset_s: int
+    failed: frozenset[str]
+    is_clock_doubtful: bool
+    """V05, soft."""
+    is_rejected: bool
+    is_confirmed: bool
+    has_rolled_over: bool
+    """A person said so."""
+
+    @property
+    def is_of_this_day(self) -> bool:
+        """Whether it can be a value of the day that was asked for."""
+        return not self.failed & NOT_THIS_DAY
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it passes section 2."""
+        return not self.failed and not self.is_rejected
+
+    @property
+    def preference(self) -> tuple[int, datetime, tuple[Decimal, ...]]:
+        """The least shows first: most reads, then the earliest, then the smallest."""
+        return (-self.reads, self.read_at, order_of(self.registers))
+
+
+def order_of(registers: Registers) -> tuple[Decimal, ...]:
+    """By which registers of one day are put in order."""
+    return (registers.total, *(rate for _, rate in registers.rates))
+
+
+def stamps_of(reads: Iterable[Read]) -> Stamps:
+    """Which totals came with which stamp (V29)."""
+    found: dict[datetime, set[tuple[date, Decimal]]] = defaultdict(set)
+    for read in reads:
+        found[_stamp(read)].add((read.day, read.registers.total))
+    return {stamp: frozenset(seen) for stamp, seen in found.items()}
+
+
+def candidates_of(
+    run: Run, day: date, reads: Iterable[Read], facts: InForce, stamps: Stamps
+) -> list[Candidate]:
+    """The candidates of one day; at most one of them is confirmed."""
+    by_registers: dict[Registers, list[Read]] = defaultdict(list)
+    for read in reads:
+        by_registers[read.registers].append(read)
+    found = [
+        _candidate(run, day, registers, same, facts, stamps)
+        for registers, same in by_registers.items()
+    ]
+    return _one_confirmed(found, facts)
+
+
+def _candidate(
+    run: Run,
+    day: date,
+    registers: Registers,
+    reads: list[Read],
+    facts: InForce,
+    stamps: Stamps,
+) -> Candidate:
+    failures = {read: _not_this_day(run, read, stamps) for read in reads}
+    # A read with another serial or stamp is none of this day, so it says nothing of those that are.
+    valid = [read for read in reads if not failures[read]]
+    told = valid or reads
+    failed = set() if valid else set().union(*failures.values())
+    steps = run.steps(registers)
+    if steps is None or any(not 0 <= step < run.modulus for step in steps):
+        failed.add("V06")
+    decision = facts.decisions.get((day, registers.total))
+    action = decision.action if decision is not None else None
+    is_confirmed = action == "release" or (day, registers) in facts.named
+    skew_s = max((_skew_error_s(run, read, facts) for read in told), default=0)
+    if not is_confirmed:
+        failed |= _releasable(run, steps, registers, skew_s)
+    if action == "withdraw":
+        failed.add("V38")
+    first = min(told, key=lambda read: (read.read_at, read.source))
+    return Candidate(
+        day=day,
+        registers=registers,
+        steps=steps if steps is not None else (0,),
+        reads=len({(read.source, read.read_at) for read in told}),
+        read_at=first.read_at,
+        source=first.source,
+        host_offset_s=min(abs(read.host_offset_s or 0) for read in told),
+        failed=frozenset(failed),
+        is_clock_doubtful=CLOCK_SOFT_S < skew_s <= CLOCK_HARD_S,
+        is_rejected=action == "reject",
+        is_confirmed=is_confirmed and not failed,
+        has_rolled_over=decision is not None and decision.rolled_over,
+    )
+
+
+def _not_this_day(run: Run, read: Read, stamps: Stamps) -> set[str]:
+    """V03, V04 and V29 of one answer."""
+    failed = set()
+    if read.serial is not None and read.serial != run.installation.serial:
+        failed.add("V03")
+    is_late = read.host_offset_s is not None and abs(read.host_offset_s) > HOST_OFFSET_S
+    if is_late or _stamp(read) != datetime.combine(read.day, wall_clock()):
+        failed.add("V04")
+        if any(
+            day != read.day and total != read.registers.total for day, total in stamps[_stamp(read)]
+        ):
+            failed.add("V29")
+    return failed
+
+
+def _releasable(
+    run: Run, steps: tuple[int, ...] | None, registers: Registers, skew_s: int
+) -> set[str]:
+    """V05 and V11: what a person may look over."""
+    failed = set()
+    if skew_s > CLOCK_HARD_S:
+        failed.add("V05")
+    if steps is not None and len(steps) > 1:
+        difference = abs(registers.total - sum(rate for _, rate in registers.rates))
+        # Each register is truncated by itself on the wire, so each may hide one of its steps.
+        if difference > Decimal(len(steps) - 1).scaleb(-run.installation.wire_decimals):
+            failed.add("V11")
+    return failed
+
+
+def _skew_error_s(run: Run, read: Read, facts: InForce) -> int:
+    """How far the clock was from where it should be."""
+    found = facts.skew_s(read.day)
+    skew_s = read.skew_s if found is None else found
+    if skew_s is None:
+        return 0
+    expected_s = -summer_time_s(run.zone, read.read_at) if run.clock == "standard" else 0
+    return abs(skew_s - expected_s)
+
+
+def _stamp(read: Read) -> datetime:
+    return read.stamp if read.stamp is not None else datetime.combine(read.day, wall_clock())
+
+
+def _one_confirmed(found: list[Candidate], facts: InForce) -> list[Candidate]:
+    """What a closing named comes before what was released, the last release before others."""
+    confirmed = [it for it in found if it.is_confirmed]
+    if len(confirmed) < 2:
+        return found
+
+    def rank(it: Candidate) -> tuple[object, ...]:
+        decision = facts.decisions.get((it.day, it.registers.total))
+        number = decision.number if decision is not None else 0
+        return ((it.day, it.registers) not in facts.named, -number, *it.preference)
+
+    chosen = min(confirmed, key=rank)
+    return [
+        it if it is chosen or not it.is_confirmed else replace(it, is_confirmed=False)
+        for it in found
+    ]

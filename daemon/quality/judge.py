@@ -1,0 +1,77 @@
+"""The judgement of one point, as a pure function of its facts (judgement.md)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Final
+
+from daemon.quality.candidates import Candidate, candidates_of, stamps_of
+from daemon.quality.capacity import Capacity
+from daemon.quality.chain import MAX_AUTO_SPAN_DAYS, choose_chain
+from daemon.quality.facts import Facts, Read
+from daemon.quality.in_force import InForce, in_force
+from daemon.quality.judged_run import JudgedRun
+from daemon.quality.links import chain_of, links_of
+from daemon.quality.runs import Run, run_of_day, runs_of
+from daemon.quality.states import states_of
+from daemon.quality.steps import Steps
+from daemon.quality.values import values_of
+from daemon.quality.verdict import DayState, Verdict
+from daemon.quality.votes import votes_of
+
+RULE_SET: Final = 1
+"""Stored with each verdict; raised when the rules change, so that what they said is judged anew."""
+
+
+def judge(facts: Facts, max_auto_span_days: int = MAX_AUTO_SPAN_DAYS) -> Verdict:
+    """What the facts say, whatever the order in which they came."""
+    counting = in_force(facts)
+    runs = judged_runs(facts, max_auto_span_days)
+    days: dict[date, DayState] = {}
+    for judged in runs:
+        held = counting.substitutes.items()
+        substitutes = {day: decision for day, decision in held if judged.run.holds(day)}
+        days |= states_of(judged, substitutes, facts.refused, counting)
+    return Verdict(
+        days=dict(sorted(days.items())),
+        chain=chain_of(runs),
+        links=links_of(runs, counting),
+    )
+
+
+def judged_runs(facts: Facts, max_auto_span_days: int = MAX_AUTO_SPAN_DAYS) -> list[JudgedRun]:
+    """The runs with their chains, for who asks more than what a verdict tells."""
+    counting = in_force(facts)
+    runs = runs_of(facts.zone, counting.clock, facts.installations)
+    candidates = _candidates(facts, counting, runs)
+    return [_judged(run, candidates[run], counting, max_auto_span_days) for run in runs]
+
+
+def _candidates(
+    facts: Facts, counting: InForce, runs: Sequence[Run]
+) -> Mapping[Run, Mapping[date, Sequence[Candidate]]]:
+    by_day: dict[date, list[Read]] = defaultdict(list)
+    for read in facts.reads:
+        by_day[read.day].append(read)
+    stamps = stamps_of(facts.reads)
+    found: dict[Run, dict[date, Sequence[Candidate]]] = {run: {} for run in runs}
+    for day, reads in sorted(by_day.items()):
+        run = run_of_day(runs, day)
+        if run is not None:
+            found[run][day] = candidates_of(run, day, reads, counting, stamps)
+    return found
+
+
+def _judged(
+    run: Run,
+    candidates: Mapping[date, Sequence[Candidate]],
+    counting: InForce,
+    max_auto_span_days: int,
+) -> JudgedRun:
+    values = values_of(run, candidates, counting.ratios)
+    steps = Steps(values, Capacity(run, values, counting), run.modulus)
+    votes = votes_of(values, steps)
+    chain = choose_chain(values, steps, votes, max_auto_span_days)
+    return JudgedRun(run, candidates, values, steps, votes, chain, max_auto_span_days)

@@ -1,0 +1,39 @@
+"""A run with its chain: what states, codes and links are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from daemon.quality.candidates import Candidate
+from daemon.quality.runs import Run
+from daemon.quality.steps import Steps
+from daemon.quality.values import Value
+from daemon.quality.votes import Votes
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRun:
+    """Values by their number, in order; `chain` are the numbers that were chosen."""
+
+    run: Run
+    candidates: Mapping[date, Sequence[Candidate]]
+    values: Sequence[Value]
+    steps: Steps
+    votes: Votes
+    chain: Sequence[int]
+    max_auto_span_days: int
+
+    @property
+    def is_published(self) -> bool:
+        """V32: a chain of one value that nobody confirmed publishes nothing."""
+        return len(self.chain) > 1 or any(self.votes.confirmed[n] for n in self.chain)
+
+    def before(self, place: tuple[int, int]) -> int | None:
+        """The chain's neighbour before a moment."""
+        return max((n for n in self.chain if self.values[n].place < place), default=None)
+
+    def behind(self, place: tuple[int, int]) -> int | None:
+        """The chain's neighbour behind a moment."""
+        return min((n for n in self.chain if self.values[n].place > place), default=None)

@@ -1,0 +1,105 @@
+"""The use between neighbours of the published chain, and why some is held (judgement.md 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from decimal import Context, Decimal
+from itertools import pairwise
+from typing import Final
+
+from daemon.quality.chain import exceeds_days
+from daemon.quality.in_force import InForce
+from daemon.quality.judged_run import JudgedRun
+from daemon.quality.runs import Run
+from daemon.quality.verdict import ChainValue, Held, Link
+
+EXACT: Final = Context(prec=64)
+
+
+def chain_of(runs: Sequence[JudgedRun]) -> tuple[ChainValue, ...]:
+    """The published values of all runs."""
+    return tuple(
+        ChainValue(judged.values[n].at, judged.run.kwh(judged.values[n].steps[0]))
+        for judged in runs
+        if judged.is_published
+        for n in judged.chain
+    )
+
+
+def links_of(runs: Sequence[JudgedRun], facts: InForce) -> tuple[Link, ...]:
+    """In order of time; they touch, over exchanges too."""
+    return tuple(_links(runs, facts))
+
+
+def _links(runs: Sequence[JudgedRun], facts: InForce) -> Iterator[Link]:
+    reached: date | datetime | None = None
+    for judged in runs:
+        chain = judged.chain if judged.is_published else []
+        values = [judged.values[n] for n in chain]
+        if values and reached is not None and values[0].at != reached:
+            yield Link(reached, values[0].at, None, "initial_lost")
+        for earlier, later in pairwise(chain):
+            yield from _link(judged, earlier, later, facts)
+        if values:
+            reached = values[-1].at
+        ended = judged.run.ended
+        if ended is not None and ended.old_final is None and reached is not None:
+            yield Link(reached, ended.at, None, "final_lost")
+        if ended is not None and reached is not None:
+            reached = ended.at
+
+
+def _link(judged: JudgedRun, earlier: int, later: int, facts: InForce) -> Iterator[Link]:
+    start = judged.values[earlier]
+    end = judged.values[later]
+    delta = end.steps[0] - start.steps[0]
+    if end.at_s == start.at_s and delta == 0:
+        return
+    if delta < 0:
+        delta += judged.run.modulus
+    if judged.steps.backward[earlier, later]:
+        # Only two persons can contradict one another; none of them bills a turn of the register.
+        yield Link(start.at, end.at, None, "backward")
+        return
+    kwh = EXACT.multiply(judged.run.kwh(delta), _ratio(judged.run, facts, start.at_s))
+    yield Link(start.at, end.at, kwh, _held(judged, earlier, later, facts))
+
+
+def _held(judged: JudgedRun, earlier: int, later: int, facts: InForce) -> Held | None:
+    start = judged.values[earlier]
+    end = judged.values[later]
+    if exceeds_days(start, end, judged.max_auto_span_days):
+        return "span"
+    if _changes_ratio(judged, earlier, later, facts):
+        return "ratio"
+    if not end.is_confirmed and _launders_a_spike(judged, earlier, later):
+        return "spike"
+    return None
+
+
+def _launders_a_spike(judged: JudgedRun, earlier: int, later: int) -> bool:
+    """Whether the jump took place inside a shorter time than the limit of the whole gap allows."""
+    steps = judged.steps
+    skipped = steps.spike[earlier] & steps.good[:, later]
+    places = steps.places.tolist()
+    return any(places.count(places[n]) == 1 for n in skipped.nonzero()[0])
+
+
+def _changes_ratio(judged: JudgedRun, earlier: int, later: int, facts: InForce) -> bool:
+    start = judged.values[earlier]
+    end = judged.values[later]
+    before = _ratio(judged.run, facts, start.at_s)
+    return any(
+        it.ratio != before
+        for it in facts.ratios
+        if start.at_s < judged.run.seconds(it.at) < end.at_s
+    )
+
+
+def _ratio(run: Run, facts: InForce, at_s: int) -> Decimal:
+    """What the register is multiplied with; the first ratio holds before its date too."""
+    ratios = sorted(facts.ratios, key=lambda it: run.seconds(it.at))
+    begun = [it for it in ratios if run.seconds(it.at) <= at_s]
+    chosen = begun[-1:] or ratios[:1]
+    return chosen[0].ratio if chosen else Decimal(1)

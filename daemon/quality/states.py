@@ -1,0 +1,165 @@
+"""What each day of a run shows: state, codes, next step (judgement.md 6 and 7.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Final
+
+from daemon.quality import marks
+from daemon.quality.candidates import NOT_THIS_DAY, Candidate
+from daemon.quality.facts import Decision, Registers
+from daemon.quality.in_force import InForce
+from daemon.quality.judged_run import JudgedRun
+from daemon.quality.verdict import DayState, NextStep
+
+FOR_A_PERSON: Final = frozenset({"V35", "V36", "V38"})
+
+
+def states_of(
+    judged: JudgedRun,
+    substitutes: Mapping[date, Decision],
+    refused: Collection[date],
+    facts: InForce,
+) -> dict[date, DayState]:
+    """By day; days without a value are not in it."""
+    page = _Page(judged, refused, facts)
+    states = {}
+    for day in sorted({*judged.candidates, *substitutes}):
+        if day in page.chosen:
+            states[day] = page.in_chain(page.chosen[day])
+        elif day in substitutes:
+            states[day] = page.substituted(substitutes[day])
+        else:
+            states[day] = page.withheld(day)
+    return states
+
+
+class _Page:
+    """The days of one run, with what is worked out once for all of them."""
+
+    def __init__(self, judged: JudgedRun, refused: Collection[date], facts: InForce) -> None:
+        self._judged = judged
+        self._refused = refused
+        self._facts = facts
+        self._breaks = marks.breaks(judged)
+        self._soft = {
+            "V10": marks.unchanged(judged),
+            "V33": marks.disputed(judged),
+            "V37": marks.new_source(judged),
+        }
+        values = judged.values
+        self.chosen = {values[n].day: n for n in judged.chain if values[n].candidate is not None}
+        self._numbers = {
+            (value.day, value.candidate.registers): number
+            for number, value in enumerate(values)
+            if value.candidate is not None
+        }
+
+    def in_chain(self, number: int) -> DayState:
+        """A chosen value: published, or V32 while it is the only one."""
+        candidate = self._judged.values[number].candidate
+        assert candidate is not None
+        codes = self._soft_codes(candidate)
+        total = self._shown(candidate)
+        if not self._judged.is_published:
+            return DayState("suspect", total, _sorted({"V32", *codes}), "wait")
+        codes |= {code for code, marked in self._soft.items() if number in marked}
+        return DayState("published", total, _sorted(codes))
+
+    def substituted(self, decision: Decision) -> DayState:
+        """A substitute: it stands while the published chain does not disprove it (4.3)."""
+        judged = self._judged
+        run = judged.run
+        total = decision.total
+        steps = run.steps(Registers(total))
+        if steps is None or not 0 <= steps[0] < run.modulus:
+            shown = run.kwh(steps[0] if steps is not None else 0)
+            return DayState("suspect", shown, ("V06",), "person")
+        codes = set()
+        if judged.is_published:
+            place = (run.midnight_s(decision.day), 2)
+            before = judged.before(place)
+            behind = judged.behind(place)
+            if before is not None and self._is_below(steps[0], before):
+                codes.add("V07")
+            if behind is not None and self._is_above(steps[0], behind):
+                codes.add("V27")
+        shown = run.kwh(steps[0])
+        if codes:
+            return DayState("suspect", shown, _sorted(codes), "person")
+        return DayState("substituted", shown)
+
+    def _is_below(self, total: int, number: int) -> bool:
+        """Less than half a turn: a register that turned over is below nothing."""
+        modulus = self._judged.run.modulus
+        return 0 < (self._judged.values[number].steps[0] - total) % modulus < modulus / 2
+
+    def _is_above(self, total: int, number: int) -> bool:
+        modulus = self._judged.run.modulus
+        return 0 < (total - self._judged.values[number].steps[0]) % modulus < modulus / 2
+
+    def withheld(self, day: date) -> DayState:
+        """A day of which no value was chosen."""
+        candidates = self._judged.candidates[day]
+        standing = [it for it in candidates if not it.is_rejected]
+        if not standing:
+            shown = min(candidates, key=lambda it: it.preference)
+            step: NextStep = "person" if self._was_read_again(shown) else "recollect"
+            return DayState("rejected", self._shown(shown), (), step)
+        shown = min(standing, key=lambda it: it.preference)
+        hard = set(shown.failed) or self._against_neighbours(shown)
+        codes = hard | self._soft_codes(shown)
+        return DayState("suspect", self._shown(shown), _sorted(codes), self._next(shown, hard))
+
+    def _against_neighbours(self, candidate: Candidate) -> set[str]:
+        """Why a sound value is not in the chain."""
+        judged = self._judged
+        number = self._numbers[candidate.day, candidate.registers]
+        place = judged.values[number].place
+        before = judged.before(place)
+        behind = judged.behind(place)
+        codes = set()
+        if before is None or judged.steps.good[before, number]:
+            codes.add("V31")
+        elif judged.steps.backward[before, number]:
+            codes.add("V07")
+        else:
+            codes.add("V08")
+        if behind is not None and judged.steps.backward[number, behind]:
+            codes.add("V27")
+        if behind is not None and judged.steps.spike[number, behind]:
+            codes.add("V08")
+        if judged.votes.against_person[number]:
+            codes.add("V35")
+        if number in self._breaks:
+            codes.add("V36")
+        return codes
+
+    def _soft_codes(self, shown: Candidate) -> set[str]:
+        codes = self._facts.codes(shown.day)
+        if shown.is_clock_doubtful:
+            codes.add("V05")
+        others = [it for it in self._judged.candidates[shown.day] if it is not shown]
+        is_conflict = any(it.is_of_this_day and not it.is_rejected for it in others)
+        if is_conflict and shown.is_of_this_day:
+            codes.add("V34")
+        return codes
+
+    def _next(self, shown: Candidate, hard: set[str]) -> NextStep:
+        if hard & NOT_THIS_DAY:
+            return "recollect"
+        needs_person = bool(hard & FOR_A_PERSON) or "V05" in hard
+        return "person" if needs_person or self._was_read_again(shown) else "reread"
+
+    def _was_read_again(self, shown: Candidate) -> bool:
+        """Whether a second read was equal, or the meter refused it."""
+        return shown.reads > 1 or shown.day in self._refused
+
+    def _shown(self, candidate: Candidate) -> Decimal:
+        return self._judged.run.kwh(candidate.steps[0])
+
+
+def _sorted(codes: Collection[str]) -> tuple[str, ...]:
+    return tuple(sorted(codes))

@@ -1,0 +1,62 @@
+"""What it means that one value follows another (judgement.md 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.quality.capacity import Capacity, Integers, exact
+from daemon.quality.values import Value
+
+Flags = NDArray[np.bool_]
+
+
+class Steps:
+    """All pairs of a run's values, by their numbers [earlier, later]."""
+
+    def __init__(self, values: Sequence[Value], capacity: Capacity, modulus: int) -> None:
+        count = len(values)
+        place_of = {place: n for n, place in enumerate(sorted({it.place for it in values}))}
+        self.places: Integers = np.array([place_of[it.place] for it in values], dtype=np.int64)
+        """In order of time; the candidates of a day have the same."""
+        self.precedes: Flags = self.places[:, None] < self.places[None, :]
+        numbers = np.arange(count)
+        within = capacity.between(numbers[:, None], numbers[None, :])
+        confirmed = np.array([it.is_confirmed for it in values], dtype=bool)
+        rolled_over = np.array([it.has_rolled_over for it in values], dtype=bool)
+        spike = np.zeros((count, count), dtype=bool)
+        backward = np.zeros((count, count), dtype=bool)
+        near_behind = np.zeros((count, count), dtype=bool)
+        for registers, both in _registers(values, modulus):
+            delta = registers[None, :] - registers[:, None]
+            forward = np.where(delta < 0, delta + modulus, delta)
+            is_good = (forward <= within) & (4 * forward < modulus)
+            is_down = delta < 0
+            backward |= both & is_down & ~is_good & ~rolled_over[None, :]
+            spike |= both & ~is_down & ~is_good & ~confirmed[None, :]
+            # Less than half a turn behind, so that a false 0 near the modulus can be outvoted too.
+            behind_by = np.where(delta > 0, modulus - delta, -delta)
+            near_behind |= both & (behind_by > 0) & (2 * behind_by < modulus)
+        self.backward: Flags = self.precedes & backward
+        self.spike: Flags = self.precedes & spike & ~backward
+        self.good: Flags = self.precedes & ~backward & ~spike
+        self.behind: Flags = self.precedes & ~self.good & near_behind
+        """[a, x]: x, of a later day, stands against a (5.2)."""
+        self.is_far: Flags = self.precedes & (4 * within >= modulus)
+        """The register may have moved a quarter turn: what lies between has to tell the way."""
+
+
+def _registers(values: Sequence[Value], modulus: int) -> list[tuple[Integers, Flags]]:
+    """Each register of all values, and which pairs have it; rates count between equal names."""
+    names = sorted({it.rates for it in values})
+    kind = np.array([names.index(it.rates) for it in values], dtype=np.int64)
+    is_same = kind[:, None] == kind[None, :]
+    always = np.ones_like(is_same)
+    found = [(exact([it.steps[0] for it in values], modulus), always)]
+    for place in range(1, 1 + max((len(it.rates) for it in values), default=0)):
+        numbers = [it.steps[place] if place < len(it.steps) else 0 for it in values]
+        has_it = np.array([place < len(it.steps) for it in values], dtype=bool)
+        found.append((exact(numbers, modulus), is_same & has_it[:, None]))
+    return found

@@ -1,0 +1,112 @@
+"""The values of a run in order: what may stand in its chain, candidates and documents alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from daemon.quality.candidates import Candidate, order_of
+from daemon.quality.facts import Ratio, Registers
+from daemon.quality.local_time import DAY_S
+from daemon.quality.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Registers at a moment, in the register's steps."""
+
+    at: date | datetime
+    """The day of a freeze, or the moment of a document."""
+    day: date
+    at_s: int
+    wall_s: int
+    """The same on the meter's clock, where every day has 24 hours."""
+    order: int
+    """Of values at the same second: initial, ratio, freeze, final."""
+    steps: tuple[int, ...]
+    rates: tuple[str, ...]
+    candidate: Candidate | None
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether a person stands behind it (section 4.1)."""
+        return self.candidate is None or self.candidate.is_confirmed
+
+    @property
+    def has_rolled_over(self) -> bool:
+        """Whether a person said that the register turned over before it."""
+        return self.candidate is not None and self.candidate.has_rolled_over
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands in time; the candidates of a day share one."""
+        return (self.at_s, self.order)
+
+
+def values_of(
+    run: Run, candidates: Mapping[date, Iterable[Candidate]], ratios: Iterable[Ratio]
+) -> list[Value]:
+    """Sound candidates and the registers of documents, in order of time.
+
+    Candidates of a day stand in the order by which the chain prefers one: earlier read, smaller
+    registers."""
+    values = [
+        _freeze(run, it) for same_day in candidates.values() for it in same_day if it.is_sound
+    ]
+    values += _documents(run, ratios)
+    return sorted(values, key=_order)
+
+
+def _order(value: Value) -> tuple[object, ...]:
+    if value.candidate is None:
+        return value.place
+    return (*value.place, value.candidate.read_at, order_of(value.candidate.registers))
+
+
+def _freeze(run: Run, candidate: Candidate) -> Value:
+    return Value(
+        at=candidate.day,
+        day=candidate.day,
+        at_s=run.midnight_s(candidate.day),
+        wall_s=candidate.day.toordinal() * DAY_S,
+        order=2,
+        steps=candidate.steps,
+        rates=_names(candidate.registers),
+        candidate=candidate,
+    )
+
+
+def _documents(run: Run, ratios: Iterable[Ratio]) -> list[Value]:
+    found = []
+    began = run.installation
+    if began.initial is not None:
+        found.append(_document(run, began.at, 0, began.initial))
+    for ratio in ratios:
+        if ratio.register is not None and run.holds(ratio.at):
+            found.append(_document(run, ratio.at, 1, ratio.register))
+    if run.ended is not None and run.ended.old_final is not None:
+        found.append(_document(run, run.ended.at, 3, run.ended.old_final))
+    return found
+
+
+def _document(run: Run, at: date | datetime, order: int, registers: Registers) -> Value:
+    scale = run.installation.decimals
+    values = (registers.total, *(rate for _, rate in registers.rates))
+    at_s = run.seconds(at)
+    day = run.day_of(at) if isinstance(at, datetime) else at
+    return Value(
+        at=at if isinstance(at, datetime) else datetime.fromtimestamp(at_s, run.zone),
+        day=day,
+        at_s=at_s,
+        wall_s=day.toordinal() * DAY_S + at_s - run.midnight_s(day),
+        order=order,
+        # A document may be more exact than the register, which would have shown the lesser.
+        steps=tuple(int(value.scaleb(scale)) for value in values),
+        rates=_names(registers),
+        candidate=None,
+    )
+
+
+def _names(registers: Registers) -> tuple[str, ...]:
+    return tuple(name for name, _ in registers.rates)

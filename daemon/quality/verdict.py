@@ -1,0 +1,71 @@
+"""What a judgement says: a state for each day, the published chain, its links."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Literal
+
+State = Literal["published", "suspect", "rejected", "substituted"]
+NextStep = Literal["recollect", "wait", "reread", "person"]
+Held = Literal["span", "ratio", "spike", "final_lost", "initial_lost", "backward"]
+
+
+@dataclass(frozen=True, slots=True)
+class DayState:
+    """What a day shows: the register (kWh), in the decimals of its run, and the codes on it.
+
+    `next_step` is None where there is nothing to do."""
+
+    state: State
+    total: Decimal
+    codes: tuple[str, ...] = ()
+    next_step: NextStep | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainValue:
+    """A member of the published chain: the freeze of a day, or the register of a document."""
+
+    at: date | datetime
+    total: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The use between two neighbours; `kwh` is None where no register shows it.
+
+    `held`: why it is not billed by itself (judgement.md section 7.2)."""
+
+    start: date | datetime
+    end: date | datetime
+    kwh: Decimal | None
+    held: Held | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judgement of one point. Days without facts are not in it."""
+
+    days: Mapping[date, DayState]
+    chain: tuple[ChainValue, ...]
+    links: tuple[Link, ...]
+
+
+def changed_days(before: Verdict, after: Verdict) -> dict[date, DayState]:
+    """The days that `after` shows otherwise, in order."""
+    return {
+        day: state for day, state in sorted(after.days.items()) if before.days.get(day) != state
+    }
+
+
+def withdrawn(before: Verdict, after: Verdict) -> list[tuple[date, Decimal]]:
+    """The values that were published and are no longer: the difference of two verdicts."""
+    lost = _published(before) - _published(after)
+    return [(day, before.days[day].total) for day, _ in sorted(lost)]
+
+
+def _published(verdict: Verdict) -> set[tuple[date, Decimal]]:
+    return {(day, state.total) for day, state in verdict.days.items() if state.state == "published"}

@@ -1,0 +1,136 @@
+"""Who takes part in the choice of the chain, who weighs what, who is outvoted (4.1, 5.1, 5.2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from daemon.quality.steps import Flags, Steps
+from daemon.quality.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """By number of the value. Lateness and outvoting look at who takes part, never at a chain."""
+
+    confirmed: Flags
+    eligible: Flags
+    against_person: Flags
+    """V35."""
+    late: Flags
+    is_sole: Flags
+    """Its day has no other value that takes part."""
+    outvoted: Flags
+    outvoted_at_start: Flags
+    """The same without a value before it."""
+    weights: tuple[int, ...]
+
+
+def votes_of(values: Sequence[Value], steps: Steps) -> Votes:
+    """Count the votes."""
+    eligible, against_person = _takes_part(values, steps)
+    late = _late(values, steps, eligible)
+    is_sole = _sole(values, eligible)
+    good = steps.good & eligible[:, None] & eligible[None, :]
+    behind = steps.behind & eligible[:, None] & eligible[None, :]
+    # Both follow from one value before: the outlier, and what stands against it.
+    from_one_before = _any_between(good.T, good)
+    without_votes = late | ~is_sole
+    return Votes(
+        confirmed=np.array([value.is_confirmed for value in values], dtype=bool),
+        eligible=eligible,
+        against_person=against_person,
+        late=late,
+        is_sole=is_sole,
+        outvoted=without_votes | _has_three(behind & from_one_before, behind, good),
+        outvoted_at_start=without_votes | _has_three(behind, behind, good),
+        weights=tuple(_weight(value, is_late) for value, is_late in zip(values, late, strict=True)),
+    )
+
+
+def _takes_part(values: Sequence[Value], steps: Steps) -> tuple[Flags, Flags]:
+    """Who does not contradict the confirmed values beside it, and who goes back against one."""
+    confirmed = np.flatnonzero([value.is_confirmed for value in values])
+    first_behind = np.searchsorted(steps.places[confirmed], steps.places, side="right")
+    first_not_before = np.searchsorted(steps.places[confirmed], steps.places, side="left")
+    # Other candidates of a confirmed day take no part.
+    eligible: Flags = first_behind == first_not_before
+    eligible[confirmed] = True
+    against_person = np.zeros(len(values), dtype=bool)
+    way = _Way(steps)
+    for number, value in enumerate(values):
+        if value.is_confirmed:
+            continue
+        before = confirmed[: first_not_before[number]][-1:]
+        behind = confirmed[first_behind[number] :][:1]
+        pairs = [(int(n), number) for n in before] + [(number, int(n)) for n in behind]
+        for earlier, later in pairs:
+            if not way.leads(earlier, later):
+                eligible[number] = False
+                against_person[number] |= steps.backward[earlier, later]
+    return eligible, against_person
+
+
+class _Way:
+    """Whether one value follows another, by what lies between where the register moved far.
+
+    Two values that may be a quarter turn apart cannot be compared: a register that has moved on
+    since the last closing would contradict it for ever."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._reached: dict[int, Flags] = {}
+
+    def leads(self, earlier: int, later: int) -> bool:
+        """From `earlier` to `later`, good step by good step."""
+        steps = self._steps
+        if steps.good[earlier, later] or not steps.is_far[earlier, later]:
+            return bool(steps.good[earlier, later])
+        if earlier not in self._reached:
+            self._reached[earlier] = self._from(earlier)
+        return bool(self._reached[earlier][later])
+
+    def _from(self, start: int) -> Flags:
+        reached = np.zeros(len(self._steps.places), dtype=bool)
+        reached[start] = True
+        for number in range(start + 1, len(reached)):
+            reached[number] = self._steps.good[reached, number].any()
+        return reached
+
+
+def _late(values: Sequence[Value], steps: Steps, eligible: Flags) -> Flags:
+    """A value of a later day was read before it, and stands against it."""
+    reads = [value.candidate.read_at if value.candidate is not None else None for value in values]
+    order = {at: n for n, at in enumerate(sorted({at for at in reads if at is not None}))}
+    read = np.array([order[at] if at is not None else -1 for at in reads], dtype=np.int64)
+    was_before = (read[None, :] < read[:, None]) & (read[None, :] >= 0)
+    return np.asarray((steps.behind & was_before & eligible[None, :]).any(axis=1))
+
+
+def _sole(values: Sequence[Value], eligible: Flags) -> Flags:
+    counts = Counter(value.place for value, takes in zip(values, eligible, strict=True) if takes)
+    return np.array([counts[value.place] <= 1 for value in values], dtype=bool)
+
+
+def _has_three(first: Flags, behind: Flags, good: Flags) -> Flags:
+    """Against whom three later values stand, each good after the one before it."""
+    second = behind & _any_between(first, good)
+    third = behind & _any_between(second, good)
+    return np.asarray(third.any(axis=1))
+
+
+def _any_between(left: Flags, right: Flags) -> Flags:
+    """[a, c]: whether there is a b with left[a, b] and right[b, c]."""
+    product: Flags = (left.astype(np.float32) @ right.astype(np.float32)) > 0
+    return product
+
+
+def _weight(value: Value, is_late: bool) -> int:
+    """3, late 1; twice that for what a second read confirmed. A document is in every chain."""
+    if value.candidate is None:
+        return 0
+    weight = 1 if is_late else 3
+    return 2 * weight if value.candidate.reads > 1 else weight
