@@ -18,8 +18,8 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from config.lines import LineKind, configured_lines
 from config.load import LoadedSite
+from config.settings import Site
 from daemon import metrics
 from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import OnDemand
@@ -91,7 +91,7 @@ async def run(site: LoadedSite) -> None:
         place = open_database(configured, settings.site.data_directory)
         database = await in_thread(partial(opened.enter_context, place))
         authority = authority_of(settings.control, settings.site.zone)
-        pool = Pool(database.url, most=min(20, 4 + _serving_at_once(site)))
+        pool = Pool(database.url, most=min(20, 4 + serving_at_once(settings)))
         opened.push_async_callback(pool.close, CLOSE_S)
         await pool.open()
         join_now = partial(join, site, database, pool, authority)
@@ -273,12 +273,12 @@ async def _warn_of_waiting_commands(connection: AsyncConnection[Any], authority:
         )
 
 
-def _serving_at_once(site: LoadedSite) -> int:
-    """How many lines may serve commands at once."""
-    lines = [line for line in configured_lines(site) if line.enabled]
-    wires = sum(line.kind is not LineKind.TERMINAL for line in lines)
-    listeners = {line.shown_as for line in lines if line.kind is LineKind.TERMINAL}
-    return wires + TERMINALS_AT_ONCE * len(listeners)
+def serving_at_once(settings: Site) -> int:
+    """How many lines may serve commands at once, the most that a reload may make of them."""
+    # The pool keeps its size: a line that is off may be switched on, and a list of terminals that
+    # is empty be filled.
+    wires = len(settings.line) + len(settings.gateway)
+    return wires + TERMINALS_AT_ONCE * len(settings.listener)
 
 
 async def _look_again(missed: asyncio.Event, configuration: Configuration) -> None:
