@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf, nan
+from typing import Final
 
+from daemon.acquisition.planning.reply_times import Tolerance, usual_range
 from protocols.dlt645 import functions
 from protocols.dlt645.frame import START, WAKE_UP, Frame
-from protocols.dlt645.prepared.one import HEAD, PreparedMeter, PreparedRead
+from protocols.dlt645.prepared.many import meter_at
+from protocols.dlt645.prepared.one import HEAD, REQUEST_LENGTH, PreparedMeter, PreparedRead
+from protocols.dlt645.prepared.steps import reads_of
+
+LONGEST_ANSWER_S: Final = 3.0
+"""A line that babbles on is listened to for so long."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +53,22 @@ class InFlightRequest:
     read: PreparedRead = field(init=False)
     head: bytes = field(init=False)
     """What its answer begins with behind the wake-up."""
+
+    def complete(self, addresses: bytes, tolerance: Tolerance) -> None:
+        """Set what the rows of the batch poller do not have. `addresses`: of the line's meters."""
+        self.meter = meter_at(addresses, self.number)
+        self.usual_s = usual_range(self.delay_s, tolerance)
+        self.reads = reads_of(self.nth)
+        self.read = self.reads[self.step]
+        self.head = self.meter.reply_head + self.read.reply_tail
+
+    def wait_until(self, second: float, byte_s: float) -> None:
+        """Its answer has begun: wait longer for the rest, but not for ever.
+
+        `byte_s`: what a byte takes on the wire."""
+        wire_s = byte_s * (REQUEST_LENGTH + self.read.reply_length)
+        ends_by = self.asked_at + self.wait_s + wire_s + LONGEST_ANSWER_S
+        self.begins_by = max(self.begins_by, min(second, ends_by))
 
     def missing(self, data: bytes) -> int:
         """Bytes of the answer that are still to come behind these; 0 if they are not its
@@ -101,6 +124,14 @@ class InFlight:
     def all(self) -> list[InFlightRequest]:
         """In the order in which they were asked."""
         return list(self.several.values()) if self.only is None else [self.only]
+
+    def take_part(self) -> bytes:
+        """The beginning of the only answer; it is not kept any more."""
+        if self.only is None:
+            return b""
+        part = self.only.part
+        self.only.part = b""
+        return part
 
     def questions(self) -> dict[Frame, InFlightRequest]:
         """By what was sent."""

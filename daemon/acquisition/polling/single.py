@@ -43,8 +43,6 @@ UNREAD_S: Final = 0.005
 """The loop looks at its timers before its carriers: an answer may lie unread for so long."""
 BYTE_GAP_S: Final = 0.5
 """Inside an answer a carrier may pause for so long."""
-LONGEST_ANSWER_S: Final = 3.0
-"""A line that babbles on is listened to for so long."""
 
 
 class SinglePoller(Deadline):
@@ -106,11 +104,7 @@ class SinglePoller(Deadline):
         outbox = self._outbox
         self._write: Callable[[bytes], None] = channel.writer() if outbox is None else outbox.add
         for request in requests:
-            request.meter = meter_at(self._line.addresses, request.number)
-            request.usual_s = usual_range(request.delay_s, self._tolerance)
-            request.reads = reads_of(request.nth)
-            request.read = request.reads[request.step]
-            request.head = request.meter.reply_head + request.read.reply_tail
+            request.complete(self._line.addresses, self._tolerance)
             self._in_flight.add(request)
         if requests:
             self.set(self._in_flight.first_deadline())
@@ -315,8 +309,7 @@ class SinglePoller(Deadline):
 
     def _wait_for_the_rest(self, missing: int) -> None:
         """An answer has begun. `missing`: bytes that it lacks at least."""
-        requests = self._in_flight.all()
-        if not requests:
+        if not self._in_flight:
             return
         gap_s = BYTE_GAP_S
         only = self._in_flight.only
@@ -326,11 +319,9 @@ class SinglePoller(Deadline):
             self._run.channel.rest(missing_s)
             gap_s += missing_s
         begins_by = monotonic() + gap_s
-        for request in requests:
-            wire_s = self._byte_s * (REQUEST_LENGTH + request.read.reply_length)
-            ends_by = request.asked_at + request.wait_s + wire_s + LONGEST_ANSWER_S
-            request.begins_by = max(request.begins_by, min(begins_by, ends_by))
-        self.set(min(request.begins_by for request in requests))
+        for request in self._in_flight.all():
+            request.wait_until(begins_by, self._byte_s)
+        self.set(self._in_flight.first_deadline())
 
     # --- what came
 
@@ -426,10 +417,8 @@ class SinglePoller(Deadline):
             self._run.fail(error)
 
     def _give_up(self) -> None:
-        only = self._in_flight.only
-        if only is not None and only.part:
-            part = only.part
-            only.part = b""
+        part = self._in_flight.take_part()
+        if part:
             self._receive_in_general(part)
         if self._has_part:
             self._receive_in_general(b"")

@@ -15,7 +15,7 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.acquisition.polling.single import LONGEST_ANSWER_S
+from daemon.acquisition.polling.in_flight import LONGEST_ANSWER_S
 from protocols.channels.serial import SerialChannel
 from protocols.channels.streams import StreamChannel
 from protocols.channels.tcp import TcpChannel
