@@ -256,9 +256,11 @@ class Pipeline:
             self._spill()
         while True:
             await self._work.wait()
-            # Without the spool's own readings only memory can tell whether the database stores.
-            if self._stores or not self._spool.readings:
+            if self._stores:
                 await self._gather()
+            # Without anything in the spool only memory can tell whether the database stores.
+            if self._stores or not self._spool.readings:
+                self._fill_batch()
                 await self._store_batch()
             if self._spool.readings:
                 await self._drain()
@@ -276,17 +278,17 @@ class Pipeline:
             self._outlet.missed()
 
     async def _gather(self) -> None:
-        """Fill the batch from memory. What waits on disk is not kept waiting by an open batch."""
-        closes = time.monotonic()  # a step of the host's clock must not hold a batch open (R19)
-        if self._memory and not self._spool.readings:
-            closes += BATCH_WAIT_S
-        while True:
-            for _ in range(min(len(self._memory), self._batch_readings - len(self._batch))):
-                self._batch.append(_in_full(self._memory.popleft()))
-            left = closes - time.monotonic()
-            if left <= 0 or len(self._batch) >= self._batch_readings:
+        """Wait until there is a batch, but not for long; who has to catch up does not wait."""
+        # Monotonic: a step of the host's clock must not hold a batch open (R19).
+        closes = time.monotonic() + BATCH_WAIT_S
+        while (left := closes - time.monotonic()) > 0:
+            if len(self._memory) + self._spool.readings >= self._batch_readings:
                 break
             await asyncio.sleep(min(left, LOOK_S))
+
+    def _fill_batch(self) -> None:
+        for _ in range(min(len(self._memory), self._batch_readings - len(self._batch))):
+            self._batch.append(_in_full(self._memory.popleft()))
         metrics.QUEUE.set(len(self._memory))
 
     async def _store_batch(self) -> None:

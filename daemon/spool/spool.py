@@ -49,11 +49,12 @@ class SpoolInUse(MeterdError):
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Some readings in the order of their arrival; `until`: where they end in their file."""
+    """Some readings, those of one kind in the order of their arrival.
+
+    `pieces`: of which files they are, how many of each, and where these end in it."""
 
     readings: Sequence[WaitingReading]
-    segment: Segment
-    until: int
+    pieces: Sequence[tuple[Segment, int, int]]
 
 
 def kind_of(arrival: Arrival | PolledFreeze) -> Kind:
@@ -195,30 +196,37 @@ class Spool:
     # --- the way out
 
     def next(self, most: int) -> Portion | None:
-        """The next readings that were not given yet, at most so many of one kind; None at the end.
+        """The next readings that were not given yet, at most so many; None at the end.
 
         What cannot be told again comes first."""
+        readings: list[WaitingReading] = []
+        pieces = []
         for kind in (Kind.ONCE, Kind.AGAIN):
-            while queue := self._segments[kind]:
-                segment = queue[0]
-                readings = segment.read(most)
-                if readings:
-                    return Portion(readings, segment, segment.read_until)
-                # What is left of it was damaged after it had been written.
-                self._remove(segment)
+            for segment in self._segments[kind]:
+                if len(readings) == most:
+                    break
+                found = segment.read(most - len(readings))
+                readings += found
+                pieces.append((segment, len(found), segment.read_until))
+        portion = Portion(readings, pieces)
+        if readings:
+            return portion
+        # What is left, if anything, was damaged after it had been written.
+        self.forget(portion)
         return None
 
     def put_back(self, portion: Portion) -> None:
         """They could not be stored: they are the next again."""
-        portion.segment.read_until = portion.segment.stored_until
+        for segment, _, _ in portion.pieces:
+            segment.read_until = segment.stored_until
 
     def forget(self, portion: Portion) -> None:
         """They are stored."""
-        segment = portion.segment
-        segment.stored_until = portion.until
-        segment.readings -= len(portion.readings)
-        if segment.stored_until == segment.size:
-            self._remove(segment)
+        for segment, count, until in portion.pieces:
+            segment.stored_until = until
+            segment.readings -= count
+            if segment.stored_until == segment.size:
+                self._remove(segment)
         if self._dropping and not self.is_half_full:
             self._dropping.clear()
             log.info("spool has room again", dropped=sum(self.dropped.values()))

@@ -73,6 +73,16 @@ def test_what_cannot_be_told_again_is_stored_before_the_rest(spool: Spool) -> No
     assert drain(spool) == [2, 1, 3]
 
 
+def test_what_cannot_be_told_again_does_not_keep_the_rest_waiting(spool: Spool) -> None:
+    spool.append([*arrivals(range(1, 101)), *arrivals(range(101, 106), has_memory=False)])
+    portion = spool.next(50)
+    assert portion is not None
+    found = [int(reading.address) for reading in portion.readings]
+    assert found == [*range(101, 106), *range(1, 46)]
+    spool.forget(portion)
+    assert drain(spool) == list(range(46, 101))
+
+
 def test_a_reading_survives_a_kill_as_soon_as_it_is_appended(spool: Spool, folder: Path) -> None:
     spool.append(arrivals(range(1, 4), has_memory=False))
     assert waiting_in(folder)[:3] == [1, 2, 3]
