@@ -7,6 +7,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -87,15 +88,17 @@ def run_on(
 @pytest.mark.parametrize("pty", [False, True], ids=["tcp", "pty"])
 def test_a_scan_finds_every_meter_and_writes_rows_for_the_archive(pty: bool) -> None:
     speed = ["--baud", "19200", "--parity", "E"] if pty else []
-    # A busy machine answers late, which a scan takes for a collision: 98 of the questions wait
-    # for so long.
+    # A busy machine answers late, which a scan takes for a collision: it finds the same meters with
+    # more questions. 98 of them wait for so long.
     patience = ["--timeout", "0.1"]
     result = run_on(scan, map(meter, ADDRESSES), *patience, "--line", "gate-3", *speed, pty=pty)
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert sorted(row["address"] for row in rows) == sorted(ADDRESSES)
     assert {(row["line"], row["protocol"]) for row in rows} == {("gate-3", "dlt645-2007")}
-    assert f"{len(ADDRESSES)} meters, 101 questions" in result.stderr
+    told = re.search(rf"{len(ADDRESSES)} meters, (\d+) questions", result.stderr)
+    assert told is not None, result.stderr
+    assert int(told[1]) >= 101
 
 
 def test_the_only_meter_is_found_at_once() -> None:
