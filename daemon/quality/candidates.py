@@ -103,7 +103,7 @@ def _candidate(
     told = valid or reads
     failed = set() if valid else set().union(*failures.values())
     steps = run.steps(registers)
-    if steps is None or any(not 0 <= step < run.modulus for step in steps):
+    if steps is None or min(steps) < 0 or max(steps) >= run.modulus:
         failed.add("V06")
     decision = facts.decisions.get((day, registers.total))
     action = decision.action if decision is not None else None
@@ -135,12 +135,12 @@ def _not_this_day(run: Run, read: Read, stamps: Stamps) -> set[str]:
     failed = set()
     if read.serial is not None and read.serial != run.installation.serial:
         failed.add("V03")
-    is_late = read.host_offset_s is not None and abs(read.host_offset_s) > HOST_OFFSET_S
-    if is_late or _stamp(read) != datetime.combine(read.day, wall_clock()):
+    is_far = read.host_offset_s is not None and abs(read.host_offset_s) > HOST_OFFSET_S
+    is_other = read.stamp is not None and read.stamp != datetime.combine(read.day, wall_clock())
+    if is_far or is_other:
         failed.add("V04")
-        if any(
-            day != read.day and total != read.registers.total for day, total in stamps[_stamp(read)]
-        ):
+        with_this_stamp = stamps[_stamp(read)]
+        if any(day != read.day and total != read.registers.total for day, total in with_this_stamp):
             failed.add("V29")
     return failed
 
@@ -162,7 +162,7 @@ def _releasable(
 
 def _skew_error_s(run: Run, read: Read, facts: InForce) -> int:
     """How far the clock was from where it should be."""
-    found = facts.skew_s(read.day)
+    found = facts.skew_s(read.day) if facts.clock_findings else None
     skew_s = read.skew_s if found is None else found
     if skew_s is None:
         return 0

@@ -24,16 +24,17 @@ def choose_chain(
 
     From the last value backwards: the best that can follow each. Among equals the first in order,
     which is the earlier day, the earlier read, the smaller registers."""
-    taking_part = [int(n) for n in np.flatnonzero(votes.eligible)]
+    graph = _Graph(values, steps, votes, max_auto_span_days)
+    taking_part: list[int] = np.flatnonzero(votes.eligible).tolist()
     best: dict[int, int] = {}
     following: dict[int, int] = {}
     for number in reversed(taking_part):
         best[number] = votes.weights[number]
-        chosen = _heaviest(_permitted(number, values, steps, votes, max_auto_span_days), best)
+        chosen = _heaviest(graph.permitted(number), best)
         if chosen is not None:
             following[number] = chosen
             best[number] += best[chosen]
-    start = _heaviest(_starts(taking_part, values, steps, votes), best)
+    start = _heaviest(graph.starts(taking_part), best)
     chain = []
     while start is not None:
         chain.append(start)
@@ -50,48 +51,64 @@ def _heaviest(numbers: Iterable[int], best: dict[int, int]) -> int | None:
     return min(numbers, key=lambda n: (-best[n], n), default=None)
 
 
-def _permitted(
-    number: int, values: Sequence[Value], steps: Steps, votes: Votes, max_auto_span_days: int
-) -> Iterator[int]:
-    """The values to which a step leads."""
-    skips_a_good_one = False
-    for same_day in _by_place(_leads(number, values, steps, votes), steps):
-        too_far = exceeds_days(values[number], values[same_day[0]], max_auto_span_days)
-        if skips_a_good_one and too_far:
-            return
-        yield from same_day
-        if not votes.outvoted[same_day].all():
-            return
-        skips_a_good_one = True
+class _Graph:
+    """Which steps and which beginnings are permitted.
 
+    Lists instead of arrays: each is looked at by the thousand, one element at a time."""
 
-def _leads(number: int, values: Sequence[Value], steps: Steps, votes: Votes) -> list[int]:
-    """What is good after it, up to the next confirmed value, which is never skipped."""
-    behind = np.flatnonzero(votes.confirmed & steps.precedes[number])
-    if not behind.size:
-        return np.flatnonzero(steps.good[number] & votes.eligible).tolist()
-    confirmed = int(behind[0])
-    found: list[int] = np.flatnonzero((steps.good[number] & votes.eligible)[:confirmed]).tolist()
-    # Two confirmed values follow one another whatever they say.
-    leads_there = steps.good[number, confirmed] or values[number].is_confirmed or not found
-    return [*found, confirmed] if leads_there else found
+    def __init__(
+        self, values: Sequence[Value], steps: Steps, votes: Votes, max_auto_span_days: int
+    ) -> None:
+        self._good = steps.good & votes.eligible
+        self._places: list[int] = steps.places.tolist()
+        self._wall_s = [value.wall_s for value in values]
+        self._confirmed: list[int] = np.flatnonzero(votes.confirmed).tolist()
+        self._outvoted: list[bool] = votes.outvoted.tolist()
+        self._outvoted_at_start: list[bool] = votes.outvoted_at_start.tolist()
+        self._late: list[bool] = votes.late.tolist()
+        self._reach_s = max_auto_span_days * DAY_S
 
+    def permitted(self, number: int) -> list[int]:
+        """The values to which a step leads."""
+        found: list[int] = []
+        skipped: list[int] = []
+        last_s = self._wall_s[number] + self._reach_s
+        for same_day in self._by_place(self._leads(number)):
+            if skipped and self._wall_s[same_day[0]] > last_s:
+                break
+            found += same_day
+            if not all(self._outvoted[n] for n in same_day):
+                break
+            skipped = same_day
+        return found
 
-def _starts(
-    taking_part: Sequence[int], values: Sequence[Value], steps: Steps, votes: Votes
-) -> Iterator[int]:
-    """The values with which the chain may begin."""
-    passed: list[int] = []
-    for same_day in _by_place(taking_part, steps):
-        yield from same_day
-        if votes.confirmed[same_day].any() or not votes.outvoted_at_start[same_day].all():
-            return
-        passed += [n for n in same_day if not votes.late[n]]
-        if steps.good[np.ix_(passed, passed)].any():
-            return
+    def starts(self, taking_part: Sequence[int]) -> list[int]:
+        """The values with which the chain may begin."""
+        found: list[int] = []
+        passed: list[int] = []
+        for same_day in self._by_place(taking_part):
+            found += same_day
+            is_fixed = any(n in self._confirmed for n in same_day)
+            if is_fixed or not all(self._outvoted_at_start[n] for n in same_day):
+                break
+            passed += [n for n in same_day if not self._late[n]]
+            if self._good[np.ix_(passed, passed)].any():
+                break
+        return found
 
+    def _leads(self, number: int) -> list[int]:
+        """What is good after it, up to the next confirmed value, which is never skipped."""
+        place = self._places[number]
+        confirmed = next((n for n in self._confirmed if self._places[n] > place), None)
+        if confirmed is None:
+            return np.flatnonzero(self._good[number]).tolist()
+        found: list[int] = np.flatnonzero(self._good[number, :confirmed]).tolist()
+        # Two confirmed values follow one another whatever they say.
+        is_confirmed = number in self._confirmed
+        leads_there = self._good[number, confirmed] or is_confirmed or not found
+        return [*found, confirmed] if leads_there else found
 
-def _by_place(numbers: Sequence[int], steps: Steps) -> Iterator[list[int]]:
-    """In groups of one moment: of a day's candidates at most one is chosen."""
-    for _, same_day in groupby(numbers, key=lambda n: steps.places[n]):
-        yield list(same_day)
+    def _by_place(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        """In groups of one moment: of a day's candidates at most one is chosen."""
+        for _, same_day in groupby(numbers, key=self._places.__getitem__):
+            yield list(same_day)

@@ -22,11 +22,8 @@ class Run:
     installation: Installation
     ended: Installation | None
     """The installation that ended it; None while it lasts."""
-
-    @property
-    def modulus(self) -> int:
-        """Of the register, in its steps."""
-        return int(self.installation.modulus.scaleb(self.installation.decimals))
+    modulus: int
+    """Of the register, in its steps."""
 
     def midnight_s(self, day: date) -> int:
         """When the meter froze its value of that day."""
@@ -43,11 +40,14 @@ class Run:
     def steps(self, registers: Registers) -> tuple[int, ...] | None:
         """Total and rates in steps of the register; None where one cannot be written in them."""
         decimals = self.installation.decimals
-        values = (registers.total, *(rate for _, rate in registers.rates))
-        scaled = [value.scaleb(decimals) for value in values]
-        if any(value != value.to_integral_value() for value in scaled):
-            return None
-        return tuple(int(value) for value in scaled)
+        found = []
+        for value in (registers.total, *(rate for _, rate in registers.rates)):
+            scaled = value.scaleb(decimals)
+            step = int(scaled)
+            if step != scaled:
+                return None
+            found.append(step)
+        return tuple(found)
 
     def holds(self, at: date | datetime) -> bool:
         """Whether it had begun by then, and had not ended."""
@@ -63,7 +63,10 @@ class Run:
 def runs_of(zone: ZoneInfo, clock: Clock, installations: Iterable[Installation]) -> list[Run]:
     """In order of time; an installation told twice is one."""
     ordered = sorted(set(installations), key=lambda it: (it.at, repr(it)))
-    return [Run(zone, clock, *both) for both in zip_longest(ordered, ordered[1:])]
+    return [
+        Run(zone, clock, it, ended, int(it.modulus.scaleb(it.decimals)))
+        for it, ended in zip_longest(ordered, ordered[1:])
+    ]
 
 
 def run_of_day(runs: Iterable[Run], day: date) -> Run | None:

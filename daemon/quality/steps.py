@@ -29,16 +29,17 @@ class Steps:
         spike = np.zeros((count, count), dtype=bool)
         backward = np.zeros((count, count), dtype=bool)
         near_behind = np.zeros((count, count), dtype=bool)
+        # One comparison for both bounds: what is allowed, and less than a quarter turn.
+        most = np.minimum(within, (modulus - 1) // 4)
         for registers, both in _registers(values, modulus):
-            delta = registers[None, :] - registers[:, None]
-            forward = np.where(delta < 0, delta + modulus, delta)
-            is_good = (forward <= within) & (4 * forward < modulus)
-            is_down = delta < 0
-            backward |= both & is_down & ~is_good & ~rolled_over[None, :]
-            spike |= both & ~is_down & ~is_good & ~confirmed[None, :]
+            advance = registers[None, :] - registers[:, None]
+            is_down = advance < 0
+            advance += modulus * is_down
+            is_bad = both & (advance > most)
+            backward |= is_bad & is_down & ~rolled_over
+            spike |= is_bad & ~is_down & ~confirmed
             # Less than half a turn behind, so that a false 0 near the modulus can be outvoted too.
-            behind_by = np.where(delta > 0, modulus - delta, -delta)
-            near_behind |= both & (behind_by > 0) & (2 * behind_by < modulus)
+            near_behind |= both & (2 * advance > modulus)
         self.backward: Flags = self.precedes & backward
         self.spike: Flags = self.precedes & spike & ~backward
         self.good: Flags = self.precedes & ~backward & ~spike
