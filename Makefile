@@ -9,8 +9,8 @@ WORKERS ?= 3
 QUICK = tests/unit tests/wire/dlt645 tests/wire/modbus tests/wire/mqtt/test_forms.py
 
 FLOOR_QUALITY = 97
-FLOOR_BILLING = 98
-FLOOR_CONTROL = 99
+FLOOR_BILLING = 99
+FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
 .PHONY: demo test test-all test-hours quick coverage check bench bench-long fuzz venv clean
