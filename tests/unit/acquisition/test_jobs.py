@@ -80,6 +80,9 @@ class Site:
         self.at_s = at_s
         """Seconds after midnight."""
         self.arrived: list[Arrival | PolledFreeze] = []
+        self.has_room = True
+        self.refused = asyncio.Event()
+        """A reading found no room."""
         meters = [_meter(number, installed_on) for number in range(len(ports))]
         common = line_parts("midnights", meters, self._take, now=self._now)
         self.jobs = Jobs(common, has_memory=[False] * len(ports), longest_wait_s=1.0, **how)
@@ -88,6 +91,9 @@ class Site:
         return (MIDNIGHT + timedelta(seconds=self.at_s)).astimezone(UTC)
 
     def _take(self, arrival: Arrival | PolledFreeze) -> bool:
+        if not self.has_room:
+            self.refused.set()
+            return False
         self.arrived.append(arrival)
         return True
 
@@ -180,6 +186,22 @@ def test_a_meter_that_pauses_keeps_no_other_from_its_freeze() -> None:
     site = Site(Port(failing(NoReply("silence"))), Port(), Port())
     site.rounds()
     assert [arrival.meter.address for arrival in site.arrived] == ["gate/1", "gate/2"]
+
+
+def test_a_freeze_that_is_given_up_before_it_found_room_is_read_again() -> None:
+    async def story() -> None:
+        site = Site(Port())
+        site.has_room = False
+        reading = asyncio.create_task(site.round())
+        await site.refused.wait()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        site.has_room = True
+        site.at_s += 1
+        assert await site.round()
+        assert len(site.arrived) == 1
+
+    asyncio.run(story())
 
 
 def test_when_all_were_read_before_midnight_the_next_one_is_tomorrow() -> None:
