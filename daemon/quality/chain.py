@@ -18,13 +18,19 @@ MAX_AUTO_SPAN_DAYS: Final = 7
 
 
 def choose_chain(
-    values: Sequence[Value], steps: Steps, votes: Votes, max_auto_span_days: int
+    values: Sequence[Value],
+    steps: Steps,
+    votes: Votes,
+    max_auto_span_days: int,
+    pinned: int | None = None,
 ) -> list[int]:
-    """The numbers of the values in the chain, in order of time.
+    """The numbers of the values in the chain, in order of time; `pinned` is one of them.
 
     From the last value backwards: the best that can follow each. Among equals the first in order,
     which is the earlier day, the earlier read, the smaller registers."""
     graph = _Graph(values, steps, votes, max_auto_span_days)
+    if pinned is not None:
+        graph.pin(pinned)
     taking_part: list[int] = np.flatnonzero(votes.eligible).tolist()
     best: dict[int, int] = {}
     following: dict[int, int] = {}
@@ -67,6 +73,10 @@ class _Graph:
         self._outvoted_at_start: list[bool] = votes.outvoted_at_start.tolist()
         self._late: list[bool] = votes.late.tolist()
         self._reach_s = max_auto_span_days * DAY_S
+
+    def pin(self, number: int) -> None:
+        """A window begins with it, so it is skipped as little as what is confirmed."""
+        self._confirmed = sorted({*self._confirmed, number})
 
     def permitted(self, number: int) -> list[int]:
         """The values to which a step leads."""

@@ -134,7 +134,9 @@ class Closing:
 class Facts:
     """Everything that is known of one point; the order within each field means nothing.
 
-    `refused`: days whose second read the meter refused."""
+    `refused`: days whose second read the meter refused. `begins_on`: the facts are a window and
+    begin with this day's value, which is in the chain; only the last confirmed value before it is
+    needed besides. None: they begin with the point."""
 
     zone: ZoneInfo
     installations: tuple[Installation, ...]
@@ -147,6 +149,7 @@ class Facts:
     findings: tuple[Finding, ...] = ()
     decisions: tuple[Decision, ...] = ()
     closings: tuple[Closing, ...] = ()
+    begins_on: date | None = None
 
 
 Fact = (

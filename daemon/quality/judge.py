@@ -17,7 +17,7 @@ from daemon.quality.links import chain_of, links_of
 from daemon.quality.runs import Run, run_of_day, runs_of
 from daemon.quality.states import states_of
 from daemon.quality.steps import Steps
-from daemon.quality.values import values_of
+from daemon.quality.values import Value, values_of
 from daemon.quality.verdict import DayState, Verdict
 from daemon.quality.votes import votes_of
 
@@ -38,6 +38,7 @@ def judge(facts: Facts, max_auto_span_days: int = MAX_AUTO_SPAN_DAYS) -> Verdict
         days=dict(sorted(days.items())),
         chain=chain_of(runs),
         links=links_of(runs, counting),
+        is_too_short=any(it.is_too_short for it in runs),
     )
 
 
@@ -46,7 +47,9 @@ def judged_runs(facts: Facts, max_auto_span_days: int = MAX_AUTO_SPAN_DAYS) -> l
     counting = in_force(facts)
     runs = runs_of(facts.zone, counting.clock, facts.installations)
     candidates = _candidates(facts, counting, runs)
-    return [_judged(run, candidates[run], counting, max_auto_span_days) for run in runs]
+    return [
+        _judged(run, candidates[run], counting, max_auto_span_days, facts.begins_on) for run in runs
+    ]
 
 
 def _candidates(
@@ -69,9 +72,17 @@ def _judged(
     candidates: Mapping[date, Sequence[Candidate]],
     counting: InForce,
     max_auto_span_days: int,
+    begins_on: date | None,
 ) -> JudgedRun:
-    values = values_of(run, candidates, counting.ratios)
+    values = values_of(run, candidates, counting.ratios, begins_on)
     steps = Steps(values, Capacity(run, values, counting), run.modulus)
     votes = votes_of(values, steps)
-    chain = choose_chain(values, steps, votes, max_auto_span_days)
-    return JudgedRun(run, candidates, values, steps, votes, chain, max_auto_span_days)
+    pinned = _pinned(values, begins_on)
+    chain = choose_chain(values, steps, votes, max_auto_span_days, pinned)
+    return JudgedRun(run, candidates, values, steps, votes, chain, max_auto_span_days, pinned)
+
+
+def _pinned(values: Sequence[Value], begins_on: date | None) -> int | None:
+    """The number of the value with which a window begins."""
+    on_that_day = [n for n, it in enumerate(values) if it.candidate and it.day == begins_on]
+    return on_that_day[0] if on_that_day else None

@@ -24,11 +24,26 @@ class JudgedRun:
     votes: Votes
     chain: Sequence[int]
     max_auto_span_days: int
+    pinned: int | None
+    """The value with which a window begins."""
+
+    @property
+    def first_day(self) -> date:
+        """The first day that is shown."""
+        return date.min if self.pinned is None else self.values[self.pinned].day
 
     @property
     def is_published(self) -> bool:
         """V32: a chain of one value that nobody confirmed publishes nothing."""
-        return len(self.chain) > 1 or any(self.votes.confirmed[n] for n in self.chain)
+        is_known = any(self.votes.confirmed[n] or n == self.pinned for n in self.chain)
+        return is_known or len(self.chain) > 1
+
+    @property
+    def is_too_short(self) -> bool:
+        """Whether a value stands against the one with which the window begins."""
+        if self.pinned is None:
+            return False
+        return bool((self.steps.behind[self.pinned] & self.votes.eligible).any())
 
     def before(self, place: tuple[int, int]) -> int | None:
         """The chain's neighbour before a moment."""

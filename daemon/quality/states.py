@@ -12,6 +12,7 @@ from daemon.quality.candidates import NOT_THIS_DAY, Candidate
 from daemon.quality.facts import Decision, Registers
 from daemon.quality.in_force import InForce
 from daemon.quality.judged_run import JudgedRun
+from daemon.quality.values import FREEZE
 from daemon.quality.verdict import DayState, NextStep
 
 FOR_A_PERSON: Final = frozenset({"V35", "V36", "V38"})
@@ -26,7 +27,8 @@ def states_of(
     """By day; days without a value are not in it."""
     page = _Page(judged, refused, facts)
     states = {}
-    for day in sorted({*judged.candidates, *substitutes}):
+    days = {*judged.candidates, *substitutes}
+    for day in sorted(it for it in days if it >= judged.first_day):
         if day in page.chosen:
             states[day] = page.in_chain(page.chosen[day])
         elif day in substitutes:
@@ -79,7 +81,7 @@ class _Page:
             return DayState("suspect", shown, ("V06",), "person")
         codes = set()
         if judged.is_published:
-            place = (run.midnight_s(decision.day), 2)
+            place = (run.midnight_s(decision.day), FREEZE)
             before = judged.before(place)
             behind = judged.behind(place)
             if before is not None and self._is_below(steps[0], before):

@@ -29,12 +29,13 @@ class Steps:
         spike = np.zeros((count, count), dtype=bool)
         backward = np.zeros((count, count), dtype=bool)
         near_behind = np.zeros((count, count), dtype=bool)
+        turn = exact([modulus])
         # One comparison for both bounds: what is allowed, and less than a quarter turn.
-        most = np.minimum(within, (modulus - 1) // 4)
+        most = np.minimum(within, exact([(modulus - 1) // 4]))
         for registers, both in _registers(values, modulus):
             advance = registers[None, :] - registers[:, None]
             is_down = advance < 0
-            advance += modulus * is_down
+            advance += turn * is_down
             is_bad = both & (advance > most)
             backward |= is_bad & is_down & ~rolled_over
             spike |= is_bad & ~is_down & ~confirmed

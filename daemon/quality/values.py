@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 
 from daemon.quality.candidates import Candidate, order_of
 from daemon.quality.facts import Ratio, Registers
 from daemon.quality.local_time import DAY_S
 from daemon.quality.runs import Run
+
+INITIAL: Final = 0
+RATIO: Final = 1
+FREEZE: Final = 2
+FINAL: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,7 @@ class Value:
     wall_s: int
     """The same on the meter's clock, where every day has 24 hours."""
     order: int
-    """Of values at the same second: initial, ratio, freeze, final."""
+    """Of values at the same second: INITIAL, RATIO, FREEZE, FINAL."""
     steps: tuple[int, ...]
     rates: tuple[str, ...]
     candidate: Candidate | None
@@ -45,17 +51,25 @@ class Value:
 
 
 def values_of(
-    run: Run, candidates: Mapping[date, Iterable[Candidate]], ratios: Iterable[Ratio]
+    run: Run,
+    candidates: Mapping[date, Iterable[Candidate]],
+    ratios: Iterable[Ratio],
+    begins_on: date | None,
 ) -> list[Value]:
     """Sound candidates and the registers of documents, in order of time.
 
     Candidates of a day stand in the order by which the chain prefers one: earlier read, smaller
-    registers."""
+    registers. A window (`begins_on`) has the last confirmed value before it besides."""
     values = [
         _freeze(run, it) for same_day in candidates.values() for it in same_day if it.is_sound
     ]
     values += _documents(run, ratios)
-    return sorted(values, key=_order)
+    values.sort(key=_order)
+    if begins_on is None or not run.holds(begins_on):
+        return values
+    start = (run.midnight_s(begins_on), FREEZE)
+    before = [it for it in values if it.place < start and it.is_confirmed]
+    return before[-1:] + [it for it in values if it.place >= start]
 
 
 def _order(value: Value) -> tuple[object, ...]:
@@ -70,7 +84,7 @@ def _freeze(run: Run, candidate: Candidate) -> Value:
         day=candidate.day,
         at_s=run.midnight_s(candidate.day),
         wall_s=candidate.day.toordinal() * DAY_S,
-        order=2,
+        order=FREEZE,
         steps=candidate.steps,
         rates=_names(candidate.registers),
         candidate=candidate,
@@ -81,12 +95,12 @@ def _documents(run: Run, ratios: Iterable[Ratio]) -> list[Value]:
     found = []
     began = run.installation
     if began.initial is not None:
-        found.append(_document(run, began.at, 0, began.initial))
+        found.append(_document(run, began.at, INITIAL, began.initial))
     for ratio in ratios:
         if ratio.register is not None and run.holds(ratio.at):
-            found.append(_document(run, ratio.at, 1, ratio.register))
+            found.append(_document(run, ratio.at, RATIO, ratio.register))
     if run.ended is not None and run.ended.old_final is not None:
-        found.append(_document(run, run.ended.at, 3, run.ended.old_final))
+        found.append(_document(run, run.ended.at, FINAL, run.ended.old_final))
     return found
 
 

@@ -52,6 +52,8 @@ class Verdict:
     days: Mapping[date, DayState]
     chain: tuple[ChainValue, ...]
     links: tuple[Link, ...]
+    is_too_short: bool = False
+    """Of a window: a value stands against the one it begins with, so the facts before it matter."""
 
 
 def changed_days(before: Verdict, after: Verdict) -> dict[date, DayState]:
