@@ -20,6 +20,7 @@ from daemon import metrics
 from daemon.acquisition.line import Line
 from daemon.control.authority import Authority
 from daemon.site.listeners import Listener
+from daemon.transactions.collect import settle_marked
 from daemon.transactions.sweep import sweep
 from storage import ledger, supply
 from storage.database import LONG_USE_S, Pool
@@ -129,6 +130,7 @@ async def _run(tick: Tick, failing: set[str]) -> None:
 
 async def _sweep(pool: Pool, authority: Authority) -> None:
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
+        await settle_marked(connection, authority, datetime.now(UTC))
         await sweep(connection, authority, datetime.now(UTC))
 
 

@@ -9,31 +9,35 @@ from decimal import Decimal
 from typing import Any, Final
 
 from protocols.errors import MeterdError
+from storage.chains import lock_chains
+from storage.settling import ALL_DAYS, NO_DAYS, mark_accounts
 from storage.sql import Connection, Row, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("archive")
+BEGINNING: Final = date(2000, 1, 1)
+"""The first day of a ratio or limit that was taken from the files: it always held."""
 CONFLICTS: Final = {
-    "changed_tariffs": (
-        "tariff {} from {}: use after that day is billed; a version is immutable then"
-    ),
-    "moved_accounts": "account {0} is open with {1} from {3}; configured now: {2} from {4}",
-    "changed_points": (
-        "point {0} is billed with ratio {1} to account {3}; configured now: ratio {2}, account {4}"
-    ),
+    "moved_points": "point {0} is billed to account {1}; configured now: account {2}",
+    "changed_ratios": "point {} is billed with ratio {}; configured now: ratio {}",
     "exchanged_meters": "meter {} serves {}; configured now: {} at {}",
-    "changed_meters": "meter {} was read with a register of {}; configured now: {}",
+    "changed_registers": "meter {} was read with a register of {}; configured now: {}",
+    "changed_starts": "meter {} is billed from {}; configured now: from {}",
 }
 """Questions about what may not change, with the words for a row of their answers."""
 MERGING: Final = (
-    "merge_tariffs",
-    "drop_tariffs",
-    "merge_accounts",
-    "merge_points",
-    "merge_meters",
-    "install_meters",
-    "move_installations",
+    "lock_points",
+    "update_points",
+    "add_points",
+    "number_points",
+    "add_ratios",
+    "edit_ratios",
+    "add_limits",
+    "update_meters",
+    "add_meters",
+    "find_meters",
+    "remove_misplaced",
 )
-"""Statements that bring the tables to the staged ones, in this order: each needs those before."""
+"""Statements that bring points and meters to the staged ones; each needs those before."""
 
 
 class ArchiveConflict(MeterdError):
@@ -46,7 +50,8 @@ class ArchiveConflict(MeterdError):
 class SiteMeter:
     """One meter at its point.
 
-    `modulus` in the register's smallest step; `max_daily_kwh` before the ratio."""
+    `point` is the number that persons use, `point_id` the row. `modulus` in the register's
+    smallest step; `max_daily_kwh` before the ratio."""
 
     meter_id: int
     address: str
@@ -55,8 +60,8 @@ class SiteMeter:
     modulus: int
     decimals: int
     installed_on: date
-    point_id: str
-    ratio: Decimal
+    point_id: int
+    point: str
     max_daily_kwh: Decimal
     profile: str | None = None
     identity_read_on: date | None = None
@@ -71,43 +76,152 @@ class FirstVersion:
     starts_on: date
 
 
-async def take_over(
-    connection: Connection,
-    *,
-    tariffs: Sequence[Row],
-    accounts: Sequence[Row],
-    points: Sequence[Row],
-    meters: Sequence[Row],
-) -> None:
-    """Bring the database to what is configured, all or nothing.
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """What a take-over met.
 
-    Rows have the columns of the staged tables. ArchiveConflict, naming every case, where that
-    would change what was already billed."""
-    staged = {
-        "tariff": tariffs,
-        "account": accounts,
-        "point": points,
-        "meter": meters,
-    }
+    `limited`: ids of points whose limit changed, which have to be judged again.
+    `differing_accounts`: numbers of accounts that the database knows otherwise than the files, and
+    keeps. `stale_points`: numbers of points that a document gave away or released, which the files
+    do not know yet."""
+
+    limited: frozenset[int] = frozenset()
+    differing_accounts: tuple[str, ...] = ()
+    stale_points: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRows:
+    """Rows of the files in the columns of the staged tables."""
+
+    tariffs: Sequence[Row]
+    accounts: Sequence[Row]
+    points: Sequence[Row]
+    meters: Sequence[Row]
+
+
+async def take_over(connection: Connection, rows: ArchiveRows, today: date) -> TakenOver:
+    """Bring the database to what is configured, all or nothing; only what differs is written.
+
+    Accounts that are open are left as they are: see `import_accounts`. ArchiveConflict, naming
+    every case, where the files would change what was already billed."""
     async with connection.transaction():
-        for subject, rows in staged.items():
-            await connection.execute(SQL[f"stage_{subject}s"])
-            await _copy(connection, f"staged_{subject}", rows)
+        await lock_chains(connection)
+        await _stage(connection, rows)
         await _refuse_conflicts(connection)
-        for question in MERGING:
-            await connection.execute(SQL[question])
+        limited = await _merge_points_and_meters(connection, today)
+        await _merge_accounts(connection, today)
+        differing = await fetch_rows(connection, SQL["differing_accounts"])
+        stale = await fetch_rows(connection, SQL["stale_assignments"])
         await _refuse_unpriced(connection)
+    return TakenOver(
+        limited=frozenset(limited),
+        differing_accounts=tuple(number for (number,) in differing),
+        stale_points=tuple(number for (number,) in stale),
+    )
+
+
+async def import_accounts(connection: Connection, accounts: Sequence[Row]) -> list[str]:
+    """Give accounts the values of the files, as somebody asked for; returns the changed ones.
+
+    They are settled anew. ArchiveConflict where money stands behind a tariff or opening day that
+    would change."""
+    async with connection.transaction():
+        await connection.execute(SQL["stage_accounts"])
+        await _copy(connection, "staged_account", accounts)
+        ids = [row[0] for row in await fetch_rows(connection, SQL["lock_imported"])]
+        moved = await fetch_rows(connection, SQL["moved_accounts"], {"accounts": ids})
+        if moved:
+            template = "account {0} is open with {1} from {3}; in the files: {2} from {4}"
+            raise ArchiveConflict("\n".join(template.format(*row) for row in moved))
+        imported = await fetch_rows(connection, SQL["import_accounts"], {"accounts": ids})
+        pending = [account for account, _, state in imported if state == "pending"]
+        await mark_accounts(connection, pending, ALL_DAYS, "imported")
+        await mark_accounts(connection, ids, NO_DAYS, "imported")
+        await _refuse_unpriced(connection)
+    return sorted(number for _, number, _ in imported)
+
+
+async def _stage(connection: Connection, rows: ArchiveRows) -> None:
+    staged = {
+        "tariff": rows.tariffs,
+        "account": rows.accounts,
+        "point": rows.points,
+        "meter": rows.meters,
+    }
+    for subject, of_subject in staged.items():
+        await connection.execute(SQL[f"stage_{subject}s"])
+        await _copy(connection, f"staged_{subject}{STAGED.get(subject, '')}", of_subject)
+    await connection.execute(SQL["analyze_staged"])
+    await connection.execute(SQL["find_points"])
+    await connection.execute(SQL["find_meters"])
+    await connection.execute(SQL["find_misplaced"])
+
+
+STAGED: Final = {
+    "point": "(number, account, area, ratio, max_daily_kwh, reconnect, protected, life_support)",
+    "meter": "(address, line, protocol, modulus, decimals, wire_decimals, point, installed_on, "
+    "from_at, profile)",
+}
+"""Columns that come from the files, where a staged table has further ones."""
 
 
 async def _refuse_conflicts(connection: Connection) -> None:
     """What was billed stays as it was billed: changes of it are documents (R26)."""
     conflicts: list[str] = []
+    for tariff, start in await _changed_tariffs(connection):
+        conflicts.append(
+            f"tariff {tariff} from {start}: use after that day is billed; "
+            "a version is immutable then"
+        )
     for question, template in CONFLICTS.items():
         for row in await fetch_rows(connection, SQL[question]):
             conflicts.append(template.format(*row))
     if conflicts:
         conflicts.append("a change of these needs a document, not an edit")
         raise ArchiveConflict("\n".join(conflicts))
+
+
+async def _changed_tariffs(connection: Connection) -> list[Row]:
+    differing = await fetch_rows(connection, SQL["differing_tariffs"])
+    if not differing:
+        return []  # the usual start does not look at what is billed
+    values = {
+        "tariffs": [tariff for tariff, _ in differing],
+        "starts": [start for _, start in differing],
+    }
+    return await fetch_rows(connection, SQL["changed_tariffs"], values)
+
+
+async def _merge_points_and_meters(connection: Connection, today: date) -> set[int]:
+    """Returns the points whose limit changed."""
+    values = {"beginning": BEGINNING, "today": today}
+    for question in MERGING:
+        await connection.execute(SQL[question], values)
+    raised = await fetch_rows(connection, SQL["raise_limits"])
+    lowered = await fetch_rows(connection, SQL["lower_limits"], values)
+    moved = await fetch_rows(connection, SQL["move_assignments"])
+    await connection.execute(SQL["edit_installations"])
+    await connection.execute(SQL["install_meters"])
+    await mark_accounts(connection, _ids(moved), ALL_DAYS, "first day of a meter")
+    return _ids(raised) | _ids(lowered)
+
+
+async def _merge_accounts(connection: Connection, today: date) -> None:
+    await connection.execute(SQL["merge_tariffs"])
+    await connection.execute(SQL["drop_tariffs"])
+    await connection.execute(SQL["add_accounts"])
+    followed = _ids(await fetch_rows(connection, SQL["lock_accounts"]))
+    await connection.execute(SQL["follow_accounts"], {"accounts": sorted(followed)})
+    values = {"today": today}
+    edited = await fetch_rows(connection, SQL["edit_assignments"], values)
+    assigned = await fetch_rows(connection, SQL["assign_points"], values)
+    changed = followed | _ids(edited) | _ids(assigned)
+    await mark_accounts(connection, changed, ALL_DAYS, "taken over")
+
+
+def _ids(rows: Iterable[Row]) -> set[int]:
+    return {row[0] for row in rows}
 
 
 async def _refuse_unpriced(connection: Connection) -> None:
@@ -125,7 +239,14 @@ async def site_meters(
     connection: Connection, lines: Sequence[str] | None = None
 ) -> list[SiteMeter]:
     """Every meter that serves a point, by line and address. `lines`: only those of these."""
-    return await fetch_records(connection, SiteMeter, SQL["site_meters"], {"lines": lines})
+    values = {"lines": None if lines is None else list(lines)}
+    return await fetch_records(connection, SiteMeter, SQL["site_meters"], values)
+
+
+async def account_id(connection: Connection, number: str) -> int | None:
+    """The row of a customer number."""
+    row = await fetch_row(connection, SQL["account_id"], {"account": number})
+    return row[0] if row else None
 
 
 async def open_account(
@@ -133,32 +254,54 @@ async def open_account(
     account: str,
     *,
     points: Sequence[str],
-    open_from: date,
+    opened_on: date,
     agreement: str,
-) -> None:
-    """Give a pending account its opening day, agreement and points.
+) -> int:
+    """Give a pending account its opening day, agreement and points; returns its id.
 
     It is active when its opening freeze is there. ArchiveConflict when it is unknown or open
     already, or a point is unknown or another account's."""
     values = {
         "account": account,
-        "open_from": open_from,
+        "opened_on": opened_on,
         "agreement": agreement,
     }
     async with connection.transaction():
-        if await fetch_row(connection, SQL["open_account"], values) is None:
+        # A batch that is on its way must see to whom its points belong, or be seen itself.
+        await lock_chains(connection)
+        row = await fetch_row(connection, SQL["open_account"], values)
+        if row is None:
             raise ArchiveConflict(
                 f"account {account} is unknown or open already "
                 f"(see `meterd account show {account}`)"
             )
+        opened: int = row[0]
         for point in points:
-            if await fetch_row(connection, SQL["give_point"], {**values, "point": point}) is None:
-                raise ArchiveConflict(f"point {point} is unknown or another account's")
+            await _give_point(connection, point, opened, opened_on)
+        await mark_accounts(connection, [opened], ALL_DAYS, "opened")
         await _refuse_unpriced(connection)
+    return opened
+
+
+async def _give_point(connection: Connection, point: str, account: int, from_day: date) -> None:
+    row = await fetch_row(connection, SQL["free_point"], {"point": point})
+    if row is None:
+        raise ArchiveConflict(f"point {point} is unknown or another account's")
+    point_id, owner, ended_on = row
+    if owner == account and ended_on is None:
+        return
+    if owner is not None and (ended_on is None or ended_on > from_day):
+        raise ArchiveConflict(f"point {point} is unknown or another account's")
+    values = {
+        "point_id": point_id,
+        "account_id": account,
+        "from_day": from_day,
+    }
+    await connection.execute(SQL["give_point"], values)
 
 
 async def account(connection: Connection, account: str) -> Mapping[str, Any] | None:
-    """All columns of one account and its `balance_fen`."""
+    """One account as persons know it, with its `balance_fen`."""
     found = await fetch_dicts(connection, SQL["account"], {"account": account})
     return found[0] if found else None
 

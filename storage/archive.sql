@@ -1,112 +1,47 @@
--- stage_accounts -- where the accounts of the configuration are copied to
+-- stage_accounts -- where accounts of the files are copied to
 CREATE TEMP TABLE staged_account ON COMMIT DROP AS
-    SELECT id, name, tariff_id, agreement, open_from, warn_fen, trip_fen, reconnect_fen, credit_limit_fen
+    SELECT number, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen, credit_limit_fen
     FROM account WITH NO DATA
 
--- merge_accounts -- take over what is configured; an account that is open keeps its opening day and agreement
-INSERT INTO account AS a (id, name, tariff_id, agreement, open_from, warn_fen, trip_fen, reconnect_fen, credit_limit_fen)
-SELECT * FROM staged_account
-ON CONFLICT (id) DO UPDATE SET
-    name = excluded.name,
-    tariff_id = CASE WHEN a.state = 'pending' THEN excluded.tariff_id ELSE a.tariff_id END,
-    agreement = CASE WHEN a.state = 'pending' THEN coalesce(excluded.agreement, a.agreement) ELSE a.agreement END,
-    open_from = CASE WHEN a.state = 'pending' THEN coalesce(excluded.open_from, a.open_from) ELSE a.open_from END,
-    warn_fen = excluded.warn_fen,
-    trip_fen = excluded.trip_fen,
-    reconnect_fen = excluded.reconnect_fen,
-    credit_limit_fen = excluded.credit_limit_fen
-
--- moved_accounts -- open or billed accounts whose configured tariff or opening day differs from what they are billed by
-SELECT a.id, a.tariff_id, s.tariff_id, a.open_from, s.open_from
-FROM account a JOIN staged_account s USING (id)
-WHERE (a.state <> 'pending' OR EXISTS (SELECT FROM link l WHERE l.account_id = a.id))
-  AND (a.tariff_id <> s.tariff_id OR a.open_from <> s.open_from)
-
--- stage_points -- where the points of the configuration are copied to
-CREATE TEMP TABLE staged_point ON COMMIT DROP AS
-    SELECT id, account_id, area, ratio, max_daily_kwh, reconnect, protected, life_support FROM point WITH NO DATA
-
--- changed_points -- points with links whose ratio or account is configured differently now: that needs a document
-SELECT p.id, p.ratio, s.ratio, p.account_id, s.account_id
-FROM point p JOIN staged_point s USING (id)
-WHERE (p.ratio <> s.ratio OR (s.account_id IS NOT NULL AND p.account_id <> s.account_id))
-  AND EXISTS (SELECT FROM link l WHERE l.point_id = p.id)
-
--- merge_points -- take over what is configured; a point without a configured account keeps the one it was opened with
-INSERT INTO point AS p (id, account_id, area, ratio, max_daily_kwh, reconnect, protected, life_support)
-SELECT * FROM staged_point
-ON CONFLICT (id) DO UPDATE SET
-    account_id = coalesce(excluded.account_id, p.account_id),
-    area = excluded.area,
-    ratio = excluded.ratio,
-    max_daily_kwh = excluded.max_daily_kwh,
-    reconnect = excluded.reconnect,
-    protected = excluded.protected,
-    life_support = excluded.life_support
-
--- stage_meters -- where the meters of the configuration are copied to
-CREATE TEMP TABLE staged_meter (
-    address text, line text, protocol text, modulus bigint, decimals smallint, point_id text, installed_on date,
-    profile text
+-- stage_points -- where points of the files are copied to
+CREATE TEMP TABLE staged_point (
+    number text, account text, area text, ratio numeric, max_daily_kwh numeric, reconnect text, protected boolean,
+    life_support boolean, known_id integer, id integer
 ) ON COMMIT DROP
 
--- exchanged_meters -- points or meters that are linked otherwise in the database: an exchange needs a document
-SELECT m.address, i.point_id, s.address, s.point_id
-FROM installation i
-JOIN meter m ON m.id = i.meter_id
-JOIN staged_meter s ON (s.point_id = i.point_id) <> (s.address = m.address)
-WHERE i.removed_on IS NULL
+-- stage_meters -- where meters of the files are copied to
+CREATE TEMP TABLE staged_meter (
+    address text, line text, protocol text, modulus bigint, decimals smallint, wire_decimals smallint, point text,
+    installed_on date, from_at timestamptz, profile text, id integer, point_id integer
+) ON COMMIT DROP
 
--- changed_meters -- meters whose register is configured differently now although it was billed or read in other steps
-SELECT m.address, format('%s with %s decimals', m.modulus, m.decimals), format('%s with %s decimals', s.modulus, s.decimals)
-FROM meter m JOIN staged_meter s USING (address)
-WHERE m.modulus <> s.modulus
-        AND EXISTS (SELECT FROM installation i JOIN link l USING (point_id) WHERE i.meter_id = m.id)
-   OR m.decimals <> s.decimals AND EXISTS (SELECT FROM reading r WHERE r.meter_id = m.id)
-
--- merge_meters -- a meter may move to another line; its register may change until its use is billed
-INSERT INTO meter AS m (address, line, protocol, profile, modulus, decimals)
-SELECT address, line, protocol, profile, modulus, decimals FROM staged_meter
-ON CONFLICT (address) DO UPDATE SET
-    line = excluded.line,
-    protocol = excluded.protocol,
-    profile = excluded.profile,
-    modulus = excluded.modulus,
-    decimals = excluded.decimals
-WHERE (m.line, m.protocol, m.profile, m.modulus, m.decimals)
-    IS DISTINCT FROM (excluded.line, excluded.protocol, excluded.profile, excluded.modulus, excluded.decimals)
-
--- install_meters -- link each meter to its point from its first day there
-INSERT INTO installation (point_id, meter_id, installed_on)
-SELECT s.point_id, m.id, s.installed_on
-FROM staged_meter s JOIN meter m USING (address)
-WHERE NOT EXISTS (SELECT FROM installation i WHERE i.meter_id = m.id AND i.removed_on IS NULL)
-
--- move_installations -- the first day of a meter at its point, as it is configured now
-UPDATE installation i SET installed_on = s.installed_on
-FROM staged_meter s JOIN meter m USING (address)
-WHERE i.meter_id = m.id AND i.removed_on IS NULL AND i.installed_on <> s.installed_on
-
--- stage_tariffs -- where the tariff versions of the configuration are copied to
+-- stage_tariffs -- where the tariff versions of the files are copied to
 CREATE TEMP TABLE staged_tariff ON COMMIT DROP AS
     SELECT tariff_id, effective_from, price FROM tariff_version WITH NO DATA
 
--- changed_tariffs -- versions that came, changed or went although use after their start is billed
+-- analyze_staged -- a temporary table is not known to be large
+ANALYZE staged_account, staged_point, staged_meter
+
+-- differing_tariffs -- versions that come, change or go
 SELECT tariff_id, effective_from
 FROM staged_tariff s
 FULL JOIN tariff_version v USING (tariff_id, effective_from)
-WHERE v.price IS DISTINCT FROM s.price
-  AND tariff_id IN (SELECT x.tariff_id FROM staged_tariff x)
-  AND EXISTS (SELECT FROM link l JOIN account a ON a.id = l.account_id
-              WHERE a.tariff_id = coalesce(s.tariff_id, v.tariff_id) AND l.state = 'billed'
-                AND l.to_day > coalesce(s.effective_from, v.effective_from))
+WHERE v.price IS DISTINCT FROM s.price AND tariff_id IN (SELECT x.tariff_id FROM staged_tariff x)
 ORDER BY tariff_id, effective_from
+
+-- changed_tariffs -- those of them after whose start use is billed
+SELECT d.tariff_id, d.effective_from
+FROM unnest(%(tariffs)s::text[], %(starts)s::date[]) AS d (tariff_id, effective_from)
+WHERE EXISTS (SELECT FROM link l JOIN account a ON a.id = l.account_id
+              WHERE a.tariff_id = d.tariff_id AND l.state = 'billed' AND l.to_day > d.effective_from)
+ORDER BY d.tariff_id, d.effective_from
 
 -- merge_tariffs -- a version may change until a charge refers to it
 INSERT INTO tariff_version (tariff_id, effective_from, price)
-SELECT tariff_id, effective_from, price FROM staged_tariff
+SELECT s.tariff_id, s.effective_from, s.price
+FROM staged_tariff s LEFT JOIN tariff_version v USING (tariff_id, effective_from)
+WHERE v.price IS DISTINCT FROM s.price
 ON CONFLICT (tariff_id, effective_from) DO UPDATE SET price = excluded.price
-WHERE tariff_version.price <> excluded.price
 
 -- drop_tariffs -- versions that are configured no more, of tariffs that are
 DELETE FROM tariff_version v
@@ -114,47 +49,303 @@ WHERE EXISTS (SELECT FROM staged_tariff s WHERE s.tariff_id = v.tariff_id)
   AND NOT EXISTS (SELECT FROM staged_tariff s
                   WHERE (s.tariff_id, s.effective_from) = (v.tariff_id, v.effective_from))
 
--- unpriced_accounts -- accounts that open before the first version of their tariff
-SELECT a.id, a.open_from, a.tariff_id FROM account a
-WHERE a.open_from IS NOT NULL
-  AND NOT EXISTS (SELECT FROM tariff_version v WHERE v.tariff_id = a.tariff_id AND v.effective_from <= a.open_from)
-ORDER BY a.id
+-- find_points -- which of the staged points are known
+UPDATE staged_point s SET known_id = p.id, id = p.id FROM point p WHERE p.number = s.number
 
--- site_meters -- every meter that serves a point, with all that collection and settlement must know of it
-SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.profile, m.modulus, m.decimals, i.installed_on,
-       p.id AS point_id, p.ratio, p.max_daily_kwh
+-- find_meters -- the rows of the staged meters and of their points
+UPDATE staged_meter s SET id = f.meter_id, point_id = f.point_id
+FROM (SELECT x.address, m.id AS meter_id, p.id AS point_id
+      FROM staged_meter x LEFT JOIN meter m USING (address) LEFT JOIN point p ON p.number = x.point) f
+WHERE f.address = s.address
+
+-- changed_ratios -- points with links whose ratio is configured differently now: that needs a document
+SELECT p.number, r.ratio, s.ratio
+FROM staged_point s JOIN point p ON p.id = s.known_id CROSS JOIN LATERAL ratio_now(p.id) r
+CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = p.id LIMIT 1) billed
+WHERE r.ratio <> s.ratio AND r.document_id IS NULL
+ORDER BY p.number
+
+-- moved_points -- points with links of another account than the one that is configured: that needs a document
+SELECT p.number, a.number, s.account
+FROM staged_point s
+JOIN point p ON p.id = s.known_id
+JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL AND x.document_id IS NULL
+JOIN account a ON a.id = x.account_id
+CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = p.id LIMIT 1) billed
+WHERE s.account <> a.number
+ORDER BY p.number
+
+-- find_misplaced -- installations taken from the files at whose point the files name another meter now, or the other way round
+CREATE TEMP TABLE misplaced ON COMMIT DROP AS
+    SELECT i.id, i.meter_id, i.point_id, i.from_at, s.address, s.point
+    FROM installation i JOIN staged_meter s ON s.point_id = i.point_id
+    WHERE i.to_at IS NULL AND i.document_id IS NULL AND i.meter_id IS DISTINCT FROM s.id
+    UNION
+    SELECT i.id, i.meter_id, i.point_id, i.from_at, s.address, s.point
+    FROM installation i JOIN staged_meter s ON s.id = i.meter_id
+    WHERE i.to_at IS NULL AND i.document_id IS NULL AND i.point_id IS DISTINCT FROM s.point_id
+
+-- exchanged_meters -- those of them with readings: an exchange needs a document
+SELECT m.address, p.number, x.address, x.point
+FROM misplaced x JOIN meter m ON m.id = x.meter_id JOIN point p ON p.id = x.point_id CROSS JOIN site
+WHERE has_readings(x.meter_id, first_freeze(x.from_at, site.zone) - 1)
+ORDER BY m.address, x.address
+
+-- changed_registers -- meters with readings whose register is configured differently now
+SELECT s.address, format('%s with %s decimals', i.modulus, i.decimals), format('%s with %s decimals', s.modulus, s.decimals)
+FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL CROSS JOIN site
+WHERE (i.modulus, i.decimals) <> (s.modulus, s.decimals) AND has_readings(i.meter_id, first_freeze(i.from_at, site.zone) - 1)
+ORDER BY s.address
+
+-- changed_starts -- meters whose first day is configured after days that are billed
+SELECT s.address, first_freeze(i.from_at, site.zone), s.installed_on
+FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL CROSS JOIN site
+CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = i.point_id AND l.from_day < s.installed_on LIMIT 1) billed
+WHERE i.document_id IS NULL AND s.from_at <> i.from_at
+ORDER BY s.address
+
+-- lock_points -- points whose rows will be written, in order of id
+SELECT p.id FROM staged_point s JOIN point p ON p.id = s.known_id
+WHERE (p.area, p.reconnect, p.protected, p.life_support) IS DISTINCT FROM (s.area, s.reconnect, s.protected, s.life_support)
+ORDER BY p.id FOR NO KEY UPDATE OF p
+
+-- update_points -- what the files say of points now
+UPDATE point p SET area = s.area, reconnect = s.reconnect, protected = s.protected, life_support = s.life_support
+FROM staged_point s
+WHERE p.id = s.known_id
+  AND (p.area, p.reconnect, p.protected, p.life_support) IS DISTINCT FROM (s.area, s.reconnect, s.protected, s.life_support)
+
+-- add_points -- points that are new
+INSERT INTO point (number, area, reconnect, protected, life_support)
+SELECT number, area, reconnect, protected, life_support FROM staged_point WHERE known_id IS NULL ORDER BY number
+
+-- number_points -- the rows of the new ones
+UPDATE staged_point s SET id = p.id FROM point p WHERE s.known_id IS NULL AND p.number = s.number
+
+-- add_ratios -- of new points, from the beginning
+INSERT INTO point_ratio (point_id, from_day, ratio)
+SELECT id, %(beginning)s, ratio FROM staged_point WHERE known_id IS NULL
+
+-- edit_ratios -- nothing is billed with it: it is simply edited
+UPDATE point_ratio r SET ratio = s.ratio
+FROM staged_point s CROSS JOIN LATERAL ratio_now(s.known_id) n
+WHERE n.ratio <> s.ratio AND n.document_id IS NULL
+  AND (r.point_id, r.from_day, r.rev) = (n.point_id, n.from_day, n.rev)
+
+-- add_limits -- of new points, from the beginning
+INSERT INTO point_limit (point_id, from_day, max_daily_kwh)
+SELECT id, %(beginning)s, max_daily_kwh FROM staged_point WHERE known_id IS NULL
+
+-- raise_limits -- a limit that was too small was wrong from the beginning
+INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh)
+SELECT l.point_id, l.from_day, l.rev + 1, s.max_daily_kwh
+FROM staged_point s
+JOIN LATERAL limit_now(s.known_id) n ON n.max_daily_kwh < s.max_daily_kwh
+JOIN LATERAL (SELECT DISTINCT ON (x.from_day) * FROM point_limit x WHERE x.point_id = n.point_id
+              ORDER BY x.from_day, x.rev DESC) l ON l.max_daily_kwh < s.max_daily_kwh
+RETURNING point_id
+
+-- lower_limits -- a smaller limit holds from today on
+INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh)
+SELECT n.point_id, %(today)s, (SELECT coalesce(max(l.rev) + 1, 0) FROM point_limit l
+                               WHERE l.point_id = n.point_id AND l.from_day = %(today)s), s.max_daily_kwh
+FROM staged_point s JOIN LATERAL limit_now(s.known_id) n ON n.max_daily_kwh > s.max_daily_kwh
+RETURNING point_id
+
+-- update_meters -- a meter may move to another line
+UPDATE meter m SET line = s.line, protocol = s.protocol, profile = s.profile
+FROM staged_meter s
+WHERE m.id = s.id AND (m.line, m.protocol, m.profile) IS DISTINCT FROM (s.line, s.protocol, s.profile)
+
+-- add_meters -- meters that are new
+INSERT INTO meter (address, line, protocol, profile)
+SELECT address, line, protocol, profile FROM staged_meter WHERE id IS NULL ORDER BY address
+
+-- remove_misplaced -- nothing was read there: they are simply edited
+DELETE FROM installation i USING misplaced x WHERE x.id = i.id
+
+-- edit_installations -- first day and register of meters as they are configured now
+UPDATE installation i
+SET from_at = s.from_at, modulus = s.modulus, decimals = s.decimals, wire_decimals = s.wire_decimals
+FROM staged_meter s
+WHERE i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL AND i.document_id IS NULL
+  AND (i.from_at, i.modulus, i.decimals, i.wire_decimals)
+      <> (s.from_at, s.modulus, s.decimals, s.wire_decimals)
+
+-- install_meters -- put each meter at its point, where neither is taken
+INSERT INTO installation (point_id, meter_id, from_at, modulus, decimals, wire_decimals)
+SELECT s.point_id, s.id, s.from_at, s.modulus, s.decimals, s.wire_decimals
+FROM staged_meter s
+LEFT JOIN installation at_point ON at_point.point_id = s.point_id AND coalesce(at_point.to_at, 'infinity') > s.from_at
+LEFT JOIN installation of_meter ON of_meter.meter_id = s.id AND coalesce(of_meter.to_at, 'infinity') > s.from_at
+WHERE at_point.id IS NULL AND of_meter.id IS NULL
+
+-- add_accounts -- accounts that are new
+INSERT INTO account (number, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen, credit_limit_fen)
+SELECT s.* FROM staged_account s LEFT JOIN account a USING (number) WHERE a.id IS NULL ORDER BY s.number
+
+-- lock_accounts -- accounts that were never opened and follow the files, in order of id
+SELECT a.id FROM staged_account s JOIN account a USING (number)
+WHERE a.state = 'pending' AND a.opened_on IS NULL
+  AND (a.name, a.tariff_id, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
+      IS DISTINCT FROM
+      (s.name, s.tariff_id, coalesce(s.agreement, a.agreement), s.opened_on, s.warn_fen, s.trip_fen, s.reconnect_fen,
+       s.credit_limit_fen)
+ORDER BY a.id FOR NO KEY UPDATE OF a
+
+-- follow_accounts -- what the files say of them now
+UPDATE account a SET
+    name = s.name,
+    tariff_id = s.tariff_id,
+    agreement = coalesce(s.agreement, a.agreement),
+    opened_on = s.opened_on,
+    warn_fen = s.warn_fen,
+    trip_fen = s.trip_fen,
+    reconnect_fen = s.reconnect_fen,
+    credit_limit_fen = s.credit_limit_fen
+FROM staged_account s
+WHERE a.id = ANY(%(accounts)s) AND a.number = s.number
+
+-- differing_accounts -- accounts that the database knows otherwise than the files: these are imported, not overwritten
+SELECT a.number FROM staged_account s JOIN account a USING (number)
+WHERE (a.name, a.tariff_id, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
+      IS DISTINCT FROM (s.name, s.tariff_id, s.warn_fen, s.trip_fen, s.reconnect_fen, s.credit_limit_fen)
+   OR s.opened_on <> a.opened_on OR s.agreement <> a.agreement
+ORDER BY a.number
+
+-- lock_imported -- the accounts of an import that differ, in order of id
+SELECT a.id FROM staged_account s JOIN account a USING (number)
+WHERE (a.name, a.tariff_id, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
+      IS DISTINCT FROM
+      (s.name, s.tariff_id, coalesce(s.agreement, a.agreement), coalesce(s.opened_on, a.opened_on), s.warn_fen,
+       s.trip_fen, s.reconnect_fen, s.credit_limit_fen)
+ORDER BY a.id FOR NO KEY UPDATE OF a
+
+-- moved_accounts -- accounts of an import with money behind them whose tariff or opening day would change
+SELECT a.number, a.tariff_id, s.tariff_id, a.opened_on, s.opened_on
+FROM account a JOIN staged_account s USING (number)
+WHERE a.id = ANY(%(accounts)s)
+  AND (a.state <> 'pending' OR EXISTS (SELECT FROM link l WHERE l.account_id = a.id))
+  AND (a.tariff_id <> s.tariff_id OR a.opened_on <> s.opened_on)
+ORDER BY a.number
+
+-- import_accounts -- the files' values, as somebody asked for
+UPDATE account a SET
+    name = s.name,
+    tariff_id = s.tariff_id,
+    agreement = coalesce(s.agreement, a.agreement),
+    opened_on = coalesce(s.opened_on, a.opened_on),
+    warn_fen = s.warn_fen,
+    trip_fen = s.trip_fen,
+    reconnect_fen = s.reconnect_fen,
+    credit_limit_fen = s.credit_limit_fen
+FROM staged_account s
+WHERE a.id = ANY(%(accounts)s) AND a.number = s.number
+RETURNING a.id, a.number, a.state
+
+-- unpriced_accounts -- accounts that open before the first version of their tariff
+SELECT a.number, a.opened_on, a.tariff_id
+FROM account a
+LEFT JOIN (SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version GROUP BY 1) v USING (tariff_id)
+WHERE a.opened_on < coalesce(v.starts_on, 'infinity')
+ORDER BY a.number
+
+-- edit_assignments -- points without links that were put down to the wrong account
+UPDATE point_account x
+SET account_id = a.id, from_day = CASE WHEN a.state = 'pending' THEN x.from_day ELSE greatest(x.from_day, %(today)s) END
+FROM staged_point s JOIN account a ON a.number = s.account
+WHERE x.point_id = s.known_id AND x.to_day IS NULL AND x.document_id IS NULL AND x.account_id <> a.id
+RETURNING a.id
+
+-- stale_assignments -- points that a document gave to another account than the files name, or released
+SELECT p.number
+FROM staged_point s
+JOIN account named ON named.number = s.account
+JOIN point p ON p.id = s.known_id
+JOIN LATERAL (SELECT * FROM point_account y WHERE y.point_id = p.id ORDER BY y.from_day DESC LIMIT 1) x ON true
+WHERE x.to_day IS NULL AND x.document_id IS NOT NULL AND x.account_id <> named.id
+   OR x.to_day IS NOT NULL AND x.account_id = named.id
+ORDER BY p.number
+
+-- assign_points -- points that stand empty are billed from today on, new ones and those of new accounts from their meter on
+INSERT INTO point_account (point_id, account_id, from_day)
+SELECT s.id, a.id,
+       greatest(last.to_day, CASE WHEN s.known_id IS NULL OR a.state = 'pending'
+                                  THEN coalesce(first_freeze(i.from_at, site.zone), %(today)s) ELSE %(today)s END)
+FROM staged_point s
+JOIN account a ON a.number = s.account
+CROSS JOIN site
+LEFT JOIN LATERAL (SELECT y.account_id, coalesce(y.to_day, 'infinity') AS to_day FROM point_account y
+                   WHERE y.point_id = s.known_id ORDER BY y.from_day DESC LIMIT 1) last ON true
+LEFT JOIN LATERAL (SELECT from_at FROM installation y WHERE y.point_id = s.id ORDER BY from_at LIMIT 1) i ON true
+WHERE last.account_id IS NULL OR last.to_day < 'infinity' AND last.account_id <> a.id
+RETURNING account_id
+
+-- move_assignments -- points that were put down from another first day of their meter, and without links
+UPDATE point_account x SET from_day = f.from_day
+FROM (SELECT i.point_id, first_freeze(i.from_at, site.zone) AS was, s.installed_on AS from_day
+      FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL
+      CROSS JOIN site
+      WHERE i.document_id IS NULL AND s.from_at <> i.from_at) f
+WHERE x.point_id = f.point_id AND x.from_day = f.was AND x.document_id IS NULL
+  AND NOT EXISTS (SELECT FROM link l WHERE l.point_id = x.point_id)
+RETURNING x.account_id
+
+-- site_meters -- every meter that serves a point, with all that collection must know of it
+SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.profile, i.modulus, i.decimals,
+       first_freeze(i.from_at, site.zone) AS installed_on, p.id AS point_id, p.number AS point, l.max_daily_kwh
 FROM meter m
-JOIN installation i ON i.meter_id = m.id AND i.removed_on IS NULL
+JOIN installation i ON i.meter_id = m.id AND i.to_at IS NULL
 JOIN point p ON p.id = i.point_id
+CROSS JOIN LATERAL limit_now(p.id) l
+CROSS JOIN site
 WHERE %(lines)s::text[] IS NULL OR m.line = ANY(%(lines)s::text[])
 ORDER BY m.line, m.address
 
+-- account_id -- the row of a customer number
+SELECT id FROM account WHERE number = %(account)s
+
 -- open_account -- set what an account needs before it can be active
-UPDATE account a SET open_from = %(open_from)s, agreement = %(agreement)s
-WHERE id = %(account)s AND state = 'pending' AND NOT EXISTS (SELECT FROM link l WHERE l.account_id = a.id)
+UPDATE account a SET opened_on = %(opened_on)s, agreement = %(agreement)s
+WHERE number = %(account)s AND state = 'pending' AND NOT EXISTS (SELECT FROM link l WHERE l.account_id = a.id)
 RETURNING id
 
--- give_point -- a point without an account gets this one
-UPDATE point SET account_id = %(account)s
-WHERE id = %(point)s AND (account_id IS NULL OR account_id = %(account)s)
-RETURNING id
+-- free_point -- a point, and whether it can be given to an account
+SELECT p.id, x.account_id, x.to_day
+FROM point p
+LEFT JOIN LATERAL (SELECT account_id, to_day FROM point_account y WHERE y.point_id = p.id
+                   ORDER BY from_day DESC LIMIT 1) x ON true
+WHERE p.number = %(point)s
+
+-- give_point -- a point that stands empty, from a day on
+INSERT INTO point_account (point_id, account_id, from_day) VALUES (%(point_id)s, %(account_id)s, %(from_day)s)
 
 -- account -- one account with its balance
-SELECT a.*, coalesce(l.balance_fen, 0) AS balance_fen
-FROM account a LEFT JOIN ledger_account l ON l.name = 'customer:' || a.id || ':prepaid'
-WHERE a.id = %(account)s
+SELECT a.number AS id, a.name, a.tariff_id, a.state, a.agreement, a.opened_on AS open_from, a.warn_fen, a.trip_fen,
+       a.reconnect_fen, a.credit_limit_fen, a.credit_state,
+       (SELECT started_at FROM arrears_episode e WHERE e.account_id = a.id AND e.ended_at IS NULL) AS episode_started_at,
+       coalesce(l.balance_fen, 0) AS balance_fen
+FROM account a LEFT JOIN ledger_account l ON l.name = 'customer:' || a.number || ':prepaid'
+WHERE a.number = %(account)s
 
 -- first_version -- since when the tariff of an account has a price
 SELECT v.tariff_id AS id, v.effective_from AS starts_on
 FROM account a JOIN tariff_version v ON v.tariff_id = a.tariff_id
-WHERE a.id = %(account)s
+WHERE a.number = %(account)s
 ORDER BY v.effective_from LIMIT 1
 
 -- points_of_account -- its points with their meters and supply
-SELECT p.*, m.address, m.line,
-       (SELECT max(s.day) FROM slot s WHERE s.point_id = p.id AND s.kind = 'daily_freeze' AND s.state = 'published') AS last_day
-FROM point p
-LEFT JOIN installation i ON i.point_id = p.id AND i.removed_on IS NULL
+SELECT p.number AS id, a.number AS account_id, p.area, r.ratio, n.max_daily_kwh, p.reconnect, p.protected, p.life_support,
+       v.supply_state, v.relay_observed, v.relay_observed_at, v.keep_power_observed, m.address, m.line, x.from_day,
+       last.day AS last_day
+FROM account a
+JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
+JOIN point p ON p.id = x.point_id
+JOIN point_supply v ON v.point_id = p.id
+CROSS JOIN LATERAL ratio_now(p.id) r
+CROSS JOIN LATERAL limit_now(p.id) n
+LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
 LEFT JOIN meter m ON m.id = i.meter_id
-WHERE p.account_id = %(account)s
-ORDER BY p.id
+LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, '{published}') last ON true
+WHERE a.number = %(account)s
+ORDER BY p.number

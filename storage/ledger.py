@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from psycopg.types.json import Jsonb
 
 from protocols.errors import MeterdError
+from storage.settling import Days
 from storage.sql import Connection, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("ledger")
@@ -57,12 +58,13 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """A locked account row."""
+    """A locked account row; `number` is what persons call it."""
 
-    id: str
+    id: int
+    number: str
     tariff_id: str
     state: str
-    open_from: date | None
+    opened_on: date | None
     agreement: str | None
     warn_fen: int
     trip_fen: int
@@ -74,27 +76,66 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class LinkRow:
-    """A link in force. `delta` in the register's smallest step."""
+    """A link in force. `begins` and `ends`: total and rates in the register's smallest step."""
 
     id: int
-    point_id: str
+    point_id: int
+    account_id: int
     from_day: date
     to_day: date
     revision: int
-    delta: int
-    rolled_over: bool
+    meter_id: int
+    begins: Sequence[int]
+    ends: Sequence[int]
+    modulus: int
+    decimals: int
+    ratio: Decimal
+    state: str
+    hold: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BilledPoint:
+    """A point while it is billed to an account.
+
+    `opens_on`: its opening register is the freeze of this day, which is there if `is_open`;
+    `to_day`: its last register is the freeze of this day, None while it is the account's.
+    `linked_to`: where the last link ends that lies before what changed."""
+
+    account_id: int
+    point_id: int
+    point: str
+    opens_on: date
+    to_day: date | None
+    is_open: bool
+    linked_to: date | None
+
+
+class MeterRegister(NamedTuple):
+    """The register of a meter at a point from the first midnight on that is its own."""
+
+    point_id: int
+    meter_id: int
+    from_day: date
+    modulus: int
+    decimals: int
 
 
 class NewLink(NamedTuple):
-    """A link that is put in force. `delta` in the register's smallest step."""
+    """A link that is put in force. Registers in their smallest step."""
 
-    point_id: str
-    account_id: str
+    point_id: int
+    account_id: int
     from_day: date
     to_day: date
-    delta: int
-    rolled_over: bool
+    meter_id: int
+    begins: int
+    ends: int
+    modulus: int
+    decimals: int
+    ratio: Decimal
     state: str
+    hold: str | None
 
 
 class ChargeRow(NamedTuple):
@@ -115,7 +156,7 @@ class ChargeRow(NamedTuple):
 class StreamRow(NamedTuple):
     """The state of cumulative rounding (R36): what a period costs exactly, and what is posted."""
 
-    account_id: str
+    account_id: int
     period: date
     component: str
     exact_yuan: Decimal
@@ -125,9 +166,11 @@ class StreamRow(NamedTuple):
 class CreditRow(NamedTuple):
     """A credit state; the arrears episode starts when the credit is exhausted."""
 
-    account_id: str
+    account_id: int
     credit_state: str
     episode_started_at: datetime | None
+    """Of the episode that is open; None while there is none."""
+    was_started_at: datetime | None
 
 
 def prepaid(account: str) -> str:
@@ -218,38 +261,41 @@ async def _refuse_reused_keys(connection: Connection, known: Sequence[Transactio
             )
 
 
-async def lock_accounts(connection: Connection, accounts: Iterable[str]) -> dict[str, AccountRow]:
+async def lock_accounts(connection: Connection, accounts: Iterable[int]) -> dict[int, AccountRow]:
     """Lock account rows, in order of id, until the transaction ends. Unknown ids are left out."""
     # In one order for everybody: two batches that share accounts wait, they do not deadlock.
     values = {"accounts": sorted(set(accounts))}
-    rows = await fetch_records(connection, AccountRow, SQL["lock_accounts"], values)
+    await connection.execute(SQL["lock_accounts"], values)
+    # Read by a second statement: what the first one waited for is not in its own snapshot.
+    rows = await fetch_records(connection, AccountRow, SQL["accounts"], values)
     return {row.id: row for row in rows}
 
 
-async def account_of_points(connection: Connection, points: Iterable[str]) -> dict[str, str]:
-    """Point -> account, for the points that have one."""
-    values = {"points": list(points)}
-    return dict(await fetch_rows(connection, SQL["account_of_points"], values))
+async def billed_points(connection: Connection, marks: Mapping[int, Days]) -> list[BilledPoint]:
+    """Every point of these accounts while it is billed to them. `marks`: what changed of each."""
+    values = {
+        "accounts": list(marks),
+        "from_days": [days.first for days in marks.values()],
+    }
+    return await fetch_records(connection, BilledPoint, SQL["billed_points"], values)
 
 
-async def opened_points(
-    connection: Connection, days: Mapping[str, date]
-) -> dict[str, tuple[date, date | None]]:
-    """Opening day and last linked day of the points whose opening freeze is published.
-
-    The last linked day is the one on which the last link ends that lies before the day given;
-    None when nothing is linked before it."""
-    values = {"points": list(days), "days": list(days.values())}
-    rows = await fetch_rows(connection, SQL["opened_points"], values)
-    return {point: (opening, linked) for point, opening, linked in rows}
+async def ratios_of_points(
+    connection: Connection, points: Iterable[int]
+) -> list[tuple[int, date, Decimal]]:
+    """(point, from day, ratio) in order of points and days."""
+    values = {"points": sorted(set(points))}
+    return await fetch_rows(connection, SQL["ratios_of_points"], values)
 
 
-async def points_to_open(connection: Connection) -> dict[str, date]:
-    """Point -> opening day, of accounts that still wait although an opening freeze is there."""
-    return dict(await fetch_rows(connection, SQL["points_to_open"]))
+async def registers_of_points(connection: Connection, points: Iterable[int]) -> list[MeterRegister]:
+    """The registers of all meters of these points, in order of points and days."""
+    values = {"points": sorted(set(points))}
+    rows = await fetch_rows(connection, SQL["registers_of_points"], values)
+    return [MeterRegister(*row) for row in rows]
 
 
-async def balances(connection: Connection, accounts: Iterable[str]) -> dict[str, int]:
+async def balances(connection: Connection, accounts: Iterable[int]) -> dict[int, int]:
     """Prepaid balance of each account in fen."""
     values = {"accounts": list(accounts)}
     return dict(await fetch_rows(connection, SQL["balances"], values))
@@ -264,7 +310,7 @@ async def tariff_versions(
 
 
 async def streams(
-    connection: Connection, accounts: Iterable[str], periods: Iterable[date]
+    connection: Connection, accounts: Iterable[int], periods: Iterable[date]
 ) -> list[StreamRow]:
     """The streams of these accounts in these periods."""
     values = {"accounts": list(accounts), "periods": list(periods)}
@@ -286,7 +332,7 @@ async def put_streams(connection: Connection, rows: Sequence[StreamRow]) -> None
 
 
 async def live_links(
-    connection: Connection, spans: Sequence[tuple[str, date, date]]
+    connection: Connection, spans: Sequence[tuple[int, date, date]]
 ) -> list[LinkRow]:
     """Links in force that overlap (point, first day, last day), by point and time."""
     values = {
@@ -310,7 +356,7 @@ async def replace_links(connection: Connection, links: Sequence[int]) -> None:
 
 async def add_links(
     connection: Connection, links: Sequence[NewLink]
-) -> dict[tuple[str, date, date], tuple[int, int]]:
+) -> dict[tuple[int, date, date], tuple[int, int]]:
     """Put links in force; returns (point, from, to) -> (link id, revision)."""
     if not links:
         return {}
@@ -319,9 +365,14 @@ async def add_links(
         "accounts": [link.account_id for link in links],
         "froms": [link.from_day for link in links],
         "tos": [link.to_day for link in links],
-        "deltas": [link.delta for link in links],
-        "rolled": [link.rolled_over for link in links],
+        "meters": [link.meter_id for link in links],
+        "begins": [link.begins for link in links],
+        "ends": [link.ends for link in links],
+        "moduli": [link.modulus for link in links],
+        "decimals": [link.decimals for link in links],
+        "ratios": [link.ratio for link in links],
         "states": [link.state for link in links],
+        "holds": [link.hold for link in links],
     }
     added = await fetch_rows(connection, SQL["add_links"], values)
     return {(point, first, last): (link, revision) for link, point, first, last, revision in added}
@@ -346,24 +397,32 @@ async def add_charges(connection: Connection, charges: Sequence[ChargeRow]) -> N
     await connection.execute(SQL["add_charges"], values)
 
 
-async def put_credit(connection: Connection, rows: Sequence[CreditRow]) -> None:
-    """Store credit states that changed."""
+async def put_credit(connection: Connection, rows: Sequence[CreditRow], now: datetime) -> None:
+    """Store credit states that changed, with the arrears episodes that begin and end by it."""
     if not rows:
         return
     values = {
         "accounts": [row.account_id for row in rows],
         "states": [row.credit_state for row in rows],
-        "episodes": [row.episode_started_at for row in rows],
     }
     await connection.execute(SQL["put_credit"], values)
+    beginning = [row for row in rows if row.was_started_at is None and row.episode_started_at]
+    ending = [row for row in rows if row.was_started_at and row.episode_started_at is None]
+    if beginning:
+        begun = {
+            "accounts": [row.account_id for row in beginning],
+            "starts": [row.episode_started_at for row in beginning],
+        }
+        await connection.execute(SQL["begin_episodes"], begun)
+    if ending:
+        ended = {"accounts": [row.account_id for row in ending], "now": now}
+        await connection.execute(SQL["end_episodes"], ended)
 
 
-async def activate(connection: Connection, accounts: Iterable[str]) -> list[str]:
-    """Make pending accounts active that have all they need; returns them.
-
-    They need agreement, opening day and all opening freezes."""
-    rows = await fetch_rows(connection, SQL["activate"], {"accounts": list(accounts)})
-    return [account for (account,) in rows]
+async def activate(connection: Connection, accounts: Collection[int]) -> None:
+    """Make pending accounts active."""
+    if accounts:
+        await connection.execute(SQL["activate"], {"accounts": sorted(accounts)})
 
 
 async def statement(connection: Connection, account: str, most: int) -> list[dict[str, Any]]:
@@ -373,7 +432,9 @@ async def statement(connection: Connection, account: str, most: int) -> list[dic
 
 
 async def held_spans(connection: Connection, account: str) -> list[dict[str, Any]]:
-    """Spans of the account that are too long to be billed: point_id, from_day, to_day, delta."""
+    """Spans of the account that are not billed by themselves.
+
+    Columns: point_id (the number that persons use), from_day, to_day, delta, hold."""
     return await fetch_dicts(connection, SQL["held_spans"], {"account": account})
 
 

@@ -20,28 +20,47 @@ SELECT * FROM unnest(%(transactions)s::bigint[], %(legs)s::smallint[], %(account
 
 -- balances -- of customers' prepaid accounts
 SELECT a.id, coalesce(l.balance_fen, 0)
-FROM account a LEFT JOIN ledger_account l ON l.name = 'customer:' || a.id || ':prepaid'
+FROM account a LEFT JOIN ledger_account l ON l.name = 'customer:' || a.number || ':prepaid'
 WHERE a.id = ANY(%(accounts)s)
 
 -- lock_accounts -- money of an account moves by one transaction at a time; always locked in order of id
-SELECT id, tariff_id, state, open_from, agreement, warn_fen, trip_fen, reconnect_fen, credit_limit_fen, credit_state,
-       episode_started_at
-FROM account WHERE id = ANY(%(accounts)s) ORDER BY id FOR UPDATE
+SELECT id FROM account WHERE id = ANY(%(accounts)s) ORDER BY id FOR NO KEY UPDATE
 
--- account_of_points -- whose points these are
-SELECT id, account_id FROM point WHERE id = ANY(%(points)s) AND account_id IS NOT NULL
+-- accounts -- what they are, once they are locked
+SELECT a.id, a.number, a.tariff_id, a.state, a.opened_on, a.agreement, a.warn_fen, a.trip_fen, a.reconnect_fen,
+       a.credit_limit_fen, a.credit_state, e.started_at AS episode_started_at
+FROM account a LEFT JOIN arrears_episode e ON e.account_id = a.id AND e.ended_at IS NULL
+WHERE a.id = ANY(%(accounts)s)
+ORDER BY a.id
 
--- opened_points -- points whose opening freeze is published, each with the end of its links before the day given
-SELECT o.point_id, o.opens_on,
+-- billed_points -- the points of these accounts, each with the days on which it is theirs and where its links end
+SELECT x.account_id, x.point_id, p.number AS point,
+       greatest(x.from_day, a.opened_on, first_freeze(i.from_at, site.zone)) AS opens_on, x.to_day,
+       opening.day IS NOT NULL AS is_open,
        (SELECT max(l.to_day) FROM link l
-        WHERE l.point_id = o.point_id AND l.state <> 'replaced' AND l.to_day <= greatest(s.day, o.opens_on))
-FROM unnest(%(points)s::text[], %(days)s::date[]) AS s (point_id, day)
-JOIN point_opening o ON o.point_id = s.point_id
-WHERE o.has_opening_freeze
+        WHERE l.point_id = x.point_id AND l.account_id = x.account_id AND l.state <> 'replaced'
+          AND l.to_day <= greatest(c.from_day, x.from_day, a.opened_on)) AS linked_to
+FROM unnest(%(accounts)s::int[], %(from_days)s::date[]) AS c (account_id, from_day)
+JOIN account a ON a.id = c.account_id
+JOIN point_account x ON x.account_id = a.id
+JOIN point p ON p.id = x.point_id
+CROSS JOIN site
+LEFT JOIN LATERAL (SELECT from_at FROM installation y WHERE y.point_id = x.point_id ORDER BY from_at LIMIT 1) i ON true
+LEFT JOIN slot opening ON opening.day = greatest(x.from_day, a.opened_on, first_freeze(i.from_at, site.zone))
+    AND opening.point_id = x.point_id AND opening.kind = 1 AND opening.state = 'published'
+WHERE a.opened_on IS NOT NULL AND a.agreement IS NOT NULL
+ORDER BY x.point_id, x.from_day
 
--- points_to_open -- points of pending accounts whose opening freeze is there already
-SELECT o.point_id, o.opens_on FROM point_opening o JOIN account a ON a.id = o.account_id
-WHERE a.state = 'pending' AND o.has_opening_freeze
+-- ratios_of_points -- every ratio of these points in order of days; of one midnight the last revision counts
+SELECT DISTINCT ON (point_id, from_day) point_id, from_day, ratio FROM point_ratio
+WHERE point_id = ANY(%(points)s)
+ORDER BY point_id, from_day, rev DESC
+
+-- registers_of_points -- every meter of these points, from the first midnight that is its own
+SELECT i.point_id, i.meter_id, first_freeze(i.from_at, site.zone) AS from_day, i.modulus, i.decimals
+FROM installation i CROSS JOIN site
+WHERE i.point_id = ANY(%(points)s)
+ORDER BY i.point_id, i.from_at
 
 -- tariff_versions -- all versions of the tariffs
 SELECT tariff_id, effective_from, price FROM tariff_version WHERE tariff_id = ANY(%(tariffs)s)
@@ -53,15 +72,16 @@ WHERE account_id = ANY(%(accounts)s) AND period = ANY(%(periods)s)
 
 -- put_streams -- their new state
 INSERT INTO charge_stream (account_id, period, component, exact_yuan, posted_fen)
-SELECT * FROM unnest(%(accounts)s::text[], %(periods)s::date[], %(components)s::text[], %(exacts)s::numeric[],
+SELECT * FROM unnest(%(accounts)s::int[], %(periods)s::date[], %(components)s::text[], %(exacts)s::numeric[],
                      %(posted)s::bigint[])
 ON CONFLICT (account_id, period, component)
 DO UPDATE SET exact_yuan = excluded.exact_yuan, posted_fen = excluded.posted_fen
 
 -- live_links -- links of each span that are in force, with how often their span was linked before
-SELECT l.id, l.point_id, l.from_day, l.to_day, l.revision, l.delta, l.rolled_over
+SELECT l.id, l.point_id, l.account_id, l.from_day, l.to_day, l.revision, l.meter_id, l.begins, l.ends, l.modulus,
+       l.decimals, l.ratio, l.state, l.hold
 FROM link l
-JOIN unnest(%(points)s::text[], %(firsts)s::date[], %(lasts)s::date[]) AS s (point_id, first_day, last_day)
+JOIN unnest(%(points)s::int[], %(firsts)s::date[], %(lasts)s::date[]) AS s (point_id, first_day, last_day)
   ON l.point_id = s.point_id AND l.from_day < s.last_day AND l.to_day > s.first_day
 WHERE l.state <> 'replaced'
 ORDER BY l.point_id, l.from_day
@@ -75,13 +95,15 @@ FROM charge WHERE link_id = ANY(%(links)s) ORDER BY link_id, part
 UPDATE link SET state = 'replaced' WHERE id = ANY(%(links)s)
 
 -- add_links -- new links in force; the revision counts how often this very span was linked
-INSERT INTO link (point_id, account_id, from_day, to_day, revision, delta, rolled_over, state)
+INSERT INTO link (point_id, account_id, from_day, to_day, revision, meter_id, begins, ends, modulus, decimals, ratio, state,
+                  hold)
 SELECT n.point_id, n.account_id, n.from_day, n.to_day,
        (SELECT count(*) FROM link l WHERE (l.point_id, l.from_day, l.to_day) = (n.point_id, n.from_day, n.to_day)),
-       n.delta, n.rolled_over, n.state
-FROM unnest(%(points)s::text[], %(accounts)s::text[], %(froms)s::date[], %(tos)s::date[], %(deltas)s::bigint[],
-            %(rolled)s::boolean[], %(states)s::text[])
-     AS n (point_id, account_id, from_day, to_day, delta, rolled_over, state)
+       n.meter_id, ARRAY[n.begins], ARRAY[n.ends], n.modulus, n.decimals, n.ratio, n.state, n.hold
+FROM unnest(%(points)s::int[], %(accounts)s::int[], %(froms)s::date[], %(tos)s::date[], %(meters)s::int[],
+            %(begins)s::bigint[], %(ends)s::bigint[], %(moduli)s::bigint[], %(decimals)s::smallint[],
+            %(ratios)s::numeric[], %(states)s::text[], %(holds)s::text[])
+     AS n (point_id, account_id, from_day, to_day, meter_id, begins, ends, modulus, decimals, ratio, state, hold)
 RETURNING id, point_id, from_day, to_day, revision
 
 -- add_charges -- the priced parts of links
@@ -90,18 +112,21 @@ SELECT * FROM unnest(%(links)s::bigint[], %(parts)s::smallint[], %(periods)s::da
                      %(kwhs)s::numeric[], %(prices)s::numeric[], %(exacts)s::numeric[], %(tariffs)s::text[],
                      %(tariff_froms)s::date[], %(estimated)s::boolean[])
 
--- put_credit -- credit states that changed; the episode starts when the state becomes exhausted
-UPDATE account a SET credit_state = n.credit_state, episode_started_at = n.episode_started_at
-FROM unnest(%(accounts)s::text[], %(states)s::text[], %(episodes)s::timestamptz[])
-     AS n (id, credit_state, episode_started_at)
+-- put_credit -- credit states that changed
+UPDATE account a SET credit_state = n.credit_state
+FROM unnest(%(accounts)s::int[], %(states)s::text[]) AS n (id, credit_state)
 WHERE a.id = n.id
 
--- activate -- accounts that now have everything: agreement, opening day, and the opening freeze of every point
-UPDATE account a SET state = 'active'
-WHERE a.id = ANY(%(accounts)s) AND a.state = 'pending'
-  AND EXISTS (SELECT FROM point_opening o WHERE o.account_id = a.id)
-  AND NOT EXISTS (SELECT FROM point p LEFT JOIN point_opening o ON o.point_id = p.id
-                  WHERE p.account_id = a.id AND o.has_opening_freeze IS NOT TRUE)
+-- begin_episodes -- an arrears episode starts when the credit is exhausted
+INSERT INTO arrears_episode (account_id, started_at)
+SELECT * FROM unnest(%(accounts)s::int[], %(starts)s::timestamptz[])
+
+-- end_episodes -- it ends when the balance is back at the reconnect threshold
+UPDATE arrears_episode SET ended_at = greatest(%(now)s, started_at)
+WHERE account_id = ANY(%(accounts)s) AND ended_at IS NULL
+
+-- activate -- accounts that now have everything
+UPDATE account a SET state = 'active' WHERE a.id = ANY(%(accounts)s) AND a.state = 'pending'
 RETURNING a.id
 
 -- statement -- what happened on a customer's account, newest first
@@ -110,9 +135,11 @@ FROM ledger_account l JOIN posting p ON p.ledger_account_id = l.id JOIN ledger_t
 WHERE l.name = 'customer:' || %(account)s || ':prepaid'
 GROUP BY t.id ORDER BY t.id DESC LIMIT %(most)s
 
--- held_spans -- spans that are not billed because they are too long
-SELECT point_id, from_day, to_day, delta FROM link WHERE account_id = %(account)s AND state = 'held'
-ORDER BY point_id, from_day
+-- held_spans -- spans that are not billed by themselves, with the reason
+SELECT p.number AS point_id, l.from_day, l.to_day, (l.ends[1] - l.begins[1] + l.modulus) %% l.modulus AS delta, l.hold
+FROM link l JOIN point p ON p.id = l.point_id
+WHERE l.account_id = (SELECT id FROM account WHERE number = %(account)s) AND l.state = 'held'
+ORDER BY p.number, l.from_day
 
 -- sum_of_balances -- of the whole ledger
 SELECT coalesce(sum(balance_fen), 0)::bigint FROM ledger_account
@@ -124,16 +151,16 @@ SELECT (SELECT coalesce(sum(balance_fen), 0) FROM ledger_account)::bigint AS sum
        (SELECT count(*) FROM ledger_account a
          WHERE a.balance_fen <> (SELECT coalesce(sum(amount_fen), 0) FROM posting p WHERE p.ledger_account_id = a.id))
            AS wrong_balances,
-       (SELECT count(*) FROM charge_stream s
+       (SELECT count(*) FROM charge_stream s JOIN account c ON c.id = s.account_id
          WHERE s.posted_fen <> round(s.exact_yuan, 2) * 100
             OR s.posted_fen <> (SELECT coalesce(-sum(p.amount_fen), 0)
                                 FROM posting p JOIN ledger_account l ON l.id = p.ledger_account_id
-                                WHERE l.name = 'customer:' || s.account_id || ':prepaid'
+                                WHERE l.name = 'customer:' || c.number || ':prepaid'
                                   AND p.period = s.period AND p.component = s.component)
-            OR s.exact_yuan <> (SELECT coalesce(sum(c.exact_yuan), 0)
-                                FROM charge c JOIN link k ON k.id = c.link_id
+            OR s.exact_yuan <> (SELECT coalesce(sum(x.exact_yuan), 0)
+                                FROM charge x JOIN link k ON k.id = x.link_id
                                 WHERE k.account_id = s.account_id AND k.state = 'billed'
-                                  AND c.period = s.period AND c.component = s.component))
+                                  AND x.period = s.period AND x.component = s.component))
            AS wrong_streams,
        (SELECT count(*) FROM ledger_transaction) AS transactions,
        (SELECT count(*) FROM posting) AS postings

@@ -1,68 +1,122 @@
--- stage_readings -- where a batch of readings is copied to
+-- copy_readings -- straight into the table: most batches bring nothing that is there already
+COPY reading (day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4, more_rates,
+              arrived_at, clock_skew_s, host_offset_ms) FROM STDIN (FORMAT BINARY)
+
+-- stage_readings -- where a batch is copied to that brought something twice
 CREATE TEMP TABLE staged_reading ON COMMIT DROP AS
-    SELECT frozen_at, meter_id, kind, total, rates, arrived_at, clock_skew_s, host_offset_s, error_bound
+    SELECT day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4, more_rates,
+           arrived_at, clock_skew_s, host_offset_ms
     FROM reading WITH NO DATA
 
--- copy_readings -- one COPY per batch
+-- copy_staged -- the same columns
 COPY staged_reading FROM STDIN (FORMAT BINARY)
 
 -- merge_readings -- what is there already stays as it is
-INSERT INTO reading SELECT * FROM staged_reading ON CONFLICT DO NOTHING
+INSERT INTO reading (day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4,
+                     more_rates, arrived_at, clock_skew_s, host_offset_ms)
+SELECT * FROM staged_reading ON CONFLICT DO NOTHING
+
+-- drop_staged -- a transaction may bring several batches
+DROP TABLE staged_reading
 
 -- slots_around -- all slots of each span, and its nearest published neighbours outside
 WITH span AS (
-    SELECT * FROM unnest(%(points)s::text[], %(firsts)s::date[], %(lasts)s::date[]) AS s (point_id, first_day, last_day)
+    SELECT * FROM unnest(%(points)s::int[], %(firsts)s::date[], %(lasts)s::date[]) AS s (point_id, first_day, last_day)
 )
-SELECT s.point_id, s.day, s.state, s.reasons, s.meter_id, s.total
+SELECT s.point_id, s.day, s.state, coalesce(d.codes, '{}') AS codes, s.meter_id, s.total, s.reading_id
 FROM span, LATERAL (
-    (SELECT * FROM slot x WHERE x.point_id = span.point_id AND x.kind = 'daily_freeze'
-        AND x.day BETWEEN span.first_day AND span.last_day)
+    SELECT x.* FROM generate_series(span.first_day, span.last_day, interval '1 day') asked
+    JOIN slot x ON x.day = asked::date AND x.point_id = span.point_id AND x.kind = 1
     UNION ALL
-    (SELECT * FROM slot x WHERE x.point_id = span.point_id AND x.kind = 'daily_freeze' AND x.state = 'published'
-        AND x.day < span.first_day ORDER BY x.day DESC LIMIT 1)
+    SELECT * FROM slot_beside(span.point_id, 1::smallint, span.first_day - 1, -1, '{published}')
     UNION ALL
-    (SELECT * FROM slot x WHERE x.point_id = span.point_id AND x.kind = 'daily_freeze' AND x.state = 'published'
-        AND x.day > span.last_day ORDER BY x.day LIMIT 1)
+    SELECT * FROM slot_beside(span.point_id, 1::smallint, span.last_day + 1, 1, '{published}')
 ) s
+LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind)
 ORDER BY s.point_id, s.day
 
--- add_slots -- decided slots; one that is there already is not replaced
-INSERT INTO slot (day, point_id, kind, state, reasons, meter_id, total)
-SELECT day, point_id, 'daily_freeze', state, string_to_array(reasons, '|'), meter_id, total
-FROM unnest(%(days)s::date[], %(points)s::text[], %(states)s::text[], %(reasons)s::text[], %(meters)s::int[],
-            %(totals)s::bigint[]) AS s (day, point_id, state, reasons, meter_id, total)
+-- published_chains -- the published values of each span, and the next one behind it
+WITH span AS (
+    SELECT * FROM unnest(%(points)s::int[], %(firsts)s::date[], %(lasts)s::date[]) AS s (point_id, first_day, last_day)
+)
+SELECT s.point_id, s.day, s.meter_id, s.total
+FROM span
+CROSS JOIN LATERAL generate_series(span.first_day, least(span.last_day, current_date + 2), interval '1 day') asked
+JOIN slot s ON s.day = asked::date AND s.point_id = span.point_id AND s.kind = 1
+WHERE s.state = 'published'
+UNION ALL
+SELECT s.point_id, s.day, s.meter_id, s.total
+FROM span
+CROSS JOIN LATERAL slot_beside(span.point_id, 1::smallint, least(span.last_day, current_date + 2) + 1, 1, '{published}') s
+ORDER BY 1, 2
 
--- present_days -- the days for which a meter's point has a value, as a bitmap: bit n is the day n before `newest`
+-- add_slots -- decided slots; one that is there already is not replaced
+INSERT INTO slot (day, point_id, kind, state, meter_id, total, reading_id, rule_set)
+SELECT day, point_id, 1, state::slot_state, meter_id, total, reading_id, 1
+FROM unnest(%(days)s::date[], %(points)s::int[], %(states)s::text[], %(meters)s::int[], %(totals)s::bigint[],
+            %(readings)s::bigint[]) AS s (day, point_id, state, meter_id, total, reading_id)
+
+-- add_doubts -- what is to be said of them
+INSERT INTO doubt (day, point_id, kind, codes, next_step)
+SELECT day, point_id, 1, string_to_array(codes, '|'), next_step
+FROM unnest(%(days)s::date[], %(points)s::int[], %(codes)s::text[], %(next_steps)s::text[])
+     AS d (day, point_id, codes, next_step)
+
+-- begin_chains -- where the search for an earlier slot ends
+INSERT INTO chain (point_id, kind, first_day)
+SELECT point_id, 1, min(day) FROM unnest(%(points)s::int[], %(days)s::date[]) AS c (point_id, day)
+GROUP BY 1 ORDER BY 1
+ON CONFLICT (point_id, kind) DO UPDATE SET first_day = excluded.first_day WHERE excluded.first_day < chain.first_day
+
+-- present_days -- the days for which each meter's point has a value, as a bitmap: bit n is the day n before `newest`
+SELECT i.meter_id, s.bits
+FROM installation i
+JOIN (SELECT point_id, bit_or(1::bigint << (%(newest)s::date - day)) AS bits
+      FROM slot WHERE kind = 1 AND day BETWEEN %(since)s AND %(newest)s GROUP BY 1) s USING (point_id)
+WHERE i.to_at IS NULL
+
+-- present_days_of -- the same for some meters
 SELECT i.meter_id, bit_or(1::bigint << (%(newest)s::date - s.day))
-FROM slot s JOIN installation i ON i.point_id = s.point_id AND i.removed_on IS NULL
-WHERE s.kind = 'daily_freeze' AND s.day BETWEEN %(since)s AND %(newest)s
-  AND (%(meters)s::bigint[] IS NULL OR i.meter_id = ANY(%(meters)s::bigint[]))
+FROM installation i
+CROSS JOIN LATERAL generate_series(%(since)s::date, %(newest)s::date, interval '1 day') asked
+JOIN slot s ON s.day = asked::date AND s.point_id = i.point_id AND s.kind = 1
+WHERE i.to_at IS NULL AND i.meter_id = ANY(%(meters)s::int[])
 GROUP BY i.meter_id
 
 -- gaps -- runs of owed days without a value: from `since` (or the day the meter was installed) to `until`
-WITH owed AS (
-    SELECT i.point_id, m.address, m.line, d::date AS day
+WITH present AS (
+    SELECT point_id, count(*) AS days, min(day) AS first_day FROM slot
+    WHERE kind = 1 AND day BETWEEN %(since)s AND %(until)s GROUP BY 1
+), incomplete AS (
+    SELECT i.point_id, i.meter_id, owed.since
     FROM installation i
-    JOIN meter m ON m.id = i.meter_id
-    CROSS JOIN LATERAL generate_series(greatest(%(since)s::date, i.installed_on), %(until)s::date, interval '1 day') d
-    WHERE i.removed_on IS NULL
+    CROSS JOIN site
+    CROSS JOIN LATERAL (SELECT greatest(%(since)s::date, first_freeze(i.from_at, site.zone)) AS since) owed
+    LEFT JOIN present USING (point_id)
+    WHERE i.to_at IS NULL
+      AND NOT coalesce(present.first_day >= owed.since AND present.days > %(until)s::date - owed.since, false)
 ), missing AS (
-    SELECT o.*, o.day - (row_number() OVER (PARTITION BY o.point_id ORDER BY o.day))::int AS run
-    FROM owed o
-    WHERE NOT EXISTS (SELECT FROM slot s
-                      WHERE s.point_id = o.point_id AND s.kind = 'daily_freeze' AND s.day = o.day)
+    SELECT x.point_id, x.meter_id, d::date AS day, d::date - (row_number() OVER (PARTITION BY x.point_id ORDER BY d))::int AS run
+    FROM incomplete x
+    CROSS JOIN LATERAL generate_series(x.since, %(until)s::date, interval '1 day') d
+    WHERE NOT EXISTS (SELECT FROM slot s WHERE s.day = d::date AND s.point_id = x.point_id AND s.kind = 1)
 )
-SELECT point_id, address, line, min(day) AS first_day, max(day) AS last_day, count(*)::int AS days
-FROM missing GROUP BY point_id, address, line, run
-ORDER BY line, point_id, first_day
+SELECT p.number AS point_id, m.address, m.line, min(x.day) AS first_day, max(x.day) AS last_day, count(*)::int AS days
+FROM missing x JOIN point p ON p.id = x.point_id JOIN meter m ON m.id = x.meter_id
+GROUP BY p.number, m.address, m.line, x.run
+ORDER BY m.line, p.number, first_day
 
--- withheld -- values that were not published, with their reasons
-SELECT s.point_id, m.address, s.day, s.total, m.decimals, s.reasons
-FROM slot s JOIN meter m ON m.id = s.meter_id
-WHERE s.state = 'suspect' AND s.day BETWEEN %(since)s AND %(until)s
-ORDER BY s.point_id, s.day
+-- withheld -- values that were not published, with their codes
+SELECT p.number AS point_id, m.address, s.day, s.total, i.decimals, coalesce(d.codes, '{}') AS reasons
+FROM doubt d
+JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
+JOIN point p ON p.id = s.point_id
+JOIN meter m ON m.id = s.meter_id
+JOIN LATERAL (SELECT decimals FROM installation y WHERE y.meter_id = m.id AND y.point_id = p.id
+              ORDER BY from_at DESC LIMIT 1) i ON true
+WHERE s.state = 'suspect' AND d.day BETWEEN %(since)s AND %(until)s
+ORDER BY p.number, s.day
 
 -- add_dead_letter -- a reading that could not be stored; it is read again now and then, and kept once
-INSERT INTO dead_letter (content, reason)
-SELECT %(content)s, %(reason)s
-WHERE NOT EXISTS (SELECT FROM dead_letter d WHERE d.content - 'arrived_at' = %(content)s::jsonb - 'arrived_at')
+INSERT INTO dead_letter (content, reason) VALUES (%(content)s, %(reason)s)
+ON CONFLICT ((md5((content - 'arrived_at')::text))) DO NOTHING

@@ -25,7 +25,8 @@ class Command:
 
     id: UUID
     sequence: int
-    point_id: str
+    point_id: int
+    point: str
     meter_id: int
     address: str
     line: str
@@ -47,7 +48,7 @@ class NewCommand:
     """A command that is not stored yet. `address` and `line`: the meter's at this time."""
 
     id: UUID
-    point_id: str
+    point_id: int
     meter_id: int
     address: str
     line: str
@@ -77,7 +78,7 @@ class CommandMove:
 class NewVerdict:
     """What the guard decided about a point, with the facts that it saw."""
 
-    point_id: str
+    point_id: int
     at: datetime
     decision: str
     reasons: Sequence[str]
@@ -85,7 +86,7 @@ class NewVerdict:
 
 
 async def control_facts(
-    connection: Connection, accounts: Iterable[str], now: datetime, record: type[T]
+    connection: Connection, accounts: Iterable[int], now: datetime, record: type[T]
 ) -> list[T]:
     """The facts of every point of these accounts, each as a `record` whose fields are the columns.
 
@@ -94,15 +95,15 @@ async def control_facts(
     return await fetch_records(connection, record, SQL["control_facts"], values)
 
 
-async def accounts_to_look_at(connection: Connection) -> list[str]:
+async def accounts_to_look_at(connection: Connection) -> list[int]:
     """Accounts whose money and supply may not fit together."""
     rows = await fetch_rows(connection, SQL["accounts_to_look_at"])
     return [account for (account,) in rows]
 
 
 async def last_verdicts(
-    connection: Connection, points: Iterable[str]
-) -> dict[str, tuple[str, tuple[str, ...]]]:
+    connection: Connection, points: Iterable[int]
+) -> dict[int, tuple[str, tuple[str, ...]]]:
     """Point -> (decision, reasons) of the guard's last verdict about it."""
     values = {"points": list(points)}
     rows = await fetch_rows(connection, SQL["last_verdicts"], values)
@@ -127,12 +128,12 @@ async def add_verdicts(connection: Connection, verdicts: Sequence[NewVerdict]) -
 
 async def recently_tried(
     connection: Connection,
-    points: Iterable[str],
+    points: Iterable[int],
     *,
     is_trip: bool,
     since: datetime,
     refused_since: datetime,
-) -> set[str]:
+) -> set[int]:
     """The points of which a trip (or a reconnect) ended without success since then.
 
     `refused_since`: those that were refused by the meter count from there."""
@@ -168,7 +169,7 @@ async def add_commands(connection: Connection, commands: Sequence[NewCommand]) -
         await cursor.executemany(SQL["add_command"], values)
 
 
-async def set_supply(connection: Connection, points: Sequence[str], supply_state: str) -> None:
+async def set_supply(connection: Connection, points: Sequence[int], supply_state: str) -> None:
     """Store the supply state of points."""
     if points:
         values = {"points": list(points), "supply_state": supply_state}
@@ -176,8 +177,8 @@ async def set_supply(connection: Connection, points: Sequence[str], supply_state
 
 
 async def end_open_trips(
-    connection: Connection, points: Iterable[str], detail: str
-) -> dict[str, int]:
+    connection: Connection, points: Iterable[int], detail: str
+) -> dict[int, int]:
     """Cancel unsent trips and supersede the others.
 
     Returns point -> how often its trip had been sent."""
@@ -187,8 +188,10 @@ async def end_open_trips(
 
 async def due_command(
     connection: Connection, line: str, now: datetime, *, sending: bool
-) -> tuple[UUID, str] | None:
+) -> tuple[UUID, int | None] | None:
     """(command, account) of what the line has to do now, without locking anything.
+
+    None for the account of a point that was released meanwhile.
 
     Unsent ones only if `sending`."""
     values = {
@@ -223,7 +226,7 @@ async def holds_site(connection: Connection, database_process: int) -> bool:
     return await fetch_row(connection, SQL["holds_site"], values) == (True,)
 
 
-async def lock_account_of(connection: Connection, point: str) -> None:
+async def lock_account_of(connection: Connection, point: int) -> None:
     """Lock the account row of a point until the transaction ends: always before its commands."""
     await connection.execute(SQL["lock_account_of"], {"point": point})
 
@@ -273,7 +276,7 @@ async def answer_command(connection: Connection, command: UUID, state: str, deta
 
 async def observe_relay(
     connection: Connection,
-    point: str,
+    point: int,
     *,
     is_open: bool,
     keep_power: bool,

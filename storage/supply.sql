@@ -1,8 +1,12 @@
 -- control_facts -- all that the guard must know of the points of these accounts (whose rows the caller has locked)
-SELECT p.id AS point_id, p.account_id, p.supply_state, p.relay_observed, p.keep_power_observed, p.protected,
-       p.life_support, p.reconnect, m.id AS meter_id, m.address, m.line,
+WITH trips AS (
+    SELECT count(*) AS last_minute FROM command_event e JOIN command c ON c.id = e.command_id
+    WHERE c.action = 'trip' AND e.state = 'sent' AND e.at > %(now)s::timestamptz - interval '1 minute'
+)
+SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS account, v.supply_state, v.relay_observed,
+       v.keep_power_observed, p.protected, p.life_support, p.reconnect, m.id AS meter_id, m.address, m.line,
        a.state AS account_state, a.agreement IS NOT NULL AS has_agreement, a.trip_fen, a.credit_limit_fen,
-       a.reconnect_fen, a.credit_state, a.episode_started_at,
+       a.reconnect_fen, a.credit_state, episode.started_at AS episode_started_at,
        coalesce(b.balance_fen, 0) AS balance_fen,
        newest.state AS newest_state,
        published.day AS last_published_day,
@@ -11,33 +15,40 @@ SELECT p.id AS point_id, p.account_id, p.supply_state, p.relay_observed, p.keep_
                 0) AS longest_recent_span_days,
        EXISTS (SELECT FROM command c WHERE c.point_id = p.id AND c.action <> 'trip'
                AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')) AS reconnect_pending,
-       (SELECT count(*) FROM command_event e JOIN command c ON c.id = e.command_id
-        WHERE c.action = 'trip' AND e.state = 'sent' AND e.at > %(now)s::timestamptz - interval '1 minute')
-           AS trips_last_minute
-FROM point p
-JOIN account a ON a.id = p.account_id
-JOIN installation i ON i.point_id = p.id AND i.removed_on IS NULL
+       trips.last_minute AS trips_last_minute
+FROM account a
+JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
+JOIN point p ON p.id = x.point_id
+JOIN point_supply v ON v.point_id = p.id
+JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
 JOIN meter m ON m.id = i.meter_id
-LEFT JOIN ledger_account b ON b.name = 'customer:' || a.id || ':prepaid'
-LEFT JOIN LATERAL (SELECT s.state FROM slot s WHERE s.point_id = p.id AND s.kind = 'daily_freeze'
-                   ORDER BY s.day DESC LIMIT 1) newest ON true
-LEFT JOIN LATERAL (SELECT s.day FROM slot s WHERE s.point_id = p.id AND s.kind = 'daily_freeze'
-                   AND s.state = 'published' ORDER BY s.day DESC LIMIT 1) published ON true
+CROSS JOIN trips
+LEFT JOIN arrears_episode episode ON episode.account_id = a.id AND episode.ended_at IS NULL
+LEFT JOIN ledger_account b ON b.name = 'customer:' || a.number || ':prepaid'
+LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, enum_range(NULL::slot_state)) newest ON true
+LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, '{published}') published ON true
 WHERE a.id = ANY(%(accounts)s)
 ORDER BY p.id
 
 -- accounts_to_look_at -- accounts whose money and supply may not fit together
-SELECT DISTINCT a.id
-FROM account a JOIN point p ON p.account_id = a.id
-LEFT JOIN ledger_account b ON b.name = 'customer:' || a.id || ':prepaid'
-WHERE (a.credit_state = 'exhausted' AND p.supply_state = 'energised')
-   OR (p.supply_state IN ('disconnected', 'trip_commanded')
-       AND (coalesce(b.balance_fen, 0) >= a.reconnect_fen OR p.protected OR p.life_support))
-ORDER BY a.id
+SELECT x.account_id
+FROM account a JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
+JOIN point_supply v ON v.point_id = x.point_id
+WHERE a.credit_state = 'exhausted' AND v.supply_state = 'energised'
+UNION
+SELECT x.account_id
+FROM point_supply v
+JOIN point p ON p.id = v.point_id
+JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
+JOIN account a ON a.id = x.account_id
+LEFT JOIN ledger_account b ON b.name = 'customer:' || a.number || ':prepaid'
+WHERE v.supply_state <> 'energised' AND v.supply_state IN ('disconnected', 'trip_commanded')
+  AND (coalesce(b.balance_fen, 0) >= a.reconnect_fen OR p.protected OR p.life_support)
+ORDER BY 1
 
 -- last_verdicts -- what the guard said last about each point
 SELECT p.id, v.decision, v.reasons
-FROM unnest(%(points)s::text[]) AS p (id)
+FROM unnest(%(points)s::int[]) AS p (id)
 CROSS JOIN LATERAL (SELECT decision, reasons FROM guard_verdict x WHERE x.point_id = p.id
                     ORDER BY x.id DESC LIMIT 1) v
 
@@ -47,7 +58,7 @@ VALUES (%(point)s, %(at)s, %(decision)s, %(reasons)s, %(facts)s)
 
 -- recently_tried -- points of which a command of this kind was tried a short time ago and ended
 SELECT DISTINCT point_id FROM command
-WHERE point_id = ANY(%(points)s::text[]) AND (action = 'trip') = %(is_trip)s
+WHERE point_id = ANY(%(points)s::int[]) AND (action = 'trip') = %(is_trip)s
   AND (state IN ('expired', 'cancelled', 'failed') AND created_at > %(since)s
        OR state = 'refused' AND created_at > %(refused_since)s)
 
@@ -57,7 +68,7 @@ VALUES (%(id)s, %(point_id)s, %(meter_id)s, %(address)s, %(line)s, %(action)s, %
         %(now)s, %(expires_at)s, %(now)s)
 
 -- set_supply -- the supply state of points
-UPDATE point SET supply_state = %(supply_state)s WHERE id = ANY(%(points)s)
+UPDATE point_supply SET supply_state = %(supply_state)s WHERE point_id = ANY(%(points)s)
 
 -- end_open_trips -- payment ends every trip: the unsent are cancelled, the others superseded
 UPDATE command SET state = CASE WHEN sends = 0 THEN 'cancelled' ELSE 'superseded' END, detail = %(detail)s
@@ -66,8 +77,9 @@ WHERE point_id = ANY(%(points)s) AND action = 'trip'
 RETURNING point_id, sends
 
 -- due_command -- what the line has to do next; restoring comes first. A meter may have moved to another line since
-SELECT c.id, p.account_id
-FROM command c JOIN point p ON p.id = c.point_id JOIN meter m ON m.id = c.meter_id
+SELECT c.id, x.account_id
+FROM command c JOIN meter m ON m.id = c.meter_id
+LEFT JOIN point_account x ON x.point_id = c.point_id AND x.to_day IS NULL
 WHERE m.line = %(line)s AND c.next_at <= %(now)s
   AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')
   AND (%(sending)s OR c.state <> 'persisted')
@@ -90,14 +102,15 @@ SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND 
                AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 
 -- lock_account_of -- the account row of a point
-SELECT a.id FROM account a WHERE a.id = (SELECT account_id FROM point WHERE id = %(point)s) FOR UPDATE
+SELECT a.id FROM account a
+WHERE a.id = (SELECT account_id FROM point_account WHERE point_id = %(point)s AND to_day IS NULL) FOR NO KEY UPDATE
 
 -- lock_trips -- one release of a trip at a time
 SELECT pg_advisory_xact_lock(%(lock)s)
 
 -- lock_command -- one command, if it is still open
-SELECT * FROM command
-WHERE id = %(id)s AND state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') FOR UPDATE
+SELECT c.*, p.number AS point FROM command c JOIN point p ON p.id = c.point_id
+WHERE c.id = %(id)s AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') FOR UPDATE OF c
 
 -- move_command -- its next state
 UPDATE command SET state = %(state)s, detail = %(detail)s, next_at = %(next_at)s,
@@ -111,8 +124,8 @@ UPDATE command SET state = %(state)s, detail = %(detail)s
 WHERE id = %(id)s AND state = 'sent' RETURNING point_id
 
 -- observe_relay -- what status word 3 said
-UPDATE point SET relay_observed = %(relay)s, relay_observed_at = %(now)s, keep_power_observed = %(keep_power)s
-WHERE id = %(point)s
+UPDATE point_supply SET relay_observed = %(relay)s, relay_observed_at = %(now)s, keep_power_observed = %(keep_power)s
+WHERE point_id = %(point)s
 
 -- resume -- after a restart: look at the relay before anything else
 UPDATE command SET state = 'verifying', next_at = %(now)s, detail = 'daemon restarted'
@@ -124,25 +137,28 @@ WITH expired AS (
     WHERE state = 'persisted' AND action = 'trip' AND sends = 0 AND created_at < %(before)s
     RETURNING point_id
 )
-UPDATE point SET supply_state = 'energised' FROM expired WHERE id = expired.point_id
+UPDATE point_supply v SET supply_state = 'energised' FROM expired WHERE v.point_id = expired.point_id
 
 -- commands_by_state -- for the metrics
 SELECT action, state, count(*) FROM command GROUP BY action, state
 
 -- supply -- points with their supply and last command
-SELECT p.id AS point_id, p.account_id, m.address, m.line, p.supply_state, p.relay_observed, p.relay_observed_at,
+SELECT p.number AS point_id, a.number AS account_id, m.address, m.line, u.supply_state, u.relay_observed, u.relay_observed_at,
        c.action, c.state AS command_state, c.created_at, c.detail,
        v.decision, v.reasons, v.at AS verdict_at
 FROM point p
-LEFT JOIN installation i ON i.point_id = p.id AND i.removed_on IS NULL
+JOIN point_supply u ON u.point_id = p.id
+LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
+LEFT JOIN account a ON a.id = x.account_id
+LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
 LEFT JOIN meter m ON m.id = i.meter_id
-LEFT JOIN LATERAL (SELECT * FROM command x WHERE x.point_id = p.id ORDER BY x.sequence DESC LIMIT 1) c ON true
-LEFT JOIN LATERAL (SELECT * FROM guard_verdict x WHERE x.point_id = p.id ORDER BY x.id DESC LIMIT 1) v ON true
-WHERE (%(account)s::text IS NULL OR p.account_id = %(account)s)
-  AND (%(point)s::text IS NULL OR p.id = %(point)s)
-ORDER BY p.id
+LEFT JOIN LATERAL (SELECT * FROM command y WHERE y.point_id = p.id ORDER BY y.sequence DESC LIMIT 1) c ON true
+LEFT JOIN LATERAL (SELECT * FROM guard_verdict y WHERE y.point_id = p.id ORDER BY y.id DESC LIMIT 1) v ON true
+WHERE (%(account)s::text IS NULL OR a.number = %(account)s)
+  AND (%(point)s::text IS NULL OR p.number = %(point)s)
+ORDER BY p.number
 
 -- command_history -- every transition of a point's commands
 SELECT c.id, c.action, c.cause, e.at, e.state, e.detail
 FROM command c JOIN command_event e ON e.command_id = c.id
-WHERE c.point_id = %(point)s ORDER BY e.at, c.sequence
+WHERE c.point_id = (SELECT id FROM point WHERE number = %(point)s) ORDER BY e.at, c.sequence

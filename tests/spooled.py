@@ -22,7 +22,7 @@ from storage.database import Pool
 def a_meter(address: str) -> SiteMeter:
     """A meter that nothing but its address is known of."""
     return SiteMeter(
-        1, address, "line", "dlt645-2007", 10**8, 2, date(2026, 1, 1), "P", Decimal(1), Decimal(380)
+        1, address, "line", "dlt645-2007", 10**8, 2, date(2026, 1, 1), 1, "P", Decimal(380)
     )
 
 

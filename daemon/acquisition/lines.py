@@ -111,7 +111,7 @@ class Lines:
         found: Found = {name: [] for name in names}
         for line in self:
             for meter in line.meters:
-                for name in {meter.address, meter.point_id}:
+                for name in {meter.address, meter.point}:
                     if name in found:
                         found[name].append((line, meter))
         return found

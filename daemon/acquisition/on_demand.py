@@ -212,7 +212,7 @@ class OnDemand:
         if len(meters) > MAX_COMPARED:
             return ""
         addresses = [meter.address for meter in meters]
-        points = [meter.point_id for meter in meters]
+        points = [meter.point for meter in meters]
         return did_you_mean(name, addresses + points)
 
     def _day(
@@ -390,7 +390,7 @@ def _in_words(
         values = _values(read, result.value)
     return Result(
         meter=read.meter.address,
-        point=read.meter.point_id,
+        point=read.meter.point,
         line=read.line.name,
         outcome=result.outcome,
         day=read.day,

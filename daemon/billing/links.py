@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from daemon.quality.meter import Meter, register_of
-from daemon.quality.register import ChainPoint, Register
+from daemon.quality.register import ChainPoint
 
 MAX_AUTO_SPAN_DAYS = 7
 """Money, missing day: a longer span without a reading is not billed by itself; an operator releases
@@ -18,19 +17,43 @@ it, or the missing days arrive."""
 END_OF_TIME = date(9999, 12, 31)
 
 
-@dataclass(frozen=True, slots=True)
-class BilledPoint:
-    """What settlement must know of a metering point."""
+class ChainValue(NamedTuple):
+    """A published value of a point, with the meter that told it.
 
-    point_id: str
-    ratio: Decimal
-    register: Register
+    `total` in the meter's smallest step."""
+
+    day: date
+    meter_id: int
+    total: int
+
+
+class MeterRegister(NamedTuple):
+    """Where a meter's register rolls over, in its smallest step, and the decimals of that."""
+
+    modulus: int
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class PointHistory:
+    """What turns registers of a point into energy: its ratios in order of days, its meters."""
+
+    ratios: tuple[tuple[date, Decimal], ...]
+    registers: Mapping[int, MeterRegister]
+
+    def ratio_on(self, day: date) -> Decimal:
+        """The ratio in force from 00:00 of this day (R06)."""
+        return [ratio for from_day, ratio in self.ratios if from_day <= day][-1]
+
+    def changes_ratio_between(self, first: date, last: date) -> bool:
+        """Whether another ratio begins inside, where no register tells the use before and after."""
+        return any(first < from_day < last for from_day, _ in self.ratios)
 
 
 class Span(NamedTuple):
     """The days of a point from 00:00 of the first to 00:00 of the last."""
 
-    point_id: str
+    point_id: int
     from_day: date
     to_day: date
 
@@ -39,13 +62,19 @@ class Span(NamedTuple):
 class Link:
     """The use of one point between two published freezes.
 
-    `delta` in the register's smallest step."""
+    `delta`, `begins` and `modulus` in the register's smallest step."""
 
-    point_id: str
+    point_id: int
     from_day: date
     to_day: date
     delta: int
     rolled_over: bool = False
+    begins: int = 0
+    meter_id: int = 0
+    modulus: int = 0
+    decimals: int = 2
+    ratio: Decimal = Decimal(1)
+    crosses_ratios: bool = False
 
     @property
     def span(self) -> Span:
@@ -58,9 +87,22 @@ class Link:
         return (self.to_day - self.from_day).days
 
     @property
+    def ends(self) -> int:
+        """The register at its end."""
+        end = self.begins + self.delta
+        return end - self.modulus if self.rolled_over else end
+
+    @property
+    def hold(self) -> str | None:
+        """Why it is not billed by itself: it waits for its missing days or for an operator."""
+        if self.days > MAX_AUTO_SPAN_DAYS:
+            return "span"
+        return "ratio" if self.crosses_ratios else None
+
+    @property
     def is_held(self) -> bool:
-        """True for a span that waits for its missing days or for an operator."""
-        return self.days > MAX_AUTO_SPAN_DAYS
+        """True for one that is not billed by itself."""
+        return self.hold is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +114,29 @@ class LinkInForce:
     link: Link
 
 
-def billed_point(meter: Meter) -> BilledPoint:
-    """The point that a meter serves, as settlement knows it."""
-    return BilledPoint(meter.point_id, meter.ratio, register_of(meter))
+def dated_links(point_id: int, values: Iterable[ChainValue], history: PointHistory) -> list[Link]:
+    """The links between the values of a published chain, each with the facts of its days.
+
+    None leads from one meter to the next: that use is shown by the registers of a document."""
+    links: list[Link] = []
+    for meter_id, of_meter in groupby(values, key=lambda value: value.meter_id):
+        register = history.registers[meter_id]
+        chain = [ChainPoint(value.day, value.total) for value in of_meter]
+        links += (
+            replace(
+                link,
+                meter_id=meter_id,
+                decimals=register.decimals,
+                ratio=history.ratio_on(link.from_day),
+                crosses_ratios=history.changes_ratio_between(link.from_day, link.to_day),
+            )
+            for link in chain_links(point_id, chain, register.modulus)
+        )
+    return links
 
 
 def chain_links(
-    point_id: str,
+    point_id: int,
     chain: Sequence[ChainPoint],
     modulus: int,
 ) -> list[Link]:
@@ -99,32 +157,31 @@ def chain_links(
                 after.day,
                 delta,
                 rolled_over,
+                begins=before.total,
+                modulus=modulus,
             )
         )
     return links
 
 
-def spans_to_link(
-    published: Mapping[str, tuple[date, date]], openings: Mapping[str, tuple[date, date | None]]
-) -> list[Span]:
-    """The spans whose links may change, by point.
+def span_to_link(
+    point_id: int,
+    changed: tuple[date, date],
+    opens_on: date,
+    linked_to: date | None,
+) -> Span | None:
+    """The span whose links may change.
 
-    `published`: first and last day that was newly published. `openings`, of the points whose
-    opening freeze is there: the opening day, and the end of the last link before the first of
-    those days. Others have no span, because the first link starts with the opening freeze (R41)."""
-    spans = []
-    for point, (_, last) in sorted(published.items()):
-        if point not in openings:
-            continue
-        opening, linked_to = openings[point]
-        if last < opening:
-            continue  # use before the opening day is on no bill of this account
-        # A span begins where the links before it end; without any, the whole chain is linked.
-        if linked_to is None:
-            spans.append(Span(point, opening, END_OF_TIME))
-        else:
-            spans.append(Span(point, linked_to, last))
-    return spans
+    `changed`: first and last day whose value did. `opens_on`: the day of the opening freeze, which
+    is there: the first link starts with it (R41). `linked_to`: the end of the last link before the
+    first of those days."""
+    _, last = changed
+    if last < opens_on:
+        return None  # use before the opening day is on no bill of this account
+    # A span begins where the links before it end; without any, the whole chain is linked.
+    if linked_to is None:
+        return Span(point_id, opens_on, END_OF_TIME)
+    return Span(point_id, linked_to, last)
 
 
 def changed_links(
@@ -132,8 +189,8 @@ def changed_links(
 ) -> tuple[list[LinkInForce], list[Link]]:
     """(the links in force that fall away, the links that come) so that `links` are in force.
 
-    Links of equal span are taken as equal: what was billed stays as it was billed (R35: a late
-    reading replaces the link around it, and no other)."""
-    leaving = {old.link.span: old for old in in_force}
-    coming = [link for link in links if leaving.pop(link.span, None) is None]
+    An equal one stays as it was billed (R35: a late reading replaces the link around it, and no
+    other)."""
+    leaving = {old.link: old for old in in_force}
+    coming = [link for link in links if leaving.pop(link, None) is None]
     return list(leaving.values()), coming

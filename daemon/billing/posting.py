@@ -60,11 +60,11 @@ def charge_kind(postings: Postings) -> Literal["charge", "true_up"]:
     return "charge" if postings.replaced is None else "true_up"
 
 
-def charge_key(postings: Postings, stored: Mapping[Span, LinkInForce]) -> str:
+def charge_key(postings: Postings, stored: Mapping[Span, LinkInForce], point: str) -> str:
     """`chg:` or `tru:` with point, days and revision of the link that is billed or replaced.
 
-    `stored`: the links that come and go. The same settlement again makes the same key, and M5: a
-    key creates at most one transaction."""
+    `stored`: the links that come and go; `point`: what persons call it.
+    The same settlement again makes the same key, and M5: a key creates at most one transaction."""
     if postings.replaced is None:
         # A group without a replaced link is one link: see `settle`.
         (priced,) = postings.links
@@ -75,7 +75,7 @@ def charge_key(postings: Postings, stored: Mapping[Span, LinkInForce]) -> str:
         prefix = "tru"
         span = postings.replaced.span
     revision = stored[span].revision
-    return f"{prefix}:{span.point_id}:{span.from_day}:{span.to_day}:{revision}"
+    return f"{prefix}:{point}:{span.from_day}:{span.to_day}:{revision}"
 
 
 def charge_legs(prepaid: str, postings: Postings) -> tuple[Leg, ...]:

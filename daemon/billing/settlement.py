@@ -188,7 +188,7 @@ def _changes(links: Iterable[PricedLink], replaced: PricedLink | None) -> dict[S
     return change
 
 
-def _by_time(priced: PricedLink) -> tuple[date, str]:
+def _by_time(priced: PricedLink) -> tuple[date, int]:
     return priced.link.from_day, priced.link.point_id
 
 
@@ -200,12 +200,12 @@ def _is_inside(new: Link, old: Link) -> bool:
 def _version_on(
     day: date,
     tariff: Tariff,
-    point_id: str,
+    point_id: int,
 ) -> TariffVersion:
     version = tariff.version_on(day)
     if version is None:
         raise ValueError(
-            f"no tariff version is in force on {day}, the use of {point_id} cannot be priced"
+            f"no tariff version is in force on {day}, the use of point {point_id} cannot be priced"
         )
     return version
 

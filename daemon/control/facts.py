@@ -17,8 +17,10 @@ class PointFacts:
     The fields are the columns of the statement that loads them, in one look with the account row
     locked. Times are aware."""
 
-    point_id: str
-    account_id: str
+    point_id: int
+    point: str
+    account_id: int
+    account: str
     supply_state: str
     relay_observed: str
     keep_power_observed: bool

@@ -36,7 +36,7 @@ def restore_step(point: PointFacts, *, trip_sends: int | None, was_just_tried: b
 
 
 def restorations(
-    cut: Iterable[PointFacts], trip_sends: Mapping[str, int], just_tried: Container[str]
+    cut: Iterable[PointFacts], trip_sends: Mapping[int, int], just_tried: Container[int]
 ) -> tuple[list[PointFacts], list[PointFacts]]:
     """(points that were never cut, points to be reconnected) of those that are to be restored.
 

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from psycopg import AsyncConnection
 
-from storage import ledger, readings, supply
+from storage import archive, ledger, readings, supply
 
 T = TypeVar("T")
 
@@ -39,7 +39,12 @@ def balances(url: str, accounts: Collection[str]) -> tuple[date, dict[str, int]]
     async def ask(connection: AsyncConnection[Any]) -> tuple[date, dict[str, int]]:
         row = await (await connection.execute(BILLED_THROUGH)).fetchone()
         assert row is not None
-        return row[0], await ledger.balances(connection, accounts)
+        found = {}
+        for account in accounts:
+            row_of_account = await archive.account(connection, account)
+            assert row_of_account is not None
+            found[account] = row_of_account["balance_fen"]
+        return row[0], found
 
     return _ask(url, ask)
 

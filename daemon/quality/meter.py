@@ -21,16 +21,16 @@ class Meter(Protocol):
         """12 digits, most significant first."""
 
     @property
-    def point_id(self) -> str:
+    def point_id(self) -> int:
         """The metering point that it serves."""
+
+    @property
+    def point(self) -> str:
+        """What persons call that point."""
 
     @property
     def installed_on(self) -> date:
         """The first day whose freeze counts for the point."""
-
-    @property
-    def ratio(self) -> Decimal:
-        """CT x PT (R06)."""
 
     @property
     def modulus(self) -> int:

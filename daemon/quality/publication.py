@@ -25,6 +25,7 @@ class NewValue:
     total: int
     rates: tuple[int, ...] = ()
     clock_skew: timedelta | None = None
+    reading_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class DecidedSlot:
     total: int
     state: SlotState
     reasons: tuple[str, ...] = ()
+    reading_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ def _judged(
         total=value.total,
         state="suspect" if reasons else "published",
         reasons=tuple(reasons),
+        reading_id=value.reading_id,
     )
 
 

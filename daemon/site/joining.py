@@ -54,7 +54,7 @@ async def join(
         schema = await in_thread(partial(migrate, database.url))
         log.info("database ready", schema=schema, embedded=site.settings.database.url is None)
         async with pool.connection(lasts_s=LONG_USE_S) as connection:
-            meters = await take_over_site(connection, site, authority.zone)
+            meters = await take_over_site(connection, site)
             await resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
     except BaseException:
         hold.database_process = 0
@@ -91,8 +91,8 @@ def unjoined_meters(site: LoadedSite) -> list[SiteMeter]:
             modulus=int(meter.modulus_kwh.scaleb(meter.decimals)),
             decimals=meter.decimals,
             installed_on=meter.installed_on,
-            point_id=meter.point,
-            ratio=points[meter.point].ratio,
+            point_id=-number,
+            point=meter.point,
             max_daily_kwh=points[meter.point].max_daily_kwh,
             profile=meter.profile,
         )

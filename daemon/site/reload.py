@@ -218,7 +218,7 @@ class Configuration:
             connection.transaction(),
         ):
             if found.archive:
-                meters = await take_over_site(connection, new, self.site.settings.site.zone)
+                meters = await take_over_site(connection, new)
             else:
                 stored = await archive.site_meters(connection, list(found.touched))
                 meters = configured(stored, new)

@@ -5,7 +5,7 @@ R26: what was billed cannot be changed by an edit; exchange and ratio change are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,39 +14,60 @@ from psycopg import AsyncConnection
 
 from config.archive import Account, Point
 from config.load import LoadedSite
-from config.meters import Meter
+from config.meters import DLT645, LEAST_DECIMALS, Meter
 from config.tariffs import TariffVersion
-from daemon.billing.links import billed_point
-from daemon.transactions.opening import open_accounts
 from storage import archive
-from storage.archive import SiteMeter
+from storage.archive import ArchiveRows, SiteMeter
+from storage.owner import claim
 
 log = structlog.get_logger("daemon")
 
 
-async def take_over_site(
-    connection: AsyncConnection[Any], site: LoadedSite, zone: ZoneInfo
-) -> list[SiteMeter]:
-    """Take over all that is configured and open accounts; returns the meters that are read.
+async def take_over_site(connection: AsyncConnection[Any], site: LoadedSite) -> list[SiteMeter]:
+    """Take over all that is configured; returns the meters that are read.
 
-    One transaction: ArchiveConflict, naming every case, changes nothing."""
+    One transaction: ArchiveConflict, naming every case, changes nothing. What it changes of
+    accounts is settled afterwards."""
     async with connection.transaction():
         await take_over_archive(connection, site)
         meters = await archive.site_meters(connection)
-        points = {meter.point_id: billed_point(meter) for meter in meters}
-        await open_accounts(connection, points, zone, datetime.now(UTC))
     return configured(meters, site)
 
 
 async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) -> None:
-    """Bring accounts, points, meters and tariffs of the configuration into the database."""
+    """Bring points, meters, tariffs and new accounts of the configuration into the database.
+
+    ForeignSite where that is another site's."""
+    zone = site.settings.site.zone
+    await claim(connection, site.settings.site.name, zone)
+    rows = archive_rows(site, zone)
+    found = await archive.take_over(connection, rows, datetime.now(zone).date())
+    if found.differing_accounts:
+        log.warning(
+            "accounts differ from the files and stay as they are: `meterd account import` takes "
+            "the files over",
+            count=len(found.differing_accounts),
+            first=found.differing_accounts[0],
+        )
+    if found.stale_points:
+        log.warning(
+            "points were given away or released by a document that points.csv does not know yet",
+            count=len(found.stale_points),
+            first=found.stale_points[0],
+        )
+
+
+def archive_rows(site: LoadedSite, zone: ZoneInfo) -> ArchiveRows:
+    """The files in the columns of the staged tables; days begin in this zone."""
     versions = [version for tariff in site.tariffs.values() for version in tariff]
-    await archive.take_over(
-        connection,
+    midnights: dict[date, datetime] = {}
+    for meter in site.archive.meters:
+        midnights.setdefault(meter.installed_on, datetime.combine(meter.installed_on, time(), zone))
+    return ArchiveRows(
         tariffs=[_tariff_row(version) for version in versions],
-        accounts=[_account_row(account) for account in site.archive.accounts],
+        accounts=[account_row(account) for account in site.archive.accounts],
         points=[_point_row(point) for point in site.archive.points],
-        meters=[_meter_row(meter) for meter in site.archive.meters],
+        meters=[_meter_row(meter, midnights[meter.installed_on]) for meter in site.archive.meters],
     )
 
 
@@ -71,7 +92,8 @@ def _tariff_row(version: TariffVersion) -> tuple[Any, ...]:
     return version.tariff, version.effective_from, version.price_yuan_per_kwh
 
 
-def _account_row(account: Account) -> tuple[Any, ...]:
+def account_row(account: Account) -> tuple[Any, ...]:
+    """An account of the files in the columns of the staged table."""
     return (
         account.account,
         account.name,
@@ -98,14 +120,18 @@ def _point_row(point: Point) -> tuple[Any, ...]:
     )
 
 
-def _meter_row(meter: Meter) -> tuple[Any, ...]:
+def _meter_row(meter: Meter, installed_at: datetime) -> tuple[Any, ...]:
+    is_dlt645 = meter.protocol in DLT645
     return (
         meter.address,
         meter.line,
         meter.protocol,
         int(meter.modulus_kwh.scaleb(meter.decimals)),
         meter.decimals,
+        # Whatever resolution is kept: these meters send steps of 0.01 kWh (V11).
+        min(meter.decimals, LEAST_DECIMALS) if is_dlt645 else meter.decimals,
         meter.point,
         meter.installed_on,
+        installed_at,
         meter.profile,
     )

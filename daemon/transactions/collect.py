@@ -1,31 +1,35 @@
-"""The life of one batch of readings, top to bottom, in one transaction."""
+"""The life of one batch of readings: one transaction for what is true, others for its money."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 import structlog
 from psycopg import AsyncConnection
 
 from daemon import metrics
-from daemon.billing.links import BilledPoint, billed_point
 from daemon.control.authority import Authority
 from daemon.quality.arrival import Arrival
 from daemon.quality.freeze import freeze_day, is_in_service
-from daemon.quality.meter import register_of
+from daemon.quality.meter import Meter, register_of
 from daemon.quality.publication import DecidedSlot, NewValue, Publication, publish
-from daemon.quality.register import error_bound, in_steps
-from daemon.transactions.settle import settle_points
+from daemon.quality.register import in_steps
+from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
-from storage import readings
-from storage.readings import RawReading, Slot
+from storage import chains, readings
+from storage.readings import RawReading, Slot, Source
+from storage.settling import Days, mark_points, put_off, take_marks
 
 log = structlog.get_logger("pipeline")
+
+TRY_AGAIN = timedelta(minutes=5)
+ACCOUNTS_AT_ONCE = 50
+"""Most accounts that are settled in one transaction: a payment waits for no more than these."""
 
 
 async def process(
@@ -34,35 +38,99 @@ async def process(
     authority: Authority,
     now: datetime,
 ) -> list[tuple[int, date]]:
-    """Take one batch through all rooms, in one transaction: quality, then money, then supply.
+    """Collect a batch, and settle what it changed.
 
     Returns (meter id, day) of every slot that has a value. The same batch again changes nothing."""
+    present = await collect(connection, batch, authority.zone)
+    await settle_marked(connection, authority, now)
+    return present
+
+
+async def collect(
+    connection: AsyncConnection[Any], batch: Sequence[Arrival], zone: ZoneInfo
+) -> list[tuple[int, date]]:
+    """T1: keep what arrived, publish or withhold it, and mark whose money it moves.
+
+    It never fails for a reason of money. Returns (meter id, day) of every slot that has a value."""
     meters = {arrival.meter.point_id: arrival.meter for arrival in batch}
-    points = {point_id: billed_point(meter) for point_id, meter in meters.items()}
+    raw = [_raw(arrival, zone) for arrival in batch]
+    values = _values_by_point(batch, raw)
     async with connection.transaction():
+        await chains.lock_chains(connection)
+        await chains.make_room(connection, _days(raw, values))
         # R08: raw rows first, whatever becomes of them.
-        await readings.add_readings(
-            connection, [_raw(arrival, authority.zone) for arrival in batch]
-        )
-        values = _values_by_point(batch)
-        published = await _publish(connection, values, points)
-        accounts = await settle_points(
-            connection,
-            published,
-            points,
-            authority.zone,
-            now,
-        )
-        # Restoring comes first: a customer whose money is back is not cut by the same batch.
-        await restore(connection, accounts, "balance is back after settlement", now)
-        await request_trips(connection, authority, accounts, now)
+        await readings.add_readings(connection, raw)
+        published = await _publish(connection, values, meters)
+        await mark_points(connection, published, "readings")
     return [(value.meter_id, value.day) for found in values.values() for value in found]
 
 
-def _values_by_point(batch: Sequence[Arrival]) -> dict[str, list[NewValue]]:
+async def settle_marked(
+    connection: AsyncConnection[Any], authority: Authority, now: datetime
+) -> None:
+    """T2: settle every account that is marked, a few at a time.
+
+    One that cannot be settled keeps its mark with the reason, and does not hold up the others."""
+    most = ACCOUNTS_AT_ONCE
+    while True:
+        taken: list[int] = []
+        try:
+            if not await settle_some(connection, authority, now, most, taken):
+                return
+            most = ACCOUNTS_AT_ONCE
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except Exception as error:
+            if len(taken) <= 1:
+                await _put_off(connection, taken, error, now)
+            most = max(1, len(taken) // 2)
+
+
+async def settle_some(
+    connection: AsyncConnection[Any],
+    authority: Authority,
+    now: datetime,
+    most: int,
+    taken: list[int],
+) -> bool:
+    """Settle up to so many marked accounts in one transaction; False if there were none.
+
+    Supply follows in the same transaction, under the locks of the accounts. `taken` gets those
+    that were tried."""
+    async with connection.transaction():
+        marks = await take_marks(connection, most, now)
+        taken += marks
+        if not marks:
+            return False
+        accounts = await settle_accounts(connection, marks, authority.zone, now)
+        # Restoring comes first: a customer whose money is back is not cut by the same batch.
+        await restore(connection, accounts, "balance is back after settlement", now)
+        await request_trips(connection, authority, accounts, now)
+    return True
+
+
+async def _put_off(
+    connection: AsyncConnection[Any], accounts: Sequence[int], error: Exception, now: datetime
+) -> None:
+    if not accounts:
+        raise error
+    (account,) = accounts
+    log.error("account cannot be settled", account_id=account, error=str(error))
+    reason = f"{type(error).__name__}: {error}"
+    await put_off(connection, account, reason, now + TRY_AGAIN)
+
+
+def _days(raw: Iterable[RawReading], values: Mapping[int, Sequence[NewValue]]) -> set[date]:
+    days = {reading.day for reading in raw}
+    return days | {value.day for found in values.values() for value in found}
+
+
+def _values_by_point(
+    batch: Sequence[Arrival], raw: Sequence[RawReading]
+) -> dict[int, list[NewValue]]:
     """By point, in order of days, what arrived for a day that is owed."""
-    values: dict[str, list[NewValue]] = defaultdict(list)
-    for arrival in batch:
+    values: dict[int, list[NewValue]] = defaultdict(list)
+    for arrival, reading in zip(batch, raw, strict=True):
         meter = arrival.meter
         freeze = arrival.freeze
         day = freeze_day(freeze.frozen_at, freeze.host_offset)
@@ -78,6 +146,7 @@ def _values_by_point(batch: Sequence[Arrival]) -> dict[str, list[NewValue]]:
                     total,
                     rates,
                     freeze.clock_skew,
+                    reading.id,
                 )
             )
     for found in values.values():
@@ -87,10 +156,10 @@ def _values_by_point(batch: Sequence[Arrival]) -> dict[str, list[NewValue]]:
 
 async def _publish(
     connection: AsyncConnection[Any],
-    values: Mapping[str, Sequence[NewValue]],
-    points: Mapping[str, BilledPoint],
-) -> dict[str, tuple[date, date]]:
-    """Publish or withhold each value; returns by point the span that was published."""
+    values: Mapping[int, Sequence[NewValue]],
+    meters: Mapping[int, Meter],
+) -> dict[int, Days]:
+    """Publish or withhold each value; returns by point the days that were published."""
     windows = []
     for point_id, found in values.items():
         first = found[0].day
@@ -99,26 +168,27 @@ async def _publish(
     # One look for all points of the batch: slots inside each window, and the nearest beside it.
     known = await readings.slots_around(connection, windows)
     slots: list[Slot] = []
-    published: dict[str, tuple[date, date]] = {}
+    published: dict[int, Days] = {}
     for point_id, found in values.items():
+        meter = meters[point_id]
         slots_there = [_decided(slot) for slot in known[point_id]]
-        publication = publish(slots_there, found, points[point_id].register)
-        _report(point_id, publication)
+        publication = publish(slots_there, found, register_of(meter))
+        _report(meter.point, publication)
         slots += [_slot(point_id, decided) for decided in publication.decided]
         span = publication.published_span
         if span is not None:
-            published[point_id] = span
+            published[point_id] = Days(*span)
     await readings.add_slots(connection, slots)
     return published
 
 
-def _report(point_id: str, publication: Publication) -> None:
+def _report(point: str, publication: Publication) -> None:
     for slot in publication.decided:
         metrics.SLOTS_DECIDED.labels(slot.state).inc()
         if slot.reasons:
             log.warning(
                 "reading withheld",
-                point=point_id,
+                point=point,
                 day=slot.day,
                 total=slot.total,
                 reasons=",".join(slot.reasons),
@@ -127,7 +197,7 @@ def _report(point_id: str, publication: Publication) -> None:
         metrics.SLOTS_DECIDED.labels("conflict").inc()
         log.warning(
             "conflict",
-            point=point_id,
+            point=point,
             day=conflict.kept.day,
             kept=conflict.kept.total,
             also=conflict.total,
@@ -141,18 +211,20 @@ def _decided(slot: Slot) -> DecidedSlot:
         meter_id=slot.meter_id,
         total=slot.total,
         state="published" if slot.state == "published" else "suspect",
-        reasons=tuple(slot.reasons),
+        reasons=tuple(slot.codes),
+        reading_id=slot.reading_id,
     )
 
 
-def _slot(point_id: str, decided: DecidedSlot) -> Slot:
+def _slot(point_id: int, decided: DecidedSlot) -> Slot:
     return Slot(
         point_id=point_id,
         day=decided.day,
         state=decided.state,
-        reasons=decided.reasons,
+        codes=decided.reasons,
         meter_id=decided.meter_id,
         total=decided.total,
+        reading_id=decided.reading_id,
     )
 
 
@@ -161,23 +233,23 @@ def _raw(arrival: Arrival, zone: ZoneInfo) -> RawReading:
     meter = arrival.meter
     freeze = arrival.freeze
     total, rates = in_steps(freeze.registers, meter.decimals)
-    # The database keeps time in whole seconds of skew and milliseconds of offset.
-    skew_s = None
-    if freeze.clock_skew is not None:
-        skew_s = round(freeze.clock_skew / timedelta(seconds=1))
-    offset_s = None
-    bound = None
-    if freeze.host_offset is not None:
-        offset_s = Decimal(freeze.host_offset // timedelta(milliseconds=1)).scaleb(-3)
-        bound = error_bound(register_of(meter), abs(freeze.host_offset))
+    day = freeze.frozen_at.date()
+    is_midnight = freeze.frozen_at == datetime.combine(day, datetime.min.time())
+    offset = freeze.host_offset
     return RawReading(
-        # Stored in UTC; the meter's own stamp is wall clock of the site.
-        frozen_at=freeze.frozen_at.replace(tzinfo=zone).astimezone(UTC),
+        day=day,
         meter_id=meter.meter_id,
         total=total,
         rates=rates,
         arrived_at=freeze.arrived_at,
-        clock_skew_s=skew_s,
-        host_offset_s=offset_s,
-        error_bound=bound,
+        # The database keeps whole seconds of skew and milliseconds of offset.
+        clock_skew_s=_whole(freeze.clock_skew, timedelta(seconds=1)),
+        host_offset_ms=_whole(offset, timedelta(milliseconds=1)),
+        # The meter's own stamp is wall clock of the site.
+        stamp=None if is_midnight else freeze.frozen_at.replace(tzinfo=zone).astimezone(UTC),
+        source=Source.METER if offset is None else Source.HOST,
     )
+
+
+def _whole(span: timedelta | None, unit: timedelta) -> int | None:
+    return None if span is None else round(span / unit)

@@ -50,7 +50,7 @@ class LineCommandStep:
         log.info(
             "not sent, superseded",
             command=str(command.id),
-            point=command.point_id,
+            point=command.point,
         )
         return False
 

@@ -37,7 +37,7 @@ async def take_answer(
     log_at_level = {"refused": log.error, "unknown": log.warning}.get(state, log.info)
     log_at_level(
         f"{command.action} {state}",
-        point=command.point_id,
+        point=command.point,
         command=str(command.id),
         detail=detail,
         at=now,
@@ -95,14 +95,14 @@ def _report(command: Command, finding: Finding, relay: RelayState | None) -> Non
     if finding.alarm is not None:
         log.error(
             finding.alarm,
-            point=command.point_id,
+            point=command.point,
             command=str(command.id),
             detail=judgement.detail,
         )
     if relay is not None and finding.is_final:
         log.info(
             f"{command.action} {judgement.state}",
-            point=command.point_id,
+            point=command.point,
             command=str(command.id),
             confirmed_by="read-back",
             relay="open" if relay.relay_open else "closed",

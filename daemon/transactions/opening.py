@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
-from daemon.billing.links import END_OF_TIME, BilledPoint, billed_point
-from daemon.transactions.settle import settle_points
+from daemon.transactions.settle import settle_accounts
 from protocols.errors import MeterdError
-from storage import archive, ledger
+from storage import archive
+from storage.settling import ALL_DAYS
 
 
 class TariffNotYet(MeterdError):
@@ -38,35 +38,14 @@ async def open_account(
     tariff = await archive.first_version(connection, opening.account)
     if tariff is not None and opening.open_from < tariff.starts_on:
         raise TariffNotYet(f"tariff {tariff.id} starts on {tariff.starts_on}; nothing was opened")
-    await archive.open_account(
-        connection,
-        opening.account,
-        points=opening.points,
-        open_from=opening.open_from,
-        agreement=opening.agreement,
-    )
-    meters = await archive.site_meters(connection)
-    billed = {meter.point_id: billed_point(meter) for meter in meters}
-    await open_accounts(connection, billed, zone, now)
-    return await archive.account(connection, opening.account)
-
-
-async def open_accounts(
-    connection: AsyncConnection[Any],
-    points: Mapping[str, BilledPoint],
-    zone: ZoneInfo,
-    now: datetime,
-) -> None:
-    """Bill accounts that were opened after their opening freeze had been collected.
-
-    The others wait for it (R41: no opening reading, no active account)."""
     async with connection.transaction():
-        # Whatever day the account is opened from: its whole chain after that day is linked at once.
-        waiting = await ledger.points_to_open(connection)
-        await settle_points(
+        opened = await archive.open_account(
             connection,
-            {point: (day, END_OF_TIME) for point, day in waiting.items()},
-            points,
-            zone,
-            now,
+            opening.account,
+            points=opening.points,
+            opened_on=opening.open_from,
+            agreement=opening.agreement,
         )
+        # Whatever day it is opened from: its whole chain after that day is linked at once.
+        await settle_accounts(connection, {opened: ALL_DAYS}, zone, now)
+    return await archive.account(connection, opening.account)

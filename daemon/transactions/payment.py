@@ -14,7 +14,7 @@ from daemon.control.facts import PointFacts
 from daemon.control.restoration import missing_fen
 from daemon.transactions.settle import update_credit
 from daemon.transactions.supply import restore
-from storage import ledger, supply
+from storage import archive, ledger, supply
 from storage.ledger import Leg, Outcome, Transaction, prepaid
 
 log = structlog.get_logger("billing")
@@ -61,17 +61,18 @@ async def top_up(
         legs=tuple(Leg(*leg) for leg in legs),
     )
     async with connection.transaction():
-        # The account's lock: a settlement of the same account is before or after, never beside.
-        locked = await ledger.lock_accounts(connection, [account])
-        if account not in locked:
+        account_id = await archive.account_id(connection, account)
+        if account_id is None:
             return None
+        # The account's lock: a settlement of the same account is before or after, never beside.
+        locked = await ledger.lock_accounts(connection, [account_id])
         (outcome,) = await ledger.post(connection, [transaction])
         (credit_state,) = await update_credit(connection, locked.values(), now)
         # R89: the payment itself cancels the trips and asks for the reconnect; nothing waits for
         # the next sweep.
-        commands = await restore(connection, [account], f"payment {transaction.key}", now)
-        balance_fen = (await ledger.balances(connection, [account]))[account]
-        points = await supply.control_facts(connection, [account], now, PointFacts)
+        commands = await restore(connection, [account_id], f"payment {transaction.key}", now)
+        balance_fen = (await ledger.balances(connection, [account_id]))[account_id]
+        points = await supply.control_facts(connection, [account_id], now, PointFacts)
     log.info(
         "top-up",
         account=account,

@@ -99,7 +99,7 @@ async def abandon_trip(
             await supply.set_supply(connection, [command.point_id], "energised")
     log.warning(
         "trip not sent",
-        point=command.point_id,
+        point=command.point,
         command=str(command.id),
         reason=reason,
         at=now,
@@ -119,12 +119,13 @@ async def _take(
     connection: AsyncConnection[Any],
     authority: Authority,
     command_id: UUID,
-    account: str,
+    account: int | None,
     now: datetime,
 ) -> DueCommand | None:
     """What is to be done with a command that is due; None when it was ended instead."""
     async with connection.transaction():
-        await ledger.lock_accounts(connection, [account])
+        if account is not None:
+            await ledger.lock_accounts(connection, [account])
         command = await supply.lock_command(connection, command_id)
         if command is None:
             return None
@@ -160,7 +161,7 @@ async def _release_trip(
     connection: AsyncConnection[Any],
     authority: Authority,
     command: Command,
-    account: str,
+    account: int | None,
     now: datetime,
 ) -> Mapping[str, Any] | None:
     """The guard's snapshot when the trip may be sent now; None when it was ended instead."""
@@ -175,8 +176,12 @@ async def _release_trip(
             now,
         )
         return None
-    points = await supply.control_facts(connection, [account], now, PointFacts)
+    accounts = [] if account is None else [account]
+    points = await supply.control_facts(connection, accounts, now, PointFacts)
     by_id = {point.point_id: point for point in points}
+    if command.point_id not in by_id:
+        await _end_trip(connection, command, "cancelled", "the point has no account", now)
+        return None
     trip = guard_trip(by_id[command.point_id], authority, now)
     if trip.is_allowed:
         return trip.snapshot
@@ -206,7 +211,7 @@ async def _end_trip(
     await supply.set_supply(connection, [command.point_id], "energised")
     log.info(
         f"trip {state}",
-        point=command.point_id,
+        point=command.point,
         command=str(command.id),
         detail=detail,
     )

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -14,13 +15,16 @@ from psycopg import AsyncConnection
 
 from daemon.billing.credit import CreditStatus, Thresholds, next_credit
 from daemon.billing.links import (
-    BilledPoint,
+    END_OF_TIME,
+    ChainValue,
     Link,
     LinkInForce,
+    MeterRegister,
+    PointHistory,
     Span,
-    chain_links,
     changed_links,
-    spans_to_link,
+    dated_links,
+    span_to_link,
 )
 from daemon.billing.posting import charge_key, charge_kind, charge_legs
 from daemon.billing.settlement import (
@@ -34,10 +38,10 @@ from daemon.billing.settlement import (
     settle,
 )
 from daemon.billing.tariff import Tariff, TariffVersion
-from daemon.quality.register import ChainPoint
 from storage import ledger, readings
 from storage.ledger import (
     AccountRow,
+    BilledPoint,
     ChargeRow,
     CreditRow,
     Leg,
@@ -46,6 +50,7 @@ from storage.ledger import (
     Transaction,
     prepaid,
 )
+from storage.settling import Days
 
 log = structlog.get_logger("billing")
 
@@ -54,54 +59,112 @@ log = structlog.get_logger("billing")
 class _Relinked:
     """The links of one account that leave and come."""
 
+    account: AccountRow
     leaving: list[LinkInForce] = field(default_factory=list)
     coming: list[PricedLink] = field(default_factory=list)
 
 
-async def settle_points(
-    connection: AsyncConnection[Any],
-    published: Mapping[str, tuple[date, date]],
-    points: Mapping[str, BilledPoint],
-    zone: ZoneInfo,
-    now: datetime,
-) -> list[str]:
-    """Bring links, charges and postings in line with the published chains that changed.
+class _Stored(NamedTuple):
+    """The links that left and came, by span: one may take the place of another of its days."""
 
-    `published`: point -> (first, last day that was newly published). Returns the accounts
-    concerned, whose rows stay locked until the caller's transaction ends. Doing it again changes
-    nothing. The number of statements does not depend on the number of accounts."""
-    account_of = await ledger.account_of_points(connection, published)
+    left: Mapping[Span, LinkInForce]
+    came: Mapping[Span, LinkInForce]
+    points: Mapping[int, str]
+
+
+async def settle_accounts(
+    connection: AsyncConnection[Any], marks: Mapping[int, Days], zone: ZoneInfo, now: datetime
+) -> list[int]:
+    """Bring links, charges and postings of these accounts in line with their published chains.
+
+    `marks`: by account the days that changed. Returns the accounts that are there, whose rows stay
+    locked until the caller's transaction ends. Doing it again changes nothing. The number of
+    statements does not depend on the number of accounts."""
     # Locked before anything is read that money depends on: a payment waits, or is seen.
-    accounts = await ledger.lock_accounts(connection, account_of.values())
-    for account in await ledger.activate(connection, accounts):
-        log.info("account active", account=account)
-    first_days = {point: published[point][0] for point in account_of}
-    openings = await ledger.opened_points(connection, first_days)
-    spans = spans_to_link(published, openings)
-    if not spans:
-        return sorted(accounts)
-    chains = await _published_chains(connection, spans)
-    in_force = await _links_in_force(connection, spans)
-    tariffs = await _tariffs(connection, accounts.values())
-
-    relinked: dict[str, _Relinked] = defaultdict(_Relinked)
-    for span in spans:
-        account_id = account_of[span.point_id]
-        point = points[span.point_id]
-        tariff = tariffs[accounts[account_id].tariff_id]
-        chain = chains[span.point_id]
-        links = chain_links(span.point_id, chain, point.register.modulus)
-        leaving, coming = changed_links(links, in_force[span.point_id])
-        change = relinked[account_id]
-        change.leaving += leaving
-        change.coming += [_price(link, point, tariff, zone) for link in coming]
-    # In order of accounts, so that the ledger of a repeated batch reads the same.
-    changed = {account: relinked[account] for account in sorted(relinked)}
-    await _settle_accounts(
-        connection, {account: change for account, change in changed.items() if change.coming}
-    )
+    accounts = await ledger.lock_accounts(connection, marks)
+    points = await ledger.billed_points(connection, marks)
+    await _activate(connection, accounts, points)
+    spans = _spans(points, marks)
+    if spans:
+        relinked = await _relinked(connection, accounts, spans, zone)
+        await _settle(connection, relinked, {point.point_id: point.point for point in points})
     await update_credit(connection, accounts.values(), now)
     return sorted(accounts)
+
+
+async def _activate(
+    connection: AsyncConnection[Any],
+    accounts: Mapping[int, AccountRow],
+    points: Iterable[BilledPoint],
+) -> None:
+    """R41: an account is active when the opening freeze of each of its points is there."""
+    are_open: defaultdict[int, list[bool]] = defaultdict(list)
+    for point in points:
+        if point.to_day is None:
+            are_open[point.account_id].append(point.is_open)
+    complete = [
+        account
+        for account, opened in are_open.items()
+        if accounts[account].state == "pending" and all(opened)
+    ]
+    await ledger.activate(connection, complete)
+    for account in complete:
+        log.info("account active", account=accounts[account].number)
+
+
+def _spans(
+    points: Iterable[BilledPoint], marks: Mapping[int, Days]
+) -> list[tuple[BilledPoint, Span]]:
+    """What is to be linked anew of each point, as far as it is the account's."""
+    spans = []
+    for point in points:
+        if not point.is_open:
+            continue
+        changed = marks[point.account_id]
+        span = span_to_link(point.point_id, changed, point.opens_on, point.linked_to)
+        if span is None:
+            continue
+        if point.to_day is not None:
+            span = span._replace(to_day=min(span.to_day, point.to_day))
+        if span.from_day <= span.to_day:
+            spans.append((point, span))
+    return spans
+
+
+async def _relinked(
+    connection: AsyncConnection[Any],
+    accounts: Mapping[int, AccountRow],
+    spans: Sequence[tuple[BilledPoint, Span]],
+    zone: ZoneInfo,
+) -> dict[int, _Relinked]:
+    """By account, in order, the links that leave and come."""
+    asked = [span for _, span in spans]
+    chains = await readings.published_chains(connection, asked)
+    in_force = await _links_in_force(connection, asked)
+    histories = await _histories(connection, {span.point_id for span in asked})
+    tariffs = await _tariffs(connection, accounts.values())
+    relinked = {account: _Relinked(row) for account, row in sorted(accounts.items())}
+    for point, span in spans:
+        end = point.to_day or END_OF_TIME
+        chain = [
+            ChainValue(*value)
+            for value in chains[span.point_id]
+            if span.from_day <= value[0] <= end
+        ]
+        links = dated_links(span.point_id, chain, histories[span.point_id])
+        there = [
+            old
+            for old in in_force[point.account_id, span.point_id]
+            if old.link.to_day > span.from_day
+        ]
+        leaving, coming = changed_links(links, there)
+        change = relinked[point.account_id]
+        tariff = tariffs[change.account.tariff_id] if coming else None
+        change.leaving += leaving
+        change.coming += [_price(link, tariff, zone) for link in coming if tariff]
+    return {
+        account: change for account, change in relinked.items() if change.coming or change.leaving
+    }
 
 
 async def update_credit(
@@ -121,47 +184,56 @@ async def update_credit(
         # Only changes are written: most accounts of a batch stay as they are.
         if (credit.status, credit.episode_started_at) == was:
             continue
-        changes.append(CreditRow(row.id, credit.status, credit.episode_started_at))
+        changes.append(
+            CreditRow(row.id, credit.status, credit.episode_started_at, row.episode_started_at)
+        )
         log.info(
             "credit state",
-            account=row.id,
+            account=row.number,
             was=row.credit_state,
             now=credit.status,
             balance_fen=balances[row.id],
         )
-    await ledger.put_credit(connection, changes)
+    await ledger.put_credit(connection, changes, now)
     return states
-
-
-async def _published_chains(
-    connection: AsyncConnection[Any], spans: Sequence[Span]
-) -> dict[str, list[ChainPoint]]:
-    """By point the published registers from the first day of its span on."""
-    slots = await readings.slots_around(connection, spans)
-    return {
-        span.point_id: [
-            ChainPoint(slot.day, slot.total)
-            for slot in slots[span.point_id]
-            if slot.state == "published" and slot.day >= span.from_day
-        ]
-        for span in spans
-    }
 
 
 async def _links_in_force(
     connection: AsyncConnection[Any], spans: Sequence[Span]
-) -> dict[str, list[LinkInForce]]:
-    links: dict[str, list[LinkInForce]] = defaultdict(list)
+) -> dict[tuple[int, int], list[LinkInForce]]:
+    """By account and point."""
+    links: dict[tuple[int, int], list[LinkInForce]] = defaultdict(list)
     for row in await ledger.live_links(connection, spans):
+        begins = row.begins[0]
+        delta = row.ends[0] - begins
         link = Link(
             row.point_id,
             row.from_day,
             row.to_day,
-            row.delta,
-            row.rolled_over,
+            delta + row.modulus if delta < 0 else delta,
+            rolled_over=delta < 0,
+            begins=begins,
+            meter_id=row.meter_id,
+            modulus=row.modulus,
+            decimals=row.decimals,
+            ratio=row.ratio,
+            crosses_ratios=row.hold == "ratio",
         )
-        links[row.point_id].append(LinkInForce(row.id, row.revision, link))
+        links[row.account_id, row.point_id].append(LinkInForce(row.id, row.revision, link))
     return links
+
+
+async def _histories(
+    connection: AsyncConnection[Any], points: Collection[int]
+) -> dict[int, PointHistory]:
+    """The ratios and meters of each point, as they are known now: not as a reading came in."""
+    ratios: dict[int, list[tuple[date, Decimal]]] = defaultdict(list)
+    for point, from_day, ratio in await ledger.ratios_of_points(connection, points):
+        ratios[point].append((from_day, ratio))
+    registers: dict[int, dict[int, MeterRegister]] = defaultdict(dict)
+    for row in await ledger.registers_of_points(connection, points):
+        registers[row.point_id][row.meter_id] = MeterRegister(row.modulus, row.decimals)
+    return {point: PointHistory(tuple(ratios[point]), registers[point]) for point in points}
 
 
 async def _tariffs(
@@ -183,23 +255,20 @@ def _thresholds(row: AccountRow) -> Thresholds:
     )
 
 
-def _price(
-    link: Link,
-    point: BilledPoint,
-    tariff: Tariff,
-    zone: ZoneInfo,
-) -> PricedLink:
+def _price(link: Link, tariff: Tariff, zone: ZoneInfo) -> PricedLink:
     return price_link(
         link,
-        ratio=point.ratio,
-        decimals=point.register.decimals,
+        ratio=link.ratio,
+        decimals=link.decimals,
         tariff=tariff,
         zone=zone,
     )
 
 
-async def _settle_accounts(
-    connection: AsyncConnection[Any], relinked: Mapping[str, _Relinked]
+async def _settle(
+    connection: AsyncConnection[Any],
+    relinked: Mapping[int, _Relinked],
+    points: Mapping[int, str],
 ) -> None:
     """Settle each account by itself, and write what all of them come to."""
     leaving = [old for change in relinked.values() for old in change.leaving]
@@ -217,11 +286,11 @@ async def _settle_accounts(
     # Nothing was written up to here: the rules saw one state of all accounts.
     # First out of force, then in force: no two live links of a point may begin on one day (M1).
     await ledger.replace_links(connection, [old.number for old in leaving])
-    stored = {old.link.span: old for old in leaving}
-    stored |= await _add_links(connection, relinked)
-    await _add_charges(connection, coming, stored)
+    left = {old.link.span: old for old in leaving}
+    came = await _add_links(connection, relinked)
+    await _add_charges(connection, coming, came)
     await _put_streams(connection, settlements)
-    await _post(connection, settlements, stored)
+    await _post(connection, relinked, settlements, _Stored(left, came, points))
 
 
 async def _as_billed(
@@ -248,11 +317,11 @@ async def _as_billed(
 
 
 async def _streams(
-    connection: AsyncConnection[Any], accounts: Collection[str], links: Iterable[PricedLink]
-) -> dict[str, dict[Stream, StreamState]]:
+    connection: AsyncConnection[Any], accounts: Collection[int], links: Iterable[PricedLink]
+) -> dict[int, dict[Stream, StreamState]]:
     """By account the streams of every period that these links are charged to."""
     periods = {charge.stream.period for priced in links for charge in priced.charges}
-    streams: dict[str, dict[Stream, StreamState]] = {account: {} for account in accounts}
+    streams: dict[int, dict[Stream, StreamState]] = {account: {} for account in accounts}
     rows = await ledger.streams(connection, accounts, periods)
     for account, period, component, exact_yuan, posted_fen in rows:
         stream = Stream(period, component)
@@ -261,7 +330,7 @@ async def _streams(
 
 
 async def _add_links(
-    connection: AsyncConnection[Any], relinked: Mapping[str, _Relinked]
+    connection: AsyncConnection[Any], relinked: Mapping[int, _Relinked]
 ) -> dict[Span, LinkInForce]:
     links = [
         (account, priced.link) for account, change in relinked.items() for priced in change.coming
@@ -302,7 +371,7 @@ async def _add_charges(
 
 
 async def _put_streams(
-    connection: AsyncConnection[Any], settlements: Mapping[str, Settlement]
+    connection: AsyncConnection[Any], settlements: Mapping[int, Settlement]
 ) -> None:
     rows = [
         StreamRow(
@@ -320,12 +389,13 @@ async def _put_streams(
 
 async def _post(
     connection: AsyncConnection[Any],
-    settlements: Mapping[str, Settlement],
-    stored: Mapping[Span, LinkInForce],
+    relinked: Mapping[int, _Relinked],
+    settlements: Mapping[int, Settlement],
+    stored: _Stored,
 ) -> None:
     """One transaction of the ledger for each group of links that moves money."""
     transactions = [
-        _transaction(account, postings, stored)
+        _transaction(relinked[account].account.number, postings, stored)
         for account, settlement in settlements.items()
         for postings in settlement.postings
         if postings.fen
@@ -333,26 +403,32 @@ async def _post(
     await ledger.post(connection, transactions)
 
 
-def _transaction(
-    account: str, postings: Postings, stored: Mapping[Span, LinkInForce]
-) -> Transaction:
-    links = [stored[priced.link.span].number for priced in postings.links]
+def _transaction(account: str, postings: Postings, stored: _Stored) -> Transaction:
+    links = [stored.came[priced.link.span].number for priced in postings.links]
     legs = charge_legs(prepaid(account), postings)
+    replaced = postings.replaced
+    moved = postings.links[0].link if replaced is None else replaced
+    named = stored.came if replaced is None else stored.left
     return Transaction(
-        key=charge_key(postings, stored),
+        key=charge_key(postings, named, stored.points[moved.point_id]),
         kind=charge_kind(postings),
         content={"account": account, "links": links},
         legs=tuple(Leg(*leg) for leg in legs),
     )
 
 
-def _link_row(account: str, link: Link) -> NewLink:
+def _link_row(account: int, link: Link) -> NewLink:
     return NewLink(
         point_id=link.point_id,
         account_id=account,
         from_day=link.from_day,
         to_day=link.to_day,
-        delta=link.delta,
-        rolled_over=link.rolled_over,
+        meter_id=link.meter_id,
+        begins=link.begins,
+        ends=link.ends,
+        modulus=link.modulus,
+        decimals=link.decimals,
+        ratio=link.ratio,
         state="held" if link.is_held else "billed",
+        hold=link.hold,
     )

@@ -24,7 +24,7 @@ log = structlog.get_logger("control")
 async def request_trips(
     connection: AsyncConnection[Any],
     authority: Authority,
-    accounts: Iterable[str],
+    accounts: Iterable[int],
     now: datetime,
 ) -> None:
     """For each energised point of an exhausted account: a trip if the guard allows it.
@@ -47,7 +47,7 @@ async def request_trips(
     for trip, command in zip(allowed, commands, strict=True):
         log.info(
             "trip requested",
-            point=command.point_id,
+            point=trip.point.point,
             balance_fen=trip.point.balance_fen,
             command=str(command.id),
         )
@@ -55,7 +55,7 @@ async def request_trips(
 
 async def restore(
     connection: AsyncConnection[Any],
-    accounts: Iterable[str],
+    accounts: Iterable[int],
     cause: str,
     now: datetime,
 ) -> list[UUID]:
@@ -76,11 +76,11 @@ async def restore(
         connection, [command.point_id for command in commands], "reconnect_commanded"
     )
     for point in never_cut:
-        log.info("trip cancelled", point=point.point_id, cause=cause)
-    for command in commands:
+        log.info("trip cancelled", point=point.point, cause=cause)
+    for point, command in zip(reconnect, commands, strict=True):
         log.info(
             "reconnect requested",
-            point=command.point_id,
+            point=point.point,
             cause=cause,
             command=str(command.id),
         )
@@ -107,8 +107,8 @@ async def note_verdicts(
     for trip in changed:
         log.info(
             "guard",
-            point=trip.point.point_id,
-            account=trip.point.account_id,
+            point=trip.point.point,
+            account=trip.point.account,
             decision=trip.verdict.decision,
             reasons=",".join(trip.verdict.reasons),
             balance_fen=trip.point.balance_fen,
@@ -123,7 +123,7 @@ async def _just_tried(
     now: datetime,
     *,
     is_trip: bool,
-) -> set[str]:
+) -> set[int]:
     return await supply.recently_tried(
         connection,
         [point.point_id for point in points],

@@ -15,7 +15,6 @@ from psycopg.rows import TupleRow
 from protocols.errors import MeterdError
 
 LOCK = 0x6D657465  # "mete": one migrating process at a time
-CHUNK = "7 days"
 
 
 class SchemaError(MeterdError):
@@ -47,8 +46,9 @@ def migrate(url: str) -> int:
     """Bring the database to this program's version and return it.
 
     What was already applied is only compared. Each migration commits together with its entry in
-    `schema_version`. With TimescaleDB preloaded the reading table becomes a hypertable.
-    SchemaError if the database is newer than the program or a migration was changed afterwards."""
+    `schema_version`. Where TimescaleDB is preloaded at the first time, readings and slots become
+    hypertables. SchemaError if the database is newer than the program or a migration was changed
+    afterwards."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         connection.execute("SET client_min_messages = warning")
@@ -57,6 +57,7 @@ def migrate(url: str) -> int:
             "(version integer PRIMARY KEY, name text NOT NULL, "
             "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
+        _use_timescaledb(connection)
         applied = _applied(connection)
         for migration in migrations():
             if migration.version in applied:
@@ -67,7 +68,6 @@ def migrate(url: str) -> int:
                     "INSERT INTO schema_version (version, name, checksum) VALUES (%s, %s, %s)",
                     (migration.version, migration.name, migration.checksum),
                 )
-        _use_timescaledb(connection)
         return check_version(connection)
 
 
@@ -114,9 +114,3 @@ def _use_timescaledb(connection: psycopg.Connection[TupleRow]) -> None:
     if connection.execute(preloaded).rowcount == 0:
         return
     connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-    connection.execute(
-        "SELECT create_hypertable("
-        "'reading', by_range('frozen_at', %s::interval), if_not_exists => true, "
-        "migrate_data => true)",
-        (CHUNK,),
-    )

@@ -188,7 +188,10 @@ class Stage:
         return owed - int(there)
 
     def supply_of(self, address: str) -> str:
-        ((state,),) = self.ask("SELECT supply_state FROM point WHERE id = %s", f"P{int(address)}")
+        ((state,),) = self.ask(
+            "SELECT supply_state FROM point_supply JOIN point ON id = point_id WHERE number = %s",
+            f"P{int(address)}",
+        )
         return str(state)
 
     def balance_faults(self, payments_yuan: dict[str, str]) -> list[str]:

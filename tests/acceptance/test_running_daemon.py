@@ -149,7 +149,7 @@ def test_an_archive_that_contradicts_what_is_billed_changes_nothing(staged: Stag
         assert done.returncode == 1
         assert "configured now: ratio 2" in done.stderr
     assert connections(staged, "gate-1") == before
-    assert staged.ask("SELECT DISTINCT ratio FROM point") == [(1,)]
+    assert staged.ask("SELECT DISTINCT ratio FROM point_ratio") == [(1,)]
 
 
 def test_a_plan_tells_what_a_reload_then_does(staged: Stage) -> None:

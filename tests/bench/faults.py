@@ -363,9 +363,9 @@ def _meter(number: int, address: str, line: str) -> SiteMeter:
         decimals=2,
         profile=None,
         installed_on=date(2020, 1, 1),
-        point_id=f"P{number}",
+        point_id=1,
+        point=f"P{number}",
         max_daily_kwh=Decimal(1000),
-        ratio=Decimal(1),
     )
 
 

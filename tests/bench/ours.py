@@ -128,8 +128,8 @@ class WholeLine(WireLine):
                 modulus=10**8,
                 decimals=2,
                 installed_on=long_ago,
-                point_id=f"P{number}",
-                ratio=Decimal(1),
+                point_id=1,
+                point=f"P{number}",
                 max_daily_kwh=Decimal(380),
             )
             for number in numbers

@@ -17,11 +17,13 @@ from daemon.transactions.collect import process
 from daemon.transactions.payment import TopUp, top_up
 from protocols.reading import DailyFreeze, Quantity
 from storage import archive, ledger
-from storage.archive import SiteMeter
+from storage.archive import ArchiveRows, SiteMeter
+from storage.owner import claim
 
 ZONE = ZoneInfo("Asia/Shanghai")
 OPEN = date(2026, 3, 1)
 NOW = datetime.now(UTC)
+TODAY = NOW.astimezone(ZONE).date()
 DAY = timedelta(days=1)
 CUT_AT_ANY_TIME = Policy(
     max_reading_age=timedelta(days=36_500),
@@ -39,12 +41,19 @@ ARMED = Authority(CUT_AT_ANY_TIME, ZONE, shadow_mode=False, started_at=NOW - DAY
 SHADOW = replace(ARMED, shadow_mode=True)
 TABLES = (
     "account",
+    "arrears_episode",
     "point",
+    "point_supply",
+    "point_account",
+    "point_ratio",
+    "point_limit",
     "meter",
     "installation",
     "tariff_version",
     "reading",
     "slot",
+    "doubt",
+    "chain",
     "slot_journal",
     "dead_letter",
     "ledger_account",
@@ -88,19 +97,19 @@ class Site:
         """Account A<number> with point P<number>; a change goes to the row that has such a
         column."""
         account = {
-            "id": f"A{number}",
+            "number": f"A{number}",
             "name": "",
             "tariff_id": "T",
             "agreement": "signed",
-            "open_from": OPEN,
+            "opened_on": OPEN,
             "warn_fen": 3000,
             "trip_fen": 0,
             "reconnect_fen": 0,
             "credit_limit_fen": 0,
         }
         point = {
-            "id": f"P{number}",
-            "account_id": f"A{number}",
+            "number": f"P{number}",
+            "account": f"A{number}",
             "area": "",
             "ratio": Decimal(1),
             "max_daily_kwh": Decimal(380),
@@ -114,32 +123,52 @@ class Site:
             "protocol": "dlt645-2007",
             "modulus": 100_000_000,
             "decimals": 2,
-            "point_id": f"P{number}",
+            "wire_decimals": 2,
+            "point": f"P{number}",
             "installed_on": date(2026, 1, 1),
             "profile": None,
         }
         rows = (account, point, meter)
         assert set(changes) <= set(account) | set(point) | set(meter)
         for row in rows:
-            row.update({key: value for key, value in changes.items() if key in row and key != "id"})
+            row.update(
+                {key: value for key, value in changes.items() if key in row and key != "number"}
+            )
         self.accounts.append(account)
         self.points.append(point)
         self.meters.append(meter)
 
-    async def take_over(self, connection: AsyncConnection[Any]) -> dict[str, SiteMeter]:
+    async def take_over(
+        self, connection: AsyncConnection[Any], today: date = TODAY
+    ) -> dict[str, SiteMeter]:
         """Bring the database to this site; its meters by point."""
-        await archive.take_over(
-            connection,
-            tariffs=self.tariffs,
-            accounts=[tuple(row.values()) for row in self.accounts],
-            points=[tuple(row.values()) for row in self.points],
-            meters=[tuple(row.values()) for row in self.meters],
-        )
+        await claim(connection, "test", ZONE)
+        await archive.take_over(connection, self.rows(), today)
         return await meters(connection)
+
+    def rows(self) -> ArchiveRows:
+        return ArchiveRows(
+            tariffs=self.tariffs,
+            accounts=[account_row(row) for row in self.accounts],
+            points=[tuple(row.values()) for row in self.points],
+            meters=[meter_row(row) for row in self.meters],
+        )
+
+
+def account_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.values())
+
+
+def meter_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    """With the instant at which it was installed, which the files do not know."""
+    columns = dict(row)
+    profile = columns.pop("profile")
+    midnight = datetime.combine(row["installed_on"], time(), ZONE)
+    return (*columns.values(), midnight, profile)
 
 
 async def meters(connection: AsyncConnection[Any]) -> dict[str, SiteMeter]:
-    return {meter.point_id: meter for meter in await archive.site_meters(connection)}
+    return {meter.point: meter for meter in await archive.site_meters(connection)}
 
 
 async def connect(url: str) -> AsyncConnection[Any]:
@@ -196,7 +225,9 @@ async def pay(
 
 
 async def balance(connection: AsyncConnection[Any], account: str) -> int:
-    return (await ledger.balances(connection, [account]))[account]
+    found = await archive.account(connection, account)
+    assert found is not None
+    return int(found["balance_fen"])
 
 
 async def intact(connection: AsyncConnection[Any]) -> bool:
@@ -219,15 +250,23 @@ async def everything(connection: AsyncConnection[Any]) -> dict[str, list[Any]]:
 
 
 async def links(connection: AsyncConnection[Any], point: str) -> list[tuple[date, date, str]]:
-    query = "SELECT from_day, to_day, state FROM link WHERE point_id = %s AND state <> 'replaced' ORDER BY 1"
+    query = (
+        "SELECT from_day, to_day, l.state FROM link l JOIN point p ON p.id = l.point_id "
+        "WHERE p.number = %s AND l.state <> 'replaced' ORDER BY 1"
+    )
     return await rows(connection, query, point)
 
 
 async def slots(
     connection: AsyncConnection[Any], point: str
 ) -> dict[date, tuple[str, int, list[str]]]:
-    query = "SELECT day, state, total, reasons FROM slot WHERE point_id = %s ORDER BY day"
+    query = (
+        "SELECT s.day, s.state::text, s.total, coalesce(d.codes, '{}') FROM slot s "
+        "JOIN point p ON p.id = s.point_id "
+        "LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind) "
+        "WHERE p.number = %s ORDER BY 1"
+    )
     return {
-        day: (state, total, reasons)
-        for day, state, total, reasons in await rows(connection, query, point)
+        day: (state, total, codes)
+        for day, state, total, codes in await rows(connection, query, point)
     }

@@ -158,7 +158,7 @@ def test_the_guard_decides_as_the_case_says(name: str) -> None:
 
 def links_of(case: FlatCase, chain: dict[date, int]) -> list[Link]:
     return chain_links(
-        "P1", [ChainPoint(*item) for item in sorted(chain.items())], case.register.modulus
+        1, [ChainPoint(*item) for item in sorted(chain.items())], case.register.modulus
     )
 
 

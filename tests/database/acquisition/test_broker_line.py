@@ -190,13 +190,15 @@ def test_a_cut_and_a_restore_are_verified_by_reading_the_relay_back(
         async with cut_site(database_url, broker, flavour) as (connection, gateway, meter, _):
             await until(connection, COMMANDS, ("trip", "verified"), gateway=gateway)
             assert is_cut(meter)
-            assert await rows(connection, "SELECT supply_state FROM point") == ["disconnected"]
+            assert await rows(connection, "SELECT supply_state FROM point_supply") == [
+                "disconnected"
+            ]
             await pay(connection, "A1", 10_000)
             await until(
                 connection, COMMANDS, ("trip", "verified"), ("close", "verified"), gateway=gateway
             )
             assert not is_cut(meter)
-            assert await rows(connection, "SELECT supply_state FROM point") == ["energised"]
+            assert await rows(connection, "SELECT supply_state FROM point_supply") == ["energised"]
 
     run(scene())
 
@@ -262,7 +264,7 @@ def test_accepted_is_not_open(database_url: str, broker: Mosquitto) -> None:
             meter,
             _,
         ):
-            seen = "SELECT relay_observed FROM point"
+            seen = "SELECT relay_observed FROM point_supply"
             await until(connection, seen, "closed", gateway=gateway)
             states = await rows(connection, COMMANDS)
             assert states[0][0] == "trip"

@@ -59,7 +59,7 @@ def broken(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) ->
     async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of(1).take_over(connection)
         await connection.execute("UPDATE account SET state = 'active'")
-        await connection.execute("UPDATE point SET supply_state = 'disconnected'")
+        await connection.execute("UPDATE point_supply SET supply_state = 'disconnected'")
 
     on(database_url, story)
     for name, text in {**FILES, "url": database_url, **BROKEN[request.param]}.items():
@@ -106,7 +106,7 @@ def test_an_account_is_opened_by_what_the_database_knows_of_its_tariff(
     database_url: str, tmp_path: Path
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        await Site.of(1, open_from=None, agreement=None).take_over(connection)
+        await Site.of(1, opened_on=None, agreement=None).take_over(connection)
 
     on(database_url, story)
     for name, text in {"meterd.toml": SETTINGS, "url": database_url}.items():

@@ -64,7 +64,7 @@ def with_a_running_site(
                 assembly = Assembly(pool, authority, pipeline, may_backfill=lambda: True)
                 configuration = Configuration(site, lines, assembly, pool, asyncio.Event())
                 async with pool.connection() as connection:
-                    meters = await take_over_site(connection, site, ZONE)
+                    meters = await take_over_site(connection, site)
                     await configuration.start(connection, meters)
                 supervisor.start("reload", configuration.run)
                 await test(configuration, lines)

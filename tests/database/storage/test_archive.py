@@ -4,13 +4,28 @@ files."""
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from psycopg import AsyncConnection
 
 from storage import archive
 from storage.archive import ArchiveConflict
-from tests.database.small_site import DAY, OPEN, Site, everything, freeze, on, rows, store
+from storage.owner import ForeignSite, claim
+from tests.database.small_site import (
+    DAY,
+    OPEN,
+    ZONE,
+    Site,
+    balance,
+    everything,
+    freeze,
+    links,
+    meters,
+    on,
+    rows,
+    store,
+)
 
 pytestmark = pytest.mark.hypertables
 
@@ -34,9 +49,14 @@ async def billed(connection: AsyncConnection[Any]) -> Site:
             "points",
             0,
             {"ratio": Decimal(2)},
-            "point P1 is billed with ratio 1 to account A1; configured now: ratio 2",
+            "point P1 is billed with ratio 1; configured now: ratio 2",
         ),
-        ("points", 0, {"account_id": "A2"}, "configured now: ratio 1, account A2"),
+        (
+            "points",
+            0,
+            {"account": "A2"},
+            "point P1 is billed to account A1; configured now: account A2",
+        ),
         (
             "meters",
             0,
@@ -47,7 +67,7 @@ async def billed(connection: AsyncConnection[Any]) -> Site:
             "meters",
             0,
             {"modulus": 10_000_000},
-            "meter 000000000001 was read with a register of 100000000 with 2",
+            "meter 000000000001 was read with a register of 100000000 with 2 decimals; configured",
         ),
         (
             "meters",
@@ -56,12 +76,11 @@ async def billed(connection: AsyncConnection[Any]) -> Site:
             "was read with a register of 100000000 with 2 decimals; configured now:",
         ),
         (
-            "accounts",
+            "meters",
             0,
-            {"tariff_id": "U"},
-            "account A1 is open with T from 2026-03-01; configured now: U from",
+            {"installed_on": OPEN + DAY},
+            "meter 000000000001 is billed from 2026-01-01; configured now: from 2026-03-02",
         ),
-        ("accounts", 0, {"open_from": OPEN + DAY}, "configured now: T from 2026-03-02"),
     ],
 )
 def test_a_change_of_what_is_billed_is_refused_and_changes_nothing(
@@ -113,12 +132,11 @@ def test_every_conflict_is_named_at_once(database_url: str) -> None:
         site = await billed(connection)
         site.tariffs[0] = ("T", date(2026, 1, 1), Decimal(1))
         site.points[0]["ratio"] = Decimal(3)
-        site.accounts[0]["open_from"] = OPEN - DAY
         site.meters[0]["address"] = "000000000009"
         with pytest.raises(ArchiveConflict) as refusal:
             await site.take_over(connection)
         assert [line.split()[0] for line in str(refusal.value).splitlines()] == [
-            *("tariff", "account", "point", "meter"),
+            *("tariff", "point", "meter"),
             "a",
         ]
 
@@ -159,26 +177,66 @@ def test_the_same_configuration_again_changes_nothing(database_url: str) -> None
 def test_what_does_not_touch_billed_use_follows_the_files(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)
-        site.accounts[0].update(
-            name="Flat 1", warn_fen=5000, trip_fen=-100, reconnect_fen=200, credit_limit_fen=300
-        )
         site.points[0].update(
             max_daily_kwh=Decimal(500), reconnect="close", protected=True, life_support=True
         )
         site.meters[0].update(line="bus-2", installed_on=date(2025, 12, 24))
         site.meters[1].update(modulus=10_000_000, decimals=1)
         found = await site.take_over(connection)
-        account = (
-            "SELECT name, warn_fen, trip_fen, reconnect_fen, credit_limit_fen FROM "
-            "account WHERE id = 'A1'"
-        )
-        assert await rows(connection, account) == [("Flat 1", 5000, -100, 200, 300)]
-        point = (
-            "SELECT max_daily_kwh, reconnect, protected, life_support FROM point WHERE id = 'P1'"
-        )
-        assert await rows(connection, point) == [(Decimal(500), "close", True, True)]
+        point = "SELECT reconnect, protected, life_support FROM point WHERE number = 'P1'"
+        assert await rows(connection, point) == [("close", True, True)]
+        assert found["P1"].max_daily_kwh == Decimal(500)
         assert (found["P1"].line, found["P1"].installed_on) == ("bus-2", date(2025, 12, 24))
         assert (found["P2"].modulus, found["P2"].decimals) == (10_000_000, 1)
+
+    on(database_url, story)
+
+
+THRESHOLDS = {"warn_fen": 5000, "trip_fen": -100, "reconnect_fen": 200, "credit_limit_fen": 300}
+
+
+async def account_of(connection: AsyncConnection[Any], number: str) -> dict[str, Any]:
+    found = await archive.account(connection, number)
+    assert found is not None
+    return dict(found)
+
+
+def test_an_open_account_is_imported_when_somebody_says_so_and_never_by_a_start(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = await billed(connection)
+        before = await account_of(connection, "A1")
+        site.accounts[0].update(name="Flat 1", **THRESHOLDS)
+        taken = await archive.take_over(connection, site.rows(), OPEN)
+        assert taken.differing_accounts == ("A1",)
+        assert await account_of(connection, "A1") == before
+        assert await archive.import_accounts(connection, site.rows().accounts) == ["A1"]
+        assert await account_of(connection, "A1") == {**before, "name": "Flat 1", **THRESHOLDS}
+        # What a threshold means for the account is found out now, not when money moves.
+        assert await rows(connection, "SELECT account_id FROM to_settle") == [1]
+        assert await archive.import_accounts(connection, site.rows().accounts) == []
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"tariff_id": "U"}, "account A1 is open with T from 2026-03-01; in the files: U from"),
+        ({"opened_on": OPEN + DAY}, "in the files: T from 2026-03-02"),
+    ],
+)
+def test_an_import_changes_no_tariff_or_opening_day_with_money_behind_it(
+    database_url: str, changes: dict[str, Any], told: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = await billed(connection)
+        site.accounts[0].update(changes)
+        before = await everything(connection)
+        with pytest.raises(ArchiveConflict, match=told):
+            await archive.import_accounts(connection, site.rows().accounts)
+        assert await everything(connection) == before
 
     on(database_url, story)
 
@@ -188,25 +246,128 @@ def test_a_pending_account_whose_first_point_is_billed_keeps_its_opening_day(
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(2)
-        site.points[1]["account_id"] = "A1"
+        site.points[1]["account"] = "A1"
         found = await site.take_over(connection)
         await store(connection, *(freeze(found["P1"], OPEN + n * DAY, 100 + n) for n in range(3)))
-        assert await rows(connection, "SELECT state FROM account WHERE id = 'A1'") == ["pending"]
-        site.accounts[0]["open_from"] = OPEN + DAY
+        assert await rows(connection, "SELECT state FROM account WHERE number = 'A1'") == [
+            "pending"
+        ]
+        site.accounts[0]["opened_on"] = OPEN + DAY
+        await site.take_over(connection)
+        assert (await account_of(connection, "A1"))["open_from"] == OPEN
         with pytest.raises(ArchiveConflict, match="account A1 is open with T from 2026-03-01"):
-            await site.take_over(connection)
+            await archive.import_accounts(connection, site.rows().accounts)
         with pytest.raises(ArchiveConflict, match="account A1 is unknown or open already"):
             await archive.open_account(
-                connection, "A1", points=[], open_from=OPEN + DAY, agreement="x"
+                connection, "A1", points=[], opened_on=OPEN + DAY, agreement="x"
             )
+
+    on(database_url, story)
+
+
+def test_a_vacant_point_given_to_an_account_in_use_is_billed_from_today_on(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(2)
+        site.points[1]["account"] = None
+        found = await site.take_over(connection)
+        for point in ("P1", "P2"):
+            await store(
+                connection, *(freeze(found[point], OPEN + n * DAY, 100 + n) for n in range(6))
+            )
+        before = await balance(connection, "A1")
+        site.points[1]["account"] = "A1"
+        await site.take_over(connection, today=OPEN + 5 * DAY)
+        await store(connection, freeze(found["P2"], OPEN + 6 * DAY, 108))
+        assert await links(connection, "P2") == [
+            (OPEN + 5 * DAY, OPEN + 6 * DAY, "billed"),
+        ]
+        assert await balance(connection, "A1") == before - 150
+
+    on(database_url, story)
+
+
+def test_a_point_that_was_released_is_not_taken_back_by_a_start(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = await billed(connection)
+        await connection.execute(
+            "UPDATE point_account SET to_day = %s WHERE point_id = 1", (OPEN + 2 * DAY,)
+        )
+        taken = await archive.take_over(connection, site.rows(), OPEN + 3 * DAY)
+        assert taken.stale_points == ("P1",)
+        found = await meters(connection)
+        before = await balance(connection, "A1")
+        await store(connection, freeze(found["P1"], OPEN + 3 * DAY, 110))
+        assert await balance(connection, "A1") == before
+        site.points[0]["account"] = "A2"
+        await archive.take_over(connection, site.rows(), OPEN + 3 * DAY)
+        owners = (
+            "SELECT account_id, from_day FROM point_account WHERE to_day IS NULL AND point_id = 1"
+        )
+        assert await rows(connection, owners) == [(2, OPEN + 2 * DAY)]
+
+    on(database_url, story)
+
+
+def test_a_mistyped_address_is_edited_until_a_reading_came_from_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(2)
+        await site.take_over(connection)
+        one, two = (meter["address"] for meter in site.meters)
+        site.meters[0]["address"] = "000000000077"
+        found = await site.take_over(connection)
+        assert found["P1"].address == "000000000077"
+        site.meters[0]["address"], site.meters[1]["address"] = two, one
+        found = await site.take_over(connection)
+        assert (found["P1"].address, found["P2"].address) == (two, one)
+        await store(connection, freeze(found["P1"], OPEN, 100))
+        site.meters[0]["address"] = "000000000078"
+        with pytest.raises(ArchiveConflict, match=f"meter {two} serves P1; configured now:"):
+            await site.take_over(connection)
+
+    on(database_url, story)
+
+
+def test_a_limit_that_was_too_small_is_mended_from_the_beginning_and_a_smaller_one_from_today(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(1)
+        await site.take_over(connection)
+        limits = (
+            "SELECT DISTINCT ON (from_day) from_day, max_daily_kwh::int FROM point_limit "
+            "ORDER BY from_day, rev DESC"
+        )
+        for kwh, expected in (
+            (500, [(archive.BEGINNING, 500)]),
+            (400, [(archive.BEGINNING, 500), (OPEN, 400)]),
+            (450, [(archive.BEGINNING, 500), (OPEN, 450)]),
+            (600, [(archive.BEGINNING, 600), (OPEN, 600)]),
+        ):
+            site.points[0]["max_daily_kwh"] = Decimal(kwh)
+            taken = await archive.take_over(connection, site.rows(), OPEN)
+            assert taken.limited == {1}
+            assert await rows(connection, limits) == expected
+
+    on(database_url, story)
+
+
+def test_another_site_is_refused(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await claim(connection, "north", ZONE)
+        await claim(connection, "north", ZONE)
+        for name, zone in (("south", ZONE), ("north", ZoneInfo("Asia/Urumqi"))):
+            with pytest.raises(ForeignSite, match="holds the site north in zone Asia/Shanghai"):
+                await claim(connection, name, zone)
 
     on(database_url, story)
 
 
 def test_an_account_is_opened_once_and_only_with_points_that_are_free(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        site = Site.of(2, open_from=None, agreement=None, account_id=None)
-        site.points[1]["account_id"] = "A2"
+        site = Site.of(2, opened_on=None, agreement=None, account=None)
+        site.points[1]["account"] = "A2"
         await site.take_over(connection)
         before = await everything(connection)
         for account, points, told in (
@@ -216,11 +377,11 @@ def test_an_account_is_opened_once_and_only_with_points_that_are_free(database_u
         ):
             with pytest.raises(ArchiveConflict, match=told):
                 await archive.open_account(
-                    connection, account, points=points, open_from=OPEN, agreement="signed"
+                    connection, account, points=points, opened_on=OPEN, agreement="signed"
                 )
             assert await everything(connection) == before
         await archive.open_account(
-            connection, "A1", points=["P1"], open_from=OPEN, agreement="signed"
+            connection, "A1", points=["P1"], opened_on=OPEN, agreement="signed"
         )
         (found,) = await archive.points_of_account(connection, "A1")
         assert (found["id"], found["address"]) == ("P1", "000000000001")
@@ -238,7 +399,7 @@ def test_an_account_is_opened_once_and_only_with_points_that_are_free(database_u
 
 def test_an_account_that_opens_before_its_tariff_has_a_price_is_refused(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        site = Site.of(1, open_from=date(2025, 12, 31))
+        site = Site.of(1, opened_on=date(2025, 12, 31))
         before = await everything(connection)
         with pytest.raises(ArchiveConflict, match="A1 opens 2025-12-31, before the first version"):
             await site.take_over(connection)

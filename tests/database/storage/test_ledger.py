@@ -277,7 +277,7 @@ def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
             "INSERT INTO posting SELECT max(id), 0, 1, 3 FROM ledger_transaction"
         )
         await connection.execute(
-            "INSERT INTO charge_stream VALUES ('A1', '2026-03-01', 'energy', 5.004, 501)"
+            "INSERT INTO charge_stream VALUES (1, '2026-03-01', 'energy', 5.004, 501)"
         )
         found = await ledger.integrity(connection)
         assert found["sum_of_balances_fen"] == -1

@@ -128,7 +128,7 @@ class Life(RuleBasedStateMachine):
             reconnect = ("allow_close", "close", "close")[i]
             site.add(
                 number,
-                open_from=OPENING,
+                opened_on=OPENING,
                 line=self.line,
                 reconnect=reconnect,
                 protected=i == PROTECTED,
@@ -215,7 +215,7 @@ class Life(RuleBasedStateMachine):
         if not done or order is None:
             return
         command = order.command
-        point = self.names.index(command.point_id)
+        point = self.names.index(command.point)
         meter = self.meters[point]
         if order.kind == "verify":
             relay = None if "lost" in fate else meter.state()
@@ -282,8 +282,8 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def supply_and_commands_fit_together(self) -> None:
         query = (
-            "SELECT p.supply_state, c.action FROM point p LEFT JOIN command c ON c.point_id = p.id "
-            "AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') WHERE p.id = ANY(%s)"
+            "SELECT p.supply_state, c.action FROM point_supply p LEFT JOIN command c ON c.point_id = p.point_id "
+            "AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying') WHERE p.point_id = ANY(SELECT id FROM point WHERE number = ANY(%s))"
         )
         found = self.runner.run(rows(self.connection, query, self.names))
         assert len(found) == POINTS, "two open commands of one point"
@@ -318,7 +318,7 @@ class Life(RuleBasedStateMachine):
                 ):
                     break
             assert [meter.state() for meter in self.meters] == [RelayState(False, False)] * POINTS
-            query = "SELECT supply_state FROM point WHERE id = ANY(%s)"
+            query = "SELECT supply_state FROM point_supply JOIN point ON id = point_id WHERE number = ANY(%s)"
             assert (
                 self.runner.run(rows(self.connection, query, self.names)) == ["energised"] * POINTS
             )

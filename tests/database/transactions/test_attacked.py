@@ -9,7 +9,8 @@ from daemon.control.authority import Authority, SiteHold
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import abandon_trip, is_still_released
 from daemon.transactions.sweep import sweep
-from storage import supply
+from storage import ledger, supply
+from storage.settling import ALL_DAYS
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -78,13 +79,15 @@ def test_a_meter_that_came_to_an_open_account_later_is_billed_from_its_first_day
         found = await site.take_over(connection)
         await store(connection, *(freeze(found["P1"], OPEN + n * DAY, 100 + n) for n in range(5)))
         before = await balance(connection, "A1")
-        site.add(2, account_id="A1", installed_on=OPEN + 2 * DAY)
+        site.add(2, account="A1", installed_on=OPEN + 2 * DAY)
         site.accounts.pop()
         found = await site.take_over(connection)
         await store(
             connection, *(freeze(found["P2"], OPEN + n * DAY, 50 + 10 * n) for n in range(2, 5))
         )
-        links = "SELECT from_day, to_day FROM link WHERE point_id = 'P2' AND state = 'billed' ORDER BY 1"
+        links = (
+            "SELECT from_day, to_day FROM link WHERE point_id = 2 AND state = 'billed' ORDER BY 1"
+        )
         assert await rows(connection, links) == [
             (OPEN + 2 * DAY, OPEN + 3 * DAY),
             (OPEN + 3 * DAY, OPEN + 4 * DAY),
@@ -124,10 +127,10 @@ def test_nothing_is_released_while_the_hold_on_the_site_is_lost(database_url: st
 def test_the_view_of_opening_days_takes_the_later_of_account_and_meter(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(1)
-        site.add(2, account_id="A1", installed_on=OPEN + 3 * DAY)
+        site.add(2, account="A1", installed_on=OPEN + 3 * DAY)
         site.accounts.pop()
         await site.take_over(connection)
-        found = await rows(connection, "SELECT opens_on FROM point_opening ORDER BY point_id")
-        assert found == [OPEN, OPEN + 3 * DAY]
+        found = await ledger.billed_points(connection, {1: ALL_DAYS})
+        assert [point.opens_on for point in found] == [OPEN, OPEN + 3 * DAY]
 
     on(database_url, story)

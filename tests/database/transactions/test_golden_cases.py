@@ -37,7 +37,7 @@ def test_each_reading_moves_what_the_case_says(database_url: str, name: str) -> 
 
     async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(
-            open_from=case.opening_day,
+            opened_on=case.opening_day,
             ratio=case.ratio,
             max_daily_kwh=case.register.max_daily.scaleb(-case.register.decimals),
             modulus=case.register.modulus,
@@ -74,7 +74,7 @@ async def status(connection: AsyncConnection[Any], day: date) -> str:
     if state == "suspect":
         (found,) = {STATUS[reason] for reason in reasons}
         return found
-    rolled = "SELECT count(*) FROM link WHERE %s IN (from_day, to_day) AND rolled_over AND state <> 'replaced'"
+    rolled = "SELECT count(*) FROM link WHERE %s IN (from_day, to_day) AND ends[1] < begins[1] AND state <> 'replaced'"
     return "accepted:rollover" if await rows(connection, rolled, day) != [0] else "accepted"
 
 

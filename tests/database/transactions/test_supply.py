@@ -45,6 +45,10 @@ CLOSED = RelayState(relay_open=False, command_open=False)
 OPENED = RelayState(relay_open=True, command_open=True)
 DELAYED = RelayState(relay_open=False, command_open=True)
 READY = RelayState(relay_open=True, command_open=False)
+CREDIT = (
+    "SELECT credit_state, started_at FROM account a "
+    "LEFT JOIN arrears_episode e ON e.account_id = a.id AND e.ended_at IS NULL"
+)
 COMMANDS = "SELECT action, state FROM command ORDER BY sequence"
 
 
@@ -73,7 +77,11 @@ async def exhausted(
 
 
 async def supply_of(connection: AsyncConnection[Any], point: str = "P1") -> str:
-    (state,) = await rows(connection, "SELECT supply_state FROM point WHERE id = %s", point)
+    (state,) = await rows(
+        connection,
+        "SELECT supply_state FROM point_supply JOIN point ON id = point_id WHERE number = %s",
+        point,
+    )
     return str(state)
 
 
@@ -129,7 +137,7 @@ def test_a_cut_goes_from_the_row_over_the_frame_to_the_open_relay(database_url: 
         taken = await due(connection, later(seconds=5))
         await take_observation(connection, taken.command, OPENED, later(seconds=5))
         assert await supply_of(connection) == "disconnected"
-        assert await rows(connection, "SELECT relay_observed FROM point") == ["open"]
+        assert await rows(connection, "SELECT relay_observed FROM point_supply") == ["open"]
         events = await rows(connection, "SELECT state FROM command_event ORDER BY at")
         assert events == ["persisted", "sent", "acked", "verified"]
         assert await order(connection, later(days=1)) is None
@@ -160,7 +168,8 @@ def test_shadow_mode_makes_no_command_and_tells_whom_it_would_cut(database_url: 
         await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 120), authority=SHADOW)
         assert await rows(connection, COMMANDS) == []
         verdicts = await rows(
-            connection, "SELECT point_id, decision, reasons FROM guard_verdict ORDER BY point_id"
+            connection,
+            "SELECT number, decision, reasons FROM guard_verdict JOIN point p ON p.id = point_id ORDER BY 1",
         )
         assert verdicts == [(point, "deny", ["SHADOW_MODE"]) for point in ("P1", "P2", "P3")]
         assert {await supply_of(connection, point) for point in found} == {"energised"}
@@ -185,7 +194,9 @@ def test_a_balance_at_the_floor_is_not_cut(database_url: str) -> None:
         site = Site.of(2, credit_limit_fen=100, trip_fen=-300, reconnect_fen=-300)
         await pay_first(connection, site, {"A1": 100, "A2": 99})
         assert [await balance(connection, account) for account in ("A1", "A2")] == [-400, -401]
-        assert await rows(connection, "SELECT point_id FROM command") == ["P2"]
+        assert await rows(
+            connection, "SELECT number FROM command JOIN point p ON p.id = point_id"
+        ) == ["P2"]
 
     on(database_url, story)
 
@@ -202,12 +213,12 @@ async def pay_first(connection: AsyncConnection[Any], site: Site, amounts: dict[
     [
         ("UPDATE point SET protected = true", "PROTECTED"),
         ("UPDATE point SET life_support = true", "LIFE_SUPPORT"),
-        ("UPDATE point SET keep_power_observed = true", "DEVICE_KEEP_POWER"),
-        ("UPDATE point SET relay_observed = 'open'", "ALREADY_OPEN"),
+        ("UPDATE point_supply SET keep_power_observed = true", "DEVICE_KEEP_POWER"),
+        ("UPDATE point_supply SET relay_observed = 'open'", "ALREADY_OPEN"),
         ("UPDATE account SET state = 'closing'", "ACCOUNT_NOT_ACTIVE"),
         ("UPDATE account SET credit_limit_fen = 500", "BALANCE_OK"),
         (
-            "UPDATE slot SET state = 'suspect', reasons = '{V24 event}' WHERE day = '2026-03-02'",
+            "UPDATE slot SET state = 'suspect' WHERE day = '2026-03-02'",
             "READING_NOT_PUBLISHED",
         ),
         ("DELETE FROM slot", "READING_NOT_PUBLISHED STALE_READING"),
@@ -344,7 +355,7 @@ def test_a_silent_meter_leaves_its_command_unknown_and_is_looked_at_ever_more_se
             at = next_at
         assert waits == [5, 15, 60, 300]
         assert await supply_of(connection) == "trip_commanded"
-        assert await rows(connection, "SELECT relay_observed FROM point") == ["unknown"]
+        assert await rows(connection, "SELECT relay_observed FROM point_supply") == ["unknown"]
 
     on(database_url, story)
 
@@ -391,7 +402,7 @@ def test_no_point_has_two_open_commands(database_url: str) -> None:
 
         await asyncio.gather(*(sweeper() for _ in range(6)))
         assert await rows(connection, COMMANDS) == [("trip", "persisted")]
-        (point,) = await supply.control_facts(connection, ["A1"], NOW, PointFacts)
+        (point,) = await supply.control_facts(connection, [1], NOW, PointFacts)
         second = supply.NewCommand(
             id=uuid4(),
             point_id=point.point_id,
@@ -523,7 +534,7 @@ def test_a_payment_after_the_trip_was_sent_is_followed_by_a_reconnect(
             ("trip", "superseded"),
             ("allow_close", "persisted"),
         ]
-        assert await rows(connection, "SELECT relay_observed FROM point") == ["open"]
+        assert await rows(connection, "SELECT relay_observed FROM point_supply") == ["open"]
         reconnect = await sent(connection, later(seconds=8))
         assert (reconnect.action, reconnect.sequence > trip.sequence) == ("allow_close", True)
 
@@ -542,7 +553,7 @@ def test_restoring_ends_when_the_relay_is_closed(database_url: str) -> None:
         await take_observation(connection, taken.command, CLOSED, later(seconds=5))
         assert await rows(connection, COMMANDS) == [("trip", "verified"), ("close", "verified")]
         assert await supply_of(connection) == "energised"
-        assert await rows(connection, "SELECT relay_observed FROM point") == ["closed"]
+        assert await rows(connection, "SELECT relay_observed FROM point_supply") == ["closed"]
 
     on(database_url, story)
 
@@ -608,16 +619,14 @@ def test_a_refused_reconnect_is_tried_again_after_an_hour(database_url: str) -> 
 def test_a_lower_balance_after_the_restore_is_cut_again_in_a_new_episode(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         found = await exhausted(connection)
-        (first,) = await rows(connection, "SELECT episode_started_at FROM account")
+        (first,) = await rows(
+            connection, "SELECT started_at FROM arrears_episode WHERE ended_at IS NULL"
+        )
         assert first == NOW
         await pay(connection, "A1", 500)
-        assert await rows(connection, "SELECT credit_state, episode_started_at FROM account") == [
-            ("low", None)
-        ]
+        assert await rows(connection, CREDIT) == [("low", None)]
         await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 120), now=later(minutes=9))
-        assert await rows(connection, "SELECT credit_state, episode_started_at FROM account") == [
-            ("exhausted", later(minutes=9))
-        ]
+        assert await rows(connection, CREDIT) == [("exhausted", later(minutes=9))]
         assert await rows(connection, COMMANDS) == [("trip", "cancelled"), ("trip", "persisted")]
 
     on(database_url, story)
@@ -653,7 +662,7 @@ def test_restoring_goes_before_cutting(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection, 2)
         first = await sent(connection)
-        account = {"P1": "A1", "P2": "A2"}[first.point_id]
+        account = {"P1": "A1", "P2": "A2"}[first.point]
         await pay(connection, account, 500)
         assert (await sent(connection)).action == "allow_close"
         assert (await sent(connection)).action == "trip"
@@ -665,10 +674,10 @@ def test_restoring_goes_before_cutting(database_url: str) -> None:
 def test_all_points_of_an_account_are_restored_together(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(2)
-        site.points[1]["account_id"] = "A1"
+        site.points[1]["account"] = "A1"
         await exhausted(connection, site=site)
         first, second = await sent(connection), await sent(connection)
-        assert {first.point_id, second.point_id} == {"P1", "P2"}
+        assert {first.point, second.point} == {"P1", "P2"}
         done = await pay(connection, "A1", 1000)
         assert len(done.commands) == 2
         assert {await supply_of(connection, point) for point in ("P1", "P2")} == {
@@ -803,6 +812,6 @@ def test_observations_and_payments_of_one_account_at_once_never_wait_for_each_ot
         await asyncio.gather(looker(), payer(), looker())
         assert await balance(connection, "A1") == 100
         assert await intact(connection)
-        assert (await ledger.balances(connection, ["A1"])) == {"A1": 100}
+        assert (await ledger.balances(connection, [1])) == {1: 100}
 
     on(database_url, story)

@@ -123,8 +123,8 @@ def _meter(number: int, installed_on: date) -> SiteMeter:
         modulus=10**8,
         decimals=2,
         installed_on=installed_on,
-        point_id=f"P{number}",
-        ratio=Decimal(1),
+        point_id=1,
+        point=f"P{number}",
         max_daily_kwh=Decimal(380),
     )
 

@@ -65,8 +65,8 @@ def a_meter(number: int, line: str) -> SiteMeter:
         10**8,
         2,
         day,
+        number,
         f"P{number}",
-        Decimal(1),
         Decimal(380),
     )
 

@@ -15,7 +15,7 @@ from daemon.billing.links import (
     Span,
     chain_links,
     changed_links,
-    spans_to_link,
+    span_to_link,
 )
 from daemon.quality.register import ChainPoint
 
@@ -28,16 +28,18 @@ def on_day(number: int) -> date:
 
 
 def links_of(days: Iterable[int]) -> list[Link]:
-    return chain_links("P", [ChainPoint(on_day(n), 10 * n) for n in sorted(days)], MODULUS)
+    return chain_links(1, [ChainPoint(on_day(n), 10 * n) for n in sorted(days)], MODULUS)
 
 
 def test_a_register_that_passes_its_modulus_rolled_over() -> None:
     chain = [ChainPoint(on_day(0), 990), ChainPoint(on_day(1), 5)]
-    assert chain_links("P", chain, MODULUS) == [Link("P", on_day(0), on_day(1), 15, True)]
+    assert chain_links(1, chain, MODULUS) == [
+        Link(1, on_day(0), on_day(1), 15, True, begins=990, modulus=MODULUS)
+    ]
 
 
 def test_a_link_longer_than_a_week_is_held() -> None:
-    week, longer = (Link("P", FIRST, on_day(n), 1) for n in (MAX_AUTO_SPAN_DAYS, 8))
+    week, longer = (Link(1, FIRST, on_day(n), 1) for n in (MAX_AUTO_SPAN_DAYS, 8))
     assert (week.is_held, longer.is_held) == (False, True)
 
 
@@ -60,18 +62,15 @@ def test_what_is_in_force_afterwards_is_the_chain_and_no_link_is_replaced_by_its
     ("published", "opening", "expected"),
     [
         # nothing is linked yet: the whole chain is, from the opening freeze on
-        ((on_day(3), on_day(5)), (on_day(0), None), Span("P", on_day(0), END_OF_TIME)),
+        ((on_day(3), on_day(5)), (on_day(0), None), Span(1, on_day(0), END_OF_TIME)),
         # the links before the first new day stay as they are
-        ((on_day(3), on_day(5)), (on_day(0), on_day(2)), Span("P", on_day(2), on_day(5))),
-        ((on_day(0), on_day(0)), (on_day(0), None), Span("P", on_day(0), END_OF_TIME)),
+        ((on_day(3), on_day(5)), (on_day(0), on_day(2)), Span(1, on_day(2), on_day(5))),
+        ((on_day(0), on_day(0)), (on_day(0), None), Span(1, on_day(0), END_OF_TIME)),
         # days before the opening belong to nobody's bill
         ((on_day(0), on_day(1)), (on_day(2), None), None),
-        # the opening freeze is missing
-        ((on_day(0), on_day(1)), None, None),
     ],
 )
 def test_the_span_whose_links_may_change(
-    published: tuple[date, date], opening: tuple[date, date | None] | None, expected: Span | None
+    published: tuple[date, date], opening: tuple[date, date | None], expected: Span | None
 ) -> None:
-    openings = {} if opening is None else {"P": opening}
-    assert spans_to_link({"P": published}, openings) == ([] if expected is None else [expected])
+    assert span_to_link(1, published, *opening) == expected

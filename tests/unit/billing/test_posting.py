@@ -17,10 +17,10 @@ from daemon.billing.posting import (
 from daemon.billing.settlement import Postings, PricedLink, Stream
 
 MARCH, APRIL = Stream(date(2026, 3, 1), "energy"), Stream(date(2026, 4, 1), "energy")
-SPAN = Link("P1", date(2026, 3, 30), date(2026, 4, 2), 300)
+SPAN = Link(1, date(2026, 3, 30), date(2026, 4, 2), 300)
 PARTS = [
-    Link("P1", date(2026, 3, 30), date(2026, 4, 1), 100),
-    Link("P1", date(2026, 4, 1), date(2026, 4, 2), 200),
+    Link(1, date(2026, 3, 30), date(2026, 4, 1), 100),
+    Link(1, date(2026, 4, 1), date(2026, 4, 2), 200),
 ]
 PREPAID = "customer:A1:prepaid"
 
@@ -29,7 +29,7 @@ def test_a_link_is_charged_under_its_days_and_revision() -> None:
     postings = Postings((PricedLink(SPAN, ()),), None, {APRIL: 10, MARCH: 5})
     assert charge_kind(postings) == "charge"
     assert (
-        charge_key(postings, {SPAN.span: LinkInForce(7, 2, SPAN)})
+        charge_key(postings, {SPAN.span: LinkInForce(7, 2, SPAN)}, "P1")
         == "chg:P1:2026-03-30:2026-04-02:2"
     )
     assert charge_legs(PREPAID, postings) == (
@@ -46,7 +46,7 @@ def test_a_late_reading_trues_up_under_the_link_that_it_replaces() -> None:
     stored = {link.span: LinkInForce(8, 0, link) for link in PARTS}
     stored[SPAN.span] = LinkInForce(7, 1, SPAN)
     assert charge_kind(postings) == "true_up"
-    assert charge_key(postings, stored) == "tru:P1:2026-03-30:2026-04-02:1"
+    assert charge_key(postings, stored, "P1") == "tru:P1:2026-03-30:2026-04-02:1"
     assert sum(leg.amount_fen for leg in charge_legs(PREPAID, postings)) == 0
 
 

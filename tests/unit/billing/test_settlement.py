@@ -63,7 +63,7 @@ class Book:
         return settlement.postings
 
     def links(self) -> list[Link]:
-        return chain_links("P", [ChainPoint(*item) for item in sorted(self.chain.items())], MODULUS)
+        return chain_links(1, [ChainPoint(*item) for item in sorted(self.chain.items())], MODULUS)
 
     def posted(self) -> dict[date, int]:
         return {
@@ -155,7 +155,7 @@ def test_each_posting_in_order_of_time_is_within_a_fen_of_its_exact_price(
 def test_the_parts_of_a_span_stay_on_the_register_and_add_up_exactly(
     first: date, days: int, delta: int, ratio: Decimal, zone: ZoneInfo
 ) -> None:
-    link = Link("P", first, first + timedelta(days=days), delta)
+    link = Link(1, first, first + timedelta(days=days), delta)
     charges = price(link, ratio=ratio, zone=zone).charges
     assert sum((charge.kwh for charge in charges), Decimal(0)) == Decimal(delta).scaleb(-2) * ratio
     for charge in charges:
@@ -175,7 +175,7 @@ def test_a_span_over_the_night_of_the_clock_change_is_split_by_hours() -> None:
         )
     )
     link = Link(
-        "P", date(2026, 3, 29), date(2026, 3, 31), 47_000
+        1, date(2026, 3, 29), date(2026, 3, 31), 47_000
     )  # the 29th has 23 hours, the 30th has 24
     charges = price_link(link, ratio=Decimal(1), decimals=2, tariff=tariff, zone=berlin).charges
     assert [charge.kwh for charge in charges] == [Decimal("230.00"), Decimal("240.00")]
@@ -193,7 +193,7 @@ def test_nothing_removed_and_nothing_added_moves_nothing() -> None:
 
 
 def test_a_link_taken_out_and_put_back_moves_nothing() -> None:
-    link = price(Link("P", date(2026, 3, 1), date(2026, 3, 2), 1234))
+    link = price(Link(1, date(2026, 3, 1), date(2026, 3, 2), 1234))
     ((charge,),) = (link.charges,)
     streams = {charge.stream: StreamState(charge.exact_yuan, to_fen(charge.exact_yuan))}
     settlement = settle(streams, removed=[link], added=[link])
@@ -202,7 +202,7 @@ def test_a_link_taken_out_and_put_back_moves_nothing() -> None:
 
 
 def test_a_stream_whose_posted_sum_was_wrong_is_mended_by_the_next_link() -> None:
-    link = price(Link("P", date(2026, 2, 20), date(2026, 2, 21), 1000))
+    link = price(Link(1, date(2026, 2, 20), date(2026, 2, 21), 1000))
     stream = Stream(date(2026, 2, 1), "energy")
     settlement = settle({stream: StreamState(Decimal("1.00"), 90)}, removed=[], added=[link])
     assert settlement.streams[stream] == StreamState(Decimal("6.2830"), 628)
@@ -227,8 +227,8 @@ def test_half_a_fen_is_rounded_away_from_zero(yuan: str, fen: int) -> None:
 
 
 def test_a_span_of_more_than_seven_days_waits_and_costs_nothing() -> None:
-    seven = price(Link("P", date(2026, 2, 20), date(2026, 2, 27), 1000))
-    eight = price(Link("P", date(2026, 2, 20), date(2026, 2, 28), 1000))
+    seven = price(Link(1, date(2026, 2, 20), date(2026, 2, 27), 1000))
+    eight = price(Link(1, date(2026, 2, 20), date(2026, 2, 28), 1000))
     assert [len(seven.charges), len(eight.charges)] == [1, 0]
 
 
@@ -236,7 +236,7 @@ def test_use_before_the_first_price_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"no tariff version is in force on 2025-12-31, the use of P"
     ):
-        price(Link("P", date(2025, 12, 31), date(2026, 1, 2), 10))
+        price(Link(1, date(2025, 12, 31), date(2026, 1, 2), 10))
 
 
 def test_the_version_of_a_day_starts_at_its_midnight() -> None:

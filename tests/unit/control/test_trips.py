@@ -26,8 +26,10 @@ MIDNIGHT = datetime(2026, 3, 11)
 LENIENT = Policy(written_required=False, final_required=False, approvals_required=0)
 AUTHORITY = Authority(LENIENT, SHANGHAI, shadow_mode=False, started_at=NOW - timedelta(hours=1))
 EXHAUSTED = PointFacts(
-    point_id="P1",
-    account_id="A1",
+    point_id=1,
+    point="P1",
+    account_id=1,
+    account="A1",
     supply_state="energised",
     relay_observed="closed",
     keep_power_observed=False,
@@ -162,16 +164,16 @@ def test_whatever_may_have_reached_the_meter_is_followed_by_a_reconnect(
 
 def test_the_points_of_an_account_are_restored_each_by_what_became_of_its_trip() -> None:
     unsent, sent, cut, tried = (
-        replace(EXHAUSTED, point_id=name, supply_state=state)
-        for name, state in (
-            ("unsent", "trip_commanded"),
-            ("sent", "trip_commanded"),
-            ("cut", "disconnected"),
-            ("tried", "disconnected"),
+        replace(EXHAUSTED, point_id=number, supply_state=state)
+        for number, state in (
+            (1, "trip_commanded"),
+            (2, "trip_commanded"),
+            (3, "disconnected"),
+            (4, "disconnected"),
         )
     )
-    sends = {"unsent": 0, "sent": 1}
-    assert restorations([unsent, sent, cut, tried], sends, {"tried"}) == ([unsent], [sent, cut])
+    sends = {1: 0, 2: 1}
+    assert restorations([unsent, sent, cut, tried], sends, {4}) == ([unsent], [sent, cut])
 
 
 def test_a_reconnect_is_renewed_when_it_expires() -> None:

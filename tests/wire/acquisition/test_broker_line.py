@@ -82,8 +82,8 @@ def site_meter(number: int) -> SiteMeter:
         modulus=100_000_000,
         decimals=2,
         installed_on=date(2026, 1, 1),
-        point_id=f"P{number}",
-        ratio=Decimal(1),
+        point_id=1,
+        point=f"P{number}",
         max_daily_kwh=Decimal(380),
     )
 

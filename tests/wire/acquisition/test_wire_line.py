@@ -179,8 +179,8 @@ def _meter(number: int, identity_read_on: date | None = None) -> SiteMeter:
         10**8,
         2,
         date(2020, 1, 1),
+        number,
         f"P{number}",
-        Decimal(1),
         Decimal(9),
         identity_read_on=identity_read_on,
     )

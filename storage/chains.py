@@ -1,0 +1,30 @@
+"""What whoever changes the slots of a chain, or what they are judged by, does first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+from storage.sql import Connection, load
+
+SQL = load("chains")
+CHAIN_LOCK = 0x6D657466
+"""Advisory lock of whoever judges, or changes what is judged."""
+
+
+async def lock_chains(connection: Connection) -> None:
+    """Until the transaction ends nobody else judges, or changes what is judged.
+
+    First of all locks: then points, accounts and ledger accounts, each in order of their ids."""
+    await connection.execute(SQL["lock_chains"], {"lock": CHAIN_LOCK})
+
+
+async def act_as(connection: Connection, actor: str) -> None:
+    """Until the transaction ends, the journal of slots names `actor` for what changes."""
+    await connection.execute(SQL["act_as"], {"actor": actor})
+
+
+async def make_room(connection: Connection, days: Iterable[date]) -> None:
+    """Make the partitions that slots and readings of these days need, where they are missing."""
+    months = {day.replace(day=1) for day in days}
+    await connection.execute(SQL["make_room"], {"months": sorted(months)})

@@ -1,0 +1,667 @@
+-- The whole schema. Facts have dates, what meters told is never changed, money is append-only.
+-- Persons speak of numbers (point.number, account.number, meter.address); rows refer by integer ids.
+-- A day is a local date of the site's zone, an instant is timestamptz, a register is an integer in its smallest step.
+
+-- Whose database this is.
+
+CREATE TABLE site (
+    only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    name        text NOT NULL,
+    zone        text NOT NULL,
+    claimed_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE FUNCTION first_freeze(instant timestamptz, zone text) RETURNS date IMMUTABLE LANGUAGE sql AS
+    $$ SELECT ((instant - interval '1 microsecond') AT TIME ZONE zone)::date + 1 $$;
+COMMENT ON FUNCTION first_freeze IS 'the first local day whose midnight is at or after an instant';
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+
+-- Documents: whatever changes a dated fact after readings or money stand behind it.
+
+CREATE TABLE document (
+    id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind        text NOT NULL CHECK (kind IN ('exchange', 'restart', 'ratio', 'assignment', 'release', 'date_correction',
+                    'address_correction', 'clock_setting')),
+    at          timestamptz NOT NULL DEFAULT now(),
+    actor       text NOT NULL CHECK (actor <> ''),
+    checker     text CHECK (checker <> actor),
+    reason      text NOT NULL DEFAULT '',
+    evidence    text NOT NULL DEFAULT '',
+    content     jsonb NOT NULL
+);
+CREATE TRIGGER document_is_never_changed BEFORE UPDATE OR DELETE ON document
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- The archive.
+
+CREATE TABLE tariff_version (
+    tariff_id       text NOT NULL,
+    effective_from  date NOT NULL,
+    price           numeric NOT NULL CHECK (price >= 0 AND scale(price) <= 8),
+    PRIMARY KEY (tariff_id, effective_from)
+);
+COMMENT ON COLUMN tariff_version.price IS 'yuan per kWh, all day; immutable from the day a charge refers to it';
+
+CREATE TABLE account (
+    id                  integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    number              text NOT NULL UNIQUE CHECK (number <> ''),
+    name                text NOT NULL DEFAULT '',
+    tariff_id           text NOT NULL,
+    state               text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'active', 'closing', 'closed')),
+    agreement           text,
+    opened_on           date,
+    warn_fen            bigint NOT NULL,
+    trip_fen            bigint NOT NULL,
+    reconnect_fen       bigint NOT NULL,
+    credit_limit_fen    bigint NOT NULL DEFAULT 0 CHECK (credit_limit_fen >= 0),
+    credit_state        text NOT NULL DEFAULT 'good' CHECK (credit_state IN ('good', 'low', 'emergency', 'exhausted')),
+    CHECK (reconnect_fen >= trip_fen),
+    CHECK (warn_fen >= trip_fen),
+    CHECK (state = 'pending' OR (opened_on IS NOT NULL AND agreement IS NOT NULL))
+);
+COMMENT ON COLUMN account.opened_on IS 'its points are billed from 00:00 of this day, or from the day they were given to it';
+
+CREATE TABLE arrears_episode (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account_id  integer NOT NULL REFERENCES account,
+    started_at  timestamptz NOT NULL,
+    ended_at    timestamptz CHECK (ended_at >= started_at)
+);
+CREATE INDEX episodes_of_account ON arrears_episode (account_id);
+CREATE UNIQUE INDEX one_open_episode ON arrears_episode (account_id) WHERE ended_at IS NULL;
+
+CREATE TABLE point (
+    id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    number          text NOT NULL UNIQUE CHECK (number <> ''),
+    area            text NOT NULL DEFAULT '',
+    reconnect       text NOT NULL DEFAULT 'allow_close' CHECK (reconnect IN ('allow_close', 'close')),
+    protected       boolean NOT NULL DEFAULT false,
+    life_support    boolean NOT NULL DEFAULT false
+);
+
+-- What is observed of a point and commanded at it stands apart from the archive: who settles holds an account's row and
+-- then writes here, who takes over files writes the points first.
+CREATE TABLE point_supply (
+    point_id            integer PRIMARY KEY REFERENCES point,
+    supply_state        text NOT NULL DEFAULT 'energised' CHECK (supply_state IN (
+                            'energised', 'trip_commanded', 'disconnected', 'reconnect_commanded', 'wait_customer_button')),
+    relay_observed      text NOT NULL DEFAULT 'unknown' CHECK (relay_observed IN ('closed', 'open', 'unknown')),
+    relay_observed_at   timestamptz,
+    keep_power_observed boolean NOT NULL DEFAULT false
+);
+CREATE INDEX points_not_energised ON point_supply (point_id) WHERE supply_state <> 'energised';
+CREATE FUNCTION add_point_supply() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO point_supply (point_id) SELECT id FROM new_point;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER point_has_a_supply AFTER INSERT ON point REFERENCING NEW TABLE AS new_point
+    FOR EACH STATEMENT EXECUTE FUNCTION add_point_supply();
+
+CREATE TABLE point_account (
+    point_id    integer NOT NULL REFERENCES point,
+    account_id  integer NOT NULL REFERENCES account,
+    from_day    date NOT NULL,
+    to_day      date CHECK (to_day >= from_day),
+    document_id integer REFERENCES document,
+    PRIMARY KEY (point_id, from_day),
+    EXCLUDE USING gist (int4range(point_id, point_id, '[]') WITH &&, daterange(from_day, to_day) WITH &&)
+);
+CREATE INDEX points_of_account ON point_account (account_id);
+COMMENT ON TABLE point_account IS 'who is billed for a point, from 00:00 of from_day to 00:00 of to_day';
+COMMENT ON COLUMN point_account.document_id IS 'NULL: taken from the files';
+
+CREATE TABLE point_ratio (
+    point_id    integer NOT NULL REFERENCES point,
+    from_day    date NOT NULL,
+    rev         integer NOT NULL DEFAULT 0,
+    ratio       numeric NOT NULL CHECK (ratio > 0),
+    registers   bigint[],
+    document_id integer REFERENCES document,
+    PRIMARY KEY (point_id, from_day, rev)
+);
+COMMENT ON TABLE point_ratio IS 'CT x PT from a midnight on (R06); of one midnight the highest rev counts';
+COMMENT ON COLUMN point_ratio.registers IS 'total and rates at the change, NULL: not read';
+
+CREATE TABLE point_limit (
+    point_id    integer NOT NULL REFERENCES point,
+    from_day    date NOT NULL,
+    rev         integer NOT NULL DEFAULT 0,
+    max_daily_kwh numeric NOT NULL CHECK (max_daily_kwh > 0),
+    PRIMARY KEY (point_id, from_day, rev)
+);
+COMMENT ON COLUMN point_limit.max_daily_kwh IS 'most that the register can advance in a day, in register units (before the ratio)';
+
+CREATE FUNCTION ratio_now(point integer) RETURNS SETOF point_ratio STABLE LANGUAGE sql AS
+    $$ SELECT * FROM point_ratio WHERE point_id = point ORDER BY from_day DESC, rev DESC LIMIT 1 $$;
+CREATE FUNCTION limit_now(point integer) RETURNS SETOF point_limit STABLE LANGUAGE sql AS
+    $$ SELECT * FROM point_limit WHERE point_id = point ORDER BY from_day DESC, rev DESC LIMIT 1 $$;
+
+CREATE TABLE meter (
+    id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    address         text NOT NULL UNIQUE CHECK (address ~ '^([0-9]{12}|.+/[0-9]{1,3})$'),
+    line            text NOT NULL,
+    protocol        text NOT NULL,
+    profile         text,
+    asset_number    text,
+    prepayment_mode text,
+    identity_read_at timestamptz,
+    CONSTRAINT modbus_has_a_profile CHECK (protocol NOT LIKE 'modbus%' OR profile IS NOT NULL)
+);
+CREATE INDEX meters_of_a_line ON meter (line);
+COMMENT ON COLUMN meter.address IS 'a Modbus meter has only a unit on its line: LINE/UNIT names it';
+COMMENT ON COLUMN meter.asset_number IS 'as the meter told it; NULL: not read yet';
+COMMENT ON COLUMN meter.prepayment_mode IS 'as the meter told it; NULL: not read yet (R18)';
+
+CREATE TABLE installation (
+    id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    point_id        integer NOT NULL REFERENCES point,
+    meter_id        integer NOT NULL REFERENCES meter,
+    from_at         timestamptz NOT NULL,
+    to_at           timestamptz CHECK (to_at > from_at),
+    initial         bigint[],
+    final           bigint[],
+    final_lost      boolean NOT NULL DEFAULT false CHECK (NOT (final_lost AND final IS NOT NULL)),
+    modulus         bigint NOT NULL CHECK (modulus > 0),
+    decimals        smallint NOT NULL CHECK (decimals BETWEEN 0 AND 4),
+    wire_decimals   smallint NOT NULL CHECK (wire_decimals BETWEEN 0 AND 4),
+    document_id     integer REFERENCES document,
+    EXCLUDE USING gist (int4range(point_id, point_id, '[]') WITH &&, tstzrange(from_at, to_at) WITH &&),
+    EXCLUDE USING gist (int4range(meter_id, meter_id, '[]') WITH &&, tstzrange(from_at, to_at) WITH &&)
+);
+CREATE INDEX installations_of_point ON installation (point_id, from_at);
+CREATE INDEX installations_of_meter ON installation (meter_id, from_at);
+COMMENT ON TABLE installation IS 'which meter serves a point; a freeze belongs to the one that began at or before its midnight';
+COMMENT ON COLUMN installation.initial IS 'total and rates when it began, NULL: not known';
+COMMENT ON COLUMN installation.modulus IS 'the register rolls over here, in its smallest step (1000000 kWh with 2 decimals = 100000000)';
+COMMENT ON COLUMN installation.wire_decimals IS 'of the registers as the meter sends them (V11)';
+
+-- What is known of a chain besides its values.
+
+CREATE TABLE clock_setting (
+    meter_id    integer NOT NULL REFERENCES meter,
+    rev         integer NOT NULL,
+    clock       text NOT NULL CHECK (clock IN ('zone', 'standard')),
+    document_id integer REFERENCES document,
+    PRIMARY KEY (meter_id, rev)
+);
+CREATE TABLE clock_finding (
+    meter_id    integer NOT NULL REFERENCES meter,
+    from_day    date NOT NULL,
+    to_day      date NOT NULL CHECK (to_day >= from_day),
+    rev         integer NOT NULL,
+    skew_s      integer NOT NULL,
+    found_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (meter_id, from_day, to_day, rev)
+);
+CREATE TABLE finding (
+    point_id    integer NOT NULL REFERENCES point,
+    code        text NOT NULL CHECK (code ~ '^V[0-9]{2}$'),
+    from_day    date NOT NULL,
+    to_day      date,
+    rev         integer NOT NULL,
+    active      boolean NOT NULL,
+    detail      jsonb NOT NULL DEFAULT '{}',
+    found_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (point_id, code, from_day, rev)
+);
+
+CREATE TABLE decision (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    point_id    integer NOT NULL REFERENCES point,
+    day         date NOT NULL,
+    action      text NOT NULL CHECK (action IN ('release', 'reject', 'withdraw', 'substitute', 'release_link')),
+    total       bigint,
+    rates       bigint[] NOT NULL DEFAULT '{}',
+    rolled_over boolean NOT NULL DEFAULT false,
+    method      text CHECK (method ~ '^S[1-6]$'),
+    maker       text NOT NULL CHECK (maker <> ''),
+    checker     text CHECK (checker <> maker),
+    reason      text NOT NULL,
+    evidence    text NOT NULL DEFAULT '',
+    made_at     timestamptz NOT NULL DEFAULT now(),
+    checked_at  timestamptz,
+    rev         integer NOT NULL,
+    content     jsonb NOT NULL DEFAULT '{}',
+    CHECK ((checker IS NULL) = (checked_at IS NULL)),
+    CHECK (action <> 'substitute' OR method IS NOT NULL)
+);
+CREATE INDEX decisions_of_point ON decision (point_id, day);
+COMMENT ON COLUMN decision.total IS 'the value decided about, in the register''s smallest step';
+COMMENT ON COLUMN decision.checker IS 'NULL where nobody has agreed yet, or where nobody must';
+
+CREATE TABLE closing (
+    point_id    integer NOT NULL REFERENCES point,
+    through_day date NOT NULL,
+    published   jsonb NOT NULL,
+    closed_at   timestamptz NOT NULL DEFAULT now(),
+    actor       text NOT NULL,
+    PRIMARY KEY (point_id, through_day)
+);
+COMMENT ON COLUMN closing.published IS 'day -> [total, rates...] of the values that were published in the period';
+
+-- What meters told. No foreign keys here: points and meters are never deleted, and a look for each row costs more than the
+-- row.
+
+CREATE TABLE reading (
+    id              bigint NOT NULL,
+    arrived_at      timestamptz NOT NULL,
+    stamp           timestamptz,
+    total           bigint,
+    rate_1          bigint,
+    rate_2          bigint,
+    rate_3          bigint,
+    rate_4          bigint,
+    clock_skew_s    bigint,
+    day             date NOT NULL,
+    meter_id        integer NOT NULL,
+    host_offset_ms  integer,
+    kind            smallint NOT NULL,
+    source          smallint NOT NULL,
+    decode_version  smallint NOT NULL,
+    more_rates      bigint[]
+);
+COMMENT ON TABLE reading IS 'every read of every value, never changed (R08); columns in the order that packs them';
+COMMENT ON COLUMN reading.id IS 'made of kind, source, arrival, stamp and registers: the same read again is the same row';
+COMMENT ON COLUMN reading.day IS 'whose 00:00 it is the freeze of, by its own stamp';
+COMMENT ON COLUMN reading.stamp IS 'the meter''s own time stamp; NULL: exactly 00:00 of the day';
+COMMENT ON COLUMN reading.total IS 'register in its smallest step; NULL: a second read that the meter refused';
+COMMENT ON COLUMN reading.clock_skew_s IS 'meter clock minus true time; NULL: not known for that day';
+COMMENT ON COLUMN reading.host_offset_ms IS 'read by the host so long after 00:00 (negative: before); NULL: frozen by the meter';
+
+-- What became of it: one row for each owed value that is there; a missing one has no row.
+
+CREATE TYPE slot_state AS ENUM ('published', 'suspect', 'substituted', 'rejected', 'lost');
+
+CREATE TABLE slot (
+    reading_id  bigint,
+    total       bigint,
+    point_id    integer NOT NULL,
+    day         date NOT NULL,
+    meter_id    integer,
+    state       slot_state NOT NULL DEFAULT 'published',
+    kind        smallint NOT NULL,
+    revision    smallint NOT NULL DEFAULT 0,
+    rule_set    smallint NOT NULL,
+    link_days   smallint NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE slot IS 'one owed value; day D holds the freeze of D 00:00, the close of D-1';
+COMMENT ON COLUMN slot.reading_id IS 'the reading that was chosen, of meter_id and this day; NULL for a substitute';
+COMMENT ON COLUMN slot.link_days IS 'so many days before lies the value that this one is linked to; 0: to none, negative: held';
+
+-- Readings and slots are laid out by month: as hypertables where TimescaleDB is there, else as partitions.
+DO $$
+DECLARE
+    series text;
+BEGIN
+    FOREACH series IN ARRAY ARRAY['reading', 'slot'] LOOP
+        IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN
+            PERFORM create_hypertable(series::regclass, by_range('day', interval '1 month'), create_default_indexes => false);
+        ELSE
+            EXECUTE format('ALTER TABLE %I RENAME TO whole', series);
+            EXECUTE format('CREATE TABLE %I (LIKE whole INCLUDING ALL) PARTITION BY RANGE (day)', series);
+            DROP TABLE whole;
+        END IF;
+    END LOOP;
+END $$;
+ALTER TABLE reading ADD PRIMARY KEY (day, meter_id, id);
+ALTER TABLE slot ADD PRIMARY KEY (day, point_id, kind);
+
+CREATE FUNCTION has_readings(meter integer, since date) RETURNS boolean STABLE LANGUAGE sql AS $$
+    SELECT EXISTS (SELECT FROM generate_series(since, current_date + 2, interval '1 day') d
+                   JOIN reading r ON r.day = d::date AND r.meter_id = meter)
+$$;
+
+CREATE TABLE chain (
+    point_id    integer NOT NULL REFERENCES point,
+    kind        smallint NOT NULL,
+    first_day   date NOT NULL,
+    PRIMARY KEY (point_id, kind)
+);
+COMMENT ON TABLE chain IS 'the first day of a point that has a slot: where a search for an earlier one ends';
+
+-- Slots lie by day, because they come by day; those of one point are found by asking for one day after the other.
+CREATE FUNCTION slot_beside(point integer, of_kind smallint, from_day date, step integer, states slot_state[])
+    RETURNS SETOF slot STABLE LANGUAGE plpgsql AS $$
+DECLARE
+    that slot;
+    last_day date;
+    asked date := from_day;
+BEGIN
+    IF step < 0 THEN
+        SELECT first_day INTO last_day FROM chain WHERE point_id = point AND kind = of_kind;
+    ELSE
+        last_day := current_date + 2;
+    END IF;
+    WHILE (last_day - asked) * step >= 0 LOOP
+        SELECT * INTO that FROM slot WHERE day = asked AND point_id = point AND kind = of_kind AND state = ANY (states);
+        IF FOUND THEN
+            RETURN NEXT that;
+            RETURN;
+        END IF;
+        asked := asked + step;
+    END LOOP;
+END $$;
+CREATE FUNCTION newest_slot(point integer, of_kind smallint, states slot_state[]) RETURNS SETOF slot STABLE LANGUAGE sql AS
+    $$ SELECT * FROM slot_beside(point, of_kind, current_date + 2, -1, states) $$;
+
+CREATE TABLE doubt (
+    point_id    integer NOT NULL REFERENCES point,
+    day         date NOT NULL,
+    kind        smallint NOT NULL,
+    codes       text[] NOT NULL,
+    next_step   text CHECK (next_step IN ('recollect', 'wait', 'reread', 'person')),
+    hold        text,
+    since       timestamptz NOT NULL DEFAULT now(),
+    asked       smallint NOT NULL DEFAULT 0,
+    ask_at      timestamptz,
+    PRIMARY KEY (point_id, day, kind)
+);
+CREATE INDEX doubts_by_day ON doubt (day);
+CREATE INDEX doubts_to_ask ON doubt (ask_at) WHERE ask_at IS NOT NULL;
+COMMENT ON TABLE doubt IS 'what is to be said of a slot that is not published without a remark: the few exceptions, to be listed';
+COMMENT ON COLUMN doubt.hold IS 'why the use that ends here is not billed by itself: span, ratio, spike, final_lost, initial_lost';
+COMMENT ON COLUMN doubt.asked IS 'second reads that were tried';
+
+CREATE TABLE slot_journal (
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    actor       text NOT NULL,
+    day         date NOT NULL,
+    point_id    integer NOT NULL,
+    kind        smallint NOT NULL,
+    revision    smallint NOT NULL,
+    state       slot_state NOT NULL,
+    meter_id    integer,
+    total       bigint,
+    reading_id  bigint,
+    rule_set    smallint NOT NULL
+);
+CREATE INDEX slot_changes ON slot_journal (changed_at);
+CREATE INDEX slot_changes_of_point ON slot_journal (point_id, day);
+COMMENT ON TABLE slot_journal IS 'what a slot was before it changed; the actor is the setting meterd.actor of who changed it';
+CREATE FUNCTION journal_slot() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO slot_journal (actor, day, point_id, kind, revision, state, meter_id, total, reading_id, rule_set)
+    VALUES (coalesce(nullif(current_setting('meterd.actor', true), ''), 'system'), OLD.day, OLD.point_id, OLD.kind,
+            OLD.revision, OLD.state, OLD.meter_id, OLD.total, OLD.reading_id, OLD.rule_set);
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION make_partitions(months date[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    series text;
+    month date;
+BEGIN
+    IF (SELECT relkind FROM pg_class WHERE oid = 'slot'::regclass) <> 'p' THEN
+        RETURN;  -- a hypertable makes its chunks by itself
+    END IF;
+    FOREACH month IN ARRAY months LOOP
+        FOREACH series IN ARRAY ARRAY['reading', 'slot'] LOOP
+            IF to_regclass(series || to_char(month, '_YYYY_MM')) IS NULL THEN
+                EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+                               series || to_char(month, '_YYYY_MM'), series, date_trunc('month', month),
+                               date_trunc('month', month) + interval '1 month');
+            END IF;
+        END LOOP;
+    END LOOP;
+END $$;
+
+CREATE TRIGGER reading_is_never_changed BEFORE UPDATE ON reading FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER slot_changes_are_journalled AFTER UPDATE OR DELETE ON slot FOR EACH ROW EXECUTE FUNCTION journal_slot();
+
+CREATE TABLE dead_letter (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at          timestamptz NOT NULL DEFAULT now(),
+    content     jsonb NOT NULL,
+    reason      text NOT NULL,
+    replayed_at timestamptz,
+    dropped_at  timestamptz,
+    actor       text,
+    CHECK (replayed_at IS NULL OR dropped_at IS NULL),
+    CHECK ((replayed_at IS NULL AND dropped_at IS NULL) = (actor IS NULL))
+);
+CREATE UNIQUE INDEX one_dead_letter_of_a_content ON dead_letter (md5((content - 'arrived_at')::text));
+COMMENT ON TABLE dead_letter IS 'readings that could not be stored, each with its reason; nothing is thrown away';
+
+-- Money: a double-entry ledger in integer fen, and what it was charged for.
+-- Sign: an amount is positive where it is owed to the account's holder. A customer's prepaid balance is positive
+-- when there is money left; revenue and clearing accounts carry the other side.
+
+CREATE TABLE ledger_account (
+    id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name        text NOT NULL UNIQUE,
+    balance_fen bigint NOT NULL DEFAULT 0
+);
+
+CREATE TABLE ledger_transaction (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key         text NOT NULL UNIQUE CHECK (key <> ''),
+    kind        text NOT NULL CHECK (kind IN ('top_up', 'charge', 'true_up')),
+    content     jsonb NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    database_transaction xid8 NOT NULL DEFAULT pg_current_xact_id()
+);
+COMMENT ON COLUMN ledger_transaction.key IS 'made by the caller before sending; the same key with other content is refused';
+
+CREATE TABLE posting (
+    transaction_id      bigint NOT NULL REFERENCES ledger_transaction,
+    leg                 smallint NOT NULL CHECK (leg >= 0),
+    ledger_account_id   integer NOT NULL REFERENCES ledger_account,
+    amount_fen          bigint NOT NULL CHECK (amount_fen <> 0),
+    period              date CHECK (period = date_trunc('month', period)),
+    component           text,
+    PRIMARY KEY (transaction_id, leg),
+    CHECK ((period IS NULL) = (component IS NULL))
+);
+CREATE INDEX posting_of_account ON posting (ledger_account_id, transaction_id);
+
+CREATE TRIGGER ledger_transaction_is_never_changed BEFORE UPDATE OR DELETE ON ledger_transaction
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER ledger_transaction_is_never_emptied BEFORE TRUNCATE ON ledger_transaction
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER posting_is_never_changed BEFORE UPDATE OR DELETE ON posting
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER posting_is_never_emptied BEFORE TRUNCATE ON posting
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Every transaction has at least two legs and sums to zero, checked when the database transaction commits; and no leg
+-- can be added to one that was committed before.
+CREATE FUNCTION check_transaction_sums_to_zero() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    total numeric;
+    legs integer;
+BEGIN
+    SELECT coalesce(sum(amount_fen), 0), count(*) INTO total, legs FROM posting WHERE transaction_id = NEW.id;
+    IF legs < 2 OR total <> 0 THEN
+        RAISE EXCEPTION 'transaction % has % legs that sum to % fen, not to zero', NEW.key, legs, total
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'transaction_sums_to_zero';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER transaction_sums_to_zero AFTER INSERT ON ledger_transaction
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION check_transaction_sums_to_zero();
+
+-- The balance follows the postings and cannot be set by hand.
+CREATE FUNCTION apply_postings() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM new_posting JOIN ledger_transaction t ON t.id = transaction_id
+               WHERE t.database_transaction <> pg_current_xact_id()) THEN
+        RAISE EXCEPTION 'a committed transaction takes no further leg'
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'transaction_is_closed';
+    END IF;
+    PERFORM FROM ledger_account WHERE id IN (SELECT ledger_account_id FROM new_posting)
+    ORDER BY id FOR NO KEY UPDATE;  -- always in order of id, so that two transactions never wait for each other
+    UPDATE ledger_account a SET balance_fen = a.balance_fen + n.amount_fen
+    FROM (SELECT ledger_account_id, sum(amount_fen)::bigint AS amount_fen FROM new_posting GROUP BY 1) n
+    WHERE a.id = n.ledger_account_id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER postings_move_balances AFTER INSERT ON posting REFERENCING NEW TABLE AS new_posting
+    FOR EACH STATEMENT EXECUTE FUNCTION apply_postings();
+CREATE FUNCTION refuse_balance_by_hand() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_trigger_depth() < 2 THEN
+        RAISE EXCEPTION 'the balance of % follows its postings and cannot be set', OLD.name
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'balance_follows_postings';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER balance_follows_postings BEFORE UPDATE OR DELETE ON ledger_account
+    FOR EACH ROW EXECUTE FUNCTION refuse_balance_by_hand();
+CREATE FUNCTION refuse_opening_balance() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.balance_fen <> 0 THEN
+        RAISE EXCEPTION 'account % starts at zero; post its opening balance', NEW.name
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'balance_follows_postings';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER balance_starts_at_zero BEFORE INSERT ON ledger_account
+    FOR EACH ROW EXECUTE FUNCTION refuse_opening_balance();
+
+-- The use between two published freezes of one point. Live links are contiguous; a late reading replaces one by two.
+CREATE TABLE link (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    point_id    integer NOT NULL REFERENCES point,
+    account_id  integer NOT NULL REFERENCES account,
+    from_day    date NOT NULL,
+    to_day      date NOT NULL CHECK (to_day > from_day),
+    revision    integer NOT NULL,
+    meter_id    integer NOT NULL,
+    begins      bigint[] NOT NULL,
+    ends        bigint[] NOT NULL,
+    modulus     bigint NOT NULL,
+    decimals    smallint NOT NULL,
+    ratio       numeric NOT NULL,
+    state       text NOT NULL CHECK (state IN ('billed', 'held', 'replaced')),
+    hold        text,
+    made_at     timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (point_id, from_day, to_day, revision)
+);
+CREATE UNIQUE INDEX one_live_link_from ON link (point_id, from_day) WHERE state <> 'replaced';
+CREATE UNIQUE INDEX one_live_link_to ON link (point_id, to_day) WHERE state <> 'replaced';
+CREATE INDEX held_links ON link (account_id) WHERE state = 'held';
+CREATE INDEX billed_links ON link (account_id, made_at) WHERE state = 'billed';
+COMMENT ON COLUMN link.begins IS 'total and rates at 00:00 of from_day, in the register''s smallest step';
+
+CREATE TABLE charge (
+    link_id         bigint NOT NULL REFERENCES link,
+    part            smallint NOT NULL,
+    period          date NOT NULL,
+    component       text NOT NULL,
+    kwh             numeric NOT NULL,
+    price           numeric NOT NULL,
+    exact_yuan      numeric NOT NULL,
+    tariff_id       text NOT NULL,
+    tariff_from     date NOT NULL,
+    is_estimated_split boolean NOT NULL,
+    PRIMARY KEY (link_id, part),
+    FOREIGN KEY (tariff_id, tariff_from) REFERENCES tariff_version
+);
+CREATE INDEX charges_of_tariff ON charge (tariff_id, tariff_from);
+COMMENT ON TABLE charge IS 'why a link cost what it cost; the posted fen are in posting, by stream';
+
+CREATE TABLE charge_stream (
+    account_id  integer NOT NULL REFERENCES account,
+    period      date NOT NULL,
+    component   text NOT NULL,
+    exact_yuan  numeric NOT NULL,
+    posted_fen  bigint NOT NULL,
+    PRIMARY KEY (account_id, period, component)
+);
+COMMENT ON TABLE charge_stream IS 'cumulative-difference rounding: posted_fen is always exact_yuan rounded to the fen, ties away from zero';
+
+CREATE TABLE to_settle (
+    account_id  integer PRIMARY KEY,
+    from_day    date NOT NULL,
+    to_day      date NOT NULL,
+    since       timestamptz NOT NULL DEFAULT now(),
+    cause       text NOT NULL,
+    not_before  timestamptz NOT NULL DEFAULT '-infinity',
+    error       text
+);
+COMMENT ON COLUMN to_settle.error IS 'why it could not be settled when it was tried last; it is tried again after not_before';
+COMMENT ON COLUMN to_settle.from_day IS 'no value before this day changed, nor any after to_day';
+COMMENT ON TABLE to_settle IS 'accounts whose readings, facts or thresholds changed since they were settled';
+
+-- Supply: commands are rows first and frames afterwards; every verdict of the guard is kept.
+
+CREATE TABLE command (
+    id              uuid PRIMARY KEY,
+    sequence        bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    point_id        integer NOT NULL REFERENCES point,
+    meter_id        integer NOT NULL REFERENCES meter,
+    address         text NOT NULL,
+    line            text NOT NULL,
+    action          text NOT NULL CHECK (action IN ('trip', 'allow_close', 'close')),
+    cause           text NOT NULL,
+    state           text NOT NULL CHECK (state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying', 'verified',
+                        'refused', 'expired', 'superseded', 'cancelled', 'failed')),
+    guard           jsonb,
+    created_at      timestamptz NOT NULL,
+    expires_at      timestamptz NOT NULL,
+    next_at         timestamptz NOT NULL,
+    sends           integer NOT NULL DEFAULT 0,
+    checks          integer NOT NULL DEFAULT 0,
+    sent_at         timestamptz,
+    detail          text NOT NULL DEFAULT '',
+    CHECK (action <> 'trip' OR guard IS NOT NULL),
+    CHECK ((sends = 0) = (sent_at IS NULL))
+);
+COMMENT ON COLUMN command.address IS 'the meter''s address at the time of the command; so is the line, which may change';
+COMMENT ON COLUMN command.guard IS 'all inputs and the verdict of the last evaluation; for a trip the one that released it';
+COMMENT ON COLUMN command.next_at IS 'when the line has to send it or to look at the relay again';
+CREATE UNIQUE INDEX one_open_command_of_a_point ON command (point_id)
+    WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying');
+CREATE INDEX open_commands ON command (meter_id, next_at)
+    WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying');
+CREATE INDEX commands_of_a_point ON command (point_id, sequence);
+
+CREATE TABLE command_event (
+    command_id  uuid NOT NULL REFERENCES command,
+    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    state       text NOT NULL,
+    detail      text NOT NULL,
+    guard       jsonb
+);
+CREATE INDEX events_of_a_command ON command_event (command_id, at);
+CREATE INDEX frames_by_time ON command_event (at) WHERE state = 'sent';
+CREATE FUNCTION journal_command() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' OR NEW.state <> OLD.state OR NEW.sends <> OLD.sends THEN
+        INSERT INTO command_event (command_id, state, detail, guard) VALUES (NEW.id, NEW.state, NEW.detail, NEW.guard);
+        PERFORM pg_notify('meterd_command', m.line) FROM meter m WHERE m.id = NEW.meter_id;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER command_transitions_are_journalled AFTER INSERT OR UPDATE ON command
+    FOR EACH ROW EXECUTE FUNCTION journal_command();
+CREATE TRIGGER command_event_is_never_changed BEFORE UPDATE OR DELETE ON command_event
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE guard_verdict (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    point_id    integer NOT NULL REFERENCES point,
+    at          timestamptz NOT NULL,
+    decision    text NOT NULL CHECK (decision IN ('allow', 'deny', 'needs_approval')),
+    reasons     text[] NOT NULL,
+    facts       jsonb NOT NULL
+);
+COMMENT ON TABLE guard_verdict IS 'each change of the guard''s mind about a point, with every failing reason';
+CREATE INDEX verdicts_of_a_point ON guard_verdict (point_id, id DESC);
+
+-- How long rows are kept (R103); NULL: for ever.
+CREATE TABLE retention (
+    table_name  text PRIMARY KEY,
+    keep        interval CHECK (keep > interval '0')
+);
+INSERT INTO retention (table_name, keep) VALUES
+    ('reading', interval '6 years'),
+    ('slot', interval '6 years'),
+    ('posting', NULL),
+    ('guard_verdict', interval '6 years');

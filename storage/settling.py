@@ -1,0 +1,70 @@
+"""Which accounts have to be settled: marks that are made with what they are made for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import date, datetime
+from typing import Final, NamedTuple
+
+from storage.sql import Connection, fetch_rows, load
+
+SQL = load("settling")
+
+
+class Days(NamedTuple):
+    """The first and the last day whose value changed."""
+
+    first: date
+    last: date
+
+
+ALL_DAYS: Final = Days(date(2000, 1, 1), date(9999, 12, 31))
+NO_DAYS: Final = Days(date(9999, 12, 31), date(9999, 12, 31))
+"""No value changed: what the account has to pay with did."""
+
+
+async def mark_accounts(
+    connection: Connection, accounts: Collection[int], days: Days, cause: str
+) -> None:
+    """Let these accounts be settled."""
+    if not accounts:
+        return
+    values = {
+        "accounts": sorted(accounts),
+        "from_day": days.first,
+        "to_day": days.last,
+        "cause": cause,
+    }
+    await connection.execute(SQL["mark_accounts"], values)
+
+
+async def mark_points(connection: Connection, changed: Mapping[int, Days], cause: str) -> None:
+    """Let whoever is billed for these points be settled. `changed`: by point, what did."""
+    if not changed:
+        return
+    values = {
+        "points": list(changed),
+        "firsts": [days.first for days in changed.values()],
+        "lasts": [days.last for days in changed.values()],
+        "cause": cause,
+    }
+    await connection.execute(SQL["mark_points"], values)
+
+
+async def take_marks(connection: Connection, most: int, now: datetime) -> dict[int, Days]:
+    """Take up to so many marks off, in order of accounts.
+
+    Those that somebody else is settling are left to him. They come back if the transaction
+    fails."""
+    rows = await fetch_rows(connection, SQL["take_marks"], {"most": most, "now": now})
+    return {account: Days(first, last) for account, first, last in sorted(rows)}
+
+
+async def put_off(connection: Connection, account: int, error: str, not_before: datetime) -> None:
+    """Keep the mark of an account that cannot be settled, with the reason, and try it later."""
+    values = {
+        "account": account,
+        "error": error,
+        "not_before": not_before,
+    }
+    await connection.execute(SQL["put_off"], values)
