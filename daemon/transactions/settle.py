@@ -140,7 +140,12 @@ async def _relinked(
     """By account, in order, the links that leave and come."""
     asked = [span for _, span in spans]
     chains = await readings.published_chains(connection, asked)
-    in_force = await _links_in_force(connection, asked)
+    # The chain may reach further than the span: to the next value, whose link may be there already.
+    reached = [
+        span._replace(to_day=max([span.to_day, *(day for day, _, _ in chains[span.point_id])]))
+        for span in asked
+    ]
+    in_force = await _links_in_force(connection, reached)
     histories = await _histories(connection, {span.point_id for span in asked})
     tariffs = await _tariffs(connection, accounts.values())
     relinked = {account: _Relinked(row) for account, row in sorted(accounts.items())}

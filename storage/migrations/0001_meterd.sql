@@ -324,28 +324,23 @@ CREATE TABLE chain (
 );
 COMMENT ON TABLE chain IS 'the first day of a point that has a slot: where a search for an earlier one ends';
 
--- Slots lie by day, because they come by day; those of one point are found by asking for one day after the other.
+-- Slots lie by day, because they come by day; those of one point are found by asking for one day after the other: mostly
+-- for one, seldom for a week, never for more than a year (a point that was dark for so long begins anew).
 CREATE FUNCTION slot_beside(point integer, of_kind smallint, from_day date, step integer, states slot_state[])
-    RETURNS SETOF slot STABLE LANGUAGE plpgsql AS $$
-DECLARE
-    that slot;
-    last_day date;
-    asked date := from_day;
-BEGIN
-    IF step < 0 THEN
-        SELECT first_day INTO last_day FROM chain WHERE point_id = point AND kind = of_kind;
-    ELSE
-        last_day := current_date + 2;
-    END IF;
-    WHILE (last_day - asked) * step >= 0 LOOP
-        SELECT * INTO that FROM slot WHERE day = asked AND point_id = point AND kind = of_kind AND state = ANY (states);
-        IF FOUND THEN
-            RETURN NEXT that;
-            RETURN;
-        END IF;
-        asked := asked + step;
-    END LOOP;
-END $$;
+    RETURNS SETOF slot STABLE LANGUAGE sql AS $$
+    (SELECT * FROM slot s WHERE s.day = from_day AND s.point_id = point AND s.kind = of_kind AND s.state = ANY (states))
+    UNION ALL
+    (SELECT s.* FROM generate_series(1, 7) n
+     JOIN slot s ON s.day = from_day + step * n AND s.point_id = point AND s.kind = of_kind AND s.state = ANY (states)
+     ORDER BY n LIMIT 1)
+    UNION ALL
+    (SELECT s.* FROM chain c
+     CROSS JOIN generate_series(8, least(400, CASE WHEN step < 0 THEN from_day - c.first_day ELSE current_date + 2 - from_day END)) n
+     JOIN slot s ON s.day = from_day + step * n AND s.point_id = point AND s.kind = of_kind AND s.state = ANY (states)
+     WHERE c.point_id = point AND c.kind = of_kind
+     ORDER BY n LIMIT 1)
+    LIMIT 1
+$$;
 CREATE FUNCTION newest_slot(point integer, of_kind smallint, states slot_state[]) RETURNS SETOF slot STABLE LANGUAGE sql AS
     $$ SELECT * FROM slot_beside(point, of_kind, current_date + 2, -1, states) $$;
 
