@@ -234,7 +234,7 @@ def test_a_span_of_more_than_seven_days_waits_and_costs_nothing() -> None:
 
 def test_use_before_the_first_price_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"no tariff version is in force on 2025-12-31, the use of P"
+        ValueError, match=r"no tariff version is in force on 2025-12-31, the use of point 1"
     ):
         price(Link(1, date(2025, 12, 31), date(2026, 1, 2), 10))
 
