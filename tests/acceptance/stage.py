@@ -181,11 +181,13 @@ class Stage:
         return [event for event in self.bench.events() if event["kind"] == "control"]
 
     def slots_missing(self) -> int:
+        """Slots without a published value, and accounts that are not settled since the last came."""
+        ((unsettled,),) = self.ask("SELECT count(*) FROM to_settle")
         owed = self.days * len(ADDRESSES)
         ((there,),) = self.ask(
             "SELECT count(*) FROM slot WHERE state = 'published' AND day <= %s", self.today
         )
-        return owed - int(there)
+        return owed - int(there) + int(unsettled)
 
     def supply_of(self, address: str) -> str:
         ((state,),) = self.ask(
