@@ -29,7 +29,7 @@ from daemon.api.operations import Requests
 from daemon.control.authority import Authority
 from daemon.health import feed_watchdog, health
 from daemon.ownership.hold import hold_site_until
-from daemon.pipeline import Outlet, Pipeline, is_of_the_whole
+from daemon.pipeline import Outlet, Pipeline
 from daemon.runtime import systemd
 from daemon.runtime.garbage import spare_what_is_there
 from daemon.runtime.loop_lag import LoopLag
@@ -41,7 +41,7 @@ from daemon.site.reload import Configuration
 from daemon.spool.spool import open_spool
 from daemon.ticks import ticking
 from storage import supply
-from storage.database import LONG_USE_S, Pool, connect, open_database
+from storage.database import LONG_USE_S, Pool, connect, is_of_the_whole, open_database
 
 log = structlog.get_logger("daemon")
 
@@ -202,6 +202,7 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         await configuration.start(connection, joined.meters)
     # What waits on disk knows its meters by the lines.
     daemon.storing.start("pipeline", daemon.pipeline.run)
+    daemon.storing.start("settlement", daemon.pipeline.settle)
     ticks = ticking(
         daemon.pool,
         authority,

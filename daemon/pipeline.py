@@ -32,9 +32,10 @@ from daemon.quality.meter import Meter
 from daemon.runtime.supervision import in_thread
 from daemon.spool.record import WaitingReading, as_content, waiting
 from daemon.spool.spool import Kind, Spool, kind_of
-from daemon.transactions.collect import process
-from storage import readings
-from storage.database import Pool
+from daemon.transactions.collect import collect, settle_marked
+from daemon.transactions.dead_letters import UNKNOWN_METER, reason_of
+from storage import archive, dead_letters
+from storage.database import LONG_USE_S, Pool, is_of_the_whole
 
 log = structlog.get_logger("pipeline")
 
@@ -60,6 +61,7 @@ FINISH_S: Final = 1.5
 SYNC_S: Final = 1.5
 """Maximum time that the end of the daemon waits for the disk."""
 DATABASE_RETRY_S: Final = (0.5, 1, 2, 5)
+SETTLE_AGAIN_S: Final = 2.0
 TRIES: Final = 3
 """Attempts of a batch that lost against another transaction (SQLSTATE 40xxx)."""
 
@@ -88,7 +90,7 @@ class CannotStore(Exception):
 
 
 class Pipeline:
-    """What waits for the database, and the two tasks that move it: `run` and `keep`."""
+    """What waits for the database, and the tasks that move it: `run`, `keep` and `settle`."""
 
     def __init__(
         self,
@@ -116,6 +118,7 @@ class Pipeline:
         if spool.readings:
             self._work.set()
         self._to_keep = asyncio.Event()
+        self._to_settle = asyncio.Event()
         self._stores = stores
         self._is_disk_well = True
         self._missed = 0
@@ -356,22 +359,38 @@ class Pipeline:
 
     async def _store_waiting(self, waiting_readings: Sequence[WaitingReading]) -> None:
         """What waited on disk; a reading of a meter that nobody knows any more is a dead letter."""
+        meters = await self._meters({reading.address for reading in waiting_readings})
         arrivals = []
         for reading in waiting_readings:
-            meter = self._outlet.meters(reading.address)
+            meter = meters.get(reading.address)
             if meter is None:
-                await self._bury(reading, "no meter of this address is in the archive")
+                await self._bury(reading, UNKNOWN_METER)
             else:
                 arrivals.append(Arrival(meter, reading.freeze))
         if arrivals:
             await self._store(arrivals)
+
+    async def _meters(self, addresses: Iterable[str]) -> dict[str, Meter]:
+        """By address; a meter that no line reads now as the database knows it."""
+        known: dict[str, Meter] = {}
+        unread = []
+        for address in addresses:
+            meter = self._outlet.meters(address)
+            if meter is None:
+                unread.append(address)
+            else:
+                known[address] = meter
+        if unread:
+            ask = partial(archive.site_meters, addresses=unread)
+            known |= {meter.address: meter for meter in await self._with_database(ask)}
+        return known
 
     async def _store(self, batch: Sequence[Arrival]) -> None:
         """All or nothing; a reading that the database will never take is a dead letter."""
 
         async def take(connection: AsyncConnection[Any]) -> list[Slot]:
             with metrics.BATCH_SECONDS.time():
-                return await process(connection, batch, self._authority, datetime.now(UTC))
+                return await collect(connection, batch, self._authority.zone)
 
         try:
             present = await self._with_database(take)
@@ -380,6 +399,7 @@ class Pipeline:
         except Exception as error:
             await self._isolate(batch, error)
             return
+        self._to_settle.set()
         metrics.BATCHES.labels("stored").inc()
         metrics.BATCH_READINGS.observe(len(batch))
         self._outlet.stored(present)
@@ -408,7 +428,7 @@ class Pipeline:
             return
         (arrival,) = batch
         log.debug("why it is one", exc_info=error)
-        await self._bury(waiting(arrival), f"{type(error).__name__}: {error}")
+        await self._bury(waiting(arrival), reason_of(error))
         # The slot counts as present until the next look for gaps: else it would be read again at
         # once, and fail again.
         self._outlet.stored(_slots(batch))
@@ -421,8 +441,28 @@ class Pipeline:
             reason=reason,
         )
         metrics.BATCHES.labels("dead_letter").inc()
-        keep = partial(readings.add_dead_letter, content=as_content(reading), reason=reason)
+        keep = partial(dead_letters.add, content=as_content(reading), reason=reason)
         await self._with_database(keep)
+
+    # --- money
+
+    async def settle(self) -> None:
+        """Move the money of what was stored, until cancelled.
+
+        Beside the storing, because no reading waits for money. What is to be settled is marked in
+        the database, so nothing is forgotten by a kill."""
+        while True:
+            await self._to_settle.wait()
+            self._to_settle.clear()
+            try:
+                async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
+                    await settle_marked(connection, self._authority, datetime.now(UTC))
+            except psycopg.Error as error:
+                if not is_of_the_whole(error):
+                    raise
+                log.debug("settlement waits for the database", error=str(error).strip())
+                await asyncio.sleep(SETTLE_AGAIN_S)
+                self._to_settle.set()
 
     # --- what is shown
 
@@ -443,16 +483,6 @@ LOST_A_RACE: Final = (
     psycopg.errors.SerializationFailure,
     psycopg.errors.DeadlockDetected,
 )
-
-
-def is_of_the_whole(error: Exception) -> bool:
-    """True if the database cannot store now, whatever it is given.
-
-    SQLSTATE decides: classes 22 and 23 are a row's fault, and so is what fails before it reaches
-    the database; read-only, privileges, disk, timeouts and lost connections are nobody's."""
-    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
-        return False
-    return isinstance(error, psycopg.Error | OSError | MemoryError)
 
 
 def next_portion(portion: int, drained: int, took_s: float) -> int:

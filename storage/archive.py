@@ -236,10 +236,18 @@ async def _refuse_unpriced(connection: Connection) -> None:
 
 
 async def site_meters(
-    connection: Connection, lines: Sequence[str] | None = None
+    connection: Connection,
+    lines: Sequence[str] | None = None,
+    *,
+    addresses: Sequence[str] | None = None,
 ) -> list[SiteMeter]:
-    """Every meter that serves a point, by line and address. `lines`: only those of these."""
-    values = {"lines": None if lines is None else list(lines)}
+    """Every meter that serves a point, by line and address.
+
+    `lines`: only those of these; `addresses`: only these."""
+    values = {
+        "lines": None if lines is None else list(lines),
+        "addresses": None if addresses is None else list(addresses),
+    }
     return await fetch_records(connection, SiteMeter, SQL["site_meters"], values)
 
 

@@ -299,7 +299,8 @@ JOIN installation i ON i.meter_id = m.id AND i.to_at IS NULL
 JOIN point p ON p.id = i.point_id
 CROSS JOIN LATERAL limit_now(p.id) l
 CROSS JOIN site
-WHERE %(lines)s::text[] IS NULL OR m.line = ANY(%(lines)s::text[])
+WHERE (%(lines)s::text[] IS NULL OR m.line = ANY(%(lines)s::text[]))
+  AND (%(addresses)s::text[] IS NULL OR m.address = ANY(%(addresses)s::text[]))
 ORDER BY m.line, m.address
 
 -- account_id -- the row of a customer number

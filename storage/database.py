@@ -202,6 +202,16 @@ class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
             sever(connection)
 
 
+def is_of_the_whole(error: Exception) -> bool:
+    """True if the database cannot store now, whatever it is given.
+
+    SQLSTATE decides: classes 22 and 23 are a row's fault, and so is what fails before it reaches
+    the database; read-only, privileges, disk, timeouts and lost connections are nobody's."""
+    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+        return False
+    return isinstance(error, psycopg.Error | OSError | MemoryError)
+
+
 def _refuse_foreign(directory: Path, create: bool) -> None:
     """Another user's server must not be touched.
 

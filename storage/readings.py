@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from storage.sql import Connection, Row, fetch_dicts, fetch_rows, load
 
@@ -228,10 +227,3 @@ async def withheld(connection: Connection, since: date, until: date) -> list[dic
 
     Columns: point_id (its number), address, day, total, decimals, reasons."""
     return await fetch_dicts(connection, SQL["withheld"], {"since": since, "until": until})
-
-
-async def add_dead_letter(connection: Connection, content: dict[str, Any], reason: str) -> None:
-    """Keep what could not be stored, with the reason.
-
-    The same again, arrived at another time, is kept once."""
-    await connection.execute(SQL["add_dead_letter"], {"content": Jsonb(content), "reason": reason})

@@ -116,7 +116,3 @@ JOIN LATERAL (SELECT decimals FROM installation y WHERE y.meter_id = m.id AND y.
               ORDER BY from_at DESC LIMIT 1) i ON true
 WHERE s.state = 'suspect' AND d.day BETWEEN %(since)s AND %(until)s
 ORDER BY p.number, s.day
-
--- add_dead_letter -- a reading that could not be stored; it is read again now and then, and kept once
-INSERT INTO dead_letter (content, reason) VALUES (%(content)s, %(reason)s)
-ON CONFLICT ((md5((content - 'arrived_at')::text))) DO NOTHING

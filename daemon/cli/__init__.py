@@ -28,6 +28,7 @@ COMMANDS = (
     "supply",
     "gaps",
     "quality",
+    "deadletter",
     "collect",
     "trace",
     "reload",

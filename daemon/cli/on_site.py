@@ -19,7 +19,7 @@ from config.settings import DatabaseSettings
 from daemon.runtime import logs
 from protocols.errors import MeterdError
 from storage import check_version
-from storage.database import open_database
+from storage.database import connect, is_of_the_whole, open_database
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def on_database(
             raise MeterdError(f"the database cannot be reached: {str(error).strip()}") from None
 
         async def connect_and_ask() -> T:
-            async with await AsyncConnection.connect(database.url, autocommit=True) as connection:
+            async with await connect(database.url) as connection:
                 # What is printed is the site's local time; a zone that the server does not know
                 # stays the server's.
                 with suppress(psycopg.errors.InvalidParameterValue):
@@ -61,4 +61,9 @@ def on_database(
                     )
                 return await ask(connection)
 
-        return asyncio.run(connect_and_ask())
+        try:
+            return asyncio.run(connect_and_ask())
+        except psycopg.Error as error:
+            if not is_of_the_whole(error):
+                raise
+            raise MeterdError(f"the database cannot do it now: {str(error).strip()}") from None

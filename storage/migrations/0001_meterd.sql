@@ -417,7 +417,9 @@ CREATE TABLE dead_letter (
     replayed_at timestamptz,
     dropped_at  timestamptz,
     actor       text,
+    drop_reason text,
     CHECK (replayed_at IS NULL OR dropped_at IS NULL),
+    CHECK ((dropped_at IS NULL) = (drop_reason IS NULL)),
     CHECK ((replayed_at IS NULL AND dropped_at IS NULL) = (actor IS NULL))
 );
 CREATE UNIQUE INDEX one_dead_letter_of_a_content ON dead_letter (md5((content - 'arrived_at')::text));

@@ -38,10 +38,11 @@ from protocols.reading import DailyFreeze, Quantity
 from storage import migrate
 from storage.archive import SiteMeter
 from storage.database import Pool
-from tests.database.small_site import OPEN, SHADOW, Site, connect
+from tests.database.small_site import SHADOW, Site, connect
 from tests.servers.postgres import Server, embedded_server
 
 ONE_WITHOUT_MEMORY_IN = 20
+FIRST_DAY = datetime.now(UTC).date() - timedelta(days=20)
 STEP_S = 0.02
 PATIENCE_S = 600.0
 
@@ -67,7 +68,7 @@ class Measured:
 def readings(meters: Sequence[SiteMeter]) -> Iterator[Arrival | PolledFreeze]:
     """Day after day the freeze of every meter."""
     for back in range(10_000):
-        day = OPEN + timedelta(days=back)
+        day = FIRST_DAY + timedelta(days=back)
         for number, meter in enumerate(meters):
             yield _reading(meter, day, 10_000 + 1000 * back + number % 1000, number)
 
@@ -158,7 +159,8 @@ async def running(url: str, folder: Path, meters: Sequence[SiteMeter]) -> AsyncI
     with open_spool(folder / "spool", 10**9) as spool:
         async with Pool(url, most=4) as pool:
             pipeline = Pipeline(pool, replace(SHADOW), spool, nobody, batch_readings=1000)
-            tasks = [asyncio.create_task(pipeline.run()), asyncio.create_task(pipeline.keep())]
+            runs = (pipeline.run, pipeline.keep, pipeline.settle)
+            tasks = [asyncio.create_task(run()) for run in runs]
             try:
                 yield pipeline
             finally:
@@ -172,7 +174,8 @@ async def measure(
 ) -> Measured:
     """One outage. `is_live`: readings go on coming while the spool drains."""
     async with await connect(url) as connection:
-        found = list((await Site.of(meters).take_over(connection)).values())
+        site = Site.of(meters, opened_on=FIRST_DAY, installed_on=FIRST_DAY)
+        found = list((await site.take_over(connection)).values())
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         async with running(url, Path(folder), found) as pipeline:
             load = Load(pipeline, readings(found), per_s)

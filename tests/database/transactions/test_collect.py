@@ -399,7 +399,7 @@ def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links
 async def running_pipeline(
     url: str, *, batch_readings: int = 1000
 ) -> AsyncIterator[RunningPipeline]:
-    """A pipeline with its task, and the slots that it told to be stored."""
+    """A pipeline with its task, and a wait until slots are stored and settled."""
     stored: list[tuple[int, date]] = []
     news = asyncio.Event()
 
@@ -411,6 +411,11 @@ async def running_pipeline(
         while not set(wanted) <= set(stored):
             await asyncio.wait_for(news.wait(), 20)
             news.clear()
+        async with await connect(url) as connection:
+            while await rows(connection, "SELECT count(*) FROM to_settle WHERE error IS NULL") != [
+                0
+            ]:
+                await asyncio.sleep(0.01)
 
     async with await connect(url) as connection:
         meters = await archive.site_meters(connection)
@@ -418,14 +423,14 @@ async def running_pipeline(
         with a_pipeline(
             pool, ARMED, batch_readings=batch_readings, stored=told, meters=lambda: meters
         ) as pipeline:
-            task = asyncio.create_task(pipeline.run())
-            keeping = asyncio.create_task(pipeline.keep())
+            runs = (pipeline.run, pipeline.keep, pipeline.settle)
+            tasks = [asyncio.create_task(run()) for run in runs]
             try:
-                yield pipeline, until, task
+                yield pipeline, until, tasks[0]
             finally:
-                task.cancel()
-                keeping.cancel()
-                await asyncio.wait([task, keeping])
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
 
 
 def test_a_reading_that_cannot_be_stored_is_a_dead_letter_and_the_rest_is_stored(
@@ -557,11 +562,12 @@ def test_a_database_that_is_away_for_a_while_gets_everything_afterwards(
 def test_what_is_queued_is_stored_batch_by_batch_before_the_end(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
-        async with running_pipeline(database_url, batch_readings=2) as (pipeline, _, _):
+        async with running_pipeline(database_url, batch_readings=2) as (pipeline, until, _):
             for day, kwh in zip(DAYS, KWH, strict=True):
                 assert pipeline.submit(freeze(meter, day, kwh))
             await pipeline.finish()
             assert list(await slots(connection, "P1")) == DAYS
+            await until()
         assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
 
     on(database_url, story)
