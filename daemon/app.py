@@ -227,6 +227,7 @@ def _serve(daemon: _Daemon) -> None:
         daemon.configuration,
         daemon.listeners,
         settings.site.zone,
+        daemon.configuration.withheld,
     )
     told = partial(health, lines, daemon.authority, daemon.pipeline.condition)
     daemon.running.start("http", lambda: http.serve(daemon.port, told))

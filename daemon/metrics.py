@@ -47,6 +47,12 @@ CLOCKS_SET = Counter(
     "Meter clocks that were set, by what reading back showed.",
     ["outcome"],
 )
+IDENTITY_FINDINGS = Counter(
+    "meterd_identity_findings_total",
+    "Meters that told another serial, one that another told too, or that they deduct by themselves "
+    "while they are billed.",
+    ["rule"],
+)
 TERMINALS = Gauge(
     "meterd_terminals",
     "Terminals with a connection, connections that have not said whose they are, "

@@ -34,6 +34,7 @@ from daemon.spool.record import WaitingReading, as_content, waiting
 from daemon.spool.spool import Kind, Spool, kind_of
 from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.dead_letters import UNKNOWN_METER, reason_of
+from daemon.transactions.identify import take_identities
 from storage import archive, dead_letters
 from storage.database import LONG_USE_S, Pool, is_of_the_whole
 
@@ -48,6 +49,8 @@ more than the reading."""
 QUEUE_READINGS: Final = 10_000
 """Maximum of readings by which the database is behind before lines wait; frozen data stay in the
 meters meanwhile."""
+MOST_IDENTITIES: Final = 1000
+"""Answers of meters that wait: more are asked for later."""
 HANGING_S: Final = 5.0
 """A batch that takes longer does not keep others in memory: they go to the spool."""
 LEAST_DRAINED: Final = 100
@@ -110,6 +113,7 @@ class Pipeline:
         self._batch_readings = batch_readings
         self._drain_readings = batch_readings
         self._memory: deque[Arrival | PolledFreeze] = deque()
+        self._identities: list[IdentityRead] = []
         self._batch: list[Arrival] = []
         """What was taken out of memory and is not stored yet."""
         self._unsynced: list[Slot] = []
@@ -150,7 +154,11 @@ class Pipeline:
 
     def identified(self, read: IdentityRead) -> bool:
         """Take who a meter said it is; False when there is no room for it now."""
-        log.debug("identity", meter=read.meter.address, serial=read.identity.serial)
+        # It can be asked again, and a line that runs without the database knows no row of it.
+        if not self._stores or len(self._identities) >= MOST_IDENTITIES:
+            return False
+        self._identities.append(read)
+        self._work.set()
         return True
 
     @property
@@ -267,10 +275,12 @@ class Pipeline:
                 await self._store_batch()
             if self._spool.readings:
                 await self._drain()
+            if self._identities and self._stores:
+                await self._is_done(self._store_identities)
             if not self._stores:
                 pauses = len(DATABASE_RETRY_S)
                 await asyncio.sleep(DATABASE_RETRY_S[min(self._failures, pauses) - 1])
-            elif not (self._memory or self._batch or self._spool.readings):
+            elif not (self._memory or self._batch or self._spool.readings or self._identities):
                 self._work.clear()
                 self._tell_what_was_missed()
 
@@ -314,6 +324,21 @@ class Pipeline:
                 self._spool.put_back(portion)
         took_s = time.monotonic() - began
         self._drain_readings = next_portion(self._drain_readings, len(portion.readings), took_s)
+
+    async def _store_identities(self) -> None:
+        """All that is there; what the database will never take is logged and asked again."""
+        reads = self._identities[:MOST_IDENTITIES]
+
+        async def take(connection: AsyncConnection[Any]) -> None:
+            await take_identities(connection, reads, self._authority.zone)
+
+        try:
+            await self._with_database(take)
+        except CannotStore:
+            raise
+        except Exception:
+            log.exception("who meters are is not stored", meters=len(reads))
+        del self._identities[: len(reads)]
 
     async def _is_done(self, store: Callable[[], Awaitable[None]]) -> bool:
         """Whether the database stores; a change is noted."""

@@ -18,11 +18,12 @@ from psycopg import AsyncConnection
 
 from daemon import metrics
 from daemon.acquisition.line import Line
+from daemon.acquisition.lines import Lines
 from daemon.control.authority import Authority
 from daemon.site.listeners import Listener
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.sweep import sweep
-from storage import ledger, supply
+from storage import gaps, ledger, supply
 from storage.database import LONG_USE_S, Pool
 
 log = structlog.get_logger("daemon")
@@ -33,6 +34,7 @@ LINES_AT_ONCE = 500
 FIRST_S = 1
 SWEEP_S = 10
 FIGURES_S = 15
+FAILURES_S = 60
 AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
 
@@ -77,7 +79,7 @@ class _Figures:
 async def ticking(
     pool: Pool,
     authority: Authority,
-    lines: Iterable[Line],
+    lines: Lines,
     listeners: Collection[Listener],
     scan_gaps: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[None]:
@@ -85,6 +87,7 @@ async def ticking(
     ticks = [
         Tick("sweep", partial(_sweep, pool, authority), SWEEP_S),
         Tick("figures", partial(_show_figures, pool, lines, listeners), FIGURES_S),
+        Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("audit", partial(_audit, pool), AUDIT_S),
         # The start has just rebuilt what is present; there is no gap to look for yet.
         Tick("gap_scan", scan_gaps, GAP_SCAN_S, first_after_s=GAP_SCAN_S),
@@ -156,6 +159,17 @@ async def _show_lines(lines: Iterable[Line]) -> None:
     # A reload may have taken lines out meanwhile, and their names out of the metrics.
     for name in {line.shown_as for line in lines} & figures.keys():
         figures[name].show(name)
+
+
+async def _write_failures(pool: Pool, lines: Lines) -> None:
+    """Why slots are missing, so that it is known without the daemon and after a restart."""
+    failures = lines.drain_failures()
+    try:
+        async with pool.connection() as connection:
+            await gaps.write_down(connection, failures)
+    except psycopg.Error:
+        lines.put_back(failures)
+        raise
 
 
 async def _audit(pool: Pool) -> None:

@@ -300,6 +300,7 @@ class BrokerLine(Line):
             report.frozen_at,
             cut_off(report.registers, meter.decimals),
             self._skew_of(report, is_old=message.retained),
+            report.serial,
         )
         if day is None:
             return False

@@ -17,9 +17,8 @@ from daemon.acquisition.clocks import (
     MeterClocks,
     is_near_midnight,
 )
-from daemon.acquisition.planning.wanted import MEMORY_DAYS
 from daemon.acquisition.polling.packed_slots import MOST_AGE, entry, plan
-from daemon.quality.freeze import CLOCK_LIMIT
+from daemon.quality.freeze import CLOCK_LIMIT, MEMORY_DAYS
 from protocols.dlt645.prepared.steps import CLOCK, STAMP
 
 MAX_PROBES = 4

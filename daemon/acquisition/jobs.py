@@ -444,8 +444,11 @@ class Jobs:
         frozen_at: datetime,
         registers: Registers,
         clock_skew: timedelta | None,
+        serial: str | None = None,
     ) -> None:
-        """Hand on a freeze that the meter stamped itself."""
+        """Hand on a freeze that the meter stamped itself.
+
+        `serial`: who froze it, where the answer tells that."""
         meter = self.parts.meters[number]
         freeze = DailyFreeze(
             address=meter.address,
@@ -454,6 +457,7 @@ class Jobs:
             registers=registers,
             arrived_at=self.parts.clock.now(),
             clock_skew=clock_skew,
+            serial=serial,
         )
         await self.submit(Arrival(meter, freeze))
         day = freeze_day(frozen_at)

@@ -11,18 +11,20 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import structlog
 
 from daemon import metrics
 from daemon.acquisition.jobs import IDLE_S, Jobs
+from daemon.acquisition.planning.attempts import Attempt
 from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.planning.rereads import Doubt
 from daemon.acquisition.wakeup import Signal
 from protocols.channels.backoff import reconnect_pause_s
 from protocols.errors import LineDown
 from storage.archive import SiteMeter
+from storage.gaps import Failures, Outage, SlotAttempt
 
 log = structlog.get_logger("line")
 
@@ -32,8 +34,12 @@ class Line(ABC):
 
     __slots__ = (
         "__weakref__",
+        "_down_since",
+        "_failed_opens",
         "_jobs",
+        "_retry_at",
         "_woken",
+        "_written",
         "down_reason",
         "longest_step_s",
         "meters",
@@ -57,6 +63,12 @@ class Line(ABC):
         self.down_reason = "the terminal has not called yet" if is_terminal else "not opened yet"
         self._woken = Signal()
         metrics.LINES.labels(self.shown_as).inc(0)
+
+        self._down_since: datetime | None = parts.clock.now()
+        self._failed_opens = 0
+        self._retry_at: datetime | None = None
+        self._written: Outage | str = "unknown"
+        """What was written down of its outage last; a former run may have left anything."""
 
     @abstractmethod
     async def _session(self) -> None:
@@ -133,6 +145,10 @@ class Line(ABC):
         """Number of freezes that were never read and are about to be lost."""
         return len(self._jobs.leaving())
 
+    def meter(self, meter_id: int) -> SiteMeter:
+        """The meter with this id, which is one of the line's."""
+        return self.meters[self._jobs.numbers[meter_id]]
+
     def late_meters(self) -> list[SiteMeter]:
         """The meters that lack a freeze which is due: the failure list."""
         late = self._jobs.wanted.late_meters()
@@ -161,6 +177,57 @@ class Line(ABC):
         wanted, _ = self.counts()
         return self._jobs.reply_timeouts.line_is_silent and wanted > 0
 
+    # --- what failed
+
+    def drain_failures(self, failures: Failures) -> None:
+        """Add what failed since the last time, for somebody who writes it down."""
+        jobs = self._jobs
+        for attempt in jobs.attempts.drain():
+            failures.attempts.append(
+                SlotAttempt(
+                    meter_id=self.meters[attempt.number].meter_id,
+                    day=attempt.day,
+                    tries=attempt.tries,
+                    cause=attempt.cause,
+                    last_at=attempt.last_at,
+                    next_at=jobs.next_attempt_at(attempt.number, attempt.day),
+                )
+            )
+        outage = self._outage()
+        if outage is None and self._written != "none":
+            failures.ended.append(self.name)
+        elif outage is not None and self._written != outage:
+            failures.outages.append(outage)
+        self._written = outage or "none"
+
+    def put_back(self, attempt: SlotAttempt) -> None:
+        """It could not be written down: it counts with the next."""
+        number = self._jobs.numbers[attempt.meter_id]
+        self._jobs.attempts.put_back(
+            Attempt(
+                number,
+                attempt.day,
+                attempt.cause,
+                attempt.tries,
+                attempt.last_at,
+            )
+        )
+
+    def write_outage_again(self) -> None:
+        """How it is could not be written down."""
+        self._written = "unknown"
+
+    def _outage(self) -> Outage | None:
+        if self._down_since is None:
+            return None
+        return Outage(
+            line=self.name,
+            since=self._down_since,
+            tries=self._failed_opens,
+            reason=self.down_reason,
+            next_at=self._retry_at,
+        )
+
     # --- its life
 
     async def run(self) -> None:
@@ -185,7 +252,10 @@ class Line(ABC):
                 # A person who waits learns at once that nothing can be asked.
                 self._jobs.requests.reject(self.down_reason)
                 longest_s = self._jobs.parts.pace.reconnect_s
-                await self._sleep_alive(reconnect_pause_s(failures, longest_s))
+                pause_s = reconnect_pause_s(failures, longest_s)
+                self._failed_opens += 1
+                self._retry_at = self._jobs.parts.clock.now() + timedelta(seconds=pause_s)
+                await self._sleep_alive(pause_s)
                 failures += 1
             # The supervisor starts the task anew; what waits must not hang until then.
             except Exception as error:
@@ -205,6 +275,9 @@ class Line(ABC):
             write = log.debug if self.is_one_of_many else log.info
             write("line up", line=self.name)
         self.up = up
+        self._down_since = None if up else self._jobs.parts.clock.now()
+        self._failed_opens = 0
+        self._retry_at = None
         lines_up = metrics.LINES.labels(self.shown_as)
         lines_up.inc(1 if up else -1)
 

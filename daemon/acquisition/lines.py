@@ -10,6 +10,7 @@ from daemon import metrics
 from daemon.acquisition.line import Line
 from daemon.runtime.supervision import Supervisor
 from storage.archive import SiteMeter
+from storage.gaps import Failures
 
 Found = dict[str, list[tuple[Line, SiteMeter]]]
 """By name, an address or a point: the meters that are meant."""
@@ -103,6 +104,29 @@ class Lines:
     def meter(self, address: str) -> SiteMeter | None:
         """The meter with this address, if a line that runs has it."""
         return self._of_address.get(address)
+
+    def with_meter(self, meter_id: int) -> tuple[Line, SiteMeter] | None:
+        """The line that has a meter, and the meter; None when none that runs has it."""
+        line = self._of_meter.get(meter_id)
+        return None if line is None else (line, line.meter(meter_id))
+
+    def drain_failures(self) -> Failures:
+        """What failed on any line since the last time, for somebody who writes it down."""
+        failures = Failures()
+        for line in self:
+            line.drain_failures(failures)
+        return failures
+
+    def put_back(self, failures: Failures) -> None:
+        """These could not be written down: they count with the next."""
+        for attempt in failures.attempts:
+            line = self._of_meter.get(attempt.meter_id)
+            if line is not None:
+                line.put_back(attempt)
+        for name in (*failures.ended, *(outage.line for outage in failures.outages)):
+            line = self._lines.get(name)
+            if line is not None:
+                line.write_outage_again()
 
     def find(self, names: Iterable[str]) -> Found:
         """The meters that are meant, by address or by point.

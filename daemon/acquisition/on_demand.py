@@ -37,6 +37,8 @@ MAX_COMPARED = 5_000
 TOO_LATE = ReadResult("expired", reason="no answer")
 FROM_THE_METER = ("ok", "no_data", "unsupported", "refused")
 """Outcomes that will be the same if the meter is read again."""
+Slot = tuple[int, date]
+"""(meter id, day)."""
 Key = tuple[int, What, date | None]
 """(meter id, what is read, day of a freeze): reads that are equal share an answer."""
 
@@ -49,15 +51,17 @@ class RequestRefused(MeterdError):
 class Request:
     """What is read of which meters.
 
-    `meters`: by address or point; or all of a `line`; or with `failed` all that lack a freeze.
-    `day`: of the freeze; None is the day that is due, of `failed` the newest day that each lacks.
-    `within_s`: after this time the answers are of no use."""
+    `meters`: by address or point; or all of a `line`; or with `failed` all that lack a freeze; or
+    with `withheld` the days whose values are withheld. `day`: of the freeze; None is the day that
+    is due, of `failed` the newest day that each lacks. `within_s`: after this time the answers are
+    of no use."""
 
     what: What
     within_s: float
     meters: tuple[str, ...] = ()
     line: str | None = None
     failed: bool = False
+    withheld: bool = False
     day: date | None = None
 
 
@@ -117,21 +121,24 @@ class OnDemand:
     _requested: deque[float] = field(default_factory=deque)
     """When the requests of the last minute came."""
 
-    def jobs(self, request: Request) -> list[MeterRead]:
-        """What has to be read.
+    def jobs(self, request: Request, withheld: Iterable[Slot] = ()) -> list[MeterRead]:
+        """What has to be read; `withheld`: all days of the site whose values are.
 
         RequestRefused when that is nothing, or there is no such meter or line."""
         self._keep_rate()
-        reads = [
-            MeterRead(
-                line,
-                meter,
-                request.what,
-                self._day(request, line, meter),
-            )
-            for line, meter in self._meant(request)
-        ]
-        if not reads and not request.failed:
+        if request.withheld:
+            reads = self._withheld(request, withheld)
+        else:
+            reads = [
+                MeterRead(
+                    line,
+                    meter,
+                    request.what,
+                    self._day(request, line, meter),
+                )
+                for line, meter in self._meant(request)
+            ]
+        if not reads and not (request.failed or request.withheld):
             raise RequestRefused(f"line {request.line} has no meters")
         # A request that was refused does not count.
         self._requested.append(time.monotonic())
@@ -168,6 +175,14 @@ class OnDemand:
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
+
+    def _withheld(self, request: Request, slots: Iterable[Slot]) -> list[MeterRead]:
+        reads = []
+        for meter_id, day in slots:
+            found = self.lines.with_meter(meter_id)
+            if found is not None and request.line in (None, found[0].name):
+                reads.append(MeterRead(*found, request.what, day))
+        return reads
 
     def _meant(self, request: Request) -> list[tuple[Line, SiteMeter]]:
         """The meters of a request, each with its line."""

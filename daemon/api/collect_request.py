@@ -49,7 +49,7 @@ class _Key:
         return value
 
 
-_LINE_OR_FAILED: Final = "line must be a name, failed true or false"
+_LINE_OR_FAILED: Final = "line must be a name, failed and withheld true or false"
 _KEYS: Final = (
     _Key(
         "what",
@@ -60,6 +60,7 @@ _KEYS: Final = (
     _Key("meters", [], _is_names, "meters must be a list of addresses or points"),
     _Key("line", None, lambda value: value is None or isinstance(value, str), _LINE_OR_FAILED),
     _Key("failed", False, lambda value: isinstance(value, bool), _LINE_OR_FAILED),
+    _Key("withheld", False, lambda value: isinstance(value, bool), _LINE_OR_FAILED),
     _Key("within_s", 60, _is_wait, "within_s must be a number of seconds, at most a day"),
 )
 
@@ -75,14 +76,17 @@ def collect_request(request: Mapping[str, Any]) -> Request:
         return wanted
     if wanted.what != FREEZE:
         raise BadRequest("a day belongs to a freeze")
+    if wanted.withheld:
+        raise BadRequest("what is withheld has its days")
     return replace(wanted, day=day)
 
 
 def _refuse_unclear_choice(wanted: Request) -> None:
-    is_nothing_named = not (wanted.failed or wanted.meters or wanted.line)
-    is_named_twice = wanted.failed and wanted.meters
-    if is_nothing_named or is_named_twice:
-        raise BadRequest("name meters, a line, or those that failed")
+    choices = (bool(wanted.meters), wanted.failed, wanted.withheld)
+    if sum(choices) != 1 and not (wanted.line and not any(choices)):
+        raise BadRequest("name meters, a line, those that failed, or what is withheld")
+    if wanted.withheld and wanted.what != FREEZE:
+        raise BadRequest("what is withheld are freezes")
 
 
 def _day(text: Any) -> date | None:

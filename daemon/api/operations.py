@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from config.lines import configured_lines
 from config.problems import did_you_mean
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
-from daemon.acquisition.on_demand import OnDemand
+from daemon.acquisition.on_demand import OnDemand, Slot
 from daemon.acquisition.wire_line import WireLine
 from daemon.api.collect_request import BadRequest, collect_request, is_number
 from daemon.api.live_trace import LiveTrace
@@ -41,6 +41,8 @@ class Requests:
     configuration: Configuration
     listeners: Mapping[str, Listener]
     zone: ZoneInfo
+    withheld: Callable[[], Awaitable[Sequence[Slot]]]
+    """Every day whose value is withheld and can be asked for again."""
 
     async def answer(self, request: Mapping[str, Any]) -> Answers:
         """The objects that answer it, as they come."""
@@ -67,7 +69,8 @@ class Requests:
         self._refuse_switched_off(wanted.meters)
         if wanted.day is not None and wanted.day > self.on_demand.today():
             raise NoMidnightYet("that day has no midnight yet")
-        jobs = self.on_demand.jobs(wanted)
+        withheld = await self.withheld() if wanted.withheld else ()
+        jobs = self.on_demand.jobs(wanted, withheld)
         yield {"asked": len(jobs)}
         async with aclosing(self.on_demand.results(jobs, wanted.within_s)) as results:
             async for result in results:

@@ -22,8 +22,15 @@ from daemon.cli.running import daemon_asked
 @click.option("--line", metavar="NAME", help="All meters of this line.")
 @click.option(
     "--failed",
-    is_flag=True,
+    "which",
+    flag_value="failed",
     help="Those that lack a freeze that is due; with --line only the line's.",
+)
+@click.option(
+    "--withheld",
+    "which",
+    flag_value="withheld",
+    help="The days whose values are withheld, once more; with --line only the line's.",
 )
 @click.option(
     "--what",
@@ -51,7 +58,7 @@ from daemon.cli.running import daemon_asked
 def collect(
     meters: tuple[str, ...],
     line: str | None,
-    failed: bool,
+    which: str | None,
     what: str,
     day: datetime | None,
     within_s: float,
@@ -60,16 +67,18 @@ def collect(
 ) -> None:
     """Read meters now, through the running daemon.
 
-    Each METER by its address or point, a line, or all that failed. They are asked before what is
-    due anyway. What a meter told within the last 5 minutes is told again without asking it.
-    Ctrl-C takes back what was not asked yet. Exit code 0 when every meter answered, else 1."""
+    Each METER by its address or point, a line, all that failed, or all that is withheld. They are
+    asked before what is due anyway. What a meter told within the last 5 minutes is told again
+    without asking it. Ctrl-C takes back what was not asked yet. Exit code 0 when every meter
+    answered, else 1."""
     request = {
         "do": "collect",
         "what": what,
         "within_s": within_s,
         "meters": list(meters),
         "line": line,
-        "failed": failed,
+        "failed": which == "failed",
+        "withheld": which == "withheld",
         "day": None if day is None else day.date().isoformat(),
     }
     _refuse_wrong_use(request)
@@ -79,20 +88,27 @@ def collect(
         head = ("meter", "point", "line", "day", "result", "value", "reason")
         print_table(head, [_row(result) for result in results])
     good = sum(result["outcome"] == "ok" for result in results)
-    click.echo(f"{good} of {asked} meters answered" if asked else "nothing is missing", err=True)
+    click.echo(f"{good} of {asked} meters answered" if asked else _nothing(request), err=True)
     raise SystemExit(0 if good == asked else FAILED)
+
+
+def _nothing(request: Mapping[str, Any]) -> str:
+    return "nothing is withheld" if request["withheld"] else "nothing is missing"
 
 
 def _refuse_wrong_use(request: Mapping[str, Any]) -> None:
     """The daemon would refuse it too, in the words of its keys instead of these options."""
-    if request["failed"] and request["meters"]:
-        raise click.UsageError("--failed goes with --line, not with meters")
+    for option in ("failed", "withheld"):
+        if request[option] and request["meters"]:
+            raise click.UsageError(f"--{option} goes with --line, not with meters")
     if request["failed"] and request["day"]:
         raise click.UsageError(
             "--failed asks each meter for the newest day that it lacks: leave out --day"
         )
-    if not (request["failed"] or request["meters"] or request["line"]):
-        raise click.UsageError("name meters, or --line, or --failed")
+    if request["withheld"] and (request["day"] or request["what"] != "freeze"):
+        raise click.UsageError("--withheld asks for the days that are withheld: leave out --day")
+    if not any(request[what] for what in ("failed", "withheld", "meters", "line")):
+        raise click.UsageError("name meters, or --line, --failed or --withheld")
     if request["day"] and request["what"] != "freeze":
         raise click.UsageError("--day belongs to a freeze")
 

@@ -1,69 +1,89 @@
-"""meterd gaps: what is missing."""
+"""meterd gaps: what is missing, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from psycopg import AsyncConnection
 
 from config.settings import GapSettings
 from config.settings_file import SettingsFile
-from daemon.acquisition.planning.wanted import MEMORY_DAYS, due_day, first_day
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, print_columns, print_json
+from daemon.quality.gap import Gap, gap_day
+from daemon.transactions.gaps import find_gaps
 from storage import readings
 
+MOST_DAYS: Final = 400
+CAUSES: Final = {
+    "no_answer": "the meter does not answer",
+    "no_route": "the line is down",
+    "refused": "the meter refuses",
+    "no_freeze": "the meter has none of that day",
+    "wrong_stamp": "its stamp is not 00:00 of the day",
+    "meter_clock": "the meter's clock is wrong",
+    "bad_answer": "the answer cannot be used",
+    "suspect": "withheld",
+    "not_asked": "not asked yet",
+}
 Rows = list[dict[str, Any]]
 
 
 @click.command()
 @click.option(
     "--days",
-    type=click.IntRange(1, MEMORY_DAYS),
+    type=click.IntRange(1, MOST_DAYS),
     help="How many midnights back.  [default: backfill_days]",
 )
-@click.option("--withheld", is_flag=True, help="Also values that were collected but not published.")
+@click.option("--withheld", is_flag=True, help="Also each value that was not published.")
 @site_option
 @as_json
 def gaps(days: int | None, withheld: bool, site_path: Path, as_json: bool) -> None:
-    """Owed daily freezes without a value, as runs of days.
+    """Owed daily freezes that are not published, as runs of days, with the cause of each.
 
-    Exit code 0 if there is none, 1 if there are gaps."""
+    A freeze is a gap from 06:00 of its day on; what is withheld is one too. Exit code 0 if there
+    is none, 1 if there are gaps."""
     settings = SettingsFile.read(site_path).validated(GapSettings)
+    now = datetime.now(settings.site.zone)
+    newest = gap_day(now)
+    since = newest - timedelta(days=(days or settings.collection.backfill_days) - 1)
 
-    async def ask(connection: AsyncConnection[Any]) -> tuple[Rows, Rows]:
-        today = due_day(datetime.now(settings.site.zone))
-        since = first_day(today, days or settings.collection.backfill_days)
-        found = await readings.gaps(connection, since, today)
+    async def ask(connection: AsyncConnection[Any]) -> tuple[list[Gap], Rows]:
+        found = await find_gaps(connection, since, newest)
         if not withheld:
             return found, []
-        return found, await readings.withheld(connection, since, today)
+        return found, await readings.withheld(connection, since, newest)
 
     found, held = on_database(settings, ask)
     if as_json:
-        for row in [*found, *held]:
+        for row in [*map(asdict, found), *held]:
             print_json(row)
     else:
-        _print(found, held)
+        _print(found, held, now)
     raise SystemExit(1 if found else 0)
 
 
-def _print(found: Rows, held: Rows) -> None:
+def _print(found: list[Gap], held: Rows, now: datetime) -> None:
     if found:
         print_columns(
             {
-                "point": "point_id",
-                "meter": "address",
+                "point": "point",
+                "meter": "meter",
                 "line": "line",
                 "from": "first_day",
                 "to": "last_day",
                 "days": "days",
+                "cause": "cause",
+                "tries": "tries",
+                "next try": "next_at",
+                "kept until": "kept_until",
             },
-            found,
+            [_in_words(gap, now) for gap in found],
         )
     if held:
         print_columns(
@@ -77,7 +97,24 @@ def _print(found: Rows, held: Rows) -> None:
             [_withheld_in_words(row) for row in held],
             title="withheld",
         )
-    click.echo(f"{sum(row['days'] for row in found)} missing", err=True)
+    missing = sum(gap.days for gap in found if gap.state != "withheld")
+    withheld = sum(gap.days for gap in found if gap.state == "withheld")
+    click.echo(f"{missing} missing, {withheld} withheld", err=True)
+
+
+def _in_words(gap: Gap, now: datetime) -> dict[str, Any]:
+    cause = CAUSES.get(gap.cause, gap.cause)
+    if gap.detail:
+        cause = f"{cause}: {gap.detail}"
+    if gap.state == "lost":
+        cause = f"lost ({cause})"
+    next_at = gap.next_at
+    return {
+        **asdict(gap),
+        "cause": cause,
+        "next_at": next_at and f"{next_at.astimezone(now.tzinfo):%Y-%m-%d %H:%M}",
+        "tries": gap.tries or None,
+    }
 
 
 def _withheld_in_words(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from config.lines import enabled_listeners, line_specs
 from config.load import LoadedSite, load_site
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
-from daemon.acquisition.planning.wanted import MEMORY_DAYS, due_day, first_day
+from daemon.acquisition.planning.wanted import due_day, first_day
+from daemon.quality.freeze import MEMORY_DAYS
 from daemon.runtime import logs, systemd
 from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly
@@ -144,6 +145,14 @@ class Configuration:
         """Presence is a cache of what the database has: look at that again."""
         async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
             await self._know(connection, self.site, list(self._lines))
+
+    async def withheld(self) -> list[tuple[int, date]]:
+        """(meter id, day) of every value that is withheld and that its meter may still have."""
+        settings = self.site.settings
+        newest = due_day(datetime.now(settings.site.zone))
+        since = first_day(newest, settings.collection.backfill_days)
+        async with self._pool.connection() as connection:
+            return await readings.withheld_slots(connection, since, newest)
 
     async def _try(self) -> Difference | Exception:
         try:

@@ -37,7 +37,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from daemon.acquisition.planning.wanted import MEMORY_DAYS, due_day, first_day
+from daemon.acquisition.planning.wanted import due_day, first_day
+from daemon.quality.freeze import MEMORY_DAYS
 from storage import ledger
 from storage.database import open_database
 from tests.bench.contest import allow_files, headline

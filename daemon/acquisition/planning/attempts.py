@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal, get_args
+from typing import Literal
 
 Cause = Literal[
     "no_answer",
@@ -21,7 +21,6 @@ Cause = Literal[
 """`no_route`: the carrier refused the request. `no_freeze`: the meter has none of that day.
 `wrong_stamp`: what it has is stamped otherwise. `meter_clock`: its clock is wrong by half a day, so
 nobody knows of which day its freezes are."""
-CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 
 @dataclass(slots=True)
@@ -30,7 +29,7 @@ class Attempt:
 
     number: int
     day: date
-    cause: Cause
+    cause: str
     tries: int
     last_at: datetime
 
@@ -65,11 +64,10 @@ class Attempts:
         self._of_slots.clear()
         return drained
 
-    def put_back(self, attempts: list[Attempt]) -> None:
-        """These could not be written down: they count with the next."""
-        for attempt in attempts:
-            later = self._of_slots.get((attempt.number, attempt.day))
-            if later is None:
-                self._of_slots[attempt.number, attempt.day] = attempt
-            else:
-                later.tries += attempt.tries
+    def put_back(self, attempt: Attempt) -> None:
+        """It could not be written down: it counts with the next."""
+        later = self._of_slots.get((attempt.number, attempt.day))
+        if later is None:
+            self._of_slots[attempt.number, attempt.day] = attempt
+        else:
+            later.tries += attempt.tries

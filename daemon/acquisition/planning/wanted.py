@@ -15,8 +15,8 @@ from datetime import date, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-MEMORY_DAYS = 62
-"""Daily freezes that a DL/T 645-2007 meter keeps (05 06 ii NN, NN = 01 to 3E)."""
+from daemon.quality.freeze import MEMORY_DAYS
+
 TODAY = np.uint64(1)
 FEW = 16
 """Up to this number meters are looked at faster one by one than as an array."""

@@ -45,7 +45,8 @@ def test_what_could_not_be_written_down_counts_with_the_next() -> None:
     attempts.note(4, DAY, "no_answer", NOON)
     drained = attempts.drain()
     attempts.note(3, DAY, "meter_clock", later(1))
-    attempts.put_back(drained)
+    for attempt in drained:
+        attempts.put_back(attempt)
     assert sorted(attempts.drain(), key=lambda attempt: attempt.number) == [
         Attempt(3, DAY, "meter_clock", 2, later(1)),
         Attempt(4, DAY, "no_answer", 1, NOON),

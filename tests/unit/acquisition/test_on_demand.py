@@ -257,6 +257,28 @@ def test_the_failure_list_is_asked_for_the_newest_day_that_each_meter_lacks() ->
     run(test)
 
 
+def test_each_day_that_is_withheld_is_asked_for_of_the_meters_that_are_meant() -> None:
+    async def test() -> None:
+        site = Site(_1=2, _2=1)
+        lines = site.on_demand.lines
+        for wire in site.wires.values():
+            lines._of_meter.update((meter.meter_id, wire) for meter in wire.meters)
+        day = date(2026, 3, 9)
+        slots = [(1001, day), (1001, TODAY), (2000, day), (9999, day)]
+
+        def read(line: str | None) -> list[tuple[str, str, date | None]]:
+            request = Request("freeze", 30, line=line, withheld=True)
+            reads = site.on_demand.jobs(request, slots)
+            return [(read.line.name, read.meter.address, read.day) for read in reads]
+
+        here = [("1", "000000001001", day), ("1", "000000001001", TODAY)]
+        assert read(None) == [*here, ("2", "000000002000", day)]
+        assert read("1") == here
+        assert site.on_demand.jobs(Request("freeze", 30, withheld=True)) == []
+
+    run(test)
+
+
 def test_a_line_that_was_stopped_tells_who_waits() -> None:
     async def test() -> None:
         site = Site(_1=1)

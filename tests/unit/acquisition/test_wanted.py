@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.acquisition.planning.wanted import MEMORY_DAYS, Wanted, first_day
+from daemon.acquisition.planning.wanted import Wanted, first_day
+from daemon.quality.freeze import MEMORY_DAYS
 from tests.presence import presence
 
 FIRST_S, LONGEST_S = 10.0, 300.0

@@ -43,8 +43,17 @@ def requests_of(
     routes = Lines(Supervisor())
     routes._lines.update((line.name, line) for line in lines)
     return Requests(
-        routes, OnDemand(routes, today=lambda: date(2026, 3, 11)), configuration, {}, ZONE
+        routes,
+        OnDemand(routes, today=lambda: date(2026, 3, 11)),
+        configuration,
+        {},
+        ZONE,
+        nothing_withheld,
     )
+
+
+async def nothing_withheld() -> list[tuple[int, date]]:
+    return []
 
 
 async def answers(requests: Requests, request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -62,10 +71,27 @@ async def let_run() -> None:
     [
         ({}, "do must be one of collect, trace"),
         ({"do": "dance"}, "do must be one of"),
-        ({"do": "collect"}, "name meters, a line, or those that failed"),
+        ({"do": "collect"}, "name meters, a line, those that failed, or what is withheld"),
         (
             {"do": "collect", "meters": ["1"], "failed": True},
-            "name meters, a line, or those that failed",
+            "name meters, a line, those that failed, or what is withheld",
+        ),
+        (
+            {"do": "collect", "failed": True, "withheld": True},
+            "name meters, a line, those that failed, or what is withheld",
+        ),
+        (
+            {"do": "collect", "line": "a", "meters": ["1"], "withheld": True},
+            "name meters, a line, those that failed, or what is withheld",
+        ),
+        ({"do": "collect", "withheld": 1}, "failed and withheld true or false"),
+        (
+            {"do": "collect", "withheld": True, "what": "clock"},
+            "what is withheld are freezes",
+        ),
+        (
+            {"do": "collect", "withheld": True, "day": "2026-03-01"},
+            "what is withheld has its days",
         ),
         ({"do": "collect", "meters": "1"}, "list of addresses or points"),
         ({"do": "collect", "meters": [1]}, "list of addresses or points"),

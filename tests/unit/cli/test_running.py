@@ -132,6 +132,9 @@ def test_a_collect_that_has_nobody_to_ask_says_why(site: Path, say: Say) -> None
     with answered(site, {"asked": 0}):
         code, _, errors = say("collect", "--failed")
     assert (code, errors) == (0, "nothing is missing\n")
+    with answered(site, {"asked": 0}):
+        code, _, errors = say("collect", "--withheld")
+    assert (code, errors) == (0, "nothing is withheld\n")
     with answered(site, NoMidnightYet("that day has no midnight yet")):
         code, _, errors = say("collect", "P1", "--day", "2030-01-01")
     assert (code, errors) == (2, "meterd: that day has no midnight yet\n")
@@ -142,7 +145,10 @@ def test_a_collect_that_has_nobody_to_ask_says_why(site: Path, say: Say) -> None
     [
         (["P301", "--failed"], "--failed goes with --line, not with meters"),
         (["--failed", "--day", "2026-03-01"], "leave out --day"),
-        ([], "name meters, or --line, or --failed"),
+        (["P301", "--withheld"], "--withheld goes with --line, not with meters"),
+        (["--withheld", "--day", "2026-03-01"], "leave out --day"),
+        (["--withheld", "--what", "clock"], "--withheld asks for the days"),
+        ([], "name meters, or --line, --failed or --withheld"),
     ],
 )
 def test_a_wrong_use_of_collect_is_told(say: Say, arguments: list[str], words: str) -> None:

@@ -1,0 +1,192 @@
+"""Runs of owed days that are not published, and why. Pure.
+
+A gap is found by comparing what is owed with what is there, never by counting failed reads: a job
+that never ran leaves no failure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final, Literal, NamedTuple
+
+from daemon.quality.freeze import MEMORY_DAYS
+
+KEPT_DAYS: Final = {
+    "dlt645-2007": MEMORY_DAYS,
+    "dlt645-1997": 0,
+    "modbus-rtu": 0,
+    "modbus-tcp": 0,
+}
+"""By protocol; what is behind a gateway is for that to say."""
+GAP_AFTER: Final = timedelta(hours=6)
+"""After its midnight a freeze that is not there is a gap; until then it is only not there yet."""
+
+State = Literal["missing", "withheld", "lost"]
+
+
+class Lacking(NamedTuple):
+    """A point with owed days that are not published.
+
+    `published` and `withheld`: bit n is the day n before `newest`; `first_day`: owed from then
+    on."""
+
+    point_id: int
+    point: str
+    meter_id: int
+    address: str
+    line: str
+    protocol: str
+    first_day: date
+    newest: date
+    published: int
+    withheld: int
+
+
+class Try(NamedTuple):
+    """What became of a day when it was asked for last, and how often it was."""
+
+    cause: str
+    tries: int
+    last_at: datetime
+    next_at: datetime
+
+
+class Outage(NamedTuple):
+    """A line that is down; `next_at` None where it waits for a call."""
+
+    since: datetime
+    reason: str
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A run of days. `lost`: the meter has forgotten the last of them too.
+
+    `kept_until`: the midnight at which it forgets the first, None if nobody knows."""
+
+    point: str
+    meter: str
+    line: str
+    first_day: date
+    last_day: date
+    days: int
+    state: State
+    cause: str
+    detail: str
+    tries: int
+    last_at: datetime | None
+    next_at: datetime | None
+    kept_until: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Causes:
+    """What is known of reasons.
+
+    `tries` by (meter, day), `outages` by line, `wrong_clocks`: (point, day) withheld because of the
+    meter's clock."""
+
+    tries: Mapping[tuple[int, date], Try]
+    outages: Mapping[str, Outage]
+    wrong_clocks: Collection[tuple[int, date]]
+
+
+def gap_day(local_now: datetime) -> date:
+    """The newest day whose freeze is a gap if it is not there."""
+    return (local_now - GAP_AFTER).date()
+
+
+def gaps_of(points: Iterable[Lacking], causes: Causes) -> list[Gap]:
+    """The gaps of these points, each with the oldest first."""
+    found = []
+    for point in points:
+        gaps = [_missing(point, *run, causes) for run in _runs(point, withheld=False)]
+        gaps += [_withheld(point, *run, causes) for run in _runs(point, withheld=True)]
+        found += sorted(gaps, key=lambda gap: gap.first_day)
+    return found
+
+
+def _runs(point: Lacking, *, withheld: bool) -> Iterator[tuple[date, date]]:
+    """(first, last day) of the longest runs of days that are withheld, or that are not there."""
+    owed = (1 << (point.newest - point.first_day).days + 1) - 1
+    bits = point.withheld if withheld else ~(point.published | point.withheld)
+    bits &= owed
+    while bits:
+        oldest = bits.bit_length() - 1
+        # The run ends at the next day below that is not in it.
+        there = ~bits & ((1 << oldest) - 1)
+        youngest = there.bit_length()
+        yield (
+            point.newest - timedelta(days=oldest),
+            point.newest - timedelta(days=youngest),
+        )
+        bits &= (1 << youngest) - 1
+
+
+def _missing(
+    point: Lacking,
+    first_day: date,
+    last_day: date,
+    causes: Causes,
+) -> Gap:
+    tries = [
+        found
+        for day in _days(first_day, last_day)
+        if (found := causes.tries.get((point.meter_id, day))) is not None
+    ]
+    last = max(tries, key=lambda tried: tried.last_at, default=None)
+    outage = causes.outages.get(point.line)
+    cause = "not_asked" if last is None else last.cause
+    if outage is not None and (last is None or last.last_at < outage.since):
+        cause = "no_route"
+    next_at = None if last is None else last.next_at
+    kept_days = KEPT_DAYS.get(point.protocol)
+    is_lost = kept_days is not None and last_day + timedelta(days=kept_days) <= point.newest
+    return Gap(
+        point=point.point,
+        meter=point.address,
+        line=point.line,
+        first_day=first_day,
+        last_day=last_day,
+        days=(last_day - first_day).days + 1,
+        state="lost" if is_lost else "missing",
+        cause=cause,
+        detail="" if outage is None else outage.reason,
+        tries=sum(tried.tries for tried in tries),
+        last_at=None if last is None else last.last_at,
+        next_at=next_at if outage is None else outage.next_at,
+        kept_until=None if kept_days is None else first_day + timedelta(days=kept_days),
+    )
+
+
+def _withheld(
+    point: Lacking,
+    first_day: date,
+    last_day: date,
+    causes: Causes,
+) -> Gap:
+    """What was collected is kept for ever; that it is not published is what is wrong with it."""
+    days = _days(first_day, last_day)
+    is_clock = any((point.point_id, day) in causes.wrong_clocks for day in days)
+    return Gap(
+        point=point.point,
+        meter=point.address,
+        line=point.line,
+        first_day=first_day,
+        last_day=last_day,
+        days=(last_day - first_day).days + 1,
+        state="withheld",
+        cause="meter_clock" if is_clock else "suspect",
+        detail="",
+        tries=0,
+        last_at=None,
+        next_at=None,
+        kept_until=None,
+    )
+
+
+def _days(first_day: date, last_day: date) -> Iterator[date]:
+    for number in range((last_day - first_day).days + 1):
+        yield first_day + timedelta(days=number)

@@ -1,0 +1,95 @@
+"""Who the meters say they are, and what is known of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from storage.sql import Connection, fetch_records, fetch_rows, load
+
+SQL = load("identity")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRow:
+    """A meter and the point that it serves now; `point_id` None where it serves none."""
+
+    meter_id: int
+    address: str
+    serial: str | None
+    point_id: int | None
+    point: str | None
+    is_billed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a meter told, as it is kept. `serial`: what it must tell; `other`: what it tells
+    instead of that."""
+
+    meter_id: int
+    at: datetime
+    serial: str | None
+    told: str | None
+    other: str | None
+    prepayment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """A finding about a point from a day on, or that it is over."""
+
+    point_id: int
+    code: str
+    day: date
+    active: bool
+    detail: Mapping[str, Any]
+
+
+async def lock_known(connection: Connection, meters: Sequence[int]) -> dict[int, KnownRow]:
+    """By id what is known of these meters, which nobody else changes meanwhile."""
+    rows = await fetch_records(connection, KnownRow, SQL["lock_known"], {"meters": list(meters)})
+    return {row.meter_id: row for row in rows}
+
+
+async def elsewhere(
+    connection: Connection, serials: Mapping[int, str]
+) -> dict[int, list[tuple[str, int]]]:
+    """By meter the (address, point id) of others that told its serial or are registered with it."""
+    values = {"meters": list(serials), "serials": list(serials.values())}
+    found: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+    for meter_id, address, point_id in await fetch_rows(connection, SQL["elsewhere"], values):
+        found[meter_id].append((address, point_id))
+    return found
+
+
+async def store(connection: Connection, told: Sequence[Told]) -> None:
+    """Keep what meters told; a time under another serial begins, goes on or ends."""
+    values = {
+        "meters": [row.meter_id for row in told],
+        "ats": [row.at for row in told],
+        "serials": [row.serial for row in told],
+        "tolds": [row.told for row in told],
+        "others": [row.other for row in told],
+        "prepayments": [row.prepayment for row in told],
+    }
+    await connection.execute(SQL["store"], values)
+    await connection.execute(SQL["end_other_serials"], values)
+    await connection.execute(SQL["begin_other_serials"], values)
+
+
+async def add_findings(connection: Connection, findings: Sequence[FindingRow]) -> None:
+    """Add those that say something new about their points."""
+    values = {
+        "points": [row.point_id for row in findings],
+        "codes": [row.code for row in findings],
+        "days": [row.day for row in findings],
+        "actives": [row.active for row in findings],
+        "details": [Jsonb(row.detail) for row in findings],
+    }
+    await connection.execute(SQL["add_findings"], values)

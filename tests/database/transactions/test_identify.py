@@ -1,0 +1,215 @@
+"""Who the meters said they are: kept, compared with what is registered and with each other."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from psycopg import AsyncConnection
+
+from daemon import metrics
+from daemon.quality.arrival import IdentityRead
+from daemon.transactions.identify import take_identities
+from protocols.reading import MeterIdentity
+from storage import identity
+from tests.database.small_site import NOW, TODAY, ZONE, Site, meters, on, rows
+
+MONTH = timedelta(days=30)
+KNOWN = "SELECT serial, asset_number, prepayment_mode FROM meter ORDER BY id"
+OTHERS = "SELECT meter_id, serial, from_at, until_at FROM other_serial ORDER BY 1, 3"
+FINDINGS = (
+    "SELECT DISTINCT ON (p.number, f.code) p.number, f.code, f.active FROM finding f "
+    "JOIN point p ON p.id = f.point_id ORDER BY p.number, f.code, f.rev DESC"
+)
+
+
+async def told(
+    connection: AsyncConnection[Any], *serials: str | None, at: datetime = NOW, mode: Any = "none"
+) -> list[dict[str, Any]]:
+    """Each meter of the site tells its serial; what was logged."""
+    found = list((await meters(connection)).values())
+    reads = [
+        IdentityRead(meter, MeterIdentity(serial, mode), at)
+        for meter, serial in zip(found, serials, strict=True)
+    ]
+    with structlog.testing.capture_logs() as logged:
+        await take_identities(connection, reads, ZONE)
+    return [dict(entry) for entry in logged]
+
+
+def count(rule: str) -> float:
+    return float(metrics.IDENTITY_FINDINGS.labels(rule)._value.get())
+
+
+def test_first_contact_is_kept(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(2).take_over(connection)
+        assert await told(connection, "900000000001", None, mode="energy") == []
+        assert await rows(connection, KNOWN) == [
+            ("900000000001", "900000000001", "energy"),
+            (None, None, "energy"),
+        ]
+        assert await rows(connection, "SELECT identity_read_at FROM meter") == [NOW, NOW]
+
+    on(database_url, story)
+
+
+def test_another_serial_is_told_and_its_time_is_kept(database_url: str) -> None:
+    """V03: what is read from then on is not of the meter that is registered."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1).take_over(connection)
+        before = count("V03")
+        await told(connection, "900000000001")
+        (entry,) = await told(connection, "900000000002", at=NOW + MONTH)
+        assert (entry["log_level"], entry["rule"], entry["point"]) == ("error", "V03", "P1")
+        assert entry["command"] == "meterd meter exchange P1 --serial 900000000002"
+        assert count("V03") == before + 1
+        assert await rows(connection, KNOWN) == [("900000000001", "900000000002", "none")]
+        (meter,) = await rows(connection, "SELECT id FROM meter")
+        other = (meter, "900000000002", NOW + MONTH)
+        assert await rows(connection, OTHERS) == [(*other, None)]
+        assert await rows(connection, FINDINGS) == [("P1", "V03", True)]
+
+        await told(connection, "900000000002", at=NOW + 2 * MONTH)
+        assert await rows(connection, OTHERS) == [(*other, None)]
+        # It does not tell it for once, which proves nothing.
+        await told(connection, None, at=NOW + 3 * MONTH)
+        assert await rows(connection, OTHERS) == [(*other, None)]
+
+        assert await told(connection, "900000000001", at=NOW + 4 * MONTH) == []
+        assert await rows(connection, OTHERS) == [(*other, NOW + 4 * MONTH)]
+        assert await rows(connection, FINDINGS) == [("P1", "V03", False)]
+
+    on(database_url, story)
+
+
+def test_a_third_serial_begins_where_the_second_ends(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1).take_over(connection)
+        for number in range(3):
+            await told(connection, f"90000000000{number}", at=NOW + number * MONTH)
+        others = await rows(connection, "SELECT serial, from_at, until_at FROM other_serial")
+        assert others == [
+            ("900000000001", NOW + MONTH, NOW + 2 * MONTH),
+            ("900000000002", NOW + 2 * MONTH, None),
+        ]
+
+    on(database_url, story)
+
+
+def test_one_serial_at_two_addresses_is_told_of_both_points(database_url: str) -> None:
+    """V25."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(3).take_over(connection)
+        await told(connection, "900000000001", "900000000002", "900000000003")
+        logged = await told(
+            connection, "900000000001", "900000000002", "900000000001", at=NOW + MONTH
+        )
+        assert [(entry["rule"], entry["point"]) for entry in logged] == [
+            ("V03", "P3"),
+            ("V25", "P3"),
+        ]
+        assert await rows(connection, FINDINGS) == [
+            ("P1", "V25", True),
+            ("P3", "V03", True),
+            ("P3", "V25", True),
+        ]
+
+    on(database_url, story)
+
+
+def test_crossed_meters_are_found_when_they_tell_it_at_once(database_url: str) -> None:
+    """Example of R17: two meters with exchanged addresses."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(2).take_over(connection)
+        await told(connection, "900000000001", "900000000002")
+        logged = await told(connection, "900000000002", "900000000001", at=NOW + MONTH)
+        found = sorted((entry["point"], entry["rule"]) for entry in logged)
+        assert found == [("P1", "V03"), ("P1", "V25"), ("P2", "V03"), ("P2", "V25")]
+
+    on(database_url, story)
+
+
+def test_a_meter_that_was_taken_away_is_not_at_another_address(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(2).take_over(connection)
+        await told(connection, "900000000001", None)
+        await connection.execute(
+            "UPDATE installation SET to_at = now() WHERE meter_id = (SELECT min(id) FROM meter)"
+        )
+        known = list((await meters(connection)).values())
+        read = IdentityRead(known[0], MeterIdentity("900000000001"), NOW)
+        with structlog.testing.capture_logs() as logged:
+            await take_identities(connection, [read], ZONE)
+        assert logged == []
+
+    on(database_url, story)
+
+
+def test_a_meter_that_deducts_by_itself_is_told_where_it_is_billed(database_url: str) -> None:
+    """R18: nobody pays twice."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(2)
+        site.points[1]["account"] = None
+        await site.take_over(connection)
+        await connection.execute("UPDATE account SET state = 'active'")
+        (entry,) = await told(connection, "1", "2", mode="money")
+        assert (entry["rule"], entry["point"]) == ("R18", "P1")
+        assert entry["command"] == "meterd point release P1"
+        assert await rows(connection, "SELECT prepayment_mode FROM meter") == ["money", "money"]
+
+    on(database_url, story)
+
+
+def test_the_same_again_changes_nothing(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(2).take_over(connection)
+        await told(connection, "1", "2")
+        await told(connection, "2", "2", at=NOW + MONTH)
+        before = [await rows(connection, query) for query in (KNOWN, OTHERS, FINDINGS)]
+        count_before = await rows(connection, "SELECT count(*) FROM finding")
+        await told(connection, "2", "2", at=NOW + MONTH)
+        assert [await rows(connection, query) for query in (KNOWN, OTHERS, FINDINGS)] == before
+        assert await rows(connection, "SELECT count(*) FROM finding") == count_before
+
+    on(database_url, story)
+
+
+def test_a_finding_is_of_the_local_day_on_which_it_was_read(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1).take_over(connection)
+        await told(connection, "1")
+        await told(connection, "2")
+        assert await rows(connection, "SELECT from_day FROM finding") == [TODAY]
+
+    on(database_url, story)
+
+
+def test_the_look_for_the_same_serial_reads_no_meter_that_has_another(database_url: str) -> None:
+    """By its indexes: the site may have a million meters."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1).take_over(connection)
+        await connection.execute(
+            "INSERT INTO meter (address, line, protocol, serial, asset_number) "
+            "SELECT lpad(n::text, 12, '0'), 'line', 'dlt645-2007', n::text, n::text "
+            "FROM generate_series(100000, 150000) n"
+        )
+        await connection.execute("ANALYZE meter")
+        values = {"meters": [1], "serials": ["100007"]}
+        plan = await rows(connection, "EXPLAIN " + _literal(identity.SQL["elsewhere"], values))
+        assert not any("Seq Scan on meter" in line for line in plan), "\n".join(plan)
+
+    on(database_url, story)
+
+
+def _literal(statement: str, values: dict[str, Any]) -> str:
+    for name, value in values.items():
+        shown = ",".join(f"'{one}'" if isinstance(one, str) else str(one) for one in value)
+        statement = statement.replace(f"%({name})s", f"ARRAY[{shown}]")
+    return statement
