@@ -209,6 +209,7 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         daemon.lines,
         daemon.listeners.values(),
         configuration.rebuild,
+        configuration.look_for_doubts,
     )
     await opened.enter_async_context(ticks)
     daemon.running.start("notifications", lambda: _wake_lines(daemon.pool.url, daemon.lines))

@@ -34,6 +34,7 @@ LINES_AT_ONCE = 500
 FIRST_S = 1
 SWEEP_S = 10
 FIGURES_S = 15
+DOUBTS_S = 15
 FAILURES_S = 60
 AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
@@ -82,11 +83,13 @@ async def ticking(
     lines: Lines,
     listeners: Collection[Listener],
     scan_gaps: Callable[[], Awaitable[None]],
+    look_for_doubts: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[None]:
     """Run the ticks while the context is open."""
     ticks = [
         Tick("sweep", partial(_sweep, pool, authority), SWEEP_S),
         Tick("figures", partial(_show_figures, pool, lines, listeners), FIGURES_S),
+        Tick("doubts", look_for_doubts, DOUBTS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("audit", partial(_audit, pool), AUDIT_S),
         # The start has just rebuilt what is present; there is no gap to look for yet.

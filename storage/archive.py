@@ -33,6 +33,7 @@ MERGING: Final = (
     "edit_ratios",
     "add_limits",
     "update_meters",
+    "register_serials",
     "add_meters",
     "find_meters",
     "remove_misplaced",
@@ -161,7 +162,7 @@ async def _stage(connection: Connection, rows: ArchiveRows) -> None:
 STAGED: Final = {
     "point": "(number, account, area, ratio, max_daily_kwh, reconnect, protected, life_support)",
     "meter": "(address, line, protocol, modulus, decimals, wire_decimals, point, installed_on, "
-    "from_at, profile)",
+    "from_at, profile, serial)",
 }
 """Columns that come from the files, where a staged table has further ones."""
 

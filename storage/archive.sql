@@ -12,7 +12,7 @@ CREATE TEMP TABLE staged_point (
 -- stage_meters -- where meters of the files are copied to
 CREATE TEMP TABLE staged_meter (
     address text, line text, protocol text, modulus bigint, decimals smallint, wire_decimals smallint, point text,
-    installed_on date, from_at timestamptz, profile text, id integer, point_id integer
+    installed_on date, from_at timestamptz, profile text, serial text, id integer, point_id integer
 ) ON COMMIT DROP
 
 -- stage_tariffs -- where the tariff versions of the files are copied to
@@ -157,9 +157,14 @@ UPDATE meter m SET line = s.line, protocol = s.protocol, profile = s.profile
 FROM staged_meter s
 WHERE m.id = s.id AND (m.line, m.protocol, m.profile) IS DISTINCT FROM (s.line, s.protocol, s.profile)
 
+-- register_serials -- a serial that the files say anew; one that a document or the meter said since is not overwritten
+UPDATE meter m SET registered_serial = s.serial, serial = coalesce(s.serial, m.serial)
+FROM staged_meter s
+WHERE m.id = s.id AND m.registered_serial IS DISTINCT FROM s.serial
+
 -- add_meters -- meters that are new
-INSERT INTO meter (address, line, protocol, profile)
-SELECT address, line, protocol, profile FROM staged_meter WHERE id IS NULL ORDER BY address
+INSERT INTO meter (address, line, protocol, profile, registered_serial, serial)
+SELECT address, line, protocol, profile, serial, serial FROM staged_meter WHERE id IS NULL ORDER BY address
 
 -- remove_misplaced -- nothing was read there: they are simply edited
 DELETE FROM installation i USING misplaced x WHERE x.id = i.id
@@ -293,7 +298,8 @@ RETURNING x.account_id
 
 -- site_meters -- every meter that serves a point, with all that collection must know of it
 SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.profile, i.modulus, i.decimals,
-       first_freeze(i.from_at, site.zone) AS installed_on, p.id AS point_id, p.number AS point, l.max_daily_kwh
+       first_freeze(i.from_at, site.zone) AS installed_on, p.id AS point_id, p.number AS point, l.max_daily_kwh,
+       (m.identity_read_at AT TIME ZONE 'UTC')::date AS identity_read_on
 FROM meter m
 JOIN installation i ON i.meter_id = m.id AND i.to_at IS NULL
 JOIN point p ON p.id = i.point_id

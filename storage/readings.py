@@ -215,15 +215,25 @@ async def present_days(
     return found if meters is None else {m: found[m] for m in meters if m in found}
 
 
-async def gaps(connection: Connection, since: date, until: date) -> list[dict[str, Any]]:
-    """Runs of owed days without a value: point_id, address, line, first_day, last_day, days.
-
-    `point_id` is the number that persons use."""
-    return await fetch_dicts(connection, SQL["gaps"], {"since": since, "until": until})
-
-
 async def withheld(connection: Connection, since: date, until: date) -> list[dict[str, Any]]:
     """Values that were collected and not published.
 
     Columns: point_id (its number), address, day, total, decimals, reasons."""
     return await fetch_dicts(connection, SQL["withheld"], {"since": since, "until": until})
+
+
+async def withheld_slots(
+    connection: Connection, since: date, until: date
+) -> list[tuple[int, date]]:
+    """(meter id, day) of what is withheld and can be asked for again."""
+    return await fetch_rows(connection, SQL["withheld_slots"], {"since": since, "until": until})
+
+
+async def in_doubt(
+    connection: Connection, since: date, now: datetime
+) -> list[tuple[int, date, int, float]]:
+    """(meter id, day, how often it was read, seconds since the last time) of what is to be read
+    again.
+
+    By an index: what it costs grows with what is in doubt."""
+    return await fetch_rows(connection, SQL["in_doubt"], {"since": since, "now": now})

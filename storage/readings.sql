@@ -83,29 +83,6 @@ JOIN slot s ON s.day = asked::date AND s.point_id = i.point_id AND s.kind = 1
 WHERE i.to_at IS NULL AND i.meter_id = ANY(%(meters)s::int[])
 GROUP BY i.meter_id
 
--- gaps -- runs of owed days without a value: from `since` (or the day the meter was installed) to `until`
-WITH present AS (
-    SELECT point_id, count(*) AS days, min(day) AS first_day FROM slot
-    WHERE kind = 1 AND day BETWEEN %(since)s AND %(until)s GROUP BY 1
-), incomplete AS (
-    SELECT i.point_id, i.meter_id, owed.since
-    FROM installation i
-    CROSS JOIN site
-    CROSS JOIN LATERAL (SELECT greatest(%(since)s::date, first_freeze(i.from_at, site.zone)) AS since) owed
-    LEFT JOIN present USING (point_id)
-    WHERE i.to_at IS NULL
-      AND NOT coalesce(present.first_day >= owed.since AND present.days > %(until)s::date - owed.since, false)
-), missing AS (
-    SELECT x.point_id, x.meter_id, d::date AS day, d::date - (row_number() OVER (PARTITION BY x.point_id ORDER BY d))::int AS run
-    FROM incomplete x
-    CROSS JOIN LATERAL generate_series(x.since, %(until)s::date, interval '1 day') d
-    WHERE NOT EXISTS (SELECT FROM slot s WHERE s.day = d::date AND s.point_id = x.point_id AND s.kind = 1)
-)
-SELECT p.number AS point_id, m.address, m.line, min(x.day) AS first_day, max(x.day) AS last_day, count(*)::int AS days
-FROM missing x JOIN point p ON p.id = x.point_id JOIN meter m ON m.id = x.meter_id
-GROUP BY p.number, m.address, m.line, x.run
-ORDER BY m.line, p.number, first_day
-
 -- withheld -- values that were not published, with their codes
 SELECT p.number AS point_id, m.address, s.day, s.total, i.decimals, coalesce(d.codes, '{}') AS reasons
 FROM doubt d
@@ -116,3 +93,22 @@ JOIN LATERAL (SELECT decimals FROM installation y WHERE y.meter_id = m.id AND y.
               ORDER BY from_at DESC LIMIT 1) i ON true
 WHERE s.state = 'suspect' AND d.day BETWEEN %(since)s AND %(until)s
 ORDER BY p.number, s.day
+
+-- withheld_slots -- what is withheld and can be asked for again
+SELECT s.meter_id, d.day
+FROM doubt d JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
+WHERE s.state = 'suspect' AND d.kind = 1 AND d.day BETWEEN %(since)s AND %(until)s AND s.meter_id IS NOT NULL
+ORDER BY d.day, s.meter_id
+
+-- in_doubt -- what is to be read again: withheld or disputed; how often its day was read, and how long ago the last time was
+SELECT s.meter_id, d.day,
+       CASE WHEN d.next_step = 'recollect' THEN least(read.times, 2) ELSE read.times END AS reads,
+       extract(epoch FROM %(now)s::timestamptz - read.last_at)::float AS age_s
+FROM doubt d
+JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
+CROSS JOIN LATERAL (
+    SELECT count(*)::int AS times, max(r.arrived_at) AS last_at FROM reading r
+    WHERE r.day = d.day AND r.meter_id = s.meter_id
+) read
+WHERE (d.next_step IN ('reread', 'recollect') OR d.codes && '{V33}')
+  AND d.kind = 1 AND d.day >= %(since)s AND read.times > 0

@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 
 from psycopg import AsyncConnection
 
-from storage import archive, ledger, readings, supply
+from daemon.transactions.gaps import find_gaps
+from storage import archive, ledger, supply
 
 T = TypeVar("T")
 
@@ -24,10 +25,8 @@ def missing_days(url: str, since: date, today: date) -> list[date]:
 
     async def ask(connection: AsyncConnection[Any]) -> list[date]:
         missing = []
-        for row in await readings.gaps(connection, since, today):
-            missing += [row["first_day"] + timedelta(days=n) for n in range(row["days"])]
-        for row in await readings.withheld(connection, since, today):
-            missing.append(row["day"])
+        for gap in await find_gaps(connection, since, today):
+            missing += [gap.first_day + timedelta(days=n) for n in range(gap.days)]
         return missing
 
     return _ask(url, ask)

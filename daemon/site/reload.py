@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from daemon.site.difference import Difference, applicable, difference
 from daemon.site.listeners import lines_of
 from daemon.transactions.archive import configured, take_over_archive, take_over_site
 from protocols.errors import MeterdError
-from storage import archive, readings, supply
+from storage import archive, gaps, readings, supply
 from storage.archive import SiteMeter
 from storage.database import LONG_USE_S, Pool
 
@@ -145,14 +145,25 @@ class Configuration:
         """Presence is a cache of what the database has: look at that again."""
         async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
             await self._know(connection, self.site, list(self._lines))
+            await gaps.forget_before(connection, first_day(self._newest(), MEMORY_DAYS))
+
+    async def look_for_doubts(self) -> None:
+        """Tell the lines what is to be read again."""
+        since = first_day(self._newest(), MEMORY_DAYS)
+        async with self._pool.connection() as connection:
+            doubts = await readings.in_doubt(connection, since, datetime.now(UTC))
+        self._lines.doubt(doubts)
 
     async def withheld(self) -> list[tuple[int, date]]:
         """(meter id, day) of every value that is withheld and that its meter may still have."""
-        settings = self.site.settings
-        newest = due_day(datetime.now(settings.site.zone))
-        since = first_day(newest, settings.collection.backfill_days)
+        newest = self._newest()
+        since = first_day(newest, self.site.settings.collection.backfill_days)
         async with self._pool.connection() as connection:
             return await readings.withheld_slots(connection, since, newest)
+
+    def _newest(self) -> date:
+        """The newest day whose freeze is due."""
+        return due_day(datetime.now(self.site.settings.site.zone))
 
     async def _try(self) -> Difference | Exception:
         try:

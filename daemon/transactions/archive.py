@@ -134,4 +134,5 @@ def _meter_row(meter: Meter, installed_at: datetime) -> tuple[Any, ...]:
         meter.installed_on,
         installed_at,
         meter.profile,
+        meter.serial,
     )

@@ -147,15 +147,31 @@ CREATE TABLE meter (
     line            text NOT NULL,
     protocol        text NOT NULL,
     profile         text,
+    registered_serial text,
+    serial          text,
     asset_number    text,
-    prepayment_mode text,
+    prepayment_mode text CHECK (prepayment_mode IN ('none', 'energy', 'money')),
     identity_read_at timestamptz,
     CONSTRAINT modbus_has_a_profile CHECK (protocol NOT LIKE 'modbus%' OR profile IS NOT NULL)
 );
 CREATE INDEX meters_of_a_line ON meter (line);
+CREATE INDEX meters_by_serial ON meter (serial);
+CREATE INDEX meters_by_asset_number ON meter (asset_number);
 COMMENT ON COLUMN meter.address IS 'a Modbus meter has only a unit on its line: LINE/UNIT names it';
-COMMENT ON COLUMN meter.asset_number IS 'as the meter told it; NULL: not read yet';
+COMMENT ON COLUMN meter.registered_serial IS 'what the files said last of what it tells of itself';
+COMMENT ON COLUMN meter.serial IS 'what it must tell: registered, of a document, or what it told at first contact';
+COMMENT ON COLUMN meter.asset_number IS 'what it told last; NULL: not read yet, or it has none';
 COMMENT ON COLUMN meter.prepayment_mode IS 'as the meter told it; NULL: not read yet (R18)';
+
+CREATE TABLE other_serial (
+    meter_id    integer NOT NULL REFERENCES meter,
+    from_at     timestamptz NOT NULL,
+    until_at    timestamptz CHECK (until_at >= from_at),
+    serial      text NOT NULL,
+    PRIMARY KEY (meter_id, from_at)
+);
+CREATE UNIQUE INDEX one_other_serial_at_a_time ON other_serial (meter_id) WHERE until_at IS NULL;
+COMMENT ON TABLE other_serial IS 'when a meter told another serial than it must: what arrived meanwhile is not of its point (V03)';
 
 CREATE TABLE installation (
     id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -352,15 +368,12 @@ CREATE TABLE doubt (
     next_step   text CHECK (next_step IN ('recollect', 'wait', 'reread', 'person')),
     hold        text,
     since       timestamptz NOT NULL DEFAULT now(),
-    asked       smallint NOT NULL DEFAULT 0,
-    ask_at      timestamptz,
     PRIMARY KEY (point_id, day, kind)
 );
 CREATE INDEX doubts_by_day ON doubt (day);
-CREATE INDEX doubts_to_ask ON doubt (ask_at) WHERE ask_at IS NOT NULL;
+CREATE INDEX doubts_to_read_again ON doubt (day) WHERE next_step IN ('reread', 'recollect') OR codes && '{V33}';
 COMMENT ON TABLE doubt IS 'what is to be said of a slot that is not published without a remark: the few exceptions, to be listed';
 COMMENT ON COLUMN doubt.hold IS 'why the use that ends here is not billed by itself: span, ratio, spike, final_lost, initial_lost';
-COMMENT ON COLUMN doubt.asked IS 'second reads that were tried';
 
 CREATE TABLE slot_journal (
     changed_at  timestamptz NOT NULL DEFAULT now(),
@@ -651,6 +664,29 @@ CREATE TABLE guard_verdict (
 );
 COMMENT ON TABLE guard_verdict IS 'each change of the guard''s mind about a point, with every failing reason';
 CREATE INDEX verdicts_of_a_point ON guard_verdict (point_id, id DESC);
+
+-- Why slots are missing. No foreign keys: it is written often and looked at seldom.
+
+CREATE TABLE attempt (
+    day         date NOT NULL,
+    meter_id    integer NOT NULL,
+    tries       integer NOT NULL CHECK (tries > 0),
+    cause       text NOT NULL,
+    last_at     timestamptz NOT NULL,
+    next_at     timestamptz NOT NULL,
+    PRIMARY KEY (day, meter_id)
+);
+COMMENT ON TABLE attempt IS 'slots that were asked for in vain: how often, and what became of the last time';
+
+CREATE TABLE outage (
+    line        text PRIMARY KEY,
+    since       timestamptz NOT NULL,
+    tries       integer NOT NULL CHECK (tries >= 0),
+    reason      text NOT NULL,
+    next_at     timestamptz
+);
+COMMENT ON TABLE outage IS 'lines that are down, as the daemon saw them last';
+COMMENT ON COLUMN outage.next_at IS 'NULL: it waits for a call';
 
 -- How long rows are kept (R103); NULL: for ever.
 CREATE TABLE retention (

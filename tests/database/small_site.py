@@ -127,6 +127,7 @@ class Site:
             "point": f"P{number}",
             "installed_on": date(2026, 1, 1),
             "profile": None,
+            "serial": None,
         }
         rows = (account, point, meter)
         assert set(changes) <= set(account) | set(point) | set(meter)
@@ -163,8 +164,9 @@ def meter_row(row: dict[str, Any]) -> tuple[Any, ...]:
     """With the instant at which it was installed, which the files do not know."""
     columns = dict(row)
     profile = columns.pop("profile")
+    serial = columns.pop("serial")
     midnight = datetime.combine(row["installed_on"], time(), ZONE)
-    return (*columns.values(), midnight, profile)
+    return (*columns.values(), midnight, profile, serial)
 
 
 async def meters(connection: AsyncConnection[Any]) -> dict[str, SiteMeter]:

@@ -19,6 +19,7 @@ from psycopg import AsyncConnection
 from daemon.billing.posting import UnfitPaymentKey
 from daemon.pipeline import FINISH_S, SYNC_S, Pipeline
 from daemon.transactions.collect import collect, settle_marked
+from daemon.transactions.gaps import find_gaps
 from storage import archive, readings
 from storage.database import Pool
 from tests.database.small_site import (
@@ -600,11 +601,10 @@ def test_gaps_and_withheld_values_are_found_by_comparing_with_what_is_owed(
         await store(
             connection, freeze(found["P1"], DAYS[3], KWH[3]), freeze(found["P1"], DAYS[4], "1")
         )
-        gaps = await readings.gaps(connection, DAYS[0], DAYS[5])
-        assert [
-            (gap["point_id"], gap["first_day"], gap["last_day"], gap["days"]) for gap in gaps
-        ] == [
+        gaps = await find_gaps(connection, DAYS[0], DAYS[5])
+        assert [(gap.point, gap.first_day, gap.last_day, gap.days) for gap in gaps] == [
             ("P1", DAYS[1], DAYS[2], 2),
+            ("P1", DAYS[4], DAYS[4], 1),
             ("P1", DAYS[5], DAYS[5], 1),
             ("P2", DAYS[1], DAYS[5], 5),
         ]
