@@ -301,6 +301,12 @@ class ControlSection(ControlPart, Section):
         return self
 
 
+class HealthSection(Section):
+    """When the daemon is not well although it works."""
+
+    standstill_days: int = Field(default=3, ge=1, le=3650)
+
+
 class HttpSection(Section):
     """Where health and metrics are served."""
 
@@ -326,6 +332,7 @@ class Site(Section):
     collection: CollectionSection = CollectionSection()
     spool: SpoolSection = SpoolSection()
     control: ControlSection = ControlSection()
+    health: HealthSection = HealthSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
 

@@ -27,7 +27,7 @@ from daemon.acquisition.planning.wanted import due_day
 from daemon.api import http, unix_socket
 from daemon.api.operations import Requests
 from daemon.control.authority import Authority
-from daemon.health import feed_watchdog, health
+from daemon.health import BilledOrNamed, feed_watchdog, health
 from daemon.ownership.hold import hold_site_until
 from daemon.pipeline import Outlet, Pipeline
 from daemon.runtime import systemd
@@ -71,6 +71,7 @@ class _Daemon:
     storing: Supervisor
     running: Supervisor
     asking: Supervisor
+    billing: BilledOrNamed
 
 
 async def run(site: LoadedSite) -> None:
@@ -187,6 +188,7 @@ async def _open(
         storing,
         running,
         asking,
+        BilledOrNamed(settings.health.standstill_days),
     )
     opened.callback(_begin_to_stop, daemon)
     return daemon
@@ -210,6 +212,7 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         daemon.listeners.values(),
         configuration.rebuild,
         configuration.look_for_doubts,
+        daemon.billing,
     )
     await opened.enter_async_context(ticks)
     daemon.running.start("notifications", lambda: _wake_lines(daemon.pool.url, daemon.lines))
@@ -230,7 +233,7 @@ def _serve(daemon: _Daemon) -> None:
         settings.site.zone,
         daemon.configuration.withheld,
     )
-    told = partial(health, lines, daemon.authority, daemon.pipeline.condition)
+    told = partial(health, lines, daemon.authority, daemon.pipeline.condition, daemon.billing)
     daemon.running.start("http", lambda: http.serve(daemon.port, told))
     daemon.asking.start("requests", lambda: unix_socket.serve(daemon.listening, requests.answer))
     daemon.asking.start("watchdog", lambda: feed_watchdog(lines))

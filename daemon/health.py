@@ -7,9 +7,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from daemon.acquisition.line import Line
+from daemon.billing.standstill import oldest_unwanted
 from daemon.control.authority import Authority
 from daemon.runtime import systemd
 
@@ -21,15 +23,33 @@ LATE_AFTER_S = 120.0
 """A reading that waits longer to be stored is late."""
 
 
+@dataclass(slots=True)
+class BilledOrNamed:
+    """What the last look for points that are not billed to yesterday found.
+
+    `counts`: by reason (points, age of the oldest in days). Health is degraded when one stands
+    still for more than `most_days`."""
+
+    most_days: int
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def is_well(self) -> bool:
+        """No point stands still for too long."""
+        return oldest_unwanted(self.counts) <= self.most_days
+
+
 def health(
     lines: Iterable[Line],
     authority: Authority,
     storing: Callable[[], Mapping[str, Any]],
+    billing: BilledOrNamed,
 ) -> tuple[bool, dict[str, Any]]:
     """(no line is stuck, what /healthz shows).
 
     A line that is down, a listener none of whose terminals is connected, a database that is away or
-    cannot store, or a reading that waits too long, degrades only: a restart mends none of them.
+    cannot store, a reading that waits too long, or a point that is not billed for too long,
+    degrades only: a restart mends none of them.
     `storing`: `Pipeline.condition`."""
     now = time.monotonic()
     all_lines = list(lines)
@@ -41,10 +61,14 @@ def health(
     waiting = storing()
     database = _database(authority, waiting)
     return not stuck, {
-        "status": _status(stuck, down, database),
+        "status": _status(stuck, is_well=not down and database == "ok" and billing.is_well),
         "mode": "shadow" if authority.shadow_mode else "auto",
         "database": database,
         "storing": waiting,
+        "standstill": {
+            "points": {reason: points for reason, (points, _) in billing.counts.items()},
+            "oldest_days": oldest_unwanted(billing.counts),
+        },
         "stuck": stuck,
         "down": down,
         "lines": shown,
@@ -102,9 +126,7 @@ def _database(authority: Authority, waiting: Mapping[str, Any]) -> str:
     return "ok" if waiting["oldest_unstored_s"] < LATE_AFTER_S else "late"
 
 
-def _status(stuck: list[str], down: list[str], database: str) -> str:
+def _status(stuck: list[str], *, is_well: bool) -> str:
     if stuck:
         return "stuck"
-    if down or database != "ok":
-        return "degraded"
-    return "ok"
+    return "ok" if is_well else "degraded"

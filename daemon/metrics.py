@@ -65,6 +65,14 @@ LISTENER_EVENTS = Counter(
 SLOTS_DECIDED = Counter(
     "meterd_slots_decided_total", "Freezes published, withheld or in conflict.", ["state"]
 )
+STANDSTILL = Gauge(
+    "meterd_standstill_points", "Points that are not billed to yesterday, by reason.", ["reason"]
+)
+STANDSTILL_AGE = Gauge(
+    "meterd_standstill_oldest_days",
+    "Days that the oldest of these points has been standing still; 0 without one.",
+    ["reason"],
+)
 QUEUE = Gauge("meterd_pipeline_queue_readings", "Readings that wait to be stored.")
 BATCHES = Counter("meterd_batches_total", "Batches of readings by how they ended.", ["outcome"])
 BATCH_SECONDS = Histogram(

@@ -19,11 +19,14 @@ from psycopg import AsyncConnection
 from daemon import metrics
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
+from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.control.authority import Authority
+from daemon.health import BilledOrNamed
+from daemon.quality.gap import gap_day
 from daemon.site.listeners import Listener
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.sweep import sweep
-from storage import gaps, ledger, supply
+from storage import gaps, ledger, standstill, supply
 from storage.database import LONG_USE_S, Pool
 
 log = structlog.get_logger("daemon")
@@ -38,6 +41,7 @@ DOUBTS_S = 15
 FAILURES_S = 60
 AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
+STANDSTILL_S = 5 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +88,25 @@ async def ticking(
     listeners: Collection[Listener],
     scan_gaps: Callable[[], Awaitable[None]],
     look_for_doubts: Callable[[], Awaitable[None]],
+    billing: BilledOrNamed,
 ) -> AsyncIterator[None]:
     """Run the ticks while the context is open."""
+    for reason in REASONS:  # an alarm needs a series that is there before anything is wrong
+        metrics.STANDSTILL.labels(reason).set(0)
+        metrics.STANDSTILL_AGE.labels(reason).set(0)
     ticks = [
         Tick("sweep", partial(_sweep, pool, authority), SWEEP_S),
         Tick("figures", partial(_show_figures, pool, lines, listeners), FIGURES_S),
         Tick("doubts", look_for_doubts, DOUBTS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("audit", partial(_audit, pool), AUDIT_S),
+        Tick(
+            "standstill",
+            partial(_show_standstill, pool, authority, lines, billing),
+            STANDSTILL_S,
+            # What was missing while the daemon was away comes first.
+            first_after_s=60,
+        ),
         # The start has just rebuilt what is present; there is no gap to look for yet.
         Tick("gap_scan", scan_gaps, GAP_SCAN_S, first_after_s=GAP_SCAN_S),
     ]
@@ -150,6 +165,23 @@ async def _show_figures(pool: Pool, lines: Iterable[Line], listeners: Iterable[L
         metrics.COMMANDS.clear()
         for action, state, count in await supply.commands_by_state(connection):
             metrics.COMMANDS.labels(action, state).set(count)
+
+
+async def _show_standstill(
+    pool: Pool, authority: Authority, lines: Iterable[Line], billing: BilledOrNamed
+) -> None:
+    """Billed or named: whoever is not billed to yesterday is counted with the reason."""
+    asked = standstill.Question(
+        due=gap_day(datetime.now(authority.zone)),
+        lines=[line.name for line in lines],
+        kept_days=REMEMBERED,
+    )
+    async with pool.connection(lasts_s=LONG_USE_S) as connection:
+        billing.counts = await standstill.counts(connection, asked)
+    for reason in REASONS:
+        points, age_days = billing.counts.get(reason, (0, 0))
+        metrics.STANDSTILL.labels(reason).set(points)
+        metrics.STANDSTILL_AGE.labels(reason).set(age_days)
 
 
 async def _show_lines(lines: Iterable[Line]) -> None:

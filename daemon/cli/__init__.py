@@ -27,6 +27,7 @@ COMMANDS = (
     "topup",
     "supply",
     "gaps",
+    "standstill",
     "quality",
     "deadletter",
     "collect",

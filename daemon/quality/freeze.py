@@ -16,7 +16,6 @@ are withheld, and no trip is sent, because its expiry would mean nothing."""
 
 MEMORY_DAYS = 62
 """Daily freezes that a DL/T 645-2007 meter keeps (05 06 ii NN, NN = 01 to 3E)."""
-
 UNTRUSTED_DATES = timedelta(hours=12)
 """A clock that is further off may stamp its freezes with wrong days."""
 

@@ -17,11 +17,12 @@ from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.health import LATE_AFTER_S, STUCK_AFTER_S, health
+from daemon.health import LATE_AFTER_S, STUCK_AFTER_S, BilledOrNamed, health
 from protocols.channels.conversation import Timing
 from tests.line_parts import line_parts
 
 AUTHORITY = Authority(Policy(), ZoneInfo("Asia/Shanghai"), True, datetime.now(UTC))
+BILLED = BilledOrNamed(most_days=3)
 WELL = {"stores": True, "oldest_unstored_s": 3.0}
 NAMES = Path(__file__).with_name("metrics.txt")
 
@@ -41,9 +42,9 @@ def an_idle_line(name: str, shown_as: str | None = None) -> WireLine:
 def test_a_line_without_progress_is_stuck_and_the_daemon_not_well() -> None:
     lively, stuck = an_idle_line("gate-1"), an_idle_line("gate-2")
     lively.up = stuck.up = True
-    assert health([lively, stuck], AUTHORITY, storing)[0]
+    assert health([lively, stuck], AUTHORITY, storing, BILLED)[0]
     stuck._jobs.progress = time.monotonic() - STUCK_AFTER_S - 1
-    is_well, shown = health([lively, stuck], AUTHORITY, storing)
+    is_well, shown = health([lively, stuck], AUTHORITY, storing, BILLED)
     assert not is_well
     assert (shown["status"], shown["stuck"]) == ("stuck", ["gate-2"])
 
@@ -51,7 +52,7 @@ def test_a_line_without_progress_is_stuck_and_the_daemon_not_well() -> None:
 def test_a_line_that_is_down_degrades_but_is_no_reason_to_restart() -> None:
     up, down = an_idle_line("gate-1"), an_idle_line("gate-2")
     up.up = True
-    is_well, shown = health([up, down], AUTHORITY, storing)
+    is_well, shown = health([up, down], AUTHORITY, storing, BILLED)
     assert is_well
     assert (shown["status"], shown["down"]) == ("degraded", ["gate-2"])
 
@@ -68,24 +69,45 @@ def test_health_asks_whether_readings_are_stored_not_whether_a_connection_is_ope
 ) -> None:
     line = an_idle_line("gate-1")
     line.up = True
-    is_well, shown = health([line], AUTHORITY, lambda: WELL | said)
+    is_well, shown = health([line], AUTHORITY, lambda: WELL | said, BILLED)
     assert is_well, "a restart mends no database"
     assert (shown["status"], shown["database"]) == ("degraded", shown_as)
     assert shown["storing"] == WELL | said
+
+
+@pytest.mark.parametrize(
+    ("reason", "age_days", "status"),
+    [
+        ("withheld", 3, "ok"),
+        ("withheld", 4, "degraded"),
+        ("held", 4, "degraded"),
+        ("no_account", 400, "ok"),  # an empty flat is nobody's fault
+    ],
+)
+def test_a_point_that_is_not_billed_for_too_long_degrades_health(
+    reason: str, age_days: int, status: str
+) -> None:
+    line = an_idle_line("gate-1")
+    line.up = True
+    standing = BilledOrNamed(most_days=3, counts={reason: (2, age_days)})
+    is_well, shown = health([line], AUTHORITY, storing, standing)
+    assert is_well, "a restart bills nobody"
+    assert shown["status"] == status
+    assert shown["standstill"]["points"] == {reason: 2}
 
 
 def test_a_terminal_may_be_away_for_ever_and_its_listener_is_down_when_all_are() -> None:
     away, other = an_idle_line("dtu-1", "gprs"), an_idle_line("dtu-2", "gprs")
     away._jobs.progress -= 1_000_000
     other.up = True
-    is_well, shown = health([away, other], AUTHORITY, storing)
+    is_well, shown = health([away, other], AUTHORITY, storing, BILLED)
     assert (is_well, shown["status"], shown["down"]) == (True, "ok", [])
     assert (shown["lines"], shown["listeners"]) == ({}, {"gprs": {"terminals": 2, "connected": 1}})
     other.up = False
-    is_well, shown = health([away, other], AUTHORITY, storing)
+    is_well, shown = health([away, other], AUTHORITY, storing, BILLED)
     assert (is_well, shown["status"], shown["down"]) == (True, "degraded", ["gprs"])
     away.up = True
-    assert health([away, other], AUTHORITY, storing)[1]["stuck"] == ["dtu-1"]
+    assert health([away, other], AUTHORITY, storing, BILLED)[1]["stuck"] == ["dtu-1"]
 
 
 def test_renaming_a_metric_is_a_visible_change() -> None:

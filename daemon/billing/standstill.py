@@ -1,0 +1,82 @@
+"""Why a point is not billed to yesterday, in words: billed or named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from daemon.quality.gap import KEPT_DAYS
+
+Owner = Literal["office", "operator", "field", "daemon"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """A reason, who has to act, and what comes next.
+
+    `next_step` may name {point}, {account}, {line}, {day}, {from_day} and {to_day}.
+    `is_wanted`: somebody decided that it is so; it degrades nothing."""
+
+    text: str
+    owner: Owner
+    next_step: str
+    is_wanted: bool = False
+
+
+REASONS: Final[Mapping[str, Standstill]] = {
+    "no_meter": Standstill(
+        "no meter serves the point", "office", "name one in meters.csv, then meterd reload"
+    ),
+    "no_account": Standstill(
+        "billed to nobody", "office", "meterd point assign {point} ACCOUNT", is_wanted=True
+    ),
+    "account_pending": Standstill(
+        "the account is not open",
+        "office",
+        "meterd account open {account} --from DAY --agreement REFERENCE",
+        is_wanted=True,
+    ),
+    "no_tariff": Standstill(
+        "the account's tariff has no price on its first day",
+        "office",
+        "a version in the tariffs file, then meterd reload",
+    ),
+    "not_settled": Standstill(
+        "the account could not be settled",
+        "office",
+        "mend what it says; it is tried every 5 minutes",
+    ),
+    "held": Standstill(
+        "use that is not billed by itself",
+        "operator",
+        "meterd quality release-link {point} {from_day} {to_day}",
+    ),
+    "no_opening_freeze": Standstill(
+        "the opening freeze is missing", "daemon", "meterd collect {point} --day {day}"
+    ),
+    "withheld": Standstill("withheld", "operator", "meterd quality show {point} {day}"),
+    "lost": Standstill(
+        "the meter has forgotten the day",
+        "operator",
+        "meterd quality substitute {point} {day} --method S2 --total TOTAL",
+    ),
+    "line_disabled": Standstill(
+        "the meter's line does not run",
+        "field",
+        "enabled = true for line {line}, then meterd reload",
+    ),
+    "missing": Standstill("no freeze", "field", "meterd gaps tells why; meterd collect {point}"),
+    "settling": Standstill("is being settled", "daemon", "nothing: some seconds"),
+}
+"""In the order in which they are looked for: the first one that applies is told."""
+REMEMBERED: Final = {protocol: days for protocol, days in KEPT_DAYS.items() if days}
+"""By protocol how many freezes its meters keep: what is older cannot be read any more."""
+WANTED: Final = frozenset(reason for reason, it in REASONS.items() if it.is_wanted)
+
+
+def oldest_unwanted(counts: Mapping[str, tuple[int, int]]) -> int:
+    """Age in days of the oldest point that stands still though nobody wants it to; 0 without one.
+
+    `counts`: by reason (points, age of the oldest)."""
+    return max((age for reason, (_, age) in counts.items() if reason not in WANTED), default=0)

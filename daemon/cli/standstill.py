@@ -1,0 +1,85 @@
+"""meterd standstill: every point that is not billed to yesterday, with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from psycopg import AsyncConnection
+
+from config.line_names import running_lines
+from config.settings import DatabaseSettings
+from config.settings_file import SettingsFile
+from daemon.billing.standstill import REASONS, REMEMBERED
+from daemon.cli.on_site import on_database, site_option
+from daemon.cli.output import as_json, print_columns, print_json
+from daemon.quality.codes import HOLDS, in_words
+from daemon.quality.gap import gap_day
+from storage import standstill as storage
+from storage.standstill import Question, Standing
+
+
+@click.command()
+@click.option("--reason", type=click.Choice(list(REASONS)), help="Only these.")
+@site_option
+@as_json
+def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
+    """Every point that is not billed to yesterday: why, since when, what comes next, whose it is.
+
+    Until 06:00 that is the day before yesterday. Exit code 0 if there is none, 1 if there are
+    some."""
+    file = SettingsFile.read(site_path)
+    settings = file.validated(DatabaseSettings)
+    due = gap_day(datetime.now(settings.site.zone))
+    asked = Question(due, running_lines(file), REMEMBERED)
+
+    async def ask(connection: AsyncConnection[Any]) -> list[Standing]:
+        return await storage.standing(connection, asked)
+
+    found = [row for row in on_database(settings, ask) if reason is None or row.reason == reason]
+    if as_json:
+        for row in found:
+            print_json(_told(row))
+    elif found:
+        print_columns(
+            {
+                "point": "point",
+                "account": "account",
+                "meter": "meter",
+                "line": "line",
+                "since": "since",
+                "days": "age_days",
+                "why": "why",
+                "owner": "owner",
+                "next step": "next",
+            },
+            map(_told, found),
+        )
+    click.echo(f"{len(found)} points are not billed to {due}", err=True)
+    raise SystemExit(1 if found else 0)
+
+
+def _told(row: Standing) -> dict[str, Any]:
+    """The row with its reason in words, the owner and the command."""
+    reason = REASONS[row.reason]
+    detail = row.error
+    if row.reason == "held":
+        detail = HOLDS.get(row.hold or "", row.hold)
+    elif row.reason == "withheld":
+        detail = in_words(row.codes)
+    return {
+        **asdict(row),
+        "why": f"{reason.text}: {detail}" if detail else reason.text,
+        "owner": reason.owner,
+        "next": reason.next_step.format(
+            point=row.point,
+            account=row.account,
+            line=row.line,
+            day=row.doubt_day or row.since,
+            from_day=row.held_from,
+            to_day=row.held_to,
+        ),
+    }

@@ -1,0 +1,70 @@
+"""Points that are not billed to yesterday, each with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from storage.sql import Connection, fetch_records, fetch_rows, load
+
+SQL = load("standstill")
+COUNTS: Final = (
+    f"SELECT reason, count(*)::int, max(age_days)::int FROM ({SQL['standing']}) s GROUP BY 1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A point that is not billed to 00:00 of the day that was asked for.
+
+    `since`: billed up to 00:00 of this day, or owed from then on; `age_days` from there.
+    `held_from` to `held_to`: the oldest use that is not billed by itself, and `hold` why.
+    `doubt_day`: the oldest day that is withheld. `error`: why the account could not be settled."""
+
+    point: str
+    account: str | None
+    meter: str | None
+    line: str | None
+    reason: str
+    since: date | None
+    age_days: int | None
+    held_from: date | None
+    held_to: date | None
+    hold: str | None
+    doubt_day: date | None
+    codes: Sequence[str]
+    next_step: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: which points are not billed to 00:00 of `due`.
+
+    `lines`: those that run. `kept_days`: by protocol how many freezes its meters remember."""
+
+    due: date
+    lines: Collection[str]
+    kept_days: Mapping[str, int]
+
+
+async def standing(connection: Connection, asked: Question) -> list[Standing]:
+    """The points, the oldest first."""
+    return await fetch_records(connection, Standing, SQL["standing"], _values(asked))
+
+
+async def counts(connection: Connection, asked: Question) -> dict[str, tuple[int, int]]:
+    """By reason how many they are, and the age of the oldest in days."""
+    rows = await fetch_rows(connection, COUNTS, _values(asked))
+    return {reason: (points, age or 0) for reason, points, age in rows}
+
+
+def _values(asked: Question) -> dict[str, object]:
+    return {
+        "due": asked.due,
+        "lines": sorted(asked.lines),
+        "protocols": list(asked.kept_days),
+        "kept_days": list(asked.kept_days.values()),
+    }

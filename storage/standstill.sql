@@ -1,0 +1,63 @@
+-- standing -- points that are not billed to 00:00 of %(due)s, each with the first reason that applies
+WITH held AS (
+    SELECT DISTINCT ON (point_id) point_id, from_day, to_day, hold FROM link WHERE state = 'held' ORDER BY point_id, from_day
+), priced AS (
+    SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version GROUP BY 1
+), served AS (
+    SELECT i.point_id, min(first_freeze(i.from_at, site.zone)) AS from_day FROM installation i CROSS JOIN site GROUP BY 1
+), behind AS MATERIALIZED (
+    SELECT p.id AS point_id, p.number AS point, x.account_id, a.number AS account, a.state AS account_state, a.opened_on,
+           a.agreement, a.tariff_id, greatest(x.from_day, a.opened_on, served.from_day) AS opens_on,
+           served.from_day AS serves_from, linked.to_day AS linked_to, h.from_day AS held_from, h.to_day AS held_to, h.hold
+    FROM point p
+    LEFT JOIN point_account x ON x.point_id = p.id AND x.from_day < %(due)s AND coalesce(x.to_day, 'infinity') >= %(due)s
+    LEFT JOIN account a ON a.id = x.account_id
+    LEFT JOIN served ON served.point_id = p.id
+    -- Points that are linked as far as that are many; those that are not are few, and looked at closely below.
+    LEFT JOIN LATERAL (SELECT l.to_day FROM link l WHERE l.point_id = p.id AND l.state <> 'replaced'
+                       ORDER BY l.to_day DESC LIMIT 1) linked ON true
+    LEFT JOIN held h ON h.point_id = p.id
+    WHERE (h.point_id IS NOT NULL OR coalesce(linked.to_day < %(due)s, true))
+      -- What begins today owes nothing of yesterday.
+      AND coalesce(served.from_day < %(due)s, true)
+      AND coalesce(a.opened_on < %(due)s, true)
+      AND NOT EXISTS (SELECT FROM point_account y WHERE y.point_id = p.id AND x.point_id IS NULL AND y.from_day >= %(due)s)
+), stopped AS (
+    SELECT b.*, coalesce(b.held_from, b.linked_to, b.opens_on, b.serves_from) AS since, m.address, m.line, v.starts_on,
+           opening.is_open, newest.day IS NOT NULL AS is_there, doubt.day AS doubt_day, doubt.codes, doubt.next_step,
+           newest.day IS NULL AND coalesce(b.linked_to + 1, b.opens_on) + kept.days <= %(due)s AS is_lost, s.error
+    FROM behind b
+    LEFT JOIN priced v ON v.tariff_id = b.tariff_id
+    LEFT JOIN installation i ON i.point_id = b.point_id AND i.to_at IS NULL
+    LEFT JOIN meter m ON m.id = i.meter_id
+    LEFT JOIN to_settle s ON s.account_id = b.account_id
+    LEFT JOIN slot newest ON newest.day = %(due)s AND newest.point_id = b.point_id AND newest.kind = 1
+        AND newest.state IN ('published', 'substituted')
+    LEFT JOIN LATERAL (SELECT true AS is_open FROM slot x
+                       WHERE b.linked_to IS NULL AND x.day = b.opens_on AND x.point_id = b.point_id AND x.kind = 1
+                         AND x.state IN ('published', 'substituted') LIMIT 1) opening ON true
+    LEFT JOIN LATERAL (SELECT d.day, d.codes, d.next_step
+                       FROM doubt d JOIN slot x ON (x.day, x.point_id, x.kind) = (d.day, d.point_id, d.kind)
+                       WHERE d.point_id = b.point_id AND d.kind = 1 AND x.state IN ('suspect', 'rejected') AND d.day
+                             BETWEEN coalesce(b.linked_to, b.opens_on, b.serves_from) AND %(due)s
+                       ORDER BY d.day LIMIT 1) doubt ON true
+    LEFT JOIN unnest(%(protocols)s::text[], %(kept_days)s::int[]) AS kept (protocol, days) ON kept.protocol = m.protocol
+), named AS (
+    SELECT s.*, CASE
+        WHEN address IS NULL THEN 'no_meter'
+        WHEN account IS NULL OR account_state = 'closed' THEN 'no_account'
+        WHEN opened_on IS NULL OR agreement IS NULL THEN 'account_pending'
+        WHEN coalesce(starts_on > opened_on, true) THEN 'no_tariff'
+        WHEN error IS NOT NULL THEN 'not_settled'
+        WHEN held_from IS NOT NULL THEN 'held'
+        WHEN doubt_day IS NOT NULL AND (linked_to IS NOT NULL OR is_open OR doubt_day = opens_on) THEN 'withheld'
+        WHEN is_lost THEN 'lost'
+        WHEN linked_to IS NULL AND is_open IS NULL THEN 'no_opening_freeze'
+        WHEN is_there THEN 'settling'
+        WHEN line <> ALL(%(lines)s::text[]) THEN 'line_disabled'
+        ELSE 'missing' END AS reason
+    FROM stopped s
+)
+SELECT point, account, address AS meter, line, reason, since, %(due)s::date - since AS age_days, held_from, held_to, hold,
+       doubt_day, coalesce(codes, '{}') AS codes, next_step, error
+FROM named ORDER BY since, point
