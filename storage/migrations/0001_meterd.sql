@@ -196,6 +196,12 @@ COMMENT ON COLUMN installation.initial IS 'total and rates when it began, NULL: 
 COMMENT ON COLUMN installation.modulus IS 'the register rolls over here, in its smallest step (1000000 kWh with 2 decimals = 100000000)';
 COMMENT ON COLUMN installation.wire_decimals IS 'of the registers as the meter sends them (V11)';
 
+CREATE FUNCTION register_on(point integer, of_day date) RETURNS SETOF installation STABLE LANGUAGE sql AS $$
+    SELECT i.* FROM installation i CROSS JOIN site
+    WHERE i.point_id = point AND first_freeze(i.from_at, site.zone) <= of_day ORDER BY i.from_at DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION register_on IS 'the meter that serves a point at 00:00 of a day';
+
 -- What is known of a chain besides its values.
 
 CREATE TABLE clock_setting (
@@ -243,12 +249,37 @@ CREATE TABLE decision (
     checked_at  timestamptz,
     rev         integer NOT NULL,
     content     jsonb NOT NULL DEFAULT '{}',
+    takes_effect boolean NOT NULL,
     CHECK ((checker IS NULL) = (checked_at IS NULL)),
     CHECK (action <> 'substitute' OR method IS NOT NULL)
 );
 CREATE INDEX decisions_of_point ON decision (point_id, day);
 COMMENT ON COLUMN decision.total IS 'the value decided about, in the register''s smallest step';
+COMMENT ON COLUMN decision.takes_effect IS 'it is a fact: nobody else has to agree, or somebody did';
 COMMENT ON COLUMN decision.checker IS 'NULL where nobody has agreed yet, or where nobody must';
+
+CREATE TABLE decision_review (
+    decision_id bigint NOT NULL REFERENCES decision,
+    actor       text NOT NULL CHECK (actor <> ''),
+    verdict     text NOT NULL CHECK (verdict IN ('approved', 'refused')),
+    reason      text NOT NULL DEFAULT '',
+    at          timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (decision_id, actor)
+);
+COMMENT ON TABLE decision_review IS 'what others said of a decision that waits for them; it takes effect when enough approved';
+CREATE FUNCTION reviewer_is_another() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.verdict = 'approved' AND EXISTS (SELECT FROM decision d WHERE d.id = NEW.decision_id
+                                            AND lower(d.maker) = lower(NEW.actor)) THEN
+        RAISE EXCEPTION 'decision % was made by %, who cannot approve it', NEW.decision_id, NEW.actor
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'reviewer_is_another';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER reviewer_is_another BEFORE INSERT ON decision_review
+    FOR EACH ROW EXECUTE FUNCTION reviewer_is_another();
+CREATE TRIGGER decision_review_is_never_changed BEFORE UPDATE OR DELETE ON decision_review
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 CREATE TABLE closing (
     point_id    integer NOT NULL REFERENCES point,

@@ -1,0 +1,23 @@
+-- doubts -- what is withheld, disputed or held, by point and day, with what its task has to name
+SELECT p.number AS point, a.number AS account, m.address AS meter, m.line, d.day, s.state::text AS state, s.total, i.decimals,
+       d.codes, d.next_step, d.hold, d.day - abs(s.link_days) AS held_from, d.since,
+       before.total AS before, r.clock_skew_s AS skew_s, said.day AS said_day, said.total AS said_total
+FROM doubt d
+JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
+JOIN point p ON p.id = d.point_id
+LEFT JOIN point_account x ON x.point_id = d.point_id AND x.from_day <= d.day AND coalesce(x.to_day, 'infinity') > d.day
+LEFT JOIN account a ON a.id = x.account_id
+LEFT JOIN LATERAL register_on(d.point_id, d.day) i ON true
+LEFT JOIN meter m ON m.id = i.meter_id
+LEFT JOIN LATERAL slot_beside(d.point_id, d.kind, d.day - 1, -1, '{published}') before ON d.next_step = 'person'
+LEFT JOIN reading r ON d.next_step = 'person' AND r.day = s.day AND r.meter_id = s.meter_id AND r.id = s.reading_id
+LEFT JOIN LATERAL (SELECT y.day, y.total FROM decision y
+                   WHERE d.next_step = 'person' AND y.point_id = d.point_id AND y.action = 'release' AND y.takes_effect
+                   ORDER BY abs(y.day - d.day), y.rev DESC LIMIT 1) said ON true
+WHERE d.kind = 1 AND (s.state IN ('suspect', 'rejected') OR d.hold IS NOT NULL OR 'V33' = ANY (d.codes))
+  AND (%(point)s::text IS NULL OR p.number = %(point)s)
+  AND (%(account)s::text IS NULL OR a.number = %(account)s)
+  AND (%(state)s::text IS NULL OR s.state = %(state)s::slot_state)
+  AND (%(code)s::text IS NULL OR %(code)s = ANY (d.codes) OR d.hold = %(code)s)
+  AND d.day <= %(until)s
+ORDER BY p.number, d.day
