@@ -117,6 +117,13 @@ def test_backward_outranks_spike() -> None:
     assert point.codes(2) == ("V07",)
 
 
+def test_backward_outranks_spike_to_the_neighbour_behind() -> None:
+    point = Point().values(
+        kwh(100, peak=30, valley=70), kwh(50, peak=45, valley=5), kwh(600, peak=40, valley=560)
+    )
+    assert point.codes(2) == ("V07", "V27")
+
+
 def test_rates_count_only_between_equal_ones() -> None:
     point = Point().values(kwh(100, peak=50, valley=50), kwh(105, sharp=1, peak=49, valley=55))
     assert point.published() == {1: "100", 2: "105"}

@@ -1,0 +1,108 @@
+"""Soft reports about the use that a finished chain shows: V09, V12, V14, V15 (R21, R23, R24).
+
+They withhold nothing; each is a reason to look. Uses are kWh, by the day in which they fell."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from daemon.quality.verdict import Link
+
+Uses = Mapping[date, Decimal]
+
+STOPPED_DAYS: Final = 7
+STOPPED_MEAN_KWH: Final = Decimal(1)
+STOPPED_LOAD: Final = Decimal("0.05")
+"""Of the basic current: with such a load a register that stands still is broken."""
+SHARE_DAYS: Final = 3
+WEEKS: Final = 4
+LEAST_WEEKS: Final = 2
+"""Of fewer earlier weeks no mean is made."""
+HIGH: Final = 3
+LOW: Final = 4
+DIFFERENCE_KWH: Final = Decimal(5)
+SEASON: Final = 3
+
+
+def daily_uses(links: Iterable[Link], zone: ZoneInfo) -> dict[date, Decimal]:
+    """The use of each day; that of a longer link in equal parts."""
+    uses: dict[date, Decimal] = defaultdict(Decimal)
+    for link in links:
+        if link.kwh is None:
+            continue
+        first = _day(link.start, zone)
+        last = _day(link.end, zone)
+        # A link that ends at a document within a day belongs to that day.
+        count = (last - first).days + (isinstance(link.end, datetime) and last == first)
+        for number in range(count):
+            uses[first + timedelta(days=number)] += link.kwh / count
+    return dict(uses)
+
+
+def has_stopped(uses: Uses, day: date, load: Decimal | None = None) -> bool:
+    """V09: seven days without use up to `day`, of a point that used more than 1 kWh a day before.
+
+    `load`: current now, as a part of the basic current; more than 5 % is reason enough."""
+    lately = _before(uses, day + timedelta(days=1), STOPPED_DAYS)
+    if len(lately) < STOPPED_DAYS or any(lately):
+        return False
+    if load is not None and load > STOPPED_LOAD:
+        return True
+    earlier = _before(uses, day - timedelta(days=STOPPED_DAYS - 1), 7 * WEEKS)
+    return bool(earlier) and _mean(earlier) > STOPPED_MEAN_KWH
+
+
+def takes_one_rate(by_rate: Mapping[str, Uses], day: date) -> bool:
+    """V12: for three days all use fell into one rate, while others were used before."""
+    lately = {
+        rate: sum(_before(uses, day + timedelta(days=1), SHARE_DAYS))
+        for rate, uses in by_rate.items()
+    }
+    used = [rate for rate, use in lately.items() if use > 0]
+    if len(used) != 1:
+        return False
+    start = day - timedelta(days=SHARE_DAYS - 1)
+    return any(
+        any(use > 0 for use in _before(uses, start, 7 * WEEKS))
+        for rate, uses in by_rate.items()
+        if rate not in used
+    )
+
+
+def is_unusual(uses: Uses, day: date) -> bool:
+    """V14: against the mean of the same weekday of four weeks, by a factor and by 5 kWh."""
+    weeks = [uses.get(day - timedelta(weeks=week)) for week in range(1, WEEKS + 1)]
+    known = [use for use in weeks if use is not None]
+    if day not in uses or len(known) < LEAST_WEEKS:
+        return False
+    use = uses[day]
+    mean = _mean(known)
+    is_high = use > HIGH * mean and use - mean > DIFFERENCE_KWH
+    is_low = LOW * use < mean and mean - use > DIFFERENCE_KWH
+    return is_high or is_low
+
+
+def is_out_of_season(month_kwh: Decimal, last_year_kwh: Decimal) -> bool:
+    """V15: against the same month of last year, by a factor of three either way."""
+    if not last_year_kwh:
+        return False
+    return month_kwh > SEASON * last_year_kwh or SEASON * month_kwh < last_year_kwh
+
+
+def _before(uses: Uses, day: date, days: int) -> list[Decimal]:
+    """The known uses of so many days before `day`."""
+    wanted = (day - timedelta(days=number) for number in range(1, days + 1))
+    return [uses[it] for it in wanted if it in uses]
+
+
+def _mean(uses: list[Decimal]) -> Decimal:
+    return sum(uses, Decimal(0)) / len(uses)
+
+
+def _day(at: date | datetime, zone: ZoneInfo) -> date:
+    return at.astimezone(zone).date() if isinstance(at, datetime) else at

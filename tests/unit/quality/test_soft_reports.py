@@ -1,0 +1,204 @@
+"""Soft rules of quality.md section 3: V09, V12, V14, V15, V25, V26, V28."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from daemon.quality.duplicates import duplicates
+from daemon.quality.month_end import fits_month_end
+from daemon.quality.parameters import differing_parameters
+from daemon.quality.use_checks import (
+    daily_uses,
+    has_stopped,
+    is_out_of_season,
+    is_unusual,
+    takes_one_rate,
+)
+from tests.unit.quality.point import Point, day, kwh
+
+LAST = date(2026, 3, 31)
+
+
+def uses(*lately: str | int, before: str | int = 8, days: int = 35) -> dict[date, Decimal]:
+    """`days` days up to the last of March; the last ones are `lately`."""
+    told = [before] * (days - len(lately)) + list(lately)
+    return {
+        LAST - timedelta(days=number): Decimal(use) for number, use in enumerate(reversed(told))
+    }
+
+
+# --- uses of days ---------------------------------------------------------------------------------
+
+
+def test_the_use_of_a_longer_link_is_spread_in_equal_parts() -> None:
+    point = Point().values(100, 104, None, 110)
+    assert daily_uses(point.verdict.links, ZoneInfo(point.zone)) == {
+        day(1): 4,
+        day(2): 3,
+        day(3): 3,
+    }
+
+
+def test_both_parts_of_a_day_of_exchange_belong_to_it() -> None:
+    point = Point().values(100, 105)
+    point.exchange(point.midnight(2, hour=14), initial=kwh(0), final=kwh(108)).value(3, 2)
+    assert daily_uses(point.verdict.links, ZoneInfo(point.zone)) == {day(1): 5, day(2): 5}
+
+
+def test_use_that_no_register_shows_is_none() -> None:
+    point = Point().values(100, 105)
+    point.exchange(point.midnight(3), initial=kwh(0)).value(4, 2)
+    assert day(2) not in daily_uses(point.verdict.links, ZoneInfo(point.zone))
+
+
+# --- V09 ------------------------------------------------------------------------------------------
+
+
+def test_seven_days_without_use_are_a_stop() -> None:
+    # R21
+    assert has_stopped(uses(*[0] * 7), LAST)
+    assert not has_stopped(uses(*[0] * 6), LAST)
+
+
+def test_a_point_that_never_used_more_than_1_kwh_a_day_has_not_stopped() -> None:
+    assert not has_stopped(uses(*[0] * 7, before=1), LAST)
+    assert has_stopped(uses(*[0] * 7, before="1.01"), LAST)
+
+
+def test_unknown_days_are_no_stop() -> None:
+    known = uses(*[0] * 7)
+    del known[LAST - timedelta(days=3)]
+    assert not has_stopped(known, LAST)
+
+
+def test_with_a_load_a_register_that_stands_still_has_stopped() -> None:
+    still = uses(*[0] * 7, before=0)
+    assert has_stopped(still, LAST, load=Decimal("0.051"))
+    assert not has_stopped(still, LAST, load=Decimal("0.05"))
+
+
+# --- V12 ------------------------------------------------------------------------------------------
+
+
+def test_one_rate_that_takes_all_for_three_days_while_others_were_used_is_told() -> None:
+    by_rate = {"peak": uses(9, 9, 9), "valley": uses(0, 0, 0)}
+    assert takes_one_rate(by_rate, LAST)
+    assert not takes_one_rate({**by_rate, "valley": uses(1, 0, 0)}, LAST)
+
+
+def test_a_rate_that_was_never_used_is_no_news() -> None:
+    assert not takes_one_rate({"peak": uses(9, 9, 9), "valley": uses(0, 0, 0, before=0)}, LAST)
+
+
+def test_no_use_at_all_is_no_share() -> None:
+    assert not takes_one_rate({"peak": uses(0, 0, 0), "valley": uses(0, 0, 0)}, LAST)
+
+
+# --- V14, V15 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mean", "today", "is_told"),
+    [
+        (8, 27, True),  # R23
+        (8, 12, False),
+        (8, 24, False),
+        (1, "5.9", False),
+        (2, "7.01", True),
+        (8, "1.9", True),
+        (8, 2, False),
+        (5, 0, False),
+        ("5.1", 0, True),
+    ],
+)
+def test_use_is_unusual_by_a_factor_and_by_5_kwh(
+    mean: int | str, today: int | str, is_told: bool
+) -> None:
+    assert is_unusual(uses(today, before=mean), LAST) is is_told
+
+
+def test_the_mean_is_that_of_the_same_weekday() -> None:
+    # every other day is 100, this weekday 8
+    known = {on: Decimal(8 if (LAST - on).days % 7 == 0 else 100) for on in uses(0)}
+    assert not is_unusual(known, LAST)
+
+
+def test_of_a_single_week_no_mean_is_made() -> None:
+    assert not is_unusual(uses(100, days=8), LAST)
+    assert is_unusual(uses(100, days=15), LAST)
+
+
+@pytest.mark.parametrize(
+    ("now", "last", "is_told"),
+    [(301, 100, True), (300, 100, False), (33, 100, True), (34, 100, False), (5, 0, False)],
+)
+def test_a_month_is_out_of_season_by_a_factor_of_three(now: int, last: int, is_told: bool) -> None:
+    assert is_out_of_season(Decimal(now), Decimal(last)) is is_told
+
+
+# --- V25, V28 -------------------------------------------------------------------------------------
+
+
+def shown(*totals: str) -> dict[str, Decimal]:
+    return {serial: Decimal(it) for serial, it in zip("ABC", totals, strict=False)}
+
+
+def test_equal_registers_under_two_serials_for_three_days_are_crossed() -> None:
+    # R17
+    days = [shown("100.01", "100.01", "7.00"), shown("105.20", "105.20"), shown("106.11", "106.11")]
+    assert duplicates(days) == [["A", "B"]]
+    assert duplicates(days[1:]) == []
+
+
+def test_a_day_on_which_they_differ_clears_them() -> None:
+    days = [shown("100.01", "100.01"), shown("105.20", "105.21"), shown("106.11", "106.11")]
+    assert duplicates(days) == []
+
+
+def test_short_registers_are_equal_by_chance() -> None:
+    assert duplicates([shown("1.00", "1.00")] * 3) == []
+    assert duplicates([shown("10.00", "10.00")] * 3) == [["A", "B"]]
+
+
+def test_only_the_last_three_days_count() -> None:
+    days = [shown("100.01", "9.00")] + [shown("105.20", "105.20")] * 3
+    assert duplicates(days) == [["A", "B"]]
+
+
+def test_a_parameter_that_differs_from_the_archive_is_named() -> None:
+    meter = {"ratio": "80", "rates": "1", "zones": "2"}
+    assert differing_parameters(meter, {"ratio": "60", "rates": "1", "holidays": "3"}) == ["ratio"]
+
+
+# --- V26 ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "total", "fits"),
+    [
+        (2, "105", True),
+        (2, "105.01", False),
+        (3, "105", True),
+        (3, "110", True),
+        (3, "104.99", False),
+        (3, "110.01", False),
+        (9, "120", True),
+        (9, "109", False),
+        (0, "99", True),
+        (0, "101", False),
+    ],
+)
+def test_a_month_end_freeze_lies_between_its_neighbours(
+    number: int, total: str, fits: bool
+) -> None:
+    verdict = Point().values(100, 105, None, 110).verdict
+    assert fits_month_end(verdict, day(number), Decimal(total), Decimal(1_000_000)) is fits
+
+
+def test_a_month_end_freeze_may_have_turned_over() -> None:
+    verdict = Point(modulus="10000").values(9990, None, 8).verdict
+    assert fits_month_end(verdict, day(2), Decimal(3), Decimal(10_000))
+    assert fits_month_end(verdict, day(2), Decimal(9995), Decimal(10_000))
+    assert not fits_month_end(verdict, day(2), Decimal(9), Decimal(10_000))
