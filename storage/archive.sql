@@ -267,7 +267,7 @@ SELECT p.number
 FROM staged_point s
 JOIN account named ON named.number = s.account
 JOIN point p ON p.id = s.known_id
-JOIN LATERAL (SELECT * FROM point_account y WHERE y.point_id = p.id ORDER BY y.from_day DESC LIMIT 1) x ON true
+CROSS JOIN LATERAL last_holding(p.id) x
 WHERE x.to_day IS NULL AND x.document_id IS NOT NULL AND x.account_id <> named.id
    OR x.to_day IS NOT NULL AND x.account_id = named.id
 ORDER BY p.number
@@ -280,8 +280,8 @@ SELECT s.id, a.id,
 FROM staged_point s
 JOIN account a ON a.number = s.account
 CROSS JOIN site
-LEFT JOIN LATERAL (SELECT y.account_id, coalesce(y.to_day, 'infinity') AS to_day FROM point_account y
-                   WHERE y.point_id = s.known_id ORDER BY y.from_day DESC LIMIT 1) last ON true
+LEFT JOIN LATERAL (SELECT y.account_id, coalesce(y.to_day, 'infinity') AS to_day FROM last_holding(s.known_id) y)
+    last ON true
 LEFT JOIN LATERAL (SELECT from_at FROM installation y WHERE y.point_id = s.id ORDER BY from_at LIMIT 1) i ON true
 WHERE last.account_id IS NULL OR last.to_day < 'infinity' AND last.account_id <> a.id
 RETURNING account_id
@@ -320,8 +320,7 @@ RETURNING id
 -- free_point -- a point, and whether it can be given to an account
 SELECT p.id, x.account_id, x.to_day
 FROM point p
-LEFT JOIN LATERAL (SELECT account_id, to_day FROM point_account y WHERE y.point_id = p.id
-                   ORDER BY from_day DESC LIMIT 1) x ON true
+LEFT JOIN LATERAL last_holding(p.id) x ON true
 WHERE p.number = %(point)s
 
 -- give_point -- a point that stands empty, from a day on

@@ -23,17 +23,46 @@ END $$;
 -- Documents: whatever changes a dated fact after readings or money stand behind it.
 
 CREATE TABLE document (
-    id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id          integer PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('exchange', 'restart', 'ratio', 'assignment', 'release', 'date_correction',
                     'address_correction', 'clock_setting')),
+    point       text NOT NULL,
     at          timestamptz NOT NULL DEFAULT now(),
     actor       text NOT NULL CHECK (actor <> ''),
-    checker     text CHECK (checker <> actor),
-    reason      text NOT NULL DEFAULT '',
+    reason      text NOT NULL CHECK (reason <> ''),
     evidence    text NOT NULL DEFAULT '',
+    waits       boolean NOT NULL,
     content     jsonb NOT NULL
 );
+CREATE INDEX documents_of_point ON document (point);
+CREATE INDEX documents_that_waited ON document (id) WHERE waits;
+COMMENT ON TABLE document IS 'what somebody said that is or was so, as it was said; what follows from it are dated facts';
+COMMENT ON COLUMN document.id IS 'counted without gaps: a trial run uses up none';
+COMMENT ON COLUMN document.point IS 'the number of the point that it is about';
+COMMENT ON COLUMN document.waits IS 'it counts only when a second person has approved it';
 CREATE TRIGGER document_is_never_changed BEFORE UPDATE OR DELETE ON document
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE document_review (
+    document_id integer PRIMARY KEY REFERENCES document,
+    verdict     text NOT NULL CHECK (verdict IN ('approved', 'rejected')),
+    actor       text NOT NULL CHECK (actor <> ''),
+    reason      text NOT NULL DEFAULT '',
+    at          timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE document_review IS 'what the second person said of a document that waited for one';
+CREATE FUNCTION approver_is_another() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.verdict = 'approved' AND EXISTS (SELECT FROM document d WHERE d.id = NEW.document_id
+                                            AND lower(d.actor) = lower(NEW.actor)) THEN
+        RAISE EXCEPTION 'document % was made by %, who cannot approve it', NEW.document_id, NEW.actor
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'approver_is_another';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER approver_is_another BEFORE INSERT ON document_review
+    FOR EACH ROW EXECUTE FUNCTION approver_is_another();
+CREATE TRIGGER document_review_is_never_changed BEFORE UPDATE OR DELETE ON document_review
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 -- The archive.
@@ -108,11 +137,15 @@ CREATE TABLE point_account (
     from_day    date NOT NULL,
     to_day      date CHECK (to_day >= from_day),
     document_id integer REFERENCES document,
-    PRIMARY KEY (point_id, from_day),
+    PRIMARY KEY (point_id, from_day, account_id),
     EXCLUDE USING gist (int4range(point_id, point_id, '[]') WITH &&, daterange(from_day, to_day) WITH &&)
 );
 CREATE INDEX points_of_account ON point_account (account_id);
 COMMENT ON TABLE point_account IS 'who is billed for a point, from 00:00 of from_day to 00:00 of to_day';
+COMMENT ON COLUMN point_account.to_day IS 'the same as from_day: it never was so; the row stays because use may be given back';
+CREATE FUNCTION last_holding(point integer) RETURNS SETOF point_account STABLE LANGUAGE sql AS $$
+    SELECT * FROM point_account WHERE point_id = point ORDER BY coalesce(to_day, 'infinity') DESC, from_day DESC LIMIT 1
+$$;
 COMMENT ON COLUMN point_account.document_id IS 'NULL: taken from the files';
 
 CREATE TABLE point_ratio (
@@ -121,9 +154,11 @@ CREATE TABLE point_ratio (
     rev         integer NOT NULL DEFAULT 0,
     ratio       numeric NOT NULL CHECK (ratio > 0),
     registers   bigint[],
+    from_at     timestamptz,
     document_id integer REFERENCES document,
     PRIMARY KEY (point_id, from_day, rev)
 );
+COMMENT ON COLUMN point_ratio.from_at IS 'the moment at which a meter came with it, before 00:00 of from_day; NULL: at that midnight';
 COMMENT ON TABLE point_ratio IS 'CT x PT from a midnight on (R06); of one midnight the highest rev counts';
 COMMENT ON COLUMN point_ratio.registers IS 'total and rates at the change, NULL: not read';
 

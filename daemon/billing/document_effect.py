@@ -1,0 +1,214 @@
+"""What a document changes of one point: its days, its use, and who is billed for it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+from daemon.quality.verdict import DayState, Held, Link, Verdict
+
+DAY: Final = timedelta(days=1)
+MOMENT: Final = timedelta(microseconds=1)
+Change = Literal["published", "withdrawn", "withheld", "remark", "dropped"]
+"""Of a day: now published, no longer published, not published, published with other remarks; or no
+day of this point any more."""
+
+
+class Holding(NamedTuple):
+    """An account is billed for the point from 00:00 of `first` to 00:00 of `end`; None: still."""
+
+    account: str
+    first: date
+    end: date | None
+
+
+class Use(NamedTuple):
+    """Use between two neighbours of the chain. `kwh` None: no register shows it.
+
+    `account` None: nobody is billed for it."""
+
+    start: date | datetime
+    end: date | datetime
+    kwh: Decimal | None
+    held: Held | None
+    account: str | None
+
+
+class ChangedDay(NamedTuple):
+    """A day that is shown otherwise than before; None where it is not shown at all."""
+
+    day: date
+    change: Change
+    before: DayState | None
+    after: DayState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A point as the facts of a moment show it."""
+
+    verdict: Verdict
+    holdings: tuple[Holding, ...]
+    zone: ZoneInfo
+
+    def uses(self) -> tuple[Use, ...]:
+        """The use of the point, each with who is billed for it."""
+        return tuple(
+            Use(link.start, link.end, link.kwh, link.held, self._account_of(link))
+            for link in self.verdict.links
+        )
+
+    def _account_of(self, link: Link) -> str | None:
+        """Who has the point for all of it: M1, no use is cut between two accounts."""
+        *_, last = touched = [*_days_of(link.start, link.end, self.zone)]
+        for holding in self.holdings:
+            has_begun = holding.first <= touched[0]
+            if has_begun and (holding.end is None or last < holding.end):
+                return holding.account
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The difference of two pictures of a point.
+
+    `gone` and `come`: use that is no longer so, and what is instead of it. `moved`: billed days
+    whose use or account changes. `given_back`: those of them for which nobody is billed any more,
+    or somebody else."""
+
+    days: tuple[ChangedDay, ...]
+    gone: tuple[Use, ...]
+    come: tuple[Use, ...]
+    holdings: tuple[Holding, ...]
+    openings: Mapping[date, Decimal]
+    ended: tuple[Holding, ...]
+    moved: frozenset[date]
+    given_back: frozenset[date]
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing is otherwise."""
+        return not (self.days or self.gone or self.come or self.holdings or self.ended)
+
+
+def effect(before: Picture, after: Picture, billed: Iterable[tuple[date, date]]) -> Effect:
+    """What is otherwise. `billed`: the spans that are billed now."""
+    was = before.uses()
+    becomes = after.uses()
+    gone = tuple(use for use in was if use not in becomes)
+    come = tuple(use for use in becomes if use not in was)
+    billed_days = {day for first, last in billed for day in _days(first, last)}
+    zone = before.zone
+    moved = billed_days & {day for use in gone for day in _days_of(use.start, use.end, zone)}
+    accounts = {day: use.account for use in becomes for day in _days_of(use.start, use.end, zone)}
+    given_back = {
+        day
+        for use in gone
+        if use.account is not None
+        for day in _days_of(use.start, use.end, zone)
+        if day in moved and accounts.get(day) != use.account
+    }
+    days = tuple(_changed_days(before.verdict, after.verdict))
+    holdings = tuple(it for it in after.holdings if it not in before.holdings)
+    shown = after.verdict.days
+    return Effect(
+        days=days,
+        gone=gone,
+        come=come,
+        holdings=holdings,
+        openings={
+            it.first: shown[it.first].total
+            for it in holdings
+            if it.first in shown and shown[it.first].state == "published"
+        },
+        ended=tuple(it for it in before.holdings if it not in after.holdings),
+        moved=frozenset(moved),
+        given_back=frozenset(given_back),
+    )
+
+
+def in_words(point: str, found: Effect) -> list[str]:
+    """What a person has to know of it, in days."""
+    sentences = [*_of_holdings(point, found), *_of_days(point, found)]
+    gone = _sum(found.gone)
+    come = _sum(found.come)
+    if gone != come:
+        sentences.append(f"{point}: use of {gone} kWh becomes {come} kWh")
+    return sentences or [f"{point}: nothing changes for any day so far"]
+
+
+def _of_holdings(point: str, found: Effect) -> Iterator[str]:
+    back = f"; {_count(len(found.given_back))} given back" if found.given_back else ""
+    begun = [it for it in found.holdings if it.end is None]
+    for it in begun:
+        opening = found.openings.get(it.first)
+        register = (
+            f"opening register {opening}"
+            if opening is not None
+            else f"the freeze of {it.first}, its opening register, is not published yet"
+        )
+        yield f"{point}: from {it.first} on billed to {it.account}{back}; {register}"
+    until = {(it.account, it.first): it.end for it in found.holdings}
+    for it in found.ended:
+        if it.end is None and not begun:
+            end = until.get((it.account, it.first)) or it.first
+            yield f"{point}: from {end} on billed to nobody, until then to {it.account}{back}"
+
+
+def _of_days(point: str, found: Effect) -> Iterator[str]:
+    words: Mapping[Change, str] = {
+        "published": "published",
+        "withdrawn": "withdrawn",
+        "withheld": "withheld",
+        "dropped": "before its first meter, and of no use",
+    }
+    for change, word in words.items():
+        days = [it.day for it in found.days if it.change == change]
+        if days:
+            span = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
+            yield f"{point}: {_count(len(days))} {word} ({span})"
+
+
+def _changed_days(before: Verdict, after: Verdict) -> Iterator[ChangedDay]:
+    for day in sorted({*before.days, *after.days}):
+        was = before.days.get(day)
+        becomes = after.days.get(day)
+        if was != becomes:
+            yield ChangedDay(day, _change(was, becomes), was, becomes)
+
+
+def _change(was: DayState | None, becomes: DayState | None) -> Change:
+    was_published = was is not None and was.state in ("published", "substituted")
+    if becomes is None:
+        return "dropped"
+    if becomes.state in ("published", "substituted"):
+        is_same = was_published and was is not None and was.total == becomes.total
+        return "remark" if is_same else "published"
+    return "withdrawn" if was_published else "withheld"
+
+
+def _days_of(start: date | datetime, end: date | datetime, zone: ZoneInfo) -> Iterator[date]:
+    """The days that a span of time touches; at least one."""
+    first = _day(start, zone)
+    last = _day(end - MOMENT, zone) + DAY if isinstance(end, datetime) else end
+    return _days(first, max(last, first + DAY))
+
+
+def _days(first: date, end: date) -> Iterator[date]:
+    return (first + n * DAY for n in range((end - first).days))
+
+
+def _day(at: date | datetime, zone: ZoneInfo) -> date:
+    return at.astimezone(zone).date() if isinstance(at, datetime) else at
+
+
+def _sum(uses: Iterable[Use]) -> Decimal:
+    return sum((use.kwh for use in uses if use.kwh is not None), Decimal())
+
+
+def _count(days: int) -> str:
+    return "1 day is" if days == 1 else f"{days} days are"

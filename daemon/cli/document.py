@@ -1,0 +1,137 @@
+"""meterd document: what was said of meters and points, and the second person's word."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from psycopg import AsyncConnection
+
+from config.settings_file import load_settings
+from daemon.billing.document_effect import Effect
+from daemon.cli.documented import (
+    Text,
+    actor_option,
+    asked_for,
+    effect_as_json,
+    os_user,
+    print_effect,
+)
+from daemon.cli.on_site import on_database, site_option
+from daemon.cli.output import as_json, fail, print_columns, print_json
+from daemon.transactions.documents import filing
+from storage import documents
+from storage.documents import Said, StoredDocument
+
+NUMBER = click.argument("number", type=click.IntRange(1, 2**31 - 1))
+REASON = click.option("--reason", type=Text(), default="", help="Why.")
+
+
+@click.group(short_help="What was said of meters and points, and the second person's word.")
+def document() -> None:
+    """Documents: who said what of a meter or a point, when and why. None is ever changed."""
+
+
+@document.command("list", short_help="All documents, or those that wait.")
+@click.option("--point", type=Text(), help="Only those of this point.")
+@click.option("--waiting", is_flag=True, help="Only those that wait for a second person.")
+@site_option
+@as_json
+def list_documents(point: str | None, waiting: bool, site_path: Path, as_json: bool) -> None:
+    """Documents in order of their numbers.
+
+    `counts`: it needed no second person; `waits`; `approved`, `rejected`."""
+
+    async def ask(connection: AsyncConnection[Any]) -> list[StoredDocument]:
+        return await documents.documents(connection, point=point, only_waiting=waiting)
+
+    rows = [asdict(it) for it in on_database(load_settings(site_path), ask)]
+    if as_json:
+        for row in rows:
+            print_json(row)
+        return
+    print_columns(
+        {
+            "number": "number",
+            "kind": "kind",
+            "point": "point",
+            "state": "state",
+            "when": "at",
+            "who": "actor",
+            "second": "reviewer",
+            "why": "reason",
+        },
+        rows,
+    )
+
+
+@document.command()
+@NUMBER
+@site_option
+@as_json
+def show(number: int, site_path: Path, as_json: bool) -> None:
+    """A document; of one that waits, what it would change now."""
+    settings = load_settings(site_path)
+
+    async def ask(connection: AsyncConnection[Any]) -> tuple[StoredDocument, Effect | None]:
+        found = await documents.documents(connection, number=number)
+        if not found:
+            raise fail(f"there is no document {number}; see meterd document list")
+        (stored,) = found
+        if stored.state != "waits":
+            return stored, None
+        return stored, await filing.preview(connection, stored, datetime.now(UTC))
+
+    stored, found = on_database(settings, ask)
+    if as_json:
+        effect = effect_as_json(stored.point, found) if found else {}
+        print_json({**asdict(stored), **effect})
+        return
+    for name, value in asdict(stored).items():
+        if value not in (None, ""):
+            shown = json.dumps(value, ensure_ascii=False) if name == "content" else value
+            click.echo(f"{name}: {shown}")
+    if found is not None:
+        print_effect(stored.point, found, settings.site.zone)
+
+
+@document.command()
+@NUMBER
+@actor_option
+@REASON
+@site_option
+@as_json
+def approve(number: int, actor: str | None, reason: str, site_path: Path, as_json: bool) -> None:
+    """Let a document count. Another person does that than who made it."""
+    settings = load_settings(site_path)
+    said = Said(actor or os_user(), reason)
+
+    async def ask(connection: AsyncConnection[Any]) -> tuple[StoredDocument, Effect]:
+        return await filing.approve(connection, number, said, datetime.now(UTC))
+
+    stored, found = on_database(settings, ask)
+    if as_json:
+        print_json({"document": number, "state": "approved", **effect_as_json(stored.point, found)})
+        return
+    print_effect(stored.point, found, settings.site.zone)
+    click.echo(f"document {number} counts")
+
+
+@document.command()
+@NUMBER
+@actor_option
+@click.option("--reason", type=Text(), callback=asked_for("Why"), help="Why.")
+@site_option
+def reject(number: int, actor: str | None, reason: str, site_path: Path) -> None:
+    """A document that waits is not to count; who made it may take it back so."""
+    said = Said(actor or os_user(), reason)
+
+    async def ask(connection: AsyncConnection[Any]) -> StoredDocument:
+        return await filing.reject(connection, number, said)
+
+    on_database(load_settings(site_path), ask)
+    click.echo(f"document {number} does not count; nothing was changed")

@@ -1,0 +1,337 @@
+"""What commands share that write a document: who says it and why, and how its effect is shown."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo
+
+import click
+from psycopg import AsyncConnection
+
+from config.settings_file import load_settings
+from daemon.billing.document_effect import Effect, Use, in_words
+from daemon.cli.files_to_mend import cells_to_mend
+from daemon.cli.on_site import on_database, site_option
+from daemon.cli.output import as_json, print_json, print_table
+from daemon.quality.verdict import DayState
+from daemon.transactions.documents.filing import Document, Filed, file_document
+from storage.documents import Said
+
+F = TypeVar("F", bound=Callable[..., Any])
+MOST_LETTERS: Final = 500
+
+
+class Text(click.ParamType[str]):
+    """A few words that can be printed, without blanks around them."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The words; a wrong use where there are none, too many, or control characters."""
+        words = str(value).strip()
+        if not words or not words.isprintable() or len(words) > MOST_LETTERS:
+            self.fail(f"must be 1 to {MOST_LETTERS} printable characters", param, ctx)
+        return words
+
+
+class Day(click.ParamType[Any]):
+    """A local day of the site."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The date; a wrong use for anything but ISO 8601 in ASCII."""
+        try:
+            return datetime.strptime(_ascii(value), "%Y-%m-%d").date()  # noqa: DTZ007 - a date
+        except ValueError:
+            self.fail(f"{value!r} is no day, write 2026-03-12", param, ctx)
+
+
+class Moment(click.ParamType[datetime]):
+    """A moment as the site's clocks show it, or with its offset from UTC. Naive until `in_zone`."""
+
+    name = "moment"
+
+    def __init__(self, *, may_be_day: bool = False) -> None:
+        self._may_be_day = may_be_day
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """The moment; a wrong use for a day without a time of day, where that matters."""
+        try:
+            written = _ascii(value)
+            if len(written) <= len("2026-03-12") and not self._may_be_day:
+                raise ValueError(written)
+            return datetime.fromisoformat(written)
+        except ValueError:
+            self.fail(f'{value!r} is no moment, write "2026-03-12 10:15"', param, ctx)
+
+
+class RegisterList(click.ParamType[tuple[Decimal, ...]]):
+    """Registers as a meter shows them, in kWh: the total, then the rates, with commas between."""
+
+    name = "kwh"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Decimal, ...]:
+        """Exact decimals; a wrong use for anything but ASCII digits and one point in each."""
+        return tuple(self._one(part, param, ctx) for part in str(value).split(","))
+
+    def _one(
+        self, written: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        whole, _, fraction = written.strip().partition(".")
+        digits = whole + fraction
+        is_number = digits.isascii() and digits.isdigit() and bool(whole)
+        if not is_number or len(whole) > 12 or len(fraction) > 4:
+            self.fail(
+                f"{written!r} is no register: write the total in kWh, then the rates, such as "
+                "1234.56 or 1234.56,400.00,834.56",
+                param,
+                ctx,
+            )
+        return Decimal(written.strip())
+
+
+class Ratio(click.ParamType[Decimal]):
+    """CT x PT: what a register is multiplied with."""
+
+    name = "ratio"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """An exact decimal above zero, as points.csv would have it."""
+        (ratio,) = RegisterList().convert(str(value).replace(",", ";"), param, ctx)
+        if ratio <= 0:
+            self.fail("must be greater than zero", param, ctx)
+        return ratio
+
+
+def _ascii(value: object) -> str:
+    written = str(value).strip()
+    if not written.isascii():
+        raise ValueError(written)
+    return written
+
+
+def in_zone(moment: datetime, zone: ZoneInfo, option: str) -> datetime:
+    """A typed moment as an instant; BadParameter for one that clocks skip or show twice."""
+    if moment.tzinfo is not None:
+        return moment
+    local = moment.replace(tzinfo=zone)
+    there = local.astimezone(UTC).astimezone(zone).replace(tzinfo=None)
+    if there != moment:
+        message = f"{moment} was skipped: clocks were put forward"
+        raise click.BadParameter(message, param_hint=option)
+    if local.utcoffset() != local.replace(fold=1).utcoffset():
+        raise click.BadParameter(
+            f"{moment} was twice: clocks were put back; add the offset, such as "
+            f'"{local.isoformat(sep=" ", timespec="minutes")}"',
+            param_hint=option,
+        )
+    return local
+
+
+def os_user() -> str:
+    """The name of who runs this program, as the system knows it."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def typed(question: str, kind: click.ParamType[Any], options: str) -> Any:
+    """What a person answers on a terminal; a program is told which options are missing."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"say {options}")
+    return click.prompt(question, type=kind)
+
+
+def asked_for(question: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """The callback of an option that is asked for where it is missing."""
+
+    def ask(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        if value is not None or ctx.resilient_parsing:
+            return value
+        return typed(question, param.type, param.opts[0])
+
+    return ask
+
+
+actor_option = click.option(
+    "--actor", type=Text(), help="Who says it; default: the user of this machine."
+)
+
+
+def saying_options(command: F) -> F:
+    """The options of every document: who, why, proof, and whether it is only tried."""
+    for option in (
+        as_json,
+        site_option,
+        click.option("--dry-run", is_flag=True, help="Only print what it would change."),
+        actor_option,
+        click.option(
+            "--evidence",
+            type=Text(),
+            default="",
+            help="Where it can be looked up: number of a form, a photo.",
+        ),
+        click.option(
+            "--reason",
+            type=Text(),
+            callback=asked_for("Why"),
+            help="Why; asked for on a terminal where it is missing.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def run_document(make: Callable[[ZoneInfo], Document], saying: Mapping[str, Any]) -> None:
+    """File the document that `make` returns for the site's zone, and print what came of it.
+
+    `saying`: what `saying_options` took in."""
+    site_path: Path = saying["site_path"]
+    settings = load_settings(site_path)
+    zone = settings.site.zone
+    document = make(zone)
+    said = Said(saying["actor"] or os_user(), saying["reason"], saying["evidence"])
+
+    async def ask(connection: AsyncConnection[Any]) -> Filed:
+        return await file_document(
+            connection, document, said, datetime.now(UTC), is_trial=saying["dry_run"]
+        )
+
+    filed = on_database(settings, ask)
+    to_do = [] if filed.state == "waits" else cells_to_mend(site_path, document, zone)
+    if saying["as_json"]:
+        shown = effect_as_json(document.point, filed.effect)
+        print_json({"document": filed.number, "state": filed.state, **shown, "to_do": to_do})
+        return
+    print_effect(document.point, filed.effect, zone)
+    for line in (_outcome(filed, site_path), *to_do):
+        click.echo(line)
+
+
+def _outcome(filed: Filed, site_path: Path) -> str:
+    at = "" if site_path == Path("meterd.toml") else f" -c {site_path}"
+    match filed.state:
+        case "tried" if filed.effect.moved:
+            return "dry run, nothing was written; it moves billed days and needs a second person"
+        case "tried":
+            return "dry run, nothing was written"
+        case "waits":
+            return (
+                f"document {filed.number} waits: it moves {len(filed.effect.moved)} billed days, "
+                "so a second person has to agree:\n"
+                f"  meterd document approve {filed.number} --actor NAME{at}"
+            )
+    return f"document {filed.number} counts"
+
+
+def print_effect(point: str, found: Effect, zone: ZoneInfo) -> None:
+    """What changes, first in words, then by day and by use."""
+    for sentence in in_words(point, found):
+        click.echo(sentence)
+    if found.days:
+        print_table(
+            ("day", "change", "before", "after"),
+            [(it.day, it.change, _state(it.before), _state(it.after)) for it in found.days],
+            title="readings",
+        )
+    uses = _by_span(found)
+    if uses:
+        print_table(
+            ("from", "to", "kWh before", "kWh after", "billed before", "billed after"),
+            [
+                (
+                    _at(span[0], zone),
+                    _at(span[1], zone),
+                    _kwh(before),
+                    _kwh(after),
+                    before.account if before else None,
+                    after.account if after else None,
+                )
+                for span, (before, after) in uses
+            ],
+            title="use",
+        )
+
+
+def effect_as_json(point: str, found: Effect) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "point": point,
+        "told": in_words(point, found),
+        "readings": [
+            {
+                "day": it.day,
+                "change": it.change,
+                "before": _state_as_json(it.before),
+                "after": _state_as_json(it.after),
+            }
+            for it in found.days
+        ],
+        "use": {
+            "before": [_use_as_json(use) for use in found.gone],
+            "after": [_use_as_json(use) for use in found.come],
+        },
+        "billed_days_moved": len(found.moved),
+        "billed_days_given_back": len(found.given_back),
+    }
+
+
+def _by_span(found: Effect) -> list[tuple[tuple[Any, Any], tuple[Use | None, Use | None]]]:
+    before = {(use.start, use.end): use for use in found.gone}
+    after = {(use.start, use.end): use for use in found.come}
+    spans = sorted({*before, *after}, key=str)
+    return [(span, (before.get(span), after.get(span))) for span in spans]
+
+
+def _state(state: DayState | None) -> str | None:
+    if state is None:
+        return None
+    codes = f" ({', '.join(state.codes)})" if state.codes else ""
+    return f"{state.state} {state.total}{codes}"
+
+
+def _state_as_json(state: DayState | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {
+        "state": state.state,
+        "total": state.total,
+        "codes": list(state.codes),
+        "next": state.next_step,
+    }
+
+
+def _use_as_json(use: Use) -> dict[str, Any]:
+    return {
+        "from": use.start,
+        "to": use.end,
+        "kwh": use.kwh,
+        "held": use.held,
+        "account": use.account,
+    }
+
+
+def _kwh(use: Use | None) -> str | None:
+    if use is None:
+        return None
+    shown = "not known" if use.kwh is None else f"{use.kwh:f}"
+    return f"{shown} (held: {use.held})" if use.held else shown
+
+
+def _at(at: Any, zone: ZoneInfo) -> str:
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M}" if isinstance(at, datetime) else str(at)

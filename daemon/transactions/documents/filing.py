@@ -1,0 +1,258 @@
+"""The life of a document: tried, written down, approved where a second person must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from psycopg import AsyncConnection
+
+from daemon.billing.document_effect import Effect, Holding, Picture, effect
+from daemon.quality.judge import judge
+from daemon.transactions.documents.correction import (
+    AddressCorrection,
+    ClockCorrection,
+    DateCorrection,
+)
+from daemon.transactions.documents.desk import Desk, desk_of, refuse
+from daemon.transactions.documents.exchange import Exchange
+from daemon.transactions.documents.handover import Assignment, Release
+from daemon.transactions.documents.ratio_change import RatioChange
+from storage import documents, holdings
+from storage.chains import act_as, lock_chains
+from storage.documents import Said, StoredDocument
+from storage.installations import like_points, lock_point
+from storage.settling import ALL_DAYS, Days, mark_points
+
+Document = (
+    Exchange
+    | RatioChange
+    | Assignment
+    | Release
+    | DateCorrection
+    | AddressCorrection
+    | ClockCorrection
+)
+KINDS: Final[Mapping[str, type[Any]]] = {
+    "exchange": Exchange,
+    "restart": Exchange,
+    "ratio": RatioChange,
+    "assignment": Assignment,
+    "release": Release,
+    "date_correction": DateCorrection,
+    "address_correction": AddressCorrection,
+    "clock_setting": ClockCorrection,
+}
+TRIED: Final = Said("trial", "trial")
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """What came of a document. `number`: None for one that was only tried."""
+
+    number: int | None
+    state: Literal["counts", "waits", "tried"]
+    effect: Effect
+
+
+async def file_document(
+    connection: AsyncConnection[Any],
+    document: Document,
+    said: Said,
+    now: datetime,
+    *,
+    is_trial: bool = False,
+) -> Filed:
+    """Write a document down; it counts at once, unless it moves days that are billed.
+
+    Then it waits for a second person. A trial changes nothing. DocumentRefused."""
+    async with connection.transaction():
+        await lock_chains(connection)
+        point_id = await _point(connection, document.point)
+        found = await _tried(connection, document, point_id, now)
+        if is_trial:
+            return Filed(None, "tried", found)
+        waits = bool(found.moved)
+        number = await documents.add_document(
+            connection,
+            document.kind,
+            document.point,
+            said,
+            content_of(document),
+            waits=waits,
+        )
+        if not waits:
+            await act_as(connection, said.actor)
+            await _write(connection, document, point_id, now, number)
+    return Filed(number, "waits" if waits else "counts", found)
+
+
+async def approve(
+    connection: AsyncConnection[Any], number: int, said: Said, now: datetime
+) -> tuple[StoredDocument, Effect]:
+    """Let a document count that waits; `said.actor` is another person than who made it.
+
+    It is tried again: what came meanwhile may forbid it. DocumentRefused."""
+    async with connection.transaction():
+        await lock_chains(connection)
+        stored = await _waiting(connection, number)
+        if stored.actor.lower() == said.actor.lower():
+            refuse(
+                "same_person",
+                f"document {number} was made by {stored.actor}, and needs a second person: "
+                f"meterd document approve {number} --actor NAME",
+            )
+        document = document_of(stored)
+        point_id = await _point(connection, document.point)
+        found = await _tried(connection, document, point_id, now)
+        await documents.add_review(connection, number, "approved", said)
+        await act_as(connection, f"{stored.actor}, {said.actor}")
+        await _write(connection, document, point_id, now, number)
+    return stored, found
+
+
+async def reject(connection: AsyncConnection[Any], number: int, said: Said) -> StoredDocument:
+    """A document that waits is not to count. Who made it may take it back. DocumentRefused."""
+    async with connection.transaction():
+        await lock_chains(connection)
+        stored = await _waiting(connection, number)
+        await documents.add_review(connection, number, "rejected", said)
+    return stored
+
+
+async def preview(
+    connection: AsyncConnection[Any], stored: StoredDocument, now: datetime
+) -> Effect:
+    """What a document that waits would change if it were approved now. DocumentRefused."""
+    document = document_of(stored)
+    async with connection.transaction():
+        await lock_chains(connection)
+        point_id = await _point(connection, document.point)
+        return await _tried(connection, document, point_id, now)
+
+
+def content_of(document: Document) -> dict[str, Any]:
+    """What was said, as JSON: decimals and times as text, absent what was left out."""
+    said = {name: value for name, value in asdict(document).items() if name != "point"}
+    return {name: _plain(value) for name, value in said.items() if value is not None}
+
+
+def document_of(stored: StoredDocument) -> Document:
+    """The document again that `content_of` wrote down."""
+    kind = KINDS[stored.kind]
+    told = {
+        field.name: _value(stored.content.get(field.name), str(field.type))
+        for field in fields(kind)
+        if field.name != "point"
+    }
+    document: Document = kind(point=stored.point, **told)
+    return document
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case tuple():
+            return [str(item) for item in value]
+        case datetime() | date():
+            return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def _value(written: Any, kind: str) -> Any:
+    """`kind`: the field's type as it stands in its class."""
+    if written is None:
+        return None
+    first = kind.partition(" ")[0]
+    match first:
+        case "Kwh":
+            return tuple(map(Decimal, written))
+        case "Decimal":
+            return Decimal(written)
+        case "datetime":
+            return datetime.fromisoformat(written)
+        case "date":
+            return date.fromisoformat(written)
+    return written
+
+
+async def _point(connection: AsyncConnection[Any], point: str) -> int:
+    found = await lock_point(connection, point)
+    if found is None:
+        like = await like_points(connection, point)
+        hint = f" (did you mean {', '.join(like)}?)" if like else ""
+        refuse(
+            "unknown_point",
+            f"there is no point {point}{hint}; points come from points.csv when the daemon starts "
+            "or reloads",
+        )
+    return found
+
+
+async def _waiting(connection: AsyncConnection[Any], number: int) -> StoredDocument:
+    found = await documents.documents(connection, number=number)
+    if not found:
+        refuse("no_document", f"there is no document {number}; see meterd document list")
+    (stored,) = found
+    if stored.state != "waits":
+        refuse(
+            "not_waiting",
+            f"document {number} {_told(stored)}; another one can say what is so now",
+        )
+    return stored
+
+
+def _told(stored: StoredDocument) -> str:
+    if stored.state == "counts":
+        return "counts already, and needed no second person"
+    return f"was {stored.state} by {stored.reviewer} already"
+
+
+async def _tried(
+    connection: AsyncConnection[Any], document: Document, point_id: int, now: datetime
+) -> Effect:
+    """What the document changes; nothing of it is kept."""
+    async with connection.transaction(force_rollback=True):
+        number = await documents.add_document(
+            connection,
+            document.kind,
+            document.point,
+            TRIED,
+            {},
+            waits=False,
+        )
+        desk = await desk_of(connection, document.point, point_id, now, number)
+        before = _picture(desk)
+        billed = await holdings.billed_spans(connection, point_id)
+        await document.write(desk)
+        after = _picture(await desk_of(connection, document.point, point_id, now, number))
+        return effect(before, after, billed)
+
+
+async def _write(
+    connection: AsyncConnection[Any],
+    document: Document,
+    point_id: int,
+    now: datetime,
+    number: int,
+) -> None:
+    await document.write(await desk_of(connection, document.point, point_id, now, number))
+    await judge_again(connection, [point_id])
+
+
+async def judge_again(connection: AsyncConnection[Any], points: list[int]) -> None:
+    """Slots, journal and marks follow the facts that were written."""
+    await mark_points(connection, {point: Days(*ALL_DAYS) for point in points}, "document")
+
+
+def _picture(desk: Desk) -> Picture:
+    held = []
+    for row in desk.holdings:
+        is_open = row.opened_on is not None and row.agreement is not None
+        first = max(row.from_day, row.opened_on or row.from_day)
+        is_empty = row.to_day is not None and row.to_day <= first
+        if is_open and not is_empty:
+            held.append(Holding(row.account, first, row.to_day))
+    return Picture(judge(desk.facts), tuple(held), desk.zone)

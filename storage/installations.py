@@ -1,0 +1,194 @@
+"""Which meter serves a point, from when to when, with which register and ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Literal
+
+from storage.sql import Connection, fetch_records, fetch_row, fetch_rows, load
+
+SQL = load("installations")
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledMeter:
+    """A meter of the database. `is_read`: something was read from it, so that it has a history."""
+
+    id: int
+    address: str
+    line: str
+    protocol: str
+    profile: str | None
+    is_read: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A meter by its address, and the point that it serves at a moment or later, if any."""
+
+    id: int
+    line: str
+    protocol: str
+    profile: str | None
+    point: str | None
+    from_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstallation:
+    """A meter begins to serve a point. Registers and modulus in the register's smallest step."""
+
+    point_id: int
+    meter_id: int
+    at: datetime
+    initial: Sequence[int] | None
+    modulus: int
+    decimals: int
+    wire_decimals: int
+
+
+async def lock_point(connection: Connection, point: str) -> int | None:
+    """The row of a point number, locked until the transaction ends; None if it is unknown."""
+    row = await fetch_row(connection, SQL["lock_point"], {"point": point})
+    return row[0] if row else None
+
+
+async def like_points(connection: Connection, point: str) -> list[str]:
+    """Up to three point numbers that somebody may have meant."""
+    escaped = point.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    values = {"point": point, "part": f"%{escaped}%"}
+    return [row[0] for row in await fetch_rows(connection, SQL["like_points"], values)]
+
+
+async def meter(connection: Connection, meter_id: int) -> InstalledMeter:
+    """One meter by its row."""
+    values = {"meter_id": meter_id}
+    (found,) = await fetch_records(connection, InstalledMeter, SQL["meter"], values)
+    return found
+
+
+async def serving(connection: Connection, address: str, at: datetime) -> Serving | None:
+    """The meter of that address, and where it serves at that moment or later."""
+    values = {"address": address, "at": at}
+    found = await fetch_records(connection, Serving, SQL["serving"], values)
+    return found[0] if found else None
+
+
+async def add_meter_like(connection: Connection, meter_id: int, address: str) -> int:
+    """Another meter on the line of this one, of its make; returns its row."""
+    values = {"meter_id": meter_id, "address": address}
+    row = await fetch_row(connection, SQL["add_meter_like"], values)
+    assert row is not None, "the meter is there"
+    added: int = row[0]
+    return added
+
+
+async def readdress(
+    connection: Connection, meter_id: int, address: str, installation_id: int, document_id: int
+) -> None:
+    """Give a meter of which nothing was read the address that it has; the files follow."""
+    values = {
+        "meter_id": meter_id,
+        "address": address,
+        "installation_id": installation_id,
+        "document_id": document_id,
+    }
+    await connection.execute(SQL["readdress"], values)
+    await connection.execute(SQL["own_installation"], values)
+
+
+async def replace_unread(
+    connection: Connection, meter_id: int, by_id: int, installation_id: int, document_id: int
+) -> None:
+    """Put a meter that serves nowhere in the place of one of which nothing was read."""
+    values = {
+        "meter_id": by_id,
+        "installation_id": installation_id,
+        "document_id": document_id,
+    }
+    await connection.execute(SQL["replace_unread"], values)
+    await connection.execute(SQL["drop_unused_meters"], {"meters": [meter_id]})
+
+
+async def exchange(
+    connection: Connection,
+    ended: int,
+    final: Sequence[int] | None,
+    begun: NewInstallation,
+    document_id: int,
+) -> None:
+    """End the installation `ended` with its last registers (None: lost), and begin another."""
+    values = {
+        "installation_id": ended,
+        "at": begun.at,
+        "final": None if final is None else list(final),
+        "final_lost": final is None,
+    }
+    await connection.execute(SQL["end_installation"], values)
+    values = {
+        "point_id": begun.point_id,
+        "meter_id": begun.meter_id,
+        "at": begun.at,
+        "initial": None if begun.initial is None else list(begun.initial),
+        "modulus": begun.modulus,
+        "decimals": begun.decimals,
+        "wire_decimals": begun.wire_decimals,
+        "document_id": document_id,
+    }
+    await connection.execute(SQL["add_installation"], values)
+
+
+async def move_start(
+    connection: Connection,
+    installation_id: int,
+    before_id: int | None,
+    at: datetime,
+    document_id: int,
+) -> None:
+    """An installation began at another moment; the one before it, if any, ended then."""
+    moved = {
+        "installation_id": installation_id,
+        "at": at,
+        "document_id": document_id,
+    }
+    ended = {"installation_id": before_id, "at": at}
+    # Never two meters at one point, not even between two statements.
+    await connection.execute(SQL["forget_end"], {"installation_id": before_id})
+    await connection.execute(SQL["move_start"], moved)
+    await connection.execute(SQL["move_end"], ended)
+
+
+async def set_clock(
+    connection: Connection, meter_id: int, clock: Literal["zone", "standard"], document_id: int
+) -> None:
+    """Which time a meter keeps."""
+    values = {
+        "meter_id": meter_id,
+        "clock": clock,
+        "document_id": document_id,
+    }
+    await connection.execute(SQL["set_clock"], values)
+
+
+async def add_ratio(
+    connection: Connection,
+    point_id: int,
+    at: date | datetime,
+    ratio: Decimal,
+    registers: Sequence[int] | None,
+    document_id: int,
+) -> None:
+    """What registers of the point are multiplied with from a midnight, or a moment, on."""
+    is_moment = isinstance(at, datetime)
+    values = {
+        "point_id": point_id,
+        "from_day": None if is_moment else at,
+        "from_at": at if is_moment else None,
+        "ratio": ratio,
+        "registers": None if registers is None else list(registers),
+        "document_id": document_id,
+    }
+    await connection.execute(SQL["add_ratio"], values)

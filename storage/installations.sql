@@ -1,0 +1,68 @@
+-- lock_point -- whoever changes the dated facts of a point comes one after the other
+SELECT id FROM point WHERE number = %(point)s FOR NO KEY UPDATE
+
+-- like_points -- numbers that a person may have meant
+SELECT number FROM point WHERE lower(number) = lower(%(point)s) OR number LIKE %(part)s ORDER BY number LIMIT 3
+
+-- meter -- what stands behind a meter
+SELECT m.id, m.address, m.line, m.protocol, m.profile,
+       EXISTS (SELECT FROM installation i CROSS JOIN site
+               WHERE i.meter_id = m.id AND has_readings(m.id, first_freeze(i.from_at, site.zone) - 1)) AS is_read
+FROM meter m WHERE m.id = %(meter_id)s
+
+-- serving -- a meter by its address, and the point that it serves at a moment or later
+SELECT m.id, m.line, m.protocol, m.profile, p.number AS point, i.from_at
+FROM meter m
+LEFT JOIN installation i ON i.meter_id = m.id AND coalesce(i.to_at, 'infinity') > %(at)s
+LEFT JOIN point p ON p.id = i.point_id
+WHERE m.address = %(address)s
+ORDER BY i.from_at LIMIT 1
+
+-- add_meter_like -- another meter on the line of this one
+INSERT INTO meter (address, line, protocol, profile)
+SELECT %(address)s, line, protocol, profile FROM meter WHERE id = %(meter_id)s RETURNING id
+
+-- readdress -- a meter of which nothing was ever read
+UPDATE meter SET address = %(address)s WHERE id = %(meter_id)s
+
+-- replace_unread -- by another meter that is known already
+UPDATE installation SET meter_id = %(meter_id)s, document_id = %(document_id)s WHERE id = %(installation_id)s
+
+-- drop_unused_meters -- meters that serve nowhere, and that nothing refers to
+DELETE FROM meter m
+WHERE m.id = ANY(%(meters)s)
+  AND NOT EXISTS (SELECT FROM installation i WHERE i.meter_id = m.id)
+  AND NOT EXISTS (SELECT FROM command c WHERE c.meter_id = m.id)
+  AND NOT EXISTS (SELECT FROM clock_setting c WHERE c.meter_id = m.id)
+  AND NOT EXISTS (SELECT FROM clock_finding f WHERE f.meter_id = m.id)
+
+-- own_installation -- the files say no more of it
+UPDATE installation SET document_id = %(document_id)s WHERE id = %(installation_id)s
+
+-- end_installation -- with its last registers
+UPDATE installation SET to_at = %(at)s, final = %(final)s, final_lost = %(final_lost)s WHERE id = %(installation_id)s
+
+-- add_installation -- a meter begins to serve a point
+INSERT INTO installation (point_id, meter_id, from_at, initial, modulus, decimals, wire_decimals, document_id)
+VALUES (%(point_id)s, %(meter_id)s, %(at)s, %(initial)s, %(modulus)s, %(decimals)s, %(wire_decimals)s, %(document_id)s)
+
+-- forget_end -- so that it does not overlap while its end moves
+UPDATE installation SET to_at = from_at + interval '1 microsecond' WHERE id = %(installation_id)s
+
+-- move_start -- an installation began at another moment
+UPDATE installation SET from_at = %(at)s, document_id = %(document_id)s WHERE id = %(installation_id)s
+
+-- move_end -- an installation ended at another moment
+UPDATE installation SET to_at = %(at)s WHERE id = %(installation_id)s
+
+-- set_clock -- which time a meter keeps
+INSERT INTO clock_setting (meter_id, rev, clock, document_id)
+VALUES (%(meter_id)s, (SELECT coalesce(max(rev) + 1, 0) FROM clock_setting WHERE meter_id = %(meter_id)s), %(clock)s,
+        %(document_id)s)
+
+-- add_ratio -- from a midnight, or from a moment before it
+INSERT INTO point_ratio (point_id, from_day, from_at, rev, ratio, registers, document_id)
+SELECT %(point_id)s, f.day, %(from_at)s,
+       (SELECT coalesce(max(r.rev) + 1, 0) FROM point_ratio r WHERE r.point_id = %(point_id)s AND r.from_day = f.day),
+       %(ratio)s, %(registers)s, %(document_id)s
+FROM (SELECT coalesce(%(from_day)s::date, first_freeze(%(from_at)s, site.zone)) AS day FROM site) f
