@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from protocols.errors import MeterdError
 from storage.chains import lock_chains
@@ -16,14 +17,49 @@ from storage.sql import Connection, Row, fetch_dicts, fetch_records, fetch_row, 
 SQL = load("archive")
 BEGINNING: Final = date(2000, 1, 1)
 """The first day of a ratio or limit that was taken from the files: it always held."""
+
+
+class Conflict(NamedTuple):
+    """Words for a row of what may not change, and the commands that tell it instead.
+
+    Each command with when it is right."""
+
+    told: str
+    ways: tuple[tuple[str, str], ...]
+
+
 CONFLICTS: Final = {
-    "moved_points": "point {0} is billed to account {1}; configured now: account {2}",
-    "changed_ratios": "point {} is billed with ratio {}; configured now: ratio {}",
-    "exchanged_meters": "meter {} serves {}; configured now: {} at {}",
-    "changed_registers": "meter {} was read with a register of {}; configured now: {}",
-    "changed_starts": "meter {} is billed from {}; configured now: from {}",
+    "moved_points": Conflict(
+        "point {0} is billed to account {1}; configured now: account {2}",
+        (("from today on", "meterd point assign {0} {2} --from {3}"),),
+    ),
+    "changed_ratios": Conflict(
+        "point {0} is billed with ratio {1}; configured now: ratio {2}",
+        (
+            ("if it always was so", "meterd meter ratio {0} --from {4} --ratio {2}"),
+            ("if it changed today", "meterd meter ratio {0} --from {3} --ratio {2}"),
+        ),
+    ),
+    "exchanged_meters": Conflict(
+        "meter {0} serves {1}; configured now: {2} at {3}",
+        (("if it was exchanged", "meterd meter exchange {3} --at {4} --new-address {2}"),),
+    ),
+    "changed_registers": Conflict(
+        "meter {0} was read with a register of {1}; configured now: {2}",
+        (
+            (
+                "if its register began anew",
+                "meterd meter exchange {3} --at {4} --same-serial --modulus {5} --decimals {6}",
+            ),
+        ),
+    ),
+    "changed_starts": Conflict(
+        "meter {0} is billed from {1}; configured now: from {2}",
+        (("if that is right", "meterd meter correct {3} --installed-at {2}"),),
+    ),
 }
-"""Questions about what may not change, with the words for a row of their answers."""
+"""By the question about what may not change."""
+STALE: Final = "{0}, {1}: {2}: write {3} instead of {4}{5}"
 MERGING: Final = (
     "lock_points",
     "update_points",
@@ -37,6 +73,14 @@ MERGING: Final = (
     "add_meters",
     "find_meters",
     "remove_misplaced",
+    "find_forgotten",
+    "forget_installations",
+    "forget_ratios",
+    "forget_limits",
+    "forget_assignments",
+    "forget_supply",
+    "forget_points",
+    "forget_meters",
 )
 """Statements that bring points and meters to the staged ones; each needs those before."""
 
@@ -83,12 +127,11 @@ class TakenOver:
 
     `limited`: ids of points whose limit changed, which have to be judged again.
     `differing_accounts`: numbers of accounts that the database knows otherwise than the files, and
-    keeps. `stale_points`: numbers of points that a document gave away or released, which the files
-    do not know yet."""
+    keeps. `stale`: what a document says otherwise than the files, and what to write where."""
 
     limited: frozenset[int] = frozenset()
     differing_accounts: tuple[str, ...] = ()
-    stale_points: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +144,27 @@ class ArchiveRows:
     meters: Sequence[Row]
 
 
-async def take_over(connection: Connection, rows: ArchiveRows, today: date) -> TakenOver:
+async def take_over(
+    connection: Connection, rows: ArchiveRows, today: date, site_option: str = ""
+) -> TakenOver:
     """Bring the database to what is configured, all or nothing; only what differs is written.
 
     Accounts that are open are left as they are: see `import_accounts`. ArchiveConflict, naming
-    every case, where the files would change what was already billed."""
+    every case and the command that tells it, where the files would change what was already billed;
+    `site_option` is what those commands need to find the site."""
     async with connection.transaction():
         await lock_chains(connection)
         await _stage(connection, rows)
-        await _refuse_conflicts(connection)
+        await _refuse_conflicts(connection, today, site_option)
         limited = await _merge_points_and_meters(connection, today)
         await _merge_accounts(connection, today)
         differing = await fetch_rows(connection, SQL["differing_accounts"])
-        stale = await fetch_rows(connection, SQL["stale_assignments"])
+        stale = await fetch_rows(connection, SQL["stale"])
         await _refuse_unpriced(connection)
     return TakenOver(
         limited=frozenset(limited),
         differing_accounts=tuple(number for (number,) in differing),
-        stale_points=tuple(number for (number,) in stale),
+        stale=tuple(STALE.format(*row[:5], _by_document(row[5])) for row in stale),
     )
 
 
@@ -167,7 +213,7 @@ STAGED: Final = {
 """Columns that come from the files, where a staged table has further ones."""
 
 
-async def _refuse_conflicts(connection: Connection) -> None:
+async def _refuse_conflicts(connection: Connection, today: date, site_option: str) -> None:
     """What was billed stays as it was billed: changes of it are documents (R26)."""
     conflicts: list[str] = []
     for tariff, start in await _changed_tariffs(connection):
@@ -175,9 +221,12 @@ async def _refuse_conflicts(connection: Connection) -> None:
             f"tariff {tariff} from {start}: use after that day is billed; "
             "a version is immutable then"
         )
-    for question, template in CONFLICTS.items():
-        for row in await fetch_rows(connection, SQL[question]):
-            conflicts.append(template.format(*row))
+    for question, conflict in CONFLICTS.items():
+        for row in await fetch_rows(connection, SQL[question], {"today": today}):
+            conflicts.append(conflict.told.format(*row))
+            typed = [shlex.quote(str(value)) for value in row]
+            for when, command in conflict.ways:
+                conflicts += [f"  {when}:", f"    {command.format(*typed)}{site_option}"]
     if conflicts:
         conflicts.append("a change of these needs a document, not an edit")
         raise ArchiveConflict("\n".join(conflicts))
@@ -219,6 +268,10 @@ async def _merge_accounts(connection: Connection, today: date) -> None:
     assigned = await fetch_rows(connection, SQL["assign_points"], values)
     changed = followed | _ids(edited) | _ids(assigned)
     await mark_accounts(connection, changed, ALL_DAYS, "taken over")
+
+
+def _by_document(number: int | None) -> str:
+    return "" if number is None else f" (document {number})"
 
 
 def _ids(rows: Iterable[Row]) -> set[int]:

@@ -59,14 +59,16 @@ FROM (SELECT x.address, m.id AS meter_id, p.id AS point_id
 WHERE f.address = s.address
 
 -- changed_ratios -- points with links whose ratio is configured differently now: that needs a document
-SELECT p.number, r.ratio, s.ratio
+SELECT p.number, r.ratio, s.ratio, %(today)s, first_freeze(i.from_at, site.zone)
 FROM staged_point s JOIN point p ON p.id = s.known_id CROSS JOIN LATERAL ratio_now(p.id) r
 CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = p.id LIMIT 1) billed
+CROSS JOIN LATERAL (SELECT from_at FROM installation y WHERE y.point_id = p.id ORDER BY from_at LIMIT 1) i
+CROSS JOIN site
 WHERE r.ratio <> s.ratio AND r.document_id IS NULL
 ORDER BY p.number
 
 -- moved_points -- points with links of another account than the one that is configured: that needs a document
-SELECT p.number, a.number, s.account
+SELECT p.number, a.number, s.account, %(today)s
 FROM staged_point s
 JOIN point p ON p.id = s.known_id
 JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL AND x.document_id IS NULL
@@ -86,19 +88,20 @@ CREATE TEMP TABLE misplaced ON COMMIT DROP AS
     WHERE i.to_at IS NULL AND i.document_id IS NULL AND i.point_id IS DISTINCT FROM s.point_id
 
 -- exchanged_meters -- those of them with readings: an exchange needs a document
-SELECT m.address, p.number, x.address, x.point
+SELECT m.address, p.number, x.address, x.point, to_char(now() AT TIME ZONE site.zone, 'YYYY-MM-DD HH24:MI')
 FROM misplaced x JOIN meter m ON m.id = x.meter_id JOIN point p ON p.id = x.point_id CROSS JOIN site
 WHERE has_readings(x.meter_id, first_freeze(x.from_at, site.zone) - 1)
 ORDER BY m.address, x.address
 
 -- changed_registers -- meters with readings whose register is configured differently now
-SELECT s.address, format('%s with %s decimals', i.modulus, i.decimals), format('%s with %s decimals', s.modulus, s.decimals)
+SELECT s.address, format('%%s with %%s decimals', i.modulus, i.decimals), format('%%s with %%s decimals', s.modulus, s.decimals),
+       s.point, to_char(now() AT TIME ZONE site.zone, 'YYYY-MM-DD HH24:MI'), trim_scale(s.modulus / 10 ^ s.decimals::numeric), s.decimals
 FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL CROSS JOIN site
 WHERE (i.modulus, i.decimals) <> (s.modulus, s.decimals) AND has_readings(i.meter_id, first_freeze(i.from_at, site.zone) - 1)
 ORDER BY s.address
 
 -- changed_starts -- meters whose first day is configured after days that are billed
-SELECT s.address, first_freeze(i.from_at, site.zone), s.installed_on
+SELECT s.address, first_freeze(i.from_at, site.zone), s.installed_on, s.point
 FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL CROSS JOIN site
 CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = i.point_id AND l.from_day < s.installed_on LIMIT 1) billed
 WHERE i.document_id IS NULL AND s.from_at <> i.from_at
@@ -162,12 +165,59 @@ UPDATE meter m SET registered_serial = s.serial, serial = coalesce(s.serial, m.s
 FROM staged_meter s
 WHERE m.id = s.id AND m.registered_serial IS DISTINCT FROM s.serial
 
--- add_meters -- meters that are new
+-- add_meters -- meters that are new; not where a document says which one is there
 INSERT INTO meter (address, line, protocol, profile, registered_serial, serial)
-SELECT address, line, protocol, profile, serial, serial FROM staged_meter WHERE id IS NULL ORDER BY address
+SELECT s.address, s.line, s.protocol, s.profile, s.serial, s.serial
+FROM staged_meter s
+LEFT JOIN installation i ON i.point_id = s.point_id AND i.to_at IS NULL AND i.document_id IS NOT NULL
+WHERE s.id IS NULL AND i.id IS NULL ORDER BY s.address
 
 -- remove_misplaced -- nothing was read there: they are simply edited
 DELETE FROM installation i USING misplaced x WHERE x.id = i.id
+
+-- find_forgotten -- points that the files name no more, and of which nothing is known but what the files said
+CREATE TEMP TABLE forgotten ON COMMIT DROP AS
+    SELECT p.id, i.meter_id
+    FROM point p
+    LEFT JOIN staged_point s ON s.id = p.id
+    LEFT JOIN installation i ON i.point_id = p.id
+    CROSS JOIN site
+    WHERE s.number IS NULL
+      AND NOT EXISTS (SELECT FROM chain c WHERE c.point_id = p.id)
+      AND NOT EXISTS (SELECT FROM document d WHERE d.point = p.number)
+      AND NOT EXISTS (SELECT FROM command c WHERE c.point_id = p.id)
+      AND NOT EXISTS (SELECT FROM guard_verdict v WHERE v.point_id = p.id)
+      AND NOT EXISTS (SELECT FROM decision d WHERE d.point_id = p.id)
+      AND NOT EXISTS (SELECT FROM finding f WHERE f.point_id = p.id)
+      AND (i.id IS NULL OR NOT has_readings(i.meter_id, first_freeze(i.from_at, site.zone) - 1))
+
+-- forget_installations -- of points that are forgotten
+DELETE FROM installation i USING forgotten f WHERE i.point_id = f.id
+
+-- forget_ratios -- of points that are forgotten
+DELETE FROM point_ratio r USING forgotten f WHERE r.point_id = f.id
+
+-- forget_limits -- of points that are forgotten
+DELETE FROM point_limit l USING forgotten f WHERE l.point_id = f.id
+
+-- forget_assignments -- of points that are forgotten
+DELETE FROM point_account x USING forgotten f WHERE x.point_id = f.id
+
+-- forget_supply -- of points that are forgotten
+DELETE FROM point_supply v USING forgotten f WHERE v.point_id = f.id
+
+-- forget_points -- nobody is billed for them, or kept from being cut by them
+DELETE FROM point p USING forgotten f WHERE p.id = f.id
+
+-- forget_meters -- that served nowhere else, and that the files name no more
+DELETE FROM meter m
+USING (SELECT meter_id FROM misplaced UNION SELECT meter_id FROM forgotten) x
+WHERE m.id = x.meter_id
+  AND NOT EXISTS (SELECT FROM staged_meter s WHERE s.id = m.id)
+  AND NOT EXISTS (SELECT FROM installation i WHERE i.meter_id = m.id)
+  AND NOT EXISTS (SELECT FROM command c WHERE c.meter_id = m.id)
+  AND NOT EXISTS (SELECT FROM clock_setting c WHERE c.meter_id = m.id)
+  AND NOT EXISTS (SELECT FROM clock_finding f WHERE f.meter_id = m.id)
 
 -- edit_installations -- first day and register of meters as they are configured now
 UPDATE installation i
@@ -262,15 +312,30 @@ FROM staged_point s JOIN account a ON a.number = s.account
 WHERE x.point_id = s.known_id AND x.to_day IS NULL AND x.document_id IS NULL AND x.account_id <> a.id
 RETURNING a.id
 
--- stale_assignments -- points that a document gave to another account than the files name, or released
-SELECT p.number
+-- stale -- what the files say otherwise than a document that counts: table, point, column, right, written, document
+SELECT 'points.csv', p.number, 'account', CASE WHEN x.to_day IS NULL THEN a.number ELSE '' END, s.account, x.document_id
 FROM staged_point s
-JOIN account named ON named.number = s.account
 JOIN point p ON p.id = s.known_id
 CROSS JOIN LATERAL last_holding(p.id) x
-WHERE x.to_day IS NULL AND x.document_id IS NOT NULL AND x.account_id <> named.id
-   OR x.to_day IS NOT NULL AND x.account_id = named.id
-ORDER BY p.number
+JOIN account a ON a.id = x.account_id
+WHERE x.to_day IS NULL AND x.document_id IS NOT NULL AND a.number IS DISTINCT FROM s.account
+   OR x.to_day IS NOT NULL AND a.number = s.account
+UNION ALL
+SELECT 'points.csv', s.number, 'ratio', trim_scale(n.ratio)::text, trim_scale(s.ratio)::text, n.document_id
+FROM (SELECT DISTINCT point_id FROM point_ratio WHERE document_id IS NOT NULL) r
+JOIN staged_point s ON s.known_id = r.point_id
+CROSS JOIN LATERAL ratio_now(r.point_id) n
+WHERE n.document_id IS NOT NULL AND n.ratio <> s.ratio
+UNION ALL
+SELECT 'meters.csv', s.point, 'address', m.address, s.address, i.document_id
+FROM installation i JOIN staged_meter s ON s.point_id = i.point_id JOIN meter m ON m.id = i.meter_id
+WHERE i.document_id IS NOT NULL AND i.to_at IS NULL AND m.address <> s.address
+UNION ALL
+SELECT 'meters.csv', s.point, 'installed_on', first_freeze(i.from_at, site.zone)::text, s.installed_on::text, i.document_id
+FROM installation i JOIN staged_meter s ON s.point_id = i.point_id AND s.id = i.meter_id CROSS JOIN site
+WHERE i.document_id IS NOT NULL AND i.to_at IS NULL AND first_freeze(i.from_at, site.zone) <> s.installed_on
+  AND NOT EXISTS (SELECT FROM installation y WHERE y.point_id = i.point_id AND y.id <> i.id)
+ORDER BY 1, 2, 3
 
 -- assign_points -- points that stand empty are billed from today on, new ones and those of new accounts from their meter on
 INSERT INTO point_account (point_id, account_id, from_day)

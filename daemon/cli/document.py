@@ -16,11 +16,12 @@ from daemon.billing.document_effect import Effect
 from daemon.cli.documented import (
     Text,
     actor_option,
-    asked_for,
     effect_as_json,
     os_user,
     print_effect,
+    said_by,
 )
+from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, fail, print_columns, print_json
 from daemon.transactions.documents import filing
@@ -28,7 +29,7 @@ from storage import documents
 from storage.documents import Said, StoredDocument
 
 NUMBER = click.argument("number", type=click.IntRange(1, 2**31 - 1))
-REASON = click.option("--reason", type=Text(), default="", help="Why.")
+REASON = click.option("--reason", type=Text(), help="Why.")
 
 
 @click.group(short_help="What was said of meters and points, and the second person's word.")
@@ -105,30 +106,36 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
 @REASON
 @site_option
 @as_json
-def approve(number: int, actor: str | None, reason: str, site_path: Path, as_json: bool) -> None:
+def approve(
+    number: int, actor: str | None, reason: str | None, site_path: Path, as_json: bool
+) -> None:
     """Let a document count. Another person does that than who made it."""
     settings = load_settings(site_path)
-    said = Said(actor or os_user(), reason)
+    said = Said(actor or os_user(), reason or "")
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[StoredDocument, Effect]:
         return await filing.approve(connection, number, said, datetime.now(UTC))
 
     stored, found = on_database(settings, ask)
+    zone = settings.site.zone
+    to_do = cells_to_mend(site_path, filing.document_of(stored), zone)
     if as_json:
-        print_json({"document": number, "state": "approved", **effect_as_json(stored.point, found)})
+        shown = effect_as_json(stored.point, found)
+        print_json({"document": number, "state": "approved", **shown, "to_do": to_do})
         return
-    print_effect(stored.point, found, settings.site.zone)
-    click.echo(f"document {number} counts")
+    print_effect(stored.point, found, zone)
+    for line in (f"document {number} counts", *to_do):
+        click.echo(line)
 
 
 @document.command()
 @NUMBER
 @actor_option
-@click.option("--reason", type=Text(), callback=asked_for("Why"), help="Why.")
+@REASON
 @site_option
-def reject(number: int, actor: str | None, reason: str, site_path: Path) -> None:
+def reject(number: int, actor: str | None, reason: str | None, site_path: Path) -> None:
     """A document that waits is not to count; who made it may take it back so."""
-    said = Said(actor or os_user(), reason)
+    said = said_by({"actor": actor, "reason": reason})
 
     async def ask(connection: AsyncConnection[Any]) -> StoredDocument:
         return await filing.reject(connection, number, said)

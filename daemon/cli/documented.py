@@ -157,15 +157,10 @@ def typed(question: str, kind: click.ParamType[Any], options: str) -> Any:
     return click.prompt(question, type=kind)
 
 
-def asked_for(question: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """The callback of an option that is asked for where it is missing."""
-
-    def ask(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        if value is not None or ctx.resilient_parsing:
-            return value
-        return typed(question, param.type, param.opts[0])
-
-    return ask
+def said_by(saying: Mapping[str, Any]) -> Said:
+    """Who says it, why, by what proof; the reason is asked for where it is missing."""
+    reason = saying["reason"] or typed("Why", Text(), "--reason")
+    return Said(saying["actor"] or os_user(), reason, saying.get("evidence") or "")
 
 
 actor_option = click.option(
@@ -183,15 +178,9 @@ def saying_options(command: F) -> F:
         click.option(
             "--evidence",
             type=Text(),
-            default="",
             help="Where it can be looked up: number of a form, a photo.",
         ),
-        click.option(
-            "--reason",
-            type=Text(),
-            callback=asked_for("Why"),
-            help="Why; asked for on a terminal where it is missing.",
-        ),
+        click.option("--reason", type=Text(), help="Why; asked for on a terminal if missing."),
     ):
         command = option(command)
     return command
@@ -205,7 +194,7 @@ def run_document(make: Callable[[ZoneInfo], Document], saying: Mapping[str, Any]
     settings = load_settings(site_path)
     zone = settings.site.zone
     document = make(zone)
-    said = Said(saying["actor"] or os_user(), saying["reason"], saying["evidence"])
+    said = said_by(saying)
 
     async def ask(connection: AsyncConnection[Any]) -> Filed:
         return await file_document(

@@ -4,6 +4,7 @@ R26: what was billed cannot be changed by an edit; exchange and ratio change are
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import date, datetime, time
 from typing import Any
@@ -41,7 +42,8 @@ async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) 
     zone = site.settings.site.zone
     await claim(connection, site.settings.site.name, zone)
     rows = archive_rows(site, zone)
-    found = await archive.take_over(connection, rows, datetime.now(zone).date())
+    today = datetime.now(zone).date()
+    found = await archive.take_over(connection, rows, today, f" -c {shlex.quote(str(site.path))}")
     if found.differing_accounts:
         log.warning(
             "accounts differ from the files and stay as they are: `meterd account import` takes "
@@ -49,11 +51,11 @@ async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) 
             count=len(found.differing_accounts),
             first=found.differing_accounts[0],
         )
-    if found.stale_points:
+    if found.stale:
         log.warning(
-            "points were given away or released by a document that points.csv does not know yet",
-            count=len(found.stale_points),
-            first=found.stale_points[0],
+            "the files do not know yet what documents say; the documents count",
+            count=len(found.stale),
+            first=found.stale[0],
         )
 
 

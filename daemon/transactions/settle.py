@@ -121,12 +121,12 @@ def _spans(
         if not point.is_open:
             continue
         changed = marks[point.account_id]
+        if point.to_day is not None and changed.first > point.to_day:
+            continue  # what happened after it was given away is another's
         span = span_to_link(point.point_id, changed, point.opens_on, point.linked_to)
-        if span is None:
-            continue
-        if point.to_day is not None:
-            span = span._replace(to_day=min(span.to_day, point.to_day))
-        if span.from_day <= span.to_day:
+        # Up to the last change, even where the point was given away before: what was billed of
+        # those days is given back.
+        if span is not None:
             spans.append((point, span))
     return spans
 
@@ -139,7 +139,10 @@ async def _relinked(
 ) -> dict[int, _Relinked]:
     """By account, in order, the links that leave and come."""
     asked = [span for _, span in spans]
-    chains = await readings.published_chains(connection, asked)
+    theirs = [
+        span._replace(to_day=min(span.to_day, point.to_day or END_OF_TIME)) for point, span in spans
+    ]
+    chains = await readings.published_chains(connection, theirs)
     # The chain may reach further than the span: to the next value, whose link may be there already.
     reached = [
         span._replace(to_day=max([span.to_day, *(day for day, _, _ in chains[span.point_id])]))

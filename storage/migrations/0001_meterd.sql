@@ -159,6 +159,7 @@ CREATE TABLE point_ratio (
     PRIMARY KEY (point_id, from_day, rev)
 );
 COMMENT ON COLUMN point_ratio.from_at IS 'the moment at which a meter came with it, before 00:00 of from_day; NULL: at that midnight';
+CREATE INDEX ratios_by_document ON point_ratio (point_id) WHERE document_id IS NOT NULL;
 COMMENT ON TABLE point_ratio IS 'CT x PT from a midnight on (R06); of one midnight the highest rev counts';
 COMMENT ON COLUMN point_ratio.registers IS 'total and rates at the change, NULL: not read';
 
@@ -224,6 +225,7 @@ CREATE TABLE installation (
     EXCLUDE USING gist (int4range(point_id, point_id, '[]') WITH &&, tstzrange(from_at, to_at) WITH &&),
     EXCLUDE USING gist (int4range(meter_id, meter_id, '[]') WITH &&, tstzrange(from_at, to_at) WITH &&)
 );
+CREATE INDEX installations_by_document ON installation (point_id) WHERE document_id IS NOT NULL AND to_at IS NULL;
 CREATE INDEX installations_of_point ON installation (point_id, from_at);
 CREATE INDEX installations_of_meter ON installation (meter_id, from_at);
 COMMENT ON TABLE installation IS 'which meter serves a point; a freeze belongs to the one that began at or before its midnight';

@@ -1,0 +1,328 @@
+"""Documents: what they change is told before, done so, and never by one person alone where it moves
+billed days (R26)."""
+
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from daemon.billing.document_effect import in_words
+from daemon.transactions.collect import settle_marked
+from daemon.transactions.documents.correction import (
+    AddressCorrection,
+    ClockCorrection,
+    DateCorrection,
+)
+from daemon.transactions.documents.desk import DocumentRefused
+from daemon.transactions.documents.exchange import Exchange
+from daemon.transactions.documents.filing import (
+    Document,
+    Filed,
+    approve,
+    content_of,
+    document_of,
+    file_document,
+    reject,
+)
+from daemon.transactions.documents.handover import Assignment, Release
+from daemon.transactions.documents.ratio_change import RatioChange
+from storage.documents import Said, documents
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    NOW,
+    OPEN,
+    ZONE,
+    Site,
+    balance,
+    everything,
+    freeze,
+    intact,
+    links,
+    on,
+    rows,
+    store,
+)
+
+pytestmark = pytest.mark.hypertables
+
+LI = Said("Li", "because", "form 7")
+WANG = Said("Wang", "seen")
+OLD = "000000000001"
+NEW = "000000000044"
+
+
+def kwh(*written: str) -> tuple[Decimal, ...]:
+    return tuple(map(Decimal, written))
+
+
+def at(day: date, hour: int = 0, minute: int = 0) -> datetime:
+    return datetime.combine(day, time(hour, minute), ZONE)
+
+
+async def billed(connection: AsyncConnection[Any], days: int = 6, count: int = 2) -> Site:
+    """Two accounts with a point each, billed for 5 kWh a day; `days` freezes."""
+    site = Site.of(count)
+    found = await site.take_over(connection)
+    for point in ("P1", "P2"):
+        await store(
+            connection, *(freeze(found[point], OPEN + n * DAY, 100 + 5 * n) for n in range(days))
+        )
+    return site
+
+
+async def filed(
+    connection: AsyncConnection[Any], document: Document, *, is_trial: bool = False
+) -> Filed:
+    done = await file_document(connection, document, LI, NOW, is_trial=is_trial)
+    await settle_marked(connection, ARMED, NOW)
+    return done
+
+
+async def refused(connection: AsyncConnection[Any], document: Document) -> DocumentRefused:
+    before = await everything(connection)
+    with pytest.raises(DocumentRefused) as refusal:
+        await file_document(connection, document, LI, NOW)
+    assert await everything(connection) == before
+    assert await documents(connection) == []
+    return refusal.value
+
+
+EXCHANGED = Exchange("P1", at(OPEN + 6 * DAY, 10, 15), NEW, kwh("131.20"), kwh("3.10"))
+
+
+def test_an_exchange_bills_by_the_registers_of_both_meters(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        done = await filed(connection, EXCHANGED)
+        assert (done.number, done.state) == (1, "counts")
+        kept = await rows(
+            connection,
+            "SELECT m.address, i.initial, i.final, i.final_lost, i.to_at IS NULL FROM installation i "
+            "JOIN meter m ON m.id = i.meter_id WHERE point_id = 1 ORDER BY from_at",
+        )
+        assert kept == [
+            (OLD, None, [13120], False, False),
+            (NEW, [310], None, False, True),
+        ]
+        (use,) = done.effect.come
+        assert (use.start, use.end, use.kwh) == (OPEN + 5 * DAY, EXCHANGED.at, Decimal("6.20"))
+
+    on(database_url, story)
+
+
+REFUSED: list[tuple[Document, str, str]] = [
+    (Release("P9", OPEN), "unknown_point", "points come from points.csv"),
+    (Assignment("P1", "A9", OPEN), "unknown_account", "accounts come from accounts.csv"),
+    (
+        Exchange("P1", NOW + DAY, NEW, None, None),
+        "in_the_future",
+        "give the document when it has",
+    ),
+    (
+        Exchange("P1", at(date(2025, 12, 31)), NEW, None, None),
+        "overlapping_installation",
+        "meterd meter correct P1 --installed-at",
+    ),
+    (
+        Exchange("P1", at(OPEN + 6 * DAY), "000000000002", None, None),
+        "meter_serves_another_point",
+        "meterd meter exchange P2",
+    ),
+    (
+        Exchange("P1", at(OPEN + 6 * DAY), "2", None, None),
+        "not_an_address",
+        "12 digits",
+    ),
+    (
+        Exchange("P1", at(OPEN + 6 * DAY), NEW, kwh("131.234"), None),
+        "not_a_register",
+        "2 decimals",
+    ),
+    (
+        Exchange("P1", at(OPEN + 6 * DAY), NEW, kwh("124.99"), None),
+        "final_below_published",
+        "meterd quality withdraw P1",
+    ),
+    (RatioChange("P1", OPEN, Decimal(1), None), "nothing_changes", "is 1 on 2026-03-01 already"),
+    (
+        RatioChange("P1", OPEN + 2 * DAY, Decimal(2), kwh("104.00")),
+        "contradicts_published",
+        "meterd quality withdraw P1",
+    ),
+    (
+        AddressCorrection("P1", NEW),
+        "has_readings",
+        f"--new-address {NEW}",
+    ),
+    (DateCorrection("P1", at(date(2026, 1, 1))), "nothing_changes", "2026-01-01 00:00 already"),
+    (ClockCorrection("P1", "zone"), "nothing_changes", "is zone already"),
+    (Assignment("P1", "A1", OPEN + DAY), "nothing_changes", "is billed to A1 since"),
+    (Assignment("P1", "A2", date(2025, 1, 1)), "no_price", "no price before 2026-01-01"),
+]
+
+
+@pytest.mark.parametrize(("document", "reason", "way_out"), REFUSED)
+def test_what_cannot_be_so_is_refused_with_a_name_and_a_way_out(
+    database_url: str, document: Document, reason: str, way_out: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        refusal = await refused(connection, document)
+        assert refusal.reason == reason
+        assert str(refusal).startswith(f"{reason}: ")
+        assert way_out in str(refusal)
+
+    on(database_url, story)
+
+
+def test_a_point_handed_over_is_billed_to_each_up_to_that_day_and_from_it_on(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        handed = Assignment("P1", "A2", OPEN + 3 * DAY)
+        done = await filed(connection, handed)
+        assert done.state == "waits"
+        assert in_words("P1", done.effect) == [
+            "P1: from 2026-03-04 on billed to A2; 2 days are given back; opening register 115.00"
+        ]
+        assert await balance(connection, "A1") == -1250
+        stored, _ = await approve(connection, 1, WANG, NOW)
+        assert stored.actor == "Li"
+        await settle_marked(connection, ARMED, NOW)
+        # 5 days of 2.50 yuan each: 3 stay with A1, 2 are A2's besides its own 5.
+        assert (await balance(connection, "A1"), await balance(connection, "A2")) == (-750, -1750)
+        assert await intact(connection)
+        owners = (
+            "SELECT account_id, from_day, to_day FROM point_account WHERE point_id = 1 ORDER BY 2"
+        )
+        assert await rows(connection, owners) == [
+            (1, date(2026, 1, 1), OPEN + 3 * DAY),
+            (2, OPEN + 3 * DAY, None),
+        ]
+
+    on(database_url, story)
+
+
+def test_a_point_given_to_the_wrong_account_from_the_beginning_is_given_back_whole(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        await filed(connection, Assignment("P1", "A2", date(2026, 1, 1)))
+        await approve(connection, 1, WANG, NOW)
+        await settle_marked(connection, ARMED, NOW)
+        assert (await balance(connection, "A1"), await balance(connection, "A2")) == (0, -2500)
+        await filed(connection, Assignment("P1", "A1", date(2026, 1, 1)))
+        await approve(connection, 2, WANG, NOW)
+        await settle_marked(connection, ARMED, NOW)
+        assert (await balance(connection, "A1"), await balance(connection, "A2")) == (-1250, -1250)
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_released_point_is_billed_to_nobody_from_that_day_on(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        done = await filed(connection, Release("P1", OPEN + 3 * DAY))
+        assert in_words("P1", done.effect) == [
+            "P1: from 2026-03-04 on billed to nobody, until then to A1; 2 days are given back"
+        ]
+        await approve(connection, 1, WANG, NOW)
+        await settle_marked(connection, ARMED, NOW)
+        assert await links(connection, "P1") == [
+            (OPEN + n * DAY, OPEN + (n + 1) * DAY, "billed") for n in range(3)
+        ]
+        assert await balance(connection, "A1") == -750
+
+    on(database_url, story)
+
+
+def test_who_made_a_document_cannot_approve_it_and_a_rejected_one_never_counts(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        await filed(connection, Release("P1", OPEN + 3 * DAY))
+        with pytest.raises(DocumentRefused, match="same_person: document 1 was made by Li"):
+            await approve(connection, 1, Said("LI", ""), NOW)
+        before = await everything(connection)
+        await reject(connection, 1, LI)
+        for again in (approve(connection, 1, WANG, NOW), reject(connection, 1, WANG)):
+            with pytest.raises(DocumentRefused, match="not_waiting: document 1 was rejected by Li"):
+                await again
+        assert await everything(connection) == before
+        (kept,) = await documents(connection)
+        assert (kept.state, kept.actor, kept.evidence, kept.reviewer) == (
+            "rejected",
+            "Li",
+            "form 7",
+            "Li",
+        )
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("table", ["document", "document_review"])
+def test_documents_are_never_changed(database_url: str, table: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        await filed(connection, Release("P1", OPEN + 3 * DAY))
+        await approve(connection, 1, WANG, NOW)
+        for change in (f"UPDATE {table} SET reason = 'x'", f"DELETE FROM {table}"):
+            with pytest.raises(Exception, match="is append-only"):
+                await connection.execute(change)
+
+    on(database_url, story)
+
+
+ALL_KINDS: list[Document] = [
+    EXCHANGED,
+    Exchange("P1", at(OPEN + 3 * DAY, 12), NEW, kwh("117.20"), kwh("3.10"), Decimal("2.5")),
+    Exchange("P1", at(OPEN + 6 * DAY), None, None, None, None, Decimal(100_000), 3),
+    RatioChange("P1", OPEN + 2 * DAY, Decimal(10), None),
+    RatioChange("P1", OPEN + 6 * DAY, Decimal(10), kwh("131.00")),
+    RatioChange("P1", date(2026, 1, 1), Decimal(10), None),
+    Assignment("P1", "A2", OPEN + 3 * DAY),
+    Release("P1", OPEN + 3 * DAY),
+    DateCorrection("P1", at(OPEN + 2 * DAY)),
+    DateCorrection("P1", at(date(2025, 12, 1), 10, 30)),
+    ClockCorrection("P1", "standard"),
+]
+
+
+@pytest.mark.parametrize("document", ALL_KINDS)
+def test_a_trial_tells_what_the_document_then_does_and_writes_nothing(
+    database_url: str, document: Document
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        before = await everything(connection)
+        tried = await filed(connection, document, is_trial=True)
+        assert await everything(connection) == before
+        assert await documents(connection) == []
+        done = await filed(connection, document)
+        assert done.effect == tried.effect
+        if done.state == "waits":
+            _, effect = await approve(connection, 1, WANG, NOW)
+            assert effect == tried.effect
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("document", [*ALL_KINDS, AddressCorrection("P1", NEW)])
+def test_a_document_is_read_again_as_it_was_said(database_url: str, document: Document) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await connection.execute(
+            "INSERT INTO document (id, kind, point, actor, reason, waits, content) "
+            "VALUES (1, %s, 'P1', 'Li', 'x', false, %s::jsonb)",
+            (document.kind, __import__("json").dumps(content_of(document))),
+        )
+        (stored,) = await documents(connection)
+        assert document_of(stored) == document
+
+    on(database_url, story)
