@@ -134,15 +134,12 @@ def effect(before: Picture, after: Picture, billed: Iterable[tuple[date, date]])
 def in_words(point: str, found: Effect) -> list[str]:
     """What a person has to know of it, in days."""
     sentences = [*_of_holdings(point, found), *_of_days(point, found)]
-    gone = _sum(found.gone)
-    come = _sum(found.come)
-    if gone != come:
-        sentences.append(f"{point}: use of {gone} kWh becomes {come} kWh")
+    sentences += _of_use(point, found)
     return sentences or [f"{point}: nothing changes for any day so far"]
 
 
 def _of_holdings(point: str, found: Effect) -> Iterator[str]:
-    back = f"; {_count(len(found.given_back))} given back" if found.given_back else ""
+    back = f"; {_are(len(found.given_back))} given back" if found.given_back else ""
     begun = [it for it in found.holdings if it.end is None]
     for it in begun:
         opening = found.openings.get(it.first)
@@ -159,6 +156,15 @@ def _of_holdings(point: str, found: Effect) -> Iterator[str]:
             yield f"{point}: from {end} on billed to nobody, until then to {it.account}{back}"
 
 
+def _of_use(point: str, found: Effect) -> Iterator[str]:
+    gone = _sum(found.gone)
+    come = _sum(found.come)
+    if not found.gone and come:
+        yield f"{point}: {come} kWh of use come to light"
+    elif gone != come:
+        yield f"{point}: use of {gone} kWh becomes {come} kWh"
+
+
 def _of_days(point: str, found: Effect) -> Iterator[str]:
     words: Mapping[Change, str] = {
         "published": "published",
@@ -170,7 +176,7 @@ def _of_days(point: str, found: Effect) -> Iterator[str]:
         days = [it.day for it in found.days if it.change == change]
         if days:
             span = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
-            yield f"{point}: {_count(len(days))} {word} ({span})"
+            yield f"{point}: {_are(len(days))} {word} ({span})"
 
 
 def _changed_days(before: Verdict, after: Verdict) -> Iterator[ChangedDay]:
@@ -210,5 +216,5 @@ def _sum(uses: Iterable[Use]) -> Decimal:
     return sum((use.kwh for use in uses if use.kwh is not None), Decimal())
 
 
-def _count(days: int) -> str:
+def _are(days: int) -> str:
     return "1 day is" if days == 1 else f"{days} days are"

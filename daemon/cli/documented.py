@@ -221,8 +221,8 @@ def _outcome(filed: Filed, site_path: Path) -> str:
             return "dry run, nothing was written"
         case "waits":
             return (
-                f"document {filed.number} waits: it moves {len(filed.effect.moved)} billed days, "
-                "so a second person has to agree:\n"
+                f"document {filed.number} waits, because it moves days that are billed "
+                f"({len(filed.effect.moved)}); a second person has to agree:\n"
                 f"  meterd document approve {filed.number} --actor NAME{at}"
             )
     return f"document {filed.number} counts"
