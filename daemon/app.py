@@ -28,12 +28,12 @@ from daemon.api import http, unix_socket
 from daemon.api.operations import Requests
 from daemon.control.authority import Authority
 from daemon.health import BilledOrNamed, feed_watchdog, health
-from daemon.ownership.hold import hold_site_until
+from daemon.ownership.hold import hold_site
 from daemon.pipeline import Outlet, Pipeline
 from daemon.runtime import systemd
 from daemon.runtime.garbage import spare_what_is_there
 from daemon.runtime.loop_lag import LoopLag
-from daemon.runtime.supervision import Supervisor, in_thread
+from daemon.runtime.supervision import Supervisor, in_thread, unless
 from daemon.site.assembly import Assembly, authority_of, credentials_of
 from daemon.site.joining import Joined, join, join_later, unjoined_meters
 from daemon.site.listeners import Listener, open_listeners
@@ -106,13 +106,13 @@ async def run(site: LoadedSite) -> None:
             _on_stop_signals(stop.set)
             await daemon.configuration.start_alone(unjoined_meters(site))
             _serve(daemon)
-            joined = await join_later(stop, database, join_now)
+            joined = await unless(stop, join_later(database, join_now))
             await daemon.configuration.stop()
             if joined is None:
                 return
             await _start(daemon, joined, opened)
         assert authority.hold is not None
-        await hold_site_until(stop, joined.holder, database, authority.hold)
+        await unless(stop, hold_site(joined.holder, database, authority.hold))
 
 
 async def _join_if_it_can_be(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -53,21 +52,14 @@ async def take_site(url: str, hold: SiteHold) -> AsyncConnection[Any]:
         await asyncio.sleep(0.1)
 
 
-async def hold_site_until(
-    stop: asyncio.Event,
-    holder: AsyncConnection[Any],
-    database: Database,
-    hold: SiteHold,
-) -> None:
-    """Hold the site until a signal asks to stop; AnotherDaemon if it was taken meanwhile.
+async def hold_site(holder: AsyncConnection[Any], database: Database, hold: SiteHold) -> None:
+    """Hold the site until cancelled; AnotherDaemon if it was taken meanwhile.
 
     When the connection is lost nothing is released any more, until the site is taken anew. An
     embedded server that died is started again. R100: without a database there is no control."""
-    while not stop.is_set():
-        try:
-            async with asyncio.timeout(CHECK_S):
-                await stop.wait()
-        except TimeoutError:
+    try:
+        while True:
+            await asyncio.sleep(CHECK_S)
             try:
                 with bounded(holder, ANSWER_S):
                     await holder.execute("SELECT 1")
@@ -76,23 +68,17 @@ async def hold_site_until(
                 hold.database_process = 0
                 log.error("database away, control stopped")
                 await holder.close()
-                holder = await _take_again(stop, database, hold) or holder
-    await holder.close()
+                holder = await _take_again(database, hold)
+                log.info("database back, control goes on")
+    finally:
+        await holder.close()
 
 
-async def _take_again(
-    stop: asyncio.Event, database: Database, hold: SiteHold
-) -> AsyncConnection[Any] | None:
-    while not stop.is_set():
+async def _take_again(database: Database, hold: SiteHold) -> AsyncConnection[Any]:
+    while True:
         try:
             await in_thread(database.revive)
-            connection = await take_site(database.url, hold)
+            return await take_site(database.url, hold)
         except (psycopg.Error, OSError) as error:
             log.debug("database still away", error=str(error))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_S):
-                    await stop.wait()
-        else:
-            log.info("database back, control goes on")
-            return connection
-    return None
+            await asyncio.sleep(CHECK_S)

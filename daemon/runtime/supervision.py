@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Self, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Self, TypeVar
 
 import structlog
 
@@ -16,6 +16,7 @@ T = TypeVar("T")
 log = structlog.get_logger("daemon")
 
 STOP_S = 3.0
+LET_GO_S = 0.5
 RESTART_PAUSE_S = (1, 2, 5, 10, 30)
 
 
@@ -76,6 +77,23 @@ class Supervisor:
             if time.monotonic() - began > max(RESTART_PAUSE_S):
                 deaths = 0  # it ran well for a while: what ended it now is a new fault
             await asyncio.sleep(RESTART_PAUSE_S[min(deaths, len(RESTART_PAUSE_S) - 1)])
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` returns; None if `stop` is set before: it is cancelled, and not waited for long.
+
+    A database that does not answer would keep it waiting."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+    finally:
+        stopping.cancel()
+        working.cancel()
+    await asyncio.wait([working], timeout=LET_GO_S)
+    return None
 
 
 async def in_thread(call: Callable[[], T]) -> T:

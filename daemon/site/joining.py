@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -63,20 +62,15 @@ async def join(
     return Joined(holder, meters)
 
 
-async def join_later(
-    stop: asyncio.Event, database: Database, again: Callable[[], Awaitable[Joined]]
-) -> Joined | None:
-    """Try until it is done; None when a signal asks to stop before."""
-    while not stop.is_set():
+async def join_later(database: Database, join_now: Callable[[], Awaitable[Joined]]) -> Joined:
+    """Try until it is done."""
+    while True:
         try:
             await in_thread(database.revive)
-            return await again()
+            return await join_now()
         except (psycopg.Error, OSError) as error:
             log.debug("database still away", error=str(error).strip())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN_S):
-                await stop.wait()
-    return None
+            await asyncio.sleep(AGAIN_S)
 
 
 def unjoined_meters(site: LoadedSite) -> list[SiteMeter]:

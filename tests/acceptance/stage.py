@@ -182,11 +182,12 @@ class Stage:
 
     def slots_missing(self) -> int:
         """Slots without a published value, and accounts that are not settled since the last came."""
-        ((unsettled,),) = self.ask("SELECT count(*) FROM to_settle")
         owed = self.days * len(ADDRESSES)
         ((there,),) = self.ask(
             "SELECT count(*) FROM slot WHERE state = 'published' AND day <= %s", self.today
         )
+        # After the slots: marks are committed with them, and asked before they would be missed.
+        ((unsettled,),) = self.ask("SELECT count(*) FROM to_settle")
         return owed - int(there) + int(unsettled)
 
     def supply_of(self, address: str) -> str:

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from daemon.runtime import supervision
-from daemon.runtime.supervision import Supervisor
+from daemon.runtime.supervision import Supervisor, unless
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,37 @@ def test_a_task_that_is_stopped_stays_stopped() -> None:
 
     asyncio.run(scene())
     assert starts == 1
+
+
+def test_what_is_not_done_when_the_stop_comes_is_left() -> None:
+    async def scene() -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_soon(stop.set)
+        ended = asyncio.Event()
+
+        async def work() -> int:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            return 1
+
+        assert await unless(stop, work()) is None
+        assert ended.is_set()
+
+    asyncio.run(scene())
+
+
+def test_what_is_done_before_the_stop_is_returned_and_raised() -> None:
+    async def seven() -> int:
+        return 7
+
+    async def fail() -> int:
+        raise LookupError
+
+    async def scene() -> None:
+        assert await unless(asyncio.Event(), seven()) == 7
+        with pytest.raises(LookupError):
+            await unless(asyncio.Event(), fail())
+
+    asyncio.run(scene())

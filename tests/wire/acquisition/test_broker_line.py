@@ -296,6 +296,31 @@ def test_what_was_not_stored_when_the_daemon_died_is_pushed_again_by_the_broker(
     run(scene())
 
 
+def test_what_is_safe_on_disk_is_acknowledged_before_the_database_has_it(
+    broker: Mosquitto,
+) -> None:
+    async def scene() -> None:
+        first = Site(broker)
+        keep = first.gateway.kept
+        first.store = lambda arrival: keep(  # type: ignore[method-assign]
+            arrival.meter.meter_id, arrival.freeze.frozen_at.date()
+        )
+        async with simulated(broker) as simulator:
+            await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
+            async with first.running():
+                await first.until(lambda: first.gateway.up)
+                await simulator.push(again=True)
+                await first.until(lambda: len(first.slots()) >= len(ADDRESSES))
+                wanted, present = first.gateway.counts()
+                assert (wanted > 0, present) == (True, 0), "the database has none of them"
+        second = Site(broker)
+        async with second.running():
+            await second.until(lambda: second.gateway.up)
+            assert not second.slots() & first.slots(), "the broker kept what it could forget"
+
+    run(scene())
+
+
 def freeze_message(
     address: str, frozen_at: datetime, registers: tuple[str | None, ...], **more: Any
 ) -> bytes:
