@@ -93,3 +93,13 @@ async def add_findings(connection: Connection, findings: Sequence[FindingRow]) -
         "details": [Jsonb(row.detail) for row in findings],
     }
     await connection.execute(SQL["add_findings"], values)
+
+
+async def others_now(connection: Connection, meters: Sequence[int]) -> dict[int, datetime]:
+    """By meter since when it tells another serial than it must; only of these meters."""
+    return dict(await fetch_rows(connection, SQL["others_now"], {"meters": list(meters)}))
+
+
+async def serials(connection: Connection, meters: Sequence[int]) -> dict[int, str]:
+    """By meter what it must tell, where that is known."""
+    return dict(await fetch_rows(connection, SQL["serials"], {"meters": list(meters)}))

@@ -52,3 +52,9 @@ LEFT JOIN LATERAL (
     SELECT rev, active FROM finding x WHERE x.point_id = f.point_id AND x.code = f.code ORDER BY rev DESC LIMIT 1
 ) last ON true
 WHERE f.active <> coalesce(last.active, false)
+
+-- others_now -- meters that tell another serial than they must, and since when
+SELECT meter_id, from_at FROM other_serial WHERE until_at IS NULL AND meter_id = ANY(%(meters)s::int[])
+
+-- serials -- what these meters must tell
+SELECT id, serial FROM meter WHERE id = ANY(%(meters)s::int[]) AND serial IS NOT NULL

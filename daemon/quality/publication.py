@@ -26,6 +26,8 @@ class NewValue:
     rates: tuple[int, ...] = ()
     clock_skew: timedelta | None = None
     reading_id: int | None = None
+    is_of_another: bool = False
+    """V03: the meter behind the address is another one than that of the point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ def _judged(
         after=after,
         clock_skew=value.clock_skew,
     )
+    if value.is_of_another:
+        reasons = ["V03 address", *reasons]
     return DecidedSlot(
         day=value.day,
         meter_id=value.meter_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from daemon.quality.publication import DecidedSlot, NewValue, Publication, publi
 from daemon.quality.register import in_steps
 from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
-from storage import chains, readings
+from storage import chains, identity, readings
 from storage.readings import RawReading, Slot, Source
 from storage.settling import Days, mark_points, put_off, take_marks
 
@@ -60,9 +61,12 @@ async def collect(
         await chains.make_room(connection, _days(raw, values))
         # R08: raw rows first, whatever becomes of them.
         await readings.add_readings(connection, raw)
+        await _mark_others(connection, batch, values)
         published = await _publish(connection, values, meters)
         await mark_points(connection, published, "readings")
-    return [(value.meter_id, value.day) for found in values.values() for value in found]
+    # A value that the meter refused to tell again has one.
+    refused = [(reading.meter_id, reading.day) for reading in raw if reading.total is None]
+    return refused + [(value.meter_id, value.day) for found in values.values() for value in found]
 
 
 async def settle_marked(
@@ -137,7 +141,8 @@ def _values_by_point(
         # V04: a freeze that belongs to no day is kept raw and fills no slot.
         if day is None:
             log.warning("freeze not at midnight", meter=meter.address, frozen_at=freeze.frozen_at)
-        elif is_in_service(day, meter.installed_on):
+        # A second read that was refused is a fact of its day, and no value.
+        elif reading.total is not None and is_in_service(day, meter.installed_on):
             total, rates = in_steps(freeze.registers, meter.decimals)
             values[meter.point_id].append(
                 NewValue(
@@ -152,6 +157,43 @@ def _values_by_point(
     for found in values.values():
         found.sort(key=lambda value: value.day)
     return values
+
+
+async def _mark_others(
+    connection: AsyncConnection[Any],
+    batch: Sequence[Arrival],
+    values: Mapping[int, list[NewValue]],
+) -> None:
+    """V03: what came from another meter than that of the point is no value of it."""
+    meters = sorted({arrival.meter.meter_id for arrival in batch})
+    others = await identity.others_now(connection, meters)
+    told = {arrival.meter.meter_id for arrival in batch if arrival.freeze.serial is not None}
+    # Few protocols tell it with each value.
+    expected = await identity.serials(connection, sorted(told)) if told else {}
+    if not others and not expected:
+        return
+    of_another = {
+        (arrival.meter.meter_id, arrival.freeze.frozen_at.date())
+        for arrival in batch
+        if _is_of_another(arrival, others, expected)
+    }
+    for found in values.values():
+        found[:] = [
+            replace(value, is_of_another=(value.meter_id, value.day) in of_another)
+            for value in found
+        ]
+
+
+def _is_of_another(
+    arrival: Arrival, others: Mapping[int, datetime], expected: Mapping[int, str]
+) -> bool:
+    meter_id = arrival.meter.meter_id
+    serial = arrival.freeze.serial
+    # What tells its own serial needs no other proof.
+    if serial is not None and meter_id in expected:
+        return serial != expected[meter_id]
+    since = others.get(meter_id)
+    return since is not None and arrival.freeze.arrived_at >= since
 
 
 async def _publish(
@@ -232,7 +274,10 @@ def _raw(arrival: Arrival, zone: ZoneInfo) -> RawReading:
     """R08: the raw row of what arrived, which never changes."""
     meter = arrival.meter
     freeze = arrival.freeze
-    total, rates = in_steps(freeze.registers, meter.decimals)
+    total = None
+    rates: tuple[int, ...] = ()
+    if freeze.registers[0] is not None:
+        total, rates = in_steps(freeze.registers, meter.decimals)
     day = freeze.frozen_at.date()
     is_midnight = freeze.frozen_at == datetime.combine(day, datetime.min.time())
     offset = freeze.host_offset

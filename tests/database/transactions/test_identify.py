@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from typing import Any
 
+import pytest
 import structlog
 from psycopg import AsyncConnection
 
 from daemon import metrics
-from daemon.quality.arrival import IdentityRead
+from daemon.quality.arrival import Arrival, IdentityRead
 from daemon.transactions.identify import take_identities
 from protocols.reading import MeterIdentity
-from storage import identity
-from tests.database.small_site import NOW, TODAY, ZONE, Site, meters, on, rows
+from storage import identity, readings
+from storage.archive import SiteMeter
+from tests.database.small_site import (
+    DAY,
+    NOW,
+    OPEN,
+    TODAY,
+    ZONE,
+    Site,
+    freeze,
+    meters,
+    on,
+    rows,
+    store,
+)
 
 MONTH = timedelta(days=30)
+HOUR = timedelta(hours=1)
+BEFORE = [(OPEN, "100"), (OPEN + DAY, "110")]
+STATES = "SELECT state::text FROM slot ORDER BY day"
 KNOWN = "SELECT serial, asset_number, prepayment_mode FROM meter ORDER BY id"
 OTHERS = "SELECT meter_id, serial, from_at, until_at FROM other_serial ORDER BY 1, 3"
 FINDINGS = (
@@ -36,6 +54,12 @@ async def told(
     with structlog.testing.capture_logs() as logged:
         await take_identities(connection, reads, ZONE)
     return [dict(entry) for entry in logged]
+
+
+def arrived(meter: SiteMeter, day: date, kwh: str, at: datetime) -> Arrival:
+    """A freeze that came at this time."""
+    told_now = freeze(meter, day, kwh)
+    return replace(told_now, freeze=replace(told_now.freeze, arrived_at=at))
 
 
 def count(rule: str) -> float:
@@ -162,6 +186,141 @@ def test_a_meter_that_deducts_by_itself_is_told_where_it_is_billed(database_url:
         assert (entry["rule"], entry["point"]) == ("R18", "P1")
         assert entry["command"] == "meterd point release P1"
         assert await rows(connection, "SELECT prepayment_mode FROM meter") == ["money", "money"]
+
+    on(database_url, story)
+
+
+# --- what it means for values
+
+
+def test_what_another_meter_told_moves_no_money(database_url: str) -> None:
+    """V03: it is kept, withheld, and judged by nobody's chain."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of(1).take_over(connection))["P1"]
+        days = [OPEN + n * DAY for n in range(4)]
+        at = NOW - 2 * MONTH
+        await store(connection, *(arrived(meter, day, kwh, at) for day, kwh in BEFORE))
+        await told(connection, "900000000001", at=at)
+        await told(connection, "900000000002", at=NOW - MONTH)
+        await store(connection, arrived(meter, days[2], "120", NOW))
+        assert await rows(connection, STATES) == ["published", "published", "suspect"]
+        assert await rows(connection, "SELECT codes FROM doubt") == [["V03 address"]]
+        assert await rows(connection, "SELECT count(*) FROM reading") == [3]
+
+        # The meter is back: what it tells from now on is its point's again.
+        await told(connection, "900000000001", at=NOW)
+        await store(connection, arrived(meter, days[3], "130", NOW + HOUR))
+        assert await rows(connection, STATES) == [
+            "published",
+            "published",
+            "suspect",
+            "published",
+        ]
+
+    on(database_url, story)
+
+
+def test_what_arrived_before_the_other_meter_was_found_stays(database_url: str) -> None:
+    """Only what was read since is known to be of another meter."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of(1).take_over(connection))["P1"]
+        await told(connection, "1", at=NOW - MONTH)
+        await told(connection, "2", at=NOW)
+        await store(connection, *(arrived(meter, day, kwh, NOW - HOUR) for day, kwh in BEFORE))
+        assert await rows(connection, STATES) == ["published", "published"]
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    ("serial", "state"), [("1", "published"), ("2", "suspect"), (None, "published")]
+)
+def test_a_value_that_tells_its_meter_is_believed_by_that(
+    database_url: str, serial: str | None, state: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of(1).take_over(connection))["P1"]
+        await told(connection, "1", at=NOW - MONTH)
+        await store(connection, *(arrived(meter, day, kwh, NOW) for day, kwh in BEFORE))
+        last = arrived(meter, OPEN + 2 * DAY, "120", NOW)
+        last = replace(last, freeze=replace(last.freeze, serial=serial))
+        await store(connection, last)
+        assert (await rows(connection, STATES))[-1] == state
+
+    on(database_url, story)
+
+
+def test_a_refused_second_read_is_kept_and_is_no_value(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of(1).take_over(connection))["P1"]
+        await store(connection, *(arrived(meter, day, kwh, NOW) for day, kwh in BEFORE))
+        again = arrived(meter, OPEN, "0", NOW + HOUR)
+        refused = replace(again, freeze=replace(again.freeze, registers=(None,)))
+        assert await store(connection, refused) == [(meter.meter_id, OPEN)]
+        assert await rows(connection, STATES) == ["published", "published"]
+        assert await rows(connection, "SELECT count(*), count(total) FROM reading") == [(3, 2)]
+
+    on(database_url, story)
+
+
+def test_what_is_in_doubt_is_told_with_how_often_it_was_read(database_url: str) -> None:
+    """`reread` until the third read, `recollect` for ever; nothing that is simply published."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of(1).take_over(connection))["P1"]
+        await store(connection, *(arrived(meter, day, kwh, NOW) for day, kwh in BEFORE))
+        assert await readings.in_doubt(connection, OPEN, NOW) == []
+        for n, next_step in enumerate(("reread", "recollect", "person", None), 2):
+            day = OPEN + n * DAY
+            for reads in range(3):
+                value = arrived(meter, day, "1", NOW + reads * HOUR)
+                await store(connection, value)
+            await connection.execute(
+                "UPDATE doubt SET next_step = %s, codes = %s WHERE day = %s",
+                (next_step, ["V33"] if next_step is None else ["V07"], day),
+            )
+        found = await readings.in_doubt(connection, OPEN, NOW + 3 * HOUR)
+        assert sorted(found, key=lambda doubt: doubt[1]) == [
+            (meter.meter_id, OPEN + 2 * DAY, 3, 3600.0),
+            (meter.meter_id, OPEN + 3 * DAY, 2, 3600.0),
+            (meter.meter_id, OPEN + 5 * DAY, 3, 3600.0),
+        ]
+        assert await readings.in_doubt(connection, OPEN + 6 * DAY, NOW) == []
+        slots = await readings.withheld_slots(connection, OPEN, OPEN + 9 * DAY)
+        assert slots == [(meter.meter_id, OPEN + n * DAY) for n in range(2, 6)]
+
+    on(database_url, story)
+
+
+# --- what the files say
+
+
+def test_a_serial_of_the_files_is_what_the_meter_must_tell(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(1, serial="900000000001")
+        await site.take_over(connection)
+        (entry,) = await told(connection, "900000000002")
+        assert entry["rule"] == "V03"
+        # A document made it another meter; the file says what it said.
+        await connection.execute("UPDATE meter SET serial = '900000000002'")
+        await site.take_over(connection)
+        assert await told(connection, "900000000002", at=NOW + HOUR) == []
+        # The file is corrected: that counts.
+        site.meters[0]["serial"] = "900000000003"
+        await site.take_over(connection)
+        assert await rows(connection, "SELECT serial FROM meter") == ["900000000003"]
+
+    on(database_url, story)
+
+
+def test_a_line_knows_when_its_meters_told_it_last(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of(1).take_over(connection))["P1"]
+        assert meter.identity_read_on is None
+        await told(connection, "1")
+        assert (await meters(connection))["P1"].identity_read_on == NOW.date()
 
     on(database_url, story)
 
