@@ -103,3 +103,9 @@ async def others_now(connection: Connection, meters: Sequence[int]) -> dict[int,
 async def serials(connection: Connection, meters: Sequence[int]) -> dict[int, str]:
     """By meter what it must tell, where that is known."""
     return dict(await fetch_rows(connection, SQL["serials"], {"meters": list(meters)}))
+
+
+async def deducting(connection: Connection, account: str, points: Sequence[str]) -> list[str]:
+    """Addresses of meters of an account, or of these points, that deduct by themselves (R18)."""
+    values = {"account": account, "points": list(points)}
+    return [address for (address,) in await fetch_rows(connection, SQL["deducting"], values)]

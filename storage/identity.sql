@@ -53,6 +53,16 @@ LEFT JOIN LATERAL (
 ) last ON true
 WHERE f.active <> coalesce(last.active, false)
 
+-- deducting -- meters of an account, or of points that it is given, that deduct from a balance of their own
+SELECT DISTINCT m.address
+FROM point p
+LEFT JOIN point_account g ON g.point_id = p.id AND g.to_day IS NULL
+LEFT JOIN account a ON a.id = g.account_id
+JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
+JOIN meter m ON m.id = i.meter_id
+WHERE (a.number = %(account)s OR p.number = ANY(%(points)s::text[])) AND m.prepayment_mode IN ('energy', 'money')
+ORDER BY m.address
+
 -- others_now -- meters that tell another serial than they must, and since when
 SELECT meter_id, from_at FROM other_serial WHERE until_at IS NULL AND meter_id = ANY(%(meters)s::int[])
 

@@ -132,6 +132,28 @@ def test_what_is_withheld_is_a_gap_of_its_own(
     on(database_url, story)
 
 
+def test_a_point_that_lacks_nothing_but_what_is_withheld_has_a_gap(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await lacking(connection, 2)
+        await store(connection, freeze(meter, DAYS[2], "1"))
+        gap = await one_gap(connection)
+        assert (gap.first_day, gap.state) == (DAYS[2], "withheld")
+
+    on(database_url, story)
+
+
+def test_a_gap_of_more_than_a_memory_is_one_gap(database_url: str) -> None:
+    """The database gives 62 days at a time."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await lacking(connection)
+        newest = DAYS[5] + 100 * DAY
+        (gap,) = await find_gaps(connection, DAYS[0], newest)
+        assert (gap.first_day, gap.last_day, gap.days) == (DAYS[5] + DAY, newest, 100)
+
+    on(database_url, story)
+
+
 def test_what_no_meter_remembers_any_more_is_forgotten(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         meter = await lacking(connection, 2, 3)

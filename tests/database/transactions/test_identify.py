@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from daemon import metrics
 from daemon.quality.arrival import Arrival, IdentityRead
 from daemon.transactions.identify import take_identities
+from daemon.transactions.opening import AccountOpening, DeductsByItself, open_account
 from protocols.reading import MeterIdentity
 from storage import identity, readings
 from storage.archive import SiteMeter
@@ -290,6 +291,28 @@ def test_what_is_in_doubt_is_told_with_how_often_it_was_read(database_url: str) 
         assert await readings.in_doubt(connection, OPEN + 6 * DAY, NOW) == []
         slots = await readings.withheld_slots(connection, OPEN, OPEN + 9 * DAY)
         assert slots == [(meter.meter_id, OPEN + n * DAY) for n in range(2, 6)]
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("points", [(), ("P1",)])
+def test_an_account_whose_meter_deducts_by_itself_is_not_opened(
+    database_url: str, points: tuple[str, ...]
+) -> None:
+    """Example of R18."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(1, opened_on=None, agreement=None)
+        if points:
+            site.points[0]["account"] = None
+        await site.take_over(connection)
+        await told(connection, "1", mode="money")
+        opening = AccountOpening("A1", OPEN, "signed", points)
+        with pytest.raises(DeductsByItself, match="000000000001 deducts"):
+            await open_account(connection, opening, ZONE, NOW)
+        assert await rows(connection, "SELECT opened_on FROM account") == [None]
+        await told(connection, "1", mode="none", at=NOW + HOUR)
+        assert await open_account(connection, opening, ZONE, NOW) is not None
 
     on(database_url, story)
 

@@ -63,7 +63,7 @@ def test_a_refresh_forgets_no_pause() -> None:
     plan = plan_of(ONE_READ)
     plan.tried(SLOT, 0.0, 1.0)
     assert not plan.refresh([ONE_READ], 2.0)
-    assert plan.next(3.0, anyone) is None
+    assert plan.next(AGAIN_AFTER_S, anyone) is None
     assert plan.next(AGAIN_AFTER_S + 1.0, anyone) == SLOT
 
 
