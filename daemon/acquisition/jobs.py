@@ -227,6 +227,8 @@ class Jobs:
             registers, device_time = await meter.read_registers()
         except (NoReply, NotSent, *UNUSABLE) as error:
             self.warn("not read at midnight", number, error)
+            midnight = nearest_midnight(self.parts.clock.night_time())
+            self.note_attempt(number, midnight.date(), cause_of(error))
             return
         now = self.parts.clock.night_time()
         await self.submit_host_freeze(

@@ -142,6 +142,8 @@ def _missing(
     if outage is not None and (last is None or last.last_at < outage.since):
         cause = "no_route"
     next_at = None if last is None else last.next_at
+    if outage is not None:
+        next_at = outage.next_at
     kept_days = KEPT_DAYS.get(point.protocol)
     is_lost = kept_days is not None and last_day + timedelta(days=kept_days) <= point.newest
     return Gap(
@@ -156,7 +158,7 @@ def _missing(
         detail="" if outage is None else outage.reason,
         tries=sum(tried.tries for tried in tries),
         last_at=None if last is None else last.last_at,
-        next_at=next_at if outage is None else outage.next_at,
+        next_at=None if is_lost else next_at,
         kept_until=None if kept_days is None else first_day + timedelta(days=kept_days),
     )
 

@@ -182,6 +182,13 @@ def test_a_meter_that_gives_no_freeze_is_asked_again_after_a_pause(
     assert len(port.reads) == 2
 
 
+def test_why_a_midnight_was_missed_is_kept() -> None:
+    site = Site(Port(failing(NoReply("silence"))), Port())
+    site.rounds()
+    (attempt,) = site.jobs.attempts.drain()
+    assert (attempt.number, attempt.day, attempt.cause) == (0, MIDNIGHT.date(), "no_answer")
+
+
 def test_a_meter_that_pauses_keeps_no_other_from_its_freeze() -> None:
     site = Site(Port(failing(NoReply("silence"))), Port(), Port())
     site.rounds()

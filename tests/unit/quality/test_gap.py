@@ -152,6 +152,12 @@ def test_what_a_meter_without_memory_missed_is_lost_at_once() -> None:
     assert (gap.state, gap.kept_until) == ("lost", TODAY)
 
 
+def test_what_is_lost_is_not_tried_again() -> None:
+    tries = {(7, TODAY): Try("no_answer", 2, NOON, NOON + HOUR)}
+    gap = one(lacking(0b111110, protocol="modbus-rtu"), Causes(tries, {}, ()))
+    assert (gap.state, gap.cause, gap.next_at) == ("lost", "no_answer", None)
+
+
 def test_how_long_a_gateway_remembers_is_not_known() -> None:
     gap = one(lacking(days=80, protocol="mqtt"))
     assert (gap.state, gap.kept_until) == ("missing", None)
