@@ -36,7 +36,7 @@ from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.dead_letters import UNKNOWN_METER, reason_of
 from daemon.transactions.identify import take_identities
 from storage import archive, dead_letters
-from storage.database import LONG_USE_S, Pool, is_of_the_whole
+from storage.database import LONG_USE_S, USE_S, Pool, is_of_the_whole
 
 log = structlog.get_logger("pipeline")
 
@@ -323,7 +323,10 @@ class Pipeline:
             else:
                 self._spool.put_back(portion)
         took_s = time.monotonic() - began
-        self._drain_readings = next_portion(self._drain_readings, len(portion.readings), took_s)
+        # A database that refuses says nothing of the size; one that does not end in time may.
+        if is_stored or took_s > USE_S / 2:
+            drained = len(portion.readings)
+            self._drain_readings = next_portion(self._drain_readings, drained, took_s)
 
     async def _store_identities(self) -> None:
         """All that is there; what the database will never take is logged and asked again."""
