@@ -64,6 +64,23 @@ class ReadVersion:
     is_chosen: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LimitedPoint:
+    """A point and the most that its register may advance in a day now, kWh."""
+
+    point_id: int
+    point: str
+    max_daily_kwh: Decimal | None
+
+
+async def limited_points(
+    connection: Connection, points: Sequence[str] = (), line: str | None = None
+) -> list[LimitedPoint]:
+    """Points by their numbers, or of a line; without either every one."""
+    values = {"points": list(points) or None, "line": line}
+    return await fetch_records(connection, LimitedPoint, SQL["limited_points"], values)
+
+
 async def find_point(connection: Connection, point: str) -> PointRow | None:
     """A point by the number that persons use."""
     found = await fetch_records(connection, PointRow, SQL["point"], {"point": point})

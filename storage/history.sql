@@ -34,3 +34,12 @@ ORDER BY r.day, r.arrived_at, r.id
 
 -- limits -- of a point, in order of days; of one day the last revision counts
 SELECT DISTINCT ON (from_day) from_day, max_daily_kwh FROM point_limit WHERE point_id = %(point_id)s ORDER BY from_day, rev DESC
+
+-- limited_points -- points with the limit that holds now
+SELECT p.id AS point_id, p.number AS point, l.max_daily_kwh
+FROM point p
+LEFT JOIN LATERAL limit_now(p.id) l ON true
+WHERE (%(points)s::text[] IS NULL OR p.number = ANY(%(points)s))
+  AND (%(line)s::text IS NULL OR EXISTS (SELECT FROM installation i JOIN meter m ON m.id = i.meter_id
+                                         WHERE i.point_id = p.id AND i.to_at IS NULL AND m.line = %(line)s))
+ORDER BY p.id

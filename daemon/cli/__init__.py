@@ -28,6 +28,7 @@ COMMANDS = (
     "supply",
     "gaps",
     "standstill",
+    "readings",
     "quality",
     "deadletter",
     "meter",

@@ -1,0 +1,198 @@
+"""meterd quality list, show: what is to be said of days, and who has to do what about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from psycopg import AsyncConnection
+
+from config.settings_file import load_settings
+from daemon.cli.documented import Day
+from daemon.cli.on_site import on_database, site_option
+from daemon.cli.output import as_json, fail, print_columns, print_json, print_table
+from daemon.cli.quality_words import kwh, read_row, slot_row
+from daemon.quality.codes import code_of, in_words
+from daemon.quality.doubt_runs import runs_of
+from daemon.quality.tasks import Doubtful, task_of
+from storage import decisions, doubts, history
+from storage.doubts import DoubtRow, Wanted
+
+AROUND: Final = timedelta(days=7)
+
+
+@click.command("list", short_help="What is withheld, disputed or held, with the next step.")
+@click.option("--point", help="Only this point.")
+@click.option("--account", help="Only this account's points.")
+@click.option("--state", type=click.Choice(["published", "suspect", "rejected", "substituted"]))
+@click.option("--code", help="Only days with this code (V08), or use held for this (span).")
+@click.option("--age", type=click.IntRange(0), default=0, help="Only what is so many days old.")
+@site_option
+@as_json
+def list_doubts(
+    *,
+    point: str | None,
+    account: str | None,
+    state: str | None,
+    code: str | None,
+    age: int,
+    site_path: Path,
+    as_json: bool,
+) -> None:
+    """Every withheld, disputed or held day: why, how old, whose it is, and what settles it.
+
+    Days of which the same is to be said are one line. Exit code 0 if there is none, else 1."""
+    settings = load_settings(site_path)
+    today = datetime.now(settings.site.zone).date()
+    wanted = Wanted(today - timedelta(days=age), point, account, state, code)
+
+    async def ask(connection: AsyncConnection[Any]) -> list[DoubtRow]:
+        return await doubts.doubts(connection, wanted)
+
+    rows = on_database(settings, ask)
+    accounts = {row.point: row.account for row in rows}
+    told = [
+        _told(doubtful, accounts[doubtful.point], today)
+        for doubtful in runs_of(map(doubtful_of, rows))
+    ]
+    if as_json:
+        for row in told:
+            print_json(row)
+    elif told:
+        print_table(
+            ("point", "day", "register", "why", "days old", "owner", "what settles it"),
+            [
+                (it["point"], it["days"], it["total"], it["why"], it["age"], it["owner"], command)
+                for it in told
+                for command in ["\n".join(it["commands"])]
+            ],
+        )
+    held = sum(it["hold"] is not None for it in told)
+    click.echo(f"{len(told) - held} withheld or disputed, {held} held", err=True)
+    raise SystemExit(1 if told else 0)
+
+
+@click.command(short_help="Everything that is known of a point's days.")
+@click.argument("point")
+@click.argument("day", required=False, type=Day())
+@site_option
+@as_json
+def show(point: str, day: date | None, site_path: Path, as_json: bool) -> None:
+    """The chain around DAY (else the newest days), its reads, limits, decisions and changes."""
+    settings = load_settings(site_path)
+    today = datetime.now(settings.site.zone).date()
+    middle = day or today
+    first = middle - AROUND
+    last = min(middle + AROUND, today)
+
+    async def ask(connection: AsyncConnection[Any]) -> dict[str, Any]:
+        found = await history.find_point(connection, point)
+        if found is None:
+            raise fail(f"there is no point {point}")
+        slots = await history.slot_versions(connection, found.point_id, first, last)
+        reads = await history.read_versions(connection, found.point_id, day or first, day or last)
+        rows = await doubts.doubts(connection, Wanted(last, point))
+        return {
+            "point": asdict(found),
+            "chain": [slot_row(it) for it in slots if it.until is None],
+            "reads": [read_row(it, settings.site.zone) for it in reads],
+            "limits": [
+                {"from": since, "max_daily_kwh": most}
+                for since, most in await history.limits(connection, found.point_id)
+            ],
+            "decisions": [
+                {**asdict(it), "total": kwh(it.total, it.decimals)}
+                for it in await decisions.decisions(connection, point=point)
+            ],
+            "journal": [slot_row(it) for it in slots if it.until is not None],
+            "tasks": [
+                _told(it, found.account, today)
+                for it in runs_of(doubtful_of(row) for row in rows if row.day >= first)
+            ],
+        }
+
+    found = on_database(settings, ask)
+    if as_json:
+        print_json(found)
+        return
+    _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    point = found["point"]
+    click.echo(
+        f"point {point['point']}  account {point['account'] or '-'}  meter {point['meter'] or '-'}"
+        f"  line {point['line'] or '-'}"
+    )
+    columns = {it: it for it in ("day", "state", "register", "revision", "codes", "next")}
+    print_columns(columns, found["chain"], title="chain")
+    if found["reads"]:
+        columns = {it: it for it in ("day", "register", "source", "read at", "stamp", "skew s")}
+        print_columns({**columns, "meter": "meter"}, found["reads"], title="reads")
+    print_columns(
+        {"from": "from", "most kWh a day": "max_daily_kwh"}, found["limits"], title="limits"
+    )
+    if found["decisions"]:
+        columns = {it: it for it in ("number", "day", "action", "total", "maker", "state")}
+        print_columns({**columns, "why": "reason"}, found["decisions"], title="decisions")
+    if found["journal"]:
+        columns = {"day": "day", "was": "state", "register": "register"}
+        changed = {"until": "until", "changed by": "changed by"}
+        print_columns({**columns, **changed}, found["journal"], title="changes")
+    for task in found["tasks"]:
+        click.echo(f"{task['days']}: {task['why']} ({task['owner']})")
+        for command in task["commands"]:
+            click.echo(f"  {command}")
+
+
+def doubtful_of(row: DoubtRow) -> Doubtful:
+    """A row of the database as the rule of tasks wants it."""
+    said = None
+    if row.said_day is not None:
+        said = (row.said_day, row.kwh(row.said_total) or "")
+    return Doubtful(
+        point=row.point,
+        first_day=row.day,
+        last_day=row.day,
+        state=row.state,
+        total=row.kwh(row.total) or "",
+        codes=tuple(map(code_of, row.codes)),
+        next_step=row.next_step,
+        hold=row.hold,
+        held_from=row.held_from if row.hold is not None else None,
+        before=row.kwh(row.before),
+        skew_s=row.skew_s,
+        confirmed=said,
+    )
+
+
+def _told(doubtful: Doubtful, account: str | None, today: date) -> dict[str, Any]:
+    task = task_of(doubtful)
+    return {
+        "point": doubtful.point,
+        "account": account,
+        "first_day": doubtful.first_day,
+        "last_day": doubtful.last_day,
+        "days": " .. ".join(_ends(doubtful)),
+        "state": doubtful.state,
+        "total": doubtful.total,
+        "codes": list(doubtful.codes),
+        "words": in_words(doubtful.codes),
+        "next": doubtful.next_step,
+        "hold": doubtful.hold,
+        "age": (today - doubtful.first_day).days,
+        "owner": task.owner,
+        "why": task.text,
+        "commands": list(task.commands),
+    }
+
+
+def _ends(doubtful: Doubtful) -> Iterator[str]:
+    first = doubtful.held_from or doubtful.first_day
+    yield str(first)
+    if doubtful.last_day != first:
+        yield str(doubtful.last_day)

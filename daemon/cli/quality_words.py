@@ -1,0 +1,52 @@
+"""What the commands about values share: how registers, states and reads are typed and shown."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from storage.history import ReadVersion, SlotVersion
+from storage.readings import Source
+
+SOURCES: Final = {Source.METER: "frozen by the meter", Source.HOST: "read at midnight"}
+
+
+def kwh(steps: int | None, decimals: int | None) -> str | None:
+    """A register as persons write it."""
+    return None if steps is None else f"{Decimal(steps).scaleb(-(decimals or 0)):f}"
+
+
+def slot_row(slot: SlotVersion) -> dict[str, Any]:
+    """What a day shows, or showed."""
+    return {
+        "day": slot.day,
+        "state": slot.state,
+        "register": kwh(slot.total, slot.decimals),
+        "revision": slot.revision,
+        "reading": slot.reading_id,
+        "codes": " ".join(slot.codes) or None,
+        "next": slot.next_step,
+        "held": slot.hold,
+        "until": slot.until,
+        "changed by": slot.changed_by,
+    }
+
+
+def read_row(read: ReadVersion, zone: ZoneInfo) -> dict[str, Any]:
+    """One read, its stamp in the meter's own wall clock."""
+    stamp = "00:00" if read.stamp is None else f"{read.stamp.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+    return {
+        "day": read.day,
+        "register": kwh(read.total, read.decimals) or "refused",
+        "rates": [kwh(rate, read.decimals) for rate in read.rates if rate is not None],
+        "meter": read.meter,
+        "source": SOURCES[Source(read.source)],
+        "read at": read.read_at.astimezone(zone),
+        "stamp": stamp,
+        "skew s": read.skew_s,
+        "offset ms": read.host_offset_ms,
+        "decode version": read.decode_version,
+        "reading": read.reading_id,
+        "shown": read.is_chosen,
+    }

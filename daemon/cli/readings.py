@@ -1,0 +1,92 @@
+"""meterd readings: what a point's meters told, and what became of it."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from psycopg import AsyncConnection
+
+from config.settings_file import load_settings
+from daemon.cli.documented import Day
+from daemon.cli.on_site import on_database, site_option
+from daemon.cli.output import as_json, fail, print_columns, print_json
+from daemon.cli.quality_words import read_row, slot_row
+from storage import history
+
+USUAL: Final = timedelta(days=31)
+RAW: Final = ("day", "register", "rates", "meter", "source", "read at", "stamp", "skew s", "shown")
+SLOTS: Final = ("day", "state", "register", "revision", "codes", "next", "held", "until")
+
+
+@click.command(short_help="What a point's meters told, and what became of it.")
+@click.argument("point")
+@click.option("--from", "first", type=Day(), help="Default: 31 days ago.")
+@click.option("--to", "last", type=Day(), help="Default: today.")
+@click.option("--raw", "is_raw", is_flag=True, help="Every read, instead of each day's value.")
+@click.option(
+    "--slots", "is_slots", is_flag=True, help="Each day's value, and what it was (the default)."
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@site_option
+@as_json
+def readings(
+    *,
+    point: str,
+    first: date | None,
+    last: date | None,
+    is_raw: bool,
+    is_slots: bool,
+    as_csv: bool,
+    site_path: Path,
+    as_json: bool,
+) -> None:
+    """The days of POINT: their values with state, revision and codes, and every former value.
+
+    `--raw`: every read with its source, meter, time, stamp and clock skew. A row with `until` is
+    what the day showed until then."""
+    if is_raw and is_slots:
+        raise click.UsageError("say either --raw or --slots")
+    settings = load_settings(site_path)
+    zone = settings.site.zone
+    until = last or datetime.now(zone).date()
+    since = first or until - USUAL
+
+    async def ask(connection: AsyncConnection[Any]) -> Sequence[dict[str, Any]]:
+        found = await history.find_point(connection, point)
+        if found is None:
+            raise fail(f"there is no point {point}")
+        if is_raw:
+            reads = await history.read_versions(connection, found.point_id, since, until)
+            return [read_row(it, zone) for it in reads]
+        slots = await history.slot_versions(connection, found.point_id, since, until)
+        return [slot_row(it) for it in slots]
+
+    rows = on_database(settings, ask)
+    if as_json:
+        for row in rows:
+            print_json(row)
+    elif as_csv:
+        _print_csv(rows)
+    elif rows:
+        print_columns({name: name for name in (RAW if is_raw else SLOTS)}, map(_joined, rows))
+    if not rows:
+        click.echo(f"nothing of {point} from {since} to {until}", err=True)
+
+
+def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
+    """With the names of the columns first; what is unknown is an empty cell."""
+    if rows:
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(map(_joined, rows))
+
+
+def _joined(row: dict[str, Any]) -> dict[str, Any]:
+    """With its rates in one cell."""
+    return {**row, "rates": " ".join(row["rates"])} if "rates" in row else row

@@ -1,0 +1,88 @@
+"""The text of a task names the reason, the owner, and a command that settles it."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+
+from daemon.quality.candidates import NOT_THIS_DAY
+from daemon.quality.codes import CODES, in_words
+from daemon.quality.doubt_runs import runs_of
+from daemon.quality.tasks import Doubtful, task_of
+
+DAY = date(2026, 3, 3)
+SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", before="105.00")
+
+
+@pytest.mark.parametrize(
+    ("changes", "owner", "command"),
+    [
+        ({}, "operator", "meterd quality release P1 2026-03-03 9105.00"),
+        ({}, "operator", "meterd quality reject P1 2026-03-03 9105.00"),
+        ({}, "operator", "max_daily_kwh of the point in points.csv"),
+        ({"codes": ("V36", "V07"), "total": "0.50"}, "operator", "--same-serial"),
+        ({"codes": ("V36", "V07"), "total": "77.00"}, "operator", "meterd meter exchange P1"),
+        ({"codes": ("V05",), "skew_s": -3600}, "operator", "--clock standard"),
+        ({"codes": ("V05",), "skew_s": 420}, "operator", "meterd quality release P1"),
+        (
+            {"codes": ("V07", "V35"), "confirmed": (date(2026, 3, 1), "480.00")},
+            "operator",
+            "meterd quality withdraw P1 2026-03-01 480.00",
+        ),
+        ({"codes": ("V38",)}, "operator", "meterd quality substitute P1 2026-03-03"),
+        ({"state": "rejected", "codes": ()}, "operator", "meterd quality substitute P1"),
+        ({"next_step": "wait", "codes": ("V32",)}, "daemon", "meterd collect P1"),
+        ({"next_step": "reread"}, "daemon", "meterd collect P1 --day 2026-03-03"),
+        ({"next_step": "recollect", "codes": ("V04",)}, "daemon", "meterd collect P1"),
+        (
+            {"state": "published", "next_step": None, "codes": ("V33",)},
+            "daemon",
+            "meterd quality reject P1 2026-03-03 9105.00",
+        ),
+        (
+            {"state": "published", "hold": "span", "held_from": date(2026, 2, 20)},
+            "two persons",
+            "meterd quality release-link P1 2026-02-20 2026-03-03",
+        ),
+        (
+            {"state": "published", "hold": "final_lost", "held_from": date(2026, 2, 20)},
+            "two persons",
+            "meterd meter correct P1",
+        ),
+    ],
+)
+def test_a_task_names_its_owner_and_the_command_that_settles_it(
+    changes: dict[str, object], owner: str, command: str
+) -> None:
+    task = task_of(replace(SPIKE, **changes))  # type: ignore[arg-type]
+    assert task.owner == owner
+    assert any(command in it for it in task.commands), task.commands
+
+
+def test_a_register_that_fell_to_another_height_is_no_restart() -> None:
+    task = task_of(replace(SPIKE, codes=("V36",), total="77.00"))
+    assert not any("--same-serial" in it for it in task.commands)
+
+
+def test_every_code_that_forbids_a_day_has_words() -> None:
+    assert set(CODES) >= NOT_THIS_DAY
+    assert in_words(["V08 spike", "V27"]) == (
+        "V08 more than the limit allows; V27 more than the value behind it"
+    )
+
+
+def test_neighbouring_days_of_which_the_same_is_to_be_said_are_one_run() -> None:
+    days = [replace(SPIKE, first_day=it, last_day=it) for it in (DAY, DAY + timedelta(days=1))]
+    other = replace(SPIKE, point="P2", first_day=DAY + timedelta(days=2))
+    later = replace(SPIKE, first_day=DAY + timedelta(days=3), last_day=DAY + timedelta(days=3))
+    assert [(it.first_day, it.last_day) for it in runs_of([*days, later, other])] == [
+        (DAY, DAY + timedelta(days=1)),
+        (later.first_day, later.last_day),
+        (other.first_day, other.last_day),
+    ]
+
+
+def test_held_spans_are_never_drawn_together() -> None:
+    span = replace(SPIKE, state="published", hold="span", held_from=DAY - timedelta(days=9))
+    after = replace(span, first_day=DAY + timedelta(days=1), last_day=DAY + timedelta(days=1))
+    assert len(runs_of([span, after])) == 2
