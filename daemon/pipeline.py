@@ -275,7 +275,9 @@ class Pipeline:
                 await self._store_batch()
             if self._spool.readings:
                 await self._drain()
-            if self._identities and self._stores:
+            # Without a reading only they can tell whether the database stores.
+            is_reading_there = self._memory or self._batch or self._spool.readings
+            if self._identities and (self._stores or not is_reading_there):
                 await self._is_done(self._store_identities)
             if not self._stores:
                 pauses = len(DATABASE_RETRY_S)
