@@ -13,7 +13,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: demo test test-all test-hours quick coverage check bench bench-long fuzz venv clean
+.PHONY: simulate demo test test-all test-hours quick coverage check bench bench-long fuzz venv clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -51,6 +51,11 @@ check: venv
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
+
+# Seeded sites of a hundred points over ninety days, compared with what is true. Two processes, some minutes.
+SEEDS ?= 200
+simulate: venv
+	PYTHONPATH=. .venv/bin/python tests/simulation/simulate.py $(SEEDS)
 
 # Each prints its goals and whether they are reached.
 bench: venv

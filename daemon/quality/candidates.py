@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from datetime import time as wall_clock
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from daemon.quality.facts import Read, Registers
 from daemon.quality.in_force import InForce
@@ -25,8 +24,7 @@ Stamps = Mapping[datetime, frozenset[tuple[date, Decimal]]]
 """By stamp of a freeze: the days that were asked for and the totals that came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """Equal registers that were read for one day, with what was found of them."""
 
     day: date
@@ -97,11 +95,11 @@ def _candidate(
     facts: InForce,
     stamps: Stamps,
 ) -> Candidate:
-    failures = {read: _not_this_day(run, read, stamps) for read in reads}
+    failures = [_not_this_day(run, read, stamps) for read in reads]
     # A read with another serial or stamp is none of this day, so it says nothing of those that are.
-    valid = [read for read in reads if not failures[read]]
+    valid = [read for read, found in zip(reads, failures, strict=True) if not found]
     told = valid or reads
-    failed = set() if valid else set().union(*failures.values())
+    failed = set() if valid else set().union(*failures)
     steps = run.steps(registers)
     if steps is None or min(steps) < 0 or max(steps) >= run.modulus:
         failed.add("V06")
@@ -187,6 +185,6 @@ def _one_confirmed(found: list[Candidate], facts: InForce) -> list[Candidate]:
 
     chosen = min(confirmed, key=rank)
     return [
-        it if it is chosen or not it.is_confirmed else replace(it, is_confirmed=False)
+        it if it is chosen or not it.is_confirmed else it._replace(is_confirmed=False)
         for it in found
     ]

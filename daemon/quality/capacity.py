@@ -27,6 +27,7 @@ class Capacity:
         limits = [limit.max_daily.scaleb(decimals) for limit in facts.limits]
         self._scale: int = 10 ** max(map(_places, limits), default=0)
         self._per_step = self._scale * DAY_S
+        self._scaled: dict[Decimal, int] = {}
         self._until = exact(self._sums(values))
         rates = [self._limit(value.day) for value in values]
         self._least = exact([rate * 3600 for rate in rates])
@@ -51,7 +52,11 @@ class Capacity:
         limit = self._facts.max_daily(day)
         if limit is None:
             return self._run.modulus * self._scale
-        return int(limit.scaleb(self._run.installation.decimals) * self._scale)
+        found = self._scaled.get(limit)
+        if found is None:
+            found = int(limit.scaleb(self._run.installation.decimals) * self._scale)
+            self._scaled[limit] = found
+        return found
 
     def _sums(self, values: Sequence[Value]) -> list[int]:
         sums: list[int] = []

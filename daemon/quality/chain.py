@@ -110,9 +110,10 @@ class _Graph:
         """What is good after it, up to the next confirmed value, which is never skipped."""
         place = self._places[number]
         confirmed = next((n for n in self._confirmed if self._places[n] > place), None)
+        good = self._good[number, :confirmed]
+        found: list[int] = good.nonzero()[0].tolist()
         if confirmed is None:
-            return np.flatnonzero(self._good[number]).tolist()
-        found: list[int] = np.flatnonzero(self._good[number, :confirmed]).tolist()
+            return found
         # Two confirmed values follow one another whatever they say.
         is_confirmed = number in self._confirmed
         leads_there = self._good[number, confirmed] or is_confirmed or not found

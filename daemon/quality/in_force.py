@@ -46,8 +46,8 @@ class InForce:
 
     def max_daily(self, day: date) -> Decimal | None:
         """The limit of that day; the first one holds before its date too."""
-        if not self.limits:
-            return None
+        if len(self.limits) < 2:
+            return self.limits[0].max_daily if self.limits else None
         place = bisect_right(self.limits, day, key=lambda limit: limit.day)
         return self.limits[max(0, place - 1)].max_daily
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Context, Decimal
 from itertools import pairwise
 from typing import Final
 
 from daemon.quality.chain import exceeds_days
+from daemon.quality.facts import Ratio
 from daemon.quality.in_force import InForce
 from daemon.quality.judged_run import JudgedRun
 from daemon.quality.runs import Run
@@ -39,8 +41,9 @@ def _links(runs: Sequence[JudgedRun], facts: InForce) -> Iterator[Link]:
         values = [judged.values[n] for n in chain]
         if values and reached is not None and values[0].at != reached:
             yield Link(reached, values[0].at, None, "initial_lost")
+        ratios = _Ratios(judged.run, facts.ratios)
         for earlier, later in pairwise(chain):
-            yield from _link(judged, earlier, later, facts)
+            yield from _link(judged, earlier, later, ratios)
         if values:
             reached = values[-1].at
         ended = judged.run.ended
@@ -50,7 +53,26 @@ def _links(runs: Sequence[JudgedRun], facts: InForce) -> Iterator[Link]:
             reached = ended.at
 
 
-def _link(judged: JudgedRun, earlier: int, later: int, facts: InForce) -> Iterator[Link]:
+class _Ratios:
+    """What the register of a run is multiplied with, and when that changes."""
+
+    def __init__(self, run: Run, ratios: Iterable[Ratio]) -> None:
+        told = sorted((run.seconds(it.at), it.ratio) for it in ratios)
+        self._begins_s = [begins_s for begins_s, _ in told]
+        self._ratios = [ratio for _, ratio in told] or [Decimal(1)]
+
+    def at(self, at_s: int) -> Decimal:
+        """At that moment; the first ratio holds before its date too."""
+        return self._ratios[max(0, bisect_right(self._begins_s, at_s) - 1)]
+
+    def changes(self, start_s: int, end_s: int) -> bool:
+        """Whether another ratio begins between, and not at an end."""
+        first = bisect_right(self._begins_s, start_s)
+        last = bisect_left(self._begins_s, end_s)
+        return any(ratio != self.at(start_s) for ratio in self._ratios[first:last])
+
+
+def _link(judged: JudgedRun, earlier: int, later: int, ratios: _Ratios) -> Iterator[Link]:
     start = judged.values[earlier]
     end = judged.values[later]
     delta = end.steps[0] - start.steps[0]
@@ -62,18 +84,18 @@ def _link(judged: JudgedRun, earlier: int, later: int, facts: InForce) -> Iterat
         # Only two persons can contradict one another; none of them bills a turn of the register.
         yield Link(start.at, end.at, None, "backward")
         return
-    kwh = EXACT.multiply(judged.run.kwh(delta), _ratio(judged.run, facts, start.at_s))
-    yield Link(start.at, end.at, kwh, _held(judged, earlier, later, facts))
+    kwh = EXACT.multiply(judged.run.kwh(delta), ratios.at(start.at_s))
+    yield Link(start.at, end.at, kwh, _held(judged, earlier, later, ratios))
 
 
-def _held(judged: JudgedRun, earlier: int, later: int, facts: InForce) -> Held | None:
+def _held(judged: JudgedRun, earlier: int, later: int, ratios: _Ratios) -> Held | None:
     start = judged.values[earlier]
     end = judged.values[later]
     if exceeds_days(start, end, judged.max_auto_span_days):
         return "span"
-    if _changes_ratio(judged, earlier, later, facts):
+    if ratios.changes(start.at_s, end.at_s):
         return "ratio"
-    if not end.is_confirmed and _launders_a_spike(judged, earlier, later):
+    if later > earlier + 1 and not end.is_confirmed and _launders_a_spike(judged, earlier, later):
         return "spike"
     return None
 
@@ -84,22 +106,3 @@ def _launders_a_spike(judged: JudgedRun, earlier: int, later: int) -> bool:
     skipped = steps.spike[earlier] & steps.good[:, later]
     places = steps.places.tolist()
     return any(places.count(places[n]) == 1 for n in skipped.nonzero()[0])
-
-
-def _changes_ratio(judged: JudgedRun, earlier: int, later: int, facts: InForce) -> bool:
-    start = judged.values[earlier]
-    end = judged.values[later]
-    before = _ratio(judged.run, facts, start.at_s)
-    return any(
-        it.ratio != before
-        for it in facts.ratios
-        if start.at_s < judged.run.seconds(it.at) < end.at_s
-    )
-
-
-def _ratio(run: Run, facts: InForce, at_s: int) -> Decimal:
-    """What the register is multiplied with; the first ratio holds before its date too."""
-    ratios = sorted(facts.ratios, key=lambda it: run.seconds(it.at))
-    begun = [it for it in ratios if run.seconds(it.at) <= at_s]
-    chosen = begun[-1:] or ratios[:1]
-    return chosen[0].ratio if chosen else Decimal(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -24,6 +25,9 @@ class Run:
     """The installation that ended it; None while it lasts."""
     modulus: int
     """Of the register, in its steps."""
+    begins_s: int
+    ends_s: float
+    """In seconds since 1970; infinite while it lasts."""
 
     def midnight_s(self, day: date) -> int:
         """When the meter froze its value of that day."""
@@ -51,9 +55,7 @@ class Run:
 
     def holds(self, at: date | datetime) -> bool:
         """Whether it had begun by then, and had not ended."""
-        at_s = self.seconds(at)
-        has_begun = seconds(self.installation.at) <= at_s
-        return has_begun and (self.ended is None or at_s < seconds(self.ended.at))
+        return self.begins_s <= self.seconds(at) < self.ends_s
 
     def kwh(self, steps: int) -> Decimal:
         """A register's steps as the number it shows."""
@@ -64,7 +66,15 @@ def runs_of(zone: ZoneInfo, clock: Clock, installations: Iterable[Installation])
     """In order of time; an installation told twice is one."""
     ordered = sorted(set(installations), key=lambda it: (it.at, repr(it)))
     return [
-        Run(zone, clock, it, ended, int(it.modulus.scaleb(it.decimals)))
+        Run(
+            zone=zone,
+            clock=clock,
+            installation=it,
+            ended=ended,
+            modulus=int(it.modulus.scaleb(it.decimals)),
+            begins_s=seconds(it.at),
+            ends_s=math.inf if ended is None else seconds(ended.at),
+        )
         for it, ended in zip_longest(ordered, ordered[1:])
     ]
 

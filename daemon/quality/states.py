@@ -46,6 +46,7 @@ class _Page:
         self._refused = refused
         self._facts = facts
         self._breaks = marks.breaks(judged)
+        self._is_published = judged.is_published
         self._soft = {
             "V10": marks.unchanged(judged),
             "V33": marks.disputed(judged),
@@ -65,7 +66,7 @@ class _Page:
         assert candidate is not None
         codes = self._soft_codes(candidate)
         total = self._shown(candidate)
-        if not self._judged.is_published:
+        if not self._is_published:
             return DayState("suspect", total, _sorted({"V32", *codes}), "wait")
         codes |= {code for code, marked in self._soft.items() if number in marked}
         return DayState("published", total, _sorted(codes))
@@ -80,7 +81,7 @@ class _Page:
             shown = run.kwh(steps[0] if steps is not None else 0)
             return DayState("suspect", shown, ("V06",), "person")
         codes = set()
-        if judged.is_published:
+        if self._is_published:
             place = (run.midnight_s(decision.day), FREEZE)
             before = judged.before(place)
             behind = judged.behind(place)

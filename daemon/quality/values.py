@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from daemon.quality.candidates import Candidate, order_of
 from daemon.quality.facts import Ratio, Registers
@@ -18,8 +17,7 @@ FREEZE: Final = 2
 FINAL: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """Registers at a moment, in the register's steps."""
 
     at: date | datetime

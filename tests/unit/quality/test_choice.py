@@ -54,6 +54,13 @@ def test_late_values_together_can_weigh_more() -> None:
     assert list(point.published()) == [1, 2, 3, 4, 5]
 
 
+def test_what_takes_no_part_makes_nothing_late() -> None:
+    # 120 was read before 480 and stands against it, but contradicts what a person released
+    point = Point().values(100, None, None, 485).says("release", 4, 485)
+    point.value(5, 120).value(2, 480, after_h=100).value(3, 110, after_h=200)
+    assert point.published() == {1: "100", 2: "480", 4: "485"}
+
+
 def test_what_was_read_before_on_an_earlier_day_makes_nothing_late() -> None:
     point = Point().value(1, 100, after_h=0.1).values(105, 110, first=2)
     point.value(3, 90, after_h=1)
@@ -115,8 +122,8 @@ def test_the_three_have_to_stand_against_it() -> None:
 
 
 def test_the_first_of_the_three_has_to_follow_what_was_before() -> None:
-    # 90, 95 and 98 do not follow 115: they prove nothing about 480
-    point = Point().values(115, 480, 90, 95, 98)
+    # 90, 95 and 98 do not follow 115: they prove nothing about 480, and 130 and 135 are two
+    point = Point().values(115, 480, 90, 95, 98, 130, 135)
     assert list(point.published()) == [1, 2]
 
 

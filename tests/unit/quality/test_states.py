@@ -1,5 +1,7 @@
 """judgement.md sections 6 and 7.3: states, codes, next steps."""
 
+from datetime import datetime
+
 import pytest
 
 from tests.unit.quality.point import Point, day, kwh
@@ -73,11 +75,11 @@ def test_a_day_with_two_values_disputes_nothing() -> None:
 
 
 def test_a_late_value_disputes_nothing() -> None:
-    # 125 was read after 120 of the fifth day, which contradicts it too
-    point = Point().values(115, 480).value(5, 120, after_h=0.1).value(3, 125, after_h=100)
-    assert point.codes(2) == ("V33",)
-    point = Point().values(115, 480, 485, 490).value(7, 483).value(6, 487, after_h=100)
-    assert "V33" in point.codes(4)
+    # 125 was read after 120 of the fifth day, which stands against it
+    point = Point().values(115, 480).value(5, 120).value(5, 121, after_h=1)
+    assert point.value(3, 125, after_h=0.1).codes(2) == ("V33",)
+    point = Point().values(115, 480).value(5, 120).value(5, 121, after_h=1)
+    assert point.value(3, 125, after_h=100).codes(2) == ()
 
 
 def test_a_value_that_would_follow_nothing_disputes_nothing() -> None:
@@ -121,6 +123,11 @@ def test_another_value_of_the_day_is_a_conflict_on_what_is_withheld() -> None:
 def test_a_rejected_value_is_no_conflict() -> None:
     point = Point().values(100, 9105).value(2, 105, after_h=1).says("reject", 2, 9105)
     assert point.codes(2) == ()
+
+
+def test_what_is_shown_for_another_day_is_in_no_conflict() -> None:
+    point = Point().values(100).value(2, 100, stamp=datetime(2026, 3, 1))
+    assert point.value(2, 9105, after_h=1).codes(2) == ("V04",)
 
 
 def test_a_value_that_fails_its_clock_is_a_conflict() -> None:
@@ -211,9 +218,13 @@ def test_missing_days_do_not_end_the_30() -> None:
 
 @pytest.mark.parametrize("code", ["V25", "V28"])
 def test_a_finding_is_a_remark_on_every_day_that_it_covers(code: str) -> None:
-    point = Point().values(100, 105, 110, 9110).finding(code, 2, 4)
-    assert [point.codes(n) for n in (1, 2, 3, 4)] == [(), (code,), (code,), ("V08", code)]
-    assert point.published() == {1: "100", 2: "105", 3: "110"}
+    point = Point().values(100, 105, 110, 9110, 120).finding(code, 2, 3).finding(code, 9, 9)
+    assert [point.codes(n) for n in (1, 2, 3, 5)] == [(), (code,), (code,), ()]
+    assert point.published() == {1: "100", 2: "105", 3: "110", 5: "120"}
+
+
+def test_a_finding_is_a_remark_on_what_is_withheld_too() -> None:
+    assert Point().values(100, 105, 9110).finding("V25", 3, 3).codes(3) == ("V08", "V25")
 
 
 def test_several_codes_stand_in_order() -> None:

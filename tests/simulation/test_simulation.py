@@ -1,0 +1,19 @@
+"""A few seeds of `make simulate`; the others run as a command."""
+
+import pytest
+
+from tests.simulation.lives import simulate
+from tests.simulation.stories import STORIES
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_published_is_true_and_every_day_has_a_next_step(seed: int) -> None:
+    told = simulate(seed, points=40)
+    assert told.mistakes == []
+    assert told.counts["days published"] > 40 * 80
+
+
+def test_every_story_is_told() -> None:
+    counts = simulate(1_000, points=250).counts
+    assert {story for story in STORIES if not counts[f"points {story}"]} == set()
+    assert counts["points swap_addresses"]
