@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -135,6 +135,25 @@ class TakenOver:
 
 
 @dataclass(frozen=True, slots=True)
+class PointPage:
+    """What is true of a point now. `account`: who is billed for it, None: nobody.
+
+    `opening_kwh`: the register with which that begins, None while it is not published. `withheld`:
+    how many of its days are."""
+
+    point: str
+    address: str | None
+    installed_on: date | None
+    ratio: Decimal
+    max_daily_kwh: Decimal
+    account: str | None
+    billed_from: date | None
+    account_state: str | None
+    opening_kwh: str | None
+    withheld: int
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveRows:
     """Rows of the files in the columns of the staged tables."""
 
@@ -145,18 +164,23 @@ class ArchiveRows:
 
 
 async def take_over(
-    connection: Connection, rows: ArchiveRows, today: date, site_option: str = ""
+    connection: Connection,
+    rows: ArchiveRows,
+    today: date,
+    site_option: str = "",
+    left_out: Collection[str] | None = None,
 ) -> TakenOver:
     """Bring the database to what is configured, all or nothing; only what differs is written.
 
     Accounts that are open are left as they are: see `import_accounts`. ArchiveConflict, naming
     every case and the command that tells it, where the files would change what was already billed;
-    `site_option` is what those commands need to find the site."""
+    `site_option` is what those commands need to find the site. `left_out`: the points that the
+    files name no more, where the rows are a part of them; None: all that the rows do not name."""
     async with connection.transaction():
         await lock_chains(connection)
         await _stage(connection, rows)
         await _refuse_conflicts(connection, today, site_option)
-        limited = await _merge_points_and_meters(connection, today)
+        limited = await _merge_points_and_meters(connection, today, left_out)
         await _merge_accounts(connection, today)
         differing = await fetch_rows(connection, SQL["differing_accounts"])
         stale = await fetch_rows(connection, SQL["stale"])
@@ -243,9 +267,15 @@ async def _changed_tariffs(connection: Connection) -> list[Row]:
     return await fetch_rows(connection, SQL["changed_tariffs"], values)
 
 
-async def _merge_points_and_meters(connection: Connection, today: date) -> set[int]:
+async def _merge_points_and_meters(
+    connection: Connection, today: date, left_out: Collection[str] | None
+) -> set[int]:
     """Returns the points whose limit changed."""
-    values = {"beginning": BEGINNING, "today": today}
+    values = {
+        "beginning": BEGINNING,
+        "today": today,
+        "left_out": None if left_out is None else sorted(left_out),
+    }
     for question in MERGING:
         await connection.execute(SQL[question], values)
     raised = await fetch_rows(connection, SQL["raise_limits"])
@@ -303,6 +333,13 @@ async def site_meters(
         "addresses": None if addresses is None else list(addresses),
     }
     return await fetch_records(connection, SiteMeter, SQL["site_meters"], values)
+
+
+async def pages(connection: Connection, points: Collection[str]) -> dict[str, PointPage]:
+    """What is true of points, by their numbers; those that are unknown are left out."""
+    values = {"points": sorted(points)}
+    found = await fetch_records(connection, PointPage, SQL["pages"], values)
+    return {page.point: page for page in found}
 
 
 async def account_id(connection: Connection, number: str) -> int | None:

@@ -183,6 +183,7 @@ CREATE TEMP TABLE forgotten ON COMMIT DROP AS
     LEFT JOIN installation i ON i.point_id = p.id
     CROSS JOIN site
     WHERE s.number IS NULL
+      AND (%(left_out)s::text[] IS NULL OR p.number = ANY(%(left_out)s::text[]))
       AND NOT EXISTS (SELECT FROM chain c WHERE c.point_id = p.id)
       AND NOT EXISTS (SELECT FROM document d WHERE d.point = p.number)
       AND NOT EXISTS (SELECT FROM command c WHERE c.point_id = p.id)
@@ -420,4 +421,22 @@ LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
 LEFT JOIN meter m ON m.id = i.meter_id
 LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, '{published}') last ON true
 WHERE a.number = %(account)s
+ORDER BY p.number
+
+-- pages -- what is true of points, to compare it with what will be
+SELECT p.number AS point, m.address, first_freeze(i.from_at, site.zone) AS installed_on, r.ratio, n.max_daily_kwh,
+       a.number AS account, greatest(x.from_day, a.opened_on) AS billed_from, a.state AS account_state,
+       trim_scale(o.total / 10 ^ i.decimals::numeric)::text AS opening_kwh,
+       (SELECT count(*) FROM doubt d JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
+        WHERE d.point_id = p.id AND d.kind = 1 AND s.state = 'suspect')::int AS withheld
+FROM unnest(%(points)s::text[]) AS asked (number)
+JOIN point p USING (number)
+CROSS JOIN site
+LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
+LEFT JOIN meter m ON m.id = i.meter_id
+CROSS JOIN LATERAL ratio_now(p.id) r
+CROSS JOIN LATERAL limit_now(p.id) n
+LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
+LEFT JOIN account a ON a.id = x.account_id
+LEFT JOIN slot o ON o.day = greatest(x.from_day, a.opened_on) AND o.point_id = p.id AND o.kind = 1 AND o.state = 'published'
 ORDER BY p.number

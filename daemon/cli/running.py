@@ -50,8 +50,10 @@ def print_difference(difference: Mapping[str, Any]) -> None:
     click.echo(f"unchanged: {difference['unchanged']} lines")
     for address, was, now in difference["moved"]:
         click.echo(f"meter {address} moves from {was} to {now}")
+    for words in difference["days"]:
+        click.echo(words)
     for table, count in difference["archive"].items():
-        click.echo(f"{table}: {count} rows differ")
+        click.echo(f"rows that differ in {table}: {count}")
     for key in difference["settings"]:
         click.echo(f"{key} differs")
     for key in difference["needs_restart"]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -28,9 +29,9 @@ from daemon.quality.freeze import MEMORY_DAYS
 from daemon.runtime import logs, systemd
 from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly
-from daemon.site.difference import Difference, applicable, difference
+from daemon.site.difference import Difference, applicable, changed_part, difference
 from daemon.site.listeners import lines_of
-from daemon.transactions.archive import configured, take_over_archive, take_over_site
+from daemon.transactions.archive import configured, take_over_site, told_in_days
 from protocols.errors import MeterdError
 from storage import archive, gaps, readings, supply
 from storage.archive import SiteMeter
@@ -132,14 +133,12 @@ class Configuration:
         """What `reload` would do if the site's file were `path`; raises what it would raise."""
         async with self._one_at_a_time:
             new, found = await self._compare(path)
-            if found.archive:
-                # Only the database knows what contradicts what was billed: it is asked and undone.
-                async with (
-                    self._pool.connection(lasts_s=LONG_USE_S) as connection,
-                    connection.transaction(force_rollback=True),
-                ):
-                    await take_over_archive(connection, new)
-            return found
+            if not found.archive:
+                return found
+            part, points = await in_thread(partial(changed_part, self.site, new))
+            # Only the database knows what contradicts what was billed: it is asked and undone.
+            async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
+                return replace(found, days=await told_in_days(connection, part, points))
 
     async def rebuild(self) -> None:
         """Presence is a cache of what the database has: look at that again."""

@@ -5,9 +5,9 @@ R26: what was billed cannot be changed by an edit; exchange and ratio change are
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, time
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -18,10 +18,13 @@ from config.load import LoadedSite
 from config.meters import DLT645, LEAST_DECIMALS, Meter
 from config.tariffs import TariffVersion
 from storage import archive
-from storage.archive import ArchiveRows, SiteMeter
+from storage.archive import ArchiveRows, PointPage, SiteMeter
 from storage.owner import claim
 
 log = structlog.get_logger("daemon")
+
+MOST_TOLD: Final = 50
+"""Who looks at a plan reads no more; the rows of each table are counted besides."""
 
 
 async def take_over_site(connection: AsyncConnection[Any], site: LoadedSite) -> list[SiteMeter]:
@@ -35,15 +38,19 @@ async def take_over_site(connection: AsyncConnection[Any], site: LoadedSite) -> 
     return configured(meters, site)
 
 
-async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) -> None:
+async def take_over_archive(
+    connection: AsyncConnection[Any], site: LoadedSite, left_out: Set[str] | None = None
+) -> tuple[str, ...]:
     """Bring points, meters, tariffs and new accounts of the configuration into the database.
 
-    ForeignSite where that is another site's."""
+    `left_out`: the points that the files name no more, where `site` is a part of them. Returns what
+    documents say otherwise than the files. ForeignSite where that is another site's."""
     zone = site.settings.site.zone
     await claim(connection, site.settings.site.name, zone)
     rows = archive_rows(site, zone)
     today = datetime.now(zone).date()
-    found = await archive.take_over(connection, rows, today, f" -c {shlex.quote(str(site.path))}")
+    site_option = f" -c {shlex.quote(str(site.path))}"
+    found = await archive.take_over(connection, rows, today, site_option, left_out)
     if found.differing_accounts:
         log.warning(
             "accounts differ from the files and stay as they are: `meterd account import` takes "
@@ -57,6 +64,98 @@ async def take_over_archive(connection: AsyncConnection[Any], site: LoadedSite) 
             count=len(found.stale),
             first=found.stale[0],
         )
+    return found.stale
+
+
+async def told_in_days(
+    connection: AsyncConnection[Any], site: LoadedSite, points: Set[str]
+) -> tuple[str, ...]:
+    """What taking the files over would mean for these points, in words; nothing is kept of it.
+
+    `site` may be the part that changed, with the rows of these points. ArchiveConflict, as taking
+    them over would. At most MOST_TOLD points are told one by one."""
+    before = await archive.pages(connection, points)
+    async with connection.transaction(force_rollback=True):
+        named = {point.point for point in site.archive.points}
+        stale = await take_over_archive(connection, site, points - named)
+        after = await archive.pages(connection, points)
+    told = [words for point in sorted(points) for words in page_in_words(before, after, point)]
+    told += [_left_in_words(after[point]) for point in sorted(points - named) if point in after]
+    more = len(told) - MOST_TOLD
+    if more > 0:
+        told[MOST_TOLD:] = [f"and {more} more like these"]
+    added = sum(point in after and point not in before for point in points)
+    if added:
+        told.append(f"points that are new: {added}")
+    return (*told, *stale)
+
+
+def page_in_words(
+    before: Mapping[str, PointPage], after: Mapping[str, PointPage], point: str
+) -> Iterator[str]:
+    """What is otherwise of one point that was known before."""
+    was = before.get(point)
+    becomes = after.get(point)
+    if was is None:
+        return
+    if becomes is None:
+        yield f"{point}: is forgotten; nothing was read or billed of it"
+        return
+    yield from _billing_in_words(was, becomes)
+    if was.address != becomes.address:
+        yield f"{point}: served by {becomes.address} instead of {was.address}, which was never read"
+    elif was.installed_on != becomes.installed_on:
+        yield from _start_in_words(was, becomes)
+    if was.ratio != becomes.ratio:
+        yield f"{point}: ratio {becomes.ratio} instead of {was.ratio}; nothing was billed with it"
+    if was.max_daily_kwh != becomes.max_daily_kwh:
+        yield _limit_in_words(was, becomes)
+
+
+def _billing_in_words(was: PointPage, becomes: PointPage) -> Iterator[str]:
+    if (was.account, was.billed_from) == (becomes.account, becomes.billed_from):
+        return
+    if becomes.account is None:
+        yield f"{becomes.point}: billed to nobody instead of {was.account}"
+        return
+    opening = (
+        f"opening register {becomes.opening_kwh}"
+        if becomes.opening_kwh is not None
+        else "the freeze of that day, its opening register, is not published yet"
+    )
+    instead = f" instead of {was.account}" if was.account not in (None, becomes.account) else ""
+    since = f"{becomes.point}: from {becomes.billed_from} on"
+    yield f"{since} billed to {becomes.account}{instead}; {opening}"
+
+
+def _start_in_words(was: PointPage, becomes: PointPage) -> Iterator[str]:
+    if was.installed_on is None or becomes.installed_on is None:
+        return
+    days = (was.installed_on - becomes.installed_on).days
+    what = f"{days} days more are" if days > 0 else f"{-days} days are no longer"
+    yield (
+        f"{becomes.point}: its meter counts from {becomes.installed_on} on instead of "
+        f"{was.installed_on}; {what} owed"
+    )
+
+
+def _left_in_words(page: PointPage) -> str:
+    words = f"{page.point}: is in the files no more; its meter is not polled any more"
+    if page.account is None:
+        return words
+    return (
+        f"{words}, and {page.account} stays billed for it until: "
+        f"meterd point release {shlex.quote(page.point)} --on DAY"
+    )
+
+
+def _limit_in_words(was: PointPage, becomes: PointPage) -> str:
+    words = (
+        f"{becomes.point}: at most {becomes.max_daily_kwh} kWh a day instead of {was.max_daily_kwh}"
+    )
+    if becomes.max_daily_kwh < was.max_daily_kwh:
+        return f"{words}, from today on"
+    return f"{words}, always; {was.withheld} withheld days are judged again"
 
 
 def archive_rows(site: LoadedSite, zone: ZoneInfo) -> ArchiveRows:
