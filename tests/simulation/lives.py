@@ -93,7 +93,7 @@ class _Life:
         self.told = Told()
         self.told.counts[f"points {point.story}"] = 1
         self._facts = Facts(point.zone, (point.installation,))
-        self._verdict = judge(self._facts)
+        self._verdict = Verdict({}, (), ())
         self._read: dict[int, int] = {}
         """Day -> evening of its first read."""
         self._again: set[int] = set()
@@ -112,7 +112,8 @@ class _Life:
         self._check(now)
         self._is_open = any(
             state.next_step is not None or "V33" in state.codes
-            for state in self._verdict.days.values()
+            for day, state in self._verdict.days.items()
+            if now - (day - FIRST).days <= SETTLED_DAYS
         )
 
     def _is_told(self, now: int) -> bool:
@@ -169,6 +170,7 @@ class _Life:
                 self.told.counts[f"person: {action}"] += 1
                 self._facts = with_fact(self._facts, decision)
                 self._verdict = judge(self._facts)
+                return  # one an evening
 
     def _close(self, now: int) -> None:
         """Some days after the end of a month what is settled of the last one is closed."""
