@@ -10,10 +10,13 @@ from typing import Any, Final
 import click
 from psycopg import AsyncConnection
 
+from config.archive import Account
+from config.load import load_site
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, fail, print_columns, print_json, yuan
 from daemon.transactions import opening as transactions
+from daemon.transactions.archive import account_row
 from daemon.transactions.opening import AccountOpening
 from storage import archive, ledger
 
@@ -144,3 +147,62 @@ def open_account(
     found = on_database(settings, ask)
     assert found is not None, "what was opened is there"
     click.echo(f"account {account_id} is {found['state']}, billed from {opening.open_from}")
+
+
+@account.command("import")
+@click.argument("numbers", metavar="[ACCOUNT]...", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Only print what would change.")
+@site_option
+@as_json
+def import_accounts(
+    numbers: tuple[str, ...], dry_run: bool, site_path: Path, as_json: bool
+) -> None:
+    """Give open accounts the values of accounts.csv: all that differ, or only these.
+
+    A start never does that: what was changed since stays."""
+    site = load_site(site_path)
+    named = {it.account: it for it in site.archive.accounts}
+    unknown = [number for number in numbers if number not in named]
+    if unknown:
+        raise fail(f"accounts.csv has no account {', '.join(unknown)}")
+    chosen = [named[number] for number in numbers or named]
+
+    async def ask(connection: AsyncConnection[Any]) -> list[dict[str, Any]]:
+        rows = [account_row(it) for it in chosen]
+        async with connection.transaction(force_rollback=True):
+            changed = await archive.import_accounts(connection, rows)
+        before = [await archive.account(connection, number) for number in changed]
+        if not dry_run:
+            await archive.import_accounts(connection, rows)
+        return [row for was in before if was is not None for row in _changes(was, named[was["id"]])]
+
+    found = on_database(load_settings(site_path), ask)
+    if as_json:
+        for row in found:
+            print_json({**row, "imported": not dry_run})
+        return
+    if not found:
+        click.echo("the database says what accounts.csv says")
+        return
+    print_columns({"account": "account", "what": "what", "was": "was", "file": "file"}, found)
+    if dry_run:
+        click.echo("dry run, nothing was written")
+
+
+def _changes(was: Mapping[str, Any], file: Account) -> list[dict[str, Any]]:
+    """What the file says otherwise than the database; what it leaves out stays."""
+    says = {
+        "name": file.name,
+        "tariff_id": file.tariff,
+        "agreement": file.agreement or was["agreement"],
+        "open_from": file.open_from or was["open_from"],
+        "warn_fen": file.warn_fen,
+        "trip_fen": file.trip_fen,
+        "reconnect_fen": file.reconnect_fen,
+        "credit_limit_fen": file.credit_limit_fen,
+    }
+    return [
+        {"account": file.account, "what": what, "was": was[what], "file": value}
+        for what, value in says.items()
+        if was[what] != value
+    ]

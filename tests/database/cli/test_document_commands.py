@@ -310,3 +310,20 @@ def test_who_types_on_a_terminal_is_asked_for_what_is_missing(place: Place) -> N
     os.close(ours)
     assert asking.returncode == 0, told
     assert b"document 1 counts" in told
+
+
+def test_an_open_account_follows_its_file_when_somebody_says_so(place: Place) -> None:
+    place.read("P1", 100, 105)
+    place.edit("accounts.csv", "agreement\n", "agreement,warn_yuan\n")
+    place.edit("accounts.csv", "A1,T,2026-03-01,signed", "A1,T,2026-03-01,signed,50.00")
+    place.edit("accounts.csv", "A2,T,2026-03-01,signed", "A2,T,2026-03-01,signed,")
+    place.restart()
+    told = place.done("account", "import", "A1", "--dry-run")
+    assert "A1\twarn_fen\t3000\t5000" in told
+    assert "nothing was written" in told
+    assert place.ask("SELECT warn_fen FROM account WHERE number = 'A1'") == [(3000,)]
+    place.done("account", "import", "A1")
+    assert place.ask("SELECT warn_fen FROM account WHERE number = 'A1'") == [(5000,)]
+    assert place.done("account", "import") == "the database says what accounts.csv says\n"
+    unknown = place.meterd("account", "import", "A9")
+    assert (unknown.returncode, "accounts.csv has no account A9" in unknown.stderr) == (1, True)
