@@ -108,7 +108,7 @@ def _candidate(
     is_confirmed = action == "release" or (day, registers) in facts.named
     skew_s = max((_skew_error_s(run, read, facts) for read in told), default=0)
     if not is_confirmed:
-        failed |= _releasable(run, steps, registers, skew_s)
+        failed |= _releasable(run, registers, skew_s)
     if action == "withdraw":
         failed.add("V38")
     first = min(told, key=lambda read: (read.read_at, read.source))
@@ -143,17 +143,15 @@ def _not_this_day(run: Run, read: Read, stamps: Stamps) -> set[str]:
     return failed
 
 
-def _releasable(
-    run: Run, steps: tuple[int, ...] | None, registers: Registers, skew_s: int
-) -> set[str]:
+def _releasable(run: Run, registers: Registers, skew_s: int) -> set[str]:
     """V05 and V11: what a person may look over."""
     failed = set()
     if skew_s > CLOCK_HARD_S:
         failed.add("V05")
-    if steps is not None and len(steps) > 1:
+    if registers.rates:
         difference = abs(registers.total - sum(rate for _, rate in registers.rates))
         # Each register is truncated by itself on the wire, so each may hide one of its steps.
-        if difference > Decimal(len(steps) - 1).scaleb(-run.installation.wire_decimals):
+        if difference > Decimal(len(registers.rates)).scaleb(-run.installation.wire_decimals):
             failed.add("V11")
     return failed
 

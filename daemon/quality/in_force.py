@@ -53,12 +53,13 @@ class InForce:
 
     def skew_s(self, day: date) -> int | None:
         """What a finding says of the clock on that day; None where none does."""
-        covering = [it for it in self.clock_findings if it.first <= day <= it.last]
-        return max(covering, key=lambda it: (it.rev, it.first)).skew_s if covering else None
+        finding = _last_word(self.clock_findings, day)
+        return finding.skew_s if finding is not None else None
 
     def codes(self, day: date) -> set[str]:
         """The findings of others on that day."""
-        return {it.code for it in self.findings if it.first <= day <= it.last}
+        by_code = {it.code: it for it in sorted(self.findings, key=_rank) if _covers(it, day)}
+        return {code for code, it in by_code.items() if it.is_active}
 
 
 def in_force(facts: Facts) -> InForce:
@@ -83,12 +84,25 @@ def in_force(facts: Facts) -> InForce:
         clock=settings[0].clock if settings else "zone",
         limits=tuple(sorted(_highest(facts.limits, lambda it: it.day), key=lambda it: it.day)),
         ratios=tuple(_highest(facts.ratios, lambda it: it.at)),
-        clock_findings=tuple(it for it in clock_findings if it.skew_s is not None),
-        findings=tuple(it for it in findings if it.is_active),
+        clock_findings=tuple(clock_findings),
+        findings=tuple(findings),
         decisions=decisions,
         substitutes=substitutes,
         named=frozenset(value for closing in facts.closings for value in closing.published),
     )
+
+
+def _covers(finding: ClockFinding | Finding, day: date) -> bool:
+    return finding.first <= day <= finding.last
+
+
+def _rank(finding: ClockFinding | Finding) -> tuple[int, date, date]:
+    return (finding.rev, finding.first, finding.last)
+
+
+def _last_word(findings: Iterable[ClockFinding], day: date) -> ClockFinding | None:
+    """The highest number counts on each day that it covers, one that takes back too."""
+    return max((it for it in findings if _covers(it, day)), key=_rank, default=None)
 
 
 def _highest(facts: Iterable[N], key: Callable[[N], Hashable]) -> list[N]:

@@ -39,7 +39,7 @@ def _links(runs: Sequence[JudgedRun], facts: InForce) -> Iterator[Link]:
     for judged in runs:
         chain = judged.chain if judged.is_published else []
         values = [judged.values[n] for n in chain]
-        if values and reached is not None and values[0].at != reached:
+        if values and reached is not None and judged.run.seconds(reached) < values[0].at_s:
             yield Link(reached, values[0].at, None, "initial_lost")
         ratios = _Ratios(judged.run, facts.ratios)
         for earlier, later in pairwise(chain):
@@ -47,9 +47,10 @@ def _links(runs: Sequence[JudgedRun], facts: InForce) -> Iterator[Link]:
         if values:
             reached = values[-1].at
         ended = judged.run.ended
-        if ended is not None and ended.old_final is None and reached is not None:
-            yield Link(reached, ended.at, None, "final_lost")
         if ended is not None and reached is not None:
+            is_before = judged.run.seconds(reached) < judged.run.seconds(ended.at)
+            if ended.old_final is None and is_before:
+                yield Link(reached, ended.at, None, "final_lost")
             reached = ended.at
 
 

@@ -58,8 +58,9 @@ def breaks(judged: JudgedRun) -> set[int]:
     if not judged.chain:
         return set()
     votes = judged.votes
-    is_behind = judged.steps.precedes[judged.chain[-1]]
-    others = np.flatnonzero((votes.eligible | votes.against_person) & is_behind)
+    end = judged.chain[-1]
+    does_not_fit = judged.steps.precedes[end] & ~judged.steps.good[end]
+    others = np.flatnonzero((votes.eligible | votes.against_person) & does_not_fit)
     good = judged.steps.good[np.ix_(others, others)]
     after_one = good.any(axis=0)
     after_two = good[after_one].any(axis=0)

@@ -9,10 +9,12 @@ from typing import Final
 
 from daemon.quality import marks
 from daemon.quality.candidates import NOT_THIS_DAY, Candidate
+from daemon.quality.capacity import Capacity
 from daemon.quality.facts import Decision, Registers
 from daemon.quality.in_force import InForce
 from daemon.quality.judged_run import JudgedRun
-from daemon.quality.values import FREEZE
+from daemon.quality.steps import Steps
+from daemon.quality.values import Value, substitute_of
 from daemon.quality.verdict import DayState, NextStep
 
 FOR_A_PERSON: Final = frozenset({"V35", "V36", "V38"})
@@ -73,35 +75,37 @@ class _Page:
 
     def substituted(self, decision: Decision) -> DayState:
         """A substitute: it stands while the published chain does not disprove it (4.3)."""
-        judged = self._judged
-        run = judged.run
+        run = self._judged.run
         total = decision.total
         steps = run.steps(Registers(total))
         if steps is None or not 0 <= steps[0] < run.modulus:
             shown = run.kwh(steps[0] if steps is not None else 0)
             return DayState("suspect", shown, ("V06",), "person")
-        codes = set()
-        if self._is_published:
-            place = (run.midnight_s(decision.day), FREEZE)
-            before = judged.before(place)
-            behind = judged.behind(place)
-            if before is not None and self._is_below(steps[0], before):
-                codes.add("V07")
-            if behind is not None and self._is_above(steps[0], behind):
-                codes.add("V27")
+        codes = self._disproved(substitute_of(run, decision.day, steps[0]))
         shown = run.kwh(steps[0])
         if codes:
             return DayState("suspect", shown, _sorted(codes), "person")
         return DayState("substituted", shown)
 
-    def _is_below(self, total: int, number: int) -> bool:
-        """Less than half a turn: a register that turned over is below nothing."""
-        modulus = self._judged.run.modulus
-        return 0 < (self._judged.values[number].steps[0] - total) % modulus < modulus / 2
+    def _disproved(self, substitute: Value) -> set[str]:
+        """The codes by which the published chain says that a substitute cannot be."""
+        judged = self._judged
+        if not self._is_published:
+            return set()
+        before = judged.before(substitute.place)
+        behind = judged.behind(substitute.place)
+        codes = set()
+        if before is not None and self._is_backward(judged.values[before], substitute):
+            codes.add("V07")
+        if behind is not None and self._is_backward(substitute, judged.values[behind]):
+            codes.add("V27")
+        return codes
 
-    def _is_above(self, total: int, number: int) -> bool:
-        modulus = self._judged.run.modulus
-        return 0 < (total - self._judged.values[number].steps[0]) % modulus < modulus / 2
+    def _is_backward(self, earlier: Value, later: Value) -> bool:
+        run = self._judged.run
+        pair = (earlier, later)
+        steps = Steps(pair, Capacity(run, pair, self._facts), run.modulus)
+        return bool(steps.backward[0, 1])
 
     def withheld(self, day: date) -> DayState:
         """A day of which no value was chosen."""
@@ -145,8 +149,7 @@ class _Page:
         if shown.is_clock_doubtful:
             codes.add("V05")
         others = [it for it in self._judged.candidates[shown.day] if it is not shown]
-        is_conflict = any(it.is_of_this_day and not it.is_rejected for it in others)
-        if is_conflict and shown.is_of_this_day:
+        if any(it.is_of_this_day and not it.is_rejected for it in others):
             codes.add("V34")
         return codes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
+from datetime import time as wall_clock
 from typing import Final, NamedTuple
 
 from daemon.quality.candidates import Candidate, order_of
@@ -89,6 +90,13 @@ def _freeze(run: Run, candidate: Candidate) -> Value:
     )
 
 
+def substitute_of(run: Run, day: date, total: int) -> Value:
+    """A total that a person put in the place of a freeze, to be held against the chain."""
+    at_s = run.midnight_s(day)
+    wall_s = day.toordinal() * DAY_S
+    return Value(day, day, at_s, wall_s, FREEZE, (total,), (), candidate=None)
+
+
 def _documents(run: Run, ratios: Iterable[Ratio]) -> list[Value]:
     found = []
     began = run.installation
@@ -108,7 +116,8 @@ def _document(run: Run, at: date | datetime, order: int, registers: Registers) -
     at_s = run.seconds(at)
     day = run.day_of(at) if isinstance(at, datetime) else at
     return Value(
-        at=at if isinstance(at, datetime) else datetime.fromtimestamp(at_s, run.zone),
+        # As it was told: to a meter that keeps standard time, midnight comes later in summer.
+        at=at if isinstance(at, datetime) else datetime.combine(at, wall_clock(), run.zone),
         day=day,
         at_s=at_s,
         wall_s=day.toordinal() * DAY_S + at_s - run.midnight_s(day),

@@ -111,6 +111,10 @@ def test_the_step_is_that_of_the_wire(total: str, codes: tuple[str, ...]) -> Non
     assert point.codes(2) == codes
 
 
+def test_rates_are_added_up_of_what_the_register_cannot_show_too() -> None:
+    assert Point().value(1, kwh("105.001", peak=10)).codes(1) == ("V06", "V11")
+
+
 def test_without_rates_there_is_no_sum() -> None:
     assert Point().values(100, 105).codes(2) == ()
 

@@ -166,6 +166,21 @@ def test_a_substitute_may_turn_over() -> None:
     assert point.shows(2)[0] == "substituted"
 
 
+def test_a_substitute_far_above_the_chain_before_it_is_not_below_it() -> None:
+    point = Point().values(0, 6).says("substitute", 3, 600000)
+    assert point.shows(3)[0] == "substituted"
+
+
+def test_a_substitute_turns_over_only_within_the_limit() -> None:
+    point = Point(modulus="10000", limit="10").values(9990, 9998).says("substitute", 3, 4000)
+    assert point.codes(3) == ("V07",)
+
+
+def test_a_substitute_is_held_against_the_total_alone() -> None:
+    point = Point().values(kwh(100, peak=100), kwh(105, peak=105)).says("substitute", 3, 106)
+    assert point.shows(3)[0] == "substituted"
+
+
 def test_an_unconfirmed_value_disproves_no_substitute() -> None:
     point = Point().values(5000).says("substitute", 2, 100)
     assert point.shows(2)[0] == "substituted"

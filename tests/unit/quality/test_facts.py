@@ -75,6 +75,21 @@ def test_a_finding_is_taken_back_by_a_higher_number(revs: tuple[int, int]) -> No
 
 
 @pytest.mark.parametrize("revs", [(1, 2), (2, 1)])
+def test_of_findings_that_overlap_the_highest_number_counts_on_each_day(
+    revs: tuple[int, int],
+) -> None:
+    point = Point().values(100, 105, 110, 115).finding("V25", 1, 4, rev=revs[0])
+    point.finding("V25", 3, 4, rev=revs[1], is_active=False)
+    kept = () if revs[1] == 2 else ("V25",)
+    assert [point.codes(n) for n in (2, 3, 4)] == [("V25",), kept, kept]
+
+
+def test_a_clock_finding_taken_back_for_some_days_stays_for_the_others() -> None:
+    point = Point().values(100, 105, 110).clock(1, 3, 100, rev=1).clock(2, 2, None, rev=2)
+    assert [point.codes(n) for n in (1, 2, 3)] == [("V05",), (), ("V05",)]
+
+
+@pytest.mark.parametrize("revs", [(1, 2), (2, 1)])
 def test_of_ratios_with_one_date_the_highest_number_counts(revs: tuple[int, int]) -> None:
     point = Point().values(100, 105).ratio(1, "10", rev=revs[0]).ratio(1, "80", rev=revs[1])
     assert point.links() == [("1", "2", "400" if revs[1] == 2 else "50", None)]

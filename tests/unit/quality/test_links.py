@@ -181,3 +181,24 @@ def test_two_confirmed_values_that_contradict_one_another_bill_no_turn() -> None
     point = Point().values(100, 110).closed(2)
     point.exchange(point.midnight(3), initial=kwh(0), final=kwh(90))
     assert point.links() == [("1", "2", "10", None), ("2", "3 00:00", None, "backward")]
+
+
+def test_a_register_lost_at_the_midnight_of_the_first_freeze_loses_no_use() -> None:
+    point = Point().values(5000, 5005, 0, 3)
+    point.exchange(point.midnight(3), serial="A", final=kwh(5007))
+    assert point.links() == [
+        ("1", "2", "5", None),
+        ("2", "3 00:00", "2", None),
+        ("3", "4", "3", None),
+    ]
+
+
+def test_a_meter_that_was_exchanged_at_once_loses_no_use() -> None:
+    point = Point(initial=kwh(5))
+    point.exchange(point.midnight(1), serial="B", initial=kwh(0)).values(0, 3)
+    assert point.links() == [("1", "2", "3", None)]
+
+
+def test_a_ratios_register_is_shown_at_the_midnight_that_was_told() -> None:
+    point = Point(zone="Europe/Berlin").standard().ratio(40, "40", kwh(1682))
+    assert point.chain() == [("40 00:00", "1682")]

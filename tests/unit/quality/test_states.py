@@ -125,9 +125,9 @@ def test_a_rejected_value_is_no_conflict() -> None:
     assert point.codes(2) == ()
 
 
-def test_what_is_shown_for_another_day_is_in_no_conflict() -> None:
+def test_a_value_of_the_day_is_told_beside_what_is_shown_of_another() -> None:
     point = Point().values(100).value(2, 100, stamp=datetime(2026, 3, 1))
-    assert point.value(2, 9105, after_h=1).codes(2) == ("V04",)
+    assert point.value(2, 9105, after_h=1).codes(2) == ("V04", "V34")
 
 
 def test_a_value_that_fails_its_clock_is_a_conflict() -> None:
@@ -167,6 +167,13 @@ def test_what_contradicts_a_person_can_be_a_break() -> None:
     # J18
     point = Point().values(100, 480).says("release", 2, 480).values(110, 115, 120, first=3)
     assert point.codes(3) == ("V07", "V35", "V36")
+
+
+def test_what_fits_the_chains_end_is_no_break_though_a_person_contradicts_it() -> None:
+    rates = [kwh(100 + n, peak=90 + n, flat=10) for n in range(1, 4)]
+    point = Point().value(1, kwh(100, peak=80, flat=20)).value(2, 101)
+    point.says("release", 1, 100).values(*rates, first=3)
+    assert [point.codes(n) for n in (3, 4, 5)] == [("V31", "V35")] * 3
 
 
 # --- V37, V10, V25, V28 ---------------------------------------------------------------------------
