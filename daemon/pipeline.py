@@ -65,6 +65,8 @@ SYNC_S: Final = 1.5
 """Maximum time that the end of the daemon waits for the disk."""
 DATABASE_RETRY_S: Final = (0.5, 1, 2, 5)
 SETTLE_AGAIN_S: Final = 2.0
+READINGS_FIRST_S: Final = 30.0
+"""Maximum time that money waits for readings that wait on disk."""
 TRIES: Final = 3
 """Attempts of a batch that lost against another transaction (SQLSTATE 40xxx)."""
 
@@ -483,6 +485,7 @@ class Pipeline:
         the database, so nothing is forgotten by a kill."""
         while True:
             await self._to_settle.wait()
+            await self._let_readings_go_first()
             self._to_settle.clear()
             try:
                 async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
@@ -493,6 +496,14 @@ class Pipeline:
                 log.debug("settlement waits for the database", error=str(error).strip())
                 await asyncio.sleep(SETTLE_AGAIN_S)
                 self._to_settle.set()
+
+    async def _let_readings_go_first(self) -> None:
+        """What waits on disk is stored before money is moved, which costs the database more."""
+        ends_at = time.monotonic() + READINGS_FIRST_S
+        while time.monotonic() < ends_at:
+            if self._spool.readings <= LEAST_DRAINED:
+                break
+            await asyncio.sleep(LOOK_S)
 
     # --- what is shown
 
