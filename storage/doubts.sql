@@ -1,6 +1,6 @@
 -- doubts -- what is withheld, disputed or held, by point and day, with what its task has to name
 SELECT p.number AS point, a.number AS account, m.address AS meter, m.line, d.day, s.state::text AS state, s.total, i.decimals,
-       d.codes, d.next_step, d.hold, d.day - abs(s.link_days) AS held_from, d.since,
+       d.codes, d.next_step, CASE WHEN is_released IS NULL THEN d.hold END AS hold, d.day - abs(s.link_days) AS held_from, d.since,
        before.total AS before, r.clock_skew_s AS skew_s, said.day AS said_day, said.total AS said_total
 FROM doubt d
 JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
@@ -14,7 +14,13 @@ LEFT JOIN reading r ON d.next_step = 'person' AND r.day = s.day AND r.meter_id =
 LEFT JOIN LATERAL (SELECT y.day, y.total FROM decision y
                    WHERE d.next_step = 'person' AND y.point_id = d.point_id AND y.action = 'release' AND y.takes_effect
                    ORDER BY abs(y.day - d.day), y.rev DESC LIMIT 1) said ON true
-WHERE d.kind = 1 AND (s.state IN ('suspect', 'rejected') OR d.hold IS NOT NULL OR 'V33' = ANY (d.codes))
+LEFT JOIN LATERAL (SELECT true AS is_released FROM decision y
+                   WHERE y.point_id = d.point_id AND y.day = d.day AND y.action = 'release_link' AND y.takes_effect
+                     AND (y.content ->> 'from')::date = d.day + s.link_days LIMIT 1) released ON d.hold IS NOT NULL
+WHERE d.kind = 1
+  AND (s.state IN ('suspect', 'rejected') OR d.hold IS NOT NULL AND is_released IS NULL
+       -- What was used before the account began is on no bill.
+       AND coalesce(d.day > greatest(x.from_day, a.opened_on), true) OR 'V33' = ANY (d.codes))
   AND (%(point)s::text IS NULL OR p.number = %(point)s)
   AND (%(account)s::text IS NULL OR a.number = %(account)s)
   AND (%(state)s::text IS NULL OR s.state = %(state)s::slot_state)

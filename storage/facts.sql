@@ -28,7 +28,7 @@ SELECT point_id, code, from_day, to_day, rev, active FROM finding WHERE point_id
 
 -- decisions -- of persons, as far as they count
 SELECT point_id, action, day, total, rev, rolled_over, method FROM decision
-WHERE point_id = ANY(%(points)s) AND action <> 'release_link' AND (action <> 'substitute' OR checker IS NOT NULL)
+WHERE point_id = ANY(%(points)s) AND action <> 'release_link' AND takes_effect
 
 -- closings -- of periods
 SELECT point_id, through_day, published FROM closing WHERE point_id = ANY(%(points)s)

@@ -1,0 +1,244 @@
+"""meterd quality release, reject, withdraw, substitute, release-link; approve, refuse, waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from psycopg import AsyncConnection
+
+from config.settings_file import load_settings
+from daemon.cli.documented import Day, RegisterList, Text, actor_option, os_user
+from daemon.cli.on_site import on_database, site_option
+from daemon.cli.output import BAD_DATA, as_json, fail, print_columns, print_json, print_table
+from daemon.cli.quality_words import kwh
+from daemon.quality.substitution import METHODS
+from daemon.transactions import decisions
+from daemon.transactions.decisions import Decided, DecisionRefused, Order
+from storage import decisions as storage
+from storage.decisions import DecisionRow
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Total(click.ParamType[Decimal]):
+    """The total of a register as the meter shows it, kWh."""
+
+    name = "kwh"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """Exact; a wrong use for anything but one number."""
+        registers = RegisterList().convert(value, param, ctx)
+        if len(registers) != 1:
+            self.fail(f"{value!r}: write the total alone, such as 1234.56", param, ctx)
+        return registers[0]
+
+
+def _said(command: F) -> F:
+    for option in (
+        as_json,
+        site_option,
+        actor_option,
+        click.option("--reason", type=Text(), required=True, help="Why."),
+    ):
+        command = option(command)
+    return command
+
+
+def _value(command: F) -> F:
+    for argument in (
+        click.argument("total", type=Total()),
+        click.argument("day", type=Day()),
+        click.argument("point"),
+    ):
+        command = argument(command)
+    return _said(command)
+
+
+@click.command(short_help="The value is right: it is published.")
+@_value
+@click.option("--rolled-over", is_flag=True, help="The register went over its highest value.")
+def release(point: str, day: date, total: Decimal, *, rolled_over: bool, **said: Any) -> None:
+    """What was read of POINT for DAY, TOTAL, is right."""
+    _decide(said, point=point, day=day, action="release", total=total, rolled_over=rolled_over)
+
+
+@click.command(short_help="The value is wrong: the day is read again.")
+@_value
+def reject(point: str, day: date, total: Decimal, **said: Any) -> None:
+    """What was read of POINT for DAY, TOTAL, is wrong: equal reads stay rejected."""
+    _decide(said, point=point, day=day, action="reject", total=total)
+
+
+@click.command(short_help="A published value is not to be published.")
+@_value
+def withdraw(point: str, day: date, total: Decimal, **said: Any) -> None:
+    """TOTAL of POINT for DAY is taken back, a release or a substitute too, with its money."""
+    _decide(said, point=point, day=day, action="withdraw", total=total)
+
+
+@click.command(short_help="A value in the place of a reading; others have to approve it.")
+@click.argument("point")
+@click.argument("day", type=Day())
+@click.option(
+    "--method",
+    type=click.Choice(list(METHODS)),
+    required=True,
+    help="; ".join(f"{name}: {words}" for name, words in METHODS.items()) + ".",
+)
+@click.option("--total", type=Total(), required=True, help="What the register showed, kWh.")
+@click.option("--rates", type=RegisterList(), help="Its rates, kWh, with commas between.")
+@click.option("--evidence", type=Text(), required=True, help="Where it can be looked up.")
+@click.option("--basis", type=click.Choice(["contract", "prevented"]), help="What allows S5.")
+@_said
+def substitute(
+    point: str,
+    day: date,
+    *,
+    method: str,
+    total: Decimal,
+    rates: tuple[Decimal, ...] | None,
+    evidence: str,
+    basis: str | None,
+    **said: Any,
+) -> None:
+    """A value of POINT for DAY where no reading is (S1 to S6).
+
+    It counts when one other person approved it, S6 when two did. A reading that fits takes its
+    place."""
+    _decide(
+        said,
+        point=point,
+        day=day,
+        action="substitute",
+        total=total,
+        rates=rates or (),
+        method=method,
+        evidence=evidence,
+        basis=basis,
+    )
+
+
+@click.command("release-link", short_help="Use that is held is billed; another has to approve it.")
+@click.argument("point")
+@click.argument("from_day", metavar="FROM", type=Day())
+@click.argument("day", metavar="TO", type=Day())
+@_said
+def release_link(point: str, from_day: date, day: date, **said: Any) -> None:
+    """The use of POINT from 00:00 of FROM to 00:00 of TO, which is held, is right."""
+    _decide(said, point=point, day=day, action="release_link", from_day=from_day)
+
+
+@click.command(short_help="A decision of somebody else counts.")
+@click.argument("number", type=click.IntRange(1))
+@actor_option
+@click.option("--reason", default="", help="Why.")
+@site_option
+@as_json
+def approve(number: int, actor: str | None, reason: str, site_path: Path, as_json: bool) -> None:
+    """Let decision NUMBER count. Another person does that than who made it."""
+    said = {"site_path": site_path, "as_json": as_json}
+
+    async def ask(connection: AsyncConnection[Any]) -> Decided:
+        return await decisions.approve(connection, number, _actor(actor), reason)
+
+    _tell(_asked(said, ask), said)
+
+
+@click.command(short_help="A decision that waits is not to count.")
+@click.argument("number", type=click.IntRange(1))
+@_said
+def refuse(number: int, **said: Any) -> None:
+    """Decision NUMBER, which waits, does not count; who made it may take it back so."""
+
+    async def ask(connection: AsyncConnection[Any]) -> DecisionRow:
+        return await decisions.refuse(connection, number, _actor(said["actor"]), said["reason"])
+
+    _asked(said, ask)
+    if said["as_json"]:
+        print_json({"decision": number, "state": "refused"})
+    else:
+        click.echo(f"decision {number} does not count; nothing was changed")
+
+
+@click.command(short_help="Decisions that wait for somebody else.")
+@site_option
+@as_json
+def waiting(site_path: Path, as_json: bool) -> None:
+    """Decisions that count when others approved them: meterd quality approve NUMBER."""
+
+    async def ask(connection: AsyncConnection[Any]) -> list[DecisionRow]:
+        return await storage.decisions(connection, only_waiting=True)
+
+    rows = [
+        {**asdict(it), "total": kwh(it.total, it.decimals)}
+        for it in on_database(load_settings(site_path), ask)
+    ]
+    if as_json:
+        for row in rows:
+            print_json(row)
+    elif rows:
+        columns = ("number", "point", "day", "action", "method", "total", "maker", "approvers")
+        print_columns({it: it for it in (*columns, "evidence", "reason")}, rows)
+    click.echo(f"{len(rows)} wait", err=True)
+
+
+def _decide(said: dict[str, Any], **order: Any) -> None:
+    maker = _actor(said["actor"])
+    if not said["reason"].strip():
+        raise click.UsageError("--reason must say why")
+
+    wanted = Order(maker=maker, reason=said["reason"].strip(), **order)
+
+    async def ask(connection: AsyncConnection[Any]) -> Decided:
+        return await decisions.decide(connection, wanted)
+
+    _tell(_asked(said, ask), said)
+
+
+def _actor(actor: str | None) -> str:
+    name = (actor or os_user()).strip()
+    if not name or not name.isprintable():
+        raise click.UsageError("--actor must be a name")
+    return name
+
+
+def _asked(said: dict[str, Any], ask: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
+    try:
+        return on_database(load_settings(said["site_path"]), ask)
+    except DecisionRefused as refused:
+        if said["as_json"]:
+            print_json({"refused": refused.reason})
+        raise fail(str(refused), BAD_DATA) from None
+
+
+def _tell(decided: Decided, said: dict[str, Any]) -> None:
+    changes: list[dict[str, Any]] = [
+        {"day": day, "state": it.state, "codes": list(it.codes), "next": it.next_step}
+        for day, it in decided.changes.items()
+    ]
+    if said["as_json"]:
+        state = "waits" if decided.waits_for else "counts"
+        print_json({"decision": decided.number, "state": state, "changes": changes})
+        return
+    if decided.waits_for:
+        who = "another person" if decided.waits_for == 1 else f"{decided.waits_for} other persons"
+        click.echo(
+            f"decision {decided.number} waits for {who}:\n"
+            f"  meterd quality approve {decided.number} --actor NAME"
+        )
+        return
+    click.echo(f"decision {decided.number} counts")
+    if changes:
+        print_table(
+            ("day", "state", "codes", "next"),
+            [(it["day"], it["state"], " ".join(it["codes"]), it["next"]) for it in changes],
+        )

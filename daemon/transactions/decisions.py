@@ -1,0 +1,282 @@
+"""What persons say of values becomes a fact, where it may and where enough of them say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, Final, Literal, cast
+
+from psycopg import AsyncConnection, errors
+
+from daemon.quality.acceptance import refusal
+from daemon.quality.facts import Action, Decision, Facts, Installation, with_fact
+from daemon.quality.judge import judge
+from daemon.quality.substitution import approvals_needed, refused_substitute
+from daemon.quality.verdict import DayState, changed_days
+from daemon.transactions.documents.filing import judge_again
+from daemon.transactions.point_facts import facts_of_points
+from protocols.errors import MeterdError
+from storage import decisions
+from storage.chains import act_as, lock_chains
+from storage.decisions import DecisionRow, NewDecision
+
+WORDS: Final = {
+    "unknown_point": "there is no point {point}",
+    "no_meter": "no meter served {point} on {day}",
+    "not_a_register": "a register of {point} has {decimals} decimals, and rolls over at {modulus}",
+    "no_such_value": "{total} was never read for {day}; see meterd readings {point} --raw",
+    "not_this_day": "what was read is no value of {day}: of another meter, of another time, or no "
+    "register; the day is read again",
+    "contradicts_published": "a later day is published with less; withdraw that first",
+    "backward_needs_document": "the day before it is published with more; if the register rolled "
+    "over say --rolled-over, if it was exchanged write a document (meterd meter exchange)",
+    "closed_period": "the period is closed; correct it in the open one",
+    "final_below_published": "a document says less than what is published",
+    "has_reading": "{day} has a published reading; a substitute takes no reading's place",
+    "no_neighbours": "the method needs a published value before {day}, S4 one behind it too",
+    "no_basis": "S5 needs --basis: contract, or prevented",
+    "does_not_fit": "{total} is below the published value before it or above the one behind it",
+    "rates_do_not_add_up": "the rates do not add up to {total}",
+    "no_held_link": "no use from {from_day} to {day} is held",
+    "no_energy": "no register shows that use; only a document can (meterd meter exchange, correct)",
+    "no_decision": "there is no such decision",
+    "not_waiting": "the decision does not wait for anybody: {state}",
+    "same_person": "{actor} made it or approved it; somebody else has to",
+}
+"""Why a decision is refused, by the name that programs may rely on."""
+
+
+class DecisionRefused(MeterdError):
+    """Somebody decided what may not be so; nothing was changed."""
+
+    def __init__(self, reason: str, **told: object) -> None:
+        super().__init__(f"{reason}: {WORDS[reason].format(**told)}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person wants. `total` and `rates` in kWh of the register.
+
+    `from_day`: where the use begins that is released; it ends at `day`. `basis`: of S5."""
+
+    point: str
+    day: date
+    action: Action | Literal["release_link"]
+    maker: str
+    reason: str
+    total: Decimal | None = None
+    rates: tuple[Decimal, ...] = ()
+    rolled_over: bool = False
+    method: str | None = None
+    evidence: str = ""
+    basis: str | None = None
+    from_day: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What became of it. `waits_for`: so many other persons still have to agree.
+
+    `changes`: the days that are judged otherwise because it counts."""
+
+    number: int
+    waits_for: int
+    changes: Mapping[date, DayState]
+
+
+async def decide(connection: AsyncConnection[Any], order: Order) -> Decided:
+    """Write a decision down; where nobody else has to agree it counts at once.
+
+    DecisionRefused changes nothing."""
+    async with connection.transaction():
+        await lock_chains(connection)
+        point_id = await decisions.lock_point(connection, order.point)
+        if point_id is None:
+            raise DecisionRefused("unknown_point", point=order.point)
+        desk = await _desk(connection, order.point, point_id, order.day)
+        total = desk.steps(order.total)
+        rates = tuple(desk.steps(rate) or 0 for rate in order.rates)
+        if rates and abs((total or 0) - sum(rates)) > len(rates):
+            raise DecisionRefused("rates_do_not_add_up", total=order.total)
+        decision = _refuse(desk, order)
+        waits_for = approvals_needed(order.action, order.method)
+        new = NewDecision(
+            point_id=point_id,
+            day=order.day,
+            action=order.action,
+            total=total,
+            maker=order.maker,
+            reason=order.reason,
+            takes_effect=not waits_for,
+            rates=rates,
+            rolled_over=order.rolled_over,
+            method=order.method,
+            evidence=order.evidence,
+            content=_content(order),
+        )
+        number = await decisions.add_decision(connection, new)
+        changes = {}
+        if not waits_for:
+            changes = await _take_effect(connection, desk, decision, order.maker)
+    return Decided(number, waits_for, changes)
+
+
+async def approve(
+    connection: AsyncConnection[Any], number: int, actor: str, reason: str = ""
+) -> Decided:
+    """Another person agrees; with the last one that it waits for, the decision counts.
+
+    It is looked at again: what was published meanwhile may forbid it."""
+    async with connection.transaction():
+        await lock_chains(connection)
+        found = await _waiting(connection, number)
+        if actor.lower() in {found.maker.lower(), *(it.lower() for it in found.approvers)}:
+            raise DecisionRefused("same_person", actor=actor)
+        await decisions.lock_point(connection, found.point)
+        desk = await _desk(connection, found.point, found.point_id, found.day)
+        decision = _refuse(desk, _order(found, desk))
+        await decisions.review(connection, number, actor, "approved", reason)
+        approvals = len(found.approvers) + 1
+        waits_for = approvals_needed(found.action, found.method) - approvals
+        changes = {}
+        if waits_for <= 0:
+            await decisions.take_effect(connection, number, actor)
+            changes = await _take_effect(connection, desk, decision, actor)
+    return Decided(number, max(0, waits_for), changes)
+
+
+async def refuse(
+    connection: AsyncConnection[Any], number: int, actor: str, reason: str
+) -> DecisionRow:
+    """A decision that waits is not to count; who made it may take it back so."""
+    async with connection.transaction():
+        found = await _waiting(connection, number)
+        try:
+            async with connection.transaction():
+                await decisions.review(connection, number, actor, "refused", reason)
+        except errors.UniqueViolation:
+            raise DecisionRefused("same_person", actor=actor) from None
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """All that is known of a point on the day of a decision."""
+
+    point: str
+    point_id: int
+    facts: Facts
+    register: Installation
+
+    def steps(self, kwh: Decimal | None) -> int | None:
+        """A register in its smallest step."""
+        if kwh is None:
+            return None
+        scaled = kwh.scaleb(self.register.decimals)
+        if scaled != scaled.to_integral_value() or not 0 <= kwh < self.register.modulus:
+            raise DecisionRefused(
+                "not_a_register",
+                point=self.point,
+                decimals=self.register.decimals,
+                modulus=self.register.modulus,
+            )
+        return int(scaled)
+
+
+async def _desk(connection: AsyncConnection[Any], point: str, point_id: int, day: date) -> _Desk:
+    facts = (await facts_of_points(connection, [point_id]))[point_id]
+    midnight = datetime.combine(day, time(), facts.zone)
+    begun = [it for it in facts.installations if it.at <= midnight]
+    if not begun:
+        raise DecisionRefused("no_meter", point=point, day=day)
+    return _Desk(point, point_id, facts, max(begun, key=lambda it: it.at))
+
+
+async def _waiting(connection: AsyncConnection[Any], number: int) -> DecisionRow:
+    found = await decisions.decisions(connection, number=number)
+    if not found:
+        raise DecisionRefused("no_decision")
+    if found[0].state != "waits":
+        raise DecisionRefused("not_waiting", state=found[0].state)
+    return found[0]
+
+
+def _refuse(desk: _Desk, order: Order) -> Decision | None:
+    """The fact that it is, if it is one of the judgement. DecisionRefused where it may not be so
+    (judgement.md 4.2)."""
+    told = {
+        "point": order.point,
+        "day": order.day,
+        "total": order.total,
+        "from_day": order.from_day,
+    }
+    decision = None
+    if order.action == "release_link":
+        found = _refused_link(desk, order)
+    else:
+        decision = Decision(
+            action=order.action,
+            day=order.day,
+            total=order.total or Decimal(0),
+            number=max((it.number for it in desk.facts.decisions), default=0) + 1,
+            rolled_over=order.rolled_over,
+            method=order.method,
+        )
+        found = refusal(desk.facts, decision)
+        if found is None and order.action == "substitute":
+            found = refused_substitute(desk.facts, decision, has_basis=order.basis is not None)
+    if found is not None:
+        raise DecisionRefused(found, **told)
+    return decision
+
+
+def _refused_link(desk: _Desk, order: Order) -> str | None:
+    """Only use that is held can be released, and only where a register shows it."""
+    links = [
+        link
+        for link in judge(desk.facts).links
+        if link.held is not None and (link.start, link.end) == (order.from_day, order.day)
+    ]
+    if not links:
+        return "no_held_link"
+    return "no_energy" if links[0].kwh is None else None
+
+
+async def _take_effect(
+    connection: AsyncConnection[Any], desk: _Desk, decision: Decision | None, actor: str
+) -> dict[date, DayState]:
+    """Let slots, journal and money follow; returns the days that are judged otherwise."""
+    await act_as(connection, actor)
+    await judge_again(connection, [desk.point_id])
+    if decision is None:
+        return {}
+    return changed_days(judge(desk.facts), judge(with_fact(desk.facts, decision)))
+
+
+def _content(order: Order) -> dict[str, Any]:
+    content = {
+        "from": order.from_day and order.from_day.isoformat(),
+        "basis": order.basis,
+    }
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def _order(found: DecisionRow, desk: _Desk) -> Order:
+    """What was wanted, from its row."""
+    begins = found.content.get("from")
+    return Order(
+        point=found.point,
+        day=found.day,
+        action=cast(Action, found.action),
+        maker=found.maker,
+        reason=found.reason,
+        total=None if found.total is None else Decimal(found.total).scaleb(-desk.register.decimals),
+        rolled_over=found.rolled_over,
+        method=found.method,
+        evidence=found.evidence,
+        basis=found.content.get("basis"),
+        from_day=None if begins is None else date.fromisoformat(begins),
+    )

@@ -1,0 +1,85 @@
+"""Which use ends with which day: documents inside a day, substitutes, spans."""
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from daemon.quality.uses import Use, uses_of
+from daemon.quality.verdict import ChainValue, DayState, Link, State, Verdict
+
+ZONE = ZoneInfo("Asia/Shanghai")
+FIRST = date(2026, 3, 1)
+
+
+def at(day: int) -> date:
+    return FIRST + timedelta(days=day)
+
+
+def noon(day: int, hour: int = 12) -> datetime:
+    return datetime(2026, 3, 1 + day, hour, tzinfo=ZONE)
+
+
+def verdict(days: dict[int, State], *links: Link) -> Verdict:
+    chain = [day for day, state in days.items() if state == "published"]
+    return Verdict(
+        days={at(day): DayState(state, Decimal(day)) for day, state in days.items()},
+        chain=tuple(ChainValue(at(day), Decimal(day)) for day in chain),
+        links=links,
+    )
+
+
+def test_nothing_is_used_where_nothing_is_linked() -> None:
+    assert uses_of(verdict({}), ZONE) == {}
+
+
+def test_a_link_ends_with_its_day() -> None:
+    judged = verdict({0: "published", 3: "published"}, Link(at(0), at(3), Decimal(3)))
+    assert uses_of(judged, ZONE) == {at(3): Use(3)}
+
+
+def test_links_over_a_document_are_drawn_together() -> None:
+    judged = verdict(
+        {0: "published", 1: "published"},
+        Link(at(0), noon(0), Decimal(3)),
+        Link(noon(0), at(1), Decimal(2)),
+    )
+    assert uses_of(judged, ZONE) == {at(1): Use(1, None, Decimal(5))}
+
+
+def test_a_document_at_midnight_ends_the_use_of_the_day_before() -> None:
+    judged = verdict(
+        {0: "published", 1: "published", 2: "published"},
+        Link(at(0), noon(1, 0), Decimal(3)),
+        Link(at(1), at(2), Decimal(2)),
+    )
+    assert uses_of(judged, ZONE) == {at(1): Use(1, None, Decimal(3)), at(2): Use(1)}
+
+
+def test_what_no_register_shows_is_held_with_its_reason() -> None:
+    judged = verdict(
+        {0: "published", 1: "published"},
+        Link(at(0), noon(0), None, "final_lost"),
+        Link(noon(0), at(1), Decimal(2)),
+    )
+    assert uses_of(judged, ZONE)[at(1)].hold == "final_lost"
+
+
+def test_a_substitute_splits_a_span_into_what_is_short_enough() -> None:
+    judged = verdict(
+        {0: "published", 4: "substituted", 12: "published"},
+        Link(at(0), at(12), Decimal(12), "span"),
+    )
+    assert uses_of(judged, ZONE) == {at(4): Use(4), at(12): Use(8, "span")}
+
+
+def test_a_substitute_launders_no_spike() -> None:
+    judged = verdict(
+        {0: "published", 2: "substituted", 4: "published"},
+        Link(at(0), at(4), Decimal(400), "spike"),
+    )
+    assert uses_of(judged, ZONE) == {at(2): Use(2, "spike"), at(4): Use(2, "spike")}
+
+
+def test_a_substitute_behind_the_last_value_goes_on() -> None:
+    judged = verdict({0: "published", 2: "substituted", 11: "substituted"})
+    assert uses_of(judged, ZONE) == {at(2): Use(2), at(11): Use(9, "span")}
