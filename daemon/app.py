@@ -68,6 +68,7 @@ class _Daemon:
     pipeline: Pipeline
     configuration: Configuration
     missed: asyncio.Event
+    doubted: asyncio.Event
     storing: Supervisor
     running: Supervisor
     asking: Supervisor
@@ -150,11 +151,18 @@ async def _open(
     lag = LoopLag()
     lines = Lines(running)
     missed = asyncio.Event()
+    doubted = asyncio.Event()
     pipeline = Pipeline(
         pool,
         authority,
         spool,
-        Outlet(meters=lines.meter, stored=lines.stored, kept=lines.kept, missed=missed.set),
+        Outlet(
+            meters=lines.meter,
+            stored=lines.stored,
+            kept=lines.kept,
+            missed=missed.set,
+            doubted=doubted.set,
+        ),
         batch_readings=settings.collection.batch_readings,
         stores=stores,
     )
@@ -185,6 +193,7 @@ async def _open(
         pipeline,
         configuration,
         missed,
+        doubted,
         storing,
         running,
         asking,
@@ -210,13 +219,14 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         authority,
         daemon.lines,
         daemon.listeners.values(),
-        configuration.rebuild,
+        configuration.refresh,
         configuration.look_for_doubts,
         daemon.billing,
     )
     await opened.enter_async_context(ticks)
     daemon.running.start("notifications", lambda: _wake_lines(daemon.pool.url, daemon.lines))
-    daemon.running.start("missed", lambda: _look_again(daemon.missed, configuration))
+    daemon.running.start("missed", lambda: _whenever(daemon.missed, configuration.rebuild))
+    daemon.running.start("doubts", lambda: _whenever(daemon.doubted, configuration.look_for_doubts))
     daemon.asking.start("reload", configuration.run)
 
 
@@ -287,12 +297,12 @@ def serving_at_once(settings: Site) -> int:
     return wires + TERMINALS_AT_ONCE * len(settings.listener)
 
 
-async def _look_again(missed: asyncio.Event, configuration: Configuration) -> None:
-    """What was dropped is wanted again as soon as the database has everything else."""
+async def _whenever(asked: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
+    """Act as often as it is asked for, and once for all who ask meanwhile."""
     while True:
-        await missed.wait()
-        missed.clear()
-        await configuration.rebuild()
+        await asked.wait()
+        asked.clear()
+        await act()
 
 
 async def _wake_lines(url: str, lines: Lines) -> None:

@@ -32,7 +32,7 @@ from daemon.quality.meter import Meter
 from daemon.runtime.supervision import in_thread
 from daemon.spool.record import WaitingReading, as_content, waiting
 from daemon.spool.spool import Kind, Spool, kind_of
-from daemon.transactions.collect import collect, settle_marked
+from daemon.transactions.collect import Collected, collect, settle_marked
 from daemon.transactions.dead_letters import UNKNOWN_METER, reason_of
 from daemon.transactions.identify import take_identities
 from storage import archive, dead_letters
@@ -88,6 +88,8 @@ class Outlet:
     """Every slot whose value is safe on disk."""
     missed: Callable[[], None]
     """Readings were dropped that meters can tell again: what is missing is to be looked for."""
+    doubted: Callable[[], None] = lambda: None
+    """Something is in doubt: what is to be read again is to be looked for."""
 
 
 class CannotStore(Exception):
@@ -420,12 +422,12 @@ class Pipeline:
     async def _store(self, batch: Sequence[Arrival]) -> None:
         """All or nothing; a reading that the database will never take is a dead letter."""
 
-        async def take(connection: AsyncConnection[Any]) -> list[Slot]:
+        async def take(connection: AsyncConnection[Any]) -> Collected:
             with metrics.BATCH_SECONDS.time():
                 return await collect(connection, batch, self._authority.zone)
 
         try:
-            present = await self._with_database(take)
+            collected = await self._with_database(take)
         except CannotStore:
             raise
         except Exception as error:
@@ -434,7 +436,9 @@ class Pipeline:
         self._to_settle.set()
         metrics.BATCHES.labels("stored").inc()
         metrics.BATCH_READINGS.observe(len(batch))
-        self._outlet.stored(present)
+        self._outlet.stored(collected.present)
+        if collected.is_doubtful:
+            self._outlet.doubted()
 
     async def _with_database(self, do: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
         """What `do` answers, which must be one transaction. CannotStore, or the error of a row."""

@@ -125,11 +125,12 @@ class FirstVersion:
 class TakenOver:
     """What a take-over met.
 
-    `limited`: ids of points whose limit changed, which have to be judged again.
+    `limited`: ids of points whose limit changed, with the day from which on: they have to be judged
+    again.
     `differing_accounts`: numbers of accounts that the database knows otherwise than the files, and
     keeps. `stale`: what a document says otherwise than the files, and what to write where."""
 
-    limited: frozenset[int] = frozenset()
+    limited: Mapping[int, date]
     differing_accounts: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
 
@@ -186,7 +187,7 @@ async def take_over(
         stale = await fetch_rows(connection, SQL["stale"])
         await _refuse_unpriced(connection)
     return TakenOver(
-        limited=frozenset(limited),
+        limited=limited,
         differing_accounts=tuple(number for (number,) in differing),
         stale=tuple(STALE.format(*row[:5], _by_document(row[5])) for row in stale),
     )
@@ -269,8 +270,8 @@ async def _changed_tariffs(connection: Connection) -> list[Row]:
 
 async def _merge_points_and_meters(
     connection: Connection, today: date, left_out: Collection[str] | None
-) -> set[int]:
-    """Returns the points whose limit changed."""
+) -> dict[int, date]:
+    """Returns the points whose limit changed, and from which day on."""
     values = {
         "beginning": BEGINNING,
         "today": today,
@@ -284,7 +285,7 @@ async def _merge_points_and_meters(
     await connection.execute(SQL["edit_installations"])
     await connection.execute(SQL["install_meters"])
     await mark_accounts(connection, _ids(moved), ALL_DAYS, "first day of a meter")
-    return _ids(raised) | _ids(lowered)
+    return dict.fromkeys(_ids(raised), BEGINNING) | dict.fromkeys(_ids(lowered), today)
 
 
 async def _merge_accounts(connection: Connection, today: date) -> None:

@@ -24,7 +24,8 @@ async def act_as(connection: Connection, actor: str) -> None:
     await connection.execute(SQL["act_as"], {"actor": actor})
 
 
-async def make_room(connection: Connection, days: Iterable[date]) -> None:
-    """Make the partitions that slots and readings of these days need, where they are missing."""
+async def begin(connection: Connection, days: Iterable[date]) -> None:
+    """Lock the chains, and make room for slots and readings of these days."""
     months = {day.replace(day=1) for day in days}
-    await connection.execute(SQL["make_room"], {"months": sorted(months)})
+    values = {"lock": CHAIN_LOCK, "months": sorted(months)}
+    await connection.execute(SQL["begin"], values)

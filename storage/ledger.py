@@ -100,7 +100,7 @@ class BilledPoint:
 
     `opens_on`: its opening register is the freeze of this day, which is there if `is_open`;
     `to_day`: its last register is the freeze of this day, None while it is the account's.
-    `linked_to`: where the last link ends that lies before what changed."""
+    `linked_to`: where the last link ends that what changed does not touch."""
 
     account_id: int
     point_id: int

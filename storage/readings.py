@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from enum import IntEnum
 from hashlib import blake2b
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
-from psycopg.rows import class_row
 
 from storage.sql import Connection, Row, fetch_dicts, fetch_rows, load
 
@@ -22,12 +22,26 @@ RATES: Final = 4
 FEW_METERS: Final = 2000
 """Fewer are asked for one by one, more by a look at everything."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-COPIED: Final = [
-    *("date", "int4", "int8", "int2", "int2", "int2", "timestamptz"),
-    *("int8", "int8", "int8", "int8", "int8", "int8[]"),
-    *("timestamptz", "int8", "int4"),
-]
-"""Types of the columns of `copy_readings`, in their order: binary COPY converts nothing."""
+COPIED: Final = {
+    "day": "date",
+    "meter_id": "int4",
+    "id": "int8",
+    "kind": "int2",
+    "source": "int2",
+    "decode_version": "int2",
+    "stamp": "timestamptz",
+    "total": "int8",
+    "rate_1": "int8",
+    "rate_2": "int8",
+    "rate_3": "int8",
+    "rate_4": "int8",
+    "more_rates": "int8[]",
+    "arrived_at": "timestamptz",
+    "clock_skew_s": "int8",
+    "host_offset_ms": "int4",
+    "serial": "text",
+}
+"""Columns and types of `copy_readings`, in their order: binary COPY converts nothing."""
 
 
 class Kind(IntEnum):
@@ -64,6 +78,8 @@ class RawReading:
     kind: Kind = Kind.DAILY_FREEZE
     source: Source = Source.METER
     decode_version: int = 1
+    serial: str | None = None
+    """Of the meter that told it, where that is another one than the point's."""
 
     @property
     def id(self) -> int:
@@ -81,18 +97,18 @@ class RawReading:
         return int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One owed value that is there. `codes`: what is to be said of it, such as `V08 spike`."""
+class Published(NamedTuple):
+    """A published value, and the use that ends with it.
 
-    point_id: int
+    `link_days`: so many days before lies the value it is linked to, 0: to none; `kwh`: the use
+    where the two do not show it; `hold`: why it is not billed by itself."""
+
     day: date
-    state: str
-    codes: Sequence[str]
     meter_id: int
     total: int
-    reading_id: int | None = None
-    next_step: str | None = None
+    link_days: int
+    kwh: Decimal | None
+    hold: str | None
 
 
 async def add_readings(connection: Connection, readings: Sequence[RawReading]) -> None:
@@ -104,20 +120,21 @@ async def add_readings(connection: Connection, readings: Sequence[RawReading]) -
     )
     copied = [_row(key, reading) for key, reading in rows]
     try:
-        async with connection.transaction():
-            await _copy(connection, "copy_readings", copied)
+        async with (
+            connection.transaction(),
+            connection.cursor() as cursor,
+            cursor.copy(SQL["copy_readings"]) as copy,
+        ):
+            copy.set_types(list(COPIED.values()))
+            for row in copied:
+                await copy.write_row(row)
     except psycopg.errors.UniqueViolation:
-        await connection.execute(SQL["stage_readings"])
-        await _copy(connection, "copy_staged", copied)
-        await connection.execute(SQL["merge_readings"])
-        await connection.execute(SQL["drop_staged"])
-
-
-async def _copy(connection: Connection, statement: str, rows: Iterable[Row]) -> None:
-    async with connection.cursor() as cursor, cursor.copy(SQL[statement]) as copy:
-        copy.set_types(COPIED)
-        for row in rows:
-            await copy.write_row(row)
+        columns: dict[str, Any] = dict(zip(COPIED, zip(*copied, strict=True), strict=True))
+        values = {name: list(column) for name, column in columns.items()}
+        values["more_rates"] = [
+            None if rates is None else ",".join(map(str, rates)) for rates in columns["more_rates"]
+        ]
+        await connection.execute(SQL["merge_readings"], values)
 
 
 def _row(key: tuple[date, int, int], reading: RawReading) -> Row:
@@ -134,6 +151,7 @@ def _row(key: tuple[date, int, int], reading: RawReading) -> Row:
         reading.arrived_at,
         reading.clock_skew_s,
         reading.host_offset_ms,
+        reading.serial,
     )
 
 
@@ -141,29 +159,16 @@ def _microseconds(at: datetime | None) -> int:
     return 0 if at is None else (at - EPOCH) // timedelta(microseconds=1)
 
 
-async def slots_around(
-    connection: Connection, spans: Sequence[tuple[int, date, date]]
-) -> dict[int, list[Slot]]:
-    """By point the slots inside (point, first day, last day) and the published ones beside.
-
-    The nearest published one on either side."""
-    found: dict[int, list[Slot]] = {point: [] for point, _, _ in spans}
-    async with connection.cursor(row_factory=class_row(Slot)) as cursor:
-        async for slot in await cursor.execute(SQL["slots_around"], _of_spans(spans)):
-            found[slot.point_id].append(slot)
-    return found
-
-
 async def published_chains(
     connection: Connection, spans: Sequence[tuple[int, date, date]]
-) -> dict[int, list[tuple[date, int, int]]]:
-    """By point (day, meter id, total) of the published values inside (point, first, last day)."""
-    found: dict[int, list[tuple[date, int, int]]] = {point: [] for point, _, _ in spans}
+) -> dict[int, list[Published]]:
+    """By point the published values inside (point, first, last day), and the next one behind."""
+    found: dict[int, list[Published]] = {point: [] for point, _, _ in spans}
     for point, *value in await fetch_rows(connection, SQL["published_chains"], _of_spans(spans)):
-        day, meter, total = value
+        row = Published(*value)
         # Two accounts may ask for one point, of which the first one gave to the second one.
-        if (day, meter, total) not in found[point][-1:]:
-            found[point].append((day, meter, total))
+        if row not in found[point][-1:]:
+            found[point].append(row)
     return found
 
 
@@ -175,29 +180,10 @@ def _of_spans(spans: Sequence[tuple[int, date, date]]) -> Mapping[str, Any]:
     }
 
 
-async def add_slots(connection: Connection, slots: Sequence[Slot]) -> None:
-    """Store decided slots, and what is to be said of them.
-
-    UniqueViolation if one is there already: the caller looked before, in this transaction."""
-    values = {
-        "days": [slot.day for slot in slots],
-        "points": [slot.point_id for slot in slots],
-        "states": [slot.state for slot in slots],
-        "meters": [slot.meter_id for slot in slots],
-        "totals": [slot.total for slot in slots],
-        "readings": [slot.reading_id for slot in slots],
-    }
-    await connection.execute(SQL["add_slots"], values)
-    await connection.execute(SQL["begin_chains"], values)
-    doubtful = [slot for slot in slots if slot.codes]
-    if doubtful:
-        doubts = {
-            "days": [slot.day for slot in doubtful],
-            "points": [slot.point_id for slot in doubtful],
-            "codes": ["|".join(slot.codes) for slot in doubtful],
-            "next_steps": [slot.next_step for slot in doubtful],
-        }
-        await connection.execute(SQL["add_doubts"], doubts)
+async def changed_meters(connection: Connection, since: datetime) -> set[int]:
+    """The meters that serve points of which a slot was changed since then."""
+    rows = await fetch_rows(connection, SQL["changed_meters"], {"since": since})
+    return {meter for (meter,) in rows}
 
 
 async def present_days(

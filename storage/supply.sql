@@ -8,7 +8,10 @@ SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS acco
        a.state AS account_state, a.agreement IS NOT NULL AS has_agreement, a.trip_fen, a.credit_limit_fen,
        a.reconnect_fen, a.credit_state, episode.started_at AS episode_started_at,
        coalesce(b.balance_fen, 0) AS balance_fen,
-       newest.state AS newest_state,
+       CASE WHEN EXISTS (SELECT FROM to_settle t WHERE t.account_id = a.id) THEN 'unsettled'
+            WHEN EXISTS (SELECT FROM doubt d WHERE (d.point_id, d.day, d.kind) = (p.id, newest.day, newest.kind)
+                         AND d.codes && '{V33,V37}') THEN 'disputed'
+            ELSE newest.state::text END AS newest_state,
        published.day AS last_published_day,
        coalesce((SELECT max(l.to_day - l.from_day) FROM link l
                  WHERE l.account_id = a.id AND l.state = 'billed' AND l.made_at > %(now)s::timestamptz - interval '24 hours'),

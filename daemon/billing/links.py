@@ -6,25 +6,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
+from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.register import ChainPoint
 
-MAX_AUTO_SPAN_DAYS = 7
-"""Money, missing day: a longer span without a reading is not billed by itself; an operator releases
-it, or the missing days arrive."""
 END_OF_TIME = date(9999, 12, 31)
 
 
 class ChainValue(NamedTuple):
-    """A published value of a point, with the meter that told it.
+    """A published value of a point, and the use that ends with it, as it was judged.
 
-    `total` in the meter's smallest step."""
+    `total` in the smallest step of the meter that told it. `link_days`: so many days before lies
+    the value that it is linked to (negative where it was held), 0: to none. `kwh`: the use where
+    these two do not show it, over an exchange. `hold`: why it is not billed by itself."""
 
     day: date
     meter_id: int
     total: int
+    link_days: int = 0
+    kwh: Decimal | None = None
+    hold: str | None = None
 
 
 class MeterRegister(NamedTuple):
@@ -44,10 +47,6 @@ class PointHistory:
     def ratio_on(self, day: date) -> Decimal:
         """The ratio in force from 00:00 of this day (R06)."""
         return [ratio for from_day, ratio in self.ratios if from_day <= day][-1]
-
-    def changes_ratio_between(self, first: date, last: date) -> bool:
-        """Whether another ratio begins inside, where no register tells the use before and after."""
-        return any(first < from_day < last for from_day, _ in self.ratios)
 
 
 class Span(NamedTuple):
@@ -74,7 +73,8 @@ class Link:
     modulus: int = 0
     decimals: int = 2
     ratio: Decimal = Decimal(1)
-    crosses_ratios: bool = False
+    hold: str | None = None
+    """Why it is not billed by itself: it waits for its missing days, or for an operator."""
 
     @property
     def span(self) -> Span:
@@ -93,13 +93,6 @@ class Link:
         return end - self.modulus if self.rolled_over else end
 
     @property
-    def hold(self) -> str | None:
-        """Why it is not billed by itself: it waits for its missing days or for an operator."""
-        if self.days > MAX_AUTO_SPAN_DAYS:
-            return "span"
-        return "ratio" if self.crosses_ratios else None
-
-    @property
     def is_held(self) -> bool:
         """True for one that is not billed by itself."""
         return self.hold is not None
@@ -114,25 +107,51 @@ class LinkInForce:
     link: Link
 
 
-def dated_links(point_id: int, values: Iterable[ChainValue], history: PointHistory) -> list[Link]:
+def dated_links(point_id: int, values: Sequence[ChainValue], history: PointHistory) -> list[Link]:
     """The links between the values of a published chain, each with the facts of its days.
 
-    None leads from one meter to the next: that use is shown by the registers of a document."""
-    links: list[Link] = []
-    for meter_id, of_meter in groupby(values, key=lambda value: value.meter_id):
-        register = history.registers[meter_id]
-        chain = [ChainPoint(value.day, value.total) for value in of_meter]
-        links += (
-            replace(
-                link,
-                meter_id=meter_id,
-                decimals=register.decimals,
-                ratio=history.ratio_on(link.from_day),
-                crosses_ratios=history.changes_ratio_between(link.from_day, link.to_day),
-            )
-            for link in chain_links(point_id, chain, register.modulus)
-        )
+    Which values are linked was judged: each tells how far back its own begins."""
+    links = []
+    for before, after in pairwise(values):
+        if abs(after.link_days) != (after.day - before.day).days:
+            continue  # no register shows what was used between them
+        if after.kwh is None:
+            links.append(_shown_link(point_id, before, after, history))
+        else:
+            links.append(_told_link(point_id, before, after))
     return links
+
+
+def _shown_link(
+    point_id: int, before: ChainValue, after: ChainValue, history: PointHistory
+) -> Link:
+    register = history.registers[after.meter_id]
+    chain = [ChainPoint(before.day, before.total), ChainPoint(after.day, after.total)]
+    (link,) = chain_links(point_id, chain, register.modulus)
+    return replace(
+        link,
+        meter_id=after.meter_id,
+        decimals=register.decimals,
+        ratio=history.ratio_on(before.day),
+        hold=after.hold,
+    )
+
+
+def _told_link(point_id: int, before: ChainValue, after: ChainValue) -> Link:
+    """A use that documents told: in steps that write it exactly, with its ratios in it."""
+    kwh = after.kwh or Decimal(0)
+    exponent = kwh.normalize().as_tuple().exponent
+    assert isinstance(exponent, int), "energy is a number"
+    decimals = max(0, -exponent)
+    return Link(
+        point_id,
+        before.day,
+        after.day,
+        int(kwh.scaleb(decimals)),
+        meter_id=after.meter_id,
+        decimals=decimals,
+        hold=after.hold,
+    )
 
 
 def chain_links(
@@ -159,6 +178,7 @@ def chain_links(
                 rolled_over,
                 begins=before.total,
                 modulus=modulus,
+                hold="span" if (after.day - before.day).days > MAX_AUTO_SPAN_DAYS else None,
             )
         )
     return links

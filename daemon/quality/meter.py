@@ -6,8 +6,6 @@ from datetime import date
 from decimal import Decimal
 from typing import Protocol
 
-from daemon.quality.register import Register
-
 
 class Meter(Protocol):
     """What the rules need of a meter at its point; the row of the archive is one."""
@@ -43,12 +41,3 @@ class Meter(Protocol):
     @property
     def max_daily_kwh(self) -> Decimal:
         """The most that the register can advance in a day, before the ratio (V08)."""
-
-
-def register_of(meter: Meter) -> Register:
-    """What bounds the meter's registers, in their smallest step."""
-    return Register(
-        modulus=meter.modulus,
-        max_daily=meter.max_daily_kwh.scaleb(meter.decimals),
-        decimals=meter.decimals,
-    )

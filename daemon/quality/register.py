@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from decimal import ROUND_CEILING, Decimal
-from typing import Literal
-
-DeltaStatus = Literal["ok", "ok:rollover", "suspect:backward", "suspect:spike"]
+from datetime import date
+from decimal import Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +25,6 @@ class ChainPoint:
 
     day: date
     total: int
-
-
-def register_delta(
-    before: int,
-    after: int,
-    days: Decimal,
-    register: Register,
-) -> tuple[DeltaStatus, int | None]:
-    """The advance between two readings in the register's smallest step, None if it cannot be true.
-
-    Money, register arithmetic: the limit grows with the time between. A step back is a rollover
-    only if the way over the modulus stays within the limit."""
-    delta = after - before
-    # It grows with the gap, else every catch-up after an outage would be a spike; and it is never
-    # less than an hour's worth.
-    limit = register.max_daily * max(days, Decimal(1) / 24)
-    if delta >= 0:
-        return ("ok", delta) if delta <= limit else ("suspect:spike", None)
-    if delta + register.modulus <= limit:
-        return "ok:rollover", delta + register.modulus
-    # No tolerance for a step back of one: that energy would be billed twice.
-    return "suspect:backward", None
-
-
-def error_bound(register: Register, offset: timedelta) -> int:
-    """The most that the register can have moved in `offset`, in its smallest step, rounded up.
-
-    It is kept with a value that the host read beside midnight: limit of a day x offset."""
-    moved = register.max_daily * (offset // timedelta(microseconds=1)) / 86_400_000_000
-    return int(moved.to_integral_value(ROUND_CEILING))
 
 
 def in_steps(registers: Sequence[Decimal | None], decimals: int) -> tuple[int, tuple[int, ...]]:

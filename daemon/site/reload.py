@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class NoDatabaseYet(MeterdError):
     """The daemon was started without its database. The operator waits, or mends that."""
 
 
+OVERLAP = timedelta(minutes=2)
+"""A transaction that was open when slots were looked at last may have changed some of them."""
+
+
 class Configuration:
     """What the daemon runs by (`site`), and the way to the next one.
 
@@ -73,6 +77,8 @@ class Configuration:
         """Who wants to know what came of the next reload."""
         self._one_at_a_time = asyncio.Lock()
         self._is_alone = False
+        self._known_at = datetime.now(UTC) - OVERLAP
+        """What slots showed at this time is known to the lines."""
 
     async def start(self, connection: AsyncConnection[Any], meters: Collection[SiteMeter]) -> None:
         """Every line starts, knowing what the database has."""
@@ -163,6 +169,23 @@ class Configuration:
     def _newest(self) -> date:
         """The newest day whose freeze is due."""
         return due_day(datetime.now(self.site.settings.site.zone))
+
+    async def refresh(self) -> None:
+        """Look again at the lines of meters whose slots were changed by somebody else's word.
+
+        What lines read themselves they are told of as it is stored."""
+        since = self._known_at
+        async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
+            self._known_at = datetime.now(UTC) - OVERLAP
+            meters = await readings.changed_meters(connection, since)
+            lines = [
+                line
+                for line in self._lines
+                if any(meter.meter_id in meters for meter in line.meters)
+            ]
+            if lines:
+                await self._know(connection, self.site, lines)
+            await gaps.forget_before(connection, first_day(self._newest(), MEMORY_DAYS))
 
     async def _try(self) -> Difference | Exception:
         try:

@@ -17,9 +17,11 @@ from config.archive import Account, Point
 from config.load import LoadedSite
 from config.meters import DLT645, LEAST_DECIMALS, Meter
 from config.tariffs import TariffVersion
+from daemon.transactions.judging import rejudge
 from storage import archive
 from storage.archive import ArchiveRows, PointPage, SiteMeter
 from storage.owner import claim
+from storage.settling import mark_points
 
 log = structlog.get_logger("daemon")
 
@@ -50,7 +52,10 @@ async def take_over_archive(
     rows = archive_rows(site, zone)
     today = datetime.now(zone).date()
     site_option = f" -c {shlex.quote(str(site.path))}"
-    found = await archive.take_over(connection, rows, today, site_option, left_out)
+    async with connection.transaction():
+        found = await archive.take_over(connection, rows, today, site_option, left_out)
+        judged = await rejudge(connection, found.limited, zone)
+        await mark_points(connection, judged.changed, "limit")
     if found.differing_accounts:
         log.warning(
             "accounts differ from the files and stay as they are: `meterd account import` takes "

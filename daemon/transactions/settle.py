@@ -145,7 +145,7 @@ async def _relinked(
     chains = await readings.published_chains(connection, theirs)
     # The chain may reach further than the span: to the next value, whose link may be there already.
     reached = [
-        span._replace(to_day=max([span.to_day, *(day for day, _, _ in chains[span.point_id])]))
+        span._replace(to_day=max([span.to_day, *(value.day for value in chains[span.point_id])]))
         for span in asked
     ]
     in_force = await _links_in_force(connection, reached)
@@ -157,7 +157,7 @@ async def _relinked(
         chain = [
             ChainValue(*value)
             for value in chains[span.point_id]
-            if span.from_day <= value[0] <= end
+            if span.from_day <= value.day <= end
         ]
         links = dated_links(span.point_id, chain, histories[span.point_id])
         there = [
@@ -225,7 +225,7 @@ async def _links_in_force(
             modulus=row.modulus,
             decimals=row.decimals,
             ratio=row.ratio,
-            crosses_ratios=row.hold == "ratio",
+            hold=row.hold,
         )
         links[row.account_id, row.point_id].append(LinkInForce(row.id, row.revision, link))
     return links

@@ -347,12 +347,14 @@ CREATE TABLE reading (
     kind            smallint NOT NULL,
     source          smallint NOT NULL,
     decode_version  smallint NOT NULL,
-    more_rates      bigint[]
+    more_rates      bigint[],
+    serial          text
 );
 COMMENT ON TABLE reading IS 'every read of every value, never changed (R08); columns in the order that packs them';
 COMMENT ON COLUMN reading.id IS 'made of kind, source, arrival, stamp and registers: the same read again is the same row';
 COMMENT ON COLUMN reading.day IS 'whose 00:00 it is the freeze of, by its own stamp';
 COMMENT ON COLUMN reading.stamp IS 'the meter''s own time stamp; NULL: exactly 00:00 of the day';
+COMMENT ON COLUMN reading.serial IS 'of the meter that told it, where that is another one than the point''s (V03)';
 COMMENT ON COLUMN reading.total IS 'register in its smallest step; NULL: a second read that the meter refused';
 COMMENT ON COLUMN reading.clock_skew_s IS 'meter clock minus true time; NULL: not known for that day';
 COMMENT ON COLUMN reading.host_offset_ms IS 'read by the host so long after 00:00 (negative: before); NULL: frozen by the meter';
@@ -443,6 +445,14 @@ CREATE INDEX doubts_to_read_again ON doubt (day) WHERE next_step IN ('reread', '
 COMMENT ON TABLE doubt IS 'what is to be said of a slot that is not published without a remark: the few exceptions, to be listed';
 COMMENT ON COLUMN doubt.hold IS 'why the use that ends here is not billed by itself: span, ratio, spike, final_lost, initial_lost';
 
+CREATE TABLE crossing (
+    point_id    integer NOT NULL REFERENCES point,
+    day         date NOT NULL,
+    kwh         numeric NOT NULL,
+    PRIMARY KEY (point_id, day)
+);
+COMMENT ON TABLE crossing IS 'use that ends with a slot and that it does not show with the one before: over an exchange or a ratio';
+
 CREATE TABLE slot_journal (
     changed_at  timestamptz NOT NULL DEFAULT now(),
     actor       text NOT NULL,
@@ -488,7 +498,10 @@ BEGIN
 END $$;
 
 CREATE TRIGGER reading_is_never_changed BEFORE UPDATE ON reading FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER slot_changes_are_journalled AFTER UPDATE OR DELETE ON slot FOR EACH ROW EXECUTE FUNCTION journal_slot();
+CREATE TRIGGER slot_changes_are_journalled AFTER UPDATE ON slot FOR EACH ROW
+    WHEN ((OLD.state, OLD.total, OLD.reading_id) IS DISTINCT FROM (NEW.state, NEW.total, NEW.reading_id))
+    EXECUTE FUNCTION journal_slot();
+CREATE TRIGGER slots_that_go_are_journalled AFTER DELETE ON slot FOR EACH ROW EXECUTE FUNCTION journal_slot();
 
 CREATE TABLE dead_letter (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

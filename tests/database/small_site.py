@@ -84,11 +84,14 @@ class Site:
     accounts: list[dict[str, Any]] = field(default_factory=list)
     points: list[dict[str, Any]] = field(default_factory=list)
     meters: list[dict[str, Any]] = field(default_factory=list)
+    first_registers_are_known: bool = True
 
     @classmethod
-    def of(cls, count: int = 1, **changes: Any) -> "Site":
+    def of(
+        cls, count: int = 1, *, first_registers_are_known: bool = True, **changes: Any
+    ) -> "Site":
         """`count` accounts with a point each. `changes` are those of `add`."""
-        site = cls()
+        site = cls(first_registers_are_known=first_registers_are_known)
         for number in range(1, count + 1):
             site.add(number, **changes)
         return site
@@ -145,6 +148,11 @@ class Site:
         """Bring the database to this site; its meters by point."""
         await claim(connection, "test", ZONE)
         await archive.take_over(connection, self.rows(), today)
+        # Every meter began with 0, and somebody wrote that down: the first value needs no second.
+        await connection.execute(
+            "UPDATE installation SET initial = %s WHERE initial IS NULL AND %s",
+            ([0], self.first_registers_are_known),
+        )
         return await meters(connection)
 
     def rows(self) -> ArchiveRows:

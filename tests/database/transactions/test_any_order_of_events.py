@@ -199,7 +199,11 @@ class Life(RuleBasedStateMachine):
             done = all(day in kept for day, _ in totals)
         if done:
             for day, total in sorted(totals, key=lambda item: item[0]):
-                self.decided[point].setdefault(day, total if total < 100_000_000 else None)
+                # What cannot be the register takes no part; a true value of its day takes its place.
+                if total < 100_000_000:
+                    self.decided[point][day] = total
+                else:
+                    self.decided[point].setdefault(day, None)
         self.serve_what_is_due(then)
 
     @rule(point=points, reference=st.sampled_from(["a", "b", "c"]), fuse=fuses, then=fates)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from daemon.acquisition.planning.midnight import Midnights, near_midnight, nearest_midnight
 from daemon.quality.freeze import freeze_day
-from daemon.quality.register import Register, error_bound
 
 MIDNIGHT = datetime(2026, 3, 2)
 
@@ -74,12 +72,6 @@ def test_a_value_read_by_the_host_is_a_freeze_within_a_minute_of_midnight(
     offset_s: float, day: date | None
 ) -> None:
     assert freeze_day(MIDNIGHT, timedelta(seconds=offset_s)) == day
-
-
-def test_the_error_bound_is_what_the_register_can_move_in_that_time_rounded_up() -> None:
-    register = Register(modulus=10**8, max_daily=Decimal(31_200), decimals=2)
-    assert error_bound(register, timedelta(seconds=60)) == 22  # 13 kW for a minute: 0.2167 kWh
-    assert error_bound(register, timedelta(0)) == 0
 
 
 def test_whoever_was_dead_last_night_is_asked_after_the_living() -> None:

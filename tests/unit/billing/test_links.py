@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from daemon.billing.links import (
     END_OF_TIME,
-    MAX_AUTO_SPAN_DAYS,
     Link,
     LinkInForce,
     Span,
@@ -17,6 +16,7 @@ from daemon.billing.links import (
     changed_links,
     span_to_link,
 )
+from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.register import ChainPoint
 
 FIRST = date(2026, 3, 1)
@@ -39,7 +39,7 @@ def test_a_register_that_passes_its_modulus_rolled_over() -> None:
 
 
 def test_a_link_longer_than_a_week_is_held() -> None:
-    week, longer = (Link(1, FIRST, on_day(n), 1) for n in (MAX_AUTO_SPAN_DAYS, 8))
+    week, longer = (links_of([0, n])[0] for n in (MAX_AUTO_SPAN_DAYS, 8))
     assert (week.is_held, longer.is_held) == (False, True)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.billing.links import MAX_AUTO_SPAN_DAYS, Link, chain_links
+from daemon.billing.links import Link, chain_links
 from daemon.billing.settlement import (
     Postings,
     PricedLink,
@@ -23,6 +23,7 @@ from daemon.billing.settlement import (
     to_fen,
 )
 from daemon.billing.tariff import Tariff, TariffVersion
+from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.register import ChainPoint
 from tests.unit.exact_money import exact_by_month, rounded
 
@@ -228,7 +229,7 @@ def test_half_a_fen_is_rounded_away_from_zero(yuan: str, fen: int) -> None:
 
 def test_a_span_of_more_than_seven_days_waits_and_costs_nothing() -> None:
     seven = price(Link(1, date(2026, 2, 20), date(2026, 2, 27), 1000))
-    eight = price(Link(1, date(2026, 2, 20), date(2026, 2, 28), 1000))
+    eight = price(Link(1, date(2026, 2, 20), date(2026, 2, 28), 1000, hold="span"))
     assert [len(seven.charges), len(eight.charges)] == [1, 0]
 
 

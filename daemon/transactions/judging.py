@@ -1,0 +1,326 @@
+"""Judge points anew, and write what days show otherwise.
+
+Clean new values of many points are proved as arrays; every other point is judged by itself, from
+as far back as its last value that nothing can change. The caller holds the lock on the chains."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import structlog
+from psycopg import AsyncConnection
+
+from daemon import metrics
+from daemon.quality.judge import RULE_SET, judge
+from daemon.quality.verdict import DayState, Link, Verdict
+from daemon.quality.window import (
+    BEFORE_CHANGE_DAYS,
+    OWN_CHECKS,
+    SETTLED_DAYS,
+    believed_from,
+    window_start,
+)
+from daemon.transactions.chain_facts import PointFacts, point_facts
+from daemon.transactions.clean_values import clean_slots
+from storage import judging
+from storage.judging import Asked, ReadRow, SlotRow
+from storage.readings import RawReading
+from storage.settling import Days
+
+log = structlog.get_logger("quality")
+
+LOOKED_BACK: Final = timedelta(days=2 * BEFORE_CHANGE_DAYS + SETTLED_DAYS)
+"""A value with which a window may begin is looked for so far before what changed."""
+
+
+@dataclass
+class Judged:
+    """What came of a judgement. `changed`: by point, the days whose use may be another one.
+
+    `recollect`: (point, day) of what came and is no value of its day; `is_doubtful`: something is
+    to be read again or seen by a person now that was not before."""
+
+    changed: dict[int, Days] = field(default_factory=dict)
+    numbers: dict[int, str] = field(default_factory=dict)
+    """What persons call the points that were judged by themselves."""
+    rows: list[SlotRow] = field(default_factory=list)
+    remarks: list[SlotRow] = field(default_factory=list)
+    """Those of the rows of which something is or was to be said."""
+    recollect: set[tuple[int, date]] = field(default_factory=set)
+    is_doubtful: bool = False
+
+
+async def judge_arrivals(
+    connection: AsyncConnection[Any],
+    arrived: Mapping[int, Sequence[RawReading]],
+    zone: ZoneInfo,
+) -> Judged:
+    """Judge what has just been kept as raw rows. `arrived`: by point, in order of days."""
+    asked = [
+        Asked(point, readings[0].day, readings[-1].day, readings[0].total or 0)
+        for point, readings in arrived.items()
+    ]
+    tails = await judging.tails(connection, asked, OWN_CHECKS)
+    clean = clean_slots(arrived, tails, zone)
+    others = {
+        point: readings[0].day
+        for point, readings in arrived.items()
+        if point not in clean and point in tails
+    }
+    judged = Judged()
+    for point, rows in clean.items():
+        new = {reading.day for reading in arrived[point]}
+        # A neighbour that is told of again had another link, or waited for a second value.
+        before = {
+            day: replace(row, state="suspect", codes=("V32",))
+            for day, row in rows.items()
+            if day not in new
+        }
+        _take(judged, point, before, rows)
+    await _judge(connection, others, zone, judged)
+    await _write(connection, judged)
+    return judged
+
+
+async def rejudge(
+    connection: AsyncConnection[Any], changed: Mapping[int, date], zone: ZoneInfo
+) -> Judged:
+    """Judge points of which a fact changed: a document, limit, finding or decision.
+
+    `changed`: by point, the first day that the fact speaks of. Marking the accounts is the
+    caller's."""
+    judged = Judged()
+    await _judge(connection, changed, zone, judged)
+    await _write(connection, judged)
+    return judged
+
+
+async def _judge(
+    connection: AsyncConnection[Any], changed: Mapping[int, date], zone: ZoneInfo, judged: Judged
+) -> None:
+    if not changed:
+        return
+    known = point_facts(await judging.facts(connection, changed), zone)
+    sinces = {point: day - LOOKED_BACK for point, day in changed.items() if point in known}
+    shown: defaultdict[int, dict[date, SlotRow]] = defaultdict(dict)
+    for slot in await judging.slots(connection, sinces):
+        shown[slot.point_id][slot.day] = slot
+    starts = {
+        point: _window(known[point], shown[point], changed[point], sinces[point])
+        for point in sinces
+    }
+    verdicts = await _verdicts(connection, known, starts, changed)
+    too_short = [point for point, (verdict, _) in verdicts.items() if verdict.is_too_short]
+    starts.update(dict.fromkeys(too_short))
+    verdicts |= await _verdicts(connection, known, dict.fromkeys(too_short), changed)
+    # Whoever is judged from the beginning is compared from the beginning.
+    whole = {point: date.min for point, start in starts.items() if start is None}
+    early = {
+        point: date(2000, 1, 1) for point in whole if _reaches_back(known[point], sinces[point])
+    }
+    for slot in await judging.slots(connection, early) if early else []:
+        shown[slot.point_id][slot.day] = slot
+    for point, (verdict, reads) in verdicts.items():
+        start = starts[point]
+        first = date.min if start is None else believed_from(start)
+        before = {day: slot for day, slot in shown[point].items() if day >= first}
+        after = _rows(point, verdict, reads, known[point], first)
+        judged.numbers[point] = known[point].number
+        _take(judged, point, before, after)
+
+
+def _reaches_back(facts: PointFacts, since: date) -> bool:
+    return facts.first_day is not None and facts.first_day < since
+
+
+def _window(
+    facts: PointFacts, shown: Mapping[date, SlotRow], changed_from: date, since: date
+) -> date | None:
+    """The day with which the facts may begin; None: with the point."""
+    if facts.has_word_of_a_person or len(facts.installations) > 1:
+        return None
+    if not _reaches_back(facts, since):
+        return None
+    days = {
+        day: DayState(slot.state, Decimal(0), slot.codes)  # type: ignore[arg-type]
+        for day, slot in shown.items()
+    }
+    start = window_start(days, (), changed_from)
+    return start if start is not None and start >= since else None
+
+
+async def _verdicts(
+    connection: AsyncConnection[Any],
+    known: Mapping[int, PointFacts],
+    starts: Mapping[int, date | None],
+    changed: Mapping[int, date],
+) -> dict[int, tuple[Verdict, dict[date, list[ReadRow]]]]:
+    if not starts:
+        return {}
+    sinces = {
+        point: start or min(known[point].first_day or changed[point], changed[point])
+        for point, start in starts.items()
+    }
+    reads: dict[int, dict[date, list[ReadRow]]] = {point: defaultdict(list) for point in starts}
+    for row in await judging.reads(connection, sinces):
+        reads[row.point_id][row.day].append(row)
+    found = {}
+    for point, start in starts.items():
+        told = [row for of_day in reads[point].values() for row in of_day]
+        verdict = judge(known[point].with_reads(told, start))
+        found[point] = (verdict, reads[point])
+    return found
+
+
+def _rows(
+    point: int,
+    verdict: Verdict,
+    reads: Mapping[date, Sequence[ReadRow]],
+    facts: PointFacts,
+    first: date,
+) -> dict[date, SlotRow]:
+    """What each day from `first` on shows by this verdict."""
+    uses = _uses(verdict, facts.zone)
+    rows = {}
+    for day, state in verdict.days.items():
+        if day < first:
+            continue
+        use = uses.get(day, _Use())
+        total = int(state.total.scaleb(facts.decimals_on(day)))
+        chosen = _chosen(reads.get(day, ()), state)
+        rows[day] = SlotRow(
+            point_id=point,
+            day=day,
+            state=state.state,
+            meter_id=facts.meter_on(day) if chosen is None else chosen.meter_id,
+            total=total,
+            reading_id=None if chosen is None else chosen.id,
+            link_days=-use.days if use.hold else use.days,
+            codes=state.codes,
+            next_step=state.next_step,
+            hold=use.hold,
+            kwh=use.kwh,
+        )
+    return rows
+
+
+def _chosen(reads: Sequence[ReadRow], state: DayState) -> ReadRow | None:
+    """The first read that returned the value of the day; a substitute has none."""
+    if state.state == "substituted":
+        return None
+    fitting = [
+        row
+        for row in reads
+        if row.total is not None and Decimal(row.total).scaleb(-row.decimals) == state.total
+    ]
+    return min(fitting or reads, key=lambda row: (row.arrived_at, row.id), default=None)
+
+
+@dataclass
+class _Use:
+    """The use that ends with a day: since how many days, and what two values do not show."""
+
+    days: int = 0
+    hold: str | None = None
+    kwh: Decimal | None = None
+
+
+def _uses(verdict: Verdict, zone: ZoneInfo) -> dict[date, _Use]:
+    """By the published day with which it ends; links over documents are drawn together."""
+    published = {day for day, state in verdict.days.items() if state.state == "published"}
+    uses = {}
+    waiting: list[Link] = []
+    for link in verdict.links:
+        waiting.append(link)
+        if isinstance(link.end, datetime) or link.end not in published:
+            continue
+        start = _day(waiting[0].start, zone)
+        holds = [it.held for it in waiting if it.held is not None]
+        is_shown = len(waiting) == 1 and not isinstance(link.start, datetime)
+        is_shown = is_shown and link.start in published
+        uses[link.end] = _Use(
+            days=max(1, (link.end - start).days),
+            hold=holds[0] if holds else None,
+            kwh=None if is_shown else sum((it.kwh or Decimal(0) for it in waiting), Decimal(0)),
+        )
+        waiting = []
+    return uses
+
+
+def _day(at: date | datetime, zone: ZoneInfo) -> date:
+    return at.astimezone(zone).date() if isinstance(at, datetime) else at
+
+
+def _take(
+    judged: Judged,
+    point: int,
+    before: Mapping[date, SlotRow],
+    after: Mapping[date, SlotRow],
+) -> None:
+    """Note what differs."""
+    moved = []
+    for day, row in after.items():
+        was = before.get(day)
+        if row.next_step == "recollect":
+            judged.recollect.add((point, day))
+        if was == row:
+            continue
+        judged.rows.append(row)
+        if _has_remark(row) or (was is not None and _has_remark(was)):
+            judged.remarks.append(row)
+        if _use(was) != _use(row):
+            moved.append(day)
+        if row.next_step in ("reread", "person") and (
+            was is None or was.next_step != row.next_step
+        ):
+            judged.is_doubtful = True
+        _report(judged.numbers.get(point), was, row)
+    for day in before:
+        if day not in after:
+            nothing = SlotRow(point, day, "missing", None, None, None, 0)
+            judged.rows.append(nothing)
+            judged.remarks.append(nothing)
+            moved.append(day)
+    if moved:
+        judged.changed[point] = Days(min(moved), max(moved))
+
+
+def _use(row: SlotRow | None) -> tuple[Any, ...] | None:
+    """What money depends on; None of a day that is not published."""
+    if row is None or row.state != "published":
+        return None
+    return (row.meter_id, row.total, row.reading_id, row.link_days, row.hold, row.kwh)
+
+
+def _has_remark(row: SlotRow) -> bool:
+    return bool(row.codes or row.next_step or row.hold or row.kwh is not None)
+
+
+def _report(point: str | None, was: SlotRow | None, row: SlotRow) -> None:
+    if was is None or was.state != row.state:
+        metrics.SLOTS_DECIDED.labels(row.state).inc()
+    told = {
+        "point": point,
+        "day": row.day,
+        "total": row.total,
+        "codes": ",".join(row.codes),
+    }
+    if was is not None and was.state == "published" and _use(was) != _use(row):
+        if row.state != "published" or was.total != row.total:
+            log.warning("reading withdrawn", was=was.total, **told)
+    elif row.state == "suspect" and row.codes != ("V32",):
+        log.warning("reading withheld", next=row.next_step, **told)
+
+
+async def _write(connection: AsyncConnection[Any], judged: Judged) -> None:
+    gone = [row for row in judged.rows if row.state == "missing"]
+    there = [row for row in judged.rows if row.state != "missing"]
+    await judging.put_slots(connection, there, RULE_SET)
+    await judging.drop_slots(connection, [(row.point_id, row.day) for row in gone])
+    await judging.put_remarks(connection, judged.remarks)

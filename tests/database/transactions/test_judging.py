@@ -1,0 +1,211 @@
+"""What days show after readings, limits and documents came, through the database."""
+
+import random
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from daemon.quality.arrival import Arrival
+from daemon.transactions.collect import collect, settle_marked
+from daemon.transactions.judging import rejudge
+from storage import archive, chains
+from storage.archive import BEGINNING, SiteMeter
+from storage.settling import mark_points
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    NOW,
+    OPEN,
+    ZONE,
+    Site,
+    balance,
+    freeze,
+    intact,
+    links,
+    on,
+    rows,
+    slots,
+    store,
+)
+
+pytestmark = pytest.mark.hypertables
+
+
+async def published(connection: AsyncConnection[Any], point: str = "P1") -> dict[date, int]:
+    shown = await slots(connection, point)
+    return {day: total // 100 for day, (state, total, _) in shown.items() if state == "published"}
+
+
+async def judged_again(connection: AsyncConnection[Any], points: int) -> list[Any]:
+    """What the whole history of each point says otherwise than its days show."""
+    async with connection.transaction(force_rollback=True):
+        await chains.lock_chains(connection)
+        judged = await rejudge(connection, dict.fromkeys(range(1, points + 1), BEGINNING), ZONE)
+    return judged.rows
+
+
+def test_one_wrong_value_is_withdrawn_when_the_third_value_stands_against_it(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of().take_over(connection))["P1"]
+        told = [100, 105, 110, 115, 480, 125, 130, 135]
+        for n, kwh in enumerate(told[:-1]):
+            await store(connection, freeze(meter, OPEN + n * DAY, kwh))
+        assert (await published(connection))[OPEN + 4 * DAY] == 480
+        assert await balance(connection, "A1") == -(480 - 100) * 50
+        await store(connection, freeze(meter, OPEN + 7 * DAY, told[-1]))
+        truth = {OPEN + n * DAY: kwh for n, kwh in enumerate(told) if kwh != 480}
+        assert await published(connection) == truth
+        assert await rows(connection, "SELECT error FROM to_settle") == []
+        assert await balance(connection, "A1") == -(135 - 100) * 50
+        assert (OPEN + 3 * DAY, OPEN + 5 * DAY, "billed") in await links(connection, "P1")
+        journal = "SELECT state::text, actor FROM slot_journal WHERE day = %s AND total = 48000"
+        assert await rows(connection, journal, OPEN + 4 * DAY) == [("published", "system")]
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_first_value_waits_for_the_second_one(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(first_registers_are_known=False)
+        meter = (await site.take_over(connection))["P1"]
+        await store(connection, freeze(meter, OPEN, 100))
+        assert await slots(connection, "P1") == {OPEN: ("suspect", 10_000, ["V32"])}
+        await store(connection, freeze(meter, OPEN + DAY, 103))
+        assert await published(connection) == {OPEN: 100, OPEN + DAY: 103}
+        assert await rows(connection, "SELECT count(*) FROM doubt") == [0]
+        assert await balance(connection, "A1") == -150
+
+    on(database_url, story)
+
+
+def test_what_a_limit_withheld_is_published_when_the_limit_is_mended(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(max_daily_kwh=Decimal(1))
+        meter = (await site.take_over(connection))["P1"]
+        await connection.execute("UPDATE installation SET initial = '{10000}'")
+        await store(connection, *(freeze(meter, OPEN + n * DAY, 100 + 9 * n) for n in range(20)))
+        assert len(await published(connection)) < 3
+        site.points[0]["max_daily_kwh"] = Decimal(10)
+        async with connection.transaction():
+            found = await archive.take_over(connection, site.rows(), OPEN)
+            judged = await rejudge(connection, found.limited, ZONE)
+            await mark_points(connection, judged.changed, "limit")
+        await settle_marked(connection, ARMED, NOW)
+        assert len(await published(connection)) == 20
+        assert await balance(connection, "A1") == -19 * 9 * 50
+
+    on(database_url, story)
+
+
+def test_a_second_read_of_the_same_registers_is_kept_and_changes_no_day(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of().take_over(connection))["P1"]
+        await store(connection, *(freeze(meter, OPEN + n * DAY, 100 + n) for n in range(3)))
+        before = await slots(connection, "P1")
+        again = freeze(meter, OPEN + DAY, 101).freeze
+        later = replace(again, arrived_at=again.arrived_at + timedelta(hours=1))
+        await store(connection, Arrival(meter, later))
+        assert await rows(connection, "SELECT count(*) FROM reading") == [4]
+        assert await slots(connection, "P1") == before
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_comes_in_whatever_order_the_whole_history_says_the_same(
+    database_url: str, seed: int
+) -> None:
+    """Clean values are proved as arrays, the others in a window: both must say what all facts
+    say."""
+    points = 12
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        rng = random.Random(seed)
+        site = Site.of(points, first_registers_are_known=seed % 2 == 0)
+        found = await site.take_over(connection)
+        arrivals = [
+            arrival
+            for number in range(1, points + 1)
+            for arrival in a_life(rng, found[f"P{number}"], days=rng.choice((8, 40, 110)))
+        ]
+        if seed % 3:
+            rng.shuffle(arrivals)
+        while arrivals:
+            count = rng.choice((1, 5, 60, 400))
+            batch, arrivals = arrivals[:count], arrivals[count:]
+            await collect(connection, batch, ZONE)
+        assert await judged_again(connection, points) == []
+        await settle_marked(connection, ARMED, NOW)
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def a_life(rng: random.Random, meter: SiteMeter, days: int) -> list[Arrival]:
+    """The freezes of a meter, with what goes wrong: gaps, junk, resets, second reads, clocks."""
+    kind = rng.choice(("clean", "clean", "still", "gaps", "junk", "shift", "clock"))
+    total = Decimal(100)
+    life = []
+    for n in range(days):
+        total += 0 if kind == "still" and n > 5 else Decimal(rng.randrange(0, 2000)).scaleb(-2)
+        if kind == "gaps" and rng.random() < 0.4:
+            continue
+        shown = total
+        if kind == "junk" and rng.random() < 0.1:
+            shown = total + rng.choice((-90, 300, 5000))
+        if kind == "shift" and n > days // 2:
+            shown = total / 10
+        skew = timedelta(seconds=rng.choice((0, 90, 400))) if kind == "clock" else None
+        shown = max(Decimal(0), shown).quantize(Decimal("0.01"))
+        life.append(freeze(meter, OPEN + n * DAY, shown, skew=skew))
+        if kind == "junk" and rng.random() < 0.1:
+            life.append(freeze(meter, OPEN + n * DAY, total))
+    return life
+
+
+def test_collecting_takes_at_most_twelve_statements_whatever_comes(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await Site.of(40).take_over(connection)
+        meters = list(found.values())
+        first = [freeze(meter, OPEN + n * DAY, 100 + n) for meter in meters for n in range(5)]
+        batches = [
+            first[:1],
+            first,
+            first,  # all of it is there
+            [freeze(meter, OPEN + 5 * DAY, 105) for meter in meters],
+            # Half of them are spikes, step back, or come a second time otherwise.
+            [
+                freeze(meter, OPEN + n * DAY, (106, 9000, 3)[n % 3])
+                for meter in meters
+                for n in (5, 6, 7)
+            ],
+        ]
+        executed: list[str] = []
+        cursor = type(connection.cursor())
+
+        class Counting(cursor):  # type: ignore[valid-type, misc]
+            async def execute(self, query: Any, *values: Any, **options: Any) -> Any:
+                executed.append(str(query).strip().split()[0])
+                return await super().execute(query, *values, **options)
+
+            def copy(self, statement: Any, *values: Any, **options: Any) -> Any:
+                executed.append("COPY")
+                return super().copy(statement, *values, **options)
+
+        connection.cursor_factory = Counting
+        for batch in batches:
+            executed.clear()
+            await collect(connection, batch, ZONE)
+            framing = {"BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK"}
+            assert len([word for word in executed if word not in framing]) <= 12, executed
+
+    on(database_url, story)
