@@ -23,14 +23,16 @@ WITH span AS (
     SELECT x.* FROM span
     CROSS JOIN LATERAL generate_series(span.first_day, least(span.last_day, current_date + 2), interval '1 day') asked
     JOIN slot x ON x.day = asked::date AND x.point_id = span.point_id AND x.kind = 1
-    WHERE x.state = 'published'
+    WHERE x.state IN ('published', 'substituted')
     UNION ALL
     SELECT x.* FROM span
-    CROSS JOIN LATERAL slot_beside(span.point_id, 1::smallint, least(span.last_day, current_date + 2) + 1, 1, '{published}') x
+    CROSS JOIN LATERAL slot_beside(span.point_id, 1::smallint, least(span.last_day, current_date + 2) + 1, 1,
+                                   '{published,substituted}') x
 )
 SELECT s.point_id, s.day, s.meter_id, s.total, s.link_days, c.kwh,
        CASE WHEN s.link_days < 0 AND NOT EXISTS (
                 SELECT FROM decision r WHERE r.point_id = s.point_id AND r.day = s.day
+                AND (r.content ->> 'from')::date = s.day + s.link_days
                 AND r.action = 'release_link' AND r.takes_effect)
             THEN coalesce(d.hold, 'span') END AS hold
 FROM s

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -18,7 +18,8 @@ from psycopg import AsyncConnection
 
 from daemon import metrics
 from daemon.quality.judge import RULE_SET, judge
-from daemon.quality.verdict import DayState, Link, Verdict
+from daemon.quality.uses import Use, uses_of
+from daemon.quality.verdict import DayState, Verdict
 from daemon.quality.window import (
     BEFORE_CHANGE_DAYS,
     OWN_CHECKS,
@@ -186,12 +187,12 @@ def _rows(
     first: date,
 ) -> dict[date, SlotRow]:
     """What each day from `first` on shows by this verdict."""
-    uses = _uses(verdict, facts.zone)
+    uses = uses_of(verdict, facts.zone)
     rows = {}
     for day, state in verdict.days.items():
         if day < first:
             continue
-        use = uses.get(day, _Use())
+        use = uses.get(day, Use())
         total = int(state.total.scaleb(facts.decimals_on(day)))
         chosen = _chosen(reads.get(day, ()), state)
         rows[day] = SlotRow(
@@ -222,41 +223,6 @@ def _chosen(reads: Sequence[ReadRow], state: DayState) -> ReadRow | None:
     return min(fitting or reads, key=lambda row: (row.arrived_at, row.id), default=None)
 
 
-@dataclass
-class _Use:
-    """The use that ends with a day: since how many days, and what two values do not show."""
-
-    days: int = 0
-    hold: str | None = None
-    kwh: Decimal | None = None
-
-
-def _uses(verdict: Verdict, zone: ZoneInfo) -> dict[date, _Use]:
-    """By the published day with which it ends; links over documents are drawn together."""
-    published = {day for day, state in verdict.days.items() if state.state == "published"}
-    uses = {}
-    waiting: list[Link] = []
-    for link in verdict.links:
-        waiting.append(link)
-        if isinstance(link.end, datetime) or link.end not in published:
-            continue
-        start = _day(waiting[0].start, zone)
-        holds = [it.held for it in waiting if it.held is not None]
-        is_shown = len(waiting) == 1 and not isinstance(link.start, datetime)
-        is_shown = is_shown and link.start in published
-        uses[link.end] = _Use(
-            days=max(1, (link.end - start).days),
-            hold=holds[0] if holds else None,
-            kwh=None if is_shown else sum((it.kwh or Decimal(0) for it in waiting), Decimal(0)),
-        )
-        waiting = []
-    return uses
-
-
-def _day(at: date | datetime, zone: ZoneInfo) -> date:
-    return at.astimezone(zone).date() if isinstance(at, datetime) else at
-
-
 def _take(
     judged: Judged,
     point: int,
@@ -264,7 +230,7 @@ def _take(
     after: Mapping[date, SlotRow],
 ) -> None:
     """Note what differs."""
-    moved = []
+    moved: list[date] = []
     for day, row in after.items():
         was = before.get(day)
         if row.next_step == "recollect":
@@ -275,7 +241,7 @@ def _take(
         if _has_remark(row) or (was is not None and _has_remark(was)):
             judged.remarks.append(row)
         if _use(was) != _use(row):
-            moved.append(day)
+            moved += _moved_by(was, day)
         if row.next_step in ("reread", "person") and (
             was is None or was.next_step != row.next_step
         ):
@@ -286,14 +252,19 @@ def _take(
             nothing = SlotRow(point, day, "missing", None, None, None, 0)
             judged.rows.append(nothing)
             judged.remarks.append(nothing)
-            moved.append(day)
+            moved += _moved_by(before[day], day)
     if moved:
         judged.changed[point] = Days(min(moved), max(moved))
 
 
+def _moved_by(was: SlotRow | None, day: date) -> tuple[date, ...]:
+    """The days whose use is another one: what ended there before began earlier."""
+    return (day,) if was is None else (day - timedelta(days=abs(was.link_days)), day)
+
+
 def _use(row: SlotRow | None) -> tuple[Any, ...] | None:
-    """What money depends on; None of a day that is not published."""
-    if row is None or row.state != "published":
+    """What money depends on; None of a day that is not billed."""
+    if row is None or row.state not in ("published", "substituted"):
         return None
     return (row.meter_id, row.total, row.reading_id, row.link_days, row.hold, row.kwh)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
@@ -21,11 +22,13 @@ from daemon.transactions.documents.desk import Desk, desk_of, refuse
 from daemon.transactions.documents.exchange import Exchange
 from daemon.transactions.documents.handover import Assignment, Release
 from daemon.transactions.documents.ratio_change import RatioChange
+from daemon.transactions.judging import rejudge
 from storage import documents, holdings
 from storage.chains import act_as, lock_chains
 from storage.documents import Said, StoredDocument
+from storage.facts import zone_name
 from storage.installations import like_points, lock_point
-from storage.settling import ALL_DAYS, Days, mark_points
+from storage.settling import ALL_DAYS, mark_points
 
 Document = (
     Exchange
@@ -244,7 +247,10 @@ async def _write(
 
 async def judge_again(connection: AsyncConnection[Any], points: list[int]) -> None:
     """Slots, journal and marks follow the facts that were written."""
-    await mark_points(connection, {point: Days(*ALL_DAYS) for point in points}, "document")
+    zone = ZoneInfo(await zone_name(connection))
+    await rejudge(connection, dict.fromkeys(points, ALL_DAYS.first), zone)
+    # Use and ratio may be others too, where every day shows what it showed.
+    await mark_points(connection, dict.fromkeys(points, ALL_DAYS), "document")
 
 
 def _picture(desk: Desk) -> Picture:

@@ -1,7 +1,9 @@
 """What persons say of values: what counts at once, what waits for another, what is refused."""
 
 from collections.abc import Awaitable, Callable
+from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -10,7 +12,7 @@ from psycopg import AsyncConnection
 
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.decisions import Decided, DecisionRefused, Order, approve, decide, refuse
-from storage import decisions
+from storage import decisions, history
 from storage.archive import SiteMeter
 from tests.database.small_site import (
     DAY,
@@ -18,8 +20,11 @@ from tests.database.small_site import (
     OPEN,
     SHADOW,
     Site,
+    balance,
     freeze,
+    links,
     on,
+    rows,
     slots,
     store,
 )
@@ -41,8 +46,6 @@ def order(action: str, day: int, total: str | None = None, **more: Any) -> Order
 async def told(connection: AsyncConnection[Any], values: dict[int, str]) -> SiteMeter:
     """Point P1 told these registers, by days since the opening."""
     meter = (await Site.of().take_over(connection, OPEN))["P1"]
-    # Somebody wrote down that it began with 0: its first value needs no second one.
-    await connection.execute("UPDATE installation SET initial = '{0}'")
     for day, kwh in values.items():
         await store(connection, freeze(meter, OPEN + day * DAY, kwh), authority=SHADOW)
     return meter
@@ -68,6 +71,44 @@ async def refused_as(found: Awaitable[Decided]) -> str:
 
 
 SPIKE = {0: "1000", 1: "1410"}
+
+
+def test_a_spike_that_one_person_releases_is_billed_once(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, SPIKE)
+        assert await state(connection, 1) == ("suspect", 141000)
+        decided = await decide(connection, order("release", 1, "1410"))
+        assert decided.waits_for == 0
+        await settle(connection)
+        assert await state(connection, 1) == ("published", 141000)
+        assert await balance(connection, "A1") == -20_500, "Q2: 410 kWh at 0.50"
+
+    story_of(database_url, story)
+
+
+def test_the_journal_names_who_released(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await told(connection, SPIKE)
+        await decide(connection, order("release", 1, "1410"))
+        found = await history.slot_versions(connection, meter.point_id, OPEN + DAY, OPEN + DAY)
+        assert [(it.state, it.changed_by) for it in found] == [
+            ("suspect", "Wang"),
+            ("published", None),
+        ]
+
+    story_of(database_url, story)
+
+
+def test_a_value_that_is_withdrawn_gives_its_money_back(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, {0: "100", 1: "105", 2: "110"})
+        assert await balance(connection, "A1") == -500
+        await decide(connection, order("withdraw", 2, "110"))
+        await settle(connection)
+        assert (await state(connection, 2))[0] == "suspect"
+        assert await balance(connection, "A1") == -250
+
+    story_of(database_url, story)
 
 
 @pytest.mark.parametrize(
@@ -110,11 +151,9 @@ def test_a_substitute_counts_when_another_person_approved_it(database_url: str) 
         wanted = order("substitute", 2, "110", method="S2", evidence="photo 7")
         made = await decide(connection, wanted)
         assert made.waits_for == 1
-        approved = await approve(connection, made.number, "Li")
-        assert approved.waits_for == 0
-        assert approved.changes[OPEN + 2 * DAY].state == "substituted"
-        (found,) = await decisions.decisions(connection)
-        assert found.state == "counts"
+        assert OPEN + 2 * DAY not in await slots(connection, "P1")
+        assert (await approve(connection, made.number, "Li")).waits_for == 0
+        assert await state(connection, 2) == ("substituted", 11000)
 
     story_of(database_url, story)
 
@@ -128,6 +167,7 @@ def test_a_substitute_approved_by_its_author_is_refused(database_url: str, who: 
         assert await refused_as(approve(connection, made.number, who)) == "same_person"
         with pytest.raises(psycopg.errors.CheckViolation):
             await decisions.review(connection, made.number, who, "approved", "")
+        assert OPEN + 2 * DAY not in await slots(connection, "P1")
 
     story_of(database_url, story)
 
@@ -140,9 +180,73 @@ def test_an_agreed_value_needs_two_others(database_url: str) -> None:
         assert made.waits_for == 2
         assert (await approve(connection, made.number, "Li")).waits_for == 1
         assert await refused_as(approve(connection, made.number, "Li")) == "same_person"
+        assert OPEN + 2 * DAY not in await slots(connection, "P1")
         assert (await approve(connection, made.number, "Zhao")).waits_for == 0
-        (found,) = await decisions.decisions(connection)
-        assert found.state == "counts"
+        assert await state(connection, 2) == ("substituted", 11000)
+
+    story_of(database_url, story)
+
+
+def test_a_genuine_value_takes_the_place_of_a_substitute(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await told(connection, {0: "100", 1: "115.30", 3: "120"})
+        wanted = order("substitute", 2, "118.10", method="S4", evidence="interpolated")
+        made = await decide(connection, wanted)
+        await approve(connection, made.number, "Li")
+        await settle(connection)
+        assert await links(connection, "P1") == days_linked(0, 1, 2, 3)
+        late = freeze(meter, OPEN + 2 * DAY, "117.95")
+        await store(connection, late, authority=SHADOW)
+        assert await state(connection, 2) == ("published", 11795)
+        (revision,) = await rows(
+            connection, "SELECT revision FROM slot WHERE day = %s", OPEN + 2 * DAY
+        )
+        assert revision >= 1, "Q5: a new revision"
+        assert await balance(connection, "A1") == -1000, "Q5: money nets"
+
+    story_of(database_url, story)
+
+
+def days_linked(*days: int) -> list[tuple[date, date, str]]:
+    return [(OPEN + first * DAY, OPEN + last * DAY, "billed") for first, last in pairwise(days)]
+
+
+def test_a_held_span_is_billed_when_two_persons_say_so(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, {0: "100", 1: "105", 10: "150"})
+        assert (OPEN + DAY, OPEN + 10 * DAY, "held") in await links(connection, "P1")
+        made = await decide(connection, order("release_link", 10, from_day=OPEN + DAY))
+        assert made.waits_for == 1
+        await settle(connection)
+        assert await balance(connection, "A1") == -250
+        await approve(connection, made.number, "Li")
+        await settle(connection)
+        assert (OPEN + DAY, OPEN + 10 * DAY, "billed") in await links(connection, "P1")
+        assert await balance(connection, "A1") == -2500
+
+    story_of(database_url, story)
+
+
+def test_a_substitute_splits_a_held_span(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, {0: "100", 1: "105", 10: "150"})
+        wanted = order("substitute", 5, "125", method="S4", evidence="interpolated")
+        made = await decide(connection, wanted)
+        await approve(connection, made.number, "Li")
+        await settle(connection)
+        assert await links(connection, "P1") == days_linked(0, 1, 5, 10)
+
+    story_of(database_url, story)
+
+
+def test_a_substitute_that_is_withdrawn_shows_nothing(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, GAP)
+        wanted = order("substitute", 2, "110", method="S2", evidence="photo 7")
+        made = await decide(connection, wanted)
+        await approve(connection, made.number, "Li")
+        await decide(connection, order("withdraw", 2, "110"))
+        assert OPEN + 2 * DAY not in await slots(connection, "P1")
 
     story_of(database_url, story)
 
