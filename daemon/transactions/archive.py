@@ -48,9 +48,8 @@ async def take_over_archive(
     zone = site.settings.site.zone
     await claim(connection, site.settings.site.name, zone)
     rows = archive_rows(site, zone)
-    today = datetime.now(zone).date()
     site_option = f" -c {shlex.quote(str(site.path))}"
-    found = await archive.take_over(connection, rows, today, site_option, left_out)
+    found = await archive.take_over(connection, rows, datetime.now(zone), site_option, left_out)
     if found.differing_accounts:
         log.warning(
             "accounts differ from the files and stay as they are: `meterd account import` takes "
