@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -167,7 +167,7 @@ class ArchiveRows:
 async def take_over(
     connection: Connection,
     rows: ArchiveRows,
-    today: date,
+    now: datetime,
     site_option: str = "",
     left_out: Collection[str] | None = None,
 ) -> TakenOver:
@@ -176,11 +176,13 @@ async def take_over(
     Accounts that are open are left as they are: see `import_accounts`. ArchiveConflict, naming
     every case and the command that tells it, where the files would change what was already billed;
     `site_option` is what those commands need to find the site. `left_out`: the points that the
-    files name no more, where the rows are a part of them; None: all that the rows do not name."""
+    files name no more, where the rows are a part of them; None: all that the rows do not name.
+    `now`: in the site's zone."""
+    today = now.date()
     async with connection.transaction():
         await lock_chains(connection)
         await _stage(connection, rows)
-        await _refuse_conflicts(connection, today, site_option)
+        await _refuse_conflicts(connection, now, site_option)
         limited = await _merge_points_and_meters(connection, today, left_out)
         await _merge_accounts(connection, today)
         differing = await fetch_rows(connection, SQL["differing_accounts"])
@@ -238,7 +240,7 @@ STAGED: Final = {
 """Columns that come from the files, where a staged table has further ones."""
 
 
-async def _refuse_conflicts(connection: Connection, today: date, site_option: str) -> None:
+async def _refuse_conflicts(connection: Connection, now: datetime, site_option: str) -> None:
     """What was billed stays as it was billed: changes of it are documents (R26)."""
     conflicts: list[str] = []
     for tariff, start in await _changed_tariffs(connection):
@@ -246,8 +248,9 @@ async def _refuse_conflicts(connection: Connection, today: date, site_option: st
             f"tariff {tariff} from {start}: use after that day is billed; "
             "a version is immutable then"
         )
+    values = {"today": now.date(), "moment": f"{now:%Y-%m-%d %H:%M}"}
     for question, conflict in CONFLICTS.items():
-        for row in await fetch_rows(connection, SQL[question], {"today": today}):
+        for row in await fetch_rows(connection, SQL[question], values):
             conflicts.append(conflict.told.format(*row))
             typed = [shlex.quote(str(value)) for value in row]
             for when, command in conflict.ways:

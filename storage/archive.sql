@@ -59,11 +59,10 @@ FROM (SELECT x.address, m.id AS meter_id, p.id AS point_id
 WHERE f.address = s.address
 
 -- changed_ratios -- points with links whose ratio is configured differently now: that needs a document
-SELECT p.number, r.ratio, s.ratio, %(today)s, first_freeze(i.from_at, site.zone)
+SELECT p.number, r.ratio, s.ratio, %(today)s, i.first_day
 FROM staged_point s JOIN point p ON p.id = s.known_id CROSS JOIN LATERAL ratio_now(p.id) r
 CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = p.id LIMIT 1) billed
-CROSS JOIN LATERAL (SELECT from_at FROM installation y WHERE y.point_id = p.id ORDER BY from_at LIMIT 1) i
-CROSS JOIN site
+CROSS JOIN LATERAL (SELECT first_day FROM installation y WHERE y.point_id = p.id ORDER BY from_at LIMIT 1) i
 WHERE r.ratio <> s.ratio AND r.document_id IS NULL
 ORDER BY p.number
 
@@ -79,30 +78,30 @@ ORDER BY p.number
 
 -- find_misplaced -- installations taken from the files at whose point the files name another meter now, or the other way round
 CREATE TEMP TABLE misplaced ON COMMIT DROP AS
-    SELECT i.id, i.meter_id, i.point_id, i.from_at, s.address, s.point
+    SELECT i.id, i.meter_id, i.point_id, i.first_day, s.address, s.point
     FROM installation i JOIN staged_meter s ON s.point_id = i.point_id
     WHERE i.to_at IS NULL AND i.document_id IS NULL AND i.meter_id IS DISTINCT FROM s.id
     UNION
-    SELECT i.id, i.meter_id, i.point_id, i.from_at, s.address, s.point
+    SELECT i.id, i.meter_id, i.point_id, i.first_day, s.address, s.point
     FROM installation i JOIN staged_meter s ON s.id = i.meter_id
     WHERE i.to_at IS NULL AND i.document_id IS NULL AND i.point_id IS DISTINCT FROM s.point_id
 
 -- exchanged_meters -- those of them with readings: an exchange needs a document
-SELECT m.address, p.number, x.address, x.point, to_char(now() AT TIME ZONE site.zone, 'YYYY-MM-DD HH24:MI')
-FROM misplaced x JOIN meter m ON m.id = x.meter_id JOIN point p ON p.id = x.point_id CROSS JOIN site
-WHERE has_readings(x.meter_id, first_freeze(x.from_at, site.zone) - 1)
+SELECT m.address, p.number, x.address, x.point, %(moment)s
+FROM misplaced x JOIN meter m ON m.id = x.meter_id JOIN point p ON p.id = x.point_id
+WHERE has_readings(x.meter_id, x.first_day - 1)
 ORDER BY m.address, x.address
 
 -- changed_registers -- meters with readings whose register is configured differently now
 SELECT s.address, format('%%s with %%s decimals', i.modulus, i.decimals), format('%%s with %%s decimals', s.modulus, s.decimals),
-       s.point, to_char(now() AT TIME ZONE site.zone, 'YYYY-MM-DD HH24:MI'), trim_scale(s.modulus / 10 ^ s.decimals::numeric), s.decimals
-FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL CROSS JOIN site
-WHERE (i.modulus, i.decimals) <> (s.modulus, s.decimals) AND has_readings(i.meter_id, first_freeze(i.from_at, site.zone) - 1)
+       s.point, %(moment)s, trim_scale(s.modulus / 10 ^ s.decimals::numeric), s.decimals
+FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL
+WHERE (i.modulus, i.decimals) <> (s.modulus, s.decimals) AND has_readings(i.meter_id, i.first_day - 1)
 ORDER BY s.address
 
 -- changed_starts -- meters whose first day is configured after days that are billed
-SELECT s.address, first_freeze(i.from_at, site.zone), s.installed_on, s.point
-FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL CROSS JOIN site
+SELECT s.address, i.first_day, s.installed_on, s.point
+FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL
 CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = i.point_id AND l.from_day < s.installed_on LIMIT 1) billed
 WHERE i.document_id IS NULL AND s.from_at <> i.from_at
 ORDER BY s.address
@@ -181,7 +180,6 @@ CREATE TEMP TABLE forgotten ON COMMIT DROP AS
     FROM point p
     LEFT JOIN staged_point s ON s.id = p.id
     LEFT JOIN installation i ON i.point_id = p.id
-    CROSS JOIN site
     WHERE s.number IS NULL
       AND (%(left_out)s::text[] IS NULL OR p.number = ANY(%(left_out)s::text[]))
       AND NOT EXISTS (SELECT FROM chain c WHERE c.point_id = p.id)
@@ -190,7 +188,7 @@ CREATE TEMP TABLE forgotten ON COMMIT DROP AS
       AND NOT EXISTS (SELECT FROM guard_verdict v WHERE v.point_id = p.id)
       AND NOT EXISTS (SELECT FROM decision d WHERE d.point_id = p.id)
       AND NOT EXISTS (SELECT FROM finding f WHERE f.point_id = p.id)
-      AND (i.id IS NULL OR NOT has_readings(i.meter_id, first_freeze(i.from_at, site.zone) - 1))
+      AND (i.id IS NULL OR NOT has_readings(i.meter_id, i.first_day - 1))
 
 -- forget_installations -- of points that are forgotten
 DELETE FROM installation i USING forgotten f WHERE i.point_id = f.id
@@ -223,15 +221,16 @@ WHERE m.id = x.meter_id
 
 -- edit_installations -- first day and register of meters as they are configured now
 UPDATE installation i
-SET from_at = s.from_at, modulus = s.modulus, decimals = s.decimals, wire_decimals = s.wire_decimals
+SET from_at = s.from_at, first_day = s.installed_on, modulus = s.modulus, decimals = s.decimals,
+    wire_decimals = s.wire_decimals
 FROM staged_meter s
 WHERE i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL AND i.document_id IS NULL
   AND (i.from_at, i.modulus, i.decimals, i.wire_decimals)
       <> (s.from_at, s.modulus, s.decimals, s.wire_decimals)
 
 -- install_meters -- put each meter at its point, where neither is taken
-INSERT INTO installation (point_id, meter_id, from_at, modulus, decimals, wire_decimals)
-SELECT s.point_id, s.id, s.from_at, s.modulus, s.decimals, s.wire_decimals
+INSERT INTO installation (point_id, meter_id, from_at, first_day, modulus, decimals, wire_decimals)
+SELECT s.point_id, s.id, s.from_at, s.installed_on, s.modulus, s.decimals, s.wire_decimals
 FROM staged_meter s
 LEFT JOIN installation at_point ON at_point.point_id = s.point_id AND coalesce(at_point.to_at, 'infinity') > s.from_at
 LEFT JOIN installation of_meter ON of_meter.meter_id = s.id AND coalesce(of_meter.to_at, 'infinity') > s.from_at
@@ -333,9 +332,9 @@ SELECT 'meters.csv', s.point, 'address', m.address, s.address, i.document_id
 FROM installation i JOIN staged_meter s ON s.point_id = i.point_id JOIN meter m ON m.id = i.meter_id
 WHERE i.document_id IS NOT NULL AND i.to_at IS NULL AND m.address <> s.address
 UNION ALL
-SELECT 'meters.csv', s.point, 'installed_on', first_freeze(i.from_at, site.zone)::text, s.installed_on::text, i.document_id
-FROM installation i JOIN staged_meter s ON s.point_id = i.point_id AND s.id = i.meter_id CROSS JOIN site
-WHERE i.document_id IS NOT NULL AND i.to_at IS NULL AND first_freeze(i.from_at, site.zone) <> s.installed_on
+SELECT 'meters.csv', s.point, 'installed_on', i.first_day::text, s.installed_on::text, i.document_id
+FROM installation i JOIN staged_meter s ON s.point_id = i.point_id AND s.id = i.meter_id
+WHERE i.document_id IS NOT NULL AND i.to_at IS NULL AND i.first_day <> s.installed_on
   AND NOT EXISTS (SELECT FROM installation y WHERE y.point_id = i.point_id AND y.id <> i.id)
 ORDER BY 1, 2, 3
 
@@ -343,21 +342,19 @@ ORDER BY 1, 2, 3
 INSERT INTO point_account (point_id, account_id, from_day)
 SELECT s.id, a.id,
        greatest(last.to_day, CASE WHEN s.known_id IS NULL OR a.state = 'pending'
-                                  THEN coalesce(first_freeze(i.from_at, site.zone), %(today)s) ELSE %(today)s END)
+                                  THEN coalesce(i.first_day, %(today)s) ELSE %(today)s END)
 FROM staged_point s
 JOIN account a ON a.number = s.account
-CROSS JOIN site
 LEFT JOIN LATERAL (SELECT y.account_id, coalesce(y.to_day, 'infinity') AS to_day FROM last_holding(s.known_id) y)
     last ON true
-LEFT JOIN LATERAL (SELECT from_at FROM installation y WHERE y.point_id = s.id ORDER BY from_at LIMIT 1) i ON true
+LEFT JOIN LATERAL (SELECT first_day FROM installation y WHERE y.point_id = s.id ORDER BY from_at LIMIT 1) i ON true
 WHERE last.account_id IS NULL OR last.to_day < 'infinity' AND last.account_id <> a.id
 RETURNING account_id
 
 -- move_assignments -- points that were put down from another first day of their meter, and without links
 UPDATE point_account x SET from_day = f.from_day
-FROM (SELECT i.point_id, first_freeze(i.from_at, site.zone) AS was, s.installed_on AS from_day
+FROM (SELECT i.point_id, i.first_day AS was, s.installed_on AS from_day
       FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL
-      CROSS JOIN site
       WHERE i.document_id IS NULL AND s.from_at <> i.from_at) f
 WHERE x.point_id = f.point_id AND x.from_day = f.was AND x.document_id IS NULL
   AND NOT EXISTS (SELECT FROM link l WHERE l.point_id = x.point_id)
@@ -365,13 +362,12 @@ RETURNING x.account_id
 
 -- site_meters -- every meter that serves a point, with all that collection must know of it
 SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.profile, i.modulus, i.decimals,
-       first_freeze(i.from_at, site.zone) AS installed_on, p.id AS point_id, p.number AS point, l.max_daily_kwh,
+       i.first_day AS installed_on, p.id AS point_id, p.number AS point, l.max_daily_kwh,
        (m.identity_read_at AT TIME ZONE 'UTC')::date AS identity_read_on
 FROM meter m
 JOIN installation i ON i.meter_id = m.id AND i.to_at IS NULL
 JOIN point p ON p.id = i.point_id
 CROSS JOIN LATERAL limit_now(p.id) l
-CROSS JOIN site
 WHERE (%(lines)s::text[] IS NULL OR m.line = ANY(%(lines)s::text[]))
   AND (%(addresses)s::text[] IS NULL OR m.address = ANY(%(addresses)s::text[]))
 ORDER BY m.line, m.address
@@ -424,14 +420,13 @@ WHERE a.number = %(account)s
 ORDER BY p.number
 
 -- pages -- what is true of points, to compare it with what will be
-SELECT p.number AS point, m.address, first_freeze(i.from_at, site.zone) AS installed_on, r.ratio, n.max_daily_kwh,
+SELECT p.number AS point, m.address, i.first_day AS installed_on, r.ratio, n.max_daily_kwh,
        a.number AS account, greatest(x.from_day, a.opened_on) AS billed_from, a.state AS account_state,
        trim_scale(o.total / 10 ^ i.decimals::numeric)::text AS opening_kwh,
        (SELECT count(*) FROM doubt d JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
         WHERE d.point_id = p.id AND d.kind = 1 AND s.state = 'suspect')::int AS withheld
 FROM unnest(%(points)s::text[]) AS asked (number)
 JOIN point p USING (number)
-CROSS JOIN site
 LEFT JOIN installation i ON i.point_id = p.id AND i.to_at IS NULL
 LEFT JOIN meter m ON m.id = i.meter_id
 CROSS JOIN LATERAL ratio_now(p.id) r

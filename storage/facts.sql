@@ -36,7 +36,7 @@ SELECT point_id, through_day, published FROM closing WHERE point_id = ANY(%(poin
 -- reads -- what the meters of these points told for their days, day by day, as they lie
 SELECT i.point_id, r.day, r.meter_id, r.total, r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates, r.stamp, r.arrived_at,
        r.source, r.clock_skew_s, r.host_offset_ms
-FROM (SELECT x.point_id, x.meter_id, min(first_freeze(x.from_at, site.zone)) AS first_day
-      FROM installation x CROSS JOIN site WHERE x.point_id = ANY(%(points)s) GROUP BY 1, 2) i
+FROM (SELECT x.point_id, x.meter_id, min(x.first_day) AS first_day
+      FROM installation x WHERE x.point_id = ANY(%(points)s) GROUP BY 1, 2) i
 CROSS JOIN LATERAL generate_series(i.first_day, current_date + 2, interval '1 day') asked
 JOIN reading r ON r.day = asked::date AND r.meter_id = i.meter_id AND r.kind = 1

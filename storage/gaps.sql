@@ -8,8 +8,7 @@ WITH present AS (
 SELECT i.point_id, p.number AS point, i.meter_id, m.address, m.line, m.protocol, owed.since AS first_day,
        coalesce(present.published, 0) AS published, coalesce(present.withheld, 0) AS withheld
 FROM installation i
-CROSS JOIN site
-CROSS JOIN LATERAL (SELECT greatest(%(since)s::date, first_freeze(i.from_at, site.zone)) AS since) owed
+CROSS JOIN LATERAL (SELECT greatest(%(since)s::date, i.first_day) AS since) owed
 CROSS JOIN LATERAL (SELECT (1::bigint << (%(until)s::date - owed.since + 1)) - 1 AS days) every
 LEFT JOIN present ON present.point_id = i.point_id
 JOIN point p ON p.id = i.point_id

@@ -44,6 +44,8 @@ class NewInstallation:
     point_id: int
     meter_id: int
     at: datetime
+    first_day: date
+    """Whose 00:00 is the first at or after `at`."""
     initial: Sequence[int] | None
     modulus: int
     decimals: int
@@ -132,6 +134,7 @@ async def exchange(
         "point_id": begun.point_id,
         "meter_id": begun.meter_id,
         "at": begun.at,
+        "first_day": begun.first_day,
         "initial": None if begun.initial is None else list(begun.initial),
         "modulus": begun.modulus,
         "decimals": begun.decimals,
@@ -146,12 +149,16 @@ async def move_start(
     installation_id: int,
     before_id: int | None,
     at: datetime,
+    first_day: date,
     document_id: int,
 ) -> None:
-    """An installation began at another moment; the one before it, if any, ended then."""
+    """An installation began at another moment; the one before it, if any, ended then.
+
+    `first_day`: whose 00:00 is the first at or after `at`."""
     moved = {
         "installation_id": installation_id,
         "at": at,
+        "first_day": first_day,
         "document_id": document_id,
     }
     ended = {"installation_id": before_id, "at": at}
@@ -176,17 +183,20 @@ async def set_clock(
 async def add_ratio(
     connection: Connection,
     point_id: int,
-    at: date | datetime,
+    from_day: date,
     ratio: Decimal,
     registers: Sequence[int] | None,
     document_id: int,
+    *,
+    from_at: datetime | None = None,
 ) -> None:
-    """What registers of the point are multiplied with from a midnight, or a moment, on."""
-    is_moment = isinstance(at, datetime)
+    """What registers of the point are multiplied with from a midnight on.
+
+    `from_at`: or from a moment on, of which `from_day` is the first midnight."""
     values = {
         "point_id": point_id,
-        "from_day": None if is_moment else at,
-        "from_at": at if is_moment else None,
+        "from_day": from_day,
+        "from_at": from_at,
         "ratio": ratio,
         "registers": None if registers is None else list(registers),
         "document_id": document_id,

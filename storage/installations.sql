@@ -6,8 +6,8 @@ SELECT number FROM point WHERE lower(number) = lower(%(point)s) OR number LIKE %
 
 -- meter -- what stands behind a meter
 SELECT m.id, m.address, m.line, m.protocol, m.profile,
-       EXISTS (SELECT FROM installation i CROSS JOIN site
-               WHERE i.meter_id = m.id AND has_readings(m.id, first_freeze(i.from_at, site.zone) - 1)) AS is_read
+       EXISTS (SELECT FROM installation i
+               WHERE i.meter_id = m.id AND has_readings(m.id, i.first_day - 1)) AS is_read
 FROM meter m WHERE m.id = %(meter_id)s
 
 -- serving -- a meter by its address, and the point that it serves at a moment or later
@@ -44,14 +44,14 @@ UPDATE installation SET document_id = %(document_id)s WHERE id = %(installation_
 UPDATE installation SET to_at = %(at)s, final = %(final)s, final_lost = %(final_lost)s WHERE id = %(installation_id)s
 
 -- add_installation -- a meter begins to serve a point
-INSERT INTO installation (point_id, meter_id, from_at, initial, modulus, decimals, wire_decimals, document_id)
-VALUES (%(point_id)s, %(meter_id)s, %(at)s, %(initial)s, %(modulus)s, %(decimals)s, %(wire_decimals)s, %(document_id)s)
+INSERT INTO installation (point_id, meter_id, from_at, first_day, initial, modulus, decimals, wire_decimals, document_id)
+VALUES (%(point_id)s, %(meter_id)s, %(at)s, %(first_day)s, %(initial)s, %(modulus)s, %(decimals)s, %(wire_decimals)s, %(document_id)s)
 
 -- forget_end -- so that it does not overlap while its end moves
 UPDATE installation SET to_at = from_at + interval '1 microsecond' WHERE id = %(installation_id)s
 
 -- move_start -- an installation began at another moment
-UPDATE installation SET from_at = %(at)s, document_id = %(document_id)s WHERE id = %(installation_id)s
+UPDATE installation SET from_at = %(at)s, first_day = %(first_day)s, document_id = %(document_id)s WHERE id = %(installation_id)s
 
 -- move_end -- an installation ended at another moment
 UPDATE installation SET to_at = %(at)s WHERE id = %(installation_id)s
@@ -63,7 +63,7 @@ VALUES (%(meter_id)s, (SELECT coalesce(max(rev) + 1, 0) FROM clock_setting WHERE
 
 -- add_ratio -- from a midnight, or from a moment before it
 INSERT INTO point_ratio (point_id, from_day, from_at, rev, ratio, registers, document_id)
-SELECT %(point_id)s, f.day, %(from_at)s,
-       (SELECT coalesce(max(r.rev) + 1, 0) FROM point_ratio r WHERE r.point_id = %(point_id)s AND r.from_day = f.day),
-       %(ratio)s, %(registers)s, %(document_id)s
-FROM (SELECT coalesce(%(from_day)s::date, first_freeze(%(from_at)s, site.zone)) AS day FROM site) f
+VALUES (%(point_id)s, %(from_day)s, %(from_at)s,
+        (SELECT coalesce(max(r.rev) + 1, 0) FROM point_ratio r
+         WHERE r.point_id = %(point_id)s AND r.from_day = %(from_day)s),
+        %(ratio)s, %(registers)s, %(document_id)s)

@@ -1,5 +1,5 @@
 -- tails -- of each point what a clean new value is compared with: its neighbours, its register, whether anything is open
-SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, first_freeze(i.from_at, site.zone) AS begins_on,
+SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_day AS begins_on,
        (SELECT min(l.max_daily_kwh) FROM (SELECT DISTINCT ON (x.from_day) x.max_daily_kwh FROM point_limit x
                                           WHERE x.point_id = a.point_id ORDER BY x.from_day, x.rev DESC) l) AS max_daily_kwh,
        NOT coalesce(EXISTS (SELECT FROM decision x WHERE x.point_id = a.point_id)
@@ -15,7 +15,7 @@ SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, first_fre
             OR EXISTS (SELECT FROM point_ratio x WHERE x.point_id = a.point_id AND x.document_id IS NOT NULL
                        AND x.from_day > a.first_day - 63)
             OR i.initial IS NOT NULL AND before.day IS NULL
-            OR coalesce(before.day < first_freeze(i.from_at, site.zone), false)
+            OR coalesce(before.day < i.first_day, false)
             OR EXISTS (SELECT FROM generate_series(a.first_day, a.last_day, interval '1 day') d
                        JOIN slot x ON x.day = d::date AND x.point_id = a.point_id AND x.kind = 1), false) AS is_plain,
        before.day AS before_day, coalesce(before.state, after.state) = 'published' AS is_published,
@@ -27,7 +27,6 @@ SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, first_fre
        after.day AS after_day, after.total AS after_total, after.rates AS after_rates, after.reading_id AS after_reading
 FROM unnest(%(points)s::int[], %(firsts)s::date[], %(lasts)s::date[], %(totals)s::bigint[])
      AS a (point_id, first_day, last_day, total)
-CROSS JOIN site
 JOIN installation i ON i.point_id = a.point_id AND i.to_at IS NULL
 LEFT JOIN LATERAL (
     SELECT s.day, s.state, r.source, r.total, ARRAY[r.rate_1, r.rate_2, r.rate_3, r.rate_4] || r.more_rates AS rates, d.codes,
@@ -95,11 +94,11 @@ SELECT i.point_id, r.day, r.meter_id, m.address, r.id, i.decimals, r.total,
        ARRAY[r.rate_1, r.rate_2, r.rate_3, r.rate_4] || r.more_rates AS rates, r.arrived_at, r.source, r.stamp,
        r.clock_skew_s, r.host_offset_ms, r.serial
 FROM unnest(%(points)s::int[], %(sinces)s::date[]) AS a (point_id, since)
-CROSS JOIN site
 JOIN installation i ON i.point_id = a.point_id
 JOIN meter m ON m.id = i.meter_id
-CROSS JOIN LATERAL generate_series(greatest(a.since, first_freeze(i.from_at, site.zone)),
-                                   coalesce(first_freeze(i.to_at, site.zone), current_date + 2), interval '1 day') asked
+CROSS JOIN LATERAL generate_series(greatest(a.since, i.first_day),
+                                   coalesce((SELECT min(n.first_day) FROM installation n
+                                             WHERE n.point_id = i.point_id AND n.from_at >= i.to_at), current_date + 2), interval '1 day') asked
 JOIN reading r ON r.day = asked::date AND r.meter_id = i.meter_id AND r.kind = 1
 
 -- put_slots -- what days show now, and where the search for an earlier slot ends

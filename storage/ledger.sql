@@ -35,7 +35,7 @@ ORDER BY a.id
 
 -- billed_points -- the points of these accounts, each with the days on which it is theirs and where its links end
 SELECT x.account_id, x.point_id, p.number AS point,
-       greatest(x.from_day, a.opened_on, first_freeze(i.from_at, site.zone)) AS opens_on, x.to_day,
+       greatest(x.from_day, a.opened_on, i.first_day) AS opens_on, x.to_day,
        opening.day IS NOT NULL AS is_open,
        (SELECT max(l.to_day) FROM link l
         WHERE l.point_id = x.point_id AND l.account_id = x.account_id AND l.state <> 'replaced'
@@ -44,9 +44,8 @@ FROM unnest(%(accounts)s::int[], %(from_days)s::date[]) AS c (account_id, from_d
 JOIN account a ON a.id = c.account_id
 JOIN point_account x ON x.account_id = a.id
 JOIN point p ON p.id = x.point_id
-CROSS JOIN site
-LEFT JOIN LATERAL (SELECT from_at FROM installation y WHERE y.point_id = x.point_id ORDER BY from_at LIMIT 1) i ON true
-LEFT JOIN slot opening ON opening.day = greatest(x.from_day, a.opened_on, first_freeze(i.from_at, site.zone))
+LEFT JOIN LATERAL (SELECT first_day FROM installation y WHERE y.point_id = x.point_id ORDER BY from_at LIMIT 1) i ON true
+LEFT JOIN slot opening ON opening.day = greatest(x.from_day, a.opened_on, i.first_day)
     AND opening.point_id = x.point_id AND opening.kind = 1 AND opening.state = 'published'
 WHERE a.opened_on IS NOT NULL AND a.agreement IS NOT NULL
 ORDER BY x.point_id, x.from_day
@@ -57,8 +56,8 @@ WHERE point_id = ANY(%(points)s)
 ORDER BY point_id, from_day, rev DESC
 
 -- registers_of_points -- every meter of these points, from the first midnight that is its own
-SELECT i.point_id, i.meter_id, first_freeze(i.from_at, site.zone) AS from_day, i.modulus, i.decimals
-FROM installation i CROSS JOIN site
+SELECT i.point_id, i.meter_id, i.first_day AS from_day, i.modulus, i.decimals
+FROM installation i
 WHERE i.point_id = ANY(%(points)s)
 ORDER BY i.point_id, i.from_at
 

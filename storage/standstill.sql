@@ -4,7 +4,7 @@ WITH held AS (
 ), priced AS (
     SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version GROUP BY 1
 ), served AS (
-    SELECT i.point_id, min(first_freeze(i.from_at, site.zone)) AS from_day FROM installation i CROSS JOIN site GROUP BY 1
+    SELECT i.point_id, min(i.first_day) AS from_day FROM installation i GROUP BY 1
 ), behind AS MATERIALIZED (
     SELECT p.id AS point_id, p.number AS point, x.account_id, a.number AS account, a.state AS account_state, a.opened_on,
            a.agreement, a.tariff_id, greatest(x.from_day, a.opened_on, served.from_day) AS opens_on,

@@ -50,10 +50,9 @@ async def take_over_archive(
     zone = site.settings.site.zone
     await claim(connection, site.settings.site.name, zone)
     rows = archive_rows(site, zone)
-    today = datetime.now(zone).date()
     site_option = f" -c {shlex.quote(str(site.path))}"
     async with connection.transaction():
-        found = await archive.take_over(connection, rows, today, site_option, left_out)
+        found = await archive.take_over(connection, rows, datetime.now(zone), site_option, left_out)
         judged = await rejudge(connection, found.limited, zone)
         await mark_points(connection, judged.changed, "limit")
     if found.differing_accounts:

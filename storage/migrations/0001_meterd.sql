@@ -11,10 +11,6 @@ CREATE TABLE site (
     claimed_at  timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE FUNCTION first_freeze(instant timestamptz, zone text) RETURNS date IMMUTABLE LANGUAGE sql AS
-    $$ SELECT ((instant - interval '1 microsecond') AT TIME ZONE zone)::date + 1 $$;
-COMMENT ON FUNCTION first_freeze IS 'the first local day whose midnight is at or after an instant';
-
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'integrity_constraint_violation';
@@ -215,6 +211,7 @@ CREATE TABLE installation (
     meter_id        integer NOT NULL REFERENCES meter,
     from_at         timestamptz NOT NULL,
     to_at           timestamptz CHECK (to_at > from_at),
+    first_day       date NOT NULL,
     initial         bigint[],
     final           bigint[],
     final_lost      boolean NOT NULL DEFAULT false CHECK (NOT (final_lost AND final IS NOT NULL)),
@@ -229,13 +226,14 @@ CREATE INDEX installations_by_document ON installation (point_id) WHERE document
 CREATE INDEX installations_of_point ON installation (point_id, from_at);
 CREATE INDEX installations_of_meter ON installation (meter_id, from_at);
 COMMENT ON TABLE installation IS 'which meter serves a point; a freeze belongs to the one that began at or before its midnight';
+COMMENT ON COLUMN installation.first_day IS 'whose 00:00 is the first at or after from_at: the program knows the zone, the database need not';
 COMMENT ON COLUMN installation.initial IS 'total and rates when it began, NULL: not known';
 COMMENT ON COLUMN installation.modulus IS 'the register rolls over here, in its smallest step (1000000 kWh with 2 decimals = 100000000)';
 COMMENT ON COLUMN installation.wire_decimals IS 'of the registers as the meter sends them (V11)';
 
 CREATE FUNCTION register_on(point integer, of_day date) RETURNS SETOF installation STABLE LANGUAGE sql AS $$
-    SELECT i.* FROM installation i CROSS JOIN site
-    WHERE i.point_id = point AND first_freeze(i.from_at, site.zone) <= of_day ORDER BY i.from_at DESC LIMIT 1
+    SELECT i.* FROM installation i
+    WHERE i.point_id = point AND i.first_day <= of_day ORDER BY i.from_at DESC LIMIT 1
 $$;
 COMMENT ON FUNCTION register_on IS 'the meter that serves a point at 00:00 of a day';
 

@@ -147,7 +147,7 @@ class Site:
     ) -> dict[str, SiteMeter]:
         """Bring the database to this site; its meters by point."""
         await claim(connection, "test", ZONE)
-        await archive.take_over(connection, self.rows(), today)
+        await archive.take_over(connection, self.rows(), noon(today))
         # Every meter began with 0, and somebody wrote that down: the first value needs no second.
         await connection.execute(
             "UPDATE installation SET initial = %s WHERE initial IS NULL AND %s",
@@ -183,6 +183,11 @@ async def meters(connection: AsyncConnection[Any]) -> dict[str, SiteMeter]:
 
 async def connect(url: str) -> AsyncConnection[Any]:
     return await AsyncConnection.connect(url, autocommit=True)
+
+
+def noon(day: date) -> datetime:
+    """A moment of a day of the site."""
+    return datetime.combine(day, time(12), ZONE)
 
 
 def on(url: str, story: Callable[[AsyncConnection[Any]], Awaitable[None]]) -> None:

@@ -55,6 +55,7 @@ class DateCorrection:
             current.id,
             before.id if before is not None else None,
             at,
+            desk.first_freeze(at),
             desk.number,
         )
         if before is None:

@@ -61,10 +61,11 @@ class Exchange:
             await installations.add_ratio(
                 desk.connection,
                 desk.point_id,
-                self.at,
+                desk.first_freeze(self.at),
                 self.ratio,
                 None,
                 desk.number,
+                from_at=self.at,
             )
 
     async def _meter(self, desk: Desk, removed: InstalledMeter) -> tuple[int, str]:
@@ -105,6 +106,7 @@ class Exchange:
             point_id=desk.point_id,
             meter_id=meter_id,
             at=self.at,
+            first_day=desk.first_freeze(self.at),
             initial=initial,
             modulus=modulus,
             decimals=decimals,

@@ -22,6 +22,7 @@ from tests.database.small_site import (
     freeze,
     links,
     meters,
+    noon,
     on,
     rows,
     store,
@@ -206,7 +207,7 @@ def test_an_open_account_is_imported_when_somebody_says_so_and_never_by_a_start(
         site = await billed(connection)
         before = await account_of(connection, "A1")
         site.accounts[0].update(name="Flat 1", **THRESHOLDS)
-        taken = await archive.take_over(connection, site.rows(), OPEN)
+        taken = await archive.take_over(connection, site.rows(), noon(OPEN))
         assert taken.differing_accounts == ("A1",)
         assert await account_of(connection, "A1") == before
         assert await archive.import_accounts(connection, site.rows().accounts) == ["A1"]
@@ -292,14 +293,14 @@ def test_a_point_that_was_released_is_not_taken_back_by_a_start(database_url: st
         await connection.execute(
             "UPDATE point_account SET to_day = %s WHERE point_id = 1", (OPEN + 2 * DAY,)
         )
-        taken = await archive.take_over(connection, site.rows(), OPEN + 3 * DAY)
+        taken = await archive.take_over(connection, site.rows(), noon(OPEN + 3 * DAY))
         assert taken.stale == ("points.csv, P1: account: write  instead of A1",)
         found = await meters(connection)
         before = await balance(connection, "A1")
         await store(connection, freeze(found["P1"], OPEN + 3 * DAY, 110))
         assert await balance(connection, "A1") == before
         site.points[0]["account"] = "A2"
-        await archive.take_over(connection, site.rows(), OPEN + 3 * DAY)
+        await archive.take_over(connection, site.rows(), noon(OPEN + 3 * DAY))
         owners = (
             "SELECT account_id, from_day FROM point_account WHERE to_day IS NULL AND point_id = 1"
         )
@@ -344,7 +345,7 @@ def test_a_limit_that_was_too_small_is_mended_from_the_beginning_and_a_smaller_o
             (600, [(archive.BEGINNING, 600), (OPEN, 600)]),
         ):
             site.points[0]["max_daily_kwh"] = Decimal(kwh)
-            taken = await archive.take_over(connection, site.rows(), OPEN)
+            taken = await archive.take_over(connection, site.rows(), noon(OPEN))
             assert set(taken.limited) == {1}
             assert await rows(connection, limits) == expected
 
