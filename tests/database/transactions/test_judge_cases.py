@@ -56,7 +56,7 @@ class Replay:
             ratio=Decimal(ratio["ratio"]),
         )
         await claim(self.connection, "test", self.zone)
-        await archive.take_over(self.connection, site.rows(), started.date())
+        await archive.take_over(self.connection, site.rows(), started.replace(tzinfo=self.zone))
         await self.connection.execute(
             "UPDATE installation SET from_at = %s", (started.replace(tzinfo=self.zone),)
         )

@@ -26,6 +26,7 @@ from tests.database.small_site import (
     freeze,
     intact,
     links,
+    noon,
     on,
     rows,
     slots,
@@ -94,7 +95,7 @@ def test_what_a_limit_withheld_is_published_when_the_limit_is_mended(database_ur
         assert len(await published(connection)) < 3
         site.points[0]["max_daily_kwh"] = Decimal(10)
         async with connection.transaction():
-            found = await archive.take_over(connection, site.rows(), OPEN)
+            found = await archive.take_over(connection, site.rows(), noon(OPEN))
             judged = await rejudge(connection, found.limited, ZONE)
             await mark_points(connection, judged.changed, "limit")
         await settle_marked(connection, ARMED, NOW)
