@@ -62,40 +62,25 @@ class OwnForm:
             day=day,
             expires=expires,
         )
-        return Outgoing(f"{self._down}read", encode(message), token)
+        return self._read(message)
 
     def read_registers(self, device: str, token: str, expires: datetime) -> Outgoing:
         """See Family."""
-        message = Read(
-            v=VERSION,
-            token=token,
-            meter=device,
-            what="registers",
-            expires=expires,
-        )
-        return Outgoing(f"{self._down}read", encode(message), token)
+        message = Read(v=VERSION, token=token, meter=device, what="registers", expires=expires)
+        return self._read(message)
 
     def read_relay(self, device: str, token: str, expires: datetime) -> Outgoing:
         """See Family."""
-        message = Read(
-            v=VERSION,
-            token=token,
-            meter=device,
-            what="relay",
-            expires=expires,
-        )
-        return Outgoing(f"{self._down}read", encode(message), token)
+        message = Read(v=VERSION, token=token, meter=device, what="relay", expires=expires)
+        return self._read(message)
 
     def read_identity(self, device: str, token: str, expires: datetime) -> Outgoing:
         """See Family."""
-        message = Read(
-            v=VERSION,
-            token=token,
-            meter=device,
-            what="identity",
-            expires=expires,
-        )
-        return Outgoing(f"{self._down}read", encode(message), token)
+        message = Read(v=VERSION, token=token, meter=device, what="identity", expires=expires)
+        return self._read(message)
+
+    def _read(self, message: Read) -> Outgoing:
+        return Outgoing(f"{self._down}read", encode(message), message.token)
 
     def control(
         self,

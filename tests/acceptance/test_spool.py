@@ -244,8 +244,9 @@ def test_a_database_that_does_not_answer_keeps_neither_readings_nor_the_stop_wai
 def hanging(staged: Stage, server: Server) -> Iterator[None]:
     """Every process of the server stands still; the kernel still takes connections for it."""
     with psycopg.connect(server.url()) as connection:
-        backend = connection.info.backend_pid
-    postmaster = int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
+        # While it is connected: a backend ends with its connection.
+        backend = Path(f"/proc/{connection.info.backend_pid}/stat").read_text()
+    postmaster = int(backend.rpartition(")")[2].split()[1])
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     processes = [postmaster, *map(int, children)]
     send(signal.SIGSTOP, processes)
