@@ -14,6 +14,19 @@ SQL = load("installations")
 
 
 @dataclass(frozen=True, slots=True)
+class InstallationRow:
+    """A meter at a point. `modulus` in its smallest step; `document_id` None: from the files."""
+
+    id: int
+    meter_id: int
+    address: str
+    from_at: datetime
+    modulus: int
+    decimals: int
+    document_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class InstalledMeter:
     """A meter of the database. `is_read`: something was read from it, so that it has a history."""
 
@@ -50,6 +63,20 @@ class NewInstallation:
     modulus: int
     decimals: int
     wire_decimals: int
+
+
+async def zone_name(connection: Connection) -> str:
+    """Of the site, as the database knows it."""
+    row = await fetch_row(connection, SQL["zone"])
+    assert row is not None, "a database is claimed before anything is asked of it"
+    name: str = row[0]
+    return name
+
+
+async def of_point(connection: Connection, point_id: int) -> list[InstallationRow]:
+    """Every meter that served the point, in order of time."""
+    values = {"point_id": point_id}
+    return await fetch_records(connection, InstallationRow, SQL["of_point"], values)
 
 
 async def lock_point(connection: Connection, point: str) -> int | None:

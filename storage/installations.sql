@@ -67,3 +67,10 @@ VALUES (%(point_id)s, %(from_day)s, %(from_at)s,
         (SELECT coalesce(max(r.rev) + 1, 0) FROM point_ratio r
          WHERE r.point_id = %(point_id)s AND r.from_day = %(from_day)s),
         %(ratio)s, %(registers)s, %(document_id)s)
+
+-- zone -- of the site
+SELECT zone FROM site
+
+-- of_point -- the meters of a point, in order of time
+SELECT i.id, i.meter_id, m.address, i.from_at, i.modulus, i.decimals, i.document_id
+FROM installation i JOIN meter m ON m.id = i.meter_id WHERE i.point_id = %(point_id)s ORDER BY i.from_at

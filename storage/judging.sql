@@ -47,7 +47,7 @@ SELECT i.point_id, 'installation', jsonb_build_object(
     'wire_decimals', i.wire_decimals, 'initial', i.initial, 'final', i.final, 'to', i.to_at)
 FROM installation i JOIN meter m ON m.id = i.meter_id WHERE i.point_id = ANY(%(points)s)
 UNION ALL
-SELECT point_id, 'ratio', jsonb_build_object('day', from_day, 'ratio', ratio::text, 'rev', rev, 'registers', registers)
+SELECT point_id, 'ratio', jsonb_build_object('day', from_day, 'at', from_at, 'ratio', ratio::text, 'rev', rev, 'registers', registers)
 FROM point_ratio WHERE point_id = ANY(%(points)s)
 UNION ALL
 SELECT point_id, 'limit', jsonb_build_object('day', from_day, 'max_daily_kwh', max_daily_kwh::text, 'rev', rev)

@@ -11,6 +11,8 @@ from math import ceil
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from psycopg import AsyncConnection
+
 from daemon.quality.facts import (
     ClockFinding,
     ClockSetting,
@@ -24,6 +26,8 @@ from daemon.quality.facts import (
     Read,
     Registers,
 )
+from storage import judging
+from storage.installations import zone_name
 from storage.judging import FactRow, ReadRow
 
 
@@ -85,6 +89,15 @@ class PointFacts:
         )
 
 
+async def load_facts(connection: AsyncConnection[Any], point_id: int) -> Facts:
+    """All that the judge needs of one point, from its beginning."""
+    zone = ZoneInfo(await zone_name(connection))
+    known = point_facts(await judging.facts(connection, [point_id]), zone)[point_id]
+    since = min((it.at.astimezone(zone).date() for it in known.installations), default=None)
+    reads = [] if since is None else await judging.reads(connection, {point_id: since})
+    return known.with_reads(reads, None)
+
+
 def point_facts(rows: Sequence[FactRow], zone: ZoneInfo) -> dict[int, PointFacts]:
     """By point what the rows say."""
     found: defaultdict[int, PointFacts] = defaultdict(lambda: PointFacts(zone))
@@ -140,7 +153,8 @@ def _install(facts: PointFacts, installed: Sequence[Mapping[str, Any]]) -> None:
 def _ratio(content: Mapping[str, Any], facts: PointFacts) -> Ratio:
     day = date.fromisoformat(content["day"])
     register = _registers_or_none(content["registers"], facts.decimals_on(day))
-    return Ratio(day, Decimal(content["ratio"]), content["rev"], register)
+    at = day if content["at"] is None else _instant(content["at"])
+    return Ratio(at, Decimal(content["ratio"]), content["rev"], register)
 
 
 def _limit(content: Mapping[str, Any], _: PointFacts) -> Limit:

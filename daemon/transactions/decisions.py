@@ -15,8 +15,8 @@ from daemon.quality.facts import Action, Decision, Facts, Installation, with_fac
 from daemon.quality.judge import judge
 from daemon.quality.substitution import approvals_needed, refused_substitute
 from daemon.quality.verdict import DayState, changed_days
+from daemon.transactions.chain_facts import load_facts
 from daemon.transactions.documents.filing import judge_again
-from daemon.transactions.point_facts import facts_of_points
 from protocols.errors import MeterdError
 from storage import decisions
 from storage.chains import act_as, lock_chains
@@ -187,7 +187,7 @@ class _Desk:
 
 
 async def _desk(connection: AsyncConnection[Any], point: str, point_id: int, day: date) -> _Desk:
-    facts = (await facts_of_points(connection, [point_id]))[point_id]
+    facts = await load_facts(connection, point_id)
     midnight = datetime.combine(day, time(), facts.zone)
     begun = [it for it in facts.installations if it.at <= midnight]
     if not begun:

@@ -15,7 +15,7 @@ from daemon.transactions.documents.desk import (
     shown,
 )
 from storage import holdings, installations
-from storage.facts import InstallationRow
+from storage.installations import InstallationRow
 from storage.settling import ALL_DAYS, mark_accounts
 
 

@@ -14,12 +14,12 @@ from psycopg import AsyncConnection
 from config.meters import MODBUS
 from config.table import address, unit
 from daemon.quality.acceptance import refusal
-from daemon.quality.facts import Facts, Installation, Ratio
-from daemon.transactions.point_facts import facts_of_points
+from daemon.quality.facts import Facts, Installation, Ratio, Registers
+from daemon.transactions.chain_facts import load_facts, registers
 from protocols.errors import MeterdError
-from storage.facts import InstallationRow, rows_of_points
+from storage import installations
 from storage.holdings import HoldingRow, holdings
-from storage.installations import InstalledMeter
+from storage.installations import InstallationRow, InstalledMeter
 
 Reason = Literal[
     "unknown_point",
@@ -155,6 +155,11 @@ def refuse_overturned(desk: Desk, facts: Facts, told: Installation | Ratio) -> N
         )
 
 
+def registers_of(steps: Sequence[int] | None, decimals: int) -> Registers | None:
+    """Total and rates in steps as what the meter shows; None where nobody read them."""
+    return None if steps is None else registers(steps, decimals)
+
+
 def meter_address(typed: str, like: InstalledMeter) -> str:
     """The name of a meter on the line of another one, as meters.csv would have it."""
     try:
@@ -169,8 +174,7 @@ async def desk_of(
     connection: AsyncConnection[Any], point: str, point_id: int, now: datetime, number: int
 ) -> Desk:
     """All that is known of a point, which the caller has locked."""
-    facts = (await facts_of_points(connection, [point_id]))[point_id]
-    rows = (await rows_of_points(connection, [point_id]))[point_id]
+    facts = await load_facts(connection, point_id)
     return Desk(
         connection=connection,
         point=point,
@@ -179,6 +183,6 @@ async def desk_of(
         now=now,
         number=number,
         facts=facts,
-        installations=rows.installations,
+        installations=await installations.of_point(connection, point_id),
         holdings=await holdings(connection, point_id),
     )

@@ -15,12 +15,11 @@ from daemon.transactions.documents.desk import (
     meter_address,
     refuse,
     refuse_overturned,
+    registers_of,
     shown,
 )
-from daemon.transactions.point_facts import registers_of
 from storage import installations
-from storage.facts import InstallationRow
-from storage.installations import InstalledMeter, NewInstallation
+from storage.installations import InstallationRow, InstalledMeter, NewInstallation
 
 
 @dataclass(frozen=True, slots=True)

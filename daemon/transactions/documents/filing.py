@@ -26,8 +26,7 @@ from daemon.transactions.judging import rejudge
 from storage import documents, holdings
 from storage.chains import act_as, lock_chains
 from storage.documents import Said, StoredDocument
-from storage.facts import zone_name
-from storage.installations import like_points, lock_point
+from storage.installations import like_points, lock_point, zone_name
 from storage.settling import ALL_DAYS, mark_points
 
 Document = (

@@ -11,8 +11,7 @@ from daemon.quality.facts import Ratio, with_fact
 from daemon.quality.in_force import in_force
 from daemon.quality.judge import judge
 from daemon.quality.verdict import withdrawn
-from daemon.transactions.documents.desk import Desk, Kwh, refuse, refuse_overturned
-from daemon.transactions.point_facts import registers_of
+from daemon.transactions.documents.desk import Desk, Kwh, refuse, refuse_overturned, registers_of
 from storage import installations
 
 LAST: Final = 1 << 30

@@ -104,11 +104,27 @@ def test_an_exchange_bills_by_the_registers_of_both_meters(database_url: str) ->
             "JOIN meter m ON m.id = i.meter_id WHERE point_id = 1 ORDER BY from_at",
         )
         assert kept == [
-            (OLD, None, [13120], False, False),
+            (OLD, [0], [13120], False, False),
             (NEW, [310], None, False, True),
         ]
         (use,) = done.effect.come
         assert (use.start, use.end, use.kwh) == (OPEN + 5 * DAY, EXCHANGED.at, Decimal("6.20"))
+
+    on(database_url, story)
+
+
+def test_what_both_meters_told_is_billed_over_the_exchange(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = await billed(connection)
+        await filed(connection, EXCHANGED)
+        site.meters[0]["address"] = NEW
+        found = await site.take_over(connection)
+        assert found["P1"].address == NEW
+        await store(connection, freeze(found["P1"], OPEN + 7 * DAY, "6.10"))
+        # From 125.00 to 131.20 on the old meter, from 3.10 to 6.10 on the new one.
+        kwh = "SELECT kwh FROM charge ORDER BY link_id DESC LIMIT 1"
+        assert await rows(connection, kwh) == [Decimal("9.20")]
+        assert await intact(connection)
 
     on(database_url, story)
 
