@@ -39,6 +39,7 @@ from daemon.billing.settlement import (
 )
 from daemon.billing.tariff import Tariff, TariffVersion
 from storage import ledger, readings
+from storage.archive import BEGINNING
 from storage.ledger import (
     AccountRow,
     BilledPoint,
@@ -145,8 +146,12 @@ async def _relinked(
     chains = await readings.published_chains(connection, theirs)
     # The chain may reach further than the span: to the next value, whose link may be there already.
     reached = [
-        span._replace(to_day=max([span.to_day, *(value.day for value in chains[span.point_id])]))
-        for span in asked
+        span._replace(
+            # Where it opens later than it was billed from, the days before are given back.
+            from_day=BEGINNING if span.from_day == point.opens_on else span.from_day,
+            to_day=max([span.to_day, *(value.day for value in chains[span.point_id])]),
+        )
+        for point, span in spans
     ]
     in_force = await _links_in_force(connection, reached)
     histories = await _histories(connection, {span.point_id for span in asked})
@@ -163,7 +168,7 @@ async def _relinked(
         there = [
             old
             for old in in_force[point.account_id, span.point_id]
-            if old.link.to_day > span.from_day
+            if old.link.to_day > span.from_day or old.link.from_day < point.opens_on
         ]
         leaving, coming = changed_links(links, there)
         change = relinked[point.account_id]

@@ -129,6 +129,21 @@ def test_what_both_meters_told_is_billed_over_the_exchange(database_url: str) ->
     on(database_url, story)
 
 
+def test_days_before_a_corrected_start_are_given_back(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        await connection.execute("UPDATE installation SET initial = NULL")
+        await filed(connection, DateCorrection("P1", at(OPEN + 2 * DAY)))
+        await approve(connection, 1, WANG, NOW)
+        await settle_marked(connection, ARMED, NOW)
+        assert await links(connection, "P1") == [
+            (OPEN + n * DAY, OPEN + (n + 1) * DAY, "billed") for n in range(2, 5)
+        ]
+        assert await balance(connection, "A1") == -750
+
+    on(database_url, story)
+
+
 REFUSED: list[tuple[Document, str, str]] = [
     (Release("P9", OPEN), "unknown_point", "points come from points.csv"),
     (Assignment("P1", "A9", OPEN), "unknown_account", "accounts come from accounts.csv"),
