@@ -134,10 +134,12 @@ class Replay:
                 "'dlt645-2007')"
             )
         await self.connection.execute(
-            "INSERT INTO installation (point_id, meter_id, from_at, initial, modulus, decimals, "
-            "wire_decimals) SELECT p.id, (SELECT max(id) FROM meter), %s, %s, %s, %s, %s FROM point p",
+            "INSERT INTO installation (point_id, meter_id, from_at, first_day, initial, modulus, "
+            "decimals, wire_decimals) SELECT p.id, (SELECT max(id) FROM meter), %s, %s, %s, %s, %s, %s "
+            "FROM point p",
             (
                 at,
+                at.date() + timedelta(days=at.time() > time()),
                 initial,
                 int(Decimal(event["modulus"]).scaleb(event["decimals"])),
                 event["decimals"],
