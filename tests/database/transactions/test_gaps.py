@@ -47,7 +47,8 @@ async def one_gap(connection: AsyncConnection[Any]) -> Gap:
 
 async def lacking(connection: AsyncConnection[Any], *missing: int) -> SiteMeter:
     """One meter that lacks these days of six."""
-    meter = (await Site.of(installed_on=DAYS[0]).take_over(connection))["P1"]
+    site = Site.of(installed_on=DAYS[0], first_registers_are_known=False)
+    meter = (await site.take_over(connection))["P1"]
     there = [
         freeze(meter, day, kwh)
         for number, (day, kwh) in enumerate(zip(DAYS, REGISTERS, strict=True))

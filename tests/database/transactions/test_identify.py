@@ -206,7 +206,7 @@ def test_what_another_meter_told_moves_no_money(database_url: str) -> None:
         await told(connection, "900000000002", at=NOW - MONTH)
         await store(connection, arrived(meter, days[2], "120", NOW))
         assert await rows(connection, STATES) == ["published", "published", "suspect"]
-        assert await rows(connection, "SELECT codes FROM doubt") == [["V03 address"]]
+        assert await rows(connection, "SELECT codes FROM doubt WHERE codes <> '{}'") == [["V03"]]
         assert await rows(connection, "SELECT count(*) FROM reading") == [3]
 
         # The meter is back: what it tells from now on is its point's again.
@@ -273,11 +273,15 @@ def test_what_is_in_doubt_is_told_with_how_often_it_was_read(database_url: str) 
         meter = (await Site.of(1).take_over(connection))["P1"]
         await store(connection, *(arrived(meter, day, kwh, NOW) for day, kwh in BEFORE))
         assert await readings.in_doubt(connection, OPEN, NOW) == []
-        for n, next_step in enumerate(("reread", "recollect", "person", None), 2):
-            day = OPEN + n * DAY
+        steps = {
+            OPEN + n * DAY: step
+            for n, step in enumerate(("reread", "recollect", "person", None), 2)
+        }
+        for day in steps:
             for reads in range(3):
                 value = arrived(meter, day, "1", NOW + reads * HOUR)
                 await store(connection, value)
+        for day, next_step in steps.items():
             await connection.execute(
                 "UPDATE doubt SET next_step = %s, codes = %s WHERE day = %s",
                 (next_step, ["V33"] if next_step is None else ["V07"], day),
