@@ -1,7 +1,7 @@
 """A line: one way to meters with one talker.
 
 A wire, a dialled-in terminal or a gateway behind a broker. Here is its life, and what the rest of
-the daemon notifies it of and asks it for; what it does with its meters is in jobs.py, how it
+the daemon notifies it of and asks it for; what it does with its meters is in rounds.py, how it
 reaches them in wire_line.py and broker_line.py.
 """
 

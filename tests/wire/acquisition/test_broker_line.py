@@ -29,6 +29,7 @@ import pytest
 from daemon import metrics
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.commands import execute
+from daemon.acquisition.host_freezes import submit_host_freeze
 from daemon.acquisition.meter_port import Action, Urgency
 from daemon.acquisition.parts import Pace
 from daemon.acquisition.planning.wanted import due_day
@@ -643,7 +644,7 @@ def test_neither_the_device_nor_we_may_be_further_from_midnight_than_the_limit(
     async def scene() -> None:
         site = Site(broker, **tasmota())
         told_at, now = NIGHT + seconds(told_s), NIGHT + seconds(now_s)
-        is_taken = await site.gateway._jobs.submit_host_freeze(0, (Decimal(1),), told_at, now)
+        is_taken = await submit_host_freeze(site.gateway._jobs, 0, (Decimal(1),), told_at, now)
         offsets = [arrival.freeze.host_offset for arrival in site.arrivals]
         assert (is_taken, offsets) == (
             (False, []) if offset_s is None else (True, [seconds(offset_s)])
@@ -667,12 +668,12 @@ def test_a_midnight_that_could_not_be_handed_on_is_not_done(
         take = site.sink.submit
         monkeypatch.setattr(site.sink, "submit", fail)
         with pytest.raises(LineDown):
-            await gateway._jobs.submit_host_freeze(0, registers, NIGHT, NIGHT)
+            await submit_host_freeze(gateway._jobs, 0, registers, NIGHT, NIGHT)
         assert not gateway._jobs.midnights._done
         assert not gateway._delivery._unstored
         monkeypatch.setattr(site.sink, "submit", take)
         for _ in range(2):
-            assert await gateway._jobs.submit_host_freeze(0, registers, NIGHT, NIGHT)
+            assert await submit_host_freeze(gateway._jobs, 0, registers, NIGHT, NIGHT)
         assert (len(site.arrivals), gateway._jobs.midnights._done) == (1, {0: NIGHT})
 
     run(scene())
@@ -689,7 +690,7 @@ def test_a_push_of_a_value_that_waits_for_room_waits_with_it(
         take = site.sink.submit
         monkeypatch.setattr(site.sink, "submit", lambda arrival: False)
         asked = asyncio.create_task(
-            gateway._jobs.submit_host_freeze(0, (Decimal(1),), NIGHT, NIGHT)
+            submit_host_freeze(gateway._jobs, 0, (Decimal(1),), NIGHT, NIGHT)
         )
         await asyncio.sleep(0)
         push = RegisterReport(ADDRESSES[0], (Decimal(1),), device_time=NIGHT)
