@@ -17,7 +17,8 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.billing.posting import UnfitPaymentKey
-from daemon.pipeline import FINISH_S, SYNC_S, Pipeline
+from daemon.pipeline.keeper import FINISH_S, SYNC_S
+from daemon.pipeline.pipeline import Pipeline
 from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.gaps import find_gaps
 from storage import archive, readings
