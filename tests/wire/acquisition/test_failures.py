@@ -104,7 +104,7 @@ def test_what_could_not_be_written_down_is_handed_out_again() -> None:
             first = drained(line)
             for attempt in first.attempts:
                 line.put_back(attempt)
-            line.write_outage_again()
+            line.outage.write_again()
             again = drained(line)
             assert by_slot(again)[0, 0][1] >= by_slot(first)[0, 0][1]
             assert again.ended == ["gate-3"]
@@ -122,7 +122,7 @@ def test_a_line_that_is_down_is_told_until_it_is_up() -> None:
         assert (before.line, before.tries) == ("gate-3", 0)
         async with Supervisor() as supervisor:
             supervisor.start("gate-3", line.run, kind="line")
-            await site.until(lambda: line._failed_opens >= 2)
+            await site.until(lambda: line.outage.tries >= 2)
             (outage,) = drained(line).outages
             assert "refused" in outage.reason.lower() or "connect" in outage.reason.lower()
             assert outage.tries >= 2
