@@ -306,7 +306,7 @@ def scan_ms(meters: int) -> float:
 def main() -> None:
     """The table of one size, then the goals that were missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, default=100_000)
+    parser.add_argument("--points", type=int, default=10_000)
     parser.add_argument("--days", type=int, default=62, choices=range(5, 400), metavar="DAYS")
     chosen = parser.parse_args()
     newest = datetime.now(ZONE).date()
