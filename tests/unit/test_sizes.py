@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ def classes(source: str) -> Iterator[ast.ClassDef]:
     return (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef))
 
 
+@cache
 def sizes() -> dict[str, list[tuple[int, int]]]:
     """(methods, attributes) of the classes of each name."""
     found: dict[str, list[tuple[int, int]]] = {}

@@ -53,7 +53,7 @@ from simulators.lines.faults import Fault
 from simulators.lines.mqtt_gateway import SimulatedGateway
 from storage.archive import SiteMeter
 from tests.command_steps import Command, Step
-from tests.line_parts import line_parts
+from tests.line_parts import Sink, line_parts
 from tests.presence import presence
 from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto
 from tests.simulated_meters import simulated_meter
@@ -91,7 +91,7 @@ def site_meter(number: int) -> SiteMeter:
 
 class Site:
     """The gateway's task. The database is away, so there is no control; what is handed on counts as
-    stored, or not."""
+    stored, as safe on disk, or as neither."""
 
     def __init__(
         self,
@@ -100,6 +100,7 @@ class Site:
         family: Family | None = None,
         devices: Mapping[str, str] | None = None,
         storing: bool = True,
+        on_disk: bool = False,
         name: str = "gw",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         **changes: Any,
@@ -107,15 +108,16 @@ class Site:
         self.arrivals: list[Arrival] = []
         self.changed = asyncio.Event()
         self.storing = storing
+        self.on_disk = on_disk
+        self.sink = Sink(self.submit)
         common = line_parts(
             name,
             [site_meter(number) for number in range(len(ADDRESSES))],
-            self.submit,
             now=now,
+            sink=self.sink,
             pace=Pace(retry_s=0.2, reconnect_s=0.1),
             backfill_days=DAYS,
         )
-        self.sink = common.sink
         self.gateway = BrokerLine(
             common,
             BrokerParts(
@@ -135,7 +137,8 @@ class Site:
         return True
 
     def store(self, arrival: Arrival) -> None:
-        self.gateway.stored(arrival.meter.meter_id, arrival.freeze.frozen_at.date())
+        told = self.gateway.kept if self.on_disk else self.gateway.stored
+        told(arrival.meter.meter_id, arrival.freeze.frozen_at.date())
 
     def slots(self) -> Counter[tuple[str, date]]:
         return Counter(
@@ -301,11 +304,7 @@ def test_what_is_safe_on_disk_is_acknowledged_before_the_database_has_it(
     broker: Mosquitto,
 ) -> None:
     async def scene() -> None:
-        first = Site(broker)
-        keep = first.gateway.kept
-        first.store = lambda arrival: keep(  # type: ignore[method-assign]
-            arrival.meter.meter_id, arrival.freeze.frozen_at.date()
-        )
+        first = Site(broker, on_disk=True)
         async with simulated(broker) as simulator:
             await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
             async with first.running():
