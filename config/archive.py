@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from config.meters import Meter, Meters, Named
+from config.known_rows import NotPlain, all_differ, follow_rows
+from config.meters import COLUMNS as METER_COLUMNS
+from config.meters import Meter, Meters, Named, check_together, followed_profiles
 from config.problems import Problem, did_you_mean, shown
 from config.table import (
     REQUIRED,
@@ -21,6 +24,7 @@ from config.table import (
     one_of,
     positive,
     read_table,
+    table_text,
     text,
     word,
     yes_no,
@@ -30,6 +34,9 @@ from protocols.modbus.profile import Profile
 
 Tariffs = Mapping[str, Sequence[TariffVersion]]
 """The versions of each tariff by its name, in order of their start."""
+ACCOUNTS: Final = "accounts.csv"
+POINTS: Final = "points.csv"
+METERS: Final = "meters.csv"
 SINGLE_PHASE_60_A_KWH: Final = Decimal(380)
 """1.2 x 0.22 kV x 60 A x 24 h: the most a domestic single-phase meter can advance in a day."""
 
@@ -54,6 +61,13 @@ POINT_COLUMNS: Final[Columns] = {
     "protected": (yes_no, False),
     "life_support": (yes_no, False),
 }
+TABLES: Final[Mapping[str, Columns]] = {
+    ACCOUNTS: ACCOUNT_COLUMNS,
+    POINTS: POINT_COLUMNS,
+    METERS: METER_COLUMNS,
+}
+"""In the order in which their mistakes are told: each may refer to those before."""
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,83 +103,117 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """`profiles`: the register maps of its Modbus meters, by the name that stands in meters.csv."""
+    """`profiles`: the register maps of its Modbus meters, by the name that stands in meters.csv.
+
+    `texts`: what stood in each file, by its name, where all of it is here; else nothing."""
 
     meters: tuple[Meter, ...]
     points: tuple[Point, ...]
     accounts: tuple[Account, ...]
     profiles: Mapping[str, Profile]
+    texts: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the tables may refer to outside of them; paths in them are relative to `base`.
+
+    `tariffs`: their versions by name, None when that file is wrong itself."""
+
+    base: Path
+    lines: Collection[str]
+    gateways: Collection[str]
+    tariffs: Tariffs | None
 
 
 def load_archive(
-    folder: Path,
-    base: Path,
-    lines: Collection[str],
-    gateways: Collection[str],
-    tariffs: Tariffs | None,
+    folder: Path, around: Around, known: Archive | None = None
 ) -> tuple[Archive, list[Problem]]:
     """Read meters.csv, points.csv and accounts.csv of `folder`.
 
-    What could not be read is in the problems. `tariffs`: their versions by name, None when that
-    file is wrong itself."""
-
-    def mistakes_of(name: str) -> Mistakes:
-        return Mistakes(shown(folder / name, base))
-
-    of_accounts = mistakes_of("accounts.csv")
+    What could not be read is in the problems. `known`: what they said when they were read last;
+    what is found is the same with it and without, only sooner."""
+    mistakes = {name: Mistakes(shown(folder / name, around.base)) for name in TABLES}
+    texts = {name: table_text(folder / name, mistakes[name]) for name in TABLES}
+    if known is not None:
+        try:
+            return _followed(known, texts, around), []
+        except NotPlain:
+            pass  # mistakes are told by who reads every row
     known_accounts = Keys()
-    accounts = _accounts(
-        folder / "accounts.csv",
-        tariffs,
-        known_accounts,
-        of_accounts,
-    )
+    accounts: dict[str, Account] = {}
+    of_accounts = mistakes[ACCOUNTS]
+    for row in read_table(texts[ACCOUNTS], ACCOUNT_COLUMNS, of_accounts, known_accounts):
+        if row["account"] in accounts:
+            of_accounts.tell("account", f"{row['account']} stands twice")
+        account = _checked_account(row, of_accounts, around.tariffs)
+        accounts[account.account] = account
 
-    of_points = mistakes_of("points.csv")
     known_points = Keys()
-    points = _points(
-        folder / "points.csv",
-        known_accounts,
-        known_points,
-        of_points,
-    )
+    points: dict[str, Point] = {}
+    of_points = mistakes[POINTS]
+    for row in read_table(texts[POINTS], POINT_COLUMNS, of_points, known_points):
+        point = Point(**row)
+        if point.point in points:
+            of_points.tell("point", f"{point.point} stands twice")
+        if point.account is not None and known_accounts.lack(point.account):
+            hint = did_you_mean(point.account, known_accounts.seen)
+            of_points.tell("account", f"no account {point.account} in accounts.csv{hint}")
+        points[point.point] = point
 
-    of_meters = mistakes_of("meters.csv")
-    meters = Meters(base, Named(lines, gateways, known_points), of_meters)
-    meters.read(folder / "meters.csv")
-
+    named = Named(around.lines, around.gateways, known_points)
+    meters = Meters(around.base, named, mistakes[METERS])
+    meters.read(texts[METERS])
     archive = Archive(
         meters=tuple(meters.by_address.values()),
         points=tuple(points.values()),
         accounts=tuple(accounts.values()),
         profiles=meters.profiles,
+        texts={name: text for name, text in texts.items() if text is not None},
     )
-    return archive, [*of_accounts.problems, *of_points.problems, *of_meters.problems]
+    return archive, [problem for name in TABLES for problem in mistakes[name].problems]
 
 
-def _accounts(
-    path: Path,
-    tariffs: Tariffs | None,
-    keys: Keys,
-    mistakes: Mistakes,
-) -> dict[str, Account]:
-    found: dict[str, Account] = {}
-    for row in read_table(
-        path,
-        ACCOUNT_COLUMNS,
-        mistakes,
-        keys,
-    ):
-        account = _account(row)
-        if account.account in found:
-            mistakes.tell("account", f"{account.account} stands twice")
-        if tariffs is not None:
-            _check_tariff(account, tariffs, mistakes)
-        if account.open_from is not None and account.agreement is None:
-            mistakes.tell("agreement", "an account is opened only with a signed agreement")
-        _check_thresholds(account, mistakes)
-        found[account.account] = account
-    return found
+def _followed(known: Archive, texts: Mapping[str, bytes | None], around: Around) -> Archive:
+    """The archive of files that differ here and there from the known one; NotPlain of others."""
+    now = {name: text for name, text in texts.items() if text is not None}
+    if known.texts.keys() != TABLES.keys() or now.keys() != TABLES.keys():
+        raise NotPlain
+
+    def follow(
+        name: str, records: tuple[R, ...], record_of: Callable[[dict[str, Any], Mistakes], R]
+    ) -> tuple[R, ...]:
+        return follow_rows(known.texts[name], records, now[name], TABLES[name], record_of)
+
+    mistakes = Mistakes("")
+    accounts = follow(ACCOUNTS, known.accounts, partial(_checked_account, tariffs=around.tariffs))
+    if around.tariffs is not None:
+        for account in {(it.tariff, it.open_from): it for it in accounts}.values():
+            _check_tariff(account, around.tariffs, mistakes)
+    account_keys = all_differ(account.account for account in accounts)
+
+    points = follow(POINTS, known.points, lambda row, _: Point(**row))
+    point_keys = all_differ(point.point for point in points)
+    billed = {point.account for point in points} - {None}
+
+    named = Named(around.lines, around.gateways, Keys(point_keys, is_complete=True))
+    fresh = Meters(around.base, named, mistakes)
+    meters = follow(METERS, known.meters, lambda row, _: fresh.take(row))
+    profiles = followed_profiles(meters, known.profiles, around.base)
+    check_together(meters, named)
+    if mistakes.problems or not billed <= account_keys:
+        raise NotPlain
+    return Archive(meters, points, accounts, profiles, now)
+
+
+def _checked_account(row: dict[str, Any], mistakes: Mistakes, tariffs: Tariffs | None) -> Account:
+    account = _account(row)
+    if tariffs is not None:
+        _check_tariff(account, tariffs, mistakes)
+    if account.open_from is not None and account.agreement is None:
+        mistakes.tell("agreement", "an account is opened only with a signed agreement")
+    _check_thresholds(account, mistakes)
+    return account
 
 
 def _account(row: dict[str, Any]) -> Account:
@@ -209,26 +257,3 @@ def _check_thresholds(account: Account, mistakes: Mistakes) -> None:
         mistakes.tell("warn_yuan", "must not be below trip_yuan")
     if account.credit_limit_fen < 0:
         mistakes.tell("credit_limit_yuan", "must not be negative")
-
-
-def _points(
-    path: Path,
-    accounts: Keys,
-    keys: Keys,
-    mistakes: Mistakes,
-) -> dict[str, Point]:
-    found: dict[str, Point] = {}
-    for row in read_table(
-        path,
-        POINT_COLUMNS,
-        mistakes,
-        keys,
-    ):
-        point = Point(**row)
-        if point.point in found:
-            mistakes.tell("point", f"{point.point} stands twice")
-        if point.account is not None and accounts.lack(point.account):
-            hint = did_you_mean(point.account, accounts.seen)
-            mistakes.tell("account", f"no account {point.account} in accounts.csv{hint}")
-        found[point.point] = point
-    return found

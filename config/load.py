@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.archive import Archive, load_archive
+from config.archive import Archive, Around, load_archive
 from config.problems import ConfigError, Problem, did_you_mean, shown
 from config.settings import ListenerSection, NamedSection, Site
 from config.settings_file import SettingsFile
@@ -33,10 +33,11 @@ class LoadedSite:
     terminals: Terminals
 
 
-def load_site(path: Path) -> LoadedSite:
+def load_site(path: Path, known: LoadedSite | None = None) -> LoadedSite:
     """Read `meterd.toml` and the files it names. ConfigError with all mistakes if there is any.
 
-    A file that is named is read whatever else is wrong, so that all mistakes come at once."""
+    A file that is named is read whatever else is wrong, so that all mistakes come at once. `known`:
+    what was read before: the rows that are in it too cost less, and that is all."""
     file = SettingsFile.read(path)
     problems: list[Problem] = []
     # Terminals first: their lines are names that the archive and the log may use.
@@ -48,6 +49,7 @@ def load_site(path: Path) -> LoadedSite:
         terminals,
         tariffs,
         problems,
+        known.archive if known else None,
     )
     if settings is not None:
         problems += _closing_at_once(archive, settings, file.base)
@@ -177,6 +179,7 @@ def _archive(
     terminals: Terminals,
     tariffs: Mapping[str, list[TariffVersion]] | None,
     problems: list[Problem],
+    known: Archive | None,
 ) -> Archive:
     folder = file.path_of("site", "archive")
     if folder is None:
@@ -186,13 +189,13 @@ def _archive(
             (),
             {},
         )
-    archive, mistakes = load_archive(
-        folder,
+    around = Around(
         file.base,
         lines=file.names("line") | _lines_of(terminals),
         gateways=file.names("gateway"),
         tariffs=tariffs,
     )
+    archive, mistakes = load_archive(folder, around, known)
     problems += mistakes
     return archive
 

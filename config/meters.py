@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from config.known_rows import NotPlain, all_differ
 from config.problems import ConfigError, did_you_mean
 from config.profiles import load_profile, shipped_profiles
 from config.table import (
@@ -107,17 +108,22 @@ class Meters:
     _serials: dict[str, str] = field(default_factory=dict)
     """Registered serial -> address."""
 
-    def read(self, path: Path) -> None:
+    def read(self, text: bytes | None) -> None:
         """Take in every row of the table; what is wrong is appended to the mistakes."""
-        for row in read_table(path, COLUMNS, self.mistakes, Keys()):
-            profile = self._profile(row)
-            meter = _meter(row, self._address(row), profile)
-            self._check_line(meter)
-            self._check_point(meter)
-            self._check_device(meter, row["device"])
-            self._check_serial(meter, profile)
-            self._check_abilities(meter, profile)
-            self.by_address[meter.address] = meter
+        for row in read_table(text, COLUMNS, self.mistakes, Keys()):
+            self.take(row)
+
+    def take(self, row: dict[str, Any]) -> Meter:
+        """The meter of one row."""
+        profile = self._profile(row)
+        meter = _meter(row, self._address(row), profile)
+        self._check_line(meter)
+        self._check_point(meter)
+        self._check_device(meter, row["device"])
+        self._check_serial(meter, profile)
+        self._check_abilities(meter, profile)
+        self.by_address[meter.address] = meter
+        return meter
 
     def _address(self, row: dict[str, Any]) -> str:
         try:
@@ -146,9 +152,8 @@ class Meters:
             self.mistakes.tell("profile", f"a {protocol} meter needs one: {known} or a path")
             return None
         if name not in self.profiles:
-            place = self.base / name if name.endswith(".toml") else name
             try:
-                self.profiles[name] = load_profile(place)
+                self.profiles[name] = _named_profile(name, self.base)
             except ConfigError as error:
                 self.mistakes.tell("profile", f"{name} cannot be used: {error.problems[0]}")
                 return None
@@ -226,6 +231,41 @@ class Meters:
             self.mistakes.tell("relay", "the standard of 1997 knows no relay")
         if profile is not None and profile.relay is None:
             self.mistakes.tell("relay", f"profile {meter.profile} says nothing of a relay")
+
+
+def check_together(meters: Sequence[Meter], named: Named) -> None:
+    """NotPlain if meters whose rows are good do not fit together, or to what they name."""
+    all_differ(meter.address for meter in meters)
+    served = all_differ(meter.point for meter in meters)
+    all_differ(meter.serial for meter in meters if meter.serial is not None)
+    behind = [meter for meter in meters if meter.protocol == MQTT]
+    all_differ((meter.line, meter.device) for meter in behind)
+    gateways = {meter.line for meter in behind}
+    lines = {meter.line for meter in meters if meter.protocol != MQTT}
+    has_strangers = not served <= named.points.seen
+    on_other_kind = not (lines.isdisjoint(named.gateways) and gateways.isdisjoint(named.lines))
+    on_none = not (lines <= {*named.lines} and gateways <= {*named.gateways})
+    if has_strangers or on_other_kind or on_none:
+        raise NotPlain
+
+
+def followed_profiles(
+    meters: Iterable[Meter], known: Mapping[str, Profile], base: Path
+) -> dict[str, Profile]:
+    """The register maps that they name; NotPlain if one says something else than it did."""
+    found = {}
+    for name in {meter.profile for meter in meters if meter.profile is not None}:
+        try:
+            found[name] = _named_profile(name, base)
+        except ConfigError:
+            raise NotPlain from None
+        if known.get(name, found[name]) != found[name]:
+            raise NotPlain
+    return found
+
+
+def _named_profile(name: str, base: Path) -> Profile:
+    return load_profile(base / name if name.endswith(".toml") else name)
 
 
 def _meter(row: dict[str, Any], address: str, profile: Profile | None) -> Meter:

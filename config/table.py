@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +55,26 @@ class Mistakes:
         self.problems.append(Problem(self.file, self.line, column, message))
 
 
+def table_text(path: Path, mistakes: Mistakes) -> bytes | None:
+    """The bytes of a table; None, and a mistake, when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        mistakes.tell("file", f"cannot be read: {error.strerror}")
+        return None
+
+
 def read_table(
-    path: Path, columns: Columns, mistakes: Mistakes, keys: Keys
+    text: bytes | None, columns: Columns, mistakes: Mistakes, keys: Keys
 ) -> Iterator[dict[str, Any]]:
     """Yield each good row; meanwhile `mistakes` stands at its line.
 
     Bad cells, unknown or missing columns are told and their rows left out. `keys` is filled with
-    what stands in the first of `columns`."""
-    try:
-        # With or without a byte order mark, as Excel writes CSV.
-        file = path.open(encoding="utf-8-sig", newline="")
-    except OSError as error:
-        mistakes.tell("file", f"cannot be read: {error.strerror}")
+    what stands in the first of `columns`. Nothing of a `text` that is None."""
+    if text is None:
         return
-    with file:
+    # With or without a byte order mark, as Excel writes CSV.
+    with TextIOWrapper(BytesIO(text), encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, strict=True)
         try:
             head = [cell.strip() for cell in next(rows, [])]
@@ -88,17 +95,16 @@ def read_table(
             mistakes.tell("file", f"is no CSV: {error}")
         except UnicodeDecodeError:
             # The reader is ahead of the rows by a block, so its own count says nothing.
-            mistakes.line = _first_bad_line(path)
+            mistakes.line = _first_bad_line(text)
             mistakes.tell("file", "is not written in UTF-8")
 
 
-def _first_bad_line(path: Path) -> int:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
+def _first_bad_line(text: bytes) -> int:
+    for number, line in enumerate(text.split(b"\n"), 1):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return number
     return 1
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.problems import Problem, shown
-from config.table import REQUIRED, Columns, Keys, Mistakes, read_table, word
+from config.table import REQUIRED, Columns, Keys, Mistakes, read_table, table_text, word
 from config.values import NAME
 from protocols.dial_in.registration import Registration
 
@@ -33,7 +33,7 @@ def load_terminals(
         "terminal": (word if form is None else form.spelled, REQUIRED),
     }
     found: dict[str, Terminal] = {}
-    for row in read_table(path, columns, mistakes, Keys()):
+    for row in read_table(table_text(path, mistakes), columns, mistakes, Keys()):
         line = row["line"]
         terminal = row["terminal"]
         if line in taken:

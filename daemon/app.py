@@ -29,7 +29,8 @@ from daemon.api.operations import Requests
 from daemon.control.authority import Authority
 from daemon.health import BilledOrNamed, feed_watchdog, health
 from daemon.ownership.hold import hold_site
-from daemon.pipeline import Outlet, Pipeline
+from daemon.pipeline.outlet import Outlet
+from daemon.pipeline.pipeline import Pipeline
 from daemon.runtime import systemd
 from daemon.runtime.garbage import spare_what_is_there
 from daemon.runtime.loop_lag import LoopLag

@@ -38,10 +38,13 @@ class Sink:
     def __init__(self, submit: Callable[[Arrival | PolledFreeze], bool]) -> None:
         self.submit = submit
         self.identities: list[IdentityRead] = []
+        self.refused: list[IdentityRead] = []
+        """Those that found no room."""
+        self.has_room = True
 
     def identified(self, read: IdentityRead) -> bool:
-        self.identities.append(read)
-        return True
+        (self.identities if self.has_room else self.refused).append(read)
+        return self.has_room
 
 
 def line_parts(

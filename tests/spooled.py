@@ -10,7 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from daemon.control.authority import Authority
-from daemon.pipeline import Outlet, Pipeline, Told
+from daemon.pipeline.outlet import Outlet, Told
+from daemon.pipeline.pipeline import Pipeline
 from daemon.quality.arrival import Arrival
 from daemon.quality.meter import Meter
 from daemon.spool.spool import open_spool

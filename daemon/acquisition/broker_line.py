@@ -21,15 +21,19 @@ from daemon.acquisition.broker.meter import BrokerMeter, cut_off
 from daemon.acquisition.broker.presence import Presence
 from daemon.acquisition.broker.requests import BrokerRequests
 from daemon.acquisition.broker.subscriptions import Subscriptions
+from daemon.acquisition.host_freezes import submit_host_freeze
 from daemon.acquisition.identification import identify_one
-from daemon.acquisition.jobs import Jobs, together
+from daemon.acquisition.jobs import Jobs
 from daemon.acquisition.line import Line
 from daemon.acquisition.meter_port import MeterPorts, Urgency
 from daemon.acquisition.parts import LineParts
 from daemon.acquisition.planning.midnight import nearest_midnight
 from daemon.acquisition.planning.wanted import first_day
 from daemon.acquisition.rereading import reread_one
+from daemon.acquisition.rounds import begin_round, do_urgent, idle_for_s, is_urgent
+from daemon.acquisition.slots import read_slot
 from daemon.quality.freeze import freeze_day, is_in_service, skew_at_freeze
+from daemon.runtime.supervision import together
 from protocols.channels.mqtt.broker_socket import Broker
 from protocols.channels.mqtt.connection import Message, MqttConnection, PublishRefused
 from protocols.errors import FrameError, LineDown
@@ -170,10 +174,10 @@ class BrokerLine(Line):
     async def _work(self, connection: MqttConnection) -> None:
         ports = partial(self._meter, connection)
         while True:
-            self._jobs.begin_round()
+            begin_round(self._jobs)
             self._is_up(await self._subscriptions.check(connection))
             is_done = (
-                await self._jobs.do_urgent(ports)
+                await do_urgent(self._jobs, ports)
                 or await self._reread_one(ports)
                 or await self._collect(connection)
                 or await self._identify_one(ports)
@@ -184,10 +188,10 @@ class BrokerLine(Line):
     async def _idle(self) -> None:
         """Wait until a command comes, a slot becomes ready, or a sign of life is due."""
         self._woken.clear()
-        if self._jobs.is_urgent():
+        if is_urgent(self._jobs):
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._jobs.idle_for_s()):
+            async with asyncio.timeout(idle_for_s(self._jobs)):
                 await self._woken.wait()
 
     async def _collect(self, connection: MqttConnection) -> bool:
@@ -206,7 +210,7 @@ class BrokerLine(Line):
         reads = []
         for number, day in slots:
             meter = self._meter(connection, number, Urgency.SLOT)
-            reads.append(self._jobs.read_slot(number, day, meter))
+            reads.append(read_slot(self._jobs, number, day, meter))
         await together(reads)
         return bool(slots)
 
@@ -361,7 +365,8 @@ class BrokerLine(Line):
         # What was pushed before midnight is of the day before: it goes on growing until then.
         if local_time < midnight:
             return False
-        is_frozen = await self._jobs.submit_host_freeze(
+        is_frozen = await submit_host_freeze(
+            self._jobs,
             number,
             registers,
             local_time,

@@ -1,7 +1,7 @@
 """A line: one way to meters with one talker.
 
 A wire, a dialled-in terminal or a gateway behind a broker. Here is its life, and what the rest of
-the daemon notifies it of and asks it for; what it does with its meters is in jobs.py, how it
+the daemon notifies it of and asks it for; what it does with its meters is in rounds.py, how it
 reaches them in wire_line.py and broker_line.py.
 """
 
@@ -11,12 +11,13 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 import structlog
 
 from daemon import metrics
 from daemon.acquisition.jobs import IDLE_S, Jobs
+from daemon.acquisition.outage import LineOutage
 from daemon.acquisition.planning.attempts import Attempt
 from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.planning.rereads import Doubt
@@ -24,7 +25,7 @@ from daemon.acquisition.wakeup import Signal
 from protocols.channels.backoff import reconnect_pause_s
 from protocols.errors import LineDown
 from storage.archive import SiteMeter
-from storage.gaps import Failures, Outage, SlotAttempt
+from storage.gaps import Failures, SlotAttempt
 
 log = structlog.get_logger("line")
 
@@ -34,16 +35,13 @@ class Line(ABC):
 
     __slots__ = (
         "__weakref__",
-        "_down_since",
-        "_failed_opens",
         "_jobs",
-        "_retry_at",
         "_woken",
-        "_written",
         "down_reason",
         "longest_step_s",
         "meters",
         "name",
+        "outage",
         "shown_as",
         "up",
     )
@@ -63,12 +61,7 @@ class Line(ABC):
         self.down_reason = "the terminal has not called yet" if is_terminal else "not opened yet"
         self._woken = Signal()
         metrics.LINES.labels(self.shown_as).inc(0)
-
-        self._down_since: datetime | None = parts.clock.now()
-        self._failed_opens = 0
-        self._retry_at: datetime | None = None
-        self._written: Outage | str = "unknown"
-        """What was written down of its outage last; a former run may have left anything."""
+        self.outage = LineOutage(self.name, since=parts.clock.now())
 
     @abstractmethod
     async def _session(self) -> None:
@@ -193,12 +186,7 @@ class Line(ABC):
                     next_at=jobs.next_attempt_at(attempt.number, attempt.day),
                 )
             )
-        outage = self._outage()
-        if outage is None and self._written != "none":
-            failures.ended.append(self.name)
-        elif outage is not None and self._written != outage:
-            failures.outages.append(outage)
-        self._written = outage or "none"
+        self.outage.drain(failures, self.down_reason)
 
     def put_back(self, attempt: SlotAttempt) -> None:
         """It could not be written down: it counts with the next."""
@@ -211,21 +199,6 @@ class Line(ABC):
                 attempt.tries,
                 attempt.last_at,
             )
-        )
-
-    def write_outage_again(self) -> None:
-        """How it is could not be written down."""
-        self._written = "unknown"
-
-    def _outage(self) -> Outage | None:
-        if self._down_since is None:
-            return None
-        return Outage(
-            line=self.name,
-            since=self._down_since,
-            tries=self._failed_opens,
-            reason=self.down_reason,
-            next_at=self._retry_at,
         )
 
     # --- its life
@@ -253,8 +226,8 @@ class Line(ABC):
                 self._jobs.requests.reject(self.down_reason)
                 longest_s = self._jobs.parts.pace.reconnect_s
                 pause_s = reconnect_pause_s(failures, longest_s)
-                self._failed_opens += 1
-                self._retry_at = self._jobs.parts.clock.now() + timedelta(seconds=pause_s)
+                now = self._jobs.parts.clock.now()
+                self.outage.note_try(next_at=now + timedelta(seconds=pause_s))
                 await self._sleep_alive(pause_s)
                 failures += 1
             # The supervisor starts the task anew; what waits must not hang until then.
@@ -275,9 +248,7 @@ class Line(ABC):
             write = log.debug if self.is_one_of_many else log.info
             write("line up", line=self.name)
         self.up = up
-        self._down_since = None if up else self._jobs.parts.clock.now()
-        self._failed_opens = 0
-        self._retry_at = None
+        self.outage.turn(down_since=None if up else self._jobs.parts.clock.now())
         lines_up = metrics.LINES.labels(self.shown_as)
         lines_up.inc(1 if up else -1)
 

@@ -126,7 +126,7 @@ class Lines:
         for name in (*failures.ended, *(outage.line for outage in failures.outages)):
             line = self._lines.get(name)
             if line is not None:
-                line.write_outage_again()
+                line.outage.write_again()
 
     def find(self, names: Iterable[str]) -> Found:
         """The meters that are meant, by address or by point.

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from daemon.acquisition.conversations import Preempted
-from daemon.acquisition.jobs import Jobs, cause_of
+from daemon.acquisition.jobs import Jobs
 from daemon.acquisition.meter_port import (
     UNUSABLE,
     MeterPort,
@@ -22,6 +22,7 @@ from daemon.acquisition.meter_port import (
     Urgency,
 )
 from daemon.acquisition.planning.attempts import Cause
+from daemon.acquisition.slots import cause_of
 from daemon.quality.arrival import Arrival
 from protocols.errors import NoReply
 from protocols.reading import DailyFreeze, Quantity

@@ -37,6 +37,14 @@ from daemon.acquisition.parts import LineParts
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.poll import Poll
 from daemon.acquisition.rereading import reread_one
+from daemon.acquisition.rounds import (
+    begin_round,
+    do_urgent,
+    idle_for_s,
+    is_urgent,
+    must_give_way,
+)
+from daemon.acquisition.slots import read_slot
 from daemon.acquisition.wire_meter import WireMeter
 from daemon.acquisition.wire_trace import WireTrace
 from daemon.quality.arrival import PolledFreeze
@@ -168,9 +176,9 @@ class WireLine(Line):
         jobs = self._jobs
         ports = partial(self._meter, conversations)
         while not jobs.reply_timeouts.is_nobody_there or time.monotonic() < fresh_until:
-            jobs.begin_round()
+            begin_round(jobs)
             is_done = (
-                await jobs.do_urgent(ports)
+                await do_urgent(jobs, ports)
                 or await reread_one(jobs, ports)
                 or await self._collect(conversations)
                 or await self._set_one_clock(conversations)
@@ -178,8 +186,8 @@ class WireLine(Line):
             )
             if not is_done:
                 self._woken.clear()
-                if not jobs.is_urgent():
-                    await conversations.listen(self._woken, jobs.idle_for_s())
+                if not is_urgent(jobs):
+                    await conversations.listen(self._woken, idle_for_s(jobs))
 
     def _interrupt(self) -> None:
         super()._interrupt()
@@ -217,7 +225,7 @@ class WireLine(Line):
 
     def _give_way(self, urgency: Urgency) -> None:
         """Between two exchanges. Preempted when something more urgent came."""
-        if self._jobs.must_give_way(urgency):
+        if must_give_way(self._jobs, urgency):
             raise Preempted
 
     # --- slots
@@ -256,7 +264,7 @@ class WireLine(Line):
             self._freezes.note_odd(number, local_now.date())
         with suppress(Preempted):
             meter = self._meter(conversations, number, Urgency.SLOT)
-            await self._jobs.read_slot(number, day, meter)
+            await read_slot(self._jobs, number, day, meter)
         return True
 
     def _wanted_slots(self, *, is_stream: bool) -> list[tuple[int, date]]:
@@ -289,7 +297,7 @@ class WireLine(Line):
         if not conversations.is_clean:
             await self._drain(conversations)
         poll.trace = self._show_bytes if self.trace.is_open else None
-        if self._jobs.is_urgent():
+        if is_urgent(self._jobs):
             return None  # it came before there was a poll to interrupt
         clock = self._jobs.parts.clock
         try:

@@ -54,7 +54,8 @@ def exceeds_days(earlier: Value, later: Value, days: int) -> bool:
 
 
 def _heaviest(numbers: Iterable[int], best: dict[int, int]) -> int | None:
-    return min(numbers, key=lambda n: (-best[n], n), default=None)
+    """The first of the heaviest, of numbers in order."""
+    return max(numbers, key=best.__getitem__, default=None)
 
 
 class _Graph:

@@ -29,36 +29,46 @@ class Steps:
         spike = np.zeros((count, count), dtype=bool)
         backward = np.zeros((count, count), dtype=bool)
         near_behind = np.zeros((count, count), dtype=bool)
-        turn = exact([modulus])
         # One comparison for both bounds: what is allowed, and less than a quarter turn.
         most = np.minimum(within, exact([(modulus - 1) // 4]))
-        for registers, both in _registers(values, modulus):
+        width = _width(values, modulus)
+        most = most.astype(width)
+        turn: Integers = np.array([modulus], dtype=width)
+        for registers, both in _registers(values, width):
             advance = registers[None, :] - registers[:, None]
             is_down = advance < 0
             advance += turn * is_down
             is_bad = both & (advance > most)
-            backward |= is_bad & is_down & ~rolled_over
-            spike |= is_bad & ~is_down & ~confirmed
+            backward |= is_bad & is_down
+            spike |= is_bad & ~is_down
             # Less than half a turn behind, so that a false 0 near the modulus can be outvoted too.
-            near_behind |= both & (2 * advance > modulus)
-        self.backward: Flags = self.precedes & backward
-        self.spike: Flags = self.precedes & spike & ~backward
-        self.good: Flags = self.precedes & ~backward & ~spike
+            near_behind |= both & (advance > modulus // 2)
+        self.backward: Flags = self.precedes & backward & ~rolled_over
+        self.spike: Flags = self.precedes & spike & ~confirmed & ~self.backward
+        self.good: Flags = self.precedes & ~self.backward & ~self.spike
         self.behind: Flags = self.precedes & ~self.good & near_behind
         """[a, x]: x, of a later day, stands against a (5.2)."""
         self.is_far: Flags = self.precedes & (4 * within >= modulus)
         """The register may have moved a quarter turn: what lies between has to tell the way."""
 
 
-def _registers(values: Sequence[Value], modulus: int) -> list[tuple[Integers, Flags]]:
+def _registers(values: Sequence[Value], width: type) -> list[tuple[Integers, Flags]]:
     """Each register of all values, and which pairs have it; rates count between equal names."""
     names = sorted({it.rates for it in values})
     kind = np.array([names.index(it.rates) for it in values], dtype=np.int64)
     is_same = kind[:, None] == kind[None, :]
     always = np.ones_like(is_same)
-    found = [(exact([it.steps[0] for it in values], modulus), always)]
+    total: Integers = np.array([it.steps[0] for it in values], dtype=width)
+    found = [(total, always)]
     for place in range(1, 1 + max((len(it.rates) for it in values), default=0)):
         numbers = [it.steps[place] if place < len(it.steps) else 0 for it in values]
         has_it = np.array([place < len(it.steps) for it in values], dtype=bool)
-        found.append((exact(numbers, modulus), is_same & has_it[:, None]))
+        found.append((np.array(numbers, dtype=width), is_same & has_it[:, None]))
     return found
+
+
+def _width(values: Sequence[Value], modulus: int) -> type:
+    """The narrowest integers in which no advance overflows: half the width is half the time."""
+    farthest = modulus + 2 * max((max(map(abs, it.steps)) for it in values), default=0)
+    widths = ((np.int32, 2**31), (np.int64, 2**63))
+    return next((width for width, end in widths if farthest < end), object)

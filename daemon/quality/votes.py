@@ -36,17 +36,23 @@ def votes_of(values: Sequence[Value], steps: Steps) -> Votes:
     is_sole = _sole(values, eligible)
     good = steps.good & eligible[:, None] & eligible[None, :]
     behind = steps.behind & eligible[:, None] & eligible[None, :]
-    # Both follow from one value before: the outlier, and what stands against it.
-    from_one_before = _any_between(good.T, good)
     without_votes = late | ~is_sole
+    outvoted = without_votes.copy()
+    outvoted_at_start = without_votes.copy()
+    suspects = np.flatnonzero(behind.any(axis=1) & ~without_votes)
+    against = behind[suspects]
+    # Both follow from one value before: the outlier, and what stands against it.
+    from_one_before = _any_between(good.T[suspects], good)
+    outvoted[suspects] |= _has_three(against & from_one_before, against, good)
+    outvoted_at_start[suspects] |= _has_three(against, against, good)
     return Votes(
         confirmed=np.array([value.is_confirmed for value in values], dtype=bool),
         eligible=eligible,
         against_person=against_person,
         late=late,
         is_sole=is_sole,
-        outvoted=without_votes | _has_three(behind & from_one_before, behind, good),
-        outvoted_at_start=without_votes | _has_three(behind, behind, good),
+        outvoted=outvoted,
+        outvoted_at_start=outvoted_at_start,
         weights=tuple(_weight(value, is_late) for value, is_late in zip(values, late, strict=True)),
     )
 

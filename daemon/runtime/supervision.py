@@ -96,6 +96,24 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     return None
 
 
+async def together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all of them return; the first that fails ends the others.
+
+    One that waited on for a connection that is lost would count the silence of a meter that may be
+    well."""
+    waiting = list(jobs)
+    # The usual case of a wire needs no task.
+    if len(waiting) == 1:
+        return [await waiting[0]]
+    tasks = [asyncio.ensure_future(job) for job in waiting]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def in_thread(call: Callable[[], T]) -> T:
     """What a blocking call returns.
 

@@ -26,7 +26,7 @@ from daemon.acquisition.site_clock import SiteClock
 from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.control.authority import Authority, SiteHold
 from daemon.control.guard import Policy
-from daemon.pipeline import Pipeline
+from daemon.pipeline.pipeline import Pipeline
 from daemon.site.listeners import Listener
 from daemon.transactions.line_commands import LineCommands
 from protocols.channels import Channel

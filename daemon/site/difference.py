@@ -4,17 +4,19 @@ And what of it can be applied while the daemon runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from config.archive import Archive
-from config.lines import LineMeter, LineSpec, TerminalSettings, line_specs
+from config.lines import LineMeter, LineSpec, TerminalSettings, configured_lines, line_specs
 from config.load import LoadedSite
 from config.secret import Secret
 from config.settings import LineCollectionSection, ListenerSection, Site, file_keys
+from config.tariffs import TariffVersion
 
 OF_PORTS = ("listen", "tls_certificate", "tls_key", "tls_client_ca", "enabled")
 """Keys of a `[[listener]]` that need a restart, because its port stays open while the daemon
@@ -65,9 +67,11 @@ class Difference:
 
 def difference(old: LoadedSite, new: LoadedSite) -> Difference:
     """What a reload would do to a daemon that runs by `old`, were its files `new`."""
+    rows = _changed_rows(old, new)
+    meeting = _lines_meeting(rows, old.archive, new.archive)
     # Compared is what would run, so that a key that needs a restart builds no line anew.
-    before = _lines(old)
-    after = _lines(applicable(old, new))
+    before = _lines(old, meeting)
+    after = _lines(applicable(old, new), meeting)
     reasons = {name: _why(before[name], after[name]) for name in after if name in before}
     changed = {name: why for name, why in reasons.items() if why}
     settings = _changed_settings(old.settings, new.settings)
@@ -77,8 +81,8 @@ def difference(old: LoadedSite, new: LoadedSite) -> Difference:
         removed=tuple(name for name in before if name not in after),
         changed=changed,
         unchanged=len(reasons) - len(changed),
-        moved=tuple(_moved_meters(old.archive, new.archive)),
-        archive=_changed_rows(old, new),
+        moved=tuple(_moved_meters(rows["meters"])),
+        archive={table: len(changed) for table, changed in rows.items() if changed},
         settings=(*settings.applied, *listeners.applied),
         needs_restart=(*settings.needing_restart, *listeners.needing_restart),
     )
@@ -120,14 +124,11 @@ def changed_part(old: LoadedSite, new: LoadedSite) -> tuple[LoadedSite, frozense
     """`new` with those rows alone of which the files say something else; and the points they meet.
 
     What a change of one row means is found out without the other hundred thousand."""
-    before = _rows(old)
-    after = _rows(new)
-    points = set(_differing(before["points"], after["points"]))
-    addresses = set(_differing(before["meters"], after["meters"]))
-    for address in addresses:
-        sides = (before["meters"], after["meters"])
-        points |= {rows[address].point for rows in sides if address in rows}
-    accounts = set(_differing(before["accounts"], after["accounts"]))
+    rows = _changed_rows(old, new)
+    points = set(rows["points"])
+    addresses = set(rows["meters"])
+    points |= {meter.point for meter in _sides(rows["meters"])}
+    accounts = set(rows["accounts"])
     archive = new.archive
     points |= {point.point for point in archive.points if point.account in accounts}
     accounts |= {point.account or "" for point in archive.points if point.point in points}
@@ -136,6 +137,7 @@ def changed_part(old: LoadedSite, new: LoadedSite) -> tuple[LoadedSite, frozense
         meters=tuple(it for it in archive.meters if it.address in addresses or it.point in points),
         points=tuple(it for it in archive.points if it.point in points),
         accounts=tuple(it for it in archive.accounts if it.account in accounts),
+        texts={},
     )
     return replace(new, archive=part), frozenset(points)
 
@@ -150,8 +152,23 @@ class _Parts(NamedTuple):
     meters: Mapping[str, LineMeter]
 
 
-def _lines(site: LoadedSite) -> dict[str, _Parts]:
-    return {spec.name: _parts(spec) for spec in line_specs(site)}
+def _lines(site: LoadedSite, with_meters: Container[str]) -> dict[str, _Parts]:
+    """The enabled lines; the meters of those `with_meters` alone."""
+    bare = [line for line in configured_lines(site) if line.enabled]
+    return {spec.name: _parts(spec) for spec in [*bare, *line_specs(site, with_meters)]}
+
+
+def _lines_meeting(
+    rows: Mapping[str, Mapping[Any, _Sides]], old: Archive, new: Archive
+) -> set[str]:
+    """The lines with a meter of which its row, that of its point or its profile differs."""
+    lines = {meter.line for meter in _sides(rows["meters"])}
+    points = rows["points"]
+    profiles = set(_differing(old.profiles, new.profiles))
+    if points or profiles:
+        for meters in (old.meters, new.meters):
+            lines |= {it.line for it in meters if it.point in points or it.profile in profiles}
+    return lines
 
 
 def _parts(spec: LineSpec) -> _Parts:
@@ -191,36 +208,51 @@ def _differing(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 # --- the archive
 
 
-def _moved_meters(old: Archive, new: Archive) -> Iterator[tuple[str, str, str]]:
+_Sides = tuple[Any, Any]
+"""A row before and after; None where it was not there."""
+
+
+def _moved_meters(meters: Mapping[str, _Sides]) -> Iterator[tuple[str, str, str]]:
     """(address, from, to) of the meters that are on another line."""
-    home = {meter.address: meter.line for meter in old.meters}
-    for meter in new.meters:
-        was = home.get(meter.address, meter.line)
-        if was != meter.line:
-            yield meter.address, was, meter.line
+    for address, (was, now) in meters.items():
+        if was is not None and now is not None and was.line != now.line:
+            yield address, was.line, now.line
 
 
-def _changed_rows(old: LoadedSite, new: LoadedSite) -> dict[str, int]:
-    """How many rows of each table came, went or changed; only of those that differ."""
-    before = _rows(old)
-    after = _rows(new)
-    counted = {table: len(_differing(before[table], after[table])) for table in before}
-    return {table: count for table, count in counted.items() if count}
+def _sides(rows: Mapping[Any, _Sides]) -> Iterator[Any]:
+    """Every row that there was or is."""
+    return (row for sides in rows.values() for row in sides if row is not None)
 
 
-def _rows(site: LoadedSite) -> dict[str, dict[Any, Any]]:
-    """The rows of each table by what tells them apart."""
-    archive = site.archive
+def _changed_rows(old: LoadedSite, new: LoadedSite) -> dict[str, dict[Any, _Sides]]:
+    """By table the rows that came, went or changed, by what tells them apart."""
+    was = old.archive
+    now = new.archive
     return {
-        "meters": {meter.address: meter for meter in archive.meters},
-        "points": {point.point: point for point in archive.points},
-        "accounts": {account.account: account for account in archive.accounts},
-        "tariffs": {
-            (version.tariff, version.effective_from): version
-            for versions in site.tariffs.values()
-            for version in versions
-        },
+        "meters": _changed(was.meters, now.meters, attrgetter("address")),
+        "points": _changed(was.points, now.points, attrgetter("point")),
+        "accounts": _changed(was.accounts, now.accounts, attrgetter("account")),
+        "tariffs": _changed(_versions(old), _versions(new), attrgetter("tariff", "effective_from")),
     }
+
+
+def _changed(
+    was: Iterable[Any], now: Iterable[Any], key: Callable[[Any], Any]
+) -> dict[Any, _Sides]:
+    # Rows that were not read again are the same objects: they need no look at what is in them.
+    old = set(map(id, was))
+    new = set(map(id, now))
+    before = {key(row): row for row in was if id(row) not in new}
+    after = {key(row): row for row in now if id(row) not in old}
+    return {
+        name: (before.get(name), after.get(name))
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    }
+
+
+def _versions(site: LoadedSite) -> list[TariffVersion]:
+    return [version for versions in site.tariffs.values() for version in versions]
 
 
 # --- settings

@@ -31,7 +31,7 @@ from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly
 from daemon.site.difference import Difference, applicable, changed_part, difference
 from daemon.site.listeners import lines_of
-from daemon.transactions.archive import configured, take_over_site, told_in_days
+from daemon.transactions.archive import configured, take_over_part, told_in_days
 from protocols.errors import MeterdError
 from storage import archive, gaps, readings, supply
 from storage.archive import SiteMeter
@@ -260,10 +260,11 @@ class Configuration:
             connection.transaction(),
         ):
             if found.archive:
-                meters = await take_over_site(connection, new)
-            else:
-                stored = await archive.site_meters(connection, list(found.touched))
-                meters = configured(stored, new)
+                # What did not change was taken over before, or is a document's by now.
+                part, points = await in_thread(partial(changed_part, self.site, new))
+                await take_over_part(connection, part, points)
+            stored = await archive.site_meters(connection, list(found.touched))
+            meters = configured(stored, new)
             specs = line_specs(new, {*found.added, *found.changed})
             built = self._assembly.lines(specs, meters)
             # Before the stop: the pause of a line is as short as the commit.
@@ -345,7 +346,7 @@ def _load_and_compare(old: LoadedSite, path: Path) -> tuple[LoadedSite, Differen
     gc.freeze()
     sys.setswitchinterval(SWITCH_S)
     try:
-        loaded = load_site(path)
+        loaded = load_site(path, old)
         return applicable(old, loaded), difference(old, loaded)
     finally:
         sys.setswitchinterval(usual_s)

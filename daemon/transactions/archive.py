@@ -71,6 +71,14 @@ async def take_over_archive(
     return found.stale
 
 
+async def take_over_part(
+    connection: AsyncConnection[Any], site: LoadedSite, points: Set[str]
+) -> tuple[str, ...]:
+    """The same where `site` is the part of the files that says something else of these points."""
+    named = {point.point for point in site.archive.points}
+    return await take_over_archive(connection, site, points - named)
+
+
 async def told_in_days(
     connection: AsyncConnection[Any], site: LoadedSite, points: Set[str]
 ) -> tuple[str, ...]:
@@ -80,10 +88,10 @@ async def told_in_days(
     them over would. At most MOST_TOLD points are told one by one."""
     before = await archive.pages(connection, points)
     async with connection.transaction(force_rollback=True):
-        named = {point.point for point in site.archive.points}
-        stale = await take_over_archive(connection, site, points - named)
+        stale = await take_over_part(connection, site, points)
         after = await archive.pages(connection, points)
     told = [words for point in sorted(points) for words in page_in_words(before, after, point)]
+    named = {point.point for point in site.archive.points}
     told += [_left_in_words(after[point]) for point in sorted(points - named) if point in after]
     more = len(told) - MOST_TOLD
     if more > 0:

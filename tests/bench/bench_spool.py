@@ -30,7 +30,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from daemon.pipeline import Outlet, Pipeline
+from daemon.pipeline.outlet import Outlet
+from daemon.pipeline.pipeline import Pipeline
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime import logs
 from daemon.spool.spool import open_spool
@@ -209,7 +210,7 @@ async def _drain(
     backlog = pipeline.condition()["spooled"]
     longest_wait_s = 0.0
     while pipeline.condition()["spooled"] > 0.001 * filled:
-        in_memory = pipeline._memory or pipeline._batch  # what waits in memory is live
+        in_memory = pipeline.condition()["in_memory"]  # what waits in memory is live
         if in_memory:
             oldest = in_memory[0].freeze.arrived_at
             longest_wait_s = max(longest_wait_s, (datetime.now(UTC) - oldest).total_seconds())

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from config import archive
-from config.archive import load_archive
+from config.archive import Around, load_archive
 from config.load import load_site
 from config.meters import Meter
 from config.settings import BrokerSection, MqttLine, Site, file_keys, known_keys
@@ -213,7 +213,7 @@ def test_the_defaults_of_columns_on_the_page_are_the_programs(tmp_path: Path) ->
             (folder / name).write_text(
                 f"{','.join(row)}\n{','.join(row.values())}\n", encoding="utf-8"
             )
-        loaded.append(load_archive(folder, tmp_path, {"gate-1"}, set(), {"home": []}))
+        loaded.append(load_archive(folder, Around(tmp_path, {"gate-1"}, set(), {"home": []})))
     assert loaded[0][1] == loaded[1][1] == []
     assert loaded[0][0] == loaded[1][0]
 

@@ -23,6 +23,9 @@ be."""
 RETRY_PAUSE = timedelta(seconds=1)
 """Between two tries of one meter: one that refuses at once would refuse again, and again."""
 DAY = timedelta(days=1)
+CLOCKS_AGREE = timedelta(seconds=60)
+"""A device's time that is further from the host's proves nothing: its message was kept on the way,
+or its clock is wrong."""
 MIN_WAIT_S = 0.01
 """A window that is open and could not be used yet does not make its line spin."""
 
@@ -158,6 +161,22 @@ class Midnights:
     def _tries_for(self, meter: int, midnight: datetime) -> int:
         tries = self._tries.get(meter)
         return tries.count if tries is not None and tries.midnight == midnight else 0
+
+
+def frozen_midnight(
+    device_time: datetime, now: datetime, installed_on: date
+) -> tuple[datetime, timedelta] | None:
+    """(midnight, distance from it) of which registers are the freeze that a device told then.
+
+    None where they are the freeze of none. The distance is the worse of the two clocks'."""
+    midnight = nearest_midnight(device_time)
+    offset = max(device_time - midnight, now - midnight, key=abs)
+    if not is_in_service(midnight.date(), installed_on):
+        return None
+    # V04: a host freeze is as good as its distance from midnight, by either clock.
+    if abs(offset) > HOST_FREEZE_LIMIT or abs(now - device_time) > CLOCKS_AGREE:
+        return None
+    return midnight, offset
 
 
 def near_midnight(now: datetime, zone: ZoneInfo) -> datetime:

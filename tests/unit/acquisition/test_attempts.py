@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from daemon.acquisition.jobs import cause_of
 from daemon.acquisition.meter_port import GatewayAnswered, NoFreeze, NotSent
 from daemon.acquisition.planning.attempts import Attempt, Attempts, Cause
+from daemon.acquisition.slots import cause_of
 from protocols.dlt645.exchanges import FreezeMoved
 from protocols.errors import FrameError, MeterRefused, NoReply
 

@@ -24,6 +24,7 @@ from daemon.acquisition.meter_port import (
     Urgency,
 )
 from daemon.acquisition.planning.reads import ReadRequest
+from daemon.acquisition.rounds import begin_round, do_urgent, idle_for_s, is_urgent
 from daemon.quality.arrival import Arrival, PolledFreeze
 from protocols.errors import FrameError, MeterRefused, NoReply
 from protocols.reading import MeterIdentity, RelayState
@@ -32,6 +33,7 @@ from tests.line_parts import ZONE, line_parts
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=ZONE)
 KWH = (Decimal("12.34"),)
+NOT_ASKED = "these cases ask for the registers of this moment alone"
 ROUNDS = 20
 """A line does that many in a moment if nothing keeps it from it."""
 
@@ -50,24 +52,24 @@ class Port:
         return self.unread
 
     async def read_freeze(self, day: date) -> Registers:
-        raise NotImplementedError
+        raise AssertionError(NOT_ASKED)
 
     async def read_registers(self) -> InstantRegisters:
         return self.read()
 
     async def read_clock(self) -> datetime:
-        raise NotImplementedError
+        raise AssertionError(NOT_ASKED)
 
     async def read_relay(self) -> RelayState:
-        raise NotImplementedError
+        raise AssertionError(NOT_ASKED)
 
     async def read_identity(self) -> MeterIdentity:
-        raise NotImplementedError
+        raise AssertionError(NOT_ASKED)
 
     async def control(
         self, action: Action, send_id: Any, meter_clock: datetime, valid_for: timedelta
     ) -> str:
-        raise NotImplementedError
+        raise AssertionError(NOT_ASKED)
 
 
 class Site:
@@ -102,8 +104,8 @@ class Site:
         return self.ports[number]
 
     async def round(self) -> bool:
-        self.jobs.begin_round()
-        return await self.jobs.do_urgent(self._port)
+        begin_round(self.jobs)
+        return await do_urgent(self.jobs, self._port)
 
     def rounds(self, count: int = ROUNDS) -> int:
         """How many of these rounds had something to do."""
@@ -176,7 +178,7 @@ def test_a_meter_that_gives_no_freeze_is_asked_again_after_a_pause(
     port = Port(read)
     site = Site(port)
     assert site.rounds() == 1
-    assert 0.5 < site.jobs.idle_for_s() <= 1
+    assert 0.5 < idle_for_s(site.jobs) <= 1
     site.at_s += 1
     assert site.rounds() == 1
     assert len(port.reads) == 2
@@ -225,7 +227,7 @@ def test_a_request_that_would_have_to_give_way_to_midnight_does_not_make_the_lin
         request = ReadRequest(100, "registers", time.monotonic() + 60)
         site.jobs.requests.add(request)
         assert not any([await site.round() for _ in range(ROUNDS)])
-        assert not site.jobs.is_urgent()
+        assert not is_urgent(site.jobs)
         port.read = lambda: InstantRegisters(KWH)
         site.at_s = 0
         while await site.round():
@@ -241,7 +243,7 @@ def test_a_line_that_asks_several_at_a_time_holds_no_request_back() -> None:
         site = Site(Port(), at_s=-1.5, at_once=8)
         request = ReadRequest(100, "registers", time.monotonic() + 60)
         site.jobs.requests.add(request)
-        assert site.jobs.is_urgent()
+        assert is_urgent(site.jobs)
         assert await site.round()
         assert (await request.result).value == KWH
 

@@ -9,6 +9,7 @@ import structlog
 
 from daemon import metrics
 from daemon.acquisition.jobs import Jobs
+from daemon.acquisition.rounds import begin_round
 from tests.line_parts import line_parts
 from tests.wire.acquisition.test_wire_line import _meter
 
@@ -29,7 +30,7 @@ class Night:
         """What is logged in the first round of that later day."""
         self.now += timedelta(days=days)
         with structlog.testing.capture_logs() as logged:
-            self.jobs.begin_round()
+            begin_round(self.jobs)
         return [dict(entry) for entry in logged]
 
     def has(self, *ages: int) -> None:

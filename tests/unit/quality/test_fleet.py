@@ -1,6 +1,7 @@
 """Many points as arrays say what each says alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.quality.facts import Facts, Installation, Limit, Read, Registers
-from daemon.quality.fleet import MISSING, CleanPoints, Freezes, judge_many
+from daemon.quality.fleet import MISSING, CleanPoints, Freezes, clean_points, judge_many
 from daemon.quality.judge import judge
 from daemon.quality.local_time import midnight_s
 from daemon.quality.verdict import DayState, Held, Link
@@ -161,3 +162,43 @@ def test_how_long_the_total_stood_still_before_the_first_day_counts(before: int,
         lambda n: Facts(ZONE, ()),
     )
     assert proved.unchanged[0].tolist() == [False, False, *(before + n >= 30 for n in range(days))]
+
+
+@settings(max_examples=60)
+@given(st.lists(point(), min_size=1, max_size=4))
+def test_registers_of_many_digits_are_proved_like_those_of_few(points: list[Facts]) -> None:
+    scale = 10**7  # more than 32 bits hold
+    few = freezes(points)
+    assert few.rates is not None
+    many = replace(
+        few,
+        totals=np.where(few.totals < 0, few.totals, few.totals * scale),
+        rates=np.where(few.rates < 0, few.rates, few.rates * scale),
+        modulus=few.modulus * scale,
+        max_daily=few.max_daily * scale,
+        wire_steps=few.wire_steps * scale,
+    )
+    of_few = clean_points(few)
+    of_many = clean_points(many)
+    assert of_many.clean.tolist() == of_few.clean.tolist()
+    clean = of_few.clean
+    assert of_many.waits[clean].tolist() == of_few.waits[clean].tolist()
+    assert of_many.unchanged[clean].tolist() == of_few.unchanged[clean].tolist()
+    assert of_many.spans[clean].tolist() == of_few.spans[clean].tolist()
+
+
+def test_a_register_of_too_many_digits_is_not_taken_for_what_is_left_of_it() -> None:
+    every = np.ones(1, dtype=np.int64)
+    proved = clean_points(
+        Freezes(
+            totals=np.array([[5, 2**32 + 6, 7]]),
+            modulus=every * MODULUS,
+            max_daily=every * MAX_DAILY,
+            wire_steps=every,
+            midnight_s=np.arange(3) * 86_400,
+            plain=np.ones(1, dtype=bool),
+            confirmed=np.zeros(1, dtype=bool),
+            unchanged_days=0 * every,
+        )
+    )
+    assert not proved.clean[0]

@@ -29,6 +29,7 @@ import pytest
 from daemon import metrics
 from daemon.acquisition.broker_line import BrokerLine, BrokerParts
 from daemon.acquisition.commands import execute
+from daemon.acquisition.host_freezes import submit_host_freeze
 from daemon.acquisition.meter_port import Action, Urgency
 from daemon.acquisition.parts import Pace
 from daemon.acquisition.planning.wanted import due_day
@@ -52,7 +53,7 @@ from simulators.lines.faults import Fault
 from simulators.lines.mqtt_gateway import SimulatedGateway
 from storage.archive import SiteMeter
 from tests.command_steps import Command, Step
-from tests.line_parts import line_parts
+from tests.line_parts import Sink, line_parts
 from tests.presence import presence
 from tests.servers.mosquitto import KEPT, LISTENER, Mosquitto
 from tests.simulated_meters import simulated_meter
@@ -90,7 +91,7 @@ def site_meter(number: int) -> SiteMeter:
 
 class Site:
     """The gateway's task. The database is away, so there is no control; what is handed on counts as
-    stored, or not."""
+    stored, as safe on disk, or as neither."""
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class Site:
         family: Family | None = None,
         devices: Mapping[str, str] | None = None,
         storing: bool = True,
+        on_disk: bool = False,
         name: str = "gw",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         **changes: Any,
@@ -106,15 +108,16 @@ class Site:
         self.arrivals: list[Arrival] = []
         self.changed = asyncio.Event()
         self.storing = storing
+        self.on_disk = on_disk
+        self.sink = Sink(self.submit)
         common = line_parts(
             name,
             [site_meter(number) for number in range(len(ADDRESSES))],
-            self.submit,
             now=now,
+            sink=self.sink,
             pace=Pace(retry_s=0.2, reconnect_s=0.1),
             backfill_days=DAYS,
         )
-        self.sink = common.sink
         self.gateway = BrokerLine(
             common,
             BrokerParts(
@@ -134,7 +137,8 @@ class Site:
         return True
 
     def store(self, arrival: Arrival) -> None:
-        self.gateway.stored(arrival.meter.meter_id, arrival.freeze.frozen_at.date())
+        told = self.gateway.kept if self.on_disk else self.gateway.stored
+        told(arrival.meter.meter_id, arrival.freeze.frozen_at.date())
 
     def slots(self) -> Counter[tuple[str, date]]:
         return Counter(
@@ -300,11 +304,7 @@ def test_what_is_safe_on_disk_is_acknowledged_before_the_database_has_it(
     broker: Mosquitto,
 ) -> None:
     async def scene() -> None:
-        first = Site(broker)
-        keep = first.gateway.kept
-        first.store = lambda arrival: keep(  # type: ignore[method-assign]
-            arrival.meter.meter_id, arrival.freeze.frozen_at.date()
-        )
+        first = Site(broker, on_disk=True)
         async with simulated(broker) as simulator:
             await asyncio.wait_for(simulator.is_up.wait(), PATIENCE_S)
             async with first.running():
@@ -643,7 +643,7 @@ def test_neither_the_device_nor_we_may_be_further_from_midnight_than_the_limit(
     async def scene() -> None:
         site = Site(broker, **tasmota())
         told_at, now = NIGHT + seconds(told_s), NIGHT + seconds(now_s)
-        is_taken = await site.gateway._jobs.submit_host_freeze(0, (Decimal(1),), told_at, now)
+        is_taken = await submit_host_freeze(site.gateway._jobs, 0, (Decimal(1),), told_at, now)
         offsets = [arrival.freeze.host_offset for arrival in site.arrivals]
         assert (is_taken, offsets) == (
             (False, []) if offset_s is None else (True, [seconds(offset_s)])
@@ -667,12 +667,12 @@ def test_a_midnight_that_could_not_be_handed_on_is_not_done(
         take = site.sink.submit
         monkeypatch.setattr(site.sink, "submit", fail)
         with pytest.raises(LineDown):
-            await gateway._jobs.submit_host_freeze(0, registers, NIGHT, NIGHT)
+            await submit_host_freeze(gateway._jobs, 0, registers, NIGHT, NIGHT)
         assert not gateway._jobs.midnights._done
         assert not gateway._delivery._unstored
         monkeypatch.setattr(site.sink, "submit", take)
         for _ in range(2):
-            assert await gateway._jobs.submit_host_freeze(0, registers, NIGHT, NIGHT)
+            assert await submit_host_freeze(gateway._jobs, 0, registers, NIGHT, NIGHT)
         assert (len(site.arrivals), gateway._jobs.midnights._done) == (1, {0: NIGHT})
 
     run(scene())
@@ -689,7 +689,7 @@ def test_a_push_of_a_value_that_waits_for_room_waits_with_it(
         take = site.sink.submit
         monkeypatch.setattr(site.sink, "submit", lambda arrival: False)
         asked = asyncio.create_task(
-            gateway._jobs.submit_host_freeze(0, (Decimal(1),), NIGHT, NIGHT)
+            submit_host_freeze(gateway._jobs, 0, (Decimal(1),), NIGHT, NIGHT)
         )
         await asyncio.sleep(0)
         push = RegisterReport(ADDRESSES[0], (Decimal(1),), device_time=NIGHT)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from daemon.runtime.supervision import Supervisor
 from protocols.channels.tcp import TcpChannel
-from protocols.dlt645.frame import Frame, encode
 from storage.gaps import Failures, SlotAttempt
 from tests.servers.ports import free_port
-from tests.wire.acquisition.test_wire_line import NOON, Site, address_of, asked, far_end
+from tests.wire.acquisition.test_wire_line import NOON, Site, address_of, far_end, refused
 
 TODAY = NOON.date()
 
@@ -30,18 +29,6 @@ def by_slot(failures: Failures) -> dict[tuple[int, int], tuple[str, int]]:
         (attempt.meter_id, (TODAY - attempt.day).days): (attempt.cause, attempt.tries)
         for attempt in failures.attempts
     }
-
-
-def refusing(site: Site, control: int, data: bytes) -> None:
-    """What is asked of a freeze is refused so."""
-    answer = site.answer
-
-    def hear(frame: Frame, clock: datetime) -> bytes:
-        if asked(frame).startswith("0506"):
-            return encode(Frame(frame.address, control, data))
-        return answer(frame, clock)
-
-    site.answer = hear  # type: ignore[method-assign]
 
 
 def test_a_silent_meter_is_the_cause_at_the_newest_day_that_it_lacks() -> None:
@@ -70,7 +57,7 @@ def test_a_silent_meter_is_the_cause_at_the_newest_day_that_it_lacks() -> None:
 )
 def test_a_refusal_and_a_freeze_that_is_not_there_are_two_causes(data: bytes, cause: str) -> None:
     site = Site(meters=1, days=1)
-    refusing(site, 0xD1, data)
+    site.script["0506"] = refused(data)
 
     async def scene() -> None:
         async with site.line() as line:
@@ -104,7 +91,7 @@ def test_what_could_not_be_written_down_is_handed_out_again() -> None:
             first = drained(line)
             for attempt in first.attempts:
                 line.put_back(attempt)
-            line.write_outage_again()
+            line.outage.write_again()
             again = drained(line)
             assert by_slot(again)[0, 0][1] >= by_slot(first)[0, 0][1]
             assert again.ended == ["gate-3"]
@@ -122,7 +109,7 @@ def test_a_line_that_is_down_is_told_until_it_is_up() -> None:
         assert (before.line, before.tries) == ("gate-3", 0)
         async with Supervisor() as supervisor:
             supervisor.start("gate-3", line.run, kind="line")
-            await site.until(lambda: line._failed_opens >= 2)
+            await site.until(lambda: line.outage.tries >= 2)
             (outage,) = drained(line).outages
             assert "refused" in outage.reason.lower() or "connect" in outage.reason.lower()
             assert outage.tries >= 2

@@ -22,7 +22,7 @@ from daemon.acquisition.wire_line import WireLine, WireParts
 from daemon.quality.arrival import Arrival, PolledFreeze
 from protocols.channels.conversation import Timing
 from protocols.channels.serial import SerialChannel
-from protocols.dlt645.frame import Frame, encode
+from protocols.dlt645.frame import Frame
 from protocols.reading import MeterIdentity
 from simulators.lines.bus import SimulatedBus
 from simulators.lines.stream_lines import serve_pty
@@ -32,7 +32,16 @@ from tests.servers.mosquitto import LISTENER, Mosquitto
 from tests.simulated_meters import simulated_meter
 from tests.wire.acquisition.test_broker_line import Site as BrokerSite
 from tests.wire.acquisition.test_broker_line import simulated
-from tests.wire.acquisition.test_wire_line import NOON, Site, _meter, address_of, asked
+from tests.wire.acquisition.test_wire_line import (
+    NOON,
+    Site,
+    _meter,
+    address_of,
+    asked,
+    refused,
+    silence,
+    value,
+)
 
 YESTERDAY = NOON.date() - timedelta(days=1)
 NOBODY_WANTS_MORE: Any = {"days": 3}
@@ -87,14 +96,7 @@ def test_a_second_read_that_is_refused_is_a_fact_of_its_day() -> None:
     site = known(Site(**NOBODY_WANTS_MORE))
 
     async def scene(line: WireLine) -> None:
-        answer = site.answer
-
-        def refusing(frame: Frame, clock: datetime) -> bytes:
-            if asked(frame).startswith("0506"):
-                return encode(Frame(frame.address, 0xD1, b"\x04"))
-            return answer(frame, clock)
-
-        site.answer = refusing  # type: ignore[method-assign]
+        site.script["0506"] = refused(b"\x04")
         line.doubt([(1, YESTERDAY, 1, 0.0)])
         await site.until(lambda: len(of_day(site.arrived, YESTERDAY)) == 4)
 
@@ -174,18 +176,9 @@ def identified(site: Site) -> Callable[[], bool]:
 
 
 def with_numbers(site: Site) -> None:
-    answer = site.answer
-
-    def answering(frame: Frame, clock: datetime) -> bytes:
-        data = {
-            "04000402": bytes.fromhex(frame.address)[::-1],
-            "04000503": b"\x00\x02",
-        }.get(asked(frame))
-        if data is None:
-            return answer(frame, clock)
-        return encode(Frame(frame.address, 0x91, frame.data[:4] + data))
-
-    site.answer = answering  # type: ignore[method-assign]
+    """Its meters tell their address as their serial, and that money is paid beforehand."""
+    site.script["04000402"] = value(lambda frame: bytes.fromhex(frame.address)[::-1])
+    site.script["04000503"] = value(lambda frame: b"\x00\x02")
 
 
 def test_each_meter_is_asked_who_it_is_after_all_freezes_and_once() -> None:
@@ -227,13 +220,7 @@ def test_a_meter_that_told_it_less_than_a_month_ago_is_not_asked() -> None:
 
 def test_a_meter_that_is_silent_at_this_question_alone_is_not_backed_off() -> None:
     site = Site(**NOBODY_WANTS_MORE)
-    hear = site.hear
-
-    def hearing(frame: Frame) -> Iterable[bytes]:
-        heard = list(hear(frame))
-        return [] if asked(frame) == "04000402" else heard
-
-    site.hear = hearing  # type: ignore[method-assign]
+    site.script["04000402"] = silence
 
     async def scene(line: WireLine) -> None:
         await site.until(lambda: [asked(frame) for frame in site.requests].count("04000402") == 3)
@@ -249,21 +236,15 @@ def test_a_meter_that_is_silent_at_this_question_alone_is_not_backed_off() -> No
 def test_no_room_for_what_was_told_asks_again_later() -> None:
     site = Site(meters=1, **NOBODY_WANTS_MORE)
     with_numbers(site)
-    offered = []
-
-    def refuse(read: Any) -> bool:
-        offered.append(read)
-        return False
-
-    site.sink.identified = refuse  # type: ignore[method-assign]
+    site.sink.has_room = False
 
     async def scene(line: WireLine) -> None:
-        await site.until(lambda: bool(offered))
+        await site.until(lambda: bool(site.sink.refused))
         line.doubt([(0, YESTERDAY, 1, 0.0)])
         await site.until(lambda: len(of_day(site.arrived, YESTERDAY)) == 2)
 
     run(site, scene)
-    assert len(offered) == 1
+    assert len(site.sink.refused) == 1
 
 
 def test_simulated_meters_on_a_serial_line_tell_who_they_are() -> None:
@@ -314,14 +295,14 @@ def test_meters_behind_a_broker_tell_who_they_are_and_are_read_again(broker: Mos
             line: BrokerLine = site.gateway
             for meter in simulator.bus.meters.values():
                 meter.state.serial = meter.address[::-1]
-            await site.until(lambda: len(site.sink.identities) == 3)  # type: ignore[attr-defined]
+            await site.until(lambda: len(site.sink.identities) == 3)
             arrived = len(site.arrivals)
             day = datetime.now(ZoneInfo("Asia/Shanghai")).date() - timedelta(days=2)
             line.doubt([(1, day, 1, 0.0)])
             await site.until(lambda: len(site.arrivals) > arrived)
             again = site.arrivals[-1]
             assert (again.meter.meter_id, again.freeze.frozen_at.date()) == (1, day)
-            for read in site.sink.identities:  # type: ignore[attr-defined]
+            for read in site.sink.identities:
                 assert read.identity.serial == read.meter.address[::-1]
 
     asyncio.run(asyncio.wait_for(scene(), 40))

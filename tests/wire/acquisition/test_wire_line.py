@@ -51,8 +51,12 @@ class OpenLine(WireLine):
     """A line whose methods may be replaced: it has no slots."""
 
 
+Answer = Callable[[Frame, datetime], bytes | None]
+"""What a meter with this clock answers; None: nothing."""
+
+
 class Site:
-    """A line with its meters; `hear` may be replaced by what answers instead."""
+    """A line with its meters, which follow a script where it says something, else the truth."""
 
     def __init__(self, *, meters: int = 3, days: int = 10, at: datetime = NOON, **how: Any) -> None:
         self.at = at
@@ -64,6 +68,8 @@ class Site:
         self.takes_time = True
         self.shift = 0
         self.silent: set[str] = set()
+        self.script: dict[str, Answer] = {}
+        """By how an identifier begins."""
         self.on_request: Callable[[Frame], None] = lambda frame: None
         common: dict[str, Any] = {
             "pace": how.pop("pace", Pace(retry_s=1.0, reconnect_s=0.1)),
@@ -95,9 +101,15 @@ class Site:
             return []
         if frame.address in self.silent or frame.address not in self.clock_off:
             return []
-        return [self.answer(frame, local + self.clock_off[frame.address])]
+        answer = self._scripted(asked(frame)) or self._true_answer
+        reply = answer(frame, local + self.clock_off[frame.address])
+        return [] if reply is None else [reply]
 
-    def answer(self, frame: Frame, clock: datetime) -> bytes:
+    def _scripted(self, identifier: str) -> Answer | None:
+        found = (it for begins, it in self.script.items() if identifier.startswith(begins))
+        return next(found, None)
+
+    def _true_answer(self, frame: Frame, clock: datetime) -> bytes:
         identifier = asked(frame)
         day = clock.date() - timedelta(days=frame.data[0] - 1 - self.shift)
         match identifier[:6]:
@@ -168,6 +180,20 @@ async def far_end(hear: Callable[[Frame], Iterable[bytes]]) -> AsyncIterator[int
 
 def asked(frame: Frame) -> str:
     return frame.data[3::-1].hex().upper()
+
+
+def refused(data: bytes) -> Answer:
+    """The script of a meter that refuses: 02 = it has none, 04 = one may not read it."""
+    return lambda frame, clock: encode(Frame(frame.address, 0xD1, data))
+
+
+def value(told: Callable[[Frame], bytes]) -> Answer:
+    """The script of a meter that tells this."""
+    return lambda frame, clock: encode(Frame(frame.address, 0x91, frame.data[:4] + told(frame)))
+
+
+def silence(frame: Frame, clock: datetime) -> None:
+    """The script of a meter that does not answer."""
 
 
 def _meter(number: int, identity_read_on: date | None = None) -> SiteMeter:
@@ -654,14 +680,10 @@ def test_a_meter_that_tells_no_clock_is_not_withheld_because_of_it() -> None:
 
     allowed: list[bool] = []
 
-    class NoClock(Site):
-        def answer(self, frame: Frame, clock: datetime) -> bytes:
-            if asked(frame).startswith("040001"):
-                return encode(Frame(frame.address, 0xD1, b"\x02"))
-            return super().answer(frame, clock)
-
     def site() -> Site:
-        return NoClock(meters=1, may_backfill=lambda: bool(allowed))
+        made = Site(meters=1, may_backfill=lambda: bool(allowed))
+        made.script["040001"] = refused(b"\x02")
+        return made
 
     told(site, story)
 

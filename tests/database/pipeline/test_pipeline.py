@@ -18,15 +18,9 @@ import pytest
 import structlog.testing
 from psycopg import AsyncConnection, errors
 
-from daemon.pipeline import (
-    LEAST_DRAINED,
-    MOST_DRAINED,
-    QUICK_S,
-    SLOW_S,
-    Outlet,
-    Pipeline,
-    next_portion,
-)
+from daemon.pipeline.outlet import Outlet
+from daemon.pipeline.pipeline import Pipeline
+from daemon.pipeline.portions import LEAST_DRAINED
 from daemon.quality.arrival import Arrival
 from daemon.spool.spool import open_spool
 from storage.archive import SiteMeter
@@ -321,12 +315,3 @@ def test_every_connection_of_the_pool_is_limited(server: Any, database_url: str)
 )
 def test_sqlstate_says_whose_fault_it_is(error: Exception, is_whole: bool) -> None:
     assert is_of_the_whole(error) is is_whole
-
-
-def test_what_is_drained_at_once_follows_the_database() -> None:
-    assert next_portion(1000, 1000, QUICK_S / 2) == 2000
-    assert next_portion(1000, 3, QUICK_S / 2) == 1000, "a small rest says nothing"
-    assert next_portion(1000, 1000, (QUICK_S + SLOW_S) / 2) == 1000
-    assert next_portion(1000, 1000, SLOW_S * 2) == 500
-    assert next_portion(LEAST_DRAINED, LEAST_DRAINED, 60.0) == LEAST_DRAINED
-    assert next_portion(MOST_DRAINED, MOST_DRAINED, 0.0) == MOST_DRAINED

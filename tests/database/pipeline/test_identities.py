@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from daemon.pipeline import MOST_IDENTITIES
+from daemon.pipeline.pipeline import MOST_IDENTITIES
 from daemon.quality.arrival import IdentityRead
 from protocols.reading import MeterIdentity
 from storage.archive import SiteMeter
+from tests.database.pipeline.test_pipeline import a_running, going, read_only, tell, until
 from tests.database.small_site import NOW, OPEN, connect, freeze, rows
-from tests.database.test_pipeline import a_running, going, read_only, tell, until
 
 SERIALS = "SELECT serial FROM meter ORDER BY id"
 

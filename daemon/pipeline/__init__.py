@@ -1,0 +1,1 @@
+"""The way of readings from the lines into the database. Start reading in pipeline.py."""

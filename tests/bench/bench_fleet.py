@@ -1,0 +1,332 @@
+"""What a site costs by its size: start, reload, plan, gaps, standstill. Not in it: meters that answer
+(every line is down), raw readings and money's postings (slots, links and accounts are there).
+
+Run it: `python tests/bench/bench_fleet.py --points 100000`. The files of the site are written, the
+installed program takes them over into an empty database, slots and links of `--days` days are put
+there by COPY, and then every command is run as a person would, on a site where one point in a
+hundred lacks its last three days, and on one that lacks yesterday whole. First without statistics of
+what came in, as after a restore, then with fresh ones. A time is that of a process from its start
+to its end. Judge the processor seconds (command + daemon + PostgreSQL): what one after the other
+takes on a machine with nothing else to do; the clock says what it took beside everything else."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import psycopg
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from daemon.acquisition.planning.wanted import Wanted
+from tests.bench.bench_spool import server_cpu_s
+from tests.servers.ports import free_port
+from tests.servers.postgres import Server, embedded_server
+
+METERD = Path(sys.executable).parent / "meterd"
+ZONE = ZoneInfo("Asia/Shanghai")
+METERS_OF_A_LINE = 1000
+LACKING_ONE_IN = 100
+LACKED_DAYS = 3
+TICKS_S = os.sysconf("SC_CLK_TCK")
+PATIENCE_S = 1200.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of the clock, and of the processor by who used them."""
+
+    wall_s: float
+    command_s: float
+    daemon_s: float
+    database_s: float
+
+    @property
+    def cpu_s(self) -> float:
+        """Of all of them."""
+        return self.command_s + self.daemon_s + self.database_s
+
+
+class Report:
+    """The table, row by row, and whether every goal was reached."""
+
+    def __init__(self) -> None:
+        self.missed: list[str] = []
+
+    def head(self) -> None:
+        """What the columns are."""
+        print("| what | clock s | CPU s | command | daemon | PostgreSQL | goal | |")
+        print("|---|---:|---:|---:|---:|---:|---:|---|")
+
+    def row(self, what: str, cost: Cost, most_s: float | None) -> None:
+        """One measurement beside its goal."""
+        verdict = ""
+        if most_s is not None:
+            verdict = "reached" if cost.cpu_s <= most_s else "MISSED"
+            if cost.cpu_s > most_s:
+                self.missed.append(what)
+        goal = "" if most_s is None else f"{most_s:g}"
+        print(
+            f"| {what} | {cost.wall_s:.2f} | {cost.cpu_s:.2f} | {cost.command_s:.2f} | "
+            f"{cost.daemon_s:.2f} | {cost.database_s:.2f} | {goal} | {verdict} |",
+            flush=True,
+        )
+
+
+# --- the site -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A site of so many points in `folder`, with `days` days present up to `newest`."""
+
+    folder: Path
+    points: int
+    days: int
+    newest: date
+
+    @property
+    def config(self) -> Path:
+        """Its meterd.toml."""
+        return self.folder / "meterd.toml"
+
+    @property
+    def first_day(self) -> date:
+        """The opening day of every account, and the first that is there."""
+        return self.newest - timedelta(days=self.days - 1)
+
+    def write(self, url: str) -> None:
+        """Its files; every account is open, each point is billed to one of its own."""
+        lines = range(-(-self.points // METERS_OF_A_LINE))
+        (self.folder / "url").write_text(url)
+        (self.folder / "archive").mkdir()
+        self.config.write_text(
+            '[site]\nname = "fleet"\nzone = "Asia/Shanghai"\ndata_directory = "data"\n'
+            'archive = "archive"\ntariffs = "tariffs.toml"\n'
+            '[database]\nurl = { file = "url" }\n'
+            "[collection]\nbackfill_days = 62\nreconnect_s = 3600\n"
+            f'[http]\nlisten = "127.0.0.1:{free_port()}"\n'
+            + "".join(f'[[line]]\nname = "gate-{n}"\ntcp = "127.0.0.1:9"\n' for n in lines)
+        )
+        (self.folder / "tariffs.toml").write_text(
+            '[[tariff.T.version]]\neffective_from = 2020-01-01\nprice = "0.60"\n'
+        )
+        self._table("accounts", "account,name,tariff,open_from,agreement,trip_yuan,reconnect_yuan",
+                    lambda n: f"A{n:07d},Zhang {n},T,{self.first_day},agreement {n},0.00,1.00")  # fmt: skip
+        self._table("points", "point,account,ratio,max_daily_kwh,area,reconnect",
+                    lambda n: f"P{n:07d},A{n:07d},{1 + n % 3 * 10},380,area {n % 50},allow_close")  # fmt: skip
+        self._table("meters", "address,line,point,installed_on,serial",
+                    lambda n: f"{n:012d},gate-{(n - 1) // METERS_OF_A_LINE},P{n:07d},"
+                              f"{self.first_day},{n + 10**9:012d}")  # fmt: skip
+
+    def _table(self, name: str, head: str, row: Callable[[int], str]) -> None:
+        rows = "".join(f"{row(number)}\n" for number in range(1, self.points + 1))
+        (self.folder / "archive" / f"{name}.csv").write_text(f"{head}\n{rows}")
+
+    @contextmanager
+    def one_meter_changed(self) -> Iterator[None]:
+        """Meanwhile another point in the middle has a wider limit and its meter another serial."""
+        number = self.points // 2
+        changes = {
+            "points": (f"P{number:07d},A{number:07d},{1 + number % 3 * 10},380,",
+                       f"P{number:07d},A{number:07d},{1 + number % 3 * 10},400,"),
+            "meters": (f"{number + 10**9:012d}\n", f"{number + 2 * 10**9:012d}\n"),
+        }  # fmt: skip
+        before = {name: self._replace(name, *change) for name, change in changes.items()}
+        yield
+        for name, text in before.items():
+            (self.folder / "archive" / f"{name}.csv").write_text(text)
+
+    def _replace(self, name: str, was: str, becomes: str) -> str:
+        path = self.folder / "archive" / f"{name}.csv"
+        text = path.read_text()
+        assert text.count(was) == 1, was
+        path.write_text(text.replace(was, becomes))
+        return text
+
+    def fill(self, url: str) -> None:
+        """Slots and links of every day, as if all had been read and settled; no statistics."""
+        days = [self.first_day + timedelta(days=back) for back in range(self.days)]
+        with psycopg.connect(url) as connection:
+            # References hold by the way it is made; checking 12 million of them is not measured.
+            connection.execute("SET session_replication_role = replica")
+            found = connection.execute(
+                "SELECT i.point_id, i.meter_id, x.account_id FROM installation i "
+                "JOIN point_account x USING (point_id) ORDER BY 1"
+            ).fetchall()
+            connection.execute("SELECT make_partitions(%s)", ([*{d.replace(day=1) for d in days}],))
+            connection.execute("INSERT INTO chain SELECT id, 1, %s FROM point", (days[0],))
+            connection.execute("UPDATE account SET state = 'active'")
+            connection.execute("DELETE FROM to_settle")
+            slots = "COPY slot (day,point_id,meter_id,kind,rule_set,link_days,reading_id,total) FROM STDIN"
+            with connection.cursor() as cursor, cursor.copy(slots) as copy:
+                for back, day in enumerate(days):
+                    copy.write("".join(
+                        f"{day}\t{point}\t{meter}\t1\t1\t{min(1, back)}\t{point}\t{1000 * back}\n"
+                        for point, meter, _ in found if not self._lacks(point, back)
+                    ))  # fmt: skip
+            links = ("COPY link (point_id,account_id,from_day,to_day,revision,meter_id,begins,ends,"
+                     "modulus,decimals,ratio,state) FROM STDIN")  # fmt: skip
+            with connection.cursor() as cursor, cursor.copy(links) as copy:
+                for back, (day, after) in enumerate(pairwise(days)):
+                    ends = f"{{{1000 * back}}}\t{{{1000 * back + 1000}}}"
+                    copy.write("".join(
+                        f"{point}\t{account}\t{day}\t{after}\t0\t{meter}\t{ends}"
+                        "\t100000000\t2\t1\tbilled\n"
+                        for point, meter, account in found if not self._lacks(point, back + 1)
+                    ))  # fmt: skip
+
+    def _lacks(self, point: int, back: int) -> bool:
+        return point % LACKING_ONE_IN == 0 and back >= self.days - LACKED_DAYS
+
+    def darken(self, url: str) -> None:
+        """Nothing of the newest day is there, of no point."""
+        with psycopg.connect(url) as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute("DELETE FROM slot WHERE day = %s", (self.newest,))
+            connection.execute("DELETE FROM link WHERE to_day = %s", (self.newest,))
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def command(fleet: Fleet, server: Server, *words: str, daemon: int | None = None) -> Cost:
+    """What one command costs; what it prints goes to a file."""
+    database_s = server_cpu_s(server)
+    daemon_s = cpu_s(daemon)
+    began = time.monotonic()
+    with (fleet.folder / "out").open("w") as out:
+        process = subprocess.Popen(
+            [METERD, *words, "-c", fleet.config], stdout=out, stderr=subprocess.STDOUT
+        )
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    wall_s = time.monotonic() - began
+    assert process.returncode in (0, 1), (fleet.folder / "out").read_text()[-2000:]
+    return Cost(
+        wall_s,
+        used.ru_utime + used.ru_stime,
+        cpu_s(daemon) - daemon_s,
+        server_cpu_s(server) - database_s,
+    )
+
+
+def cpu_s(process: int | None) -> float:
+    """Processor seconds of a process that lives."""
+    if process is None:
+        return 0.0
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / TICKS_S
+
+
+@contextmanager
+def running(fleet: Fleet, server: Server) -> Iterator[tuple[int, Cost]]:
+    """A daemon that is ready: (process, what that cost)."""
+    database_s = server_cpu_s(server)
+    began = time.monotonic()
+    log = fleet.folder / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [METERD, "run", "-c", fleet.config], stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        while " event=ready " not in (told := log.read_text()):
+            assert process.poll() is None, told[-2000:]
+            assert time.monotonic() - began < PATIENCE_S
+            time.sleep(0.02)
+        used = cpu_s(process.pid)
+        yield (
+            process.pid,
+            Cost(time.monotonic() - began, 0.0, used, server_cpu_s(server) - database_s),
+        )
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def measure(fleet: Fleet, server: Server, url: str, report: Report) -> None:
+    """Everything, without statistics and with them."""
+    linear_s = 15 * fleet.points / 100_000
+    start_s = max(3.0, linear_s if fleet.points <= 100_000 else 120.0 * fleet.points / 1_000_000)
+    at_once = max(1.0, fleet.points / 100_000)
+    with running(fleet, server) as (_, cost):
+        report.row("first start, empty database", cost, None)
+    fleet.fill(url)
+    for statistics in ("none", "fresh"):
+        if statistics == "fresh":
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("VACUUM ANALYZE")
+        told = f"statistics {statistics}: "
+        with running(fleet, server) as (daemon, cost):
+            report.row(f"{told}start, files unchanged", cost, start_s)
+            idle = partial(command, fleet, server, daemon=daemon)
+            report.row(f"{told}reload, files unchanged", idle("reload"), start_s)
+            report.row(f"{told}plan, files unchanged", idle("plan"), 2 * at_once)
+            with fleet.one_meter_changed():
+                report.row(f"{told}plan, one meter changed", idle("plan"), 2 * at_once)
+                report.row(f"{told}reload, one meter changed", idle("reload"), 1 * at_once)
+            report.row(f"{told}reload, changed back", idle("reload"), 1 * at_once)
+        for name in ("gaps", "standstill"):
+            report.row(f"{told}{name}, 1 % lack", command(fleet, server, name), 2 * at_once)
+    fleet.darken(url)
+    for name in ("gaps", "standstill"):
+        report.row(f"{name}, all lack yesterday", command(fleet, server, name), 2 * at_once)
+        report.row(f"{name} --json, all lack", command(fleet, server, name, "--json"), 2 * at_once)
+
+
+def scan_ms(meters: int) -> float:
+    """Milliseconds for a look at what of 62 days is wanted of so many meters."""
+    today = date(2026, 11, 1)
+    wanted = Wanted([today - timedelta(days=400)] * meters, days=62, today=today)
+    wanted.rebuild([(1 << 62) - 1] * (meters - 1) + [(1 << 62) - 2], today)
+    ready = np.ones(meters, dtype=bool)
+    times = []
+    for _ in range(7):
+        began = time.process_time()
+        assert wanted.counts()[0] == 1
+        assert len(wanted.jobs(0.0, ready, 16)) == 1
+        times.append(time.process_time() - began)
+    return 1000 * sorted(times)[3]
+
+
+def main() -> None:
+    """The table of one size, then the goals that were missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=10_000)
+    parser.add_argument("--days", type=int, default=62, choices=range(5, 400), metavar="DAYS")
+    chosen = parser.parse_args()
+    newest = datetime.now(ZONE).date()
+    if datetime.now(ZONE).hour < 6:
+        newest -= timedelta(days=1)
+    report = Report()
+    print(f"{chosen.points:,} points with {chosen.days} days\n")
+    report.head()
+    with tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder:
+        fleet = Fleet(Path(folder), chosen.points, chosen.days, newest)
+        with embedded_server() as server:
+            server.execute("CREATE DATABASE fleet")
+            fleet.write(server.url("fleet"))
+            measure(fleet, server, server.url("fleet"), report)
+    found_ms = scan_ms(1_000_000)
+    print(f"\nscan of 1,000,000 meters x 62 days: {found_ms:.1f} ms of the processor (goal 20)")
+    if found_ms > 20:
+        report.missed.append("scan")
+    print(f"missed: {', '.join(report.missed)}" if report.missed else "every goal reached")
+
+
+if __name__ == "__main__":
+    main()
