@@ -89,7 +89,7 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
 
     stored, found = on_database(settings, ask)
     if as_json:
-        effect = effect_as_json(stored.point, found) if found else {}
+        effect = effect_as_json(stored.point, found, settings.site.zone) if found else {}
         print_json({**asdict(stored), **effect})
         return
     for name, value in asdict(stored).items():
@@ -120,7 +120,7 @@ def approve(
     zone = settings.site.zone
     to_do = cells_to_mend(site_path, filing.document_of(stored), zone)
     if as_json:
-        shown = effect_as_json(stored.point, found)
+        shown = effect_as_json(stored.point, found, zone)
         print_json({"document": number, "state": "approved", **shown, "to_do": to_do})
         return
     print_effect(stored.point, found, zone)

@@ -6,7 +6,7 @@ import os
 import pwd
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -204,7 +204,7 @@ def run_document(make: Callable[[ZoneInfo], Document], saying: Mapping[str, Any]
     filed = on_database(settings, ask)
     to_do = [] if filed.state == "waits" else cells_to_mend(site_path, document, zone)
     if saying["as_json"]:
-        shown = effect_as_json(document.point, filed.effect)
+        shown = effect_as_json(document.point, filed.effect, zone)
         print_json({"document": filed.number, "state": filed.state, **shown, "to_do": to_do})
         return
     print_effect(document.point, filed.effect, zone)
@@ -257,8 +257,8 @@ def print_effect(point: str, found: Effect, zone: ZoneInfo) -> None:
         )
 
 
-def effect_as_json(point: str, found: Effect) -> dict[str, Any]:
-    """The same for programs."""
+def effect_as_json(point: str, found: Effect, zone: ZoneInfo) -> dict[str, Any]:
+    """The same for programs; moments in the site's time."""
     return {
         "point": point,
         "told": in_words(point, found),
@@ -272,8 +272,8 @@ def effect_as_json(point: str, found: Effect) -> dict[str, Any]:
             for it in found.days
         ],
         "use": {
-            "before": [_use_as_json(use) for use in found.gone],
-            "after": [_use_as_json(use) for use in found.come],
+            "before": [_use_as_json(use, zone) for use in found.gone],
+            "after": [_use_as_json(use, zone) for use in found.come],
         },
         "billed_days_moved": len(found.moved),
         "billed_days_given_back": len(found.given_back),
@@ -305,10 +305,10 @@ def _state_as_json(state: DayState | None) -> dict[str, Any] | None:
     }
 
 
-def _use_as_json(use: Use) -> dict[str, Any]:
+def _use_as_json(use: Use, zone: ZoneInfo) -> dict[str, Any]:
     return {
-        "from": use.start,
-        "to": use.end,
+        "from": _in_zone(use.start, zone),
+        "to": _in_zone(use.end, zone),
         "kwh": use.kwh,
         "held": use.held,
         "account": use.account,
@@ -322,5 +322,9 @@ def _kwh(use: Use | None) -> str | None:
     return f"{shown} (held: {use.held})" if use.held else shown
 
 
-def _at(at: Any, zone: ZoneInfo) -> str:
+def _at(at: date | datetime, zone: ZoneInfo) -> str:
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M}" if isinstance(at, datetime) else str(at)
+
+
+def _in_zone(at: date | datetime, zone: ZoneInfo) -> date | datetime:
+    return at.astimezone(zone) if isinstance(at, datetime) else at
