@@ -14,6 +14,7 @@ from protocols.errors import MeterdError
 
 COMMANDS = (
     "run",
+    "migrate",
     "check",
     "demo",
     "simulate",

@@ -457,7 +457,8 @@ CREATE TABLE slot_journal (
 CREATE INDEX slot_changes ON slot_journal (changed_at);
 CREATE INDEX slot_changes_of_point ON slot_journal (point_id, day);
 COMMENT ON TABLE slot_journal IS 'what a slot was before it changed; the actor is the setting meterd.actor of who changed it';
-CREATE FUNCTION journal_slot() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION journal_slot() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO slot_journal (actor, day, point_id, kind, revision, state, meter_id, total, reading_id, rule_set)
     VALUES (coalesce(nullif(current_setting('meterd.actor', true), ''), 'system'), OLD.day, OLD.point_id, OLD.kind,
@@ -475,6 +476,10 @@ BEGIN
         RETURN;  -- a hypertable makes its chunks by itself
     END IF;
     FOREACH month IN ARRAY months LOOP
+        IF month IS NULL OR month NOT BETWEEN date '1990-01-01' AND date '2199-12-31' OR month <> date_trunc('month', month) THEN
+            RAISE EXCEPTION '% is not the first day of a month that a meter can have', coalesce(month::text, 'NULL')
+                USING ERRCODE = 'invalid_datetime_format';
+        END IF;
         FOREACH series IN ARRAY ARRAY['reading', 'slot'] LOOP
             IF to_regclass(series || to_char(month, '_YYYY_MM')) IS NULL THEN
                 EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
@@ -563,7 +568,8 @@ CREATE CONSTRAINT TRIGGER transaction_sums_to_zero AFTER INSERT ON ledger_transa
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION check_transaction_sums_to_zero();
 
 -- The balance follows the postings and cannot be set by hand.
-CREATE FUNCTION apply_postings() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION apply_postings() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM new_posting JOIN ledger_transaction t ON t.id = transaction_id
                WHERE t.database_transaction <> pg_current_xact_id()) THEN
@@ -707,7 +713,8 @@ CREATE TABLE command_event (
 );
 CREATE INDEX events_of_a_command ON command_event (command_id, at);
 CREATE INDEX frames_by_time ON command_event (at) WHERE state = 'sent';
-CREATE FUNCTION journal_command() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION journal_command() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF TG_OP = 'INSERT' OR NEW.state <> OLD.state OR NEW.sends <> OLD.sends THEN
         INSERT INTO command_event (command_id, state, detail, guard) VALUES (NEW.id, NEW.state, NEW.detail, NEW.guard);
@@ -764,3 +771,83 @@ INSERT INTO retention (table_name, keep) VALUES
     ('slot', interval '6 years'),
     ('posting', NULL),
     ('guard_verdict', interval '6 years');
+
+-- Who may do what. The tables belong to the role that migrates. The daemon and the commands have another one: whatever is
+-- not said here is refused to it, by its own mistake as by anybody else's who got hold of its connection. What rows are
+-- written by triggers alone (the journals, balances) is theirs, which run as the owner.
+CREATE TABLE daemon_privilege (
+    table_name  text PRIMARY KEY,
+    privileges  text NOT NULL
+);
+COMMENT ON TABLE daemon_privilege IS 'what the daemon''s role may do to a table besides reading it; a migration that makes a table adds a row';
+INSERT INTO daemon_privilege (table_name, privileges) VALUES
+    ('site', 'INSERT'),
+    ('schema_version', ''),
+    ('daemon_privilege', ''),
+    ('retention', ''),
+    ('document', 'INSERT'),
+    ('document_review', 'INSERT'),
+    ('tariff_version', 'INSERT, DELETE, UPDATE'),
+    ('account', 'INSERT, UPDATE'),
+    ('arrears_episode', 'INSERT, UPDATE (ended_at)'),
+    ('point', 'INSERT, UPDATE, DELETE'),
+    ('point_supply', 'INSERT, UPDATE, DELETE'),
+    ('point_account', 'INSERT, UPDATE, DELETE'),
+    ('point_ratio', 'INSERT, UPDATE, DELETE'),
+    ('point_limit', 'INSERT, UPDATE, DELETE'),
+    ('meter', 'INSERT, UPDATE, DELETE'),
+    ('other_serial', 'INSERT, UPDATE (until_at)'),
+    ('installation', 'INSERT, UPDATE, DELETE'),
+    ('clock_setting', 'INSERT'),
+    ('clock_finding', 'INSERT'),
+    ('finding', 'INSERT'),
+    ('decision', 'INSERT, UPDATE (takes_effect, checker, checked_at, rev)'),
+    ('decision_review', 'INSERT'),
+    ('closing', 'INSERT'),
+    ('reading', 'INSERT'),
+    ('slot', 'INSERT, UPDATE, DELETE'),
+    ('slot_journal', ''),
+    ('chain', 'INSERT, UPDATE'),
+    ('doubt', 'INSERT, UPDATE, DELETE'),
+    ('dead_letter', 'INSERT, UPDATE (reason, replayed_at, dropped_at, actor, drop_reason)'),
+    ('ledger_account', 'INSERT'),
+    ('ledger_transaction', 'INSERT'),
+    ('posting', 'INSERT'),
+    ('link', 'INSERT, UPDATE (state)'),
+    ('charge', 'INSERT'),
+    ('charge_stream', 'INSERT, UPDATE'),
+    ('to_settle', 'INSERT, UPDATE, DELETE'),
+    ('command', 'INSERT, UPDATE'),
+    ('command_event', ''),
+    ('guard_verdict', 'INSERT'),
+    ('attempt', 'INSERT, UPDATE, DELETE'),
+    ('outage', 'INSERT, UPDATE, DELETE');
+
+-- What a table's list says and the role may not. A privilege on columns counts when it has it on any.
+CREATE FUNCTION lacking_privileges(daemon name) RETURNS TABLE (table_name text, privilege text) STABLE LANGUAGE sql AS $$
+    SELECT d.table_name, p.privilege
+    FROM daemon_privilege d
+    CROSS JOIN regexp_split_to_table('SELECT, ' || regexp_replace(d.privileges, '\s*\([^)]*\)', '', 'g'), ',\s*') p (privilege)
+    WHERE p.privilege <> ''
+      AND NOT CASE WHEN p.privilege = 'DELETE' THEN has_table_privilege(daemon, d.table_name, 'DELETE')
+                   ELSE has_any_column_privilege(daemon, d.table_name, p.privilege) END
+$$;
+
+-- Called by whoever migrates: the name of the daemon's role is the site's.
+CREATE FUNCTION grant_to_daemon(daemon name) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    listed daemon_privilege;
+    definer regprocedure;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', daemon);
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), daemon);
+    FOR listed IN SELECT * FROM daemon_privilege LOOP
+        EXECUTE format('REVOKE ALL ON %I FROM %I', listed.table_name, daemon);
+        EXECUTE format('GRANT %s ON %I TO %I', concat_ws(', ', 'SELECT', nullif(listed.privileges, '')), listed.table_name, daemon);
+    END LOOP;
+    FOR definer IN SELECT oid FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace
+                   AND prorettype <> 'trigger'::regtype AND proowner = current_user::regrole LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', definer);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', definer, daemon);
+    END LOOP;
+END $$;
