@@ -32,6 +32,7 @@ COMMANDS = (
     "readings",
     "quality",
     "deadletter",
+    "retention",
     "meter",
     "point",
     "document",

@@ -33,7 +33,7 @@ from daemon.site.difference import Difference, applicable, changed_part, differe
 from daemon.site.listeners import lines_of
 from daemon.transactions.archive import configured, take_over_part, told_in_days
 from protocols.errors import MeterdError
-from storage import archive, gaps, readings, supply
+from storage import archive, readings, supply
 from storage.archive import SiteMeter
 from storage.database import LONG_USE_S, Pool
 
@@ -144,7 +144,6 @@ class Configuration:
         """Presence is a cache of what the database has: look at that again."""
         async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
             await self._know(connection, self.site, list(self._lines))
-            await gaps.forget_before(connection, first_day(self._newest(), MEMORY_DAYS))
 
     async def look_for_doubts(self) -> None:
         """Tell the lines what is to be read again."""

@@ -737,6 +737,7 @@ CREATE TABLE guard_verdict (
 );
 COMMENT ON TABLE guard_verdict IS 'each change of the guard''s mind about a point, with every failing reason';
 CREATE INDEX verdicts_of_a_point ON guard_verdict (point_id, id DESC);
+CREATE INDEX verdicts_by_time ON guard_verdict (at);
 
 -- Why slots are missing. No foreign keys: it is written often and looked at seldom.
 
@@ -761,16 +762,151 @@ CREATE TABLE outage (
 COMMENT ON TABLE outage IS 'lines that are down, as the daemon saw them last';
 COMMENT ON COLUMN outage.next_at IS 'NULL: it waits for a call';
 
--- How long rows are kept (R103); NULL: for ever.
+-- How long rows are kept (R103). The daemon may not delete what is listed here; it asks, and these functions, which run as
+-- the owner, delete no row before its time, whatever time the daemon says it is.
+
 CREATE TABLE retention (
     table_name  text PRIMARY KEY,
-    keep        interval CHECK (keep > interval '0')
+    keep        interval CHECK (keep > interval '0'),
+    reason      text NOT NULL,
+    CHECK (keep IS NULL OR table_name IN ('reading', 'slot', 'slot_journal', 'guard_verdict', 'dead_letter', 'attempt')),
+    CHECK (keep >= interval '3 years' OR table_name NOT IN ('reading', 'slot', 'slot_journal'))
 );
-INSERT INTO retention (table_name, keep) VALUES
-    ('reading', interval '6 years'),
-    ('slot', interval '6 years'),
-    ('posting', NULL),
-    ('guard_verdict', interval '6 years');
+COMMENT ON COLUMN retention.keep IS 'at least so long; NULL: for ever';
+INSERT INTO retention (table_name, keep, reason) VALUES
+    ('reading', '6 years', 'five years and the year under way; whole months, together with their slots'),
+    ('slot', '6 years', 'as long as the readings; a month that money or a decision refers to stays for ever'),
+    ('slot_journal', '6 years', 'goes after the slots that it tells of'),
+    ('guard_verdict', '6 years', 'a complaint about a cut; the last one of each point stays'),
+    ('dead_letter', '1 year', 'from the day it was replayed or dropped; one that waits for somebody stays'),
+    ('attempt', '400 days', 'why a day was missing explains the bill of a year'),
+    ('outage', NULL, 'a row ends with its outage'),
+    ('document', NULL, 'facts rest on it'),
+    ('document_review', NULL, 'facts rest on it'),
+    ('decision', NULL, 'values rest on it'),
+    ('decision_review', NULL, 'values rest on it'),
+    ('closing', NULL, 'what a closed period published'),
+    ('ledger_transaction', NULL, 'books are kept'),
+    ('posting', NULL, 'books are kept'),
+    ('link', NULL, 'what was charged for'),
+    ('charge', NULL, 'what was charged for'),
+    ('charge_stream', NULL, 'what was charged for'),
+    ('arrears_episode', NULL, 'why somebody was cut'),
+    ('command', NULL, 'who was cut and restored'),
+    ('command_event', NULL, 'who was cut and restored');
+
+-- Rows from before this moment may go; NULL: none. A clock that runs ahead is not believed further than the meters' own days.
+CREATE FUNCTION retention_cut(of_table text, asked timestamptz) RETURNS timestamptz STABLE LANGUAGE sql AS $$
+    SELECT least(asked, now(), (SELECT max(day) + interval '62 days' FROM slot)) - keep FROM retention WHERE table_name = of_table
+$$;
+
+-- The months that readings and slots lie in: partitions, or chunks of a hypertable, with their days.
+CREATE FUNCTION months_of(series text) RETURNS TABLE (part regclass, first_day date, end_day date)
+    STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT relkind FROM pg_class WHERE oid = series::regclass) = 'p' THEN
+        RETURN QUERY
+            SELECT c.oid::regclass, m.month, (m.month + interval '1 month')::date
+            FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid,
+                 to_date(substring(c.relname FROM '_(\d{4}_\d{2})$'), 'YYYY_MM') AS m (month)
+            WHERE i.inhparent = series::regclass AND m.month IS NOT NULL;
+    ELSE
+        RETURN QUERY EXECUTE $chunks$
+            SELECT format('%I.%I', chunk_schema, chunk_name)::regclass, (range_start AT TIME ZONE 'UTC')::date,
+                   (range_end AT TIME ZONE 'UTC')::date
+            FROM timescaledb_information.chunks WHERE hypertable_schema = 'public' AND hypertable_name = $1$chunks$ USING series;
+    END IF;
+END $$;
+
+-- Why the values of some days stay although their time is over; NULL: nothing refers to them. An account is billed for every
+-- day since it was opened.
+CREATE FUNCTION still_needed(first_day date, end_day date) RETURNS text STABLE LANGUAGE sql AS $$
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM account a WHERE a.opened_on < end_day)
+             OR EXISTS (SELECT FROM point p WHERE EXISTS (SELECT FROM link l WHERE l.point_id = p.id AND l.from_day < end_day
+                                                          AND l.to_day >= first_day)) THEN 'money'
+        WHEN EXISTS (SELECT FROM decision d WHERE d.day >= first_day AND d.day < end_day)
+             OR EXISTS (SELECT FROM closing c WHERE c.through_day >= first_day) THEN 'a decision'
+    END
+$$;
+
+-- Months whose time is over, the oldest first. A reading goes with its slot, after the longer of both times.
+CREATE FUNCTION months_to_forget(asked timestamptz) RETURNS TABLE (first_day date, end_day date) STABLE LANGUAGE sql AS $$
+    SELECT m.first_day, m.end_day
+    FROM (SELECT * FROM months_of('reading') UNION ALL SELECT * FROM months_of('slot')) m
+    WHERE m.end_day <= retention_cut('reading', asked) AND m.end_day <= retention_cut('slot', asked)
+    GROUP BY 1, 2 ORDER BY 1
+$$;
+
+-- Drop the oldest month that may go. Nobody waits for this: it takes its locks all at once when they are free, or fails.
+CREATE FUNCTION forget_month(asked timestamptz) RETURNS TABLE (table_name text, deleted bigint)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    month record;
+    found record;
+    parts text[] := '{}';
+    locked text[] := '{}';
+    tries integer := 0;
+BEGIN
+    SELECT * INTO month FROM months_to_forget(asked) m WHERE still_needed(m.first_day, m.end_day) IS NULL LIMIT 1;
+    IF month IS NULL THEN
+        RETURN;
+    END IF;
+    FOR found IN SELECT s.series, m.part::text AS part, c.relispartition
+                 FROM (VALUES ('slot'), ('reading')) s (series), months_of(s.series) m JOIN pg_class c ON c.oid = m.part
+                 WHERE (m.first_day, m.end_day) = (month.first_day, month.end_day) LOOP
+        table_name := found.series;
+        EXECUTE format('SELECT count(*) FROM %s', found.part) INTO deleted;
+        RETURN NEXT;
+        parts := parts || found.part;
+        -- To drop a partition PostgreSQL locks the whole table too.
+        locked := locked || CASE WHEN found.relispartition THEN 'ONLY ' || found.series END || found.part;
+    END LOOP;
+    DELETE FROM doubt d WHERE d.day >= month.first_day AND d.day < month.end_day;
+    LOOP
+        BEGIN
+            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', array_to_string(locked, ', '));
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            tries := tries + 1;
+            IF tries = 100 THEN
+                RAISE;
+            END IF;
+            PERFORM pg_sleep(0.05);
+        END;
+    END LOOP;
+    EXECUTE format('DROP TABLE %s', array_to_string(parts, ', '));
+END $$;
+
+-- Delete the oldest rows that may go of a table that is no series, at most so many.
+CREATE FUNCTION forget_rows(of_table text, asked timestamptz, most integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    cut timestamptz := retention_cut(of_table, asked);
+    deleted bigint;
+BEGIN
+    CASE of_table
+        WHEN 'attempt' THEN
+            DELETE FROM attempt WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM attempt WHERE day < cut ORDER BY day LIMIT most));
+        WHEN 'slot_journal' THEN
+            DELETE FROM slot_journal WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM slot_journal WHERE changed_at < cut AND day < (SELECT min(day) FROM slot)
+                ORDER BY changed_at LIMIT most));
+        WHEN 'guard_verdict' THEN
+            DELETE FROM guard_verdict WHERE ctid = ANY (ARRAY(
+                SELECT v.ctid FROM guard_verdict v
+                WHERE v.at < cut AND EXISTS (SELECT FROM guard_verdict x WHERE x.point_id = v.point_id AND x.id > v.id)
+                ORDER BY v.at LIMIT most));
+        WHEN 'dead_letter' THEN
+            DELETE FROM dead_letter WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM dead_letter WHERE coalesce(replayed_at, dropped_at) < cut LIMIT most FOR UPDATE SKIP LOCKED));
+        ELSE
+            RAISE EXCEPTION 'no row of % is deleted one by one', of_table USING ERRCODE = 'invalid_parameter_value';
+    END CASE;
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END $$;
 
 -- Who may do what. The tables belong to the role that migrates. The daemon and the commands have another one: whatever is
 -- not said here is refused to it, by its own mistake as by anybody else's who got hold of its connection. What rows are
@@ -820,7 +956,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('command', 'INSERT, UPDATE'),
     ('command_event', ''),
     ('guard_verdict', 'INSERT'),
-    ('attempt', 'INSERT, UPDATE, DELETE'),
+    ('attempt', 'INSERT, UPDATE'),
     ('outage', 'INSERT, UPDATE, DELETE');
 
 -- What a table's list says and the role may not. A privilege on columns counts when it has it on any.
