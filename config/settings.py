@@ -63,13 +63,16 @@ class SiteSection(SitePart, Section):
     tariffs: SitePath
 
 
-class DatabasePart(Part):
-    """Without a URL the embedded PostgreSQL in the data directory is used."""
+class DatabasePart(Section):
+    """Without a URL the embedded PostgreSQL in the data directory is used.
+
+    Who only asks the database needs no `migration_url`, and may not be able to read it."""
 
     url: SecretValue | None = None
+    migration_url: object = None
 
 
-class DatabaseSection(DatabasePart, Section):
+class DatabaseSection(DatabasePart):
     """`migration_url`: as the role that the tables belong to; `url` is then of a lesser one."""
 
     migration_url: SecretValue | None = None

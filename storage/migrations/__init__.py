@@ -23,6 +23,8 @@ SCHEMA_VERSION = (
     "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
 )
 
+GRANT = "SELECT grant_to_daemon(%s)"
+
 
 class SchemaError(MeterdError):
     """The database's schema is not the one this program was written for. Whoever installs acts."""
@@ -61,6 +63,7 @@ def migrate(url: str, owner_url: str | None = None) -> int:
     hypertables. SchemaError if the database is newer than the program or a migration was changed
     afterwards; psycopg.errors.InsufficientPrivilege, with what to do, if a role lacks something."""
     with psycopg.connect(owner_url or url, autocommit=True) as connection:
+        daemon = None if owner_url is None else _other_role(url, connection)
         if owner_url is None and not _may_change(connection):
             return _check_privileges(connection)
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
@@ -83,9 +86,11 @@ def migrate(url: str, owner_url: str | None = None) -> int:
                     "INSERT INTO schema_version (version, name, checksum) VALUES (%s, %s, %s)",
                     (migration.version, migration.name, migration.checksum),
                 )
+                if daemon is not None:
+                    connection.execute(GRANT, (daemon,))
         version = check_version(connection)
-        if owner_url is not None:
-            _grant(connection, url, was_current=len(applied) == version)
+        if daemon is not None and _lacks(connection, daemon):
+            connection.execute(GRANT, (daemon,))
         return version
 
 
@@ -144,27 +149,29 @@ def _may_change(connection: psycopg.Connection[TupleRow]) -> bool:
 
 def _check_privileges(connection: psycopg.Connection[TupleRow]) -> int:
     version = check_version(connection)
-    lacking = connection.execute(
-        "SELECT format('%s ON %s', privilege, table_name) "
-        "FROM lacking_privileges(current_user) ORDER BY table_name, privilege"
-    ).fetchall()
+    daemon = _role(connection)
+    lacking = _lacks(connection, daemon)
     if lacking:
         raise psycopg.errors.InsufficientPrivilege(
-            f"{_role(connection)} lacks {', '.join(row[0] for row in lacking)}; "
-            "`meterd migrate` grants what it needs"
+            f"{daemon} lacks {', '.join(lacking)}; `meterd migrate` grants what it needs"
         )
     return version
 
 
-def _grant(connection: psycopg.Connection[TupleRow], url: str, *, was_current: bool) -> None:
-    """Give the role of `url` what it needs and no more; nothing is written where it has that."""
+def _lacks(connection: psycopg.Connection[TupleRow], daemon: str) -> list[str]:
+    lacking = connection.execute(
+        "SELECT format('%%s ON %%s', privilege, table_name) FROM lacking_privileges(%s) "
+        "ORDER BY table_name, privilege",
+        (daemon,),
+    )
+    return [row[0] for row in lacking]
+
+
+def _other_role(url: str, connection: psycopg.Connection[TupleRow]) -> str | None:
+    """Who works as `url`; None if it is who is connected."""
     with psycopg.connect(url) as asking:
-        daemon = _role(asking)
-    if daemon == _role(connection):
-        return
-    lacking = connection.execute("SELECT FROM lacking_privileges(%s)", (daemon,)).rowcount
-    if lacking or not was_current:
-        connection.execute("SELECT grant_to_daemon(%s)", (daemon,))
+        role = _role(asking)
+    return None if role == _role(connection) else role
 
 
 def _role(connection: psycopg.Connection[TupleRow]) -> str:
