@@ -26,6 +26,11 @@ class Secret:
     __str__ = __repr__
 
 
+def revealed(secret: Secret | None) -> str | None:
+    """What is hidden, where something is."""
+    return None if secret is None else secret.reveal()
+
+
 def read_secret(source: object, base: Path) -> Secret:
     """The value, without line end, of a secret that is kept elsewhere.
 

@@ -63,10 +63,28 @@ class SiteSection(SitePart, Section):
     tariffs: SitePath
 
 
-class DatabaseSection(Section):
-    """Without a URL the embedded PostgreSQL in the data directory is used."""
+class DatabasePart(Section):
+    """Without a URL the embedded PostgreSQL in the data directory is used.
+
+    Who only asks the database needs no `migration_url`, and may not be able to read it."""
 
     url: SecretValue | None = None
+    migration_url: object = None
+
+
+class DatabaseSection(DatabasePart):
+    """`migration_url`: as the role that the tables belong to; `url` is then of a lesser one."""
+
+    migration_url: SecretValue | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.migration_url is not None and self.url is None:
+            raise ValueError(
+                "migration_url needs url, of the daemon's own role; an embedded database has both "
+                "roles by itself"
+            )
+        return self
 
 
 class BrokerSection(Section):
@@ -341,8 +359,14 @@ class DatabaseSettings(Part):
     """What a command needs that asks the database, whether the daemon runs or not."""
 
     site: SitePart
-    database: DatabaseSection = DatabaseSection()
+    database: DatabasePart = DatabasePart()
     control: ControlPart = ControlPart()
+
+
+class MigrationSettings(DatabaseSettings):
+    """What `meterd migrate` needs besides: the role that the tables belong to."""
+
+    database: DatabaseSection = DatabaseSection()
 
 
 class GapSettings(DatabaseSettings):

@@ -19,6 +19,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from config.load import LoadedSite
+from config.secret import revealed
 from config.settings import Site
 from daemon import metrics
 from daemon.acquisition.lines import Lines
@@ -90,8 +91,11 @@ async def run(site: LoadedSite) -> None:
     async with AsyncExitStack() as opened:
         # The port first: that it is taken is told before the database is touched.
         port = opened.enter_context(http.listen(*settings.http.listen))
-        configured = settings.database.url.reveal() if settings.database.url else None
-        place = open_database(configured, settings.site.data_directory)
+        place = open_database(
+            revealed(settings.database.url),
+            settings.site.data_directory,
+            owner=revealed(settings.database.migration_url),
+        )
         database = await in_thread(partial(opened.enter_context, place))
         authority = authority_of(settings.control, settings.site.zone)
         pool = Pool(database.url, most=min(20, 4 + serving_at_once(settings)))

@@ -113,6 +113,18 @@ COMMANDS = Gauge("meterd_commands", "Supply commands by action and state.", ["ac
 TASK_RESTARTS = Counter(
     "meterd_task_restarts_total", "Tasks that died and were started again.", ["task"]
 )
+RETENTION_DELETED = Counter(
+    "meterd_retention_deleted_rows_total", "Rows deleted because their time is over.", ["table"]
+)
+RETENTION_OLDEST = Gauge(
+    "meterd_retention_oldest_age_seconds",
+    "Age of the oldest row of a table that is not kept for ever; 0 without one.",
+    ["table"],
+)
+RETENTION_SUCCESS = Gauge(
+    "meterd_retention_last_success_timestamp_seconds",
+    "When everything whose time was over had been deleted.",
+)
 TICKS = Counter("meterd_ticks_total", "Scheduled ticks by how they ended.", ["tick", "outcome"])
 BUILD = Gauge("meterd_build_info", "Always 1; the version is in the label.", ["version"])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,8 +25,9 @@ from daemon.health import BilledOrNamed
 from daemon.quality.gap import gap_day
 from daemon.site.listeners import Listener
 from daemon.transactions.collect import settle_marked
+from daemon.transactions.forget import forget
 from daemon.transactions.sweep import sweep
-from storage import gaps, ledger, standstill, supply
+from storage import gaps, ledger, retention, standstill, supply
 from storage.database import LONG_USE_S, Pool
 
 log = structlog.get_logger("daemon")
@@ -42,6 +43,7 @@ FAILURES_S = 60
 AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
 STANDSTILL_S = 5 * 60
+RETENTION_S = 24 * 60 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ async def ticking(
             # What was missing while the daemon was away comes first.
             first_after_s=60,
         ),
+        # A daemon that is started every day has its turn too, when everything else is done.
+        Tick("retention", partial(_forget, pool), RETENTION_S, first_after_s=15 * 60),
         # The start has just rebuilt what is present; there is no gap to look for yet.
         Tick("gap_scan", scan_gaps, GAP_SCAN_S, first_after_s=GAP_SCAN_S),
     ]
@@ -182,6 +186,25 @@ async def _show_standstill(
         points, age_days = billing.counts.get(reason, (0, 0))
         metrics.STANDSTILL.labels(reason).set(points)
         metrics.STANDSTILL_AGE.labels(reason).set(age_days)
+
+
+async def _forget(pool: Pool) -> None:
+    """What was kept long enough goes; what could not go now goes with the next tick."""
+    now = datetime.now(UTC)
+    gone: Counter[str] = Counter()
+    try:
+        async for table, rows in forget(pool, now):
+            metrics.RETENTION_DELETED.labels(table).inc(rows)
+            gone[table] += rows
+    finally:
+        log.info("retention", deleted=gone.total(), **+gone)
+    async with pool.connection(lasts_s=LONG_USE_S) as connection:
+        kept = await retention.kept(connection, now)
+    for row in kept:
+        if row.keep is not None:
+            age = timedelta(0) if row.oldest is None else now - row.oldest
+            metrics.RETENTION_OLDEST.labels(row.table_name).set(age.total_seconds())
+    metrics.RETENTION_SUCCESS.set(now.timestamp())
 
 
 async def _show_lines(lines: Iterable[Line]) -> None:

@@ -31,6 +31,9 @@ LONGEST_SOCKET_PATH = 107 - len("/.s.PGSQL.5432")
 USER_FOR_ROOT = "pgserver"
 """PostgreSQL refuses to run as root; started by root it runs as this OS user, which is made if need
 be."""
+OWNER = "meterd_owner"
+DAEMON = "meterd"
+"""Roles of an embedded database: whose the tables are, and who works with them."""
 CONNECTION_LIMITS: Final = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -59,25 +62,34 @@ RECONNECT_S: Final = 3.0
 class Database:
     """A database that can be used now.
 
-    `url` to connect to; `revive` starts an embedded server again that died, and does nothing for
-    any other."""
+    `url` to connect to as the daemon; `owner_url` as the role that the tables belong to, None
+    where only `url` is known; `revive` starts an embedded server again that died, and does nothing
+    for any other."""
 
     url: str
+    owner_url: str | None
     revive: Callable[[], None]
 
 
 @contextmanager
 def open_database(
-    configured: str | None, data_directory: Path, *, create: bool = True
+    configured: str | None,
+    data_directory: Path,
+    *,
+    owner: str | None = None,
+    create: bool = True,
 ) -> Iterator[Database]:
     """The configured database, or an embedded PostgreSQL.
+
+    `owner` is the configured URL of the role that migrates; an embedded one has its own two roles.
 
     An embedded one runs for as long as any process uses it. Its files are
     `<data_directory>/postgresql` and belong to one OS user; several processes of that user may
     share it, the last one to leave stops it. MeterdError when it is another user's, or is not
     there and `create` is False."""
     if configured is not None:
-        yield Database(_limited(configured), lambda: None)
+        owner_url = None if owner is None else _limited(owner, "database.migration_url")
+        yield Database(_limited(configured, "database.url"), owner_url, lambda: None)
         return
     directory = (data_directory / "postgresql").resolve()
     if len(str(directory)) > LONGEST_SOCKET_PATH:
@@ -102,19 +114,33 @@ def open_database(
         if not Path(f"/proc/{user}").exists():  # it was killed and could not say that it left
             server.global_process_id_list.get_and_remove(user)
     try:
-        yield Database(server.get_uri(), server.ensure_postgres_running)
+        url = server.get_uri()
+        _make_roles(url)
+        yield Database(
+            make_conninfo(url, user=DAEMON),
+            make_conninfo(url, user=OWNER),
+            server.ensure_postgres_running,
+        )
     finally:
         server.cleanup()
 
 
-def _limited(url: str) -> str:
+def _make_roles(url: str) -> None:
+    """The two roles of an embedded database; its superuser is for nothing else."""
+    with psycopg.connect(url) as connection:
+        connection.execute(SQL["lock_roles"])
+        if connection.execute(SQL["has_roles"], {"owner": OWNER}).rowcount == 0:
+            connection.execute(SQL["make_roles"])
+
+
+def _limited(url: str, key: str) -> str:
     """The same with CONNECTION_LIMITS. MeterdError when it is none."""
     try:
         given: dict[str, Any] = dict(conninfo_to_dict(url))
     except psycopg.ProgrammingError:
         # What libpq says of it may quote the password.
         raise MeterdError(
-            "database.url is neither postgresql://USER@HOST/NAME nor a list of name=value"
+            f"{key} is neither postgresql://USER@HOST/NAME nor a list of name=value"
         ) from None
     return make_conninfo(**{**CONNECTION_LIMITS, **given})
 

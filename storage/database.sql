@@ -7,3 +7,17 @@ WHERE s.setting::bigint = 0 OR s.setting::bigint > l.ms
 SELECT set_config(name, value, false)
 FROM (VALUES ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) AS s (name, value)
 WHERE inet_client_addr() IS NOT NULL
+
+-- lock_roles -- several processes may open a new embedded database at once
+SELECT pg_advisory_xact_lock(hashtext('meterd roles'))
+
+-- has_roles -- is there the role that the tables of an embedded database belong to
+SELECT FROM pg_roles WHERE rolname = %(owner)s
+
+-- make_roles -- of an embedded database
+DO $$
+BEGIN
+    CREATE ROLE meterd_owner LOGIN;
+    CREATE ROLE meterd LOGIN;
+    EXECUTE format('ALTER DATABASE %I OWNER TO meterd_owner', current_database());
+END $$

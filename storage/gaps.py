@@ -127,11 +127,6 @@ async def write_down(connection: Connection, failures: Failures) -> None:
             await connection.execute(SQL["end_outages"], {"lines": failures.ended})
 
 
-async def forget_before(connection: Connection, day: date) -> None:
-    """Attempts of slots that no meter remembers any more."""
-    await connection.execute(SQL["forget_before"], {"day": day})
-
-
 async def _add_attempts(connection: Connection, attempts: Sequence[SlotAttempt]) -> None:
     values = {
         "days": [attempt.day for attempt in attempts],

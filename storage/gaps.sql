@@ -47,6 +47,3 @@ ON CONFLICT (line) DO UPDATE SET
 
 -- end_outages -- these lines are up
 DELETE FROM outage WHERE line = ANY(%(lines)s::text[])
-
--- forget_before -- what no meter remembers any more
-DELETE FROM attempt WHERE day < %(day)s

@@ -1,7 +1,7 @@
 """Databases for the tests, and an environment that holds no settings of the machine they run on.
 
 A test that asks for `database_url` has an empty, migrated database of its own, on the embedded
-PostgreSQL. With `--all-servers`, or where hypertables matter (marker `hypertables`), it runs a
+PostgreSQL, as the daemon's role; `owner_url` is the same database as the role that made it. With `--all-servers`, or where hypertables matter (marker `hypertables`), it runs a
 second time on one with TimescaleDB. A server that can not be had is an error, not a skip. With
 pytest-xdist each worker has its own servers."""
 
@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from psycopg.conninfo import make_conninfo
 
+from storage.database import DAEMON, OWNER
 from tests.servers.postgres import Server
 from tests.servers.postgres import embedded_server as start_embedded_server
 from tests.servers.postgres import timescale_server as start_timescale_server
@@ -106,8 +108,8 @@ def template_database(server: Server) -> str:
     from storage import migrate
 
     name = new_name("template")
-    server.execute(f"CREATE DATABASE {name}")
-    migrate(server.url(name))
+    server.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
+    migrate(server.url(name, DAEMON), server.url(name, OWNER))
     # PostgreSQL copies no database that somebody is connected to, so a connection that migrate left
     # open fails here.
     server.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false IS_TEMPLATE true")
@@ -116,23 +118,31 @@ def template_database(server: Server) -> str:
 
 @pytest.fixture
 def database_url(server: Server, template_database: str) -> Iterator[str]:
-    """A migrated database without rows, for one test."""
-    with new_database(server, template_database) as url:
-        yield url
+    """A migrated database without rows, for one test, as the role that the daemon has in the
+    field: a statement that needs more is an error."""
+    with new_database(server, template_database) as name:
+        yield server.url(name, DAEMON)
+
+
+@pytest.fixture
+def owner_url(server: Server, database_url: str) -> str:
+    """The same as the role that its tables belong to: what a test must arrange that the daemon
+    may not."""
+    return make_conninfo(database_url, user=OWNER)
 
 
 @pytest.fixture
 def empty_database_url(server: Server) -> Iterator[str]:
     """A database without anything, for one test of the migrations themselves."""
-    with new_database(server, "template1") as url:
-        yield url
+    with new_database(server, "template1") as name:
+        yield server.url(name)
 
 
 @contextmanager
 def new_database(server: Server, template: str) -> Iterator[str]:
     name = new_name("test")
-    server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield server.url(name)
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}")
+    yield name
     server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 

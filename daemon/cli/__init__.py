@@ -14,6 +14,7 @@ from protocols.errors import MeterdError
 
 COMMANDS = (
     "run",
+    "migrate",
     "check",
     "demo",
     "simulate",
@@ -31,6 +32,7 @@ COMMANDS = (
     "readings",
     "quality",
     "deadletter",
+    "retention",
     "meter",
     "point",
     "document",

@@ -47,6 +47,7 @@ def check(site_path: Path, as_json: bool) -> None:
     _print_gateways(site)
     _warn_of_slow_lines(rounds)
     _warn_of_unstable_ports(site)
+    _warn_of_one_role(site)
     archive = site.archive
     click.echo(
         f"{site.settings.site.name}: {len(archive.meters)} meters, {len(archive.points)} points, "
@@ -105,6 +106,16 @@ def _warn_of_unstable_ports(site: LoadedSite) -> None:
         if line.serial is not None and is_unstable(line.serial):
             words = unstable_in_words(line.serial)
             click.echo(f"warning: line {line.name}: {words}", err=True)
+
+
+def _warn_of_one_role(site: LoadedSite) -> None:
+    database = site.settings.database
+    if database.url is not None and database.migration_url is None:
+        click.echo(
+            "warning: database.migration_url is not given: the daemon can switch off what guards "
+            "the ledger, unless the tables belong to another role than that of database.url",
+            err=True,
+        )
 
 
 def _short(time: timedelta) -> str:

@@ -15,6 +15,7 @@ import click
 import psycopg
 from psycopg import AsyncConnection
 
+from config.secret import revealed
 from config.settings import DatabaseSettings
 from daemon.runtime import logs
 from protocols.errors import MeterdError
@@ -42,8 +43,7 @@ def on_database(
 
     The daemon may be running or not. MeterdError when the database cannot be used."""
     logs.configure(level="warning")
-    url = settings.database.url
-    configured = url.reveal() if url else None
+    configured = revealed(settings.database.url)
     with open_database(configured, settings.site.data_directory, create=False) as database:
         try:
             with psycopg.connect(database.url, autocommit=True) as connection:

@@ -151,18 +151,19 @@ def running_demo(folder: Path | None, say: Say, show_progress: ShowProgress) -> 
         folder.mkdir(parents=True, exist_ok=True)
         today = due_day(datetime.now(ZoneInfo(files.ZONE)))
         say(f"embedded PostgreSQL in {folder / 'data'}")
-        url = opened.enter_context(open_database(None, folder / "data")).url
+        database = opened.enter_context(open_database(None, folder / "data"))
         # Meters before the site: their ports are known only when they are open.
         bench, places = _start_bench(files.write_scenario(folder), say, opened)
         http_port = _free_port()
         site = files.write_site(folder, places, http_port, today)
-        asyncio.run(_prepare(url, site))
+        migrate(database.url, database.owner_url)
+        asyncio.run(_prepare(database.url, site))
         demo = Demo(
             folder=folder,
             site=site,
             http_port=http_port,
             today=today,
-            database_url=url,
+            database_url=database.url,
             bench=bench,
             daemon=_start_daemon(folder, site, opened),
             say=say,
@@ -198,7 +199,6 @@ def _place(where: Mapping[str, Any]) -> str:
 
 async def _prepare(url: str, site: Path) -> None:
     """The customers of the site and their first payments, before the daemon starts."""
-    migrate(url)
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
         await take_over_archive(connection, load_site(site))
         for account in sorted({meter.account for meter in files.demo_meters()}):

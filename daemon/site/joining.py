@@ -19,7 +19,7 @@ from daemon.ownership.hold import take_site
 from daemon.runtime.supervision import in_thread
 from daemon.transactions.archive import take_over_site
 from daemon.transactions.release import resume
-from storage import migrate
+from storage import is_guarded, migrate
 from storage.archive import SiteMeter
 from storage.database import LONG_USE_S, Database, Pool
 
@@ -50,8 +50,9 @@ async def join(
     assert hold is not None
     holder = await take_site(database.url, hold)
     try:
-        schema = await in_thread(partial(migrate, database.url))
+        schema = await in_thread(partial(migrate, database.url, database.owner_url))
         log.info("database ready", schema=schema, embedded=site.settings.database.url is None)
+        await in_thread(partial(_warn_of_a_role_too_strong, database.url))
         async with pool.connection(lasts_s=LONG_USE_S) as connection:
             meters = await take_over_site(connection, site)
             await resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
@@ -60,6 +61,15 @@ async def join(
         await holder.close()
         raise
     return Joined(holder, meters)
+
+
+def _warn_of_a_role_too_strong(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        if not is_guarded(connection):
+            log.warning(
+                "the daemon's database role owns the tables and could switch off what guards them; "
+                "give it one of its own: database.migration_url"
+            )
 
 
 async def join_later(database: Database, join_now: Callable[[], Awaitable[Joined]]) -> Joined:

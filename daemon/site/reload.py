@@ -33,7 +33,7 @@ from daemon.site.difference import Difference, applicable, changed_part, differe
 from daemon.site.listeners import lines_of
 from daemon.transactions.archive import configured, take_over_part, told_in_days
 from protocols.errors import MeterdError
-from storage import archive, gaps, readings, supply
+from storage import archive, readings, supply
 from storage.archive import SiteMeter
 from storage.database import LONG_USE_S, Pool
 
@@ -150,7 +150,6 @@ class Configuration:
         """Presence is a cache of what the database has: look at that again."""
         async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
             await self._know(connection, self.site, list(self._lines))
-            await gaps.forget_before(connection, first_day(self._newest(), MEMORY_DAYS))
 
     async def look_for_doubts(self) -> None:
         """Tell the lines what is to be read again."""
@@ -185,7 +184,6 @@ class Configuration:
             ]
             if lines:
                 await self._know(connection, self.site, lines)
-            await gaps.forget_before(connection, first_day(self._newest(), MEMORY_DAYS))
 
     async def _try(self) -> Difference | Exception:
         try:

@@ -467,7 +467,8 @@ CREATE TABLE slot_journal (
 CREATE INDEX slot_changes ON slot_journal (changed_at);
 CREATE INDEX slot_changes_of_point ON slot_journal (point_id, day);
 COMMENT ON TABLE slot_journal IS 'what a slot was before it changed; the actor is the setting meterd.actor of who changed it';
-CREATE FUNCTION journal_slot() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION journal_slot() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     INSERT INTO slot_journal (actor, day, point_id, kind, revision, state, meter_id, total, reading_id, rule_set)
     VALUES (coalesce(nullif(current_setting('meterd.actor', true), ''), 'system'), OLD.day, OLD.point_id, OLD.kind,
@@ -485,6 +486,10 @@ BEGIN
         RETURN;  -- a hypertable makes its chunks by itself
     END IF;
     FOREACH month IN ARRAY months LOOP
+        IF month IS NULL OR month NOT BETWEEN date '1990-01-01' AND date '2199-12-31' OR month <> date_trunc('month', month) THEN
+            RAISE EXCEPTION '% is not the first day of a month that a meter can have', coalesce(month::text, 'NULL')
+                USING ERRCODE = 'invalid_datetime_format';
+        END IF;
         FOREACH series IN ARRAY ARRAY['reading', 'slot'] LOOP
             IF to_regclass(series || to_char(month, '_YYYY_MM')) IS NULL THEN
                 EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
@@ -576,7 +581,8 @@ CREATE CONSTRAINT TRIGGER transaction_sums_to_zero AFTER INSERT ON ledger_transa
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION check_transaction_sums_to_zero();
 
 -- The balance follows the postings and cannot be set by hand.
-CREATE FUNCTION apply_postings() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION apply_postings() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM new_posting JOIN ledger_transaction t ON t.id = transaction_id
                WHERE t.database_transaction <> pg_current_xact_id()) THEN
@@ -720,7 +726,8 @@ CREATE TABLE command_event (
 );
 CREATE INDEX events_of_a_command ON command_event (command_id, at);
 CREATE INDEX frames_by_time ON command_event (at) WHERE state = 'sent';
-CREATE FUNCTION journal_command() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION journal_command() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     IF TG_OP = 'INSERT' OR NEW.state <> OLD.state OR NEW.sends <> OLD.sends THEN
         INSERT INTO command_event (command_id, state, detail, guard) VALUES (NEW.id, NEW.state, NEW.detail, NEW.guard);
@@ -743,6 +750,7 @@ CREATE TABLE guard_verdict (
 );
 COMMENT ON TABLE guard_verdict IS 'each change of the guard''s mind about a point, with every failing reason';
 CREATE INDEX verdicts_of_a_point ON guard_verdict (point_id, id DESC);
+CREATE INDEX verdicts_by_time ON guard_verdict (at);
 
 -- Why slots are missing. No foreign keys: it is written often and looked at seldom.
 
@@ -767,13 +775,229 @@ CREATE TABLE outage (
 COMMENT ON TABLE outage IS 'lines that are down, as the daemon saw them last';
 COMMENT ON COLUMN outage.next_at IS 'NULL: it waits for a call';
 
--- How long rows are kept (R103); NULL: for ever.
+-- How long rows are kept (R103). The daemon may not delete what is listed here; it asks, and these functions, which run as
+-- the owner, delete no row before its time, whatever time the daemon says it is.
+
 CREATE TABLE retention (
     table_name  text PRIMARY KEY,
-    keep        interval CHECK (keep > interval '0')
+    keep        interval CHECK (keep > interval '0'),
+    reason      text NOT NULL,
+    CHECK (keep IS NULL OR table_name IN ('reading', 'slot', 'slot_journal', 'guard_verdict', 'dead_letter', 'attempt')),
+    CHECK (keep >= interval '3 years' OR table_name NOT IN ('reading', 'slot', 'slot_journal'))
 );
-INSERT INTO retention (table_name, keep) VALUES
-    ('reading', interval '6 years'),
-    ('slot', interval '6 years'),
-    ('posting', NULL),
-    ('guard_verdict', interval '6 years');
+COMMENT ON COLUMN retention.keep IS 'at least so long; NULL: for ever';
+INSERT INTO retention (table_name, keep, reason) VALUES
+    ('reading', '6 years', 'five years and the year under way; whole months, together with their slots'),
+    ('slot', '6 years', 'as long as the readings; a month that money or a decision refers to stays for ever'),
+    ('slot_journal', '6 years', 'goes after the slots that it tells of'),
+    ('guard_verdict', '6 years', 'a complaint about a cut; the last one of each point stays'),
+    ('dead_letter', '1 year', 'from the day it was replayed or dropped; one that waits for somebody stays'),
+    ('attempt', '400 days', 'why a day was missing explains the bill of a year'),
+    ('outage', NULL, 'a row ends with its outage'),
+    ('document', NULL, 'facts rest on it'),
+    ('document_review', NULL, 'facts rest on it'),
+    ('decision', NULL, 'values rest on it'),
+    ('decision_review', NULL, 'values rest on it'),
+    ('closing', NULL, 'what a closed period published'),
+    ('ledger_transaction', NULL, 'books are kept'),
+    ('posting', NULL, 'books are kept'),
+    ('link', NULL, 'what was charged for'),
+    ('charge', NULL, 'what was charged for'),
+    ('charge_stream', NULL, 'what was charged for'),
+    ('arrears_episode', NULL, 'why somebody was cut'),
+    ('command', NULL, 'who was cut and restored'),
+    ('command_event', NULL, 'who was cut and restored');
+
+-- Rows from before this moment may go; NULL: none. A clock that runs ahead is not believed further than the meters' own days.
+CREATE FUNCTION retention_cut(of_table text, asked timestamptz) RETURNS timestamptz STABLE LANGUAGE sql AS $$
+    SELECT least(asked, now(), (SELECT max(day) + interval '62 days' FROM slot)) - keep FROM retention WHERE table_name = of_table
+$$;
+
+-- The months that readings and slots lie in: partitions, or chunks of a hypertable, with their days.
+CREATE FUNCTION months_of(series text) RETURNS TABLE (part regclass, first_day date, end_day date)
+    STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT relkind FROM pg_class WHERE oid = series::regclass) = 'p' THEN
+        RETURN QUERY
+            SELECT c.oid::regclass, m.month, (m.month + interval '1 month')::date
+            FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid,
+                 to_date(substring(c.relname FROM '_(\d{4}_\d{2})$'), 'YYYY_MM') AS m (month)
+            WHERE i.inhparent = series::regclass AND m.month IS NOT NULL;
+    ELSE
+        RETURN QUERY EXECUTE $chunks$
+            SELECT format('%I.%I', chunk_schema, chunk_name)::regclass, (range_start AT TIME ZONE 'UTC')::date,
+                   (range_end AT TIME ZONE 'UTC')::date
+            FROM timescaledb_information.chunks WHERE hypertable_schema = 'public' AND hypertable_name = $1$chunks$ USING series;
+    END IF;
+END $$;
+
+-- Why the values of some days stay although their time is over; NULL: nothing refers to them. An account is billed for every
+-- day since it was opened.
+CREATE FUNCTION still_needed(first_day date, end_day date) RETURNS text STABLE LANGUAGE sql AS $$
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM account a WHERE a.opened_on < end_day)
+             OR EXISTS (SELECT FROM point p WHERE EXISTS (SELECT FROM link l WHERE l.point_id = p.id AND l.from_day < end_day
+                                                          AND l.to_day >= first_day)) THEN 'money'
+        WHEN EXISTS (SELECT FROM decision d WHERE d.day >= first_day AND d.day < end_day)
+             OR EXISTS (SELECT FROM closing c WHERE c.through_day >= first_day) THEN 'a decision'
+    END
+$$;
+
+-- Months whose time is over, the oldest first. A reading goes with its slot, after the longer of both times.
+CREATE FUNCTION months_to_forget(asked timestamptz) RETURNS TABLE (first_day date, end_day date) STABLE LANGUAGE sql AS $$
+    SELECT m.first_day, m.end_day
+    FROM (SELECT * FROM months_of('reading') UNION ALL SELECT * FROM months_of('slot')) m
+    WHERE m.end_day <= retention_cut('reading', asked) AND m.end_day <= retention_cut('slot', asked)
+    GROUP BY 1, 2 ORDER BY 1
+$$;
+
+-- Drop the oldest month that may go. Nobody waits for this: it takes its locks all at once when they are free, or fails.
+CREATE FUNCTION forget_month(asked timestamptz) RETURNS TABLE (table_name text, deleted bigint)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    month record;
+    found record;
+    parts text[] := '{}';
+    locked text[] := '{}';
+    tries integer := 0;
+BEGIN
+    SELECT * INTO month FROM months_to_forget(asked) m WHERE still_needed(m.first_day, m.end_day) IS NULL LIMIT 1;
+    IF month IS NULL THEN
+        RETURN;
+    END IF;
+    FOR found IN SELECT s.series, m.part::text AS part, c.relispartition
+                 FROM (VALUES ('slot'), ('reading')) s (series), months_of(s.series) m JOIN pg_class c ON c.oid = m.part
+                 WHERE (m.first_day, m.end_day) = (month.first_day, month.end_day) LOOP
+        table_name := found.series;
+        EXECUTE format('SELECT count(*) FROM %s', found.part) INTO deleted;
+        RETURN NEXT;
+        parts := parts || found.part;
+        -- To drop a partition PostgreSQL locks the whole table too.
+        locked := locked || CASE WHEN found.relispartition THEN 'ONLY ' || found.series END || found.part;
+    END LOOP;
+    DELETE FROM doubt d WHERE d.day >= month.first_day AND d.day < month.end_day;
+    LOOP
+        BEGIN
+            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', array_to_string(locked, ', '));
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            tries := tries + 1;
+            IF tries = 100 THEN
+                RAISE;
+            END IF;
+            PERFORM pg_sleep(0.05);
+        END;
+    END LOOP;
+    EXECUTE format('DROP TABLE %s', array_to_string(parts, ', '));
+END $$;
+
+-- Delete the oldest rows that may go of a table that is no series, at most so many.
+CREATE FUNCTION forget_rows(of_table text, asked timestamptz, most integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    cut timestamptz := retention_cut(of_table, asked);
+    deleted bigint;
+BEGIN
+    CASE of_table
+        WHEN 'attempt' THEN
+            DELETE FROM attempt WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM attempt WHERE day < cut ORDER BY day LIMIT most));
+        WHEN 'slot_journal' THEN
+            DELETE FROM slot_journal WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM slot_journal WHERE changed_at < cut AND day < (SELECT min(day) FROM slot)
+                ORDER BY changed_at LIMIT most));
+        WHEN 'guard_verdict' THEN
+            DELETE FROM guard_verdict WHERE ctid = ANY (ARRAY(
+                SELECT v.ctid FROM guard_verdict v
+                WHERE v.at < cut AND EXISTS (SELECT FROM guard_verdict x WHERE x.point_id = v.point_id AND x.id > v.id)
+                ORDER BY v.at LIMIT most));
+        WHEN 'dead_letter' THEN
+            DELETE FROM dead_letter WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM dead_letter WHERE coalesce(replayed_at, dropped_at) < cut LIMIT most FOR UPDATE SKIP LOCKED));
+        ELSE
+            RAISE EXCEPTION 'no row of % is deleted one by one', of_table USING ERRCODE = 'invalid_parameter_value';
+    END CASE;
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END $$;
+
+-- Who may do what. The tables belong to the role that migrates. The daemon and the commands have another one: whatever is
+-- not said here is refused to it, by its own mistake as by anybody else's who got hold of its connection. What rows are
+-- written by triggers alone (the journals, balances) is theirs, which run as the owner.
+CREATE TABLE daemon_privilege (
+    table_name  text PRIMARY KEY,
+    privileges  text NOT NULL
+);
+COMMENT ON TABLE daemon_privilege IS 'what the daemon''s role may do to a table besides reading it; a migration that makes a table adds a row';
+INSERT INTO daemon_privilege (table_name, privileges) VALUES
+    ('site', 'INSERT'),
+    ('schema_version', ''),
+    ('daemon_privilege', ''),
+    ('retention', ''),
+    ('document', 'INSERT'),
+    ('document_review', 'INSERT'),
+    ('tariff_version', 'INSERT, DELETE, UPDATE'),
+    ('account', 'INSERT, UPDATE'),
+    ('arrears_episode', 'INSERT, UPDATE (ended_at)'),
+    ('point', 'INSERT, UPDATE, DELETE'),
+    ('point_supply', 'INSERT, UPDATE, DELETE'),
+    ('point_account', 'INSERT, UPDATE, DELETE'),
+    ('point_ratio', 'INSERT, UPDATE, DELETE'),
+    ('point_limit', 'INSERT, UPDATE, DELETE'),
+    ('meter', 'INSERT, UPDATE, DELETE'),
+    ('other_serial', 'INSERT, UPDATE (until_at)'),
+    ('installation', 'INSERT, UPDATE, DELETE'),
+    ('clock_setting', 'INSERT'),
+    ('clock_finding', 'INSERT'),
+    ('finding', 'INSERT'),
+    ('decision', 'INSERT, UPDATE (takes_effect, checker, checked_at, rev)'),
+    ('decision_review', 'INSERT'),
+    ('closing', 'INSERT'),
+    ('reading', 'INSERT'),
+    ('slot', 'INSERT, UPDATE, DELETE'),
+    ('slot_journal', ''),
+    ('chain', 'INSERT, UPDATE'),
+    ('doubt', 'INSERT, UPDATE, DELETE'),
+    ('crossing', 'INSERT, UPDATE, DELETE'),
+    ('dead_letter', 'INSERT, UPDATE (reason, replayed_at, dropped_at, actor, drop_reason)'),
+    ('ledger_account', 'INSERT'),
+    ('ledger_transaction', 'INSERT'),
+    ('posting', 'INSERT'),
+    ('link', 'INSERT, UPDATE (state)'),
+    ('charge', 'INSERT'),
+    ('charge_stream', 'INSERT, UPDATE'),
+    ('to_settle', 'INSERT, UPDATE, DELETE'),
+    ('command', 'INSERT, UPDATE'),
+    ('command_event', ''),
+    ('guard_verdict', 'INSERT'),
+    ('attempt', 'INSERT, UPDATE'),
+    ('outage', 'INSERT, UPDATE, DELETE');
+
+-- What a table's list says and the role may not. A privilege on columns counts when it has it on any.
+CREATE FUNCTION lacking_privileges(daemon name) RETURNS TABLE (table_name text, privilege text) STABLE LANGUAGE sql AS $$
+    SELECT d.table_name, p.privilege
+    FROM daemon_privilege d
+    CROSS JOIN regexp_split_to_table('SELECT, ' || regexp_replace(d.privileges, '\s*\([^)]*\)', '', 'g'), ',\s*') p (privilege)
+    WHERE p.privilege <> ''
+      AND NOT CASE WHEN p.privilege = 'DELETE' THEN has_table_privilege(daemon, d.table_name, 'DELETE')
+                   ELSE has_any_column_privilege(daemon, d.table_name, p.privilege) END
+$$;
+
+-- Called by whoever migrates: the name of the daemon's role is the site's.
+CREATE FUNCTION grant_to_daemon(daemon name) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    listed daemon_privilege;
+    definer regprocedure;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', daemon);
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), daemon);
+    FOR listed IN SELECT * FROM daemon_privilege LOOP
+        EXECUTE format('REVOKE ALL ON %I FROM %I', listed.table_name, daemon);
+        EXECUTE format('GRANT %s ON %I TO %I', concat_ws(', ', 'SELECT', nullif(listed.privileges, '')), listed.table_name, daemon);
+    END LOOP;
+    FOR definer IN SELECT oid FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace
+                   AND prorettype <> 'trigger'::regtype AND proowner = current_user::regrole LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', definer);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', definer, daemon);
+    END LOOP;
+END $$;

@@ -17,6 +17,15 @@ from protocols.errors import MeterdError
 LOCK = 0x6D657465  # "mete": one migrating process at a time
 
 
+SCHEMA_VERSION = (
+    "CREATE TABLE IF NOT EXISTS schema_version "
+    "(version integer PRIMARY KEY, name text NOT NULL, "
+    "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+)
+
+GRANT = "SELECT grant_to_daemon(%s)"
+
+
 class SchemaError(MeterdError):
     """The database's schema is not the one this program was written for. Whoever installs acts."""
 
@@ -42,21 +51,30 @@ def _migration(name: str, text: str) -> Migration:
     return Migration(version=int(name[:4]), name=name, text=text, checksum=checksum)
 
 
-def migrate(url: str) -> int:
+def migrate(url: str, owner_url: str | None = None) -> int:
     """Bring the database to this program's version and return it.
+
+    `url` is the daemon's. `owner_url` is of the role that the tables belong to; the daemon's role
+    is granted what it needs, and no more. Without one the daemon's role makes the tables itself,
+    or only compares the version, where they are another's.
 
     What was already applied is only compared. Each migration commits together with its entry in
     `schema_version`. Where TimescaleDB is preloaded at the first time, readings and slots become
     hypertables. SchemaError if the database is newer than the program or a migration was changed
-    afterwards."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    afterwards; psycopg.errors.InsufficientPrivilege, with what to do, if a role lacks something."""
+    with psycopg.connect(owner_url or url, autocommit=True) as connection:
+        daemon = None if owner_url is None else _other_role(url, connection)
+        if owner_url is None and not _may_change(connection):
+            return _check_privileges(connection)
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         connection.execute("SET client_min_messages = warning")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_version "
-            "(version integer PRIMARY KEY, name text NOT NULL, "
-            "checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
+        try:
+            connection.execute(SCHEMA_VERSION)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise psycopg.errors.InsufficientPrivilege(
+                f"{_role(connection)} may not make tables here ({error}): set "
+                "database.migration_url, or let `meterd migrate` make them"
+            ) from None
         _use_timescaledb(connection)
         applied = _applied(connection)
         for migration in migrations():
@@ -68,7 +86,17 @@ def migrate(url: str) -> int:
                     "INSERT INTO schema_version (version, name, checksum) VALUES (%s, %s, %s)",
                     (migration.version, migration.name, migration.checksum),
                 )
-        return check_version(connection)
+                if daemon is not None:
+                    connection.execute(GRANT, (daemon,))
+        version = check_version(connection)
+        if daemon is not None and _lacks(connection, daemon):
+            connection.execute(GRANT, (daemon,))
+        return version
+
+
+def is_guarded(connection: psycopg.Connection[TupleRow]) -> bool:
+    """True if the role of this connection cannot change the schema, its triggers among it."""
+    return not _may_change(connection)
 
 
 def check_version(connection: psycopg.Connection[TupleRow]) -> int:
@@ -79,11 +107,13 @@ def check_version(connection: psycopg.Connection[TupleRow]) -> int:
     table = connection.execute("SELECT to_regclass('schema_version')").fetchone()
     if table != ("schema_version",):
         raise SchemaError(
-            "the database holds no meterd schema; start `meterd run` once, it sets it up"
+            "the database holds no meterd schema; `meterd migrate` sets it up, "
+            "and so does the first `meterd run`"
         )
     if len(_applied(connection)) < len(ours):
         raise SchemaError(
-            "the database's schema is older than this program; `meterd run` brings it up to date"
+            "the database's schema is older than this program; `meterd migrate` brings it up to "
+            "date, and so does `meterd run` where it may"
         )
     return ours[-1].version
 
@@ -105,6 +135,49 @@ def _applied(connection: psycopg.Connection[TupleRow]) -> set[int]:
                 "install a release"
             )
     return {version for version, _, _ in applied}
+
+
+def _may_change(connection: psycopg.Connection[TupleRow]) -> bool:
+    """True if the tables are this role's, or could be: there are none yet."""
+    row = connection.execute(
+        "SELECT coalesce((SELECT pg_has_role(relowner, 'MEMBER') FROM pg_class "
+        "WHERE oid = to_regclass('schema_version')), true)"
+    ).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def _check_privileges(connection: psycopg.Connection[TupleRow]) -> int:
+    version = check_version(connection)
+    daemon = _role(connection)
+    lacking = _lacks(connection, daemon)
+    if lacking:
+        raise psycopg.errors.InsufficientPrivilege(
+            f"{daemon} lacks {', '.join(lacking)}; `meterd migrate` grants what it needs"
+        )
+    return version
+
+
+def _lacks(connection: psycopg.Connection[TupleRow], daemon: str) -> list[str]:
+    lacking = connection.execute(
+        "SELECT format('%%s ON %%s', privilege, table_name) FROM lacking_privileges(%s) "
+        "ORDER BY table_name, privilege",
+        (daemon,),
+    )
+    return [row[0] for row in lacking]
+
+
+def _other_role(url: str, connection: psycopg.Connection[TupleRow]) -> str | None:
+    """Who works as `url`; None if it is who is connected."""
+    with psycopg.connect(url) as asking:
+        role = _role(asking)
+    return None if role == _role(connection) else role
+
+
+def _role(connection: psycopg.Connection[TupleRow]) -> str:
+    row = connection.execute("SELECT current_user").fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def _use_timescaledb(connection: psycopg.Connection[TupleRow]) -> None:

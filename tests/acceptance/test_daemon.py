@@ -15,7 +15,9 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from storage.database import DAEMON, OWNER
 from storage.migrations import LOCK
 from tests.acceptance.stage import ADDRESSES, DAYS, METERD, POOR, Stage, stage
 
@@ -232,13 +234,14 @@ def test_with_the_embedded_database_a_killed_daemon_goes_on_where_it_was(databas
     ):
         text = staged.site.read_text()
         staged.site.write_text(text.replace('url = { file = "database-url" }', ""))
-        staged.url = f"postgresql://postgres@/postgres?host={folder}/data/postgresql"
+        staged.url = f"postgresql://{DAEMON}@/postgres?host={folder}/data/postgresql"
         staged.start_daemon()
         staged.until("collection has begun", lambda: staged.slots_missing() < DAYS * len(ADDRESSES))
         staged.kill_daemon()
         staged.start_daemon()
         staged.until("every slot is filled", lambda: staged.slots_missing() == 0)
         staged.meterd("gaps", code=0)
+        assert "the daemon's database role" not in staged.log()
         postmaster = int((Path(folder) / "data/postgresql/postmaster.pid").read_text().split()[0])
         os.kill(postmaster, signal.SIGKILL)
         staged.until("the database is missed", lambda: staged.health()["database"] == "away")
@@ -259,7 +262,13 @@ def test_a_line_that_is_cut_while_nothing_is_to_do_is_noticed(staged: Stage) -> 
 
 
 def test_sigterm_while_it_waits_for_another_process_to_migrate(staged: Stage) -> None:
-    with psycopg.connect(staged.url, autocommit=True) as busy:
+    owner_url = make_conninfo(staged.url, user=OWNER)
+    (staged.folder / "migration-url").write_text(owner_url)
+    text = staged.site.read_text()
+    staged.site.write_text(
+        text.replace("[database]\n", '[database]\nmigration_url = { file = "migration-url" }\n')
+    )
+    with psycopg.connect(owner_url, autocommit=True) as busy:
         busy.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         staged.start_daemon()
         waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from daemon.control.guard import Facts, Notice, Policy, evaluate
+from storage.database import DAEMON
 from tests.acceptance.stage import PATIENCE_S, POOR, Stage, stage
 from tests.servers.postgres import Server
 
@@ -60,7 +61,9 @@ def stories(
         name = f"story_{seed}"
         server.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
         try:
-            with stage(tmp_path_factory.mktemp(name), server.url(name), seed=seed) as staged:
+            with stage(
+                tmp_path_factory.mktemp(name), server.url(name, DAEMON), seed=seed
+            ) as staged:
                 return tell(staged, random.Random(seed))
         finally:
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")

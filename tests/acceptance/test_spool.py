@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from storage.database import DAEMON, OWNER
 from tests.acceptance.stage import ADDRESSES, METERS, Stage, stage
 from tests.servers.postgres import Server
 
@@ -28,20 +29,6 @@ pytestmark = [
 ]
 FEW_DAYS = 6
 OWED = FEW_DAYS * len(ADDRESSES)
-OWNER = "site_owner"
-GIVE_ALL_TO_OWNER = f"""
-DO $$
-DECLARE name text;
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{OWNER}') THEN CREATE ROLE {OWNER} LOGIN; END IF;
-    FOR name IN SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'public' LOOP
-        EXECUTE format('ALTER TABLE %s OWNER TO {OWNER}', name);
-    END LOOP;
-    FOR name IN SELECT viewname FROM pg_views WHERE schemaname = 'public' LOOP
-        EXECUTE format('ALTER VIEW %I OWNER TO {OWNER}', name);
-    END LOOP;
-END $$
-"""
 
 
 @pytest.fixture
@@ -63,6 +50,7 @@ def statement(staged: Stage, *statements: str) -> None:
     """As the superuser, past every limit of the database."""
     url = make_conninfo(
         staged.url,
+        user="postgres",
         options="-c default_transaction_read_only=off -c statement_timeout=0",
     )
     with psycopg.connect(url, autocommit=True) as connection:
@@ -105,15 +93,15 @@ def impatient(staged: Stage, server: Server) -> Iterator[None]:
 
 @contextmanager
 def without_privilege(staged: Stage, server: Server) -> Iterator[None]:
-    statement(staged, f"REVOKE INSERT ON reading FROM {OWNER}")
+    statement(staged, f"REVOKE INSERT ON reading FROM {DAEMON}")
     yield
-    statement(staged, f"GRANT INSERT ON reading TO {OWNER}")
+    statement(staged, f"GRANT INSERT ON reading TO {DAEMON}")
 
 
 @contextmanager
 def locked(staged: Stage, server: Server) -> Iterator[None]:
     """Somebody holds a table, as a careless session does."""
-    with psycopg.connect(staged.url) as connection:
+    with psycopg.connect(make_conninfo(staged.url, user=OWNER)) as connection:
         connection.execute("LOCK TABLE reading IN ACCESS EXCLUSIVE MODE")
         yield
 
@@ -151,8 +139,6 @@ def nothing_lost_nothing_doubled(staged: Stage) -> None:
 def test_a_database_that_cannot_store_gets_everything_afterwards(
     staged: Stage, server: Server, trouble: Trouble
 ) -> None:
-    if trouble is without_privilege:
-        as_owner(staged)
     with trouble(staged, server):
         spool_all(staged)
         shown = staged.health()
@@ -166,16 +152,6 @@ def test_a_database_that_cannot_store_gets_everything_afterwards(
     assert said(staged, "task died") == 0
     assert said(staged, "dead letter") == 0
     assert said(staged, "Traceback") == 0
-
-
-def as_owner(staged: Stage) -> None:
-    """The daemon is another role than the superuser, from whom nothing can be taken."""
-    assert staged.stop_daemon() == 0
-    statement(staged, GIVE_ALL_TO_OWNER, f"ALTER DATABASE {name_of(staged)} OWNER TO {OWNER}")
-    statement(staged, f"ALTER SCHEMA public OWNER TO {OWNER}")
-    (staged.folder / "database-url").write_text(make_conninfo(staged.url, user=OWNER))
-    staged.start_daemon()
-    staged.until("it is ready", lambda: staged.health()["database"] == "ok")
 
 
 def test_what_waits_survives_kills_and_starts_without_a_database(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psycopg
 
+from storage.database import DAEMON, OWNER
 from tests.servers.timescaledb import (
     copy_installation,
     timescaledb_installation,
@@ -66,8 +67,8 @@ class Server:
     name: str
     socket_folder: Path
 
-    def url(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres@/{database}?host={self.socket_folder}"
+    def url(self, database: str = "postgres", role: str = "postgres") -> str:
+        return f"postgresql://{role}@/{database}?host={self.socket_folder}"
 
     def execute(self, statement: str) -> None:
         """Run one statement in the server's own database, outside a transaction."""
@@ -131,6 +132,8 @@ def _running(
         try:
             server = Server(name, home)
             _wait_until_ready(server, process, log)
+            for role in (OWNER, DAEMON):
+                server.execute(f"CREATE ROLE {role} LOGIN")
             yield server
         finally:
             process.send_signal(signal.SIGQUIT)  # at once, without saving: the data goes with it

@@ -147,11 +147,9 @@ def test_an_unknown_id_stops_no_other(folder: Path) -> None:
     assert "dead letter 1 is stored" in done.stdout
 
 
-def test_a_database_that_cannot_store_is_no_reading_s_fault(
-    folder: Path, database_url: str
-) -> None:
-    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
-    with psycopg.connect(database_url, autocommit=True) as connection:
+def test_a_database_that_cannot_store_is_no_reading_s_fault(folder: Path, owner_url: str) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(owner_url)["dbname"]
+    with psycopg.connect(owner_url, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
     done = meterd(folder, "replay", "1")
     assert done.returncode == 1

@@ -72,7 +72,7 @@ def test_a_transaction_that_is_not_balanced_is_refused_at_commit(
         "INSERT INTO posting SELECT id, 2, 1, 7 FROM ledger_transaction",
     ],
 )
-def test_what_is_committed_cannot_be_changed_by_hand(database_url: str, statement: str) -> None:
+def test_what_is_committed_cannot_be_changed_by_hand(owner_url: str, statement: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await ledger.post(connection, [])
         async with connection.transaction():
@@ -83,11 +83,11 @@ def test_what_is_committed_cannot_be_changed_by_hand(database_url: str, statemen
         assert await everything(connection) == before
         assert await balances(connection) == {"a": -500, "b": 500}
 
-    on(database_url, story)
+    on(owner_url, story)
 
 
 def test_a_leg_cannot_join_a_committed_transaction_even_if_it_stays_balanced(
-    database_url: str,
+    owner_url: str,
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         async with connection.transaction():
@@ -101,7 +101,7 @@ def test_a_leg_cannot_join_a_committed_transaction_even_if_it_stays_balanced(
             await connection.execute(more)
         assert await balances(connection) == {"a": -500, "b": 500}
 
-    on(database_url, story)
+    on(owner_url, story)
 
 
 def test_the_same_key_moves_money_once_and_other_content_is_refused(database_url: str) -> None:
@@ -253,7 +253,7 @@ def test_an_unknown_account_takes_no_payment(database_url: str) -> None:
     on(database_url, story)
 
 
-def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
+def test_the_integrity_query_counts_what_is_wrong(owner_url: str) -> None:
     """The triggers are switched off, as a broken restore might; otherwise none of this can be
     written."""
 
@@ -285,4 +285,4 @@ def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
         assert found["wrong_balances"] == 2
         assert found["wrong_streams"] == 1
 
-    on(database_url, story)
+    on(owner_url, story)

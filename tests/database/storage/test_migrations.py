@@ -69,28 +69,28 @@ def test_processes_that_migrate_at_once_do_it_once(empty_database_url: str) -> N
         ),
     ],
 )
-def test_a_schema_that_is_not_ours_is_refused(database_url: str, statement: str, told: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as connection:
+def test_a_schema_that_is_not_ours_is_refused(owner_url: str, statement: str, told: str) -> None:
+    with psycopg.connect(owner_url, autocommit=True) as connection:
         connection.execute(statement)
         with pytest.raises(SchemaError, match=told):
             check_version(connection)
-    before = (schema(database_url), applied(database_url))
+    before = (schema(owner_url), applied(owner_url))
     with pytest.raises(SchemaError, match=told):
-        migrate(database_url)
-    assert (schema(database_url), applied(database_url)) == before
+        migrate(owner_url)
+    assert (schema(owner_url), applied(owner_url)) == before
 
 
 def test_a_database_without_a_schema_says_what_to_do(empty_database_url: str) -> None:
-    told = "holds no meterd schema; start `meterd run` once"
+    told = "holds no meterd schema; `meterd migrate` sets it up"
     with psycopg.connect(empty_database_url) as connection, pytest.raises(SchemaError, match=told):
         check_version(connection)
 
 
-def test_an_older_schema_says_what_to_do(database_url: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as connection:
+def test_an_older_schema_says_what_to_do(owner_url: str) -> None:
+    with psycopg.connect(owner_url, autocommit=True) as connection:
         connection.execute("DELETE FROM schema_version WHERE version = %s", (VERSION,))
         with pytest.raises(
-            SchemaError, match="older than this program; `meterd run` brings it up to date"
+            SchemaError, match="older than this program; `meterd migrate` brings it"
         ):
             check_version(connection)
 

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
 
 from daemon.billing.posting import UnfitPaymentKey
 from daemon.pipeline.keeper import FINISH_S, SYNC_S
@@ -264,7 +265,7 @@ def test_a_freeze_from_before_the_meter_was_installed_makes_no_slot(database_url
     on(database_url, story)
 
 
-def test_raw_readings_are_never_changed(database_url: str) -> None:
+def test_raw_readings_are_never_changed(owner_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
         await store(connection, freeze(meter, DAYS[0], KWH[0], rates=(Decimal(40), Decimal(60))))
@@ -274,7 +275,7 @@ def test_raw_readings_are_never_changed(database_url: str) -> None:
             (10_000, 4000, 6000, None)
         ]
 
-    on(database_url, story)
+    on(owner_url, story)
 
 
 def test_a_clock_that_is_decades_wrong_is_kept_as_it_is(database_url: str) -> None:
@@ -491,24 +492,27 @@ def test_use_that_has_no_price_waits_with_its_reason_and_the_other_accounts_go_o
 
 
 def terminate_others(database_url: str) -> int:
-    """Kill every other backend of this database, as a restart of the server would."""
+    """Kill every other backend of this database, as its administrator would."""
     kill = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    with psycopg.connect(database_url, autocommit=True) as connection:
+    administrator = make_conninfo(database_url, user="postgres")
+    with psycopg.connect(administrator, autocommit=True) as connection:
         ((count,),) = connection.execute(kill).fetchall()
     return int(count)
 
 
-def test_a_backend_killed_in_the_middle_of_a_batch_loses_nothing(database_url: str) -> None:
+def test_a_backend_killed_in_the_middle_of_a_batch_loses_nothing(
+    database_url: str, owner_url: str
+) -> None:
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'charge'::regclass"
 
     async def tell() -> None:
         async with await connect(database_url) as connection:
             meter = (await Site.of().take_over(connection))["P1"]
         async with running_pipeline(database_url) as (pipeline, until, _):
-            async with await connect(database_url) as other:
+            async with await connect(owner_url) as other:
                 with pytest.raises(psycopg.OperationalError):  # noqa: PT012 - the kill ends this transaction too
                     async with other.transaction():
                         await other.execute("LOCK TABLE charge IN ACCESS EXCLUSIVE MODE")

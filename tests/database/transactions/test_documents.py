@@ -299,7 +299,7 @@ def test_who_made_a_document_cannot_approve_it_and_a_rejected_one_never_counts(
 
 
 @pytest.mark.parametrize("table", ["document", "document_review"])
-def test_documents_are_never_changed(database_url: str, table: str) -> None:
+def test_documents_are_never_changed(owner_url: str, table: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await billed(connection)
         await filed(connection, Release("P1", OPEN + 3 * DAY))
@@ -308,7 +308,7 @@ def test_documents_are_never_changed(database_url: str, table: str) -> None:
             with pytest.raises(Exception, match="is append-only"):
                 await connection.execute(change)
 
-    on(database_url, story)
+    on(owner_url, story)
 
 
 ALL_KINDS: list[Document] = [

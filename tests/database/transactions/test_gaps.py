@@ -155,16 +155,6 @@ def test_a_gap_of_more_than_a_memory_is_one_gap(database_url: str) -> None:
     on(database_url, story)
 
 
-def test_what_no_meter_remembers_any_more_is_forgotten(database_url: str) -> None:
-    async def story(connection: AsyncConnection[Any]) -> None:
-        meter = await lacking(connection, 2, 3)
-        await write(connection, *(tried(meter, DAYS[n], "no_answer") for n in (2, 3)))
-        await gaps.forget_before(connection, DAYS[3])
-        assert await rows(connection, "SELECT day FROM attempt") == [DAYS[3]]
-
-    on(database_url, story)
-
-
 def test_a_site_without_gaps_has_none(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await lacking(connection)

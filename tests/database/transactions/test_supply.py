@@ -226,11 +226,12 @@ async def pay_first(connection: AsyncConnection[Any], site: Site, amounts: dict[
     ],
 )
 def test_the_guard_is_asked_again_when_a_trip_is_released(
-    database_url: str, change: str, reason: str
+    database_url: str, owner_url: str, change: str, reason: str
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await exhausted(connection)
-        await connection.execute(change)
+        async with await connect(owner_url) as owner:
+            await owner.execute(change)
         assert await order(connection) is None
         assert await rows(connection, "SELECT state, detail, sends FROM command") == [
             ("cancelled", reason, 0)

@@ -102,6 +102,11 @@ def test_an_exchange_dated_back_is_compared_with_what_was_published_before_it() 
     assert refusal(point.facts, exchange(point, 2, kwh(106))) is None
 
 
+def test_an_exchange_before_the_first_installation_ends_nothing() -> None:
+    point = Point().values(100, 105)
+    assert refusal(point.facts, exchange(point, 0, kwh(1))) is None
+
+
 def test_the_first_installation_ends_nothing() -> None:
     point = Point()
     (first,) = point.facts.installations

@@ -52,6 +52,21 @@ def spoilt(**changed: Any) -> dict[str, Any]:
         (spoilt(registers=["1"]), "input.events[0].registers: must be an object, is a list"),
         (spoilt(skew_s="7"), "input.events[0].skew_s: must be a whole number, is a text"),
         (spoilt(type="limit", max_daily_register="0"), "input.events[0].from: is missing"),
+        (spoilt(registers={"total": "one"}), "input.events[0].registers.total: 'one' is not a"),
+        (spoilt(registers=None), "input.events[0].registers: must be an object, is null"),
+        (spoilt(source=7), "input.events[0].source: must be a text, is the number 7"),
+        (
+            spoilt(type="second_read", refused="yes"),
+            "input.events[0].refused: must be true or false, is a text",
+        ),
+        (
+            spoilt(type="exchange", decimals=10),
+            "input.events[0].decimals: 10 is not between 0 and 9",
+        ),
+        (
+            {"input": {"timezone": "Asia/Shanghai", "events": {}}},
+            "input.events: must be a list, is an object",
+        ),
         (
             spoilt(type="limit", max_daily_register="0", **{"from": "2026-03-01"}),
             "input.events[0].max_daily_register: 0 is not above 0",

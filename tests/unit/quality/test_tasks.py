@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 
 from daemon.quality.candidates import NOT_THIS_DAY
-from daemon.quality.codes import CODES, in_words
+from daemon.quality.codes import CODES, HOLDS, in_words
 from daemon.quality.doubt_runs import runs_of
 from daemon.quality.tasks import Doubtful, task_of
 
@@ -49,6 +49,31 @@ SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", befor
             "two persons",
             "meterd meter correct P1",
         ),
+        (
+            {"state": "published", "hold": "ratio", "held_from": date(2026, 2, 20)},
+            "two persons",
+            "meterd meter ratio P1 --register",
+        ),
+        (
+            {"state": "published", "hold": "ratio", "held_from": date(2026, 2, 20)},
+            "two persons",
+            "meterd quality release-link P1 2026-02-20 2026-03-03",
+        ),
+        (
+            {"state": "published", "hold": "spike", "held_from": date(2026, 2, 20)},
+            "two persons",
+            "meterd quality release-link P1 2026-02-20 2026-03-03",
+        ),
+        (
+            {"state": "rejected", "codes": (), "next_step": "recollect"},
+            "daemon",
+            "meterd collect P1 --day 2026-03-03",
+        ),
+        (
+            {"state": "published", "codes": ("V25",), "next_step": None},
+            "operator",
+            "meterd quality show P1 2026-03-03",
+        ),
     ],
 )
 def test_a_task_names_its_owner_and_the_command_that_settles_it(
@@ -57,6 +82,37 @@ def test_a_task_names_its_owner_and_the_command_that_settles_it(
     task = task_of(replace(SPIKE, **changes))  # type: ignore[arg-type]
     assert task.owner == owner
     assert any(command in it for it in task.commands), task.commands
+
+
+@pytest.mark.parametrize("next_step", ["recollect", "wait", "reread", "person", None])
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_whatever_is_doubted_its_reason_and_a_command_are_told(
+    code: str, next_step: str | None
+) -> None:
+    # judgement.md section 7.4
+    for state in ("suspect", "published"):
+        task = task_of(replace(SPIKE, state=state, codes=(code,), next_step=next_step))
+        assert in_words([code]) in task.text
+        assert any(it.startswith("meterd ") and "P1" in it for it in task.commands)
+
+
+@pytest.mark.parametrize("hold", sorted(HOLDS))
+def test_whatever_is_held_its_reason_and_a_command_are_told(hold: str) -> None:
+    held = replace(SPIKE, state="published", hold=hold, held_from=DAY - timedelta(days=9))
+    task = task_of(held)
+    assert task.owner == "two persons"
+    assert HOLDS[hold] in task.text
+    assert any(it.startswith("meterd ") and "P1" in it for it in task.commands)
+
+
+def test_days_that_are_missing_inside_a_held_span_are_read_from_its_second_day_on() -> None:
+    held = replace(SPIKE, state="published", hold="span", held_from=date(2026, 2, 20))
+    assert "meterd collect P1 --day 2026-02-21" in task_of(held).commands
+
+
+def test_a_value_that_fails_its_clock_asks_whether_the_clock_is_wrong_still() -> None:
+    task = task_of(replace(SPIKE, codes=("V05",), skew_s=420))
+    assert any(it.startswith("meterd clock P1") for it in task.commands)
 
 
 def test_a_register_that_fell_to_another_height_is_no_restart() -> None:

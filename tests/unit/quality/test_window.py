@@ -20,12 +20,13 @@ from daemon.quality.facts import (
     with_fact,
 )
 from daemon.quality.judge import judge
-from daemon.quality.verdict import Verdict
-from daemon.quality.window import believed_from, window_start
+from daemon.quality.verdict import DayState, Verdict
+from daemon.quality.window import BEFORE_CHANGE_DAYS, believed_from, window_start
 
 FIRST = date(2026, 1, 1)
 ZONE = ZoneInfo("Europe/Berlin")
 DAYS = 130
+PUBLISHED = DayState("published", Decimal(0))
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,10 @@ def test_a_window_says_what_the_whole_history_says(history: History) -> None:
     assert {d: it for d, it in whole.days.items() if d < first} == {
         d: it for d, it in before.days.items() if d < first
     }
+
+
+def test_a_window_begins_with_more_values_than_a_new_source_is_marked_on() -> None:
+    # V37 marks the first two of a source; they must lie before the days that count.
+    days = {FIRST + timedelta(days=n): PUBLISHED for n in (*range(60), 90)}
+    changed = FIRST + timedelta(days=90 + BEFORE_CHANGE_DAYS)
+    assert window_start(days, set(), changed) == FIRST + timedelta(days=57)

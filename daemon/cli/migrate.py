@@ -1,0 +1,57 @@
+"""meterd migrate: the database's schema, without the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+import click
+import psycopg
+
+from config.secret import revealed
+from config.settings import MigrationSettings
+from config.settings_file import SettingsFile
+from daemon.cli.on_site import site_option
+from daemon.cli.output import fail
+from daemon.control.authority import SiteHold
+from daemon.ownership.hold import take_site
+from daemon.runtime import logs
+from daemon.runtime.supervision import in_thread
+from storage import is_guarded
+from storage import migrate as bring_up_to_date
+from storage.database import Database, open_database
+
+
+@click.command(short_help="Bring the database's schema up to date.")
+@site_option
+def migrate(site_path: Path) -> None:
+    """Bring the database's schema to this program's version, and grant the daemon what it needs.
+
+    `meterd run` does the same at its start where database.migration_url is set; this is for a
+    daemon that must not know the password of the role that the tables belong to. Refused while a
+    daemon acts on the database.
+    """
+    logs.configure(level="warning")
+    settings = SettingsFile.read(site_path).validated(MigrationSettings)
+    place = open_database(
+        revealed(settings.database.url),
+        settings.site.data_directory,
+        owner=revealed(settings.database.migration_url),
+    )
+    with place as database:
+        try:
+            version = asyncio.run(_migrate(database))
+            with psycopg.connect(database.url) as connection:
+                guarded = is_guarded(connection)
+        except psycopg.Error as error:
+            raise fail(f"the database cannot be used: {str(error).strip()}") from None
+    click.echo(
+        f"schema {version}; the daemon's role "
+        + ("cannot change it" if guarded else "can change it: set database.migration_url")
+    )
+
+
+async def _migrate(database: Database) -> int:
+    async with await take_site(database.url, SiteHold()):
+        return await in_thread(partial(bring_up_to_date, database.url, database.owner_url))

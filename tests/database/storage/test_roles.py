@@ -1,0 +1,213 @@
+"""What the daemon's role may do in the database, and what it may not."""
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from storage import SchemaError, is_guarded, migrate
+from storage.database import DAEMON, OWNER
+from storage.migrations import migrations
+from tests.servers.postgres import Server
+
+pytestmark = pytest.mark.hypertables
+
+VERSION = migrations()[-1].version
+ARRANGED = """
+SELECT make_partitions(ARRAY[date '2026-03-01']);
+INSERT INTO reading (id, arrived_at, day, meter_id, kind, source, decode_version, total)
+VALUES (1, now(), '2026-03-01', 1, 1, 1, 1, 100);
+INSERT INTO document (id, kind, point, actor, reason, waits, content)
+VALUES (1, 'ratio', 'P1', 'li', 'as found', true, '{}');
+INSERT INTO ledger_account (name) VALUES ('a'), ('b');
+BEGIN;
+INSERT INTO ledger_transaction (key, kind, content) VALUES ('k', 'top_up', '{}');
+INSERT INTO posting (transaction_id, leg, ledger_account_id, amount_fen) VALUES (1, 0, 1, 500), (1, 1, 2, -500);
+COMMIT
+"""
+APPEND_ONLY = (
+    "document",
+    "document_review",
+    "decision_review",
+    "closing",
+    "finding",
+    "clock_finding",
+    "clock_setting",
+    "reading",
+    "slot_journal",
+    "ledger_transaction",
+    "posting",
+    "charge",
+    "command_event",
+    "guard_verdict",
+    "schema_version",
+    "retention",
+    "daemon_privilege",
+)
+BY_TRIGGERS_ALONE = (
+    "INSERT INTO slot_journal SELECT * FROM slot_journal",
+    "INSERT INTO command_event SELECT * FROM command_event",
+    "UPDATE ledger_account SET balance_fen = 0",
+    "UPDATE link SET begins = '{0}'",
+    "UPDATE decision SET reason = 'another'",
+    "UPDATE decision SET total = 0",
+    "DELETE FROM decision",
+    "DELETE FROM link",
+    "DELETE FROM command",
+    "DELETE FROM account",
+    "DELETE FROM dead_letter",
+)
+SCHEMA = (
+    "ALTER TABLE posting DISABLE TRIGGER posting_is_never_changed",
+    "ALTER TABLE posting DISABLE TRIGGER ALL",
+    "DROP TRIGGER posting_is_never_changed ON posting",
+    "CREATE TRIGGER mine BEFORE INSERT ON posting FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+    "ALTER TABLE posting ADD COLUMN mine integer",
+    "ALTER TABLE posting OWNER TO meterd",
+    "DROP TABLE posting CASCADE",
+    "DROP TABLE reading",
+    "CREATE TABLE mine (x integer)",
+    "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+    "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
+    "'BEGIN RETURN NEW; END'",
+    "DROP FUNCTION refuse_change CASCADE",
+    "SET session_replication_role = replica",
+    "SET ROLE meterd_owner",
+    "SET SESSION AUTHORIZATION meterd_owner",
+    "SET ROLE postgres",
+)
+REFUSED = [
+    *SCHEMA,
+    *BY_TRIGGERS_ALONE,
+    *(f"DELETE FROM {table}" for table in APPEND_ONLY),
+    *(f"TRUNCATE {table} CASCADE" for table in APPEND_ONLY),
+    "TRUNCATE slot",
+    "UPDATE posting SET amount_fen = amount_fen",
+    "UPDATE reading SET total = 0",
+    "UPDATE document SET reason = 'x'",
+    "UPDATE ledger_transaction SET content = '{}'",
+    "UPDATE slot_journal SET actor = 'x'",
+    "UPDATE retention SET keep = interval '1 day'",
+]
+
+
+def test_the_daemon_can_neither_change_the_schema_nor_what_is_only_added_to(
+    database_url: str,
+) -> None:
+    allowed = []
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(ARRANGED.encode())
+        for statement in REFUSED:
+            try:
+                connection.execute(statement.encode())
+            except psycopg.errors.InsufficientPrivilege:
+                continue
+            allowed.append(statement)
+    assert allowed == []
+
+
+def test_a_trigger_of_the_daemons_own_moves_no_balance(database_url: str) -> None:
+    """A trigger of a temporary table runs as deep as the one that may."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(ARRANGED.encode())
+        connection.execute("CREATE TEMP TABLE mine (x integer)")
+        connection.execute(
+            "CREATE FUNCTION pg_temp.mine() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN UPDATE ledger_account SET balance_fen = 0; RETURN NEW; END'"
+        )
+        connection.execute(
+            "CREATE TRIGGER mine BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION pg_temp.mine()"
+        )
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("INSERT INTO mine VALUES (1)")
+        balances = connection.execute("SELECT balance_fen FROM ledger_account ORDER BY 1")
+        assert balances.fetchall() == [(-500,), (500,)]
+
+
+def test_what_the_daemon_may_do_is_said_of_every_table(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        tables = {
+            row[0]
+            for row in connection.execute(
+                "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+                "AND relkind IN ('r', 'p') AND NOT relispartition"
+            )
+        }
+        said = {row[0] for row in connection.execute("SELECT table_name FROM daemon_privilege")}
+    assert said == tables
+
+
+@pytest.mark.parametrize("server", ["embedded_server"], indirect=True, ids=["embedded"])
+@pytest.mark.parametrize("month", ["2026-03-02", "1970-01-01", "9999-12-01", None])
+def test_room_is_made_for_months_alone(
+    server: Server, database_url: str, month: str | None
+) -> None:
+    if server.name == "timescaledb":
+        pytest.skip("a hypertable makes its chunks by itself")
+    with psycopg.connect(database_url) as connection, pytest.raises(psycopg.DataError):
+        connection.execute("SELECT make_partitions(ARRAY[%s::date])", (month,))
+
+
+def test_a_migration_by_its_owner_and_again_leaves_the_daemon_what_it_needs(
+    server: Server, database_url: str, owner_url: str
+) -> None:
+    assert [migrate(database_url, owner_url) for _ in range(2)] == [VERSION] * 2
+    assert migrate(database_url) == VERSION
+    with psycopg.connect(database_url) as connection:
+        assert is_guarded(connection)
+        assert connection.execute("SELECT FROM lacking_privileges(current_user)").rowcount == 0
+    with psycopg.connect(owner_url) as connection:
+        assert not is_guarded(connection)
+
+
+def test_a_privilege_that_the_daemon_lacks_is_named_and_granted_again(
+    database_url: str, owner_url: str
+) -> None:
+    with psycopg.connect(owner_url, autocommit=True) as connection:
+        connection.execute(f"REVOKE INSERT ON posting FROM {DAEMON}")
+        connection.execute(f"REVOKE UPDATE (state) ON link FROM {DAEMON}")
+    told = f"{DAEMON} lacks UPDATE ON link, INSERT ON posting; `meterd migrate` grants"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match=told):
+        migrate(database_url)
+    migrate(database_url, owner_url)
+    assert migrate(database_url) == VERSION
+
+
+def test_a_role_that_may_do_more_than_it_needs_loses_that_with_the_next_migration(
+    database_url: str, owner_url: str
+) -> None:
+    with psycopg.connect(owner_url, autocommit=True) as connection:
+        connection.execute(f"GRANT DELETE ON posting TO {DAEMON}")
+        connection.execute("SELECT grant_to_daemon(%s)", (DAEMON,))
+    with psycopg.connect(database_url) as connection:
+        may = connection.execute("SELECT has_table_privilege('posting', 'DELETE')").fetchone()
+    assert may == (False,)
+
+
+def test_a_daemon_that_may_not_migrate_says_who_can(
+    server: Server, empty_database_url: str
+) -> None:
+    url = make_conninfo(empty_database_url, user=DAEMON)
+    owner_url = make_conninfo(empty_database_url, user=OWNER)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"database\.migration_url"):
+        migrate(url)
+    migrate(url, owner_url)
+    with psycopg.connect(owner_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM schema_version")
+    with pytest.raises(SchemaError, match="`meterd migrate` brings it up to date"):
+        migrate(url)
+
+
+def test_nobody_else_may_call_what_runs_as_the_owner(server: Server, database_url: str) -> None:
+    name = conninfo_to_dict(database_url)["dbname"]
+    stranger = f"stranger_of_{name}"
+    server.execute(f"CREATE ROLE {stranger} LOGIN")
+    try:
+        with psycopg.connect(make_conninfo(database_url, user=stranger)) as connection:
+            callable_ones = connection.execute(
+                "SELECT oid::regprocedure::text FROM pg_proc WHERE prosecdef AND "
+                "pronamespace = 'public'::regnamespace AND prorettype <> 'trigger'::regtype "
+                "AND has_function_privilege(oid, 'EXECUTE')"
+            ).fetchall()
+    finally:
+        server.execute(f"DROP ROLE {stranger}")
+    assert callable_ones == []
