@@ -92,7 +92,7 @@ async def forget_old(pool: Pool, now: datetime) -> None:
     finally:
         log.info("retention", deleted=gone.total(), **+gone)
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
-        kept = await retention.kept(connection, now)
+        kept = await retention.kept(connection)
     for row in kept:
         if row.keep is not None:
             age = timedelta(0) if row.oldest is None else now - row.oldest

@@ -226,22 +226,22 @@ def test_whoever_works_with_the_tables_is_not_kept_waiting(database_url: str) ->
 def test_it_is_told_when_the_oldest_row_goes_and_what_needs_it(database_url: str) -> None:
     arrange(database_url, *days_of_site([OLD, YOUNG]))
 
-    def told(now: datetime) -> retention.Kept:
+    def told() -> retention.Kept:
         async def story() -> retention.Kept:
             async with await connect(database_url) as connection:
-                kept = await retention.kept(connection, now)
+                kept = await retention.kept(connection)
                 return next(row for row in kept if row.table_name == "slot")
 
         return asyncio.run(story())
 
-    slots = told(NOW)
+    slots = told()
     assert (slots.keep, slots.needed_by) == ("6 years", None)
     assert slots.goes_at is not None
     assert datetime(2021, 3, 1, tzinfo=UTC) < slots.goes_at <= datetime(2021, 5, 2, tzinfo=UTC)
     arrange(database_url, DECISION)
-    assert told(NOW).needed_by == "a decision"
+    assert told().needed_by == "a decision"
     arrange(database_url, MONEY.format(opened=OLD))
-    assert told(NOW).needed_by == "money"
+    assert told().needed_by == "money"
 
 
 def test_a_tick_counts_what_went_and_how_old_the_oldest_is(database_url: str) -> None:
