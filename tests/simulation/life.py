@@ -19,6 +19,8 @@ from tests.simulation.undetectable import undetectable, wrong_run
 
 LOOK_BACK_DAYS = 40
 """More than a total has to stand still for a remark (V10)."""
+LATELY_DAYS = 7
+"""A value that comes later than that may change remarks of days before those that are looked at."""
 CLOSING_DAY = 8
 MEMORY_DAYS = 60
 """So far back a meter is asked again."""
@@ -80,7 +82,7 @@ class Life:
             self._facts = with_fact(self._facts, fact)
         return bool(self._arrived or others)
 
-    def is_quiet(self) -> bool:
+    def is_quiet(self, now: int) -> bool:
         """Whether arrays can show all there is to know: nothing is open, and nothing odd came."""
         is_odd = self._is_open or self._other_facts or not self.is_known
         if is_odd or self._facts.clock_settings or self._facts.clock_findings:
@@ -89,7 +91,7 @@ class Life:
         of_this_run = self._published >> begun
         lowest = begun + (of_this_run & -of_this_run).bit_length() - 1
         return of_this_run > 0 and all(
-            number > lowest
+            number > max(lowest, now - LATELY_DAYS)
             and day_of(number) not in self._states
             and answer.stamp is None
             and answer.serial is None
@@ -183,8 +185,7 @@ class Life:
             self._states[day_of(number)] = state
             self._published |= 1 << number
             if not self._is_true(number, state):
-                self._untrue.add(number)
-        self._look_at_untrue(now)
+                self._note_untrue(number, state)
 
     def judge(self, now: int) -> Verdict:
         """All facts, from the first."""
@@ -198,7 +199,7 @@ class Life:
             if state.state in ("published", "substituted"):
                 self._published |= 1 << number
                 if not self._is_true(number, state):
-                    self._untrue.add(number)
+                    self._note_untrue(number, state)
             elif state.next_step is not None:
                 self._named |= 1 << number
             else:
@@ -208,7 +209,6 @@ class Life:
             if number >= self.point.first_day and day_of(number) not in verdict.days:
                 self._wrong(now, f"{day_of(number)} was read and is not shown")
         self._is_billed(now, verdict)
-        self._look_at_untrue(now)
         return verdict
 
     def _is_billed(self, now: int, verdict: Verdict) -> None:
@@ -219,7 +219,12 @@ class Life:
             if day not in uses:
                 self._wrong(now, f"{day} is published and no use ends with it")
 
-    def _look_at_untrue(self, now: int) -> None:
+    def _note_untrue(self, number: int, state: DayState) -> None:
+        self._untrue.add(number)
+        self._stood.setdefault((number, state.total), ("not for a day", 0))
+
+    def look_at_untrue(self, now: int) -> None:
+        """What is published and wrong, when the second reads of what came that night are there."""
         for number in self._untrue:
             state = self._states[day_of(number)]
             honest_days = sum(
@@ -278,6 +283,7 @@ class Life:
         """All facts once more, from which nothing may differ; every link is what was used."""
         shown = self._states
         verdict = self.judge(DAYS)
+        self.look_at_untrue(DAYS)
         if verdict.days != shown:
             self._wrong(DAYS, "arrays say something else than all facts")
         for day, state in verdict.days.items():

@@ -36,6 +36,7 @@ def simulate(seed: int, points: int = 100) -> Told:
             for life in lives:
                 if hour == SECOND_READS_HOUR:
                     life.read_again(now)
+                    life.look_at_untrue(now)
                 elif hour == PERSON_HOUR:
                     life.person(now)
                     life.close(now)
@@ -77,7 +78,7 @@ def _told(name: str, story: str, random: Random) -> SimulatedPoint:
 def _freezes_come(lives: list[Life], now: int) -> None:
     """As in the daemon: what arrays prove clean is published, the others are judged one by one."""
     arrived = [life for life in lives if life.arrive(now)]
-    quiet = proved_quiet([life for life in arrived if life.is_quiet()], now)
+    quiet = proved_quiet([life for life in arrived if life.is_quiet(now)], now)
     for life in arrived:
         if life in quiet:
             life.publish_arrived(now, quiet[life])

@@ -22,11 +22,11 @@ def undetectable(
     behind = [it for it in true_days if it > number][:needed]
     start = point.registers[before[-1]] if before else None
     follows = start is None or (steps - start) % point.modulus < point.modulus // 2
-    passed = any(
-        (point.registers[it] - steps) % point.modulus < point.modulus // 2 for it in behind
-    )
-    if follows and passed:
-        return "it lies between true registers"
+    passed = [(point.registers[it] - steps) % point.modulus < point.modulus // 2 for it in behind]
+    if follows and passed[:1] == [True]:
+        return "it lies between the true registers beside it"
+    if follows and any(passed):
+        return "fewer than three of the next true registers lie below it"
     if before and behind and behind[-1] - before[-1] > REACH_DAYS:
         return "the true values beside it lie more than seven days apart"
     return None
