@@ -5,6 +5,7 @@ All registers are steps of 0.01 kWh; day 0 is the first of March 2026."""
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -130,9 +131,11 @@ class SimulatedPoint:
         return Answer(self.registers[number])
 
 
-def honest_point(name: str, story: str, random: Random) -> SimulatedPoint:
+def honest_point(
+    name: str, story: str, random: Random, zones: Sequence[ZoneInfo] = ZONES
+) -> SimulatedPoint:
     """A point whose meter tells the truth on every day, of which some are read a day late."""
-    zone = random.choice(ZONES)
+    zone = random.choice(zones)
     daily = random.choice([0, 200, 800, 3_000])
     uses = [_use(daily, random) for _ in range(DAYS)]
     modulus = 100_000_000
