@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,15 @@ from hypothesis import strategies as st
 from daemon.billing.links import (
     END_OF_TIME,
     MAX_AUTO_SPAN_DAYS,
+    ChainValue,
     Link,
     LinkInForce,
+    MeterRegister,
+    PointHistory,
     Span,
     chain_links,
     changed_links,
+    dated_links,
     span_to_link,
 )
 from daemon.quality.register import ChainPoint
@@ -41,6 +46,46 @@ def test_a_register_that_passes_its_modulus_rolled_over() -> None:
 def test_a_link_longer_than_a_week_is_held() -> None:
     week, longer = (Link(1, FIRST, on_day(n), 1) for n in (MAX_AUTO_SPAN_DAYS, 8))
     assert (week.is_held, longer.is_held) == (False, True)
+
+
+def test_a_register_that_rolled_over_ends_below_where_it_begins() -> None:
+    (rolled,) = chain_links(1, [ChainPoint(on_day(0), 990), ChainPoint(on_day(1), 5)], MODULUS)
+    (plain,) = chain_links(1, [ChainPoint(on_day(0), 5), ChainPoint(on_day(1), 15)], MODULUS)
+    assert (rolled.ends, plain.ends) == (5, 15)
+
+
+def dated(history: PointHistory, *values: tuple[int, int, int]) -> list[Link]:
+    return dated_links(
+        1, [ChainValue(on_day(n), meter, total) for n, meter, total in values], history
+    )
+
+
+ONE_METER = {7: MeterRegister(MODULUS, 2)}
+
+
+def test_a_link_has_the_ratio_in_force_at_its_beginning() -> None:
+    # R06
+    history = PointHistory(((on_day(0), Decimal(1)), (on_day(1), Decimal(80))), ONE_METER)
+    links = dated(history, (0, 7, 100), (1, 7, 110), (2, 7, 120))
+    assert [link.ratio for link in links] == [1, 80]
+
+
+def test_a_link_inside_which_the_ratio_changes_is_held() -> None:
+    history = PointHistory(((on_day(0), Decimal(1)), (on_day(2), Decimal(80))), ONE_METER)
+    (link,) = dated(history, (1, 7, 100), (3, 7, 120))
+    assert link.hold == "ratio"
+    for first, last in ((1, 2), (2, 3)):
+        (link,) = dated(history, (first, 7, 100), (last, 7, 120))
+        assert not link.is_held
+
+
+def test_no_link_leads_from_one_meter_to_the_next() -> None:
+    registers = {**ONE_METER, 8: MeterRegister(10_000, 1)}
+    history = PointHistory(((on_day(0), Decimal(1)),), registers)
+    links = dated(history, (0, 7, 100), (1, 7, 110), (2, 8, 0), (3, 8, 6))
+    told = [(link.from_day, link.to_day, link.meter_id, link.decimals) for link in links]
+    assert told == [(on_day(0), on_day(1), 7, 2), (on_day(2), on_day(3), 8, 1)]
+    assert [link.modulus for link in links] == [MODULUS, 10_000]
 
 
 @given(
