@@ -82,6 +82,24 @@ class _Figures:
         metrics.LEAVING.labels(name).set(self.leaving)
 
 
+async def forget_old(pool: Pool, now: datetime) -> None:
+    """What was kept long enough at `now` goes; what could not go now goes with the next tick."""
+    gone: Counter[str] = Counter()
+    try:
+        async for table, rows in forget(pool, now):
+            metrics.RETENTION_DELETED.labels(table).inc(rows)
+            gone[table] += rows
+    finally:
+        log.info("retention", deleted=gone.total(), **+gone)
+    async with pool.connection(lasts_s=LONG_USE_S) as connection:
+        kept = await retention.kept(connection)
+    for row in kept:
+        if row.keep is not None:
+            age = timedelta(0) if row.oldest is None else now - row.oldest
+            metrics.RETENTION_OLDEST.labels(row.table_name).set(age.total_seconds())
+    metrics.RETENTION_SUCCESS.set(now.timestamp())
+
+
 @asynccontextmanager
 async def ticking(
     pool: Pool,
@@ -159,6 +177,10 @@ async def _sweep(pool: Pool, authority: Authority) -> None:
         await sweep(connection, authority, datetime.now(UTC))
 
 
+async def _forget(pool: Pool) -> None:
+    await forget_old(pool, datetime.now(UTC))
+
+
 async def _show_figures(pool: Pool, lines: Iterable[Line], listeners: Iterable[Listener]) -> None:
     await _show_lines(lines)
     for listener in listeners:
@@ -186,25 +208,6 @@ async def _show_standstill(
         points, age_days = billing.counts.get(reason, (0, 0))
         metrics.STANDSTILL.labels(reason).set(points)
         metrics.STANDSTILL_AGE.labels(reason).set(age_days)
-
-
-async def _forget(pool: Pool) -> None:
-    """What was kept long enough goes; what could not go now goes with the next tick."""
-    now = datetime.now(UTC)
-    gone: Counter[str] = Counter()
-    try:
-        async for table, rows in forget(pool, now):
-            metrics.RETENTION_DELETED.labels(table).inc(rows)
-            gone[table] += rows
-    finally:
-        log.info("retention", deleted=gone.total(), **+gone)
-    async with pool.connection(lasts_s=LONG_USE_S) as connection:
-        kept = await retention.kept(connection, now)
-    for row in kept:
-        if row.keep is not None:
-            age = timedelta(0) if row.oldest is None else now - row.oldest
-            metrics.RETENTION_OLDEST.labels(row.table_name).set(age.total_seconds())
-    metrics.RETENTION_SUCCESS.set(now.timestamp())
 
 
 async def _show_lines(lines: Iterable[Line]) -> None:

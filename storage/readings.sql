@@ -89,5 +89,5 @@ CROSS JOIN LATERAL (
     SELECT count(*)::int AS times, max(r.arrived_at) AS last_at FROM reading r
     WHERE r.day = d.day AND r.meter_id = s.meter_id
 ) read
-WHERE (d.next_step IN ('reread', 'recollect') OR d.codes && '{V33}')
+WHERE (d.next_step IN ('reread', 'recollect') OR d.codes && '{V33,V36}')
   AND d.kind = 1 AND d.day >= %(since)s AND read.times > 0

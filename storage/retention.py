@@ -19,8 +19,9 @@ BY_ROWS: Final = ("attempt", "dead_letter", "guard_verdict", "slot_journal")
 class Kept:
     """How long the rows of a table are kept.
 
-    `keep` as PostgreSQL says it ("6 years"), None: for ever. `goes_at`: when the oldest may go;
-    `needed_by`: what refers to it, so that it stays nevertheless, "money" or "a decision"."""
+    `keep` as PostgreSQL says it ("6 years"), None: for ever. `goes_at`: when the time of the
+    oldest is over; `needed_by`: what refers to it, so that it stays nevertheless, "money" or "a
+    decision"."""
 
     table_name: str
     keep: str | None
@@ -45,6 +46,6 @@ async def forget_rows(connection: Connection, table: str, now: datetime, most: i
     return int(row[0])
 
 
-async def kept(connection: Connection, now: datetime) -> list[Kept]:
+async def kept(connection: Connection) -> list[Kept]:
     """Every table that grows: those kept for ever last."""
-    return await fetch_records(connection, Kept, SQL["kept"], {"now": now})
+    return await fetch_records(connection, Kept, SQL["kept"])

@@ -4,7 +4,7 @@ SELECT table_name, deleted FROM forget_month(%(now)s)
 -- forget_rows -- the oldest rows of a table that may go, at most so many: how many went
 SELECT forget_rows(%(table)s, %(now)s, %(most)s)
 
--- kept -- how long each table's rows are kept, its oldest one that is not kept for ever, when that may go, what needs it yet
+-- kept -- how long each table's rows are kept, its oldest one that is not kept for ever, when its time is over, what needs it
 WITH oldest (table_name, at) AS (
     SELECT 'reading', min(day)::timestamptz FROM reading
     UNION ALL SELECT 'slot', min(day)::timestamptz FROM slot
@@ -16,11 +16,11 @@ WITH oldest (table_name, at) AS (
 ), series AS (
     SELECT (SELECT min(m.end_day) FROM months_of('slot') m)
            + (SELECT max(keep) FROM retention WHERE table_name IN ('reading', 'slot') HAVING count(keep) = 2) AS goes_at,
-           (SELECT still_needed(m.first_day, m.end_day) AS needed FROM months_to_forget(%(now)s) m LIMIT 1) AS needed_by
+           (SELECT still_needed(m.first_day, m.end_day) FROM months_of('slot') m ORDER BY m.first_day LIMIT 1) AS needed_by
 )
 SELECT r.table_name, r.keep::text AS keep, r.reason, o.at AS oldest,
        CASE WHEN r.table_name IN ('reading', 'slot') THEN s.goes_at
-            WHEN r.table_name = 'slot_journal' THEN greatest(o.at + r.keep, s.goes_at)
+            WHEN r.table_name = 'slot_journal' AND o.at IS NOT NULL THEN greatest(o.at + r.keep, s.goes_at)
             ELSE o.at + r.keep END AS goes_at,
        CASE WHEN r.table_name IN ('reading', 'slot', 'slot_journal') THEN s.needed_by END AS needed_by
 FROM retention r CROSS JOIN series s LEFT JOIN oldest o USING (table_name)

@@ -21,12 +21,12 @@ from tests.servers.postgres import Server
 from tests.servers.postgres import embedded_server as start_embedded_server
 from tests.servers.postgres import timescale_server as start_timescale_server
 
-# A deadline says how busy the machine is, not whether the code is right: only `dev`, for one's own
-# eyes, has one.
+# A deadline says how busy the machine is, not whether the code is right. `dev` is for while one
+# writes: few examples, also of a test that names how many (tests/examples.py).
 settings.register_profile(
     "ci", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("dev", settings.get_profile("ci"), deadline=2000)
+settings.register_profile("dev", settings.get_profile("ci"), max_examples=20)
 settings.register_profile("nightly", settings.get_profile("ci"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

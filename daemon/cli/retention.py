@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ def retention(site_path: Path, as_json: bool) -> None:
     old it is."""
 
     async def ask(connection: AsyncConnection[Any]) -> list[Kept]:
-        return await storage.kept(connection, datetime.now(UTC))
+        return await storage.kept(connection)
 
     found = on_database(load_settings(site_path), ask)
     if as_json:

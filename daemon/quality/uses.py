@@ -52,7 +52,7 @@ def _drawn(verdict: Verdict, zone: ZoneInfo) -> Iterator[tuple[list[Link], date]
         if isinstance(end, datetime):
             # At a midnight the register of a document may be the freeze of that day.
             day = _midnight(end, zone)
-            if day is None or behind is None or behind.start != day:
+            if day is None or (behind is not None and behind.start != day):
                 continue
             end = day
         if end in published:

@@ -439,7 +439,7 @@ CREATE TABLE doubt (
     PRIMARY KEY (point_id, day, kind)
 );
 CREATE INDEX doubts_by_day ON doubt (day);
-CREATE INDEX doubts_to_read_again ON doubt (day) WHERE next_step IN ('reread', 'recollect') OR codes && '{V33}';
+CREATE INDEX doubts_to_read_again ON doubt (day) WHERE next_step IN ('reread', 'recollect') OR codes && '{V33,V36}';
 COMMENT ON TABLE doubt IS 'what is to be said of a slot that is not published without a remark: the few exceptions, to be listed';
 COMMENT ON COLUMN doubt.hold IS 'why the use that ends here is not billed by itself: span, ratio, spike, final_lost, initial_lost';
 

@@ -7,7 +7,10 @@ from tests.simulation.stories import STORIES
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_published_is_true_and_every_day_has_a_next_step(seed: int) -> None:
+def test_a_wrong_value_that_can_be_told_is_outvoted_and_every_hour_all_is_billed_or_named(
+    seed: int,
+) -> None:
+    """Three honest days outvote one or two wrong ones, n + 1 honest days n of them."""
     told = simulate(seed, points=40)
     assert told.mistakes == []
     assert told.counts["days published"] > 40 * 80

@@ -5,9 +5,11 @@ All registers are steps of 0.01 kWh; day 0 is the first of March 2026."""
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from random import Random
 from zoneinfo import ZoneInfo
 
@@ -17,6 +19,7 @@ FIRST = date(2026, 3, 1)
 DAYS = 90
 MEMORY_DAYS = 62
 DECIMALS = 2
+RATES = ("peak", "valley")
 ZONES = [
     ZoneInfo(name)
     for name in (
@@ -30,6 +33,12 @@ ZONES = [
 ]
 
 
+@cache
+def midnight_utc(zone: ZoneInfo, number: int) -> datetime:
+    return datetime.combine(day_of(number), datetime.min.time(), zone).astimezone(UTC)
+
+
+@cache
 def day_of(number: int) -> date:
     return FIRST + timedelta(days=number)
 
@@ -86,14 +95,13 @@ class SimulatedPoint:
 
     def read(self, number: int, answer: Answer, now: int, hour: float) -> Read:
         """The fact that an answer is."""
-        total = Decimal(answer.steps).scaleb(-DECIMALS)
-        half = (total / 2).quantize(Decimal("0.01"))
-        rates = (("peak", half), ("valley", total - half)) if self.with_rates else ()
-        midnight = self.midnight(now).astimezone(UTC)
+        rates = [Decimal(it).scaleb(-DECIMALS) for it in self.rates(answer.steps)]
         return Read(
             day=day_of(number),
-            registers=Registers(total, rates),
-            read_at=midnight + timedelta(hours=hour),
+            registers=Registers(
+                Decimal(answer.steps).scaleb(-DECIMALS), tuple(zip(RATES, rates, strict=False))
+            ),
+            read_at=midnight_utc(self.zone, now) + timedelta(hours=hour),
             stamp=None
             if answer.stamp is None
             else datetime.combine(day_of(answer.stamp), datetime.min.time()),
@@ -101,24 +109,19 @@ class SimulatedPoint:
             skew_s=answer.skew_s,
         )
 
-    def arriving(self, now: int) -> list[tuple[int, Answer]]:
-        """Days and answers of a day."""
-        first = [
-            (number, self.answers[number])
-            for number, at in self.arrives.items()
-            if at == now and number in self.answers
-        ]
-        return [*sorted(first, reverse=True), *self.extra.get(now, [])]
+    def rates(self, steps: int) -> tuple[int, ...]:
+        """Of a total, in steps."""
+        half = round(steps / 2)
+        return (half, steps - half) if self.with_rates else ()
 
-    def odd_days(self) -> set[int]:
-        """The days on which something else arrives than one honest answer for each day."""
-        odd = {
-            self.arrives[number]
-            for number, it in self.answers.items()
-            if not it.is_true or it.skew_s is not None or self.arrives[number] > number + 2
-        }
-        odd |= {at for at in (*self.facts, *self.extra) if at > 0}
-        return odd | {number for number in range(DAYS) if number not in self.answers}
+    def arriving(self) -> dict[int, list[tuple[int, Answer]]]:
+        """By day of arrival: days and answers, the newest day first."""
+        found: dict[int, list[tuple[int, Answer]]] = defaultdict(list)
+        for number, answer in sorted(self.answers.items(), reverse=True):
+            found[self.arrives[number]].append((number, answer))
+        for at, answers in self.extra.items():
+            found[at] += answers
+        return found
 
     def told_again(self, number: int) -> Answer:
         """What the meter says when it is asked a second time."""
@@ -128,9 +131,11 @@ class SimulatedPoint:
         return Answer(self.registers[number])
 
 
-def honest_point(name: str, story: str, random: Random) -> SimulatedPoint:
+def honest_point(
+    name: str, story: str, random: Random, zones: Sequence[ZoneInfo] = ZONES
+) -> SimulatedPoint:
     """A point whose meter tells the truth on every day, of which some are read a day late."""
-    zone = random.choice(ZONES)
+    zone = random.choice(zones)
     daily = random.choice([0, 200, 800, 3_000])
     uses = [_use(daily, random) for _ in range(DAYS)]
     modulus = 100_000_000

@@ -8,7 +8,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
 
+from daemon.ticks import forget_old
 from daemon.transactions.forget import forget
 from storage import retention
 from storage.database import Pool, connect
@@ -224,19 +226,62 @@ def test_whoever_works_with_the_tables_is_not_kept_waiting(database_url: str) ->
 def test_it_is_told_when_the_oldest_row_goes_and_what_needs_it(database_url: str) -> None:
     arrange(database_url, *days_of_site([OLD, YOUNG]))
 
-    def told(now: datetime) -> retention.Kept:
+    def told() -> retention.Kept:
         async def story() -> retention.Kept:
             async with await connect(database_url) as connection:
-                kept = await retention.kept(connection, now)
+                kept = await retention.kept(connection)
                 return next(row for row in kept if row.table_name == "slot")
 
         return asyncio.run(story())
 
-    slots = told(NOW)
+    slots = told()
     assert (slots.keep, slots.needed_by) == ("6 years", None)
     assert slots.goes_at is not None
     assert datetime(2021, 3, 1, tzinfo=UTC) < slots.goes_at <= datetime(2021, 5, 2, tzinfo=UTC)
     arrange(database_url, DECISION)
-    assert told(NOW).needed_by == "a decision"
+    assert told().needed_by == "a decision"
     arrange(database_url, MONEY.format(opened=OLD))
-    assert told(NOW).needed_by == "money"
+    assert told().needed_by == "money"
+
+
+def test_a_tick_counts_what_went_and_how_old_the_oldest_is(database_url: str) -> None:
+    arrange(database_url, *days_of_site([OLD, YOUNG]))
+    before = metric("meterd_retention_deleted_rows_total", table="reading")
+
+    async def story() -> None:
+        async with Pool(database_url, most=2) as pool:
+            await forget_old(pool, NOW)
+
+    asyncio.run(story())
+    assert metric("meterd_retention_deleted_rows_total", table="reading") == before + 1
+    age_s = metric("meterd_retention_oldest_age_seconds", table="reading")
+    assert age_s == (NOW.date() - YOUNG).total_seconds()
+    assert metric("meterd_retention_last_success_timestamp_seconds") == NOW.timestamp()
+
+
+def test_a_tick_that_fails_has_counted_what_went_and_is_no_success(database_url: str) -> None:
+    arrange(database_url, *days_of_site([OLD, YOUNG]))
+    arrange(
+        database_url,
+        "INSERT INTO attempt VALUES ('2020-01-01', 1, 1, 'no_answer', now(), now())",
+    )
+    before = metric("meterd_retention_deleted_rows_total", table="attempt")
+    succeeded_at = metric("meterd_retention_last_success_timestamp_seconds")
+
+    async def story() -> None:
+        async with (
+            Pool(database_url, most=2) as pool,
+            pool.connection() as reader,
+            reader.transaction(),
+        ):
+            await reader.execute("SELECT * FROM slot")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                await forget_old(pool, NOW + timedelta(days=1))
+
+    asyncio.run(story())
+    assert metric("meterd_retention_deleted_rows_total", table="attempt") == before + 1
+    assert metric("meterd_retention_last_success_timestamp_seconds") == succeeded_at
+
+
+def metric(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0

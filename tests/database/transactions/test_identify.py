@@ -267,34 +267,34 @@ def test_a_refused_second_read_is_kept_and_is_no_value(database_url: str) -> Non
 
 
 def test_what_is_in_doubt_is_told_with_how_often_it_was_read(database_url: str) -> None:
-    """`reread` until the third read, `recollect` for ever; nothing that is simply published."""
+    """`reread`, disputes and breaks until the third read, `recollect` for ever."""
 
     async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of(1).take_over(connection))["P1"]
         await store(connection, *(arrived(meter, day, kwh, NOW) for day, kwh in BEFORE))
         assert await readings.in_doubt(connection, OPEN, NOW) == []
-        steps = {
-            OPEN + n * DAY: step
-            for n, step in enumerate(("reread", "recollect", "person", None), 2)
-        }
-        for day in steps:
+        steps = {"reread": "V07", "recollect": "V04", "person": "V08", None: "V33"}
+        told = [*steps.items(), ("person", "V36")]
+        of_day = {OPEN + n * DAY: (step, code) for n, (step, code) in enumerate(told, 2)}
+        for day in of_day:
             for reads in range(3):
                 value = arrived(meter, day, "1", NOW + reads * HOUR)
                 await store(connection, value)
-        for day, next_step in steps.items():
+        for day, (next_step, code) in of_day.items():
             await connection.execute(
                 "UPDATE doubt SET next_step = %s, codes = %s WHERE day = %s",
-                (next_step, ["V33"] if next_step is None else ["V07"], day),
+                (next_step, [code], day),
             )
         found = await readings.in_doubt(connection, OPEN, NOW + 3 * HOUR)
         assert sorted(found, key=lambda doubt: doubt[1]) == [
             (meter.meter_id, OPEN + 2 * DAY, 3, 3600.0),
             (meter.meter_id, OPEN + 3 * DAY, 2, 3600.0),
             (meter.meter_id, OPEN + 5 * DAY, 3, 3600.0),
+            (meter.meter_id, OPEN + 6 * DAY, 3, 3600.0),
         ]
-        assert await readings.in_doubt(connection, OPEN + 6 * DAY, NOW) == []
+        assert await readings.in_doubt(connection, OPEN + 7 * DAY, NOW) == []
         slots = await readings.withheld_slots(connection, OPEN, OPEN + 9 * DAY)
-        assert slots == [(meter.meter_id, OPEN + n * DAY) for n in range(2, 6)]
+        assert slots == [(meter.meter_id, OPEN + n * DAY) for n in range(2, 7)]
 
     on(database_url, story)
 

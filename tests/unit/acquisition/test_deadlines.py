@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import uvloop
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.acquisition.polling.deadlines import LATE_S, Deadline, Deadlines
+from tests.examples import examples
 
 Held = Callable[[Coroutine[Any, Any, Any]], Any]
 ENOUGH_S = 20.0
@@ -243,7 +244,7 @@ def test_thousands_share_one_timer(held: Held, monkeypatch: pytest.MonkeyPatch) 
     assert held(story()) < 300
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.integers(0, 2**32))
 def test_any_order_of_setting_moving_and_clearing_is_kept(seed: int) -> None:
     """Against a plain dictionary of who is due when; times are generous, and only being early or

@@ -21,6 +21,7 @@ from daemon.acquisition.planning.reply_times import (
     SUSPECT_PAUSE_S,
     ReplyTimeouts,
 )
+from tests.examples import examples
 
 LONGEST_WAIT_S = 2.0
 LONGEST_PAUSE_S = 900.0
@@ -387,4 +388,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestAnyOrder.settings = settings(examples(100), stateful_step_count=60)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.acquisition.planning.wanted import Wanted, first_day
 from daemon.quality.freeze import MEMORY_DAYS
+from tests.examples import examples
 from tests.presence import presence
 
 FIRST_S, LONGEST_S = 10.0, 300.0
@@ -109,7 +110,7 @@ actions = st.one_of(
     days=st.sampled_from([1, 2, 31, 61, 62, 99]),
     sequence=st.lists(actions, max_size=40),
 )
-@settings(max_examples=150)
+@examples(150)
 def test_the_plan_is_that_of_the_model_over_any_sequence(
     installed: list[int], days: int, sequence: list[tuple[Any, ...]]
 ) -> None:

@@ -77,3 +77,41 @@ def test_each_kind_of_change_of_a_day_has_its_word() -> None:
         )
         (found,) = effect(was, becomes, []).days
         assert found.change == word
+
+
+def test_a_hand_over_is_told_with_what_is_given_back_and_where_the_next_one_opens() -> None:
+    handed = FIRST + 4 * DAY
+    after = picture(Holding("A", FIRST, handed), Holding("B", handed, None))
+    assert in_words("P", effect(picture(A), after, WHOLE)) == [
+        "P: from 2026-03-05 on billed to B; 1 day is given back; opening register 120"
+    ]
+
+
+def test_an_opening_that_is_not_published_yet_is_told() -> None:
+    begins = Holding("A", FIRST + 9 * DAY, None)
+    assert in_words("P", effect(picture(), picture(begins), [])) == [
+        "P: from 2026-03-10 on billed to A; the freeze of 2026-03-10, its opening register, "
+        "is not published yet"
+    ]
+
+
+def test_a_point_that_nobody_has_any_more_is_told() -> None:
+    ended = Holding("A", FIRST, FIRST + 3 * DAY)
+    (told,) = in_words("P", effect(picture(A), picture(ended), WHOLE))
+    assert told == (
+        "P: from 2026-03-04 on billed to nobody, until then to A; 2 days are given back"
+    )
+
+
+def test_days_that_change_are_told_with_the_use_that_comes_to_light() -> None:
+    suspect = DayState("suspect", Decimal(1), ("V08",), "person")
+    withheld = {FIRST + n * DAY: suspect for n in range(6)}
+    nothing = Picture(Verdict(withheld, (), ()), (A,), ZONE)
+    assert in_words("P", effect(nothing, picture(A), [])) == [
+        "P: 6 days are published (2026-03-01 to 2026-03-06)",
+        "P: 25 kWh of use come to light",
+    ]
+    one = Picture(Verdict({FIRST: suspect}, (), ()), (), ZONE)
+    assert in_words("P", effect(Picture(Verdict({}, (), ()), (), ZONE), one, [])) == [
+        "P: 1 day is withheld (2026-03-01)"
+    ]

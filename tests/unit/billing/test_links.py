@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,15 @@ from hypothesis import strategies as st
 
 from daemon.billing.links import (
     END_OF_TIME,
+    ChainValue,
     Link,
     LinkInForce,
+    MeterRegister,
+    PointHistory,
     Span,
     chain_links,
     changed_links,
+    dated_links,
     span_to_link,
 )
 from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
@@ -41,6 +46,62 @@ def test_a_register_that_passes_its_modulus_rolled_over() -> None:
 def test_a_link_longer_than_a_week_is_held() -> None:
     week, longer = (links_of([0, n])[0] for n in (MAX_AUTO_SPAN_DAYS, 8))
     assert (week.is_held, longer.is_held) == (False, True)
+
+
+def test_a_register_that_rolled_over_ends_below_where_it_begins() -> None:
+    (rolled,) = chain_links(1, [ChainPoint(on_day(0), 990), ChainPoint(on_day(1), 5)], MODULUS)
+    (plain,) = chain_links(1, [ChainPoint(on_day(0), 5), ChainPoint(on_day(1), 15)], MODULUS)
+    assert (rolled.ends, plain.ends) == (5, 15)
+
+
+ONE_METER = {7: MeterRegister(MODULUS, 2)}
+ONE_RATIO = ((on_day(0), Decimal(1)),)
+
+
+def test_a_link_has_the_ratio_in_force_at_its_beginning() -> None:
+    # R06
+    history = PointHistory(((on_day(0), Decimal(1)), (on_day(1), Decimal(80))), ONE_METER)
+    values = [
+        ChainValue(on_day(0), 7, 100),
+        ChainValue(on_day(1), 7, 110, link_days=1),
+        ChainValue(on_day(2), 7, 120, link_days=1),
+    ]
+    assert [link.ratio for link in dated_links(1, values, history)] == [1, 80]
+
+
+def test_a_link_is_held_as_it_was_judged() -> None:
+    values = [
+        ChainValue(on_day(1), 7, 100),
+        ChainValue(on_day(3), 7, 120, link_days=-2, hold="ratio"),
+        ChainValue(on_day(4), 7, 125, link_days=1),
+    ]
+    links = dated_links(1, values, PointHistory(ONE_RATIO, ONE_METER))
+    assert [(link.days, link.hold) for link in links] == [(2, "ratio"), (1, None)]
+
+
+def test_values_that_were_not_linked_have_no_link() -> None:
+    registers = {**ONE_METER, 8: MeterRegister(10_000, 1)}
+    values = [
+        ChainValue(on_day(0), 7, 100),
+        ChainValue(on_day(1), 7, 110, link_days=1),
+        ChainValue(on_day(2), 8, 0),
+        ChainValue(on_day(3), 8, 6, link_days=1),
+        # judged as linked to a day that is not there any more
+        ChainValue(on_day(5), 8, 9, link_days=1),
+    ]
+    links = dated_links(1, values, PointHistory(ONE_RATIO, registers))
+    told = [(link.from_day, link.to_day, link.meter_id, link.decimals) for link in links]
+    assert told == [(on_day(0), on_day(1), 7, 2), (on_day(2), on_day(3), 8, 1)]
+    assert [link.modulus for link in links] == [MODULUS, 10_000]
+
+
+def test_use_over_an_exchange_is_what_documents_told_with_every_decimal() -> None:
+    values = [
+        ChainValue(on_day(0), 7, 100),
+        ChainValue(on_day(1), 8, 3, link_days=1, kwh=Decimal("2.405")),
+    ]
+    (link,) = dated_links(1, values, PointHistory(ONE_RATIO, ONE_METER))
+    assert (link.delta, link.decimals, link.ratio, link.meter_id) == (2405, 3, Decimal(1), 8)
 
 
 @given(

@@ -9,7 +9,7 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.billing.links import Link, chain_links
@@ -25,6 +25,7 @@ from daemon.billing.settlement import (
 from daemon.billing.tariff import Tariff, TariffVersion
 from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.register import ChainPoint
+from tests.examples import examples
 from tests.unit.exact_money import exact_by_month, rounded
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -96,7 +97,7 @@ def chain_of(start: int, steps: list[tuple[int, int]]) -> dict[date, int]:
     ratio=st.sampled_from(["1", "60", "0.3", "1000"]),
     data=st.data(),
 )
-@settings(max_examples=150)
+@examples(150)
 def test_any_order_of_arrival_posts_the_rounded_exact_sum_of_each_month(
     start: int, steps: list[tuple[int, int]], ratio: str, data: st.DataObject
 ) -> None:
@@ -119,7 +120,7 @@ def test_any_order_of_arrival_posts_the_rounded_exact_sum_of_each_month(
 
 
 @given(steps=readings_with_gaps, data=st.data())
-@settings(max_examples=60)
+@examples(60)
 def test_use_is_never_credited_unless_a_late_reading_corrects_a_span(
     steps: list[tuple[int, int]], data: st.DataObject
 ) -> None:

@@ -8,9 +8,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from config.load import load_site
 from config.problems import ConfigError
+from daemon.cli.check import check
 
 GOOD = {
     "meterd.toml": """\
@@ -551,3 +553,25 @@ def test_meterd_check_ends_with_78_and_names_every_mistake(tmp_path: Path, as_js
     if not as_json:
         assert told.splitlines()[-1].endswith("2 mistakes")
     assert "Traceback" not in done.stderr
+
+
+def with_database(keys: str) -> tuple[str, str]:
+    return ("[[line]]", f"[database]\n{keys}\n\n[[line]]")
+
+
+def test_a_url_of_the_owner_needs_one_of_the_daemon(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://meterd_owner@/meterd")
+    (found,) = mistakes(tmp_path, meterd=with_database('migration_url = { file = "url" }'))
+    assert "migration_url needs url, of the daemon's own role" in found
+
+
+def test_check_warns_of_a_daemon_that_may_own_its_tables(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://meterd@/meterd")
+    url = 'url = { file = "url" }'
+    told = []
+    for keys in (url, f"{url}\nmigration_{url}"):
+        site = write(tmp_path, meterd=with_database(keys))
+        done = CliRunner().invoke(check, ["-c", str(site)])
+        assert done.exit_code == 0
+        told.append("database.migration_url is not given" in done.stderr)
+    assert told == [True, False]

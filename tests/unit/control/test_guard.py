@@ -7,10 +7,11 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, get_type_hints
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.control.guard import Facts, Notice, Policy, evaluate, snapshot
+from tests.examples import examples
 
 NOW = datetime(2026, 3, 11, 10, 0)  # a Wednesday
 HOUR = timedelta(hours=1)
@@ -202,7 +203,7 @@ def cured(code: str, p: Policy, f: Facts) -> tuple[Policy, Facts]:
 
 
 @given(policies, some_facts())
-@settings(max_examples=300)
+@examples(300)
 def test_the_verdict_is_that_of_the_rules_said_once_more(policy: Policy, facts: Facts) -> None:
     verdict, expected = evaluate(policy, facts), model(policy, facts)
     assert verdict.reasons == tuple(sorted(expected))
@@ -213,7 +214,7 @@ def test_the_verdict_is_that_of_the_rules_said_once_more(policy: Policy, facts: 
 
 
 @given(policies, some_facts())
-@settings(max_examples=100)
+@examples(100)
 def test_mending_one_fact_removes_exactly_its_reason(policy: Policy, facts: Facts) -> None:
     reasons = set(evaluate(policy, facts).reasons)
     for code in reasons:
@@ -221,7 +222,7 @@ def test_mending_one_fact_removes_exactly_its_reason(policy: Policy, facts: Fact
 
 
 @given(policies, some_facts())
-@settings(max_examples=100)
+@examples(100)
 def test_a_stored_snapshot_replays_to_the_same_verdict(policy: Policy, facts: Facts) -> None:
     stored = json.loads(json.dumps(snapshot(policy, facts, evaluate(policy, facts))))
     replayed = evaluate(rebuilt(Policy, stored["policy"]), rebuilt(Facts, stored["facts"]))

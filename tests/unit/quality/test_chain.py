@@ -5,11 +5,12 @@ from decimal import Decimal
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.quality.facts import Decision, Facts, Installation, Limit, Ratio, Read, Registers
 from daemon.quality.judge import judged_runs
+from tests.examples import examples
 from tests.unit.quality.naive import Naive, NaiveRun
 
 FIRST = date(2026, 3, 1)
@@ -126,7 +127,7 @@ def facts(run: NaiveRun) -> Facts:
     )
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(runs())
 def test_the_chain_is_the_heaviest_permitted_sequence(run: NaiveRun) -> None:
     (judged,) = judged_runs(facts(run))

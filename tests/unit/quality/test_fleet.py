@@ -8,7 +8,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.quality.facts import Facts, Installation, Limit, Read, Registers
@@ -16,6 +16,7 @@ from daemon.quality.fleet import MISSING, CleanPoints, Freezes, clean_points, ju
 from daemon.quality.judge import judge
 from daemon.quality.local_time import midnight_s
 from daemon.quality.verdict import DayState, Held, Link
+from tests.examples import examples
 
 # The clocks go forward on the 29th, so that a day of 23 hours is among them.
 ZONE = ZoneInfo("Europe/Berlin")
@@ -107,7 +108,7 @@ def links(arrays: Freezes, proved: CleanPoints, number: int) -> tuple[Link, ...]
     return tuple(found)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(point(), min_size=1, max_size=4))
 def test_arrays_say_what_each_point_says_alone(points: list[Facts]) -> None:
     arrays = freezes(points)
@@ -164,7 +165,7 @@ def test_how_long_the_total_stood_still_before_the_first_day_counts(before: int,
     assert proved.unchanged[0].tolist() == [False, False, *(before + n >= 30 for n in range(days))]
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(point(), min_size=1, max_size=4))
 def test_registers_of_many_digits_are_proved_like_those_of_few(points: list[Facts]) -> None:
     scale = 10**7  # more than 32 bits hold

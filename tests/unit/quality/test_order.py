@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.quality.cases import result_of
+from tests.examples import examples
 from tests.unit.quality.judge_cases import CASES
 
 BARRIERS = ("operator", "close")
@@ -46,7 +47,7 @@ def end(given_input: dict[str, Any], events: list[dict[str, Any]]) -> dict[str, 
 def test_the_events_of_a_case_in_any_order_end_alike(name: str) -> None:
     case = CASES[name]["input"]
 
-    @settings(max_examples=10)
+    @examples(10)
     @given(shuffled(case["events"]))
     def check(events: list[dict[str, Any]]) -> None:
         expected = CASES[name]["expected"]
@@ -138,7 +139,7 @@ def two_orders(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, An
     return events, draw(shuffled(events))
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(two_orders())
 def test_any_order_between_barriers_ends_alike(
     orders: tuple[list[dict[str, Any]], list[dict[str, Any]]],

@@ -105,6 +105,11 @@ def test_whatever_is_held_its_reason_and_a_command_are_told(hold: str) -> None:
     assert any(it.startswith("meterd ") and "P1" in it for it in task.commands)
 
 
+def test_a_day_that_a_person_rejected_is_told_as_that_while_it_is_read_again() -> None:
+    task = task_of(replace(SPIKE, state="rejected", codes=(), next_step="recollect"))
+    assert task.text == "a person rejected it: the day is read again"
+
+
 def test_days_that_are_missing_inside_a_held_span_are_read_from_its_second_day_on() -> None:
     held = replace(SPIKE, state="published", hold="span", held_from=date(2026, 2, 20))
     assert "meterd collect P1 --day 2026-02-21" in task_of(held).commands

@@ -55,6 +55,14 @@ def test_a_document_at_midnight_ends_the_use_of_the_day_before() -> None:
     assert uses_of(judged, ZONE) == {at(1): Use(1, None, Decimal(3)), at(2): Use(1)}
 
 
+def test_a_document_at_the_last_midnight_ends_a_use_before_anything_follows() -> None:
+    judged = verdict(
+        {0: "published", 1: "published"},
+        Link(at(0), noon(1, 0), Decimal(3)),
+    )
+    assert uses_of(judged, ZONE) == {at(1): Use(1, None, Decimal(3))}
+
+
 def test_what_no_register_shows_is_held_with_its_reason() -> None:
     judged = verdict(
         {0: "published", 1: "published"},

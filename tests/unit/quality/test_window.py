@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from hypothesis import assume, event, given, settings
+from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from daemon.quality.acceptance import closing
@@ -22,6 +22,7 @@ from daemon.quality.facts import (
 from daemon.quality.judge import judge
 from daemon.quality.verdict import DayState, Verdict
 from daemon.quality.window import BEFORE_CHANGE_DAYS, believed_from, window_start
+from tests.examples import examples
 
 FIRST = date(2026, 1, 1)
 ZONE = ZoneInfo("Europe/Berlin")
@@ -97,7 +98,7 @@ def from_day(verdict: Verdict, first: date) -> list[object]:
     return [{day: it for day, it in verdict.days.items() if day >= first}, chain, links]
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(histories())
 def test_a_window_says_what_the_whole_history_says(history: History) -> None:
     before = judge(history.before)

@@ -10,7 +10,7 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.acquisition.polling import batch as batch_module
@@ -23,6 +23,7 @@ from protocols.channels.tcp import TcpChannel
 from protocols.dlt645.frame import Decoder, Frame, encode
 from protocols.dlt645.prepared import steps
 from protocols.errors import LineDown
+from tests.examples import examples
 from tests.wire.acquisition.polls import (
     ALWAYS,
     CLOCK,
@@ -791,7 +792,7 @@ WITHOUT_WAITING: dict[str, Callable[[Frame], bytes]] = {
 }
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(st.sampled_from(sorted(WITHOUT_WAITING)), min_size=1, max_size=8))
 def test_together_a_line_does_what_it_does_alone(kinds: list[str]) -> None:
     def outcome(least: int) -> tuple[object, ...]:

@@ -18,7 +18,7 @@ from typing import Any, Self
 import pytest
 from click import Command
 from click.testing import CliRunner, Result
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -43,6 +43,7 @@ from simulators.lines.bus import SimulatedBus
 from simulators.lines.stream_lines import serve_pty, serve_tcp
 from simulators.state.clock import MeterClock
 from simulators.state.load import LoadCurve
+from tests.examples import examples
 from tests.simulated_meters import simulated_meter_of
 
 NOW = datetime(2026, 3, 2, 12, 0, 0)
@@ -340,7 +341,7 @@ def test_what_is_no_name_of_a_line_gets_into_no_row(name: str) -> None:
 
 
 @given(st.lists(st.integers(0, 999_999_999_998), min_size=1, max_size=4, unique=True))
-@settings(max_examples=100)
+@examples(100)
 @example([1, 50, 1900, 835670000])
 @example([0, 8000])
 def test_no_meter_is_missed_or_made_up_where_voices_garble_each_other(numbers: list[int]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.dlt645.describe.frames import Description, describe, describe_stream, parse_hex
 from protocols.dlt645.describe.recordings import cut
 from protocols.dlt645.frame import Frame, raw
 from protocols.errors import FrameError
+from tests.examples import examples
 
 METER = "000000001600"
 
@@ -37,7 +38,7 @@ KNOWN = st.sampled_from([b"\0\0\1\0", b"\0\xff\1\0", b"\1\1\0\4", b"\3\5\0\4"])
     st.integers(0, 255),
     st.binary(max_size=255) | st.builds(bytes.__add__, KNOWN, st.binary(max_size=40)),
 )
-@settings(max_examples=300)
+@examples(300)
 def test_every_frame_is_told_with_the_bytes_it_came_from(
     address: str, control: int, data: bytes
 ) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protocols.dlt645.frame import Decoder, Frame, encode, raw
 from protocols.errors import FrameError
 from protocols.exchange import Skipped
 from protocols.frame_search import MOST_NOISE_KEPT
+from tests.examples import examples
 from tests.growth import growth
 
 ENERGY = bytes.fromhex("FEFEFEFE681234567810126891083333343 3AB8967454C16".replace(" ", ""))
@@ -35,7 +36,7 @@ def test_decoding_is_the_inverse_of_encoding(frame: Frame) -> None:
 
 
 @given(short_frames)
-@settings(max_examples=30)
+@examples(30)
 def test_a_frame_survives_every_split_of_its_bytes(frame: Frame) -> None:
     stream = b"\xfe\xfe" + encode(frame)
     for cut in range(len(stream) + 1):

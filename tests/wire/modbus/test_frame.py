@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pymodbus.pdu.bit_message import ReadCoilsRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, WriteMultipleRegistersRequest
@@ -27,6 +27,7 @@ from protocols.modbus.frame import (
     tcp_answers,
     tcp_requests,
 )
+from tests.examples import examples
 
 Encode = Callable[[Frame], bytes]
 FORMS = [
@@ -77,7 +78,7 @@ def test_decoding_is_the_inverse_of_encoding(
 
 @pytest.mark.parametrize(("encode", "decoder"), FORMS)
 @given(frame=frames.filter(lambda frame: len(frame.pdu) < 20))
-@settings(max_examples=30)
+@examples(30)
 def test_a_frame_survives_every_split_of_its_bytes(
     encode: Encode, decoder: Callable[[], Decoder], frame: Frame
 ) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import jsonschema
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import FrameError
@@ -33,6 +33,7 @@ from protocols.mqtt.state_grid import StateGrid
 from protocols.mqtt.tasmota import Tasmota
 from protocols.mqtt.transparent import unwrap, wrap
 from protocols.reading import Quantity
+from tests.examples import examples
 
 DOCS = Path(__file__).parents[3] / "docs"
 SCHEMA = json.loads((DOCS / "mqtt.schema.json").read_text(encoding="utf-8"))
@@ -197,7 +198,7 @@ values = st.one_of(
 
 
 @given(content=st.sampled_from(GOOD), field=fields, value=values)
-@settings(max_examples=300)
+@examples(300)
 def test_schema_and_decoder_agree_about_any_changed_field(
     content: dict[str, Any], field: str, value: object
 ) -> None:
@@ -225,7 +226,7 @@ def test_what_is_no_object_is_refused(payload: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300)
+@examples(300)
 def test_no_payload_does_more_than_be_refused(payload: bytes) -> None:
     for family, topics in (
         (OWN, ["meterd/gw-1/up/answer"]),
@@ -468,7 +469,7 @@ def test_an_energy_that_is_none_is_refused_with_its_topic_and_field(total: str) 
 
 
 @given(st.integers(0, 10**14))
-@settings(max_examples=200)
+@examples(200)
 def test_watt_hours_become_kilowatt_hours_without_rounding(hundredths: int) -> None:
     wh = Decimal(hundredths).scaleb(-2)
     (told,) = SHELLY.events("shellypro3em-1/status/emdata:0", f'{{"total_act":{wh:f}}}'.encode())

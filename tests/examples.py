@@ -1,0 +1,11 @@
+"""How many examples a property is tried with."""
+
+from hypothesis import settings
+
+FEW = 10
+
+
+def examples(count: int) -> settings:
+    """As many as the test names; a tenth, but not below FEW, in the profile `dev`."""
+    is_dev = settings.get_current_profile_name() == "dev"
+    return settings(max_examples=min(count, max(FEW, count // 10)) if is_dev else count)
