@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import structlog.testing
 from psycopg import AsyncConnection, errors
+from psycopg.conninfo import make_conninfo
 
 from daemon.pipeline.outlet import Outlet
 from daemon.pipeline.pipeline import Pipeline
@@ -102,13 +103,15 @@ def at_midnight(arrival: Arrival) -> Arrival:
 
 @contextmanager
 def read_only(url: str) -> Iterator[None]:
+    """As the server's administrator does it."""
     name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
     out = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     options = "-c default_transaction_read_only=off"
-    with psycopg.connect(url, autocommit=True, options=options) as connection:
+    administrator = make_conninfo(url, user="postgres", options=options)
+    with psycopg.connect(administrator, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
         connection.execute(out)
         yield
