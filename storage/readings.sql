@@ -29,13 +29,14 @@ WITH span AS (
     CROSS JOIN LATERAL slot_beside(span.point_id, 1::smallint, least(span.last_day, current_date + 2) + 1, 1,
                                    '{published,substituted}') x
 )
-SELECT s.point_id, s.day, s.meter_id, s.total, s.link_days, c.kwh,
-       CASE WHEN s.link_days < 0 AND NOT EXISTS (
-                SELECT FROM decision r WHERE r.point_id = s.point_id AND r.day = s.day
-                AND (r.content ->> 'from')::date = s.day + s.link_days
-                AND r.action = 'release_link' AND r.takes_effect)
-            THEN coalesce(d.hold, 'span') END AS hold
+SELECT s.point_id, s.day, s.meter_id, s.total, s.link_days, coalesce(released.agreed_kwh, c.kwh) AS kwh,
+       CASE WHEN s.link_days < 0 AND released.day IS NULL THEN coalesce(d.hold, 'span') END AS hold
 FROM s
+LEFT JOIN LATERAL (
+    SELECT r.day, (r.content ->> 'kwh')::numeric AS agreed_kwh FROM decision r
+    WHERE s.link_days < 0 AND r.point_id = s.point_id AND r.day = s.day AND (r.content ->> 'from')::date = s.day + s.link_days
+      AND r.action = 'release_link' AND r.takes_effect
+    ORDER BY r.rev DESC LIMIT 1) released ON true
 LEFT JOIN doubt d ON s.link_days < 0 AND (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind)
 LEFT JOIN crossing c ON (c.point_id, c.day) = (s.point_id, s.day)
 ORDER BY 1, 2

@@ -15,7 +15,8 @@ Owner = Literal["office", "operator", "field", "daemon"]
 class Standstill:
     """A reason, who has to act, and what comes next.
 
-    `next_step` may name {point}, {account}, {line}, {day}, {from_day} and {to_day}.
+    `next_step` may name {point}, {account}, {line}, {day}, {from_day}, {to_day} and {agreed}: what
+    has to be said besides of use that no register shows.
     `is_wanted`: somebody decided that it is so; it degrades nothing."""
 
     text: str
@@ -29,7 +30,10 @@ REASONS: Final[Mapping[str, Standstill]] = {
         "no meter serves the point", "office", "name one in meters.csv, then meterd reload"
     ),
     "no_account": Standstill(
-        "billed to nobody", "office", "meterd point assign {point} ACCOUNT", is_wanted=True
+        "billed to nobody",
+        "office",
+        "meterd point assign {point} ACCOUNT --from DAY --reason WHY",
+        is_wanted=True,
     ),
     "account_pending": Standstill(
         "the account is not open",
@@ -50,7 +54,7 @@ REASONS: Final[Mapping[str, Standstill]] = {
     "held": Standstill(
         "use that is not billed by itself",
         "operator",
-        "meterd quality release-link {point} {from_day} {to_day}",
+        "meterd quality release-link {point} {from_day} {to_day}{agreed} --reason WHY --actor YOU",
     ),
     "no_opening_freeze": Standstill(
         "the opening freeze is missing", "daemon", "meterd collect {point} --day {day}"
@@ -59,7 +63,8 @@ REASONS: Final[Mapping[str, Standstill]] = {
     "lost": Standstill(
         "the meter has forgotten the day",
         "operator",
-        "meterd quality substitute {point} {day} --method S2 --total TOTAL",
+        "meterd quality substitute {point} {day} --method S2 --total TOTAL --evidence WHAT "
+        "--reason WHY --actor YOU",
     ),
     "line_disabled": Standstill(
         "the meter's line does not run",

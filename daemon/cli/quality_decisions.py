@@ -131,10 +131,37 @@ def substitute(
 @click.argument("point")
 @click.argument("from_day", metavar="FROM", type=Day())
 @click.argument("day", metavar="TO", type=Day())
+@click.option(
+    "--agreed",
+    type=Total(),
+    help="kWh, the ratio included, that are billed where no register shows the use (S6).",
+)
+@click.option("--evidence", type=Text(), help="Of what was agreed: where it can be looked up.")
 @_said
-def release_link(point: str, from_day: date, day: date, **said: Any) -> None:
-    """The use of POINT from 00:00 of FROM to 00:00 of TO, which is held, is right."""
-    _decide(said, point=point, day=day, action="release_link", from_day=from_day)
+def release_link(
+    point: str,
+    from_day: date,
+    day: date,
+    *,
+    agreed: Decimal | None,
+    evidence: str | None,
+    **said: Any,
+) -> None:
+    """The use of POINT from 00:00 of FROM to 00:00 of TO, which is held, is right.
+
+    What was agreed upon counts when two other persons approved it."""
+    if (agreed is None) != (evidence is None):
+        raise click.UsageError("say --agreed and --evidence together")
+    _decide(
+        said,
+        point=point,
+        day=day,
+        action="release_link",
+        from_day=from_day,
+        method=None if agreed is None else "S6",
+        agreed_kwh=agreed,
+        evidence=evidence or "",
+    )
 
 
 @click.command(short_help="A decision of somebody else counts.")

@@ -16,7 +16,7 @@ from config.settings_file import SettingsFile
 from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, print_columns, print_json
-from daemon.quality.codes import HOLDS, in_words
+from daemon.quality.codes import HOLDS, NOT_SHOWN, in_words
 from daemon.quality.gap import gap_day
 from storage import standstill as storage
 from storage.standstill import Question, Standing
@@ -81,5 +81,6 @@ def _told(row: Standing) -> dict[str, Any]:
             day=row.doubt_day or row.since,
             from_day=row.held_from,
             to_day=row.held_to,
+            agreed=" --agreed KWH --evidence WHAT" if row.hold in NOT_SHOWN else "",
         ),
     }

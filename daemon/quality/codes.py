@@ -41,6 +41,9 @@ HOLDS: Final[Mapping[str, str]] = {
     "backward": "two confirmed values contradict one another",
 }
 
+NOT_SHOWN: Final = frozenset({"final_lost", "initial_lost", "backward"})
+"""Holds of use that no register shows: what is owed for it can only be agreed upon (S6)."""
+
 
 def code_of(text: str) -> str:
     """The code alone of what may be stored with its name, such as `V08 spike`."""

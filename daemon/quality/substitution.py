@@ -25,9 +25,9 @@ def approvals_needed(action: str, method: str | None = None) -> int:
     """How many other persons have to agree before a decision counts (R13).
 
     What a meter told is one person's to judge; what no meter told is not."""
-    if action == "substitute":
-        return 2 if method == "S6" else 1
-    return 1 if action == "release_link" else 0
+    if method == "S6":
+        return 2
+    return 1 if action in ("substitute", "release_link") else 0
 
 
 def refused_substitute(facts: Facts, substitute: Decision, *, has_basis: bool) -> Refusal | None:

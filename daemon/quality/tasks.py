@@ -9,9 +9,9 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Literal
 
-from daemon.quality.codes import HOLDS, code_of, in_words
+from daemon.quality.codes import HOLDS, NOT_SHOWN, code_of, in_words
 
-Owner = Literal["daemon", "operator", "two persons"]
+Owner = Literal["daemon", "operator", "two persons", "three persons"]
 STANDARD_TIME_S = -3600
 """What a meter that keeps standard time all year is behind its zone in summer (V05)."""
 SIGNED = "--reason WHY --actor YOU"
@@ -90,12 +90,13 @@ def _held(doubtful: Doubtful) -> Task:
             )
         case "ratio":
             document = (
-                f"meterd meter ratio {doubtful.point} --register TOTAL (what it showed that day)"
+                f"meterd meter ratio {doubtful.point} --from DAY --ratio RATIO --register TOTAL "
+                f"{SIGNED} (what it showed that day)"
             )
             return Task("two persons", text, (document, release))
-        case "final_lost" | "initial_lost":
-            document = f"meterd meter correct {doubtful.point} (the register of the exchange)"
-            return Task("two persons", f"{text}; agree on it", (document,))
+        case hold if hold in NOT_SHOWN:
+            agreement = f"meterd quality release-link {span} --agreed KWH --evidence WHAT {SIGNED}"
+            return Task("three persons", f"{text}; agree on it", (agreement, _show(doubtful)))
     return Task("two persons", text, (release, _show(doubtful)))
 
 

@@ -13,6 +13,7 @@ from itertools import pairwise, zip_longest
 from zoneinfo import ZoneInfo
 
 from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
+from daemon.quality.codes import NOT_SHOWN
 from daemon.quality.verdict import Held, Link, Verdict
 
 
@@ -65,6 +66,8 @@ def _split(
 ) -> dict[date, Use]:
     link = links[0]
     holds = [it.held for it in links if it.held is not None]
+    # What no register shows comes first: whoever releases the rest must not forget it.
+    holds.sort(key=lambda it: it not in NOT_SHOWN)
     hold = holds[0] if holds else None
     is_shown = len(links) == 1 and (link.start, link.end) == (start, end)
     if is_shown and link.kwh is not None:

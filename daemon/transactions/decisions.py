@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal, cast
 
 from psycopg import AsyncConnection, errors
 
 from daemon.quality.acceptance import refusal
+from daemon.quality.codes import NOT_SHOWN
 from daemon.quality.facts import Action, Decision, Facts, Installation, with_fact
 from daemon.quality.judge import judge
 from daemon.quality.substitution import approvals_needed, refused_substitute
+from daemon.quality.uses import uses_of
 from daemon.quality.verdict import DayState, changed_days
 from daemon.transactions.chain_facts import load_facts
 from daemon.transactions.documents.filing import judge_again
@@ -40,7 +42,8 @@ WORDS: Final = {
     "does_not_fit": "{total} is below the published value before it or above the one behind it",
     "rates_do_not_add_up": "the rates do not add up to {total}",
     "no_held_link": "no use from {from_day} to {day} is held",
-    "no_energy": "no register shows that use; only a document can (meterd meter exchange, correct)",
+    "no_energy": "no register shows that use; say what was agreed upon (--agreed KWH --evidence WHAT)",
+    "has_energy": "registers show that use; release it as it is, or correct what is wrong",
     "no_decision": "there is no such decision",
     "not_waiting": "the decision does not wait for anybody: {state}",
     "same_person": "{actor} made it or approved it; somebody else has to",
@@ -60,7 +63,8 @@ class DecisionRefused(MeterdError):
 class Order:
     """What a person wants. `total` and `rates` in kWh of the register.
 
-    `from_day`: where the use begins that is released; it ends at `day`. `basis`: of S5."""
+    `from_day`: where the use begins that is released; it ends at `day`. `agreed_kwh`: what is
+    billed for it, as no register shows it (S6). `basis`: of S5."""
 
     point: str
     day: date
@@ -74,6 +78,7 @@ class Order:
     evidence: str = ""
     basis: str | None = None
     from_day: date | None = None
+    agreed_kwh: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +239,15 @@ def _refuse(desk: _Desk, order: Order) -> Decision | None:
 
 
 def _refused_link(desk: _Desk, order: Order) -> str | None:
-    """Only use that is held can be released, and only where a register shows it."""
-    links = [
-        link
-        for link in judge(desk.facts).links
-        if link.held is not None and (link.start, link.end) == (order.from_day, order.day)
-    ]
-    if not links:
+    """Only use that is held can be released: as registers show it, or else as agreed upon."""
+    held = uses_of(judge(desk.facts), desk.facts.zone).get(order.day)
+    is_it = held is not None and order.day - timedelta(days=held.days) == order.from_day
+    if held is None or held.hold is None or not is_it:
         return "no_held_link"
-    return "no_energy" if links[0].kwh is None else None
+    is_shown = held.hold not in NOT_SHOWN
+    if order.agreed_kwh is None:
+        return None if is_shown else "no_energy"
+    return "has_energy" if is_shown else None
 
 
 async def _take_effect(
@@ -259,6 +264,7 @@ async def _take_effect(
 def _content(order: Order) -> dict[str, Any]:
     content = {
         "from": order.from_day and order.from_day.isoformat(),
+        "kwh": None if order.agreed_kwh is None else str(order.agreed_kwh),
         "basis": order.basis,
     }
     return {name: value for name, value in content.items() if value is not None}
@@ -267,6 +273,7 @@ def _content(order: Order) -> dict[str, Any]:
 def _order(found: DecisionRow, desk: _Desk) -> Order:
     """What was wanted, from its row."""
     begins = found.content.get("from")
+    agreed = found.content.get("kwh")
     return Order(
         point=found.point,
         day=found.day,
@@ -279,4 +286,5 @@ def _order(found: DecisionRow, desk: _Desk) -> Order:
         evidence=found.evidence,
         basis=found.content.get("basis"),
         from_day=None if begins is None else date.fromisoformat(begins),
+        agreed_kwh=None if agreed is None else Decimal(agreed),
     )

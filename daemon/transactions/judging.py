@@ -45,7 +45,8 @@ class Judged:
     """What came of a judgement. `changed`: by point, the days whose use may be another one.
 
     `recollect`: (point, day) of what came and is no value of its day; `is_doubtful`: something is
-    to be read again or seen by a person now that was not before."""
+    to be read again or seen by a person now that was not before; `is_trial`: nothing of it is kept,
+    so nobody is told."""
 
     changed: dict[int, Days] = field(default_factory=dict)
     numbers: dict[int, str] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class Judged:
     """Those of the rows of which something is or was to be said."""
     recollect: set[tuple[int, date]] = field(default_factory=set)
     is_doubtful: bool = False
+    is_trial: bool = False
 
 
 async def judge_arrivals(
@@ -90,13 +92,17 @@ async def judge_arrivals(
 
 
 async def rejudge(
-    connection: AsyncConnection[Any], changed: Mapping[int, date], zone: ZoneInfo
+    connection: AsyncConnection[Any],
+    changed: Mapping[int, date],
+    zone: ZoneInfo,
+    *,
+    is_trial: bool = False,
 ) -> Judged:
     """Judge points of which a fact changed: a document, limit, finding or decision.
 
     `changed`: by point, the first day that the fact speaks of. Marking the accounts is the
-    caller's."""
-    judged = Judged()
+    caller's, and so is taking a trial back."""
+    judged = Judged(is_trial=is_trial)
     await _judge(connection, changed, zone, judged)
     await _write(connection, judged)
     return judged
@@ -246,7 +252,8 @@ def _take(
             was is None or was.next_step != row.next_step
         ):
             judged.is_doubtful = True
-        _report(judged.numbers.get(point), was, row)
+        if not judged.is_trial:
+            _report(judged.numbers.get(point), was, row)
     for day in before:
         if day not in after:
             nothing = SlotRow(point, day, "missing", None, None, None, 0)

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,14 @@ class Place:
             await store(
                 connection, *(freeze(meter, OPEN + n * DAY, it) for n, it in enumerate(kwh))
             )
+
+        on(self.url, story)
+
+    def read_on(self, point: str, day: date, kwh: str) -> None:
+        """Its meter tells the freeze of this day."""
+
+        async def story(connection: AsyncConnection[Any]) -> None:
+            await store(connection, freeze((await meters(connection))[point], day, kwh))
 
         on(self.url, story)
 

@@ -46,8 +46,8 @@ SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", befor
         ),
         (
             {"state": "published", "hold": "final_lost", "held_from": date(2026, 2, 20)},
-            "two persons",
-            "meterd meter correct P1",
+            "three persons",
+            "meterd quality release-link P1 2026-02-20 2026-03-03 --agreed KWH --evidence WHAT",
         ),
         (
             {"state": "published", "hold": "ratio", "held_from": date(2026, 2, 20)},
