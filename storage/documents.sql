@@ -13,6 +13,6 @@ SELECT d.id AS number, d.kind, d.point, d.at, d.actor, d.reason, d.evidence, d.c
        r.actor AS reviewer, r.reason AS review, r.at AS reviewed_at
 FROM document d LEFT JOIN document_review r ON r.document_id = d.id
 WHERE (%(number)s::int IS NULL OR d.id = %(number)s)
-  AND (%(point)s::text IS NULL OR d.point = %(point)s)
+  AND (%(point)s::text IS NULL OR %(point)s IN (d.point, d.content ->> 'other'))
   AND (NOT %(waiting)s OR d.waits AND r.document_id IS NULL)
 ORDER BY d.id

@@ -75,3 +75,9 @@ async def billed_spans(connection: Connection, point_id: int) -> Collection[tupl
     """The spans of the point's use that are billed."""
     rows = await fetch_rows(connection, SQL["billed_spans"], {"point_id": point_id})
     return [(first, last) for first, last in rows]
+
+
+async def accounts_of(connection: Connection, points: Collection[int]) -> list[int]:
+    """Everybody who is or was billed for these points."""
+    rows = await fetch_rows(connection, SQL["accounts_of"], {"points": sorted(points)})
+    return [row[0] for row in rows]

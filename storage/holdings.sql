@@ -26,3 +26,6 @@ ON CONFLICT (point_id, from_day, account_id) DO UPDATE SET to_day = NULL, docume
 
 -- billed_spans -- the spans of a point that are billed
 SELECT from_day, to_day FROM link WHERE point_id = %(point_id)s AND state = 'billed'
+
+-- accounts_of -- everybody who is or was billed for these points
+SELECT DISTINCT account_id FROM point_account WHERE point_id = ANY(%(points)s) ORDER BY 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,6 +23,7 @@ class InstallationRow:
     from_at: datetime
     modulus: int
     decimals: int
+    wire_decimals: int
     document_id: int | None
 
 
@@ -63,6 +64,20 @@ class NewInstallation:
     modulus: int
     decimals: int
     wire_decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Two installations, each with its point, of which each belongs to the other's.
+
+    `first_at`: when the first began."""
+
+    first_id: int
+    first_point: int
+    first_at: datetime
+    second_id: int
+    second_point: int
+    document_id: int
 
 
 async def zone_name(connection: Connection) -> str:
@@ -157,6 +172,10 @@ async def exchange(
         "final_lost": final is None,
     }
     await connection.execute(SQL["end_installation"], values)
+    await _begin(connection, begun, document_id)
+
+
+async def _begin(connection: Connection, begun: NewInstallation, document_id: int) -> None:
     values = {
         "point_id": begun.point_id,
         "meter_id": begun.meter_id,
@@ -229,3 +248,50 @@ async def add_ratio(
         "document_id": document_id,
     }
     await connection.execute(SQL["add_ratio"], values)
+
+
+async def swap_whole(connection: Connection, swap: Swap) -> None:
+    """Each of the two meters served the other's point, as long as it was there."""
+    first = {
+        "installation_id": swap.first_id,
+        "point_id": swap.second_point,
+        "at": swap.first_at,
+        "document_id": swap.document_id,
+    }
+    second = {
+        "installation_id": swap.second_id,
+        "point_id": swap.first_point,
+        "at": None,
+        "document_id": swap.document_id,
+    }
+    await connection.execute(SQL["set_aside"], {"installation_id": swap.first_id})
+    await connection.execute(SQL["serve_other"], second)
+    await connection.execute(SQL["serve_other"], first)
+
+
+async def swap_since(
+    connection: Connection, begun: Mapping[int, NewInstallation], document_id: int
+) -> None:
+    """Meters change their points. `begun`: by the installation that ends, what its meter begins
+    with elsewhere, which is what it ends with here."""
+    for ended, own in begun.items():
+        values = {
+            "installation_id": ended,
+            "at": own.at,
+            "final": list(own.initial or ()),
+            "final_lost": False,
+        }
+        await connection.execute(SQL["end_installation"], values)
+    for own in begun.values():
+        await _begin(connection, own, document_id)
+
+
+async def swap_supply(connection: Connection, one: int, other: int) -> None:
+    """What was seen of the relay of one point, and commanded to it, was the other's."""
+    await connection.execute(SQL["swap_supply"], {"one": one, "other": other})
+
+
+async def has_open_command(connection: Connection, points: Sequence[int]) -> bool:
+    """Whether anything is on its way to a relay of these points."""
+    row = await fetch_row(connection, SQL["open_command"], {"points": list(points)})
+    return bool(row and row[0])

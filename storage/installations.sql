@@ -72,5 +72,21 @@ VALUES (%(point_id)s, %(from_day)s, %(from_at)s,
 SELECT zone FROM site
 
 -- of_point -- the meters of a point, in order of time
-SELECT i.id, i.meter_id, m.address, i.from_at, i.modulus, i.decimals, i.document_id
+SELECT i.id, i.meter_id, m.address, i.from_at, i.modulus, i.decimals, i.wire_decimals, i.document_id
 FROM installation i JOIN meter m ON m.id = i.meter_id WHERE i.point_id = %(point_id)s ORDER BY i.from_at
+
+-- set_aside -- for a moment it lies before all others, so that it overlaps with none
+UPDATE installation SET from_at = '0001-01-01Z', to_at = '0001-01-02Z' WHERE id = %(installation_id)s
+
+-- serve_other -- a meter serves another point than was written down
+UPDATE installation SET point_id = %(point_id)s, document_id = %(document_id)s, from_at = coalesce(%(at)s, from_at), to_at = NULL
+WHERE id = %(installation_id)s
+
+-- swap_supply -- what was seen of a relay and commanded to it was another customer's
+UPDATE point_supply a SET supply_state = b.supply_state, relay_observed = b.relay_observed,
+    relay_observed_at = b.relay_observed_at, keep_power_observed = b.keep_power_observed
+FROM point_supply b WHERE (a.point_id, b.point_id) IN ((%(one)s, %(other)s), (%(other)s, %(one)s))
+
+-- open_command -- whether anything is on its way to a relay of these points
+SELECT EXISTS (SELECT FROM command WHERE point_id = ANY(%(points)s)
+               AND state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying'))

@@ -136,6 +136,21 @@ def _since(sinces: Mapping[int, date]) -> dict[str, Any]:
     return {"points": list(sinces), "sinces": list(sinces.values())}
 
 
+async def put_limits(
+    connection: Connection, limits: Mapping[int, Decimal], today: date
+) -> dict[int, date]:
+    """Let these limits (kWh a day of the register) hold, as a reload would.
+
+    Returns by point whose limit differs the day from which on; a raised one counts always."""
+    if not limits:
+        return {}
+    values = {"points": list(limits), "limits": list(limits.values()), "today": today}
+    raised = await fetch_rows(connection, SQL["raise_limits"], values)
+    lowered = await fetch_rows(connection, SQL["lower_limits"], values)
+    found = dict.fromkeys((row[0] for row in raised), date(2000, 1, 1))
+    return found | dict.fromkeys((row[0] for row in lowered), today)
+
+
 async def put_slots(connection: Connection, slots: Sequence[SlotRow], rule_set: int) -> None:
     """Let days show this from now on, and begin chains; what changes is journalled."""
     if not slots:

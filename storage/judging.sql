@@ -147,3 +147,20 @@ SELECT day, point_id, 1, string_to_array(codes, '|'), next_step, hold FROM n
 WHERE codes <> '' OR next_step IS NOT NULL OR hold IS NOT NULL
 ON CONFLICT (point_id, day, kind) DO UPDATE SET
     codes = excluded.codes, next_step = excluded.next_step, hold = excluded.hold
+
+-- raise_limits -- as a reload does it: a limit that was too small was so from the beginning
+INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh)
+SELECT l.point_id, l.from_day, l.rev + 1, s.max_daily_kwh
+FROM unnest(%(points)s::int[], %(limits)s::numeric[]) AS s (point_id, max_daily_kwh)
+JOIN LATERAL limit_now(s.point_id) n ON n.max_daily_kwh < s.max_daily_kwh
+JOIN LATERAL (SELECT DISTINCT ON (x.from_day) * FROM point_limit x WHERE x.point_id = n.point_id
+              ORDER BY x.from_day, x.rev DESC) l ON l.max_daily_kwh < s.max_daily_kwh
+RETURNING point_id
+
+-- lower_limits -- as a reload does it: a smaller limit holds from today on
+INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh)
+SELECT n.point_id, %(today)s, (SELECT coalesce(max(l.rev) + 1, 0) FROM point_limit l
+                               WHERE l.point_id = n.point_id AND l.from_day = %(today)s), s.max_daily_kwh
+FROM unnest(%(points)s::int[], %(limits)s::numeric[]) AS s (point_id, max_daily_kwh)
+JOIN LATERAL limit_now(s.point_id) n ON n.max_daily_kwh > s.max_daily_kwh
+RETURNING point_id

@@ -173,6 +173,21 @@ class CreditRow(NamedTuple):
     was_started_at: datetime | None
 
 
+class LinkedUse(NamedTuple):
+    """A live link of a point: its registers in their smallest step, and whose it is."""
+
+    point_id: int
+    account: str
+    from_day: date
+    to_day: date
+    begins: int
+    ends: int
+    modulus: int
+    decimals: int
+    ratio: Decimal
+    hold: str | None
+
+
 def prepaid(account: str) -> str:
     """The ledger account of a customer's prepaid balance."""
     return f"customer:{account}:prepaid"
@@ -451,3 +466,21 @@ async def integrity(connection: Connection) -> dict[str, int]:
     Sum of balances, unbalanced transactions, wrong balances, wrong streams: all are 0."""
     (row,) = await fetch_dicts(connection, SQL["integrity"])
     return row
+
+
+async def newest_transaction(connection: Connection) -> int:
+    """The number of the newest transaction of the ledger."""
+    row = await fetch_row(connection, SQL["newest_transaction"])
+    return int(row[0]) if row else 0
+
+
+async def posted_since(connection: Connection, newest: int) -> dict[str, int]:
+    """By account the fen that the present transaction of the database posted behind `newest`."""
+    rows = await fetch_rows(connection, SQL["posted_since"], {"newest": newest})
+    return {name.split(":")[1]: fen for name, fen in rows}
+
+
+async def linked_uses(connection: Connection, points: Iterable[int]) -> list[LinkedUse]:
+    """The live links of these points, in order of days."""
+    rows = await fetch_rows(connection, SQL["linked_uses"], {"points": sorted(points)})
+    return [LinkedUse(*row) for row in rows]

@@ -163,3 +163,18 @@ SELECT (SELECT coalesce(sum(balance_fen), 0) FROM ledger_account)::bigint AS sum
            AS wrong_streams,
        (SELECT count(*) FROM ledger_transaction) AS transactions,
        (SELECT count(*) FROM posting) AS postings
+
+-- newest_transaction -- after which others may follow
+SELECT coalesce(max(id), 0) FROM ledger_transaction
+
+-- posted_since -- by customer what this transaction of the database posted behind a number
+SELECT l.name, sum(p.amount_fen)::bigint
+FROM ledger_transaction t JOIN posting p ON p.transaction_id = t.id JOIN ledger_account l ON l.id = p.ledger_account_id
+WHERE t.id > %(newest)s AND t.database_transaction = pg_current_xact_id() AND l.name LIKE 'customer:%%:prepaid'
+GROUP BY 1 HAVING sum(p.amount_fen) <> 0 ORDER BY 1
+
+-- linked_uses -- the live links of points, in order of days
+SELECT l.point_id, a.number AS account, l.from_day, l.to_day, l.begins[1] AS begins, l.ends[1] AS ends, l.modulus, l.decimals,
+       l.ratio, l.hold
+FROM link l JOIN account a ON a.id = l.account_id
+WHERE l.point_id = ANY(%(points)s) AND l.state <> 'replaced' ORDER BY l.point_id, l.from_day

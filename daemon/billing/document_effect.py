@@ -95,6 +95,9 @@ class Effect:
         return not (self.days or self.gone or self.come or self.holdings or self.ended)
 
 
+NOTHING: Final = Effect((), (), (), (), {}, (), frozenset(), frozenset())
+
+
 def effect(before: Picture, after: Picture, billed: Iterable[tuple[date, date]]) -> Effect:
     """What is otherwise. `billed`: the spans that are billed now."""
     was = before.uses()
@@ -112,7 +115,7 @@ def effect(before: Picture, after: Picture, billed: Iterable[tuple[date, date]])
         for day in _days_of(use.start, use.end, zone)
         if day in moved and accounts.get(day) != use.account
     }
-    days = tuple(_changed_days(before.verdict, after.verdict))
+    days = tuple(changed_days(before.verdict.days, after.verdict.days))
     holdings = tuple(it for it in after.holdings if it not in before.holdings)
     shown = after.verdict.days
     return Effect(
@@ -179,10 +182,13 @@ def _of_days(point: str, found: Effect) -> Iterator[str]:
             yield f"{point}: {_are(len(days))} {word} ({span})"
 
 
-def _changed_days(before: Verdict, after: Verdict) -> Iterator[ChangedDay]:
-    for day in sorted({*before.days, *after.days}):
-        was = before.days.get(day)
-        becomes = after.days.get(day)
+def changed_days(
+    before: Mapping[date, DayState], after: Mapping[date, DayState]
+) -> Iterator[ChangedDay]:
+    """The days that are shown otherwise, in order."""
+    for day in sorted({*before, *after}):
+        was = before.get(day)
+        becomes = after.get(day)
         if was != becomes:
             yield ChangedDay(day, _change(was, becomes), was, becomes)
 

@@ -12,23 +12,24 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.billing.document_effect import Effect
 from daemon.cli.documented import (
     Text,
     actor_option,
-    effect_as_json,
+    filed_as_json,
     os_user,
-    print_effect,
+    print_filed,
     said_by,
 )
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database, site_option
 from daemon.cli.output import as_json, fail, print_columns, print_json
 from daemon.transactions.documents import filing
+from daemon.transactions.documents.filing import Filed
 from storage import documents
 from storage.documents import Said, StoredDocument
 
-NUMBER = click.argument("number", type=click.IntRange(1, 2**31 - 1))
+NUMBERS = click.IntRange(1, 2**31 - 1)
+NUMBER = click.argument("number", type=NUMBERS)
 REASON = click.option("--reason", type=Text(), help="Why.")
 
 
@@ -78,7 +79,7 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
     """A document; of one that waits, what it would change now."""
     settings = load_settings(site_path)
 
-    async def ask(connection: AsyncConnection[Any]) -> tuple[StoredDocument, Effect | None]:
+    async def ask(connection: AsyncConnection[Any]) -> tuple[StoredDocument, Filed | None]:
         found = await documents.documents(connection, number=number)
         if not found:
             raise fail(f"there is no document {number}; see meterd document list")
@@ -89,43 +90,49 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
 
     stored, found = on_database(settings, ask)
     if as_json:
-        effect = effect_as_json(stored.point, found, settings.site.zone) if found else {}
-        print_json({**asdict(stored), **effect})
+        print_json(
+            {**asdict(stored), **(filed_as_json(found, settings.site.zone) if found else {})}
+        )
         return
     for name, value in asdict(stored).items():
         if value not in (None, ""):
             shown = json.dumps(value, ensure_ascii=False) if name == "content" else value
             click.echo(f"{name}: {shown}")
     if found is not None:
-        print_effect(stored.point, found, settings.site.zone)
+        print_filed(found, settings.site.zone)
 
 
 @document.command()
-@NUMBER
+@click.argument("numbers", metavar="NUMBER...", type=NUMBERS, nargs=-1, required=True)
 @actor_option
 @REASON
 @site_option
 @as_json
 def approve(
-    number: int, actor: str | None, reason: str | None, site_path: Path, as_json: bool
+    numbers: tuple[int, ...],
+    actor: str | None,
+    reason: str | None,
+    site_path: Path,
+    as_json: bool,
 ) -> None:
-    """Let a document count. Another person does that than who made it."""
+    """Let documents count, each by itself. Another person does that than who made it."""
     settings = load_settings(site_path)
     said = Said(actor or os_user(), reason or "")
-
-    async def ask(connection: AsyncConnection[Any]) -> tuple[StoredDocument, Effect]:
-        return await filing.approve(connection, number, said, datetime.now(UTC))
-
-    stored, found = on_database(settings, ask)
     zone = settings.site.zone
-    to_do = cells_to_mend(site_path, filing.document_of(stored), zone)
-    if as_json:
-        shown = effect_as_json(stored.point, found, zone)
-        print_json({"document": number, "state": "approved", **shown, "to_do": to_do})
-        return
-    print_effect(stored.point, found, zone)
-    for line in (f"document {number} counts", *to_do):
-        click.echo(line)
+
+    async def ask(connection: AsyncConnection[Any]) -> None:
+        for number in numbers:
+            stored, found = await filing.approve(connection, number, said, datetime.now(UTC))
+            to_do = cells_to_mend(site_path, filing.document_of(stored), zone)
+            if as_json:
+                shown = filed_as_json(found, zone)
+                print_json({"document": number, "state": "approved", **shown, "to_do": to_do})
+                continue
+            print_filed(found, zone)
+            for line in (f"document {number} counts", *to_do):
+                click.echo(line)
+
+    on_database(settings, ask)
 
 
 @document.command()

@@ -19,7 +19,7 @@ from config.settings_file import load_settings
 from daemon.billing.document_effect import Effect, Use, in_words
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database, site_option
-from daemon.cli.output import as_json, print_json, print_table
+from daemon.cli.output import as_json, print_json, print_table, yuan
 from daemon.quality.verdict import DayState
 from daemon.transactions.documents.filing import Document, Filed, file_document
 from storage.documents import Said
@@ -204,10 +204,16 @@ def run_document(make: Callable[[ZoneInfo], Document], saying: Mapping[str, Any]
     filed = on_database(settings, ask)
     to_do = [] if filed.state == "waits" else cells_to_mend(site_path, document, zone)
     if saying["as_json"]:
-        shown = effect_as_json(document.point, filed.effect, zone)
-        print_json({"document": filed.number, "state": filed.state, **shown, "to_do": to_do})
+        print_json(
+            {
+                "document": filed.number,
+                "state": filed.state,
+                **filed_as_json(filed, zone),
+                "to_do": to_do,
+            }
+        )
         return
-    print_effect(document.point, filed.effect, zone)
+    print_filed(filed, zone)
     for line in (_outcome(filed, site_path), *to_do):
         click.echo(line)
 
@@ -215,17 +221,39 @@ def run_document(make: Callable[[ZoneInfo], Document], saying: Mapping[str, Any]
 def _outcome(filed: Filed, site_path: Path) -> str:
     at = "" if site_path == Path("meterd.toml") else f" -c {site_path}"
     match filed.state:
-        case "tried" if filed.effect.moved:
+        case "tried" if filed.moved:
             return "dry run, nothing was written; it moves billed days and needs a second person"
         case "tried":
             return "dry run, nothing was written"
         case "waits":
             return (
                 f"document {filed.number} waits, because it moves days that are billed "
-                f"({len(filed.effect.moved)}); a second person has to agree:\n"
+                f"({filed.moved}); a second person has to agree:\n"
                 f"  meterd document approve {filed.number} --actor NAME{at}"
             )
     return f"document {filed.number} counts"
+
+
+def print_filed(filed: Filed, zone: ZoneInfo) -> None:
+    """What a document changes, point by point, and the money that follows where it was asked."""
+    for point, found in filed.effects.items():
+        print_effect(point, found, zone)
+    print_money(filed.fen)
+
+
+def print_money(fen: Mapping[str, int]) -> None:
+    """By account how its balance moves."""
+    for account, moved in fen.items():
+        click.echo(f"{account}: balance {'+' if moved > 0 else ''}{yuan(moved)} yuan")
+
+
+def filed_as_json(filed: Filed, zone: ZoneInfo) -> dict[str, Any]:
+    """The same for programs: of one point its own keys, of several the list `points`."""
+    shown = [effect_as_json(point, found, zone) for point, found in filed.effects.items()]
+    money = {"balances_moved_fen": dict(filed.fen)}
+    if len(shown) == 1:
+        return {**shown[0], **money}
+    return {"points": shown, **money}
 
 
 def print_effect(point: str, found: Effect, zone: ZoneInfo) -> None:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from config.settings_file import SettingsFile
 from daemon.transactions.documents.correction import AddressCorrection, DateCorrection
+from daemon.transactions.documents.crossing import Crossing
 from daemon.transactions.documents.exchange import Exchange
 from daemon.transactions.documents.filing import Document
 from daemon.transactions.documents.handover import Assignment, Release
@@ -26,6 +27,12 @@ def cells_to_mend(site_path: Path, document: Document, zone: ZoneInfo) -> list[s
     folder = SettingsFile.read(site_path).path_of("site", "archive")
     if folder is None:
         return []
+    if isinstance(document, Crossing):
+        return [
+            f"{folder.name}/meters.csv: point: each of {document.point} and {document.other} in "
+            "the row of the other, if that is not so yet",
+            "then: meterd reload",
+        ]
     found: list[str] = []
     for table, cells in _cells_of(document, zone).items():
         said = {column: str(value) for column, value in cells.items() if value is not None}

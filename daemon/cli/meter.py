@@ -26,6 +26,7 @@ from daemon.transactions.documents.correction import (
     ClockCorrection,
     DateCorrection,
 )
+from daemon.transactions.documents.crossing import Crossing
 from daemon.transactions.documents.exchange import Exchange
 from daemon.transactions.documents.filing import Document
 from daemon.transactions.documents.ratio_change import RatioChange
@@ -162,5 +163,26 @@ def correct(
             return AddressCorrection(point, address)
         assert clock is not None, "one of them was said"
         return ClockCorrection(point, clock)
+
+    run_document(document, saying)
+
+
+@meter.command()
+@click.argument("point")
+@click.argument("other")
+@click.option(
+    "--from",
+    "from_day",
+    type=Day(),
+    help="Since 00:00 of this day, whose freezes both told; default: as long as they are there.",
+)
+@saying_options
+def crossed(point: str, other: str, from_day: date | None, **saying: Any) -> None:
+    """The meters of POINT and OTHER were crossed: each measures what the other is said to.
+
+    Both points are mended at once, with what their customers were billed."""
+
+    def document(_: ZoneInfo) -> Document:
+        return Crossing(point, other, from_day)
 
     run_document(document, saying)

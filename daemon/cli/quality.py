@@ -16,6 +16,7 @@ from daemon.cli.quality_decisions import (
     withdraw,
 )
 from daemon.cli.quality_list import list_doubts, show
+from daemon.cli.quality_revalidate import revalidate
 
 
 @click.group(short_help="What is withheld, and what a person says about it.")
@@ -38,6 +39,7 @@ for command in (
     waiting,
     approve,
     refuse,
+    revalidate,
     try_cases,
 ):
     quality.add_command(command)

@@ -42,7 +42,8 @@ WORDS: Final = {
     "does_not_fit": "{total} is below the published value before it or above the one behind it",
     "rates_do_not_add_up": "the rates do not add up to {total}",
     "no_held_link": "no use from {from_day} to {day} is held",
-    "no_energy": "no register shows that use; say what was agreed upon (--agreed KWH --evidence WHAT)",
+    "no_energy": "no register shows that use; say what was agreed upon "
+    "(--agreed KWH --evidence WHAT)",
     "has_energy": "registers show that use; release it as it is, or correct what is wrong",
     "no_decision": "there is no such decision",
     "not_waiting": "the decision does not wait for anybody: {state}",

@@ -252,8 +252,7 @@ def _take(
             was is None or was.next_step != row.next_step
         ):
             judged.is_doubtful = True
-        if not judged.is_trial:
-            _report(judged.numbers.get(point), was, row)
+        _report(judged, was, row)
     for day in before:
         if day not in after:
             nothing = SlotRow(point, day, "missing", None, None, None, 0)
@@ -280,11 +279,13 @@ def _has_remark(row: SlotRow) -> bool:
     return bool(row.codes or row.next_step or row.hold or row.kwh is not None)
 
 
-def _report(point: str | None, was: SlotRow | None, row: SlotRow) -> None:
+def _report(judged: Judged, was: SlotRow | None, row: SlotRow) -> None:
+    if judged.is_trial:
+        return
     if was is None or was.state != row.state:
         metrics.SLOTS_DECIDED.labels(row.state).inc()
     told = {
-        "point": point,
+        "point": judged.numbers.get(row.point_id),
         "day": row.day,
         "total": row.total,
         "codes": ",".join(row.codes),

@@ -21,7 +21,7 @@ END $$;
 CREATE TABLE document (
     id          integer PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('exchange', 'restart', 'ratio', 'assignment', 'release', 'date_correction',
-                    'address_correction', 'clock_setting')),
+                    'address_correction', 'clock_setting', 'crossing', 'revalidation')),
     point       text NOT NULL,
     at          timestamptz NOT NULL DEFAULT now(),
     actor       text NOT NULL CHECK (actor <> ''),

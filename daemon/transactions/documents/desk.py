@@ -37,6 +37,8 @@ Reason = Literal[
     "nothing_changes",
     "account_closed",
     "no_price",
+    "no_freeze",
+    "command_open",
     "no_document",
     "not_waiting",
     "same_person",

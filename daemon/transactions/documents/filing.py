@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -11,18 +11,21 @@ from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
-from daemon.billing.document_effect import Effect, Holding, Picture, effect
+from daemon.billing.document_effect import NOTHING, Effect, Holding, Picture, effect
 from daemon.quality.judge import judge
 from daemon.transactions.documents.correction import (
     AddressCorrection,
     ClockCorrection,
     DateCorrection,
 )
+from daemon.transactions.documents.crossing import Crossing
 from daemon.transactions.documents.desk import Desk, desk_of, refuse
 from daemon.transactions.documents.exchange import Exchange
 from daemon.transactions.documents.handover import Assignment, Release
 from daemon.transactions.documents.ratio_change import RatioChange
+from daemon.transactions.documents.revalidated import Revalidation
 from daemon.transactions.judging import rejudge
+from daemon.transactions.trial import foresee, settled
 from storage import documents, holdings
 from storage.chains import act_as, lock_chains
 from storage.documents import Said, StoredDocument
@@ -37,6 +40,8 @@ Document = (
     | DateCorrection
     | AddressCorrection
     | ClockCorrection
+    | Crossing
+    | Revalidation
 )
 KINDS: Final[Mapping[str, type[Any]]] = {
     "exchange": Exchange,
@@ -47,17 +52,27 @@ KINDS: Final[Mapping[str, type[Any]]] = {
     "date_correction": DateCorrection,
     "address_correction": AddressCorrection,
     "clock_setting": ClockCorrection,
+    "crossing": Crossing,
+    "revalidation": Revalidation,
 }
 TRIED: Final = Said("trial", "trial")
 
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """What came of a document. `number`: None for one that was only tried."""
+    """What came of a document. `number`: None for one that was only tried.
+
+    `effects`: by point. `fen`: of a trial, by account how its balance would move."""
 
     number: int | None
     state: Literal["counts", "waits", "tried"]
-    effect: Effect
+    effects: Mapping[str, Effect]
+    fen: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> int:
+        """How many billed days it moves."""
+        return sum(len(effect.moved) for effect in self.effects.values())
 
 
 async def file_document(
@@ -73,10 +88,10 @@ async def file_document(
     Then it waits for a second person. A trial changes nothing. DocumentRefused."""
     async with connection.transaction():
         await lock_chains(connection)
-        point_id = await _point(connection, document.point)
-        found = await _tried(connection, document, point_id, now)
+        points = await _points(connection, document)
+        found = await _tried(connection, document, points, now, with_money=is_trial)
         if is_trial:
-            return Filed(None, "tried", found)
+            return found
         waits = bool(found.moved)
         number = await documents.add_document(
             connection,
@@ -88,13 +103,13 @@ async def file_document(
         )
         if not waits:
             await act_as(connection, said.actor)
-            await _write(connection, document, point_id, now, number)
-    return Filed(number, "waits" if waits else "counts", found)
+            await _write(connection, document, points, now, number)
+    return Filed(number, "waits" if waits else "counts", found.effects)
 
 
 async def approve(
     connection: AsyncConnection[Any], number: int, said: Said, now: datetime
-) -> tuple[StoredDocument, Effect]:
+) -> tuple[StoredDocument, Filed]:
     """Let a document count that waits; `said.actor` is another person than who made it.
 
     It is tried again: what came meanwhile may forbid it. DocumentRefused."""
@@ -108,12 +123,12 @@ async def approve(
                 f"meterd document approve {number} --actor NAME",
             )
         document = document_of(stored)
-        point_id = await _point(connection, document.point)
-        found = await _tried(connection, document, point_id, now)
+        points = await _points(connection, document)
+        found = await _tried(connection, document, points, now)
         await documents.add_review(connection, number, "approved", said)
         await act_as(connection, f"{stored.actor}, {said.actor}")
-        await _write(connection, document, point_id, now, number)
-    return stored, found
+        await _write(connection, document, points, now, number)
+    return stored, Filed(number, "counts", found.effects)
 
 
 async def reject(connection: AsyncConnection[Any], number: int, said: Said) -> StoredDocument:
@@ -125,15 +140,13 @@ async def reject(connection: AsyncConnection[Any], number: int, said: Said) -> S
     return stored
 
 
-async def preview(
-    connection: AsyncConnection[Any], stored: StoredDocument, now: datetime
-) -> Effect:
+async def preview(connection: AsyncConnection[Any], stored: StoredDocument, now: datetime) -> Filed:
     """What a document that waits would change if it were approved now. DocumentRefused."""
     document = document_of(stored)
     async with connection.transaction():
         await lock_chains(connection)
-        point_id = await _point(connection, document.point)
-        return await _tried(connection, document, point_id, now)
+        points = await _points(connection, document)
+        return await _tried(connection, document, points, now, with_money=True)
 
 
 def content_of(document: Document) -> dict[str, Any]:
@@ -146,9 +159,9 @@ def document_of(stored: StoredDocument) -> Document:
     """The document again that `content_of` wrote down."""
     kind = KINDS[stored.kind]
     told = {
-        field.name: _value(stored.content.get(field.name), str(field.type))
-        for field in fields(kind)
-        if field.name != "point"
+        it.name: _value(stored.content.get(it.name), str(it.type))
+        for it in fields(kind)
+        if it.name != "point"
     }
     document: Document = kind(point=stored.point, **told)
     return document
@@ -178,6 +191,15 @@ def _value(written: Any, kind: str) -> Any:
         case "date":
             return date.fromisoformat(written)
     return written
+
+
+async def _points(connection: AsyncConnection[Any], document: Document) -> dict[str, int]:
+    """The points that it is about, locked."""
+    numbers = [document.point]
+    if isinstance(document, Crossing):
+        numbers.append(document.other)
+    # Always in this order, so that two documents never wait for each other.
+    return {number: await _point(connection, number) for number in sorted(numbers)}
 
 
 async def _point(connection: AsyncConnection[Any], point: str) -> int:
@@ -213,9 +235,21 @@ def _told(stored: StoredDocument) -> str:
 
 
 async def _tried(
-    connection: AsyncConnection[Any], document: Document, point_id: int, now: datetime
-) -> Effect:
+    connection: AsyncConnection[Any],
+    document: Document,
+    points: Mapping[str, int],
+    now: datetime,
+    *,
+    with_money: bool = False,
+) -> Filed:
     """What the document changes; nothing of it is kept."""
+    zone = ZoneInfo(await zone_name(connection))
+    if isinstance(document, Revalidation):
+        since = dict.fromkeys(points.values(), ALL_DAYS.first)
+        found = await foresee(connection, since, zone, now)
+        shown = {it: found.effects.get(point_id, NOTHING) for it, point_id in points.items()}
+        return Filed(None, "tried", shown, found.fen)
+    ids = set(points.values())
     async with connection.transaction(force_rollback=True):
         number = await documents.add_document(
             connection,
@@ -225,23 +259,33 @@ async def _tried(
             {},
             waits=False,
         )
-        desk = await desk_of(connection, document.point, point_id, now, number)
-        before = _picture(desk)
-        billed = await holdings.billed_spans(connection, point_id)
+        before = await _pictures(connection, points, now, number)
+        billed = {
+            it: await holdings.billed_spans(connection, point_id) for it, point_id in points.items()
+        }
+        if with_money:
+            await settled(connection, ids, zone, now)
+        desk = await desk_of(connection, document.point, points[document.point], now, number)
         await document.write(desk)
-        after = _picture(await desk_of(connection, document.point, point_id, now, number))
-        return effect(before, after, billed)
+        after = await _pictures(connection, points, now, number)
+        fen = {}
+        if with_money:
+            await rejudge(connection, dict.fromkeys(ids, ALL_DAYS.first), zone, is_trial=True)
+            fen = await settled(connection, ids, zone, now)
+    effects = {it: effect(before[it], after[it], billed[it]) for it in points}
+    return Filed(None, "tried", effects, fen)
 
 
 async def _write(
     connection: AsyncConnection[Any],
     document: Document,
-    point_id: int,
+    points: Mapping[str, int],
     now: datetime,
     number: int,
 ) -> None:
-    await document.write(await desk_of(connection, document.point, point_id, now, number))
-    await judge_again(connection, [point_id])
+    desk = await desk_of(connection, document.point, points[document.point], now, number)
+    await document.write(desk)
+    await judge_again(connection, list(points.values()))
 
 
 async def judge_again(connection: AsyncConnection[Any], points: list[int]) -> None:
@@ -250,6 +294,15 @@ async def judge_again(connection: AsyncConnection[Any], points: list[int]) -> No
     await rejudge(connection, dict.fromkeys(points, ALL_DAYS.first), zone)
     # Use and ratio may be others too, where every day shows what it showed.
     await mark_points(connection, dict.fromkeys(points, ALL_DAYS), "document")
+
+
+async def _pictures(
+    connection: AsyncConnection[Any], points: Mapping[str, int], now: datetime, number: int
+) -> dict[str, Picture]:
+    return {
+        it: _picture(await desk_of(connection, it, point_id, now, number))
+        for it, point_id in points.items()
+    }
 
 
 def _picture(desk: Desk) -> Picture:

@@ -107,7 +107,7 @@ def test_an_exchange_bills_by_the_registers_of_both_meters(database_url: str) ->
             (OLD, [0], [13120], False, False),
             (NEW, [310], None, False, True),
         ]
-        (use,) = done.effect.come
+        (use,) = done.effects["P1"].come
         assert (use.start, use.end, use.kwh) == (OPEN + 5 * DAY, EXCHANGED.at, Decimal("6.20"))
 
     on(database_url, story)
@@ -217,7 +217,7 @@ def test_a_point_handed_over_is_billed_to_each_up_to_that_day_and_from_it_on(
         handed = Assignment("P1", "A2", OPEN + 3 * DAY)
         done = await filed(connection, handed)
         assert done.state == "waits"
-        assert in_words("P1", done.effect) == [
+        assert in_words("P1", done.effects["P1"]) == [
             "P1: from 2026-03-04 on billed to A2; 2 days are given back; opening register 115.00"
         ]
         assert await balance(connection, "A1") == -1250
@@ -260,7 +260,7 @@ def test_a_released_point_is_billed_to_nobody_from_that_day_on(database_url: str
     async def story(connection: AsyncConnection[Any]) -> None:
         await billed(connection)
         done = await filed(connection, Release("P1", OPEN + 3 * DAY))
-        assert in_words("P1", done.effect) == [
+        assert in_words("P1", done.effects["P1"]) == [
             "P1: from 2026-03-04 on billed to nobody, until then to A1; 2 days are given back"
         ]
         await approve(connection, 1, WANG, NOW)
@@ -337,10 +337,10 @@ def test_a_trial_tells_what_the_document_then_does_and_writes_nothing(
         assert await everything(connection) == before
         assert await documents(connection) == []
         done = await filed(connection, document)
-        assert done.effect == tried.effect
+        assert done.effects == tried.effects
         if done.state == "waits":
-            _, effect = await approve(connection, 1, WANG, NOW)
-            assert effect == tried.effect
+            _, found = await approve(connection, 1, WANG, NOW)
+            assert found.effects == tried.effects
 
     on(database_url, story)
 

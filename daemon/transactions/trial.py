@@ -1,0 +1,125 @@
+"""What would follow for slots, use and money: done, looked at, and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+
+from daemon.billing.document_effect import NOTHING, Effect, Use, changed_days
+from daemon.quality.verdict import DayState, Held, State
+from daemon.transactions.chain_facts import point_facts
+from daemon.transactions.judging import rejudge
+from daemon.transactions.settle import settle_accounts
+from storage import holdings, judging, ledger
+from storage.archive import BEGINNING
+from storage.judging import SlotRow
+from storage.ledger import LinkedUse
+from storage.settling import ALL_DAYS
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """By point what would be otherwise, and by account the fen by which its balance would move."""
+
+    effects: Mapping[int, Effect] = field(default_factory=dict)
+    fen: Mapping[str, int] = field(default_factory=dict)
+
+
+async def foresee(
+    connection: AsyncConnection[Any],
+    changed: Mapping[int, date],
+    zone: ZoneInfo,
+    now: datetime,
+    limits: Mapping[int, Decimal] | None = None,
+) -> Foreseen:
+    """What judging these points anew would change; nothing of it is kept.
+
+    `changed`: by point, the first day to be judged. `limits`: by point the most kWh a day, as if a
+    reload had just taken it over. The caller holds the lock on the chains."""
+    today = now.astimezone(zone).date()
+    async with connection.transaction(force_rollback=True):
+        sinces = {**changed, **await judging.put_limits(connection, limits or {}, today)}
+        judged = await rejudge(connection, sinces, zone, is_trial=True)
+        differing = set(judged.changed) | {row.point_id for row in judged.rows}
+    if not differing:
+        return Foreseen()
+    async with connection.transaction(force_rollback=True):
+        await settled(connection, differing, zone, now)
+        before = await _shown(connection, differing, zone)
+        await judging.put_limits(connection, limits or {}, today)
+        await rejudge(
+            connection, {point: sinces[point] for point in differing}, zone, is_trial=True
+        )
+        fen = await settled(connection, differing, zone, now)
+        after = await _shown(connection, differing, zone)
+    effects = {point: _difference(before[point], after[point]) for point in sorted(differing)}
+    return Foreseen({point: it for point, it in effects.items() if not it.is_empty}, fen)
+
+
+async def settled(
+    connection: AsyncConnection[Any], points: set[int], zone: ZoneInfo, now: datetime
+) -> dict[str, int]:
+    """Settle whoever is billed for these points, inside a trial; by account the fen it moved."""
+    newest = await ledger.newest_transaction(connection)
+    accounts = await holdings.accounts_of(connection, points)
+    await settle_accounts(connection, dict.fromkeys(accounts, ALL_DAYS), zone, now)
+    return await ledger.posted_since(connection, newest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a point shows."""
+
+    days: Mapping[date, DayState]
+    uses: tuple[Use, ...]
+
+
+async def _shown(
+    connection: AsyncConnection[Any], points: set[int], zone: ZoneInfo
+) -> dict[int, _Shown]:
+    facts = point_facts(await judging.facts(connection, points), zone)
+    days: dict[int, dict[date, DayState]] = {point: {} for point in points}
+    for slot in await judging.slots(connection, dict.fromkeys(points, BEGINNING)):
+        decimals = facts[slot.point_id].decimals_on(slot.day)
+        days[slot.point_id][slot.day] = _state(slot, decimals)
+    uses: dict[int, list[Use]] = {point: [] for point in points}
+    for link in await ledger.linked_uses(connection, points):
+        uses[link.point_id].append(_use(link))
+    return {point: _Shown(days[point], tuple(uses[point])) for point in points}
+
+
+def _state(slot: SlotRow, decimals: int) -> DayState:
+    return DayState(
+        state=cast(State, slot.state),
+        total=Decimal(slot.total or 0).scaleb(-decimals),
+        codes=slot.codes,
+        next_step=slot.next_step,  # type: ignore[arg-type]
+    )
+
+
+def _use(link: LinkedUse) -> Use:
+    delta = link.ends - link.begins
+    if delta < 0:
+        delta += link.modulus
+    kwh = Decimal(delta).scaleb(-link.decimals) * link.ratio
+    return Use(link.from_day, link.to_day, kwh, cast("Held | None", link.hold), link.account)
+
+
+def _difference(before: _Shown, after: _Shown) -> Effect:
+    gone = tuple(use for use in before.uses if use not in after.uses)
+    come = tuple(use for use in after.uses if use not in before.uses)
+    days = tuple(changed_days(before.days, after.days))
+    moved = {day for use in gone if use.held is None for day in _days(use)}
+    return replace(NOTHING, days=days, gone=gone, come=come, moved=frozenset(moved))
+
+
+def _days(use: Use) -> list[date]:
+    return [use.start + n * DAY for n in range((use.end - use.start).days)]
