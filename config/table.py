@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ Columns = Mapping[str, tuple[Parse, Any]]
 
 
 BILLION = 1_000_000_000
+OFTEN = 4096
+"""Values of a column that stand in many rows: each is parsed once."""
 
 
 class Required:
@@ -81,12 +84,15 @@ def read_table(
             if not _head_is_good(head, columns, mistakes):
                 return
             key = head.index(next(iter(columns)))
+            defaults = {column: default for column, (_, default) in columns.items()}
+            parsers = [(column, *columns[column]) for column in head]
             for cells in rows:
                 mistakes.line = rows.line_num
-                if not any(cell.strip() for cell in cells):
+                cells = [cell.strip() for cell in cells]
+                if not any(cells):
                     continue
-                keys.seen.update(cell.strip() for cell in cells[key : key + 1])
-                row = _row(head, cells, columns, mistakes)
+                keys.seen.update(cells[key : key + 1])
+                row = _row(cells, parsers, defaults, mistakes)
                 if row is not None:
                     yield row
             keys.is_complete = True
@@ -123,17 +129,19 @@ def _head_is_good(head: list[str], columns: Columns, mistakes: Mistakes) -> bool
 
 
 def _row(
-    head: list[str], cells: list[str], columns: Columns, mistakes: Mistakes
+    cells: list[str],
+    parsers: list[tuple[str, Parse, Any]],
+    defaults: dict[str, Any],
+    mistakes: Mistakes,
 ) -> dict[str, Any] | None:
-    if len(cells) != len(head):
-        mistakes.tell("row", f"has {len(cells)} cells, the head has {len(head)}")
+    """`parsers`: (column, parser, default) of each cell."""
+    if len(cells) != len(parsers):
+        mistakes.tell("row", f"has {len(cells)} cells, the head has {len(parsers)}")
         return None
     # Every mistake of a row is told, not only its first.
-    row = {column: default for column, (_, default) in columns.items()}
+    row = defaults.copy()
     good = True
-    for column, cell in zip(head, cells, strict=True):
-        parse, default = columns[column]
-        cell = cell.strip()
+    for (column, parse, default), cell in zip(parsers, cells, strict=True):
         if not cell and default is not REQUIRED:
             continue
         try:
@@ -168,6 +176,7 @@ def unit(cell: str, line: str) -> str:
     return f"{line}/{int(cell)}"
 
 
+@lru_cache(OFTEN)
 def day(cell: str) -> date:
     """A local date, as ISO 8601 writes it."""
     try:
@@ -176,6 +185,7 @@ def day(cell: str) -> date:
         raise ValueError(f'"{cell}" is no date, write 2026-03-01') from None
 
 
+@lru_cache(OFTEN)
 def positive(cell: str) -> Decimal:
     """A number above zero of a size that can be meant: at most a billion, at most 8 decimals."""
     try:
@@ -197,6 +207,7 @@ def decimals(cell: str) -> int:
     return int(cell)
 
 
+@lru_cache(OFTEN)
 def fen(cell: str) -> int:
     """An amount in yuan with at most two decimals, to integer fen."""
     try:

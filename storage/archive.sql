@@ -93,11 +93,15 @@ WHERE has_readings(x.meter_id, x.first_day - 1)
 ORDER BY m.address, x.address
 
 -- changed_registers -- meters with readings whose register is configured differently now
-SELECT s.address, format('%%s with %%s decimals', i.modulus, i.decimals), format('%%s with %%s decimals', s.modulus, s.decimals),
-       s.point, %(moment)s, trim_scale(s.modulus / 10 ^ s.decimals::numeric), s.decimals
-FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL
-WHERE (i.modulus, i.decimals) <> (s.modulus, s.decimals) AND has_readings(i.meter_id, i.first_day - 1)
-ORDER BY s.address
+WITH differing AS MATERIALIZED (  -- the few of which readings are looked for
+    SELECT s.*, i.meter_id, i.first_day, i.modulus AS read_modulus, i.decimals AS read_decimals
+    FROM staged_meter s JOIN installation i ON i.meter_id = s.id AND i.point_id = s.point_id AND i.to_at IS NULL
+    WHERE (i.modulus, i.decimals) <> (s.modulus, s.decimals)
+)
+SELECT address, format('%%s with %%s decimals', read_modulus, read_decimals), format('%%s with %%s decimals', modulus, decimals),
+       point, %(moment)s, trim_scale(modulus / 10 ^ decimals::numeric), decimals
+FROM differing WHERE has_readings(meter_id, first_day - 1)
+ORDER BY address
 
 -- changed_starts -- meters whose first day is configured after days that are billed
 SELECT s.address, i.first_day, s.installed_on, s.point

@@ -165,6 +165,16 @@ async def limit_session(connection: AsyncConnection[Any]) -> None:
         await connection.execute(SQL["notice_vanished_client"])
 
 
+@asynccontextmanager
+async def grouping_by_hash(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+    """A transaction in which millions of slots may be grouped by their points.
+
+    Without statistics, after a restore or a large import, they would be sorted on the disk."""
+    async with connection.transaction():
+        await connection.execute(SQL["group_by_hash"])
+        yield
+
+
 @contextmanager
 def bounded(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
     """Sever the connection when this lasts longer: what waits for it gets an OperationalError.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Final
+from operator import attrgetter
+from typing import Final, NamedTuple
 
-from storage.sql import Connection, fetch_records, fetch_rows, load
+from storage.database import grouping_by_hash
+from storage.sql import Connection, fetch_rows, load
 
 SQL = load("gaps")
 WINDOW_DAYS: Final = 62
@@ -15,8 +17,7 @@ WINDOW_DAYS: Final = 62
 EVERY_DAY: Final = (1 << WINDOW_DAYS) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class LackingPoint:
+class LackingPoint(NamedTuple):
     """A point with owed days that are not published, and the meter that serves it.
 
     `published` and `withheld`: bit n is the day n before the newest. `first_day`: owed from then
@@ -71,15 +72,18 @@ class Failures:
 async def lacking(connection: Connection, since: date, newest: date) -> list[LackingPoint]:
     """Every point that lacks a published value of an owed day, by line and point."""
     windows = []
-    for age in range(0, (newest - since).days + 1, WINDOW_DAYS):
-        until = newest - timedelta(days=age)
-        first = max(since, until - timedelta(days=WINDOW_DAYS - 1))
-        values = {"since": first, "until": until}
-        rows = await fetch_records(connection, LackingPoint, SQL["lacking"], values)
-        windows.append((age, {row.point_id: row for row in rows}))
-    points = {point_id: row for _, rows in windows for point_id, row in rows.items()}
-    found = [_over(windows, point) for point in points.values()]
-    return sorted(found, key=lambda point: (point.line, point.point))
+    async with grouping_by_hash(connection):
+        for age in range(0, (newest - since).days + 1, WINDOW_DAYS):
+            until = newest - timedelta(days=age)
+            first = max(since, until - timedelta(days=WINDOW_DAYS - 1))
+            values = {"since": first, "until": until}
+            rows = await fetch_rows(connection, SQL["lacking"], values)
+            found = [LackingPoint(*row) for row in rows]
+            windows.append((age, {point.point_id: point for point in found}))
+    if len(windows) > 1:
+        points = {point_id: row for _, rows in windows for point_id, row in rows.items()}
+        found = [_over(windows, point) for point in points.values()]
+    return sorted(found, key=attrgetter("line", "point"))
 
 
 def _over(
@@ -92,11 +96,7 @@ def _over(
         row = rows.get(oldest.point_id)
         published |= (EVERY_DAY if row is None else row.published) << age
         withheld |= (0 if row is None else row.withheld) << age
-    return replace(
-        oldest,
-        published=published,
-        withheld=withheld,
-    )
+    return oldest._replace(published=published, withheld=withheld)
 
 
 async def tries_since(

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from storage.database import grouping_by_hash
 from storage.sql import Connection, Row, fetch_dicts, fetch_rows, load
 
 SQL = load("readings")
@@ -197,9 +198,10 @@ async def present_days(
         "newest": newest,
         "meters": None if meters is None else list(meters),
     }
-    is_few = meters is not None and len(meters) < FEW_METERS
-    question = "present_days_of" if is_few else "present_days"
-    found: dict[int, int] = dict(await fetch_rows(connection, SQL[question], values))
+    if meters is not None and len(meters) < FEW_METERS:
+        return dict(await fetch_rows(connection, SQL["present_days_of"], values))
+    async with grouping_by_hash(connection):
+        found: dict[int, int] = dict(await fetch_rows(connection, SQL["present_days"], values))
     return found if meters is None else {m: found[m] for m in meters if m in found}
 
 

@@ -54,8 +54,9 @@ WHERE i.to_at IS NULL
 SELECT i.meter_id, bit_or(1::bigint << (%(newest)s::date - s.day))
 FROM installation i
 CROSS JOIN LATERAL generate_series(%(since)s::date, %(newest)s::date, interval '1 day') asked
-JOIN slot s ON s.day = asked::date AND s.point_id = i.point_id AND s.kind = 1
-LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind)
+-- LIMIT: one by one, whatever is known of the table's size; a join would look at the slots of all points.
+CROSS JOIN LATERAL (SELECT x.day FROM slot x WHERE x.day = asked::date AND x.point_id = i.point_id AND x.kind = 1 LIMIT 1) s
+LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (i.point_id, s.day, 1)
 WHERE i.to_at IS NULL AND d.next_step IS DISTINCT FROM 'recollect' AND i.meter_id = ANY(%(meters)s::int[])
 GROUP BY i.meter_id
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
-from storage.sql import Connection, fetch_records, fetch_rows, load
+from storage.sql import Connection, fetch_rows, load
 
 SQL = load("standstill")
 COUNTS: Final = (
@@ -15,8 +15,7 @@ COUNTS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """A point that is not billed to 00:00 of the day that was asked for.
 
     `since`: billed up to 00:00 of this day, or owed from then on; `age_days` from there.
@@ -52,7 +51,8 @@ class Question:
 
 async def standing(connection: Connection, asked: Question) -> list[Standing]:
     """The points, the oldest first."""
-    return await fetch_records(connection, Standing, SQL["standing"], _values(asked))
+    rows = await fetch_rows(connection, SQL["standing"], _values(asked))
+    return [Standing(*row) for row in rows]
 
 
 async def counts(connection: Connection, asked: Question) -> dict[str, tuple[int, int]]:

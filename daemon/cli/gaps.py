@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ from psycopg import AsyncConnection
 from config.settings import GapSettings
 from config.settings_file import SettingsFile
 from daemon.cli.on_site import on_database, site_option
-from daemon.cli.output import as_json, print_columns, print_json
+from daemon.cli.output import as_json, print_columns, print_json_rows
 from daemon.quality.gap import Gap, gap_day
 from daemon.transactions.gaps import find_gaps
 from storage import readings
@@ -61,8 +60,7 @@ def gaps(days: int | None, withheld: bool, site_path: Path, as_json: bool) -> No
 
     found, held = on_database(settings, ask)
     if as_json:
-        for row in [*map(asdict, found), *held]:
-            print_json(row)
+        print_json_rows([*(gap._asdict() for gap in found), *held])
     else:
         _print(found, held, now)
     raise SystemExit(1 if found else 0)
@@ -110,7 +108,7 @@ def _in_words(gap: Gap, now: datetime) -> dict[str, Any]:
         cause = f"lost ({cause})"
     next_at = gap.next_at
     return {
-        **asdict(gap),
+        **gap._asdict(),
         "cause": cause,
         "next_at": next_at and f"{next_at.astimezone(now.tzinfo):%Y-%m-%d %H:%M}",
         "tries": gap.tries or None,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import chain, islice
 from typing import Any, Final
 from uuid import UUID
 
@@ -26,6 +27,9 @@ NOT_RUNNING: Final = 69
 BAD_CONFIG: Final = 78
 """EX_CONFIG of sysexits.h."""
 
+LINES_AT_ONCE: Final = 1000
+"""Written together."""
+
 as_json = click.option(
     "--json",
     "as_json",
@@ -42,7 +46,13 @@ def console() -> Console:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One object on one line; decimals, dates and ids as strings."""
-    click.echo(json.dumps(value, ensure_ascii=False, default=_plain))
+    print_json_rows([value])
+
+
+def print_json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """The same for each of many."""
+    encoder = json.JSONEncoder(ensure_ascii=False, default=_plain)
+    _print_lines(map(encoder.encode, rows))
 
 
 def print_table(
@@ -58,8 +68,7 @@ def print_table(
     stay on one line."""
     screen = console()
     if not screen.is_terminal:
-        for row in [head, *rows]:
-            click.echo("\t".join(_text(cell) for cell in row))
+        _print_lines("\t".join(map(_text, row)) for row in chain([head], rows))
         return
     if title:
         screen.print(Text(title, style="italic"))
@@ -75,8 +84,8 @@ def print_columns(
     columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]], *, title: str = ""
 ) -> None:
     """A table of rows of a database. `columns`: heading -> key of the row."""
-    keys = columns.values()
-    print_table([*columns], [[row[key] for key in keys] for row in rows], title=title)
+    keys = [*columns.values()]
+    print_table([*columns], ([row[key] for key in keys] for row in rows), title=title)
 
 
 def with_unit(value: object, unit: str) -> str:
@@ -104,7 +113,16 @@ def fail(message: str, code: int = FAILED) -> Failure:
     return error
 
 
+def _print_lines(lines: Iterable[str]) -> None:
+    """Each is not worth a write of its own where they are a hundred thousand."""
+    left = iter(lines)
+    while several := list(islice(left, LINES_AT_ONCE)):
+        click.echo("\n".join(several))
+
+
 def _text(cell: object) -> str:
+    if isinstance(cell, str):
+        return cell
     if cell is None:
         return "-"
     if isinstance(cell, datetime):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from config.settings import DatabaseSettings
 from config.settings_file import SettingsFile
 from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.cli.on_site import on_database, site_option
-from daemon.cli.output import as_json, print_columns, print_json
+from daemon.cli.output import as_json, print_columns, print_json_rows
 from daemon.quality.codes import HOLDS, NOT_SHOWN, in_words
 from daemon.quality.gap import gap_day
 from storage import standstill as storage
@@ -41,8 +40,7 @@ def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
 
     found = [row for row in on_database(settings, ask) if reason is None or row.reason == reason]
     if as_json:
-        for row in found:
-            print_json(_told(row))
+        print_json_rows(map(_told, found))
     elif found:
         print_columns(
             {
@@ -71,7 +69,7 @@ def _told(row: Standing) -> dict[str, Any]:
     elif row.reason == "withheld":
         detail = in_words(row.codes)
     return {
-        **asdict(row),
+        **row._asdict(),
         "why": f"{reason.text}: {detail}" if detail else reason.text,
         "owner": reason.owner,
         "next": reason.next_step.format(

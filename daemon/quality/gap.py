@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
 from daemon.quality.freeze import MEMORY_DAYS
@@ -60,8 +62,7 @@ class Outage(NamedTuple):
     next_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """A run of days. `lost`: the meter has forgotten the last of them too.
 
     `kept_until`: the midnight at which it forgets the first, None if nobody knows."""
@@ -103,26 +104,32 @@ def gaps_of(points: Iterable[Lacking], causes: Causes) -> list[Gap]:
     found = []
     for point in points:
         gaps = [_missing(point, *run, causes) for run in _runs(point, withheld=False)]
-        gaps += [_withheld(point, *run, causes) for run in _runs(point, withheld=True)]
-        found += sorted(gaps, key=lambda gap: gap.first_day)
+        if point.withheld:
+            gaps += [_withheld(point, *run, causes) for run in _runs(point, withheld=True)]
+            gaps.sort(key=attrgetter("first_day"))
+        found += gaps
     return found
 
 
-def _runs(point: Lacking, *, withheld: bool) -> Iterator[tuple[date, date]]:
+def _runs(point: Lacking, *, withheld: bool) -> tuple[tuple[date, date], ...]:
     """(first, last day) of the longest runs of days that are withheld, or that are not there."""
     owed = (1 << (point.newest - point.first_day).days + 1) - 1
     bits = point.withheld if withheld else ~(point.published | point.withheld)
-    bits &= owed
+    return _runs_of(bits & owed, point.newest)
+
+
+@lru_cache(1024)
+def _runs_of(bits: int, newest: date) -> tuple[tuple[date, date], ...]:
+    """Of many points the same days are lacking: those of one outage."""
+    runs = []
     while bits:
         oldest = bits.bit_length() - 1
         # The run ends at the next day below that is not in it.
         there = ~bits & ((1 << oldest) - 1)
         youngest = there.bit_length()
-        yield (
-            point.newest - timedelta(days=oldest),
-            point.newest - timedelta(days=youngest),
-        )
+        runs.append((newest - timedelta(days=oldest), newest - timedelta(days=youngest)))
         bits &= (1 << youngest) - 1
+    return tuple(runs)
 
 
 def _missing(
@@ -131,11 +138,7 @@ def _missing(
     last_day: date,
     causes: Causes,
 ) -> Gap:
-    tries = [
-        found
-        for day in _days(first_day, last_day)
-        if (found := causes.tries.get((point.meter_id, day))) is not None
-    ]
+    tries = _tries(point.meter_id, first_day, last_day, causes.tries)
     last = max(tries, key=lambda tried: tried.last_at, default=None)
     outage = causes.outages.get(point.line)
     cause = "not_asked" if last is None else last.cause
@@ -161,6 +164,15 @@ def _missing(
         next_at=None if is_lost else next_at,
         kept_until=None if kept_days is None else first_day + timedelta(days=kept_days),
     )
+
+
+def _tries(
+    meter_id: int, first_day: date, last_day: date, tries: Mapping[tuple[int, date], Try]
+) -> list[Try]:
+    if not tries:
+        return []
+    found = (tries.get((meter_id, day)) for day in _days(first_day, last_day))
+    return [tried for tried in found if tried is not None]
 
 
 def _withheld(

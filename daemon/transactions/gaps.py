@@ -14,18 +14,7 @@ from storage import gaps
 async def find_gaps(connection: AsyncConnection[Any], since: date, newest: date) -> list[Gap]:
     """The gaps of all points from `since` to `newest`, by line and point; four statements."""
     points = [
-        Lacking(
-            point_id=row.point_id,
-            point=row.point,
-            meter_id=row.meter_id,
-            address=row.address,
-            line=row.line,
-            protocol=row.protocol,
-            first_day=row.first_day,
-            newest=newest,
-            published=row.published,
-            withheld=row.withheld,
-        )
+        Lacking(*row[:7], newest, row.published, row.withheld)
         for row in await gaps.lacking(connection, since, newest)
     ]
     tries = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.load import LoadedSite, load_site
-from daemon.site.difference import Difference, applicable, difference
+from daemon.site.difference import Difference, applicable, changed_part, difference
 
 FILES = {
     "meterd.toml": """
@@ -154,6 +154,31 @@ def test_an_edit_touches_only_the_lines_that_are_made_of_it(
     if expected is None:  # an account without effect on a line
         expected = Difference(unchanged=3, archive={"points": 1, "accounts": 2})
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [],
+        [("meters.csv", "2,b,P2", "2,a,P2")],
+        [("meters.csv", "000000000001,a,P1,2026-01-01,dlt645-2007,\n", "")],
+        [("points.csv", "P1,C1,1", "P1,C1,40"), ("meters.csv", "2,b,P2", "9,b,P2")],
+        [("points.csv", "P4,C3,1", "P4,C3,1\nP5,C2,1")],
+        [("m.toml", "62", "64")],
+        [("accounts.csv", "C2,home", "C4,home"), ("points.csv", "C2", "C4")],
+        [("tariffs.toml", "0.5", "0.6")],
+    ],
+)
+def test_the_difference_is_the_same_where_rows_that_stayed_were_not_read_again(
+    site: Callable[..., LoadedSite], edits: list[tuple[str, str, str]]
+) -> None:
+    old = site()
+    thorough = site(*edits)
+    followed = load_site(thorough.path, old)
+    assert difference(old, followed) == difference(old, thorough)
+    part, points = changed_part(old, followed)
+    expected, expected_points = changed_part(old, thorough)
+    assert (part.archive, points) == (expected.archive, expected_points)
 
 
 def test_a_difference_shows_no_secret(site: Callable[..., LoadedSite]) -> None:
