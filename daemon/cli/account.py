@@ -13,8 +13,9 @@ from psycopg import AsyncConnection
 from config.archive import Account
 from config.load import load_site
 from config.settings_file import load_settings
-from daemon.cli.on_site import on_database, site_option
+from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, yuan
+from daemon.cli.site_option import site_option
 from daemon.transactions import opening as transactions
 from daemon.transactions.archive import account_row
 from daemon.transactions.opening import AccountOpening

@@ -12,8 +12,8 @@ import click
 
 from config.load import LoadedSite, load_site
 from config.problems import ConfigError
-from daemon.cli.on_site import site_option
 from daemon.cli.output import BAD_CONFIG, as_json, print_json, print_table
+from daemon.cli.site_option import site_option
 from daemon.field.round_times import SiteRounds, listener_round, site_rounds
 from daemon.field.serial_ports import is_unstable, unstable_in_words
 

@@ -12,9 +12,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from daemon.cli.on_site import site_option
 from daemon.cli.output import FAILED, as_json, fail, print_json, print_table
 from daemon.cli.running import daemon_asked
+from daemon.cli.site_option import site_option
 
 
 @click.command(short_help="Read meters now, through the running daemon.")

@@ -14,8 +14,9 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.on_site import on_database, site_option
+from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json, print_table
+from daemon.cli.site_option import site_option
 from daemon.transactions import dead_letters as transactions
 from storage import dead_letters as storage
 from storage.dead_letters import DeadLetter, NoOpenLetter

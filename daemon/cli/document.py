@@ -21,8 +21,9 @@ from daemon.cli.documented import (
     said_by,
 )
 from daemon.cli.files_to_mend import cells_to_mend
-from daemon.cli.on_site import on_database, site_option
+from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json
+from daemon.cli.site_option import site_option
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.filing import Filed
 from storage import documents

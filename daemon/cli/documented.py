@@ -18,8 +18,9 @@ from psycopg import AsyncConnection
 from config.settings_file import load_settings
 from daemon.billing.document_effect import Effect, Use, in_words
 from daemon.cli.files_to_mend import cells_to_mend
-from daemon.cli.on_site import on_database, site_option
+from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_json, print_table, yuan
+from daemon.cli.site_option import site_option
 from daemon.quality.verdict import DayState
 from daemon.transactions.documents.filing import Document, Filed, file_document
 from storage.documents import Said

@@ -12,8 +12,9 @@ from psycopg import AsyncConnection
 
 from config.settings import GapSettings
 from config.settings_file import SettingsFile
-from daemon.cli.on_site import on_database, site_option
+from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_columns, print_json_rows
+from daemon.cli.site_option import site_option
 from daemon.quality.gap import Gap, gap_day
 from daemon.transactions.gaps import find_gaps
 from storage import readings

@@ -1,4 +1,4 @@
-"""What commands on a site share: the option that names it, and its database.
+"""The database of a site, for a command.
 
 Each command loads only what it needs: `load_settings` where the database knows the rest, so that a
 mistake in the archive or in a line stops no payment; `load_site` where lines are run or checked."""
@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
-import click
 import psycopg
 from psycopg import AsyncConnection
 
@@ -23,17 +21,6 @@ from storage import check_version
 from storage.database import connect, is_of_the_whole, open_database
 
 T = TypeVar("T")
-
-site_option = click.option(
-    "-c",
-    "--config",
-    "site_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("meterd.toml"),
-    envvar="METERD_CONFIG",
-    show_default=True,
-    help="The site's meterd.toml.",
-)
 
 
 def on_database(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from daemon.cli.on_site import site_option
 from daemon.cli.output import FAILED, as_json, print_json
 from daemon.cli.running import daemon_asked, is_nothing, print_difference
+from daemon.cli.site_option import site_option
 
 
 @click.command(short_help="Show what a reload would do.")

@@ -9,8 +9,8 @@ from click.core import ParameterSource
 
 from config.load import load_site
 from config.problems import ConfigError
-from daemon.cli.on_site import site_option
 from daemon.cli.output import as_json, print_json, print_table
+from daemon.cli.site_option import site_option
 from daemon.field.serial_ports import PortUse, ports_in_use
 
 

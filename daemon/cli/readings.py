@@ -14,9 +14,10 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.documented import Day
-from daemon.cli.on_site import on_database, site_option
+from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json
 from daemon.cli.quality_words import read_row, slot_row
+from daemon.cli.site_option import site_option
 from storage import history
 
 USUAL: Final = timedelta(days=31)

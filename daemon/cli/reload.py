@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from config.problems import ConfigError
-from daemon.cli.on_site import site_option
 from daemon.cli.output import BAD_CONFIG, as_json, fail, print_json
 from daemon.cli.running import daemon_asked, print_difference
+from daemon.cli.site_option import site_option
 
 REFUSED = (
     "Nothing was changed; the daemon runs on with what it had. Mend the files and reload again."

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from config.load import load_site
-from daemon.cli.on_site import site_option
 from daemon.cli.output import fail
+from daemon.cli.site_option import site_option
 from daemon.runtime import logs
 
 

@@ -13,8 +13,9 @@ from config.line_names import running_lines
 from config.settings import DatabaseSettings
 from config.settings_file import SettingsFile
 from daemon.billing.standstill import REASONS, REMEMBERED
-from daemon.cli.on_site import on_database, site_option
+from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_columns, print_json_rows
+from daemon.cli.site_option import site_option
 from daemon.quality.codes import HOLDS, NOT_SHOWN, in_words
 from daemon.quality.gap import gap_day
 from storage import standstill as storage

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from daemon.cli.on_site import site_option
 from daemon.cli.output import as_json, print_json, print_table
 from daemon.cli.running import daemon_asked
+from daemon.cli.site_option import site_option
 
 
 @click.command(short_help="Show the terminals that dial in.")

@@ -12,8 +12,9 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.billing.posting import UnfitPaymentKey, payment_key
-from daemon.cli.on_site import on_database, site_option
+from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json, yuan
+from daemon.cli.site_option import site_option
 from daemon.transactions.payment import TopUp, top_up
 
 MOST_FEN: Final = 100_000_000

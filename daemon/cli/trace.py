@@ -13,9 +13,9 @@ import click
 from rich.text import Text
 
 from daemon.cli.decode import show
-from daemon.cli.on_site import site_option
 from daemon.cli.output import as_json, console, print_json
 from daemon.cli.running import daemon_asked
+from daemon.cli.site_option import site_option
 from daemon.field.whole_frames import whole_frames
 
 
