@@ -87,9 +87,9 @@ def edit(path: Path, how: tuple[int, int, str] | str) -> None:
         case "swap":
             lines[1:3] = lines[2:0:-1]
         case "drop":
-            del lines[2]
+            del lines[2:3]
         case "double":
-            lines[2:2] = [lines[2]]
+            lines[2:2] = lines[2:3]
         case "blank":
             lines[2:2] = [b" ,"]
         case "crlf":
@@ -97,7 +97,7 @@ def edit(path: Path, how: tuple[int, int, str] | str) -> None:
         case "bom":
             lines[0] = b"\xef\xbb\xbf" + lines[0]
         case "latin":
-            lines[1] += b"\xfc"
+            lines[-1] += b"\xfc"
     path.write_bytes(b"\n".join(lines))
 
 
