@@ -12,8 +12,8 @@ import psycopg
 from config.secret import revealed
 from config.settings import MigrationSettings
 from config.settings_file import SettingsFile
-from daemon.cli.on_site import site_option
 from daemon.cli.output import fail
+from daemon.cli.site_option import site_option
 from daemon.control.authority import SiteHold
 from daemon.ownership.hold import take_site
 from daemon.runtime import logs

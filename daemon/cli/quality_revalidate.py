@@ -24,8 +24,9 @@ from daemon.cli.documented import (
     print_money,
     typed,
 )
-from daemon.cli.on_site import on_database, site_option
+from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json
+from daemon.cli.site_option import site_option
 from daemon.transactions.revalidation import Portion, Wanted
 from daemon.transactions.revalidation import revalidate as judge_anew
 from storage import history

@@ -10,8 +10,9 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.on_site import on_database, site_option
+from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_columns, print_json
+from daemon.cli.site_option import site_option
 from storage import retention as storage
 from storage.retention import Kept
 
