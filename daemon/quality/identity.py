@@ -72,7 +72,7 @@ def _another_meter(known: KnownMeter, other: str) -> IdentityFinding:
         "V03",
         f"meter {known.address} tells serial {other}, not {known.serial}: another meter stands "
         f"behind the address, and its values are not those of {known.point}",
-        f"meterd meter exchange {known.point} --serial {other}",
+        f'meterd meter exchange {known.point} --at "DAY HH:MM" --new-address ADDRESS',
     )
 
 
@@ -82,7 +82,7 @@ def _twice(known: KnownMeter, serial: str, elsewhere: Sequence[str]) -> Identity
         "V25",
         f"serial {serial} is told at {known.address} and at {others}: crossed meters, a doubled "
         "address, or a copied number",
-        f"meterd meter correct {known.address}",
+        f"meterd meter crossed {known.point} OTHER_POINT --reason WHY",
     )
 
 
@@ -92,5 +92,5 @@ def _deducts(known: KnownMeter, mode: str) -> IdentityFinding:
         "R18",
         f"meter {known.address} deducts {of_what} from a balance of its own, and {known.point} is "
         "billed here too: the customer pays twice",
-        f"meterd point release {known.point}",
+        f"meterd point release {known.point} --on DAY --reason WHY",
     )

@@ -127,7 +127,7 @@ def _settling(doubtful: Doubtful) -> Iterator[str]:
         if "V08" in codes:
             yield "max_daily_kwh of the point in points.csv, then meterd reload"
         if "V05" in codes:
-            yield f"meterd clock {doubtful.point} (its clock is wrong still?)"
+            yield f"meterd collect {doubtful.point} --what clock (is its clock wrong still?)"
     else:
         yield _show(doubtful)
 
@@ -140,8 +140,9 @@ def _exchange(doubtful: Doubtful) -> str:
     """A register that fell to near 0 was restarted; another one is another meter."""
     before = Decimal(doubtful.before or 0)
     is_restart = Decimal(doubtful.total) * NEAR_ZERO < before
-    same = " --same-serial" if is_restart else ""
-    return f"meterd meter exchange {doubtful.point} --at {doubtful.first_day}{same} {SIGNED}"
+    which = "--same-serial" if is_restart else "--new-address ADDRESS"
+    at = f'"{doubtful.first_day} HH:MM"'
+    return f"meterd meter exchange {doubtful.point} --at {at} {which} {SIGNED}"
 
 
 def _read(doubtful: Doubtful) -> tuple[str, ...]:

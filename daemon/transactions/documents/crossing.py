@@ -68,7 +68,7 @@ async def _end_trips(desk: Desk, across: Desk) -> None:
         refuse(
             "command_open",
             f"a reconnect of {desk.point} or {across.point} is on its way; wait until it is done: "
-            f"meterd supply {desk.point}",
+            f"meterd supply show --point {desk.point}",
         )
 
 

@@ -147,7 +147,8 @@ def refuse_overturned(desk: Desk, facts: Facts, told: Installation | Ratio) -> N
             found,
             f"{desk.point} has a published register above that final one. Read the old meter "
             f"again; if the published value is the wrong one, look at it (meterd readings "
-            f"{desk.point}) and take it back first: meterd quality withdraw {desk.point} DAY TOTAL",
+            f"{desk.point}) and take it back first: meterd quality withdraw {desk.point} DAY TOTAL "
+            "--reason WHY",
         )
     if found is not None:
         refuse(

@@ -70,7 +70,7 @@ def _refuse_disproved(desk: Desk, told: Ratio) -> None:
             "contradicts_published",
             f"{desk.point} has {total} published for {day}, and that register does not fit; read "
             "it again, or take the published value back first: "
-            f"meterd quality withdraw {desk.point} {day} {total}",
+            f"meterd quality withdraw {desk.point} {day} {total} --reason WHY",
         )
 
 

@@ -89,7 +89,7 @@ def test_another_serial_is_told_and_its_time_is_kept(database_url: str) -> None:
         await told(connection, "900000000001")
         (entry,) = await told(connection, "900000000002", at=NOW + MONTH)
         assert (entry["log_level"], entry["rule"], entry["point"]) == ("error", "V03", "P1")
-        assert entry["command"] == "meterd meter exchange P1 --serial 900000000002"
+        assert entry["command"] == 'meterd meter exchange P1 --at "DAY HH:MM" --new-address ADDRESS'
         assert count("V03") == before + 1
         assert await rows(connection, KNOWN) == [("900000000001", "900000000002", "none")]
         (meter,) = await rows(connection, "SELECT id FROM meter")

@@ -34,7 +34,7 @@ def test_another_serial_is_another_meter() -> None:
     (finding,) = verdict.findings
     assert finding.code == "V03"
     assert f"{ADDRESS} tells serial 202600000009, not {SERIAL}" in finding.text
-    assert finding.command == "meterd meter exchange P1 --serial 202600000009"
+    assert finding.command == 'meterd meter exchange P1 --at "DAY HH:MM" --new-address ADDRESS'
 
 
 def test_the_registered_serial_ends_it() -> None:
