@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from storage.sql import Connection, load
+from storage.sql import Connection, array, load
 
 SQL = load("chains")
 CHAIN_LOCK = 0x6D657466
@@ -27,5 +27,5 @@ async def act_as(connection: Connection, actor: str) -> None:
 async def begin(connection: Connection, days: Iterable[date]) -> None:
     """Lock the chains, and make room for slots and readings of these days."""
     months = {day.replace(day=1) for day in days}
-    values = {"lock": CHAIN_LOCK, "months": sorted(months)}
+    values = {"lock": CHAIN_LOCK, "months": array(sorted(months))}
     await connection.execute(SQL["begin"], values)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from storage.sql import Connection, fetch_records, fetch_rows, load
+from storage.sql import Connection, array, fetch_records, fetch_rows, load
 
 SQL = load("identity")
 
@@ -95,14 +95,17 @@ async def add_findings(connection: Connection, findings: Sequence[FindingRow]) -
     await connection.execute(SQL["add_findings"], values)
 
 
-async def others_now(connection: Connection, meters: Sequence[int]) -> dict[int, datetime]:
-    """By meter since when it tells another serial than it must; only of these meters."""
-    return dict(await fetch_rows(connection, SQL["others_now"], {"meters": list(meters)}))
+async def expected(
+    connection: Connection, meters: Collection[int], told: Collection[int]
+) -> tuple[dict[int, datetime], dict[int, str]]:
+    """By meter since when it tells another serial than it must; and what it must tell, by meter.
 
-
-async def serials(connection: Connection, meters: Sequence[int]) -> dict[int, str]:
-    """By meter what it must tell, where that is known."""
-    return dict(await fetch_rows(connection, SQL["serials"], {"meters": list(meters)}))
+    The first of `meters`; the second of `told`, where it is known."""
+    values = {"meters": array(meters), "told": array(told)}
+    rows = await fetch_rows(connection, SQL["expected"], values)
+    others = {meter: since for meter, since, _ in rows if since is not None}
+    serials = {meter: serial for meter, _, serial in rows if serial is not None}
+    return others, serials
 
 
 async def deducting(connection: Connection, account: str, points: Sequence[str]) -> list[str]:

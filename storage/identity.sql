@@ -63,8 +63,7 @@ JOIN meter m ON m.id = i.meter_id
 WHERE (a.number = %(account)s OR p.number = ANY(%(points)s::text[])) AND m.prepayment_mode IN ('energy', 'money')
 ORDER BY m.address
 
--- others_now -- meters that tell another serial than they must, and since when
-SELECT meter_id, from_at FROM other_serial WHERE until_at IS NULL AND meter_id = ANY(%(meters)s::int[])
-
--- serials -- what these meters must tell
-SELECT id, serial FROM meter WHERE id = ANY(%(meters)s::int[]) AND serial IS NOT NULL
+-- expected -- meters that tell another serial than they must, and since when; what those must tell that told one
+SELECT meter_id, from_at, NULL FROM other_serial WHERE until_at IS NULL AND meter_id = ANY(%(meters)s::int[])
+UNION ALL
+SELECT id, NULL, serial FROM meter WHERE id = ANY(%(told)s::int[]) AND serial IS NOT NULL

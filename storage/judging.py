@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
-from storage.sql import Connection, fetch_records, fetch_rows, load
+from storage.sql import Connection, array, fetch_records, fetch_rows, load
 
 SQL = load("judging")
+MOST_DAYS: Final = 62
+"""Of values that are judged as arrays."""
+NEW_SLOT: Final = ["int8", "int8", "int4", "date", "int4", "int2", "int2", "int2"]
+"""The types of what binary COPY converts nothing of."""
 
 
 class Asked(NamedTuple):
@@ -22,14 +27,14 @@ class Asked(NamedTuple):
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
+class Tail(NamedTuple):
     """What clean new values of a point are compared with; registers in their smallest step.
 
-    `before` and `after` are its neighbours; `is_published`: they are, and not a first value that
-    waits for a second one. `is_plain`: nothing is open and nobody said anything.
-    `unchanged_days`: for how long the total had stood still on the day before, if it still does;
-    31 is for at least so long."""
+    `before` and `after` are its neighbours, their `steps` the total and the rates; `is_published`:
+    they are, and not a first value that waits for a second one. `is_plain`: nothing is open and
+    nobody said anything. `is_told`: there are slots from the first new value to the last.
+    `recollect`: days of which what came is no value. `unchanged_days`: for how long the total had
+    stood still on the day before, if it still does; 31 is for at least so long."""
 
     point_id: int
     meter_id: int
@@ -39,17 +44,31 @@ class Tail:
     begins_on: date
     max_daily_kwh: Decimal
     is_plain: bool
-    before_day: date | None
+    is_told: bool
+    recollect: list[date] | None
+    chain_begins_on: date | None
     is_published: bool | None
     source: int | None
-    before_total: int | None
-    before_rates: list[int | None] | None
+    before_day: date | None
+    before_steps: list[int] | None
     before_reading: int | None
     unchanged_days: int | None
     after_day: date | None
-    after_total: int | None
-    after_rates: list[int | None] | None
+    after_steps: list[int] | None
     after_reading: int | None
+
+
+class NewSlot(NamedTuple):
+    """A published value of a day that showed nothing; its fields those of NEW_SLOT."""
+
+    reading_id: int
+    total: int
+    point_id: int
+    day: date
+    meter_id: int
+    kind: int
+    rule_set: int
+    link_days: int
 
 
 class FactRow(NamedTuple):
@@ -99,20 +118,40 @@ class ReadRow:
 
 
 async def tails(
-    connection: Connection, asked: Sequence[Asked], own_checks: Collection[str]
+    connection: Connection,
+    asked: Sequence[Asked],
+    meters: Collection[int],
+    own_checks: Collection[str],
 ) -> dict[int, Tail]:
     """By point; one that no meter serves is not in it.
 
-    `own_checks`: codes of values that take no part in what others are judged by."""
+    `meters`: those that told. `own_checks`: codes of values that take no part in what others are
+    judged by."""
+    if not asked:
+        return {}
+    points, firsts, lasts, totals = zip(*asked, strict=True)
     values = {
-        "points": [it.point_id for it in asked],
-        "firsts": [it.first_day for it in asked],
-        "lasts": [it.last_day for it in asked],
-        "totals": [it.total for it in asked],
+        "points": array(points),
+        "firsts": array(firsts),
+        "lasts": array(lasts),
+        "totals": array(totals),
+        "first": min(firsts),
+        "days": array(sorted(_days_around(set(zip(firsts, lasts, strict=True))))),
+        "meters": array(meters),
         "own_checks": sorted(own_checks),
     }
-    rows = await fetch_records(connection, Tail, SQL["tails"], values)
-    return {row.point_id: row for row in rows}
+    rows = await fetch_rows(connection, SQL["tails"], values)
+    return {row[0]: Tail._make(row) for row in rows}
+
+
+def _days_around(spans: Collection[tuple[date, date]]) -> set[date]:
+    """The days of the spans and those beside them; of one too long for arrays only its ends."""
+    days = set()
+    for first, last in spans:
+        length = (last - first).days
+        inside = range(-1, length + 2) if length <= MOST_DAYS else (-1, 0, length, length + 1)
+        days |= {first + timedelta(days=n) for n in inside}
+    return days
 
 
 async def facts(connection: Connection, points: Collection[int]) -> list[FactRow]:
@@ -133,7 +172,24 @@ async def reads(connection: Connection, sinces: Mapping[int, date]) -> list[Read
 
 
 def _since(sinces: Mapping[int, date]) -> dict[str, Any]:
-    return {"points": list(sinces), "sinces": list(sinces.values())}
+    return {"points": array(sinces), "sinces": array(sinces.values())}
+
+
+async def add_slots(connection: Connection, slots: Sequence[NewSlot]) -> None:
+    """Let days that showed nothing show these values; their chains are begun already."""
+    if not slots:
+        return
+    async with connection.cursor() as cursor, cursor.copy(SQL["add_slots"]) as copy:
+        copy.set_types(NEW_SLOT)
+        for slot in sorted(slots, key=itemgetter(3, 2)):
+            await copy.write_row(slot)
+
+
+async def begin_chains(connection: Connection, firsts: Mapping[int, date]) -> None:
+    """By point the first day that has a slot from now on."""
+    if firsts:
+        values = {"points": array(firsts), "days": array(firsts.values())}
+        await connection.execute(SQL["begin_chains"], values)
 
 
 async def put_limits(
@@ -152,42 +208,28 @@ async def put_limits(
 
 
 async def put_slots(connection: Connection, slots: Sequence[SlotRow], rule_set: int) -> None:
-    """Let days show this from now on, and begin chains; what changes is journalled."""
+    """Let days show this from now on, and nothing else be said of them; what changes is
+    journalled.
+
+    A missing one shows nothing any more. Chains begin with the first day of all."""
     if not slots:
         return
     ordered = sorted(slots, key=lambda slot: (slot.day, slot.point_id))
+    gone = [slot for slot in ordered if slot.state == "missing"]
     values = {
-        "days": [slot.day for slot in ordered],
-        "points": [slot.point_id for slot in ordered],
+        "gone_days": array([slot.day for slot in gone]),
+        "gone_points": array([slot.point_id for slot in gone]),
+        "days": array([slot.day for slot in ordered]),
+        "points": array([slot.point_id for slot in ordered]),
         "states": [slot.state for slot in ordered],
-        "meters": [slot.meter_id for slot in ordered],
-        "totals": [slot.total for slot in ordered],
-        "readings": [slot.reading_id for slot in ordered],
-        "link_days": [slot.link_days for slot in ordered],
-        "rule_set": rule_set,
-    }
-    await connection.execute(SQL["put_slots"], values)
-
-
-async def drop_slots(connection: Connection, days: Sequence[tuple[int, date]]) -> None:
-    """These (point, day) show nothing any more."""
-    if days:
-        values = {"points": [point for point, _ in days], "days": [day for _, day in days]}
-        await connection.execute(SQL["drop_slots"], values)
-
-
-async def put_remarks(connection: Connection, slots: Sequence[SlotRow]) -> None:
-    """Let this, and nothing else, be said of these days; and the use that their slots do not
-    show."""
-    if not slots:
-        return
-    ordered = sorted(slots, key=lambda slot: (slot.point_id, slot.day))
-    values = {
-        "days": [slot.day for slot in ordered],
-        "points": [slot.point_id for slot in ordered],
+        "meters": array([slot.meter_id for slot in ordered]),
+        "totals": array([slot.total for slot in ordered]),
+        "readings": array([slot.reading_id for slot in ordered]),
+        "link_days": array([slot.link_days for slot in ordered]),
         "codes": ["|".join(slot.codes) for slot in ordered],
         "next_steps": [slot.next_step for slot in ordered],
         "holds": [slot.hold for slot in ordered],
         "kwhs": [slot.kwh for slot in ordered],
+        "rule_set": rule_set,
     }
-    await connection.execute(SQL["put_remarks"], values)
+    await connection.execute(SQL["put_slots"], values)

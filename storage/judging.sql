@@ -1,45 +1,82 @@
 -- tails -- of each point what a clean new value is compared with: its neighbours, its register, whether anything is open
-SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_day AS begins_on,
-       (SELECT min(l.max_daily_kwh) FROM (SELECT DISTINCT ON (x.from_day) x.max_daily_kwh FROM point_limit x
-                                          WHERE x.point_id = a.point_id ORDER BY x.from_day, x.rev DESC) l) AS max_daily_kwh,
-       NOT coalesce(EXISTS (SELECT FROM decision x WHERE x.point_id = a.point_id)
-            OR EXISTS (SELECT FROM closing x WHERE x.point_id = a.point_id)
-            OR EXISTS (SELECT FROM finding x WHERE x.point_id = a.point_id)
-            OR EXISTS (SELECT FROM clock_finding x WHERE x.meter_id = i.meter_id)
-            OR EXISTS (SELECT FROM clock_setting x WHERE x.meter_id = i.meter_id)
-            OR EXISTS (SELECT FROM doubt x WHERE x.point_id = a.point_id AND NOT x.codes <@ '{V10,V32}'
-                       AND (NOT x.codes && %(own_checks)s OR 'V34' = ANY (x.codes)))
-            OR coalesce(before.state = 'suspect' AND before.codes <> '{V32}', false)
-            OR coalesce(after.state = 'suspect' AND after.codes <> '{V32}', false)
-            OR EXISTS (SELECT FROM installation x WHERE x.point_id = a.point_id AND x.to_at::date > a.first_day - 63)
-            OR EXISTS (SELECT FROM point_ratio x WHERE x.point_id = a.point_id AND x.document_id IS NOT NULL
-                       AND x.from_day > a.first_day - 63)
-            OR i.initial IS NOT NULL AND before.day IS NULL
-            OR coalesce(before.day < i.first_day, false)
-            OR EXISTS (SELECT FROM generate_series(a.first_day, a.last_day, interval '1 day') d
-                       JOIN slot x ON x.day = d::date AND x.point_id = a.point_id AND x.kind = 1), false) AS is_plain,
-       before.day AS before_day, coalesce(before.state, after.state) = 'published' AS is_published,
-       coalesce(before.source, after.source) AS source,
-       before.total AS before_total, before.rates AS before_rates, before.reading_id AS before_reading,
-       (SELECT max(before.day - x.day) FROM generate_series(1, 31) n
-        JOIN slot x ON x.day = before.day - n AND x.point_id = a.point_id AND x.kind = 1
-        WHERE x.state = 'published' AND x.total = before.total AND before.total = a.total) AS unchanged_days,
-       after.day AS after_day, after.total AS after_total, after.rates AS after_rates, after.reading_id AS after_reading
-FROM unnest(%(points)s::int[], %(firsts)s::date[], %(lasts)s::date[], %(totals)s::bigint[])
-     AS a (point_id, first_day, last_day, total)
-JOIN installation i ON i.point_id = a.point_id AND i.to_at IS NULL
-LEFT JOIN LATERAL (
-    SELECT s.day, s.state, r.source, r.total, ARRAY[r.rate_1, r.rate_2, r.rate_3, r.rate_4] || r.more_rates AS rates, d.codes,
-           s.reading_id
-    FROM slot_beside(a.point_id, 1::smallint, a.first_day - 1, -1, '{published,suspect}') s
-    JOIN reading r ON r.day = s.day AND r.meter_id = s.meter_id AND r.id = s.reading_id
-    LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind)) before ON true
-LEFT JOIN LATERAL (
-    SELECT s.day, s.state, r.source, r.total, ARRAY[r.rate_1, r.rate_2, r.rate_3, r.rate_4] || r.more_rates AS rates, d.codes,
-           s.reading_id
-    FROM slot_beside(a.point_id, 1::smallint, a.last_day + 1, 1, '{published,suspect}') s
-    JOIN reading r ON r.day = s.day AND r.meter_id = s.meter_id AND r.id = s.reading_id
-    LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind)) after ON true
+WITH a AS MATERIALIZED (
+    SELECT * FROM unnest(%(points)s::int[], %(firsts)s::date[], %(lasts)s::date[], %(totals)s::bigint[])
+                  AS a (point_id, first_day, last_day, total)
+), shown AS MATERIALIZED (
+    SELECT point_id, day, state, meter_id, reading_id FROM slot
+    WHERE day = ANY(%(days)s::date[]) AND point_id = ANY(%(points)s::int[]) AND kind = 1
+), remark AS MATERIALIZED (
+    SELECT point_id, day, codes, next_step FROM doubt WHERE point_id = ANY(%(points)s::int[]) AND kind = 1
+), begun AS MATERIALIZED (
+    SELECT point_id, first_day FROM chain WHERE point_id = ANY(%(points)s::int[]) AND kind = 1
+), way AS MATERIALIZED (
+    SELECT a.point_id, w.step, w.from_day, s.day, s.state, s.meter_id, s.reading_id
+    FROM a JOIN begun USING (point_id)
+    CROSS JOIN LATERAL (VALUES (-1, a.first_day - 1, a.first_day > begun.first_day),
+                               (1, a.last_day + 1, a.last_day < (SELECT max(day) FROM slot))) w (step, from_day, leads_on)
+    LEFT JOIN shown s ON s.point_id = a.point_id AND s.day = w.from_day AND s.state IN ('published', 'suspect')
+    WHERE w.leads_on
+), neighbour AS (
+    SELECT point_id, step, day, state, meter_id, reading_id FROM way WHERE day IS NOT NULL
+    UNION ALL
+    SELECT w.point_id, w.step, s.day, s.state, s.meter_id, s.reading_id
+    FROM way w CROSS JOIN LATERAL slot_beside(w.point_id, 1::smallint, w.from_day + w.step, w.step, '{published,suspect}') s
+    WHERE w.day IS NULL
+), beside AS MATERIALIZED (
+    SELECT n.point_id, n.step, n.day, n.state, n.reading_id, r.source, r.total,
+           array_remove(ARRAY[r.total, r.rate_1, r.rate_2, r.rate_3, r.rate_4] || r.more_rates, NULL) AS steps, d.codes,
+           n.state = 'suspect' AND d.codes <> '{V32}' AS is_open
+    FROM neighbour n
+    CROSS JOIN LATERAL (SELECT * FROM reading r WHERE (r.day, r.meter_id, r.id) = (n.day, n.meter_id, n.reading_id) OFFSET 0) r
+    LEFT JOIN remark d ON (d.point_id, d.day) = (n.point_id, n.day)
+), opened AS (
+    SELECT point_id FROM decision WHERE point_id = ANY(%(points)s::int[])
+    UNION ALL
+    SELECT point_id FROM closing WHERE point_id = ANY(%(points)s::int[])
+    UNION ALL
+    SELECT point_id FROM finding WHERE point_id = ANY(%(points)s::int[])
+    UNION ALL
+    SELECT point_id FROM remark
+    WHERE NOT codes <@ '{V10,V32}' AND (NOT codes && %(own_checks)s OR 'V34' = ANY (codes))
+    UNION ALL
+    SELECT point_id FROM installation WHERE point_id = ANY(%(points)s::int[]) AND to_at::date > %(first)s::date - 63
+    UNION ALL
+    SELECT point_id FROM point_ratio
+    WHERE point_id = ANY(%(points)s::int[]) AND document_id IS NOT NULL AND from_day > %(first)s::date - 63
+    UNION ALL
+    SELECT point_id FROM beside WHERE is_open
+), doubted_clock AS (
+    SELECT meter_id FROM clock_finding WHERE meter_id = ANY(%(meters)s::int[])
+    UNION ALL
+    SELECT meter_id FROM clock_setting WHERE meter_id = ANY(%(meters)s::int[])
+), limited AS (
+    SELECT point_id, min(max_daily_kwh) AS max_daily_kwh
+    FROM (SELECT DISTINCT ON (point_id, from_day) point_id, max_daily_kwh FROM point_limit
+          WHERE point_id = ANY(%(points)s::int[]) ORDER BY point_id, from_day, rev DESC) x
+    GROUP BY point_id
+)
+SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_day AS begins_on, limited.max_daily_kwh,
+       NOT coalesce(a.point_id IN (SELECT point_id FROM opened)
+                    OR i.meter_id IN (SELECT meter_id FROM doubted_clock)
+                    OR i.initial IS NOT NULL AND before.day IS NULL
+                    OR before.day < i.first_day, false) AS is_plain,
+       a.point_id IN (SELECT point_id FROM shown JOIN a USING (point_id) WHERE shown.day BETWEEN a.first_day AND a.last_day) AS is_told,
+       again.days AS recollect, begun.first_day AS chain_begins_on,
+       coalesce(before.state, after.state) = 'published' AS is_published, coalesce(before.source, after.source) AS source,
+       before.day AS before_day, before.steps AS before_steps, before.reading_id AS before_reading,
+       CASE WHEN before.total = a.total THEN
+           (SELECT max(before.day - x.day) FROM generate_series(1, 31) n
+            CROSS JOIN LATERAL (SELECT day FROM slot s WHERE s.day = before.day - n AND s.point_id = a.point_id AND s.kind = 1
+                                AND s.state = 'published' AND s.total = a.total OFFSET 0) x)
+       END AS unchanged_days,
+       after.day AS after_day, after.steps AS after_steps, after.reading_id AS after_reading
+FROM a
+JOIN (SELECT * FROM installation WHERE point_id = ANY(%(points)s::int[]) AND to_at IS NULL) i USING (point_id)
+LEFT JOIN begun USING (point_id)
+LEFT JOIN limited USING (point_id)
+LEFT JOIN (SELECT point_id, array_agg(day) AS days FROM remark WHERE next_step = 'recollect' GROUP BY 1) again USING (point_id)
+LEFT JOIN beside before ON before.point_id = a.point_id AND before.step = -1
+LEFT JOIN beside after ON after.point_id = a.point_id AND after.step = 1
 
 -- facts -- everything that points are judged by but their reads, as one row a fact
 SELECT i.point_id, 'installation', jsonb_build_object(
@@ -84,7 +121,7 @@ CROSS JOIN LATERAL (
     UNION
     SELECT o.day FROM doubt o WHERE o.point_id = a.point_id AND o.kind = 1
 ) asked
-JOIN slot s ON s.day = asked.day AND s.point_id = a.point_id AND s.kind = 1
+CROSS JOIN LATERAL (SELECT * FROM slot x WHERE x.day = asked.day AND x.point_id = a.point_id AND x.kind = 1 OFFSET 0) s
 LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind)
 LEFT JOIN crossing x ON (x.point_id, x.day) = (s.point_id, s.day)
 ORDER BY s.point_id, s.day
@@ -99,23 +136,47 @@ JOIN meter m ON m.id = i.meter_id
 CROSS JOIN LATERAL generate_series(greatest(a.since, i.first_day),
                                    coalesce((SELECT min(n.first_day) FROM installation n
                                              WHERE n.point_id = i.point_id AND n.from_at >= i.to_at), current_date + 2), interval '1 day') asked
-JOIN reading r ON r.day = asked::date AND r.meter_id = i.meter_id AND r.kind = 1
+CROSS JOIN LATERAL (SELECT * FROM reading x WHERE x.day = asked::date AND x.meter_id = i.meter_id AND x.kind = 1 OFFSET 0) r
 
--- put_slots -- what days show now, and where the search for an earlier slot ends
-WITH begun AS (
+-- add_slots -- what days show that showed nothing
+COPY slot (reading_id, total, point_id, day, meter_id, kind, rule_set, link_days) FROM STDIN (FORMAT BINARY)
+
+-- begin_chains -- where the search for an earlier slot ends
+INSERT INTO chain (point_id, kind, first_day)
+SELECT point_id, 1, day FROM unnest(%(points)s::int[], %(days)s::date[]) AS c (point_id, day) ORDER BY 1
+ON CONFLICT (point_id, kind) DO UPDATE SET first_day = excluded.first_day WHERE excluded.first_day < chain.first_day
+
+-- put_slots -- what days show now, what is to be said of them, and where the search for an earlier slot ends
+WITH n AS MATERIALIZED (
+    SELECT * FROM unnest(%(days)s::date[], %(points)s::int[], %(states)s::text[], %(meters)s::int[], %(totals)s::bigint[],
+                         %(readings)s::bigint[], %(link_days)s::smallint[], %(codes)s::text[], %(next_steps)s::text[],
+                         %(holds)s::text[], %(kwhs)s::numeric[])
+                  AS n (day, point_id, state, meter_id, total, reading_id, link_days, codes, next_step, hold, kwh)
+), begun AS (
     INSERT INTO chain (point_id, kind, first_day)
-    SELECT n.point_id, 1, n.day
-    FROM (SELECT point_id, min(day) AS day FROM unnest(%(points)s::int[], %(days)s::date[]) AS c (point_id, day) GROUP BY 1) n
-    LEFT JOIN chain c ON c.point_id = n.point_id AND c.kind = 1
-    WHERE c.first_day IS NULL OR n.day < c.first_day
-    ORDER BY 1
-    ON CONFLICT (point_id, kind) DO UPDATE SET first_day = least(chain.first_day, excluded.first_day)
+    SELECT point_id, 1, min(day) FROM n WHERE state <> 'missing' GROUP BY 1 ORDER BY 1
+    ON CONFLICT (point_id, kind) DO UPDATE SET first_day = excluded.first_day WHERE excluded.first_day < chain.first_day
+), emptied AS (
+    DELETE FROM slot WHERE day = ANY(%(gone_days)s::date[]) AND point_id = ANY(%(gone_points)s::int[]) AND kind = 1
+      AND (day, point_id) IN (SELECT day, point_id FROM n WHERE state = 'missing')
+), settled AS (
+    DELETE FROM doubt WHERE point_id = ANY(%(points)s::int[]) AND kind = 1
+      AND (point_id, day) IN (SELECT point_id, day FROM n WHERE codes = '' AND next_step IS NULL AND hold IS NULL)
+), shown AS (
+    DELETE FROM crossing WHERE point_id = ANY(%(points)s::int[])
+      AND (point_id, day) IN (SELECT point_id, day FROM n WHERE kwh IS NULL)
+), crossed AS (
+    INSERT INTO crossing (point_id, day, kwh) SELECT point_id, day, kwh FROM n WHERE kwh IS NOT NULL
+    ON CONFLICT (point_id, day) DO UPDATE SET kwh = excluded.kwh
+), doubted AS (
+    INSERT INTO doubt (day, point_id, kind, codes, next_step, hold)
+    SELECT day, point_id, 1, string_to_array(codes, '|'), next_step, hold FROM n
+    WHERE codes <> '' OR next_step IS NOT NULL OR hold IS NOT NULL
+    ON CONFLICT (point_id, day, kind) DO UPDATE SET
+        codes = excluded.codes, next_step = excluded.next_step, hold = excluded.hold
 )
 INSERT INTO slot (day, point_id, kind, state, meter_id, total, reading_id, rule_set, link_days)
-SELECT day, point_id, 1, state::slot_state, meter_id, total, reading_id, %(rule_set)s, link_days
-FROM unnest(%(days)s::date[], %(points)s::int[], %(states)s::text[], %(meters)s::int[], %(totals)s::bigint[],
-            %(readings)s::bigint[], %(link_days)s::smallint[])
-     AS n (day, point_id, state, meter_id, total, reading_id, link_days)
+SELECT day, point_id, 1, state::slot_state, meter_id, total, reading_id, %(rule_set)s, link_days FROM n WHERE state <> 'missing'
 ON CONFLICT (day, point_id, kind) DO UPDATE SET
     state = excluded.state, meter_id = excluded.meter_id, total = excluded.total, reading_id = excluded.reading_id,
     rule_set = excluded.rule_set, link_days = excluded.link_days,
@@ -123,30 +184,6 @@ ON CONFLICT (day, point_id, kind) DO UPDATE SET
                                 IS DISTINCT FROM (excluded.state, excluded.total, excluded.reading_id))::int
 WHERE (slot.state, slot.meter_id, slot.total, slot.reading_id, slot.link_days)
       IS DISTINCT FROM (excluded.state, excluded.meter_id, excluded.total, excluded.reading_id, excluded.link_days)
-
--- drop_slots -- days that show nothing any more: a substitute that was taken back
-DELETE FROM slot s USING unnest(%(days)s::date[], %(points)s::int[]) AS n (day, point_id)
-WHERE s.day = n.day AND s.point_id = n.point_id AND s.kind = 1
-
--- put_remarks -- what is to be said of days now, and the use that their slots do not show; nothing of the others
-WITH n AS (
-    SELECT * FROM unnest(%(days)s::date[], %(points)s::int[], %(codes)s::text[], %(next_steps)s::text[], %(holds)s::text[],
-                         %(kwhs)s::numeric[])
-                  AS n (day, point_id, codes, next_step, hold, kwh)
-), settled AS (
-    DELETE FROM doubt d USING n WHERE (d.point_id, d.day, d.kind) = (n.point_id, n.day, 1)
-      AND n.codes = '' AND n.next_step IS NULL AND n.hold IS NULL
-), shown AS (
-    DELETE FROM crossing c USING n WHERE (c.point_id, c.day) = (n.point_id, n.day) AND n.kwh IS NULL
-), crossed AS (
-    INSERT INTO crossing (point_id, day, kwh) SELECT point_id, day, kwh FROM n WHERE kwh IS NOT NULL
-    ON CONFLICT (point_id, day) DO UPDATE SET kwh = excluded.kwh
-)
-INSERT INTO doubt (day, point_id, kind, codes, next_step, hold)
-SELECT day, point_id, 1, string_to_array(codes, '|'), next_step, hold FROM n
-WHERE codes <> '' OR next_step IS NOT NULL OR hold IS NOT NULL
-ON CONFLICT (point_id, day, kind) DO UPDATE SET
-    codes = excluded.codes, next_step = excluded.next_step, hold = excluded.hold
 
 -- raise_limits -- as a reload does it: a limit that was too small was so from the beginning
 INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh)

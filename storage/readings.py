@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
 from hashlib import blake2b
-from itertools import zip_longest
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-import psycopg
-
 from storage.database import grouping_by_hash
-from storage.sql import Connection, Row, fetch_dicts, fetch_rows, load
+from storage.sql import Connection, fetch_dicts, fetch_rows, load
 
 SQL = load("readings")
 RATES: Final = 4
@@ -23,6 +20,9 @@ RATES: Final = 4
 FEW_METERS: Final = 2000
 """Fewer are asked for one by one, more by a look at everything."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+DECODE_VERSION: Final = 1
+REFUSED: Final = -1
 COPIED: Final = {
     "day": "date",
     "meter_id": "int4",
@@ -42,7 +42,9 @@ COPIED: Final = {
     "host_offset_ms": "int4",
     "serial": "text",
 }
-"""Columns and types of `copy_readings`, in their order: binary COPY converts nothing."""
+"""Columns of a raw reading and their types, in their order: binary COPY converts nothing."""
+FIRST_RATE: Final = list(COPIED).index("rate_1")
+KEY: Final = itemgetter(0, 1, 2)
 
 
 class Kind(IntEnum):
@@ -61,41 +63,54 @@ class Source(IntEnum):
     """Read by the host beside midnight, of a meter without memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class RawReading:
-    """One read of one value. `total` and `rates` in the register's smallest step.
+class RawReading(NamedTuple):
+    """One read of one value, its fields those of COPIED. Registers in their smallest step.
 
     `stamp`: the meter's own, aware; None where it is exactly 00:00 of `day`. `total` None: a
-    second read that the meter refused."""
+    second read that the meter refused. `serial`: of the meter that told it, where that is another
+    one than the point's."""
 
     day: date
     meter_id: int
+    id: int
+    kind: int
+    source: int
+    decode_version: int
+    stamp: datetime | None
     total: int | None
-    rates: tuple[int, ...]
+    rate_1: int | None
+    rate_2: int | None
+    rate_3: int | None
+    rate_4: int | None
+    more_rates: list[int] | None
     arrived_at: datetime
-    clock_skew_s: int | None = None
-    host_offset_ms: int | None = None
-    stamp: datetime | None = None
-    kind: Kind = Kind.DAILY_FREEZE
-    source: Source = Source.METER
-    decode_version: int = 1
-    serial: str | None = None
-    """Of the meter that told it, where that is another one than the point's."""
+    clock_skew_s: int | None
+    host_offset_ms: int | None
+    serial: str | None
 
     @property
-    def id(self) -> int:
-        """What the read is known by: the same read again has the same, any other another one."""
-        numbers = [
-            self.kind,
-            self.source,
-            self.decode_version,
-            _microseconds(self.arrived_at),
-            _microseconds(self.stamp),
-            -1 if self.total is None else self.total,
-            *self.rates,
-        ]
-        content = struct.pack(f"<{len(numbers)}q", *numbers)
-        return int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
+    def steps(self) -> tuple[int | None, ...]:
+        """The total, and the rates that are known."""
+        known = [rate for rate in self[FIRST_RATE : FIRST_RATE + RATES] if rate is not None]
+        return (self.total, *known, *(self.more_rates or ()))
+
+
+def read_id(
+    source: Source, arrived_at: datetime, stamp: datetime | None, registers: Sequence[int]
+) -> int:
+    """What a daily freeze is known by: the same read again has the same, any other another one.
+
+    `registers`: the total and the rates, REFUSED where the meter told none."""
+    numbers = (
+        Kind.DAILY_FREEZE,
+        source,
+        DECODE_VERSION,
+        (arrived_at - EPOCH) // MICROSECOND,
+        0 if stamp is None else (stamp - EPOCH) // MICROSECOND,
+        *registers,
+    )
+    content = struct.pack(f"<{len(numbers)}q", *numbers)
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
 
 
 class Published(NamedTuple):
@@ -112,52 +127,39 @@ class Published(NamedTuple):
     hold: str | None
 
 
-async def add_readings(connection: Connection, readings: Sequence[RawReading]) -> None:
-    """Keep raw readings; the same read again is kept once.
-
-    In the caller's transaction, of which a part is undone where one is there already."""
-    rows = sorted(
-        {(reading.day, reading.meter_id, reading.id): reading for reading in readings}.items()
-    )
-    copied = [_row(key, reading) for key, reading in rows]
-    try:
-        async with (
-            connection.transaction(),
-            connection.cursor() as cursor,
-            cursor.copy(SQL["copy_readings"]) as copy,
-        ):
-            copy.set_types(list(COPIED.values()))
-            for row in copied:
-                await copy.write_row(row)
-    except psycopg.errors.UniqueViolation:
-        columns: dict[str, Any] = dict(zip(COPIED, zip(*copied, strict=True), strict=True))
-        values = {name: list(column) for name, column in columns.items()}
-        values["more_rates"] = [
-            None if rates is None else ",".join(map(str, rates)) for rates in columns["more_rates"]
-        ]
-        await connection.execute(SQL["merge_readings"], values)
+async def add(connection: Connection, readings: Sequence[RawReading]) -> None:
+    """Keep raw readings of which none is there yet; UniqueViolation if one is."""
+    if not readings:
+        return
+    async with connection.cursor() as cursor, cursor.copy(SQL["add"]) as copy:
+        copy.set_types(list(COPIED.values()))
+        for reading in _in_order(readings):
+            await copy.write_row(reading)
 
 
-def _row(key: tuple[date, int, int], reading: RawReading) -> Row:
-    first_rates = [rate for rate, _ in zip_longest(reading.rates[:RATES], range(RATES))]
-    return (
-        *key,
-        int(reading.kind),
-        int(reading.source),
-        reading.decode_version,
-        reading.stamp,
-        reading.total,
-        *first_rates,
-        list(reading.rates[RATES:]) or None,
-        reading.arrived_at,
-        reading.clock_skew_s,
-        reading.host_offset_ms,
-        reading.serial,
-    )
+async def merge(
+    connection: Connection, readings: Sequence[RawReading]
+) -> set[tuple[date, int, int]]:
+    """Keep raw readings of which some may be there; (day, meter, id) of those that were not.
+
+    Those that are there are only looked at: nothing is written of them."""
+    if not readings:
+        return set()
+    columns = dict(zip(COPIED, zip(*_in_order(readings), strict=True), strict=True))
+    values: dict[str, Any] = {name: list(column) for name, column in columns.items()}
+    values["more_rates"] = [rates and ",".join(map(str, rates)) for rates in columns["more_rates"]]
+    return set(await fetch_rows(connection, SQL["merge"], values))
 
 
-def _microseconds(at: datetime | None) -> int:
-    return 0 if at is None else (at - EPOCH) // timedelta(microseconds=1)
+def _in_order(readings: Sequence[RawReading]) -> list[RawReading]:
+    """In order of the table's key; the same read twice is kept once."""
+    ordered = sorted(readings, key=KEY)
+    keys = list(map(KEY, ordered))
+    return [
+        reading
+        for reading, key, before in zip(ordered, keys, [None, *keys], strict=False)
+        if key != before
+    ]
 
 
 async def published_chains(

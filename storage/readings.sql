@@ -1,8 +1,8 @@
--- copy_readings -- straight into the table: most batches bring nothing that is there already
+-- add -- straight into the table: nothing of it is there
 COPY reading (day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4, more_rates,
               arrived_at, clock_skew_s, host_offset_ms, serial) FROM STDIN (FORMAT BINARY)
 
--- merge_readings -- the same rows where some are there already: those stay as they are
+-- merge -- the same rows where some are there already: those stay as they are
 INSERT INTO reading (day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4, more_rates,
                      arrived_at, clock_skew_s, host_offset_ms, serial)
 SELECT day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4,
@@ -15,6 +15,7 @@ FROM unnest(%(day)s::date[], %(meter_id)s::int[], %(id)s::bigint[], %(kind)s::sm
      AS n (day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4, more_rates,
            arrived_at, clock_skew_s, host_offset_ms, serial)
 ON CONFLICT DO NOTHING
+RETURNING day, meter_id, id
 
 -- published_chains -- the published values of each span and the next one behind it, each with the use that ends there
 WITH span AS (

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Final, NamedTuple
 
-from storage.sql import Connection, fetch_rows, load
+from storage.sql import Connection, array, fetch_rows, load
 
 SQL = load("settling")
 
@@ -43,9 +43,9 @@ async def mark_points(connection: Connection, changed: Mapping[int, Days], cause
     if not changed:
         return
     values = {
-        "points": list(changed),
-        "firsts": [days.first for days in changed.values()],
-        "lasts": [days.last for days in changed.values()],
+        "points": array(changed),
+        "firsts": array([days.first for days in changed.values()]),
+        "lasts": array([days.last for days in changed.values()]),
         "cause": cause,
     }
     await connection.execute(SQL["mark_points"], values)

@@ -9,7 +9,8 @@ ON CONFLICT (account_id) DO UPDATE SET
 INSERT INTO to_settle (account_id, from_day, to_day, cause)
 SELECT x.account_id, min(c.first_day), max(c.last_day), %(cause)s
 FROM unnest(%(points)s::int[], %(firsts)s::date[], %(lasts)s::date[]) AS c (point_id, first_day, last_day)
-JOIN point_account x ON x.point_id = c.point_id AND coalesce(x.to_day, 'infinity') >= c.first_day
+JOIN (SELECT * FROM point_account WHERE point_id = ANY(%(points)s::int[])) x
+    ON x.point_id = c.point_id AND coalesce(x.to_day, 'infinity') >= c.first_day
 GROUP BY 1 ORDER BY 1
 ON CONFLICT (account_id) DO UPDATE SET
     from_day = least(to_settle.from_day, excluded.from_day),

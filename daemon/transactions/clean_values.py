@@ -3,42 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from typing import Final
+from decimal import Decimal
+from functools import lru_cache
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from daemon.quality.fleet import MISSING, CleanPoints, Freezes, Integers, clean_points
 from daemon.quality.freeze import HOST_FREEZE_LIMIT
+from daemon.quality.judge import RULE_SET
 from daemon.quality.local_time import midnight_s
-from storage.judging import SlotRow, Tail
-from storage.readings import RawReading
+from storage.judging import MOST_DAYS, NewSlot, SlotRow, Tail
+from storage.readings import Kind, RawReading
+from storage.settling import Days
 
 QUIET_SKEW_S: Final = 60
 """A clock that is further off is remarked on (V05)."""
-FARTHEST: Final = timedelta(days=62)
-"""Neighbours that lie further away are no matter for arrays."""
 HOST_LIMIT_MS: Final = HOST_FREEZE_LIMIT // timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
+@dataclass
+class CleanValues:
+    """What the days of clean points show. Those of other points have to be judged by themselves.
+
+    `slots`: published values of days that showed nothing, of points of which nothing else is to be
+    said; `begun`: by point the first of them, where its chain begins with it; `changed`: the days
+    of these points. `told`: what all days of the other clean points show, that show something
+    new."""
+
+    slots: list[NewSlot] = field(default_factory=list)
+    begun: dict[int, date] = field(default_factory=dict)
+    changed: dict[int, Days] = field(default_factory=dict)
+    told: dict[int, dict[date, SlotRow]] = field(default_factory=dict)
+
+
+class _Value(NamedTuple):
     """A value of a point on a day: what came, or a neighbour of it."""
 
     day: date
-    steps: tuple[int, ...]
+    steps: Sequence[int]
     reading_id: int
     is_new: bool
 
 
-def clean_slots(
+def clean_values(
     arrived: Mapping[int, Sequence[RawReading]], tails: Mapping[int, Tail], zone: ZoneInfo
-) -> dict[int, dict[date, SlotRow]]:
-    """By point the days that show something new, of the points that are clean.
-
-    Those that are not have to be judged by themselves."""
+) -> CleanValues:
+    """What is new on the days of the points that are clean. `arrived`: in order of days."""
+    found = CleanValues()
     chains = {
         point: _chain(readings, tails[point])
         for point, readings in arrived.items()
@@ -46,60 +61,95 @@ def clean_slots(
     }
     chains = {point: chain for point, chain in chains.items() if _is_even(chain)}
     if not chains:
-        return {}
-    first = min(chain[0].day for chain in chains.values())
+        return found
+    first = min([chain[0].day for chain in chains.values()])
     proved = clean_points(_freezes(chains, tails, zone, first))
-    return {
-        point: _rows(chain, tails[point], proved, number, first)
-        for number, (point, chain) in enumerate(chains.items())
-        if proved.clean[number]
-    }
+    remarks = proved.waits | proved.unchanged.any(axis=1) | proved.spans.any(axis=1)
+    facts = zip(chains.items(), proved.clean.tolist(), remarks.tolist(), strict=True)
+    for number, ((point, chain), is_clean, is_remarked) in enumerate(facts):
+        tail = tails[point]
+        if not is_clean:
+            continue
+        if is_remarked or tail.is_published is False or tail.after_day is not None:
+            found.told[point] = _rows(chain, tail, proved, number, first)
+        else:
+            _take(found, chain, tail)
+    return found
+
+
+def _take(found: CleanValues, chain: Sequence[_Value], tail: Tail) -> None:
+    """Published values behind a published one, or at the beginning of a chain."""
+    before: date | None = None
+    for day, steps, reading_id, is_new in chain:
+        if is_new:
+            link_days = 0 if before is None else (day - before).days
+            found.slots.append(
+                NewSlot(
+                    reading_id,
+                    steps[0],
+                    tail.point_id,
+                    day,
+                    tail.meter_id,
+                    Kind.DAILY_FREEZE,
+                    RULE_SET,
+                    link_days,
+                )
+            )
+        before = day
+    first = chain[0] if chain[0].is_new else chain[1]
+    if tail.chain_begins_on is None or first.day < tail.chain_begins_on:
+        found.begun[tail.point_id] = first.day
+    found.changed[tail.point_id] = Days(first.day, chain[-1].day)
 
 
 def _is_plain(readings: Sequence[RawReading], tail: Tail) -> bool:
     """Whether arrays can show all there is to know of these values."""
-    days = {reading.day for reading in readings}
-    if not tail.is_plain or len(days) < len(readings) or readings[0].day < tail.begins_on:
+    if not tail.is_plain or tail.is_told or readings[0].day < tail.begins_on:
         return False
-    if tail.source is not None and any(reading.source != tail.source for reading in readings):
+    if len(readings) > 1 and len({reading.day for reading in readings}) < len(readings):
         return False
-    # What stood still behind the new values stood still for longer now: remarks of days change.
-    if any(reading.total == tail.after_total for reading in readings):
-        return False
-    return all(_passes_by_itself(reading, tail) for reading in readings)
+    after_total = None if tail.after_steps is None else tail.after_steps[0]
+    for reading in readings:
+        # What stood still behind the new values stood still for longer now: remarks of days change.
+        if reading.total is None or reading.total == after_total:
+            return False
+        if tail.source is not None and reading.source != tail.source:
+            return False
+        if not _passes_by_itself(reading, tail):
+            return False
+    return True
 
 
 def _passes_by_itself(reading: RawReading, tail: Tail) -> bool:
     is_at_midnight = reading.stamp is None and abs(reading.host_offset_ms or 0) <= HOST_LIMIT_MS
     is_in_time = abs(reading.clock_skew_s or 0) <= QUIET_SKEW_S
     is_its_meter = reading.meter_id == tail.meter_id and reading.serial is None
-    return reading.total is not None and is_at_midnight and is_in_time and is_its_meter
+    return is_at_midnight and is_in_time and is_its_meter
 
 
 def _chain(readings: Sequence[RawReading], tail: Tail) -> list[_Value]:
     """The new values between their neighbours, in order of days."""
-    chain = [
-        _Value(reading.day, (reading.total or 0, *reading.rates), reading.id, is_new=True)
-        for reading in readings
-    ]
-    before = _neighbour(tail.before_day, tail.before_total, tail.before_rates, tail.before_reading)
-    after = _neighbour(tail.after_day, tail.after_total, tail.after_rates, tail.after_reading)
-    return [*before, *chain, *after]
+    chain = []
+    if tail.before_day is not None:
+        chain += _neighbour(tail.before_day, tail.before_steps, tail.before_reading)
+    for reading in readings:
+        steps = tuple([step for step in reading.steps if step is not None])
+        chain.append(_Value(reading.day, steps, reading.id, True))
+    if tail.after_day is not None:
+        chain += _neighbour(tail.after_day, tail.after_steps, tail.after_reading)
+    return chain
 
 
-def _neighbour(
-    day: date | None, total: int | None, rates: Sequence[int | None] | None, reading: int | None
-) -> list[_Value]:
-    if day is None or total is None or reading is None:
+def _neighbour(day: date, steps: Sequence[int] | None, reading: int | None) -> list[_Value]:
+    if not steps or reading is None:
         return []
-    known = [rate for rate in rates or () if rate is not None]
-    return [_Value(day, (total, *known), reading, is_new=False)]
+    return [_Value(day, tuple(steps), reading, False)]
 
 
 def _is_even(chain: Sequence[_Value]) -> bool:
     """Whether its values have equal registers and lie close together."""
     has_equal_registers = len({len(value.steps) for value in chain}) == 1
-    return has_equal_registers and chain[-1].day - chain[0].day <= FARTHEST
+    return has_equal_registers and (chain[-1].day - chain[0].day).days <= MOST_DAYS
 
 
 def _freezes(
@@ -108,25 +158,39 @@ def _freezes(
     zone: ZoneInfo,
     first: date,
 ) -> Freezes:
-    last = max(chain[-1].day for chain in chains.values())
+    last = max([chain[-1].day for chain in chains.values()])
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    registers = max(len(value.steps) for chain in chains.values() for value in chain)
+    begin = first.toordinal()
+    registers = max([len(chain[0].steps) for chain in chains.values()])
+    missing = [(MISSING,) * n for n in range(registers + 1)]
+    values = np.array(
+        [
+            (number, day.toordinal() - begin, *steps, *missing[registers - len(steps)])
+            for number, chain in enumerate(chains.values())
+            for day, steps, _, _ in chain
+        ],
+        dtype=np.int64,
+    ).T
     steps = np.full((registers, len(chains), len(days)), MISSING, dtype=np.int64)
-    for number, chain in enumerate(chains.values()):
-        for value in chain:
-            steps[: len(value.steps), number, (value.day - first).days] = value.steps
+    steps[:, values[0], values[1]] = values[2:]
     of_points = [tails[point] for point in chains]
     return Freezes(
         totals=steps[0],
-        modulus=_column(tail.modulus for tail in of_points),
-        max_daily=_column(int(tail.max_daily_kwh.scaleb(tail.decimals)) for tail in of_points),
-        wire_steps=_column(10 ** (tail.decimals - tail.wire_decimals) for tail in of_points),
-        midnight_s=_column(midnight_s(zone, "zone", day) for day in days),
+        modulus=_column([tail.modulus for tail in of_points]),
+        max_daily=_column([_in_steps(tail.max_daily_kwh, tail.decimals) for tail in of_points]),
+        wire_steps=_column([10 ** (tail.decimals - tail.wire_decimals) for tail in of_points]),
+        midnight_s=_column([midnight_s(zone, "zone", day) for day in days]),
         plain=np.ones(len(chains), dtype=bool),
         confirmed=np.array([bool(tail.is_published) for tail in of_points]),
-        unchanged_days=_column(tail.unchanged_days or 0 for tail in of_points),
+        unchanged_days=_column([tail.unchanged_days or 0 for tail in of_points]),
         rates=steps[1:] if registers > 1 else None,
     )
+
+
+@lru_cache(maxsize=1024)
+def _in_steps(kwh: Decimal, decimals: int) -> int:
+    """Rounded down; few limits are those of many points."""
+    return int(kwh.scaleb(decimals))
 
 
 def _column(values: Iterable[int]) -> Integers:

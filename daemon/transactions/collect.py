@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,21 +14,28 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.control.authority import Authority
-from daemon.quality.arrival import Arrival
+from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.quality.freeze import is_in_service
 from daemon.quality.register import in_steps
-from daemon.transactions.judging import Judged, judge_arrivals
+from daemon.transactions.judging import Judged, arrival_tails, judge_arrivals
 from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
+from protocols.dlt645.prepared.one import as_kwh
 from storage import chains, identity, readings
-from storage.readings import RawReading, Source
+from storage.judging import Tail
+from storage.readings import DECODE_VERSION, RATES, REFUSED, Kind, RawReading, Source, read_id
 from storage.settling import mark_points, put_off, take_marks
 
 log = structlog.get_logger("pipeline")
 
+POLLED_DECIMALS = 2
+"""Of what a line polls by the thousand."""
 UNKNOWN_SERIAL = "another"
 """Of a meter that is not that of the point, and did not say with this value which one it is."""
 
+SECOND = timedelta(seconds=1)
+MILLISECOND = timedelta(milliseconds=1)
+NO_RATES = (None,) * RATES
 TRY_AGAIN = timedelta(minutes=5)
 ACCOUNTS_AT_ONCE = 50
 """Most accounts that are settled in one transaction: a payment waits for no more than these."""
@@ -48,7 +54,7 @@ class Collected:
 
 async def process(
     connection: AsyncConnection[Any],
-    batch: Sequence[Arrival],
+    batch: Sequence[Arrival | PolledFreeze],
     authority: Authority,
     now: datetime,
 ) -> list[tuple[int, date]]:
@@ -59,68 +65,136 @@ async def process(
 
 
 async def collect(
-    connection: AsyncConnection[Any], batch: Sequence[Arrival], zone: ZoneInfo
+    connection: AsyncConnection[Any], batch: Sequence[Arrival | PolledFreeze], zone: ZoneInfo
 ) -> Collected:
     """T1: keep what arrived, judge it, and mark whose money it moves.
 
-    It never fails for a reason of money. The same batch again changes nothing."""
+    It never fails for a reason of money. The same batch again changes nothing, and writes
+    nothing."""
     raw = [raw_reading(arrival, zone) for arrival in batch]
+    try:
+        return await _collect(connection, batch, raw, zone, are_new=True)
+    except psycopg.errors.UniqueViolation:
+        # A reading was there of which no slot told: seldom enough to begin anew.
+        return await _collect(connection, batch, raw, zone, are_new=False)
+
+
+async def _collect(
+    connection: AsyncConnection[Any],
+    batch: Sequence[Arrival | PolledFreeze],
+    raw: Sequence[RawReading],
+    zone: ZoneInfo,
+    *,
+    are_new: bool,
+) -> Collected:
+    """`are_new`: what no slot tells of is believed to be new; UniqueViolation if it is not."""
     async with connection.transaction():
         await chains.begin(connection, {reading.day for reading in raw})
         raw = await _with_serials(connection, batch, raw)
-        # R08: raw rows first, whatever becomes of them.
-        await readings.add_readings(connection, raw)
-        arrived = _by_point(batch, raw)
-        judged = await judge_arrivals(connection, arrived, zone)
+        arrived, out_of_service = _by_point(batch, raw)
+        tails = await arrival_tails(connection, arrived)
+        new = {
+            point: told
+            for point, told in arrived.items()
+            if are_new and point in tails and _fill_slots(told, tails[point])
+        }
+        others = [reading for point in arrived.keys() - new.keys() for reading in arrived[point]]
+        # R08: raw rows, whatever becomes of them.
+        await readings.add(connection, [reading for told in new.values() for reading in told])
+        kept = await readings.merge(connection, [*others, *out_of_service])
+        # What was there is judged already.
+        news = {
+            point: told
+            for point, told in arrived.items()
+            if point in new or any(readings.KEY(reading) in kept for reading in told)
+        }
+        judged = await judge_arrivals(connection, news, tails, zone)
         await mark_points(connection, judged.changed, "readings")
-    return Collected(_present(arrived, judged), judged.is_doubtful)
+    return Collected(_present(arrived, news, tails, judged), judged.is_doubtful)
 
 
-def _by_point(batch: Sequence[Arrival], raw: Sequence[RawReading]) -> dict[int, list[RawReading]]:
-    """In order of days, what arrived for a day that is owed."""
-    arrived: defaultdict[int, list[RawReading]] = defaultdict(list)
+def _by_point(
+    batch: Sequence[Arrival | PolledFreeze], raw: Sequence[RawReading]
+) -> tuple[dict[int, list[RawReading]], list[RawReading]]:
+    """In order of days, what arrived for a day that is owed; and what did not."""
+    arrived: dict[int, list[RawReading]] = {}
+    out_of_service = []
     for arrival, reading in zip(batch, raw, strict=True):
-        if is_in_service(reading.day, arrival.meter.installed_on):
-            arrived[arrival.meter.point_id].append(reading)
-    for readings_of_point in arrived.values():
-        readings_of_point.sort(key=lambda reading: (reading.day, reading.id))
-    return arrived
+        meter = arrival.meter
+        if not is_in_service(reading.day, meter.installed_on):
+            out_of_service.append(reading)
+        elif meter.point_id in arrived:
+            arrived[meter.point_id].append(reading)
+        else:
+            arrived[meter.point_id] = [reading]
+    for told in arrived.values():
+        if len(told) > 1:
+            told.sort(key=lambda reading: (reading.day, reading.id))
+    return arrived, out_of_service
+
+
+def _fill_slots(told: Sequence[RawReading], tail: Tail) -> bool:
+    """Whether slots would tell of these readings, if they were there; none does."""
+    if tail.is_told:
+        return False
+    return all(reading.total is not None and reading.stamp is None for reading in told)
 
 
 async def _with_serials(
-    connection: AsyncConnection[Any], batch: Sequence[Arrival], raw: Sequence[RawReading]
-) -> list[RawReading]:
+    connection: AsyncConnection[Any],
+    batch: Sequence[Arrival | PolledFreeze],
+    raw: Sequence[RawReading],
+) -> Sequence[RawReading]:
     """V03: what came from another meter than that of the point says whose it is."""
-    others = await identity.others_now(connection, sorted({it.meter.meter_id for it in batch}))
-    told = {it.meter.meter_id for it in batch if it.freeze.serial is not None}
+    meters = {reading.meter_id for reading in raw}
     # Few protocols tell it with each value.
-    expected = await identity.serials(connection, sorted(told)) if told else {}
+    told = {it.meter.meter_id for it in batch if _serial(it) is not None}
+    others, serials = await identity.expected(connection, meters, told)
+    if not others and not serials:
+        return raw
     return [
-        replace(reading, serial=arrival.freeze.serial or UNKNOWN_SERIAL)
-        if _is_of_another(arrival, others, expected)
+        reading._replace(serial=_serial(arrival) or UNKNOWN_SERIAL)
+        if _is_of_another(arrival, reading, others, serials)
         else reading
         for arrival, reading in zip(batch, raw, strict=True)
     ]
 
 
+def _serial(arrival: Arrival | PolledFreeze) -> str | None:
+    return arrival.freeze.serial if isinstance(arrival, Arrival) else None
+
+
 def _is_of_another(
-    arrival: Arrival, others: Mapping[int, datetime], expected: Mapping[int, str]
+    arrival: Arrival | PolledFreeze,
+    reading: RawReading,
+    others: Mapping[int, datetime],
+    serials: Mapping[int, str],
 ) -> bool:
-    meter_id = arrival.meter.meter_id
-    serial = arrival.freeze.serial
+    serial = _serial(arrival)
     # What tells its own serial needs no other proof.
-    if serial is not None and meter_id in expected:
-        return serial != expected[meter_id]
-    since = others.get(meter_id)
-    return since is not None and arrival.freeze.arrived_at >= since
+    if serial is not None and reading.meter_id in serials:
+        return serial != serials[reading.meter_id]
+    since = others.get(reading.meter_id)
+    return since is not None and reading.arrived_at >= since
 
 
-def _present(arrived: Mapping[int, Sequence[RawReading]], judged: Judged) -> list[tuple[int, date]]:
+def _present(
+    arrived: Mapping[int, Sequence[RawReading]],
+    news: Mapping[int, Sequence[RawReading]],
+    tails: Mapping[int, Tail],
+    judged: Judged,
+) -> list[tuple[int, date]]:
+    """(meter id, day) of what need not be collected again."""
+    recollect = set(judged.recollect)
+    for point in arrived.keys() - news.keys():
+        tail = tails.get(point)
+        if tail is not None and tail.recollect:
+            recollect |= {(point, day) for day in tail.recollect}
     return [
         (reading.meter_id, reading.day)
-        for point, found in arrived.items()
-        for reading in found
-        if (point, reading.day) not in judged.recollect
+        for point, told in arrived.items()
+        for reading in told
+        if (point, reading.day) not in recollect
     ]
 
 
@@ -179,37 +253,79 @@ async def _put_off(
     await put_off(connection, account, reason, now + TRY_AGAIN)
 
 
-def raw_reading(arrival: Arrival, zone: ZoneInfo) -> RawReading:
+def raw_reading(arrival: Arrival | PolledFreeze, zone: ZoneInfo) -> RawReading:
     """R08: the raw row of what arrived, which never changes."""
-    meter = arrival.meter
+    if not isinstance(arrival, Arrival):
+        return _polled_reading(arrival)
     freeze = arrival.freeze
-    total, rates = _steps(freeze.registers, meter.decimals)
+    meter = arrival.meter
     day = freeze.frozen_at.date()
     is_midnight = freeze.frozen_at == datetime.combine(day, datetime.min.time())
-    offset = freeze.host_offset
-    return RawReading(
-        day=day,
-        meter_id=meter.meter_id,
-        total=total,
-        rates=rates,
-        arrived_at=freeze.arrived_at,
-        # The database keeps whole seconds of skew and milliseconds of offset.
-        clock_skew_s=_whole(freeze.clock_skew, timedelta(seconds=1)),
-        host_offset_ms=_whole(offset, timedelta(milliseconds=1)),
+    total, rates = _steps(freeze.registers, meter.decimals)
+    return _row(
+        meter.meter_id,
+        day,
+        total,
+        rates,
+        freeze.arrived_at,
         # The meter's own stamp is wall clock of the site.
         stamp=None if is_midnight else freeze.frozen_at.replace(tzinfo=zone).astimezone(UTC),
-        source=Source.METER if offset is None else Source.HOST,
+        clock_skew=freeze.clock_skew,
+        host_offset=freeze.host_offset,
     )
 
 
-def _steps(
-    registers: Sequence[Decimal | None], decimals: int
-) -> tuple[int | None, tuple[int, ...]]:
+def _polled_reading(polled: PolledFreeze) -> RawReading:
+    """The same without a detour over kWh."""
+    meter, day, registers, arrived_at, clock_skew = polled
+    total = registers[0]
+    rates = [rate for rate in registers[1:] if rate is not None]
+    if total is None or len(rates) < len(registers) - 1:
+        rates = []
+    if meter.decimals != POLLED_DECIMALS and total is not None:
+        total, rates = _steps(as_kwh((total, *rates)), meter.decimals)
+    return _row(meter.meter_id, day, total, rates, arrived_at, clock_skew=clock_skew)
+
+
+def _row(
+    meter_id: int,
+    day: date,
+    total: int | None,
+    rates: list[int],
+    arrived_at: datetime,
+    *,
+    clock_skew: timedelta | None,
+    stamp: datetime | None = None,
+    host_offset: timedelta | None = None,
+) -> RawReading:
+    source = Source.METER if host_offset is None else Source.HOST
+    registers = (REFUSED if total is None else total, *rates)
+    rate_1, rate_2, rate_3, rate_4 = [*rates[:RATES], *NO_RATES[len(rates) :]]
+    return RawReading(
+        day,
+        meter_id,
+        read_id(source, arrived_at, stamp, registers),
+        Kind.DAILY_FREEZE,
+        source,
+        DECODE_VERSION,
+        stamp,
+        total,
+        rate_1,
+        rate_2,
+        rate_3,
+        rate_4,
+        rates[RATES:] or None,
+        arrived_at,
+        # The database keeps whole seconds of skew and milliseconds of offset.
+        None if clock_skew is None else round(clock_skew / SECOND),
+        None if host_offset is None else round(host_offset / MILLISECOND),
+        None,
+    )
+
+
+def _steps(registers: Sequence[Decimal | None], decimals: int) -> tuple[int | None, list[int]]:
     """A second read that the meter refused has no total."""
     if not registers or registers[0] is None:
-        return None, ()
-    return in_steps(registers, decimals)
-
-
-def _whole(span: timedelta | None, unit: timedelta) -> int | None:
-    return None if span is None else round(span / unit)
+        return None, []
+    total, rates = in_steps(registers, decimals)
+    return total, list(rates)

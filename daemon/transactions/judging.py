@@ -28,9 +28,9 @@ from daemon.quality.window import (
     window_start,
 )
 from daemon.transactions.chain_facts import PointFacts, point_facts
-from daemon.transactions.clean_values import clean_slots
+from daemon.transactions.clean_values import clean_values
 from storage import judging
-from storage.judging import Asked, ReadRow, SlotRow
+from storage.judging import Asked, NewSlot, ReadRow, SlotRow, Tail
 from storage.readings import RawReading
 from storage.settling import Days
 
@@ -52,32 +52,38 @@ class Judged:
     numbers: dict[int, str] = field(default_factory=dict)
     """What persons call the points that were judged by themselves."""
     rows: list[SlotRow] = field(default_factory=list)
-    remarks: list[SlotRow] = field(default_factory=list)
-    """Those of the rows of which something is or was to be said."""
+    clean: list[NewSlot] = field(default_factory=list)
+    """Published values of days that showed nothing: the others are `rows`."""
+    begun: dict[int, date] = field(default_factory=dict)
+    """By point the first of its clean values, where its chain begins with it."""
     recollect: set[tuple[int, date]] = field(default_factory=set)
     is_doubtful: bool = False
     is_trial: bool = False
 
 
+async def arrival_tails(
+    connection: AsyncConnection[Any], arrived: Mapping[int, Sequence[RawReading]]
+) -> dict[int, Tail]:
+    """What the chains of points are, before what arrived is kept. `arrived`: in order of days."""
+    asked = [
+        Asked(point, told[0].day, told[-1].day, told[0].total or 0)
+        for point, told in arrived.items()
+    ]
+    meters = {reading.meter_id for told in arrived.values() for reading in told}
+    return await judging.tails(connection, asked, meters, OWN_CHECKS)
+
+
 async def judge_arrivals(
     connection: AsyncConnection[Any],
     arrived: Mapping[int, Sequence[RawReading]],
+    tails: Mapping[int, Tail],
     zone: ZoneInfo,
 ) -> Judged:
-    """Judge what has just been kept as raw rows. `arrived`: by point, in order of days."""
-    asked = [
-        Asked(point, readings[0].day, readings[-1].day, readings[0].total or 0)
-        for point, readings in arrived.items()
-    ]
-    tails = await judging.tails(connection, asked, OWN_CHECKS)
-    clean = clean_slots(arrived, tails, zone)
-    others = {
-        point: readings[0].day
-        for point, readings in arrived.items()
-        if point not in clean and point in tails
-    }
-    judged = Judged()
-    for point, rows in clean.items():
+    """Judge what has just been kept as raw rows; the same arguments as of `arrival_tails`."""
+    proved = clean_values(arrived, tails, zone)
+    judged = Judged(clean=proved.slots, begun=proved.begun, changed=proved.changed)
+    metrics.SLOTS_DECIDED.labels("published").inc(len(proved.slots))
+    for point, rows in proved.told.items():
         new = {reading.day for reading in arrived[point]}
         # A neighbour that is told of again had another link, or waited for a second value.
         before = {
@@ -86,6 +92,11 @@ async def judge_arrivals(
             if day not in new
         }
         _take(judged, point, before, rows)
+    others = {
+        point: told[0].day
+        for point, told in arrived.items()
+        if point in tails and point not in proved.changed and point not in proved.told
+    }
     await _judge(connection, others, zone, judged)
     await _write(connection, judged)
     return judged
@@ -244,8 +255,6 @@ def _take(
         if was == row:
             continue
         judged.rows.append(row)
-        if _has_remark(row) or (was is not None and _has_remark(was)):
-            judged.remarks.append(row)
         if _use(was) != _use(row):
             moved += _moved_by(was, day)
         if row.next_step in ("reread", "person") and (
@@ -257,7 +266,6 @@ def _take(
         if day not in after:
             nothing = SlotRow(point, day, "missing", None, None, None, 0)
             judged.rows.append(nothing)
-            judged.remarks.append(nothing)
             moved += _moved_by(before[day], day)
     if moved:
         judged.changed[point] = Days(min(moved), max(moved))
@@ -273,10 +281,6 @@ def _use(row: SlotRow | None) -> tuple[Any, ...] | None:
     if row is None or row.state not in ("published", "substituted"):
         return None
     return (row.meter_id, row.total, row.reading_id, row.link_days, row.hold, row.kwh)
-
-
-def _has_remark(row: SlotRow) -> bool:
-    return bool(row.codes or row.next_step or row.hold or row.kwh is not None)
 
 
 def _report(judged: Judged, was: SlotRow | None, row: SlotRow) -> None:
@@ -298,8 +302,22 @@ def _report(judged: Judged, was: SlotRow | None, row: SlotRow) -> None:
 
 
 async def _write(connection: AsyncConnection[Any], judged: Judged) -> None:
-    gone = [row for row in judged.rows if row.state == "missing"]
-    there = [row for row in judged.rows if row.state != "missing"]
-    await judging.put_slots(connection, there, RULE_SET)
-    await judging.drop_slots(connection, [(row.point_id, row.day) for row in gone])
-    await judging.put_remarks(connection, judged.remarks)
+    if judged.rows:
+        # One statement is enough where others are to be written anyway.
+        rows = [*judged.rows, *map(_as_row, judged.clean)]
+        await judging.put_slots(connection, rows, RULE_SET)
+        return
+    await judging.begin_chains(connection, judged.begun)
+    await judging.add_slots(connection, judged.clean)
+
+
+def _as_row(slot: NewSlot) -> SlotRow:
+    return SlotRow(
+        point_id=slot.point_id,
+        day=slot.day,
+        state="published",
+        meter_id=slot.meter_id,
+        total=slot.total,
+        reading_id=slot.reading_id,
+        link_days=slot.link_days,
+    )
