@@ -7,4 +7,5 @@ SELECT pg_advisory_xact_lock(%(lock)s)
 -- begin -- the same, and partitions of the months that are not there yet; then every look is one by an index
 -- Whatever statistics say: a first start has none, and those of yesterday know nothing of today.
 SELECT pg_advisory_xact_lock(%(lock)s), make_partitions(%(months)s::date[]), set_config('enable_seqscan', 'off', true),
-       set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)
+       set_config('enable_nestloop', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
+       set_config('jit', 'off', true)

@@ -16,19 +16,24 @@ WITH a AS MATERIALIZED (
                                (1, a.last_day + 1, a.last_day < (SELECT max(day) FROM slot))) w (step, from_day, leads_on)
     LEFT JOIN shown s ON s.point_id = a.point_id AND s.day = w.from_day AND s.state IN ('published', 'suspect')
     WHERE w.leads_on
+), told AS MATERIALIZED (
+    SELECT day, meter_id, id, source, total, rate_1, rate_2, rate_3, rate_4, more_rates FROM reading
+    WHERE day = ANY(%(days)s::date[]) AND meter_id = ANY(%(meters)s::int[])
 ), neighbour AS (
-    SELECT point_id, step, day, state, meter_id, reading_id FROM way WHERE day IS NOT NULL
+    SELECT w.point_id, w.step, w.day, w.state, w.reading_id, r.source, r.total, r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates
+    FROM way w LEFT JOIN told r ON (r.day, r.meter_id, r.id) = (w.day, w.meter_id, w.reading_id)
+    WHERE w.day IS NOT NULL
     UNION ALL
-    SELECT w.point_id, w.step, s.day, s.state, s.meter_id, s.reading_id
-    FROM way w CROSS JOIN LATERAL slot_beside(w.point_id, 1::smallint, w.from_day + w.step, w.step, '{published,suspect}') s
+    SELECT w.point_id, w.step, s.day, s.state, s.reading_id, r.source, r.total, r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates
+    FROM way w
+    CROSS JOIN LATERAL slot_beside(w.point_id, 1::smallint, w.from_day + w.step, w.step, '{published,suspect}') s
+    CROSS JOIN LATERAL (SELECT * FROM reading r WHERE (r.day, r.meter_id, r.id) = (s.day, s.meter_id, s.reading_id) OFFSET 0) r
     WHERE w.day IS NULL
 ), beside AS MATERIALIZED (
-    SELECT n.point_id, n.step, n.day, n.state, n.reading_id, r.source, r.total,
-           array_remove(ARRAY[r.total, r.rate_1, r.rate_2, r.rate_3, r.rate_4] || r.more_rates, NULL) AS steps, d.codes,
-           n.state = 'suspect' AND d.codes <> '{V32}' AS is_open
-    FROM neighbour n
-    CROSS JOIN LATERAL (SELECT * FROM reading r WHERE (r.day, r.meter_id, r.id) = (n.day, n.meter_id, n.reading_id) OFFSET 0) r
-    LEFT JOIN remark d ON (d.point_id, d.day) = (n.point_id, n.day)
+    SELECT n.point_id, n.step, n.day, n.state, n.reading_id, n.source, n.total,
+           array_remove(ARRAY[n.total, n.rate_1, n.rate_2, n.rate_3, n.rate_4] || n.more_rates, NULL) AS steps,
+           n.total IS NULL OR n.state = 'suspect' AND d.codes <> '{V32}' AS is_open
+    FROM neighbour n LEFT JOIN remark d ON (d.point_id, d.day) = (n.point_id, n.day)
 ), opened AS (
     SELECT point_id FROM decision WHERE point_id = ANY(%(points)s::int[])
     UNION ALL

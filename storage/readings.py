@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
+from functools import cache
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from storage.database import grouping_by_hash
-from storage.sql import Connection, fetch_dicts, fetch_rows, load
+from storage.sql import Connection, array, fetch_dicts, fetch_rows, load
 
 SQL = load("readings")
 RATES: Final = 4
@@ -43,7 +44,7 @@ COPIED: Final = {
     "serial": "text",
 }
 """Columns of a raw reading and their types, in their order: binary COPY converts nothing."""
-FIRST_RATE: Final = list(COPIED).index("rate_1")
+NO_NUMBERS: Final = frozenset({"stamp", "arrived_at", "more_rates", "serial"})
 KEY: Final = itemgetter(0, 1, 2)
 
 
@@ -89,10 +90,11 @@ class RawReading(NamedTuple):
     serial: str | None
 
     @property
-    def steps(self) -> tuple[int | None, ...]:
-        """The total, and the rates that are known."""
-        known = [rate for rate in self[FIRST_RATE : FIRST_RATE + RATES] if rate is not None]
-        return (self.total, *known, *(self.more_rates or ()))
+    def steps(self) -> tuple[int, ...]:
+        """The total, and the rates that are known; of a read that was not refused."""
+        columns = (self.total, self.rate_1, self.rate_2, self.rate_3, self.rate_4)
+        known = [register for register in columns if register is not None]
+        return (*known, *(self.more_rates or ()))
 
 
 def read_id(
@@ -101,7 +103,7 @@ def read_id(
     """What a daily freeze is known by: the same read again has the same, any other another one.
 
     `registers`: the total and the rates, REFUSED where the meter told none."""
-    numbers = (
+    content = _packer(len(registers)).pack(
         Kind.DAILY_FREEZE,
         source,
         DECODE_VERSION,
@@ -109,8 +111,12 @@ def read_id(
         0 if stamp is None else (stamp - EPOCH) // MICROSECOND,
         *registers,
     )
-    content = struct.pack(f"<{len(numbers)}q", *numbers)
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
+
+
+@cache
+def _packer(registers: int) -> struct.Struct:
+    return struct.Struct(f"<{5 + registers}q")
 
 
 class Published(NamedTuple):
@@ -146,7 +152,10 @@ async def merge(
     if not readings:
         return set()
     columns = dict(zip(COPIED, zip(*_in_order(readings), strict=True), strict=True))
-    values: dict[str, Any] = {name: list(column) for name, column in columns.items()}
+    values: dict[str, Any] = {
+        name: list(column) if name in NO_NUMBERS else array(column)
+        for name, column in columns.items()
+    }
     values["more_rates"] = [rates and ",".join(map(str, rates)) for rates in columns["more_rates"]]
     return set(await fetch_rows(connection, SQL["merge"], values))
 

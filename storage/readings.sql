@@ -14,6 +14,7 @@ FROM unnest(%(day)s::date[], %(meter_id)s::int[], %(id)s::bigint[], %(kind)s::sm
             %(serial)s::text[])
      AS n (day, meter_id, id, kind, source, decode_version, stamp, total, rate_1, rate_2, rate_3, rate_4, more_rates,
            arrived_at, clock_skew_s, host_offset_ms, serial)
+WHERE NOT EXISTS (SELECT FROM reading r WHERE (r.day, r.meter_id, r.id) = (n.day, n.meter_id, n.id) OFFSET 0)
 ON CONFLICT DO NOTHING
 RETURNING day, meter_id, id
 

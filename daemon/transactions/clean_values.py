@@ -17,7 +17,7 @@ from daemon.quality.freeze import HOST_FREEZE_LIMIT
 from daemon.quality.judge import RULE_SET
 from daemon.quality.local_time import midnight_s
 from storage.judging import MOST_DAYS, NewSlot, SlotRow, Tail
-from storage.readings import Kind, RawReading
+from storage.readings import RawReading
 from storage.settling import Days
 
 QUIET_SKEW_S: Final = 60
@@ -85,14 +85,7 @@ def _take(found: CleanValues, chain: Sequence[_Value], tail: Tail) -> None:
             link_days = 0 if before is None else (day - before).days
             found.slots.append(
                 NewSlot(
-                    reading_id,
-                    steps[0],
-                    tail.point_id,
-                    day,
-                    tail.meter_id,
-                    Kind.DAILY_FREEZE,
-                    RULE_SET,
-                    link_days,
+                    reading_id, steps[0], tail.point_id, day, tail.meter_id, 1, RULE_SET, link_days
                 )
             )
         before = day
@@ -133,8 +126,7 @@ def _chain(readings: Sequence[RawReading], tail: Tail) -> list[_Value]:
     if tail.before_day is not None:
         chain += _neighbour(tail.before_day, tail.before_steps, tail.before_reading)
     for reading in readings:
-        steps = tuple([step for step in reading.steps if step is not None])
-        chain.append(_Value(reading.day, steps, reading.id, True))
+        chain.append(_Value(reading.day, reading.steps, reading.id, True))
     if tail.after_day is not None:
         chain += _neighbour(tail.after_day, tail.after_steps, tail.after_reading)
     return chain
@@ -148,7 +140,8 @@ def _neighbour(day: date, steps: Sequence[int] | None, reading: int | None) -> l
 
 def _is_even(chain: Sequence[_Value]) -> bool:
     """Whether its values have equal registers and lie close together."""
-    has_equal_registers = len({len(value.steps) for value in chain}) == 1
+    registers = len(chain[0].steps)
+    has_equal_registers = all(len(value.steps) == registers for value in chain)
     return has_equal_registers and (chain[-1].day - chain[0].day).days <= MOST_DAYS
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -39,6 +40,9 @@ NO_RATES = (None,) * RATES
 TRY_AGAIN = timedelta(minutes=5)
 ACCOUNTS_AT_ONCE = 50
 """Most accounts that are settled in one transaction: a payment waits for no more than these."""
+LONGEST_LOCK_S = 0.05
+"""For so long they are to be locked: fewer are settled at once where it takes longer."""
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,24 +203,39 @@ def _present(
 
 
 async def settle_marked(
-    connection: AsyncConnection[Any], authority: Authority, now: datetime
+    connection: AsyncConnection[Any],
+    authority: Authority,
+    now: datetime,
+    clock: Clock = time.monotonic,
 ) -> None:
     """T2: settle every account that is marked, a few at a time.
 
-    One that cannot be settled keeps its mark with the reason, and does not hold up the others."""
+    One that cannot be settled keeps its mark with the reason, and does not hold up the others.
+    `clock`: seconds; it tells how long locks were held."""
     most = ACCOUNTS_AT_ONCE
     while True:
         taken: list[int] = []
+        began_s = clock()
         try:
             if not await settle_some(connection, authority, now, most, taken):
                 return
-            most = ACCOUNTS_AT_ONCE
+            most = accounts_at_once(len(taken), clock() - began_s)
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except Exception as error:
             if len(taken) <= 1:
                 await _put_off(connection, taken, error, now)
             most = max(1, len(taken) // 2)
+
+
+def accounts_at_once(settled: int, took_s: float) -> int:
+    """How many accounts are settled next, after `settled` of them were locked for so long.
+
+    A transaction is not cut short: the next one is as large as this one shows that it may be."""
+    if took_s <= 0:
+        return ACCOUNTS_AT_ONCE
+    within = int(settled * LONGEST_LOCK_S / took_s)
+    return min(ACCOUNTS_AT_ONCE, max(1, within))
 
 
 async def settle_some(
@@ -300,7 +319,8 @@ def _row(
 ) -> RawReading:
     source = Source.METER if host_offset is None else Source.HOST
     registers = (REFUSED if total is None else total, *rates)
-    rate_1, rate_2, rate_3, rate_4 = [*rates[:RATES], *NO_RATES[len(rates) :]]
+    known: list[int | None] = [*rates[:RATES], *NO_RATES[len(rates) :]]
+    rate_1, rate_2, rate_3, rate_4 = known
     return RawReading(
         day,
         meter_id,

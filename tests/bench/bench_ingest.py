@@ -1,0 +1,397 @@
+"""Not in it: meters, lines, the queue, the spool, money. What T1 costs, from what lines hand on to
+published slots and marks, beside plain COPY of the same rows.
+
+Run it: `PYTHONPATH=. .venv/bin/python tests/bench/bench_ingest.py [--help]`, on a server that syncs.
+Both sides of a ratio take turns in one run; a figure is the median of its rounds. CPU is that of
+this process and of PostgreSQL's backend together: where others use the machine, it says more than
+the wall clock."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from daemon.quality.arrival import PolledFreeze
+from daemon.runtime.garbage import spare_what_is_there
+from daemon.transactions.collect import collect, raw_reading
+from storage import judging, migrate, readings
+from storage.archive import SiteMeter, site_meters
+from storage.database import connect
+from storage.judging import NewSlot
+from storage.readings import RawReading
+from tests.servers.postgres import Server, embedded_server, timescale_server
+
+ZONE: Final = ZoneInfo("Asia/Shanghai")
+TODAY: Final = datetime.now(ZONE).date()
+DAY: Final = timedelta(days=1)
+RATES: Final = 4
+USE: Final = 175
+"""Hundredths of a kWh that every rate of every point advances by in a day."""
+MOST_BYTES: Final = 250
+MOST_TIMES: Final = 1.2
+LONG_DAYS: Final = 365
+SIZE_POINTS: Final = 2000
+SIZE_DAYS: Final = 30
+WARM_ROUNDS: Final = 6
+"""The driver prepares a statement when it has seen it five times."""
+MADE: Final = """
+INSERT INTO site (name, zone) VALUES ('bench', 'Asia/Shanghai');
+INSERT INTO tariff_version VALUES ('T', '2020-01-01', 0.5);
+INSERT INTO account (number, tariff_id, state, agreement, opened_on, warn_fen, trip_fen, reconnect_fen)
+    SELECT 'A' || n, 'T', 'active', 'signed', '{first}', 3000, 0, 0 FROM generate_series(1, {points}) n;
+INSERT INTO point (number) SELECT 'P' || n FROM generate_series(1, {points}) n;
+INSERT INTO point_account (point_id, account_id, from_day) SELECT n, n, '{first}' FROM generate_series(1, {points}) n;
+INSERT INTO point_ratio (point_id, from_day, ratio) SELECT n, '2000-01-01', 1 FROM generate_series(1, {points}) n;
+INSERT INTO point_limit (point_id, from_day, max_daily_kwh)
+    SELECT n, '2000-01-01', 380 FROM generate_series(1, {points}) n;
+INSERT INTO meter (address, line, protocol)
+    SELECT lpad(n::text, 12, '0'), 'line', 'dlt645-2007' FROM generate_series(1, {points}) n;
+INSERT INTO installation (point_id, meter_id, from_at, first_day, modulus, decimals, wire_decimals)
+    SELECT n, n, '{first}'::timestamptz - interval '8 hours', '{first}', 100000000, 2, 2
+    FROM generate_series(1, {points}) n;
+INSERT INTO chain (point_id, kind, first_day) SELECT n, 1, '{first}' FROM generate_series(1, {points}) n;
+"""
+MADE_DAY: Final = """
+INSERT INTO reading (day, meter_id, id, kind, source, decode_version, total, rate_1, rate_2, rate_3, rate_4, arrived_at)
+    SELECT '{day}', n, hashint8extended(n, {rate}), 1, 1, 1, 4 * {rate}, {rate}, {rate}, {rate}, {rate},
+           '{day}'::timestamptz - interval '7 hours'
+    FROM generate_series(1, {points}) n;
+INSERT INTO slot (day, point_id, kind, state, meter_id, total, reading_id, rule_set, link_days)
+    SELECT day, meter_id, 1, 'published', meter_id, total, id, 1, {link} FROM reading WHERE day = '{day}';
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one reading, microseconds."""
+
+    ours: float
+    database: float
+    wall: float
+
+    @property
+    def cpu(self) -> float:
+        """Of this process and of PostgreSQL's backend."""
+        return self.ours + self.database
+
+
+class Costs:
+    """What parts of a run cost, each round by round."""
+
+    def __init__(self, backend_pid: int) -> None:
+        self._backend = Path(f"/proc/{backend_pid}/schedstat")
+        self._rounds: dict[str, list[Cost]] = {}
+
+    @contextmanager
+    def of(self, name: str, readings: int) -> Iterator[None]:
+        """Measure one round of a part."""
+        before = self._now()
+        yield
+        spent = [
+            (after - was) / 1000 / readings for after, was in zip(self._now(), before, strict=True)
+        ]
+        self._rounds.setdefault(name, []).append(Cost(*spent))
+
+    def _now(self) -> tuple[int, int, int]:
+        backend_ns = int(self._backend.read_text().split()[0])
+        return (time.process_time_ns(), backend_ns, time.perf_counter_ns())
+
+    def median(self, name: str) -> Cost:
+        """Each figure by itself."""
+        rounds = self._rounds[name]
+        figures = [
+            [it.ours for it in rounds],
+            [it.database for it in rounds],
+            [it.wall for it in rounds],
+        ]
+        return Cost(*map(statistics.median, figures))
+
+    def show(self, name: str) -> None:
+        """One line of the table."""
+        cost = self.median(name)
+        print(
+            f"| {name} | {cost.ours:.1f} | {cost.database:.1f} | {cost.cpu:.1f} | {cost.wall:.1f} |"
+        )
+
+    def goal(self, claim: str, name: str, peer: str, least: float) -> None:
+        """Whether ours does at least so much of what the peer does, for the same CPU."""
+        reached = self.median(peer).cpu / self.median(name).cpu
+        in_time = self.median(peer).wall / self.median(name).wall
+        print(
+            f"{claim}: {reached:.2f} by CPU, {in_time:.2f} by the wall clock (goal {least}): "
+            f"{verdict(reached >= least)}"
+        )
+
+
+class Bench:
+    """A site in a database of its own, and the days that come to it."""
+
+    def __init__(
+        self, connection: AsyncConnection[Any], meters: Sequence[SiteMeter], days: int, batch: int
+    ) -> None:
+        self.connection = connection
+        self.costs = Costs(connection.info.backend_pid)
+        self.batch = batch
+        self._meters = meters
+        self._days = days
+        self._taken = 0
+
+    def arrivals(self) -> list[PolledFreeze]:
+        """What a line hands on of the next meters, for the first day that they have not told."""
+        back, first = divmod(self._taken, len(self._meters))
+        self._taken += self.batch
+        rate = 25_000 + USE * (self._days + back)
+        registers = (RATES * rate, *[rate] * RATES)
+        now = datetime.now(UTC)
+        return [
+            PolledFreeze(meter, TODAY + back * DAY, registers, now, None)
+            for meter in self._meters[first : first + self.batch]
+        ]
+
+    async def t1(self, name: str, arrivals: Sequence[PolledFreeze]) -> None:
+        """Measure one batch; its money is settled meanwhile, as in the daemon."""
+        with self.costs.of(name, len(arrivals)):
+            await collect(self.connection, arrivals, ZONE)
+        await self.connection.execute("DELETE FROM to_settle")
+
+    async def copy(self, name: str, rows: Sequence[RawReading], *, with_slots: bool) -> None:
+        """Measure plain COPY of rows that lie ready, in order of their keys."""
+        slots = [
+            NewSlot(row.id, row.total or 0, row.meter_id, row.day, row.meter_id, 1, 1, 1)
+            for row in rows
+        ]
+        with self.costs.of(name, len(rows)):
+            async with self.connection.transaction():
+                await self._copy(readings.SQL["add"], list(readings.COPIED.values()), rows)
+                if with_slots:
+                    await self._copy(judging.SQL["add_slots"], judging.NEW_SLOT, slots)
+
+    async def _copy(
+        self, statement: str, types: list[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        async with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types(types)
+            for row in rows:
+                await copy.write_row(row)
+
+    async def raw(self, name: str, rows: Sequence[RawReading]) -> None:
+        """Measure the raw half of T1 by itself."""
+        with self.costs.of(name, len(rows)):
+            async with self.connection.transaction():
+                await readings.add(self.connection, rows)
+
+    async def one(self, query: str, *values: Any) -> Any:
+        """The first column of the first row."""
+        row = await (await self.connection.execute(query.encode(), values)).fetchone()
+        return None if row is None else row[0]
+
+
+def make_site(url: str, points: int, days: int, *, is_analyzed: bool) -> None:
+    """Points with a value on each of so many days until yesterday, by SQL."""
+    first = TODAY - days * DAY
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = off")
+        connection.execute(MADE.format(first=first, points=points).encode())
+        months = sorted({(first + n * DAY).replace(day=1) for n in range(days + 3)})
+        connection.execute("SELECT make_partitions(%s)", (months,))
+        for n in range(days):
+            text = MADE_DAY.format(
+                day=first + n * DAY, rate=25_000 + USE * n, points=points, link=min(n, 1)
+            )
+            connection.execute(text.encode())
+        if is_analyzed:
+            connection.execute("ANALYZE")
+        connection.execute("CHECKPOINT")
+
+
+@contextmanager
+def database(server: Server, name: str) -> Iterator[str]:
+    """A migrated database of its own."""
+    server.execute(f"CREATE DATABASE {name}")
+    migrate(server.url(name))
+    yield server.url(name)
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def opened(url: str, days: int, batch: int) -> Bench:
+    """On a site that is made."""
+    connection = await connect(url)
+    spare_what_is_there()
+    meters = sorted(await site_meters(connection), key=lambda meter: meter.meter_id)
+    return Bench(connection, meters, days, batch)
+
+
+async def beside_copy(url: str, days: int, batch: int, rounds: int) -> Bench:
+    """T1, a replay of it, the raw half, and COPY of the same rows, in turns."""
+    bench = await opened(url, days, batch)
+    for _ in range(WARM_ROUNDS):
+        await collect(bench.connection, bench.arrivals(), ZONE)
+    for _ in range(rounds):
+        arrivals = bench.arrivals()
+        await bench.t1("T1", arrivals)
+        await bench.t1("the same batch again", arrivals)
+        for name in ("COPY of readings and slots", "COPY of readings", "raw ingest"):
+            rows = [raw_reading(arrival, ZONE) for arrival in bench.arrivals()]
+            if name == "raw ingest":
+                await bench.raw(name, rows)
+            else:
+                await bench.copy(name, rows, with_slots="slots" in name)
+    return bench
+
+
+async def replayed(bench: Bench) -> str:
+    """What a batch writes that is there already."""
+    arrivals = bench.arrivals()
+    await collect(bench.connection, arrivals, ZONE)
+    counted = "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_xact_user_tables"
+    written = []
+    touched = 0
+    # Others write to the same log, and the first look at a new row notes in its page that it is
+    # there for good: the least of some replays is what a replay writes.
+    for _ in range(6):
+        async with bench.connection.transaction():
+            before = await bench.one("SELECT pg_current_wal_insert_lsn()")
+            await collect(bench.connection, arrivals, ZONE)
+            touched = await bench.one(counted)
+            written.append(
+                int(await bench.one("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", before))
+            )
+    is_nothing = (min(written[1:]), touched) == (0, 0)
+    return (
+        f"a replay writes {min(written[1:])} B of WAL and touches {touched} rows (goal 0, 0): "
+        f"{verdict(is_nothing)}"
+    )
+
+
+async def size(url: str, points: int, days: int, batch: int) -> str:
+    """What a reading and its slot take on disk when the daemon has stored them, day after day."""
+    bench = await opened(url, 0, batch)
+    for _ in range(points * days // batch):
+        await collect(bench.connection, bench.arrivals(), ZONE)
+    await bench.connection.execute("VACUUM")
+    parts = []
+    for table in ("reading", "slot"):
+        total = await bench.one(
+            "SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree(%s)", table
+        ) or await bench.one("SELECT hypertable_size(%s)", table)
+        rows = await bench.one(f"SELECT count(*) FROM {table}")
+        parts.append(total / rows)
+    await bench.connection.close()
+    return (
+        f"on disk a reading takes {parts[0]:.0f} B and its slot with its link {parts[1]:.0f} B, "
+        f"{sum(parts):.0f} B with their indexes (goal {MOST_BYTES} B): {verdict(sum(parts) <= MOST_BYTES)}"
+    )
+
+
+async def same_beside(urls: Sequence[tuple[str, str, int]], batch: int, rounds: int) -> None:
+    """A batch of T1 on each of the sites, in turns: (name, url, days). The first is the measure."""
+    benches = [(name, await opened(url, days, batch)) for name, url, days in urls]
+    for number in range(WARM_ROUNDS + rounds):
+        for name, bench in benches:
+            await bench.t1(name if number >= WARM_ROUNDS else "warm", bench.arrivals())
+    small = benches[0][1].costs.median(benches[0][0])
+    print("\n| a batch beside | our CPU | PostgreSQL's | together | wall | times the first |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, bench in benches:
+        cost = bench.costs.median(name)
+        print(
+            f"| {name} | {cost.ours:.1f} | {cost.database:.1f} | {cost.cpu:.1f} | {cost.wall:.1f} "
+            f"| {cost.cpu / small.cpu:.2f} |"
+        )
+    worst = max(bench.costs.median(name).cpu for name, bench in benches) / small.cpu
+    print(
+        f"the dearest is {worst:.2f} times the first (goal {MOST_TIMES}): {verdict(worst <= MOST_TIMES)}"
+    )
+    for _, bench in benches:
+        await bench.connection.close()
+
+
+async def on_one_server(server: Server, chosen: argparse.Namespace) -> Cost:
+    """Everything that needs one small site; what raw ingest costs."""
+    with database(server, "beside_copy") as url:
+        make_site(url, chosen.points, chosen.days, is_analyzed=True)
+        bench = await beside_copy(url, chosen.days, chosen.batch, chosen.rounds)
+        print(
+            f"\n{server.name}: {chosen.points} points with {chosen.days} days, batches of {chosen.batch}\n"
+        )
+        print("| CPU us a reading | ours | PostgreSQL's | together | wall |")
+        print("|---|---:|---:|---:|---:|")
+        for name in (
+            "COPY of readings",
+            "raw ingest",
+            "COPY of readings and slots",
+            "T1",
+            "the same batch again",
+        ):
+            bench.costs.show(name)
+        bench.costs.goal("raw ingest by COPY", "raw ingest", "COPY of readings", 0.75)
+        bench.costs.goal("T1 by COPY", "T1", "COPY of readings and slots", 0.5)
+        bench.costs.goal("T1 by a replay of it", "the same batch again", "T1", 1.0)
+        print(await replayed(bench))
+        await bench.connection.close()
+    with database(server, "size") as url:
+        make_site(url, SIZE_POINTS, 0, is_analyzed=True)
+        print(await size(url, SIZE_POINTS, SIZE_DAYS, chosen.batch))
+    return bench.costs.median("raw ingest")
+
+
+async def beside_many(server: Server, chosen: argparse.Namespace) -> None:
+    """The same batch beside few and many points, short and long histories, with and without
+    statistics."""
+    sites = [
+        (chosen.points, chosen.days, True),
+        (chosen.points, chosen.days, False),
+        (chosen.points, LONG_DAYS, True),
+        (chosen.many, chosen.many_days, True),
+        (chosen.many, chosen.many_days, False),
+    ]
+    urls = []
+    with ExitStack() as made:
+        for number, (points, days, is_analyzed) in enumerate(sites):
+            url = made.enter_context(database(server, f"beside_{number}"))
+            make_site(url, points, days, is_analyzed=is_analyzed)
+            statistics_are = "fresh statistics" if is_analyzed else "none"
+            urls.append((f"{points} points, {days} days, {statistics_are}", url, days))
+        await same_beside(urls, chosen.batch, chosen.rounds)
+
+
+def verdict(is_reached: bool) -> str:
+    """As all goals of this bench are told."""
+    return "reached" if is_reached else "MISSED"
+
+
+def main() -> None:
+    """Both servers, then many points on the embedded one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=10_000)
+    parser.add_argument("--days", type=int, default=62, help="that are there already")
+    parser.add_argument("--many", type=int, default=100_000, help="points to compare with")
+    parser.add_argument("--many-days", type=int, default=31, help="that these have")
+    parser.add_argument("--batch", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=15)
+    chosen = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    raw = {}
+    for start in (embedded_server, timescale_server):
+        with start(durable=True) as server:
+            raw[server.name] = asyncio.run(on_one_server(server, chosen))
+    with embedded_server(durable=True) as server:
+        asyncio.run(beside_many(server, chosen))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""What a batch may cost: statements, writes of a replay, and how long accounts are locked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+
+from daemon.quality.arrival import Arrival
+from daemon.transactions.collect import ACCOUNTS_AT_ONCE, accounts_at_once, collect, settle_marked
+from storage.archive import SiteMeter
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    NOW,
+    OPEN,
+    ZONE,
+    Site,
+    balance,
+    everything,
+    freeze,
+    on,
+    rows,
+    slots,
+)
+
+pytestmark = pytest.mark.hypertables
+
+MOST_STATEMENTS = 12
+POINTS = 12
+
+
+@contextmanager
+def counted(connection: AsyncConnection[Any]) -> Iterator[list[str]]:
+    """The statements that the connection is given meanwhile; COPY is one, BEGIN and COMMIT none."""
+    given: list[str] = []
+
+    class CountingCursor(psycopg.AsyncCursor[Any]):
+        async def execute(self, query: Any, *arguments: Any, **options: Any) -> Any:
+            given.append(str(query))
+            return await super().execute(query, *arguments, **options)
+
+        def copy(self, statement: Any, *arguments: Any, **options: Any) -> Any:
+            given.append(str(statement))
+            return super().copy(statement, *arguments, **options)
+
+    usual = connection.cursor_factory
+    connection.cursor_factory = CountingCursor
+    yield given
+    connection.cursor_factory = usual
+
+
+def everything_at_once(found: dict[str, SiteMeter], day: date) -> list[Arrival]:
+    """A batch in which everything is that a batch can have: clean, backward, too much, standing
+    still, late, read again, refused, before its day, with a stamp, of another meter."""
+    arrivals = [
+        freeze(found["P1"], day, 110),
+        freeze(found["P2"], day, 90),
+        freeze(found["P3"], day, 5000),
+        freeze(found["P4"], day, 100),
+        freeze(found["P5"], day + 9 * DAY, 130),
+        freeze(found["P6"], day - DAY, 100),
+        freeze(found["P7"], day, 110, skew=timedelta(minutes=6)),
+        freeze(found["P8"], day, 110, rates=[Decimal(50), Decimal(20)]),
+        freeze(found["P9"], date(2025, 1, 1), 3),
+        freeze(found["P10"], day, 110, at=time(1)),
+    ]
+    other = freeze(found["P11"], day, 110)
+    arrivals.append(replace(other, freeze=replace(other.freeze, serial="999999999999")))
+    refused = freeze(found["P12"], day - DAY, 100)
+    late = refused.freeze.arrived_at + timedelta(hours=1)
+    arrivals.append(replace(refused, freeze=replace(refused.freeze, registers=(), arrived_at=late)))
+    return arrivals
+
+
+async def with_first_values(connection: AsyncConnection[Any], points: int) -> dict[str, SiteMeter]:
+    found = await Site.of(points).take_over(connection)
+    await collect(connection, [freeze(meter, OPEN, 100) for meter in found.values()], ZONE)
+    return found
+
+
+def test_a_batch_takes_at_most_twelve_statements_whatever_is_in_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await with_first_values(connection, POINTS)
+        for n in (1, 2, 3):
+            batch = everything_at_once(found, OPEN + n * DAY)
+            with counted(connection) as given:
+                await collect(connection, batch, ZONE)
+            assert len(given) <= MOST_STATEMENTS
+
+    on(database_url, story)
+
+
+def test_a_batch_of_clean_values_takes_six_statements(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await with_first_values(connection, POINTS)
+        batch = [freeze(meter, OPEN + DAY, 101) for meter in found.values()]
+        with counted(connection) as given:
+            await collect(connection, batch, ZONE)
+        assert len(given) == 6
+        assert (await slots(connection, "P1"))[OPEN + DAY] == ("published", 10_100, [])
+
+    on(database_url, story)
+
+
+def test_a_replay_writes_nothing(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await with_first_values(connection, POINTS)
+        batch = everything_at_once(found, OPEN + DAY)
+        first = await collect(connection, batch, ZONE)
+        before = await everything(connection)
+        # What was there of which no slot tells is found out once more by the way.
+        for again in (batch[:8], batch[8:], batch):
+            async with connection.transaction():
+                collected = await collect(connection, again, ZONE)
+                # Whoever writes has a number: without one there is neither a row nor a log of it.
+                assert await rows(connection, "SELECT pg_current_xact_id_if_assigned()") == [None]
+        assert collected.present == first.present
+        assert await everything(connection) == before
+
+    on(database_url, story)
+
+
+def test_a_reading_that_no_slot_tells_of_is_kept_once(database_url: str) -> None:
+    """Here a slot was lost by hand: the reading is believed to be new, and is not."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await with_first_values(connection, 2)
+        batch = [freeze(meter, OPEN + DAY, 110) for meter in found.values()]
+        await collect(connection, batch, ZONE)
+        await connection.execute("DELETE FROM slot WHERE day = %s AND point_id = 1", (OPEN + DAY,))
+        await collect(connection, [*batch, freeze(found["P2"], OPEN + 2 * DAY, 120)], ZONE)
+        assert await rows(connection, "SELECT count(*) FROM reading") == [5]
+        assert (await slots(connection, "P2"))[OPEN + 2 * DAY] == ("published", 12_000, [])
+
+    on(database_url, story)
+
+
+def test_a_batch_that_begins_anew_has_stored_nothing_twice(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await with_first_values(connection, 2)
+        await collect(connection, [freeze(found["P1"], OPEN - DAY, 90)], ZONE)
+        same = freeze(found["P1"], OPEN + DAY, 110)
+        await collect(connection, [same, same, freeze(found["P2"], OPEN + DAY, 110)], ZONE)
+        assert await rows(connection, "SELECT count(*) FROM reading") == [5]
+
+    on(database_url, story)
+
+
+# --- how long accounts are locked -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settled", "took_s", "at_once"),
+    [
+        (50, 0.0, ACCOUNTS_AT_ONCE),
+        (50, 0.02, ACCOUNTS_AT_ONCE),
+        (50, 0.05, 50),
+        (50, 0.1, 25),
+        (50, 60.0, 1),
+        (1, 0.01, 5),
+    ],
+)
+def test_accounts_are_locked_for_fifty_milliseconds_or_fifty_at_once(
+    settled: int, took_s: float, at_once: int
+) -> None:
+    assert accounts_at_once(settled, took_s) == at_once
+
+
+@pytest.mark.parametrize(("takes_s", "transactions"), [(0.0, 2), (0.5, 7)])
+def test_what_takes_long_is_settled_in_more_transactions(
+    database_url: str, takes_s: float, transactions: int
+) -> None:
+    """Of 60 accounts 50 are taken first; half a second for them means five next time, and half a
+    second for five means one by one."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await with_first_values(connection, 60)
+        await collect(connection, [freeze(m, OPEN + DAY, 110) for m in found.values()], ZONE)
+        looks: list[float] = []
+
+        def clock() -> float:
+            # Every second look ends a transaction.
+            looks.append(takes_s * ((len(looks) + 1) // 2))
+            return looks[-1]
+
+        await settle_marked(connection, ARMED, NOW, clock)
+        # The last one began and found nothing.
+        assert len(looks) == 2 * transactions + 1
+        assert await balance(connection, "A60") == -500
+
+    on(database_url, story)
