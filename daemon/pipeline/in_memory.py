@@ -20,7 +20,7 @@ class InMemory:
 
     def __init__(self) -> None:
         self.queue: deque[Arrival | PolledFreeze] = deque()
-        self.batch: list[Arrival] = []
+        self.batch: list[Arrival | PolledFreeze] = []
 
     def __len__(self) -> int:
         return len(self.queue) + len(self.batch)
@@ -34,12 +34,8 @@ class InMemory:
     def fill_batch(self, most: int) -> None:
         """Take out what is first, up to a batch of so many."""
         for _ in range(min(len(self.queue), most - len(self.batch))):
-            self.batch.append(_in_full(self.queue.popleft()))
+            self.batch.append(self.queue.popleft())
 
     def queue_batch_again(self) -> None:
         """The batch goes first again; it stays a batch too, for whoever is storing it."""
         self.queue.extendleft(reversed(self.batch))
-
-
-def _in_full(arrival: Arrival | PolledFreeze) -> Arrival:
-    return arrival if isinstance(arrival, Arrival) else Arrival(arrival.meter, arrival.freeze)

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from daemon import metrics
 from daemon.control.authority import Authority
 from daemon.pipeline.outlet import Outlet, slots_of
-from daemon.quality.arrival import Arrival, IdentityRead
+from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
 from daemon.quality.meter import Meter
 from daemon.spool.record import WaitingReading, as_content, waiting
 from daemon.transactions.collect import Collected, collect
@@ -78,7 +78,7 @@ class ReadingStore:
             known |= {meter.address: meter for meter in await self._with_database(ask)}
         return known
 
-    async def store(self, batch: Sequence[Arrival]) -> None:
+    async def store(self, batch: Sequence[Arrival | PolledFreeze]) -> None:
         """All or nothing; a reading that the database will never take is a dead letter."""
 
         async def take(connection: AsyncConnection[Any]) -> Collected:
@@ -112,7 +112,7 @@ class ReadingStore:
                     raise CannotStore(f"{type(error).__name__}: {error}".strip()) from error
         raise AssertionError("the last attempt returns or raises")
 
-    async def _isolate(self, batch: Sequence[Arrival], error: Exception) -> None:
+    async def _isolate(self, batch: Sequence[Arrival | PolledFreeze], error: Exception) -> None:
         """Halve a batch that cannot be stored until the row that is to blame stands alone.
 
         Whatever the error is: one reading must not keep those of other meters from being stored."""
