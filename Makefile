@@ -1,7 +1,7 @@
 # Each target sets up what it needs. A Debian 12 with python3, python3-venv, make and git is enough to start from.
 
 PYTHON ?= python3
-BENCHES = codec mqtt tcp serial judgement fleet
+BENCHES = codec mqtt tcp serial judgement ingest fleet
 
 # Most tests wait for a wire, a process or a clock, so a few more of them than there are cores run at once.
 WORKERS ?= 3

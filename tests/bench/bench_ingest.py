@@ -65,6 +65,10 @@ INSERT INTO installation (point_id, meter_id, from_at, first_day, modulus, decim
     FROM generate_series(1, {points}) n;
 INSERT INTO chain (point_id, kind, first_day) SELECT n, 1, '{first}' FROM generate_series(1, {points}) n;
 """
+PLAIN: Final = """
+CREATE TABLE plain (LIKE reading, PRIMARY KEY (day, meter_id, id)) PARTITION BY RANGE (day);
+CREATE TABLE plain_now PARTITION OF plain FOR VALUES FROM ('2020-01-01') TO ('2100-01-01');
+"""
 MADE_DAY: Final = """
 INSERT INTO reading (day, meter_id, id, kind, source, decode_version, total, rate_1, rate_2, rate_3, rate_4, arrived_at)
     SELECT '{day}', n, hashint8extended(n, {rate}), 1, 1, 1, 4 * {rate}, {rate}, {rate}, {rate}, {rate},
@@ -168,15 +172,27 @@ class Bench:
             await collect(self.connection, arrivals, ZONE)
         await self.connection.execute("DELETE FROM to_settle")
 
-    async def copy(self, name: str, rows: Sequence[RawReading], *, with_slots: bool) -> None:
-        """Measure plain COPY of rows that lie ready, in order of their keys."""
+    def rows(self) -> list[RawReading]:
+        """The same as raw rows, in order of their keys."""
+        return [raw_reading(arrival, ZONE) for arrival in self.arrivals()]
+
+    async def copy(
+        self,
+        name: str,
+        rows: Sequence[RawReading],
+        *,
+        with_slots: bool = False,
+        into: str = "reading",
+    ) -> None:
+        """Measure plain COPY of rows that lie ready."""
         slots = [
             NewSlot(row.id, row.total or 0, row.meter_id, row.day, row.meter_id, 1, 1, 1)
             for row in rows
         ]
+        statement = readings.SQL["add"].replace("COPY reading", f"COPY {into}")
         with self.costs.of(name, len(rows)):
             async with self.connection.transaction():
-                await self._copy(readings.SQL["add"], list(readings.COPIED.values()), rows)
+                await self._copy(statement, list(readings.COPIED.values()), rows)
                 if with_slots:
                     await self._copy(judging.SQL["add_slots"], judging.NEW_SLOT, slots)
 
@@ -235,21 +251,24 @@ async def opened(url: str, days: int, batch: int) -> Bench:
     return Bench(connection, meters, days, batch)
 
 
-async def beside_copy(url: str, days: int, batch: int, rounds: int) -> Bench:
+async def beside_copy(
+    url: str, days: int, batch: int, rounds: int, *, is_hypertable: bool
+) -> Bench:
     """T1, a replay of it, the raw half, and COPY of the same rows, in turns."""
     bench = await opened(url, days, batch)
+    if is_hypertable:
+        await bench.connection.execute(PLAIN.encode())
     for _ in range(WARM_ROUNDS):
         await collect(bench.connection, bench.arrivals(), ZONE)
     for _ in range(rounds):
         arrivals = bench.arrivals()
         await bench.t1("T1", arrivals)
         await bench.t1("the same batch again", arrivals)
-        for name in ("COPY of readings and slots", "COPY of readings", "raw ingest"):
-            rows = [raw_reading(arrival, ZONE) for arrival in bench.arrivals()]
-            if name == "raw ingest":
-                await bench.raw(name, rows)
-            else:
-                await bench.copy(name, rows, with_slots="slots" in name)
+        await bench.copy("COPY of readings and slots", bench.rows(), with_slots=True)
+        await bench.copy("COPY of readings", bench.rows())
+        await bench.raw("raw ingest", bench.rows())
+        if is_hypertable:
+            await bench.copy("COPY into plain partitions", bench.rows(), into="plain")
     return bench
 
 
@@ -320,11 +339,14 @@ async def same_beside(urls: Sequence[tuple[str, str, int]], batch: int, rounds: 
         await bench.connection.close()
 
 
-async def on_one_server(server: Server, chosen: argparse.Namespace) -> Cost:
-    """Everything that needs one small site; what raw ingest costs."""
+async def on_one_server(server: Server, chosen: argparse.Namespace) -> None:
+    """Everything that needs one small site."""
     with database(server, "beside_copy") as url:
         make_site(url, chosen.points, chosen.days, is_analyzed=True)
-        bench = await beside_copy(url, chosen.days, chosen.batch, chosen.rounds)
+        is_hypertable = server.name == "timescaledb"
+        bench = await beside_copy(
+            url, chosen.days, chosen.batch, chosen.rounds, is_hypertable=is_hypertable
+        )
         print(
             f"\n{server.name}: {chosen.points} points with {chosen.days} days, batches of {chosen.batch}\n"
         )
@@ -341,12 +363,16 @@ async def on_one_server(server: Server, chosen: argparse.Namespace) -> Cost:
         bench.costs.goal("raw ingest by COPY", "raw ingest", "COPY of readings", 0.75)
         bench.costs.goal("T1 by COPY", "T1", "COPY of readings and slots", 0.5)
         bench.costs.goal("T1 by a replay of it", "the same batch again", "T1", 1.0)
+        if is_hypertable:
+            bench.costs.show("COPY into plain partitions")
+            bench.costs.goal(
+                "hypertable by plain", "COPY of readings", "COPY into plain partitions", 0.95
+            )
         print(await replayed(bench))
         await bench.connection.close()
     with database(server, "size") as url:
         make_site(url, SIZE_POINTS, 0, is_analyzed=True)
         print(await size(url, SIZE_POINTS, SIZE_DAYS, chosen.batch))
-    return bench.costs.median("raw ingest")
 
 
 async def beside_many(server: Server, chosen: argparse.Namespace) -> None:
@@ -355,7 +381,7 @@ async def beside_many(server: Server, chosen: argparse.Namespace) -> None:
     sites = [
         (chosen.points, chosen.days, True),
         (chosen.points, chosen.days, False),
-        (chosen.points, LONG_DAYS, True),
+        (chosen.long_points, LONG_DAYS, True),
         (chosen.many, chosen.many_days, True),
         (chosen.many, chosen.many_days, False),
     ]
@@ -380,15 +406,15 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=10_000)
     parser.add_argument("--days", type=int, default=62, help="that are there already")
     parser.add_argument("--many", type=int, default=100_000, help="points to compare with")
-    parser.add_argument("--many-days", type=int, default=31, help="that these have")
+    parser.add_argument("--many-days", type=int, default=5, help="that these have")
+    parser.add_argument("--long-points", type=int, default=2_000, help="those with a year")
     parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=15)
     chosen = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    raw = {}
     for start in (embedded_server, timescale_server):
         with start(durable=True) as server:
-            raw[server.name] = asyncio.run(on_one_server(server, chosen))
+            asyncio.run(on_one_server(server, chosen))
     with embedded_server(durable=True) as server:
         asyncio.run(beside_many(server, chosen))
 
