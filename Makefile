@@ -13,7 +13,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: simulate demo test rest test-all test-hours quick coverage check bench bench-long fuzz venv clean
+.PHONY: simulate simulate-daemon demo test rest test-all test-hours quick coverage check bench bench-long fuzz venv clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -61,6 +61,10 @@ check: venv
 SEEDS ?= 200
 simulate: venv
 	PYTHONPATH=. .venv/bin/python tests/simulation/simulate.py $(SEEDS)
+
+# Ten of such sites told to the daemon: its transactions, a real database.
+simulate-daemon: venv
+	SIMULATED_SEEDS=10 SIMULATED_POINTS=20 .venv/bin/python -m pytest -q -n 2 tests/simulation/test_daemon_site.py
 
 # Each prints its goals and whether they are reached.
 bench: venv

@@ -7,7 +7,16 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from daemon.quality.acceptance import closing, refusal
-from daemon.quality.facts import Action, Decision, Facts, Installation, Limit, Ratio, with_fact
+from daemon.quality.facts import (
+    Action,
+    Decision,
+    Fact,
+    Facts,
+    Installation,
+    Limit,
+    Ratio,
+    with_fact,
+)
 from daemon.quality.gap import Causes, Lacking, gaps_of
 from daemon.quality.judge import judge
 from daemon.quality.uses import uses_of
@@ -41,7 +50,8 @@ class Life:
         self.max_daily = point.limit
         self._arriving = point.arriving()
         self._facts = Facts(point.zone, (point.installation,))
-        self._states: dict[date, DayState] = {}
+        self.states: dict[date, DayState] = {}
+        self._new_facts: list[Fact] = []
         self._read: dict[int, int] = {}
         """Day -> evening of its first read."""
         self._arrived: list[tuple[int, Answer]] = []
@@ -51,6 +61,8 @@ class Life:
         self._again: set[int] = set()
         self._decisions = 0
         self._is_open = False
+        self._settled_until = date.min
+        """The last value that a closing named: what is open before it stays so."""
         self._published = 0
         """Bit n is day n."""
         self._named = 0
@@ -79,7 +91,7 @@ class Life:
                 if reason is not None:
                     self._wrong(now, f"a true document is refused: {reason}")
                     continue
-            self._facts = with_fact(self._facts, fact)
+            self._add(fact)
         return bool(self._arrived or others)
 
     def is_quiet(self, now: int) -> bool:
@@ -92,7 +104,7 @@ class Life:
         lowest = begun + (of_this_run & -of_this_run).bit_length() - 1
         return of_this_run > 0 and all(
             number > max(lowest, now - LATELY_DAYS)
-            and day_of(number) not in self._states
+            and day_of(number) not in self.states
             and answer.stamp is None
             and answer.serial is None
             and abs(answer.skew_s or 0) <= 60
@@ -108,7 +120,7 @@ class Life:
         """Day -> steps of what is published lately by this register, and of what came today."""
         first = max(now - LOOK_BACK_DAYS, self._run_first_day())
         values = {
-            number: int(self._states[day_of(number)].total.scaleb(DECIMALS))
+            number: int(self.states[day_of(number)].total.scaleb(DECIMALS))
             for number in range(first, now + 1)
             if number < DAYS and self._published >> number & 1
         }
@@ -120,7 +132,7 @@ class Life:
             return
         asked = [
             number
-            for day, state in self._states.items()
+            for day, state in self.states.items()
             if (number := (day - FIRST).days) not in self._again
             and now - number <= MEMORY_DAYS
             and (state.next_step == "reread" or not {"V33", "V36"}.isdisjoint(state.codes))
@@ -135,7 +147,7 @@ class Life:
         """Some tasks are done after a while, rightly; one an evening."""
         if not self._named:
             return
-        for day, state in list(self._states.items()):
+        for day, state in list(self.states.items()):
             number = (day - FIRST).days
             is_due = state.next_step == "person" and state.state == "suspect"
             if not is_due or now - number < 4 or (number * 7 + now) % 5:
@@ -145,7 +157,7 @@ class Life:
             decision = Decision(action, day, state.total, self._decisions)
             if refusal(self._facts, decision) is None:
                 self.told.counts[f"person: {action}"] += 1
-                self._facts = with_fact(self._facts, decision)
+                self._add(decision)
                 self.judge(now)
                 return
 
@@ -156,16 +168,28 @@ class Life:
         through = day_of(now).replace(day=1)
         is_disputed = any(
             state.state != "published" or "V33" in state.codes
-            for day, state in self._states.items()
+            for day, state in self.states.items()
             if day >= through
         )
         lately = [number for number in self._read if number > (through - FIRST).days]
         if not is_disputed and len(lately) > HONEST_DAYS:
-            self._facts = with_fact(self._facts, closing(self._facts, through))
+            named = closing(self._facts, through)
+            self._add(named)
+            self._settled_until = max((day for day, _ in named.published), default=date.min)
             self.judge(now)
 
+    def take_facts(self) -> list[Fact]:
+        """What came since this was asked last."""
+        taken = self._new_facts
+        self._new_facts = []
+        return taken
+
+    def _add(self, fact: Fact) -> None:
+        self._facts = with_fact(self._facts, fact)
+        self._new_facts.append(fact)
+
     def _add_read(self, number: int, answer: Answer, now: int, hour: float) -> None:
-        self._facts = with_fact(self._facts, self.point.read(number, answer, now, hour))
+        self._add(self.point.read(number, answer, now, hour))
         self._read.setdefault(number, now)
 
     def _run_first_day(self) -> int:
@@ -182,7 +206,7 @@ class Life:
             total = Decimal(answer.steps).scaleb(-DECIMALS)
             codes = ("V10",) if number in unchanged else ()
             state = DayState("published", total, codes)
-            self._states[day_of(number)] = state
+            self.states[day_of(number)] = state
             self._published |= 1 << number
             if not self._is_true(number, state):
                 self._note_untrue(number, state)
@@ -190,7 +214,7 @@ class Life:
     def judge(self, now: int) -> Verdict:
         """All facts, from the first."""
         verdict = judge(self._facts)
-        self._states = dict(verdict.days)
+        self.states = dict(verdict.days)
         self._published = 0
         self._named = 0
         self._untrue.clear()
@@ -204,7 +228,9 @@ class Life:
                 self._named |= 1 << number
             else:
                 self._wrong(now, f"{day} is {state.state} and has no next step")
-        self._is_open = any(map(_is_open, verdict.days.values()))
+        self._is_open = any(
+            _is_open(state) for day, state in verdict.days.items() if day > self._settled_until
+        )
         for number in self._read:
             if number >= self.point.first_day and day_of(number) not in verdict.days:
                 self._wrong(now, f"{day_of(number)} was read and is not shown")
@@ -226,7 +252,7 @@ class Life:
     def look_at_untrue(self, now: int) -> None:
         """What is published and wrong, when the second reads of what came that night are there."""
         for number in self._untrue:
-            state = self._states[day_of(number)]
+            state = self.states[day_of(number)]
             honest_days = sum(
                 it > number and at >= self._read[number] and self.point.answers[it].is_true
                 for it, at in self._read.items()
@@ -281,7 +307,7 @@ class Life:
 
     def end(self) -> None:
         """All facts once more, from which nothing may differ; every link is what was used."""
-        shown = self._states
+        shown = self.states
         verdict = self.judge(DAYS)
         self.look_at_untrue(DAYS)
         if verdict.days != shown:
@@ -292,7 +318,7 @@ class Life:
                 codes = ",".join(state.codes)
                 self.told.counts[f"true and withheld: {self.point.story} {codes}"] += 1
         for number in self._untrue:
-            reason, _ = self._stood[number, self._states[day_of(number)].total]
+            reason, _ = self._stood[number, self.states[day_of(number)].total]
             self.told.counts[f"untrue at the end: {reason}"] += 1
         self.told.stood.update(self._stood.values())
         self._links(verdict)
@@ -318,7 +344,7 @@ class Life:
             lately = point.energy_at[at.timestamp()]
             return point.energy[number] + lately * point.ratios[number]
         number = (at - FIRST).days
-        is_true = self._is_true(number, self._states[at])
+        is_true = self._is_true(number, self.states[at])
         return point.energy[number] if is_true else None
 
     def _wrong(self, now: int, words: str) -> None:
