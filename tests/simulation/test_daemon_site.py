@@ -12,6 +12,7 @@ SEEDS = range(int(os.environ.get("SIMULATED_SEEDS", "1")))
 POINTS = int(os.environ.get("SIMULATED_POINTS", "8"))
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_database_shows_what_the_judge_says_every_evening_and_bills_what_was_used(
     database_url: str, owner_url: str, seed: int
