@@ -66,7 +66,20 @@ async def lock_point(connection: Connection, point: str) -> int | None:
 
 async def add_decision(connection: Connection, decision: NewDecision) -> int:
     """Write down what a person said; returns its number."""
-    values = {
+    row = await fetch_row(connection, SQL["add_decision"], _values(decision))
+    assert row is not None
+    number: int = row[0]
+    return number
+
+
+async def repeated(connection: Connection, decision: NewDecision) -> DecisionRow | None:
+    """The last word on the day where it was this very one, and nobody refused it."""
+    row = await fetch_row(connection, SQL["repeated"], _values(decision))
+    return None if row is None else (await decisions(connection, number=row[0]))[0]
+
+
+def _values(decision: NewDecision) -> dict[str, Any]:
+    return {
         "point_id": decision.point_id,
         "day": decision.day,
         "action": decision.action,
@@ -80,10 +93,6 @@ async def add_decision(connection: Connection, decision: NewDecision) -> int:
         "content": Jsonb(decision.content or {}),
         "takes_effect": decision.takes_effect,
     }
-    row = await fetch_row(connection, SQL["add_decision"], values)
-    assert row is not None
-    number: int = row[0]
-    return number
 
 
 async def review(

@@ -6,6 +6,15 @@ VALUES (%(point_id)s, %(day)s, %(action)s, %(total)s, %(rates)s, %(rolled_over)s
         %(takes_effect)s)
 RETURNING id
 
+-- repeated -- the last word on a day, where it was this very one
+SELECT d.id FROM decision d
+WHERE d.point_id = %(point_id)s AND d.day = %(day)s
+  AND d.rev = (SELECT max(x.rev) FROM decision x WHERE x.point_id = %(point_id)s AND x.day = %(day)s)
+  AND (d.action, d.total, d.rates, d.rolled_over, d.method, d.maker, d.reason, d.evidence, d.content)
+      IS NOT DISTINCT FROM (%(action)s, %(total)s::bigint, %(rates)s::bigint[], %(rolled_over)s, %(method)s::text, %(maker)s,
+                            %(reason)s, %(evidence)s, %(content)s)
+  AND NOT EXISTS (SELECT FROM decision_review r WHERE r.decision_id = d.id AND r.verdict = 'refused')
+
 -- review -- what another person says of it
 INSERT INTO decision_review (decision_id, actor, verdict, reason) VALUES (%(number)s, %(actor)s, %(verdict)s, %(reason)s)
 

@@ -52,10 +52,10 @@ async def mark_points(connection: Connection, changed: Mapping[int, Days], cause
 
 
 async def take_marks(connection: Connection, most: int, now: datetime) -> dict[int, Days]:
-    """Take up to so many marks off, in order of accounts.
+    """Take up to so many marks off, in order of accounts, and lock those accounts.
 
-    Those that somebody else is settling are left to him. They come back if the transaction
-    fails."""
+    Whoever settles one of them already is waited for; marks that somebody is adding to are left
+    for the next time. They come back if the transaction fails."""
     rows = await fetch_rows(connection, SQL["take_marks"], {"most": most, "now": now})
     return {account: Days(first, last) for account, first, last in sorted(rows)}
 

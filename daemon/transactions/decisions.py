@@ -96,7 +96,8 @@ class Decided:
 async def decide(connection: AsyncConnection[Any], order: Order) -> Decided:
     """Write a decision down; where nobody else has to agree it counts at once.
 
-    DecisionRefused changes nothing."""
+    The same again, from somebody who got no answer, changes nothing, and nor does
+    DecisionRefused."""
     async with connection.transaction():
         await lock_chains(connection)
         point_id = await decisions.lock_point(connection, order.point)
@@ -107,7 +108,6 @@ async def decide(connection: AsyncConnection[Any], order: Order) -> Decided:
         rates = tuple(desk.steps(rate) or 0 for rate in order.rates)
         if rates and abs((total or 0) - sum(rates)) > len(rates):
             raise DecisionRefused("rates_do_not_add_up", total=order.total)
-        decision = _refuse(desk, order)
         waits_for = approvals_needed(order.action, order.method)
         new = NewDecision(
             point_id=point_id,
@@ -123,6 +123,11 @@ async def decide(connection: AsyncConnection[Any], order: Order) -> Decided:
             evidence=order.evidence,
             content=_content(order),
         )
+        said = await decisions.repeated(connection, new)
+        if said is not None:
+            left = waits_for - len(said.approvers) if said.state == "waits" else 0
+            return Decided(said.number, left, {})
+        decision = _refuse(desk, order)
         number = await decisions.add_decision(connection, new)
         changes = {}
         if not waits_for:

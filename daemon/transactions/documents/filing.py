@@ -85,7 +85,8 @@ async def file_document(
 ) -> Filed:
     """Write a document down; it counts at once, unless it moves days that are billed.
 
-    Then it waits for a second person. A trial changes nothing. DocumentRefused."""
+    Then it waits for a second person; the same again, from somebody who got no answer, does not
+    wait twice. A trial changes nothing. DocumentRefused."""
     async with connection.transaction():
         await lock_chains(connection)
         points = await _points(connection, document)
@@ -93,6 +94,9 @@ async def file_document(
         if is_trial:
             return found
         waits = bool(found.moved)
+        waiting = await _same_waiting(connection, document, said)
+        if waiting is not None:
+            return Filed(waiting, "waits", found)
         number = await documents.add_document(
             connection,
             document.kind,
@@ -105,6 +109,17 @@ async def file_document(
             await act_as(connection, said.actor)
             await _write(connection, document, points, now, number)
     return Filed(number, "waits" if waits else "counts", found.effects)
+
+
+async def _same_waiting(
+    connection: AsyncConnection[Any], document: Document, said: Said
+) -> int | None:
+    """The number of a document that waits and says the same, from the same person."""
+    told = (document.kind, content_of(document), said)
+    for it in await documents.documents(connection, point=document.point, only_waiting=True):
+        if (it.kind, it.content, Said(it.actor, it.reason, it.evidence)) == told:
+            return it.number
+    return None
 
 
 async def approve(

@@ -1,0 +1,297 @@
+"""The connection breaks at each statement of each transaction in turn: nothing is lost or doubled.
+
+The statements are those that a run without a fault says, so a new one is covered by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+
+from daemon.pipeline.outlet import Outlet
+from daemon.pipeline.pipeline import Pipeline
+from daemon.quality.arrival import Arrival, IdentityRead
+from daemon.spool.spool import open_spool
+from daemon.transactions import dead_letters, decisions
+from daemon.transactions.archive import take_over_archive
+from daemon.transactions.documents import filing
+from daemon.transactions.documents.desk import DocumentRefused
+from daemon.transactions.documents.exchange import Exchange
+from daemon.transactions.documents.handover import Assignment
+from daemon.transactions.identify import take_identities
+from protocols.reading import MeterIdentity
+from storage import archive
+from storage.database import Pool
+from storage.dead_letters import NoOpenLetter
+from storage.documents import Said
+from tests.conftest import new_database
+from tests.database.site_files import files_of
+from tests.database.site_with_a_past import (
+    LI,
+    NEW_ADDRESS,
+    WAITING_DECISION,
+    WAITING_DOCUMENT,
+    a_site_with_a_past,
+    substitute,
+    what_comes_then,
+)
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    NOW,
+    OPEN,
+    ZONE,
+    Site,
+    account_row,
+    connect,
+    meters,
+    noon,
+    pay,
+    rows,
+)
+from tests.database.whole_database import whole
+from tests.servers.breaking_wire import Break, Wire, breaking_wire
+from tests.servers.postgres import Server
+
+PATIENCE_S = 60.0
+WANG = Said("Wang", "seen")
+
+Story = Callable[[Wire, str], Awaitable[None]]
+"""What happens to the database of this name, over a wire that breaks once."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A database to copy, and a way to its copies."""
+
+    server: Server
+    wire: Wire
+    template: str
+    began: datetime
+
+    def told(self, story: Story, at: int | None, how: Break) -> dict[str, list[str]]:
+        """All that a copy keeps after a story that is disturbed at this statement."""
+        with new_database(self.server, self.template) as url:
+            self.wire.listen(at, how)
+            asyncio.run(story(self.wire, name_of(url)))
+            return whole(url, self.began)
+
+
+def name_of(url: str) -> str:
+    return str(conninfo_to_dict(url)["dbname"])
+
+
+@pytest.fixture(scope="module")
+def past(server: Server, template_database: str) -> Iterator[Stage]:
+    """Everything has happened but what the test tells."""
+    with (
+        tempfile.TemporaryDirectory(prefix="wire-", dir="/tmp") as folder,
+        breaking_wire(server, Path(folder)) as wire,
+        new_database(server, template_database) as url,
+    ):
+
+        async def prepare() -> None:
+            async with await connect(url) as connection:
+                await a_site_with_a_past(connection)
+
+        asyncio.run(prepare())
+        yield Stage(server, wire, name_of(url), datetime.now(UTC))
+
+
+def disturbed(stage: Stage, story: Story, how: Break) -> list[str]:
+    """Tell a story once without a fault, then with one at each of its statements; those.
+
+    Wherever it breaks, the end must be the same."""
+    truth = stage.told(story, None, how)
+    statements = list(stage.wire.statements)
+    for at, statement in enumerate(statements, 1):
+        found = stage.told(story, at, how)
+        assert stage.wire.has_broken
+        where = f"broken {how.value}, at {at} of {len(statements)}: {statement[:200]}"
+        for table, kept in truth.items():
+            assert found[table] == kept, f"{table} differs, {where}"
+    return statements
+
+
+# --- T1 and T2 ------------------------------------------------------------------------------------
+
+
+async def a_batch_through_the_pipeline(wire: Wire, database: str) -> None:
+    """Until everything is stored and settled, by the daemon's own attempts.
+
+    Storing and settling share a connection, so that each run says the same statements."""
+    async with await connect(wire.server.url(database)) as watching:
+        batch = what_comes_then(await meters(watching))
+        with tempfile.TemporaryDirectory() as folder:
+            async with (
+                Pool(wire.url(database), most=1) as pool,
+                running(pool, Path(folder), batch) as pipeline,
+            ):
+                for arrival in batch:
+                    assert pipeline.submit(arrival)
+                await until_settled(pipeline, pool, watching)
+
+
+@asynccontextmanager
+async def running(pool: Pool, folder: Path, batch: Sequence[Arrival]) -> AsyncIterator[Pipeline]:
+    by_address = {arrival.meter.address: arrival.meter for arrival in batch}
+    outlet = Outlet(
+        meters=by_address.get,
+        stored=lambda slots: None,
+        kept=lambda slots: None,
+        missed=lambda: None,
+    )
+    with open_spool(folder / "spool", 10**8) as spool:
+        pipeline = Pipeline(pool, ARMED, spool, outlet, batch_readings=len(batch))
+        runs = (pipeline.run, pipeline.keep, pipeline.settle)
+        tasks = [asyncio.create_task(run()) for run in runs]
+        try:
+            yield pipeline
+        finally:
+            for task in tasks:
+                task.cancel()
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                assert isinstance(ended, asyncio.CancelledError), ended
+
+
+async def until_settled(pipeline: Pipeline, pool: Pool, watching: AsyncConnection[Any]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            waiting = pipeline.condition()
+            is_stored = not waiting["in_memory"] and not waiting["spooled"]
+            # Marks are committed with what they are made for, so they are asked for afterwards.
+            is_settled = is_stored and not await rows(watching, "SELECT FROM to_settle")
+            if is_settled and pool.get_stats()["pool_available"] == 1:
+                return
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon's pauses between two attempts are short."""
+    monkeypatch.setattr("daemon.pipeline.database_state.DATABASE_RETRY_S", (0.01,))
+    monkeypatch.setattr("daemon.pipeline.settlement.SETTLE_AGAIN_S", 0.01)
+    monkeypatch.setattr("daemon.pipeline.keeper.LOOK_S", 0.001)
+    monkeypatch.setattr("daemon.pipeline.settlement.LOOK_S", 0.001)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("how", Break)
+def test_a_batch_and_its_money_are_there_once_wherever_the_connection_breaks(
+    past: Stage, how: Break
+) -> None:
+    statements = disturbed(past, a_batch_through_the_pipeline, how)
+    assert [words for words in statements if words.startswith("COMMIT")], "or nothing was disturbed"
+
+
+def test_the_batch_that_is_disturbed_touches_every_branch(past: Stage) -> None:
+    shown = past.told(a_batch_through_the_pipeline, None, Break.BEFORE)
+    all_rows = {table: " ".join(kept) for table, kept in shown.items()}
+    assert '"state": "suspect"' in all_rows["slot"]
+    assert '"total": 48000' in all_rows["slot_journal"], "what was outvoted is withdrawn"
+    assert '"action": "allow_close"' in all_rows["command"]
+    assert all_rows["command"].count('"action": "trip"') == 2
+    assert '"V08"' in all_rows["doubt"]
+    assert shown["to_settle"] == []
+
+
+# --- what one person does, and does again where no answer came ---------------------------------------
+
+
+Act = Callable[[AsyncConnection[Any]], Awaitable[object]]
+ALREADY = (
+    DocumentRefused,
+    decisions.DecisionRefused,
+    NoOpenLetter,
+)
+"""What whoever says it a second time may be told."""
+
+
+async def withdraw(connection: AsyncConnection[Any]) -> None:
+    order = decisions.Order("P3", OPEN + DAY, "withdraw", "Li", "not of this meter", Decimal(105))
+    await decisions.decide(connection, order)
+
+
+async def other_serial(connection: AsyncConnection[Any]) -> None:
+    meter = (await meters(connection))["P1"]
+    reads = [IdentityRead(meter, MeterIdentity(serial), NOW) for serial in ("1", "2")]
+    await take_identities(connection, reads, ZONE)
+
+
+async def take_over(connection: AsyncConnection[Any]) -> None:
+    """Of a site with a point more, a wider limit, a tariff and a point that changed."""
+    site = Site.of(8)
+    site.meters[4]["address"] = NEW_ADDRESS
+    site.points[2]["max_daily_kwh"] = Decimal(90_000)
+    with tempfile.TemporaryDirectory() as folder:
+        await take_over_archive(connection, files_of(site, Path(folder)))
+
+
+async def import_accounts(connection: AsyncConnection[Any]) -> None:
+    site = Site.of(2, warn_fen=20_000)
+    await archive.import_accounts(connection, [account_row(row) for row in site.accounts])
+
+
+ACTS: Mapping[str, Act] = {
+    "a payment that restores": lambda it: pay(it, "A4", 20_000, "again"),
+    "an exchange": lambda it: filing.file_document(
+        it,
+        Exchange("P1", noon(OPEN + DAY), "000000000055", (Decimal(106),), (Decimal(3),)),
+        LI,
+        NOW,
+    ),
+    "a document that waits": lambda it: filing.file_document(
+        it, Assignment("P1", "A2", OPEN), LI, NOW
+    ),
+    "the approval of a document": lambda it: filing.approve(it, WAITING_DOCUMENT, WANG, NOW),
+    "the rejection of a document": lambda it: filing.reject(it, WAITING_DOCUMENT, WANG),
+    "a withdrawal": withdraw,
+    "a substitute that waits": lambda it: decisions.decide(
+        it, substitute("P1", OPEN + 2 * DAY, "110")
+    ),
+    "the approval of a substitute": lambda it: decisions.approve(it, WAITING_DECISION, "Wang"),
+    "the refusal of a substitute": lambda it: decisions.refuse(
+        it, WAITING_DECISION, "Wang", "not what I saw"
+    ),
+    "a dead letter": lambda it: dead_letters.replay(it, 1, "Li", ZONE),
+    "who meters are": other_serial,
+    "the take-over of the files": take_over,
+    "an import of accounts": import_accounts,
+}
+
+
+def twice_at_most(act: Act) -> Story:
+    """Whoever got no answer says the same once more, and may be told that it is so already."""
+
+    async def story(wire: Wire, database: str) -> None:
+        try:
+            async with await connect(wire.url(database)) as connection:
+                await act(connection)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            with suppress(*ALREADY):
+                async with await connect(wire.url(database)) as connection:
+                    await act(connection)
+
+    return story
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("how", Break)
+@pytest.mark.parametrize("act", ACTS)
+def test_what_a_person_does_is_done_once_wherever_the_connection_breaks(
+    past: Stage, act: str, how: Break
+) -> None:
+    statements = disturbed(past, twice_at_most(ACTS[act]), how)
+    assert any(words.startswith("COMMIT") for words in statements), "or nothing was disturbed"
