@@ -260,3 +260,35 @@ def test_what_was_refused_cannot_be_approved(database_url: str) -> None:
         assert await refused_as(approve(connection, made.number, "Li")) == "not_waiting"
 
     story_of(database_url, story)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "waits_for"),
+    [
+        (order("withdraw", 1, "105"), 0),
+        (order("substitute", 2, "110", method="S2", evidence="photo"), 1),
+    ],
+)
+def test_who_says_the_same_again_because_no_answer_came_says_it_once(
+    database_url: str, wanted: Order, waits_for: int
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, GAP)
+        first = await decide(connection, wanted)
+        again = await decide(connection, wanted)
+        assert (again.number, again.waits_for) == (first.number, waits_for)
+        assert len(await decisions.decisions(connection)) == 1
+
+    story_of(database_url, story)
+
+
+def test_what_was_refused_can_be_said_again(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await told(connection, GAP)
+        wanted = order("substitute", 2, "110", method="S2", evidence="photo")
+        first = await decide(connection, wanted)
+        await refuse(connection, first.number, "Chen", "no photo")
+        again = await decide(connection, wanted)
+        assert again.number != first.number
+
+    story_of(database_url, story)

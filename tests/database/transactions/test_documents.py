@@ -144,6 +144,20 @@ def test_days_before_a_corrected_start_are_given_back(database_url: str) -> None
     on(database_url, story)
 
 
+def test_a_document_that_is_said_again_because_no_answer_came_waits_once(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        handed = Assignment("P1", "A2", OPEN + 3 * DAY)
+        first = await file_document(connection, handed, LI, NOW)
+        again = await file_document(connection, handed, LI, NOW)
+        assert (first.state, again.number) == ("waits", first.number)
+        assert len(await documents(connection)) == 1
+
+    on(database_url, story)
+
+
 REFUSED: list[tuple[Document, str, str]] = [
     (Release("P9", OPEN), "unknown_point", "points come from points.csv"),
     (Assignment("P1", "A9", OPEN), "unknown_account", "accounts come from accounts.csv"),
