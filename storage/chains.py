@@ -15,7 +15,8 @@ CHAIN_LOCK = 0x6D657466
 async def lock_chains(connection: Connection) -> None:
     """Until the transaction ends nobody else judges, or changes what is judged.
 
-    First of all locks: then points, accounts and ledger accounts, each in order of their ids."""
+    First of all locks: then points, accounts, their marks and ledger accounts, each in order of
+    their ids."""
     await connection.execute(SQL["lock_chains"], {"lock": CHAIN_LOCK})
 
 

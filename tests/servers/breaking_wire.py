@@ -9,6 +9,7 @@ with breaking_wire(server, folder) as wire:
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import threading
@@ -18,8 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-import psycopg
-
+from storage.database import DAEMON
 from tests.servers.postgres import Server
 
 SOCKET = ".s.PGSQL.5432"
@@ -51,15 +51,18 @@ class Wire:
     folder: Path
     statements: list[str] = field(default_factory=list)
     """The beginnings, in order, each with what a COPY or a prepared statement was of."""
-    on_statement: Callable[[int, str], None] = lambda number, statement: None
-    """Called before a statement is handed on, with its number from 1 on."""
+    on_statement: Callable[[int, str], None] = lambda connection, statement: None
+    """Called before a statement is handed on, with the number of its connection."""
+    on_answer: Callable[[int, str], None] = lambda connection, statement: None
+    """Called when the server has done it, before its client learns so."""
     has_broken: bool = False
     _at: int | None = None
     _how: Break = Break.BEFORE
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self.folder}"
+        """As the daemon's role."""
+        return f"postgresql://{DAEMON}@/{database}?host={self.folder}"
 
     def listen(self, at: int | None = None, how: Break = Break.BEFORE) -> None:
         """Count from 1 on, and break at this statement, once."""
@@ -69,14 +72,14 @@ class Wire:
             self._at = at
             self._how = how
 
-    def said(self, statement: str) -> Break | None:
+    def said(self, connection: int, statement: str) -> Break | None:
         """Count a statement; how to break now, if so."""
         with self._lock:
             self.statements.append(statement)
             number = len(self.statements)
             breaks = number == self._at and not self.has_broken
             self.has_broken = self.has_broken or breaks
-        self.on_statement(number, statement)
+        self.on_statement(connection, statement)
         return self._how if breaks else None
 
 
@@ -97,25 +100,29 @@ def breaking_wire(server: Server, folder: Path) -> Iterator[Wire]:
 
 
 def _accept(wire: Wire, listener: socket.socket) -> None:
-    while True:
+    for number in itertools.count(1):
         try:
             client, _ = listener.accept()
         except OSError:
             return
         upstream = socket.socket(socket.AF_UNIX)
         upstream.connect(str(wire.server.socket_folder / SOCKET))
-        _Connection(wire, client, upstream).start()
+        _Connection(wire, number, client, upstream).start()
 
 
 class _Connection:
-    def __init__(self, wire: Wire, client: socket.socket, server: socket.socket) -> None:
+    def __init__(
+        self, wire: Wire, number: int, client: socket.socket, server: socket.socket
+    ) -> None:
         self._wire = wire
+        self._number = number
         self._client = client
         self._server = server
         self._prepared: dict[bytes, str] = {}
         self._backend_pid = 0
-        self._swallows_until: frozenset[int] | None = None
-        """What the server says last of what nobody is to learn."""
+        self._under_way: tuple[str, frozenset[int]] | None = None
+        """The statement, and what the server says last of it."""
+        self._is_answer_lost = False
 
     def start(self) -> None:
         for pump in (self._from_client, self._from_server):
@@ -155,13 +162,14 @@ class _Connection:
                     held = b""
 
     def _hand_on(self, kind: int, statement: str, held: bytes) -> None:
-        match self._wire.said(statement):
+        match self._wire.said(self._number, statement):
             case Break.BEFORE:
                 raise EOFError
             case Break.AFTER:
-                self._swallows_until = ANSWERED[kind]
+                self._is_answer_lost = True
             case Break.TERMINATED:
                 self._wire.server.execute(f"SELECT pg_terminate_backend({self._backend_pid})")
+        self._under_way = (statement, ANSWERED[kind])
         self._server.sendall(held)
 
     def _text(self, kind: int, body: bytes) -> str:
@@ -184,10 +192,14 @@ class _Connection:
                 kind, message = _message(stream.read)
                 if kind == ord("K"):
                     (self._backend_pid,) = struct.unpack("!I", message[5:9])
-                if self._swallows_until is None:
+                if self._under_way is not None and kind in self._under_way[1]:
+                    statement, _ = self._under_way
+                    self._under_way = None
+                    self._wire.on_answer(self._number, statement)
+                    if self._is_answer_lost:
+                        raise EOFError
+                if not self._is_answer_lost:
                     self._client.sendall(message)
-                elif kind in self._swallows_until:
-                    raise EOFError
 
 
 def _message(read: Callable[[int], bytes]) -> tuple[int, bytes]:
@@ -200,8 +212,3 @@ def _exactly(read: Callable[[int], bytes], size: int) -> bytes:
     if len(found) < size:
         raise EOFError
     return found
-
-
-def is_answer_lost(error: BaseException) -> bool:
-    """True for what a client gets whose connection is gone."""
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)

@@ -96,7 +96,7 @@ async def file_document(
         waits = bool(found.moved)
         waiting = await _same_waiting(connection, document, said)
         if waiting is not None:
-            return Filed(waiting, "waits", found)
+            return Filed(waiting, "waits", found.effects)
         number = await documents.add_document(
             connection,
             document.kind,

@@ -6,7 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +25,6 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict
 
 from daemon.pipeline.outlet import Outlet
 from daemon.pipeline.pipeline import Pipeline
@@ -67,7 +74,7 @@ from tests.servers.postgres import Server
 PATIENCE_S = 60.0
 WANG = Said("Wang", "seen")
 
-Story = Callable[[Wire, str], Awaitable[None]]
+Story = Callable[[Wire, str], Coroutine[Any, Any, None]]
 """What happens to the database of this name, over a wire that breaks once."""
 
 
@@ -82,14 +89,10 @@ class Stage:
 
     def told(self, story: Story, at: int | None, how: Break) -> dict[str, list[str]]:
         """All that a copy keeps after a story that is disturbed at this statement."""
-        with new_database(self.server, self.template) as url:
+        with new_database(self.server, self.template) as name:
             self.wire.listen(at, how)
-            asyncio.run(story(self.wire, name_of(url)))
-            return whole(url, self.began)
-
-
-def name_of(url: str) -> str:
-    return str(conninfo_to_dict(url)["dbname"])
+            asyncio.run(story(self.wire, name))
+            return whole(self.server.url(name), self.began)
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +101,15 @@ def past(server: Server, template_database: str) -> Iterator[Stage]:
     with (
         tempfile.TemporaryDirectory(prefix="wire-", dir="/tmp") as folder,
         breaking_wire(server, Path(folder)) as wire,
-        new_database(server, template_database) as url,
+        new_database(server, template_database) as name,
     ):
 
         async def prepare() -> None:
-            async with await connect(url) as connection:
+            async with await connect(server.url(name)) as connection:
                 await a_site_with_a_past(connection)
 
         asyncio.run(prepare())
-        yield Stage(server, wire, name_of(url), datetime.now(UTC))
+        yield Stage(server, wire, name, datetime.now(UTC))
 
 
 def disturbed(stage: Stage, story: Story, how: Break) -> list[str]:

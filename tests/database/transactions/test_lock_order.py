@@ -18,7 +18,7 @@ from storage.settling import ALL_DAYS, mark_accounts
 from tests.conftest import new_database
 from tests.database.site_with_a_past import what_comes_then
 from tests.database.small_site import ARMED, NOW, OPEN, ZONE, connect, meters
-from tests.database.transactions.test_fault_points import ACTS, Act, Stage, name_of, past
+from tests.database.transactions.test_fault_points import ACTS, Act, Stage, past
 from tests.servers.breaking_wire import Wire
 
 __all__ = ["past"]
@@ -60,7 +60,7 @@ class Watcher:
     """Of each transaction, what each of its statements locked in addition."""
     _held: set[str] = field(default_factory=set)
 
-    def look(self, number: int, statement: str) -> None:
+    def look(self, connection: int, statement: str) -> None:
         held = set(self._locked())
         if not held and self._held:
             self.orders.append([])
@@ -96,12 +96,12 @@ def locks_of(stage: Stage, act: Act) -> list[list[set[str]]]:
             async with await connect(wire.url(database)) as connection:
                 wire.on_statement = watcher.look
                 await act(connection)
-                wire.on_statement = lambda number, statement: None
+                wire.on_statement = lambda connection, statement: None
         orders.extend(watcher.orders)
 
     orders: list[list[set[str]]] = []
-    with new_database(stage.server, stage.template) as url:
-        asyncio.run(story(stage.wire, name_of(url)))
+    with new_database(stage.server, stage.template) as name:
+        asyncio.run(story(stage.wire, name))
     return [order for order in orders if order]
 
 
