@@ -39,7 +39,8 @@ SELECT x.account_id, x.point_id, p.number AS point,
        opening.day IS NOT NULL AS is_open,
        (SELECT max(l.to_day) FROM link l
         WHERE l.point_id = x.point_id AND l.account_id = x.account_id AND l.state <> 'replaced'
-          AND l.to_day < c.from_day) AS linked_to
+          -- The account may have had the point before: those links are of that time.
+          AND l.from_day >= x.from_day AND l.to_day < c.from_day) AS linked_to
 FROM unnest(%(accounts)s::int[], %(from_days)s::date[]) AS c (account_id, from_day)
 JOIN account a ON a.id = c.account_id
 JOIN point_account x ON x.account_id = a.id

@@ -65,6 +65,13 @@ class _Relinked:
     coming: list[PricedLink] = field(default_factory=list)
 
 
+class _Ground(NamedTuple):
+    """Where the links of one holding of a point begin: from one day to another."""
+
+    begins: date
+    ends: date
+
+
 class _Stored(NamedTuple):
     """The links that left and came, by span: one may take the place of another of its days."""
 
@@ -87,7 +94,7 @@ async def settle_accounts(
     await _activate(connection, accounts, points)
     spans = _spans(points, marks)
     if spans:
-        relinked = await _relinked(connection, accounts, spans, zone)
+        relinked = await _relinked(connection, accounts, spans, _grounds(points), zone)
         await _settle(connection, relinked, {point.point_id: point.point for point in points})
     await update_credit(connection, accounts.values(), now)
     return sorted(accounts)
@@ -132,10 +139,26 @@ def _spans(
     return spans
 
 
+def _grounds(points: Iterable[BilledPoint]) -> dict[BilledPoint, _Ground]:
+    """By holding; an account may have had a point before, and has what is of that time."""
+    held: defaultdict[tuple[int, int], list[BilledPoint]] = defaultdict(list)
+    for point in points:
+        held[point.account_id, point.point_id].append(point)
+    grounds = {}
+    for holdings in held.values():
+        for before, point, behind in zip(
+            [None, *holdings], holdings, [*holdings[1:], None], strict=False
+        ):
+            begins = BEGINNING if before is None or before.to_day is None else before.to_day
+            grounds[point] = _Ground(begins, behind.opens_on if behind else END_OF_TIME)
+    return grounds
+
+
 async def _relinked(
     connection: AsyncConnection[Any],
     accounts: Mapping[int, AccountRow],
     spans: Sequence[tuple[BilledPoint, Span]],
+    grounds: Mapping[BilledPoint, _Ground],
     zone: ZoneInfo,
 ) -> dict[int, _Relinked]:
     """By account, in order, the links that leave and come."""
@@ -165,10 +188,12 @@ async def _relinked(
             if span.from_day <= value.day <= end
         ]
         links = dated_links(span.point_id, chain, histories[span.point_id])
+        ground = grounds[point]
         there = [
             old
             for old in in_force[point.account_id, span.point_id]
-            if old.link.to_day > span.from_day or old.link.from_day < point.opens_on
+            if ground.begins <= old.link.from_day < ground.ends
+            and (old.link.to_day > span.from_day or old.link.from_day < point.opens_on)
         ]
         leaving, coming = changed_links(links, there)
         change = relinked[point.account_id]

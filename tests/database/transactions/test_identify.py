@@ -185,7 +185,7 @@ def test_a_meter_that_deducts_by_itself_is_told_where_it_is_billed(database_url:
         await connection.execute("UPDATE account SET state = 'active'")
         (entry,) = await told(connection, "1", "2", mode="money")
         assert (entry["rule"], entry["point"]) == ("R18", "P1")
-        assert entry["command"] == "meterd point release P1"
+        assert entry["command"] == "meterd point release P1 --on DAY --reason WHY"
         assert await rows(connection, "SELECT prepayment_mode FROM meter") == ["money", "money"]
 
     on(database_url, story)
