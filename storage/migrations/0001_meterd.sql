@@ -876,6 +876,7 @@ BEGIN
         locked := locked || CASE WHEN found.relispartition THEN 'ONLY ' || found.series END || found.part;
     END LOOP;
     DELETE FROM doubt d WHERE d.day >= month.first_day AND d.day < month.end_day;
+    DELETE FROM crossing c WHERE c.day >= month.first_day AND c.day < month.end_day;
     LOOP
         BEGIN
             EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE NOWAIT', array_to_string(locked, ', '));
@@ -989,6 +990,8 @@ DECLARE
     listed daemon_privilege;
     definer regprocedure;
 BEGIN
+    -- What makes months runs as this role, in a copy of the database too that another one was made the owner of.
+    EXECUTE format('GRANT CREATE ON SCHEMA public TO %I', current_user);
     EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', daemon);
     EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), daemon);
     FOR listed IN SELECT * FROM daemon_privilege LOOP
