@@ -175,13 +175,15 @@ def make_zone(folder: Path, midnight: int) -> date:
     return datetime.fromtimestamp(midnight + offset_s, UTC).date()
 
 
-def totals(staged: Stage, address: str) -> dict[date, Decimal]:
-    """What the database has of a meter, in kWh by the day of its midnight."""
+def totals(staged: Stage, address: str, state: str = "published") -> dict[date, Decimal]:
+    """What the database has of a meter in this state, in kWh by the day of its midnight."""
     question = (
         "SELECT slot.day, slot.total FROM slot JOIN meter ON meter.id = slot.meter_id "
-        "WHERE meter.address LIKE %s AND slot.state = 'published'"
+        "WHERE meter.address LIKE %s AND slot.state::text = %s"
     )
-    return {day: Decimal(total).scaleb(-2) for day, total in staged.ask(question, f"%{address}")}
+    return {
+        day: Decimal(total).scaleb(-2) for day, total in staged.ask(question, f"%{address}", state)
+    }
 
 
 def test_readings_come_through_tls_a_dtu_shelly_and_a_state_grid_terminal(
@@ -211,11 +213,12 @@ def test_readings_come_through_tls_a_dtu_shelly_and_a_state_grid_terminal(
     answer = {"token": question["token"], "body": [{"dev": "Meter_1", "body": [item]}]}
     mosquitto.publish("database/get/response/meterd/realtime", json.dumps(answer))
 
+    # V32: the first value of a meter waits for its second, of the day after.
     staged.until(
         "the terminal's register",
-        lambda: totals(staged, TERMINAL) == {staged.today: Decimal("1234.56")},
+        lambda: totals(staged, TERMINAL, "suspect") == {staged.today: Decimal("1234.56")},
     )
-    staged.until("the plug's register", lambda: staged.today in totals(staged, PLUG))
+    staged.until("the plug's register", lambda: staged.today in totals(staged, PLUG, "suspect"))
     truth = staged.bench.truth()
     days = [staged.today - timedelta(days=back) for back in range(1, DAYS)]
     frozen = {address: {day: truth[address][day] for day in days} for address in (OWN, DTU)}
@@ -223,7 +226,9 @@ def test_readings_come_through_tls_a_dtu_shelly_and_a_state_grid_terminal(
         "the freezes",
         lambda: all(frozen[it].items() <= totals(staged, it).items() for it in frozen),
     )
-    assert abs(totals(staged, PLUG)[staged.today] - truth[PLUG][staged.today]) <= Decimal("0.1")
+    assert abs(
+        totals(staged, PLUG, "suspect")[staged.today] - truth[PLUG][staged.today]
+    ) <= Decimal("0.1")
     assert "u'client'" in mosquitto.log()
     assert staged.stop_daemon() == 0
     assert "Traceback" not in staged.log()
