@@ -26,6 +26,7 @@ from daemon.quality.gap import gap_day
 from daemon.site.listeners import Listener
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.forget import forget
+from daemon.transactions.soft_findings import look_at_uses
 from daemon.transactions.sweep import sweep
 from storage import gaps, ledger, retention, standstill, supply
 from storage.database import LONG_USE_S, Pool
@@ -42,6 +43,7 @@ DOUBTS_S = 15
 FAILURES_S = 60
 AUDIT_S = 60 * 60
 GAP_SCAN_S = 15 * 60
+USES_S = 24 * 60 * 60
 STANDSTILL_S = 5 * 60
 RETENTION_S = 24 * 60 * 60
 
@@ -127,6 +129,7 @@ async def ticking(
             # What was missing while the daemon was away comes first.
             first_after_s=60,
         ),
+        Tick("uses", partial(_look_at_uses, pool, authority), USES_S, first_after_s=10 * 60),
         # A daemon that is started every day has its turn too, when everything else is done.
         Tick("retention", partial(_forget, pool), RETENTION_S, first_after_s=15 * 60),
         # The start has just rebuilt what is present; there is no gap to look for yet.
@@ -175,6 +178,11 @@ async def _sweep(pool: Pool, authority: Authority) -> None:
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
         await settle_marked(connection, authority, datetime.now(UTC))
         await sweep(connection, authority, datetime.now(UTC))
+
+
+async def _look_at_uses(pool: Pool, authority: Authority) -> None:
+    async with pool.connection(lasts_s=LONG_USE_S) as connection:
+        await look_at_uses(connection, authority.zone, datetime.now(UTC))
 
 
 async def _forget(pool: Pool) -> None:

@@ -39,7 +39,7 @@ WITH a AS MATERIALIZED (
     UNION ALL
     SELECT point_id FROM closing WHERE point_id = ANY(%(points)s::int[])
     UNION ALL
-    SELECT point_id FROM finding WHERE point_id = ANY(%(points)s::int[])
+    SELECT point_id FROM finding WHERE point_id = ANY(%(points)s::int[]) AND code <> ALL ('{V09,V14,V15}')
     UNION ALL
     SELECT point_id FROM remark
     WHERE NOT codes <@ '{V10,V32}' AND (NOT codes && %(own_checks)s OR 'V34' = ANY (codes))
@@ -103,7 +103,7 @@ FROM installation i JOIN clock_finding c ON c.meter_id = i.meter_id WHERE i.poin
 UNION ALL
 SELECT point_id, 'finding', jsonb_build_object('code', code, 'first', from_day, 'last', coalesce(to_day, from_day),
                                                'rev', rev, 'active', active)
-FROM finding WHERE point_id = ANY(%(points)s)
+FROM finding WHERE point_id = ANY(%(points)s) AND code <> ALL ('{V09,V14,V15}')
 UNION ALL
 SELECT point_id, 'decision', jsonb_build_object('action', action, 'day', day, 'total', total, 'number', rev,
                                                 'rolled_over', rolled_over, 'method', method)

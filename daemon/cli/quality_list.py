@@ -19,9 +19,11 @@ from daemon.cli.quality_words import kwh, read_row, slot_row
 from daemon.cli.site_option import site_option
 from daemon.quality.codes import code_of, in_words
 from daemon.quality.doubt_runs import runs_of
+from daemon.quality.soft_reports import SOFT
 from daemon.quality.tasks import Doubtful, task_of
-from storage import decisions, doubts, history
+from storage import decisions, doubts, findings, history
 from storage.doubts import DoubtRow, Wanted
+from storage.findings import Soft
 
 AROUND: Final = timedelta(days=7)
 
@@ -46,20 +48,25 @@ def list_doubts(
 ) -> None:
     """Every withheld, disputed or held day: why, how old, whose it is, and what settles it.
 
-    Days of which the same is to be said are one line. Exit code 0 if there is none, else 1."""
+    Days of which the same is to be said are one line. What is only unusual (V09, V14, V15) is
+    listed besides. Exit code 0 if nothing is withheld, disputed or held, else 1."""
     settings = load_settings(site_path)
     today = datetime.now(settings.site.zone).date()
     wanted = Wanted(today - timedelta(days=age), point, account, state, code)
 
-    async def ask(connection: AsyncConnection[Any]) -> list[DoubtRow]:
-        return await doubts.doubts(connection, wanted)
+    async def ask(connection: AsyncConnection[Any]) -> tuple[list[DoubtRow], list[Soft]]:
+        # What is only unusual has no state: its day is published.
+        soft = [] if state else await findings.active(connection, wanted, SOFT)
+        return await doubts.doubts(connection, wanted), soft
 
-    rows = on_database(settings, ask)
+    rows, soft = on_database(settings, ask)
     accounts = {row.point: row.account for row in rows}
     told = [
         _told(doubtful, accounts[doubtful.point], today)
         for doubtful in runs_of(map(doubtful_of, rows))
     ]
+    open_tasks = len(told)
+    told += [_soft(it, today) for it in soft]
     if as_json:
         for row in told:
             print_json(row)
@@ -73,8 +80,9 @@ def list_doubts(
             ],
         )
     held = sum(it["hold"] is not None for it in told)
-    click.echo(f"{len(told) - held} withheld or disputed, {held} held", err=True)
-    raise SystemExit(1 if told else 0)
+    unusual = f", {len(soft)} unusual" if soft else ""
+    click.echo(f"{open_tasks - held} withheld or disputed, {held} held{unusual}", err=True)
+    raise SystemExit(1 if open_tasks else 0)
 
 
 @click.command(short_help="Everything that is known of a point's days.")
@@ -189,6 +197,27 @@ def _told(doubtful: Doubtful, account: str | None, today: date) -> dict[str, Any
         "owner": task.owner,
         "why": task.text,
         "commands": list(task.commands),
+    }
+
+
+def _soft(it: Soft, today: date) -> dict[str, Any]:
+    """A reason to look: nothing is withheld for it."""
+    return {
+        "point": it.point,
+        "account": it.account,
+        "first_day": it.day,
+        "last_day": it.day,
+        "days": str(it.day),
+        "state": "soft",
+        "total": None,
+        "codes": [it.code],
+        "words": in_words([it.code]),
+        "next": None,
+        "hold": None,
+        "age": (today - it.day).days,
+        "owner": "operator",
+        "why": f"{in_words([it.code])}: published, and worth a look",
+        "commands": [f"meterd quality show {it.point} {it.day}"],
     }
 
 
