@@ -226,10 +226,10 @@ async def _drain(
     fill_cpu_s: float,
     is_live: bool,
 ) -> Measured:
-    load.live = {}
     live = asyncio.create_task(load.run()) if is_live else None
     while not pipeline.condition()["stores"]:
         await asyncio.sleep(STEP_S)  # until the next attempt, 5 s at most
+    load.live = {}
     began = time.monotonic()
     before = load.submitted
     our_cpu_s = time.process_time()
