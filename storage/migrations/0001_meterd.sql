@@ -492,8 +492,12 @@ BEGIN
         END IF;
         FOREACH series IN ARRAY ARRAY['reading', 'slot'] LOOP
             IF to_regclass(series || to_char(month, '_YYYY_MM')) IS NULL THEN
-                EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-                               series || to_char(month, '_YYYY_MM'), series, date_trunc('month', month),
+                -- Made beside and attached: to make it as a partition would wait for whoever reads the whole, and a settlement
+                -- that reads it may wait for this transaction.
+                EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+                               series || to_char(month, '_YYYY_MM'), series);
+                EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                               series, series || to_char(month, '_YYYY_MM'), date_trunc('month', month),
                                date_trunc('month', month) + interval '1 month');
             END IF;
         END LOOP;

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
 
 from daemon.transactions.payment import top_up
 from storage import ledger
@@ -253,9 +254,9 @@ def test_an_unknown_account_takes_no_payment(database_url: str) -> None:
     on(database_url, story)
 
 
-def test_the_integrity_query_counts_what_is_wrong(owner_url: str) -> None:
-    """The triggers are switched off, as a broken restore might; otherwise none of this can be
-    written."""
+def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
+    """An administrator switches the triggers off, as a broken restore might; else none of this can
+    be written."""
 
     async def story(connection: AsyncConnection[Any]) -> None:
         async with connection.transaction():
@@ -285,4 +286,4 @@ def test_the_integrity_query_counts_what_is_wrong(owner_url: str) -> None:
         assert found["wrong_balances"] == 2
         assert found["wrong_streams"] == 1
 
-    on(owner_url, story)
+    on(make_conninfo(database_url, user="postgres"), story)
