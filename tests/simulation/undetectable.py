@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.simulation.truth import SimulatedPoint
+from tests.simulation.truth import DAYS, SimulatedPoint
 
 REACH_DAYS = 7
+VOTES = 3
 
 
 def undetectable(
@@ -32,12 +33,19 @@ def undetectable(
     return None
 
 
-def wrong_run(point: SimulatedPoint, number: int) -> list[int]:
-    """The days around it without an honest one between."""
-    run = [number]
+def wrong_together(point: SimulatedPoint, number: int) -> list[int]:
+    """The wrong days around it that stand together, in order.
+
+    Three honest days stand against a wrong one only where no other wrong one lies among them."""
+    together = [number]
     for step in (-1, 1):
-        at = number + step
-        while at in point.answers and not point.answers[at].is_true:
-            run.append(at)
-            at += step
-    return run
+        at = number
+        honest = 0
+        while honest < VOTES and 0 <= (at := at + step) < DAYS:
+            answer = point.answers.get(at)
+            if answer is None:
+                continue
+            honest = honest + 1 if answer.is_true else 0
+            if not answer.is_true:
+                together.append(at)
+    return sorted(together)
