@@ -24,7 +24,7 @@ from daemon.quality.verdict import DayState, Verdict
 from daemon.quality.window import OWN_CHECKS
 from tests.simulation.told import HONEST_DAYS, Told
 from tests.simulation.truth import DAYS, DECIMALS, FIRST, Answer, SimulatedPoint, day_of
-from tests.simulation.undetectable import undetectable, wrong_run
+from tests.simulation.undetectable import undetectable, wrong_together
 
 LOOK_BACK_DAYS = 40
 """More than a total has to stand still for a remark (V10)."""
@@ -253,18 +253,19 @@ class Life:
         """What is published and wrong, when the second reads of what came that night are there."""
         for number in self._untrue:
             state = self.states[day_of(number)]
-            honest_days = sum(
-                it > number and at >= self._read[number] and self.point.answers[it].is_true
+            honest = [
+                it
                 for it, at in self._read.items()
-            )
+                if it > number and at >= self._read[number] and self.point.answers[it].is_true
+            ]
             steps = int(state.total.scaleb(DECIMALS))
-            wrong_days = len(wrong_run(self.point, number))
-            needed = max(HONEST_DAYS, wrong_days + 1)
+            wrong = wrong_together(self.point, number)
+            needed = max(HONEST_DAYS, len(wrong) + 1)
             why = undetectable(self.point, number, steps, self._read, needed)
-            if why is None and honest_days >= needed:
-                self._wrong(now, f"{day_of(number)} shows {state.total} after {honest_days} days")
-            reason = why or f"{wrong_days} wrong days together need {needed}"
-            self._stood[number, state.total] = (reason, honest_days)
+            if why is None and sum(it > wrong[-1] for it in honest) >= needed:
+                self._wrong(now, f"{day_of(number)} shows {state.total} after {len(honest)} days")
+            reason = why or f"{len(wrong)} wrong days together need {needed} behind the last"
+            self._stood[number, state.total] = (reason, len(honest))
 
     def owes_nothing(self, now: int, hour: int, newest: int) -> None:
         """Each owed day is published, or withheld with a next step, or a gap that is listed."""

@@ -10,7 +10,8 @@ from tests.simulation.stories import STORIES
 def test_a_wrong_value_that_can_be_told_is_outvoted_and_every_hour_all_is_billed_or_named(
     seed: int,
 ) -> None:
-    """Three honest days outvote one or two wrong ones, n + 1 honest days n of them."""
+    """Three honest days outvote one or two wrong ones, n + 1 honest days n of them,
+    counted behind the last of those that stand together."""
     told = simulate(seed, points=40)
     assert told.mistakes == []
     assert told.counts["days published"] > 40 * 80
