@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import ceil
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
@@ -26,9 +26,10 @@ from daemon.quality.facts import (
     Read,
     Registers,
 )
+from daemon.quality.verdict import DayState, NextStep, State
 from storage import judging
 from storage.installations import zone_name
-from storage.judging import FactRow, ReadRow
+from storage.judging import FactRow, ReadRow, SlotRow
 
 
 @dataclass
@@ -112,6 +113,16 @@ def point_facts(rows: Sequence[FactRow], zone: ZoneInfo) -> dict[int, PointFacts
             facts = found[row.point_id]
             facts.others[row.kind].append(_FACTS[row.kind](row.content, facts))
     return dict(found)
+
+
+def day_state(slot: SlotRow, decimals: int) -> DayState:
+    """What a day that is not missing shows, in the words of a verdict."""
+    return DayState(
+        state=cast(State, slot.state),
+        total=_kwh(slot.total or 0, decimals),
+        codes=slot.codes,
+        next_step=cast(NextStep | None, slot.next_step),
+    )
 
 
 def registers(steps: Sequence[int | None], decimals: int) -> Registers:

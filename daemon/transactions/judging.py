@@ -27,7 +27,7 @@ from daemon.quality.window import (
     believed_from,
     window_start,
 )
-from daemon.transactions.chain_facts import PointFacts, point_facts
+from daemon.transactions.chain_facts import PointFacts, day_state, point_facts
 from daemon.transactions.clean_values import clean_values
 from storage import judging
 from storage.judging import Asked, NewSlot, ReadRow, SlotRow, Tail
@@ -165,10 +165,7 @@ def _window(
         return None
     if not _reaches_back(facts, since):
         return None
-    days = {
-        day: DayState(slot.state, Decimal(0), slot.codes)  # type: ignore[arg-type]
-        for day, slot in shown.items()
-    }
+    days = {day: day_state(slot, facts.decimals_on(day)) for day, slot in shown.items()}
     start = window_start(days, (), changed_from)
     return start if start is not None and start >= since else None
 

@@ -12,13 +12,12 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 
 from daemon.billing.document_effect import NOTHING, Effect, Use, changed_days
-from daemon.quality.verdict import DayState, Held, State
-from daemon.transactions.chain_facts import point_facts
+from daemon.quality.verdict import DayState, Held
+from daemon.transactions.chain_facts import day_state, point_facts
 from daemon.transactions.judging import rejudge
 from daemon.transactions.settle import settle_accounts
 from storage import holdings, judging, ledger
 from storage.archive import BEGINNING
-from storage.judging import SlotRow
 from storage.ledger import LinkedUse
 from storage.settling import ALL_DAYS
 
@@ -89,20 +88,11 @@ async def _shown(
     days: dict[int, dict[date, DayState]] = {point: {} for point in points}
     for slot in await judging.slots(connection, dict.fromkeys(points, BEGINNING)):
         decimals = facts[slot.point_id].decimals_on(slot.day)
-        days[slot.point_id][slot.day] = _state(slot, decimals)
+        days[slot.point_id][slot.day] = day_state(slot, decimals)
     uses: dict[int, list[Use]] = {point: [] for point in points}
     for link in await ledger.linked_uses(connection, points):
         uses[link.point_id].append(_use(link))
     return {point: _Shown(days[point], tuple(uses[point])) for point in points}
-
-
-def _state(slot: SlotRow, decimals: int) -> DayState:
-    return DayState(
-        state=cast(State, slot.state),
-        total=Decimal(slot.total or 0).scaleb(-decimals),
-        codes=slot.codes,
-        next_step=slot.next_step,  # type: ignore[arg-type]
-    )
 
 
 def _use(link: LinkedUse) -> Use:

@@ -141,8 +141,6 @@ def test_what_the_daemon_may_do_is_said_of_every_table(database_url: str) -> Non
 def test_room_is_made_for_months_alone(
     server: Server, database_url: str, month: str | None
 ) -> None:
-    if server.name == "timescaledb":
-        pytest.skip("a hypertable makes its chunks by itself")
     with psycopg.connect(database_url) as connection, pytest.raises(psycopg.DataError):
         connection.execute("SELECT make_partitions(ARRAY[%s::date])", (month,))
 

@@ -32,12 +32,12 @@ from tests.database.small_site import (
 pytestmark = pytest.mark.hypertables
 
 
-def order(action: str, day: int, total: str | None = None, **more: Any) -> Order:
+def order(action: Any, day: int, total: str | None = None, **more: Any) -> Order:
     said: dict[str, Any] = {"maker": "Wang", "reason": "seen on site", **more}
     return Order(
         point="P1",
         day=OPEN + day * DAY,
-        action=action,  # type: ignore[arg-type]
+        action=action,
         total=None if total is None else Decimal(total),
         **said,
     )
