@@ -6,15 +6,14 @@ from typing import Final
 
 LEAST_DRAINED: Final = 100
 MOST_DRAINED: Final = 10_000
-QUICK_S: Final = 0.5
-SLOW_S: Final = 1.5
-"""What is drained at once grows while a batch is quick and shrinks when it is slow: live readings
-wait for one."""
+PORTION_S: Final = 1.0
+"""A portion is to take so long: much longer than what each costs whatever its size, and short
+enough for the live readings that wait for it."""
 
 
 def next_portion(portion: int, drained: int, took_s: float) -> int:
-    """How many readings are drained at once, after `drained` took so long."""
-    if took_s > SLOW_S:
-        return max(LEAST_DRAINED, portion // 2)
-    is_quick = took_s < QUICK_S and drained == portion
-    return min(MOST_DRAINED, portion * 2) if is_quick else portion
+    """How many readings are drained at once, after `drained` of them took so long."""
+    is_a_small_rest = drained < portion and took_s < PORTION_S
+    if is_a_small_rest or took_s <= 0:
+        return portion
+    return min(MOST_DRAINED, max(LEAST_DRAINED, int(drained * PORTION_S / took_s)))

@@ -16,7 +16,7 @@ from daemon.control.authority import Authority
 from daemon.pipeline.outlet import Outlet, slots_of
 from daemon.quality.arrival import Arrival, IdentityRead, PolledFreeze
 from daemon.quality.meter import Meter
-from daemon.spool.record import WaitingReading, as_content, waiting
+from daemon.spool.record import WaitingReading, arrival_of, as_content, waiting
 from daemon.transactions.collect import Collected, collect
 from daemon.transactions.dead_letters import UNKNOWN_METER, reason_of
 from daemon.transactions.identify import take_identities
@@ -59,7 +59,7 @@ class ReadingStore:
             if meter is None:
                 await self._bury(reading, UNKNOWN_METER)
             else:
-                arrivals.append(Arrival(meter, reading.freeze))
+                arrivals.append(arrival_of(reading, meter))
         if arrivals:
             await self.store(arrivals)
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.meter import Meter
 from protocols.errors import MeterdError
 from protocols.reading import DailyFreeze, Quantity
 
@@ -25,6 +25,7 @@ MAGIC: Final = b"\xb5MTR"
 LONGEST_PAYLOAD: Final = 4096
 """Anything longer is a damaged length: a reading takes about a hundred bytes."""
 POLLED_DECIMALS: Final = 2
+MIDNIGHT: Final = time()
 _HEAD: Final = Struct("<4sII")
 _LENGTH: Final = Struct("<I")
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -56,7 +57,7 @@ class WaitingReading(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The same as the rules know it. UnknownRecord for a quantity that is not in our list."""
         quantity = _QUANTITIES.get(self.quantity)
         if quantity is None:
-            raise UnknownRecord(f"{self.quantity} is no quantity that this program knows")
+            raise _unknown(self)
         return DailyFreeze(
             address=self.address,
             quantity=quantity,
@@ -70,6 +71,10 @@ class WaitingReading(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def _kwh(self, register: int | None) -> Decimal | None:
         return None if register is None else Decimal(register).scaleb(-self.decimals)
+
+
+def _unknown(reading: WaitingReading) -> UnknownRecord:
+    return UnknownRecord(f"{reading.quantity} is no quantity that this program knows")
 
 
 def as_content(reading: WaitingReading) -> dict[str, Any]:
@@ -113,6 +118,23 @@ def waiting(arrival: Arrival | PolledFreeze) -> WaitingReading:
     )
 
 
+def arrival_of(reading: WaitingReading, meter: Meter) -> Arrival | PolledFreeze:
+    """The same again, of this meter: integers without a detour, wherever a line could poll it."""
+    if not _could_be_polled(reading):
+        return Arrival(meter, reading.freeze)
+    day = reading.frozen_at.date()
+    skew = _duration(reading.clock_skew_us)
+    return PolledFreeze(meter, day, reading.registers, reading.arrived_at, skew)
+
+
+def _could_be_polled(reading: WaitingReading) -> bool:
+    is_of_a_meter_with_memory = reading.host_offset_us is None and reading.serial is None
+    is_in_hundredths = reading.decimals == POLLED_DECIMALS
+    is_energy = reading.quantity == Quantity.FORWARD_ACTIVE_ENERGY.label
+    is_polled_value = is_energy and is_in_hundredths and is_of_a_meter_with_memory
+    return is_polled_value and reading.frozen_at.time() == MIDNIGHT
+
+
 def framed(reading: WaitingReading) -> bytes:
     """The record as it stands in a file."""
     payload = bytes((VERSION,)) + _encoder.encode(reading)
@@ -124,13 +146,15 @@ def decode(payload: bytes) -> WaitingReading:
     if payload[0] != VERSION:
         raise UnknownRecord(f"a record of version {payload[0]}; this program reads {VERSION}")
     try:
-        return _decoder.decode(payload[1:])
+        reading = _decoder.decode(payload[1:])
     except msgspec.DecodeError as error:
         raise UnknownRecord(f"no reading: {error}") from None
+    if reading.quantity not in _QUANTITIES:
+        raise _unknown(reading)
+    return reading
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A piece of a file: `payload` of a whole frame, None for bytes that are none."""
 
     start: int

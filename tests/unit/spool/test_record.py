@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -16,14 +17,17 @@ from daemon.spool.record import (
     VERSION,
     UnknownRecord,
     WaitingReading,
+    arrival_of,
     decode,
     framed,
     spans,
     waiting,
 )
+from daemon.transactions.collect import raw_reading
 from protocols.reading import DailyFreeze, Quantity
 from tests.spooled import a_meter
 
+ZONE = ZoneInfo("Asia/Shanghai")
 durations = st.none() | st.timedeltas(timedelta(days=-40), timedelta(days=40))
 registers = st.lists(
     st.none()
@@ -138,6 +142,50 @@ def test_a_quantity_that_is_not_ours_is_refused() -> None:
     )
     with pytest.raises(UnknownRecord, match="phase_of_the_moon"):
         strange.freeze.registers  # noqa: B018 - it is made to be refused
+    (payload,) = payloads(framed(strange))
+    assert payload is not None
+    with pytest.raises(UnknownRecord, match="phase_of_the_moon"):
+        decode(payload)
+
+
+midnights = st.dates(date(2000, 1, 1)).map(lambda day: datetime.combine(day, time()))
+hundredths = st.decimals(0, 10**6, places=2, allow_nan=False)
+energies = st.builds(
+    DailyFreeze,
+    address=st.just("000000000001"),
+    quantity=st.just(Quantity.FORWARD_ACTIVE_ENERGY),
+    frozen_at=midnights | st.datetimes(datetime(2000, 1, 1)),
+    registers=st.lists(st.none() | hundredths, min_size=1, max_size=7).map(tuple),
+    arrived_at=st.datetimes(datetime(2000, 1, 1), timezones=st.just(UTC)),
+    clock_skew=durations,
+    host_offset=st.none() | durations,
+    serial=st.none() | st.text(max_size=20),
+)
+polled = st.builds(
+    PolledFreeze,
+    meter=st.just(a_meter("000000000001")),
+    day=st.dates(date(2000, 1, 1)),
+    registers=st.lists(st.none() | st.integers(0, 10**8), min_size=1, max_size=7).map(tuple),
+    arrived_at=st.datetimes(datetime(2000, 1, 1), timezones=st.just(UTC)),
+    clock_skew=durations,
+)
+
+
+@given(energies.map(arrival) | polled)
+def test_what_waited_becomes_the_same_raw_row(arrived: Arrival | PolledFreeze) -> None:
+    meter = arrived.meter
+    (payload,) = payloads(framed(waiting(arrived)))
+    assert payload is not None
+    again = arrival_of(decode(payload), meter)
+    assert raw_reading(again, ZONE) == raw_reading(arrived, ZONE)
+    assert again.freeze == arrived.freeze
+
+
+@given(polled)
+def test_what_was_polled_by_the_thousand_leaves_the_disk_as_integers(
+    arrived: PolledFreeze,
+) -> None:
+    assert arrival_of(waiting(arrived), arrived.meter) == arrived
 
 
 def test_the_format_is_the_one_on_disks_in_the_field() -> None:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 from hypothesis import given
@@ -252,6 +253,15 @@ def test_a_record_that_is_damaged_while_it_waits_stops_no_other(spool: Spool, fo
     assert drain(spool) == [1, 2, 4, 5]
     assert len(list(folder.glob("*.bad"))) == 1
     assert files(folder) == []
+
+
+def test_a_quantity_that_only_a_newer_program_knows_stops_no_other(folder: Path) -> None:
+    path = one_file(folder, range(1, 4))
+    newer = msgspec.structs.replace(waiting(an_arrival(9)), quantity="phase_of_the_moon")
+    path.write_bytes(framed(newer) + path.read_bytes())
+    with open_spool(folder, MB) as spool:
+        assert drain(spool) == [1, 2, 3]
+    assert (folder / f"{path.name}.bad").read_bytes() == framed(newer)
 
 
 def test_a_file_of_something_else_is_left_alone(folder: Path) -> None:
