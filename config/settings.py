@@ -39,6 +39,8 @@ class Part(BaseModel):
         frozen=True,
         arbitrary_types_allowed=True,
         strict=True,
+        # A command builds the validators of the sections that it needs, not of all that there are.
+        defer_build=True,
     )
 
 

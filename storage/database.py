@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -103,6 +102,8 @@ def open_database(
         # It warns where XDG_RUNTIME_DIR is not set (and then uses /tmp). Imported here because it
         # costs 100 ms that a site with a server of its own need not pay.
         warnings.simplefilter("ignore")
+        import platformdirs
+
         # Its lock lies in this folder if that is there at import, else in /tmp, where another
         # user's may stand.
         platformdirs.user_runtime_path("python_PostgresServer").mkdir(parents=True, exist_ok=True)

@@ -10,20 +10,18 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from daemon.api.asking import SocketUnusable, socket_path
 from protocols.errors import MeterdError
 
 log = structlog.get_logger("daemon")
 
-NAME: Final = "meterd.socket"
-LONGEST_PATH: Final = 107
-"""Bytes that fit into a sockaddr_un, without its final NUL."""
 LONGEST_REQUEST: Final = 16 * 1024 * 1024
 UNREAD_S: Final = 10.0
 """A client that does not take an answer for this time is hung up on: answers must not pile up
@@ -34,30 +32,12 @@ OWNER_ONLY: Final = 0o177
 Answer = Callable[[Mapping[str, Any]], AsyncGenerator[dict[str, Any], None]]
 
 
-class SocketUnusable(MeterdError):
-    """The daemon cannot be reached by its commands. The operator acts: another data directory."""
-
-
-class NotRunning(MeterdError):
-    """No daemon runs on this data directory."""
-
-
-class RequestFailed(MeterdError):
-    """The daemon would not or could not do it.
-
-    `kind`: the name of its error; empty when it is not known how far it came."""
-
-    def __init__(self, why: str, kind: str = "") -> None:
-        self.kind = kind
-        super().__init__(why)
-
-
 @contextmanager
 def listen(data_directory: Path) -> Iterator[socket.socket]:
     """The listening socket, for its owner alone. SocketUnusable.
 
     What a killed daemon left behind is removed."""
-    path = _path(data_directory)
+    path = socket_path(data_directory)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         try:
             data_directory.mkdir(parents=True, exist_ok=True)
@@ -110,40 +90,6 @@ async def serve(listening: socket.socket, answer: Answer) -> None:
         for task in clients:
             task.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
-
-
-def ask(data_directory: Path, request: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
-    """What a running daemon answers, as it comes, its last object included.
-
-    Blocking. Closing the iterator takes back what was asked. NotRunning, RequestFailed."""
-    path = _path(data_directory)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        _connect(connection, path)
-        with suppress(OSError):  # the daemon hung up: told below
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as lines:
-                for line in lines:
-                    answer: dict[str, Any] = json.loads(line)
-                    if "error" in answer:
-                        raise RequestFailed(answer["error"], answer.get("kind", ""))
-                    yield answer
-                    if "end" in answer:
-                        return
-    raise RequestFailed(
-        "the daemon hung up: it was stopped, or this command did not read fast enough"
-    )
-
-
-def _connect(connection: socket.socket, path: Path) -> None:
-    try:
-        connection.connect(str(path))
-    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-        raise NotRunning(f"no daemon answers at {path}; start it with `meterd run`") from None
-    except OSError as error:
-        raise NotRunning(
-            f"the daemon at {path} cannot be asked: {error.strerror}; "
-            "this must be run as the daemon's user"
-        ) from None
 
 
 async def _attend(
@@ -208,16 +154,6 @@ def _bind(listening: socket.socket, path: Path) -> None:
         os.umask(mask)
     listening.listen()
     listening.setblocking(False)
-
-
-def _path(data_directory: Path) -> Path:
-    path = data_directory / NAME
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise SocketUnusable(
-            f"{path} is too long a path for a socket (at most {LONGEST_PATH} bytes): "
-            "choose a shorter data_directory"
-        )
-    return path
 
 
 def _is_answered(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 import click
 
@@ -12,37 +13,38 @@ from config.problems import ConfigError
 from daemon.cli.output import BAD_CONFIG, FAILED, USAGE, Failure
 from protocols.errors import MeterdError
 
-COMMANDS = (
-    "run",
-    "migrate",
-    "check",
-    "demo",
-    "simulate",
-    "read",
-    "probe",
-    "scan",
-    "write",
-    "clock",
-    "decode",
-    "account",
-    "topup",
-    "supply",
-    "gaps",
-    "standstill",
-    "readings",
-    "quality",
-    "deadletter",
-    "retention",
-    "meter",
-    "point",
-    "document",
-    "collect",
-    "trace",
-    "reload",
-    "plan",
-    "ports",
-    "terminals",
-)
+COMMANDS: Final = {
+    "run": "Run the daemon until SIGTERM or Ctrl-C.",
+    "migrate": "Bring the database's schema up to date.",
+    "check": "Name every mistake of a configuration.",
+    "demo": "Show the whole loop in about a minute.",
+    "simulate": "Run simulated meters for a test bench.",
+    "read": "Read one meter over a given line.",
+    "probe": "Show what Modbus registers could mean.",
+    "scan": "Find the meters of a line.",
+    "write": "Set a parameter of a meter.",
+    "clock": "Show or set meters' clocks.",
+    "decode": "Say what the bytes on a line mean.",
+    "account": "Look at prepaid accounts, open them.",
+    "topup": "Post a payment to an account.",
+    "supply": "Look at supply states and commands.",
+    "gaps": "Owed daily freezes that are not published, and why.",
+    "standstill": "Points that are not billed to yesterday, and why.",
+    "readings": "What a point's meters told, and what became of it.",
+    "quality": "What is withheld, and what a person says about it.",
+    "deadletter": "Readings that could not be stored.",
+    "retention": "How long rows are kept, and what goes when.",
+    "meter": "A meter was exchanged, its ratio changed, its date was wrong.",
+    "point": "A point is given to an account, or taken from one.",
+    "document": "What was said of meters and points, and the second word.",
+    "collect": "Read meters now, through the running daemon.",
+    "trace": "Show the live frames of a line, decoded.",
+    "reload": "Let the running daemon read its configuration again.",
+    "plan": "Show what a reload would do.",
+    "ports": "List serial ports by stable names.",
+    "terminals": "Show the terminals that dial in.",
+}
+"""What each is for; in the order of a first day, not of the alphabet."""
 
 
 class Commands(click.Group):
@@ -51,8 +53,13 @@ class Commands(click.Group):
     So a quick one does not pay for the daemon's imports."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of a first day, not of the alphabet."""
+        """Their names."""
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What each is for, without loading any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([*COMMANDS.items()])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name; None where there is none."""

@@ -21,7 +21,7 @@ FREEZES_DUE: Final = timedelta(hours=2)
 """Today's freezes should be there two hours after midnight."""
 
 
-@click.command(short_help="Name every mistake of a configuration.")
+@click.command()
 @site_option
 @as_json
 def check(site_path: Path, as_json: bool) -> None:

@@ -23,7 +23,7 @@ from protocols.dlt645.writing import one_meter
 from protocols.errors import FrameError
 
 
-@click.command(short_help="Show or set meters' clocks.")
+@click.command()
 @line_options(baud=2400, parity="E")
 @click.option(
     "--meter",

@@ -17,7 +17,7 @@ from daemon.cli.running import daemon_asked
 from daemon.cli.site_option import site_option
 
 
-@click.command(short_help="Read meters now, through the running daemon.")
+@click.command()
 @click.argument("meters", metavar="METER...", nargs=-1)
 @click.option("--line", metavar="NAME", help="All meters of this line.")
 @click.option(

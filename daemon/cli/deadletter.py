@@ -31,7 +31,7 @@ by_option = click.option(
 ids_argument = click.argument("ids", metavar="ID...", nargs=-1, type=click.IntRange(min=1))
 
 
-@click.group(short_help="Readings that could not be stored.")
+@click.group()
 def deadletter() -> None:
     """Look at readings that the database refused, store them after all, or give them up."""
 

@@ -26,7 +26,7 @@ from protocols.dlt645.values import Value
 from protocols.errors import FrameError
 
 
-@click.command(short_help="Say what the bytes on a line mean.")
+@click.command()
 @click.argument("streams", metavar="HEX...", nargs=-1)
 @click.option(
     "--file",

@@ -33,7 +33,7 @@ AS_ROOT: Final = (
 )
 
 
-@click.command(short_help="Show the whole loop in about a minute.")
+@click.command()
 @click.option(
     "--serve",
     is_flag=True,

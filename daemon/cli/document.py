@@ -12,18 +12,12 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.documented import (
-    Text,
-    actor_option,
-    filed_as_json,
-    os_user,
-    print_filed,
-    said_by,
-)
+from daemon.cli.documented import actor_option, filed_as_json, os_user, print_filed, said_by
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Text
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.filing import Filed
 from storage import documents
@@ -34,7 +28,7 @@ NUMBER = click.argument("number", type=NUMBERS)
 REASON = click.option("--reason", type=Text(), help="Why.")
 
 
-@click.group(short_help="What was said of meters and points, and the second person's word.")
+@click.group()
 def document() -> None:
     """Documents: who said what of a meter or a point, when and why. None is ever changed."""
 

@@ -9,17 +9,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from daemon.cli.documented import (
-    Day,
-    Moment,
-    Ratio,
-    RegisterList,
-    Text,
-    in_zone,
-    run_document,
-    saying_options,
-    typed,
-)
+from daemon.cli.documented import run_document, saying_options
+from daemon.cli.typed import Day, Moment, Ratio, RegisterList, Text, in_zone, typed
 from daemon.quality.facts import Clock
 from daemon.transactions.documents.correction import (
     AddressCorrection,
@@ -35,7 +26,7 @@ Registers = tuple[Decimal, ...]
 AS_READ: Final = "in kWh as the meter shows them: the total, then the rates, with commas between"
 
 
-@click.group(short_help="A meter was exchanged, its ratio changed, its date was wrong.")
+@click.group()
 def meter() -> None:
     """What became of the meter at a point.
 

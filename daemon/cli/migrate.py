@@ -23,7 +23,7 @@ from storage import migrate as bring_up_to_date
 from storage.database import Database, open_database
 
 
-@click.command(short_help="Bring the database's schema up to date.")
+@click.command()
 @site_option
 def migrate(site_path: Path) -> None:
     """Bring the database's schema to this program's version, and grant the daemon what it needs.

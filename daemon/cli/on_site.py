@@ -6,6 +6,8 @@ mistake in the archive or in a line stops no payment; `load_site` where lines ar
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -15,7 +17,6 @@ from psycopg import AsyncConnection
 
 from config.secret import revealed
 from config.settings import DatabaseSettings
-from daemon.runtime import logs
 from protocols.errors import MeterdError
 from storage import check_version
 from storage.database import connect, is_of_the_whole, open_database
@@ -29,7 +30,7 @@ def on_database(
     """Connect to the site's database and return what `ask` answers.
 
     The daemon may be running or not. MeterdError when the database cannot be used."""
-    logs.configure(level="warning")
+    _quiet_logs()
     configured = revealed(settings.database.url)
     with open_database(configured, settings.site.data_directory, create=False) as database:
         try:
@@ -54,3 +55,14 @@ def on_database(
             if not is_of_the_whole(error):
                 raise
             raise MeterdError(f"the database cannot do it now: {str(error).strip()}") from None
+
+
+def _quiet_logs() -> None:
+    """Warnings alone, where the command has loaded what logs: what only asks has not."""
+    if "structlog" in sys.modules:
+        from daemon.runtime import logs
+
+        logs.configure(level="warning")
+    else:
+        # It tells of a database that is away; that it is, is told once by us.
+        logging.getLogger("psycopg").setLevel(logging.ERROR)

@@ -8,15 +8,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import chain, islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from protocols.errors import MeterdError
+
+if TYPE_CHECKING:  # loaded where a person reads: most commands run in a pipe
+    from rich.console import Console
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -40,6 +40,8 @@ as_json = click.option(
 
 def console() -> Console:
     """Standard output; `is_terminal` says whether a person is reading."""
+    from rich.console import Console
+
     # A pipe has no width: lines that are wrapped there cannot be cut by other programs.
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
@@ -66,10 +68,13 @@ def print_table(
 
     Nothing is cut off: what is copied from a narrow screen must be all of it. `whole`: columns that
     stay on one line."""
-    screen = console()
-    if not screen.is_terminal:
+    if not sys.stdout.isatty():
         _print_lines("\t".join(map(_text, row)) for row in chain([head], rows))
         return
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console()
     if title:
         screen.print(Text(title, style="italic"))
     table = Table(header_style="bold")

@@ -11,7 +11,7 @@ from daemon.cli.running import daemon_asked, is_nothing, print_difference
 from daemon.cli.site_option import site_option
 
 
-@click.command(short_help="Show what a reload would do.")
+@click.command()
 @click.argument("new", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @site_option
 @as_json

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from daemon.cli.documented import Day, Text, run_document, saying_options
+from daemon.cli.documented import run_document, saying_options
+from daemon.cli.typed import Day, Text
 from daemon.transactions.documents.handover import Assignment, Release
 
 
-@click.group(short_help="A point is given to an account, or taken from one.")
+@click.group()
 def point() -> None:
     """Who is billed for a point, from which day on.
 

@@ -14,7 +14,7 @@ from daemon.cli.site_option import site_option
 from daemon.field.serial_ports import PortUse, ports_in_use
 
 
-@click.command(short_help="List serial ports by stable names.")
+@click.command()
 @site_option
 @as_json
 def ports(site_path: Path, as_json: bool) -> None:

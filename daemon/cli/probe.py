@@ -40,7 +40,7 @@ def _register(ctx: click.Context, param: click.Parameter, text: str) -> int:
     return register
 
 
-@click.command(short_help="Show what Modbus registers could mean.")
+@click.command()
 @line_options(baud=9600, parity="N")
 @click.option(
     "--protocol",

@@ -19,7 +19,7 @@ from daemon.cli.quality_list import list_doubts, show
 from daemon.cli.quality_revalidate import revalidate
 
 
-@click.group(short_help="What is withheld, and what a person says about it.")
+@click.group()
 def quality() -> None:
     """Whether readings are true: what is withheld or held and why, and the commands that settle it.
 

@@ -13,11 +13,12 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.documented import Day, RegisterList, Text, actor_option, os_user
+from daemon.cli.documented import actor_option, os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import BAD_DATA, as_json, fail, print_columns, print_json, print_table
 from daemon.cli.quality_words import kwh
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Day, RegisterList, Text
 from daemon.quality.substitution import METHODS
 from daemon.transactions import decisions
 from daemon.transactions.decisions import Decided, DecisionRefused, Order

@@ -12,11 +12,11 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.documented import Day
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, print_table
 from daemon.cli.quality_words import kwh, read_row, slot_row
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Day
 from daemon.quality.codes import code_of, in_words
 from daemon.quality.doubt_runs import runs_of
 from daemon.quality.soft_reports import SOFT

@@ -14,19 +14,11 @@ from psycopg import AsyncConnection
 
 from config.load import load_site
 from config.settings_file import load_settings
-from daemon.cli.documented import (
-    Day,
-    Text,
-    actor_option,
-    effect_as_json,
-    os_user,
-    print_effect,
-    print_money,
-    typed,
-)
+from daemon.cli.documented import actor_option, effect_as_json, os_user, print_effect, print_money
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Day, Text, typed
 from daemon.transactions.revalidation import Portion, Wanted
 from daemon.transactions.revalidation import revalidate as judge_anew
 from storage import history

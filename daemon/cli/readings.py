@@ -13,11 +13,11 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.documented import Day
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json
 from daemon.cli.quality_words import read_row, slot_row
 from daemon.cli.site_option import site_option
+from daemon.cli.typed import Day
 from storage import history
 
 USUAL: Final = timedelta(days=31)
@@ -25,7 +25,7 @@ RAW: Final = ("day", "register", "rates", "meter", "source", "read at", "stamp",
 SLOTS: Final = ("day", "state", "register", "revision", "codes", "next", "held", "until")
 
 
-@click.command(short_help="What a point's meters told, and what became of it.")
+@click.command()
 @click.argument("point")
 @click.option("--from", "first", type=Day(), help="Default: 31 days ago.")
 @click.option("--to", "last", type=Day(), help="Default: today.")

@@ -16,7 +16,7 @@ REFUSED = (
 )
 
 
-@click.command(short_help="Let the running daemon read its configuration again.")
+@click.command()
 @site_option
 @as_json
 def reload(site_path: Path, as_json: bool) -> None:

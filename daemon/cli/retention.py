@@ -17,7 +17,7 @@ from storage import retention as storage
 from storage.retention import Kept
 
 
-@click.command(short_help="How long rows are kept, and what goes when.")
+@click.command()
 @site_option
 @as_json
 def retention(site_path: Path, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import click
 
 from config.problems import ConfigError, Problem
 from config.toml_lines import read_toml
-from daemon.api.unix_socket import NotRunning, RequestFailed, ask
+from daemon.api.asking import NotRunning, RequestFailed, ask
 from daemon.cli.output import BAD_CONFIG, FAILED, NOT_RUNNING, USAGE, fail, print_table
 
 Answers = Generator[dict[str, Any], None, None]

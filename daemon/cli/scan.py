@@ -31,7 +31,7 @@ Show = Callable[[Progress, int], None]
 """Takes how far a scan is, and how many meters are found."""
 
 
-@click.command(short_help="Find the meters of a line.")
+@click.command()
 @place_options
 @click.option(
     "--baud",

@@ -29,7 +29,7 @@ def _print_example(context: click.Context, _: click.Parameter, wanted: bool) -> 
         context.exit()
 
 
-@click.command(short_help="Run simulated meters for a test bench.")
+@click.command()
 @click.argument("scenario", type=click.Path(path_type=Path))
 @click.option(
     "--check",

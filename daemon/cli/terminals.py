@@ -14,7 +14,7 @@ from daemon.cli.running import daemon_asked
 from daemon.cli.site_option import site_option
 
 
-@click.command(short_help="Show the terminals that dial in.")
+@click.command()
 @site_option
 @as_json
 def terminals(site_path: Path, as_json: bool) -> None:

@@ -42,7 +42,7 @@ class Yuan(click.ParamType[int]):
         return int(fen)
 
 
-@click.command(short_help="Post a payment to an account.")
+@click.command()
 @click.argument("account")
 @click.argument("amount", type=Yuan(), metavar="YUAN")
 @click.option(

@@ -19,7 +19,7 @@ from daemon.cli.site_option import site_option
 from daemon.field.whole_frames import whole_frames
 
 
-@click.command(short_help="Show the live frames of a line, decoded.")
+@click.command()
 @click.argument("line")
 @click.option(
     "--seconds",

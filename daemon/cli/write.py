@@ -23,7 +23,7 @@ from protocols.dlt645.writing import one_meter
 from protocols.errors import FrameError
 
 
-@click.command(short_help="Set a parameter of a meter.")
+@click.command()
 @line_options(baud=2400, parity="E")
 @click.option(
     "--meter",

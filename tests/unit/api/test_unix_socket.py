@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from daemon.api import unix_socket
-from daemon.api.unix_socket import NAME, NotRunning, RequestFailed, SocketUnusable, ask, listen
+from daemon.api.asking import NAME, NotRunning, RequestFailed, SocketUnusable, ask
+from daemon.api.unix_socket import listen
 from protocols.errors import MeterdError
 
 LIMIT_S = 10

@@ -1,0 +1,134 @@
+"""What a person types: words, days, moments, registers, ratios."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import click
+
+MOST_LETTERS: Final = 500
+
+
+class Text(click.ParamType[str]):
+    """A few words that can be printed, without blanks around them."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The words; a wrong use where there are none, too many, or control characters."""
+        words = str(value).strip()
+        if not words or not words.isprintable() or len(words) > MOST_LETTERS:
+            self.fail(f"must be 1 to {MOST_LETTERS} printable characters", param, ctx)
+        return words
+
+
+class Day(click.ParamType[Any]):
+    """A local day of the site."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The date; a wrong use for anything but ISO 8601 in ASCII."""
+        try:
+            return datetime.strptime(_ascii(value), "%Y-%m-%d").date()  # noqa: DTZ007 - a date
+        except ValueError:
+            self.fail(f"{value!r} is no day, write 2026-03-12", param, ctx)
+
+
+class Moment(click.ParamType[datetime]):
+    """A moment as the site's clocks show it, or with its offset from UTC. Naive until `in_zone`."""
+
+    name = "moment"
+
+    def __init__(self, *, may_be_day: bool = False) -> None:
+        self._may_be_day = may_be_day
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """The moment; a wrong use for a day without a time of day, where that matters."""
+        try:
+            written = _ascii(value)
+            if len(written) <= len("2026-03-12") and not self._may_be_day:
+                raise ValueError(written)
+            return datetime.fromisoformat(written)
+        except ValueError:
+            self.fail(f'{value!r} is no moment, write "2026-03-12 10:15"', param, ctx)
+
+
+class RegisterList(click.ParamType[tuple[Decimal, ...]]):
+    """Registers as a meter shows them, in kWh: the total, then the rates, with commas between."""
+
+    name = "kwh"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Decimal, ...]:
+        """Exact decimals; a wrong use for anything but ASCII digits and one point in each."""
+        return tuple(self._one(part, param, ctx) for part in str(value).split(","))
+
+    def _one(
+        self, written: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        whole, _, fraction = written.strip().partition(".")
+        digits = whole + fraction
+        is_number = digits.isascii() and digits.isdigit() and bool(whole)
+        if not is_number or len(whole) > 12 or len(fraction) > 4:
+            self.fail(
+                f"{written!r} is no register: write the total in kWh, then the rates, such as "
+                "1234.56 or 1234.56,400.00,834.56",
+                param,
+                ctx,
+            )
+        return Decimal(written.strip())
+
+
+class Ratio(click.ParamType[Decimal]):
+    """CT x PT: what a register is multiplied with."""
+
+    name = "ratio"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """An exact decimal above zero, as points.csv would have it."""
+        (ratio,) = RegisterList().convert(str(value).replace(",", ";"), param, ctx)
+        if ratio <= 0:
+            self.fail("must be greater than zero", param, ctx)
+        return ratio
+
+
+def _ascii(value: object) -> str:
+    written = str(value).strip()
+    if not written.isascii():
+        raise ValueError(written)
+    return written
+
+
+def in_zone(moment: datetime, zone: ZoneInfo, option: str) -> datetime:
+    """A typed moment as an instant; BadParameter for one that clocks skip or show twice."""
+    if moment.tzinfo is not None:
+        return moment
+    local = moment.replace(tzinfo=zone)
+    there = local.astimezone(UTC).astimezone(zone).replace(tzinfo=None)
+    if there != moment:
+        message = f"{moment} was skipped: clocks were put forward"
+        raise click.BadParameter(message, param_hint=option)
+    if local.utcoffset() != local.replace(fold=1).utcoffset():
+        raise click.BadParameter(
+            f"{moment} was twice: clocks were put back; add the offset, such as "
+            f'"{local.isoformat(sep=" ", timespec="minutes")}"',
+            param_hint=option,
+        )
+    return local
+
+
+def typed(question: str, kind: click.ParamType[Any], options: str) -> Any:
+    """What a person answers on a terminal; a program is told which options are missing."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"say {options}")
+    return click.prompt(question, type=kind)

@@ -1,0 +1,30 @@
+"""What a command loads before it begins: a person waits for it each time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"numpy", "structlog", "rich", "pymodbus", "prometheus_client", "apscheduler", "paho"}
+
+
+def loaded(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has after it."""
+    code = f"import sys; {statement}; print(*sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    return {*told.split()}
+
+
+@pytest.mark.parametrize("command", ["gaps", "standstill", "readings", "plan", "reload"])
+def test_a_command_that_only_asks_loads_nothing_of_what_acts(command: str) -> None:
+    assert loaded(f"import daemon.cli.{command}") & HEAVY == set()
+
+
+def test_the_list_of_commands_loads_none_of_them() -> None:
+    listing = "from click.testing import CliRunner; from daemon.cli import COMMANDS, cli"
+    found = loaded(f"{listing}; assert CliRunner().invoke(cli, ['--help']).exit_code == 0")
+    assert {name for name in found if name.startswith("daemon.cli.")} == {"daemon.cli.output"}
