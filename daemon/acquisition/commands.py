@@ -151,7 +151,7 @@ async def _transmit(
 ) -> None:
     """Send the frame, once; the step gets what came back."""
     command = step.command
-    validity = valid_for(now, command.expires_at)
+    validity = valid_for(command.action, now, command.expires_at)
     # A gateway does an id once: a command that is sent again after its relay was seen is a new one.
     send_id = uuid5(command.id, str(command.sends))
     try:

@@ -15,7 +15,8 @@ RECONNECT_EXPIRY = timedelta(hours=24)
 MOST_TRIP_SENDS = 3
 LATE_AFTER_RESTART = timedelta(seconds=60)
 MIN_VALIDITY = timedelta(minutes=1)
-"""A frame that expires sooner could be over before a slow line has delivered it."""
+"""A frame that expires sooner could be over before a slow line has delivered it: a trip is then not
+sent any more, a reconnect is valid for so long all the same."""
 ALARM_AFTER = timedelta(minutes=15)
 """A relay that has not followed its command by then is a matter for a person."""
 TRY_AGAIN_AFTER = timedelta(minutes=5)
@@ -50,20 +51,21 @@ def trip_obstacle(
     `meter_clock`: what the meter's clock shows at `local_now`, the site's wall clock; None when it
     shows none. `carrier`: why the line would not bring it to the meter at once, empty when it does.
     """
-    if now >= expires_at:
-        return "expired before it could be sent"
+    if expires_at - now < MIN_VALIDITY:
+        return "expires before it could get there"
     # DL/T 645-2007: the expiry in a control frame (1CH) is by the meter's clock.
     if meter_clock is not None and abs(meter_clock - local_now) > CLOCK_LIMIT:
         return f"meter clock shows {meter_clock}"
     return carrier
 
 
-def valid_for(now: datetime, expires_at: datetime) -> timedelta:
+def valid_for(action: str, now: datetime, expires_at: datetime) -> timedelta:
     """How long the meter may execute a control frame that leaves now.
 
     A trip that is executed later than its guard looked would cut a supply that was paid for
-    meanwhile."""
-    return min(TRIP_EXPIRY, max(expires_at - now, MIN_VALIDITY))
+    meanwhile: never a moment past its expiry."""
+    left = expires_at - now
+    return min(TRIP_EXPIRY, left if action == "trip" else max(left, MIN_VALIDITY))
 
 
 def look_again(now: datetime, checks: int) -> datetime:
@@ -150,7 +152,7 @@ def _judge_trip(
             "accepted, relay not open yet",
         )
     # I2: the guard decides again before each send.
-    if sends < MOST_TRIP_SENDS and now < expires_at:
+    if sends < MOST_TRIP_SENDS and expires_at - now >= MIN_VALIDITY:
         return Judgement(
             "persisted",
             None,

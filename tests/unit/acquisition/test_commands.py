@@ -117,11 +117,18 @@ def test_an_obstacle_keeps_a_trip_and_not_a_reconnect(meter: Meter, reason: str)
     assert len(meter.sent) == 1
 
 
-def test_an_expired_trip_is_not_sent() -> None:
+def test_a_trip_whose_time_is_over_is_not_sent() -> None:
     meter = Meter()
-    step = Step(Command(expires_at=NOW))
-    assert told(step, meter) == [("abandoned", "expired before it could be sent")]
+    step = Step(Command(expires_at=NOW + timedelta(seconds=59)))
+    assert told(step, meter) == [("abandoned", "expires before it could get there")]
     assert not meter.sent
+
+
+def test_a_trip_is_valid_no_moment_longer_than_its_command() -> None:
+    meter = Meter()
+    told(Step(Command(expires_at=NOW + timedelta(seconds=60))), meter)
+    ((_, _, _, valid_for),) = meter.sent
+    assert valid_for == timedelta(seconds=60)
 
 
 def test_what_was_superseded_is_not_sent() -> None:

@@ -73,6 +73,12 @@ def test_what_status_word_3_makes_of_a_command(
     )
 
 
+def test_a_trip_that_could_not_get_there_in_time_is_watched_and_not_sent_again() -> None:
+    expires_at = NOW + timedelta(seconds=59)
+    judgement = judge("trip", CLOSED, sends=1, checks=0, now=NOW, expires_at=expires_at)
+    assert (judgement.state, judgement.supply_state) == ("verifying", None)
+
+
 @pytest.mark.parametrize("sends", [1, 2, 3])
 def test_an_expired_trip_is_not_sent_again(sends: int) -> None:
     judgement = judge("trip", CLOSED, sends=sends, checks=0, now=LATER, expires_at=LATER)
@@ -109,15 +115,15 @@ LOCAL_NOON = datetime(2026, 3, 16, 12)
 @pytest.mark.parametrize(
     ("expires_s", "clock_off_s", "carrier", "obstacle"),
     [
-        (1, 0, "", ""),
-        (1, 300, "", ""),
-        (1, -300, "", ""),
-        (1, None, "", ""),
-        (0, 0, "", "expired before it could be sent"),
-        (0, 301, "offline", "expired before it could be sent"),
-        (1, 301, "", "meter clock shows 2026-03-16 12:05:01"),
-        (1, -301, "offline", "meter clock shows 2026-03-16 11:54:59"),
-        (1, None, "offline", "offline"),
+        (60, 0, "", ""),
+        (60, 300, "", ""),
+        (60, -300, "", ""),
+        (60, None, "", ""),
+        (59, 0, "", "expires before it could get there"),
+        (0, 301, "offline", "expires before it could get there"),
+        (60, 301, "", "meter clock shows 2026-03-16 12:05:01"),
+        (60, -301, "offline", "meter clock shows 2026-03-16 11:54:59"),
+        (60, None, "offline", "offline"),
     ],
 )
 def test_a_trip_leaves_only_in_time_to_a_meter_that_knows_the_time(
@@ -134,9 +140,21 @@ def test_a_trip_leaves_only_in_time_to_a_meter_that_knows_the_time(
 
 
 @pytest.mark.parametrize(
-    ("expires_s", "valid_s"), [(3600, 600), (601, 600), (599, 599), (61, 61), (59, 60), (-9, 60)]
+    ("action", "expires_s", "valid_s"),
+    [
+        ("trip", 3600, 600),
+        ("trip", 601, 600),
+        ("trip", 599, 599),
+        ("trip", 59, 59),
+        ("trip", -9, -9),
+        ("close", 3600, 600),
+        ("close", 61, 61),
+        ("close", 59, 60),
+        ("allow_close", -9, 60),
+    ],
 )
-def test_a_frame_is_valid_until_its_command_expires_within_limits(
-    expires_s: int, valid_s: int
+def test_a_frame_is_valid_until_its_command_expires_and_a_reconnect_at_least_a_minute(
+    action: str, expires_s: int, valid_s: int
 ) -> None:
-    assert valid_for(NOW, NOW + timedelta(seconds=expires_s)) == timedelta(seconds=valid_s)
+    expires_at = NOW + timedelta(seconds=expires_s)
+    assert valid_for(action, NOW, expires_at) == timedelta(seconds=valid_s)
