@@ -110,6 +110,7 @@ def _spec(table: MeterTable, key: int) -> MeterSpec:
         remaining_kwh=table.remaining_kwh,
         empty_freeze=table.empty_freeze,
         outages=outages,
+        wrong_freezes=table.wrong_freezes,
     )
 
 

@@ -87,6 +87,7 @@ def _said(value: object) -> bytes:
 
 Said = Annotated[bytes, BeforeValidator(_said)]
 Number = Annotated[Decimal, BeforeValidator(_number)]
+RegisterKwh = Annotated[Number, Field(ge=0, lt=1_000_000, decimal_places=2)]
 Range = Annotated[tuple[Decimal, Decimal], BeforeValidator(_range)]
 Delay = Annotated[tuple[int, int], BeforeValidator(_delay)]
 Positive = Annotated[StrictInt, Field(ge=1)]
@@ -207,6 +208,7 @@ class MeterTable(Table):
         ge=0,
         lt=1,
     )
+    wrong_freezes: dict[date, RegisterKwh] = Field(default_factory=dict)
     empty_freeze: EmptyFreeze = "zeros"
     frame_limit: Annotated[StrictInt, Field(ge=16, le=FRAME_LIMIT)] = FRAME_LIMIT
     wake_up: Annotated[StrictInt, Field(ge=0, le=32)] = WAKE_UP

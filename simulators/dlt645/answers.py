@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from itertools import islice
 from typing import Final
 
@@ -20,6 +21,7 @@ from simulators.dlt645.energies import (
     registers_on_the_wire,
 )
 from simulators.dlt645.freezes import (
+    DAILY,
     FREEZE_TIME,
     HOURLY,
     KEPT,
@@ -51,6 +53,7 @@ _RATED_VOLTAGE_WIDTH: Final = 6
 _FROZEN_REMAINING: Final = (0x08, 0x02)
 _FREEZE_TIME: Final = 0x00
 _ENERGIES_IN_FREEZES: Final = range(0x01, 0x09)
+_FORWARD_IN_FREEZES: Final = 0x01
 _DEMANDS_IN_FREEZES: Final = range(0x09, 0x0B)
 _VARIABLES_IN_FREEZES: Final = 0x10
 _HOURLY_ITEMS: Final = (_FREEZE_TIME, 0x01, 0x02)
@@ -260,6 +263,9 @@ def _frozen_item(
 ) -> bytes:
     if item == _FREEZE_TIME:
         return _stamp(freeze)
+    wrong_kwh = state.spec.wrong_freezes.get(freeze.stamp.date()) if kind == DAILY else None
+    if item == _FORWARD_IN_FREEZES and wrong_kwh is not None:
+        return b"".join(registers_on_the_wire(_wrong_registers(state, freeze, wrong_kwh)))
     if item in _ENERGIES_IN_FREEZES:
         registers = energies(state, item, freeze.at)
         return registers[0] if kind == HOURLY else b"".join(registers)
@@ -269,6 +275,13 @@ def _frozen_item(
     powers = variables.with_total(state, variables.ACTIVE_POWER, freeze.at)
     powers += variables.with_total(state, variables.REACTIVE_POWER, freeze.at)
     return b"".join(powers)
+
+
+def _wrong_registers(state: MeterState, freeze: Freeze, total_kwh: Decimal) -> list[int]:
+    """Another total, and the rates in the shares that they truly have, so that they add up."""
+    true_total, *rates = state.registers(freeze.at)
+    total = int(total_kwh.scaleb(2))
+    return [total, *(total * rate // max(true_total, 1) for rate in rates)]
 
 
 def _stamp(freeze: Freeze) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -64,6 +64,8 @@ class MeterSpec:
     or, where this has no digits, some that follow from it."""
     empty_freeze: EmptyFreeze = "zeros"
     outages: Outages = field(default_factory=Outages)
+    wrong_freezes: Mapping[date, Decimal] = field(default_factory=dict)
+    """By day, the total in kWh that its freeze tells instead of the true one."""
 
     @property
     def installed_at(self) -> datetime:

@@ -118,6 +118,7 @@ def test_every_key_of_a_meter_reaches_the_meter() -> None:
             'relay = "external"\nbutton = "auto"\ntrip_delay_s = 9\nkeep_power = true\nmeter_type = "money"',
             'level = "04"\npassword = "111222"\nremaining_yuan = -3.5',
             'skipped_freezes = [2026-05-02]\nempty_freeze = "ff"',
+            "wrong_freezes = { 2026-05-01 = 480.5 }",
             "frame_limit = 40\nwake_up = 2\nreply_delay_ms = [500, 500]",
         )
     )["000000009001"]
@@ -127,6 +128,7 @@ def test_every_key_of_a_meter_reaches_the_meter() -> None:
         Decimal("230.5"),
         0,
     )
+    assert meter.state.spec.wrong_freezes == {date(2026, 5, 1): Decimal("480.5")}
     assert meter.state.clock.shows(datetime(2026, 5, 1)) == datetime(2026, 5, 1, 0, 1)
     assert meter.state.clock.shows(datetime(2026, 5, 3)) == datetime(2026, 5, 3, 0, 1, 1)
     assert (
