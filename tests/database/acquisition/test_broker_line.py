@@ -53,6 +53,8 @@ from tests.spooled import a_pipeline
 CutSite = tuple[AsyncConnection[Any], BrokerLine, SimulatedMeter2007, SimulatedGateway]
 ADDRESS = "000000000001"
 PATIENCE_S = 10
+INSTALLED = date(2024, 1, 1)
+NOT_YET = date(2100, 1, 1)
 COMMANDS = "SELECT action, state FROM command ORDER BY sequence"
 FAMILIES: dict[Flavour, tuple[Family, dict[str, str]]] = {
     "own": (OwnForm("meterd", "gw"), {}),
@@ -83,9 +85,12 @@ async def cut_site(
     authority: Authority = ARMED,
     relay: Relay | None = None,
     relays: Collection[str] | None = None,
+    has_freezes: bool = False,
 ) -> AsyncIterator[CutSite]:
     """One exhausted account with a trip command, its simulated meter, the gateway's task beside a
-    pipeline."""
+    pipeline.
+
+    Without freezes nothing is read that the guard would have to wait for before a trip."""
     family, devices = FAMILIES[flavour]
     async with (
         await connect(url) as connection,
@@ -129,7 +134,8 @@ async def cut_site(
             ),
         )
         gateways.append(gateway)
-        meter = simulated_meter(ADDRESS, now=site_clock(ZONE), relay=relay)
+        installed = INSTALLED if has_freezes else NOT_YET
+        meter = simulated_meter(ADDRESS, now=site_clock(ZONE), relay=relay, installed=installed)
         there = Broker("127.0.0.1", broker.port, f"simulated-{flavour}")
         simulator = SimulatedGateway(SimulatedBus([meter]), there, flavour=flavour, name="gw")
         await simulator.open()
@@ -278,7 +284,7 @@ def test_accepted_is_not_open(database_url: str, broker: Mosquitto) -> None:
 
 def test_in_shadow_mode_nothing_is_sent(database_url: str, broker: Mosquitto) -> None:
     async def scene() -> None:
-        async with cut_site(database_url, broker, "own", authority=SHADOW) as (
+        async with cut_site(database_url, broker, "own", authority=SHADOW, has_freezes=True) as (
             connection,
             _,
             meter,
@@ -338,7 +344,7 @@ def test_a_pushed_freeze_is_acknowledged_when_it_is_in_the_database(
     database_url: str, broker: Mosquitto
 ) -> None:
     async def scene() -> None:
-        async with cut_site(database_url, broker, "own", authority=SHADOW) as (
+        async with cut_site(database_url, broker, "own", authority=SHADOW, has_freezes=True) as (
             connection,
             gateway,
             _,
