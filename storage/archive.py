@@ -201,6 +201,7 @@ async def import_accounts(connection: Connection, accounts: Sequence[Row]) -> li
     They are settled anew. ArchiveConflict where money stands behind a tariff or opening day that
     would change."""
     async with connection.transaction():
+        await lock_chains(connection)
         await connection.execute(SQL["stage_accounts"])
         await _copy(connection, "staged_account", accounts)
         ids = [row[0] for row in await fetch_rows(connection, SQL["lock_imported"])]

@@ -16,7 +16,8 @@ async def lock_chains(connection: Connection) -> None:
     """Until the transaction ends nobody else judges, or changes what is judged.
 
     First of all locks: then points, accounts, their marks and ledger accounts, each in order of
-    their ids."""
+    their ids. Whoever marks accounts holds it: a transaction may mark several times, and not in one
+    order."""
     await connection.execute(SQL["lock_chains"], {"lock": CHAIN_LOCK})
 
 

@@ -58,10 +58,14 @@ class Watcher:
     connection: psycopg.Connection[Any]
     orders: list[list[set[str]]] = field(default_factory=lambda: [[]])
     """Of each transaction, what each of its statements locked in addition."""
+    unguarded: list[str] = field(default_factory=list)
+    """Statements that mark accounts without CHAINS: new rows, on which two can meet unseen."""
     _held: set[str] = field(default_factory=set)
 
     def look(self, connection: int, statement: str) -> None:
         held = set(self._locked())
+        if "INSERT INTO to_settle" in statement and CHAINS not in held:
+            self.unguarded.append(statement)
         if not held and self._held:
             self.orders.append([])
         if held - self._held:
@@ -97,6 +101,7 @@ def locks_of(stage: Stage, act: Act) -> list[list[set[str]]]:
                 wire.on_statement = watcher.look
                 await act(connection)
                 wire.on_statement = lambda connection, statement: None
+        assert watcher.unguarded == []
         orders.extend(watcher.orders)
 
     orders: list[list[set[str]]] = []
