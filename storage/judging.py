@@ -31,8 +31,8 @@ class Tail(NamedTuple):
     """What clean new values of a point are compared with; registers in their smallest step.
 
     `before` and `after` are its neighbours, their `steps` the total and the rates; `is_published`:
-    they are, and not a first value that waits for a second one. `is_plain`: nothing is open and
-    nobody said anything. `is_told`: there are slots from the first new value to the last.
+    they are, and not a first value that waits for a second one. `is_plain`: nothing is open, and
+    nobody said anything of these days or later ones. `is_told`: there are slots from the first new value to the last.
     `recollect`: days of which what came is no value. `unchanged_days`: for how long the total had
     stood still on the day before, if it still does; 31 is for at least so long."""
 
@@ -136,6 +136,7 @@ async def tails(
         "lasts": array(lasts),
         "totals": array(totals),
         "first": min(firsts),
+        "last": max(lasts),
         "days": array(sorted(_days_around(set(zip(firsts, lasts, strict=True))))),
         "meters": array(meters),
         "own_checks": sorted(own_checks),
@@ -166,9 +167,12 @@ async def slots(connection: Connection, sinces: Mapping[int, date]) -> list[Slot
     return [replace(row, codes=tuple(row.codes)) for row in rows]
 
 
-async def reads(connection: Connection, sinces: Mapping[int, date]) -> list[ReadRow]:
-    """What the meters of points told from a day on."""
-    return await fetch_records(connection, ReadRow, SQL["reads"], _since(sinces))
+async def reads(
+    connection: Connection, sinces: Mapping[int, date], befores: Mapping[int, date]
+) -> list[ReadRow]:
+    """What the meters of points told from a day on. `befores`: by point one day before that."""
+    values = {**_since(sinces), "befores": array([befores.get(point) for point in sinces])}
+    return await fetch_records(connection, ReadRow, SQL["reads"], values)
 
 
 def _since(sinces: Mapping[int, date]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ WITH a AS MATERIALIZED (
     FROM a JOIN begun USING (point_id)
     CROSS JOIN LATERAL (VALUES (-1, a.first_day - 1, a.first_day > begun.first_day),
                                (1, a.last_day + 1, a.last_day < (SELECT max(day) FROM slot))) w (step, from_day, leads_on)
-    LEFT JOIN shown s ON s.point_id = a.point_id AND s.day = w.from_day AND s.state IN ('published', 'suspect')
+    LEFT JOIN shown s ON s.point_id = a.point_id AND s.day = w.from_day AND s.state IN ('published', 'suspect', 'substituted')
     WHERE w.leads_on
 ), told AS MATERIALIZED (
     SELECT day, meter_id, id, source, total, rate_1, rate_2, rate_3, rate_4, more_rates FROM reading
@@ -26,23 +26,33 @@ WITH a AS MATERIALIZED (
     UNION ALL
     SELECT w.point_id, w.step, s.day, s.state, s.reading_id, r.source, r.total, r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates
     FROM way w
-    CROSS JOIN LATERAL slot_beside(w.point_id, 1::smallint, w.from_day + w.step, w.step, '{published,suspect}') s
-    CROSS JOIN LATERAL (SELECT * FROM reading r WHERE (r.day, r.meter_id, r.id) = (s.day, s.meter_id, s.reading_id) OFFSET 0) r
+    CROSS JOIN LATERAL slot_beside(w.point_id, 1::smallint, w.from_day + w.step, w.step, '{published,suspect,substituted}') s
+    LEFT JOIN LATERAL (SELECT * FROM reading r WHERE (r.day, r.meter_id, r.id) = (s.day, s.meter_id, s.reading_id) OFFSET 0) r ON true
     WHERE w.day IS NULL
 ), beside AS MATERIALIZED (
     SELECT n.point_id, n.step, n.day, n.state, n.reading_id, n.source, n.total,
            array_remove(ARRAY[n.total, n.rate_1, n.rate_2, n.rate_3, n.rate_4] || n.more_rates, NULL) AS steps,
-           n.total IS NULL OR n.state = 'suspect' AND d.codes <> '{V32}' AS is_open
+           n.total IS NULL OR n.state = 'substituted' OR NOT coalesce(d.codes, '{}') <@ '{V10,V32}' AS is_open
     FROM neighbour n LEFT JOIN remark d ON (d.point_id, d.day) = (n.point_id, n.day)
+), doubted AS MATERIALIZED (
+    SELECT point_id, max(day) AS day FROM remark
+    WHERE NOT codes <@ '{V10,V25,V28,V32,V37}' AND (NOT codes && %(own_checks)s OR 'V34' = ANY (codes))
+    GROUP BY point_id
 ), opened AS (
-    SELECT point_id FROM decision WHERE point_id = ANY(%(points)s::int[])
+    -- What was said of days before the new values is settled, or shows at their neighbours.
+    SELECT point_id FROM (SELECT point_id, day FROM decision WHERE point_id = ANY(%(points)s::int[]) AND day >= %(first)s
+                          AND takes_effect AND action <> 'release_link') x JOIN a USING (point_id) WHERE x.day >= a.first_day
     UNION ALL
-    SELECT point_id FROM closing WHERE point_id = ANY(%(points)s::int[])
+    SELECT point_id FROM (SELECT point_id, through_day FROM closing WHERE point_id = ANY(%(points)s::int[])
+                          AND through_day >= %(first)s) x JOIN a USING (point_id) WHERE x.through_day >= a.first_day
     UNION ALL
-    SELECT point_id FROM finding WHERE point_id = ANY(%(points)s::int[]) AND code <> ALL ('{V09,V14,V15}')
+    SELECT point_id FROM (SELECT point_id, from_day, coalesce(to_day, from_day) AS to_day FROM finding
+                          WHERE point_id = ANY(%(points)s::int[]) AND code <> ALL ('{V09,V14,V15}')) x
+    JOIN a USING (point_id) WHERE x.from_day <= a.last_day AND x.to_day >= a.first_day
     UNION ALL
-    SELECT point_id FROM remark
-    WHERE NOT codes <@ '{V10,V32}' AND (NOT codes && %(own_checks)s OR 'V34' = ANY (codes))
+    -- What is open may yet become part of the chain, unless a confirmed value lies behind it.
+    SELECT d.point_id FROM doubted d JOIN a USING (point_id)
+    WHERE d.day > coalesce(confirmed_before(d.point_id, a.first_day), '-infinity')
     UNION ALL
     SELECT point_id FROM installation WHERE point_id = ANY(%(points)s::int[]) AND to_at::date > %(first)s::date - 63
     UNION ALL
@@ -51,7 +61,8 @@ WITH a AS MATERIALIZED (
     UNION ALL
     SELECT point_id FROM beside WHERE is_open
 ), doubted_clock AS (
-    SELECT meter_id FROM clock_finding WHERE meter_id = ANY(%(meters)s::int[])
+    SELECT meter_id FROM clock_finding
+    WHERE meter_id = ANY(%(meters)s::int[]) AND to_day >= %(first)s AND from_day <= %(last)s
     UNION ALL
     SELECT meter_id FROM clock_setting WHERE meter_id = ANY(%(meters)s::int[])
 ), limited AS (
@@ -131,17 +142,22 @@ LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind)
 LEFT JOIN crossing x ON (x.point_id, x.day) = (s.point_id, s.day)
 ORDER BY s.point_id, s.day
 
--- reads -- what the meters of points told from a day on
+-- reads -- what the meters of points told from a day on, and on one day before
 SELECT i.point_id, r.day, r.meter_id, m.address, r.id, i.decimals, r.total,
        ARRAY[r.rate_1, r.rate_2, r.rate_3, r.rate_4] || r.more_rates AS rates, r.arrived_at, r.source, r.stamp,
        r.clock_skew_s, r.host_offset_ms, r.serial
-FROM unnest(%(points)s::int[], %(sinces)s::date[]) AS a (point_id, since)
+FROM unnest(%(points)s::int[], %(sinces)s::date[], %(befores)s::date[]) AS a (point_id, since, before)
 JOIN installation i ON i.point_id = a.point_id
 JOIN meter m ON m.id = i.meter_id
-CROSS JOIN LATERAL generate_series(greatest(a.since, i.first_day),
-                                   coalesce((SELECT min(n.first_day) FROM installation n
-                                             WHERE n.point_id = i.point_id AND n.from_at >= i.to_at), current_date + 2), interval '1 day') asked
-CROSS JOIN LATERAL (SELECT * FROM reading x WHERE x.day = asked::date AND x.meter_id = i.meter_id AND x.kind = 1 OFFSET 0) r
+CROSS JOIN LATERAL (
+    SELECT d::date AS day
+    FROM generate_series(greatest(a.since, i.first_day),
+                         coalesce((SELECT min(n.first_day) FROM installation n
+                                   WHERE n.point_id = i.point_id AND n.from_at >= i.to_at), current_date + 2), interval '1 day') d
+    UNION ALL
+    SELECT a.before WHERE a.before >= i.first_day
+) asked
+CROSS JOIN LATERAL (SELECT * FROM reading x WHERE x.day = asked.day AND x.meter_id = i.meter_id AND x.kind = 1 OFFSET 0) r
 
 -- add_slots -- what days show that showed nothing
 COPY slot (reading_id, total, point_id, day, meter_id, kind, rule_set, link_days) FROM STDIN (FORMAT BINARY)

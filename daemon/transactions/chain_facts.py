@@ -53,9 +53,12 @@ class PointFacts:
         return next(iter(self.others["first_day"]), None)
 
     @property
-    def has_word_of_a_person(self) -> bool:
-        """Whether somebody released, rejected or closed anything."""
-        return bool(self.others["decision"] or self.others["closing"])
+    def confirmed(self) -> set[date]:
+        """Days of which a person released a value, or a closing named one."""
+        named = {day for closing in self.others["closing"] for day, _ in closing.published}
+        ordered = sorted(self.others["decision"], key=lambda it: it.number)
+        last_word = {(it.day, it.total): it for it in ordered if it.action != "substitute"}
+        return named | {it.day for it in last_word.values() if it.action == "release"}
 
     def meter_on(self, day: date) -> int:
         """The id of the meter that serves the point at 00:00 of this day."""
@@ -95,7 +98,7 @@ async def load_facts(connection: AsyncConnection[Any], point_id: int) -> Facts:
     zone = ZoneInfo(await zone_name(connection))
     known = point_facts(await judging.facts(connection, [point_id]), zone)[point_id]
     since = min((it.at.astimezone(zone).date() for it in known.installations), default=None)
-    reads = [] if since is None else await judging.reads(connection, {point_id: since})
+    reads = [] if since is None else await judging.reads(connection, {point_id: since}, {})
     return known.with_reads(reads, None)
 
 

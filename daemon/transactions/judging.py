@@ -129,14 +129,15 @@ async def _judge(
     shown: defaultdict[int, dict[date, SlotRow]] = defaultdict(dict)
     for slot in await judging.slots(connection, sinces):
         shown[slot.point_id][slot.day] = slot
+    confirmed = {point: _confirmed(known[point], shown[point]) for point in sinces}
     starts = {
-        point: _window(known[point], shown[point], changed[point], sinces[point])
+        point: _window(known[point], shown[point], confirmed[point], changed[point], sinces[point])
         for point in sinces
     }
-    verdicts = await _verdicts(connection, known, starts, changed)
+    verdicts = await _verdicts(connection, known, starts, confirmed, changed)
     too_short = [point for point, (verdict, _) in verdicts.items() if verdict.is_too_short]
     starts.update(dict.fromkeys(too_short))
-    verdicts |= await _verdicts(connection, known, dict.fromkeys(too_short), changed)
+    verdicts |= await _verdicts(connection, known, dict.fromkeys(too_short), {}, changed)
     # Whoever is judged from the beginning is compared from the beginning.
     whole = {point: date.min for point, start in starts.items() if start is None}
     early = {
@@ -157,16 +158,23 @@ def _reaches_back(facts: PointFacts, since: date) -> bool:
     return facts.first_day is not None and facts.first_day < since
 
 
+def _confirmed(facts: PointFacts, shown: Mapping[date, SlotRow]) -> list[date]:
+    """The days with a confirmed value; one that is not shown here is published."""
+    return [it for it in facts.confirmed if it not in shown or shown[it].state == "published"]
+
+
 def _window(
-    facts: PointFacts, shown: Mapping[date, SlotRow], changed_from: date, since: date
+    facts: PointFacts,
+    shown: Mapping[date, SlotRow],
+    confirmed: Sequence[date],
+    changed_from: date,
+    since: date,
 ) -> date | None:
     """The day with which the facts may begin; None: with the point."""
-    if facts.has_word_of_a_person or len(facts.installations) > 1:
-        return None
-    if not _reaches_back(facts, since):
+    if len(facts.installations) > 1 or not _reaches_back(facts, since):
         return None
     days = {day: day_state(slot, facts.decimals_on(day)) for day, slot in shown.items()}
-    start = window_start(days, (), changed_from)
+    start = window_start(days, confirmed, changed_from)
     return start if start is not None and start >= since else None
 
 
@@ -174,6 +182,7 @@ async def _verdicts(
     connection: AsyncConnection[Any],
     known: Mapping[int, PointFacts],
     starts: Mapping[int, date | None],
+    confirmed: Mapping[int, Sequence[date]],
     changed: Mapping[int, date],
 ) -> dict[int, tuple[Verdict, dict[date, list[ReadRow]]]]:
     if not starts:
@@ -182,8 +191,14 @@ async def _verdicts(
         point: start or min(known[point].first_day or changed[point], changed[point])
         for point, start in starts.items()
     }
+    # A window has the last confirmed value before it besides.
+    befores = {
+        point: max(earlier)
+        for point, start in starts.items()
+        if start is not None and (earlier := [it for it in confirmed[point] if it < start])
+    }
     reads: dict[int, dict[date, list[ReadRow]]] = {point: defaultdict(list) for point in starts}
-    for row in await judging.reads(connection, sinces):
+    for row in await judging.reads(connection, sinces, befores):
         reads[row.point_id][row.day].append(row)
     found = {}
     for point, start in starts.items():

@@ -428,6 +428,20 @@ $$;
 CREATE FUNCTION newest_slot(point integer, of_kind smallint, states slot_state[]) RETURNS SETOF slot STABLE LANGUAGE sql AS
     $$ SELECT * FROM slot_beside(point, of_kind, current_date + 2, -1, states) $$;
 
+-- Behind it the past is fixed: the last day before `of_day` whose published value a closing named or a person released.
+CREATE FUNCTION confirmed_before(point integer, of_day date) RETURNS date STABLE LANGUAGE sql AS $$
+    SELECT greatest(
+        (SELECT (SELECT max(named::date) FROM jsonb_object_keys(c.published) named)
+         FROM closing c WHERE c.point_id = point AND c.through_day < of_day AND c.published <> '{}'
+         ORDER BY c.through_day DESC LIMIT 1),
+        (SELECT max(d.day) FROM (SELECT DISTINCT ON (x.day, x.total) x.day, x.total, x.action FROM decision x
+                                 WHERE x.point_id = point AND x.day < of_day AND x.takes_effect
+                                   AND x.action IN ('release', 'reject', 'withdraw')
+                                 ORDER BY x.day, x.total, x.rev DESC) d
+         JOIN slot s ON (s.day, s.point_id, s.kind, s.state, s.total) = (d.day, point, 1, 'published', d.total)
+         WHERE d.action = 'release'))
+$$;
+
 CREATE TABLE doubt (
     point_id    integer NOT NULL REFERENCES point,
     day         date NOT NULL,

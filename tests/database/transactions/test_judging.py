@@ -1,6 +1,7 @@
 """What days show after readings, limits and documents came, through the database."""
 
 import random
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -8,10 +9,14 @@ from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
+from daemon.quality.acceptance import closing
 from daemon.quality.arrival import Arrival
-from daemon.transactions.collect import collect, settle_marked
-from daemon.transactions.judging import rejudge
+from daemon.transactions.chain_facts import load_facts
+from daemon.transactions.collect import collect, raw_reading, settle_marked
+from daemon.transactions.decisions import DecisionRefused, Order, decide
+from daemon.transactions.judging import arrival_tails, rejudge
 from storage import archive, chains
 from storage.archive import BEGINNING, SiteMeter
 from storage.settling import mark_points
@@ -145,6 +150,139 @@ def test_whatever_comes_in_whatever_order_the_whole_history_says_the_same(
         assert await judged_again(connection, points) == []
         await settle_marked(connection, ARMED, NOW)
         assert await intact(connection)
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_is_said_in_between_the_whole_history_says_the_same(
+    database_url: str, seed: int
+) -> None:
+    """Closings, findings and decisions do not keep clean values from being proved as arrays."""
+    points = 6
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        rng = random.Random(seed)
+        site = Site.of(points, first_registers_are_known=seed % 2 == 0)
+        found = await site.take_over(connection)
+        lives = [a_life(rng, meter, days=120) for meter in found.values()]
+        arrivals = sorted(
+            (arrival for life in lives for arrival in life),
+            # Some come late, and so among what was closed or decided meanwhile.
+            key=lambda it: it.freeze.frozen_at + DAY * (rng.random() < 0.06) * rng.randrange(40),
+        )
+        while arrivals:
+            count = rng.choice((6, 20, 60))
+            batch, arrivals = arrivals[:count], arrivals[count:]
+            await collect(connection, batch, ZONE)
+            for _ in range(2):
+                await somebody_says(rng, connection, rng.choice(list(found.values())))
+        assert await judged_again(connection, points) == []
+        await settle_marked(connection, ARMED, NOW)
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+async def somebody_says(
+    rng: random.Random, connection: AsyncConnection[Any], meter: SiteMeter
+) -> None:
+    """Close what is there, decide about a value, or find something of some days."""
+    shown = await rows(
+        connection,
+        "SELECT day, total FROM slot LEFT JOIN doubt d USING (point_id, day, kind) "
+        "WHERE point_id = %s ORDER BY d.day IS NULL, day",
+        meter.point_id,
+    )
+    if not shown:
+        return
+    newest = max(day for day, _ in shown)
+    first = newest + DAY * rng.randrange(-40, 4)
+    kind = rng.choice(("closing", "finding", "clock_finding", "decision", "decision"))
+    if kind == "decision":
+        # What something is to be said of comes first.
+        day, total = shown[min(rng.randrange(len(shown)), rng.randrange(len(shown)))]
+        order = Order(
+            point=meter.point,
+            day=day,
+            action=rng.choice(("release", "reject", "withdraw")),
+            maker=f"clerk {rng.random()}",
+            reason="seen",
+            total=Decimal(total).scaleb(-2),
+        )
+        with suppress(DecisionRefused):
+            await decide(connection, order)
+        return
+    async with connection.transaction():
+        await chains.lock_chains(connection)
+        if kind == "closing":
+            await close(connection, meter.point_id, first)
+        elif kind == "finding":
+            await connection.execute(
+                "INSERT INTO finding (point_id, code, from_day, to_day, rev, active) "
+                "VALUES (%s, 'V25', %s, %s, %s, true) ON CONFLICT DO NOTHING",
+                (meter.point_id, first, first + DAY * rng.randrange(3), rng.randrange(9)),
+            )
+        else:
+            await connection.execute(
+                "INSERT INTO clock_finding (meter_id, from_day, to_day, rev, skew_s) "
+                "VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                (
+                    meter.meter_id,
+                    first,
+                    first + DAY * rng.randrange(3),
+                    rng.randrange(9),
+                    rng.choice((0, 100, 400)),
+                ),
+            )
+        judged = await rejudge(connection, {meter.point_id: BEGINNING}, ZONE)
+        await mark_points(connection, judged.changed, "said")
+
+
+async def close(connection: AsyncConnection[Any], point: int, through: date) -> None:
+    """Close a period with what is published in it."""
+    closed = closing(await load_facts(connection, point), through)
+    published = {
+        str(day): [
+            int(register.scaleb(2))
+            for register in (registers.total, *(rate for _, rate in registers.rates))
+        ]
+        for day, registers in closed.published
+    }
+    await connection.execute(
+        "INSERT INTO closing (point_id, through_day, published, actor) VALUES (%s, %s, %s, 'clerk') "
+        "ON CONFLICT DO NOTHING",
+        (point, through, Jsonb(published)),
+    )
+
+
+def test_a_clean_value_behind_a_closing_and_what_is_settled_is_proved_as_an_array(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await Site.of(3).take_over(connection)
+        told = [100, 105, 900, 110, 115, 120, 125, 130]
+        batch = [
+            freeze(it, OPEN + n * DAY, kwh) for it in found.values() for n, kwh in enumerate(told)
+        ]
+        await collect(connection, batch, ZONE)
+        reject = Order("P1", OPEN + 2 * DAY, "reject", "clerk", "seen", Decimal(900))
+        await decide(connection, reject)
+        await close(connection, 2, OPEN + 4 * DAY)
+        await connection.execute(
+            "INSERT INTO finding (point_id, code, from_day, rev, active) VALUES (1, 'V25', %s, 1, true)",
+            (OPEN + DAY,),
+        )
+        await connection.execute(
+            "INSERT INTO clock_finding VALUES (1, %s, %s, 1, 20)", (OPEN + DAY, OPEN + DAY)
+        )
+        values = {
+            point: [raw_reading(freeze(found[point], OPEN + 8 * DAY, 135), ZONE)] for point in found
+        }
+        arrived = {found[point].point_id: told for point, told in values.items()}
+        tails = await arrival_tails(connection, arrived)
+        # The third has a value that nobody decided about, and no period was closed behind it.
+        assert {it.point_id: it.is_plain for it in tails.values()} == {1: True, 2: True, 3: False}
 
     on(database_url, story)
 
