@@ -65,6 +65,19 @@ INSERT INTO installation (point_id, meter_id, from_at, first_day, modulus, decim
     FROM generate_series(1, {points}) n;
 INSERT INTO chain (point_id, kind, first_day) SELECT n, 1, '{first}' FROM generate_series(1, {points}) n;
 """
+SAID: Final = """
+INSERT INTO closing (point_id, through_day, published, actor)
+    SELECT n, c.through, (SELECT jsonb_object_agg(s.day, ARRAY[s.total, s.total / 4, s.total / 4, s.total / 4, s.total / 4])
+                          FROM slot s WHERE s.point_id = n AND s.day BETWEEN c.through - 30 AND c.through), 'bench'
+    FROM generate_series(1, {points}) n, (VALUES (date '{last}' - 33), (date '{last}' - 3)) c (through);
+INSERT INTO finding (point_id, code, from_day, rev, active)
+    SELECT n, 'V25', '{last}'::date - 10, 1, true FROM generate_series(1, {points}) n;
+INSERT INTO clock_finding (meter_id, from_day, to_day, rev, skew_s)
+    SELECT n, '{last}'::date - 10, '{last}'::date - 9, 1, 20 FROM generate_series(1, {points}) n;
+INSERT INTO decision (point_id, day, action, total, maker, reason, rev, takes_effect)
+    SELECT n, '{last}'::date - 10, 'release', 0, 'bench', 'seen', 1, true FROM generate_series(1, {points}) n;
+"""
+"""Two closings, a finding of the point and of its clock, and a decision, all of them old."""
 PLAIN: Final = """
 CREATE TABLE plain (LIKE reading, PRIMARY KEY (day, meter_id, id)) PARTITION BY RANGE (day);
 CREATE TABLE plain_now PARTITION OF plain FOR VALUES FROM ('2020-01-01') TO ('2100-01-01');
@@ -216,8 +229,12 @@ class Bench:
         return None if row is None else row[0]
 
 
-def make_site(url: str, points: int, days: int, *, is_analyzed: bool) -> None:
-    """Points with a value on each of so many days until yesterday, by SQL."""
+def make_site(
+    url: str, points: int, days: int, *, is_analyzed: bool, is_said: bool = False
+) -> None:
+    """Points with a value on each of so many days until yesterday, by SQL.
+
+    `is_said`: something was said of days before of every point."""
     first = TODAY - days * DAY
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
@@ -229,6 +246,8 @@ def make_site(url: str, points: int, days: int, *, is_analyzed: bool) -> None:
                 day=first + n * DAY, rate=25_000 + USE * n, points=points, link=min(n, 1)
             )
             connection.execute(text.encode())
+        if is_said:
+            connection.execute(SAID.format(points=points, last=TODAY - DAY).encode())
         if is_analyzed:
             connection.execute("ANALYZE")
         connection.execute("CHECKPOINT")
@@ -379,19 +398,20 @@ async def beside_many(server: Server, chosen: argparse.Namespace) -> None:
     """The same batch beside few and many points, short and long histories, with and without
     statistics."""
     sites = [
-        (chosen.points, chosen.days, True),
-        (chosen.points, chosen.days, False),
-        (chosen.long_points, LONG_DAYS, True),
-        (chosen.many, chosen.many_days, True),
-        (chosen.many, chosen.many_days, False),
+        (chosen.points, chosen.days, True, False),
+        (chosen.points, chosen.days, True, True),
+        (chosen.points, chosen.days, False, False),
+        (chosen.long_points, LONG_DAYS, True, False),
+        (chosen.many, chosen.many_days, True, False),
+        (chosen.many, chosen.many_days, False, False),
     ]
     urls = []
     with ExitStack() as made:
-        for number, (points, days, is_analyzed) in enumerate(sites):
+        for number, (points, days, is_analyzed, is_said) in enumerate(sites):
             url = made.enter_context(database(server, f"beside_{number}"))
-            make_site(url, points, days, is_analyzed=is_analyzed)
-            statistics_are = "fresh statistics" if is_analyzed else "none"
-            urls.append((f"{points} points, {days} days, {statistics_are}", url, days))
+            make_site(url, points, days, is_analyzed=is_analyzed, is_said=is_said)
+            name = f"{points} points, {days} days, {'fresh' if is_analyzed else 'no'} statistics"
+            urls.append((f"{name}, closed and found" if is_said else name, url, days))
         await same_beside(urls, chosen.batch, chosen.rounds)
 
 

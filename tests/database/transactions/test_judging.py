@@ -197,7 +197,7 @@ async def somebody_says(
     if not shown:
         return
     newest = max(day for day, _ in shown)
-    first = newest + DAY * rng.randrange(-40, 4)
+    first = newest + DAY * rng.choice((rng.randrange(-40, 0), rng.randrange(4)))
     kind = rng.choice(("closing", "finding", "clock_finding", "decision", "decision"))
     if kind == "decision":
         # What something is to be said of comes first.
@@ -283,6 +283,32 @@ def test_a_clean_value_behind_a_closing_and_what_is_settled_is_proved_as_an_arra
         tails = await arrival_tails(connection, arrived)
         # The third has a value that nobody decided about, and no period was closed behind it.
         assert {it.point_id: it.is_plain for it in tails.values()} == {1: True, 2: True, 3: False}
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "INSERT INTO finding (point_id, code, from_day, rev, active) VALUES (1, 'V25', %s, 1, true)",
+        "INSERT INTO clock_finding VALUES (1, %s, '2099-01-01', 1, 20)",
+        "INSERT INTO closing (point_id, through_day, published, actor) VALUES (1, %s, '{}', 'clerk')",
+        "INSERT INTO decision (point_id, day, action, total, maker, reason, rev, takes_effect) "
+        "VALUES (1, %s, 'release', 1, 'clerk', 'seen', 1, true)",
+    ],
+    ids=["finding", "clock finding", "closing", "decision"],
+)
+def test_a_value_of_days_of_which_something_is_said_is_judged_by_itself(
+    database_url: str, said: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of().take_over(connection))["P1"]
+        await collect(connection, [freeze(meter, OPEN, 100), freeze(meter, OPEN + DAY, 105)], ZONE)
+        for day, is_plain in ((OPEN + 2 * DAY, False), (OPEN + 3 * DAY, "clock" not in said)):
+            async with connection.transaction(force_rollback=True):
+                await connection.execute(said.encode(), (OPEN + 2 * DAY,))
+                arrived = {1: [raw_reading(freeze(meter, day, 110), ZONE)]}
+                assert (await arrival_tails(connection, arrived))[1].is_plain == is_plain
 
     on(database_url, story)
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
-from daemon.quality.acceptance import closing
+from daemon.quality.acceptance import closing, refusal
 from daemon.quality.facts import (
     Decision,
     Facts,
@@ -84,7 +84,9 @@ def histories(draw: st.DrawFn) -> History:
         facts = with_fact(facts, closing(facts, FIRST + timedelta(days=draw(st.integers(0, 60)))))
     released = draw(st.sampled_from(facts.reads))
     if draw(st.booleans()):
-        decision = Decision("release", released.day, released.registers.total, 1)
+        action = draw(st.sampled_from(["release", "release", "reject", "withdraw"]))
+        decision = Decision(action, released.day, released.registers.total, 1)
+        assume(action == "release" or refusal(facts, decision) is None)
         facts = with_fact(facts, decision)
     arriving = new[known:]
     assume(arriving)
@@ -102,7 +104,7 @@ def from_day(verdict: Verdict, first: date) -> list[object]:
 @given(histories())
 def test_a_window_says_what_the_whole_history_says(history: History) -> None:
     before = judge(history.before)
-    released = {it.day for it in history.before.decisions}
+    released = {it.day for it in history.before.decisions if it.action == "release"}
     named = {day for it in history.before.closings for day, _ in it.published}
     start = window_start(before.days, released | named, history.changed_from)
     event("whole" if start is None else "window")
