@@ -30,11 +30,12 @@ class Asked(NamedTuple):
 class Tail(NamedTuple):
     """What clean new values of a point are compared with; registers in their smallest step.
 
-    `before` and `after` are its neighbours, their `steps` the total and the rates; `is_published`:
-    they are, and not a first value that waits for a second one. `is_plain`: nothing is open, and
-    nobody said anything of these days or later ones. `is_told`: there are slots from the
-    first new value to the last. `recollect`: days of which what came is no value. `unchanged_days`: for how
-    long the total had stood still on the day before, if it still does; 31 is for at least so long."""
+    `before` and `after` are its neighbours, their `steps` the total and the rates;
+    `is_published`: they are, and not a first value that waits for a second one. `is_plain`:
+    nothing is open, and nobody said anything of these days or later ones. `is_told`: there are
+    slots from the first new value to the last. `recollect`: days of which what came is no
+    value. `unchanged_days`: for how long the total had stood still on the day before, if it
+    still does; 31 is for at least so long."""
 
     point_id: int
     meter_id: int
