@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from daemon.quality.acceptance import closing, refusal
 from daemon.quality.facts import (
+    Action,
     Decision,
     Facts,
     Installation,
@@ -84,7 +85,7 @@ def histories(draw: st.DrawFn) -> History:
         facts = with_fact(facts, closing(facts, FIRST + timedelta(days=draw(st.integers(0, 60)))))
     released = draw(st.sampled_from(facts.reads))
     if draw(st.booleans()):
-        action = draw(st.sampled_from(["release", "release", "reject", "withdraw"]))
+        action: Action = draw(st.sampled_from(["release", "release", "reject", "withdraw"]))
         decision = Decision(action, released.day, released.registers.total, 1)
         assume(action == "release" or refusal(facts, decision) is None)
         facts = with_fact(facts, decision)
