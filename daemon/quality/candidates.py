@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 from datetime import time as wall_clock
 from decimal import Decimal
+from functools import cache
 from typing import Final, NamedTuple
 
 from daemon.quality.facts import Read, Registers
@@ -20,8 +21,8 @@ CLOCK_HARD_S: Final = 300
 CLOCK_SOFT_S: Final = 60
 HOST_OFFSET_S: Final = 60
 
-Stamps = Mapping[datetime, frozenset[tuple[date, Decimal]]]
-"""By stamp of a freeze: the days that were asked for and the totals that came."""
+Stamps = Callable[[datetime], Collection[tuple[date, Decimal]]]
+"""Of a freeze's stamp: the days that were asked for and the totals that came with it."""
 
 
 class Candidate(NamedTuple):
@@ -62,21 +63,28 @@ class Candidate(NamedTuple):
 
 def order_of(registers: Registers) -> tuple[Decimal, ...]:
     """By which registers of one day are put in order."""
-    return (registers.total, *(rate for _, rate in registers.rates))
+    return (registers.total, *[rate for _, rate in registers.rates])
 
 
-def stamps_of(reads: Iterable[Read]) -> Stamps:
-    """Which totals came with which stamp (V29)."""
-    found: dict[datetime, set[tuple[date, Decimal]]] = defaultdict(set)
-    for read in reads:
-        found[_stamp(read)].add((read.day, read.registers.total))
-    return {stamp: frozenset(seen) for stamp, seen in found.items()}
+def stamps_of(reads: Sequence[Read]) -> Stamps:
+    """Which totals came with which stamp (V29): looked up only once one is of another day."""
+
+    @cache
+    def found() -> Mapping[datetime, set[tuple[date, Decimal]]]:
+        by_stamp: dict[datetime, set[tuple[date, Decimal]]] = defaultdict(set)
+        for read in reads:
+            by_stamp[_stamp(read)].add((read.day, read.registers.total))
+        return by_stamp
+
+    return lambda stamp: found()[stamp]
 
 
 def candidates_of(
-    run: Run, day: date, reads: Iterable[Read], facts: InForce, stamps: Stamps
+    run: Run, day: date, reads: Sequence[Read], facts: InForce, stamps: Stamps
 ) -> list[Candidate]:
     """The candidates of one day; at most one of them is confirmed."""
+    if len(reads) == 1:
+        return [_candidate(run, day, reads[0].registers, reads, facts, stamps)]
     by_registers: dict[Registers, list[Read]] = defaultdict(list)
     for read in reads:
         by_registers[read.registers].append(read)
@@ -91,32 +99,36 @@ def _candidate(
     run: Run,
     day: date,
     registers: Registers,
-    reads: list[Read],
+    reads: Sequence[Read],
     facts: InForce,
     stamps: Stamps,
 ) -> Candidate:
-    failures = [_not_this_day(run, read, stamps) for read in reads]
     # A read with another serial or stamp is none of this day, so it says nothing of those that are.
-    valid = [read for read, found in zip(reads, failures, strict=True) if not found]
-    told = valid or reads
-    failed = set() if valid else set().union(*failures)
+    told = [read for read in reads if _is_of_this_day(run, read)]
+    failed: set[str] = set()
+    if not told:
+        told = list(reads)
+        failed = set().union(*(_not_this_day(run, read, stamps) for read in reads))
     steps = run.steps(registers)
     if steps is None or min(steps) < 0 or max(steps) >= run.modulus:
         failed.add("V06")
     decision = facts.decisions.get((day, registers.total))
     action = decision.action if decision is not None else None
-    is_confirmed = action == "release" or (day, registers) in facts.named
+    is_named = bool(facts.named) and (day, registers) in facts.named
+    is_confirmed = action == "release" or is_named
     skew_s = max((_skew_error_s(run, read, facts) for read in told), default=0)
     if not is_confirmed:
         failed |= _releasable(run, registers, skew_s)
     if action == "withdraw":
         failed.add("V38")
-    first = min(told, key=lambda read: (read.read_at, read.source))
+    first = told[0]
+    if len(told) > 1:
+        first = min(told, key=lambda read: (read.read_at, read.source))
     return Candidate(
         day=day,
         registers=registers,
         steps=steps if steps is not None else (0,),
-        reads=len({(read.source, read.read_at) for read in told}),
+        reads=1 if len(told) == 1 else len({(read.source, read.read_at) for read in told}),
         read_at=first.read_at,
         source=first.source,
         host_offset_s=min(abs(read.host_offset_s or 0) for read in told),
@@ -128,16 +140,27 @@ def _candidate(
     )
 
 
+def _is_of_this_day(run: Run, read: Read) -> bool:
+    is_other_meter = read.serial is not None and read.serial != run.installation.serial
+    return not (is_other_meter or _is_far(read) or _is_stamped_otherwise(read))
+
+
+def _is_far(read: Read) -> bool:
+    return read.host_offset_s is not None and abs(read.host_offset_s) > HOST_OFFSET_S
+
+
+def _is_stamped_otherwise(read: Read) -> bool:
+    return read.stamp is not None and read.stamp != datetime.combine(read.day, wall_clock())
+
+
 def _not_this_day(run: Run, read: Read, stamps: Stamps) -> set[str]:
     """V03, V04 and V29 of one answer."""
     failed = set()
     if read.serial is not None and read.serial != run.installation.serial:
         failed.add("V03")
-    is_far = read.host_offset_s is not None and abs(read.host_offset_s) > HOST_OFFSET_S
-    is_other = read.stamp is not None and read.stamp != datetime.combine(read.day, wall_clock())
-    if is_far or is_other:
+    if _is_far(read) or _is_stamped_otherwise(read):
         failed.add("V04")
-        with_this_stamp = stamps[_stamp(read)]
+        with_this_stamp = stamps(_stamp(read))
         if any(day != read.day and total != read.registers.total for day, total in with_this_stamp):
             failed.add("V29")
     return failed
@@ -149,7 +172,7 @@ def _releasable(run: Run, registers: Registers, skew_s: int) -> set[str]:
     if skew_s > CLOCK_HARD_S:
         failed.add("V05")
     if registers.rates:
-        difference = abs(registers.total - sum(rate for _, rate in registers.rates))
+        difference = abs(registers.total - sum([rate for _, rate in registers.rates]))
         # Each register is truncated by itself on the wire, so each may hide one of its steps.
         if difference > Decimal(len(registers.rates)).scaleb(-run.installation.wire_decimals):
             failed.add("V11")

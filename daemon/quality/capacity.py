@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +24,16 @@ class Capacity:
 
     def __init__(self, run: Run, values: Sequence[Value], facts: InForce) -> None:
         self._run = run
-        self._facts = facts
         decimals = run.installation.decimals
         limits = [limit.max_daily.scaleb(decimals) for limit in facts.limits]
-        self._scale: int = 10 ** max(map(_places, limits), default=0)
-        self._per_step = self._scale * DAY_S
-        self._scaled: dict[Decimal, int] = {}
-        self._until = exact(self._sums(values))
-        rates = [self._limit(value.day) for value in values]
+        scale: int = 10 ** max(map(_places, limits), default=0)
+        self._per_step = scale * DAY_S
+        self._first_days = [limit.day for limit in facts.limits]
+        # Without a limit a modulus a day, so none.
+        self._rates = [int(limit * scale) for limit in limits] or [run.modulus * scale]
+        in_force = [self._in_force(value.day) for value in values]
+        rates = [self._rates[number] for number in in_force]
+        self._until = exact(self._sums(values, in_force))
         self._least = exact([rate * 3600 for rate in rates])
         self._bounds = exact(
             [
@@ -47,39 +51,28 @@ class Capacity:
         bounds: Integers = advance + self._bounds[earlier] + self._bounds[later]
         return bounds
 
-    def _limit(self, day: date) -> int:
-        """Of that day, in steps x the scale; without a limit a modulus a day, so none."""
-        limit = self._facts.max_daily(day)
-        if limit is None:
-            return self._run.modulus * self._scale
-        found = self._scaled.get(limit)
-        if found is None:
-            found = int(limit.scaleb(self._run.installation.decimals) * self._scale)
-            self._scaled[limit] = found
-        return found
+    def _in_force(self, day: date) -> int:
+        """The number of that day's limit; the first one holds before its date too."""
+        return max(0, bisect_right(self._first_days, day) - 1)
 
-    def _sums(self, values: Sequence[Value]) -> list[int]:
-        sums: list[int] = []
+    def _sums(self, values: Sequence[Value], in_force: Sequence[int]) -> list[int]:
+        """What each limit allows from its midnight on: a day of 23 or 25 hours less or more."""
         if not values:
-            return sums
-        day = values[0].day
-        midnight_s = self._run.midnight_s(day)
-        before = 0
-        for value in values:
-            while day < value.day:
-                next_day = day + timedelta(days=1)
-                next_midnight_s = self._run.midnight_s(next_day)
-                # A day of 23 or 25 hours bounds less or more.
-                before += self._limit(day) * (next_midnight_s - midnight_s)
-                day = next_day
-                midnight_s = next_midnight_s
-            sums.append(before + self._limit(day) * (value.at_s - midnight_s))
-        return sums
+            return []
+        first = values[0].day
+        used = self._first_days[: in_force[-1] + 1] or [first]
+        begins_s = [self._run.midnight_s(max(day, first)) for day in used]
+        spans = zip(self._rates, pairwise(begins_s), strict=False)
+        before = [*accumulate((rate * (end - begin) for rate, (begin, end) in spans), initial=0)]
+        return [
+            before[number] + self._rates[number] * (value.at_s - begins_s[number])
+            for number, value in zip(in_force, values, strict=True)
+        ]
 
 
 def exact(numbers: Sequence[int], modulus: int = 0) -> Integers:
     """An array that never overflows: of Python's integers where 64 bits could be too few."""
-    is_small = max((abs(number) for number in numbers), default=0) + modulus < 2**61
+    is_small = max(map(abs, numbers), default=0) + modulus < 2**61
     return np.array(numbers, dtype=np.int64 if is_small else object)
 
 

@@ -82,15 +82,17 @@ class _Graph:
     def permitted(self, number: int) -> list[int]:
         """The values to which a step leads."""
         found: list[int] = []
-        skipped: list[int] = []
         last_s = self._wall_s[number] + self._reach_s
-        for same_day in self._by_place(self._leads(number)):
-            if skipped and self._wall_s[same_day[0]] > last_s:
-                break
-            found += same_day
-            if not all(self._outvoted[n] for n in same_day):
-                break
-            skipped = same_day
+        place = None
+        may_skip = True
+        for n in self._leads(number):
+            if self._places[n] != place:
+                is_far = bool(found) and self._wall_s[n] > last_s
+                if is_far or not may_skip:
+                    break
+                place = self._places[n]
+            found.append(n)
+            may_skip = may_skip and self._outvoted[n]
         return found
 
     def starts(self, taking_part: Sequence[int]) -> list[int]:

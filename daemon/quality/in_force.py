@@ -58,6 +58,8 @@ class InForce:
 
     def codes(self, day: date) -> set[str]:
         """The findings of others on that day."""
+        if not self.findings:
+            return set()
         by_code = {it.code: it for it in sorted(self.findings, key=_rank) if _covers(it, day)}
         return {code for code, it in by_code.items() if it.is_active}
 

@@ -45,7 +45,7 @@ class Run:
         """Total and rates in steps of the register; None where one cannot be written in them."""
         decimals = self.installation.decimals
         found = []
-        for value in (registers.total, *(rate for _, rate in registers.rates)):
+        for value in (registers.total, *[rate for _, rate in registers.rates]):
             scaled = value.scaleb(decimals)
             step = int(scaled)
             if step != scaled:
@@ -81,4 +81,7 @@ def runs_of(zone: ZoneInfo, clock: Clock, installations: Iterable[Installation])
 
 def run_of_day(runs: Iterable[Run], day: date) -> Run | None:
     """The run that began at or before the day's midnight; None before the first installation."""
-    return next((run for run in runs if run.holds(day)), None)
+    for run in runs:
+        if run.holds(day):
+            return run
+    return None

@@ -148,7 +148,8 @@ class _Page:
         codes = self._facts.codes(shown.day)
         if shown.is_clock_doubtful:
             codes.add("V05")
-        others = [it for it in self._judged.candidates[shown.day] if it is not shown]
+        same_day = self._judged.candidates[shown.day]
+        others = [it for it in same_day if it is not shown] if len(same_day) > 1 else []
         if any(it.is_of_this_day and not it.is_rejected for it in others):
             codes.add("V34")
         return codes

@@ -59,11 +59,9 @@ def values_of(
 
     Candidates of a day stand in the order by which the chain prefers one: earlier read, smaller
     registers. A window (`begins_on`) has the last confirmed value before it besides."""
-    values = [
-        _freeze(run, it) for same_day in candidates.values() for it in same_day if it.is_sound
-    ]
+    values = [it for same_day in candidates.values() for it in _freezes(run, same_day)]
     values += _documents(run, ratios)
-    values.sort(key=_order)
+    values.sort(key=lambda it: it.place)
     if begins_on is None or not run.holds(begins_on):
         return values
     start = (run.midnight_s(begins_on), FREEZE)
@@ -71,10 +69,11 @@ def values_of(
     return before[-1:] + [it for it in values if it.place >= start]
 
 
-def _order(value: Value) -> tuple[object, ...]:
-    if value.candidate is None:
-        return value.place
-    return (*value.place, value.candidate.read_at, order_of(value.candidate.registers))
+def _freezes(run: Run, same_day: Iterable[Candidate]) -> list[Value]:
+    sound = [it for it in same_day if it.is_sound]
+    if len(sound) > 1:
+        sound.sort(key=lambda it: (it.read_at, order_of(it.registers)))
+    return [_freeze(run, it) for it in sound]
 
 
 def _freeze(run: Run, candidate: Candidate) -> Value:
@@ -130,4 +129,4 @@ def _document(run: Run, at: date | datetime, order: int, registers: Registers) -
 
 
 def _names(registers: Registers) -> tuple[str, ...]:
-    return tuple(name for name, _ in registers.rates)
+    return tuple([name for name, _ in registers.rates])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
 
 import numpy as np
 
+from daemon.quality.capacity import Integers
+from daemon.quality.local_time import EPOCH
 from daemon.quality.steps import Flags, Steps
 from daemon.quality.values import Value
+
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +36,10 @@ class Votes:
 
 def votes_of(values: Sequence[Value], steps: Steps) -> Votes:
     """Count the votes."""
-    eligible, against_person = _takes_part(values, steps)
+    confirmed = np.array([value.is_confirmed for value in values], dtype=bool)
+    eligible, against_person = _takes_part(confirmed, steps)
     late = _late(values, steps, eligible)
-    is_sole = _sole(values, eligible)
+    is_sole = _sole(steps, eligible)
     good = steps.good & eligible[:, None] & eligible[None, :]
     behind = steps.behind & eligible[:, None] & eligible[None, :]
     without_votes = late | ~is_sole
@@ -46,7 +52,7 @@ def votes_of(values: Sequence[Value], steps: Steps) -> Votes:
     outvoted[suspects] |= _has_three(against & from_one_before, against, good)
     outvoted_at_start[suspects] |= _has_three(against, against, good)
     return Votes(
-        confirmed=np.array([value.is_confirmed for value in values], dtype=bool),
+        confirmed=confirmed,
         eligible=eligible,
         against_person=against_person,
         late=late,
@@ -57,26 +63,25 @@ def votes_of(values: Sequence[Value], steps: Steps) -> Votes:
     )
 
 
-def _takes_part(values: Sequence[Value], steps: Steps) -> tuple[Flags, Flags]:
+def _takes_part(is_confirmed: Flags, steps: Steps) -> tuple[Flags, Flags]:
     """Who does not contradict the confirmed values beside it, and who goes back against one."""
-    confirmed = np.flatnonzero([value.is_confirmed for value in values])
+    confirmed = np.flatnonzero(is_confirmed)
     first_behind = np.searchsorted(steps.places[confirmed], steps.places, side="right")
     first_not_before = np.searchsorted(steps.places[confirmed], steps.places, side="left")
     # Other candidates of a confirmed day take no part.
-    eligible: Flags = first_behind == first_not_before
-    eligible[confirmed] = True
-    against_person = np.zeros(len(values), dtype=bool)
+    eligible: Flags = is_confirmed | (first_behind == first_not_before)
+    against_person = np.zeros(len(is_confirmed), dtype=bool)
+    numbers = np.arange(len(is_confirmed))
+    has_before = ~is_confirmed & (first_not_before > 0)
+    has_behind = ~is_confirmed & (first_behind < len(confirmed))
     way = _Way(steps)
-    for number, value in enumerate(values):
-        if value.is_confirmed:
-            continue
-        before = confirmed[: first_not_before[number]][-1:]
-        behind = confirmed[first_behind[number] :][:1]
-        pairs = [(int(n), number) for n in before] + [(number, int(n)) for n in behind]
-        for earlier, later in pairs:
-            if not way.leads(earlier, later):
-                eligible[number] = False
-                against_person[number] |= steps.backward[earlier, later]
+    for earlier, later, others in (
+        (confirmed[first_not_before[has_before] - 1], numbers[has_before], has_before),
+        (numbers[has_behind], confirmed[first_behind[has_behind]], has_behind),
+    ):
+        contradicts = ~way.leads(earlier, later)
+        eligible[others] &= ~contradicts
+        against_person[others] |= contradicts & steps.backward[earlier, later]
     return eligible, against_person
 
 
@@ -90,14 +95,16 @@ class _Way:
         self._steps = steps
         self._reached: dict[int, Flags] = {}
 
-    def leads(self, earlier: int, later: int) -> bool:
-        """From `earlier` to `later`, good step by good step."""
+    def leads(self, earlier: Integers, later: Integers) -> Flags:
+        """From each of `earlier` to the same of `later`, good step by good step."""
         steps = self._steps
-        if steps.good[earlier, later] or not steps.is_far[earlier, later]:
-            return bool(steps.good[earlier, later])
-        if earlier not in self._reached:
-            self._reached[earlier] = self._from(earlier)
-        return bool(self._reached[earlier][later])
+        found: Flags = steps.good[earlier, later]
+        for place in np.flatnonzero(~found & steps.is_far[earlier, later]):
+            start = int(earlier[place])
+            if start not in self._reached:
+                self._reached[start] = self._from(start)
+            found[place] = self._reached[start][later[place]]
+        return found
 
     def _from(self, start: int) -> Flags:
         reached = np.zeros(len(self._steps.places), dtype=bool)
@@ -109,16 +116,25 @@ class _Way:
 
 def _late(values: Sequence[Value], steps: Steps, eligible: Flags) -> Flags:
     """A value of a later day was read before it, and stands against it."""
-    reads = [value.candidate.read_at if value.candidate is not None else None for value in values]
-    order = {at: n for n, at in enumerate(sorted({at for at in reads if at is not None}))}
-    read = np.array([order[at] if at is not None else -1 for at in reads], dtype=np.int64)
-    was_before = (read[None, :] < read[:, None]) & (read[None, :] >= 0)
-    return np.asarray((steps.behind & was_before & eligible[None, :]).any(axis=1))
+    against = steps.behind & eligible[None, :]
+    if not against.any():
+        return np.zeros(len(values), dtype=bool)
+    is_read = np.array([value.candidate is not None for value in values], dtype=bool)
+    # Whole microseconds: exact, and cheaper to compare than moments of a zone.
+    read = np.array(
+        [
+            0 if it.candidate is None else (it.candidate.read_at - EPOCH) // MICROSECOND
+            for it in values
+        ],
+        dtype=np.int64,
+    )
+    was_before = (read[None, :] < read[:, None]) & is_read[None, :] & is_read[:, None]
+    return np.asarray((against & was_before).any(axis=1))
 
 
-def _sole(values: Sequence[Value], eligible: Flags) -> Flags:
-    counts = Counter(value.place for value, takes in zip(values, eligible, strict=True) if takes)
-    return np.array([counts[value.place] <= 1 for value in values], dtype=bool)
+def _sole(steps: Steps, eligible: Flags) -> Flags:
+    counts = np.bincount(steps.places[eligible], minlength=len(steps.places))
+    return np.asarray(counts[steps.places] <= 1)
 
 
 def _has_three(first: Flags, behind: Flags, good: Flags) -> Flags:
