@@ -112,7 +112,7 @@ def _candidate(
     steps = run.steps(registers)
     if steps is None or min(steps) < 0 or max(steps) >= run.modulus:
         failed.add("V06")
-    decision = facts.decisions.get((day, registers.total))
+    decision = facts.decisions.get((day, registers.total)) if facts.decisions else None
     action = decision.action if decision is not None else None
     is_named = bool(facts.named) and (day, registers) in facts.named
     is_confirmed = action == "release" or is_named

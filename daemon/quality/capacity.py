@@ -33,23 +33,27 @@ class Capacity:
         self._rates = [int(limit * scale) for limit in limits] or [run.modulus * scale]
         in_force = [self._in_force(value.day) for value in values]
         rates = [self._rates[number] for number in in_force]
-        self._until = exact(self._sums(values, in_force))
-        self._least = exact([rate * 3600 for rate in rates])
-        self._bounds = exact(
-            [
-                _ceiling(rate * _offset_s(value), self._per_step)
-                for rate, value in zip(rates, values, strict=True)
-            ]
-        )
+        until = self._sums(values, in_force)
+        least = [rate * 3600 for rate in rates]
+        bounds = [
+            _ceiling(rate * _offset_s(value), self._per_step)
+            for rate, value in zip(rates, values, strict=True)
+        ]
+        numbers = exact([*until, *least, *bounds]).reshape(3, len(values))
+        self._until, self._least, self._bounds = numbers
 
     def between(self, earlier: Integers, later: Integers) -> Integers:
         """Whole steps by which the register can have advanced, of values by their number.
 
         At least an hour's worth; the error bounds of host freezes are on top."""
-        over_time = self._until[later] - self._until[earlier]
-        advance = np.maximum(over_time, self._least[earlier]) // self._per_step
-        bounds: Integers = advance + self._bounds[earlier] + self._bounds[later]
-        return bounds
+        # In place: pages of large arrays that come and go cost more than the sums.
+        most: Integers = self._until[later] - self._until[earlier]
+        np.maximum(most, self._least[earlier], out=most)
+        most //= self._per_step
+        if self._bounds.any():
+            most += self._bounds[earlier]
+            most += self._bounds[later]
+        return most
 
     def _in_force(self, day: date) -> int:
         """The number of that day's limit; the first one holds before its date too."""

@@ -32,6 +32,8 @@ def choose_chain(
     if pinned is not None:
         graph.pin(pinned)
     taking_part: list[int] = np.flatnonzero(votes.eligible).tolist()
+    if steps.good[taking_part[:-1], taking_part[1:]].all():
+        return taking_part  # all weights are positive
     best: dict[int, int] = {}
     following: dict[int, int] = {}
     for number in reversed(taking_part):

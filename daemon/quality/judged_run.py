@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -47,8 +48,13 @@ class JudgedRun:
 
     def before(self, place: tuple[int, int]) -> int | None:
         """The chain's neighbour before a moment."""
-        return max((n for n in self.chain if self.values[n].place < place), default=None)
+        count = bisect_left(self.chain, place, key=self._place)
+        return self.chain[count - 1] if count else None
 
     def behind(self, place: tuple[int, int]) -> int | None:
         """The chain's neighbour behind a moment."""
-        return min((n for n in self.chain if self.values[n].place > place), default=None)
+        count = bisect_right(self.chain, place, key=self._place)
+        return self.chain[count] if count < len(self.chain) else None
+
+    def _place(self, number: int) -> tuple[int, int]:
+        return self.values[number].place

@@ -68,6 +68,8 @@ class _Ratios:
 
     def changes(self, start_s: int, end_s: int) -> bool:
         """Whether another ratio begins between, and not at an end."""
+        if len(self._ratios) == 1:
+            return False
         first = bisect_right(self._begins_s, start_s)
         last = bisect_left(self._begins_s, end_s)
         return any(ratio != self.at(start_s) for ratio in self._ratios[first:last])

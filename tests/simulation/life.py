@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -17,6 +16,7 @@ from daemon.quality.facts import (
     Ratio,
     with_fact,
 )
+from daemon.quality.fleet import MISSING
 from daemon.quality.gap import Causes, Lacking, gaps_of
 from daemon.quality.judge import judge
 from daemon.quality.uses import uses_of
@@ -50,6 +50,7 @@ class Life:
         self.max_daily = point.limit
         self._arriving = point.arriving()
         self._facts = Facts(point.zone, (point.installation,))
+        self._begun = self._run_first_day()
         self.states: dict[date, DayState] = {}
         self._new_facts: list[Fact] = []
         self._read: dict[int, int] = {}
@@ -65,14 +66,16 @@ class Life:
         """The last value that a closing named: what is open before it stays so."""
         self._published = 0
         """Bit n is day n."""
+        self._shown: dict[int, int] = {}
+        """Day -> steps of what is published."""
         self._named = 0
         """Not published, and with a next step."""
         self._found_whole: tuple[int, int, int] | None = None
         """What was owed, published and named when that was compared last."""
         self._untrue: set[int] = set()
         """Published, and not true."""
-        self._stood: dict[tuple[int, Decimal], tuple[str, int]] = {}
-        """By wrong value: why it stands, and the most honest days behind it."""
+        self._stood: dict[tuple[int, int], tuple[str, int]] = {}
+        """By day and wrong value: why it stands, and the most honest days behind it."""
 
     # --- what comes -------------------------------------------------------------------------------
 
@@ -99,9 +102,8 @@ class Life:
         is_odd = self._is_open or self._other_facts or not self.is_known
         if is_odd or self._facts.clock_settings or self._facts.clock_findings:
             return False
-        begun = self._run_first_day()
-        of_this_run = self._published >> begun
-        lowest = begun + (of_this_run & -of_this_run).bit_length() - 1
+        of_this_run = self._published >> self._begun
+        lowest = self._begun + (of_this_run & -of_this_run).bit_length() - 1
         return of_this_run > 0 and all(
             number > max(lowest, now - LATELY_DAYS)
             and day_of(number) not in self.states
@@ -116,15 +118,15 @@ class Life:
         """Whether anything is published."""
         return self._published > 0
 
-    def values_near(self, now: int) -> Mapping[int, int]:
-        """Day -> steps of what is published lately by this register, and of what came today."""
-        first = max(now - LOOK_BACK_DAYS, self._run_first_day())
-        values = {
-            number: int(self.states[day_of(number)].total.scaleb(DECIMALS))
-            for number in range(first, now + 1)
-            if number < DAYS and self._published >> number & 1
-        }
-        return values | {number: answer.steps for number, answer in self._arrived}
+    def steps_near(self, now: int) -> list[int]:
+        """Day by day up to `now` what is published by this register, and what came today."""
+        arrived = {number: answer.steps for number, answer in self._arrived}
+        shown = self._shown
+        begun = self._begun
+        return [
+            arrived.get(number, shown.get(number, MISSING) if number >= begun else MISSING)
+            for number in range(now - LOOK_BACK_DAYS, now + 1)
+        ]
 
     def read_again(self, now: int) -> None:
         """What is suspect, or disputed, or looks like a break, is asked for again."""
@@ -187,6 +189,8 @@ class Life:
     def _add(self, fact: Fact) -> None:
         self._facts = with_fact(self._facts, fact)
         self._new_facts.append(fact)
+        if isinstance(fact, Installation):
+            self._begun = self._run_first_day()
 
     def _add_read(self, number: int, answer: Answer, now: int, hour: float) -> None:
         self._add(self.point.read(number, answer, now, hour))
@@ -207,23 +211,20 @@ class Life:
             codes = ("V10",) if number in unchanged else ()
             state = DayState("published", total, codes)
             self.states[day_of(number)] = state
-            self._published |= 1 << number
-            if not self._is_true(number, state):
-                self._note_untrue(number, state)
+            self._note_published(number, answer.steps)
 
     def judge(self, now: int) -> Verdict:
         """All facts, from the first."""
         verdict = judge(self._facts)
         self.states = dict(verdict.days)
         self._published = 0
+        self._shown.clear()
         self._named = 0
         self._untrue.clear()
         for day, state in verdict.days.items():
             number = (day - FIRST).days
             if state.state in ("published", "substituted"):
-                self._published |= 1 << number
-                if not self._is_true(number, state):
-                    self._note_untrue(number, state)
+                self._note_published(number, int(state.total.scaleb(DECIMALS)))
             elif state.next_step is not None:
                 self._named |= 1 << number
             else:
@@ -245,27 +246,29 @@ class Life:
             if day not in uses:
                 self._wrong(now, f"{day} is published and no use ends with it")
 
-    def _note_untrue(self, number: int, state: DayState) -> None:
-        self._untrue.add(number)
-        self._stood.setdefault((number, state.total), ("not for a day", 0))
+    def _note_published(self, number: int, steps: int) -> None:
+        self._published |= 1 << number
+        self._shown[number] = steps
+        if steps != self.point.registers[number]:
+            self._untrue.add(number)
+            self._stood.setdefault((number, steps), ("not for a day", 0))
 
     def look_at_untrue(self, now: int) -> None:
         """What is published and wrong, when the second reads of what came that night are there."""
         for number in self._untrue:
-            state = self.states[day_of(number)]
+            steps = self._shown[number]
             honest = [
                 it
                 for it, at in self._read.items()
                 if it > number and at >= self._read[number] and self.point.answers[it].is_true
             ]
-            steps = int(state.total.scaleb(DECIMALS))
             wrong = wrong_together(self.point, number)
             needed = max(HONEST_DAYS, len(wrong) + 1)
             why = undetectable(self.point, number, steps, self._read, needed)
             if why is None and sum(it > wrong[-1] for it in honest) >= needed:
-                self._wrong(now, f"{day_of(number)} shows {state.total} after {len(honest)} days")
+                self._wrong(now, f"{day_of(number)} shows {steps} after {len(honest)} days")
             reason = why or f"{len(wrong)} wrong days together need {needed} behind the last"
-            self._stood[number, state.total] = (reason, len(honest))
+            self._stood[number, steps] = (reason, len(honest))
 
     def owes_nothing(self, now: int, hour: int, newest: int) -> None:
         """Each owed day is published, or withheld with a next step, or a gap that is listed."""
@@ -319,7 +322,7 @@ class Life:
                 codes = ",".join(state.codes)
                 self.told.counts[f"true and withheld: {self.point.story} {codes}"] += 1
         for number in self._untrue:
-            reason, _ = self._stood[number, self.states[day_of(number)].total]
+            reason, _ = self._stood[number, self._shown[number]]
             self.told.counts[f"untrue at the end: {reason}"] += 1
         self.told.stood.update(self._stood.values())
         self._links(verdict)

@@ -8,7 +8,7 @@ import numpy as np
 
 from daemon.quality.fleet import MISSING, Freezes, clean_points
 from tests.simulation.life import LOOK_BACK_DAYS, Life
-from tests.simulation.truth import RATES
+from tests.simulation.truth import rates_of
 
 SHORTEST_DAY_S = 23 * 3600
 """Points of all zones lie in one array: what fits the shortest day fits every other."""
@@ -21,15 +21,9 @@ def proved_quiet(lives: Sequence[Life], now: int) -> dict[Life, set[int]]:
     if not lives:
         return {}
     days = range(now - LOOK_BACK_DAYS, now + 1)
-    totals = np.full((len(lives), len(days)), MISSING, dtype=np.int64)
-    rates = np.full((len(RATES), len(lives), len(days)), MISSING, dtype=np.int64)
-    for row, life in enumerate(lives):
-        for number, steps in life.values_near(now).items():
-            column = number - days[0]
-            totals[row, column] = steps
-            told = life.point.rates(steps)
-            if told:
-                rates[:, row, column] = told
+    totals = np.array([life.steps_near(now) for life in lives], dtype=np.int64)
+    with_rates = np.array([life.point.with_rates for life in lives])
+    rates = np.where(with_rates[:, None] & (totals != MISSING), rates_of(totals), MISSING)
     every = np.ones(len(lives), dtype=np.int64)
     proved = clean_points(
         Freezes(

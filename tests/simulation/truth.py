@@ -11,7 +11,11 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from random import Random
+from typing import TypeVar
 from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
 
 from daemon.quality.facts import Fact, Installation, Limit, Read, Registers
 
@@ -20,6 +24,7 @@ DAYS = 90
 MEMORY_DAYS = 62
 DECIMALS = 2
 RATES = ("peak", "valley")
+Steps = TypeVar("Steps", int, NDArray[np.int64])
 ZONES = [
     ZoneInfo(name)
     for name in (
@@ -41,6 +46,12 @@ def midnight_utc(zone: ZoneInfo, number: int) -> datetime:
 @cache
 def day_of(number: int) -> date:
     return FIRST + timedelta(days=number)
+
+
+def rates_of(total: Steps) -> tuple[Steps, Steps]:
+    """A half and the rest of it."""
+    half = total // 2
+    return (half, total - half)
 
 
 @dataclass(frozen=True)
@@ -111,8 +122,7 @@ class SimulatedPoint:
 
     def rates(self, steps: int) -> tuple[int, ...]:
         """Of a total, in steps."""
-        half = round(steps / 2)
-        return (half, steps - half) if self.with_rates else ()
+        return rates_of(steps) if self.with_rates else ()
 
     def arriving(self) -> dict[int, list[tuple[int, Answer]]]:
         """By day of arrival: days and answers, the newest day first."""
