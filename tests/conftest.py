@@ -141,7 +141,7 @@ def empty_database_url(server: Server) -> Iterator[str]:
 @contextmanager
 def new_database(server: Server, template: str) -> Iterator[str]:
     name = new_name("test")
-    server.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}")
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY file_copy")
     yield name
     server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
