@@ -154,7 +154,6 @@ def story(stories: list[Future[Story]], request: pytest.FixtureRequest) -> Story
 
 
 @pytest.mark.acceptance
-@pytest.mark.hypertables
 @pytest.mark.xdist_group("sigkill")
 @pytest.mark.timeout(600)
 def test_killing_the_daemon_loses_nothing_doubles_nothing_and_cuts_nobody_unguarded(
