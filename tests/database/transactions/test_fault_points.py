@@ -194,7 +194,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     # In one transaction a break before a statement is one after the statement before it.
-    ("how", "step"), [(Break.BEFORE, 6), (Break.AFTER, 1), (Break.TERMINATED, 6)]
+    ("how", "step"),
+    [(Break.BEFORE, 6), (Break.AFTER, 1), (Break.TERMINATED, 6)],
 )
 def test_a_batch_and_its_money_are_there_once_wherever_the_connection_breaks(
     past: Stage, how: Break, step: int
