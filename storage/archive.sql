@@ -437,5 +437,6 @@ CROSS JOIN LATERAL ratio_now(p.id) r
 CROSS JOIN LATERAL limit_now(p.id) n
 LEFT JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL
 LEFT JOIN account a ON a.id = x.account_id
-LEFT JOIN slot o ON o.day = greatest(x.from_day, a.opened_on) AND o.point_id = p.id AND o.kind = 1 AND o.state = 'published'
+LEFT JOIN slot o ON o.day = greatest(x.from_day, a.opened_on) AND o.point_id = p.id AND o.kind = 1
+    AND o.state IN ('published', 'substituted')
 ORDER BY p.number

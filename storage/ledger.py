@@ -98,7 +98,8 @@ class LinkRow:
 class BilledPoint:
     """A point while it is billed to an account.
 
-    `opens_on`: its opening register is the freeze of this day, which is there if `is_open`;
+    `opens_on`: its opening register is the freeze of this day, which is there if `is_open`, and has
+    gone if `was_open`;
     `to_day`: its last register is the freeze of this day, None while it is the account's.
     `linked_to`: where the last link ends that what changed does not touch."""
 
@@ -108,6 +109,7 @@ class BilledPoint:
     opens_on: date
     to_day: date | None
     is_open: bool
+    was_open: bool
     linked_to: date | None
 
 

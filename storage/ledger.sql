@@ -37,6 +37,9 @@ ORDER BY a.id
 SELECT x.account_id, x.point_id, p.number AS point,
        greatest(x.from_day, a.opened_on, i.first_day) AS opens_on, x.to_day,
        opening.day IS NOT NULL AS is_open,
+       opening.day IS NULL AND EXISTS (SELECT FROM link l
+                                       WHERE l.point_id = x.point_id AND l.account_id = x.account_id AND l.state <> 'replaced'
+                                         AND l.from_day >= x.from_day) AS was_open,
        (SELECT max(l.to_day) FROM link l
         WHERE l.point_id = x.point_id AND l.account_id = x.account_id AND l.state <> 'replaced'
           -- The account may have had the point before: those links are of that time.
@@ -47,7 +50,8 @@ JOIN point_account x ON x.account_id = a.id
 JOIN point p ON p.id = x.point_id
 LEFT JOIN LATERAL (SELECT first_day FROM installation y WHERE y.point_id = x.point_id ORDER BY from_at LIMIT 1) i ON true
 LEFT JOIN slot opening ON opening.day = greatest(x.from_day, a.opened_on, i.first_day)
-    AND opening.point_id = x.point_id AND opening.kind = 1 AND opening.state = 'published'
+    AND opening.point_id = x.point_id AND opening.kind = 1
+    AND opening.state IN ('published', 'substituted')
 WHERE a.opened_on IS NOT NULL AND a.agreement IS NOT NULL
 ORDER BY x.point_id, x.from_day
 

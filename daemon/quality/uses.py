@@ -1,13 +1,14 @@
 """Which use ends with which day: the links of a verdict, as far as days are billed by them.
 
 Links that touch inside a day, over a document, are drawn together; a substitute splits the link
-that it lies in, and goes on behind the last value (judgement.md 7, quality.md 7). Pure."""
+that it lies in, leads to the first value and goes on behind the last (judgement.md 7, quality.md
+7). Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise, zip_longest
 from zoneinfo import ZoneInfo
@@ -28,19 +29,42 @@ class Use:
     kwh: Decimal | None = None
 
 
-def uses_of(verdict: Verdict, zone: ZoneInfo) -> dict[date, Use]:
-    """By the published or substituted day with which each use ends."""
+def uses_of(
+    verdict: Verdict, zone: ZoneInfo, begun: Collection[datetime] = ()
+) -> dict[date, Use]:
+    """By the published or substituted day with which each use ends.
+
+    `begun`: when each meter of the point began; over that no substitute leads."""
     substitutes = sorted(_days(verdict, "substituted"))
     uses: dict[date, Use] = {}
     for links, end in _drawn(verdict, zone):
         start = _day(links[0].start, zone)
         uses |= _split(links, start, end, [it for it in substitutes if start < it < end])
-    last = verdict.chain[-1].at if verdict.chain else None
-    # Behind a document no register leads on from the last value.
-    if last is not None and not isinstance(last, datetime):
-        behind = [last, *(it for it in substitutes if it > last)]
-        uses |= dict(_pieces(behind, "span"))
+    for days in _outside(verdict, substitutes):
+        for last, use in _pieces(days, "span"):
+            first = last - timedelta(days=use.days)
+            if not any(_is_between(first, it, last, zone) for it in begun):
+                uses[last] = use
     return uses
+
+
+def _outside(verdict: Verdict, substitutes: Sequence[date]) -> Iterator[list[date]]:
+    """The substitutes before the first value of the chain, and that; the last value, and those
+    behind it."""
+    if not verdict.chain:
+        return
+    first = verdict.chain[0].at
+    last = verdict.chain[-1].at
+    # At a document no register leads to the first value, or on from the last.
+    if not isinstance(first, datetime):
+        yield [*(it for it in substitutes if it < first), first]
+    if not isinstance(last, datetime):
+        yield [last, *(it for it in substitutes if it > last)]
+
+
+def _is_between(first: date, at: datetime, last: date, zone: ZoneInfo) -> bool:
+    midnights = (datetime.combine(day, time(), zone) for day in (first, last))
+    return next(midnights) < at <= next(midnights)
 
 
 def _drawn(verdict: Verdict, zone: ZoneInfo) -> Iterator[tuple[list[Link], date]]:

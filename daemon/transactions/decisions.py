@@ -246,7 +246,8 @@ def _refuse(desk: _Desk, order: Order) -> Decision | None:
 
 def _refused_link(desk: _Desk, order: Order) -> str | None:
     """Only use that is held can be released: as registers show it, or else as agreed upon."""
-    held = uses_of(judge(desk.facts), desk.facts.zone).get(order.day)
+    begun = [it.at for it in desk.facts.installations]
+    held = uses_of(judge(desk.facts), desk.facts.zone, begun).get(order.day)
     is_it = held is not None and order.day - timedelta(days=held.days) == order.from_day
     if held is None or held.hold is None or not is_it:
         return "no_held_link"

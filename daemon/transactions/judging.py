@@ -216,7 +216,7 @@ def _rows(
     first: date,
 ) -> dict[date, SlotRow]:
     """What each day from `first` on shows by this verdict."""
-    uses = uses_of(verdict, facts.zone)
+    uses = uses_of(verdict, facts.zone, [it.at for it in facts.installations])
     rows = {}
     for day, state in verdict.days.items():
         if day < first:

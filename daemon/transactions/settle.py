@@ -126,12 +126,14 @@ def _spans(
     """What is to be linked anew of each point, as far as it is the account's."""
     spans = []
     for point in points:
-        if not point.is_open:
+        if not (point.is_open or point.was_open):
             continue
         changed = marks[point.account_id]
         if point.to_day is not None and changed.first > point.to_day:
             continue  # what happened after it was given away is another's
-        span = span_to_link(point.point_id, changed, point.opens_on, point.linked_to)
+        # R41: without the opening freeze all links of the holding leave, until it is there again.
+        linked_to = point.linked_to if point.is_open else None
+        span = span_to_link(point.point_id, changed, point.opens_on, linked_to)
         # Up to the last change, even where the point was given away before: what was billed of
         # those days is given back.
         if span is not None:
@@ -185,7 +187,7 @@ async def _relinked(
         chain = [
             ChainValue(*value)
             for value in chains[span.point_id]
-            if span.from_day <= value.day <= end
+            if point.is_open and span.from_day <= value.day <= end
         ]
         links = dated_links(span.point_id, chain, histories[span.point_id])
         ground = grounds[point]

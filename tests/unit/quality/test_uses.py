@@ -1,8 +1,10 @@
 """Which use ends with which day: documents inside a day, substitutes, spans."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
+
+import pytest
 
 from daemon.quality.uses import Use, uses_of
 from daemon.quality.verdict import ChainValue, DayState, Link, State, Verdict
@@ -16,7 +18,7 @@ def at(day: int) -> date:
 
 
 def noon(day: int, hour: int = 12) -> datetime:
-    return datetime(2026, 3, 1 + day, hour, tzinfo=ZONE)
+    return datetime.combine(at(day), time(hour), ZONE)
 
 
 def verdict(days: dict[int, State], *links: Link) -> Verdict:
@@ -91,3 +93,19 @@ def test_a_substitute_launders_no_spike() -> None:
 def test_a_substitute_behind_the_last_value_goes_on() -> None:
     judged = verdict({0: "published", 2: "substituted", 11: "substituted"})
     assert uses_of(judged, ZONE) == {at(2): Use(2), at(11): Use(9, "span")}
+
+
+def test_a_substitute_leads_to_the_first_value() -> None:
+    judged = verdict(
+        {0: "substituted", 9: "substituted", 12: "published", 13: "published"},
+        Link(at(12), at(13), Decimal(1)),
+    )
+    assert uses_of(judged, ZONE) == {at(9): Use(9, "span"), at(12): Use(3), at(13): Use(1)}
+
+
+@pytest.mark.parametrize("began", [noon(1), noon(2, 0)])
+def test_no_substitute_leads_over_the_beginning_of_another_meter(began: datetime) -> None:
+    behind = verdict({0: "published", 1: "substituted", 2: "substituted"})
+    assert uses_of(behind, ZONE, [noon(-1), began]) == {at(1): Use(1)}
+    before = verdict({0: "substituted", 2: "published"})
+    assert uses_of(before, ZONE, [noon(-1), began]) == {}
