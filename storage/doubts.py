@@ -17,8 +17,10 @@ SQL = load("doubts")
 class DoubtRow:
     """One day of one point. Registers in the smallest step, of `decimals`.
 
-    `held_from`: where the use begins that ends here and is held. `said_day`, `said_total`: the
-    nearest value that a person released. The last five are known where a person has to act."""
+    `held_from`: where the use begins that ends here and is held. `before`: what is published last
+    before it. `waiting`: the decision about it that waits for somebody else. `said_day`,
+    `said_total`: the nearest value that a person released. What stands behind `since` is known
+    where a person has to act."""
 
     point: str
     account: str | None
@@ -33,7 +35,10 @@ class DoubtRow:
     hold: str | None
     held_from: date
     since: datetime
+    before_day: date | None
     before: int | None
+    waiting: int | None
+    waiting_maker: str | None
     skew_s: int | None
     said_day: date | None
     said_total: int | None

@@ -1,7 +1,7 @@
 -- doubts -- what is withheld, disputed or held, by point and day, with what its task has to name
 SELECT p.number AS point, a.number AS account, m.address AS meter, m.line, d.day, s.state::text AS state, s.total, i.decimals,
        d.codes, d.next_step, CASE WHEN is_released IS NULL THEN d.hold END AS hold, d.day - abs(s.link_days) AS held_from, d.since,
-       before.total AS before, r.clock_skew_s AS skew_s, said.day AS said_day, said.total AS said_total
+       before.day AS before_day, before.total AS before, waits.id AS waiting, waits.maker AS waiting_maker, r.clock_skew_s AS skew_s, said.day AS said_day, said.total AS said_total
 FROM doubt d
 JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
 JOIN point p ON p.id = d.point_id
@@ -9,7 +9,13 @@ LEFT JOIN point_account x ON x.point_id = d.point_id AND x.from_day <= d.day AND
 LEFT JOIN account a ON a.id = x.account_id
 LEFT JOIN LATERAL register_on(d.point_id, d.day) i ON true
 LEFT JOIN meter m ON m.id = i.meter_id
-LEFT JOIN LATERAL slot_beside(d.point_id, d.kind, d.day - 1, -1, '{published}') before ON d.next_step = 'person'
+LEFT JOIN LATERAL slot_beside(d.point_id, d.kind, d.day - 1, -1, '{published}') before
+    ON d.next_step = 'person' OR d.hold IS NOT NULL
+LEFT JOIN LATERAL (SELECT y.id, y.maker FROM decision y
+                   WHERE y.point_id = d.point_id AND y.day = d.day AND NOT y.takes_effect
+                     AND (d.hold IS NULL OR (y.content ->> 'from')::date = d.day - abs(s.link_days))
+                     AND NOT EXISTS (SELECT FROM decision_review v WHERE v.decision_id = y.id AND v.verdict = 'refused')
+                   ORDER BY y.id LIMIT 1) waits ON true
 LEFT JOIN reading r ON d.next_step = 'person' AND r.day = s.day AND r.meter_id = s.meter_id AND r.id = s.reading_id
 LEFT JOIN LATERAL (SELECT y.day, y.total FROM decision y
                    WHERE d.next_step = 'person' AND y.point_id = d.point_id AND y.action = 'release' AND y.takes_effect

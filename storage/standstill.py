@@ -36,6 +36,7 @@ class Standing(NamedTuple):
     codes: Sequence[str]
     next_step: str | None
     error: str | None
+    waiting: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,12 @@
 -- standing -- points that are not billed to 00:00 of %(due)s, each with the first reason that applies
 WITH held AS (
-    SELECT DISTINCT ON (point_id) point_id, from_day, to_day, hold FROM link WHERE state = 'held' ORDER BY point_id, from_day
+    SELECT DISTINCT ON (point_id) l.point_id, l.from_day, l.to_day, l.hold, released.day IS NOT NULL AS is_released
+    FROM link l
+    LEFT JOIN LATERAL (SELECT y.day FROM decision y
+                       WHERE y.point_id = l.point_id AND y.day = l.to_day AND y.action = 'release_link' AND y.takes_effect
+                         AND (y.content ->> 'from')::date = l.from_day LIMIT 1) released ON true
+    WHERE l.state = 'held'
+    ORDER BY l.point_id, is_released, l.from_day
 ), priced AS (
     SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version GROUP BY 1
 ), served AS (
@@ -8,7 +14,7 @@ WITH held AS (
 ), behind AS MATERIALIZED (
     SELECT p.id AS point_id, p.number AS point, x.account_id, a.number AS account, a.state AS account_state, a.opened_on,
            a.agreement, a.tariff_id, greatest(x.from_day, a.opened_on, served.from_day) AS opens_on,
-           served.from_day AS serves_from, linked.to_day AS linked_to, h.from_day AS held_from, h.to_day AS held_to, h.hold
+           served.from_day AS serves_from, linked.to_day AS linked_to, h.from_day AS held_from, h.to_day AS held_to, h.hold, h.is_released
     FROM point p
     LEFT JOIN point_account x ON x.point_id = p.id AND x.from_day < %(due)s AND coalesce(x.to_day, 'infinity') >= %(due)s
     LEFT JOIN account a ON a.id = x.account_id
@@ -25,6 +31,7 @@ WITH held AS (
 ), stopped AS (
     SELECT b.*, coalesce(b.held_from, b.linked_to, b.opens_on, b.serves_from) AS since, m.address, m.line, v.starts_on,
            opening.is_open, newest.day IS NOT NULL AS is_there, doubt.day AS doubt_day, doubt.codes, doubt.next_step,
+           waits.id AS waiting,
            newest.day IS NULL AND coalesce(b.linked_to + 1, b.opens_on) + kept.days <= %(due)s AS is_lost, s.error
     FROM behind b
     LEFT JOIN priced v ON v.tariff_id = b.tariff_id
@@ -41,6 +48,11 @@ WITH held AS (
                        WHERE d.point_id = b.point_id AND d.kind = 1 AND x.state IN ('suspect', 'rejected') AND d.day
                              BETWEEN coalesce(b.linked_to, b.opens_on, b.serves_from) AND %(due)s
                        ORDER BY d.day LIMIT 1) doubt ON true
+    LEFT JOIN LATERAL (SELECT y.id FROM decision y
+                       WHERE y.point_id = b.point_id AND NOT y.takes_effect AND y.action IN ('substitute', 'release_link')
+                         AND y.day >= coalesce(b.held_from, b.linked_to, b.opens_on)
+                         AND NOT EXISTS (SELECT FROM decision_review v WHERE v.decision_id = y.id AND v.verdict = 'refused')
+                       ORDER BY y.day, y.id LIMIT 1) waits ON true
     LEFT JOIN unnest(%(protocols)s::text[], %(kept_days)s::int[]) AS kept (protocol, days) ON kept.protocol = m.protocol
 ), named AS (
     SELECT s.*, CASE
@@ -49,6 +61,7 @@ WITH held AS (
         WHEN opened_on IS NULL OR agreement IS NULL THEN 'account_pending'
         WHEN coalesce(starts_on > opened_on, true) THEN 'no_tariff'
         WHEN error IS NOT NULL THEN 'not_settled'
+        WHEN is_released THEN 'settling'
         WHEN held_from IS NOT NULL THEN 'held'
         WHEN doubt_day IS NOT NULL AND (linked_to IS NOT NULL OR is_open OR doubt_day = opens_on) THEN 'withheld'
         WHEN is_lost THEN 'lost'
@@ -59,5 +72,5 @@ WITH held AS (
     FROM stopped s
 )
 SELECT point, account, address AS meter, line, reason, since, %(due)s::date - since AS age_days, held_from, held_to, hold,
-       doubt_day, coalesce(codes, '{}') AS codes, next_step, error
+       doubt_day, coalesce(codes, '{}') AS codes, next_step, error, waiting
 FROM named ORDER BY since, point

@@ -57,7 +57,10 @@ REASONS: Final[Mapping[str, Standstill]] = {
         "meterd quality release-link {point} {from_day} {to_day}{agreed} --reason WHY --actor YOU",
     ),
     "no_opening_freeze": Standstill(
-        "the opening freeze is missing", "daemon", "meterd collect {point} --day {day}"
+        "the opening freeze is missing",
+        "daemon",
+        "meterd collect {point} --day {day}; if the meter has none: meterd quality substitute "
+        "{point} {day} --method S2 --total TOTAL --evidence WHAT --reason WHY --actor YOU",
     ),
     "withheld": Standstill("withheld", "operator", "meterd quality show {point} {day}"),
     "lost": Standstill(

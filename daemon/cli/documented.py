@@ -189,7 +189,7 @@ def effect_as_json(point: str, found: Effect, zone: ZoneInfo) -> dict[str, Any]:
 def _by_span(found: Effect) -> list[tuple[tuple[Any, Any], tuple[Use | None, Use | None]]]:
     before = {(use.start, use.end): use for use in found.gone}
     after = {(use.start, use.end): use for use in found.come}
-    spans = sorted({*before, *after}, key=str)
+    spans = sorted({*before, *after}, key=lambda span: [str(end) for end in span])
     return [(span, (before.get(span), after.get(span))) for span in spans]
 
 

@@ -93,6 +93,27 @@ def print_columns(
     print_table([*columns], ([row[key] for key in keys] for row in rows), title=title)
 
 
+def print_with_steps(
+    columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *, steps: tuple[str, str]
+) -> None:
+    """The same, with commands to choose from. `steps`: their heading and key.
+
+    On a terminal they stand below the table, each on a line of its own: what is folded in a narrow
+    column cannot be copied."""
+    heading, key = steps
+    if not console().is_terminal:
+        print_columns(
+            {**columns, heading: key}, [{**row, key: "; or ".join(row[key])} for row in rows]
+        )
+        return
+    print_columns(columns, rows)
+    about = [*columns.values()][:2]
+    for row in rows:
+        click.echo(f"{' '.join(_text(row[it]) for it in about)}, {heading}:")
+        for step in row[key]:
+            click.echo(f"  {step}")
+
+
 def with_unit(value: object, unit: str) -> str:
     """A value as a person reads it; `no data` where the meter has none."""
     return "no data" if value is None else f"{value} {unit}".rstrip()

@@ -208,15 +208,19 @@ def waiting(site_path: Path, as_json: bool) -> None:
         return await storage.decisions(connection, only_waiting=True)
 
     rows = [
-        {**asdict(it), "total": kwh(it.total, it.decimals)}
+        {**asdict(it), "total": kwh(it.total, it.decimals), "from": it.content.get("from")}
         for it in on_database(load_settings(site_path), ask)
     ]
     if as_json:
         for row in rows:
             print_json(row)
     elif rows:
-        columns = ("number", "point", "day", "action", "method", "total", "maker", "approvers")
-        print_columns({it: it for it in (*columns, "evidence", "reason")}, rows)
+        columns = ("number", "point", "from", "day", "action", "method", "total", "maker")
+        texts = ("approvers", "evidence", "reason")
+        print_columns(
+            {it: it for it in (*columns, *texts)},
+            [{**row, "approvers": " ".join(row["approvers"]) or None} for row in rows],
+        )
     click.echo(f"{len(rows)} wait", err=True)
 
 
@@ -265,7 +269,7 @@ def _tell(decided: Decided, said: dict[str, Any]) -> None:
             f"  meterd quality approve {decided.number} --actor NAME"
         )
         return
-    click.echo(f"decision {decided.number} counts")
+    click.echo(f"decision {decided.number} counts; what is billed follows in some seconds")
     if changes:
         print_table(
             ("day", "state", "codes", "next"),

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_columns, print_json, print_table
+from daemon.cli.output import as_json, fail, print_columns, print_json, print_with_steps
 from daemon.cli.quality_words import kwh, read_row, slot_row
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day
@@ -71,13 +71,17 @@ def list_doubts(
         for row in told:
             print_json(row)
     elif told:
-        print_table(
-            ("point", "day", "register", "why", "days old", "owner", "what settles it"),
-            [
-                (it["point"], it["days"], it["total"], it["why"], it["age"], it["owner"], command)
-                for it in told
-                for command in ["\n".join(it["commands"])]
-            ],
+        print_with_steps(
+            {
+                "point": "point",
+                "day": "days",
+                "register": "total",
+                "why": "why",
+                "days old": "age",
+                "owner": "owner",
+            },
+            told,
+            steps=("what settles it", "commands"),
         )
     held = sum(it["hold"] is not None for it in told)
     unusual = f", {len(soft)} unusual" if soft else ""
@@ -174,6 +178,8 @@ def doubtful_of(row: DoubtRow) -> Doubtful:
         hold=row.hold,
         held_from=row.held_from if row.hold is not None else None,
         before=row.kwh(row.before),
+        before_day=row.before_day,
+        waiting=None if row.waiting is None else (row.waiting, row.waiting_maker or ""),
         skew_s=row.skew_s,
         confirmed=said,
     )
@@ -193,7 +199,7 @@ def _told(doubtful: Doubtful, account: str | None, today: date) -> dict[str, Any
         "words": in_words(doubtful.codes),
         "next": doubtful.next_step,
         "hold": doubtful.hold,
-        "age": (today - doubtful.first_day).days,
+        "age": (today - (doubtful.held_from or doubtful.first_day)).days,
         "owner": task.owner,
         "why": task.text,
         "commands": list(task.commands),

@@ -36,4 +36,4 @@ def reload(site_path: Path, as_json: bool) -> None:
     if as_json:
         print_json(difference)
     else:
-        print_difference(difference)
+        print_difference(difference, is_done=True)

@@ -39,8 +39,8 @@ def daemon_asked(
             raise fail(message, CODES.get(error.kind, FAILED)) from None
 
 
-def print_difference(difference: Mapping[str, Any]) -> None:
-    """A difference of configurations, line by line."""
+def print_difference(difference: Mapping[str, Any], *, is_done: bool = False) -> None:
+    """A difference of configurations, line by line, as it would be or as it was taken over."""
     rows = [(name, "start", "") for name in difference["added"]]
     for name, why in difference["changed"].items():
         rows.append((name, "start anew", ", ".join(why)))
@@ -53,7 +53,7 @@ def print_difference(difference: Mapping[str, Any]) -> None:
     for words in difference["days"]:
         click.echo(words)
     for table, count in difference["archive"].items():
-        click.echo(f"rows that differ in {table}: {count}")
+        click.echo(f"rows {'taken over' if is_done else 'that differ'} in {table}: {count}")
     for key in difference["settings"]:
         click.echo(f"{key} differs")
     for key in difference["needs_restart"]:

@@ -14,7 +14,7 @@ from config.settings import DatabaseSettings
 from config.settings_file import SettingsFile
 from daemon.billing.standstill import REASONS, REMEMBERED
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, print_columns, print_json_rows
+from daemon.cli.output import as_json, print_json_rows, print_with_steps
 from daemon.cli.site_option import site_option
 from daemon.quality.codes import HOLDS, NOT_SHOWN, in_words
 from daemon.quality.gap import gap_day
@@ -43,7 +43,7 @@ def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
     if as_json:
         print_json_rows(map(_told, found))
     elif found:
-        print_columns(
+        print_with_steps(
             {
                 "point": "point",
                 "account": "account",
@@ -53,9 +53,9 @@ def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
                 "days": "age_days",
                 "why": "why",
                 "owner": "owner",
-                "next step": "next",
             },
-            map(_told, found),
+            [{**row, "steps": [row["next"]]} for row in map(_told, found)],
+            steps=("next step", "steps"),
         )
     click.echo(f"{len(found)} points are not billed to {due}", err=True)
     raise SystemExit(1 if found else 0)
@@ -69,11 +69,14 @@ def _told(row: Standing) -> dict[str, Any]:
         detail = HOLDS.get(row.hold or "", row.hold)
     elif row.reason == "withheld":
         detail = in_words(row.codes)
+    why = f"{reason.text}: {detail}" if detail else reason.text
+    waits = row.waiting is not None
+    next_step = f"meterd quality approve {row.waiting} --actor NAME" if waits else reason.next_step
     return {
         **row._asdict(),
-        "why": f"{reason.text}: {detail}" if detail else reason.text,
+        "why": f"{why}; decided, and waits for another person" if waits else why,
         "owner": reason.owner,
-        "next": reason.next_step.format(
+        "next": next_step.format(
             point=row.point,
             account=row.account,
             line=row.line,

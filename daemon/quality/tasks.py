@@ -23,7 +23,8 @@ NEAR_ZERO = 20
 class Doubtful:
     """A run of days of one point of which one thing is to be said.
 
-    Registers as persons write them. `before`: the register that was published last before it.
+    Registers as persons write them. `before`: the register that was published last before it, on
+    `before_day`. `waiting`: the decision about it that waits for somebody else, and who made it.
     `confirmed`: a day and the register that a person released or a document names there, which
     stands against it. `skew_s`: how far the meter's clock was off. `held_from`: where the use
     begins that is held and ends at `first_day`."""
@@ -38,6 +39,8 @@ class Doubtful:
     hold: str | None = None
     held_from: date | None = None
     before: str | None = None
+    before_day: date | None = None
+    waiting: tuple[int, str] | None = None
     skew_s: int | None = None
     confirmed: tuple[date, str] | None = None
 
@@ -55,6 +58,8 @@ class Task:
 
 def task_of(doubtful: Doubtful) -> Task:
     """What is to be done."""
+    if doubtful.waiting is not None:
+        return _decided(*doubtful.waiting)
     if doubtful.hold is not None:
         return _held(doubtful)
     why = in_words(doubtful.codes)
@@ -78,16 +83,31 @@ def task_of(doubtful: Doubtful) -> Task:
     return Task("operator", why, (_show(doubtful),))
 
 
+def _decided(number: int, maker: str) -> Task:
+    return Task(
+        "two persons",
+        f"{maker} decided about it; somebody else has to agree",
+        (
+            f"meterd quality approve {number} --actor YOU",
+            f"meterd quality refuse {number} {SIGNED}",
+        ),
+    )
+
+
 def _held(doubtful: Doubtful) -> Task:
     reason = HOLDS.get(doubtful.hold or "", doubtful.hold)
-    text = f"not billed by itself: {reason}"
+    text = f"not billed by itself: {_advance(doubtful)}{reason}"
     span = f"{doubtful.point} {doubtful.held_from} {doubtful.first_day}"
     release = f"meterd quality release-link {span} {SIGNED}"
     match doubtful.hold:
         case "span":
             return Task(
-                "two persons", f"{text}; or the missing days are read", (release, *_read(doubtful))
+                "two persons",
+                f"{text}; the missing days are read, or it is released",
+                (*_read(doubtful), release),
             )
+        case "spike":
+            return Task("two persons", text, (*_reject_before(doubtful), release, _show(doubtful)))
         case "ratio":
             document = (
                 f"meterd meter ratio {doubtful.point} --from DAY --ratio RATIO --register TOTAL "
@@ -98,6 +118,14 @@ def _held(doubtful: Doubtful) -> Task:
             agreement = f"meterd quality release-link {span} --agreed KWH --evidence WHAT {SIGNED}"
             return Task("three persons", f"{text}; agree on it", (agreement, _show(doubtful)))
     return Task("two persons", text, (release, _show(doubtful)))
+
+
+def _advance(doubtful: Doubtful) -> str:
+    """How far the register went, where two of its values show it."""
+    if doubtful.before is None or doubtful.before_day != doubtful.held_from:
+        return ""
+    advance = Decimal(doubtful.total) - Decimal(doubtful.before)
+    return f"{advance} kWh of the register, " if advance >= 0 else ""
 
 
 def _for_a_person(doubtful: Doubtful, why: str) -> Task:
@@ -123,9 +151,11 @@ def _settling(doubtful: Doubtful) -> Iterator[str]:
     elif _keeps_standard_time(doubtful):
         yield f"meterd meter correct {doubtful.point} --clock standard {SIGNED}"
     elif doubtful.state == "suspect" and codes:
-        yield from _release_or_reject(doubtful)
         if "V08" in codes:
-            yield "max_daily_kwh of the point in points.csv, then meterd reload"
+            yield "max_daily_kwh of the point in points.csv, then meterd reload (is it too small?)"
+        yield from _release_or_reject(doubtful)
+        if "V08" in codes and "V27" not in codes:
+            yield from _reject_before(doubtful)
         if "V05" in codes:
             yield f"meterd collect {doubtful.point} --what clock (is its clock wrong still?)"
     else:
@@ -166,6 +196,13 @@ def _release(doubtful: Doubtful) -> str:
 
 def _reject(doubtful: Doubtful) -> str:
     return f"meterd quality reject {_value(doubtful)} {SIGNED}"
+
+
+def _reject_before(doubtful: Doubtful) -> Iterator[str]:
+    """A jump has two ends, and the first value of a point passes whatever it is."""
+    if doubtful.before is not None and doubtful.before_day is not None:
+        value = f"{doubtful.point} {doubtful.before_day} {doubtful.before}"
+        yield f"meterd quality reject {value} {SIGNED} (if the value before the jump is wrong)"
 
 
 def _substitute(doubtful: Doubtful) -> str:

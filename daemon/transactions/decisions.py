@@ -42,6 +42,7 @@ WORDS: Final = {
     "does_not_fit": "{total} is below the published value before it or above the one behind it",
     "rates_do_not_add_up": "the rates do not add up to {total}",
     "no_held_link": "no use from {from_day} to {day} is held",
+    "released_already": "the use from {from_day} to {day} was released already",
     "no_energy": "no register shows that use; say what was agreed upon "
     "(--agreed KWH --evidence WHAT)",
     "has_energy": "registers show that use; release it as it is, or correct what is wrong",
@@ -127,6 +128,8 @@ async def decide(connection: AsyncConnection[Any], order: Order) -> Decided:
         if said is not None:
             left = waits_for - len(said.approvers) if said.state == "waits" else 0
             return Decided(said.number, left, {})
+        if order.action == "release_link" and order.agreed_kwh is None:
+            await _refuse_again(connection, order)
         decision = _refuse(desk, order)
         number = await decisions.add_decision(connection, new)
         changes = {}
@@ -213,6 +216,15 @@ async def _waiting(connection: AsyncConnection[Any], number: int) -> DecisionRow
     if found[0].state != "waits":
         raise DecisionRefused("not_waiting", state=found[0].state)
     return found[0]
+
+
+async def _refuse_again(connection: AsyncConnection[Any], order: Order) -> None:
+    """What was released is released; only what was agreed upon may be agreed upon otherwise."""
+    begins = str(order.from_day)
+    for it in await decisions.decisions(connection, point=order.point):
+        is_it = (it.action, it.day, it.content.get("from")) == ("release_link", order.day, begins)
+        if is_it and it.state == "counts":
+            raise DecisionRefused("released_already", from_day=begins, day=order.day)
 
 
 def _refuse(desk: _Desk, order: Order) -> Decision | None:
