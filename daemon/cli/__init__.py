@@ -80,6 +80,9 @@ def cli() -> None:
 
     Cuts supply only when every rule allows it.
 
+    When something is not as it should be: standstill, gaps and quality list name what it is, each
+    with the command that settles it.
+
     Exit codes: 0 done, 1 failed (the message says what), 2 wrong use, 65 wrong data in a file, 69
     no daemon runs, 78 wrong configuration."""
 

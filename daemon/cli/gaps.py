@@ -22,6 +22,7 @@ from storage import readings
 MOST_DAYS: Final = 400
 CAUSES: Final = {
     "no_answer": "the meter does not answer",
+    "never_answered": "the meter answers to nothing: is its address right?",
     "no_route": "the line is down",
     "refused": "the meter refuses",
     "no_freeze": "the meter has none of that day",
@@ -99,6 +100,12 @@ def _print(found: list[Gap], held: Rows, now: datetime) -> None:
     missing = sum(gap.days for gap in found if gap.state != "withheld")
     withheld = sum(gap.days for gap in found if gap.state == "withheld")
     click.echo(f"{missing} missing, {withheld} withheld", err=True)
+    if any(gap.cause == "never_answered" for gap in found):
+        click.echo(
+            "Compare addresses with the labels, or stop the daemon and let meterd scan tell who is "
+            "on the line; mend meters.csv, then meterd reload.",
+            err=True,
+        )
 
 
 def _in_words(gap: Gap, now: datetime) -> dict[str, Any]:

@@ -144,6 +144,8 @@ def _missing(
     cause = "not_asked" if last is None else last.cause
     if outage is not None and (last is None or last.last_at < outage.since):
         cause = "no_route"
+    if cause == "no_answer" and not point.published | point.withheld:
+        cause = "never_answered"
     next_at = None if last is None else last.next_at
     if outage is not None:
         next_at = outage.next_at

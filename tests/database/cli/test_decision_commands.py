@@ -49,6 +49,11 @@ def quality(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=site, capture_output=True, text=True)
 
 
+def standstill(site: Path) -> subprocess.CompletedProcess[str]:
+    command = [METERD, "standstill", "--json"]
+    return subprocess.run(command, cwd=site, capture_output=True, text=True)
+
+
 def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -61,6 +66,38 @@ def test_a_held_span_is_released_by_two_persons(site: Path) -> None:
     assert (own.returncode, "same_person" in own.stderr) == (65, True)
     (done,) = objects(quality(site, "approve", made["decision"], "--actor", "Li", "--json"))
     assert done["state"] == "counts"
+
+
+def test_who_looks_at_what_is_held_is_told_how_far_it_has_come(site: Path) -> None:
+    span = ("release-link", "P1", HELD_FROM, HELD_TO)
+
+    def told() -> tuple[list[str], str, str]:
+        held = [it for it in objects(quality(site, "list", "--json")) if it["hold"]]
+        (row,) = objects(standstill(site))
+        return [command for it in held for command in it["commands"]], row["reason"], row["next"]
+
+    commands, reason, next_step = told()
+    assert commands[-1].startswith(f"meterd quality release-link P1 {HELD_FROM} {HELD_TO}")
+    assert (reason, next_step.split(" --reason")[0]) == ("held", commands[-1].split(" --reason")[0])
+
+    (made,) = objects(quality(site, *span, *SAID, "--actor", "Wang", "--json"))
+    approve = f"meterd quality approve {made['decision']}"
+    commands, reason, next_step = told()
+    assert commands[0].startswith(approve)
+    assert (reason, next_step.startswith(approve)) == ("held", True)
+
+    assert quality(site, "approve", made["decision"], "--actor", "Li").returncode == 0
+    commands, reason, _ = told()
+    assert (commands, reason) == ([], "settling"), "the daemon bills it in a moment"
+    again = quality(site, *span, *SAID, "--actor", "Zhao", "--json")
+    assert objects(again) == [{"refused": "released_already"}]
+
+
+def test_a_table_in_a_pipe_has_a_line_for_each_row(site: Path) -> None:
+    done = quality(site, "list")
+    head, *rows = done.stdout.splitlines()
+    assert {row.count("\t") for row in rows} == {head.count("\t")}
+    assert any("; or meterd quality" in row for row in rows)
 
 
 def test_what_waits_is_listed_until_somebody_says_no(site: Path) -> None:

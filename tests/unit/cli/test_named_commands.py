@@ -50,6 +50,9 @@ DOUBTS = [
     replace(DOUBT, state="published", next_step=None, codes=("V33",)),
     *(replace(HELD, hold=hold) for hold in ("span", "ratio", "spike", "backward")),
     *(replace(HELD, hold=hold) for hold in ("final_lost", "initial_lost")),
+    replace(DOUBT, before_day=date(2026, 3, 2)),
+    replace(HELD, hold="spike", before_day=date(2026, 2, 20)),
+    replace(DOUBT, waiting=(7, "Li")),
 ]
 
 
@@ -92,7 +95,7 @@ def test_the_next_step_of_a_standstill_can_be_typed(reason: str, agreed: str) ->
         to_day="2026-03-12",
         agreed=agreed,
     )
-    for step in re.split(r"; |, then ", told):
+    for step in re.split(r"; |, then |: ", told):
         if step.startswith("meterd ") and " tells " not in step:
             parse(step)
 

@@ -123,6 +123,18 @@ def test_a_line_that_is_down_is_the_cause_of_what_was_not_tried_since(
     assert (gap.cause, gap.detail, gap.next_at) == (cause, "refused", NOON + 2 * HOUR)
 
 
+@pytest.mark.parametrize(
+    ("published", "withheld", "cause"),
+    [(0, 0, "never_answered"), (0b100000, 0, "no_answer"), (0, 0b100000, "no_answer")],
+)
+def test_a_meter_of_which_nothing_was_read_is_told_from_one_that_fell_silent(
+    published: int, withheld: int, cause: str
+) -> None:
+    tries = {(7, TODAY): Try("no_answer", 1, NOON, NOON)}
+    found = gaps_of([lacking(published, withheld)], Causes(tries, {}, ()))
+    assert [gap.cause for gap in found if gap.state == "missing"] == [cause]
+
+
 def test_another_line_that_is_down_explains_nothing() -> None:
     outages = {"bus-2": Outage(NOON, "refused", None)}
     gap = one(lacking(0b111110), Causes({}, outages, ()))

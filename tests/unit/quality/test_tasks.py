@@ -20,6 +20,23 @@ SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", befor
         ({}, "operator", "meterd quality release P1 2026-03-03 9105.00"),
         ({}, "operator", "meterd quality reject P1 2026-03-03 9105.00"),
         ({}, "operator", "max_daily_kwh of the point in points.csv"),
+        (
+            {"before_day": date(2026, 3, 2)},
+            "operator",
+            "meterd quality reject P1 2026-03-02 105.00",
+        ),
+        (
+            {
+                "state": "published",
+                "hold": "spike",
+                "held_from": date(2026, 3, 1),
+                "before_day": date(2026, 3, 1),
+            },
+            "two persons",
+            "meterd quality reject P1 2026-03-01 105.00",
+        ),
+        ({"waiting": (7, "Li")}, "two persons", "meterd quality approve 7"),
+        ({"waiting": (7, "Li"), "hold": "span"}, "two persons", "meterd quality refuse 7"),
         ({"codes": ("V36", "V07"), "total": "0.50"}, "operator", "--same-serial"),
         ({"codes": ("V36", "V07"), "total": "77.00"}, "operator", "meterd meter exchange P1"),
         ({"codes": ("V05",), "skew_s": -3600}, "operator", "--clock standard"),
@@ -141,6 +158,17 @@ def test_neighbouring_days_of_which_the_same_is_to_be_said_are_one_run() -> None
         (later.first_day, later.last_day),
         (other.first_day, other.last_day),
     ]
+
+
+def test_of_a_spike_that_the_value_behind_it_contradicts_the_value_before_it_is_not_doubted() -> None:
+    task = task_of(replace(SPIKE, codes=("V08", "V27"), before_day=DAY - timedelta(days=1)))
+    assert not any("2026-03-02" in it for it in task.commands)
+
+
+def test_held_use_says_how_far_the_register_went() -> None:
+    held = replace(SPIKE, state="published", hold="span", held_from=DAY - timedelta(days=9))
+    assert "9000.00 kWh of the register" in task_of(replace(held, before_day=held.held_from)).text
+    assert "kWh" not in task_of(replace(held, before_day=DAY)).text
 
 
 def test_held_spans_are_never_drawn_together() -> None:
