@@ -29,9 +29,7 @@ class Use:
     kwh: Decimal | None = None
 
 
-def uses_of(
-    verdict: Verdict, zone: ZoneInfo, begun: Collection[datetime] = ()
-) -> dict[date, Use]:
+def uses_of(verdict: Verdict, zone: ZoneInfo, begun: Collection[datetime] = ()) -> dict[date, Use]:
     """By the published or substituted day with which each use ends.
 
     `begun`: when each meter of the point began; over that no substitute leads."""

@@ -160,7 +160,7 @@ def test_neighbouring_days_of_which_the_same_is_to_be_said_are_one_run() -> None
     ]
 
 
-def test_of_a_spike_that_the_value_behind_it_contradicts_the_value_before_it_is_not_doubted() -> None:
+def test_a_spike_that_the_value_behind_it_contradicts_is_the_wrong_end_itself() -> None:
     task = task_of(replace(SPIKE, codes=("V08", "V27"), before_day=DAY - timedelta(days=1)))
     assert not any("2026-03-02" in it for it in task.commands)
 
