@@ -1,6 +1,8 @@
 # Each target sets up what it needs. A Debian 12 with python3, python3-venv, make and git is enough to start from.
 
 PYTHON ?= python3
+# Programs are started by the hundred here: what they import is compiled once, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE =
 BENCHES = codec mqtt tcp serial judgement ingest fleet
 
 # Most tests wait for a wire, a process or a clock, so a few more of them than there are cores run at once.
