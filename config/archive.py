@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -188,13 +189,16 @@ def _followed(known: Archive, texts: Mapping[str, bytes | None], around: Around)
     mistakes = Mistakes("")
     accounts = follow(ACCOUNTS, known.accounts, partial(_checked_account, tariffs=around.tariffs))
     if around.tariffs is not None:
-        for account in {(it.tariff, it.open_from): it for it in accounts}.values():
+        openings = dict(
+            zip(map(attrgetter("tariff", "open_from"), accounts), accounts, strict=True)
+        )
+        for account in openings.values():
             _check_tariff(account, around.tariffs, mistakes)
-    account_keys = all_differ(account.account for account in accounts)
+    account_keys = all_differ(map(attrgetter("account"), accounts))
 
     points = follow(POINTS, known.points, lambda row, _: Point(**row))
-    point_keys = all_differ(point.point for point in points)
-    billed = {point.account for point in points} - {None}
+    point_keys = all_differ(map(attrgetter("point"), points))
+    billed = set(map(attrgetter("account"), points)) - {None}
 
     named = Named(around.lines, around.gateways, Keys(point_keys, is_complete=True))
     fresh = Meters(around.base, named, mistakes)

@@ -30,21 +30,39 @@ def follow_rows(
     the old ones refer to, is the caller's to check. The same text gives the same tuple."""
     if text == before:
         return records
-    head, *lines = _plain_lines(text)
-    old_head, *old_lines = _plain_lines(before)
-    if head != old_head or len(old_lines) != len(records):
+    was = _whole_lines(before)
+    now = _whole_lines(text)
+    if was.count(b"\n") != len(records) + 1:
         raise NotPlain
-    known = dict(zip(old_lines, records, strict=True))
+    start = was.rfind(b"\n", 0, _equal_bytes(was, now)) + 1
+    if start == 0:
+        raise NotPlain  # another head
+    head = now[: now.index(b"\n")]
+    rest = _equal_lines_behind(was[start:], now[start:])
+    first = was.count(b"\n", 0, start) - 1
+    old_lines = was[start : len(was) - rest].split(b"\n")[:-1]
+    lines = now[start : len(now) - rest].split(b"\n")[:-1]
+    behind = first + len(old_lines)
+    known = dict(zip(old_lines, records[first:behind], strict=True))
     fresh = [line for line in lines if line not in known]
+    known |= zip(fresh, _read(head, fresh, columns, record_of), strict=True)
+    return (*records[:first], *map(known.__getitem__, lines), *records[behind:])
+
+
+def _read(
+    head: bytes,
+    lines: list[bytes],
+    columns: Columns,
+    record_of: Callable[[dict[str, Any], Mistakes], R],
+) -> list[R]:
     mistakes = Mistakes("")
-    rows = list(read_table(b"\n".join([head, *fresh]), columns, mistakes, Keys()))
-    if len(rows) != len(fresh):
+    rows = list(read_table(b"\n".join([head, *lines]), columns, mistakes, Keys()))
+    if len(rows) != len(lines):
         raise NotPlain
     made = [record_of(row, mistakes) for row in rows]
     if mistakes.problems:
         raise NotPlain
-    known |= zip(fresh, made, strict=True)
-    return tuple(known[line] for line in lines)
+    return made
 
 
 def all_differ(keys: Iterable[K]) -> set[K]:
@@ -56,12 +74,39 @@ def all_differ(keys: Iterable[K]) -> set[K]:
     return found
 
 
-def _plain_lines(text: bytes) -> list[bytes]:
-    """The lines of a table that has a row on each of them; NotPlain of any other."""
+def _whole_lines(text: bytes) -> bytes:
+    """A table that has a row on each of its lines, the last one ended too; NotPlain of others."""
     if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
         raise NotPlain
-    lines = text.removesuffix(b"\n").split(b"\n")
     # A quotation that goes on in the next line.
-    if b'"' in text and any(line.count(b'"') % 2 for line in lines):
+    if b'"' in text and any(line.count(b'"') % 2 for line in text.split(b"\n")):
         raise NotPlain
-    return lines
+    return text if text.endswith(b"\n") else text + b"\n"
+
+
+def _equal_bytes(one: bytes, other: bytes) -> int:
+    """How many bytes are the same from the beginning on."""
+    least = 0
+    most = min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[least:middle] == other[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
+def _equal_lines_behind(one: bytes, other: bytes) -> int:
+    """How many bytes of whole lines are the same at the end; the line before them is whole too."""
+    least = 0
+    most = min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        part = slice(-middle, -least or None)
+        if one[part] == other[part]:
+            least = middle
+        else:
+            most = middle - 1
+    newline = one.find(b"\n", len(one) - least)
+    return 0 if newline < 0 else len(one) - newline - 1

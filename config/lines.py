@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -146,9 +146,11 @@ def _spec(
     )
 
 
-def _meters_by_line(site: LoadedSite, lines: Container[str]) -> defaultdict[str, list[LineMeter]]:
-    points = {point.point: point for point in site.archive.points}
+def _meters_by_line(site: LoadedSite, lines: Collection[str]) -> defaultdict[str, list[LineMeter]]:
     found: defaultdict[str, list[LineMeter]] = defaultdict(list)
+    if not lines:
+        return found
+    points = {point.point: point for point in site.archive.points}
     for meter in site.archive.meters:
         if meter.line not in lines:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from config.archive import Archive, Around, load_archive
@@ -209,10 +210,17 @@ def _closing_at_once(archive: Archive, settings: Site, base: Path) -> Iterator[P
 
     Closing at once must have been agreed with the customer."""
     without_button = {gateway.name for gateway in settings.gateway if gateway.family != "meterd"}
+    at_once = {
+        (protocol, line)
+        for protocol, line in set(map(attrgetter("protocol", "line"), archive.meters))
+        if protocol.startswith("modbus") or line in without_button
+    }
+    if not at_once:
+        return
     waiting = {point.point for point in archive.points if point.reconnect == "allow_close"}
     name = shown(settings.site.archive / "points.csv", base)
     for meter in archive.meters:
-        closes_at_once = meter.protocol.startswith("modbus") or meter.line in without_button
+        closes_at_once = (meter.protocol, meter.line) in at_once
         if meter.relay and closes_at_once and meter.point in waiting:
             message = (
                 f"meter {meter.address} closes at once: reconnect must be close, not allow_close"

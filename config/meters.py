@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -235,13 +236,14 @@ class Meters:
 
 def check_together(meters: Sequence[Meter], named: Named) -> None:
     """NotPlain if meters whose rows are good do not fit together, or to what they name."""
-    all_differ(meter.address for meter in meters)
-    served = all_differ(meter.point for meter in meters)
-    all_differ(meter.serial for meter in meters if meter.serial is not None)
-    behind = [meter for meter in meters if meter.protocol == MQTT]
-    all_differ((meter.line, meter.device) for meter in behind)
-    gateways = {meter.line for meter in behind}
-    lines = {meter.line for meter in meters if meter.protocol != MQTT}
+    all_differ(map(attrgetter("address"), meters))
+    served = all_differ(map(attrgetter("point"), meters))
+    all_differ(filter(None, map(attrgetter("serial"), meters)))
+    ways = set(map(attrgetter("protocol", "line"), meters))
+    gateways = {line for protocol, line in ways if protocol == MQTT}
+    lines = {line for protocol, line in ways if protocol != MQTT}
+    if gateways:
+        all_differ((meter.line, meter.device) for meter in meters if meter.protocol == MQTT)
     has_strangers = not served <= named.points.seen
     on_other_kind = not (lines.isdisjoint(named.gateways) and gateways.isdisjoint(named.lines))
     on_none = not (lines <= {*named.lines} and gateways <= {*named.gateways})
@@ -254,7 +256,7 @@ def followed_profiles(
 ) -> dict[str, Profile]:
     """The register maps that they name; NotPlain if one says something else than it did."""
     found = {}
-    for name in {meter.profile for meter in meters if meter.profile is not None}:
+    for name in filter(None, set(map(attrgetter("profile"), meters))):
         try:
             found[name] = _named_profile(name, base)
         except ConfigError:

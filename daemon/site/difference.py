@@ -4,7 +4,7 @@ And what of it can be applied while the daemon runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -237,18 +237,30 @@ def _changed_rows(old: LoadedSite, new: LoadedSite) -> dict[str, dict[Any, _Side
 
 
 def _changed(
-    was: Iterable[Any], now: Iterable[Any], key: Callable[[Any], Any]
+    was: Sequence[Any], now: Sequence[Any], key: Callable[[Any], Any]
 ) -> dict[Any, _Sides]:
+    if was is now:
+        return {}
     # Rows that were not read again are the same objects: they need no look at what is in them.
-    old = set(map(id, was))
-    new = set(map(id, now))
-    before = {key(row): row for row in was if id(row) not in new}
-    after = {key(row): row for row in now if id(row) not in old}
+    first = _same(zip(was, now, strict=False))
+    last = _same(zip(reversed(was[first:]), reversed(now[first:]), strict=False))
+    before = {key(row): row for row in was[first : len(was) - last]}
+    after = {key(row): row for row in now[first : len(now) - last]}
     return {
         name: (before.get(name), after.get(name))
         for name in {**before, **after}
         if before.get(name) != after.get(name)
     }
+
+
+def _same(pairs: Iterable[_Sides]) -> int:
+    """How many of the first pairs are the same object twice."""
+    count = 0
+    for one, other in pairs:
+        if one is not other:
+            break
+        count += 1
+    return count
 
 
 def _versions(site: LoadedSite) -> list[TariffVersion]:
