@@ -1,20 +1,14 @@
 -- lacking -- points with an owed day that is not published; bit n of what they have is the day n before `until`
-WITH present AS (
-    SELECT point_id,
-           bit_or(1::bigint << (%(until)s::date - day)) FILTER (WHERE state IN ('published', 'substituted')) AS published,
-           bit_or(1::bigint << (%(until)s::date - day)) FILTER (WHERE state = 'suspect') AS withheld
-    FROM slot WHERE kind = 1 AND day BETWEEN %(since)s AND %(until)s GROUP BY 1
+WITH lacking AS MATERIALIZED (
+    SELECT i.point_id, i.meter_id, owed.since, coalesce(s.published, 0) AS published, coalesce(s.suspect, 0) AS withheld
+    FROM installation i
+    CROSS JOIN LATERAL (SELECT greatest(%(since)s::date, i.first_day) AS since) owed
+    CROSS JOIN LATERAL (SELECT bits_of_days(%(until)s, owed.since, %(until)s) AS days) every
+    LEFT JOIN shown_days(%(since)s, %(until)s) s ON s.point_id = i.point_id
+    WHERE i.to_at IS NULL AND owed.since <= %(until)s::date AND coalesce(s.published, 0) & every.days <> every.days
 )
-SELECT i.point_id, p.number AS point, i.meter_id, m.address, m.line, m.protocol, owed.since AS first_day,
-       coalesce(present.published, 0) AS published, coalesce(present.withheld, 0) AS withheld
-FROM installation i
-CROSS JOIN LATERAL (SELECT greatest(%(since)s::date, i.first_day) AS since) owed
-CROSS JOIN LATERAL (SELECT (1::bigint << (%(until)s::date - owed.since + 1)) - 1 AS days) every
-LEFT JOIN present ON present.point_id = i.point_id
-JOIN point p ON p.id = i.point_id
-JOIN meter m ON m.id = i.meter_id
-WHERE i.to_at IS NULL AND owed.since <= %(until)s::date
-  AND coalesce(present.published, 0) & every.days <> every.days
+SELECT l.point_id, p.number AS point, l.meter_id, m.address, m.line, m.protocol, l.since AS first_day, l.published, l.withheld
+FROM lacking l JOIN point p ON p.id = l.point_id JOIN meter m ON m.id = l.meter_id
 
 -- tries_since -- slots of these days that were tried in vain
 SELECT meter_id, day, cause, tries, last_at, next_at FROM attempt WHERE day >= %(since)s

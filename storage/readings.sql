@@ -44,13 +44,13 @@ LEFT JOIN crossing c ON (c.point_id, c.day) = (s.point_id, s.day)
 ORDER BY 1, 2
 
 -- present_days -- the days for which each meter's point has a value, as a bitmap: bit n is the day n before `newest`
-SELECT i.meter_id, s.bits
+SELECT i.meter_id, present.days
 FROM installation i
-JOIN (SELECT point_id, bit_or(1::bigint << (%(newest)s::date - day)) AS bits
-      FROM slot LEFT JOIN doubt d USING (point_id, day, kind)
-      WHERE kind = 1 AND day BETWEEN %(since)s AND %(newest)s AND d.next_step IS DISTINCT FROM 'recollect'
-      GROUP BY 1) s USING (point_id)
-WHERE i.to_at IS NULL
+JOIN shown_days(%(since)s, %(newest)s) s USING (point_id)
+LEFT JOIN (SELECT point_id, bit_or(1::bigint << (%(newest)s::date - day)) AS days FROM doubt
+           WHERE next_step = 'recollect' AND kind = 1 AND day BETWEEN %(since)s AND %(newest)s GROUP BY 1) again USING (point_id)
+CROSS JOIN LATERAL (SELECT (s.published | s.suspect | s.other) & ~coalesce(again.days, 0) AS days) present
+WHERE i.to_at IS NULL AND present.days <> 0
 
 -- present_days_of -- the same for some meters
 SELECT i.meter_id, bit_or(1::bigint << (%(newest)s::date - s.day))

@@ -394,6 +394,10 @@ BEGIN
 END $$;
 ALTER TABLE reading ADD PRIMARY KEY (day, meter_id, id);
 ALTER TABLE slot ADD PRIMARY KEY (day, point_id, kind);
+-- A published value that is linked to that of the day before says that this one is published too: nearly every row does. Only
+-- where that breaks off is there something to look at; a day's values that come as they should cost this index nothing.
+CREATE INDEX breaks_of_chains ON slot (day)
+    WHERE kind = 1 AND (link_days <> 1 OR state NOT IN ('published', 'substituted'));
 
 CREATE FUNCTION has_readings(meter integer, since date) RETURNS boolean STABLE LANGUAGE sql AS $$
     SELECT EXISTS (SELECT FROM generate_series(since, current_date + 2, interval '1 day') d
@@ -464,6 +468,67 @@ CREATE TABLE crossing (
     PRIMARY KEY (point_id, day)
 );
 COMMENT ON TABLE crossing IS 'use that ends with a slot and that it does not show with the one before: over an exchange or a ratio';
+
+-- Which days of so many points are there, as bits: bit n is the day n before `until`, 63 days at the most. A run of days is known
+-- by its newest one and by where it breaks off, so what this costs does not grow with the days.
+CREATE FUNCTION bits_of_days(until date, first date, last date) RETURNS bigint IMMUTABLE LANGUAGE sql AS
+    $$ SELECT CASE WHEN first <= last THEN ~(-1::bigint << (last - first + 1)) << (until - last) ELSE 0 END $$;
+CREATE FUNCTION shown_days(since date, until date)
+    RETURNS TABLE (point_id integer, published bigint, suspect bigint, other bigint) STABLE LANGUAGE sql AS $$
+    WITH break AS MATERIALIZED (
+        SELECT s.point_id, s.day, s.link_days, s.state, s.state IN ('published', 'substituted') AS is_published
+        FROM slot s
+        WHERE s.kind = 1 AND (s.link_days <> 1 OR s.state NOT IN ('published', 'substituted')) AND s.day BETWEEN since AND until
+          AND (s.day > since OR s.state NOT IN ('published', 'substituted'))
+        UNION ALL
+        -- What no two values show may begin with the register of a document, on a day that has no value.
+        SELECT x.point_id, x.day, 0, s.state, true
+        FROM crossing x
+        CROSS JOIN LATERAL (SELECT * FROM slot y WHERE y.day = x.day AND y.point_id = x.point_id AND y.kind = 1
+                            AND y.state IN ('published', 'substituted') OFFSET 0) s
+        LEFT JOIN LATERAL (SELECT y.day FROM slot y WHERE y.day = s.day - abs(s.link_days) AND y.point_id = s.point_id
+                           AND y.kind = 1 AND y.state IN ('published', 'substituted') OFFSET 0) start ON true
+        WHERE x.day > since AND x.day <= until AND start.day IS NULL
+    ), broken AS MATERIALIZED (
+        SELECT b.point_id, max(b.day) FILTER (WHERE b.is_published AND b.link_days = 0) AS begins,
+               bit_or(1::bigint << (until - b.day)) FILTER (WHERE b.is_published) AS published,
+               bit_or(1::bigint << (until - b.day)) FILTER (WHERE b.state = 'suspect') AS suspect,
+               bit_or(1::bigint << (until - b.day)) FILTER (WHERE b.state IN ('rejected', 'lost')) AS other,
+               bit_or(bits_of_days(until, greatest(since, b.day - abs(b.link_days) + 1), b.day - 1))
+                   FILTER (WHERE b.is_published AND abs(b.link_days) > 1) AS skipped
+        FROM break b GROUP BY 1
+    ), latest AS MATERIALIZED (
+        SELECT s.point_id, max(s.day) AS day FROM slot s
+        WHERE s.kind = 1 AND s.state IN ('published', 'substituted') AND s.day BETWEEN greatest(since, until - 1) AND until
+        GROUP BY 1
+    ), earlier AS MATERIALIZED (
+        SELECT c.point_id, x.day
+        FROM (SELECT * FROM chain k WHERE k.kind = 1 AND k.first_day < until - 1
+              AND NOT EXISTS (SELECT FROM latest l WHERE l.point_id = k.point_id) OFFSET 0) c
+        CROSS JOIN LATERAL slot_beside(c.point_id, 1::smallint, until - 2, -1, '{published,substituted}') x
+        WHERE x.day >= since
+    ), before AS MATERIALIZED (
+        -- What lies before a value that is linked to none is looked up, day by day.
+        SELECT c.point_id, bit_or(1::bigint << (until - x.day)) AS days
+        FROM (SELECT k.point_id, b.begins, b.begins - greatest(since, k.first_day) AS days FROM broken b
+              JOIN chain k ON k.point_id = b.point_id AND k.kind = 1 AND b.begins > greatest(since, k.first_day) OFFSET 0) c
+        CROSS JOIN LATERAL generate_series(1, c.days) n
+        CROSS JOIN LATERAL (SELECT y.day FROM slot y WHERE y.day = c.begins - n AND y.point_id = c.point_id AND y.kind = 1
+                            AND y.state IN ('published', 'substituted') OFFSET 0) x
+        GROUP BY 1
+    )
+    SELECT c.point_id,
+           bits_of_days(until, greatest(since, c.first_day, b.begins), coalesce(l.day, e.day))
+               & ~(coalesce(b.skipped, 0) | coalesce(b.suspect, 0) | coalesce(b.other, 0))
+               | coalesce(b.published, 0) | coalesce(before.days, 0),
+           coalesce(b.suspect, 0), coalesce(b.other, 0)
+    FROM chain c
+    LEFT JOIN broken b ON b.point_id = c.point_id
+    LEFT JOIN latest l ON l.point_id = c.point_id
+    LEFT JOIN earlier e ON e.point_id = c.point_id
+    LEFT JOIN before ON before.point_id = c.point_id
+    WHERE c.kind = 1 AND c.first_day <= until
+$$;
 
 CREATE TABLE slot_journal (
     changed_at  timestamptz NOT NULL DEFAULT now(),

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
@@ -72,6 +73,26 @@ INTACT = {
     "wrong_balances": 0,
     "wrong_streams": 0,
 }
+
+UNTRUE_DAYS: Final = """
+    WITH asked AS (
+        SELECT max(day) + n AS until, greatest(min(day), max(day) + n - 61) AS since
+        FROM slot CROSS JOIN generate_series(-3, 3) n GROUP BY n HAVING min(day) <= max(day) + n
+    ), there AS (
+        SELECT a.until, s.point_id,
+               coalesce(bit_or(bit) FILTER (WHERE state IN ('published', 'substituted')), 0),
+               coalesce(bit_or(bit) FILTER (WHERE state = 'suspect'), 0),
+               coalesce(bit_or(bit) FILTER (WHERE state IN ('rejected', 'lost')), 0)
+        FROM asked a JOIN slot s ON s.day BETWEEN a.since AND a.until AND s.kind = 1
+        CROSS JOIN LATERAL (SELECT 1::bigint << (a.until - s.day)) b (bit) GROUP BY 1, 2
+    ), told AS (
+        SELECT a.until, d.* FROM asked a CROSS JOIN LATERAL shown_days(a.since, a.until) d
+        WHERE (d.published, d.suspect, d.other) <> (0, 0, 0)
+    )
+    (SELECT 'untrue', * FROM (TABLE told EXCEPT TABLE there) x)
+    UNION ALL
+    (SELECT 'not told', * FROM (TABLE there EXCEPT TABLE told) x)"""
+"""What `shown_days` says otherwise than a look at each slot, of windows around the newest day."""
 
 
 @dataclass
@@ -191,11 +212,19 @@ def noon(day: date) -> datetime:
 
 
 def on(url: str, story: Callable[[AsyncConnection[Any]], Awaitable[None]]) -> None:
-    """Run a test's story with a connection."""
+    """Run a test's story with a connection.
+
+    Whatever it was, in the end the days that runs and their breaks tell of are those that are
+    there."""
 
     async def tell() -> None:
         async with await connect(url) as connection:
             await story(connection)
+            if (
+                not connection.closed
+                and connection.info.transaction_status == TransactionStatus.IDLE
+            ):
+                assert await rows(connection, UNTRUE_DAYS) == []
 
     asyncio.run(tell())
 
