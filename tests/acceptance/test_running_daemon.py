@@ -310,8 +310,8 @@ def test_ctrl_c_takes_back_what_was_asked(staged: Stage) -> None:
     assert "Traceback" not in errors
     (result,) = told(staged, "collect", GATE[-1], "--what", "relay", "--within", "60", code=1)
     assert result["outcome"] == "silent"
-    # Not all were asked: the one that was told, the one that was under way, and this one.
-    assert replies(staged, "gate-1") - count < len(GATE)
+    # The one that was told, the one that was under way, and this one; or one more, on its way here.
+    assert replies(staged, "gate-1") - count <= 4
 
 
 @pytest.mark.xdist_group("shared")
