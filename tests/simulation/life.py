@@ -6,6 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from daemon.quality.acceptance import closing, refusal
+from daemon.quality.candidates import CLOCK_SOFT_S
 from daemon.quality.facts import (
     Action,
     Decision,
@@ -19,11 +20,20 @@ from daemon.quality.facts import (
 from daemon.quality.fleet import MISSING
 from daemon.quality.gap import Causes, Lacking, gaps_of
 from daemon.quality.judge import judge
+from daemon.quality.local_time import summer_time_s
 from daemon.quality.uses import uses_of
 from daemon.quality.verdict import DayState, Verdict
 from daemon.quality.window import OWN_CHECKS
 from tests.simulation.told import HONEST_DAYS, Told
-from tests.simulation.truth import DAYS, DECIMALS, FIRST, Answer, SimulatedPoint, day_of
+from tests.simulation.truth import (
+    DAYS,
+    DECIMALS,
+    FIRST,
+    Answer,
+    SimulatedPoint,
+    day_of,
+    midnight_utc,
+)
 from tests.simulation.undetectable import undetectable, wrong_together
 
 LOOK_BACK_DAYS = 40
@@ -99,24 +109,35 @@ class Life:
 
     def is_quiet(self, now: int) -> bool:
         """Whether arrays can show all there is to know: nothing is open, and nothing odd came."""
-        is_odd = self._is_open or self._other_facts or not self.is_known
-        if is_odd or self._facts.clock_settings or self._facts.clock_findings:
+        if self._is_open or self._other_facts or not self.is_known:
             return False
         of_this_run = self._published >> self._begun
         lowest = self._begun + (of_this_run & -of_this_run).bit_length() - 1
         return of_this_run > 0 and all(
             number > max(lowest, now - LATELY_DAYS)
             and day_of(number) not in self.states
-            and answer.stamp is None
-            and answer.serial is None
-            and abs(answer.skew_s or 0) <= 60
+            and not self._is_odd(number, answer, now)
             for number, answer in self._arrived
         )
+
+    def _is_odd(self, number: int, answer: Answer, now: int) -> bool:
+        """Whether an answer fails a check that arrays do not make."""
+        day = day_of(number)
+        if any(it.first <= day <= it.last for it in self._facts.clock_findings):
+            return True
+        skew_s = answer.skew_s or 0
+        if skew_s and self._keeps_standard_time:
+            skew_s += summer_time_s(self.point.zone, midnight_utc(self.point.zone, now))
+        return abs(skew_s) > CLOCK_SOFT_S or (answer.stamp, answer.serial) != (None, None)
 
     @property
     def is_known(self) -> bool:
         """Whether anything is published."""
         return self._published > 0
+
+    @property
+    def _keeps_standard_time(self) -> bool:
+        return any(it.clock == "standard" for it in self._facts.clock_settings)
 
     def steps_near(self, now: int) -> list[int]:
         """Day by day up to `now` what is published by this register, and what came today."""
