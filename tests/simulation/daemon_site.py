@@ -25,6 +25,7 @@ from daemon.quality.facts import (
     Closing,
     Decision,
     Fact,
+    Finding,
     Installation,
     Limit,
     Ratio,
@@ -43,17 +44,25 @@ from storage import archive
 from storage.archive import SiteMeter
 from storage.chains import lock_chains
 from storage.documents import Said
+from storage.identity import FindingRow, add_findings
 from storage.owner import claim
 from storage.settling import mark_points
 from tests.database.small_site import Site, meters, rows
 from tests.simulation.life import Life
 from tests.simulation.lives import AFTER_DAYS, live_hour, site
-from tests.simulation.stories import STORIES, shifted_index
-from tests.simulation.truth import DAYS, DECIMALS, FIRST, ZONES, SimulatedPoint, midnight_utc
+from tests.simulation.told_to_daemon import as_told
+from tests.simulation.truth import (
+    DAYS,
+    DECIMALS,
+    FIRST,
+    HERE_FROM_THE_FIRST,
+    ZONES,
+    SimulatedPoint,
+    midnight_utc,
+)
 
-TOLD = sorted(STORIES.keys() - {shifted_index.__name__})
-"""The daemon dates a freeze by its stamp, so it never sees the answer for another day as one of the
-day that was asked for."""
+ANOTHER = 500_000
+"""Added to the number of a point: the address of the meter that came instead of its first."""
 SLOTS = (
     "SELECT p.number, s.day, s.state::text, s.total, coalesce(d.codes, '{}'), d.next_step "
     "FROM slot s JOIN point p ON p.id = s.point_id "
@@ -73,7 +82,7 @@ async def simulate_through_daemon(
 ) -> list[str]:
     """What differs, in words. `arrange`: as the owner of the tables, for what files would say."""
     zone = ZONES[seed % len(ZONES)]
-    lives = [Life(point) for point in site(seed, points, [zone], TOLD)]
+    lives = [Life(as_told(point)) for point in site(seed, points, [zone])]
     daemon = DaemonSite(connection, arrange, zone)
     await daemon.begin([life.point for life in lives])
     found: list[str] = []
@@ -97,16 +106,16 @@ class DaemonSite:
         self._connection = connection
         self._arrange = arrange
         self._zone = zone
+        self._files = Site()
         self._meters: dict[str, SiteMeter] = {}
         self._now = datetime.now(UTC)
 
     async def begin(self, points: Iterable[SimulatedPoint]) -> None:
         """The archive as files say it before the first day."""
-        told = Site()
         for number, point in enumerate(points, 1):
             assert point.installation is not None
             limits = [fact for fact in point.facts[0] if isinstance(fact, Limit)]
-            told.add(
+            self._files.add(
                 number,
                 opened_on=FIRST + timedelta(days=point.first_day),
                 installed_on=point.installation.at.date(),
@@ -116,7 +125,7 @@ class DaemonSite:
             )
         await claim(self._connection, "test", self._zone)
         at = midnight_utc(self._zone, 0)
-        await archive.take_over(self._connection, told.rows(), at)
+        await archive.take_over(self._connection, self._files.rows(), at)
         for number, point in enumerate(points, 1):
             assert point.installation is not None
             await self._arrange.execute(
@@ -164,18 +173,27 @@ class DaemonSite:
 
     @_tell.register
     async def _limit(self, fact: Limit, point: str) -> None:
+        """As a reload of the files does it, of the part that changed."""
         if fact.rev == 0:
             return  # as the files said it
-        await self._connection.execute(
-            "INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh) "
-            "SELECT point_id, from_day, %s, %s FROM point_limit "
-            "WHERE point_id = (SELECT id FROM point WHERE number = %s) AND rev = 0",
-            (fact.rev, fact.max_daily, point),
+        number = int(point[1:])
+        self._files.points[number - 1]["max_daily_kwh"] = fact.max_daily
+        part = Site(
+            self._files.tariffs,
+            self._files.accounts[number - 1 : number],
+            self._files.points[number - 1 : number],
+            self._files.meters[number - 1 : number],
         )
-        await self._judge_anew(point)
+        async with self._connection.transaction():
+            found = await archive.take_over(
+                self._connection, part.rows(), self._now, "", frozenset()
+            )
+            judged = await rejudge(self._connection, found.limited, self._zone)
+            await mark_points(self._connection, judged.changed, "limit")
 
     @_tell.register
     async def _clock_finding(self, fact: ClockFinding, point: str) -> None:
+        """Nothing finds one yet, so that the row is written here."""
         await self._connection.execute(
             "INSERT INTO clock_finding (meter_id, from_day, to_day, rev, skew_s) "
             "VALUES (%s, %s, %s, %s, %s)",
@@ -184,15 +202,27 @@ class DaemonSite:
         await self._judge_anew(point)
 
     @_tell.register
+    async def _finding(self, fact: Finding, point: str) -> None:
+        """As the daily look at all points tells it: from a day on, until it is over."""
+        row = FindingRow(
+            self._meters[point].point_id, fact.code, fact.first, fact.is_active, detail={}
+        )
+        await add_findings(self._connection, [row])
+        await self._judge_anew(point)
+
+    @_tell.register
     async def _setting(self, fact: ClockSetting, point: str) -> None:
         await self._file(ClockCorrection(point, fact.clock))
 
     @_tell.register
     async def _exchange(self, fact: Installation, point: str) -> None:
-        """As a restart: the line goes on asking the same address."""
+        """Another serial has another address, which is asked from then on; the same one is a
+        register that was restarted."""
         final = None if fact.old_final is None else (fact.old_final.total,)
         initial = None if fact.initial is None else (fact.initial.total,)
-        await self._file(Exchange(point, fact.at, None, final, initial))
+        is_same = fact.serial == HERE_FROM_THE_FIRST
+        address = None if is_same else _serial(int(point[1:]) + ANOTHER)
+        await self._file(Exchange(point, fact.at, address, final, initial))
         self._meters = await meters(self._connection)
 
     @_tell.register

@@ -12,6 +12,7 @@ from tests.simulation.truth import (
     DAYS,
     DECIMALS,
     FIRST,
+    HERE_FROM_THE_FIRST,
     MEMORY_DAYS,
     Answer,
     SimulatedPoint,
@@ -77,7 +78,9 @@ def reset(point: SimulatedPoint) -> None:
     _restart(point, number, 0, 0, point.uses[number])
     at = point.midnight(number)
     point.energy_at[at.timestamp()] = 0
-    point.facts[number + point.random.randint(1, 12)].append(exchanged(point, at, "A", 0, final))
+    point.facts[number + point.random.randint(1, 12)].append(
+        exchanged(point, at, HERE_FROM_THE_FIRST, 0, final)
+    )
 
 
 def ratio_change(point: SimulatedPoint) -> None:

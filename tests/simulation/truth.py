@@ -24,6 +24,8 @@ DAYS = 90
 MEMORY_DAYS = 62
 DECIMALS = 2
 RATES = ("peak", "valley")
+HERE_FROM_THE_FIRST = "A"
+"""The serial of the meter with which a point begins."""
 Steps = TypeVar("Steps", int, NDArray[np.int64])
 ZONES = [
     ZoneInfo(name)
@@ -171,7 +173,7 @@ def honest_point(
         point.arrives[number] = number + (random.randint(1, 2) if is_delayed else 0)
     point.installation = Installation(
         at=point.midnight(0),
-        serial="A",
+        serial=HERE_FROM_THE_FIRST,
         modulus=Decimal(modulus).scaleb(-DECIMALS),
         decimals=DECIMALS,
         wire_decimals=DECIMALS,
