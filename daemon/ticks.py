@@ -26,7 +26,7 @@ from daemon.quality.gap import gap_day
 from daemon.site.listeners import Listener
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.forget import forget
-from daemon.transactions.soft_findings import look_at_uses
+from daemon.transactions.soft_findings import look_at_equal_registers, look_at_uses
 from daemon.transactions.sweep import sweep
 from storage import gaps, ledger, retention, standstill, supply
 from storage.database import LONG_USE_S, Pool
@@ -182,7 +182,9 @@ async def _sweep(pool: Pool, authority: Authority) -> None:
 
 async def _look_at_uses(pool: Pool, authority: Authority) -> None:
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
-        await look_at_uses(connection, authority.zone, datetime.now(UTC))
+        now = datetime.now(UTC)
+        await look_at_uses(connection, authority.zone, now)
+        await look_at_equal_registers(connection, authority.zone, now)
 
 
 async def _forget(pool: Pool) -> None:

@@ -44,13 +44,36 @@ class UsedRow:
     last_year_days: int
 
 
+@dataclass(frozen=True, slots=True)
+class RatesRow:
+    """What the rates of a point showed on three days, in the register's smallest step."""
+
+    point_id: int
+    modulus: int
+    ends: Sequence[int]
+    begins: Sequence[int]
+    earlier: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class EqualRow:
+    """A point whose meter showed the same totals as another's; steps, in order of days."""
+
+    point_id: int
+    point: str
+    address: str
+    decimals: int
+    totals: Sequence[int]
+
+
 class Soft(NamedTuple):
-    """A finding that withholds nothing, and since which day."""
+    """A finding that withholds nothing, since which day, and what settles it if that is known."""
 
     point: str
     account: str | None
     code: str
     day: date
+    command: str | None = None
 
 
 async def points_behind(connection: Connection, point_id: int, most: int) -> list[int]:
@@ -65,6 +88,26 @@ async def uses(
     """What points used; one without use is not in it."""
     values = {"points": list(points), "since": since, **months._asdict()}
     return await fetch_records(connection, UsedRow, SQL["uses"], values)
+
+
+async def rates(
+    connection: Connection, points: Collection[int], day: date, begin: date, since: date
+) -> list[RatesRow]:
+    """What rates showed on `day`, on `begin` before it and on `since` before that.
+
+    Points of which one is not published, or that had another meter then, are not in it."""
+    values = {"points": list(points), "day": day, "begin": begin, "since": since}
+    return await fetch_records(connection, RatesRow, SQL["rates"], values)
+
+
+async def equal(connection: Connection, day: date, least: int) -> list[EqualRow]:
+    """Points whose total was the same as another's on `day` and the two before, from `least` on."""
+    return await fetch_records(connection, EqualRow, SQL["equal"], {"day": day, "least": least})
+
+
+async def told_equal(connection: Connection) -> set[int]:
+    """The points of which it was told last that their registers are another's too."""
+    return {point_id for (point_id,) in await fetch_rows(connection, SQL["told_equal"])}
 
 
 async def active(connection: Connection, wanted: Wanted, codes: Collection[str]) -> list[Soft]:

@@ -22,8 +22,43 @@ SELECT point_id,
            AS last_year_days
 FROM used GROUP BY 1 ORDER BY 1
 
+-- rates -- what the rates of points showed on a day, some days before, and some before those, by one meter
+SELECT i.point_id, i.modulus,
+       array_remove(ARRAY[r.rate_1, r.rate_2, r.rate_3, r.rate_4] || r.more_rates, NULL) AS ends,
+       array_remove(ARRAY[b.rate_1, b.rate_2, b.rate_3, b.rate_4] || b.more_rates, NULL) AS begins,
+       array_remove(ARRAY[e.rate_1, e.rate_2, e.rate_3, e.rate_4] || e.more_rates, NULL) AS earlier
+FROM installation i
+JOIN slot s ON (s.day, s.point_id, s.kind, s.state) = (%(day)s, i.point_id, 1, 'published')
+JOIN slot t ON (t.day, t.point_id, t.kind, t.state) = (%(begin)s, i.point_id, 1, 'published')
+JOIN slot u ON (u.day, u.point_id, u.kind, u.state) = (%(since)s, i.point_id, 1, 'published')
+JOIN reading r ON (r.day, r.meter_id, r.id) = (s.day, i.meter_id, s.reading_id)
+JOIN reading b ON (b.day, b.meter_id, b.id) = (t.day, i.meter_id, t.reading_id)
+JOIN reading e ON (e.day, e.meter_id, e.id) = (u.day, i.meter_id, u.reading_id)
+WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL AND i.first_day <= %(since)s AND r.rate_2 IS NOT NULL
+
+-- equal -- points that showed the same totals as others on three days in a row, in order
+WITH shown AS MATERIALIZED (
+    SELECT s.point_id, i.decimals, i.meter_id, ARRAY[u.total, t.total, s.total] AS totals
+    FROM slot s
+    JOIN slot t ON (t.day, t.point_id, t.kind) = (%(day)s::date - 1, s.point_id, 1)
+    JOIN slot u ON (u.day, u.point_id, u.kind) = (%(day)s::date - 2, s.point_id, 1)
+    JOIN installation i ON i.point_id = s.point_id AND i.to_at IS NULL
+    WHERE s.day = %(day)s AND s.kind = 1 AND s.total >= %(least)s AND s.reading_id IS NOT NULL
+), several AS (
+    SELECT decimals, totals FROM shown GROUP BY 1, 2 HAVING count(*) > 1
+)
+SELECT point_id, p.number AS point, m.address, decimals, totals
+FROM shown JOIN several USING (decimals, totals)
+JOIN point p ON p.id = point_id JOIN meter m ON m.id = meter_id
+ORDER BY m.address
+
+-- told_equal -- points of which the last word is that their registers are another's too
+SELECT point_id FROM (SELECT DISTINCT ON (point_id) point_id, active, detail FROM finding WHERE code = 'V25'
+                      ORDER BY point_id, rev DESC) f
+WHERE active AND detail ? 'totals'
+
 -- active -- what is so of points now: of each code the last word
-SELECT p.number AS point, a.number AS account, f.code, f.from_day AS day
+SELECT p.number AS point, a.number AS account, f.code, f.from_day AS day, f.detail ->> 'command' AS command
 FROM (SELECT DISTINCT ON (x.point_id, x.code) * FROM finding x
       WHERE x.code = ANY(%(codes)s) ORDER BY x.point_id, x.code, x.found_at DESC, x.rev DESC) f
 JOIN point p ON p.id = f.point_id

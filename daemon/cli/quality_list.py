@@ -26,6 +26,8 @@ from storage.doubts import DoubtRow, Wanted
 from storage.findings import Soft
 
 AROUND: Final = timedelta(days=7)
+LISTED: Final = (*SOFT, "V25")
+"""What is named though nothing is withheld for it."""
 
 
 @click.command("list", short_help="What is withheld, disputed or held, with the next step.")
@@ -48,15 +50,15 @@ def list_doubts(
 ) -> None:
     """Every withheld, disputed or held day: why, how old, whose it is, and what settles it.
 
-    Days of which the same is to be said are one line. What is only unusual (V09, V14, V15) is
-    listed besides. Exit code 0 if nothing is withheld, disputed or held, else 1."""
+    Days of which the same is to be said are one line. What is only unusual (V09, V12, V14,
+    V15, V25) is listed besides. Exit code 0 if nothing is withheld, disputed or held, else 1."""
     settings = load_settings(site_path)
     today = datetime.now(settings.site.zone).date()
     wanted = Wanted(today - timedelta(days=age), point, account, state, code)
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[list[DoubtRow], list[Soft]]:
         # What is only unusual has no state: its day is published.
-        soft = [] if state else await findings.active(connection, wanted, SOFT)
+        soft = [] if state else await findings.active(connection, wanted, LISTED)
         return await doubts.doubts(connection, wanted), soft
 
     rows, soft = on_database(settings, ask)
@@ -222,8 +224,8 @@ def _soft(it: Soft, today: date) -> dict[str, Any]:
         "hold": None,
         "age": (today - it.day).days,
         "owner": "operator",
-        "why": f"{in_words([it.code])}: published, and worth a look",
-        "commands": [f"meterd quality show {it.point} {it.day}"],
+        "why": f"{in_words([it.code])}: worth a look",
+        "commands": [it.command or f"meterd quality show {it.point} {it.day}"],
     }
 
 

@@ -10,6 +10,8 @@ from typing import Final
 DUPLICATE_DAYS: Final = 3
 LEAST_DIGITS: Final = 4
 """Shorter registers are equal by chance."""
+LEAST_STEPS: Final[int] = 10 ** (LEAST_DIGITS - 1)
+"""The same in steps of any register."""
 
 
 def duplicates(days: Sequence[Mapping[str, Decimal]]) -> list[list[str]]:

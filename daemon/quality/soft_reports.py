@@ -1,4 +1,4 @@
-"""What is unusual about the use of a point on its newest closed day (V09, V14, V15).
+"""What is unusual about the use of a point on its newest closed day (V09, V12, V14, V15).
 
 Reasons to look: they withhold nothing, and no judgement looks at them."""
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from daemon.quality.use_checks import Uses, has_stopped, is_out_of_season, is_unusual
 
-SOFT: Final = ("V09", "V14", "V15")
+SOFT: Final = ("V09", "V12", "V14", "V15")
 
 
 def soft_reports(

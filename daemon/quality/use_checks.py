@@ -5,7 +5,7 @@ They withhold nothing; each is a reason to look. Uses are kWh, by the day in whi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -57,21 +57,12 @@ def has_stopped(uses: Uses, day: date, load: Decimal | None = None) -> bool:
     return bool(earlier) and _mean(earlier) > STOPPED_MEAN_KWH
 
 
-def takes_one_rate(by_rate: Mapping[str, Uses], day: date) -> bool:
-    """V12: for three days all use fell into one rate, while others were used before."""
-    lately = {
-        rate: sum(_before(uses, day + timedelta(days=1), SHARE_DAYS))
-        for rate, uses in by_rate.items()
-    }
-    used = [rate for rate, use in lately.items() if use > 0]
-    if len(used) != 1:
-        return False
-    start = day - timedelta(days=SHARE_DAYS - 1)
-    return any(
-        any(use > 0 for use in _before(uses, start, 7 * WEEKS))
-        for rate, uses in by_rate.items()
-        if rate not in used
-    )
+def takes_one_rate(lately: Sequence[int], earlier: Sequence[int]) -> bool:
+    """V12: for three days all use fell into one rate, while others were used before.
+
+    By rate, in steps of the register: the use of three days, and of the four weeks before."""
+    used = [rate for rate, use in enumerate(lately) if use > 0]
+    return len(used) == 1 and any(use > 0 for rate, use in enumerate(earlier) if rate not in used)
 
 
 def is_unusual(uses: Uses, day: date) -> bool:

@@ -1,20 +1,26 @@
-"""Once a day the use of every point is looked at, and what is unusual is kept as a finding."""
+"""Once a day all points are looked at, and what is unusual is kept as a finding."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
+from daemon.quality.duplicates import DUPLICATE_DAYS, LEAST_STEPS, duplicates
 from daemon.quality.gap import gap_day
 from daemon.quality.soft_reports import soft_reports
-from daemon.quality.use_checks import daily_uses
+from daemon.quality.use_checks import SHARE_DAYS, WEEKS, daily_uses, takes_one_rate
 from daemon.quality.verdict import Link
+from daemon.transactions.judging import rejudge
 from storage import findings, identity
-from storage.findings import Months, UsedRow
+from storage.chains import lock_chains
+from storage.findings import EqualRow, Months, RatesRow, UsedRow
 from storage.identity import FindingRow
+from storage.settling import mark_points
 
 LOOKED_BACK: Final = timedelta(days=36)
 """Five weeks and a day: V09 compares a week with four."""
@@ -22,19 +28,44 @@ POINTS_AT_ONCE: Final = 500
 
 
 async def look_at_uses(connection: AsyncConnection[Any], zone: ZoneInfo, now: datetime) -> None:
-    """Write down what began or ended to be unusual on the newest closed day (V09, V14, V15).
+    """Write down what began or ended to be unusual on the newest closed day (V09, V12, V14, V15).
 
-    Three statements for each portion of points, whatever is found; the same again changes
+    Four statements for each portion of points, whatever is found; the same again changes
     nothing."""
-    day = gap_day(now.astimezone(zone)) - timedelta(days=1)
+    closed_at = gap_day(now.astimezone(zone))
+    day = closed_at - timedelta(days=1)
     months = Months.before(day)
+    share_began = closed_at - timedelta(days=SHARE_DAYS)
     behind = 0
     while points := await findings.points_behind(connection, behind, POINTS_AT_ONCE):
         behind = points[-1]
         rows = await findings.uses(connection, points, day - LOOKED_BACK, months)
         told = [finding for row in rows for finding in _findings(row, day, months, zone)]
+        rates = await findings.rates(
+            connection, points, closed_at, share_began, share_began - timedelta(weeks=WEEKS)
+        )
+        told += [_share(row, day) for row in rates]
         async with connection.transaction():
             await identity.add_findings(connection, told)
+
+
+async def look_at_equal_registers(
+    connection: AsyncConnection[Any], zone: ZoneInfo, now: datetime
+) -> None:
+    """Write down which meters show the registers of others for three days, or do no more (V25).
+
+    Their days are judged anew, which withholds nothing."""
+    day = gap_day(now.astimezone(zone))
+    async with connection.transaction():
+        await lock_chains(connection)
+        rows = await findings.equal(connection, day, LEAST_STEPS)
+        told = {it.point_id: it for it in _crossed(rows, day)}
+        over = await findings.told_equal(connection) - told.keys()
+        rows_over = [FindingRow(it, "V25", day, active=False, detail={}) for it in sorted(over)]
+        found = [*told.values(), *rows_over]
+        await identity.add_findings(connection, found)
+        judged = await rejudge(connection, {it.point_id: day for it in found}, zone)
+        await mark_points(connection, judged.changed, "finding")
 
 
 def _findings(row: UsedRow, day: date, months: Months, zone: ZoneInfo) -> list[FindingRow]:
@@ -52,3 +83,42 @@ def _findings(row: UsedRow, day: date, months: Months, zone: ZoneInfo) -> list[F
         FindingRow(row.point_id, code, day, active=is_so, detail={})
         for code, is_so in reports.items()
     ]
+
+
+def _share(row: RatesRow, day: date) -> FindingRow:
+    lately = _advances(row.begins, row.ends, row.modulus)
+    earlier = _advances(row.earlier, row.begins, row.modulus)
+    is_so = takes_one_rate(lately, earlier)
+    return FindingRow(row.point_id, "V12", day, active=is_so, detail={})
+
+
+def _advances(begins: Sequence[int], ends: Sequence[int], modulus: int) -> list[int]:
+    # Published registers of one meter step back only where they turn over.
+    return [(end - begin) % modulus for begin, end in zip(begins, ends, strict=False)]
+
+
+def _crossed(rows: Sequence[EqualRow], day: date) -> Iterable[FindingRow]:
+    by_address = {row.address: row for row in rows}
+    days = [
+        {row.address: Decimal(row.totals[n]).scaleb(-row.decimals) for row in rows}
+        for n in range(DUPLICATE_DAYS)
+    ]
+    for addresses in duplicates(days):
+        for address in addresses:
+            row = by_address[address]
+            others = [it for it in addresses if it != address]
+            total = days[-1][address]
+            yield FindingRow(
+                point_id=row.point_id,
+                code="V25",
+                day=day,
+                active=True,
+                detail={
+                    "text": f"meter {address} shows {total}, as {', '.join(others)} does, and so on"
+                    f" the {DUPLICATE_DAYS - 1} days before: crossed meters, or one that is read"
+                    " twice",
+                    "command": f"meterd meter crossed {row.point} {by_address[others[0]].point}"
+                    " --reason WHY",
+                    "totals": [str(it[address]) for it in days],
+                },
+            )

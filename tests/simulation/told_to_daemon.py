@@ -33,8 +33,7 @@ def _asked_by_address(point: SimulatedPoint) -> None:
     """Nobody asks a new meter before a document tells its address; then it gives what it has."""
     for told, facts in point.facts.items():
         for fact in facts:
-            is_new = isinstance(fact, Installation) and fact.serial != HERE_FROM_THE_FIRST
-            if not is_new:
+            if not isinstance(fact, Installation) or fact.serial == HERE_FROM_THE_FIRST:
                 continue
             for number in range(DAYS):
                 if midnight_utc(point.zone, number) >= fact.at:

@@ -1,11 +1,14 @@
 """What is unusual about use is found once a day, kept until it is over, and withholds nothing."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
+import pytest
 from psycopg import AsyncConnection
 
-from daemon.transactions.soft_findings import look_at_uses
+from daemon.transactions.soft_findings import look_at_equal_registers, look_at_uses
 from storage import findings
 from storage.doubts import Wanted
 from storage.findings import Soft
@@ -24,7 +27,7 @@ from tests.database.small_site import (
     store,
 )
 
-SOFT = ("V09", "V14", "V15")
+SOFT = ("V09", "V12", "V14", "V15", "V25")
 
 
 async def used(connection: AsyncConnection[Any], *kwh: int) -> None:
@@ -90,5 +93,104 @@ def test_usual_use_is_not_worth_a_word(database_url: str) -> None:
         await used(connection, *[10] * 35)
         await look(connection)
         assert await rows(connection, "SELECT count(*) FROM finding") == [0]
+
+    on(database_url, story)
+
+
+async def used_by_rate(connection: AsyncConnection[Any], *steps: tuple[int, int]) -> None:
+    """Point P1 used so much in each of two rates on each of the days up to yesterday."""
+    first = TODAY - len(steps) * DAY
+    await Site.of(1, opened_on=first).take_over(connection)
+    meter = (await meters(connection))["P1"]
+    rates = [Decimal(100), Decimal(100)]
+    batch = []
+    for n, each in enumerate([(0, 0), *steps]):
+        rates = [rate + use for rate, use in zip(rates, each, strict=True)]
+        batch.append(freeze(meter, first + n * DAY, sum(rates), rates=rates))
+    await store(connection, *batch, authority=SHADOW)
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ([(5, 5)] * 28 + [(10, 0)] * 3, [Soft("P1", "A1", "V12", TODAY - DAY)]),
+        ([(5, 5)] * 28 + [(10, 0), (9, 1), (10, 0)], []),
+        ([(10, 0)] * 31, []),
+    ],
+    ids=["one takes all", "another is used", "others were never used"],
+)
+def test_a_rate_that_takes_all_while_others_were_used_is_told(
+    database_url: str, steps: Sequence[tuple[int, int]], told: Sequence[Soft]
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await used_by_rate(connection, *steps)
+        await look(connection)
+        assert await active(connection) == told
+
+    on(database_url, story)
+
+
+async def shown(connection: AsyncConnection[Any], days_later: int, *totals: str) -> None:
+    """What the meters of P1, P2 and so on froze that day."""
+    served = await meters(connection)
+    day = TODAY + days_later * DAY
+    batch = [freeze(served[f"P{n}"], day, kwh) for n, kwh in enumerate(totals, 1)]
+    await store(connection, *batch, authority=SHADOW)
+
+
+async def look_at_registers(connection: AsyncConnection[Any], days_later: int = 0) -> None:
+    await look_at_equal_registers(connection, ZONE, noon(TODAY) + timedelta(days=days_later))
+
+
+async def equal_for_two_days(connection: AsyncConnection[Any]) -> None:
+    await Site.of(3, opened_on=TODAY - 2 * DAY).take_over(connection)
+    await shown(connection, -2, "100.01", "100.01", "77.00")
+    await shown(connection, -1, "105.20", "105.20", "78.00")
+
+
+def test_registers_that_are_another_meters_for_three_days_are_told_of_both(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await equal_for_two_days(connection)
+        await shown(connection, 0, "106.11", "106.11", "79.00")
+        await look_at_registers(connection)
+        await look_at_registers(connection)
+        assert [(it.point, it.command) for it in await active(connection)] == [
+            ("P1", "meterd meter crossed P1 P2 --reason WHY"),
+            ("P2", "meterd meter crossed P2 P1 --reason WHY"),
+        ]
+        assert await rows(connection, "SELECT count(*) FROM finding") == [2]
+        assert (await slots(connection, "P1"))[TODAY] == ("published", 10611, ["V25"])
+
+    on(database_url, story)
+
+
+def test_registers_that_differ_on_one_of_three_days_are_nobody_elses(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await equal_for_two_days(connection)
+        await shown(connection, 0, "106.11", "106.12", "79.00")
+        await look_at_registers(connection)
+        assert await active(connection) == []
+
+    on(database_url, story)
+
+
+def test_what_other_registers_show_ends_the_word_of_equal_ones_and_no_other(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await equal_for_two_days(connection)
+        await shown(connection, 0, "106.11", "106.11", "79.00")
+        # As the meter told by its serial number.
+        await connection.execute(
+            "INSERT INTO finding (point_id, code, from_day, rev, active) "
+            "SELECT id, 'V25', %s, 1, true FROM point WHERE number = 'P3'",
+            (TODAY,),
+        )
+        await look_at_registers(connection)
+        await shown(connection, 1, "107.00", "108.00", "80.00")
+        await look_at_registers(connection, days_later=1)
+        assert [(it.point, it.code) for it in await active(connection)] == [("P3", "V25")]
 
     on(database_url, story)

@@ -83,17 +83,16 @@ def test_with_a_load_a_register_that_stands_still_has_stopped() -> None:
 
 
 def test_one_rate_that_takes_all_for_three_days_while_others_were_used_is_told() -> None:
-    by_rate = {"peak": uses(9, 9, 9), "valley": uses(0, 0, 0)}
-    assert takes_one_rate(by_rate, LAST)
-    assert not takes_one_rate({**by_rate, "valley": uses(1, 0, 0)}, LAST)
+    assert takes_one_rate([27, 0], earlier=[252, 252])
+    assert not takes_one_rate([27, 1], earlier=[252, 252])
 
 
 def test_a_rate_that_was_never_used_is_no_news() -> None:
-    assert not takes_one_rate({"peak": uses(9, 9, 9), "valley": uses(0, 0, 0, before=0)}, LAST)
+    assert not takes_one_rate([27, 0], earlier=[252, 0])
 
 
 def test_no_use_at_all_is_no_share() -> None:
-    assert not takes_one_rate({"peak": uses(0, 0, 0), "valley": uses(0, 0, 0)}, LAST)
+    assert not takes_one_rate([0, 0], earlier=[252, 252])
 
 
 # --- V14, V15 -------------------------------------------------------------------------------------
