@@ -19,7 +19,7 @@ SQL = load("readings")
 RATES: Final = 4
 """Tariff registers with a column of their own; DL/T 645 knows more, meters seldom do."""
 FEW_METERS: Final = 2000
-"""Fewer are asked for one by one, more by a look at everything."""
+"""Fewer are looked up, for more the runs of all are asked for."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 DECODE_VERSION: Final = 1
@@ -208,9 +208,12 @@ async def present_days(
         "since": since,
         "newest": newest,
         "meters": None if meters is None else list(meters),
+        "days": [newest - timedelta(days=age) for age in range((newest - since).days + 1)],
     }
     if meters is not None and len(meters) < FEW_METERS:
-        return dict(await fetch_rows(connection, SQL["present_days_of"], values))
+        async with connection.transaction():
+            await connection.execute(SQL["look_up"])
+            return dict(await fetch_rows(connection, SQL["present_days_of"], values))
     async with grouping_by_hash(connection):
         found: dict[int, int] = dict(await fetch_rows(connection, SQL["present_days"], values))
     return found if meters is None else {m: found[m] for m in meters if m in found}

@@ -52,15 +52,24 @@ LEFT JOIN (SELECT point_id, bit_or(1::bigint << (%(newest)s::date - day)) AS day
 CROSS JOIN LATERAL (SELECT (s.published | s.suspect | s.other) & ~coalesce(again.days, 0) AS days) present
 WHERE i.to_at IS NULL AND present.days <> 0
 
+-- look_up -- until the transaction ends: no table is read as a whole, whatever is known of its size
+SELECT set_config('enable_seqscan', 'off', true)
+
 -- present_days_of -- the same for some meters
-SELECT i.meter_id, bit_or(1::bigint << (%(newest)s::date - s.day))
-FROM installation i
-CROSS JOIN LATERAL generate_series(%(since)s::date, %(newest)s::date, interval '1 day') asked
--- LIMIT: one by one, whatever is known of the table's size; a join would look at the slots of all points.
-CROSS JOIN LATERAL (SELECT x.day FROM slot x WHERE x.day = asked::date AND x.point_id = i.point_id AND x.kind = 1 LIMIT 1) s
-LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (i.point_id, s.day, 1)
-WHERE i.to_at IS NULL AND d.next_step IS DISTINCT FROM 'recollect' AND i.meter_id = ANY(%(meters)s::int[])
-GROUP BY i.meter_id
+WITH asked AS MATERIALIZED (
+    SELECT point_id, meter_id FROM installation WHERE to_at IS NULL AND meter_id = ANY(%(meters)s::int[])
+), present AS (
+    SELECT x.point_id, bit_or(1::bigint << (%(newest)s::date - x.day)) AS days FROM slot x
+    WHERE x.day = ANY(%(days)s::date[]) AND x.point_id = ANY(ARRAY(SELECT point_id FROM asked)) AND x.kind = 1
+    GROUP BY 1
+), again AS (
+    SELECT point_id, bit_or(1::bigint << (%(newest)s::date - day)) AS days FROM doubt
+    WHERE next_step = 'recollect' AND kind = 1 AND day = ANY(%(days)s::date[]) AND point_id = ANY(ARRAY(SELECT point_id FROM asked))
+    GROUP BY 1
+)
+SELECT a.meter_id, p.days & ~coalesce(again.days, 0)
+FROM asked a JOIN present p USING (point_id) LEFT JOIN again USING (point_id)
+WHERE p.days & ~coalesce(again.days, 0) <> 0
 
 -- changed_meters -- the meters that serve points of which a slot was changed since then
 SELECT DISTINCT i.meter_id FROM slot_journal j JOIN installation i ON i.point_id = j.point_id AND i.to_at IS NULL

@@ -56,11 +56,11 @@ def restorations(
     return never_cut, reconnect
 
 
-def renewed_expiry(expires_at: datetime, now: datetime) -> datetime | None:
-    """A reconnect's new expiry if it is past the old one, else None.
+def renewed_expiry(expires_at: datetime, now: datetime) -> datetime:
+    """When a reconnect expires that is sent now.
 
     Control, command life cycle: a reconnect is renewed after 24 h, never silently dropped."""
-    return now + RECONNECT_EXPIRY if expires_at <= now else None
+    return now + RECONNECT_EXPIRY if expires_at <= now else expires_at
 
 
 def missing_fen(points: Iterable[PointFacts]) -> int:

@@ -6,7 +6,7 @@ overlap."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -133,7 +133,6 @@ async def _take(
         if command.state != "persisted":
             return DueCommand("verify", command)
         snapshot: Mapping[str, Any] | None = None
-        expires_at: datetime | None = None
         if command.action == "trip":
             snapshot = await _release_trip(
                 connection,
@@ -145,13 +144,14 @@ async def _take(
             if snapshot is None:
                 return None
         else:
-            expires_at = renewed_expiry(command.expires_at, now)
+            # The frame says how long it is valid: the line is given the renewed command.
+            command = replace(command, expires_at=renewed_expiry(command.expires_at, now))
         move = CommandMove(
             state="sent",
             next_at=look_again(now, 0),
             sends=1,
             guard=snapshot,
-            expires_at=expires_at,
+            expires_at=command.expires_at,
         )
         await supply.move_command(connection, command_id, move, now)
     return DueCommand("send", command)

@@ -588,6 +588,7 @@ def test_a_reconnect_is_sent_until_it_worked_even_after_its_expiry(database_url:
         for sends in range(1, 5):
             command = await sent(connection, at)
             assert command.action == "allow_close"
+            assert command.expires_at > at  # what the line lays into the frame
             await take_answer(connection, command, "unknown", "silence", at)
             taken = await due(connection, at + timedelta(seconds=5))
             await take_observation(connection, taken.command, OPENED, at + timedelta(seconds=5))

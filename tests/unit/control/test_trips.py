@@ -177,7 +177,7 @@ def test_the_points_of_an_account_are_restored_each_by_what_became_of_its_trip()
 
 
 def test_a_reconnect_is_renewed_when_it_expires() -> None:
-    assert renewed_expiry(NOW + timedelta(seconds=1), NOW) is None
+    assert renewed_expiry(NOW + timedelta(seconds=1), NOW) == NOW + timedelta(seconds=1)
     assert renewed_expiry(NOW, NOW) == NOW + RECONNECT_EXPIRY
 
 
