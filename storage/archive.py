@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from protocols.errors import MeterdError
-from storage.chains import lock_chains
+from storage.chains import act_as, lock_chains
 from storage.settling import ALL_DAYS, NO_DAYS, mark_accounts
 from storage.sql import Connection, Row, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
@@ -195,13 +195,14 @@ async def take_over(
     )
 
 
-async def import_accounts(connection: Connection, accounts: Sequence[Row]) -> list[str]:
-    """Give accounts the values of the files, as somebody asked for; returns the changed ones.
+async def import_accounts(connection: Connection, accounts: Sequence[Row], actor: str) -> list[str]:
+    """Give accounts the values of the files, as `actor` asked for; returns the changed ones.
 
-    They are settled anew. ArchiveConflict where money stands behind a tariff or opening day that
-    would change."""
+    They are settled anew, and their journal says what they were. ArchiveConflict where money stands
+    behind a tariff or opening day that would change."""
     async with connection.transaction():
         await lock_chains(connection)
+        await act_as(connection, actor)
         await connection.execute(SQL["stage_accounts"])
         await _copy(connection, "staged_account", accounts)
         ids = [row[0] for row in await fetch_rows(connection, SQL["lock_imported"])]

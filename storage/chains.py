@@ -22,7 +22,7 @@ async def lock_chains(connection: Connection) -> None:
 
 
 async def act_as(connection: Connection, actor: str) -> None:
-    """Until the transaction ends, the journal of slots names `actor` for what changes."""
+    """Until the transaction ends, journals name `actor` for what changes."""
     await connection.execute(SQL["act_as"], {"actor": actor})
 
 

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from config.archive import Account
 from config.load import load_site
 from config.settings_file import load_settings
+from daemon.cli.documented import actor_option, os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, yuan
 from daemon.cli.site_option import site_option
@@ -153,10 +154,11 @@ def open_account(
 @account.command("import")
 @click.argument("numbers", metavar="[ACCOUNT]...", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Only print what would change.")
+@actor_option
 @site_option
 @as_json
 def import_accounts(
-    numbers: tuple[str, ...], dry_run: bool, site_path: Path, as_json: bool
+    *, numbers: tuple[str, ...], dry_run: bool, actor: str | None, site_path: Path, as_json: bool
 ) -> None:
     """Give open accounts the values of accounts.csv: all that differ, or only these.
 
@@ -167,14 +169,15 @@ def import_accounts(
     if unknown:
         raise fail(f"accounts.csv has no account {', '.join(unknown)}")
     chosen = [named[number] for number in numbers or named]
+    who = actor or os_user()
 
     async def ask(connection: AsyncConnection[Any]) -> list[dict[str, Any]]:
         rows = [account_row(it) for it in chosen]
         async with connection.transaction(force_rollback=True):
-            changed = await archive.import_accounts(connection, rows)
+            changed = await archive.import_accounts(connection, rows, who)
         before = [await archive.account(connection, number) for number in changed]
         if not dry_run:
-            await archive.import_accounts(connection, rows)
+            await archive.import_accounts(connection, rows, who)
         return [row for was in before if was is not None for row in _changes(was, named[was["id"]])]
 
     found = on_database(load_settings(site_path), ask)

@@ -90,6 +90,39 @@ CREATE TABLE account (
 );
 COMMENT ON COLUMN account.opened_on IS 'its points are billed from 00:00 of this day, or from the day they were given to it';
 
+CREATE TABLE account_journal (
+    changed_at          timestamptz NOT NULL DEFAULT now(),
+    actor               text NOT NULL,
+    account_id          integer NOT NULL REFERENCES account,
+    name                text NOT NULL,
+    tariff_id           text NOT NULL,
+    agreement           text,
+    opened_on           date,
+    warn_fen            bigint NOT NULL,
+    trip_fen            bigint NOT NULL,
+    reconnect_fen       bigint NOT NULL,
+    credit_limit_fen    bigint NOT NULL
+);
+CREATE INDEX changes_of_account ON account_journal (account_id, changed_at);
+COMMENT ON TABLE account_journal IS 'what an account was told to be before it changed; the actor is the setting meterd.actor of who changed it';
+CREATE FUNCTION journal_account() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO account_journal (actor, account_id, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen,
+                                 credit_limit_fen)
+    VALUES (coalesce(nullif(current_setting('meterd.actor', true), ''), 'system'), OLD.id, OLD.name, OLD.tariff_id,
+            OLD.agreement, OLD.opened_on, OLD.warn_fen, OLD.trip_fen, OLD.reconnect_fen, OLD.credit_limit_fen);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER account_changes_are_journalled AFTER UPDATE ON account FOR EACH ROW
+    WHEN ((OLD.name, OLD.tariff_id, OLD.agreement, OLD.opened_on, OLD.warn_fen, OLD.trip_fen, OLD.reconnect_fen,
+           OLD.credit_limit_fen)
+          IS DISTINCT FROM (NEW.name, NEW.tariff_id, NEW.agreement, NEW.opened_on, NEW.warn_fen, NEW.trip_fen,
+                            NEW.reconnect_fen, NEW.credit_limit_fen))
+    EXECUTE FUNCTION journal_account();
+CREATE TRIGGER account_journal_is_never_changed BEFORE UPDATE OR DELETE ON account_journal
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
 CREATE TABLE arrears_episode (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account_id  integer NOT NULL REFERENCES account,
@@ -887,6 +920,7 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('link', NULL, 'what was charged for'),
     ('charge', NULL, 'what was charged for'),
     ('charge_stream', NULL, 'what was charged for'),
+    ('account_journal', NULL, 'why somebody was warned, cut or billed so'),
     ('arrears_episode', NULL, 'why somebody was cut'),
     ('command', NULL, 'who was cut and restored'),
     ('command_event', NULL, 'who was cut and restored');
@@ -1022,6 +1056,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('document_review', 'INSERT'),
     ('tariff_version', 'INSERT, DELETE, UPDATE'),
     ('account', 'INSERT, UPDATE'),
+    ('account_journal', ''),
     ('arrears_episode', 'INSERT, UPDATE (ended_at)'),
     ('point', 'INSERT, UPDATE, DELETE'),
     ('point_supply', 'INSERT, UPDATE, DELETE'),

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from daemon.acquisition.planning.wanted import Wanted
 from tests.bench.bench_spool import server_cpu_s
 from tests.servers.ports import free_port
-from tests.servers.postgres import Server, embedded_server
+from tests.servers.postgres import Server, embedded_server, timescale_server
 
 METERD = Path(sys.executable).parent / "meterd"
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -313,6 +313,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=10_000)
     parser.add_argument("--days", type=int, default=62, choices=range(5, 400), metavar="DAYS")
+    parser.add_argument("--timescale", action="store_true", help="on a server with TimescaleDB")
     chosen = parser.parse_args()
     newest = datetime.now(ZONE).date()
     if datetime.now(ZONE).hour < 6:
@@ -322,7 +323,7 @@ def main() -> None:
     report.head()
     with tempfile.TemporaryDirectory(prefix="meterd-", dir="/tmp") as folder:
         fleet = Fleet(Path(folder), chosen.points, chosen.days, newest)
-        with embedded_server() as server:
+        with timescale_server() if chosen.timescale else embedded_server() as server:
             server.execute("CREATE DATABASE fleet")
             fleet.write(server.url("fleet"))
             measure(fleet, server, server.url("fleet"), report)

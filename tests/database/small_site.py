@@ -42,6 +42,7 @@ ARMED = Authority(CUT_AT_ANY_TIME, ZONE, shadow_mode=False, started_at=NOW - DAY
 SHADOW = replace(ARMED, shadow_mode=True)
 TABLES = (
     "account",
+    "account_journal",
     "arrears_episode",
     "point",
     "point_supply",

@@ -210,11 +210,31 @@ def test_an_open_account_is_imported_when_somebody_says_so_and_never_by_a_start(
         taken = await archive.take_over(connection, site.rows(), noon(OPEN))
         assert taken.differing_accounts == ("A1",)
         assert await account_of(connection, "A1") == before
-        assert await archive.import_accounts(connection, site.rows().accounts) == ["A1"]
+        assert await archive.import_accounts(connection, site.rows().accounts, "Li") == ["A1"]
         assert await account_of(connection, "A1") == {**before, "name": "Flat 1", **THRESHOLDS}
         # What a threshold means for the account is found out now, not when money moves.
         assert await rows(connection, "SELECT account_id FROM to_settle") == [1]
-        assert await archive.import_accounts(connection, site.rows().accounts) == []
+        assert await archive.import_accounts(connection, site.rows().accounts, "Li") == []
+
+    on(database_url, story)
+
+
+def test_the_journal_of_accounts_says_what_each_was_and_who_changed_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = await billed(connection)
+        journal = (
+            "SELECT actor, account_id, name, warn_fen FROM account_journal ORDER BY changed_at"
+        )
+        await connection.execute("UPDATE account SET credit_state = 'low'")
+        assert await rows(connection, journal) == []
+        before = await account_of(connection, "A1")
+        site.accounts[0].update(name="Flat 1", **THRESHOLDS)
+        await archive.import_accounts(connection, site.rows().accounts, "Li")
+        await connection.execute("UPDATE account SET name = 'Flat 2' WHERE number = 'A1'")
+        assert await rows(connection, journal) == [
+            ("Li", 1, before["name"], before["warn_fen"]),
+            ("system", 1, "Flat 1", THRESHOLDS["warn_fen"]),
+        ]
 
     on(database_url, story)
 
@@ -234,7 +254,7 @@ def test_an_import_changes_no_tariff_or_opening_day_with_money_behind_it(
         site.accounts[0].update(changes)
         before = await everything(connection)
         with pytest.raises(ArchiveConflict, match=told):
-            await archive.import_accounts(connection, site.rows().accounts)
+            await archive.import_accounts(connection, site.rows().accounts, "Li")
         assert await everything(connection) == before
 
     on(database_url, story)
@@ -255,7 +275,7 @@ def test_a_pending_account_whose_first_point_is_billed_keeps_its_opening_day(
         await site.take_over(connection)
         assert (await account_of(connection, "A1"))["open_from"] == OPEN
         with pytest.raises(ArchiveConflict, match="account A1 is open with T from 2026-03-01"):
-            await archive.import_accounts(connection, site.rows().accounts)
+            await archive.import_accounts(connection, site.rows().accounts, "Li")
         with pytest.raises(ArchiveConflict, match="account A1 is unknown or open already"):
             await archive.open_account(
                 connection, "A1", points=[], opened_on=OPEN + DAY, agreement="x"

@@ -34,6 +34,7 @@ APPEND_ONLY = (
     "clock_setting",
     "reading",
     "slot_journal",
+    "account_journal",
     "ledger_transaction",
     "posting",
     "charge",
@@ -45,6 +46,7 @@ APPEND_ONLY = (
 )
 BY_TRIGGERS_ALONE = (
     "INSERT INTO slot_journal SELECT * FROM slot_journal",
+    "INSERT INTO account_journal SELECT * FROM account_journal",
     "INSERT INTO command_event SELECT * FROM command_event",
     "UPDATE ledger_account SET balance_fen = 0",
     "UPDATE link SET begins = '{0}'",

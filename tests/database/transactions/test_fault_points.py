@@ -249,7 +249,7 @@ async def take_over(connection: AsyncConnection[Any]) -> None:
 
 async def import_accounts(connection: AsyncConnection[Any]) -> None:
     site = Site.of(2, warn_fen=20_000)
-    await archive.import_accounts(connection, [account_row(row) for row in site.accounts])
+    await archive.import_accounts(connection, [account_row(row) for row in site.accounts], "Li")
 
 
 ACTS: Mapping[str, Act] = {

@@ -68,7 +68,7 @@ async def change_the_files(connection: AsyncConnection[Any], n: int) -> None:
 
 async def import_accounts(connection: AsyncConnection[Any], n: int) -> None:
     site = Site.of(POINTS, warn_fen=4000 + n)
-    await archive.import_accounts(connection, [account_row(row) for row in site.accounts])
+    await archive.import_accounts(connection, [account_row(row) for row in site.accounts], "Li")
 
 
 async def change_ratios(connection: AsyncConnection[Any], n: int) -> None:
