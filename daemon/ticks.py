@@ -25,6 +25,7 @@ from daemon.health import BilledOrNamed
 from daemon.quality.gap import gap_day
 from daemon.site.listeners import Listener
 from daemon.transactions.collect import settle_marked
+from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.forget import forget
 from daemon.transactions.soft_findings import look_at_equal_registers, look_at_uses
 from daemon.transactions.sweep import sweep
@@ -176,6 +177,7 @@ async def _run(tick: Tick, failing: set[str]) -> None:
 
 async def _sweep(pool: Pool, authority: Authority) -> None:
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
+        await judge_waiting(connection, authority.zone)
         await settle_marked(connection, authority, datetime.now(UTC))
         await sweep(connection, authority, datetime.now(UTC))
 

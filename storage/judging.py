@@ -197,6 +197,25 @@ async def begin_chains(connection: Connection, firsts: Mapping[int, date]) -> No
         await connection.execute(SQL["begin_chains"], values)
 
 
+async def wait(connection: Connection, changed: Mapping[int, date]) -> None:
+    """Let points be judged later. `changed`: by point, the first day that is judged anew."""
+    if changed:
+        values = {"points": array(changed), "days": array(changed.values())}
+        await connection.execute(SQL["wait"], values)
+
+
+async def take_waiting(connection: Connection, most: int) -> dict[int, date]:
+    """Take up to so many points that wait, each with the first day that is judged anew.
+
+    They wait again if the transaction fails."""
+    return dict(sorted(await fetch_rows(connection, SQL["take_waiting"], {"most": most})))
+
+
+async def put_off(connection: Connection, point: int, error: str) -> None:
+    """Keep a point that cannot be judged waiting, with the reason, and try it later."""
+    await connection.execute(SQL["put_off"], {"point": point, "error": error})
+
+
 async def put_limits(
     connection: Connection, limits: Mapping[int, Decimal], today: date
 ) -> dict[int, date]:

@@ -59,6 +59,8 @@ WITH a AS MATERIALIZED (
     SELECT point_id FROM point_ratio
     WHERE point_id = ANY(%(points)s::int[]) AND document_id IS NOT NULL AND from_day > %(first)s::date - 63
     UNION ALL
+    SELECT point_id FROM to_judge WHERE point_id = ANY(%(points)s::int[])
+    UNION ALL
     SELECT point_id FROM beside WHERE is_open
 ), doubted_clock AS (
     SELECT meter_id FROM clock_finding
@@ -93,6 +95,19 @@ LEFT JOIN limited USING (point_id)
 LEFT JOIN (SELECT point_id, array_agg(day) AS days FROM remark WHERE next_step = 'recollect' GROUP BY 1) again USING (point_id)
 LEFT JOIN beside before ON before.point_id = a.point_id AND before.step = -1
 LEFT JOIN beside after ON after.point_id = a.point_id AND after.step = 1
+
+-- wait -- points that another transaction judges, from a day on
+INSERT INTO to_judge (point_id, from_day)
+SELECT point_id, day FROM unnest(%(points)s::int[], %(days)s::date[]) AS w (point_id, day) ORDER BY 1
+ON CONFLICT (point_id) DO UPDATE SET from_day = least(to_judge.from_day, excluded.from_day)
+
+-- take_waiting -- the first ones of them
+DELETE FROM to_judge WHERE point_id = ANY(ARRAY(
+    SELECT point_id FROM to_judge WHERE not_before <= now() ORDER BY point_id LIMIT %(most)s))
+RETURNING point_id, from_day
+
+-- put_off -- a point that cannot be judged is tried later
+UPDATE to_judge SET not_before = now() + interval '5 minutes', error = %(error)s WHERE point_id = %(point)s
 
 -- facts -- everything that points are judged by but their reads, as one row a fact
 SELECT i.point_id, 'installation', jsonb_build_object(

@@ -18,6 +18,7 @@ from daemon.control.authority import Authority
 from daemon.ownership.hold import take_site
 from daemon.runtime.supervision import in_thread
 from daemon.transactions.archive import take_over_site
+from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.release import resume
 from storage import is_guarded, migrate
 from storage.archive import SiteMeter
@@ -55,6 +56,8 @@ async def join(
         await in_thread(partial(_warn_of_a_role_too_strong, database.url))
         async with pool.connection(lasts_s=LONG_USE_S) as connection:
             meters = await take_over_site(connection, site)
+            # What a kill left behind, too: what is not judged looks as if it were missing.
+            await judge_waiting(connection, authority.zone)
             await resume(connection, datetime.now(UTC), shadow_mode=authority.shadow_mode)
     except BaseException:
         hold.database_process = 0

@@ -32,6 +32,7 @@ from daemon.site.assembly import Assembly
 from daemon.site.difference import Difference, applicable, changed_part, difference
 from daemon.site.listeners import lines_of
 from daemon.transactions.archive import configured, take_over_part, told_in_days
+from daemon.transactions.disputes import judge_waiting
 from protocols.errors import MeterdError
 from storage import archive, readings, supply
 from storage.archive import SiteMeter
@@ -239,6 +240,8 @@ class Configuration:
             self._assembly.listeners[section.name].change(section, lines_of(new, section.name))
         self._lines.start(built)
         self._lines.forget_figures(line.shown_as for line in running)
+        if found.archive:
+            await self._judge_waiting(new)
         await self._wake(built)
 
     def _start_again(self, lines: Sequence[Line]) -> None:
@@ -269,6 +272,14 @@ class Configuration:
             await self._know(connection, new, built)
             await self._lines.stop(stopping)
         return built
+
+    async def _judge_waiting(self, new: LoadedSite) -> None:
+        """Let days follow the new limits; if the database fails, the next sweep does it."""
+        try:
+            async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
+                await judge_waiting(connection, new.settings.site.zone)
+        except psycopg.Error as error:
+            log.warning("limits are followed later", error=str(error).strip())
 
     async def _wake(self, lines: Collection[Line]) -> None:
         """Those of them that have commands; all, if the database does not tell."""

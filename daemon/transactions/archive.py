@@ -17,11 +17,9 @@ from config.archive import Account, Point
 from config.load import LoadedSite
 from config.meters import DLT645, LEAST_DECIMALS, Meter
 from config.tariffs import TariffVersion
-from daemon.transactions.judging import rejudge
-from storage import archive
+from storage import archive, judging
 from storage.archive import ArchiveRows, PointPage, SiteMeter
 from storage.owner import claim
-from storage.settling import mark_points
 
 log = structlog.get_logger("daemon")
 
@@ -46,15 +44,16 @@ async def take_over_archive(
     """Bring points, meters, tariffs and new accounts of the configuration into the database.
 
     `left_out`: the points that the files name no more, where `site` is a part of them. Returns what
-    documents say otherwise than the files. ForeignSite where that is another site's."""
+    documents say otherwise than the files. Points of which a limit changed wait to be judged
+    (disputes.py). ForeignSite where that is another site's."""
     zone = site.settings.site.zone
     await claim(connection, site.settings.site.name, zone)
     rows = archive_rows(site, zone)
     site_option = f" -c {shlex.quote(str(site.path))}"
     async with connection.transaction():
         found = await archive.take_over(connection, rows, datetime.now(zone), site_option, left_out)
-        judged = await rejudge(connection, found.limited, zone)
-        await mark_points(connection, judged.changed, "limit")
+        # As many as there may be: the take-over does not wait for them.
+        await judging.wait(connection, found.limited)
     if found.differing_accounts:
         log.warning(
             "accounts differ from the files and stay as they are: `meterd account import` takes "

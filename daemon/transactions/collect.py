@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -18,7 +18,9 @@ from daemon.control.authority import Authority
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.quality.freeze import is_in_service
 from daemon.quality.register import in_steps
+from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.judging import Judged, arrival_tails, judge_arrivals
+from daemon.transactions.portions import Clock, in_portions
 from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
 from protocols.dlt645.prepared.one import as_kwh
@@ -40,9 +42,6 @@ NO_RATES = (None,) * RATES
 TRY_AGAIN = timedelta(minutes=5)
 ACCOUNTS_AT_ONCE = 50
 """Most accounts that are settled in one transaction: a payment waits for no more than these."""
-LONGEST_LOCK_S = 0.05
-"""For so long they are to be locked: fewer are settled at once where it takes longer."""
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +68,30 @@ async def process(
 
 
 async def collect(
-    connection: AsyncConnection[Any], batch: Sequence[Arrival | PolledFreeze], zone: ZoneInfo
+    connection: AsyncConnection[Any],
+    batch: Sequence[Arrival | PolledFreeze],
+    zone: ZoneInfo,
+    clock: Clock = time.monotonic,
 ) -> Collected:
     """T1: keep what arrived, judge it, and mark whose money it moves.
 
     It never fails for a reason of money. The same batch again changes nothing, and writes
-    nothing."""
+    nothing. Where many points are in dispute others follow, each a transaction of some points."""
     raw = [raw_reading(arrival, zone) for arrival in batch]
     try:
-        return await _collect(connection, batch, raw, zone, are_new=True)
+        collected, waits = await _collect(connection, batch, raw, zone, are_new=True)
     except psycopg.errors.UniqueViolation:
         # A reading was there of which no slot told: seldom enough to begin anew.
-        return await _collect(connection, batch, raw, zone, are_new=False)
+        collected, waits = await _collect(connection, batch, raw, zone, are_new=False)
+    if not waits:
+        return collected
+    found = await judge_waiting(connection, zone, clock)
+    points = {
+        (it.meter.meter_id, reading.day): it.meter.point_id
+        for it, reading in zip(batch, raw, strict=True)
+    }
+    present = [it for it in collected.present if (points[it], it[1]) not in found.recollect]
+    return Collected(present, collected.is_doubtful or found.is_doubtful)
 
 
 async def _collect(
@@ -90,8 +101,10 @@ async def _collect(
     zone: ZoneInfo,
     *,
     are_new: bool,
-) -> Collected:
-    """`are_new`: what no slot tells of is believed to be new; UniqueViolation if it is not."""
+) -> tuple[Collected, bool]:
+    """What became of it, and whether points wait to be judged.
+
+    `are_new`: what no slot tells of is believed to be new; UniqueViolation if it is not."""
     async with connection.transaction():
         await chains.begin(connection, {reading.day for reading in raw})
         raw = await _with_serials(connection, batch, raw)
@@ -114,7 +127,8 @@ async def _collect(
         }
         judged = await judge_arrivals(connection, news, tails, zone)
         await mark_points(connection, judged.changed, "readings")
-    return Collected(_present(arrived, news, tails, judged), judged.is_doubtful)
+    present = _present(arrived, news, tails, judged)
+    return Collected(present, judged.is_doubtful), judged.waits
 
 
 def _by_point(
@@ -210,32 +224,17 @@ async def settle_marked(
 ) -> None:
     """T2: settle every account that is marked, a few at a time.
 
-    One that cannot be settled keeps its mark with the reason, and does not hold up the others.
-    `clock`: seconds; it tells how long locks were held."""
-    most = ACCOUNTS_AT_ONCE
-    while True:
-        taken: list[int] = []
-        began_s = clock()
-        try:
-            if not await settle_some(connection, authority, now, most, taken):
-                return
-            most = accounts_at_once(len(taken), clock() - began_s)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise
-        except Exception as error:
-            if len(taken) <= 1:
-                await _put_off(connection, taken, error, now)
-            most = max(1, len(taken) // 2)
+    One that cannot be settled keeps its mark with the reason."""
 
+    async def some(most: int, taken: list[int]) -> bool:
+        return await settle_some(connection, authority, now, most, taken)
 
-def accounts_at_once(settled: int, took_s: float) -> int:
-    """How many accounts are settled next, after `settled` of them were locked for so long.
+    async def later(account: int, error: Exception) -> None:
+        log.error("account cannot be settled", account_id=account, error=str(error))
+        reason = f"{type(error).__name__}: {error}"
+        await put_off(connection, account, reason, now + TRY_AGAIN)
 
-    A transaction is not cut short: the next one is as large as this one shows that it may be."""
-    if took_s <= 0:
-        return ACCOUNTS_AT_ONCE
-    within = int(settled * LONGEST_LOCK_S / took_s)
-    return min(ACCOUNTS_AT_ONCE, max(1, within))
+    await in_portions(some, later, ACCOUNTS_AT_ONCE, clock)
 
 
 async def settle_some(
@@ -259,17 +258,6 @@ async def settle_some(
         await restore(connection, accounts, "balance is back after settlement", now)
         await request_trips(connection, authority, accounts, now)
     return True
-
-
-async def _put_off(
-    connection: AsyncConnection[Any], accounts: Sequence[int], error: Exception, now: datetime
-) -> None:
-    if not accounts:
-        raise error
-    (account,) = accounts
-    log.error("account cannot be settled", account_id=account, error=str(error))
-    reason = f"{type(error).__name__}: {error}"
-    await put_off(connection, account, reason, now + TRY_AGAIN)
 
 
 def raw_reading(arrival: Arrival | PolledFreeze, zone: ZoneInfo) -> RawReading:

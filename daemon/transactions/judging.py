@@ -40,6 +40,10 @@ LOOKED_BACK: Final = timedelta(days=2 * BEFORE_CHANGE_DAYS + SETTLED_DAYS)
 """A value with which a window may begin is looked for so far before what changed."""
 
 
+POINTS_AT_ONCE: Final = 20
+"""In dispute, that one transaction judges: others wait meanwhile who judge or decide."""
+
+
 @dataclass
 class Judged:
     """What came of a judgement. `changed`: by point, the days whose use may be another one.
@@ -58,6 +62,8 @@ class Judged:
     """By point the first of its clean values, where its chain begins with it."""
     recollect: set[tuple[int, date]] = field(default_factory=set)
     is_doubtful: bool = False
+    waits: bool = False
+    """Some points were not judged, but marked."""
     is_trial: bool = False
 
 
@@ -97,7 +103,11 @@ async def judge_arrivals(
         for point, told in arrived.items()
         if point in tails and point not in proved.changed and point not in proved.told
     }
-    await _judge(connection, others, zone, judged)
+    if len(others) > POINTS_AT_ONCE:
+        judged.waits = True
+        await judging.wait(connection, others)
+    else:
+        await _judge(connection, others, zone, judged)
     await _write(connection, judged)
     return judged
 

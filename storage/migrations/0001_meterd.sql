@@ -563,6 +563,16 @@ CREATE FUNCTION shown_days(since date, until date)
     WHERE c.kind = 1 AND c.first_day <= until
 $$;
 
+CREATE TABLE to_judge (
+    point_id    integer PRIMARY KEY REFERENCES point,
+    from_day    date NOT NULL,
+    since       timestamptz NOT NULL DEFAULT now(),
+    not_before  timestamptz NOT NULL DEFAULT '-infinity',
+    error       text
+);
+COMMENT ON TABLE to_judge IS 'points in dispute whose readings are kept already: more than one transaction judges';
+COMMENT ON COLUMN to_judge.error IS 'why it could not be judged when it was tried last; it is tried again after not_before';
+
 CREATE TABLE slot_journal (
     changed_at  timestamptz NOT NULL DEFAULT now(),
     actor       text NOT NULL,
@@ -1075,6 +1085,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('reading', 'INSERT'),
     ('slot', 'INSERT, UPDATE, DELETE'),
     ('slot_journal', ''),
+    ('to_judge', 'INSERT, UPDATE, DELETE'),
     ('chain', 'INSERT, UPDATE'),
     ('doubt', 'INSERT, UPDATE, DELETE'),
     ('crossing', 'INSERT, UPDATE, DELETE'),

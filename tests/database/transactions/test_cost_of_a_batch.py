@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, time, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -12,7 +13,10 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.quality.arrival import Arrival
-from daemon.transactions.collect import ACCOUNTS_AT_ONCE, accounts_at_once, collect, settle_marked
+from daemon.transactions.collect import ACCOUNTS_AT_ONCE, collect, settle_marked
+from daemon.transactions.disputes import judge_waiting
+from daemon.transactions.judging import POINTS_AT_ONCE
+from daemon.transactions.portions import next_portion
 from storage.archive import SiteMeter
 from tests.database.small_site import (
     ARMED,
@@ -152,6 +156,107 @@ def test_a_batch_that_begins_anew_has_stored_nothing_twice(database_url: str) ->
     on(database_url, story)
 
 
+# --- how long points in dispute keep others from judging ------------------------------------------
+
+
+async def in_dispute(connection: AsyncConnection[Any], points: int) -> list[Arrival]:
+    """Three values each behind a spike that was published: they have to be judged by themselves."""
+    found = await with_first_values(connection, points)
+    spikes = [freeze(meter, OPEN + DAY, 300) for meter in found.values()]
+    await collect(connection, spikes, ZONE)
+    return [freeze(m, OPEN + n * DAY, 100 + n) for m in found.values() for n in (2, 3, 4)]
+
+
+PUBLISHED = "SELECT count(*) FROM slot WHERE state = 'published'"
+
+
+@pytest.mark.parametrize(("takes_s", "transactions"), [(0.0, 3), (0.5, 20)])
+def test_points_in_dispute_are_judged_in_transactions_of_fifty_milliseconds(
+    database_url: str, takes_s: float, transactions: int
+) -> None:
+    """Of 56 points 20 are taken first; half a second for them means two next time, and half a
+    second for two means one by one."""
+    points = 2 * POINTS_AT_ONCE + 16 if takes_s == 0 else POINTS_AT_ONCE + 20
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        batch = await in_dispute(connection, points)
+        looks: list[float] = []
+
+        def clock() -> float:
+            # Every second look ends a transaction.
+            looks.append(takes_s * ((len(looks) + 1) // 2))
+            return looks[-1]
+
+        with counted(connection) as given:
+            collected = await collect(connection, batch, ZONE, clock)
+        # The last one began and found nothing.
+        assert len(looks) == 2 * transactions + 1
+        assert len(collected.present) == len(batch)
+        assert await rows(connection, PUBLISHED) == [4 * points]
+        assert await rows(connection, "SELECT count(*) FROM to_settle") == [points]
+        begun = [n for n, it in enumerate(given) if "pg_advisory_xact_lock" in it]
+        lengths = [b - a for a, b in pairwise([*begun, len(given)])]
+        assert len(lengths) == transactions + 2
+        assert max(lengths) <= MOST_STATEMENTS
+
+    on(database_url, story)
+
+
+def test_what_waits_to_be_judged_is_found_again_after_a_kill(database_url: str) -> None:
+    points = 3 * POINTS_AT_ONCE
+
+    class Killed(Exception):
+        pass
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        batch = await in_dispute(connection, points)
+        looks: list[None] = []
+
+        def clock() -> float:
+            looks.append(None)
+            if len(looks) == 3:
+                raise Killed
+            return 0.0
+
+        with pytest.raises(Killed):
+            await collect(connection, batch, ZONE, clock)
+        assert await rows(connection, "SELECT count(*) FROM reading") == [5 * points]
+        assert await rows(connection, "SELECT count(*) FROM to_judge") == [2 * POINTS_AT_ONCE]
+        # A new value of a point that waits is not proved by what its days show now.
+        waiting = batch[-1].meter
+        await collect(connection, [freeze(waiting, OPEN + 5 * DAY, 105)], ZONE)
+        await judge_waiting(connection, ZONE)
+        assert await rows(connection, "SELECT count(*) FROM to_judge") == [0]
+        assert await rows(connection, PUBLISHED) == [4 * points + 1]
+        before = await everything(connection)
+        await collect(connection, batch, ZONE)
+        assert await everything(connection) == before
+
+    on(database_url, story)
+
+
+def test_a_point_that_cannot_be_judged_keeps_its_mark_and_holds_nobody_up(
+    database_url: str,
+) -> None:
+    points = POINTS_AT_ONCE + 1
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        batch = await in_dispute(connection, points)
+        # A release of nothing is no fact that anybody could judge by.
+        await connection.execute(
+            "INSERT INTO decision (point_id, day, action, maker, reason, rev, takes_effect) "
+            "VALUES (1, %s, 'release', 'clerk', 'seen', 1, true)",
+            (OPEN,),
+        )
+        await collect(connection, batch, ZONE)
+        (mark,) = await rows(connection, "SELECT point_id, from_day, error FROM to_judge")
+        assert mark[:2] == (1, OPEN + 2 * DAY)
+        assert "TypeError" in mark[2]
+        assert await rows(connection, PUBLISHED) == [4 * (points - 1) + 2]
+
+    on(database_url, story)
+
+
 # --- how long accounts are locked -----------------------------------------------------------------
 
 
@@ -169,7 +274,7 @@ def test_a_batch_that_begins_anew_has_stored_nothing_twice(database_url: str) ->
 def test_accounts_are_locked_for_fifty_milliseconds_or_fifty_at_once(
     settled: int, took_s: float, at_once: int
 ) -> None:
-    assert accounts_at_once(settled, took_s) == at_once
+    assert next_portion(settled, took_s, ACCOUNTS_AT_ONCE) == at_once
 
 
 @pytest.mark.parametrize(("takes_s", "transactions"), [(0.0, 2), (0.5, 7)])

@@ -1,0 +1,51 @@
+"""Work that waits as marks in the database, done some at a time, so that nobody waits long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import psycopg
+
+LONGEST_LOCK_S: Final = 0.05
+"""For so long what is worked on is to be locked: less is done at once where it takes longer."""
+Clock = Callable[[], float]
+"""Seconds; it tells how long locks were held."""
+
+
+async def in_portions(
+    do_some: Callable[[int, list[int]], Awaitable[bool]],
+    put_off: Callable[[int, Exception], Awaitable[None]],
+    at_once: int,
+    clock: Clock = time.monotonic,
+) -> None:
+    """Do all that is marked. What fails by itself is put off, and does not hold up the others.
+
+    `do_some`: does at most so many in one transaction, adds to the list whose marks it takes, and
+    tells whether there were any. `put_off`: keeps the mark of one, with the reason."""
+    most = at_once
+    while True:
+        taken: list[int] = []
+        began_s = clock()
+        try:
+            if not await do_some(most, taken):
+                return
+            most = next_portion(len(taken), clock() - began_s, at_once)
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except Exception as error:
+            if not taken:
+                raise
+            if len(taken) == 1:
+                await put_off(taken[0], error)
+            most = max(1, len(taken) // 2)
+
+
+def next_portion(done: int, took_s: float, at_once: int) -> int:
+    """How many are done next, after `done` of them were locked for so long.
+
+    A transaction is not cut short: the next one is as large as this one shows that it may be."""
+    if took_s <= 0:
+        return at_once
+    return min(at_once, max(1, int(done * LONGEST_LOCK_S / took_s)))
