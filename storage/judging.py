@@ -9,7 +9,7 @@ from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from storage.sql import Connection, array, fetch_records, fetch_rows, load
+from storage.sql import Connection, array, days, fetch_records, fetch_rows, load
 
 SQL = load("judging")
 MOST_DAYS: Final = 62
@@ -43,7 +43,7 @@ class Tail(NamedTuple):
     decimals: int
     wire_decimals: int
     begins_on: date
-    max_daily_kwh: Decimal
+    max_daily: int
     is_plain: bool
     is_told: bool
     recollect: list[date] | None
@@ -133,12 +133,12 @@ async def tails(
     points, firsts, lasts, totals = zip(*asked, strict=True)
     values = {
         "points": array(points),
-        "firsts": array(firsts),
-        "lasts": array(lasts),
+        "firsts": days(firsts),
+        "lasts": days(lasts),
         "totals": array(totals),
         "first": min(firsts),
         "last": max(lasts),
-        "days": array(sorted(_days_around(set(zip(firsts, lasts, strict=True))))),
+        "days": days(sorted(_days_around(set(zip(firsts, lasts, strict=True))))),
         "meters": array(meters),
         "own_checks": sorted(own_checks),
     }
@@ -148,12 +148,12 @@ async def tails(
 
 def _days_around(spans: Collection[tuple[date, date]]) -> set[date]:
     """The days of the spans and those beside them; of one too long for arrays only its ends."""
-    days = set()
+    found = set()
     for first, last in spans:
         length = (last - first).days
         inside = range(-1, length + 2) if length <= MOST_DAYS else (-1, 0, length, length + 1)
-        days |= {first + timedelta(days=n) for n in inside}
-    return days
+        found |= {first + timedelta(days=n) for n in inside}
+    return found
 
 
 async def facts(connection: Connection, points: Collection[int]) -> list[FactRow]:

@@ -7,6 +7,9 @@ WITH a AS MATERIALIZED (
     WHERE day = ANY(%(days)s::date[]) AND point_id = ANY(%(points)s::int[]) AND kind = 1
 ), remark AS MATERIALIZED (
     SELECT point_id, day, codes, next_step FROM doubt WHERE point_id = ANY(%(points)s::int[]) AND kind = 1
+), installed AS MATERIALIZED (
+    SELECT point_id, meter_id, to_at, modulus, decimals, wire_decimals, first_day, initial FROM installation
+    WHERE point_id = ANY(%(points)s::int[])
 ), begun AS MATERIALIZED (
     SELECT point_id, first_day FROM chain WHERE point_id = ANY(%(points)s::int[]) AND kind = 1
 ), way AS MATERIALIZED (
@@ -54,7 +57,7 @@ WITH a AS MATERIALIZED (
     SELECT d.point_id FROM doubted d JOIN a USING (point_id)
     WHERE d.day > coalesce(confirmed_before(d.point_id, a.first_day), '-infinity')
     UNION ALL
-    SELECT point_id FROM installation WHERE point_id = ANY(%(points)s::int[]) AND to_at::date > %(first)s::date - 63
+    SELECT point_id FROM installed WHERE to_at::date > %(first)s::date - 63
     UNION ALL
     SELECT point_id FROM point_ratio
     WHERE point_id = ANY(%(points)s::int[]) AND document_id IS NOT NULL AND from_day > %(first)s::date - 63
@@ -73,9 +76,11 @@ WITH a AS MATERIALIZED (
           WHERE point_id = ANY(%(points)s::int[]) ORDER BY point_id, from_day, rev DESC) x
     GROUP BY point_id
 )
-SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_day AS begins_on, limited.max_daily_kwh,
+SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_day AS begins_on,
+       floor(limited.max_daily_kwh * (ARRAY[1, 10, 100, 1000, 10000])[i.decimals + 1])::bigint AS max_daily,
        NOT coalesce(a.point_id IN (SELECT point_id FROM opened)
                     OR i.meter_id IN (SELECT meter_id FROM doubted_clock)
+                    OR limited.point_id IS NULL
                     OR i.initial IS NOT NULL AND before.day IS NULL
                     OR before.day < i.first_day, false) AS is_plain,
        a.point_id IN (SELECT point_id FROM shown JOIN a USING (point_id) WHERE shown.day BETWEEN a.first_day AND a.last_day) AS is_told,
@@ -89,10 +94,11 @@ SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_d
        END AS unchanged_days,
        after.day AS after_day, after.steps AS after_steps, after.reading_id AS after_reading
 FROM a
-JOIN (SELECT * FROM installation WHERE point_id = ANY(%(points)s::int[]) AND to_at IS NULL) i USING (point_id)
-LEFT JOIN begun USING (point_id)
-LEFT JOIN limited USING (point_id)
-LEFT JOIN (SELECT point_id, array_agg(day) AS days FROM remark WHERE next_step = 'recollect' GROUP BY 1) again USING (point_id)
+JOIN installed i ON i.point_id = a.point_id AND i.to_at IS NULL
+LEFT JOIN begun ON begun.point_id = a.point_id
+LEFT JOIN limited ON limited.point_id = a.point_id
+LEFT JOIN (SELECT point_id, array_agg(day) AS days FROM remark WHERE next_step = 'recollect' GROUP BY 1) again
+    ON again.point_id = a.point_id
 LEFT JOIN beside before ON before.point_id = a.point_id AND before.step = -1
 LEFT JOIN beside after ON after.point_id = a.point_id AND after.step = 1
 

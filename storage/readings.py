@@ -10,7 +10,7 @@ from enum import IntEnum
 from functools import cache
 from hashlib import blake2b
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from storage.database import grouping_by_hash
 from storage.sql import Connection, array, fetch_dicts, fetch_rows, load
@@ -55,6 +55,9 @@ class Kind(IntEnum):
     MONTH_END = 2
 
 
+DAILY_FREEZE: Final = int(Kind.DAILY_FREEZE)
+
+
 class Source(IntEnum):
     """How a reading came about."""
 
@@ -93,18 +96,20 @@ class RawReading(NamedTuple):
     def steps(self) -> tuple[int, ...]:
         """The total, and the rates that are known; of a read that was not refused."""
         columns = (self.total, self.rate_1, self.rate_2, self.rate_3, self.rate_4)
+        if self.more_rates is None and None not in columns:
+            return cast("tuple[int, ...]", columns)
         known = [register for register in columns if register is not None]
         return (*known, *(self.more_rates or ()))
 
 
 def read_id(
-    source: Source, arrived_at: datetime, stamp: datetime | None, registers: Sequence[int]
+    source: int, arrived_at: datetime, stamp: datetime | None, registers: Sequence[int]
 ) -> int:
     """What a daily freeze is known by: the same read again has the same, any other another one.
 
     `registers`: the total and the rates, REFUSED where the meter told none."""
     content = _packer(len(registers)).pack(
-        Kind.DAILY_FREEZE,
+        DAILY_FREEZE,
         source,
         DECODE_VERSION,
         (arrived_at - EPOCH) // MICROSECOND,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Final, NamedTuple
 
-from storage.sql import Connection, array, fetch_rows, load
+from storage.sql import Connection, array, days, fetch_rows, load
 
 SQL = load("settling")
 
@@ -24,15 +24,15 @@ NO_DAYS: Final = Days(date(9999, 12, 31), date(9999, 12, 31))
 
 
 async def mark_accounts(
-    connection: Connection, accounts: Collection[int], days: Days, cause: str
+    connection: Connection, accounts: Collection[int], changed: Days, cause: str
 ) -> None:
     """Let these accounts be settled."""
     if not accounts:
         return
     values = {
         "accounts": sorted(accounts),
-        "from_day": days.first,
-        "to_day": days.last,
+        "from_day": changed.first,
+        "to_day": changed.last,
         "cause": cause,
     }
     await connection.execute(SQL["mark_accounts"], values)
@@ -44,8 +44,8 @@ async def mark_points(connection: Connection, changed: Mapping[int, Days], cause
         return
     values = {
         "points": array(changed),
-        "firsts": array([days.first for days in changed.values()]),
-        "lasts": array([days.last for days in changed.values()]),
+        "firsts": days([it.first for it in changed.values()]),
+        "lasts": days([it.last for it in changed.values()]),
         "cause": cause,
     }
     await connection.execute(SQL["mark_points"], values)

@@ -36,6 +36,13 @@ def array(values: Iterable[int | date | None]) -> str:
     return f"{{{','.join(['NULL' if value is None else f'{value}' for value in values])}}}"
 
 
+def days(values: Iterable[date]) -> str:
+    """The same of days: many values, but few days, of which each is written once."""
+    known = list(values)
+    texts = {day: str(day) for day in set(known)}
+    return f"{{{','.join([texts[day] for day in known])}}}"
+
+
 async def fetch_rows(
     connection: Connection, statement: str, values: Values | None = None
 ) -> list[Row]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from decimal import Decimal
-from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
 from daemon.quality.fleet import MISSING, CleanPoints, Freezes, Integers, clean_points
 from daemon.quality.freeze import HOST_FREEZE_LIMIT
 from daemon.quality.judge import RULE_SET
@@ -22,6 +22,7 @@ from storage.settling import Days
 
 QUIET_SKEW_S: Final = 60
 """A clock that is further off is remarked on (V05)."""
+LONGEST_LINK: Final = timedelta(days=MAX_AUTO_SPAN_DAYS)
 HOST_LIMIT_MS: Final = HOST_FREEZE_LIMIT // timedelta(milliseconds=1)
 
 
@@ -49,16 +50,26 @@ class _Value(NamedTuple):
     is_new: bool
 
 
+class _Step(NamedTuple):
+    """From which day to which, with how many registers."""
+
+    before: date
+    day: date
+    registers: int
+
+
 def clean_values(
     arrived: Mapping[int, Sequence[RawReading]], tails: Mapping[int, Tail], zone: ZoneInfo
 ) -> CleanValues:
     """What is new on the days of the points that are clean. `arrived`: in order of days."""
     found = CleanValues()
-    chains = {
-        point: _chain(readings, tails[point])
-        for point, readings in arrived.items()
-        if point in tails and _is_plain(readings, tails[point])
+    plain = {
+        point: told
+        for point, told in arrived.items()
+        if point in tails and _is_plain(told, tails[point])
     }
+    others = _prove_next_values(plain, tails, zone, found)
+    chains = {point: _chain(told, tails[point]) for point, told in others.items()}
     chains = {point: chain for point, chain in chains.items() if _is_even(chain)}
     if not chains:
         return found
@@ -75,6 +86,86 @@ def clean_values(
         else:
             _take(found, chain, tail)
     return found
+
+
+def _prove_next_values(
+    plain: Mapping[int, Sequence[RawReading]],
+    tails: Mapping[int, Tail],
+    zone: ZoneInfo,
+    found: CleanValues,
+) -> dict[int, Sequence[RawReading]]:
+    """Prove what nearly all is: one more value behind the last one; returns the other points."""
+    others: dict[int, Sequence[RawReading]] = {}
+    alike: defaultdict[_Step, list[tuple[RawReading, Tail]]] = defaultdict(list)
+    for point, told in plain.items():
+        step = _next_step(told, tails[point])
+        if step is None:
+            others[point] = told
+        else:
+            alike[step].append((told[0], tails[point]))
+    for step, pairs in alike.items():
+        link_days = (step.day - step.before).days
+        days = Days(step.day, step.day)
+        clean = clean_points(_next_freezes(pairs, step, zone)).clean
+        for (reading, tail), is_clean in zip(pairs, clean.tolist(), strict=True):
+            if is_clean:
+                total = reading.steps[0]
+                found.slots.append(
+                    NewSlot(
+                        reading.id,
+                        total,
+                        tail.point_id,
+                        step.day,
+                        tail.meter_id,
+                        1,
+                        RULE_SET,
+                        link_days,
+                    )
+                )
+                found.changed[tail.point_id] = days
+    return others
+
+
+def _next_step(told: Sequence[RawReading], tail: Tail) -> _Step | None:
+    """If it is one value near a published one before it, with nothing behind and another total."""
+    before = tail.before_steps
+    if tail.before_day is None or not before or tail.after_day is not None:
+        return None
+    reading = told[0]
+    steps = reading.steps
+    is_alone = len(told) == 1 and tail.is_published
+    is_near = reading.day - tail.before_day <= LONGEST_LINK
+    if is_alone and is_near and steps[0] != before[0] and len(steps) == len(before):
+        return _Step(tail.before_day, reading.day, len(steps))
+    return None
+
+
+def _next_freezes(pairs: Sequence[tuple[RawReading, Tail]], step: _Step, zone: ZoneInfo) -> Freezes:
+    """Of each point the value before and the next one."""
+    rows = [
+        (
+            tail.modulus,
+            tail.max_daily,
+            tail.decimals - tail.wire_decimals,
+            *(tail.before_steps or ()),
+            *reading.steps,
+        )
+        for reading, tail in pairs
+    ]
+    columns = np.array(rows, dtype=np.int64).T
+    # [points, days] of each register.
+    told = columns[3:].reshape(2, step.registers, len(rows)).transpose(1, 2, 0)
+    return Freezes(
+        totals=told[0],
+        modulus=columns[0],
+        max_daily=columns[1],
+        wire_steps=10 ** columns[2],
+        midnight_s=_column([midnight_s(zone, "zone", it) for it in (step.before, step.day)]),
+        plain=np.ones(len(rows), dtype=bool),
+        confirmed=np.ones(len(rows), dtype=bool),
+        unchanged_days=np.zeros(len(rows), dtype=np.int64),
+        rates=told[1:] if step.registers > 1 else None,
+    )
 
 
 def _take(found: CleanValues, chain: Sequence[_Value], tail: Tail) -> None:
@@ -170,7 +261,7 @@ def _freezes(
     return Freezes(
         totals=steps[0],
         modulus=_column([tail.modulus for tail in of_points]),
-        max_daily=_column([_in_steps(tail.max_daily_kwh, tail.decimals) for tail in of_points]),
+        max_daily=_column([tail.max_daily for tail in of_points]),
         wire_steps=_column([10 ** (tail.decimals - tail.wire_decimals) for tail in of_points]),
         midnight_s=_column([midnight_s(zone, "zone", day) for day in days]),
         plain=np.ones(len(chains), dtype=bool),
@@ -178,12 +269,6 @@ def _freezes(
         unchanged_days=_column([tail.unchanged_days or 0 for tail in of_points]),
         rates=steps[1:] if registers > 1 else None,
     )
-
-
-@lru_cache(maxsize=1024)
-def _in_steps(kwh: Decimal, decimals: int) -> int:
-    """Rounded down; few limits are those of many points."""
-    return int(kwh.scaleb(decimals))
 
 
 def _column(values: Iterable[int]) -> Integers:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -26,7 +26,15 @@ from daemon.transactions.supply import request_trips, restore
 from protocols.dlt645.prepared.one import as_kwh
 from storage import chains, identity, readings
 from storage.judging import Tail
-from storage.readings import DECODE_VERSION, RATES, REFUSED, Kind, RawReading, Source, read_id
+from storage.readings import (
+    DAILY_FREEZE,
+    DECODE_VERSION,
+    RATES,
+    REFUSED,
+    RawReading,
+    Source,
+    read_id,
+)
 from storage.settling import mark_points, put_off, take_marks
 
 log = structlog.get_logger("pipeline")
@@ -39,6 +47,9 @@ UNKNOWN_SERIAL = "another"
 SECOND = timedelta(seconds=1)
 MILLISECOND = timedelta(milliseconds=1)
 NO_RATES = (None,) * RATES
+# Plain numbers: what is made of every reading is made of nothing that has to be looked up.
+METER = int(Source.METER)
+HOST = int(Source.HOST)
 TRY_AGAIN = timedelta(minutes=5)
 ACCOUNTS_AT_ONCE = 50
 """Most accounts that are settled in one transaction: a payment waits for no more than these."""
@@ -286,9 +297,9 @@ def _polled_reading(polled: PolledFreeze) -> RawReading:
     """The same without a detour over kWh."""
     meter, day, registers, arrived_at, clock_skew = polled
     total = registers[0]
-    rates = [rate for rate in registers[1:] if rate is not None]
-    if total is None or len(rates) < len(registers) - 1:
-        rates = []
+    rates: Sequence[int] = ()
+    if total is not None and None not in registers:
+        rates = cast("tuple[int, ...]", registers[1:])
     if meter.decimals != POLLED_DECIMALS and total is not None:
         total, rates = _steps(as_kwh((total, *rates)), meter.decimals)
     return _row(meter.meter_id, day, total, rates, arrived_at, clock_skew=clock_skew)
@@ -298,22 +309,21 @@ def _row(
     meter_id: int,
     day: date,
     total: int | None,
-    rates: list[int],
+    rates: Sequence[int],
     arrived_at: datetime,
     *,
     clock_skew: timedelta | None,
     stamp: datetime | None = None,
     host_offset: timedelta | None = None,
 ) -> RawReading:
-    source = Source.METER if host_offset is None else Source.HOST
+    source = METER if host_offset is None else HOST
     registers = (REFUSED if total is None else total, *rates)
-    known: list[int | None] = [*rates[:RATES], *NO_RATES[len(rates) :]]
-    rate_1, rate_2, rate_3, rate_4 = known
+    rate_1, rate_2, rate_3, rate_4 = (*rates, *NO_RATES)[:RATES]
     return RawReading(
         day,
         meter_id,
         read_id(source, arrived_at, stamp, registers),
-        Kind.DAILY_FREEZE,
+        DAILY_FREEZE,
         source,
         DECODE_VERSION,
         stamp,
@@ -322,7 +332,7 @@ def _row(
         rate_2,
         rate_3,
         rate_4,
-        rates[RATES:] or None,
+        list(rates[RATES:]) if len(rates) > RATES else None,
         arrived_at,
         # The database keeps whole seconds of skew and milliseconds of offset.
         None if clock_skew is None else round(clock_skew / SECOND),

@@ -28,6 +28,7 @@ from tests.database.small_site import (
     balance,
     everything,
     freeze,
+    meters,
     on,
     rows,
     slots,
@@ -223,7 +224,7 @@ def test_what_waits_to_be_judged_is_found_again_after_a_kill(database_url: str) 
         assert await rows(connection, "SELECT count(*) FROM reading") == [5 * points]
         assert await rows(connection, "SELECT count(*) FROM to_judge") == [2 * POINTS_AT_ONCE]
         # A new value of a point that waits is not proved by what its days show now.
-        waiting = batch[-1].meter
+        waiting = (await meters(connection))[f"P{points}"]
         await collect(connection, [freeze(waiting, OPEN + 5 * DAY, 105)], ZONE)
         await judge_waiting(connection, ZONE)
         assert await rows(connection, "SELECT count(*) FROM to_judge") == [0]
