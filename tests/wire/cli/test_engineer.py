@@ -108,9 +108,9 @@ def test_the_only_meter_is_found_at_once() -> None:
 
 
 def test_meters_that_answer_one_after_the_other_are_two() -> None:
-    delays = {ADDRESSES[0]: (0, 0), ADDRESSES[1]: (25, 25)}
+    delays = {ADDRESSES[0]: (0, 0), ADDRESSES[1]: (20, 20)}
     bus = SimulatedBus([meter(ADDRESSES[0]), meter(ADDRESSES[1])], meter_delays_ms=delays)
-    result = run_on(scan, bus, "--timeout", "0.05", "--json")
+    result = run_on(scan, bus, "--timeout", "0.1", "--json")
     assert len(result.stdout.splitlines()) == 2, result.stderr
 
 
