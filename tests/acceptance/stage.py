@@ -41,7 +41,9 @@ METERS = {
 }
 ADDRESSES = [address for addresses in METERS.values() for address in addresses]
 POOR = "000000001003"
-DEPOSIT_YUAN, POOR_DEPOSIT_YUAN = "900", "12"
+DEPOSIT_YUAN = 900
+POOR_YUAN_A_DAY = 1
+"""Too little for any season: a day costs from 3.20 to 5.20."""
 PATIENCE_S = 90.0
 
 SCENARIO = """
@@ -197,6 +199,10 @@ class Stage:
         )
         return str(state)
 
+    def deposit_yuan(self, address: str) -> int:
+        """What the customer of a meter has paid before the daemon starts."""
+        return POOR_YUAN_A_DAY * self.days if address == POOR else DEPOSIT_YUAN
+
     def balance_faults(self, payments_yuan: dict[str, str]) -> list[str]:
         """Compare each balance with the simulators' truth; `payments_yuan` by account, besides the
         deposits."""
@@ -207,8 +213,7 @@ class Stage:
         faults = []
         for address in ADDRESSES:
             account = f"C{int(address)}"
-            paid = Fraction(POOR_DEPOSIT_YUAN if address == POOR else DEPOSIT_YUAN)
-            paid += Fraction(payments_yuan.get(account, "0"))
+            paid = self.deposit_yuan(address) + Fraction(payments_yuan.get(account, "0"))
             use = owed_fen([(Fraction(1), truth[address])], first, last, lambda _: Decimal(PRICE))
             must = int(paid * 100) - use
             if found[f"customer:{account}:prepaid"] != must:
@@ -252,7 +257,7 @@ async def _take_deposits(staged: Stage) -> None:
     async with await psycopg.AsyncConnection.connect(staged.url, autocommit=True) as connection:
         await take_over_archive(connection, load_site(staged.site))
         for address in ADDRESSES:
-            fen = int(Decimal(POOR_DEPOSIT_YUAN if address == POOR else DEPOSIT_YUAN) * 100)
+            fen = staged.deposit_yuan(address) * 100
             account = f"C{int(address)}"
             await top_up(
                 connection, account, fen, channel="test", reference=account, now=datetime.now(UTC)
