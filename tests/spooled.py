@@ -11,6 +11,7 @@ from pathlib import Path
 
 from daemon.control.authority import Authority
 from daemon.pipeline.outlet import Outlet, Told
+from daemon.pipeline.pauses import USUAL, Pauses
 from daemon.pipeline.pipeline import Pipeline
 from daemon.quality.arrival import Arrival
 from daemon.quality.meter import Meter
@@ -54,6 +55,7 @@ def a_pipeline(
     kept: Told = nobody_is_told,
     missed: Callable[[], None] = lambda: None,
     meters: Callable[[], Iterable[Meter]] = lambda: (),
+    pauses: Pauses = USUAL,
 ) -> Iterator[Pipeline]:
     """A pipeline whose spool is thrown away. `meters`: those that are read, now."""
 
@@ -70,4 +72,5 @@ def a_pipeline(
             spool,
             Outlet(meters=find, stored=stored, kept=kept, missed=missed),
             batch_readings=batch_readings,
+            pauses=pauses,
         )

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import Final
 
 import structlog
 
 from daemon import metrics
+from daemon.pipeline.pauses import Pauses
 
 log = structlog.get_logger("pipeline")
-
-HANGING_S: Final = 5.0
-"""A batch that takes longer does not keep others in memory: they go to the spool."""
-DATABASE_RETRY_S: Final = (0.5, 1, 2, 5)
 
 
 class DatabaseState:
     """What is known of it now, and how long it is left in peace after a failure."""
 
-    def __init__(self, *, stores: bool) -> None:
+    def __init__(self, pauses: Pauses, *, stores: bool) -> None:
         self.stores = stores
         self.last_stored_at: float | None = None
         """Monotonic."""
+        self._pauses = pauses
         self._failures = 0
         """In a row."""
         self._cannot_since = time.monotonic()
@@ -32,13 +29,14 @@ class DatabaseState:
     @property
     def is_spooling(self) -> bool:
         """True while what comes belongs on disk."""
-        is_hanging = self._began is not None and time.monotonic() - self._began > HANGING_S
-        return is_hanging or not self.stores
+        under_way_s = 0.0 if self._began is None else time.monotonic() - self._began
+        return under_way_s > self._pauses.hanging_s or not self.stores
 
     @property
     def retry_s(self) -> float:
         """How long to wait after so many failures."""
-        return DATABASE_RETRY_S[min(self._failures, len(DATABASE_RETRY_S)) - 1]
+        retries_s = self._pauses.retries_s
+        return retries_s[min(self._failures, len(retries_s)) - 1]
 
     def begin(self) -> None:
         """A batch is under way."""

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime
-from typing import Final
 
 from daemon.quality.arrival import Arrival, PolledFreeze
-
-LOOK_S: Final = 0.05
-"""Time between two looks into the queue while a batch is open: to be woken for each reading costs
-more than the reading."""
 
 
 class InMemory:

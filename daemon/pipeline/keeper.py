@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Final
 
 import structlog
 
 from daemon.pipeline.database_state import DatabaseState
-from daemon.pipeline.in_memory import LOOK_S, InMemory
+from daemon.pipeline.in_memory import InMemory
 from daemon.pipeline.outlet import Slot, Told, slots_of
+from daemon.pipeline.pauses import Pauses
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.runtime.supervision import in_thread
 from daemon.spool.spool import Spool
 
 log = structlog.get_logger("pipeline")
-
-FINISH_S: Final = 1.5
-"""Maximum time that the end of the daemon waits for the database; the rest goes to the spool."""
-SYNC_S: Final = 1.5
-"""Maximum time that the end of the daemon waits for the disk."""
 
 
 class Keeper:
@@ -32,6 +27,7 @@ class Keeper:
         memory: InMemory,
         spool: Spool,
         database: DatabaseState,
+        pauses: Pauses,
         *,
         kept: Told,
         work: asyncio.Event,
@@ -42,6 +38,7 @@ class Keeper:
         self._memory = memory
         self._spool = spool
         self._database = database
+        self._pauses = pauses
         self._kept = kept
         self._work = work
         self._unsynced: list[Slot] = []
@@ -54,23 +51,23 @@ class Keeper:
             await self.asked.wait()
             self.asked.clear()
             # What comes together is synced together.
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._pauses.look_s)
             if self._database.is_spooling:
                 self.spill()
             await self._sync()
 
     async def finish(self) -> None:
         """When nothing more comes: what the database does not take in a moment is kept on disk."""
-        ends_at = time.monotonic() + FINISH_S
+        ends_at = time.monotonic() + self._pauses.finish_s
         while len(self._memory) and time.monotonic() < ends_at:
             if self._database.is_spooling:
                 break
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._pauses.look_s)
         # Its outcome may be unknown: kept a second time it does no harm.
         self._memory.queue_batch_again()
         self.spill()
         try:
-            async with asyncio.timeout(SYNC_S):
+            async with asyncio.timeout(self._pauses.sync_s):
                 await self._sync()
         except TimeoutError:
             log.error("the disk does not answer; a power cut now may lose readings")

@@ -21,9 +21,10 @@ from typing import Any, Final
 from daemon import metrics
 from daemon.control.authority import Authority
 from daemon.pipeline.database_state import DatabaseState
-from daemon.pipeline.in_memory import LOOK_S, InMemory
+from daemon.pipeline.in_memory import InMemory
 from daemon.pipeline.keeper import Keeper
 from daemon.pipeline.outlet import Outlet
+from daemon.pipeline.pauses import USUAL, Pauses
 from daemon.pipeline.portions import next_portion
 from daemon.pipeline.reading_store import CannotStore, ReadingStore
 from daemon.pipeline.settlement import Settlement
@@ -32,9 +33,6 @@ from daemon.quality.freeze import freeze_day
 from daemon.spool.spool import Kind, Spool, kind_of
 from storage.database import USE_S, Pool
 
-BATCH_WAIT_S: Final = 0.3
-"""Time after its first reading at which a batch is closed: today's balances should not wait for a
-slow line."""
 QUEUE_READINGS: Final = 10_000
 """Maximum of readings by which the database is behind before lines wait; frozen data stay in the
 meters meanwhile."""
@@ -54,10 +52,12 @@ class Pipeline:
         *,
         batch_readings: int,
         stores: bool = True,
+        pauses: Pauses = USUAL,
     ) -> None:
         """`stores`: False while the database is known to be away."""
         self._spool = spool
         self._outlet = outlet
+        self._pauses = pauses
         self._batch_readings = batch_readings
         self._drain_readings = batch_readings
         self._memory = InMemory()
@@ -67,15 +67,16 @@ class Pipeline:
         self._work = asyncio.Event()
         if spool.readings:
             self._work.set()
-        self._database = DatabaseState(stores=stores)
+        self._database = DatabaseState(pauses, stores=stores)
         self._keeper = Keeper(
             self._memory,
             spool,
             self._database,
+            pauses,
             kept=outlet.kept,
             work=self._work,
         )
-        self._settlement = Settlement(pool, authority, spool)
+        self._settlement = Settlement(pool, authority, spool, pauses)
         self._store = ReadingStore(pool, authority, outlet, to_settle=self._settlement.asked)
         self._watch()
 
@@ -168,11 +169,11 @@ class Pipeline:
     async def _gather(self) -> None:
         """Wait until there is a batch, but not for long; who has to catch up does not wait."""
         # Monotonic: a step of the host's clock must not hold a batch open (R19).
-        closes = time.monotonic() + BATCH_WAIT_S
+        closes = time.monotonic() + self._pauses.batch_s
         while (left := closes - time.monotonic()) > 0:
             if len(self._memory.queue) + self._spool.readings >= self._batch_readings:
                 break
-            await asyncio.sleep(min(left, LOOK_S))
+            await asyncio.sleep(min(left, self._pauses.look_s))
 
     def _fill_batch(self) -> None:
         self._memory.fill_batch(self._batch_readings)

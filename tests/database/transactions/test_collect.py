@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
 from daemon.billing.posting import UnfitPaymentKey
-from daemon.pipeline.keeper import FINISH_S, SYNC_S
+from daemon.pipeline.pauses import USUAL, Pauses
 from daemon.pipeline.pipeline import Pipeline
 from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.gaps import find_gaps
@@ -404,7 +404,7 @@ def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links
 
 @asynccontextmanager
 async def running_pipeline(
-    url: str, *, batch_readings: int = 1000
+    url: str, *, batch_readings: int = 1000, pauses: Pauses = USUAL
 ) -> AsyncIterator[RunningPipeline]:
     """A pipeline with its task, and a wait until slots are stored and settled."""
     stored: list[tuple[int, date]] = []
@@ -428,7 +428,12 @@ async def running_pipeline(
         meters = await archive.site_meters(connection)
     async with Pool(url, most=2, timeout=0.3) as pool:
         with a_pipeline(
-            pool, ARMED, batch_readings=batch_readings, stored=told, meters=lambda: meters
+            pool,
+            ARMED,
+            batch_readings=batch_readings,
+            stored=told,
+            meters=lambda: meters,
+            pauses=pauses,
         ) as pipeline:
             runs = (pipeline.run, pipeline.keep, pipeline.settle)
             tasks = [asyncio.create_task(run()) for run in runs]
@@ -569,15 +574,14 @@ def test_a_database_that_is_away_for_a_while_gets_everything_afterwards(
     asyncio.run(tell())
 
 
-def test_what_is_queued_is_stored_batch_by_batch_before_the_end(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_queued_is_stored_batch_by_batch_before_the_end(database_url: str) -> None:
     # On a busy machine three batches take longer than the end of a daemon waits for them.
-    monkeypatch.setattr("daemon.pipeline.keeper.FINISH_S", 60.0)
+    patient = Pauses(finish_s=60.0)
 
     async def story(connection: AsyncConnection[Any]) -> None:
         meter = (await Site.of().take_over(connection))["P1"]
-        async with running_pipeline(database_url, batch_readings=2) as (pipeline, until, _):
+        going = running_pipeline(database_url, batch_readings=2, pauses=patient)
+        async with going as (pipeline, until, _):
             for day, kwh in zip(DAYS, KWH, strict=True):
                 assert pipeline.submit(freeze(meter, day, kwh))
             await pipeline.finish()
@@ -598,7 +602,7 @@ def test_the_end_does_not_wait_for_a_database_that_is_away(
             with away(server, database_url):
                 for day, kwh in zip(DAYS, KWH, strict=True):
                     assert pipeline.submit(freeze(meter, day, kwh))
-                await asyncio.wait_for(pipeline.finish(), FINISH_S + SYNC_S)
+                await asyncio.wait_for(pipeline.finish(), USUAL.finish_s + USUAL.sync_s)
                 assert pipeline.condition()["spooled"] == len(DAYS)
 
     asyncio.run(tell())

@@ -27,6 +27,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.pipeline.outlet import Outlet
+from daemon.pipeline.pauses import Pauses
 from daemon.pipeline.pipeline import Pipeline
 from daemon.quality.arrival import Arrival, IdentityRead
 from daemon.spool.spool import open_spool
@@ -147,6 +148,10 @@ async def a_batch_through_the_pipeline(wire: Wire, database: str) -> None:
                 await until_settled(pipeline, pool, watching)
 
 
+SHORT = Pauses(look_s=0.001, retries_s=(0.01,), settle_again_s=0.01)
+"""Between two attempts."""
+
+
 @asynccontextmanager
 async def running(pool: Pool, folder: Path, batch: Sequence[Arrival]) -> AsyncIterator[Pipeline]:
     by_address = {arrival.meter.address: arrival.meter for arrival in batch}
@@ -157,7 +162,7 @@ async def running(pool: Pool, folder: Path, batch: Sequence[Arrival]) -> AsyncIt
         missed=lambda: None,
     )
     with open_spool(folder / "spool", 10**8) as spool:
-        pipeline = Pipeline(pool, ARMED, spool, outlet, batch_readings=len(batch))
+        pipeline = Pipeline(pool, ARMED, spool, outlet, batch_readings=len(batch), pauses=SHORT)
         runs = (pipeline.run, pipeline.keep, pipeline.settle)
         tasks = [asyncio.create_task(run()) for run in runs]
         try:
@@ -181,17 +186,7 @@ async def until_settled(pipeline: Pipeline, pool: Pool, watching: AsyncConnectio
             await asyncio.sleep(0.005)
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon's pauses between two attempts are short."""
-    monkeypatch.setattr("daemon.pipeline.database_state.DATABASE_RETRY_S", (0.01,))
-    monkeypatch.setattr("daemon.pipeline.settlement.SETTLE_AGAIN_S", 0.01)
-    monkeypatch.setattr("daemon.pipeline.keeper.LOOK_S", 0.001)
-    monkeypatch.setattr("daemon.pipeline.settlement.LOOK_S", 0.001)
-
-
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     # In one transaction a break before a statement is one after the statement before it.
     ("how", "step"),
