@@ -11,9 +11,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -60,12 +59,15 @@ TIMESCALEDB_SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
 class Server:
-    """A running server that listens on a Unix socket only and trusts everybody who can reach it."""
+    """A server that listens on a Unix socket only and trusts everybody who can reach it."""
 
-    name: str
-    socket_folder: Path
+    def __init__(self, name: str, socket_folder: Path, command: Sequence[str]) -> None:
+        """`command`: what runs it in the foreground."""
+        self.name = name
+        self.socket_folder = socket_folder
+        self._command = command
+        self._log = socket_folder / "log"
 
     def url(self, database: str = "postgres", role: str = "postgres") -> str:
         return f"postgresql://{role}@/{database}?host={self.socket_folder}"
@@ -74,6 +76,38 @@ class Server:
         """Run one statement in the server's own database, outside a transaction."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement.encode())
+
+    def start(self) -> None:
+        """Run it, until it answers."""
+        with self._log.open("a") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                psycopg.connect(self.url()).close()
+            except psycopg.OperationalError as error:
+                if self._process.poll() is not None or time.monotonic() > give_up:
+                    self.end(signal.SIGQUIT)
+                    raise RuntimeError(
+                        f"the {self.name} server did not start:\n{self._log.read_text()}"
+                    ) from error
+                time.sleep(0.02)
+            else:
+                return
+
+    def end(self, number: signal.Signals) -> None:
+        """Send its process this signal, and wait for its end."""
+        self._process.send_signal(number)
+        self._process.wait()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Meanwhile it does not run: nobody is waited for, and what was committed is kept."""
+        self.end(signal.SIGINT)
+        try:
+            yield
+        finally:
+            self.start()
 
 
 def embedded_server(*, durable: bool = False) -> AbstractContextManager[Server]:
@@ -126,18 +160,14 @@ def _running(
         made = subprocess.run(initdb, capture_output=True, text=True, check=False)
         if made.returncode != 0:
             raise RuntimeError(f"initdb failed:\n{made.stdout}{made.stderr}")
-        log = home / "log"
-        with log.open("w") as output:
-            process = subprocess.Popen(postgres, stdout=output, stderr=output)
+        server = Server(name, home, postgres)
+        server.start()
         try:
-            server = Server(name, home)
-            _wait_until_ready(server, process, log)
             for role in (OWNER, DAEMON):
                 server.execute(f"CREATE ROLE {role} LOGIN")
             yield server
         finally:
-            process.send_signal(signal.SIGQUIT)  # at once, without saving: the data goes with it
-            process.wait()
+            server.end(signal.SIGQUIT)  # at once, without saving: the data goes with it
 
 
 @contextmanager
@@ -151,18 +181,3 @@ def _fast_folder(disk: Path) -> Path:
     on a disk."""
     enough = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_NEEDED_BYTES
     return MEMORY if enough else disk
-
-
-def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    give_up = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
-            psycopg.connect(server.url()).close()
-        except psycopg.OperationalError as error:
-            if process.poll() is not None or time.monotonic() > give_up:
-                raise RuntimeError(
-                    f"the {server.name} server did not start:\n{log.read_text()}"
-                ) from error
-            time.sleep(0.02)
-        else:
-            return
