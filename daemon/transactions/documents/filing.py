@@ -85,8 +85,8 @@ async def file_document(
 ) -> Filed:
     """Write a document down; it counts at once, unless it moves days that are billed.
 
-    Then it waits for a second person; the same again, from somebody who got no answer, does not
-    wait twice. A trial changes nothing. DocumentRefused."""
+    Then it waits for a second person. The same again, from somebody who got no answer, does not
+    wait twice, nor count twice. A trial changes nothing. DocumentRefused."""
     async with connection.transaction():
         await lock_chains(connection)
         points = await _points(connection, document)
@@ -94,9 +94,9 @@ async def file_document(
         if is_trial:
             return found
         waits = bool(found.moved)
-        waiting = await _same_waiting(connection, document, said)
-        if waiting is not None:
-            return Filed(waiting, "waits", found.effects)
+        before = await _said_before(connection, document, said)
+        if before is not None:
+            return Filed(before, "waits", found.effects)
         number = await documents.add_document(
             connection,
             document.kind,
@@ -111,14 +111,30 @@ async def file_document(
     return Filed(number, "waits" if waits else "counts", found.effects)
 
 
-async def _same_waiting(
+async def _said_before(
     connection: AsyncConnection[Any], document: Document, said: Said
 ) -> int | None:
-    """The number of a document that waits and says the same, from the same person."""
-    told = (document.kind, content_of(document), said)
-    for it in await documents.documents(connection, point=document.point, only_waiting=True):
-        if (it.kind, it.content, Said(it.actor, it.reason, it.evidence)) == told:
+    """The number of a document that waits and says the same, from the same person.
+
+    DocumentRefused where it counts, and nothing was said of the point since: a second crossing
+    would take the first one back."""
+    of_point = await documents.documents(connection, point=document.point)
+    standing = [it for it in of_point if it.state != "rejected"]
+    told = (document.kind, document.point, content_of(document), said)
+    same = [
+        it
+        for it in standing
+        if (it.kind, it.point, it.content, Said(it.actor, it.reason, it.evidence)) == told
+    ]
+    for it in same:
+        if it.state == "waits":
             return it.number
+        if it is standing[-1]:
+            refuse(
+                "said_already",
+                f"document {it.number} says the same and counts already; who means it once more "
+                "gives another --reason",
+            )
     return None
 
 
