@@ -34,10 +34,12 @@ from daemon.spool.spool import open_spool
 from daemon.transactions import dead_letters, decisions
 from daemon.transactions.archive import take_over_archive
 from daemon.transactions.documents import filing
+from daemon.transactions.documents.crossing import Crossing
 from daemon.transactions.documents.desk import DocumentRefused
 from daemon.transactions.documents.exchange import Exchange
 from daemon.transactions.documents.handover import Assignment
 from daemon.transactions.identify import take_identities
+from daemon.transactions.revalidation import Wanted, revalidate
 from protocols.reading import MeterIdentity
 from storage import archive
 from storage.database import Pool
@@ -233,6 +235,19 @@ async def other_serial(connection: AsyncConnection[Any]) -> None:
     await take_identities(connection, reads, ZONE)
 
 
+async def revalidation(connection: AsyncConnection[Any]) -> None:
+    """P1 and P3 used too much by a limit that nobody judged by yet, and that moves billed days."""
+    await connection.execute(
+        "INSERT INTO point_limit (point_id, from_day, rev, max_daily_kwh) "
+        "SELECT point_id, from_day, 9, 3 FROM point_limit JOIN point ON id = point_id "
+        "WHERE number IN ('P1', 'P3') ON CONFLICT DO NOTHING"
+    )
+    found = await rows(connection, "SELECT id, number FROM point")
+    wanted = Wanted(dict(found), OPEN)
+    told = [portion async for portion in revalidate(connection, wanted, ZONE, NOW, LI)]
+    assert [number for portion in told for number in portion.documents] == ["P1", "P3"]
+
+
 async def take_over(connection: AsyncConnection[Any]) -> None:
     """Of a site with a point more, a wider limit, a tariff and a point that changed."""
     site = Site.of(8)
@@ -258,6 +273,11 @@ ACTS: Mapping[str, Act] = {
     "a document that waits": lambda it: filing.file_document(
         it, Assignment("P1", "A2", OPEN), LI, NOW
     ),
+    "crossed meters": lambda it: filing.file_document(it, Crossing("P1", "P3", None), LI, NOW),
+    "crossed meters that wait": lambda it: filing.file_document(
+        it, Crossing("P1", "P2", OPEN + DAY), LI, NOW
+    ),
+    "a revalidation": revalidation,
     "the approval of a document": lambda it: filing.approve(it, WAITING_DOCUMENT, WANG, NOW),
     "the rejection of a document": lambda it: filing.reject(it, WAITING_DOCUMENT, WANG),
     "a withdrawal": withdraw,
