@@ -42,6 +42,7 @@ Reason = Literal[
     "no_document",
     "not_waiting",
     "same_person",
+    "said_already",
 ]
 """Why a document is refused; programs may rely on these names."""
 Kwh = tuple[Decimal, ...]

@@ -48,6 +48,16 @@ def test_the_money_of_both_follows_when_a_second_person_agrees(billed: Place) ->
     assert billed.ask(SERVING) == [("P1", "000000000002", True), ("P2", "000000000001", True)]
 
 
+def test_said_again_by_somebody_who_got_no_answer_it_is_not_taken_back(billed: Place) -> None:
+    billed.done(*CROSSED)
+    billed.done("document", "approve", "1", "--actor", "Wang")
+    serving = billed.ask(SERVING)
+    again = billed.meterd(*CROSSED)
+    assert "said_already: document 1" in again.stderr
+    assert billed.ask(SERVING) == serving
+    assert "document 2 waits" in billed.done(*CROSSED, "--reason", "it was right before")
+
+
 def test_files_that_do_not_know_it_undo_nothing_and_those_that_do_agree(billed: Place) -> None:
     billed.done(*CROSSED)
     billed.done("document", "approve", "1", "--actor", "Wang")

@@ -19,7 +19,7 @@ import structlog.testing
 from psycopg import AsyncConnection, errors
 from psycopg.conninfo import make_conninfo
 
-from daemon.pipeline.outlet import Outlet
+from daemon.pipeline.outlet import Outlet, slots_of
 from daemon.pipeline.pipeline import Pipeline
 from daemon.pipeline.portions import LEAST_DRAINED
 from daemon.quality.arrival import Arrival
@@ -238,6 +238,33 @@ def test_what_was_dropped_is_looked_for_again_when_the_rest_is_stored(
             async with going(running):
                 await until(lambda: running.missed == 1)
                 assert len(running.stored) == left
+
+    tell(database_url, 100, story)
+
+
+def test_in_a_long_outage_the_oldest_that_meters_can_tell_again_goes_first_and_each_is_counted(
+    database_url: str, tmp_path: Path
+) -> None:
+    async def story(meters: dict[str, SiteMeter]) -> None:
+        found = list(meters.values())
+        told_once = [at_midnight(freeze(meter, OPEN, 100)) for meter in found[:40]]
+        again = [freeze(meter, day, 110) for day in DAYS[1:5] for meter in found]
+        async with a_running(database_url, tmp_path / "spool", found, 16_000) as running:
+            pipeline = running.pipeline
+            async with going(running):
+                with read_only(database_url):
+                    assert all(map(pipeline.submit, told_once))
+                    await until(lambda: not pipeline.condition()["stores"])
+                    assert all(map(pipeline.submit, again))
+                    await until(lambda: pipeline.condition()["in_memory"] == 0)
+                await until(lambda: pipeline.condition()["spooled"] == 0)
+                await until(lambda: running.missed == 1)
+            dropped = pipeline.condition()["dropped"]
+        lost = dropped["with_memory"]
+        assert 0 < lost < len(again)
+        assert dropped["without_memory"] == 0
+        assert running.stored[: len(told_once)] == slots_of(told_once), "stored first, and all"
+        assert running.stored[len(told_once) :] == slots_of(again)[lost:]
 
     tell(database_url, 100, story)
 

