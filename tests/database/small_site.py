@@ -107,6 +107,7 @@ class Site:
     points: list[dict[str, Any]] = field(default_factory=list)
     meters: list[dict[str, Any]] = field(default_factory=list)
     first_registers_are_known: bool = True
+    zone: ZoneInfo = ZONE
 
     @classmethod
     def of(
@@ -182,7 +183,7 @@ class Site:
             tariffs=self.tariffs,
             accounts=[account_row(row) for row in self.accounts],
             points=[tuple(row.values()) for row in self.points],
-            meters=[meter_row(row) for row in self.meters],
+            meters=[meter_row(row, self.zone) for row in self.meters],
         )
 
 
@@ -190,12 +191,12 @@ def account_row(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row.values())
 
 
-def meter_row(row: dict[str, Any]) -> tuple[Any, ...]:
+def meter_row(row: dict[str, Any], zone: ZoneInfo = ZONE) -> tuple[Any, ...]:
     """With the instant at which it was installed, which the files do not know."""
     columns = dict(row)
     profile = columns.pop("profile")
     serial = columns.pop("serial")
-    midnight = datetime.combine(row["installed_on"], time(), ZONE)
+    midnight = datetime.combine(row["installed_on"], time(), zone)
     return (*columns.values(), midnight, profile, serial)
 
 

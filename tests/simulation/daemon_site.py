@@ -106,7 +106,7 @@ class DaemonSite:
         self._connection = connection
         self._arrange = arrange
         self._zone = zone
-        self._files = Site()
+        self._files = Site(zone=zone)
         self._meters: dict[str, SiteMeter] = {}
         self._now = datetime.now(UTC)
 
@@ -124,7 +124,7 @@ class DaemonSite:
                 serial=_serial(number),
             )
         await claim(self._connection, "test", self._zone)
-        at = midnight_utc(self._zone, 0)
+        at = midnight_utc(self._zone, 0).astimezone(self._zone)
         await archive.take_over(self._connection, self._files.rows(), at)
         for number, point in enumerate(points, 1):
             assert point.installation is not None
@@ -183,10 +183,11 @@ class DaemonSite:
             self._files.accounts[number - 1 : number],
             self._files.points[number - 1 : number],
             self._files.meters[number - 1 : number],
+            zone=self._zone,
         )
         async with self._connection.transaction():
             found = await archive.take_over(
-                self._connection, part.rows(), self._now, "", frozenset()
+                self._connection, part.rows(), self._now.astimezone(self._zone), "", frozenset()
             )
             judged = await rejudge(self._connection, found.limited, self._zone)
             await mark_points(self._connection, judged.changed, "limit")

@@ -123,7 +123,8 @@ class Life:
     def _is_odd(self, number: int, answer: Answer, now: int) -> bool:
         """Whether an answer fails a check that arrays do not make."""
         day = day_of(number)
-        if any(it.first <= day <= it.last for it in self._facts.clock_findings):
+        found = (*self._facts.clock_findings, *self._facts.findings)
+        if any(it.first <= day <= it.last for it in found):
             return True
         skew_s = answer.skew_s or 0
         if skew_s and self._keeps_standard_time:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
-from daemon.quality.facts import ClockFinding, ClockSetting, Limit, Ratio
+from daemon.quality.facts import ClockFinding, ClockSetting, Finding, Limit, Ratio
 from daemon.quality.local_time import summer_time_s
 from tests.simulation.truth import (
     DAYS,
@@ -171,7 +171,8 @@ def given_and_taken(point: SimulatedPoint) -> None:
 
 
 def swap_addresses(one: SimulatedPoint, other: SimulatedPoint) -> None:
-    """Each tells the other's register until it is noticed; half of them tell their serial too."""
+    """Each tells the other's register until it is noticed; half of them tell their serial too, and
+    that is found (V25)."""
     first = one.random.randint(5, DAYS - 25)
     last = first + one.random.randint(0, 4)
     tells_serial = one.random.random() < 0.5
@@ -185,6 +186,10 @@ def swap_addresses(one: SimulatedPoint, other: SimulatedPoint) -> None:
                 point.answers[number] = replace(point.answers[number], serial="other")
             if recollects:
                 point.extra[last + 1].append((number, replace(true, serial=None)))
+    found_on = day_of(last + 1)
+    for point in (one, other):
+        if tells_serial:
+            point.facts[last + 1].append(Finding("V25", found_on, found_on, 1))
 
 
 STORIES: dict[str, Story] = {
