@@ -9,9 +9,11 @@ from daemon.quality.acceptance import closing, refusal
 from daemon.quality.candidates import CLOCK_SOFT_S
 from daemon.quality.facts import (
     Action,
+    ClockFinding,
     Decision,
     Fact,
     Facts,
+    Finding,
     Installation,
     Limit,
     Ratio,
@@ -123,7 +125,7 @@ class Life:
     def _is_odd(self, number: int, answer: Answer, now: int) -> bool:
         """Whether an answer fails a check that arrays do not make."""
         day = day_of(number)
-        found = (*self._facts.clock_findings, *self._facts.findings)
+        found: list[ClockFinding | Finding] = [*self._facts.clock_findings, *self._facts.findings]
         if any(it.first <= day <= it.last for it in found):
             return True
         skew_s = answer.skew_s or 0
