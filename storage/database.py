@@ -206,7 +206,8 @@ async def limit_session(connection: AsyncConnection[Any]) -> None:
 async def grouping_by_hash(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
     """A transaction in which millions of slots may be grouped by their points.
 
-    Without statistics, after a restore or a large import, they would be sorted on the disk."""
+    Without statistics, after a restore or a large import, they would be sorted on the disk, or each
+    point compared with each."""
     async with connection.transaction():
         await connection.execute(SQL["group_by_hash"])
         yield

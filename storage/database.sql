@@ -22,5 +22,5 @@ BEGIN
     EXECUTE format('ALTER DATABASE %I OWNER TO meterd_owner', current_database());
 END $$
 
--- group_by_hash -- until the transaction ends: what is grouped by every point is not sorted for that, whatever is known of its size
-SELECT set_config('enable_sort', 'off', true), set_config('work_mem', '64MB', true)
+-- group_by_hash -- until the transaction ends: what is grouped or joined by every point is hashed, whatever is known of its size
+SELECT set_config('enable_sort', 'off', true), set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true)
