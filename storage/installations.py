@@ -175,6 +175,31 @@ async def exchange(
     await _begin(connection, begun, document_id)
 
 
+async def correct_exchange(
+    connection: Connection,
+    ended: int,
+    final: Sequence[int] | None,
+    last: int,
+    begun: NewInstallation,
+    document_id: int,
+) -> None:
+    """The exchange of the installation `ended` for `last` had other registers than was told."""
+    values = {
+        "installation_id": ended,
+        "at": begun.at,
+        "final": None if final is None else list(final),
+        "final_lost": final is None,
+    }
+    await connection.execute(SQL["end_installation"], values)
+    values = {
+        "installation_id": last,
+        "initial": None if begun.initial is None else list(begun.initial),
+        "modulus": begun.modulus,
+        "document_id": document_id,
+    }
+    await connection.execute(SQL["correct_begin"], values)
+
+
 async def _begin(connection: Connection, begun: NewInstallation, document_id: int) -> None:
     values = {
         "point_id": begun.point_id,

@@ -43,6 +43,10 @@ UPDATE installation SET document_id = %(document_id)s WHERE id = %(installation_
 -- end_installation -- with its last registers
 UPDATE installation SET to_at = %(at)s, final = %(final)s, final_lost = %(final_lost)s WHERE id = %(installation_id)s
 
+-- correct_begin -- an installation began with other registers
+UPDATE installation SET initial = %(initial)s, modulus = %(modulus)s, document_id = %(document_id)s
+WHERE id = %(installation_id)s
+
 -- add_installation -- a meter begins to serve a point
 INSERT INTO installation (point_id, meter_id, from_at, first_day, initial, modulus, decimals, wire_decimals, document_id)
 VALUES (%(point_id)s, %(meter_id)s, %(at)s, %(first_day)s, %(initial)s, %(modulus)s, %(decimals)s, %(wire_decimals)s, %(document_id)s)

@@ -139,9 +139,7 @@ def _for_a_person(doubtful: Doubtful, why: str) -> Task:
 def _settling(doubtful: Doubtful) -> Iterator[str]:
     codes = _codes(doubtful)
     if "V35" in codes:
-        day, total = doubtful.confirmed or (None, None)
-        at = f"{day or 'DAY'} {total or 'TOTAL'}"
-        yield f"meterd quality withdraw {doubtful.point} {at} {SIGNED}"
+        yield _against_confirmed(doubtful)
         yield _reject(doubtful)
     elif "V36" in codes:
         yield _exchange(doubtful)
@@ -160,6 +158,15 @@ def _settling(doubtful: Doubtful) -> Iterator[str]:
             yield f"meterd collect {doubtful.point} --what clock (is its clock wrong still?)"
     else:
         yield _show(doubtful)
+
+
+def _against_confirmed(doubtful: Doubtful) -> str:
+    """What a person released is taken back; a register of an exchange is told again."""
+    if doubtful.confirmed is None:
+        listed = f"meterd document list --point {doubtful.point}"
+        return f"{listed} (is a register of an exchange wrong? tell it again for the same moment)"
+    day, total = doubtful.confirmed
+    return f"meterd quality withdraw {doubtful.point} {day} {total} {SIGNED}"
 
 
 def _keeps_standard_time(doubtful: Doubtful) -> bool:

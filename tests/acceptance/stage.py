@@ -225,14 +225,20 @@ class Stage:
 
 @contextmanager
 def stage(
-    folder: Path, url: str, *, seed: int = 1, mode: str = "auto", days: int = DAYS
+    folder: Path,
+    url: str,
+    *,
+    seed: int = 1,
+    mode: str = "auto",
+    days: int = DAYS,
+    more_meters: str = "",
 ) -> Iterator[Stage]:
     """Simulated meters, files, a database with the customers' deposits; the daemon is not started
-    yet."""
+    yet. `more_meters`: what stands behind the tables of the scenario."""
     with ExitStack() as opened:
         folder.mkdir(parents=True, exist_ok=True)
         scenario = folder / "scenario.toml"
-        scenario.write_text(SCENARIO.format(zone=ZONE, seed=seed, folder=folder))
+        scenario.write_text(SCENARIO.format(zone=ZONE, seed=seed, folder=folder) + more_meters)
         simulators = subprocess.Popen(
             [METERD, "simulate", str(scenario), "--json"], stdout=subprocess.PIPE
         )

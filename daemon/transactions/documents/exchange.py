@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -44,8 +44,13 @@ class Exchange:
         return "restart" if self.address is None else "exchange"
 
     async def write(self, desk: Desk) -> None:
-        """The dated facts that follow. DocumentRefused."""
+        """The dated facts that follow. DocumentRefused.
+
+        The last exchange told again, for the same moment and meter: its registers were others."""
         desk.refuse_future(self.at)
+        if await self._is_told_again(desk):
+            await self._correct(desk)
+            return
         old = _ended(desk, self.at)
         removed = await installations.meter(desk.connection, old.meter_id)
         meter_id, serial = await self._meter(desk, removed)
@@ -56,6 +61,40 @@ class Exchange:
         told = _installation(self, new, serial, final, old.decimals)
         refuse_overturned(desk, desk.facts, told)
         await installations.exchange(desk.connection, old.id, final, new, desk.number)
+        await self._put_ratio(desk)
+
+    async def _is_told_again(self, desk: Desk) -> bool:
+        if len(desk.installations) < 2 or desk.installations[-1].from_at != self.at:
+            return False
+        old, last = desk.installations[-2:]
+        if self.address is None:
+            return old.meter_id == last.meter_id
+        meter = await installations.meter(desk.connection, last.meter_id)
+        return meter_address(self.address, meter) == last.address != old.address
+
+    async def _correct(self, desk: Desk) -> None:
+        old, last = desk.installations[-2:]
+        if self.decimals not in (None, last.decimals):
+            refuse(
+                "not_a_register",
+                f"{last.address} was read with {last.decimals} decimals; leave --decimals away",
+            )
+        meter = await installations.meter(desk.connection, last.meter_id)
+        new = self._begun(desk, last, last.meter_id, meter.protocol)
+        final = None
+        if self.old_final is not None:
+            final = desk.steps(self.old_final, old.decimals, old.modulus, "the final register")
+        *others, was = sorted(desk.facts.installations, key=lambda it: it.at)
+        told = _installation(self, new, was.serial, final, old.decimals)
+        if told == was and self.ratio is None:
+            refuse("nothing_changes", "the exchange was told with these registers already")
+        refuse_overturned(desk, replace(desk.facts, installations=tuple(others)), told)
+        await installations.correct_exchange(
+            desk.connection, old.id, final, last.id, new, desk.number
+        )
+        await self._put_ratio(desk)
+
+    async def _put_ratio(self, desk: Desk) -> None:
         if self.ratio is not None:
             await installations.add_ratio(
                 desk.connection,
@@ -128,7 +167,8 @@ def _ended(desk: Desk, at: datetime) -> InstallationRow:
         refuse(
             "overlapping_installation",
             f"{last.address} serves {desk.point} since {since}{told}; an exchange is later than "
-            "that. If that moment is wrong: "
+            "that. If a register of that one is wrong, tell it again for that very moment and "
+            "meter; if the moment is: "
             f'meterd meter correct {desk.point} --installed-at "YYYY-MM-DD HH:MM"',
         )
     return last

@@ -1,6 +1,7 @@
 """Documents: what they change is told before, done so, and never by one person alone where it moves
 billed days (R26)."""
 
+from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -41,8 +42,10 @@ from tests.database.small_site import (
     freeze,
     intact,
     links,
+    meters,
     on,
     rows,
+    slots,
     store,
 )
 
@@ -91,6 +94,52 @@ async def refused(connection: AsyncConnection[Any], document: Document) -> Docum
 
 
 EXCHANGED = Exchange("P1", at(OPEN + 6 * DAY, 10, 15), NEW, kwh("131.20"), kwh("3.10"))
+
+
+async def exchanged_wrongly(connection: AsyncConnection[Any], **wrong: Any) -> None:
+    """P1's meter was exchanged, and the new one read for three days: 3.10 at the exchange."""
+    await billed(connection)
+    await filed(connection, replace(EXCHANGED, **wrong))
+    meter = (await meters(connection))["P1"]
+    for day in range(7, 10):
+        await store(connection, freeze(meter, OPEN + day * DAY, Decimal(5 * day - 30)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"new_initial": kwh("31.00")},
+        {"old_final": kwh("160.00")},
+        {"old_final": None},
+        {"new_initial": None},
+    ],
+)
+def test_an_exchange_that_is_told_again_has_the_registers_told_last(
+    database_url: str, wrong: dict[str, Any]
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exchanged_wrongly(connection, **wrong)
+        done = await filed(connection, EXCHANGED)
+        if done.state == "waits":
+            assert done.number is not None
+            await approve(connection, done.number, WANG, NOW)
+            await settle_marked(connection, ARMED, NOW)
+        assert [it.state for it in await documents(connection)][-1] in ("counts", "approved")
+        # 100 to 125, 6.20 up to the exchange and 11.90 since.
+        assert await balance(connection, "A1") == -2155
+        assert (await slots(connection, "P1"))[OPEN + 9 * DAY][0] == "published"
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_an_exchange_is_not_told_twice_with_the_same_registers(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await exchanged_wrongly(connection)
+        with pytest.raises(DocumentRefused, match="nothing_changes"):
+            await file_document(connection, EXCHANGED, LI, NOW)
+
+    on(database_url, story)
 
 
 def test_an_exchange_bills_by_the_registers_of_both_meters(database_url: str) -> None:
