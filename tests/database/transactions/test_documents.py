@@ -96,6 +96,23 @@ async def refused(connection: AsyncConnection[Any], document: Document) -> Docum
 EXCHANGED = Exchange("P1", at(OPEN + 6 * DAY, 10, 15), NEW, kwh("131.20"), kwh("3.10"))
 
 
+def test_what_an_earlier_document_gave_back_needs_no_second_person_again(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await billed(connection)
+        await filed(connection, Release("P1", OPEN + 2 * DAY))
+        await approve(connection, 1, WANG, NOW)  # and nothing is settled yet
+        ratio = RatioChange("P1", OPEN + 3 * DAY, Decimal(80), None)
+        done = await file_document(connection, ratio, LI, NOW)
+        assert (done.state, done.moved) == ("counts", 0)
+        await settle_marked(connection, ARMED, NOW)
+        assert await balance(connection, "A1") == -500
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
 async def exchanged_wrongly(connection: AsyncConnection[Any], **wrong: Any) -> None:
     """P1's meter was exchanged, and the new one read for three days: 3.10 at the exchange."""
     await billed(connection)
