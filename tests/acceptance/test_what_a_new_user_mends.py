@@ -168,6 +168,7 @@ def mend_the_mistyped_address(site: Stage) -> None:
 
 
 def mend_the_limit(site: Stage) -> None:
+    until(site, "it was read again", lambda: is_for_a_person(site, "P1002"))
     assert "max_daily_kwh of the point in points.csv" in task(site, "P1002", "max_daily_kwh")
     edit(site, "points.csv", "C1002,close,3\n", "C1002,close,40\n")
     seen = told(site, "quality", "revalidate", "--all", "--files", "--dry-run")
@@ -178,9 +179,12 @@ def mend_the_limit(site: Stage) -> None:
 
 
 def mend_the_first_value(site: Stage) -> None:
+    until(site, "it was read again", lambda: is_for_a_person(site, "P1004"))
     before_the_jump = task(site, "P1004", "before the jump")
     assert f"P1004 {OPENS} 4000.00" in before_the_jump
     typed(site, before_the_jump)
+    is_rejected = "SELECT FROM slot WHERE state = 'rejected'"
+    until(site, "the rest is published", lambda: bool(site.ask(is_rejected)))
     until(site, "it was read again", lambda: is_for_a_person(site, "P1004"))
     true = str(site.bench.truth("000000001004")["000000001004"][OPENS])
     typed(site, task(site, "P1004"), TOTAL=true, WHAT="photo 7")
