@@ -103,7 +103,7 @@ def task(staged: Stage, point: str, naming: str = "") -> str:
     """The first command that the list of doubts names for the point, or that has these words."""
     rows = told(staged, "quality", "list", "--point", point)
     commands = [command for row in rows for command in row["commands"]]
-    return next(it for it in commands if naming in it)
+    return str(next(it for it in commands if naming in it))
 
 
 def typed(staged: Stage, command: str, actor: str = "Li", **words: str) -> str:
