@@ -69,7 +69,8 @@ def task_of(doubtful: Doubtful) -> Task:
         case "recollect":
             return Task("daemon", f"{why}: the day is read again", _read(doubtful))
         case "wait":
-            return Task("daemon", f"{why}: the next freeze confirms it", _read(doubtful))
+            commands = (*_read(doubtful), f"{_reject(doubtful)} (if it is wrong)")
+            return Task("daemon", f"{why}: the next freeze confirms it", commands)
         case "reread":
             return Task("daemon", f"{why}: the meter is asked once more", _read(doubtful))
         case "person":
@@ -143,6 +144,7 @@ def _settling(doubtful: Doubtful) -> Iterator[str]:
         yield _reject(doubtful)
     elif "V36" in codes:
         yield _exchange(doubtful)
+        yield from _reject_before(doubtful)
     elif "V38" in codes:
         yield _substitute(doubtful)
         yield _release(doubtful)

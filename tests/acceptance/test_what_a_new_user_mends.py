@@ -185,9 +185,9 @@ def mend_the_limit(site: Stage) -> None:
 
 def mend_the_first_value(site: Stage) -> None:
     until(site, "it was read again", lambda: is_for_a_person(site, "P1004"))
-    before_the_jump = task(site, "P1004", "before the jump")
-    assert f"P1004 {OPENS} 4000.00" in before_the_jump
-    typed(site, before_the_jump)
+    reject = task(site, "P1004", "if it is wrong")
+    assert f"P1004 {OPENS} 4000.00" in reject
+    typed(site, reject)
     is_rejected = "SELECT FROM slot WHERE state = 'rejected'"
     until(site, "the rest is published", lambda: bool(site.ask(is_rejected)))
     until(site, "it was read again", lambda: is_for_a_person(site, "P1004"))

@@ -49,6 +49,12 @@ SPIKE = Doubtful("P1", DAY, DAY, "suspect", "9105.00", ("V08",), "person", befor
         ({"codes": ("V38",)}, "operator", "meterd quality substitute P1 2026-03-03"),
         ({"state": "rejected", "codes": ()}, "operator", "meterd quality substitute P1"),
         ({"next_step": "wait", "codes": ("V32",)}, "daemon", "meterd collect P1"),
+        ({"next_step": "wait", "codes": ("V32",)}, "daemon", "reject P1 2026-03-03 9105.00"),
+        (
+            {"codes": ("V08", "V36"), "before_day": date(2026, 3, 2)},
+            "operator",
+            "meterd quality reject P1 2026-03-02 105.00",
+        ),
         ({"next_step": "reread"}, "daemon", "meterd collect P1 --day 2026-03-03"),
         ({"next_step": "recollect", "codes": ("V04",)}, "daemon", "meterd collect P1"),
         (
