@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from daemon.billing.standstill import REASONS
 from daemon.cli import cli
@@ -73,6 +74,13 @@ def parse(text: str) -> None:
         text = text.replace(word, typed)
     command, words = command_of(shlex.split(text.split(" (")[0])[1:])
     command.make_context(command.name, words)
+    assert explains_itself(command), text
+
+
+def explains_itself(command: click.Command) -> bool:
+    """Whether it answers `--help`, and with what it is called by."""
+    shown = CliRunner().invoke(command, ["--help"])
+    return shown.exit_code == 0 and shown.output.startswith("Usage: ")
 
 
 @pytest.mark.parametrize("doubtful", DOUBTS)
