@@ -17,8 +17,20 @@ from psycopg import AsyncConnection
 from config.load import load_site
 from daemon.transactions.archive import take_over_archive
 from daemon.transactions.collect import settle_marked
+from daemon.transactions.disputes import judge_waiting
 from storage.archive import ArchiveConflict
-from tests.database.small_site import ARMED, DAY, NOW, OPEN, balance, freeze, meters, on, store
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    NOW,
+    OPEN,
+    ZONE,
+    balance,
+    freeze,
+    meters,
+    on,
+    store,
+)
 
 METERD = str(Path(sys.executable).with_name("meterd"))
 FILES = {
@@ -71,6 +83,7 @@ class Place:
 
         async def story(connection: AsyncConnection[Any]) -> None:
             await take_over_archive(connection, load_site(self.folder / "meterd.toml"))
+            await judge_waiting(connection, ZONE)
             await settle_marked(connection, ARMED, NOW)
 
         on(self.url, story)
