@@ -14,8 +14,8 @@ import pytest
 
 from storage.database import Database, open_database
 
-RESTORE_S = 4
-"""Of several attempts each, before it is up; its starter waits for 10 s."""
+RESTORE_S = 12
+"""Its starter waits for 10 s."""
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def data() -> Iterator[Path]:
         yield Path(folder)
 
 
-def recovers_slowly(data: Path) -> None:
-    """Let its next start be a recovery that asks slowly for what is not there."""
+def recovers_slowly(data: Path, name: str) -> None:
+    """Let its next start be a recovery that asks slowly, once, for what is not there."""
     cluster = data / "postgresql"
     owner = cluster.stat()
     (cluster / "recovery.signal").touch()
     os.chown(cluster / "recovery.signal", owner.st_uid, owner.st_gid)
     with (cluster / "postgresql.auto.conf").open("a") as settings:
-        settings.write(f"restore_command = 'sleep {RESTORE_S}; false'\n")
+        settings.write(f"restore_command = 'mkdir {name} && sleep {RESTORE_S}; false'\n")
 
 
 def kill(data: Path) -> None:
@@ -53,7 +53,7 @@ def answers(database: Database) -> bool:
 def test_a_server_that_recovers_slowly_is_waited_for(data: Path) -> None:
     with open_database(None, data) as database:
         assert answers(database)
-        recovers_slowly(data)
+        recovers_slowly(data, "first")
         kill(data)
         refused = 0
         while not answers(database):
@@ -64,6 +64,6 @@ def test_a_server_that_recovers_slowly_is_waited_for(data: Path) -> None:
             time.sleep(0.2)
         assert refused
         database.revive()
-        recovers_slowly(data)
+        recovers_slowly(data, "second")
     with open_database(None, data) as database:
         assert answers(database)
