@@ -32,12 +32,13 @@ WITH held AS (
     SELECT b.*, coalesce(b.held_from, b.linked_to, b.opens_on, b.serves_from) AS since, m.address, m.line, v.starts_on,
            opening.is_open, newest.day IS NOT NULL AS is_there, doubt.day AS doubt_day, doubt.codes, doubt.next_step,
            waits.id AS waiting,
-           newest.day IS NULL AND coalesce(b.linked_to + 1, b.opens_on) + kept.days <= %(due)s AS is_lost, s.error
+           newest.day IS NULL AND coalesce(b.linked_to + 1, b.opens_on) + kept.days <= %(due)s AS is_lost, s.error, j.error AS not_judged
     FROM behind b
     LEFT JOIN priced v ON v.tariff_id = b.tariff_id
     LEFT JOIN installation i ON i.point_id = b.point_id AND i.to_at IS NULL
     LEFT JOIN meter m ON m.id = i.meter_id
     LEFT JOIN to_settle s ON s.account_id = b.account_id
+    LEFT JOIN to_judge j ON j.point_id = b.point_id
     LEFT JOIN slot newest ON newest.day = %(due)s AND newest.point_id = b.point_id AND newest.kind = 1
         AND newest.state IN ('published', 'substituted')
     LEFT JOIN LATERAL (SELECT true AS is_open FROM slot x
@@ -60,6 +61,7 @@ WITH held AS (
         WHEN account IS NULL OR account_state = 'closed' THEN 'no_account'
         WHEN opened_on IS NULL OR agreement IS NULL THEN 'account_pending'
         WHEN coalesce(starts_on > opened_on, true) THEN 'no_tariff'
+        WHEN not_judged IS NOT NULL THEN 'not_judged'
         WHEN error IS NOT NULL THEN 'not_settled'
         WHEN is_released THEN 'settling'
         WHEN held_from IS NOT NULL THEN 'held'
@@ -72,5 +74,5 @@ WITH held AS (
     FROM stopped s
 )
 SELECT point, account, address AS meter, line, reason, since, %(due)s::date - since AS age_days, held_from, held_to, hold,
-       doubt_day, coalesce(codes, '{}') AS codes, next_step, error, waiting
+       doubt_day, coalesce(codes, '{}') AS codes, next_step, coalesce(not_judged, error) AS error, waiting
 FROM named ORDER BY since, point

@@ -46,6 +46,11 @@ REASONS: Final[Mapping[str, Standstill]] = {
         "office",
         "a version in the tariffs file, then meterd reload",
     ),
+    "not_judged": Standstill(
+        "what was read could not be judged",
+        "operator",
+        "mend what it says; it is tried every 5 minutes",
+    ),
     "not_settled": Standstill(
         "the account could not be settled",
         "office",

@@ -223,6 +223,10 @@ async def pay_first(connection: AsyncConnection[Any], site: Site, amounts: dict[
         ),
         ("DELETE FROM slot", "READING_NOT_PUBLISHED STALE_READING"),
         ("UPDATE link SET to_day = from_day + 3", "SPAN_GRACE"),
+        (
+            "INSERT INTO to_judge (point_id, from_day) SELECT id, '2026-03-02' FROM point",
+            "READING_NOT_PUBLISHED",
+        ),
     ],
 )
 def test_the_guard_is_asked_again_when_a_trip_is_released(
