@@ -125,6 +125,60 @@ def test_a_trigger_of_the_daemons_own_moves_no_balance(database_url: str) -> Non
         assert balances.fetchall() == [(-500,), (500,)]
 
 
+FORGED = (
+    "CREATE TRIGGER mine AFTER INSERT ON mine REFERENCING NEW TABLE AS new_posting "
+    "FOR EACH STATEMENT EXECUTE FUNCTION apply_postings()",
+    "CREATE TRIGGER mine AFTER DELETE ON mine FOR EACH ROW EXECUTE FUNCTION journal_slot()",
+    "CREATE TRIGGER mine AFTER UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION journal_account()",
+    "CREATE TRIGGER mine AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION journal_command()",
+)
+
+
+@pytest.mark.parametrize("trigger", FORGED)
+def test_what_runs_as_the_owner_runs_for_no_table_of_the_daemons_own(
+    database_url: str, trigger: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE TEMP TABLE mine (x integer)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(trigger.encode())
+
+
+HIDDEN = {
+    "a transaction of one leg": (
+        "CREATE TEMP TABLE posting AS SELECT 2::bigint AS transaction_id, amount_fen "
+        "FROM (VALUES (500::bigint), (-500)) AS legs (amount_fen)",
+        "BEGIN; INSERT INTO ledger_transaction (key, kind, content) VALUES ('one', 'top_up', '{}'); "
+        "INSERT INTO public.posting (transaction_id, leg, ledger_account_id, amount_fen) "
+        "VALUES (2, 0, 1, 500); COMMIT",
+    ),
+    "a document": (
+        "CREATE TEMP TABLE document (id integer, actor text)",
+        "INSERT INTO document_review (document_id, verdict, actor) VALUES (1, 'approved', 'li')",
+    ),
+    "a decision": (
+        "CREATE TEMP TABLE decision (id bigint, maker text)",
+        "INSERT INTO decision_review (decision_id, verdict, actor) VALUES (1, 'approved', 'li')",
+    ),
+}
+"""What hides a table by its name, and what must be refused nevertheless."""
+DECIDED = """
+INSERT INTO point (number) VALUES ('P1');
+INSERT INTO decision (point_id, day, action, maker, reason, rev, takes_effect)
+VALUES (1, '2026-03-01', 'release', 'li', 'as seen', 1, false)
+"""
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_a_temporary_table_hides_nothing_from_what_checks(database_url: str, hidden: str) -> None:
+    hides, refused = HIDDEN[hidden]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute((ARRANGED + ";" + DECIDED).encode())
+        connection.execute(hides.encode())
+        with pytest.raises(psycopg.errors.CheckViolation):
+            connection.execute(refused.encode())
+
+
 def test_what_the_daemon_may_do_is_said_of_every_table(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         tables = {
