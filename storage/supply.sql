@@ -9,7 +9,8 @@ SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS acco
        a.reconnect_fen, a.credit_state, episode.started_at AS episode_started_at,
        coalesce(b.balance_fen, 0) AS balance_fen,
        CASE WHEN EXISTS (SELECT FROM to_settle t WHERE t.account_id = a.id) THEN 'unsettled'
-            WHEN EXISTS (SELECT FROM to_judge t WHERE t.point_id = p.id) THEN 'unjudged'
+            WHEN EXISTS (SELECT FROM point_account y JOIN to_judge t ON t.point_id = y.point_id WHERE y.account_id = a.id)
+                 THEN 'unjudged'
             WHEN EXISTS (SELECT FROM doubt d WHERE (d.point_id, d.day, d.kind) = (p.id, newest.day, newest.kind)
                          AND d.codes && '{V33,V37}') THEN 'disputed'
             ELSE newest.state::text END AS newest_state,

@@ -227,6 +227,14 @@ async def pay_first(connection: AsyncConnection[Any], site: Site, amounts: dict[
             "INSERT INTO to_judge (point_id, from_day) SELECT id, '2026-03-02' FROM point",
             "READING_NOT_PUBLISHED",
         ),
+        (
+            # Another point of the account: what it is billed for moves the same balance.
+            "WITH other AS (INSERT INTO point (number) VALUES ('P9') RETURNING id), "
+            "held AS (INSERT INTO point_account (point_id, account_id, from_day) "
+            "SELECT other.id, account.id, '2026-03-01' FROM other, account RETURNING point_id) "
+            "INSERT INTO to_judge (point_id, from_day) SELECT point_id, '2026-03-01' FROM held",
+            "READING_NOT_PUBLISHED",
+        ),
     ],
 )
 def test_the_guard_is_asked_again_when_a_trip_is_released(
