@@ -3,6 +3,7 @@ site works."""
 
 import ast
 import dataclasses
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -373,6 +374,29 @@ def test_the_chinese_readme_types_the_same() -> None:
     assert [len(re.findall(rf"^#{{{n}}} ", chinese, re.M)) for n in (1, 2, 3)] == [
         len(re.findall(rf"^#{{{n}}} ", english, re.M)) for n in (1, 2, 3)
     ]
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_is_shown_of_a_start_is_of_this_schema(file: Path) -> None:
+    shown = re.findall(r'"database ready" schema=(\d+)', file.read_text(encoding="utf-8"))
+    assert set(shown) <= {str(migrations()[-1].version)}
+
+
+def test_what_is_shown_of_the_health_is_all_that_it_says() -> None:
+    told = [
+        set(json.loads(line))
+        for file in PAGES
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if line.startswith('{"status":')
+    ]
+    assert len(told) > 1
+    assert all(keys == told[0] for keys in told)
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_emphasis_ends_on_a_line_of_its_own(file: Path) -> None:
+    # After a line's end the asterisks are shown, and nothing is bold.
+    assert not re.search(r"^\*\* ", file.read_text(encoding="utf-8"), re.M)
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
