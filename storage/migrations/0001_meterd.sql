@@ -70,7 +70,7 @@ CREATE TABLE tariff_version (
     price           numeric NOT NULL CHECK (price >= 0 AND scale(price) <= 8),
     PRIMARY KEY (tariff_id, effective_from)
 );
-COMMENT ON COLUMN tariff_version.price IS 'yuan per kWh, all day; immutable from the day a charge refers to it';
+COMMENT ON COLUMN tariff_version.price IS 'yuan per kWh, all day; it stays as long as use is billed by it';
 
 CREATE TABLE account (
     id                  integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -787,6 +787,17 @@ CREATE TABLE charge (
 );
 CREATE INDEX charges_of_tariff ON charge (tariff_id, tariff_from);
 COMMENT ON TABLE charge IS 'why a link cost what it cost; the posted fen are in posting, by stream';
+CREATE FUNCTION refuse_other_price() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM public.charge c JOIN public.link l ON l.id = c.link_id
+               WHERE (c.tariff_id, c.tariff_from) = (OLD.tariff_id, OLD.effective_from) AND l.state = 'billed') THEN
+        RAISE EXCEPTION 'use is billed by tariff % from % on: its price stays', OLD.tariff_id, OLD.effective_from
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'billed_price_stays';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER billed_price_stays BEFORE UPDATE ON tariff_version FOR EACH ROW
+    WHEN (OLD.price IS DISTINCT FROM NEW.price) EXECUTE FUNCTION refuse_other_price();
 
 CREATE TABLE charge_stream (
     account_id  integer NOT NULL REFERENCES account,
