@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import psycopg
 import structlog
 from psycopg import AsyncConnection
 
@@ -87,7 +88,15 @@ async def judge_arrivals(
 ) -> Judged:
     """Judge what has just been kept as raw rows; the same arguments as of `arrival_tails`."""
     proved = clean_values(arrived, tails, zone)
-    judged = Judged(clean=proved.slots, begun=proved.begun, changed=proved.changed)
+    others = {
+        point: told[0].day
+        for point, told in arrived.items()
+        if point in tails and point not in proved.changed and point not in proved.told
+    }
+    judged = await _judged_or_waiting(connection, others, zone)
+    judged.clean = proved.slots
+    judged.begun = proved.begun
+    judged.changed |= proved.changed
     metrics.SLOTS_DECIDED.labels("published").inc(len(proved.slots))
     for point, rows in proved.told.items():
         new = {reading.day for reading in arrived[point]}
@@ -98,18 +107,29 @@ async def judge_arrivals(
             if day not in new
         }
         _take(judged, point, before, rows)
-    others = {
-        point: told[0].day
-        for point, told in arrived.items()
-        if point in tails and point not in proved.changed and point not in proved.told
-    }
-    if len(others) > POINTS_AT_ONCE:
-        judged.waits = True
-        await judging.wait(connection, others)
-    else:
-        await _judge(connection, others, zone, judged)
     await _write(connection, judged)
     return judged
+
+
+async def _judged_or_waiting(
+    connection: AsyncConnection[Any], others: Mapping[int, date], zone: ZoneInfo
+) -> Judged:
+    """What came of points that are judged by themselves; too many are marked instead.
+
+    So are those of which one cannot be judged: its readings are kept, and who waits is looked at
+    one by one."""
+    if len(others) <= POINTS_AT_ONCE:
+        judged = Judged()
+        try:
+            await _judge(connection, others, zone, judged)
+        except psycopg.Error:
+            raise
+        except Exception as error:
+            log.debug("why points wait to be judged", exc_info=error)
+        else:
+            return judged
+    await judging.wait(connection, others)
+    return Judged(waits=True)
 
 
 async def rejudge(

@@ -236,11 +236,10 @@ def test_what_waits_to_be_judged_is_found_again_after_a_kill(database_url: str) 
     on(database_url, story)
 
 
+@pytest.mark.parametrize("points", [1, 3, POINTS_AT_ONCE + 1])
 def test_a_point_that_cannot_be_judged_keeps_its_mark_and_holds_nobody_up(
-    database_url: str,
+    database_url: str, points: int
 ) -> None:
-    points = POINTS_AT_ONCE + 1
-
     async def story(connection: AsyncConnection[Any]) -> None:
         batch = await in_dispute(connection, points)
         # A release of nothing is no fact that anybody could judge by.
