@@ -216,6 +216,7 @@ WITH n AS MATERIALIZED (
     WHERE codes <> '' OR next_step IS NOT NULL OR hold IS NOT NULL
     ON CONFLICT (point_id, day, kind) DO UPDATE SET
         codes = excluded.codes, next_step = excluded.next_step, hold = excluded.hold
+    WHERE (doubt.codes, doubt.next_step, doubt.hold) IS DISTINCT FROM (excluded.codes, excluded.next_step, excluded.hold)
 )
 INSERT INTO slot (day, point_id, kind, state, meter_id, total, reading_id, rule_set, link_days)
 SELECT day, point_id, 1, state::slot_state, meter_id, total, reading_id, %(rule_set)s, link_days FROM n WHERE state <> 'missing'

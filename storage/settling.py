@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from storage.sql import Connection, array, days, fetch_rows, load
 
@@ -51,12 +51,23 @@ async def mark_points(connection: Connection, changed: Mapping[int, Days], cause
     await connection.execute(SQL["mark_points"], values)
 
 
-async def take_marks(connection: Connection, most: int, now: datetime) -> dict[int, Days]:
-    """Take up to so many marks off, in order of accounts, and lock those accounts.
+async def latest_mark(connection: Connection) -> datetime:
+    """The moment by the database's clock: what is marked later may wait for the next round."""
+    ((now,),) = await fetch_rows(connection, SQL["now"], {})
+    return cast("datetime", now)
+
+
+async def take_marks(
+    connection: Connection, most: int, now: datetime, until: datetime
+) -> dict[int, Days]:
+    """Take up to so many marks off that were made until a moment, in order of accounts, and lock
+    those accounts.
 
     Whoever settles one of them already is waited for; marks that somebody is adding to are left
     for the next time. They come back if the transaction fails."""
-    rows = await fetch_rows(connection, SQL["take_marks"], {"most": most, "now": now})
+    rows = await fetch_rows(
+        connection, SQL["take_marks"], {"most": most, "now": now, "until": until}
+    )
     return {account: Days(first, last) for account, first, last in sorted(rows)}
 
 

@@ -17,13 +17,16 @@ ON CONFLICT (account_id) DO UPDATE SET
     to_day = greatest(to_settle.to_day, excluded.to_day)
 WHERE excluded.from_day < to_settle.from_day OR excluded.to_day > to_settle.to_day
 
+-- now -- when what is marked now was marked at the latest
+SELECT now()
+
 -- take_marks -- the first ones that nobody is adding to; accounts are locked before their marks, as everybody does
 DELETE FROM to_settle WHERE account_id = ANY(ARRAY(
     SELECT account_id FROM to_settle WHERE account_id = ANY(ARRAY(
         SELECT id FROM account WHERE id = ANY(ARRAY(
-            SELECT account_id FROM to_settle WHERE not_before <= %(now)s ORDER BY account_id LIMIT %(most)s))
+            SELECT account_id FROM to_settle WHERE not_before <= %(now)s AND since <= %(until)s ORDER BY account_id LIMIT %(most)s))
         ORDER BY id FOR NO KEY UPDATE))
-    AND not_before <= %(now)s FOR UPDATE SKIP LOCKED))
+    AND not_before <= %(now)s AND since <= %(until)s FOR UPDATE SKIP LOCKED))
 RETURNING account_id, from_day, to_day
 
 -- put_off -- an account that cannot be settled keeps its mark, with the reason

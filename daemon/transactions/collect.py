@@ -35,7 +35,7 @@ from storage.readings import (
     Source,
     read_id,
 )
-from storage.settling import mark_points, put_off, take_marks
+from storage.settling import latest_mark, mark_points, put_off, take_marks
 
 log = structlog.get_logger("pipeline")
 
@@ -233,12 +233,14 @@ async def settle_marked(
     now: datetime,
     clock: Clock = time.monotonic,
 ) -> None:
-    """T2: settle every account that is marked, a few at a time.
+    """T2: settle every account that is marked by now, a few at a time.
 
-    One that cannot be settled keeps its mark with the reason."""
+    Each once: a back-fill marks the same ones again and again, and those behind them would wait for
+    its end. One that cannot be settled keeps its mark with the reason."""
+    until = await latest_mark(connection)
 
     async def some(most: int, taken: list[int]) -> bool:
-        return await settle_some(connection, authority, now, most, taken)
+        return await _settle_some(connection, authority, now, most, until, taken)
 
     async def later(account: int, error: Exception) -> None:
         log.error("account cannot be settled", account_id=account, error=str(error))
@@ -248,11 +250,12 @@ async def settle_marked(
     await in_portions(some, later, ACCOUNTS_AT_ONCE, clock)
 
 
-async def settle_some(
+async def _settle_some(
     connection: AsyncConnection[Any],
     authority: Authority,
     now: datetime,
     most: int,
+    until: datetime,
     taken: list[int],
 ) -> bool:
     """Settle up to so many marked accounts in one transaction; False if there were none.
@@ -260,7 +263,7 @@ async def settle_some(
     Supply follows in the same transaction, under the locks of the accounts. `taken` gets those
     that were tried."""
     async with connection.transaction():
-        marks = await take_marks(connection, most, now)
+        marks = await take_marks(connection, most, now, until)
         taken += marks
         if not marks:
             return False

@@ -367,6 +367,39 @@ def test_an_account_opened_after_its_freezes_were_collected_is_billed_once(
     on(database_url, story)
 
 
+def test_accounts_that_are_marked_while_others_are_settled_wait_for_the_next_round(
+    database_url: str,
+) -> None:
+    """A back-fill marks the same accounts again and again: each is settled once in a round."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of().take_over(connection))["P1"]
+        batch = [freeze(meter, day, kwh) for day, kwh in zip(DAYS, KWH, strict=True)]
+        await collect(connection, batch, ZONE)
+        marked = 0
+        with psycopg.connect(database_url, autocommit=True) as other:
+
+            def marking_clock() -> float:
+                nonlocal marked
+                if marked < 9:
+                    other.execute(
+                        "INSERT INTO to_settle (account_id, from_day, to_day, cause) "
+                        "SELECT id, %s, %s, 'readings' FROM account ON CONFLICT DO NOTHING",
+                        (DAYS[0], DAYS[-1]),
+                    )
+                    marked += 1
+                return 0.0
+
+            await settle_marked(connection, ARMED, NOW, marking_clock)
+        assert marked < 9
+        assert await rows(connection, "SELECT count(*) FROM to_settle") == [1]
+        assert await balance(connection, "A1") == -priced(KWH[0], KWH[-1])
+        await settle_marked(connection, ARMED, NOW)
+        assert await rows(connection, "SELECT count(*) FROM to_settle") == [0]
+
+    on(database_url, story)
+
+
 def test_an_account_opened_while_a_batch_was_on_its_way_misses_none_of_its_links(
     database_url: str,
 ) -> None:

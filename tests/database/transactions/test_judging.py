@@ -1,6 +1,7 @@
 """What days show after readings, limits and documents came, through the database."""
 
 import random
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
@@ -18,8 +19,9 @@ from daemon.transactions.chain_facts import load_facts
 from daemon.transactions.collect import collect, raw_reading, settle_marked
 from daemon.transactions.decisions import DecisionRefused, Order, decide
 from daemon.transactions.judging import arrival_tails, rejudge
-from storage import archive, chains
+from storage import archive, chains, judging
 from storage.archive import BEGINNING, SiteMeter
+from storage.judging import FactRow
 from storage.settling import mark_points
 from tests.database.small_site import (
     ARMED,
@@ -151,6 +153,72 @@ def test_whatever_comes_in_whatever_order_the_whole_history_says_the_same(
         assert await judged_again(connection, points) == []
         await settle_marked(connection, ARMED, NOW)
         assert await intact(connection)
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_back_fill_shows_the_same_as_the_whole_history(database_url: str, seed: int) -> None:
+    """Today's freeze first, then from the oldest day on, some days of a point at once.
+
+    Some arrive live meanwhile, so that values lie ahead of those that are still to come."""
+    points = 8
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        rng = random.Random(seed)
+        site = Site.of(points, first_registers_are_known=seed % 2 == 0)
+        found = await site.take_over(connection)
+        lives = {it.point_id: a_life(rng, it, rng.choice((20, 62, 75))) for it in found.values()}
+        lives = {point: [told[-1], *told[:-1]] for point, told in lives.items()}
+        while any(lives.values()):
+            most = rng.choice((1, 1, 3, 20))
+            batch = []
+            for point, told in lives.items():
+                count = rng.randrange(most + 1)
+                # What came live is the last of a few, ahead of the spool.
+                ahead = rng.randrange(25) if rng.random() < 0.2 else 0
+                batch += told[ahead : ahead + count]
+                lives[point] = told[:ahead] + told[ahead + count :]
+            await collect(connection, batch, ZONE)
+            if rng.random() < 0.1:
+                assert await judged_again(connection, points) == []
+                await settle_marked(connection, ARMED, NOW)
+        assert await judged_again(connection, points) == []
+        await settle_marked(connection, ARMED, NOW)
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("days_at_once", [1, 5])
+def test_a_clean_back_fill_is_proved_as_arrays_and_holds_what_spans_the_days_still_owed(
+    database_url: str, days_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_themselves: list[int] = []
+    facts = judging.facts
+
+    async def asked(connection: AsyncConnection[Any], points: Collection[int]) -> list[FactRow]:
+        by_themselves.extend(points)
+        return await facts(connection, points)
+
+    monkeypatch.setattr(judging, "facts", asked)
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(first_registers_are_known=False)
+        meter = (await site.take_over(connection))["P1"]
+        life = [freeze(meter, OPEN + n * DAY, 100 + n) for n in range(62)]
+        newest = OPEN + 61 * DAY
+        await collect(connection, [life.pop()], ZONE)
+        links_to_newest = "SELECT link_days, hold FROM slot LEFT JOIN doubt USING (point_id, day, kind) WHERE day = %s"
+        while life:
+            batch, life = life[:days_at_once], life[days_at_once:]
+            await collect(connection, batch, ZONE)
+            length = (newest - batch[-1].freeze.frozen_at.date()).days
+            shown = [(-length, "span") if length > 7 else (length, None)]
+            assert await rows(connection, links_to_newest, newest) == shown
+        assert by_themselves == []
+        assert len(await published(connection)) == 62
+        assert await judged_again(connection, 1) == []
 
     on(database_url, story)
 
