@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -279,26 +279,27 @@ def _rows(
     chain: Sequence[_Value], tail: Tail, proved: CleanPoints, number: int, first: date
 ) -> dict[date, SlotRow]:
     rows = {}
+    is_waiting = proved.waits[number]
     before: _Value | None = None
     for value in chain:
         column = (value.day - first).days
-        row = SlotRow(
-            point_id=tail.point_id,
-            day=value.day,
-            state="published",
-            meter_id=tail.meter_id,
-            total=value.steps[0],
-            reading_id=value.reading_id,
-            link_days=0 if before is None else (value.day - before.day).days,
-            codes=("V10",) if proved.unchanged[number, column] else (),
-        )
-        if proved.waits[number]:
-            row = replace(row, state="suspect", codes=("V32",), next_step="wait")
-        elif proved.spans[number, column]:
-            row = replace(row, link_days=-row.link_days, hold="span")
+        is_span = not is_waiting and bool(proved.spans[number, column])
+        link_days = 0 if before is None else (value.day - before.day).days
+        codes: tuple[str, ...] = ("V10",) if proved.unchanged[number, column] else ()
         # The value before shows what it showed, unless it waited for a second one.
         is_told = value.is_new or before is not None or not tail.is_published
         if is_told:
-            rows[value.day] = row
+            rows[value.day] = SlotRow(
+                point_id=tail.point_id,
+                day=value.day,
+                state="suspect" if is_waiting else "published",
+                meter_id=tail.meter_id,
+                total=value.steps[0],
+                reading_id=value.reading_id,
+                link_days=-link_days if is_span else link_days,
+                codes=("V32",) if is_waiting else codes,
+                next_step="wait" if is_waiting else None,
+                hold="span" if is_span else None,
+            )
         before = value
     return rows

@@ -163,20 +163,20 @@ class Bench:
         self.connection = connection
         self.costs = Costs(connection.info.backend_pid)
         self.batch = batch
-        self._meters = meters
+        self.meters = meters
         self._days = days
         self._taken = 0
 
     def arrivals(self) -> list[PolledFreeze]:
         """What a line hands on of the next meters, for the first day that they have not told."""
-        back, first = divmod(self._taken, len(self._meters))
+        back, first = divmod(self._taken, len(self.meters))
         self._taken += self.batch
         rate = 25_000 + USE * (self._days + back)
         registers = (RATES * rate, *[rate] * RATES)
         now = datetime.now(UTC)
         return [
             PolledFreeze(meter, TODAY + back * DAY, registers, now, None)
-            for meter in self._meters[first : first + self.batch]
+            for meter in self.meters[first : first + self.batch]
         ]
 
     async def t1(self, name: str, arrivals: Sequence[PolledFreeze]) -> None:
@@ -230,18 +230,27 @@ class Bench:
 
 
 def make_site(
-    url: str, points: int, days: int, *, is_analyzed: bool, is_said: bool = False
+    url: str,
+    points: int,
+    days: int,
+    *,
+    is_analyzed: bool,
+    is_said: bool = False,
+    is_owed: bool = False,
 ) -> None:
     """Points with a value on each of so many days until yesterday, by SQL.
 
-    `is_said`: something was said of days before of every point."""
+    `is_said`: something was said of days before of every point; `is_owed`: none of these values
+    has come yet."""
     first = TODAY - days * DAY
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         connection.execute(MADE.format(first=first, points=points).encode())
         months = sorted({(first + n * DAY).replace(day=1) for n in range(days + 3)})
         connection.execute("SELECT make_partitions(%s)", (months,))
-        for n in range(days):
+        if is_owed:
+            connection.execute("DELETE FROM chain")
+        for n in range(0 if is_owed else days):
             text = MADE_DAY.format(
                 day=first + n * DAY, rate=25_000 + USE * n, points=points, link=min(n, 1)
             )
@@ -358,6 +367,35 @@ async def same_beside(urls: Sequence[tuple[str, str, int]], batch: int, rounds: 
         await bench.connection.close()
 
 
+async def back_fill(url: str, days: int, batch: int) -> None:
+    """Points that owe all days: the newest freeze comes first, then from the oldest day on."""
+    bench = await opened(url, 0, batch)
+    for n in (days, *range(days), *range(days + 1, days + 1 + WARM_ROUNDS)):
+        rate = 25_000 + USE * n
+        arrivals = [
+            PolledFreeze(
+                meter,
+                TODAY + (n - days) * DAY,
+                (RATES * rate, *[rate] * RATES),
+                datetime.now(UTC),
+                None,
+            )
+            for meter in bench.meters[:batch]
+        ]
+        await bench.t1(_order(n, days), arrivals)
+    for name in ("a back-fill, far from today", "near to it", "the next days after it"):
+        bench.costs.show(name)
+    await bench.connection.close()
+
+
+def _order(n: int, days: int) -> str:
+    if n == days or n < WARM_ROUNDS:
+        return "warm"
+    if n > days:
+        return "the next days after it"
+    return "a back-fill, far from today" if n < days // 2 else "near to it"
+
+
 async def on_one_server(server: Server, chosen: argparse.Namespace) -> None:
     """Everything that needs one small site."""
     with database(server, "beside_copy") as url:
@@ -389,6 +427,9 @@ async def on_one_server(server: Server, chosen: argparse.Namespace) -> None:
             )
         print(await replayed(bench))
         await bench.connection.close()
+    with database(server, "back_fill") as url:
+        make_site(url, chosen.batch, chosen.days, is_analyzed=True, is_owed=True)
+        await back_fill(url, chosen.days, chosen.batch)
     with database(server, "size") as url:
         make_site(url, SIZE_POINTS, 0, is_analyzed=True)
         print(await size(url, SIZE_POINTS, SIZE_DAYS, chosen.batch))
