@@ -240,9 +240,9 @@ class Configuration:
             self._assembly.listeners[section.name].change(section, lines_of(new, section.name))
         self._lines.start(built)
         self._lines.forget_figures(line.shown_as for line in running)
+        await self._wake(built)
         if found.archive:
             await self._judge_waiting(new)
-        await self._wake(built)
 
     def _start_again(self, lines: Sequence[Line]) -> None:
         """Those of them that were stopped; what was written for them meanwhile is looked for."""

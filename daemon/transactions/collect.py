@@ -51,6 +51,8 @@ NO_RATES = (None,) * RATES
 METER = int(Source.METER)
 HOST = int(Source.HOST)
 TRY_AGAIN = timedelta(minutes=5)
+JUDGE_WITHIN_S = 15.0
+"""A batch may use its connection for twice as long; what is left waits for the sweep."""
 ACCOUNTS_AT_ONCE = 50
 """Most accounts that are settled in one transaction: a payment waits for no more than these."""
 
@@ -96,7 +98,7 @@ async def collect(
         collected, waits = await _collect(connection, batch, raw, zone, are_new=False)
     if not waits:
         return collected
-    found = await judge_waiting(connection, zone, clock)
+    found = await judge_waiting(connection, zone, clock, JUDGE_WITHIN_S)
     points = {
         (it.meter.meter_id, reading.day): it.meter.point_id
         for it, reading in zip(batch, raw, strict=True)

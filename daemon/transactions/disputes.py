@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from datetime import date
@@ -29,7 +30,10 @@ class Found:
 
 
 async def judge_waiting(
-    connection: AsyncConnection[Any], zone: ZoneInfo, clock: Clock = time.monotonic
+    connection: AsyncConnection[Any],
+    zone: ZoneInfo,
+    clock: Clock = time.monotonic,
+    within_s: float = math.inf,
 ) -> Found:
     """Judge every point that waits for it, and mark whose money that moves.
 
@@ -52,5 +56,5 @@ async def judge_waiting(
         log.error("point cannot be judged", point_id=point, error=str(error))
         await judging.put_off(connection, point, f"{type(error).__name__}: {error}")
 
-    await in_portions(some, later, POINTS_AT_ONCE, clock)
+    await in_portions(some, later, POINTS_AT_ONCE, clock, within_s)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -19,15 +20,21 @@ async def in_portions(
     put_off: Callable[[int, Exception], Awaitable[None]],
     at_once: int,
     clock: Clock = time.monotonic,
+    within_s: float = math.inf,
 ) -> None:
     """Do all that is marked. What fails by itself is put off, and does not hold up the others.
 
     `do_some`: does at most so many in one transaction, adds to the list whose marks it takes, and
-    tells whether there were any. `put_off`: keeps the mark of one, with the reason."""
+    tells whether there were any. `put_off`: keeps the mark of one, with the reason. After
+    `within_s` the rest stays marked."""
     most = at_once
+    until_s = math.inf
     while True:
         taken: list[int] = []
         began_s = clock()
+        until_s = min(until_s, began_s + within_s)
+        if began_s >= until_s:
+            return
         try:
             if not await do_some(most, taken):
                 return

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, time, timedelta
 from decimal import Decimal
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import psycopg
@@ -13,7 +13,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.quality.arrival import Arrival
-from daemon.transactions.collect import ACCOUNTS_AT_ONCE, collect, settle_marked
+from daemon.transactions.collect import ACCOUNTS_AT_ONCE, JUDGE_WITHIN_S, collect, settle_marked
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.judging import POINTS_AT_ONCE
 from daemon.transactions.portions import next_portion
@@ -199,6 +199,20 @@ def test_points_in_dispute_are_judged_in_transactions_of_fifty_milliseconds(
         lengths = [b - a for a, b in pairwise([*begun, len(given)])]
         assert len(lengths) == transactions + 2
         assert max(lengths) <= MOST_STATEMENTS
+
+    on(database_url, story)
+
+
+def test_a_batch_leaves_to_the_sweep_what_it_has_no_time_to_judge(database_url: str) -> None:
+    points = 2 * POINTS_AT_ONCE
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        batch = await in_dispute(connection, points)
+        ticks = count()
+        await collect(connection, batch, ZONE, lambda: JUDGE_WITHIN_S * next(ticks))
+        assert await rows(connection, "SELECT count(*) FROM to_judge") == [POINTS_AT_ONCE]
+        await judge_waiting(connection, ZONE)
+        assert await rows(connection, PUBLISHED) == [4 * points]
 
     on(database_url, story)
 
