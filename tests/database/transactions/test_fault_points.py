@@ -75,6 +75,8 @@ from tests.servers.breaking_wire import Break, Wire, breaking_wire
 from tests.servers.postgres import Server
 
 PATIENCE_S = 60.0
+STEP = 4
+LONG_STEP = 12
 WANG = Said("Wang", "seen")
 
 Story = Callable[[Wire, str], Coroutine[Any, Any, None]]
@@ -199,7 +201,7 @@ async def until_settled(pipeline: Pipeline, pool: Pool, watching: AsyncConnectio
 @pytest.mark.parametrize(
     # In one transaction a break before a statement is one after the statement before it.
     ("how", "step"),
-    [(Break.BEFORE, 6), (Break.AFTER, 1), (Break.TERMINATED, 6)],
+    [(Break.BEFORE, LONG_STEP), (Break.AFTER, 1), (Break.TERMINATED, LONG_STEP)],
 )
 def test_a_batch_and_its_money_are_there_once_wherever_the_connection_breaks(
     past: Stage, how: Break, step: int
@@ -302,8 +304,6 @@ ACTS: Mapping[str, Act] = {
 }
 
 
-STEP = 4
-LONG_STEP = 12
 LONG = {"crossed meters", "crossed meters that wait", "a revalidation"}
 """Of one transaction with very many statements."""
 

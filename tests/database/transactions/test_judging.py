@@ -40,6 +40,7 @@ from tests.database.small_site import (
     slots,
     store,
 )
+from tests.examples import seeds
 
 pytestmark = pytest.mark.hypertables
 
@@ -127,7 +128,7 @@ def test_a_second_read_of_the_same_registers_is_kept_and_changes_no_day(database
     on(database_url, story)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(3))
 def test_whatever_comes_in_whatever_order_the_whole_history_says_the_same(
     database_url: str, seed: int
 ) -> None:
@@ -157,7 +158,7 @@ def test_whatever_comes_in_whatever_order_the_whole_history_says_the_same(
     on(database_url, story)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(2))
 def test_a_back_fill_shows_the_same_as_the_whole_history(database_url: str, seed: int) -> None:
     """Today's freeze first, then from the oldest day on, some days of a point at once.
 
@@ -223,7 +224,7 @@ def test_a_clean_back_fill_is_proved_as_arrays_and_holds_what_spans_the_days_sti
     on(database_url, story)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(4))
 def test_whatever_is_said_in_between_the_whole_history_says_the_same(
     database_url: str, seed: int
 ) -> None:
