@@ -165,13 +165,7 @@ async def exchange(
     document_id: int,
 ) -> None:
     """End the installation `ended` with its last registers (None: lost), and begin another."""
-    values = {
-        "installation_id": ended,
-        "at": begun.at,
-        "final": None if final is None else list(final),
-        "final_lost": final is None,
-    }
-    await connection.execute(SQL["end_installation"], values)
+    await _end(connection, ended, begun.at, final)
     await _begin(connection, begun, document_id)
 
 
@@ -184,13 +178,7 @@ async def correct_exchange(
     document_id: int,
 ) -> None:
     """The exchange of the installation `ended` for `last` had other registers than was told."""
-    values = {
-        "installation_id": ended,
-        "at": begun.at,
-        "final": None if final is None else list(final),
-        "final_lost": final is None,
-    }
-    await connection.execute(SQL["end_installation"], values)
+    await _end(connection, ended, begun.at, final)
     values = {
         "installation_id": last,
         "initial": None if begun.initial is None else list(begun.initial),
@@ -198,6 +186,18 @@ async def correct_exchange(
         "document_id": document_id,
     }
     await connection.execute(SQL["correct_begin"], values)
+
+
+async def _end(
+    connection: Connection, installation_id: int, at: datetime, final: Sequence[int] | None
+) -> None:
+    values = {
+        "installation_id": installation_id,
+        "at": at,
+        "final": None if final is None else list(final),
+        "final_lost": final is None,
+    }
+    await connection.execute(SQL["end_installation"], values)
 
 
 async def _begin(connection: Connection, begun: NewInstallation, document_id: int) -> None:

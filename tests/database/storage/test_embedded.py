@@ -61,7 +61,7 @@ def test_a_server_that_recovers_slowly_is_waited_for(data: Path) -> None:
                 database.revive()
             except OSError as error:
                 refused += "not up yet" in str(error)
-            time.sleep(0.2)
+            time.sleep(0.2)  # a server that is starting tells nobody when it is up
         assert refused
         database.revive()
         recovers_slowly(data, "second")

@@ -1,7 +1,6 @@
 """What days show after readings, limits and documents came, through the database."""
 
 import random
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
@@ -21,7 +20,6 @@ from daemon.transactions.decisions import DecisionRefused, Order, decide
 from daemon.transactions.judging import arrival_tails, rejudge
 from storage import archive, chains, judging
 from storage.archive import BEGINNING, SiteMeter
-from storage.judging import FactRow
 from storage.settling import mark_points
 from tests.database.small_site import (
     ARMED,
@@ -40,6 +38,7 @@ from tests.database.small_site import (
     slots,
     store,
 )
+from tests.database.transactions.test_cost_of_a_batch import counted
 from tests.examples import seeds
 
 pytestmark = pytest.mark.hypertables
@@ -193,17 +192,8 @@ def test_a_back_fill_shows_the_same_as_the_whole_history(database_url: str, seed
 
 @pytest.mark.parametrize("days_at_once", [1, 5])
 def test_a_clean_back_fill_is_proved_as_arrays_and_holds_what_spans_the_days_still_owed(
-    database_url: str, days_at_once: int, monkeypatch: pytest.MonkeyPatch
+    database_url: str, days_at_once: int
 ) -> None:
-    by_themselves: list[int] = []
-    facts = judging.facts
-
-    async def asked(connection: AsyncConnection[Any], points: Collection[int]) -> list[FactRow]:
-        by_themselves.extend(points)
-        return await facts(connection, points)
-
-    monkeypatch.setattr(judging, "facts", asked)
-
     async def story(connection: AsyncConnection[Any]) -> None:
         site = Site.of(first_registers_are_known=False)
         meter = (await site.take_over(connection))["P1"]
@@ -213,11 +203,12 @@ def test_a_clean_back_fill_is_proved_as_arrays_and_holds_what_spans_the_days_sti
         links_to_newest = "SELECT link_days, hold FROM slot LEFT JOIN doubt USING (point_id, day, kind) WHERE day = %s"
         while life:
             batch, life = life[:days_at_once], life[days_at_once:]
-            await collect(connection, batch, ZONE)
+            with counted(connection) as given:
+                await collect(connection, batch, ZONE)
+            assert judging.SQL["facts"] not in given
             length = (newest - batch[-1].freeze.frozen_at.date()).days
             shown = [(-length, "span") if length > 7 else (length, None)]
             assert await rows(connection, links_to_newest, newest) == shown
-        assert by_themselves == []
         assert len(await published(connection)) == 62
         assert await judged_again(connection, 1) == []
 
