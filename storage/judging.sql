@@ -22,16 +22,39 @@ WITH a AS MATERIALIZED (
 ), told AS MATERIALIZED (
     SELECT day, meter_id, id, source, total, rate_1, rate_2, rate_3, rate_4, more_rates FROM reading
     WHERE day = ANY(%(days)s::date[]) AND meter_id = ANY(%(meters)s::int[])
+), near AS MATERIALIZED (
+    -- A value behind a longer gap than a week is the first of all, or remarked on: it ends a held link. All points of a day
+    -- are looked up at once.
+    SELECT DISTINCT ON (w.point_id, w.step) w.point_id, w.step, s.day, s.state, s.meter_id, s.reading_id
+    FROM (SELECT day, array_agg(point_id) AS points
+          FROM (SELECT point_id, from_day + step * n AS day FROM way CROSS JOIN generate_series(1, 7) n WHERE day IS NULL
+                UNION
+                SELECT w.point_id, x.day FROM way w
+                JOIN (SELECT point_id, day FROM remark UNION ALL SELECT point_id, first_day FROM begun) x
+                    ON x.point_id = w.point_id AND x.day > w.from_day
+                WHERE w.day IS NULL AND w.step = 1) x
+          GROUP BY 1) look
+    CROSS JOIN LATERAL (SELECT * FROM slot x WHERE x.day = look.day AND x.point_id = ANY(look.points) AND x.kind = 1
+                        AND x.state IN ('published', 'suspect', 'substituted') OFFSET 0) s
+    JOIN way w ON w.point_id = s.point_id AND w.day IS NULL AND w.step * (s.day - w.from_day) > 0
+    ORDER BY w.point_id, w.step, w.step * (s.day - w.from_day)
+), far AS MATERIALIZED (
+    SELECT * FROM near
+    UNION ALL
+    SELECT w.point_id, w.step, s.day, s.state, s.meter_id, s.reading_id
+    FROM way w
+    CROSS JOIN LATERAL slot_beside(w.point_id, 1::smallint, w.from_day - 8, -1, '{published,suspect,substituted}') s
+    WHERE w.day IS NULL AND w.step = -1 AND w.point_id NOT IN (SELECT point_id FROM near WHERE step = -1)
 ), neighbour AS (
     SELECT w.point_id, w.step, w.day, w.state, w.reading_id, r.source, r.total, r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates
     FROM way w LEFT JOIN told r ON (r.day, r.meter_id, r.id) = (w.day, w.meter_id, w.reading_id)
     WHERE w.day IS NOT NULL
     UNION ALL
-    SELECT w.point_id, w.step, s.day, s.state, s.reading_id, r.source, r.total, r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates
-    FROM way w
-    CROSS JOIN LATERAL slot_beside(w.point_id, 1::smallint, w.from_day + w.step, w.step, '{published,suspect,substituted}') s
-    LEFT JOIN LATERAL (SELECT * FROM reading r WHERE (r.day, r.meter_id, r.id) = (s.day, s.meter_id, s.reading_id) OFFSET 0) r ON true
-    WHERE w.day IS NULL
+    SELECT f.point_id, f.step, f.day, f.state, f.reading_id, r.source, r.total, r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates
+    FROM far f
+    LEFT JOIN (SELECT r.* FROM (SELECT day, array_agg(meter_id) AS meters FROM far GROUP BY 1) look
+               CROSS JOIN LATERAL (SELECT * FROM reading x WHERE x.day = look.day AND x.meter_id = ANY(look.meters) OFFSET 0) r) r
+        ON (r.day, r.meter_id, r.id) = (f.day, f.meter_id, f.reading_id)
 ), beside AS MATERIALIZED (
     SELECT n.point_id, n.step, n.day, n.state, n.reading_id, n.source, n.total,
            array_remove(ARRAY[n.total, n.rate_1, n.rate_2, n.rate_3, n.rate_4] || n.more_rates, NULL) AS steps,

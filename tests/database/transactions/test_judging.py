@@ -215,6 +215,49 @@ def test_a_clean_back_fill_is_proved_as_arrays_and_holds_what_spans_the_days_sti
     on(database_url, story)
 
 
+@pytest.mark.parametrize("seed", seeds(3))
+def test_the_neighbours_of_plain_new_values_are_the_nearest_values_of_their_chains(
+    database_url: str, seed: int
+) -> None:
+    """Gaps are of any length: what lies near is looked up day by day, what lies far by what is said
+    of it."""
+    points = 10
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        rng = random.Random(seed)
+        found = await Site.of(points, first_registers_are_known=False).take_over(connection)
+        batch = []
+        for meter in found.values():
+            n = rng.randrange(20)
+            while n < 160:
+                batch.append(freeze(meter, OPEN + n * DAY, 100 + n))
+                n += rng.choice((1, 1, 1, 2, 5, 7, 8, 9, 10, 30, 80))
+        rng.shuffle(batch)
+        for first in range(0, len(batch), 30):
+            await collect(connection, batch[first : first + 30], ZONE)
+        nearest = (
+            "SELECT (SELECT max(day) FROM slot WHERE point_id = %(point)s AND day < %(day)s), "
+            "(SELECT min(day) FROM slot WHERE point_id = %(point)s AND day > %(day)s)"
+        )
+        plain = 0
+        async with connection.transaction():
+            await chains.begin(connection, [])
+            for n in range(0, 165, 3):
+                day = OPEN + n * DAY
+                arrived = {
+                    it.point_id: [raw_reading(freeze(it, day, 100 + n), ZONE)]
+                    for it in found.values()
+                }
+                for point, tail in (await arrival_tails(connection, arrived)).items():
+                    told = await connection.execute(nearest, {"point": point, "day": day})
+                    if tail.is_plain:
+                        plain += 1
+                        assert (tail.before_day, tail.after_day) == await told.fetchone()
+        assert plain > 30 * points
+
+    on(database_url, story)
+
+
 @pytest.mark.parametrize("seed", seeds(4))
 def test_whatever_is_said_in_between_the_whole_history_says_the_same(
     database_url: str, seed: int
