@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "decode": "Say what the bytes on a line mean.",
     "account": "Look at prepaid accounts, open them.",
     "topup": "Post a payment to an account.",
+    "tariff": "Check prices, and work out cases to the fen.",
     "supply": "Look at supply states and commands.",
     "gaps": "Owed daily freezes that are not published, and why.",
     "standstill": "Points that are not billed to yesterday, and why.",

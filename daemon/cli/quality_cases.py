@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from daemon.cli.output import BAD_DATA, as_json, fail, print_json, print_table
-from daemon.quality.case_fields import CaseError, Fields
+from daemon.cli.case_file import case_name, cases_of
+from daemon.cli.output import BAD_DATA, as_json, print_json, print_table
+from daemon.quality.case_fields import CaseError
 from daemon.quality.cases import result_of
 
 
@@ -25,8 +25,8 @@ def try_cases(path: Path, as_json: bool) -> None:
     Needs no daemon, no database and no configuration. What a case `expected` is not looked at. Exit
     code 65 if a case is not understood; the others are judged."""
     is_wrong = False
-    for number, case in enumerate(_cases(path)):
-        name = _name(case, number)
+    for number, case in enumerate(cases_of(path)):
+        name = case_name(case, number)
         try:
             result = result_of(case)
         except CaseError as error:
@@ -39,25 +39,6 @@ def try_cases(path: Path, as_json: bool) -> None:
             print_table(("day", "state", "register", "codes", "next"), _rows(result), title=name)
     if is_wrong:
         raise SystemExit(BAD_DATA)
-
-
-def _cases(path: Path) -> list[Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise fail(f"{path}: is not JSON: {error}", BAD_DATA) from None
-    cases = found.get("cases") if isinstance(found, Mapping) else None
-    if not isinstance(cases, list):
-        raise fail(f"{path}: must be an object with a list `cases`", BAD_DATA)
-    return cases
-
-
-def _name(case: object, number: int) -> str:
-    """The case's id; its place in the list where it has none."""
-    try:
-        return Fields(case).text("id")
-    except CaseError:
-        return f"[{number}]"
 
 
 def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

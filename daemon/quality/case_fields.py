@@ -36,12 +36,31 @@ class Fields:
         """An object that must be there."""
         return Fields(self._get(name, _REQUIRED), self._at(name))
 
-    def each(self, name: str) -> list[Fields]:
+    def each(self, name: str, default: Sequence[object] | None = None) -> list[Fields]:
         """A list of objects."""
-        found = self._get(name, _REQUIRED)
+        found = self._list(name, default)
+        return [Fields(it, f"{self._at(name)}[{n}]") for n, it in enumerate(found)]
+
+    def texts(self, name: str) -> list[str]:
+        """A list of texts; empty where it is not there."""
+        items = self._items(name, [])
+        return [items.text(number) for number in items.names()]
+
+    def decimals(self, name: str) -> list[Decimal]:
+        """A list of decimal numbers in texts."""
+        items = self._items(name, None)
+        return [items.decimal(number) for number in items.names()]
+
+    def _items(self, name: str, default: Sequence[object] | None) -> Fields:
+        """A list as an object by number, so that a mistake tells which it is."""
+        found = self._list(name, default)
+        return Fields({f"[{n}]": it for n, it in enumerate(found)}, self._at(name))
+
+    def _list(self, name: str, default: Sequence[object] | None) -> Sequence[object]:
+        found: object = self._get(name, _REQUIRED if default is None else default)
         if not isinstance(found, Sequence) or isinstance(found, str):
             raise self._wrong(name, "a list", found)
-        return [Fields(it, f"{self._at(name)}[{n}]") for n, it in enumerate(found)]
+        return found
 
     @overload
     def text(self, name: str) -> str: ...
@@ -101,6 +120,11 @@ class Fields:
             raise CaseError(f"{self._at(name)}: {found!r} is not a decimal number")
         return number
 
+    def number(self, name: str) -> Decimal:
+        """A count that is no money: a decimal number in a text, or a whole one."""
+        found = self._get(name, _REQUIRED)
+        return Decimal(self.integer(name)) if isinstance(found, int) else self.decimal(name)
+
     def positive(self, name: str) -> Decimal:
         """A decimal number above 0."""
         number = self.decimal(name)
@@ -145,6 +169,10 @@ class Fields:
         """What the object holds."""
         return list(self._given)
 
+    def whole_object(self) -> Mapping[str, Any]:
+        """The object as it was written."""
+        return self._given
+
     def registers(self, name: str) -> Registers:
         """An object of decimal numbers, `total` and rates."""
         given = self.inside(name)
@@ -179,7 +207,7 @@ class Fields:
             raise CaseError(f"{self._at(name)}: the year {year} is not between {years}")
 
     def _at(self, name: str) -> str:
-        return f"{self._path}.{name}" if self._path else name
+        return f"{self._path}.{name}".replace(".[", "[") if self._path else name
 
     def _wrong(self, name: str, wanted: str, found: object) -> CaseError:
         return CaseError(f"{self._at(name)}: must be {wanted}, is {_kind(found)}")

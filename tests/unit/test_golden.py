@@ -2,7 +2,8 @@
 
 `golden_open.json` is the project's own file of worked cases (domain/golden_open.json, schema
 version 1.0), copied unchanged; its results were computed exactly and independently of this program.
-The same cases go through pipeline and database in tests/database/transactions/test_golden_cases.py.
+The same cases go through pipeline and database in tests/database/transactions/test_golden_cases.py;
+all of the file's cases go through `meterd tariff try` in tests/unit/cli/test_tariff_try.py.
 """
 
 from dataclasses import replace
@@ -19,30 +20,8 @@ from daemon.quality.judge import judge
 from daemon.quality.register import ChainPoint
 from tests.unit.golden_cases import CASES, SETTLED_FLAT, FlatCase, flat_case, steps
 
-COVERED_ELSEWHERE = {
-    **dict.fromkeys(("O15", "O16", "O17", "O22", "O23"), "tests/unit/billing/test_credit_cases.py"),
-    "O19": "top-ups in tests/database/transactions/test_golden_cases.py; reverse_topup is not built yet",
-}
-NOT_COVERED_YET = {
-    "O03": "time-of-use prices",
-    "O04": "ladder prices",
-    "O05": "ladder and time-of-use prices",
-    "O08": "meter exchange",
-    "O11": "corrections",
-    "O12": "fixed charges",
-    "O13": "fixed charges",
-    "O14": "closing an account",
-    "O18": "exclusive tax",
-    "O21": "ladder of a household",
-}
 GUARDED = ("O25", "O26", "O27", "O28", "O29", "O30")
 SUSPECT = {"V07": "suspect:backward", "V27": "suspect:backward", "V08": "suspect:spike"}
-
-
-def test_every_golden_case_is_covered_or_listed_as_missing() -> None:
-    run_here = {"O02", "O24", *SETTLED_FLAT, *GUARDED}
-    assert run_here | set(COVERED_ELSEWHERE) | set(NOT_COVERED_YET) == set(CASES)
-    assert not run_here & (set(COVERED_ELSEWHERE) | set(NOT_COVERED_YET))
 
 
 @pytest.mark.parametrize("name", SETTLED_FLAT)

@@ -1,0 +1,389 @@
+"""A version of a tariff as it is written, in TOML or JSON: every mistake of it at once.
+
+Numbers are texts there, because money is never a binary fraction. What is refused at entry is the
+list of money.md section 15a."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, TypeVar
+
+from config.problems import did_you_mean
+from config.tariff_version import (
+    TOTAL,
+    Cycle,
+    Fixed,
+    Ladder,
+    Method,
+    Proration,
+    Surcharge,
+    TariffVersion,
+)
+
+Place = tuple[str | int, ...]
+S = TypeVar("S", bound=str)
+MOST_DECIMALS: Final = 8
+MOST_YUAN: Final = 1000
+"""A higher price of a kWh is a slip of the finger."""
+MOST_FEE_YUAN: Final = 1_000_000
+MOST_KWH: Final = 1_000_000_000
+COMPONENTS: Final = ("energy", "tier", "fixed", "minimum", "tax")
+"""Of a charge; no surcharge may have such a code."""
+CYCLES: Final[tuple[Cycle, ...]] = ("year", "month")
+METHODS: Final[tuple[Method, ...]] = ("price", "adder", "matrix", "slab")
+PRORATIONS: Final[tuple[Proration, ...]] = ("calendar", "thirtieth")
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]+)?")
+_RATE = re.compile(r"[a-z][a-z0-9_]*")
+_TOU: Final = 'energy = { mode = "tou", prices = { peak = "0.617", valley = "0.307" } }'
+_LADDER: Final = (
+    'ladder = { cycle = "month", method = "price", bounds_kwh = ["240"], prices = ["0.4", "0.5"] }'
+)
+_SEASONS: Final = "a season is a version of its own, with its first day as effective_from"
+_CLOCK: Final = f"the meter's own calendar tells rates apart; give their prices: {_TOU}"
+DOES_IT: Final[Mapping[str, str]] = {
+    "steps": _LADDER,
+    "tiers": _LADDER,
+    "blocks": _LADDER,
+    "slabs": _LADDER.replace('"price"', '"slab"').replace(" }", ', whole_above_kwh = "240" }'),
+    "price_day": _TOU.replace("peak", "day").replace("valley", "night"),
+    "price_night": _TOU.replace("peak", "day").replace("valley", "night"),
+    "prices": _TOU,
+    **dict.fromkeys(("sharp", "peak", "flat", "valley", "day", "night", "hours"), _CLOCK),
+    **dict.fromkeys(("vat", "vat_rate", "tax_rate"), 'tax = { mode = "exclusive", rate = "0.15" }'),
+    **dict.fromkeys(
+        ("fixed_per_month", "standing_per_month", "monthly_yuan"),
+        'fixed = { monthly_yuan = "40", proration = "calendar" }',
+    ),
+    **dict.fromkeys(
+        ("standing_per_day", "fixed_per_day", "daily_yuan"), 'fixed = { daily_yuan = "0.4366" }'
+    ),
+    **dict.fromkeys(("minimum_per_month", "minimum_yuan"), 'minimum = { monthly_yuan = "15" }'),
+    **dict.fromkeys(("season", "seasons", "special_days"), _SEASONS),
+}
+"""What does what such a key was meant to do."""
+
+
+class Mistake(NamedTuple):
+    """Where in the version, and what is wrong."""
+
+    place: Place
+    message: str
+
+    def __str__(self) -> str:
+        return f"{'.'.join(map(str, self.place))}: {self.message}"
+
+
+def read_version(
+    written: object, name: str, place: Place = ()
+) -> tuple[TariffVersion | None, list[Mistake]]:
+    """(the version, its mistakes): one of the two is empty. `name` of one without an `id`."""
+    form = _Form(written, place, [])
+    version = _version(form, name)
+    return (None if form.mistakes else version), form.mistakes
+
+
+@dataclass
+class _Form:
+    """A table and where it stands. What is wrong is noted, and read as if it were harmless."""
+
+    written: Any
+    place: Place
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.written, Mapping):
+            self.tell("", "must be a table")
+            self.written = {}
+
+    def __contains__(self, key: str) -> bool:
+        return self.written.get(key) is not None
+
+    def tell(self, key: str, message: str) -> None:
+        self.mistakes.append(Mistake((*self.place, key) if key else self.place, message))
+
+    def only(self, *known: str) -> None:
+        for key in self.written:
+            if key in known:
+                continue
+            hint = DOES_IT.get(key)
+            known_hint = did_you_mean(key, known)
+            is_close = bool(known_hint) or hint is None
+            self.tell(key, f"unknown key{known_hint}" if is_close else f"unknown key; {hint}")
+
+    def table(self, key: str) -> _Form:
+        return _Form(self.written.get(key), (*self.place, key), self.mistakes)
+
+    def tables(self, key: str) -> list[_Form]:
+        return [
+            _Form(it, (*self.place, key, number), self.mistakes)
+            for number, it in enumerate(self.sequence(key))
+        ]
+
+    def sequence(self, key: str) -> Sequence[Any]:
+        found = self.written.get(key, ())
+        if isinstance(found, list | tuple):
+            return found
+        self.tell(key, "must be a list")
+        return ()
+
+    def choice(self, key: str, choices: Sequence[S], default: S | None = None) -> S:
+        found = self.written.get(key, default)
+        for choice in choices:
+            if found == choice:
+                return choice
+        self.tell(key, f"must be {' or '.join(choices)}, is {_quoted(found)}")
+        return choices[0]
+
+    def number(self, key: str, most: int = MOST_YUAN) -> Decimal:
+        return self.as_number(key, self.written.get(key), most)
+
+    def numbers(self, key: str, most: int = MOST_YUAN) -> tuple[Decimal, ...]:
+        return tuple(
+            self.as_number(f"{key}[{number}]", it, most)
+            for number, it in enumerate(self.sequence(key))
+        )
+
+    def as_number(self, key: str, found: object, most: int) -> Decimal:
+        if found is None:
+            self.tell(key, 'is missing; a number as a text: "0.5283"')
+        elif not isinstance(found, str):
+            self.tell(
+                key, f'must be a number as a text, "{found}": money is never a binary fraction'
+            )
+        elif not _NUMBER.fullmatch(found):
+            self.tell(key, f'{_quoted(found)} is not a number such as "0.5283"')
+        elif len(found.partition(".")[2].rstrip("0")) > MOST_DECIMALS:
+            self.tell(key, f"has more than {MOST_DECIMALS} decimals")
+        elif Decimal(found) > most:
+            self.tell(key, f"{found} is more than {most}")
+        else:
+            return Decimal(found)
+        return Decimal(0)
+
+
+def _version(form: _Form, name: str) -> TariffVersion:
+    form.only(
+        "id",
+        "effective_from",
+        "price",
+        "energy",
+        "ladder",
+        "surcharges",
+        "fixed",
+        "minimum",
+        "tax",
+    )
+    start = _start(form)
+    before = len(form.mistakes)
+    energy = _energy(form)
+    ladder = _ladder(form.table("ladder")) if "ladder" in form else None
+    if len(form.mistakes) == before:
+        _check_energy(form, energy, ladder)
+    added, included = _tax(form)
+    return TariffVersion(
+        version_id=str(form.written.get("id", f"{name}@{start}")),
+        effective_from=start,
+        energy=energy,
+        ladder=ladder,
+        surcharges=_surcharges(form),
+        fixed=_fixed(form.table("fixed"), ladder) if "fixed" in form else None,
+        minimum_yuan=_minimum(form.table("minimum")) if "minimum" in form else None,
+        tax_rate=added,
+        included_tax_rate=included,
+    )
+
+
+def _start(form: _Form) -> date:
+    found = form.written.get("effective_from")
+    if isinstance(found, str):
+        try:
+            found = date.fromisoformat(found)
+        except ValueError:
+            found = None
+    # For isinstance a datetime is a date too; its hour would be dropped without a word.
+    if isinstance(found, datetime) or not isinstance(found, date):
+        form.tell("effective_from", "must be a date, its 00:00 counts: effective_from = 2026-01-01")
+        return date.min
+    return found
+
+
+def _energy(form: _Form) -> Mapping[str, Decimal]:
+    if "price" in form:
+        if "energy" in form:
+            form.tell("price", "energy has a price already; keep one of them")
+        if isinstance(form.written["price"], Mapping):
+            form.tell("price", f"prices of rates are written {_TOU}")
+            return {}
+        return {TOTAL: form.number("price")}
+    if "energy" not in form:
+        return {}
+    energy = form.table("energy")
+    if energy.choice("mode", ("flat", "tou")) == "flat":
+        energy.only("mode", "price")
+        return {TOTAL: energy.number("price")}
+    energy.only("mode", "prices")
+    return _rate_prices(energy.table("prices"))
+
+
+def _rate_prices(form: _Form) -> dict[str, Decimal]:
+    if not form.written:
+        form.tell("", 'names no rate; as { peak = "0.617", valley = "0.307" }')
+    for rate in form.written:
+        if rate == TOTAL or not _RATE.fullmatch(rate):
+            form.tell(rate, "is not the name of a rate register")
+    return {rate: form.number(rate) for rate in form.written}
+
+
+def _ladder(form: _Form) -> Ladder:
+    before = len(form.mistakes)
+    method = form.choice("method", METHODS)
+    cycle = form.choice("cycle", CYCLES)
+    held = {"price": "prices", "slab": "prices", "adder": "adders", "matrix": "matrix"}[method]
+    of_slab = ("whole_above_kwh",) if method == "slab" else ()
+    form.only("method", "cycle", "bounds_kwh", "partial_year", held, *of_slab)
+    bounds = form.numbers("bounds_kwh", MOST_KWH)
+    matrix = tuple(map(_rate_prices, form.tables("matrix"))) if method == "matrix" else ()
+    prices = () if method == "matrix" else form.numbers(held)
+    _check_bounds(form, bounds)
+    _check_count(form, held, len(matrix or prices), len(bounds))
+    if any(row.keys() != matrix[0].keys() for row in matrix):
+        form.tell("matrix", "every step must price the same rates")
+    ladder = Ladder(
+        cycle,
+        method,
+        bounds,
+        prices,
+        matrix,
+        form.choice("partial_year", ("full", "months"), "full"),
+        form.number("whole_above_kwh", MOST_KWH) if method == "slab" else None,
+    )
+    if cycle == "month" and ladder.partial_year == "months":
+        form.tell("partial_year", "bounds of a month are never scaled; only those of a year are")
+    if method == "slab":
+        _check_slab(form, ladder, is_good_so_far=len(form.mistakes) == before)
+    return ladder
+
+
+def _check_bounds(form: _Form, bounds: Sequence[Decimal]) -> None:
+    if not bounds:
+        form.tell("bounds_kwh", 'holds no bound, as ["2760", "4800"]')
+    below = Decimal(0)
+    for bound in bounds:
+        if bound <= below:
+            form.tell("bounds_kwh", f"must rise: {bound} comes after {below}")
+            return
+        below = bound
+
+
+def _check_count(form: _Form, key: str, found: int, bounds: int) -> None:
+    if found != bounds + 1:
+        form.tell(key, f"{bounds} bounds make {bounds + 1} steps, here are {found}")
+
+
+def _check_slab(form: _Form, ladder: Ladder, *, is_good_so_far: bool) -> None:
+    if ladder.cycle != "month":
+        form.tell("cycle", "slabs are by month")
+    if ladder.whole_above_kwh not in (0, *ladder.bounds_kwh):
+        form.tell("whole_above_kwh", 'must be one of bounds_kwh, or "0"')
+    elif is_good_so_far:
+        for number in ladder.cheaper_slabs():
+            bound = ladder.bounds_kwh[number - 1]
+            message = f"above {bound} kWh the whole month costs less than at {bound} kWh"
+            form.tell(f"prices[{number}]", message)
+
+
+def _check_energy(form: _Form, energy: Mapping[str, Decimal], ladder: Ladder | None) -> None:
+    is_tou = bool(energy) and TOTAL not in energy
+    if ladder is None or not ladder.replaces_energy:
+        if not energy:
+            form.tell(
+                "energy",
+                f'energy has no price; energy = {{ mode = "flat", price = "0.5" }} or {_TOU}',
+            )
+    elif ladder.method == "slab" and is_tou:
+        form.tell("ladder", "slabs and time of use do not go together")
+    elif ladder.method == "matrix" and is_tou:
+        missing = _named(rate for rate in energy if rate not in ladder.matrix[0])
+        if missing:
+            form.tell("ladder.matrix", f"leaves without a price: {missing}")
+
+
+def _surcharges(form: _Form) -> tuple[Surcharge, ...]:
+    surcharges: list[Surcharge] = []
+    for it in form.tables("surcharges"):
+        it.only("code", "per_kwh", "included")
+        code = it.written.get("code")
+        if not isinstance(code, str) or not code or ":" in code:
+            it.tell("code", "must be a text without a colon")
+        elif code in COMPONENTS:
+            it.tell("code", f"{code} is the name of a component")
+        elif code in {other.code for other in surcharges}:
+            it.tell("code", f"{code} comes twice")
+        is_included = it.written.get("included", False)
+        if not isinstance(is_included, bool):
+            it.tell("included", "must be true or false")
+        surcharges.append(Surcharge(str(code), it.number("per_kwh"), bool(is_included)))
+    return tuple(surcharges)
+
+
+def _fixed(form: _Form, ladder: Ladder | None) -> Fixed:
+    kinds = [kind for kind in ("monthly_yuan", "by_slab", "daily_yuan") if kind in form]
+    form.only("monthly_yuan", "by_slab", "daily_yuan", "proration")
+    if len(kinds) != 1:
+        form.tell("", "must hold exactly one of monthly_yuan, by_slab and daily_yuan")
+        return Fixed()
+    if kinds == ["daily_yuan"]:
+        if "proration" in form:
+            form.tell("proration", "a fee by the day needs none")
+        return Fixed(daily_yuan=form.number("daily_yuan", MOST_FEE_YUAN))
+    proration = form.choice("proration", PRORATIONS, "calendar")
+    if kinds == ["monthly_yuan"]:
+        fee = form.number("monthly_yuan", MOST_FEE_YUAN)
+        return Fixed(monthly_yuan=fee, proration=proration)
+    return Fixed(by_slab=_fees(form.table("by_slab"), ladder), proration=proration)
+
+
+def _fees(form: _Form, ladder: Ladder | None) -> dict[int, tuple[Decimal, ...]]:
+    form.only("1", "3")
+    if not form.written:
+        form.tell("", 'must hold the fees of "1" phase or "3" phases, or of both')
+    is_by_month = ladder is not None and ladder.cycle == "month"
+    if ladder is None or not is_by_month:
+        form.tell("", "a fee by slab needs a ladder by month")
+    fees = {}
+    for phases in (1, 3):
+        if (key := str(phases)) not in form:
+            continue
+        fees[phases] = form.numbers(key, MOST_FEE_YUAN)
+        if ladder is not None:
+            _check_count(form, key, len(fees[phases]), len(ladder.bounds_kwh))
+    return fees
+
+
+def _minimum(form: _Form) -> Decimal:
+    form.only("monthly_yuan")
+    return form.number("monthly_yuan", MOST_FEE_YUAN)
+
+
+def _tax(form: _Form) -> tuple[Decimal | None, Decimal | None]:
+    """(what is added, what the prices hold)."""
+    if "tax" not in form:
+        return None, None
+    tax = form.table("tax")
+    tax.only("mode", "rate")
+    rate = tax.number("rate", 1)
+    if tax.choice("mode", ("exclusive", "inclusive")) == "exclusive":
+        return rate, None
+    return None, rate
+
+
+def _named(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
+
+def _quoted(found: object) -> str:
+    return "missing" if found is None else repr(found)

@@ -1,0 +1,369 @@
+"""F: what an account's use, closed days and entries cost, exactly. Pure.
+
+`amounts` is X of money.md section 7 for every (month, component); what is posted is R(X) less what
+was posted before (`postings`). It looks at no order of arrival and keeps nothing, so late data,
+corrections, bonuses and closes are one more call with other arguments.
+
+How settlement (T2) calls it: it keeps of each account, for each rating period and version, `Use`
+as integers (`use.gathered`; of a matrix ladder the part of each link), the closed days, and what
+was posted by stream. After a batch it adds the uses of links that came and takes away those of
+links that went (`use.uses_of`), and prices the touched months of all accounts of a tariff at once
+with `many.amounts_fen`; where that cannot (a matrix, numbers beyond 63 bits) with `amounts`. A
+change of use in a ladder by year touches every later month of that year; a close or a bonus
+touches its whole cycle. The result is written as the legs of `postings`."""
+
+from __future__ import annotations
+
+import calendar
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, NamedTuple
+
+from config.tariff_version import Fixed, Ladder, TariffVersion, Versions
+from daemon.billing.rounding import nearest_fen
+from daemon.billing.settlement import Stream
+from daemon.billing.use import USE_DECIMALS, Use
+
+ENERGY: Final = "energy"
+TIER: Final = "tier"
+FIXED: Final = "fixed"
+MINIMUM: Final = "minimum"
+TAX: Final = "tax"
+NOTHING: Final = Fraction(0)
+ONE_KWH: Final = 10**USE_DECIMALS
+MONTHS: Final = 12
+
+
+class Bonus(NamedTuple):
+    """So many kWh are added to every bound, by month, until the next entry (section 5).
+
+    It counts from the first month whose first day is not before `start` (15a)."""
+
+    start: date
+    kwh_per_month: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is known of an account besides its use.
+
+    `opened`, `last_day`: its first and last day in service, None where there is none yet.
+    `used_elsewhere`: kWh by cycle, `2026` or `2026-07`, that others billed before."""
+
+    versions: Versions
+    phases: int = 1
+    opened: date | None = None
+    last_day: date | None = None
+    bonuses: tuple[Bonus, ...] = ()
+    used_elsewhere: Mapping[str, Decimal] = field(default_factory=dict)
+
+    def serves(self, day: date) -> bool:
+        """Whether the account is in service on that day."""
+        is_open = self.opened is None or self.opened <= day
+        return is_open and (self.last_day is None or day <= self.last_day)
+
+    def days_in_service(self, month: date) -> list[date]:
+        """Those of a month."""
+        return [day for day in days_of(month) if self.serves(day)]
+
+    def bounds(self, ladder: Ladder, month: date) -> list[Fraction]:
+        """The bounds of the cycle that holds the month, moved by bonuses and scaled by a close."""
+        if ladder.cycle == "month":
+            bonus = self._bonus(month)
+            return [Fraction(bound) + bonus for bound in ladder.bounds_kwh]
+        months = [date(month.year, number, 1) for number in range(1, MONTHS + 1)]
+        is_closed = self.last_day is not None and self.last_day.year == month.year
+        if is_closed and ladder.partial_year == "months":
+            months = [it for it in months if self._has_begun_to_serve(it)]
+        share = Fraction(len(months), MONTHS)
+        bonus = sum(map(self._bonus, months), NOTHING)
+        return [Fraction(bound) * share + bonus for bound in ladder.bounds_kwh]
+
+    def whole_above(self, ladder: Ladder, month: date) -> Fraction:
+        """The bound above which a slab re-prices the month; it moves with the others."""
+        assert ladder.whole_above_kwh is not None, "only a slab has it"
+        if ladder.whole_above_kwh == 0:
+            return NOTHING
+        number = ladder.bounds_kwh.index(ladder.whole_above_kwh)
+        return self.bounds(ladder, month)[number]
+
+    def elsewhere(self, cycle: str) -> Fraction:
+        """What others billed of a cycle."""
+        return Fraction(self.used_elsewhere.get(cycle, 0))
+
+    def _bonus(self, month: date) -> Fraction:
+        entries = [it for it in self.bonuses if it.start <= month]
+        return Fraction(max(entries, key=lambda it: it.start).kwh_per_month) if entries else NOTHING
+
+    def _has_begun_to_serve(self, month: date) -> bool:
+        # A started month counts as one (section 5).
+        return bool(self.days_in_service(month))
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Exact yuan by stream; `included` what prices hold of a surcharge, by its code."""
+
+    charged: Mapping[Stream, Fraction]
+    included: Mapping[Stream, Fraction]
+    ladder_used: Mapping[str, Fraction]
+    """kWh by cycle, with what others billed."""
+
+
+class Line(NamedTuple):
+    """What one version adds to a stream."""
+
+    month: date
+    version: int
+    component: str
+
+
+def rounded_fen(yuan: Fraction) -> int:
+    """R(x): yuan to fen, nearest, ties away from zero."""
+    return nearest_fen(100 * yuan)
+
+
+def days_of(month: date) -> list[date]:
+    """All days of the month that begins on this day."""
+    count = calendar.monthrange(month.year, month.month)[1]
+    return [month + timedelta(days=number) for number in range(count)]
+
+
+def cycle_of(ladder: Ladder, month: date) -> str:
+    """`2026` or `2026-07`."""
+    return f"{month:%Y}" if ladder.cycle == "year" else f"{month:%Y-%m}"
+
+
+def amounts(terms: Terms, uses: Iterable[Use], closed: Collection[date]) -> Amounts:
+    """What the account owes, by (month, component).
+
+    `uses` need not be gathered. `closed`: the days whose end is known to have come (`day_close`);
+    days out of service among them do not count."""
+    in_order = sorted(uses, key=lambda use: (use.month, use.version, use.start))
+    ladder_used = _ladder_used(terms, in_order)
+    lines: defaultdict[Line, Fraction] = defaultdict(Fraction)
+    included: defaultdict[Stream, Fraction] = defaultdict(Fraction)
+    _charge_use(terms, in_order, ladder_used, lines)
+    for use in in_order:
+        for surcharge in terms.versions.all[use.version].surcharges:
+            yuan = Fraction(surcharge.per_kwh) * Fraction(use.total, ONE_KWH)
+            if surcharge.is_included:
+                included[Stream(use.month, surcharge.code)] += yuan
+            else:
+                lines[Line(use.month, use.version, surcharge.code)] += yuan
+    served = {day for day in closed if terms.serves(day)}
+    for month in sorted({day.replace(day=1) for day in served}):
+        _charge_days(terms, month, served, ladder_used, lines)
+    _charge_tax(terms, lines)
+    charged: defaultdict[Stream, Fraction] = defaultdict(Fraction)
+    for line, yuan in lines.items():
+        charged[Stream(line.month, line.component)] += yuan
+    return Amounts(charged, included, ladder_used)
+
+
+def postings(
+    charged: Mapping[Stream, Fraction], posted_fen: Mapping[Stream, int]
+) -> dict[Stream, int]:
+    """What each stream posts, in fen, never a zero: R(X) less what was posted.
+
+    Against what was posted, not against R of the amount before: a stream whose sum was wrong is
+    mended by its next event (section 7.6)."""
+    moved = {}
+    for stream in {**charged, **posted_fen}:
+        fen = rounded_fen(charged.get(stream, NOTHING)) - posted_fen.get(stream, 0)
+        if fen:
+            moved[stream] = fen
+    return moved
+
+
+def _ladder_used(terms: Terms, uses: Sequence[Use]) -> dict[str, Fraction]:
+    """U of every cycle: the use of the account under versions with a ladder of that cycle."""
+    used = {cycle: terms.elsewhere(cycle) for cycle in terms.used_elsewhere}
+    for use in uses:
+        ladder = terms.versions.all[use.version].ladder
+        if ladder is not None:
+            cycle = cycle_of(ladder, use.month)
+            used[cycle] = used.get(cycle, NOTHING) + Fraction(use.total, ONE_KWH)
+    return used
+
+
+def _charge_use(
+    terms: Terms,
+    uses: Sequence[Use],
+    ladder_used: Mapping[str, Fraction],
+    lines: defaultdict[Line, Fraction],
+) -> None:
+    """Components energy and tier."""
+    position: dict[str, Fraction] = {}
+    for use in uses:
+        version = terms.versions.all[use.version]
+        line = Line(use.month, use.version, ENERGY)
+        ladder = version.ladder
+        if ladder is None or not ladder.replaces_energy:
+            lines[line] += _energy(version, use)
+        if ladder is None:
+            continue
+        cycle = cycle_of(ladder, use.month)
+        is_first = cycle not in position
+        before = position.get(cycle, terms.elsewhere(cycle))
+        after = before + Fraction(use.total, ONE_KWH)
+        position[cycle] = after
+        step = _Step(ladder, terms.bounds(ladder, use.month), before, after)
+        if ladder.method == "adder":
+            lines[line._replace(component=TIER)] += step.difference()
+        elif ladder.method == "price":
+            lines[line] += step.difference()
+        elif ladder.method == "matrix":
+            lines[line] += _matrix(step, use)
+        else:
+            whole_above = terms.whole_above(ladder, use.month)
+            lines[line] += _slab(step, whole_above, ladder_used[cycle], is_first=is_first)
+
+
+def _energy(version: TariffVersion, use: Use) -> Fraction:
+    total = NOTHING
+    for register, price in version.energy.items():
+        total += Fraction(price) * Fraction(use.registers[register], ONE_KWH)
+    return total
+
+
+class _Step(NamedTuple):
+    """The way of a cycle's use from one position to another."""
+
+    ladder: Ladder
+    bounds: Sequence[Fraction]
+    before: Fraction
+    after: Fraction
+
+    def difference(self) -> Fraction:
+        """F(after) - F(before), by steps."""
+        return self.cost(self.after) - self.cost(self.before)
+
+    def cost(self, used: Fraction) -> Fraction:
+        """F: what so much use costs from 0 on, by steps."""
+        prices = map(Fraction, self.ladder.prices)
+        return sum(
+            (price * it for price, it in zip(prices, self.overlaps(NOTHING, used), strict=True)),
+            NOTHING,
+        )
+
+    def overlaps(self, first: Fraction, last: Fraction) -> Iterator[Fraction]:
+        """How much of the way lies in each step; a bound hit exactly is the lower one's."""
+        below = NOTHING
+        for bound in self.bounds:
+            yield max(NOTHING, min(last, bound) - max(first, below))
+            below = bound
+        yield max(NOTHING, last - max(first, below))
+
+
+def slab_reached(bounds: Sequence[Fraction], used: Fraction) -> int:
+    """The number of the first slab that holds the use."""
+    return sum(used > bound for bound in bounds)
+
+
+def _matrix(step: _Step, use: Use) -> Fraction:
+    """Each rate is split over the steps as the total is (section 5)."""
+    way = step.after - step.before
+    if way:
+        shares = [overlap / way for overlap in step.overlaps(step.before, step.after)]
+    else:
+        # No use to split: what the rates tell by themselves costs what the next kWh does.
+        number = slab_reached(step.bounds, step.before)
+        shares = [Fraction(it == number) for it in range(len(step.ladder.matrix))]
+    cost = NOTHING
+    for share, prices in zip(shares, step.ladder.matrix, strict=True):
+        for rate, price in prices.items():
+            cost += share * Fraction(price) * Fraction(use.registers[rate], ONE_KWH)
+    return cost
+
+
+def _slab(step: _Step, whole_above: Fraction, month_used: Fraction, *, is_first: bool) -> Fraction:
+    """F_v(u1; U) - F_v(u0; U), and of the month's first use what re-prices use billed elsewhere."""
+
+    def cost(used: Fraction, standing_at: Fraction) -> Fraction:
+        if standing_at <= whole_above:
+            return step.cost(used)
+        return Fraction(step.ladder.prices[slab_reached(step.bounds, standing_at)]) * used
+
+    charged = cost(step.after, month_used) - cost(step.before, month_used)
+    if is_first:
+        charged += cost(step.before, month_used) - cost(step.before, step.before)
+    return charged
+
+
+def _charge_days(
+    terms: Terms,
+    month: date,
+    served: Collection[date],
+    ladder_used: Mapping[str, Fraction],
+    lines: defaultdict[Line, Fraction],
+) -> None:
+    """Components fixed and minimum of a month, by its closed days in service."""
+    in_service = terms.days_in_service(month)
+    by_version: defaultdict[int, int] = defaultdict(int)
+    for day in in_service:
+        version = terms.versions.number_on(day)
+        if version is not None and day in served:
+            by_version[version] += 1
+    days = len(days_of(month))
+    is_broken = len(in_service) < days
+    for number, closed in by_version.items():
+        fixed = terms.versions.all[number].fixed
+        if fixed is not None:
+            yuan = _fee(terms, number, month, ladder_used)
+            lines[Line(month, number, FIXED)] += yuan * _days_share(fixed, closed, days, is_broken)
+    if all(day in served for day in in_service):
+        _charge_minimum(terms, month, in_service, lines)
+
+
+def _days_share(fixed: Fixed, closed: int, days: int, is_broken: bool) -> Fraction:
+    """How many of its fees the closed days are worth."""
+    if fixed.daily_yuan is not None:
+        return Fraction(closed)
+    is_thirtieth = fixed.proration == "thirtieth" and is_broken
+    return Fraction(closed, 30 if is_thirtieth else days)
+
+
+def _fee(terms: Terms, number: int, month: date, ladder_used: Mapping[str, Fraction]) -> Fraction:
+    version = terms.versions.all[number]
+    fixed = version.fixed
+    assert fixed is not None
+    if fixed.by_slab is None:
+        return Fraction(fixed.daily_yuan or fixed.monthly_yuan or 0)
+    assert version.ladder is not None, "checked at entry"
+    cycle = cycle_of(version.ladder, month)
+    used = ladder_used.get(cycle, NOTHING)
+    slab = slab_reached(terms.bounds(version.ladder, month), used)
+    return Fraction(fixed.by_slab[terms.phases][slab])
+
+
+def _charge_minimum(
+    terms: Terms,
+    month: date,
+    in_service: Sequence[date],
+    lines: defaultdict[Line, Fraction],
+) -> None:
+    """The month is settled: what is missing to the minimum, at the version of the last day."""
+    versions = [terms.versions.on(day) for day in in_service]
+    fees = [it.minimum_yuan for it in versions if it is not None and it.minimum_yuan is not None]
+    last = terms.versions.number_on(in_service[-1])
+    if not fees or last is None:
+        return
+    least = sum(map(Fraction, fees), NOTHING) / len(days_of(month))
+    counted = {ENERGY, TIER, FIXED}
+    known = [
+        yuan for line, yuan in lines.items() if line.month == month and line.component in counted
+    ]
+    lines[Line(month, last, MINIMUM)] += max(NOTHING, least - sum(known, NOTHING))
+
+
+def _charge_tax(terms: Terms, lines: defaultdict[Line, Fraction]) -> None:
+    """Every exact component at the rate of its version."""
+    for line, yuan in list(lines.items()):
+        rate = terms.versions.all[line.version].tax_rate
+        if rate is not None:
+            lines[line._replace(component=TAX)] += Fraction(rate) * yuan

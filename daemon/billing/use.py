@@ -1,0 +1,169 @@
+"""Use: what registers advanced, as exact integers by month, tariff version and register. Pure.
+
+It is all that is kept of readings to price them. Steps of a ladder are derived from it and never
+stored, because late data and bonuses move them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import ROUND_FLOOR, Decimal
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from config.tariff_version import TOTAL, TariffVersion, Versions
+from protocols.errors import MeterdError
+
+USE_DECIMALS: Final = 8
+"""Of a kWh: four of a register and four of a ratio; 63 bits then hold 92 TWh."""
+
+
+class NoPrice(MeterdError):
+    """Use that no version of the tariff prices. Whoever keeps the tariffs acts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What the registers of one meter advanced between two instants, under one ratio.
+
+    `steps`: the total and the rates, in the smallest step of the register, which has `decimals`.
+    `residual_rate`: what is billed as the total without the other rates that a version prices."""
+
+    start: datetime
+    end: datetime
+    steps: Mapping[str, int]
+    decimals: int = 2
+    ratio: Decimal = Decimal(1)
+    residual_rate: str | None = None
+
+
+class Use(NamedTuple):
+    """Use of an account in a month under a version, in 10^-8 kWh by register.
+
+    `version`: its number in the tariff. `registers`: the total and the rates that it prices."""
+
+    month: date
+    version: int
+    registers: Mapping[str, int]
+    start: datetime
+    is_estimated: bool = False
+
+    @property
+    def total(self) -> int:
+        """Of all rates; what ladders and surcharges count."""
+        return self.registers[TOTAL]
+
+
+def uses_of(span: Span, versions: Versions, zone: ZoneInfo) -> list[Use]:
+    """The span cut where a month or a version starts (section 8.3), each part with its use.
+
+    Every register is split by itself on its own grid and multiplied by the ratio afterwards, the
+    residual last. NoPrice: no version on its first day, or a rate that no register tells."""
+    first = span.start.astimezone(zone).date()
+    cuts = _cuts(span, versions, zone)
+    edges = [span.start, *(_midnight(cut, zone) for cut in cuts), span.end]
+    shares = {
+        name: [_share(steps, edge - span.start, span.end - span.start) for edge in edges]
+        for name, steps in span.steps.items()
+    }
+    uses = []
+    for number, (day, start) in enumerate(zip([first, *cuts], edges, strict=False)):
+        version = versions.number_on(day)
+        if version is None:
+            raise NoPrice(f"no version of the tariff is in force on {day}")
+        advanced = {name: it[number + 1] - it[number] for name, it in shares.items()}
+        registers = _priced(advanced, versions.all[version], span)
+        uses.append(Use(day.replace(day=1), version, registers, start, bool(cuts)))
+    return uses
+
+
+def gathered(uses: Iterable[Use], versions: Versions) -> list[Use]:
+    """What is kept, in order of time: one use of each month and version.
+
+    Under a matrix ladder each part stays by itself: its split over steps is of the link (section
+    5)."""
+    kept: dict[tuple[date, int], list[Use]] = defaultdict(list)
+    for use in sorted(uses, key=_in_order):
+        kept[use.month, use.version].append(use)
+    result = []
+    for (_, number), parts in kept.items():
+        ladder = versions.all[number].ladder
+        is_by_link = ladder is not None and ladder.method == "matrix"
+        result += parts if is_by_link else [_sum(parts)]
+    return result
+
+
+def _in_order(use: Use) -> tuple[date, int, datetime]:
+    return use.month, use.version, use.start
+
+
+def _sum(parts: Sequence[Use]) -> Use:
+    names = parts[0].registers
+    registers = {name: sum(part.registers[name] for part in parts) for name in names}
+    return parts[0]._replace(
+        registers=registers, is_estimated=any(part.is_estimated for part in parts)
+    )
+
+
+def _cuts(span: Span, versions: Versions, zone: ZoneInfo) -> list[date]:
+    """The days inside the span on which a month or a version starts."""
+    first = span.start.astimezone(zone).date()
+    last = span.end.astimezone(zone).date()
+    # At 00:00 of its last day the span has no time left for a part of that day.
+    if span.end > _midnight(last, zone):
+        last += timedelta(days=1)
+    days = set(versions.starts_between(first, last))
+    month = first.replace(day=1)
+    while True:
+        # 31 days after the first of a month lies in the next one, whatever its length.
+        month = (month + timedelta(days=31)).replace(day=1)
+        if month >= last:
+            return sorted(days)
+        days.add(month)
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    # Instants, not wall times: a day has 23 or 25 hours where the clocks change.
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def _share(steps: int, elapsed: timedelta, total: timedelta) -> int:
+    """steps x elapsed / total, half up, in integers."""
+    # Without time there is nothing to split: a meter is exchanged in the moment it is read.
+    if elapsed == total:
+        return steps
+    part = elapsed // timedelta(microseconds=1)
+    whole = total // timedelta(microseconds=1)
+    return (2 * steps * part + whole) // (2 * whole)
+
+
+def _priced(advanced: Mapping[str, int], version: TariffVersion, span: Span) -> dict[str, int]:
+    """The total and the rates of the version, in 10^-8 kWh."""
+    rates = version.rates
+    registers = {TOTAL: advanced[TOTAL]}
+    for rate in rates:
+        if rate == span.residual_rate:
+            continue
+        if rate not in advanced:
+            raise NoPrice(f"no register tells the rate {rate} of {version.version_id}")
+        registers[rate] = advanced[rate]
+    if rates and span.residual_rate is not None:
+        if span.residual_rate not in rates:
+            raise NoPrice(f"{version.version_id} has no price of the residual {span.residual_rate}")
+        # Section 4: a register without a price is part of the residual, so nothing is lost.
+        others = sum(steps for name, steps in registers.items() if name != TOTAL)
+        registers[span.residual_rate] = advanced[TOTAL] - others
+    elif rates and (left := sorted(advanced.keys() - {TOTAL, *rates})):
+        raise NoPrice(f"{version.version_id} leaves without a price: {', '.join(left)}")
+    scale = _scale(span.ratio, span.decimals)
+    return {name: steps * scale for name, steps in registers.items()}
+
+
+def _scale(ratio: Decimal, decimals: int) -> int:
+    """10^-8 kWh of one step."""
+    scale = ratio.scaleb(USE_DECIMALS - decimals)
+    if scale != scale.to_integral_value(ROUND_FLOOR):
+        raise NoPrice(f"ratio {ratio} has too many decimals for a register with {decimals}")
+    return int(scale)

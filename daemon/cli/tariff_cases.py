@@ -1,0 +1,72 @@
+"""meterd tariff try: worked cases of money and of the guard, without a daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from daemon.billing import credit_cases
+from daemon.billing.account_case import advanced, rounded_series, settled
+from daemon.cli.case_file import case_name, cases_of
+from daemon.cli.output import BAD_DATA, as_json, print_json, print_table
+from daemon.control.guard_cases import decided
+from daemon.quality.case_fields import CaseError, Fields
+
+KINDS: Final[Mapping[str, Callable[[Fields], dict[str, Any]]]] = {
+    "settle": settled,
+    "energy_delta": advanced,
+    "round_series": rounded_series,
+    "trip_guard": decided,
+}
+
+
+@click.command("try", short_help="Work out a file of cases to the fen.")
+@click.argument(
+    "path", metavar="CASES.json", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@as_json
+def try_cases(path: Path, as_json: bool) -> None:
+    """Work out each of the `cases` in CASES.json: accounts event by event, penalties, top-ups, the
+    guard.
+
+    Needs no daemon, no database and no configuration. What a case `expected` is not looked at. Exit
+    code 65 if a case is not understood; the others are worked out."""
+    is_wrong = False
+    for number, case in enumerate(cases_of(path)):
+        name = case_name(case, number)
+        try:
+            result = _result(Fields(case))
+        except CaseError as error:
+            click.echo(f"{path}: case {name}: {error}", err=True)
+            is_wrong = True
+            continue
+        if as_json:
+            print_json({"id": name, "result": result})
+        else:
+            print_table(("what", "comes to"), _rows(result), title=name)
+    if is_wrong:
+        raise SystemExit(BAD_DATA)
+
+
+def _result(case: Fields) -> dict[str, Any]:
+    kind = case.choice("kind", (*KINDS, *credit_cases.KINDS))
+    given = case.inside("input")
+    if kind in KINDS:
+        return KINDS[kind](given)
+    try:
+        return credit_cases.run_case(kind, given.whole_object())
+    except KeyError as error:
+        raise CaseError(f"input: {error} is missing or not known") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CaseError(f"input: {error}") from None
+
+
+def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for step in result.get("steps", ()):
+        told = f"{step['status']}, {step['delta_fen']:+} fen, balance {step['balance_fen']} fen"
+        yield f"event {step['event']}", told
+    for name, found in result.get("final", result).items():
+        yield name, str(found)

@@ -1,0 +1,94 @@
+"""Worked cases of the guard: JSON in, its decision out (control.md, trip_guard JSON)."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import date, time, timedelta
+from typing import Any, Final
+
+from daemon.control.guard import Facts, Notice, Policy, evaluate
+from daemon.quality.case_fields import CaseError, Fields
+
+HOURS: Final = {
+    "max_reading_age_h": "max_reading_age",
+    "written_min_h": "written_min",
+    "written_max_h": "written_max",
+    "final_max_h": "final_max",
+}
+MINUTES: Final = {"final_min_min": "final_min", "startup_hold_min": "startup_hold"}
+MOMENTS: Final = ("now", "last_reading_at", "episode_started_at")
+END_OF_DAY: Final = "24:00"
+
+
+def decided(given: Fields) -> dict[str, Any]:
+    """What a case of kind `trip_guard` comes to. CaseError: it is not understood."""
+    policy = _policy(given.inside("config"))
+    verdict = evaluate(policy, _facts(given.inside("facts")))
+    return {"decision": verdict.decision, "reasons": list(verdict.reasons)}
+
+
+def _policy(config: Fields) -> Policy:
+    given: dict[str, Any] = {}
+    for name in config.names():
+        if name in HOURS:
+            given[HOURS[name]] = timedelta(hours=config.integer(name))
+        elif name in MINUTES:
+            given[MINUTES[name]] = timedelta(minutes=config.integer(name))
+        elif name in ("holidays", "makeup_workdays"):
+            given[name] = frozenset(_day(text) for text in config.texts(name))
+        elif name in ("approvals_required", "min_debt_fen"):
+            given[name] = config.integer(name)
+        elif name == "window":
+            window = config.inside(name)
+            given["window_start"] = _clock(window, "start")
+            given["window_end"] = _clock(window, "end")
+        elif name in _names(Policy):
+            given[name] = config.flag(name)
+        else:
+            raise CaseError(f"input.config.{name}: is not known")
+    return Policy(**given)
+
+
+def _facts(facts: Fields) -> Facts:
+    given: dict[str, Any] = {}
+    for name in facts.names():
+        if name in MOMENTS:
+            given[name] = facts.wall_time(name)
+        elif name == "notices":
+            given[name] = tuple(map(_notice, facts.each(name)))
+        elif name == "approved_by":
+            given[name] = facts.texts(name)
+        elif name in ("account_state", "reading_state", "requested_by"):
+            given[name] = facts.text(name)
+        elif name.endswith(("_fen", "_days")):
+            given[name] = facts.integer(name)
+        elif name in _names(Facts):
+            given[name] = facts.flag(name)
+        else:
+            raise CaseError(f"input.facts.{name}: is not known")
+    return Facts(**given)
+
+
+def _notice(given: Fields) -> Notice:
+    return Notice(given.choice("kind", ("written", "final")), given.wall_time("delivered_at"))
+
+
+def _names(of: type[Policy] | type[Facts]) -> set[str]:
+    return {it.name for it in fields(of)}
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise CaseError(f"input.config: {text!r} is not a day, as 2026-03-01") from None
+
+
+def _clock(window: Fields, name: str) -> time:
+    text = window.text(name)
+    if text == END_OF_DAY:
+        return time.max
+    try:
+        return time.fromisoformat(text)
+    except ValueError:
+        raise CaseError(f"input.config.window.{name}: {text!r} is not a time") from None

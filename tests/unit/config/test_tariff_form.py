@@ -1,0 +1,167 @@
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from config.tariff_form import read_version
+
+FLAT = {"mode": "flat", "price": "0.5"}
+TOU: dict[str, Any] = {"mode": "tou", "prices": {"peak": "0.617", "valley": "0.307"}}
+KERALA = {
+    "cycle": "month",
+    "method": "slab",
+    "bounds_kwh": ["50", "100", "150", "200", "250", "300"],
+    "prices": ["3.25", "4.05", "5.10", "6.95", "8.20", "6.40", "7.25"],
+    "whole_above_kwh": "250",
+}
+STEPS = {"cycle": "month", "method": "price", "bounds_kwh": ["240"], "prices": ["0.4", "0.5"]}
+MATRIX = {
+    "cycle": "year",
+    "method": "matrix",
+    "bounds_kwh": ["3120"],
+    "matrix": [{"peak": "0.617", "valley": "0.307"}, {"peak": "0.677", "valley": "0.337"}],
+}
+
+
+def version(**keys: Any) -> dict[str, Any]:
+    return {"effective_from": "2026-01-01", "energy": FLAT, **keys}
+
+
+def mistakes(written: object) -> list[str]:
+    found, wrong = read_version(written, "T")
+    assert (found is None) == bool(wrong)
+    return list(map(str, wrong))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        version(),
+        version(energy=TOU),
+        version(energy=TOU, ladder=MATRIX),
+        version(ladder=KERALA),
+        version(ladder={**KERALA, "whole_above_kwh": "0", "prices": ["1"] * 6 + ["1.01"]}),
+        version(ladder=KERALA, fixed={"by_slab": {"1": ["1"] * 7, "3": ["2"] * 7}}),
+        version(fixed={"daily_yuan": "0.4366"}),
+        version(minimum={"monthly_yuan": "15"}, tax={"mode": "exclusive", "rate": "0.15"}),
+        {"effective_from": date(2026, 1, 1), "price": "0.5283"},
+        {"effective_from": "2026-01-01", "ladder": STEPS},
+    ],
+)
+def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> None:
+    assert mistakes(written) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"ladder": {**KERALA, "cycle": "year"}}, "ladder.cycle: slabs are by month"),
+        (
+            {"ladder": {**KERALA, "whole_above_kwh": "251"}},
+            "whole_above_kwh: must be one of bounds",
+        ),
+        ({"ladder": {**STEPS, "prices": ["0.4"]}}, "ladder.prices: 1 bounds make 2 steps"),
+        ({"ladder": {**STEPS, "bounds_kwh": ["0"]}}, "ladder.bounds_kwh: must rise: 0"),
+        (
+            {"ladder": {**STEPS, "bounds_kwh": ["9", "9"], "prices": ["1", "2", "3"]}},
+            "bounds_kwh: must rise: 9 comes after 9",
+        ),
+        (
+            {"ladder": {**KERALA, "prices": ["3.25", "4.05", "5.10", "6.95", "8.20", "5.50", "9"]}},
+            "ladder.prices[5]: above 250 kWh the whole month costs less than at 250 kWh",
+        ),
+        (
+            {
+                "ladder": {
+                    **KERALA,
+                    "prices": ["3.25", "4.05", "5.10", "6.95", "8.20", "6.4", "6.3"],
+                }
+            },
+            "ladder.prices[6]: above 300 kWh",
+        ),
+        (
+            {"ladder": {**KERALA, "whole_above_kwh": "0", "prices": ["2"] * 6 + ["1"]}},
+            "ladder.prices[6]: above 300 kWh",
+        ),
+        ({"energy": TOU, "ladder": KERALA}, "ladder: slabs and time of use do not go together"),
+        ({"fixed": {"monthly_yuan": "1", "daily_yuan": "1"}}, "fixed: must hold exactly one of"),
+        ({"fixed": {}}, "fixed: must hold exactly one of"),
+        (
+            {"fixed": {"daily_yuan": "1", "proration": "calendar"}},
+            "fixed.proration: a fee by the day",
+        ),
+        ({"fixed": {"by_slab": {"1": ["1", "2"]}}}, "fixed.by_slab: a fee by slab needs a ladder"),
+        (
+            {"ladder": {**STEPS, "cycle": "year"}, "fixed": {"by_slab": {"1": ["1", "2"]}}},
+            "fixed.by_slab: a fee by slab needs a ladder by month",
+        ),
+        ({"ladder": STEPS, "fixed": {"by_slab": {"1": ["1"]}}}, "fixed.by_slab.1: 1 bounds make 2"),
+        (
+            {"ladder": STEPS, "fixed": {"by_slab": {"2": ["1", "2"]}}},
+            "fixed.by_slab.2: unknown key",
+        ),
+        ({"energy": None}, "energy: energy has no price"),
+        ({"energy": {"mode": "tou", "prices": {}}}, "energy.prices: names no rate"),
+        ({"energy": {"mode": "tou", "prices": {"total": "1"}}}, "energy.prices.total: is not"),
+        (
+            {
+                "energy": {"mode": "tou", "prices": {**TOU["prices"], "sharp": "1"}},
+                "ladder": MATRIX,
+            },
+            "ladder.matrix: leaves without a price: sharp",
+        ),
+        (
+            {"ladder": {**MATRIX, "matrix": [{"peak": "1"}, {"valley": "1"}]}},
+            "ladder.matrix: every step must price the same rates",
+        ),
+        ({"ladder": {**STEPS, "partial_year": "months"}}, "ladder.partial_year: bounds of a month"),
+        ({"surcharges": [{"code": "tax", "per_kwh": "1"}]}, "surcharges.0.code: tax is the name"),
+        ({"surcharges": [{"code": "a", "per_kwh": "1"}] * 2}, "surcharges.1.code: a comes twice"),
+        ({"tax": {"mode": "exclusive", "rate": "15"}}, "tax.rate: 15 is more than 1"),
+        ({"effective_from": "2026-01-01T12:00"}, "effective_from: must be a date, its 00:00"),
+        ({"effective_from": datetime(2026, 1, 1)}, "effective_from: must be a date, its 00:00"),
+        (
+            {"energy": {"mode": "flat", "price": 0.5}},
+            'energy.price: must be a number as a text, "0.5"',
+        ),
+        ({"energy": {"mode": "flat", "price": 1}}, "energy.price: must be a number as a text"),
+        ({"energy": {"mode": "flat", "price": "0.5283元"}}, "energy.price: '0.5283元' is not"),
+        ({"energy": {"mode": "flat", "price": "1_0.5"}}, "energy.price: '1_0.5' is not"),
+        ({"energy": {"mode": "flat", "price": "-0.5"}}, "energy.price: '-0.5' is not"),
+        ({"energy": {"mode": "flat", "price": "0.123456789"}}, "energy.price: has more than 8"),
+        ({"energy": {"mode": "flat", "price": "1001"}}, "energy.price: 1001 is more than 1000"),
+        (
+            {"energy": {"mode": "flat", "prise": "1"}},
+            "energy.prise: unknown key (did you mean price",
+        ),
+        ({"steps": []}, "steps: unknown key; ladder = {"),
+        ({"vat": "0.15"}, 'vat: unknown key; tax = { mode = "exclusive", rate = "0.15" }'),
+        ({"price": {"peak": "1"}, "energy": None}, "price: prices of rates are written energy"),
+        ({"seasons": []}, "seasons: unknown key; a season is a version of its own"),
+        ({"peak": ["06:00-22:00"]}, "peak: unknown key; the meter's own calendar"),
+    ],
+)
+def test_what_is_refused_at_entry_says_where_and_what(keys: Mapping[str, Any], told: str) -> None:
+    assert [line for line in mistakes(version(**keys)) if told in line], mistakes(version(**keys))
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    wrong = mistakes({"effective_from": 7, "energy": {"mode": "flat"}, "minimum": {}, "vat": "1"})
+    assert [line.split(":")[0] for line in wrong] == [
+        "vat",
+        "effective_from",
+        "energy.price",
+        "minimum.monthly_yuan",
+    ]
+
+
+def test_a_version_that_is_no_table_is_one_mistake() -> None:
+    assert ": must be a table" in mistakes(7)
+
+
+def test_a_version_without_a_name_of_its_own_is_named_by_its_tariff_and_day() -> None:
+    found, _ = read_version(version(), "home")
+    assert found is not None
+    assert (found.version_id, found.energy) == ("home@2026-01-01", {"total": Decimal("0.5")})
