@@ -26,6 +26,7 @@ from daemon.acquisition.lines import Lines
 from daemon.acquisition.on_demand import OnDemand
 from daemon.acquisition.planning.wanted import due_day
 from daemon.api import http, unix_socket
+from daemon.api.kept_registers import keeping
 from daemon.api.operations import Requests
 from daemon.control.authority import Authority
 from daemon.health import BilledOrNamed, feed_watchdog, health
@@ -239,13 +240,18 @@ def _serve(daemon: _Daemon) -> None:
     """Answer whoever asks, and say that the daemon is ready."""
     settings = daemon.site.settings
     lines = daemon.lines
-    on_demand = OnDemand(lines, today=lambda: due_day(datetime.now(settings.site.zone)))
+    zone = settings.site.zone
+    on_demand = OnDemand(
+        lines,
+        today=lambda: due_day(datetime.now(zone)),
+        keep=keeping(daemon.pool, zone),
+    )
     requests = Requests(
         lines,
         on_demand,
         daemon.configuration,
         daemon.listeners,
-        settings.site.zone,
+        zone,
         daemon.configuration.withheld,
     )
     told = partial(health, lines, daemon.authority, daemon.pipeline.condition, daemon.billing)

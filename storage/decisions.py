@@ -35,6 +35,16 @@ class NewDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class CurrentRow:
+    """A register and the instant that it is of, in its smallest step."""
+
+    total: int
+    at: datetime
+    decimals: int
+    modulus: int
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionRow:
     """A decision as it stands: `state` is counts, waits or refused."""
 
@@ -62,6 +72,15 @@ async def lock_point(connection: Connection, point: str) -> int | None:
     """The id of a point, whose row stays locked until the transaction ends."""
     row = await fetch_row(connection, SQL["lock_point"], {"point": point})
     return row[0] if row else None
+
+
+async def current_reading(
+    connection: Connection, point_id: int, day: date, reading: int
+) -> CurrentRow | None:
+    """The registers that were read on demand on that day under that id, by the point's meter."""
+    values = {"point_id": point_id, "day": day, "reading": reading}
+    found = await fetch_records(connection, CurrentRow, SQL["current_reading"], values)
+    return found[0] if found else None
 
 
 async def add_decision(connection: Connection, decision: NewDecision) -> int:

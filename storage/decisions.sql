@@ -39,5 +39,11 @@ WHERE (%(number)s::bigint IS NULL OR d.id = %(number)s)
   AND (NOT %(waiting)s OR NOT d.takes_effect AND refused.actor IS NULL)
 ORDER BY d.id
 
+-- current_reading -- registers that were read on demand on a day, of the meter that served the point at its midnight
+SELECT r.total, r.stamp AS at, i.decimals, i.modulus
+FROM register_on(%(point_id)s, %(day)s) i
+JOIN reading r ON (r.day, r.meter_id, r.id) = (%(day)s, i.meter_id, %(reading)s)
+WHERE r.kind = 3 AND r.serial IS NULL
+
 -- lock_point -- whoever decides about a point comes one after the other
 SELECT id FROM point WHERE number = %(point)s FOR NO KEY UPDATE

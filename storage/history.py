@@ -47,9 +47,10 @@ class SlotVersion:
 class ReadVersion:
     """One read of one day. `total` None: the meter refused to tell it again.
 
-    `is_chosen`: the day shows this one."""
+    `is_chosen`: the day shows this one. `stamp` of a current value: the moment that it is of."""
 
     day: date
+    kind: int
     meter: str
     decimals: int | None
     source: int

@@ -49,10 +49,12 @@ KEY: Final = itemgetter(0, 1, 2)
 
 
 class Kind(IntEnum):
-    """What a slot is owed."""
+    """What a reading is of."""
 
     DAILY_FREEZE = 1
     MONTH_END = 2
+    CURRENT = 3
+    """The registers of the moment of `stamp`, which no slot is owed (R14)."""
 
 
 DAILY_FREEZE: Final = int(Kind.DAILY_FREEZE)
@@ -65,12 +67,15 @@ class Source(IntEnum):
     """Frozen by the meter itself."""
     HOST = 2
     """Read by the host beside midnight, of a meter without memory."""
+    ON_DEMAND = 3
+    """Read because a person asked for it."""
 
 
 class RawReading(NamedTuple):
     """One read of one value, its fields those of COPIED. Registers in their smallest step.
 
-    `stamp`: the meter's own, aware; None where it is exactly 00:00 of `day`. `total` None: a
+    `stamp`: the meter's own, aware; None where it is exactly 00:00 of `day`; of a current value the
+    moment that it is of. `total` None: a
     second read that the meter refused. `serial`: of the meter that told it, where that is another
     one than the point's."""
 
@@ -103,13 +108,17 @@ class RawReading(NamedTuple):
 
 
 def read_id(
-    source: int, arrived_at: datetime, stamp: datetime | None, registers: Sequence[int]
+    source: int,
+    arrived_at: datetime,
+    stamp: datetime | None,
+    registers: Sequence[int],
+    kind: int = DAILY_FREEZE,
 ) -> int:
-    """What a daily freeze is known by: the same read again has the same, any other another one.
+    """What a reading is known by: the same read again has the same, any other another one.
 
     `registers`: the total and the rates, REFUSED where the meter told none."""
     content = _packer(len(registers)).pack(
-        DAILY_FREEZE,
+        kind,
         source,
         DECODE_VERSION,
         (arrived_at - EPOCH) // MICROSECOND,

@@ -100,7 +100,7 @@ FROM doubt d
 JOIN slot s ON (s.day, s.point_id, s.kind) = (d.day, d.point_id, d.kind)
 CROSS JOIN LATERAL (
     SELECT count(*)::int AS times, max(r.arrived_at) AS last_at FROM reading r
-    WHERE r.day = d.day AND r.meter_id = s.meter_id
+    WHERE r.day = d.day AND r.meter_id = s.meter_id AND r.kind = d.kind
 ) read
 WHERE (d.next_step IN ('reread', 'recollect') OR d.codes && '{V33,V36}')
   AND d.kind = 1 AND d.day >= %(since)s AND read.times > 0

@@ -52,7 +52,7 @@ async def _answer(jobs: Jobs, request: ReadRequest, ports: MeterPorts) -> None:
         request.settle(ReadResult("unsupported", reason=reason))
         return
     try:
-        result = await _read_for(request, meter)
+        result = await _read_for(jobs, request, meter)
     except Preempted:
         # What is more urgent goes first; this one is the next of its kind.
         jobs.requests.add_first(request)
@@ -74,18 +74,20 @@ async def _answer(jobs: Jobs, request: ReadRequest, ports: MeterPorts) -> None:
     request.settle(result)
 
 
-async def _read_for(request: ReadRequest, meter: MeterPort) -> ReadResult:
+async def _read_for(jobs: Jobs, request: ReadRequest, meter: MeterPort) -> ReadResult:
     """Read what a request is for; raises what the port raises."""
     match request.what:
         case "freeze":
             assert request.day is not None, "a freeze is of a day"
-            # R03: the freeze of a day is stored like any other; a value of now is only shown.
+            # R03: the freeze of a day is stored like any other; a value of now fills no day.
             try:
                 return ReadResult("ok", await meter.read_freeze(request.day))
             except NoFreeze as missing:
                 return ReadResult("no_data", reason=str(missing))
         case "registers":
-            return ReadResult("ok", (await meter.read_registers()).registers)
+            read = await meter.read_registers()
+            now = jobs.parts.clock.now()
+            return ReadResult("ok", read.registers, at=read.at or now, arrived_at=now)
         case "clock":
             return ReadResult("ok", await meter.read_clock())
         case "relay":

@@ -45,7 +45,7 @@ async def freeze_at_midnight(jobs: Jobs, ports: MeterPorts) -> bool:
 async def _freeze_now(jobs: Jobs, number: int, meter: MeterPort) -> None:
     """Read one meter; without a freeze it is read again while the window is open."""
     try:
-        registers, device_time = await meter.read_registers()
+        registers, device_time, _ = await meter.read_registers()
     except (NoReply, NotSent, *UNUSABLE) as error:
         jobs.warn("not read at midnight", number, error)
         midnight = nearest_midnight(jobs.parts.clock.night_time())

@@ -31,11 +31,12 @@ class Urgency(IntEnum):
 class InstantRegisters(NamedTuple):
     """The registers of this moment.
 
-    `device_time`: by the device's clock, as the site's wall clock; None where the answer holds
-    none, and they are of the moment of their arrival."""
+    `device_time`: by the device's clock, as the site's wall clock, and `at`, the same as an
+    instant; None where the answer holds none, and they are of the moment of their arrival."""
 
     registers: Registers
     device_time: datetime | None = None
+    at: datetime | None = None
 
 
 class NotSent(MeterdError):

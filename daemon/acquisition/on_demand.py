@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 from config.problems import did_you_mean
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Found, Lines
+from daemon.acquisition.meter_port import Registers
 from daemon.acquisition.planning.reads import ReadRequest, ReadResult, What
 from protocols.errors import MeterdError
 from protocols.reading import RelayState
@@ -69,7 +70,8 @@ class Request:
 class Result:
     """What became of one meter's read.
 
-    `values` by name, for ok; `age_s`: how old a remembered answer is."""
+    `values` by name, for ok; `at`: the instant that registers are of; `age_s`: how old a remembered
+    answer is."""
 
     meter: str
     point: str
@@ -79,6 +81,7 @@ class Result:
     values: dict[str, str | None]
     reason: str
     age_s: float | None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,32 @@ class _InFlight:
         return self.request.result.cancelled()
 
 
+@dataclass(frozen=True, slots=True)
+class CurrentRegisters:
+    """The registers of a meter in kWh at the instant `at`, aware: raw, and of no day (R14)."""
+
+    meter: SiteMeter
+    registers: Registers
+    at: datetime
+    arrived_at: datetime
+
+
+Keep = Callable[[CurrentRegisters], Awaitable[str]]
+"""Keeps what a meter told, once however often it is given; returns why not, or nothing."""
+
+
+async def _kept_nowhere(current: CurrentRegisters) -> str:
+    return ""
+
+
 @dataclass
 class OnDemand:
     """The site's on-demand reads. `today`: the day whose freeze is due."""
 
     lines: Lines
     today: Callable[[], date]
+    keep: Keep = _kept_nowhere
+    """Registers are kept before they are told."""
     _remembered: dict[Key, tuple[float, ReadResult]] = field(default_factory=dict)
     """Oldest first: (second of its arrival, what the meter answered)."""
     _in_flight: dict[Key, _InFlight] = field(default_factory=dict)
@@ -278,31 +301,41 @@ class OnDemand:
         while waiting:
             read = waiting.popleft()
             began = time.monotonic()
-            result = await self._result(read, until)
-            report(result)
-            if waiting and result.age_s is None:
+            answer, age_s = await self._answer(read, until)
+            not_kept = await self._keep_registers(read, answer)
+            report(_in_words(read, answer, age_s, not_kept))
+            if waiting and age_s is None:
                 # The line has as long for what is due there as it had for this.
                 now = time.monotonic()
                 pause_s = min(now - began, until - now)
                 await asyncio.sleep(max(0.0, pause_s))
 
-    async def _result(self, read: MeterRead, until: float) -> Result:
-        """From memory, from an equal read that is in flight, or from the meter."""
+    async def _keep_registers(self, read: MeterRead, answer: ReadResult) -> str:
+        """Why registers that the meter told are not kept; empty where nothing is to be kept."""
+        # What is told again from memory is given again too: the first time may have failed.
+        if answer.at is None or answer.arrived_at is None:
+            return ""
+        current = CurrentRegisters(read.meter, answer.value, answer.at, answer.arrived_at)
+        return await self.keep(current)
+
+    async def _answer(self, read: MeterRead, until: float) -> tuple[ReadResult, float | None]:
+        """From memory, from an equal read that is in flight, or from the meter; and how old it
+        is."""
         remembered = self._recall(read)
         if remembered is not None:
             return remembered
         left_s = until - time.monotonic()
         if left_s <= 0:
-            return _in_words(read, TOO_LATE)
+            return TOO_LATE, None
         try:
             async with asyncio.timeout(left_s):
                 if not self._is_in_flight(read):
                     remembered = await self._begin_in_turn(read, until)
-                return remembered or _in_words(read, await self._wait_for(read, until))
+                return remembered or (await self._wait_for(read, until), None)
         except TimeoutError:
-            return _in_words(read, TOO_LATE)
+            return TOO_LATE, None
 
-    def _recall(self, read: MeterRead) -> Result | None:
+    def _recall(self, read: MeterRead) -> tuple[ReadResult, float] | None:
         remembered = self._remembered.get(read.key)
         if remembered is None:
             return None
@@ -310,13 +343,15 @@ class OnDemand:
         age_s = time.monotonic() - at
         if age_s > REMEMBERED_S:
             return None
-        return _in_words(read, result, round(age_s, 1))
+        return result, round(age_s, 1)
 
     def _is_in_flight(self, read: MeterRead) -> bool:
         in_flight = self._in_flight.get(read.key)
         return in_flight is not None and not in_flight.is_given_up
 
-    async def _begin_in_turn(self, read: MeterRead, until: float) -> Result | None:
+    async def _begin_in_turn(
+        self, read: MeterRead, until: float
+    ) -> tuple[ReadResult, float] | None:
         """Hand it to its line when it is its turn.
 
         An equal read may have had the turn before: then its answer is returned, or in flight."""
@@ -398,7 +433,8 @@ def _refuse_elsewhere(found: Found, wanted: str) -> None:
 def _in_words(
     read: MeterRead,
     result: ReadResult,
-    age_s: float | None = None,
+    age_s: float | None,
+    not_kept: str,
 ) -> Result:
     values = {}
     if result.outcome == "ok":
@@ -410,8 +446,9 @@ def _in_words(
         outcome=result.outcome,
         day=read.day,
         values=values,
-        reason=result.reason,
+        reason=result.reason or not_kept,
         age_s=age_s,
+        at=result.at,
     )
 
 

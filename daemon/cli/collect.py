@@ -37,7 +37,8 @@ from daemon.cli.site_option import site_option
     type=click.Choice(["freeze", "registers", "clock", "relay"]),
     default="freeze",
     show_default=True,
-    help="A daily freeze is stored and billed like any other, the rest is only told.",
+    help="A daily freeze is stored and billed like any other; registers are kept as a raw reading "
+    "that fills no day; clock and relay are only told.",
 )
 @click.option(
     "--day",
@@ -160,7 +161,7 @@ def _row(result: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _value(values: Mapping[str, str | None]) -> str:
     """The total of registers; every value of a clock or a relay."""
-    # A value of this moment fills no freeze (R03): it is shown and not stored.
+    # A value of this moment fills no freeze (R03).
     total = values.get("total_kwh")
     if total:
         return f"{total} kWh"

@@ -99,6 +99,12 @@ def withdraw(point: str, day: date, total: Decimal, **said: Any) -> None:
 @click.option("--total", type=Total(), required=True, help="What the register showed, kWh.")
 @click.option("--rates", type=RegisterList(), help="Its rates, kWh, with commas between.")
 @click.option("--evidence", type=Text(), required=True, help="Where it can be looked up.")
+@click.option(
+    "--reading",
+    metavar="NUMBER",
+    type=int,
+    help="What S3 is worked out from: registers of that day, of meterd readings POINT --raw.",
+)
 @click.option("--basis", type=click.Choice(["contract", "prevented"]), help="What allows S5.")
 @_said
 def substitute(
@@ -109,10 +115,13 @@ def substitute(
     total: Decimal,
     rates: tuple[Decimal, ...] | None,
     evidence: str,
+    reading: int | None,
     basis: str | None,
     **said: Any,
 ) -> None:
     """A value of POINT for DAY where no reading is (S1 to S6).
+
+    S3 names what `meterd collect POINT --what registers` kept on DAY (--reading).
 
     It counts when one other person approved it, S6 when two did. A reading that fits takes its
     place."""
@@ -125,6 +134,7 @@ def substitute(
         rates=rates or (),
         method=method,
         evidence=evidence,
+        reading=reading,
         basis=basis,
     )
 

@@ -7,9 +7,18 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from storage.history import ReadVersion, SlotVersion
-from storage.readings import Source
+from storage.readings import Kind, Source
 
-SOURCES: Final = {Source.METER: "frozen by the meter", Source.HOST: "read at midnight"}
+SOURCES: Final = {
+    Source.METER: "frozen by the meter",
+    Source.HOST: "read at midnight",
+    Source.ON_DEMAND: "on demand",
+}
+KINDS: Final = {
+    Kind.DAILY_FREEZE: "daily freeze",
+    Kind.MONTH_END: "month-end freeze",
+    Kind.CURRENT: "current",
+}
 
 
 def kwh(steps: int | None, decimals: int | None) -> str | None:
@@ -38,6 +47,7 @@ def read_row(read: ReadVersion, zone: ZoneInfo) -> dict[str, Any]:
     stamp = "00:00" if read.stamp is None else f"{read.stamp.astimezone(zone):%Y-%m-%d %H:%M:%S}"
     return {
         "day": read.day,
+        "kind": KINDS[Kind(read.kind)],
         "register": kwh(read.total, read.decimals) or "refused",
         "rates": [kwh(rate, read.decimals) for rate in read.rates if rate is not None],
         "meter": read.meter,

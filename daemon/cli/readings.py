@@ -21,7 +21,10 @@ from daemon.cli.typed import Day
 from storage import history
 
 USUAL: Final = timedelta(days=31)
-RAW: Final = ("day", "register", "rates", "meter", "source", "read at", "stamp", "skew s", "shown")
+RAW: Final = (
+    *("day", "kind", "register", "rates", "meter", "source"),
+    *("read at", "stamp", "skew s", "shown", "reading"),
+)
 SLOTS: Final = ("day", "state", "register", "revision", "codes", "next", "held", "until")
 
 
@@ -49,8 +52,9 @@ def readings(
 ) -> None:
     """The days of POINT: their values with state, revision and codes, and every former value.
 
-    `--raw`: every read with its source, meter, time, stamp and clock skew. A row with `until` is
-    what the day showed until then."""
+    `--raw`: every read with its kind, source, meter, time, stamp and clock skew; registers that
+    were collected on demand are there alone, because they fill no day. A row with `until` is what
+    the day showed until then."""
     if is_raw and is_slots:
         raise click.UsageError("say either --raw or --slots")
     settings = load_settings(site_path)

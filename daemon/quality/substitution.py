@@ -30,6 +30,15 @@ def approvals_needed(action: str, method: str | None = None) -> int:
     return 1 if action in ("substitute", "release_link") else 0
 
 
+def fits_current(total: int, current: int, modulus: int) -> bool:
+    """Whether a register that shows `current` can have shown `total` that midnight (S3).
+
+    In steps of the register, which may have turned over: more than half a turn in less than a day
+    is told apart from backward."""
+    advance = (current - total) % modulus
+    return 2 * advance < modulus
+
+
 def refused_substitute(facts: Facts, substitute: Decision, *, has_basis: bool) -> Refusal | None:
     """Why a substitute is none; None if it stands.
 

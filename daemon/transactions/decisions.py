@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal, cast
@@ -14,7 +14,7 @@ from daemon.quality.acceptance import refusal
 from daemon.quality.codes import NOT_SHOWN
 from daemon.quality.facts import Action, Decision, Facts, Installation, with_fact
 from daemon.quality.judge import judge
-from daemon.quality.substitution import approvals_needed, refused_substitute
+from daemon.quality.substitution import approvals_needed, fits_current, refused_substitute
 from daemon.quality.uses import uses_of
 from daemon.quality.verdict import DayState, changed_days
 from daemon.transactions.chain_facts import load_facts
@@ -41,6 +41,11 @@ WORDS: Final = {
     "no_basis": "S5 needs --basis: contract, or prevented",
     "does_not_fit": "{total} is below the published value before it or above the one behind it",
     "rates_do_not_add_up": "the rates do not add up to {total}",
+    "no_current_reading": "S3 is worked out from registers that were read on {day}: meterd collect "
+    "{point} --what registers, then --reading NUMBER of meterd readings {point} --raw",
+    "not_read_then": "no registers of {point} were read on demand on {day} under that number; see "
+    "meterd readings {point} --raw",
+    "above_current": "the register showed {current} later that day, less than {total}",
     "no_held_link": "no use from {from_day} to {day} is held",
     "released_already": "the use from {from_day} to {day} was released already",
     "no_energy": "no register shows that use; say what was agreed upon "
@@ -65,8 +70,9 @@ class DecisionRefused(MeterdError):
 class Order:
     """What a person wants. `total` and `rates` in kWh of the register.
 
-    `from_day`: where the use begins that is released; it ends at `day`. `agreed_kwh`: what is
-    billed for it, as no register shows it (S6). `basis`: of S5."""
+    `reading`: the id of the registers that S3 is worked out from. `from_day`: where the use begins
+    that is released; it ends at `day`. `agreed_kwh`: what is billed for it, as no register shows it
+    (S6). `basis`: of S5."""
 
     point: str
     day: date
@@ -79,6 +85,7 @@ class Order:
     method: str | None = None
     evidence: str = ""
     basis: str | None = None
+    reading: int | None = None
     from_day: date | None = None
     agreed_kwh: Decimal | None = None
 
@@ -109,6 +116,8 @@ async def decide(connection: AsyncConnection[Any], order: Order) -> Decided:
         rates = tuple(desk.steps(rate) or 0 for rate in order.rates)
         if rates and abs((total or 0) - sum(rates)) > len(rates):
             raise DecisionRefused("rates_do_not_add_up", total=order.total)
+        if order.method == "S3":
+            order = await _with_current(connection, desk, order)
         waits_for = approvals_needed(order.action, order.method)
         new = NewDecision(
             point_id=point_id,
@@ -209,6 +218,21 @@ async def _desk(connection: AsyncConnection[Any], point: str, point_id: int, day
     return _Desk(point, point_id, facts, max(begun, key=lambda it: it.at))
 
 
+async def _with_current(connection: AsyncConnection[Any], desk: _Desk, order: Order) -> Order:
+    """S3 names what the meter told on demand that day; who approves it sees that as evidence."""
+    told = {"point": order.point, "day": order.day, "total": order.total}
+    if order.reading is None:
+        raise DecisionRefused("no_current_reading", **told)
+    current = await decisions.current_reading(connection, desk.point_id, order.day, order.reading)
+    if current is None:
+        raise DecisionRefused("not_read_then", **told)
+    shown = Decimal(current.total).scaleb(-current.decimals)
+    if not fits_current(desk.steps(order.total) or 0, current.total, current.modulus):
+        raise DecisionRefused("above_current", **told, current=shown)
+    at = current.at.astimezone(desk.facts.zone)
+    return replace(order, evidence=f"{order.evidence}; the meter told {shown} at {at:%F %T}")
+
+
 async def _waiting(connection: AsyncConnection[Any], number: int) -> DecisionRow:
     found = await decisions.decisions(connection, number=number)
     if not found:
@@ -285,6 +309,7 @@ def _content(order: Order) -> dict[str, Any]:
         "from": order.from_day and order.from_day.isoformat(),
         "kwh": None if order.agreed_kwh is None else str(order.agreed_kwh),
         "basis": order.basis,
+        "reading": order.reading,
     }
     return {name: value for name, value in content.items() if value is not None}
 
@@ -304,6 +329,7 @@ def _order(found: DecisionRow, desk: _Desk) -> Order:
         method=found.method,
         evidence=found.evidence,
         basis=found.content.get("basis"),
+        reading=found.content.get("reading"),
         from_day=None if begins is None else date.fromisoformat(begins),
         agreed_kwh=None if agreed is None else Decimal(agreed),
     )

@@ -111,6 +111,7 @@ def _spec(table: MeterTable, key: int) -> MeterSpec:
         empty_freeze=table.empty_freeze,
         outages=outages,
         wrong_freezes=table.wrong_freezes,
+        refused=frozenset(table.refused),
     )
 
 

@@ -85,11 +85,18 @@ def _said(value: object) -> bytes:
     raise ValueError(f'must be {{ text = "..." }} or {{ hex = "..." }}, not {value!r}')
 
 
+def _identifier(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9A-Fa-f]{4}([0-9A-Fa-f]{4})?", value):
+        raise ValueError(f"must be identifiers of 8 digits (1997: of 4) in quotes, not {value!r}")
+    return value.upper()
+
+
 Said = Annotated[bytes, BeforeValidator(_said)]
 Number = Annotated[Decimal, BeforeValidator(_number)]
 RegisterKwh = Annotated[Number, Field(ge=0, lt=1_000_000, decimal_places=2)]
 Range = Annotated[tuple[Decimal, Decimal], BeforeValidator(_range)]
 Delay = Annotated[tuple[int, int], BeforeValidator(_delay)]
+Identifier = Annotated[str, BeforeValidator(_identifier)]
 Positive = Annotated[StrictInt, Field(ge=1)]
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 
@@ -209,6 +216,7 @@ class MeterTable(Table):
         lt=1,
     )
     wrong_freezes: dict[date, RegisterKwh] = Field(default_factory=dict)
+    refused: list[Identifier] = Field(default_factory=list)
     empty_freeze: EmptyFreeze = "zeros"
     frame_limit: Annotated[StrictInt, Field(ge=16, le=FRAME_LIMIT)] = FRAME_LIMIT
     wake_up: Annotated[StrictInt, Field(ge=0, le=32)] = WAKE_UP

@@ -72,7 +72,8 @@ class SimulatedMeter1997(SimulatedMeter):
         """Asked for several identifiers at once, it answers the first."""
         identifier = request.data[:_IDENTIFIER_WIDTH]
         data = None
-        if len(identifier) == _IDENTIFIER_WIDTH:
+        is_refused = _name(identifier) in self.state.spec.refused
+        if len(identifier) == _IDENTIFIER_WIDTH and not is_refused:
             data = answers_1997.read(
                 self.state,
                 self.access,

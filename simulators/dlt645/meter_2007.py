@@ -126,6 +126,9 @@ class SimulatedMeter2007(SimulatedMeter):
         at: datetime,
     ) -> bytes | None:
         """`which`: what a read of load records carries besides."""
+        refused = self.state.spec.refused
+        if refused and _name(identifier) in refused:
+            return None
         is_load_record = identifier[3:] == bytes((load_records.FAMILY,))
         if which or is_load_record:
             return load_records.read(

@@ -66,6 +66,8 @@ class MeterSpec:
     outages: Outages = field(default_factory=Outages)
     wrong_freezes: Mapping[date, Decimal] = field(default_factory=dict)
     """By day, the total in kWh that its freeze tells instead of the true one."""
+    refused: Collection[str] = frozenset()
+    """Identifiers that it says it has no data for."""
 
     @property
     def installed_at(self) -> datetime:

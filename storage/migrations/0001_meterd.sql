@@ -384,7 +384,8 @@ CREATE TABLE reading (
 );
 COMMENT ON TABLE reading IS 'every read of every value, never changed (R08); columns in the order that packs them';
 COMMENT ON COLUMN reading.id IS 'made of kind, source, arrival, stamp and registers: the same read again is the same row';
-COMMENT ON COLUMN reading.day IS 'whose 00:00 it is the freeze of, by its own stamp';
+COMMENT ON COLUMN reading.kind IS '1 a daily freeze, 2 a month-end freeze, 3 the registers of the moment of its stamp, which fill no slot';
+COMMENT ON COLUMN reading.day IS 'whose 00:00 it is the freeze of, by its own stamp; of a current value the day that it was read on';
 COMMENT ON COLUMN reading.stamp IS 'the meter''s own time stamp; NULL: exactly 00:00 of the day';
 COMMENT ON COLUMN reading.serial IS 'of the meter that told it, where that is another one than the point''s (V03)';
 COMMENT ON COLUMN reading.total IS 'register in its smallest step; NULL: a second read that the meter refused';

@@ -118,7 +118,7 @@ class BrokerMeter:
         if device_time is None or device_time.tzinfo is None:
             return InstantRegisters(registers)
         local_time = self.clock.as_local(device_time)
-        return InstantRegisters(registers, local_time)
+        return InstantRegisters(registers, local_time, device_time)
 
     async def read_clock(self) -> datetime:
         """See MeterPort."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
 
 What = Literal["freeze", "registers", "clock", "relay"]
-"""The freeze of one day is stored like any other; the registers, the clock and the relay of this
-moment are only shown."""
+"""The freeze of one day is stored like any other, the registers of this moment as a raw reading
+that fills no day; the clock and the relay are only shown."""
 Outcome = Literal[
     "ok", "silent", "refused", "unreadable", "no_data", "unsupported", "line_down", "expired"
 ]
@@ -20,11 +20,13 @@ class ReadResult:
     """What became of a request.
 
     `value` for ok: registers in kWh, the meter's wall clock, or a RelayState; otherwise `reason`
-    is why not."""
+    is why not. `at`: the instant that registers are of, `arrived_at`: when they came, aware."""
 
     outcome: Outcome
     value: Any = None
     reason: str = ""
+    at: datetime | None = None
+    arrived_at: datetime | None = None
 
 
 @dataclass(eq=False, slots=True)

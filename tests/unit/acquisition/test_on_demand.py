@@ -3,6 +3,7 @@ than a line bears."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -14,7 +15,14 @@ from daemon.acquisition import on_demand
 from daemon.acquisition.jobs import Jobs
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
-from daemon.acquisition.on_demand import MAX_AT_ONCE, OnDemand, Request, RequestRefused, Result
+from daemon.acquisition.on_demand import (
+    MAX_AT_ONCE,
+    CurrentRegisters,
+    OnDemand,
+    Request,
+    RequestRefused,
+    Result,
+)
 from daemon.acquisition.planning.reads import ReadRequest, ReadResult, What
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
@@ -125,6 +133,33 @@ def test_a_meter_is_asked_once_and_its_answer_told_again_for_five_minutes(
         await let_run()
         assert len(wire.asked) == 2
         later.cancel()
+
+    run(test)
+
+
+@pytest.mark.parametrize("not_kept", ["", "not kept: the disk is full"])
+def test_registers_are_kept_before_they_are_told_and_it_is_said_where_they_are_not(
+    not_kept: str,
+) -> None:
+    async def test() -> None:
+        site = Site(_1=1)
+        given: list[CurrentRegisters] = []
+
+        async def keep(current: CurrentRegisters) -> str:
+            assert not site.told
+            given.append(current)
+            return not_kept
+
+        site.on_demand.keep = keep
+        at = datetime(2026, 3, 11, 4, tzinfo=UTC)
+        asking = asyncio.create_task(site.collect("P1000"))
+        await let_run()
+        site.wires["1"].asked[0].settle(replace(GOOD, at=at, arrived_at=at))
+        (result,) = await asking
+        assert (result.outcome, result.reason, result.at) == ("ok", not_kept, at)
+        assert [(it.meter.point, it.registers, it.at) for it in given] == [
+            ("P1000", GOOD.value, at)
+        ]
 
     run(test)
 

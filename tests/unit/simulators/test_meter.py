@@ -611,6 +611,14 @@ def test_a_wrong_freeze_tells_another_total_with_rates_that_add_up_to_it() -> No
     assert read(meter, "05060101") == read(honest, "05060101")
 
 
+def test_a_meter_refuses_what_it_is_told_to_refuse_and_nothing_else() -> None:
+    meter = simulated_meter("000000000006", now=lambda: NOON, refused=frozenset(["0001FF00"]))
+    refusal = meter.answer(Frame(meter.address, 0x11, bytes.fromhex("00FF0100")))
+    assert refusal is not None
+    assert (refusal.function, refusal.is_abnormal, refusal.data) == (0x11, True, b"\x02")
+    assert len(read(meter, "00010000")) == 4
+
+
 def stamps(meter: SimulatedMeter, at: datetime) -> list[datetime]:
     return [freeze.stamp for freeze in meter.state.daily_freezes(at)]
 

@@ -119,6 +119,7 @@ def test_every_key_of_a_meter_reaches_the_meter() -> None:
             'level = "04"\npassword = "111222"\nremaining_yuan = -3.5',
             'skipped_freezes = [2026-05-02]\nempty_freeze = "ff"',
             "wrong_freezes = { 2026-05-01 = 480.5 }",
+            'refused = ["0001ff00"]',
             "frame_limit = 40\nwake_up = 2\nreply_delay_ms = [500, 500]",
         )
     )["000000009001"]
@@ -129,6 +130,7 @@ def test_every_key_of_a_meter_reaches_the_meter() -> None:
         0,
     )
     assert meter.state.spec.wrong_freezes == {date(2026, 5, 1): Decimal("480.5")}
+    assert meter.state.spec.refused == {"0001FF00"}
     assert meter.state.clock.shows(datetime(2026, 5, 1)) == datetime(2026, 5, 1, 0, 1)
     assert meter.state.clock.shows(datetime(2026, 5, 3)) == datetime(2026, 5, 3, 0, 1, 1)
     assert (
