@@ -26,8 +26,14 @@ async def act_as(connection: Connection, actor: str) -> None:
     await connection.execute(SQL["act_as"], {"actor": actor})
 
 
-async def begin(connection: Connection, days: Iterable[date]) -> None:
-    """Lock the chains, and make room for slots and readings of these days."""
+async def begin(connection: Connection, days: Iterable[date], writer: int | None = None) -> None:
+    """Lock the chains, and make room for slots and readings of these days.
+
+    `writer`: who puts slots and knows of which points."""
     months = {day.replace(day=1) for day in days}
-    values = {"lock": CHAIN_LOCK, "months": array(sorted(months))}
+    values = {
+        "lock": CHAIN_LOCK,
+        "months": array(sorted(months)),
+        "writer": "" if writer is None else str(writer),
+    }
     await connection.execute(SQL["begin"], values)

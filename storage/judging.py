@@ -9,13 +9,23 @@ from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from storage import binary
 from storage.sql import Connection, array, days, fetch_records, fetch_rows, load
 
 SQL = load("judging")
 MOST_DAYS: Final = 62
 """Of values that are judged as arrays."""
-NEW_SLOT: Final = ["int8", "int8", "int4", "date", "int4", "int2", "int2", "int2"]
-"""The types of what binary COPY converts nothing of."""
+NEW_SLOT: Final = {
+    "reading_id": "int8",
+    "total": "int8",
+    "point_id": "int4",
+    "day": "date",
+    "meter_id": "int4",
+    "kind": "int2",
+    "rule_set": "int2",
+    "link_days": "int2",
+}
+"""Columns of a slot that showed nothing and their types: binary COPY converts nothing."""
 
 
 class Asked(NamedTuple):
@@ -35,7 +45,8 @@ class Tail(NamedTuple):
     nothing is open, and nobody said anything of these days or later ones. `is_told`: there are
     slots from the first new value to the last. `recollect`: days of which what came is no
     value. `unchanged_days`: for how long the total had stood still on the day before, if it
-    still does; 31 is for at least so long."""
+    still does; 31 is for at least so long. `is_quiet`: no finding of the point or of its clock
+    speaks of the first new value's day or a later one."""
 
     point_id: int
     meter_id: int
@@ -57,6 +68,7 @@ class Tail(NamedTuple):
     after_day: date | None
     after_steps: list[int] | None
     after_reading: int | None
+    is_quiet: bool
 
 
 class NewSlot(NamedTuple):
@@ -180,14 +192,13 @@ def _since(sinces: Mapping[int, date]) -> dict[str, Any]:
     return {"points": array(sinces), "sinces": array(sinces.values())}
 
 
-async def add_slots(connection: Connection, slots: Sequence[NewSlot]) -> None:
-    """Let days that showed nothing show these values; their chains are begun already."""
-    if not slots:
-        return
-    async with connection.cursor() as cursor, cursor.copy(SQL["add_slots"]) as copy:
-        copy.set_types(NEW_SLOT)
-        for slot in sorted(slots, key=itemgetter(3, 2)):
-            await copy.write_row(slot)
+async def add_slots(connection: Connection, slots: Sequence[NewSlot], more: bytes = b"") -> None:
+    """Let days that showed nothing show these values; their chains are begun already.
+
+    `more`: rows that are made already, as `binary.rows` makes them of NEW_SLOT."""
+    if slots or more:
+        rows = binary.rows_of(NEW_SLOT, sorted(slots, key=itemgetter(3, 2)))
+        await binary.copy(connection, SQL["add_slots"], rows + more)
 
 
 async def begin_chains(connection: Connection, firsts: Mapping[int, date]) -> None:

@@ -115,7 +115,11 @@ SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_d
             CROSS JOIN LATERAL (SELECT day FROM slot s WHERE s.day = before.day - n AND s.point_id = a.point_id AND s.kind = 1
                                 AND s.state = 'published' AND s.total = a.total OFFSET 0) x)
        END AS unchanged_days,
-       after.day AS after_day, after.steps AS after_steps, after.reading_id AS after_reading
+       after.day AS after_day, after.steps AS after_steps, after.reading_id AS after_reading,
+       NOT (a.point_id IN (SELECT point_id FROM finding WHERE point_id = ANY(%(points)s::int[])
+                           AND code <> ALL ('{V09,V12,V14,V15}') AND coalesce(to_day, from_day) >= %(first)s)
+            OR i.meter_id IN (SELECT meter_id FROM clock_finding WHERE meter_id = ANY(%(meters)s::int[])
+                              AND to_day >= %(first)s)) AS is_quiet
 FROM a
 JOIN installed i ON i.point_id = a.point_id AND i.to_at IS NULL
 LEFT JOIN begun ON begun.point_id = a.point_id
@@ -213,10 +217,13 @@ ON CONFLICT (point_id, kind) DO UPDATE SET first_day = excluded.first_day WHERE 
 
 -- put_slots -- what days show now, what is to be said of them, and where the search for an earlier slot ends
 WITH n AS MATERIALIZED (
-    SELECT * FROM unnest(%(days)s::date[], %(points)s::int[], %(states)s::text[], %(meters)s::int[], %(totals)s::bigint[],
+    SELECT n.* FROM (SELECT set_config('meterd.writer', '0', true)) named,
+                    unnest(%(days)s::date[], %(points)s::int[], %(states)s::text[], %(meters)s::int[], %(totals)s::bigint[],
                          %(readings)s::bigint[], %(link_days)s::smallint[], %(codes)s::text[], %(next_steps)s::text[],
                          %(holds)s::text[], %(kwhs)s::numeric[])
                   AS n (day, point_id, state, meter_id, total, reading_id, link_days, codes, next_step, hold, kwh)
+), noted AS (
+    INSERT INTO chain_change (writer, point_id) SELECT DISTINCT 0, point_id FROM n
 ), begun AS (
     INSERT INTO chain (point_id, kind, first_day)
     SELECT point_id, 1, min(day) FROM n WHERE state <> 'missing' GROUP BY 1 ORDER BY 1

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, cast
 
+from storage import binary
 from storage.database import grouping_by_hash
 from storage.sql import Connection, array, fetch_dicts, fetch_rows, load
 
@@ -117,13 +118,21 @@ def read_id(
     """What a reading is known by: the same read again has the same, any other another one.
 
     `registers`: the total and the rates, REFUSED where the meter told none."""
+    arrived_us = (arrived_at - EPOCH) // MICROSECOND
+    stamp_us = 0 if stamp is None else (stamp - EPOCH) // MICROSECOND
+    return _id_of(kind, source, arrived_us, stamp_us, registers)
+
+
+def freeze_id(source: int, arrived_us: int, registers: Sequence[int]) -> int:
+    """The same of a daily freeze of 00:00 exactly; microseconds since 1970."""
+    return _id_of(DAILY_FREEZE, source, arrived_us, 0, registers)
+
+
+def _id_of(
+    kind: int, source: int, arrived_us: int, stamp_us: int, registers: Sequence[int]
+) -> int:
     content = _packer(len(registers)).pack(
-        kind,
-        source,
-        DECODE_VERSION,
-        (arrived_at - EPOCH) // MICROSECOND,
-        0 if stamp is None else (stamp - EPOCH) // MICROSECOND,
-        *registers,
+        kind, source, DECODE_VERSION, arrived_us, stamp_us, *registers
     )
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
 
@@ -155,6 +164,12 @@ async def add(connection: Connection, readings: Sequence[RawReading]) -> None:
         copy.set_types(list(COPIED.values()))
         for reading in _in_order(readings):
             await copy.write_row(reading)
+
+
+async def copy_rows(connection: Connection, rows: bytes) -> None:
+    """The same of rows that are made already, as `binary.rows` makes them of COPIED."""
+    if rows:
+        await binary.copy(connection, SQL["add"], rows)
 
 
 async def merge(

@@ -20,6 +20,7 @@ from daemon.spool.record import WaitingReading, arrival_of, as_content, waiting
 from daemon.transactions.collect import Collected, collect
 from daemon.transactions.dead_letters import UNKNOWN_METER, reason_of
 from daemon.transactions.identify import take_identities
+from daemon.transactions.known_tails import KnownTails
 from storage import archive, dead_letters
 from storage.database import Pool, is_of_the_whole
 
@@ -49,6 +50,7 @@ class ReadingStore:
         self._authority = authority
         self._outlet = outlet
         self._to_settle = to_settle
+        self._known = KnownTails()
 
     async def store_waiting(self, waiting_readings: Sequence[WaitingReading]) -> None:
         """What waited on disk; a reading of a meter that nobody knows any more is a dead letter."""
@@ -83,7 +85,7 @@ class ReadingStore:
 
         async def take(connection: AsyncConnection[Any]) -> Collected:
             with metrics.BATCH_SECONDS.time():
-                return await collect(connection, batch, self._authority.zone)
+                return await collect(connection, batch, self._authority.zone, known=self._known)
 
         try:
             collected = await self._with_database(take)

@@ -20,6 +20,7 @@ from daemon.quality.freeze import is_in_service
 from daemon.quality.register import in_steps
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.judging import Judged, arrival_tails, judge_arrivals
+from daemon.transactions.known_tails import POLLED_DECIMALS, KnownTails, NextValues
 from daemon.transactions.portions import Clock, in_portions
 from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
@@ -39,8 +40,6 @@ from storage.settling import latest_mark, mark_points, put_off, take_marks
 
 log = structlog.get_logger("pipeline")
 
-POLLED_DECIMALS = 2
-"""Of what a line polls by the thousand."""
 UNKNOWN_SERIAL = "another"
 """Of a meter that is not that of the point, and did not say with this value which one it is."""
 
@@ -85,24 +84,29 @@ async def collect(
     batch: Sequence[Arrival | PolledFreeze],
     zone: ZoneInfo,
     clock: Clock = time.monotonic,
+    known: KnownTails | None = None,
 ) -> Collected:
     """T1: keep what arrived, judge it, and mark whose money it moves.
 
     It never fails for a reason of money. The same batch again changes nothing, and writes
-    nothing. Where many points are in dispute others follow, each a transaction of some points."""
-    raw = [raw_reading(arrival, zone) for arrival in batch]
-    try:
-        collected, waits = await _collect(connection, batch, raw, zone, are_new=True)
-    except psycopg.errors.UniqueViolation:
-        # A reading was there of which no slot told: seldom enough to begin anew.
-        collected, waits = await _collect(connection, batch, raw, zone, are_new=False)
+    nothing. Where many points are in dispute others follow, each a transaction of some points.
+    `known`: what whoever stores one batch after the other remembers of chains."""
+    known = known or KnownTails()
+    async with known.turn:
+        try:
+            try:
+                collected, waits = await _collect(connection, batch, zone, known, are_new=True)
+            except psycopg.errors.UniqueViolation:
+                # A reading was there of which no slot told: seldom enough to begin anew.
+                collected, waits = await _collect(connection, batch, zone, known, are_new=False)
+        except BaseException:
+            # Whether it was committed is not always known, nor to which database.
+            known.forget()
+            raise
     if not waits:
         return collected
     found = await judge_waiting(connection, zone, clock, JUDGE_WITHIN_S)
-    points = {
-        (it.meter.meter_id, reading.day): it.meter.point_id
-        for it, reading in zip(batch, raw, strict=True)
-    }
+    points = {(it.meter.meter_id, _day_of(it)): it.meter.point_id for it in batch}
     present = [it for it in collected.present if (points[it], it[1]) not in found.recollect]
     return Collected(present, collected.is_doubtful or found.is_doubtful)
 
@@ -110,8 +114,8 @@ async def collect(
 async def _collect(
     connection: AsyncConnection[Any],
     batch: Sequence[Arrival | PolledFreeze],
-    raw: Sequence[RawReading],
     zone: ZoneInfo,
+    known: KnownTails,
     *,
     are_new: bool,
 ) -> tuple[Collected, bool]:
@@ -119,9 +123,13 @@ async def _collect(
 
     `are_new`: what no slot tells of is believed to be new; UniqueViolation if it is not."""
     async with connection.transaction():
-        await chains.begin(connection, {reading.day for reading in raw})
-        raw = await _with_serials(connection, batch, raw)
-        arrived, out_of_service = _by_point(batch, raw)
+        await chains.begin(connection, {_day_of(it) for it in batch}, known.writer)
+        await known.look(connection)
+        proved = known.next_values(batch, zone) if are_new else NextValues()
+        await readings.copy_rows(connection, proved.readings)
+        asked = [it for n, it in enumerate(batch) if n not in proved.positions]
+        raw = await _with_serials(connection, asked, [raw_reading(it, zone) for it in asked])
+        arrived, out_of_service = _by_point(asked, raw)
         tails = await arrival_tails(connection, arrived)
         new = {
             point: told
@@ -138,10 +146,22 @@ async def _collect(
             for point, told in arrived.items()
             if point in new or any(readings.KEY(reading) in kept for reading in told)
         }
-        judged = await judge_arrivals(connection, news, tails, zone)
-        await mark_points(connection, judged.changed, "readings")
-    present = _present(arrived, news, tails, judged)
+        judged = await judge_arrivals(connection, news, tails, zone, proved.slots)
+        await mark_points(connection, judged.changed | proved.changed, "readings")
+    has_put_slots = bool(proved.positions or judged.clean)
+    clean = {slot.point_id for slot in judged.clean}
+    known.remember(
+        proved,
+        arrived,
+        [(tails[point], arrived[point][-1]) for point in clean],
+        has_put_slots=has_put_slots,
+    )
+    present = [*proved.present, *_present(arrived, news, tails, judged)]
     return Collected(present, judged.is_doubtful), judged.waits
+
+
+def _day_of(arrival: Arrival | PolledFreeze) -> date:
+    return arrival.day if isinstance(arrival, PolledFreeze) else arrival.freeze.frozen_at.date()
 
 
 def _by_point(
@@ -177,6 +197,8 @@ async def _with_serials(
     raw: Sequence[RawReading],
 ) -> Sequence[RawReading]:
     """V03: what came from another meter than that of the point says whose it is."""
+    if not batch:
+        return raw
     meters = {reading.meter_id for reading in raw}
     # Few protocols tell it with each value.
     told = {it.meter.meter_id for it in batch if _serial(it) is not None}

@@ -85,8 +85,11 @@ async def judge_arrivals(
     arrived: Mapping[int, Sequence[RawReading]],
     tails: Mapping[int, Tail],
     zone: ZoneInfo,
+    proved_slots: bytes = b"",
 ) -> Judged:
-    """Judge what has just been kept as raw rows; the same arguments as of `arrival_tails`."""
+    """Judge what has just been kept as raw rows; the same arguments as of `arrival_tails`.
+
+    `proved_slots`: rows of slots of other points that are proved already."""
     proved = clean_values(arrived, tails, zone)
     others = {
         point: told[0].day
@@ -107,7 +110,9 @@ async def judge_arrivals(
             if day not in new
         }
         _take(judged, point, before, rows)
-    await _write(connection, judged)
+    await judging.begin_chains(connection, judged.begun)
+    await judging.add_slots(connection, judged.clean, proved_slots)
+    await judging.put_slots(connection, judged.rows, RULE_SET)
     return judged
 
 
@@ -145,7 +150,7 @@ async def rejudge(
     caller's, and so is taking a trial back."""
     judged = Judged(is_trial=is_trial)
     await _judge(connection, changed, zone, judged)
-    await _write(connection, judged)
+    await judging.put_slots(connection, judged.rows, RULE_SET)
     return judged
 
 
@@ -341,25 +346,3 @@ def _report(judged: Judged, was: SlotRow | None, row: SlotRow) -> None:
             log.warning("reading withdrawn", was=was.total, **told)
     elif row.state == "suspect" and row.codes != ("V32",):
         log.warning("reading withheld", next=row.next_step, **told)
-
-
-async def _write(connection: AsyncConnection[Any], judged: Judged) -> None:
-    if judged.rows:
-        # One statement is enough where others are to be written anyway.
-        rows = [*judged.rows, *map(_as_row, judged.clean)]
-        await judging.put_slots(connection, rows, RULE_SET)
-        return
-    await judging.begin_chains(connection, judged.begun)
-    await judging.add_slots(connection, judged.clean)
-
-
-def _as_row(slot: NewSlot) -> SlotRow:
-    return SlotRow(
-        point_id=slot.point_id,
-        day=slot.day,
-        state="published",
-        meter_id=slot.meter_id,
-        total=slot.total,
-        reading_id=slot.reading_id,
-        link_days=slot.link_days,
-    )

@@ -628,6 +628,49 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Whoever remembers what chains are looks here whether they still are so. Every change of a fact that points are judged by names
+-- its point or its meter; whoever puts slots names the points (writer 0) or itself. All of them hold the lock on the chains
+-- (storage/chains.py), so rows come in the order of their numbers.
+CREATE TABLE chain_change (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at          timestamptz NOT NULL DEFAULT now(),
+    point_id    integer,
+    meter_id    integer,
+    writer      integer
+);
+COMMENT ON COLUMN chain_change.writer IS 'who put slots and knows of which points; NULL: somebody who did not say so';
+CREATE FUNCTION note_slots() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(1835365478);
+    INSERT INTO chain_change (writer) VALUES (nullif(current_setting('meterd.writer', true), '')::integer);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER slots_are_noted AFTER INSERT OR UPDATE OR DELETE ON slot FOR EACH STATEMENT EXECUTE FUNCTION note_slots();
+CREATE FUNCTION note_facts() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM changed) THEN
+        PERFORM pg_advisory_xact_lock(1835365478);
+        EXECUTE format('INSERT INTO chain_change (%1$I) SELECT DISTINCT %1$I FROM changed', TG_ARGV[0]);
+    END IF;
+    RETURN NULL;
+END $$;
+DO $$
+DECLARE
+    fact text[];
+    event text[];
+BEGIN
+    FOREACH fact SLICE 1 IN ARRAY ARRAY[
+        ['installation', 'point_id'], ['point_ratio', 'point_id'], ['point_limit', 'point_id'], ['decision', 'point_id'],
+        ['closing', 'point_id'], ['finding', 'point_id'], ['doubt', 'point_id'], ['to_judge', 'point_id'],
+        ['clock_finding', 'meter_id'], ['clock_setting', 'meter_id'], ['other_serial', 'meter_id']] LOOP
+        FOREACH event SLICE 1 IN ARRAY ARRAY[['INSERT', 'NEW'], ['UPDATE', 'NEW'], ['UPDATE', 'OLD'], ['DELETE', 'OLD']] LOOP
+            EXECUTE format('CREATE TRIGGER %I AFTER %s ON %I REFERENCING %s TABLE AS changed
+                            FOR EACH STATEMENT EXECUTE FUNCTION note_facts(%L)',
+                           format('noted_%s_%s', lower(event[1]), lower(event[2])), event[1], fact[1], event[2], fact[2]);
+        END LOOP;
+    END LOOP;
+END $$;
+
 CREATE TRIGGER reading_is_never_changed BEFORE UPDATE ON reading FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER slot_changes_are_journalled AFTER UPDATE ON slot FOR EACH ROW
     WHEN ((OLD.state, OLD.total, OLD.reading_id) IS DISTINCT FROM (NEW.state, NEW.total, NEW.reading_id))
@@ -921,7 +964,7 @@ CREATE TABLE retention (
     table_name  text PRIMARY KEY,
     keep        interval CHECK (keep > interval '0'),
     reason      text NOT NULL,
-    CHECK (keep IS NULL OR table_name IN ('reading', 'slot', 'slot_journal', 'guard_verdict', 'dead_letter', 'attempt')),
+    CHECK (keep IS NULL OR table_name IN ('reading', 'slot', 'slot_journal', 'guard_verdict', 'dead_letter', 'attempt', 'chain_change')),
     CHECK (keep >= interval '3 years' OR table_name NOT IN ('reading', 'slot', 'slot_journal'))
 );
 COMMENT ON COLUMN retention.keep IS 'at least so long; NULL: for ever';
@@ -932,6 +975,7 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('guard_verdict', '6 years', 'a complaint about a cut; the last one of each point stays'),
     ('dead_letter', '1 year', 'from the day it was replayed or dropped; one that waits for somebody stays'),
     ('attempt', '400 days', 'why a day was missing explains the bill of a year'),
+    ('chain_change', '3 days', 'whoever remembers chains looks more often, or forgets them'),
     ('outage', NULL, 'a row ends with its outage'),
     ('document', NULL, 'facts rest on it'),
     ('document_review', NULL, 'facts rest on it'),
@@ -1043,6 +1087,10 @@ BEGIN
         WHEN 'attempt' THEN
             DELETE FROM attempt WHERE ctid = ANY (ARRAY(
                 SELECT ctid FROM attempt WHERE day < cut ORDER BY day LIMIT most));
+        WHEN 'chain_change' THEN
+            -- The last one stays: whoever saw it knows by it that nothing behind it is gone.
+            DELETE FROM chain_change WHERE id = ANY (ARRAY(
+                SELECT id FROM chain_change WHERE at < cut AND id < (SELECT max(id) FROM chain_change) ORDER BY id LIMIT most));
         WHEN 'slot_journal' THEN
             DELETE FROM slot_journal WHERE ctid = ANY (ARRAY(
                 SELECT ctid FROM slot_journal WHERE changed_at < cut AND day < (SELECT min(day) FROM slot)
@@ -1098,6 +1146,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('reading', 'INSERT'),
     ('slot', 'INSERT, UPDATE, DELETE'),
     ('slot_journal', ''),
+    ('chain_change', 'INSERT'),
     ('to_judge', 'INSERT, UPDATE, DELETE'),
     ('chain', 'INSERT, UPDATE'),
     ('doubt', 'INSERT, UPDATE, DELETE'),

@@ -207,7 +207,7 @@ class Bench:
             async with self.connection.transaction():
                 await self._copy(statement, list(readings.COPIED.values()), rows)
                 if with_slots:
-                    await self._copy(judging.SQL["add_slots"], judging.NEW_SLOT, slots)
+                    await self._copy(judging.SQL["add_slots"], list(judging.NEW_SLOT.values()), slots)
 
     async def _copy(
         self, statement: str, types: list[str], rows: Sequence[tuple[Any, ...]]
