@@ -148,11 +148,11 @@ async def _collect(
         }
         judged = await judge_arrivals(connection, news, tails, zone, proved.slots)
         await mark_points(connection, judged.changed | proved.changed, "readings")
-    has_put_slots = bool(proved.positions or judged.clean)
+    has_put_slots = bool(proved.slots or judged.clean)
     clean = {slot.point_id for slot in judged.clean}
     known.remember(
         proved,
-        arrived,
+        news,
         [(tails[point], arrived[point][-1]) for point in clean],
         has_put_slots=has_put_slots,
     )

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, TypeGuard, cast
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -65,9 +65,11 @@ class _Column:
     MODULUS = 3
     MAX_DAILY = 4
     WIRE_STEPS = 5
-    REGISTERS = 6
+    READING = 6
+    """The id of the reading that told the value."""
+    REGISTERS = 7
     """How many there are, total included."""
-    STEPS = 7
+    STEPS = 8
     COUNT = STEPS + MOST_REGISTERS
 
 
@@ -83,6 +85,8 @@ class _Told:
     days: Integers
     steps: Integers
     meters: Integers
+    ids: Integers
+    """Of the readings."""
     arrived_us: Integers
     skew_s: Integers
     """NO_SKEW where none is known."""
@@ -95,6 +99,7 @@ class _Told:
             self.days[which],
             self.steps[which],
             self.meters[which],
+            self.ids[which],
             self.arrived_us[which],
             self.skew_s[which],
         )
@@ -107,8 +112,9 @@ NO_SKEW: Final = np.iinfo(np.int64).min
 class NextValues:
     """Clean next values of known points, proved without a look at the database.
 
-    `positions`: of their arrivals in the batch; `present`: (meter id, day); `changed`: by point the
-    days whose use is another one; `readings`, `slots`: rows for binary COPY."""
+    `positions`: of their arrivals in the batch, and of those that are the last values themselves,
+    told again; `present`: (meter id, day) of both. `changed`: by point the days whose use is
+    another one; `readings`, `slots`: rows for binary COPY."""
 
     positions: set[int] = field(default_factory=set)
     present: list[tuple[int, date]] = field(default_factory=list)
@@ -171,6 +177,7 @@ class KnownTails:
         if not self._rows:
             return found
         for told in self._told(batch):
+            _are_present(found, told.only(self._are_there(told)))
             clean = told.only(self._are_clean(told, zone))
             if len(clean.rows):
                 self._take(found, clean)
@@ -196,6 +203,11 @@ class KnownTails:
             if usual:
                 found.append(_columns(usual))
         return found
+
+    def _are_there(self, told: _Told) -> NDArray[np.bool_]:
+        facts = self._facts[told.rows]
+        is_same = (facts[:, _Column.DAY] == told.days) & (facts[:, _Column.METER] == told.meters)
+        return np.asarray(is_same & (facts[:, _Column.READING] == told.ids))
 
     def _are_clean(self, told: _Told, zone: ZoneInfo) -> NDArray[np.bool_]:
         facts = self._facts[told.rows]
@@ -236,13 +248,11 @@ class KnownTails:
     def _take(self, found: NextValues, told: _Told) -> None:
         facts = self._facts[told.rows]
         points = facts[:, _Column.POINT]
-        meters = facts[:, _Column.METER]
-        ids = _ids(told)
         order = np.argsort(points, kind="stable")
         columns: dict[str, binary.Column] = {
             "day": told.days[order],
-            "meter_id": meters[order],
-            "id": ids[order],
+            "meter_id": told.meters[order],
+            "id": told.ids[order],
             "kind": DAILY_FREEZE,
             "source": METER,
             "decode_version": DECODE_VERSION,
@@ -252,18 +262,13 @@ class KnownTails:
             columns[RATE_COLUMNS[number]] = steps[order]
         found.readings += _rows_of_readings(columns, told.skew_s[order])
         columns |= {
-            "reading_id": ids[order],
+            "reading_id": told.ids[order],
             "point_id": points[order],
             "rule_set": RULE_SET,
             "link_days": (told.days - facts[:, _Column.DAY])[order],
         }
-        found.slots += binary.rows(NEW_SLOT, columns, len(ids))
-        positions = told.positions.tolist()
-        found.positions.update(positions)
-        ordinals = told.days.tolist()
-        known_days = {it: SINCE + timedelta(days=it) for it in set(ordinals)}
-        days = [known_days[it] for it in ordinals]
-        found.present += zip(meters.tolist(), days, strict=True)
+        found.slots += binary.rows(NEW_SLOT, columns, len(points))
+        days = _are_present(found, told)
         spans = {day: Days(day, day) for day in set(days)}
         found.changed.update(zip(points.tolist(), [spans[day] for day in days], strict=True))
         found.told.append(told)
@@ -285,6 +290,7 @@ class KnownTails:
         for told in proved.told:
             end = _Column.STEPS + told.steps.shape[1]
             self._facts[told.rows, _Column.DAY] = told.days
+            self._facts[told.rows, _Column.READING] = told.ids
             self._facts[told.rows, _Column.STEPS : end] = told.steps
         # Without a change that was seen nobody can tell what comes behind it.
         if self._seen is None:
@@ -306,9 +312,20 @@ class KnownTails:
             tail.modulus,
             tail.max_daily,
             10 ** (tail.decimals - tail.wire_decimals),
+            reading.id,
             len(steps),
             *steps,
         )
+
+
+def _are_present(found: NextValues, told: _Told) -> list[date]:
+    """The days of what is present with this batch."""
+    ordinals = told.days.tolist()
+    days_by_ordinal = {it: SINCE + timedelta(days=it) for it in set(ordinals)}
+    days = [days_by_ordinal[it] for it in ordinals]
+    found.positions.update(told.positions.tolist())
+    found.present += zip(told.meters.tolist(), days, strict=True)
+    return days
 
 
 def _are_unnamed(changes: Iterable[Change]) -> bool:
@@ -338,13 +355,20 @@ def _can_be_known(tail: Tail, reading: RawReading) -> bool:
 def _columns(told: Sequence[tuple[int, int, PolledFreeze]]) -> _Told:
     arrivals = [arrival for _, _, arrival in told]
     ordinals = {day: (day - SINCE).days for day in {arrival.day for arrival in arrivals}}
+    arrived_us = [(arrival.arrived_at - EPOCH) // MICROSECOND for arrival in arrivals]
     return _Told(
         rows=_integers([row for row, _, _ in told]),
         positions=_integers([position for _, position, _ in told]),
         days=_integers([ordinals[arrival.day] for arrival in arrivals]),
         steps=_integers([arrival.registers for arrival in arrivals]),
         meters=_integers([arrival.meter.meter_id for arrival in arrivals]),
-        arrived_us=_integers([(it.arrived_at - EPOCH) // MICROSECOND for it in arrivals]),
+        ids=_integers(
+            [
+                freeze_id(METER, at, cast("tuple[int, ...]", arrival.registers))
+                for at, arrival in zip(arrived_us, arrivals, strict=True)
+            ]
+        ),
+        arrived_us=_integers(arrived_us),
         skew_s=_integers(
             [NO_SKEW if it.clock_skew is None else round(it.clock_skew / SECOND) for it in arrivals]
         ),
@@ -353,14 +377,6 @@ def _columns(told: Sequence[tuple[int, int, PolledFreeze]]) -> _Told:
 
 def _integers(values: Sequence[Any]) -> Integers:
     return np.array(values, dtype=np.int64)
-
-
-def _ids(told: _Told) -> Integers:
-    moments = told.arrived_us.tolist()
-    steps = told.steps.tolist()
-    return _integers(
-        [freeze_id(METER, at, of_value) for at, of_value in zip(moments, steps, strict=True)]
-    )
 
 
 def _rows_of_readings(columns: Mapping[str, binary.Column], skew_s: Integers) -> bytes:

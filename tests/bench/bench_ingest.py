@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from psycopg import AsyncConnection
 from daemon.quality.arrival import PolledFreeze
 from daemon.runtime.garbage import spare_what_is_there
 from daemon.transactions.collect import collect, raw_reading
+from daemon.transactions.known_tails import KnownTails
 from storage import judging, migrate, readings
 from storage.archive import SiteMeter, site_meters
 from storage.database import connect
@@ -164,8 +166,16 @@ class Bench:
         self.costs = Costs(connection.info.backend_pid)
         self.batch = batch
         self.meters = meters
+        self.known = KnownTails()
         self._days = days
         self._taken = 0
+
+    def of_some(self, meters: Sequence[SiteMeter]) -> Bench:
+        """The same for other meters of the site, measured together."""
+        other = copy(self)
+        other.meters = meters
+        other._taken = 0
+        return other
 
     def arrivals(self) -> list[PolledFreeze]:
         """What a line hands on of the next meters, for the first day that they have not told."""
@@ -182,7 +192,7 @@ class Bench:
     async def t1(self, name: str, arrivals: Sequence[PolledFreeze]) -> None:
         """Measure one batch; its money is settled meanwhile, as in the daemon."""
         with self.costs.of(name, len(arrivals)):
-            await collect(self.connection, arrivals, ZONE)
+            await collect(self.connection, arrivals, ZONE, known=self.known)
         await self.connection.execute("DELETE FROM to_settle")
 
     def rows(self) -> list[RawReading]:
@@ -207,7 +217,9 @@ class Bench:
             async with self.connection.transaction():
                 await self._copy(statement, list(readings.COPIED.values()), rows)
                 if with_slots:
-                    await self._copy(judging.SQL["add_slots"], list(judging.NEW_SLOT.values()), slots)
+                    await self._copy(
+                        judging.SQL["add_slots"], list(judging.NEW_SLOT.values()), slots
+                    )
 
     async def _copy(
         self, statement: str, types: list[str], rows: Sequence[tuple[Any, ...]]
@@ -282,22 +294,34 @@ async def opened(url: str, days: int, batch: int) -> Bench:
 async def beside_copy(
     url: str, days: int, batch: int, rounds: int, *, is_hypertable: bool
 ) -> Bench:
-    """T1, a replay of it, the raw half, and COPY of the same rows, in turns."""
+    """T1, a replay of it, the raw half, and COPY of the same rows, in turns.
+
+    Half of the meters are T1's, as every day's batch after the first one; the others are COPY's."""
     bench = await opened(url, days, batch)
     if is_hypertable:
         await bench.connection.execute(PLAIN.encode())
+    half = len(bench.meters) // 2 // batch * batch
+    ours = bench.of_some(bench.meters[:half])
+    copied = bench.of_some(bench.meters[half : 2 * half])
     for _ in range(WARM_ROUNDS):
-        await collect(bench.connection, bench.arrivals(), ZONE)
+        await collect(bench.connection, ours.arrivals(), ZONE)
+    for _ in range(2 * half // batch):
+        await collect(bench.connection, ours.arrivals(), ZONE, known=ours.known)
+    # What COPY puts is none of the points that are known.
+    await bench.connection.execute("SET meterd.writer = '0'")
     for _ in range(rounds):
-        arrivals = bench.arrivals()
-        await bench.t1("T1", arrivals)
-        await bench.t1("the same batch again", arrivals)
-        await bench.copy("COPY of readings and slots", bench.rows(), with_slots=True)
-        await bench.copy("COPY of readings", bench.rows())
-        await bench.raw("raw ingest", bench.rows())
+        arrivals = ours.arrivals()
+        await ours.t1("T1", arrivals)
+        await ours.t1("the same batch again", arrivals)
+        await copied.copy("COPY of readings and slots", copied.rows(), with_slots=True)
+        await copied.copy("COPY of readings", copied.rows())
+        await copied.raw("raw ingest", copied.rows())
         if is_hypertable:
-            await bench.copy("COPY into plain partitions", bench.rows(), into="plain")
-    return bench
+            await copied.copy("COPY into plain partitions", copied.rows(), into="plain")
+    for _ in range(rounds):
+        ours.known.forget()
+        await ours.t1("T1 of points that are not known", ours.arrivals())
+    return ours
 
 
 async def replayed(bench: Bench) -> str:
@@ -415,6 +439,7 @@ async def on_one_server(server: Server, chosen: argparse.Namespace) -> None:
             "COPY of readings and slots",
             "T1",
             "the same batch again",
+            "T1 of points that are not known",
         ):
             bench.costs.show(name)
         bench.costs.goal("raw ingest by COPY", "raw ingest", "COPY of readings", 0.75)

@@ -101,13 +101,13 @@ def test_a_batch_takes_at_most_twelve_statements_whatever_is_in_it(database_url:
     on(database_url, story)
 
 
-def test_a_batch_of_clean_values_takes_six_statements(database_url: str) -> None:
+def test_a_batch_of_clean_values_takes_seven_statements(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         found = await with_first_values(connection, POINTS)
         batch = [freeze(meter, OPEN + DAY, 101) for meter in found.values()]
         with counted(connection) as given:
             await collect(connection, batch, ZONE)
-        assert len(given) == 6
+        assert len(given) == 7
         assert (await slots(connection, "P1"))[OPEN + DAY] == ("published", 10_100, [])
 
     on(database_url, story)
