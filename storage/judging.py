@@ -45,8 +45,9 @@ class Tail(NamedTuple):
     nothing is open, and nobody said anything of these days or later ones. `is_told`: there are
     slots from the first new value to the last. `recollect`: days of which what came is no
     value. `unchanged_days`: for how long the total had stood still on the day before, if it
-    still does; 31 is for at least so long. `is_quiet`: no finding of the point or of its clock
-    speaks of the first new value's day or a later one."""
+    still does; 31 is for at least so long. `account_id`: who is billed for it; `is_quiet`:
+    and will be, and no finding of the point or of its clock speaks of the first new value's day
+    or a later one."""
 
     point_id: int
     meter_id: int
@@ -68,6 +69,7 @@ class Tail(NamedTuple):
     after_day: date | None
     after_steps: list[int] | None
     after_reading: int | None
+    account_id: int | None
     is_quiet: bool
 
 

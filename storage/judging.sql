@@ -116,13 +116,17 @@ SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_d
                                 AND s.state = 'published' AND s.total = a.total OFFSET 0) x)
        END AS unchanged_days,
        after.day AS after_day, after.steps AS after_steps, after.reading_id AS after_reading,
-       NOT (a.point_id IN (SELECT point_id FROM finding WHERE point_id = ANY(%(points)s::int[])
+       held.account_id,
+       coalesce(held.is_now, true) AND NOT (a.point_id IN (SELECT point_id FROM finding WHERE point_id = ANY(%(points)s::int[])
                            AND code <> ALL ('{V09,V12,V14,V15}') AND coalesce(to_day, from_day) >= %(first)s)
             OR i.meter_id IN (SELECT meter_id FROM clock_finding WHERE meter_id = ANY(%(meters)s::int[])
                               AND to_day >= %(first)s)) AS is_quiet
 FROM a
 JOIN installed i ON i.point_id = a.point_id AND i.to_at IS NULL
 LEFT JOIN begun ON begun.point_id = a.point_id
+LEFT JOIN (SELECT point_id, max(account_id) AS account_id, bool_and(to_day IS NULL) AS is_now FROM point_account
+           WHERE point_id = ANY(%(points)s::int[]) AND coalesce(to_day, 'infinity') >= %(first)s GROUP BY 1) held
+    ON held.point_id = a.point_id
 LEFT JOIN limited ON limited.point_id = a.point_id
 LEFT JOIN (SELECT point_id, array_agg(day) AS days FROM remark WHERE next_step = 'recollect' GROUP BY 1) again
     ON again.point_id = a.point_id

@@ -6,9 +6,12 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Final, NamedTuple, cast
 
+from storage import binary
 from storage.sql import Connection, array, days, fetch_rows, load
 
 SQL = load("settling")
+NEW_MARK: Final = {"account_id": "int4", "from_day": "date", "to_day": "date"}
+"""Columns of a mark of readings, and their types."""
 
 
 class Days(NamedTuple):
@@ -51,6 +54,12 @@ async def mark_points(connection: Connection, changed: Mapping[int, Days], cause
     await connection.execute(SQL["mark_points"], values)
 
 
+async def add_marks(connection: Connection, rows: bytes) -> None:
+    """Let accounts be settled; `rows` as `binary.rows` makes them of NEW_MARK."""
+    if rows:
+        await binary.copy(connection, SQL["add_marks"], rows)
+
+
 async def latest_mark(connection: Connection) -> datetime:
     """The moment by the database's clock: what is marked later may wait for the next round."""
     ((now,),) = await fetch_rows(connection, SQL["now"], {})
@@ -60,19 +69,20 @@ async def latest_mark(connection: Connection) -> datetime:
 async def take_marks(
     connection: Connection, most: int, now: datetime, until: datetime
 ) -> dict[int, Days]:
-    """Take up to so many marks off that were made until a moment, in order of accounts, and lock
-    those accounts.
+    """Take the marks of up to so many accounts off that were made until a moment, and lock these
+    accounts, in their order.
 
-    Whoever settles one of them already is waited for; marks that somebody is adding to are left
-    for the next time. They come back if the transaction fails."""
-    rows = await fetch_rows(
-        connection, SQL["take_marks"], {"most": most, "now": now, "until": until}
-    )
-    return {account: Days(first, last) for account, first, last in sorted(rows)}
+    Whoever settles one of them already is waited for. Marks come back if the transaction fails."""
+    values = {"most": most, "now": now, "until": until}
+    marks: dict[int, Days] = {}
+    for account, first, last in sorted(await fetch_rows(connection, SQL["take_marks"], values)):
+        known = marks.get(account, Days(first, last))
+        marks[account] = Days(min(known.first, first), max(known.last, last))
+    return marks
 
 
 async def put_off(connection: Connection, account: int, error: str, not_before: datetime) -> None:
-    """Keep the mark of an account that cannot be settled, with the reason, and try it later."""
+    """Keep the marks of an account that cannot be settled, with the reason, and try it later."""
     values = {
         "account": account,
         "error": error,

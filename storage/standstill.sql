@@ -37,7 +37,7 @@ WITH held AS (
     LEFT JOIN priced v ON v.tariff_id = b.tariff_id
     LEFT JOIN installation i ON i.point_id = b.point_id AND i.to_at IS NULL
     LEFT JOIN meter m ON m.id = i.meter_id
-    LEFT JOIN to_settle s ON s.account_id = b.account_id
+    LEFT JOIN not_settled s ON s.account_id = b.account_id
     LEFT JOIN to_judge j ON j.point_id = b.point_id
     LEFT JOIN slot newest ON newest.day = %(due)s AND newest.point_id = b.point_id AND newest.kind = 1
         AND newest.state IN ('published', 'substituted')

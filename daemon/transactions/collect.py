@@ -36,7 +36,7 @@ from storage.readings import (
     Source,
     read_id,
 )
-from storage.settling import latest_mark, mark_points, put_off, take_marks
+from storage.settling import add_marks, latest_mark, mark_points, put_off, take_marks
 
 log = structlog.get_logger("pipeline")
 
@@ -147,7 +147,8 @@ async def _collect(
             if point in new or any(readings.KEY(reading) in kept for reading in told)
         }
         judged = await judge_arrivals(connection, news, tails, zone, proved.slots)
-        await mark_points(connection, judged.changed | proved.changed, "readings")
+        await mark_points(connection, judged.changed, "readings")
+        await add_marks(connection, proved.marks)
     has_put_slots = bool(proved.slots or judged.clean)
     clean = {slot.point_id for slot in judged.clean}
     known.remember(

@@ -39,7 +39,7 @@ from storage.readings import (
     Source,
     freeze_id,
 )
-from storage.settling import Days
+from storage.settling import NEW_MARK
 
 POLLED_DECIMALS: Final = 2
 """Of what a line polls by the thousand."""
@@ -67,9 +67,11 @@ class _Column:
     WIRE_STEPS = 5
     READING = 6
     """The id of the reading that told the value."""
-    REGISTERS = 7
+    ACCOUNT = 7
+    """Who is billed for it; 0: nobody."""
+    REGISTERS = 8
     """How many there are, total included."""
-    STEPS = 8
+    STEPS = 9
     COUNT = STEPS + MOST_REGISTERS
 
 
@@ -113,14 +115,14 @@ class NextValues:
     """Clean next values of known points, proved without a look at the database.
 
     `positions`: of their arrivals in the batch, and of those that are the last values themselves,
-    told again; `present`: (meter id, day) of both. `changed`: by point the days whose use is
-    another one; `readings`, `slots`: rows for binary COPY."""
+    told again; `present`: (meter id, day) of both. `readings`, `slots`, `marks`: rows for binary
+    COPY, of whoever is billed the latter."""
 
     positions: set[int] = field(default_factory=set)
     present: list[tuple[int, date]] = field(default_factory=list)
-    changed: dict[int, Days] = field(default_factory=dict)
     readings: bytes = b""
     slots: bytes = b""
+    marks: bytes = b""
     told: list[_Told] = field(default_factory=list)
 
 
@@ -268,9 +270,14 @@ class KnownTails:
             "link_days": (told.days - facts[:, _Column.DAY])[order],
         }
         found.slots += binary.rows(NEW_SLOT, columns, len(points))
-        days = _are_present(found, told)
-        spans = {day: Days(day, day) for day in set(days)}
-        found.changed.update(zip(points.tolist(), [spans[day] for day in days], strict=True))
+        is_billed = facts[order, _Column.ACCOUNT] != 0
+        marks: dict[str, binary.Column] = {
+            "account_id": facts[order, _Column.ACCOUNT][is_billed],
+            "from_day": told.days[order][is_billed],
+            "to_day": told.days[order][is_billed],
+        }
+        found.marks += binary.rows(NEW_MARK, marks, int(is_billed.sum()))
+        _are_present(found, told)
         found.told.append(told)
 
     def remember(
@@ -313,19 +320,18 @@ class KnownTails:
             tail.max_daily,
             10 ** (tail.decimals - tail.wire_decimals),
             reading.id,
+            tail.account_id or 0,
             len(steps),
             *steps,
         )
 
 
-def _are_present(found: NextValues, told: _Told) -> list[date]:
-    """The days of what is present with this batch."""
+def _are_present(found: NextValues, told: _Told) -> None:
     ordinals = told.days.tolist()
     days_by_ordinal = {it: SINCE + timedelta(days=it) for it in set(ordinals)}
     days = [days_by_ordinal[it] for it in ordinals]
     found.positions.update(told.positions.tolist())
     found.present += zip(told.meters.tolist(), days, strict=True)
-    return days
 
 
 def _are_unnamed(changes: Iterable[Change]) -> bool:

@@ -661,7 +661,7 @@ DECLARE
 BEGIN
     FOREACH fact SLICE 1 IN ARRAY ARRAY[
         ['installation', 'point_id'], ['point_ratio', 'point_id'], ['point_limit', 'point_id'], ['decision', 'point_id'],
-        ['closing', 'point_id'], ['finding', 'point_id'], ['doubt', 'point_id'], ['to_judge', 'point_id'],
+        ['closing', 'point_id'], ['finding', 'point_id'], ['doubt', 'point_id'], ['to_judge', 'point_id'], ['point_account', 'point_id'],
         ['clock_finding', 'meter_id'], ['clock_setting', 'meter_id'], ['other_serial', 'meter_id']] LOOP
         FOREACH event SLICE 1 IN ARRAY ARRAY[['INSERT', 'NEW'], ['UPDATE', 'NEW'], ['UPDATE', 'OLD'], ['DELETE', 'OLD']] LOOP
             EXECUTE format('CREATE TRIGGER %I AFTER %s ON %I REFERENCING %s TABLE AS changed
@@ -853,18 +853,23 @@ CREATE TABLE charge_stream (
 );
 COMMENT ON TABLE charge_stream IS 'cumulative-difference rounding: posted_fen is always exact_yuan rounded to the fen, ties away from zero';
 
+-- No key: a mark is only written, and whoever settles an account takes all that it has. An index is what is looked up by.
 CREATE TABLE to_settle (
-    account_id  integer PRIMARY KEY,
+    account_id  integer NOT NULL,
     from_day    date NOT NULL,
     to_day      date NOT NULL,
     since       timestamptz NOT NULL DEFAULT now(),
-    cause       text NOT NULL,
-    not_before  timestamptz NOT NULL DEFAULT '-infinity',
-    error       text
+    cause       text NOT NULL DEFAULT 'readings'
 );
-COMMENT ON COLUMN to_settle.error IS 'why it could not be settled when it was tried last; it is tried again after not_before';
+CREATE INDEX marks_of_account ON to_settle (account_id);
 COMMENT ON COLUMN to_settle.from_day IS 'no value before this day changed, nor any after to_day';
 COMMENT ON TABLE to_settle IS 'accounts whose readings, facts or thresholds changed since they were settled';
+CREATE TABLE not_settled (
+    account_id  integer PRIMARY KEY REFERENCES account,
+    not_before  timestamptz NOT NULL,
+    error       text NOT NULL
+);
+COMMENT ON TABLE not_settled IS 'why a marked account could not be settled when it was tried last; it is tried again after not_before';
 
 -- Supply: commands are rows first and frames afterwards; every verdict of the guard is kept.
 
@@ -1158,7 +1163,8 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('link', 'INSERT, UPDATE (state)'),
     ('charge', 'INSERT'),
     ('charge_stream', 'INSERT, UPDATE'),
-    ('to_settle', 'INSERT, UPDATE, DELETE'),
+    ('to_settle', 'INSERT, DELETE'),
+    ('not_settled', 'INSERT, UPDATE, DELETE'),
     ('command', 'INSERT, UPDATE'),
     ('command_event', ''),
     ('guard_verdict', 'INSERT'),
