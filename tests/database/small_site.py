@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
-from daemon.quality.arrival import Arrival
+from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.transactions.collect import process
 from daemon.transactions.payment import TopUp, top_up
 from protocols.reading import DailyFreeze, Quantity
@@ -247,6 +247,17 @@ def freeze(
         meter,
         DailyFreeze(meter.address, Quantity.FORWARD_ACTIVE_ENERGY, stamp, registers, NOW, skew),
     )
+
+
+def polled(arrival: Arrival) -> Arrival | PolledFreeze:
+    """The same as a line polls it by the thousand, if it does."""
+    freeze = arrival.freeze
+    day = freeze.frozen_at.date()
+    is_plain = freeze.frozen_at.time() == time() and freeze.host_offset is None
+    if not is_plain or freeze.serial is not None or not freeze.registers:
+        return arrival
+    steps = [None if it is None else int(it.scaleb(2)) for it in freeze.registers]
+    return PolledFreeze(arrival.meter, day, tuple(steps), freeze.arrived_at, freeze.clock_skew)
 
 
 async def store(

@@ -18,6 +18,7 @@ from daemon.transactions.chain_facts import load_facts
 from daemon.transactions.collect import collect, raw_reading, settle_marked
 from daemon.transactions.decisions import DecisionRefused, Order, decide
 from daemon.transactions.judging import arrival_tails, rejudge
+from daemon.transactions.known_tails import KnownTails
 from storage import archive, chains, judging
 from storage.archive import BEGINNING, SiteMeter
 from storage.settling import mark_points
@@ -34,6 +35,7 @@ from tests.database.small_site import (
     links,
     noon,
     on,
+    polled,
     rows,
     slots,
     store,
@@ -70,7 +72,7 @@ def test_one_wrong_value_is_withdrawn_when_the_third_value_stands_against_it(
         await store(connection, freeze(meter, OPEN + 7 * DAY, told[-1]))
         truth = {OPEN + n * DAY: kwh for n, kwh in enumerate(told) if kwh != 480}
         assert await published(connection) == truth
-        assert await rows(connection, "SELECT error FROM to_settle") == []
+        assert await rows(connection, "SELECT error FROM not_settled") == []
         assert await balance(connection, "A1") == -(135 - 100) * 50
         assert (OPEN + 3 * DAY, OPEN + 5 * DAY, "billed") in await links(connection, "P1")
         journal = "SELECT state::text, actor FROM slot_journal WHERE day = %s AND total = 48000"
@@ -137,6 +139,7 @@ def test_whatever_comes_in_whatever_order_the_whole_history_says_the_same(
 
     async def story(connection: AsyncConnection[Any]) -> None:
         rng = random.Random(seed)
+        known = KnownTails()
         site = Site.of(points, first_registers_are_known=seed % 2 == 0)
         found = await site.take_over(connection)
         arrivals = [
@@ -149,7 +152,7 @@ def test_whatever_comes_in_whatever_order_the_whole_history_says_the_same(
         while arrivals:
             count = rng.choice((1, 5, 60, 400))
             batch, arrivals = arrivals[:count], arrivals[count:]
-            await collect(connection, batch, ZONE)
+            await collect(connection, list(map(polled, batch)), ZONE, known=known)
         assert await judged_again(connection, points) == []
         await settle_marked(connection, ARMED, NOW)
         assert await intact(connection)
@@ -166,6 +169,7 @@ def test_a_back_fill_shows_the_same_as_the_whole_history(database_url: str, seed
 
     async def story(connection: AsyncConnection[Any]) -> None:
         rng = random.Random(seed)
+        known = KnownTails()
         site = Site.of(points, first_registers_are_known=seed % 2 == 0)
         found = await site.take_over(connection)
         lives = {it.point_id: a_life(rng, it, rng.choice((20, 62, 75))) for it in found.values()}
@@ -179,7 +183,7 @@ def test_a_back_fill_shows_the_same_as_the_whole_history(database_url: str, seed
                 ahead = rng.randrange(25) if rng.random() < 0.2 else 0
                 batch += told[ahead : ahead + count]
                 lives[point] = told[:ahead] + told[ahead + count :]
-            await collect(connection, batch, ZONE)
+            await collect(connection, list(map(polled, batch)), ZONE, known=known)
             if rng.random() < 0.1:
                 assert await judged_again(connection, points) == []
                 await settle_marked(connection, ARMED, NOW)
@@ -267,6 +271,7 @@ def test_whatever_is_said_in_between_the_whole_history_says_the_same(
 
     async def story(connection: AsyncConnection[Any]) -> None:
         rng = random.Random(seed)
+        known = KnownTails()
         site = Site.of(points, first_registers_are_known=seed % 2 == 0)
         found = await site.take_over(connection)
         lives = [a_life(rng, meter, days=120) for meter in found.values()]
@@ -278,7 +283,7 @@ def test_whatever_is_said_in_between_the_whole_history_says_the_same(
         while arrivals:
             count = rng.choice((6, 20, 60))
             batch, arrivals = arrivals[:count], arrivals[count:]
-            await collect(connection, batch, ZONE)
+            await collect(connection, list(map(polled, batch)), ZONE, known=known)
             for _ in range(2):
                 await somebody_says(rng, connection, rng.choice(list(found.values())))
         assert await judged_again(connection, points) == []

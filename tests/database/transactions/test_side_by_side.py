@@ -115,7 +115,7 @@ def test_whoever_writes_at_the_same_time_none_has_to_give_way(database_url: str)
             for do in WRITERS:
                 group.create_task(work(do))
         await settle(connection, ROUNDS)
-        assert await rows(connection, "SELECT error FROM to_settle") == []
+        assert await rows(connection, "SELECT error FROM not_settled") == []
         assert await intact(connection)
         assert await rows(connection, "SELECT count(*) FROM link") != [0]
         told = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
