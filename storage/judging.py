@@ -197,7 +197,7 @@ def _since(sinces: Mapping[int, date]) -> dict[str, Any]:
 async def add_slots(connection: Connection, slots: Sequence[NewSlot], more: bytes = b"") -> None:
     """Let days that showed nothing show these values; their chains are begun already.
 
-    `more`: rows that are made already, as `binary.rows` makes them of NEW_SLOT."""
+    `more`: rows that are made already, as `columns.rows` makes them of NEW_SLOT."""
     if slots or more:
         rows = binary.rows_of(NEW_SLOT, sorted(slots, key=itemgetter(3, 2)))
         await binary.copy(connection, SQL["add_slots"], rows + more)

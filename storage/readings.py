@@ -167,7 +167,7 @@ async def add(connection: Connection, readings: Sequence[RawReading]) -> None:
 
 
 async def copy_rows(connection: Connection, rows: bytes) -> None:
-    """The same of rows that are made already, as `binary.rows` makes them of COPIED."""
+    """The same of rows that are made already, as `columns.rows` makes them of COPIED."""
     if rows:
         await binary.copy(connection, SQL["add"], rows)
 

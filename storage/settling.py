@@ -55,7 +55,7 @@ async def mark_points(connection: Connection, changed: Mapping[int, Days], cause
 
 
 async def add_marks(connection: Connection, rows: bytes) -> None:
-    """Let accounts be settled; `rows` as `binary.rows` makes them of NEW_MARK."""
+    """Let accounts be settled; `rows` as `columns.rows` makes them of NEW_MARK."""
     if rows:
         await binary.copy(connection, SQL["add_marks"], rows)
 

@@ -25,9 +25,11 @@ from daemon.quality.fleet import Freezes, Integers, clean_points
 from daemon.quality.freeze import is_in_service
 from daemon.quality.judge import RULE_SET
 from daemon.quality.local_time import midnight_s
-from storage import binary, chain_changes
+from storage import chain_changes
 from storage.binary import SINCE
 from storage.chain_changes import NAMED, Change
+from storage.columns import Column
+from storage.columns import rows as made_rows
 from storage.judging import NEW_SLOT, Tail
 from storage.readings import (
     COPIED,
@@ -251,7 +253,7 @@ class KnownTails:
         facts = self._facts[told.rows]
         points = facts[:, _Column.POINT]
         order = np.argsort(points, kind="stable")
-        columns: dict[str, binary.Column] = {
+        columns: dict[str, Column] = {
             "day": told.days[order],
             "meter_id": told.meters[order],
             "id": told.ids[order],
@@ -269,14 +271,14 @@ class KnownTails:
             "rule_set": RULE_SET,
             "link_days": (told.days - facts[:, _Column.DAY])[order],
         }
-        found.slots += binary.rows(NEW_SLOT, columns, len(points))
+        found.slots += made_rows(NEW_SLOT, columns, len(points))
         is_billed = facts[order, _Column.ACCOUNT] != 0
-        marks: dict[str, binary.Column] = {
+        marks: dict[str, Column] = {
             "account_id": facts[order, _Column.ACCOUNT][is_billed],
             "from_day": told.days[order][is_billed],
             "to_day": told.days[order][is_billed],
         }
-        found.marks += binary.rows(NEW_MARK, marks, int(is_billed.sum()))
+        found.marks += made_rows(NEW_MARK, marks, int(is_billed.sum()))
         _are_present(found, told)
         found.told.append(told)
 
@@ -385,15 +387,15 @@ def _integers(values: Sequence[Any]) -> Integers:
     return np.array(values, dtype=np.int64)
 
 
-def _rows_of_readings(columns: Mapping[str, binary.Column], skew_s: Integers) -> bytes:
+def _rows_of_readings(columns: Mapping[str, Column], skew_s: Integers) -> bytes:
     is_known = skew_s != NO_SKEW
     rows = b""
     for which in (~is_known, is_known):
-        some: dict[str, binary.Column] = {
+        some: dict[str, Column] = {
             name: column[which] if isinstance(column, np.ndarray) else column
             for name, column in columns.items()
         }
         if which is is_known:
             some["clock_skew_s"] = skew_s[which]
-        rows += binary.rows(COPIED, some, int(which.sum()))
+        rows += made_rows(COPIED, some, int(which.sum()))
     return rows

@@ -39,7 +39,8 @@ def whole(url: str, began: datetime) -> dict[str, list[str]]:
     """By table its rows in order. `began`: when the run did; later moments are all the same."""
     with psycopg.connect(url) as connection:
         tables = [table for (table,) in connection.execute(TABLES)]
-        numbered = set(connection.execute(NUMBERED.encode()).fetchall())
+        every = connection.execute(NUMBERED.encode()).fetchall()
+        numbered = {(table, column) for table, column in every if table in tables}
         refers = {
             (table, column): (other, key)
             for table, column, other, key in connection.execute(REFERRING.encode())

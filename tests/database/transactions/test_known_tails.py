@@ -26,7 +26,6 @@ from tests.database.small_site import (
     Site,
     balance,
     connect,
-    everything,
     freeze,
     intact,
     on,
@@ -52,7 +51,9 @@ def day_of(found: dict[str, SiteMeter], n: int, points: Sequence[str] = ()) -> B
     """The freezes of a day, with four rates, as lines poll them."""
     return [
         polled(
-            freeze(found[point], OPEN + n * DAY, 100 + 4 * n, rates=[Decimal(25 + n)] * 4, skew=skew)
+            freeze(
+                found[point], OPEN + n * DAY, 100 + 4 * n, rates=[Decimal(25 + n)] * 4, skew=skew
+            )
         )
         for point, skew in zip(points or found, [None, timedelta(seconds=7)] * 20, strict=False)
     ]
@@ -69,9 +70,7 @@ async def knowing(
     return found, known
 
 
-async def proved(
-    connection: AsyncConnection[Any], known: KnownTails, batch: Batch
-) -> NextValues:
+async def proved(connection: AsyncConnection[Any], known: KnownTails, batch: Batch) -> NextValues:
     """What is known of these values by now."""
     async with connection.transaction():
         await chains.begin(connection, [OPEN], known.writer)
