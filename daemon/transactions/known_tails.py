@@ -355,9 +355,7 @@ def _is_plain(arrival: Arrival | PolledFreeze) -> TypeGuard[PolledFreeze]:
 
 
 def _can_be_known(tail: Tail, reading: RawReading) -> bool:
-    has_nothing_behind = tail.after_day is None and tail.is_quiet
-    is_of_a_meter = reading.source == METER and tail.source in (None, METER)
-    return tail.is_plain and has_nothing_behind and is_of_a_meter and reading.more_rates is None
+    return tail.is_quiet and reading.source == METER and reading.more_rates is None
 
 
 def _columns(told: Sequence[tuple[int, int, PolledFreeze]]) -> _Told:

@@ -194,7 +194,9 @@ def test_points_in_dispute_are_judged_in_transactions_of_fifty_milliseconds(
         assert len(looks) == 2 * transactions + 1
         assert len(collected.present) == len(batch)
         assert await rows(connection, PUBLISHED) == [4 * points]
-        assert await rows(connection, "SELECT count(DISTINCT account_id) FROM to_settle") == [points]
+        assert await rows(connection, "SELECT count(DISTINCT account_id) FROM to_settle") == [
+            points
+        ]
         begun = [n for n, it in enumerate(given) if "pg_advisory_xact_lock" in it]
         lengths = [b - a for a, b in pairwise([*begun, len(given)])]
         assert len(lengths) == transactions + 2

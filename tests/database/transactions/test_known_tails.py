@@ -1,5 +1,6 @@
 """What a process remembers of chains is what the database says, or is not remembered."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -11,11 +12,13 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.judge import RULE_SET
 from daemon.transactions import known_tails
 from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.known_tails import KnownTails, NextValues
 from storage import chains
 from storage.archive import SiteMeter
+from storage.judging import SlotRow, put_slots
 from storage.retention import forget_rows
 from tests.database.small_site import (
     ARMED,
@@ -34,6 +37,8 @@ from tests.database.small_site import (
     slots,
 )
 from tests.database.transactions.test_cost_of_a_batch import counted
+from tests.database.transactions.test_judging import judged_again
+from tests.examples import seeds
 
 pytestmark = pytest.mark.hypertables
 
@@ -180,16 +185,81 @@ def test_a_point_of_which_any_fact_was_changed_is_not_known_any_more(
         "DELETE FROM chain_change WHERE id = (SELECT max(id) FROM chain_change)",
     ],
 )
+@pytest.mark.parametrize("is_seen", [True, False])
 def test_where_it_is_not_known_which_chains_changed_nothing_is_known(
-    database_url: str, owner_url: str, change: str
+    database_url: str, owner_url: str, change: str, is_seen: bool
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         found, known = await knowing(connection)
+        if is_seen:
+            await proved(connection, known, [])
         async with await connect(owner_url) as other:
             await other.execute("SELECT make_partitions('{2026-01-01}')")
             await other.execute(change.encode())
         assert (await proved(connection, known, day_of(found, 3))).positions == set()
         await connection.execute("DELETE FROM slot WHERE day = '2026-01-01'")
+
+    on(database_url, story)
+
+
+def test_a_point_whose_days_show_something_else_is_not_known_any_more(database_url: str) -> None:
+    """Whatever made them: a new set of rules changes no fact."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found, known = await knowing(connection)
+        day = OPEN + 2 * DAY
+        withheld = SlotRow(1, day, "suspect", found["P1"].meter_id, 10800, None, 1, ("V08",))
+        async with await connect(database_url) as other:
+            await put_slots(other, [withheld], RULE_SET)
+        assert (await proved(connection, known, day_of(found, 3))).positions == {1, 2, 3}
+
+    on(database_url, story)
+
+
+def test_a_point_of_whose_later_days_something_is_said_is_not_known(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        known = KnownTails()
+        found = await Site.of(2).take_over(connection)
+        await connection.execute(
+            "INSERT INTO finding (point_id, code, from_day, rev, active) VALUES (1, 'V25', %s, 1, true)",
+            (OPEN + 4 * DAY,),
+        )
+        for n in range(4):
+            await collect(connection, day_of(found, n), ZONE, known=known)
+        assert (await proved(connection, known, day_of(found, 4))).positions == {1}
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("seed", seeds(3))
+def test_points_come_and_go_and_each_is_known_by_its_own_last_value(
+    database_url: str, seed: int
+) -> None:
+    """With a fifth rate, read by the host, two days at once: what cannot be known is not."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        rng = random.Random(seed)
+        found = await Site.of(6).take_over(connection)
+        known = KnownTails()
+        told = dict.fromkeys(found, 0)
+        remembered = 0
+        for _ in range(25):
+            batch: Batch = []
+            for number, (point, meter) in enumerate(found.items()):
+                rates = [Decimal(20)] * 5 if rng.random() < 0.1 else []
+                for _ in range(rng.choice((0, 1, 1, 1, 2))):
+                    n = told[point]
+                    told[point] += 1
+                    value = freeze(meter, OPEN + n * DAY, 100 + (number + 1) * n, rates=rates)
+                    batch.append(polled(value))
+            remembered += len((await proved(connection, known, batch)).positions)
+            await collect(connection, batch, ZONE, known=known)
+        assert remembered > 20
+        assert await judged_again(connection, 6) == []
+        await settle_marked(connection, ARMED, NOW)
+        for number, days in enumerate(told.values(), 1):
+            assert await balance(connection, f"A{number}") <= -number * (days - 3) * 50
+        assert await intact(connection)
 
     on(database_url, story)
 
