@@ -128,9 +128,7 @@ def freeze_id(source: int, arrived_us: int, registers: Sequence[int]) -> int:
     return _id_of(DAILY_FREEZE, source, arrived_us, 0, registers)
 
 
-def _id_of(
-    kind: int, source: int, arrived_us: int, stamp_us: int, registers: Sequence[int]
-) -> int:
+def _id_of(kind: int, source: int, arrived_us: int, stamp_us: int, registers: Sequence[int]) -> int:
     content = _packer(len(registers)).pack(
         kind, source, DECODE_VERSION, arrived_us, stamp_us, *registers
     )
