@@ -111,6 +111,8 @@ class SiteMeter:
     profile: str | None = None
     identity_read_on: date | None = None
     """When it told last which meter it is, by UTC."""
+    taken_in_on: date | None = None
+    """Since when it is read here, by UTC; None: since it was installed."""
 
 
 @dataclass(frozen=True, slots=True)

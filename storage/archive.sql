@@ -367,7 +367,8 @@ RETURNING x.account_id
 -- site_meters -- every meter that serves a point, with all that collection must know of it
 SELECT m.id AS meter_id, m.address, m.line, m.protocol, m.profile, i.modulus, i.decimals,
        i.first_day AS installed_on, p.id AS point_id, p.number AS point, l.max_daily_kwh,
-       (m.identity_read_at AT TIME ZONE 'UTC')::date AS identity_read_on
+       (m.identity_read_at AT TIME ZONE 'UTC')::date AS identity_read_on,
+       (m.taken_in_at AT TIME ZONE 'UTC')::date AS taken_in_on
 FROM meter m
 JOIN installation i ON i.meter_id = m.id AND i.to_at IS NULL
 JOIN point p ON p.id = i.point_id

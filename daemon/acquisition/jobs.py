@@ -85,6 +85,7 @@ class Jobs:
             days=parts.backfill_days,
             today=parts.clock.due_day(),
             has_memory=has_memory,
+            taken_in_on=[meter.taken_in_on or meter.installed_on for meter in parts.meters],
         )
         self.reply_timeouts = ReplyTimeouts(
             len(parts.meters),

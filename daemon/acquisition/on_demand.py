@@ -12,17 +12,15 @@ from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from decimal import Decimal
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from config.problems import did_you_mean
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Found, Lines
 from daemon.acquisition.meter_port import Registers
+from daemon.acquisition.meter_reads import Key, MeterRead, Result, in_words
 from daemon.acquisition.planning.reads import ReadRequest, ReadResult, What
 from protocols.errors import MeterdError
-from protocols.reading import RelayState
 from storage.archive import SiteMeter
 
 REMEMBERED_S = 300.0
@@ -40,8 +38,6 @@ FROM_THE_METER = ("ok", "no_data", "unsupported", "refused")
 """Outcomes that will be the same if the meter is read again."""
 Slot = tuple[int, date]
 """(meter id, day)."""
-Key = tuple[int, What, date | None]
-"""(meter id, what is read, day of a freeze): reads that are equal share an answer."""
 
 
 class RequestRefused(MeterdError):
@@ -64,39 +60,6 @@ class Request:
     failed: bool = False
     withheld: bool = False
     day: date | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of one meter's read.
-
-    `values` by name, for ok; `at`: the instant that registers are of; `age_s`: how old a remembered
-    answer is."""
-
-    meter: str
-    point: str
-    line: str
-    outcome: str
-    day: date | None
-    values: dict[str, str | None]
-    reason: str
-    age_s: float | None
-    at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MeterRead:
-    """One read of one meter, and the line that it goes to."""
-
-    line: Line
-    meter: SiteMeter
-    what: What
-    day: date | None
-
-    @property
-    def key(self) -> Key:
-        """What makes it equal to another."""
-        return self.meter.meter_id, self.what, self.day
 
 
 @dataclass(eq=False, slots=True)
@@ -303,7 +266,7 @@ class OnDemand:
             began = time.monotonic()
             answer, age_s = await self._answer(read, until)
             not_kept = await self._keep_registers(read, answer)
-            report(_in_words(read, answer, age_s, not_kept))
+            report(in_words(read, answer, age_s, not_kept))
             if waiting and age_s is None:
                 # The line has as long for what is due there as it had for this.
                 now = time.monotonic()
@@ -428,55 +391,3 @@ def _refuse_elsewhere(found: Found, wanted: str) -> None:
         if wanted not in lines:
             elsewhere = f"{name} is on line {lines[0]}, not on {wanted}"
             raise RequestRefused(f"{elsewhere}; leave out --line")
-
-
-def _in_words(
-    read: MeterRead,
-    result: ReadResult,
-    age_s: float | None,
-    not_kept: str,
-) -> Result:
-    values = {}
-    if result.outcome == "ok":
-        values = _values(read, result.value)
-    return Result(
-        meter=read.meter.address,
-        point=read.meter.point,
-        line=read.line.name,
-        outcome=result.outcome,
-        day=read.day,
-        values=values,
-        reason=result.reason or not_kept,
-        age_s=age_s,
-        at=result.at,
-    )
-
-
-def _values(read: MeterRead, value: Any) -> dict[str, str | None]:
-    """As words, by name.
-
-    Registers in kWh, the clock as the meter shows it, the relay as it is and as it is ordered to
-    be."""
-    match value:
-        case datetime():
-            return {"clock": value.isoformat(sep=" ", timespec="seconds")}
-        case RelayState():
-            return {
-                "relay": _position(value.relay_open),
-                "ordered": _position(value.command_open),
-            }
-        case tuple():
-            return {_register_name(tariff): _kwh(read, kwh) for tariff, kwh in enumerate(value)}
-    raise AssertionError(f"{value!r} is no answer of a meter")
-
-
-def _position(is_open: bool) -> str:
-    return "open" if is_open else "closed"
-
-
-def _register_name(tariff: int) -> str:
-    return f"tariff_{tariff}_kwh" if tariff else "total_kwh"
-
-
-def _kwh(read: MeterRead, kwh: Decimal | None) -> str | None:
-    return None if kwh is None else f"{kwh:.{read.meter.decimals}f}"

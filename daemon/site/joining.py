@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
 
@@ -102,6 +102,8 @@ def unjoined_meters(site: LoadedSite) -> list[SiteMeter]:
             point=meter.point,
             max_daily_kwh=points[meter.point].max_daily_kwh,
             profile=meter.profile,
+            # Nothing is known of what is there, so nothing is said of what is about to be lost.
+            taken_in_on=date.max,
         )
         for number, meter in enumerate(site.archive.meters, 1)
     ]

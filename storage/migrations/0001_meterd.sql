@@ -218,6 +218,7 @@ CREATE TABLE meter (
     asset_number    text,
     prepayment_mode text CHECK (prepayment_mode IN ('none', 'energy', 'money')),
     identity_read_at timestamptz,
+    taken_in_at     timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT modbus_has_a_profile CHECK (protocol NOT LIKE 'modbus%' OR profile IS NOT NULL)
 );
 CREATE INDEX meters_of_a_line ON meter (line);
@@ -227,6 +228,7 @@ COMMENT ON COLUMN meter.address IS 'a Modbus meter has only a unit on its line: 
 COMMENT ON COLUMN meter.registered_serial IS 'what the files said last of what it tells of itself';
 COMMENT ON COLUMN meter.serial IS 'what it must tell: registered, of a document, or what it told at first contact';
 COMMENT ON COLUMN meter.asset_number IS 'what it told last; NULL: not read yet, or it has none';
+COMMENT ON COLUMN meter.taken_in_at IS 'since when it is read here: what it froze before was never promised to anybody';
 COMMENT ON COLUMN meter.prepayment_mode IS 'as the meter told it; NULL: not read yet (R18)';
 
 CREATE TABLE other_serial (

@@ -43,6 +43,7 @@ class Wanted:
         "_on_its_way",
         "_present",
         "_taken",
+        "_taken_in",
         "_today",
         "_window",
     )
@@ -54,13 +55,15 @@ class Wanted:
         days: int,
         today: date,
         has_memory: Sequence[bool] | None = None,
+        taken_in_on: Sequence[date] | None = None,
     ) -> None:
         """`has_memory`: False for a meter that keeps no freezes.
 
-        Nothing of it can be asked for afterwards."""
+        Nothing of it can be asked for afterwards. `taken_in_on`: what is older is read as well, and
+        no loss if it cannot be had; None: that is so of no day."""
         count = len(installed_on)
-        first_days = [day.toordinal() for day in installed_on]
-        self._installed = np.array(first_days, dtype=np.int32)
+        self._installed = _day_numbers(installed_on)
+        self._taken_in = _day_numbers(taken_in_on or installed_on)
         if has_memory is not None:
             forgets = ~np.array(has_memory, dtype=bool)
             self._installed[forgets] = date.max.toordinal()
@@ -107,9 +110,11 @@ class Wanted:
         return self._missing_from(max(1, self._days - within_days))
 
     def _missing_from(self, age: int) -> list[int]:
-        """The meters of the missing slots that are so old or older, one for each slot."""
+        """The meters of the missing slots that are so old or older, one for each slot.
+
+        Not of what a meter froze before it was taken in: nobody was promised that."""
         oldest = np.uint64(((1 << self._days) - 1) >> age << age)
-        missing = self._mask & ~self._present & oldest
+        missing = self._mask & self._days_since(self._taken_in) & ~self._present & oldest
         meters = np.flatnonzero(missing)
         counts = np.bitwise_count(missing[meters])
         of_slots: list[int] = np.repeat(meters, counts).tolist()
@@ -341,8 +346,10 @@ class Wanted:
 
     def _owed_mask(self) -> NDArray[np.uint64]:
         # quality.freeze.is_in_service for all days at once: the day of installation is the first.
-        in_service = self._today + 1 - self._installed
-        owned = np.clip(in_service, 0, self._days).astype(np.uint64)
+        return self._days_since(self._installed)
+
+    def _days_since(self, first: NDArray[np.int32]) -> NDArray[np.uint64]:
+        owned = np.clip(self._today + 1 - first, 0, self._days).astype(np.uint64)
         days: NDArray[np.uint64] = (TODAY << owned) - TODAY
         return days & self._window
 
@@ -350,6 +357,10 @@ class Wanted:
         """The bit of a day number; 0 outside the window."""
         age = self._today - day
         return 1 << age if 0 <= age < self._days else 0
+
+
+def _day_numbers(days: Sequence[date]) -> NDArray[np.int32]:
+    return np.array([day.toordinal() for day in days], dtype=np.int32)
 
 
 def _count_bits(bitmaps: NDArray[np.uint64]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -21,9 +22,10 @@ TODAY = date(2026, 5, 20)
 class Night:
     """Jobs of two meters that remember ten days, and the time, which a test moves."""
 
-    def __init__(self, line: str) -> None:
+    def __init__(self, line: str, taken_in_on: date | None = None) -> None:
         self.now = NIGHT
-        parts = line_parts(line, [_meter(0), _meter(1)], now=lambda: self.now, backfill_days=10)
+        meters = [replace(_meter(number), taken_in_on=taken_in_on) for number in (0, 1)]
+        parts = line_parts(line, meters, now=lambda: self.now, backfill_days=10)
         self.jobs = Jobs(parts, has_memory=[True, True], longest_wait_s=1.0)
 
     def passes(self, days: int) -> list[dict[str, Any]]:
@@ -59,6 +61,10 @@ def test_what_is_lost_is_told_and_counted() -> None:
     (told,) = night.passes(2)
     assert (told["event"], told["slots"], told["first"]) == ("freezes lost", 2, "000000000002")
     assert lost("losing") == 2
+
+
+def test_of_meters_that_were_just_taken_in_nothing_is_about_to_be_lost() -> None:
+    assert Night("taken in", taken_in_on=TODAY).passes(1) == []
 
 
 def test_of_a_line_that_has_everything_nothing_is_told() -> None:

@@ -15,13 +15,13 @@ from daemon.acquisition import on_demand
 from daemon.acquisition.jobs import Jobs
 from daemon.acquisition.line import Line
 from daemon.acquisition.lines import Lines
+from daemon.acquisition.meter_reads import Result
 from daemon.acquisition.on_demand import (
     MAX_AT_ONCE,
     CurrentRegisters,
     OnDemand,
     Request,
     RequestRefused,
-    Result,
 )
 from daemon.acquisition.planning.reads import ReadRequest, ReadResult, What
 from daemon.control.authority import Authority

@@ -330,6 +330,16 @@ def test_slots_are_about_to_be_lost_two_days_before_they_are() -> None:
     assert plan.leaving(2) == [0, 0, 1]
 
 
+def test_what_a_meter_froze_before_it_was_taken_in_is_read_and_is_no_loss() -> None:
+    first = YEAR_END - 9 * ONE_DAY
+    days = [YEAR_END, first + ONE_DAY, date.max]
+    plan = Wanted([first] * 3, days=10, today=YEAR_END, taken_in_on=days)
+    assert plan.is_wanted(0, first)
+    assert plan.leaving(2) == [1]
+    assert plan.roll(YEAR_END + ONE_DAY) == []
+    assert plan.roll(YEAR_END + 2 * ONE_DAY) == [1]
+
+
 def test_where_only_today_is_collected_nothing_is_about_to_be_lost() -> None:
     assert Wanted([YEAR_END - ONE_DAY], days=1, today=YEAR_END).leaving(2) == []
 
