@@ -19,6 +19,7 @@ from config.tariff_version import (
     Fixed,
     Ladder,
     Method,
+    PartialYear,
     Proration,
     Surcharge,
     TariffVersion,
@@ -35,6 +36,7 @@ COMPONENTS: Final = ("energy", "tier", "fixed", "minimum", "tax")
 """Of a charge; no surcharge may have such a code."""
 CYCLES: Final[tuple[Cycle, ...]] = ("year", "month")
 METHODS: Final[tuple[Method, ...]] = ("price", "adder", "matrix", "slab")
+PARTIAL_YEARS: Final[tuple[PartialYear, ...]] = ("full", "months")
 PRORATIONS: Final[tuple[Proration, ...]] = ("calendar", "thirtieth")
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]+)?")
 _RATE = re.compile(r"[a-z][a-z0-9_]*")
@@ -258,7 +260,7 @@ def _ladder(form: _Form) -> Ladder:
         bounds,
         prices,
         matrix,
-        form.choice("partial_year", ("full", "months"), "full"),
+        form.choice("partial_year", PARTIAL_YEARS, "full"),
         form.number("whole_above_kwh", MOST_KWH) if method == "slab" else None,
     )
     if cycle == "month" and ladder.partial_year == "months":

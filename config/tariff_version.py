@@ -17,6 +17,7 @@ TOTAL: Final = "total"
 Cycle = Literal["year", "month"]
 Method = Literal["price", "adder", "matrix", "slab"]
 Proration = Literal["calendar", "thirtieth"]
+PartialYear = Literal["full", "months"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Ladder:
     bounds_kwh: tuple[Decimal, ...]
     prices: tuple[Decimal, ...] = ()
     matrix: tuple[Mapping[str, Decimal], ...] = ()
-    partial_year: Literal["full", "months"] = "full"
+    partial_year: PartialYear = "full"
     whole_above_kwh: Decimal | None = None
 
     @property

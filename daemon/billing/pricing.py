@@ -23,7 +23,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from config.tariff_version import Fixed, Ladder, TariffVersion, Versions
+from config.tariff_version import Fixed, Ladder, PartialYear, TariffVersion, Versions
 from daemon.billing.rounding import nearest_fen
 from daemon.billing.settlement import Stream
 from daemon.billing.use import USE_DECIMALS, Use
@@ -73,15 +73,33 @@ class Terms:
     def bounds(self, ladder: Ladder, month: date) -> list[Fraction]:
         """The bounds of the cycle that holds the month, moved by bonuses and scaled by a close."""
         if ladder.cycle == "month":
-            bonus = self._bonus(month)
-            return [Fraction(bound) + bonus for bound in ladder.bounds_kwh]
-        months = [date(month.year, number, 1) for number in range(1, MONTHS + 1)]
-        is_closed = self.last_day is not None and self.last_day.year == month.year
-        if is_closed and ladder.partial_year == "months":
-            months = [it for it in months if self._has_begun_to_serve(it)]
-        share = Fraction(len(months), MONTHS)
-        bonus = sum(map(self._bonus, months), NOTHING)
+            share = Fraction(1)
+            bonus = self.bonus_kwh([month])
+        else:
+            months = self.months_that_count(month.year, ladder.partial_year)
+            share = Fraction(len(months), MONTHS)
+            bonus = self.bonus_kwh(months)
         return [Fraction(bound) * share + bonus for bound in ladder.bounds_kwh]
+
+    def months_that_count(self, year: int, partial_year: PartialYear) -> list[date]:
+        """Those that bounds and bonuses of a year are made of.
+
+        All, but for the year of a close with `months`; a started month counts as one (section
+        5)."""
+        months = [date(year, number, 1) for number in range(1, MONTHS + 1)]
+        is_closed = self.last_day is not None and self.last_day.year == year
+        if is_closed and partial_year == "months":
+            return [it for it in months if self.days_in_service(it)]
+        return months
+
+    def bonus_kwh(self, months: Iterable[date]) -> Fraction:
+        """The sum of the bonuses of months; each is the one in force on its first day."""
+        bonus = NOTHING
+        for month in months:
+            entries = [it for it in self.bonuses if it.start <= month]
+            if entries:
+                bonus += Fraction(max(entries, key=lambda it: it.start).kwh_per_month)
+        return bonus
 
     def whole_above(self, ladder: Ladder, month: date) -> Fraction:
         """The bound above which a slab re-prices the month; it moves with the others."""
@@ -94,14 +112,6 @@ class Terms:
     def elsewhere(self, cycle: str) -> Fraction:
         """What others billed of a cycle."""
         return Fraction(self.used_elsewhere.get(cycle, 0))
-
-    def _bonus(self, month: date) -> Fraction:
-        entries = [it for it in self.bonuses if it.start <= month]
-        return Fraction(max(entries, key=lambda it: it.start).kwh_per_month) if entries else NOTHING
-
-    def _has_begun_to_serve(self, month: date) -> bool:
-        # A started month counts as one (section 5).
-        return bool(self.days_in_service(month))
 
 
 @dataclass(frozen=True, slots=True)
