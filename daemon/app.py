@@ -227,6 +227,7 @@ async def _start(daemon: _Daemon, joined: Joined, opened: AsyncExitStack) -> Non
         daemon.listeners.values(),
         configuration.refresh,
         configuration.look_for_doubts,
+        daemon.pipeline.settle_soon,
         daemon.billing,
     )
     await opened.enter_async_context(ticks)

@@ -24,7 +24,6 @@ from daemon.control.authority import Authority
 from daemon.health import BilledOrNamed
 from daemon.quality.gap import gap_day
 from daemon.site.listeners import Listener
-from daemon.transactions.collect import settle_marked
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.forget import forget
 from daemon.transactions.soft_findings import look_at_equal_registers, look_at_uses
@@ -111,6 +110,7 @@ async def ticking(
     listeners: Collection[Listener],
     scan_gaps: Callable[[], Awaitable[None]],
     look_for_doubts: Callable[[], Awaitable[None]],
+    settle_soon: Callable[[], None],
     billing: BilledOrNamed,
 ) -> AsyncIterator[None]:
     """Run the ticks while the context is open."""
@@ -118,7 +118,7 @@ async def ticking(
         metrics.STANDSTILL.labels(reason).set(0)
         metrics.STANDSTILL_AGE.labels(reason).set(0)
     ticks = [
-        Tick("sweep", partial(_sweep, pool, authority), SWEEP_S),
+        Tick("sweep", partial(_sweep, pool, authority, settle_soon), SWEEP_S),
         Tick("figures", partial(_show_figures, pool, lines, listeners), FIGURES_S),
         Tick("doubts", look_for_doubts, DOUBTS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
@@ -175,10 +175,11 @@ async def _run(tick: Tick, failing: set[str]) -> None:
         metrics.TICKS.labels(tick.name, "ok").inc()
 
 
-async def _sweep(pool: Pool, authority: Authority) -> None:
+async def _sweep(pool: Pool, authority: Authority, settle_soon: Callable[[], None]) -> None:
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
         await judge_waiting(connection, authority.zone)
-        await settle_marked(connection, authority, datetime.now(UTC))
+        # Whoever settles knows when money has to wait for readings.
+        settle_soon()
         await sweep(connection, authority, datetime.now(UTC))
 
 

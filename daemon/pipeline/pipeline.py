@@ -131,6 +131,10 @@ class Pipeline:
         Beside the storing, because no reading waits for money."""
         await self._settlement.run()
 
+    def settle_soon(self) -> None:
+        """Something may be marked by others than the pipeline."""
+        self._settlement.asked.set()
+
     async def finish(self) -> None:
         """When nothing more comes: what the database does not take in a moment is kept on disk."""
         await self._keeper.finish()
