@@ -26,7 +26,11 @@ from daemon.quality.gap import gap_day
 from daemon.site.listeners import Listener
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.forget import forget
-from daemon.transactions.soft_findings import look_at_equal_registers, look_at_uses
+from daemon.transactions.soft_findings import (
+    look_at_equal_registers,
+    look_at_settings,
+    look_at_uses,
+)
 from daemon.transactions.sweep import sweep
 from storage import gaps, ledger, retention, standstill, supply
 from storage.database import LONG_USE_S, Pool
@@ -188,6 +192,7 @@ async def _look_at_uses(pool: Pool, authority: Authority) -> None:
         now = datetime.now(UTC)
         await look_at_uses(connection, authority.zone, now)
         await look_at_equal_registers(connection, authority.zone, now)
+        await look_at_settings(connection, authority.zone, now)
 
 
 async def _forget(pool: Pool) -> None:
