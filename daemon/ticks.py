@@ -9,12 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 import psycopg
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from psycopg import AsyncConnection
 
 from daemon import metrics
 from daemon.acquisition.line import Line
@@ -26,13 +24,10 @@ from daemon.quality.gap import gap_day
 from daemon.site.listeners import Listener
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.forget import forget
-from daemon.transactions.soft_findings import (
-    look_at_equal_registers,
-    look_at_settings,
-    look_at_uses,
-)
+from daemon.transactions.sealing import seal, verify
+from daemon.transactions.soft_findings import look_at_equal_registers, look_at_uses
 from daemon.transactions.sweep import sweep
-from storage import gaps, ledger, retention, standstill, supply
+from storage import gaps, ledger, retention, seals, standstill, supply
 from storage.database import LONG_USE_S, Pool
 
 log = structlog.get_logger("daemon")
@@ -45,7 +40,9 @@ SWEEP_S = 10
 FIGURES_S = 15
 DOUBTS_S = 15
 FAILURES_S = 60
+SEAL_S = 10
 AUDIT_S = 60 * 60
+BOOKS_S = 24 * 60 * 60
 GAP_SCAN_S = 15 * 60
 USES_S = 24 * 60 * 60
 STANDSTILL_S = 5 * 60
@@ -126,7 +123,9 @@ async def ticking(
         Tick("figures", partial(_show_figures, pool, lines, listeners), FIGURES_S),
         Tick("doubts", look_for_doubts, DOUBTS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
+        Tick("seal", partial(_seal, pool), SEAL_S),
         Tick("audit", partial(_audit, pool), AUDIT_S),
+        Tick("books", partial(_look_at_books, pool), BOOKS_S),
         Tick(
             "standstill",
             partial(_show_standstill, pool, authority, lines, billing),
@@ -192,7 +191,6 @@ async def _look_at_uses(pool: Pool, authority: Authority) -> None:
         now = datetime.now(UTC)
         await look_at_uses(connection, authority.zone, now)
         await look_at_equal_registers(connection, authority.zone, now)
-        await look_at_settings(connection, authority.zone, now)
 
 
 async def _forget(pool: Pool) -> None:
@@ -251,13 +249,27 @@ async def _write_failures(pool: Pool, lines: Lines) -> None:
         raise
 
 
-async def _audit(pool: Pool) -> None:
+async def _seal(pool: Pool) -> None:
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
-        await _show_ledger(connection)
+        await seal(connection, datetime.now(UTC))
 
 
-async def _show_ledger(connection: AsyncConnection[Any]) -> None:
-    found = await ledger.integrity(connection)
+async def _audit(pool: Pool) -> None:
+    """The blocks of the last hours: what it costs does not grow with the history."""
+    since = datetime.now(UTC) - timedelta(seconds=2 * AUDIT_S)
+    async with pool.connection(lasts_s=LONG_USE_S) as connection:
+        first = await seals.first_since(connection, since)
+        found = None if first is None else await verify(connection, first)
+    fault = found.fault if found else None
+    metrics.LEDGER_FAULTS.labels("changed_rows").set(fault is not None)
+    if fault is not None:
+        log.error("ledger was changed", block=fault.block, told=fault.told)
+
+
+async def _look_at_books(pool: Pool) -> None:
+    """All of the ledger, once a day."""
+    async with pool.connection(lasts_s=LONG_USE_S) as connection:
+        found = await ledger.integrity(connection)
     metrics.LEDGER_TRANSACTIONS.set(found["transactions"])
     for kind in ("unbalanced_transactions", "wrong_balances", "wrong_streams"):
         metrics.LEDGER_FAULTS.labels(kind).set(found[kind])

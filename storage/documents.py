@@ -18,11 +18,13 @@ State = Literal["counts", "waits", "approved", "rejected"]
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document with what became of it. `content`: what was said, by the options that said it."""
+    """A document with what became of it. `content`: what was said, by the options that said it.
+
+    `point`: None of one about money."""
 
     number: int
     kind: str
-    point: str
+    point: str | None
     at: datetime
     actor: str
     reason: str
@@ -46,7 +48,7 @@ class Said:
 async def add_document(
     connection: Connection,
     kind: str,
-    point: str,
+    point: str | None,
     said: Said,
     content: Mapping[str, Any],
     *,

@@ -48,12 +48,32 @@ class Transaction:
     """What is posted at once under one key.
 
     `key` is made by the caller; `content` is what the key stands for and is compared when it
-    comes again (R51)."""
+    comes again (R51). `actor`: `person:`, `role:` or `daemon:` with a name. `channel`: by which
+    money came or went. `value_date`: the local day that it counts for, None: that of the posting.
+    `document`: on whose word. `reverses`: the id of what it takes back."""
 
     key: str
     kind: str
     content: Mapping[str, Any]
     legs: tuple[Leg, ...]
+    actor: str
+    channel: str | None = None
+    value_date: date | None = None
+    document: int | None = None
+    reverses: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PostedRow:
+    """A transaction of the ledger. `reversed_by`: the key of what took it back, None: nothing."""
+
+    id: int
+    key: str
+    kind: str
+    content: Mapping[str, Any]
+    channel: str | None
+    value_date: date
+    reversed_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +278,11 @@ async def _add_transactions(
         "keys": [posted.key for posted in transactions],
         "kinds": [posted.kind for posted in transactions],
         "contents": [Jsonb(dict(posted.content)) for posted in transactions],
+        "actors": [posted.actor for posted in transactions],
+        "channels": [posted.channel for posted in transactions],
+        "value_dates": [posted.value_date for posted in transactions],
+        "documents": [posted.document for posted in transactions],
+        "reversed": [posted.reverses for posted in transactions],
     }
     return dict(await fetch_rows(connection, SQL["add_transactions"], values))
 
@@ -276,6 +301,18 @@ async def _refuse_reused_keys(connection: Connection, known: Sequence[Transactio
                 f"key {posted.key} was used before for another transaction ({told}); "
                 "nothing was posted"
             )
+
+
+async def posted(connection: Connection, key: str) -> PostedRow | None:
+    """The transaction with this key."""
+    found = await fetch_records(connection, PostedRow, SQL["posted"], {"key": key})
+    return found[0] if found else None
+
+
+async def legs_of(connection: Connection, transaction: int) -> list[Leg]:
+    """The legs of a transaction, in order."""
+    rows = await fetch_rows(connection, SQL["legs_of"], {"transaction": transaction})
+    return [Leg(*row) for row in rows]
 
 
 async def lock_accounts(connection: Connection, accounts: Iterable[int]) -> dict[int, AccountRow]:
@@ -310,6 +347,27 @@ async def registers_of_points(connection: Connection, points: Iterable[int]) -> 
     values = {"points": sorted(set(points))}
     rows = await fetch_rows(connection, SQL["registers_of_points"], values)
     return [MeterRegister(*row) for row in rows]
+
+
+async def open_from(connection: Connection) -> date:
+    """The first day that no closed month holds."""
+    row = await fetch_row(connection, SQL["open_from"])
+    assert row is not None
+    return row[0] or date.min
+
+
+async def close_month(connection: Connection, month: date, actor: str, reason: str) -> str:
+    """Close a month; the number of the database transaction that did."""
+    values = {"month": month, "actor": actor, "reason": reason}
+    row = await fetch_row(connection, SQL["close_month"], values)
+    assert row is not None
+    return str(row[0])
+
+
+async def has_ended_before(connection: Connection, closing: str) -> bool:
+    """Whether every database transaction has ended that is older than that one, and it too."""
+    row = await fetch_row(connection, SQL["has_ended_before"], {"closing": closing})
+    return row is not None and bool(row[0])
 
 
 async def balances(connection: Connection, accounts: Iterable[int]) -> dict[int, int]:

@@ -1,22 +1,49 @@
 -- ensure_accounts -- ledger accounts come into being when they are first named
-INSERT INTO ledger_account (name) SELECT unnest(%(names)s::text[]) ORDER BY 1 ON CONFLICT (name) DO NOTHING
+INSERT INTO ledger_account (name)
+SELECT n.name FROM unnest(%(names)s::text[]) AS n (name)
+WHERE NOT EXISTS (SELECT FROM ledger_account a WHERE a.name = n.name)  -- else each time uses up a number
+ORDER BY 1 ON CONFLICT (name) DO NOTHING
 
 -- account_ids -- numbers of ledger accounts
 SELECT name, id FROM ledger_account WHERE name = ANY(%(names)s)
 
 -- add_transactions -- new keys only; what comes back was new
-INSERT INTO ledger_transaction (key, kind, content)
-SELECT * FROM unnest(%(keys)s::text[], %(kinds)s::text[], %(contents)s::jsonb[])
+INSERT INTO ledger_transaction (key, kind, content, actor, channel, value_date, document, reverses)
+SELECT n.key, n.kind, n.content, n.actor, n.channel,
+       coalesce(n.value_date, (now() AT TIME ZONE coalesce((SELECT zone FROM site), 'UTC'))::date), n.document, n.reverses
+FROM unnest(%(keys)s::text[], %(kinds)s::text[], %(contents)s::jsonb[], %(actors)s::text[], %(channels)s::text[],
+            %(value_dates)s::date[], %(documents)s::int[], %(reversed)s::bigint[])
+     AS n (key, kind, content, actor, channel, value_date, document, reverses)
 ON CONFLICT (key) DO NOTHING
 RETURNING key, id
 
 -- known_contents -- what earlier transactions with these keys said
 SELECT key, content FROM ledger_transaction WHERE key = ANY(%(keys)s)
 
+-- posted -- a transaction by its key, and the key of what took it back
+SELECT t.id, t.key, t.kind, t.content, t.channel, t.value_date, r.key AS reversed_by
+FROM ledger_transaction t LEFT JOIN ledger_transaction r ON r.reverses = t.id
+WHERE t.key = %(key)s
+
+-- legs_of -- of a transaction, in order
+SELECT a.name, p.amount_fen, p.period, p.component
+FROM posting p JOIN ledger_account a ON a.id = p.ledger_account_id
+WHERE p.transaction_id = %(transaction)s ORDER BY p.leg
+
 -- add_postings -- the legs of new transactions
 INSERT INTO posting (transaction_id, leg, ledger_account_id, amount_fen, period, component)
 SELECT * FROM unnest(%(transactions)s::bigint[], %(legs)s::smallint[], %(accounts)s::int[], %(amounts)s::bigint[],
                      %(periods)s::date[], %(components)s::text[])
+
+-- open_from -- the first day that no closed month holds
+SELECT (max(month) + interval '1 month')::date FROM closed_month
+
+-- close_month -- with the number of the database transaction that closes it
+INSERT INTO closed_month (month, actor, reason) VALUES (%(month)s, %(actor)s, %(reason)s)
+RETURNING pg_current_xact_id()::text
+
+-- has_ended_before -- whether nothing runs any more that began to write before that one
+SELECT pg_snapshot_xmin(pg_current_snapshot()) > %(closing)s::xid8 FROM pg_sleep(0.1)  -- it is asked until it is so
 
 -- balances -- of customers' prepaid accounts
 SELECT a.id, coalesce(l.balance_fen, 0)
@@ -146,13 +173,13 @@ WHERE l.account_id = (SELECT id FROM account WHERE number = %(account)s) AND l.s
 ORDER BY p.number, l.from_day
 
 -- sum_of_balances -- of the whole ledger
-SELECT coalesce(sum(balance_fen), 0)::bigint FROM ledger_account
+SELECT coalesce(sum(balance_fen), 0)::bigint FROM account_balance
 
 -- integrity -- what must be true of the whole ledger, as counts of what is not
-SELECT (SELECT coalesce(sum(balance_fen), 0) FROM ledger_account)::bigint AS sum_of_balances_fen,
+SELECT (SELECT coalesce(sum(balance_fen), 0) FROM account_balance)::bigint AS sum_of_balances_fen,
        (SELECT count(*) FROM (SELECT transaction_id FROM posting GROUP BY 1 HAVING sum(amount_fen) <> 0) x)
            AS unbalanced_transactions,
-       (SELECT count(*) FROM ledger_account a
+       (SELECT count(*) FROM account_balance a
          WHERE a.balance_fen <> (SELECT coalesce(sum(amount_fen), 0) FROM posting p WHERE p.ledger_account_id = a.id))
            AS wrong_balances,
        (SELECT count(*) FROM charge_stream s JOIN account c ON c.id = s.account_id

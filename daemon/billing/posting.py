@@ -11,7 +11,7 @@ from daemon.billing.settlement import Postings, Stream
 from protocols.errors import MeterdError
 
 KeyPart = Literal["channel", "reference"]
-REVENUE = "revenue:energy"
+REVENUES = frozenset({"energy", "tier", "fixed", "minimum", "compensation"})
 
 
 class Leg(NamedTuple):
@@ -44,6 +44,11 @@ def payment_key(channel: str, reference: str) -> str:
     _refuse_unfit("reference", reference)
     _refuse_unfit("channel", channel)
     return f"pay:{channel}:{reference}"
+
+
+def reversal_key(transaction: int) -> str:
+    """The key of what takes a transaction of the ledger back: there can be only one."""
+    return f"rev:{transaction}"
 
 
 def payment_legs(
@@ -87,8 +92,17 @@ def charge_legs(prepaid: str, postings: Postings) -> tuple[Leg, ...]:
         component = stream.component
         # Both sides carry the stream, so that a stream can be added up on either (M3).
         legs.append(Leg(prepaid, -fen, period, component))
-        legs.append(Leg(REVENUE, fen, period, component))
+        legs.append(Leg(account_of(component), fen, period, component))
     return tuple(legs)
+
+
+def account_of(component: str) -> str:
+    """The account of the chart that a component of a charge is credited to.
+
+    What is no revenue and no tax is the code of a surcharge."""
+    if component in REVENUES:
+        return f"revenue:{component}"
+    return "payable:tax" if component == "tax" else f"payable:surcharge:{component}"
 
 
 def _order(stream: Stream) -> tuple[date, str]:

@@ -1,4 +1,4 @@
-"""meterd document: what was said of meters and points, and the second person's word."""
+"""meterd document: what was said of meters, points and payments, and the second person's word."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from daemon.cli.documented import actor_option, filed_as_json, os_user, print_fi
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json
+from daemon.cli.payment import print_reversed
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Text
+from daemon.transactions import payment_reversal
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.filing import Filed
 from storage import documents
@@ -79,7 +81,7 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
         if not found:
             raise fail(f"there is no document {number}; see meterd document list")
         (stored,) = found
-        if stored.state != "waits":
+        if stored.state != "waits" or stored.kind == payment_reversal.KIND:
             return stored, None
         return stored, await filing.preview(connection, stored, datetime.now(UTC))
 
@@ -117,6 +119,12 @@ def approve(
 
     async def ask(connection: AsyncConnection[Any]) -> None:
         for number in numbers:
+            if await _is_reversal(connection, number):
+                done = await payment_reversal.approve_reversal(
+                    connection, number, said, datetime.now(UTC)
+                )
+                print_reversed(number, done, as_json=as_json)
+                continue
             stored, found = await filing.approve(connection, number, said, datetime.now(UTC))
             to_do = cells_to_mend(site_path, filing.document_of(stored), zone)
             if as_json:
@@ -144,3 +152,8 @@ def reject(number: int, actor: str | None, reason: str | None, site_path: Path) 
 
     on_database(load_settings(site_path), ask)
     click.echo(f"document {number} does not count; nothing was changed")
+
+
+async def _is_reversal(connection: AsyncConnection[Any], number: int) -> bool:
+    found = await documents.documents(connection, number=number)
+    return bool(found) and found[0].kind == payment_reversal.KIND

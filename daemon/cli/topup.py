@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.billing.posting import UnfitPaymentKey, payment_key
+from daemon.cli.documented import os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json, yuan
 from daemon.cli.site_option import site_option
@@ -83,6 +84,7 @@ def topup(
             channel=channel,
             reference=key,
             now=datetime.now(UTC),
+            actor=f"person:{os_user()}",
         )
 
     settings = load_settings(site_path)

@@ -40,12 +40,13 @@ async def top_up(
     channel: str,
     reference: str,
     now: datetime,
+    actor: str = "role:channel",
 ) -> TopUp | None:
     """Post a payment and restore the supply if it suffices; None if the account is unknown.
 
     (channel, reference) is the payment's identity (R51): the same again answers `already posted`
     and moves nothing; KeyReused if it comes with another account or amount, UnfitPaymentKey if it
-    can not be a key."""
+    can not be a key. `actor`: who took it in, a channel by itself or a person."""
     # A slip of the caller's, not of the customer's: amounts are checked where they are typed.
     assert amount_fen > 0, f"a top-up of {amount_fen} fen reached the ledger"
     legs = payment_legs(prepaid(account), channel, amount_fen)
@@ -59,6 +60,8 @@ async def top_up(
             "reference": reference,
         },
         legs=tuple(Leg(*leg) for leg in legs),
+        actor=actor,
+        channel=channel,
     )
     async with connection.transaction():
         account_id = await archive.account_id(connection, account)

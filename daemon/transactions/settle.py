@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -434,8 +434,9 @@ async def _post(
     stored: _Stored,
 ) -> None:
     """One transaction of the ledger for each group of links that moves money."""
+    open_from = await ledger.open_from(connection)
     transactions = [
-        _transaction(relinked[account].account.number, postings, stored)
+        _transaction(relinked[account].account.number, postings, stored, open_from)
         for account, settlement in settlements.items()
         for postings in settlement.postings
         if postings.fen
@@ -443,17 +444,20 @@ async def _post(
     await ledger.post(connection, transactions)
 
 
-def _transaction(account: str, postings: Postings, stored: _Stored) -> Transaction:
+def _transaction(account: str, postings: Postings, stored: _Stored, open_from: date) -> Transaction:
     links = [stored.came[priced.link.span].number for priced in postings.links]
     legs = charge_legs(prepaid(account), postings)
     replaced = postings.replaced
     moved = postings.links[0].link if replaced is None else replaced
     named = stored.came if replaced is None else stored.left
+    value_date = moved.to_day - timedelta(days=1)
     return Transaction(
         key=charge_key(postings, named, stored.points[moved.point_id]),
-        kind=charge_kind(postings),
+        kind=charge_kind(postings) if value_date >= open_from else "adjustment",
         content={"account": account, "links": links},
         legs=tuple(Leg(*leg) for leg in legs),
+        actor="daemon:settlement",
+        value_date=value_date,
     )
 
 

@@ -21,8 +21,8 @@ END $$;
 CREATE TABLE document (
     id          integer PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('exchange', 'restart', 'ratio', 'assignment', 'release', 'date_correction',
-                    'address_correction', 'clock_setting', 'crossing', 'revalidation')),
-    point       text NOT NULL,
+                    'address_correction', 'clock_setting', 'crossing', 'revalidation', 'payment_reversal')),
+    point       text CHECK ((point IS NULL) = (kind = 'payment_reversal')),
     at          timestamptz NOT NULL DEFAULT now(),
     actor       text NOT NULL CHECK (actor <> ''),
     reason      text NOT NULL CHECK (reason <> ''),
@@ -34,7 +34,7 @@ CREATE INDEX documents_of_point ON document (point);
 CREATE INDEX documents_that_waited ON document (id) WHERE waits;
 COMMENT ON TABLE document IS 'what somebody said that is or was so, as it was said; what follows from it are dated facts';
 COMMENT ON COLUMN document.id IS 'counted without gaps: a trial run uses up none';
-COMMENT ON COLUMN document.point IS 'the number of the point that it is about';
+COMMENT ON COLUMN document.point IS 'the number of the point that it is about; NULL where it is about money';
 COMMENT ON COLUMN document.waits IS 'it counts only when a second person has approved it';
 CREATE TRIGGER document_is_never_changed BEFORE UPDATE OR DELETE ON document
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -218,8 +218,6 @@ CREATE TABLE meter (
     asset_number    text,
     prepayment_mode text CHECK (prepayment_mode IN ('none', 'energy', 'money')),
     identity_read_at timestamptz,
-    told_ratio      integer CHECK (told_ratio > 0),
-    month_end_on    date,
     taken_in_at     timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT modbus_has_a_profile CHECK (protocol NOT LIKE 'modbus%' OR profile IS NOT NULL)
 );
@@ -230,8 +228,6 @@ COMMENT ON COLUMN meter.address IS 'a Modbus meter has only a unit on its line: 
 COMMENT ON COLUMN meter.registered_serial IS 'what the files said last of what it tells of itself';
 COMMENT ON COLUMN meter.serial IS 'what it must tell: registered, of a document, or what it told at first contact';
 COMMENT ON COLUMN meter.asset_number IS 'what it told last; NULL: not read yet, or it has none';
-COMMENT ON COLUMN meter.told_ratio IS 'of its transformers, as it is set in the meter; NULL: not read yet, or it tells none (V28)';
-COMMENT ON COLUMN meter.month_end_on IS 'the day of the newest month-end freeze that was read (V26)';
 COMMENT ON COLUMN meter.taken_in_at IS 'since when it is read here: what it froze before was never promised to anybody';
 COMMENT ON COLUMN meter.prepayment_mode IS 'as the meter told it; NULL: not read yet (R18)';
 
@@ -703,26 +699,109 @@ COMMENT ON TABLE dead_letter IS 'readings that could not be stored, each with it
 -- Sign: an amount is positive where it is owed to the account's holder. A customer's prepaid balance is positive
 -- when there is money left; revenue and clearing accounts carry the other side.
 
+-- The chart: which accounts there are. A name belongs to the pattern that it fits, `*` is a part without a colon.
+-- A customer's balance is kept in its row. What every charge and every payment moves keeps none, so that no row is there for
+-- all of them to wait for: it is the sum of postings, from the last sealed block on (account_balance).
+CREATE TABLE chart_of_accounts (
+    pattern       text PRIMARY KEY CHECK (pattern ~ '^[a-z_*]+(:[a-z_*]+)*$'),
+    class         text NOT NULL,
+    normal_side   text NOT NULL CHECK (normal_side IN ('debit', 'credit')),
+    keeps_balance boolean NOT NULL,
+    purpose       text NOT NULL
+);
+INSERT INTO chart_of_accounts (pattern, class, normal_side, keeps_balance, purpose) VALUES
+    ('customer:*:prepaid', 'prepaid', 'credit', true, 'payments and charges of a customer'),
+    ('customer:*:receivable', 'receivable', 'debit', true, 'arrears of a customer, and what a closed account owes'),
+    ('clearing:*', 'clearing', 'debit', false, 'money that a channel took in: bank, counter, wallet, card, agent'),
+    ('revenue:energy', 'revenue', 'credit', false, 'energy'),
+    ('revenue:tier', 'revenue', 'credit', false, 'what higher tiers add'),
+    ('revenue:fixed', 'revenue', 'credit', false, 'fixed and standing charges'),
+    ('revenue:minimum', 'revenue', 'credit', false, 'what lacks to a minimum charge'),
+    ('revenue:compensation', 'revenue', 'credit', false, 'agreed kWh of a meter that was wrong'),
+    ('payable:surcharge:*', 'surcharge', 'credit', false, 'a surcharge by its code, owed to others'),
+    ('payable:tax', 'tax', 'credit', false, 'tax on top of prices'),
+    ('income:penalty', 'penalty', 'credit', false, 'penalties'),
+    ('liability:legacy_card', 'legacy_card', 'credit', false, 'what card meters still hold'),
+    ('suspense:unidentified', 'suspense', 'credit', false, 'payments without an account'),
+    ('refund:payable', 'refund', 'credit', false, 'what closed accounts get back'),
+    ('reserve:terminal_purchase', 'reserve', 'credit', false, 'purchases on their way to a terminal'),
+    ('writeoff', 'writeoff', 'debit', false, 'what will not be paid, approved');
+
+-- What kinds of transactions there are: the classes that each may debit and credit, and by which kind it is taken back.
+CREATE TABLE transaction_kind (
+    kind        text PRIMARY KEY,
+    debits      text[] NOT NULL,
+    credits     text[] NOT NULL,
+    reversed_by text REFERENCES transaction_kind,
+    enters_closed_month boolean NOT NULL DEFAULT false,
+    purpose     text NOT NULL
+);
+INSERT INTO transaction_kind (kind, debits, credits, reversed_by, enters_closed_month, purpose) VALUES
+    ('payment_reversal', '{prepaid,receivable,suspense}', '{clearing}', NULL, false, 'a payment that bounced or was a mistake'),
+    ('charge_reversal', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, false,
+        'a charge taken back whole'),
+    ('penalty_waiver', '{penalty}', '{prepaid,receivable}', NULL, false, 'a penalty that is not asked for'),
+    ('terminal_void', '{reserve}', '{prepaid}', NULL, false, 'a purchase that did not reach its terminal'),
+    ('refund_reversal', '{refund}', '{prepaid}', NULL, false, 'a refund that could not be paid out');
+INSERT INTO transaction_kind (kind, debits, credits, reversed_by, enters_closed_month, purpose) VALUES
+    ('top_up', '{clearing}', '{prepaid,receivable,suspense}', 'payment_reversal', false, 'a payment'),
+    ('charge', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', 'charge_reversal',
+        false, 'use and fixed charges'),
+    ('true_up', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, false,
+        'what later readings make of charges'),
+    ('adjustment', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, true,
+        'what later readings make of a closed month'),
+    ('penalty', '{prepaid,receivable}', '{penalty}', 'penalty_waiver', false, 'late payment'),
+    ('debt_recovery', '{prepaid}', '{receivable}', NULL, false, 'the part of a payment that goes to a debt'),
+    ('conversion', '{legacy_card,prepaid}', '{prepaid,legacy_card}', NULL, false, 'what a card meter held, on its exchange'),
+    ('identification', '{suspense}', '{prepaid,receivable}', NULL, false, 'a payment finds its account'),
+    ('terminal_reserve', '{prepaid}', '{reserve}', 'terminal_void', false, 'a purchase is written to a terminal'),
+    ('terminal_purchase', '{reserve}', '{revenue,surcharge,tax}', NULL, false, 'the terminal read it back'),
+    ('refund', '{prepaid}', '{refund}', 'refund_reversal', false, 'the balance of a closed account is owed back'),
+    ('refund_paid', '{refund}', '{clearing}', NULL, false, 'it was paid out'),
+    ('overdrawn_close', '{receivable}', '{prepaid}', NULL, false, 'a closed account owes its balance'),
+    ('write_off', '{writeoff}', '{prepaid,receivable}', NULL, false, 'a debt that will not be paid');
+COMMENT ON COLUMN transaction_kind.debits IS 'classes of the chart that lose by it; a leg that debits is negative';
+
 CREATE TABLE ledger_account (
     id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text NOT NULL UNIQUE,
-    balance_fen bigint NOT NULL DEFAULT 0
+    class       text NOT NULL,
+    balance_fen bigint DEFAULT 0
 );
+COMMENT ON COLUMN ledger_account.balance_fen IS 'NULL where none is kept: ask account_balance';
 
+-- An id is drawn by a database transaction that has its number already: see seal_mark. The kind is looked up by a trigger: a
+-- foreign key would lock the one row of `charge` for every charge.
+CREATE SEQUENCE ledger_transaction_id AS bigint CACHE 1;
 CREATE TABLE ledger_transaction (
-    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id          bigint PRIMARY KEY
+                DEFAULT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('ledger_transaction_id') END,
     key         text NOT NULL UNIQUE CHECK (key <> ''),
-    kind        text NOT NULL CHECK (kind IN ('top_up', 'charge', 'true_up')),
+    kind        text NOT NULL,
     content     jsonb NOT NULL,
+    actor       text NOT NULL CHECK (actor ~ '^(person|role|daemon):.'),
+    channel     text CHECK (channel <> ''),
+    value_date  date NOT NULL,
+    document    integer REFERENCES document,
+    reverses    bigint UNIQUE REFERENCES ledger_transaction,
     recorded_at timestamptz NOT NULL DEFAULT now(),
     database_transaction xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
+ALTER SEQUENCE ledger_transaction_id OWNED BY ledger_transaction.id;
 COMMENT ON COLUMN ledger_transaction.key IS 'made by the caller before sending; the same key with other content is refused';
+COMMENT ON COLUMN ledger_transaction.actor IS 'a person, a role, or the part of the daemon that posted it';
+COMMENT ON COLUMN ledger_transaction.channel IS 'by which money came or went; NULL where none did';
+COMMENT ON COLUMN ledger_transaction.value_date IS 'the local day that it counts for';
+COMMENT ON COLUMN ledger_transaction.document IS 'on whose word';
+COMMENT ON COLUMN ledger_transaction.reverses IS 'what it takes back whole; once';
 
+-- No foreign keys: the trigger below looks at all legs at once, and a lock on the row of an account that everybody names would
+-- be written by each of them.
 CREATE TABLE posting (
-    transaction_id      bigint NOT NULL REFERENCES ledger_transaction,
+    transaction_id      bigint NOT NULL,
     leg                 smallint NOT NULL CHECK (leg >= 0),
-    ledger_account_id   integer NOT NULL REFERENCES ledger_account,
+    ledger_account_id   integer NOT NULL,
     amount_fen          bigint NOT NULL CHECK (amount_fen <> 0),
     period              date CHECK (period = date_trunc('month', period)),
     component           text,
@@ -757,20 +836,62 @@ END $$;
 CREATE CONSTRAINT TRIGGER transaction_sums_to_zero AFTER INSERT ON ledger_transaction
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION check_transaction_sums_to_zero();
 
+-- What takes a transaction back is of the kind that may, and its legs are the same ones with the other sign.
+CREATE FUNCTION check_reversal() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    taken_back public.ledger_transaction;
+BEGIN
+    SELECT * INTO taken_back FROM public.ledger_transaction WHERE id = NEW.reverses;
+    IF NEW.kind IS DISTINCT FROM (SELECT reversed_by FROM public.transaction_kind WHERE kind = taken_back.kind) THEN
+        RAISE EXCEPTION 'a % cannot take back %, which is a %', NEW.kind, taken_back.key, taken_back.kind
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'reversal_is_of_its_kind';
+    END IF;
+    IF EXISTS (SELECT ledger_account_id, amount_fen, period, component, count(*) FROM public.posting
+               WHERE transaction_id = NEW.reverses GROUP BY 1, 2, 3, 4
+               EXCEPT
+               SELECT ledger_account_id, -amount_fen, period, component, count(*) FROM public.posting
+               WHERE transaction_id = NEW.id GROUP BY 1, 2, 3, 4)
+       OR (SELECT count(*) FROM public.posting WHERE transaction_id = NEW.id)
+          <> (SELECT count(*) FROM public.posting WHERE transaction_id = NEW.reverses) THEN
+        RAISE EXCEPTION '% is to take back %, with the same legs of the other sign', NEW.key, taken_back.key
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'reversal_is_the_opposite';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER reversal_is_the_opposite AFTER INSERT ON ledger_transaction
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.reverses IS NOT NULL) EXECUTE FUNCTION check_reversal();
+
 -- The balance follows the postings and cannot be set by hand.
 CREATE FUNCTION apply_postings() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    wrong record;
 BEGIN
-    IF EXISTS (SELECT FROM new_posting JOIN ledger_transaction t ON t.id = transaction_id
-               WHERE t.database_transaction <> pg_current_xact_id()) THEN
+    SELECT t.key, t.kind, a.name, n.ledger_account_id, n.amount_fen,
+           t.database_transaction IS DISTINCT FROM pg_current_xact_id() AS is_closed INTO wrong
+    FROM new_posting n
+    LEFT JOIN ledger_transaction t ON t.id = n.transaction_id
+    LEFT JOIN ledger_account a ON a.id = n.ledger_account_id
+    LEFT JOIN transaction_kind k ON k.kind = t.kind
+    WHERE t.database_transaction IS DISTINCT FROM pg_current_xact_id()
+       OR a.id IS NULL
+       OR a.class <> ALL (CASE WHEN n.amount_fen < 0 THEN k.debits ELSE k.credits END)
+    LIMIT 1;
+    IF wrong.is_closed THEN
         RAISE EXCEPTION 'a committed transaction takes no further leg'
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'transaction_is_closed';
+    ELSIF wrong.key IS NOT NULL AND wrong.name IS NULL THEN
+        RAISE EXCEPTION 'there is no ledger account %', wrong.ledger_account_id
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'posting_names_an_account';
+    ELSIF wrong.key IS NOT NULL THEN
+        RAISE EXCEPTION 'a % must not % %', wrong.kind, CASE WHEN wrong.amount_fen < 0 THEN 'debit' ELSE 'credit' END, wrong.name
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'kind_names_its_accounts';
     END IF;
-    PERFORM FROM ledger_account WHERE id IN (SELECT ledger_account_id FROM new_posting)
+    PERFORM FROM ledger_account WHERE id IN (SELECT ledger_account_id FROM new_posting) AND balance_fen IS NOT NULL
     ORDER BY id FOR NO KEY UPDATE;  -- always in order of id, so that two transactions never wait for each other
     UPDATE ledger_account a SET balance_fen = a.balance_fen + n.amount_fen
     FROM (SELECT ledger_account_id, sum(amount_fen)::bigint AS amount_fen FROM new_posting GROUP BY 1) n
-    WHERE a.id = n.ledger_account_id;
+    WHERE a.id = n.ledger_account_id AND a.balance_fen IS NOT NULL;
     RETURN NULL;
 END $$;
 CREATE TRIGGER postings_move_balances AFTER INSERT ON posting REFERENCING NEW TABLE AS new_posting
@@ -785,16 +906,110 @@ BEGIN
 END $$;
 CREATE TRIGGER balance_follows_postings BEFORE UPDATE OR DELETE ON ledger_account
     FOR EACH ROW EXECUTE FUNCTION refuse_balance_by_hand();
-CREATE FUNCTION refuse_opening_balance() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE TRIGGER ledger_account_is_never_emptied BEFORE TRUNCATE ON ledger_account
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE FUNCTION find_in_chart() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    place public.chart_of_accounts;
 BEGIN
     IF NEW.balance_fen <> 0 THEN
         RAISE EXCEPTION 'account % starts at zero; post its opening balance', NEW.name
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'balance_follows_postings';
     END IF;
+    SELECT * INTO place FROM public.chart_of_accounts c
+    WHERE NEW.name ~ ('^' || replace(c.pattern, '*', '[^:]+') || '$');
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the chart of accounts has no place for %', NEW.name
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'account_is_in_the_chart';
+    END IF;
+    NEW.class := place.class;
+    NEW.balance_fen := CASE WHEN place.keeps_balance THEN 0 END;
     RETURN NEW;
 END $$;
-CREATE TRIGGER balance_starts_at_zero BEFORE INSERT ON ledger_account
-    FOR EACH ROW EXECUTE FUNCTION refuse_opening_balance();
+CREATE TRIGGER account_is_in_the_chart BEFORE INSERT ON ledger_account
+    FOR EACH ROW EXECUTE FUNCTION find_in_chart();
+
+-- A closed month takes nothing that counts for one of its days, but adjustments. Months close in order.
+CREATE TABLE closed_month (
+    month       date PRIMARY KEY CHECK (month = date_trunc('month', month)),
+    actor       text NOT NULL CHECK (actor <> ''),
+    reason      text NOT NULL DEFAULT '',
+    at          timestamptz NOT NULL DEFAULT now()
+);
+CREATE TRIGGER closed_month_is_never_changed BEFORE UPDATE OR DELETE ON closed_month
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE FUNCTION check_kind_and_month() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    open_from date := (SELECT max(month) + interval '1 month' FROM public.closed_month);
+    wrong record;
+BEGIN
+    SELECT n.key, n.kind, n.value_date, k.kind IS NULL AS is_unknown, n.value_date < open_from AS is_late INTO wrong
+    FROM new_transaction n LEFT JOIN public.transaction_kind k ON k.kind = n.kind
+    WHERE k.kind IS NULL
+       OR n.value_date < open_from AND NOT k.enters_closed_month
+       OR n.reverses IS NULL AND k.kind IN (SELECT reversed_by FROM public.transaction_kind)
+    LIMIT 1;
+    IF wrong.is_unknown THEN
+        RAISE EXCEPTION '% is no kind of transaction', wrong.kind
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'kind_is_known';
+    ELSIF wrong.is_late THEN
+        RAISE EXCEPTION '% counts for %, and that month is closed', wrong.key, wrong.value_date
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'month_is_open';
+    ELSIF wrong.key IS NOT NULL THEN
+        RAISE EXCEPTION '% is a %, and must name what it takes back', wrong.key, wrong.kind
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'reversal_is_of_its_kind';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER kind_and_month_are_right AFTER INSERT ON ledger_transaction REFERENCING NEW TABLE AS new_transaction
+    FOR EACH STATEMENT EXECUTE FUNCTION check_kind_and_month();
+
+-- Sealed blocks: what was posted is hashed behind the writers, who never wait for it. A block holds every transaction with an
+-- id above `after` and up to `through`; its hash is the root of a Merkle tree (RFC 6962, SHA-256) whose first leaf names the
+-- block before, and whose others are the transactions in order. daemon/billing/sealing.py says what is hashed.
+CREATE TABLE sealed_block (
+    number      bigint PRIMARY KEY CHECK (number > 0),
+    after       bigint NOT NULL,
+    through     bigint NOT NULL CHECK (through > after),
+    transactions int8multirange NOT NULL,
+    leaves      bytea NOT NULL,
+    previous    bytea NOT NULL,
+    hash        bytea NOT NULL UNIQUE,
+    sealed_at   timestamptz NOT NULL
+);
+COMMENT ON COLUMN sealed_block.transactions IS 'the ids that are in it: of the others nothing was committed';
+COMMENT ON COLUMN sealed_block.leaves IS '32 bytes for each of them, so that verifying names the row that differs';
+CREATE TRIGGER sealed_block_is_never_changed BEFORE UPDATE OR DELETE ON sealed_block
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER sealed_block_is_never_emptied BEFORE TRUNCATE ON sealed_block
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE seal_mark (
+    only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    through     bigint NOT NULL,
+    horizon     xid8 NOT NULL DEFAULT pg_current_xact_id()
+);
+COMMENT ON TABLE seal_mark IS 'ids up to `through` were drawn by database transactions older than `horizon`: when all of those have ended, they can be sealed';
+
+CREATE TABLE sealed_balance (
+    ledger_account_id integer NOT NULL REFERENCES ledger_account,
+    block       bigint NOT NULL REFERENCES sealed_block,
+    balance_fen bigint NOT NULL,
+    PRIMARY KEY (ledger_account_id, block)
+);
+COMMENT ON TABLE sealed_balance IS 'of accounts that keep no balance, at the end of each block that moved it';
+CREATE TRIGGER sealed_balance_is_never_changed BEFORE UPDATE OR DELETE ON sealed_balance
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE VIEW account_balance AS
+SELECT a.id, a.name,
+       coalesce(a.balance_fen,
+                coalesce((SELECT s.balance_fen FROM sealed_balance s WHERE s.ledger_account_id = a.id ORDER BY s.block DESC LIMIT 1), 0)
+                + (SELECT coalesce(sum(p.amount_fen), 0)::bigint FROM posting p
+                   WHERE p.ledger_account_id = a.id
+                     AND p.transaction_id > coalesce((SELECT b.through FROM sealed_block b ORDER BY b.number DESC LIMIT 1), 0)))
+       AS balance_fen
+FROM ledger_account a;
 
 -- The use between two published freezes of one point. Live links are contiguous; a late reading replaces one by two.
 CREATE TABLE link (
@@ -995,6 +1210,9 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('closing', NULL, 'what a closed period published'),
     ('ledger_transaction', NULL, 'books are kept'),
     ('posting', NULL, 'books are kept'),
+    ('sealed_block', NULL, 'books are proved by it'),
+    ('sealed_balance', NULL, 'books are proved by it'),
+    ('closed_month', NULL, 'books are kept'),
     ('link', NULL, 'what was charged for'),
     ('charge', NULL, 'what was charged for'),
     ('charge_stream', NULL, 'what was charged for'),
@@ -1163,9 +1381,16 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('doubt', 'INSERT, UPDATE, DELETE'),
     ('crossing', 'INSERT, UPDATE, DELETE'),
     ('dead_letter', 'INSERT, UPDATE (reason, replayed_at, dropped_at, actor, drop_reason)'),
-    ('ledger_account', 'INSERT'),
-    ('ledger_transaction', 'INSERT'),
+    ('chart_of_accounts', ''),
+    ('transaction_kind', ''),
+    ('ledger_account', 'INSERT (name)'),
+    ('ledger_transaction', 'INSERT (key, kind, content, actor, channel, value_date, document, reverses)'),
     ('posting', 'INSERT'),
+    ('account_balance', ''),
+    ('closed_month', 'INSERT (month, actor, reason)'),
+    ('sealed_block', 'INSERT'),
+    ('sealed_balance', 'INSERT'),
+    ('seal_mark', 'INSERT, UPDATE'),
     ('link', 'INSERT, UPDATE (state)'),
     ('charge', 'INSERT'),
     ('charge_stream', 'INSERT, UPDATE'),
@@ -1201,6 +1426,8 @@ BEGIN
         EXECUTE format('REVOKE ALL ON %I FROM %I', listed.table_name, daemon);
         EXECUTE format('GRANT %s ON %I TO %I', concat_ws(', ', 'SELECT', nullif(listed.privileges, '')), listed.table_name, daemon);
     END LOOP;
+    -- It draws ids, and reads how far they were drawn; it sets none.
+    EXECUTE format('GRANT USAGE, SELECT ON SEQUENCE ledger_transaction_id TO %I', daemon);
     -- A function of a trigger that runs as this role does so for any table it is put on: the daemon puts it on none.
     FOR definer IN SELECT oid FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace
                    AND proowner = current_user::regrole LOOP

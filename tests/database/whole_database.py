@@ -22,14 +22,15 @@ TABLES: Final = """
 NUMBERED: Final = """
     SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = 'public'::regnamespace AND a.attidentity <> ''
-    UNION ALL SELECT 'command', 'id'"""
+    UNION ALL VALUES ('command', 'id'), ('ledger_transaction', 'id')"""
 REFERRING: Final = """
     SELECT f.conrelid::regclass::text, a.attname, f.confrelid::regclass::text, b.attname
     FROM pg_constraint f
     JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
     JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = f.confkey[1]
-    WHERE f.contype = 'f' AND cardinality(f.conkey) = 1"""
-OF_THE_RUN: Final = frozenset({"database_transaction"})
+    WHERE f.contype = 'f' AND cardinality(f.conkey) = 1
+    UNION ALL VALUES ('posting', 'transaction_id', 'ledger_transaction', 'id')"""
+OF_THE_RUN: Final = frozenset({"database_transaction", "horizon"})
 """Which transaction wrote a row."""
 
 Column = tuple[str, str]

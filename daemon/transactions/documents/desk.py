@@ -43,6 +43,8 @@ Reason = Literal[
     "not_waiting",
     "same_person",
     "said_already",
+    "no_payment",
+    "reversed_already",
 ]
 """Why a document is refused; programs may rely on these names."""
 Kwh = tuple[Decimal, ...]

@@ -146,13 +146,7 @@ async def approve(
     It is tried again: what came meanwhile may forbid it. DocumentRefused."""
     async with connection.transaction():
         await lock_chains(connection)
-        stored = await _waiting(connection, number)
-        if stored.actor.lower() == said.actor.lower():
-            refuse(
-                "same_person",
-                f"document {number} was made by {stored.actor}, and needs a second person: "
-                f"meterd document approve {number} --actor NAME",
-            )
+        stored = await to_approve(connection, number, said)
         document = document_of(stored)
         points = await _points(connection, document)
         found = await _tried(connection, document, points, now)
@@ -160,6 +154,18 @@ async def approve(
         await act_as(connection, f"{stored.actor}, {said.actor}")
         await _write(connection, document, points, now, number)
     return stored, Filed(number, "counts", found.effects)
+
+
+async def to_approve(connection: AsyncConnection[Any], number: int, said: Said) -> StoredDocument:
+    """A document that waits, for another person than who made it. DocumentRefused."""
+    stored = await _waiting(connection, number)
+    if stored.actor.lower() == said.actor.lower():
+        refuse(
+            "same_person",
+            f"document {number} was made by {stored.actor}, and needs a second person: "
+            f"meterd document approve {number} --actor NAME",
+        )
+    return stored
 
 
 async def reject(connection: AsyncConnection[Any], number: int, said: Said) -> StoredDocument:
@@ -188,6 +194,7 @@ def content_of(document: Document) -> dict[str, Any]:
 
 def document_of(stored: StoredDocument) -> Document:
     """The document again that `content_of` wrote down."""
+    assert stored.point is not None, "a document of one of these kinds is about a point"
     kind = KINDS[stored.kind]
     told = {
         it.name: _value(stored.content.get(it.name), str(it.type))

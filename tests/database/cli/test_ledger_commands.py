@@ -7,10 +7,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from tests.database.small_site import Site, on
+from daemon.transactions.sealing import seal
+from tests.database.small_site import NOW, Site, on
 
 METERD = str(Path(sys.executable).with_name("meterd"))
 SETTINGS = """
@@ -143,3 +145,80 @@ def test_what_a_payment_does_need_is_told_as_check_tells_it(
     assert refused.returncode == 78
     assert told in refused.stderr
     assert refused.stderr.endswith("1 mistake\n")
+
+
+@pytest.fixture
+def small(database_url: str, tmp_path: Path) -> Path:
+    """A site with an account, and settings that know its database."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1).take_over(connection)
+
+    on(database_url, story)
+    for name, text in {"meterd.toml": SETTINGS, "url": database_url}.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.acceptance
+def test_a_payment_that_bounced_is_taken_back_by_two_persons(small: Path) -> None:
+    assert meterd(small, "topup", "A1", "10", "--key", "R1", "--channel", "bank").returncode == 0
+    asked = meterd(small, "payment", "reverse", "pay:bank:R1", "--reason", "no money", "--as", "Li")
+    assert asked.stdout.startswith("document 1 waits for a second person, nothing is posted yet:\n")
+    assert meterd(small, "document", "list", "--waiting").stdout.count("payment_reversal") == 1
+    shown = meterd(small, "document", "show", "1")
+    assert 'content: {"cause": "bounced", "payment": "pay:bank:R1"}' in shown.stdout
+
+    refused = meterd(small, "document", "approve", "1", "--actor", "li")
+    assert (refused.returncode, refused.stderr[:19]) == (1, "meterd: same_person")
+    approved = meterd(small, "document", "approve", "1", "--actor", "Wang")
+    assert approved.stdout == (
+        "pay:bank:R1 of 10.00 yuan is taken back from A1: balance 0.00 yuan, credit low\n"
+        "document 1 counts\n"
+    )
+    again = meterd(small, "payment", "reverse", "pay:bank:R1", "--reason", "no money", "--as", "Li")
+    assert (again.returncode, again.stderr[:24]) == (1, "meterd: reversed_already")
+    shown = meterd(small, "account", "show", "A1", "--json")
+    assert [row["kind"] for row in json.loads(shown.stdout)["movements"]] == [
+        "payment_reversal",
+        "top_up",
+    ]
+
+
+@pytest.mark.acceptance
+def test_verify_names_the_row_that_the_owner_changed(small: Path, owner_url: str) -> None:
+    for number in (1, 2, 3):
+        meterd(small, "topup", "A1", "10", "--key", f"R{number}")
+
+    async def sealed(connection: AsyncConnection[Any]) -> None:
+        await seal(connection, NOW)
+
+    on((small / "url").read_text(), sealed)
+    whole = meterd(small, "ledger", "verify")
+    assert (whole.returncode, whole.stdout.splitlines()[0]) == (
+        0,
+        "blocks 1 to 1 are as they were sealed: 3 transactions, 0 not sealed yet",
+    )
+    known = whole.stdout.splitlines()[1]
+    assert meterd(small, "ledger", "verify", "--known", known).returncode == 0
+    other = known[:-1] + ("0" if known[-1] != "0" else "1")
+    assert "not the known one" in meterd(small, "ledger", "verify", "--known", other).stderr
+    assert meterd(small, "ledger", "verify", "--known", "1:xyz").returncode == 2
+
+    with psycopg.connect(owner_url) as owner:
+        owner.execute("ALTER TABLE posting DISABLE TRIGGER USER")
+        owner.execute("UPDATE posting SET amount_fen = 2 * amount_fen WHERE transaction_id = 2")
+        owner.execute("ALTER TABLE posting ENABLE TRIGGER USER")
+    changed = meterd(small, "ledger", "verify", "--from", "1")
+    assert (changed.returncode, changed.stdout) == (
+        1,
+        "block 1: transaction 2 (pay:counter:R2) or one of its legs was changed\n",
+    )
+
+
+@pytest.mark.acceptance
+def test_a_month_is_closed_once(small: Path) -> None:
+    closed = meterd(small, "ledger", "close", "2026-03", "--reason", "invoiced")
+    assert (closed.returncode, closed.stdout) == (0, "2026-03 is closed\n")
+    again = meterd(small, "ledger", "close", "2026-03")
+    assert (again.returncode, again.stderr) == (1, "meterd: 2026-03 is closed already\n")

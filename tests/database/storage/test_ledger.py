@@ -16,24 +16,27 @@ from storage.ledger import KeyReused, Leg, Outcome, Transaction
 from tests.database.small_site import NOW, Site, balance, connect, everything, intact, on, pay, rows
 
 MARCH = date(2026, 3, 1)
+A = "customer:A:prepaid"
+B = "customer:B:prepaid"
+C = "customer:C:prepaid"
 
 
 def transfer(key: str, debit: str, credit: str, fen: int) -> Transaction:
     return Transaction(
-        key, "top_up", {"fen": fen, "to": credit}, (Leg(debit, -fen), Leg(credit, fen))
+        key, "charge", {"fen": fen, "to": credit}, (Leg(debit, -fen), Leg(credit, fen)), "role:test"
     )
 
 
 async def balances(connection: AsyncConnection[Any]) -> dict[str, int]:
-    return dict(await rows(connection, "SELECT name, balance_fen FROM ledger_account"))
+    return dict(await rows(connection, "SELECT name, balance_fen FROM account_balance"))
 
 
 @pytest.mark.parametrize(
     ("legs", "told"),
     [
-        ((Leg("a", -100), Leg("b", 99)), "has 2 legs that sum to -1 fen"),
-        ((Leg("a", -100), Leg("b", 60), Leg("c", 50)), "has 3 legs that sum to 10 fen"),
-        ((Leg("a", -100),), "has 1 legs"),
+        ((Leg(A, -100), Leg(B, 99)), "has 2 legs that sum to -1 fen"),
+        ((Leg(A, -100), Leg(B, 60), Leg(C, 50)), "has 3 legs that sum to 10 fen"),
+        ((Leg(A, -100),), "has 1 legs"),
         ((), "has 0 legs"),
     ],
 )
@@ -45,7 +48,10 @@ def test_a_transaction_that_is_not_balanced_is_refused_at_commit(
             async with connection.transaction():
                 await ledger.post(
                     connection,
-                    [transfer("good", "a", "b", 5), Transaction("bad", "top_up", {}, legs)],
+                    [
+                        transfer("good", A, B, 5),
+                        Transaction("bad", "charge", {}, legs, "role:test"),
+                    ],
                 )
         assert await rows(connection, "SELECT key FROM ledger_transaction") == []
         assert await balances(connection) == {}
@@ -63,13 +69,13 @@ def test_a_transaction_that_is_not_balanced_is_refused_at_commit(
         "UPDATE ledger_transaction SET content = '{}'",
         "DELETE FROM ledger_transaction",
         "TRUNCATE ledger_transaction CASCADE",
-        "UPDATE ledger_account SET balance_fen = balance_fen + 1 WHERE name = 'a'",
-        "UPDATE ledger_account SET balance_fen = balance_fen + CASE name WHEN 'a' THEN 1 "
+        "UPDATE ledger_account SET balance_fen = balance_fen + 1 WHERE name LIKE '%:A:%'",
+        "UPDATE ledger_account SET balance_fen = balance_fen + CASE WHEN name LIKE '%:A:%' THEN 1 "
         "ELSE -1 END",
-        "UPDATE ledger_account SET name = 'c' WHERE name = 'a'",
-        "DELETE FROM ledger_account WHERE name = 'a'",
+        "UPDATE ledger_account SET name = 'customer:C:prepaid' WHERE name LIKE '%:A:%'",
+        "DELETE FROM ledger_account WHERE name LIKE '%:A:%'",
         "TRUNCATE ledger_account CASCADE",
-        "INSERT INTO ledger_account (name, balance_fen) VALUES ('c', 1)",
+        "INSERT INTO ledger_account (name, balance_fen) VALUES ('customer:C:prepaid', 1)",
         "INSERT INTO posting SELECT id, 2, 1, 7 FROM ledger_transaction",
     ],
 )
@@ -77,12 +83,12 @@ def test_what_is_committed_cannot_be_changed_by_hand(owner_url: str, statement: 
     async def story(connection: AsyncConnection[Any]) -> None:
         await ledger.post(connection, [])
         async with connection.transaction():
-            await ledger.post(connection, [transfer("k", "a", "b", 500)])
+            await ledger.post(connection, [transfer("k", A, B, 500)])
         before = await everything(connection)
         with pytest.raises(psycopg.IntegrityError):
             await connection.execute(statement)
         assert await everything(connection) == before
-        assert await balances(connection) == {"a": -500, "b": 500}
+        assert await balances(connection) == {A: -500, B: 500}
 
     on(owner_url, story)
 
@@ -92,33 +98,31 @@ def test_a_leg_cannot_join_a_committed_transaction_even_if_it_stays_balanced(
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         async with connection.transaction():
-            await ledger.post(connection, [transfer("k", "a", "b", 500)])
+            await ledger.post(connection, [transfer("k", A, B, 500)])
         more = (
-            "INSERT INTO posting SELECT t.id, 1 + a.id, a.id, CASE a.name WHEN 'a' THEN 7 "
+            "INSERT INTO posting SELECT t.id, 1 + a.id, a.id, CASE WHEN a.name LIKE '%:A:%' THEN 7 "
             "ELSE -7 END "
             "FROM ledger_transaction t, ledger_account a"
         )
         with pytest.raises(psycopg.IntegrityError, match="takes no further leg"):
             await connection.execute(more)
-        assert await balances(connection) == {"a": -500, "b": 500}
+        assert await balances(connection) == {A: -500, B: 500}
 
     on(owner_url, story)
 
 
 def test_the_same_key_moves_money_once_and_other_content_is_refused(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        first = transfer("k", "a", "b", 500)
+        first = transfer("k", A, B, 500)
         for expected in (Outcome.POSTED, Outcome.ALREADY_POSTED, Outcome.ALREADY_POSTED):
             async with connection.transaction():
                 assert await ledger.post(connection, [first]) == [expected]
         before = await everything(connection)
         with pytest.raises(KeyReused, match=r"key k was used before for .*500"):
             async with connection.transaction():
-                await ledger.post(
-                    connection, [transfer("new", "a", "b", 1), transfer("k", "a", "b", 501)]
-                )
+                await ledger.post(connection, [transfer("new", A, B, 1), transfer("k", A, B, 501)])
         assert await everything(connection) == before
-        assert await balances(connection) == {"a": -500, "b": 500}
+        assert await balances(connection) == {A: -500, B: 500}
 
     on(database_url, story)
 
@@ -126,15 +130,15 @@ def test_the_same_key_moves_money_once_and_other_content_is_refused(database_url
 def test_old_and_new_keys_in_one_call_are_told_apart(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         async with connection.transaction():
-            await ledger.post(connection, [transfer("1", "a", "b", 1)])
+            await ledger.post(connection, [transfer("1", A, B, 1)])
         async with connection.transaction():
-            transfers = [transfer(str(n), "a", "b", n) for n in (2, 1, 3)]
+            transfers = [transfer(str(n), A, B, n) for n in (2, 1, 3)]
             assert [outcome.name for outcome in await ledger.post(connection, transfers)] == [
                 "POSTED",
                 "ALREADY_POSTED",
                 "POSTED",
             ]
-        assert await balances(connection) == {"a": -6, "b": 6}
+        assert await balances(connection) == {A: -6, B: 6}
 
     on(database_url, story)
 
@@ -142,7 +146,7 @@ def test_old_and_new_keys_in_one_call_are_told_apart(database_url: str) -> None:
 def test_clients_that_post_the_same_transactions_in_different_orders_post_each_once(
     database_url: str,
 ) -> None:
-    names = [f"customer {n}" for n in range(5)]
+    names = [f"customer:{n}:prepaid" for n in range(5)]
     chance = random.Random(7)
     # Every pair in both directions, so that two clients meet at the same balances from different
     # sides.
@@ -174,7 +178,7 @@ def test_clients_that_post_the_same_transactions_in_different_orders_post_each_o
 def test_transactions_of_many_legs_over_the_same_accounts_never_wait_for_each_other(
     database_url: str,
 ) -> None:
-    names = [f"customer {n}" for n in range(60)]
+    names = [f"customer:{n}:prepaid" for n in range(60)]
 
     async def client(number: int) -> None:
         chance = random.Random(number)
@@ -184,7 +188,7 @@ def test_transactions_of_many_legs_over_the_same_accounts_never_wait_for_each_ot
                 legs = tuple(Leg(account, 1 if i % 2 else -1) for i, account in accounts)
                 async with connection.transaction():
                     await ledger.post(
-                        connection, [Transaction(f"{number}-{n}", "top_up", {}, legs)]
+                        connection, [Transaction(f"{number}-{n}", "charge", {}, legs, "role:test")]
                     )
 
     async def story(connection: AsyncConnection[Any]) -> None:
@@ -264,15 +268,16 @@ def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
                 Leg("customer:A1:prepaid", -500, MARCH, "energy"),
                 Leg("revenue:energy", 500, MARCH, "energy"),
             )
-            await ledger.post(connection, [Transaction("k", "charge", {}, charge)])
+            await ledger.post(connection, [Transaction("k", "charge", {}, charge, "role:test")])
         await Site.of().take_over(connection)
         assert await intact(connection)
         await connection.execute("SET session_replication_role = replica")
         await connection.execute(
-            "UPDATE ledger_account SET balance_fen = 499 WHERE name LIKE 'revenue%'"
+            "UPDATE ledger_account SET balance_fen = -499 WHERE name LIKE 'customer%'"
         )
         await connection.execute(
-            "INSERT INTO ledger_transaction (key, kind, content) VALUES ('x', 'charge', '{}')"
+            "INSERT INTO ledger_transaction (key, kind, content, actor, value_date) "
+            "VALUES ('x', 'charge', '{}', 'role:test', '2026-03-01')"
         )
         await connection.execute(
             "INSERT INTO posting SELECT max(id), 0, 1, 3 FROM ledger_transaction"
@@ -281,9 +286,9 @@ def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
             "INSERT INTO charge_stream VALUES (1, '2026-03-01', 'energy', 5.004, 501)"
         )
         found = await ledger.integrity(connection)
-        assert found["sum_of_balances_fen"] == -1
+        assert found["sum_of_balances_fen"] == 1
         assert found["unbalanced_transactions"] == 1
-        assert found["wrong_balances"] == 2
+        assert found["wrong_balances"] == 1
         assert found["wrong_streams"] == 1
 
     on(make_conninfo(database_url, user="postgres"), story)

@@ -18,9 +18,10 @@ INSERT INTO reading (id, arrived_at, day, meter_id, kind, source, decode_version
 VALUES (1, now(), '2026-03-01', 1, 1, 1, 1, 100);
 INSERT INTO document (id, kind, point, actor, reason, waits, content)
 VALUES (1, 'ratio', 'P1', 'li', 'as found', true, '{}');
-INSERT INTO ledger_account (name) VALUES ('a'), ('b');
+INSERT INTO ledger_account (name) VALUES ('customer:A:prepaid'), ('customer:B:prepaid');
 BEGIN;
-INSERT INTO ledger_transaction (key, kind, content) VALUES ('k', 'top_up', '{}');
+INSERT INTO ledger_transaction (key, kind, content, actor, value_date)
+VALUES ('k', 'charge', '{}', 'role:test', '2026-03-01');
 INSERT INTO posting (transaction_id, leg, ledger_account_id, amount_fen) VALUES (1, 0, 1, 500), (1, 1, 2, -500);
 COMMIT
 """
@@ -37,6 +38,11 @@ APPEND_ONLY = (
     "account_journal",
     "ledger_transaction",
     "posting",
+    "chart_of_accounts",
+    "transaction_kind",
+    "closed_month",
+    "sealed_block",
+    "sealed_balance",
     "charge",
     "command_event",
     "guard_verdict",
@@ -87,6 +93,13 @@ REFUSED = [
     "UPDATE reading SET total = 0",
     "UPDATE document SET reason = 'x'",
     "UPDATE ledger_transaction SET content = '{}'",
+    "UPDATE sealed_block SET hash = '\\x00'",
+    "UPDATE transaction_kind SET debits = credits",
+    "INSERT INTO ledger_transaction (id, key, kind, content, actor, value_date) "
+    "VALUES (9, 'x', 'charge', '{}', 'role:test', '2026-03-01')",
+    "INSERT INTO ledger_transaction (key, kind, content, actor, value_date, database_transaction) "
+    "VALUES ('x', 'charge', '{}', 'role:test', '2026-03-01', '3')",
+    "SELECT setval('ledger_transaction_id', 1)",
     "UPDATE slot_journal SET actor = 'x'",
     "UPDATE retention SET keep = interval '1 day'",
 ]
@@ -148,7 +161,8 @@ HIDDEN = {
     "a transaction of one leg": (
         "CREATE TEMP TABLE posting AS SELECT 2::bigint AS transaction_id, amount_fen "
         "FROM (VALUES (500::bigint), (-500)) AS legs (amount_fen)",
-        "BEGIN; INSERT INTO ledger_transaction (key, kind, content) VALUES ('one', 'top_up', '{}'); "
+        "BEGIN; INSERT INTO ledger_transaction (key, kind, content, actor, value_date) "
+        "VALUES ('one', 'charge', '{}', 'role:test', '2026-03-01'); "
         "INSERT INTO public.posting (transaction_id, leg, ledger_account_id, amount_fen) "
         "VALUES (2, 0, 1, 500); COMMIT",
     ),
@@ -208,7 +222,7 @@ def test_what_the_daemon_may_do_is_said_of_every_table(database_url: str) -> Non
             row[0]
             for row in connection.execute(
                 "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
-                "AND relkind IN ('r', 'p') AND NOT relispartition"
+                "AND relkind IN ('r', 'p', 'v') AND NOT relispartition"
             )
         }
         said = {row[0] for row in connection.execute("SELECT table_name FROM daemon_privilege")}

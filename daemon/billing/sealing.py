@@ -1,0 +1,90 @@
+"""Sealed blocks: what is hashed, and how one transaction is proved to be in a block. Pure.
+
+A block's hash is the root of a Merkle tree over SHA-256 as RFC 6962 has it: a leaf is the hash of
+00 and its bytes, a node that of 01 and its two children, and the left child holds the largest
+power of two that leaves something for the right one. The first leaf is the block's head, the
+others are its transactions in order of their ids.
+
+The bytes of a leaf are JSON, UTF-8, as PostgreSQL writes a jsonb array. The head:
+`["block", number, after, through, previous hash in hex, sealed at]`. A transaction:
+`["transaction", id, key, kind, content, actor, channel, value date, document, reverses, recorded
+at, number of the database transaction, [[leg, account, fen, period, component], ...]]`. Instants
+are microseconds since 1970 (UTC), days ISO dates, an account its name. Every transaction of the
+ledger is in one block, because a block begins behind the last id of the block before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+LEAF_BYTES = 32
+FIRST = bytes(LEAF_BYTES)
+"""What stands for the block before the first one."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a block says of itself."""
+
+    number: int
+    after: int
+    through: int
+    previous: bytes
+    sealed_at: datetime
+
+    def leaf(self) -> bytes:
+        """The first leaf of its tree."""
+        sealed_us = (self.sealed_at - EPOCH) // timedelta(microseconds=1)
+        told = ["block", self.number, self.after, self.through, self.previous.hex(), sealed_us]
+        return leaf(json.dumps(told).encode())
+
+
+def leaf(content: bytes) -> bytes:
+    """The leaf of bytes."""
+    return sha256(b"\x00" + content).digest()
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """The root of a tree; of a block the first leaf is that of its head."""
+    level = list(leaves)
+    # Level by level: an odd one out goes up as it is, which makes the tree of RFC 6962.
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=False)
+        above = [_node(left, right) for left, right in pairs]
+        level = above + level[len(above) * 2 :]
+    return level[0]
+
+
+def path(leaves: Sequence[bytes], place: int) -> list[tuple[bool, bytes]]:
+    """From a leaf to the root: the hashes beside it, each with whether it stands to the left."""
+    steps = []
+    level = list(leaves)
+    while len(level) > 1:
+        beside = place ^ 1
+        if beside < len(level):
+            steps.append((beside < place, level[beside]))
+        above = [_node(*pair) for pair in zip(level[::2], level[1::2], strict=False)]
+        level = above + level[len(above) * 2 :]
+        place //= 2
+    return steps
+
+
+def root_of_path(of_leaf: bytes, steps: Sequence[tuple[bool, bytes]]) -> bytes:
+    """The root that a path leads to."""
+    reached = of_leaf
+    for is_left, beside in steps:
+        reached = _node(beside, reached) if is_left else _node(reached, beside)
+    return reached
+
+
+def cut(leaves: bytes) -> list[bytes]:
+    """The leaves of a block as it keeps them, one by one."""
+    return [leaves[at : at + LEAF_BYTES] for at in range(0, len(leaves), LEAF_BYTES)]
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()

@@ -1,0 +1,40 @@
+"""A month is closed: what counts for its days is posted no more, but as an adjustment."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import structlog
+from psycopg import AsyncConnection
+
+from protocols.errors import MeterdError
+from storage import ledger
+from storage.documents import Said
+
+log = structlog.get_logger("billing")
+
+
+class MonthNotClosed(MeterdError):
+    """The month cannot be closed now, or not before another one. Nothing was changed."""
+
+
+async def close_month(
+    connection: AsyncConnection[Any], month: date, said: Said, today: date
+) -> None:
+    """Close a month, named by its first day. MonthNotClosed.
+
+    Ends when everything has ended that was posting when it was closed: from then on the month's
+    postings are the same for ever."""
+    async with connection.transaction():
+        open_from = await ledger.open_from(connection)
+        if month < open_from:
+            raise MonthNotClosed(f"{month:%Y-%m} is closed already")
+        if open_from > date.min and month > open_from:
+            raise MonthNotClosed(f"{open_from:%Y-%m} is to be closed before {month:%Y-%m}")
+        if (month.year, month.month) >= (today.year, today.month):
+            raise MonthNotClosed(f"{month:%Y-%m} has not ended yet")
+        closing = await ledger.close_month(connection, month, said.actor, said.reason)
+    while not await ledger.has_ended_before(connection, closing):
+        log.info("waiting for what began before", month=f"{month:%Y-%m}")
+    log.info("month closed", month=f"{month:%Y-%m}", actor=said.actor)

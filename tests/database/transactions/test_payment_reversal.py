@@ -1,0 +1,300 @@
+"""A payment is taken back once, by two persons; balance and arrears follow (O19)."""
+
+import asyncio
+from datetime import date
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+
+from daemon.transactions.documents.desk import DocumentRefused
+from daemon.transactions.documents.filing import reject
+from daemon.transactions.month_close import MonthNotClosed, close_month
+from daemon.transactions.payment_reversal import approve_reversal, file_reversal
+from daemon.transactions.sealing import seal, verify
+from storage import documents, ledger
+from storage.documents import Said
+from storage.ledger import Leg, Outcome, Transaction
+from tests.database.small_site import NOW, Site, balance, connect, everything, intact, on, pay, rows
+
+pytestmark = pytest.mark.hypertables
+
+LI = Said("li", "the bank did not pay", "notice 7")
+WANG = Said("wang", "seen the notice")
+KEY = "pay:counter:1"
+
+
+async def paid(connection: AsyncConnection[Any], fen: int = 2_000) -> None:
+    await Site.of(2, trip_fen=0).take_over(connection)
+    await pay(connection, "A1", fen)
+
+
+async def reversed_by_two(connection: AsyncConnection[Any], key: str = KEY) -> int:
+    number = await file_reversal(connection, key, "bounced", LI)
+    await approve_reversal(connection, number, WANG, NOW)
+    return number
+
+
+def test_a_reversal_waits_and_counts_when_another_person_approves_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        number = await file_reversal(connection, KEY, "bounced", LI)
+        assert await balance(connection, "A1") == 2_000
+        done = await approve_reversal(connection, number, WANG, NOW)
+        assert (done.account, done.amount_fen, done.balance_fen) == ("A1", 2_000, 0)
+        assert await balance(connection, "A1") == 0
+        (told,) = await rows(
+            connection,
+            "SELECT key, kind, actor, channel, document, content ->> 'cause', content ->> 'approved_by', "
+            "reverses = (SELECT id FROM ledger_transaction WHERE key = 'pay:counter:1') "
+            "FROM ledger_transaction WHERE kind = 'payment_reversal'",
+        )
+        assert told[1:] == (
+            "payment_reversal",
+            "person:li",
+            "counter",
+            number,
+            "bounced",
+            "wang",
+            True,
+        )
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_who_filed_it_cannot_approve_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        number = await file_reversal(connection, KEY, "mistaken", LI)
+        with pytest.raises(DocumentRefused, match="needs a second person"):
+            await approve_reversal(connection, number, Said("Li", ""), NOW)
+        assert await balance(connection, "A1") == 2_000
+
+    on(database_url, story)
+
+
+def test_a_payment_is_taken_back_once(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        number = await reversed_by_two(connection)
+        with pytest.raises(DocumentRefused, match=r"reversed_already.*rev:"):
+            await file_reversal(connection, KEY, "bounced", LI)
+        with pytest.raises(DocumentRefused, match="not_waiting"):
+            await approve_reversal(connection, number, WANG, NOW)
+        assert await balance(connection, "A1") == 0
+
+    on(database_url, story)
+
+
+def test_the_payment_told_again_after_its_reversal_moves_nothing(database_url: str) -> None:
+    """O19: the key belongs to one payment for ever; money that comes anew has another one."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        await reversed_by_two(connection)
+        assert (await pay(connection, "A1", 2_000)).outcome is Outcome.ALREADY_POSTED
+        assert await balance(connection, "A1") == 0
+        assert (await pay(connection, "A1", 2_000, "2")).outcome is Outcome.POSTED
+        assert await balance(connection, "A1") == 2_000
+
+    on(database_url, story)
+
+
+def test_filed_twice_it_waits_once(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        first = await file_reversal(connection, KEY, "bounced", LI)
+        assert await file_reversal(connection, KEY, "bounced", WANG) == first
+        assert len(await documents.documents(connection, only_waiting=True)) == 1
+
+    on(database_url, story)
+
+
+def test_what_was_rejected_moves_nothing_and_may_be_filed_anew(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        number = await file_reversal(connection, KEY, "bounced", LI)
+        await reject(connection, number, WANG)
+        with pytest.raises(DocumentRefused, match="not_waiting"):
+            await approve_reversal(connection, number, WANG, NOW)
+        assert await file_reversal(connection, KEY, "bounced", LI) == number + 1
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("key", ["pay:counter:2", "chg:P1:1", "1"])
+def test_what_is_no_payment_is_refused(database_url: str, key: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        with pytest.raises(DocumentRefused, match="no_payment"):
+            await file_reversal(connection, key, "bounced", LI)
+
+    on(database_url, story)
+
+
+def test_arrears_begin_when_the_money_that_ended_them_is_gone(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        legs = (Leg("customer:A1:prepaid", -500), Leg("revenue:energy", 500))
+        async with connection.transaction():
+            await ledger.post(connection, [Transaction("chg:1", "charge", {}, legs, "role:test")])
+        episodes = "SELECT count(*) FROM arrears_episode WHERE ended_at IS NULL"
+        assert await rows(connection, episodes) == [0]
+        done = await approve_reversal(
+            connection, await file_reversal(connection, KEY, "bounced", LI), WANG, NOW
+        )
+        assert (done.balance_fen, done.credit_state) == (-500, "exhausted")
+        assert await rows(connection, episodes) == [1]
+
+    on(database_url, story)
+
+
+def test_two_who_approve_at_once_take_it_back_once(database_url: str) -> None:
+    async def approver(number: int, name: str) -> bool:
+        async with await connect(database_url) as connection:
+            try:
+                await approve_reversal(connection, number, Said(name, ""), NOW)
+            except DocumentRefused:
+                return False
+            return True
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        number = await file_reversal(connection, KEY, "bounced", LI)
+        done = await asyncio.gather(*(approver(number, name) for name in "abcd"))
+        assert sum(done) == 1
+        assert await balance(connection, "A1") == 0
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+BY_HAND = {
+    # What the database refuses whoever asks.
+    "no second reversal": ("payment_reversal", "person:x", -2_000, 1, "duplicate key"),
+    "another amount": ("payment_reversal", "person:x", -1_999, 1, "same legs"),
+    "another kind": ("penalty_waiver", "person:x", -2_000, 1, "must not|cannot take back"),
+    "nothing named": ("payment_reversal", "person:x", -2_000, None, "must name what it takes back"),
+    "no actor": ("payment_reversal", "x", -2_000, 1, "actor"),
+    "no kind": ("gift", "person:x", -2_000, None, "no kind of transaction"),
+    "a wrong side": ("top_up", "person:x", -2_000, None, "must not"),
+}
+
+
+@pytest.mark.parametrize("case", BY_HAND)
+def test_the_database_refuses_a_reversal_that_is_none(database_url: str, case: str) -> None:
+    kind, actor, fen, reverses, told = BY_HAND[case]
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        if case == "no second reversal":
+            await reversed_by_two(connection)
+        (payment,) = await rows(
+            connection, "SELECT id FROM ledger_transaction WHERE key = 'pay:counter:1'"
+        )
+        before = await everything(connection)
+        legs = (Leg("customer:A1:prepaid", fen), Leg("clearing:counter", -fen))
+        forged = Transaction("x", kind, {}, legs, actor, reverses=payment if reverses else None)
+        with pytest.raises(psycopg.errors.IntegrityError, match=told):
+            async with connection.transaction():
+                await ledger.post(connection, [forged])
+        assert await everything(connection) == before
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    "name", ["customer:A1:gold", "clearing", "clearing:", "revenue:gifts", "x:customer:A1:prepaid"]
+)
+def test_an_account_that_the_chart_does_not_have_is_refused(database_url: str, name: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        legs = (Leg("customer:A1:prepaid", -1), Leg(name, 1))
+        with pytest.raises(
+            psycopg.errors.CheckViolation, match="the chart of accounts has no place"
+        ):
+            async with connection.transaction():
+                await ledger.post(connection, [Transaction("k", "charge", {}, legs, "role:test")])
+
+    on(database_url, story)
+
+
+MARCH = date(2026, 3, 1)
+
+
+def charge_of(key: str, kind: str, day: date) -> Transaction:
+    legs = (Leg("customer:A1:prepaid", -1), Leg("revenue:energy", 1))
+    return Transaction(key, kind, {}, legs, "role:test", value_date=day)
+
+
+def test_a_closed_month_takes_adjustments_alone(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await close_month(connection, MARCH, LI, date(2026, 4, 1))
+        with pytest.raises(psycopg.errors.CheckViolation, match="that month is closed"):
+            async with connection.transaction():
+                await ledger.post(connection, [charge_of("1", "charge", date(2026, 3, 31))])
+        async with connection.transaction():
+            await ledger.post(connection, [charge_of("2", "charge", date(2026, 4, 1))])
+            await ledger.post(connection, [charge_of("3", "adjustment", date(2026, 3, 31))])
+        assert await rows(connection, "SELECT key FROM ledger_transaction ORDER BY 1") == ["2", "3"]
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    ("month", "told"),
+    [
+        (MARCH, "2026-03 is closed already"),
+        (date(2026, 5, 1), "2026-04 is to be closed before"),
+        (date(2026, 4, 1), "has not ended yet"),
+    ],
+)
+def test_months_close_once_in_order_and_when_they_are_over(
+    database_url: str, month: date, told: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await close_month(connection, MARCH, LI, date(2026, 4, 30))
+        with pytest.raises(MonthNotClosed, match=told):
+            await close_month(connection, month, LI, date(2026, 4, 30))
+
+    on(database_url, story)
+
+
+def test_a_month_is_closed_when_what_was_being_posted_has_ended(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        async with await connect(database_url) as slow:
+            async with slow.transaction():
+                await ledger.post(slow, [charge_of("1", "charge", MARCH)])
+                closing = asyncio.create_task(close_month(connection, MARCH, LI, date(2026, 4, 1)))
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(closing), 0.5)
+            await asyncio.wait_for(closing, 10)
+        assert await rows(connection, "SELECT month FROM closed_month") == [MARCH]
+
+    on(database_url, story)
+
+
+def test_a_payment_of_a_closed_month_is_taken_back_today(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of().take_over(connection)
+        legs = (Leg("customer:A1:prepaid", 700), Leg("clearing:bank", -700))
+        content = {"account": "A1", "amount_fen": 700, "channel": "bank", "reference": "9"}
+        paid_then = Transaction(
+            "pay:bank:9", "top_up", content, legs, "role:channel", "bank", MARCH
+        )
+        async with connection.transaction():
+            await ledger.post(connection, [paid_then])
+        await close_month(connection, MARCH, LI, date(2026, 4, 1))
+        await reversed_by_two(connection, "pay:bank:9")
+        (day,) = await rows(
+            connection, "SELECT value_date FROM ledger_transaction WHERE reverses IS NOT NULL"
+        )
+        assert day > date(2026, 3, 31)
+        await seal(connection, NOW)
+        assert (await verify(connection)).fault is None
+        assert await rows(
+            connection, "SELECT balance_fen FROM account_balance WHERE name = 'clearing:bank'"
+        ) == [0]
+
+    on(database_url, story)
