@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from config.problems import did_you_mean
@@ -32,6 +33,17 @@ MOST_YUAN: Final = 1000
 """A higher price of a kWh is a slip of the finger."""
 MOST_FEE_YUAN: Final = 1_000_000
 MOST_KWH: Final = 1_000_000_000
+VERSION_KEYS: Final = (
+    "id",
+    "effective_from",
+    "price",
+    "energy",
+    "ladder",
+    "surcharges",
+    "fixed",
+    "minimum",
+    "tax",
+)
 COMPONENTS: Final = ("energy", "tier", "fixed", "minimum", "tax")
 """Of a charge; no surcharge may have such a code."""
 CYCLES: Final[tuple[Cycle, ...]] = ("year", "month")
@@ -46,24 +58,26 @@ _LADDER: Final = (
 )
 _SEASONS: Final = "a season is a version of its own, with its first day as effective_from"
 _CLOCK: Final = f"the meter's own calendar tells rates apart; give their prices: {_TOU}"
+_DAY_NIGHT: Final = _TOU.replace("peak", "day").replace("valley", "night")
+_SLAB: Final = _LADDER.replace('"price"', '"slab"').replace(" }", ', whole_above_kwh = "240" }')
+_MONTHLY: Final = 'fixed = { monthly_yuan = "40", proration = "calendar" }'
 DOES_IT: Final[Mapping[str, str]] = {
-    "steps": _LADDER,
-    "tiers": _LADDER,
-    "blocks": _LADDER,
-    "slabs": _LADDER.replace('"price"', '"slab"').replace(" }", ', whole_above_kwh = "240" }'),
-    "price_day": _TOU.replace("peak", "day").replace("valley", "night"),
-    "price_night": _TOU.replace("peak", "day").replace("valley", "night"),
-    "prices": _TOU,
+    **dict.fromkeys(("steps", "tiers", "blocks"), f"write {_LADDER}"),
+    "slabs": f"write {_SLAB}",
+    **dict.fromkeys(("price_day", "price_night"), f"write {_DAY_NIGHT}"),
+    "prices": f"write {_TOU}",
     **dict.fromkeys(("sharp", "peak", "flat", "valley", "day", "night", "hours"), _CLOCK),
-    **dict.fromkeys(("vat", "vat_rate", "tax_rate"), 'tax = { mode = "exclusive", rate = "0.15" }'),
     **dict.fromkeys(
-        ("fixed_per_month", "standing_per_month", "monthly_yuan"),
-        'fixed = { monthly_yuan = "40", proration = "calendar" }',
+        ("vat", "vat_rate", "tax_rate"), 'write tax = { mode = "exclusive", rate = "0.15" }'
+    ),
+    **dict.fromkeys(("fixed_per_month", "standing_per_month", "monthly_yuan"), f"write {_MONTHLY}"),
+    **dict.fromkeys(
+        ("standing_per_day", "fixed_per_day", "daily_yuan"),
+        'write fixed = { daily_yuan = "0.4366" }',
     ),
     **dict.fromkeys(
-        ("standing_per_day", "fixed_per_day", "daily_yuan"), 'fixed = { daily_yuan = "0.4366" }'
+        ("minimum_per_month", "minimum_yuan"), 'write minimum = { monthly_yuan = "15" }'
     ),
-    **dict.fromkeys(("minimum_per_month", "minimum_yuan"), 'minimum = { monthly_yuan = "15" }'),
     **dict.fromkeys(("season", "seasons", "special_days"), _SEASONS),
 }
 """What does what such a key was meant to do."""
@@ -104,17 +118,15 @@ class _Form:
     def __contains__(self, key: str) -> bool:
         return self.written.get(key) is not None
 
-    def tell(self, key: str, message: str) -> None:
-        self.mistakes.append(Mistake((*self.place, key) if key else self.place, message))
+    def tell(self, key: str, message: str, *deeper: int) -> None:
+        place = (*self.place, key, *deeper) if key else self.place
+        self.mistakes.append(Mistake(place, message))
 
-    def only(self, *known: str) -> None:
+    def only(self, *known: str, instead: Mapping[str, str] = MappingProxyType({})) -> None:
         for key in self.written:
-            if key in known:
-                continue
-            hint = DOES_IT.get(key)
-            known_hint = did_you_mean(key, known)
-            is_close = bool(known_hint) or hint is None
-            self.tell(key, f"unknown key{known_hint}" if is_close else f"unknown key; {hint}")
+            if key not in known:
+                hint = f"; {instead[key]}" if key in instead else did_you_mean(key, known)
+                self.tell(key, f"unknown key{hint}")
 
     def table(self, key: str) -> _Form:
         return _Form(self.written.get(key), (*self.place, key), self.mistakes)
@@ -141,49 +153,36 @@ class _Form:
         return choices[0]
 
     def number(self, key: str, most: int = MOST_YUAN) -> Decimal:
-        return self.as_number(key, self.written.get(key), most)
+        return self.as_number(self.written.get(key), most, key)
 
     def numbers(self, key: str, most: int = MOST_YUAN) -> tuple[Decimal, ...]:
-        return tuple(
-            self.as_number(f"{key}[{number}]", it, most)
-            for number, it in enumerate(self.sequence(key))
-        )
+        found = self.sequence(key)
+        return tuple(self.as_number(it, most, key, number) for number, it in enumerate(found))
 
-    def as_number(self, key: str, found: object, most: int) -> Decimal:
+    def as_number(self, found: object, most: int, key: str, *deeper: int) -> Decimal:
         if found is None:
-            self.tell(key, 'is missing; a number as a text: "0.5283"')
+            message = 'is missing; a number as a text: "0.5283"'
         elif not isinstance(found, str):
-            self.tell(
-                key, f'must be a number as a text, "{found}": money is never a binary fraction'
-            )
+            message = f'must be a number as a text, "{found}": money is never a binary fraction'
         elif not _NUMBER.fullmatch(found):
-            self.tell(key, f'{_quoted(found)} is not a number such as "0.5283"')
+            message = f'{_quoted(found)} is not a number such as "0.5283"'
         elif len(found.partition(".")[2].rstrip("0")) > MOST_DECIMALS:
-            self.tell(key, f"has more than {MOST_DECIMALS} decimals")
+            message = f"has more than {MOST_DECIMALS} decimals"
         elif Decimal(found) > most:
-            self.tell(key, f"{found} is more than {most}")
+            message = f"{found} is more than {most}"
         else:
             return Decimal(found)
+        self.tell(key, message, *deeper)
         return Decimal(0)
 
 
 def _version(form: _Form, name: str) -> TariffVersion:
-    form.only(
-        "id",
-        "effective_from",
-        "price",
-        "energy",
-        "ladder",
-        "surcharges",
-        "fixed",
-        "minimum",
-        "tax",
-    )
+    form.only(*VERSION_KEYS, instead=DOES_IT)
     start = _start(form)
     before = len(form.mistakes)
     energy = _energy(form)
     ladder = _ladder(form.table("ladder")) if "ladder" in form else None
-    if len(form.mistakes) == before:
+    if len(form.mistakes) == before and not _meant_a_price(form):
         _check_energy(form, energy, ladder)
     added, included = _tax(form)
     return TariffVersion(
@@ -218,7 +217,7 @@ def _energy(form: _Form) -> Mapping[str, Decimal]:
         if "energy" in form:
             form.tell("price", "energy has a price already; keep one of them")
         if isinstance(form.written["price"], Mapping):
-            form.tell("price", f"prices of rates are written {_TOU}")
+            form.tell("price", f"of rates: write {_TOU}")
             return {}
         return {TOTAL: form.number("price")}
     if "energy" not in form:
@@ -295,7 +294,14 @@ def _check_slab(form: _Form, ladder: Ladder, *, is_good_so_far: bool) -> None:
         for number in ladder.cheaper_slabs():
             bound = ladder.bounds_kwh[number - 1]
             message = f"above {bound} kWh the whole month costs less than at {bound} kWh"
-            form.tell(f"prices[{number}]", message)
+            form.tell("prices", message, number)
+
+
+def _meant_a_price(form: _Form) -> bool:
+    """Whether a key that does not exist was to be what would be missed."""
+    return any(
+        DOES_IT.get(key, "").startswith(("write energy", "write ladder")) for key in form.written
+    )
 
 
 def _check_energy(form: _Form, energy: Mapping[str, Decimal], ladder: Ladder | None) -> None:
@@ -304,7 +310,7 @@ def _check_energy(form: _Form, energy: Mapping[str, Decimal], ladder: Ladder | N
         if not energy:
             form.tell(
                 "energy",
-                f'energy has no price; energy = {{ mode = "flat", price = "0.5" }} or {_TOU}',
+                f'has no price; write energy = {{ mode = "flat", price = "0.5" }} or {_TOU}',
             )
     elif ladder.method == "slab" and is_tou:
         form.tell("ladder", "slabs and time of use do not go together")

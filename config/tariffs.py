@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.problems import ConfigError, Problem, did_you_mean, shown
+from config.tariff_form import DOES_IT
+from config.tariff_form import VERSION_KEYS as VERSION_FORM
 from config.toml_lines import Path as Place
 from config.toml_lines import line_of, read_toml
 
@@ -108,7 +110,14 @@ class _Reader:
     ) -> None:
         for key in table:
             if key not in known:
-                self.tell((*place, key), f"unknown key{did_you_mean(key, known)}")
+                self.tell((*place, key), f"unknown key{_hint(key, known)}")
+
+
+def _hint(key: str, known: tuple[str, ...]) -> str:
+    # The daemon bills a flat price; what else a tariff may say is tried without it.
+    if key in VERSION_FORM or key in DOES_IT:
+        return f"; the daemon bills a flat price yet, `meterd tariff check` knows {key}"
+    return did_you_mean(key, known)
 
 
 def _price(value: object) -> Decimal | None:

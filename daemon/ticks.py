@@ -25,7 +25,11 @@ from daemon.site.listeners import Listener
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.forget import forget
 from daemon.transactions.sealing import seal, verify
-from daemon.transactions.soft_findings import look_at_equal_registers, look_at_uses
+from daemon.transactions.soft_findings import (
+    look_at_equal_registers,
+    look_at_settings,
+    look_at_uses,
+)
 from daemon.transactions.sweep import sweep
 from storage import gaps, ledger, retention, seals, standstill, supply
 from storage.database import LONG_USE_S, Pool
@@ -191,6 +195,7 @@ async def _look_at_uses(pool: Pool, authority: Authority) -> None:
         now = datetime.now(UTC)
         await look_at_uses(connection, authority.zone, now)
         await look_at_equal_registers(connection, authority.zone, now)
+        await look_at_settings(connection, authority.zone, now)
 
 
 async def _forget(pool: Pool) -> None:

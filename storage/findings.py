@@ -56,6 +56,34 @@ class RatesRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SettledRow:
+    """A month-end freeze of the meter that serves a point, in the register's smallest step.
+
+    `same`: the published value of that day; without one those `before` and `behind` it."""
+
+    point_id: int
+    point: str
+    decimals: int
+    modulus: int
+    day: date
+    total: int
+    same: int | None
+    before: int | None
+    behind: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RatioRow:
+    """The ratio that a point is billed with, and the one that its meter tells."""
+
+    point_id: int
+    point: str
+    address: str
+    told: int
+    ratio: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class EqualRow:
     """A point whose meter showed the same totals as another's; steps, in order of days."""
 
@@ -98,6 +126,17 @@ async def rates(
     Points of which one is not published, or that had another meter then, are not in it."""
     values = {"points": list(points), "day": day, "begin": begin, "since": since}
     return await fetch_records(connection, RatesRow, SQL["rates"], values)
+
+
+async def settled(connection: Connection, points: Collection[int]) -> list[SettledRow]:
+    """The newest month-end freeze of each of these points that has one."""
+    return await fetch_records(connection, SettledRow, SQL["settled"], {"points": list(points)})
+
+
+async def ratios(connection: Connection, points: Collection[int], day: date) -> list[RatioRow]:
+    """The ratios of `day`, of points whose meters tell one of their own."""
+    values = {"points": list(points), "day": day}
+    return await fetch_records(connection, RatioRow, SQL["ratios"], values)
 
 
 async def equal(connection: Connection, day: date, least: int) -> list[EqualRow]:

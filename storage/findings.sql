@@ -36,6 +36,30 @@ JOIN reading b ON (b.day, b.meter_id, b.id) = (t.day, i.meter_id, t.reading_id)
 JOIN reading e ON (e.day, e.meter_id, e.id) = (u.day, i.meter_id, u.reading_id)
 WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL AND i.first_day <= %(since)s AND r.rate_2 IS NOT NULL
 
+-- settled -- the newest month-end freeze of each point's meter, with the daily freezes that it has to fit
+SELECT i.point_id, p.number AS point, i.decimals, i.modulus, r.day, r.total, same.total AS same, before.total AS before,
+       behind.total AS behind
+FROM installation i
+JOIN point p ON p.id = i.point_id
+JOIN meter m ON m.id = i.meter_id
+CROSS JOIN LATERAL (SELECT * FROM reading x WHERE x.day = m.month_end_on AND x.meter_id = m.id AND x.kind = 2 AND x.serial IS NULL
+                    ORDER BY x.arrived_at DESC LIMIT 1) r
+LEFT JOIN slot same ON (same.day, same.point_id, same.kind, same.state, same.meter_id) = (r.day, i.point_id, 1, 'published', m.id)
+LEFT JOIN LATERAL (SELECT total FROM slot_beside(i.point_id, 1::smallint, r.day - 1, -1, '{published}') s
+                   WHERE s.meter_id = m.id) before ON same.total IS NULL
+LEFT JOIN LATERAL (SELECT total FROM slot_beside(i.point_id, 1::smallint, r.day + 1, 1, '{published}') s
+                   WHERE s.meter_id = m.id) behind ON same.total IS NULL
+WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL AND i.first_day <= r.day
+
+-- ratios -- what points are billed with where their meters tell a ratio of their own
+SELECT i.point_id, p.number AS point, m.address, m.told_ratio AS told, x.ratio
+FROM installation i
+JOIN point p ON p.id = i.point_id
+JOIN meter m ON m.id = i.meter_id
+CROSS JOIN LATERAL (SELECT ratio FROM point_ratio y WHERE y.point_id = i.point_id AND y.from_day <= %(day)s
+                    ORDER BY y.from_day DESC, y.rev DESC LIMIT 1) x
+WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL AND m.told_ratio IS NOT NULL
+
 -- equal -- points that showed the same totals as others on three days in a row, in order
 WITH shown AS MATERIALIZED (
     SELECT s.point_id, i.decimals, i.meter_id, ARRAY[u.total, t.total, s.total] AS totals

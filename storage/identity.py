@@ -30,7 +30,8 @@ class KnownRow:
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a meter told, as it is kept. `serial`: what it must tell; `other`: what it tells
-    instead of that."""
+    instead of that. `ratio`: of its transformers. `month_end_on`: the day of its newest month-end
+    freeze."""
 
     meter_id: int
     at: datetime
@@ -38,6 +39,8 @@ class Told:
     told: str | None
     other: str | None
     prepayment: str | None
+    ratio: int | None = None
+    month_end_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,16 @@ async def store(connection: Connection, told: Sequence[Told]) -> None:
         "tolds": [row.told for row in told],
         "others": [row.other for row in told],
         "prepayments": [row.prepayment for row in told],
+        "ratios": [row.ratio for row in told],
+        "month_ends": [row.month_end_on for row in told],
     }
     await connection.execute(SQL["store"], values)
     await connection.execute(SQL["end_other_serials"], values)
     await connection.execute(SQL["begin_other_serials"], values)
 
 
-async def add_findings(connection: Connection, findings: Sequence[FindingRow]) -> None:
-    """Add those that say something new about their points."""
+async def add_findings(connection: Connection, findings: Sequence[FindingRow]) -> list[FindingRow]:
+    """Add those that say something new about their points; which those are."""
     values = {
         "points": [row.point_id for row in findings],
         "codes": [row.code for row in findings],
@@ -92,7 +97,7 @@ async def add_findings(connection: Connection, findings: Sequence[FindingRow]) -
         "actives": [row.active for row in findings],
         "details": [Jsonb(row.detail) for row in findings],
     }
-    await connection.execute(SQL["add_findings"], values)
+    return await fetch_records(connection, FindingRow, SQL["add_findings"], values)
 
 
 async def expected(

@@ -26,9 +26,12 @@ UPDATE meter m SET
     serial = t.serial,
     asset_number = coalesce(t.told, m.asset_number),
     prepayment_mode = coalesce(t.prepayment, m.prepayment_mode),
-    identity_read_at = t.at
-FROM unnest(%(meters)s::int[], %(ats)s::timestamptz[], %(serials)s::text[], %(tolds)s::text[], %(prepayments)s::text[])
-     AS t (meter_id, at, serial, told, prepayment)
+    identity_read_at = t.at,
+    told_ratio = coalesce(t.ratio, m.told_ratio),
+    month_end_on = coalesce(t.month_end_on, m.month_end_on)
+FROM unnest(%(meters)s::int[], %(ats)s::timestamptz[], %(serials)s::text[], %(tolds)s::text[], %(prepayments)s::text[],
+            %(ratios)s::int[], %(month_ends)s::date[])
+     AS t (meter_id, at, serial, told, prepayment, ratio, month_end_on)
 WHERE m.id = t.meter_id
 
 -- end_other_serials -- a meter tells its own serial again, or a third one; one that tells none proves nothing
@@ -52,6 +55,7 @@ LEFT JOIN LATERAL (
     SELECT rev, active FROM finding x WHERE x.point_id = f.point_id AND x.code = f.code ORDER BY rev DESC LIMIT 1
 ) last ON true
 WHERE f.active <> coalesce(last.active, false)
+RETURNING point_id, code, from_day AS day, active, detail
 
 -- deducting -- meters of an account, or of points that it is given, that deduct from a balance of their own
 SELECT DISTINCT m.address

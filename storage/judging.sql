@@ -73,7 +73,7 @@ WITH a AS MATERIALIZED (
                           AND through_day >= %(first)s) x JOIN a USING (point_id) WHERE x.through_day >= a.first_day
     UNION ALL
     SELECT point_id FROM (SELECT point_id, from_day, coalesce(to_day, from_day) AS to_day FROM finding
-                          WHERE point_id = ANY(%(points)s::int[]) AND code <> ALL ('{V09,V12,V14,V15}')) x
+                          WHERE point_id = ANY(%(points)s::int[]) AND code <> ALL ('{V09,V12,V14,V15,V26}')) x
     JOIN a USING (point_id) WHERE x.from_day <= a.last_day AND x.to_day >= a.first_day
     UNION ALL
     -- What is open may yet become part of the chain, unless a confirmed value lies behind it.
@@ -118,7 +118,7 @@ SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_d
        after.day AS after_day, after.steps AS after_steps, after.reading_id AS after_reading,
        held.account_id,
        coalesce(held.is_now, true) AND NOT (a.point_id IN (SELECT point_id FROM finding WHERE point_id = ANY(%(points)s::int[])
-                           AND code <> ALL ('{V09,V12,V14,V15}') AND coalesce(to_day, from_day) >= %(first)s)
+                           AND code <> ALL ('{V09,V12,V14,V15,V26}') AND coalesce(to_day, from_day) >= %(first)s)
             OR i.meter_id IN (SELECT meter_id FROM clock_finding WHERE meter_id = ANY(%(meters)s::int[])
                               AND to_day >= %(first)s)) AS is_quiet
 FROM a
@@ -166,7 +166,7 @@ FROM installation i JOIN clock_finding c ON c.meter_id = i.meter_id WHERE i.poin
 UNION ALL
 SELECT point_id, 'finding', jsonb_build_object('code', code, 'first', from_day, 'last', coalesce(to_day, from_day),
                                                'rev', rev, 'active', active)
-FROM finding WHERE point_id = ANY(%(points)s) AND code <> ALL ('{V09,V12,V14,V15}')
+FROM finding WHERE point_id = ANY(%(points)s) AND code <> ALL ('{V09,V12,V14,V15,V26}')
 UNION ALL
 SELECT point_id, 'decision', jsonb_build_object('action', action, 'day', day, 'total', total, 'number', rev,
                                                 'rolled_over', rolled_over, 'method', method)

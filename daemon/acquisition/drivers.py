@@ -15,6 +15,7 @@ from config.secret import Secret
 from daemon.acquisition.meter_port import Registers
 from protocols.dlt645 import exchanges, exchanges_1997
 from protocols.dlt645.exchanges import CODEC_2007, FrozenRegisters, RelayAction
+from protocols.dlt645.settings import MeterSettings, read_settings
 from protocols.errors import FrameError
 from protocols.exchange import Codec, Exchange
 from protocols.modbus import exchanges as modbus
@@ -47,6 +48,7 @@ class Driver:
     read_relay: Callable[[], Exchange[Any, RelayState]] | None = None
     read_identity: Callable[[], Exchange[Any, MeterIdentity]] | None = None
     """None where nothing tells one meter from another."""
+    read_settings: Callable[[], Exchange[Any, MeterSettings]] | None = None
     control: Callable[[RelayAction, datetime], Exchange[Any, None]] | None = None
     """(action, expiry by the meter's clock)."""
     clock_setters: tuple[Callable[[datetime], Exchange[Any, None]], ...] = ()
@@ -109,6 +111,7 @@ def _dlt645_2007(address: str, credentials: Credentials | None) -> Driver:
         read_clock=partial(exchanges.read_clock, address),
         read_relay=partial(_relay_2007, address),
         read_identity=partial(exchanges.read_identity, address),
+        read_settings=partial(read_settings, address),
         control=partial(_control_2007, address, credentials),
         # Broadcast time (08H), to the meter's own address first: a neighbour's clock is left alone.
         clock_setters=(partial(exchanges.set_clock, address=address), exchanges.set_clock),

@@ -1,4 +1,6 @@
-"""Each meter of a line is asked who it is: at first contact, then every month (R17)."""
+"""Each meter of a line is asked who it is: at first contact, then every month (R17).
+
+And with it for what is set in it and can be compared (V26, V28)."""
 
 from __future__ import annotations
 
@@ -7,9 +9,8 @@ import time
 from daemon.acquisition.conversations import Preempted
 from daemon.acquisition.jobs import Jobs
 from daemon.acquisition.meter_port import UNUSABLE, MeterPort, MeterPorts, NotSent, Urgency
-from daemon.quality.arrival import IdentityRead
+from daemon.quality.arrival import IdentityRead, SettingsRead
 from protocols.errors import NoReply
-from protocols.reading import MeterIdentity
 
 
 async def identify_one(jobs: Jobs, ports: MeterPorts) -> bool:
@@ -48,13 +49,19 @@ async def _identify(jobs: Jobs, number: int, meter: MeterPort) -> bool:
         return False
     identity = await meter.read_identity()
     jobs.record_reply(number)
-    return _hand_on(jobs, number, identity)
-
-
-def _hand_on(jobs: Jobs, number: int, identity: MeterIdentity) -> bool:
     read = IdentityRead(
         jobs.parts.meters[number],
         identity,
         jobs.parts.clock.now(),
+        await _settings(jobs, number, meter),
     )
     return jobs.parts.sink.identified(read)
+
+
+async def _settings(jobs: Jobs, number: int, meter: MeterPort) -> SettingsRead:
+    """Who the meter is counts without them."""
+    try:
+        return await meter.read_settings()
+    except (NoReply, NotSent, *UNUSABLE) as error:
+        jobs.warn("not told what is set in the meter", number, error)
+        return SettingsRead()

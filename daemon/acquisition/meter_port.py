@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from daemon.acquisition.planning.reads import What
+from daemon.quality.arrival import SettingsRead
 from protocols.dlt645.exchanges import FreezeMoved
 from protocols.errors import FrameError, MeterdError, MeterRefused
 from protocols.reading import MeterIdentity, RelayState
@@ -108,6 +109,9 @@ class MeterPort(Protocol):
 
     async def read_identity(self) -> MeterIdentity:
         """Which meter it is."""
+
+    async def read_settings(self) -> SettingsRead:
+        """What is set in the meter and what it settled, as far as it tells that."""
 
     async def control(
         self,

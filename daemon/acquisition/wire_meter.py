@@ -21,7 +21,9 @@ from daemon.acquisition.drivers import Driver
 from daemon.acquisition.freezes import FreezeIndexes, FreezeSearch
 from daemon.acquisition.meter_port import Action, InstantRegisters, NoFreeze, Registers
 from daemon.acquisition.planning.reads import What
+from daemon.quality.arrival import MonthEndFreeze, SettingsRead
 from daemon.quality.freeze import CLOCK_LIMIT, freeze_day, is_astray
+from daemon.quality.month_end import settled_at
 from protocols.dlt645.exchanges import FrozenRegisters, RelayAction
 from protocols.errors import FrameError, MeterRefused, NoReply
 from protocols.exchange import Exchange
@@ -137,6 +139,20 @@ class WireMeter:
         """See MeterPort."""
         assert self.driver.read_identity, "a meter without a number was asked for it"
         return await self._run(self.driver.read_identity())
+
+    async def read_settings(self) -> SettingsRead:
+        """See MeterPort."""
+        if self.driver.read_settings is None:
+            return SettingsRead()
+        skew = await self._clock_skew()
+        settings = await self._run(self.driver.read_settings())
+        if settings.settled is None or skew is None or abs(skew) > CLOCK_LIMIT:
+            return SettingsRead(settings.ratio)
+        # What a settlement is of, only the meter's own clock and days say.
+        moment = settled_at(settings.settles_at, self.local_now() + skew)
+        if moment is None:
+            return SettingsRead(settings.ratio)
+        return SettingsRead(settings.ratio, MonthEndFreeze(moment, settings.settled))
 
     async def control(
         self,

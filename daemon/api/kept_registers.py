@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from daemon.acquisition.on_demand import CurrentRegisters, Keep
-from daemon.transactions.current import keep_current
+from daemon.transactions.raw_rows import keep_current
 from storage.database import Pool
 
 AT_ONCE: Final = 2

@@ -26,7 +26,7 @@ from storage.doubts import DoubtRow, Wanted
 from storage.findings import Soft
 
 AROUND: Final = timedelta(days=7)
-LISTED: Final = (*SOFT, "V25")
+LISTED: Final = (*SOFT, "V25", "V26", "V28")
 """What is named though nothing is withheld for it."""
 
 
@@ -51,7 +51,8 @@ def list_doubts(
     """Every withheld, disputed or held day: why, how old, whose it is, and what settles it.
 
     Days of which the same is to be said are one line. What is only unusual (V09, V12, V14,
-    V15, V25) is listed besides. Exit code 0 if nothing is withheld, disputed or held, else 1."""
+    V15, V25, V26, V28) is listed besides. Exit code 0 if nothing is withheld, disputed or held,
+    else 1."""
     settings = load_settings(site_path)
     today = datetime.now(settings.site.zone).date()
     wanted = Wanted(today - timedelta(days=age), point, account, state, code)

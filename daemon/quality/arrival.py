@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as wall_clock
+from decimal import Decimal
 from typing import NamedTuple
 
 from daemon.quality.meter import Meter
@@ -23,12 +24,29 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class MonthEndFreeze:
+    """What a meter froze at its last settlement, by its own wall clock. Registers in kWh."""
+
+    settled_at: datetime
+    registers: tuple[Decimal | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsRead:
+    """What is set in a meter: its transformers' ratio; and what it settled by its own days."""
+
+    ratio: int | None = None
+    month_end: MonthEndFreeze | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityRead:
-    """Who a meter said it is; `at` aware UTC."""
+    """Who a meter said it is, and with it what is set in it; `at` aware UTC."""
 
     meter: Meter
     identity: MeterIdentity
     at: datetime
+    settings: SettingsRead = SettingsRead()
 
 
 class PolledFreeze(NamedTuple):

@@ -21,7 +21,7 @@ CODES: Final[Mapping[str, str]] = {
     "V25": "the meter may be another's",
     "V26": "the month-end freeze does not fit",
     "V27": "more than the value behind it",
-    "V28": "the meter has other tables than the archive",
+    "V28": "the meter is set otherwise than the archive",
     "V29": "stamped like another day's value",
     "V31": "outvoted by the values behind it",
     "V32": "the first value, not confirmed yet",

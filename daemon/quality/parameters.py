@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from decimal import Decimal
 
 
-def differing_parameters(meter: Mapping[str, str], archive: Mapping[str, str]) -> list[str]:
-    """Names of the parameters that both know and that differ: ratio, tables of rates and zones.
+def differs_ratio(told: int, ratio: Decimal) -> bool:
+    """Whether the transformers' ratio that is set in a meter is another one than the archive's.
 
-    Where a table of rates differs the total stays usable, and rates are not billed separately."""
-    return sorted(name for name in meter.keys() & archive.keys() if meter[name] != archive[name])
+    1 is what a meter says in which nothing was set: it proves nothing."""
+    return told not in (1, ratio)

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from daemon import metrics
 from daemon.quality.arrival import IdentityRead
 from daemon.quality.identity import IdentityFinding, IdentityVerdict, KnownMeter, judge_identity
+from daemon.transactions.raw_rows import keep_month_ends
 from storage import identity
 from storage.identity import FindingRow, KnownRow, Told
 
@@ -25,11 +26,13 @@ KEPT = ("V03", "V25")
 async def take_identities(
     connection: AsyncConnection[Any], reads: Sequence[IdentityRead], zone: ZoneInfo
 ) -> None:
-    """Keep who some meters said they are, in one transaction.
+    """Keep who some meters said they are, in one transaction, and what is set in them.
 
-    Five statements, however many they are. The same again changes nothing."""
+    Five statements, however many they are, two more for month-end freezes. The same again changes
+    nothing."""
     # Of one meter the last word counts.
     by_meter = {read.meter.meter_id: read for read in sorted(reads, key=lambda read: read.at)}
+    month_ends = await keep_month_ends(connection, list(by_meter.values()), zone)
     async with connection.transaction():
         known = await identity.lock_known(connection, sorted(by_meter))
         told = {
@@ -54,7 +57,7 @@ async def take_identities(
                     # What one meter found out of another is not over because that one is silent.
                     if finding is not None or (point_id, code) not in findings:
                         findings[point_id, code] = _row(point_id, code, day, finding)
-        await identity.store(connection, _told(by_meter, verdicts))
+        await identity.store(connection, _told(by_meter, verdicts, month_ends))
         await identity.add_findings(connection, list(findings.values()))
     for meter_id, verdict in verdicts.items():
         _report(known[meter_id], verdict)
@@ -100,7 +103,11 @@ def _row(
     )
 
 
-def _told(reads: Mapping[int, IdentityRead], verdicts: Mapping[int, IdentityVerdict]) -> list[Told]:
+def _told(
+    reads: Mapping[int, IdentityRead],
+    verdicts: Mapping[int, IdentityVerdict],
+    month_ends: Mapping[int, date],
+) -> list[Told]:
     return [
         Told(
             meter_id=meter_id,
@@ -109,6 +116,8 @@ def _told(reads: Mapping[int, IdentityRead], verdicts: Mapping[int, IdentityVerd
             told=reads[meter_id].identity.serial,
             other=verdict.other,
             prepayment=reads[meter_id].identity.prepayment,
+            ratio=reads[meter_id].settings.ratio,
+            month_end_on=month_ends.get(meter_id),
         )
         for meter_id, verdict in verdicts.items()
     ]

@@ -12,13 +12,15 @@ from psycopg import AsyncConnection
 
 from daemon.quality.duplicates import DUPLICATE_DAYS, LEAST_STEPS, duplicates
 from daemon.quality.gap import gap_day
+from daemon.quality.month_end import fits_month_end
+from daemon.quality.parameters import differs_ratio
 from daemon.quality.soft_reports import soft_reports
 from daemon.quality.use_checks import SHARE_DAYS, WEEKS, daily_uses, takes_one_rate
 from daemon.quality.verdict import Link
 from daemon.transactions.judging import rejudge
 from storage import findings, identity
 from storage.chains import lock_chains
-from storage.findings import EqualRow, Months, RatesRow, UsedRow
+from storage.findings import EqualRow, Months, RatesRow, RatioRow, SettledRow, UsedRow
 from storage.identity import FindingRow
 from storage.settling import mark_points
 
@@ -66,6 +68,67 @@ async def look_at_equal_registers(
         await identity.add_findings(connection, found)
         judged = await rejudge(connection, {it.point_id: day for it in found}, zone)
         await mark_points(connection, judged.changed, "finding")
+
+
+async def look_at_settings(connection: AsyncConnection[Any], zone: ZoneInfo, now: datetime) -> None:
+    """Write down which month-end freezes do not fit the daily ones (V26), and which meters tell
+    another ratio than they are billed with (V28); or do so no more.
+
+    A few statements for each portion of points. They withhold nothing; of the day of a V28 that is
+    said with its value."""
+    day = gap_day(now.astimezone(zone))
+    behind = 0
+    while points := await findings.points_behind(connection, behind, POINTS_AT_ONCE):
+        behind = points[-1]
+        told = [_settled(row) for row in await findings.settled(connection, points)]
+        told += [_ratio(row, day) for row in await findings.ratios(connection, points, day)]
+        if not told:
+            continue
+        async with connection.transaction():
+            await lock_chains(connection)
+            new = await identity.add_findings(connection, told)
+            changed = {it.point_id: it.day for it in new if it.code == "V28"}
+            judged = await rejudge(connection, changed, zone)
+            await mark_points(connection, judged.changed, "finding")
+
+
+def _settled(row: SettledRow) -> FindingRow:
+    fits = fits_month_end(
+        row.total, row.modulus, same=row.same, before=row.before, behind=row.behind
+    )
+    if fits:
+        return FindingRow(row.point_id, "V26", row.day, active=False, detail={})
+    beside = [it for it in (row.same, row.before, row.behind) if it is not None]
+    words = " and ".join(f"{Decimal(it).scaleb(-row.decimals)}" for it in beside)
+    of_when = "that day's freeze" if row.same is not None else "the days around it"
+    total = Decimal(row.total).scaleb(-row.decimals)
+    return FindingRow(
+        point_id=row.point_id,
+        code="V26",
+        day=row.day,
+        active=True,
+        detail={
+            "text": f"the meter settled {total} at 00:00 of {row.day}, and {of_when} shows {words}",
+            "command": f"meterd quality show {row.point} {row.day}",
+        },
+    )
+
+
+def _ratio(row: RatioRow, day: date) -> FindingRow:
+    if not differs_ratio(row.told, row.ratio):
+        return FindingRow(row.point_id, "V28", day, active=False, detail={})
+    return FindingRow(
+        point_id=row.point_id,
+        code="V28",
+        day=day,
+        active=True,
+        detail={
+            "text": f"meter {row.address} is set to a ratio of {row.told}, and {row.point} is "
+            f"billed with {row.ratio:f}",
+            "command": f"meterd meter ratio {row.point} --from DAY --ratio {row.told} "
+            "--register TOTAL --reason WHY",
+        },
+    )
 
 
 def _findings(row: UsedRow, day: date, months: Months, zone: ZoneInfo) -> list[FindingRow]:

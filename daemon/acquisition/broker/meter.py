@@ -20,6 +20,7 @@ from daemon.acquisition.meter_port import (
 )
 from daemon.acquisition.planning.reads import What
 from daemon.acquisition.site_clock import SiteClock
+from daemon.quality.arrival import SettingsRead
 from daemon.quality.freeze import freeze_day
 from protocols.channels.mqtt.connection import MqttConnection, PublishRefused
 from protocols.errors import NoReply
@@ -144,6 +145,10 @@ class BrokerMeter:
         report = await self._ask(request, what, IdentityReport)
         assert isinstance(report, IdentityReport)
         return MeterIdentity(report.serial, report.prepayment)
+
+    async def read_settings(self) -> SettingsRead:
+        """See MeterPort. No family tells it."""
+        return SettingsRead()
 
     async def control(
         self,

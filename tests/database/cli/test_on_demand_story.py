@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from daemon.transactions.current import keep_current
+from daemon.transactions.raw_rows import keep_current
 from storage import identity
 from storage.identity import Told
 from tests.database.cli.test_document_commands import Place, place

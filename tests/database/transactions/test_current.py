@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from daemon.transactions.current import keep_current
+from daemon.transactions.raw_rows import keep_current
 from storage import readings
 from tests.database.small_site import DAY, NOW, OPEN, ZONE, Site, freeze, on, rows, store
 

@@ -21,6 +21,7 @@ from daemon.acquisition.meter_port import (
 )
 from daemon.acquisition.site_clock import SiteClock
 from daemon.control.commands import TRIP_EXPIRY
+from daemon.quality.arrival import SettingsRead
 from daemon.transactions.line_commands import LineCommandStep
 from protocols.errors import FrameError, LineDown, MeterRefused, NoReply
 from protocols.reading import MeterIdentity, RelayState
@@ -69,6 +70,9 @@ class Meter:
         return RelayState(True, True)
 
     async def read_identity(self) -> MeterIdentity:
+        raise NotImplementedError
+
+    async def read_settings(self) -> SettingsRead:
         raise NotImplementedError
 
     async def control(

@@ -25,7 +25,7 @@ from daemon.acquisition.meter_port import (
 )
 from daemon.acquisition.planning.reads import ReadRequest
 from daemon.acquisition.rounds import begin_round, do_urgent, idle_for_s, is_urgent
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, PolledFreeze, SettingsRead
 from protocols.errors import FrameError, MeterRefused, NoReply
 from protocols.reading import MeterIdentity, RelayState
 from storage.archive import SiteMeter
@@ -65,6 +65,9 @@ class Port:
 
     async def read_identity(self) -> MeterIdentity:
         raise AssertionError(NOT_ASKED)
+
+    async def read_settings(self) -> SettingsRead:
+        raise NotImplementedError
 
     async def control(
         self, action: Action, send_id: Any, meter_clock: datetime, valid_for: timedelta

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 Version = Mapping[str, Any]
@@ -28,6 +29,15 @@ class Story:
     elsewhere: Mapping[str, Fraction] = field(default_factory=dict)
     phases: int = 1
 
+    @cached_property
+    def month_uses(self) -> dict[str, Fraction]:
+        """U of each month, under versions with a ladder by month."""
+        total = defaultdict(Fraction, self.elsewhere)
+        for day, used in self.use.items():
+            if version_on(self, day).get("ladder", {}).get("cycle") == "month":
+                total[f"{day:%Y-%m}"] += used["total"]
+        return total
+
 
 def bill(story: Story) -> dict[tuple[str, str], Fraction]:
     """Yuan by (month, component)."""
@@ -45,7 +55,7 @@ def bill(story: Story) -> dict[tuple[str, str], Fraction]:
             u0 = position.get(cycle, Fraction(0))
             u1 = position[cycle] = u0 + used["total"]
             component = "tier" if ladder["method"] == "adder" else "energy"
-            end = month_end_use(story, month)
+            end = story.month_uses.get(month, Fraction())
             difference = f(story, version, day, u1, end) - f(story, version, day, u0, end)
             if ladder["method"] == "slab" and cycle not in begun:
                 o = story.elsewhere.get(month, Fraction(0))
@@ -81,18 +91,6 @@ def energy(version: Version, used: Mapping[str, Fraction]) -> Fraction:
     if told["mode"] == "flat":
         return Fraction(told["price"]) * used["total"]
     return sum((Fraction(price) * used[rate] for rate, price in told["prices"].items()), Fraction())
-
-
-def month_end_use(story: Story, month: str) -> Fraction:
-    """U of the month, under versions with a ladder by month."""
-    total = story.elsewhere.get(month, Fraction(0))
-    for day, used in story.use.items():
-        if (
-            f"{day:%Y-%m}" == month
-            and version_on(story, day).get("ladder", {}).get("cycle") == "month"
-        ):
-            total += used["total"]
-    return total
 
 
 def bounds(story: Story, ladder: Mapping[str, Any], day: date) -> list[Fraction]:
@@ -153,7 +151,9 @@ def standing(story: Story, month: str, lines: dict[tuple[str, str, str], Fractio
         else:
             fee = fixed.get("monthly_yuan")
             if fee is None:
-                reached = slab(bounds(story, version["ladder"], day), month_end_use(story, month))
+                reached = slab(
+                    bounds(story, version["ladder"], day), story.month_uses.get(month, Fraction())
+                )
                 fee = fixed["by_slab"][str(story.phases)][reached]
             is_thirtieth = fixed["proration"] == "thirtieth" and len(served) < length
             share = Fraction(fee) / (30 if is_thirtieth else length)

@@ -17,7 +17,7 @@ from daemon.billing.use import USE_DECIMALS, Use, gathered
 from tests.unit.billing.exact_account import Story, bill
 from tests.unit.billing.stories import stories
 
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=80, deadline=None)
 
 
 def terms_of(story: Story) -> Terms:
@@ -62,14 +62,14 @@ def by_name(found: Amounts) -> dict[tuple[str, str], Fraction]:
 
 
 @EXAMPLES
-@given(stories())
+@given(stories)
 def test_every_stream_is_exactly_what_the_rules_say(story: Story) -> None:
     expected = {name: yuan for name, yuan in bill(story).items() if yuan}
     assert by_name(priced(story)) == expected
 
 
 @EXAMPLES
-@given(stories())
+@given(stories)
 def test_what_is_kept_of_the_uses_prices_as_all_of_them_do(story: Story) -> None:
     terms = terms_of(story)
     uses = uses_of(story, terms)
@@ -79,7 +79,7 @@ def test_what_is_kept_of_the_uses_prices_as_all_of_them_do(story: Story) -> None
 
 
 @EXAMPLES
-@given(stories(), st.randoms(use_true_random=False))
+@given(stories, st.randoms(use_true_random=False))
 def test_whatever_the_order_of_arrival_the_same_is_posted(
     story: Story, chance: random.Random
 ) -> None:
@@ -101,7 +101,7 @@ def test_whatever_the_order_of_arrival_the_same_is_posted(
 
 
 @EXAMPLES
-@given(stories())
+@given(stories)
 def test_more_use_in_order_of_time_never_gives_money_back(story: Story) -> None:
     """M8; a minimum is the exception, whose place use takes."""
     if any("minimum" in version for version in story.versions):

@@ -70,7 +70,7 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
         ),
         (
             {"ladder": {**KERALA, "prices": ["3.25", "4.05", "5.10", "6.95", "8.20", "5.50", "9"]}},
-            "ladder.prices[5]: above 250 kWh the whole month costs less than at 250 kWh",
+            "ladder.prices.5: above 250 kWh the whole month costs less than at 250 kWh",
         ),
         (
             {
@@ -79,11 +79,11 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
                     "prices": ["3.25", "4.05", "5.10", "6.95", "8.20", "6.4", "6.3"],
                 }
             },
-            "ladder.prices[6]: above 300 kWh",
+            "ladder.prices.6: above 300 kWh",
         ),
         (
             {"ladder": {**KERALA, "whole_above_kwh": "0", "prices": ["2"] * 6 + ["1"]}},
-            "ladder.prices[6]: above 300 kWh",
+            "ladder.prices.6: above 300 kWh",
         ),
         ({"energy": TOU, "ladder": KERALA}, "ladder: slabs and time of use do not go together"),
         ({"fixed": {"monthly_yuan": "1", "daily_yuan": "1"}}, "fixed: must hold exactly one of"),
@@ -102,7 +102,7 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
             {"ladder": STEPS, "fixed": {"by_slab": {"2": ["1", "2"]}}},
             "fixed.by_slab.2: unknown key",
         ),
-        ({"energy": None}, "energy: energy has no price"),
+        ({"energy": None}, "energy: has no price"),
         ({"energy": {"mode": "tou", "prices": {}}}, "energy.prices: names no rate"),
         ({"energy": {"mode": "tou", "prices": {"total": "1"}}}, "energy.prices.total: is not"),
         (
@@ -136,9 +136,9 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
             {"energy": {"mode": "flat", "prise": "1"}},
             "energy.prise: unknown key (did you mean price",
         ),
-        ({"steps": []}, "steps: unknown key; ladder = {"),
-        ({"vat": "0.15"}, 'vat: unknown key; tax = { mode = "exclusive", rate = "0.15" }'),
-        ({"price": {"peak": "1"}, "energy": None}, "price: prices of rates are written energy"),
+        ({"steps": []}, "steps: unknown key; write ladder = {"),
+        ({"vat": "0.15"}, 'vat: unknown key; write tax = { mode = "exclusive", rate = "0.15" }'),
+        ({"price": {"peak": "1"}, "energy": None}, "price: of rates: write energy"),
         ({"seasons": []}, "seasons: unknown key; a season is a version of its own"),
         ({"peak": ["06:00-22:00"]}, "peak: unknown key; the meter's own calendar"),
     ],

@@ -1,14 +1,14 @@
 """Soft rules of quality.md section 3: V09, V12, V14, V15, V25, V26, V28."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from daemon.quality.duplicates import duplicates
-from daemon.quality.month_end import fits_month_end
-from daemon.quality.parameters import differing_parameters
+from daemon.quality.month_end import fits_month_end, settled_at
+from daemon.quality.parameters import differs_ratio
 from daemon.quality.use_checks import (
     daily_uses,
     has_stopped,
@@ -166,38 +166,68 @@ def test_only_the_last_three_days_count() -> None:
     assert duplicates(days) == [["A", "B"]]
 
 
-def test_a_parameter_that_differs_from_the_archive_is_named() -> None:
-    meter = {"ratio": "80", "rates": "1", "zones": "2"}
-    assert differing_parameters(meter, {"ratio": "60", "rates": "1", "holidays": "3"}) == ["ratio"]
+@pytest.mark.parametrize(
+    ("told", "ratio", "differs"),
+    [(80, "80", False), (80, "80.0", False), (80, "60", True), (40, "1", True), (1, "80", False)],
+)
+def test_a_ratio_in_the_meter_is_compared_where_one_was_set(
+    told: int, ratio: str, differs: bool
+) -> None:
+    assert differs_ratio(told, Decimal(ratio)) is differs
 
 
 # --- V26 ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("number", "total", "fits"),
+    ("beside", "total", "fits"),
     [
-        (2, "105", True),
-        (2, "105.01", False),
-        (3, "105", True),
-        (3, "110", True),
-        (3, "104.99", False),
-        (3, "110.01", False),
-        (9, "120", True),
-        (9, "109", False),
-        (0, "99", True),
-        (0, "101", False),
+        ((105, None, None), 105, True),
+        ((105, None, None), 106, False),
+        ((105, 100, 110), 106, False),
+        ((None, 105, 110), 105, True),
+        ((None, 105, 110), 110, True),
+        ((None, 105, 110), 104, False),
+        ((None, 105, 110), 111, False),
+        ((None, 110, None), 120, True),
+        ((None, 110, None), 109, False),
+        ((None, None, 100), 99, True),
+        ((None, None, 100), 101, False),
+        ((None, None, None), 7, True),
     ],
 )
-def test_a_month_end_freeze_lies_between_its_neighbours(
-    number: int, total: str, fits: bool
+def test_a_month_end_freeze_equals_its_day_or_lies_between_its_neighbours(
+    beside: tuple[int | None, int | None, int | None], total: int, fits: bool
 ) -> None:
-    verdict = Point().values(100, 105, None, 110).verdict
-    assert fits_month_end(verdict, day(number), Decimal(total), Decimal(1_000_000)) is fits
+    same, before, behind = beside
+    found = fits_month_end(total, 1_000_000, same=same, before=before, behind=behind)
+    assert found is fits
 
 
 def test_a_month_end_freeze_may_have_turned_over() -> None:
-    verdict = Point(modulus="10000").values(9990, None, 8).verdict
-    assert fits_month_end(verdict, day(2), Decimal(3), Decimal(10_000))
-    assert fits_month_end(verdict, day(2), Decimal(9995), Decimal(10_000))
-    assert not fits_month_end(verdict, day(2), Decimal(9), Decimal(10_000))
+    for total, fits in ((3, True), (9995, True), (9, False)):
+        found = fits_month_end(total, 10_000, same=None, before=9990, behind=8)
+        assert found is fits
+
+
+@pytest.mark.parametrize(
+    ("settles_at", "now", "settled"),
+    [
+        ([(1, 0)], datetime(2026, 3, 11, 9), datetime(2026, 3, 1)),
+        ([(25, 0)], datetime(2026, 3, 11, 9), datetime(2026, 2, 25)),
+        ([(1, 0), (15, 0)], datetime(2026, 3, 16), datetime(2026, 3, 15)),
+        ([(15, 6)], datetime(2026, 3, 15, 5, 59), datetime(2026, 2, 15, 6)),
+        ([(1, 0)], datetime(2026, 3, 1, 0, 9), None),
+        ([(1, 0)], datetime(2026, 1, 1, 0, 10), datetime(2026, 1, 1)),
+        ([(1, 0)], datetime(2026, 1, 1), None),
+        ([(20, 0)], datetime(2026, 1, 5), datetime(2025, 12, 20)),
+        ([(31, 0)], datetime(2026, 3, 11), None),
+        ([(0, 0)], datetime(2026, 3, 11), None),
+        ([(1, 24)], datetime(2026, 3, 11), None),
+        ([], datetime(2026, 3, 11), None),
+    ],
+)
+def test_a_settlement_is_dated_by_the_days_that_are_set_in_the_meter(
+    settles_at: list[tuple[int, int]], now: datetime, settled: datetime | None
+) -> None:
+    assert settled_at(settles_at, now) == settled

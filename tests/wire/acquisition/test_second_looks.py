@@ -19,7 +19,8 @@ from daemon.acquisition.planning.identities import EVERY_DAYS
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.wire_line import WireLine, WireParts
-from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.quality.arrival import Arrival, MonthEndFreeze, PolledFreeze, SettingsRead
+from daemon.quality.month_end import settled_at
 from protocols.channels.conversation import Timing
 from protocols.channels.serial import SerialChannel
 from protocols.dlt645.frame import Frame
@@ -248,10 +249,15 @@ def test_no_room_for_what_was_told_asks_again_later() -> None:
 
 
 def test_simulated_meters_on_a_serial_line_tell_who_they_are() -> None:
-    """Their addresses are not their serials."""
+    """Their addresses are not their serials; and what is set in them they tell with it."""
+
+    def site_time() -> datetime:
+        return datetime.now(ZoneInfo("Asia/Shanghai")).replace(tzinfo=None)
+
+    settled_on = settled_at([(1, 0)], site_time())
     meters = [
         simulated_meter(
-            address_of(number), now=datetime.now, serial=f"20260000000{number}", meter_type=number
+            address_of(number), now=site_time, serial=f"20260000000{number}", meter_type=number
         )
         for number in range(3)
     ]
@@ -281,6 +287,26 @@ def test_simulated_meters_on_a_serial_line_tell_who_they_are() -> None:
     assert told == [
         (address_of(number), f"20260000000{number}", mode) for number, mode in enumerate(modes)
     ]
+    for read, meter in zip(sink.identities, meters, strict=True):
+        month_end = None
+        if settled_on is not None:
+            registers = meter.state.registers_kwh(settled_on)
+            month_end = MonthEndFreeze(settled_on, tuple(registers))
+        assert read.settings == SettingsRead(1, month_end)
+
+
+def test_a_meter_that_does_not_tell_what_is_set_in_it_is_known_all_the_same() -> None:
+    site = Site(meters=1, **NOBODY_WANTS_MORE)
+    with_numbers(site)
+    site.script["04000306"] = silence
+
+    async def scene(line: WireLine) -> None:
+        await site.until(lambda: bool(site.sink.identities))
+        assert line.backed_off == 0
+
+    run(site, scene)
+    (read,) = site.sink.identities
+    assert (read.identity.serial, read.settings) == (address_of(0), SettingsRead())
 
 
 @pytest.fixture

@@ -1,0 +1,124 @@
+"""meterd tariff check, show: tariff files, without a daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from config.problems import ConfigError, Problem
+from config.tariff_files import load_tariff_file
+from config.tariff_version import Fixed, Ladder, TariffVersion
+from daemon.cli.output import as_json, print_json, print_table
+
+Line = tuple[str, str]
+FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(short_help="Name every mistake of tariff files.")
+@click.argument("paths", metavar="TARIFF.toml...", type=FILES, nargs=-1, required=True)
+def check(paths: tuple[Path, ...]) -> None:
+    """Name every mistake of tariff files at once, each with its line and what to write instead.
+
+    Exit code 78 if there is any."""
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            tariffs = load_tariff_file(path)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        for name, versions in tariffs.items():
+            days = ", ".join(str(version.effective_from) for version in versions.all)
+            click.echo(f"{path}: {name} is good, in force from {days}")
+    if problems:
+        raise ConfigError(problems)
+
+
+@click.command(short_help="Show what tariffs cost, version by version.")
+@click.argument("path", metavar="TARIFF.toml", type=FILES)
+@as_json
+def show(path: Path, as_json: bool) -> None:
+    """Show each version of the tariffs of a file: what a kWh, a day and a month cost.
+
+    Exit code 78 if the file has mistakes."""
+    for name, versions in load_tariff_file(path).items():
+        for version in versions.all:
+            lines = list(_lines(version))
+            if as_json:
+                print_json(_object(name, version, lines))
+            else:
+                print_table(("tariff", "from", "what", "yuan"), _rows(name, version, lines))
+
+
+def _object(name: str, version: TariffVersion, lines: list[Line]) -> Mapping[str, Any]:
+    return {"tariff": name, "effective_from": version.effective_from, "costs": dict(lines)}
+
+
+def _rows(name: str, version: TariffVersion, lines: list[Line]) -> list[tuple[str, ...]]:
+    return [(name, str(version.effective_from), *line) for line in lines]
+
+
+def _lines(version: TariffVersion) -> Iterator[Line]:
+    """(what, yuan) of everything that a version charges."""
+    ladder = version.ladder
+    if ladder is None or not ladder.replaces_energy:
+        for register, price in version.energy.items():
+            yield f"kWh of {register}", _plain(price)
+    if ladder is not None:
+        yield from _steps(ladder)
+    for surcharge in version.surcharges:
+        how = "inside the price" if surcharge.is_included else "added"
+        yield f"kWh, {surcharge.code} ({how})", _plain(surcharge.per_kwh)
+    if version.fixed is not None:
+        yield from _fees(version.fixed, ladder)
+    if version.minimum_yuan is not None:
+        yield "month, at least", _plain(version.minimum_yuan)
+    if version.tax_rate is not None:
+        yield "tax added", _percent(version.tax_rate)
+    if version.included_tax_rate is not None:
+        yield "tax inside the prices", _percent(version.included_tax_rate)
+
+
+def _steps(ladder: Ladder) -> Iterator[Line]:
+    more = " more" if ladder.method == "adder" else ""
+    for number, name in enumerate(_ranges(ladder)):
+        if ladder.method == "matrix":
+            for rate, price in ladder.matrix[number].items():
+                yield f"kWh of {rate}, {name} in a {ladder.cycle}", _plain(price)
+            continue
+        bound = ladder.bounds_kwh[number - 1] if number else Decimal(-1)
+        is_whole = ladder.whole_above_kwh is not None and bound >= ladder.whole_above_kwh
+        whole = ", for every kWh of it" if is_whole else ""
+        yield f"kWh{more}, {name} in a {ladder.cycle}{whole}", _plain(ladder.prices[number])
+
+
+def _fees(fixed: Fixed, ladder: Ladder | None) -> Iterator[Line]:
+    if fixed.daily_yuan is not None:
+        yield "day", _plain(fixed.daily_yuan)
+    if fixed.monthly_yuan is not None:
+        yield f"month, by {fixed.proration}", _plain(fixed.monthly_yuan)
+    if fixed.by_slab is not None and ladder is not None:
+        for phases, fees in fixed.by_slab.items():
+            for name, fee in zip(_ranges(ladder), fees, strict=True):
+                yield f"month of {phases} phase, {name}, by {fixed.proration}", _plain(fee)
+
+
+def _ranges(ladder: Ladder) -> Iterator[str]:
+    below = Decimal(0)
+    for bound in ladder.bounds_kwh:
+        yield f"{_plain(below)} to {_plain(bound)} kWh"
+        below = bound
+    yield f"above {_plain(below)} kWh"
+
+
+def _percent(rate: Decimal) -> str:
+    return f"{_plain(rate * 100)} %"
+
+
+def _plain(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
