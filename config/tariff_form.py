@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from config.problems import did_you_mean
 from config.tariff_version import (
+    PRICE_DECIMALS,
     TOTAL,
     Cycle,
     Fixed,
@@ -28,7 +29,6 @@ from config.tariff_version import (
 
 Place = tuple[str | int, ...]
 S = TypeVar("S", bound=str)
-MOST_DECIMALS: Final = 8
 MOST_YUAN: Final = 1000
 """A higher price of a kWh is a slip of the finger."""
 MOST_FEE_YUAN: Final = 1_000_000
@@ -166,8 +166,8 @@ class _Form:
             message = f'must be a number as a text, "{found}": money is never a binary fraction'
         elif not _NUMBER.fullmatch(found):
             message = f'{_quoted(found)} is not a number such as "0.5283"'
-        elif len(found.partition(".")[2].rstrip("0")) > MOST_DECIMALS:
-            message = f"has more than {MOST_DECIMALS} decimals"
+        elif len(found.partition(".")[2].rstrip("0")) > PRICE_DECIMALS:
+            message = f"has more than {PRICE_DECIMALS} decimals"
         elif Decimal(found) > most:
             message = f"{found} is more than {most}"
         else:

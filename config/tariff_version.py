@@ -14,6 +14,8 @@ from typing import Final, Literal
 
 TOTAL: Final = "total"
 """The register that every meter has; the others are its rates."""
+PRICE_DECIMALS: Final = 8
+"""The most that a number of a tariff has; the database refuses more."""
 Cycle = Literal["year", "month"]
 Method = Literal["price", "adder", "matrix", "slab"]
 Proration = Literal["calendar", "thirtieth"]

@@ -4,7 +4,7 @@ Needs no daemon and no database, and never looks at what a case `expected`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Context, Decimal
@@ -19,13 +19,14 @@ from daemon.billing.case_point import (
     CONFLICT,
     DUPLICATE,
     Change,
+    Link,
     Meter,
     Point,
     Registers,
 )
 from daemon.billing.pricing import Amounts, Bonus, Terms, amounts, postings, rounded_fen
 from daemon.billing.settlement import Stream
-from daemon.billing.use import NoPrice, uses_of
+from daemon.billing.use import NoPrice, Use, gathered, uses_of
 from daemon.quality.case_fields import CaseError, Fields
 
 EXACT: Final = Context(prec=60)
@@ -45,14 +46,27 @@ class _Account:
     topups: dict[str, int] = field(default_factory=dict)
     reversed: set[str] = field(default_factory=set)
     posted_fen: dict[Stream, int] = field(default_factory=dict)
+    known_uses: dict[Hashable, list[Use]] = field(default_factory=dict)
 
     def amounts(self) -> Amounts:
-        uses = []
-        for point in self.points.values():
-            for span in point.spans():
-                if self._is_of_account(span.start, span.end):
-                    uses += uses_of(span, self.terms.versions, self.zone)
-        return amounts(self.terms, uses, self.closed_days)
+        uses = [
+            use
+            for name, point in self.points.items()
+            for link in point.links()
+            if self._is_of_account(link.start, link.end)
+            for use in self._uses_of(name, link)
+        ]
+        versions = self.terms.versions
+        return amounts(self.terms, gathered(uses, versions), self.closed_days)
+
+    def _uses_of(self, point: str, link: Link) -> list[Use]:
+        """Of a link; each event asks for all of them again, and few have changed."""
+        registers = (*link.before.items(), *link.after.items())
+        key = (point, link.start, link.end, link.meter, registers)
+        if key not in self.known_uses:
+            span = self.points[point].span_of(link)
+            self.known_uses[key] = uses_of(span, self.terms.versions, self.zone)
+        return self.known_uses[key]
 
     def _is_of_account(self, start: datetime, end: datetime) -> bool:
         """The opening register is the freeze of the first day, the last one that of the close."""

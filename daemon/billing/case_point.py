@@ -114,6 +114,8 @@ class Point:
 
     def corrected(self, at: datetime, registers: Registers) -> tuple[Point, str]:
         """With this reading in the place of the one of its moment."""
+        if any(change.at == at for change in self.changes):
+            return self, CONFLICT  # a document says what the meters showed then
         if not self._is_sum_right(registers, self._meter_at(at)):
             return self, TOU_MISMATCH
         return self._tried(replace(self, readings={**self.readings, at: registers}), at)
@@ -155,18 +157,16 @@ class Point:
                 meter = change.meter
                 chain = [(change.at, change.new_initial)]
 
-    def spans(self) -> Iterator[Span]:
-        """What is billed: all links are good."""
-        for link in self.links():
-            advances = link.advances()
-            yield Span(
-                link.start,
-                link.end,
-                {name: link.meter.in_steps(it.amount) for name, it in advances.items()},
-                link.meter.decimals,
-                link.meter.ratio,
-                self.residual_rate,
-            )
+    def span_of(self, link: Link) -> Span:
+        """What is billed of a link; all that are there are good."""
+        return Span(
+            link.start,
+            link.end,
+            {name: link.meter.in_steps(it.amount) for name, it in link.advances().items()},
+            link.meter.decimals,
+            link.meter.ratio,
+            self.residual_rate,
+        )
 
     def _readings_before(
         self, chain: list[tuple[datetime, Registers]], change: Change | None

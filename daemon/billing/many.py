@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from config.tariff_version import TOTAL, Fixed, Ladder, TariffVersion, Versions
+from config.tariff_version import PRICE_DECIMALS, TOTAL, Fixed, Ladder, TariffVersion, Versions
 from daemon.billing.pricing import (
     ENERGY,
     FIXED,
@@ -39,7 +39,6 @@ ROOM: Final = 2.0**61
 MOST_DENOMINATOR: Final = 2**54
 """200 times a remainder has to fit too."""
 NO_VERSION: Final = -1
-PRICE_DECIMALS: Final = 8
 THIRTIETHS: Final = 30
 
 

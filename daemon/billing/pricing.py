@@ -23,7 +23,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from config.tariff_version import Fixed, Ladder, PartialYear, TariffVersion, Versions
+from config.tariff_version import PRICE_DECIMALS, Fixed, Ladder, PartialYear, Versions
 from daemon.billing.rounding import nearest_fen
 from daemon.billing.settlement import Stream
 from daemon.billing.use import USE_DECIMALS, Use
@@ -214,7 +214,7 @@ def _charge_use(
         line = Line(use.month, use.version, ENERGY)
         ladder = version.ladder
         if ladder is None or not ladder.replaces_energy:
-            lines[line] += _energy(version, use)
+            lines[line] += _priced(version.energy, use)
         if ladder is None:
             continue
         cycle = cycle_of(ladder, use.month)
@@ -234,11 +234,14 @@ def _charge_use(
             lines[line] += _slab(step, whole_above, ladder_used[cycle], is_first=is_first)
 
 
-def _energy(version: TariffVersion, use: Use) -> Fraction:
-    total = NOTHING
-    for register, price in version.energy.items():
-        total += Fraction(price) * Fraction(use.registers[register], ONE_KWH)
-    return total
+def _priced(prices: Mapping[str, Decimal], use: Use) -> Fraction:
+    """The registers of a use at a price each."""
+    # In integers: the context of decimals rounds what is long.
+    yuan = sum(
+        int(price.scaleb(PRICE_DECIMALS)) * use.registers[register]
+        for register, price in prices.items()
+    )
+    return Fraction(yuan, 10**PRICE_DECIMALS * ONE_KWH)
 
 
 class _Step(NamedTuple):
@@ -279,16 +282,15 @@ def _matrix(step: _Step, use: Use) -> Fraction:
     """Each rate is split over the steps as the total is (section 5)."""
     way = step.after - step.before
     if way:
-        shares = [overlap / way for overlap in step.overlaps(step.before, step.after)]
+        parts = step.overlaps(step.before, step.after)
+        shares = {number: overlap / way for number, overlap in enumerate(parts) if overlap}
     else:
-        # No use to split: what the rates tell by themselves costs what the next kWh does.
-        number = slab_reached(step.bounds, step.before)
-        shares = [Fraction(it == number) for it in range(len(step.ladder.matrix))]
-    cost = NOTHING
-    for share, prices in zip(shares, step.ladder.matrix, strict=True):
-        for rate, price in prices.items():
-            cost += share * Fraction(price) * Fraction(use.registers[rate], ONE_KWH)
-    return cost
+        # No use to split: what the rates tell by themselves costs what the step of the total does.
+        shares = {slab_reached(step.bounds, step.before): Fraction(1)}
+    return sum(
+        (share * _priced(step.ladder.matrix[number], use) for number, share in shares.items()),
+        NOTHING,
+    )
 
 
 def _slab(step: _Step, whole_above: Fraction, month_used: Fraction, *, is_first: bool) -> Fraction:

@@ -121,9 +121,10 @@ class Fields:
         return number
 
     def number(self, name: str) -> Decimal:
-        """A count that is no money: a decimal number in a text, or a whole one."""
+        """A count that is no money: a number, or a decimal number in a text."""
         found = self._get(name, _REQUIRED)
-        return Decimal(self.integer(name)) if isinstance(found, int) else self.decimal(name)
+        is_number = isinstance(found, int | float | Decimal) and not isinstance(found, bool)
+        return Decimal(str(found)) if is_number else self.decimal(name)
 
     def positive(self, name: str) -> Decimal:
         """A decimal number above 0."""

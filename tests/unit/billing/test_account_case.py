@@ -48,7 +48,7 @@ def story(*events: Event, version: Event | list[Event] = FLAT, **given: Any) -> 
             {
                 "timezone": "Asia/Shanghai",
                 "opening_balance_fen": 0,
-                "points": [point],
+                "points": given.pop("points", [point]),
                 "tariff_versions": version if isinstance(version, list) else [version],
                 "events": list(events),
                 **given,
@@ -135,6 +135,13 @@ def test_a_limit_beyond_the_modulus_makes_no_rollover_of_a_step_back() -> None:
     assert advanced(Fields({**given, "days": 3})) == {"status": "suspect:backward", "kwh": None}
 
 
+@pytest.mark.parametrize("days", [0.5, "0.5"])
+def test_the_days_of_an_energy_delta_may_be_parts_of_one(days: object) -> None:
+    given = {"prev": "0", "next": "5", "modulus": "1000", "max_daily_kwh": "10", "ratio": "1"}
+    assert advanced(Fields({**given, "days": days})) == {"status": "ok", "kwh": "5"}
+    assert advanced(Fields({**given, "days": days, "next": "5.1"}))["kwh"] is None
+
+
 @pytest.mark.parametrize(
     ("given", "result"),
     [
@@ -196,7 +203,7 @@ def test_rates_make_the_total_but_for_a_digit_each(point: Event, total: str, sta
 def test_a_total_that_rolled_over_before_its_rates_is_no_mismatch() -> None:
     result = story(
         tou("2026-03-01", "999990", "600000", "399990"),
-        tou("2026-03-02", "10", "600012", "399998"),
+        tou("2026-03-02", "10", "600012", "399997.99"),
         version=TOU,
         rates=["peak", "valley"],
     )
@@ -303,6 +310,19 @@ def test_a_late_reading_inside_a_span_over_a_bound_moves_a_matrix_and_no_other_l
     adder = {"cycle": "year", "method": "adder", "bounds_kwh": ["10"], "adders": ["0", "2"]}
     result = story(*events, version={**TOU, "ladder": adder}, rates=["peak", "valley"])
     assert told(result)[2] == ("accepted", 0)
+
+
+def test_a_rate_that_moves_without_the_total_costs_the_step_of_the_total() -> None:
+    rows = [{"peak": "1", "valley": "0.5"}, {"peak": "3", "valley": "1"}]
+    matrix = {"cycle": "year", "method": "matrix", "bounds_kwh": ["10"], "matrix": rows}
+    result = story(
+        tou("2026-03-01", "0.00", "0.00", "0.00"),
+        tou("2026-03-02", "10.00", "9.99", "0.00"),
+        tou("2026-03-03", "10.00", "10.00", "0.00"),
+        version={**TOU, "ladder": matrix},
+        rates=["peak", "valley"],
+    )
+    assert told(result)[1:] == [("accepted", -999), ("accepted", -1)]
 
 
 def close(at: str, **registers: str) -> Event:
@@ -505,6 +525,35 @@ def test_an_exchange_that_the_chain_contradicts_is_suspect_and_a_second_one_a_co
     ]
 
 
+def test_a_freeze_of_the_moment_of_an_exchange_belongs_to_the_old_meter() -> None:
+    result = story(
+        reading("2026-03-01", "50"),
+        reading("2026-03-02", "60"),
+        exchange("2026-03-02T00:00", "60", "7"),
+        reading("2026-03-02", "7"),
+        reading("2026-03-02", "8"),
+        reading("2026-03-02", "8", "correct_reading"),
+        reading("2026-03-03", "9"),
+    )
+    assert told(result)[1:] == [
+        ("accepted", -500),
+        ("accepted", 0),
+        ("duplicate", 0),
+        ("suspect:conflict", 0),
+        ("suspect:conflict", 0),
+        ("accepted", -100),
+    ]
+
+
+def test_an_exchange_that_a_reading_of_its_moment_contradicts_is_a_conflict() -> None:
+    result = story(
+        reading("2026-03-01", "50"),
+        reading("2026-03-02", "60"),
+        exchange("2026-03-02T00:00", "61", "7"),
+    )
+    assert told(result)[2] == ("suspect:conflict", 0)
+
+
 def test_a_new_ratio_counts_from_the_register_at_its_moment() -> None:
     change = {"type": "ratio_change", "point": "P1", "at": "2026-03-02T12:00", "new_ratio": "3"}
     result = story(
@@ -537,10 +586,42 @@ def test_use_before_the_opening_and_after_the_close_is_on_no_bill_of_the_account
         reading("2026-03-02", "10"),
         reading("2026-03-03", "11"),
         close("2026-03-03T12:00", total="12"),
-        reading("2026-03-04", "90"),
+        reading("2026-03-04", "13"),
         open_date="2026-03-02",
     )
+    assert statuses(result)[4] == "accepted"
     assert result["final"]["balance_fen"] == -100
+
+
+def test_an_account_closes_with_the_last_of_its_meters() -> None:
+    points = [{**POINT, "id": name} for name in ("A", "B")]
+    events: list[Event] = []
+    for name, hour in (("A", 12), ("B", 10)):
+        at = {"type": "reading", "point": name, "at": "2026-03-01T00:00"}
+        events.append({**at, "registers": {"total": "0"}})
+        at = {"type": "close", "point": name, "at": f"2026-03-02T{hour}:00"}
+        events.append({**at, "registers": {"total": "2"}})
+    result = story(*events, points=points)
+    assert told(result)[1::2] == [("accepted", -100), ("accepted", -100)]
+
+
+def test_the_same_close_again_is_a_duplicate_and_other_registers_a_conflict() -> None:
+    result = story(
+        reading("2026-03-01", "0"),
+        reading("2026-03-02", "2"),
+        close("2026-03-02T00:00", total="2"),
+        close("2026-03-02T00:00", total="2"),
+        close("2026-03-02T00:00", total="3"),
+        close("2026-03-03T00:00"),
+        close("2026-03-03T00:00"),
+    )
+    assert statuses(result)[2:] == [
+        "accepted",
+        "duplicate",
+        "suspect:conflict",
+        "accepted",
+        "duplicate",
+    ]
 
 
 # Section 15a
