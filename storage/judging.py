@@ -86,6 +86,16 @@ class NewSlot(NamedTuple):
     link_days: int
 
 
+class Relinked(NamedTuple):
+    """A published value that follows another one now, and of which nothing else is to be said.
+
+    `link_days`: negative where the link is held for its length."""
+
+    point_id: int
+    day: date
+    link_days: int
+
+
 class FactRow(NamedTuple):
     """One fact of a point: its kind and its content, as the statement words it."""
 
@@ -203,11 +213,27 @@ async def add_slots(connection: Connection, slots: Sequence[NewSlot], more: byte
         await binary.copy(connection, SQL["add_slots"], rows + more)
 
 
-async def begin_chains(connection: Connection, firsts: Mapping[int, date]) -> None:
-    """By point the first day that has a slot from now on."""
-    if firsts:
-        values = {"points": array(firsts), "days": array(firsts.values())}
-        await connection.execute(SQL["begin_chains"], values)
+async def link_chains(
+    connection: Connection,
+    firsts: Mapping[int, date],
+    relinked: Sequence[Relinked],
+    rule_set: int,
+) -> None:
+    """Let chains begin with these days, by point, and these values follow others than before."""
+    if not firsts and not relinked:
+        return
+    ordered = sorted(relinked, key=itemgetter(1, 0))
+    found = [it.day for it in ordered]
+    values = {
+        "begun": array(firsts),
+        "firsts": array(firsts.values()),
+        "points": array([it.point_id for it in ordered]),
+        "days": days(found),
+        "each_day": days(sorted(set(found))),
+        "link_days": array([it.link_days for it in ordered]),
+        "rule_set": rule_set,
+    }
+    await connection.execute(SQL["link_chains"], values)
 
 
 async def wait(connection: Connection, changed: Mapping[int, date]) -> None:

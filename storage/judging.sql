@@ -26,14 +26,14 @@ WITH a AS MATERIALIZED (
     -- A value behind a longer gap than a week is the first of all, or remarked on: it ends a held link. All points of a day
     -- are looked up at once.
     SELECT DISTINCT ON (w.point_id, w.step) w.point_id, w.step, s.day, s.state, s.meter_id, s.reading_id
-    FROM (SELECT day, array_agg(point_id) AS points
-          FROM (SELECT point_id, from_day + step * n AS day FROM way CROSS JOIN generate_series(1, 7) n WHERE day IS NULL
-                UNION
-                SELECT w.point_id, x.day FROM way w
-                JOIN (SELECT point_id, day FROM remark UNION ALL SELECT point_id, first_day FROM begun) x
-                    ON x.point_id = w.point_id AND x.day > w.from_day
-                WHERE w.day IS NULL AND w.step = 1) x
-          GROUP BY 1) look
+    FROM (SELECT from_day + step * n AS day, points
+          FROM (SELECT from_day, step, array_agg(point_id) AS points FROM way WHERE day IS NULL GROUP BY 1, 2) x
+          CROSS JOIN generate_series(1, 7) n
+          UNION ALL
+          SELECT x.day, array_agg(x.point_id)
+          FROM way w JOIN (SELECT point_id, day FROM remark UNION ALL SELECT point_id, first_day FROM begun) x
+              ON x.point_id = w.point_id AND x.day > w.from_day
+          WHERE w.day IS NULL AND w.step = 1 GROUP BY 1) look
     CROSS JOIN LATERAL (SELECT * FROM slot x WHERE x.day = look.day AND x.point_id = ANY(look.points) AND x.kind = 1
                         AND x.state IN ('published', 'suspect', 'substituted') OFFSET 0) s
     JOIN way w ON w.point_id = s.point_id AND w.day IS NULL AND w.step * (s.day - w.from_day) > 0
@@ -214,10 +214,25 @@ CROSS JOIN LATERAL (SELECT * FROM reading x WHERE x.day = asked.day AND x.meter_
 -- add_slots -- what days show that showed nothing
 COPY slot (reading_id, total, point_id, day, meter_id, kind, rule_set, link_days) FROM STDIN (FORMAT BINARY)
 
--- begin_chains -- where the search for an earlier slot ends
-INSERT INTO chain (point_id, kind, first_day)
-SELECT point_id, 1, day FROM unnest(%(points)s::int[], %(days)s::date[]) AS c (point_id, day) ORDER BY 1
-ON CONFLICT (point_id, kind) DO UPDATE SET first_day = excluded.first_day WHERE excluded.first_day < chain.first_day
+-- link_chains -- where the search for an earlier slot ends, and which values follow others now: by a negative link that is held
+WITH n AS MATERIALIZED (
+    SELECT * FROM unnest(%(points)s::int[], %(days)s::date[], %(link_days)s::smallint[]) AS n (point_id, day, link_days)
+), begun AS (
+    INSERT INTO chain (point_id, kind, first_day)
+    SELECT point_id, 1, day FROM unnest(%(begun)s::int[], %(firsts)s::date[]) AS c (point_id, day) ORDER BY 1
+    ON CONFLICT (point_id, kind) DO UPDATE SET first_day = excluded.first_day WHERE excluded.first_day < chain.first_day
+), settled AS (
+    DELETE FROM doubt WHERE point_id = ANY(%(points)s::int[]) AND kind = 1
+      AND (point_id, day) IN (SELECT point_id, day FROM n WHERE link_days > 0)
+), held AS (
+    INSERT INTO doubt (day, point_id, kind, codes, hold) SELECT day, point_id, 1, '{}', 'span' FROM n WHERE link_days < 0
+    ON CONFLICT (point_id, day, kind) DO UPDATE SET codes = excluded.codes, next_step = NULL, hold = excluded.hold
+    WHERE (doubt.codes, doubt.next_step, doubt.hold) IS DISTINCT FROM (excluded.codes, NULL, excluded.hold)
+)
+UPDATE slot SET link_days = n.link_days, rule_set = %(rule_set)s
+FROM n
+WHERE (slot.day, slot.point_id) = (n.day, n.point_id) AND slot.link_days <> n.link_days
+  AND slot.day = ANY(%(each_day)s::date[]) AND slot.point_id = ANY(%(points)s::int[]) AND slot.kind = 1
 
 -- put_slots -- what days show now, what is to be said of them, and where the search for an earlier slot ends
 WITH n AS MATERIALIZED (

@@ -16,7 +16,7 @@ from daemon.quality.fleet import MISSING, CleanPoints, Freezes, Integers, clean_
 from daemon.quality.freeze import HOST_FREEZE_LIMIT
 from daemon.quality.judge import RULE_SET
 from daemon.quality.local_time import midnight_s
-from storage.judging import MOST_DAYS, NewSlot, SlotRow, Tail
+from storage.judging import MOST_DAYS, NewSlot, Relinked, SlotRow, Tail
 from storage.readings import RawReading
 from storage.settling import Days
 
@@ -31,11 +31,12 @@ class CleanValues:
     """What the days of clean points show. Those of other points have to be judged by themselves.
 
     `slots`: published values of days that showed nothing, of points of which nothing else is to be
-    said; `begun`: by point the first of them, where its chain begins with it; `changed`: the days
-    of these points. `told`: what all days of the other clean points show, that show something
-    new."""
+    said; `relinked`: the published value behind them; `begun`: by point the first of them, where
+    its chain begins with it; `changed`: the days of these points. `told`: what all days of the
+    other clean points show, that show something new."""
 
     slots: list[NewSlot] = field(default_factory=list)
+    relinked: list[Relinked] = field(default_factory=list)
     begun: dict[int, date] = field(default_factory=dict)
     changed: dict[int, Days] = field(default_factory=dict)
     told: dict[int, dict[date, SlotRow]] = field(default_factory=dict)
@@ -51,10 +52,12 @@ class _Value(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """From which day to which, with how many registers."""
+    """From which day to which, and on to which if there is a value behind it; with how many
+    registers."""
 
     before: date
     day: date
+    after: date | None
     registers: int
 
 
@@ -68,52 +71,53 @@ def clean_values(
         for point, told in arrived.items()
         if point in tails and _is_plain(told, tails[point])
     }
-    others = _prove_next_values(plain, tails, zone, found)
+    others = _prove_single_values(plain, tails, zone, found)
     chains = {point: _chain(told, tails[point]) for point, told in others.items()}
     chains = {point: chain for point, chain in chains.items() if _is_even(chain)}
     if not chains:
         return found
     first = min([chain[0].day for chain in chains.values()])
     proved = clean_points(_freezes(chains, tails, zone, first))
-    remarks = proved.waits | proved.unchanged.any(axis=1) | proved.spans.any(axis=1)
+    remarks = proved.waits | proved.unchanged.any(axis=1)
     facts = zip(chains.items(), proved.clean.tolist(), remarks.tolist(), strict=True)
     for number, ((point, chain), is_clean, is_remarked) in enumerate(facts):
         tail = tails[point]
         if not is_clean:
             continue
-        if is_remarked or tail.is_published is False or tail.after_day is not None:
+        columns = [(value.day - first).days for value in chain if value.is_new]
+        is_held = bool(proved.spans[number, columns].any())
+        if is_remarked or is_held or tail.is_published is False:
             found.told[point] = _rows(chain, tail, proved, number, first)
         else:
             _take(found, chain, tail)
     return found
 
 
-def _prove_next_values(
+def _prove_single_values(
     plain: Mapping[int, Sequence[RawReading]],
     tails: Mapping[int, Tail],
     zone: ZoneInfo,
     found: CleanValues,
 ) -> dict[int, Sequence[RawReading]]:
-    """Prove what nearly all is: one more value behind the last one; returns the other points."""
+    """Prove what nearly all is: one more value near the one before it; returns the other points."""
     others: dict[int, Sequence[RawReading]] = {}
     alike: defaultdict[_Step, list[tuple[RawReading, Tail]]] = defaultdict(list)
     for point, told in plain.items():
-        step = _next_step(told, tails[point])
+        step = _single_step(told, tails[point])
         if step is None:
             others[point] = told
         else:
             alike[step].append((told[0], tails[point]))
     for step, pairs in alike.items():
         link_days = (step.day - step.before).days
-        days = Days(step.day, step.day)
-        clean = clean_points(_next_freezes(pairs, step, zone)).clean
+        days = Days(step.day, step.after or step.day)
+        clean = clean_points(_single_freezes(pairs, step, zone)).clean
         for (reading, tail), is_clean in zip(pairs, clean.tolist(), strict=True):
             if is_clean:
-                total = reading.steps[0]
                 found.slots.append(
                     NewSlot(
                         reading.id,
-                        total,
+                        reading.steps[0],
                         tail.point_id,
                         step.day,
                         tail.meter_id,
@@ -123,25 +127,37 @@ def _prove_next_values(
                     )
                 )
                 found.changed[tail.point_id] = days
+                if step.after is not None:
+                    found.relinked.append(_relinked(tail.point_id, step.day, step.after))
     return others
 
 
-def _next_step(told: Sequence[RawReading], tail: Tail) -> _Step | None:
-    """If it is one value near a published one before it, with nothing behind and another total."""
+def _single_step(told: Sequence[RawReading], tail: Tail) -> _Step | None:
+    """If it is one value with another total near a published one before it, and not too far from
+    the one behind it."""
     before = tail.before_steps
-    if tail.before_day is None or not before or tail.after_day is not None:
+    after = tail.after_steps
+    if tail.before_day is None or not before:
         return None
     reading = told[0]
     steps = reading.steps
     is_alone = len(told) == 1 and tail.is_published
     is_near = reading.day - tail.before_day <= LONGEST_LINK
-    if is_alone and is_near and steps[0] != before[0] and len(steps) == len(before):
-        return _Step(tail.before_day, reading.day, len(steps))
+    if not is_alone or not is_near or steps[0] == before[0] or len(steps) != len(before):
+        return None
+    if tail.after_day is None:
+        return _Step(tail.before_day, reading.day, None, len(steps))
+    is_even = after is not None and len(after) == len(steps)
+    if is_even and (tail.after_day - tail.before_day).days <= MOST_DAYS:
+        return _Step(tail.before_day, reading.day, tail.after_day, len(steps))
     return None
 
 
-def _next_freezes(pairs: Sequence[tuple[RawReading, Tail]], step: _Step, zone: ZoneInfo) -> Freezes:
-    """Of each point the value before and the next one."""
+def _single_freezes(
+    pairs: Sequence[tuple[RawReading, Tail]], step: _Step, zone: ZoneInfo
+) -> Freezes:
+    """Of each point the value, the one before it, and the one behind it if there is any."""
+    days = [step.before, step.day] if step.after is None else [step.before, step.day, step.after]
     rows = [
         (
             tail.modulus,
@@ -149,18 +165,19 @@ def _next_freezes(pairs: Sequence[tuple[RawReading, Tail]], step: _Step, zone: Z
             tail.decimals - tail.wire_decimals,
             *(tail.before_steps or ()),
             *reading.steps,
+            *(tail.after_steps or ()),
         )
         for reading, tail in pairs
     ]
     columns = np.array(rows, dtype=np.int64).T
     # [points, days] of each register.
-    told = columns[3:].reshape(2, step.registers, len(rows)).transpose(1, 2, 0)
+    told = columns[3:].reshape(len(days), step.registers, len(rows)).transpose(1, 2, 0)
     return Freezes(
         totals=told[0],
         modulus=columns[0],
         max_daily=columns[1],
         wire_steps=10 ** columns[2],
-        midnight_s=_column([midnight_s(zone, "zone", it) for it in (step.before, step.day)]),
+        midnight_s=_column([midnight_s(zone, "zone", it) for it in days]),
         plain=np.ones(len(rows), dtype=bool),
         confirmed=np.ones(len(rows), dtype=bool),
         unchanged_days=np.zeros(len(rows), dtype=np.int64),
@@ -169,7 +186,7 @@ def _next_freezes(pairs: Sequence[tuple[RawReading, Tail]], step: _Step, zone: Z
 
 
 def _take(found: CleanValues, chain: Sequence[_Value], tail: Tail) -> None:
-    """Published values behind a published one, or at the beginning of a chain."""
+    """Published values between published ones, or at an end of a chain."""
     before: date | None = None
     for day, steps, reading_id, is_new in chain:
         if is_new:
@@ -179,11 +196,19 @@ def _take(found: CleanValues, chain: Sequence[_Value], tail: Tail) -> None:
                     reading_id, steps[0], tail.point_id, day, tail.meter_id, 1, RULE_SET, link_days
                 )
             )
+        elif before is not None:
+            found.relinked.append(_relinked(tail.point_id, before, day))
         before = day
     first = chain[0] if chain[0].is_new else chain[1]
     if tail.chain_begins_on is None or first.day < tail.chain_begins_on:
         found.begun[tail.point_id] = first.day
     found.changed[tail.point_id] = Days(first.day, chain[-1].day)
+
+
+def _relinked(point: int, before: date, day: date) -> Relinked:
+    link_days = (day - before).days
+    is_held = link_days > MAX_AUTO_SPAN_DAYS
+    return Relinked(point, day, -link_days if is_held else link_days)
 
 
 def _is_plain(readings: Sequence[RawReading], tail: Tail) -> bool:

@@ -31,7 +31,7 @@ from daemon.quality.window import (
 from daemon.transactions.chain_facts import PointFacts, day_state, point_facts
 from daemon.transactions.clean_values import clean_values
 from storage import judging
-from storage.judging import Asked, NewSlot, ReadRow, SlotRow, Tail
+from storage.judging import Asked, NewSlot, ReadRow, Relinked, SlotRow, Tail
 from storage.readings import RawReading
 from storage.settling import Days
 
@@ -59,6 +59,8 @@ class Judged:
     rows: list[SlotRow] = field(default_factory=list)
     clean: list[NewSlot] = field(default_factory=list)
     """Published values of days that showed nothing: the others are `rows`."""
+    relinked: list[Relinked] = field(default_factory=list)
+    """Published values behind them."""
     begun: dict[int, date] = field(default_factory=dict)
     """By point the first of its clean values, where its chain begins with it."""
     recollect: set[tuple[int, date]] = field(default_factory=set)
@@ -98,6 +100,7 @@ async def judge_arrivals(
     }
     judged = await _judged_or_waiting(connection, others, zone)
     judged.clean = proved.slots
+    judged.relinked = proved.relinked
     judged.begun = proved.begun
     judged.changed |= proved.changed
     metrics.SLOTS_DECIDED.labels("published").inc(len(proved.slots))
@@ -110,7 +113,7 @@ async def judge_arrivals(
             if day not in new
         }
         _take(judged, point, before, rows)
-    await judging.begin_chains(connection, judged.begun)
+    await judging.link_chains(connection, judged.begun, judged.relinked, RULE_SET)
     await judging.add_slots(connection, judged.clean, proved_slots)
     await judging.put_slots(connection, judged.rows, RULE_SET)
     return judged
