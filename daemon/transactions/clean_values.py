@@ -23,6 +23,8 @@ from storage.settling import Days
 QUIET_SKEW_S: Final = 60
 """A clock that is further off is remarked on (V05)."""
 LONGEST_LINK: Final = timedelta(days=MAX_AUTO_SPAN_DAYS)
+FEW_ALIKE: Final = 8
+"""Fewer values with the same neighbours are proved with the others: an array costs as much."""
 HOST_LIMIT_MS: Final = HOST_FREEZE_LIMIT // timedelta(milliseconds=1)
 
 
@@ -109,6 +111,9 @@ def _prove_single_values(
         else:
             alike[step].append((told[0], tails[point]))
     for step, pairs in alike.items():
+        if len(pairs) < FEW_ALIKE:
+            others |= {tail.point_id: (reading,) for reading, tail in pairs}
+            continue
         link_days = (step.day - step.before).days
         days = Days(step.day, step.after or step.day)
         clean = clean_points(_single_freezes(pairs, step, zone)).clean

@@ -113,6 +113,25 @@ def test_a_batch_of_clean_values_takes_seven_statements(database_url: str) -> No
     on(database_url, story)
 
 
+def test_a_batch_of_a_back_fill_takes_seven_statements(database_url: str) -> None:
+    """One more than the next day: what lies behind the new values follows them now."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await with_first_values(connection, POINTS)
+        batches = [[freeze(it, OPEN + n * DAY, 100 + n) for it in found.values()] for n in (30, 1)]
+        await collect(connection, batches[0], ZONE)
+        with counted(connection) as given:
+            await collect(connection, batches[1], ZONE)
+        assert len(given) == 7
+        held = (
+            "SELECT DISTINCT link_days, hold FROM slot JOIN doubt USING (point_id, day, kind) "
+            "WHERE day = %s"
+        )
+        assert await rows(connection, held, OPEN + 30 * DAY) == [(-29, "span")]
+
+    on(database_url, story)
+
+
 def test_a_replay_writes_nothing(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         found = await with_first_values(connection, POINTS)
