@@ -293,7 +293,7 @@ class KnownTails:
         """What was stored, now that it is committed.
 
         `others`: the points that were not proved here. `clean`: of some of them, whose values are
-        published and the last ones of their chains, the tail as it was and the last value."""
+        published, the tail as it was and the last of them."""
         self._drop(others)
         self._has_put_slots = has_put_slots
         for told in proved.told:
@@ -355,7 +355,8 @@ def _is_plain(arrival: Arrival | PolledFreeze) -> TypeGuard[PolledFreeze]:
 
 
 def _can_be_known(tail: Tail, reading: RawReading) -> bool:
-    return tail.is_quiet and reading.source == METER and reading.more_rates is None
+    is_last = tail.after_day is None
+    return is_last and tail.is_quiet and reading.source == METER and reading.more_rates is None
 
 
 def _columns(told: Sequence[tuple[int, int, PolledFreeze]]) -> _Told:
