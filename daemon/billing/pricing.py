@@ -1,8 +1,9 @@
 """F: what an account's use, closed days and entries cost, exactly. Pure.
 
 `amounts` is X of money.md section 7 for every (month, component); what is posted is R(X) less what
-was posted before (`postings`). It looks at no order of arrival and keeps nothing, so late data,
-corrections, bonuses and closes are one more call with other arguments.
+was posted before (`postings`; of a closed month as an `adjustment`). It looks at no order of
+arrival and keeps nothing, so late data, corrections, bonuses and closes are one more call with
+other arguments.
 
 How settlement (T2) calls it: it keeps of each account, for each rating period and version, `Use`
 as integers (`use.gathered`; of a matrix ladder the part of each link), the closed days, and what
@@ -188,6 +189,12 @@ def postings(
         if fen:
             moved[stream] = fen
     return moved
+
+
+def tax_inside_fen(total: Fraction, rate: Decimal) -> int:
+    """The tax that a period's total holds where prices include it; no stream of the ledger
+    (section 11)."""
+    return rounded_fen(total * Fraction(rate) / (1 + Fraction(rate)))
 
 
 def _ladder_used(terms: Terms, uses: Sequence[Use]) -> dict[str, Fraction]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from daemon.cli.tariff_cases import try_cases
-from daemon.cli.tariff_show import check, show
+from daemon.cli.tariff_show import check, diff, show
 
 
 @click.group()
@@ -15,5 +15,5 @@ def tariff() -> None:
     Needs no daemon and no database."""
 
 
-for command in (check, show, try_cases):
+for command in (check, show, diff, try_cases):
     tariff.add_command(command)

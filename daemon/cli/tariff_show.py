@@ -1,4 +1,4 @@
-"""meterd tariff check, show: tariff files, without a daemon."""
+"""meterd tariff check, show, diff: tariff files, without a daemon."""
 
 from __future__ import annotations
 
@@ -52,6 +52,34 @@ def show(path: Path, as_json: bool) -> None:
                 print_json(_object(name, version, lines))
             else:
                 print_table(("tariff", "from", "what", "yuan"), _rows(name, version, lines))
+
+
+@click.command(short_help="Show what differs between two tariff files.")
+@click.argument("old", metavar="OLD.toml", type=FILES)
+@click.argument("new", metavar="NEW.toml", type=FILES)
+def diff(old: Path, new: Path) -> None:
+    """Show each line of `show` that differs between two tariff files, and both values.
+
+    A version that only one of them has differs in all its lines. Exit code 78 if a file has
+    mistakes."""
+    before = _costs(old)
+    after = _costs(new)
+    rows = [
+        (*key, before.get(key, ""), after.get(key, ""))
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
+    ]
+    rows.sort(key=lambda row: row[:2])
+    print_table(("tariff", "from", "what", "old", "new"), rows)
+
+
+def _costs(path: Path) -> dict[tuple[str, str, str], str]:
+    return {
+        (name, str(version.effective_from), what): yuan
+        for name, versions in load_tariff_file(path).items()
+        for version in versions.all
+        for what, yuan in _lines(version)
+    }
 
 
 def _object(name: str, version: TariffVersion, lines: list[Line]) -> Mapping[str, Any]:

@@ -4,6 +4,8 @@ import itertools
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon.billing.account_case import advanced, settled
 from daemon.quality.case_fields import CaseError, Fields
@@ -29,6 +31,7 @@ YEAR = {
     "prices": ["0.5", "1"],
     "partial_year": "months",
 }
+ADDER = {"cycle": "year", "method": "adder", "bounds_kwh": ["10"], "adders": ["0", "2"]}
 Event = dict[str, Any]
 
 
@@ -390,7 +393,53 @@ def test_a_late_reading_without_a_cut_moves_nothing_and_one_against_the_chain_is
     ]
 
 
+def test_a_late_reading_in_a_span_over_the_end_of_a_year_moves_both_years() -> None:
+    ladder = {**YEAR, "bounds_kwh": ["10"]}
+    result = story(
+        reading("2026-12-31", "0"),
+        reading("2027-01-02", "30"),
+        reading("2027-01-01", "5"),
+        version={**FLAT, "ladder": ladder},
+    )
+    # Both 10 x 0.50 + 5 x 1; then 5 x 0.50 and 10 x 0.50 + 15 x 1.
+    assert told(result)[1:] == [("accepted", -2000), ("accepted", -250)]
+    assert result["final"]["ladder_used_kwh"] == {"2026": "5", "2027": "25"}
+
+
+@given(st.lists(st.integers(0, 9_000), min_size=4, max_size=20), st.sets(st.integers(1, 17)))
+def test_a_span_is_worth_the_sum_of_its_days_whatever_was_missing(
+    steps: list[int], missing: set[int]
+) -> None:
+    """Section 5, of every ladder but a matrix; no month starts inside."""
+    totals = list(itertools.accumulate(steps))
+    events = [
+        reading(f"2026-03-{day:02}", f"{total // 100}.{total % 100:02}")
+        for day, total in enumerate(totals, 1)
+    ]
+    kept = [it for n, it in enumerate(events) if n not in missing or n == len(events) - 1]
+    for ladder in (SLAB, {**YEAR, "bounds_kwh": ["100"]}, {**ADDER, "cycle": "month"}):
+        version = {**FLAT, "ladder": ladder}
+        whole = story(*events, version=version)["final"]
+        assert story(*kept, version=version)["final"] == whole
+
+
 # Section 9
+
+
+def test_a_corrected_early_reading_moves_later_days_across_versions() -> None:
+    ladder = {**YEAR, "bounds_kwh": ["50"]}
+    later = {**FLAT, "effective_from": "2026-03-03", "ladder": {**ladder, "prices": ["2", "4"]}}
+    result = story(
+        reading("2026-03-01", "0"),
+        reading("2026-03-02", "40"),
+        exchange("2026-03-02T12:00", "40", "0"),
+        reading("2026-03-03", "0"),
+        reading("2026-03-04", "20"),
+        reading("2026-03-01", "20", "correct_reading"),
+        version=[{**FLAT, "ladder": ladder}, later],
+    )
+    # 40 x 0.50 and 10 x 2 + 10 x 4; then 20 x 0.50 and 20 x 2
+    assert [fen for _, fen in told(result) if fen] == [-2000, -6000, 1000 + 2000]
 
 
 def test_correcting_to_and_fro_nets_to_zero() -> None:

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from config.tariff_form import read_version
 from config.tariff_version import Versions
-from daemon.billing.pricing import Amounts, Bonus, Terms, amounts, postings, rounded_fen
+from daemon.billing.pricing import (
+    Amounts,
+    Bonus,
+    Terms,
+    amounts,
+    postings,
+    rounded_fen,
+    tax_inside_fen,
+)
 from daemon.billing.settlement import Stream
 from daemon.billing.use import USE_DECIMALS, Use, gathered
 from tests.unit.billing.exact_account import Story, bill
@@ -120,3 +128,21 @@ def test_a_stream_that_was_posted_wrong_is_mended_by_its_next_event() -> None:
     assert postings({stream: Fraction("10.005")}, {stream: 999}) == {stream: 2}
     assert postings({}, {stream: 7}) == {stream: -7}
     assert postings({stream: Fraction(1)}, {stream: 100}) == {}
+
+
+@EXAMPLES
+@given(stories, stories)
+def test_a_version_that_is_entered_late_posts_the_difference(story: Story, other: Story) -> None:
+    """Section 6: a decree with an earlier date re-rates what it reaches."""
+    posted = {stream: rounded_fen(yuan) for stream, yuan in priced(story).charged.items()}
+    late = priced(replace(story, versions=other.versions)).charged
+    for stream, fen in postings(late, posted).items():
+        posted[stream] = posted.get(stream, 0) + fen
+    assert {stream: fen for stream, fen in posted.items() if fen} == {
+        stream: rounded_fen(yuan) for stream, yuan in late.items() if rounded_fen(yuan)
+    }
+
+
+def test_tax_inside_prices_is_of_the_total_of_a_period() -> None:
+    assert tax_inside_fen(Fraction("113"), Decimal("0.13")) == 1300
+    assert tax_inside_fen(Fraction("1.695"), Decimal("0.13")) == 20

@@ -73,3 +73,18 @@ def test_everything_else_is_shown_too(tmp_path: Path) -> None:
             "month, at least": "15",
         },
     }
+
+
+def test_a_difference_is_told_by_line_with_both_values(tmp_path: Path) -> None:
+    for folder, price, more in (("old", "0.5", ""), ("new", "0.6", 'minimum.monthly_yuan = "9"\n')):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "home.toml").write_text(
+            f'[[version]]\neffective_from = 2026-01-01\nprice = "{price}"\n{more}'
+            '[[version]]\neffective_from = 2025-01-01\nprice = "0.4"\n'
+        )
+    done = run("diff", str(tmp_path / "old/home.toml"), str(tmp_path / "new/home.toml"))
+    assert done.stdout.splitlines() == [
+        "tariff\tfrom\twhat\told\tnew",
+        "home\t2026-01-01\tkWh of total\t0.5\t0.6",
+        "home\t2026-01-01\tmonth, at least\t\t9",
+    ]
