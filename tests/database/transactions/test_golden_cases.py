@@ -8,6 +8,9 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.transactions.collect import process
+from daemon.transactions.documents.desk import DocumentRefused
+from daemon.transactions.payment_reversal import approve_reversal, file_reversal
+from storage.documents import Said
 from storage.ledger import Outcome
 from tests.database.small_site import (
     ARMED,
@@ -80,23 +83,30 @@ async def status(connection: AsyncConnection[Any], day: date) -> str:
     return "accepted:rollover" if await rows(connection, rolled, day) != [0] else "accepted"
 
 
-def test_the_top_ups_of_o19_are_idempotent(database_url: str) -> None:
+def test_payments_of_o19_are_posted_once_and_reversed_once(database_url: str) -> None:
     given, expected = CASES["O19"]["input"], CASES["O19"]["expected"]
-    events = [(i, event) for i, event in enumerate(given["events"]) if event["type"] == "topup"]
+
+    async def status_of(connection: AsyncConnection[Any], event: dict[str, Any]) -> str:
+        if event["type"] == "topup":
+            done = await pay(connection, "A1", event["amount_fen"], event["key"])
+            return "accepted" if done.outcome is Outcome.POSTED else "duplicate"
+        maker, checker = Said("li", "bounced"), Said("wang", "seen")
+        try:
+            number = await file_reversal(
+                connection, f"pay:counter:{event['key']}", "bounced", maker
+            )
+            await approve_reversal(connection, number, checker, NOW)
+        except DocumentRefused as refused:
+            return {"reversed_already": "duplicate"}[refused.reason]
+        return "accepted"
 
     async def story(connection: AsyncConnection[Any]) -> None:
         await Site.of().take_over(connection)
-        words = {Outcome.POSTED: "accepted", Outcome.ALREADY_POSTED: "duplicate"}
-        for i, event in events:
+        for event, step in zip(given["events"], expected["steps"], strict=True):
             before = await balance(connection, "A1")
-            done = await pay(connection, "A1", event["amount_fen"], event["key"])
-            step = expected["steps"][i]
-            assert words[done.outcome] == step["status"]
-            assert (done.balance_fen - before, done.balance_fen) == (
-                step["delta_fen"],
-                step["balance_fen"],
-            )
+            assert await status_of(connection, event) == step["status"]
+            after = await balance(connection, "A1")
+            assert (after - before, after) == (step["delta_fen"], step["balance_fen"])
         assert await intact(connection)
 
     on(database_url, story)
-    assert len(events) == 3

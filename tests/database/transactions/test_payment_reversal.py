@@ -16,7 +16,21 @@ from daemon.transactions.sealing import seal, verify
 from storage import documents, ledger
 from storage.documents import Said
 from storage.ledger import Leg, Outcome, Transaction
-from tests.database.small_site import NOW, Site, balance, connect, everything, intact, on, pay, rows
+from tests.database.small_site import (
+    DAY,
+    NOW,
+    OPEN,
+    Site,
+    balance,
+    connect,
+    everything,
+    freeze,
+    intact,
+    on,
+    pay,
+    rows,
+    store,
+)
 
 pytestmark = pytest.mark.hypertables
 
@@ -296,5 +310,21 @@ def test_a_payment_of_a_closed_month_is_taken_back_today(database_url: str) -> N
         assert await rows(
             connection, "SELECT balance_fen FROM account_balance WHERE name = 'clearing:bank'"
         ) == [0]
+
+    on(database_url, story)
+
+
+def test_use_of_a_closed_month_that_comes_late_is_an_adjustment(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = (await Site.of().take_over(connection))["P1"]
+        await store(connection, freeze(meter, OPEN, "100"), freeze(meter, OPEN + DAY, "110"))
+        await close_month(connection, MARCH, LI, date(2026, 4, 1))
+        await store(connection, freeze(meter, OPEN + 2 * DAY, "130"))
+        posted = "SELECT kind, value_date, amount_fen FROM ledger_transaction t JOIN posting p ON p.transaction_id = t.id WHERE leg = 0 ORDER BY t.id"
+        assert await rows(connection, posted) == [
+            ("charge", OPEN, -500),
+            ("adjustment", OPEN + DAY, -1_000),
+        ]
+        assert await intact(connection)
 
     on(database_url, story)
