@@ -51,7 +51,7 @@ METHODS: Final[tuple[Method, ...]] = ("price", "adder", "matrix", "slab")
 PARTIAL_YEARS: Final[tuple[PartialYear, ...]] = ("full", "months")
 PRORATIONS: Final[tuple[Proration, ...]] = ("calendar", "thirtieth")
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]+)?")
-_RATE = re.compile(r"[a-z][a-z0-9_]*")
+_RATE = re.compile(r"[\w-]+")
 _TOU: Final = 'energy = { mode = "tou", prices = { peak = "0.617", valley = "0.307" } }'
 _LADDER: Final = (
     'ladder = { cycle = "month", method = "price", bounds_kwh = ["240"], prices = ["0.4", "0.5"] }'
@@ -138,14 +138,16 @@ class _Form:
         ]
 
     def sequence(self, key: str) -> Sequence[Any]:
-        found = self.written.get(key, ())
+        found = self.written.get(key)
+        if found is None:
+            return ()
         if isinstance(found, list | tuple):
             return found
         self.tell(key, "must be a list")
         return ()
 
     def choice(self, key: str, choices: Sequence[S], default: S | None = None) -> S:
-        found = self.written.get(key, default)
+        found = default if key not in self else self.written[key]
         for choice in choices:
             if found == choice:
                 return choice
@@ -262,8 +264,6 @@ def _ladder(form: _Form) -> Ladder:
         form.choice("partial_year", PARTIAL_YEARS, "full"),
         form.number("whole_above_kwh", MOST_KWH) if method == "slab" else None,
     )
-    if cycle == "month" and ladder.partial_year == "months":
-        form.tell("partial_year", "bounds of a month are never scaled; only those of a year are")
     if method == "slab":
         _check_slab(form, ladder, is_good_so_far=len(form.mistakes) == before)
     return ladder

@@ -352,6 +352,19 @@ def test_bounds_of_a_year_are_scaled_at_its_close_only() -> None:
     assert closed["final"]["balance_fen"] == -14500 - 4500
 
 
+def test_bounds_of_a_month_are_never_scaled() -> None:
+    ladder = {**SLAB, "partial_year": "months"}
+    result = story(
+        reading("2026-03-20", "0"),
+        reading("2026-03-21", "90"),
+        close("2026-03-21T12:00", total="100"),
+        version={**FLAT, "ladder": ladder},
+        open_date="2026-03-20",
+        point={"max_daily_kwh": "500"},
+    )
+    assert result["final"]["balance_fen"] == -5000
+
+
 # Sections 6 and 8
 
 

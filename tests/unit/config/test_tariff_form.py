@@ -48,6 +48,10 @@ def mistakes(written: object) -> list[str]:
         version(minimum={"monthly_yuan": "15"}, tax={"mode": "exclusive", "rate": "0.15"}),
         {"effective_from": date(2026, 1, 1), "price": "0.5283"},
         {"effective_from": "2026-01-01", "ladder": STEPS},
+        # It is of no use by month, where bounds are never scaled.
+        version(ladder={**STEPS, "partial_year": "months"}),
+        version(ladder=None, surcharges=None, fixed=None, minimum=None, tax=None),
+        version(energy={"mode": "tou", "prices": {"T1": "1", "deep-valley": "0.2", "尖": "2"}}),
     ],
 )
 def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> None:
@@ -104,6 +108,7 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
         ),
         ({"energy": None}, "energy: has no price"),
         ({"energy": {"mode": "tou", "prices": {}}}, "energy.prices: names no rate"),
+        ({"energy": {"mode": "tou", "prices": {"a b": "1"}}}, "energy.prices.a b: is not the name"),
         ({"energy": {"mode": "tou", "prices": {"total": "1"}}}, "energy.prices.total: is not"),
         (
             {
@@ -116,7 +121,6 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
             {"ladder": {**MATRIX, "matrix": [{"peak": "1"}, {"valley": "1"}]}},
             "ladder.matrix: every step must price the same rates",
         ),
-        ({"ladder": {**STEPS, "partial_year": "months"}}, "ladder.partial_year: bounds of a month"),
         ({"surcharges": [{"code": "tax", "per_kwh": "1"}]}, "surcharges.0.code: tax is the name"),
         ({"surcharges": [{"code": "a", "per_kwh": "1"}] * 2}, "surcharges.1.code: a comes twice"),
         ({"tax": {"mode": "exclusive", "rate": "15"}}, "tax.rate: 15 is more than 1"),
