@@ -208,7 +208,7 @@ class Stage:
         deposits."""
         truth = self.bench.truth()
         first = self.today - timedelta(days=self.days - 1)
-        found = dict(self.ask("SELECT name, balance_fen FROM ledger_account"))
+        found = dict(self.ask("SELECT name, balance_fen FROM account_balance"))
         ((last,),) = self.ask("SELECT max(to_day) FROM link WHERE state = 'billed'")
         faults = []
         for address in ADDRESSES:

@@ -130,9 +130,9 @@ def tell(staged: Stage, chance: random.Random) -> Story:
 
 def ledger_faults(staged: Stage) -> int:
     ((total,),) = staged.ask(
-        "SELECT abs((SELECT sum(balance_fen) FROM ledger_account))"
+        "SELECT abs((SELECT sum(balance_fen) FROM account_balance))"
         " + (SELECT count(*) FROM (SELECT transaction_id FROM posting GROUP BY 1 HAVING sum(amount_fen) <> 0) x)"
-        " + (SELECT count(*) FROM ledger_account a WHERE balance_fen <>"
+        " + (SELECT count(*) FROM account_balance a WHERE balance_fen <>"
         "    (SELECT coalesce(sum(amount_fen), 0) FROM posting p WHERE p.ledger_account_id = a.id))"
     )
     return int(total)
