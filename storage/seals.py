@@ -129,6 +129,12 @@ async def unbalanced(connection: Connection, after: int, through: int) -> int | 
     return row[0] if row else None
 
 
+async def wrong_balance(connection: Connection) -> str | None:
+    """The first account whose row keeps another balance than its postings make; it reads all."""
+    row = await fetch_row(connection, SQL["wrong_balance"])
+    return row[0] if row else None
+
+
 async def unsealed(connection: Connection) -> int:
     """How many transactions are in no block yet."""
     row = await fetch_row(connection, SQL["unsealed"])

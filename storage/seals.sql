@@ -72,6 +72,11 @@ ORDER BY 1
 SELECT transaction_id FROM posting WHERE transaction_id > %(after)s AND transaction_id <= %(through)s
 GROUP BY 1 HAVING sum(amount_fen) <> 0 ORDER BY 1 LIMIT 1
 
+-- wrong_balance -- the first account whose row keeps another balance than its postings make
+SELECT a.name FROM ledger_account a
+WHERE a.balance_fen <> (SELECT coalesce(sum(p.amount_fen), 0) FROM posting p WHERE p.ledger_account_id = a.id)
+ORDER BY a.id LIMIT 1
+
 -- unsealed -- how many transactions are in no block yet
 SELECT count(*) FROM ledger_transaction
 WHERE id > coalesce((SELECT through FROM sealed_block ORDER BY number DESC LIMIT 1), 0)

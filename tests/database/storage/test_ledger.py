@@ -77,6 +77,10 @@ def test_a_transaction_that_is_not_balanced_is_refused_at_commit(
         "TRUNCATE ledger_account CASCADE",
         "INSERT INTO ledger_account (name, balance_fen) VALUES ('customer:C:prepaid', 1)",
         "INSERT INTO posting SELECT id, 2, 1, 7 FROM ledger_transaction",
+        "INSERT INTO posting VALUES (999, 0, 1, 7)",
+        "WITH made AS (INSERT INTO ledger_transaction (key, kind, content, actor, value_date) "
+        "VALUES ('x', 'charge', '{}', 'role:x', '2026-03-01') RETURNING id) "
+        "INSERT INTO posting SELECT id, 0, 999, 7 FROM made",
     ],
 )
 def test_what_is_committed_cannot_be_changed_by_hand(owner_url: str, statement: str) -> None:

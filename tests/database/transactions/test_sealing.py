@@ -142,6 +142,7 @@ TAMPERED = {
     "UPDATE sealed_balance SET balance_fen = balance_fen + 1 WHERE block = 2": "at block 2 is not what was posted",
     "INSERT INTO ledger_transaction (id, key, kind, content, actor, value_date) "
     "VALUES (-1, 'x', 'charge', '{}', 'role:x', '2026-03-01')": "transaction -1 (x) was added",
+    "UPDATE ledger_account SET balance_fen = balance_fen + 1 WHERE id = 1": "the balance of customer:A:prepaid is not what was posted",
     "INSERT INTO posting VALUES (0, 0, 1, 5)": "transaction 0 has legs, but never was there",
 }
 
