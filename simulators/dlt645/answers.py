@@ -279,9 +279,12 @@ def _frozen_item(
 
 def _wrong_registers(state: MeterState, freeze: Freeze, total_kwh: Decimal) -> list[int]:
     """Another total, and the rates in the shares that they truly have, so that they add up."""
-    true_total, *rates = state.registers(freeze.at)
+    _, *rates = state.registers(freeze.at)
     total = int(total_kwh.scaleb(2))
-    return [total, *(total * rate // max(true_total, 1) for rate in rates)]
+    if not rates:
+        return [total]
+    first = [total * rate // max(sum(rates), 1) for rate in rates[:-1]]
+    return [total, *first, total - sum(first)]
 
 
 def _stamp(freeze: Freeze) -> bytes:
