@@ -23,7 +23,7 @@ SELECT min(number) FROM sealed_block WHERE sealed_at >= %(since)s
 -- leaves -- of transactions in order of their ids; a leg without a transaction has a leaf without one
 SELECT coalesce(t.id, p.transaction_id) AS id,
        sha256('\x00'::bytea || convert_to(
-           left(jsonb_build_array('transaction', t.id, t.key, t.kind, t.content, t.actor, t.channel, t.value_date, t.document,
+           left(json_build_array('transaction', t.id, t.key, t.kind, t.content, t.actor, t.channel, t.value_date, t.document,
                                   t.reverses, (extract(epoch FROM t.recorded_at) * 1000000)::bigint,
                                   t.database_transaction::text::bigint)::text, -1)
            || ', [' || coalesce(p.legs, '') || ']]', 'UTF8')) AS leaf,

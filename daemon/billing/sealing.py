@@ -5,7 +5,8 @@ A block's hash is the root of a Merkle tree over SHA-256 as RFC 6962 has it: a l
 power of two that leaves something for the right one. The first leaf is the block's head, the
 others are its transactions in order of their ids.
 
-The bytes of a leaf are JSON, UTF-8, as PostgreSQL writes a jsonb array. The head:
+The bytes of a leaf are a JSON array, UTF-8, as PostgreSQL's json_build_array writes one (`, ` and
+`: ` between its parts, the keys of an object by length, then by bytes). The head:
 `["block", number, after, through, previous hash in hex, sealed at]`. A transaction:
 `["transaction", id, key, kind, content, actor, channel, value date, document, reverses, recorded
 at, number of the database transaction, [[leg, account, fen, period, component], ...]]`. Instants
