@@ -230,9 +230,9 @@ class _Units:
             prices += sum(map(float, _prices(version))) * self.yuan
             fees += 31 * sum(map(float, _fees(version))) * self.yuan
             taxed += float(version.tax_rate or 0) * self.tax
-        kwh = position / 10**USE_DECIMALS * self.kwh * self.fee * self.tax
+        kwh = position / 10**USE_DECIMALS * self.kwh * self.fee
         most: NDArray[np.float64] = 8 * (kwh + self.kwh) * (prices + 1) * taxed
-        most += 8 * fees * self.kwh * self.fee * taxed * self.tax
+        most += 8 * fees * self.kwh * self.fee * taxed
         is_small = self.kwh * self.yuan * self.fee * self.tax < MOST_DENOMINATOR
         # Energy itself may be made a multiple of twelve.
         return np.asarray((np.maximum(most, MONTHS * position) < ROOM) & is_small)
@@ -433,9 +433,7 @@ class _Sheet:
             least = least - yuan * self._units.kwh
         served = sum(self._month.served.values(), self._nothing)
         closed = sum(self._month.closed.values(), self._nothing)
-        is_settled = has_any & (served > 0) & (closed == served)
-        # At the version of the last day, and there may be none.
-        is_settled &= self._last_version() != NO_VERSION
+        is_settled = has_any & (closed == served)
         return np.where(is_settled, np.maximum(least, 0), self._nothing)
 
     def _last_version(self) -> Integers:

@@ -6,10 +6,10 @@ arrival and keeps nothing, so late data, corrections, bonuses and closes are one
 other arguments.
 
 How settlement (T2) calls it: it keeps of each account, for each rating period and version, `Use`
-as integers (`use.gathered`; of a matrix ladder the part of each link), the closed days, and what
-was posted by stream. After a batch it adds the uses of links that came and takes away those of
-links that went (`use.uses_of`), and prices the touched months of all accounts of a tariff at once
-with `many.amounts_fen`; where that cannot (a matrix, numbers beyond 63 bits) with `amounts`. A
+as integers (`use.gathered`; of a matrix ladder the part of each link) with the number of its links,
+the closed days, and what was posted by stream. After a batch it adds the uses of links that came
+and takes away those of links that went (`use.uses_of`), and prices the touched months of all
+accounts of a tariff at once with `many.amounts_fen`; where that cannot (a matrix) with `amounts`. A
 change of use in a ladder by year touches every later month of that year; a close or a bonus
 touches its whole cycle. The result is written as the legs of `postings`."""
 

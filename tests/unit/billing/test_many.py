@@ -69,6 +69,24 @@ def test_numbers_beyond_64_bits_are_worked_out_exactly(told: list[Story], zeros:
     check(told)
 
 
+def test_the_only_link_of_a_month_re_prices_what_others_billed_of_it() -> None:
+    slab = {
+        "cycle": "month",
+        "method": "slab",
+        "bounds_kwh": ["100"],
+        "prices": ["0.50", "0.60"],
+        "whole_above_kwh": "100",
+    }
+    of = {"effective_from": "2026-01-01", "ladder": slab}
+    use = {date(2026, 2, 3): {"total": Fraction(10)}}
+    check(
+        [
+            Story([of], use, elsewhere={"2026-02": Fraction(95)}),
+            Story([of], {}, elsewhere={"2026-02": Fraction(105)}),
+        ]
+    )
+
+
 def test_a_matrix_is_not_for_many() -> None:
     written = {
         "effective_from": "2026-01-01",
