@@ -134,7 +134,7 @@ async def settled(connection: Connection, points: Collection[int]) -> list[Settl
 
 
 async def ratios(connection: Connection, points: Collection[int], day: date) -> list[RatioRow]:
-    """The ratios of `day`, of points whose meters tell one of their own."""
+    """The ratios of `day`, of points whose meters tell another one, or of which that was said."""
     values = {"points": list(points), "day": day}
     return await fetch_records(connection, RatioRow, SQL["ratios"], values)
 

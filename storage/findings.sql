@@ -51,14 +51,16 @@ LEFT JOIN LATERAL (SELECT total FROM slot_beside(i.point_id, 1::smallint, r.day 
                    WHERE s.meter_id = m.id) behind ON same.total IS NULL
 WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL AND i.first_day <= r.day
 
--- ratios -- what points are billed with where their meters tell a ratio of their own
+-- ratios -- what points are billed with where their meters tell another ratio, or did when it was last said
 SELECT i.point_id, p.number AS point, m.address, m.told_ratio AS told, x.ratio
 FROM installation i
 JOIN point p ON p.id = i.point_id
 JOIN meter m ON m.id = i.meter_id
 CROSS JOIN LATERAL (SELECT ratio FROM point_ratio y WHERE y.point_id = i.point_id AND y.from_day <= %(day)s
                     ORDER BY y.from_day DESC, y.rev DESC LIMIT 1) x
-WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL AND m.told_ratio IS NOT NULL
+LEFT JOIN LATERAL (SELECT active FROM finding f WHERE f.point_id = i.point_id AND f.code = 'V28' ORDER BY rev DESC LIMIT 1) said
+    ON true
+WHERE i.point_id = ANY(%(points)s) AND i.to_at IS NULL AND m.told_ratio IS NOT NULL AND (m.told_ratio <> 1 AND m.told_ratio <> x.ratio OR said.active)
 
 -- equal -- points that showed the same totals as others on three days in a row, in order
 WITH shown AS MATERIALIZED (

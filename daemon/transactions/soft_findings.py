@@ -80,16 +80,16 @@ async def look_at_settings(connection: AsyncConnection[Any], zone: ZoneInfo, now
     behind = 0
     while points := await findings.points_behind(connection, behind, POINTS_AT_ONCE):
         behind = points[-1]
-        told = [_settled(row) for row in await findings.settled(connection, points)]
-        told += [_ratio(row, day) for row in await findings.ratios(connection, points, day)]
-        if not told:
-            continue
-        async with connection.transaction():
-            await lock_chains(connection)
-            new = await identity.add_findings(connection, told)
-            changed = {it.point_id: it.day for it in new if it.code == "V28"}
-            judged = await rejudge(connection, changed, zone)
-            await mark_points(connection, judged.changed, "finding")
+        settled = [_settled(row) for row in await findings.settled(connection, points)]
+        await identity.add_findings(connection, settled)
+        ratios = [_ratio(row, day) for row in await findings.ratios(connection, points, day)]
+        # Nearly all meters tell 1: few portions have to wait for whoever judges.
+        if ratios:
+            async with connection.transaction():
+                await lock_chains(connection)
+                new = await identity.add_findings(connection, ratios)
+                judged = await rejudge(connection, {it.point_id: it.day for it in new}, zone)
+                await mark_points(connection, judged.changed, "finding")
 
 
 def _settled(row: SettledRow) -> FindingRow:
