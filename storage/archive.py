@@ -71,7 +71,7 @@ MERGING: Final = (
     "update_meters",
     "register_serials",
     "add_meters",
-    "find_meters",
+    "number_meters",
     "remove_misplaced",
     "find_forgotten",
     "forget_installations",
@@ -230,6 +230,7 @@ async def _stage(connection: Connection, rows: ArchiveRows) -> None:
     for subject, of_subject in staged.items():
         await connection.execute(SQL[f"stage_{subject}s"])
         await _copy(connection, f"staged_{subject}{STAGED.get(subject, '')}", of_subject)
+    await connection.execute(SQL["analyze_roughly"])
     await connection.execute(SQL["analyze_staged"])
     await connection.execute(SQL["find_points"])
     await connection.execute(SQL["find_meters"])

@@ -19,6 +19,9 @@ CREATE TEMP TABLE staged_meter (
 CREATE TEMP TABLE staged_tariff ON COMMIT DROP AS
     SELECT tariff_id, effective_from, price FROM tariff_version WITH NO DATA
 
+-- analyze_roughly -- how many rows there are, and that most are different, shows in three thousand of them
+SELECT set_config('default_statistics_target', '10', true)
+
 -- analyze_staged -- a temporary table is not known to be large
 ANALYZE staged_account, staged_point, staged_meter
 
@@ -59,22 +62,27 @@ FROM (SELECT x.address, m.id AS meter_id, p.id AS point_id
 WHERE f.address = s.address
 
 -- changed_ratios -- points with links whose ratio is configured differently now: that needs a document
-SELECT p.number, r.ratio, s.ratio, %(today)s, i.first_day
-FROM staged_point s JOIN point p ON p.id = s.known_id CROSS JOIN LATERAL ratio_now(p.id) r
-CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = p.id LIMIT 1) billed
-CROSS JOIN LATERAL (SELECT first_day FROM installation y WHERE y.point_id = p.id ORDER BY from_at LIMIT 1) i
-WHERE r.ratio <> s.ratio AND r.document_id IS NULL
-ORDER BY p.number
+WITH differing AS MATERIALIZED (
+    SELECT s.number, s.known_id, r.ratio AS was, s.ratio FROM staged_point s CROSS JOIN LATERAL ratio_now(s.known_id) r
+    WHERE r.ratio <> s.ratio AND r.document_id IS NULL
+)
+SELECT d.number, d.was, d.ratio, %(today)s, i.first_day
+FROM differing d
+CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = d.known_id LIMIT 1) billed
+CROSS JOIN LATERAL (SELECT first_day FROM installation y WHERE y.point_id = d.known_id ORDER BY from_at LIMIT 1) i
+ORDER BY d.number
 
 -- moved_points -- points with links of another account than the one that is configured: that needs a document
-SELECT p.number, a.number, s.account, %(today)s
-FROM staged_point s
-JOIN point p ON p.id = s.known_id
-JOIN point_account x ON x.point_id = p.id AND x.to_day IS NULL AND x.document_id IS NULL
-JOIN account a ON a.id = x.account_id
-CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = p.id LIMIT 1) billed
-WHERE s.account <> a.number
-ORDER BY p.number
+WITH differing AS MATERIALIZED (
+    SELECT s.number, s.known_id, a.number AS was, s.account
+    FROM staged_point s
+    JOIN point_account x ON x.point_id = s.known_id AND x.to_day IS NULL AND x.document_id IS NULL
+    JOIN account a ON a.id = x.account_id
+    WHERE s.account <> a.number
+)
+SELECT d.number, d.was, d.account, %(today)s
+FROM differing d CROSS JOIN LATERAL (SELECT FROM link l WHERE l.point_id = d.known_id LIMIT 1) billed
+ORDER BY d.number
 
 -- find_misplaced -- installations taken from the files at whose point the files name another meter now, or the other way round
 CREATE TEMP TABLE misplaced ON COMMIT DROP AS
@@ -127,6 +135,11 @@ SELECT number, area, reconnect, protected, life_support FROM staged_point WHERE 
 
 -- number_points -- the rows of the new ones
 UPDATE staged_point s SET id = p.id FROM point p WHERE s.known_id IS NULL AND p.number = s.number
+
+-- number_meters -- the rows of new meters and of new points
+UPDATE staged_meter s SET id = (SELECT m.id FROM meter m WHERE m.address = s.address),
+    point_id = (SELECT p.id FROM point p WHERE p.number = s.point)
+WHERE s.id IS NULL OR s.point_id IS NULL
 
 -- add_ratios -- of new points, from the beginning
 INSERT INTO point_ratio (point_id, from_day, ratio)
@@ -318,10 +331,10 @@ WHERE x.point_id = s.known_id AND x.to_day IS NULL AND x.document_id IS NULL AND
 RETURNING a.id
 
 -- stale -- what the files say otherwise than a document that counts: table, point, column, right, written, document
-SELECT 'points.csv', p.number, 'account', CASE WHEN x.to_day IS NULL THEN a.number ELSE '' END, s.account, x.document_id
-FROM staged_point s
-JOIN point p ON p.id = s.known_id
-CROSS JOIN LATERAL last_holding(p.id) x
+SELECT 'points.csv', s.number, 'account', CASE WHEN x.to_day IS NULL THEN a.number ELSE '' END, s.account, x.document_id
+FROM (SELECT DISTINCT point_id FROM point_account WHERE document_id IS NOT NULL OR to_day IS NOT NULL) h
+JOIN staged_point s ON s.known_id = h.point_id
+CROSS JOIN LATERAL last_holding(h.point_id) x
 JOIN account a ON a.id = x.account_id
 WHERE x.to_day IS NULL AND x.document_id IS NOT NULL AND a.number IS DISTINCT FROM s.account
    OR x.to_day IS NOT NULL AND a.number = s.account
@@ -347,7 +360,8 @@ INSERT INTO point_account (point_id, account_id, from_day)
 SELECT s.id, a.id,
        greatest(last.to_day, CASE WHEN s.known_id IS NULL OR a.state = 'pending'
                                   THEN coalesce(i.first_day, %(today)s) ELSE %(today)s END)
-FROM staged_point s
+FROM (SELECT * FROM staged_point p  -- the few that are looked at closely
+      WHERE NOT EXISTS (SELECT FROM point_account y WHERE y.point_id = p.known_id AND y.to_day IS NULL) OFFSET 0) s
 JOIN account a ON a.number = s.account
 LEFT JOIN LATERAL (SELECT y.account_id, coalesce(y.to_day, 'infinity') AS to_day FROM last_holding(s.known_id) y)
     last ON true

@@ -170,6 +170,7 @@ CREATE TABLE point_account (
     PRIMARY KEY (point_id, from_day, account_id)
 );
 CREATE INDEX points_of_account ON point_account (account_id);
+CREATE INDEX holdings_not_of_the_files ON point_account (point_id) WHERE document_id IS NOT NULL OR to_day IS NOT NULL;
 COMMENT ON TABLE point_account IS 'who is billed for a point, from 00:00 of from_day to 00:00 of to_day';
 COMMENT ON COLUMN point_account.to_day IS 'the same as from_day: it never was so; the row stays because use may be given back';
 CREATE FUNCTION last_holding(point integer) RETURNS SETOF point_account STABLE LANGUAGE sql AS $$
