@@ -351,8 +351,10 @@ def _fee(terms: Terms, number: int, month: date, ladder_used: Mapping[str, Fract
     version = terms.versions.all[number]
     fixed = version.fixed
     assert fixed is not None
-    if fixed.by_slab is None:
-        return Fraction(fixed.daily_yuan or fixed.monthly_yuan or 0)
+    for fee in (fixed.daily_yuan, fixed.monthly_yuan):
+        if fee is not None:
+            return Fraction(fee)
+    assert fixed.by_slab is not None, "one of three"
     assert version.ladder is not None, "checked at entry"
     cycle = cycle_of(version.ladder, month)
     used = ladder_used.get(cycle, NOTHING)

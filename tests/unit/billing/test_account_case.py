@@ -764,6 +764,19 @@ def test_a_minimum_is_by_the_days_of_each_version_and_taxed_at_the_rate_of_the_l
     assert charges(result) == {"2026-03": {"minimum": 5200, "tax": 1040}}
 
 
+def test_a_version_that_starts_on_the_last_day_taxes_the_minimum() -> None:
+    tax = {"mode": "exclusive", "rate": "0.1"}
+    first = {**FLAT, "minimum": {"monthly_yuan": "31"}}
+    last = {**first, "effective_from": "2026-03-31", "tax": tax}
+    result = story(days("2026-03-01", "2026-03-31"), version=[first, last])
+    assert charges(result) == {"2026-03": {"minimum": 3100, "tax": 310}}
+
+
+def test_a_fee_of_nothing_charges_nothing() -> None:
+    for fees in (fixed(daily_yuan="0"), fixed(monthly_yuan="0.00")):
+        assert told(story(days("2026-03-01", "2026-03-31"), version=fees)) == [("accepted", 0)]
+
+
 def test_surcharges_and_tax_do_not_count_towards_a_minimum() -> None:
     version = {
         **FLAT,

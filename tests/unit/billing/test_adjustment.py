@@ -15,7 +15,7 @@ charged = st.dictionaries(streams, st.integers(0, 10**7).map(lambda it: Fraction
 
 def test_what_moves_in_a_closed_month_is_an_adjustment_of_the_current_one() -> None:
     january, march = Stream(MONTHS[0], "energy"), Stream(MONTHS[2], "energy")
-    moved = into_open_period({january: -43, march: 7}, MONTHS[1], MONTHS[3])
+    moved = into_open_period({january: -43, march: 7}, MONTHS[2], MONTHS[3])
     assert moved == {Stream(MONTHS[3], "adjustment:2026-01:energy"): -43, march: 7}
 
 

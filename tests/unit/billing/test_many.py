@@ -87,6 +87,13 @@ def test_the_only_link_of_a_month_re_prices_what_others_billed_of_it() -> None:
     )
 
 
+def test_use_of_every_month_before_counts_in_a_ladder_by_year() -> None:
+    year = {"cycle": "year", "method": "price", "bounds_kwh": ["15"], "prices": ["0.5", "1"]}
+    of = {"effective_from": "2025-01-01", "ladder": year}
+    days = (date(2025, 12, 3), date(2026, 1, 3), date(2026, 2, 3), date(2026, 3, 3))
+    check([Story([of], {day: {"total": Fraction(10)} for day in days})])
+
+
 def test_a_matrix_is_not_for_many() -> None:
     written = {
         "effective_from": "2026-01-01",
