@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from psycopg import AsyncConnection
 
-from config.archive import Account
-from config.load import load_site
 from config.settings_file import load_settings
-from daemon.cli.documented import actor_option, os_user
+from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, yuan
 from daemon.cli.site_option import site_option
-from daemon.transactions import opening as transactions
-from daemon.transactions.archive import account_row
-from daemon.transactions.opening import AccountOpening
 from storage import archive, ledger
+
+if TYPE_CHECKING:
+    from config.archive import Account
 
 MOVEMENTS: Final = 20
 
@@ -139,6 +137,10 @@ def open_account(
 
     It is billed from 00:00 of that day, whose freeze is its opening register, and stays pending
     until that freeze has been collected."""
+    # What settles loads numpy, which who only looks at an account need not wait for.
+    from daemon.transactions import opening as transactions
+    from daemon.transactions.opening import AccountOpening
+
     settings = load_settings(site_path)
     opening = AccountOpening(account_id, open_from.date(), agreement, points)
 
@@ -163,6 +165,9 @@ def import_accounts(
     """Give open accounts the values of accounts.csv: all that differ, or only these.
 
     A start never does that: what was changed since stays."""
+    from config.load import load_site
+    from daemon.transactions.archive import account_row
+
     site = load_site(site_path)
     named = {it.account: it for it in site.archive.accounts}
     unknown = [number for number in numbers if number not in named]

@@ -12,7 +12,8 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.documented import actor_option, filed_as_json, os_user, print_filed, said_by
+from daemon.cli.actor import actor_option, os_user
+from daemon.cli.documented import filed_as_json, print_filed, said_by
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.billing.document_effect import Effect, Use, in_words
+from daemon.cli.actor import actor_option, os_user
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_json, print_table, yuan
@@ -27,23 +26,10 @@ from storage.documents import Said
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def os_user() -> str:
-    """The name of who runs this program, as the system knows it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
-
-
 def said_by(saying: Mapping[str, Any]) -> Said:
     """Who says it, why, by what proof; the reason is asked for where it is missing."""
     reason = saying["reason"] or typed("Why", Text(), "--reason")
     return Said(saying["actor"] or os_user(), reason, saying.get("evidence") or "")
-
-
-actor_option = click.option(
-    "--actor", type=Text(), help="Who says it; default: the user of this machine."
-)
 
 
 def saying_options(command: F) -> F:

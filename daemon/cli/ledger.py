@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.billing.sealing import LEAF_BYTES
-from daemon.cli.documented import os_user
+from daemon.cli.actor import os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json
 from daemon.cli.site_option import site_option

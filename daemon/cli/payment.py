@@ -9,7 +9,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.documented import os_user
+from daemon.cli.actor import os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, print_json, yuan
 from daemon.cli.site_option import site_option

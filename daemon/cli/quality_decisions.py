@@ -13,7 +13,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.documented import actor_option, os_user
+from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import BAD_DATA, as_json, fail, print_columns, print_json, print_table
 from daemon.cli.quality_words import kwh

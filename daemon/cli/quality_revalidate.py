@@ -14,7 +14,8 @@ from psycopg import AsyncConnection
 
 from config.load import load_site
 from config.settings_file import load_settings
-from daemon.cli.documented import actor_option, effect_as_json, os_user, print_effect, print_money
+from daemon.cli.actor import actor_option, os_user
+from daemon.cli.documented import effect_as_json, print_effect, print_money
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json
 from daemon.cli.site_option import site_option

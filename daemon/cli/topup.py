@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.billing.posting import UnfitPaymentKey, payment_key
-from daemon.cli.documented import os_user
+from daemon.cli.actor import os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json, yuan
 from daemon.cli.site_option import site_option

@@ -19,7 +19,7 @@ def loaded(statement: str) -> set[str]:
     return {*told.split()}
 
 
-@pytest.mark.parametrize("command", ["gaps", "standstill", "readings", "plan", "reload"])
+@pytest.mark.parametrize("command", ["account", "gaps", "standstill", "readings", "plan", "reload"])
 def test_a_command_that_only_asks_loads_nothing_of_what_acts(command: str) -> None:
     assert loaded(f"import daemon.cli.{command}") & HEAVY == set()
 
