@@ -14,6 +14,7 @@ from daemon.billing.penalty import (
     DeferralMode,
     Payment,
     PenaltyTerms,
+    Rates,
     Taken,
     penalty,
 )
@@ -54,6 +55,10 @@ def test_others_pay_more_from_the_first_of_january_behind_the_year_of_the_arrear
     assert penalty(december, TERMS, date(2026, 12, 31)).total_fen == 40
     assert penalty(december, TERMS, date(2027, 1, 1)).total_fen == 70
     assert penalty(replace(december, is_residential=True), TERMS, date(2027, 1, 1)).total_fen == 30
+
+
+def test_the_usual_rates_are_one_two_and_three_per_mille() -> None:
+    assert Rates() == Rates(Fraction("0.001"), Fraction("0.002"), Fraction("0.003"))
 
 
 def test_the_minimum_is_owed_as_soon_as_anything_accrued_and_not_before() -> None:
@@ -127,6 +132,11 @@ def test_frozen_days_do_not_accrue_both_ends_included() -> None:
         penalty(HOME, TERMS, day(10), (), [Deferral(day(3), day(5), "freeze_accrual")]).total_fen
         == 70
     )
+
+
+def test_a_penalty_starts_on_the_first_day_that_cost_something() -> None:
+    late = penalty(HOME, TERMS, day(10), (), [Deferral(day(1), day(3), "freeze_accrual")])
+    assert late.starts_on == day(4)
 
 
 def test_a_waiver_gives_back_what_its_days_cost_or_the_amount_granted() -> None:

@@ -90,7 +90,7 @@ def test_a_share_is_rounded_to_the_fen_ties_away_from_zero() -> None:
 def test_without_debts_everything_goes_to_the_balance() -> None:
     assert allocate(Recovery(700, MONDAY), MONDAY, 1_000) == (
         Allocation(0, 0, 0, 0, 1_000),
-        Recovery(1_700, MONDAY),
+        Recovery(1_700, MONDAY, payment_debt_fen=0),
     )
 
 
