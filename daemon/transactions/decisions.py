@@ -41,8 +41,8 @@ WORDS: Final = {
     "no_basis": "S5 needs --basis: contract, or prevented",
     "does_not_fit": "{total} is below the published value before it or above the one behind it",
     "rates_do_not_add_up": "the rates do not add up to {total}",
-    "no_current_reading": "S3 is worked out from registers that were read on {day}: meterd collect "
-    "{point} --what registers, then --reading NUMBER of meterd readings {point} --raw",
+    "no_current_reading": "S3 is worked out from registers that were read on {day} (meterd collect "
+    "{point} --what registers); say their number of meterd readings {point} --raw (--reading)",
     "not_read_then": "no registers of {point} were read on demand on {day} under that number; see "
     "meterd readings {point} --raw",
     "above_current": "the register showed {current} later that day, less than {total}",
