@@ -93,6 +93,9 @@ class Relinked(NamedTuple):
 
     point_id: int
     day: date
+    meter_id: int
+    total: int
+    reading_id: int | None
     link_days: int
 
 

@@ -133,7 +133,7 @@ def _prove_single_values(
                 )
                 found.changed[tail.point_id] = days
                 if step.after is not None:
-                    found.relinked.append(_relinked(tail.point_id, step.day, step.after))
+                    found.relinked.append(_relinked(tail, step.day, step.after))
     return others
 
 
@@ -202,7 +202,7 @@ def _take(found: CleanValues, chain: Sequence[_Value], tail: Tail) -> None:
                 )
             )
         elif before is not None:
-            found.relinked.append(_relinked(tail.point_id, before, day))
+            found.relinked.append(_relinked(tail, before, day))
         before = day
     first = chain[0] if chain[0].is_new else chain[1]
     if tail.chain_begins_on is None or first.day < tail.chain_begins_on:
@@ -210,10 +210,13 @@ def _take(found: CleanValues, chain: Sequence[_Value], tail: Tail) -> None:
     found.changed[tail.point_id] = Days(first.day, chain[-1].day)
 
 
-def _relinked(point: int, before: date, day: date) -> Relinked:
+def _relinked(tail: Tail, before: date, day: date) -> Relinked:
+    """What lies behind new values, of which `before` is the last."""
     link_days = (day - before).days
-    is_held = link_days > MAX_AUTO_SPAN_DAYS
-    return Relinked(point, day, -link_days if is_held else link_days)
+    if link_days > MAX_AUTO_SPAN_DAYS:
+        link_days = -link_days
+    (total, *_) = tail.after_steps or (0,)
+    return Relinked(tail.point_id, day, tail.meter_id, total, tail.after_reading, link_days)
 
 
 def _is_plain(readings: Sequence[RawReading], tail: Tail) -> bool:

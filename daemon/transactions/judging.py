@@ -113,6 +113,10 @@ async def judge_arrivals(
             if day not in new
         }
         _take(judged, point, before, rows)
+    if judged.numbers:
+        # Who judged points by themselves asked enough: no statement of its own for these.
+        judged.rows += map(_as_row, judged.relinked)
+        judged.relinked = []
     await judging.link_chains(connection, judged.begun, judged.relinked, RULE_SET)
     await judging.add_slots(connection, judged.clean, proved_slots)
     await judging.put_slots(connection, judged.rows, RULE_SET)
@@ -349,3 +353,16 @@ def _report(judged: Judged, was: SlotRow | None, row: SlotRow) -> None:
             log.warning("reading withdrawn", was=was.total, **told)
     elif row.state == "suspect" and row.codes != ("V32",):
         log.warning("reading withheld", next=row.next_step, **told)
+
+
+def _as_row(value: Relinked) -> SlotRow:
+    return SlotRow(
+        point_id=value.point_id,
+        day=value.day,
+        state="published",
+        meter_id=value.meter_id,
+        total=value.total,
+        reading_id=value.reading_id,
+        link_days=value.link_days,
+        hold="span" if value.link_days < 0 else None,
+    )

@@ -132,6 +132,29 @@ def test_a_batch_of_a_back_fill_takes_eight_statements(database_url: str) -> Non
     on(database_url, story)
 
 
+def test_a_batch_of_a_back_fill_with_a_dispute_takes_at_most_twelve_statements(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await with_first_values(connection, 4)
+        newest = OPEN + 30 * DAY
+        await collect(connection, [freeze(found["P1"], newest, 130)], ZONE)
+        batch = [
+            freeze(found["P1"], OPEN + DAY, 101),
+            freeze(found["P2"], OPEN + DAY, 9000),
+            freeze(found["P3"], OPEN, 100),
+            freeze(found["P3"], OPEN + DAY, 101),
+        ]
+        with counted(connection) as given:
+            await collect(connection, batch, ZONE)
+        assert len(given) <= MOST_STATEMENTS
+        links = "SELECT day, link_days FROM slot WHERE point_id = 1 ORDER BY day"
+        told = [(OPEN + DAY, 1), (newest, -29)]
+        assert (await rows(connection, links))[1:] == told
+
+    on(database_url, story)
+
+
 def test_a_replay_writes_nothing(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         found = await with_first_values(connection, POINTS)
