@@ -20,8 +20,10 @@ class Change(NamedTuple):
     meter_id: int | None
 
 
-async def look(connection: Connection, seen: int | None) -> list[Change]:
-    """The change that was seen last, and all behind it. The caller holds the lock on the chains.
+async def look(connection: Connection, seen: int | None, most: int) -> list[Change]:
+    """The change that was seen last, and those behind it, at most so many.
 
-    The first one is another where that one is not there any more; of None it is the last of all."""
-    return [Change(*row) for row in await fetch_rows(connection, SQL["look"], {"seen": seen})]
+    The caller holds the lock on the chains. The first one is another where that one is not there
+    any more; of None it is the last of all."""
+    values = {"seen": seen, "most": most}
+    return [Change(*row) for row in await fetch_rows(connection, SQL["look"], values)]

@@ -46,8 +46,8 @@ class Tail(NamedTuple):
     slots from the first new value to the last. `recollect`: days of which what came is no
     value. `unchanged_days`: for how long the total had stood still on the day before, if it
     still does; 31 is for at least so long. `account_id`: who is billed for it; `is_quiet`:
-    and will be, and no finding of the point or of its clock speaks of the first new value's day
-    or a later one."""
+    and will be, no finding of the point or of its clock speaks of the first new value's day or a
+    later one, and its meter tells no other serial."""
 
     point_id: int
     meter_id: int

@@ -120,7 +120,9 @@ SELECT a.point_id, i.meter_id, i.modulus, i.decimals, i.wire_decimals, i.first_d
        coalesce(held.is_now, true) AND NOT (a.point_id IN (SELECT point_id FROM finding WHERE point_id = ANY(%(points)s::int[])
                            AND code <> ALL ('{V09,V12,V14,V15,V26}') AND coalesce(to_day, from_day) >= %(first)s)
             OR i.meter_id IN (SELECT meter_id FROM clock_finding WHERE meter_id = ANY(%(meters)s::int[])
-                              AND to_day >= %(first)s)) AS is_quiet
+                              AND to_day >= %(first)s)
+            OR i.meter_id IN (SELECT meter_id FROM other_serial
+                              WHERE meter_id = ANY(%(meters)s::int[]) AND until_at IS NULL)) AS is_quiet
 FROM a
 JOIN installed i ON i.point_id = a.point_id AND i.to_at IS NULL
 LEFT JOIN begun ON begun.point_id = a.point_id

@@ -241,7 +241,8 @@ def _passes_by_itself(reading: RawReading, tail: Tail) -> bool:
     is_at_midnight = reading.stamp is None and abs(reading.host_offset_ms or 0) <= HOST_LIMIT_MS
     is_in_time = abs(reading.clock_skew_s or 0) <= QUIET_SKEW_S
     is_its_meter = reading.meter_id == tail.meter_id and reading.serial is None
-    return is_at_midnight and is_in_time and is_its_meter
+    # V06, here because in arrays a register below 0 is one that is missing.
+    return is_at_midnight and is_in_time and is_its_meter and min(reading.steps) >= 0
 
 
 def _chain(readings: Sequence[RawReading], tail: Tail) -> list[_Value]:

@@ -14,6 +14,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from daemon import metrics
 from daemon.control.authority import Authority
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.quality.freeze import is_in_service
@@ -149,6 +150,7 @@ async def _collect(
         judged = await judge_arrivals(connection, news, tails, zone, proved.slots)
         await mark_points(connection, judged.changed, "readings")
         await add_marks(connection, proved.marks)
+    metrics.SLOTS_DECIDED.labels("published").inc(proved.count)
     has_put_slots = bool(proved.slots or judged.clean)
     clean = {slot.point_id for slot in judged.clean}
     known.remember(

@@ -15,6 +15,7 @@ from daemon.quality.arrival import IdentityRead
 from daemon.quality.identity import IdentityFinding, IdentityVerdict, KnownMeter, judge_identity
 from daemon.transactions.raw_rows import keep_month_ends
 from storage import identity
+from storage.chains import lock_chains
 from storage.identity import FindingRow, KnownRow, Told
 
 log = structlog.get_logger("identity")
@@ -28,12 +29,14 @@ async def take_identities(
 ) -> None:
     """Keep who some meters said they are, in one transaction, and what is set in them.
 
-    Five statements, however many they are, two more for month-end freezes. The same again changes
+    Six statements, however many they are, two more for month-end freezes. The same again changes
     nothing."""
     # Of one meter the last word counts.
     by_meter = {read.meter.meter_id: read for read in sorted(reads, key=lambda read: read.at)}
     month_ends = await keep_month_ends(connection, list(by_meter.values()), zone)
     async with connection.transaction():
+        # Before the meters: what is found of them is noted for whoever remembers chains.
+        await lock_chains(connection)
         known = await identity.lock_known(connection, sorted(by_meter))
         told = {
             meter_id: read.identity.serial

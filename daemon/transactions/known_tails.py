@@ -52,6 +52,8 @@ METER: Final = int(Source.METER)
 SINCE_US: Final = 946_684_800_000_000
 """SINCE in microseconds since 1970."""
 FIRST_ROWS: Final = 1024
+MOST_CHANGES: Final = 50_000
+"""Behind more nothing is known: under the lock of all a site that is taken in is not read."""
 MOST_REGISTERS: Final = 5
 """A total and four rates: what a raw reading has columns for."""
 RATE_COLUMNS: Final = ("total", "rate_1", "rate_2", "rate_3", "rate_4")
@@ -127,6 +129,11 @@ class NextValues:
     marks: bytes = b""
     told: list[_Told] = field(default_factory=list)
 
+    @property
+    def count(self) -> int:
+        """How many are new."""
+        return sum(len(it.rows) for it in self.told)
+
 
 class KnownTails:
     """By point the last value of its chain, where nothing is open and nothing lies behind it."""
@@ -152,7 +159,10 @@ class KnownTails:
 
     async def look(self, connection: AsyncConnection[Any]) -> None:
         """Forget what was changed since the last look; the caller holds the lock on the chains."""
-        changes = await chain_changes.look(connection, self._seen)
+        changes = await chain_changes.look(connection, self._seen, MOST_CHANGES)
+        if len(changes) == MOST_CHANGES:
+            self.forget()
+            return
         is_there = bool(changes) and (self._seen is None or changes[0].id == self._seen)
         news = changes[1:] if self._seen is not None else []
         own = [it for it in news if it.writer == self.writer]
@@ -225,6 +235,8 @@ class KnownTails:
             & (link_days > 0)
             & (link_days <= MAX_AUTO_SPAN_DAYS)
             & (told.steps[:, 0] != before_steps[:, 0])
+            # V06, here because in arrays a register below 0 is one that is missing.
+            & (told.steps.min(axis=1) >= 0)
         )
         clean = np.zeros(len(may_be), dtype=bool)
         steps_of_days = zip(before[may_be].tolist(), told.days[may_be].tolist(), strict=True)

@@ -1363,9 +1363,12 @@ BEGIN
             DELETE FROM attempt WHERE ctid = ANY (ARRAY(
                 SELECT ctid FROM attempt WHERE day < cut ORDER BY day LIMIT most));
         WHEN 'chain_change' THEN
-            -- The last one stays: whoever saw it knows by it that nothing behind it is gone.
+            -- None goes before those in front of it, and the last one stays: whoever saw one that is there knows by it that
+            -- nothing behind it is gone. A transaction that waited has a number behind later moments.
             DELETE FROM chain_change WHERE id = ANY (ARRAY(
-                SELECT id FROM chain_change WHERE at < cut AND id < (SELECT max(id) FROM chain_change) ORDER BY id LIMIT most));
+                SELECT id FROM chain_change
+                WHERE id < coalesce((SELECT min(id) FROM chain_change WHERE at >= cut), (SELECT max(id) FROM chain_change))
+                ORDER BY id LIMIT most));
         WHEN 'slot_journal' THEN
             DELETE FROM slot_journal WHERE ctid = ANY (ARRAY(
                 SELECT ctid FROM slot_journal WHERE changed_at < cut AND day < (SELECT min(day) FROM slot)

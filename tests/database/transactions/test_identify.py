@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from daemon.transactions.opening import AccountOpening, DeductsByItself, open_ac
 from protocols.reading import MeterIdentity
 from storage import identity, readings
 from storage.archive import SiteMeter
+from storage.chains import lock_chains
 from tests.database.small_site import (
     DAY,
     NOW,
@@ -24,6 +26,7 @@ from tests.database.small_site import (
     TODAY,
     ZONE,
     Site,
+    connect,
     freeze,
     meters,
     on,
@@ -372,6 +375,26 @@ def test_a_finding_is_of_the_local_day_on_which_it_was_read(database_url: str) -
         await told(connection, "1")
         await told(connection, "2")
         assert await rows(connection, "SELECT from_day FROM finding") == [TODAY]
+
+    on(database_url, story)
+
+
+def test_who_meters_are_is_kept_behind_whoever_holds_the_chains_and_wants_the_meters(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1).take_over(connection)
+        await told(connection, "1")
+        async with await connect(database_url) as reload, await connect(database_url) as other:
+            async with reload.transaction():
+                await lock_chains(reload)
+                telling = asyncio.create_task(told(other, "2"))
+                waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                while await rows(connection, waits) == [0]:
+                    pass
+                await reload.execute("UPDATE meter SET line = 'another'")
+            await telling
+        assert len(await rows(connection, OTHERS)) == 1
 
     on(database_url, story)
 

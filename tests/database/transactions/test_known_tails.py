@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from daemon import metrics
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.quality.judge import RULE_SET
 from daemon.transactions import known_tails
@@ -329,6 +330,93 @@ def test_what_was_noted_long_ago_goes_and_what_is_known_stays(
         noted = await rows(connection, "SELECT count(*) FROM chain_change")
         assert await forget_rows(connection, "chain_change", NOW, 1000) == noted[0] - 1
         assert len((await proved(connection, known, day_of(found, 3))).positions) == 3
+
+    on(database_url, story)
+
+
+def test_what_was_noted_late_by_its_number_does_not_go_before_what_is_seen(
+    database_url: str, owner_url: str
+) -> None:
+    """A transaction that waited for the lock notes a moment before that of the one in front."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found, known = await knowing(connection)
+        await proved(connection, known, [])
+        (seen,) = await rows(connection, "SELECT max(id) FROM chain_change")
+        await connection.execute("UPDATE point_limit SET max_daily_kwh = 7 WHERE point_id = 1")
+        await connection.execute("INSERT INTO chain_change (point_id) VALUES (77)")
+        async with await connect(owner_url) as owner:
+            await owner.execute("UPDATE chain_change SET at = '2020-01-01' WHERE id <> %s", (seen,))
+        await forget_rows(connection, "chain_change", NOW, 1000)
+        assert (await proved(connection, known, day_of(found, 3))).positions == {1, 2, 3}
+
+    on(database_url, story)
+
+
+def test_behind_too_many_changes_nothing_is_known_until_it_is_learned_anew(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        monkeypatch.setattr(known_tails, "MOST_CHANGES", 20)
+        found, known = await knowing(connection)
+        change = "INSERT INTO chain_change (point_id) SELECT 77 FROM generate_series(1, %s)"
+        await proved(connection, known, [])
+        await connection.execute(change, (18,))
+        assert len((await proved(connection, known, day_of(found, 3))).positions) == 4
+        await connection.execute(change, (19,))
+        assert (await proved(connection, known, day_of(found, 3))).positions == set()
+        for n in range(3, 6):
+            await collect(connection, day_of(found, n), ZONE, known=known)
+        assert len((await proved(connection, known, day_of(found, 6))).positions) == 4
+
+    on(database_url, story)
+
+
+def test_a_point_whose_meter_tells_another_serial_is_not_known(database_url: str) -> None:
+    """What came before that and is stored behind it is the meter's own; what comes then is not."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        known = KnownTails()
+        found = await Site.of(2).take_over(connection)
+        await connection.execute(
+            "INSERT INTO other_serial (meter_id, from_at, serial) "
+            "SELECT meter_id, '2099-01-01', '7' FROM installation WHERE point_id = 1"
+        )
+        for n in range(3):
+            await collect(connection, day_of(found, n), ZONE, known=known)
+        assert (await proved(connection, known, day_of(found, 3))).positions == {1}
+
+    on(database_url, story)
+
+
+def test_a_value_below_zero_is_no_missing_one(database_url: str) -> None:
+    """V06, of what is remembered, of what is asked for, and of a back-fill."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await Site.of(3).take_over(connection)
+        known = KnownTails()
+        for n in range(3):
+            batch = [polled(freeze(it, OPEN + n * DAY, 100 + 4 * n)) for it in found.values()]
+            await collect(connection, batch, ZONE, known=known)
+        wrong = [freeze(it, OPEN + 3 * DAY, Decimal("-0.01")) for it in found.values()]
+        behind = freeze(found["P3"], OPEN + 4 * DAY, 116)
+        assert (await proved(connection, known, [polled(wrong[0])])).positions == set()
+        await collect(connection, [polled(wrong[0]), wrong[1], wrong[2], behind], ZONE, known=known)
+        shown = "SELECT point_id FROM slot WHERE total < 0 AND state = 'published'"
+        assert await rows(connection, shown) == []
+        await settle_marked(connection, ARMED, NOW)
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_what_is_stored_by_memory_is_counted_as_published(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found, known = await knowing(connection)
+        before = metrics.SLOTS_DECIDED.labels("published")._value.get()
+        for _ in range(2):
+            await collect(connection, day_of(found, 3), ZONE, known=known)
+        assert metrics.SLOTS_DECIDED.labels("published")._value.get() == before + 4
 
     on(database_url, story)
 
