@@ -63,7 +63,7 @@ LISTENER_EVENTS = Counter(
     "meterd_listener_events_total", "What happened at a listener.", ["listener", "event"]
 )
 SLOTS_DECIDED = Counter(
-    "meterd_slots_decided_total", "Freezes published, withheld or in conflict.", ["state"]
+    "meterd_slots_decided_total", "Slots that show another state than before.", ["state"]
 )
 STANDSTILL = Gauge(
     "meterd_standstill_points", "Points that are not billed to yesterday, by reason.", ["reason"]

@@ -16,6 +16,7 @@ from daemon.quality.arrival import Arrival
 from daemon.transactions.collect import ACCOUNTS_AT_ONCE, JUDGE_WITHIN_S, collect, settle_marked
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.judging import POINTS_AT_ONCE
+from daemon.transactions.known_tails import KnownTails
 from daemon.transactions.portions import next_portion
 from storage.archive import SiteMeter
 from tests.database.small_site import (
@@ -30,6 +31,7 @@ from tests.database.small_site import (
     freeze,
     meters,
     on,
+    polled,
     rows,
     slots,
 )
@@ -97,6 +99,26 @@ def test_a_batch_takes_at_most_twelve_statements_whatever_is_in_it(database_url:
             with counted(connection) as given:
                 await collect(connection, batch, ZONE)
             assert len(given) <= MOST_STATEMENTS
+
+    on(database_url, story)
+
+
+def test_a_batch_takes_two_more_where_some_of_it_is_proved_by_memory(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        known = KnownTails()
+        found = await with_first_values(connection, 2 * POINTS)
+        for n in (1, 2):
+            of_day = [polled(freeze(it, OPEN + n * DAY, 100 + n)) for it in found.values()]
+            await collect(connection, of_day, ZONE, known=known)
+        some = dict(list(found.items())[:POINTS])
+        next_values = [
+            polled(freeze(it, OPEN + 3 * DAY, 103)) for it in list(found.values())[POINTS:]
+        ]
+        batch = [*everything_at_once(some, OPEN + 3 * DAY), *next_values]
+        with counted(connection) as given:
+            await collect(connection, batch, ZONE, known=known)
+        assert "COPY to_settle" in given[-1]
+        assert len(given) <= MOST_STATEMENTS + 2
 
     on(database_url, story)
 

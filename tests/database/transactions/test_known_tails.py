@@ -83,7 +83,7 @@ async def proved(connection: AsyncConnection[Any], known: KnownTails, batch: Bat
         return known.next_values(batch, ZONE)
 
 
-def test_the_next_values_of_known_points_take_six_statements_and_no_look_at_chains(
+def test_the_next_values_of_known_points_take_five_statements_and_no_look_at_chains(
     database_url: str,
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
