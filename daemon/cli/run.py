@@ -11,7 +11,6 @@ from config.load import load_site
 from daemon.cli.output import fail
 from daemon.cli.site_option import site_option
 from daemon.runtime import logs
-from daemon.runtime.garbage import spare_what_is_there
 
 
 @click.command()
@@ -21,8 +20,6 @@ def run(site_path: Path) -> None:
 
     Wrong configuration ends it with exit code 78 before anything is opened.
     """
-    # What is made of a large site's files stays: to look at it again and again frees nothing.
-    spare_what_is_there()
     site = load_site(site_path)
     logs.configure(site.settings.log.format, site.settings.log.level)
     # The daemon's imports come after the check: wrong files are told at once.
