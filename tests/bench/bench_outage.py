@@ -80,7 +80,7 @@ TARIFFS = """
 effective_from = 2020-01-01
 price = "0.5283"
 """
-STORED = "SELECT address, day, total FROM reading JOIN meter ON meter.id = meter_id"
+STORED = "SELECT address, day, total FROM reading JOIN meter ON meter.id = meter_id WHERE kind = 1"
 SHOWN = """
 SELECT address, day, total
 FROM slot JOIN meter ON meter.id = meter_id LEFT JOIN doubt USING (point_id, day, kind)
