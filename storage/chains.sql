@@ -4,8 +4,6 @@ SELECT set_config('meterd.actor', %(actor)s, true)
 -- lock_chains -- nobody else judges or changes what is judged
 SELECT pg_advisory_xact_lock(%(lock)s)
 
--- begin -- the same by whom, and partitions of the months that are not there yet; then every look is one by an index
--- Whatever statistics say: a first start has none, and those of yesterday know nothing of today.
-SELECT pg_advisory_xact_lock(%(lock)s), make_partitions(%(months)s::date[]), set_config('enable_seqscan', 'off', true),
-       set_config('enable_nestloop', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
-       set_config('jit', 'off', true), set_config('meterd.writer', %(writer)s, true)
+-- begin -- nobody else judges, and what was changed: see the function
+SELECT id, writer, point_id, meter_id
+FROM begin_batch(%(lock)s, %(months)s::date[], %(writer)s, %(seen)s, %(most)s)

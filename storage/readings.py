@@ -154,20 +154,20 @@ class Published(NamedTuple):
     hold: str | None
 
 
-async def add(connection: Connection, readings: Sequence[RawReading]) -> None:
-    """Keep raw readings of which none is there yet; UniqueViolation if one is."""
+async def add(connection: Connection, readings: Sequence[RawReading], more: bytes = b"") -> None:
+    """Keep raw readings of which none is there yet; UniqueViolation if one is.
+
+    `more`: rows that are made already, as `columns.rows` makes them of COPIED."""
     if not readings:
+        if more:
+            await binary.copy(connection, SQL["add"], more)
         return
     async with connection.cursor() as cursor, cursor.copy(SQL["add"]) as copy:
         copy.set_types(list(COPIED.values()))
+        if more:
+            await copy.write(binary.HEADER + more)
         for reading in _in_order(readings):
             await copy.write_row(reading)
-
-
-async def copy_rows(connection: Connection, rows: bytes) -> None:
-    """The same of rows that are made already, as `columns.rows` makes them of COPIED."""
-    if rows:
-        await binary.copy(connection, SQL["add"], rows)
 
 
 async def merge(

@@ -41,23 +41,27 @@ async def mark_accounts(
     await connection.execute(SQL["mark_accounts"], values)
 
 
-async def mark_points(connection: Connection, changed: Mapping[int, Days], cause: str) -> None:
-    """Let whoever is billed for these points be settled. `changed`: by point, what did."""
+async def mark_points(
+    connection: Connection, changed: Mapping[int, Days], cause: str, known: bytes = b""
+) -> None:
+    """Let whoever is billed for these points be settled. `changed`: by point, what did.
+
+    `known`: accounts that need not be looked up, for new readings; rows as `columns.rows` makes
+    them of NEW_MARK."""
     if not changed:
+        if known:
+            await binary.copy(connection, SQL["copy_marks"], known)
         return
+    marks = list(binary.unpacked(NEW_MARK, known))
     values = {
         "points": array(changed),
         "firsts": days([it.first for it in changed.values()]),
         "lasts": days([it.last for it in changed.values()]),
+        "accounts": array([account for account, _, _ in marks]),
+        "days": array([day for _, day, _ in marks]),
         "cause": cause,
     }
     await connection.execute(SQL["mark_points"], values)
-
-
-async def add_marks(connection: Connection, rows: bytes) -> None:
-    """Let accounts be settled; `rows` as `columns.rows` makes them of NEW_MARK."""
-    if rows:
-        await binary.copy(connection, SQL["add_marks"], rows)
 
 
 async def latest_mark(connection: Connection) -> datetime:

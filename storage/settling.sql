@@ -9,8 +9,11 @@ FROM unnest(%(points)s::int[], %(firsts)s::date[], %(lasts)s::date[]) AS c (poin
 JOIN (SELECT * FROM point_account WHERE point_id = ANY(%(points)s::int[])) x
     ON x.point_id = c.point_id AND coalesce(x.to_day, 'infinity') >= c.first_day
 GROUP BY 1
+UNION ALL
+SELECT account_id, date '2000-01-01' + day, date '2000-01-01' + day, %(cause)s
+FROM unnest(%(accounts)s::int[], %(days)s::int[]) AS known (account_id, day)
 
--- add_marks -- accounts that are known
+-- copy_marks -- accounts that are known
 COPY to_settle (account_id, from_day, to_day) FROM STDIN (FORMAT BINARY)
 
 -- now -- when what is marked now was marked at the latest

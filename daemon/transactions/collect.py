@@ -26,7 +26,7 @@ from daemon.transactions.portions import Clock, in_portions
 from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
 from protocols.dlt645.prepared.one import as_kwh
-from storage import chains, identity, readings
+from storage import identity, readings
 from storage.judging import Tail
 from storage.readings import (
     DAILY_FREEZE,
@@ -37,7 +37,7 @@ from storage.readings import (
     Source,
     read_id,
 )
-from storage.settling import add_marks, latest_mark, mark_points, put_off, take_marks
+from storage.settling import latest_mark, mark_points, put_off, take_marks
 
 log = structlog.get_logger("pipeline")
 
@@ -124,10 +124,8 @@ async def _collect(
 
     `are_new`: what no slot tells of is believed to be new; UniqueViolation if it is not."""
     async with connection.transaction():
-        await chains.begin(connection, {_day_of(it) for it in batch}, known.writer)
-        await known.look(connection)
+        await known.begin(connection, {_day_of(it) for it in batch})
         proved = known.next_values(batch, zone) if are_new else NextValues()
-        await readings.copy_rows(connection, proved.readings)
         asked = [it for n, it in enumerate(batch) if n not in proved.positions]
         raw = await _with_serials(connection, asked, [raw_reading(it, zone) for it in asked])
         arrived, out_of_service = _by_point(asked, raw)
@@ -139,7 +137,8 @@ async def _collect(
         }
         others = [reading for point in arrived.keys() - new.keys() for reading in arrived[point]]
         # R08: raw rows, whatever becomes of them.
-        await readings.add(connection, [reading for told in new.values() for reading in told])
+        fresh = [reading for told in new.values() for reading in told]
+        await readings.add(connection, fresh, proved.readings)
         kept = await readings.merge(connection, [*others, *out_of_service])
         # What was there is judged already.
         news = {
@@ -148,8 +147,7 @@ async def _collect(
             if point in new or any(readings.KEY(reading) in kept for reading in told)
         }
         judged = await judge_arrivals(connection, news, tails, zone, proved.slots)
-        await mark_points(connection, judged.changed, "readings")
-        await add_marks(connection, proved.marks)
+        await mark_points(connection, judged.changed, "readings", proved.marks)
     metrics.SLOTS_DECIDED.labels("published").inc(proved.count)
     has_put_slots = bool(proved.slots or judged.clean)
     clean = {slot.point_id for slot in judged.clean}

@@ -1,7 +1,7 @@
 """The last values of chains as this process stored them, for as long as nobody changed anything.
 
 A memory, not a second truth: every batch first asks, under the lock on the chains, what was changed
-since (storage/chain_changes.py) and forgets whatever that speaks of. Where it cannot be sure it
+since (storage/chains.py) and forgets whatever that speaks of. Where it cannot be sure it
 forgets everything, and the database is asked as if nothing had been known."""
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from daemon.quality.fleet import Freezes, Integers, clean_points
 from daemon.quality.freeze import is_in_service
 from daemon.quality.judge import RULE_SET
 from daemon.quality.local_time import midnight_s
-from storage import chain_changes
+from storage import chains
 from storage.binary import SINCE
-from storage.chain_changes import NAMED, Change
+from storage.chains import NAMED, Change
 from storage.columns import Column
 from storage.columns import rows as made_rows
 from storage.judging import NEW_SLOT, Tail
@@ -157,9 +157,9 @@ class KnownTails:
         self._seen = None
         self._has_put_slots = False
 
-    async def look(self, connection: AsyncConnection[Any]) -> None:
-        """Forget what was changed since the last look; the caller holds the lock on the chains."""
-        changes = await chain_changes.look(connection, self._seen, MOST_CHANGES)
+    async def begin(self, connection: AsyncConnection[Any], days: Iterable[date]) -> None:
+        """Begin a batch of these days, and forget what was changed since the last one."""
+        changes = await chains.begin(connection, days, self.writer, self._seen, MOST_CHANGES)
         if len(changes) == MOST_CHANGES:
             self.forget()
             return

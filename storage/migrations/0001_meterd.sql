@@ -687,6 +687,19 @@ CREATE TABLE chain_change (
     writer      integer
 );
 COMMENT ON COLUMN chain_change.writer IS 'who put slots and knows of which points; NULL: somebody who did not say so';
+-- What a batch begins with, in one statement: nobody else judges, there is room for its months, and every look of it is one by
+-- an index, whatever statistics say (a first start has none, and those of yesterday know nothing of today). Then the change that
+-- was `seen` last, if it is there, and those behind it; of nothing seen the last one. They are looked at when the lock is had.
+CREATE FUNCTION begin_batch(lock bigint, months date[], writer text, seen bigint, most integer) RETURNS SETOF chain_change
+    VOLATILE LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(lock);
+    PERFORM make_partitions(months), set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true),
+            set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
+            set_config('meterd.writer', writer, true);
+    RETURN QUERY SELECT * FROM public.chain_change c
+                 WHERE c.id >= coalesce(seen, (SELECT max(x.id) FROM public.chain_change x)) ORDER BY c.id LIMIT most;
+END $$;
 CREATE FUNCTION note_slots() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(1835365478);

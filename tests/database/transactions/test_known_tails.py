@@ -17,7 +17,7 @@ from daemon.quality.judge import RULE_SET
 from daemon.transactions import known_tails
 from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.known_tails import KnownTails, NextValues
-from storage import chains, judging
+from storage import judging
 from storage.archive import SiteMeter
 from storage.retention import forget_rows
 from tests.database.small_site import (
@@ -78,26 +78,25 @@ async def knowing(
 async def proved(connection: AsyncConnection[Any], known: KnownTails, batch: Batch) -> NextValues:
     """What is known of these values by now."""
     async with connection.transaction():
-        await chains.begin(connection, [OPEN], known.writer)
-        await known.look(connection)
+        await known.begin(connection, [OPEN])
         return known.next_values(batch, ZONE)
 
 
-def test_the_next_values_of_known_points_take_five_statements_and_no_look_at_chains(
+def test_the_next_values_of_known_points_take_four_statements_and_no_look_at_chains(
     database_url: str,
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         found, known = await knowing(connection)
         with counted(connection) as given:
             collected = await collect(connection, day_of(found, 3), ZONE, known=known)
-        # Lock, changes, and COPY of readings, slots and marks.
-        assert len(given) == 5
+        # The lock with what was changed, and COPY of readings, slots and marks.
+        assert len(given) == 4
         assert sorted(collected.present) == sorted(
             (meter.meter_id, OPEN + 3 * DAY) for meter in found.values()
         )
         with counted(connection) as given:
             again = await collect(connection, day_of(found, 3), ZONE, known=known)
-        assert len(given) == 2
+        assert len(given) == 1
         assert sorted(again.present) == sorted(collected.present)
         await settle_marked(connection, ARMED, NOW)
         assert await balance(connection, "A1") == -3 * 4 * 50
