@@ -1,6 +1,6 @@
 """What a batch may cost: statements, writes of a replay, and how long accounts are locked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, time, timedelta
@@ -60,6 +60,12 @@ def counted(connection: AsyncConnection[Any]) -> Iterator[list[str]]:
     connection.cursor_factory = CountingCursor
     yield given
     connection.cursor_factory = usual
+
+
+def lengths_of_transactions(given: Sequence[str]) -> list[int]:
+    """The statements of each: it begins with the lock on the chains."""
+    begun = [n for n, it in enumerate(given) if "begin_batch" in it or "xact_lock" in it]
+    return [b - a for a, b in pairwise([*begun, len(given)])]
 
 
 def everything_at_once(found: dict[str, SiteMeter], day: date) -> list[Arrival]:
@@ -261,8 +267,7 @@ def test_points_in_dispute_are_judged_in_transactions_of_fifty_milliseconds(
         assert await rows(connection, "SELECT count(DISTINCT account_id) FROM to_settle") == [
             points
         ]
-        begun = [n for n, it in enumerate(given) if "begin_batch" in it or "xact_lock" in it]
-        lengths = [b - a for a, b in pairwise([*begun, len(given)])]
+        lengths = lengths_of_transactions(given)
         assert len(lengths) == transactions + 2
         assert max(lengths) <= MOST_STATEMENTS
 

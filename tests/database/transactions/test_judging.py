@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -40,7 +39,11 @@ from tests.database.small_site import (
     slots,
     store,
 )
-from tests.database.transactions.test_cost_of_a_batch import counted
+from tests.database.transactions.test_cost_of_a_batch import (
+    MOST_STATEMENTS,
+    counted,
+    lengths_of_transactions,
+)
 from tests.examples import seeds
 
 pytestmark = pytest.mark.hypertables
@@ -463,23 +466,10 @@ def test_a_transaction_takes_at_most_twelve_statements_whatever_comes(
                 for n in (5, 6, 7)
             ],
         ]
-        executed: list[str] = []
-        cursor = type(connection.cursor())
-
-        class Counting(cursor):  # type: ignore[valid-type, misc]
-            async def execute(self, query: Any, *values: Any, **options: Any) -> Any:
-                executed.append(str(query))
-                return await super().execute(query, *values, **options)
-
-            def copy(self, statement: Any, *values: Any, **options: Any) -> Any:
-                executed.append("COPY")
-                return super().copy(statement, *values, **options)
-
-        connection.cursor_factory = Counting
+        known = KnownTails()
         for batch in batches:
-            executed.clear()
-            await collect(connection, batch, ZONE)
-            begun = [n for n, it in enumerate(executed) if "pg_advisory_xact_lock" in it]
-            assert max(b - a for a, b in pairwise([*begun, len(executed)])) <= 12, executed
+            with counted(connection) as given:
+                await collect(connection, list(map(polled, batch)), ZONE, known=known)
+            assert max(lengths_of_transactions(given)) <= MOST_STATEMENTS, given
 
     on(database_url, story)
