@@ -39,7 +39,7 @@ STORED = "COPY reading"
 SETTLED = "INSERT INTO link"
 MOMENTS = (
     # T1: raw rows are not there yet, are there, are judged, and are committed unknown to the daemon.
-    Moment("make_partitions", "make_partitions", is_answered=True),
+    Moment("begin_batch", "begin_batch", is_answered=True),
     Moment(STORED, STORED, is_answered=True),
     Moment(STORED, "COMMIT"),
     Moment(STORED, "COMMIT", is_answered=True),
