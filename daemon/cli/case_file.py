@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from daemon.cli.output import BAD_DATA, fail
+import click
+
+from daemon.cli.output import BAD_DATA, fail, print_json, print_table
 from daemon.quality.case_fields import CaseError, Fields
 
 
-def cases_of(path: Path) -> list[Any]:
+def _cases_of(path: Path) -> list[Any]:
     """The list `cases` of the file; it fails with exit code 65 if there is none.
 
     A number with a point is a Decimal: as a binary fraction it would be another one."""
@@ -26,7 +28,36 @@ def cases_of(path: Path) -> list[Any]:
     return cases
 
 
-def case_name(case: object, number: int) -> str:
+def work_out(
+    path: Path,
+    result_of: Callable[[Any], dict[str, Any]],
+    head: Sequence[str],
+    rows_of: Callable[[Mapping[str, Any]], Iterable[Sequence[object]]],
+    *,
+    as_json: bool,
+) -> None:
+    """Print what each case of the file comes to; exit code 65 if one is not understood.
+
+    `result_of` raises CaseError then, and the others are worked out. `head` and `rows_of`: of the
+    table of a result."""
+    is_wrong = False
+    for number, case in enumerate(_cases_of(path)):
+        name = _case_name(case, number)
+        try:
+            result = result_of(case)
+        except CaseError as error:
+            click.echo(f"{path}: case {name}: {error}", err=True)
+            is_wrong = True
+            continue
+        if as_json:
+            print_json({"id": name, "result": result})
+        else:
+            print_table(head, rows_of(result), title=name)
+    if is_wrong:
+        raise SystemExit(BAD_DATA)
+
+
+def _case_name(case: object, number: int) -> str:
     """The case's id; its place in the list where it has none."""
     try:
         return Fields(case).text("id")

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from daemon.cli.case_file import case_name, cases_of
-from daemon.cli.output import BAD_DATA, as_json, print_json, print_table
-from daemon.quality.case_fields import CaseError
+from daemon.cli.case_file import work_out
+from daemon.cli.output import as_json
 from daemon.quality.cases import result_of
 
 
@@ -24,21 +23,8 @@ def try_cases(path: Path, as_json: bool) -> None:
 
     Needs no daemon, no database and no configuration. What a case `expected` is not looked at. Exit
     code 65 if a case is not understood; the others are judged."""
-    is_wrong = False
-    for number, case in enumerate(cases_of(path)):
-        name = case_name(case, number)
-        try:
-            result = result_of(case)
-        except CaseError as error:
-            click.echo(f"{path}: case {name}: {error}", err=True)
-            is_wrong = True
-            continue
-        if as_json:
-            print_json({"id": name, "result": result})
-        else:
-            print_table(("day", "state", "register", "codes", "next"), _rows(result), title=name)
-    if is_wrong:
-        raise SystemExit(BAD_DATA)
+    head = ("day", "state", "register", "codes", "next")
+    work_out(path, result_of, head, _rows, as_json=as_json)
 
 
 def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -10,8 +10,8 @@ import click
 
 from daemon.billing import credit_cases
 from daemon.billing.account_case import advanced, rounded_series, settled
-from daemon.cli.case_file import case_name, cases_of
-from daemon.cli.output import BAD_DATA, as_json, print_json, print_table
+from daemon.cli.case_file import work_out
+from daemon.cli.output import as_json
 from daemon.control.guard_cases import decided
 from daemon.quality.case_fields import CaseError, Fields
 
@@ -34,24 +34,11 @@ def try_cases(path: Path, as_json: bool) -> None:
 
     Needs no daemon, no database and no configuration. What a case `expected` is not looked at. Exit
     code 65 if a case is not understood; the others are worked out."""
-    is_wrong = False
-    for number, case in enumerate(cases_of(path)):
-        name = case_name(case, number)
-        try:
-            result = _result(Fields(case))
-        except CaseError as error:
-            click.echo(f"{path}: case {name}: {error}", err=True)
-            is_wrong = True
-            continue
-        if as_json:
-            print_json({"id": name, "result": result})
-        else:
-            print_table(("what", "comes to"), _rows(result), title=name)
-    if is_wrong:
-        raise SystemExit(BAD_DATA)
+    work_out(path, _result, ("what", "comes to"), _rows, as_json=as_json)
 
 
-def _result(case: Fields) -> dict[str, Any]:
+def _result(told: Any) -> dict[str, Any]:
+    case = Fields(told)
     kind = case.choice("kind", (*KINDS, *credit_cases.KINDS))
     given = case.inside("input")
     if kind in KINDS:

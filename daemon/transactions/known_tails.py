@@ -25,6 +25,7 @@ from daemon.quality.fleet import Freezes, Integers, clean_points
 from daemon.quality.freeze import is_in_service
 from daemon.quality.judge import RULE_SET
 from daemon.quality.local_time import midnight_s
+from daemon.transactions.clean_values import QUIET_SKEW_S
 from storage import chains
 from storage.binary import SINCE
 from storage.chains import NAMED, Change
@@ -45,13 +46,11 @@ from storage.settling import NEW_MARK
 
 POLLED_DECIMALS: Final = 2
 """Of what a line polls by the thousand."""
-QUIET_SKEW: Final = timedelta(seconds=60)
-"""A clock that is further off is remarked on (V05)."""
+QUIET_SKEW: Final = timedelta(seconds=QUIET_SKEW_S)
 SECOND: Final = timedelta(seconds=1)
 METER: Final = int(Source.METER)
 SINCE_US: Final = 946_684_800_000_000
 """SINCE in microseconds since 1970."""
-FIRST_ROWS: Final = 1024
 MOST_CHANGES: Final = 50_000
 """Behind more nothing is known: under the lock of all a site that is taken in is not read."""
 MOST_REGISTERS: Final = 5
@@ -138,13 +137,15 @@ class NextValues:
 class KnownTails:
     """By point the last value of its chain, where nothing is open and nothing lies behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_changes: int = MOST_CHANGES) -> None:
+        """`most_changes`: behind more nothing is known."""
+        self._most_changes = most_changes
         self.writer = secrets.randbelow(2**31 - 2) + 1
         self.turn = asyncio.Lock()
         """Whoever stores a batch holds it until what came of the batch is remembered."""
         self._rows: dict[int, int] = {}
         self._free: list[int] = []
-        self._facts: Integers = np.zeros((FIRST_ROWS, _Column.COUNT), dtype=np.int64)
+        self._facts: Integers = np.zeros((1, _Column.COUNT), dtype=np.int64)
         self._seen: int | None = None
         """The last change that was looked at."""
         self._has_put_slots = False
@@ -159,8 +160,8 @@ class KnownTails:
 
     async def begin(self, connection: AsyncConnection[Any], days: Iterable[date]) -> None:
         """Begin a batch of these days, and forget what was changed since the last one."""
-        changes = await chains.begin(connection, days, self.writer, self._seen, MOST_CHANGES)
-        if len(changes) == MOST_CHANGES:
+        changes = await chains.begin(connection, days, self.writer, self._seen, self._most_changes)
+        if len(changes) == self._most_changes:
             self.forget()
             return
         is_there = bool(changes) and (self._seen is None or changes[0].id == self._seen)

@@ -42,15 +42,15 @@ class Verified:
     fault: Fault | None = None
 
 
-async def seal(connection: AsyncConnection[Any], now: datetime) -> int:
-    """Seal every transaction that no running one can come before; returns how many blocks.
+async def seal(connection: AsyncConnection[Any], now: datetime, most: int = MOST) -> int:
+    """Seal every transaction that no running one can come before, at most so many in a block.
 
-    In no transaction of the caller's: each block is committed by itself. What is posted meanwhile
-    waits for nothing, and is sealed by one of the next calls."""
-    sealed = await _seal_marked(connection, now)
+    Returns how many blocks. In no transaction of the caller's: each is committed by itself. What is
+    posted meanwhile waits for nothing, and is sealed by one of the next calls."""
+    sealed = await _seal_marked(connection, now, most)
     if await _mark_anew(connection):
         # Nothing runs beside on a quiet site: then there is no reason to wait for the next call.
-        sealed += await _seal_marked(connection, now)
+        sealed += await _seal_marked(connection, now, most)
     return sealed
 
 
@@ -151,14 +151,14 @@ async def _mark_anew(connection: AsyncConnection[Any]) -> bool:
     return is_done
 
 
-async def _seal_marked(connection: AsyncConnection[Any], now: datetime) -> int:
+async def _seal_marked(connection: AsyncConnection[Any], now: datetime, most: int) -> int:
     sealed = 0
-    while await _seal_one(connection, now):
+    while await _seal_one(connection, now, most):
         sealed += 1
     return sealed
 
 
-async def _seal_one(connection: AsyncConnection[Any], now: datetime) -> bool:
+async def _seal_one(connection: AsyncConnection[Any], now: datetime, most: int) -> bool:
     async with connection.transaction():
         mark = await seals.mark(connection)
         if mark is None or mark.is_foreign or not mark.is_reached:
@@ -167,7 +167,7 @@ async def _seal_one(connection: AsyncConnection[Any], now: datetime) -> bool:
         after = last.through if last else 0
         if after >= mark.through:
             return False
-        through = await seals.reach(connection, after, mark.through, MOST)
+        through = await seals.reach(connection, after, mark.through, most)
         leaves = await seals.leaves(connection, after, through)
         if not leaves:
             return False  # what drew these ids was rolled back

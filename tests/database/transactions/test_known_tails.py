@@ -14,9 +14,8 @@ from psycopg import AsyncConnection
 from daemon import metrics
 from daemon.quality.arrival import Arrival, PolledFreeze
 from daemon.quality.judge import RULE_SET
-from daemon.transactions import known_tails
 from daemon.transactions.collect import collect, settle_marked
-from daemon.transactions.known_tails import KnownTails, NextValues
+from daemon.transactions.known_tails import MOST_CHANGES, KnownTails, NextValues
 from storage import judging
 from storage.archive import SiteMeter
 from storage.retention import forget_rows
@@ -65,10 +64,10 @@ def day_of(found: dict[str, SiteMeter], n: int, points: Sequence[str] = ()) -> B
 
 
 async def knowing(
-    connection: AsyncConnection[Any], points: int = 4
+    connection: AsyncConnection[Any], points: int = 4, most_changes: int = MOST_CHANGES
 ) -> tuple[dict[str, SiteMeter], KnownTails]:
     """A site of which every point is known by its third day."""
-    known = KnownTails()
+    known = KnownTails(most_changes)
     found = await Site.of(points).take_over(connection)
     for n in range(3):
         await collect(connection, day_of(found, n), ZONE, known=known)
@@ -353,11 +352,10 @@ def test_what_was_noted_late_by_its_number_does_not_go_before_what_is_seen(
 
 
 def test_behind_too_many_changes_nothing_is_known_until_it_is_learned_anew(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        monkeypatch.setattr(known_tails, "MOST_CHANGES", 20)
-        found, known = await knowing(connection)
+        found, known = await knowing(connection, most_changes=20)
         change = "INSERT INTO chain_change (point_id) SELECT 77 FROM generate_series(1, %s)"
         await proved(connection, known, [])
         await connection.execute(change, (18,))
@@ -420,11 +418,8 @@ def test_what_is_stored_by_memory_is_counted_as_published(database_url: str) -> 
     on(database_url, story)
 
 
-def test_there_is_room_for_as_many_points_as_come(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_there_is_room_for_as_many_points_as_come(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        monkeypatch.setattr(known_tails, "FIRST_ROWS", 2)
         found, known = await knowing(connection, points=9)
         assert len((await proved(connection, known, day_of(found, 3))).positions) == 9
 

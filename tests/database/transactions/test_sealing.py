@@ -12,7 +12,6 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
 from daemon.billing.sealing import Head, cut, leaf, path, root_of_path
-from daemon.transactions import sealing
 from daemon.transactions.sealing import seal, verify
 from storage import ledger, seals
 from storage.ledger import Leg, Transaction
@@ -187,14 +186,10 @@ def test_from_a_block_on_only_its_rows_are_read(database_url: str) -> None:
     on(as_owner(database_url), story)
 
 
-def test_a_block_holds_no_more_than_may_have_to_be_read_for_one_proof(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sealing, "MOST", 2)
-
+def test_a_block_holds_no_more_than_may_have_to_be_read_for_one_proof(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await posted(connection, 5)
-        assert await seal(connection, NOW) == 3
+        assert await seal(connection, NOW, most=2) == 3
         assert [len(cut(block.leaves)) for block in await seals.blocks(connection, 1, 9)] == [
             2,
             2,

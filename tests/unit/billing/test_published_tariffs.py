@@ -17,8 +17,9 @@ JUNE = date(2026, 6, 1)
 WHOLE_JUNE = [JUNE + timedelta(days=number) for number in range(30)]
 
 
-def terms(name: str, **given: int | Mapping[str, Decimal]) -> Terms:
-    return Terms(load_tariff_file(FOLDER / f"{name}.toml")[name], **given)  # type: ignore[arg-type]
+def terms(name: str, phases: int = 1, used_elsewhere: Mapping[str, Decimal] | None = None) -> Terms:
+    versions = load_tariff_file(FOLDER / f"{name}.toml")[name]
+    return Terms(versions, phases=phases, used_elsewhere=used_elsewhere or {})
 
 
 def use(**kwh: str) -> Use:

@@ -23,8 +23,15 @@ def versions(*starts: str, **more: object) -> Versions:
     return Versions(tuple(found))
 
 
-def span(first: datetime, last: datetime, steps: int, **more: Decimal | int) -> Span:
-    return Span(first, last, {"total": steps}, **more)  # type: ignore[arg-type]
+def span(
+    first: datetime,
+    last: datetime,
+    steps: int,
+    *,
+    decimals: int = 2,
+    ratio: Decimal = Decimal(1),
+) -> Span:
+    return Span(first, last, {"total": steps}, decimals=decimals, ratio=ratio)
 
 
 def test_use_is_steps_times_ratio_in_parts_of_ten_to_the_eighth_of_a_kwh() -> None:
