@@ -21,8 +21,9 @@ END $$;
 CREATE TABLE document (
     id          integer PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('exchange', 'restart', 'ratio', 'assignment', 'release', 'date_correction',
-                    'address_correction', 'clock_setting', 'crossing', 'revalidation', 'payment_reversal')),
-    point       text CHECK ((point IS NULL) = (kind = 'payment_reversal')),
+                    'address_correction', 'clock_setting', 'crossing', 'revalidation', 'payment_reversal',
+                    'household_bonus', 'used_elsewhere')),
+    point       text CHECK ((point IS NULL) = (kind IN ('payment_reversal', 'household_bonus', 'used_elsewhere'))),
     at          timestamptz NOT NULL DEFAULT now(),
     actor       text NOT NULL CHECK (actor <> ''),
     reason      text NOT NULL CHECK (reason <> ''),
@@ -34,7 +35,7 @@ CREATE INDEX documents_of_point ON document (point);
 CREATE INDEX documents_that_waited ON document (id) WHERE waits;
 COMMENT ON TABLE document IS 'what somebody said that is or was so, as it was said; what follows from it are dated facts';
 COMMENT ON COLUMN document.id IS 'counted without gaps: a trial run uses up none';
-COMMENT ON COLUMN document.point IS 'the number of the point that it is about; NULL where it is about money';
+COMMENT ON COLUMN document.point IS 'the number of the point that it is about; NULL where it is about money or an account';
 COMMENT ON COLUMN document.waits IS 'it counts only when a second person has approved it';
 CREATE TRIGGER document_is_never_changed BEFORE UPDATE OR DELETE ON document
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -80,6 +81,7 @@ CREATE TABLE account (
     state               text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'active', 'closing', 'closed')),
     agreement           text,
     opened_on           date,
+    last_day            date,
     warn_fen            bigint NOT NULL,
     trip_fen            bigint NOT NULL,
     reconnect_fen       bigint NOT NULL,
@@ -87,8 +89,10 @@ CREATE TABLE account (
     credit_state        text NOT NULL DEFAULT 'good' CHECK (credit_state IN ('good', 'low', 'emergency', 'exhausted')),
     CHECK (reconnect_fen >= trip_fen),
     CHECK (warn_fen >= trip_fen),
-    CHECK (state = 'pending' OR (opened_on IS NOT NULL AND agreement IS NOT NULL))
+    CHECK (state = 'pending' OR (opened_on IS NOT NULL AND agreement IS NOT NULL)),
+    CONSTRAINT account_ends_after_it_began CHECK (last_day IS NULL OR (last_day >= opened_on) IS TRUE)
 );
+COMMENT ON COLUMN account.last_day IS 'the last day in service, which counts whole; NULL: none yet';
 COMMENT ON COLUMN account.opened_on IS 'its points are billed from 00:00 of this day, or from the day they were given to it';
 
 CREATE TABLE account_journal (
@@ -99,6 +103,7 @@ CREATE TABLE account_journal (
     tariff_id           text NOT NULL,
     agreement           text,
     opened_on           date,
+    last_day            date,
     warn_fen            bigint NOT NULL,
     trip_fen            bigint NOT NULL,
     reconnect_fen       bigint NOT NULL,
@@ -109,19 +114,62 @@ COMMENT ON TABLE account_journal IS 'what an account was told to be before it ch
 CREATE FUNCTION journal_account() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-    INSERT INTO account_journal (actor, account_id, name, tariff_id, agreement, opened_on, warn_fen, trip_fen, reconnect_fen,
-                                 credit_limit_fen)
+    INSERT INTO account_journal (actor, account_id, name, tariff_id, agreement, opened_on, last_day, warn_fen, trip_fen,
+                                 reconnect_fen, credit_limit_fen)
     VALUES (coalesce(nullif(current_setting('meterd.actor', true), ''), 'system'), OLD.id, OLD.name, OLD.tariff_id,
-            OLD.agreement, OLD.opened_on, OLD.warn_fen, OLD.trip_fen, OLD.reconnect_fen, OLD.credit_limit_fen);
+            OLD.agreement, OLD.opened_on, OLD.last_day, OLD.warn_fen, OLD.trip_fen, OLD.reconnect_fen, OLD.credit_limit_fen);
     RETURN NULL;
 END $$;
 CREATE TRIGGER account_changes_are_journalled AFTER UPDATE ON account FOR EACH ROW
-    WHEN ((OLD.name, OLD.tariff_id, OLD.agreement, OLD.opened_on, OLD.warn_fen, OLD.trip_fen, OLD.reconnect_fen,
+    WHEN ((OLD.name, OLD.tariff_id, OLD.agreement, OLD.opened_on, OLD.last_day, OLD.warn_fen, OLD.trip_fen, OLD.reconnect_fen,
            OLD.credit_limit_fen)
-          IS DISTINCT FROM (NEW.name, NEW.tariff_id, NEW.agreement, NEW.opened_on, NEW.warn_fen, NEW.trip_fen,
+          IS DISTINCT FROM (NEW.name, NEW.tariff_id, NEW.agreement, NEW.opened_on, NEW.last_day, NEW.warn_fen, NEW.trip_fen,
                             NEW.reconnect_fen, NEW.credit_limit_fen))
     EXECUTE FUNCTION journal_account();
 CREATE TRIGGER account_journal_is_never_changed BEFORE UPDATE OR DELETE ON account_journal
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- What is said of an account besides its use. Of one day or cycle the highest rev counts; a further one is a correction.
+CREATE TABLE household_bonus (
+    account_id      integer NOT NULL REFERENCES account,
+    from_day        date NOT NULL,
+    rev             integer NOT NULL DEFAULT 0,
+    kwh_per_month   numeric NOT NULL CHECK (kwh_per_month BETWEEN 0 AND 1000000 AND scale(kwh_per_month) <= 8),
+    actor           text NOT NULL CHECK (actor <> ''),
+    document_id     integer REFERENCES document,
+    at              timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_id, from_day, rev),
+    CONSTRAINT bonus_is_corrected_by_a_document CHECK (rev = 0 OR document_id IS NOT NULL)
+);
+COMMENT ON TABLE household_bonus IS 'so many kWh more at each bound of a ladder, by month, from the first month that begins on from_day or later';
+CREATE TABLE used_elsewhere (
+    account_id      integer NOT NULL REFERENCES account,
+    cycle           text NOT NULL CHECK (cycle ~ '^20[0-9]{2}(-(0[1-9]|1[0-2]))?$'),
+    rev             integer NOT NULL DEFAULT 0,
+    kwh             numeric NOT NULL CHECK (kwh BETWEEN 0 AND 1000000000 AND scale(kwh) <= 8),
+    actor           text NOT NULL CHECK (actor <> ''),
+    document_id     integer REFERENCES document,
+    at              timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_id, cycle, rev),
+    CONSTRAINT use_elsewhere_is_corrected_by_a_document CHECK (rev = 0 OR document_id IS NOT NULL)
+);
+COMMENT ON TABLE used_elsewhere IS 'kWh of a year (2026) or month (2026-07) that others billed before: there a ladder starts';
+DO $$
+DECLARE
+    entries text;
+BEGIN
+    FOREACH entries IN ARRAY ARRAY['household_bonus', 'used_elsewhere'] LOOP
+        EXECUTE format('CREATE TRIGGER %1$I BEFORE UPDATE OR DELETE ON %2$I FOR EACH ROW EXECUTE FUNCTION refuse_change()',
+                       entries || '_is_never_changed', entries);
+    END LOOP;
+END $$;
+
+CREATE TABLE closed_day (
+    day         date PRIMARY KEY,
+    closed_at   timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE closed_day IS 'days of the site whose end has come, in order and without a gap: what is charged by the day is charged for them';
+CREATE TRIGGER closed_day_is_never_changed BEFORE UPDATE OR DELETE ON closed_day
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 CREATE TABLE arrears_episode (
@@ -133,14 +181,24 @@ CREATE TABLE arrears_episode (
 CREATE INDEX episodes_of_account ON arrears_episode (account_id);
 CREATE UNIQUE INDEX one_open_episode ON arrears_episode (account_id) WHERE ended_at IS NULL;
 
+CREATE FUNCTION are_rates(names text[]) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
+    SELECT cardinality(names) BETWEEN 1 AND 63 AND NOT '' = ANY (names) AND NOT 'total' = ANY (names)
+           AND cardinality(names) = (SELECT count(DISTINCT name) FROM unnest(names) AS x (name))
+$$;
 CREATE TABLE point (
     id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     number          text NOT NULL UNIQUE CHECK (number <> ''),
     area            text NOT NULL DEFAULT '',
     reconnect       text NOT NULL DEFAULT 'allow_close' CHECK (reconnect IN ('allow_close', 'close')),
     protected       boolean NOT NULL DEFAULT false,
-    life_support    boolean NOT NULL DEFAULT false
+    life_support    boolean NOT NULL DEFAULT false,
+    phases          smallint NOT NULL DEFAULT 1 CHECK (phases IN (1, 3)),
+    rates           text[] NOT NULL DEFAULT '{sharp,peak,flat,valley}' CHECK (are_rates(rates)),
+    residual_rate   text,
+    CONSTRAINT residual_rate_is_a_rate CHECK (residual_rate = ANY (rates))
 );
+COMMENT ON COLUMN point.rates IS 'names of the meter''s rate registers 1 to n';
+COMMENT ON COLUMN point.residual_rate IS 'billed as the total without the other priced rates; NULL: each by its own register';
 
 -- What is observed of a point and commanded at it stands apart from the archive: who settles holds an account's row and
 -- then writes here, who takes over files writes the points first.
@@ -1276,6 +1334,9 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('charge', NULL, 'what was charged for'),
     ('charge_stream', NULL, 'what was charged for'),
     ('account_journal', NULL, 'why somebody was warned, cut or billed so'),
+    ('household_bonus', NULL, 'why somebody was billed so'),
+    ('used_elsewhere', NULL, 'why somebody was billed so'),
+    ('closed_day', NULL, 'what was charged by the day'),
     ('arrears_episode', NULL, 'why somebody was cut'),
     ('command', NULL, 'who was cut and restored'),
     ('command_event', NULL, 'who was cut and restored');
@@ -1419,6 +1480,9 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('tariff_version', 'INSERT, DELETE, UPDATE'),
     ('account', 'INSERT, UPDATE'),
     ('account_journal', ''),
+    ('household_bonus', 'INSERT (account_id, from_day, rev, kwh_per_month, actor, document_id)'),
+    ('used_elsewhere', 'INSERT (account_id, cycle, rev, kwh, actor, document_id)'),
+    ('closed_day', 'INSERT (day)'),
     ('arrears_episode', 'INSERT, UPDATE (ended_at)'),
     ('point', 'INSERT, UPDATE, DELETE'),
     ('point_supply', 'INSERT, UPDATE, DELETE'),

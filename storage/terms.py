@@ -1,0 +1,75 @@
+"""What accounts and their points are billed by, besides use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import NamedTuple
+
+from storage.sql import Connection, array, fetch_rows, load
+
+SQL = load("terms")
+
+
+class BonusRow(NamedTuple):
+    """So many kWh more at every bound, from the first month on that begins on `from_day` or
+    later."""
+
+    from_day: date
+    kwh_per_month: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTerms:
+    """What is known of an account.
+
+    `phases`: of the largest point that it has or had. `opened_on`, `last_day`: its first and last
+    day in service. `bonuses`: in order of their days. `used_elsewhere`: kWh by `2026` or
+    `2026-07`."""
+
+    phases: int = 1
+    opened_on: date | None = None
+    last_day: date | None = None
+    bonuses: tuple[BonusRow, ...] = ()
+    used_elsewhere: Mapping[str, Decimal] = field(default_factory=dict)
+
+
+class PointRegisters(NamedTuple):
+    """`rates`: names of the meter's rate registers 1 to n.
+
+    `residual_rate`: the one that is billed as the total without the others; None: each is billed by
+    its own register."""
+
+    rates: tuple[str, ...]
+    residual_rate: str | None
+
+
+async def terms_of(connection: Connection, accounts: Collection[int]) -> dict[int, AccountTerms]:
+    """By account; those that are unknown are left out."""
+    rows = await fetch_rows(connection, SQL["terms_of"], {"accounts": array(accounts)})
+    return {
+        account: AccountTerms(
+            phases=phases,
+            opened_on=opened_on,
+            last_day=last_day,
+            bonuses=tuple(map(BonusRow, days or (), bonuses or ())),
+            used_elsewhere=dict(zip(cycles or (), used or (), strict=True)),
+        )
+        for account, phases, opened_on, last_day, days, bonuses, cycles, used in rows
+    }
+
+
+async def registers_of(
+    connection: Connection, points: Collection[int]
+) -> dict[int, PointRegisters]:
+    """By point; those that are unknown are left out."""
+    rows = await fetch_rows(connection, SQL["registers_of"], {"points": array(points)})
+    return {point: PointRegisters(tuple(rates), residual) for point, rates, residual in rows}
+
+
+async def closed_days(connection: Connection, since: date, until: date) -> list[date]:
+    """The days of the site whose end has come, in order, both ends included."""
+    values = {"since": since, "until": until}
+    return [day for (day,) in await fetch_rows(connection, SQL["closed_days"], values)]

@@ -1,0 +1,29 @@
+-- terms_of -- what is known of accounts besides their use; of the entries of a day or cycle the last one counts
+WITH largest AS (
+    SELECT x.account_id, max(p.phases) AS phases
+    FROM point_account x JOIN point p ON p.id = x.point_id
+    WHERE x.account_id = ANY(%(accounts)s::int[]) AND x.to_day IS DISTINCT FROM x.from_day
+    GROUP BY 1
+), bonus AS (
+    SELECT account_id, array_agg(from_day ORDER BY from_day) AS days, array_agg(kwh_per_month ORDER BY from_day) AS kwh
+    FROM (SELECT DISTINCT ON (account_id, from_day) * FROM household_bonus WHERE account_id = ANY(%(accounts)s::int[])
+          ORDER BY account_id, from_day, rev DESC) entry
+    GROUP BY 1
+), elsewhere AS (
+    SELECT account_id, array_agg(cycle ORDER BY cycle) AS cycles, array_agg(kwh ORDER BY cycle) AS kwh
+    FROM (SELECT DISTINCT ON (account_id, cycle) * FROM used_elsewhere WHERE account_id = ANY(%(accounts)s::int[])
+          ORDER BY account_id, cycle, rev DESC) entry
+    GROUP BY 1
+)
+SELECT a.id, coalesce(l.phases, 1), a.opened_on, a.last_day, b.days, b.kwh, e.cycles, e.kwh
+FROM account a
+LEFT JOIN largest l ON l.account_id = a.id
+LEFT JOIN bonus b ON b.account_id = a.id
+LEFT JOIN elsewhere e ON e.account_id = a.id
+WHERE a.id = ANY(%(accounts)s::int[])
+
+-- registers_of -- what the rate registers of points are
+SELECT id, rates, residual_rate FROM point WHERE id = ANY(%(points)s::int[])
+
+-- closed_days -- days of the site whose end has come, both ends included
+SELECT day FROM closed_day WHERE day BETWEEN %(since)s AND %(until)s ORDER BY day
