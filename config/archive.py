@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -30,11 +30,11 @@ from config.table import (
     word,
     yes_no,
 )
-from config.tariffs import TariffVersion
+from config.tariff_version import Versions
 from protocols.modbus.profile import Profile
 
-Tariffs = Mapping[str, Sequence[TariffVersion]]
-"""The versions of each tariff by its name, in order of their start."""
+Tariffs = Mapping[str, Versions]
+"""The versions of each tariff by its name."""
 ACCOUNTS: Final = "accounts.csv"
 POINTS: Final = "points.csv"
 METERS: Final = "meters.csv"
@@ -247,11 +247,11 @@ def _check_tariff(account: Account, tariffs: Tariffs, mistakes: Mistakes) -> Non
         mistakes.tell("open_from", message)
 
 
-def _opens_before(account: Account, versions: Sequence[TariffVersion]) -> bool:
+def _opens_before(account: Account, versions: Versions) -> bool:
     """True if the account would be billed on a day on which its tariff has no price."""
-    if account.open_from is None or not versions:
+    if account.open_from is None or not versions.all:
         return False
-    return account.open_from < versions[0].effective_from
+    return versions.on(account.open_from) is None
 
 
 def _check_thresholds(account: Account, mistakes: Mistakes) -> None:

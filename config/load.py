@@ -11,7 +11,8 @@ from config.archive import Archive, Around, load_archive
 from config.problems import ConfigError, Problem, did_you_mean, shown
 from config.settings import ListenerSection, NamedSection, Site
 from config.settings_file import SettingsFile
-from config.tariffs import TariffVersion, load_tariffs
+from config.tariff_files import load_tariffs
+from config.tariff_version import Versions
 from config.terminals import Terminal, load_terminals
 from config.values import registration_form
 from protocols.channels.tls import server_tls
@@ -30,7 +31,7 @@ class LoadedSite:
     path: Path
     settings: Site
     archive: Archive
-    tariffs: Mapping[str, list[TariffVersion]]
+    tariffs: Mapping[str, Versions]
     terminals: Terminals
 
 
@@ -165,12 +166,12 @@ def _registration(value: object) -> Registration | None:
         return None
 
 
-def _tariffs(file: SettingsFile, problems: list[Problem]) -> dict[str, list[TariffVersion]] | None:
+def _tariffs(file: SettingsFile, problems: list[Problem]) -> dict[str, Versions] | None:
     """The tariffs, or None when they are wrong themselves: then no account is told a mistake."""
     path = file.path_of("site", "tariffs")
     if path is None:
         return None
-    tariffs, mistakes = load_tariffs(path, file.base)
+    tariffs, mistakes = load_tariffs(path, shown(path, file.base))
     problems += mistakes
     return None if mistakes else tariffs
 
@@ -178,7 +179,7 @@ def _tariffs(file: SettingsFile, problems: list[Problem]) -> dict[str, list[Tari
 def _archive(
     file: SettingsFile,
     terminals: Terminals,
-    tariffs: Mapping[str, list[TariffVersion]] | None,
+    tariffs: Mapping[str, Versions] | None,
     problems: list[Problem],
     known: Archive | None,
 ) -> Archive:

@@ -20,22 +20,32 @@ SUFFIX = ".tariffs"
 
 def load_tariff_file(path: Path) -> dict[str, Versions]:
     """The tariffs of a file by name. ConfigError with every mistake."""
-    content, lines = read_toml(path, str(path))
+    tariffs, problems = load_tariffs(path, str(path))
+    if problems:
+        raise ConfigError(problems)
+    return tariffs
+
+
+def load_tariffs(path: Path, shown_as: str) -> tuple[dict[str, Versions], list[Problem]]:
+    """The tariffs of a file by name, and its mistakes; with any, the tariffs are not all there."""
+    try:
+        content, lines = read_toml(path, shown_as)
+    except ConfigError as error:
+        return {}, error.problems
     mistakes: list[Mistake] = []
     tariffs = {}
     for name, place, tables in _tariffs(path, content, mistakes):
         tariffs[name] = _versions(name, place, tables, mistakes)
-    if mistakes:
-        raise ConfigError(
-            Problem(
-                str(path),
-                line_of(lines, it.place),
-                ".".join(map(str, it.place)) or "file",
-                it.message,
-            )
-            for it in mistakes
+    problems = [
+        Problem(
+            shown_as,
+            line_of(lines, it.place),
+            ".".join(map(str, it.place)) or "file",
+            it.message,
         )
-    return tariffs
+        for it in mistakes
+    ]
+    return tariffs, problems
 
 
 def _tariffs(
@@ -47,7 +57,7 @@ def _tariffs(
             hint = did_you_mean(key, ("tariff", "version"))
             mistakes.append(Mistake((key,), f"unknown key{hint}; a file holds [[version]]"))
     if not content:
-        mistakes.append(Mistake((), "holds no tariff; add [[version]]"))
+        mistakes.append(Mistake((), "holds no tariff; add [[tariff.NAME.version]]"))
     if "version" in content:
         name = path.stem.removesuffix(SUFFIX)
         yield from _with_tables(name, (), content, mistakes)

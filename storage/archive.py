@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from protocols.errors import MeterdError
+from storage import tariffs
 from storage.chains import act_as, lock_chains
 from storage.settling import ALL_DAYS, NO_DAYS, mark_accounts
 from storage.sql import Connection, Row, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
@@ -187,6 +188,8 @@ async def take_over(
         await _refuse_conflicts(connection, now, site_option)
         limited = await _merge_points_and_meters(connection, today, left_out)
         await _merge_accounts(connection, today)
+        # Behind the accounts: who settles has locked those when it marks a version as used.
+        await tariffs.follow_files(connection)
         differing = await fetch_rows(connection, SQL["differing_accounts"])
         stale = await fetch_rows(connection, SQL["stale"])
         await _refuse_unpriced(connection)
@@ -221,8 +224,9 @@ async def import_accounts(connection: Connection, accounts: Sequence[Row], actor
 
 
 async def _stage(connection: Connection, rows: ArchiveRows) -> None:
+    await connection.execute(tariffs.SQL["stage_tariffs"])
+    await _copy(connection, "staged_tariff", rows.tariffs)
     staged = {
-        "tariff": rows.tariffs,
         "account": rows.accounts,
         "point": rows.points,
         "meter": rows.meters,
@@ -248,7 +252,7 @@ STAGED: Final = {
 async def _refuse_conflicts(connection: Connection, now: datetime, site_option: str) -> None:
     """What was billed stays as it was billed: changes of it are documents (R26)."""
     conflicts: list[str] = []
-    for tariff, start in await _changed_tariffs(connection):
+    for tariff, start in await tariffs.changed_after_billing(connection):
         conflicts.append(
             f"tariff {tariff} from {start}: use after that day is billed; "
             "a version is immutable then"
@@ -263,17 +267,6 @@ async def _refuse_conflicts(connection: Connection, now: datetime, site_option: 
     if conflicts:
         conflicts.append("a change of these needs a document, not an edit")
         raise ArchiveConflict("\n".join(conflicts))
-
-
-async def _changed_tariffs(connection: Connection) -> list[Row]:
-    differing = await fetch_rows(connection, SQL["differing_tariffs"])
-    if not differing:
-        return []  # the usual start does not look at what is billed
-    values = {
-        "tariffs": [tariff for tariff, _ in differing],
-        "starts": [start for _, start in differing],
-    }
-    return await fetch_rows(connection, SQL["changed_tariffs"], values)
 
 
 async def _merge_points_and_meters(
@@ -297,8 +290,6 @@ async def _merge_points_and_meters(
 
 
 async def _merge_accounts(connection: Connection, today: date) -> None:
-    await connection.execute(SQL["merge_tariffs"])
-    await connection.execute(SQL["drop_tariffs"])
     await connection.execute(SQL["add_accounts"])
     followed = _ids(await fetch_rows(connection, SQL["lock_accounts"]))
     await connection.execute(SQL["follow_accounts"], {"accounts": sorted(followed)})

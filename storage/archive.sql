@@ -15,42 +15,11 @@ CREATE TEMP TABLE staged_meter (
     installed_on date, from_at timestamptz, profile text, serial text, id integer, point_id integer
 ) ON COMMIT DROP
 
--- stage_tariffs -- where the tariff versions of the files are copied to
-CREATE TEMP TABLE staged_tariff ON COMMIT DROP AS
-    SELECT tariff_id, effective_from, price FROM tariff_version WITH NO DATA
-
 -- analyze_roughly -- how many rows there are, and that most are different, shows in three thousand of them
 SELECT set_config('default_statistics_target', '10', true)
 
 -- analyze_staged -- a temporary table is not known to be large
 ANALYZE staged_account, staged_point, staged_meter
-
--- differing_tariffs -- versions that come, change or go
-SELECT tariff_id, effective_from
-FROM staged_tariff s
-FULL JOIN tariff_version v USING (tariff_id, effective_from)
-WHERE v.price IS DISTINCT FROM s.price AND tariff_id IN (SELECT x.tariff_id FROM staged_tariff x)
-ORDER BY tariff_id, effective_from
-
--- changed_tariffs -- those of them after whose start use is billed
-SELECT d.tariff_id, d.effective_from
-FROM unnest(%(tariffs)s::text[], %(starts)s::date[]) AS d (tariff_id, effective_from)
-WHERE EXISTS (SELECT FROM link l JOIN account a ON a.id = l.account_id
-              WHERE a.tariff_id = d.tariff_id AND l.state = 'billed' AND l.to_day > d.effective_from)
-ORDER BY d.tariff_id, d.effective_from
-
--- merge_tariffs -- a version may change until a charge refers to it
-INSERT INTO tariff_version (tariff_id, effective_from, price)
-SELECT s.tariff_id, s.effective_from, s.price
-FROM staged_tariff s LEFT JOIN tariff_version v USING (tariff_id, effective_from)
-WHERE v.price IS DISTINCT FROM s.price
-ON CONFLICT (tariff_id, effective_from) DO UPDATE SET price = excluded.price
-
--- drop_tariffs -- versions that are configured no more, of tariffs that are
-DELETE FROM tariff_version v
-WHERE EXISTS (SELECT FROM staged_tariff s WHERE s.tariff_id = v.tariff_id)
-  AND NOT EXISTS (SELECT FROM staged_tariff s
-                  WHERE (s.tariff_id, s.effective_from) = (v.tariff_id, v.effective_from))
 
 -- find_points -- which of the staged points are known
 UPDATE staged_point s SET known_id = p.id, id = p.id FROM point p WHERE p.number = s.number
@@ -319,7 +288,8 @@ RETURNING a.id, a.number, a.state
 -- unpriced_accounts -- accounts that open before the first version of their tariff
 SELECT a.number, a.opened_on, a.tariff_id
 FROM account a
-LEFT JOIN (SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version GROUP BY 1) v USING (tariff_id)
+LEFT JOIN (SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version WHERE state = 'counts' GROUP BY 1) v
+    USING (tariff_id)
 WHERE a.opened_on < coalesce(v.starts_on, 'infinity')
 ORDER BY a.number
 
@@ -419,7 +389,7 @@ WHERE a.number = %(account)s
 -- first_version -- since when the tariff of an account has a price
 SELECT v.tariff_id AS id, v.effective_from AS starts_on
 FROM account a JOIN tariff_version v ON v.tariff_id = a.tariff_id
-WHERE a.number = %(account)s
+WHERE a.number = %(account)s AND v.state = 'counts'
 ORDER BY v.effective_from LIMIT 1
 
 -- points_of_account -- its points with their meters and supply

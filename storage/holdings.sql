@@ -1,12 +1,12 @@
 -- holdings -- who is billed for a point, in order of days
 SELECT a.id AS account_id, a.number AS account, x.from_day, x.to_day, a.state, a.opened_on, a.agreement,
-       (SELECT min(v.effective_from) FROM tariff_version v WHERE v.tariff_id = a.tariff_id) AS priced_from
+       (SELECT min(v.effective_from) FROM tariff_version v WHERE v.tariff_id = a.tariff_id AND v.state = 'counts') AS priced_from
 FROM point_account x JOIN account a ON a.id = x.account_id
 WHERE x.point_id = %(point_id)s ORDER BY x.from_day
 
 -- account -- who may be billed
 SELECT a.id AS account_id, a.number AS account, a.state, a.opened_on, a.agreement,
-       (SELECT min(v.effective_from) FROM tariff_version v WHERE v.tariff_id = a.tariff_id) AS priced_from
+       (SELECT min(v.effective_from) FROM tariff_version v WHERE v.tariff_id = a.tariff_id AND v.state = 'counts') AS priced_from
 FROM account a WHERE a.number = %(account)s
 
 -- end_holdings -- of nobody from a day on; what began later never was

@@ -376,14 +376,6 @@ async def balances(connection: Connection, accounts: Iterable[int]) -> dict[int,
     return dict(await fetch_rows(connection, SQL["balances"], values))
 
 
-async def tariff_versions(
-    connection: Connection, tariffs: Iterable[str]
-) -> list[tuple[str, date, Decimal]]:
-    """(tariff, effective from, yuan per kWh) in order of tariff and start."""
-    values = {"tariffs": sorted(set(tariffs))}
-    return await fetch_rows(connection, SQL["tariff_versions"], values)
-
-
 async def streams(
     connection: Connection, accounts: Iterable[int], periods: Iterable[date]
 ) -> list[StreamRow]:

@@ -93,10 +93,6 @@ FROM installation i
 WHERE i.point_id = ANY(%(points)s)
 ORDER BY i.point_id, i.from_at
 
--- tariff_versions -- all versions of the tariffs
-SELECT tariff_id, effective_from, price FROM tariff_version WHERE tariff_id = ANY(%(tariffs)s)
-ORDER BY tariff_id, effective_from
-
 -- streams -- the cumulative-rounding state of accounts
 SELECT account_id, period, component, exact_yuan, posted_fen FROM charge_stream
 WHERE account_id = ANY(%(accounts)s) AND period = ANY(%(periods)s)

@@ -8,7 +8,7 @@ WITH held AS (
     WHERE l.state = 'held'
     ORDER BY l.point_id, is_released, l.from_day
 ), priced AS (
-    SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version GROUP BY 1
+    SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version WHERE state = 'counts' GROUP BY 1
 ), served AS (
     SELECT i.point_id, min(i.first_day) AS from_day FROM installation i GROUP BY 1
 ), behind AS MATERIALIZED (

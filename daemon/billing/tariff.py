@@ -5,18 +5,21 @@ A tariff is a list of versions, each a flat price in force from a local midnight
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class TariffVersion:
-    """A price, exact, in force from `effective_from` 00:00 local until the next version (R34)."""
+    """A price, exact, in force from `effective_from` 00:00 local until the next version (R34).
+
+    `number`: of its row; None where there is none."""
 
     tariff_id: str
     effective_from: date
     price_yuan_per_kwh: Decimal
+    number: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

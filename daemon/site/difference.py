@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import date
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from config.lines import LineMeter, LineSpec, TerminalSettings, configured_lines
 from config.load import LoadedSite
 from config.secret import Secret
 from config.settings import LineCollectionSection, ListenerSection, Site, file_keys
-from config.tariffs import TariffVersion
+from config.tariff_version import TariffVersion
 
 OF_PORTS = ("listen", "tls_certificate", "tls_key", "tls_client_ca", "enabled")
 """Keys of a `[[listener]]` that need a restart, because its port stays open while the daemon
@@ -232,7 +233,7 @@ def _changed_rows(old: LoadedSite, new: LoadedSite) -> dict[str, dict[Any, _Side
         "meters": _changed(was.meters, now.meters, attrgetter("address")),
         "points": _changed(was.points, now.points, attrgetter("point")),
         "accounts": _changed(was.accounts, now.accounts, attrgetter("account")),
-        "tariffs": _changed(_versions(old), _versions(new), attrgetter("tariff", "effective_from")),
+        "tariffs": _changed(_versions(old), _versions(new), _tariff_and_start),
     }
 
 
@@ -263,8 +264,13 @@ def _same(pairs: Iterable[_Sides]) -> int:
     return count
 
 
-def _versions(site: LoadedSite) -> list[TariffVersion]:
-    return [version for versions in site.tariffs.values() for version in versions]
+def _versions(site: LoadedSite) -> list[tuple[str, TariffVersion]]:
+    return [(name, version) for name, versions in site.tariffs.items() for version in versions.all]
+
+
+def _tariff_and_start(named: tuple[str, TariffVersion]) -> tuple[str, date]:
+    name, version = named
+    return name, version.effective_from
 
 
 # --- settings

@@ -12,11 +12,13 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
 from config.archive import Account, Point
 from config.load import LoadedSite
 from config.meters import DLT645, LEAST_DECIMALS, Meter
-from config.tariffs import TariffVersion
+from config.tariff_canonical import canonical_form
+from config.tariff_version import TariffVersion
 from storage import archive, judging
 from storage.archive import ArchiveRows, PointPage, SiteMeter
 from storage.owner import claim
@@ -171,12 +173,15 @@ def _limit_in_words(was: PointPage, becomes: PointPage) -> str:
 
 def archive_rows(site: LoadedSite, zone: ZoneInfo) -> ArchiveRows:
     """The files in the columns of the staged tables; days begin in this zone."""
-    versions = [version for tariff in site.tariffs.values() for version in tariff]
     midnights: dict[date, datetime] = {}
     for meter in site.archive.meters:
         midnights.setdefault(meter.installed_on, datetime.combine(meter.installed_on, time(), zone))
     return ArchiveRows(
-        tariffs=[_tariff_row(version) for version in versions],
+        tariffs=[
+            tariff_row(name, version)
+            for name, versions in site.tariffs.items()
+            for version in versions.all
+        ],
         accounts=[account_row(account) for account in site.archive.accounts],
         points=[_point_row(point) for point in site.archive.points],
         meters=[_meter_row(meter, midnights[meter.installed_on]) for meter in site.archive.meters],
@@ -200,8 +205,9 @@ def configured(meters: Sequence[SiteMeter], site: LoadedSite) -> list[SiteMeter]
 # The columns of the staged tables, in their order.
 
 
-def _tariff_row(version: TariffVersion) -> tuple[Any, ...]:
-    return version.tariff, version.effective_from, version.price_yuan_per_kwh
+def tariff_row(tariff: str, version: TariffVersion) -> tuple[Any, ...]:
+    """A version of the files in the columns of the staged table."""
+    return tariff, version.effective_from, Jsonb(canonical_form(version))
 
 
 def account_row(account: Account) -> tuple[Any, ...]:

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 import structlog
 from psycopg import AsyncConnection
 
+from config import tariff_version as config_version
+from config.tariff_version import TOTAL
 from daemon.billing.credit import CreditStatus, Thresholds, next_credit
 from daemon.billing.links import (
     END_OF_TIME,
@@ -37,8 +39,10 @@ from daemon.billing.settlement import (
     price_link,
     settle,
 )
+from daemon.billing.stored_tariff import StoredTariff
 from daemon.billing.tariff import Tariff, TariffVersion
-from storage import ledger, readings
+from daemon.transactions.tariffs import stored_versions
+from storage import ledger, readings, tariffs
 from storage.archive import BEGINNING
 from storage.ledger import (
     AccountRow,
@@ -180,7 +184,7 @@ async def _relinked(
     ]
     in_force = await _links_in_force(connection, reached)
     histories = await _histories(connection, {span.point_id for span in asked})
-    tariffs = await _tariffs(connection, accounts.values())
+    priced = await _tariffs(connection, accounts.values())
     relinked = {account: _Relinked(row) for account, row in sorted(accounts.items())}
     for point, span in spans:
         end = point.to_day or END_OF_TIME
@@ -199,7 +203,7 @@ async def _relinked(
         ]
         leaving, coming = changed_links(links, there)
         change = relinked[point.account_id]
-        tariff = tariffs[change.account.tariff_id] if coming else None
+        tariff = priced[change.account.tariff_id] if coming else None
         change.leaving += leaving
         change.coming += [_price(link, tariff, zone) for link in coming if tariff]
     return {
@@ -279,11 +283,30 @@ async def _histories(
 async def _tariffs(
     connection: AsyncConnection[Any], accounts: Iterable[AccountRow]
 ) -> dict[str, Tariff]:
-    versions: dict[str, list[TariffVersion]] = defaultdict(list)
-    tariff_ids = {row.tariff_id for row in accounts}
-    for tariff_id, start, price in await ledger.tariff_versions(connection, tariff_ids):
-        versions[tariff_id].append(TariffVersion(tariff_id, start, price))
-    return {tariff_id: Tariff(tuple(found)) for tariff_id, found in versions.items()}
+    found = await stored_versions(connection, {row.tariff_id for row in accounts})
+    return {tariff_id: _flat(tariff_id, stored) for tariff_id, stored in found.items()}
+
+
+def _flat(tariff_id: str, stored: StoredTariff) -> Tariff:
+    """ValueError for a version that charges for more than the total."""
+    for version in stored.versions.all:
+        flat = config_version.TariffVersion(
+            version_id=version.version_id,
+            effective_from=version.effective_from,
+            energy=version.energy,
+            included_tax_rate=version.included_tax_rate,
+        )
+        if version != flat or version.rates:
+            raise ValueError(
+                f"tariff {tariff_id} from {version.effective_from} is no price of the total alone, "
+                "and others are not billed yet"
+            )
+    return Tariff(
+        tuple(
+            TariffVersion(tariff_id, version.effective_from, version.energy[TOTAL], number)
+            for version, number in zip(stored.versions.all, stored.numbers, strict=True)
+        )
+    )
 
 
 def _thresholds(row: AccountRow) -> Thresholds:
@@ -408,6 +431,8 @@ async def _add_charges(
             )
             rows.append(row)
     await ledger.add_charges(connection, rows)
+    versions = {charge.version for priced in links for charge in priced.charges}
+    await tariffs.mark_used(connection, {it.number for it in versions if it.number is not None})
 
 
 async def _put_streams(

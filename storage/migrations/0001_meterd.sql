@@ -66,12 +66,38 @@ CREATE TRIGGER document_review_is_never_changed BEFORE UPDATE OR DELETE ON docum
 -- The archive.
 
 CREATE TABLE tariff_version (
-    tariff_id       text NOT NULL,
+    number          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tariff_id       text NOT NULL CHECK (tariff_id <> ''),
     effective_from  date NOT NULL,
-    price           numeric NOT NULL CHECK (price >= 0 AND scale(price) <= 8),
-    PRIMARY KEY (tariff_id, effective_from)
+    revision        integer NOT NULL,
+    form            jsonb NOT NULL CHECK ((form ->> 'effective_from')::date = effective_from),
+    state           text NOT NULL DEFAULT 'counts' CHECK (state IN ('counts', 'withdrawn')),
+    is_used         boolean NOT NULL DEFAULT false,
+    filed_at        timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (tariff_id, effective_from, revision)
 );
-COMMENT ON COLUMN tariff_version.price IS 'yuan per kWh, all day; it stays as long as use is billed by it';
+CREATE UNIQUE INDEX one_version_counts ON tariff_version (tariff_id, effective_from) WHERE state = 'counts';
+COMMENT ON TABLE tariff_version IS 'prices from 00:00 of a day on; what is charged refers to them by number';
+COMMENT ON COLUMN tariff_version.revision IS 'how many were told for this day before';
+COMMENT ON COLUMN tariff_version.form IS 'what it charges, in its canonical form: what may stand in a tariffs file';
+COMMENT ON COLUMN tariff_version.is_used IS 'use is or was billed by it: it stays for ever';
+CREATE FUNCTION tariff_version_stays() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.is_used AND NOT OLD.is_used AND OLD.state <> 'counts' THEN
+        RAISE EXCEPTION 'version % of tariff % was withdrawn meanwhile', OLD.number, OLD.tariff_id
+            USING ERRCODE = 'serialization_failure';
+    END IF;
+    IF (to_jsonb(OLD) - '{state,is_used}'::text[]) <> (to_jsonb(NEW) - '{state,is_used}'::text[]) OR OLD.state = 'withdrawn'
+       OR OLD.is_used AND NOT (NEW.is_used AND NEW.state = 'counts') THEN
+        RAISE EXCEPTION 'version % of tariff %, from % on, stays as it is', OLD.number, OLD.tariff_id, OLD.effective_from
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'tariff_version_stays';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER tariff_version_stays BEFORE UPDATE ON tariff_version
+    FOR EACH ROW EXECUTE FUNCTION tariff_version_stays();
+CREATE TRIGGER tariff_version_is_never_deleted BEFORE DELETE ON tariff_version
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 CREATE TABLE account (
     id                  integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -1164,22 +1190,9 @@ CREATE TABLE charge (
     tariff_id       text NOT NULL,
     tariff_from     date NOT NULL,
     is_estimated_split boolean NOT NULL,
-    PRIMARY KEY (link_id, part),
-    FOREIGN KEY (tariff_id, tariff_from) REFERENCES tariff_version
+    PRIMARY KEY (link_id, part)
 );
-CREATE INDEX charges_of_tariff ON charge (tariff_id, tariff_from);
 COMMENT ON TABLE charge IS 'why a link cost what it cost; the posted fen are in posting, by stream';
-CREATE FUNCTION refuse_other_price() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF EXISTS (SELECT FROM public.charge c JOIN public.link l ON l.id = c.link_id
-               WHERE (c.tariff_id, c.tariff_from) = (OLD.tariff_id, OLD.effective_from) AND l.state = 'billed') THEN
-        RAISE EXCEPTION 'use is billed by tariff % from % on: its price stays', OLD.tariff_id, OLD.effective_from
-            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'billed_price_stays';
-    END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER billed_price_stays BEFORE UPDATE ON tariff_version FOR EACH ROW
-    WHEN (OLD.price IS DISTINCT FROM NEW.price) EXECUTE FUNCTION refuse_other_price();
 
 CREATE TABLE charge_stream (
     account_id  integer NOT NULL REFERENCES account,
@@ -1477,7 +1490,7 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('retention', ''),
     ('document', 'INSERT'),
     ('document_review', 'INSERT'),
-    ('tariff_version', 'INSERT, DELETE, UPDATE'),
+    ('tariff_version', 'INSERT (tariff_id, effective_from, revision, form), UPDATE (state, is_used)'),
     ('account', 'INSERT, UPDATE'),
     ('account_journal', ''),
     ('household_bonus', 'INSERT (account_id, from_day, rev, kwh_per_month, actor, document_id)'),

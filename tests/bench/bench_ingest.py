@@ -52,7 +52,8 @@ WARM_ROUNDS: Final = 6
 """The driver prepares a statement when it has seen it five times."""
 MADE: Final = """
 INSERT INTO site (name, zone) VALUES ('bench', 'Asia/Shanghai');
-INSERT INTO tariff_version VALUES ('T', '2020-01-01', 0.5);
+INSERT INTO tariff_version (tariff_id, effective_from, revision, form)
+    VALUES ('T', '2020-01-01', 0, '{{"id": "T", "effective_from": "2020-01-01", "energy": {{"mode": "flat", "price": "0.5"}}}}');
 INSERT INTO account (number, tariff_id, state, agreement, opened_on, warn_fen, trip_fen, reconnect_fen)
     SELECT 'A' || n, 'T', 'active', 'signed', '{first}', 3000, 0, 0 FROM generate_series(1, {points}) n;
 INSERT INTO point (number) SELECT 'P' || n FROM generate_series(1, {points}) n;

@@ -11,9 +11,11 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
+from config.tariff_version import TOTAL, TariffVersion
 from daemon.control.authority import Authority
 from daemon.control.guard import Policy
 from daemon.quality.arrival import Arrival, PolledFreeze
+from daemon.transactions.archive import tariff_row
 from daemon.transactions.collect import process
 from daemon.transactions.payment import TopUp, top_up
 from protocols.reading import DailyFreeze, Quantity
@@ -98,7 +100,9 @@ UNTRUE_DAYS: Final = """
 
 @dataclass
 class Site:
-    """The rows of a configuration; point Pn of account An has meter n on line `line`."""
+    """The rows of a configuration; point Pn of account An has meter n on line `line`.
+
+    `tariffs`: versions of flat prices."""
 
     tariffs: list[tuple[str, date, Decimal]] = field(
         default_factory=lambda: [("T", date(2026, 1, 1), Decimal("0.5"))]
@@ -180,11 +184,16 @@ class Site:
 
     def rows(self) -> ArchiveRows:
         return ArchiveRows(
-            tariffs=self.tariffs,
+            tariffs=[flat_row(*version) for version in self.tariffs],
             accounts=[account_row(row) for row in self.accounts],
             points=[tuple(row.values()) for row in self.points],
             meters=[meter_row(row, self.zone) for row in self.meters],
         )
+
+
+def flat_row(tariff: str, start: date, yuan_per_kwh: Decimal) -> tuple[Any, ...]:
+    """A version with one price of every kWh."""
+    return tariff_row(tariff, TariffVersion(f"{tariff}@{start}", start, {TOTAL: yuan_per_kwh}))
 
 
 def account_row(row: dict[str, Any]) -> tuple[Any, ...]:

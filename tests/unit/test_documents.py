@@ -20,7 +20,8 @@ from config.archive import Around, load_archive
 from config.load import load_site
 from config.meters import Meter
 from config.settings import BrokerSection, MqttLine, Site, file_keys, known_keys
-from config.tariffs import VERSION_KEYS
+from config.tariff_form import VERSION_KEYS
+from config.tariff_version import Versions
 from daemon import metrics
 from daemon.cli import cli
 from daemon.control import guard
@@ -214,13 +215,15 @@ def test_the_defaults_of_columns_on_the_page_are_the_programs(tmp_path: Path) ->
             (folder / name).write_text(
                 f"{','.join(row)}\n{','.join(row.values())}\n", encoding="utf-8"
             )
-        loaded.append(load_archive(folder, Around(tmp_path, {"gate-1"}, set(), {"home": []})))
+        loaded.append(
+            load_archive(folder, Around(tmp_path, {"gate-1"}, set(), {"home": Versions(())}))
+        )
     assert loaded[0][1] == loaded[1][1] == []
     assert loaded[0][0] == loaded[1][0]
 
 
 def test_the_keys_of_a_tariff_version_are_explained() -> None:
-    text = section(page("configuration.md"), "Tariffs")
+    text = section(page("configuration.md"), "What a tariff may say")
     assert [key for key in VERSION_KEYS if f"`{key}`" not in text] == []
 
 

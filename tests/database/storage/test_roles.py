@@ -196,27 +196,39 @@ def test_a_temporary_table_hides_nothing_from_what_checks(database_url: str, hid
             connection.execute(refused.encode())
 
 
-BILLED = """
-INSERT INTO tariff_version (tariff_id, effective_from, price) VALUES ('home', '2026-01-01', 0.5);
-INSERT INTO account (number, tariff_id, warn_fen, trip_fen, reconnect_fen) VALUES ('A1', 'home', 0, 0, 0);
-INSERT INTO point (number) VALUES ('P1');
-INSERT INTO link (point_id, account_id, from_day, to_day, revision, meter_id, begins, ends, modulus, decimals, ratio,
-                  state)
-VALUES (1, 1, '2026-03-01', '2026-03-02', 0, 1, '{0}', '{100}', 1000, 2, 1, 'billed');
-INSERT INTO charge (link_id, part, period, component, kwh, price, exact_yuan, tariff_id, tariff_from,
-                    is_estimated_split)
-VALUES (1, 0, '2026-03-01', 'energy', 1, 0.5, 0.5, 'home', '2026-01-01', false)
+HOME_TARIFF = """
+INSERT INTO tariff_version (tariff_id, effective_from, revision, form) VALUES
+    ('home', '2026-01-01', 0, '{"effective_from": "2026-01-01", "price": "0.5"}')
 """
 
 
-def test_the_price_of_what_is_billed_stays_until_it_is_billed_no_more(database_url: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(BILLED)
+@pytest.mark.parametrize(
+    "change",
+    [
+        'SET form = form || \'{"price": "0.6"}\'',
+        "SET effective_from = '2026-01-02', form = form || '{\"effective_from\": \"2026-01-02\"}'",
+        "SET is_used = false",
+        "SET state = 'withdrawn'",
+    ],
+)
+def test_a_version_that_use_was_billed_by_stays(owner_url: str, change: str) -> None:
+    with psycopg.connect(owner_url, autocommit=True) as connection:
+        connection.execute(HOME_TARIFF)
+        connection.execute("UPDATE tariff_version SET is_used = true")
         with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
-            connection.execute("UPDATE tariff_version SET price = 0.6")
-        connection.execute("UPDATE tariff_version SET price = price")
-        connection.execute("UPDATE link SET state = 'replaced'")
-        connection.execute("UPDATE tariff_version SET price = 0.6")
+            connection.execute(f"UPDATE tariff_version {change}".encode())
+        with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
+            connection.execute("DELETE FROM tariff_version")
+
+
+def test_a_version_that_was_withdrawn_bills_nothing(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(HOME_TARIFF)
+        connection.execute("UPDATE tariff_version SET state = 'withdrawn'")
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            connection.execute("UPDATE tariff_version SET is_used = true")
+        with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
+            connection.execute("UPDATE tariff_version SET state = 'counts'")
 
 
 def test_what_the_daemon_may_do_is_said_of_every_table(database_url: str) -> None:

@@ -96,7 +96,7 @@ def test_the_opening_freeze_is_asked_for_by_name(database_url: str) -> None:
         ("no_account", "DELETE FROM point_account"),
         ("account_pending", "UPDATE account SET state = 'pending', agreement = NULL"),
         ("no_meter", "DELETE FROM installation"),
-        ("no_tariff", "UPDATE tariff_version SET effective_from = '2027-01-01'"),
+        ("no_tariff", "UPDATE account SET tariff_id = 'gone'"),
         (
             "not_settled",
             "INSERT INTO not_settled (account_id, not_before, error) SELECT id, now(), 'a mistake' FROM account",

@@ -47,7 +47,7 @@ def test_a_version_is_in_force_from_its_day_until_the_next_one(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "mistakes"),
     [
-        ("", ["1: file: holds no tariff; add [[version]]"]),
+        ("", ["1: file: holds no tariff; add [[tariff.NAME.version]]"]),
         ("version = 7", ["1: file: has no versions; add [[version]]"]),
         ("tariff = 7", ["1: tariff: must be written as [[tariff.NAME.version]]"]),
         ("[tariff.home]", ["1: tariff.home: has no versions; add [[tariff.home.version]]"]),
