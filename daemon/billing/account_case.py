@@ -4,9 +4,10 @@ Needs no daemon and no database, and never looks at what a case `expected`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any, Final
@@ -30,6 +31,7 @@ from daemon.billing.use import NoPrice, Use, gathered, uses_of
 from daemon.quality.case_fields import CaseError, Fields
 
 EXACT: Final = Context(prec=60)
+_CYCLE: Final = re.compile(r"[0-9]{4}(-(0[1-9]|1[0-2]))?")
 
 
 @dataclass
@@ -106,8 +108,10 @@ def settled(given: Fields) -> dict[str, Any]:
 def advanced(given: Fields) -> dict[str, Any]:
     """Kind `energy_delta`: whether a register moved as it may, and the kWh."""
     ratio = given.positive("ratio")
-    meter = Meter(ratio, given.positive("modulus"), 0, given.decimal("max_daily_kwh"))
+    meter = Meter(ratio, given.positive("modulus"), 0, given.not_below_0("max_daily_kwh"))
     days = Fraction(given.number("days"))
+    if days < 0:
+        raise CaseError(f"input.days: {days} is below 0")
     advance = meter.advance(given.decimal("prev"), given.decimal("next"), days)
     if not advance.is_good:
         return {"status": advance.status, "kwh": None}
@@ -134,8 +138,12 @@ def _opened(given: Fields) -> _Account:
     zone = given.zone("timezone")
     versions = _versions(given)
     needs_rates = any(version.rates for version in versions.all)
-    rates = tuple(given.texts("rates")) if needs_rates else ()
-    points = {it.text("id"): _point(it, rates) for it in given.each("points")}
+    rates = tuple(given.texts("rates"))
+    points: dict[str, Point] = {}
+    for it in given.each("points"):
+        if (name := it.text("id")) in points:
+            raise CaseError(f"input.points: two have the id {name!r}")
+        points[name] = _point(it, rates, needs_rates=needs_rates)
     phases = max((it.phases for it in points.values()), default=1)
     _check_phases(versions, phases)
     bonuses = tuple(map(_bonus, given.each("household", [])))
@@ -178,10 +186,13 @@ def _used_elsewhere(given: Fields) -> dict[str, Decimal]:
     if "ladder_used_kwh" not in given.names():
         return {}
     used = given.inside("ladder_used_kwh")
-    return {cycle: used.decimal(cycle) for cycle in used.names()}
+    for cycle in used.names():
+        if not _CYCLE.fullmatch(cycle):
+            raise CaseError(f"input.ladder_used_kwh.{cycle}: is no cycle, as 2026 or 2026-07")
+    return {cycle: used.not_below_0(cycle) for cycle in used.names()}
 
 
-def _point(given: Fields, rates: tuple[str, ...]) -> Point:
+def _point(given: Fields, rates: tuple[str, ...], *, needs_rates: bool) -> Point:
     phases = given.integer("phases", 1)
     if phases not in (1, 3):
         raise CaseError(f"phases: {phases} is neither 1 nor 3")
@@ -195,14 +206,15 @@ def _point(given: Fields, rates: tuple[str, ...]) -> Point:
             given.flag("allow_rollover", default=True),
         ),
         rates,
+        needs_rates,
         given.text("residual_rate", None),
-        given.decimal("tou_tolerance_kwh") if "tou_tolerance_kwh" in names else None,
+        given.not_below_0("tou_tolerance_kwh") if "tou_tolerance_kwh" in names else None,
         phases,
     )
 
 
 def _bonus(given: Fields) -> Bonus:
-    return Bonus(given.day("from"), given.decimal("bonus_kwh_per_month"))
+    return Bonus(given.day("from"), given.not_below_0("bonus_kwh_per_month"))
 
 
 def _read(account: _Account, event: Fields) -> str:
@@ -219,7 +231,7 @@ def _told(
     take: Callable[[Point, datetime, Registers], tuple[Point, str]],
 ) -> str:
     name, point = _point_of(account, event)
-    at = event.moment("at", account.zone)
+    at = _moment(account, event)
     registers = _registers(event, "registers", point.latest_meter(at))
     account.points[name], status = take(point, at, registers)
     return status
@@ -227,26 +239,27 @@ def _told(
 
 def _exchanged(account: _Account, event: Fields) -> str:
     name, point = _point_of(account, event)
-    at = event.moment("at", account.zone)
+    at = _moment(account, event)
     old = point.latest_meter(at - timedelta.resolution)
     names = event.names()
-    new = replace(
-        old,
-        ratio=event.positive("new_ratio") if "new_ratio" in names else old.ratio,
-        modulus=event.positive("new_modulus") if "new_modulus" in names else old.modulus,
-        decimals=event.whole("new_decimals", old.decimals),
-    )
+    new: dict[str, Any] = {
+        name: event.positive(f"new_{name}")
+        for name in ("ratio", "modulus")
+        if f"new_{name}" in names
+    }
+    if "new_decimals" in names:
+        new["decimals"] = event.whole("new_decimals")
     final = _registers(event, "old_final", old)
     # A new ratio without an exchange: the register goes on from where it was.
     is_exchange = event.text("type") == "exchange"
-    initial = _registers(event, "new_initial", new) if is_exchange else final
+    initial = _registers(event, "new_initial", replace(old, **new)) if is_exchange else final
     account.points[name], status = point.changed(Change(at, final, initial, new))
     return status
 
 
 def _topped_up(account: _Account, event: Fields) -> str:
     key = event.text("key")
-    amount_fen = event.integer("amount_fen")
+    amount_fen = event.count("amount_fen", least=1)
     if key in account.topups:
         return DUPLICATE if account.topups[key] == amount_fen else CONFLICT
     account.topups[key] = amount_fen
@@ -266,14 +279,14 @@ def _reversed(account: _Account, event: Fields) -> str:
 
 
 def _days_closed(account: _Account, event: Fields) -> str:
-    first = event.day("from")
-    count = (event.day("to") - first).days + 1
+    first, last = event.span_of_days("from", "to")
+    count = (last - first).days + 1
     account.closed_days |= {first + timedelta(days=number) for number in range(count)}
     return ACCEPTED
 
 
 def _closed(account: _Account, event: Fields) -> str:
-    at = event.moment("at", account.zone)
+    at = _moment(account, event)
     status = ACCEPTED
     names = event.names()
     told: tuple[str | None, Registers | None] = (None, None)
@@ -320,6 +333,11 @@ _EVENTS: Final[Mapping[str, Callable[[_Account, Fields], str]]] = {
 }
 
 
+def _moment(account: _Account, event: Fields) -> datetime:
+    # As an instant: between times of one zone Python reckons as if its clocks never changed.
+    return event.moment("at", account.zone).astimezone(UTC)
+
+
 def _point_of(account: _Account, event: Fields) -> tuple[str, Point]:
     is_only = len(account.points) == 1
     name = event.text("point", *account.points) if is_only else event.text("point")
@@ -332,6 +350,9 @@ def _registers(event: Fields, name: str, meter: Meter) -> Registers:
     told = event.registers(name)
     registers = {TOTAL: told.total, **dict(told.rates)}
     for register, value in registers.items():
+        if not 0 <= value < meter.modulus:
+            range_ = f"between 0 and the modulus {meter.modulus}"
+            raise CaseError(f"{name}.{register}: {value} is not {range_}")
         if value.scaleb(meter.decimals) % 1:
             raise CaseError(f"{name}.{register}: {value} has more than {meter.decimals} decimals")
     return registers
@@ -346,7 +367,7 @@ def _final(account: _Account) -> dict[str, Any]:
         "billed_through": {
             name: _at(at, account.zone)
             for name, point in account.points.items()
-            if (at := point.billed_through()) is not None
+            if (at := point.billed_through(account.closed_at)) is not None
         },
     }
     versions = account.terms.versions.all

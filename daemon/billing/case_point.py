@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import reduce
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from config.tariff_version import TOTAL
 from daemon.billing.use import Span
@@ -68,12 +69,19 @@ class Meter:
 
 
 class Change(NamedTuple):
-    """An exchange or a new ratio: what the old meter showed, what the new one, and from then on."""
+    """An exchange or a new ratio: what the old meter showed and what the new one.
+
+    `new`: what is another from then on; the rest is as it was just before, whatever documents of
+    earlier days are still to come."""
 
     at: datetime
     old_final: Registers
     new_initial: Registers
-    meter: Meter
+    new: Mapping[str, Any]
+
+    def meter(self, before: Meter) -> Meter:
+        """In force from its moment on."""
+        return replace(before, **self.new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +103,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """`rates`: the registers that every reading must tell besides the total."""
+    """`rates`: its registers besides the total; every reading must tell them if `needs_rates`."""
 
     meter: Meter
     rates: tuple[str, ...] = ()
+    needs_rates: bool = True
     residual_rate: str | None = None
     tou_tolerance: Decimal | None = None
     phases: int = 1
@@ -130,7 +139,7 @@ class Point:
             return self, CONFLICT
         old = self._meter_at(change.at)
         is_old_right = self._is_sum_right(change.old_final, old)
-        if not (is_old_right and self._is_sum_right(change.new_initial, change.meter)):
+        if not (is_old_right and self._is_sum_right(change.new_initial, change.meter(old))):
             return self, TOU_MISMATCH
         changes = tuple(sorted((*self.changes, change), key=lambda it: it.at))
         return self._tried(replace(self, changes=changes), change.at)
@@ -139,9 +148,10 @@ class Point:
         """In force at that moment."""
         return self._meter_at(at)
 
-    def billed_through(self) -> datetime | None:
-        """The last moment of the chain."""
-        return max((*self.readings, *(it.at for it in self.changes)), default=None)
+    def billed_through(self, closed_at: datetime | None) -> datetime | None:
+        """The last moment of the chain, of an account that may have been closed before it."""
+        moments = (*self.readings, *(it.at for it in self.changes))
+        return max((it for it in moments if closed_at is None or it <= closed_at), default=None)
 
     def links(self) -> Iterator[Link]:
         """Of the chain, in order of time."""
@@ -154,7 +164,7 @@ class Point:
             for (start, before), (end, after) in pairwise(chain):
                 yield Link(start, end, before, after, meter)
             if change is not None:
-                meter = change.meter
+                meter = change.meter(meter)
                 chain = [(change.at, change.new_initial)]
 
     def span_of(self, link: Link) -> Span:
@@ -199,14 +209,15 @@ class Point:
         return values
 
     def _meter_at(self, at: datetime) -> Meter:
-        return [self.meter, *(it.meter for it in self.changes if it.at <= at)][-1]
+        earlier = (change for change in self.changes if change.at <= at)
+        return reduce(lambda meter, change: change.meter(meter), earlier, self.meter)
 
     def _is_sum_right(self, registers: Registers, meter: Meter) -> bool:
         """Section 4: the rates make the total, but for a digit each."""
         missing = [rate for rate in self.rates if rate not in registers]
         if missing or not self.rates:
             # The residual is never read, so a meter need not keep a register for it.
-            return missing in ([], [self.residual_rate])
+            return missing in ([], [self.residual_rate]) or not self.needs_rates
         # A meter that has rolled over shows less than its rates do.
         apart = (registers[TOTAL] - sum(registers[rate] for rate in self.rates)) % meter.modulus
         tolerance = self.tou_tolerance

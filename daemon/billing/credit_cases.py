@@ -1,50 +1,53 @@
-"""Worked cases of penalties, waterfalls, suggestions and conversions: JSON in, JSON out.
+"""Worked cases of penalties, waterfalls, suggestions and conversions.
 
-The shapes are those of the open cases (money, schema of the cases)."""
+The shapes are those of the open cases (money, schema of the cases). CaseError: not understood."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any
+from fractions import Fraction
+from typing import Any, Final
 
 from daemon.billing import suggestion
 from daemon.billing.conversion import converted_fen
-from daemon.billing.penalty import Arrears, Deferral, Payment, PenaltyTerms, Rates, penalty
-from daemon.billing.rounding import exact
+from daemon.billing.penalty import (
+    Allocation,
+    Arrears,
+    Deferral,
+    DeferralMode,
+    Payment,
+    PenaltyTerms,
+    Rates,
+    penalty,
+)
 from daemon.billing.waterfall import Recovery, allocate, is_restored
+from daemon.quality.case_fields import CaseError, Fields
 
-Case = Mapping[str, Any]
-
-
-def run_case(kind: str, case: Case) -> dict[str, Any]:
-    """The result of a case of one of the KINDS; `case` is what it calls its input.
-
-    KeyError for another kind or a field that lacks, ValueError for a value that can not be."""
-    return KINDS[kind](case)
+ALLOCATIONS: Final[tuple[Allocation, ...]] = ("penalty_first", "principal_first")
+MODES: Final[tuple[DeferralMode, ...]] = ("defer_collection", "freeze_accrual", "waive")
+RATES: Final = ("residential", "other_same_year", "other_cross_year")
 
 
-def _penalty(case: Case) -> dict[str, Any]:
-    rates = {name: exact(rate) for name, rate in case.get("rates", {}).items()}
+def _penalty(given: Fields) -> dict[str, Any]:
     terms = PenaltyTerms(
-        rates=Rates(**rates),
-        allocation=case.get("allocation", "penalty_first"),
-        min_fen=_fen(case.get("min_fen", 0)),
-        cap_ratio=exact(case.get("cap_ratio", "1")),
+        rates=_rates(given),
+        allocation=given.choice("allocation", ALLOCATIONS, "penalty_first"),
+        min_fen=given.count("min_fen", 0),
+        cap_ratio=Fraction(given.not_below_0("cap_ratio", "1")),
     )
-    due_on = date.fromisoformat(case["due_date"])
+    due_on = given.day("due_date")
     arrears = Arrears(
-        principal_fen=_fen(case["principal_fen"]),
+        principal_fen=given.count("principal_fen"),
         due_on=due_on,
-        is_residential=case["category"] == "residential",
-        year=case.get("arrears_year", due_on.year),
+        is_residential=given.text("category") == "residential",
+        year=given.integer("arrears_year", due_on.year),
     )
     payments = [
-        Payment(date.fromisoformat(made["date"]), _fen(made["amount_fen"]))
-        for made in case.get("payments", ())
+        Payment(made.day("date"), made.count("amount_fen")) for made in given.each("payments", [])
     ]
-    deferrals = [_deferral(granted) for granted in case.get("deferrals", ())]
-    result = penalty(arrears, terms, date.fromisoformat(case["as_of"]), payments, deferrals)
+    deferrals = [_deferral(granted) for granted in given.each("deferrals", [])]
+    result = penalty(arrears, terms, given.day("as_of"), payments, deferrals)
     return {
         "penalty_total_fen": result.total_fen,
         "penalty_paid_fen": result.paid_fen,
@@ -62,40 +65,44 @@ def _penalty(case: Case) -> dict[str, Any]:
     }
 
 
-def _deferral(granted: Case) -> Deferral:
-    amount = granted.get("amount_fen")
-    return Deferral(
-        from_day=date.fromisoformat(granted["from"]),
-        to_day=date.fromisoformat(granted["to"]),
-        mode=granted["mode"],
-        amount_fen=None if amount is None else _fen(amount),
-    )
+def _rates(given: Fields) -> Rates:
+    if "rates" not in given.names():
+        return Rates()
+    rates = given.inside("rates")
+    for name in rates.names():
+        if name not in RATES:
+            raise CaseError(f"input.rates.{name}: is none of {', '.join(RATES)}")
+    return Rates(**{name: Fraction(rates.not_below_0(name)) for name in rates.names()})
 
 
-def _waterfall(case: Case) -> dict[str, Any]:
-    stated = case["state"]
-    cap = stated.get("payment_debt_weekly_cap_fen")
-    threshold_fen = _fen(stated.get("disconnect_threshold_fen", 0))
+def _deferral(granted: Fields) -> Deferral:
+    first, last = granted.span_of_days("from", "to")
+    amount_fen = granted.count("amount_fen", None)
+    return Deferral(first, last, granted.choice("mode", MODES), amount_fen)
+
+
+def _waterfall(given: Fields) -> dict[str, Any]:
+    stated = given.inside("state")
+    threshold_fen = stated.integer("disconnect_threshold_fen", 0)
     state = Recovery(
-        balance_fen=_fen(stated["balance_fen"]),
-        week_of=date.fromisoformat(stated["week_of"]) if "week_of" in stated else date.min,
-        emergency_used_fen=_fen(stated.get("emergency_used_fen", 0)),
-        accumulated_debt_fen=_fen(stated.get("accumulated_debt_fen", 0)),
-        payment_debt_fen=_fen(stated.get("payment_debt_fen", 0)),
-        payment_debt_share=exact(stated.get("payment_debt_percent", "0")) / 100,
-        payment_debt_weekly_cap_fen=None if cap is None else _fen(cap),
-        taken_this_week_fen=_fen(stated.get("taken_this_week_fen", 0)),
+        balance_fen=stated.integer("balance_fen"),
+        week_of=stated.day("week_of") if "week_of" in stated.names() else date.min,
+        emergency_used_fen=stated.count("emergency_used_fen", 0),
+        accumulated_debt_fen=stated.count("accumulated_debt_fen", 0),
+        payment_debt_fen=stated.count("payment_debt_fen", 0),
+        payment_debt_share=Fraction(stated.not_below_0("payment_debt_percent", "0")) / 100,
+        payment_debt_weekly_cap_fen=stated.count("payment_debt_weekly_cap_fen", None),
+        taken_this_week_fen=stated.count("taken_this_week_fen", 0),
         disconnect_threshold_fen=threshold_fen,
     )
-    reconnect_fen = _fen(stated.get("reconnect_threshold_fen", threshold_fen))
+    reconnect_fen = stated.integer("reconnect_threshold_fen", threshold_fen)
     allocations = []
-    for payment in case["payments"]:
-        allocation, state = allocate(
-            state, date.fromisoformat(payment["date"]), _fen(payment["amount_fen"])
-        )
+    for payment in given.each("payments"):
+        on = payment.day("date")
+        allocation, state = allocate(state, on, payment.count("amount_fen"))
         allocations.append(
             {
-                "date": payment["date"],
+                "date": on.isoformat(),
                 "payment_debt_fen": allocation.payment_debt_fen,
                 "accumulated_debt_fen": allocation.accumulated_debt_fen,
                 "to_threshold_fen": allocation.to_threshold_fen,
@@ -111,20 +118,19 @@ def _waterfall(case: Case) -> dict[str, Any]:
     return {"allocations": allocations}
 
 
-def _suggestion(case: Case) -> dict[str, Any]:
-    costs = [None if cost is None else _fen(cost) for cost in case["daily_costs_fen"]]
-    average = suggestion.average_fen(costs)
-    balance_fen = _fen(case["balance_fen"])
+def _suggestion(given: Fields) -> dict[str, Any]:
+    average = suggestion.average_fen(given.integers_or_none("daily_costs_fen"))
+    balance_fen = given.integer("balance_fen")
     terms = suggestion.SuggestionTerms(
-        cycle_days=case["cycle_days"],
-        margin=exact(case["margin_percent"]) / 100,
-        round_up_to_fen=_fen(case["round_up_to_fen"]),
-        min_fen=_fen(case["min_fen"]),
+        cycle_days=given.count("cycle_days"),
+        margin=Fraction(given.not_below_0("margin_percent")) / 100,
+        round_up_to_fen=given.count("round_up_to_fen", least=1),
+        min_fen=given.count("min_fen"),
     )
     warn_fen = suggestion.warning_threshold_fen(
-        average, _fen(case["warn_min_fen"]), case["warn_days"]
+        average, given.integer("warn_min_fen"), given.count("warn_days")
     )
-    trip_fen = _fen(case["trip_threshold_fen"])
+    trip_fen = given.integer("trip_threshold_fen")
     return {
         "suggest_fen": suggestion.suggested_fen(average, balance_fen, terms),
         "days_left": suggestion.days_left(average, balance_fen, trip_fen),
@@ -133,25 +139,18 @@ def _suggestion(case: Case) -> dict[str, Any]:
     }
 
 
-def _conversion(case: Case) -> dict[str, Any]:
+def _conversion(given: Fields) -> dict[str, Any]:
     credit_fen = converted_fen(
-        exact(case["remaining_kwh"]),
-        exact(case["price"]),
-        remaining_fen=_fen(case.get("remaining_fen", 0)),
-        unloaded_orders_fen=_fen(case.get("unloaded_orders_fen", 0)),
-        overdraft_fen=_fen(case.get("overdraft_fen", 0)),
+        Fraction(given.not_below_0("remaining_kwh")),
+        Fraction(given.not_below_0("price")),
+        remaining_fen=given.integer("remaining_fen", 0),
+        unloaded_orders_fen=given.count("unloaded_orders_fen", 0),
+        overdraft_fen=given.count("overdraft_fen", 0),
     )
     return {"credit_fen": credit_fen}
 
 
-def _fen(value: object) -> int:
-    # Money is integer fen; a boolean is an int to Python and a slip to everybody else.
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"an amount must be an integer in fen, not {value!r}")
-    return value
-
-
-KINDS: Mapping[str, Callable[[Case], dict[str, Any]]] = {
+KINDS: Final[Mapping[str, Callable[[Fields], dict[str, Any]]]] = {
     "penalty": _penalty,
     "waterfall": _waterfall,
     "suggestion": _suggestion,

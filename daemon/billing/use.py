@@ -63,19 +63,21 @@ def uses_of(span: Span, versions: Versions, zone: ZoneInfo) -> list[Use]:
     residual last. NoPrice: no version on its first day, or a rate that no register tells."""
     first = span.start.astimezone(zone).date()
     cuts = _cuts(span, versions, zone)
-    edges = [span.start, *(_midnight(cut, zone) for cut in cuts), span.end]
+    # Between times of one zone Python reckons as if its clocks never changed.
+    start, end = span.start.astimezone(UTC), span.end.astimezone(UTC)
+    edges = [start, *(_midnight(cut, zone) for cut in cuts), end]
     shares = {
-        name: [_share(steps, edge - span.start, span.end - span.start) for edge in edges]
+        name: [_share(steps, edge - start, end - start) for edge in edges]
         for name, steps in span.steps.items()
     }
     uses = []
-    for number, (day, start) in enumerate(zip([first, *cuts], edges, strict=False)):
+    for number, (day, edge) in enumerate(zip([first, *cuts], edges, strict=False)):
         version = versions.number_on(day)
         if version is None:
             raise NoPrice(f"no version of the tariff is in force on {day}")
         advanced = {name: it[number + 1] - it[number] for name, it in shares.items()}
         registers = _priced(advanced, versions.all[version], span)
-        uses.append(Use(day.replace(day=1), version, registers, start, bool(cuts)))
+        uses.append(Use(day.replace(day=1), version, registers, edge, bool(cuts)))
     return uses
 
 

@@ -17,6 +17,9 @@ HOURS: Final = {
 }
 MINUTES: Final = {"final_min_min": "final_min", "startup_hold_min": "startup_hold"}
 MOMENTS: Final = ("now", "last_reading_at", "episode_started_at")
+REQUIRED: Final = ("now", "balance_fen", "trip_threshold_fen")
+MOST_TIME: Final = 10**6
+"""Of hours or minutes: a century of hours is a slip."""
 END_OF_DAY: Final = "24:00"
 
 
@@ -31,9 +34,9 @@ def _policy(config: Fields) -> Policy:
     given: dict[str, Any] = {}
     for name in config.names():
         if name in HOURS:
-            given[HOURS[name]] = timedelta(hours=config.integer(name))
+            given[HOURS[name]] = timedelta(hours=_some_time(config, name))
         elif name in MINUTES:
-            given[MINUTES[name]] = timedelta(minutes=config.integer(name))
+            given[MINUTES[name]] = timedelta(minutes=_some_time(config, name))
         elif name in ("holidays", "makeup_workdays"):
             given[name] = frozenset(_day(text) for text in config.texts(name))
         elif name in ("approvals_required", "min_debt_fen"):
@@ -66,6 +69,9 @@ def _facts(facts: Fields) -> Facts:
             given[name] = facts.flag(name)
         else:
             raise CaseError(f"input.facts.{name}: is not known")
+    missing = [it for it in REQUIRED if given.get(it) is None]
+    if missing:
+        raise CaseError(f"input.facts.{missing[0]}: is missing")
     return Facts(**given)
 
 
@@ -75,6 +81,13 @@ def _notice(given: Fields) -> Notice:
 
 def _names(of: type[Policy] | type[Facts]) -> set[str]:
     return {it.name for it in fields(of)}
+
+
+def _some_time(config: Fields, name: str) -> int:
+    found = config.count(name)
+    if found > MOST_TIME:
+        raise CaseError(f"input.config.{name}: {found} is more than {MOST_TIME}")
+    return found
 
 
 def _day(text: str) -> date:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final, TypeVar, overload
 from zoneinfo import ZoneInfo
 
@@ -17,6 +18,7 @@ _REQUIRED: Final = object()
 YEARS: Final = range(1970, 2200)
 MOST_DIGITS: Final = 20
 """Of a number in a case; the registers of meters have up to twelve."""
+_DECIMAL: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 class CaseError(MeterdError):
@@ -50,6 +52,11 @@ class Fields:
         """A list of decimal numbers in texts."""
         items = self._items(name, None)
         return [items.decimal(number) for number in items.names()]
+
+    def integers_or_none(self, name: str) -> list[int | None]:
+        """A list of whole numbers; null where one is not known."""
+        items = self._items(name, None)
+        return [items.integer(number, None) for number in items.names()]
 
     def _items(self, name: str, default: Sequence[object] | None) -> Fields:
         """A list as an object by number, so that a mistake tells which it is."""
@@ -106,25 +113,42 @@ class Fields:
             raise self._wrong(name, "true or false", found)
         return found
 
-    def decimal(self, name: str) -> Decimal:
+    def decimal(self, name: str, default: str | None = None) -> Decimal:
         """A decimal number in a text: a JSON number may have lost digits before it is read."""
-        found = self._get(name, _REQUIRED)
+        found = self._get(name, _REQUIRED if default is None else default)
         if not isinstance(found, str):
             raise self._wrong(name, 'a decimal number in a text, as "100.00"', found)
-        try:
-            number = Decimal(found)
-        except InvalidOperation:
-            number = Decimal("NaN")
-        is_plain = number.is_finite() and len(found) <= MOST_DIGITS and "e" not in found.lower()
-        if not is_plain:
+        # Decimal itself takes 1_000, 1e3 and the digits of every script.
+        if len(found) > MOST_DIGITS or not _DECIMAL.fullmatch(found):
             raise CaseError(f"{self._at(name)}: {found!r} is not a decimal number")
-        return number
+        return Decimal(found)
 
     def number(self, name: str) -> Decimal:
         """A count that is no money: a number, or a decimal number in a text."""
         found = self._get(name, _REQUIRED)
         is_number = isinstance(found, int | float | Decimal) and not isinstance(found, bool)
-        return Decimal(str(found)) if is_number else self.decimal(name)
+        number = Decimal(str(found)) if is_number else self.decimal(name)
+        if not number.is_finite():
+            raise CaseError(f"{self._at(name)}: {number} is not a number")
+        return number
+
+    @overload
+    def count(self, name: str, *, least: int = 0) -> int: ...
+    @overload
+    def count(self, name: str, default: T, *, least: int = 0) -> int | T: ...
+    def count(self, name: str, default: Any = _REQUIRED, *, least: int = 0) -> Any:
+        """A whole number that is not below the least."""
+        found = self.integer(name, default)
+        if found is not default and found < least:
+            raise CaseError(f"{self._at(name)}: {found} is less than {least}")
+        return found
+
+    def not_below_0(self, name: str, default: str | None = None) -> Decimal:
+        """A decimal number of 0 or more."""
+        number = self.decimal(name, default)
+        if number < 0:
+            raise CaseError(f"{self._at(name)}: {number} is below 0")
+        return number
 
     def positive(self, name: str) -> Decimal:
         """A decimal number above 0."""
@@ -142,6 +166,13 @@ class Fields:
             raise CaseError(f"{self._at(name)}: {found!r} is not a day, as 2026-03-01") from None
         self._check_year(name, day.year)
         return day
+
+    def span_of_days(self, first: str, last: str) -> tuple[date, date]:
+        """Two days, both included."""
+        begin, end = self.day(first), self.day(last)
+        if end < begin:
+            raise CaseError(f"{self._at(last)}: {end} is before {begin}")
+        return begin, end
 
     def moment(self, name: str, zone: ZoneInfo) -> datetime:
         """A moment in the zone's time, as 2026-03-01T00:07."""

@@ -88,6 +88,12 @@ def test_a_freeze_closes_the_day_before_so_the_first_of_a_month_ends_the_last_on
     assert charges(result) == {"2026-02": {"energy": 500}}
 
 
+@pytest.mark.parametrize("number", ["-1", "1000000", "1000000.00", "1_0", "１", "٣", " 1", "1e3"])
+def test_a_register_that_no_meter_of_this_modulus_shows_is_refused(number: str) -> None:
+    with pytest.raises(CaseError, match=r"registers.total: .* is not (between 0|a decimal)"):
+        story(reading("2026-03-01", number))
+
+
 # Section 3
 
 
@@ -160,6 +166,13 @@ def test_an_energy_delta_is_told_in_kwh(given: Event, result: Event) -> None:
     assert advanced(Fields({**given, **rest})) == result
 
 
+@pytest.mark.parametrize("days", [float("nan"), float("inf"), -1, "-1", "x"])
+def test_days_of_an_energy_delta_that_are_none_are_refused(days: object) -> None:
+    given = {"prev": "0", "next": "5", "modulus": "1000", "max_daily_kwh": "10", "ratio": "1"}
+    with pytest.raises(CaseError, match=r"days: .* is (not a|below 0)"):
+        advanced(Fields({**given, "days": days}))
+
+
 def test_a_suspect_reading_moves_nothing_and_is_no_neighbour() -> None:
     result = story(
         reading("2026-03-01", "10"),
@@ -230,6 +243,14 @@ def test_a_rate_that_is_missing_is_a_mismatch_but_not_the_residual() -> None:
     result = story(*events, **given, point={"residual_rate": "valley"})
     assert statuses(result) == ["accepted", "suspect:conflict"]
     assert statuses(story(*events, **given)) == ["suspect:tou_mismatch", "suspect:tou_mismatch"]
+
+
+def test_rates_are_compared_with_the_total_under_a_flat_price_too_but_need_not_be_told() -> None:
+    events = tou("2026-03-01", "10", "6", "3"), reading("2026-03-01", "10", peak="6")
+    assert statuses(story(*events, rates=["peak", "valley"])) == [
+        "suspect:tou_mismatch",
+        "accepted",
+    ]
 
 
 @pytest.mark.parametrize("residual", [None, "flat"])
@@ -466,6 +487,23 @@ def test_correcting_to_and_fro_nets_to_zero() -> None:
     assert sum(fen for _, fen in told(result)[2:]) == 0
 
 
+def test_a_span_over_the_start_of_summer_time_is_split_by_the_hours_that_it_has() -> None:
+    result = story(
+        reading("2026-03-28", "0"),
+        reading("2026-04-02", "119"),
+        version=FLAT,
+        timezone="Europe/Berlin",
+    )
+    # 95 of 119 hours lie in March.
+    assert charges(result) == {"2026-03": {"energy": 4750}, "2026-04": {"energy": 1200}}
+
+
+def test_a_day_of_23_hours_has_their_part_of_the_limit() -> None:
+    events = reading("2026-03-29", "0"), reading("2026-03-30", "95.84")
+    assert statuses(story(*events, timezone="Europe/Berlin"))[1] == "suspect:spike"
+    assert statuses(story(*events))[1] == "accepted"
+
+
 def test_a_correction_against_the_chain_changes_nothing() -> None:
     result = story(
         reading("2026-03-01", "0"),
@@ -587,6 +625,23 @@ def test_an_exchange_that_the_chain_contradicts_is_suspect_and_a_second_one_a_co
     ]
 
 
+def test_an_exchange_that_is_told_late_leaves_what_it_changes_to_the_next_meter() -> None:
+    """M6: the second meter has the ratio of the first one, whichever document came first."""
+    first = exchange("2026-03-02T12:00", "2", "0", new_ratio="10", new_decimals=1)
+    events = [
+        reading("2026-03-01", "0"),
+        first,
+        exchange("2026-03-03T12:00", "3", "0"),
+        reading("2026-03-05", "4"),
+        exchange("2026-03-03T12:00", "3", "0"),
+    ]
+    result = story(*events)
+    assert statuses(result)[4] == "duplicate"
+    assert result["final"]["balance_fen"] == -100 - 1500 - 2000
+    late = story(events[0], *events[2:4], first, events[4])
+    assert (late["final"], statuses(late)[4]) == (result["final"], "duplicate")
+
+
 def test_a_freeze_of_the_moment_of_an_exchange_belongs_to_the_old_meter() -> None:
     result = story(
         reading("2026-03-01", "50"),
@@ -637,6 +692,35 @@ def test_a_key_with_another_amount_is_refused_and_an_unknown_one_not_reversed() 
     assert told(result) == [("accepted", 100), ("suspect:conflict", 0), ("suspect:conflict", 0)]
 
 
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ({"type": "topup", "key": "a", "amount_fen": 0}, "amount_fen: 0 is less than 1"),
+        (days("2026-03-02", "2026-03-01"), "to: 2026-03-01 is before 2026-03-02"),
+        (
+            {"type": "household", "from": "2026-03-01", "bonus_kwh_per_month": "-1"},
+            "bonus_kwh_per_month: -1 is below 0",
+        ),
+    ],
+)
+def test_an_event_that_can_not_be_says_where_and_what(event: Event, message: str) -> None:
+    with pytest.raises(CaseError, match=message):
+        story(event)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"points": [POINT, POINT]}, "input.points: two have the id 'P1'"),
+        ({"ladder_used_kwh": {"2026-7": "1"}}, "ladder_used_kwh.2026-7: is no cycle"),
+        ({"ladder_used_kwh": {"2026-07": "-1"}}, "ladder_used_kwh.2026-07: -1 is below 0"),
+    ],
+)
+def test_an_account_that_can_not_be_says_where_and_what(given: Event, message: str) -> None:
+    with pytest.raises(CaseError, match=message):
+        story(**given)
+
+
 def test_a_shortfall_at_the_close_is_owed() -> None:
     result = story(reading("2026-03-01", "0"), close("2026-03-01T12:00", total="3"))
     assert (result["final"]["refund_fen"], result["final"]["owed_fen"]) == (0, 150)
@@ -653,6 +737,15 @@ def test_use_before_the_opening_and_after_the_close_is_on_no_bill_of_the_account
     )
     assert statuses(result)[4] == "accepted"
     assert result["final"]["balance_fen"] == -100
+
+
+def test_an_account_is_billed_through_its_close_and_no_further() -> None:
+    events = [reading("2026-03-01", "0"), reading("2026-03-02", "1"), reading("2026-03-03", "2")]
+    result = story(*events, close("2026-03-02T12:00"))
+    assert result["final"]["billed_through"] == {"P1": "2026-03-02T00:00"}
+    result = story(*events, close("2026-03-02T12:00", total="1.5"))
+    assert result["final"]["billed_through"] == {"P1": "2026-03-02T12:00"}
+    assert result["final"]["balance_fen"] == -75
 
 
 def test_an_account_closes_with_the_last_of_its_meters() -> None:

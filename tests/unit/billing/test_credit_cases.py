@@ -4,34 +4,90 @@ from typing import Any
 
 import pytest
 
-from daemon.billing.credit_cases import KINDS, run_case
+from daemon.billing.credit_cases import KINDS
+from daemon.quality.case_fields import CaseError, Fields
 from tests.unit.golden_cases import CASES
 
 NAMES = [name for name, case in CASES.items() if case["kind"] in KINDS]
 
 
+def run(kind: str, given: Any) -> dict[str, Any]:
+    return KINDS[kind](Fields(given, "input"))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_open_case_comes_out_as_expected(name: str) -> None:
     case = CASES[name]
-    assert run_case(case["kind"], case["input"]) == case["expected"]
+    assert run(case["kind"], case["input"]) == case["expected"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("bad", [1.5, True, "100"])
 def test_an_amount_that_is_no_integer_of_fen_is_refused(name: str, bad: object) -> None:
-    with pytest.raises(ValueError, match="integer in fen"):
-        run_case(CASES[name]["kind"], with_amounts(CASES[name]["input"], bad))
+    with pytest.raises(CaseError, match=r"input\..*_fen.*: must be a whole number"):
+        run(CASES[name]["kind"], with_amounts(CASES[name]["input"], bad))
 
 
-def test_a_price_that_is_a_number_of_json_is_refused() -> None:
-    with pytest.raises(ValueError, match="string of digits"):
-        run_case("conversion", {"remaining_kwh": 83.47, "price": "0.5283"})
+@pytest.mark.parametrize(
+    ("name", "field", "bad", "message"),
+    [
+        ("O22", "remaining_kwh", 83.47, "must be a decimal number in a text"),
+        ("O22", "remaining_kwh", "-1", "-1 is below 0"),
+        ("O22", "price", "0,5", "'0,5' is not a decimal number"),
+        ("O22", "price", None, "is null"),
+        ("O22", "overdraft_fen", -1, "-1 is less than 0"),
+        ("O15", "allocation", "principle_first", "is none of penalty_first, principal_first"),
+        ("O15", "rates", {"resident": "0.1"}, "resident: is none of residential, "),
+        ("O15", "rates", {"residential": "-0.1"}, "-0.1 is below 0"),
+        ("O15", "category", 7, "must be a text"),
+        ("O15", "arrears_year", "2026", "must be a whole number"),
+        ("O15", "principal_fen", -1, "-1 is less than 0"),
+        ("O15", "payments", [{"date": "2026-5-5", "amount_fen": 1}], "is not a day"),
+        ("O15", "deferrals", [{"from": "2026-05-01", "to": "2026-05-02", "mode": "x"}], "mode: 'x'"),
+        ("O15", "deferrals", [{"from": "2026-05-02", "to": "2026-05-01", "mode": "waive"}], "is before"),
+        ("O17", "state", {"balance_fen": 0, "taken_this_week_fen": -1}, "-1 is less than 0"),
+        ("O17", "payments", {}, "must be a list"),
+        ("O23", "daily_costs_fen", [412, "398"], r"\[1\]: must be a whole number"),
+        ("O23", "round_up_to_fen", 0, "0 is less than 1"),
+        ("O23", "cycle_days", 30.5, "must be a whole number"),
+        ("O23", "margin_percent", 10, "must be a decimal number in a text"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_says_where_and_what(
+    name: str, field: str, bad: object, message: str
+) -> None:
+    with pytest.raises(CaseError, match=rf"^input\.{field}.*{message}"):
+        run(CASES[name]["kind"], {**CASES[name]["input"], field: bad})
 
 
-def test_a_deferral_is_read_with_its_days_and_mode() -> None:
-    case = CASES["O15"]["input"]
-    frozen = {"from": "2026-04-26", "to": "2026-05-05", "mode": "freeze_accrual"}
-    assert run_case("penalty", {**case, "deferrals": [frozen]})["penalty_total_fen"] == 0
+def test_a_deferral_is_read_with_its_days_mode_and_amount() -> None:
+    case = CASES["O15"]["input"] | {"payments": []}
+    days = {"from": "2026-04-26", "to": "2026-05-05"}
+
+    def result(**keys: object) -> dict[str, Any]:
+        return run("penalty", {**case, "deferrals": [{**days, **keys}]})
+
+    assert result(mode="freeze_accrual")["penalty_total_fen"] == 0
+    assert result(mode="waive", amount_fen=100)["penalty_total_fen"] == 135
+    assert result(mode="defer_collection", amount_fen=100)["penalty_collectible_fen"] == 135
+    assert result(mode="defer_collection")["penalty_collectible_fen"] == 0
+
+
+def test_what_a_case_leaves_out_is_what_money_md_says() -> None:
+    """Rates of a day, the paying day, the cap; no debts, no threshold, no cap a week."""
+    item = {"principal_fen": 10_000, "due_date": "2025-12-30", "as_of": "2026-01-02"}
+    result = run("penalty", {**item, "category": "other"})
+    assert result["penalty_total_fen"] == 20 + 30 + 30
+    assert run("penalty", {**item, "category": "residential"})["penalty_total_fen"] == 30
+    later = {**item, "category": "residential", "as_of": "2029-12-31"}
+    assert run("penalty", later)["penalty_total_fen"] == 10_000
+    pays = {"date": "2026-01-02", "amount_fen": 10_020}
+    paid = run("penalty", {**item, "category": "residential", "payments": [pays]})
+    assert (paid["penalty_paid_fen"], paid["principal_left_fen"]) == (30, 10)
+    state = {"balance_fen": -100}
+    payment = {"date": "2026-03-04", "amount_fen": 100}
+    (allocation,) = run("waterfall", {"state": state, "payments": [payment]})["allocations"]
+    assert (allocation["to_threshold_fen"], allocation["reconnect"]) == (100, True)
 
 
 def with_amounts(value: Any, bad: object) -> Any:

@@ -38,8 +38,16 @@ def test_a_person_is_shown_each_event() -> None:
         ({"id": "x", "kind": "sattle", "input": {}}, "kind: 'sattle' is none of settle, "),
         ({"id": "x", "kind": "settle"}, "input: is missing"),
         ({"id": "x", "kind": "settle", "input": {"timezone": "UTC"}}, "input.tariff_versions: is"),
-        ({"id": "x", "kind": "conversion", "input": {}}, "input: 'remaining_kwh' is missing"),
+        ({"id": "x", "kind": "conversion", "input": {}}, "input.remaining_kwh: is missing"),
         ({"id": "x", "kind": "trip_guard", "input": {"config": {"a": 1}, "facts": {}}}, "config.a"),
+        (
+            {"id": "x", "kind": "trip_guard", "input": {"config": {}, "facts": {"balance_fen": 1}}},
+            "input.facts.now: is missing",
+        ),
+        (
+            {"id": "x", "kind": "trip_guard", "input": {"config": {"final_max_h": 10**9}}},
+            "input.config.final_max_h: 1000000000 is more than",
+        ),
         (
             {"id": "x", "kind": "round_series", "input": {"exact_yuan": [0.5]}},
             "exact_yuan[0]: must",
