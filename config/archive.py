@@ -23,7 +23,9 @@ from config.table import (
     day,
     fen,
     one_of,
+    phases,
     positive,
+    rate_names,
     read_table,
     table_text,
     text,
@@ -40,6 +42,8 @@ POINTS: Final = "points.csv"
 METERS: Final = "meters.csv"
 SINGLE_PHASE_60_A_KWH: Final = Decimal(380)
 """1.2 x 0.22 kV x 60 A x 24 h: the most a domestic single-phase meter can advance in a day."""
+FOUR_RATES: Final = ("sharp", "peak", "flat", "valley")
+"""The usual order of the tariff registers 1 to 4 of DL/T 645."""
 
 ACCOUNT_COLUMNS: Final[Columns] = {
     "account": (word, REQUIRED),
@@ -61,6 +65,9 @@ POINT_COLUMNS: Final[Columns] = {
     "reconnect": (one_of("allow_close", "close"), "allow_close"),
     "protected": (yes_no, False),
     "life_support": (yes_no, False),
+    "phases": (phases, 1),
+    "rates": (rate_names, FOUR_RATES),
+    "residual_rate": (word, None),
 }
 TABLES: Final[Mapping[str, Columns]] = {
     ACCOUNTS: ACCOUNT_COLUMNS,
@@ -73,7 +80,10 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """`ratio` is CT x PT; `max_daily_kwh` is in register units, before the ratio."""
+    """`ratio` is CT x PT; `max_daily_kwh` is in register units, before the ratio.
+
+    `rates`: names of the meter's rate registers 1 to n; `residual_rate`: the one that is billed as
+    the total without the others, None: each is billed by its own register."""
 
     point: str
     account: str | None
@@ -83,6 +93,9 @@ class Point:
     reconnect: str
     protected: bool
     life_support: bool
+    phases: int
+    rates: tuple[str, ...]
+    residual_rate: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +167,7 @@ def load_archive(
     points: dict[str, Point] = {}
     of_points = mistakes[POINTS]
     for row in read_table(texts[POINTS], POINT_COLUMNS, of_points, known_points):
-        point = Point(**row)
+        point = _checked_point(row, of_points)
         if point.point in points:
             of_points.tell("point", f"{point.point} stands twice")
         if point.account is not None and known_accounts.lack(point.account):
@@ -196,7 +209,7 @@ def _followed(known: Archive, texts: Mapping[str, bytes | None], around: Around)
             _check_tariff(account, around.tariffs, mistakes)
     account_keys = all_differ(map(attrgetter("account"), accounts))
 
-    points = follow(POINTS, known.points, lambda row, _: Point(**row))
+    points = follow(POINTS, known.points, _checked_point)
     point_keys = all_differ(map(attrgetter("point"), points))
     billed = set(map(attrgetter("account"), points)) - {None}
 
@@ -208,6 +221,17 @@ def _followed(known: Archive, texts: Mapping[str, bytes | None], around: Around)
     if mistakes.problems or not billed <= account_keys:
         raise NotPlain
     return Archive(meters, points, accounts, profiles, now)
+
+
+def _checked_point(row: dict[str, Any], mistakes: Mistakes) -> Point:
+    point = Point(**row)
+    if point.residual_rate is not None and point.residual_rate not in point.rates:
+        hint = did_you_mean(point.residual_rate, point.rates)
+        mistakes.tell(
+            "residual_rate",
+            f"{point.residual_rate} is not one of the rates {' '.join(point.rates)}{hint}",
+        )
+    return point
 
 
 def _checked_account(row: dict[str, Any], mistakes: Mistakes, tariffs: Tariffs | None) -> Account:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -10,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from config.problems import Problem, did_you_mean
 
@@ -22,6 +23,9 @@ Columns = Mapping[str, tuple[Parse, Any]]
 BILLION = 1_000_000_000
 OFTEN = 4096
 """Values of a column that stand in many rows: each is parsed once."""
+MOST_RATES: Final = 63
+"""DL/T 645-2007 has 63 tariff registers of each energy (table A.1)."""
+_RATE_NAME: Final = re.compile(r"[\w-]+")
 
 
 class Required:
@@ -198,6 +202,29 @@ def positive(cell: str) -> Decimal:
     if value > BILLION or not isinstance(exponent, int) or exponent < -8:
         raise ValueError(f"{cell} is out of reason: at most {BILLION}, with at most 8 decimals")
     return value
+
+
+@lru_cache(OFTEN)
+def rate_names(cell: str) -> tuple[str, ...]:
+    """Names of rate registers with blanks between them, in the order of their numbers."""
+    names = tuple(cell.split())
+    for name in names:
+        if name == "total" or not _RATE_NAME.fullmatch(name):
+            raise ValueError(
+                f'"{name}" is no name of a rate register: letters, digits, _ and -, as "peak"'
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"{name} stands twice")
+    if len(names) > MOST_RATES:
+        raise ValueError(f"{len(names)} rates; a meter has at most {MOST_RATES}")
+    return names
+
+
+def phases(cell: str) -> int:
+    """How many phases a connection has."""
+    if cell not in ("1", "3"):
+        raise ValueError(f'"{cell}" is neither 1 nor 3')
+    return int(cell)
 
 
 def decimals(cell: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from protocols.errors import MeterdError
 from storage import tariffs
 from storage.chains import act_as, lock_chains
-from storage.settling import ALL_DAYS, NO_DAYS, mark_accounts
+from storage.settling import ALL_DAYS, NO_DAYS, mark_accounts, mark_points
 from storage.sql import Connection, Row, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("archive")
@@ -143,7 +143,7 @@ class PointPage:
     """What is true of a point now. `account`: who is billed for it, None: nobody.
 
     `opening_kwh`: the register with which that begins, None while it is not published. `withheld`:
-    how many of its days are."""
+    how many of its days are. `billed_to`: every account that was or is."""
 
     point: str
     address: str | None
@@ -155,6 +155,10 @@ class PointPage:
     account_state: str | None
     opening_kwh: str | None
     withheld: int
+    phases: int
+    rates: Sequence[str]
+    residual_rate: str | None
+    billed_to: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +246,8 @@ async def _stage(connection: Connection, rows: ArchiveRows) -> None:
 
 
 STAGED: Final = {
-    "point": "(number, account, area, ratio, max_daily_kwh, reconnect, protected, life_support)",
+    "point": "(number, account, area, ratio, max_daily_kwh, reconnect, protected, life_support, "
+    "phases, rates, residual_rate)",
     "meter": "(address, line, protocol, modulus, decimals, wire_decimals, point, installed_on, "
     "from_at, profile, serial)",
 }
@@ -278,6 +283,7 @@ async def _merge_points_and_meters(
         "today": today,
         "left_out": None if left_out is None else sorted(left_out),
     }
+    rated_anew = _ids(await fetch_rows(connection, SQL["rated_anew"]))
     for question in MERGING:
         await connection.execute(SQL[question], values)
     raised = await fetch_rows(connection, SQL["raise_limits"])
@@ -286,6 +292,7 @@ async def _merge_points_and_meters(
     await connection.execute(SQL["edit_installations"])
     await connection.execute(SQL["install_meters"])
     await mark_accounts(connection, _ids(moved), ALL_DAYS, "first day of a meter")
+    await mark_points(connection, dict.fromkeys(rated_anew, ALL_DAYS), "facts")
     return dict.fromkeys(_ids(raised), BEGINNING) | dict.fromkeys(_ids(lowered), today)
 
 

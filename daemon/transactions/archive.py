@@ -123,6 +123,7 @@ def page_in_words(
         yield f"{point}: ratio {becomes.ratio} instead of {was.ratio}; nothing was billed with it"
     if was.max_daily_kwh != becomes.max_daily_kwh:
         yield _limit_in_words(was, becomes)
+    yield from _pricing_in_words(was, becomes)
 
 
 def _billing_in_words(was: PointPage, becomes: PointPage) -> Iterator[str]:
@@ -150,6 +151,27 @@ def _start_in_words(was: PointPage, becomes: PointPage) -> Iterator[str]:
         f"{becomes.point}: its meter counts from {becomes.installed_on} on instead of "
         f"{was.installed_on}; {what} owed"
     )
+
+
+def _pricing_in_words(was: PointPage, becomes: PointPage) -> Iterator[str]:
+    """What prices look at besides the registers; a change holds for every day, old ones too."""
+    rates = (" ".join(becomes.rates), " ".join(was.rates))
+    residual = (becomes.residual_rate or "none", was.residual_rate or "none")
+    told = {
+        "phases": (becomes.phases, was.phases),
+        "rates": rates,
+        "residual rate": residual,
+    }
+    changed = [
+        f"{name} {now} instead of {before}" for name, (now, before) in told.items() if now != before
+    ]
+    if changed:
+        re_rated = (
+            f"every day billed to {', '.join(becomes.billed_to)} is rated again"
+            if becomes.billed_to
+            else "nobody is billed for it"
+        )
+        yield f"{becomes.point}: {', '.join(changed)}; {re_rated}"
 
 
 def _left_in_words(page: PointPage) -> str:
@@ -235,6 +257,9 @@ def _point_row(point: Point) -> tuple[Any, ...]:
         point.reconnect,
         point.protected,
         point.life_support,
+        point.phases,
+        " ".join(point.rates),
+        point.residual_rate,
     )
 
 

@@ -146,6 +146,9 @@ class Site:
             "reconnect": "allow_close",
             "protected": False,
             "life_support": False,
+            "phases": 1,
+            "rates": "sharp peak flat valley",
+            "residual_rate": None,
         }
         meter = {
             "address": f"{number:012d}",

@@ -179,14 +179,42 @@ def test_what_does_not_touch_billed_use_follows_the_files(database_url: str) -> 
         site.points[0].update(
             max_daily_kwh=Decimal(500), reconnect="close", protected=True, life_support=True
         )
+        site.points[1].update(phases=3, rates="peak flat valley", residual_rate="flat")
         site.meters[0].update(line="bus-2", installed_on=date(2025, 12, 24))
         site.meters[1].update(modulus=10_000_000, decimals=1)
         found = await site.take_over(connection)
         point = "SELECT reconnect, protected, life_support FROM point WHERE number = 'P1'"
         assert await rows(connection, point) == [("close", True, True)]
+        priced = "SELECT phases, rates, residual_rate FROM point ORDER BY number LIMIT 2"
+        assert await rows(connection, priced) == [
+            (1, ["sharp", "peak", "flat", "valley"], None),
+            (3, ["peak", "flat", "valley"], "flat"),
+        ]
         assert found["P1"].max_daily_kwh == Decimal(500)
         assert (found["P1"].line, found["P1"].installed_on) == ("bus-2", date(2025, 12, 24))
         assert (found["P2"].modulus, found["P2"].decimals) == (10_000_000, 1)
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    "change", [{"phases": 3}, {"rates": "peak flat"}, {"residual_rate": "flat"}]
+)
+def test_what_prices_look_at_is_rated_again_for_whoever_was_billed_for_the_point(
+    database_url: str, change: dict[str, Any]
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = await billed(connection)
+        await connection.execute("DELETE FROM to_settle")
+        await site.take_over(connection)
+        assert await rows(connection, "SELECT FROM to_settle") == []
+        site.points[1].update(change)
+        await site.take_over(connection)
+        of_point = "SELECT account_id FROM point_account JOIN point p ON p.id = point_id "
+        assert await rows(connection, "SELECT account_id, from_day, cause FROM to_settle") == [
+            (account, date(2000, 1, 1), "facts")
+            for account in await rows(connection, of_point + "WHERE p.number = 'P2'")
+        ]
 
     on(database_url, story)
 

@@ -54,6 +54,30 @@ CHANGES: dict[str, tuple[str, str, str, list[str]]] = {
         "P1,A1,100",
         ["P1: at most 100 kWh a day instead of 380, from today on"],
     ),
+    "a billed point has another residual rate and other phases": (
+        "points.csv",
+        "max_daily_kwh\nP1,A1,380\nP2,,380",
+        "max_daily_kwh,phases,residual_rate\nP1,A1,380,3,flat\nP2,,380,,",
+        [
+            "P1: phases 3 instead of 1, residual rate flat instead of none; every day billed to A1 "
+            "is rated again"
+        ],
+    ),
+    "a billed point has other rates": (
+        "points.csv",
+        "max_daily_kwh\nP1,A1,380\nP2,,380",
+        "max_daily_kwh,rates\nP1,A1,380,peak valley\nP2,,380,",
+        [
+            "P1: rates peak valley instead of sharp peak flat valley; every day billed to A1 is "
+            "rated again"
+        ],
+    ),
+    "a vacant point has other rates": (
+        "points.csv",
+        "max_daily_kwh\nP1,A1,380\nP2,,380",
+        "max_daily_kwh,rates\nP1,A1,380,\nP2,,380,peak",
+        ["P2: rates peak instead of sharp peak flat valley; nobody is billed for it"],
+    ),
     "a billed point is taken out": (
         "points.csv",
         "P1,A1,380\n",

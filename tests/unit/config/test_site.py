@@ -425,6 +425,22 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
             ["archive/meters.csv:4: file: is not written in UTF-8"],
         ),
         (
+            {
+                "points": "point,account,phases,rates,residual_rate\n"
+                "P1,A1,2,peak total,peak\nP2,A2,3,peak valley peak,\nP3,,1,peak valley,vally\n"
+                "P4,,,,Flat\n"
+            },
+            [
+                'archive/points.csv:2: phases: "2" is neither 1 nor 3',
+                'archive/points.csv:2: rates: "total" is no name of a rate register',
+                "archive/points.csv:3: rates: peak stands twice",
+                "archive/points.csv:4: residual_rate: vally is not one of the rates peak valley "
+                "(did you mean valley?)",
+                "archive/points.csv:5: residual_rate: Flat is not one of the rates sharp peak flat "
+                "valley (did you mean flat?)",
+            ],
+        ),
+        (
             {"points": 'point,account\n"P1,A1\n'},
             ["archive/points.csv:2: file: is no CSV: unexpected end of data"],
         ),
