@@ -208,7 +208,7 @@ def _since(sinces: Mapping[int, date]) -> dict[str, Any]:
 
 
 async def add_slots(connection: Connection, slots: Sequence[NewSlot], more: bytes = b"") -> None:
-    """Let days that showed nothing show these values; their chains are begun already.
+    """Let days that showed nothing show these values; beginning their chains is the caller's.
 
     `more`: rows that are made already, as `columns.rows` makes them of NEW_SLOT."""
     if slots or more:
@@ -273,11 +273,17 @@ async def put_limits(
     return found | dict.fromkeys((row[0] for row in lowered), today)
 
 
-async def put_slots(connection: Connection, slots: Sequence[SlotRow], rule_set: int) -> None:
+async def put_slots(
+    connection: Connection,
+    slots: Sequence[SlotRow],
+    rule_set: int,
+    firsts: Mapping[int, date] | None = None,
+) -> None:
     """Let days show this from now on, and nothing else be said of them; what changes is
     journalled.
 
-    A missing one shows nothing any more. Chains begin with the first day of all."""
+    A missing one shows nothing any more. Chains begin with the first day of all; so do those of
+    `firsts`, of other points."""
     if not slots:
         return
     ordered = sorted(slots, key=lambda slot: (slot.day, slot.point_id))
@@ -296,6 +302,8 @@ async def put_slots(connection: Connection, slots: Sequence[SlotRow], rule_set: 
         "next_steps": [slot.next_step for slot in ordered],
         "holds": [slot.hold for slot in ordered],
         "kwhs": [slot.kwh for slot in ordered],
+        "begun": array(firsts or {}),
+        "firsts": array((firsts or {}).values()),
         "rule_set": rule_set,
     }
     await connection.execute(SQL["put_slots"], values)

@@ -247,7 +247,10 @@ WITH n AS MATERIALIZED (
     INSERT INTO chain_change (writer, point_id) SELECT DISTINCT 0, point_id FROM n
 ), begun AS (
     INSERT INTO chain (point_id, kind, first_day)
-    SELECT point_id, 1, min(day) FROM n WHERE state <> 'missing' GROUP BY 1 ORDER BY 1
+    SELECT point_id, 1, min(day)
+    FROM (SELECT point_id, day FROM n WHERE state <> 'missing'
+          UNION ALL SELECT * FROM unnest(%(begun)s::int[], %(firsts)s::date[]) AS c (point_id, day)) c
+    GROUP BY 1 ORDER BY 1
     ON CONFLICT (point_id, kind) DO UPDATE SET first_day = excluded.first_day WHERE excluded.first_day < chain.first_day
 ), emptied AS (
     DELETE FROM slot WHERE day = ANY(%(gone_days)s::date[]) AND point_id = ANY(%(gone_points)s::int[]) AND kind = 1

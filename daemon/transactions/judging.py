@@ -113,14 +113,20 @@ async def judge_arrivals(
             if day not in new
         }
         _take(judged, point, before, rows)
-    if judged.numbers:
+    if _are_few(others):
         # Who judged points by themselves asked enough: no statement of its own for these.
         judged.rows += map(_as_row, judged.relinked)
         judged.relinked = []
-    await judging.link_chains(connection, judged.begun, judged.relinked, RULE_SET)
+    if judged.relinked or not judged.rows:
+        await judging.link_chains(connection, judged.begun, judged.relinked, RULE_SET)
     await judging.add_slots(connection, judged.clean, proved_slots)
-    await judging.put_slots(connection, judged.rows, RULE_SET)
+    await judging.put_slots(connection, judged.rows, RULE_SET, judged.begun)
     return judged
+
+
+def _are_few(others: Mapping[int, date]) -> bool:
+    """Whether these points are judged by themselves in the transaction of their arrivals."""
+    return 0 < len(others) <= POINTS_AT_ONCE
 
 
 async def _judged_or_waiting(
@@ -128,20 +134,21 @@ async def _judged_or_waiting(
 ) -> Judged:
     """What came of points that are judged by themselves; too many are marked instead.
 
-    So are those of which one cannot be judged: its readings are kept, and who waits is looked at
-    one by one."""
-    if len(others) <= POINTS_AT_ONCE:
-        judged = Judged()
+    So are those that have to be judged from their first day on, and those of which one cannot be
+    judged: their readings are kept, and who waits is looked at a few at a time, or one by one."""
+    judged = Judged()
+    waiting = others
+    if _are_few(others):
         try:
-            await _judge(connection, others, zone, judged)
+            waiting = await _judge(connection, others, zone, judged)
         except psycopg.Error:
             raise
         except Exception as error:
             log.debug("why points wait to be judged", exc_info=error)
-        else:
-            return judged
-    await judging.wait(connection, others)
-    return Judged(waits=True)
+            judged = Judged()
+    await judging.wait(connection, waiting)
+    judged.waits = bool(waiting)
+    return judged
 
 
 async def rejudge(
@@ -156,48 +163,60 @@ async def rejudge(
     `changed`: by point, the first day that the fact speaks of. Marking the accounts is the
     caller's, and so is taking a trial back."""
     judged = Judged(is_trial=is_trial)
-    await _judge(connection, changed, zone, judged)
+    whole = await _judge(connection, changed, zone, judged)
+    await _judge(connection, whole, zone, judged)
     await judging.put_slots(connection, judged.rows, RULE_SET)
     return judged
 
 
 async def _judge(
     connection: AsyncConnection[Any], changed: Mapping[int, date], zone: ZoneInfo, judged: Judged
-) -> None:
+) -> dict[int, date]:
+    """Judge points by no more days than their changes need.
+
+    Returns by point its first day, where these were too few: judged from there on, none is."""
     if not changed:
-        return
+        return {}
     known = point_facts(await judging.facts(connection, changed), zone)
-    sinces = {point: day - LOOKED_BACK for point, day in changed.items() if point in known}
+    sinces = {point: _since(known[point], day) for point, day in changed.items() if point in known}
     shown: defaultdict[int, dict[date, SlotRow]] = defaultdict(dict)
     for slot in await judging.slots(connection, sinces):
         shown[slot.point_id][slot.day] = slot
     confirmed = {point: _confirmed(known[point], shown[point]) for point in sinces}
-    starts = {
-        point: _window(known[point], shown[point], confirmed[point], changed[point], sinces[point])
-        for point in sinces
-    }
+    whole = {}
+    starts: dict[int, date | None] = {}
+    for point, since in sinces.items():
+        first_day = known[point].first_day
+        if first_day is None or first_day >= since:
+            starts[point] = None
+            continue
+        days = _day_states(known[point], shown[point])
+        start = window_start(days, confirmed[point], changed[point])
+        if start is None or start < since:
+            whole[point] = first_day
+        else:
+            starts[point] = start
     verdicts = await _verdicts(connection, known, starts, confirmed, changed)
-    too_short = [point for point, (verdict, _) in verdicts.items() if verdict.is_too_short]
-    starts.update(dict.fromkeys(too_short))
-    verdicts |= await _verdicts(connection, known, dict.fromkeys(too_short), {}, changed)
-    # Whoever is judged from the beginning is compared from the beginning.
-    whole = {point: date.min for point, start in starts.items() if start is None}
-    early = {
-        point: date(2000, 1, 1) for point in whole if _reaches_back(known[point], sinces[point])
-    }
-    for slot in await judging.slots(connection, early) if early else []:
-        shown[slot.point_id][slot.day] = slot
     for point, (verdict, reads) in verdicts.items():
         start = starts[point]
+        first_day = known[point].first_day
+        if verdict.is_too_short and first_day is not None:
+            whole[point] = first_day
+            continue
+        # Whoever is judged from the beginning is compared from the beginning.
         first = date.min if start is None else believed_from(start)
         before = {day: slot for day, slot in shown[point].items() if day >= first}
         after = _rows(point, verdict, reads, known[point], first)
         judged.numbers[point] = known[point].number
         _take(judged, point, before, after)
+    return whole
 
 
-def _reaches_back(facts: PointFacts, since: date) -> bool:
-    return facts.first_day is not None and facts.first_day < since
+def _since(facts: PointFacts, changed_from: date) -> date:
+    """From when on it is looked at what a point shows: of an exchanged meter from the first day."""
+    since = changed_from - LOOKED_BACK
+    is_exchanged = len(facts.installations) > 1
+    return min(since, facts.first_day or since) if is_exchanged else since
 
 
 def _confirmed(facts: PointFacts, shown: Mapping[date, SlotRow]) -> list[date]:
@@ -205,19 +224,8 @@ def _confirmed(facts: PointFacts, shown: Mapping[date, SlotRow]) -> list[date]:
     return [it for it in facts.confirmed if it not in shown or shown[it].state == "published"]
 
 
-def _window(
-    facts: PointFacts,
-    shown: Mapping[date, SlotRow],
-    confirmed: Sequence[date],
-    changed_from: date,
-    since: date,
-) -> date | None:
-    """The day with which the facts may begin; None: with the point."""
-    if len(facts.installations) > 1 or not _reaches_back(facts, since):
-        return None
-    days = {day: day_state(slot, facts.decimals_on(day)) for day, slot in shown.items()}
-    start = window_start(days, confirmed, changed_from)
-    return start if start is not None and start >= since else None
+def _day_states(facts: PointFacts, shown: Mapping[date, SlotRow]) -> dict[date, DayState]:
+    return {day: day_state(slot, facts.decimals_on(day)) for day, slot in shown.items()}
 
 
 async def _verdicts(

@@ -40,6 +40,7 @@ pytestmark = pytest.mark.hypertables
 
 MOST_STATEMENTS = 12
 POINTS = 12
+LONG_AGO = timedelta(days=200)
 
 
 @contextmanager
@@ -179,6 +180,33 @@ def test_a_batch_of_a_back_fill_with_a_dispute_takes_at_most_twelve_statements(
         links = "SELECT day, link_days FROM slot WHERE point_id = 1 ORDER BY day"
         told = [(OPEN + DAY, 1), (newest, -29)]
         assert (await rows(connection, links))[1:] == told
+
+    on(database_url, story)
+
+
+def test_a_batch_takes_no_more_where_a_point_is_judged_from_its_first_day_and_another_begins(
+    database_url: str,
+) -> None:
+    """P1 was reset: what it told long ago stands against that, so no window of days is enough."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found = await Site.of(3, first_registers_are_known=False).take_over(connection)
+        last = OPEN + LONG_AGO
+        for first in range(0, LONG_AGO.days, 60):
+            of_days = range(first, min(first + 60, LONG_AGO.days))
+            history = [freeze(found["P1"], OPEN + n * DAY, 100 + n) for n in of_days]
+            await collect(connection, history, ZONE)
+        batch = [
+            freeze(found["P1"], last, 3),
+            freeze(found["P2"], last, 110, at=time(1)),
+            freeze(found["P3"], last - DAY, 100),
+            freeze(found["P3"], last, 101),
+        ]
+        with counted(connection) as given:
+            await collect(connection, batch, ZONE)
+        assert max(lengths_of_transactions(given)) <= MOST_STATEMENTS
+        assert (await slots(connection, "P1"))[last] == ("suspect", 300, ["V07"])
+        assert (await slots(connection, "P3"))[last] == ("published", 10_100, [])
 
     on(database_url, story)
 
