@@ -1,0 +1,355 @@
+"""The bill of a month as files that prove it: facts -> lines -> zip. Pure.
+
+`verify.py` beside this is part of every bill. It is another program, which recomputes the bill from
+these lines and knows nothing of ours; README.txt tells a reader what the lines say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
+from functools import cache, lru_cache
+from hashlib import sha256
+from importlib.resources import files as resources
+from io import BytesIO
+from itertools import groupby
+from typing import Any, Final, NamedTuple
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+from zoneinfo import ZoneInfo
+
+from config.tariff_canonical import canonical_form
+from daemon.billing.pricing import Terms
+from daemon.billing.sealing import EPOCH
+from daemon.billing.settlement import Stream
+
+FORMAT: Final = 1
+FIRST_FILES: Final = ("README.txt", "__main__.py", "verify.py")
+LINE_DIGITS: Final = 8
+"""Of the hash of a line in the manifest: it tells where a damage is, the file's that there is."""
+CHECK_DIGITS: Final = 16
+MAIN: Final = b"""\
+import sys
+
+from verify import main
+
+sys.exit(main())
+"""
+"""So that `python3 BILL.zip` verifies it."""
+Registers = Mapping[str, int]
+Path = Sequence[tuple[bool, bytes]]
+"""The hashes beside the way to a root, each with whether it stands to the left."""
+
+
+class PointFact(NamedTuple):
+    """A metering point: the names of its rate registers, and which of them is the residual."""
+
+    number: str
+    rates: Sequence[str]
+    residual_rate: str | None
+
+
+class MeterFact(NamedTuple):
+    """A meter with one ratio at a point, from one instant to another; registers in steps.
+
+    `begins`, `ends`: what a document says that it showed then."""
+
+    number: int
+    point: str
+    address: str
+    ratio: Decimal
+    modulus: int
+    decimals: int
+    start: datetime | None = None
+    end: datetime | None = None
+    begins: Registers | None = None
+    ends: Registers | None = None
+    document: int | None = None
+
+
+class ReadingFact(NamedTuple):
+    """What a meter told for an instant, in steps. `source`: how it came; `told_at`: when."""
+
+    meter: int
+    at: datetime
+    registers: Registers
+    source: str
+    told_at: datetime | None = None
+
+
+class LinkFact(NamedTuple):
+    """Two neighbours that are billed together. `held`: why not yet."""
+
+    meter: int
+    start: datetime
+    end: datetime
+    begins: Registers
+    ends: Registers
+    held: str | None = None
+
+
+class SealedTransaction(NamedTuple):
+    """The bytes of a leaf, and the way from it to the hash of a block."""
+
+    id: int
+    leaf: str
+    block: int
+    path: Path
+
+
+class BlockFact(NamedTuple):
+    """A block of the chain, with the way from its head to its hash."""
+
+    number: int
+    after: int
+    through: int
+    previous: bytes
+    sealed_at: datetime
+    hash: bytes
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BillFacts:
+    """All that a bill says.
+
+    `charged`: fen by stream of the months that are explained, as they were posted, wherever.
+    `charged_fen`, `others_fen`: what counts for the month, charges and all else. `blocks`: from the
+    first that holds one of the transactions, without a gap."""
+
+    account: str
+    month: date
+    zone: ZoneInfo
+    terms: Terms
+    closed_days: Iterable[date]
+    points: Sequence[PointFact]
+    meters: Sequence[MeterFact]
+    readings: Sequence[ReadingFact]
+    links: Sequence[LinkFact]
+    charged: Mapping[Stream, int]
+    rated_months: Sequence[date]
+    opening_fen: int
+    charged_fen: int
+    others_fen: int
+    transactions: Sequence[SealedTransaction]
+    blocks: Sequence[BlockFact]
+
+
+def bill_files(bill: BillFacts) -> dict[str, bytes]:
+    """The files of a bill by name, in their order; the manifest is the last one."""
+    files = {
+        **_first_files(),
+        "bill.jsonl": _lines(_facts(bill)),
+        "transactions.jsonl": _text(it.leaf for it in bill.transactions),
+        "seals.jsonl": _lines(_seals(bill)),
+    }
+    return {**files, "manifest.jsonl": manifest(files)}
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """A zip in which nothing depends on who makes it and when: the verifier makes it again."""
+    whole = BytesIO()
+    with ZipFile(whole, "w", ZIP_STORED) as archive:
+        for name, content in files.items():
+            entry = ZipInfo(name)
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, content)
+    return whole.getvalue()
+
+
+def manifest(files: Mapping[str, bytes]) -> bytes:
+    """A line for each file: its hash, and the first digits of the hash of each of its lines."""
+    return b"".join(_manifest_line(name, content) for name, content in files.items())
+
+
+@cache
+def _first_files() -> Mapping[str, bytes]:
+    room = resources(__package__)
+    return {
+        name: MAIN if name == "__main__.py" else room.joinpath(name).read_bytes()
+        for name in FIRST_FILES
+    }
+
+
+def _manifest_line(name: str, content: bytes) -> bytes:
+    lines = content.removesuffix(b"\n").split(b"\n")
+    hashes = "".join(sha256(line).hexdigest()[:LINE_DIGITS] for line in lines)
+    entry = {"file": name, "sha256": sha256(content).hexdigest(), "lines": hashes}
+    told = json.dumps(entry).encode().removesuffix(b"}")
+    check = sha256(told).hexdigest()[:CHECK_DIGITS]
+    return told + f', "check": "{check}"}}\n'.encode()
+
+
+def _lines(facts: Iterable[Mapping[str, Any]]) -> bytes:
+    return _text(json.dumps(fact, ensure_ascii=False) for fact in facts)
+
+
+def _text(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _facts(bill: BillFacts) -> Iterator[dict[str, Any]]:
+    terms = bill.terms
+    yield {
+        "fact": "bill",
+        "format": FORMAT,
+        "account": bill.account,
+        "month": _month(bill.month),
+        "zone": bill.zone.key,
+        "phases": terms.phases,
+        "opened": _day(terms.opened),
+        "last_day": _day(terms.last_day),
+    }
+    yield from ({"fact": "rated_month", "month": _month(it)} for it in bill.rated_months)
+    yield from _offsets(bill)
+    yield from ({"fact": "tariff", "version": canonical_form(it)} for it in terms.versions.all)
+    for bonus in terms.bonuses:
+        kwh = str(bonus.kwh_per_month)
+        yield {"fact": "bonus", "from": _day(bonus.start), "kwh_per_month": kwh}
+    for cycle, used in terms.used_elsewhere.items():
+        yield {"fact": "used_elsewhere", "cycle": cycle, "kwh": str(used)}
+    for first, last in _runs(sorted(set(bill.closed_days))):
+        yield {"fact": "closed_days", "from": _day(first), "to": _day(last)}
+    yield from _measured(bill)
+    for stream, fen in sorted(bill.charged.items(), key=lambda it: (it[0].period, it[0].component)):
+        month = _month(stream.period)
+        yield {"fact": "charge", "month": month, "component": stream.component, "fen": fen}
+    yield {
+        "fact": "balance",
+        "opening_fen": bill.opening_fen,
+        "others_fen": bill.others_fen,
+        "charged_fen": bill.charged_fen,
+        "closing_fen": bill.opening_fen + bill.others_fen - bill.charged_fen,
+    }
+
+
+def _measured(bill: BillFacts) -> Iterator[dict[str, Any]]:
+    """Points, meters, what they told, and what is billed together."""
+    for point in bill.points:
+        yield {"fact": "point", **point._asdict(), "point": point.number}
+    meters = {meter.number: meter for meter in bill.meters}
+    for meter in bill.meters:
+        yield {
+            "fact": "meter",
+            "meter": meter.number,
+            "point": meter.point,
+            "address": meter.address,
+            "ratio": str(meter.ratio),
+            "modulus": _register(meter.modulus, meter.decimals),
+            "decimals": meter.decimals,
+            "from": _instant(meter.start, bill.zone),
+            "to": _instant(meter.end, bill.zone),
+            "begins": _registers(meter.begins, meter),
+            "ends": _registers(meter.ends, meter),
+            "document": meter.document,
+        }
+    for reading in bill.readings:
+        yield {
+            "fact": "reading",
+            "meter": reading.meter,
+            "at": _instant(reading.at, bill.zone),
+            "registers": _registers(reading.registers, meters[reading.meter]),
+            "source": reading.source,
+            "told_at": _instant(reading.told_at, bill.zone),
+        }
+    for link in bill.links:
+        yield {
+            "fact": "link",
+            "meter": link.meter,
+            "from": _instant(link.start, bill.zone),
+            "to": _instant(link.end, bill.zone),
+            "begins": _registers(link.begins, meters[link.meter]),
+            "ends": _registers(link.ends, meters[link.meter]),
+            "held": link.held,
+        }
+
+
+def _offsets(bill: BillFacts) -> Iterator[dict[str, Any]]:
+    """What the zone is ahead of UTC, from which instant on: a reader may have no table of zones."""
+    days = [it.date() for link in bill.links for it in (link.start, link.end)]
+    days += bill.rated_months
+    for at, seconds in _offsets_between(bill.zone, min(days), max(days)):
+        yield {"fact": "utc_offset", "from": _instant(at, UTC), "seconds": seconds}
+
+
+@lru_cache(maxsize=64)
+def _offsets_between(zone: ZoneInfo, first: date, last: date) -> Sequence[tuple[datetime, int]]:
+    """With some days more on both sides."""
+    at = datetime.combine(first, time(), UTC) - timedelta(days=2)
+    found = [(at, _offset_s(at, zone))]
+    for _ in range((last - first).days + 40):
+        following = at + timedelta(days=1)
+        if _offset_s(following, zone) != found[-1][1]:
+            found.append(_changed_between(at, following, zone))
+        at = following
+    return found
+
+
+def _changed_between(before: datetime, after: datetime, zone: ZoneInfo) -> tuple[datetime, int]:
+    """The first second with the new offset."""
+    old, new = _offset_s(before, zone), _offset_s(after, zone)
+    while after - before > timedelta(seconds=1):
+        middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
+        if _offset_s(middle, zone) == old:
+            before = middle
+        else:
+            after = middle
+    return after, new
+
+
+def _offset_s(at: datetime, zone: ZoneInfo) -> int:
+    offset = at.astimezone(zone).utcoffset()
+    assert offset is not None
+    return int(offset.total_seconds())
+
+
+def _seals(bill: BillFacts) -> Iterator[dict[str, Any]]:
+    """Line n proves line n of the transactions; the blocks come behind."""
+    for it in bill.transactions:
+        yield {"transaction": it.id, "block": it.block, "path": _path(it.path)}
+    for block in bill.blocks:
+        yield {
+            "block": block.number,
+            "after": block.after,
+            "through": block.through,
+            "previous": block.previous.hex(),
+            "sealed_at_us": (block.sealed_at - EPOCH) // timedelta(microseconds=1),
+            "hash": block.hash.hex(),
+            "path": _path(block.path),
+        }
+
+
+def _path(path: Path) -> list[str]:
+    return [("<" if is_left else ">") + beside.hex() for is_left, beside in path]
+
+
+def _runs(days: Sequence[date]) -> Iterator[tuple[date, date]]:
+    """Days without a gap between them as one."""
+    numbered = enumerate(days)
+    for _, run in groupby(numbered, key=lambda it: it[1].toordinal() - it[0]):
+        held = [day for _, day in run]
+        yield held[0], held[-1]
+
+
+def _registers(registers: Registers | None, meter: MeterFact) -> dict[str, str] | None:
+    if registers is None:
+        return None
+    return {name: _register(steps, meter.decimals) for name, steps in registers.items()}
+
+
+def _register(steps: int, decimals: int) -> str:
+    return f"{Decimal(steps).scaleb(-decimals):f}"
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
+
+
+def _month(month: date) -> str:
+    return f"{month:%Y-%m}"
+
+
+def _instant(at: datetime | None, zone: tzinfo) -> str | None:
+    return None if at is None else at.astimezone(zone).isoformat()

@@ -1,0 +1,368 @@
+"""A bill proves itself to a program that knows nothing of ours; what is not so is named."""
+
+import ast
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.billing.proof import verify
+from daemon.billing.proof.bill import BillFacts, bill_files, manifest, packed
+from daemon.billing.sealing import FIRST, Head, leaf, path, root
+from daemon.billing.settlement import Stream
+from tests.unit.bills import SETTLED, Ledger, bill_of, bills_of, settled_case
+from tests.unit.golden_cases import CASES
+
+Files = dict[str, bytes]
+SOURCE = Path(verify.__file__).read_text("utf-8")
+OPENED = 30000
+"""What O21 begins with, a case of two meters and a ladder by year."""
+
+
+def written(folder: Path, bill: BillFacts) -> Path:
+    target = folder / f"{bill.account}-{bill.month:%Y-%m}.zip"
+    target.write_bytes(packed(bill_files(bill)))
+    return target
+
+
+@cache
+def bill_of_case(name: str, number: int = -1) -> BillFacts:
+    return bills_of(CASES[name]["input"])[number]
+
+
+def wrong(target: Path) -> verify.Wrong:
+    with pytest.raises(verify.Wrong) as caught:
+        verify.told_apart(str(target), None, lambda *_: None)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", SETTLED)
+def test_registers_make_what_the_case_expects_to_be_posted(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bills = bills_of(CASES[name]["input"])
+    assert verify.main([str(written(tmp_path, bill)) for bill in bills]) == 0
+    told = capsys.readouterr().out
+    for month, charges in CASES[name]["expected"]["final"]["charges_fen_by_period"].items():
+        for component, fen in charges.items():
+            assert f"{month} {component}: " in told
+            assert f"{verify.yuan(fen)} were posted" in told
+
+
+def places(raw: bytes) -> list[tuple[int, str]]:
+    """By the byte behind it, each line of the zip; the other bytes are of the zip itself."""
+    found = []
+    for name, content in verify.unpacked(raw).items():
+        start = raw.index(content)
+        found.append((start, "zip"))
+        ends = accumulate(len(line) + 1 for line in content.removesuffix(b"\n").split(b"\n"))
+        found += [(start + end, f"{name}:{number}") for number, end in enumerate(ends, 1)]
+    return [*found, (len(raw), "zip")]
+
+
+def test_any_one_bit_of_a_hundred_proofs_is_found_and_its_line_named(tmp_path: Path) -> None:
+    chance = random.Random(11)
+    bills = [bill for name in SETTLED for bill in bills_of(CASES[name]["input"])]
+    target = tmp_path / "bill.zip"
+    for number in range(100):
+        raw = bytearray(
+            packed(bill_files(replace(bills[number % len(bills)], account=f"{number}")))
+        )
+        of_lines = places(bytes(raw))
+        for _ in range(3):
+            byte, bit = chance.randrange(len(raw)), 1 << chance.randrange(8)
+            raw[byte] ^= bit
+            target.write_bytes(raw)
+            raw[byte] ^= bit
+            place = next(name for end, name in of_lines if byte < end)
+            assert wrong(target).place == ("bill.zip" if place == "zip" else place)
+
+
+def test_a_bit_of_the_zip_itself_is_found_wherever_it_is(tmp_path: Path) -> None:
+    raw = bytearray(packed(bill_files(bill_of_case("O01"))))
+    of_lines = places(bytes(raw))
+    target = tmp_path / "bill.zip"
+    starts = [0, *(end for end, _ in of_lines)]
+    for start, (end, name) in zip(starts, of_lines, strict=False):
+        if name != "zip":
+            continue
+        for byte in range(start, end):
+            raw[byte] ^= 1 << byte % 8
+            target.write_bytes(raw)
+            raw[byte] ^= 1 << byte % 8
+            assert wrong(target).place == "bill.zip"
+
+
+def test_a_file_that_is_cut_off_or_longer_is_damaged(tmp_path: Path) -> None:
+    raw = packed(bill_files(bill_of_case("O01")))
+    target = tmp_path / "bill.zip"
+    for content in (raw[:-1], raw + b"\0", raw[: len(raw) // 2], b"", b"PK", b"PK\3\4" * 9):
+        target.write_bytes(content)
+        assert wrong(target).place == "bill.zip"
+
+
+# Whoever changes a fact and makes the manifest anew is contradicted by the next fact.
+
+
+class Forged:
+    """The files of a bill, changed, with a manifest that fits."""
+
+    def __init__(self, bill: BillFacts) -> None:
+        self.files: Files = bill_files(bill)
+
+    def lines(self, name: str) -> list[Any]:
+        return [json.loads(line) for line in self.files[name].splitlines()]
+
+    def change(self, name: str, change: Callable[[list[Any]], object]) -> None:
+        lines = self.lines(name)
+        change(lines)
+        told = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        self.files[name] = told.encode()
+
+    def place(self, name: str, **values: object) -> str:
+        number = next(
+            number
+            for number, line in enumerate(self.lines(name), 1)
+            if values.items() <= line.items()
+        )
+        return f"{name}:{number}"
+
+    def write(self, folder: Path) -> Path:
+        content = {name: it for name, it in self.files.items() if name != "manifest.jsonl"}
+        target = folder / "bill.zip"
+        target.write_bytes(packed({**content, "manifest.jsonl": manifest(content)}))
+        return target
+
+
+def facts(lines: list[Any], **values: object) -> list[dict[str, Any]]:
+    return [line for line in lines if values.items() <= line.items()]
+
+
+def test_a_forger_has_to_change_everything_and_is_told_by_the_published_hash(
+    tmp_path: Path,
+) -> None:
+    forged = Forged(bill_of_case("O01"))
+    last = {"fact": "link", "begins": {"total": "1012.08"}}
+
+    def reading(lines: list[Any]) -> None:
+        facts(lines, fact="reading", registers={"total": "1018.65"})[0]["registers"] = {
+            "total": "1019.65"
+        }
+
+    def link(lines: list[Any]) -> None:
+        facts(lines, **last)[0]["ends"] = {"total": "1019.65"}
+
+    def charge(lines: list[Any]) -> None:
+        facts(lines, fact="charge")[0]["fen"] += 53
+
+    def legs(lines: list[Any]) -> None:
+        lines[-1][12][0][2] -= 53
+        lines[-1][12][1][2] += 53
+
+    def balance(lines: list[Any]) -> None:
+        facts(lines, fact="balance")[0]["charged_fen"] += 53
+        facts(lines, fact="balance")[0]["closing_fen"] -= 53
+
+    forged.change("bill.jsonl", reading)
+    assert wrong(forged.write(tmp_path)).place == forged.place("bill.jsonl", **last)
+    forged.change("bill.jsonl", link)
+    of_charge = forged.place("bill.jsonl", fact="charge")
+    assert wrong(forged.write(tmp_path)).place == of_charge
+    forged.change("bill.jsonl", charge)
+    found = wrong(forged.write(tmp_path))
+    assert (found.place, found.message) == (of_charge, "{} yuan were posted of it, not {}")
+    forged.change("transactions.jsonl", legs)
+    assert wrong(forged.write(tmp_path)).place == "transactions.jsonl:3"
+    forged.change("seals.jsonl", lambda lines: sealed_anew(forged, lines))
+    assert wrong(forged.write(tmp_path)).place == forged.place("bill.jsonl", fact="balance")
+    forged.change("bill.jsonl", balance)
+    target = str(forged.write(tmp_path))
+    assert verify.main([target]) == 0
+    published = bill_of_case("O01").blocks[-1]
+    assert verify.main([target, "--published", f"{published.number}:{published.hash.hex()}"]) == 1
+
+
+def sealed_anew(forged: Forged, lines: list[Any]) -> None:
+    """One block, made of the transactions as they are now."""
+    texts = forged.files["transactions.jsonl"].splitlines()
+    block = lines[-1]
+    head = Head(1, 0, block["through"], FIRST, bill_of_case("O01").blocks[0].sealed_at)
+    hashes = [head.leaf(), *map(leaf, texts)]
+    told = [
+        [("<" if is_left else ">") + beside.hex() for is_left, beside in path(hashes, place)]
+        for place in range(len(hashes))
+    ]
+    for line, way in zip(lines, [*told[1:], told[0]], strict=True):
+        line["path"] = way
+    block["hash"] = root(hashes).hex()
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("transaction", lambda lines: lines.pop(0)),
+        ("transaction", lambda lines: lines.insert(1, lines[0])),
+        ("transaction", lambda lines: lines.reverse()),
+    ],
+)
+def test_a_transaction_left_out_doubled_or_moved_is_found(
+    kind: str, change: Callable[[list[Any]], object], tmp_path: Path
+) -> None:
+    forged = Forged(bill_of_case("O01"))
+    count = len(forged.lines("transactions.jsonl"))
+
+    def seals(lines: list[Any]) -> None:
+        of_transactions = lines[:count]
+        change(of_transactions)
+        lines[:count] = of_transactions
+
+    forged.change("transactions.jsonl", change)
+    forged.change("seals.jsonl", seals)
+    assert wrong(forged.write(tmp_path)).place.startswith(("bill.jsonl:", "transactions.jsonl:"))
+
+
+@pytest.mark.parametrize(
+    ("fact", "change"),
+    [
+        ("link", lambda lines: lines.remove(facts(lines, fact="link")[1])),
+        ("link", lambda lines: lines.append(facts(lines, fact="link")[1])),
+        ("link", lambda lines: facts(lines, fact="link")[0].update(held="span")),
+        ("meter", lambda lines: facts(lines, fact="meter")[0].update(ratio="2")),
+        ("tariff", lambda lines: facts(lines, fact="tariff")[0]["version"].update(energy=None)),
+        ("charge", lambda lines: lines.remove(facts(lines, fact="charge")[0])),
+        ("balance", lambda lines: facts(lines, fact="balance")[0].update(closing_fen=1)),
+        ("bill", lambda lines: lines[0].update(account="1")),
+    ],
+)
+def test_a_fact_that_is_changed_moves_money_and_is_found(
+    fact: str, change: Callable[[list[Any]], object], tmp_path: Path
+) -> None:
+    forged = Forged(bill_of_case("O01"))
+    forged.change("bill.jsonl", change)
+    assert wrong(forged.write(tmp_path)).place.startswith(("bill.jsonl:", "transactions.jsonl:"))
+
+
+def test_whatever_stands_in_a_line_its_place_is_told(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    values: list[Any] = [
+        None,
+        True,
+        -1,
+        10**30,
+        0.5,
+        "",
+        "x",
+        "-1",
+        "2026-02-30",
+        [],
+        [[]],
+        {},
+        {"total": "9"},
+    ]
+    for _ in range(200):
+        name = chance.choice(SETTLED)
+        forged = Forged(bill_of_case(name, 0))
+
+        def spoil(lines: list[Any]) -> None:
+            for _ in range(chance.choice((1, 1, 2))):
+                at: Any = lines
+                while True:
+                    key = chance.choice([*at] if isinstance(at, dict) else range(len(at)))
+                    inner = at[key]
+                    if not isinstance(inner, dict | list) or not inner or chance.random() < 0.1:
+                        break
+                    at = inner
+                at[key] = chance.choice(values)
+
+        forged.change(chance.choice(("bill.jsonl", "transactions.jsonl", "seals.jsonl")), spoil)
+        with suppress(verify.Wrong):
+            verify.verify(str(forged.write(tmp_path)), lambda *_: None)
+
+
+# Months that follow each other, and adjustments.
+
+
+def test_a_bill_opens_with_the_balance_of_the_month_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bills = bills_of(CASES["O10"]["input"])
+    assert len(bills) == 2
+    assert verify.main([str(written(tmp_path, bill)) for bill in bills]) == 0
+    assert "2026-05 opens with the balance of 2026-04" in capsys.readouterr().out
+    later = replace(bills[1], opening_fen=bills[1].opening_fen - 1)
+    assert verify.main([str(written(tmp_path, bill)) for bill in (bills[0], later)]) == 1
+
+
+def adjusted(fen: int) -> BillFacts:
+    """O10, whose April was closed before the late reading: what it moves there is an adjustment."""
+    account, ledger = settled_case(CASES["O10"]["input"])
+    may = date(2026, 5, 1)
+    posted = [dict(it) for it in ledger.posted]
+    moved = Stream(date(2026, 4, 1), "energy")
+    told = Ledger()
+    for (day, paid), charged in zip(ledger.paid, posted, strict=True):
+        late = charged is posted[-1]
+        if late:
+            charged[Stream(may, "adjustment:2026-04:energy")] = charged.pop(moved) + fen
+        told.post(day, charged, paid)
+    return bill_of(account, told, may, 10000)
+
+
+def test_an_adjustment_is_explained_by_the_month_that_it_is_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify.main([str(written(tmp_path, adjusted(0)))]) == 0
+    told = capsys.readouterr().out
+    assert "2026-04 energy" in told
+    assert "2026-05 energy" in told
+    found = wrong(written(tmp_path, adjusted(1)))
+    assert found.message == "the registers make {} yuan of it, not {}"
+
+
+# The program itself.
+
+
+def test_it_runs_as_the_zip_and_from_the_folder_in_both_languages(tmp_path: Path) -> None:
+    target = written(tmp_path, bill_of_case("O21"))
+    for name, content in verify.unpacked(target.read_bytes()).items():
+        (tmp_path / name).write_bytes(content)
+    for command in ([target], [tmp_path / "verify.py"], [tmp_path / "verify.py", target]):
+        run = subprocess.run(
+            [sys.executable, "-I", *command, "--language", "zh"], capture_output=True, check=True
+        )
+        assert run.stdout.decode().splitlines()[-1] == "有效 户号 10010301，2026-06"
+
+
+def test_every_sentence_is_there_in_chinese_and_none_is_left_over() -> None:
+    said = set()
+    for node in ast.walk(ast.parse(SOURCE)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            place = {"Wrong": 1, "say": 0}.get(node.func.id)
+            told = node.args[place] if place is not None else None
+            if isinstance(told, ast.Constant):
+                said.add(str(told.value))
+    assert said == set(verify.ZH)
+    assert all(it.count("{") == verify.ZH[it].count("{") for it in said)
+
+
+def test_it_is_one_file_for_python_3_8_that_needs_nothing() -> None:
+    tree = ast.parse(SOURCE, feature_version=(3, 8))
+    modules = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    modules |= {str(it.module) for it in ast.walk(tree) if isinstance(it, ast.ImportFrom)}
+    assert modules <= set(sys.stdlib_module_names)
+    assert "zoneinfo" not in modules
