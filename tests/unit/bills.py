@@ -206,7 +206,8 @@ def _measured(account: _Account) -> tuple[list[MeterFact], list[ReadingFact], li
 
 
 def _meters_of(name: str, point: Point, number: int) -> list[MeterFact]:
-    held = [(point.meter, None, None), *((it.meter, it.at, it.new_initial) for it in point.changes)]
+    changed = [(point._meter_at(it.at), it.at, it.new_initial) for it in point.changes]
+    held = [(point.meter, None, None), *changed]
     ends = [*((it.at, it.old_final) for it in point.changes), (None, None)]
     return [
         MeterFact(
