@@ -15,10 +15,13 @@ from daemon.billing.proof.bill import (
     BillFacts,
     BlockFact,
     LinkFact,
+    Measured,
     MeterFact,
+    Money,
     PointFact,
     ReadingFact,
     SealedTransaction,
+    Seals,
 )
 from daemon.billing.sealing import FIRST, Head, leaf, path, root
 from daemon.billing.settlement import Stream
@@ -114,7 +117,6 @@ def bills_of(given: dict[str, Any]) -> list[BillFacts]:
 
 
 def bill_of(account: _Account, ledger: Ledger, month: date, first_balance_fen: int) -> BillFacts:
-    measured = _measured(account)
     transactions, blocks = ledger.sealed()
     charged_by_month: dict[date, int] = defaultdict(int)
     others_by_month: dict[date, int] = defaultdict(int)
@@ -142,19 +144,17 @@ def bill_of(account: _Account, ledger: Ledger, month: date, first_balance_fen: i
         zone=account.zone,
         terms=account.terms,
         closed_days=account.closed_days,
-        points=[
-            PointFact(name, list(it.rates), it.residual_rate) for name, it in account.points.items()
-        ],
-        meters=measured[0],
-        readings=measured[1],
-        links=measured[2],
-        charged={stream: fen for stream, fen in total.items() if stream.period in rated and fen},
-        rated_months=sorted(rated),
-        opening_fen=opening_fen,
-        charged_fen=charged_by_month[month],
-        others_fen=others_by_month[month],
-        transactions=told,
-        blocks=[it for it in blocks if held and it.number >= min(held)],
+        measured=_measured(account),
+        money=Money(
+            rated_months=sorted(rated),
+            charged={
+                stream: fen for stream, fen in total.items() if stream.period in rated and fen
+            },
+            opening_fen=opening_fen,
+            charged_fen=charged_by_month[month],
+            others_fen=others_by_month[month],
+        ),
+        seals=Seals(told, [it for it in blocks if held and it.number >= min(held)]),
     )
 
 
@@ -171,7 +171,7 @@ def _sum(posted: list[dict[Stream, int]]) -> dict[Stream, int]:
     return total
 
 
-def _measured(account: _Account) -> tuple[list[MeterFact], list[ReadingFact], list[LinkFact]]:
+def _measured(account: _Account) -> Measured:
     meters: list[MeterFact] = []
     readings: list[ReadingFact] = []
     links: list[LinkFact] = []
@@ -202,7 +202,10 @@ def _measured(account: _Account) -> tuple[list[MeterFact], list[ReadingFact], li
                 ReadingFact(number, at, _steps(registers, point._meter_at(at)), "freeze", at)
             )
     links.sort(key=lambda link: link.start)
-    return meters, readings, links
+    points = [
+        PointFact(name, list(it.rates), it.residual_rate) for name, it in account.points.items()
+    ]
+    return Measured(points, meters, readings, links)
 
 
 def _meters_of(name: str, point: Point, number: int) -> list[MeterFact]:

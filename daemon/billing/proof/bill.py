@@ -110,30 +110,48 @@ class BlockFact(NamedTuple):
     path: Path
 
 
+class Measured(NamedTuple):
+    """What use is made of. Links of a point are in order of time."""
+
+    points: Sequence[PointFact]
+    meters: Sequence[MeterFact]
+    readings: Sequence[ReadingFact]
+    links: Sequence[LinkFact]
+
+
+class Money(NamedTuple):
+    """What was posted, in fen.
+
+    `charged`: by stream of the `rated_months`, which the bill explains, wherever it was posted.
+    `charged_fen`, `others_fen`: what counts for the bill's month, charges and all else."""
+
+    rated_months: Sequence[date]
+    charged: Mapping[Stream, int]
+    opening_fen: int
+    charged_fen: int
+    others_fen: int
+
+
+class Seals(NamedTuple):
+    """Transactions in order, and the blocks from the first that holds one of them, without a
+    gap."""
+
+    transactions: Sequence[SealedTransaction]
+    blocks: Sequence[BlockFact]
+
+
 @dataclass(frozen=True, slots=True)
 class BillFacts:
-    """All that a bill says.
-
-    `charged`: fen by stream of the months that are explained, as they were posted, wherever.
-    `charged_fen`, `others_fen`: what counts for the month, charges and all else. `blocks`: from the
-    first that holds one of the transactions, without a gap."""
+    """All that a bill says."""
 
     account: str
     month: date
     zone: ZoneInfo
     terms: Terms
     closed_days: Iterable[date]
-    points: Sequence[PointFact]
-    meters: Sequence[MeterFact]
-    readings: Sequence[ReadingFact]
-    links: Sequence[LinkFact]
-    charged: Mapping[Stream, int]
-    rated_months: Sequence[date]
-    opening_fen: int
-    charged_fen: int
-    others_fen: int
-    transactions: Sequence[SealedTransaction]
-    blocks: Sequence[BlockFact]
+    measured: Measured
+    money: Money
+    seals: Seals
 
 
 def bill_files(bill: BillFacts) -> dict[str, bytes]:
@@ -141,8 +159,8 @@ def bill_files(bill: BillFacts) -> dict[str, bytes]:
     files = {
         **_first_files(),
         "bill.jsonl": _lines(_facts(bill)),
-        "transactions.jsonl": _text(it.leaf for it in bill.transactions),
-        "seals.jsonl": _lines(_seals(bill)),
+        "transactions.jsonl": _text(it.leaf for it in bill.seals.transactions),
+        "seals.jsonl": _lines(_seals(bill.seals)),
     }
     return {**files, "manifest.jsonl": manifest(files)}
 
@@ -192,6 +210,7 @@ def _text(lines: Iterable[str]) -> bytes:
 
 def _facts(bill: BillFacts) -> Iterator[dict[str, Any]]:
     terms = bill.terms
+    money = bill.money
     yield {
         "fact": "bill",
         "format": FORMAT,
@@ -202,7 +221,7 @@ def _facts(bill: BillFacts) -> Iterator[dict[str, Any]]:
         "opened": _day(terms.opened),
         "last_day": _day(terms.last_day),
     }
-    yield from ({"fact": "rated_month", "month": _month(it)} for it in bill.rated_months)
+    yield from ({"fact": "rated_month", "month": _month(it)} for it in money.rated_months)
     yield from _offsets(bill)
     yield from ({"fact": "tariff", "version": canonical_form(it)} for it in terms.versions.all)
     for bonus in terms.bonuses:
@@ -212,25 +231,27 @@ def _facts(bill: BillFacts) -> Iterator[dict[str, Any]]:
         yield {"fact": "used_elsewhere", "cycle": cycle, "kwh": str(used)}
     for first, last in _runs(sorted(set(bill.closed_days))):
         yield {"fact": "closed_days", "from": _day(first), "to": _day(last)}
-    yield from _measured(bill)
-    for stream, fen in sorted(bill.charged.items(), key=lambda it: (it[0].period, it[0].component)):
+    yield from _measured(bill.measured, bill.zone)
+    for stream, fen in sorted(
+        money.charged.items(), key=lambda it: (it[0].period, it[0].component)
+    ):
         month = _month(stream.period)
         yield {"fact": "charge", "month": month, "component": stream.component, "fen": fen}
     yield {
         "fact": "balance",
-        "opening_fen": bill.opening_fen,
-        "others_fen": bill.others_fen,
-        "charged_fen": bill.charged_fen,
-        "closing_fen": bill.opening_fen + bill.others_fen - bill.charged_fen,
+        "opening_fen": money.opening_fen,
+        "others_fen": money.others_fen,
+        "charged_fen": money.charged_fen,
+        "closing_fen": money.opening_fen + money.others_fen - money.charged_fen,
     }
 
 
-def _measured(bill: BillFacts) -> Iterator[dict[str, Any]]:
+def _measured(told: Measured, zone: ZoneInfo) -> Iterator[dict[str, Any]]:
     """Points, meters, what they told, and what is billed together."""
-    for point in bill.points:
+    for point in told.points:
         yield {"fact": "point", **point._asdict(), "point": point.number}
-    meters = {meter.number: meter for meter in bill.meters}
-    for meter in bill.meters:
+    meters = {meter.number: meter for meter in told.meters}
+    for meter in told.meters:
         yield {
             "fact": "meter",
             "meter": meter.number,
@@ -239,27 +260,27 @@ def _measured(bill: BillFacts) -> Iterator[dict[str, Any]]:
             "ratio": str(meter.ratio),
             "modulus": _register(meter.modulus, meter.decimals),
             "decimals": meter.decimals,
-            "from": _instant(meter.start, bill.zone),
-            "to": _instant(meter.end, bill.zone),
+            "from": _instant(meter.start, zone),
+            "to": _instant(meter.end, zone),
             "begins": _registers(meter.begins, meter),
             "ends": _registers(meter.ends, meter),
             "document": meter.document,
         }
-    for reading in bill.readings:
+    for reading in told.readings:
         yield {
             "fact": "reading",
             "meter": reading.meter,
-            "at": _instant(reading.at, bill.zone),
+            "at": _instant(reading.at, zone),
             "registers": _registers(reading.registers, meters[reading.meter]),
             "source": reading.source,
-            "told_at": _instant(reading.told_at, bill.zone),
+            "told_at": _instant(reading.told_at, zone),
         }
-    for link in bill.links:
+    for link in told.links:
         yield {
             "fact": "link",
             "meter": link.meter,
-            "from": _instant(link.start, bill.zone),
-            "to": _instant(link.end, bill.zone),
+            "from": _instant(link.start, zone),
+            "to": _instant(link.end, zone),
             "begins": _registers(link.begins, meters[link.meter]),
             "ends": _registers(link.ends, meters[link.meter]),
             "held": link.held,
@@ -268,8 +289,8 @@ def _measured(bill: BillFacts) -> Iterator[dict[str, Any]]:
 
 def _offsets(bill: BillFacts) -> Iterator[dict[str, Any]]:
     """What the zone is ahead of UTC, from which instant on: a reader may have no table of zones."""
-    days = [it.date() for link in bill.links for it in (link.start, link.end)]
-    days += bill.rated_months
+    days = [it.date() for link in bill.measured.links for it in (link.start, link.end)]
+    days += bill.money.rated_months
     for at, seconds in _offsets_between(bill.zone, min(days), max(days)):
         yield {"fact": "utc_offset", "from": _instant(at, UTC), "seconds": seconds}
 
@@ -305,11 +326,11 @@ def _offset_s(at: datetime, zone: ZoneInfo) -> int:
     return int(offset.total_seconds())
 
 
-def _seals(bill: BillFacts) -> Iterator[dict[str, Any]]:
+def _seals(seals: Seals) -> Iterator[dict[str, Any]]:
     """Line n proves line n of the transactions; the blocks come behind."""
-    for it in bill.transactions:
+    for it in seals.transactions:
         yield {"transaction": it.id, "block": it.block, "path": _path(it.path)}
-    for block in bill.blocks:
+    for block in seals.blocks:
         yield {
             "block": block.number,
             "after": block.after,

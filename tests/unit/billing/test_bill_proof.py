@@ -25,8 +25,6 @@ from tests.unit.golden_cases import CASES
 
 Files = dict[str, bytes]
 SOURCE = Path(verify.__file__).read_text("utf-8")
-OPENED = 30000
-"""What O21 begins with, a case of two meters and a ladder by year."""
 
 
 def written(folder: Path, bill: BillFacts) -> Path:
@@ -188,7 +186,7 @@ def test_a_forger_has_to_change_everything_and_is_told_by_the_published_hash(
     forged.change("bill.jsonl", balance)
     target = str(forged.write(tmp_path))
     assert verify.main([target]) == 0
-    published = bill_of_case("O01").blocks[-1]
+    published = bill_of_case("O01").seals.blocks[-1]
     assert verify.main([target, "--published", f"{published.number}:{published.hash.hex()}"]) == 1
 
 
@@ -196,7 +194,7 @@ def sealed_anew(forged: Forged, lines: list[Any]) -> None:
     """One block, made of the transactions as they are now."""
     texts = forged.files["transactions.jsonl"].splitlines()
     block = lines[-1]
-    head = Head(1, 0, block["through"], FIRST, bill_of_case("O01").blocks[0].sealed_at)
+    head = Head(1, 0, block["through"], FIRST, bill_of_case("O01").seals.blocks[0].sealed_at)
     hashes = [head.leaf(), *map(leaf, texts)]
     told = [
         [("<" if is_left else ">") + beside.hex() for is_left, beside in path(hashes, place)]
@@ -299,7 +297,8 @@ def test_a_bill_opens_with_the_balance_of_the_month_before(
     assert len(bills) == 2
     assert verify.main([str(written(tmp_path, bill)) for bill in bills]) == 0
     assert "2026-05 opens with the balance of 2026-04" in capsys.readouterr().out
-    later = replace(bills[1], opening_fen=bills[1].opening_fen - 1)
+    money = bills[1].money._replace(opening_fen=bills[1].money.opening_fen - 1)
+    later = replace(bills[1], money=money)
     assert verify.main([str(written(tmp_path, bill)) for bill in (bills[0], later)]) == 1
 
 
