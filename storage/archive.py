@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -217,14 +217,33 @@ async def import_accounts(connection: Connection, accounts: Sequence[Row], actor
         ids = [row[0] for row in await fetch_rows(connection, SQL["lock_imported"])]
         moved = await fetch_rows(connection, SQL["moved_accounts"], {"accounts": ids})
         if moved:
-            template = "account {0} is open with {1} from {3}; in the files: {2} from {4}"
-            raise ArchiveConflict("\n".join(template.format(*row) for row in moved))
+            raise ArchiveConflict(
+                "\n".join(line for row in moved for line in _moved_in_words(*row))
+            )
         imported = await fetch_rows(connection, SQL["import_accounts"], {"accounts": ids})
         pending = [account for account, _, state in imported if state == "pending"]
         await mark_accounts(connection, pending, ALL_DAYS, "imported")
         await mark_accounts(connection, ids, NO_DAYS, "imported")
         await _refuse_unpriced(connection)
     return sorted(number for _, number, _ in imported)
+
+
+def _moved_in_words(
+    account: str,
+    tariff: str,
+    opened_on: date,
+    file_tariff: str,
+    file_opened_on: date | None,
+    is_tariff: bool,
+) -> Iterator[str]:
+    yield (
+        f"account {account} is open with {tariff} from {opened_on}; in the files: {file_tariff} "
+        f"from {file_opened_on or opened_on}"
+    )
+    if is_tariff:
+        typed = f"{shlex.quote(account)} {shlex.quote(file_tariff)}"
+        yield "  if it has another tariff from a day on:"
+        yield f"    meterd account tariff {typed} --from DAY"
 
 
 async def _stage(connection: Connection, rows: ArchiveRows) -> None:
@@ -320,8 +339,8 @@ async def _refuse_unpriced(connection: Connection) -> None:
     unpriced = await fetch_rows(connection, SQL["unpriced_accounts"])
     if unpriced:
         told = (
-            f"account {account} opens {day}, before the first version of tariff {tariff}"
-            for account, day, tariff in unpriced
+            f"account {account} {begins} {day}, before the first version of tariff {tariff}"
+            for account, begins, day, tariff in unpriced
         )
         raise ArchiveConflict("\n".join(told))
 

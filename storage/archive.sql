@@ -264,31 +264,38 @@ WHERE a.id = ANY(%(accounts)s) AND a.number = s.number
 
 -- differing_accounts -- accounts that the database knows otherwise than the files: these are imported, not overwritten
 SELECT a.number FROM staged_account s JOIN account a USING (number)
-WHERE (a.name, a.tariff_id, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
-      IS DISTINCT FROM (s.name, s.tariff_id, s.warn_fen, s.trip_fen, s.reconnect_fen, s.credit_limit_fen)
+LEFT JOIN tariffs_ahead(site_today()) t ON t.account_id = a.id
+WHERE (a.name, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
+      IS DISTINCT FROM (s.name, s.warn_fen, s.trip_fen, s.reconnect_fen, s.credit_limit_fen)
+   OR s.tariff_id <> ALL(coalesce(t.tariffs, ARRAY[a.tariff_id]))
    OR s.opened_on <> a.opened_on OR s.agreement <> a.agreement
 ORDER BY a.number
 
 -- lock_imported -- the accounts of an import that differ, in order of id
 SELECT a.id FROM staged_account s JOIN account a USING (number)
-WHERE (a.name, a.tariff_id, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
+LEFT JOIN tariffs_ahead(site_today()) t ON t.account_id = a.id
+WHERE (a.name, a.agreement, a.opened_on, a.warn_fen, a.trip_fen, a.reconnect_fen, a.credit_limit_fen)
       IS DISTINCT FROM
-      (s.name, s.tariff_id, coalesce(s.agreement, a.agreement), coalesce(s.opened_on, a.opened_on), s.warn_fen,
-       s.trip_fen, s.reconnect_fen, s.credit_limit_fen)
+      (s.name, coalesce(s.agreement, a.agreement), coalesce(s.opened_on, a.opened_on), s.warn_fen, s.trip_fen,
+       s.reconnect_fen, s.credit_limit_fen)
+   OR s.tariff_id <> ALL(coalesce(t.tariffs, ARRAY[a.tariff_id]))
 ORDER BY a.id FOR NO KEY UPDATE OF a
 
 -- moved_accounts -- accounts of an import with money behind them whose tariff or opening day would change
-SELECT a.number, a.tariff_id, s.tariff_id, a.opened_on, s.opened_on
+SELECT a.number, tariff_on(a.id, site_today()), a.opened_on, s.tariff_id, s.opened_on,
+       s.tariff_id <> ALL(coalesce(t.tariffs, ARRAY[a.tariff_id])) AS is_tariff
 FROM account a JOIN staged_account s USING (number)
+LEFT JOIN tariffs_ahead(site_today()) t ON t.account_id = a.id
 WHERE a.id = ANY(%(accounts)s)
-  AND (a.state <> 'pending' OR EXISTS (SELECT FROM link l WHERE l.account_id = a.id))
-  AND (a.tariff_id <> s.tariff_id OR a.opened_on <> s.opened_on)
+  AND (a.state <> 'pending' OR t.account_id IS NOT NULL OR EXISTS (SELECT FROM link l WHERE l.account_id = a.id))
+  AND (s.tariff_id <> ALL(coalesce(t.tariffs, ARRAY[a.tariff_id])) OR a.opened_on <> s.opened_on)
 ORDER BY a.number
 
 -- import_accounts -- the files' values, as somebody asked for
 UPDATE account a SET
     name = s.name,
-    tariff_id = s.tariff_id,
+    -- Who has changed its tariff began with another one than the files may say.
+    tariff_id = CASE WHEN EXISTS (SELECT FROM account_tariff t WHERE t.account_id = a.id) THEN a.tariff_id ELSE s.tariff_id END,
     agreement = coalesce(s.agreement, a.agreement),
     opened_on = coalesce(s.opened_on, a.opened_on),
     warn_fen = s.warn_fen,
@@ -299,13 +306,18 @@ FROM staged_account s
 WHERE a.id = ANY(%(accounts)s) AND a.number = s.number
 RETURNING a.id, a.number, a.state
 
--- unpriced_accounts -- accounts that open before the first version of their tariff
-SELECT a.number, a.opened_on, a.tariff_id
-FROM account a
-LEFT JOIN (SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version WHERE state = 'counts' GROUP BY 1) v
-    USING (tariff_id)
+-- unpriced_accounts -- accounts that begin with a tariff, or change to one, before its first version
+WITH starting AS (
+    SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version WHERE state = 'counts' GROUP BY 1
+)
+SELECT a.number, 'opens', a.opened_on, a.tariff_id
+FROM account a LEFT JOIN starting v USING (tariff_id)
 WHERE a.opened_on < coalesce(v.starts_on, 'infinity')
-ORDER BY a.number
+UNION ALL
+SELECT a.number, 'changes its tariff', c.from_day, c.tariff_id
+FROM tariff_change c JOIN account a ON a.id = c.account_id LEFT JOIN starting v ON v.tariff_id = c.tariff_id
+WHERE c.from_day < coalesce(v.starts_on, 'infinity')
+ORDER BY 1, 3
 
 -- edit_assignments -- points without links that were put down to the wrong account
 UPDATE point_account x
@@ -393,7 +405,7 @@ WHERE p.number = %(point)s
 INSERT INTO point_account (point_id, account_id, from_day) VALUES (%(point_id)s, %(account_id)s, %(from_day)s)
 
 -- account -- one account with its balance
-SELECT a.number AS id, a.name, a.tariff_id, a.state, a.agreement, a.opened_on AS open_from, a.warn_fen, a.trip_fen,
+SELECT a.number AS id, a.name, tariff_on(a.id, site_today()) AS tariff_id, a.state, a.agreement, a.opened_on AS open_from, a.warn_fen, a.trip_fen,
        a.reconnect_fen, a.credit_limit_fen, a.credit_state,
        (SELECT started_at FROM arrears_episode e WHERE e.account_id = a.id AND e.ended_at IS NULL) AS episode_started_at,
        coalesce(l.balance_fen, 0) AS balance_fen

@@ -11,6 +11,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
+from daemon.cli.account_tariff import tariff
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, yuan
@@ -215,3 +216,6 @@ def _changes(was: Mapping[str, Any], file: Account) -> list[dict[str, Any]]:
         for what, value in says.items()
         if was[what] != value
     ]
+
+
+account.add_command(tariff)

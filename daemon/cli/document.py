@@ -12,6 +12,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
+from daemon.cli.account_tariff import print_change
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.documented import filed_as_json, print_filed, said_by
 from daemon.cli.files_to_mend import cells_to_mend
@@ -20,7 +21,7 @@ from daemon.cli.output import as_json, fail, print_columns, print_json
 from daemon.cli.payment import print_reversed
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Text
-from daemon.transactions import payment_reversal
+from daemon.transactions import account_tariff, payment_reversal
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.filing import Filed
 from storage import documents
@@ -82,7 +83,7 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
         if not found:
             raise fail(f"there is no document {number}; see meterd document list")
         (stored,) = found
-        if stored.state != "waits" or stored.kind == payment_reversal.KIND:
+        if stored.state != "waits" or stored.point is None:
             return stored, None
         return stored, await filing.preview(connection, stored, datetime.now(UTC))
 
@@ -120,11 +121,16 @@ def approve(
 
     async def ask(connection: AsyncConnection[Any]) -> None:
         for number in numbers:
-            if await _is_reversal(connection, number):
+            kind = await _kind(connection, number)
+            if kind == payment_reversal.KIND:
                 done = await payment_reversal.approve_reversal(
                     connection, number, said, datetime.now(UTC)
                 )
                 print_reversed(number, done, as_json=as_json)
+                continue
+            if kind == account_tariff.KIND:
+                changed = await account_tariff.approve_change(connection, number, said)
+                print_change(changed, site_path, as_json=as_json)
                 continue
             stored, found = await filing.approve(connection, number, said, datetime.now(UTC))
             to_do = cells_to_mend(site_path, filing.document_of(stored), zone)
@@ -155,6 +161,6 @@ def reject(number: int, actor: str | None, reason: str | None, site_path: Path) 
     click.echo(f"document {number} does not count; nothing was changed")
 
 
-async def _is_reversal(connection: AsyncConnection[Any], number: int) -> bool:
+async def _kind(connection: AsyncConnection[Any], number: int) -> str | None:
     found = await documents.documents(connection, number=number)
-    return bool(found) and found[0].kind == payment_reversal.KIND
+    return found[0].kind if found else None

@@ -41,7 +41,7 @@ from daemon.billing.settlement import (
 )
 from daemon.billing.stored_tariff import StoredTariff
 from daemon.billing.tariff import Tariff, TariffVersion
-from daemon.transactions.tariffs import stored_versions
+from daemon.transactions.tariffs import tariffs_of_accounts
 from storage import ledger, readings, tariffs
 from storage.archive import BEGINNING
 from storage.ledger import (
@@ -203,7 +203,7 @@ async def _relinked(
         ]
         leaving, coming = changed_links(links, there)
         change = relinked[point.account_id]
-        tariff = priced[change.account.tariff_id] if coming else None
+        tariff = priced[point.account_id] if coming else None
         change.leaving += leaving
         change.coming += [_price(link, tariff, zone) for link in coming if tariff]
     return {
@@ -282,9 +282,10 @@ async def _histories(
 
 async def _tariffs(
     connection: AsyncConnection[Any], accounts: Iterable[AccountRow]
-) -> dict[str, Tariff]:
-    found = await stored_versions(connection, {row.tariff_id for row in accounts})
-    return {tariff_id: _flat(tariff_id, stored) for tariff_id, stored in found.items()}
+) -> dict[int, Tariff]:
+    began_with = {row.id: row.tariff_id for row in accounts}
+    found = await tariffs_of_accounts(connection, began_with)
+    return {account: _flat(began_with[account], stored) for account, stored in found.items()}
 
 
 def _flat(tariff_id: str, stored: StoredTariff) -> Tariff:

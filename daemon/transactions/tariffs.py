@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from datetime import date
 from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
@@ -13,7 +14,7 @@ from psycopg import AsyncConnection
 
 from config.tariff_form import read_version
 from config.tariff_version import TariffVersion, Versions
-from daemon.billing.stored_tariff import StoredTariff
+from daemon.billing.stored_tariff import StoredTariff, composed
 from storage import tariffs as storage
 
 MOST_KNOWN: Final = 4096
@@ -29,6 +30,25 @@ async def stored_versions(
     rows = await storage.counting_versions(connection, tariffs)
     by_tariff = groupby(rows, attrgetter("tariff"))
     return {tariff: _stored(list(of_tariff)) for tariff, of_tariff in by_tariff}
+
+
+async def tariffs_of_accounts(
+    connection: AsyncConnection[Any], accounts: Mapping[int, str]
+) -> dict[int, StoredTariff]:
+    """By account what it is billed by, where it changed its tariff composed of those it had.
+
+    `accounts`: the tariff with which each began. An account whose tariff has no version is left
+    out. Two statements. ValueError where a tariff has no price on the day from which it counts."""
+    pieces = {account: [(date.min, tariff)] for account, tariff in accounts.items()}
+    for change in await storage.tariff_changes(connection, accounts):
+        pieces[change.account_id].append((change.from_day, change.tariff))
+    names = {tariff for of_account in pieces.values() for _, tariff in of_account}
+    stored = await stored_versions(connection, names)
+    return {
+        account: composed([(day, stored[tariff]) for day, tariff in of_account])
+        for account, of_account in pieces.items()
+        if all(tariff in stored for _, tariff in of_account)
+    }
 
 
 def _stored(rows: list[storage.CountingVersion]) -> StoredTariff:

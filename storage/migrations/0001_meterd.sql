@@ -11,6 +11,9 @@ CREATE TABLE site (
     claimed_at  timestamptz NOT NULL DEFAULT now()
 );
 
+CREATE FUNCTION site_today() RETURNS date STABLE LANGUAGE sql AS
+    $$ SELECT (now() AT TIME ZONE coalesce((SELECT zone FROM site), 'UTC'))::date $$;
+
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'integrity_constraint_violation';
@@ -22,8 +25,9 @@ CREATE TABLE document (
     id          integer PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('exchange', 'restart', 'ratio', 'assignment', 'release', 'date_correction',
                     'address_correction', 'clock_setting', 'crossing', 'revalidation', 'payment_reversal',
-                    'household_bonus', 'used_elsewhere')),
-    point       text CHECK ((point IS NULL) = (kind IN ('payment_reversal', 'household_bonus', 'used_elsewhere'))),
+                    'household_bonus', 'used_elsewhere', 'account_tariff')),
+    point       text CHECK ((point IS NULL) = (kind IN ('payment_reversal', 'household_bonus', 'used_elsewhere',
+                    'account_tariff'))),
     at          timestamptz NOT NULL DEFAULT now(),
     actor       text NOT NULL CHECK (actor <> ''),
     reason      text NOT NULL CHECK (reason <> ''),
@@ -118,6 +122,7 @@ CREATE TABLE account (
     CHECK (state = 'pending' OR (opened_on IS NOT NULL AND agreement IS NOT NULL)),
     CONSTRAINT account_ends_after_it_began CHECK (last_day IS NULL OR (last_day >= opened_on) IS TRUE)
 );
+COMMENT ON COLUMN account.tariff_id IS 'with which it began; account_tariff says which one came later';
 COMMENT ON COLUMN account.last_day IS 'the last day in service, which counts whole; NULL: none yet';
 COMMENT ON COLUMN account.opened_on IS 'its points are billed from 00:00 of this day, or from the day they were given to it';
 
@@ -189,6 +194,30 @@ BEGIN
                        entries || '_is_never_changed', entries);
     END LOOP;
 END $$;
+
+-- What an account is billed by from a day on that it did not begin with. Of one day the last document counts.
+CREATE TABLE account_tariff (
+    account_id  integer NOT NULL REFERENCES account,
+    from_day    date NOT NULL,
+    document_id integer NOT NULL REFERENCES document,
+    tariff_id   text NOT NULL,
+    PRIMARY KEY (account_id, from_day, document_id)
+);
+CREATE TRIGGER account_tariff_is_never_changed BEFORE UPDATE OR DELETE ON account_tariff
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE VIEW tariff_change AS
+    SELECT DISTINCT ON (account_id, from_day) account_id, from_day, tariff_id FROM account_tariff
+    ORDER BY account_id, from_day, document_id DESC;
+CREATE FUNCTION tariff_on(of_account integer, day date) RETURNS text STABLE LANGUAGE sql AS $$
+    SELECT coalesce((SELECT c.tariff_id FROM tariff_change c WHERE c.account_id = of_account AND c.from_day <= day
+                     ORDER BY c.from_day DESC LIMIT 1),
+                    (SELECT a.tariff_id FROM account a WHERE a.id = of_account))
+$$;
+-- Of the accounts that changed their tariff: which ones they have on a day or later. All others have that with which they began.
+CREATE FUNCTION tariffs_ahead(day date) RETURNS TABLE (account_id integer, tariffs text[]) STABLE LANGUAGE sql AS $$
+    SELECT c.account_id, array_agg(c.tariff_id) FILTER (WHERE c.from_day > day) || tariff_on(c.account_id, day)
+    FROM tariff_change c GROUP BY c.account_id
+$$;
 
 CREATE TABLE closed_day (
     day         date PRIMARY KEY,
@@ -1349,6 +1378,8 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('account_journal', NULL, 'why somebody was warned, cut or billed so'),
     ('household_bonus', NULL, 'why somebody was billed so'),
     ('used_elsewhere', NULL, 'why somebody was billed so'),
+    ('tariff_version', NULL, 'why somebody was billed so'),
+    ('account_tariff', NULL, 'why somebody was billed so'),
     ('closed_day', NULL, 'what was charged by the day'),
     ('arrears_episode', NULL, 'why somebody was cut'),
     ('command', NULL, 'who was cut and restored'),
@@ -1495,6 +1526,8 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('account_journal', ''),
     ('household_bonus', 'INSERT (account_id, from_day, rev, kwh_per_month, actor, document_id)'),
     ('used_elsewhere', 'INSERT (account_id, cycle, rev, kwh, actor, document_id)'),
+    ('account_tariff', 'INSERT'),
+    ('tariff_change', ''),
     ('closed_day', 'INSERT (day)'),
     ('arrears_episode', 'INSERT, UPDATE (ended_at)'),
     ('point', 'INSERT, UPDATE, DELETE'),

@@ -36,6 +36,7 @@ Reason = Literal[
     "closed_period",
     "nothing_changes",
     "account_closed",
+    "account_pending",
     "no_price",
     "no_freeze",
     "command_open",

@@ -1,0 +1,94 @@
+"""meterd account tariff: an account has another tariff from a day on."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from psycopg import AsyncConnection
+
+from config.settings_file import load_settings
+from daemon.cli.actor import actor_option, os_user
+from daemon.cli.on_site import on_database
+from daemon.cli.output import as_json, print_json, yuan
+from daemon.cli.site_option import site_option
+from daemon.cli.typed import Day, Text, typed
+from storage.documents import Said
+
+if TYPE_CHECKING:
+    from daemon.transactions.account_tariff import FiledChange
+
+
+@click.command(short_help="Bill an account by another tariff from a day on.")
+@click.argument("account_id", metavar="ACCOUNT")
+@click.argument("tariff_id", metavar="TARIFF")
+@click.option(
+    "--from",
+    "from_day",
+    type=Day(),
+    required=True,
+    help="The first day that it prices, from 00:00 on.",
+)
+@click.option("--reason", type=Text(), help="Why; asked for on a terminal if missing.")
+@click.option("--evidence", type=Text(), help="Where it can be looked up: number of a form.")
+@actor_option
+@click.option("--dry-run", is_flag=True, help="Only print what it would change.")
+@site_option
+@as_json
+def tariff(account_id: str, tariff_id: str, from_day: date, **saying: Any) -> None:
+    """Bill an account by another tariff from 00:00 of a day on, which may be to come.
+
+    Where days are billed that it changes, a second person has to approve it first."""
+    # What settles loads numpy, which who only looks at an account need not wait for.
+    from daemon.transactions.account_tariff import TariffChange, file_change
+
+    reason = saying["reason"] or typed("Why", Text(), "--reason")
+    said = Said(saying["actor"] or os_user(), reason, saying["evidence"] or "")
+    change = TariffChange(account_id, tariff_id, from_day)
+
+    async def ask(connection: AsyncConnection[Any]) -> FiledChange:
+        return await file_change(
+            connection, change, said, datetime.now(UTC), is_trial=saying["dry_run"]
+        )
+
+    filed = on_database(load_settings(saying["site_path"]), ask)
+    print_change(filed, saying["site_path"], as_json=saying["as_json"])
+
+
+def print_change(filed: FiledChange, site_path: Path, *, as_json: bool) -> None:
+    """What came of a change, and what is to be done next."""
+    change = filed.change
+    file_says = f"accounts.csv, {change.account}: tariff: write {change.tariff} from that day on"
+    if as_json:
+        print_json(
+            {
+                "document": filed.number,
+                "state": filed.state,
+                "account": change.account,
+                "was": filed.was,
+                "tariff": change.tariff,
+                "from": change.from_day,
+                "billed_days": filed.billed_days,
+                "balances_moved_fen": dict(filed.fen),
+                "to_do": [file_says] if filed.state == "counts" else [],
+            }
+        )
+        return
+    click.echo(
+        f"{change.account}: tariff {change.tariff} instead of {filed.was} from {change.from_day} "
+        f"on; {filed.billed_days} billed days are priced anew"
+    )
+    for account, moved in filed.fen.items():
+        click.echo(f"{account}: balance {'+' if moved > 0 else ''}{yuan(moved)} yuan")
+    match filed.state:
+        case "counts":
+            click.echo(f"document {filed.number} counts")
+            click.echo(file_says)
+        case "waits":
+            at = "" if site_path == Path("meterd.toml") else f" -c {site_path}"
+            click.echo(f"document {filed.number} waits; a second person has to agree:")
+            click.echo(f"  meterd document approve {filed.number} --actor NAME{at}")
+        case "tried":
+            click.echo("dry run, nothing was written")
