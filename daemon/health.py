@@ -8,9 +8,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from daemon.acquisition.line import Line
+from daemon.billing.day_close import late_days
 from daemon.billing.standstill import oldest_unwanted
 from daemon.control.authority import Authority
 from daemon.runtime import systemd
@@ -28,15 +31,20 @@ class BilledOrNamed:
     """What the last look for points that are not billed to yesterday found.
 
     `counts`: by reason (points, age of the oldest in days). Health is degraded when one stands
-    still for more than `most_days`."""
+    still for more than `most_days`. `next_day`: the first day of the site that is not closed; None
+    while nobody looked, or no account was opened."""
 
     most_days: int
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    next_day: date | None = None
 
-    @property
-    def is_well(self) -> bool:
-        """No point stands still for too long."""
-        return oldest_unwanted(self.counts) <= self.most_days
+    def is_well(self, late: int) -> bool:
+        """No point stands still for too long, and no day waits to be closed."""
+        return oldest_unwanted(self.counts) <= self.most_days and not late
+
+    def late_days(self, now: datetime, zone: ZoneInfo) -> int:
+        """How many days of the site are over for hours and not closed."""
+        return 0 if self.next_day is None else late_days(now, zone, self.next_day)
 
 
 def health(
@@ -48,10 +56,11 @@ def health(
     """(no line is stuck, what /healthz shows).
 
     A line that is down, a listener none of whose terminals is connected, a database that is away or
-    cannot store, a reading that waits too long, or a point that is not billed for too long,
-    degrades only: a restart mends none of them.
+    cannot store, a reading that waits too long, a point that is not billed for too long, or a day
+    that is not closed, degrades only: a restart mends none of them.
     `storing`: `Pipeline.condition`."""
     now = time.monotonic()
+    late = billing.late_days(datetime.now(UTC), authority.zone)
     all_lines = list(lines)
     stuck = [line.name for line in all_lines if _is_stuck(line, now)]
     shown = {line.name: _shown(line, now) for line in all_lines if not line.is_one_of_many}
@@ -61,7 +70,7 @@ def health(
     waiting = storing()
     database = _database(authority, waiting)
     return not stuck, {
-        "status": _status(stuck, is_well=not down and database == "ok" and billing.is_well),
+        "status": _status(stuck, is_well=not down and database == "ok" and billing.is_well(late)),
         "mode": "shadow" if authority.shadow_mode else "auto",
         "database": database,
         "storing": waiting,
@@ -69,6 +78,7 @@ def health(
             "points": {reason: points for reason, (points, _) in billing.counts.items()},
             "oldest_days": oldest_unwanted(billing.counts),
         },
+        "days_not_closed": late,
         "stuck": stuck,
         "down": down,
         "lines": shown,

@@ -73,6 +73,9 @@ STANDSTILL_AGE = Gauge(
     "Days that the oldest of these points has been standing still; 0 without one.",
     ["reason"],
 )
+DAYS_NOT_CLOSED = Gauge(
+    "meterd_days_not_closed", "Days of the site that are over for hours and not closed."
+)
 QUEUE = Gauge("meterd_pipeline_queue_readings", "Readings that wait to be stored.")
 BATCHES = Counter("meterd_batches_total", "Batches of readings by how they ended.", ["outcome"])
 BATCH_SECONDS = Histogram(

@@ -22,6 +22,7 @@ from daemon.control.authority import Authority
 from daemon.health import BilledOrNamed
 from daemon.quality.gap import gap_day
 from daemon.site.listeners import Listener
+from daemon.transactions.day_close import close_days
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.forget import forget
 from daemon.transactions.sealing import seal, verify
@@ -31,7 +32,7 @@ from daemon.transactions.soft_findings import (
     look_at_uses,
 )
 from daemon.transactions.sweep import sweep
-from storage import gaps, ledger, retention, seals, standstill, supply
+from storage import gaps, ledger, retention, seals, settling, standstill, supply
 from storage.database import LONG_USE_S, Pool
 
 log = structlog.get_logger("daemon")
@@ -44,6 +45,7 @@ SWEEP_S = 10
 FIGURES_S = 15
 DOUBTS_S = 15
 FAILURES_S = 60
+DAY_CLOSE_S = 60
 SEAL_S = 10
 AUDIT_S = 60 * 60
 BOOKS_S = 24 * 60 * 60
@@ -128,6 +130,7 @@ async def ticking(
         Tick("doubts", look_for_doubts, DOUBTS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("seal", partial(_seal, pool), SEAL_S),
+        Tick("day_close", partial(_close_days, pool, authority, billing, settle_soon), DAY_CLOSE_S),
         Tick("audit", partial(_audit, pool), AUDIT_S),
         Tick("books", partial(_look_at_books, pool), BOOKS_S),
         Tick(
@@ -257,6 +260,21 @@ async def _write_failures(pool: Pool, lines: Lines) -> None:
 async def _seal(pool: Pool) -> None:
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
         await seal(connection, datetime.now(UTC))
+
+
+async def _close_days(
+    pool: Pool, authority: Authority, billing: BilledOrNamed, settle_soon: Callable[[], None]
+) -> None:
+    """Days whose end has come; whoever pays by the day is settled at once."""
+    try:
+        async with pool.connection(lasts_s=LONG_USE_S) as connection:
+            now = await settling.latest_mark(connection)
+            next_day = await close_days(connection, authority.zone, now)
+        if next_day != billing.next_day:
+            settle_soon()
+        billing.next_day = next_day
+    finally:
+        metrics.DAYS_NOT_CLOSED.set(billing.late_days(datetime.now(UTC), authority.zone))
 
 
 async def _audit(pool: Pool) -> None:

@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
-from storage.sql import Connection, array, fetch_rows, load
+from storage.sql import Connection, array, days, fetch_row, fetch_rows, load
 
 SQL = load("terms")
 
@@ -73,3 +73,24 @@ async def closed_days(connection: Connection, since: date, until: date) -> list[
     """The days of the site whose end has come, in order, both ends included."""
     values = {"since": since, "until": until}
     return [day for (day,) in await fetch_rows(connection, SQL["closed_days"], values)]
+
+
+class KnownDays(NamedTuple):
+    """`opening`: the first day of any account. `closed`: the first and the last closed day."""
+
+    opening: date | None
+    closed: tuple[date, date] | None
+
+
+async def known_days(connection: Connection) -> KnownDays:
+    """What decides which days are to be closed."""
+    row = await fetch_row(connection, SQL["known_days"])
+    assert row is not None, "it asks for one row"
+    opening, first, last = row
+    return KnownDays(opening, None if first is None else (first, last))
+
+
+async def close_days(connection: Connection, due: Collection[date]) -> int:
+    """Close these days; returns how many accounts are to be settled for it."""
+    cursor = await connection.execute(SQL["close_days"], {"days": days(due)})
+    return cursor.rowcount

@@ -27,3 +27,19 @@ SELECT id, rates, residual_rate FROM point WHERE id = ANY(%(points)s::int[])
 
 -- closed_days -- days of the site whose end has come, both ends included
 SELECT day FROM closed_day WHERE day BETWEEN %(since)s AND %(until)s ORDER BY day
+
+-- known_days -- the first day of any account, the first and the last closed day; each by an index
+SELECT (SELECT min(opened_on) FROM account), (SELECT min(day) FROM closed_day), (SELECT max(day) FROM closed_day)
+
+-- close_days -- days whose end has come; whoever is in service on one of them and has or had a tariff with fees is settled
+WITH closing AS (
+    INSERT INTO closed_day (day) SELECT unnest(%(days)s::date[]) RETURNING day
+), with_fees AS (
+    SELECT v.tariff_id FROM tariff_version v WHERE v.state = 'counts' AND v.form ?| '{fixed,minimum}'
+)
+INSERT INTO to_settle (account_id, from_day, to_day, cause)
+SELECT a.id, greatest(a.opened_on, c.first), least(a.last_day, c.last), 'day_close'
+FROM (SELECT min(day) AS first, max(day) AS last FROM closing) c
+JOIN account a ON a.opened_on <= c.last AND coalesce(a.last_day, 'infinity') >= c.first AND a.agreement IS NOT NULL
+WHERE a.tariff_id IN (SELECT tariff_id FROM with_fees)
+   OR a.id IN (SELECT t.account_id FROM account_tariff t WHERE t.tariff_id IN (SELECT tariff_id FROM with_fees))

@@ -123,6 +123,7 @@ CREATE TABLE account (
     CONSTRAINT account_ends_after_it_began CHECK (last_day IS NULL OR (last_day >= opened_on) IS TRUE)
 );
 COMMENT ON COLUMN account.tariff_id IS 'with which it began; account_tariff says which one came later';
+CREATE INDEX accounts_by_opening ON account (opened_on);
 COMMENT ON COLUMN account.last_day IS 'the last day in service, which counts whole; NULL: none yet';
 COMMENT ON COLUMN account.opened_on IS 'its points are billed from 00:00 of this day, or from the day they were given to it';
 

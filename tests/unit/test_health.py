@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -94,6 +94,22 @@ def test_a_point_that_is_not_billed_for_too_long_degrades_health(
     assert is_well, "a restart bills nobody"
     assert shown["status"] == status
     assert shown["standstill"]["points"] == {reason: 2}
+
+
+@pytest.mark.parametrize(("days_ago", "status"), [(None, "ok"), (0, "ok"), (5, "degraded")])
+def test_a_day_that_is_over_for_hours_and_not_closed_degrades_health(
+    days_ago: int | None, status: str
+) -> None:
+    line = an_idle_line("gate-1")
+    line.up = True
+    standing = BilledOrNamed(most_days=3)
+    if days_ago is not None:
+        today = datetime.now(AUTHORITY.zone).date()
+        standing.next_day = today - timedelta(days=days_ago)
+    is_well, shown = health([line], AUTHORITY, storing, standing)
+    assert is_well, "a restart closes no day"
+    assert shown["status"] == status
+    assert (shown["days_not_closed"] >= 4) == (status == "degraded")
 
 
 def test_a_terminal_may_be_away_for_ever_and_its_listener_is_down_when_all_are() -> None:
