@@ -66,6 +66,8 @@ def _tariffs(
         mistakes.append(Mistake(("tariff",), "must be written as [[tariff.NAME.version]]"))
         return
     for name, body in tariffs.items():
+        if not name.strip():
+            mistakes.append(Mistake(("tariff", name), "has no name"))
         yield from _with_tables(name, ("tariff", name), body, mistakes)
 
 
@@ -89,4 +91,6 @@ def _versions(name: str, place: Place, tables: list[Any], mistakes: list[Mistake
             found.append(version)
     if len({it.effective_from for it in found}) < len(found):
         mistakes.append(Mistake(place, "two versions start on the same day"))
+    elif len({it.version_id for it in found}) < len(found):
+        mistakes.append(Mistake(place, "two versions have the same id"))
     return Versions(tuple(sorted(found, key=lambda version: version.effective_from)))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -50,6 +51,8 @@ CYCLES: Final[tuple[Cycle, ...]] = ("year", "month")
 METHODS: Final[tuple[Method, ...]] = ("price", "adder", "matrix", "slab")
 PARTIAL_YEARS: Final[tuple[PartialYear, ...]] = ("full", "months")
 PRORATIONS: Final[tuple[Proration, ...]] = ("calendar", "thirtieth")
+YEARS: Final = range(1990, 2200)
+"""Of a first day; another one is a slip of the finger."""
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]+)?")
 _RATE = re.compile(r"[\w-]+")
 _TOU: Final = 'energy = { mode = "tou", prices = { peak = "0.617", valley = "0.307" } }'
@@ -59,28 +62,41 @@ _LADDER: Final = (
 _SEASONS: Final = "a season is a version of its own, with its first day as effective_from"
 _CLOCK: Final = f"the meter's own calendar tells rates apart; give their prices: {_TOU}"
 _DAY_NIGHT: Final = _TOU.replace("peak", "day").replace("valley", "night")
+_MATRIX: Final = 'matrix = [{ peak = "0.6", valley = "0.3" }, { peak = "0.7", valley = "0.4" }]'
 _SLAB: Final = _LADDER.replace('"price"', '"slab"').replace(" }", ', whole_above_kwh = "240" }')
 _MONTHLY: Final = 'fixed = { monthly_yuan = "40", proration = "calendar" }'
+_MINIMUM: Final = 'minimum = { monthly_yuan = "15" }'
+_TAX: Final = 'tax = { mode = "exclusive", rate = "0.15" }'
+_SURCHARGES: Final = 'surcharges = [{ code = "fund", per_kwh = "0.01" }]'
+_FLAT: Final = 'energy = { mode = "flat", price = "0.5" }'
+_START: Final = "effective_from = 2026-01-01"
+_END: Final = "a version is in force until the next one begins"
 DOES_IT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("steps", "tiers", "blocks"), f"write {_LADDER}"),
     "slabs": f"write {_SLAB}",
     **dict.fromkeys(("price_day", "price_night"), f"write {_DAY_NIGHT}"),
     "prices": f"write {_TOU}",
     **dict.fromkeys(("sharp", "peak", "flat", "valley", "day", "night", "hours"), _CLOCK),
-    **dict.fromkeys(
-        ("vat", "vat_rate", "tax_rate"), 'write tax = { mode = "exclusive", rate = "0.15" }'
-    ),
+    **dict.fromkeys(("vat", "vat_rate", "tax_rate"), f"write {_TAX}"),
     **dict.fromkeys(("fixed_per_month", "standing_per_month", "monthly_yuan"), f"write {_MONTHLY}"),
     **dict.fromkeys(
         ("standing_per_day", "fixed_per_day", "daily_yuan"),
         'write fixed = { daily_yuan = "0.4366" }',
     ),
-    **dict.fromkeys(
-        ("minimum_per_month", "minimum_yuan"), 'write minimum = { monthly_yuan = "15" }'
-    ),
+    **dict.fromkeys(("minimum_per_month", "minimum_yuan"), f"write {_MINIMUM}"),
+    **dict.fromkeys(("from", "valid_from", "start", "since", "date"), f"write {_START}"),
+    **dict.fromkeys(("effective_to", "valid_to", "to", "end", "until"), _END),
     **dict.fromkeys(("season", "seasons", "special_days"), _SEASONS),
 }
 """What does what such a key was meant to do."""
+_WRITTEN: Final[Mapping[str, str]] = {
+    "energy": f"{_FLAT} or {_TOU}",
+    "ladder": _LADDER,
+    "fixed": _MONTHLY,
+    "minimum": _MINIMUM,
+    "tax": _TAX,
+}
+"""How a table of a version is written."""
 
 
 class Mistake(NamedTuple):
@@ -97,9 +113,9 @@ def read_version(
     written: object, name: str, place: Place = ()
 ) -> tuple[TariffVersion | None, list[Mistake]]:
     """(the version, its mistakes): one of the two is empty. `name` of one without an `id`."""
-    form = _Form(written, place, [])
-    version = _version(form, name)
-    return (None if form.mistakes else version), form.mistakes
+    mistakes: list[Mistake] = []
+    version = _version(_Form(written, place, mistakes), name)
+    return (None if mistakes else version), mistakes
 
 
 @dataclass
@@ -112,8 +128,12 @@ class _Form:
 
     def __post_init__(self) -> None:
         if not isinstance(self.written, Mapping):
-            self.tell("", "must be a table")
+            key = str(self.place[-1]) if self.place else ""
+            hint = f"; write {_WRITTEN[key]}" if key in _WRITTEN else ""
+            self.tell("", f"must be a table{hint}")
             self.written = {}
+            # What it would lack is no further mistake.
+            self.mistakes = []
 
     def __contains__(self, key: str) -> bool:
         return self.written.get(key) is not None
@@ -131,19 +151,19 @@ class _Form:
     def table(self, key: str) -> _Form:
         return _Form(self.written.get(key), (*self.place, key), self.mistakes)
 
-    def tables(self, key: str) -> list[_Form]:
+    def tables(self, key: str, example: str) -> list[_Form]:
         return [
             _Form(it, (*self.place, key, number), self.mistakes)
-            for number, it in enumerate(self.sequence(key))
+            for number, it in enumerate(self.sequence(key, example))
         ]
 
-    def sequence(self, key: str) -> Sequence[Any]:
+    def sequence(self, key: str, example: str) -> Sequence[Any]:
         found = self.written.get(key)
         if found is None:
             return ()
         if isinstance(found, list | tuple):
             return found
-        self.tell(key, "must be a list")
+        self.tell(key, f"must be a list; write {example}")
         return ()
 
     def choice(self, key: str, choices: Sequence[S], default: S | None = None) -> S:
@@ -154,24 +174,29 @@ class _Form:
         self.tell(key, f"must be {' or '.join(choices)}, is {_quoted(found)}")
         return choices[0]
 
-    def number(self, key: str, most: int = MOST_YUAN) -> Decimal:
-        return self.as_number(self.written.get(key), most, key)
+    def number(self, key: str, most: int = MOST_YUAN, example: str = "0.5283") -> Decimal:
+        return self.as_number(self.written.get(key), most, key, example=example)
 
-    def numbers(self, key: str, most: int = MOST_YUAN) -> tuple[Decimal, ...]:
-        found = self.sequence(key)
-        return tuple(self.as_number(it, most, key, number) for number, it in enumerate(found))
+    def numbers(self, key: str, most: int = MOST_YUAN) -> tuple[Decimal, ...] | None:
+        """None where they can not be read, which was told."""
+        before = len(self.mistakes)
+        found = self.sequence(key, f'{key} = ["0.4", "0.5"]')
+        numbers = tuple(self.as_number(it, most, key, number) for number, it in enumerate(found))
+        return numbers if len(self.mistakes) == before else None
 
-    def as_number(self, found: object, most: int, key: str, *deeper: int) -> Decimal:
+    def as_number(
+        self, found: object, most: int, key: str, *deeper: int, example: str = "0.5283"
+    ) -> Decimal:
         if found is None:
-            message = 'is missing; a number as a text: "0.5283"'
-        elif not isinstance(found, str):
+            message = f'is missing; a number as a text: "{example}"'
+        elif isinstance(found, int | float | Decimal) and not isinstance(found, bool):
             message = f'must be a number as a text, "{found}": money is never a binary fraction'
-        elif not _NUMBER.fullmatch(found):
-            message = f'{_quoted(found)} is not a number such as "0.5283"'
+        elif not isinstance(found, str) or not _NUMBER.fullmatch(found):
+            message = f'{_quoted(found)} is not a number such as "{example}"'
         elif len(found.partition(".")[2].rstrip("0")) > PRICE_DECIMALS:
             message = f"has more than {PRICE_DECIMALS} decimals"
         elif Decimal(found) > most:
-            message = f"{found} is more than {most}"
+            message = f'{found} is more than {most}; a number such as "{example}"'
         else:
             return Decimal(found)
         self.tell(key, message, *deeper)
@@ -188,7 +213,7 @@ def _version(form: _Form, name: str) -> TariffVersion:
         _check_energy(form, energy, ladder)
     added, included = _tax(form)
     return TariffVersion(
-        version_id=str(form.written.get("id", f"{name}@{start}")),
+        version_id=_id(form, f"{name}@{start}"),
         effective_from=start,
         energy=energy,
         ladder=ladder,
@@ -200,6 +225,13 @@ def _version(form: _Form, name: str) -> TariffVersion:
     )
 
 
+def _id(form: _Form, default: str) -> str:
+    found = form.written["id"] if "id" in form else default
+    if not isinstance(found, str) or not found.strip() or not found.isprintable():
+        form.tell("id", f"must be a text, is {_quoted(found)}")
+    return str(found)
+
+
 def _start(form: _Form) -> date:
     found = form.written.get("effective_from")
     if isinstance(found, str):
@@ -209,8 +241,11 @@ def _start(form: _Form) -> date:
             found = None
     # For isinstance a datetime is a date too; its hour would be dropped without a word.
     if isinstance(found, datetime) or not isinstance(found, date):
-        form.tell("effective_from", "must be a date, its 00:00 counts: effective_from = 2026-01-01")
+        form.tell("effective_from", f"must be a date, its 00:00 counts: {_START}")
         return date.min
+    if found.year not in YEARS:
+        years = f"{YEARS[0]} and {YEARS[-1]}"
+        form.tell("effective_from", f"the year {found.year} is not between {years}")
     return found
 
 
@@ -237,7 +272,7 @@ def _rate_prices(form: _Form) -> dict[str, Decimal]:
         form.tell("", 'names no rate; as { peak = "0.617", valley = "0.307" }')
     for rate in form.written:
         if rate == TOTAL or not _RATE.fullmatch(rate):
-            form.tell(rate, "is not the name of a rate register")
+            form.tell(rate, f"{_quoted(rate)} is not the name of a rate register")
     return {rate: form.number(rate) for rate in form.written}
 
 
@@ -249,17 +284,21 @@ def _ladder(form: _Form) -> Ladder:
     of_slab = ("whole_above_kwh",) if method == "slab" else ()
     form.only("method", "cycle", "bounds_kwh", "partial_year", held, *of_slab)
     bounds = form.numbers("bounds_kwh", MOST_KWH)
-    matrix = tuple(map(_rate_prices, form.tables("matrix"))) if method == "matrix" else ()
-    prices = () if method == "matrix" else form.numbers(held)
-    _check_bounds(form, bounds)
-    _check_count(form, held, len(matrix or prices), len(bounds))
+    matrix: tuple[dict[str, Decimal], ...] = ()
+    prices: tuple[Decimal, ...] | None = ()
+    if method == "matrix":
+        matrix = tuple(map(_rate_prices, form.tables("matrix", _MATRIX)))
+    else:
+        prices = form.numbers(held)
+    if bounds is not None and _check_bounds(form, bounds) and prices is not None:
+        _check_count(form, held, len(matrix or prices), len(bounds))
     if any(row.keys() != matrix[0].keys() for row in matrix):
         form.tell("matrix", "every step must price the same rates")
     ladder = Ladder(
         cycle,
         method,
-        bounds,
-        prices,
+        bounds or (),
+        prices or (),
         matrix,
         form.choice("partial_year", PARTIAL_YEARS, "full"),
         form.number("whole_above_kwh", MOST_KWH) if method == "slab" else None,
@@ -269,15 +308,15 @@ def _ladder(form: _Form) -> Ladder:
     return ladder
 
 
-def _check_bounds(form: _Form, bounds: Sequence[Decimal]) -> None:
+def _check_bounds(form: _Form, bounds: Sequence[Decimal]) -> bool:
+    """Whether there are any, so that steps can be counted."""
     if not bounds:
         form.tell("bounds_kwh", 'holds no bound, as ["2760", "4800"]')
-    below = Decimal(0)
-    for bound in bounds:
+    for below, bound in pairwise((Decimal(0), *bounds)):
         if bound <= below:
             form.tell("bounds_kwh", f"must rise: {bound} comes after {below}")
-            return
-        below = bound
+            break
+    return bool(bounds)
 
 
 def _check_count(form: _Form, key: str, found: int, bounds: int) -> None:
@@ -310,7 +349,7 @@ def _check_energy(form: _Form, energy: Mapping[str, Decimal], ladder: Ladder | N
         if not energy:
             form.tell(
                 "energy",
-                f'has no price; write energy = {{ mode = "flat", price = "0.5" }} or {_TOU}',
+                f"has no price; write {_WRITTEN['energy']}",
             )
     elif ladder.method == "slab" and is_tou:
         form.tell("ladder", "slabs and time of use do not go together")
@@ -322,11 +361,11 @@ def _check_energy(form: _Form, energy: Mapping[str, Decimal], ladder: Ladder | N
 
 def _surcharges(form: _Form) -> tuple[Surcharge, ...]:
     surcharges: list[Surcharge] = []
-    for it in form.tables("surcharges"):
+    for it in form.tables("surcharges", _SURCHARGES):
         it.only("code", "per_kwh", "included")
         code = it.written.get("code")
-        if not isinstance(code, str) or not code or ":" in code:
-            it.tell("code", "must be a text without a colon")
+        if not isinstance(code, str) or not _RATE.fullmatch(code):
+            it.tell("code", 'must be a word of letters, digits, - and _, as "fund"')
         elif code in COMPONENTS:
             it.tell("code", f"{code} is the name of a component")
         elif code in {other.code for other in surcharges}:
@@ -366,8 +405,8 @@ def _fees(form: _Form, ladder: Ladder | None) -> dict[int, tuple[Decimal, ...]]:
     for phases in (1, 3):
         if (key := str(phases)) not in form:
             continue
-        fees[phases] = form.numbers(key, MOST_FEE_YUAN)
-        if ladder is not None:
+        fees[phases] = form.numbers(key, MOST_FEE_YUAN) or ()
+        if ladder is not None and fees[phases]:
             _check_count(form, key, len(fees[phases]), len(ladder.bounds_kwh))
     return fees
 
@@ -383,7 +422,7 @@ def _tax(form: _Form) -> tuple[Decimal | None, Decimal | None]:
         return None, None
     tax = form.table("tax")
     tax.only("mode", "rate")
-    rate = tax.number("rate", 1)
+    rate = tax.number("rate", 1, example="0.13")
     if tax.choice("mode", ("exclusive", "inclusive")) == "exclusive":
         return rate, None
     return None, rate

@@ -147,6 +147,8 @@ def _opened(given: Fields) -> _Account:
     phases = max((it.phases for it in points.values()), default=1)
     _check_phases(versions, phases)
     bonuses = tuple(map(_bonus, given.each("household", [])))
+    if len({it.start for it in bonuses}) < len(bonuses):
+        raise CaseError("input.household: two entries begin on the same day")
     terms = Terms(
         versions,
         phases=phases,
@@ -232,7 +234,7 @@ def _told(
 ) -> str:
     name, point = _point_of(account, event)
     at = _moment(account, event)
-    registers = _registers(event, "registers", point.latest_meter(at))
+    registers = _registers(event, "registers", *point.meters_at(at))
     account.points[name], status = take(point, at, registers)
     return status
 
@@ -240,7 +242,7 @@ def _told(
 def _exchanged(account: _Account, event: Fields) -> str:
     name, point = _point_of(account, event)
     at = _moment(account, event)
-    old = point.latest_meter(at - timedelta.resolution)
+    old = point.meters_at(at)[0]
     names = event.names()
     new: dict[str, Any] = {
         name: event.positive(f"new_{name}")
@@ -292,7 +294,7 @@ def _closed(account: _Account, event: Fields) -> str:
     told: tuple[str | None, Registers | None] = (None, None)
     if "registers" in names:
         name, point = _point_of(account, event)
-        registers = _registers(event, "registers", point.latest_meter(at))
+        registers = _registers(event, "registers", *point.meters_at(at))
         changed, status = point.read(at, registers)
         # A freeze of that moment may be there already.
         if status == DUPLICATE and (at, name, registers) not in account.closes:
@@ -346,15 +348,17 @@ def _point_of(account: _Account, event: Fields) -> tuple[str, Point]:
     return name, account.points[name]
 
 
-def _registers(event: Fields, name: str, meter: Meter) -> Registers:
+def _registers(event: Fields, name: str, *meters: Meter) -> Registers:
+    """What one of the meters showed."""
     told = event.registers(name)
     registers = {TOTAL: told.total, **dict(told.rates)}
+    modulus = max(meter.modulus for meter in meters)
+    decimals = max(meter.decimals for meter in meters)
     for register, value in registers.items():
-        if not 0 <= value < meter.modulus:
-            range_ = f"between 0 and the modulus {meter.modulus}"
-            raise CaseError(f"{name}.{register}: {value} is not {range_}")
-        if value.scaleb(meter.decimals) % 1:
-            raise CaseError(f"{name}.{register}: {value} has more than {meter.decimals} decimals")
+        if not 0 <= value < modulus:
+            raise CaseError(f"{name}.{register}: {value} is not between 0 and {modulus}")
+        if value.scaleb(decimals) % 1:
+            raise CaseError(f"{name}.{register}: {value} has more than {decimals} decimals")
     return registers
 
 

@@ -144,9 +144,9 @@ class Point:
         changes = tuple(sorted((*self.changes, change), key=lambda it: it.at))
         return self._tried(replace(self, changes=changes), change.at)
 
-    def latest_meter(self, at: datetime) -> Meter:
-        """In force at that moment."""
-        return self._meter_at(at)
+    def meters_at(self, at: datetime) -> tuple[Meter, Meter]:
+        """In force until that moment and from it on; two at the moment of a document."""
+        return self._meter_at(at - timedelta.resolution), self._meter_at(at)
 
     def billed_through(self, closed_at: datetime | None) -> datetime | None:
         """The last moment of the chain, of an account that may have been closed before it."""

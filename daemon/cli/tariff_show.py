@@ -11,7 +11,7 @@ import click
 
 from config.problems import ConfigError, Problem
 from config.tariff_files import load_tariff_file
-from config.tariff_version import Fixed, Ladder, TariffVersion
+from config.tariff_version import Fixed, Ladder, TariffVersion, Versions
 from daemon.cli.output import as_json, print_json, print_table
 
 Line = tuple[str, str]
@@ -60,10 +60,13 @@ def show(path: Path, as_json: bool) -> None:
 def diff(old: Path, new: Path) -> None:
     """Show each line of `show` that differs between two tariff files, and both values.
 
-    A version that only one of them has differs in all its lines. Exit code 78 if a file has
-    mistakes."""
-    before = _costs(old)
-    after = _costs(new)
+    A version that only one of them has differs in all its lines. Where each file holds one tariff,
+    these two are compared whatever their names. Exit code 78 if a file has mistakes."""
+    tariffs, others = load_tariff_file(old), load_tariff_file(new)
+    if len(tariffs) == len(others) == 1:
+        tariffs = dict(zip(others, tariffs.values(), strict=True))
+    before = _costs(tariffs)
+    after = _costs(others)
     rows = [
         (*key, before.get(key, ""), after.get(key, ""))
         for key in {**before, **after}
@@ -73,10 +76,10 @@ def diff(old: Path, new: Path) -> None:
     print_table(("tariff", "from", "what", "old", "new"), rows)
 
 
-def _costs(path: Path) -> dict[tuple[str, str, str], str]:
+def _costs(tariffs: Mapping[str, Versions]) -> dict[tuple[str, str, str], str]:
     return {
         (name, str(version.effective_from), what): yuan
-        for name, versions in load_tariff_file(path).items()
+        for name, versions in tariffs.items()
         for version in versions.all
         for what, yuan in _lines(version)
     }
@@ -122,6 +125,8 @@ def _steps(ladder: Ladder) -> Iterator[Line]:
         is_whole = ladder.whole_above_kwh is not None and bound >= ladder.whole_above_kwh
         whole = ", for every kWh of it" if is_whole else ""
         yield f"kWh{more}, {name} in a {ladder.cycle}{whole}", _plain(ladder.prices[number])
+    if ladder.cycle == "year" and ladder.partial_year == "months":
+        yield "bounds in the year of a close", "by months in service"
 
 
 def _fees(fixed: Fixed, ladder: Ladder | None) -> Iterator[Line]:

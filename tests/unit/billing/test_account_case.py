@@ -662,6 +662,16 @@ def test_a_freeze_of_the_moment_of_an_exchange_belongs_to_the_old_meter() -> Non
     ]
 
 
+def test_a_freeze_of_that_moment_has_the_digits_of_the_meter_that_showed_it() -> None:
+    result = story(
+        reading("2026-03-01", "50"),
+        exchange("2026-03-02T00:00", "60.55", "7.0005", new_modulus="10", new_decimals=4),
+        reading("2026-03-02", "60.55"),
+        reading("2026-03-02", "7.0005"),
+    )
+    assert statuses(result)[2:] == ["duplicate", "duplicate"]
+
+
 def test_an_exchange_that_a_reading_of_its_moment_contradicts_is_a_conflict() -> None:
     result = story(
         reading("2026-03-01", "50"),
@@ -712,6 +722,10 @@ def test_an_event_that_can_not_be_says_where_and_what(event: Event, message: str
     ("given", "message"),
     [
         ({"points": [POINT, POINT]}, "input.points: two have the id 'P1'"),
+        (
+            {"household": [{"from": "2026-03-01", "bonus_kwh_per_month": "1"}] * 2},
+            "input.household: two entries begin on the same day",
+        ),
         ({"ladder_used_kwh": {"2026-7": "1"}}, "ladder_used_kwh.2026-7: is no cycle"),
         ({"ladder_used_kwh": {"2026-07": "-1"}}, "ladder_used_kwh.2026-07: -1 is below 0"),
     ],

@@ -54,7 +54,8 @@ def test_everything_else_is_shown_too(tmp_path: Path) -> None:
     path = tmp_path / "home.toml"
     path.write_text(
         '[[version]]\neffective_from = 2026-01-01\nprice = "0.5"\n'
-        'ladder = { cycle = "year", method = "adder", bounds_kwh = ["10"], adders = ["0", "0.1"] }\n'
+        'ladder = { cycle = "year", method = "adder", bounds_kwh = ["10"], adders = ["0", "0.1"], '
+        'partial_year = "months" }\n'
         'surcharges = [{ code = "fund", per_kwh = "0.02" }, '
         '{ code = "green", per_kwh = "0.01", included = true }]\n'
         'fixed = { monthly_yuan = "4", proration = "thirtieth" }\nminimum = { monthly_yuan = "15" }\n'
@@ -67,6 +68,7 @@ def test_everything_else_is_shown_too(tmp_path: Path) -> None:
             "kWh of total": "0.5",
             "kWh more, 0 to 10 kWh in a year": "0",
             "kWh more, above 10 kWh in a year": "0.1",
+            "bounds in the year of a close": "by months in service",
             "kWh, fund (added)": "0.02",
             "kWh, green (inside the price)": "0.01",
             "month, by thirtieth": "4",
@@ -88,3 +90,11 @@ def test_a_difference_is_told_by_line_with_both_values(tmp_path: Path) -> None:
         "home\t2026-01-01\tkWh of total\t0.5\t0.6",
         "home\t2026-01-01\tmonth, at least\t\t9",
     ]
+
+
+def test_the_only_tariff_of_each_file_is_compared_whatever_its_name(tmp_path: Path) -> None:
+    for name, price in (("home-2026", "0.5"), ("home-2027", "0.6")):
+        text = f'[[version]]\neffective_from = 2026-01-01\nprice = "{price}"\n'
+        (tmp_path / f"{name}.toml").write_text(text)
+    done = run("diff", str(tmp_path / "home-2026.toml"), str(tmp_path / "home-2027.toml"))
+    assert done.stdout.splitlines()[1:] == ["home-2027\t2026-01-01\tkWh of total\t0.5\t0.6"]

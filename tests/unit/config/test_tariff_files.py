@@ -57,6 +57,17 @@ def test_a_version_is_in_force_from_its_day_until_the_next_one(tmp_path: Path) -
             ["1: version: two versions start on the same day"],
         ),
         (
+            "".join(
+                f'[[version]]\nid = "a"\nprice = "1"\neffective_from = 2026-0{month}-01\n'
+                for month in (1, 2)
+            ),
+            ["1: version: two versions have the same id"],
+        ),
+        (
+            '[[tariff." ".version]]\neffective_from = 2026-01-01\nprice = "1"\n',
+            ["1: tariff. : has no name"],
+        ),
+        (
             "[[tariff.home.version]]\neffective_from = 2026-01-01T12:00:00\n"
             '[tariff.home.version.ladder]\ncycle = "month"\nmethod = "price"\n'
             'bounds_kwh = ["2", "1"]\nprices = ["1",\n "x", "3"]',

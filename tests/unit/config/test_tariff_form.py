@@ -108,8 +108,14 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
         ),
         ({"energy": None}, "energy: has no price"),
         ({"energy": {"mode": "tou", "prices": {}}}, "energy.prices: names no rate"),
-        ({"energy": {"mode": "tou", "prices": {"a b": "1"}}}, "energy.prices.a b: is not the name"),
-        ({"energy": {"mode": "tou", "prices": {"total": "1"}}}, "energy.prices.total: is not"),
+        (
+            {"energy": {"mode": "tou", "prices": {"a b": "1"}}},
+            "energy.prices.a b: 'a b' is not the name",
+        ),
+        (
+            {"energy": {"mode": "tou", "prices": {"total": "1"}}},
+            "energy.prices.total: 'total' is not the name",
+        ),
         (
             {
                 "energy": {"mode": "tou", "prices": {**TOU["prices"], "sharp": "1"}},
@@ -143,6 +149,19 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
         ({"steps": []}, "steps: unknown key; write ladder = {"),
         ({"vat": "0.15"}, 'vat: unknown key; write tax = { mode = "exclusive", rate = "0.15" }'),
         ({"price": {"peak": "1"}, "energy": None}, "price: of rates: write energy"),
+        ({"effective_to": "2026-06-30"}, "effective_to: unknown key; a version is in force until"),
+        ({"from": "2026-01-01"}, "from: unknown key; write effective_from = 2026-01-01"),
+        ({"effective_from": "0026-01-01"}, "effective_from: the year 26 is not between 1990 and"),
+        ({"effective_from": "2200-01-01"}, "effective_from: the year 2200 is not between 1990 and"),
+        ({"id": 7}, "id: must be a text, is 7"),
+        ({"id": " "}, "id: must be a text, is ' '"),
+        ({"id": "a\x1b[31m"}, "id: must be a text"),
+        ({"tax": {"mode": "exclusive", "rate": "13%"}}, "'13%' is not a number such as \"0.13\""),
+        ({"energy": {"mode": "flat", "price": ["1"]}}, "price: ['1'] is not a number"),
+        ({"energy": {"mode": "flat", "price": True}}, "price: True is not a number"),
+        ({"surcharges": [{"code": "a b", "per_kwh": "1"}]}, "code: must be a word of letters"),
+        ({"surcharges": {"code": "a"}}, "surcharges: must be a list; write surcharges = [{ code"),
+        ({"ladder": {**MATRIX, "matrix": {"peak": ["1"]}}}, "ladder.matrix: must be a list; write"),
         ({"seasons": []}, "seasons: unknown key; a season is a version of its own"),
         ({"peak": ["06:00-22:00"]}, "peak: unknown key; the meter's own calendar"),
     ],
@@ -161,8 +180,35 @@ def test_every_mistake_is_told_at_once() -> None:
     ]
 
 
-def test_a_version_that_is_no_table_is_one_mistake() -> None:
-    assert ": must be a table" in mistakes(7)
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (7, [": must be a table"]),
+        (version(energy="0.5"), ["energy: must be a table; write energy = { mode ="]),
+        (version(ladder="slab"), ["ladder: must be a table; write ladder = {"]),
+        (version(fixed="40"), ['fixed: must be a table; write fixed = { monthly_yuan = "40"']),
+        (
+            version(minimum="15"),
+            ['minimum: must be a table; write minimum = { monthly_yuan = "15"'],
+        ),
+        (version(tax="0.13"), ["tax: must be a table; write tax = { mode ="]),
+        (version(surcharges=["fund"]), ["surcharges.0: must be a table"]),
+        (version(fixed={"by_slab": 7}, ladder=STEPS), ["fixed.by_slab: must be a table"]),
+        (version(energy={"mode": "tou"}), ["energy.prices: must be a table"]),
+        (version(ladder={**STEPS, "bounds_kwh": [240]}), ["ladder.bounds_kwh.0: must be a number"]),
+        (version(ladder={**STEPS, "bounds_kwh": "240"}), ["ladder.bounds_kwh: must be a list"]),
+        (version(ladder={**STEPS, "bounds_kwh": []}), ["ladder.bounds_kwh: holds no bound"]),
+        (version(ladder={**STEPS, "prices": "1"}), ["ladder.prices: must be a list"]),
+        (
+            version(ladder=STEPS, fixed={"by_slab": {"1": "6"}}),
+            ["fixed.by_slab.1: must be a list"],
+        ),
+    ],
+)
+def test_what_follows_from_a_mistake_is_no_further_one(written: object, told: list[str]) -> None:
+    found = mistakes(written)
+    assert len(found) == len(told), found
+    assert all(line.startswith(begin) for line, begin in zip(found, told, strict=True)), found
 
 
 def test_a_version_without_a_name_of_its_own_is_named_by_its_tariff_and_day() -> None:
