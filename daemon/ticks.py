@@ -25,14 +25,14 @@ from daemon.site.listeners import Listener
 from daemon.transactions.day_close import close_days
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.forget import forget
-from daemon.transactions.sealing import seal, verify
+from daemon.transactions.sealing import Verified, audit, seal
 from daemon.transactions.soft_findings import (
     look_at_equal_registers,
     look_at_settings,
     look_at_uses,
 )
 from daemon.transactions.sweep import sweep
-from storage import gaps, ledger, retention, seals, settling, standstill, supply
+from storage import gaps, ledger, retention, settling, standstill, supply
 from storage.database import LONG_USE_S, Pool
 
 log = structlog.get_logger("daemon")
@@ -131,7 +131,7 @@ async def ticking(
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("seal", partial(_seal, pool), SEAL_S),
         Tick("day_close", partial(_close_days, pool, authority, billing, settle_soon), DAY_CLOSE_S),
-        Tick("audit", partial(_audit, pool), AUDIT_S),
+        Tick("audit", _Audit(pool).run, AUDIT_S),
         Tick("books", partial(_look_at_books, pool), BOOKS_S),
         Tick(
             "standstill",
@@ -277,16 +277,24 @@ async def _close_days(
         metrics.DAYS_NOT_CLOSED.set(billing.late_days(datetime.now(UTC), authority.zone))
 
 
-async def _audit(pool: Pool) -> None:
-    """The blocks of the last hours: what it costs does not grow with the history."""
-    since = datetime.now(UTC) - timedelta(seconds=2 * AUDIT_S)
-    async with pool.connection(lasts_s=LONG_USE_S) as connection:
-        first = await seals.first_since(connection, since)
-        found = None if first is None else await verify(connection, first)
-    fault = found.fault if found else None
-    metrics.LEDGER_FAULTS.labels("changed_rows").set(fault is not None)
-    if fault is not None:
-        log.error("ledger was changed", block=fault.block, told=fault.told)
+@dataclass(slots=True)
+class _Audit:
+    """The blocks that were sealed since the last look: what it costs does not grow with history."""
+
+    pool: Pool
+    before: Verified | None = None
+    """What the last look found that found no fault; None: the daemon has just begun."""
+
+    async def run(self) -> None:
+        since = datetime.now(UTC) - timedelta(seconds=2 * AUDIT_S)
+        async with self.pool.connection(lasts_s=LONG_USE_S) as connection:
+            found = await audit(connection, self.before, since)
+        fault = found.fault if found else None
+        metrics.LEDGER_FAULTS.labels("changed_rows").set(fault is not None)
+        if fault is not None:
+            log.error("ledger was changed", block=fault.block, told=fault.told)
+        elif found is not None:
+            self.before = found
 
 
 async def _look_at_books(pool: Pool) -> None:

@@ -13,9 +13,11 @@ from psycopg.types.json import Jsonb
 
 from protocols.errors import MeterdError
 from storage.settling import Days
-from storage.sql import Connection, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
+from storage.sql import Connection, array, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("ledger")
+Stream = tuple[date, str]
+"""A month and a component of its price."""
 
 
 class KeyReused(MeterdError):
@@ -41,6 +43,13 @@ class Leg:
     amount_fen: int
     period: date | None = None
     component: str | None = None
+
+    @property
+    def stream(self) -> Stream | None:
+        """What it is for; None where it is no charge."""
+        if self.period is None or self.component is None:
+            return None
+        return self.period, self.component
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,65 +227,36 @@ def prepaid(account: str) -> str:
 async def post(connection: Connection, transactions: Sequence[Transaction]) -> list[Outcome]:
     """Append transactions; one whose key is there already changes nothing.
 
-    In the caller's database transaction. KeyReused if a key is there with other content. The
-    database refuses legs that do not sum to zero at commit."""
+    In the caller's database transaction. KeyReused if a key is there with another kind or content.
+    The database refuses legs that do not sum to zero."""
     if not transactions:
         return []
-    ids_by_account = await _ledger_accounts(connection, transactions)
-    ids_by_key = await _add_transactions(connection, transactions)
-    known = [posted for posted in transactions if posted.key not in ids_by_key]
-    await _refuse_reused_keys(connection, known)
-
-    new = [posted for posted in transactions if posted.key in ids_by_key]
-    await _add_postings(connection, new, ids_by_key, ids_by_account)
-    return [_outcome(is_new=posted.key in ids_by_key) for posted in transactions]
-
-
-async def _add_postings(
-    connection: Connection,
-    transactions: Iterable[Transaction],
-    ids_by_key: Mapping[str, int],
-    ids_by_account: Mapping[str, int],
-) -> None:
-    """Store every leg, numbered within its transaction."""
-    postings = [
-        (ids_by_key[posted.key], number, leg)
-        for posted in transactions
-        for number, leg in enumerate(posted.legs)
-    ]
-    values = {
-        "transactions": [transaction for transaction, _, _ in postings],
-        "legs": [number for _, number, _ in postings],
-        "accounts": [ids_by_account[leg.account] for _, _, leg in postings],
-        "amounts": [leg.amount_fen for _, _, leg in postings],
-        "periods": [leg.period for _, _, leg in postings],
-        "components": [leg.component for _, _, leg in postings],
-    }
-    await connection.execute(SQL["add_postings"], values)
-
-
-def _outcome(*, is_new: bool) -> Outcome:
-    return Outcome.POSTED if is_new else Outcome.ALREADY_POSTED
-
-
-async def _ledger_accounts(
-    connection: Connection, transactions: Sequence[Transaction]
-) -> dict[str, int]:
-    """Name -> id of every ledger account in the legs; those that are missing are made."""
-    # Sorted, because two who make or lock the same accounts must do so in the same order.
-    names = sorted({leg.account for posted in transactions for leg in posted.legs})
-    values = {"names": names}
-    await connection.execute(SQL["ensure_accounts"], values)
-    return dict(await fetch_rows(connection, SQL["account_ids"], values))
+    first_of = {posted.key: posted for posted in reversed(transactions)}
+    new = await _add_transactions(connection, list(first_of.values()))
+    before = await _known(connection, first_of.keys() - new)
+    before |= {key: (first_of[key].kind, dict(first_of[key].content)) for key in new}
+    outcomes = []
+    for posted in transactions:
+        _refuse_reused_key(posted, *before[posted.key])
+        # Told twice at once, it is the first of them that is new.
+        is_new = posted.key in new and posted is first_of[posted.key]
+        outcomes.append(Outcome.POSTED if is_new else Outcome.ALREADY_POSTED)
+    return outcomes
 
 
 async def _add_transactions(
     connection: Connection, transactions: Sequence[Transaction]
-) -> dict[str, int]:
-    """Key -> id of those that are new."""
+) -> set[str]:
+    """The keys of those that are new."""
+    legs = [leg for posted in transactions for leg in posted.legs]
+    accounts = await ledger_accounts(connection, {leg.account for leg in legs})
+    streams = await posting_streams(connection, {stream for leg in legs if (stream := leg.stream)})
     values = {
         "keys": [posted.key for posted in transactions],
         "kinds": [posted.kind for posted in transactions],
+        "accounts": [array(accounts[leg.account] for leg in it.legs) for it in transactions],
+        "amounts": [array(leg.amount_fen for leg in it.legs) for it in transactions],
+        "streams": [_stream_array(posted.legs, streams) for posted in transactions],
         "contents": [Jsonb(dict(posted.content)) for posted in transactions],
         "actors": [posted.actor for posted in transactions],
         "channels": [posted.channel for posted in transactions],
@@ -284,23 +264,55 @@ async def _add_transactions(
         "documents": [posted.document for posted in transactions],
         "reversed": [posted.reverses for posted in transactions],
     }
-    return dict(await fetch_rows(connection, SQL["add_transactions"], values))
+    return {key for (key,) in await fetch_rows(connection, SQL["add_transactions"], values)}
 
 
-async def _refuse_reused_keys(connection: Connection, known: Sequence[Transaction]) -> None:
-    if not known:
+def _stream_array(legs: Sequence[Leg], streams: Mapping[Stream, int]) -> str | None:
+    """What each leg is for; None where none is for anything."""
+    numbers = [streams[leg.stream] if leg.stream else None for leg in legs]
+    return array(numbers) if any(numbers) else None
+
+
+async def ledger_accounts(connection: Connection, names: Iterable[str]) -> dict[str, int]:
+    """Name -> id of ledger accounts; those that are missing are made."""
+    # Sorted, because two who make the same accounts must do so in the same order.
+    values = {"names": sorted(names)}
+    await connection.execute(SQL["ensure_accounts"], values)
+    return dict(await fetch_rows(connection, SQL["account_ids"], values))
+
+
+async def posting_streams(connection: Connection, streams: Iterable[Stream]) -> dict[Stream, int]:
+    """Month and component -> id of what legs are for; those that are missing are made."""
+    wanted = sorted(streams)
+    if not wanted:
+        return {}
+    values = {
+        "periods": [period for period, _ in wanted],
+        "components": [component for _, component in wanted],
+    }
+    await connection.execute(SQL["ensure_streams"], values)
+    rows = await fetch_rows(connection, SQL["stream_ids"], values)
+    return {(period, component): number for period, component, number in rows}
+
+
+async def _known(
+    connection: Connection, keys: Collection[str]
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """By key the kind and content of what was posted before."""
+    if not keys:
+        return {}
+    rows = await fetch_rows(connection, SQL["known_contents"], {"keys": sorted(keys)})
+    return {key: (kind, content) for key, kind, content in rows}
+
+
+def _refuse_reused_key(posted: Transaction, kind: str, content: Mapping[str, Any]) -> None:
+    if (kind, content) == (posted.kind, dict(posted.content)):
         return
-    values = {"keys": [posted.key for posted in known]}
-    rows = await fetch_rows(connection, SQL["known_contents"], values)
-    contents: dict[str, dict[str, Any]] = dict(rows)
-    for posted in known:
-        before = contents[posted.key]
-        if before != dict(posted.content):
-            told = ", ".join(f"{name} {value}" for name, value in before.items())
-            raise KeyReused(
-                f"key {posted.key} was used before for another transaction ({told}); "
-                "nothing was posted"
-            )
+    told = ", ".join(f"{name} {value}" for name, value in content.items())
+    raise KeyReused(
+        f"key {posted.key} was used before for another transaction ({kind}: {told}); "
+        "nothing was posted"
+    )
 
 
 async def posted(connection: Connection, key: str) -> PostedRow | None:
@@ -518,18 +530,6 @@ async def integrity(connection: Connection) -> dict[str, int]:
     Sum of balances, unbalanced transactions, wrong balances, wrong streams: all are 0."""
     (row,) = await fetch_dicts(connection, SQL["integrity"])
     return row
-
-
-async def newest_transaction(connection: Connection) -> int:
-    """The number of the newest transaction of the ledger."""
-    row = await fetch_row(connection, SQL["newest_transaction"])
-    return int(row[0]) if row else 0
-
-
-async def posted_since(connection: Connection, newest: int) -> dict[str, int]:
-    """By account the fen that the present transaction of the database posted behind `newest`."""
-    rows = await fetch_rows(connection, SQL["posted_since"], {"newest": newest})
-    return {name.split(":")[1]: fen for name, fen in rows}
 
 
 async def linked_uses(connection: Connection, points: Iterable[int]) -> list[LinkedUse]:

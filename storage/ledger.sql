@@ -7,33 +7,45 @@ ORDER BY 1 ON CONFLICT (name) DO NOTHING
 -- account_ids -- numbers of ledger accounts
 SELECT name, id FROM ledger_account WHERE name = ANY(%(names)s)
 
--- add_transactions -- new keys only; what comes back was new
-INSERT INTO ledger_transaction (key, kind, content, actor, channel, value_date, document, reverses)
-SELECT n.key, n.kind, n.content, n.actor, n.channel,
-       coalesce(n.value_date, (now() AT TIME ZONE coalesce((SELECT zone FROM site), 'UTC'))::date), n.document, n.reverses
-FROM unnest(%(keys)s::text[], %(kinds)s::text[], %(contents)s::jsonb[], %(actors)s::text[], %(channels)s::text[],
-            %(value_dates)s::date[], %(documents)s::int[], %(reversed)s::bigint[])
-     AS n (key, kind, content, actor, channel, value_date, document, reverses)
-ON CONFLICT (key) DO NOTHING
-RETURNING key, id
+-- ensure_streams -- months and components come into being when a leg is first for them
+INSERT INTO posting_stream (period, component)
+SELECT n.period, n.component FROM unnest(%(periods)s::date[], %(components)s::text[]) AS n (period, component)
+WHERE NOT EXISTS (SELECT FROM posting_stream s WHERE (s.period, s.component) = (n.period, n.component))
+ORDER BY 1, 2 ON CONFLICT (period, component) DO NOTHING
+
+-- stream_ids -- numbers of months and components
+SELECT s.period, s.component, s.id
+FROM posting_stream s JOIN unnest(%(periods)s::date[], %(components)s::text[]) AS n (period, component) USING (period, component)
+
+-- add_transactions -- new keys only, in their order, so that two who post the same wait one way; what comes back was new
+INSERT INTO journal (value_date, kind, accounts, amounts, streams, actor, key, channel, content, document, reverses)
+SELECT coalesce(n.value_date,
+                greatest((now() AT TIME ZONE coalesce((SELECT zone FROM site), 'UTC'))::date,
+                         (SELECT max(month) + interval '1 month' FROM closed_month)::date)),
+       coalesce(k.id, 0), n.accounts::int[], n.amounts::bigint[], n.streams::int[], nullif(n.actor, 'daemon:settlement'), n.key,
+       n.channel, nullif(n.content, '{}'), n.document, n.reverses
+FROM unnest(%(keys)s::text[], %(kinds)s::text[], %(accounts)s::text[], %(amounts)s::text[], %(streams)s::text[],
+            %(contents)s::jsonb[], %(actors)s::text[], %(channels)s::text[], %(value_dates)s::date[], %(documents)s::int[],
+            %(reversed)s::bigint[])
+     AS n (key, kind, accounts, amounts, streams, content, actor, channel, value_date, document, reverses)
+LEFT JOIN transaction_kind k USING (kind)
+ORDER BY n.key
+ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING
+RETURNING key
 
 -- known_contents -- what earlier transactions with these keys said
-SELECT key, content FROM ledger_transaction WHERE key = ANY(%(keys)s)
+SELECT t.key, k.kind, coalesce(t.content, '{}') FROM journal t JOIN transaction_kind k ON k.id = t.kind
+WHERE t.key = ANY(%(keys)s)
 
 -- posted -- a transaction by its key, and the key of what took it back
-SELECT t.id, t.key, t.kind, t.content, t.channel, t.value_date, r.key AS reversed_by
-FROM ledger_transaction t LEFT JOIN ledger_transaction r ON r.reverses = t.id
+SELECT t.id, t.key, k.kind, coalesce(t.content, '{}') AS content, t.channel, t.value_date, r.key AS reversed_by
+FROM journal t JOIN transaction_kind k ON k.id = t.kind LEFT JOIN journal r ON r.reverses = t.id
 WHERE t.key = %(key)s
 
 -- legs_of -- of a transaction, in order
 SELECT a.name, p.amount_fen, p.period, p.component
 FROM posting p JOIN ledger_account a ON a.id = p.ledger_account_id
 WHERE p.transaction_id = %(transaction)s ORDER BY p.leg
-
--- add_postings -- the legs of new transactions
-INSERT INTO posting (transaction_id, leg, ledger_account_id, amount_fen, period, component)
-SELECT * FROM unnest(%(transactions)s::bigint[], %(legs)s::smallint[], %(accounts)s::int[], %(amounts)s::bigint[],
-                     %(periods)s::date[], %(components)s::text[])
 
 -- open_from -- the first day that no closed month holds
 SELECT (max(month) + interval '1 month')::date FROM closed_month
@@ -157,10 +169,19 @@ UPDATE account a SET state = 'active' WHERE a.id = ANY(%(accounts)s) AND a.state
 RETURNING a.id
 
 -- statement -- what happened on a customer's account, newest first
-SELECT t.recorded_at, t.key, t.kind, sum(p.amount_fen)::bigint AS amount_fen
-FROM ledger_account l JOIN posting p ON p.ledger_account_id = l.id JOIN ledger_transaction t ON t.id = p.transaction_id
-WHERE l.name = 'customer:' || %(account)s || ':prepaid'
-GROUP BY t.id ORDER BY t.id DESC LIMIT %(most)s
+SELECT t.recorded_at, t.key, t.kind,
+       (SELECT sum(p.amount_fen)::bigint FROM posting p WHERE p.transaction_id = t.id AND p.ledger_account_id = a.id) AS amount_fen
+FROM ledger_account a
+CROSS JOIN LATERAL (
+    (SELECT j.id FROM journal j WHERE j.accounts[1] = a.id ORDER BY j.id DESC LIMIT %(most)s)
+    UNION ALL
+    (SELECT j.id FROM journal j
+     WHERE j.accounts @> ARRAY[a.id] AND 0 < ANY (array_remove(j.accounts, j.accounts[1])) AND j.accounts[1] <> a.id
+     ORDER BY j.id DESC LIMIT %(most)s)
+) moved
+JOIN ledger_transaction t ON t.id = moved.id
+WHERE a.name = 'customer:' || %(account)s || ':prepaid'
+ORDER BY t.id DESC LIMIT %(most)s
 
 -- held_spans -- spans that are not billed by themselves, with the reason
 SELECT p.number AS point_id, l.from_day, l.to_day, (l.ends[1] - l.begins[1] + l.modulus) %% l.modulus AS delta, l.hold
@@ -172,34 +193,30 @@ ORDER BY p.number, l.from_day
 SELECT coalesce(sum(balance_fen), 0)::bigint FROM account_balance
 
 -- integrity -- what must be true of the whole ledger, as counts of what is not
+WITH leg AS MATERIALIZED (
+    SELECT l.account, l.stream, sum(l.fen) AS fen
+    FROM journal t CROSS JOIN LATERAL unnest(t.accounts, t.amounts, t.streams) AS l (account, fen, stream) GROUP BY 1, 2
+), streamed AS (
+    SELECT c.id AS account_id, s.period, s.component, -sum(l.fen) AS fen
+    FROM leg l JOIN posting_stream s ON s.id = l.stream JOIN ledger_account a ON a.id = l.account
+    JOIN account c ON a.name = 'customer:' || c.number || ':prepaid' GROUP BY 1, 2, 3
+)
 SELECT (SELECT coalesce(sum(balance_fen), 0) FROM account_balance)::bigint AS sum_of_balances_fen,
-       (SELECT count(*) FROM (SELECT transaction_id FROM posting GROUP BY 1 HAVING sum(amount_fen) <> 0) x)
-           AS unbalanced_transactions,
-       (SELECT count(*) FROM account_balance a
-         WHERE a.balance_fen <> (SELECT coalesce(sum(amount_fen), 0) FROM posting p WHERE p.ledger_account_id = a.id))
-           AS wrong_balances,
-       (SELECT count(*) FROM charge_stream s JOIN account c ON c.id = s.account_id
+       (SELECT count(*) FROM journal t
+         WHERE cardinality(t.accounts) < 2 OR (SELECT sum(fen) FROM unnest(t.amounts) fen) <> 0) AS unbalanced_transactions,
+       (SELECT count(*) FROM account_balance b
+         FULL JOIN (SELECT account, sum(fen) AS fen FROM leg GROUP BY 1) l ON l.account = b.id
+         WHERE coalesce(b.balance_fen, 0) <> coalesce(l.fen, 0) OR b.id IS NULL) AS wrong_balances,
+       (SELECT count(*) FROM charge_stream s LEFT JOIN streamed l USING (account_id, period, component)
          WHERE s.posted_fen <> round(s.exact_yuan, 2) * 100
-            OR s.posted_fen <> (SELECT coalesce(-sum(p.amount_fen), 0)
-                                FROM posting p JOIN ledger_account l ON l.id = p.ledger_account_id
-                                WHERE l.name = 'customer:' || c.number || ':prepaid'
-                                  AND p.period = s.period AND p.component = s.component)
+            OR s.posted_fen <> coalesce(l.fen, 0)
             OR s.exact_yuan <> (SELECT coalesce(sum(x.exact_yuan), 0)
                                 FROM charge x JOIN link k ON k.id = x.link_id
                                 WHERE k.account_id = s.account_id AND k.state = 'billed'
                                   AND x.period = s.period AND x.component = s.component))
            AS wrong_streams,
-       (SELECT count(*) FROM ledger_transaction) AS transactions,
-       (SELECT count(*) FROM posting) AS postings
-
--- newest_transaction -- after which others may follow
-SELECT coalesce(max(id), 0) FROM ledger_transaction
-
--- posted_since -- by customer what this transaction of the database posted behind a number
-SELECT l.name, sum(p.amount_fen)::bigint
-FROM ledger_transaction t JOIN posting p ON p.transaction_id = t.id JOIN ledger_account l ON l.id = p.ledger_account_id
-WHERE t.id > %(newest)s AND t.database_transaction = pg_current_xact_id() AND l.name LIKE 'customer:%%:prepaid'
-GROUP BY 1 HAVING sum(p.amount_fen) <> 0 ORDER BY 1
+       (SELECT count(*) FROM journal) AS transactions,
+       (SELECT coalesce(sum(cardinality(accounts)), 0) FROM journal)::bigint AS postings
 
 -- linked_uses -- the live links of points, in order of days
 SELECT l.point_id, a.number AS account, l.from_day, l.to_day, l.begins[1] AS begins, l.ends[1] AS ends, l.modulus, l.decimals,

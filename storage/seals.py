@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from struct import unpack
 from typing import Any, NamedTuple
 
 from psycopg.types.multirange import Multirange
@@ -18,7 +19,7 @@ BEFORE_ALL = -(2**63)
 
 
 class Mark(NamedTuple):
-    """Ids up to `through` were drawn; `is_reached`: whoever drew them has ended.
+    """Places up to `through` were drawn; `is_reached`: whoever drew them has ended.
 
     `is_foreign`: it was made by another cluster, before a restore."""
 
@@ -29,32 +30,35 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A sealed block: transactions with ids above `after` and up to `through`."""
+    """A sealed block: what has a place in the journal above `after` and up to `through`."""
 
     number: int
     after: int
     through: int
-    transactions: Multirange[int]
+    places: Multirange[int]
     leaves: bytes
     previous: bytes
     hash: bytes
     sealed_at: datetime
 
-    def ids(self) -> list[int]:
-        """Of its transactions, in order; a leaf each."""
-        return [id_ for part in self.transactions for id_ in _within(part)]
+    def in_order(self) -> list[int]:
+        """Its places; a leaf each."""
+        return [place for first, last in self.runs() for place in range(first, last + 1)]
+
+    def runs(self) -> list[tuple[int, int]]:
+        """The first and the last place of each run of them."""
+        return [_ends(part) for part in self.places]
 
 
-class Leaf(NamedTuple):
-    """The leaf of a transaction as it is now. `key`: None where only legs of it are left."""
+class Sealed(NamedTuple):
+    """What has a place in a range, as it is now: the places in order, and the leaf of each."""
 
-    transaction: int
-    leaf: bytes
-    key: str | None
+    places: tuple[int, ...]
+    leaves: bytes
 
 
 async def drawn(connection: Connection) -> int:
-    """Up to which id transactions were numbered; in no transaction that has a number itself."""
+    """Up to which place the journal was drawn; in no transaction that has a number itself."""
     row = await fetch_row(connection, SQL["drawn"])
     assert row is not None
     return int(row[0])
@@ -67,7 +71,7 @@ async def mark(connection: Connection) -> Mark | None:
 
 
 async def put_mark(connection: Connection, through: int) -> None:
-    """Ids up to `through` can be sealed when all transactions that are older than this ended."""
+    """Places up to `through` can be sealed when all transactions that are older than this ended."""
     await connection.execute(SQL["put_mark"], {"through": through})
 
 
@@ -95,36 +99,60 @@ async def reach(connection: Connection, after: int, through: int, most: int) -> 
     return int(row[0]) if row else through
 
 
-async def leaves(connection: Connection, after: int, through: int) -> list[Leaf]:
-    """Of the transactions with these ids, in order, as they are now."""
-    rows = await fetch_rows(connection, SQL["leaves"], {"after": after, "through": through})
-    return [Leaf(*row) for row in rows]
+async def sealed_now(connection: Connection, after: int, through: int) -> Sealed:
+    """What has these places, as it is now."""
+    values = {"after": after, "through": through}
+    row = await fetch_row(connection, SQL["sealed_now"], values, binary=True)
+    assert row is not None
+    places, leaves = row
+    return Sealed(unpack(f">{len(places) // 8}q", places), leaves)
 
 
-async def add_block(connection: Connection, block: Block) -> None:
-    """Seal a block, and keep the balances of accounts whose rows keep none."""
+async def called(connection: Connection, place: int) -> str | None:
+    """What is at a place, in words; None: nothing."""
+    row = await fetch_row(connection, SQL["called"], {"place": place})
+    return row[0] if row else None
+
+
+async def moved(connection: Connection, after: int, through: int) -> dict[int, int]:
+    """By account that keeps no balance the fen that a range moved."""
+    values = {"after": after, "through": through}
+    return dict(await fetch_rows(connection, SQL["moved"], values))
+
+
+async def add_block(connection: Connection, block: Block, moved: Mapping[int, int]) -> None:
+    """Seal a block, and keep the balances of accounts whose rows keep none. `moved`: by it."""
     values: dict[str, Any] = {
         "number": block.number,
         "after": block.after,
         "through": block.through,
-        "transactions": block.transactions,
+        "places": block.places,
         "leaves": block.leaves,
         "previous": block.previous,
         "hash": block.hash,
         "sealed_at": block.sealed_at,
+        "accounts": list(moved),
+        "fens": list(moved.values()),
     }
     await connection.execute(SQL["add_block"], values)
     await connection.execute(SQL["add_balances"], values)
 
 
-async def wrong_totals(connection: Connection, block: Block) -> list[str]:
-    """Accounts whose balance at the block is not what its postings make it."""
-    values = {"number": block.number, "after": block.after, "through": block.through}
-    return [name for (name,) in await fetch_rows(connection, SQL["wrong_totals"], values)]
+async def wrong_total(connection: Connection, number: int, moved: Mapping[int, int]) -> str | None:
+    """An account whose balance at the block is not what the block moved makes it."""
+    values = {"number": number, "accounts": list(moved), "fens": list(moved.values())}
+    row = await fetch_row(connection, SQL["wrong_total"], values)
+    return row[0] if row else None
+
+
+async def newest_balance(connection: Connection) -> int:
+    """The newest block that balances were sealed with."""
+    row = await fetch_row(connection, SQL["newest_balance"])
+    return row[0] or 0 if row else 0
 
 
 async def unbalanced(connection: Connection, after: int, through: int) -> int | None:
-    """The first transaction with such an id whose legs do not sum to zero."""
+    """The first transaction of a range whose legs do not sum to zero."""
     row = await fetch_row(connection, SQL["unbalanced"], {"after": after, "through": through})
     return row[0] if row else None
 
@@ -142,17 +170,17 @@ async def unsealed(connection: Connection) -> int:
     return int(row[0])
 
 
-def ranges(ids: Sequence[int]) -> Multirange[int]:
-    """Rising ids as ranges."""
-    if not ids:
+def ranges(places: Sequence[int]) -> Multirange[int]:
+    """Rising places as ranges."""
+    if not places:
         return Multirange()
-    breaks = [(before, after) for before, after in pairwise(ids) if after != before + 1]
-    starts = [ids[0], *(after for _, after in breaks)]
-    ends = [*(before for before, _ in breaks), ids[-1]]
+    breaks = [(before, after) for before, after in pairwise(places) if after != before + 1]
+    starts = [places[0], *(after for _, after in breaks)]
+    ends = [*(before for before, _ in breaks), places[-1]]
     return Multirange([Range(start, end + 1) for start, end in zip(starts, ends, strict=True)])
 
 
-def _within(part: Range[int]) -> range:
+def _ends(part: Range[int]) -> tuple[int, int]:
     assert part.lower is not None
     assert part.upper is not None
-    return range(part.lower, part.upper)
+    return part.lower, part.upper - 1

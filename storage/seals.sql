@@ -1,82 +1,95 @@
--- drawn -- up to which id was drawn; asked before the transaction that marks it has a number
-SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM ledger_transaction_id
+-- drawn -- up to which place was drawn; asked before the transaction that marks it has a number
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM journal_place
 
 -- mark -- where the seal stands; of a mark that came from another cluster the numbers say nothing
 SELECT through, horizon <= pg_snapshot_xmin(pg_current_snapshot()) AS is_reached,
        horizon > pg_current_xact_id() AS is_foreign
 FROM seal_mark FOR UPDATE
 
--- put_mark -- whoever drew one of these ids has a number below this transaction's
+-- put_mark -- whoever drew one of these places has a number below this transaction's
 INSERT INTO seal_mark (through, horizon) VALUES (%(through)s, pg_current_xact_id())
 ON CONFLICT (only_one) DO UPDATE SET through = excluded.through, horizon = excluded.horizon
 
 -- last_block -- the newest one
-SELECT number, after, through, transactions, leaves, previous, hash, sealed_at FROM sealed_block ORDER BY number DESC LIMIT 1
+SELECT number, after, through, places, leaves, previous, hash, sealed_at FROM sealed_block ORDER BY number DESC LIMIT 1
 
 -- blocks -- a range of them in order
-SELECT number, after, through, transactions, leaves, previous, hash, sealed_at FROM sealed_block
+SELECT number, after, through, places, leaves, previous, hash, sealed_at FROM sealed_block
 WHERE number BETWEEN %(first)s AND %(last)s ORDER BY number
 
 -- first_since -- the first block that was sealed since
 SELECT min(number) FROM sealed_block WHERE sealed_at >= %(since)s
 
--- leaves -- of transactions in order of their ids; a leg without a transaction has a leaf without one
-SELECT coalesce(t.id, p.transaction_id) AS id,
-       sha256('\x00'::bytea || convert_to(
-           left(json_build_array('transaction', t.id, t.key, t.kind, t.content, t.actor, t.channel, t.value_date, t.document,
-                                  t.reverses, (extract(epoch FROM t.recorded_at) * 1000000)::bigint,
-                                  t.database_transaction::text::bigint)::text, -1)
-           || ', [' || coalesce(p.legs, '') || ']]', 'UTF8')) AS leaf,
-       t.key
-FROM (SELECT * FROM ledger_transaction WHERE id > %(after)s AND id <= %(through)s) t
-FULL JOIN (SELECT l.transaction_id,
-                  -- Text in place of jsonb: a third of the time.
-                  string_agg('[' || l.leg || ', ' || coalesce(to_json(a.name)::text, 'null') || ', ' || l.amount_fen || ', '
-                             || coalesce(to_json(l.period)::text, 'null') || ', '
-                             || coalesce(to_json(l.component)::text, 'null') || ']', ', ' ORDER BY l.leg) AS legs
-           FROM posting l LEFT JOIN ledger_account a ON a.id = l.ledger_account_id
-           WHERE l.transaction_id > %(after)s AND l.transaction_id <= %(through)s
-           GROUP BY 1) p ON p.transaction_id = t.id
-ORDER BY 1
+-- sealed_now -- places behind one and up to another as they are now: each place and its leaf, in order, eight and 32 bytes
+-- at a time. What is hashed does not depend on the encoding that the client asked for.
+SELECT coalesce(string_agg(int8send(place), '' ORDER BY place), '') AS places,
+       coalesce(string_agg(leaf, '' ORDER BY place), '') AS leaves
+FROM (
+    SELECT t.id AS place, sha256('\x00'::bytea || record_send(ROW(
+               t.id, t.recorded_at, t.value_date, convert_to(k.kind, 'UTF8'), t.accounts, t.amounts, t.streams,
+               convert_to(t.actor, 'UTF8'), convert_to(t.key, 'UTF8'), convert_to(t.channel, 'UTF8'),
+               convert_to(t.content::text, 'UTF8'), t.document, t.reverses))) AS leaf
+    FROM journal t LEFT JOIN transaction_kind k ON k.id = t.kind
+    WHERE t.id > %(after)s AND t.id <= %(through)s
+    UNION ALL
+    SELECT a.place, sha256('\x00'::bytea || record_send(ROW(a.place, a.id, convert_to(a.name, 'UTF8'))))
+    FROM ledger_account a WHERE a.place > %(after)s AND a.place <= %(through)s
+    UNION ALL
+    SELECT s.place, sha256('\x00'::bytea || record_send(ROW(s.place, s.id, s.period, convert_to(s.component, 'UTF8'))))
+    FROM posting_stream s WHERE s.place > %(after)s AND s.place <= %(through)s
+) sealed
 
--- reach -- the last id of so many transactions behind an id; NULL: there are fewer up to the bound
-SELECT id FROM ledger_transaction WHERE id > %(after)s AND id <= %(through)s ORDER BY id OFFSET %(most)s - 1 LIMIT 1
+-- called -- what is at a place, in words
+SELECT 'transaction ' || id || ' (' || key || ')' FROM ledger_transaction WHERE id = %(place)s
+UNION ALL SELECT 'account ' || name FROM ledger_account WHERE place = %(place)s
+UNION ALL SELECT 'stream ' || to_char(period, 'YYYY-MM') || ' ' || component FROM posting_stream WHERE place = %(place)s
+
+-- reach -- the last place of so many transactions behind a place; NULL: there are fewer up to the bound
+SELECT id FROM journal WHERE id > %(after)s AND id <= %(through)s ORDER BY id OFFSET %(most)s - 1 LIMIT 1
 
 -- add_block -- sealed
-INSERT INTO sealed_block (number, after, through, transactions, leaves, previous, hash, sealed_at)
-VALUES (%(number)s, %(after)s, %(through)s, %(transactions)s::int8multirange, %(leaves)s, %(previous)s, %(hash)s, %(sealed_at)s)
+INSERT INTO sealed_block (number, after, through, places, leaves, previous, hash, sealed_at)
+VALUES (%(number)s, %(after)s, %(through)s, %(places)s::int8multirange, %(leaves)s, %(previous)s, %(hash)s, %(sealed_at)s)
+
+-- moved -- by account that keeps no balance what a block moved
+SELECT l.account, sum(l.fen)::bigint
+FROM journal t CROSS JOIN LATERAL unnest(t.accounts, t.amounts) AS l (account, fen)
+WHERE t.id > %(after)s AND t.id <= %(through)s AND l.account < 0 GROUP BY 1 ORDER BY 1
 
 -- add_balances -- of the accounts that keep none, as far as the block moved them
 INSERT INTO sealed_balance (ledger_account_id, block, balance_fen)
-SELECT n.ledger_account_id, %(number)s,
-       n.moved_fen + coalesce((SELECT s.balance_fen FROM sealed_balance s WHERE s.ledger_account_id = n.ledger_account_id
-                               ORDER BY s.block DESC LIMIT 1), 0)
-FROM (SELECT p.ledger_account_id, sum(p.amount_fen)::bigint AS moved_fen
-      FROM posting p JOIN ledger_account a ON a.id = p.ledger_account_id AND a.balance_fen IS NULL
-      WHERE p.transaction_id > %(after)s AND p.transaction_id <= %(through)s GROUP BY 1) n
+SELECT n.account, %(number)s,
+       n.fen + coalesce((SELECT s.balance_fen FROM sealed_balance s WHERE s.ledger_account_id = n.account
+                         ORDER BY s.block DESC LIMIT 1), 0)
+FROM unnest(%(accounts)s::int[], %(fens)s::bigint[]) AS n (account, fen)
 
--- wrong_totals -- accounts whose balance at a block is not that of the block before with what the block moved
+-- wrong_total -- an account whose balance at a block is not that of the block before with what the block moved
 SELECT a.name
-FROM (SELECT p.ledger_account_id, sum(p.amount_fen) AS moved_fen
-      FROM posting p JOIN ledger_account a ON a.id = p.ledger_account_id AND a.balance_fen IS NULL
-      WHERE p.transaction_id > %(after)s AND p.transaction_id <= %(through)s GROUP BY 1) n
-FULL JOIN (SELECT * FROM sealed_balance WHERE block = %(number)s) s USING (ledger_account_id)
-LEFT JOIN ledger_account a ON a.id = ledger_account_id
+FROM unnest(%(accounts)s::int[], %(fens)s::bigint[]) AS n (account, fen)
+FULL JOIN (SELECT * FROM sealed_balance WHERE block = %(number)s) s ON s.ledger_account_id = n.account
+LEFT JOIN ledger_account a ON a.id = coalesce(s.ledger_account_id, n.account)
 WHERE s.balance_fen IS DISTINCT FROM
-      n.moved_fen + coalesce((SELECT b.balance_fen FROM sealed_balance b
-                              WHERE b.ledger_account_id = n.ledger_account_id AND b.block < %(number)s
-                              ORDER BY b.block DESC LIMIT 1), 0)
-ORDER BY 1
+      n.fen + coalesce((SELECT b.balance_fen FROM sealed_balance b
+                        WHERE b.ledger_account_id = n.account AND b.block < %(number)s
+                        ORDER BY b.block DESC LIMIT 1), 0)
+ORDER BY 1 LIMIT 1
 
 -- unbalanced -- the first transaction of a range whose legs do not sum to zero
-SELECT transaction_id FROM posting WHERE transaction_id > %(after)s AND transaction_id <= %(through)s
-GROUP BY 1 HAVING sum(amount_fen) <> 0 ORDER BY 1 LIMIT 1
+SELECT id FROM journal t
+WHERE id > %(after)s AND id <= %(through)s AND (SELECT sum(fen) FROM unnest(t.amounts) fen) <> 0 ORDER BY id LIMIT 1
 
--- wrong_balance -- the first account whose row keeps another balance than its postings make
+-- wrong_balance -- the first account whose row keeps another balance than its legs make
 SELECT a.name FROM ledger_account a
-WHERE a.balance_fen <> (SELECT coalesce(sum(p.amount_fen), 0) FROM posting p WHERE p.ledger_account_id = a.id)
-ORDER BY a.id LIMIT 1
+LEFT JOIN (SELECT l.account, sum(l.fen) AS fen FROM journal t CROSS JOIN LATERAL unnest(t.accounts, t.amounts) AS l (account, fen)
+           GROUP BY 1) l ON l.account = a.id
+WHERE a.balance_fen <> coalesce(l.fen, 0) ORDER BY a.id LIMIT 1
+
+-- newest_balance -- the newest block that a sealed balance is of
+SELECT max(newest.block)
+FROM ledger_account a
+CROSS JOIN LATERAL (SELECT s.block FROM sealed_balance s WHERE s.ledger_account_id = a.id ORDER BY s.block DESC LIMIT 1) newest
+WHERE a.id < 0
 
 -- unsealed -- how many transactions are in no block yet
-SELECT count(*) FROM ledger_transaction
+SELECT count(*) FROM journal
 WHERE id > coalesce((SELECT through FROM sealed_block ORDER BY number DESC LIMIT 1), 0)

@@ -52,10 +52,10 @@ async def fetch_rows(
 
 
 async def fetch_row(
-    connection: Connection, statement: str, values: Values | None = None
+    connection: Connection, statement: str, values: Values | None = None, *, binary: bool = False
 ) -> Row | None:
-    """The first row of the answer."""
-    cursor = await connection.execute(statement, values)
+    """The first row of the answer. `binary`: how large values travel."""
+    cursor = await connection.execute(statement, values, binary=binary)
     row: Row | None = await cursor.fetchone()
     return row
 

@@ -3,15 +3,21 @@
 A block's hash is the root of a Merkle tree over SHA-256 as RFC 6962 has it: a leaf is the hash of
 00 and its bytes, a node that of 01 and its two children, and the left child holds the largest
 power of two that leaves something for the right one. The first leaf is the block's head, the
-others are its transactions in order of their ids.
+others are what has a place in the journal in that order: transactions, and the names that they
+refer to by number, each where it came into being.
 
-The bytes of a leaf are a JSON array, UTF-8, as PostgreSQL's json_build_array writes one (`, ` and
-`: ` between its parts, the keys of an object by length, then by bytes). The head:
-`["block", number, after, through, previous hash in hex, sealed at]`. A transaction:
-`["transaction", id, key, kind, content, actor, channel, value date, document, reverses, recorded
-at, number of the database transaction, [[leg, account, fen, period, component], ...]]`. Instants
-are microseconds since 1970 (UTC), days ISO dates, an account its name. Every transaction of the
-ledger is in one block, because a block begins behind the last id of the block before."""
+The bytes of the head are a JSON array, UTF-8, as Python's json.dumps writes one:
+`["block", number, after, through, places, previous hash in hex, sealed at]`; places as pairs of
+the first and the last of a run, the instant in microseconds since 1970 (UTC). Those of the others
+are a record as PostgreSQL sends it, numbers big-endian: int4 number of fields, then of each int4
+type, int4 length (-1: NULL) and the value. A transaction: int8 place, timestamptz recorded at
+(microseconds since 2000), date value date (days since 2000), bytea kind, int4[] accounts, int8[]
+fen, int4[] streams, bytea actor, key, channel, content (NULL: empty), int4 document, int8
+reverses; texts in UTF-8, an actor of NULL is the daemon's settlement. An account: int8 place,
+int4 number, bytea name. A stream: int8 place, int4 number, date month, bytea component.
+
+All that has a place is in one block, because a block begins behind the last place of the block
+before."""
 
 from __future__ import annotations
 
@@ -34,13 +40,22 @@ class Head:
     number: int
     after: int
     through: int
+    places: Sequence[tuple[int, int]]
     previous: bytes
     sealed_at: datetime
 
     def leaf(self) -> bytes:
         """The first leaf of its tree."""
         sealed_us = (self.sealed_at - EPOCH) // timedelta(microseconds=1)
-        told = ["block", self.number, self.after, self.through, self.previous.hex(), sealed_us]
+        told = [
+            "block",
+            self.number,
+            self.after,
+            self.through,
+            self.places,
+            self.previous.hex(),
+            sealed_us,
+        ]
         return leaf(json.dumps(told).encode())
 
 

@@ -78,17 +78,17 @@ def verify_blocks(
                 "first": found.first,
                 "last": found.last,
                 "hash": found.hash.hex(),
-                "transactions": found.transactions,
+                "places": found.places,
                 "unsealed": unsealed,
                 "fault": found.fault.told if found.fault else None,
                 "fault_block": found.fault.block if found.fault else None,
-                "fault_transaction": found.fault.transaction if found.fault else None,
+                "fault_place": found.fault.place if found.fault else None,
             }
         )
     elif found.fault is None:
         click.echo(
             f"blocks {found.first} to {found.last} are as they were sealed: "
-            f"{found.transactions} transactions, {unsealed} not sealed yet"
+            f"{found.places} transactions and names, {unsealed} transactions not sealed yet"
         )
         click.echo(f"{found.last}:{found.hash.hex()}")
     else:

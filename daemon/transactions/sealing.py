@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -12,7 +11,7 @@ from psycopg import AsyncConnection
 
 from daemon.billing.sealing import FIRST, Head, cut, root
 from storage import seals
-from storage.seals import BEFORE_ALL, Block, Leaf
+from storage.seals import BEFORE_ALL, Block, Sealed
 
 log = structlog.get_logger("billing")
 
@@ -22,10 +21,12 @@ MOST: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The first thing that is not as it was sealed, in words."""
+    """The first thing that is not as it was sealed, in words.
+
+    `place`: in the journal, of a transaction or a name; None where it is neither."""
 
     block: int
-    transaction: int | None
+    place: int | None
     told: str
 
 
@@ -33,12 +34,13 @@ class Fault:
 class Verified:
     """What a look at sealed blocks found. `last` and `hash`: of the last one that was looked at.
 
-    `fault`: None where everything is as it was sealed."""
+    `places`: how many transactions, and names that they refer to, were compared. `fault`: None
+    where everything is as it was sealed."""
 
     first: int
     last: int
     hash: bytes
-    transactions: int
+    places: int
     fault: Fault | None = None
 
 
@@ -62,16 +64,19 @@ async def verify(
     Its cost is that of the blocks that are asked for. Rows behind the last block are not sealed
     yet. What was changed by the owner of the tables is found too, but for the hashes of all blocks
     from the change on made anew: who keeps a hash elsewhere sees that."""
-    before: Block | None = None
     found = Verified(first, first - 1, FIRST, 0)
-    async for number, block in _blocks(connection, first, last):
-        if block is None:
-            gone = Fault(number, None, f"block {number} was removed")
-            return replace(found, fault=gone)
+    newest = await _newest(connection)
+    if first > max(newest, 1):
+        return replace(found, fault=_no_block(first, newest))
+    before: Block | None = None
+    for number in range(max(first - 1, 1), min(newest, last or newest) + 1):
+        blocks = await seals.blocks(connection, number, number)
+        if not blocks:
+            return replace(found, fault=Fault(number, None, f"block {number} was removed"))
+        (block,) = blocks
         if number >= first:
             fault = _chain_fault(before, block) or await _fault_of(connection, block)
-            count = found.transactions + len(cut(block.leaves))
-            found = Verified(first, number, block.hash, count, fault)
+            found = Verified(first, number, block.hash, found.places + len(block.in_order()), fault)
             if fault is not None:
                 return found
         before = block
@@ -84,15 +89,35 @@ async def verify(
     return found
 
 
-async def _blocks(
-    connection: AsyncConnection[Any], first: int, last: int | None
-) -> AsyncIterator[tuple[int, Block | None]]:
-    """By number, from the one before the first on; None where one is missing."""
-    newest = await seals.last_block(connection)
-    end = newest.number if newest else 0
-    for number in range(max(first - 1, 1), min(end, last or end) + 1):
-        one = await seals.blocks(connection, number, number)
-        yield number, one[0] if one else None
+async def audit(
+    connection: AsyncConnection[Any], before: Verified | None, since: datetime
+) -> Verified | None:
+    """Verify the blocks behind those of the audit before, each once; None where none is new.
+
+    The one that it ended with must be as it was: who makes the chain anew is seen too. Without one
+    before: the blocks that were sealed since."""
+    if before is None:
+        first = await seals.first_since(connection, since)
+        return None if first is None else await verify(connection, first)
+    last = await seals.blocks(connection, before.last, before.last)
+    if [block.hash for block in last] != [before.hash]:
+        told = f"block {before.last} is another one than an hour ago"
+        return replace(before, fault=Fault(before.last, None, told))
+    if await _newest(connection) == before.last:
+        return None
+    return await verify(connection, before.last + 1)
+
+
+async def _newest(connection: AsyncConnection[Any]) -> int:
+    """The number of the last block, also of one that was removed; 0: nothing is sealed."""
+    block = await seals.last_block(connection)
+    # Balances are sealed with a block: they tell of one that is there no more.
+    return max(block.number if block else 0, await seals.newest_balance(connection))
+
+
+def _no_block(first: int, newest: int) -> Fault:
+    told = f"there is no block {first}, the last one is {newest}: it was removed, or never was"
+    return Fault(first, None, told)
 
 
 def _chain_fault(before: Block | None, block: Block) -> Fault | None:
@@ -105,38 +130,41 @@ def _chain_fault(before: Block | None, block: Block) -> Fault | None:
 
 
 async def _fault_of(connection: AsyncConnection[Any], block: Block) -> Fault | None:
-    # Behind nothing: before the first block there is no row that would not be one too many.
-    after = block.after if block.number > 1 else BEFORE_ALL
-    there = await seals.leaves(connection, after, block.through)
-    sealed = dict(zip(block.ids(), cut(block.leaves), strict=False))
-    fault = _first_difference(block.number, sealed, there)
-    if fault is not None:
-        return fault
     if root([_head(block).leaf(), *cut(block.leaves)]) != block.hash:
         return Fault(block.number, None, f"block {block.number} itself was changed")
+    # Behind nothing: before the first block there is no row that would not be one too many.
+    after = block.after if block.number > 1 else BEFORE_ALL
+    there = await seals.sealed_now(connection, after, block.through)
+    sealed = block.in_order()
+    if there != (tuple(sealed), block.leaves):
+        return await _first_difference(connection, block, there)
     unbalanced = await seals.unbalanced(connection, after, block.through)
     if unbalanced is not None:
         return Fault(block.number, unbalanced, f"transaction {unbalanced} does not sum to zero")
-    wrong = await seals.wrong_totals(connection, block)
-    if wrong:
-        told = f"the balance of {wrong[0]} at block {block.number} is not what was posted"
+    moved = await seals.moved(connection, after, block.through)
+    wrong = await seals.wrong_total(connection, block.number, moved)
+    if wrong is not None:
+        told = f"the balance of {wrong} at block {block.number} is not what was posted"
         return Fault(block.number, None, told)
     return None
 
 
-def _first_difference(number: int, sealed: dict[int, bytes], there: Sequence[Leaf]) -> Fault | None:
-    now = {leaf.transaction: leaf for leaf in there}
-    for transaction in sorted(sealed.keys() | now.keys()):
-        leaf = now.get(transaction)
-        if leaf is None or leaf.key is None:
-            told = "was removed" if transaction in sealed else "has legs, but never was there"
-        elif transaction not in sealed:
-            told = f"({leaf.key}) was added after its block was sealed"
-        elif sealed[transaction] != leaf.leaf:
-            told = f"({leaf.key}) or one of its legs was changed"
-        else:
+async def _first_difference(
+    connection: AsyncConnection[Any], block: Block, there: Sealed
+) -> Fault | None:
+    sealed = dict(zip(block.in_order(), cut(block.leaves), strict=True))
+    now = dict(zip(there.places, cut(there.leaves), strict=True))
+    for place in sorted(sealed.keys() | now.keys()):
+        if sealed.get(place) == now.get(place):
             continue
-        return Fault(number, transaction, f"transaction {transaction} {told}")
+        called = await seals.called(connection, place) or f"transaction {place}"
+        if place not in now:
+            told = "was removed"
+        elif place not in sealed:
+            told = "was added after its block was sealed"
+        else:
+            told = "was changed"
+        return Fault(block.number, place, f"{called} {told}")
     return None
 
 
@@ -168,30 +196,37 @@ async def _seal_one(connection: AsyncConnection[Any], now: datetime, most: int) 
         if after >= mark.through:
             return False
         through = await seals.reach(connection, after, mark.through, most)
-        leaves = await seals.leaves(connection, after, through)
-        if not leaves:
-            return False  # what drew these ids was rolled back
-        block = _block(last, through, leaves, now)
-        await seals.add_block(connection, block)
+        sealed = await seals.sealed_now(connection, after, through)
+        if not sealed.places:
+            return False  # what drew these places was rolled back
+        block = _block(last, through, sealed, now)
+        moved = await seals.moved(connection, after, through)
+        await seals.add_block(connection, block, moved)
     # In the log too: whoever would make the whole chain anew would have to change this as well.
-    log.info("block sealed", block=block.number, transactions=len(leaves), hash=block.hash.hex())
+    log.info("block sealed", block=block.number, places=len(sealed.places), hash=block.hash.hex())
     return True
 
 
-def _block(last: Block | None, through: int, leaves: Sequence[Leaf], now: datetime) -> Block:
+def _block(last: Block | None, through: int, sealed: Sealed, now: datetime) -> Block:
     block = Block(
         number=last.number + 1 if last else 1,
         after=last.through if last else 0,
         through=through,
-        transactions=seals.ranges([leaf.transaction for leaf in leaves]),
-        leaves=b"".join(leaf.leaf for leaf in leaves),
+        places=seals.ranges(sealed.places),
+        leaves=sealed.leaves,
         previous=last.hash if last else FIRST,
         hash=FIRST,
         sealed_at=now,
     )
-    head = _head(block).leaf()
-    return replace(block, hash=root([head, *(leaf.leaf for leaf in leaves)]))
+    return replace(block, hash=root([_head(block).leaf(), *cut(block.leaves)]))
 
 
 def _head(block: Block) -> Head:
-    return Head(block.number, block.after, block.through, block.previous, block.sealed_at)
+    return Head(
+        number=block.number,
+        after=block.after,
+        through=block.through,
+        places=block.runs(),
+        previous=block.previous,
+        sealed_at=block.sealed_at,
+    )

@@ -67,10 +67,14 @@ async def settled(
     connection: AsyncConnection[Any], points: set[int], zone: ZoneInfo, now: datetime
 ) -> dict[str, int]:
     """Settle whoever is billed for these points, inside a trial; by account the fen it moved."""
-    newest = await ledger.newest_transaction(connection)
-    accounts = await holdings.accounts_of(connection, points)
+    asked = await holdings.accounts_of(connection, points)
+    # Locked before: what others post to these accounts is no part of the difference.
+    accounts = await ledger.lock_accounts(connection, asked)
+    before = await ledger.balances(connection, accounts)
     await settle_accounts(connection, dict.fromkeys(accounts, ALL_DAYS), zone, now)
-    return await ledger.posted_since(connection, newest)
+    after = await ledger.balances(connection, accounts)
+    moved = {row.number: after[id_] - before[id_] for id_, row in accounts.items()}
+    return {number: fen for number, fen in sorted(moved.items()) if fen}
 
 
 @dataclass(frozen=True, slots=True)

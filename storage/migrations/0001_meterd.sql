@@ -874,7 +874,7 @@ COMMENT ON TABLE dead_letter IS 'readings that could not be stored, each with it
 
 -- The chart: which accounts there are. A name belongs to the pattern that it fits, `*` is a part without a colon.
 -- A customer's balance is kept in its row. What every charge and every payment moves keeps none, so that no row is there for
--- all of them to wait for: it is the sum of postings, from the last sealed block on (account_balance).
+-- all of them to wait for: it is the sum of its legs, from the last sealed block on (account_balance).
 CREATE TABLE chart_of_accounts (
     pattern       text PRIMARY KEY CHECK (pattern ~ '^[a-z_*]+(:[a-z_*]+)*$'),
     class         text NOT NULL,
@@ -902,183 +902,247 @@ INSERT INTO chart_of_accounts (pattern, class, normal_side, keeps_balance, purpo
 
 -- What kinds of transactions there are: the classes that each may debit and credit, and by which kind it is taken back.
 CREATE TABLE transaction_kind (
-    kind        text PRIMARY KEY,
+    id          smallint PRIMARY KEY,
+    kind        text NOT NULL UNIQUE,
     debits      text[] NOT NULL,
     credits     text[] NOT NULL,
-    reversed_by text REFERENCES transaction_kind,
+    reversed_by text REFERENCES transaction_kind (kind),
     enters_closed_month boolean NOT NULL DEFAULT false,
     purpose     text NOT NULL
 );
-INSERT INTO transaction_kind (kind, debits, credits, reversed_by, enters_closed_month, purpose) VALUES
-    ('payment_reversal', '{prepaid,receivable,suspense}', '{clearing}', NULL, false, 'a payment that bounced or was a mistake'),
-    ('charge_reversal', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, false,
+INSERT INTO transaction_kind (id, kind, debits, credits, reversed_by, enters_closed_month, purpose) VALUES
+    (12, 'payment_reversal', '{prepaid,receivable,suspense}', '{clearing}', NULL, false, 'a payment that bounced or was a mistake'),
+    (4, 'charge_reversal', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, false,
         'a charge taken back whole'),
-    ('penalty_waiver', '{penalty}', '{prepaid,receivable}', NULL, false, 'a penalty that is not asked for'),
-    ('terminal_void', '{reserve}', '{prepaid}', NULL, false, 'a purchase that did not reach its terminal'),
-    ('refund_reversal', '{refund}', '{prepaid}', NULL, false, 'a refund that could not be paid out');
-INSERT INTO transaction_kind (kind, debits, credits, reversed_by, enters_closed_month, purpose) VALUES
-    ('top_up', '{clearing}', '{prepaid,receivable,suspense}', 'payment_reversal', false, 'a payment'),
-    ('charge', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', 'charge_reversal',
+    (6, 'penalty_waiver', '{penalty}', '{prepaid,receivable}', NULL, false, 'a penalty that is not asked for'),
+    (16, 'terminal_void', '{reserve}', '{prepaid}', NULL, false, 'a purchase that did not reach its terminal'),
+    (19, 'refund_reversal', '{refund}', '{prepaid}', NULL, false, 'a refund that could not be paid out');
+INSERT INTO transaction_kind (id, kind, debits, credits, reversed_by, enters_closed_month, purpose) VALUES
+    (11, 'top_up', '{clearing}', '{prepaid,receivable,suspense}', 'payment_reversal', false, 'a payment'),
+    (1, 'charge', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', 'charge_reversal',
         false, 'use and fixed charges'),
-    ('true_up', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, false,
+    (2, 'true_up', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, false,
         'what later readings make of charges'),
-    ('adjustment', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, true,
+    (3, 'adjustment', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, true,
         'what later readings make of a closed month'),
-    ('penalty', '{prepaid,receivable}', '{penalty}', 'penalty_waiver', false, 'late payment'),
-    ('debt_recovery', '{prepaid}', '{receivable}', NULL, false, 'the part of a payment that goes to a debt'),
-    ('conversion', '{legacy_card,prepaid}', '{prepaid,legacy_card}', NULL, false, 'what a card meter held, on its exchange'),
-    ('identification', '{suspense}', '{prepaid,receivable}', NULL, false, 'a payment finds its account'),
-    ('terminal_reserve', '{prepaid}', '{reserve}', 'terminal_void', false, 'a purchase is written to a terminal'),
-    ('terminal_purchase', '{reserve}', '{revenue,surcharge,tax}', NULL, false, 'the terminal read it back'),
-    ('refund', '{prepaid}', '{refund}', 'refund_reversal', false, 'the balance of a closed account is owed back'),
-    ('refund_paid', '{refund}', '{clearing}', NULL, false, 'it was paid out'),
-    ('overdrawn_close', '{receivable}', '{prepaid}', NULL, false, 'a closed account owes its balance'),
-    ('write_off', '{writeoff}', '{prepaid,receivable}', NULL, false, 'a debt that will not be paid');
+    (5, 'penalty', '{prepaid,receivable}', '{penalty}', 'penalty_waiver', false, 'late payment'),
+    (13, 'debt_recovery', '{prepaid}', '{receivable}', NULL, false, 'the part of a payment that goes to a debt'),
+    (21, 'conversion', '{legacy_card,prepaid}', '{prepaid,legacy_card}', NULL, false, 'what a card meter held, on its exchange'),
+    (14, 'identification', '{suspense}', '{prepaid,receivable}', NULL, false, 'a payment finds its account'),
+    (15, 'terminal_reserve', '{prepaid}', '{reserve}', 'terminal_void', false, 'a purchase is written to a terminal'),
+    (17, 'terminal_purchase', '{reserve}', '{revenue,surcharge,tax}', NULL, false, 'the terminal read it back'),
+    (18, 'refund', '{prepaid}', '{refund}', 'refund_reversal', false, 'the balance of a closed account is owed back'),
+    (20, 'refund_paid', '{refund}', '{clearing}', NULL, false, 'it was paid out'),
+    (22, 'overdrawn_close', '{receivable}', '{prepaid}', NULL, false, 'a closed account owes its balance'),
+    (23, 'write_off', '{writeoff}', '{prepaid,receivable}', NULL, false, 'a debt that will not be paid');
 COMMENT ON COLUMN transaction_kind.debits IS 'classes of the chart that lose by it; a leg that debits is negative';
 
+-- What is sealed has a place in the journal: transactions, and the names that they refer to. A place is drawn by a database
+-- transaction that has its number already: see seal_mark.
+CREATE SEQUENCE journal_place AS bigint CACHE 1;
+CREATE FUNCTION next_place() RETURNS bigint LANGUAGE sql AS
+    $$ SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('public.journal_place') END $$;
+
+-- An account that keeps no balance has a number below zero, so that whoever looks at a transaction sees which ones do.
 CREATE TABLE ledger_account (
     id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text NOT NULL UNIQUE,
     class       text NOT NULL,
-    balance_fen bigint DEFAULT 0
-);
+    balance_fen bigint DEFAULT 0,
+    place       bigint NOT NULL UNIQUE DEFAULT next_place(),
+    CHECK (id > 0 AND balance_fen IS NOT NULL OR id < 0 AND balance_fen IS NULL)
+) WITH (fillfactor = 50);
 COMMENT ON COLUMN ledger_account.balance_fen IS 'NULL where none is kept: ask account_balance';
 
--- An id is drawn by a database transaction that has its number already: see seal_mark. The kind is looked up by a trigger: a
--- foreign key would lock the one row of `charge` for every charge.
-CREATE SEQUENCE ledger_transaction_id AS bigint CACHE 1;
-CREATE TABLE ledger_transaction (
-    id          bigint PRIMARY KEY
-                DEFAULT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('ledger_transaction_id') END,
-    key         text NOT NULL UNIQUE CHECK (key <> ''),
-    kind        text NOT NULL,
-    content     jsonb NOT NULL,
-    actor       text NOT NULL CHECK (actor ~ '^(person|role|daemon):.'),
-    channel     text CHECK (channel <> ''),
-    value_date  date NOT NULL,
-    document    integer REFERENCES document,
-    reverses    bigint UNIQUE REFERENCES ledger_transaction,
+CREATE TABLE posting_stream (
+    id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    period      date NOT NULL CHECK (period = date_trunc('month', period)),
+    component   text NOT NULL CHECK (component <> ''),
+    place       bigint NOT NULL UNIQUE DEFAULT next_place(),
+    UNIQUE (period, component)
+);
+COMMENT ON TABLE posting_stream IS 'what a leg of a charge is for: a month and a component of its price';
+
+-- A transaction is one row with all its legs: it is there whole or not at all, and takes no further leg. No foreign keys: a
+-- trigger looks at all rows of a statement at once, and to lock the row of a kind, a stream or an account that everybody names
+-- would make all of them wait.
+CREATE TABLE journal (
+    id          bigint PRIMARY KEY DEFAULT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('journal_place') END,
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    database_transaction xid8 NOT NULL DEFAULT pg_current_xact_id()
+    value_date  date NOT NULL,
+    kind        smallint NOT NULL,
+    accounts    integer[] NOT NULL,
+    amounts     bigint[] NOT NULL,
+    streams     integer[],
+    actor       text CHECK (actor ~ '^(person|role|daemon):.'),
+    key         text CHECK (key <> ''),
+    channel     text CHECK (channel <> ''),
+    content     jsonb,
+    document    integer,
+    reverses    bigint,
+    CONSTRAINT only_settlement_has_no_key CHECK (key IS NOT NULL OR actor IS NULL),
+    CONSTRAINT legs_are_whole CHECK (
+        array_ndims(accounts) = 1 AND array_lower(accounts, 1) = 1 AND cardinality(amounts) = cardinality(accounts)
+        AND (streams IS NULL OR cardinality(streams) = cardinality(accounts))
+        AND array_position(accounts, NULL) IS NULL AND array_position(amounts, NULL) IS NULL AND 0 <> ALL (amounts))
 );
-ALTER SEQUENCE ledger_transaction_id OWNED BY ledger_transaction.id;
-COMMENT ON COLUMN ledger_transaction.key IS 'made by the caller before sending; the same key with other content is refused';
-COMMENT ON COLUMN ledger_transaction.actor IS 'a person, a role, or the part of the daemon that posted it';
-COMMENT ON COLUMN ledger_transaction.channel IS 'by which money came or went; NULL where none did';
-COMMENT ON COLUMN ledger_transaction.value_date IS 'the local day that it counts for';
-COMMENT ON COLUMN ledger_transaction.document IS 'on whose word';
-COMMENT ON COLUMN ledger_transaction.reverses IS 'what it takes back whole; once';
+CREATE UNIQUE INDEX key_is_used_once ON journal (key) WHERE key IS NOT NULL;
+CREATE UNIQUE INDEX taken_back_once ON journal (reverses) WHERE reverses IS NOT NULL;
+-- What moves a balance: by the first account, and by any where another one keeps a balance too.
+CREATE INDEX journal_of_account ON journal ((accounts[1]), id);
+CREATE INDEX journal_of_others ON journal USING gin (accounts) WHERE 0 < ANY (array_remove(accounts, accounts[1]));
+COMMENT ON TABLE journal IS 'every transaction of the ledger; ledger_transaction and posting show it by names and leg by leg';
+COMMENT ON COLUMN journal.value_date IS 'the local day that it counts for';
+COMMENT ON COLUMN journal.amounts IS 'fen of each account, positive where its holder gains';
+COMMENT ON COLUMN journal.streams IS 'what each leg is for; NULL where it is no charge';
+COMMENT ON COLUMN journal.actor IS 'a person, a role, or the part of the daemon that posted it; NULL: daemon:settlement';
+COMMENT ON COLUMN journal.key IS 'made by the caller before sending; the same key with other content is refused; NULL: settlement knows by what it keeps of an account what it posted';
+COMMENT ON COLUMN journal.channel IS 'by which money came or went; NULL where none did';
+COMMENT ON COLUMN journal.document IS 'on whose word';
+COMMENT ON COLUMN journal.reverses IS 'what it takes back whole; once';
 
--- No foreign keys: the trigger below looks at all legs at once, and a lock on the row of an account that everybody names would
--- be written by each of them.
-CREATE TABLE posting (
-    transaction_id      bigint NOT NULL,
-    leg                 smallint NOT NULL CHECK (leg >= 0),
-    ledger_account_id   integer NOT NULL,
-    amount_fen          bigint NOT NULL CHECK (amount_fen <> 0),
-    period              date CHECK (period = date_trunc('month', period)),
-    component           text,
-    PRIMARY KEY (transaction_id, leg),
-    CHECK ((period IS NULL) = (component IS NULL))
+CREATE VIEW ledger_transaction AS
+SELECT t.id, coalesce(t.key, k.kind || ':' || t.id) AS key, k.kind, coalesce(t.content, '{}') AS content,
+       coalesce(t.actor, 'daemon:settlement') AS actor, t.channel, t.value_date, t.document, t.reverses, t.recorded_at
+FROM journal t LEFT JOIN transaction_kind k ON k.id = t.kind;
+
+CREATE VIEW posting AS
+SELECT t.id AS transaction_id, (l.leg - 1)::smallint AS leg, l.account AS ledger_account_id, l.fen AS amount_fen, s.period,
+       s.component
+FROM journal t CROSS JOIN LATERAL unnest(t.accounts, t.amounts, t.streams) WITH ORDINALITY AS l (account, fen, stream, leg)
+LEFT JOIN posting_stream s ON s.id = l.stream;
+
+CREATE TRIGGER journal_is_never_changed BEFORE UPDATE OR DELETE ON journal FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER journal_is_never_emptied BEFORE TRUNCATE ON journal FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER posting_stream_is_never_changed BEFORE UPDATE OR DELETE ON posting_stream
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER posting_stream_is_never_emptied BEFORE TRUNCATE ON posting_stream
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- A closed month takes nothing that counts for one of its days, but adjustments. Months close in order.
+CREATE TABLE closed_month (
+    month       date PRIMARY KEY CHECK (month = date_trunc('month', month)),
+    actor       text NOT NULL CHECK (actor <> ''),
+    reason      text NOT NULL DEFAULT '',
+    at          timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX posting_of_account ON posting (ledger_account_id, transaction_id);
-
-CREATE TRIGGER ledger_transaction_is_never_changed BEFORE UPDATE OR DELETE ON ledger_transaction
+CREATE TRIGGER closed_month_is_never_changed BEFORE UPDATE OR DELETE ON closed_month
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER ledger_transaction_is_never_emptied BEFORE TRUNCATE ON ledger_transaction
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER posting_is_never_changed BEFORE UPDATE OR DELETE ON posting
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER posting_is_never_emptied BEFORE TRUNCATE ON posting
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- Every transaction has at least two legs and sums to zero, checked when the database transaction commits; and no leg
--- can be added to one that was committed before.
-CREATE FUNCTION check_transaction_sums_to_zero() RETURNS trigger LANGUAGE plpgsql AS $$
+-- What a statement adds to the journal is looked at whole: each transaction has two legs or more that sum to zero and a kind
+-- that is known, it counts for an open month, and the document that it names is there.
+CREATE FUNCTION check_journal() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    total numeric;
-    legs integer;
+    open_from date := (SELECT max(month) + interval '1 month' FROM public.closed_month);
+    wrong record;
 BEGIN
-    SELECT coalesce(sum(amount_fen), 0), count(*) INTO total, legs FROM public.posting WHERE transaction_id = NEW.id;
-    IF legs < 2 OR total <> 0 THEN
-        RAISE EXCEPTION 'transaction % has % legs that sum to % fen, not to zero', NEW.key, legs, total
+    SELECT coalesce(n.key, 'a transaction') AS key, k.kind, n.value_date, n.document, cardinality(n.accounts) AS legs,
+           (SELECT sum(fen) FROM unnest(n.amounts) fen) AS total, k.id IS NULL AS is_unknown,
+           n.value_date < open_from AND NOT k.enters_closed_month AS is_late, n.reverses IS NULL AS names_none INTO wrong
+    FROM new_journal n LEFT JOIN public.transaction_kind k ON k.id = n.kind
+    WHERE k.id IS NULL
+       OR n.value_date < open_from AND NOT k.enters_closed_month
+       OR n.reverses IS NULL AND k.kind IN (SELECT reversed_by FROM public.transaction_kind)
+       OR cardinality(n.accounts) < 2
+       OR (SELECT sum(fen) FROM unnest(n.amounts) fen) <> 0
+       OR n.document IS NOT NULL AND NOT EXISTS (SELECT FROM public.document d WHERE d.id = n.document)
+    LIMIT 1;
+    IF wrong.is_unknown THEN
+        RAISE EXCEPTION '% is of no kind of transaction', wrong.key
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'kind_is_known';
+    ELSIF wrong.is_late THEN
+        RAISE EXCEPTION '% counts for %, and that month is closed', wrong.key, wrong.value_date
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'month_is_open';
+    ELSIF wrong.legs < 2 OR wrong.total <> 0 THEN
+        RAISE EXCEPTION '% has % legs that sum to % fen, not to zero', wrong.key, wrong.legs, coalesce(wrong.total, 0)
             USING ERRCODE = 'check_violation', CONSTRAINT = 'transaction_sums_to_zero';
+    ELSIF wrong.document IS NOT NULL AND NOT EXISTS (SELECT FROM public.document d WHERE d.id = wrong.document) THEN
+        RAISE EXCEPTION '% names document %, which is not there', wrong.key, wrong.document
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'document_is_there';
+    ELSIF wrong.names_none THEN
+        RAISE EXCEPTION '% is a %, and must name what it takes back', wrong.key, wrong.kind
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'reversal_is_of_its_kind';
     END IF;
     RETURN NULL;
 END $$;
-CREATE CONSTRAINT TRIGGER transaction_sums_to_zero AFTER INSERT ON ledger_transaction
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION check_transaction_sums_to_zero();
+CREATE TRIGGER journal_is_right AFTER INSERT ON journal REFERENCING NEW TABLE AS new_journal
+    FOR EACH STATEMENT EXECUTE FUNCTION check_journal();
 
 -- What takes a transaction back is of the kind that may, and its legs are the same ones with the other sign.
 CREATE FUNCTION check_reversal() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    taken_back public.ledger_transaction;
+    taken_back public.journal;
+    kind_of_it public.transaction_kind;
 BEGIN
-    SELECT * INTO taken_back FROM public.ledger_transaction WHERE id = NEW.reverses;
-    IF NEW.kind IS DISTINCT FROM (SELECT reversed_by FROM public.transaction_kind WHERE kind = taken_back.kind) THEN
-        RAISE EXCEPTION 'a % cannot take back %, which is a %', NEW.kind, taken_back.key, taken_back.kind
+    SELECT * INTO taken_back FROM public.journal WHERE id = NEW.reverses;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% is to take back transaction %, which is not there', NEW.key, NEW.reverses
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'taken_back_is_there';
+    END IF;
+    SELECT * INTO kind_of_it FROM public.transaction_kind WHERE id = taken_back.kind;
+    IF NEW.kind IS DISTINCT FROM (SELECT id FROM public.transaction_kind WHERE kind = kind_of_it.reversed_by) THEN
+        RAISE EXCEPTION '% cannot take back %, which is a %', NEW.key, taken_back.key, kind_of_it.kind
             USING ERRCODE = 'check_violation', CONSTRAINT = 'reversal_is_of_its_kind';
     END IF;
-    IF EXISTS (SELECT ledger_account_id, amount_fen, period, component, count(*) FROM public.posting
-               WHERE transaction_id = NEW.reverses GROUP BY 1, 2, 3, 4
-               EXCEPT
-               SELECT ledger_account_id, -amount_fen, period, component, count(*) FROM public.posting
-               WHERE transaction_id = NEW.id GROUP BY 1, 2, 3, 4)
-       OR (SELECT count(*) FROM public.posting WHERE transaction_id = NEW.id)
-          <> (SELECT count(*) FROM public.posting WHERE transaction_id = NEW.reverses) THEN
+    IF cardinality(NEW.accounts) <> cardinality(taken_back.accounts)
+       OR EXISTS (SELECT * FROM unnest(NEW.accounts, NEW.amounts, NEW.streams)
+                  EXCEPT ALL
+                  SELECT account, -fen, stream
+                  FROM unnest(taken_back.accounts, taken_back.amounts, taken_back.streams) AS l (account, fen, stream)) THEN
         RAISE EXCEPTION '% is to take back %, with the same legs of the other sign', NEW.key, taken_back.key
             USING ERRCODE = 'check_violation', CONSTRAINT = 'reversal_is_the_opposite';
     END IF;
     RETURN NULL;
 END $$;
-CREATE CONSTRAINT TRIGGER reversal_is_the_opposite AFTER INSERT ON ledger_transaction
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.reverses IS NOT NULL) EXECUTE FUNCTION check_reversal();
+CREATE TRIGGER reversal_is_the_opposite AFTER INSERT ON journal
+    FOR EACH ROW WHEN (NEW.reverses IS NOT NULL) EXECUTE FUNCTION check_reversal();
 
--- The balance follows the postings and cannot be set by hand.
-CREATE FUNCTION apply_postings() RETURNS trigger LANGUAGE plpgsql
+-- A kind moves only its accounts. Balances follow, and cannot be set by hand.
+CREATE FUNCTION move_balances() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
-    wrong record;
+    found record;
 BEGIN
-    SELECT t.key, t.kind, a.name, n.ledger_account_id, n.amount_fen,
-           t.database_transaction IS DISTINCT FROM pg_current_xact_id() AS is_closed INTO wrong
-    FROM new_posting n
-    LEFT JOIN ledger_transaction t ON t.id = n.transaction_id
-    LEFT JOIN ledger_account a ON a.id = n.ledger_account_id
-    LEFT JOIN transaction_kind k ON k.kind = t.kind
-    WHERE t.database_transaction IS DISTINCT FROM pg_current_xact_id()
-       OR a.id IS NULL
-       OR a.class <> ALL (CASE WHEN n.amount_fen < 0 THEN k.debits ELSE k.credits END)
-    LIMIT 1;
-    IF wrong.is_closed THEN
-        RAISE EXCEPTION 'a committed transaction takes no further leg'
-            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'transaction_is_closed';
-    ELSIF wrong.key IS NOT NULL AND wrong.name IS NULL THEN
-        RAISE EXCEPTION 'there is no ledger account %', wrong.ledger_account_id
-            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'posting_names_an_account';
-    ELSIF wrong.key IS NOT NULL THEN
-        RAISE EXCEPTION 'a % must not % %', wrong.kind, CASE WHEN wrong.amount_fen < 0 THEN 'debit' ELSE 'credit' END, wrong.name
+    WITH leg AS (
+        SELECT n.kind, l.account, l.fen FROM new_journal n CROSS JOIN LATERAL unnest(n.accounts, n.amounts) AS l (account, fen)
+    ), used AS MATERIALIZED (
+        SELECT kind, account, sum(fen) AS fen, bool_or(fen < 0) AS debits, bool_or(fen > 0) AS credits FROM leg GROUP BY 1, 2
+    ), kept AS (
+        SELECT account, sum(fen)::bigint AS fen FROM used WHERE account > 0 GROUP BY 1
+    ), misused AS (
+        SELECT k.kind, u.account, a.name, u.debits AND a.class <> ALL (k.debits) AS debits
+        FROM used u JOIN transaction_kind k ON k.id = u.kind LEFT JOIN ledger_account a ON a.id = u.account
+        WHERE a.id IS NULL OR u.debits AND a.class <> ALL (k.debits) OR u.credits AND a.class <> ALL (k.credits) LIMIT 1
+    )
+    SELECT m.kind, m.account, m.name, m.debits, (SELECT array_agg(account ORDER BY account) FROM kept) AS accounts,
+           (SELECT array_agg(fen ORDER BY account) FROM kept) AS fens
+    INTO found FROM (SELECT) one LEFT JOIN misused m ON true;
+    IF found.account IS NOT NULL AND found.name IS NULL THEN
+        RAISE EXCEPTION 'there is no ledger account %', found.account
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'leg_names_an_account';
+    ELSIF found.account IS NOT NULL THEN
+        RAISE EXCEPTION 'a % must not % %', found.kind, CASE WHEN found.debits THEN 'debit' ELSE 'credit' END, found.name
             USING ERRCODE = 'check_violation', CONSTRAINT = 'kind_names_its_accounts';
+    ELSIF EXISTS (SELECT FROM (SELECT DISTINCT unnest(streams) AS id FROM new_journal) n
+                  WHERE n.id IS NOT NULL AND NOT EXISTS (SELECT FROM posting_stream s WHERE s.id = n.id)) THEN
+        RAISE EXCEPTION 'a leg is for a month and a component that are not there'
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'leg_names_a_stream';
     END IF;
-    PERFORM FROM ledger_account WHERE id IN (SELECT ledger_account_id FROM new_posting) AND balance_fen IS NOT NULL
+    PERFORM FROM ledger_account WHERE id = ANY (found.accounts)
     ORDER BY id FOR NO KEY UPDATE;  -- always in order of id, so that two transactions never wait for each other
-    UPDATE ledger_account a SET balance_fen = a.balance_fen + n.amount_fen
-    FROM (SELECT ledger_account_id, sum(amount_fen)::bigint AS amount_fen FROM new_posting GROUP BY 1) n
-    WHERE a.id = n.ledger_account_id AND a.balance_fen IS NOT NULL;
+    UPDATE ledger_account a SET balance_fen = a.balance_fen + m.fen
+    FROM unnest(found.accounts, found.fens) AS m (account, fen) WHERE a.id = m.account;
     RETURN NULL;
 END $$;
-CREATE TRIGGER postings_move_balances AFTER INSERT ON posting REFERENCING NEW TABLE AS new_posting
-    FOR EACH STATEMENT EXECUTE FUNCTION apply_postings();
+CREATE TRIGGER legs_move_balances AFTER INSERT ON journal REFERENCING NEW TABLE AS new_journal
+    FOR EACH STATEMENT EXECUTE FUNCTION move_balances();
 CREATE FUNCTION refuse_balance_by_hand() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF pg_trigger_depth() < 2 THEN
-        RAISE EXCEPTION 'the balance of % follows its postings and cannot be set', OLD.name
-            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'balance_follows_postings';
-    END IF;
-    RETURN NEW;
+    RAISE EXCEPTION 'the balance of % follows its postings and cannot be set', OLD.name
+        USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'balance_follows_postings';
 END $$;
 CREATE TRIGGER balance_follows_postings BEFORE UPDATE OR DELETE ON ledger_account
-    FOR EACH ROW EXECUTE FUNCTION refuse_balance_by_hand();
+    FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION refuse_balance_by_hand();
 CREATE TRIGGER ledger_account_is_never_emptied BEFORE TRUNCATE ON ledger_account
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE FUNCTION find_in_chart() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -1096,61 +1160,29 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'account_is_in_the_chart';
     END IF;
     NEW.class := place.class;
-    NEW.balance_fen := CASE WHEN place.keeps_balance THEN 0 END;
+    IF NOT place.keeps_balance THEN
+        NEW.id := -NEW.id;
+        NEW.balance_fen := NULL;
+    END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER account_is_in_the_chart BEFORE INSERT ON ledger_account
     FOR EACH ROW EXECUTE FUNCTION find_in_chart();
 
--- A closed month takes nothing that counts for one of its days, but adjustments. Months close in order.
-CREATE TABLE closed_month (
-    month       date PRIMARY KEY CHECK (month = date_trunc('month', month)),
-    actor       text NOT NULL CHECK (actor <> ''),
-    reason      text NOT NULL DEFAULT '',
-    at          timestamptz NOT NULL DEFAULT now()
-);
-CREATE TRIGGER closed_month_is_never_changed BEFORE UPDATE OR DELETE ON closed_month
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE FUNCTION check_kind_and_month() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    open_from date := (SELECT max(month) + interval '1 month' FROM public.closed_month);
-    wrong record;
-BEGIN
-    SELECT n.key, n.kind, n.value_date, k.kind IS NULL AS is_unknown, n.value_date < open_from AS is_late INTO wrong
-    FROM new_transaction n LEFT JOIN public.transaction_kind k ON k.kind = n.kind
-    WHERE k.kind IS NULL
-       OR n.value_date < open_from AND NOT k.enters_closed_month
-       OR n.reverses IS NULL AND k.kind IN (SELECT reversed_by FROM public.transaction_kind)
-    LIMIT 1;
-    IF wrong.is_unknown THEN
-        RAISE EXCEPTION '% is no kind of transaction', wrong.kind
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'kind_is_known';
-    ELSIF wrong.is_late THEN
-        RAISE EXCEPTION '% counts for %, and that month is closed', wrong.key, wrong.value_date
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'month_is_open';
-    ELSIF wrong.key IS NOT NULL THEN
-        RAISE EXCEPTION '% is a %, and must name what it takes back', wrong.key, wrong.kind
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'reversal_is_of_its_kind';
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER kind_and_month_are_right AFTER INSERT ON ledger_transaction REFERENCING NEW TABLE AS new_transaction
-    FOR EACH STATEMENT EXECUTE FUNCTION check_kind_and_month();
-
 -- Sealed blocks: what was posted is hashed behind the writers, who never wait for it. A block holds every transaction with an
--- id above `after` and up to `through`; its hash is the root of a Merkle tree (RFC 6962, SHA-256) whose first leaf names the
--- block before, and whose others are the transactions in order. daemon/billing/sealing.py says what is hashed.
+-- place above `after` and up to `through`, and every name that got one; its hash is the root of a Merkle tree (RFC 6962, SHA-256)
+-- whose first leaf names the block before, and whose others are these in order. daemon/billing/sealing.py says what is hashed.
 CREATE TABLE sealed_block (
     number      bigint PRIMARY KEY CHECK (number > 0),
     after       bigint NOT NULL,
     through     bigint NOT NULL CHECK (through > after),
-    transactions int8multirange NOT NULL,
+    places      int8multirange NOT NULL,
     leaves      bytea NOT NULL,
     previous    bytea NOT NULL,
     hash        bytea NOT NULL UNIQUE,
     sealed_at   timestamptz NOT NULL
 );
-COMMENT ON COLUMN sealed_block.transactions IS 'the ids that are in it: of the others nothing was committed';
+COMMENT ON COLUMN sealed_block.places IS 'the places that are in it: of the others nothing was committed';
 COMMENT ON COLUMN sealed_block.leaves IS '32 bytes for each of them, so that verifying names the row that differs';
 CREATE TRIGGER sealed_block_is_never_changed BEFORE UPDATE OR DELETE ON sealed_block
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -1162,7 +1194,7 @@ CREATE TABLE seal_mark (
     through     bigint NOT NULL,
     horizon     xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
-COMMENT ON TABLE seal_mark IS 'ids up to `through` were drawn by database transactions older than `horizon`: when all of those have ended, they can be sealed';
+COMMENT ON TABLE seal_mark IS 'places up to `through` were drawn by database transactions older than `horizon`: when all of those have ended, they can be sealed';
 
 CREATE TABLE sealed_balance (
     ledger_account_id integer NOT NULL REFERENCES ledger_account,
@@ -1175,14 +1207,16 @@ CREATE TRIGGER sealed_balance_is_never_changed BEFORE UPDATE OR DELETE ON sealed
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 CREATE VIEW account_balance AS
+WITH unsealed AS (
+    SELECT l.account, sum(l.fen)::bigint AS fen
+    FROM journal t CROSS JOIN LATERAL unnest(t.accounts, t.amounts) AS l (account, fen)
+    WHERE t.id > coalesce((SELECT b.through FROM sealed_block b ORDER BY b.number DESC LIMIT 1), 0) AND l.account < 0 GROUP BY 1
+)
 SELECT a.id, a.name,
        coalesce(a.balance_fen,
-                coalesce((SELECT s.balance_fen FROM sealed_balance s WHERE s.ledger_account_id = a.id ORDER BY s.block DESC LIMIT 1), 0)
-                + (SELECT coalesce(sum(p.amount_fen), 0)::bigint FROM posting p
-                   WHERE p.ledger_account_id = a.id
-                     AND p.transaction_id > coalesce((SELECT b.through FROM sealed_block b ORDER BY b.number DESC LIMIT 1), 0)))
-       AS balance_fen
-FROM ledger_account a;
+                coalesce((SELECT s.balance_fen FROM sealed_balance s WHERE s.ledger_account_id = a.id
+                          ORDER BY s.block DESC LIMIT 1), 0) + coalesce(u.fen, 0)) AS balance_fen
+FROM ledger_account a LEFT JOIN unsealed u ON u.account = a.id;
 
 -- The use between two published freezes of one point. Live links are contiguous; a late reading replaces one by two.
 CREATE TABLE link (
@@ -1368,8 +1402,7 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('decision', NULL, 'values rest on it'),
     ('decision_review', NULL, 'values rest on it'),
     ('closing', NULL, 'what a closed period published'),
-    ('ledger_transaction', NULL, 'books are kept'),
-    ('posting', NULL, 'books are kept'),
+    ('journal', NULL, 'books are kept'),
     ('sealed_block', NULL, 'books are proved by it'),
     ('sealed_balance', NULL, 'books are proved by it'),
     ('closed_month', NULL, 'books are kept'),
@@ -1557,8 +1590,10 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('chart_of_accounts', ''),
     ('transaction_kind', ''),
     ('ledger_account', 'INSERT (name)'),
-    ('ledger_transaction', 'INSERT (key, kind, content, actor, channel, value_date, document, reverses)'),
-    ('posting', 'INSERT'),
+    ('posting_stream', 'INSERT (period, component)'),
+    ('journal', 'INSERT (value_date, kind, accounts, amounts, streams, actor, key, channel, content, document, reverses)'),
+    ('ledger_transaction', ''),
+    ('posting', ''),
     ('account_balance', ''),
     ('closed_month', 'INSERT (month, actor, reason)'),
     ('sealed_block', 'INSERT'),
@@ -1599,8 +1634,8 @@ BEGIN
         EXECUTE format('REVOKE ALL ON %I FROM %I', listed.table_name, daemon);
         EXECUTE format('GRANT %s ON %I TO %I', concat_ws(', ', 'SELECT', nullif(listed.privileges, '')), listed.table_name, daemon);
     END LOOP;
-    -- It draws ids, and reads how far they were drawn; it sets none.
-    EXECUTE format('GRANT USAGE, SELECT ON SEQUENCE ledger_transaction_id TO %I', daemon);
+    -- It draws places, and reads how far they were drawn; it sets none.
+    EXECUTE format('GRANT USAGE, SELECT ON SEQUENCE journal_place TO %I', daemon);
     -- A function of a trigger that runs as this role does so for any table it is put on: the daemon puts it on none.
     FOR definer IN SELECT oid FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace
                    AND proowner = current_user::regrole LOOP

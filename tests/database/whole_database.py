@@ -22,15 +22,15 @@ TABLES: Final = """
 NUMBERED: Final = """
     SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = 'public'::regnamespace AND a.attidentity <> ''
-    UNION ALL VALUES ('command', 'id'), ('ledger_transaction', 'id')"""
+    UNION ALL VALUES ('command', 'id'), ('journal', 'id'), ('ledger_account', 'place'), ('posting_stream', 'place')"""
 REFERRING: Final = """
     SELECT f.conrelid::regclass::text, a.attname, f.confrelid::regclass::text, b.attname
     FROM pg_constraint f
     JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
     JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = f.confkey[1]
     WHERE f.contype = 'f' AND cardinality(f.conkey) = 1
-    UNION ALL VALUES ('posting', 'transaction_id', 'ledger_transaction', 'id')"""
-OF_THE_RUN: Final = frozenset({"database_transaction", "horizon"})
+    UNION ALL VALUES ('journal', 'reverses', 'journal', 'id')"""
+OF_THE_RUN: Final = frozenset({"horizon"})
 """Which transaction wrote a row."""
 
 Column = tuple[str, str]
@@ -49,8 +49,11 @@ def whole(url: str, began: datetime) -> dict[str, list[str]]:
         found = {table: _rows(connection, table) for table in tables}
     orders = {column: _order(found[column[0]], column[1]) for column in numbered}
     links = orders["link", "id"]
-    for row in found["ledger_transaction"]:
-        if "links" in row["content"]:
+    accounts, streams = orders["ledger_account", "id"], orders["posting_stream", "id"]
+    for row in found["journal"]:
+        row["accounts"] = [accounts[account] for account in row["accounts"]]
+        row["streams"] = row["streams"] and [streams[stream] for stream in row["streams"]]
+        if "links" in (row["content"] or {}):
             row["content"]["links"] = [links[link] for link in row["content"]["links"]]
     shown = {}
     for table, rows in found.items():

@@ -88,8 +88,8 @@ def test_retention_shows_every_table_with_its_time_and_reason(empty: Path) -> No
     shown = [json.loads(line) for line in meterd(empty, "retention", "--json").stdout.splitlines()]
     kept = {row["table_name"]: row["keep"] for row in shown}
     assert kept["reading"] == kept["slot"] == "6 years"
-    assert kept["posting"] is kept["document"] is kept["decision"] is None
+    assert kept["journal"] is kept["document"] is kept["decision"] is None
     assert all(row["reason"] for row in shown)
     table = meterd(empty, "retention").stdout
     assert "attempt\t400 days\t-\t-\twhy a day was missing" in table
-    assert "posting\tfor ever\t-\t-\tbooks are kept" in table
+    assert "journal\tfor ever\t-\t-\tbooks are kept" in table

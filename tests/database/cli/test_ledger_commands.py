@@ -197,7 +197,7 @@ def test_verify_names_the_row_that_the_owner_changed(small: Path, owner_url: str
     whole = meterd(small, "ledger", "verify")
     assert (whole.returncode, whole.stdout.splitlines()[0]) == (
         0,
-        "blocks 1 to 1 are as they were sealed: 3 transactions, 0 not sealed yet",
+        "blocks 1 to 1 are as they were sealed: 5 transactions and names, 0 transactions not sealed yet",
     )
     known = whole.stdout.splitlines()[1]
     assert meterd(small, "ledger", "verify", "--known", known).returncode == 0
@@ -206,13 +206,13 @@ def test_verify_names_the_row_that_the_owner_changed(small: Path, owner_url: str
     assert meterd(small, "ledger", "verify", "--known", "1:xyz").returncode == 2
 
     with psycopg.connect(owner_url) as owner:
-        owner.execute("ALTER TABLE posting DISABLE TRIGGER USER")
-        owner.execute("UPDATE posting SET amount_fen = 2 * amount_fen WHERE transaction_id = 2")
-        owner.execute("ALTER TABLE posting ENABLE TRIGGER USER")
+        owner.execute("ALTER TABLE journal DISABLE TRIGGER USER")
+        owner.execute("UPDATE journal SET amounts = '{2000,-2000}' WHERE key = 'pay:counter:R2'")
+        owner.execute("ALTER TABLE journal ENABLE TRIGGER USER")
     changed = meterd(small, "ledger", "verify", "--from", "1")
     assert (changed.returncode, changed.stdout) == (
         1,
-        "block 1: transaction 2 (pay:counter:R2) or one of its legs was changed\n",
+        "block 1: transaction 4 (pay:counter:R2) was changed\n",
     )
 
 

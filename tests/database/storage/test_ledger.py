@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -62,13 +63,15 @@ def test_a_transaction_that_is_not_balanced_is_refused_at_commit(
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE posting SET amount_fen = amount_fen",
-        "UPDATE posting SET amount_fen = amount_fen * 2",
-        "DELETE FROM posting",
-        "TRUNCATE posting",
-        "UPDATE ledger_transaction SET content = '{}'",
-        "DELETE FROM ledger_transaction",
-        "TRUNCATE ledger_transaction CASCADE",
+        "UPDATE journal SET amounts = amounts",
+        "UPDATE journal SET amounts = '{-1000,1000}'",
+        "UPDATE journal SET accounts = accounts || 1, amounts = amounts || 7::bigint",
+        "UPDATE journal SET content = '{}'",
+        "DELETE FROM journal",
+        "TRUNCATE journal CASCADE",
+        "UPDATE posting_stream SET component = 'tier'",
+        "DELETE FROM posting_stream",
+        "TRUNCATE posting_stream",
         "UPDATE ledger_account SET balance_fen = balance_fen + 1 WHERE name LIKE '%:A:%'",
         "UPDATE ledger_account SET balance_fen = balance_fen + CASE WHEN name LIKE '%:A:%' THEN 1 "
         "ELSE -1 END",
@@ -76,11 +79,6 @@ def test_a_transaction_that_is_not_balanced_is_refused_at_commit(
         "DELETE FROM ledger_account WHERE name LIKE '%:A:%'",
         "TRUNCATE ledger_account CASCADE",
         "INSERT INTO ledger_account (name, balance_fen) VALUES ('customer:C:prepaid', 1)",
-        "INSERT INTO posting SELECT id, 2, 1, 7 FROM ledger_transaction",
-        "INSERT INTO posting VALUES (999, 0, 1, 7)",
-        "WITH made AS (INSERT INTO ledger_transaction (key, kind, content, actor, value_date) "
-        "VALUES ('x', 'charge', '{}', 'role:x', '2026-03-01') RETURNING id) "
-        "INSERT INTO posting SELECT id, 0, 999, 7 FROM made",
     ],
 )
 def test_what_is_committed_cannot_be_changed_by_hand(owner_url: str, statement: str) -> None:
@@ -88,6 +86,7 @@ def test_what_is_committed_cannot_be_changed_by_hand(owner_url: str, statement: 
         await ledger.post(connection, [])
         async with connection.transaction():
             await ledger.post(connection, [transfer("k", A, B, 500)])
+            await ledger.posting_streams(connection, [(MARCH, "energy")])
         before = await everything(connection)
         with pytest.raises(psycopg.IntegrityError):
             await connection.execute(statement)
@@ -97,22 +96,71 @@ def test_what_is_committed_cannot_be_changed_by_hand(owner_url: str, statement: 
     on(owner_url, story)
 
 
-def test_a_leg_cannot_join_a_committed_transaction_even_if_it_stays_balanced(
-    owner_url: str,
+UNFIT = {
+    "'{1,2}', '{7,-7,0}', NULL": "legs_are_whole",
+    "'{1,2,2}', '{7,-7}', NULL": "legs_are_whole",
+    "'{1,2,2}', '{7,-7,0}', NULL": "legs_are_whole",
+    "'{1,NULL}', '{7,-7}', NULL": "legs_are_whole",
+    "'{1,2}', '{7,NULL}', NULL": "legs_are_whole",
+    "'{{1,2}}', '{7,-7}', NULL": "legs_are_whole",
+    "'[0:1]={1,2}', '{7,-7}', NULL": "legs_are_whole",
+    "'{1,2}', '{7,-7}', '{1}'": "legs_are_whole",
+    "'{1,2}', '{7,-8}', NULL": "x has 2 legs that sum to -1 fen",
+    "'{1,2}', '{9223372036854775807,9223372036854775807}', NULL": "sum to 18446744073709551614 fen",
+    "'{1}', '{7}', NULL": "x has 1 legs",
+    "'{}', '{}', NULL": "x has 0 legs|legs_are_whole",
+    "'{1,999}', '{7,-7}', NULL": "there is no ledger account 999",
+    "'{1,-999}', '{7,-7}', NULL": "there is no ledger account -999",
+    "'{1,2}', '{7,-7}', '{1,999}'": "a month and a component that are not there",
+}
+
+
+@pytest.mark.parametrize("legs", UNFIT)
+def test_legs_that_are_none_are_refused_however_they_are_written(
+    database_url: str, legs: str
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         async with connection.transaction():
             await ledger.post(connection, [transfer("k", A, B, 500)])
-        more = (
-            "INSERT INTO posting SELECT t.id, 1 + a.id, a.id, CASE WHEN a.name LIKE '%:A:%' THEN 7 "
-            "ELSE -7 END "
-            "FROM ledger_transaction t, ledger_account a"
+        before = await everything(connection)
+        forged = (
+            "INSERT INTO journal (key, kind, actor, value_date, accounts, amounts, streams) "
+            f"VALUES ('x', 1, 'role:x', '2026-03-01', {legs})"
         )
-        with pytest.raises(psycopg.IntegrityError, match="takes no further leg"):
-            await connection.execute(more)
+        with pytest.raises(psycopg.IntegrityError, match=UNFIT[legs]):
+            await connection.execute(forged.encode())
+        assert await everything(connection) == before
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"kind": "0"}, "no kind of transaction"),
+        ({"kind": "12"}, "must name what it takes back"),
+        ({"kind": "12", "reverses": "999"}, "transaction 999, which is not there"),
+        ({"document": "999"}, "document 999, which is not there"),
+        ({"key": "NULL"}, "only_settlement_has_no_key"),
+        ({"key": "''"}, "journal_key_check"),
+        ({"actor": "'li'"}, "journal_actor_check"),
+        ({"key": "'k'"}, "key_is_used_once"),
+    ],
+)
+def test_a_transaction_that_names_what_is_not_there_is_refused(
+    database_url: str, columns: dict[str, str], told: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        async with connection.transaction():
+            await ledger.post(connection, [transfer("k", A, B, 500)])
+        good = {"key": "'x'", "kind": "1", "actor": "'role:x'", "value_date": "'2026-03-01'"}
+        row = good | {"accounts": "'{1,2}'", "amounts": "'{7,-7}'"} | columns
+        forged = f"INSERT INTO journal ({', '.join(row)}) VALUES ({', '.join(row.values())})"
+        with pytest.raises(psycopg.IntegrityError, match=told):
+            await connection.execute(forged.encode())
         assert await balances(connection) == {A: -500, B: 500}
 
-    on(owner_url, story)
+    on(database_url, story)
 
 
 def test_the_same_key_moves_money_once_and_other_content_is_refused(database_url: str) -> None:
@@ -127,6 +175,28 @@ def test_the_same_key_moves_money_once_and_other_content_is_refused(database_url
                 await ledger.post(connection, [transfer("new", A, B, 1), transfer("k", A, B, 501)])
         assert await everything(connection) == before
         assert await balances(connection) == {A: -500, B: 500}
+        other_kind = replace(first, kind="true_up")
+        with pytest.raises(KeyReused, match=r"key k was used before for .*charge: .*500"):
+            async with connection.transaction():
+                await ledger.post(connection, [other_kind])
+
+    on(database_url, story)
+
+
+def test_a_key_that_comes_twice_in_one_call_moves_money_once(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        async with connection.transaction():
+            told = [transfer("k", A, B, 5), transfer("l", A, B, 1), transfer("k", A, B, 5)]
+            assert [outcome.name for outcome in await ledger.post(connection, told)] == [
+                "POSTED",
+                "POSTED",
+                "ALREADY_POSTED",
+            ]
+        assert await balances(connection) == {A: -6, B: 6}
+        with pytest.raises(KeyReused, match="key m was used before"):
+            async with connection.transaction():
+                await ledger.post(connection, [transfer("m", A, B, 5), transfer("m", A, B, 6)])
+        assert await balances(connection) == {A: -6, B: 6}
 
     on(database_url, story)
 
@@ -280,11 +350,8 @@ def test_the_integrity_query_counts_what_is_wrong(database_url: str) -> None:
             "UPDATE ledger_account SET balance_fen = -499 WHERE name LIKE 'customer%'"
         )
         await connection.execute(
-            "INSERT INTO ledger_transaction (key, kind, content, actor, value_date) "
-            "VALUES ('x', 'charge', '{}', 'role:test', '2026-03-01')"
-        )
-        await connection.execute(
-            "INSERT INTO posting SELECT max(id), 0, 1, 3 FROM ledger_transaction"
+            "INSERT INTO journal (key, kind, accounts, amounts, actor, value_date) "
+            "VALUES ('x', 1, '{1,1}', '{4,-1}', 'role:test', '2026-03-01')"
         )
         await connection.execute(
             "INSERT INTO charge_stream VALUES (1, '2026-03-01', 'energy', 5.004, 501)"

@@ -174,7 +174,7 @@ def test_rows_go_in_portions_and_what_is_needed_stays(database_url: str, owner_u
     assert forgotten(database_url) == {}
 
 
-@pytest.mark.parametrize("table", ["posting", "decision", "reading", "slot"])
+@pytest.mark.parametrize("table", ["journal", "decision", "reading", "slot"])
 def test_no_row_of_another_table_is_deleted(database_url: str, table: str) -> None:
     async def story() -> None:
         async with await connect(database_url) as connection:
@@ -184,7 +184,7 @@ def test_no_row_of_another_table_is_deleted(database_url: str, table: str) -> No
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("table", ["posting", "document", "decision", "decision_review"])
+@pytest.mark.parametrize("table", ["journal", "document", "decision", "decision_review"])
 def test_not_even_the_owner_gives_a_time_to_what_is_kept_for_ever(
     owner_url: str, table: str
 ) -> None:

@@ -19,11 +19,8 @@ VALUES (1, now(), '2026-03-01', 1, 1, 1, 1, 100);
 INSERT INTO document (id, kind, point, actor, reason, waits, content)
 VALUES (1, 'ratio', 'P1', 'li', 'as found', true, '{}');
 INSERT INTO ledger_account (name) VALUES ('customer:A:prepaid'), ('customer:B:prepaid');
-BEGIN;
-INSERT INTO ledger_transaction (key, kind, content, actor, value_date)
-VALUES ('k', 'charge', '{}', 'role:test', '2026-03-01');
-INSERT INTO posting (transaction_id, leg, ledger_account_id, amount_fen) VALUES (1, 0, 1, 500), (1, 1, 2, -500);
-COMMIT
+INSERT INTO journal (key, kind, actor, value_date, accounts, amounts)
+VALUES ('k', 1, 'role:test', '2026-03-01', '{1,2}', '{500,-500}')
 """
 APPEND_ONLY = (
     "document",
@@ -39,8 +36,8 @@ APPEND_ONLY = (
     "household_bonus",
     "used_elsewhere",
     "closed_day",
-    "ledger_transaction",
-    "posting",
+    "journal",
+    "posting_stream",
     "chart_of_accounts",
     "transaction_kind",
     "closed_month",
@@ -68,13 +65,13 @@ BY_TRIGGERS_ALONE = (
     "DELETE FROM dead_letter",
 )
 SCHEMA = (
-    "ALTER TABLE posting DISABLE TRIGGER posting_is_never_changed",
-    "ALTER TABLE posting DISABLE TRIGGER ALL",
-    "DROP TRIGGER posting_is_never_changed ON posting",
-    "CREATE TRIGGER mine BEFORE INSERT ON posting FOR EACH ROW EXECUTE FUNCTION refuse_change()",
-    "ALTER TABLE posting ADD COLUMN mine integer",
-    "ALTER TABLE posting OWNER TO meterd",
-    "DROP TABLE posting CASCADE",
+    "ALTER TABLE journal DISABLE TRIGGER journal_is_never_changed",
+    "ALTER TABLE journal DISABLE TRIGGER ALL",
+    "DROP TRIGGER journal_is_never_changed ON journal",
+    "CREATE TRIGGER mine BEFORE INSERT ON journal FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+    "ALTER TABLE journal ADD COLUMN mine integer",
+    "ALTER TABLE journal OWNER TO meterd",
+    "DROP TABLE journal CASCADE",
     "DROP TABLE reading",
     "CREATE TABLE mine (x integer)",
     "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
@@ -92,17 +89,18 @@ REFUSED = [
     *(f"DELETE FROM {table}" for table in APPEND_ONLY),
     *(f"TRUNCATE {table} CASCADE" for table in APPEND_ONLY),
     "TRUNCATE slot",
-    "UPDATE posting SET amount_fen = amount_fen",
+    "UPDATE journal SET amounts = amounts",
     "UPDATE reading SET total = 0",
     "UPDATE document SET reason = 'x'",
-    "UPDATE ledger_transaction SET content = '{}'",
     "UPDATE sealed_block SET hash = '\\x00'",
     "UPDATE transaction_kind SET debits = credits",
-    "INSERT INTO ledger_transaction (id, key, kind, content, actor, value_date) "
-    "VALUES (9, 'x', 'charge', '{}', 'role:test', '2026-03-01')",
-    "INSERT INTO ledger_transaction (key, kind, content, actor, value_date, database_transaction) "
-    "VALUES ('x', 'charge', '{}', 'role:test', '2026-03-01', '3')",
-    "SELECT setval('ledger_transaction_id', 1)",
+    "INSERT INTO journal (id, key, kind, actor, value_date, accounts, amounts) "
+    "VALUES (9, 'x', 1, 'role:test', '2026-03-01', '{1,2}', '{500,-500}')",
+    "INSERT INTO journal (recorded_at, key, kind, actor, value_date, accounts, amounts) "
+    "VALUES (now(), 'x', 1, 'role:test', '2026-03-01', '{1,2}', '{500,-500}')",
+    "INSERT INTO ledger_account (name, place) VALUES ('customer:C:prepaid', 9)",
+    "INSERT INTO posting_stream (period, component, place) VALUES ('2026-03-01', 'tax', 9)",
+    "SELECT setval('journal_place', 1)",
     "UPDATE slot_journal SET actor = 'x'",
     "UPDATE retention SET keep = interval '1 day'",
 ]
@@ -142,8 +140,8 @@ def test_a_trigger_of_the_daemons_own_moves_no_balance(database_url: str) -> Non
 
 
 FORGED = (
-    "CREATE TRIGGER mine AFTER INSERT ON mine REFERENCING NEW TABLE AS new_posting "
-    "FOR EACH STATEMENT EXECUTE FUNCTION apply_postings()",
+    "CREATE TRIGGER mine AFTER INSERT ON mine REFERENCING NEW TABLE AS new_journal "
+    "FOR EACH STATEMENT EXECUTE FUNCTION move_balances()",
     "CREATE TRIGGER mine AFTER DELETE ON mine FOR EACH ROW EXECUTE FUNCTION journal_slot()",
     "CREATE TRIGGER mine AFTER UPDATE ON mine FOR EACH ROW EXECUTE FUNCTION journal_account()",
     "CREATE TRIGGER mine AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION journal_command()",
@@ -161,13 +159,12 @@ def test_what_runs_as_the_owner_runs_for_no_table_of_the_daemons_own(
 
 
 HIDDEN = {
-    "a transaction of one leg": (
-        "CREATE TEMP TABLE posting AS SELECT 2::bigint AS transaction_id, amount_fen "
-        "FROM (VALUES (500::bigint), (-500)) AS legs (amount_fen)",
-        "BEGIN; INSERT INTO ledger_transaction (key, kind, content, actor, value_date) "
-        "VALUES ('one', 'charge', '{}', 'role:test', '2026-03-01'); "
-        "INSERT INTO public.posting (transaction_id, leg, ledger_account_id, amount_fen) "
-        "VALUES (2, 0, 1, 500); COMMIT",
+    "the kind of a transaction": (
+        "CREATE TEMP TABLE transaction_kind AS SELECT id, kind, '{prepaid}'::text[] AS debits, "
+        "'{prepaid}'::text[] AS credits, NULL::text AS reversed_by, true AS enters_closed_month "
+        "FROM public.transaction_kind",
+        "INSERT INTO journal (key, kind, actor, value_date, accounts, amounts) "
+        "VALUES ('one', 11, 'role:test', '2026-03-01', '{1,2}', '{500,-500}')",
     ),
     "a document": (
         "CREATE TEMP TABLE document (id integer, actor text)",
@@ -269,9 +266,9 @@ def test_a_privilege_that_the_daemon_lacks_is_named_and_granted_again(
     database_url: str, owner_url: str
 ) -> None:
     with psycopg.connect(owner_url, autocommit=True) as connection:
-        connection.execute(f"REVOKE INSERT ON posting FROM {DAEMON}")
+        connection.execute(f"REVOKE INSERT ON closing FROM {DAEMON}")
         connection.execute(f"REVOKE UPDATE (state) ON link FROM {DAEMON}")
-    told = f"{DAEMON} lacks UPDATE ON link, INSERT ON posting; `meterd migrate` grants"
+    told = f"{DAEMON} lacks INSERT ON closing, UPDATE ON link; `meterd migrate` grants"
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match=told):
         migrate(database_url)
     migrate(database_url, owner_url)
@@ -282,10 +279,10 @@ def test_a_role_that_may_do_more_than_it_needs_loses_that_with_the_next_migratio
     database_url: str, owner_url: str
 ) -> None:
     with psycopg.connect(owner_url, autocommit=True) as connection:
-        connection.execute(f"GRANT DELETE ON posting TO {DAEMON}")
+        connection.execute(f"GRANT DELETE ON journal TO {DAEMON}")
         connection.execute("SELECT grant_to_daemon(%s)", (DAEMON,))
     with psycopg.connect(database_url) as connection:
-        may = connection.execute("SELECT has_table_privilege('posting', 'DELETE')").fetchone()
+        may = connection.execute("SELECT has_table_privilege('journal', 'DELETE')").fetchone()
     assert may == (False,)
 
 

@@ -1,9 +1,9 @@
 """What is sealed can be proved: the first row that was changed is named, also if its owner did it."""
 
 import asyncio
-import json
 import random
-from datetime import date, datetime, timedelta
+import struct
+from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
 from daemon.billing.sealing import Head, cut, leaf, path, root_of_path
-from daemon.transactions.sealing import seal, verify
+from daemon.transactions.sealing import audit, seal, verify
 from storage import ledger, seals
 from storage.ledger import Leg, Transaction
 from tests.database.small_site import NOW, connect, intact, on, rows
@@ -20,6 +20,11 @@ from tests.database.small_site import NOW, connect, intact, on, rows
 pytestmark = pytest.mark.hypertables
 
 MARCH = date(2026, 3, 1)
+CHANGED = "(chg:A:4) was changed"
+FORGED = (
+    "INSERT INTO journal (id, key, kind, accounts, amounts, actor, value_date) "
+    "VALUES ({}, 'x', 1, '{{1,2}}', '{{1,-1}}', 'role:x', '2026-03-01')"
+)
 
 
 def charge(number: int, fen: int = 100, customer: str = "A") -> Transaction:
@@ -43,6 +48,12 @@ async def posted(connection: AsyncConnection[Any], count: int) -> None:
         await post(connection, charge(number))
 
 
+async def places(connection: AsyncConnection[Any], *keys: str) -> list[int]:
+    return await rows(
+        connection, "SELECT id FROM journal WHERE key = ANY(%s) ORDER BY id", list(keys)
+    )
+
+
 def as_owner(database_url: str) -> str:
     """Who can switch triggers off, as the owner of the tables can."""
     return make_conninfo(database_url, user="postgres")
@@ -63,7 +74,8 @@ def test_what_was_posted_is_sealed_and_verified(database_url: str) -> None:
         await post(connection, charge(6))
         assert await seal(connection, NOW) == 1
         found = await verify(connection)
-        assert (found.first, found.last, found.transactions, found.fault) == (1, 2, 6, None)
+        # Six transactions, three accounts, two streams.
+        assert (found.first, found.last, found.places, found.fault) == (1, 2, 11, None)
         assert await seals.unsealed(connection) == 0
         assert await intact(connection)
 
@@ -80,8 +92,9 @@ def test_a_running_transaction_is_waited_for_and_waits_for_nobody(database_url: 
                 await seal(connection, NOW)
                 await seal(connection, NOW)
                 # The one with the number between the others may still come.
-                sealed = await rows(connection, "SELECT transactions::text FROM sealed_block")
-                assert sealed in ([], ["{[1,2)}"])
+                (first,) = await places(connection, "chg:A:1")
+                sealed = await rows(connection, "SELECT upper(places) FROM sealed_block")
+                assert sealed in ([], [first + 1])
             await seal(connection, NOW)
         await seal(connection, NOW)
         assert await seals.unsealed(connection) == 0
@@ -98,51 +111,53 @@ def test_what_was_rolled_back_leaves_a_gap_that_nobody_can_fill(database_url: st
         await post(connection, charge(3))
         await seal(connection, NOW)
         (block,) = await seals.blocks(connection, 1, 9)
-        assert block.ids() == [1, 3]
-        await tampered(
-            connection,
-            "INSERT INTO ledger_transaction (id, key, kind, content, actor, value_date) "
-            "VALUES (2, 'x', 'charge', '{}', 'role:x', '2026-03-01')",
-        )
+        first, last = await places(connection, "chg:A:1", "chg:A:3")
+        assert block.in_order()[-2:] == [first, last]
+        assert last == first + 2
+        await tampered(connection, FORGED.format(first + 1))
         fault = (await verify(connection)).fault
         assert fault is not None
-        assert fault.told == "transaction 2 (x) was added after its block was sealed"
+        told = f"transaction {first + 1} (x) was added after its block was sealed"
+        assert fault.told == told
 
     on(as_owner(database_url), story)
 
 
 TAMPERED = {
-    "UPDATE posting SET amount_fen = amount_fen + 1 WHERE transaction_id = 4 AND leg = 1": "changed",
-    "UPDATE posting SET amount_fen = amount_fen * 2 WHERE transaction_id = 4": "changed",
-    "UPDATE posting SET ledger_account_id = 1 WHERE transaction_id = 4 AND leg = 1": "changed",
-    "UPDATE posting SET component = 'tier' WHERE transaction_id = 4 AND leg = 0": "changed",
-    "UPDATE posting SET period = '2026-04-01' WHERE transaction_id = 4 AND leg = 0": "changed",
-    "UPDATE posting SET leg = 7 WHERE transaction_id = 4 AND leg = 0": "changed",
-    "DELETE FROM posting WHERE transaction_id = 4 AND leg = 2": "changed",
-    "DELETE FROM posting WHERE transaction_id = 4": "changed",
-    "INSERT INTO posting VALUES (4, 9, 1, 5)": "changed",
-    "UPDATE ledger_transaction SET key = 'y' WHERE id = 4": "changed",
-    "UPDATE ledger_transaction SET kind = 'true_up' WHERE id = 4": "changed",
-    'UPDATE ledger_transaction SET content = \'{"account": "B"}\' WHERE id = 4': "changed",
-    "UPDATE ledger_transaction SET actor = 'person:li' WHERE id = 4": "changed",
-    "UPDATE ledger_transaction SET channel = 'bank' WHERE id = 4": "changed",
-    "UPDATE ledger_transaction SET value_date = value_date - 1 WHERE id = 4": "changed",
-    "UPDATE ledger_transaction SET document = 1 WHERE id = 4": "changed",
-    "UPDATE ledger_transaction SET reverses = 1 WHERE id = 4": "changed",
-    "UPDATE ledger_transaction SET recorded_at = recorded_at + interval '1 us' WHERE id = 4": "changed",
-    "UPDATE ledger_transaction SET database_transaction = '3' WHERE id = 4": "changed",
-    "DELETE FROM ledger_transaction WHERE id = 4": "removed",
-    "UPDATE ledger_account SET name = 'customer:Z:prepaid' WHERE id = 1": "1 (chg:A:1) or one of its legs was changed",
+    "UPDATE journal SET amounts[2] = amounts[2] + 1 WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET amounts = '{-200,198,2}' WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET accounts[2] = 1 WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET streams[1] = 2 WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET streams = NULL WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET accounts = accounts[1:2], amounts = amounts[1:2], streams = streams[1:2] "
+    "WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET key = 'y' WHERE key = 'chg:A:4'": "(y) was changed",
+    "UPDATE journal SET kind = 2 WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET content = '{\"account\": \"B\"}' WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET actor = 'person:li' WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET channel = 'bank' WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET value_date = value_date - 1 WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET document = 1 WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET reverses = 1 WHERE key = 'chg:A:4'": CHANGED,
+    "UPDATE journal SET recorded_at = recorded_at + interval '1 us' WHERE key = 'chg:A:4'": CHANGED,
+    "DELETE FROM journal WHERE key = 'chg:A:4'": "was removed",
+    "UPDATE journal SET id = -5 WHERE key = 'chg:A:1'": "transaction -5 (chg:A:1) was added after its block was sealed",
+    "UPDATE transaction_kind SET kind = 'gift' WHERE kind = 'charge'": "(chg:A:1) was changed",
+    "UPDATE ledger_account SET name = 'customer:Z:prepaid' WHERE id = 1": "account customer:Z:prepaid was changed",
+    "UPDATE posting_stream SET component = 'tier' WHERE id = 1": "stream 2026-03 tier was changed",
+    "UPDATE posting_stream SET period = '2026-04-01' WHERE id = 1": "stream 2026-04 energy was changed",
     "UPDATE sealed_block SET hash = sha256('x') WHERE number = 2": "block 2 itself was changed",
     "UPDATE sealed_block SET sealed_at = now() WHERE number = 2": "block 2 itself was changed",
+    "UPDATE sealed_block SET places = '{[6,8)}' WHERE number = 2": "block 2 itself was changed",
+    "UPDATE sealed_block SET leaves = substr(leaves, 33) WHERE number = 2": "block 2 itself was changed",
+    "UPDATE sealed_block SET leaves = substr(leaves, 33) || substr(leaves, 1, 32) WHERE number = 2": "block 2 itself was changed",
     "UPDATE sealed_block SET previous = sha256('x') WHERE number = 2": "block 2 does not follow block 1",
-    "UPDATE sealed_block SET leaves = substr(leaves, 33) || substr(leaves, 1, 32) WHERE number = 2": "transaction 4 (chg:A:4) or one",
     "DELETE FROM sealed_block WHERE number = 2": "block 2 was removed",
+    "DELETE FROM sealed_block WHERE number = 3": "block 3 was removed",
+    "DELETE FROM sealed_block": "block 1 was removed",
     "UPDATE sealed_balance SET balance_fen = balance_fen + 1 WHERE block = 2": "at block 2 is not what was posted",
-    "INSERT INTO ledger_transaction (id, key, kind, content, actor, value_date) "
-    "VALUES (-1, 'x', 'charge', '{}', 'role:x', '2026-03-01')": "transaction -1 (x) was added",
+    "DELETE FROM sealed_balance WHERE block = 2": "at block 2 is not what was posted",
     "UPDATE ledger_account SET balance_fen = balance_fen + 1 WHERE id = 1": "the balance of customer:A:prepaid is not what was posted",
-    "INSERT INTO posting VALUES (0, 0, 1, 5)": "transaction 0 has legs, but never was there",
 }
 
 
@@ -157,13 +172,14 @@ def test_the_first_row_that_its_owner_changed_is_named(database_url: str, statem
         await post(connection, charge(7))
         await seal(connection, NOW)
         assert (await verify(connection)).fault is None
+        changed = await places(connection, "chg:A:4")
         await tampered(connection, statement)
         fault = (await verify(connection)).fault
         assert fault is not None
-        told = TAMPERED[statement]
-        if told in ("changed", "removed"):
-            assert (fault.block, fault.transaction) == (2, 4)
-        assert told in fault.told
+        assert TAMPERED[statement] in fault.told
+        if TAMPERED[statement] is CHANGED:
+            assert [fault.place] == changed
+            assert fault.block == 2
 
     on(as_owner(database_url), story)
 
@@ -173,14 +189,12 @@ def test_from_a_block_on_only_its_rows_are_read(database_url: str) -> None:
         for number in range(1, 5):
             await post(connection, charge(number))
             await seal(connection, NOW + timedelta(hours=number))
-        await tampered(
-            connection, "UPDATE posting SET amount_fen = 5 WHERE transaction_id = 1 AND leg = 0"
-        )
+        await tampered(connection, "UPDATE journal SET amounts[1] = 5 WHERE key = 'chg:A:1'")
         found = await verify(
             connection, await seals.first_since(connection, NOW + timedelta(hours=3)) or 1
         )
-        assert (found.first, found.last, found.transactions, found.fault) == (3, 4, 2, None)
-        assert (await verify(connection, 2, 3)).transactions == 2
+        assert (found.first, found.last, found.places, found.fault) == (3, 4, 2, None)
+        assert (await verify(connection, 2, 3)).places == 2
         assert (await verify(connection)).fault is not None
 
     on(as_owner(database_url), story)
@@ -190,17 +204,28 @@ def test_a_block_holds_no_more_than_may_have_to_be_read_for_one_proof(database_u
     async def story(connection: AsyncConnection[Any]) -> None:
         await posted(connection, 5)
         assert await seal(connection, NOW, most=2) == 3
-        assert [len(cut(block.leaves)) for block in await seals.blocks(connection, 1, 9)] == [
-            2,
-            2,
-            1,
-        ]
+        # The names that the first transaction brought are before it.
+        sizes = [len(cut(block.leaves)) for block in await seals.blocks(connection, 1, 9)]
+        assert sizes == [7, 2, 1]
         assert (await verify(connection)).fault is None
 
     on(database_url, story)
 
 
-def test_what_is_hashed_is_the_documented_json_and_leads_to_the_block(database_url: str) -> None:
+def field(type_: int, value: bytes | None) -> bytes:
+    if value is None:
+        return struct.pack(">ii", type_, -1)
+    return struct.pack(">ii", type_, len(value)) + value
+
+
+def numbers(of: int, width: str, values: list[int]) -> bytes:
+    """An array as PostgreSQL sends one."""
+    head = struct.pack(">iiiii", 1, 0, of, len(values), 1)
+    size = struct.calcsize(width)
+    return head + b"".join(struct.pack(">i" + width, size, value) for value in values)
+
+
+def test_what_is_hashed_is_what_is_documented_and_leads_to_the_block(database_url: str) -> None:
     """Made here from the rows, by the words of daemon/billing/sealing.py alone."""
 
     async def story(connection: AsyncConnection[Any]) -> None:
@@ -209,42 +234,64 @@ def test_what_is_hashed_is_the_documented_json_and_leads_to_the_block(database_u
         (block,) = await seals.blocks(connection, 1, 1)
         (row,) = await rows(
             connection,
-            "SELECT id, key, kind, content, actor, channel, value_date, document, reverses, recorded_at, "
-            "database_transaction::text::bigint FROM ledger_transaction WHERE id = 2",
+            "SELECT id, (extract(epoch FROM recorded_at - '2000-01-01 00:00Z') * 1000000)::bigint, "
+            "value_date - '2000-01-01', accounts, amounts, streams, content::text FROM journal WHERE key = 'chg:A:2'",
         )
-        legs = await rows(
-            connection,
-            "SELECT leg, name, amount_fen, period::text, component FROM posting p "
-            "JOIN ledger_account a ON a.id = ledger_account_id WHERE transaction_id = 2 ORDER BY leg",
+        id_, recorded_at, value_date, accounts, amounts, streams, content = row
+        told = struct.pack(">i", 13) + b"".join(
+            [
+                field(20, struct.pack(">q", id_)),
+                field(1184, struct.pack(">q", recorded_at)),
+                field(1082, struct.pack(">i", value_date)),
+                field(17, b"charge"),
+                field(1007, numbers(23, "i", accounts)),
+                field(1016, numbers(20, "q", amounts)),
+                field(1007, numbers(23, "i", streams)),
+                field(17, None),
+                field(17, b"chg:A:2"),
+                field(17, None),
+                field(17, content.encode()),
+                field(23, None),
+                field(20, None),
+            ]
         )
-        told = [
-            "transaction",
-            *row[:3],
-            dict(
-                sorted(row[3].items(), key=lambda item: (len(item[0].encode()), item[0].encode()))
-            ),
-            *row[4:6],
-            row[6].isoformat(),
-            *row[7:9],
-            (row[9] - datetime.fromisoformat("1970-01-01T00:00:00+00:00"))
-            // timedelta(microseconds=1),
-            row[10],
-            legs,
-        ]
-        content = json.dumps(told, ensure_ascii=False).encode()
-        assert cut(block.leaves)[1] == leaf(content) == sha256(b"\x00" + content).digest()
-        head = Head(1, block.after, block.through, block.previous, block.sealed_at)
-        steps = path([head.leaf(), *cut(block.leaves)], 2)
-        assert root_of_path(leaf(content), steps) == block.hash
+        (name,) = await rows(
+            connection, "SELECT place, id FROM ledger_account WHERE name = 'customer:A:prepaid'"
+        )
+        account = struct.pack(">i", 3) + b"".join(
+            [
+                field(20, struct.pack(">q", name[0])),
+                field(23, struct.pack(">i", name[1])),
+                field(17, b"customer:A:prepaid"),
+            ]
+        )
+        (month,) = await rows(
+            connection, "SELECT place, id FROM posting_stream WHERE component = 'energy'"
+        )
+        stream = struct.pack(">i", 4) + b"".join(
+            [
+                field(20, struct.pack(">q", month[0])),
+                field(23, struct.pack(">i", month[1])),
+                field(1082, struct.pack(">i", (MARCH - date(2000, 1, 1)).days)),
+                field(17, b"energy"),
+            ]
+        )
+        by_place = dict(zip(block.in_order(), cut(block.leaves), strict=True))
+        for place, content in ((id_, told), (name[0], account), (month[0], stream)):
+            assert by_place[place] == leaf(content) == sha256(b"\x00" + content).digest()
+        head = Head(1, block.after, block.through, block.runs(), block.previous, block.sealed_at)
+        steps = path([head.leaf(), *cut(block.leaves)], block.in_order().index(id_) + 1)
+        assert root_of_path(leaf(told), steps) == block.hash
 
     on(database_url, story)
 
 
-def test_the_zone_of_a_session_changes_no_hash(database_url: str) -> None:
+@pytest.mark.parametrize("setting", ["TimeZone = 'Asia/Tokyo'", "client_encoding = 'GBK'"])
+def test_how_a_session_is_set_changes_no_hash(database_url: str, setting: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await posted(connection, 2)
         await seal(connection, NOW)
-        await connection.execute("SET TimeZone = 'Asia/Tokyo'")
+        await connection.execute(f"SET {setting}".encode())
         assert (await verify(connection)).fault is None
 
     on(database_url, story)
@@ -277,10 +324,12 @@ def test_writers_at_once_with_rollbacks_are_all_sealed_once_and_in_order(
         await seal(connection, NOW)
         assert await seals.unsealed(connection) == 0
         assert (await verify(connection)).fault is None
-        in_blocks = [
-            id_ for block in await seals.blocks(connection, 1, 10**6) for id_ in block.ids()
-        ]
-        assert in_blocks == await rows(connection, "SELECT id FROM ledger_transaction ORDER BY id")
+        every = await seals.blocks(connection, 1, 10**6)
+        assert [place for block in every for place in block.in_order()] == await rows(
+            connection,
+            "SELECT id FROM journal UNION ALL SELECT place FROM ledger_account "
+            "UNION ALL SELECT place FROM posting_stream ORDER BY 1",
+        )
         assert await intact(connection)
 
     on(database_url, story)
@@ -297,5 +346,47 @@ def test_a_mark_of_another_cluster_is_set_anew(database_url: str) -> None:
         await seal(connection, NOW)
         assert await seals.unsealed(connection) == 0
         assert (await verify(connection)).fault is None
+
+    on(database_url, story)
+
+
+def test_an_audit_looks_at_each_block_once_and_sees_a_chain_that_was_made_anew(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        assert await audit(connection, None, NOW) is None
+        for number in range(1, 4):
+            await post(connection, charge(number))
+            await seal(connection, NOW + timedelta(hours=number))
+        found = await audit(connection, None, NOW + timedelta(hours=2))
+        assert found is not None
+        assert (found.first, found.last, found.fault) == (2, 3, None)
+        assert await audit(connection, found, NOW) is None
+        await post(connection, charge(4))
+        await seal(connection, NOW)
+        found = await audit(connection, found, NOW)
+        assert found is not None
+        assert (found.first, found.last, found.fault) == (4, 4, None)
+        await tampered(connection, "UPDATE journal SET value_date = '2026-01-01' WHERE id = 6")
+        await tampered(connection, "DELETE FROM sealed_balance")
+        await tampered(connection, "DELETE FROM sealed_block")
+        await seal(connection, NOW)
+        assert (await verify(connection)).fault is None
+        found = await audit(connection, found, NOW)
+        assert found is not None
+        assert found.fault is not None
+        assert found.fault.told == "block 4 is another one than an hour ago"
+
+    on(as_owner(database_url), story)
+
+
+def test_a_look_from_a_block_on_that_is_not_there_is_a_fault(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        assert (await verify(connection)).fault is None
+        await post(connection, charge(1))
+        await seal(connection, NOW)
+        fault = (await verify(connection, 2)).fault
+        assert fault is not None
+        assert fault.told.startswith("there is no block 2, the last one is 1")
 
     on(database_url, story)
