@@ -43,11 +43,7 @@ class Block:
 
     def in_order(self) -> list[int]:
         """Its places; a leaf each."""
-        return [place for first, last in self.runs() for place in range(first, last + 1)]
-
-    def runs(self) -> list[tuple[int, int]]:
-        """The first and the last place of each run of them."""
-        return [_ends(part) for part in self.places]
+        return [place for part in self.places for place in _within(part)]
 
 
 class Sealed(NamedTuple):
@@ -180,7 +176,7 @@ def ranges(places: Sequence[int]) -> Multirange[int]:
     return Multirange([Range(start, end + 1) for start, end in zip(starts, ends, strict=True)])
 
 
-def _ends(part: Range[int]) -> tuple[int, int]:
+def _within(part: Range[int]) -> range:
     assert part.lower is not None
     assert part.upper is not None
-    return part.lower, part.upper - 1
+    return range(part.lower, part.upper)

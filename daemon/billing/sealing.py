@@ -7,10 +7,10 @@ others are what has a place in the journal in that order: transactions, and the 
 refer to by number, each where it came into being.
 
 The bytes of the head are a JSON array, UTF-8, as Python's json.dumps writes one:
-`["block", number, after, through, places, previous hash in hex, sealed at]`; places as pairs of
-the first and the last of a run, the instant in microseconds since 1970 (UTC). Those of the others
-are a record as PostgreSQL sends it, numbers big-endian: int4 number of fields, then of each int4
-type, int4 length (-1: NULL) and the value. A transaction: int8 place, timestamptz recorded at
+`["block", number, after, through, previous hash in hex, sealed at]`, the instant in microseconds
+since 1970 (UTC). Those of the others are a record as PostgreSQL sends it, numbers big-endian: int4
+number of fields, then of each int4 type, int4 length (-1: NULL) and the value. A transaction: int8
+place, timestamptz recorded at
 (microseconds since 2000), date value date (days since 2000), bytea kind, int4[] accounts, int8[]
 fen, int4[] streams, bytea actor, key, channel, content (NULL: empty), int4 document, int8
 reverses; texts in UTF-8, an actor of NULL is the daemon's settlement. An account: int8 place,
@@ -40,22 +40,13 @@ class Head:
     number: int
     after: int
     through: int
-    places: Sequence[tuple[int, int]]
     previous: bytes
     sealed_at: datetime
 
     def leaf(self) -> bytes:
         """The first leaf of its tree."""
         sealed_us = (self.sealed_at - EPOCH) // timedelta(microseconds=1)
-        told = [
-            "block",
-            self.number,
-            self.after,
-            self.through,
-            self.places,
-            self.previous.hex(),
-            sealed_us,
-        ]
+        told = ["block", self.number, self.after, self.through, self.previous.hex(), sealed_us]
         return leaf(json.dumps(told).encode())
 
 

@@ -175,10 +175,12 @@ async def _moved(
         )
         # What it owes already moves the balance too, and not because of the change.
         await settle_accounts(connection, marked, zone, now)
-        newest = await ledger.newest_transaction(connection)
+        before = await ledger.balances(connection, marked)
         await _write(connection, change, account.account_id, number)
         await settle_accounts(connection, marked, zone, now)
-        return await ledger.posted_since(connection, newest)
+        after = await ledger.balances(connection, marked)
+    moved_fen = after[account.account_id] - before[account.account_id]
+    return {change.account: moved_fen} if moved_fen else {}
 
 
 def _since(change: TariffChange) -> Days:

@@ -130,14 +130,18 @@ def _chain_fault(before: Block | None, block: Block) -> Fault | None:
 
 
 async def _fault_of(connection: AsyncConnection[Any], block: Block) -> Fault | None:
-    if root([_head(block).leaf(), *cut(block.leaves)]) != block.hash:
-        return Fault(block.number, None, f"block {block.number} itself was changed")
+    itself = Fault(block.number, None, f"block {block.number} itself was changed")
+    leaves = cut(block.leaves)
+    sealed = tuple(block.in_order())
+    if len(sealed) != len(leaves) or root([_head(block).leaf(), *leaves]) != block.hash:
+        return itself
     # Behind nothing: before the first block there is no row that would not be one too many.
     after = block.after if block.number > 1 else BEFORE_ALL
     there = await seals.sealed_now(connection, after, block.through)
-    sealed = block.in_order()
-    if there != (tuple(sealed), block.leaves):
+    if there.leaves != block.leaves:
         return await _first_difference(connection, block, there)
+    if there.places != sealed:
+        return itself  # a leaf says its place: another list of them is no list of what was sealed
     unbalanced = await seals.unbalanced(connection, after, block.through)
     if unbalanced is not None:
         return Fault(block.number, unbalanced, f"transaction {unbalanced} does not sum to zero")
@@ -222,11 +226,4 @@ def _block(last: Block | None, through: int, sealed: Sealed, now: datetime) -> B
 
 
 def _head(block: Block) -> Head:
-    return Head(
-        number=block.number,
-        after=block.after,
-        through=block.through,
-        places=block.runs(),
-        previous=block.previous,
-        sealed_at=block.sealed_at,
-    )
+    return Head(block.number, block.after, block.through, block.previous, block.sealed_at)
