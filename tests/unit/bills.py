@@ -1,6 +1,5 @@
 """Worked cases as bills of a month, with a ledger in memory that is sealed as the real one."""
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -9,18 +8,22 @@ from typing import Any
 
 from daemon.billing.account_case import _EVENTS, _Account, _opened
 from daemon.billing.adjustment import with_adjustments
+from daemon.billing.block_tree import peak_of, root_of, way
 from daemon.billing.case_point import Meter, Point
 from daemon.billing.pricing import postings
+from daemon.billing.proof import verify
 from daemon.billing.proof.bill import (
+    AgreedFact,
     BillFacts,
     BlockFact,
+    HeadFact,
     LinkFact,
     Measured,
     MeterFact,
     Money,
     PointFact,
     ReadingFact,
-    SealedTransaction,
+    SealedLine,
     Seals,
 )
 from daemon.billing.sealing import FIRST, Head, leaf, path, root
@@ -36,58 +39,96 @@ SEALED_AT = datetime(2026, 12, 31, 16, tzinfo=UTC)
 
 @dataclass
 class Ledger:
-    """Transactions in order, as leaves; what they moved by stream of the months they are about."""
+    """What has a place in a journal, in order; what was posted of each by stream, and paid.
 
-    leaves: list[str] = field(default_factory=list)
+    The lines of names have neither."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
     posted: list[dict[Stream, int]] = field(default_factory=list)
     paid: list[tuple[date, int]] = field(default_factory=list)
+    numbers: dict[object, int] = field(default_factory=dict)
 
-    def post(self, day: date, charged: dict[Stream, int], paid_fen: int = 0) -> None:
-        legs: list[list[Any]] = []
-        for stream, fen in charged.items():
-            of = [f"{stream.period:%Y-%m-%d}", stream.component]
-            legs += [
-                [len(legs), PREPAID, -fen, *of],
-                [len(legs) + 1, f"revenue:{stream.component}", fen, *of],
-            ]
-        if paid_fen:
-            legs += [
-                [0, PREPAID, paid_fen, None, None],
-                [1, "clearing:counter", -paid_fen, None, None],
-            ]
-        if not legs:
+    def post(
+        self, day: date, charged: dict[Stream, int], paid_fen: int = 0, kind: str = "charge"
+    ) -> None:
+        if not charged and not paid_fen:
             return
-        number = 3 * len(self.leaves) + 7
-        told = [
-            "transaction",
-            number,
-            f"key:{number}",
-            "charge",
-            {"account": ACCOUNT, "说": "电费"},
-            "daemon:settlement",
-        ]
-        told += [None, day.isoformat(), None, None, 1780000000000000 + number, 900 + number, legs]
-        self.leaves.append(json.dumps(told, ensure_ascii=False))
-        self.posted.append(charged)
-        self.paid.append((day, paid_fen))
+        streams: list[int | None] | None = None
+        if charged:
+            accounts = [PREPAID, *(f"revenue:{stream.component}" for stream in charged)]
+            fen = [-sum(charged.values()), *charged.values()]
+            streams = [None, *(self._stream(stream) for stream in charged)]
+        else:
+            accounts, fen = [PREPAID, "clearing:counter"], [paid_fen, -paid_fen]
+        told = {
+            "kind": kind,
+            "value_date": day.isoformat(),
+            "recorded_at": datetime(
+                day.year, day.month, day.day, 9, 30, 15, 123456, UTC
+            ).isoformat(),
+            "accounts": [self._account(name) for name in accounts],
+            "fen": fen,
+            "streams": streams,
+            "actor": None if charged else "person:收费员",
+            "key": None if charged else f"pay:counter:{len(self.lines)}",
+            "channel": None if charged else "counter",
+            "content": None if charged else '{"account": "10010301"}',
+            "document": None,
+            "reverses": None,
+        }
+        self._add({"place": 0, **told}, charged, (day, paid_fen))
 
-    def sealed(self, of_block: int = 4) -> tuple[list[SealedTransaction], list[BlockFact]]:
-        transactions, blocks = [], []
-        before, after = FIRST, 0
-        for number, start in enumerate(range(0, len(self.leaves), of_block), 1):
-            texts = self.leaves[start : start + of_block]
-            through = json.loads(texts[-1])[1] + 1
-            head = Head(number, after, through, before, SEALED_AT)
-            hashes = [head.leaf(), *(leaf(text.encode()) for text in texts)]
-            blocks.append(
-                BlockFact(number, after, through, before, SEALED_AT, root(hashes), path(hashes, 0))
+    def sealed(self, of_block: int = 4) -> tuple[list[SealedLine], list[BlockFact], HeadFact]:
+        """Blocks of so many lines; the last one is the head."""
+        hashes: dict[int, bytes] = {}
+        peaks: dict[int, bytes] = {}
+        lines: list[SealedLine] = []
+        after = 0
+        for number, start in enumerate(range(0, len(self.lines), of_block), 1):
+            told = self.lines[start : start + of_block]
+            through = told[-1]["place"]
+            head = Head(
+                number=number,
+                after=after,
+                through=through,
+                places=[(it["place"], it["place"]) for it in told],
+                previous=hashes.get(number - 1, FIRST),
+                history=root_of(number - 1, peaks),
+                sealed_at=SEALED_AT,
             )
-            transactions += [
-                SealedTransaction(json.loads(text)[1], text, number, path(hashes, place))
-                for place, text in enumerate(texts, 1)
-            ]
-            before, after = blocks[-1].hash, through
-        return transactions, blocks
+            leaves = [verify.leaf_of(verify.Fact("", it)) for it in told]
+            tree = [head.leaf(), *map(leaf, leaves)]
+            hashes[number] = root(tree)
+            peaks[number] = peak_of(number, hashes[number], peaks)
+            lines += [SealedLine(it, number, path(tree, place)) for place, it in enumerate(told, 1)]
+            last = HeadFact(head, hashes[number], path(tree, 0))
+            after = through
+        before = last.head.number - 1
+        blocks = [
+            BlockFact(it, hashes[it], way(it, before, hashes, peaks)) for it in range(1, before + 1)
+        ]
+        return lines, blocks, last
+
+    def _add(
+        self, told: dict[str, Any], charged: dict[Stream, int], paid: tuple[date, int]
+    ) -> None:
+        self.lines.append({**told, "place": 3 * len(self.lines) + 7})
+        self.posted.append(charged)
+        self.paid.append(paid)
+
+    def _account(self, name: str) -> int:
+        if name not in self.numbers:
+            self.numbers[name] = (1 if name == PREPAID else -1) * (len(self.numbers) + 1)
+            told = {"place": 0, "account": self.numbers[name], "name": name}
+            self._add(told, {}, (date.min, 0))
+        return self.numbers[name]
+
+    def _stream(self, stream: Stream) -> int:
+        if stream not in self.numbers:
+            self.numbers[stream] = len(self.numbers) + 1
+            told = {"place": 0, "stream": self.numbers[stream], "month": f"{stream.period:%Y-%m}"}
+            self._add({**told, "component": stream.component}, {}, (date.min, 0))
+        return self.numbers[stream]
 
 
 def settled_case(given: dict[str, Any]) -> tuple[_Account, Ledger]:
@@ -117,27 +158,34 @@ def bills_of(given: dict[str, Any]) -> list[BillFacts]:
 
 
 def bill_of(account: _Account, ledger: Ledger, month: date, first_balance_fen: int) -> BillFacts:
-    transactions, blocks = ledger.sealed()
+    lines, blocks, head = ledger.sealed()
     charged_by_month: dict[date, int] = defaultdict(int)
     others_by_month: dict[date, int] = defaultdict(int)
-    for charged, (day, paid_fen) in zip(ledger.posted, ledger.paid, strict=True):
+    told = list(zip(ledger.posted, ledger.paid, ledger.lines, strict=True))
+    for charged, (day, paid_fen), line in told:
         for stream, fen in charged.items():
-            charged_by_month[stream.period] += fen
-        others_by_month[day.replace(day=1)] += paid_fen
+            charged_by_month[_counts_for(stream, day, line)] += fen
+        if paid_fen:
+            others_by_month[day.replace(day=1)] += paid_fen
     before = [it for it in {*charged_by_month, *others_by_month} if it < month]
     opening_fen = first_balance_fen + sum(
         others_by_month[it] - charged_by_month[it] for it in before
     )
-    posted = [stream for charged in ledger.posted for stream in charged if stream.period == month]
-    rated = {month, *(_about(stream) for stream in posted)}
-    is_told = [
-        any(stream.period == month or _about(stream) in rated for stream in charged)
+    rated = {month} | {
+        _about(stream)
+        for charged, (day, _), line in told
+        for stream in charged
+        if _counts_for(stream, day, line) == month
+    }
+    of_bill = [
+        "kind" not in line
+        or any(_counts_for(it, day, line) == month or _about(it) in rated for it in charged)
         or (paid_fen != 0 and day.replace(day=1) == month)
-        for charged, (day, paid_fen) in zip(ledger.posted, ledger.paid, strict=True)
+        for charged, (day, paid_fen), line in told
     ]
     total = with_adjustments(_sum(ledger.posted))
-    told = [it for it, is_of_bill in zip(transactions, is_told, strict=True) if is_of_bill]
-    held = {it.block for it in told}
+    held = [it for it, is_of_bill in zip(lines, of_bill, strict=True) if is_of_bill]
+    needed = {it.block for it in held}
     return BillFacts(
         account=ACCOUNT,
         month=month,
@@ -154,8 +202,12 @@ def bill_of(account: _Account, ledger: Ledger, month: date, first_balance_fen: i
             charged_fen=charged_by_month[month],
             others_fen=others_by_month[month],
         ),
-        seals=Seals(told, [it for it in blocks if held and it.number >= min(held)]),
+        seals=Seals(held, [it for it in blocks if it.number in needed], head),
     )
+
+
+def _counts_for(stream: Stream, day: date, line: dict[str, Any]) -> date:
+    return day.replace(day=1) if line["kind"] == "adjustment" else stream.period
 
 
 def _about(stream: Stream) -> date:
@@ -173,45 +225,29 @@ def _sum(posted: list[dict[Stream, int]]) -> dict[Stream, int]:
 
 def _measured(account: _Account) -> Measured:
     meters: list[MeterFact] = []
-    readings: list[ReadingFact] = []
-    links: list[LinkFact] = []
+    readings: dict[tuple[int, datetime], ReadingFact] = {}
+    links: list[LinkFact | AgreedFact] = []
     for name, point in account.points.items():
-        first = len(meters)
-        meters += _meters_of(name, point, first + 1)
-        of_point = meters[first:]
+        before = len(meters) + 1
+        meters += _meters_of(name, point, before)
         for link in point.links():
             if not account._is_of_account(link.start, link.end):
                 continue
-            number = (
-                sum(it.start is not None and it.start <= link.start for it in of_point) + first + 1
-            )
-            links.append(
-                LinkFact(
-                    number,
-                    link.start,
-                    link.end,
-                    _steps(link.before, link.meter),
-                    _steps(link.after, link.meter),
-                )
-            )
-        for at, registers in sorted(point.readings.items()):
-            if any(change.at == at for change in point.changes):
-                continue
-            number = sum(it.start is not None and it.start <= at for it in of_point) + first + 1
-            readings.append(
-                ReadingFact(number, at, _steps(registers, point._meter_at(at)), "freeze", at)
-            )
+            number = before + sum(change.at <= link.start for change in point.changes)
+            ends = _steps(link.before, link.meter), _steps(link.after, link.meter)
+            links.append(LinkFact(number, link.start, link.end, *ends))
+            for at, registers in zip((link.start, link.end), ends, strict=True):
+                source = "document" if any(it.at == at for it in point.changes) else "freeze"
+                readings[number, at] = ReadingFact(number, at, registers, source, at)
     links.sort(key=lambda link: link.start)
     points = [
         PointFact(name, list(it.rates), it.residual_rate) for name, it in account.points.items()
     ]
-    return Measured(points, meters, readings, links)
+    return Measured(points, meters, list(readings.values()), links)
 
 
 def _meters_of(name: str, point: Point, number: int) -> list[MeterFact]:
-    changed = [(point._meter_at(it.at), it.at, it.new_initial) for it in point.changes]
-    held = [(point.meter, None, None), *changed]
-    ends = [*((it.at, it.old_final) for it in point.changes), (None, None)]
+    held = [point.meter, *(point._meter_at(it.at) for it in point.changes)]
     return [
         MeterFact(
             number + place,
@@ -220,12 +256,8 @@ def _meters_of(name: str, point: Point, number: int) -> list[MeterFact]:
             meter.ratio,
             meter.in_steps(meter.modulus),
             meter.decimals,
-            start,
-            end,
-            None if begins is None else _steps(begins, meter),
-            None if final is None else _steps(final, meter),
         )
-        for place, ((meter, start, begins), (end, final)) in enumerate(zip(held, ends, strict=True))
+        for place, meter in enumerate(held)
     ]
 
 

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 from config.tariff_canonical import canonical_form
 from daemon.billing.pricing import Terms
-from daemon.billing.sealing import EPOCH
+from daemon.billing.sealing import EPOCH, Head
 from daemon.billing.settlement import Stream
 
 FORMAT: Final = 1
@@ -51,9 +51,9 @@ class PointFact(NamedTuple):
 
 
 class MeterFact(NamedTuple):
-    """A meter with one ratio at a point, from one instant to another; registers in steps.
+    """A meter at a point with one ratio, by a number of the bill's own.
 
-    `begins`, `ends`: what a document says that it showed then."""
+    `modulus`: where its register rolls over, in its smallest step."""
 
     number: int
     point: str
@@ -61,15 +61,11 @@ class MeterFact(NamedTuple):
     ratio: Decimal
     modulus: int
     decimals: int
-    start: datetime | None = None
-    end: datetime | None = None
-    begins: Registers | None = None
-    ends: Registers | None = None
-    document: int | None = None
 
 
 class ReadingFact(NamedTuple):
-    """What a meter told for an instant, in steps. `source`: how it came; `told_at`: when."""
+    """What a meter showed at an instant, in steps. `source`: how that is known; `told_at`: since
+    when."""
 
     meter: int
     at: datetime
@@ -79,7 +75,7 @@ class ReadingFact(NamedTuple):
 
 
 class LinkFact(NamedTuple):
-    """Two neighbours that are billed together. `held`: why not yet."""
+    """Two registers of a meter that are billed together. `held`: why not yet."""
 
     meter: int
     start: datetime
@@ -89,23 +85,39 @@ class LinkFact(NamedTuple):
     held: str | None = None
 
 
-class SealedTransaction(NamedTuple):
-    """The bytes of a leaf, and the way from it to the hash of a block."""
+class AgreedFact(NamedTuple):
+    """kWh of a point that no register shows. `held`: why they are not billed yet."""
 
-    id: int
-    leaf: str
+    point: str
+    start: datetime
+    end: datetime
+    kwh: Decimal
+    held: str | None = None
+
+
+class SealedLine(NamedTuple):
+    """What has a place in the journal: a transaction, or a name that one refers to.
+
+    `told`: what was hashed of it, by the words of transactions.jsonl. `block`, `path`: where it was
+    sealed, and the way to the hash of that block."""
+
+    told: Mapping[str, Any]
     block: int
     path: Path
 
 
 class BlockFact(NamedTuple):
-    """A block of the chain, with the way from its head to its hash."""
+    """A block before the head, and the way from its hash to the history that the head names."""
 
     number: int
-    after: int
-    through: int
-    previous: bytes
-    sealed_at: datetime
+    hash: bytes
+    path: Path
+
+
+class HeadFact(NamedTuple):
+    """The block that stands for all before it, and the way from its first leaf to its hash."""
+
+    head: Head
     hash: bytes
     path: Path
 
@@ -116,7 +128,7 @@ class Measured(NamedTuple):
     points: Sequence[PointFact]
     meters: Sequence[MeterFact]
     readings: Sequence[ReadingFact]
-    links: Sequence[LinkFact]
+    links: Sequence[LinkFact | AgreedFact]
 
 
 class Money(NamedTuple):
@@ -133,11 +145,11 @@ class Money(NamedTuple):
 
 
 class Seals(NamedTuple):
-    """Transactions in order, and the blocks from the first that holds one of them, without a
-    gap."""
+    """Lines in order of their places, the blocks that hold them, and one that stands for all."""
 
-    transactions: Sequence[SealedTransaction]
+    lines: Sequence[SealedLine]
     blocks: Sequence[BlockFact]
+    head: HeadFact
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +171,7 @@ def bill_files(bill: BillFacts) -> dict[str, bytes]:
     files = {
         **_first_files(),
         "bill.jsonl": _lines(_facts(bill)),
-        "transactions.jsonl": _text(it.leaf for it in bill.seals.transactions),
+        "transactions.jsonl": _lines(it.told for it in bill.seals.lines),
         "seals.jsonl": _lines(_seals(bill.seals)),
     }
     return {**files, "manifest.jsonl": manifest(files)}
@@ -247,7 +259,7 @@ def _facts(bill: BillFacts) -> Iterator[dict[str, Any]]:
 
 
 def _measured(told: Measured, zone: ZoneInfo) -> Iterator[dict[str, Any]]:
-    """Points, meters, what they told, and what is billed together."""
+    """Points, meters, what they showed, and what is billed together."""
     for point in told.points:
         yield {"fact": "point", **point._asdict(), "point": point.number}
     meters = {meter.number: meter for meter in told.meters}
@@ -260,11 +272,6 @@ def _measured(told: Measured, zone: ZoneInfo) -> Iterator[dict[str, Any]]:
             "ratio": str(meter.ratio),
             "modulus": _register(meter.modulus, meter.decimals),
             "decimals": meter.decimals,
-            "from": _instant(meter.start, zone),
-            "to": _instant(meter.end, zone),
-            "begins": _registers(meter.begins, meter),
-            "ends": _registers(meter.ends, meter),
-            "document": meter.document,
         }
     for reading in told.readings:
         yield {
@@ -276,15 +283,18 @@ def _measured(told: Measured, zone: ZoneInfo) -> Iterator[dict[str, Any]]:
             "told_at": _instant(reading.told_at, zone),
         }
     for link in told.links:
-        yield {
-            "fact": "link",
-            "meter": link.meter,
-            "from": _instant(link.start, zone),
-            "to": _instant(link.end, zone),
-            "begins": _registers(link.begins, meters[link.meter]),
-            "ends": _registers(link.ends, meters[link.meter]),
-            "held": link.held,
-        }
+        span = {"from": _instant(link.start, zone), "to": _instant(link.end, zone)}
+        if isinstance(link, AgreedFact):
+            use: dict[str, Any] = {"point": link.point, **span, "agreed_kwh": f"{link.kwh:f}"}
+        else:
+            meter = meters[link.meter]
+            use = {
+                "meter": link.meter,
+                **span,
+                "begins": _registers(link.begins, meter),
+                "ends": _registers(link.ends, meter),
+            }
+        yield {"fact": "link", **use, "held": link.held}
 
 
 def _offsets(bill: BillFacts) -> Iterator[dict[str, Any]]:
@@ -327,19 +337,24 @@ def _offset_s(at: datetime, zone: ZoneInfo) -> int:
 
 
 def _seals(seals: Seals) -> Iterator[dict[str, Any]]:
-    """Line n proves line n of the transactions; the blocks come behind."""
-    for it in seals.transactions:
-        yield {"transaction": it.id, "block": it.block, "path": _path(it.path)}
+    """Line n proves line n of the transactions; the blocks come behind, the head last."""
+    for line in seals.lines:
+        yield {"block": line.block, "path": _path(line.path)}
     for block in seals.blocks:
-        yield {
-            "block": block.number,
-            "after": block.after,
-            "through": block.through,
-            "previous": block.previous.hex(),
-            "sealed_at_us": (block.sealed_at - EPOCH) // timedelta(microseconds=1),
-            "hash": block.hash.hex(),
-            "path": _path(block.path),
-        }
+        path = _path(block.path)
+        yield {"block": block.number, "hash": block.hash.hex(), "path": path}
+    head = seals.head.head
+    yield {
+        "head": head.number,
+        "after": head.after,
+        "through": head.through,
+        "places": head.places,
+        "previous": head.previous.hex(),
+        "history": head.history.hex(),
+        "sealed_at_us": (head.sealed_at - EPOCH) // timedelta(microseconds=1),
+        "hash": seals.head.hash.hex(),
+        "path": _path(seals.head.path),
+    }
 
 
 def _path(path: Path) -> list[str]:
@@ -354,9 +369,7 @@ def _runs(days: Sequence[date]) -> Iterator[tuple[date, date]]:
         yield held[0], held[-1]
 
 
-def _registers(registers: Registers | None, meter: MeterFact) -> dict[str, str] | None:
-    if registers is None:
-        return None
+def _registers(registers: Registers, meter: MeterFact) -> dict[str, str]:
     return {name: _register(steps, meter.decimals) for name, steps in registers.items()}
 
 

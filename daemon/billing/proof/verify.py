@@ -34,6 +34,9 @@ ZERO = Fraction(0)
 DAY_US = 86_400_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 FIRST_DAY = date(1970, 1, 1)
+Y2000 = date(2000, 1, 1)
+Y2000_US = (Y2000 - FIRST_DAY).days * DAY_US
+INT8, INT4, BYTEA, DATE, TIMESTAMP, INT4S, INT8S = 20, 23, 17, 1082, 1184, 1007, 1016
 YEARS = range(1970, 2200)
 MOST_DECIMALS = 8
 NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
@@ -311,23 +314,22 @@ class Version:
 
 
 class Meter(NamedTuple):
-    """A meter with one ratio at a point, from one instant to another."""
+    """A meter at a point, with one ratio; its register rolls over at `modulus` steps."""
 
     point: str
     ratio: Fraction
     decimals: int
     modulus: int
-    first: int | None
-    last: int | None
 
 
 class Link(NamedTuple):
-    """Two readings of a meter that are billed together; `held`: not billed yet."""
+    """Two registers that are billed together, or kWh that were agreed; `held`: not billed yet."""
 
     place: str
-    meter: Meter
+    point: str
     start: int
     end: int
+    kwh_of_step: Fraction
     steps: dict[str, int]
     held: bool
 
@@ -461,14 +463,9 @@ def meters_of(bill: Bill) -> dict[int, Meter]:
         decimals = fact.whole("decimals")
         if not 0 <= decimals <= MOST_DECIMALS:
             raise Wrong(fact.place, "{} is missing, or not what it must be", "decimals")
-        meters[fact.whole("meter")] = Meter(
-            fact.text("point"),
-            fact.number("ratio"),
-            decimals,
-            in_steps(fact, fact.number("modulus"), decimals),
-            fact.instant("from") if fact.has("from") else None,
-            fact.instant("to") if fact.has("to") else None,
-        )
+        modulus = in_steps(fact, fact.number("modulus"), decimals)
+        told = Meter(fact.text("point"), fact.number("ratio"), decimals, modulus)
+        meters[fact.whole("meter")] = told
     return meters
 
 
@@ -480,60 +477,54 @@ def in_steps(fact: Fact, register: Fraction, decimals: int) -> int:
     return steps.numerator
 
 
-def told_registers(bill: Bill, meters: dict[int, Meter]) -> dict[tuple[int, int], Registers]:
+def told_registers(bill: Bill) -> dict[tuple[int, int], Registers]:
     """By meter and instant what was read, or what a document says."""
     told: dict[tuple[int, int], Registers] = {}
-
-    def add(fact: Fact, meter: int, at: int, registers: Registers) -> None:
-        if told.setdefault((meter, at), registers) != registers:
-            raise Wrong(fact.place, "the meter told something else at the same instant")
-
-    for fact in bill.by_kind["meter"]:
-        for key, registers in (("from", "begins"), ("to", "ends")):
-            if fact.has(registers):
-                add(fact, fact.whole("meter"), fact.instant(key), fact.registers(registers))
     for fact in bill.by_kind["reading"]:
-        number = fact.whole("meter")
-        meter = meters.get(number)
-        at = fact.instant("at")
-        if meter is None or not is_between(meter.first, at, meter.last):
-            raise Wrong(fact.place, "the meter was not there then")
-        add(fact, number, at, fact.registers("registers"))
+        registers = fact.registers("registers")
+        key = fact.whole("meter"), fact.instant("at")
+        if told.setdefault(key, registers) != registers:
+            raise Wrong(fact.place, "the meter told something else at the same instant")
     return told
-
-
-def is_between(first: int | None, at: int, last: int | None) -> bool:
-    """Whether an instant lies in a period; None is an open end."""
-    return (first is None or first <= at) and (last is None or at <= last)
 
 
 def links_of(bill: Bill) -> list[Link]:
     """The links; both ends of each are what the meter told, and none lies over another."""
     meters = meters_of(bill)
-    told = told_registers(bill, meters)
+    told = told_registers(bill)
     links = []
     ends: dict[str, int] = {}
     for fact in bill.by_kind["link"]:
-        number = fact.whole("meter")
-        if number not in meters:
-            raise Wrong(fact.place, "the meter was not there then")
         start, end = fact.instant("from"), fact.instant("to")
-        meter = meters[number]
-        if start > end or start != ends.setdefault(meter.point, start):
-            raise Wrong(fact.place, "does not begin where the link before it ends")
-        ends[meter.point] = end
-        registers = []
-        for at, key in ((start, "begins"), (end, "ends")):
-            registers.append(fact.registers(key))
-            if told.get((number, at)) != registers[-1]:
-                raise Wrong(fact.place, "{} is not what the meter told then", key)
-        steps = advanced(fact, meter, registers[0], registers[1])
-        links.append(Link(fact.place, meter, start, end, steps, fact.has("held")))
+        if fact.has("agreed_kwh"):
+            link = agreed(fact, start, end)
+        else:
+            number = fact.whole("meter")
+            if number not in meters:
+                raise Wrong(fact.place, "there is no meter {}", number)
+            for at, key in ((start, "begins"), (end, "ends")):
+                if not fact.registers(key).items() <= told.get((number, at), {}).items():
+                    raise Wrong(fact.place, "{} is not what the meter told then", key)
+            link = advanced(fact, meters[number], start, end)
+        if start > end or start < ends.get(link.point, start):
+            raise Wrong(fact.place, "begins before the link before it ends")
+        ends[link.point] = end
+        links.append(link)
     return links
 
 
-def advanced(fact: Fact, meter: Meter, begins: Registers, ends: Registers) -> dict[str, int]:
+def agreed(fact: Fact, start: int, end: int) -> Link:
+    """kWh that no register shows."""
+    kwh = fact.number("agreed_kwh")
+    decimals = len(fact.text("agreed_kwh").partition(".")[2])
+    steps = {TOTAL: in_steps(fact, kwh, decimals)}
+    of_step = 1 / Fraction(10) ** decimals
+    return Link(fact.place, fact.text("point"), start, end, of_step, steps, fact.has("held"))
+
+
+def advanced(fact: Fact, meter: Meter, start: int, end: int) -> Link:
     """How far each register went, over its end where it rolled over."""
+    begins, ends = fact.registers("begins"), fact.registers("ends")
     if TOTAL not in begins or begins.keys() != ends.keys():
         raise Wrong(fact.place, "begins and ends do not hold the same registers")
     steps = {}
@@ -542,7 +533,8 @@ def advanced(fact: Fact, meter: Meter, begins: Registers, ends: Registers) -> di
         steps[name] = went if went >= 0 else went + meter.modulus
         if steps[name] < 0:
             raise Wrong(fact.place, "the register {} went back", name)
-    return steps
+    of_step = meter.ratio / Fraction(10) ** meter.decimals
+    return Link(fact.place, meter.point, start, end, of_step, steps, fact.has("held"))
 
 
 def parts_of(bill: Bill, links: list[Link]) -> list[Part]:
@@ -568,9 +560,7 @@ def parts_of(bill: Bill, links: list[Link]) -> list[Part]:
             version = bill.version_on(day)
             if version is None:
                 raise Wrong(link.place, "no version of the tariff is in force on {}", day)
-            kwh = priced_registers(
-                link, steps, bill.versions[version], residual.get(link.meter.point)
-            )
+            kwh = priced_registers(link, steps, bill.versions[version], residual.get(link.point))
             parts.append(Part(day.replace(day=1), version, begin, kwh))
     return sorted(parts, key=lambda part: part[:3])
 
@@ -587,7 +577,7 @@ def priced_registers(
     link: Link, steps: dict[str, int], version: Version, residual: str | None
 ) -> Registers:
     """kWh of the total and of each rate; the residual rate is the total without the others."""
-    kwh = {name: it * link.meter.ratio / 10**link.meter.decimals for name, it in steps.items()}
+    kwh = {name: it * link.kwh_of_step for name, it in steps.items()}
     rates = version.rates()
     told = {rate: kwh[rate] for rate in rates if rate in kwh and rate != residual}
     if rates and residual is not None:
@@ -781,11 +771,11 @@ def fen(yuan: Fraction) -> int:
     return nearest if yuan >= 0 else -nearest
 
 
-# The ledger: transactions as they were sealed, and the way from each to a block's hash (RFC 6962).
+# The ledger: what was sealed, and the way from each line to one hash (RFC 6962).
 
 
 class Leg(NamedTuple):
-    """Positive where the holder of the account gains; a charge has its month and component."""
+    """Positive where the holder of the account gains; of a charge with its month and component."""
 
     account: str
     fen: int
@@ -796,28 +786,76 @@ class Transaction(NamedTuple):
     """What was posted at once."""
 
     place: str
-    number: int
+    kind: str
+    recorded_at: int
     value_date: date
     legs: list[Leg]
 
 
-def transaction_of(place: str, line: bytes) -> Transaction:
-    """`["transaction", id, key, kind, content, actor, channel, value date, document, reverses,
-    recorded at, database transaction, [[leg, account, fen, month, component], ...]]`"""
-    told = parsed(place, line)
-    if not isinstance(told, list) or len(told) != 13 or told[0] != "transaction":
-        raise Wrong(place, "is not a transaction")
-    fields = Fact(place, {"id": told[1], "value date": told[7], "legs": told[12]})
-    legs = []
-    for told_leg in fields.of_kind("legs", list):
-        if not isinstance(told_leg, list) or len(told_leg) != 5:
-            raise Wrong(place, "is not a transaction")
-        leg = Fact(place, dict(zip(("leg", "account", "fen", "month", "component"), told_leg)))
-        stream = (leg.day("month"), leg.text("component")) if leg.has("month") else None
-        legs.append(Leg(leg.text("account"), leg.whole("fen"), stream))
-    if sum(leg.fen for leg in legs):
-        raise Wrong(place, "the legs do not sum to zero")
-    return Transaction(place, fields.whole("id"), fields.day("value date"), legs)
+def sent(fact: Fact, form: str, number: int | None) -> bytes | None:
+    """A number as PostgreSQL sends it."""
+    try:
+        return None if number is None else struct.pack(form, number)
+    except struct.error:
+        raise Wrong(fact.place, "{} is too large", number) from None
+
+
+def sent_text(fact: Fact, key: str) -> bytes | None:
+    """A text as it was hashed; None where there is none."""
+    return fact.text(key).encode("utf-8", "replace") if fact.has(key) else None
+
+
+def sent_list(fact: Fact, key: str, form: str, kind: int) -> bytes | None:
+    """Numbers of one kind as PostgreSQL sends an array; an empty place in it is a NULL."""
+    if not fact.has(key):
+        return None
+    found = fact.of_kind(key, list)
+    items = [
+        sent(fact, form, it if it is None else Fact(fact.place, {key: it}).whole(key))
+        for it in found
+    ]
+    head = struct.pack(">3l2l", 1, int(None in items), kind, len(items), 1)
+    return head + b"".join(with_length(it) for it in items)
+
+
+def with_length(value: bytes | None) -> bytes:
+    """Behind its length; -1 stands for NULL."""
+    return struct.pack(">l", -1) if value is None else struct.pack(">l", len(value)) + value
+
+
+def record(*fields: tuple[int, bytes | None]) -> bytes:
+    """A record as PostgreSQL sends it; each field with the number of its type."""
+    told = (struct.pack(">l", kind) + with_length(value) for kind, value in fields)
+    return struct.pack(">l", len(fields)) + b"".join(told)
+
+
+def leaf_of(fact: Fact) -> bytes:
+    """The bytes that were hashed of a transaction, of an account's name or of a stream's."""
+    place = (INT8, sent(fact, ">q", fact.whole("place")))
+    if fact.has("account"):
+        name = (BYTEA, sent_text(fact, "name"))
+        return record(place, (INT4, sent(fact, ">l", fact.whole("account"))), name)
+    if fact.has("stream"):
+        month = (DATE, sent(fact, ">l", (fact.month("month") - Y2000).days))
+        component = (BYTEA, sent_text(fact, "component"))
+        return record(place, (INT4, sent(fact, ">l", fact.whole("stream"))), month, component)
+    document = fact.whole("document") if fact.has("document") else None
+    reverses = fact.whole("reverses") if fact.has("reverses") else None
+    return record(
+        place,
+        (TIMESTAMP, sent(fact, ">q", fact.instant("recorded_at") - Y2000_US)),
+        (DATE, sent(fact, ">l", (fact.day("value_date") - Y2000).days)),
+        (BYTEA, sent_text(fact, "kind")),
+        (INT4S, sent_list(fact, "accounts", ">l", INT4)),
+        (INT8S, sent_list(fact, "fen", ">q", INT8)),
+        (INT4S, sent_list(fact, "streams", ">l", INT4)),
+        (BYTEA, sent_text(fact, "actor")),
+        (BYTEA, sent_text(fact, "key")),
+        (BYTEA, sent_text(fact, "channel")),
+        (BYTEA, sent_text(fact, "content")),
+        (INT4, sent(fact, ">l", document)),
+        (INT8, sent(fact, ">q", reverses)),
+    )
 
 
 def node(left: bytes, right: bytes) -> bytes:
@@ -825,83 +863,97 @@ def node(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\1" + left + right).digest()
 
 
-def root(place: str, leaf: bytes, path: list[Any]) -> bytes:
-    """Where a path from the hash of a leaf leads: `<` stands before a hash on the left of it."""
-    reached = hashlib.sha256(b"\0" + leaf).digest()
-    for told in path:
+def leaf(content: bytes) -> bytes:
+    """The leaf of bytes."""
+    return hashlib.sha256(b"\0" + content).digest()
+
+
+def hash_in(fact: Fact, key: str) -> bytes:
+    """A hash in hex."""
+    found = fact.text(key)
+    if not HASH.fullmatch(found):
+        raise Wrong(fact.place, "{} is not a hash", key)
+    return bytes.fromhex(found)
+
+
+def root_from(reached: bytes, fact: Fact) -> bytes:
+    """Where the path of a line leads from a hash; `<` stands before a hash on the left of it."""
+    for told in fact.of_kind("path", list):
         if not isinstance(told, str) or told[:1] not in ("<", ">") or not HASH.fullmatch(told[1:]):
-            raise Wrong(place, "{} is missing, or not what it must be", "path")
+            raise Wrong(fact.place, "{} is missing, or not what it must be", "path")
         beside = bytes.fromhex(told[1:])
         reached = node(beside, reached) if told[0] == "<" else node(reached, beside)
     return reached
 
 
-class Chain:
-    """The blocks of seals.jsonl, each of which names the hash of the one before."""
-
-    def __init__(self, facts: list[Fact]) -> None:
-        self.hashes: dict[int, bytes] = {}
-        self.ids: dict[int, range] = {}
-        before = None
-        for fact in facts:
-            number = fact.whole("block")
-            previous = self.hash_in(fact, "previous")
-            if before is not None and (number, previous) != (before + 1, self.hashes[before].hex()):
-                raise Wrong(fact.place, "block {} does not follow block {}", number, before)
-            head = [
-                "block",
-                number,
-                fact.whole("after"),
-                fact.whole("through"),
-                previous,
-                fact.whole("sealed_at_us"),
-            ]
-            found = self.hash_in(fact, "hash")
-            if (
-                root(fact.place, json.dumps(head).encode(), fact.of_kind("path", list)).hex()
-                != found
-            ):
-                raise Wrong(fact.place, "the hash of block {} is not that of what it holds", number)
-            self.hashes[number] = bytes.fromhex(found)
-            self.ids[number] = range(fact.whole("after") + 1, fact.whole("through") + 1)
-            before = number
-
-    def hash_in(self, fact: Fact, key: str) -> str:
-        """A hash in hex."""
-        found = fact.text(key)
-        if not HASH.fullmatch(found):
-            raise Wrong(fact.place, "{} is not a hash", key)
-        return found
-
-    def check(self, fact: Fact, line: bytes, transaction: Transaction) -> None:
-        """Wrong where a transaction is not in the block that it names."""
-        block = fact.whole("block")
-        if fact.whole("transaction") != transaction.number or block not in self.hashes:
-            raise Wrong(fact.place, "is not the seal of the transaction of this line")
-        if transaction.number not in self.ids[block]:
+def blocks_of(facts: list[Fact]) -> dict[int, bytes]:
+    """The hashes of blocks by number. The last line is the head, which stands for all before it."""
+    if not facts:
+        return {}
+    head = facts[-1]
+    number = head.whole("head")
+    told = ["block", number, head.whole("after"), head.whole("through"), head.values.get("places")]
+    told += [hash_in(head, "previous").hex(), hash_in(head, "history").hex()]
+    found = hash_in(head, "hash")
+    if root_from(leaf(json.dumps([*told, head.whole("sealed_at_us")]).encode()), head) != found:
+        raise Wrong(head.place, "is not the head of the block with this hash")
+    blocks = {}
+    for fact in facts[:-1]:
+        block = blocks[fact.whole("block")] = hash_in(fact, "hash")
+        if fact.whole("block") >= number or root_from(block, fact) != hash_in(head, "history"):
             raise Wrong(
-                fact.place, "transaction {} cannot be in block {}", transaction.number, block
+                fact.place,
+                "block {} is not among those before block {}",
+                fact.whole("block"),
+                number,
             )
-        if root(fact.place, line, fact.of_kind("path", list)) != self.hashes[block]:
-            raise Wrong(transaction.place, "is not what was sealed in block {}", block)
+    return {**blocks, number: found}
 
 
-def sealed_transactions(files: dict[str, bytes]) -> tuple[list[Transaction], Chain]:
+def sealed(files: dict[str, bytes]) -> tuple[list[Transaction], dict[int, bytes]]:
     """Line n of seals.jsonl proves line n of transactions.jsonl; the blocks come behind."""
-    lines = lines_of(files[TRANSACTIONS])
+    lines = facts_of(TRANSACTIONS, files[TRANSACTIONS])
     seals = facts_of(SEALS, files[SEALS])
-    chain = Chain(seals[len(lines) :])
-    transactions: list[Transaction] = []
-    for number, line in enumerate(lines):
-        place = f"{TRANSACTIONS}:{number + 1}"
-        transaction = transaction_of(place, line)
-        if number >= len(seals):
-            raise Wrong(place, "has no seal")
-        chain.check(seals[number], line, transaction)
-        if transactions and transaction.number <= transactions[-1].number:
-            raise Wrong(place, "the transactions are out of order, or one comes twice")
-        transactions.append(transaction)
-    return transactions, chain
+    blocks = blocks_of(seals[len(lines) :])
+    if len(seals) < len(lines):
+        raise Wrong(lines[len(seals)].place, "has no seal")
+    before = None
+    for line, seal in zip(lines, seals):
+        block = seal.whole("block")
+        if root_from(leaf(leaf_of(line)), seal) != blocks.get(block):
+            raise Wrong(line.place, "is not what was sealed in block {}", block)
+        if before is not None and line.whole("place") <= before:
+            raise Wrong(line.place, "is out of order, or comes twice")
+        before = line.whole("place")
+    return transactions_of(lines), blocks
+
+
+def transactions_of(lines: list[Fact]) -> list[Transaction]:
+    """The transactions, with the names of their accounts and streams."""
+    accounts = {it.whole("account"): it.text("name") for it in lines if it.has("account")}
+    streams = {
+        it.whole("stream"): (it.month("month"), it.text("component"))
+        for it in lines
+        if it.has("stream")
+    }
+    transactions = []
+    for line in lines:
+        if line.has("account") or line.has("stream"):
+            continue
+        fen = line.of_kind("fen", list)
+        numbers = line.of_kind("accounts", list)
+        of_streams = line.of_kind("streams", list) if line.has("streams") else [None] * len(fen)
+        if None in fen or not len(fen) == len(numbers) == len(of_streams) or sum(fen):
+            raise Wrong(line.place, "the legs do not sum to zero")
+        if not set(numbers) <= set(accounts) or not set(of_streams) - {None} <= set(streams):
+            raise Wrong(line.place, "an account or a stream of it has no name here")
+        legs = [
+            Leg(accounts[account], amount, streams.get(stream))
+            for account, amount, stream in zip(numbers, fen, of_streams)
+        ]
+        told = line.text("kind"), line.instant("recorded_at"), line.day("value_date")
+        transactions.append(Transaction(line.place, *told, legs))
+    return transactions
 
 
 def facts_of(name: str, content: bytes) -> list[Fact]:
@@ -965,18 +1017,24 @@ def posted_fen(bill: Bill, transactions: list[Transaction]) -> dict[Stream, int]
     """What was posted of each month, wherever: an adjustment belongs to the month it is about."""
     posted: dict[Stream, int] = defaultdict(int)
     for transaction in transactions:
-        for leg in transaction.legs:
-            if leg.stream is not None and not is_of_customer(bill, leg):
-                posted[rated(transaction.place, leg.stream)] += leg.fen
+        for leg in charges_in(bill, transaction):
+            posted[about(transaction, leg)] += leg.fen
     return posted
 
 
-def rated(place: str, stream: Stream) -> Stream:
-    """`adjustment:2026-02:energy` is energy of February."""
-    if not stream[1].startswith("adjustment:"):
-        return stream
-    _, month, component = (stream[1] + "::").split(":", 2)
-    return Fact(place, {"component": month}).month("component"), component.rstrip(":")
+def charges_in(bill: Bill, transaction: Transaction) -> list[Leg]:
+    """The legs that say what the customer was charged for."""
+    legs = transaction.legs
+    return [leg for leg in legs if leg.stream is not None and not is_of_customer(bill, leg)]
+
+
+def about(transaction: Transaction, leg: Leg) -> Stream:
+    """The month and the component; `adjustment:2026-02:energy` is energy of February."""
+    assert leg.stream is not None
+    if not leg.stream[1].startswith("adjustment:"):
+        return leg.stream
+    _, month, component = (leg.stream[1] + "::").split(":", 2)
+    return Fact(transaction.place, {"month": month}).month("month"), component.rstrip(":")
 
 
 def is_of_customer(bill: Bill, leg: Leg) -> bool:
@@ -984,39 +1042,41 @@ def is_of_customer(bill: Bill, leg: Leg) -> bool:
     return leg.account.startswith(f"customer:{bill.account}:")
 
 
+def counts_for(bill: Bill, transaction: Transaction, leg: Leg) -> date:
+    """The month of a charge; an adjustment of a closed one counts for that in which it was made."""
+    assert leg.stream is not None
+    if transaction.kind == "adjustment":
+        return bill.day_of(transaction.recorded_at).replace(day=1)
+    return leg.stream[0]
+
+
 def check_balance(bill: Bill, transactions: list[Transaction], say: Say) -> tuple[int, int]:
-    """Charges count for the month they are posted in, all else for the month of its day."""
+    """Charges count for their month, all else for that of its value date."""
     fact = bill.only("balance")
-    charges = others = 0
+    charged = others = 0
     for it in transactions:
         if not any(is_of_customer(bill, leg) for leg in it.legs):
             raise Wrong(it.place, "is not of account {}", bill.account)
-        charged = [
-            leg for leg in it.legs if leg.stream is not None and not is_of_customer(bill, leg)
-        ]
-        for leg in charged:
-            if leg.stream is not None and leg.stream[0] == bill.month:
-                charges += leg.fen
-                if rated(it.place, leg.stream)[0] not in bill.months:
+        charges = charges_in(bill, it)
+        for leg in charges:
+            if counts_for(bill, it, leg) == bill.month:
+                charged += leg.fen
+                if about(it, leg)[0] not in bill.months:
                     raise Wrong(it.place, "is of a month that the bill does not explain")
-        if not charged and it.value_date.replace(day=1) == bill.month:
-            others += sum(
-                leg.fen
-                for leg in it.legs
-                if leg.account.endswith(":prepaid") and is_of_customer(bill, leg)
-            )
+        if not charges and it.value_date.replace(day=1) == bill.month:
+            prepaid = f"customer:{bill.account}:prepaid"
+            others += sum(leg.fen for leg in it.legs if leg.account == prepaid)
     opening, closing = fact.whole("opening_fen"), fact.whole("closing_fen")
-    for key, right in (
-        ("charged_fen", charges),
+    rights = (
+        ("charged_fen", charged),
         ("others_fen", others),
-        ("closing_fen", opening + others - charges),
-    ):
+        ("closing_fen", opening + others - charged),
+    )
+    for key, right in rights:
         if fact.whole(key) != right:
             raise Wrong(fact.place, "{} must be {}, is {}", key, right, fact.whole(key))
-    say(
-        "balance {} + {} paid - {} charged = {} yuan",
-        *map(yuan, (opening, others, charges, closing)),
-    )
+    amounts = map(yuan, (opening, others, charged, closing))
+    say("balance {} + {} paid - {} charged = {} yuan", *amounts)
     return opening, closing
 
 
@@ -1046,7 +1106,7 @@ class Verified(NamedTuple):
     month: date
     opening_fen: int
     closing_fen: int
-    chain: Chain
+    blocks: dict[int, bytes]
 
 
 def read_bill(path: str) -> tuple[dict[str, bytes], bytes | None]:
@@ -1077,15 +1137,10 @@ def verify(path: str, say: Say) -> Verified:
         check_container(name, raw, files)
     say("{} lines of {} files are as they were made", count, len(NAMES))
     bill = Bill(facts_of(BILL, files[BILL]))
-    transactions, chain = sealed_transactions(files)
-    if chain.hashes:
-        head = max(chain.hashes)
-        say(
-            "{} transactions are sealed in the blocks up to {}:{}",
-            len(transactions),
-            head,
-            chain.hashes[head].hex(),
-        )
+    transactions, blocks = sealed(files)
+    if blocks:
+        head = max(blocks)
+        say("{} transactions are sealed before {}:{}", len(transactions), head, blocks[head].hex())
     links = links_of(bill)
     parts = parts_of(bill, links)
     used = sum((it.kwh[TOTAL] for it in parts if it.month == bill.month), ZERO)
@@ -1097,7 +1152,7 @@ def verify(path: str, say: Say) -> Verified:
     )
     check_postings(bill, charged(bill, parts), transactions, say)
     opening, closing = check_balance(bill, transactions, say)
-    return Verified(bill.account, bill.month, opening, closing, chain)
+    return Verified(bill.account, bill.month, opening, closing, blocks)
 
 
 def check_followed(bills: list[Verified], say: Say) -> None:
@@ -1115,7 +1170,7 @@ def check_followed(bills: list[Verified], say: Say) -> None:
 def check_published(bill: Verified, published: str, say: Say) -> None:
     """Compare a block with what the utility published."""
     number, _, told = published.partition(":")
-    found = {str(block): of.hex() for block, of in bill.chain.hashes.items()}.get(number)
+    found = {str(block): of.hex() for block, of in bill.blocks.items()}.get(number)
     if found is None:
         raise Wrong(
             SEALS,
@@ -1128,6 +1183,11 @@ def check_published(bill: Verified, published: str, say: Say) -> None:
 
 
 ZH = {
+    "{} is too large": "{} 太大",
+    "is not the head of the block with this hash": "不是具有此哈希的区块头",
+    "block {} is not among those before block {}": "区块 {} 不在区块 {} 之前的区块中",
+    "is out of order, or comes twice": "次序不对或重复",
+    "an account or a stream of it has no name here": "其中的科目或费用项目在此没有名称",
     "byte {} is damaged, or the zip was packed anew": "第 {} 字节已损坏，或压缩包被重新打包",
     "the line is missing": "缺少此行",
     "the line is damaged": "此行已损坏",
@@ -1148,24 +1208,18 @@ ZH = {
     "must hold one line of the kind {}": "应当恰有一行 {}",
     "{} is no register with {} decimals": "{} 不是 {} 位小数的示数",
     "the meter told something else at the same instant": "同一时刻电能表有不同的示数",
-    "the meter was not there then": "当时没有这只电能表",
-    "does not begin where the link before it ends": "没有从上一段的终点开始",
+    "there is no meter {}": "没有 {} 号电能表",
+    "begins before the link before it ends": "在上一段结束之前开始",
     "{} is not what the meter told then": "{} 不是电能表当时的示数",
     "begins and ends do not hold the same registers": "起止示数的种类不一致",
     "the register {} went back": "示数 {} 倒走",
     "no version of the tariff is in force on {}": "{} 没有生效的电价版本",
     "the rate {} has no register, or no price": "费率 {} 没有示数或没有电价",
     "a fee by slab needs a ladder": "分档固定费需要阶梯",
-    "is not a transaction": "不是一笔交易",
     "the legs do not sum to zero": "借贷不平",
-    "block {} does not follow block {}": "区块 {} 没有接在区块 {} 之后",
-    "the hash of block {} is not that of what it holds": "区块 {} 的哈希与内容不符",
     "{} is not a hash": "{} 不是哈希",
-    "is not the seal of the transaction of this line": "不是同一行交易的封存证明",
-    "transaction {} cannot be in block {}": "交易 {} 不可能在区块 {} 中",
     "is not what was sealed in block {}": "与区块 {} 封存的内容不符",
     "has no seal": "没有封存证明",
-    "the transactions are out of order, or one comes twice": "交易次序不对或重复",
     "the registers make {} yuan of it, not {}": "按示数计算为 {} 元，不是 {} 元",
     "{} yuan were posted of it, not {}": "已入账 {} 元，不是 {} 元",
     "there is no charge {} of {}": "缺少 {} 费用（{}）",
@@ -1179,8 +1233,8 @@ ZH = {
     "the chain does not hold block {}": "链条中没有区块 {}",
     "block {} has another hash than was published": "区块 {} 的哈希与公布的不同",
     "{} lines of {} files are as they were made": "{} 行、{} 个文件均与制作时一致",
-    "{} transactions are sealed in the blocks up to {}:{}": "{} 笔交易已封存，链条直到区块 {}:{}",
     "{} links join what the meters told; {}: {} kWh": "{} 段用电连接电能表示数；{}：{} 千瓦时",
+    "{} transactions are sealed before {}:{}": "{} 笔交易封存于区块 {}:{} 之前（含）",
     "{} {}: the registers make {} yuan, {} were posted": "{} {}：按示数为 {} 元，已入账 {} 元",
     "balance {} + {} paid - {} charged = {} yuan": "期初 {} + 收付 {} - 电费 {} = 期末 {} 元",
     "{} opens with the balance of {}": "{} 的期初余额即 {} 的期末余额",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
@@ -17,8 +18,17 @@ from typing import Any
 import pytest
 
 from daemon.billing.proof import verify
-from daemon.billing.proof.bill import BillFacts, bill_files, manifest, packed
-from daemon.billing.sealing import FIRST, Head, leaf, path, root
+from daemon.billing.proof.bill import (
+    AgreedFact,
+    BillFacts,
+    LinkFact,
+    Seals,
+    _lines,
+    _seals,
+    bill_files,
+    manifest,
+    packed,
+)
 from daemon.billing.settlement import Stream
 from tests.unit.bills import SETTLED, Ledger, bill_of, bills_of, settled_case
 from tests.unit.golden_cases import CASES
@@ -164,8 +174,7 @@ def test_a_forger_has_to_change_everything_and_is_told_by_the_published_hash(
         facts(lines, fact="charge")[0]["fen"] += 53
 
     def legs(lines: list[Any]) -> None:
-        lines[-1][12][0][2] -= 53
-        lines[-1][12][1][2] += 53
+        lines[-1]["fen"] = [-347 - 53, 347 + 53]
 
     def balance(lines: list[Any]) -> None:
         facts(lines, fact="balance")[0]["charged_fen"] += 53
@@ -180,41 +189,30 @@ def test_a_forger_has_to_change_everything_and_is_told_by_the_published_hash(
     found = wrong(forged.write(tmp_path))
     assert (found.place, found.message) == (of_charge, "{} yuan were posted of it, not {}")
     forged.change("transactions.jsonl", legs)
-    assert wrong(forged.write(tmp_path)).place == "transactions.jsonl:3"
-    forged.change("seals.jsonl", lambda lines: sealed_anew(forged, lines))
+    assert wrong(forged.write(tmp_path)).place == "transactions.jsonl:6"
+    anew = Ledger(forged.lines("transactions.jsonl")).sealed()
+    forged.files["seals.jsonl"] = _lines(_seals(Seals(*anew)))
     assert wrong(forged.write(tmp_path)).place == forged.place("bill.jsonl", fact="balance")
     forged.change("bill.jsonl", balance)
     target = str(forged.write(tmp_path))
     assert verify.main([target]) == 0
-    published = bill_of_case("O01").seals.blocks[-1]
-    assert verify.main([target, "--published", f"{published.number}:{published.hash.hex()}"]) == 1
-
-
-def sealed_anew(forged: Forged, lines: list[Any]) -> None:
-    """One block, made of the transactions as they are now."""
-    texts = forged.files["transactions.jsonl"].splitlines()
-    block = lines[-1]
-    head = Head(1, 0, block["through"], FIRST, bill_of_case("O01").seals.blocks[0].sealed_at)
-    hashes = [head.leaf(), *map(leaf, texts)]
-    told = [
-        [("<" if is_left else ">") + beside.hex() for is_left, beside in path(hashes, place)]
-        for place in range(len(hashes))
-    ]
-    for line, way in zip(lines, [*told[1:], told[0]], strict=True):
-        line["path"] = way
-    block["hash"] = root(hashes).hex()
+    head = bill_of_case("O01").seals.head
+    published = f"{head.head.number}:{head.hash.hex()}"
+    assert verify.main([str(written(tmp_path, bill_of_case("O01"))), "--published", published]) == 0
+    assert verify.main([target, "--published", published]) == 1
 
 
 @pytest.mark.parametrize(
-    ("kind", "change"),
+    "change",
     [
-        ("transaction", lambda lines: lines.pop(0)),
-        ("transaction", lambda lines: lines.insert(1, lines[0])),
-        ("transaction", lambda lines: lines.reverse()),
+        lambda lines: lines.pop(),
+        lambda lines: lines.pop(0),
+        lambda lines: lines.append(lines[-1]),
+        lambda lines: lines.reverse(),
     ],
 )
 def test_a_transaction_left_out_doubled_or_moved_is_found(
-    kind: str, change: Callable[[list[Any]], object], tmp_path: Path
+    change: Callable[[list[Any]], object], tmp_path: Path
 ) -> None:
     forged = Forged(bill_of_case("O01"))
     count = len(forged.lines("transactions.jsonl"))
@@ -287,6 +285,18 @@ def test_whatever_stands_in_a_line_its_place_is_told(tmp_path: Path) -> None:
             verify.verify(str(forged.write(tmp_path)), lambda *_: None)
 
 
+def test_use_that_was_agreed_is_priced_where_no_register_shows_it(tmp_path: Path) -> None:
+    bill = bill_of_case("O01")
+    *others, last = bill.measured.links
+    assert isinstance(last, LinkFact)
+    agreed = AgreedFact("P1", last.start, last.end, Decimal("6.57"))
+    told = replace(bill, measured=bill.measured._replace(links=[*others, agreed]))
+    assert verify.main([str(written(tmp_path, told))]) == 0
+    more = agreed._replace(kwh=Decimal("6.6"))
+    told = replace(bill, measured=bill.measured._replace(links=[*others, more]))
+    assert wrong(written(tmp_path, told)).message == "the registers make {} yuan of it, not {}"
+
+
 # Months that follow each other, and adjustments.
 
 
@@ -302,29 +312,32 @@ def test_a_bill_opens_with_the_balance_of_the_month_before(
     assert verify.main([str(written(tmp_path, bill)) for bill in (bills[0], later)]) == 1
 
 
-def adjusted(fen: int) -> BillFacts:
+def adjusted(kind: str, component: str, fen: int = 0) -> BillFacts:
     """O10, whose April was closed before the late reading: what it moves there is an adjustment."""
     account, ledger = settled_case(CASES["O10"]["input"])
-    may = date(2026, 5, 1)
-    posted = [dict(it) for it in ledger.posted]
-    moved = Stream(date(2026, 4, 1), "energy")
+    april, may = date(2026, 4, 1), date(2026, 5, 1)
     told = Ledger()
-    for (day, paid), charged in zip(ledger.paid, posted, strict=True):
-        late = charged is posted[-1]
-        if late:
-            charged[Stream(may, "adjustment:2026-04:energy")] = charged.pop(moved) + fen
-        told.post(day, charged, paid)
+    posted = [it for it in ledger.posted if it]
+    for charged in posted[:-1]:
+        told.post(april, charged)
+    late = dict(posted[-1])
+    of = Stream(april if kind == "adjustment" else may, component)
+    told.post(may, {of: late.pop(Stream(april, "energy")) + fen}, kind=kind)
+    told.post(may, late)
     return bill_of(account, told, may, 10000)
 
 
+@pytest.mark.parametrize(
+    ("kind", "component"), [("adjustment", "energy"), ("true_up", "adjustment:2026-04:energy")]
+)
 def test_an_adjustment_is_explained_by_the_month_that_it_is_about(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, component: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert verify.main([str(written(tmp_path, adjusted(0)))]) == 0
+    assert verify.main([str(written(tmp_path, adjusted(kind, component)))]) == 0
     told = capsys.readouterr().out
     assert "2026-04 energy" in told
     assert "2026-05 energy" in told
-    found = wrong(written(tmp_path, adjusted(1)))
+    found = wrong(written(tmp_path, adjusted(kind, component, 1)))
     assert found.message == "the registers make {} yuan of it, not {}"
 
 
