@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -30,7 +30,9 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A sealed block: what has a place in the journal above `after` and up to `through`."""
+    """A sealed block: what has a place in the journal above `after` and up to `through`.
+
+    `history`: the root over the hashes of all blocks before; `peak`: what it adds to that tree."""
 
     number: int
     after: int
@@ -38,7 +40,9 @@ class Block:
     places: Multirange[int]
     leaves: bytes
     previous: bytes
+    history: bytes
     hash: bytes
+    peak: bytes
     sealed_at: datetime
 
     def in_order(self) -> list[int]:
@@ -80,6 +84,12 @@ async def last_block(connection: Connection) -> Block | None:
 async def blocks(connection: Connection, first: int, last: int) -> list[Block]:
     """Those with these numbers, in order."""
     return await fetch_records(connection, Block, SQL["blocks"], {"first": first, "last": last})
+
+
+async def peaks(connection: Connection, numbers: Collection[int]) -> dict[int, bytes]:
+    """What blocks add to the tree over all of them, by number; those that are not there are left
+    out."""
+    return dict(await fetch_rows(connection, SQL["peaks"], {"numbers": list(numbers)}))
 
 
 async def first_since(connection: Connection, since: datetime) -> int | None:
@@ -125,7 +135,9 @@ async def add_block(connection: Connection, block: Block, moved: Mapping[int, in
         "places": block.places,
         "leaves": block.leaves,
         "previous": block.previous,
+        "history": block.history,
         "hash": block.hash,
+        "peak": block.peak,
         "sealed_at": block.sealed_at,
         "accounts": list(moved),
         "fens": list(moved.values()),

@@ -11,11 +11,14 @@ INSERT INTO seal_mark (through, horizon) VALUES (%(through)s, pg_current_xact_id
 ON CONFLICT (only_one) DO UPDATE SET through = excluded.through, horizon = excluded.horizon
 
 -- last_block -- the newest one
-SELECT number, after, through, places, leaves, previous, hash, sealed_at FROM sealed_block ORDER BY number DESC LIMIT 1
+SELECT number, after, through, places, leaves, previous, history, hash, peak, sealed_at FROM sealed_block ORDER BY number DESC LIMIT 1
 
 -- blocks -- a range of them in order
-SELECT number, after, through, places, leaves, previous, hash, sealed_at FROM sealed_block
+SELECT number, after, through, places, leaves, previous, history, hash, peak, sealed_at FROM sealed_block
 WHERE number BETWEEN %(first)s AND %(last)s ORDER BY number
+
+-- peaks -- what blocks add to the tree over all of them
+SELECT number, peak FROM sealed_block WHERE number = ANY(%(numbers)s)
 
 -- first_since -- the first block that was sealed since
 SELECT min(number) FROM sealed_block WHERE sealed_at >= %(since)s
@@ -48,8 +51,9 @@ UNION ALL SELECT 'stream ' || to_char(period, 'YYYY-MM') || ' ' || component FRO
 SELECT id FROM journal WHERE id > %(after)s AND id <= %(through)s ORDER BY id OFFSET %(most)s - 1 LIMIT 1
 
 -- add_block -- sealed
-INSERT INTO sealed_block (number, after, through, places, leaves, previous, hash, sealed_at)
-VALUES (%(number)s, %(after)s, %(through)s, %(places)s::int8multirange, %(leaves)s, %(previous)s, %(hash)s, %(sealed_at)s)
+INSERT INTO sealed_block (number, after, through, places, leaves, previous, history, hash, peak, sealed_at)
+VALUES (%(number)s, %(after)s, %(through)s, %(places)s::int8multirange, %(leaves)s, %(previous)s, %(history)s,
+        %(hash)s, %(peak)s, %(sealed_at)s)
 
 -- moved -- by account that keeps no balance what a block moved
 SELECT l.account, sum(l.fen)::bigint

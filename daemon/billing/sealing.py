@@ -7,14 +7,14 @@ others are what has a place in the journal in that order: transactions, and the 
 refer to by number, each where it came into being.
 
 The bytes of the head are a JSON array, UTF-8, as Python's json.dumps writes one:
-`["block", number, after, through, previous hash in hex, sealed at]`, the instant in microseconds
-since 1970 (UTC). Those of the others are a record as PostgreSQL sends it, numbers big-endian: int4
-number of fields, then of each int4 type, int4 length (-1: NULL) and the value. A transaction: int8
-place, timestamptz recorded at
-(microseconds since 2000), date value date (days since 2000), bytea kind, int4[] accounts, int8[]
-fen, int4[] streams, bytea actor, key, channel, content (NULL: empty), int4 document, int8
-reverses; texts in UTF-8, an actor of NULL is the daemon's settlement. An account: int8 place,
-int4 number, bytea name. A stream: int8 place, int4 number, date month, bytea component.
+`["block", number, after, through, previous hash in hex, history in hex, sealed at]`: the history is
+the root over the hashes of all blocks before (block_tree), the instant in microseconds since 1970
+(UTC). Those of the others are a record as PostgreSQL sends it, numbers big-endian: int4 number of
+fields, then of each int4 type, int4 length (-1: NULL) and the value. A transaction: int8 place,
+timestamptz recorded at (microseconds since 2000), date value date (days since 2000), bytea kind,
+int4[] accounts, int8[] fen, int4[] streams, bytea actor, key, channel, content (NULL: empty), int4
+document, int8 reverses; texts in UTF-8, an actor of NULL is the daemon's settlement. An account:
+int8 place, int4 number, bytea name. A stream: int8 place, int4 number, date month, bytea component.
 
 All that has a place is in one block, because a block begins behind the last place of the block
 before."""
@@ -41,12 +41,14 @@ class Head:
     after: int
     through: int
     previous: bytes
+    history: bytes
     sealed_at: datetime
 
     def leaf(self) -> bytes:
         """The first leaf of its tree."""
         sealed_us = (self.sealed_at - EPOCH) // timedelta(microseconds=1)
-        told = ["block", self.number, self.after, self.through, self.previous.hex(), sealed_us]
+        hashes = [self.previous.hex(), self.history.hex()]
+        told = ["block", self.number, self.after, self.through, *hashes, sealed_us]
         return leaf(json.dumps(told).encode())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import structlog
 from psycopg import AsyncConnection
 
+from daemon.billing.block_tree import peak_of, peaks_of, root_of
 from daemon.billing.sealing import FIRST, Head, cut, root
 from storage import seals
 from storage.seals import BEFORE_ALL, Block, Sealed
@@ -75,7 +77,11 @@ async def verify(
             return replace(found, fault=Fault(number, None, f"block {number} was removed"))
         (block,) = blocks
         if number >= first:
-            fault = _chain_fault(before, block) or await _fault_of(connection, block)
+            fault = (
+                _chain_fault(before, block)
+                or await _history_fault(connection, block)
+                or await _fault_of(connection, block)
+            )
             found = Verified(first, number, block.hash, found.places + len(block.in_order()), fault)
             if fault is not None:
                 return found
@@ -129,11 +135,26 @@ def _chain_fault(before: Block | None, block: Block) -> Fault | None:
     return None
 
 
+async def _history_fault(connection: AsyncConnection[Any], block: Block) -> Fault | None:
+    needed = peaks_of(block.number - 1)
+    peaks = await seals.peaks(connection, needed)
+    gone = set(needed) - peaks.keys()
+    if gone:
+        return Fault(min(gone), None, f"block {min(gone)} was removed")
+    told = f"block {block.number} itself was changed"
+    if block.peak != peak_of(block.number, block.hash, peaks):
+        return Fault(block.number, None, told)
+    if block.history != root_of(block.number - 1, peaks):
+        told += ", or one before it"
+        return Fault(block.number, None, told)
+    return None
+
+
 async def _fault_of(connection: AsyncConnection[Any], block: Block) -> Fault | None:
     itself = Fault(block.number, None, f"block {block.number} itself was changed")
     leaves = cut(block.leaves)
     sealed = tuple(block.in_order())
-    if len(sealed) != len(leaves) or root([_head(block).leaf(), *leaves]) != block.hash:
+    if len(sealed) != len(leaves) or root([head_of(block).leaf(), *leaves]) != block.hash:
         return itself
     # Behind nothing: before the first block there is no row that would not be one too many.
     after = block.after if block.number > 1 else BEFORE_ALL
@@ -203,7 +224,8 @@ async def _seal_one(connection: AsyncConnection[Any], now: datetime, most: int) 
         sealed = await seals.sealed_now(connection, after, through)
         if not sealed.places:
             return False  # what drew these places was rolled back
-        block = _block(last, through, sealed, now)
+        peaks = await seals.peaks(connection, peaks_of(last.number) if last else [])
+        block = _block(last, through, sealed, peaks, now)
         moved = await seals.moved(connection, after, through)
         await seals.add_block(connection, block, moved)
     # In the log too: whoever would make the whole chain anew would have to change this as well.
@@ -211,19 +233,33 @@ async def _seal_one(connection: AsyncConnection[Any], now: datetime, most: int) 
     return True
 
 
-def _block(last: Block | None, through: int, sealed: Sealed, now: datetime) -> Block:
+def _block(
+    last: Block | None, through: int, sealed: Sealed, peaks: Mapping[int, bytes], now: datetime
+) -> Block:
+    number = last.number + 1 if last else 1
     block = Block(
-        number=last.number + 1 if last else 1,
+        number=number,
         after=last.through if last else 0,
         through=through,
         places=seals.ranges(sealed.places),
         leaves=sealed.leaves,
         previous=last.hash if last else FIRST,
+        history=root_of(number - 1, peaks),
         hash=FIRST,
+        peak=FIRST,
         sealed_at=now,
     )
-    return replace(block, hash=root([_head(block).leaf(), *cut(block.leaves)]))
+    hash_ = root([head_of(block).leaf(), *cut(block.leaves)])
+    return replace(block, hash=hash_, peak=peak_of(number, hash_, peaks))
 
 
-def _head(block: Block) -> Head:
-    return Head(block.number, block.after, block.through, block.previous, block.sealed_at)
+def head_of(block: Block) -> Head:
+    """What a block says of itself."""
+    return Head(
+        number=block.number,
+        after=block.after,
+        through=block.through,
+        previous=block.previous,
+        history=block.history,
+        sealed_at=block.sealed_at,
+    )

@@ -1001,6 +1001,14 @@ COMMENT ON COLUMN journal.channel IS 'by which money came or went; NULL where no
 COMMENT ON COLUMN journal.document IS 'on whose word';
 COMMENT ON COLUMN journal.reverses IS 'what it takes back whole; once';
 
+CREATE FUNCTION journal_of(account integer) RETURNS SETOF journal STABLE LANGUAGE sql AS $$
+    SELECT * FROM journal WHERE accounts[1] = account
+    UNION ALL
+    SELECT * FROM journal
+    WHERE accounts @> ARRAY[account] AND 0 < ANY (array_remove(accounts, accounts[1])) AND accounts[1] <> account
+$$;
+COMMENT ON FUNCTION journal_of IS 'the transactions that moved an account which keeps a balance';
+
 CREATE VIEW ledger_transaction AS
 SELECT t.id, coalesce(t.key, k.kind || ':' || t.id) AS key, k.kind, coalesce(t.content, '{}') AS content,
        coalesce(t.actor, 'daemon:settlement') AS actor, t.channel, t.value_date, t.document, t.reverses, t.recorded_at
@@ -1175,14 +1183,18 @@ CREATE TRIGGER account_is_in_the_chart BEFORE INSERT ON ledger_account
 CREATE TABLE sealed_block (
     number      bigint PRIMARY KEY CHECK (number > 0),
     after       bigint NOT NULL,
-    through     bigint NOT NULL CHECK (through > after),
+    through     bigint NOT NULL UNIQUE CHECK (through > after),
     places      int8multirange NOT NULL,
     leaves      bytea NOT NULL,
     previous    bytea NOT NULL,
+    history     bytea NOT NULL,
     hash        bytea NOT NULL UNIQUE,
+    peak        bytea NOT NULL,
     sealed_at   timestamptz NOT NULL
 );
 COMMENT ON COLUMN sealed_block.places IS 'the places that are in it: of the others nothing was committed';
+COMMENT ON COLUMN sealed_block.history IS 'the root of a tree over the hashes of all blocks before: so the way from an old block to a new one is short';
+COMMENT ON COLUMN sealed_block.peak IS 'the root of the largest part of that tree that is whole with this block';
 COMMENT ON COLUMN sealed_block.leaves IS '32 bytes for each of them, so that verifying names the row that differs';
 CREATE TRIGGER sealed_block_is_never_changed BEFORE UPDATE OR DELETE ON sealed_block
     FOR EACH ROW EXECUTE FUNCTION refuse_change();

@@ -91,7 +91,6 @@ class Ledger:
                 number=number,
                 after=after,
                 through=through,
-                places=[(it["place"], it["place"]) for it in told],
                 previous=hashes.get(number - 1, FIRST),
                 history=root_of(number - 1, peaks),
                 sealed_at=SEALED_AT,

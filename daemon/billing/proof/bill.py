@@ -348,7 +348,6 @@ def _seals(seals: Seals) -> Iterator[dict[str, Any]]:
         "head": head.number,
         "after": head.after,
         "through": head.through,
-        "places": head.places,
         "previous": head.previous.hex(),
         "history": head.history.hex(),
         "sealed_at_us": (head.sealed_at - EPOCH) // timedelta(microseconds=1),

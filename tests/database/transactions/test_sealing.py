@@ -11,8 +11,8 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
-from daemon.billing.sealing import Head, cut, leaf, path, root_of_path
-from daemon.transactions.sealing import audit, seal, verify
+from daemon.billing.sealing import FIRST, cut, leaf, path, root, root_of_path
+from daemon.transactions.sealing import audit, head_of, seal, verify
 from storage import ledger, seals
 from storage.ledger import Leg, Transaction
 from tests.database.small_site import NOW, connect, intact, on, rows
@@ -153,6 +153,8 @@ TAMPERED = {
     "UPDATE sealed_block SET leaves = substr(leaves, 33) WHERE number = 2": "block 2 itself was changed",
     "UPDATE sealed_block SET leaves = substr(leaves, 33) || substr(leaves, 1, 32) WHERE number = 2": "block 2 itself was changed",
     "UPDATE sealed_block SET previous = sha256('x') WHERE number = 2": "block 2 does not follow block 1",
+    "UPDATE sealed_block SET history = sha256('x') WHERE number = 2": "block 2 itself was changed",
+    "UPDATE sealed_block SET peak = sha256('x') WHERE number = 2": "block 2 itself was changed",
     "DELETE FROM sealed_block WHERE number = 2": "block 2 was removed",
     "DELETE FROM sealed_block WHERE number = 3": "block 3 was removed",
     "DELETE FROM sealed_block": "block 1 was removed",
@@ -209,6 +211,20 @@ def test_a_block_holds_no_more_than_may_have_to_be_read_for_one_proof(database_u
         sizes = [len(cut(block.leaves)) for block in await seals.blocks(connection, 1, 9)]
         assert sizes == [7, 2, 1]
         assert (await verify(connection)).fault is None
+
+    on(database_url, story)
+
+
+def test_each_block_names_the_root_over_all_before_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        for number in range(9):
+            await post(connection, charge(number))
+            await seal(connection, NOW)
+        blocks = await seals.blocks(connection, 1, 9)
+        hashes = [block.hash for block in blocks]
+        roots = [root(hashes[:number]) for number in range(1, 9)]
+        assert [block.history for block in blocks] == [FIRST, *roots]
+        assert (await verify(connection, 5)).fault is None
 
     on(database_url, story)
 
@@ -280,7 +296,7 @@ def test_what_is_hashed_is_what_is_documented_and_leads_to_the_block(database_ur
         by_place = dict(zip(block.in_order(), cut(block.leaves), strict=True))
         for place, content in ((id_, told), (name[0], account), (month[0], stream)):
             assert by_place[place] == leaf(content) == sha256(b"\x00" + content).digest()
-        head = Head(1, block.after, block.through, block.previous, block.sealed_at)
+        head = head_of(block)
         steps = path([head.leaf(), *cut(block.leaves)], block.in_order().index(id_) + 1)
         assert root_of_path(leaf(told), steps) == block.hash
 

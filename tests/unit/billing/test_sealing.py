@@ -48,8 +48,8 @@ def test_any_bit_of_any_leaf_changes_the_root(contents: list[bytes], data: st.Da
 
 
 def test_the_head_is_a_leaf_of_documented_json() -> None:
-    head = Head(7, 3, 12, FIRST, datetime(2026, 3, 1, 0, 0, 0, 5, tzinfo=UTC))
-    told = b'["block", 7, 3, 12, "' + b"00" * 32 + b'", 1772323200000005]'
+    head = Head(7, 3, 12, FIRST, b"\xaa" * 32, datetime(2026, 3, 1, 0, 0, 0, 5, tzinfo=UTC))
+    told = b'["block", 7, 3, 12, "' + b"00" * 32 + b'", "' + b"aa" * 32 + b'", 1772323200000005]'
     assert head.leaf() == sha256(b"\x00" + told).digest()
 
 
