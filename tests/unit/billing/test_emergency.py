@@ -53,6 +53,23 @@ def test_it_is_offered_again_only_after_full_repayment_and_a_new_fall() -> None:
     ) == ["active", "active", "active", "repaid", "unavailable", "offered"]
 
 
+def test_nobody_takes_an_offer_by_saying_nothing() -> None:
+    assert next_emergency(CREDIT, "unavailable", 300, 200) == "offered"
+    assert next_emergency(CREDIT, "offered", 200, 200) == "offered"
+
+
+def test_one_that_was_repaid_stays_so_until_the_balance_is_above_the_threshold() -> None:
+    one_fen = [(100, True), (-1, False), (0, True), (-5, True), (200, True), (201, True)]
+    assert course(CREDIT, *one_fen) == [
+        "active",
+        "active",
+        "repaid",
+        "repaid",
+        "repaid",
+        "unavailable",
+    ]
+
+
 def test_one_that_was_never_used_stays_active_until_the_balance_is_above_the_threshold() -> None:
     assert course(CREDIT, (200, True), (50, False), (201, False)) == [
         "active",

@@ -122,6 +122,12 @@ def test_a_collection_deferred_until_the_fifth_is_due_again_on_the_sixth() -> No
     assert sixth.starts_on == day(1)
 
 
+def test_what_was_paid_before_a_deferral_is_no_longer_owed() -> None:
+    paid = [Payment(day(3), 30)]
+    fifth = penalty(HOME, TERMS, day(5), paid, [Deferral(day(4), day(5), "defer_collection")])
+    assert (fifth.paid_fen, fifth.deferred_fen, fifth.collectible_fen) == (30, 20, 0)
+
+
 def test_a_deferral_of_an_amount_leaves_the_rest_to_be_demanded() -> None:
     some = penalty(HOME, TERMS, day(5), (), [Deferral(day(1), day(9), "defer_collection", 20)])
     assert (some.collectible_fen, some.deferred_fen) == (30, 20)

@@ -3,10 +3,19 @@
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.billing.rounding import nearest_fen
+
+
+@pytest.mark.parametrize(
+    ("exact", "fen"),
+    [("0", 0), ("0.49", 0), ("0.5", 1), ("0.99", 1), ("-0.49", 0), ("-0.5", -1), ("-1.5", -2)],
+)
+def test_ties_are_away_from_zero(exact: str, fen: int) -> None:
+    assert nearest_fen(Fraction(exact)) == fen
 
 
 @given(

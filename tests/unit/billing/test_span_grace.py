@@ -54,6 +54,14 @@ def test_sums_of_different_days_do_not_come_together() -> None:
     assert grace_until(halves, USUAL, ZONE) is None
 
 
+def test_a_window_and_a_grace_last_24_hours() -> None:
+    almost = NOW + timedelta(hours=23, minutes=59)
+    halves = [replace(OLD, fen=700), replace(OLD, fen=700, posted_at=almost)]
+    assert grace_until(halves, USUAL, ZONE) == almost + timedelta(hours=24)
+    a_day_later = [halves[0], replace(OLD, fen=700, posted_at=NOW + timedelta(hours=24))]
+    assert grace_until(a_day_later, USUAL, ZONE) is None
+
+
 def test_what_is_given_back_later_does_not_end_the_grace() -> None:
     back = replace(OLD, fen=-1_201, posted_at=NOW + timedelta(hours=1))
     assert grace_until([OLD, back], USUAL, ZONE) == NOW + GRACE

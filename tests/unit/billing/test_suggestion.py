@@ -32,6 +32,16 @@ def test_the_same_month_last_year_counts_where_it_was_more() -> None:
     assert average_fen([], Fraction(50)) == 50
 
 
+def test_of_no_day_the_average_is_nothing() -> None:
+    assert average_fen([]) == average_fen([None, None]) == 0
+
+
+def test_a_fen_a_day_is_use() -> None:
+    assert days_left(Fraction(1), 100, 0) == 100
+    assert days_left(Fraction(1, 2), 100, 0) == 200
+    assert days_left(Fraction(0), 100, 0) is None
+
+
 def test_a_balance_that_suffices_suggests_nothing() -> None:
     assert suggested_fen(Fraction(100), 3_300, TERMS) == 0
     assert suggested_fen(Fraction(100), 3_299, TERMS) == 1_000

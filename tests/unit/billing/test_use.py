@@ -45,6 +45,64 @@ def test_use_is_steps_times_ratio_in_parts_of_ten_to_the_eighth_of_a_kwh() -> No
     assert not use.is_estimated
 
 
+def test_a_register_has_two_decimals_and_no_transformer_unless_it_is_said() -> None:
+    first, last = datetime(2026, 3, 1, tzinfo=ZONE), datetime(2026, 3, 2, tzinfo=ZONE)
+    (use,) = uses_of(Span(first, last, {"total": 7}), versions("2026-01-01"), ZONE)
+    assert use.total == 7_000_000
+    assert not Use(use.month, 0, use.registers, first).is_estimated
+
+
+def test_instants_of_the_zone_are_instants() -> None:
+    first, last = datetime(2026, 3, 7, tzinfo=NEW_YORK), datetime(2026, 3, 10, tzinfo=NEW_YORK)
+    parts = uses_of(span(first, last, 7100), versions("2026-01-01", "2026-03-09"), NEW_YORK)
+    assert [use.total // 10**6 for use in parts] == [4700, 2400]
+
+
+def test_a_residual_rate_means_nothing_to_a_version_without_rates() -> None:
+    first, last = datetime(2026, 3, 1, tzinfo=ZONE), datetime(2026, 3, 2, tzinfo=ZONE)
+    told = Span(first, last, {"total": 5, "peak": 2}, residual_rate="valley")
+    (use,) = uses_of(told, versions("2026-01-01"), ZONE)
+    assert use.registers == {"total": 5_000_000}
+
+
+@pytest.mark.parametrize("told", [{"peak": 2}, {"peak": 2, "valley": 3, "flat": 0}])
+def test_without_a_residual_rate_every_register_has_one_price(told: dict[str, int]) -> None:
+    first, last = datetime(2026, 3, 1, tzinfo=ZONE), datetime(2026, 3, 2, tzinfo=ZONE)
+    prices = {"mode": "tou", "prices": {"peak": "1", "valley": "0.5"}}
+    both = versions("2026-01-01", price=None, energy=prices)
+    with pytest.raises(NoPrice, match=r"no register tells the rate valley|without a price: flat"):
+        uses_of(Span(first, last, {"total": 5, **told}), both, ZONE)
+    (use,) = uses_of(Span(first, last, {"total": 5, **told}), versions("2026-01-01"), ZONE)
+    assert use.registers == {"total": 5_000_000}
+
+
+def test_what_is_kept_is_in_order_of_time_and_by_link_of_a_matrix_alone() -> None:
+    rows = [{"peak": "1"}, {"peak": "2"}]
+    matrix = {"cycle": "year", "method": "matrix", "bounds_kwh": ["10"], "matrix": rows}
+    steps = {"cycle": "year", "method": "price", "bounds_kwh": ["10"], "prices": ["1", "2"]}
+    of = Versions(
+        (
+            *versions("2026-01-01", ladder=steps).all,
+            *versions("2026-03-01", ladder=matrix).all,
+            *versions("2026-03-09").all,
+        )
+    )
+    days = [(3, 0, 1), (3, 1, 4), (3, 1, 2), (3, 2, 9), (2, 0, 7), (2, 0, 3)]
+    told = [
+        Use(date(2026, month, 1), number, {"total": day}, datetime(2026, month, day, tzinfo=ZONE))
+        for month, number, day in days
+    ]
+    kept = gathered(told, of)
+    assert [(use.month.month, use.version, use.total) for use in kept] == [
+        (2, 0, 10),
+        (3, 0, 1),
+        (3, 1, 2),
+        (3, 1, 4),
+        (3, 2, 9),
+    ]
+    assert kept[0].start == datetime(2026, 2, 3, tzinfo=ZONE)
+
+
 def test_a_span_is_cut_at_months_and_versions_and_nowhere_else() -> None:
     long = span(
         datetime(2026, 1, 30, tzinfo=ZONE), datetime(2026, 3, 2, tzinfo=ZONE), 3100, decimals=2

@@ -87,6 +87,11 @@ def test_a_share_is_rounded_to_the_fen_ties_away_from_zero() -> None:
     assert parts(PLAN, 1_004)[0] == 100
 
 
+def test_a_debt_without_a_share_is_not_taken_from_payments() -> None:
+    state = Recovery(balance_fen=0, week_of=MONDAY, payment_debt_fen=5_000)
+    assert parts(state, 1_000) == (0, 0, 0, 0, 1_000)
+
+
 def test_without_debts_everything_goes_to_the_balance() -> None:
     assert allocate(Recovery(700, MONDAY), MONDAY, 1_000) == (
         Allocation(0, 0, 0, 0, 1_000),
