@@ -197,7 +197,7 @@ class _Units:
         versions = month.versions.all
         whole = 10**USE_DECIMALS
         energy = math.gcd(whole, *(_common(it) for it in _energies(month)))
-        bounds = [bound for it in versions if it.ladder for bound in it.ladder.bounds_kwh]
+        bounds = _bounds_kwh(versions)
         energy = math.gcd(energy, *(int(bound.scaleb(USE_DECIMALS)) for bound in bounds))
         # A bound of a year is shared by twelve months.
         is_shared = bool((month.months != MONTHS).any())
@@ -234,6 +234,9 @@ class _Units:
         most: NDArray[np.float64] = 8 * (kwh + self.kwh) * (prices + 1) * taxed
         most += 8 * fees * self.kwh * self.fee * taxed
         is_small = self.kwh * self.yuan * self.fee * self.tax < MOST_DENOMINATOR
+        # The last bound of a ladder is often a number that nobody reaches.
+        bound = max(map(float, _bounds_kwh(month.versions.all)), default=0.0)
+        is_small &= MONTHS * bound * self.kwh < ROOM
         # Energy itself may be made a multiple of twelve.
         return np.asarray((np.maximum(most, MONTHS * position) < ROOM) & is_small)
 
@@ -245,6 +248,10 @@ def _energies(month: Month) -> Iterator[Integers]:
     yield month.month_bonus
     yield month.year_bonus
     yield month.partial_bonus
+
+
+def _bounds_kwh(versions: Iterable[TariffVersion]) -> list[Decimal]:
+    return [bound for it in versions if it.ladder is not None for bound in it.ladder.bounds_kwh]
 
 
 def _common(told: Integers) -> int:

@@ -69,6 +69,20 @@ def test_numbers_beyond_64_bits_are_worked_out_exactly(told: list[Story], zeros:
     check(told)
 
 
+def test_a_bound_that_nobody_reaches_is_a_number_like_any_other() -> None:
+    """Scaled by the months of a close it leaves 64 bits where use has eight decimals."""
+    year = {
+        "cycle": "year",
+        "method": "price",
+        "bounds_kwh": ["10", "1000000000"],
+        "prices": ["0.5", "1", "2"],
+        "partial_year": "months",
+    }
+    of = {"effective_from": "2026-01-01", "ladder": year}
+    use = {date(2026, 2, 3): {"total": Fraction(3_000_000_001, 10**8)}}
+    check([Story([of], use, last=date(2026, 11, 20))])
+
+
 def test_the_only_link_of_a_month_re_prices_what_others_billed_of_it() -> None:
     slab = {
         "cycle": "month",
