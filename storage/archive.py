@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from protocols.errors import MeterdError
-from storage import tariffs
+from storage import tariff_filing
 from storage.chains import act_as, lock_chains
 from storage.settling import ALL_DAYS, NO_DAYS, mark_accounts, mark_points
 from storage.sql import Connection, Row, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
@@ -177,6 +177,7 @@ async def take_over(
     now: datetime,
     site_option: str = "",
     left_out: Collection[str] | None = None,
+    actor: str = "daemon",
 ) -> TakenOver:
     """Bring the database to what is configured, all or nothing; only what differs is written.
 
@@ -184,23 +185,27 @@ async def take_over(
     every case and the command that tells it, where the files would change what was already billed;
     `site_option` is what those commands need to find the site. `left_out`: the points that the
     files name no more, where the rows are a part of them; None: all that the rows do not name.
-    `now`: in the site's zone."""
+    `now`: in the site's zone. `actor`: who asked for it, which versions of tariffs remember."""
     today = now.date()
     async with connection.transaction():
         await lock_chains(connection)
         await _stage(connection, rows)
-        await _refuse_conflicts(connection, now, site_option)
+        filing = await tariff_filing.compare(connection)
+        await _refuse_conflicts(connection, filing.conflicts, now, site_option)
         limited = await _merge_points_and_meters(connection, today, left_out)
         await _merge_accounts(connection, today)
         # Behind the accounts: who settles has locked those when it marks a version as used.
-        await tariffs.follow_files(connection)
+        await tariff_filing.follow_files(connection, filing, actor, today)
         differing = await fetch_rows(connection, SQL["differing_accounts"])
         stale = await fetch_rows(connection, SQL["stale"])
         await _refuse_unpriced(connection)
     return TakenOver(
         limited=limited,
         differing_accounts=tuple(number for (number,) in differing),
-        stale=tuple(STALE.format(*row[:5], _by_document(row[5])) for row in stale),
+        stale=(
+            *(STALE.format(*row[:5], _by_document(row[5])) for row in stale),
+            *filing.rejected,
+        ),
     )
 
 
@@ -247,8 +252,7 @@ def _moved_in_words(
 
 
 async def _stage(connection: Connection, rows: ArchiveRows) -> None:
-    await connection.execute(tariffs.SQL["stage_tariffs"])
-    await _copy(connection, "staged_tariff", rows.tariffs)
+    await tariff_filing.stage(connection, rows.tariffs)
     staged = {
         "account": rows.accounts,
         "point": rows.points,
@@ -273,14 +277,11 @@ STAGED: Final = {
 """Columns that come from the files, where a staged table has further ones."""
 
 
-async def _refuse_conflicts(connection: Connection, now: datetime, site_option: str) -> None:
+async def _refuse_conflicts(
+    connection: Connection, of_tariffs: Sequence[str], now: datetime, site_option: str
+) -> None:
     """What was billed stays as it was billed: changes of it are documents (R26)."""
-    conflicts: list[str] = []
-    for tariff, start in await tariffs.changed_after_billing(connection):
-        conflicts.append(
-            f"tariff {tariff} from {start}: use after that day is billed; "
-            "a version is immutable then"
-        )
+    conflicts = [*of_tariffs]
     values = {"today": now.date(), "moment": f"{now:%Y-%m-%d %H:%M}"}
     for question, conflict in CONFLICTS.items():
         for row in await fetch_rows(connection, SQL[question], values):

@@ -1,4 +1,4 @@
-"""Versions of tariffs: what the files say, and which of it counts. A form is never changed."""
+"""Tariffs that count, and which of them an account has from which day on."""
 
 from __future__ import annotations
 
@@ -34,27 +34,6 @@ async def mark_used(connection: Connection, numbers: Collection[int]) -> None:
     SerializationFailure where one does not count any more: whoever billed by it begins anew."""
     if numbers:
         await connection.execute(SQL["mark_used"], {"numbers": sorted(numbers)})
-
-
-async def changed_after_billing(connection: Connection) -> list[tuple[str, date]]:
-    """(tariff, start) of versions that the staged files change and after whose start use is
-    billed."""
-    differing = await fetch_rows(connection, SQL["differing"])
-    if not differing:
-        return []  # the usual start does not look at what is billed
-    values = {
-        "tariffs": [tariff for tariff, _ in differing],
-        "starts": [start for _, start in differing],
-    }
-    return [
-        (tariff, start) for tariff, start in await fetch_rows(connection, SQL["billed"], values)
-    ]
-
-
-async def follow_files(connection: Connection) -> None:
-    """Let the staged versions count, and no others of their tariffs."""
-    await connection.execute(SQL["withdraw"])
-    await connection.execute(SQL["add"])
 
 
 class AccountTariff(NamedTuple):

@@ -123,7 +123,7 @@ class Requests:
         yield (await self.configuration.plan(Path(path))).as_dict()
 
     async def _reload(self, request: Mapping[str, Any]) -> Answers:
-        """What a reload did. `path` must be the file that the daemon runs with."""
+        """What a reload did that `actor` asks for. `path`: the file that the daemon runs with."""
         # Two sites on one machine: a reload meant for the other must not be taken for one of this.
         runs_with = self.configuration.site.path.absolute()
         path = request.get("path")
@@ -131,7 +131,10 @@ class Requests:
             raise BadRequest(
                 f"the daemon runs with {runs_with}, not with {path}; `meterd plan` compares the two"
             )
-        yield (await self.configuration.reload()).as_dict()
+        actor = request.get("actor")
+        if not isinstance(actor, str) or not actor:
+            raise BadRequest("actor must be the name of who asks")
+        yield (await self.configuration.reload(actor)).as_dict()
 
     def _traceable(self, name: str) -> WireLine:
         line = self._line(name)

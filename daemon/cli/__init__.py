@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "topup": "Post a payment to an account.",
     "payment": "A payment is taken back: it bounced, or was a mistake.",
     "ledger": "Prove that nothing posted was changed; close a month.",
-    "tariff": "Check prices, and work out cases to the fen.",
+    "tariff": "Prices: check, show, agree to them, work out cases to the fen.",
     "supply": "Look at supply states and commands.",
     "gaps": "Owed daily freezes that are not published, and why.",
     "standstill": "Points that are not billed to yesterday, and why.",

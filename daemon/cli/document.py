@@ -20,11 +20,13 @@ from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json
 from daemon.cli.payment import print_reversed
 from daemon.cli.site_option import site_option
+from daemon.cli.tariff_versions import print_approved
 from daemon.cli.typed import Text
 from daemon.transactions import account_tariff, payment_reversal
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.filing import Filed
-from storage import documents
+from daemon.transactions.tariff_versions import approve_document
+from storage import documents, tariff_filing
 from storage.documents import Said, StoredDocument
 
 NUMBERS = click.IntRange(1, 2**31 - 1)
@@ -127,6 +129,11 @@ def approve(
                     connection, number, said, datetime.now(UTC)
                 )
                 print_reversed(number, done, as_json=as_json)
+                continue
+            if kind == tariff_filing.KIND:
+                today = datetime.now(zone).date()
+                version = await approve_document(connection, number, said, today)
+                print_approved(version, as_json=as_json)
                 continue
             if kind == account_tariff.KIND:
                 changed = await account_tariff.approve_change(connection, number, said)

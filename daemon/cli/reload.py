@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from config.problems import ConfigError
+from daemon.cli.actor import actor_option, os_user
 from daemon.cli.output import BAD_CONFIG, as_json, fail, print_json
 from daemon.cli.running import daemon_asked, print_difference
 from daemon.cli.site_option import site_option
@@ -17,16 +18,21 @@ REFUSED = (
 
 
 @click.command()
+@actor_option
 @site_option
 @as_json
-def reload(site_path: Path, as_json: bool) -> None:
+def reload(actor: str | None, site_path: Path, as_json: bool) -> None:
     """Let the running daemon read its configuration again.
 
     Only lines that changed are stopped and started.
 
     A file with mistakes, or one that contradicts what was billed, changes nothing. SIGHUP does
     the same."""
-    request = {"do": "reload", "path": str(site_path.absolute())}
+    request = {
+        "do": "reload",
+        "path": str(site_path.absolute()),
+        "actor": actor or os_user(),
+    }
     try:
         with daemon_asked(site_path, request, refused=REFUSED) as answers:
             difference = next(answers)

@@ -1,21 +1,37 @@
-"""meterd tariff check, show, diff: tariff files, without a daemon."""
+"""meterd tariff check, show, diff: what tariffs say, without a daemon."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
+from psycopg import AsyncConnection
 
 from config.problems import ConfigError, Problem
+from config.settings_file import load_settings
 from config.tariff_files import load_tariff_file
+from config.tariff_form import read_version
 from config.tariff_version import Fixed, Ladder, TariffVersion, Versions
-from daemon.cli.output import as_json, print_json, print_table
+from daemon.cli.on_site import on_database
+from daemon.cli.output import as_json, fail, print_json, print_table
+from daemon.cli.site_option import site_option
+from storage import tariff_filing
+from storage.tariff_filing import FiledVersion, State
 
 Line = tuple[str, str]
 FILES = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _Shown(NamedTuple):
+    """`state`: of a version in the database."""
+
+    tariff: str
+    version: TariffVersion
+    state: State | None = None
 
 
 @click.command(short_help="Name every mistake of tariff files.")
@@ -39,19 +55,49 @@ def check(paths: tuple[Path, ...]) -> None:
 
 
 @click.command(short_help="Show what tariffs cost, version by version.")
-@click.argument("path", metavar="TARIFF.toml", type=FILES)
+@click.argument("what", metavar="TARIFF.toml|NAME")
+@site_option
 @as_json
-def show(path: Path, as_json: bool) -> None:
+def show(what: str, site_path: Path, as_json: bool) -> None:
     """Show each version of the tariffs of a file: what a kWh, a day and a month cost.
 
-    Exit code 78 if the file has mistakes."""
-    for name, versions in load_tariff_file(path).items():
-        for version in versions.all:
-            lines = list(_lines(version))
-            if as_json:
-                print_json(_object(name, version, lines))
-            else:
-                print_table(("tariff", "from", "what", "yuan"), _rows(name, version, lines))
+    With a NAME the versions of that tariff that count or wait in the site's database. Exit code 78
+    if the file has mistakes."""
+    path = Path(what)
+    is_file = path.suffix == ".toml" or path.is_file()
+    for shown in _of_file(path) if is_file else _of_database(what, site_path):
+        lines = list(_lines(shown.version))
+        if as_json:
+            print_json(_object(shown, lines))
+        else:
+            title = "waits for a second person" if shown.state == "waits" else ""
+            rows = [(shown.tariff, str(shown.version.effective_from), *line) for line in lines]
+            print_table(("tariff", "from", "what", "yuan"), rows, title=title)
+
+
+def _of_file(path: Path) -> list[_Shown]:
+    return [
+        _Shown(name, version)
+        for name, versions in load_tariff_file(path).items()
+        for version in versions.all
+    ]
+
+
+def _of_database(tariff: str, site_path: Path) -> list[_Shown]:
+    """Those that count or wait."""
+
+    async def ask(connection: AsyncConnection[Any]) -> list[FiledVersion]:
+        return await tariff_filing.versions(connection, "counts", "waits", tariff=tariff)
+
+    found = on_database(load_settings(site_path), ask)
+    if not found:
+        raise fail(f"there is no tariff {tariff} in the database, and no such file")
+    shown = []
+    for filed in found:
+        version, _ = read_version(json.loads(filed.form), tariff)
+        assert version is not None, "what was stored was read before"
+        shown.append(_Shown(tariff, version, filed.state))
+    return shown
 
 
 @click.command(short_help="Show what differs between two tariff files.")
@@ -85,12 +131,13 @@ def _costs(tariffs: Mapping[str, Versions]) -> dict[tuple[str, str, str], str]:
     }
 
 
-def _object(name: str, version: TariffVersion, lines: list[Line]) -> Mapping[str, Any]:
-    return {"tariff": name, "effective_from": version.effective_from, "costs": dict(lines)}
-
-
-def _rows(name: str, version: TariffVersion, lines: list[Line]) -> list[tuple[str, ...]]:
-    return [(name, str(version.effective_from), *line) for line in lines]
+def _object(shown: _Shown, lines: list[Line]) -> Mapping[str, Any]:
+    told = {
+        "tariff": shown.tariff,
+        "effective_from": shown.version.effective_from,
+        "costs": dict(lines),
+    }
+    return told if shown.state is None else {**told, "state": shown.state}
 
 
 def _lines(version: TariffVersion) -> Iterator[Line]:

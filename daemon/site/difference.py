@@ -39,7 +39,8 @@ class Difference:
 
     `changed`: the lines that are built anew, and why. `moved`: meters that change their line,
     (address, from, to). `archive`: how many rows of each table came, went or changed; `days`: what
-    that means for points, day by day, in words, where the database was asked."""
+    that means for points, day by day, in words, where the database was asked. `waiting`: versions
+    of tariffs that wait for a second person, in words; they are no difference."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -50,11 +51,12 @@ class Difference:
     days: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """True if a reload would do nothing and a restart neither."""
-        return self == Difference(unchanged=self.unchanged)
+        return self == Difference(unchanged=self.unchanged, waiting=self.waiting)
 
     @property
     def touched(self) -> set[str]:

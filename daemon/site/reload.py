@@ -31,8 +31,14 @@ from daemon.runtime.supervision import in_thread
 from daemon.site.assembly import Assembly
 from daemon.site.difference import Difference, applicable, changed_part, difference
 from daemon.site.listeners import lines_of
-from daemon.transactions.archive import configured, take_over_part, told_in_days
+from daemon.transactions.archive import (
+    configured,
+    take_over_part,
+    told_in_days,
+    waiting_versions,
+)
 from daemon.transactions.disputes import judge_waiting
+from daemon.transactions.tariff_versions import DAEMON
 from protocols.errors import MeterdError
 from storage import archive, readings, supply
 from storage.archive import SiteMeter
@@ -74,8 +80,8 @@ class Configuration:
         self._assembly = assembly
         self._pool = pool
         self._asked = asked
-        self._waiting: list[asyncio.Future[Difference]] = []
-        """Who wants to know what came of the next reload."""
+        self._waiting: list[tuple[asyncio.Future[Difference], str]] = []
+        """Who wants to know what came of the next reload, with the names of who asked."""
         self._one_at_a_time = asyncio.Lock()
         self._is_alone = False
         self._known_at = datetime.now(UTC) - OVERLAP
@@ -115,8 +121,8 @@ class Configuration:
             # Who asks from here on waits for the next one: this one may have read its files.
             waiting = self._waiting
             self._waiting = []
-            outcome = await self._try()
-            for future in waiting:
+            outcome = await self._try(waiting[0][1] if waiting else DAEMON)
+            for future, _ in waiting:
                 if future.done():
                     continue
                 if isinstance(outcome, Exception):
@@ -124,15 +130,15 @@ class Configuration:
                 else:
                     future.set_result(outcome)
 
-    async def reload(self) -> Difference:
-        """Read the site's files again and bring the daemon to them.
+    async def reload(self, actor: str = DAEMON) -> Difference:
+        """Read the site's files again and bring the daemon to them, as `actor` asks.
 
         What needs a restart stays as it was. ConfigError, ArchiveConflict, NoDatabaseYet or a
         database that is away change nothing. A caller that is cancelled does not stop it."""
         if self._is_alone:
             raise NoDatabaseYet("the daemon waits for its database; reload when that is there")
         outcome: asyncio.Future[Difference] = asyncio.get_running_loop().create_future()
-        self._waiting.append(outcome)
+        self._waiting.append((outcome, actor))
         self._asked.set()
         return await outcome
 
@@ -141,11 +147,12 @@ class Configuration:
         async with self._one_at_a_time:
             new, found = await self._compare(path)
             if not found.archive:
-                return found
+                return replace(found, waiting=await self._waiting_versions(new))
             part, points = await in_thread(partial(changed_part, self.site, new))
             # Only the database knows what contradicts what was billed: it is asked and undone.
             async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
-                return replace(found, days=await told_in_days(connection, part, points))
+                told = await told_in_days(connection, part, points)
+                return replace(found, days=told.days, waiting=told.waiting)
 
     async def rebuild(self) -> None:
         """Presence is a cache of what the database has: look at that again."""
@@ -186,9 +193,9 @@ class Configuration:
             if lines:
                 await self._know(connection, self.site, lines)
 
-    async def _try(self) -> Difference | Exception:
+    async def _try(self, actor: str) -> Difference | Exception:
         try:
-            return await self._reload()
+            return await self._reload(actor)
         except (MeterdError, psycopg.Error) as error:
             log.error("reload refused, nothing was changed", error=str(error).strip())
             return error
@@ -196,12 +203,13 @@ class Configuration:
             log.exception("reload failed, nothing was changed")
             return error
 
-    async def _reload(self) -> Difference:
+    async def _reload(self, actor: str) -> Difference:
         async with self._one_at_a_time:
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
                 new, found = await self._compare(self.site.path)
-                await self._apply(new, found)
+                await self._apply(new, found, actor)
+                found = replace(found, waiting=await self._waiting_versions(new))
             finally:
                 systemd.notify("READY=1")
             log.info(
@@ -218,7 +226,7 @@ class Configuration:
         """The next configuration, as far as it can be applied, and what it changes."""
         return await in_thread(partial(_load_and_compare, self.site, path))
 
-    async def _apply(self, new: LoadedSite, found: Difference) -> None:
+    async def _apply(self, new: LoadedSite, found: Difference, actor: str) -> None:
         """Exchange the lines that change, or leave everything as it was.
 
         They stop before the database knows their new meters, so that no line is given a command
@@ -229,7 +237,8 @@ class Configuration:
         built: list[Line] = []
         try:
             if found.archive or found.touched:
-                built = await self._exchange(new, found, [line.name for line in running])
+                stopping = [line.name for line in running]
+                built = await self._exchange(new, found, stopping, actor)
         except Exception:
             self._start_again(running)
             raise
@@ -254,6 +263,7 @@ class Configuration:
         new: LoadedSite,
         found: Difference,
         stopping: Collection[str],
+        actor: str,
     ) -> list[Line]:
         """Take over the archive and stop lines, in one transaction; returns what is to start."""
         async with (
@@ -263,7 +273,7 @@ class Configuration:
             if found.archive:
                 # What did not change was taken over before, or is a document's by now.
                 part, points = await in_thread(partial(changed_part, self.site, new))
-                await take_over_part(connection, part, points)
+                await take_over_part(connection, part, points, actor)
             stored = await archive.site_meters(connection, list(found.touched))
             meters = configured(stored, new)
             specs = line_specs(new, {*found.added, *found.changed})
@@ -272,6 +282,15 @@ class Configuration:
             await self._know(connection, new, built)
             await self._lines.stop(stopping)
         return built
+
+    async def _waiting_versions(self, new: LoadedSite) -> tuple[str, ...]:
+        """What of the tariffs waits for a second person; nothing, if the database does not tell."""
+        try:
+            async with self._pool.connection(lasts_s=LONG_USE_S) as connection:
+                return await waiting_versions(connection, new)
+        except psycopg.Error as error:
+            log.warning("not asked which tariffs wait", error=str(error).strip())
+            return ()
 
     async def _judge_waiting(self, new: LoadedSite) -> None:
         """Let days follow the new limits; if the database fails, the next sweep does it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -19,7 +19,8 @@ from config.load import LoadedSite
 from config.meters import DLT645, LEAST_DECIMALS, Meter
 from config.tariff_canonical import canonical_form
 from config.tariff_version import TariffVersion
-from storage import archive, judging
+from daemon.transactions.tariff_versions import DAEMON, waiting_in_words
+from storage import archive, judging, tariff_filing
 from storage.archive import ArchiveRows, PointPage, SiteMeter
 from storage.owner import claim
 
@@ -41,19 +42,24 @@ async def take_over_site(connection: AsyncConnection[Any], site: LoadedSite) -> 
 
 
 async def take_over_archive(
-    connection: AsyncConnection[Any], site: LoadedSite, left_out: Set[str] | None = None
+    connection: AsyncConnection[Any],
+    site: LoadedSite,
+    left_out: Set[str] | None = None,
+    actor: str = DAEMON,
 ) -> tuple[str, ...]:
     """Bring points, meters, tariffs and new accounts of the configuration into the database.
 
-    `left_out`: the points that the files name no more, where `site` is a part of them. Returns what
-    documents say otherwise than the files. Points of which a limit changed wait to be judged
-    (disputes.py). ForeignSite where that is another site's."""
+    `left_out`: the points that the files name no more, where `site` is a part of them. `actor`: who
+    asked for it. Returns what documents say otherwise than the files. Points of which a limit
+    changed wait to be judged (disputes.py). ForeignSite where that is another site's."""
     zone = site.settings.site.zone
     await claim(connection, site.settings.site.name, zone)
     rows = archive_rows(site, zone)
-    site_option = f" -c {shlex.quote(str(site.path))}"
+    now = datetime.now(zone)
     async with connection.transaction():
-        found = await archive.take_over(connection, rows, datetime.now(zone), site_option, left_out)
+        found = await archive.take_over(
+            connection, rows, now, site_option_of(site), left_out, actor
+        )
         # As many as there may be: the take-over does not wait for them.
         await judging.wait(connection, found.limited)
     if found.differing_accounts:
@@ -62,6 +68,13 @@ async def take_over_archive(
             "the files over",
             count=len(found.differing_accounts),
             first=found.differing_accounts[0],
+        )
+    waiting = await tariff_filing.versions(connection, "waits")
+    if waiting:
+        log.warning(
+            "versions of tariffs wait for a second person: `meterd tariff list`",
+            count=len(waiting),
+            first=f"{waiting[0].tariff} {waiting[0].effective_from}",
         )
     if found.stale:
         log.warning(
@@ -72,17 +85,30 @@ async def take_over_archive(
     return found.stale
 
 
+def site_option_of(site: LoadedSite) -> str:
+    """What commands need to find the site."""
+    return f" -c {shlex.quote(str(site.path))}"
+
+
 async def take_over_part(
-    connection: AsyncConnection[Any], site: LoadedSite, points: Set[str]
+    connection: AsyncConnection[Any], site: LoadedSite, points: Set[str], actor: str = DAEMON
 ) -> tuple[str, ...]:
     """The same where `site` is the part of the files that says something else of these points."""
     named = {point.point for point in site.archive.points}
-    return await take_over_archive(connection, site, points - named)
+    return await take_over_archive(connection, site, points - named, actor)
+
+
+class Told(NamedTuple):
+    """What taking files over would mean, in words: by points and days, and which versions of
+    tariffs would wait for a second person."""
+
+    days: tuple[str, ...]
+    waiting: tuple[str, ...]
 
 
 async def told_in_days(
     connection: AsyncConnection[Any], site: LoadedSite, points: Set[str]
-) -> tuple[str, ...]:
+) -> Told:
     """What taking the files over would mean for these points, in words; nothing is kept of it.
 
     `site` may be the part that changed, with the rows of these points. ArchiveConflict, as taking
@@ -91,6 +117,7 @@ async def told_in_days(
     async with connection.transaction(force_rollback=True):
         stale = await take_over_part(connection, site, points)
         after = await archive.pages(connection, points)
+        waiting = await waiting_versions(connection, site)
     told = [words for point in sorted(points) for words in page_in_words(before, after, point)]
     named = {point.point for point in site.archive.points}
     told += [_left_in_words(after[point]) for point in sorted(points - named) if point in after]
@@ -100,7 +127,13 @@ async def told_in_days(
     added = sum(point in after and point not in before for point in points)
     if added:
         told.append(f"points that are new: {added}")
-    return (*told, *stale)
+    return Told((*told, *stale), waiting)
+
+
+async def waiting_versions(connection: AsyncConnection[Any], site: LoadedSite) -> tuple[str, ...]:
+    """Which versions of tariffs wait for a second person, in words."""
+    today = datetime.now(site.settings.site.zone).date()
+    return await waiting_in_words(connection, today, site_option_of(site))
 
 
 def page_in_words(

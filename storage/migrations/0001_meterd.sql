@@ -25,9 +25,9 @@ CREATE TABLE document (
     id          integer PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('exchange', 'restart', 'ratio', 'assignment', 'release', 'date_correction',
                     'address_correction', 'clock_setting', 'crossing', 'revalidation', 'payment_reversal',
-                    'household_bonus', 'used_elsewhere', 'account_tariff')),
+                    'household_bonus', 'used_elsewhere', 'account_tariff', 'tariff_version')),
     point       text CHECK ((point IS NULL) = (kind IN ('payment_reversal', 'household_bonus', 'used_elsewhere',
-                    'account_tariff'))),
+                    'account_tariff', 'tariff_version'))),
     at          timestamptz NOT NULL DEFAULT now(),
     actor       text NOT NULL CHECK (actor <> ''),
     reason      text NOT NULL CHECK (reason <> ''),
@@ -39,7 +39,7 @@ CREATE INDEX documents_of_point ON document (point);
 CREATE INDEX documents_that_waited ON document (id) WHERE waits;
 COMMENT ON TABLE document IS 'what somebody said that is or was so, as it was said; what follows from it are dated facts';
 COMMENT ON COLUMN document.id IS 'counted without gaps: a trial run uses up none';
-COMMENT ON COLUMN document.point IS 'the number of the point that it is about; NULL where it is about money or an account';
+COMMENT ON COLUMN document.point IS 'the number of the point that it is about; NULL where it is about money, an account or a tariff';
 COMMENT ON COLUMN document.waits IS 'it counts only when a second person has approved it';
 CREATE TRIGGER document_is_never_changed BEFORE UPDATE OR DELETE ON document
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -75,24 +75,47 @@ CREATE TABLE tariff_version (
     effective_from  date NOT NULL,
     revision        integer NOT NULL,
     form            jsonb NOT NULL CHECK ((form ->> 'effective_from')::date = effective_from),
-    state           text NOT NULL DEFAULT 'counts' CHECK (state IN ('counts', 'withdrawn')),
+    state           text NOT NULL DEFAULT 'counts' CHECK (state IN ('counts', 'waits', 'rejected', 'withdrawn')),
+    document_id     integer UNIQUE REFERENCES document,
     is_used         boolean NOT NULL DEFAULT false,
     filed_at        timestamptz NOT NULL DEFAULT now(),
     UNIQUE (tariff_id, effective_from, revision)
 );
 CREATE UNIQUE INDEX one_version_counts ON tariff_version (tariff_id, effective_from) WHERE state = 'counts';
+CREATE UNIQUE INDEX one_version_waits ON tariff_version (tariff_id, effective_from) WHERE state = 'waits';
 COMMENT ON TABLE tariff_version IS 'prices from 00:00 of a day on; what is charged refers to them by number';
 COMMENT ON COLUMN tariff_version.revision IS 'how many were told for this day before';
 COMMENT ON COLUMN tariff_version.form IS 'what it charges, in its canonical form: what may stand in a tariffs file';
+COMMENT ON COLUMN tariff_version.state IS 'withdrawn: the files said otherwise before anybody was billed by it';
+COMMENT ON COLUMN tariff_version.document_id IS 'who told it, and who agreed; NULL: told before anybody was billed by its tariff';
 COMMENT ON COLUMN tariff_version.is_used IS 'use is or was billed by it: it stays for ever';
+-- Whoever was billed by a tariff is billed otherwise only when two persons say so, and never by another form of the same version.
+CREATE FUNCTION tariff_version_is_filed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.is_used OR NOT (CASE NEW.state
+           WHEN 'waits' THEN EXISTS (SELECT FROM public.document d WHERE d.id = NEW.document_id AND d.kind = 'tariff_version' AND d.waits)
+           WHEN 'counts' THEN NEW.document_id IS NULL
+               AND NOT EXISTS (SELECT FROM public.tariff_version v WHERE v.tariff_id = NEW.tariff_id AND v.is_used)
+           ELSE false END) THEN
+        RAISE EXCEPTION 'use is billed by tariff %: a version from % on waits for a second person', NEW.tariff_id, NEW.effective_from
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'tariff_version_is_filed';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER tariff_version_is_filed BEFORE INSERT ON tariff_version
+    FOR EACH ROW EXECUTE FUNCTION tariff_version_is_filed();
 CREATE FUNCTION tariff_version_stays() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.is_used AND NOT OLD.is_used AND OLD.state <> 'counts' THEN
         RAISE EXCEPTION 'version % of tariff % was withdrawn meanwhile', OLD.number, OLD.tariff_id
             USING ERRCODE = 'serialization_failure';
     END IF;
-    IF (to_jsonb(OLD) - '{state,is_used}'::text[]) <> (to_jsonb(NEW) - '{state,is_used}'::text[]) OR OLD.state = 'withdrawn'
-       OR OLD.is_used AND NOT (NEW.is_used AND NEW.state = 'counts') THEN
+    IF (to_jsonb(OLD) - '{state,is_used}'::text[]) <> (to_jsonb(NEW) - '{state,is_used}'::text[]) OR OLD.is_used AND NOT NEW.is_used
+       OR NEW.state <> OLD.state AND NOT (CASE OLD.state
+           WHEN 'counts' THEN NEW.state = 'withdrawn' AND NOT OLD.is_used
+           WHEN 'waits' THEN NEW.state <> 'counts'
+               OR EXISTS (SELECT FROM public.document_review r WHERE r.document_id = OLD.document_id AND r.verdict = 'approved')
+           ELSE false END) THEN
         RAISE EXCEPTION 'version % of tariff %, from % on, stays as it is', OLD.number, OLD.tariff_id, OLD.effective_from
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'tariff_version_stays';
     END IF;
@@ -102,6 +125,18 @@ CREATE TRIGGER tariff_version_stays BEFORE UPDATE ON tariff_version
     FOR EACH ROW EXECUTE FUNCTION tariff_version_stays();
 CREATE TRIGGER tariff_version_is_never_deleted BEFORE DELETE ON tariff_version
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE FUNCTION tariff_version_is_reviewed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE public.tariff_version o SET state = 'withdrawn'
+    FROM public.tariff_version v
+    WHERE NEW.verdict = 'approved' AND v.document_id = NEW.document_id AND v.state = 'waits'
+      AND (o.tariff_id, o.effective_from) = (v.tariff_id, v.effective_from) AND o.state = 'counts';
+    UPDATE public.tariff_version SET state = CASE NEW.verdict WHEN 'approved' THEN 'counts' ELSE 'rejected' END
+    WHERE document_id = NEW.document_id AND state = 'waits';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tariff_version_is_reviewed AFTER INSERT ON document_review
+    FOR EACH ROW EXECUTE FUNCTION tariff_version_is_reviewed();
 
 CREATE TABLE account (
     id                  integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -209,6 +244,11 @@ CREATE TRIGGER account_tariff_is_never_changed BEFORE UPDATE OR DELETE ON accoun
 CREATE VIEW tariff_change AS
     SELECT DISTINCT ON (account_id, from_day) account_id, from_day, tariff_id FROM account_tariff
     ORDER BY account_id, from_day, document_id DESC;
+CREATE VIEW tariff_held AS
+    SELECT account_id, tariff_id, from_day, lead(from_day) OVER (PARTITION BY account_id ORDER BY from_day) AS to_day
+    FROM (SELECT id AS account_id, tariff_id, date '-infinity' AS from_day FROM account WHERE opened_on IS NOT NULL
+          UNION ALL SELECT account_id, tariff_id, from_day FROM tariff_change) x;
+COMMENT ON VIEW tariff_held IS 'which tariff an account has from 00:00 of from_day to 00:00 of to_day';
 CREATE FUNCTION tariff_on(of_account integer, day date) RETURNS text STABLE LANGUAGE sql AS $$
     SELECT coalesce((SELECT c.tariff_id FROM tariff_change c WHERE c.account_id = of_account AND c.from_day <= day
                      ORDER BY c.from_day DESC LIMIT 1),
@@ -1567,13 +1607,14 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('retention', ''),
     ('document', 'INSERT'),
     ('document_review', 'INSERT'),
-    ('tariff_version', 'INSERT (tariff_id, effective_from, revision, form), UPDATE (state, is_used)'),
+    ('tariff_version', 'INSERT (tariff_id, effective_from, revision, form, state, document_id), UPDATE (state, is_used)'),
     ('account', 'INSERT, UPDATE'),
     ('account_journal', ''),
     ('household_bonus', 'INSERT (account_id, from_day, rev, kwh_per_month, actor, document_id)'),
     ('used_elsewhere', 'INSERT (account_id, cycle, rev, kwh, actor, document_id)'),
     ('account_tariff', 'INSERT'),
     ('tariff_change', ''),
+    ('tariff_held', ''),
     ('closed_day', 'INSERT (day)'),
     ('arrears_episode', 'INSERT, UPDATE (ended_at)'),
     ('point', 'INSERT, UPDATE, DELETE'),

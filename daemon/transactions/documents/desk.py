@@ -35,6 +35,8 @@ Reason = Literal[
     "contradicts_published",
     "closed_period",
     "nothing_changes",
+    "no_version",
+    "version_is_used",
     "account_closed",
     "account_pending",
     "no_price",

@@ -54,3 +54,47 @@ def test_an_import_of_another_tariff_names_the_command_that_says_from_when(place
     place.edit("accounts.csv", "A1,T", "A1,shop")
     refused = place.meterd("account", "import")
     assert "meterd account tariff A1 shop --from DAY" in refused.stderr
+
+
+def test_a_version_is_listed_approved_and_shown(place: Place) -> None:
+    tariffs = place.folder / "tariffs.toml"
+    march = SHOP.replace("shop", "T").replace("2026-01-01", "2026-03-02")
+    tariffs.write_text(tariffs.read_text() + march + march.replace("03-02", "09-01"))
+    place.restart()
+    listed = place.meterd("tariff", "list", "T").stdout.splitlines()
+    assert [line.split("\t")[:4] for line in listed[1:4]] == [
+        ["T", "2026-01-01", "counts", "yes"],
+        ["T", "2026-03-02", "waits", "no"],
+        ["T", "2026-09-01", "waits", "no"],
+    ]
+    assert listed[4] == "meterd tariff approve T 2026-03-02 --actor NAME"
+    approved = place.meterd("tariff", "approve", "T", "2026-03-02", "--actor", "wang")
+    assert approved.stdout == (
+        "tariff T from 2026-03-02 counts: billed days from 2026-03-02 to 2026-03-03 are priced "
+        "anew, 2 of 1 accounts: A1\n"
+    )
+    rejected = place.meterd("tariff", "reject", "T", "2026-09-01", "--actor", "wang")
+    assert rejected.stdout.startswith("tariff T from 2026-09-01 does not count; take it out")
+    refused = place.meterd("tariff", "approve", "T", "2026-09-01", "--actor", "wang")
+    assert "no_version: no version of tariff T from 2026-09-01 waits: it was rejected by wang" in (
+        refused.stderr
+    )
+    shown = place.meterd("tariff", "show", "T", "--json").stdout.splitlines()
+    assert [(it["effective_from"], it["costs"], it["state"]) for it in map(json.loads, shown)] == [
+        ("2026-01-01", {"kWh of total": "0.5"}, "counts"),
+        ("2026-03-02", {"kWh of total": "1"}, "counts"),
+    ]
+    unknown = place.meterd("tariff", "show", "U")
+    assert "there is no tariff U in the database, and no such file" in unknown.stderr
+
+
+def test_a_waiting_version_is_a_document_too(place: Place) -> None:
+    tariffs = place.folder / "tariffs.toml"
+    tariffs.write_text(
+        tariffs.read_text() + SHOP.replace("shop", "T").replace("2026-01", "2026-03")
+    )
+    place.restart()
+    waiting = place.meterd("document", "list", "--waiting").stdout
+    assert "tariff_version" in waiting
+    approved = place.meterd("document", "approve", "1", "--actor", "wang", "--json")
+    assert json.loads(approved.stdout)["priced_anew"]["days"] == 3

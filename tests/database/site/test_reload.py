@@ -156,6 +156,28 @@ def test_a_plan_changes_nothing(database_url: str, tmp_path: Path) -> None:
     with_a_running_site(database_url, tmp_path, test)
 
 
+def test_a_version_that_waits_is_told_by_plan_and_reload_with_the_command_that_approves_it(
+    database_url: str, tmp_path: Path
+) -> None:
+    async def test(configuration: Configuration, lines: Lines) -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("UPDATE tariff_version SET is_used = true")
+        tariffs = tmp_path / "tariffs.toml"
+        later = tariffs.read_text().replace("2020", "2035")
+        tariffs.write_text(tariffs.read_text() + later)
+        site = f"{tmp_path}/meterd.toml"
+        told = f"waits for a second person: meterd tariff approve home 2035-01-01 --actor NAME -c {site}"
+        plan = await configuration.plan(tmp_path / "meterd.toml")
+        assert plan.waiting == (f"tariff home from 2035-01-01 {told}",)
+        found = await configuration.reload("li")
+        assert found.waiting == (f"tariff home from 2035-01-01, told by li, {told}",)
+        again = await configuration.plan(tmp_path / "meterd.toml")
+        assert again.is_empty
+        assert again.waiting == found.waiting
+
+    with_a_running_site(database_url, tmp_path, test)
+
+
 def test_two_who_ask_at_once_are_both_told(database_url: str, tmp_path: Path) -> None:
     async def test(configuration: Configuration, lines: Lines) -> None:
         edit(tmp_path, "meterd.toml", ":1", ":2")

@@ -101,33 +101,6 @@ def test_a_change_of_what_is_billed_is_refused_and_changes_nothing(
     on(database_url, story)
 
 
-@pytest.mark.parametrize(
-    ("tariffs", "start"),
-    [
-        ([("T", date(2026, 1, 1), Decimal("0.51"))], date(2026, 1, 1)),
-        (
-            [("T", date(2026, 1, 1), Decimal("0.5")), ("T", BILLED_TO - DAY, Decimal("0.7"))],
-            BILLED_TO - DAY,
-        ),
-        ([("T", date(2026, 1, 2), Decimal("0.5"))], date(2026, 1, 1)),
-    ],
-)
-def test_a_price_of_billed_use_cannot_change_come_or_go(
-    database_url: str, tariffs: list[tuple[str, date, Decimal]], start: date
-) -> None:
-    async def story(connection: AsyncConnection[Any]) -> None:
-        site = await billed(connection)
-        site.tariffs = tariffs
-        before = await everything(connection)
-        with pytest.raises(
-            ArchiveConflict, match=f"tariff T from {start}: use after that day is billed"
-        ):
-            await site.take_over(connection)
-        assert await everything(connection) == before
-
-    on(database_url, story)
-
-
 def test_every_conflict_is_named_at_once(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         site = await billed(connection)
@@ -138,27 +111,6 @@ def test_every_conflict_is_named_at_once(database_url: str) -> None:
             await site.take_over(connection)
         told = [line for line in str(refusal.value).splitlines() if line[0] != " "]
         assert [line.split()[0] for line in told] == ["tariff", "point", "meter", "a"]
-
-    on(database_url, story)
-
-
-def test_prices_after_the_billed_use_come_change_and_go(database_url: str) -> None:
-    async def story(connection: AsyncConnection[Any]) -> None:
-        site = await billed(connection)
-        kept = ("T", date(2026, 1, 1), Decimal("0.5"))
-        for later_price in (
-            [("T", BILLED_TO, Decimal("0.9"))],
-            [("T", date(2026, 6, 1), Decimal("0.7"))],
-            [("T", date(2026, 6, 1), Decimal("0.7")), ("T", date(2026, 7, 1), Decimal("0.8"))],
-            [],
-        ):
-            site.tariffs = [kept, *later_price]
-            await site.take_over(connection)
-            versions = (
-                "SELECT tariff_id, effective_from, (form #>> '{energy,price}')::numeric "
-                "FROM tariff_version WHERE state = 'counts' ORDER BY effective_from"
-            )
-            assert await rows(connection, versions) == site.tariffs
 
     on(database_url, story)
 

@@ -218,6 +218,41 @@ def test_a_version_that_use_was_billed_by_stays(owner_url: str, change: str) -> 
             connection.execute("DELETE FROM tariff_version")
 
 
+LATER = """
+INSERT INTO document (id, kind, actor, reason, waits, content) VALUES (1, 'tariff_version', 'li', 'decree', true, '{}');
+INSERT INTO tariff_version (tariff_id, effective_from, revision, form, state, document_id) VALUES
+    ('home', '2026-07-01', 0, '{"effective_from": "2026-07-01", "price": "0.6"}', 'waits', 1)
+"""
+
+
+@pytest.mark.parametrize(
+    "way_round",
+    [
+        LATER.replace("'waits', 1)", "'counts', 1)"),
+        LATER.replace("'waits', 1)", "'counts', NULL)"),
+        LATER.replace("'waits', 1)", "'waits', NULL)"),
+        f"{LATER}; UPDATE tariff_version SET state = 'counts' WHERE state = 'waits'",
+        f"{LATER}; INSERT INTO document_review (document_id, verdict, actor) VALUES (1, 'approved', 'Li')",
+    ],
+)  # fmt: skip
+def test_one_person_alone_changes_no_price_that_somebody_is_billed_by(
+    database_url: str, way_round: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(HOME_TARIFF)
+        connection.execute("UPDATE tariff_version SET is_used = true")
+        with pytest.raises(
+            (psycopg.errors.IntegrityConstraintViolation, psycopg.errors.CheckViolation)
+        ):
+            connection.execute(way_round.encode())
+        connection.execute(LATER)
+        connection.execute(
+            "INSERT INTO document_review (document_id, verdict, actor) VALUES (1, 'approved', 'wang')"
+        )
+        states = "SELECT state FROM tariff_version ORDER BY number"
+        assert connection.execute(states).fetchall() == [("counts",), ("counts",)]
+
+
 def test_a_version_that_was_withdrawn_bills_nothing(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(HOME_TARIFF)

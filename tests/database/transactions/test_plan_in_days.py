@@ -122,7 +122,7 @@ def test_a_change_of_files_is_told_in_days(database_url: str, tmp_path: Path, ch
         )
         after = written(tmp_path, file, old, new)
         kept = await everything(connection)
-        assert list(await told_in_days(connection, *changed_part(before, after))) == expected
+        assert list((await told_in_days(connection, *changed_part(before, after))).days) == expected
         assert await everything(connection) == kept
 
     on(database_url, story)
@@ -148,7 +148,7 @@ def test_a_plan_of_many_changes_tells_the_first_ones_and_how_many_follow(
         archive = site.archive
         lowered = tuple(replace(it, max_daily_kwh=Decimal(9)) for it in archive.points)
         after = replace(site, archive=replace(archive, points=lowered))
-        told = await told_in_days(connection, *changed_part(site, after))
+        told = (await told_in_days(connection, *changed_part(site, after))).days
         assert told[-1] == "and 50 more like these"
         assert len(told) == 51
 
