@@ -45,7 +45,7 @@ VERSION_KEYS: Final = (
     "minimum",
     "tax",
 )
-COMPONENTS: Final = ("energy", "tier", "fixed", "minimum", "tax")
+COMPONENTS: Final = ("energy", "tier", "fixed", "minimum", "tax", "compensation")
 """Of a charge; no surcharge may have such a code."""
 CYCLES: Final[tuple[Cycle, ...]] = ("year", "month")
 METHODS: Final[tuple[Method, ...]] = ("price", "adder", "matrix", "slab")
@@ -405,9 +405,10 @@ def _fees(form: _Form, ladder: Ladder | None) -> dict[int, tuple[Decimal, ...]]:
     for phases in (1, 3):
         if (key := str(phases)) not in form:
             continue
-        fees[phases] = form.numbers(key, MOST_FEE_YUAN) or ()
-        if ladder is not None and fees[phases]:
-            _check_count(form, key, len(fees[phases]), len(ladder.bounds_kwh))
+        told = form.numbers(key, MOST_FEE_YUAN)
+        fees[phases] = told or ()
+        if ladder is not None and told is not None:
+            _check_count(form, key, len(told), len(ladder.bounds_kwh))
     return fees
 
 

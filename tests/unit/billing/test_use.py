@@ -167,3 +167,9 @@ def test_what_is_kept_remembers_that_a_part_was_estimated() -> None:
     march = date(2026, 3, 1)
     uses = [Use(march, 0, {"total": 1}, start), Use(march, 0, {"total": 2}, start, True)]
     assert gathered(uses, of) == [Use(march, 0, {"total": 3}, start, True)]
+
+
+def test_a_span_that_ends_in_the_last_hours_of_a_month_is_not_cut() -> None:
+    evening = span(datetime(2026, 2, 27, tzinfo=ZONE), datetime(2026, 2, 28, 20, tzinfo=ZONE), 800)
+    (use,) = uses_of(evening, versions("2026-01-01", "2026-03-01"), ZONE)
+    assert (use.month, use.total, use.is_estimated) == (date(2026, 2, 1), 8 * 10**8, False)

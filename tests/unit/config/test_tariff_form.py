@@ -102,6 +102,8 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
             "fixed.by_slab: a fee by slab needs a ladder by month",
         ),
         ({"ladder": STEPS, "fixed": {"by_slab": {"1": ["1"]}}}, "fixed.by_slab.1: 1 bounds make 2"),
+        ({"ladder": STEPS, "fixed": {"by_slab": {"3": []}}}, "fixed.by_slab.3: 1 bounds make 2"),
+        ({"ladder": {**STEPS, "prices": []}}, "ladder.prices: 1 bounds make 2 steps, here are 0"),
         (
             {"ladder": STEPS, "fixed": {"by_slab": {"2": ["1", "2"]}}},
             "fixed.by_slab.2: unknown key",
@@ -128,6 +130,7 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
             "ladder.matrix: every step must price the same rates",
         ),
         ({"surcharges": [{"code": "tax", "per_kwh": "1"}]}, "surcharges.0.code: tax is the name"),
+        ({"surcharges": [{"code": "compensation", "per_kwh": "1"}]}, "compensation is the name of"),
         ({"surcharges": [{"code": "a", "per_kwh": "1"}] * 2}, "surcharges.1.code: a comes twice"),
         ({"tax": {"mode": "exclusive", "rate": "15"}}, "tax.rate: 15 is more than 1"),
         ({"effective_from": "2026-01-01T12:00"}, "effective_from: must be a date, its 00:00"),
