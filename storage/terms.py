@@ -94,3 +94,41 @@ async def close_days(connection: Connection, due: Collection[date]) -> int:
     """Close these days; returns how many accounts are to be settled for it."""
     cursor = await connection.execute(SQL["close_days"], {"days": days(due)})
     return cursor.rowcount
+
+
+async def add_bonus(
+    connection: Connection,
+    account_id: int,
+    from_day: date,
+    kwh_per_month: Decimal,
+    actor: str,
+    document_id: int | None = None,
+) -> None:
+    """Of this day this entry counts from now on. One that corrects another has a document."""
+    values = {
+        "account_id": account_id,
+        "from_day": from_day,
+        "kwh": kwh_per_month,
+        "actor": actor,
+        "document_id": document_id,
+    }
+    await connection.execute(SQL["add_bonus"], values)
+
+
+async def add_used_elsewhere(
+    connection: Connection,
+    account_id: int,
+    cycle: str,
+    kwh: Decimal,
+    actor: str,
+    document_id: int | None = None,
+) -> None:
+    """Of this cycle this entry counts from now on. One that corrects another has a document."""
+    values = {
+        "account_id": account_id,
+        "cycle": cycle,
+        "kwh": kwh,
+        "actor": actor,
+        "document_id": document_id,
+    }
+    await connection.execute(SQL["add_used_elsewhere"], values)

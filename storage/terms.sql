@@ -43,3 +43,13 @@ FROM (SELECT min(day) AS first, max(day) AS last FROM closing) c
 JOIN account a ON a.opened_on <= c.last AND coalesce(a.last_day, 'infinity') >= c.first AND a.agreement IS NOT NULL
 WHERE a.tariff_id IN (SELECT tariff_id FROM with_fees)
    OR a.id IN (SELECT t.account_id FROM account_tariff t WHERE t.tariff_id IN (SELECT tariff_id FROM with_fees))
+
+-- add_bonus -- what counts of a day from now on
+INSERT INTO household_bonus (account_id, from_day, rev, kwh_per_month, actor, document_id)
+SELECT %(account_id)s, %(from_day)s, coalesce(max(rev) + 1, 0), %(kwh)s, %(actor)s, %(document_id)s
+FROM household_bonus WHERE account_id = %(account_id)s AND from_day = %(from_day)s
+
+-- add_used_elsewhere -- what counts of a cycle from now on
+INSERT INTO used_elsewhere (account_id, cycle, rev, kwh, actor, document_id)
+SELECT %(account_id)s, %(cycle)s, coalesce(max(rev) + 1, 0), %(kwh)s, %(actor)s, %(document_id)s
+FROM used_elsewhere WHERE account_id = %(account_id)s AND cycle = %(cycle)s

@@ -11,12 +11,13 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
+from daemon.cli.account_entries import bonus, elsewhere
 from daemon.cli.account_tariff import tariff
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_columns, print_json, yuan
+from daemon.cli.output import as_json, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
-from storage import archive, ledger
+from storage import archive, ledger, terms
 
 if TYPE_CHECKING:
     from config.archive import Account
@@ -51,6 +52,7 @@ def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> Non
             **found,
             "points": await archive.points_of_account(connection, account_id),
             "held_spans": await ledger.held_spans(connection, account_id),
+            **await _terms(connection, account_id),
             "movements": await ledger.statement(connection, account_id, movements),
         }
 
@@ -63,6 +65,19 @@ def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> Non
         print_json(found)
         return
     _print(found)
+
+
+async def _terms(connection: AsyncConnection[Any], account_id: str) -> dict[str, Any]:
+    """What is said of it besides use."""
+    number = await archive.account_id(connection, account_id)
+    assert number is not None, "accounts are never deleted"
+    known = (await terms.terms_of(connection, [number]))[number]
+    return {
+        "phases": known.phases,
+        "last_day": known.last_day,
+        "bonuses": [it._asdict() for it in known.bonuses],
+        "used_elsewhere": dict(known.used_elsewhere),
+    }
 
 
 def _print(found: Mapping[str, Any]) -> None:
@@ -96,6 +111,14 @@ def _print(found: Mapping[str, Any]) -> None:
             found["held_spans"],
             title="not billed yet: the days between are missing",
         )
+    if found["bonuses"]:
+        print_columns(
+            {"from": "from_day", "kWh a month": "kwh_per_month"},
+            found["bonuses"],
+            title="bonus of the household",
+        )
+    if found["used_elsewhere"]:
+        print_table(("of", "kWh"), [*found["used_elsewhere"].items()], title="billed by others")
     movements = [{**row, "yuan": yuan(row["amount_fen"])} for row in found["movements"]]
     print_columns(
         {
@@ -218,4 +241,5 @@ def _changes(was: Mapping[str, Any], file: Account) -> list[dict[str, Any]]:
     ]
 
 
-account.add_command(tariff)
+for command in (tariff, bonus, elsewhere):
+    account.add_command(command)

@@ -10,12 +10,10 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, print_json, yuan
-from daemon.cli.site_option import site_option
-from daemon.cli.typed import Day, Text, typed
-from storage.documents import Said
+from daemon.cli.output import print_json, yuan
+from daemon.cli.saying import print_waiting, said_by, saying_options
+from daemon.cli.typed import Day
 
 if TYPE_CHECKING:
     from daemon.transactions.account_tariff import FiledChange
@@ -31,12 +29,7 @@ if TYPE_CHECKING:
     required=True,
     help="The first day that it prices, from 00:00 on.",
 )
-@click.option("--reason", type=Text(), help="Why; asked for on a terminal if missing.")
-@click.option("--evidence", type=Text(), help="Where it can be looked up: number of a form.")
-@actor_option
-@click.option("--dry-run", is_flag=True, help="Only print what it would change.")
-@site_option
-@as_json
+@saying_options
 def tariff(account_id: str, tariff_id: str, from_day: date, **saying: Any) -> None:
     """Bill an account by another tariff from 00:00 of a day on, which may be to come.
 
@@ -44,8 +37,7 @@ def tariff(account_id: str, tariff_id: str, from_day: date, **saying: Any) -> No
     # What settles loads numpy, which who only looks at an account need not wait for.
     from daemon.transactions.account_tariff import TariffChange, file_change
 
-    reason = saying["reason"] or typed("Why", Text(), "--reason")
-    said = Said(saying["actor"] or os_user(), reason, saying["evidence"] or "")
+    said = said_by(saying)
     change = TariffChange(account_id, tariff_id, from_day)
 
     async def ask(connection: AsyncConnection[Any]) -> FiledChange:
@@ -87,8 +79,6 @@ def print_change(filed: FiledChange, site_path: Path, *, as_json: bool) -> None:
             click.echo(f"document {filed.number} counts")
             click.echo(file_says)
         case "waits":
-            at = "" if site_path == Path("meterd.toml") else f" -c {site_path}"
-            click.echo(f"document {filed.number} waits; a second person has to agree:")
-            click.echo(f"  meterd document approve {filed.number} --actor NAME{at}")
+            print_waiting(filed.number, site_path)
         case "tried":
             click.echo("dry run, nothing was written")

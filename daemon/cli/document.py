@@ -12,17 +12,19 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
+from daemon.cli.account_entries import print_entry
 from daemon.cli.account_tariff import print_change
 from daemon.cli.actor import actor_option, os_user
-from daemon.cli.documented import filed_as_json, print_filed, said_by
+from daemon.cli.documented import filed_as_json, print_filed
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json
 from daemon.cli.payment import print_reversed
+from daemon.cli.saying import said_by
 from daemon.cli.site_option import site_option
 from daemon.cli.tariff_versions import print_approved
 from daemon.cli.typed import Text
-from daemon.transactions import account_tariff, payment_reversal
+from daemon.transactions import account_entries, account_tariff, payment_reversal
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.filing import Filed
 from daemon.transactions.tariff_versions import approve_document
@@ -138,6 +140,10 @@ def approve(
             if kind == account_tariff.KIND:
                 changed = await account_tariff.approve_change(connection, number, said)
                 print_change(changed, site_path, as_json=as_json)
+                continue
+            if kind in account_entries.KINDS:
+                entered = await account_entries.approve_entry(connection, number, said)
+                print_entry(entered, site_path, as_json=as_json)
                 continue
             stored, found = await filing.approve(connection, number, said, datetime.now(UTC))
             to_do = cells_to_mend(site_path, filing.document_of(stored), zone)

@@ -1,11 +1,11 @@
-"""What commands share that write a document: who says it and why, and how its effect is shown."""
+"""What commands share that write a document of a point: how it is filed, and its effect shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
@@ -13,41 +13,12 @@ from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.billing.document_effect import Effect, Use, in_words
-from daemon.cli.actor import actor_option, os_user
 from daemon.cli.files_to_mend import cells_to_mend
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, print_json, print_table, yuan
-from daemon.cli.site_option import site_option
-from daemon.cli.typed import Text, typed
+from daemon.cli.output import print_json, print_table, yuan
+from daemon.cli.saying import said_by
 from daemon.quality.verdict import DayState
 from daemon.transactions.documents.filing import Document, Filed, file_document
-from storage.documents import Said
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def said_by(saying: Mapping[str, Any]) -> Said:
-    """Who says it, why, by what proof; the reason is asked for where it is missing."""
-    reason = saying["reason"] or typed("Why", Text(), "--reason")
-    return Said(saying["actor"] or os_user(), reason, saying.get("evidence") or "")
-
-
-def saying_options(command: F) -> F:
-    """The options of every document: who, why, proof, and whether it is only tried."""
-    for option in (
-        as_json,
-        site_option,
-        click.option("--dry-run", is_flag=True, help="Only print what it would change."),
-        actor_option,
-        click.option(
-            "--evidence",
-            type=Text(),
-            help="Where it can be looked up: number of a form, a photo.",
-        ),
-        click.option("--reason", type=Text(), help="Why; asked for on a terminal if missing."),
-    ):
-        command = option(command)
-    return command
 
 
 def run_document(make: Callable[[ZoneInfo], Document], saying: Mapping[str, Any]) -> None:

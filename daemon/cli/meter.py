@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from daemon.cli.documented import run_document, saying_options
+from daemon.cli.documented import run_document
+from daemon.cli.saying import saying_options
 from daemon.cli.typed import Day, Moment, Ratio, RegisterList, Text, in_zone, typed
 from daemon.quality.facts import Clock
 from daemon.transactions.documents.correction import (

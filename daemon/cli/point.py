@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from daemon.cli.documented import run_document, saying_options
+from daemon.cli.documented import run_document
+from daemon.cli.saying import saying_options
 from daemon.cli.typed import Day, Text
 from daemon.transactions.documents.handover import Assignment, Release
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +12,8 @@ from zoneinfo import ZoneInfo
 import click
 
 MOST_LETTERS: Final = 500
+_AMOUNT: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,4})?")
+_CYCLE: Final = re.compile(r"20[0-9]{2}(-(0[1-9]|1[0-2]))?")
 
 
 class Text(click.ParamType[str]):
@@ -100,6 +103,37 @@ class Ratio(click.ParamType[Decimal]):
         if ratio <= 0:
             self.fail("must be greater than zero", param, ctx)
         return ratio
+
+
+class Kwh(click.ParamType[Decimal]):
+    """An amount of energy, from nothing up to `most`."""
+
+    name = "kwh"
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """An exact decimal; a wrong use for more than `most`, and for anything but digits."""
+        written = str(value)
+        if not _AMOUNT.fullmatch(written) or Decimal(written) > self._most:
+            self.fail(f"{written!r} is no number of kWh between 0 and {self._most}", param, ctx)
+        return Decimal(written)
+
+
+class Cycle(click.ParamType[str]):
+    """A year or a month, as `2026` or `2026-07`."""
+
+    name = "cycle"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The same; a wrong use for anything else."""
+        written = str(value)
+        if not _CYCLE.fullmatch(written):
+            self.fail(f"{written!r} is no year or month, write 2026 or 2026-07", param, ctx)
+        return written
 
 
 def _ascii(value: object) -> str:

@@ -8,18 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
 
 from config.problems import did_you_mean
 from daemon.transactions.documents.desk import refuse
 from daemon.transactions.documents.filing import to_approve
-from daemon.transactions.settle import settle_accounts
-from storage import documents, ledger, tariffs
+from daemon.transactions.trial import moved_fen
+from storage import documents, tariffs
 from storage.chains import lock_chains
 from storage.documents import Said, StoredDocument
-from storage.installations import zone_name
 from storage.settling import ALL_DAYS, Days, mark_accounts
 from storage.tariffs import AccountOnDay
 
@@ -167,20 +165,15 @@ async def _moved(
     connection: AsyncConnection[Any], change: TariffChange, account: AccountOnDay, now: datetime
 ) -> Mapping[str, int]:
     """By account the fen by which balances would move; nothing of it is kept."""
-    zone = ZoneInfo(await zone_name(connection))
-    marked = {account.account_id: _since(change)}
-    async with connection.transaction(force_rollback=True):
+
+    async def write() -> None:
         number = await documents.add_document(
             connection, KIND, None, Said("trial", "trial"), {}, waits=False
         )
-        # What it owes already moves the balance too, and not because of the change.
-        await settle_accounts(connection, marked, zone, now)
-        before = await ledger.balances(connection, marked)
         await _write(connection, change, account.account_id, number)
-        await settle_accounts(connection, marked, zone, now)
-        after = await ledger.balances(connection, marked)
-    moved_fen = after[account.account_id] - before[account.account_id]
-    return {change.account: moved_fen} if moved_fen else {}
+
+    fen = await moved_fen(connection, account.account_id, _since(change), write, now)
+    return {change.account: fen} if fen else {}
 
 
 def _since(change: TariffChange) -> Days:

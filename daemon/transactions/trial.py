@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -18,8 +18,9 @@ from daemon.transactions.judging import rejudge
 from daemon.transactions.settle import settle_accounts
 from storage import holdings, judging, ledger
 from storage.archive import BEGINNING
+from storage.installations import zone_name
 from storage.ledger import LinkedUse
-from storage.settling import ALL_DAYS
+from storage.settling import ALL_DAYS, Days
 
 DAY = timedelta(days=1)
 
@@ -75,6 +76,27 @@ async def settled(
     after = await ledger.balances(connection, accounts)
     moved = {row.number: after[id_] - before[id_] for id_, row in accounts.items()}
     return {number: fen for number, fen in sorted(moved.items()) if fen}
+
+
+async def moved_fen(
+    connection: AsyncConnection[Any],
+    account_id: int,
+    rated_anew: Days,
+    write: Callable[[], Awaitable[None]],
+    now: datetime,
+) -> int:
+    """The fen by which the balance of an account would move if `write` were done; nothing of it is
+    kept. `rated_anew`: the days that may cost something else then."""
+    zone = ZoneInfo(await zone_name(connection))
+    marks = {account_id: rated_anew}
+    async with connection.transaction(force_rollback=True):
+        # What is owed already moves the balance too, and not because of what is tried.
+        await settle_accounts(connection, marks, zone, now)
+        before = await ledger.balances(connection, marks)
+        await write()
+        await settle_accounts(connection, marks, zone, now)
+        after = await ledger.balances(connection, marks)
+    return after[account_id] - before[account_id]
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,7 @@ CREATE TRIGGER account_journal_is_never_changed BEFORE UPDATE OR DELETE ON accou
 -- What is said of an account besides its use. Of one day or cycle the highest rev counts; a further one is a correction.
 CREATE TABLE household_bonus (
     account_id      integer NOT NULL REFERENCES account,
-    from_day        date NOT NULL,
+    from_day        date NOT NULL CHECK (from_day BETWEEN '2000-01-01' AND '2099-12-31'),
     rev             integer NOT NULL DEFAULT 0,
     kwh_per_month   numeric NOT NULL CHECK (kwh_per_month BETWEEN 0 AND 1000000 AND scale(kwh_per_month) <= 8),
     actor           text NOT NULL CHECK (actor <> ''),

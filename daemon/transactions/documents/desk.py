@@ -46,6 +46,8 @@ Reason = Literal[
     "not_waiting",
     "same_person",
     "said_already",
+    "conflict",
+    "no_entry",
     "no_payment",
     "reversed_already",
 ]
