@@ -1078,22 +1078,29 @@ CREATE TRIGGER closed_month_is_never_changed BEFORE UPDATE OR DELETE ON closed_m
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 -- What a statement adds to the journal is looked at whole: each transaction has two legs or more that sum to zero and a kind
--- that is known, it counts for an open month, and the document that it names is there.
+-- that is known, it counts for an open month, and the document that it names is there. Few legs are added up without a
+-- function: that is a fifth of the time.
+CREATE FUNCTION sum_of(amounts bigint[]) RETURNS numeric IMMUTABLE LANGUAGE sql AS
+    $$ SELECT coalesce(sum(fen), 0) FROM unnest(amounts) fen $$;
 CREATE FUNCTION check_journal() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     open_from date := (SELECT max(month) + interval '1 month' FROM public.closed_month);
     wrong record;
 BEGIN
     SELECT coalesce(n.key, 'a transaction') AS key, k.kind, n.value_date, n.document, cardinality(n.accounts) AS legs,
-           (SELECT sum(fen) FROM unnest(n.amounts) fen) AS total, k.id IS NULL AS is_unknown,
+           public.sum_of(n.amounts) AS total, k.id IS NULL AS is_unknown,
            n.value_date < open_from AND NOT k.enters_closed_month AS is_late, n.reverses IS NULL AS names_none INTO wrong
     FROM new_journal n LEFT JOIN public.transaction_kind k ON k.id = n.kind
     WHERE k.id IS NULL
        OR n.value_date < open_from AND NOT k.enters_closed_month
        OR n.reverses IS NULL AND k.kind IN (SELECT reversed_by FROM public.transaction_kind)
-       OR cardinality(n.accounts) < 2
-       OR (SELECT sum(fen) FROM unnest(n.amounts) fen) <> 0
        OR n.document IS NOT NULL AND NOT EXISTS (SELECT FROM public.document d WHERE d.id = n.document)
+       OR CASE cardinality(n.amounts)
+          WHEN 2 THEN n.amounts[1]::numeric + n.amounts[2]
+          WHEN 3 THEN n.amounts[1]::numeric + n.amounts[2] + n.amounts[3]
+          WHEN 4 THEN n.amounts[1]::numeric + n.amounts[2] + n.amounts[3] + n.amounts[4]
+          WHEN 1 THEN 1 WHEN 0 THEN 1
+          ELSE public.sum_of(n.amounts) END <> 0
     LIMIT 1;
     IF wrong.is_unknown THEN
         RAISE EXCEPTION '% is of no kind of transaction', wrong.key
@@ -1102,7 +1109,7 @@ BEGIN
         RAISE EXCEPTION '% counts for %, and that month is closed', wrong.key, wrong.value_date
             USING ERRCODE = 'check_violation', CONSTRAINT = 'month_is_open';
     ELSIF wrong.legs < 2 OR wrong.total <> 0 THEN
-        RAISE EXCEPTION '% has % legs that sum to % fen, not to zero', wrong.key, wrong.legs, coalesce(wrong.total, 0)
+        RAISE EXCEPTION '% has % legs that sum to % fen, not to zero', wrong.key, wrong.legs, wrong.total
             USING ERRCODE = 'check_violation', CONSTRAINT = 'transaction_sums_to_zero';
     ELSIF wrong.document IS NOT NULL AND NOT EXISTS (SELECT FROM public.document d WHERE d.id = wrong.document) THEN
         RAISE EXCEPTION '% names document %, which is not there', wrong.key, wrong.document
@@ -1149,37 +1156,44 @@ CREATE TRIGGER reversal_is_the_opposite AFTER INSERT ON journal
 CREATE FUNCTION move_balances() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
-    found record;
+    used record;
+    known record;
 BEGIN
+    SELECT array_agg(kind) AS kinds, array_agg(account) AS accounts, array_agg(fen) AS fens, array_agg(debits) AS debits,
+           array_agg(credits) AS credits INTO used
+    FROM (SELECT kind, account, sum(fen)::bigint AS fen, bool_or(fen < 0) AS debits, bool_or(fen > 0) AS credits
+          FROM (SELECT kind, unnest(accounts) AS account, unnest(amounts) AS fen FROM new_journal) leg
+          GROUP BY 1, 2 ORDER BY 2) x;
     WITH leg AS (
-        SELECT n.kind, l.account, l.fen FROM new_journal n CROSS JOIN LATERAL unnest(n.accounts, n.amounts) AS l (account, fen)
-    ), used AS MATERIALIZED (
-        SELECT kind, account, sum(fen) AS fen, bool_or(fen < 0) AS debits, bool_or(fen > 0) AS credits FROM leg GROUP BY 1, 2
-    ), kept AS (
-        SELECT account, sum(fen)::bigint AS fen FROM used WHERE account > 0 GROUP BY 1
-    ), misused AS (
-        SELECT k.kind, u.account, a.name, u.debits AND a.class <> ALL (k.debits) AS debits
-        FROM used u JOIN transaction_kind k ON k.id = u.kind LEFT JOIN ledger_account a ON a.id = u.account
-        WHERE a.id IS NULL OR u.debits AND a.class <> ALL (k.debits) OR u.credits AND a.class <> ALL (k.credits) LIMIT 1
+        SELECT k.kind, k.debits AS debited, k.credits AS credited, l.account, l.debits, l.credits
+        FROM unnest(used.kinds, used.accounts, used.debits, used.credits) AS l (number, account, debits, credits)
+        JOIN transaction_kind k ON k.id = l.number
+    ), locked AS MATERIALIZED (  -- always in order of id, so that two transactions never wait for each other
+        SELECT l.*, a.name, a.class FROM leg l JOIN ledger_account a ON a.id = l.account
+        WHERE l.account > 0 ORDER BY l.account FOR NO KEY UPDATE OF a
+    ), shared AS (
+        SELECT l.*, a.name, a.class FROM leg l JOIN ledger_account a ON a.id = l.account WHERE l.account < 0
     )
-    SELECT m.kind, m.account, m.name, m.debits, (SELECT array_agg(account ORDER BY account) FROM kept) AS accounts,
-           (SELECT array_agg(fen ORDER BY account) FROM kept) AS fens
-    INTO found FROM (SELECT) one LEFT JOIN misused m ON true;
-    IF found.account IS NOT NULL AND found.name IS NULL THEN
-        RAISE EXCEPTION 'there is no ledger account %', found.account
+    SELECT count(*) AS legs,
+           coalesce(min(format('a %s must not debit %s', kind, name)) FILTER (WHERE debits AND class <> ALL (debited)),
+                    min(format('a %s must not credit %s', kind, name)) FILTER (WHERE credits AND class <> ALL (credited))) AS misuse
+    INTO known FROM (TABLE locked UNION ALL TABLE shared) l;
+    IF known.legs < cardinality(used.accounts) THEN
+        RAISE EXCEPTION 'there is no ledger account %',
+                        (SELECT l FROM unnest(used.accounts) l WHERE NOT EXISTS (SELECT FROM ledger_account a WHERE a.id = l) LIMIT 1)
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'leg_names_an_account';
-    ELSIF found.account IS NOT NULL THEN
-        RAISE EXCEPTION 'a % must not % %', found.kind, CASE WHEN found.debits THEN 'debit' ELSE 'credit' END, found.name
+    ELSIF known.misuse IS NOT NULL THEN
+        RAISE EXCEPTION '%', known.misuse
             USING ERRCODE = 'check_violation', CONSTRAINT = 'kind_names_its_accounts';
     ELSIF EXISTS (SELECT FROM (SELECT DISTINCT unnest(streams) AS id FROM new_journal) n
                   WHERE n.id IS NOT NULL AND NOT EXISTS (SELECT FROM posting_stream s WHERE s.id = n.id)) THEN
         RAISE EXCEPTION 'a leg is for a month and a component that are not there'
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'leg_names_a_stream';
     END IF;
-    PERFORM FROM ledger_account WHERE id = ANY (found.accounts)
-    ORDER BY id FOR NO KEY UPDATE;  -- always in order of id, so that two transactions never wait for each other
     UPDATE ledger_account a SET balance_fen = a.balance_fen + m.fen
-    FROM unnest(found.accounts, found.fens) AS m (account, fen) WHERE a.id = m.account;
+    FROM (SELECT account, sum(fen)::bigint AS fen FROM unnest(used.accounts, used.fens) AS l (account, fen)
+          WHERE account > 0 GROUP BY 1) m
+    WHERE a.id = m.account;
     RETURN NULL;
 END $$;
 CREATE TRIGGER legs_move_balances AFTER INSERT ON journal REFERENCING NEW TABLE AS new_journal

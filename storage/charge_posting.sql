@@ -1,0 +1,10 @@
+-- drawn -- up to which place was drawn before
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM journal_place
+
+-- add_charges -- transactions of settlement
+COPY journal (value_date, kind, accounts, amounts, streams) FROM STDIN (FORMAT BINARY)
+
+-- added -- the ids of the last statement that added to the journal, eight bytes each: they have the mark of one statement
+SELECT coalesce(string_agg(int8send(id), '' ORDER BY id), '')
+FROM journal
+WHERE id > %(before)s AND id <= currval('journal_place') AND xmin = (SELECT xmin FROM journal WHERE id = currval('journal_place'))
