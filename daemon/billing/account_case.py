@@ -102,7 +102,7 @@ def settled(given: Fields) -> dict[str, Any]:
             )
         return {"steps": steps, "final": _final(account)}
     except NoPrice as error:
-        raise CaseError(f"input.tariff_versions: {error}") from None
+        raise given.error("tariff_versions", str(error)) from None
 
 
 def advanced(given: Fields) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def advanced(given: Fields) -> dict[str, Any]:
     meter = Meter(ratio, given.positive("modulus"), 0, given.not_below_0("max_daily_kwh"))
     days = Fraction(given.number("days"))
     if days < 0:
-        raise CaseError(f"input.days: {days} is below 0")
+        raise given.error("days", f"{days} is below 0")
     advance = meter.advance(given.decimal("prev"), given.decimal("next"), days)
     if not advance.is_good:
         return {"status": advance.status, "kwh": None}
@@ -142,13 +142,13 @@ def _opened(given: Fields) -> _Account:
     points: dict[str, Point] = {}
     for it in given.each("points"):
         if (name := it.text("id")) in points:
-            raise CaseError(f"input.points: two have the id {name!r}")
+            raise given.error("points", f"two have the id {name!r}")
         points[name] = _point(it, rates, needs_rates=needs_rates)
     phases = max((it.phases for it in points.values()), default=1)
     _check_phases(versions, phases)
     bonuses = tuple(map(_bonus, given.each("household", [])))
     if len({it.start for it in bonuses}) < len(bonuses):
-        raise CaseError("input.household: two entries begin on the same day")
+        raise given.error("household", "two entries begin on the same day")
     terms = Terms(
         versions,
         phases=phases,
@@ -173,7 +173,7 @@ def _versions(given: Fields) -> Versions:
         raise CaseError("; ".join(map(str, mistakes)))
     found.sort(key=lambda version: version.effective_from)
     if len({it.effective_from for it in found}) < len(found):
-        raise CaseError("input.tariff_versions: two versions start on the same day")
+        raise given.error("tariff_versions", "two versions start on the same day")
     return Versions(tuple(found))
 
 
@@ -190,14 +190,14 @@ def _used_elsewhere(given: Fields) -> dict[str, Decimal]:
     used = given.inside("ladder_used_kwh")
     for cycle in used.names():
         if not _CYCLE.fullmatch(cycle):
-            raise CaseError(f"input.ladder_used_kwh.{cycle}: is no cycle, as 2026 or 2026-07")
+            raise used.error(cycle, "is no cycle, as 2026 or 2026-07")
     return {cycle: used.not_below_0(cycle) for cycle in used.names()}
 
 
 def _point(given: Fields, rates: tuple[str, ...], *, needs_rates: bool) -> Point:
     phases = given.integer("phases", 1)
     if phases not in (1, 3):
-        raise CaseError(f"phases: {phases} is neither 1 nor 3")
+        raise given.error("phases", f"{phases} is neither 1 nor 3")
     names = given.names()
     return Point(
         Meter(
@@ -344,7 +344,7 @@ def _point_of(account: _Account, event: Fields) -> tuple[str, Point]:
     is_only = len(account.points) == 1
     name = event.text("point", *account.points) if is_only else event.text("point")
     if name not in account.points:
-        raise CaseError(f"point: there is no point {name!r}")
+        raise event.error("point", f"there is no point {name!r}")
     return name, account.points[name]
 
 
@@ -356,9 +356,10 @@ def _registers(event: Fields, name: str, *meters: Meter) -> Registers:
     decimals = max(meter.decimals for meter in meters)
     for register, value in registers.items():
         if not 0 <= value < modulus:
-            raise CaseError(f"{name}.{register}: {value} is not between 0 and {modulus}")
+            told_as = f"{value} is not between 0 and the modulus {modulus}"
+            raise event.error(f"{name}.{register}", told_as)
         if value.scaleb(decimals) % 1:
-            raise CaseError(f"{name}.{register}: {value} has more than {decimals} decimals")
+            raise event.error(f"{name}.{register}", f"{value} has more than {decimals} decimals")
     return registers
 
 

@@ -22,7 +22,7 @@ from daemon.billing.penalty import (
     penalty,
 )
 from daemon.billing.waterfall import Recovery, allocate, is_restored
-from daemon.quality.case_fields import CaseError, Fields
+from daemon.quality.case_fields import Fields
 
 ALLOCATIONS: Final[tuple[Allocation, ...]] = ("penalty_first", "principal_first")
 MODES: Final[tuple[DeferralMode, ...]] = ("defer_collection", "freeze_accrual", "waive")
@@ -71,7 +71,7 @@ def _rates(given: Fields) -> Rates:
     rates = given.inside("rates")
     for name in rates.names():
         if name not in RATES:
-            raise CaseError(f"input.rates.{name}: is none of {', '.join(RATES)}")
+            raise rates.error(name, f"is none of {', '.join(RATES)}")
     return Rates(**{name: Fraction(rates.not_below_0(name)) for name in rates.names()})
 
 

@@ -48,7 +48,7 @@ def _policy(config: Fields) -> Policy:
         elif name in _names(Policy):
             given[name] = config.flag(name)
         else:
-            raise CaseError(f"input.config.{name}: is not known")
+            raise config.error(name, "is not known")
     return Policy(**given)
 
 
@@ -68,10 +68,10 @@ def _facts(facts: Fields) -> Facts:
         elif name in _names(Facts):
             given[name] = facts.flag(name)
         else:
-            raise CaseError(f"input.facts.{name}: is not known")
+            raise facts.error(name, "is not known")
     missing = [it for it in REQUIRED if given.get(it) is None]
     if missing:
-        raise CaseError(f"input.facts.{missing[0]}: is missing")
+        raise facts.error(missing[0], "is missing")
     return Facts(**given)
 
 
@@ -86,7 +86,7 @@ def _names(of: type[Policy] | type[Facts]) -> set[str]:
 def _some_time(config: Fields, name: str) -> int:
     found = config.count(name)
     if found > MOST_TIME:
-        raise CaseError(f"input.config.{name}: {found} is more than {MOST_TIME}")
+        raise config.error(name, f"{found} is more than {MOST_TIME}")
     return found
 
 
@@ -104,4 +104,4 @@ def _clock(window: Fields, name: str) -> time:
     try:
         return time.fromisoformat(text)
     except ValueError:
-        raise CaseError(f"input.config.window.{name}: {text!r} is not a time") from None
+        raise window.error(name, f"{text!r} is not a time") from None

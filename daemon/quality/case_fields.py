@@ -86,7 +86,7 @@ class Fields:
         for choice in choices:
             if choice == found:
                 return choice
-        raise CaseError(f"{self._at(name)}: {found!r} is none of {', '.join(choices)}")
+        raise self.error(name, f"{found!r} is none of {', '.join(choices)}")
 
     @overload
     def integer(self, name: str) -> int: ...
@@ -103,7 +103,7 @@ class Fields:
         """A number of decimals: 0 to 9."""
         found = self.integer(name) if default is None else self.integer(name, default)
         if not 0 <= found <= 9:
-            raise CaseError(f"{self._at(name)}: {found} is not between 0 and 9")
+            raise self.error(name, f"{found} is not between 0 and 9")
         return found
 
     def flag(self, name: str, *, default: bool = False) -> bool:
@@ -120,7 +120,7 @@ class Fields:
             raise self._wrong(name, 'a decimal number in a text, as "100.00"', found)
         # Decimal itself takes 1_000, 1e3 and the digits of every script.
         if len(found) > MOST_DIGITS or not _DECIMAL.fullmatch(found):
-            raise CaseError(f"{self._at(name)}: {found!r} is not a decimal number")
+            raise self.error(name, f"{found!r} is not a decimal number")
         return Decimal(found)
 
     def number(self, name: str) -> Decimal:
@@ -129,7 +129,7 @@ class Fields:
         is_number = isinstance(found, int | float | Decimal) and not isinstance(found, bool)
         number = Decimal(str(found)) if is_number else self.decimal(name)
         if not number.is_finite():
-            raise CaseError(f"{self._at(name)}: {number} is not a number")
+            raise self.error(name, f"{number} is not a number")
         return number
 
     @overload
@@ -140,21 +140,21 @@ class Fields:
         """A whole number that is not below the least."""
         found = self.integer(name, default)
         if found is not default and found < least:
-            raise CaseError(f"{self._at(name)}: {found} is less than {least}")
+            raise self.error(name, f"{found} is less than {least}")
         return found
 
     def not_below_0(self, name: str, default: str | None = None) -> Decimal:
         """A decimal number of 0 or more."""
         number = self.decimal(name, default)
         if number < 0:
-            raise CaseError(f"{self._at(name)}: {number} is below 0")
+            raise self.error(name, f"{number} is below 0")
         return number
 
     def positive(self, name: str) -> Decimal:
         """A decimal number above 0."""
         number = self.decimal(name)
         if number <= 0:
-            raise CaseError(f"{self._at(name)}: {number} is not above 0")
+            raise self.error(name, f"{number} is not above 0")
         return number
 
     def day(self, name: str) -> date:
@@ -163,7 +163,7 @@ class Fields:
         try:
             day = date.fromisoformat(found)
         except ValueError:
-            raise CaseError(f"{self._at(name)}: {found!r} is not a day, as 2026-03-01") from None
+            raise self.error(name, f"{found!r} is not a day, as 2026-03-01") from None
         self._check_year(name, day.year)
         return day
 
@@ -171,7 +171,7 @@ class Fields:
         """Two days, both included."""
         begin, end = self.day(first), self.day(last)
         if end < begin:
-            raise CaseError(f"{self._at(last)}: {end} is before {begin}")
+            raise self.error(last, f"{end} is before {begin}")
         return begin, end
 
     def moment(self, name: str, zone: ZoneInfo) -> datetime:
@@ -195,7 +195,11 @@ class Fields:
         try:
             return ZoneInfo(found)
         except (KeyError, ValueError, OSError):
-            raise CaseError(f"{self._at(name)}: there is no zone {found!r}") from None
+            raise self.error(name, f"there is no zone {found!r}") from None
+
+    def error(self, name: str, message: str) -> CaseError:
+        """What is wrong with a field, to be raised."""
+        return CaseError(f"{self._at(name)}: {message}")
 
     def names(self) -> list[str]:
         """What the object holds."""
@@ -221,7 +225,7 @@ class Fields:
         if found is None and default is not _REQUIRED:
             found = default
         if found is _REQUIRED:
-            raise CaseError(f"{self._at(name)}: is missing")
+            raise self.error(name, "is missing")
         return found
 
     def _time(self, name: str, text: str) -> datetime:
@@ -229,20 +233,20 @@ class Fields:
             moment = datetime.fromisoformat(text)
         except ValueError:
             wrong = f"{text!r} is not a moment, as 2026-03-01T00:07"
-            raise CaseError(f"{self._at(name)}: {wrong}") from None
+            raise self.error(name, f"{wrong}") from None
         self._check_year(name, moment.year)
         return moment
 
     def _check_year(self, name: str, year: int) -> None:
         if year not in YEARS:
             years = f"{YEARS[0]} and {YEARS[-1]}"
-            raise CaseError(f"{self._at(name)}: the year {year} is not between {years}")
+            raise self.error(name, f"the year {year} is not between {years}")
 
     def _at(self, name: str) -> str:
         return f"{self._path}.{name}".replace(".[", "[") if self._path else name
 
     def _wrong(self, name: str, wanted: str, found: object) -> CaseError:
-        return CaseError(f"{self._at(name)}: must be {wanted}, is {_kind(found)}")
+        return self.error(name, f"must be {wanted}, is {_kind(found)}")
 
 
 def _kind(value: object) -> str:
