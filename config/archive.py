@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from config.known_rows import NotPlain, all_differ, follow_rows
 from config.meters import COLUMNS as METER_COLUMNS
 from config.meters import Meter, Meters, Named, check_together, followed_profiles
+from config.priced_points import (
+    Billing,
+    Registers,
+    Tariffs,
+    are_looked_at,
+    lacking_fees,
+    register_check,
+)
 from config.problems import Problem, did_you_mean, shown
 from config.table import (
     REQUIRED,
@@ -35,8 +43,6 @@ from config.table import (
 from config.tariff_version import Versions
 from protocols.modbus.profile import Profile
 
-Tariffs = Mapping[str, Versions]
-"""The versions of each tariff by its name."""
 ACCOUNTS: Final = "accounts.csv"
 POINTS: Final = "points.csv"
 METERS: Final = "meters.csv"
@@ -174,6 +180,11 @@ def load_archive(
             hint = did_you_mean(point.account, known_accounts.seen)
             of_points.tell("account", f"no account {point.account} in accounts.csv{hint}")
         points[point.point] = point
+    unpriced = list(_unpriced(accounts.values(), points.values(), around.tariffs))
+    for name in {it.table for it in unpriced}:
+        _tell(
+            texts[name], TABLES[name], mistakes[name], [it for it in unpriced if it.table == name]
+        )
 
     named = Named(around.lines, around.gateways, known_points)
     meters = Meters(around.base, named, mistakes[METERS])
@@ -212,6 +223,8 @@ def _followed(known: Archive, texts: Mapping[str, bytes | None], around: Around)
     points = follow(POINTS, known.points, _checked_point)
     point_keys = all_differ(map(attrgetter("point"), points))
     billed = set(map(attrgetter("account"), points)) - {None}
+    if any(_unpriced(accounts, points, around.tariffs)):
+        raise NotPlain
 
     named = Named(around.lines, around.gateways, Keys(point_keys, is_complete=True))
     fresh = Meters(around.base, named, mistakes)
@@ -221,6 +234,51 @@ def _followed(known: Archive, texts: Mapping[str, bytes | None], around: Around)
     if mistakes.problems or not billed <= account_keys:
         raise NotPlain
     return Archive(meters, points, accounts, profiles, now)
+
+
+class _Unpriced(NamedTuple):
+    """The tariff of an account cannot price what its points have."""
+
+    table: str
+    key: str
+    column: str
+    message: str
+
+
+def _unpriced(
+    accounts: Iterable[Account], points: Iterable[Point], tariffs: Tariffs | None
+) -> Iterator[_Unpriced]:
+    """Of each account and point, where tariffs ask for more than the total of a meter."""
+    if tariffs is None or not are_looked_at(tariffs):
+        return
+    billings = {it.account: Billing(it.tariff, it.open_from) for it in accounts}
+    check = register_check(tariffs)
+    phases = dict.fromkeys(billings, 1)
+    for point in points:
+        billing = billings.get(point.account or "")
+        if billing is None or point.account is None:
+            continue
+        # An account has the phases of its largest point.
+        phases[point.account] = max(point.phases, phases[point.account])
+        for column, message in check(billing, Registers(point.rates, point.residual_rate)):
+            yield _Unpriced(POINTS, point.point, column, message)
+    for account, billing in billings.items():
+        lacking = lacking_fees(tariffs, billing, phases[account])
+        if lacking is not None:
+            yield _Unpriced(ACCOUNTS, account, "tariff", lacking)
+
+
+def _tell(
+    text: bytes | None, columns: Columns, mistakes: Mistakes, unpriced: Collection[_Unpriced]
+) -> None:
+    """These mistakes, each with the line of its row, which is looked for only now."""
+    key = next(iter(columns))
+    reading = Mistakes(mistakes.file)
+    rows = read_table(text, columns, reading, Keys())
+    lines = {row[key]: reading.line for row in rows}
+    for it in unpriced:
+        mistakes.line = lines[it.key]
+        mistakes.tell(it.column, it.message)
 
 
 def _checked_point(row: dict[str, Any], mistakes: Mistakes) -> Point:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from config.load import load_site
+from config.load import LoadedSite, load_site
 from config.problems import ConfigError
 from daemon.cli.check import check
 
@@ -65,6 +65,90 @@ def mistakes(folder: Path, **changes: tuple[str, str] | str | bytes | None) -> l
     with pytest.raises(ConfigError) as refusal:
         load_site(write(folder, **changes))
     return [str(problem) for problem in refusal.value.problems]
+
+
+TOU = (
+    '[[tariff.home.version]]\neffective_from = 2026-01-01\nprice = "0.5"\n'
+    "[[tariff.home.version]]\neffective_from = 2026-05-01\n"
+)
+TWO_RATES = TOU + 'energy = { mode = "tou", prices = { peak = "0.6", valley = "0.3" } }\n'
+OF_SLABS = """\
+[[tariff.home.version]]
+effective_from = 2026-01-01
+ladder = { cycle = "month", method = "price", bounds_kwh = ["100"], prices = ["0.5", "0.6"] }
+fixed = { by_slab = { FEES } }
+"""
+NONE_OF = "tariff home from 2026-05-01 has no price of sharp flat"
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ("P1,A1,1,,\nP2,,1,,\n", [f"archive/points.csv:2: rates: {NONE_OF}; name only the"]),
+        ("P1,A1,1,peak valley,\nP2,A2,3,peak flat valley,peak\n", []),
+        (
+            "P1,A1,1,peak valy,\nP2,A2,1,,flat\n",
+            [
+                "archive/points.csv:2: rates: tariff home from 2026-05-01 prices valley, which is "
+                "none of peak valy (did you mean valy?)",
+                "archive/points.csv:3: residual_rate: tariff home from 2026-05-01 has no price of "
+                "flat; it prices peak valley",
+            ],
+        ),
+    ],
+)
+def test_a_tariff_prices_the_registers_that_the_meter_of_a_point_has(
+    tmp_path: Path, points: str, expected: list[str]
+) -> None:
+    good = "point,account,phases,rates,residual_rate\nP1,A1,1,peak valley,\nP2,,1,,\n"
+    told = good.splitlines(keepends=True)[0] + points
+    before = load_site(write(tmp_path, tariffs=TWO_RATES, points=good))
+    write(tmp_path, tariffs=TWO_RATES, points=told)
+    for known in (None, before):
+        found = told_mistakes(tmp_path, known)
+        assert len(found) == len(expected), found
+        assert all(line.startswith(it) for line, it in zip(found, expected, strict=True)), found
+
+
+def test_versions_from_before_an_account_was_opened_price_nothing_of_it(tmp_path: Path) -> None:
+    tariffs = TWO_RATES + '[[tariff.home.version]]\neffective_from = 2026-06-01\nprice = "0.5"\n'
+    accounts = "account,tariff,open_from,agreement\nA1,home,2026-06-01,s\nA2,home,2026-07-01,s\n"
+    load_site(write(tmp_path, tariffs=tariffs, accounts=accounts))
+
+
+@pytest.mark.parametrize(
+    ("fees", "phases", "expected"),
+    [
+        ('1 = ["5", "6"]', "1,1", []),
+        ('1 = ["5", "6"], 3 = ["7", "8"]', "1,3", []),
+        ('3 = ["7", "8"]', "1,3", [2]),
+        ('1 = ["5", "6"]', "3,1", [2]),
+    ],
+)
+def test_a_tariff_has_fees_of_the_phases_of_its_accounts(
+    tmp_path: Path, fees: str, phases: str, expected: list[int]
+) -> None:
+    first, second = phases.split(",")
+    points = f"point,account,phases\nP1,A1,{first}\nP2,A2,{second}\nP3,,3\n"
+    before = load_site(write(tmp_path, points=points))
+    write(tmp_path, tariffs=OF_SLABS.replace("FEES", fees), points=points)
+    for known in (None, before):
+        found = told_mistakes(tmp_path, known)
+        where = [
+            f"archive/accounts.csv:{line}: tariff: home from 2026-01-01 has no fees of"
+            for line in expected
+        ]
+        assert len(found) == len(where), found
+        assert all(line.startswith(it) for line, it in zip(found, where, strict=True)), found
+
+
+def told_mistakes(folder: Path, known: LoadedSite | None) -> list[str]:
+    """With the site that was read last and without."""
+    try:
+        load_site(folder / "meterd.toml", known)
+    except ConfigError as error:
+        return [str(it).replace(f"{folder}/", "") for it in error.problems]
+    return []
 
 
 def test_a_good_site_is_loaded_with_its_units(tmp_path: Path) -> None:
