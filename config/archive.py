@@ -325,7 +325,10 @@ def _check_tariff(account: Account, tariffs: Tariffs, mistakes: Mistakes) -> Non
         mistakes.tell("tariff", f"no tariff {account.tariff} in the tariffs file{hint}")
     elif _opens_before(account, versions):
         opening = f"{account.account} opens on {account.open_from}"
-        message = f"{opening}, before the first version of {account.tariff}"
+        message = (
+            f"{opening}, before the first version of {account.tariff}; of an account that changed "
+            "to it later leave open_from empty: the database knows it"
+        )
         mistakes.tell("open_from", message)
 
 

@@ -88,3 +88,20 @@ async def change_tariff(connection: Connection, change: AccountTariff, document:
     """Write down from when on an account has which tariff."""
     values = {**change._asdict(), "document_id": document}
     await connection.execute(SQL["change_tariff"], values)
+
+
+class PricedPoint(NamedTuple):
+    """The rate registers and phases of a point, and the rate that is billed as the rest."""
+
+    rates: tuple[str, ...]
+    residual_rate: str | None
+    phases: int
+
+
+async def priced_points(
+    connection: Connection, account_id: int, from_day: date
+) -> list[PricedPoint]:
+    """What points have that are billed to an account on a day or later."""
+    values = {"account_id": account_id, "from_day": from_day}
+    rows = await fetch_rows(connection, SQL["points"], values)
+    return [PricedPoint(tuple(rates), residual, phases) for rates, residual, phases in rows]

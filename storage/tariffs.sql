@@ -30,3 +30,8 @@ WHERE l.account_id = %(account_id)s AND l.state = 'billed' AND l.to_day > %(from
 -- change_tariff -- from a day on an account has another tariff
 INSERT INTO account_tariff (account_id, from_day, document_id, tariff_id)
 VALUES (%(account_id)s, %(from_day)s, %(document_id)s, %(tariff)s)
+
+-- points -- what points have that are billed to an account on a day or later: registers and phases
+SELECT p.rates, p.residual_rate, p.phases
+FROM point_account x JOIN point p ON p.id = x.point_id
+WHERE x.account_id = %(account_id)s AND coalesce(x.to_day, 'infinity') > %(from_day)s

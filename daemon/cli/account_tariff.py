@@ -52,7 +52,7 @@ def tariff(account_id: str, tariff_id: str, from_day: date, **saying: Any) -> No
 def print_change(filed: FiledChange, site_path: Path, *, as_json: bool) -> None:
     """What came of a change, and what is to be done next."""
     change = filed.change
-    file_says = f"accounts.csv, {change.account}: tariff: write {change.tariff} from that day on"
+    file_says = f"accounts.csv, {change.account}: tariff: write {change.tariff}"
     if as_json:
         print_json(
             {

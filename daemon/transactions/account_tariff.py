@@ -11,9 +11,11 @@ from typing import Any, Final, Literal
 
 from psycopg import AsyncConnection
 
+from config.priced_points import Billing, Registers, lacking_fees, register_check
 from config.problems import did_you_mean
 from daemon.transactions.documents.desk import refuse
 from daemon.transactions.documents.filing import to_approve
+from daemon.transactions.tariffs import stored_versions
 from daemon.transactions.trial import moved_fen
 from storage import documents, tariffs
 from storage.chains import lock_chains
@@ -124,6 +126,7 @@ async def _changed(
     if account.state in ("closing", "closed"):
         refuse("account_closed", f"account {change.account} is {account.state}; name another one")
     await _refuse_unpriced(connection, change)
+    await _refuse_unfit(connection, change, account.account_id)
     if account.tariff == change.tariff:
         refuse(
             "nothing_changes",
@@ -151,6 +154,28 @@ async def _refuse_unpriced(connection: AsyncConnection[Any], change: TariffChang
             f"meterd account tariff {shlex.quote(change.account)} {shlex.quote(change.tariff)} "
             f"--from {start}",
         )
+
+
+async def _refuse_unfit(
+    connection: AsyncConnection[Any], change: TariffChange, account_id: int
+) -> None:
+    """A tariff has to price what the meters of the account tell, and its phases."""
+    stored = await stored_versions(connection, {change.tariff})
+    versions = {change.tariff: stored[change.tariff].versions}
+    billing = Billing(change.tariff, change.from_day)
+    check = register_check(versions)
+    points = await tariffs.priced_points(connection, account_id, change.from_day)
+    unfit = [
+        message
+        for point in points
+        for _, message in check(billing, Registers(point.rates, point.residual_rate))
+    ]
+    phases = max((point.phases for point in points), default=1)
+    lacking = lacking_fees(versions, billing, phases)
+    if lacking is not None:
+        unfit.append(lacking)
+    if unfit:
+        refuse("no_price", f"{unfit[0]}: mend the tariff, or points.csv, and reload first")
 
 
 async def _write(

@@ -44,7 +44,7 @@ def test_an_account_changes_its_tariff_when_a_second_person_agrees(place: Place)
         "from": "2026-03-03",
         "billed_days": 1,
         "balances_moved_fen": {},
-        "to_do": ["accounts.csv, A1: tariff: write shop from that day on"],
+        "to_do": ["accounts.csv, A1: tariff: write shop"],
     }
     shown = json.loads(place.meterd("account", "show", "A1", "--json").stdout)
     assert shown["tariff_id"] == "shop"

@@ -1,5 +1,6 @@
 """An account changes its tariff from a day on."""
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
+from config.tariff_version import TariffVersion
 from daemon.transactions.account_tariff import TariffChange, approve_change, file_change
+from daemon.transactions.archive import tariff_row
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.documents.desk import DocumentRefused
 from daemon.transactions.tariffs import tariffs_of_accounts
@@ -128,6 +131,21 @@ def test_what_cannot_be_is_refused_with_the_way_out(
         await site(connection, billed_days=0)
         with pytest.raises(DocumentRefused, match=told):
             await file_change(connection, change, LI, NOW)
+
+    on(database_url, story)
+
+
+def test_a_tariff_that_cannot_price_the_rates_of_a_point_is_refused(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        files = await site(connection, billed_days=0)
+        start = date(2026, 1, 1)
+        prices = {"day": Decimal(1), "night": Decimal("0.5")}
+        by_rates = tariff_row("R", TariffVersion("R", start, prices))
+        rows = replace(files.rows(), tariffs=[*files.rows().tariffs, by_rates])
+        await archive.take_over(connection, rows, noon(OPEN))
+        told = "no_price: tariff R from 2026-01-01 prices day night, which is none of sharp peak"
+        with pytest.raises(DocumentRefused, match=told):
+            await file_change(connection, TariffChange("A1", "R", MOVED), LI, NOW)
 
     on(database_url, story)
 
