@@ -130,7 +130,11 @@ async def ticking(
         Tick("doubts", look_for_doubts, DOUBTS_S),
         Tick("failures", partial(_write_failures, pool, lines), FAILURES_S),
         Tick("seal", partial(_seal, pool), SEAL_S),
-        Tick("day_close", partial(_close_days, pool, authority, billing, settle_soon), DAY_CLOSE_S),
+        Tick(
+            "day_close",
+            partial(close_over_days, pool, authority, billing, settle_soon),
+            DAY_CLOSE_S,
+        ),
         Tick("audit", _Audit(pool).run, AUDIT_S),
         Tick("books", partial(_look_at_books, pool), BOOKS_S),
         Tick(
@@ -262,7 +266,7 @@ async def _seal(pool: Pool) -> None:
         await seal(connection, datetime.now(UTC))
 
 
-async def _close_days(
+async def close_over_days(
     pool: Pool, authority: Authority, billing: BilledOrNamed, settle_soon: Callable[[], None]
 ) -> None:
     """Days whose end has come; whoever pays by the day is settled at once."""

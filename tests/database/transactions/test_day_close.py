@@ -5,12 +5,27 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
+from prometheus_client import REGISTRY
 from psycopg import AsyncConnection
 
+from daemon.health import BilledOrNamed
+from daemon.ticks import close_over_days
 from daemon.transactions.day_close import close_days
+from storage.database import DAEMON, Pool
 from storage.terms import closed_days
-from tests.database.small_site import DAY, OPEN, ZONE, Site, connect, on, rows
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    OPEN,
+    TODAY,
+    ZONE,
+    Site,
+    connect,
+    on,
+    rows,
+)
 
 pytestmark = pytest.mark.hypertables
 
@@ -201,5 +216,39 @@ def test_two_daemons_at_once_close_each_day_once_and_mark_once(database_url: str
         assert await asyncio.gather(*(close() for _ in range(4))) == [OPEN + 5 * DAY] * 4
         assert await all_closed(connection) == [OPEN + n * DAY for n in range(5)]
         assert len(await rows(connection, MARKS)) == 2
+
+    on(database_url, story)
+
+
+def test_a_tick_tells_the_next_day_and_lets_be_settled_when_it_closed_one(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1, opened_on=TODAY - 3 * DAY).take_over(connection)
+        billing = BilledOrNamed(most_days=3, next_day=TODAY - 3 * DAY)
+        asked: list[None] = []
+        async with Pool(database_url, most=1) as pool:
+            for _ in range(2):
+                await close_over_days(pool, ARMED, billing, lambda: asked.append(None))
+        assert billing.next_day is not None
+        assert TODAY - 2 * DAY < billing.next_day <= TODAY + DAY
+        assert len(asked) == 1
+        assert REGISTRY.get_sample_value("meterd_days_not_closed") == 0
+
+    on(database_url, story)
+
+
+def test_a_tick_that_fails_tells_all_the_same_which_days_are_late(
+    owner_url: str, database_url: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of(1, opened_on=TODAY - 3 * DAY).take_over(connection)
+        async with await connect(owner_url) as owner:
+            await owner.execute(f"REVOKE INSERT (day) ON closed_day FROM {DAEMON}".encode())
+        billing = BilledOrNamed(most_days=3, next_day=TODAY - 5 * DAY)
+        async with Pool(database_url, most=1) as pool:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await close_over_days(pool, ARMED, billing, lambda: None)
+        assert (REGISTRY.get_sample_value("meterd_days_not_closed") or 0) >= 4
 
     on(database_url, story)

@@ -32,7 +32,9 @@ from daemon.pipeline.pipeline import Pipeline
 from daemon.quality.arrival import Arrival, IdentityRead
 from daemon.spool.spool import open_spool
 from daemon.transactions import dead_letters, decisions
+from daemon.transactions.account_entries import HouseholdBonus, UsedElsewhere, file_entry
 from daemon.transactions.archive import take_over_archive
+from daemon.transactions.day_close import close_days
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.crossing import Crossing
 from daemon.transactions.documents.desk import DocumentRefused
@@ -301,6 +303,13 @@ ACTS: Mapping[str, Act] = {
     "who meters are": other_serial,
     "the take-over of the files": take_over,
     "an import of accounts": import_accounts,
+    "a bonus that waits": lambda it: file_entry(
+        it, HouseholdBonus("A1", OPEN, Decimal(100)), LI, NOW
+    ),
+    "use that others billed": lambda it: file_entry(
+        it, UsedElsewhere("A1", "2025", Decimal(800)), LI, NOW
+    ),
+    "the close of days": lambda it: close_days(it, ZONE, noon(OPEN + 3 * DAY)),
 }
 
 
