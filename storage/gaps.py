@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from operator import attrgetter
@@ -78,25 +78,27 @@ async def lacking(connection: Connection, since: date, newest: date) -> list[Lac
             first = max(since, until - timedelta(days=WINDOW_DAYS - 1))
             values = {"since": first, "until": until}
             rows = await fetch_rows(connection, SQL["lacking"], values)
-            found = [LackingPoint(*row) for row in rows]
-            windows.append((age, {point.point_id: point for point in found}))
+            found = list(map(LackingPoint._make, rows))
+            windows.append((age, found))
     if len(windows) > 1:
-        points = {point_id: row for _, rows in windows for point_id, row in rows.items()}
-        found = [_over(windows, point) for point in points.values()]
+        found = _over(windows)
     return sorted(found, key=attrgetter("line", "point"))
 
 
-def _over(
-    windows: Sequence[tuple[int, Mapping[int, LackingPoint]]], oldest: LackingPoint
-) -> LackingPoint:
-    """One point over all windows; where it does not stand in one it lacks nothing."""
-    published = 0
-    withheld = 0
-    for age, rows in windows:
-        row = rows.get(oldest.point_id)
-        published |= (EVERY_DAY if row is None else row.published) << age
-        withheld |= (0 if row is None else row.withheld) << age
-    return oldest._replace(published=published, withheld=withheld)
+def _over(windows: Sequence[tuple[int, Sequence[LackingPoint]]]) -> list[LackingPoint]:
+    """The points over all windows; where one does not stand in one it lacks nothing."""
+    by_id = [(age, {point.point_id: point for point in points}) for age, points in windows]
+    oldest = {point_id: point for _, points in by_id for point_id, point in points.items()}
+    found = []
+    for point_id, point in oldest.items():
+        published = 0
+        withheld = 0
+        for age, points in by_id:
+            row = points.get(point_id)
+            published |= (EVERY_DAY if row is None else row.published) << age
+            withheld |= (0 if row is None else row.withheld) << age
+        found.append(point._replace(published=published, withheld=withheld))
+    return found
 
 
 async def tries_since(

@@ -53,7 +53,7 @@ class Question:
 async def standing(connection: Connection, asked: Question) -> list[Standing]:
     """The points, the oldest first."""
     rows = await fetch_rows(connection, SQL["standing"], _values(asked))
-    return [Standing(*row) for row in rows]
+    return list(map(Standing._make, rows))
 
 
 async def counts(connection: Connection, asked: Question) -> dict[str, tuple[int, int]]:

@@ -10,56 +10,71 @@ WITH held AS (
 ), priced AS (
     SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version WHERE state = 'counts' GROUP BY 1
 ), served AS (
-    SELECT i.point_id, min(i.first_day) AS from_day FROM installation i GROUP BY 1
+    SELECT i.point_id, min(i.first_day) AS from_day, max(i.meter_id) FILTER (WHERE i.to_at IS NULL) AS meter_id
+    FROM installation i GROUP BY 1
+), linked AS MATERIALIZED (
+    -- One point after the other: the next one's lies beside it in the index.
+    SELECT p.id AS point_id, newest.to_day FROM point p
+    CROSS JOIN LATERAL (SELECT l.to_day FROM link l WHERE l.point_id = p.id AND l.state <> 'replaced'
+                        ORDER BY l.to_day DESC LIMIT 1) newest
 ), behind AS MATERIALIZED (
     SELECT p.id AS point_id, p.number AS point, x.account_id, a.number AS account, a.state AS account_state, a.opened_on,
-           a.agreement, a.tariff_id, greatest(x.from_day, a.opened_on, served.from_day) AS opens_on,
-           served.from_day AS serves_from, linked.to_day AS linked_to, h.from_day AS held_from, h.to_day AS held_to, h.hold, h.is_released
+           a.agreement IS NOT NULL AS is_agreed, a.tariff_id, greatest(x.from_day, a.opened_on, served.from_day) AS opens_on,
+           served.from_day AS serves_from, served.meter_id, linked.to_day AS linked_to, h.from_day AS held_from, h.to_day AS held_to, h.hold, h.is_released
     FROM point p
     LEFT JOIN point_account x ON x.point_id = p.id AND x.from_day < %(due)s AND coalesce(x.to_day, 'infinity') >= %(due)s
     LEFT JOIN account a ON a.id = x.account_id
     LEFT JOIN served ON served.point_id = p.id
-    -- Points that are linked as far as that are many; those that are not are few, and looked at closely below.
-    LEFT JOIN LATERAL (SELECT l.to_day FROM link l WHERE l.point_id = p.id AND l.state <> 'replaced'
-                       ORDER BY l.to_day DESC LIMIT 1) linked ON true
+    -- Points that are linked as far as that are many; those that are not are mostly few, and looked at closely below.
+    LEFT JOIN linked ON linked.point_id = p.id
     LEFT JOIN held h ON h.point_id = p.id
     WHERE (h.point_id IS NOT NULL OR coalesce(linked.to_day < %(due)s, true))
       -- What begins today owes nothing of yesterday.
       AND coalesce(served.from_day < %(due)s, true)
       AND coalesce(a.opened_on < %(due)s, true)
-      AND NOT EXISTS (SELECT FROM point_account y WHERE y.point_id = p.id AND x.point_id IS NULL AND y.from_day >= %(due)s)
+      AND (x.point_id IS NOT NULL OR p.id NOT IN (SELECT y.point_id FROM point_account y WHERE y.from_day >= %(due)s))
+), opening AS (
+    SELECT b.point_id FROM behind b
+    CROSS JOIN LATERAL (SELECT FROM slot x WHERE x.day = b.opens_on AND x.point_id = b.point_id AND x.kind = 1
+                        AND x.state IN ('published', 'substituted') OFFSET 0) x
+    WHERE b.linked_to IS NULL
+), doubted AS (
+    -- Of few points anything is withheld or waits for a second person, however many are behind: not each is asked for.
+    SELECT DISTINCT ON (b.point_id) b.point_id, d.day, d.codes, d.next_step
+    FROM behind b
+    JOIN doubt d ON d.point_id = b.point_id AND d.kind = 1
+        AND d.day BETWEEN coalesce(b.linked_to, b.opens_on, b.serves_from) AND %(due)s
+    CROSS JOIN LATERAL (SELECT FROM slot x WHERE x.day = d.day AND x.point_id = d.point_id AND x.kind = 1
+                        AND x.state IN ('suspect', 'rejected') OFFSET 0) x
+    ORDER BY b.point_id, d.day
+), undecided AS (
+    SELECT DISTINCT ON (b.point_id) b.point_id, y.id
+    FROM behind b
+    JOIN decision y ON y.point_id = b.point_id AND y.day >= coalesce(b.held_from, b.linked_to, b.opens_on)
+    WHERE NOT y.takes_effect AND y.action IN ('substitute', 'release_link')
+      AND NOT EXISTS (SELECT FROM decision_review v WHERE v.decision_id = y.id AND v.verdict = 'refused')
+    ORDER BY b.point_id, y.day, y.id
 ), stopped AS (
     SELECT b.*, coalesce(b.held_from, b.linked_to, b.opens_on, b.serves_from) AS since, m.address, m.line, v.starts_on,
-           opening.is_open, newest.day IS NOT NULL AS is_there, doubt.day AS doubt_day, doubt.codes, doubt.next_step,
+           opening.point_id IS NOT NULL AS is_open, newest.day IS NOT NULL AS is_there, doubt.day AS doubt_day, doubt.codes, doubt.next_step,
            waits.id AS waiting,
            newest.day IS NULL AND coalesce(b.linked_to + 1, b.opens_on) + kept.days <= %(due)s AS is_lost, s.error, j.error AS not_judged
     FROM behind b
     LEFT JOIN priced v ON v.tariff_id = b.tariff_id
-    LEFT JOIN installation i ON i.point_id = b.point_id AND i.to_at IS NULL
-    LEFT JOIN meter m ON m.id = i.meter_id
+    LEFT JOIN meter m ON m.id = b.meter_id
     LEFT JOIN not_settled s ON s.account_id = b.account_id
     LEFT JOIN to_judge j ON j.point_id = b.point_id
     LEFT JOIN slot newest ON newest.day = %(due)s AND newest.point_id = b.point_id AND newest.kind = 1
         AND newest.state IN ('published', 'substituted')
-    LEFT JOIN LATERAL (SELECT true AS is_open FROM slot x
-                       WHERE b.linked_to IS NULL AND x.day = b.opens_on AND x.point_id = b.point_id AND x.kind = 1
-                         AND x.state IN ('published', 'substituted') LIMIT 1) opening ON true
-    LEFT JOIN LATERAL (SELECT d.day, d.codes, d.next_step
-                       FROM doubt d JOIN slot x ON (x.day, x.point_id, x.kind) = (d.day, d.point_id, d.kind)
-                       WHERE d.point_id = b.point_id AND d.kind = 1 AND x.state IN ('suspect', 'rejected') AND d.day
-                             BETWEEN coalesce(b.linked_to, b.opens_on, b.serves_from) AND %(due)s
-                       ORDER BY d.day LIMIT 1) doubt ON true
-    LEFT JOIN LATERAL (SELECT y.id FROM decision y
-                       WHERE y.point_id = b.point_id AND NOT y.takes_effect AND y.action IN ('substitute', 'release_link')
-                         AND y.day >= coalesce(b.held_from, b.linked_to, b.opens_on)
-                         AND NOT EXISTS (SELECT FROM decision_review v WHERE v.decision_id = y.id AND v.verdict = 'refused')
-                       ORDER BY y.day, y.id LIMIT 1) waits ON true
+    LEFT JOIN opening ON opening.point_id = b.point_id
+    LEFT JOIN doubted doubt ON doubt.point_id = b.point_id
+    LEFT JOIN undecided waits ON waits.point_id = b.point_id
     LEFT JOIN unnest(%(protocols)s::text[], %(kept_days)s::int[]) AS kept (protocol, days) ON kept.protocol = m.protocol
 ), named AS (
     SELECT s.*, CASE
         WHEN address IS NULL THEN 'no_meter'
         WHEN account IS NULL OR account_state = 'closed' THEN 'no_account'
-        WHEN opened_on IS NULL OR agreement IS NULL THEN 'account_pending'
+        WHEN opened_on IS NULL OR NOT is_agreed THEN 'account_pending'
         WHEN coalesce(starts_on > opened_on, true) THEN 'no_tariff'
         WHEN not_judged IS NOT NULL THEN 'not_judged'
         WHEN error IS NOT NULL THEN 'not_settled'
@@ -67,7 +82,7 @@ WITH held AS (
         WHEN held_from IS NOT NULL THEN 'held'
         WHEN doubt_day IS NOT NULL AND (linked_to IS NOT NULL OR is_open OR doubt_day = opens_on) THEN 'withheld'
         WHEN is_lost THEN 'lost'
-        WHEN linked_to IS NULL AND is_open IS NULL THEN 'no_opening_freeze'
+        WHEN linked_to IS NULL AND NOT is_open THEN 'no_opening_freeze'
         WHEN is_there THEN 'settling'
         WHEN line <> ALL(%(lines)s::text[]) THEN 'line_disabled'
         ELSE 'missing' END AS reason

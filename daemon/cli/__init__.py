@@ -11,6 +11,7 @@ import click
 
 from config.problems import ConfigError
 from daemon.cli.output import BAD_CONFIG, FAILED, USAGE, Failure
+from daemon.runtime.garbage import collect_seldom
 from protocols.errors import MeterdError
 
 COMMANDS: Final = {
@@ -92,6 +93,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script `meterd`."""
+    collect_seldom()
     try:
         for argument in sys.argv[1:] if arguments is None else arguments:
             argument.encode()  # bytes that are no UTF-8 come as lone surrogates

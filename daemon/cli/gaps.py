@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from psycopg import AsyncConnection
 from config.settings import GapSettings
 from config.settings_file import SettingsFile
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, print_columns, print_json_rows
+from daemon.cli.output import as_json, print_columns, print_json_rows, print_table
 from daemon.cli.site_option import site_option
 from daemon.quality.gap import Gap, gap_day
 from daemon.transactions.gaps import find_gaps
@@ -70,20 +71,34 @@ def gaps(days: int | None, withheld: bool, site_path: Path, as_json: bool) -> No
 
 def _print(found: list[Gap], held: Rows, now: datetime) -> None:
     if found:
-        print_columns(
-            {
-                "point": "point",
-                "meter": "meter",
-                "line": "line",
-                "from": "first_day",
-                "to": "last_day",
-                "days": "days",
-                "cause": "cause",
-                "tries": "tries",
-                "next try": "next_at",
-                "kept until": "kept_until",
-            },
-            [_in_words(gap, now) for gap in found],
+        print_table(
+            [
+                "point",
+                "meter",
+                "line",
+                "from",
+                "to",
+                "days",
+                "cause",
+                "tries",
+                "next try",
+                "kept until",
+            ],
+            [
+                (
+                    gap.point,
+                    gap.meter,
+                    gap.line,
+                    gap.first_day,
+                    gap.last_day,
+                    gap.days,
+                    _cause_in_words(gap.state, gap.cause, gap.detail),
+                    gap.tries or None,
+                    _to_the_minute(gap.next_at, now.tzinfo),
+                    gap.kept_until,
+                )
+                for gap in found
+            ],
         )
     if held:
         print_columns(
@@ -108,19 +123,17 @@ def _print(found: list[Gap], held: Rows, now: datetime) -> None:
         )
 
 
-def _in_words(gap: Gap, now: datetime) -> dict[str, Any]:
-    cause = CAUSES.get(gap.cause, gap.cause)
-    if gap.detail:
-        cause = f"{cause}: {gap.detail}"
-    if gap.state == "lost":
-        cause = f"lost ({cause})"
-    next_at = gap.next_at
-    return {
-        **gap._asdict(),
-        "cause": cause,
-        "next_at": next_at and f"{next_at.astimezone(now.tzinfo):%Y-%m-%d %H:%M}",
-        "tries": gap.tries or None,
-    }
+@lru_cache
+def _cause_in_words(state: str, cause: str, detail: str) -> str:
+    words = CAUSES.get(cause, cause)
+    if detail:
+        words = f"{words}: {detail}"
+    return f"lost ({words})" if state == "lost" else words
+
+
+@lru_cache
+def _to_the_minute(moment: datetime | None, zone: tzinfo | None) -> str | None:
+    return None if moment is None else f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
 def _withheld_in_words(row: Mapping[str, Any]) -> dict[str, Any]:

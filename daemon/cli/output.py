@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -53,7 +54,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def print_json_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     """The same for each of many."""
-    encoder = json.JSONEncoder(ensure_ascii=False, default=_plain)
+    encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, default=_plain)
     _print_lines(map(encoder.encode, rows))
 
 
@@ -94,24 +95,20 @@ def print_columns(
 
 
 def print_with_steps(
-    columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], *, steps: tuple[str, str]
+    head: Sequence[str], rows: Sequence[tuple[Sequence[object], Sequence[str]]], *, steps: str
 ) -> None:
-    """The same, with commands to choose from. `steps`: their heading and key.
+    """A table of (cells, commands to choose from). `steps`: the heading of the commands.
 
     On a terminal they stand below the table, each on a line of its own: what is folded in a narrow
     column cannot be copied."""
-    heading, key = steps
-    if not console().is_terminal:
-        print_columns(
-            {**columns, heading: key}, [{**row, key: "; or ".join(row[key])} for row in rows]
-        )
+    if not sys.stdout.isatty():
+        print_table([*head, steps], [(*cells, "; or ".join(commands)) for cells, commands in rows])
         return
-    print_columns(columns, rows)
-    about = [*columns.values()][:2]
-    for row in rows:
-        click.echo(f"{' '.join(_text(row[it]) for it in about)}, {heading}:")
-        for step in row[key]:
-            click.echo(f"  {step}")
+    print_table(head, [cells for cells, _ in rows])
+    for cells, commands in rows:
+        click.echo(f"{' '.join(map(_text, cells[:2]))}, {steps}:")
+        for command in commands:
+            click.echo(f"  {command}")
 
 
 def with_unit(value: object, unit: str) -> str:
@@ -153,13 +150,20 @@ def _text(cell: object) -> str:
         return "-"
     if isinstance(cell, datetime):
         return cell.strftime("%Y-%m-%d %H:%M:%S")
-    return str(cell)
+    return _day(cell) if isinstance(cell, date) else str(cell)
+
+
+@lru_cache(1024)
+def _day(day: date) -> str:
+    """Of many rows there are few days."""
+    return day.isoformat()
 
 
 def _plain(value: object) -> str:
-    match value:
-        case datetime() | date():
-            return value.isoformat()
-        case Decimal() | UUID():
-            return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, date):
+        return _day(value)
+    if isinstance(value, Decimal | UUID):
+        return str(value)
     raise TypeError(f"{value!r} cannot be printed as JSON")

@@ -75,16 +75,15 @@ def list_doubts(
             print_json(row)
     elif told:
         print_with_steps(
-            {
-                "point": "point",
-                "day": "days",
-                "register": "total",
-                "why": "why",
-                "days old": "age",
-                "owner": "owner",
-            },
-            told,
-            steps=("what settles it", "commands"),
+            ["point", "day", "register", "why", "days old", "owner"],
+            [
+                (
+                    [it["point"], it["days"], it["total"], it["why"], it["age"], it["owner"]],
+                    it["commands"],
+                )
+                for it in told
+            ],
+            steps="what settles it",
         )
     held = sum(it["hold"] is not None for it in told)
     unusual = f", {len(soft)} unusual" if soft else ""

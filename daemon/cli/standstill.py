@@ -44,18 +44,9 @@ def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
         print_json_rows(map(_told, found))
     elif found:
         print_with_steps(
-            {
-                "point": "point",
-                "account": "account",
-                "meter": "meter",
-                "line": "line",
-                "since": "since",
-                "days": "age_days",
-                "why": "why",
-                "owner": "owner",
-            },
-            [{**row, "steps": [row["next"]]} for row in map(_told, found)],
-            steps=("next step", "steps"),
+            ["point", "account", "meter", "line", "since", "days", "why", "owner"],
+            [(_cells(row), [_next_step(row)]) for row in found],
+            steps="next step",
         )
     click.echo(f"{len(found)} points are not billed to {due}", err=True)
     raise SystemExit(1 if found else 0)
@@ -63,26 +54,47 @@ def standstill(reason: str | None, site_path: Path, as_json: bool) -> None:
 
 def _told(row: Standing) -> dict[str, Any]:
     """The row with its reason in words, the owner and the command."""
-    reason = REASONS[row.reason]
+    return {
+        **row._asdict(),
+        "why": _why(row),
+        "owner": REASONS[row.reason].owner,
+        "next": _next_step(row),
+    }
+
+
+def _cells(row: Standing) -> list[object]:
+    return [
+        row.point,
+        row.account,
+        row.meter,
+        row.line,
+        row.since,
+        row.age_days,
+        _why(row),
+        REASONS[row.reason].owner,
+    ]
+
+
+def _why(row: Standing) -> str:
+    text = REASONS[row.reason].text
     detail = row.error
     if row.reason == "held":
         detail = HOLDS.get(row.hold or "", row.hold)
     elif row.reason == "withheld":
         detail = in_words(row.codes)
-    why = f"{reason.text}: {detail}" if detail else reason.text
-    waits = row.waiting is not None
-    next_step = f"meterd quality approve {row.waiting} --actor NAME" if waits else reason.next_step
-    return {
-        **row._asdict(),
-        "why": f"{why}; decided, and waits for another person" if waits else why,
-        "owner": reason.owner,
-        "next": next_step.format(
-            point=row.point,
-            account=row.account,
-            line=row.line,
-            day=row.doubt_day or row.since,
-            from_day=row.held_from,
-            to_day=row.held_to,
-            agreed=" --agreed KWH --evidence WHAT" if row.hold in NOT_SHOWN else "",
-        ),
-    }
+    why = f"{text}: {detail}" if detail else text
+    return why if row.waiting is None else f"{why}; decided, and waits for another person"
+
+
+def _next_step(row: Standing) -> str:
+    if row.waiting is not None:
+        return f"meterd quality approve {row.waiting} --actor NAME"
+    return REASONS[row.reason].next_step.format(
+        point=row.point,
+        account=row.account,
+        line=row.line,
+        day=row.doubt_day or row.since,
+        from_day=row.held_from,
+        to_day=row.held_to,
+        agreed=" --agreed KWH --evidence WHAT" if row.hold in NOT_SHOWN else "",
+    )

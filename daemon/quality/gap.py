@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from daemon.quality.freeze import MEMORY_DAYS
 
@@ -40,9 +40,9 @@ class Lacking(NamedTuple):
     line: str
     protocol: str
     first_day: date
-    newest: date
     published: int
     withheld: int
+    newest: date
 
 
 class Try(NamedTuple):
@@ -101,14 +101,27 @@ def gap_day(local_now: datetime) -> date:
 
 def gaps_of(points: Iterable[Lacking], causes: Causes) -> list[Gap]:
     """The gaps of these points, each with the oldest first."""
+    tried = {meter for meter, _ in causes.tries}
+    alike: dict[tuple[object, ...], list[tuple[Any, ...]]] = {}
     found = []
     for point in points:
-        gaps = [_missing(point, *run, causes) for run in _runs(point, withheld=False)]
-        if point.withheld:
-            gaps += [_withheld(point, *run, causes) for run in _runs(point, withheld=True)]
-            gaps.sort(key=attrgetter("first_day"))
-        found += gaps
+        if point.withheld or point.meter_id in tried:
+            found += _gaps(point, causes)
+            continue
+        # Thousands lack the same days of one outage: but for their names the same is to be said.
+        line_and_days = point[4:]
+        if line_and_days not in alike:
+            alike[line_and_days] = [gap[2:] for gap in _gaps(point, causes)]
+        found += [Gap(point.point, point.address, *rest) for rest in alike[line_and_days]]
     return found
+
+
+def _gaps(point: Lacking, causes: Causes) -> list[Gap]:
+    gaps = [_missing(point, *run, causes) for run in _runs(point, withheld=False)]
+    if point.withheld:
+        gaps += [_withheld(point, *run, causes) for run in _runs(point, withheld=True)]
+        gaps.sort(key=attrgetter("first_day"))
+    return gaps
 
 
 def _runs(point: Lacking, *, withheld: bool) -> tuple[tuple[date, date], ...]:

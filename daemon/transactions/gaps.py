@@ -13,10 +13,7 @@ from storage import gaps
 
 async def find_gaps(connection: AsyncConnection[Any], since: date, newest: date) -> list[Gap]:
     """The gaps of all points from `since` to `newest`, by line and point; four statements."""
-    points = [
-        Lacking(*row[:7], newest, row.published, row.withheld)
-        for row in await gaps.lacking(connection, since, newest)
-    ]
+    points = [Lacking(*row, newest) for row in await gaps.lacking(connection, since, newest)]
     tries = {
         (meter, day): Try(cause, count, last_at, next_at)
         for meter, day, cause, count, last_at, next_at in await gaps.tries_since(connection, since)

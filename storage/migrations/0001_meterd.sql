@@ -738,12 +738,23 @@ CREATE FUNCTION shown_days(since date, until date)
         SELECT s.point_id, max(s.day) AS day FROM slot s
         WHERE s.kind = 1 AND s.state IN ('published', 'substituted') AND s.day BETWEEN greatest(since, until - 1) AND until
         GROUP BY 1
+    ), dark AS MATERIALIZED (
+        SELECT k.point_id FROM chain k
+        WHERE k.kind = 1 AND k.first_day < until - 1 AND NOT EXISTS (SELECT FROM latest l WHERE l.point_id = k.point_id)
+    ), lately AS MATERIALIZED (
+        -- All points of a day are looked up at once; those of one outage in few days.
+        SELECT s.point_id, max(s.day) AS day FROM generate_series(2, least(8, until - since)) n
+        CROSS JOIN LATERAL (SELECT x.point_id, x.day FROM slot x WHERE x.day = until - n AND x.kind = 1
+                            AND x.point_id = ANY (ARRAY(SELECT d.point_id FROM dark d)) AND x.state IN ('published', 'substituted') OFFSET 0) s
+        GROUP BY 1
     ), earlier AS MATERIALIZED (
-        SELECT c.point_id, x.day
-        FROM (SELECT * FROM chain k WHERE k.kind = 1 AND k.first_day < until - 1
-              AND NOT EXISTS (SELECT FROM latest l WHERE l.point_id = k.point_id) OFFSET 0) c
-        CROSS JOIN LATERAL slot_beside(c.point_id, 1::smallint, until - 2, -1, '{published,substituted}') x
-        WHERE x.day >= since
+        TABLE lately
+        UNION ALL
+        SELECT s.point_id, max(s.day) FROM generate_series(9, until - since) n
+        CROSS JOIN LATERAL (SELECT x.point_id, x.day FROM slot x WHERE x.day = until - n AND x.kind = 1
+                            AND x.point_id = ANY (ARRAY(SELECT d.point_id FROM dark d EXCEPT SELECT l.point_id FROM lately l))
+                            AND x.state IN ('published', 'substituted') OFFSET 0) s
+        GROUP BY 1
     ), before AS MATERIALIZED (
         -- What lies before a value that is linked to none is looked up, day by day.
         SELECT c.point_id, bit_or(1::bigint << (until - x.day)) AS days

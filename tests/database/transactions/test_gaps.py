@@ -161,3 +161,19 @@ def test_a_site_without_gaps_has_none(database_url: str) -> None:
         assert await find_gaps(connection, DAYS[0], DAYS[5]) == []
 
     on(database_url, story)
+
+
+def test_points_that_are_dark_for_days_or_weeks_lack_just_these(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        newest = OPEN + 45 * DAY
+        dark = [0, 1, 2, 3, 8, 9, 10, 40]
+        site = Site.of(len(dark), installed_on=OPEN, first_registers_are_known=False)
+        found = await site.take_over(connection)
+        for meter, days in zip(found.values(), dark, strict=True):
+            there = (newest - OPEN).days + 1 - days
+            await store(connection, *[freeze(meter, OPEN + n * DAY, 100 + n) for n in range(there)])
+        told = await find_gaps(connection, OPEN, newest)
+        assert [gap.days for gap in told] == dark[1:]
+        assert {gap.last_day for gap in told} == {newest}
+
+    on(database_url, story)
