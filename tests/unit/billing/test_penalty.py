@@ -128,6 +128,12 @@ def test_what_was_paid_before_a_deferral_is_no_longer_owed() -> None:
     assert (fifth.paid_fen, fifth.deferred_fen, fifth.collectible_fen) == (30, 20, 0)
 
 
+@pytest.mark.parametrize("mode", ["freeze_accrual", "waive"])
+def test_what_accrued_before_days_that_cost_nothing_is_demanded_on_them(mode: DeferralMode) -> None:
+    fifth = penalty(HOME, TERMS, day(5), (), [Deferral(day(4), day(5), mode)])
+    assert (fifth.total_fen, fifth.collectible_fen, fifth.deferred_fen) == (30, 30, 0)
+
+
 def test_a_deferral_of_an_amount_leaves_the_rest_to_be_demanded() -> None:
     some = penalty(HOME, TERMS, day(5), (), [Deferral(day(1), day(9), "defer_collection", 20)])
     assert (some.collectible_fen, some.deferred_fen) == (30, 20)
