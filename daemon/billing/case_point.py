@@ -106,11 +106,11 @@ class Point:
     """`rates`: its registers besides the total; every reading must tell them if `needs_rates`."""
 
     meter: Meter
-    rates: tuple[str, ...] = ()
-    needs_rates: bool = True
-    residual_rate: str | None = None
-    tou_tolerance: Decimal | None = None
-    phases: int = 1
+    rates: tuple[str, ...]
+    needs_rates: bool
+    residual_rate: str | None
+    tou_tolerance: Decimal | None
+    phases: int
     readings: Mapping[datetime, Registers] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
 

@@ -143,6 +143,18 @@ def test_a_version_that_is_entered_late_posts_the_difference(story: Story, other
     }
 
 
+def test_an_account_is_of_one_phase_unless_it_is_said() -> None:
+    fees = {"1": ["6", "9"], "3": ["12", "18"]}
+    slab = {"cycle": "month", "method": "price", "bounds_kwh": ["9"], "prices": ["1", "2"]}
+    version, _ = read_version(
+        {"effective_from": "2026-01-01", "ladder": slab, "fixed": {"by_slab": fees}}, "T"
+    )
+    assert version is not None
+    march = Stream(date(2026, 3, 1), "fixed")
+    day = [date(2026, 3, 1)]
+    assert amounts(Terms(Versions((version,))), [], day).charged[march] == Fraction(6, 31)
+
+
 def test_tax_inside_prices_is_of_the_total_of_a_period() -> None:
     assert tax_inside_fen(Fraction("113"), Decimal("0.13")) == 1300
     assert tax_inside_fen(Fraction("1.695"), Decimal("0.13")) == 20

@@ -65,12 +65,14 @@ def test_a_residual_rate_means_nothing_to_a_version_without_rates() -> None:
     assert use.registers == {"total": 5_000_000}
 
 
-@pytest.mark.parametrize("told", [{"peak": 2}, {"peak": 2, "valley": 3, "flat": 0}])
+@pytest.mark.parametrize("told", [{"peak": 2}, {"peak": 2, "valley": 3, "sharp": 0, "flat": 0}])
 def test_without_a_residual_rate_every_register_has_one_price(told: dict[str, int]) -> None:
     first, last = datetime(2026, 3, 1, tzinfo=ZONE), datetime(2026, 3, 2, tzinfo=ZONE)
     prices = {"mode": "tou", "prices": {"peak": "1", "valley": "0.5"}}
     both = versions("2026-01-01", price=None, energy=prices)
-    with pytest.raises(NoPrice, match=r"no register tells the rate valley|without a price: flat"):
+    with pytest.raises(
+        NoPrice, match=r"no register tells the rate valley|without a price: flat, sharp"
+    ):
         uses_of(Span(first, last, {"total": 5, **told}), both, ZONE)
     (use,) = uses_of(Span(first, last, {"total": 5, **told}), versions("2026-01-01"), ZONE)
     assert use.registers == {"total": 5_000_000}
