@@ -180,7 +180,7 @@ class _Form:
     def numbers(self, key: str, most: int = MOST_YUAN) -> tuple[Decimal, ...] | None:
         """None where they can not be read, which was told."""
         before = len(self.mistakes)
-        found = self.sequence(key, f'{key} = ["0.4", "0.5"]')
+        found = self.sequence(key, f'{key} = ["1", "2"]')
         numbers = tuple(self.as_number(it, most, key, number) for number, it in enumerate(found))
         return numbers if len(self.mistakes) == before else None
 

@@ -239,6 +239,18 @@ def test_a_residual_below_zero_is_credited() -> None:
     assert told(result)[1] == ("accepted", -1000 + 500)
 
 
+def test_a_credit_is_not_charged_as_a_minimum_that_nobody_has() -> None:
+    result = story(
+        tou("2026-03-01", "10.00", "6.00", "4.00"),
+        tou("2026-03-02", "10.00", "6.00", "4.01"),
+        days("2026-03-01", "2026-03-31"),
+        version=TOU,
+        rates=["peak", "valley"],
+        point={"residual_rate": "peak", "ratio": "1000"},
+    )
+    assert charges(result) == {"2026-03": {"energy": -1000 + 500}}
+
+
 def test_a_rate_that_is_missing_is_a_mismatch_but_not_the_residual() -> None:
     events = reading("2026-03-01", "10", peak="6"), reading("2026-03-01", "10", valley="4")
     given: dict[str, Any] = {"version": TOU, "rates": ["peak", "valley"]}
