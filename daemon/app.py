@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from daemon.acquisition.planning.wanted import due_day
 from daemon.api import http, unix_socket
 from daemon.api.kept_registers import keeping
 from daemon.api.operations import Requests
+from daemon.api.payment_queue import PaymentQueue
 from daemon.control.authority import Authority
 from daemon.health import BilledOrNamed, feed_watchdog, health
 from daemon.ownership.hold import hold_site
@@ -254,6 +255,7 @@ def _serve(daemon: _Daemon) -> None:
         daemon.listeners,
         zone,
         daemon.configuration.withheld,
+        PaymentQueue(daemon.pool, lambda: datetime.now(UTC)).take_in,
     )
     told = partial(health, lines, daemon.authority, daemon.pipeline.condition, daemon.billing)
     daemon.running.start("http", lambda: http.serve(daemon.port, told))

@@ -229,18 +229,36 @@ async def post(connection: Connection, transactions: Sequence[Transaction]) -> l
 
     In the caller's database transaction. KeyReused if a key is there with another kind or content.
     The database refuses legs that do not sum to zero."""
+    outcomes = []
+    for outcome in await post_each(connection, transactions):
+        if isinstance(outcome, KeyReused):
+            raise outcome
+        outcomes.append(outcome)
+    return outcomes
+
+
+async def post_each(
+    connection: Connection, transactions: Sequence[Transaction]
+) -> list[Outcome | KeyReused]:
+    """The same for transactions that have nothing to do with each other.
+
+    What is KeyReused is not posted, and keeps none of the others from being so."""
     if not transactions:
         return []
     first_of = {posted.key: posted for posted in reversed(transactions)}
     new = await _add_transactions(connection, list(first_of.values()))
     before = await _known(connection, first_of.keys() - new)
     before |= {key: (first_of[key].kind, dict(first_of[key].content)) for key in new}
-    outcomes = []
+    outcomes: list[Outcome | KeyReused] = []
     for posted in transactions:
-        _refuse_reused_key(posted, *before[posted.key])
+        kind, content = before[posted.key]
         # Told twice at once, it is the first of them that is new.
-        is_new = posted.key in new and posted is first_of[posted.key]
-        outcomes.append(Outcome.POSTED if is_new else Outcome.ALREADY_POSTED)
+        if posted.key in new and posted is first_of[posted.key]:
+            outcomes.append(Outcome.POSTED)
+        elif (kind, content) == (posted.kind, dict(posted.content)):
+            outcomes.append(Outcome.ALREADY_POSTED)
+        else:
+            outcomes.append(_key_reused(posted.key, kind, content))
     return outcomes
 
 
@@ -305,13 +323,10 @@ async def _known(
     return {key: (kind, content) for key, kind, content in rows}
 
 
-def _refuse_reused_key(posted: Transaction, kind: str, content: Mapping[str, Any]) -> None:
-    if (kind, content) == (posted.kind, dict(posted.content)):
-        return
+def _key_reused(key: str, kind: str, content: Mapping[str, Any]) -> KeyReused:
     told = ", ".join(f"{name} {value}" for name, value in content.items())
-    raise KeyReused(
-        f"key {posted.key} was used before for another transaction ({kind}: {told}); "
-        "nothing was posted"
+    return KeyReused(
+        f"key {key} was used before for another transaction ({kind}: {told}); nothing was posted"
     )
 
 
@@ -368,17 +383,22 @@ async def open_from(connection: Connection) -> date:
     return row[0] or date.min
 
 
-async def close_month(connection: Connection, month: date, actor: str, reason: str) -> str:
-    """Close a month; the number of the database transaction that did."""
+async def close_month(connection: Connection, month: date, actor: str, reason: str) -> None:
+    """Close a month."""
     values = {"month": month, "actor": actor, "reason": reason}
-    row = await fetch_row(connection, SQL["close_month"], values)
+    await connection.execute(SQL["close_month"], values)
+
+
+async def drawn_now(connection: Connection) -> str:
+    """A number above those of all database transactions that write now; in none of the caller's."""
+    row = await fetch_row(connection, SQL["drawn_now"])
     assert row is not None
     return str(row[0])
 
 
-async def has_ended_before(connection: Connection, closing: str) -> bool:
-    """Whether every database transaction has ended that is older than that one, and it too."""
-    row = await fetch_row(connection, SQL["has_ended_before"], {"closing": closing})
+async def have_ended(connection: Connection, through: str) -> bool:
+    """Whether all database transactions with numbers up to this one have ended."""
+    row = await fetch_row(connection, SQL["have_ended"], {"through": through})
     return row is not None and bool(row[0])
 
 

@@ -50,12 +50,14 @@ WHERE p.transaction_id = %(transaction)s ORDER BY p.leg
 -- open_from -- the first day that no closed month holds
 SELECT (max(month) + interval '1 month')::date FROM closed_month
 
--- close_month -- with the number of the database transaction that closes it
+-- close_month -- nothing but adjustments counts for its days from now on
 INSERT INTO closed_month (month, actor, reason) VALUES (%(month)s, %(actor)s, %(reason)s)
-RETURNING pg_current_xact_id()::text
 
--- has_ended_before -- whether nothing runs any more that began to write before that one
-SELECT pg_snapshot_xmin(pg_current_snapshot()) > %(closing)s::xid8 FROM pg_sleep(0.1)  -- it is asked until it is so
+-- drawn_now -- a number above those of all that write now; who draws one later sees what was committed before
+SELECT pg_current_xact_id()::text
+
+-- have_ended -- whether nothing writes any more whose number is not above
+SELECT pg_snapshot_xmin(pg_current_snapshot()) > %(through)s::xid8 FROM pg_sleep(0.1)  -- it is asked until it is so
 
 -- balances -- of customers' prepaid accounts
 SELECT a.id, coalesce(l.balance_fen, 0)

@@ -18,8 +18,10 @@ from daemon.acquisition.on_demand import OnDemand, Slot
 from daemon.acquisition.wire_line import WireLine
 from daemon.api.collect_request import BadRequest, collect_request, is_number
 from daemon.api.live_trace import LiveTrace
+from daemon.api.payment_request import UnknownAccount, as_told, payment_request
 from daemon.site.listeners import Listener
 from daemon.site.reload import Configuration
+from daemon.transactions.payment import Payment, TopUp
 
 LOOK_S: Final = 1.0
 """A reload may have built a line anew: a trace looks for it so often."""
@@ -43,6 +45,8 @@ class Requests:
     zone: ZoneInfo
     withheld: Callable[[], Awaitable[Sequence[Slot]]]
     """Every day whose value is withheld and can be asked for again."""
+    take_in: Callable[[Payment], Awaitable[TopUp | None]]
+    """A payment, beside others that come at the same time."""
 
     async def answer(self, request: Mapping[str, Any]) -> Answers:
         """The objects that answer it, as they come."""
@@ -53,6 +57,7 @@ class Requests:
             "terminals": self._terminals,
             "plan": self._plan,
             "reload": self._reload,
+            "topup": self._top_up,
         }
         do = by_name.get(str(request.get("do")))
         if do is None:
@@ -135,6 +140,15 @@ class Requests:
         if not isinstance(actor, str) or not actor:
             raise BadRequest("actor must be the name of who asks")
         yield (await self.configuration.reload(actor)).as_dict()
+
+    async def _top_up(self, request: Mapping[str, Any]) -> Answers:
+        """What became of a payment: `as_told` of daemon/api/payment_request.py."""
+        payment = payment_request(request)
+        done = await self.take_in(payment)
+        if done is None:
+            raise UnknownAccount(payment.account)
+        is_shadow = self.configuration.site.settings.control.mode == "shadow"
+        yield {**as_told(done), "is_shadow": is_shadow}
 
     def _traceable(self, name: str) -> WireLine:
         line = self._line(name)

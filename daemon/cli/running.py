@@ -27,7 +27,7 @@ def daemon_asked(
 
     `refused`: what to say besides when it does not do it, but not when nobody knows how far it
     came."""
-    with closing(ask(_data_directory(site_path), request)) as answers:
+    with closing(ask(data_directory(site_path), request)) as answers:
         try:
             yield answers
         except NotRunning as error:
@@ -69,7 +69,7 @@ def is_nothing(difference: Mapping[str, Any]) -> bool:
     )
 
 
-def _data_directory(site_path: Path) -> Path:
+def data_directory(site_path: Path) -> Path:
     """Where the daemon's socket is: all that must be right in the file to find it."""
     # A file that is not there is named as it was asked for.
     shown_as = site_path.name if site_path.is_file() else str(site_path)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 import click
-from psycopg import AsyncConnection
 
-from config.settings_file import load_settings
+from daemon.api.asking import NotRunning, RequestFailed, SocketUnusable, ask
 from daemon.billing.posting import UnfitPaymentKey, payment_key
 from daemon.cli.actor import os_user
-from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_json, yuan
+from daemon.cli.running import data_directory
 from daemon.cli.site_option import site_option
-from daemon.transactions.payment import TopUp, top_up
 
 MOST_FEN: Final = 100_000_000
 """A million yuan in one payment is a slip of the finger."""
@@ -76,42 +76,66 @@ def topup(
         option = "key" if error.part == "reference" else error.part
         raise click.BadParameter(f"--{option} must not be empty nor hold a colon") from None
 
-    async def ask(connection: AsyncConnection[Any]) -> TopUp | None:
-        return await top_up(
-            connection,
-            account,
-            amount,
-            channel=channel,
-            reference=key,
-            now=datetime.now(UTC),
-            actor=f"person:{os_user()}",
-        )
+    payment = {
+        "account": account,
+        "amount_fen": amount,
+        "channel": channel,
+        "reference": key,
+        "actor": f"person:{os_user()}",
+    }
+    try:
+        done = _by_daemon(site_path, payment)
+    except _NotKnown:
+        # By ourselves: what the daemon may have posted nevertheless has this key, and is not
+        # posted again.
+        done = _by_database(site_path, payment)
+    is_shadow = done.pop("is_shadow")
+    if as_json:
+        print_json(done)
+    else:
+        _print(done, is_shadow=is_shadow)
+
+
+class _NotKnown(Exception):
+    """No daemon runs, or it is not known how far it came."""
+
+
+def _by_daemon(site_path: Path, payment: Mapping[str, Any]) -> dict[str, Any]:
+    """It posts together what comes together."""
+    try:
+        with closing(ask(data_directory(site_path), {"do": "topup", **payment})) as answers:
+            return next(answers)
+    except (NotRunning, SocketUnusable):
+        raise _NotKnown from None
+    except RequestFailed as error:
+        if error.kind:
+            raise fail(str(error)) from None
+        raise _NotKnown from None
+
+
+def _by_database(site_path: Path, payment: Mapping[str, Any]) -> dict[str, Any]:
+    # Only here: a daemon that does it needs none of this.
+    from config.settings_file import load_settings
+    from daemon.api.payment_request import UnknownAccount, as_told, payment_request
+    from daemon.cli.on_site import on_database
+    from daemon.transactions.payment import post_payment
 
     settings = load_settings(site_path)
-    done = on_database(settings, ask)
+    told = payment_request(payment)
+    done = on_database(settings, lambda it: post_payment(it, told, datetime.now(UTC)))
     if done is None:
-        raise fail(f"no account {account}; nothing was posted")
-    if as_json:
-        print_json(
-            {
-                "outcome": done.outcome.name.lower(),
-                "balance_fen": done.balance_fen,
-                "credit_state": done.credit_state,
-                "missing_fen": done.missing_fen,
-                "reconnects": [str(command) for command in done.commands],
-            }
-        )
-    else:
-        _print(done, is_shadow=settings.control.mode == "shadow")
+        raise UnknownAccount(told.account)
+    return {**as_told(done), "is_shadow": settings.control.mode == "shadow"}
 
 
-def _print(done: TopUp, *, is_shadow: bool) -> None:
+def _print(done: Mapping[str, Any], *, is_shadow: bool) -> None:
+    outcome = done["outcome"].replace("_", " ")
     click.echo(
-        f"{done.outcome.value}: balance {yuan(done.balance_fen)} yuan, credit {done.credit_state}"
+        f"{outcome}: balance {yuan(done['balance_fen'])} yuan, credit {done['credit_state']}"
     )
-    if done.commands and is_shadow:
+    if done["reconnects"] and is_shadow:
         click.echo("the site is in shadow mode, nothing is sent: restore the supply by hand")
-    elif done.commands:
+    elif done["reconnects"]:
         click.echo("the supply is being restored")
-    elif done.missing_fen:
-        click.echo(f"{yuan(done.missing_fen)} yuan are missing until the supply is restored")
+    elif done["missing_fen"]:
+        click.echo(f"{yuan(done['missing_fen'])} yuan are missing until the supply is restored")

@@ -34,7 +34,9 @@ async def close_month(
             raise MonthNotClosed(f"{open_from:%Y-%m} is to be closed before {month:%Y-%m}")
         if (month.year, month.month) >= (today.year, today.month):
             raise MonthNotClosed(f"{month:%Y-%m} has not ended yet")
-        closing = await ledger.close_month(connection, month, said.actor, said.reason)
-    while not await ledger.has_ended_before(connection, closing):
+        await ledger.close_month(connection, month, said.actor, said.reason)
+    # Asked behind the commit: who began to post while it was under way did not see it either.
+    posting = await ledger.drawn_now(connection)
+    while not await ledger.have_ended(connection, posting):
         log.info("waiting for what began before", month=f"{month:%Y-%m}")
     log.info("month closed", month=f"{month:%Y-%m}", actor=said.actor)

@@ -1,8 +1,10 @@
-"""A payment: posted, and the supply restored if it suffices, in one transaction."""
+"""Payments: posted, and the supply restored where they suffice, in one transaction."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +13,33 @@ from psycopg import AsyncConnection
 
 from daemon.billing.posting import payment_key, payment_legs
 from daemon.control.facts import PointFacts
-from daemon.control.restoration import missing_fen
+from daemon.control.restoration import is_to_be_restored, missing_fen
 from daemon.transactions.settle import update_credit
 from daemon.transactions.supply import restore
 from storage import archive, ledger, supply
-from storage.ledger import Leg, Outcome, Transaction, prepaid
+from storage.ledger import KeyReused, Leg, Outcome, Transaction, prepaid
 
 log = structlog.get_logger("billing")
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What somebody paid. UnfitPaymentKey if channel and reference can not be a key.
+
+    (channel, reference) is its identity (R51). `actor`: who took it in, a channel by itself or a
+    person."""
+
+    account: str
+    amount_fen: int
+    channel: str
+    reference: str
+    actor: str = "role:channel"
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # A slip of the caller's, not of the customer's: amounts are checked where they are typed.
+        assert self.amount_fen > 0, f"a payment of {self.amount_fen} fen reached the ledger"
+        object.__setattr__(self, "key", payment_key(self.channel, self.reference))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +54,10 @@ class TopUp:
     commands: tuple[Any, ...]
 
 
+Taken = TopUp | KeyReused | None
+"""What became of one of many payments; None: its account is unknown."""
+
+
 async def top_up(
     connection: AsyncConnection[Any],
     account: str,
@@ -44,49 +70,107 @@ async def top_up(
 ) -> TopUp | None:
     """Post a payment and restore the supply if it suffices; None if the account is unknown.
 
-    (channel, reference) is the payment's identity (R51): the same again answers `already posted`
-    and moves nothing; KeyReused if it comes with another account or amount, UnfitPaymentKey if it
-    can not be a key. `actor`: who took it in, a channel by itself or a person."""
-    # A slip of the caller's, not of the customer's: amounts are checked where they are typed.
-    assert amount_fen > 0, f"a top-up of {amount_fen} fen reached the ledger"
-    legs = payment_legs(prepaid(account), channel, amount_fen)
-    transaction = Transaction(
-        key=payment_key(channel, reference),
-        kind="top_up",
-        content={
-            "account": account,
-            "amount_fen": amount_fen,
-            "channel": channel,
-            "reference": reference,
-        },
-        legs=tuple(Leg(*leg) for leg in legs),
-        actor=actor,
-        channel=channel,
-    )
+    The same payment again answers `already posted` and moves nothing; KeyReused if it comes with
+    another account or amount, UnfitPaymentKey."""
+    payment = Payment(account, amount_fen, channel, reference, actor)
+    return await post_payment(connection, payment, now)
+
+
+async def post_payment(
+    connection: AsyncConnection[Any], payment: Payment, now: datetime
+) -> TopUp | None:
+    """The same by its record."""
+    (taken,) = await take_in(connection, [payment], now)
+    if isinstance(taken, KeyReused):
+        raise taken
+    return taken
+
+
+async def take_in(
+    connection: AsyncConnection[Any], payments: Sequence[Payment], now: datetime
+) -> list[Taken]:
+    """The same for payments that came at the same time, in one transaction, each with its answer.
+
+    Of several to one account each is told the balance with all of them. The number of statements
+    does not depend on how many they are."""
     async with connection.transaction():
-        account_id = await archive.account_id(connection, account)
-        if account_id is None:
-            return None
-        # The account's lock: a settlement of the same account is before or after, never beside.
-        locked = await ledger.lock_accounts(connection, [account_id])
-        (outcome,) = await ledger.post(connection, [transaction])
-        (credit_state,) = await update_credit(connection, locked.values(), now)
-        # R89: the payment itself cancels the trips and asks for the reconnect; nothing waits for
-        # the next sweep.
-        commands = await restore(connection, [account_id], f"payment {transaction.key}", now)
-        balance_fen = (await ledger.balances(connection, [account_id]))[account_id]
-        points = await supply.control_facts(connection, [account_id], now, PointFacts)
+        ids = await archive.account_ids(connection, {payment.account for payment in payments})
+        known = [payment for payment in payments if payment.account in ids]
+        # The accounts' locks: a settlement of one of them is before or after, never beside.
+        locked = await ledger.lock_accounts(connection, ids.values())
+        outcomes = await ledger.post_each(connection, [_transaction(it) for it in known])
+        states = await update_credit(connection, locked.values(), now)
+        balances = await ledger.balances(connection, list(locked))
+        points = await supply.control_facts(connection, list(locked), now, PointFacts)
+        commands = await _restore(connection, points, known, ids, now)
+        if commands:
+            points = await supply.control_facts(connection, list(locked), now, PointFacts)
+    credit_states = dict(zip(locked, states, strict=True))
+    of_account: defaultdict[int, list[PointFacts]] = defaultdict(list)
+    for point in points:
+        of_account[point.account_id].append(point)
+    told = iter(outcomes)
+    taken: list[Taken] = []
+    for payment in payments:
+        account = ids.get(payment.account)
+        if account is None:
+            taken.append(None)
+            continue
+        outcome = next(told)
+        if isinstance(outcome, KeyReused):
+            taken.append(outcome)
+            continue
+        _log(payment, outcome)
+        done = TopUp(
+            outcome=outcome,
+            balance_fen=balances[account],
+            credit_state=credit_states[account],
+            missing_fen=missing_fen(of_account[account]),
+            commands=tuple(commands.get(account, ())),
+        )
+        taken.append(done)
+    return taken
+
+
+def _log(payment: Payment, outcome: Outcome) -> None:
     log.info(
         "top-up",
-        account=account,
-        amount_fen=amount_fen,
-        key=transaction.key,
+        account=payment.account,
+        amount_fen=payment.amount_fen,
+        key=payment.key,
         outcome=outcome.value,
     )
-    return TopUp(
-        outcome=outcome,
-        balance_fen=balance_fen,
-        credit_state=credit_state,
-        missing_fen=missing_fen(points),
-        commands=tuple(commands),
+
+
+async def _restore(
+    connection: AsyncConnection[Any],
+    points: Collection[PointFacts],
+    payments: Sequence[Payment],
+    ids: Mapping[str, int],
+    now: datetime,
+) -> dict[int, list[Any]]:
+    """By account the reconnects. R89: the payment itself asks for them; nothing waits for the next
+    sweep."""
+    cut = {point.account_id for point in points if is_to_be_restored(point)}
+    causes = {ids[it.account]: f"payment {it.key}" for it in payments if ids[it.account] in cut}
+    return {
+        account: await restore(connection, [account], cause, now)
+        for account, cause in sorted(causes.items())
+    }
+
+
+def _transaction(payment: Payment) -> Transaction:
+    legs = payment_legs(prepaid(payment.account), payment.channel, payment.amount_fen)
+    return Transaction(
+        key=payment.key,
+        kind="top_up",
+        content={
+            "account": payment.account,
+            "amount_fen": payment.amount_fen,
+            "channel": payment.channel,
+            "reference": payment.reference,
+        },
+        legs=tuple(Leg(*leg) for leg in legs),
+        actor=payment.actor,
+        channel=payment.channel,
     )

@@ -1,7 +1,7 @@
 """A payment is taken back once, by two persons; balance and arrears follow (O19)."""
 
 import asyncio
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import psycopg
@@ -285,6 +285,37 @@ def test_a_month_is_closed_when_what_was_being_posted_has_ended(database_url: st
                     await asyncio.wait_for(asyncio.shield(closing), 0.5)
             await asyncio.wait_for(closing, 10)
         assert await rows(connection, "SELECT month FROM closed_month") == [MARCH]
+
+    on(database_url, story)
+
+
+def test_a_closing_waits_for_what_began_to_post_while_it_was_under_way(database_url: str) -> None:
+    """Its number is above that of the closing, which it does not see nevertheless."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        async with await connect(database_url) as slow:
+            async with slow.transaction():
+                async with connection.transaction():
+                    await ledger.close_month(connection, MARCH, "li", "")
+                    await ledger.post(slow, [charge_of("1", "charge", MARCH)])
+                posting = await ledger.drawn_now(connection)
+                assert not await ledger.have_ended(connection, posting)
+            assert await ledger.have_ended(connection, posting)
+        assert await rows(connection, "SELECT key FROM journal") == ["1"]
+
+    on(database_url, story)
+
+
+def test_a_payment_counts_for_an_open_day_though_the_clock_of_the_database_is_behind(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await Site.of().take_over(connection)
+        this_month = NOW.date().replace(day=1)
+        await connection.execute("INSERT INTO closed_month VALUES (%s, 'li')", [this_month])
+        assert (await pay(connection, "A1", 700)).balance_fen == 700
+        (day,) = await rows(connection, "SELECT value_date FROM journal")
+        assert day == (this_month + timedelta(days=31)).replace(day=1)
 
     on(database_url, story)
 

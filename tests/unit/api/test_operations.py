@@ -16,6 +16,7 @@ from daemon.api.collect_request import BadRequest
 from daemon.api.live_trace import MOST_UNREAD
 from daemon.api.operations import Requests
 from daemon.runtime.supervision import Supervisor
+from daemon.transactions.payment import Payment
 from tests.unit.test_health import an_idle_line
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -49,7 +50,12 @@ def requests_of(
         {},
         ZONE,
         nothing_withheld,
+        no_payment,
     )
+
+
+async def no_payment(payment: Payment) -> None:
+    assert payment.account == "nobody"
 
 
 async def nothing_withheld() -> list[tuple[int, date]]:
