@@ -1,25 +1,17 @@
 -- terms_of -- what is known of accounts besides their use; of the entries of a day or cycle the last one counts
-WITH largest AS (
-    SELECT x.account_id, max(p.phases) AS phases
-    FROM point_account x JOIN point p ON p.id = x.point_id
-    WHERE x.account_id = ANY(%(accounts)s::int[]) AND x.to_day IS DISTINCT FROM x.from_day
-    GROUP BY 1
-), bonus AS (
-    SELECT account_id, array_agg(from_day ORDER BY from_day) AS days, array_agg(kwh_per_month ORDER BY from_day) AS kwh
-    FROM (SELECT DISTINCT ON (account_id, from_day) * FROM household_bonus WHERE account_id = ANY(%(accounts)s::int[])
-          ORDER BY account_id, from_day, rev DESC) entry
-    GROUP BY 1
-), elsewhere AS (
-    SELECT account_id, array_agg(cycle ORDER BY cycle) AS cycles, array_agg(kwh ORDER BY cycle) AS kwh
-    FROM (SELECT DISTINCT ON (account_id, cycle) * FROM used_elsewhere WHERE account_id = ANY(%(accounts)s::int[])
-          ORDER BY account_id, cycle, rev DESC) entry
-    GROUP BY 1
-)
-SELECT a.id, coalesce(l.phases, 1), a.opened_on, a.last_day, b.days, b.kwh, e.cycles, e.kwh
+SELECT a.id, coalesce((SELECT max(p.phases) FROM point_account x JOIN point p ON p.id = x.point_id
+                       WHERE x.account_id = a.id AND x.to_day IS DISTINCT FROM x.from_day), 1),
+       a.opened_on, a.last_day, b.days, b.kwh, e.cycles, e.kwh
 FROM account a
-LEFT JOIN largest l ON l.account_id = a.id
-LEFT JOIN bonus b ON b.account_id = a.id
-LEFT JOIN elsewhere e ON e.account_id = a.id
+-- For each account by its index: most have no entry, and no statistics say so.
+CROSS JOIN LATERAL (
+    SELECT array_agg(from_day ORDER BY from_day) AS days, array_agg(kwh_per_month ORDER BY from_day) AS kwh
+    FROM (SELECT DISTINCT ON (from_day) * FROM household_bonus h WHERE h.account_id = a.id ORDER BY from_day, rev DESC) entry
+) b
+CROSS JOIN LATERAL (
+    SELECT array_agg(cycle ORDER BY cycle) AS cycles, array_agg(kwh ORDER BY cycle) AS kwh
+    FROM (SELECT DISTINCT ON (cycle) * FROM used_elsewhere u WHERE u.account_id = a.id ORDER BY cycle, rev DESC) entry
+) e
 WHERE a.id = ANY(%(accounts)s::int[])
 
 -- registers_of -- what the rate registers of points are
