@@ -821,6 +821,18 @@ def test_whole_above_zero_is_above_the_first_bound() -> None:
     assert told(result)[1:] == [("accepted", -5000), ("accepted", -1001)]
 
 
+def test_up_to_and_including_the_bound_above_which_all_is_re_priced_steps_count() -> None:
+    version = {**FLAT, "ladder": {**SLAB, "whole_above_kwh": "200"}}
+    result = story(
+        reading("2026-03-01", "0"),
+        reading("2026-03-03", "200"),
+        reading("2026-03-04", "200.01"),
+        version=version,
+    )
+    # 100 x 0.50 + 100 x 0.60; then 200.01 x 0.80
+    assert told(result)[1:] == [("accepted", -11000), ("accepted", -5001)]
+
+
 def test_a_second_version_prices_its_use_at_the_slab_of_the_whole_month() -> None:
     prices = ["1.00", "1.20", "1.60"]
     second = {**FLAT, "effective_from": "2026-03-03", "ladder": {**SLAB, "prices": prices}}
@@ -891,6 +903,16 @@ def test_a_version_that_starts_on_the_last_day_taxes_the_minimum() -> None:
     last = {**first, "effective_from": "2026-03-31", "tax": tax}
     result = story(days("2026-03-01", "2026-03-31"), version=[first, last])
     assert charges(result) == {"2026-03": {"minimum": 3100, "tax": 310}}
+
+
+def test_days_before_the_first_version_cost_nothing() -> None:
+    first = {**fixed(daily_yuan="1"), "effective_from": "2026-03-22"}
+    version = {**first, "minimum": {"monthly_yuan": "31"}}
+    result = story(days("2026-03-01", "2026-03-31"), version=version)
+    assert charges(result) == {"2026-03": {"fixed": 1000}}
+    result = story(days("2026-03-01", "2026-03-31"), version={**version, "fixed": None})
+    assert charges(result) == {"2026-03": {"minimum": 1000}}
+    assert charges(story(days("2026-02-01", "2026-02-28"), version=version)) == {}
 
 
 def test_a_fee_of_nothing_charges_nothing() -> None:
