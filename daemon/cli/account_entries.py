@@ -98,21 +98,14 @@ def print_entry(filed: FiledEntry, site_path: Path, *, as_json: bool) -> None:
                 "account": filed.entry.account,
                 "of": filed.entry.of,
                 "kwh": filed.entry.kwh,
-                "was": filed.was,
-                "billed_days": filed.billed_days,
-                "balances_moved_fen": {filed.entry.account: filed.fen} if filed.fen else {},
+                **effect_as_json(filed),
             }
         )
         return
     if filed.state == "duplicate":
         click.echo(f"{filed.entry.told()}: is said already, nothing was written")
         return
-    instead = "" if filed.was is None else f", instead of {filed.was}"
-    billed = f"; {filed.billed_days} days of that time are billed" if filed.billed_days else ""
-    click.echo(f"{filed.entry.told()}{instead}{billed}")
-    if filed.fen:
-        sign = "+" if filed.fen > 0 else ""
-        click.echo(f"{filed.entry.account}: balance {sign}{yuan(filed.fen)} yuan")
+    print_effect(filed)
     match filed.state:
         case "counts":
             click.echo(f"document {filed.number} counts")
@@ -120,3 +113,22 @@ def print_entry(filed: FiledEntry, site_path: Path, *, as_json: bool) -> None:
             print_waiting(filed.number, site_path)
         case "tried":
             click.echo("dry run, nothing was written")
+
+
+def print_effect(filed: FiledEntry) -> None:
+    """What an entry changes."""
+    instead = "" if filed.was is None else f", instead of {filed.was}"
+    billed = f"; {filed.billed_days} days of that time are billed" if filed.billed_days else ""
+    click.echo(f"{filed.entry.told()}{instead}{billed}")
+    if filed.fen:
+        sign = "+" if filed.fen > 0 else ""
+        click.echo(f"{filed.entry.account}: balance {sign}{yuan(filed.fen)} yuan")
+
+
+def effect_as_json(filed: FiledEntry) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "was": filed.was,
+        "billed_days": filed.billed_days,
+        "balances_moved_fen": {filed.entry.account: filed.fen} if filed.fen else {},
+    }

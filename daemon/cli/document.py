@@ -7,12 +7,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
-from daemon.cli.account_entries import print_entry
+from daemon.cli.account_entries import effect_as_json, print_effect, print_entry
 from daemon.cli.account_tariff import print_change
 from daemon.cli.actor import actor_option, os_user
 from daemon.cli.documented import filed_as_json, print_filed
@@ -25,6 +26,7 @@ from daemon.cli.site_option import site_option
 from daemon.cli.tariff_versions import print_approved
 from daemon.cli.typed import Text
 from daemon.transactions import account_entries, account_tariff, payment_reversal
+from daemon.transactions.account_entries import FiledEntry
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.filing import Filed
 from daemon.transactions.tariff_versions import approve_document
@@ -54,24 +56,29 @@ def list_documents(point: str | None, waiting: bool, site_path: Path, as_json: b
     async def ask(connection: AsyncConnection[Any]) -> list[StoredDocument]:
         return await documents.documents(connection, point=point, only_waiting=waiting)
 
-    rows = [asdict(it) for it in on_database(load_settings(site_path), ask)]
+    found = on_database(load_settings(site_path), ask)
     if as_json:
-        for row in rows:
-            print_json(row)
+        for it in found:
+            print_json(asdict(it))
         return
     print_columns(
         {
             "number": "number",
             "kind": "kind",
-            "point": "point",
+            "about": "about",
             "state": "state",
             "when": "at",
             "who": "actor",
             "second": "reviewer",
             "why": "reason",
         },
-        rows,
+        [{**asdict(it), "about": _about(it)} for it in found],
     )
+
+
+def _about(stored: StoredDocument) -> object:
+    """The point, account or payment that it is about."""
+    return stored.point or stored.content.get("account") or stored.content.get("payment")
 
 
 @document.command()
@@ -82,27 +89,46 @@ def show(number: int, site_path: Path, as_json: bool) -> None:
     """A document; of one that waits, what it would change now."""
     settings = load_settings(site_path)
 
-    async def ask(connection: AsyncConnection[Any]) -> tuple[StoredDocument, Filed | None]:
+    async def ask(
+        connection: AsyncConnection[Any],
+    ) -> tuple[StoredDocument, Filed | FiledEntry | None]:
         found = await documents.documents(connection, number=number)
         if not found:
             raise fail(f"there is no document {number}; see meterd document list")
         (stored,) = found
-        if stored.state != "waits" or stored.point is None:
-            return stored, None
-        return stored, await filing.preview(connection, stored, datetime.now(UTC))
+        return stored, await _preview(connection, stored)
 
     stored, found = on_database(settings, ask)
     if as_json:
-        print_json(
-            {**asdict(stored), **(filed_as_json(found, settings.site.zone) if found else {})}
-        )
+        print_json({**asdict(stored), **_preview_as_json(found, settings.site.zone)})
         return
     for name, value in asdict(stored).items():
         if value not in (None, ""):
             shown = json.dumps(value, ensure_ascii=False) if name == "content" else value
             click.echo(f"{name}: {shown}")
-    if found is not None:
+    if isinstance(found, FiledEntry):
+        print_effect(found)
+    elif found is not None:
         print_filed(found, settings.site.zone)
+
+
+async def _preview(
+    connection: AsyncConnection[Any], stored: StoredDocument
+) -> Filed | FiledEntry | None:
+    """What a document that waits would change now; None of one that does not, or moves money."""
+    if stored.state != "waits":
+        return None
+    if stored.kind in account_entries.KINDS:
+        return await account_entries.preview(connection, stored, datetime.now(UTC))
+    if stored.point is None:
+        return None
+    return await filing.preview(connection, stored, datetime.now(UTC))
+
+
+def _preview_as_json(found: Filed | FiledEntry | None, zone: ZoneInfo) -> dict[str, Any]:
+    if isinstance(found, FiledEntry):
+        return effect_as_json(found)
+    return {} if found is None else filed_as_json(found, zone)
 
 
 @document.command()

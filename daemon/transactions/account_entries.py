@@ -163,13 +163,7 @@ async def file_entry(
         _refuse_conflict(entry, was, corrects=corrects)
         days = await tariffs.billed_days(connection, account.account_id, *entry.days(known))
         if is_trial:
-            fen = await moved_fen(
-                connection,
-                account.account_id,
-                entry.rated_anew(),
-                lambda: _try(connection, entry, account.account_id),
-                now,
-            )
+            fen = await _moved_fen(connection, entry, account.account_id, now)
             return FiledEntry(None, "tried", entry, was, days, fen)
         for waiting in await documents.documents(connection, only_waiting=True):
             if waiting.kind == entry.kind and waiting.content == _content(entry, was):
@@ -203,6 +197,19 @@ async def approve_entry(connection: AsyncConnection[Any], number: int, said: Sai
         await documents.add_review(connection, number, "approved", said)
         await _write(connection, entry, account.account_id, f"{stored.actor}, {said.actor}", number)
     return FiledEntry(number, "counts", entry, was, days)
+
+
+async def preview(
+    connection: AsyncConnection[Any], stored: StoredDocument, now: datetime
+) -> FiledEntry:
+    """What an entry that waits would change if it were approved now. DocumentRefused."""
+    entry = _entry_of(stored)
+    async with connection.transaction():
+        await lock_chains(connection)
+        account, known = await _known(connection, entry)
+        days = await tariffs.billed_days(connection, account.account_id, *entry.days(known))
+        fen = await _moved_fen(connection, entry, account.account_id, now)
+    return FiledEntry(None, "tried", entry, entry.in_force(known), days, fen)
 
 
 def _refuse_conflict(entry: Entry, was: Decimal | None, *, corrects: bool) -> None:
@@ -240,10 +247,15 @@ async def _write(
     await mark_accounts(connection, [account_id], entry.rated_anew(), "terms")
 
 
-async def _try(connection: AsyncConnection[Any], entry: Entry, account_id: int) -> None:
-    said = Said("trial", "trial")
-    number = await documents.add_document(connection, entry.kind, None, said, {}, waits=False)
-    await entry.write(connection, account_id, said.actor, number)
+async def _moved_fen(
+    connection: AsyncConnection[Any], entry: Entry, account_id: int, now: datetime
+) -> int:
+    async def write() -> None:
+        said = Said("trial", "trial")
+        number = await documents.add_document(connection, entry.kind, None, said, {}, waits=False)
+        await entry.write(connection, account_id, said.actor, number)
+
+    return await moved_fen(connection, account_id, entry.rated_anew(), write, now)
 
 
 def _content(entry: Entry, was: Decimal | None) -> dict[str, str | None]:

@@ -31,7 +31,12 @@ def test_a_bonus_of_billed_days_counts_when_a_second_person_agrees(place: Place)
     filed = place.meterd(*BONUS, "--actor", "li")
     assert "meterd document approve 1 --actor NAME" in filed.stdout
     assert "five children" in place.meterd("document", "list", "--waiting").stdout
-    assert '"kwh": "100"' in place.meterd("document", "show", "1").stdout
+    listed = place.meterd("document", "list").stdout.splitlines()[1]
+    assert listed.startswith("1\thousehold_bonus\tA1\twaits\t")
+    shown = place.meterd("document", "show", "1").stdout
+    assert '"kwh": "100"' in shown
+    assert shown.endswith(told)
+    assert json.loads(place.meterd("document", "show", "1", "--json").stdout)["billed_days"] == 3
     assert "same_person" in place.meterd("document", "approve", "1", "--actor", "li").stderr
     approved = place.meterd("document", "approve", "1", "--actor", "wang", "--json")
     assert json.loads(approved.stdout) == {
