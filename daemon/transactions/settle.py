@@ -203,7 +203,9 @@ async def _relinked(
         ]
         leaving, coming = changed_links(links, there)
         change = relinked[point.account_id]
-        tariff = priced[point.account_id] if coming else None
+        tariff = priced.get(point.account_id)
+        if coming and tariff is None:
+            raise ValueError(f"tariff {change.account.tariff_id} has no version that counts")
         change.leaving += leaving
         change.coming += [_price(link, tariff, zone) for link in coming if tariff]
     return {

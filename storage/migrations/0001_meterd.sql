@@ -113,6 +113,10 @@ BEGIN
     IF (to_jsonb(OLD) - '{state,is_used}'::text[]) <> (to_jsonb(NEW) - '{state,is_used}'::text[]) OR OLD.is_used AND NOT NEW.is_used
        OR NEW.state <> OLD.state AND NOT (CASE OLD.state
            WHEN 'counts' THEN NEW.state = 'withdrawn' AND NOT OLD.is_used
+               AND (NOT EXISTS (SELECT FROM public.tariff_version v WHERE v.tariff_id = OLD.tariff_id AND v.is_used)
+                    OR EXISTS (SELECT FROM public.tariff_version v JOIN public.document_review r USING (document_id)
+                               WHERE (v.tariff_id, v.effective_from, v.state) = (OLD.tariff_id, OLD.effective_from, 'waits')
+                                 AND r.verdict = 'approved'))
            WHEN 'waits' THEN NEW.state <> 'counts'
                OR EXISTS (SELECT FROM public.document_review r WHERE r.document_id = OLD.document_id AND r.verdict = 'approved')
            ELSE false END) THEN

@@ -249,6 +249,8 @@ def test_one_person_alone_changes_no_price_that_somebody_is_billed_by(
         connection.execute(
             "INSERT INTO document_review (document_id, verdict, actor) VALUES (1, 'approved', 'wang')"
         )
+        with pytest.raises(psycopg.errors.IntegrityConstraintViolation):
+            connection.execute("UPDATE tariff_version SET state = 'withdrawn' WHERE NOT is_used")
         states = "SELECT state FROM tariff_version ORDER BY number"
         assert connection.execute(states).fetchall() == [("counts",), ("counts",)]
 

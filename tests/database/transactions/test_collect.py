@@ -522,7 +522,7 @@ def test_use_that_has_no_price_waits_with_its_reason_and_the_other_accounts_go_o
         assert await balance(connection, "A1") == 0
         assert len(await slots(connection, "P1")) == len(DAYS)
         assert await rows(connection, "SELECT account_id, error FROM not_settled") == [
-            (1, "KeyError: 'gone'")
+            (1, "ValueError: tariff gone has no version that counts")
         ]
 
     on(database_url, story)

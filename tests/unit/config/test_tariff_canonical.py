@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import given
 
 from config.tariff_canonical import canonical_form
 from config.tariff_files import load_tariff_file
 from config.tariff_form import read_version
 from config.tariff_version import TariffVersion
+from tests.unit.billing.stories import seeds
+from tests.unit.billing.stories import version as written_version
 from tests.unit.golden_cases import CASES
 
 PUBLISHED = sorted((Path(__file__).parents[2] / "data/tariffs").glob("*.toml"))
@@ -38,6 +42,13 @@ def test_every_version_of_the_worked_cases_is_read_again_as_it_was() -> None:
         version, _ = read_version(written, "case")
         assert version is not None
         assert stored_and_read(version) == version
+
+
+@given(seeds)
+def test_any_version_is_read_again_as_it_was(seed: int) -> None:
+    version, _ = read_version(written_version(Random(seed), "2026-03-01"), "home")
+    assert version is not None
+    assert stored_and_read(version) == version
 
 
 def test_two_ways_to_write_the_same_version_have_one_form() -> None:
