@@ -282,6 +282,16 @@ def test_the_same_read_again_does_not_reach_the_wire(shared: Stage) -> None:
     assert replies(shared, "gate-1") > count
 
 
+def test_days_that_are_over_are_closed(shared: Stage) -> None:
+    shared.until("a day is closed", lambda: shared.ask("SELECT FROM closed_day") != [])
+    days = [day for (day,) in shared.ask("SELECT day FROM closed_day ORDER BY day")]
+    ((opening,),) = shared.ask("SELECT min(opened_on) FROM account")
+    assert days == [opening + timedelta(days=n) for n in range(len(days))]
+    assert days[-1] >= shared.today - timedelta(days=2)
+    assert metric(shared, "meterd_days_not_closed") == 0
+    assert shared.health()["days_not_closed"] == 0
+
+
 def test_ctrl_c_takes_back_what_was_asked(staged: Stage) -> None:
     edit(staged, "meterd.toml", "reply_timeout_s = 0.3", "reply_timeout_s = 1.5")
     staged.meterd("reload")
