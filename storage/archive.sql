@@ -287,7 +287,8 @@ SELECT a.number, tariff_on(a.id, site_today()), a.opened_on, s.tariff_id, s.open
 FROM account a JOIN staged_account s USING (number)
 LEFT JOIN tariffs_ahead(site_today()) t ON t.account_id = a.id
 WHERE a.id = ANY(%(accounts)s)
-  AND (a.state <> 'pending' OR t.account_id IS NOT NULL OR EXISTS (SELECT FROM link l WHERE l.account_id = a.id))
+  AND (a.state <> 'pending' OR t.account_id IS NOT NULL OR EXISTS (SELECT FROM point_account x JOIN link l ON l.point_id = x.point_id AND l.account_id = a.id
+                  WHERE x.account_id = a.id))
   AND (s.tariff_id <> ALL(coalesce(t.tariffs, ARRAY[a.tariff_id])) OR a.opened_on <> s.opened_on)
 ORDER BY a.number
 
@@ -395,7 +396,8 @@ SELECT number, id FROM account WHERE number = ANY(%(accounts)s)
 
 -- open_account -- set what an account needs before it can be active
 UPDATE account a SET opened_on = %(opened_on)s, agreement = %(agreement)s
-WHERE number = %(account)s AND state = 'pending' AND NOT EXISTS (SELECT FROM link l WHERE l.account_id = a.id)
+WHERE number = %(account)s AND state = 'pending' AND NOT EXISTS (SELECT FROM point_account x JOIN link l ON l.point_id = x.point_id AND l.account_id = a.id
+                  WHERE x.account_id = a.id)
 RETURNING id
 
 -- free_point -- a point, and whether it can be given to an account

@@ -4,10 +4,9 @@ SELECT DISTINCT point_id FROM installation WHERE to_at IS NULL AND point_id > %(
 -- uses -- of each point its billed and held use since a day, and that of two whole months
 WITH used AS (
     SELECT l.point_id, l.from_day, l.to_day,
-           trim_scale((l.ends[1] - l.begins[1] + CASE WHEN l.ends[1] < l.begins[1] THEN l.modulus ELSE 0 END)::numeric
-                      / 10::numeric ^ l.decimals * l.ratio) AS kwh
+           link_kwh(l) AS kwh
     FROM link l
-    WHERE l.point_id = ANY(%(points)s) AND l.state <> 'replaced'
+    WHERE l.point_id = ANY(%(points)s)
       AND (l.to_day > %(since)s OR l.from_day >= %(last_year)s AND l.to_day <= %(last_year_end)s)
 )
 SELECT point_id,

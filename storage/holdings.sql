@@ -25,7 +25,7 @@ VALUES (%(point_id)s, %(account_id)s, %(day)s, %(document_id)s)
 ON CONFLICT (point_id, from_day, account_id) DO UPDATE SET to_day = NULL, document_id = excluded.document_id
 
 -- billed_spans -- the spans of a point that are billed
-SELECT from_day, to_day FROM link WHERE point_id = %(point_id)s AND state = 'billed'
+SELECT from_day, to_day FROM link WHERE point_id = %(point_id)s AND hold IS NULL
 
 -- accounts_of -- everybody who is or was billed for these points
 SELECT DISTINCT account_id FROM point_account WHERE point_id = ANY(%(points)s) ORDER BY 1

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from enum import Enum
 from typing import Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
 from protocols.errors import MeterdError
-from storage.settling import Days
 from storage.sql import Connection, array, fetch_dicts, fetch_records, fetch_row, fetch_rows, load
 
 SQL = load("ledger")
@@ -103,97 +101,6 @@ class AccountRow:
     episode_started_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class LinkRow:
-    """A link in force. `begins` and `ends`: total and rates in the register's smallest step."""
-
-    id: int
-    point_id: int
-    account_id: int
-    from_day: date
-    to_day: date
-    revision: int
-    meter_id: int
-    begins: Sequence[int]
-    ends: Sequence[int]
-    modulus: int
-    decimals: int
-    ratio: Decimal
-    state: str
-    hold: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class BilledPoint:
-    """A point while it is billed to an account.
-
-    `opens_on`: its opening register is the freeze of this day, which is there if `is_open`, and has
-    gone if `was_open`;
-    `to_day`: its last register is the freeze of this day, None while it is the account's.
-    `linked_to`: where the last link ends that what changed does not touch."""
-
-    account_id: int
-    point_id: int
-    point: str
-    opens_on: date
-    to_day: date | None
-    is_open: bool
-    was_open: bool
-    linked_to: date | None
-
-
-class MeterRegister(NamedTuple):
-    """The register of a meter at a point from the first midnight on that is its own."""
-
-    point_id: int
-    meter_id: int
-    from_day: date
-    modulus: int
-    decimals: int
-
-
-class NewLink(NamedTuple):
-    """A link that is put in force. Registers in their smallest step."""
-
-    point_id: int
-    account_id: int
-    from_day: date
-    to_day: date
-    meter_id: int
-    begins: int
-    ends: int
-    modulus: int
-    decimals: int
-    ratio: Decimal
-    state: str
-    hold: str | None
-
-
-class ChargeRow(NamedTuple):
-    """The priced part number `part` of a link, with all that explains it to the customer (R39)."""
-
-    link_id: int
-    part: int
-    period: date
-    component: str
-    kwh: Decimal
-    price_yuan_per_kwh: Decimal
-    exact_yuan: Decimal
-    tariff_id: str
-    tariff_from: date
-    is_estimated_split: bool
-
-
-class StreamRow(NamedTuple):
-    """The state of cumulative rounding (R36): what a period costs exactly, and what is posted."""
-
-    account_id: int
-    period: date
-    component: str
-    exact_yuan: Decimal
-    posted_fen: int
-
-
 class CreditRow(NamedTuple):
     """A credit state; the arrears episode starts when the credit is exhausted."""
 
@@ -202,21 +109,6 @@ class CreditRow(NamedTuple):
     episode_started_at: datetime | None
     """Of the episode that is open; None while there is none."""
     was_started_at: datetime | None
-
-
-class LinkedUse(NamedTuple):
-    """A live link of a point: its registers in their smallest step, and whose it is."""
-
-    point_id: int
-    account: str
-    from_day: date
-    to_day: date
-    begins: int
-    ends: int
-    modulus: int
-    decimals: int
-    ratio: Decimal
-    hold: str | None
 
 
 def prepaid(account: str) -> str:
@@ -352,30 +244,6 @@ async def lock_accounts(connection: Connection, accounts: Iterable[int]) -> dict
     return {row.id: row for row in rows}
 
 
-async def billed_points(connection: Connection, marks: Mapping[int, Days]) -> list[BilledPoint]:
-    """Every point of these accounts while it is billed to them. `marks`: what changed of each."""
-    values = {
-        "accounts": list(marks),
-        "from_days": [days.first for days in marks.values()],
-    }
-    return await fetch_records(connection, BilledPoint, SQL["billed_points"], values)
-
-
-async def ratios_of_points(
-    connection: Connection, points: Iterable[int]
-) -> list[tuple[int, date, Decimal]]:
-    """(point, from day, ratio) in order of points and days."""
-    values = {"points": sorted(set(points))}
-    return await fetch_rows(connection, SQL["ratios_of_points"], values)
-
-
-async def registers_of_points(connection: Connection, points: Iterable[int]) -> list[MeterRegister]:
-    """The registers of all meters of these points, in order of points and days."""
-    values = {"points": sorted(set(points))}
-    rows = await fetch_rows(connection, SQL["registers_of_points"], values)
-    return [MeterRegister(*row) for row in rows]
-
-
 async def open_from(connection: Connection) -> date:
     """The first day that no closed month holds."""
     row = await fetch_row(connection, SQL["open_from"])
@@ -406,94 +274,6 @@ async def balances(connection: Connection, accounts: Iterable[int]) -> dict[int,
     """Prepaid balance of each account in fen."""
     values = {"accounts": list(accounts)}
     return dict(await fetch_rows(connection, SQL["balances"], values))
-
-
-async def streams(
-    connection: Connection, accounts: Iterable[int], periods: Iterable[date]
-) -> list[StreamRow]:
-    """The streams of these accounts in these periods."""
-    values = {"accounts": list(accounts), "periods": list(periods)}
-    return await fetch_records(connection, StreamRow, SQL["streams"], values)
-
-
-async def put_streams(connection: Connection, rows: Sequence[StreamRow]) -> None:
-    """Store the state that streams have from now on."""
-    if not rows:
-        return
-    values = {
-        "accounts": [row.account_id for row in rows],
-        "periods": [row.period for row in rows],
-        "components": [row.component for row in rows],
-        "exacts": [row.exact_yuan for row in rows],
-        "posted": [row.posted_fen for row in rows],
-    }
-    await connection.execute(SQL["put_streams"], values)
-
-
-async def live_links(
-    connection: Connection, spans: Sequence[tuple[int, date, date]]
-) -> list[LinkRow]:
-    """Links in force that overlap (point, first day, last day), by point and time."""
-    values = {
-        "points": [point for point, _, _ in spans],
-        "firsts": [first for _, first, _ in spans],
-        "lasts": [last for _, _, last in spans],
-    }
-    return await fetch_records(connection, LinkRow, SQL["live_links"], values)
-
-
-async def charges_of_links(connection: Connection, links: Sequence[int]) -> list[ChargeRow]:
-    """What links cost when they were billed, by link and part."""
-    values = {"links": list(links)}
-    return await fetch_records(connection, ChargeRow, SQL["charges_of_links"], values)
-
-
-async def replace_links(connection: Connection, links: Sequence[int]) -> None:
-    """Put links out of force."""
-    await connection.execute(SQL["replace_links"], {"links": list(links)})
-
-
-async def add_links(
-    connection: Connection, links: Sequence[NewLink]
-) -> dict[tuple[int, date, date], tuple[int, int]]:
-    """Put links in force; returns (point, from, to) -> (link id, revision)."""
-    if not links:
-        return {}
-    values = {
-        "points": [link.point_id for link in links],
-        "accounts": [link.account_id for link in links],
-        "froms": [link.from_day for link in links],
-        "tos": [link.to_day for link in links],
-        "meters": [link.meter_id for link in links],
-        "begins": [link.begins for link in links],
-        "ends": [link.ends for link in links],
-        "moduli": [link.modulus for link in links],
-        "decimals": [link.decimals for link in links],
-        "ratios": [link.ratio for link in links],
-        "states": [link.state for link in links],
-        "holds": [link.hold for link in links],
-    }
-    added = await fetch_rows(connection, SQL["add_links"], values)
-    return {(point, first, last): (link, revision) for link, point, first, last, revision in added}
-
-
-async def add_charges(connection: Connection, charges: Sequence[ChargeRow]) -> None:
-    """Store the priced parts of links."""
-    if not charges:
-        return
-    values = {
-        "links": [charge.link_id for charge in charges],
-        "parts": [charge.part for charge in charges],
-        "periods": [charge.period for charge in charges],
-        "components": [charge.component for charge in charges],
-        "kwhs": [charge.kwh for charge in charges],
-        "prices": [charge.price_yuan_per_kwh for charge in charges],
-        "exacts": [charge.exact_yuan for charge in charges],
-        "tariffs": [charge.tariff_id for charge in charges],
-        "tariff_froms": [charge.tariff_from for charge in charges],
-        "estimated": [charge.is_estimated_split for charge in charges],
-    }
-    await connection.execute(SQL["add_charges"], values)
 
 
 async def put_credit(connection: Connection, rows: Sequence[CreditRow], now: datetime) -> None:
@@ -530,13 +310,6 @@ async def statement(connection: Connection, account: str, most: int) -> list[dic
     return await fetch_dicts(connection, SQL["statement"], values)
 
 
-async def held_spans(connection: Connection, account: str) -> list[dict[str, Any]]:
-    """Spans of the account that are not billed by themselves.
-
-    Columns: point_id (the number that persons use), from_day, to_day, delta, hold."""
-    return await fetch_dicts(connection, SQL["held_spans"], {"account": account})
-
-
 async def sum_of_balances(connection: Connection) -> int:
     """Fen over all ledger accounts: 0, or something is very wrong."""
     row = await fetch_row(connection, SQL["sum_of_balances"])
@@ -547,12 +320,7 @@ async def sum_of_balances(connection: Connection) -> int:
 async def integrity(connection: Connection) -> dict[str, int]:
     """What must be true of the ledger, counted.
 
-    Sum of balances, unbalanced transactions, wrong balances, wrong streams: all are 0."""
+    Sum of balances, unbalanced transactions, wrong balances, months whose postings are not what is
+    kept of them: all are 0."""
     (row,) = await fetch_dicts(connection, SQL["integrity"])
     return row
-
-
-async def linked_uses(connection: Connection, points: Iterable[int]) -> list[LinkedUse]:
-    """The live links of these points, in order of days."""
-    rows = await fetch_rows(connection, SQL["linked_uses"], {"points": sorted(points)})
-    return [LinkedUse(*row) for row in rows]

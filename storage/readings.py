@@ -144,14 +144,24 @@ class Published(NamedTuple):
     """A published value, and the use that ends with it.
 
     `link_days`: so many days before lies the value it is linked to, 0: to none; `kwh`: the use
-    where the two do not show it; `hold`: why it is not billed by itself."""
+    where the two do not show it, `is_agreed` if a person told it; `hold`: why it is not billed by
+    itself. `rates`: the first four, `more_rates` the others, None where there is none."""
 
     day: date
     meter_id: int
     total: int
     link_days: int
     kwh: Decimal | None
+    is_agreed: bool
     hold: str | None
+    rates: tuple[int | None, ...]
+    more_rates: list[int] | None
+
+    @property
+    def registers(self) -> tuple[int, ...]:
+        """The total and the rates that are known, in the smallest step."""
+        known = self.rates if None not in self.rates else self.rates[: self.rates.index(None)]
+        return cast("tuple[int, ...]", (self.total, *known, *(self.more_rates or ())))
 
 
 async def add(connection: Connection, readings: Sequence[RawReading], more: bytes = b"") -> None:
@@ -203,8 +213,9 @@ async def published_chains(
 ) -> dict[int, list[Published]]:
     """By point the published values inside (point, first, last day), and the next one behind."""
     found: dict[int, list[Published]] = {point: [] for point, _, _ in spans}
-    for point, *value in await fetch_rows(connection, SQL["published_chains"], _of_spans(spans)):
-        row = Published(*value)
+    rows = await fetch_rows(connection, SQL["published_chains"], _of_spans(spans))
+    for point, day, meter, total, link_days, kwh, is_agreed, hold, *rates, more in rows:
+        row = Published(day, meter, total, link_days, kwh, is_agreed, hold, tuple(rates), more)
         # Two accounts may ask for one point, of which the first one gave to the second one.
         if row not in found[point][-1:]:
             found[point].append(row)

@@ -32,8 +32,10 @@ WITH span AS (
                                    '{published,substituted}') x
 )
 SELECT s.point_id, s.day, s.meter_id, s.total, s.link_days, coalesce(released.agreed_kwh, c.kwh) AS kwh,
-       CASE WHEN s.link_days < 0 AND released.day IS NULL THEN coalesce(d.hold, 'span') END AS hold
+       released.agreed_kwh IS NOT NULL AS is_agreed,
+       CASE WHEN s.link_days < 0 AND released.day IS NULL THEN coalesce(d.hold, 'span') END AS hold, r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates
 FROM s
+LEFT JOIN reading r ON (r.day, r.meter_id, r.id) = (s.day, s.meter_id, s.reading_id)
 LEFT JOIN LATERAL (
     SELECT r.day, (r.content ->> 'kwh')::numeric AS agreed_kwh FROM decision r
     WHERE s.link_days < 0 AND r.point_id = s.point_id AND r.day = s.day AND (r.content ->> 'from')::date = s.day + s.link_days

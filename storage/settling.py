@@ -15,12 +15,17 @@ NEW_MARK: Final = {"account_id": "int4", "from_day": "date", "to_day": "date"}
 
 
 class Days(NamedTuple):
-    """The first and the last day whose value changed."""
+    """The first and the last day whose value changed.
+
+    `is_anew`: what is kept of use since the first one is to be gathered again."""
 
     first: date
     last: date
+    is_anew: bool = False
 
 
+GATHERED_ANEW: Final = frozenset({"tariff", "facts"})
+"""Causes of a mark after which the same links are another use: other versions, other rates."""
 ALL_DAYS: Final = Days(date(2000, 1, 1), date(9999, 12, 31))
 NO_DAYS: Final = Days(date(9999, 12, 31), date(9999, 12, 31))
 """No value changed: what the account has to pay with did."""
@@ -79,9 +84,11 @@ async def take_marks(
     Whoever settles one of them already is waited for. Marks come back if the transaction fails."""
     values = {"most": most, "now": now, "until": until}
     marks: dict[int, Days] = {}
-    for account, first, last in sorted(await fetch_rows(connection, SQL["take_marks"], values)):
+    rows = await fetch_rows(connection, SQL["take_marks"], values)
+    for account, first, last, cause in sorted(rows):
         known = marks.get(account, Days(first, last))
-        marks[account] = Days(min(known.first, first), max(known.last, last))
+        is_anew = known.is_anew or cause in GATHERED_ANEW
+        marks[account] = Days(min(known.first, first), max(known.last, last), is_anew)
     return marks
 
 

@@ -32,7 +32,7 @@ WITH first AS (
     DELETE FROM not_settled WHERE account_id = ANY(ARRAY(SELECT id FROM chosen))
 )
 DELETE FROM to_settle WHERE account_id = ANY(ARRAY(SELECT id FROM chosen)) AND since <= %(until)s
-RETURNING account_id, from_day, to_day
+RETURNING account_id, from_day, to_day, cause
 
 -- put_off -- an account that cannot be settled keeps its marks, with the reason
 INSERT INTO not_settled (account_id, not_before, error) VALUES (%(account)s, %(not_before)s, %(error)s)

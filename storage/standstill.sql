@@ -5,7 +5,7 @@ WITH held AS (
     LEFT JOIN LATERAL (SELECT y.day FROM decision y
                        WHERE y.point_id = l.point_id AND y.day = l.to_day AND y.action = 'release_link' AND y.takes_effect
                          AND (y.content ->> 'from')::date = l.from_day LIMIT 1) released ON true
-    WHERE l.state = 'held'
+    WHERE l.hold IS NOT NULL
     ORDER BY l.point_id, is_released, l.from_day
 ), priced AS (
     SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version WHERE state = 'counts' GROUP BY 1
@@ -15,8 +15,8 @@ WITH held AS (
 ), linked AS MATERIALIZED (
     -- One point after the other: the next one's lies beside it in the index.
     SELECT p.id AS point_id, newest.to_day FROM point p
-    CROSS JOIN LATERAL (SELECT l.to_day FROM link l WHERE l.point_id = p.id AND l.state <> 'replaced'
-                        ORDER BY l.to_day DESC LIMIT 1) newest
+    CROSS JOIN LATERAL (SELECT l.to_day FROM link l WHERE l.point_id = p.id
+                        ORDER BY l.from_day DESC LIMIT 1) newest
 ), behind AS MATERIALIZED (
     SELECT p.id AS point_id, p.number AS point, x.account_id, a.number AS account, a.state AS account_state, a.opened_on,
            a.agreement IS NOT NULL AS is_agreed, a.tariff_id, greatest(x.from_day, a.opened_on, served.from_day) AS opens_on,

@@ -15,9 +15,7 @@ SELECT p.id AS point_id, p.number AS point, a.id AS account_id, a.number AS acco
                          AND d.codes && '{V33,V37}') THEN 'disputed'
             ELSE newest.state::text END AS newest_state,
        published.day AS last_published_day,
-       coalesce((SELECT max(l.to_day - l.from_day) FROM link l
-                 WHERE l.account_id = a.id AND l.state = 'billed' AND l.made_at > %(now)s::timestamptz - interval '24 hours'),
-                0) AS longest_recent_span_days,
+       a.span_grace_until,
        EXISTS (SELECT FROM command c WHERE c.point_id = p.id AND c.action <> 'trip'
                AND c.state IN ('persisted', 'sent', 'acked', 'unknown', 'verifying')) AS reconnect_pending,
        trips.last_minute AS trips_last_minute

@@ -56,7 +56,9 @@ WITH ends AS (
 ), billed AS (
     SELECT h.account_id, count(DISTINCT d.day) AS days, min(d.day)::date AS first_day, max(d.day)::date AS last_day
     FROM held h
-    JOIN link l ON l.account_id = h.account_id AND l.state = 'billed' AND l.to_day > h.from_day AND l.from_day < h.to_day
+    JOIN point_account x ON x.account_id = h.account_id
+    JOIN link l ON l.point_id = x.point_id AND l.account_id = h.account_id AND l.hold IS NULL
+        AND l.to_day > h.from_day AND l.from_day < h.to_day
     CROSS JOIN LATERAL generate_series(greatest(l.from_day, h.from_day), least(l.to_day, h.to_day) - 1, interval '1 day') d (day)
     GROUP BY 1
 )

@@ -25,7 +25,7 @@ SELECT tariff_id, min(effective_from) FROM tariff_version WHERE state = 'counts'
 SELECT count(DISTINCT day)
 FROM link l
 CROSS JOIN LATERAL generate_series(greatest(l.from_day, %(from_day)s), least(l.to_day, %(to_day)s) - 1, interval '1 day') AS x (day)
-WHERE l.account_id = %(account_id)s AND l.state = 'billed' AND l.to_day > %(from_day)s AND l.from_day < %(to_day)s
+WHERE l.account_id = %(account_id)s AND l.hold IS NULL AND l.to_day > %(from_day)s AND l.from_day < %(to_day)s
 
 -- change_tariff -- from a day on an account has another tariff
 INSERT INTO account_tariff (account_id, from_day, document_id, tariff_id)

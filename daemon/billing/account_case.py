@@ -25,8 +25,8 @@ from daemon.billing.case_point import (
     Point,
     Registers,
 )
+from daemon.billing.posting import Stream
 from daemon.billing.pricing import Amounts, Bonus, Terms, amounts, postings, rounded_fen
-from daemon.billing.settlement import Stream
 from daemon.billing.use import NoPrice, Use, gathered, uses_of
 from daemon.quality.case_fields import CaseError, Fields
 

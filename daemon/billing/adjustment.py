@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from daemon.billing.settlement import Stream
+from daemon.billing.posting import Stream
 
 PREFIX: Final = "adjustment"
 

@@ -2,51 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
-
-from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
-from daemon.quality.register import ChainPoint
+from zoneinfo import ZoneInfo
 
 END_OF_TIME = date(9999, 12, 31)
+Registers = tuple[int, ...]
+"""The total and the rates that are known, in the smallest step of the register."""
 
 
 class ChainValue(NamedTuple):
     """A published value of a point, and the use that ends with it, as it was judged.
 
-    `total` in the smallest step of the meter that told it. `link_days`: so many days before lies
-    the value that it is linked to (negative where it was held), 0: to none. `kwh`: the use where
-    these two do not show it, over an exchange. `hold`: why it is not billed by itself."""
+    `link_days`: so many days before lies the value that it is linked to (negative where it was
+    held), 0: to none. `kwh`: the use where these two do not show it, over a document; `is_agreed`
+    where a person told it. `hold`: why it is not billed by itself."""
 
     day: date
     meter_id: int
-    total: int
+    registers: Registers
     link_days: int = 0
     kwh: Decimal | None = None
+    is_agreed: bool = False
     hold: str | None = None
 
 
-class MeterRegister(NamedTuple):
-    """Where a meter's register rolls over, in its smallest step, and the decimals of that."""
+class Ratio(NamedTuple):
+    """CT x PT from a moment on, and the registers at that moment if they were read.
 
+    `from_day`: the first midnight at which it counts for a whole day (R06)."""
+
+    from_day: date
+    from_at: datetime
+    ratio: Decimal
+    registers: Registers | None = None
+
+
+class Meter(NamedTuple):
+    """A meter from a moment on, with its first and last registers if they are known.
+
+    `modulus`: where a register rolls over, in its smallest step, which has `decimals`."""
+
+    meter_id: int
+    from_at: datetime
     modulus: int
     decimals: int
+    initial: Registers | None = None
+    final: Registers | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PointHistory:
-    """What turns registers of a point into energy: its ratios in order of days, its meters."""
+    """What turns registers of a point into energy: its ratios and meters in order of time."""
 
-    ratios: tuple[tuple[date, Decimal], ...]
-    registers: Mapping[int, MeterRegister]
+    ratios: tuple[Ratio, ...]
+    meters: tuple[Meter, ...]
 
     def ratio_on(self, day: date) -> Decimal:
         """The ratio in force from 00:00 of this day (R06)."""
-        return [ratio for from_day, ratio in self.ratios if from_day <= day][-1]
+        return [it.ratio for it in self.ratios if it.from_day <= day][-1]
+
+    def register_of(self, meter_id: int) -> Meter:
+        """The register of a meter, as it was installed last."""
+        return [it for it in self.meters if it.meter_id == meter_id][-1]
+
+
+class Piece(NamedTuple):
+    """What one meter shows under one ratio between two instants."""
+
+    start: datetime
+    end: datetime
+    meter_id: int
+    begins: Registers
+    ends: Registers
+    modulus: int
+    decimals: int
+    ratio: Decimal
+
+    @property
+    def advanced(self) -> Registers:
+        """How far each register that both ends show went on, rollovers counted (R22)."""
+        return advance(self.begins, self.ends, self.modulus)
 
 
 class Span(NamedTuple):
@@ -57,24 +98,23 @@ class Span(NamedTuple):
     to_day: date
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """The use of one point between two published freezes.
 
-    `delta`, `begins` and `modulus` in the register's smallest step."""
+    `pieces`: where a document lies inside it, each by itself; else there is one, of the whole link.
+    `hold`: why it is not billed by itself."""
 
     point_id: int
     from_day: date
     to_day: date
-    delta: int
-    rolled_over: bool = False
-    begins: int = 0
-    meter_id: int = 0
-    modulus: int = 0
-    decimals: int = 2
-    ratio: Decimal = Decimal(1)
+    meter_id: int
+    begins: Registers
+    ends: Registers
+    modulus: int
+    decimals: int
+    ratio: Decimal
     hold: str | None = None
-    """Why it is not billed by itself: it waits for its missing days, or for an operator."""
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def span(self) -> Span:
@@ -86,28 +126,45 @@ class Link:
         """Local days between the two freezes."""
         return (self.to_day - self.from_day).days
 
-    @property
-    def ends(self) -> int:
-        """The register at its end."""
-        end = self.begins + self.delta
-        return end - self.modulus if self.rolled_over else end
+    def in_pieces(self, zone: ZoneInfo) -> tuple[Piece, ...]:
+        """Its pieces, also where it is a single one."""
+        return self.pieces or (
+            Piece(
+                midnight(self.from_day, zone),
+                midnight(self.to_day, zone),
+                self.meter_id,
+                *self[4:9],
+            ),
+        )
 
-    @property
-    def is_held(self) -> bool:
-        """True for one that is not billed by itself."""
-        return self.hold is not None
 
+class LinkInForce(NamedTuple):
+    """A link that is stored. `billed_by`: the number of the transaction that billed it."""
 
-@dataclass(frozen=True, slots=True)
-class LinkInForce:
-    """A link that is stored, with its number and how often its span had been linked before."""
-
-    number: int
-    revision: int
+    account_id: int
     link: Link
+    billed_by: int | None
 
 
-def dated_links(point_id: int, values: Sequence[ChainValue], history: PointHistory) -> list[Link]:
+def advance(begins: Registers, ends: Registers, modulus: int) -> Registers:
+    """How far registers went on, as far as both ends show them.
+
+    R22: O07, 999999.50 -> 12.25 is a use of 12.75 kWh."""
+    return tuple(
+        after - before if after >= before else after - before + modulus
+        for before, after in zip(begins, ends, strict=False)
+    )
+
+
+@lru_cache(maxsize=4096)
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The instant at which a local day begins: a day has 23 or 25 hours where the clocks change."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def dated_links(
+    point_id: int, values: Sequence[ChainValue], history: PointHistory, zone: ZoneInfo
+) -> list[Link]:
     """The links between the values of a published chain, each with the facts of its days.
 
     Which values are linked was judged: each tells how far back its own begins."""
@@ -116,72 +173,40 @@ def dated_links(point_id: int, values: Sequence[ChainValue], history: PointHisto
         if abs(after.link_days) != (after.day - before.day).days:
             continue  # no register shows what was used between them
         if after.kwh is None:
-            links.append(_shown_link(point_id, before, after, history))
+            # What was published passed the limits of its day. They are not applied again, so that
+            # a later change of a limit does not undo what was billed.
+            register = history.register_of(after.meter_id)
+            ratio = history.ratio_on(before.day)
+            shown = (after.meter_id, before.registers, after.registers)
+            facts = (register.modulus, register.decimals, ratio)
+            links.append(Link(point_id, before.day, after.day, *shown, *facts, after.hold))
+            continue
+        pieces = None if after.is_agreed else _pieces(before, after, history, zone)
+        if pieces is None:
+            links.append(_told_link(point_id, before.day, after, after.kwh))
         else:
-            links.append(_told_link(point_id, before, after))
+            links.append(_pieced_link(point_id, before.day, after, pieces))
     return links
 
 
-def _shown_link(
-    point_id: int, before: ChainValue, after: ChainValue, history: PointHistory
-) -> Link:
-    register = history.registers[after.meter_id]
-    chain = [ChainPoint(before.day, before.total), ChainPoint(after.day, after.total)]
-    (link,) = chain_links(point_id, chain, register.modulus)
-    return replace(
-        link,
-        meter_id=after.meter_id,
-        decimals=register.decimals,
-        ratio=history.ratio_on(before.day),
-        hold=after.hold,
-    )
+def with_rates(links: Iterable[Link], count: int) -> list[Link]:
+    """The links where the first `count` rates are needed for the price.
 
-
-def _told_link(point_id: int, before: ChainValue, after: ChainValue) -> Link:
-    """A use that documents told: in steps that write it exactly, with its ratios in it."""
-    kwh = after.kwh or Decimal(0)
-    exponent = kwh.normalize().as_tuple().exponent
-    assert isinstance(exponent, int), "energy is a number"
-    decimals = max(0, -exponent)
-    return Link(
-        point_id,
-        before.day,
-        after.day,
-        int(kwh.scaleb(decimals)),
-        meter_id=after.meter_id,
-        decimals=decimals,
-        hold=after.hold,
-    )
-
-
-def chain_links(
-    point_id: int,
-    chain: Sequence[ChainPoint],
-    modulus: int,
-) -> list[Link]:
-    """The links between neighbours of a published chain in order of time."""
-    links = []
-    # What was published passed the limits of its day. They are not applied again, so that a later
-    # change of a limit does not undo what was billed.
-    for before, after in pairwise(chain):
-        rolled_over = after.total < before.total
-        delta = after.total - before.total
-        if rolled_over:
-            # R22: O07, 999999.50 -> 12.25 is a use of 12.75 kWh.
-            delta += modulus
-        links.append(
-            Link(
-                point_id,
-                before.day,
-                after.day,
-                delta,
-                rolled_over,
-                begins=before.total,
-                modulus=modulus,
-                hold="span" if (after.day - before.day).days > MAX_AUTO_SPAN_DAYS else None,
-            )
-        )
-    return links
+    A value that does not tell them (a substitute) is no end of a link: the use goes on to the next
+    one that does. Where none follows, or a document lies there, the link is held."""
+    whole: list[Link] = []
+    for link in links:
+        before = whole[-1] if whole else None
+        if (
+            before is not None
+            and before.to_day == link.from_day
+            and len(before.ends) <= count
+            and _is_joined(before, link)
+        ):
+            whole[-1] = before._replace(to_day=link.to_day, ends=link.ends)
+        else:
+            whole.append(link)
+    return [_held_for_rates(link, count) for link in whole]
 
 
 def span_to_link(
@@ -214,3 +239,95 @@ def changed_links(
     leaving = {old.link: old for old in in_force}
     coming = [link for link in links if leaving.pop(link, None) is None]
     return list(leaving.values()), coming
+
+
+def _pieces(
+    before: ChainValue, after: ChainValue, history: PointHistory, zone: ZoneInfo
+) -> tuple[Piece, ...] | None:
+    """What each meter and ratio shows between two values; None where some register is not known.
+
+    O08: (old final - before) x old ratio, and (after - new initial) x new ratio."""
+    start = midnight(before.day, zone)
+    end = midnight(after.day, zone)
+    meters = {it.from_at: it for it in history.meters if start < it.from_at <= end}
+    ratios = {it.from_at: it for it in history.ratios if start < it.from_at < end}
+    served = [it for it in history.meters if it.from_at <= start]
+    if not served:
+        return None
+    meter = served[-1]
+    begins: Registers | None = before.registers
+    pieces = []
+    moments = sorted({*meters, *ratios})
+    for since, until in zip([start, *moments], [*moments, None], strict=True):
+        ends: Registers | None = after.registers
+        follows: Registers | None = None
+        behind = None
+        if until is not None:
+            behind = meters.get(until)
+            ends = ratios[until].registers if behind is None else meter.final
+            follows = ends if behind is None else behind.initial
+        if not begins or not ends:
+            return None
+        ratio = [it.ratio for it in history.ratios if it.from_at <= since][-1]
+        facts = (meter.modulus, meter.decimals, ratio)
+        pieces.append(Piece(since, until or end, meter.meter_id, begins, ends, *facts))
+        begins, meter = follows, behind or meter
+    is_as_judged = sum(map(_kwh, pieces)) == after.kwh
+    return tuple(pieces) if is_as_judged else None
+
+
+def _kwh(piece: Piece) -> Decimal:
+    return Decimal(piece.advanced[0]).scaleb(-piece.decimals) * piece.ratio
+
+
+def _pieced_link(
+    point_id: int, from_day: date, after: ChainValue, pieces: tuple[Piece, ...]
+) -> Link:
+    newest = pieces[-1]
+    return Link(
+        point_id,
+        from_day,
+        after.day,
+        newest.meter_id,
+        pieces[0].begins,
+        newest.ends,
+        newest.modulus,
+        newest.decimals,
+        newest.ratio,
+        after.hold,
+        pieces,
+    )
+
+
+def _told_link(point_id: int, from_day: date, after: ChainValue, kwh: Decimal) -> Link:
+    """A use that documents or persons told: in steps that write it exactly, ratios in it."""
+    exponent = kwh.normalize().as_tuple().exponent
+    assert isinstance(exponent, int), "energy is a number"
+    decimals = max(0, -exponent)
+    told = (int(kwh.scaleb(decimals)),)
+    facts = (0, decimals, Decimal(1))
+    return Link(point_id, from_day, after.day, after.meter_id, (0,), told, *facts, after.hold)
+
+
+def is_told(link: Link) -> bool:
+    """Whether no register shows it: somebody told so many kWh."""
+    return link.modulus == 0
+
+
+def _is_joined(before: Link, after: Link) -> bool:
+    is_plain = not (before.hold or after.hold or before.pieces or after.pieces)
+    return (
+        is_plain and not is_told(before) and not is_told(after) and _facts(before) == _facts(after)
+    )
+
+
+def _facts(link: Link) -> tuple[int, int, int, Decimal]:
+    return link.meter_id, link.modulus, link.decimals, link.ratio
+
+
+def _held_for_rates(link: Link, count: int) -> Link:
+    if link.hold is not None or is_told(link):
+        return link
+    shown = [len(link.begins), len(link.ends)]
+    shown += [len(registers) for piece in link.pieces for registers in (piece.begins, piece.ends)]
+    return link if min(shown) > count else link._replace(hold="rates")

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Literal, NamedTuple
 
-from daemon.billing.links import LinkInForce, Span
-from daemon.billing.settlement import Postings, Stream
 from protocols.errors import MeterdError
 
 KeyPart = Literal["channel", "reference"]
 REVENUES = frozenset({"energy", "tier", "fixed", "minimum", "compensation"})
+
+
+class Stream(NamedTuple):
+    """(an account's) rating period and component. `period` is the first day of the month."""
+
+    period: date
+    component: str
 
 
 class Leg(NamedTuple):
@@ -60,39 +65,14 @@ def payment_legs(
     return Leg(prepaid, amount_fen), Leg(f"clearing:{channel}", -amount_fen)
 
 
-def charge_kind(postings: Postings) -> Literal["charge", "true_up"]:
-    """`true_up` where a link that was billed is replaced."""
-    return "charge" if postings.replaced is None else "true_up"
-
-
-def charge_key(postings: Postings, stored: Mapping[Span, LinkInForce], point: str) -> str:
-    """`chg:` or `tru:` with point, days and revision of the link that is billed or replaced.
-
-    `stored`: the links that come and go; `point`: what persons call it.
-    The same settlement again makes the same key, and M5: a key creates at most one transaction."""
-    if postings.replaced is None:
-        # A group without a replaced link is one link: see `settle`.
-        (priced,) = postings.links
-        prefix = "chg"
-        span = priced.link.span
-    else:
-        # The new links may be billed again, so the revision is that of the link they replace.
-        prefix = "tru"
-        span = postings.replaced.span
-    revision = stored[span].revision
-    return f"{prefix}:{point}:{span.from_day}:{span.to_day}:{revision}"
-
-
-def charge_legs(prepaid: str, postings: Postings) -> tuple[Leg, ...]:
+def charge_legs(prepaid: str, moved_fen: Mapping[Stream, int]) -> tuple[Leg, ...]:
     """From the customer's prepaid account to revenue, stream by stream."""
     legs = []
-    for stream in sorted(postings.fen, key=_order):
-        fen = postings.fen[stream]
-        period = stream.period
-        component = stream.component
+    for stream in sorted(moved_fen):
+        fen = moved_fen[stream]
         # Both sides carry the stream, so that a stream can be added up on either (M3).
-        legs.append(Leg(prepaid, -fen, period, component))
-        legs.append(Leg(account_of(component), fen, period, component))
+        legs.append(Leg(prepaid, -fen, stream.period, stream.component))
+        legs.append(Leg(account_of(stream.component), fen, stream.period, stream.component))
     return tuple(legs)
 
 
@@ -103,10 +83,6 @@ def account_of(component: str) -> str:
     if component in REVENUES:
         return f"revenue:{component}"
     return "payable:tax" if component == "tax" else f"payable:surcharge:{component}"
-
-
-def _order(stream: Stream) -> tuple[date, str]:
-    return stream.period, stream.component
 
 
 def _refuse_unfit(part: KeyPart, value: str) -> None:

@@ -25,8 +25,8 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from config.tariff_version import PRICE_DECIMALS, Fixed, Ladder, PartialYear, Versions
+from daemon.billing.posting import Stream
 from daemon.billing.rounding import nearest_fen
-from daemon.billing.settlement import Stream
 from daemon.billing.use import USE_DECIMALS, Use
 
 ENERGY: Final = "energy"

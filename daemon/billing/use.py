@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_FLOOR, Decimal
+from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -76,7 +77,8 @@ def uses_of(span: Span, versions: Versions, zone: ZoneInfo) -> list[Use]:
         if version is None:
             raise NoPrice(f"no version of the tariff is in force on {day}")
         advanced = {name: it[number + 1] - it[number] for name, it in shares.items()}
-        registers = _priced(advanced, versions.all[version], span)
+        scale = scale_of(span.ratio, span.decimals)
+        registers = priced_registers(advanced, versions.all[version], span.residual_rate, scale)
         uses.append(Use(day.replace(day=1), version, registers, edge, bool(cuts)))
     return uses
 
@@ -141,29 +143,33 @@ def _share(steps: int, elapsed: timedelta, total: timedelta) -> int:
     return (2 * steps * part + whole) // (2 * whole)
 
 
-def _priced(advanced: Mapping[str, int], version: TariffVersion, span: Span) -> dict[str, int]:
-    """The total and the rates of the version, in 10^-8 kWh."""
+def priced_registers(
+    advanced: Mapping[str, int], version: TariffVersion, residual_rate: str | None, scale: int
+) -> dict[str, int]:
+    """The total and the rates of the version, in 10^-8 kWh. NoPrice: a rate is not told.
+
+    `scale`: how many of them a step of the registers is."""
     rates = version.rates
     registers = {TOTAL: advanced[TOTAL]}
     for rate in rates:
-        if rate == span.residual_rate:
+        if rate == residual_rate:
             continue
         if rate not in advanced:
             raise NoPrice(f"no register tells the rate {rate} of {version.version_id}")
         registers[rate] = advanced[rate]
-    if rates and span.residual_rate is not None:
-        if span.residual_rate not in rates:
-            raise NoPrice(f"{version.version_id} has no price of the residual {span.residual_rate}")
+    if rates and residual_rate is not None:
+        if residual_rate not in rates:
+            raise NoPrice(f"{version.version_id} has no price of the residual {residual_rate}")
         # Section 4: a register without a price is part of the residual, so nothing is lost.
         others = sum(steps for name, steps in registers.items() if name != TOTAL)
-        registers[span.residual_rate] = advanced[TOTAL] - others
+        registers[residual_rate] = advanced[TOTAL] - others
     elif rates and (left := sorted(advanced.keys() - {TOTAL, *rates})):
         raise NoPrice(f"{version.version_id} leaves without a price: {', '.join(left)}")
-    scale = _scale(span.ratio, span.decimals)
     return {name: steps * scale for name, steps in registers.items()}
 
 
-def _scale(ratio: Decimal, decimals: int) -> int:
+@lru_cache(maxsize=1024)
+def scale_of(ratio: Decimal, decimals: int) -> int:
     """10^-8 kWh of one step."""
     scale = ratio.scaleb(USE_DECIMALS - decimals)
     if scale != scale.to_integral_value(ROUND_FLOOR):

@@ -17,7 +17,7 @@ from daemon.cli.actor import actor_option, os_user
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
-from storage import archive, ledger, terms
+from storage import archive, ledger, links, terms
 
 if TYPE_CHECKING:
     from config.archive import Account
@@ -51,7 +51,7 @@ def show(account_id: str, movements: int, site_path: Path, as_json: bool) -> Non
         return {
             **found,
             "points": await archive.points_of_account(connection, account_id),
-            "held_spans": await ledger.held_spans(connection, account_id),
+            "held_spans": await links.held_spans(connection, account_id),
             **await _terms(connection, account_id),
             "movements": await ledger.statement(connection, account_id, movements),
         }

@@ -40,7 +40,7 @@ class PointFacts:
     balance_fen: int
     newest_state: str | None
     last_published_day: date | None
-    longest_recent_span_days: int
+    span_grace_until: datetime | None
     reconnect_pending: bool
     trips_last_minute: int
 
@@ -60,7 +60,7 @@ def facts_for_guard(point: PointFacts, authority: Authority, now: datetime) -> F
         # R25: the newest value, published or not; a suspect one leads to no trip.
         reading_state=point.newest_state or "missing",
         last_reading_at=_midnight(point.last_published_day),
-        longest_recent_span_days=point.longest_recent_span_days,
+        span_grace_until=_local_or_none(point.span_grace_until, zone),
         episode_started_at=_local_or_none(point.episode_started_at, zone),
         protected=point.protected,
         life_support=point.life_support,

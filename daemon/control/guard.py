@@ -14,8 +14,6 @@ from typing import Literal
 Decision = Literal["allow", "deny", "needs_approval"]
 MAX_TRIPS_PER_MINUTE = 10
 """Hard cap on the whole site; no configuration raises it."""
-LONGEST_UNQUESTIONED_SPAN_DAYS = 2
-"""Money, missing day: a posting that covers more days trips nobody for SPAN_GRACE."""
 SPAN_GRACE = timedelta(hours=24)
 
 
@@ -75,7 +73,7 @@ class Facts:
     has_agreement: bool = True
     reading_state: str = "published"
     last_reading_at: datetime | None = None
-    longest_recent_span_days: int = 0
+    span_grace_until: datetime | None = None
     """Days covered by the longest charged link that was made within SPAN_GRACE."""
     episode_started_at: datetime | None = None
     notices: tuple[Notice, ...] = ()
@@ -155,7 +153,7 @@ def _money(policy: Policy, facts: Facts) -> Iterator[str]:
     if _is_stale(policy, facts):
         yield "STALE_READING"
     # A large sum at once may hit a customer who paid day by day: there is a day to look at it.
-    if facts.longest_recent_span_days > LONGEST_UNQUESTIONED_SPAN_DAYS:
+    if facts.span_grace_until is not None and facts.now < facts.span_grace_until:
         yield "SPAN_GRACE"
 
 

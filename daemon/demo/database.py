@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 BILLED_THROUGH: Final = """
 SELECT min(last_day)
-FROM (SELECT max(to_day) AS last_day FROM link WHERE state = 'billed' GROUP BY point_id) x
+FROM (SELECT max(to_day) AS last_day FROM link WHERE hold IS NULL GROUP BY point_id) x
 """
 
 

@@ -17,7 +17,7 @@ TARIFF = "home"
 FIRST_PRICE = Decimal("0.5283")
 SECOND_PRICE = Decimal("0.5583")
 DEPOSIT_FEN = 200_000
-POOR_DEPOSIT_FEN = 2_000
+POOR_DEPOSIT_FEN = 200
 """Far less than a month's use: this customer's balance falls below the floor."""
 
 
@@ -48,7 +48,10 @@ LINES: Mapping[str, str] = {
     "bus-1": 'link = "{folder}/bus-1"\nbaud = 19200\nreply_delay_ms = [1, 4]',
 }
 FLEETS: Sequence[Fleet] = (
-    Fleet("gate-1", 1101, 24, "kwh_per_day = [5, 14]\nclock_offset_s = [-30, 30]"),
+    Fleet("gate-1", 1101, 4, "kwh_per_day = [5, 14]\nclock_offset_s = [-30, 30]"),
+    # So little that what it comes to at once spares nobody: SPAN_GRACE begins above five yuan.
+    Fleet("gate-1", 1105, 1, "kwh_per_day = [0.20, 0.22]\nclock_offset_s = [-30, 30]"),
+    Fleet("gate-1", 1106, 19, "kwh_per_day = [5, 14]\nclock_offset_s = [-30, 30]"),
     Fleet(
         "gate-1",
         1201,
@@ -219,6 +222,7 @@ written_notice_required = false
 final_notice_required = false
 approvals_required = 0
 startup_hold_min = 0
+min_debt_yuan = "0.50"
 
 [http]
 listen = "127.0.0.1:{port}"

@@ -16,10 +16,10 @@ from daemon.quality.verdict import DayState, Held
 from daemon.transactions.chain_facts import day_state, point_facts
 from daemon.transactions.judging import rejudge
 from daemon.transactions.settle import settle_accounts
-from storage import holdings, judging, ledger
+from storage import holdings, judging, ledger, links
 from storage.archive import BEGINNING
 from storage.installations import zone_name
-from storage.ledger import LinkedUse
+from storage.links import LinkedUse
 from storage.settling import ALL_DAYS, Days
 
 DAY = timedelta(days=1)
@@ -116,17 +116,14 @@ async def _shown(
         decimals = facts[slot.point_id].decimals_on(slot.day)
         days[slot.point_id][slot.day] = day_state(slot, decimals)
     uses: dict[int, list[Use]] = {point: [] for point in points}
-    for link in await ledger.linked_uses(connection, points):
+    for link in await links.uses(connection, points):
         uses[link.point_id].append(_use(link))
     return {point: _Shown(days[point], tuple(uses[point])) for point in points}
 
 
 def _use(link: LinkedUse) -> Use:
-    delta = link.ends - link.begins
-    if delta < 0:
-        delta += link.modulus
-    kwh = Decimal(delta).scaleb(-link.decimals) * link.ratio
-    return Use(link.from_day, link.to_day, kwh, cast("Held | None", link.hold), link.account)
+    held = cast("Held | None", link.hold)
+    return Use(link.from_day, link.to_day, link.kwh, held, link.account)
 
 
 def _difference(before: _Shown, after: _Shown) -> Effect:

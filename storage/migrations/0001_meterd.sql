@@ -156,6 +156,7 @@ CREATE TABLE account (
     reconnect_fen       bigint NOT NULL,
     credit_limit_fen    bigint NOT NULL DEFAULT 0 CHECK (credit_limit_fen >= 0),
     credit_state        text NOT NULL DEFAULT 'good' CHECK (credit_state IN ('good', 'low', 'emergency', 'exhausted')),
+    span_grace_until    timestamptz,
     CHECK (reconnect_fen >= trip_fen),
     CHECK (warn_fen >= trip_fen),
     CHECK (state = 'pending' OR (opened_on IS NOT NULL AND agreement IS NOT NULL)),
@@ -1299,55 +1300,77 @@ SELECT a.id, a.name,
                           ORDER BY s.block DESC LIMIT 1), 0) + coalesce(u.fen, 0)) AS balance_fen
 FROM ledger_account a LEFT JOIN unsealed u ON u.account = a.id;
 
--- The use between two published freezes of one point. Live links are contiguous; a late reading replaces one by two.
+-- The use between two published freezes of one point, as it is in force. A late reading puts two in the place of one, and that
+-- one goes to past_link. No foreign keys: only settlement writes here, of points that it has locked the accounts of.
 CREATE TABLE link (
-    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    point_id    integer NOT NULL REFERENCES point,
-    account_id  integer NOT NULL REFERENCES account,
+    billed_by   bigint,
+    modulus     bigint NOT NULL,
+    point_id    integer NOT NULL,
+    account_id  integer NOT NULL,
     from_day    date NOT NULL,
     to_day      date NOT NULL CHECK (to_day > from_day),
-    revision    integer NOT NULL,
     meter_id    integer NOT NULL,
-    begins      bigint[] NOT NULL,
-    ends        bigint[] NOT NULL,
-    modulus     bigint NOT NULL,
     decimals    smallint NOT NULL,
     ratio       numeric NOT NULL,
-    state       text NOT NULL CHECK (state IN ('billed', 'held', 'replaced')),
+    begins      bigint[] NOT NULL,
+    ends        bigint[] NOT NULL,
     hold        text,
-    made_at     timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (point_id, from_day, to_day, revision)
+    pieces      jsonb,
+    PRIMARY KEY (point_id, from_day)
 );
-CREATE UNIQUE INDEX one_live_link_from ON link (point_id, from_day) WHERE state <> 'replaced';
-CREATE UNIQUE INDEX one_live_link_to ON link (point_id, to_day) WHERE state <> 'replaced';
-CREATE INDEX held_links ON link (account_id) WHERE state = 'held';
-CREATE INDEX billed_links ON link (account_id, made_at) WHERE state = 'billed';
-COMMENT ON COLUMN link.begins IS 'total and rates at 00:00 of from_day, in the register''s smallest step';
-
-CREATE TABLE charge (
-    link_id         bigint NOT NULL REFERENCES link,
-    part            smallint NOT NULL,
-    period          date NOT NULL,
-    component       text NOT NULL,
-    kwh             numeric NOT NULL,
-    price           numeric NOT NULL,
-    exact_yuan      numeric NOT NULL,
-    tariff_id       text NOT NULL,
-    tariff_from     date NOT NULL,
-    is_estimated_split boolean NOT NULL,
-    PRIMARY KEY (link_id, part)
+CREATE INDEX held_links ON link (account_id) WHERE hold IS NOT NULL;
+COMMENT ON COLUMN link.begins IS 'total and rates at 00:00 of from_day, in the register''s smallest step; of a use that was told, 0';
+COMMENT ON COLUMN link.hold IS 'why it is not billed by itself';
+COMMENT ON COLUMN link.pieces IS 'where a document lies inside: start, end, meter, begins, ends, modulus, decimals, ratio of each';
+COMMENT ON COLUMN link.billed_by IS 'the transaction of the ledger that it was billed with; NULL: it moved no fen';
+CREATE TABLE past_link (
+    LIKE link INCLUDING COMMENTS,
+    left_at     timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE charge IS 'why a link cost what it cost; the posted fen are in posting, by stream';
+CREATE INDEX past_links_of_point ON past_link (point_id, from_day);
+COMMENT ON TABLE past_link IS 'links that were in force until later readings, documents or decisions put others in their place';
+CREATE FUNCTION keep_past_links() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO past_link (billed_by, modulus, point_id, account_id, from_day, to_day, meter_id, decimals, ratio, begins, ends, hold, pieces)
+    SELECT billed_by, modulus, point_id, account_id, from_day, to_day, meter_id, decimals, ratio, begins, ends, hold, pieces
+    FROM gone;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER links_that_go_are_kept AFTER DELETE ON link REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION keep_past_links();
+CREATE TRIGGER past_link_is_never_changed BEFORE UPDATE OR DELETE ON past_link
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE FUNCTION link_kwh(of link) RETURNS numeric IMMUTABLE LANGUAGE sql AS $$
+    SELECT trim_scale(CASE WHEN of.pieces IS NULL
+        THEN (of.ends[1] - of.begins[1] + CASE WHEN of.ends[1] < of.begins[1] THEN of.modulus ELSE 0 END)::numeric
+             / 10::numeric ^ of.decimals * of.ratio
+        ELSE (SELECT sum(((p -> 4 ->> 0)::numeric - (p -> 3 ->> 0)::numeric
+                          + CASE WHEN (p -> 4 ->> 0)::numeric < (p -> 3 ->> 0)::numeric THEN (p ->> 5)::numeric ELSE 0 END)
+                         / 10::numeric ^ (p ->> 6)::int * (p ->> 7)::numeric)
+              FROM jsonb_array_elements(of.pieces) p) END)
+$$;
 
-CREATE TABLE charge_stream (
+-- What is kept of an account's month: exact use, from which what it costs is derived, and what was posted of that.
+CREATE TABLE account_month (
+    account_id  integer NOT NULL,
+    month       date NOT NULL CHECK (month = date_trunc('month', month)),
+    use         bigint[] NOT NULL DEFAULT '{}',
+    components  text[] NOT NULL DEFAULT '{}',
+    posted_fen  bigint[] NOT NULL DEFAULT '{}',
+    PRIMARY KEY (account_id, month),
+    CHECK (cardinality(components) = cardinality(posted_fen))
+) WITH (fillfactor = 70);
+COMMENT ON COLUMN account_month.use IS 'of each tariff version: its number, its links and how many of them are estimated parts, how many registers follow, and of each (the total, then the version''s rates) 10^-8 kWh';
+COMMENT ON COLUMN account_month.posted_fen IS 'what the customer was charged of each component: always R(X) of money.md section 7';
+
+-- Money that was posted for days long past: it cuts nobody for a day (money.md, amendment 2).
+CREATE TABLE old_charge (
     account_id  integer NOT NULL REFERENCES account,
-    period      date NOT NULL,
-    component   text NOT NULL,
-    exact_yuan  numeric NOT NULL,
-    posted_fen  bigint NOT NULL,
-    PRIMARY KEY (account_id, period, component)
+    posted_at   timestamptz NOT NULL,
+    first_day   date NOT NULL,
+    fen         bigint NOT NULL
 );
-COMMENT ON TABLE charge_stream IS 'cumulative-difference rounding: posted_fen is always exact_yuan rounded to the fen, ties away from zero';
+CREATE INDEX old_charges_of_account ON old_charge (account_id, posted_at);
 
 -- No key: a mark is only written, and whoever settles an account takes all that it has. An index is what is looked up by.
 CREATE TABLE to_settle (
@@ -1488,8 +1511,9 @@ INSERT INTO retention (table_name, keep, reason) VALUES
     ('sealed_balance', NULL, 'books are proved by it'),
     ('closed_month', NULL, 'books are kept'),
     ('link', NULL, 'what was charged for'),
-    ('charge', NULL, 'what was charged for'),
-    ('charge_stream', NULL, 'what was charged for'),
+    ('past_link', NULL, 'what was charged for'),
+    ('account_month', NULL, 'what was charged for'),
+    ('old_charge', NULL, 'why somebody was not cut'),
     ('account_journal', NULL, 'why somebody was warned, cut or billed so'),
     ('household_bonus', NULL, 'why somebody was billed so'),
     ('used_elsewhere', NULL, 'why somebody was billed so'),
@@ -1681,9 +1705,10 @@ INSERT INTO daemon_privilege (table_name, privileges) VALUES
     ('sealed_block', 'INSERT'),
     ('sealed_balance', 'INSERT'),
     ('seal_mark', 'INSERT, UPDATE'),
-    ('link', 'INSERT, UPDATE (state)'),
-    ('charge', 'INSERT'),
-    ('charge_stream', 'INSERT, UPDATE'),
+    ('link', 'INSERT, DELETE'),
+    ('past_link', ''),
+    ('account_month', 'INSERT, UPDATE'),
+    ('old_charge', 'INSERT'),
     ('to_settle', 'INSERT, DELETE'),
     ('not_settled', 'INSERT, UPDATE, DELETE'),
     ('command', 'INSERT, UPDATE'),

@@ -42,8 +42,8 @@ METERS = {
 ADDRESSES = [address for addresses in METERS.values() for address in addresses]
 POOR = "000000001003"
 DEPOSIT_YUAN = 900
-POOR_YUAN_A_DAY = 1
-"""Too little for any season: a day costs from 3.20 to 5.20."""
+POOR_YUAN = 1
+"""Too little for its days, which come to less than the five yuan at which SPAN_GRACE begins."""
 PATIENCE_S = 90.0
 
 SCENARIO = """
@@ -62,7 +62,18 @@ reply_delay_ms = [1, 6]
 [[meters]]
 line = "gate-1"
 address = "000000001001"
-count = 6
+count = 2
+kwh_per_day = [6, 12]
+
+[[meters]]
+line = "gate-1"
+address = "000000001003"
+kwh_per_day = [0.5, 0.6]
+
+[[meters]]
+line = "gate-1"
+address = "000000001004"
+count = 3
 kwh_per_day = [6, 12]
 
 [[meters]]
@@ -100,6 +111,7 @@ written_notice_required = false
 final_notice_required = false
 approvals_required = 0
 startup_hold_min = 0
+min_debt_yuan = "0.10"
 
 [http]
 listen = "127.0.0.1:{port}"
@@ -201,7 +213,7 @@ class Stage:
 
     def deposit_yuan(self, address: str) -> int:
         """What the customer of a meter has paid before the daemon starts."""
-        return POOR_YUAN_A_DAY * self.days if address == POOR else DEPOSIT_YUAN
+        return POOR_YUAN if address == POOR else DEPOSIT_YUAN
 
     def balance_faults(self, payments_yuan: dict[str, str]) -> list[str]:
         """Compare each balance with the simulators' truth; `payments_yuan` by account, besides the
@@ -209,7 +221,7 @@ class Stage:
         truth = self.bench.truth()
         first = self.today - timedelta(days=self.days - 1)
         found = dict(self.ask("SELECT name, balance_fen FROM account_balance"))
-        ((last,),) = self.ask("SELECT max(to_day) FROM link WHERE state = 'billed'")
+        ((last,),) = self.ask("SELECT max(to_day) FROM link WHERE hold IS NULL")
         faults = []
         for address in ADDRESSES:
             account = f"C{int(address)}"

@@ -36,7 +36,7 @@ class Moment:
 
 
 STORED = "COPY reading"
-SETTLED = "INSERT INTO link"
+SETTLED = "COPY link"
 MOMENTS = (
     # T1: raw rows are not there yet, are there, are judged, and are committed unknown to the daemon.
     Moment("begin_batch", "begin_batch", is_answered=True),

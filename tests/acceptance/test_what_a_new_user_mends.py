@@ -118,8 +118,8 @@ def is_billed(staged: Stage, point: str) -> bool:
     # Asked of the database: a command costs more, and this is asked often.
     rows = staged.ask(
         "SELECT l.to_day FROM link l JOIN point p ON p.id = l.point_id "
-        "WHERE p.number = %s AND l.state = 'billed' AND NOT EXISTS ("
-        "SELECT FROM link h WHERE h.point_id = p.id AND h.state = 'held') "
+        "WHERE p.number = %s AND l.hold IS NULL AND NOT EXISTS ("
+        "SELECT FROM link h WHERE h.point_id = p.id AND h.hold IS NOT NULL) "
         "AND NOT EXISTS (SELECT FROM to_settle) ORDER BY 1 DESC LIMIT 1",
         point,
     )
@@ -136,8 +136,8 @@ def is_for_a_person(staged: Stage, point: str) -> bool:
 
 def kwh_billed(staged: Stage, point: str) -> Decimal:
     rows = staged.ask(
-        "SELECT sum(c.kwh) FROM charge c JOIN link l ON l.id = c.link_id "
-        "JOIN point p ON p.id = l.point_id WHERE p.number = %s AND l.state = 'billed'",
+        "SELECT sum(link_kwh(l)) FROM link l "
+        "JOIN point p ON p.id = l.point_id WHERE p.number = %s AND l.hold IS NULL",
         point,
     )
     return Decimal(rows[0][0])

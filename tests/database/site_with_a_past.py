@@ -16,10 +16,11 @@ from daemon.transactions.documents.exchange import Exchange
 from daemon.transactions.documents.filing import file_document
 from daemon.transactions.documents.ratio_change import RatioChange
 from daemon.transactions.observe import take_answer, take_observation
+from daemon.transactions.sweep import sweep
 from storage import dead_letters
 from storage.archive import SiteMeter
 from storage.documents import Said
-from tests.database.small_site import DAY, NOW, OPEN, Site, freeze, noon, pay, store
+from tests.database.small_site import ARMED, DAY, NOW, OPEN, Site, freeze, noon, pay, store
 from tests.database.transactions.test_supply import OPENED, due, sent
 
 LI = Said("Li", "because", "form 7")
@@ -64,6 +65,9 @@ async def a_site_with_a_past(connection: AsyncConnection[Any]) -> Site:
 
 
 async def _cut(connection: AsyncConnection[Any]) -> None:
+    """A day later, when nobody is spared any more for a large sum at once."""
+    await connection.execute("UPDATE account SET span_grace_until = NULL")
+    await sweep(connection, ARMED, NOW)
     command = await sent(connection)
     await take_answer(connection, command, "acked", "accepted", NOW)
     later = NOW + timedelta(seconds=6)
@@ -106,6 +110,6 @@ def what_comes_then(found: dict[str, SiteMeter]) -> list[Arrival]:
         freeze(found["P3"], OPEN + 2 * DAY, 90_000),
         freeze(found["P4"], OPEN + len(OUTVOTED) * DAY, 135),
         freeze(found["P5"], OPEN + 2 * DAY, 6),
-        freeze(found["P6"], OPEN + 2 * DAY, 120),
+        freeze(found["P6"], OPEN + 2 * DAY, 109),
         freeze(found["P7"], OPEN + DAY, 104),
     ]

@@ -64,8 +64,8 @@ TABLES = (
     "posting_stream",
     "journal",
     "link",
-    "charge",
-    "charge_stream",
+    "past_link",
+    "account_month",
     "command",
     "command_event",
     "guard_verdict",
@@ -74,7 +74,7 @@ INTACT = {
     "sum_of_balances_fen": 0,
     "unbalanced_transactions": 0,
     "wrong_balances": 0,
-    "wrong_streams": 0,
+    "wrong_months": 0,
 }
 
 UNTRUE_DAYS: Final = """
@@ -320,8 +320,8 @@ async def everything(connection: AsyncConnection[Any]) -> dict[str, list[Any]]:
 
 async def links(connection: AsyncConnection[Any], point: str) -> list[tuple[date, date, str]]:
     query = (
-        "SELECT from_day, to_day, l.state FROM link l JOIN point p ON p.id = l.point_id "
-        "WHERE p.number = %s AND l.state <> 'replaced' ORDER BY 1"
+        "SELECT from_day, to_day, CASE WHEN hold IS NULL THEN 'billed' ELSE 'held' END "
+        "FROM link l JOIN point p ON p.id = l.point_id WHERE p.number = %s ORDER BY 1"
     )
     return await rows(connection, query, point)
 

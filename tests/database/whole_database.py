@@ -29,7 +29,8 @@ REFERRING: Final = """
     JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
     JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = f.confkey[1]
     WHERE f.contype = 'f' AND cardinality(f.conkey) = 1
-    UNION ALL VALUES ('journal', 'reverses', 'journal', 'id')"""
+    UNION ALL VALUES ('journal', 'reverses', 'journal', 'id'), ('link', 'billed_by', 'journal', 'id'),
+                     ('past_link', 'billed_by', 'journal', 'id')"""
 OF_THE_RUN: Final = frozenset({"horizon"})
 """Which transaction wrote a row."""
 
@@ -48,13 +49,10 @@ def whole(url: str, began: datetime) -> dict[str, list[str]]:
         }
         found = {table: _rows(connection, table) for table in tables}
     orders = {column: _order(found[column[0]], column[1]) for column in numbered}
-    links = orders["link", "id"]
     accounts, streams = orders["ledger_account", "id"], orders["posting_stream", "id"]
     for row in found["journal"]:
         row["accounts"] = [accounts[account] for account in row["accounts"]]
         row["streams"] = row["streams"] and [streams[stream] for stream in row["streams"]]
-        if "links" in (row["content"] or {}):
-            row["content"]["links"] = [links[link] for link in row["content"]["links"]]
     shown = {}
     for table, rows in found.items():
         of_columns: dict[str, Mapping[Any, int]] = {}

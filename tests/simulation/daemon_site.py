@@ -69,11 +69,9 @@ SLOTS = (
     "LEFT JOIN doubt d ON (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind)"
 )
 LINKS = (
-    "SELECT p.number, l.from_day, l.to_day, l.ratio / 10 ^ l.decimals::numeric * "
-    "CASE WHEN l.ends[1] < l.begins[1] THEN l.ends[1] - l.begins[1] + l.modulus "
-    "ELSE l.ends[1] - l.begins[1] END "
+    "SELECT p.number, l.from_day, l.to_day, link_kwh(l) "
     "FROM link l JOIN point p ON p.id = l.point_id "
-    "WHERE l.state <> 'replaced' AND l.hold IS NULL"
+    "WHERE l.hold IS NULL"
 )
 
 

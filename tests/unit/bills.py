@@ -10,6 +10,7 @@ from daemon.billing.account_case import _EVENTS, _Account, _opened
 from daemon.billing.adjustment import with_adjustments
 from daemon.billing.block_tree import peak_of, root_of, way
 from daemon.billing.case_point import Meter, Point
+from daemon.billing.posting import Stream
 from daemon.billing.pricing import postings
 from daemon.billing.proof import verify
 from daemon.billing.proof.bill import (
@@ -27,7 +28,6 @@ from daemon.billing.proof.bill import (
     Seals,
 )
 from daemon.billing.sealing import FIRST, Head, leaf, path, root
-from daemon.billing.settlement import Stream
 from daemon.quality.case_fields import Fields
 from tests.unit.golden_cases import CASES
 

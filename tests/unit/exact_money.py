@@ -6,10 +6,16 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
-
-from daemon.billing.tariff import TariffVersion
+from typing import NamedTuple
 
 LONGEST_SPAN_DAYS = 7
+
+
+class Price(NamedTuple):
+    """In force from a midnight until the next one."""
+
+    effective_from: date
+    price_yuan_per_kwh: Decimal
 
 
 def rounded(yuan: Fraction) -> int:
@@ -20,7 +26,7 @@ def rounded(yuan: Fraction) -> int:
 
 def exact_by_month(
     chain: dict[date, int],
-    prices: Sequence[TariffVersion],
+    prices: Sequence[Price],
     *,
     ratio: Decimal = Decimal(1),
     modulus: int = 100_000_000,

@@ -20,9 +20,9 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from zoneinfo import ZoneInfo
 
 from config.tariff_canonical import canonical_form
+from daemon.billing.posting import Stream
 from daemon.billing.pricing import Terms
 from daemon.billing.sealing import EPOCH, Head
-from daemon.billing.settlement import Stream
 
 FORMAT: Final = 1
 FIRST_FILES: Final = ("README.txt", "__main__.py", "verify.py")

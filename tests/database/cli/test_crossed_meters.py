@@ -5,8 +5,9 @@ from datetime import date
 
 import pytest
 
+from daemon.transactions.sweep import sweep
 from tests.database.cli.test_document_commands import Place, place
-from tests.database.small_site import DAY, OPEN
+from tests.database.small_site import ARMED, DAY, NOW, OPEN, on
 
 __all__ = ["place"]
 
@@ -116,6 +117,9 @@ def test_relays_go_with_their_meters(billed: Place) -> None:
 
 def test_trips_of_both_end_because_they_would_cut_the_other(billed: Place) -> None:
     open_trips = "SELECT count(*) FROM command WHERE state = 'persisted'"
+    # A day later, when nobody is spared any more for a large sum at once.
+    billed.ask("UPDATE account SET span_grace_until = NULL RETURNING 1")
+    on(billed.url, lambda connection: sweep(connection, ARMED, NOW))
     assert billed.ask(open_trips) == [(2,)]
     billed.done(*CROSSED)
     assert billed.ask(open_trips) == [(2,)]

@@ -14,7 +14,7 @@ MISSED = OPEN + DAY
 SLOT = f"SELECT state::text, total FROM slot WHERE point_id = 1 AND day = '{MISSED}'"
 USED = (
     "SELECT (ends[1] - begins[1])::int FROM link "
-    "WHERE point_id = 1 AND state = 'billed' ORDER BY from_day"
+    "WHERE point_id = 1 AND hold IS NULL ORDER BY from_day"
 )
 
 

@@ -43,7 +43,7 @@ APPEND_ONLY = (
     "closed_month",
     "sealed_block",
     "sealed_balance",
-    "charge",
+    "old_charge",
     "command_event",
     "guard_verdict",
     "schema_version",
@@ -59,7 +59,8 @@ BY_TRIGGERS_ALONE = (
     "UPDATE decision SET reason = 'another'",
     "UPDATE decision SET total = 0",
     "DELETE FROM decision",
-    "DELETE FROM link",
+    "INSERT INTO past_link SELECT * FROM past_link",
+    "DELETE FROM past_link",
     "DELETE FROM command",
     "DELETE FROM account",
     "DELETE FROM dead_letter",
@@ -304,8 +305,8 @@ def test_a_privilege_that_the_daemon_lacks_is_named_and_granted_again(
 ) -> None:
     with psycopg.connect(owner_url, autocommit=True) as connection:
         connection.execute(f"REVOKE INSERT ON closing FROM {DAEMON}")
-        connection.execute(f"REVOKE UPDATE (state) ON link FROM {DAEMON}")
-    told = f"{DAEMON} lacks INSERT ON closing, UPDATE ON link; `meterd migrate` grants"
+        connection.execute(f"REVOKE DELETE ON link FROM {DAEMON}")
+    told = f"{DAEMON} lacks INSERT ON closing, DELETE ON link; `meterd migrate` grants"
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match=told):
         migrate(database_url)
     migrate(database_url, owner_url)

@@ -9,7 +9,7 @@ from daemon.control.authority import Authority, SiteHold
 from daemon.transactions.observe import take_answer, take_observation
 from daemon.transactions.release import abandon_trip, is_still_released
 from daemon.transactions.sweep import sweep
-from storage import ledger, supply
+from storage import links, supply
 from storage.settling import ALL_DAYS
 from tests.database.small_site import (
     ARMED,
@@ -86,9 +86,7 @@ def test_a_meter_that_came_to_an_open_account_later_is_billed_from_its_first_day
         await store(
             connection, *(freeze(found["P2"], OPEN + n * DAY, 50 + 10 * n) for n in range(2, 5))
         )
-        links = (
-            "SELECT from_day, to_day FROM link WHERE point_id = 2 AND state = 'billed' ORDER BY 1"
-        )
+        links = "SELECT from_day, to_day FROM link WHERE point_id = 2 AND hold IS NULL ORDER BY 1"
         assert await rows(connection, links) == [
             (OPEN + 2 * DAY, OPEN + 3 * DAY),
             (OPEN + 3 * DAY, OPEN + 4 * DAY),
@@ -131,7 +129,7 @@ def test_the_view_of_opening_days_takes_the_later_of_account_and_meter(database_
         site.add(2, account="A1", installed_on=OPEN + 3 * DAY)
         site.accounts.pop()
         await site.take_over(connection)
-        found = await ledger.billed_points(connection, {1: ALL_DAYS})
+        found = await links.billed_points(connection, {1: ALL_DAYS})
         assert [point.opens_on for point in found] == [OPEN, OPEN + 3 * DAY]
 
     on(database_url, story)

@@ -188,7 +188,7 @@ def test_what_both_meters_told_is_billed_over_the_exchange(database_url: str) ->
         assert found["P1"].address == NEW
         await store(connection, freeze(found["P1"], OPEN + 7 * DAY, "6.10"))
         # From 125.00 to 131.20 on the old meter, from 3.10 to 6.10 on the new one.
-        kwh = "SELECT kwh FROM charge ORDER BY link_id DESC LIMIT 1"
+        kwh = "SELECT link_kwh(l) FROM link l ORDER BY from_day DESC LIMIT 1"
         assert await rows(connection, kwh) == [Decimal("9.20")]
         assert await intact(connection)
 

@@ -186,15 +186,7 @@ class Replay:
         """The links in force."""
         authority = Authority(Policy(), self.zone, shadow_mode=True, started_at=datetime.now(UTC))
         await settle_marked(self.connection, authority, datetime.now(UTC))
-        query = (
-            "SELECT from_day::text, to_day::text, ((ends[1] - begins[1] + modulus) %% modulus) * ratio "
-            "/ 10 ^ decimals::numeric, hold FROM link WHERE state <> 'replaced' ORDER BY 1"
-        )
-        query = query.replace("((ends[1] - begins[1] + modulus) %% modulus)", "delta").replace(
-            "FROM link",
-            "FROM (SELECT *, CASE WHEN ends[1] < begins[1] THEN ends[1] - begins[1] + "
-            "modulus ELSE ends[1] - begins[1] END AS delta FROM link) l",
-        )
+        query = "SELECT from_day::text, to_day::text, link_kwh(l), hold FROM link l ORDER BY 1"
         found = await rows(self.connection, query)
         return [(first, last, kwh.normalize(), hold) for first, last, kwh, hold in found]
 

@@ -91,7 +91,7 @@ def test_settling_again_changes_nothing_of_either_time(database_url: str, days: 
 def test_the_first_days_of_the_second_time_are_not_linked_to_the_first(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await left_and_back(connection)
-        await connection.execute("UPDATE link SET state = 'replaced' WHERE from_day >= %s", (BACK,))
+        await connection.execute("DELETE FROM link WHERE from_day >= %s", (BACK,))
         await settled_again(connection, Days(BACK + DAY, BACK + DAY))
         assert await links(connection, "P1") == spans(OPEN, OPEN + DAY, BACK)
 

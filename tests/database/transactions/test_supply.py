@@ -4,7 +4,7 @@ it."""
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -29,6 +29,7 @@ from tests.database.small_site import (
     NOW,
     OPEN,
     SHADOW,
+    TODAY,
     Site,
     balance,
     connect,
@@ -56,21 +57,27 @@ def later(**what: float) -> datetime:
     return NOW + timedelta(**what)
 
 
+LATELY = TODAY - 2 * DAY
+"""What is used from then on is not for days long past (SPAN_GRACE)."""
+
+
 async def exhausted(
     connection: AsyncConnection[Any],
     count: int = 1,
     *,
     authority: Authority = ARMED,
     site: Site | None = None,
+    opened_on: date = OPEN,
     **changes: Any,
 ) -> dict[str, SiteMeter]:
     """A site whose accounts owe 5.00 yuan after the first day; armed, each has a trip command
     then."""
-    found = await (site or Site.of(count, **changes)).take_over(connection)
+    made = site or Site.of(count, opened_on=opened_on, **changes)
+    found = await made.take_over(connection)
     batch = [
         freeze(meter, day, kwh)
         for meter in found.values()
-        for day, kwh in ((OPEN, 100), (OPEN + DAY, 110))
+        for day, kwh in ((opened_on, 100), (opened_on + DAY, 110))
     ]
     await store(connection, *batch, authority=authority)
     return found
@@ -163,9 +170,9 @@ def test_the_snapshot_of_the_release_is_kept_with_the_command(database_url: str)
 
 def test_shadow_mode_makes_no_command_and_tells_whom_it_would_cut(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        found = await exhausted(connection, 3, authority=SHADOW)
+        found = await exhausted(connection, 3, authority=SHADOW, opened_on=LATELY)
         await sweep(connection, SHADOW, NOW)
-        await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 120), authority=SHADOW)
+        await store(connection, freeze(found["P1"], LATELY + 2 * DAY, 120), authority=SHADOW)
         assert await rows(connection, COMMANDS) == []
         verdicts = await rows(
             connection,
@@ -222,7 +229,7 @@ async def pay_first(connection: AsyncConnection[Any], site: Site, amounts: dict[
             "READING_NOT_PUBLISHED",
         ),
         ("DELETE FROM slot", "READING_NOT_PUBLISHED STALE_READING"),
-        ("UPDATE link SET to_day = from_day + 3", "SPAN_GRACE"),
+        ("UPDATE account SET span_grace_until = now() + interval '1 minute'", "SPAN_GRACE"),
         (
             "INSERT INTO to_judge (point_id, from_day) SELECT id, '2026-03-02' FROM point",
             "READING_NOT_PUBLISHED",
@@ -632,14 +639,14 @@ def test_a_refused_reconnect_is_tried_again_after_an_hour(database_url: str) -> 
 
 def test_a_lower_balance_after_the_restore_is_cut_again_in_a_new_episode(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        found = await exhausted(connection)
+        found = await exhausted(connection, opened_on=LATELY)
         (first,) = await rows(
             connection, "SELECT started_at FROM arrears_episode WHERE ended_at IS NULL"
         )
         assert first == NOW
         await pay(connection, "A1", 500)
         assert await rows(connection, CREDIT) == [("low", None)]
-        await store(connection, freeze(found["P1"], OPEN + 2 * DAY, 120), now=later(minutes=9))
+        await store(connection, freeze(found["P1"], LATELY + 2 * DAY, 120), now=later(minutes=9))
         assert await rows(connection, CREDIT) == [("exhausted", later(minutes=9))]
         assert await rows(connection, COMMANDS) == [("trip", "cancelled"), ("trip", "persisted")]
 
@@ -650,21 +657,19 @@ def test_a_correction_that_brings_the_balance_back_restores_without_a_payment(
     database_url: str,
 ) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        site = Site.of(reconnect="close")
-        site.tariffs.append(("T", OPEN + 2 * DAY, Decimal("5.00")))
+        site = Site.of(reconnect="close", opened_on=LATELY - DAY)
+        site.tariffs.append(("T", LATELY + DAY, Decimal("5.00")))
         found = await site.take_over(connection)
         await pay(connection, "A1", 2000)
         await store(
-            connection, freeze(found["P1"], OPEN + DAY, 100), freeze(found["P1"], OPEN, 100)
+            connection, freeze(found["P1"], LATELY, 100), freeze(found["P1"], LATELY - DAY, 100)
         )
         await store(
-            connection, freeze(found["P1"], OPEN + 3 * DAY, 110)
+            connection, freeze(found["P1"], LATELY + 2 * DAY, 110)
         )  # half of it at the high price: too much
         assert await balance(connection, "A1") == -750
         await cut(connection)
-        await store(
-            connection, freeze(found["P1"], OPEN + 2 * DAY, 110)
-        )  # all of it was used before
+        await store(connection, freeze(found["P1"], LATELY + DAY, 110))  # all of it was used before
         assert await balance(connection, "A1") == 1500
         assert await rows(connection, COMMANDS) == [("trip", "verified"), ("close", "persisted")]
         assert await intact(connection)
@@ -687,9 +692,9 @@ def test_restoring_goes_before_cutting(database_url: str) -> None:
 
 def test_all_points_of_an_account_are_restored_together(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
-        site = Site.of(2)
+        site = Site.of(2, opened_on=LATELY)
         site.points[1]["account"] = "A1"
-        await exhausted(connection, site=site)
+        await exhausted(connection, site=site, opened_on=LATELY)
         first, second = await sent(connection), await sent(connection)
         assert {first.point, second.point} == {"P1", "P2"}
         done = await pay(connection, "A1", 1000)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.billing.adjustment import into_open_period, with_adjustments
+from daemon.billing.posting import Stream
 from daemon.billing.pricing import postings, rounded_fen
-from daemon.billing.settlement import Stream
 
 MONTHS = [date(2026, month, 1) for month in range(1, 7)]
 streams = st.builds(Stream, st.sampled_from(MONTHS), st.sampled_from(["energy", "fund"]))

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from daemon.billing.posting import Stream
 from daemon.billing.proof import verify
 from daemon.billing.proof.bill import (
     AgreedFact,
@@ -29,7 +30,6 @@ from daemon.billing.proof.bill import (
     manifest,
     packed,
 )
-from daemon.billing.settlement import Stream
 from tests.unit.bills import SETTLED, Ledger, bill_of, bills_of, settled_case
 from tests.unit.golden_cases import CASES
 

@@ -1,8 +1,10 @@
 """Which links a published chain has, and which of those in force they replace."""
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -13,17 +15,18 @@ from daemon.billing.links import (
     ChainValue,
     Link,
     LinkInForce,
-    MeterRegister,
+    Meter,
     PointHistory,
+    Ratio,
     Span,
-    chain_links,
+    advance,
     changed_links,
     dated_links,
     span_to_link,
+    with_rates,
 )
-from daemon.quality.chain import MAX_AUTO_SPAN_DAYS
-from daemon.quality.register import ChainPoint
 
+ZONE = ZoneInfo("UTC")
 FIRST = date(2026, 3, 1)
 MODULUS = 1000
 
@@ -32,76 +35,165 @@ def on_day(number: int) -> date:
     return FIRST + timedelta(days=number)
 
 
-def links_of(days: Iterable[int]) -> list[Link]:
-    return chain_links(1, [ChainPoint(on_day(n), 10 * n) for n in sorted(days)], MODULUS)
+def at(number: int, hour: int = 0) -> datetime:
+    return datetime.combine(on_day(number), datetime.min.time(), UTC) + timedelta(hours=hour)
 
 
-def test_a_register_that_passes_its_modulus_rolled_over() -> None:
-    chain = [ChainPoint(on_day(0), 990), ChainPoint(on_day(1), 5)]
-    assert chain_links(1, chain, MODULUS) == [
-        Link(1, on_day(0), on_day(1), 15, True, begins=990, modulus=MODULUS)
+def ratio(number: int, times: int, hour: int | None = None, *registers: int) -> Ratio:
+    """From 00:00 of a day, or from an hour of the day before it."""
+    since = at(number) if hour is None else at(number - 1, hour)
+    return Ratio(on_day(number), since, Decimal(times), registers or None)
+
+
+ONE_METER = (Meter(7, at(0), MODULUS, 2),)
+ONE_RATIO = (ratio(0, 1),)
+PLAIN = PointHistory(ONE_RATIO, ONE_METER)
+
+
+def chain(*totals: tuple[int, ...], kwh: Decimal | None = None) -> list[ChainValue]:
+    return [
+        ChainValue(on_day(n), 7, registers, link_days=min(n, 1), kwh=kwh)
+        for n, registers in enumerate(totals)
     ]
 
 
-def test_a_link_longer_than_a_week_is_held() -> None:
-    week, longer = (links_of([0, n])[0] for n in (MAX_AUTO_SPAN_DAYS, 8))
-    assert (week.is_held, longer.is_held) == (False, True)
+def links_of(days: Iterable[int]) -> list[Link]:
+    there = sorted(days)
+    values = [
+        ChainValue(on_day(n), 7, (10 * n,), link_days=n - before)
+        for before, n in zip([there[0], *there], there, strict=False)
+    ]
+    return dated_links(1, values, PLAIN, ZONE)
 
 
-def test_a_register_that_rolled_over_ends_below_where_it_begins() -> None:
-    (rolled,) = chain_links(1, [ChainPoint(on_day(0), 990), ChainPoint(on_day(1), 5)], MODULUS)
-    (plain,) = chain_links(1, [ChainPoint(on_day(0), 5), ChainPoint(on_day(1), 15)], MODULUS)
-    assert (rolled.ends, plain.ends) == (5, 15)
-
-
-ONE_METER = {7: MeterRegister(MODULUS, 2)}
-ONE_RATIO = ((on_day(0), Decimal(1)),)
+@pytest.mark.parametrize(
+    ("begins", "ends", "advanced"),
+    [
+        ((990,), (5,), (15,)),
+        ((5, 1, 2), (15, 1, 3), (10, 0, 1)),
+        ((990, 990), (5, 995), (15, 5)),
+        ((5, 1), (15,), (10,)),
+    ],
+)
+def test_a_register_that_passes_its_modulus_rolled_over(
+    begins: tuple[int, ...], ends: tuple[int, ...], advanced: tuple[int, ...]
+) -> None:
+    assert advance(begins, ends, MODULUS) == advanced
 
 
 def test_a_link_has_the_ratio_in_force_at_its_beginning() -> None:
     # R06
-    history = PointHistory(((on_day(0), Decimal(1)), (on_day(1), Decimal(80))), ONE_METER)
-    values = [
-        ChainValue(on_day(0), 7, 100),
-        ChainValue(on_day(1), 7, 110, link_days=1),
-        ChainValue(on_day(2), 7, 120, link_days=1),
-    ]
-    assert [link.ratio for link in dated_links(1, values, history)] == [1, 80]
+    history = PointHistory((ratio(0, 1), ratio(1, 80)), ONE_METER)
+    links = dated_links(1, chain((100,), (110,), (120,)), history, ZONE)
+    assert [link.ratio for link in links] == [1, 80]
 
 
 def test_a_link_is_held_as_it_was_judged() -> None:
     values = [
-        ChainValue(on_day(1), 7, 100),
-        ChainValue(on_day(3), 7, 120, link_days=-2, hold="ratio"),
-        ChainValue(on_day(4), 7, 125, link_days=1),
+        ChainValue(on_day(1), 7, (100,)),
+        ChainValue(on_day(3), 7, (120,), link_days=-2, hold="ratio"),
+        ChainValue(on_day(4), 7, (125,), link_days=1),
     ]
-    links = dated_links(1, values, PointHistory(ONE_RATIO, ONE_METER))
+    links = dated_links(1, values, PLAIN, ZONE)
     assert [(link.days, link.hold) for link in links] == [(2, "ratio"), (1, None)]
 
 
 def test_values_that_were_not_linked_have_no_link() -> None:
-    registers = {**ONE_METER, 8: MeterRegister(10_000, 1)}
+    history = PointHistory(ONE_RATIO, (*ONE_METER, Meter(8, at(2), 10_000, 1)))
     values = [
-        ChainValue(on_day(0), 7, 100),
-        ChainValue(on_day(1), 7, 110, link_days=1),
-        ChainValue(on_day(2), 8, 0),
-        ChainValue(on_day(3), 8, 6, link_days=1),
+        ChainValue(on_day(0), 7, (100,)),
+        ChainValue(on_day(1), 7, (110,), link_days=1),
+        ChainValue(on_day(2), 8, (0,)),
+        ChainValue(on_day(3), 8, (6,), link_days=1),
         # judged as linked to a day that is not there any more
-        ChainValue(on_day(5), 8, 9, link_days=1),
+        ChainValue(on_day(5), 8, (9,), link_days=1),
     ]
-    links = dated_links(1, values, PointHistory(ONE_RATIO, registers))
+    links = dated_links(1, values, history, ZONE)
     told = [(link.from_day, link.to_day, link.meter_id, link.decimals) for link in links]
     assert told == [(on_day(0), on_day(1), 7, 2), (on_day(2), on_day(3), 8, 1)]
     assert [link.modulus for link in links] == [MODULUS, 10_000]
 
 
-def test_use_over_an_exchange_is_what_documents_told_with_every_decimal() -> None:
+OLD = Meter(7, at(0), MODULUS, 2, final=(130, 40))
+NEW = Meter(8, at(0, 14), 10_000, 1, initial=(3, 1))
+
+
+def over_an_exchange(
+    kwh: str, *, is_agreed: bool = False, final: tuple[int, ...] | None = OLD.final
+) -> Link:
+    old = OLD._replace(final=final)
+    history = PointHistory((ratio(0, 2), ratio(1, 10, 14)), (old, NEW))
     values = [
-        ChainValue(on_day(0), 7, 100),
-        ChainValue(on_day(1), 8, 3, link_days=1, kwh=Decimal("2.405")),
+        ChainValue(on_day(0), 7, (100, 30)),
+        ChainValue(on_day(1), 8, (8, 5), link_days=1, kwh=Decimal(kwh), is_agreed=is_agreed),
     ]
-    (link,) = dated_links(1, values, PointHistory(ONE_RATIO, ONE_METER))
-    assert (link.delta, link.decimals, link.ratio, link.meter_id) == (2405, 3, Decimal(1), 8)
+    (link,) = dated_links(1, values, history, ZONE)
+    return link
+
+
+def test_use_over_an_exchange_is_what_each_meter_shows_under_its_ratio() -> None:
+    # O08: 0.30 kWh x 2 of the old meter, 0.5 kWh x 10 of the new one
+    link = over_an_exchange("5.6")
+    shown = [(it.meter_id, it.advanced, it.decimals, it.ratio) for it in link.pieces]
+    assert shown == [(7, (30, 10), 2, Decimal(2)), (8, (5, 4), 1, Decimal(10))]
+    assert [(it.start, it.end) for it in link.pieces] == [(at(0), at(0, 14)), (at(0, 14), at(1))]
+    assert (link.meter_id, link.begins, link.ends) == (8, (100, 30), (8, 5))
+
+
+@pytest.mark.parametrize(
+    ("kwh", "changes"),
+    [
+        ("5.6", {"final": None}),
+        # what was judged counts, whatever the documents come to
+        ("2.405", {}),
+        ("5.6", {"is_agreed": True}),
+    ],
+)
+def test_use_that_no_register_shows_is_what_was_told_with_every_decimal(
+    kwh: str, changes: dict[str, Any]
+) -> None:
+    link = over_an_exchange(kwh, **changes)
+    assert link.pieces == ()
+    shown = Decimal(link.ends[0] - link.begins[0]).scaleb(-link.decimals)
+    assert (shown, link.ratio, link.meter_id, link.modulus) == (Decimal(kwh), Decimal(1), 8, 0)
+
+
+def test_an_exchange_at_midnight_belongs_to_the_day_that_ends() -> None:
+    new = NEW._replace(from_at=at(1))
+    history = PointHistory((ratio(0, 1),), (OLD, new))
+    values = [
+        ChainValue(on_day(0), 7, (100, 30)),
+        ChainValue(on_day(1), 8, (3, 1), link_days=1, kwh=Decimal("0.3")),
+    ]
+    (link,) = dated_links(1, values, history, ZONE)
+    assert [(it.meter_id, it.advanced) for it in link.pieces] == [(7, (30, 10)), (8, (0, 0))]
+
+
+def test_another_ratio_in_mid_day_cuts_the_link_where_its_registers_were_read() -> None:
+    history = PointHistory((ratio(0, 1), ratio(1, 10, 6, 120, 35)), ONE_METER)
+    values = chain((100, 30), (130, 45), kwh=Decimal("1.2"))
+    (link,) = dated_links(1, values, history, ZONE)
+    assert [(it.advanced, it.ratio) for it in link.pieces] == [
+        ((20, 5), Decimal(1)),
+        ((10, 10), Decimal(10)),
+    ]
+
+
+def test_a_substitute_without_rates_is_no_end_of_a_link_that_needs_them() -> None:
+    links = dated_links(1, chain((100, 30), (110,), (120, 50), (125, 51)), PLAIN, ZONE)
+    whole = with_rates(links, 1)
+    assert [(link.from_day, link.to_day) for link in whole] == [
+        (on_day(0), on_day(2)),
+        (on_day(2), on_day(3)),
+    ]
+    assert whole[0].ends == (120, 50)
+    assert not any(link.hold for link in whole)
+
+
+def test_use_waits_for_the_next_value_with_rates() -> None:
+    links = dated_links(1, chain((100, 30), (110, 31), (120,)), PLAIN, ZONE)
+    assert [link.hold for link in with_rates(links, 1)] == [None, "rates"]
+    assert [(link.days, link.hold) for link in with_rates(links, 2)] == [(2, "rates")]
 
 
 @given(
@@ -111,7 +203,7 @@ def test_use_over_an_exchange_is_what_documents_told_with_every_decimal() -> Non
 def test_what_is_in_force_afterwards_is_the_chain_and_no_link_is_replaced_by_its_equal(
     was: set[int], late: set[int]
 ) -> None:
-    in_force = [LinkInForce(number, 0, link) for number, link in enumerate(links_of(was))]
+    in_force = [LinkInForce(1, link, number) for number, link in enumerate(links_of(was))]
     links = links_of(was | late)
     leaving, coming = changed_links(links, in_force)
     staying = [old.link for old in in_force if old not in leaving]

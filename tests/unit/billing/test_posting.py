@@ -3,36 +3,25 @@
 from datetime import date
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from daemon.billing.links import Link, LinkInForce
 from daemon.billing.posting import (
     Leg,
+    Stream,
     UnfitPaymentKey,
-    charge_key,
-    charge_kind,
+    account_of,
     charge_legs,
     payment_key,
     payment_legs,
 )
-from daemon.billing.settlement import Postings, PricedLink, Stream
 
 MARCH, APRIL = Stream(date(2026, 3, 1), "energy"), Stream(date(2026, 4, 1), "energy")
-SPAN = Link(1, date(2026, 3, 30), date(2026, 4, 2), 300)
-PARTS = [
-    Link(1, date(2026, 3, 30), date(2026, 4, 1), 100),
-    Link(1, date(2026, 4, 1), date(2026, 4, 2), 200),
-]
 PREPAID = "customer:A1:prepaid"
 
 
-def test_a_link_is_charged_under_its_days_and_revision() -> None:
-    postings = Postings((PricedLink(SPAN, ()),), None, {APRIL: 10, MARCH: 5})
-    assert charge_kind(postings) == "charge"
-    assert (
-        charge_key(postings, {SPAN.span: LinkInForce(7, 2, SPAN)}, "P1")
-        == "chg:P1:2026-03-30:2026-04-02:2"
-    )
-    assert charge_legs(PREPAID, postings) == (
+def test_a_charge_goes_from_the_customer_to_revenue_stream_by_stream() -> None:
+    assert charge_legs(PREPAID, {APRIL: 10, MARCH: 5}) == (
         Leg(PREPAID, -5, MARCH.period, "energy"),
         Leg("revenue:energy", 5, MARCH.period, "energy"),
         Leg(PREPAID, -10, APRIL.period, "energy"),
@@ -40,14 +29,28 @@ def test_a_link_is_charged_under_its_days_and_revision() -> None:
     )
 
 
-def test_a_late_reading_trues_up_under_the_link_that_it_replaces() -> None:
-    parts = tuple(PricedLink(link, ()) for link in PARTS)
-    postings = Postings(parts, SPAN, {MARCH: -1, APRIL: 1})
-    stored = {link.span: LinkInForce(8, 0, link) for link in PARTS}
-    stored[SPAN.span] = LinkInForce(7, 1, SPAN)
-    assert charge_kind(postings) == "true_up"
-    assert charge_key(postings, stored, "P1") == "tru:P1:2026-03-30:2026-04-02:1"
-    assert sum(leg.amount_fen for leg in charge_legs(PREPAID, postings)) == 0
+streams = st.builds(Stream, st.sampled_from([MARCH.period, APRIL.period]), st.text(min_size=1))
+amounts = st.integers(-(2**62), 2**62).filter(bool)
+
+
+@given(st.dictionaries(streams, amounts, min_size=1, max_size=6))
+def test_legs_sum_to_zero_and_tell_each_stream_once(moved: dict[Stream, int]) -> None:
+    legs = charge_legs(PREPAID, moved)
+    assert sum(leg.amount_fen for leg in legs) == 0
+    assert all(leg.amount_fen for leg in legs)
+    theirs = {(leg.period, leg.component): leg.amount_fen for leg in legs if leg.account != PREPAID}
+    assert theirs == moved
+    of_customer = [leg for leg in legs if leg.account == PREPAID]
+    assert {(leg.period, leg.component): -leg.amount_fen for leg in of_customer} == moved
+    assert legs[0].account == PREPAID
+
+
+@pytest.mark.parametrize(
+    ("component", "account"),
+    [("tier", "revenue:tier"), ("tax", "payable:tax"), ("fund", "payable:surcharge:fund")],
+)
+def test_a_component_is_credited_to_its_account(component: str, account: str) -> None:
+    assert account_of(component) == account
 
 
 def test_a_payment_goes_from_its_channel_to_the_customer() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from config.tariff_form import read_version
 from config.tariff_version import Versions
+from daemon.billing.posting import Stream
 from daemon.billing.pricing import (
     Amounts,
     Bonus,
@@ -20,7 +21,6 @@ from daemon.billing.pricing import (
     rounded_fen,
     tax_inside_fen,
 )
-from daemon.billing.settlement import Stream
 from daemon.billing.use import USE_DECIMALS, Use, gathered
 from tests.unit.billing.exact_account import Story, bill
 from tests.unit.billing.stories import stories

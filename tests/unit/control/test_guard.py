@@ -85,7 +85,7 @@ def some_facts(draw: st.DrawFn) -> Facts:
         last_reading_at=draw(
             st.sampled_from([None, now - 10 * HOUR, now - 36 * HOUR, now - 37 * HOUR])
         ),
-        longest_recent_span_days=draw(st.integers(0, 3)),
+        span_grace_until=draw(st.sampled_from([None, now - HOUR, now, now + HOUR])),
         episode_started_at=draw(st.sampled_from([None, now, now - 72 * HOUR, now - 200 * HOUR])),
         notices=tuple(
             draw(
@@ -129,7 +129,9 @@ def model(p: Policy, f: Facts) -> set[str]:
     )
     is_fresh = f.last_reading_at is not None and f.last_reading_at >= f.now - p.max_reading_age
     found |= set() if is_fresh else {"STALE_READING"}
-    found |= {"SPAN_GRACE"} if f.longest_recent_span_days >= 3 else set()
+    found |= (
+        {"SPAN_GRACE"} if f.span_grace_until is not None and f.span_grace_until > f.now else set()
+    )
     found |= (
         {"STARTUP_HOLD"} if f.running_for is not None and f.running_for < p.startup_hold else set()
     )
@@ -184,7 +186,7 @@ def cured(code: str, p: Policy, f: Facts) -> tuple[Policy, Facts]:
         "NO_AGREEMENT": {"has_agreement": True},
         "READING_NOT_PUBLISHED": {"reading_state": "published"},
         "STALE_READING": {"last_reading_at": f.now},
-        "SPAN_GRACE": {"longest_recent_span_days": 2},
+        "SPAN_GRACE": {"span_grace_until": f.now},
         "STARTUP_HOLD": {"running_for": p.startup_hold},
         "APPROVAL_MISSING": {"approved_by": ("a", "b")},
     }
@@ -273,8 +275,8 @@ def final_notices(*ages: timedelta) -> list[Notice]:
         ({"last_reading_at": NOW - 36 * HOUR}, ()),
         ({"last_reading_at": NOW - 36 * HOUR - timedelta(seconds=1)}, ("STALE_READING",)),
         ({"last_reading_at": None}, ("STALE_READING",)),
-        ({"longest_recent_span_days": 2}, ()),
-        ({"longest_recent_span_days": 3}, ("SPAN_GRACE",)),
+        ({"span_grace_until": NOW}, ()),
+        ({"span_grace_until": NOW + timedelta(seconds=1)}, ("SPAN_GRACE",)),
         ({"notices": ALLOWED.notices[:1]}, ("FINAL_NOTICE_MISSING",)),
         ({"notices": (Notice("written"), ALLOWED.notices[1])}, ("NOTICE_MISSING",)),
         ({"notices": (Notice("written", NOW - 72 * HOUR), ALLOWED.notices[1])}, ()),

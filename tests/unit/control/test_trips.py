@@ -49,7 +49,7 @@ EXHAUSTED = PointFacts(
     balance_fen=-100,
     newest_state="published",
     last_published_day=date(2026, 3, 11),
-    longest_recent_span_days=1,
+    span_grace_until=None,
     reconnect_pending=False,
     trips_last_minute=0,
 )
