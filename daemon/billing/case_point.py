@@ -58,10 +58,10 @@ class Meter:
         limit = Fraction(self.max_daily) * max(days, HOUR)
         if amount >= 0:
             return Advance(amount, ACCEPTED if amount <= limit else SPIKE)
+        amount += self.modulus
         # With a limit near the modulus every step back would be a rollover (quality.md, A7).
-        limit = min(limit, Fraction(self.modulus) / 4)
-        is_rollover = self.allow_rollover and amount + self.modulus <= limit
-        return Advance(amount + self.modulus, ROLLED_OVER if is_rollover else BACKWARD)
+        is_rollover = self.allow_rollover and amount <= limit and 4 * amount < self.modulus
+        return Advance(amount, ROLLED_OVER if is_rollover else BACKWARD)
 
     def in_steps(self, amount: Decimal) -> int:
         """In the register's smallest step."""

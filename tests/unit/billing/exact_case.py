@@ -76,9 +76,10 @@ class Chain:
             step = after[name] - before[name]
             if step >= 0:
                 yield name, step, "accepted" if step <= most else "suspect:spike"
-            elif step + modulus <= min(most, modulus / 4) and self.given.get(
-                "allow_rollover", True
-            ):
+            elif (
+                self.given.get("allow_rollover", True) and step + modulus <= most
+                and 4 * (step + modulus) < modulus
+            ):  # fmt: skip
                 yield name, step + modulus, "accepted:rollover"
             else:
                 yield name, step, "suspect:backward"

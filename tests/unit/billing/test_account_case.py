@@ -146,6 +146,28 @@ def test_a_limit_beyond_the_modulus_makes_no_rollover_of_a_step_back() -> None:
     assert advanced(Fields({**given, "days": 3})) == {"status": "suspect:backward", "kwh": None}
 
 
+@pytest.mark.parametrize(("after", "status"), [("239", "ok:rollover"), ("240", "suspect:backward")])
+def test_a_rollover_is_less_than_a_quarter_of_the_modulus(after: str, status: str) -> None:
+    given = {"prev": "990", "next": after, "modulus": "1000", "max_daily_kwh": "400", "ratio": "1"}
+    assert advanced(Fields({**given, "days": 1}))["status"] == status
+
+
+def test_a_limit_is_of_86400_seconds_a_day() -> None:
+    events = reading("2026-03-01", "0"), reading("2026-03-02", "100.0001")
+    assert statuses(story(*events, point={"decimals": 4}))[1] == "suspect:spike"
+
+
+def test_a_reading_rolls_over_with_its_total() -> None:
+    result = story(
+        tou("2026-03-01", "999999", "999990", "9"),
+        tou("2026-03-02", "4", "999995", "9"),
+        tou("2026-03-03", "14", "5", "9"),
+        version=TOU,
+        rates=["peak", "valley"],
+    )
+    assert statuses(result)[1:] == ["accepted:rollover", "accepted"]
+
+
 @pytest.mark.parametrize("days", [0.5, "0.5"])
 def test_the_days_of_an_energy_delta_may_be_parts_of_one(days: object) -> None:
     given = {"prev": "0", "next": "5", "modulus": "1000", "max_daily_kwh": "10", "ratio": "1"}
@@ -265,6 +287,16 @@ def test_rates_are_compared_with_the_total_under_a_flat_price_too_but_need_not_b
         "suspect:tou_mismatch",
         "accepted",
     ]
+
+
+def test_a_register_is_compared_where_both_readings_tell_it() -> None:
+    result = story(
+        reading("2026-03-01", "10", peak="6"),
+        reading("2026-03-02", "11"),
+        reading("2026-03-03", "12", peak="5"),
+        reading("2026-03-04", "13", peak="4"),
+    )
+    assert statuses(result) == ["accepted", "accepted", "accepted", "suspect:backward"]
 
 
 @pytest.mark.parametrize("residual", [None, "flat"])
