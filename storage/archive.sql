@@ -16,7 +16,7 @@ CREATE TEMP TABLE staged_meter (
 ) ON COMMIT DROP
 
 -- analyze_roughly -- how many rows there are, and that most are different, shows in three thousand of them
-SELECT set_config('default_statistics_target', '10', true)
+SELECT set_config('default_statistics_target', '10', true), set_config('work_mem', '64MB', true)
 
 -- analyze_staged -- a temporary table is not known to be large
 ANALYZE staged_account, staged_point, staged_meter

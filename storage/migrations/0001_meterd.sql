@@ -881,7 +881,12 @@ CREATE FUNCTION note_facts() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER S
 BEGIN
     IF EXISTS (SELECT FROM changed) THEN
         PERFORM pg_advisory_xact_lock(1835365478);
-        EXECUTE format('INSERT INTO chain_change (%1$I) SELECT DISTINCT %1$I FROM changed', TG_ARGV[0]);
+        -- So many are no exceptions, and naming them costs a take-over of a large site its part: one row that names none.
+        IF (SELECT count(*) FROM (SELECT FROM changed LIMIT 50000) c) = 50000 THEN
+            INSERT INTO chain_change DEFAULT VALUES;
+        ELSE
+            EXECUTE format('INSERT INTO chain_change (%1$I) SELECT DISTINCT %1$I FROM changed', TG_ARGV[0]);
+        END IF;
     END IF;
     RETURN NULL;
 END $$;

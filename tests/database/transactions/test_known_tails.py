@@ -369,6 +369,25 @@ def test_behind_too_many_changes_nothing_is_known_until_it_is_learned_anew(
     on(database_url, story)
 
 
+@pytest.mark.parametrize(("facts", "names", "still_known"), [(49_999, [1], 3), (50_000, [None], 0)])
+def test_facts_by_the_ten_thousand_are_noted_once_and_nothing_is_known_behind_them(
+    database_url: str, facts: int, names: list[int | None], still_known: int
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        found, known = await knowing(connection)
+        (last,) = await rows(connection, "SELECT max(id) FROM chain_change")
+        await connection.execute(
+            "INSERT INTO finding (point_id, code, from_day, rev, active) "
+            "SELECT 1, 'V25', '2026-01-01', n, false FROM generate_series(1, %s) n",
+            (facts,),
+        )
+        noted = "SELECT point_id FROM chain_change WHERE id > %s"
+        assert await rows(connection, noted, last) == names
+        assert len((await proved(connection, known, day_of(found, 3))).positions) == still_known
+
+    on(database_url, story)
+
+
 def test_a_point_whose_meter_tells_another_serial_is_not_known(database_url: str) -> None:
     """What came before that and is stored behind it is the meter's own; what comes then is not."""
 
