@@ -407,7 +407,7 @@ def _fees(form: _Form, ladder: Ladder | None) -> dict[int, tuple[Decimal, ...]]:
             continue
         told = form.numbers(key, MOST_FEE_YUAN)
         fees[phases] = told or ()
-        if ladder is not None and told is not None:
+        if ladder is not None and ladder.bounds_kwh and told is not None:
             _check_count(form, key, len(told), len(ladder.bounds_kwh))
     return fees
 

@@ -718,6 +718,15 @@ def test_a_freeze_of_that_moment_has_the_digits_of_the_meter_that_showed_it() ->
     assert statuses(result)[2:] == ["duplicate", "duplicate"]
 
 
+def test_a_freeze_of_that_moment_may_be_the_new_meters_before_anybody_knows_of_it() -> None:
+    result = story(
+        reading("2026-03-01", "50"),
+        reading("2026-03-02", "65"),
+        exchange("2026-03-02T00:00", "60", "65"),
+    )
+    assert told(result)[1:] == [("accepted", -750), ("accepted", 250)]
+
+
 def test_an_exchange_that_a_reading_of_its_moment_contradicts_is_a_conflict() -> None:
     result = story(
         reading("2026-03-01", "50"),

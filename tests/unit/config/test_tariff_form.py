@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from config.tariff_form import read_version
+from config.tariff_version import Fixed, Ladder, Surcharge, TariffVersion
 
 FLAT = {"mode": "flat", "price": "0.5"}
 TOU: dict[str, Any] = {"mode": "tou", "prices": {"peak": "0.617", "valley": "0.307"}}
@@ -17,6 +18,7 @@ KERALA = {
     "whole_above_kwh": "250",
 }
 STEPS = {"cycle": "month", "method": "price", "bounds_kwh": ["240"], "prices": ["0.4", "0.5"]}
+ADDER = {"cycle": "year", "method": "adder", "bounds_kwh": ["240"], "adders": ["0", "0.1"]}
 MATRIX = {
     "cycle": "year",
     "method": "matrix",
@@ -50,6 +52,11 @@ def mistakes(written: object) -> list[str]:
         {"effective_from": "2026-01-01", "ladder": STEPS},
         # It is of no use by month, where bounds are never scaled.
         version(ladder={**STEPS, "partial_year": "months"}),
+        version(fixed={"monthly_yuan": "1000000"}, minimum={"monthly_yuan": "1000000"}),
+        version(ladder={**STEPS, "bounds_kwh": ["1000000000"]}),
+        version(effective_from="1990-01-01"),
+        version(effective_from="2199-12-31", energy={"mode": "flat", "price": "1000"}),
+        version(tax={"mode": "inclusive", "rate": "1"}),
         version(ladder=None, surcharges=None, fixed=None, minimum=None, tax=None),
         version(energy={"mode": "tou", "prices": {"T1": "1", "deep-valley": "0.2", "尖": "2"}}),
     ],
@@ -162,6 +169,43 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
         ({"tax": {"mode": "exclusive", "rate": "13%"}}, "'13%' is not a number such as \"0.13\""),
         ({"energy": {"mode": "flat", "price": ["1"]}}, "price: ['1'] is not a number"),
         ({"energy": {"mode": "flat", "price": True}}, "price: True is not a number"),
+        ({"fixed": {"monthly_yuan": "1000000.01"}}, "monthly_yuan: 1000000.01 is more than"),
+        ({"minimum": {"monthly_yuan": "1000001"}}, "monthly_yuan: 1000001 is more than"),
+        (
+            {"ladder": {**STEPS, "bounds_kwh": ["1000000000.5"]}},
+            "bounds_kwh.0: 1000000000.5 is more than",
+        ),
+        ({"effective_from": "1989-12-31"}, "effective_from: the year 1989 is not"),
+        ({"energy": {**FLAT, "prices": {}}}, "energy.prices: unknown key (did you mean price?)"),
+        ({"energy": {**TOU, "price": "1"}}, "energy.price: unknown key (did you mean prices?)"),
+        ({"ladder": {**STEPS, "adders": []}}, "ladder.adders: unknown key"),
+        ({"ladder": {**STEPS, "whole_above_kwh": "240"}}, "ladder.whole_above_kwh: unknown key"),
+        ({"fixed": {"monthly_yuan": "1", "day": "2"}}, "fixed.day: unknown key"),
+        ({"minimum": {"monthly_yuan": "1", "daily_yuan": "1"}}, "minimum.daily_yuan: unknown key"),
+        ({"tax": {"mode": "exclusive", "rate": "0.1", "name": "VAT"}}, "tax.name: unknown key"),
+        ({"surcharges": [{"code": "a", "per_kwh": "1", "of": 1}]}, "surcharges.0.of: unknown key"),
+        ({"surcharges": [{"code": "a", "per_kwh": "1", "included": 1}]}, "included: must be true"),
+        ({"surcharges": [{"code": "", "per_kwh": "1"}]}, "code: must be a word"),
+        ({"surcharges": [{"code": "a:b", "per_kwh": "1"}]}, "code: must be a word"),
+        ({"energy": {"mode": "tuo"}}, "energy.mode: must be flat or tou, is 'tuo'"),
+        ({"energy": {"price": "1"}}, "energy.mode: must be flat or tou, is missing"),
+        (
+            {"ladder": {**STEPS, "method": "step"}},
+            "method: must be price or adder or matrix or slab",
+        ),
+        ({"ladder": {**STEPS, "cycle": "day"}}, "ladder.cycle: must be year or month, is 'day'"),
+        (
+            {"ladder": {**STEPS, "partial_year": "x"}},
+            "partial_year: must be full or months, is 'x'",
+        ),
+        ({"fixed": {"monthly_yuan": "1", "proration": "x"}}, "proration: must be calendar or"),
+        ({"tax": {"mode": "added", "rate": "0.1"}}, "tax.mode: must be exclusive or inclusive"),
+        ({"fixed": {"by_slab": {}}, "ladder": STEPS}, 'fixed.by_slab: must hold the fees of "1"'),
+        ({"price": "0.5"}, "price: energy has a price already"),
+        (
+            {"energy": None, "ladder": ADDER},
+            "energy: has no price",
+        ),
         ({"surcharges": [{"code": "a b", "per_kwh": "1"}]}, "code: must be a word of letters"),
         ({"surcharges": {"code": "a"}}, "surcharges: must be a list; write surcharges = [{ code"),
         ({"ladder": {**MATRIX, "matrix": {"peak": ["1"]}}}, "ladder.matrix: must be a list; write"),
@@ -171,6 +215,57 @@ def test_what_money_md_describes_can_be_written(written: Mapping[str, Any]) -> N
 )
 def test_what_is_refused_at_entry_says_where_and_what(keys: Mapping[str, Any], told: str) -> None:
     assert [line for line in mistakes(version(**keys)) if told in line], mistakes(version(**keys))
+
+
+def test_every_key_is_read_as_what_it_says() -> None:
+    found, _ = read_version(
+        version(
+            id="home-1",
+            ladder={**STEPS, "partial_year": "months"},
+            fixed={"by_slab": {"1": ["1", "2"], "3": ["3", "4"]}, "proration": "thirtieth"},
+            minimum={"monthly_yuan": "15"},
+            surcharges=[
+                {"code": "fund", "per_kwh": "0.02"},
+                {"code": "green", "per_kwh": "0.01", "included": True},
+            ],
+            tax={"mode": "inclusive", "rate": "0.13"},
+        ),
+        "home",
+    )
+    assert found == TariffVersion(
+        "home-1",
+        date(2026, 1, 1),
+        {"total": Decimal("0.5")},
+        Ladder(
+            "month",
+            "price",
+            (Decimal(240),),
+            (Decimal("0.4"), Decimal("0.5")),
+            partial_year="months",
+        ),
+        (Surcharge("fund", Decimal("0.02")), Surcharge("green", Decimal("0.01"), True)),
+        Fixed(
+            by_slab={1: (Decimal(1), Decimal(2)), 3: (Decimal(3), Decimal(4))},
+            proration="thirtieth",
+        ),
+        Decimal(15),
+        included_tax_rate=Decimal("0.13"),
+    )
+    found, _ = read_version(
+        version(fixed={"monthly_yuan": "40"}, tax={"mode": "exclusive", "rate": "0.06"}), "home"
+    )
+    assert found is not None
+    assert found.fixed == Fixed(monthly_yuan=Decimal(40))
+    assert (found.tax_rate, found.included_tax_rate) == (Decimal("0.06"), None)
+    found, _ = read_version(
+        version(fixed={"monthly_yuan": "40", "proration": "thirtieth"}, ladder=MATRIX), "home"
+    )
+    assert found is not None
+    assert found.fixed == Fixed(monthly_yuan=Decimal(40), proration="thirtieth")
+    rows = ({"peak": Decimal("0.617"), "valley": Decimal("0.307")},)
+    assert found.ladder is not None
+    assert found.ladder.matrix[:1] == rows
+    assert found.ladder.partial_year == "full"
 
 
 def test_every_mistake_is_told_at_once() -> None:
@@ -201,6 +296,14 @@ def test_every_mistake_is_told_at_once() -> None:
         (version(ladder={**STEPS, "bounds_kwh": [240]}), ["ladder.bounds_kwh.0: must be a number"]),
         (version(ladder={**STEPS, "bounds_kwh": "240"}), ["ladder.bounds_kwh: must be a list"]),
         (version(ladder={**STEPS, "bounds_kwh": []}), ["ladder.bounds_kwh: holds no bound"]),
+        (
+            version(ladder={**STEPS, "bounds_kwh": ["3", "2", "1"], "prices": ["1"] * 4}),
+            ["ladder.bounds_kwh: must rise: 2 comes after 3"],
+        ),
+        (
+            version(ladder={**STEPS, "bounds_kwh": "1"}, fixed={"by_slab": {"1": ["1", "2"]}}),
+            ["ladder.bounds_kwh: must be a list"],
+        ),
         (version(ladder={**STEPS, "prices": "1"}), ["ladder.prices: must be a list"]),
         (
             version(ladder=STEPS, fixed={"by_slab": {"1": "6"}}),
