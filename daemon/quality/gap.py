@@ -152,7 +152,10 @@ def _missing(
     causes: Causes,
 ) -> Gap:
     tries = _tries(point.meter_id, first_day, last_day, causes.tries)
-    last = max(tries, key=lambda tried: tried.last_at, default=None)
+    # The newest freeze is asked for first, and is no gap before 06:00: a meter that does not tell
+    # it is asked for no other.
+    newest = causes.tries.get((point.meter_id, point.newest + timedelta(days=1)))
+    last = max(tries, key=lambda tried: tried.last_at, default=newest)
     outage = causes.outages.get(point.line)
     cause = "not_asked" if last is None else last.cause
     if outage is not None and (last is None or last.last_at < outage.since):

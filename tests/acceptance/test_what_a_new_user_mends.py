@@ -156,7 +156,7 @@ def test_what_is_wrong_at_a_new_site_is_mended_with_the_commands_that_it_names(s
     tell_the_exchange(site)
     assert told(site, "standstill") == []
     site.meterd("quality", "list")
-    site.meterd("gaps", "--days", "2")
+    site.meterd("gaps", "--days", "1")
 
 
 def mend_the_mistyped_address(site: Stage) -> None:

@@ -135,6 +135,13 @@ def test_a_meter_of_which_nothing_was_read_is_told_from_one_that_fell_silent(
     assert [gap.cause for gap in found if gap.state == "missing"] == [cause]
 
 
+def test_a_meter_that_does_not_tell_the_newest_freeze_was_asked() -> None:
+    """Between midnight and 06:00 that one is no gap yet, and nothing else is asked for."""
+    tries = {(7, ago(-1)): Try("no_answer", 3, NOON, NOON + HOUR)}
+    gap = one(lacking(0), Causes(tries, {}, ()))
+    assert (gap.cause, gap.tries, gap.next_at) == ("never_answered", 0, NOON + HOUR)
+
+
 def test_another_line_that_is_down_explains_nothing() -> None:
     outages = {"bus-2": Outage(NOON, "refused", None)}
     gap = one(lacking(0b111110), Causes({}, outages, ()))
