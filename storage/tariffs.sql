@@ -23,7 +23,8 @@ SELECT tariff_id, min(effective_from) FROM tariff_version WHERE state = 'counts'
 
 -- billed_days -- how many days of an account are billed, from 00:00 of a day to 00:00 of another one
 SELECT count(DISTINCT day)
-FROM link l
+FROM (SELECT DISTINCT point_id FROM point_account WHERE account_id = %(account_id)s) p  -- links are found by their points
+JOIN link l USING (point_id)
 CROSS JOIN LATERAL generate_series(greatest(l.from_day, %(from_day)s), least(l.to_day, %(to_day)s) - 1, interval '1 day') AS x (day)
 WHERE l.account_id = %(account_id)s AND l.hold IS NULL AND l.to_day > %(from_day)s AND l.from_day < %(to_day)s
 

@@ -1,0 +1,143 @@
+"""What is known of an account and its points besides use is billed: bonuses, use that others
+billed, closed days, the last day, the registers of a meter."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from config.tariff_version import TOTAL, Fixed, Ladder, TariffVersion
+from daemon.transactions.account_entries import (
+    Entry,
+    HouseholdBonus,
+    UsedElsewhere,
+    approve_entry,
+    file_entry,
+)
+from daemon.transactions.archive import tariff_row
+from daemon.transactions.collect import settle_marked
+from daemon.transactions.day_close import close_days
+from storage import archive
+from storage.documents import Said
+from tests.database.small_site import (
+    ARMED,
+    DAY,
+    NOW,
+    OPEN,
+    TODAY,
+    ZONE,
+    Site,
+    balance,
+    freeze,
+    intact,
+    meters,
+    noon,
+    on,
+    store,
+)
+
+LI, WANG = Said("li", "five children"), Said("wang", "")
+START = date(2026, 1, 1)
+KWH = (Decimal(10),)
+STEPS = (Decimal("0.5"), Decimal(1))
+BY_YEAR = TariffVersion("T", START, {}, Ladder("year", "price", KWH, STEPS))
+BY_MONTH = TariffVersion("T", START, {}, Ladder("month", "price", KWH, STEPS))
+BY_DAY = TariffVersion("T", START, {TOTAL: Decimal(1)}, fixed=Fixed(daily_yuan=Decimal("0.5")))
+PEAK_FLAT = TariffVersion("T", START, {"peak": Decimal(1), "flat": Decimal("0.1")})
+
+
+async def a_site(connection: AsyncConnection[Any], version: TariffVersion, **changes: Any) -> None:
+    """A1 with this tariff."""
+    await Site.of(1).take_over(connection)
+    await take_over(connection, version, **changes)
+
+
+async def take_over(
+    connection: AsyncConnection[Any], version: TariffVersion, **changes: Any
+) -> None:
+    rows = replace(Site.of(1, **changes).rows(), tariffs=[tariff_row("T", version)])
+    await archive.take_over(connection, rows, noon(TODAY))
+
+
+async def use(connection: AsyncConnection[Any], days: Sequence[tuple[str, ...]]) -> None:
+    """Freezes from the opening on: the total and the rates."""
+    meter = (await meters(connection))["P1"]
+    for number, (total, *rates) in enumerate(days):
+        told = freeze(meter, OPEN + number * DAY, total, rates=[Decimal(it) for it in rates])
+        await store(connection, told)
+
+
+async def settled(connection: AsyncConnection[Any]) -> int:
+    await settle_marked(connection, ARMED, NOW)
+    assert await intact(connection)
+    return await balance(connection, "A1")
+
+
+@pytest.mark.parametrize(
+    ("version", "entry", "moved_fen"),
+    [
+        # Of 20 kWh ten cost 1 yuan; with twelve months of 1 kWh all cost 0.50.
+        (BY_YEAR, HouseholdBonus("A1", START, Decimal(1)), 500),
+        (BY_YEAR, HouseholdBonus("A1", date(2026, 12, 1), Decimal(3)), 150),
+        (BY_MONTH, HouseholdBonus("A1", OPEN, Decimal(3)), 150),
+        (BY_MONTH, HouseholdBonus("A1", OPEN + DAY, Decimal(3)), 0),
+        (BY_YEAR, UsedElsewhere("A1", "2026", Decimal(4)), -200),
+        (BY_MONTH, UsedElsewhere("A1", "2026-03", Decimal(100)), -500),
+        (BY_MONTH, UsedElsewhere("A1", "2026-04", Decimal(100)), 0),
+    ],
+)
+def test_what_is_said_late_moves_the_balance_as_its_trial_told(
+    database_url: str, version: TariffVersion, entry: Entry, moved_fen: int
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await a_site(connection, version)
+        await use(connection, [(f"{100 + 4 * number}",) for number in range(6)])
+        before = await settled(connection)
+        assert before == -1500
+        tried = await file_entry(connection, entry, LI, NOW, is_trial=True)
+        assert tried.fen == moved_fen
+        assert await settled(connection) == before
+        filed = await file_entry(connection, entry, LI, NOW)
+        if filed.state == "waits":
+            assert await settled(connection) == before
+            assert filed.number is not None
+            await approve_entry(connection, filed.number, WANG)
+        assert await settled(connection) == before + moved_fen
+
+    on(database_url, story)
+
+
+def test_closed_days_are_charged_up_to_the_last_day_in_service(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await a_site(connection, BY_DAY)
+        await use(connection, [("100",), ("104",)])
+        assert await settled(connection) == -400
+        await close_days(connection, ZONE, at(OPEN + 3 * DAY))
+        assert await settled(connection) == -400 - 150
+        await connection.execute("UPDATE account SET last_day = %s", (OPEN + 4 * DAY,))
+        await close_days(connection, ZONE, at(OPEN + 12 * DAY))
+        assert await settled(connection) == -400 - 250
+        await close_days(connection, ZONE, at(OPEN + 12 * DAY))
+        assert await settled(connection) == -400 - 250
+
+    on(database_url, story)
+
+
+def test_another_residual_rate_rates_billed_days_again(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await a_site(connection, PEAK_FLAT, rates="peak flat", residual_rate="flat")
+        await use(connection, [("100.01", "40", "60"), ("110.01", "44", "65.99")])
+        assert await settled(connection) == -460
+        await take_over(connection, PEAK_FLAT, rates="peak flat", residual_rate="peak")
+        # 10.00 - 5.99 at the peak, 5.99 by its own register.
+        assert await settled(connection) == -461
+
+    on(database_url, story)
+
+
+def at(day: date) -> datetime:
+    return datetime.combine(day, time(1), ZONE)
