@@ -86,6 +86,11 @@ async def blocks(connection: Connection, first: int, last: int) -> list[Block]:
     return await fetch_records(connection, Block, SQL["blocks"], {"first": first, "last": last})
 
 
+async def some_blocks(connection: Connection, numbers: Collection[int]) -> list[Block]:
+    """Those of these numbers that are there."""
+    return await fetch_records(connection, Block, SQL["some_blocks"], {"numbers": list(numbers)})
+
+
 async def peaks(connection: Connection, numbers: Collection[int]) -> dict[int, bytes]:
     """What blocks add to the tree over all of them, by number; those that are not there are left
     out."""

@@ -17,6 +17,10 @@ SELECT number, after, through, places, leaves, previous, history, hash, peak, se
 SELECT number, after, through, places, leaves, previous, history, hash, peak, sealed_at FROM sealed_block
 WHERE number BETWEEN %(first)s AND %(last)s ORDER BY number
 
+-- some_blocks -- by their numbers
+SELECT number, after, through, places, leaves, previous, history, hash, peak, sealed_at FROM sealed_block
+WHERE number = ANY(%(numbers)s)
+
 -- peaks -- what blocks add to the tree over all of them
 SELECT number, peak FROM sealed_block WHERE number = ANY(%(numbers)s)
 

@@ -57,27 +57,34 @@ def leaf(content: bytes) -> bytes:
     return sha256(b"\x00" + content).digest()
 
 
-def root(leaves: Sequence[bytes]) -> bytes:
-    """The root of a tree; of a block the first leaf is that of its head."""
-    level = list(leaves)
+def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """A tree from its leaves to its root; of a block the first leaf is that of its head."""
+    tree = [list(leaves)]
     # Level by level: an odd one out goes up as it is, which makes the tree of RFC 6962.
-    while len(level) > 1:
-        pairs = zip(level[::2], level[1::2], strict=False)
-        above = [_node(left, right) for left, right in pairs]
-        level = above + level[len(above) * 2 :]
-    return level[0]
+    while len(tree[-1]) > 1:
+        level = tree[-1]
+        above = [_node(*pair) for pair in zip(level[::2], level[1::2], strict=False)]
+        tree.append(above + level[len(above) * 2 :])
+    return tree
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """The root of a tree."""
+    return levels(leaves)[-1][0]
 
 
 def path(leaves: Sequence[bytes], place: int) -> list[tuple[bool, bytes]]:
     """From a leaf to the root: the hashes beside it, each with whether it stands to the left."""
+    return path_in(levels(leaves), place)
+
+
+def path_in(tree: Sequence[Sequence[bytes]], place: int) -> list[tuple[bool, bytes]]:
+    """The same, where more than one is asked for."""
     steps = []
-    level = list(leaves)
-    while len(level) > 1:
+    for level in tree:
         beside = place ^ 1
         if beside < len(level):
             steps.append((beside < place, level[beside]))
-        above = [_node(*pair) for pair in zip(level[::2], level[1::2], strict=False)]
-        level = above + level[len(above) * 2 :]
         place //= 2
     return steps
 

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "account": "Look at prepaid accounts, open them.",
     "topup": "Post a payment to an account.",
     "payment": "A payment is taken back: it bounced, or was a mistake.",
+    "prove": "A bill of a month that proves itself to whoever doubts it.",
     "ledger": "Prove that nothing posted was changed; close a month.",
     "tariff": "Prices: check, show, agree to them, work out cases to the fen.",
     "supply": "Look at supply states and commands.",

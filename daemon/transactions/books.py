@@ -56,7 +56,7 @@ async def ground_of(
     registers = await terms.registers_of(connection, {point.point_id for point in points})
     return Ground(
         by_account,
-        {account: _terms(told[account], it.versions) for account, it in by_account.items()},
+        {account: account_terms(told[account], it.versions) for account, it in by_account.items()},
         {point: PointRegisters(*it) for point, it in registers.items()},
     )
 
@@ -127,7 +127,8 @@ def _key(tariff: StoredTariff) -> Hashable:
     return tariff.numbers, tuple(it.effective_from for it in tariff.versions.all)
 
 
-def _terms(told: terms.AccountTerms, versions: Versions) -> Terms:
+def account_terms(told: terms.AccountTerms, versions: Versions) -> Terms:
+    """What is known of an account as rules take it."""
     return Terms(
         versions,
         told.phases,

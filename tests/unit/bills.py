@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 from daemon.billing.account_case import _EVENTS, _Account, _opened
-from daemon.billing.adjustment import with_adjustments
 from daemon.billing.block_tree import peak_of, root_of, way
 from daemon.billing.case_point import Meter, Point
 from daemon.billing.posting import Stream
@@ -171,18 +170,18 @@ def bill_of(account: _Account, ledger: Ledger, month: date, first_balance_fen: i
         others_by_month[it] - charged_by_month[it] for it in before
     )
     rated = {month} | {
-        _about(stream)
+        stream.period
         for charged, (day, _), line in told
         for stream in charged
         if _counts_for(stream, day, line) == month
     }
     of_bill = [
         "kind" not in line
-        or any(_counts_for(it, day, line) == month or _about(it) in rated for it in charged)
+        or any(it.period in rated for it in charged)
         or (paid_fen != 0 and day.replace(day=1) == month)
         for charged, (day, paid_fen), line in told
     ]
-    total = with_adjustments(_sum(ledger.posted))
+    total = _sum(ledger.posted)
     held = [it for it, is_of_bill in zip(lines, of_bill, strict=True) if is_of_bill]
     needed = {it.block for it in held}
     return BillFacts(
@@ -209,11 +208,6 @@ def _counts_for(stream: Stream, day: date, line: dict[str, Any]) -> date:
     return day.replace(day=1) if line["kind"] == "adjustment" else stream.period
 
 
-def _about(stream: Stream) -> date:
-    ((of, _),) = with_adjustments({stream: 1}).items()
-    return of.period
-
-
 def _sum(posted: list[dict[Stream, int]]) -> dict[Stream, int]:
     total: dict[Stream, int] = defaultdict(int)
     for charged in posted:
@@ -237,7 +231,7 @@ def _measured(account: _Account) -> Measured:
             links.append(LinkFact(number, link.start, link.end, *ends))
             for at, registers in zip((link.start, link.end), ends, strict=True):
                 source = "document" if any(it.at == at for it in point.changes) else "freeze"
-                readings[number, at] = ReadingFact(number, at, registers, source, at)
+                readings[number, at] = ReadingFact(number, at, registers, source)
     links.sort(key=lambda link: link.start)
     points = [
         PointFact(name, list(it.rates), it.residual_rate) for name, it in account.points.items()

@@ -64,14 +64,17 @@ class MeterFact(NamedTuple):
 
 
 class ReadingFact(NamedTuple):
-    """What a meter showed at an instant, in steps. `source`: how that is known; `told_at`: since
-    when."""
+    """What a meter showed at an instant, in steps.
+
+    `source`: how that is known. `stamp`: the meter's own time, None: that instant to the second.
+    `arrived_at`: when it was told here."""
 
     meter: int
     at: datetime
     registers: Registers
     source: str
-    told_at: datetime | None = None
+    stamp: datetime | None = None
+    arrived_at: datetime | None = None
 
 
 class LinkFact(NamedTuple):
@@ -280,7 +283,8 @@ def _measured(told: Measured, zone: ZoneInfo) -> Iterator[dict[str, Any]]:
             "at": _instant(reading.at, zone),
             "registers": _registers(reading.registers, meters[reading.meter]),
             "source": reading.source,
-            "told_at": _instant(reading.told_at, zone),
+            "stamp": _instant(reading.stamp, zone),
+            "arrived_at": _instant(reading.arrived_at, zone),
         }
     for link in told.links:
         span = {"from": _instant(link.start, zone), "to": _instant(link.end, zone)}

@@ -492,12 +492,13 @@ def links_of(bill: Bill) -> list[Link]:
     """The links; both ends of each are what the meter told, and none lies over another."""
     meters = meters_of(bill)
     told = told_registers(bill)
+    points = {it.text("point"): it for it in bill.by_kind["point"]}
     links = []
     ends: dict[str, int] = {}
     for fact in bill.by_kind["link"]:
         start, end = fact.instant("from"), fact.instant("to")
         if fact.has("agreed_kwh"):
-            link = agreed(fact, start, end)
+            link = agreed(fact, points.get(fact.text("point"), fact), start, end)
         else:
             number = fact.whole("meter")
             if number not in meters:
@@ -513,11 +514,12 @@ def links_of(bill: Bill) -> list[Link]:
     return links
 
 
-def agreed(fact: Fact, start: int, end: int) -> Link:
-    """kWh that no register shows."""
+def agreed(fact: Fact, point: Fact, start: int, end: int) -> Link:
+    """kWh that no register shows; where there is a residual rate, all are of that."""
     kwh = fact.number("agreed_kwh")
     decimals = len(fact.text("agreed_kwh").partition(".")[2])
-    steps = {TOTAL: in_steps(fact, kwh, decimals)}
+    rates = point.of_kind("rates", list) if point.has("residual_rate") else []
+    steps = {**{str(rate): 0 for rate in rates}, TOTAL: in_steps(fact, kwh, decimals)}
     of_step = 1 / Fraction(10) ** decimals
     return Link(fact.place, fact.text("point"), start, end, of_step, steps, fact.has("held"))
 
@@ -1014,27 +1016,21 @@ def check_postings(
 
 
 def posted_fen(bill: Bill, transactions: list[Transaction]) -> dict[Stream, int]:
-    """What was posted of each month, wherever: an adjustment belongs to the month it is about."""
+    """What was posted of each month and component, whenever it was."""
     posted: dict[Stream, int] = defaultdict(int)
     for transaction in transactions:
-        for leg in charges_in(bill, transaction):
-            posted[about(transaction, leg)] += leg.fen
+        for stream, fen in charges_in(bill, transaction):
+            posted[stream] += fen
     return posted
 
 
-def charges_in(bill: Bill, transaction: Transaction) -> list[Leg]:
-    """The legs that say what the customer was charged for."""
-    legs = transaction.legs
-    return [leg for leg in legs if leg.stream is not None and not is_of_customer(bill, leg)]
-
-
-def about(transaction: Transaction, leg: Leg) -> Stream:
-    """The month and the component; `adjustment:2026-02:energy` is energy of February."""
-    assert leg.stream is not None
-    if not leg.stream[1].startswith("adjustment:"):
-        return leg.stream
-    _, month, component = (leg.stream[1] + "::").split(":", 2)
-    return Fact(transaction.place, {"month": month}).month("month"), component.rstrip(":")
+def charges_in(bill: Bill, transaction: Transaction) -> list[tuple[Stream, int]]:
+    """What the customer was charged, on the side of those who get it."""
+    return [
+        (leg.stream, leg.fen)
+        for leg in transaction.legs
+        if leg.stream is not None and not is_of_customer(bill, leg)
+    ]
 
 
 def is_of_customer(bill: Bill, leg: Leg) -> bool:
@@ -1042,12 +1038,11 @@ def is_of_customer(bill: Bill, leg: Leg) -> bool:
     return leg.account.startswith(f"customer:{bill.account}:")
 
 
-def counts_for(bill: Bill, transaction: Transaction, leg: Leg) -> date:
+def counts_for(bill: Bill, transaction: Transaction, stream: Stream) -> date:
     """The month of a charge; an adjustment of a closed one counts for that in which it was made."""
-    assert leg.stream is not None
     if transaction.kind == "adjustment":
         return bill.day_of(transaction.recorded_at).replace(day=1)
-    return leg.stream[0]
+    return stream[0]
 
 
 def check_balance(bill: Bill, transactions: list[Transaction], say: Say) -> tuple[int, int]:
@@ -1058,10 +1053,10 @@ def check_balance(bill: Bill, transactions: list[Transaction], say: Say) -> tupl
         if not any(is_of_customer(bill, leg) for leg in it.legs):
             raise Wrong(it.place, "is not of account {}", bill.account)
         charges = charges_in(bill, it)
-        for leg in charges:
-            if counts_for(bill, it, leg) == bill.month:
-                charged += leg.fen
-                if about(it, leg)[0] not in bill.months:
+        for stream, amount in charges:
+            if counts_for(bill, it, stream) == bill.month:
+                charged += amount
+                if stream[0] not in bill.months:
                     raise Wrong(it.place, "is of a month that the bill does not explain")
         if not charges and it.value_date.replace(day=1) == bill.month:
             prepaid = f"customer:{bill.account}:prepaid"
@@ -1136,6 +1131,11 @@ def verify(path: str, say: Say) -> Verified:
     if raw is not None:
         check_container(name, raw, files)
     say("{} lines of {} files are as they were made", count, len(NAMES))
+    return verify_files(files, say)
+
+
+def verify_files(files: dict[str, bytes], say: Say) -> Verified:
+    """Wrong at the first line that contradicts another one."""
     bill = Bill(facts_of(BILL, files[BILL]))
     transactions, blocks = sealed(files)
     if blocks:
@@ -1144,12 +1144,8 @@ def verify(path: str, say: Say) -> Verified:
     links = links_of(bill)
     parts = parts_of(bill, links)
     used = sum((it.kwh[TOTAL] for it in parts if it.month == bill.month), ZERO)
-    say(
-        "{} links join what the meters told; {}: {} kWh",
-        len(links),
-        bill.month.strftime("%Y-%m"),
-        decimal(used),
-    )
+    month = f"{bill.month:%Y-%m}"
+    say("{} links join what the meters told; {}: {} kWh", len(links), month, decimal(used))
     check_postings(bill, charged(bill, parts), transactions, say)
     opening, closing = check_balance(bill, transactions, say)
     return Verified(bill.account, bill.month, opening, closing, blocks)

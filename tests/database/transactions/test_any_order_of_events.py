@@ -30,6 +30,7 @@ from daemon.transactions.release import resume, take_step
 from daemon.transactions.sweep import sweep
 from protocols.reading import RelayState
 from storage import supply
+from tests.database.proven import proven
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -334,6 +335,8 @@ class Life(RuleBasedStateMachine):
                 self.runner.run(rows(self.connection, query, self.names)) == ["energised"] * POINTS
             )
             self.money_is_whole_and_links_are_the_chain()
+            bills = self.runner.run(proven(self.connection, numbers=self.accounts))
+            assert {bill.account for bill in bills} == set(self.accounts)
         finally:
             self.runner.run(self.connection.close())
             self.runner.close()

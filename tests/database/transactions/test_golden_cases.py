@@ -25,6 +25,7 @@ from storage.documents import Said
 from storage.ledger import Outcome
 from storage.owner import claim
 from storage.settling import Days, mark_accounts
+from tests.database.proven import proven
 from tests.database.small_site import (
     ARMED,
     DAY,
@@ -331,6 +332,8 @@ def test_each_event_moves_what_the_case_says(database_url: str, name: str) -> No
             if any(codes.values())
         }
         assert await intact(connection)
+        bills = await proven(connection, told.zone)
+        assert {f"{bill.month:%Y-%m}" for bill in bills} >= set(final["charges_fen_by_period"])
 
     on(database_url, story)
 

@@ -1,0 +1,1 @@
+"""What proves bills, read for many accounts at once."""
