@@ -47,6 +47,8 @@ async def bills(
 
     `head`: the block up to which they are proved, None: the newest one. NotSealed, NotSettled:
     something is still on its way."""
+    if not accounts:
+        return []
     async with connection.transaction():
         # What is posted and settled meanwhile belongs to another bill.
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
