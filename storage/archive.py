@@ -375,11 +375,6 @@ async def account_id(connection: Connection, number: str) -> int | None:
     return row[0] if row else None
 
 
-async def account_ids(connection: Connection, numbers: Iterable[str]) -> dict[str, int]:
-    """The rows of customer numbers; those that are unknown are left out."""
-    return dict(await fetch_rows(connection, SQL["account_ids"], {"accounts": sorted(numbers)}))
-
-
 async def open_account(
     connection: Connection,
     account: str,

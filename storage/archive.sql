@@ -391,9 +391,6 @@ ORDER BY m.line, m.address
 -- account_id -- the row of a customer number
 SELECT id FROM account WHERE number = %(account)s
 
--- account_ids -- the rows of customer numbers
-SELECT number, id FROM account WHERE number = ANY(%(accounts)s)
-
 -- open_account -- set what an account needs before it can be active
 UPDATE account a SET opened_on = %(opened_on)s, agreement = %(agreement)s
 WHERE number = %(account)s AND state = 'pending' AND NOT EXISTS (SELECT FROM point_account x JOIN link l ON l.point_id = x.point_id AND l.account_id = a.id

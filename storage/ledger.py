@@ -185,10 +185,16 @@ def _stream_array(legs: Sequence[Leg], streams: Mapping[Stream, int]) -> str | N
 
 async def ledger_accounts(connection: Connection, names: Iterable[str]) -> dict[str, int]:
     """Name -> id of ledger accounts; those that are missing are made."""
-    # Sorted, because two who make the same accounts must do so in the same order.
-    values = {"names": sorted(names)}
-    await connection.execute(SQL["ensure_accounts"], values)
-    return dict(await fetch_rows(connection, SQL["account_ids"], values))
+    wanted = set(names)
+    found: dict[str, int] = dict(
+        await fetch_rows(connection, SQL["account_ids"], {"names": list(wanted)})
+    )
+    if missing := wanted - found.keys():
+        # Sorted, because two who make the same accounts must do so in the same order.
+        values = {"names": sorted(missing)}
+        await connection.execute(SQL["ensure_accounts"], values)
+        found |= await fetch_rows(connection, SQL["account_ids"], values)
+    return found
 
 
 async def posting_streams(connection: Connection, streams: Iterable[Stream]) -> dict[Stream, int]:
@@ -239,7 +245,21 @@ async def lock_accounts(connection: Connection, accounts: Iterable[int]) -> dict
     # In one order for everybody: two batches that share accounts wait, they do not deadlock.
     values = {"accounts": sorted(set(accounts))}
     await connection.execute(SQL["lock_accounts"], values)
+    return await _accounts(connection, values["accounts"])
+
+
+async def lock_accounts_by_number(
+    connection: Connection, numbers: Iterable[str]
+) -> dict[int, AccountRow]:
+    """The same of what persons call them."""
+    values = {"numbers": list(numbers)}
+    locked = await fetch_rows(connection, SQL["lock_accounts_by_number"], values)
+    return await _accounts(connection, [account for (account,) in locked])
+
+
+async def _accounts(connection: Connection, locked: Sequence[int]) -> dict[int, AccountRow]:
     # Read by a second statement: what the first one waited for is not in its own snapshot.
+    values = {"accounts": locked}
     rows = await fetch_records(connection, AccountRow, SQL["accounts"], values)
     return {row.id: row for row in rows}
 

@@ -1,7 +1,5 @@
 -- ensure_accounts -- ledger accounts come into being when they are first named
-INSERT INTO ledger_account (name)
-SELECT n.name FROM unnest(%(names)s::text[]) AS n (name)
-WHERE NOT EXISTS (SELECT FROM ledger_account a WHERE a.name = n.name)  -- else each time uses up a number
+INSERT INTO ledger_account (name) SELECT n.name FROM unnest(%(names)s::text[]) AS n (name)
 ORDER BY 1 ON CONFLICT (name) DO NOTHING
 
 -- account_ids -- numbers of ledger accounts
@@ -66,6 +64,9 @@ WHERE a.id = ANY(%(accounts)s)
 
 -- lock_accounts -- money of an account moves by one transaction at a time; always locked in order of id
 SELECT id FROM account WHERE id = ANY(%(accounts)s) ORDER BY id FOR NO KEY UPDATE
+
+-- lock_accounts_by_number -- the same of what persons call them
+SELECT id FROM account WHERE number = ANY(%(numbers)s) ORDER BY id FOR NO KEY UPDATE
 
 -- accounts -- what they are, once they are locked
 SELECT a.id, a.number, a.tariff_id, a.state, a.opened_on, a.agreement, a.warn_fen, a.trip_fen, a.reconnect_fen,

@@ -33,6 +33,11 @@ LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, '{published}') published ON tru
 WHERE a.id = ANY(%(accounts)s)
 ORDER BY p.id
 
+-- accounts_not_energised -- those of these accounts that have a point that is cut, or on its way to or from it
+SELECT DISTINCT x.account_id
+FROM point_account x JOIN point_supply v ON v.point_id = x.point_id
+WHERE x.account_id = ANY(%(accounts)s) AND x.to_day IS NULL AND v.supply_state <> 'energised'
+
 -- accounts_to_look_at -- accounts whose money and supply may not fit together
 SELECT x.account_id
 FROM account a JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL

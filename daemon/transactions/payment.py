@@ -13,10 +13,10 @@ from psycopg import AsyncConnection
 
 from daemon.billing.posting import payment_key, payment_legs
 from daemon.control.facts import PointFacts
-from daemon.control.restoration import is_to_be_restored, missing_fen
+from daemon.control.restoration import missing_fen
 from daemon.transactions.settle import update_credit
 from daemon.transactions.supply import restore
-from storage import archive, ledger, supply
+from storage import ledger, supply
 from storage.ledger import KeyReused, Leg, Outcome, Transaction, prepaid
 
 log = structlog.get_logger("billing")
@@ -94,18 +94,18 @@ async def take_in(
     Of several to one account each is told the balance with all of them. The number of statements
     does not depend on how many they are."""
     async with connection.transaction():
-        ids = await archive.account_ids(connection, {payment.account for payment in payments})
-        known = [payment for payment in payments if payment.account in ids]
         # The accounts' locks: a settlement of one of them is before or after, never beside.
-        locked = await ledger.lock_accounts(connection, ids.values())
+        numbers = {payment.account for payment in payments}
+        locked = await ledger.lock_accounts_by_number(connection, numbers)
+        ids = {row.number: account for account, row in locked.items()}
+        known = [payment for payment in payments if payment.account in ids]
         outcomes = await ledger.post_each(connection, [_transaction(it) for it in known])
-        states = await update_credit(connection, locked.values(), now)
-        balances = await ledger.balances(connection, list(locked))
-        points = await supply.control_facts(connection, list(locked), now, PointFacts)
-        commands = await _restore(connection, points, known, ids, now)
-        if commands:
-            points = await supply.control_facts(connection, list(locked), now, PointFacts)
-    credit_states = dict(zip(locked, states, strict=True))
+        credits_now = await update_credit(connection, locked.values(), now)
+        # Most who pay are not cut: then control need not be asked.
+        dark = await supply.accounts_not_energised(connection, locked)
+        commands = await _restore(connection, dark, known, ids, now)
+        points = await supply.control_facts(connection, dark, now, PointFacts) if dark else []
+    credit_of = dict(zip(locked, credits_now, strict=True))
     of_account: defaultdict[int, list[PointFacts]] = defaultdict(list)
     for point in points:
         of_account[point.account_id].append(point)
@@ -123,8 +123,8 @@ async def take_in(
         _log(payment, outcome)
         done = TopUp(
             outcome=outcome,
-            balance_fen=balances[account],
-            credit_state=credit_states[account],
+            balance_fen=credit_of[account].balance_fen,
+            credit_state=credit_of[account].status,
             missing_fen=missing_fen(of_account[account]),
             commands=tuple(commands.get(account, ())),
         )
@@ -144,15 +144,14 @@ def _log(payment: Payment, outcome: Outcome) -> None:
 
 async def _restore(
     connection: AsyncConnection[Any],
-    points: Collection[PointFacts],
+    dark: Collection[int],
     payments: Sequence[Payment],
     ids: Mapping[str, int],
     now: datetime,
 ) -> dict[int, list[Any]]:
     """By account the reconnects. R89: the payment itself asks for them; nothing waits for the next
     sweep."""
-    cut = {point.account_id for point in points if is_to_be_restored(point)}
-    causes = {ids[it.account]: f"payment {it.key}" for it in payments if ids[it.account] in cut}
+    causes = {ids[it.account]: f"payment {it.key}" for it in payments if ids[it.account] in dark}
     return {
         account: await restore(connection, [account], cause, now)
         for account, cause in sorted(causes.items())

@@ -66,15 +66,14 @@ async def approve_reversal(
         locked = await ledger.lock_accounts(connection, [account_id])
         await documents.add_review(connection, number, "approved", said)
         await ledger.post(connection, [await _reversal(connection, payment, stored, said)])
-        (credit_state,) = await update_credit(connection, locked.values(), now)
-        balance_fen = (await ledger.balances(connection, [account_id]))[account_id]
+        (credit,) = await update_credit(connection, locked.values(), now)
     log.info("payment reversed", key=payment.key, account=payment.content["account"])
     return Reversed(
         payment=payment.key,
         account=payment.content["account"],
         amount_fen=payment.content["amount_fen"],
-        balance_fen=balance_fen,
-        credit_state=credit_state,
+        balance_fen=credit.balance_fen,
+        credit_state=credit.status,
     )
 
 

@@ -102,20 +102,27 @@ async def _put_links(
         await links.put_in(connection, coming)
 
 
+class CreditNow(NamedTuple):
+    """The credit of an account, and the balance that it was derived from."""
+
+    status: CreditStatus
+    balance_fen: int
+
+
 async def update_credit(
     connection: AsyncConnection[Any], accounts: Iterable[AccountRow], now: datetime
-) -> list[CreditStatus]:
+) -> list[CreditNow]:
     """Derive the credit states from the balances; returns them in order.
 
     Starts and ends arrears episodes."""
     rows = list(accounts)
     balances = await ledger.balances(connection, [row.id for row in rows])
-    states: list[CreditStatus] = []
+    states: list[CreditNow] = []
     changes: list[CreditRow] = []
     for row in rows:
         was = (row.credit_state, row.episode_started_at)
         credit = next_credit(balances[row.id], _thresholds(row), row.episode_started_at, now)
-        states.append(credit.status)
+        states.append(CreditNow(credit.status, balances[row.id]))
         # Only changes are written: most accounts of a batch stay as they are.
         if (credit.status, credit.episode_started_at) == was:
             continue
