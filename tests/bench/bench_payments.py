@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import re
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +31,7 @@ from daemon.transactions.collect import collect, settle_marked
 from daemon.transactions.payment import Payment
 from storage import migrate
 from storage.database import DAEMON, OWNER, Pool
+from tests.bench.bench_spool import server_cpu_s
 from tests.database.small_site import ARMED, DAY, NOW, OPEN, Site, connect, freeze
 from tests.servers.postgres import Server, embedded_server
 from tests.servers.timescaledb import wheel_installation
@@ -60,17 +65,46 @@ def main() -> None:
         url = made(server, "payments")
         asyncio.run(opened(url, given.accounts))
         for run in range(2):
-            alone = one_at_a_time(server, url, given.accounts, given.clients)
-            together = asyncio.run(at_once(url, given.accounts, given.clients, run))
-            print(
-                f"{given.clients} clients: pgbench {alone:.0f}/s, together {together:.0f}/s: "
-                f"{together / alone:.1f} times",
-                flush=True,
-            )
+            with measured(server) as alone:
+                alone.payments = one_at_a_time(server, url, given.accounts, given.clients)
+            with measured(server) as together:
+                together.payments = asyncio.run(at_once(url, given.accounts, given.clients, run))
+            print(f"{given.clients} clients: pgbench {alone}, together {together}", flush=True)
+            print(f"  {alone.cpu_us / together.cpu_us:.1f} times less of processors", flush=True)
         url = made(server, "beside")
         waits = asyncio.run(beside_settlement(url, given.accounts))
         show = [f"{1000 * waits[len(waits) * part // 100]:.0f}" for part in (50, 95, 99)]
         print(f"{len(waits)} payments beside a settlement: p50 p95 p99 {' '.join(show)} ms")
+
+
+@dataclass
+class Spent:
+    """What payments cost all processors, and how many a second there were of them."""
+
+    payments: int = 0
+    cpu_s: float = 0.0
+
+    @property
+    def cpu_us(self) -> float:
+        """Of one payment."""
+        return 1e6 * self.cpu_s / self.payments
+
+    def __str__(self) -> str:
+        return f"{self.payments / SECONDS:.0f}/s {self.cpu_us:.0f} us"
+
+
+@contextmanager
+def measured(server: Server) -> Iterator[Spent]:
+    """Of the server, of this program and of those that it starts."""
+
+    def now() -> float:
+        own = os.times()
+        return server_cpu_s(server) + sum(own[:4])
+
+    spent = Spent()
+    began = now()
+    yield spent
+    spent.cpu_s = now() - began
 
 
 def made(server: Server, name: str) -> str:
@@ -90,8 +124,8 @@ async def opened(url: str, accounts: int) -> None:
         await asyncio.gather(*map(queue.take_in, first))
 
 
-def one_at_a_time(server: Server, url: str, accounts: int, clients: int) -> float:
-    """Payments a second of pgbench."""
+def one_at_a_time(server: Server, url: str, accounts: int, clients: int) -> int:
+    """Payments of pgbench."""
     with psycopg.connect(server.url("payments", "postgres"), autocommit=True) as connection:
         connection.execute("CREATE SEQUENCE IF NOT EXISTS bench_key")
         connection.execute(f"GRANT USAGE ON SEQUENCE bench_key TO {DAEMON}")
@@ -104,13 +138,13 @@ def one_at_a_time(server: Server, url: str, accounts: int, clients: int) -> floa
         command = [str(pgbench), "-n", "-M", "prepared", "-f", str(script)]
         command += ["-c", str(clients), "-j", "2", "-T", str(SECONDS), url]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = re.search(r"tps = ([0-9.]+)", told)
+    found = re.search(r"transactions actually processed: ([0-9]+)", told)
     assert found is not None, told
-    return float(found[1])
+    return int(found[1])
 
 
-async def at_once(url: str, accounts: int, clients: int, run: int) -> float:
-    """Payments a second of clients each of which waits for its answer."""
+async def at_once(url: str, accounts: int, clients: int, run: int) -> int:
+    """Payments of clients each of which waits for its answer."""
     async with Pool(url, most=4) as pool:
         queue = PaymentQueue(pool, lambda: NOW)
         ends = time.perf_counter() + SECONDS
@@ -125,7 +159,7 @@ async def at_once(url: str, accounts: int, clients: int, run: int) -> float:
             return done
 
         counts = await asyncio.gather(*map(client, range(clients)))
-    return sum(counts) / SECONDS
+    return sum(counts)
 
 
 async def beside_settlement(url: str, accounts: int) -> list[float]:
