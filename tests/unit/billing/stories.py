@@ -28,7 +28,13 @@ def price(chance: Random) -> str:
 
 
 def fee(chance: Random) -> str:
-    return text(chance.randrange(5_000), 2)
+    return text(chance.randrange(5_000), chance.choice([2, 2, 5]))
+
+
+def energy(chance: Random, most: int) -> Fraction:
+    """Sometimes finer than what meters show."""
+    parts = chance.choice([1, 100, 10_000])
+    return Fraction(chance.randint(0, most * parts), parts)
 
 
 def ladder(chance: Random, methods: tuple[str, ...]) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def version(chance: Random, start: str) -> dict[str, Any]:
         written["minimum"] = {"monthly_yuan": text(chance.randrange(50_000), 2)}
     if chance.random() < 0.5:
         written["surcharges"] = [
-            {"code": "fund", "per_kwh": price(chance)},
+            {"code": "fund", "per_kwh": text(chance.randrange(20_000), chance.choice([4, 6]))},
             {"code": "green", "per_kwh": price(chance), "included": chance.random() < 0.5},
         ]
     if chance.random() < 0.6:
@@ -110,7 +116,7 @@ def story(seed: int, *, like: Story | None = None) -> Story:
             registers = {"total": kwh, "peak": peak, "valley": kwh - peak}
             use[day] = {name: Fraction(steps, 100) for name, steps in registers.items()}
     closed_until = FIRST + chance.randint(0, DAYS) * DAY
-    bonuses = [(start, Fraction(chance.randint(0, 50))) for start in sorted(chance.sample(days, 2))]
+    bonuses = [(start, energy(chance, 50)) for start in sorted(chance.sample(days, 2))]
     cycles = [cycle for cycle in ("2026", "2026-02", "2026-03") if chance.random() < 0.6]
     return Story(
         versions=written,
@@ -119,7 +125,7 @@ def story(seed: int, *, like: Story | None = None) -> Story:
         opened=opened,
         last=last,
         bonuses=bonuses[: chance.randint(0, 2)],
-        elsewhere={cycle: Fraction(chance.randint(0, 300)) for cycle in cycles},
+        elsewhere={cycle: energy(chance, 300) for cycle in cycles},
         phases=chance.choice([1, 3]),
     )
 

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from config.tariff_form import read_version
 from config.tariff_version import Versions
 from daemon.billing.many import Month, amounts_fen, is_for_many, month_of
-from daemon.billing.pricing import rounded_fen
+from daemon.billing.pricing import Terms, amounts, rounded_fen
+from daemon.billing.use import Use
 from tests.unit.billing.exact_account import Story, bill
 from tests.unit.billing.stories import seeds, story
 from tests.unit.billing.test_pricing import terms_of, uses_of
 
+Account = tuple[Terms, list[Use], list[date]]
+FLAT = {"mode": "flat", "price": "0.5"}
 MONTHS = (date(2026, 2, 1), date(2026, 3, 1), date(2026, 4, 1))
 
 
@@ -81,6 +84,34 @@ def test_a_bound_that_nobody_reaches_is_a_number_like_any_other() -> None:
     of = {"effective_from": "2026-01-01", "ladder": year}
     use = {date(2026, 2, 3): {"total": Fraction(3_000_000_001, 10**8)}}
     check([Story([of], use, last=date(2026, 11, 20))])
+
+
+def test_a_large_fee_is_counted_in_the_room_that_numbers_need() -> None:
+    fee = {"monthly_yuan": "999999.12345678", "proration": "thirtieth"}
+    tax = {"mode": "exclusive", "rate": "0.15"}
+    of = {"effective_from": "2026-01-01", "energy": FLAT, "fixed": fee, "tax": tax}
+    use = {date(2026, 3, 3): {"total": Fraction(1, 100)}}
+    march = {date(2026, 3, day) for day in range(1, 32)}
+    check([Story([of], use, march), Story([of], use, march, opened=date(2026, 3, 2))])
+
+
+def test_days_before_the_first_version_are_of_none() -> None:
+    tax = {"mode": "exclusive", "rate": "0.5"}
+    versions = [
+        {"effective_from": "2026-03-11", "energy": FLAT, "minimum": {"monthly_yuan": "31"}},
+        {"effective_from": "2026-03-21", "energy": FLAT, "fixed": {"daily_yuan": "2"}, "tax": tax},
+    ]
+    closed = [date(2026, 3, day) for day in range(1, 32)]
+    for count in (5, 15, 31):
+        account: Account = (terms_of(Story(versions, {})), [], closed[:count])
+        found = {
+            what: fen.tolist() for what, fen in amounts_fen(month_of([account], MONTHS[1])).items()
+        }
+        expected = {
+            stream.component: [rounded_fen(yuan)]
+            for stream, yuan in amounts(*account).charged.items()
+        }
+        assert without_nothing(found) == without_nothing(expected)
 
 
 def test_the_only_link_of_a_month_re_prices_what_others_billed_of_it() -> None:

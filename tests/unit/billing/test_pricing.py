@@ -28,6 +28,10 @@ from tests.unit.billing.stories import stories
 EXAMPLES = settings(max_examples=80, deadline=None)
 
 
+def decimal(kwh: Fraction) -> Decimal:
+    return Decimal(kwh.numerator) / Decimal(kwh.denominator)
+
+
 def terms_of(story: Story) -> Terms:
     versions = []
     for written in story.versions:
@@ -39,8 +43,8 @@ def terms_of(story: Story) -> Terms:
         phases=story.phases,
         opened=story.opened,
         last_day=story.last,
-        bonuses=tuple(Bonus(start, Decimal(int(kwh))) for start, kwh in story.bonuses),
-        used_elsewhere={cycle: Decimal(int(kwh)) for cycle, kwh in story.elsewhere.items()},
+        bonuses=tuple(Bonus(start, decimal(kwh)) for start, kwh in story.bonuses),
+        used_elsewhere={cycle: decimal(kwh) for cycle, kwh in story.elsewhere.items()},
     )
 
 

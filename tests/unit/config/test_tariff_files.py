@@ -64,6 +64,13 @@ def test_a_version_is_in_force_from_its_day_until_the_next_one(tmp_path: Path) -
             ["1: version: two versions have the same id"],
         ),
         (
+            '[[version]]\neffective_from = 2026-01-01\nprice = "1"\ntax = 0.13\n',
+            [
+                "4: version.0.tax: must be a table; "
+                'write tax = { mode = "exclusive", rate = "0.15" }'
+            ],
+        ),
+        (
             '[[tariff." ".version]]\neffective_from = 2026-01-01\nprice = "1"\n',
             ["1: tariff. : has no name"],
         ),
