@@ -28,6 +28,7 @@ from daemon.billing.pricing import (
     TIER,
     Terms,
     days_of,
+    lacking_fees,
 )
 from daemon.billing.use import USE_DECIMALS, Use
 
@@ -415,7 +416,11 @@ class _Sheet:
         assert version.ladder is not None, "checked at entry"
         reached = _slab_reached(self._bounds(version.ladder), self._month_used)
         fee = self._nothing
-        for phases, fees in (fixed.by_slab or {}).items():
+        by_slab = fixed.by_slab or {}
+        lacking = self._month.phases[(closed > 0) & ~np.isin(self._month.phases, [*by_slab])]
+        if len(lacking):
+            raise lacking_fees(version, int(lacking[0]))
+        for phases, fees in by_slab.items():
             of_phases = np.array([self._units.price(it) for it in fees], self._nothing.dtype)
             fee = np.where(self._month.phases == phases, of_phases[reached], fee)
         return np.asarray(fee * share)

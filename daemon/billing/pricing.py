@@ -24,10 +24,17 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from config.tariff_version import PRICE_DECIMALS, Fixed, Ladder, PartialYear, Versions
+from config.tariff_version import (
+    PRICE_DECIMALS,
+    Fixed,
+    Ladder,
+    PartialYear,
+    TariffVersion,
+    Versions,
+)
 from daemon.billing.posting import Stream
 from daemon.billing.rounding import nearest_fen
-from daemon.billing.use import USE_DECIMALS, Use
+from daemon.billing.use import USE_DECIMALS, NoPrice, Use
 
 ENERGY: Final = "energy"
 TIER: Final = "tier"
@@ -359,7 +366,14 @@ def _fee(terms: Terms, number: int, month: date, ladder_used: Mapping[str, Fract
     cycle = cycle_of(version.ladder, month)
     used = ladder_used.get(cycle, NOTHING)
     slab = slab_reached(terms.bounds(version.ladder, month), used)
+    if terms.phases not in fixed.by_slab:
+        raise lacking_fees(version, terms.phases)
     return Fraction(fixed.by_slab[terms.phases][slab])
+
+
+def lacking_fees(version: TariffVersion, phases: int) -> NoPrice:
+    """What is wrong where a version has no fee of an account with so many phases."""
+    return NoPrice(f"{version.version_id} has no fees of {phases} phases")
 
 
 def _charge_minimum(

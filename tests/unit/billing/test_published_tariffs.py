@@ -10,7 +10,7 @@ import pytest
 from config.tariff_files import load_tariff_file
 from daemon.billing.many import amounts_fen, month_of
 from daemon.billing.pricing import Terms, amounts, rounded_fen
-from daemon.billing.use import USE_DECIMALS, Use
+from daemon.billing.use import USE_DECIMALS, NoPrice, Use
 
 FOLDER = Path(__file__).parents[2] / "data" / "tariffs"
 JUNE = date(2026, 6, 1)
@@ -73,6 +73,17 @@ def test_kerala_prices_the_whole_month_above_250_kwh(
 ) -> None:
     found = priced(terms("kerala", phases=phases), use(total=kwh))
     assert found == {"energy": energy, "fixed": fixed}
+
+
+def test_phases_without_a_fee_are_no_fee_of_nothing() -> None:
+    one = (terms("kerala"), [use(total="240")], WHOLE_JUNE)
+    other = (terms("kerala", phases=2), [use(total="240")], WHOLE_JUNE)
+    with pytest.raises(NoPrice, match="has no fees of 2 phases"):
+        amounts(*other)
+    with pytest.raises(NoPrice, match="has no fees of 2 phases"):
+        amounts_fen(month_of([one, other], JUNE))
+    # Before a day is closed nobody asks for a fee.
+    amounts_fen(month_of([one, (*other[:2], [])], JUNE))
 
 
 def test_eskom_adds_vat_to_two_blocks() -> None:
