@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from config.tariff_version import TOTAL, Versions
@@ -29,6 +30,8 @@ class VersionUse(NamedTuple):
     registers: tuple[int, ...]
 
 
+RETURNED: Final = 1 << 32
+"""Above every number of a version."""
 MonthUse = dict[int, VersionUse]
 """By number of the version."""
 
@@ -93,11 +96,12 @@ def uses_of_month(month: date, kept: MonthUse, versions: Versions, zone: ZoneInf
 
 def encoded(month: MonthUse, numbers: Sequence[int]) -> list[int]:
     """As it is stored. `numbers`: by number of a version that which the database knows it by."""
+    keys = _keys(numbers)
     return [
         value
         for number, kept in sorted(month.items())
         for value in (
-            numbers[number],
+            keys[number],
             kept.links,
             kept.estimated,
             len(kept.registers),
@@ -108,16 +112,28 @@ def encoded(month: MonthUse, numbers: Sequence[int]) -> list[int]:
 
 def decoded(stored: Sequence[int], numbers: Sequence[int]) -> MonthUse | None:
     """What `encoded` made; None where it tells of versions that the account has no more."""
+    versions = {key: version for version, key in enumerate(_keys(numbers))}
     month: MonthUse = {}
     at = 0
     while at < len(stored):
-        number, links, estimated, count = stored[at : at + 4]
-        if number not in numbers:
+        key, links, estimated, count = stored[at : at + 4]
+        if key not in versions:
             return None
         registers = tuple(stored[at + 4 : at + 4 + count])
-        month[numbers.index(number)] = VersionUse(links, estimated, registers)
+        month[versions[key]] = VersionUse(links, estimated, registers)
         at += 4 + count
     return month
+
+
+def _keys(numbers: Sequence[int]) -> list[int]:
+    """By which the use of each version is stored: its number, and how often that stood before."""
+    # An account that left a tariff and came back has a version twice, with other use between.
+    times: Counter[int] = Counter()
+    keys = []
+    for number in numbers:
+        keys.append(number + RETURNED * times[number])
+        times[number] += 1
+    return keys
 
 
 def _use_of_day(link: Link, versions: Versions, zone: ZoneInfo, point: PointRegisters) -> Use:

@@ -82,6 +82,20 @@ def moved_fen(books: Iterable[Book], closed: Collection[date], zone: ZoneInfo) -
     return moved
 
 
+def charging_versions(book: Book, closed: Sequence[date]) -> set[int]:
+    """By which an account is charged, for use or for the days in service whose end has come.
+
+    `closed`: these days, in order."""
+    terms = book.terms
+    charging = {number for month in book.months.values() for number in month.use}
+    if closed and has_fees(terms.versions):
+        first = terms.versions.number_on(max(closed[0], terms.opened or closed[0]))
+        last = terms.versions.number_on(min(closed[-1], terms.last_day or closed[-1]))
+        if last is not None:
+            charging |= set(range(first or 0, last + 1))
+    return charging
+
+
 def has_fees(versions: Versions) -> bool:
     """Whether days cost something by themselves."""
     return any(it.fixed is not None or it.minimum_yuan is not None for it in versions.all)

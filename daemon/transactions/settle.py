@@ -12,7 +12,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.billing.credit import CreditStatus, Thresholds, next_credit
-from daemon.billing.settlement import moved_fen
+from daemon.billing.settlement import charging_versions, moved_fen
 from daemon.billing.use import NoPrice
 from daemon.transactions.books import books_of, closed_since, ground_of, put_books
 from daemon.transactions.charging import charges, put_charges, remember_old
@@ -57,8 +57,7 @@ async def settle_accounts(
     used = {
         ground.tariffs[book.account_id].numbers[number]
         for book in books
-        for month in book.months.values()
-        for number in month.use
+        for number in charging_versions(book, closed)
     }
     await tariffs.mark_used(connection, used)
     await update_credit(connection, accounts.values(), now)

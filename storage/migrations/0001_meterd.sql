@@ -1367,7 +1367,7 @@ CREATE TABLE account_month (
     PRIMARY KEY (account_id, month),
     CHECK (cardinality(components) = cardinality(posted_fen))
 ) WITH (fillfactor = 70);
-COMMENT ON COLUMN account_month.use IS 'of each tariff version: its number, its links and how many of them are estimated parts, how many registers follow, and of each (the total, then the version''s rates) 10^-8 kWh';
+COMMENT ON COLUMN account_month.use IS 'of each tariff version: its number (with 2^32 more for each time that the account came back to it), its links and how many of them are estimated parts, how many registers follow, and of each (the total, then the version''s rates) 10^-8 kWh';
 COMMENT ON COLUMN account_month.posted_fen IS 'what the customer was charged of each component: always R(X) of money.md section 7';
 
 -- Money that was posted for days long past: it cuts nobody for a day (money.md, amendment 2).

@@ -1,6 +1,7 @@
 """Versions of tariffs in the database: which count, and what of them may change."""
 
 import asyncio
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,9 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from config.tariff_version import TOTAL
+from config.tariff_version import TOTAL, Fixed, TariffVersion
+from daemon.transactions.archive import tariff_row
+from daemon.transactions.collect import settle_marked
 from daemon.transactions.documents import filing
 from daemon.transactions.documents.desk import DocumentRefused
 from daemon.transactions.tariff_versions import (
@@ -24,12 +27,16 @@ from storage.archive import ArchiveConflict
 from storage.documents import Said
 from storage.tariffs import mark_used
 from tests.database.small_site import (
+    ARMED,
     DAY,
+    NOW,
     OPEN,
     TODAY,
     Site,
+    balance,
     connect,
     freeze,
+    intact,
     noon,
     on,
     rows,
@@ -139,6 +146,37 @@ def test_a_version_of_a_billed_tariff_counts_when_a_second_person_agrees(
         assert await rows(connection, marks) == expected
         with pytest.raises(DocumentRefused, match="waits: it counts already"):
             await approve_version(connection, "T", start, WANG, TODAY)
+
+    on(database_url, story)
+
+
+def test_a_decree_that_comes_late_is_billed_when_it_is_approved(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = await billed(connection)
+        await told(connection, site, JANUARY, MARCH_3)
+        await settle_marked(connection, ARMED, NOW)
+        assert await balance(connection, "A1") == -200
+        await approve_version(connection, "T", MARCH_3[1], WANG, TODAY)
+        await settle_marked(connection, ARMED, NOW)
+        # 3 and 4 March cost 0.30 yuan more each.
+        assert [await balance(connection, it) for it in ("A1", "A2")] == [-260, -50]
+        used = "SELECT effective_from, is_used FROM tariff_version ORDER BY number"
+        assert await rows(connection, used) == [(JANUARY[1], True), (MARCH_3[1], True)]
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_a_version_whose_days_alone_were_charged_is_used(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(1)
+        fee = TariffVersion("T", OPEN, {TOTAL: Decimal(1)}, fixed=Fixed(daily_yuan=Decimal(2)))
+        found = replace(site.rows(), tariffs=[tariff_row("T", fee)])
+        await archive.take_over(connection, found, noon(OPEN))
+        await connection.execute("INSERT INTO closed_day (day) VALUES (%s)", (OPEN,))
+        await settle_marked(connection, ARMED, NOW)
+        assert await balance(connection, "A1") == -200
+        assert await rows(connection, "SELECT is_used FROM tariff_version") == [True]
 
     on(database_url, story)
 

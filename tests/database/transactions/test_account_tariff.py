@@ -26,6 +26,7 @@ from tests.database.small_site import (
     balance,
     everything,
     freeze,
+    intact,
     noon,
     on,
     rows,
@@ -84,7 +85,30 @@ def test_a_change_of_billed_days_waits_for_a_second_person(database_url: str) ->
         assert await prices(connection, 4) == [Decimal("0.5")] * 2 + [Decimal(1)] * 2
         marks = "SELECT account_id, from_day, cause FROM to_settle"
         assert await rows(connection, marks) == [(1, MOVED, "tariff")]
+        assert await balance(connection, "A1") == -400
         await settle_marked(connection, ARMED, NOW)
+        # Two days of 2 kWh cost 0.5 yuan more each.
+        assert await balance(connection, "A1") == -600
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+def test_who_comes_back_to_a_tariff_is_billed_by_all_that_it_had(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await site(connection, billed_days=2)
+        await file_change(connection, TO_SHOP, LI, NOW)
+        await file_change(connection, TariffChange("A1", "T", MOVED + DAY), LI, NOW)
+        meter = (await archive.site_meters(connection))[0]
+        for n in range(3, 6):  # each by itself, as the days come
+            await store(connection, freeze(meter, OPEN + n * DAY, 100 + 2 * n))
+        assert await prices(connection, 5) == [
+            *[Decimal("0.5")] * 2,
+            Decimal(1),
+            *[Decimal("0.5")] * 2,
+        ]
+        assert await balance(connection, "A1") == -200 - 200 - 200
+        assert await intact(connection)
 
     on(database_url, story)
 
@@ -105,6 +129,7 @@ def test_what_a_trial_would_do_is_not_done(database_url: str) -> None:
         before = await everything(connection)
         tried = await file_change(connection, TO_SHOP, LI, NOW, is_trial=True)
         assert (tried.number, tried.state, tried.billed_days) == (None, "tried", 2)
+        assert tried.fen == {"A1": -200}
         assert await everything(connection) == before
         assert await rows(connection, "SELECT FROM document") == []
 

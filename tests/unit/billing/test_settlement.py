@@ -1,16 +1,19 @@
 """Whatever the order in which use comes, goes and days are closed: what is posted is the bill."""
 
 from datetime import date
+from decimal import Decimal
 from random import Random
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.tariff_version import Fixed, TariffVersion, Versions
 from daemon.billing.month_use import MonthUse, VersionUse, add, decoded, encoded
 from daemon.billing.posting import Stream
-from daemon.billing.pricing import rounded_fen
-from daemon.billing.settlement import Book, Month, Moved, moved_fen
+from daemon.billing.pricing import Terms, rounded_fen
+from daemon.billing.settlement import Book, Month, Moved, charging_versions, moved_fen
 from daemon.billing.use import Use
 from tests.unit.billing.exact_account import Story, bill
 from tests.unit.billing.stories import seeds, story
@@ -113,6 +116,36 @@ def test_use_is_read_as_it_was_stored(kept: MonthUse, numbers: list[int]) -> Non
     assert decoded(encoded(kept, numbers), numbers) == kept
     if kept:
         assert decoded(encoded(kept, numbers), [1, 2, 3, 4]) is None
+
+
+def test_who_came_back_to_a_tariff_keeps_both_its_uses_of_a_month() -> None:
+    kept = {n: VersionUse(n + 1, 0, (100 * n,)) for n in range(3)}
+    numbers = [7, 9, 7]
+    assert decoded(encoded(kept, numbers), numbers) == kept
+
+
+@pytest.mark.parametrize(
+    ("closed", "charging"),
+    [
+        ([], {0}),
+        (["2026-02-20"], {0}),
+        (["2026-02-25", "2026-02-26"], {0, 1}),
+        (["2026-02-25", "2026-03-31"], {0, 1, 2}),
+    ],
+)
+def test_a_version_charges_who_has_use_of_it_or_days_that_cost_by_themselves(
+    closed: list[str], charging: set[int]
+) -> None:
+    starts = (date(2026, 1, 1), date(2026, 2, 24), date(2026, 3, 10))
+    fee = Fixed(daily_yuan=Decimal(1))
+    versions = Versions(
+        tuple(TariffVersion(str(it), it, {"total": Decimal(1)}, fixed=fee) for it in starts)
+    )
+    terms = Terms(versions, opened=date(2026, 2, 21))
+    months = {date(2026, 2, 1): Month({0: VersionUse(1, 0, (5,))})}
+    book = Book(1, terms, date(2026, 2, 1), months)
+    days = [date.fromisoformat(it) for it in closed]
+    assert charging_versions(book, days) == charging
 
 
 def test_a_stream_has_an_order_of_months_first() -> None:
