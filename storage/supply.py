@@ -326,5 +326,10 @@ async def command_history(connection: Connection, point: str) -> list[dict[str, 
     return await fetch_dicts(connection, SQL["command_history"], {"point": point})
 
 
+async def verdict_history(connection: Connection, point: str, most: int) -> list[dict[str, Any]]:
+    """The guard's newest `most` changes of mind about a point: at, decision, reasons."""
+    return await fetch_dicts(connection, SQL["verdict_history"], {"point": point, "most": most})
+
+
 def _json_or_none(facts: Mapping[str, Any] | None) -> Jsonb | None:
     return None if facts is None else Jsonb(dict(facts))

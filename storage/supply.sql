@@ -170,3 +170,7 @@ ORDER BY p.number
 SELECT c.id, c.action, c.cause, e.at, e.state, e.detail
 FROM command c JOIN command_event e ON e.command_id = c.id
 WHERE c.point_id = (SELECT id FROM point WHERE number = %(point)s) ORDER BY e.at, c.sequence
+
+-- verdict_history -- what the guard said about a point, and when: each change of its mind
+SELECT v.at, v.decision, v.reasons FROM guard_verdict v
+WHERE v.point_id = (SELECT id FROM point WHERE number = %(point)s) ORDER BY v.id DESC LIMIT %(most)s

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "topup": "Post a payment to an account.",
     "payment": "A payment is taken back: it bounced, or was a mistake.",
     "prove": "A bill of a month that proves itself to whoever doubts it.",
+    "explain": "Why a balance, a charge or a day is what it is.",
     "ledger": "Prove that nothing posted was changed; close a month.",
     "tariff": "Prices: check, show, agree to them, work out cases to the fen.",
     "supply": "Look at supply states and commands.",

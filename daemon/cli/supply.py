@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
 from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_columns, print_json
+from daemon.cli.output import as_json, fail, print_columns, print_json, print_json_rows
 from daemon.cli.site_option import site_option
 from storage import supply as storage
+
+VERDICTS: Final = 20
 
 
 @click.group()
@@ -66,6 +68,35 @@ def show(account: str | None, point: str | None, site_path: Path, as_json: bool)
             history,
             title="commands",
         )
+
+
+@supply.command()
+@click.argument("point", metavar="POINT")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=VERDICTS,
+    show_default=True,
+    help="How many, the newest.",
+)
+@site_option
+@as_json
+def history(point: str, limit: int, site_path: Path, as_json: bool) -> None:
+    """When the guard changed its mind about a point, with every reason, newest first."""
+
+    async def ask(connection: AsyncConnection[Any]) -> list[dict[str, Any]]:
+        if not await storage.supply(connection, point=point):
+            raise fail(_nothing_found(None, point))
+        return await storage.verdict_history(connection, point, limit)
+
+    verdicts = on_database(load_settings(site_path), ask)
+    if as_json:
+        print_json_rows(verdicts)
+        return
+    print_columns(
+        {"when": "at", "guard": "decision", "reasons": "reasons"},
+        [{**row, "reasons": " ".join(row["reasons"])} for row in verdicts],
+    )
 
 
 def _nothing_found(account: str | None, point: str | None) -> str:

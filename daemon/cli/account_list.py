@@ -1,0 +1,97 @@
+"""meterd account list: where accounts stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+from psycopg import AsyncConnection
+
+from config.settings_file import load_settings
+from daemon.billing.suggestion import days_left
+from daemon.cli.on_site import on_database
+from daemon.cli.output import as_json, print_json_rows, print_table, yuan
+from daemon.cli.site_option import site_option
+from storage import explanation
+from storage.explanation import AccountStanding
+
+STATES = click.Choice(["pending", "active", "closing", "closed"])
+CREDIT_STATES = click.Choice(["good", "low", "emergency", "exhausted"])
+HEAD = (
+    *("account", "name", "state", "credit", "balance yuan", "days left", "billed through"),
+    *("open from", "in arrears since"),
+)
+
+
+@click.command("list", short_help="State, balance and days left of accounts.")
+@click.option("--state", type=STATES, help="Only accounts in this state.")
+@click.option("--credit", type=CREDIT_STATES, help="Only accounts whose credit is so.")
+@click.option("--limit", type=click.IntRange(1), help="How many; default: all.")
+@site_option
+@as_json
+def list_accounts(
+    *, state: str | None, credit: str | None, limit: int | None, site_path: Path, as_json: bool
+) -> None:
+    """State, credit, balance and days left of accounts, by number.
+
+    Days left are those until the balance is at the trip threshold, at the cost of a day since the
+    first of last month; empty where nothing is charged. Billed through is the day whose 00:00 all
+    points are billed to."""
+    settings = load_settings(site_path)
+    today = datetime.now(settings.site.zone).date()
+    since = (today.replace(day=1) - timedelta(days=1)).replace(day=1)
+
+    async def ask(connection: AsyncConnection[Any]) -> list[AccountStanding]:
+        return await explanation.accounts(
+            connection, state=state, credit=credit, most=limit, since=since
+        )
+
+    found = on_database(settings, ask)
+    if as_json:
+        print_json_rows(map(_object, found))
+        return
+    print_table(HEAD, _rows(found))
+
+
+def usual_day_fen(account: AccountStanding) -> Fraction:
+    """What a billed day costs since the first of last month, fees and all; 0 where it is not
+    known."""
+    since, through = account.charged_since, account.billed_through
+    if since is None or through is None or through <= since:
+        return Fraction(0)
+    return Fraction(account.charged_fen, (through - since).days)
+
+
+def _left(account: AccountStanding) -> int | None:
+    return days_left(usual_day_fen(account), account.balance_fen, account.trip_fen)
+
+
+def _rows(found: list[AccountStanding]) -> Iterator[tuple[object, ...]]:
+    for it in found:
+        yield (
+            *it[:4],
+            yuan(it.balance_fen),
+            _left(it),
+            it.billed_through,
+            it.opened_on,
+            it.in_arrears_since,
+        )
+
+
+def _object(account: AccountStanding) -> Mapping[str, Any]:
+    told: dict[str, date | datetime | str | int | None] = {
+        "id": account.number,
+        "name": account.name,
+        "state": account.state,
+        "credit_state": account.credit_state,
+        "balance_fen": account.balance_fen,
+        "days_left": _left(account),
+        "billed_through": account.billed_through,
+        "open_from": account.opened_on,
+        "in_arrears_since": account.in_arrears_since,
+    }
+    return told

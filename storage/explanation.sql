@@ -1,0 +1,79 @@
+-- accounts -- where accounts stand: what they were charged lately and to which day all their points are billed
+WITH chosen AS (
+    SELECT * FROM account
+    WHERE (%(state)s::text IS NULL OR state = %(state)s) AND (%(credit)s::text IS NULL OR credit_state = %(credit)s)
+    ORDER BY number LIMIT %(most)s
+), billed AS (
+    SELECT x.account_id, min(coalesce(newest.to_day, x.from_day)) AS through
+    FROM chosen a JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
+    LEFT JOIN LATERAL (SELECT l.to_day FROM link l
+                       WHERE l.point_id = x.point_id AND l.account_id = x.account_id AND l.hold IS NULL
+                       ORDER BY l.from_day DESC LIMIT 1) newest ON true
+    GROUP BY 1
+), charged AS (
+    SELECT m.account_id, sum(k.fen)::bigint AS fen
+    FROM account_month m CROSS JOIN LATERAL unnest(m.posted_fen) AS k (fen)
+    WHERE m.month >= %(since)s GROUP BY 1
+)
+SELECT a.number, a.name, a.state, a.credit_state, coalesce(l.balance_fen, 0) AS balance_fen, a.trip_fen, a.opened_on,
+       e.started_at, greatest(b.through, a.opened_on) AS billed_through, greatest(a.opened_on, %(since)s) AS charged_since,
+       coalesce(c.fen, 0) AS charged_fen
+FROM chosen a
+LEFT JOIN ledger_account l ON l.name = 'customer:' || a.number || ':prepaid'
+LEFT JOIN arrears_episode e ON e.account_id = a.id AND e.ended_at IS NULL
+LEFT JOIN billed b ON b.account_id = a.id
+LEFT JOIN charged c ON c.account_id = a.id
+ORDER BY a.number
+
+-- movements -- what moved a customer's balance, leg by leg, each with the day on which a statement has it
+SELECT j.id AS transaction, k.kind,
+       -- What came after its month was closed stands where it came: a statement that was handed out stays true.
+       CASE WHEN k.enters_closed_month
+            THEN (j.recorded_at AT TIME ZONE coalesce((SELECT zone FROM site), 'UTC'))::date ELSE j.value_date END AS day,
+       j.value_date, j.channel, s.period, s.component, l.fen
+FROM ledger_account a
+CROSS JOIN LATERAL journal_of(a.id) j
+JOIN transaction_kind k ON k.id = j.kind
+CROSS JOIN LATERAL unnest(j.accounts, j.amounts, j.streams) WITH ORDINALITY AS l (account, fen, stream, leg)
+LEFT JOIN posting_stream s ON s.id = l.stream
+WHERE a.name = 'customer:' || %(account)s || ':prepaid' AND l.account = a.id
+ORDER BY day, j.id, l.leg
+
+-- transaction -- one of the ledger, and what took it back
+SELECT t.id, t.key, t.kind, t.recorded_at, t.value_date, t.actor, t.channel, t.document, t.reverses,
+       (SELECT r.id FROM journal r WHERE r.reverses = t.id) AS reversed_by
+FROM ledger_transaction t WHERE t.id = %(transaction)s
+
+-- billed_with -- the links that a transaction billed, in force or replaced since
+WITH its_points AS (
+    SELECT DISTINCT x.point_id
+    FROM journal j JOIN ledger_account l ON l.id = ANY (j.accounts)
+    JOIN account a ON l.name = 'customer:' || a.number || ':prepaid'
+    JOIN point_account x ON x.account_id = a.id
+    WHERE j.id = %(transaction)s
+), billed AS (
+    SELECT (l).*, link_kwh(l) AS kwh, NULL::timestamptz AS left_at
+    FROM its_points x JOIN link l ON l.point_id = x.point_id WHERE l.billed_by = %(transaction)s
+    UNION ALL
+    SELECT (l).*, link_kwh(l), p.left_at
+    FROM its_points x JOIN past_link p ON p.point_id = x.point_id
+    CROSS JOIN LATERAL (SELECT (jsonb_populate_record(NULL::link, to_jsonb(p))).*) l
+    WHERE p.billed_by = %(transaction)s
+)
+SELECT p.number AS point, b.from_day, b.to_day, b.kwh, b.hold, b.left_at
+FROM billed b JOIN point p ON p.id = b.point_id
+ORDER BY p.number, b.from_day, b.left_at
+
+-- past_links -- those that were in force for a day of an account, with what they were billed with
+SELECT p.number AS point, l.from_day, l.to_day, l.billed_by, l.left_at
+FROM (SELECT DISTINCT point_id FROM point_account WHERE account_id = %(account_id)s) x
+JOIN past_link l ON l.point_id = x.point_id AND l.account_id = %(account_id)s AND l.from_day <= %(day)s AND l.to_day > %(day)s
+JOIN point p ON p.id = x.point_id
+ORDER BY p.number, l.left_at
+
+-- points -- the points that an account has or had: number, names of the rate registers
+SELECT p.id, p.number, p.rates FROM point p
+WHERE p.id IN (SELECT point_id FROM point_account WHERE account_id = %(account_id)s) ORDER BY p.number
+
+-- addresses -- of meters
+SELECT id, address FROM meter WHERE id = ANY(%(meters)s)
