@@ -176,6 +176,13 @@ async def set_supply(connection: Connection, points: Sequence[int], supply_state
         await connection.execute(SQL["set_supply"], values)
 
 
+async def accounts_exhausted(connection: Connection, accounts: Iterable[int]) -> list[int]:
+    """Those of these accounts whose money has run out."""
+    values = {"accounts": list(accounts)}
+    rows = await fetch_rows(connection, SQL["accounts_exhausted"], values)
+    return [account for (account,) in rows]
+
+
 async def accounts_not_energised(connection: Connection, accounts: Iterable[int]) -> list[int]:
     """Those of these accounts that have a point that is cut, or on its way to or from it."""
     values = {"accounts": list(accounts)}

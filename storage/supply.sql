@@ -33,6 +33,9 @@ LEFT JOIN LATERAL newest_slot(p.id, 1::smallint, '{published}') published ON tru
 WHERE a.id = ANY(%(accounts)s)
 ORDER BY p.id
 
+-- accounts_exhausted -- those of these accounts whose money has run out
+SELECT id FROM account WHERE id = ANY(%(accounts)s) AND credit_state = 'exhausted' ORDER BY 1
+
 -- accounts_not_energised -- those of these accounts that have a point that is cut, or on its way to or from it
 SELECT DISTINCT x.account_id
 FROM point_account x JOIN point_supply v ON v.point_id = x.point_id

@@ -26,7 +26,7 @@ from daemon.transactions.portions import Clock, in_portions
 from daemon.transactions.settle import settle_accounts
 from daemon.transactions.supply import request_trips, restore
 from protocols.dlt645.prepared.one import as_kwh
-from storage import identity, readings
+from storage import identity, readings, supply
 from storage.judging import Tail
 from storage.readings import (
     DAILY_FREEZE,
@@ -293,9 +293,12 @@ async def _settle_some(
         if not marks:
             return False
         accounts = await settle_accounts(connection, marks, authority.zone, now)
-        # Restoring comes first: a customer whose money is back is not cut by the same batch.
-        await restore(connection, accounts, "balance is back after settlement", now)
-        await request_trips(connection, authority, accounts, now)
+        # Most have money and supply: then control need not be asked. Restoring comes first: a
+        # customer whose money is back is not cut by the same batch.
+        if dark := await supply.accounts_not_energised(connection, accounts):
+            await restore(connection, dark, "balance is back after settlement", now)
+        if poor := await supply.accounts_exhausted(connection, accounts):
+            await request_trips(connection, authority, poor, now)
     return True
 
 
