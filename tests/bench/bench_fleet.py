@@ -179,14 +179,13 @@ class Fleet:
                         f"{day}\t{point}\t{meter}\t1\t1\t{min(1, back)}\t{point}\t{1000 * back}\n"
                         for point, meter, _ in found if not self._lacks(point, back)
                     ))  # fmt: skip
-            links = ("COPY link (point_id,account_id,from_day,to_day,revision,meter_id,begins,ends,"
-                     "modulus,decimals,ratio,state) FROM STDIN")  # fmt: skip
+            links = ("COPY link (point_id,account_id,from_day,to_day,meter_id,begins,ends,modulus,"
+                     "decimals,ratio) FROM STDIN")  # fmt: skip
             with connection.cursor() as cursor, cursor.copy(links) as copy:
                 for back, (day, after) in enumerate(pairwise(days)):
                     ends = f"{{{1000 * back}}}\t{{{1000 * back + 1000}}}"
                     copy.write("".join(
-                        f"{point}\t{account}\t{day}\t{after}\t0\t{meter}\t{ends}"
-                        "\t100000000\t2\t1\tbilled\n"
+                        f"{point}\t{account}\t{day}\t{after}\t{meter}\t{ends}\t100000000\t2\t1\n"
                         for point, meter, account in found if not self._lacks(point, back + 1)
                     ))  # fmt: skip
 
