@@ -1,11 +1,10 @@
 -- standing -- points that are not billed to 00:00 of %(due)s, each with the first reason that applies
 WITH held AS (
     SELECT DISTINCT ON (point_id) l.point_id, l.from_day, l.to_day, l.hold, released.day IS NOT NULL AS is_released
-    FROM link l
+    FROM links_on_hold() l
     LEFT JOIN LATERAL (SELECT y.day FROM decision y
                        WHERE y.point_id = l.point_id AND y.day = l.to_day AND y.action = 'release_link' AND y.takes_effect
                          AND (y.content ->> 'from')::date = l.from_day LIMIT 1) released ON true
-    WHERE l.hold IS NOT NULL
     ORDER BY l.point_id, is_released, l.from_day
 ), priced AS (
     SELECT tariff_id, min(effective_from) AS starts_on FROM tariff_version WHERE state = 'counts' GROUP BY 1
