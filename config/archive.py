@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -18,7 +18,8 @@ from config.priced_points import (
     Billing,
     Registers,
     Tariffs,
-    are_looked_at,
+    ask_for_phases,
+    ask_for_rates,
     lacking_fees,
     register_check,
 )
@@ -50,6 +51,8 @@ SINGLE_PHASE_60_A_KWH: Final = Decimal(380)
 """1.2 x 0.22 kV x 60 A x 24 h: the most a domestic single-phase meter can advance in a day."""
 FOUR_RATES: Final = ("sharp", "peak", "flat", "valley")
 """The usual order of the tariff registers 1 to 4 of DL/T 645."""
+LARGEST: Final = 3
+"""Phases of a connection that has more than one."""
 
 ACCOUNT_COLUMNS: Final[Columns] = {
     "account": (word, REQUIRED),
@@ -246,24 +249,44 @@ class _Unpriced(NamedTuple):
 
 
 def _unpriced(
-    accounts: Iterable[Account], points: Iterable[Point], tariffs: Tariffs | None
+    accounts: Iterable[Account], points: Collection[Point], tariffs: Tariffs | None
 ) -> Iterator[_Unpriced]:
     """Of each account and point, where tariffs ask for more than the total of a meter."""
-    if tariffs is None or not are_looked_at(tariffs):
+    if tariffs is None or not (ask_for_rates(tariffs) or ask_for_phases(tariffs)):
         return
     billings = {it.account: Billing(it.tariff, it.open_from) for it in accounts}
+    if ask_for_rates(tariffs):
+        yield from _unfit_registers(billings, points, tariffs)
+    if ask_for_phases(tariffs):
+        yield from _lacking_fees(billings, points, tariffs)
+
+
+def _unfit_registers(
+    billings: Mapping[str, Billing], points: Collection[Point], tariffs: Tariffs
+) -> Iterator[_Unpriced]:
     check = register_check(tariffs)
-    phases = dict.fromkeys(billings, 1)
-    for point in points:
+    kind_of = attrgetter("rates", "residual_rate")
+    of_points = map(billings.get, map(attrgetter("account"), points))
+    # There are few kinds of a million points.
+    kinds = set(zip(of_points, map(kind_of, points), strict=True))
+    unfit: dict[object, Sequence[tuple[str, str]]] = {
+        (billing, kind): found
+        for billing, kind in kinds
+        if billing is not None and (found := check(billing, Registers(*kind)))
+    }
+    for point in points if unfit else ():
         billing = billings.get(point.account or "")
-        if billing is None or point.account is None:
-            continue
-        # An account has the phases of its largest point.
-        phases[point.account] = max(point.phases, phases[point.account])
-        for column, message in check(billing, Registers(point.rates, point.residual_rate)):
+        for column, message in unfit.get((billing, kind_of(point)), ()):
             yield _Unpriced(POINTS, point.point, column, message)
+
+
+def _lacking_fees(
+    billings: Mapping[str, Billing], points: Iterable[Point], tariffs: Tariffs
+) -> Iterator[_Unpriced]:
+    # An account has the phases of its largest point.
+    large = {point.account for point in points if point.phases == LARGEST}
     for account, billing in billings.items():
-        lacking = lacking_fees(tariffs, billing, phases[account])
+        lacking = lacking_fees(tariffs, billing, LARGEST if account in large else 1)
         if lacking is not None:
             yield _Unpriced(ACCOUNTS, account, "tariff", lacking)
 

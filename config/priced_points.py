@@ -33,10 +33,15 @@ Check = Callable[[Billing, Registers], Sequence[tuple[str, str]]]
 """Column and message of what does not fit."""
 
 
-def are_looked_at(tariffs: Tariffs) -> bool:
+def ask_for_rates(tariffs: Tariffs) -> bool:
     """Whether any of them asks for more than the total of a meter."""
-    versions = [version for it in tariffs.values() for version in it.all]
-    return any(it.rates or (it.fixed and it.fixed.by_slab) for it in versions)
+    return any(version.rates for it in tariffs.values() for version in it.all)
+
+
+def ask_for_phases(tariffs: Tariffs) -> bool:
+    """Whether any of them has fees by phases."""
+    fixed = [version.fixed for it in tariffs.values() for version in it.all]
+    return any(it is not None and it.by_slab for it in fixed)
 
 
 def register_check(tariffs: Tariffs) -> Check:
