@@ -199,16 +199,28 @@ async def ledger_accounts(connection: Connection, names: Iterable[str]) -> dict[
 
 async def posting_streams(connection: Connection, streams: Iterable[Stream]) -> dict[Stream, int]:
     """Month and component -> id of what legs are for; those that are missing are made."""
-    wanted = sorted(streams)
+    wanted = set(streams)
     if not wanted:
         return {}
-    values = {
-        "periods": [period for period, _ in wanted],
-        "components": [component for _, component in wanted],
-    }
-    await connection.execute(SQL["ensure_streams"], values)
-    rows = await fetch_rows(connection, SQL["stream_ids"], values)
+    found = await _stream_ids(connection, wanted)
+    if missing := wanted - found.keys():
+        await connection.execute(SQL["ensure_streams"], _streams(missing))
+        found |= await _stream_ids(connection, missing)
+    return found
+
+
+async def _stream_ids(connection: Connection, streams: Collection[Stream]) -> dict[Stream, int]:
+    rows = await fetch_rows(connection, SQL["stream_ids"], _streams(streams))
     return {(period, component): number for period, component, number in rows}
+
+
+def _streams(streams: Collection[Stream]) -> dict[str, list[Any]]:
+    # Sorted, because two who make the same streams must do so in the same order.
+    ordered = sorted(streams)
+    return {
+        "periods": [period for period, _ in ordered],
+        "components": [component for _, component in ordered],
+    }
 
 
 async def _known(

@@ -6,19 +6,24 @@ SELECT x.account_id, x.point_id, p.number AS point,
        opening.day IS NULL AND EXISTS (SELECT FROM link l
                                        WHERE l.point_id = x.point_id AND l.account_id = x.account_id
                                          AND l.from_day >= x.from_day) AS was_open,
-       (SELECT l.to_day FROM link l
-        WHERE l.point_id = x.point_id AND l.account_id = x.account_id AND l.hold IS DISTINCT FROM 'rates'
-          -- The account may have had the point before: those links are of that time.
-          AND l.from_day >= x.from_day AND l.to_day < c.from_day
-        ORDER BY l.from_day DESC LIMIT 1) AS linked_to
+       -- Mostly it ends within the week before: what lies further back is not read for that.
+       coalesce((SELECT l.to_day FROM link l
+                 WHERE l.point_id = x.point_id AND l.account_id = x.account_id AND l.hold IS DISTINCT FROM 'rates'
+                   AND l.from_day BETWEEN greatest(x.from_day, c.from_day - 8) AND c.from_day - 1 AND l.to_day < c.from_day
+                 ORDER BY l.from_day DESC LIMIT 1),
+                (SELECT l.to_day FROM link l
+                 WHERE l.point_id = x.point_id AND l.account_id = x.account_id AND l.hold IS DISTINCT FROM 'rates'
+                   -- The account may have had the point before: those links are of that time.
+                   AND l.from_day >= x.from_day AND l.to_day < c.from_day
+                 ORDER BY l.from_day DESC LIMIT 1)) AS linked_to
 FROM unnest(%(accounts)s::int[], %(from_days)s::date[]) AS c (account_id, from_day)
 JOIN account a ON a.id = c.account_id
 JOIN point_account x ON x.account_id = a.id
 JOIN point p ON p.id = x.point_id
 LEFT JOIN LATERAL (SELECT first_day FROM installation y WHERE y.point_id = x.point_id ORDER BY from_at LIMIT 1) i ON true
-LEFT JOIN slot opening ON opening.day = greatest(x.from_day, a.opened_on, i.first_day)
-    AND opening.point_id = x.point_id AND opening.kind = 1
-    AND opening.state IN ('published', 'substituted')
+LEFT JOIN LATERAL (SELECT y.day FROM slot y
+                   WHERE y.day = greatest(x.from_day, a.opened_on, i.first_day) AND y.point_id = x.point_id AND y.kind = 1
+                     AND y.state IN ('published', 'substituted') OFFSET 0) opening ON true
 WHERE a.opened_on IS NOT NULL AND a.agreement IS NOT NULL
 ORDER BY x.point_id, x.from_day
 

@@ -22,20 +22,30 @@ RETURNING day, meter_id, id
 WITH span AS (
     SELECT * FROM unnest(%(points)s::int[], %(firsts)s::date[], %(lasts)s::date[]) AS s (point_id, first_day, last_day)
 ), s AS (
+    -- Day by day, by the index: how much lies behind a point must not matter.
     SELECT x.* FROM span
     CROSS JOIN LATERAL generate_series(span.first_day, least(span.last_day, current_date + 2), interval '1 day') asked
-    JOIN slot x ON x.day = asked::date AND x.point_id = span.point_id AND x.kind = 1
-    WHERE x.state IN ('published', 'substituted')
+    CROSS JOIN LATERAL (SELECT * FROM slot y WHERE y.day = asked::date AND y.point_id = span.point_id AND y.kind = 1
+                        AND y.state IN ('published', 'substituted') OFFSET 0) x
+    UNION ALL
+    (SELECT x.* FROM span
+     CROSS JOIN LATERAL (
+        SELECT y.* FROM generate_series(span.last_day + 1, current_date + 2, interval '1 day') behind
+        CROSS JOIN LATERAL (SELECT * FROM slot z WHERE z.day = behind::date AND z.point_id = span.point_id AND z.kind = 1
+                            AND z.state IN ('published', 'substituted') OFFSET 0) y
+        ORDER BY y.day LIMIT 1) x
+     WHERE span.last_day BETWEEN current_date - 7 AND current_date + 2)
     UNION ALL
     SELECT x.* FROM span
     CROSS JOIN LATERAL slot_beside(span.point_id, 1::smallint, least(span.last_day, current_date + 2) + 1, 1,
                                    '{published,substituted}') x
+    WHERE span.last_day NOT BETWEEN current_date - 7 AND current_date + 2
 )
 SELECT s.point_id, s.day, s.meter_id, s.total, s.link_days, coalesce(released.agreed_kwh, c.kwh) AS kwh,
        released.agreed_kwh IS NOT NULL AS is_agreed,
        CASE WHEN s.link_days < 0 AND released.day IS NULL THEN coalesce(d.hold, 'span') END AS hold, r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates
 FROM s
-LEFT JOIN reading r ON (r.day, r.meter_id, r.id) = (s.day, s.meter_id, s.reading_id)
+LEFT JOIN LATERAL (SELECT * FROM reading y WHERE (y.day, y.meter_id, y.id) = (s.day, s.meter_id, s.reading_id) OFFSET 0) r ON true
 LEFT JOIN LATERAL (
     SELECT r.day, (r.content ->> 'kwh')::numeric AS agreed_kwh FROM decision r
     WHERE s.link_days < 0 AND r.point_id = s.point_id AND r.day = s.day AND (r.content ->> 'from')::date = s.day + s.link_days

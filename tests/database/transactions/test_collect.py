@@ -142,8 +142,10 @@ def test_a_batch_takes_as_many_statements_for_one_account_as_for_many(database_u
                 executed.append(query)
                 return await super().execute(query, *arguments, **options)
 
-        found = await Site.of(12).take_over(connection)
+        found = await Site.of(13).take_over(connection)
         await store(connection, *(freeze(meter, DAYS[0], KWH[0]) for meter in found.values()))
+        # Somebody is the first who is charged for energy of the month.
+        await store(connection, freeze(found["P13"], DAYS[1], KWH[1]))
         for n in range(1, 13):
             await pay(connection, f"A{n}", 100_000, f"A{n}")
         connection.cursor_factory = CountingCursor
