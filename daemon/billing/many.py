@@ -8,7 +8,7 @@ parts are priced link by link."""
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from decimal import Decimal
@@ -107,7 +107,14 @@ def month_of(
 ) -> Month:
     """The month of accounts of one tariff, from what `pricing.amounts` takes of each."""
     versions = accounts[0][0].versions
-    rows = [_row(terms, list(uses), closed, month) for terms, uses, closed in accounts]
+    # Most accounts have the same terms: those are worked out once.
+    known: dict[Hashable, dict[Any, int]] = {}
+    rows = []
+    for terms, uses, closed in accounts:
+        key = (id(closed), *_terms_of_month(terms, month))
+        if key not in known:
+            known[key] = _row(terms, closed, month)
+        rows.append(_with_uses(known[key], terms, uses, month))
     numbers = range(len(versions.all))
 
     def column(key: Any) -> Integers:
@@ -141,9 +148,16 @@ _SINGLE: Final = (
 )
 
 
-def _row(
-    terms: Terms, uses: Sequence[Use], closed: Collection[date], month: date
-) -> dict[Any, int]:
+def _terms_of_month(terms: Terms, month: date) -> tuple[Hashable, ...]:
+    """What accounts have in common whose terms tell the same of a month."""
+    is_first = terms.opened is not None and terms.opened > month
+    opened = terms.opened if is_first or terms.last_day is not None else None
+    elsewhere = tuple(sorted(terms.used_elsewhere.items()))
+    return terms.phases, opened, terms.last_day, terms.bonuses, elsewhere
+
+
+def _row(terms: Terms, closed: Collection[date], month: date) -> dict[Any, int]:
+    """All of an account but its use."""
     partial = terms.months_that_count(month.year, "months")
     row: dict[Any, int] = {
         "elsewhere": _scaled(terms.elsewhere(f"{month:%Y-%m}")),
@@ -154,6 +168,20 @@ def _row(
         "months": len(partial),
         "phases": terms.phases,
     }
+
+    for day in terms.days_in_service(month):
+        number = terms.versions.number_on(day)
+        version = NO_VERSION if number is None else number
+        row["served", version] = row.get(("served", version), 0) + 1
+        if day in closed:
+            row["closed", version] = row.get(("closed", version), 0) + 1
+    return row
+
+
+def _with_uses(
+    known: Mapping[Any, int], terms: Terms, uses: Iterable[Use], month: date
+) -> dict[Any, int]:
+    row = dict(known)
 
     def add(key: Any, amount: int = 1) -> None:
         row[key] = row.get(key, 0) + amount
@@ -167,12 +195,6 @@ def _row(
                 add(("use", use.version, register), amount)
         elif date(month.year, 1, 1) <= use.month < month and is_by_year:
             add("year_before", use.total)
-    for day in terms.days_in_service(month):
-        number = terms.versions.number_on(day)
-        version = NO_VERSION if number is None else number
-        add(("served", version))
-        if day in closed:
-            add(("closed", version))
     return row
 
 
