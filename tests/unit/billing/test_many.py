@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from fractions import Fraction
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,11 +97,94 @@ def test_a_large_fee_is_counted_in_the_room_that_numbers_need() -> None:
     check([Story([of], use, march), Story([of], use, march, opened=date(2026, 3, 2))])
 
 
+DEAR = {"mode": "flat", "price": "999.99999999"}
+TAX = {"mode": "exclusive", "rate": "0.1234"}
+THIRTIETH = {"monthly_yuan": "1", "proration": "thirtieth"}
+LEAST = {"monthly_yuan": "0.00000001"}
+
+
+@pytest.mark.parametrize(
+    ("version", "kwh"),
+    [
+        ({"energy": DEAR}, "10000000.01"),
+        ({"energy": DEAR, "tax": TAX}, "10000.01"),
+        ({"energy": DEAR, "fixed": THIRTIETH, "minimum": {"monthly_yuan": "9"}}, "2000.01"),
+        ({"energy": {"mode": "flat", "price": "0.12345679"}, "minimum": LEAST}, "0.30000001"),
+    ],
+)
+def test_products_that_64_bits_do_not_hold_are_exact(version: dict[str, Any], kwh: str) -> None:
+    of = {"effective_from": "2026-01-01", **version}
+    march = {date(2026, 3, day) for day in range(1, 32)}
+    use = {date(2026, 3, 3): {"total": Fraction(kwh)}}
+    check([Story([of], use, march), Story([of], {}, march)])
+
+
+FINE = Fraction(1, 200)
+STEEP = {"method": "price", "bounds_kwh": ["10"], "prices": ["1", "1000"]}
+ALL_YEAR = [(date(2026, 1, 1), FINE / 10)]
+
+
+@pytest.mark.parametrize(
+    ("ladder", "account"),
+    [
+        ({"cycle": "year"}, {"elsewhere": {"2026": 10 - FINE}}),
+        ({"cycle": "month"}, {"elsewhere": {"2026-02": 10 - FINE}}),
+        ({"cycle": "month"}, {"bonuses": [(date(2026, 2, 1), FINE)]}),
+        ({"cycle": "year"}, {"bonuses": ALL_YEAR}),
+        (
+            {"cycle": "year", "partial_year": "months"},
+            {"bonuses": ALL_YEAR, "last": date(2026, 11, 5)},
+        ),
+    ],
+)
+def test_energy_finer_than_what_meters_show_counts(
+    ladder: dict[str, str], account: dict[str, Any]
+) -> None:
+    of = {"effective_from": "2026-01-01", "ladder": {**STEEP, **ladder}}
+    check([Story([of], {date(2026, 2, 3): {"total": Fraction("10.01")}}, **account)])
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        {"minimum": {"monthly_yuan": "15.125"}},
+        {"fixed": {"monthly_yuan": "31.155", "proration": "calendar"}},
+        {"fixed": {"daily_yuan": "0.025"}},
+        {"fixed": {"by_slab": {"1": ["31.155", "62.31"]}, "proration": "calendar"}},
+        {"surcharges": [{"code": "fund", "per_kwh": "0.005"}]},
+    ],
+)
+def test_each_amount_may_be_the_finest(version: dict[str, Any]) -> None:
+    steps = {"cycle": "month", "method": "price", "bounds_kwh": ["10"], "prices": ["1", "2"]}
+    of = {"effective_from": "2026-01-01", "ladder": steps, **version}
+    march = {date(2026, 3, day) for day in range(1, 32)}
+    check([Story([of], {date(2026, 3, 3): {"total": Fraction(3)}}, march)])
+
+
+def test_a_bound_that_is_hit_above_which_all_is_re_priced_is_not_above_it() -> None:
+    slab = {
+        "cycle": "month",
+        "method": "slab",
+        "bounds_kwh": ["100", "200"],
+        "prices": ["0.50", "0.60", "0.80"],
+        "whole_above_kwh": "200",
+    }
+    of = {"effective_from": "2026-01-01", "ladder": slab}
+    uses = [{date(2026, 2, 3): {"total": Fraction(kwh)}} for kwh in ("200", "200.01", "1")]
+    elsewhere = {"2026-02": Fraction(200)}
+    check([Story([of], uses[0]), Story([of], uses[1]), Story([of], uses[2], elsewhere=elsewhere)])
+
+
 def test_days_before_the_first_version_are_of_none() -> None:
     tax = {"mode": "exclusive", "rate": "0.5"}
     versions = [
         {"effective_from": "2026-03-11", "energy": FLAT, "minimum": {"monthly_yuan": "31"}},
-        {"effective_from": "2026-03-21", "energy": FLAT, "fixed": {"daily_yuan": "2"}, "tax": tax},
+        {
+            "effective_from": "2026-03-21",
+            "energy": FLAT,
+            "fixed": {"daily_yuan": "0.2"},
+            "tax": tax,
+        },
     ]
     closed = [date(2026, 3, day) for day in range(1, 32)]
     for count in (5, 15, 31):
@@ -152,4 +237,6 @@ def test_a_matrix_is_not_for_many() -> None:
     version, _ = read_version(written, "T")
     assert version is not None
     assert not is_for_many(Versions((version,)))
-    assert is_for_many(Versions((replace(version, ladder=None),)))
+    plain = replace(version, ladder=None)
+    assert is_for_many(Versions((plain,)))
+    assert not is_for_many(Versions((plain, version)))
