@@ -47,6 +47,7 @@ def check(told: Sequence[Story]) -> None:
             for component in {what for it in bills for of, what in it if of == name}
         }
         found = amounts_fen(month_of_stories(told, month))
+        assert all(fen.dtype.kind in "iO" for fen in found.values()), "no number is binary"
         assert without_nothing({what: fen.tolist() for what, fen in found.items()}) == (
             without_nothing(expected)
         )
@@ -173,6 +174,20 @@ def test_a_bound_that_is_hit_above_which_all_is_re_priced_is_not_above_it() -> N
     uses = [{date(2026, 2, 3): {"total": Fraction(kwh)}} for kwh in ("200", "200.01", "1")]
     elsewhere = {"2026-02": Fraction(200)}
     check([Story([of], uses[0]), Story([of], uses[1]), Story([of], uses[2], elsewhere=elsewhere)])
+
+
+def test_a_residual_rate_below_zero_is_credited() -> None:
+    energy = {"mode": "tou", "prices": {"peak": "0.5", "valley": "1.3"}}
+    tax = {"mode": "exclusive", "rate": "0.15"}
+    of = {"effective_from": "2026-01-01", "energy": energy, "tax": tax}
+    registers = {"total": Fraction(0), "peak": Fraction(10), "valley": Fraction(-10)}
+    check([Story([of], {date(2026, 2, 3): registers})])
+
+
+def test_a_month_of_one_day_in_service_has_its_part_of_the_minimum() -> None:
+    of = {"effective_from": "2026-01-01", "energy": FLAT, "minimum": {"monthly_yuan": "31"}}
+    last = date(2026, 3, 31)
+    check([Story([of], {}, [last], opened=last), Story([of], {}, [last])])
 
 
 def test_days_before_the_first_version_are_of_none() -> None:
