@@ -190,6 +190,15 @@ def test_an_energy_delta_is_told_in_kwh(given: Event, result: Event) -> None:
     assert advanced(Fields({**given, **rest})) == result
 
 
+def test_an_energy_delta_of_no_time_has_the_limit_of_an_hour_and_every_digit() -> None:
+    given = {"prev": "0", "modulus": "99999999999999999999", "max_daily_kwh": "240"}
+    at_once = {**given, "days": 0, "ratio": "1"}
+    assert advanced(Fields({**at_once, "next": "10"}))["kwh"] == "10"
+    assert advanced(Fields({**at_once, "next": "10.01"}))["kwh"] is None
+    long = {**given, "days": 1, "next": "239.0000000000000001", "ratio": "1.000000000000000001"}
+    assert advanced(Fields(long))["kwh"] == "239.0000000000000003390000000000000001"
+
+
 @pytest.mark.parametrize("days", [float("nan"), float("inf"), -1, "-1", "x"])
 def test_days_of_an_energy_delta_that_are_none_are_refused(days: object) -> None:
     given = {"prev": "0", "next": "5", "modulus": "1000", "max_daily_kwh": "10", "ratio": "1"}
@@ -777,6 +786,8 @@ def test_an_event_that_can_not_be_says_where_and_what(event: Event, message: str
     ("given", "message"),
     [
         ({"points": [POINT, POINT]}, "input.points: two have the id 'P1'"),
+        ({"version": [FLAT, FLAT]}, "input.tariff_versions: two versions start on the same day"),
+        ({"point": {"phases": 2}}, r"points\[0\].phases: 2 is neither 1 nor 3"),
         (
             {"household": [{"from": "2026-03-01", "bonus_kwh_per_month": "1"}] * 2},
             "input.household: two entries begin on the same day",
@@ -788,6 +799,14 @@ def test_an_event_that_can_not_be_says_where_and_what(event: Event, message: str
 def test_an_account_that_can_not_be_says_where_and_what(given: Event, message: str) -> None:
     with pytest.raises(CaseError, match=message):
         story(**given)
+
+
+def test_versions_may_be_told_in_any_order_and_an_account_have_no_point() -> None:
+    later = {**fixed(daily_yuan="3"), "effective_from": "2026-03-03"}
+    result = story(
+        days("2026-03-01", "2026-03-04"), version=[later, fixed(daily_yuan="1")], points=[]
+    )
+    assert (result["final"]["balance_fen"], result["final"]["billed_through"]) == (-800, {})
 
 
 def test_a_shortfall_at_the_close_is_owed() -> None:
