@@ -395,13 +395,14 @@ class Bill:
         return FIRST_DAY + timedelta(days=(instant + self.offset(instant)) // DAY_US)
 
     def midnight(self, day: date) -> int:
-        """The instant of 00:00 of a local day."""
+        """The instant of 00:00 of a local day; where the clocks leave it out, when they jump."""
         local = (day - FIRST_DAY).days * DAY_US
-        ends = [it[0] for it in self.offsets[1:]]
-        for (_, offset), end in zip(self.offsets, ends):
-            if local - offset <= end:
-                return local - offset
-        return local - self.offsets[-1][1]
+        instants = [local - offset for _, offset in self.offsets]
+        changes = [begin for begin, _ in self.offsets[1:]]
+        for before, after, change in zip(instants, instants[1:], changes):
+            if before < change or after < change:
+                return before
+        return instants[-1]
 
     def version_on(self, day: date) -> int | None:
         """The number of the version in force on a day; None before the first one."""

@@ -8,14 +8,17 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
 
 from daemon.billing.posting import Stream
 from daemon.billing.proof import verify
@@ -30,6 +33,8 @@ from daemon.billing.proof.bill import (
     manifest,
     packed,
 )
+from tests.unit.billing.random_cases import case
+from tests.unit.billing.stories import seeds
 from tests.unit.bills import SETTLED, Ledger, bill_of, bills_of, settled_case
 from tests.unit.golden_cases import CASES
 
@@ -65,6 +70,13 @@ def test_registers_make_what_the_case_expects_to_be_posted(
         for component, fen in charges.items():
             assert f"{month} {component}: " in told
             assert f"{verify.yuan(fen)} were posted" in told
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds.map(case))
+def test_any_account_pays_what_the_registers_make(told: dict[str, Any]) -> None:
+    for bill in bills_of(told):
+        verify.verify_files(bill_files(bill), lambda *_: None)
 
 
 def places(raw: bytes) -> list[tuple[int, str]]:
@@ -295,6 +307,57 @@ def test_use_that_was_agreed_is_priced_where_no_register_shows_it(tmp_path: Path
     more = agreed._replace(kwh=Decimal("6.6"))
     told = replace(bill, measured=bill.measured._replace(links=[*others, more]))
     assert wrong(written(tmp_path, told)).message == "the registers make {} yuan of it, not {}"
+
+
+ZONES = ("Africa/Cairo", "America/Havana", "America/Santiago", "Asia/Beirut", "Asia/Shanghai")
+"""In some of them there is no 00:00 on a day, or two of them."""
+
+
+@pytest.mark.parametrize("name", ZONES)
+def test_a_reader_without_a_table_of_zones_knows_every_midnight(name: str) -> None:
+    zone = ZoneInfo(name)
+    year = [date(2026, 1, 1), date(2026, 12, 1)]
+    bill = bill_of_case("O01")
+    told = replace(bill, zone=zone, money=bill.money._replace(rated_months=year))
+    facts = verify.facts_of("bill.jsonl", bill_files(told)["bill.jsonl"])
+    found = verify.Bill(facts)
+    for number in range(365):
+        day = year[0] + timedelta(days=number)
+        midnight = datetime.combine(day, time(), zone).astimezone(UTC)
+        since = (midnight - verify.EPOCH) // timedelta(microseconds=1)
+        assert found.midnight(day) == since
+        assert found.day_of(since) == midnight.astimezone(zone).date()
+
+
+def test_what_lies_exactly_on_a_bound_is_of_the_lower_step() -> None:
+    slab = {
+        "method": "slab",
+        "cycle": "month",
+        "bounds_kwh": ["50", "100"],
+        "prices": ["1", "2", "3"],
+        "whole_above_kwh": "50",
+    }
+    ladder = verify.Ladder(verify.Fact("", slab))
+    costs = {
+        standing: verify.slab_cost(ladder, ladder.bounds, Fraction(standing), Fraction(standing))
+        for standing in (50, 51, 100, 101)
+    }
+    assert costs == {50: 50, 51: 102, 100: 200, 101: 303}
+
+
+@pytest.mark.parametrize(
+    ("yuan", "fen"), [("0.004", 0), ("0.005", 1), ("-0.005", -1), ("-0.0049", 0), ("-1.125", -113)]
+)
+def test_half_a_fen_goes_away_from_zero(yuan: str, fen: int) -> None:
+    assert verify.fen(Fraction(yuan)) == fen
+
+
+def test_rates_without_a_total_cost_what_the_step_of_the_total_does() -> None:
+    rows = {"bounds_kwh": ["50"], "matrix": [{"peak": "1"}, {"peak": "7"}]}
+    ladder = verify.Ladder(verify.Fact("", {"method": "matrix", "cycle": "year", **rows}))
+    at = Fraction(60)
+    used = {"total": Fraction(0), "peak": Fraction(-1, 100)}
+    assert verify.at_matrix(ladder, ladder.bounds, at, at, used) == Fraction(-7, 100)
 
 
 # Months that follow each other, and adjustments.
