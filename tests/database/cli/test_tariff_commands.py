@@ -79,6 +79,13 @@ def test_a_version_is_listed_approved_and_shown(place: Place) -> None:
     assert "no_version: no version of tariff T from 2026-09-01 waits: it was rejected by wang" in (
         refused.stderr
     )
+    every = place.meterd("tariff", "list", "--all", "--json").stdout.splitlines()
+    assert [(it["tariff"], it["state"], it["reviewer"]) for it in map(json.loads, every)] == [
+        ("T", "counts", None),
+        ("T", "counts", "wang"),
+        ("T", "rejected", "wang"),
+        ("shop", "counts", None),
+    ]
     shown = place.meterd("tariff", "show", "T", "--json").stdout.splitlines()
     assert [(it["effective_from"], it["costs"], it["state"]) for it in map(json.loads, shown)] == [
         ("2026-01-01", {"kWh of total": "0.5"}, "counts"),
