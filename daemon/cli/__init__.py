@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "explain": "Why a balance, a charge or a day is what it is.",
     "ledger": "Prove that nothing posted was changed; close a month.",
     "tariff": "Prices: check, show, agree to them, work out cases to the fen.",
+    "rehearse": "What a change would do, by the past months; nothing is written.",
     "supply": "Look at supply states and commands.",
     "gaps": "Owed daily freezes that are not published, and why.",
     "standstill": "Points that are not billed to yesterday, and why.",

@@ -20,11 +20,10 @@ from daemon.billing.pricing import Bonus, Terms
 from daemon.billing.settlement import Book, Month, has_fees, has_year
 from daemon.billing.stored_tariff import StoredTariff
 from daemon.transactions.relinking import Relinked, link_in_force
-from daemon.transactions.tariffs import tariffs_of_accounts
+from daemon.transactions.tariffs import NO_OTHERS, tariffs_of_accounts
 from storage import links as stored_links
 from storage import months as stored_months
 from storage import terms
-from storage.ledger import AccountRow
 from storage.links import BilledPoint
 from storage.months import MonthRow
 from storage.settling import NO_DAYS, Days
@@ -34,8 +33,11 @@ log = structlog.get_logger("billing")
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What accounts are billed by, besides use: tariffs and terms by account, rates by point."""
+    """What accounts are billed by, besides use: tariffs and terms by account, rates by point.
 
+    `began_with`: the name of the tariff with which each began."""
+
+    began_with: Mapping[int, str]
     tariffs: Mapping[int, StoredTariff]
     terms: Mapping[int, Terms]
     registers: Mapping[int, PointRegisters]
@@ -43,18 +45,20 @@ class Ground:
 
 async def ground_of(
     connection: AsyncConnection[Any],
-    accounts: Mapping[int, AccountRow],
+    began_with: Mapping[int, str],
     points: Iterable[BilledPoint],
+    instead: Mapping[str, StoredTariff] = NO_OTHERS,
 ) -> Ground:
-    """Of these accounts. One whose tariff has no version is in neither of both."""
-    began_with = {account: row.tariff_id for account, row in accounts.items()}
-    found = await tariffs_of_accounts(connection, began_with)
+    """Of the accounts in `began_with`. One whose tariff has no version has neither tariff nor
+    terms. `instead`: tariffs by name that are tried, and count instead of those that do."""
+    found = await tariffs_of_accounts(connection, began_with, instead)
     # One object for all who pay the same: their months are priced at once.
     same: dict[Hashable, StoredTariff] = {}
     by_account = {account: same.setdefault(_key(it), it) for account, it in found.items()}
-    told = await terms.terms_of(connection, accounts)
+    told = await terms.terms_of(connection, began_with)
     registers = await terms.registers_of(connection, {point.point_id for point in points})
     return Ground(
+        began_with,
         by_account,
         {account: account_terms(told[account], it.versions) for account, it in by_account.items()},
         {point: PointRegisters(*it) for point, it in registers.items()},

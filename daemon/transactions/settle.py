@@ -12,12 +12,12 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.billing.credit import CreditStatus, Thresholds, next_credit
-from daemon.billing.settlement import charging_versions, moved_fen
-from daemon.billing.use import NoPrice
-from daemon.transactions.books import books_of, closed_since, ground_of, put_books
+from daemon.billing.settlement import charging_versions
+from daemon.transactions.books import ground_of, put_books
 from daemon.transactions.charging import charges, put_charges, remember_old
-from daemon.transactions.relinking import Relinked, link_row, relinked
-from storage import ledger, links, tariffs, terms
+from daemon.transactions.owed import owed
+from daemon.transactions.relinking import Relinked, link_row
+from storage import ledger, links, tariffs
 from storage.ledger import AccountRow, CreditRow
 from storage.links import BilledPoint
 from storage.settling import Days
@@ -38,15 +38,10 @@ async def settle_accounts(
     marks = {account: marks[account] for account in accounts}
     points = await links.billed_points(connection, marks)
     await _activate(connection, accounts, points)
-    ground = await ground_of(connection, accounts, points)
-    found = await relinked(connection, points, marks, ground.tariffs, ground.registers, zone)
-    for account in found.keys() - ground.tariffs.keys():
-        raise NoPrice(f"tariff {accounts[account].tariff_id} has no version that counts")
-    books = await books_of(connection, marks, found, ground, zone)
+    began_with = {account: row.tariff_id for account, row in accounts.items()}
+    ground = await ground_of(connection, began_with, points)
     today = now.astimezone(zone).date()
-    since = closed_since(books)
-    closed = [] if since is None else await terms.closed_days(connection, since, today)
-    moved = moved_fen(books, closed, zone)
+    found, books, closed, moved = await owed(connection, points, marks, ground, zone, today)
     charged = charges(books, moved, found, marks, await ledger.open_from(connection), today)
     # Nothing was written up to here: the rules saw one state of all accounts.
     await remember_old(connection, charged, accounts, zone, now)

@@ -19,6 +19,7 @@ from storage import tariffs as storage
 
 MOST_KNOWN: Final = 4096
 """Versions that are kept as they were read last: a form is never changed."""
+NO_OTHERS: Final[Mapping[str, StoredTariff]] = {}
 
 
 async def stored_versions(
@@ -33,17 +34,20 @@ async def stored_versions(
 
 
 async def tariffs_of_accounts(
-    connection: AsyncConnection[Any], accounts: Mapping[int, str]
+    connection: AsyncConnection[Any],
+    accounts: Mapping[int, str],
+    instead: Mapping[str, StoredTariff] = NO_OTHERS,
 ) -> dict[int, StoredTariff]:
     """By account what it is billed by, where it changed its tariff composed of those it had.
 
     `accounts`: the tariff with which each began. An account whose tariff has no version is left
-    out. Two statements. ValueError where a tariff has no price on the day from which it counts."""
+    out. `instead`: tariffs that are tried, by name. Two statements. ValueError where a tariff has
+    no price on the day from which it counts."""
     pieces = {account: [(date.min, tariff)] for account, tariff in accounts.items()}
     for change in await storage.tariff_changes(connection, accounts):
         pieces[change.account_id].append((change.from_day, change.tariff))
     names = {tariff for of_account in pieces.values() for _, tariff in of_account}
-    stored = await stored_versions(connection, names)
+    stored = {**await stored_versions(connection, names), **instead}
     return {
         account: composed([(day, stored[tariff]) for day, tariff in of_account])
         for account, of_account in pieces.items()
