@@ -26,7 +26,7 @@ class Tried(NamedTuple):
     starts: Sequence[date]
 
 
-def tried(
+def as_told(
     counting: StoredTariff, told: Versions, since: date | None, numbers: Iterator[int]
 ) -> Tried:
     """What counts, with the versions of a file in it; where a day has one of both, that of the

@@ -33,11 +33,8 @@ log = structlog.get_logger("billing")
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What accounts are billed by, besides use: tariffs and terms by account, rates by point.
+    """What accounts are billed by, besides use: tariffs and terms by account, rates by point."""
 
-    `began_with`: the name of the tariff with which each began."""
-
-    began_with: Mapping[int, str]
     tariffs: Mapping[int, StoredTariff]
     terms: Mapping[int, Terms]
     registers: Mapping[int, PointRegisters]
@@ -58,7 +55,6 @@ async def ground_of(
     told = await terms.terms_of(connection, began_with)
     registers = await terms.registers_of(connection, {point.point_id for point in points})
     return Ground(
-        began_with,
         by_account,
         {account: account_terms(told[account], it.versions) for account, it in by_account.items()},
         {point: PointRegisters(*it) for point, it in registers.items()},

@@ -15,19 +15,23 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 
 from config.tariff_version import Versions
-from daemon.billing.rehearsal import Bill, Tried, bill, tried
+from daemon.billing.month_use import rates_needed
+from daemon.billing.rehearsal import DAY, Bill, Tried, as_told, bill
 from daemon.billing.stored_tariff import StoredTariff
 from daemon.billing.use import NoPrice
-from daemon.transactions.books import ground_of
+from daemon.transactions.books import Ground, ground_of
 from daemon.transactions.owed import owed
+from daemon.transactions.relinking import Relinked, relinked
 from daemon.transactions.tariffs import stored_versions
 from storage import links, tariff_filing
+from storage.links import BilledPoint
 from storage.rehearsal import Holder, holders, reading
-from storage.settling import ALL_DAYS
+from storage.settling import ALL_DAYS, Days
 from storage.tariff_filing import STAYS
 
 ACCOUNTS_AT_ONCE: Final = 100
 """So many are in memory with the links of their months."""
+NO_CHANGES: Final[Mapping[int, Relinked]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,9 @@ async def tried_tariffs(
     # Below the numbers of versions that are stored, and each once.
     numbers = count(-1, -1)
     stored = await stored_versions(connection, told)
-    return {name: tried(counting, told[name], since, numbers) for name, counting in stored.items()}
+    return {
+        name: as_told(counting, told[name], since, numbers) for name, counting in stored.items()
+    }
 
 
 async def rehearse(
@@ -91,9 +97,18 @@ async def _portion(
     async with reading(connection):
         points = await links.billed_points(connection, present)
         ground = await ground_of(connection, accounts, points)
-        was = await owed(connection, points, present, ground, zone, today)
-        ground = await ground_of(connection, accounts, points, rehearsal.instead)
-        would = await owed(connection, points, anew, ground, zone, today)
+        was = await owed(connection, present, NO_CHANGES, ground, zone, today)
+        tried = await ground_of(connection, accounts, points, rehearsal.instead)
+        # Links are cut by the rates that a price needs; where these are the same, so are links.
+        others = [
+            point
+            for point in points
+            if len(_needs(point, ground, days) | _needs(point, tried, days)) > 1
+        ]
+        marks = {point.account_id: days for point in others}
+        theirs = [point for point in points if point.account_id in marks]
+        changes = await relinked(connection, theirs, marks, tried.tariffs, tried.registers, zone)
+        would = await owed(connection, anew, changes, tried, zone, today)
     month = rehearsal.since.replace(day=1)
     now = {book.account_id: book for book in was.books}
     names = {it.account_id: it.account for it in some}
@@ -107,10 +122,21 @@ async def _portion(
     }
     held = {
         names[account]
-        for account, change in would.changes.items()
+        for account, change in changes.items()
         if any(link.hold == "rates" for link in change.coming)
     }
     return Portion(bills, frozenset(held))
+
+
+def _needs(point: BilledPoint, ground: Ground, days: Days) -> set[int]:
+    """How many rates each version from the first of the days on needs."""
+    tariff = ground.tariffs.get(point.account_id)
+    if tariff is None:
+        return set()
+    versions = tariff.versions
+    starts = [days.first, *versions.starts_between(days.first, days.last)]
+    registers = ground.registers[point.point_id]
+    return {rates_needed(versions, registers, day, day + DAY) for day in starts}
 
 
 async def not_to_be_followed(

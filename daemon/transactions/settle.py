@@ -13,10 +13,11 @@ from psycopg import AsyncConnection
 
 from daemon.billing.credit import CreditStatus, Thresholds, next_credit
 from daemon.billing.settlement import charging_versions
+from daemon.billing.use import NoPrice
 from daemon.transactions.books import ground_of, put_books
 from daemon.transactions.charging import charges, put_charges, remember_old
 from daemon.transactions.owed import owed
-from daemon.transactions.relinking import Relinked, link_row
+from daemon.transactions.relinking import Relinked, link_row, relinked
 from storage import ledger, links, tariffs
 from storage.ledger import AccountRow, CreditRow
 from storage.links import BilledPoint
@@ -40,8 +41,11 @@ async def settle_accounts(
     await _activate(connection, accounts, points)
     began_with = {account: row.tariff_id for account, row in accounts.items()}
     ground = await ground_of(connection, began_with, points)
+    found = await relinked(connection, points, marks, ground.tariffs, ground.registers, zone)
+    for account in found.keys() - ground.tariffs.keys():
+        raise NoPrice(f"tariff {accounts[account].tariff_id} has no version that counts")
     today = now.astimezone(zone).date()
-    found, books, closed, moved = await owed(connection, points, marks, ground, zone, today)
+    books, closed, moved = await owed(connection, marks, found, ground, zone, today)
     charged = charges(books, moved, found, marks, await ledger.open_from(connection), today)
     # Nothing was written up to here: the rules saw one state of all accounts.
     await remember_old(connection, charged, accounts, zone, now)

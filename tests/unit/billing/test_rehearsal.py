@@ -16,9 +16,9 @@ from daemon.billing.rehearsal import (
     MOST_NAMED,
     Paid,
     Summary,
+    as_told,
     bill,
     first_month,
-    tried,
 )
 from daemon.billing.settlement import Book, Month
 from daemon.billing.stored_tariff import StoredTariff
@@ -40,7 +40,7 @@ COUNTING = StoredTariff(of(version(JANUARY, "0.5"), version(JULY, "0.6")), (3, 8
 def trial(
     told: Versions, since: date | None = None
 ) -> tuple[list[tuple[date, str, int]], list[date]]:
-    found = tried(COUNTING, told, since, count(-1, -1))
+    found = as_told(COUNTING, told, since, count(-1, -1))
     pairs = zip(found.tariff.versions.all, found.tariff.numbers, strict=True)
     return [(it.effective_from, str(it.energy[TOTAL]), n) for it, n in pairs], list(found.starts)
 
