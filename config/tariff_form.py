@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -124,7 +124,7 @@ class _Form:
 
     written: Any
     place: Place
-    mistakes: list[Mistake] = field(default_factory=list)
+    mistakes: list[Mistake]
 
     def __post_init__(self) -> None:
         if not isinstance(self.written, Mapping):

@@ -109,8 +109,15 @@ LEAST = {"monthly_yuan": "0.00000001"}
     [
         ({"energy": DEAR}, "10000000.01"),
         ({"energy": DEAR, "tax": TAX}, "10000.01"),
-        ({"energy": DEAR, "fixed": THIRTIETH, "minimum": {"monthly_yuan": "9"}}, "2000.01"),
+        ({"energy": DEAR, "fixed": THIRTIETH, "minimum": {"monthly_yuan": "9"}}, "1200.01"),
         ({"energy": {"mode": "flat", "price": "0.12345679"}, "minimum": LEAST}, "0.30000001"),
+        (
+            {
+                "energy": {"mode": "flat", "price": "0.46000001"},
+                "tax": {"mode": "exclusive", "rate": "0.05"},
+            },
+            "12.00000001",
+        ),
     ],
 )
 def test_products_that_64_bits_do_not_hold_are_exact(version: dict[str, Any], kwh: str) -> None:
@@ -131,7 +138,21 @@ ALL_YEAR = [(date(2026, 1, 1), FINE / 10)]
         ({"cycle": "year"}, {"elsewhere": {"2026": 10 - FINE}}),
         ({"cycle": "month"}, {"elsewhere": {"2026-02": 10 - FINE}}),
         ({"cycle": "month"}, {"bonuses": [(date(2026, 2, 1), FINE)]}),
+        (
+            {"cycle": "month"},
+            {"bonuses": [(date(2026, 2, 1), FINE), (date(2026, 3, 1), (1 - FINE) / 10)]},
+        ),
         ({"cycle": "year"}, {"bonuses": ALL_YEAR}),
+        (
+            {"cycle": "year", "partial_year": "months"},
+            {
+                "bonuses": [
+                    (date(2026, 3, 1), Fraction(1, 1000)),
+                    (date(2026, 12, 1), Fraction(991, 1000)),
+                ],
+                "last": date(2026, 11, 5),
+            },
+        ),
         (
             {"cycle": "year", "partial_year": "months"},
             {"bonuses": ALL_YEAR, "last": date(2026, 11, 5)},
