@@ -60,9 +60,9 @@ VALUES (%(number)s, %(after)s, %(through)s, %(places)s::int8multirange, %(leaves
         %(hash)s, %(peak)s, %(sealed_at)s)
 
 -- moved -- by account that keeps no balance what a block moved
-SELECT l.account, sum(l.fen)::bigint
-FROM journal t CROSS JOIN LATERAL unnest(t.accounts, t.amounts) AS l (account, fen)
-WHERE t.id > %(after)s AND t.id <= %(through)s AND l.account < 0 GROUP BY 1 ORDER BY 1
+SELECT account, sum(fen)::bigint
+FROM (SELECT unnest(accounts) AS account, unnest(amounts) AS fen FROM journal WHERE id > %(after)s AND id <= %(through)s) leg
+WHERE account < 0 GROUP BY 1 ORDER BY 1
 
 -- add_balances -- of the accounts that keep none, as far as the block moved them
 INSERT INTO sealed_balance (ledger_account_id, block, balance_fen)
@@ -84,7 +84,7 @@ ORDER BY 1 LIMIT 1
 
 -- unbalanced -- the first transaction of a range whose legs do not sum to zero
 SELECT id FROM journal t
-WHERE id > %(after)s AND id <= %(through)s AND (SELECT sum(fen) FROM unnest(t.amounts) fen) <> 0 ORDER BY id LIMIT 1
+WHERE id > %(after)s AND id <= %(through)s AND is_unbalanced(t.amounts) ORDER BY id LIMIT 1
 
 -- wrong_balance -- the first account whose row keeps another balance than its legs make
 SELECT a.name FROM ledger_account a

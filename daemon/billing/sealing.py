@@ -28,6 +28,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 LEAF_BYTES = 32
+PAIR_BYTES = 2 * LEAF_BYTES
 FIRST = bytes(LEAF_BYTES)
 """What stands for the block before the first one."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -70,7 +71,16 @@ def levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
 
 def root(leaves: Sequence[bytes]) -> bytes:
     """The root of a tree."""
-    return levels(leaves)[-1][0]
+    level = b"".join(leaves)
+    # Level by level: an odd one out goes up as it is, which makes the tree of RFC 6962.
+    while len(level) > LEAF_BYTES:
+        paired = len(level) - len(level) % PAIR_BYTES
+        above = [
+            sha256(b"\x01" + level[at : at + PAIR_BYTES]).digest()
+            for at in range(0, paired, PAIR_BYTES)
+        ]
+        level = b"".join(above) + level[paired:]
+    return level
 
 
 def path(leaves: Sequence[bytes], place: int) -> list[tuple[bool, bytes]]:

@@ -969,7 +969,9 @@ CREATE TABLE transaction_kind (
     credits     text[] NOT NULL,
     reversed_by text REFERENCES transaction_kind (kind),
     enters_closed_month boolean NOT NULL DEFAULT false,
-    purpose     text NOT NULL
+    purpose     text NOT NULL,
+    by_persons  boolean NOT NULL DEFAULT true,
+    approved    boolean NOT NULL DEFAULT false
 );
 INSERT INTO transaction_kind (id, kind, debits, credits, reversed_by, enters_closed_month, purpose) VALUES
     (12, 'payment_reversal', '{prepaid,receivable,suspense}', '{clearing}', NULL, false, 'a payment that bounced or was a mistake'),
@@ -996,6 +998,10 @@ INSERT INTO transaction_kind (id, kind, debits, credits, reversed_by, enters_clo
     (20, 'refund_paid', '{refund}', '{clearing}', NULL, false, 'it was paid out'),
     (22, 'overdrawn_close', '{receivable}', '{prepaid}', NULL, false, 'a closed account owes its balance'),
     (23, 'write_off', '{writeoff}', '{prepaid,receivable}', NULL, false, 'a debt that will not be paid');
+UPDATE transaction_kind SET by_persons = false WHERE kind IN ('charge', 'true_up');
+UPDATE transaction_kind SET approved = true WHERE kind = 'payment_reversal';
+COMMENT ON COLUMN transaction_kind.by_persons IS 'a person may post it: what use costs is only what settlement makes of it';
+COMMENT ON COLUMN transaction_kind.approved IS 'a document of this kind says what is taken back, and a second person approved it';
 COMMENT ON COLUMN transaction_kind.debits IS 'classes of the chart that lose by it; a leg that debits is negative';
 
 -- What is sealed has a place in the journal: transactions, and the names that they refer to. A place is drawn by a database
@@ -1103,6 +1109,14 @@ CREATE TRIGGER closed_month_is_never_changed BEFORE UPDATE OR DELETE ON closed_m
 -- function: that is a fifth of the time.
 CREATE FUNCTION sum_of(amounts bigint[]) RETURNS numeric IMMUTABLE LANGUAGE sql AS
     $$ SELECT coalesce(sum(fen), 0) FROM unnest(amounts) fen $$;
+CREATE FUNCTION is_unbalanced(amounts bigint[]) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
+    SELECT CASE cardinality(amounts)
+           WHEN 2 THEN amounts[1]::numeric + amounts[2] <> 0
+           WHEN 3 THEN amounts[1]::numeric + amounts[2] + amounts[3] <> 0
+           WHEN 4 THEN amounts[1]::numeric + amounts[2] + amounts[3] + amounts[4] <> 0
+           WHEN 1 THEN true WHEN 0 THEN true
+           ELSE public.sum_of(amounts) <> 0 END
+$$;
 CREATE FUNCTION check_journal() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     open_from date := (SELECT max(month) + interval '1 month' FROM public.closed_month);
@@ -1110,18 +1124,15 @@ DECLARE
 BEGIN
     SELECT coalesce(n.key, 'a transaction') AS key, k.kind, n.value_date, n.document, cardinality(n.accounts) AS legs,
            public.sum_of(n.amounts) AS total, k.id IS NULL AS is_unknown,
-           n.value_date < open_from AND NOT k.enters_closed_month AS is_late, n.reverses IS NULL AS names_none INTO wrong
+           n.value_date < open_from AND NOT k.enters_closed_month AS is_late, n.actor LIKE 'person:%' AND NOT k.by_persons AS is_not_theirs,
+           n.reverses IS NULL AS names_none INTO wrong
     FROM new_journal n LEFT JOIN public.transaction_kind k ON k.id = n.kind
     WHERE k.id IS NULL
        OR n.value_date < open_from AND NOT k.enters_closed_month
        OR n.reverses IS NULL AND k.kind IN (SELECT reversed_by FROM public.transaction_kind)
+       OR n.actor LIKE 'person:%' AND NOT k.by_persons
        OR n.document IS NOT NULL AND NOT EXISTS (SELECT FROM public.document d WHERE d.id = n.document)
-       OR CASE cardinality(n.amounts)
-          WHEN 2 THEN n.amounts[1]::numeric + n.amounts[2]
-          WHEN 3 THEN n.amounts[1]::numeric + n.amounts[2] + n.amounts[3]
-          WHEN 4 THEN n.amounts[1]::numeric + n.amounts[2] + n.amounts[3] + n.amounts[4]
-          WHEN 1 THEN 1 WHEN 0 THEN 1
-          ELSE public.sum_of(n.amounts) END <> 0
+       OR public.is_unbalanced(n.amounts)
     LIMIT 1;
     IF wrong.is_unknown THEN
         RAISE EXCEPTION '% is of no kind of transaction', wrong.key
@@ -1135,6 +1146,9 @@ BEGIN
     ELSIF wrong.document IS NOT NULL AND NOT EXISTS (SELECT FROM public.document d WHERE d.id = wrong.document) THEN
         RAISE EXCEPTION '% names document %, which is not there', wrong.key, wrong.document
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'document_is_there';
+    ELSIF wrong.is_not_theirs THEN
+        RAISE EXCEPTION '% is a %, which no person may post', wrong.key, wrong.kind
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'kind_is_not_for_persons';
     ELSIF wrong.names_none THEN
         RAISE EXCEPTION '% is a %, and must name what it takes back', wrong.key, wrong.kind
             USING ERRCODE = 'check_violation', CONSTRAINT = 'reversal_is_of_its_kind';
@@ -1167,6 +1181,13 @@ BEGIN
                   FROM unnest(taken_back.accounts, taken_back.amounts, taken_back.streams) AS l (account, fen, stream)) THEN
         RAISE EXCEPTION '% is to take back %, with the same legs of the other sign', NEW.key, taken_back.key
             USING ERRCODE = 'check_violation', CONSTRAINT = 'reversal_is_the_opposite';
+    END IF;
+    IF (SELECT approved FROM public.transaction_kind WHERE id = NEW.kind) AND NOT EXISTS (
+        SELECT FROM public.document d JOIN public.document_review r ON r.document_id = d.id AND r.verdict = 'approved'
+        WHERE d.id = NEW.document AND d.kind = (SELECT kind FROM public.transaction_kind WHERE id = NEW.kind)
+          AND d.content ->> 'payment' = taken_back.key) THEN
+        RAISE EXCEPTION '% is to take back %, and no second person approved that', NEW.key, taken_back.key
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'reversal_is_approved';
     END IF;
     RETURN NULL;
 END $$;

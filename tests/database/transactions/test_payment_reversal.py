@@ -194,6 +194,8 @@ BY_HAND = {
     "no actor": ("payment_reversal", "x", -2_000, 1, "actor"),
     "no kind": ("gift", "person:x", -2_000, None, "no kind of transaction"),
     "a wrong side": ("top_up", "person:x", -2_000, None, "must not"),
+    "nobody approved it": ("payment_reversal", "person:x", -2_000, 1, "no second person approved"),
+    "a person's charge": ("charge", "person:x", -2_000, None, "no person may post"),
 }
 
 
@@ -215,6 +217,33 @@ def test_the_database_refuses_a_reversal_that_is_none(database_url: str, case: s
             async with connection.transaction():
                 await ledger.post(connection, [forged])
         assert await everything(connection) == before
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("is_approved", [False, True])
+def test_a_document_takes_back_the_payment_that_it_names_when_it_is_approved(
+    database_url: str, is_approved: bool
+) -> None:
+    """Whoever has the daemon's connection: neither before the approval, nor another payment."""
+
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await paid(connection)
+        await pay(connection, "A1", 2_000, "2")
+        number = await file_reversal(connection, KEY, "bounced", LI)
+        if is_approved:
+            async with connection.transaction():
+                await documents.add_review(connection, number, "approved", WANG)
+        key = "pay:counter:2" if is_approved else KEY
+        (payment,) = await rows(connection, "SELECT id FROM journal WHERE key = %s", key)
+        legs = (Leg("customer:A1:prepaid", -2_000), Leg("clearing:counter", 2_000))
+        forged = Transaction(
+            "x", "payment_reversal", {}, legs, "person:x", document=number, reverses=payment
+        )
+        with pytest.raises(psycopg.errors.CheckViolation, match="no second person approved that"):
+            async with connection.transaction():
+                await ledger.post(connection, [forged])
+        assert await balance(connection, "A1") == 4_000
 
     on(database_url, story)
 
