@@ -59,7 +59,7 @@ def main() -> None:
         server.execute(f"CREATE DATABASE proofs OWNER {OWNER}")
         migrate(server.url("proofs", DAEMON), server.url("proofs", OWNER))
         url = server.url("proofs", DAEMON)
-        asyncio.run(made(url, given.accounts, given.days))
+        asyncio.run(made(url, server.url("proofs", OWNER), given.accounts, given.days))
         told(url, given, Path(folder))
 
 
@@ -102,7 +102,7 @@ async def written(url: str, days: int, folder: Path) -> None:
                 write(bill, folder)
 
 
-async def made(url: str, accounts: int, days: int) -> None:
+async def made(url: str, owner: str, accounts: int, days: int) -> None:
     """Accounts with so many days that are billed and sealed."""
     version, mistakes = read_version(LADDER, "T")
     assert version is not None, mistakes
@@ -117,7 +117,15 @@ async def made(url: str, accounts: int, days: int) -> None:
             read = [freeze(it, day, 100 + 9 * number) for it in known.values()]
             await store(connection, *read)
             await seal(connection, datetime.now(UTC))
+            if number == 1:
+                await analyzed(owner)
         await seal(connection, datetime.now(UTC))
+
+
+async def analyzed(owner: str) -> None:
+    """What a server does by itself, and that of the tests does not."""
+    async with await AsyncConnection.connect(owner, autocommit=True) as connection:
+        await connection.execute("ANALYZE")
 
 
 if __name__ == "__main__":
