@@ -184,10 +184,11 @@ FROM closing WHERE point_id = ANY(%(points)s)
 -- slots -- what points show from a day on, and every day before about which something is to be said
 SELECT s.point_id, s.day, s.state, s.meter_id, s.total, s.reading_id, s.link_days, coalesce(d.codes, '{}') AS codes,
        d.next_step, d.hold, x.kwh
-FROM unnest(%(points)s::int[], %(sinces)s::date[]) AS a (point_id, since)
-JOIN chain c ON c.point_id = a.point_id AND c.kind = 1
+FROM (SELECT n.point_id, greatest(n.since, c.first_day) AS first_day
+      FROM unnest(%(points)s::int[], %(sinces)s::date[]) AS n (point_id, since)
+      JOIN chain c ON c.point_id = n.point_id AND c.kind = 1 OFFSET 0) a
 CROSS JOIN LATERAL (
-    SELECT d::date AS day FROM generate_series(greatest(a.since, c.first_day), current_date + 2, interval '1 day') d
+    SELECT d::date AS day FROM generate_series(a.first_day, current_date + 2, interval '1 day') d
     UNION
     SELECT o.day FROM doubt o WHERE o.point_id = a.point_id AND o.kind = 1
 ) asked
