@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -189,24 +189,25 @@ def dated_links(
     return links
 
 
-def with_rates(links: Iterable[Link], count: int) -> list[Link]:
-    """The links where the first `count` rates are needed for the price.
+def with_rates(links: Iterable[Link], needed: Callable[[date, date], int]) -> list[Link]:
+    """The links where rates are needed for the price: `needed` tells how many, of which days.
 
-    A value that does not tell them (a substitute) is no end of a link: the use goes on to the next
-    one that does. Where none follows, or a document lies there, the link is held."""
+    A value that does not tell them (a substitute) is no end of a link that needs them: the use goes
+    on to the next one that does. Where none follows, or a document lies there, the link is held.
+    Each link is asked by its own days: those that others are looked at with change nothing."""
     whole: list[Link] = []
     for link in links:
         before = whole[-1] if whole else None
         if (
             before is not None
             and before.to_day == link.from_day
-            and len(before.ends) <= count
+            and len(before.ends) <= needed(before.from_day, before.to_day)
             and _is_joined(before, link)
         ):
             whole[-1] = before._replace(to_day=link.to_day, ends=link.ends)
         else:
             whole.append(link)
-    return [_held_for_rates(link, count) for link in whole]
+    return [_held_for_rates(link, needed(link.from_day, link.to_day)) for link in whole]
 
 
 def span_to_link(
@@ -326,7 +327,7 @@ def _facts(link: Link) -> tuple[int, int, int, Decimal]:
 
 
 def _held_for_rates(link: Link, count: int) -> Link:
-    if link.hold is not None or is_told(link):
+    if not count or link.hold is not None or is_told(link):
         return link
     shown = [len(link.begins), len(link.ends)]
     shown += [len(registers) for piece in link.pieces for registers in (piece.begins, piece.ends)]

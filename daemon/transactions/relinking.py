@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -34,6 +35,7 @@ from storage import links as stored
 from storage import readings
 from storage.archive import BEGINNING
 from storage.links import BilledPoint, LinkRow
+from storage.readings import Published
 from storage.settling import Days
 
 
@@ -87,23 +89,8 @@ async def relinked(
     if not spans:
         return {}
     grounds = _grounds(points)
-    asked = [
-        span._replace(to_day=min(span.to_day, point.to_day or END_OF_TIME)) for point, span in spans
-    ]
-    chains = await readings.published_chains(connection, asked)
-    # The chain may reach further than the span: to the next value, whose link may be there already.
-    reached = [
-        span._replace(
-            # Where it opens later than it was billed from, the days before are given back.
-            from_day=BEGINNING if span.from_day == point.opens_on else span.from_day,
-            to_day=max([span.to_day, *(value.day for value in chains[span.point_id])]),
-        )
-        for point, span in spans
-    ]
-    in_force: defaultdict[tuple[int, int], list[LinkInForce]] = defaultdict(list)
-    for row in await stored.in_force(connection, reached):
-        in_force[row.account_id, row.point_id].append(link_in_force(row))
-    histories = await _histories(connection, {span.point_id for span in asked}, zone)
+    chains, in_force = await _around(connection, spans)
+    histories = await _histories(connection, {span.point_id for _, span in spans}, zone)
     changes: defaultdict[int, Relinked] = defaultdict(Relinked)
     for point, span in spans:
         end = point.to_day or END_OF_TIME
@@ -128,6 +115,52 @@ async def relinked(
         change.leaving += leaving
         change.coming += coming
     return {account: it for account, it in changes.items() if it.leaving or it.coming}
+
+
+async def _around(
+    connection: AsyncConnection[Any], spans: Sequence[tuple[BilledPoint, Span]]
+) -> tuple[Mapping[int, Sequence[Published]], Mapping[tuple[int, int], Sequence[LinkInForce]]]:
+    """By point its chain in these spans, by account and point the links in force there."""
+    ends = [point.to_day or END_OF_TIME for point, _ in spans]
+    asked = [
+        span._replace(to_day=min(span.to_day, end))
+        for (_, span), end in zip(spans, ends, strict=True)
+    ]
+    while True:
+        chains = await readings.published_chains(connection, asked)
+        # The chain may reach further than the span: to the next value, whose link may be there
+        # already.
+        reached = [
+            span._replace(
+                # Where it opens later than it was billed from, the days before are given back.
+                from_day=BEGINNING if span.from_day == point.opens_on else span.from_day,
+                to_day=max([span.to_day, *(value.day for value in chains[span.point_id])]),
+            )
+            for point, span in spans
+        ]
+        in_force: defaultdict[tuple[int, int], list[LinkInForce]] = defaultdict(list)
+        for row in await stored.in_force(connection, reached):
+            in_force[row.account_id, row.point_id].append(link_in_force(row))
+        # A link that goes on behind that chain leaves: its days are linked anew, up to its end.
+        further = [
+            span._replace(to_day=max(span.to_day, min(end, _end_over(theirs, it.to_day))))
+            for span, end, theirs, it in zip(
+                asked,
+                ends,
+                [in_force[point.account_id, point.point_id] for point, _ in spans],
+                reached,
+                strict=True,
+            )
+        ]
+        if further == asked:
+            return chains, in_force
+        asked = further
+
+
+def _end_over(links: Iterable[LinkInForce], day: date) -> date:
+    """Where the link over this day ends; without one, before every day."""
+    over = (it.link.to_day for it in links if it.link.from_day < day < it.link.to_day)
+    return next(over, date.min)
 
 
 def link_in_force(row: LinkRow) -> LinkInForce:
@@ -185,11 +218,12 @@ def _piece(told: Sequence[Any]) -> Piece:
 def _with_rates(
     links: Sequence[Link], tariff: StoredTariff, registers: PointRegisters
 ) -> list[Link]:
-    if not links:
-        return []
-    first, last = links[0].from_day, links[-1].to_day
-    count = rates_needed(tariff.versions, registers, first, last)
-    return with_rates(links, count) if count else list(links)
+    # Mostly no day of a tariff needs any: then it is not asked link by link.
+    if not links or not rates_needed(
+        tariff.versions, registers, links[0].from_day, links[-1].to_day
+    ):
+        return list(links)
+    return with_rates(links, partial(rates_needed, tariff.versions, registers))
 
 
 def _grounds(points: Iterable[BilledPoint]) -> dict[BilledPoint, _Ground]:

@@ -181,7 +181,7 @@ def test_another_ratio_in_mid_day_cuts_the_link_where_its_registers_were_read() 
 
 def test_a_substitute_without_rates_is_no_end_of_a_link_that_needs_them() -> None:
     links = dated_links(1, chain((100, 30), (110,), (120, 50), (125, 51)), PLAIN, ZONE)
-    whole = with_rates(links, 1)
+    whole = with_rates(links, lambda first, last: 1)
     assert [(link.from_day, link.to_day) for link in whole] == [
         (on_day(0), on_day(2)),
         (on_day(2), on_day(3)),
@@ -192,8 +192,10 @@ def test_a_substitute_without_rates_is_no_end_of_a_link_that_needs_them() -> Non
 
 def test_use_waits_for_the_next_value_with_rates() -> None:
     links = dated_links(1, chain((100, 30), (110, 31), (120,)), PLAIN, ZONE)
-    assert [link.hold for link in with_rates(links, 1)] == [None, "rates"]
-    assert [(link.days, link.hold) for link in with_rates(links, 2)] == [(2, "rates")]
+    assert [link.hold for link in with_rates(links, lambda first, last: 1)] == [None, "rates"]
+    assert [(link.days, link.hold) for link in with_rates(links, lambda first, last: 2)] == [
+        (2, "rates")
+    ]
 
 
 @given(

@@ -1,0 +1,91 @@
+"""Values without rates where the price needs them: their use goes on to the next that has them."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from config.tariff_version import TOTAL, TariffVersion
+from daemon.transactions.archive import tariff_row
+from storage import archive
+from storage.archive import SiteMeter
+from tests.database.small_site import (
+    DAY,
+    OPEN,
+    TODAY,
+    Site,
+    balance,
+    freeze,
+    intact,
+    noon,
+    on,
+    rows,
+    store,
+)
+
+BY_RATES = {"peak": Decimal(1), "flat": Decimal("0.1")}
+ALWAYS = [TariffVersion("T", date(2026, 1, 1), BY_RATES)]
+FROM_THE_THIRD_DAY = [
+    TariffVersion("T", date(2026, 1, 1), {TOTAL: Decimal("0.5")}),
+    TariffVersion("T", OPEN + 2 * DAY, BY_RATES),
+]
+LINKS = "SELECT from_day - %s, to_day - %s, hold FROM link ORDER BY 1"
+
+
+async def a_site(connection: AsyncConnection[Any], versions: Iterable[TariffVersion]) -> SiteMeter:
+    site = Site.of(1, rates="peak flat", residual_rate="flat")
+    await site.take_over(connection)
+    tariffs = [tariff_row("T", version) for version in versions]
+    await archive.take_over(connection, replace(site.rows(), tariffs=tariffs), noon(TODAY))
+    (meter,) = await archive.site_meters(connection)
+    return meter
+
+
+async def told(
+    connection: AsyncConnection[Any], meter: SiteMeter, days: Iterable[int], without: set[int]
+) -> None:
+    """Freezes of 4 kWh a day, one of them at the peak."""
+    for n in days:
+        rates = [] if n in without else [Decimal(40 + n), Decimal(60 + 3 * n)]
+        await store(connection, freeze(meter, OPEN + n * DAY, 100 + 4 * n, rates=rates))
+
+
+async def links(connection: AsyncConnection[Any]) -> list[Any]:
+    return await rows(connection, LINKS, OPEN, OPEN)
+
+
+def test_a_late_value_inside_use_that_goes_on_loses_nothing_of_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await a_site(connection, ALWAYS)
+        await told(connection, meter, [0, 1, 2, 4, 5, 6, 7], without={4, 5})
+        linked = [(0, 1, None), (1, 2, None), (2, 6, None), (6, 7, None)]
+        assert await links(connection) == linked
+        before = await balance(connection, "A1")
+        await told(connection, meter, [3], without={3})
+        assert await links(connection) == linked
+        assert await balance(connection, "A1") == before
+        assert await intact(connection)
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [0, 4, 3, 2, 1], [3, 4, 1, 2, 0]])
+def test_use_before_the_price_needs_rates_ends_where_it_ends_in_any_order(
+    database_url: str, order: list[int]
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await a_site(connection, FROM_THE_THIRD_DAY)
+        await told(connection, meter, order, without={1, 2})
+        assert await links(connection) == [
+            (0, 1, None),
+            (1, 2, None),
+            (2, 3, "rates"),
+            (3, 4, None),
+        ]
+        assert await balance(connection, "A1") == -400 - 130
+
+    on(database_url, story)
