@@ -141,12 +141,13 @@ def _days(
     change: Relinked, marked: Days, streams: Iterable[Stream], today: date
 ) -> tuple[date, date]:
     links = [*change.coming, *(old.link for old in change.leaving)]
-    if links:
-        return min(it.from_day for it in links), max(it.to_day for it in links) - DAY
+    last = max((it.to_day - DAY for it in links), default=today)
+    if not links and marked != NO_DAYS:
+        last = min(marked.last, today)
+    # Other days than those of the links may have another price: a tariff, a bonus was changed.
     periods = [stream.period for stream in streams]
-    last = min(marked.last, today) if marked != NO_DAYS else today
     first = max(marked.first, min(periods, default=last))
-    return min(first, last), last
+    return min([first, last, *(it.from_day for it in links)]), last
 
 
 def _column(values: Iterable[int]) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from config.tariff_version import TariffVersion
+from daemon.billing.span_grace import GRACE
 from daemon.transactions.account_tariff import TariffChange, approve_change, file_change
 from daemon.transactions.archive import tariff_row
 from daemon.transactions.collect import settle_marked
@@ -211,5 +212,27 @@ def test_a_tariff_that_an_account_is_to_change_to_keeps_its_price(database_url: 
         told = "account A1 changes its tariff 2026-03-03, before the first version of tariff U"
         with pytest.raises(ArchiveConflict, match=told):
             await files.take_over(connection)
+
+    on(database_url, story)
+
+
+def test_a_change_of_past_days_spares_the_customer_also_beside_a_new_day(
+    database_url: str,
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        await site(connection, billed_days=0)
+        (meter,) = await archive.site_meters(connection)
+        for n in range(1, 11):
+            day = OPEN + n * DAY
+            await store(connection, freeze(meter, day, 100 + 40 * n), now=noon(day))
+        told = "SELECT span_grace_until FROM account"
+        assert await rows(connection, told) == [None]
+        filed = await file_change(connection, TO_SHOP, LI, NOW)
+        assert filed.number is not None
+        await approve_change(connection, filed.number, WANG)
+        now = noon(OPEN + 11 * DAY)
+        await store(connection, freeze(meter, OPEN + 11 * DAY, 540), now=now)
+        # Eight days of 40 kWh cost 20 yuan more each: more than three days' usual cost.
+        assert await rows(connection, told) == [now + GRACE]
 
     on(database_url, story)
