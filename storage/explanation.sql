@@ -1,28 +1,27 @@
 -- accounts -- where accounts stand: what they were charged lately and to which day all their points are billed
-WITH chosen AS (
+WITH chosen AS MATERIALIZED (
     SELECT * FROM account
     WHERE (%(state)s::text IS NULL OR state = %(state)s) AND (%(credit)s::text IS NULL OR credit_state = %(credit)s)
     ORDER BY number LIMIT %(most)s
-), billed AS (
-    SELECT x.account_id, min(coalesce(newest.to_day, x.from_day)) AS through
-    FROM chosen a JOIN point_account x ON x.account_id = a.id AND x.to_day IS NULL
-    LEFT JOIN LATERAL (SELECT l.to_day FROM link l
-                       WHERE l.point_id = x.point_id AND l.account_id = x.account_id AND l.hold IS NULL
-                       ORDER BY l.from_day DESC LIMIT 1) newest ON true
-    GROUP BY 1
-), charged AS (
-    SELECT m.account_id, sum(k.fen)::bigint AS fen
-    FROM account_month m CROSS JOIN LATERAL unnest(m.posted_fen) AS k (fen)
-    WHERE m.month >= %(since)s GROUP BY 1
 )
 SELECT a.number, a.name, a.state, a.credit_state, coalesce(l.balance_fen, 0) AS balance_fen, a.trip_fen, a.opened_on,
        e.started_at, greatest(b.through, a.opened_on) AS billed_through, greatest(a.opened_on, %(since)s) AS charged_since,
        coalesce(c.fen, 0) AS charged_fen
 FROM chosen a
-LEFT JOIN ledger_account l ON l.name = 'customer:' || a.number || ':prepaid'
-LEFT JOIN arrears_episode e ON e.account_id = a.id AND e.ended_at IS NULL
-LEFT JOIN billed b ON b.account_id = a.id
-LEFT JOIN charged c ON c.account_id = a.id
+-- For each account by its indexes, whatever statistics say.
+LEFT JOIN LATERAL (SELECT balance_fen FROM ledger_account WHERE name = 'customer:' || a.number || ':prepaid' OFFSET 0) l ON true
+LEFT JOIN LATERAL (SELECT started_at FROM arrears_episode WHERE account_id = a.id AND ended_at IS NULL OFFSET 0) e ON true
+CROSS JOIN LATERAL (
+    -- Since it has the point, all links are its own. Without statistics IS NULL is taken for rare, and all links for read.
+    SELECT min(coalesce((SELECT l.to_day FROM link l
+                         WHERE l.point_id = x.point_id AND l.from_day >= x.from_day AND num_nulls(l.hold) > 0
+                         ORDER BY l.from_day DESC LIMIT 1), x.from_day)) AS through
+    FROM point_account x WHERE x.account_id = a.id AND x.to_day IS NULL
+) b
+CROSS JOIN LATERAL (
+    SELECT sum((SELECT sum(fen) FROM unnest(m.posted_fen) fen))::bigint AS fen
+    FROM account_month m WHERE m.account_id = a.id AND m.month >= %(since)s
+) c
 ORDER BY a.number
 
 -- movements -- what moved a customer's balance, leg by leg, each with the day on which a statement has it

@@ -257,7 +257,7 @@ async def lock_accounts(connection: Connection, accounts: Iterable[int]) -> dict
     # In one order for everybody: two batches that share accounts wait, they do not deadlock.
     values = {"accounts": sorted(set(accounts))}
     await connection.execute(SQL["lock_accounts"], values)
-    return await _accounts(connection, values["accounts"])
+    return await account_rows(connection, values["accounts"])
 
 
 async def lock_accounts_by_number(
@@ -266,13 +266,13 @@ async def lock_accounts_by_number(
     """The same of what persons call them."""
     values = {"numbers": list(numbers)}
     locked = await fetch_rows(connection, SQL["lock_accounts_by_number"], values)
-    return await _accounts(connection, [account for (account,) in locked])
+    return await account_rows(connection, [account for (account,) in locked])
 
 
-async def _accounts(connection: Connection, locked: Sequence[int]) -> dict[int, AccountRow]:
-    # Read by a second statement: what the first one waited for is not in its own snapshot.
-    values = {"accounts": locked}
-    rows = await fetch_records(connection, AccountRow, SQL["accounts"], values)
+async def account_rows(connection: Connection, accounts: Sequence[int]) -> dict[int, AccountRow]:
+    """Account rows as they are; who moves money has locked them by a statement before."""
+    # What that one waited for is not in its own snapshot.
+    rows = await fetch_records(connection, AccountRow, SQL["accounts"], {"accounts": accounts})
     return {row.id: row for row in rows}
 
 

@@ -68,7 +68,7 @@ SELECT id FROM account WHERE id = ANY(%(accounts)s) ORDER BY id FOR NO KEY UPDAT
 -- lock_accounts_by_number -- the same of what persons call them
 SELECT id FROM account WHERE number = ANY(%(numbers)s) ORDER BY id FOR NO KEY UPDATE
 
--- accounts -- what they are, once they are locked
+-- accounts -- what they are; who moves money has locked them
 SELECT a.id, a.number, a.tariff_id, a.state, a.opened_on, a.agreement, a.warn_fen, a.trip_fen, a.reconnect_fen,
        a.credit_limit_fen, a.credit_state, e.started_at AS episode_started_at
 FROM account a LEFT JOIN arrears_episode e ON e.account_id = a.id AND e.ended_at IS NULL

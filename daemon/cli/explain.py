@@ -11,6 +11,7 @@ import click
 from psycopg import AsyncConnection
 
 from config.settings_file import load_settings
+from daemon.cli.explain_day import day
 from daemon.cli.on_site import on_database
 from daemon.cli.output import as_json, fail, print_columns, print_json, print_table, yuan
 from daemon.cli.site_option import site_option
@@ -53,12 +54,11 @@ def balance(account_id: str, since: date | None, site_path: Path, as_json: bool)
     Exit code 1 if they do not."""
 
     async def ask(connection: AsyncConnection[Any]) -> tuple[int, list[Movement]]:
-        # Of one moment: what is posted meanwhile is in both or in none.
-        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        found = await archive.account(connection, account_id)
-        if found is None:
-            raise fail(f"no account {account_id}")
-        return found["balance_fen"], await explanation.movements(connection, account_id)
+        async with explanation.one_moment(connection):
+            found = await archive.account(connection, account_id)
+            if found is None:
+                raise fail(f"no account {account_id}")
+            return found["balance_fen"], await explanation.movements(connection, account_id)
 
     balance_fen, movements = on_database(load_settings(site_path), ask)
     opening_fen = sum(it.fen for it in movements if since is not None and it.day < since)
@@ -176,3 +176,6 @@ def _leg(leg: Leg) -> Mapping[str, Any]:
         "component": leg.component,
         "amount_fen": leg.amount_fen,
     }
+
+
+explain.add_command(day)

@@ -91,3 +91,63 @@ def test_the_guards_mind_is_told_with_times(place: Place) -> None:
     assert verdict["decision"] in ("allow", "deny", "needs_approval")
     assert place.done("supply", "history", "P1").startswith("when\tguard\treasons\n2")
     assert "no point P9" in place.meterd("supply", "history", "P9").stderr
+
+
+def test_a_day_is_told_from_registers_to_fen(place: Place) -> None:
+    paid(place, 5000)
+    place.read_on("P1", date(2026, 3, 5), "18.51")
+    (found,) = objects(place, "explain", "day", "A1", "2026-03-04")
+    (link,) = found["links"]
+    assert (link["point"], link["from"], link["to"]) == ("P1", "2026-03-04", "2026-03-05")
+    (shown,) = found["registers"]
+    assert [shown[it] for it in ("meter", "begin", "end", "ratio", "kWh", "note")] == [
+        *("000000000001", "16.00", "18.51", "1", "2.51", None),
+    ]
+    assert [it["version"] for it in found["version"]] == ["T@2026-01-01"]
+    assert [(it["register"], it["kWh"]) for it in found["use"]] == [("total", "2.51")]
+    (price,) = found["prices"]
+    assert (price["kWh"], price["price"], price["yuan"]) == ("2.51", "0.5", "1.255")
+    (money,) = found["money"]
+    assert [money[it] for it in ("before", "after", "rounded_before", "rounded_after")] == [
+        *("3", "4.255", "3.00", "4.26"),
+    ]
+    assert [money[it] for it in ("difference", "posted_before", "posted_with_it")] == [
+        *("1.26", "3.00", "1.26"),
+    ]
+    assert (money["now"], money["posted_now"]) == ("4.255", "4.26")
+    (charged,) = objects(place, "explain", "charge", str(link["billed_by"]))
+    assert charged["legs"][0]["amount_fen"] == -126
+    chinese = place.done("explain", "day", "A1", "2026-03-04", "--language", "zh")
+    assert "计量点\t表号\t起\t止\t示数\t起码\t止码" in chinese
+
+
+def test_a_day_that_others_took_the_place_of_names_them(place: Place) -> None:
+    place.read_on("P1", date(2026, 3, 6), "20")
+    place.read_on("P1", date(2026, 3, 5), "19")
+    (found,) = objects(place, "explain", "day", "A1", "2026-03-04")
+    (past,) = found["replaced_links"]
+    assert (past["from"], past["to"]) == ("2026-03-04", "2026-03-06")
+    assert [it["to"] for it in found["links"]] == ["2026-03-05"]
+
+
+def test_a_day_of_an_exchange_shows_both_meters(place: Place) -> None:
+    swap = [
+        *("meter", "exchange", "P1", "--at", "2026-03-04 14:30", "--new-address", "000000000044"),
+        *("--old-final", "17.40", "--new-initial", "3.10", "--reason", "burnt"),
+        *("--evidence", "photo 7", "--actor", "Li"),
+    ]
+    place.done(*swap)
+    place.read_on("P1", date(2026, 3, 5), "4.00")
+    (found,) = objects(place, "explain", "day", "A1", "2026-03-04")
+    shown = [(it["meter"], it["begin"], it["end"], it["kWh"]) for it in found["registers"]]
+    assert shown == [
+        ("000000000001", "16.00", "17.40", "1.4"),
+        ("000000000044", "3.10", "4.00", "0.9"),
+    ]
+    assert [it["kWh"] for it in found["use"]] == ["2.3"]
+
+
+def test_a_day_without_a_link_has_none(place: Place) -> None:
+    (found,) = objects(place, "explain", "day", "A1", "2026-03-20")
+    assert (found["links"], found["registers"], found["prices"]) == ([], [], [])
+    assert "no account A9" in place.meterd("explain", "day", "A9", "2026-03-20").stderr
