@@ -365,6 +365,18 @@ class DatabaseSettings(Part):
     control: ControlPart = ControlPart()
 
 
+class PolicySettings(DatabaseSettings):
+    """What a rehearsal needs besides: who is cut when."""
+
+    control: ControlSection = ControlSection()
+
+
+class PolicyFile(Part):
+    """A file of which only `[control]` counts."""
+
+    control: ControlSection
+
+
 class MigrationSettings(DatabaseSettings):
     """What `meterd migrate` needs besides: the role that the tables belong to."""
 

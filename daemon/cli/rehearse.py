@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-from psycopg import AsyncConnection
 
-from config.settings import DatabaseSettings
-from config.settings_file import load_settings
-from config.tariff_files import load_tariff_file
-from config.tariff_version import Versions
-from daemon.cli.on_site import on_database
-from daemon.cli.output import as_json, fail, print_json, print_table, yuan
+from daemon.cli.output import as_json
 from daemon.cli.site_option import site_option
 from daemon.cli.typed import Day
-
-if TYPE_CHECKING:
-    from daemon.billing.rehearsal import Bill, Paid, Summary, Tried
-    from daemon.transactions.rehearsal import Rehearsal
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MOST_MONTHS = 120
 
 
-class _Asked(NamedTuple):
-    """`since`: as if the file's last version counted from this day on."""
-
-    tariffs: Mapping[str, Versions]
-    since: date | None
-    months: int
-    as_json: bool
-
-
 @click.command(short_help="What a change would do, by the past months.")
-@click.option("--tariff", "tariff_path", type=FILE, required=True, help="A tariff file to try.")
+@click.option("--tariff", "tariff_path", type=FILE, help="A tariff file: who pays more or less.")
+@click.option("--limits", "limits_path", type=FILE, help="A points.csv: what is released.")
+@click.option("--policy", "policy_path", type=FILE, help="A [control]: who could have been cut.")
 @click.option("--name", help="The tariff that is tried; the file's only one stands for it.")
 @click.option(
     "--from",
@@ -56,143 +37,35 @@ class _Asked(NamedTuple):
 @as_json
 def rehearse(
     *,
-    tariff_path: Path,
+    tariff_path: Path | None,
+    limits_path: Path | None,
+    policy_path: Path | None,
     name: str | None,
     since: date | None,
     months: int,
     site_path: Path,
     as_json: bool,
 ) -> None:
-    """Who would have paid how much more or less under the tariffs of a file: by month, the
-    distribution, the most affected; with --json every account.
+    """What a change would have done in the past months; nothing of it is kept, the daemon may run.
 
-    Versions count from the days that the file tells. Nothing is written, the daemon may run. The
-    same file, taken over and approved, moves balances by the very fen that are shown."""
-    settings = load_settings(site_path)
-    told = _chosen(load_tariff_file(tariff_path), name, tariff_path)
-    asked = _Asked(told, since, months, as_json)
-    today = datetime.now(settings.site.zone).date()
+    --tariff: who would have paid how much more or less, by month, the distribution, the most
+    affected; with --json every account. The same file, taken over and approved, moves balances by
+    the very fen that are shown. --limits: which withheld days would be published, which published
+    ones withdrawn. --policy: which points could have been cut, and when at the earliest."""
+    if sum(path is not None for path in (tariff_path, limits_path, policy_path)) != 1:
+        raise click.UsageError("name one of --tariff, --limits and --policy")
+    if tariff_path is None and (name or since):
+        raise click.UsageError("--name and --from go with --tariff")
+    # Each loads what it works with, which who only asks for help need not wait for.
+    if tariff_path is not None:
+        from daemon.cli.rehearse_tariff import Asked, rehearse_tariff
 
-    async def ask(connection: AsyncConnection[Any]) -> None:
-        await _rehearse(connection, asked, settings, today)
+        rehearse_tariff(tariff_path, name, Asked(site_path, since, months, as_json))
+    elif limits_path is not None:
+        from daemon.cli.rehearse_limits import rehearse_limits
 
-    on_database(settings, ask)
+        rehearse_limits(limits_path, months, site_path, as_json=as_json)
+    elif policy_path is not None:
+        from daemon.cli.rehearse_policy import rehearse_policy
 
-
-def _chosen(told: Mapping[str, Versions], name: str | None, path: Path) -> Mapping[str, Versions]:
-    """The tariffs that are tried, by the names that the site knows."""
-    if name is None:
-        return told
-    if name in told:
-        return {name: told[name]}
-    if len(told) > 1:
-        raise fail(f"{path} holds several tariffs, none of them {name}: {', '.join(sorted(told))}")
-    (versions,) = told.values()
-    return {name: versions}
-
-
-async def _rehearse(
-    connection: AsyncConnection[Any], asked: _Asked, settings: DatabaseSettings, today: date
-) -> None:
-    # What settles loads numpy, which other commands need not wait for.
-    from daemon.billing.rehearsal import Summary
-    from daemon.transactions import rehearsal
-
-    tried = await rehearsal.tried_tariffs(connection, asked.tariffs, asked.since)
-    for words in await rehearsal.not_to_be_followed(connection, tried):
-        click.echo(f"it could not be taken over so: {words}", err=True)
-    wanted = _wanted(tried, asked, today)
-    summary = Summary()
-    held: set[str] = set()
-    unpriced: dict[str, str] = {}
-    async for portion in rehearsal.rehearse(connection, wanted, settings.site.zone, today):
-        held |= portion.held
-        unpriced |= portion.unpriced
-        for account, told in portion.bills.items():
-            summary.add(account, told)
-            if asked.as_json:
-                _print_account(account, told)
-    if asked.as_json:
-        told_all = {"held": sorted(held), "unpriced": unpriced}
-        print_json({**_head(wanted), **_summary(summary), **told_all})
-        return
-    _print(summary, wanted)
-    for account in sorted(held):
-        click.echo(f"{account}: use would not be billed, its rates were not told", err=True)
-    for account, why in sorted(unpriced.items()):
-        click.echo(f"{account} could not be billed at all: {why}", err=True)
-
-
-def _wanted(tried: Mapping[str, Tried], asked: _Asked, today: date) -> Rehearsal:
-    from daemon.billing.rehearsal import first_month
-    from daemon.transactions.rehearsal import Rehearsal
-
-    missing = asked.tariffs.keys() - tried.keys()
-    if missing:
-        raise fail(
-            f"the site has no tariff {min(missing)}: --name TARIFF tells for which one the file "
-            "stands; see meterd tariff list"
-        )
-    starts = [start for it in tried.values() for start in it.starts]
-    if not starts:
-        raise fail(
-            "all of it counts already; --from DAY shows what its last version would have cost if "
-            "it had counted from that day on"
-        )
-    if min(starts) > today:
-        raise fail(
-            f"what is new begins on {min(starts)}, and of days to come there is no use; --from DAY "
-            "shows what its last version would have cost if it had counted from that day on"
-        )
-    since = max(min(starts), first_month(today, asked.months))
-    return Rehearsal({name: it.tariff for name, it in tried.items()}, since)
-
-
-def _print(summary: Summary, wanted: Rehearsal) -> None:
-    names = ", ".join(sorted(wanted.instead))
-    click.echo(f"tariff {names}, tried from {wanted.since} on")
-    rows = [(f"{month:%Y-%m}", *_yuan(paid)) for month, paid in sorted(summary.months.items())]
-    print_table(("month", "yuan", "would be", "more"), [*rows, ("all", *_yuan(summary.paid))])
-    same = len(summary.accounts) - summary.paying_more - summary.paying_less
-    click.echo(
-        f"{len(summary.accounts)} accounts: {summary.paying_more} would pay more, "
-        f"{summary.paying_less} less, {same} the same"
-    )
-    quantiles = summary.quantiles()
-    print_table(
-        ("of the accounts", "yuan more, at most"),
-        [(f"{percent} %", yuan(fen)) for percent, fen in quantiles.items()],
-    )
-    affected = [(account, *_yuan(paid)) for account, paid in summary.most_affected()]
-    print_table(("most affected", "yuan", "would be", "more"), affected)
-
-
-def _yuan(paid: Paid) -> tuple[str, str, str]:
-    return yuan(paid.was_fen), yuan(paid.would_fen), yuan(paid.more_fen)
-
-
-def _print_account(account: str, told: Bill) -> None:
-    from daemon.billing.rehearsal import total
-
-    months = {f"{month:%Y-%m}": _told(paid) for month, paid in told.items()}
-    print_json({"account": account, **_told(total(told.values())), "months": months})
-
-
-def _head(wanted: Rehearsal) -> dict[str, Any]:
-    return {"tariffs": sorted(wanted.instead), "from": wanted.since}
-
-
-def _summary(summary: Summary) -> dict[str, Any]:
-    return {
-        "accounts": len(summary.accounts),
-        "paying_more": summary.paying_more,
-        "paying_less": summary.paying_less,
-        **_told(summary.paid),
-        "months": {f"{it:%Y-%m}": _told(paid) for it, paid in sorted(summary.months.items())},
-        "quantiles_fen": {str(it): fen for it, fen in summary.quantiles().items()},
-        "most_affected": [account for account, _ in summary.most_affected()],
-    }
-
-
-def _told(paid: Paid) -> dict[str, int]:
-    return {"was_fen": paid.was_fen, "would_be_fen": paid.would_fen, "more_fen": paid.more_fen}
+        rehearse_policy(policy_path, months, site_path, as_json=as_json)

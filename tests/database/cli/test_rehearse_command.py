@@ -71,3 +71,39 @@ def test_what_shows_nothing_says_what_would(place: Place) -> None:
     )
     told = refused("--name", "T")
     assert "it could not be taken over so: tariff T from 2026-01-01: use is billed by it" in told
+
+
+def test_limits_of_a_file_release_a_suspect_and_nothing_is_kept(place: Place) -> None:
+    place.read("P1", 10, 12, 14, 16, 516)
+    (place.folder / "points.csv").write_text("point,max_daily_kwh\nP1,600\n")
+    asked = ("rehearse", "--limits", "points.csv")
+    told = place.meterd(*asked)
+    assert "A1: balance -250.00 yuan" in told.stdout
+    assert told.stderr == "1 days would be released, 0 withdrawn\n"
+    effect, money = (json.loads(it) for it in place.meterd(*asked, "--json").stdout.splitlines())
+    assert [(it["day"], it["change"]) for it in effect["readings"]] == [("2026-03-05", "published")]
+    assert money == {"balances_moved_fen": {"A1": -25_000}}
+    assert place.balance("A1") == -300
+    (place.folder / "points.csv").write_text("point,max_daily_kwh\nP9,600\nP1,-\n")
+    wrong = place.meterd(*asked)
+    assert wrong.returncode == 78
+    assert "points.csv:3: max_daily_kwh" in wrong.stderr
+    (place.folder / "points.csv").write_text("point,max_daily_kwh\nP9,600\n")
+    assert "there is no point P9" in place.meterd(*asked).stderr
+
+
+def test_policies_are_compared_by_who_could_have_been_cut(place: Place) -> None:
+    (place.folder / "new.toml").write_text('[control]\nmin_debt_yuan = "1.00"\n')
+    told = place.meterd("rehearse", "--policy", "new.toml")
+    assert told.stdout == "point\taccount\tcould be cut\twould be able to be cut\n"
+    assert "0 points could have been cut, 0 by new.toml" in told.stderr
+    (place.folder / "new.toml").write_text("[control]\nmin_debt = 1\n")
+    assert place.meterd("rehearse", "--policy", "new.toml").returncode == 78
+
+
+def test_one_thing_is_rehearsed_at_a_time(place: Place) -> None:
+    assert "name one of --tariff" in place.meterd("rehearse").stderr
+    both = ("--tariff", "new.toml", "--policy", "new.toml")
+    assert "name one of --tariff" in place.meterd("rehearse", *both).stderr
+    asked = ("--policy", "new.toml", "--name", "T")
+    assert "--name and --from go with" in place.meterd("rehearse", *asked).stderr
