@@ -43,7 +43,10 @@ WITH span AS (
 )
 SELECT s.point_id, s.day, s.meter_id, s.total, s.link_days, coalesce(released.agreed_kwh, c.kwh) AS kwh,
        released.agreed_kwh IS NOT NULL AS is_agreed,
-       CASE WHEN s.link_days < 0 AND released.day IS NULL THEN coalesce(d.hold, 'span') END AS hold, r.rate_1, r.rate_2, r.rate_3, r.rate_4, r.more_rates
+       CASE WHEN s.link_days < 0 AND released.day IS NULL THEN coalesce(d.hold, 'span') END AS hold,
+       coalesce(r.rate_1, told.rates[1]) AS rate_1, coalesce(r.rate_2, told.rates[2]) AS rate_2,
+       coalesce(r.rate_3, told.rates[3]) AS rate_3, coalesce(r.rate_4, told.rates[4]) AS rate_4,
+       coalesce(r.more_rates, told.rates[5:]) AS more_rates
 FROM s
 LEFT JOIN LATERAL (SELECT * FROM reading y WHERE (y.day, y.meter_id, y.id) = (s.day, s.meter_id, s.reading_id) OFFSET 0) r ON true
 LEFT JOIN LATERAL (
@@ -51,6 +54,12 @@ LEFT JOIN LATERAL (
     WHERE s.link_days < 0 AND r.point_id = s.point_id AND r.day = s.day AND (r.content ->> 'from')::date = s.day + s.link_days
       AND r.action = 'release_link' AND r.takes_effect
     ORDER BY r.rev DESC LIMIT 1) released ON true
+LEFT JOIN LATERAL (
+    -- A substitute has the rates that were said with it.
+    SELECT y.rates FROM decision y
+    WHERE s.state = 'substituted' AND y.point_id = s.point_id AND y.day = s.day AND y.action = 'substitute' AND y.takes_effect
+      AND y.total = s.total
+    ORDER BY y.rev DESC LIMIT 1) told ON true
 LEFT JOIN doubt d ON s.link_days < 0 AND (d.point_id, d.day, d.kind) = (s.point_id, s.day, s.kind)
 LEFT JOIN crossing c ON (c.point_id, c.day) = (s.point_id, s.day)
 ORDER BY 1, 2

@@ -78,6 +78,7 @@ WITH held AS (
         WHEN not_judged IS NOT NULL THEN 'not_judged'
         WHEN error IS NOT NULL THEN 'not_settled'
         WHEN is_released THEN 'settling'
+        WHEN hold = 'rates' THEN 'no_rates'
         WHEN held_from IS NOT NULL THEN 'held'
         WHEN doubt_day IS NOT NULL AND (linked_to IS NOT NULL OR is_open OR doubt_day = opens_on) THEN 'withheld'
         WHEN is_lost THEN 'lost'

@@ -61,6 +61,13 @@ REASONS: Final[Mapping[str, Standstill]] = {
         "operator",
         "meterd quality release-link {point} {from_day} {to_day}{agreed} --reason WHY --actor YOU",
     ),
+    "no_rates": Standstill(
+        "the price needs rates that the value of the first or the last day does not tell",
+        "operator",
+        "nothing if the next freeze tells them; else for {to_day}, or {from_day} if that has none: "
+        "meterd quality substitute {point} {to_day} --method S2 --total TOTAL --rates RATES "
+        "--evidence WHAT --reason WHY --actor YOU",
+    ),
     "no_opening_freeze": Standstill(
         "the opening freeze is missing",
         "daemon",

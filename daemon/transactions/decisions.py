@@ -23,6 +23,7 @@ from protocols.errors import MeterdError
 from storage import decisions
 from storage.chains import act_as, lock_chains
 from storage.decisions import DecisionRow, NewDecision
+from storage.settling import Days, mark_points
 
 WORDS: Final = {
     "unknown_point": "there is no point {point}",
@@ -301,6 +302,10 @@ async def _take_effect(
     await judge_again(connection, [desk.point_id])
     if decision is None:
         return {}
+    if decision.action == "substitute":
+        # Its rates may be others though the total, which is what is judged, stays.
+        changed = {desk.point_id: Days(decision.day, decision.day)}
+        await mark_points(connection, changed, "decision")
     return changed_days(judge(desk.facts), judge(with_fact(desk.facts, decision)))
 
 

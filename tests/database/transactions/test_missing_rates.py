@@ -10,11 +10,17 @@ import pytest
 from psycopg import AsyncConnection
 
 from config.tariff_version import TOTAL, TariffVersion
+from daemon.billing.standstill import REMEMBERED
 from daemon.transactions.archive import tariff_row
-from storage import archive
+from daemon.transactions.collect import settle_marked
+from daemon.transactions.decisions import Order, approve, decide
+from storage import archive, standstill
 from storage.archive import SiteMeter
+from storage.standstill import Question
 from tests.database.small_site import (
+    ARMED,
     DAY,
+    NOW,
     OPEN,
     TODAY,
     Site,
@@ -89,3 +95,34 @@ def test_use_before_the_price_needs_rates_ends_where_it_ends_in_any_order(
         assert await balance(connection, "A1") == -400 - 130
 
     on(database_url, story)
+
+
+def test_use_without_rates_is_named_and_its_next_step_ends_it(database_url: str) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        meter = await a_site(connection, FROM_THE_THIRD_DAY)
+        await told(connection, meter, [0, 1], without=set())
+        await substitute(connection, Decimal(108))
+        await told(connection, meter, [3, 4], without=set())
+        assert (2, 3, "rates") in await links(connection)
+        asked = Question(OPEN + 4 * DAY, ["line"], REMEMBERED)
+        (found,) = await standstill.standing(connection, asked)
+        assert (found.reason, found.held_from) == ("no_rates", OPEN + 2 * DAY)
+        await substitute(connection, Decimal(108), Decimal(42), Decimal(66))
+        assert await standstill.standing(connection, asked) == []
+        assert await balance(connection, "A1") == -400 - 130 - 130
+
+    on(database_url, story)
+
+
+async def substitute(connection: AsyncConnection[Any], total: Decimal, *rates: Decimal) -> None:
+    """Of the third day, by two persons."""
+    order = Order(
+        *("P1", OPEN + 2 * DAY, "substitute", "li", "read by hand"),
+        total=total,
+        rates=rates,
+        method="S2",
+        evidence="photo",
+    )
+    done = await decide(connection, order)
+    await approve(connection, done.number, "wang", "seen")
+    await settle_marked(connection, ARMED, NOW)
