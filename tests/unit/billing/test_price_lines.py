@@ -101,3 +101,26 @@ def test_two_points_with_the_same_use_are_two_uses() -> None:
     assert [it.after for it in day_priced(SLAB, split)] == [6, 12]
     (change,) = stream_changes(SLAB, split, ())
     assert change.after == 24
+
+
+def test_a_slab_is_reached_on_one_day_whatever_follows() -> None:
+    priced = priced_uses(SLAB, [used(1, 4), used(2, 4), used(3, 4), used(4, 4)])
+    assert slab_days(priced, ZONE) == {(MARCH, 1): date(2026, 3, 3)}
+
+
+def test_rates_without_a_total_to_split_cost_what_the_step_of_the_total_does() -> None:
+    prices = (
+        {"peak": Decimal(1), "valley": Decimal(2)},
+        {"peak": Decimal(3), "valley": Decimal(4)},
+    )
+    ladder = Ladder("month", "matrix", (Decimal(10),), (), prices)
+    terms = Terms(Versions((TariffVersion("M@1", date(2026, 1, 1), {}, ladder),)))
+    registers = {"total": 0, "peak": ONE_KWH, "valley": -ONE_KWH}
+    use = Use(MARCH, 0, registers, datetime(2026, 3, 1, tzinfo=UTC))
+    lines = summed(line for it in priced_uses(terms, [use]) for line in it.lines)
+    assert [(it.register, it.step, it.yuan) for it in lines] == [
+        ("peak", 0, Fraction(1)),
+        ("valley", 0, Fraction(-2)),
+    ]
+    charged = amounts(terms, [use], ()).charged
+    assert charged[Stream(MARCH, ENERGY)] == Fraction(-1)
