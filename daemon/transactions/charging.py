@@ -100,7 +100,10 @@ async def put_charges(
         streams=_column(streams[stream] for stream in of),
     )
     ids = (await post_charges(connection, told)).tolist()
-    return {it.account_id: number for it, number in zip(charged, ids, strict=True)}
+    numbered = zip(charged, ids, strict=True)
+    # A link is billed with what is posted of open months; an adjustment alone stands for all.
+    in_order = sorted(numbered, key=lambda it: it[0].kind is not ChargeKind.ADJUSTMENT)
+    return {it.account_id: number for it, number in in_order}
 
 
 async def remember_old(
