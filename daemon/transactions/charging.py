@@ -147,10 +147,12 @@ def _days(
     last = max((it.to_day - DAY for it in links), default=today)
     if not links and marked != NO_DAYS:
         last = min(marked.last, today)
+    first = min((it.from_day for it in links), default=last)
     # Other days than those of the links may have another price: a tariff, a bonus was changed.
-    periods = [stream.period for stream in streams]
-    first = max(marked.first, min(periods, default=last))
-    return min([first, last, *(it.from_day for it in links)]), last
+    earliest = min((stream.period for stream in streams), default=last)
+    if marked.is_anew or not links or earliest < first.replace(day=1):
+        first = min(first, max(marked.first, earliest))
+    return first, last
 
 
 def _column(values: Iterable[int]) -> NDArray[np.int64]:
