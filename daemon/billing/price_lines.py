@@ -21,7 +21,9 @@ from daemon.billing.pricing import (
     TIER,
     Terms,
     cycle_of,
+    overlaps,
     slab_reached,
+    used_of_cycles,
 )
 from daemon.billing.use import Use
 
@@ -63,7 +65,7 @@ class PricedUse:
 def priced_uses(terms: Terms, uses: Iterable[Use]) -> list[PricedUse]:
     """Each use by itself, in order of time."""
     in_order = sorted(uses, key=lambda use: (use.month, use.version, use.start))
-    standing = _standing(terms, in_order)
+    standing = used_of_cycles(terms, in_order)
     position: dict[str, Fraction] = {}
     priced = []
     for use in in_order:
@@ -101,17 +103,6 @@ def summed(lines: Iterable[PriceLine]) -> list[PriceLine]:
     return sorted(found, key=lambda it: (it.month, it.version, it.component, it.step or 0))
 
 
-def _standing(terms: Terms, uses: Iterable[Use]) -> dict[str, Fraction]:
-    """Where each cycle stands after all uses."""
-    standing = {cycle: terms.elsewhere(cycle) for cycle in terms.used_elsewhere}
-    for use in uses:
-        ladder = terms.versions.all[use.version].ladder
-        if ladder is not None:
-            cycle = cycle_of(ladder, use.month)
-            standing[cycle] = standing.get(cycle, NOTHING) + Fraction(use.total, ONE_KWH)
-    return standing
-
-
 def _energy(use: Use, prices: Mapping[str, Decimal]) -> Iterator[PriceLine]:
     for register, price in prices.items():
         kwh = Fraction(use.registers[register], ONE_KWH)
@@ -128,7 +119,7 @@ class _Way(NamedTuple):
     after: Fraction
 
     def steps(self, component: str, first: Fraction, last: Fraction) -> Iterator[PriceLine]:
-        for step, kwh in enumerate(self._overlaps(first, last)):
+        for step, kwh in enumerate(overlaps(self.bounds, first, last)):
             yield self._line(component, step, kwh)
 
     def slab(
@@ -145,7 +136,9 @@ class _Way(NamedTuple):
     def matrix(self) -> Iterator[PriceLine]:
         """Each rate is split over the steps as the total is (section 5)."""
         way = self.after - self.before
-        shares = [kwh / way for kwh in self._overlaps(self.before, self.after)] if way else []
+        shares = (
+            [kwh / way for kwh in overlaps(self.bounds, self.before, self.after)] if way else []
+        )
         if not way:
             shares = [NOTHING] * (len(self.bounds) + 1)
             shares[slab_reached(self.bounds, self.before)] = Fraction(1)
@@ -171,11 +164,3 @@ class _Way(NamedTuple):
         return PriceLine(
             self.use.month, self.use.version, component, TOTAL, step, False, costs, kwh
         )
-
-    def _overlaps(self, first: Fraction, last: Fraction) -> Iterator[Fraction]:
-        """How much of the way lies in each step; a bound hit exactly is the lower one's."""
-        below = NOTHING
-        for bound in self.bounds:
-            yield max(NOTHING, min(last, bound) - max(first, below))
-            below = bound
-        yield max(NOTHING, last - max(first, below))

@@ -162,7 +162,7 @@ def amounts(terms: Terms, uses: Iterable[Use], closed: Collection[date]) -> Amou
     `uses` need not be gathered. `closed`: the days whose end is known to have come (`day_close`);
     days out of service among them do not count."""
     in_order = sorted(uses, key=lambda use: (use.month, use.version, use.start))
-    ladder_used = _ladder_used(terms, in_order)
+    ladder_used = used_of_cycles(terms, in_order)
     lines: defaultdict[Line, Fraction] = defaultdict(Fraction)
     included: defaultdict[Stream, Fraction] = defaultdict(Fraction)
     _charge_use(terms, in_order, ladder_used, lines)
@@ -204,7 +204,7 @@ def tax_inside_fen(total: Fraction, rate: Decimal) -> int:
     return rounded_fen(total * Fraction(rate) / (1 + Fraction(rate)))
 
 
-def _ladder_used(terms: Terms, uses: Sequence[Use]) -> dict[str, Fraction]:
+def used_of_cycles(terms: Terms, uses: Sequence[Use]) -> dict[str, Fraction]:
     """U of every cycle: the use of the account under versions with a ladder of that cycle."""
     used = {cycle: terms.elsewhere(cycle) for cycle in terms.used_elsewhere}
     for use in uses:
@@ -274,17 +274,21 @@ class _Step(NamedTuple):
         """F: what so much use costs from 0 on, by steps."""
         prices = map(Fraction, self.ladder.prices)
         return sum(
-            (price * it for price, it in zip(prices, self.overlaps(NOTHING, used), strict=True)),
+            (
+                price * it
+                for price, it in zip(prices, overlaps(self.bounds, NOTHING, used), strict=True)
+            ),
             NOTHING,
         )
 
-    def overlaps(self, first: Fraction, last: Fraction) -> Iterator[Fraction]:
-        """How much of the way lies in each step; a bound hit exactly is the lower one's."""
-        below = NOTHING
-        for bound in self.bounds:
-            yield max(NOTHING, min(last, bound) - max(first, below))
-            below = bound
-        yield max(NOTHING, last - max(first, below))
+
+def overlaps(bounds: Sequence[Fraction], first: Fraction, last: Fraction) -> Iterator[Fraction]:
+    """How much of the way lies in each step; a bound hit exactly is the lower one's."""
+    below = NOTHING
+    for bound in bounds:
+        yield max(NOTHING, min(last, bound) - max(first, below))
+        below = bound
+    yield max(NOTHING, last - max(first, below))
 
 
 def slab_reached(bounds: Sequence[Fraction], used: Fraction) -> int:
@@ -296,7 +300,7 @@ def _matrix(step: _Step, use: Use) -> Fraction:
     """Each rate is split over the steps as the total is (section 5)."""
     way = step.after - step.before
     if way:
-        parts = step.overlaps(step.before, step.after)
+        parts = overlaps(step.bounds, step.before, step.after)
         shares = {number: overlap / way for number, overlap in enumerate(parts) if overlap}
     else:
         # No use to split: what the rates tell by themselves costs what the step of the total does.

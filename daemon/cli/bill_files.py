@@ -45,19 +45,19 @@ def workbook(sections: Sequence[Section]) -> bytes:
             head.append(cell)
         sheet.append(head)
         for row in section.rows:
-            sheet.append([_cell(sheet, value) for value in row])
+            cells: list[object] = []
+            for value in row:
+                if isinstance(value, str):
+                    cell = WriteOnlyCell(sheet, value)
+                    # What begins with an equals sign would be a formula: a name is none.
+                    cell.data_type = "s"
+                    cells.append(cell)
+                else:
+                    cells.append(value)
+            sheet.append(cells)
     content = BytesIO()
     book.save(content)
     return content.getvalue()
-
-
-def _cell(sheet: object, value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    cell = WriteOnlyCell(sheet, value)  # type: ignore[arg-type]
-    # What begins with an equals sign would be a formula: a name is none.
-    cell.data_type = "s"
-    return cell
 
 
 def _plain(cell: object) -> object:
