@@ -193,17 +193,16 @@ def read_clock(address: str) -> Exchange[Frame, datetime]:
 def read_energy(address: str, identifier: str = "00010000") -> Exchange[Frame, Decimal | None]:
     """One energy register in kWh (kvarh, kVAh), None when the meter has none."""
     data = yield from read(address, identifier)
-    if len(data) < ENERGY_WIDTH:
+    if len(data) != ENERGY_WIDTH:
         raise FrameError(
             f"meter {address} answered {identifier} with {len(data)} bytes,"
             f" an energy has {ENERGY_WIDTH}"
         )
-    energy = data[:ENERGY_WIDTH]
-    if is_missing(energy):
+    if is_missing(data):
         return None
     known = meaning(identifier)
     has_sign = known is not None and known.record.fields[0].signed
-    return decode_bcd(energy, 2, signed=has_sign)
+    return decode_bcd(data, 2, signed=has_sign)
 
 
 def read_registers(address: str) -> Exchange[Frame, Registers]:
@@ -215,7 +214,7 @@ def read_registers(address: str) -> Exchange[Frame, Registers]:
     except MeterRefused as refusal:
         if not refusal.word & functions.NO_SUCH_DATA:
             raise
-        data = yield from read(address, "00010000")
+        return ((yield from read_energy(address)),)
     return _registers(address, "0001FF00", data)
 
 

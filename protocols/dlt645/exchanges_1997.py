@@ -75,14 +75,14 @@ def read_again(address: str, identifier: str) -> Exchange[Frame, bytes]:
 
 def read_energy(address: str, identifier: str = "9010") -> Exchange[Frame, Decimal | None]:
     """One energy register in kWh (kvarh), None when the meter has none."""
-    data = yield from read(address, identifier)
-    if len(data) < ENERGY_WIDTH:
+    # Some meters put AA behind a single value, too.
+    data = without_separators((yield from read(address, identifier)), ENERGY_WIDTH)
+    if len(data) != ENERGY_WIDTH:
         raise FrameError(
             f"meter {address} answered {identifier} with {len(data)} bytes,"
             f" an energy has {ENERGY_WIDTH}"
         )
-    energy = data[:ENERGY_WIDTH]
-    return None if is_missing(energy) else decode_bcd(energy, 2)
+    return None if is_missing(data) else decode_bcd(data, 2)
 
 
 def read_registers(address: str) -> Exchange[Frame, Registers]:

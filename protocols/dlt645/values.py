@@ -16,6 +16,8 @@ from protocols.errors import FrameError
 SEPARATOR: Final = 0xAA
 """Some meters put it behind each part of a block (1997: behind each element). No value begins with
 it: its low byte is no BCD."""
+TAIL: Final = "undecoded_tail"
+"""What bytes behind the last field are called."""
 DIGITS_OF_1997: Final = 4
 """In an identifier of the 1997 version."""
 
@@ -67,10 +69,14 @@ class _Layout(NamedTuple):
 def decode_values(identifier: str, data: bytes) -> list[Value]:
     """The values behind an identifier (8 hexadecimal digits; 4 for 1997).
 
-    FrameError on data that do not fit. An identifier that the table lacks gives its bytes as one
-    value `data` with the unit "hex"; so does a block whose length fits no number of tariffs (a
-    meter may freeze fewer parts). Bytes behind the last field are `undecoded_tail`."""
+    FrameError on data that do not fit, also when bytes are left behind the last field: an answer
+    that is longer than its identifier is that to something else. An identifier that the table lacks
+    gives its bytes as one value `data` with the unit "hex"; so does a block whose length fits no
+    number of tariffs (a meter may freeze fewer parts)."""
     values, errors = try_values(identifier, data)
+    if values and values[-1].name == TAIL:
+        width = len(data) - len(values[-1].value or "") // 2
+        errors.append(f"{len(data)} bytes, {identifier} has {width}")
     if errors:
         raise FrameError(f"{identifier}: {errors[0]}")
     return values
@@ -84,7 +90,8 @@ def try_values(
 ) -> tuple[list[Value], list[str]]:
     """Like `decode_values`, but gives the good values together with what is wrong with the others.
 
-    With `whole` False the data may end anywhere: a follow-up frame has the rest."""
+    Bytes behind the last field are the value `undecoded_tail`. With `whole` False the data may end
+    anywhere: a follow-up frame has the rest."""
     layout = _layout(identifier, len(data), whole)
     if layout is None or (len(identifier) == DIGITS_OF_1997 and SEPARATOR in data):
         data = _without_separators(identifier, data)
@@ -125,7 +132,7 @@ def _values_in(layout: _Layout, data: bytes) -> tuple[list[Value], list[str]]:
             errors.append(f"{place.name}: {error}")
     tail = data[layout.end :]
     if tail:
-        values.append(Value("undecoded_tail", tail.hex().upper(), "hex"))
+        values.append(Value(TAIL, tail.hex().upper(), "hex"))
     if layout.short:
         errors.append(layout.short)
     return values, errors

@@ -153,6 +153,23 @@ REFUSED = {
     "040602": "prices by steps of the first generation",
     "040603": "prices by steps of the first generation",
     **{
+        f"00{base + item:02X}": "harmonics and losses are not reckoned"
+        for base in (0x80, 0x94, 0xA8, 0xBC)
+        for item in range(7)
+    },
+    **{
+        f"01{base + item:02X}": "a demand is that of all phases"
+        for base in (0x15, 0x29, 0x3D)
+        for item in range(10)
+    },
+    **{f"{item:02X}": "nothing happens in the grid" for item in (*range(0x10, 0x14), 0x18)},
+    **{f"{item:02X}": "nothing happens in the grid" for item in (0x19, 0x1A)},
+    "04000308": "it shows nothing",
+    "04000D": "its coefficients are not told",
+    "04001104": "it reports nothing by itself",
+    "04001301": "it has no radio",
+    "0409": "nothing happens in the grid",
+    **{
         f"0504{item:02X}": "an hourly freeze has the totals alone"
         for item in (*range(3, 0x0B), 0x10)
     },

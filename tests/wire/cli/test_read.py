@@ -197,6 +197,16 @@ def test_data_that_are_no_number_fail(server: Server) -> None:
     assert "not BCD: 0000000A" in result.stderr
 
 
+@pytest.mark.parametrize(("data", "told"), [("5634120003", "5 bytes"), ("563412", "3 bytes")])
+def test_an_answer_of_another_length_than_its_identifier_fails(
+    server: Server, data: str, told: str
+) -> None:
+    result = run_tcp(server, meter({"00010000": data}), "--meter", METER)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert told in result.stderr
+    assert "4" in result.stderr
+
+
 def test_a_line_that_is_not_there_fails() -> None:
     result = meterd_read("--serial", "/dev/no-such-port", "--meter", METER)
     assert result.exit_code == 1

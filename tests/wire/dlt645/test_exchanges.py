@@ -95,7 +95,6 @@ def test_what_is_no_identifier_is_refused_before_anything_is_sent(identifier: st
         ("002B0000", "56341280", Decimal("-1234.56")),
         ("00010000", "56341280", Decimal("801234.56")),
         ("00010000", "FFFFFFFF", None),
-        ("00010000", "0000000003", Decimal("0.00")),
     ],
 )
 def test_energy_is_decimal_with_its_sign_or_none(
@@ -104,6 +103,22 @@ def test_energy_is_decimal_with_its_sign_or_none(
     wire = bytes.fromhex(identifier)[::-1].hex()
     script = [(asked(0x11, wire), said(0x91, wire + data))]
     assert run_on_script(exchanges.read_energy(METER, identifier), script) == energy
+
+
+@pytest.mark.parametrize("data", ["000000", "0000000003", "5634120078560000"])
+def test_an_energy_of_another_length_is_refused(data: str) -> None:
+    script = [(asked(0x11, "00000100"), said(0x91, "00000100" + data))]
+    with pytest.raises(FrameError, match=f"{len(data) // 2} bytes, an energy has 4"):
+        run_on_script(exchanges.read_energy(METER), script)
+
+
+def test_a_total_that_is_told_in_place_of_a_block_has_the_width_of_one() -> None:
+    script = [
+        (asked(0x11, "00FF0100"), said(0xD1, "02")),
+        (asked(0x11, "00000100"), said(0x91, "00000100 56341200 78560000")),
+    ]
+    with pytest.raises(FrameError, match="8 bytes, an energy has 4"):
+        run_on_script(exchanges.read_registers(METER), script)
 
 
 def test_a_status_word_of_another_length_is_refused() -> None:

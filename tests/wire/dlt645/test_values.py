@@ -253,10 +253,23 @@ def test_a_vendors_own_record_of_another_length_is_given_as_it_came() -> None:
 
 
 def test_bytes_behind_the_last_field_are_told() -> None:
-    assert values_of("00000000", "0000000003") == [
-        ("combined_active_energy", "0.00", "kWh"),
-        ("undecoded_tail", "03", "hex"),
+    values, wrong = try_values("00000000", bytes.fromhex("0000000003"))
+    assert values == [
+        Value("combined_active_energy", "0.00", "kWh"),
+        Value("undecoded_tail", "03", "hex"),
     ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("identifier", "data", "width"),
+    [("00010000", 5, 4), ("04000102", 6, 3), ("04000503", 3, 2), ("9010", 6, 4), ("C011", 4, 3)],
+)
+def test_an_answer_longer_than_its_identifier_is_none(
+    identifier: str, data: int, width: int
+) -> None:
+    with pytest.raises(FrameError, match=f"{identifier}: {data} bytes, {identifier} has {width}"):
+        decode_values(identifier, bytes(data))
 
 
 def test_a_bad_digit_is_named_and_the_good_values_are_kept() -> None:
