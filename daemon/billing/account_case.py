@@ -51,10 +51,10 @@ class _Account:
     known_uses: dict[Hashable, list[Use]] = field(default_factory=dict)
 
     def amounts(self) -> Amounts:
+        links = [(name, link) for name, point in self.points.items() for link in point.links()]
         uses = [
             use
-            for name, point in self.points.items()
-            for link in point.links()
+            for name, link in sorted(links, key=lambda it: it[1].start)
             if self._is_of_account(link.start, link.end)
             for use in self._uses_of(name, link)
         ]

@@ -17,13 +17,16 @@ from daemon.billing.use import Use
 
 class DayUses(NamedTuple):
     """The use of the cycles that hold a day, by link: of those that end before it, of those that
-    cover it from `first_day` to 00:00 of `end`, and of those that begin behind it."""
+    cover it from `first_day` to 00:00 of `end`, of both, and of all.
+
+    The same objects in each, in the order in which settling takes them."""
 
     first_day: date
     end: date
     earlier: Sequence[Use]
     of_day: Sequence[Use]
-    later: Sequence[Use]
+    with_it: Sequence[Use]
+    known: Sequence[Use]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +48,19 @@ class StreamChange:
 def day_priced(terms: Terms, uses: DayUses) -> list[PricedUse]:
     """The uses of a day, priced where their cycle stood then."""
     its_own = {id(use) for use in uses.of_day}
-    priced = priced_uses(terms, [*uses.earlier, *uses.of_day])
+    priced = priced_uses(terms, uses.with_it)
     return [it for it in priced if id(it.use) in its_own]
 
 
 def stream_changes(terms: Terms, uses: DayUses, closed: Collection[date]) -> list[StreamChange]:
     """What a day changes in each stream of the months that its use lies in."""
-    with_it = [*uses.earlier, *uses.of_day]
     closed_before = {it for it in closed if it < uses.first_day}
     closed_with_it = {it for it in closed if it < uses.end}
     before = amounts(terms, uses.earlier, closed_before).charged
-    after = amounts(terms, with_it, closed_with_it).charged
+    after = amounts(terms, uses.with_it, closed_with_it).charged
     changes = []
     for month in sorted({it.month for it in uses.of_day} or {uses.first_day.replace(day=1)}):
-        now = month_now(terms, [*with_it, *uses.later], closed, month)
+        now = month_now(terms, uses.known, closed, month)
         streams = {it for it in (*before, *after, *now) if it.period == month}
         for stream in sorted(streams):
             told = [it.get(stream, NOTHING) for it in (before, after, now)]

@@ -159,7 +159,8 @@ def cycle_of(ladder: Ladder, month: date) -> str:
 def amounts(terms: Terms, uses: Iterable[Use], closed: Collection[date]) -> Amounts:
     """What the account owes, by (month, component).
 
-    `uses` need not be gathered. `closed`: the days whose end is known to have come (`day_close`);
+    `uses` need not be gathered; of those that begin at once a matrix ladder takes the first one
+    first. `closed`: the days whose end is known to have come (`day_close`);
     days out of service among them do not count."""
     in_order = sorted(uses, key=lambda use: (use.month, use.version, use.start))
     ladder_used = used_of_cycles(terms, in_order)

@@ -184,7 +184,11 @@ async def _links(
         change = changes.get(account)
         if change is not None:
             left = {old.link for old in change.leaving}
-            links[account] = [it for it in links[account] if it not in left] + change.coming
+            there = [it for it in links[account] if it not in left]
+            # Of links that begin at once a matrix ladder takes one first: always the same.
+            links[account] = sorted(
+                there + change.coming, key=lambda link: (link.from_day, link.point_id)
+            )
     return links
 
 

@@ -122,12 +122,16 @@ async def explain_day(
     """What a day of the account cost, and why. NotExplained. Inside `one_moment`."""
     known, since = await _known(connection, account, day)
     covering = [it for it in known.links if it.link.from_day <= day < it.link.to_day]
+    by_link = [(it.link, known.uses([it], since, zone)) for it in known.links]
     uses = DayUses(
         min([day, *(it.link.from_day for it in covering)]),
         max([day + DAY, *(it.link.to_day for it in covering)]),
-        known.uses([it for it in known.links if it.link.to_day <= day], since, zone),
-        known.uses(covering, since, zone),
-        known.uses([it for it in known.links if it.link.from_day > day], since, zone),
+        earlier=[use for link, some in by_link if link.to_day <= day for use in some],
+        of_day=[
+            use for link, some in by_link if link.from_day <= day < link.to_day for use in some
+        ],
+        with_it=[use for link, some in by_link if link.from_day <= day for use in some],
+        known=[use for _, some in by_link for use in some],
     )
     changes = stream_changes(known.terms, uses, known.closed)
     billed_by = {it.billed_by for it in covering if it.billed_by is not None}

@@ -6,20 +6,27 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from psycopg import AsyncConnection
 
+from config.tariff_version import Ladder, TariffVersion
+from daemon.billing.pricing import rounded_fen
 from daemon.billing.proof.bill import BillFacts, LinkFact
 from daemon.control.authority import Authority
 from daemon.transactions.account_tariff import TariffChange, file_change
+from daemon.transactions.archive import tariff_row
 from daemon.transactions.collect import settle_marked
 from daemon.transactions.decisions import Order, approve, decide
 from daemon.transactions.documents.exchange import Exchange
 from daemon.transactions.documents.filing import approve as approve_document
 from daemon.transactions.documents.filing import file_document
 from daemon.transactions.documents.handover import Assignment, Release
+from daemon.transactions.explanation import explain_day
 from daemon.transactions.month_close import close_month
+from storage import archive
 from storage.archive import SiteMeter
 from storage.documents import Said
+from storage.explanation import one_moment
 from tests.database.proven import proven
 from tests.database.small_site import (
     ARMED,
@@ -31,6 +38,7 @@ from tests.database.small_site import (
     Site,
     freeze,
     meters,
+    noon,
     on,
     pay,
     store,
@@ -158,6 +166,40 @@ def test_an_exchange_in_a_span_over_the_end_of_a_month(database_url: str) -> Non
         assert "document 1" in sources
         charged = [of_month(bills, it).money.charged_fen for it in (OPEN, APRIL)]
         assert charged == [1625, 368]
+
+    on(database_url, story)
+
+
+@pytest.mark.parametrize("first", ["P1", "P2"])
+def test_of_two_meters_a_matrix_takes_the_same_first_whichever_was_read_first(
+    database_url: str, first: str
+) -> None:
+    async def story(connection: AsyncConnection[Any]) -> None:
+        site = Site.of(2, account="A1", rates="peak valley")
+        site.accounts = site.accounts[:1]
+        await site.take_over(connection)
+        rows = [
+            {"peak": Decimal(1), "valley": Decimal(1)},
+            {"peak": Decimal(3), "valley": Decimal(2)},
+        ]
+        ladder = Ladder("month", "matrix", (Decimal(10),), matrix=tuple(rows))
+        version = TariffVersion("T@2026-01-01", date(2026, 1, 1), {}, ladder=ladder)
+        told = replace(site.rows(), tariffs=[tariff_row("T", version)])
+        await archive.take_over(connection, told, noon(TODAY))
+        found = await meters(connection)
+        for point in (first, "P2" if first == "P1" else "P1"):
+            for day in range(2):
+                peak, valley = (8 * day, 0) if point == "P1" else (0, 8 * day)
+                rates = [Decimal(peak), Decimal(valley)]
+                await store(
+                    connection, freeze(found[point], OPEN + day * DAY, 8 * day, rates=rates)
+                )
+        # P1 is within the first step; of P2 lie 2 kWh in it, and 6 above it.
+        (bill,) = [it for it in await proven(connection) if it.month == OPEN]
+        assert bill.money.charged_fen == 800 + 200 + 1200
+        async with one_moment(connection):
+            (stream,) = (await explain_day(connection, "A1", OPEN, ZONE)).streams
+        assert (rounded_fen(stream.change.now), stream.now_fen) == (2200, 2200)
 
     on(database_url, story)
 

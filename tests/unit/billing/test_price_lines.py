@@ -68,7 +68,7 @@ def test_the_last_day_brings_its_month_to_what_it_comes_to(story: Story) -> None
     if not days:
         return
     *earlier, last = sorted(uses, key=lambda it: it.start)
-    split = DayUses(days[-1], date.max, earlier, [last], [])
+    split = DayUses(days[-1], date.max, earlier, [last], [*earlier, last], [*earlier, last])
     closed = {it for it in story.closed if it.replace(day=1) <= last.month}
     changes = stream_changes(terms, split, closed)
     assert [it.after for it in changes] == [it.now for it in changes]
@@ -88,7 +88,8 @@ def test_a_slab_that_is_reached_prices_all_days_and_names_its_day() -> None:
 
 def test_the_day_that_reaches_a_slab_is_charged_for_the_days_before() -> None:
     first, second = used(1, 10), used(2, 1)
-    split = DayUses(date(2026, 3, 2), date(2026, 3, 3), [first], [second], [])
+    both = [first, second]
+    split = DayUses(date(2026, 3, 2), date(2026, 3, 3), [first], [second], both, both)
     (change,) = stream_changes(SLAB, split, ())
     assert (change.before, change.after, change.fen) == (Fraction(10), Fraction(22), 1200)
     (priced,) = day_priced(SLAB, split)
@@ -96,8 +97,8 @@ def test_the_day_that_reaches_a_slab_is_charged_for_the_days_before() -> None:
 
 
 def test_two_points_with_the_same_use_are_two_uses() -> None:
-    one, other = used(1, 6), used(1, 6)
-    split = DayUses(MARCH, date(2026, 3, 2), [], [one, other], [])
+    both = [used(1, 6), used(1, 6)]
+    split = DayUses(MARCH, date(2026, 3, 2), [], both, both, both)
     assert [it.after for it in day_priced(SLAB, split)] == [6, 12]
     (change,) = stream_changes(SLAB, split, ())
     assert change.after == 24
