@@ -15,7 +15,7 @@ FLOOR_BILLING = 99
 FLOOR_CONTROL = 100
 FLOOR_CODECS = 92
 
-.PHONY: simulate simulate-daemon demo test rest test-all test-hours quick coverage check bench bench-long fuzz venv clean
+.PHONY: simulate simulate-daemon demo test rest test-all test-hours quick coverage check bench bench-long fuzz mutation venv clean
 
 demo: venv
 	.venv/bin/meterd demo
@@ -79,6 +79,11 @@ bench-long: venv
 	@echo "== hour"; PYTHONPATH=. .venv/bin/python tests/bench/bench_hour.py
 	@echo "== faults"; PYTHONPATH=. .venv/bin/python -m tests.bench.faults
 
+# Mutants of the rules of money that no test sees. All files take hours: `make mutation FILES=daemon/billing/links.py`.
+FILES ?=
+mutation: venv
+	.venv/bin/python -m tests.mutation $(FILES)
+
 # Coverage-guided, the same inputs for the same seed; about an hour for the whole number on one core.
 FUZZ_RUNS ?= 10000000
 FUZZ_SEED ?= 1
@@ -95,5 +100,5 @@ venv: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz .coverage demo-data
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz .mutation .coverage demo-data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from psycopg.conninfo import make_conninfo
 
 from storage.database import DAEMON, OWNER
@@ -28,6 +28,14 @@ settings.register_profile(
 )
 settings.register_profile("dev", settings.get_profile("ci"), max_examples=20)
 settings.register_profile("nightly", settings.get_profile("ci"), max_examples=5000)
+# Of a mutant only one thing is asked, whether a test is red: no smaller example, the same each time.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("ci"),
+    phases=(Phase.explicit, Phase.generate),
+    derandomize=True,
+    database=None,
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 SERVER_FIXTURES = {"server", "embedded_server", "timescale_server"}

@@ -38,7 +38,6 @@ class UnfitPaymentKey(MeterdError):
 
     def __init__(self, part: KeyPart, value: str) -> None:
         self.part = part
-        self.value = value
         super().__init__(f"the {part} of a payment must not be empty nor hold a colon: {value!r}")
 
 

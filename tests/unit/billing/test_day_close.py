@@ -91,6 +91,21 @@ def test_whenever_one_looks_and_whoever_opens_no_day_is_skipped_nor_closed_twice
 
 
 @pytest.mark.parametrize(
+    ("closed", "following"),
+    [
+        (None, OPENING),
+        ((march(1), march(5)), march(6)),
+        # An account was opened from days before all that are closed.
+        ((march(2), march(5)), OPENING),
+    ],
+)
+def test_the_next_day_is_the_first_that_is_not_closed(
+    closed: Closed | None, following: date
+) -> None:
+    assert next_to_close(OPENING, closed) == following
+
+
+@pytest.mark.parametrize(
     ("now", "late"),
     [(shanghai(2, 1, 59), 0), (shanghai(2, 2), 1), (shanghai(9, 12), 8)],
 )

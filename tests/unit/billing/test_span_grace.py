@@ -31,6 +31,14 @@ def test_the_day_of_a_posting_is_the_sites() -> None:
     assert is_old(evening, ZONE)
 
 
+def test_a_sum_counts_when_its_days_are_old_on_the_sites_day() -> None:
+    # 03-19 16:30 UTC: in Shanghai it is 03-20 already, and 03-17 is old.
+    after_midnight = replace(OLD, posted_at=datetime(2026, 3, 20, 0, 30, tzinfo=ZONE))
+    assert grace_until([after_midnight], USUAL, ZONE) == after_midnight.posted_at + GRACE
+    pacific = ZoneInfo("America/Los_Angeles")
+    assert grace_until([after_midnight], USUAL, pacific) is None
+
+
 @pytest.mark.parametrize(
     ("fen", "usual", "protects"),
     [(1_200, 400, False), (1_201, 400, True), (500, 10, False), (501, 10, True), (501, 0, True)],

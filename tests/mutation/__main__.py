@@ -1,0 +1,207 @@
+"""Whether the tests see each small mistake in a rule: `python -m tests.mutation FILE...`.
+
+A program. The tests that `rules.toml` names for a file are run on each of its mutants, in a copy of
+the project, until one is red. Survivors are printed; those with a reason stand in `survivors.toml`.
+The exit code is 1 where fewer than 95 of 100 mutants are killed, or one survives without a reason.
+"""
+
+import argparse
+import gc
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.mutation.in_place import put_in_place
+from tests.mutation.mutants import Mutant, mutants_of
+
+FOLDER = Path(__file__).parent
+KEPT = Path(".mutation")
+"""What survived the last time, by file."""
+LEAST_KILLED = 0.95
+SLOWER = 5
+"""A mutant that takes so many times the CPU time of all tests runs in a circle."""
+LONGEST_S = 900
+ARGUMENTS = ("-x", "-q", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("files", nargs="*", help="of rules.toml; without any, all of them")
+    parser.add_argument("--again", action="store_true", help="only what survived the last time")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth mutant")
+    options = parser.parse_args()
+    rules: dict[str, list[str]] = tomllib.loads((FOLDER / "rules.toml").read_text())
+    names = options.files or list(rules)
+    unknown = [name for name in names if name not in rules]
+    if unknown:
+        parser.error(f"{', '.join(unknown)}: no tests are named for it in {FOLDER / 'rules.toml'}")
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        copy_to(Path(folder))
+        return int(
+            sum(not is_proved(name, rules[name], Path(folder), options) for name in names) > 0
+        )
+
+
+def copy_to(folder: Path) -> None:
+    """The project as it is, also what is not committed."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(listing, capture_output=True, check=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # deleted, and not committed yet
+            shutil.copy2(name, target)
+
+
+def is_proved(name: str, tests: Sequence[str], folder: Path, options: argparse.Namespace) -> bool:
+    """Run the mutants of one file and tell what survived."""
+    kept = KEPT / f"{name.replace('/', '.')}.json"
+    source = (folder / name).read_text()
+    asked = [*chosen(mutants_of(source), kept, options)]
+    survivors = survivors_of(asked, name, source, tests, folder)
+    KEPT.mkdir(exist_ok=True)
+    kept.write_text(json.dumps([[it.where, it.was, it.now] for it in survivors], indent=1))
+    reasons = tomllib.loads((FOLDER / "survivors.toml").read_text()).get(name, [])
+    listed = {(it["was"], it["now"]) for it in reasons}
+    left = [it for it in survivors if (it.was, it.now) not in listed]
+    for it in left:
+        print(f"{name}: {it.where}\n  - {it.was}\n  + {it.now}")
+    share = 1 - len(survivors) / max(len(asked), 1)
+    print(
+        f"{name}: {len(asked)} mutants, {share:.1%} killed; {len(survivors)} survive,"
+        f" {len(left)} of them without a reason",
+        flush=True,
+    )
+    return not left and (options.again or share >= LEAST_KILLED)
+
+
+def chosen(mutants: Iterator[Mutant], kept: Path, options: argparse.Namespace) -> Iterator[Mutant]:
+    if options.again:
+        last = {tuple(it) for it in json.loads(kept.read_text())}
+        yield from (it for it in mutants if (it.where, it.was, it.now) in last)
+    else:
+        yield from (it for number, it in enumerate(mutants) if number % options.every == 0)
+
+
+def survivors_of(
+    asked: Sequence[Mutant], name: str, source: str, tests: Sequence[str], folder: Path
+) -> list[Mutant]:
+    """First each is put into loaded modules, which is quick; who survives that, into its file."""
+    written = folder / "survivors.json"
+    run = EachInPlace(asked, name, source, written)
+    child = os.fork()
+    if child == 0:
+        end_as(run_tests(folder, tests, [run]))
+    if wait_for(child)[0] != 0:
+        sys.exit(f"{name}: its tests are red without a mutant:\n{output(folder)}")
+    limit_s, numbers = json.loads(written.read_text())
+    target = folder / name
+    for cached in target.parent.glob(f"__pycache__/{target.stem}.*.pyc"):
+        cached.unlink()
+    survivors = []
+    for number in numbers:
+        target.write_text(asked[number].source)
+        child = os.fork()
+        if child == 0:
+            sys.dont_write_bytecode = True
+            resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
+            end_as(run_tests(folder, tests, []))
+        if wait_for(child)[0] == 0:
+            survivors.append(asked[number])
+    target.write_text(source)
+    return survivors
+
+
+class EachInPlace:
+    """A plugin of pytest: once the tests are loaded, each mutant is a fork that goes on with them, the
+    shortest first.
+
+    Writes the limit of CPU time, and the numbers of those that no test killed."""
+
+    def __init__(self, asked: Sequence[Mutant], name: str, source: str, written: Path) -> None:
+        self._asked = asked
+        self._module = name.removesuffix(".py").replace("/", ".")
+        self._source = source
+        self._written = written
+        self._duration_s: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._duration_s[report.nodeid] = self._duration_s.get(report.nodeid, 0) + report.duration
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
+        gc.freeze()
+        child = os.fork()
+        if child == 0:
+            yield
+            self._written.write_text(json.dumps(self._duration_s))
+            return
+        code, used_s = wait_for(child)
+        if code != 0:
+            os._exit(code)
+        duration_s = json.loads(self._written.read_text())
+        session.items.sort(key=lambda it: duration_s[it.nodeid])
+        limit_s = round(5 + SLOWER * used_s)
+        module = sys.modules[self._module]
+        survivors = []
+        for number, mutant in enumerate(self._asked):
+            child = os.fork()
+            if child == 0:
+                resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
+                if not put_in_place(module, self._source, mutant.source):
+                    os._exit(0)
+                return (yield)
+            if wait_for(child)[0] == 0:
+                survivors.append(number)
+        self._written.write_text(json.dumps([limit_s, survivors]))
+        os._exit(0)
+
+
+def wait_for(child: int) -> tuple[int, float]:
+    """(exit code, seconds of CPU) of a child; negative where a signal ended it."""
+    descriptor = os.pidfd_open(child)
+    if not select.select([descriptor], [], [], LONGEST_S)[0]:
+        os.kill(child, signal.SIGKILL)
+    os.close(descriptor)
+    _, status, used = os.wait4(child, 0)
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+
+
+def run_tests(folder: Path, tests: Sequence[str], plugins: list[object]) -> int:
+    """Pytest's exit code of the tests of the copy, in this process, which is a child."""
+    with (folder / "output.txt").open("w") as written:
+        os.dup2(written.fileno(), 1)
+        os.dup2(written.fileno(), 2)
+    sys.path[:] = [str(folder), *(it for it in sys.path if it not in ("", str(Path.cwd())))]
+    os.chdir(folder)
+    for loaded in [it for it in sys.modules if it.partition(".")[0] == "tests"]:
+        del sys.modules[loaded]
+    os.environ["HYPOTHESIS_PROFILE"] = "mutants"
+    return int(pytest.main([*ARGUMENTS, *tests], plugins))
+
+
+def end_as(code: int) -> None:
+    """End a child without what its parent cleans up."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def output(folder: Path) -> str:
+    return (folder / "output.txt").read_text()[-4000:]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
