@@ -306,7 +306,7 @@ async def _look_at_books(pool: Pool) -> None:
     async with pool.connection(lasts_s=LONG_USE_S) as connection:
         found = await ledger.integrity(connection)
     metrics.LEDGER_TRANSACTIONS.set(found["transactions"])
-    for kind in ("unbalanced_transactions", "wrong_balances", "wrong_months"):
+    for kind in ("unbalanced_transactions", "wrong_balances", "wrong_months", "misdated_charges"):
         metrics.LEDGER_FAULTS.labels(kind).set(found[kind])
     sizes = ("transactions", "postings")
     faults = {kind: count for kind, count in found.items() if count and kind not in sizes}

@@ -35,13 +35,13 @@ class AccountStanding(NamedTuple):
 class Movement(NamedTuple):
     """A leg that moved a customer's balance: positive where the customer gains.
 
-    `day`: where a statement has it; `value_date`: which day it counts for. `period`, `component`:
-    what a charge is for."""
+    `day`: which one it counts for. `period`, `component`: what a charge is about; an adjustment is
+    about a month that was closed before."""
 
     transaction: int
     kind: str
+    recorded_at: datetime
     day: date
-    value_date: date
     channel: str | None
     period: date | None
     component: str | None

@@ -24,12 +24,8 @@ CROSS JOIN LATERAL (
 ) c
 ORDER BY a.number
 
--- movements -- what moved a customer's balance, leg by leg, each with the day on which a statement has it
-SELECT j.id AS transaction, k.kind,
-       -- What came after its month was closed stands where it came: a statement that was handed out stays true.
-       CASE WHEN k.enters_closed_month
-            THEN (j.recorded_at AT TIME ZONE coalesce((SELECT zone FROM site), 'UTC'))::date ELSE j.value_date END AS day,
-       j.value_date, j.channel, s.period, s.component, l.fen
+-- movements -- what moved a customer's balance, leg by leg, in order of the days that they count for
+SELECT j.id AS transaction, k.kind, j.recorded_at, j.value_date AS day, j.channel, s.about_month, s.about_component, l.fen
 FROM ledger_account a
 CROSS JOIN LATERAL journal_of(a.id) j
 JOIN transaction_kind k ON k.id = j.kind
@@ -43,25 +39,31 @@ SELECT t.id, t.key, t.kind, t.recorded_at, t.value_date, t.actor, t.channel, t.d
        (SELECT r.id FROM journal r WHERE r.reverses = t.id) AS reversed_by
 FROM ledger_transaction t WHERE t.id = %(transaction)s
 
--- billed_with -- the links that a transaction billed, in force or replaced since
-WITH its_points AS (
-    SELECT DISTINCT x.point_id
-    FROM journal j JOIN ledger_account l ON l.id = ANY (j.accounts)
+-- billed_with -- the links that a transaction billed, in force or replaced since. One settlement posts each month by itself, so
+-- those of all that was posted with it count; they lie in the cycles of the months that it is about
+WITH asked AS MATERIALIZED (
+    SELECT j.recorded_at, j.accounts, date_trunc('year', min(s.about_month))::date AS since,
+           (date_trunc('year', max(s.about_month)) + interval '1 year')::date AS until
+    FROM journal j JOIN posting_stream s ON s.id = ANY (j.streams) WHERE j.id = %(transaction)s GROUP BY j.id
+), its_points AS (
+    SELECT DISTINCT x.account_id, x.point_id
+    FROM asked q JOIN ledger_account l ON l.id = ANY (q.accounts)
     JOIN account a ON l.name = 'customer:' || a.number || ':prepaid'
     JOIN point_account x ON x.account_id = a.id
-    WHERE j.id = %(transaction)s
 ), billed AS (
-    SELECT (l).*, link_kwh(l) AS kwh, NULL::timestamptz AS left_at
-    FROM its_points x JOIN link l ON l.point_id = x.point_id WHERE l.billed_by = %(transaction)s
+    SELECT l AS link, NULL::timestamptz AS left_at
+    FROM asked q CROSS JOIN its_points x JOIN link l
+        ON l.point_id = x.point_id AND l.account_id = x.account_id AND l.from_day < q.until AND l.to_day > q.since
     UNION ALL
-    SELECT (l).*, link_kwh(l), p.left_at
-    FROM its_points x JOIN past_link p ON p.point_id = x.point_id
-    CROSS JOIN LATERAL (SELECT (jsonb_populate_record(NULL::link, to_jsonb(p))).*) l
-    WHERE p.billed_by = %(transaction)s
+    SELECT jsonb_populate_record(NULL::link, to_jsonb(p)), p.left_at
+    FROM asked q CROSS JOIN its_points x JOIN past_link p
+        ON p.point_id = x.point_id AND p.account_id = x.account_id AND p.from_day < q.until AND p.to_day > q.since
 )
-SELECT p.number AS point, b.from_day, b.to_day, b.kwh, b.hold, b.left_at
-FROM billed b JOIN point p ON p.id = b.point_id
-ORDER BY p.number, b.from_day, b.left_at
+SELECT p.number AS point, (b.link).from_day, (b.link).to_day, link_kwh(b.link) AS kwh, (b.link).hold, b.left_at
+FROM asked q CROSS JOIN billed b
+JOIN journal j ON j.id = (b.link).billed_by AND j.recorded_at = q.recorded_at
+JOIN point p ON p.id = (b.link).point_id
+ORDER BY p.number, 2, b.left_at
 
 -- past_links -- those that were in force for a day of an account, with what they were billed with
 SELECT p.number AS point, l.from_day, l.to_day, l.billed_by, l.left_at

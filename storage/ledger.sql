@@ -115,7 +115,7 @@ WITH leg AS MATERIALIZED (
     SELECT l.account, l.stream, sum(l.fen) AS fen
     FROM journal t CROSS JOIN LATERAL unnest(t.accounts, t.amounts, t.streams) AS l (account, fen, stream) GROUP BY 1, 2
 ), streamed AS (
-    SELECT c.id AS account_id, s.period, s.component, -sum(l.fen) AS fen
+    SELECT c.id AS account_id, s.about_month AS period, s.about_component AS component, -sum(l.fen) AS fen
     FROM leg l JOIN posting_stream s ON s.id = l.stream JOIN ledger_account a ON a.id = l.account
     JOIN account c ON a.name = 'customer:' || c.number || ':prepaid' GROUP BY 1, 2, 3
 )
@@ -131,6 +131,10 @@ SELECT (SELECT coalesce(sum(balance_fen), 0) FROM account_balance)::bigint AS su
          FULL JOIN (SELECT * FROM streamed WHERE fen <> 0) l USING (account_id, period, component)
          WHERE kept.fen IS DISTINCT FROM l.fen)
            AS wrong_months,
+       (SELECT count(*) FROM journal t
+         WHERE t.reverses IS NULL AND EXISTS (SELECT FROM posting_stream s
+                                              WHERE s.id = ANY(t.streams) AND s.period <> date_trunc('month', t.value_date)))
+           AS misdated_charges,
        (SELECT count(*) FROM journal) AS transactions,
        (SELECT coalesce(sum(cardinality(accounts)), 0) FROM journal)::bigint AS postings
 

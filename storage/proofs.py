@@ -94,10 +94,10 @@ async def in_service(connection: Connection, month: date) -> list[NumberedAccoun
 
 
 async def counted(
-    connection: Connection, accounts: Sequence[NumberedAccount], month: date, zone: str
+    connection: Connection, accounts: Sequence[NumberedAccount], month: date
 ) -> list[CountedRow]:
     """What counts for a month, and for those before it."""
-    values = {**_named(accounts), "month": month, "zone": zone}
+    values = {**_named(accounts), "month": month}
     return [CountedRow(*row) for row in await fetch_rows(connection, SQL["counted"], values)]
 
 

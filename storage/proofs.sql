@@ -6,15 +6,13 @@ SELECT id, number, tariff_id FROM account
 WHERE opened_on < %(month)s::date + interval '1 month' AND (last_day IS NULL OR last_day >= %(month)s) ORDER BY number
 
 -- counted -- fen by account, the month that they count for and, of charges, the month that they are about: a charge counts for
--- the month of its stream, an adjustment for the one in which it was made, all else for that of its value date
+-- the month of its stream, which of an adjustment is the one in which it was made, all else for that of its value date
 SELECT c.account_id, m.month, m.about, sum(m.charged_fen)::bigint AS charged_fen, sum(m.other_fen)::bigint AS other_fen
 FROM unnest(%(accounts)s::int[], %(names)s::text[]) AS c (account_id, name)
 JOIN ledger_account a ON a.name = c.name
 CROSS JOIN LATERAL journal_of(a.id) j
-JOIN transaction_kind k ON k.id = j.kind
 CROSS JOIN LATERAL (
-    SELECT CASE k.kind WHEN 'adjustment' THEN date_trunc('month', j.recorded_at AT TIME ZONE %(zone)s)::date ELSE s.period END AS month,
-           s.period AS about, l.fen AS charged_fen, 0 AS other_fen
+    SELECT s.period AS month, s.about_month AS about, l.fen AS charged_fen, 0 AS other_fen
     FROM unnest(j.accounts, j.amounts, j.streams) AS l (account, fen, stream) JOIN posting_stream s ON s.id = l.stream
     WHERE l.account < 0
     UNION ALL
@@ -33,7 +31,7 @@ JOIN ledger_account a ON a.name = c.name
 CROSS JOIN LATERAL journal_of(a.id) j
 JOIN transaction_kind k ON k.id = j.kind
 WHERE CASE WHEN j.streams IS NULL THEN date_trunc('month', j.value_date) = %(month)s
-           ELSE EXISTS (SELECT FROM posting_stream s WHERE s.id = ANY(j.streams) AND s.period = ANY(c.rated::date[])) END
+           ELSE EXISTS (SELECT FROM posting_stream s WHERE s.id = ANY(j.streams) AND s.about_month = ANY(c.rated::date[])) END
 ORDER BY c.account_id, j.id
 
 -- account_names -- of accounts of the ledger, with the place at which each was sealed

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from protocols.errors import MeterdError
 
 KeyPart = Literal["channel", "reference"]
 REVENUES = frozenset({"energy", "tier", "fixed", "minimum", "compensation"})
+ADJUSTMENT: Final = re.compile(r"adjustment:(\d{4}-\d{2}):(.+)")
 
 
 class Stream(NamedTuple):
@@ -17,6 +19,19 @@ class Stream(NamedTuple):
 
     period: date
     component: str
+
+    def adjusted_in(self, period: date) -> Stream:
+        """The stream on which an open month takes what this one, whose month is closed, costs
+        otherwise (section 9)."""
+        return Stream(period, f"adjustment:{self.period:%Y-%m}:{self.component}")
+
+    @property
+    def about(self) -> Stream:
+        """Itself; of an adjustment, the stream of the closed month."""
+        told = ADJUSTMENT.fullmatch(self.component)
+        if told is None:
+            return self
+        return Stream(date.fromisoformat(f"{told[1]}-01"), told[2])
 
 
 class Leg(NamedTuple):
@@ -71,7 +86,8 @@ def charge_legs(prepaid: str, moved_fen: Mapping[Stream, int]) -> tuple[Leg, ...
         fen = moved_fen[stream]
         # Both sides carry the stream, so that a stream can be added up on either (M3).
         legs.append(Leg(prepaid, -fen, stream.period, stream.component))
-        legs.append(Leg(account_of(stream.component), fen, stream.period, stream.component))
+        account = account_of(stream.about.component)
+        legs.append(Leg(account, fen, stream.period, stream.component))
     return tuple(legs)
 
 

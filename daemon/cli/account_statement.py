@@ -52,8 +52,8 @@ CHARGES: Final = frozenset({"charge", "true_up", "adjustment", "charge_reversal"
 def statement(account_id: str, month: datetime, language: str, site_path: Path, **to: Any) -> None:
     """Registers, use, prices, movements and the balance of an account in a month.
 
-    A charge stands on the day that it is for. What came after its month was closed stands on the
-    day it came, so a statement of a closed month stays as it was handed out."""
+    A charge stands on the day that it is for. What came after its month was closed is an
+    adjustment of the day it came, so a statement of a closed month stays as it was handed out."""
     # Prices load numpy, which other commands need not wait for.
     from daemon.cli.bill_sections import as_object, told_in
     from daemon.transactions.explanation import account_month
@@ -132,7 +132,7 @@ def _sections(found: AccountMonth, zone: ZoneInfo) -> Iterator[Section]:
     )
     yield Section(
         "movements",
-        ("day", "what", "note", "for", "channel", "transaction", "yuan", "balance"),
+        ("day", "what", "note", "channel", "transaction", "yuan", "balance"),
         list(_movements(found)),
     )
 
@@ -148,15 +148,14 @@ def _movements(found: AccountMonth) -> Iterator[Sequence[object]]:
         fen = sum(it.fen for it in some)
         balance_fen += fen
         note = _note(some)
-        if first.kind in CHARGES and any(day <= first.value_date for day in slab_days):
+        if first.kind in CHARGES and any(day <= first.day for day in slab_days):
             # One charge may be for several days: it is the first that holds the day.
             note.append(Word("slab reached"))
-            slab_days = [day for day in slab_days if day > first.value_date]
+            slab_days = [day for day in slab_days if day > first.day]
         yield (
             first.day,
             Word(first.kind),
             note,
-            first.value_date if first.value_date != first.day else None,
             first.channel,
             first.transaction,
             yuan_of(fen),

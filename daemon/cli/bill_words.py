@@ -51,7 +51,6 @@ CHINESE: Final[Mapping[str, str]] = {
     "charged": "应收（元）",
     "posted": "已记账（元）",
     "transaction": "交易号",
-    "for": "所属日",
     "channel": "渠道",
     "balance": "余额（元）",
     "billed by": "记账交易号",

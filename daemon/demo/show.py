@@ -125,7 +125,7 @@ def _spent_fen(
 
 def _prove_ledger(demo: Demo) -> None:
     facts = database.ledger_integrity(demo.database_url)
-    names = ("unbalanced_transactions", "wrong_balances", "wrong_months")
+    names = ("unbalanced_transactions", "wrong_balances", "wrong_months", "misdated_charges")
     faults = {name: facts[name] for name in names}
     is_right = facts["sum_of_balances_fen"] == 0 and not any(faults.values())
     found = f"sum {facts['sum_of_balances_fen']} fen over {facts['transactions']} transactions"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from fractions import Fraction
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
 from daemon.billing.posting import Leg, Stream, charge_legs
+from daemon.billing.pricing import days_of
 from daemon.billing.settlement import Book, Moved
 from daemon.billing.span_grace import GRACE, PastCharge, grace_until, is_old
 from daemon.transactions.relinking import Relinked
@@ -28,15 +30,15 @@ NO_CHANGE = Relinked()
 
 
 class Charged(NamedTuple):
-    """What one account is charged at once, in fen by stream.
+    """What one account is charged in a month, in fen by stream.
 
-    `first_day`, `last_day`: the days whose use or fees it is for."""
+    `first_day`: of the use or fees that it is for."""
 
     account_id: int
     moved_fen: Moved
     kind: ChargeKind
     first_day: date
-    last_day: date
+    value_date: date
 
 
 def charges(
@@ -47,24 +49,27 @@ def charges(
     open_from: date,
     today: date,
 ) -> list[Charged]:
-    """What is to be posted: of closed months as an adjustment by itself."""
+    """What is to be posted: each month by itself, and the closed ones as an adjustment today."""
     found = []
     for book in books:
-        streams = moved[book.account_id]
-        change = changes.get(book.account_id, NO_CHANGE)
-        first, last = _days(change, marks[book.account_id], streams, today)
+        account, streams = book.account_id, moved[book.account_id]
+        change = changes.get(account, NO_CHANGE)
+        first, last = _days(change, marks[account], streams, today)
         is_true_up = any(old.link.hold is None for old in change.leaving)
-        late = {it: fen for it, fen in streams.items() if it.period < open_from}
-        rest = {it: fen for it, fen in streams.items() if it.period >= open_from}
-        if rest:
-            kind = ChargeKind.TRUE_UP if is_true_up else ChargeKind.CHARGE
-            day = max(last, open_from)
-            found.append(Charged(book.account_id, rest, kind, min(first, day), day))
+        kind = ChargeKind.TRUE_UP if is_true_up else ChargeKind.CHARGE
+        current = max(today, open_from)
+        late: Moved = {}
+        by_month: defaultdict[date, Moved] = defaultdict(dict)
+        for stream, fen in streams.items():
+            if stream.period < open_from:
+                late[stream.adjusted_in(current.replace(day=1))] = fen
+            else:
+                by_month[stream.period][stream] = fen
         if late:
-            day = min(last, open_from - DAY)
-            found.append(
-                Charged(book.account_id, late, ChargeKind.ADJUSTMENT, min(first, day), day)
-            )
+            found.append(Charged(account, late, ChargeKind.ADJUSTMENT, first, current))
+        for month, own in sorted(by_month.items()):
+            day = min(max(last, month), days_of(month)[-1])
+            found.append(Charged(account, own, kind, min(first, day), day))
     return found
 
 
@@ -73,15 +78,17 @@ async def put_charges(
     charged: Sequence[Charged],
     books: Mapping[int, Book],
     accounts: Mapping[int, AccountRow],
-) -> dict[int, int]:
-    """Post them; by account the number of the transaction. The books get what was posted."""
+) -> dict[int, dict[date, int]]:
+    """Post them; by account and by month that they are about the number of the transaction. The
+    books get what was posted."""
     legs: list[Leg] = []
     counts: list[int] = []
     for it in charged:
         book = books[it.account_id]
         for stream, fen in it.moved_fen.items():
-            posted = book.month(stream.period).posted_fen
-            posted[stream.component] = posted.get(stream.component, 0) + fen
+            month, component = stream.about
+            posted = book.month(month).posted_fen
+            posted[component] = posted.get(component, 0) + fen
         theirs = charge_legs(prepaid(accounts[it.account_id].number), it.moved_fen)
         counts.append(len(theirs))
         legs += theirs
@@ -93,17 +100,17 @@ async def put_charges(
     streams = await ledger.posting_streams(connection, set(of))
     told = Charges(
         kinds=_column(it.kind for it in charged),
-        value_dates=_column((it.last_day - SINCE).days for it in charged),
+        value_dates=_column((it.value_date - SINCE).days for it in charged),
         legs=_column(counts),
         accounts=_column(numbers[leg.account] for leg in legs),
         fen=_column(leg.amount_fen for leg in legs),
         streams=_column(streams[stream] for stream in of),
     )
     ids = (await post_charges(connection, told)).tolist()
-    numbered = zip(charged, ids, strict=True)
-    # A link is billed with what is posted of open months; an adjustment alone stands for all.
-    in_order = sorted(numbered, key=lambda it: it[0].kind is not ChargeKind.ADJUSTMENT)
-    return {it.account_id: number for it, number in in_order}
+    found: defaultdict[int, dict[date, int]] = defaultdict(dict)
+    for it, number in zip(charged, ids, strict=True):
+        found[it.account_id] |= {stream.about.period: number for stream in it.moved_fen}
+    return found
 
 
 async def remember_old(

@@ -218,11 +218,14 @@ def _charged(
     change: StreamChange, movements: Sequence[Movement], billed_by: set[int]
 ) -> ChargedStream:
     own = [it for it in movements if (it.period, it.component) == change.stream]
-    first = min(billed_by, default=None)
+    # One settlement posts each month by itself, all at one instant.
+    settled_at = {it.recorded_at for it in movements if it.transaction in billed_by}
+    together = {it.transaction for it in movements if it.recorded_at in settled_at}
+    first = min(together, default=0)
     return ChargedStream(
         change,
-        before_fen=-sum(it.fen for it in own if first is not None and it.transaction < first),
-        with_fen=-sum(it.fen for it in own if it.transaction in billed_by),
+        before_fen=-sum(it.fen for it in own if it.transaction < first),
+        with_fen=-sum(it.fen for it in own if it.transaction in together),
         now_fen=-sum(it.fen for it in own),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from daemon.billing.credit import CreditStatus, Thresholds, next_credit
+from daemon.billing.links import Link
 from daemon.billing.settlement import charging_versions
 from daemon.billing.use import NoPrice
 from daemon.transactions.books import ground_of, put_books
@@ -86,18 +87,24 @@ async def _activate(
 async def _put_links(
     connection: AsyncConnection[Any],
     changes: Mapping[int, Relinked],
-    billed_by: Mapping[int, int],
+    billed_by: Mapping[int, Mapping[date, int]],
 ) -> None:
     # First out of force, then in force: no two live links of a point may begin on one day (M1).
     leaving = [old.link for change in changes.values() for old in change.leaving]
     await links.put_out(connection, [(link.point_id, link.from_day) for link in leaving])
     coming = [
-        link_row(account, link, None if link.hold else billed_by.get(account))
+        link_row(account, link, None if link.hold else _billed_by(link, billed_by.get(account, {})))
         for account, change in changes.items()
         for link in change.coming
     ]
     if coming:
         await links.put_in(connection, coming)
+
+
+def _billed_by(link: Link, numbers: Mapping[date, int]) -> int | None:
+    """The transaction about the month in which it ends, or another of its settlement."""
+    month = (link.to_day - timedelta(days=1)).replace(day=1)
+    return numbers.get(month) or next(iter(numbers.values()), None)
 
 
 class CreditNow(NamedTuple):

@@ -968,36 +968,35 @@ CREATE TABLE transaction_kind (
     debits      text[] NOT NULL,
     credits     text[] NOT NULL,
     reversed_by text REFERENCES transaction_kind (kind),
-    enters_closed_month boolean NOT NULL DEFAULT false,
     purpose     text NOT NULL,
     by_persons  boolean NOT NULL DEFAULT true,
     approved    boolean NOT NULL DEFAULT false
 );
-INSERT INTO transaction_kind (id, kind, debits, credits, reversed_by, enters_closed_month, purpose) VALUES
-    (12, 'payment_reversal', '{prepaid,receivable,suspense}', '{clearing}', NULL, false, 'a payment that bounced or was a mistake'),
-    (4, 'charge_reversal', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, false,
+INSERT INTO transaction_kind (id, kind, debits, credits, reversed_by, purpose) VALUES
+    (12, 'payment_reversal', '{prepaid,receivable,suspense}', '{clearing}', NULL, 'a payment that bounced or was a mistake'),
+    (4, 'charge_reversal', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL,
         'a charge taken back whole'),
-    (6, 'penalty_waiver', '{penalty}', '{prepaid,receivable}', NULL, false, 'a penalty that is not asked for'),
-    (16, 'terminal_void', '{reserve}', '{prepaid}', NULL, false, 'a purchase that did not reach its terminal'),
-    (19, 'refund_reversal', '{refund}', '{prepaid}', NULL, false, 'a refund that could not be paid out');
-INSERT INTO transaction_kind (id, kind, debits, credits, reversed_by, enters_closed_month, purpose) VALUES
-    (11, 'top_up', '{clearing}', '{prepaid,receivable,suspense}', 'payment_reversal', false, 'a payment'),
+    (6, 'penalty_waiver', '{penalty}', '{prepaid,receivable}', NULL, 'a penalty that is not asked for'),
+    (16, 'terminal_void', '{reserve}', '{prepaid}', NULL, 'a purchase that did not reach its terminal'),
+    (19, 'refund_reversal', '{refund}', '{prepaid}', NULL, 'a refund that could not be paid out');
+INSERT INTO transaction_kind (id, kind, debits, credits, reversed_by, purpose) VALUES
+    (11, 'top_up', '{clearing}', '{prepaid,receivable,suspense}', 'payment_reversal', 'a payment'),
     (1, 'charge', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', 'charge_reversal',
-        false, 'use and fixed charges'),
-    (2, 'true_up', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, false,
+        'use and fixed charges'),
+    (2, 'true_up', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL,
         'what later readings make of charges'),
-    (3, 'adjustment', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL, true,
+    (3, 'adjustment', '{prepaid,receivable,revenue,surcharge,tax}', '{prepaid,receivable,revenue,surcharge,tax}', NULL,
         'what later readings make of a closed month'),
-    (5, 'penalty', '{prepaid,receivable}', '{penalty}', 'penalty_waiver', false, 'late payment'),
-    (13, 'debt_recovery', '{prepaid}', '{receivable}', NULL, false, 'the part of a payment that goes to a debt'),
-    (21, 'conversion', '{legacy_card,prepaid}', '{prepaid,legacy_card}', NULL, false, 'what a card meter held, on its exchange'),
-    (14, 'identification', '{suspense}', '{prepaid,receivable}', NULL, false, 'a payment finds its account'),
-    (15, 'terminal_reserve', '{prepaid}', '{reserve}', 'terminal_void', false, 'a purchase is written to a terminal'),
-    (17, 'terminal_purchase', '{reserve}', '{revenue,surcharge,tax}', NULL, false, 'the terminal read it back'),
-    (18, 'refund', '{prepaid}', '{refund}', 'refund_reversal', false, 'the balance of a closed account is owed back'),
-    (20, 'refund_paid', '{refund}', '{clearing}', NULL, false, 'it was paid out'),
-    (22, 'overdrawn_close', '{receivable}', '{prepaid}', NULL, false, 'a closed account owes its balance'),
-    (23, 'write_off', '{writeoff}', '{prepaid,receivable}', NULL, false, 'a debt that will not be paid');
+    (5, 'penalty', '{prepaid,receivable}', '{penalty}', 'penalty_waiver', 'late payment'),
+    (13, 'debt_recovery', '{prepaid}', '{receivable}', NULL, 'the part of a payment that goes to a debt'),
+    (21, 'conversion', '{legacy_card,prepaid}', '{prepaid,legacy_card}', NULL, 'what a card meter held, on its exchange'),
+    (14, 'identification', '{suspense}', '{prepaid,receivable}', NULL, 'a payment finds its account'),
+    (15, 'terminal_reserve', '{prepaid}', '{reserve}', 'terminal_void', 'a purchase is written to a terminal'),
+    (17, 'terminal_purchase', '{reserve}', '{revenue,surcharge,tax}', NULL, 'the terminal read it back'),
+    (18, 'refund', '{prepaid}', '{refund}', 'refund_reversal', 'the balance of a closed account is owed back'),
+    (20, 'refund_paid', '{refund}', '{clearing}', NULL, 'it was paid out'),
+    (22, 'overdrawn_close', '{receivable}', '{prepaid}', NULL, 'a closed account owes its balance'),
+    (23, 'write_off', '{writeoff}', '{prepaid,receivable}', NULL, 'a debt that will not be paid');
 UPDATE transaction_kind SET by_persons = false WHERE kind IN ('charge', 'true_up');
 UPDATE transaction_kind SET approved = true WHERE kind = 'payment_reversal';
 COMMENT ON COLUMN transaction_kind.by_persons IS 'a person may post it: what use costs is only what settlement makes of it';
@@ -1026,8 +1025,16 @@ CREATE TABLE posting_stream (
     period      date NOT NULL CHECK (period = date_trunc('month', period)),
     component   text NOT NULL CHECK (component <> ''),
     place       bigint NOT NULL UNIQUE DEFAULT next_place(),
-    UNIQUE (period, component)
+    -- What is posted of a closed month lies in an open one, on a stream of its own: adjustment:YYYY-MM:COMPONENT.
+    about_month date NOT NULL GENERATED ALWAYS AS (
+        CASE WHEN starts_with(component, 'adjustment:')
+             THEN make_date(substr(component, 12, 4)::int, substr(component, 17, 2)::int, 1) ELSE period END) STORED,
+    about_component text NOT NULL GENERATED ALWAYS AS (
+        CASE WHEN starts_with(component, 'adjustment:') THEN substr(component, 20) ELSE component END) STORED,
+    UNIQUE (period, component),
+    CHECK (component !~ '^adjustment:' OR component ~ '^adjustment:\d{4}-\d{2}:[^:]+$' AND about_month < period)
 );
+COMMENT ON COLUMN posting_stream.about_month IS 'the month whose price it is a part of';
 COMMENT ON TABLE posting_stream IS 'what a leg of a charge is for: a month and a component of its price';
 
 -- A transaction is one row with all its legs: it is there whole or not at all, and takes no further leg. No foreign keys: a
@@ -1094,7 +1101,8 @@ CREATE TRIGGER posting_stream_is_never_changed BEFORE UPDATE OR DELETE ON postin
 CREATE TRIGGER posting_stream_is_never_emptied BEFORE TRUNCATE ON posting_stream
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- A closed month takes nothing that counts for one of its days, but adjustments. Months close in order.
+-- A closed month takes nothing that counts for one of its days: what it costs otherwise is adjusted in an open one. Months
+-- close in order.
 CREATE TABLE closed_month (
     month       date PRIMARY KEY CHECK (month = date_trunc('month', month)),
     actor       text NOT NULL CHECK (actor <> ''),
@@ -1124,11 +1132,11 @@ DECLARE
 BEGIN
     SELECT coalesce(n.key, 'a transaction') AS key, k.kind, n.value_date, n.document, cardinality(n.accounts) AS legs,
            public.sum_of(n.amounts) AS total, k.id IS NULL AS is_unknown,
-           n.value_date < open_from AND NOT k.enters_closed_month AS is_late, n.actor LIKE 'person:%' AND NOT k.by_persons AS is_not_theirs,
+           n.value_date < open_from AS is_late, n.actor LIKE 'person:%' AND NOT k.by_persons AS is_not_theirs,
            n.reverses IS NULL AS names_none INTO wrong
     FROM new_journal n LEFT JOIN public.transaction_kind k ON k.id = n.kind
     WHERE k.id IS NULL
-       OR n.value_date < open_from AND NOT k.enters_closed_month
+       OR n.value_date < open_from
        OR n.reverses IS NULL AND k.kind IN (SELECT reversed_by FROM public.transaction_kind)
        OR n.actor LIKE 'person:%' AND NOT k.by_persons
        OR n.document IS NOT NULL AND NOT EXISTS (SELECT FROM public.document d WHERE d.id = n.document)

@@ -75,6 +75,7 @@ INTACT = {
     "unbalanced_transactions": 0,
     "wrong_balances": 0,
     "wrong_months": 0,
+    "misdated_charges": 0,
 }
 
 UNTRUE_DAYS: Final = """

@@ -54,7 +54,7 @@ class Ledger:
             return
         streams: list[int | None] | None = None
         if charged:
-            accounts = [PREPAID, *(f"revenue:{stream.component}" for stream in charged)]
+            accounts = [PREPAID, *(f"revenue:{stream.about.component}" for stream in charged)]
             fen = [-sum(charged.values()), *charged.values()]
             streams = [None, *(self._stream(stream) for stream in charged)]
         else:
@@ -160,24 +160,20 @@ def bill_of(account: _Account, ledger: Ledger, month: date, first_balance_fen: i
     charged_by_month: dict[date, int] = defaultdict(int)
     others_by_month: dict[date, int] = defaultdict(int)
     told = list(zip(ledger.posted, ledger.paid, ledger.lines, strict=True))
-    for charged, (day, paid_fen), line in told:
+    for charged, (day, paid_fen), _ in told:
         for stream, fen in charged.items():
-            charged_by_month[_counts_for(stream, day, line)] += fen
+            charged_by_month[stream.period] += fen
         if paid_fen:
             others_by_month[day.replace(day=1)] += paid_fen
     before = [it for it in {*charged_by_month, *others_by_month} if it < month]
     opening_fen = first_balance_fen + sum(
         others_by_month[it] - charged_by_month[it] for it in before
     )
-    rated = {month} | {
-        stream.period
-        for charged, (day, _), line in told
-        for stream in charged
-        if _counts_for(stream, day, line) == month
-    }
+    streams = {stream for charged, _, _ in told for stream in charged}
+    rated = {month} | {it.about.period for it in streams if it.period == month}
     of_bill = [
         "kind" not in line
-        or any(it.period in rated for it in charged)
+        or any(it.about.period in rated for it in charged)
         or (paid_fen != 0 and day.replace(day=1) == month)
         for charged, (day, paid_fen), line in told
     ]
@@ -204,15 +200,11 @@ def bill_of(account: _Account, ledger: Ledger, month: date, first_balance_fen: i
     )
 
 
-def _counts_for(stream: Stream, day: date, line: dict[str, Any]) -> date:
-    return day.replace(day=1) if line["kind"] == "adjustment" else stream.period
-
-
 def _sum(posted: list[dict[Stream, int]]) -> dict[Stream, int]:
     total: dict[Stream, int] = defaultdict(int)
     for charged in posted:
         for stream, fen in charged.items():
-            total[stream] += fen
+            total[stream.about] += fen
     return total
 
 

@@ -40,6 +40,7 @@ INT8, INT4, BYTEA, DATE, TIMESTAMP, INT4S, INT8S = 20, 23, 17, 1082, 1184, 1007,
 YEARS = range(1970, 2200)
 MOST_DECIMALS = 8
 NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
+ADJUSTMENT = re.compile(r"adjustment:((?!0000)[0-9]{4})-(0[1-9]|1[0-2]):(.+)")
 HASH = re.compile(r"[0-9a-f]{64}")
 Say = Callable[..., None]
 Registers = Dict[str, Fraction]
@@ -789,8 +790,6 @@ class Transaction(NamedTuple):
     """What was posted at once."""
 
     place: str
-    kind: str
-    recorded_at: int
     value_date: date
     legs: list[Leg]
 
@@ -954,8 +953,7 @@ def transactions_of(lines: list[Fact]) -> list[Transaction]:
             Leg(accounts[account], amount, streams.get(stream))
             for account, amount, stream in zip(numbers, fen, of_streams)
         ]
-        told = line.text("kind"), line.instant("recorded_at"), line.day("value_date")
-        transactions.append(Transaction(line.place, *told, legs))
+        transactions.append(Transaction(line.place, line.day("value_date"), legs))
     return transactions
 
 
@@ -1020,15 +1018,16 @@ def posted_fen(bill: Bill, transactions: list[Transaction]) -> dict[Stream, int]
     """What was posted of each month and component, whenever it was."""
     posted: dict[Stream, int] = defaultdict(int)
     for transaction in transactions:
-        for stream, fen in charges_in(bill, transaction):
+        for _, stream, fen in charges_in(bill, transaction):
             posted[stream] += fen
     return posted
 
 
-def charges_in(bill: Bill, transaction: Transaction) -> list[tuple[Stream, int]]:
-    """What the customer was charged, on the side of those who get it."""
+def charges_in(bill: Bill, transaction: Transaction) -> list[tuple[date, Stream, int]]:
+    """What the customer was charged, on the side of those who get it: for which month it counts,
+    the month and component that it is about, and fen."""
     return [
-        (leg.stream, leg.fen)
+        (leg.stream[0], about(leg.stream), leg.fen)
         for leg in transaction.legs
         if leg.stream is not None and not is_of_customer(bill, leg)
     ]
@@ -1039,11 +1038,10 @@ def is_of_customer(bill: Bill, leg: Leg) -> bool:
     return leg.account.startswith(f"customer:{bill.account}:")
 
 
-def counts_for(bill: Bill, transaction: Transaction, stream: Stream) -> date:
-    """The month of a charge; an adjustment of a closed one counts for that in which it was made."""
-    if transaction.kind == "adjustment":
-        return bill.day_of(transaction.recorded_at).replace(day=1)
-    return stream[0]
+def about(stream: Stream) -> Stream:
+    """Itself; of an adjustment, the closed month and the component that it names."""
+    told = ADJUSTMENT.fullmatch(stream[1])
+    return (date(int(told[1]), int(told[2]), 1), told[3]) if told else stream
 
 
 def check_balance(bill: Bill, transactions: list[Transaction], say: Say) -> tuple[int, int]:
@@ -1054,8 +1052,8 @@ def check_balance(bill: Bill, transactions: list[Transaction], say: Say) -> tupl
         if not any(is_of_customer(bill, leg) for leg in it.legs):
             raise Wrong(it.place, "is not of account {}", bill.account)
         charges = charges_in(bill, it)
-        for stream, amount in charges:
-            if counts_for(bill, it, stream) == bill.month:
+        for month, stream, amount in charges:
+            if month == bill.month:
                 charged += amount
                 if stream[0] not in bill.months:
                     raise Wrong(it.place, "is of a month that the bill does not explain")

@@ -53,7 +53,7 @@ async def bills(
         # What is posted and settled meanwhile belongs to another bill.
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         counted: defaultdict[int, list[CountedRow]] = defaultdict(list)
-        for row in await proofs.counted(connection, accounts, month, zone.key):
+        for row in await proofs.counted(connection, accounts, month):
             counted[row.account_id].append(row)
         rated = {it.id: _rated(counted[it.id], month) for it in accounts}
         told = await _terms(connection, accounts)

@@ -171,7 +171,7 @@ def _charged(
         ):
             if stream is not None and account < 0:
                 of = names.streams[stream]
-                charged[Stream(of.month, of.component)] += fen
+                charged[Stream(of.month, of.component).about] += fen
     return {stream: fen for stream, fen in charged.items() if fen and stream.period in rated}
 
 

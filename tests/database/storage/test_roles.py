@@ -162,7 +162,7 @@ def test_what_runs_as_the_owner_runs_for_no_table_of_the_daemons_own(
 HIDDEN = {
     "the kind of a transaction": (
         "CREATE TEMP TABLE transaction_kind AS SELECT id, kind, '{prepaid}'::text[] AS debits, "
-        "'{prepaid}'::text[] AS credits, NULL::text AS reversed_by, true AS enters_closed_month "
+        "'{prepaid}'::text[] AS credits, NULL::text AS reversed_by "
         "FROM public.transaction_kind",
         "INSERT INTO journal (key, kind, actor, value_date, accounts, amounts) "
         "VALUES ('one', 11, 'role:test', '2026-03-01', '{1,2}', '{500,-500}')",

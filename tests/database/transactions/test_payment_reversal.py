@@ -20,6 +20,7 @@ from tests.database.small_site import (
     DAY,
     NOW,
     OPEN,
+    TODAY,
     Site,
     balance,
     connect,
@@ -271,16 +272,16 @@ def charge_of(key: str, kind: str, day: date) -> Transaction:
     return Transaction(key, kind, {}, legs, "role:test", value_date=day)
 
 
-def test_a_closed_month_takes_adjustments_alone(database_url: str) -> None:
+def test_a_closed_month_takes_nothing_more(database_url: str) -> None:
     async def story(connection: AsyncConnection[Any]) -> None:
         await close_month(connection, MARCH, LI, date(2026, 4, 1))
-        with pytest.raises(psycopg.errors.CheckViolation, match="that month is closed"):
-            async with connection.transaction():
-                await ledger.post(connection, [charge_of("1", "charge", date(2026, 3, 31))])
+        for kind in ("charge", "adjustment"):
+            with pytest.raises(psycopg.errors.CheckViolation, match="that month is closed"):
+                async with connection.transaction():
+                    await ledger.post(connection, [charge_of("1", kind, date(2026, 3, 31))])
         async with connection.transaction():
             await ledger.post(connection, [charge_of("2", "charge", date(2026, 4, 1))])
-            await ledger.post(connection, [charge_of("3", "adjustment", date(2026, 3, 31))])
-        assert await rows(connection, "SELECT key FROM ledger_transaction ORDER BY 1") == ["2", "3"]
+        assert await rows(connection, "SELECT key FROM ledger_transaction ORDER BY 1") == ["2"]
 
     on(database_url, story)
 
@@ -380,10 +381,16 @@ def test_use_of_a_closed_month_that_comes_late_is_an_adjustment(database_url: st
         await store(connection, freeze(meter, OPEN, "100"), freeze(meter, OPEN + DAY, "110"))
         await close_month(connection, MARCH, LI, date(2026, 4, 1))
         await store(connection, freeze(meter, OPEN + 2 * DAY, "130"))
-        posted = "SELECT kind, value_date, amount_fen FROM ledger_transaction t JOIN posting p ON p.transaction_id = t.id WHERE leg = 0 ORDER BY t.id"
+        posted = (
+            "SELECT kind, value_date, amount_fen, period, component FROM ledger_transaction t"
+            " JOIN posting p ON p.transaction_id = t.id WHERE leg = 0 ORDER BY t.id"
+        )
         assert await rows(connection, posted) == [
-            ("charge", OPEN, -500),
-            ("adjustment", OPEN + DAY, -1_000),
+            ("charge", OPEN, -500, MARCH, "energy"),
+            ("adjustment", TODAY, -1_000, TODAY.replace(day=1), "adjustment:2026-03:energy"),
+        ]
+        assert await rows(connection, "SELECT month, posted_fen FROM account_month") == [
+            (MARCH, [1_500])
         ]
         assert await intact(connection)
 

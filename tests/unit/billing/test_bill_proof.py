@@ -385,7 +385,7 @@ def adjusted(fen: int) -> BillFacts:
         told.post(april, charged)
     late = dict(posted[-1])
     of_april = Stream(april, "energy")
-    told.post(may, {of_april: late.pop(of_april) + fen}, kind="adjustment")
+    told.post(may, {of_april.adjusted_in(may): late.pop(of_april) + fen}, kind="adjustment")
     told.post(may, late)
     return bill_of(account, told, may, 10000)
 
