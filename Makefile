@@ -3,7 +3,7 @@
 PYTHON ?= python3
 # Programs are started by the hundred here: what they import is compiled once, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE =
-BENCHES = codec mqtt tcp serial judgement ledger ingest fleet
+BENCHES = codec mqtt tcp serial judgement ledger ingest fleet day
 
 # Most tests wait for a wire, a process or a clock, so a few more of them than there are cores run at once.
 WORKERS ?= 5

@@ -55,6 +55,9 @@ JUDGE_WITHIN_S = 15.0
 """A batch may use its connection for twice as long; what is left waits for the sweep."""
 ACCOUNTS_AT_ONCE = 50
 """Most accounts that are settled in one transaction: a payment waits for no more than these."""
+LEAST_ACCOUNTS = 12
+"""A transaction costs what a dozen accounts do, whatever their number: on a slow machine one for
+each account would take many times as long, and a payment would wait no less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +275,7 @@ async def settle_marked(
         reason = f"{type(error).__name__}: {error}"
         await put_off(connection, account, reason, now + TRY_AGAIN)
 
-    await in_portions(some, later, ACCOUNTS_AT_ONCE, clock)
+    await in_portions(some, later, ACCOUNTS_AT_ONCE, clock, least=LEAST_ACCOUNTS)
 
 
 async def _settle_some(

@@ -21,9 +21,11 @@ async def in_portions(
     at_once: int,
     clock: Clock = time.monotonic,
     within_s: float = math.inf,
+    least: int = 1,
 ) -> None:
     """Do all that is marked. What fails by itself is put off, and does not hold up the others.
 
+    `at_once`, `least`: how many are done in one transaction, the most and the fewest.
     `do_some`: does at most so many in one transaction, adds to the list whose marks it takes, and
     tells whether there were any. `put_off`: keeps the mark of one, with the reason. After
     `within_s` the rest stays marked."""
@@ -38,7 +40,7 @@ async def in_portions(
         try:
             if not await do_some(most, taken):
                 return
-            most = next_portion(len(taken), clock() - began_s, at_once)
+            most = next_portion(len(taken), clock() - began_s, at_once, least)
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except Exception as error:
@@ -49,10 +51,12 @@ async def in_portions(
             most = max(1, len(taken) // 2)
 
 
-def next_portion(done: int, took_s: float, at_once: int) -> int:
+def next_portion(done: int, took_s: float, at_once: int, least: int = 1) -> int:
     """How many are done next, after `done` of them were locked for so long.
 
-    A transaction is not cut short: the next one is as large as this one shows that it may be."""
+    A transaction is not cut short: the next one is as large as this one shows that it may be.
+    `least`: where a transaction has a cost of its own, which takes longer than the lock may on a
+    slow machine, smaller ones hold it no shorter, and more often."""
     if took_s <= 0:
         return at_once
-    return min(at_once, max(1, int(done * LONGEST_LOCK_S / took_s)))
+    return min(at_once, max(least, int(done * LONGEST_LOCK_S / took_s)))

@@ -233,14 +233,14 @@ def cpu_s(process: int | None) -> float:
 
 
 @contextmanager
-def running(fleet: Fleet, server: Server) -> Iterator[tuple[int, Cost]]:
-    """A daemon that is ready: (process, what that cost)."""
+def running(config: Path, server: Server) -> Iterator[tuple[int, Cost]]:
+    """A daemon that is ready: (process, what that cost). Its log lies beside its settings."""
     database_s = server_cpu_s(server)
     began = time.monotonic()
-    log = fleet.folder / "log"
+    log = config.with_name("log")
     with log.open("w") as out:
         process = subprocess.Popen(
-            [METERD, "run", "-c", fleet.config], stdout=out, stderr=subprocess.STDOUT
+            [METERD, "run", "-c", config], stdout=out, stderr=subprocess.STDOUT
         )
     try:
         while " event=ready " not in (told := log.read_text()):
@@ -259,7 +259,7 @@ def running(fleet: Fleet, server: Server) -> Iterator[tuple[int, Cost]]:
 
 def measure(fleet: Fleet, server: Server, url: str, report: Report) -> None:
     """Everything, without statistics and with them."""
-    with running(fleet, server) as (_, cost):
+    with running(fleet.config, server) as (_, cost):
         report.row("first start, empty database", cost, None)
     fleet.fill(url)
     measure_filled(fleet, server, url, report)
@@ -275,7 +275,7 @@ def measure_filled(fleet: Fleet, server: Server, url: str, report: Report) -> No
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("VACUUM ANALYZE")
         told = f"statistics {statistics}: "
-        with running(fleet, server) as (daemon, cost):
+        with running(fleet.config, server) as (daemon, cost):
             report.row(f"{told}start, files unchanged", cost, start_s)
             idle = partial(command, fleet, server, daemon=daemon)
             report.row(f"{told}reload, files unchanged", idle("reload"), start_s)

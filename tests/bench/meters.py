@@ -44,6 +44,11 @@ class Meters:
         """Without waiting: terminals are not ready before somebody listens to them."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def wait(self) -> None:
         """Until they are ready."""
         assert self._process.stdout is not None

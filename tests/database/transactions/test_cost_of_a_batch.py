@@ -13,7 +13,13 @@ import pytest
 from psycopg import AsyncConnection
 
 from daemon.quality.arrival import Arrival
-from daemon.transactions.collect import ACCOUNTS_AT_ONCE, JUDGE_WITHIN_S, collect, settle_marked
+from daemon.transactions.collect import (
+    ACCOUNTS_AT_ONCE,
+    JUDGE_WITHIN_S,
+    LEAST_ACCOUNTS,
+    collect,
+    settle_marked,
+)
 from daemon.transactions.disputes import judge_waiting
 from daemon.transactions.judging import POINTS_AT_ONCE
 from daemon.transactions.known_tails import KnownTails
@@ -380,25 +386,27 @@ def test_a_point_that_cannot_be_judged_keeps_its_mark_and_holds_nobody_up(
         (50, 0.02, ACCOUNTS_AT_ONCE),
         (50, 0.05, 50),
         (50, 0.1, 25),
-        (50, 60.0, 1),
-        (1, 0.01, 5),
+        (50, 60.0, LEAST_ACCOUNTS),
+        (12, 0.03, 20),
+        (1, 0.06, LEAST_ACCOUNTS),
     ],
 )
 def test_accounts_are_locked_for_fifty_milliseconds_or_fifty_at_once(
     settled: int, took_s: float, at_once: int
 ) -> None:
-    assert next_portion(settled, took_s, ACCOUNTS_AT_ONCE) == at_once
+    """Where a transaction takes longer by itself, one for each account would hold up nobody less."""
+    assert next_portion(settled, took_s, ACCOUNTS_AT_ONCE, LEAST_ACCOUNTS) == at_once
 
 
-@pytest.mark.parametrize(("takes_s", "transactions"), [(0.0, 2), (0.5, 7)])
+@pytest.mark.parametrize(("takes_s", "transactions"), [(0.0, 2), (0.5, 5)])
 def test_what_takes_long_is_settled_in_more_transactions(
     database_url: str, takes_s: float, transactions: int
 ) -> None:
-    """Of 60 accounts 50 are taken first; half a second for them means five next time, and half a
-    second for five means one by one."""
+    """Of 90 accounts 50 are taken first; half a second for them means five next time, but no fewer
+    than a dozen are taken at once."""
 
     async def story(connection: AsyncConnection[Any]) -> None:
-        found = await with_first_values(connection, 60)
+        found = await with_first_values(connection, 90)
         await collect(connection, [freeze(m, OPEN + DAY, 110) for m in found.values()], ZONE)
         looks: list[float] = []
 
@@ -410,6 +418,6 @@ def test_what_takes_long_is_settled_in_more_transactions(
         await settle_marked(connection, ARMED, NOW, clock)
         # The last one began and found nothing.
         assert len(looks) == 2 * transactions + 1
-        assert await balance(connection, "A60") == -500
+        assert await balance(connection, "A90") == -500
 
     on(database_url, story)
