@@ -129,7 +129,7 @@ class Meters:
     def _address(self, row: dict[str, Any]) -> str:
         try:
             if row["protocol"] in MODBUS:
-                found = unit(row["address"], row["line"])
+                found = unit(row["address"], row["line"], row["protocol"])
             else:
                 found = address(row["address"])
         except ValueError as error:
@@ -311,6 +311,6 @@ def _modulus_kwh(profile: Profile | None) -> Decimal:
 def _decimals(profile: Profile | None) -> int:
     """The register's own resolution where it is an integer; 0.01 kWh otherwise."""
     item = profile.item(Quantity.FORWARD_ACTIVE_ENERGY) if profile else None
-    if item is None or item.type.startswith("float"):
+    if item is None or item.type.startswith("float") or item.scale_register is not None:
         return LEAST_DECIMALS
     return min(4, max(0, -int(item.factor.normalize().as_tuple().exponent)))

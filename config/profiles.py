@@ -119,6 +119,8 @@ class _Quantity(_Table):
     order: WordOrder | None = None
     not_available: Patterns | None = None
     modulus: Number | None = None
+    mask: Annotated[StrictInt, Field(ge=1, lt=1 << 64)] | None = None
+    scale_register: Register | None = None
 
 
 class _Block(_Table):
@@ -269,13 +271,14 @@ def _cross_checks(table: _File) -> Iterator[tuple[Place, str]]:
     holes = [_moved(hole, table.address_base) for hole in table.block.holes]
     taken: dict[tuple[int, int], str] = {}
     for label, row in table.quantity.items():
-        registers = _registers(row, table)
+        span = _read_span(row, table)
         yield from _quantity_checks(label, row, table)
+        yield from _form_checks(label, row, table)
         yield from _overlaps(label, row, table, taken)
-        if any(hole.touches(registers[0], registers[-1]) for hole in holes):
+        if any(hole.touches(span[0], span[-1]) for hole in holes):
             yield ("quantity", label, "register"), "lies in one of the holes of the block"
-        if len(registers) > table.block.limit:
-            yield ("block", "limit"), f"{label} alone has {len(registers)} registers"
+        if len(span) > table.block.limit:
+            yield ("block", "limit"), f"{label} alone has {len(span)} registers"
     yield from _block_checks(table.block, table.address_base)
     if table.relay:
         yield from _relay_checks(table.relay, table.address_base)
@@ -287,6 +290,34 @@ def _registers(row: _Quantity, table: _File) -> range:
     """The registers of a quantity, counted from 0."""
     first = row.at - table.address_base
     return range(first, first + width(row.type or table.type))
+
+
+def _read_span(row: _Quantity, table: _File) -> range:
+    """The registers that are read for a quantity: from its own to that of its scale."""
+    own = _registers(row, table)
+    if row.scale_register is None:
+        return own
+    scale = row.scale_register - table.address_base
+    return range(min(own[0], scale), max(own[-1], scale) + 1)
+
+
+def _form_checks(label: str, row: _Quantity, table: _File) -> Iterator[tuple[Place, str]]:
+    """A mask belongs to unsigned integers, a scale register to integers of any kind."""
+    place = ("quantity", label)
+    type_ = row.type or table.type
+    if row.mask is not None:
+        if not type_.startswith("uint"):
+            yield (*place, "mask"), f"is for uint16, uint32 and uint64, not for {type_}"
+        elif row.mask >> 16 * width(type_):
+            yield (*place, "mask"), f"has more bits than {type_}"
+    if row.scale_register is None:
+        return
+    if type_.startswith("float"):
+        yield (*place, "scale_register"), f"a {type_} has its own exponent; leave it out"
+    if not 0 <= row.scale_register - table.address_base <= LAST_REGISTER:
+        yield (*place, "scale_register"), _outside(row.scale_register, table.address_base)
+    elif row.scale_register - table.address_base in _registers(row, table):
+        yield (*place, "scale_register"), "is one of the registers of the value itself"
 
 
 def _quantity_checks(label: str, row: _Quantity, table: _File) -> Iterator[tuple[Place, str]]:
@@ -311,16 +342,22 @@ def _quantity_checks(label: str, row: _Quantity, table: _File) -> Iterator[tuple
 def _overlaps(
     label: str, row: _Quantity, table: _File, taken: dict[tuple[int, int], str]
 ) -> Iterator[tuple[Place, str]]:
-    """A register that another quantity has already.
+    """A register that another quantity has already, unless each has its own bits of it.
 
     `taken`: (function, register) -> its quantity; those of this one are added."""
     function = row.function or table.function
     for register in _registers(row, table):
         other = taken.setdefault((function, register), label)
-        if other != label:
+        if other != label and not _part_bits(row, table.quantity[other]):
             message = f"{row.type or table.type} from here on overlaps {other}"
             yield ("quantity", label, "register"), message
             return
+
+
+def _part_bits(one: _Quantity, other: _Quantity) -> bool:
+    if one.mask is None or other.mask is None:
+        return False
+    return one.at == other.at and not one.mask & other.mask
 
 
 def _block_checks(block: _Block, base: int) -> Iterator[tuple[Place, str]]:
@@ -411,6 +448,10 @@ def _item(label: str, row: _Quantity, table: _File) -> Item:
         # Patterns for the whole file fit the types of some quantities only.
         not_available=frozenset(pattern for pattern in patterns if len(pattern) == size),
         modulus=_modulus(row, type_, QUANTITIES[label], in_unit),
+        mask=row.mask,
+        scale_register=(
+            None if row.scale_register is None else row.scale_register - table.address_base
+        ),
     )
 
 
@@ -419,13 +460,21 @@ def _modulus(
 ) -> Decimal | None:
     """Where a register starts again, in the quantity's unit, as the file says.
 
-    Otherwise an energy that counts in unsigned integers does when they are full."""
+    Otherwise an energy that counts in unsigned integers or digits does when they are full; where
+    that is, is not known beforehand of one whose scale the meter tells."""
     if row.modulus is not None:
         return row.modulus * in_unit
-    if quantity.unit in ENERGY_UNITS and type_.startswith("uint"):
-        values = Decimal(1 << 16 * width(type_))
-        return values * (row.scale * in_unit)
-    return None
+    if quantity.unit not in ENERGY_UNITS or row.scale_register is not None:
+        return None
+    if row.mask is not None:
+        values = row.mask // (row.mask & -row.mask) + 1
+    elif type_.startswith("uint"):
+        values = 1 << 16 * width(type_)
+    elif type_.startswith(("bcd", "mod10k")):
+        values = 10_000 ** width(type_)
+    else:
+        return None
+    return values * (row.scale * in_unit)
 
 
 def _relay(relay: _Relay, base: int) -> Relay:

@@ -23,6 +23,9 @@ Columns = Mapping[str, tuple[Parse, Any]]
 BILLION = 1_000_000_000
 OFTEN = 4096
 """Values of a column that stand in many rows: each is parsed once."""
+UNITS_OF_RTU: Final = range(1, 248)
+"""0 is the broadcast address, those above are reserved."""
+UNITS_OF_TCP: Final = range(256)
 MOST_RATES: Final = 63
 """DL/T 645-2007 has 63 tariff registers of each energy (table A.1)."""
 _RATE_NAME: Final = re.compile(r"[\w-]+")
@@ -173,10 +176,14 @@ def address(cell: str) -> str:
     return cell
 
 
-def unit(cell: str, line: str) -> str:
-    """A Modbus unit, 1 to 247, to the name of the meter: LINE/UNIT."""
-    if not (cell.isascii() and cell.isdigit()) or not 1 <= int(cell) <= 247:
-        raise ValueError(f'"{cell}" is no Modbus unit (1 to 247)')
+def unit(cell: str, line: str, protocol: str) -> str:
+    """A Modbus unit to the name of the meter: LINE/UNIT.
+
+    On a wire 1 to 247. Over TCP a device of its own has 0 or 255 (MODBUS Messaging on TCP/IP
+    Implementation Guide V1.0b, 4.4.1.2), and gateways may give their meters any number."""
+    units = UNITS_OF_TCP if protocol == "modbus-tcp" else UNITS_OF_RTU
+    if not (cell.isascii() and cell.isdigit()) or int(cell) not in units:
+        raise ValueError(f'"{cell}" is no {protocol} unit ({units[0]} to {units[-1]})')
     return f"{line}/{int(cell)}"
 
 

@@ -21,6 +21,7 @@ from daemon.acquisition.broker.meter import BrokerMeter, cut_off
 from daemon.acquisition.broker.presence import Presence
 from daemon.acquisition.broker.requests import BrokerRequests
 from daemon.acquisition.broker.subscriptions import Subscriptions
+from daemon.acquisition.first_looks import look_at_one
 from daemon.acquisition.host_freezes import submit_host_freeze
 from daemon.acquisition.identification import identify_one
 from daemon.acquisition.jobs import Jobs
@@ -178,6 +179,7 @@ class BrokerLine(Line):
             self._is_up(await self._subscriptions.check(connection))
             is_done = (
                 await do_urgent(self._jobs, ports)
+                or await self._look_at_one(ports)
                 or await self._reread_one(ports)
                 or await self._collect(connection)
                 or await self._identify_one(ports)
@@ -216,6 +218,9 @@ class BrokerLine(Line):
 
     async def _reread_one(self, ports: MeterPorts) -> bool:
         return self._presence.is_online and await reread_one(self._jobs, ports)
+
+    async def _look_at_one(self, ports: MeterPorts) -> bool:
+        return self._presence.is_online and await look_at_one(self._jobs, ports)
 
     async def _identify_one(self, ports: MeterPorts) -> bool:
         return self._presence.is_online and await identify_one(self._jobs, ports)

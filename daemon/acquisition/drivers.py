@@ -20,8 +20,9 @@ from protocols.errors import FrameError
 from protocols.exchange import Codec, Exchange
 from protocols.modbus import exchanges as modbus
 from protocols.modbus.blocks import Learnt
+from protocols.modbus.plausibility import implausible
 from protocols.modbus.profile import Profile
-from protocols.reading import MeterIdentity, RelayState
+from protocols.reading import MeterIdentity, Quantity, RelayState
 from storage.archive import SiteMeter
 
 
@@ -41,6 +42,8 @@ class Driver:
     codec: Codec[Any]
     read_registers: Callable[[], Exchange[Any, Registers]]
     """The registers of this moment."""
+    read_doubts: Callable[[], Exchange[Any, list[str]]] | None = None
+    """What of the values of this moment cannot be meant; None where their names come with them."""
     read_daily_freeze: Callable[..., Exchange[Any, FrozenRegisters | None]] | None = None
     """(index, confirm=...); None for a meter without memory: the host must freeze it at
     midnight."""
@@ -189,6 +192,12 @@ def _modbus(
             profile,
             learnt,
         ),
+        read_doubts=partial(
+            _doubts_modbus,
+            unit,
+            profile,
+            learnt,
+        ),
         read_relay=read_relay,
         read_identity=read_identity,
         control=control,
@@ -213,6 +222,17 @@ def _registers_modbus(
                 f" {modulus_kwh}: wrong profile?"
             )
     return tuple(None if value is None else value.quantize(step, ROUND_DOWN) for value in registers)
+
+
+def _doubts_modbus(
+    unit: int,
+    profile: Profile,
+    learnt: Learnt,
+) -> Exchange[Any, list[str]]:
+    found = yield from modbus.read_quantities(unit, profile, profile.quantities(), learnt)
+    if found[Quantity.FORWARD_ACTIVE_ENERGY] is None:
+        return ["forward_active_energy: the meter has no value"]
+    return implausible(found)
 
 
 def _identity_modbus(

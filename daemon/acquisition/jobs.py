@@ -2,7 +2,7 @@
 
 The jobs themselves are in modules of their own, each a function of this and of the ports of the
 meters: rounds.py says which comes next; commands.py, host_freezes.py, answering.py, slots.py,
-rereading.py and identification.py do them.
+rereading.py, first_looks.py and identification.py do them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from daemon.acquisition.meter_port import (
 )
 from daemon.acquisition.parts import LineParts
 from daemon.acquisition.planning.attempts import Attempts, Cause
-from daemon.acquisition.planning.identities import Identities
+from daemon.acquisition.planning.first_contacts import FirstContacts
 from daemon.acquisition.planning.midnight import Midnights
 from daemon.acquisition.planning.reads import ReadRequests
 from daemon.acquisition.planning.reply_times import ReplyTimeouts
@@ -51,6 +51,7 @@ class Jobs:
         "_told_leaving_on",
         "at_once",
         "attempts",
+        "first_looks",
         "gives_way",
         "identities",
         "midnights",
@@ -101,7 +102,12 @@ class Jobs:
         )
         self.requests = ReadRequests()
         self.rereads = Rereads()
-        self.identities = Identities([meter.identity_read_on for meter in parts.meters])
+        self.identities = FirstContacts([meter.identity_read_on for meter in parts.meters])
+        self.first_looks = None if all(has_memory) else FirstContacts([None] * len(parts.meters))
+        """At meters without memory; None where there are none."""
+        for number, remembers in enumerate(has_memory):
+            if remembers and self.first_looks is not None:
+                self.first_looks.give_up(number)
         self.attempts = Attempts()
         self._told_leaving_on: date | None = None
         self.progress = time.monotonic()

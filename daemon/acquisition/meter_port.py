@@ -101,6 +101,9 @@ class MeterPort(Protocol):
     async def read_registers(self) -> InstantRegisters:
         """The registers of this moment."""
 
+    async def read_doubts(self) -> list[str]:
+        """Read what the meter measures; what of it cannot be meant, in words."""
+
     async def read_clock(self) -> datetime:
         """The meter's wall clock."""
 

@@ -28,6 +28,7 @@ from daemon.acquisition.clocks import (
 )
 from daemon.acquisition.conversations import Conversations, Preempted
 from daemon.acquisition.drivers import Driver
+from daemon.acquisition.first_looks import look_at_one
 from daemon.acquisition.freezes import FreezeIndexes
 from daemon.acquisition.identification import identify_one
 from daemon.acquisition.jobs import BEFORE_MIDNIGHT_S, Jobs
@@ -179,6 +180,7 @@ class WireLine(Line):
             begin_round(jobs)
             is_done = (
                 await do_urgent(jobs, ports)
+                or await look_at_one(jobs, ports)
                 or await reread_one(jobs, ports)
                 or await self._collect(conversations)
                 or await self._set_one_clock(conversations)

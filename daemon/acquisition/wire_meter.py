@@ -125,6 +125,13 @@ class WireMeter:
         """See MeterPort."""
         return InstantRegisters(await self._run(self.driver.read_registers()))
 
+    async def read_doubts(self) -> list[str]:
+        """See MeterPort."""
+        if self.driver.read_doubts is None:
+            await self._run(self.driver.read_registers())
+            return []
+        return await self._run(self.driver.read_doubts())
+
     async def read_clock(self) -> datetime:
         """See MeterPort."""
         assert self.driver.read_clock, "a meter without clock was asked for it"

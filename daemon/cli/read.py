@@ -21,6 +21,7 @@ MODBUS_OPTIONS: Final = (
     "a Modbus meter needs --unit and --profile, and neither --meter nor --identifier"
 )
 DEFAULT_QUANTITY: Final = "energy"
+HIGHEST_RTU_UNIT: Final = 247
 
 
 def _address(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
@@ -128,6 +129,11 @@ def _read_modbus(
 ) -> None:
     if unit is None or profile is None:
         raise click.UsageError(MODBUS_OPTIONS)
+    if protocol == "modbus-rtu" and not 1 <= unit <= HIGHEST_RTU_UNIT:
+        raise click.UsageError(
+            f"--unit {unit}: on a wire units go from 1 to {HIGHEST_RTU_UNIT}; "
+            "0 and 255 are for modbus-tcp"
+        )
     # pymodbus takes a tenth of a second to import: only when it is needed.
     from daemon.cli.read_modbus import read_and_print
     from daemon.field.read_modbus import ModbusReadRequest

@@ -112,7 +112,7 @@ async def _first_known(
     meter: str,
     identifiers: tuple[str, ...],
 ) -> Found:
-    """The values behind the first identifier that the meter knows."""
+    """The values behind the first identifier that the meter knows: it refuses, or is silent."""
     *first_choices, last_choice = identifiers
     for identifier in first_choices:
         try:
@@ -121,6 +121,9 @@ async def _first_known(
             # Any other refusal (password, say) would meet the next identifier too.
             if not refusal.word & functions.NO_SUCH_DATA:
                 raise
+        except NoReply:
+            # Some meters are silent at what they do not know.
+            pass
     return await _one(conversation, language, meter, last_choice)
 
 

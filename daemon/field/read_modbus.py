@@ -11,6 +11,7 @@ from config.profiles import load_profile
 from daemon.field.connection import Connection
 from protocols.errors import MeterdError
 from protocols.modbus.exchanges import codec_rtu, codec_tcp, read_quantities, read_relay
+from protocols.modbus.plausibility import implausible
 from protocols.modbus.profile import Profile
 from protocols.reading import Quantity
 
@@ -26,6 +27,10 @@ GROUPS: Final = {
 
 ModbusValue = tuple[str, Decimal | str | None, str]
 """Name, value and unit; None where the meter has no value."""
+
+
+class ImplausibleReading(MeterdError):
+    """Values that no meter means: another profile, or another meter. The person who asked acts."""
 
 
 class UnknownQuantity(MeterdError):
@@ -45,8 +50,8 @@ class ModbusReadRequest:
 async def read_modbus(connection: Connection, request: ModbusReadRequest) -> list[ModbusValue]:
     """The values in the order of the names, the relay last.
 
-    UnknownQuantity; ConfigError for the profile's mistakes; LineDown, NoReply, MeterRefused,
-    FrameError."""
+    UnknownQuantity; ConfigError for the profile's mistakes; ImplausibleReading; LineDown, NoReply,
+    MeterRefused, FrameError."""
     # Profile and names are understood before the line is opened.
     profile = load_profile(request.profile)
     names = [name for name in request.names if name != RELAY]
@@ -55,6 +60,13 @@ async def read_modbus(connection: Connection, request: ModbusReadRequest) -> lis
     async with connection.conversation(CODECS[request.protocol]) as conversation:
         if quantities:
             found = await conversation.run(read_quantities(request.unit, profile, quantities))
+            if doubts := implausible(found):
+                raise ImplausibleReading(
+                    f"unit {request.unit}: these values cannot be meant:\n  "
+                    + "\n  ".join(doubts)
+                    + f"\nIs {profile.name} the profile of this meter? meterd probe shows what its "
+                    "registers could mean; compare with its display."
+                )
             rows += [(quantity.label, value, quantity.unit) for quantity, value in found.items()]
         if RELAY in request.names:
             is_open = await conversation.run(read_relay(request.unit, profile))

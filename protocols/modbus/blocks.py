@@ -89,7 +89,7 @@ class Learnt:
             self.refusals[items[0].function, items[0].register] += 1
             return []
         middle = len(items) // 2
-        self.cuts.add((items[middle].function, items[middle].register))
+        self.cuts.add((items[middle].function, items[middle].first))
         return [list(items[middle:]), list(items[:middle])]
 
 
@@ -100,7 +100,7 @@ def plan(profile: Profile, items: Iterable[Item], cuts: Collection[Place] = ()) 
     known to be readable.
     """
     groups: list[list[Item]] = []
-    for item in sorted(items, key=lambda item: (item.function, item.register)):
+    for item in sorted(items, key=lambda item: (item.function, item.first)):
         if groups and _fits(profile, groups[-1], item, cuts):
             groups[-1].append(item)
         else:
@@ -112,7 +112,7 @@ def block_of(items: Sequence[Item]) -> Block:
     """The read that brings all items of a group, which is in the order of the registers."""
     first = items[0]
     last = max(item.last for item in items)
-    return Block(first.function, first.register, last - first.register + 1)
+    return Block(first.function, first.first, last - first.first + 1)
 
 
 def widened(profile: Profile, block: Block, learnt: Learnt) -> Block | None:
@@ -146,9 +146,9 @@ def _fits(profile: Profile, group: list[Item], item: Item, cuts: Collection[Plac
     if block_of([*group, item]).count > profile.limit:
         return False
     gap_begins = max(member.last for member in group) + 1
-    if not profile.may_read_along(item.function, gap_begins, item.register - 1):
+    if not profile.may_read_along(item.function, gap_begins, item.first - 1):
         return False
-    return not _is_cut(cuts, item.function, gap_begins, item.register)
+    return not _is_cut(cuts, item.function, gap_begins, item.first)
 
 
 def _is_cut(cuts: Collection[Place], function: int, first: int, last: int) -> bool:
@@ -163,16 +163,16 @@ def _with_neighbour(profile: Profile, block: Block, learnt: Learnt) -> Block | N
     for item in profile.items:
         if item.function != block.function or learnt.is_absent(item):
             continue
-        count = block.count + item.count
+        count = block.count + item.span
         if count <= profile.limit and _is_neighbour(block, item, learnt.cuts):
-            first = min(block.register, item.register)
+            first = min(block.register, item.first)
             return Block(block.function, first, count)
     return None
 
 
 def _is_neighbour(block: Block, item: Item, cuts: Collection[Place]) -> bool:
-    if item.register == block.end:
-        return (block.function, item.register) not in cuts
+    if item.first == block.end:
+        return (block.function, item.first) not in cuts
     return item.last == block.register - 1 and (block.function, block.register) not in cuts
 
 

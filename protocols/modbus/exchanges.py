@@ -271,7 +271,11 @@ def _read_items(
     values = {}
     for item in items:
         at = item.register - block.register
-        values[item.quantity] = decode(item, registers[at : at + item.count])
+        words = registers[at : at + item.count]
+        scale = None
+        if item.scale_register is not None:
+            scale = registers[item.scale_register - block.register]
+        values[item.quantity] = decode(item, words, scale)
     return values
 
 

@@ -10,10 +10,20 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from protocols.modbus.profile import ORDERS, TYPES, Order, RegisterType, width
+from protocols.modbus.profile import ORDERS, Order, RegisterType, width
 from protocols.modbus.values import interpret, ordered
 
 SCALES: Final = (Decimal(1), Decimal("0.1"), Decimal("0.01"), Decimal("0.001"))
+PROBED: Final[tuple[RegisterType, ...]] = (
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "float32",
+    "float64",
+)
 ORDERS_OF_ONE: Final[tuple[Order, ...]] = ("ABCD", "BADC")
 """A single register has no words to swap."""
 
@@ -138,7 +148,7 @@ def readings(first: int, registers: Sequence[int]) -> Iterator[Reading]:
     A type that does not fit any more at the end of the block is left out; so are NaN and infinity.
     """
     for at in range(len(registers)):
-        for type_ in TYPES:
+        for type_ in PROBED:
             words = registers[at : at + width(type_)]
             if len(words) < width(type_):
                 continue

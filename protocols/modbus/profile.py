@@ -5,6 +5,7 @@ Pure values; `config/profiles.py` reads them from TOML files.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, get_args
@@ -12,8 +13,24 @@ from typing import Final, Literal, get_args
 from protocols.reading import Quantity
 
 RegisterType = Literal[
-    "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "float32",
+    "float64",
+    "bcd16",
+    "bcd32",
+    "bcd48",
+    "bcd64",
+    "mod10k",
+    "mod10k48",
+    "mod10k64",
 ]
+"""`bcd...`: four decimal digits in each register. `mod10k...`: each register counts to 9999, so two
+of them have eight digits."""
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 """How the bytes of a value lie on the wire, A the most significant: ABCD as they should, CDAB with
 its words swapped, BADC with the bytes of each word swapped, DCBA both. Of 64 bits the words are
@@ -29,9 +46,13 @@ TARIFFS: Final = (
 )
 
 
+_BITS: Final = re.compile(r"(16|32|48|64)$")
+
+
 def width(type_: RegisterType) -> int:
     """Registers of a value."""
-    return int(type_.lstrip("uintfloa")) // 16
+    bits = _BITS.search(type_)
+    return int(bits[1]) // 16 if bits else 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,8 @@ class Item:
     `register` counts from 0, as in the PDU (documents that count from 1 say one more). What is read
     times `factor` is in the quantity's unit. `not_available`: bit patterns, most significant byte
     first, that mean "no value". `modulus`: where the counter wraps to 0, in the quantity's unit.
+    `mask`: the bits of an unsigned number that hold the value, which begins at the lowest of them.
+    `scale_register`: where the meter tells the power of ten that the number is to be multiplied by.
     """
 
     quantity: Quantity
@@ -51,6 +74,8 @@ class Item:
     factor: Decimal = Decimal(1)
     not_available: frozenset[bytes] = frozenset()
     modulus: Decimal | None = None
+    mask: int | None = None
+    scale_register: int | None = None
 
     @property
     def count(self) -> int:
@@ -58,9 +83,23 @@ class Item:
         return width(self.type)
 
     @property
+    def first(self) -> int:
+        """The first register that is read for it: its own, or that of its scale before it."""
+        if self.scale_register is None:
+            return self.register
+        return min(self.register, self.scale_register)
+
+    @property
     def last(self) -> int:
-        """Its last register."""
-        return self.register + self.count - 1
+        """The last register that is read for it."""
+        own = self.register + self.count - 1
+        # Value and scale come in one answer: a meter may change both at once.
+        return own if self.scale_register is None else max(own, self.scale_register)
+
+    @property
+    def span(self) -> int:
+        """How many registers are read for it."""
+        return self.last - self.first + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +188,5 @@ class Profile:
             return False
         if any(hole.touches(first, last) for hole in self.holes):
             return False
-        known = [Span(item.register, item.last) for item in self.items if item.function == function]
+        known = [Span(item.first, item.last) for item in self.items if item.function == function]
         return any(span.covers(first, last) for span in (*self.readable, *known))

@@ -29,20 +29,33 @@ _FORMATS: Final[dict[RegisterType, str]] = {
     "float64": ">d",
 }
 FLOATS: Final = frozenset({"float32", "float64"})
+BCD: Final = "bcd"
+MOD10K: Final = "mod10k"
+TEN_THOUSAND: Final = 10_000
+NO_SCALE: Final = 0x8000
+"""In the scale register of a SunSpec point that the meter does not have."""
+MOST_SCALE: Final = 10
+"""SunSpec, point type sunssf: powers of ten from -10 to 10."""
 DIGITS_OF_FLOAT32: Final = 9
 """Digits that tell every float32 apart."""
 
 
-def decode(item: Item, registers: Sequence[int]) -> Decimal | None:
-    """The value in the quantity's unit; None for "no value", NaN and infinity."""
+def decode(item: Item, registers: Sequence[int], scale: int | None = None) -> Decimal | None:
+    """The value in the quantity's unit; None for "no value", NaN and infinity.
+
+    `scale`: what stands in its scale register, where it has one. FrameError when that is no power
+    of ten, or when digits are none."""
     data = ordered(registers, item.order)
     # 7FC00000 and FFFFFFFF (Schneider, Janitza), of INT64 8000000000000000: the profile says which.
     if data in item.not_available:
         return None
     number = interpret(data, item.type)
-    if number is None:
+    if number is None or scale == NO_SCALE:
         return None
-    return _plain(number * item.factor)
+    if item.mask is not None:
+        number = Decimal((int(number) & item.mask) >> _lowest_bit(item.mask))
+    value = number * item.factor
+    return _plain(value if scale is None else value.scaleb(_power_of_ten(scale)))
 
 
 def encode(item: Item, value: Decimal | None) -> tuple[int, ...]:
@@ -54,9 +67,8 @@ def encode(item: Item, value: Decimal | None) -> tuple[int, ...]:
     if value is None:
         return unordered(_no_value(item), item.order)
     exact = value / item.factor
-    number = float(exact) if item.type in FLOATS else int(exact)
     try:
-        data = struct.pack(_FORMATS[item.type], number)
+        data = _packed(exact, item)
     except (struct.error, OverflowError):
         raise FrameError(
             f"{value} {item.quantity.unit} does not fit into {item.type} x {item.factor}"
@@ -98,6 +110,10 @@ def interpret(data: bytes, type_: RegisterType) -> Decimal | None:
     """
     if len(data) != 2 * width(type_):
         raise FrameError(f"{type_} has {2 * width(type_)} bytes, not {len(data)}")
+    if type_.startswith(BCD):
+        return _from_bcd(data)
+    if type_.startswith(MOD10K):
+        return _from_mod10k(data)
     (number,) = struct.unpack(_FORMATS[type_], data)
     if type_ not in FLOATS:
         return Decimal(number)
@@ -113,6 +129,56 @@ def interpret(data: bytes, type_: RegisterType) -> Decimal | None:
     return _plain(Decimal(f"{number:.{DIGITS_OF_FLOAT32}g}"))
 
 
+def _from_bcd(data: bytes) -> Decimal:
+    digits = data.hex()
+    if not digits.isdigit():
+        raise FrameError(f"not BCD: {digits.upper()}")
+    return Decimal(digits) + 0
+
+
+def _from_mod10k(data: bytes) -> Decimal:
+    number = 0
+    for word in _words(data):
+        if word >= TEN_THOUSAND:
+            raise FrameError(f"not modulo 10000: a register holds {word}")
+        number = number * TEN_THOUSAND + word
+    return Decimal(number)
+
+
+def _packed(number: Decimal, item: Item) -> bytes:
+    """The bytes of a number, most significant first; struct.error, OverflowError when too large."""
+    if item.type in FLOATS:
+        return struct.pack(_FORMATS[item.type], float(number))
+    whole = int(number)
+    if item.type in _FORMATS:
+        if item.mask is not None:
+            whole <<= _lowest_bit(item.mask)
+            if whole & ~item.mask:
+                raise OverflowError
+        return struct.pack(_FORMATS[item.type], whole)
+    digits = f"{whole:0{4 * item.count}d}"
+    if whole < 0 or len(digits) > 4 * item.count:
+        raise OverflowError
+    if item.type.startswith(BCD):
+        return bytes.fromhex(digits)
+    return b"".join(int(digits[at : at + 4]).to_bytes(2, "big") for at in range(0, len(digits), 4))
+
+
+def _lowest_bit(mask: int) -> int:
+    return (mask & -mask).bit_length() - 1
+
+
+def _power_of_ten(scale: int) -> int:
+    power = scale - 0x10000 if scale & 0x8000 else scale
+    if abs(power) > MOST_SCALE:
+        raise FrameError(f"the scale register holds {power}, no power of ten from -10 to 10")
+    return power
+
+
+def _words(data: bytes) -> list[int]:
+    return [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
+
+
 def ordered(registers: Sequence[int], order: Order) -> bytes:
     """The bytes of a value, most significant first."""
     words = [register.to_bytes(2, "big") for register in registers]
@@ -126,9 +192,7 @@ def ordered(registers: Sequence[int], order: Order) -> bytes:
 def unordered(data: bytes, order: Order) -> tuple[int, ...]:
     """The registers of a value, from its bytes with the most significant first."""
     # Each order is its own inverse.
-    words = [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
-    swapped = ordered(words, order)
-    return tuple(int.from_bytes(swapped[at : at + 2], "big") for at in range(0, len(swapped), 2))
+    return tuple(_words(ordered(_words(data), order)))
 
 
 def _packs_to_float32(text: str, data: bytes) -> bool:

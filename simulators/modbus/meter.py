@@ -188,29 +188,36 @@ class _Registers:
         held: dict[int, int] = {}
         asked = range(address, address + count)
         for register in asked:
-            item = known.get(register)
-            if item is None and not self._profile.may_read_along(function, register, register):
+            items = known.get(register, [])
+            if not items and not self._profile.may_read_along(function, register, register):
                 return ExcCodes.ILLEGAL_ADDRESS
-            if item is None or register in held:
+            if register in held:
                 continue
             try:
-                held |= _encoded(item, self._meter.value_of(item.quantity))
+                for item in items:
+                    _put(held, _encoded(item, self._meter.value_of(item.quantity)))
             except FrameError:  # more than its type can hold
                 return ExcCodes.DEVICE_FAILURE
         held |= self._relay_registers(function)
         return [held.get(register, 0) for register in asked]
 
-    def _items_by_register(self, function: int) -> dict[int, Item]:
-        found = {}
+    def _items_by_register(self, function: int) -> dict[int, list[Item]]:
+        """A register may hold the bits of several items. Scales are 10 ** 0: they hold 0."""
+        found: dict[int, list[Item]] = {}
         for item in self._profile.items:
             if item.function == function:
-                registers = range(item.register, item.last + 1)
-                found.update(dict.fromkeys(registers, item))
+                for register in range(item.register, item.register + item.count):
+                    found.setdefault(register, []).append(item)
         return found
 
 
 def _place_of(serial: SerialNumber) -> tuple[int, int, int]:
     return serial.function, serial.register, serial.count
+
+
+def _put(held: dict[int, int], registers: dict[int, int]) -> None:
+    for register, word in registers.items():
+        held[register] = held.get(register, 0) | word
 
 
 def _encoded(item: Item, value: Decimal) -> dict[int, int]:

@@ -175,7 +175,7 @@ def meter_address(typed: str, like: InstalledMeter) -> str:
     """The name of a meter on the line of another one, as meters.csv would have it."""
     try:
         if like.protocol in MODBUS:
-            return unit(typed.removeprefix(f"{like.line}/"), like.line)
+            return unit(typed.removeprefix(f"{like.line}/"), like.line, like.protocol)
         return address(typed)
     except ValueError as error:
         refuse("not_an_address", str(error))

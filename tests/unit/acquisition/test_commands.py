@@ -75,6 +75,9 @@ class Meter:
     async def read_settings(self) -> SettingsRead:
         raise NotImplementedError
 
+    async def read_doubts(self) -> list[str]:
+        raise NotImplementedError
+
     async def control(
         self, action: Action, send_id: UUID, meter_clock: datetime, valid_for: timedelta
     ) -> str:

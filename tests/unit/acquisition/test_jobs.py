@@ -69,6 +69,9 @@ class Port:
     async def read_settings(self) -> SettingsRead:
         raise NotImplementedError
 
+    async def read_doubts(self) -> list[str]:
+        raise NotImplementedError
+
     async def control(
         self, action: Action, send_id: Any, meter_clock: datetime, valid_for: timedelta
     ) -> str:

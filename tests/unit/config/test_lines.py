@@ -57,7 +57,7 @@ trace_lines = ["d2"]
     "meters.csv": "address,line,point,installed_on,protocol,profile\n"
     "000000000001,hall,P1,2026-01-01,,\n"
     "000000000002,d1,P2,2026-01-01,,\n"
-    "7,hall,P3,2026-01-01,modbus-rtu,hiking-dds238\n",
+    "7,hall,P3,2026-01-01,modbus-rtu,hiking-dds238-4w\n",
     "points.csv": "point,ratio,max_daily_kwh\nP1,1,\nP2,40,99\nP3,1,\n",
     "accounts.csv": "account,tariff\n",
 }
@@ -93,7 +93,7 @@ def test_only_what_is_enabled_is_built_with_its_meters(tmp_path: Path) -> None:
     assert [listed.meter.address for listed in specs["hall"].meters] == ["000000000001", "hall/7"]
     assert [listed.profile and listed.profile.name for listed in specs["hall"].meters] == [
         None,
-        "hiking-dds238",
+        "hiking-dds238-4w",
     ]
     (meter,) = specs["d1"].meters
     assert (meter.ratio, meter.max_daily_kwh) == (Decimal(40), Decimal(99))

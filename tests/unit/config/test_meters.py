@@ -46,7 +46,7 @@ def test_meters_of_every_protocol_find_their_routes(tmp_path: Path) -> None:
     found = site(
         tmp_path,
         "000000000001,hall,P1,2026-01-01,,,,",
-        "7,hall,P2,2026-01-01,modbus-rtu,hiking-dds238,yes,",
+        "7,hall,P2,2026-01-01,modbus-rtu,hiking-dds238-4w,yes,",
         "000000000003,hall,P3,2026-01-01,dlt645-1997,,,",
         "000000000004,plugs,P4,2026-01-01,mqtt,,yes,plug-4",
     ).archive
@@ -57,7 +57,7 @@ def test_meters_of_every_protocol_find_their_routes(tmp_path: Path) -> None:
         ("000000000004", True, "plug-4"),
     ]
     assert (found.meters[1].modulus_kwh, found.meters[1].decimals) == (Decimal("42949672.96"), 2)
-    assert list(found.profiles) == ["hiking-dds238"]
+    assert list(found.profiles) == ["hiking-dds238-4w"]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,15 @@ def test_meters_of_every_protocol_find_their_routes(tmp_path: Path) -> None:
         ),
         (
             ["999,hall,P1,2026-01-01,modbus-rtu,eastron-sdm630,,"],
-            'address: "999" is no Modbus unit (1 to 247)',
+            'address: "999" is no modbus-rtu unit (1 to 247)',
+        ),
+        (
+            ["0,hall,P1,2026-01-01,modbus-rtu,eastron-sdm630,,"],
+            'address: "0" is no modbus-rtu unit (1 to 247)',
+        ),
+        (
+            ["256,hall,P1,2026-01-01,modbus-tcp,eastron-sdm630,,"],
+            'address: "256" is no modbus-tcp unit (0 to 255)',
         ),
         (["7,hall,P1,2026-01-01,modbus-tcp,eastron-sdm630,yes,"], "says nothing of a relay"),
         (
@@ -112,7 +120,7 @@ def test_a_mistake_is_told_at_its_row(tmp_path: Path, meters: list[str], told: s
 @pytest.mark.parametrize(
     "meter",
     [
-        "7,hall,P1,2026-01-01,modbus-rtu,hiking-dds238,yes,",
+        "7,hall,P1,2026-01-01,modbus-rtu,hiking-dds238-4w,yes,",
         "000000000004,plugs,P1,2026-01-01,mqtt,,yes,plug",
     ],
 )

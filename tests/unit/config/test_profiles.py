@@ -148,7 +148,7 @@ def test_what_a_type_cannot_hold_is_refused() -> None:
 
 def test_the_shipped_profiles_are_those_of_the_document() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    assert len(shipped_profiles()) == 12
+    assert len(shipped_profiles()) == 40
     for name in shipped_profiles():
         profile = load_profile(name)
         assert f"`{name}`" in text
@@ -164,7 +164,7 @@ def test_registers_are_counted_from_0_whatever_the_file_counts_from() -> None:
 
 
 def test_an_unsigned_counter_wraps_at_its_width_unless_the_file_knows_better() -> None:
-    energy = load_profile("hiking-dds238").item(ENERGY)
+    energy = load_profile("hiking-dds238-4w").item(ENERGY)
     assert energy is not None
     assert energy.modulus == Decimal("42949672.96")
     assert GOOD.item(ENERGY) == item("uint32", factor=Decimal("0.001"), modulus=Decimal("999.999"))
@@ -271,6 +271,27 @@ MISTAKES = {
         "limit = 10",
         "limit = 10\nholes = [[1, 65537]]",
     ),
+    "12: quantity.forward_active_energy.mask: has more bits than uint32": (
+        "modulus = 999999",
+        "mask = 0x1FFFFFFFF",
+    ),
+    "13: quantity.active_power.mask: is for uint16, uint32 and uint64, not for int16": (
+        "scale = 0.1",
+        "mask = 3",
+    ),
+    "12: quantity.forward_active_energy.scale_register: is one of the registers of the value itself"
+    "": (
+        "modulus = 999999",
+        "scale_register = 2",
+    ),
+    "12: quantity.forward_active_energy.scale_register: 0 is outside the registers 1 to 65536": (
+        "modulus = 999999",
+        "scale_register = 0",
+    ),
+    "10: block.limit: forward_active_energy alone has 20 registers": (
+        "modulus = 999999",
+        "scale_register = 20",
+    ),
     "9: relay.confirm: is missing": (
         "[block]",
         "[relay]\nwrite = { function = 6, register = 1, trip = 0, close = 1 }\n[block]",
@@ -286,6 +307,103 @@ def test_a_mistake_is_told_with_its_line(message: str) -> None:
         parse_profile(wrong, "test", "test.toml")
     told = [str(problem).removeprefix("test.toml:") for problem in caught.value.problems]
     assert message in told
+
+
+@pytest.mark.parametrize(
+    ("type_", "registers", "number"),
+    [
+        # Modulo 10000, the most significant register first: 1234 x 10000 + 5678.
+        ("mod10k", "04D2162E", 12345678),
+        ("mod10k48", "000104D2162E", 112345678),
+        ("mod10k64", "0000000104D2162E", 112345678),
+        ("bcd16", "1234", 1234),
+        ("bcd32", "12345678", 12345678),
+        ("bcd48", "000012345678", 12345678),
+        ("bcd64", "0000000012345678", 12345678),
+    ],
+)
+def test_digits_in_registers_are_read_and_written(
+    type_: RegisterType, registers: str, number: int
+) -> None:
+    words = tuple(int(registers[at : at + 4], 16) for at in range(0, len(registers), 4))
+    assert decode(item(type_), words) == number
+    assert encode(item(type_), Decimal(number)) == words
+    assert decode(item(type_, "CDAB"), words[::-1]) == number
+
+
+@pytest.mark.parametrize(
+    ("type_", "words", "told"),
+    [
+        ("bcd32", (0x12AB, 0), "not BCD: 12AB0000"),
+        ("mod10k", (1, 10_000), "a register holds 10000"),
+    ],
+)
+def test_what_is_no_digit_is_told(type_: RegisterType, words: tuple[int, ...], told: str) -> None:
+    with pytest.raises(FrameError, match=told):
+        decode(item(type_), words)
+
+
+@pytest.mark.parametrize(("type_", "value"), [("bcd16", 10_000), ("mod10k", 10**8), ("bcd32", -1)])
+def test_digits_that_do_not_fit_are_refused(type_: RegisterType, value: int) -> None:
+    with pytest.raises(FrameError, match="does not fit"):
+        encode(item(type_), Decimal(value))
+
+
+def test_a_register_may_hold_several_values_in_its_bits() -> None:
+    high = item("uint16", mask=0xFF00)
+    low = item("uint16", mask=0x00FF)
+    assert decode(high, (0x1234,)) == 0x12
+    assert decode(low, (0x1234,)) == 0x34
+    assert encode(high, Decimal(0x12)) == (0x1200,)
+    with pytest.raises(FrameError, match="does not fit"):
+        encode(low, Decimal(0x134))
+
+
+BITS = FILE.replace(
+    'register = 4, unit = "kW", scale = 0.1, type = "int16", order = "BADC", function = 4',
+    'register = 4, unit = "kW", type = "uint16", mask = 0x00FF',
+)
+
+
+def test_two_quantities_share_a_register_whose_bits_they_part() -> None:
+    more = 'power_factor = { register = 4, type = "uint16", mask = 0xFF00 }\n'
+    profile = parse_profile(BITS + more, "test", "test.toml")
+    assert [item.mask for item in profile.items] == [None, 0x00FF, 0xFF00]
+    overlapping = more.replace("0xFF00", "0xFF80")
+    with pytest.raises(ConfigError, match="overlaps active_power"):
+        parse_profile(BITS + overlapping, "test", "test.toml")
+
+
+@pytest.mark.parametrize(
+    ("scale", "value"),
+    [(0, "1.234"), (2, "123.4"), (0xFFFE, "0.01234"), (0x8000, None)],
+)
+def test_a_meter_tells_the_power_of_ten_itself(scale: int, value: str | None) -> None:
+    """SunSpec: sunssf is a signed power of ten, 8000 says that the point is not there."""
+    energy = item("uint32", factor=Decimal("0.001"), scale_register=8)
+    assert decode(energy, (0, 1234), scale) == (None if value is None else Decimal(value))
+    assert (energy.first, energy.last, energy.span) == (0, 8, 9)
+
+
+def test_a_scale_that_is_no_power_of_ten_is_told() -> None:
+    with pytest.raises(FrameError, match="the scale register holds 300"):
+        decode(item("uint32", scale_register=8), (0, 1), 300)
+
+
+@pytest.mark.parametrize(
+    ("change", "modulus"),
+    [
+        ('type = "mod10k"', "100000"),
+        ('type = "bcd32"', "100000"),
+        ("mask = 0xFFFFFF", "16777.216"),
+        ("scale_register = 8", None),
+    ],
+)
+def test_a_counter_wraps_where_its_form_ends(change: str, modulus: str | None) -> None:
+    text = FILE.replace("modulus = 999999", change)
+    energy = parse_profile(text, "test", "test.toml").item(ENERGY)
+    assert energy is not None
+    assert energy.modulus == (None if modulus is None else Decimal(modulus))
 
 
 def test_all_mistakes_are_told_at_once() -> None:

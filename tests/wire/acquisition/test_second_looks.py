@@ -15,7 +15,7 @@ import pytest
 from daemon.acquisition.broker_line import BrokerLine
 from daemon.acquisition.drivers import driver_of
 from daemon.acquisition.line import Line
-from daemon.acquisition.planning.identities import EVERY_DAYS
+from daemon.acquisition.planning.first_contacts import EVERY_DAYS
 from daemon.acquisition.polling.batch import BatchPoller
 from daemon.acquisition.polling.deadlines import Deadlines
 from daemon.acquisition.wire_line import WireLine, WireParts

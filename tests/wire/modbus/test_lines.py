@@ -44,7 +44,7 @@ from simulators.lines import stream_lines as lines
 from simulators.state.meter import MeterState
 from tests.servers.mbpoll import Polled, mbpoll
 
-SDM, DDS = load_profile("eastron-sdm630"), load_profile("hiking-dds238")
+SDM, DDS = load_profile("eastron-sdm630"), load_profile("hiking-dds238-4w")
 NOON = datetime(2026, 5, 2, 12)
 CODECS = {"rtu": codec_rtu, "tcp": codec_tcp}
 # The DL/T 645 address begins on the wire like a Modbus write of many registers, 68 10 ... 99, which
@@ -59,7 +59,7 @@ count = 2
 [[meters]]
 protocol = "modbus"
 line = "gate"
-profile = "hiking-dds238"
+profile = "hiking-dds238-4w"
 unit = 9
 {more}
 [[meters]]
@@ -266,7 +266,7 @@ def test_read_prints_quantities_by_profile(text: str, protocol: str) -> None:
         "--unit",
         "9",
         "--profile",
-        "hiking-dds238",
+        "hiking-dds238-4w",
     )
     result, true = run_command(text, *how, "--quantity", "forward_active_energy")
     assert (result.exit_code, result.output) == (0, f"{true['gate/9']} kWh\n")
@@ -281,15 +281,15 @@ def test_read_prints_quantities_by_profile(text: str, protocol: str) -> None:
     ("arguments", "code", "message"),
     [
         (
-            ("--unit", "9", "--profile", "hiking-dds238", "--quantity", "volts"),
+            ("--unit", "9", "--profile", "hiking-dds238-4w", "--quantity", "volts"),
             2,
-            "profile hiking-dds238 has energy",
+            "profile hiking-dds238-4w has energy",
         ),
         (("--unit", "9", "--profile", "hiking"), 1, "no profile comes with this name"),
         (("--unit", "9"), 2, "needs --unit and --profile"),
         (("--unit", "9", "--profile", "eastron-sdm630"), 1, "meter unit 9 refused registers 0048"),
         (
-            ("--unit", "8", "--profile", "hiking-dds238", "--timeout", "0.1"),
+            ("--unit", "8", "--profile", "hiking-dds238-4w", "--timeout", "0.1"),
             1,
             "no reply from unit 8",
         ),
@@ -299,6 +299,51 @@ def test_read_says_what_is_wrong(arguments: tuple[str, ...], code: int, message:
     result, _ = run_command(TCP, "read", "--tcp", "GATE", "--protocol", "modbus-tcp", *arguments)
     assert result.exit_code == code or result.exception
     assert message in result.output + str(result.exception)
+
+
+def test_read_prints_nothing_that_cannot_be_meant(tmp_path: Path) -> None:
+    """The profile of an SDM630 with its words swapped, and its energy taken where its power is."""
+    swapped = tmp_path / "swapped.toml"
+    right = Path("config/profiles/eastron-sdm630.toml").read_text(encoding="utf-8")
+    swapped.write_text(right.replace('"ABCD"', '"CDAB"'), encoding="utf-8")
+    how = ("read", "--tcp", "GATE", "--protocol", "modbus-tcp", "--unit", "5")
+    result, _ = run_command(TCP, *how, "--profile", str(swapped))
+    assert (result.exit_code, result.stdout) == (1, "")
+    told = str(result.exception)
+    assert "these values cannot be meant:\n  forward_active_energy" in told
+    assert "kWh: too small to be measured" in told
+    assert "meterd probe" in told
+
+
+@pytest.mark.parametrize("unit", [0, 255])
+def test_a_meter_with_a_socket_of_its_own_answers_as_unit_0_or_255(unit: int) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readexactly(12)
+        if request[6] == unit:
+            # 0x47 01 BE 00 is 33214 as a float.
+            answer = bytes([unit, 4, 4]) + bytes.fromhex("4701BE00")
+            writer.write(request[:4] + len(answer).to_bytes(2, "big") + answer)
+        await reader.read()
+        writer.close()
+
+    async def run() -> Result:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            where = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            how = ["read", "--tcp", where, "--protocol", "modbus-tcp", "--unit", str(unit)]
+            what = ["--profile", "eastron-sdm630", "--quantity", "forward_active_energy"]
+            return await asyncio.to_thread(CliRunner().invoke, cli, [*how, *what])
+
+    result = asyncio.run(run())
+    assert (result.exit_code, result.output) == (0, "33214 kWh\n")
+
+
+@pytest.mark.parametrize("unit", ["0", "248", "255"])
+def test_a_wire_has_no_such_unit(unit: str) -> None:
+    how = ["read", "--tcp", "127.0.0.1:1", "--protocol", "modbus-rtu", "--unit", unit]
+    result = CliRunner().invoke(cli, [*how, "--profile", "eastron-sdm630"])
+    assert result.exit_code == 2
+    assert "on a wire units go from 1 to 247" in result.stderr
 
 
 def test_probe_prints_every_reading_and_marks_the_likely_one() -> None:

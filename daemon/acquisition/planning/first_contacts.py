@@ -1,6 +1,7 @@
-"""Which meter a line asks next who it is: each at first contact, then every month (R17).
+"""Which meter a line asks next what it asks each at first contact, then every month.
 
-Pure: days and seconds are given."""
+Who it is (R17), and of one without memory whether it can be read at all. Pure: days and seconds are
+given."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ NEVER = 0
 NOT_AT_ALL = date.max.toordinal()
 
 
-class Identities:
+class FirstContacts:
     """Meters are numbered from 0 in the order given; seconds are of any monotonic clock."""
 
     __slots__ = ("_not_before", "_read_on", "_tries")
@@ -59,5 +60,5 @@ class Identities:
         return tries == 0
 
     def give_up(self, number: int) -> None:
-        """Nothing tells this meter from another one."""
+        """It has nothing to say."""
         self._read_on[number] = NOT_AT_ALL
